@@ -1,0 +1,22 @@
+//! What every program of a chain agrees on with the host.
+
+/// Map, `PROG_ARRAY`, one slot: the program behind this one. An empty slot ends the chain.
+pub const NEXT: &str = "next";
+
+/// Global, `u32`, in a root: the id of the port that the netdev belongs to, [`NO_PORT`] if to none.
+pub const PORT: &str = "PORT";
+
+/// Map, `ARRAY` of `u32`, [`MAX_PORTS`] entries, in a standard cube: port id to ifindex; 0 is a port without peer.
+pub const PORTS: &str = "ports";
+
+/// Ports a cube can have. Polycube's limit.
+pub const MAX_PORTS: u32 = 128;
+
+/// The port id of a netdev that is no cube's peer.
+pub const NO_PORT: u32 = u32::MAX;
+
+/// The word of `skb->cb[]` that carries the input port id from the root to the cube.
+pub const CB_PORT: usize = 0;
+
+/// Tail calls that the kernel allows one packet (`MAX_TAIL_CALL_CNT` in `include/linux/bpf.h`).
+pub const MAX_TAIL_CALLS: usize = 33;

@@ -1,0 +1,80 @@
+//! The capture ring: one element per CPU of a memory-mapped array, written by the capture program on that CPU,
+//! read by one consumer.
+//!
+//! An element is a page of two headers and then `RING + SLACK` bytes of data. Positions (`head`, `tail`, `wrap`)
+//! count bytes since the start and never go back; `position & (RING - 1)` is the place in `data`. A record that
+//! would cross `RING` continues into the slack, so that every record is contiguous: the producer stores where it
+//! ended in `wrap` and moves `head` to the next multiple of `RING`.
+
+/// Map, `ARRAY` with `BPF_F_MMAPABLE`, CPU number to element.
+pub const RINGS: &str = "RINGS";
+/// Map, `RINGBUF`, [`BELL_SIZE`] bytes: one record wakes the consumer, its content means nothing.
+pub const BELL: &str = "BELL";
+/// Global, `u64`: `RING - 1`.
+pub const MASK: &str = "MASK";
+/// Global, `u32`: bytes of a packet that are recorded at most, 1 to [`MAX_SNAPLEN`].
+pub const SNAPLEN: &str = "SNAPLEN";
+/// Global, `u32`: a [`FORMAT_PCAP_MICROS`] or [`FORMAT_PCAP_NANOS`].
+pub const FORMAT: &str = "FORMAT";
+
+/// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
+pub const FORMAT_PCAP_MICROS: u32 = 0;
+/// Classic pcap, seconds and nanoseconds (magic 0xa1b23c4d).
+pub const FORMAT_PCAP_NANOS: u32 = 1;
+
+/// Bytes of a page, of the doorbell and of the headers before `data`.
+pub const BELL_SIZE: u32 = 4096;
+pub const DATA: usize = 4096;
+/// libpcap's `MAXIMUM_SNAPLEN`, and tcpdump's default.
+pub const MAX_SNAPLEN: u32 = 262_144;
+/// Bytes of a classic pcap record header.
+pub const RECORD_HEADER: usize = 16;
+/// Room behind the ring for the record that crosses its end.
+pub const SLACK: usize = MAX_SNAPLEN as usize + 4096;
+
+/// Written by the program, read by the consumer. At offset 0 of the element.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Producer {
+    /// Position behind the last finished record. Stored last, so that what lies before it is complete.
+    pub head: u64,
+    /// Position behind the last record that ran into the slack.
+    pub wrap: u64,
+    /// Records written.
+    pub written: u64,
+    /// Bytes of packets in them, headers not counted.
+    pub bytes: u64,
+    /// Packets that were not recorded because the ring was full.
+    pub drops: u64,
+    /// 1 while the program is between taking a packet's time and storing `head`.
+    pub busy: u32,
+    /// Packets that were not recorded because they interrupted the recording of another on the same CPU.
+    pub nested: u32,
+    /// Times the doorbell was rung.
+    pub bells: u64,
+    /// Packets that could not be copied (`bpf_skb_load_bytes` refused).
+    pub faults: u64,
+}
+
+/// Written by the consumer, read by the program. At offset [`CONSUMER`] of the element.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Consumer {
+    /// Position up to which the consumer has taken everything. Always at the end of a record.
+    pub tail: u64,
+    /// Bytes of fill above which a sleeping consumer is woken; 0 wakes it for any packet.
+    pub mark: u64,
+    /// Nanoseconds to add to `CLOCK_TAI` to get UTC.
+    pub utc_offset: i64,
+    /// 1 while the consumer sleeps and wants the doorbell; the program takes it down when it rings.
+    pub sleeping: u32,
+    pub zero: u32,
+}
+
+/// Offset of [`Consumer`], two cache lines from [`Producer`], which the adjacent-line prefetcher would share.
+pub const CONSUMER: usize = 128;
+
+/// Bytes of one CPU's element for a ring of `ring` bytes (a power of two, at least a page).
+pub const fn element_size(ring: usize) -> usize {
+    DATA + ring + SLACK
+}
