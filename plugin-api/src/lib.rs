@@ -1,1 +1,78 @@
+//! The only crate that a polycube plugin depends on: a safe SDK over a small stable ABI.
+//!
+//! A plugin is a `cdylib` named `libpcn_<service>.so`. It implements [`Service`] for the type that stands for one
+//! cube, and exports it:
+//!
+//! ```
+//! use polycube_plugin_api::{Cube, Datapath, Maps, Refusal, Service, ServiceKind, Wanted, export_plugin};
+//!
+//! #[derive(Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(rename_all = "kebab-case", default)]
+//! struct Config {
+//!     /// What to call whoever asks
+//!     greeting: String,
+//! }
+//!
+//! #[derive(serde::Serialize, schemars::JsonSchema)]
+//! struct State {
+//!     /// Length of the cube's name, in bytes
+//!     length: usize,
+//! }
+//!
+//! struct Hello(Cube);
+//!
+//! impl Service for Hello {
+//!     const NAME: &'static str = "hello";
+//!     const DESCRIPTION: &'static str = "Says hello and passes every packet";
+//!     const KIND: ServiceKind = ServiceKind::Transparent;
+//!     type Config = Config;
+//!     type State = State;
+//!
+//!     fn create(cube: Cube) -> Result<Self, Refusal> {
+//!         Ok(Self(cube))
+//!     }
+//!     fn datapath(&self, _: &Wanted<Config>) -> Result<Datapath, Refusal> {
+//!         Ok(Datapath::default())
+//!     }
+//!     fn prepare(&self, _: &Wanted<Config>, _: Maps) -> Result<(), Refusal> {
+//!         Ok(())
+//!     }
+//!     fn commit(&self) {}
+//!     fn abort(&self) {}
+//!     fn state(&self) -> Result<State, Refusal> {
+//!         Ok(State { length: self.0.name().len() })
+//!     }
+//! }
+//!
+//! export_plugin!(Hello);
+//! # fn main() {}
+//! ```
+//!
+//! The plugin describes programs and the host loads them: a plugin makes no `bpf(2)` call to be in a packet's path.
+//! This crate does no I/O.
 
+#![warn(missing_docs)]
+
+pub mod abi;
+mod cube;
+mod datapath;
+mod export;
+mod guard;
+pub mod identity;
+mod refusal;
+mod schema;
+mod service;
+
+pub use cube::{Cube, Level};
+pub use datapath::{Count, Datapath, Direction, Map, MapSpec, Maps, Program, constant};
+pub use refusal::{Refusal, Tag};
+pub use schema::{ServiceKind, ServiceSchema, keyword};
+pub use service::{Point, Port, Service, Wanted};
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::export::{describe, instantiate};
+    pub use crate::guard::install_hook;
+    pub use abi_stable;
+    pub use schemars;
+}

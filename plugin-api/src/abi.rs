@@ -1,0 +1,99 @@
+//! The border between host and plugin: nothing crosses it but strings, bytes, file descriptors and results.
+//!
+//! Whatever has structure crosses as JSON text, so that it can gain a field without a new ABI. The border grows by
+//! methods with default bodies behind the last of the first version, never by changes to what stands:
+//! `docs/plugin-abi.md` has the rules. Authors of plugins use [`Service`](crate::Service) instead.
+
+// What `StableAbi` and `sabi_trait` derive names items by full paths and leaves casts undocumented.
+#![allow(missing_docs, non_local_definitions, unused_qualifications, clippy::undocumented_unsafe_blocks)]
+
+use abi_stable::{
+    StableAbi,
+    library::RootModule,
+    package_version_strings, sabi_trait,
+    sabi_types::VersionStrings,
+    std_types::{RBox, RResult, RStr, RString, RVec},
+};
+
+/// Major version of this border. Host and plugin work together when theirs are the same.
+pub const ABI_MAJOR: u32 = 1;
+/// Minor version: counts the methods that were added since the major version began.
+pub const ABI_MINOR: u32 = 0;
+
+/// A result whose error is the JSON text of a [`Refusal`](crate::Refusal).
+pub type Answer<T> = RResult<T, RString>;
+
+/// A map of the cube, as the host hands it over: the JSON text of its name and sizes, and a descriptor that the
+/// plugin owns from then on.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct MapHandle {
+    /// JSON: `{"name", "key_size", "value_size", "max_entries"}`.
+    pub info: RString,
+    /// An open descriptor of the map.
+    pub fd: i32,
+}
+
+/// Programs to load: the JSON text of a [`Datapath`](crate::Datapath) and the ELF objects that it counts.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct DatapathText {
+    /// JSON text.
+    pub spec: RString,
+    /// ELF objects.
+    pub objects: RVec<RVec<u8>>,
+}
+
+/// What a plugin may ask of the host.
+#[sabi_trait]
+pub trait HostAbi: Send + Sync + 'static {
+    /// Writes a line to the host's log; `level` is 1 (error) to 5 (trace).
+    #[sabi(last_prefix_field)]
+    fn log(&self, level: u8, message: RStr<'_>);
+}
+
+/// The host's side of one cube, as the plugin holds it.
+pub type HostHandle = HostAbi_TO<RBox<()>>;
+
+/// What the host asks of one cube. Calls may come from several threads at once.
+#[sabi_trait]
+pub trait CubeAbi: Send + Sync + 'static {
+    /// Says what to load for the `wanted` configuration (JSON). Changes nothing.
+    fn datapath(&self, wanted: RStr<'_>) -> Answer<DatapathText>;
+    /// Everything is loaded and no packet has passed it yet. Ends in `commit` or `abort`.
+    fn prepare(&self, wanted: RStr<'_>, maps: RVec<MapHandle>) -> Answer<()>;
+    /// The prepared programs are in the path, the earlier ones have seen their last packet.
+    fn commit(&self) -> Answer<()>;
+    /// The change is off: the prepared is to be forgotten, what ran goes on.
+    fn abort(&self) -> Answer<()>;
+    /// The cube's state (JSON). Reading it changes nothing.
+    fn state(&self) -> Answer<RString>;
+    /// Carries out the action at `path` (`fdb/flush`) with `input` (JSON); answers with JSON.
+    fn action(&self, path: RStr<'_>, input: RStr<'_>) -> Answer<RString>;
+    /// Called about once a second.
+    #[sabi(last_prefix_field)]
+    fn tick(&self) -> Answer<()>;
+}
+
+/// One cube, as the host holds it.
+pub type CubeHandle = CubeAbi_TO<RBox<()>>;
+
+/// What a plugin exports.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PluginRef)))]
+#[sabi(missing_field(panic))]
+pub struct Plugin {
+    /// The service (JSON text of a [`ServiceSchema`](crate::ServiceSchema)).
+    pub describe: extern "C" fn() -> Answer<RString>,
+    /// Makes a cube. `cube` is JSON: `{"name", "uuid", "capture-dir"}`.
+    #[sabi(last_prefix_field)]
+    pub create: extern "C" fn(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle>,
+}
+
+impl RootModule for PluginRef {
+    abi_stable::declare_root_module_statics! {PluginRef}
+    const BASE_NAME: &'static str = "pcn";
+    const NAME: &'static str = "polycube plugin";
+    const VERSION_STRINGS: VersionStrings = package_version_strings!();
+}

@@ -1,0 +1,65 @@
+//! What the SDK gives a cube at its creation: who it is, and the host's log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::abi::HostHandle;
+
+/// Severity of a line in the host's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Level {
+    /// Something is lost or does not work.
+    Error = 1,
+    /// Something may go wrong, or went wrong and was mended.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Birth {
+    name: String,
+    uuid: String,
+    capture_dir: PathBuf,
+}
+
+/// Who a cube is, and its line to the host. Clones are the same cube.
+#[derive(Clone)]
+pub struct Cube {
+    birth: Arc<Birth>,
+    host: Arc<HostHandle>,
+}
+
+impl Cube {
+    pub(crate) fn new(birth: Birth, host: HostHandle) -> Self {
+        Self { birth: Arc::new(birth), host: Arc::new(host) }
+    }
+
+    /// The name that the user gave. It has no `/` and no control characters and fits into 64 bytes.
+    pub fn name(&self) -> &str {
+        &self.birth.name
+    }
+
+    /// The unique id that the host gave.
+    pub fn uuid(&self) -> &str {
+        &self.birth.uuid
+    }
+
+    /// Where captures and other large results go: the daemon's `--capture-dir`, absolute.
+    pub fn capture_dir(&self) -> &Path {
+        &self.birth.capture_dir
+    }
+
+    /// Writes a line to the host's log, which adds the cube's name.
+    pub fn log(&self, level: Level, message: &str) {
+        self.host.log(level as u8, message.into());
+    }
+}

@@ -1,0 +1,161 @@
+//! From the trait to the border.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+use abi_stable::{
+    sabi_trait::prelude::TD_Opaque,
+    std_types::{RStr, RString, RVec},
+};
+use serde::Deserialize;
+
+use crate::{
+    Cube, Map, Maps, Refusal, Service, ServiceSchema, Wanted,
+    abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle},
+    guard::guard,
+};
+
+/// Exports `$service`, which implements [`Service`], as this library's plugin.
+#[macro_export]
+macro_rules! export_plugin {
+    ($service:ty) => {
+        const _: () = {
+            use $crate::__private::abi_stable::{library, prefix_type::PrefixTypeTrait, std_types};
+
+            #[unsafe(no_mangle)]
+            static PCN_PLUGIN_IDENTITY: $crate::identity::Identity =
+                $crate::identity::Identity::new(<$service as $crate::Service>::NAME, ::core::env!("CARGO_PKG_VERSION"));
+
+            extern "C" fn describe() -> $crate::abi::Answer<std_types::RString> {
+                $crate::__private::describe::<$service>(::core::env!("CARGO_PKG_VERSION"))
+            }
+
+            extern "C" fn create(
+                cube: std_types::RStr<'_>,
+                host: $crate::abi::HostHandle,
+            ) -> $crate::abi::Answer<$crate::abi::CubeHandle> {
+                $crate::__private::instantiate::<$service>(cube, host)
+            }
+
+            fn root() -> $crate::abi::PluginRef {
+                $crate::__private::install_hook();
+                $crate::abi::Plugin { describe, create }.leak_into_prefix()
+            }
+
+            extern "C" fn erased_root() -> library::RootModuleResult {
+                library::__call_root_module_loader(root)
+            }
+
+            // The name that abi_stable 0.11 looks for (its `ROOT_MODULE_LOADER_NAME`); `export_root_module` would
+            // name abi_stable as a dependency of the plugin.
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            // SAFETY: `erased_root` erases the `PluginRef` that `root` returns, the type that is named here.
+            static LIB_HEADER: library::LibHeader = unsafe {
+                library::LibHeader::from_constructor::<$crate::abi::PluginRef>(
+                    erased_root,
+                    library::CheckTypeLayout::Yes,
+                )
+            };
+        };
+    };
+}
+
+/// [`Plugin::describe`](crate::abi::Plugin::describe) of `S`.
+pub fn describe<S: Service>(version: &str) -> Answer<RString> {
+    guard(|| Ok(serde_json::to_string(&ServiceSchema::of::<S>(version))?.into()))
+}
+
+/// [`Plugin::create`](crate::abi::Plugin::create) of `S`.
+pub fn instantiate<S: Service>(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle> {
+    guard(|| {
+        let cube = Cube::new(serde_json::from_str(cube.as_str())?, host);
+        Ok(CubeAbi_TO::from_value(Instance(ManuallyDrop::new(S::create(cube)?)), TD_Opaque))
+    })
+}
+
+struct Instance<S>(ManuallyDrop<S>);
+
+impl<S> Drop for Instance<S> {
+    fn drop(&mut self) {
+        // SAFETY: this is the only place that drops the service, and `self` is not used after it.
+        let _ = guard(|| {
+            let _: () = unsafe { ManuallyDrop::drop(&mut self.0) };
+            Ok(())
+        });
+    }
+}
+
+#[derive(Deserialize)]
+struct MapInfo {
+    name: String,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+fn adopt(handle: &MapHandle) -> Result<Map, Refusal> {
+    // SAFETY: the host passes ownership of an open descriptor with every handle, once.
+    let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
+    let MapInfo { name, key_size, value_size, max_entries } = serde_json::from_str(&handle.info)?;
+    Ok(Map { name, key_size, value_size, max_entries, fd })
+}
+
+impl<S: Service> CubeAbi for Instance<S> {
+    fn datapath(&self, wanted: RStr<'_>) -> Answer<DatapathText> {
+        guard(|| {
+            let wanted: Wanted<S::Config> = serde_json::from_str(wanted.as_str())?;
+            let datapath = self.0.datapath(&wanted)?;
+            let spec = serde_json::to_string(&datapath)?.into();
+            let objects = datapath.objects.into_iter().map(|object| RVec::from(object.into_owned())).collect();
+            Ok(DatapathText { spec, objects })
+        })
+    }
+
+    fn prepare(&self, wanted: RStr<'_>, maps: RVec<MapHandle>) -> Answer<()> {
+        guard(|| {
+            let maps = maps.iter().map(adopt).collect::<Vec<_>>();
+            let maps = Maps(maps.into_iter().collect::<Result<_, _>>()?);
+            self.0.prepare(&serde_json::from_str(wanted.as_str())?, maps)
+        })
+    }
+
+    fn commit(&self) -> Answer<()> {
+        guard(|| {
+            self.0.commit();
+            Ok(())
+        })
+    }
+
+    fn abort(&self) -> Answer<()> {
+        guard(|| {
+            self.0.abort();
+            Ok(())
+        })
+    }
+
+    fn state(&self) -> Answer<RString> {
+        guard(|| Ok(serde_json::to_string(&self.0.state()?)?.into()))
+    }
+
+    fn action(&self, path: RStr<'_>, input: RStr<'_>) -> Answer<RString> {
+        guard(|| {
+            let output = self.0.action(path.as_str(), &serde_json::from_str(input.as_str())?)?;
+            Ok(output.to_string().into())
+        })
+    }
+
+    fn tick(&self) -> Answer<()> {
+        guard(|| {
+            self.0.tick();
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn abi_stable_looks_for_the_name_that_the_macro_exports() {
+        assert_eq!(abi_stable::library::ROOT_MODULE_LOADER_NAME, "_1as_0lib_1header_0root_bmodule_bloader");
+    }
+}

@@ -1,0 +1,62 @@
+//! Keeps a panic on this side of the border, where it would abort the daemon.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+
+use abi_stable::std_types::{RErr, ROk};
+
+use crate::{Refusal, Tag, abi::Answer};
+
+#[cfg(panic = "abort")]
+compile_error!(
+    "a plugin needs unwinding panics, or a bug in it ends the daemon: take panic = \"abort\" out of the Cargo profile"
+);
+
+thread_local! {
+    /// Where the last panic of this thread began. The payload, which `catch_unwind` returns, does not say.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics of this plugin note their place instead of printing to the daemon's stderr. A plugin has a copy of
+/// std of its own, so this touches no other panic hook.
+pub fn install_hook() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        PLACE.with(|slot| *slot.borrow_mut() = place);
+    }));
+}
+
+/// Runs `body`, and makes a [`Tag::Panic`] refusal of a panic.
+pub(crate) fn guard<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Answer<T> {
+    match panic::catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => ROk(value),
+        Ok(Err(refusal)) => RErr(refusal.text()),
+        Err(payload) => {
+            let what = payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| payload.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| String::from("a payload that is no text"));
+            let place = PLACE.with(|slot| slot.borrow_mut().take());
+            let place = place.unwrap_or_else(|| String::from("an unknown place"));
+            // The payload's own drop may panic as well.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            RErr(Refusal::new(Tag::Panic, format!("panicked at {place}: {what}")).text())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_refusal_with_its_place() {
+        install_hook();
+        let RErr(text) = guard::<()>(|| panic!("no {}", "more")) else { panic!("it passed") };
+        let _ = panic::take_hook();
+        let refusal: Refusal = serde_json::from_str(&text).unwrap();
+        assert_eq!(refusal.tag, Tag::Panic);
+        assert!(refusal.message.contains("guard.rs:") && refusal.message.ends_with("no more"), "{refusal}");
+    }
+}

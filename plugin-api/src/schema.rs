@@ -1,0 +1,81 @@
+//! How a plugin tells the host its data model.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Service;
+
+/// Words of our own in a JSON Schema; `#[schemars(extend("x-list-key" = "address"))]` sets one.
+pub mod keyword {
+    /// On a leaf: the leaf (a JSON pointer from the cube, `/snaplen`) that it is another name of.
+    pub const ALIAS: &str = "x-alias";
+    /// On a leaf: it can be set when the cube is created and not later.
+    pub const CREATE_ONLY: &str = "x-create-only";
+    /// On an array of objects: the member that tells its entries apart, and that paths name.
+    pub const LIST_KEY: &str = "x-list-key";
+}
+
+/// Whether cubes of a service forward packets or look at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// Has ports and forwards between them.
+    Standard,
+    /// Has none and is attached to a port or a netdev.
+    Transparent,
+}
+
+/// An action of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Path below the cube: `fdb/flush`.
+    pub path: String,
+    /// One line for the user.
+    pub description: String,
+}
+
+/// Everything that the host learns about a service before it makes a cube.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSchema {
+    /// Name of the service.
+    pub name: String,
+    /// One line.
+    pub description: String,
+    /// Version of the plugin.
+    pub version: String,
+    /// Standard or transparent.
+    pub kind: ServiceKind,
+    /// JSON Schema (2020-12, without `$ref`) of the configuration, an object.
+    pub config: Value,
+    /// JSON Schema of the state, an object.
+    pub state: Value,
+    /// Actions.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+}
+
+impl ServiceSchema {
+    pub(crate) fn of<S: Service>(version: &str) -> Self {
+        Self {
+            name: S::NAME.to_owned(),
+            description: S::DESCRIPTION.to_owned(),
+            version: version.to_owned(),
+            kind: S::KIND,
+            config: schema_of::<S::Config>(),
+            state: schema_of::<S::State>(),
+            actions: S::ACTIONS
+                .iter()
+                .map(|(path, line)| Action { path: (*path).to_owned(), description: (*line).to_owned() })
+                .collect(),
+        }
+    }
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
