@@ -1,0 +1,89 @@
+//! A frame, as it was on the wire: with the VLAN tag that the kernel moved out of it.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use polycube_layout::ring::MAX_SNAPLEN;
+
+/// Bytes before a tag: the two addresses.
+const ADDRESSES: u32 = 12;
+/// Bytes of an 802.1Q or 802.1ad tag.
+const TAG: u32 = 4;
+
+pub struct Frame {
+    skb: *mut __sk_buff,
+    tagged: bool,
+    /// Bytes on the wire.
+    pub length: u32,
+    /// Bytes to record, 1 to [`MAX_SNAPLEN`].
+    pub captured: u32,
+}
+
+impl Frame {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext, snaplen: u32) -> Self {
+        let skb = ctx.skb.skb;
+        // SAFETY: the context is the kernel's.
+        let (len, tagged) = unsafe { ((*skb).len, (*skb).vlan_present != 0) };
+        let length = if tagged { len + TAG } else { len };
+        Self { skb, tagged, length, captured: bounded(length.min(snaplen)) }
+    }
+
+    /// Copies the frame's first `captured` bytes; false when the kernel refuses.
+    ///
+    /// # Safety
+    ///
+    /// `body` has room for `captured + 4` bytes and for 16.
+    #[inline(always)]
+    pub unsafe fn copy(&self, body: *mut u8) -> bool {
+        if !self.tagged || self.captured <= ADDRESSES {
+            // SAFETY: the caller's promise.
+            return unsafe { self.load(0, body, self.captured) };
+        }
+        // SAFETY: the caller's promise: all of it lies within the addresses, the tag and `captured`.
+        unsafe {
+            if !self.load(0, body, ADDRESSES) {
+                return false;
+            }
+            // The protocol is in network order already, the tag control information is not.
+            let tag = (*self.skb).vlan_proto & 0xffff | u32::from((((*self.skb).vlan_tci) as u16).swap_bytes()) << 16;
+            asm!("*(u32 *)({0} + 12) = {1}", in(reg) body, in(reg) u64::from(tag), options(nostack));
+            if self.captured <= ADDRESSES + TAG {
+                return true;
+            }
+            self.load(ADDRESSES, body.add((ADDRESSES + TAG) as usize), bounded(self.captured - ADDRESSES - TAG))
+        }
+    }
+
+    /// Copies `count` bytes from `offset`.
+    ///
+    /// # Safety
+    ///
+    /// `to` has room for `count` bytes.
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut u8, count: u32) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { bpf_skb_load_bytes(self.skb.cast::<c_void>(), offset, to.cast(), count) == 0 }
+    }
+}
+
+/// The same number, with its bounds in the one register that the verifier looks at.
+///
+/// LLVM knows the bounds of what it has just compared and would leave the comparison out, or do it in another register.
+#[inline(always)]
+fn bounded(bytes: u32) -> u32 {
+    let mut bytes = u64::from(bytes);
+    // SAFETY: changes one register.
+    unsafe {
+        asm!(
+            "if {0} > 0 goto +1",
+            "{0} = 1",
+            "if {0} <= {max} goto +1",
+            "{0} = {max}",
+            inout(reg) bytes,
+            max = const MAX_SNAPLEN,
+            options(pure, nomem, nostack),
+        );
+    }
+    bytes as u32
+}

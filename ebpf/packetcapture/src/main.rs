@@ -1,0 +1,80 @@
+//! Writes the packets that pass into a memory-mapped ring, as finished pcap records, and lets every one of them go on.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_F_MMAPABLE,
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_tai_ns},
+    macros::{classifier, map},
+    maps::{Array, RingBuf},
+    programs::TcContext,
+};
+use polycube_chain::next;
+use polycube_layout::ring::{BELL_SIZE, FORMAT_PCAP_MICROS, MAX_SNAPLEN};
+
+mod frame;
+mod record;
+mod ring;
+
+use frame::Frame;
+use record::Stamp;
+use ring::Ring;
+
+/// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU and room for the
+/// ring in it; what is declared here only names it.
+#[map]
+static RINGS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// See [`polycube_layout::ring::BELL`].
+#[map]
+static BELL: RingBuf = RingBuf::with_byte_size(BELL_SIZE, 0);
+
+/// See [`polycube_layout::ring::MASK`].
+#[unsafe(no_mangle)]
+static MASK: Global<u64> = Global::new(4095);
+
+/// See [`polycube_layout::ring::SNAPLEN`].
+#[unsafe(no_mangle)]
+static SNAPLEN: Global<u32> = Global::new(MAX_SNAPLEN);
+
+/// See [`polycube_layout::ring::FORMAT`].
+#[unsafe(no_mangle)]
+static FORMAT: Global<u32> = Global::new(FORMAT_PCAP_MICROS);
+
+#[classifier]
+pub fn capture(ctx: TcContext) -> i32 {
+    record(&ctx);
+    next(&ctx)
+}
+
+#[inline(always)]
+fn record(ctx: &TcContext) {
+    // SAFETY: a helper without arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(element) = RINGS.get_ptr_mut(cpu) else { return };
+    // SAFETY: the host sizes the elements for MASK, and the verifier checks every access against that size.
+    let ring = unsafe { Ring::new(element.cast(), MASK.load()) };
+    if !ring.enter() {
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let tai = unsafe { bpf_ktime_get_tai_ns() };
+    let stamp = Stamp::new(tai.wrapping_add_signed(ring.utc_offset()), FORMAT.load());
+    let frame = Frame::new(ctx, SNAPLEN.load());
+    let fill = match ring.reserve(frame.captured) {
+        Some(place) => {
+            // SAFETY: `reserve` found room for the header, the bytes of the frame and a tag's slack.
+            let copied = unsafe {
+                record::write_header(place.record, stamp, frame.captured, frame.length);
+                frame.copy(ring::body(place.record))
+            };
+            if copied { ring.commit(&place, frame.captured) } else { ring.fault() }
+        }
+        None => ring.drop_packet(),
+    };
+    ring.leave();
+    ring.ring_bell(fill, &BELL);
+}

@@ -1,0 +1,164 @@
+//! A learning switch: runs on the ingress of every port of a simplebridge cube.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_F_NO_PREALLOC,
+    helpers::generated::{bpf_clone_redirect, bpf_ktime_get_coarse_ns, bpf_redirect},
+    macros::{classifier, map},
+    maps::{Array, HashMap, PerCpuArray},
+    programs::TcContext,
+};
+use polycube_chain::{Hook, next, tc::DROP};
+use polycube_layout::{
+    bridge::{FDB_SIZE, FdbEntry, PortCounters, STATIC},
+    chain::MAX_PORTS,
+};
+
+mod address;
+
+use address::{Address, Addresses};
+
+/// Port id to ifindex; see [`polycube_layout::chain::PORTS`].
+#[map(name = "ports")]
+static PORTS: Array<u32> = Array::with_max_entries(MAX_PORTS, 0);
+
+/// See [`polycube_layout::bridge::FDB`]. Memory is taken for the addresses there are, not for all there could be.
+#[map(name = "fdb")]
+static FDB: HashMap<Address, FdbEntry> = HashMap::with_max_entries(FDB_SIZE, BPF_F_NO_PREALLOC);
+
+/// See [`polycube_layout::bridge::COUNTERS`].
+#[map(name = "counters")]
+static COUNTERS: PerCpuArray<PortCounters> = PerCpuArray::with_max_entries(MAX_PORTS, 0);
+
+/// See [`polycube_layout::bridge::AGING`]. IEEE 802.1Q's recommended 300 s, unless the host says otherwise.
+#[unsafe(no_mangle)]
+static AGING: Global<u64> = Global::new(300_000_000_000);
+
+/// An entry is freshened at most this often, nanoseconds: its cache line stays shared while a flow runs.
+const FRESH: u64 = 1_000_000_000;
+
+/// `EEXIST`: another CPU learned the address first.
+const EXISTS: i32 = -17;
+
+#[classifier]
+pub fn bridge(ctx: TcContext) -> i32 {
+    let input = ctx.port();
+    let Some(counters) = COUNTERS.get_ptr_mut(input) else {
+        return next(&ctx);
+    };
+    // SAFETY: the element is this CPU's, and nothing else holds a reference to it: copies that `flood` sends run
+    // other programs, and this one counts through pointers only.
+    let counters = unsafe { &mut *counters };
+    counters.in_packets += 1;
+    counters.in_bytes += u64::from(ctx.len());
+
+    let Some(Addresses { destination, source }) = Addresses::of(&ctx) else {
+        counters.filtered += 1;
+        return DROP;
+    };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    if source.is_station() && !learn(source, input, now) {
+        counters.fdb_full += 1;
+    }
+    match look_up(destination, now) {
+        Some(output) if output == input => {
+            counters.filtered += 1;
+            DROP
+        }
+        Some(output) => match PORTS.get(output) {
+            Some(&ifindex) if ifindex != 0 => {
+                count_out(output, &ctx);
+                redirect(ifindex)
+            }
+            _ => flood(&ctx, input, counters),
+        },
+        None if destination == Address::PAUSE => {
+            counters.filtered += 1;
+            DROP
+        }
+        None => flood(&ctx, input, counters),
+    }
+}
+
+/// Notes that an address is behind a port; false when there was no room for it.
+#[inline(always)]
+fn learn(source: Address, input: u32, now: u64) -> bool {
+    let Some(entry) = FDB.get_ptr_mut(&source) else {
+        let entry = FdbEntry { seen: now, port: input, zero: 0 };
+        // An entry that the user set in between stays: no BPF_ANY.
+        return matches!(FDB.insert(&source, &entry, aya_ebpf::bindings::BPF_NOEXIST.into()), Ok(()) | Err(EXISTS));
+    };
+    // SAFETY: the kernel frees an entry when all programs that could have found it have ended (RCU). Other CPUs read
+    // and write the same two words; each is written whole, and either order of them is a truth of a moment ago.
+    unsafe {
+        let FdbEntry { seen, port, .. } = *entry;
+        if seen != STATIC && (port != input || now.saturating_sub(seen) > FRESH) {
+            (*entry).port = input;
+            (*entry).seen = now;
+        }
+    }
+    true
+}
+
+/// The port that an address is behind, if that is known and recent.
+#[inline(always)]
+fn look_up(destination: Address, now: u64) -> Option<u32> {
+    if destination.is_group() {
+        return None;
+    }
+    let entry = FDB.get_ptr(&destination)?;
+    // SAFETY: as in `learn`.
+    let FdbEntry { seen, port, .. } = unsafe { *entry };
+    let aging = AGING.load();
+    // STATIC is later than any time: its age is 0.
+    let aged = aging != 0 && now.saturating_sub(seen) > aging;
+    (!aged).then_some(port)
+}
+
+/// Sends a frame to every port but the one it came in by.
+///
+/// Each target but the last gets a copy; the last gets the frame itself, which saves one copy in all.
+#[inline(always)]
+fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
+    let mut last = 0;
+    for port in 0..MAX_PORTS {
+        let Some(&ifindex) = PORTS.get(port) else { break };
+        if ifindex == 0 || port == input {
+            continue;
+        }
+        if last != 0 {
+            // SAFETY: the context is the kernel's. A copy that cannot be sent is the target's loss alone.
+            let _ = unsafe { bpf_clone_redirect(ctx.skb.skb, last, 0) };
+        }
+        count_out(port, ctx);
+        last = ifindex;
+    }
+    if last == 0 {
+        counters.filtered += 1;
+        return DROP;
+    }
+    counters.flooded += 1;
+    redirect(last)
+}
+
+#[inline(always)]
+fn count_out(port: u32, ctx: &TcContext) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(port) {
+        // SAFETY: the element is this CPU's.
+        unsafe {
+            (*counters).out_packets += 1;
+            (*counters).out_bytes += u64::from(ctx.len());
+        }
+    }
+}
+
+#[inline(always)]
+fn redirect(ifindex: u32) -> i32 {
+    // SAFETY: takes numbers; the kernel drops the frame where the netdev is gone.
+    unsafe { bpf_redirect(ifindex, 0) as i32 }
+}
