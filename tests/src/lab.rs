@@ -1,0 +1,165 @@
+//! Network namespaces joined by veth pairs: where a test runs the daemon and its peers.
+//!
+//! A namespace lives as long as a descriptor or a process in it. A plain [`Lab`] has no names on disk, so nothing is left
+//! behind when the test process ends, however it ends.
+
+mod interface;
+mod namespace;
+mod netlink;
+mod offload;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+
+pub use interface::{Counters, Interface};
+pub use namespace::{Autoconf, Namespace};
+pub use offload::Offload;
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// Where `ip netns` looks for names (iproute2 `include/namespace.h`, `NETNS_RUN_DIR`).
+const NETNS_DIR: &str = "/run/netns";
+
+/// Both ends of a veth pair.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    /// The end in the daemon's namespace.
+    pub host: Interface,
+    /// The end in the peer's namespace.
+    pub peer: Interface,
+}
+
+/// One namespace for the daemon, and as many peers as the test asks for.
+#[derive(Debug)]
+pub struct Lab {
+    tag: String,
+    names: Names,
+    host: Namespace,
+    next_mac: AtomicU16,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Names {
+    /// Descriptors only.
+    None,
+    /// Bind mounts under `/run/netns`, for `ip netns exec`.
+    OnDisk,
+}
+
+impl Lab {
+    /// A lab whose namespaces no other program can find.
+    ///
+    /// # Errors
+    /// Fails without root.
+    pub fn new() -> Result<Self> {
+        Self::build(Names::None)
+    }
+
+    /// A lab whose namespaces appear as `pcnPID-N-NAME` in `/run/netns`, for a person who wants to look around in it.
+    ///
+    /// # Errors
+    /// Fails without root, or when `/run/netns` cannot be written.
+    pub fn named() -> Result<Self> {
+        fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot make {NETNS_DIR}"))?;
+        sweep_names(Path::new(NETNS_DIR))?;
+        Self::build(Names::OnDisk)
+    }
+
+    fn build(names: Names) -> Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "network namespaces need root: run these tests as root (`./x test` does it for you)"
+        );
+        let tag = format!("pcn{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        let host = make_namespace(&tag, "host", names)?;
+        Ok(Self { tag, names, host, next_mac: AtomicU16::new(1) })
+    }
+
+    /// Unique on this machine while this process lives: `pcnPID-N`.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The namespace the daemon runs in.
+    #[must_use]
+    pub fn host(&self) -> &Namespace {
+        &self.host
+    }
+
+    /// Makes a namespace for a peer. It sends nothing of its own accord: see [`Autoconf::Off`].
+    ///
+    /// # Errors
+    /// Fails when the kernel refuses another namespace, or when the name is taken on disk.
+    pub fn peer(&self, name: &str) -> Result<Namespace> {
+        make_namespace(&self.tag, name, self.names)
+    }
+
+    /// Joins the daemon's namespace to a peer's. Both ends are up, with MTU 1500, known MAC addresses and no IP address.
+    ///
+    /// # Errors
+    /// Fails when one of the names is taken in its namespace.
+    pub fn veth(&self, host_end: &str, peer: &Namespace, peer_end: &str) -> Result<Wire> {
+        self.join((&self.host, host_end), (peer, peer_end))
+    }
+
+    /// Joins any two namespaces of the lab.
+    ///
+    /// # Errors
+    /// As [`Lab::veth`].
+    pub fn join(&self, left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<Wire> {
+        let (left_mac, right_mac) = (self.mac(), self.mac());
+        netlink::add_veth(left.0, (left.1, left_mac), right.0, (right.1, right_mac))?;
+        let wire = Wire { host: Interface::find(left.0, left.1)?, peer: Interface::find(right.0, right.1)? };
+        wire.host.up()?;
+        wire.peer.up()?;
+        Ok(wire)
+    }
+
+    /// Makes a plain kernel bridge in the daemon's namespace, with no spanning tree, and puts the interfaces under it.
+    ///
+    /// # Errors
+    /// Fails when the name is taken, or an interface is not in the daemon's namespace.
+    pub fn kernel_bridge(&self, name: &str, ports: &[&Interface]) -> Result<Interface> {
+        netlink::add_bridge(&self.host, name)?;
+        let bridge = Interface::find(&self.host, name)?;
+        bridge.up()?;
+        for port in ports {
+            netlink::set_controller(port, &bridge)?;
+        }
+        Ok(bridge)
+    }
+
+    /// Locally administered, the same in every run, so that two captures of one test can be laid side by side.
+    fn mac(&self) -> [u8; 6] {
+        let [high, low] = self.next_mac.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        [0x02, 0, 0, 0, high, low]
+    }
+}
+
+fn make_namespace(tag: &str, name: &str, names: Names) -> Result<Namespace> {
+    let mount = match names {
+        Names::None => None,
+        Names::OnDisk => Some(Path::new(NETNS_DIR).join(format!("{tag}-{name}"))),
+    };
+    Namespace::create(name, mount)
+}
+
+/// Removes names whose process was killed before it could.
+fn sweep_names(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let owner =
+            file_name.to_str().and_then(|name| name.strip_prefix("pcn")).and_then(|rest| rest.split('-').next());
+        if let Some(pid) = owner.and_then(|pid| pid.parse::<u32>().ok())
+            && !Path::new("/proc").join(pid.to_string()).exists()
+        {
+            namespace::remove_name(&entry.path());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The few netlink requests a lab needs; nothing outside this file knows rtnetlink, whose interface changes often.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection};
+
+use super::{Interface, Namespace};
+
+fn request<F>(namespace: &Namespace, work: impl FnOnce(Handle) -> F + Send) -> Result<()>
+where
+    F: Future<Output = Result<(), rtnetlink::Error>>,
+{
+    namespace.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(async {
+            let (connection, handle, _) = new_connection()?;
+            let connection = tokio::spawn(connection);
+            let answer = work(handle).await;
+            connection.abort();
+            answer.map_err(Into::into)
+        })
+    })
+}
+
+pub(super) fn add_veth(
+    left: &Namespace,
+    (left_name, left_mac): (&str, [u8; 6]),
+    right: &Namespace,
+    (right_name, right_mac): (&str, [u8; 6]),
+) -> Result<()> {
+    let mut peer = LinkUnspec::new_with_name(right_name).address(right_mac.to_vec()).build();
+    peer.attributes.push(LinkAttribute::NetNsFd(right.as_fd().as_raw_fd()));
+    let pair = LinkVeth::new(left_name, right_name)
+        .address(left_mac.to_vec())
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build();
+    request(left, |handle| async move { handle.link().add(pair).execute().await })
+        .with_context(|| format!("cannot join {}/{left_name} to {}/{right_name}", left.name(), right.name()))
+}
+
+pub(super) fn add_bridge(namespace: &Namespace, name: &str) -> Result<()> {
+    let bridge = LinkBridge::new(name).build();
+    request(namespace, |handle| async move { handle.link().add(bridge).execute().await })
+        .with_context(|| format!("cannot make bridge {name}"))
+}
+
+pub(super) fn set_controller(port: &Interface, bridge: &Interface) -> Result<()> {
+    let change = LinkUnspec::new_with_index(port.index()).controller(bridge.index()).build();
+    request(port.namespace(), |handle| async move { handle.link().change(change).execute().await })
+        .with_context(|| format!("cannot put {port} under {bridge}"))
+}
+
+pub(super) fn set_loopback_up(namespace: &Namespace) -> Result<()> {
+    let change = LinkUnspec::new_with_name("lo").up().build();
+    request(namespace, |handle| async move { handle.link().change(change).execute().await })
+        .context("cannot bring loopback up")
+}
+
+pub(super) fn set_up(interface: &Interface) -> Result<()> {
+    let change = LinkUnspec::new_with_index(interface.index()).up().build();
+    request(interface.namespace(), |handle| async move { handle.link().change(change).execute().await })
+        .with_context(|| format!("cannot bring {interface} up"))
+}
+
+pub(super) fn set_down(interface: &Interface) -> Result<()> {
+    let change = LinkUnspec::new_with_index(interface.index()).down().build();
+    request(interface.namespace(), |handle| async move { handle.link().change(change).execute().await })
+        .with_context(|| format!("cannot bring {interface} down"))
+}
+
+pub(super) fn set_mtu(interface: &Interface, mtu: u32) -> Result<()> {
+    let change = LinkUnspec::new_with_index(interface.index()).mtu(mtu).build();
+    request(interface.namespace(), |handle| async move { handle.link().change(change).execute().await })
+        .with_context(|| format!("cannot set MTU {mtu} on {interface}"))
+}
+
+pub(super) fn delete(interface: &Interface) -> Result<()> {
+    let index = interface.index();
+    request(interface.namespace(), |handle| async move { handle.link().del(index).execute().await })
+        .with_context(|| format!("cannot delete {interface}"))
+}
+
+pub(super) fn add_address(interface: &Interface, address: IpAddr, prefix: u8) -> Result<()> {
+    let index = interface.index();
+    request(interface.namespace(), |handle| async move {
+        let mut request = handle.address().add(index, address, prefix);
+        if address.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        request.execute().await
+    })
+    .with_context(|| format!("cannot give {address}/{prefix} to {interface}"))
+}

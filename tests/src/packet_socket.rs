@@ -1,0 +1,88 @@
+//! A packet socket (packet(7)) bound to one interface; sending and capturing are built on it.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use libc::{c_int, sockaddr_ll, socklen_t};
+
+use crate::lab::Interface;
+
+#[derive(Debug)]
+pub(crate) struct PacketSocket(OwnedFd);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Send,
+    /// Takes every protocol, both directions.
+    Capture,
+}
+
+impl PacketSocket {
+    /// Opens a socket in the interface's namespace. `prepare` runs before the first packet can arrive.
+    pub(crate) fn open(
+        interface: &Interface,
+        purpose: Purpose,
+        prepare: impl FnOnce(&Self) -> io::Result<()> + Send,
+    ) -> Result<Self> {
+        let open = || {
+            // SAFETY: the call takes no pointers. Protocol 0 receives nothing until `bind` names one.
+            let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: `fd` was opened on the line above and nobody else owns it.
+            let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+            prepare(&socket)?;
+            socket.bind(interface.index(), purpose)?;
+            Ok(socket)
+        };
+        interface.namespace().enter(open).with_context(|| format!("cannot open a packet socket on {interface}"))
+    }
+
+    fn bind(&self, index: u32, purpose: Purpose) -> io::Result<()> {
+        // SAFETY: a sockaddr_ll of zero bytes is valid; every member is a number.
+        let mut address: sockaddr_ll = unsafe { mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_ifindex = index.cast_signed();
+        if purpose == Purpose::Capture {
+            address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        }
+        let length = size_of::<sockaddr_ll>() as socklen_t;
+        // SAFETY: pointer and length describe `address`, which outlives the call.
+        let answer = unsafe { libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), length) };
+        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    pub(crate) fn set(&self, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+        let length = size_of::<c_int>() as socklen_t;
+        // SAFETY: pointer and length describe `value`, which outlives the call.
+        let answer = unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Packets that found the receive buffer full since the last call (PACKET_STATISTICS clears as it reads).
+    pub(crate) fn drops(&self) -> io::Result<u32> {
+        // SAFETY: a tpacket_stats of zero bytes is valid; every member is a number.
+        let mut stats: libc::tpacket_stats = unsafe { mem::zeroed() };
+        let mut length = size_of::<libc::tpacket_stats>() as socklen_t;
+        // SAFETY: pointer and length describe `stats`, which outlives the call.
+        let answer = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut stats).cast(),
+                &raw mut length,
+            )
+        };
+        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(stats.tp_drops) }
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,11 @@
+//! Frames of exact size and content, and the ways to send them.
+
+mod flow;
+mod segments;
+mod sender;
+mod stream;
+
+pub use flow::{End, Flow, Kind, VLAN_TAG_LEN, sequence_of};
+pub use segments::Segments;
+pub use sender::{Pace, Sender, Sent, pin_to_core};
+pub use stream::{Transfer, reachable, tcp_transfer};
