@@ -1,0 +1,219 @@
+//! The command line's grammar: argv words in, one [`Order`] out. Pure.
+//!
+//! `[path...] [command] [path...] [key=value...] [flags] [?]`: the command may stand anywhere among the path words, so
+//! `del br1` is `br1 del`. The words of the path make the URL, the command makes the method, the pairs make the body.
+
+mod body;
+mod error;
+mod path;
+mod words;
+
+use std::ffi::OsString;
+
+use hyper::Method;
+use serde_json::{Map, Value};
+
+pub(crate) use self::error::UsageError;
+use self::words::{Command, Pair, Style, Words};
+use crate::help::Topic;
+use crate::show::{Detail, View};
+
+/// What the user typed, understood.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) order: Order,
+    pub(crate) url: Option<String>,
+    pub(crate) token_file: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Order {
+    Help(Topic),
+    OwnVersion,
+    Call(Call),
+}
+
+/// A request, and what becomes of its answer.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) output: Output,
+}
+
+/// A request to the daemon; `path` is relative to the base path and ends with a slash.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) body: Option<Value>,
+}
+
+/// What a successful answer prints.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Output {
+    Nothing,
+    /// The result of an action, if it has one.
+    Result,
+    View(View),
+    /// The daemon's version, below our own.
+    Versions(View),
+}
+
+/// Reads the words of a command line, without the program's name.
+///
+/// # Errors
+///
+/// The first thing that is wrong with it.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, UsageError> {
+    let mut words = Words::classify(args)?;
+    let (url, token_file) = (words.url.take(), words.token_file.take());
+    let order = if words.own_version {
+        Order::OwnVersion
+    } else if words.help || words.is_empty() {
+        Order::Help(topic(&words))
+    } else {
+        Order::Call(call(&words)?)
+    };
+    Ok(Line { order, url, token_file })
+}
+
+fn topic(words: &Words) -> Topic {
+    let first = words.path.first().map_or("", String::as_str);
+    match (first, words.command) {
+        ("connect", _) => Topic::Connect,
+        ("disconnect", _) => Topic::Disconnect,
+        ("attach", _) => Topic::Attach,
+        ("detach", _) => Topic::Detach,
+        ("version", _) => Topic::Version,
+        (_, Some(command)) => command.topic(),
+        _ => Topic::General,
+    }
+}
+
+fn call(words: &Words) -> Result<Call, UsageError> {
+    let path: Vec<&str> = words.path.iter().map(String::as_str).collect();
+    match (path.as_slice(), words.command) {
+        ([], command) => Err(UsageError::NoPath { command: command.map_or("key=value", Command::word) }),
+        ([link @ ("connect" | "disconnect"), rest @ ..], command) => {
+            let topic = if *link == "connect" { Topic::Connect } else { Topic::Disconnect };
+            let (&[a, b], None, []) = (rest, command, words.pairs.as_slice()) else {
+                return Err(UsageError::Form { topic });
+            };
+            framework(words, link, [("peer1", a), ("peer2", b)], None)
+        }
+        (["attach", rest @ ..], command) => {
+            let (&[cube, port], None) = (rest, command) else { return Err(UsageError::Form { topic: Topic::Attach }) };
+            framework(words, "attach", [("cube", cube), ("port", port)], attach_option(&words.pairs)?)
+        }
+        (["detach", rest @ ..], command) => {
+            let (&[cube, port], None, []) = (rest, command, words.pairs.as_slice()) else {
+                return Err(UsageError::Form { topic: Topic::Detach });
+            };
+            framework(words, "detach", [("cube", cube), ("port", port)], None)
+        }
+        (["version", rest @ ..], command) => {
+            if !rest.is_empty() || !matches!(command, None | Some(Command::Show)) {
+                return Err(UsageError::Form { topic: Topic::Version });
+            }
+            let Call { request, output } = resource(words, Some(Command::Show))?;
+            Ok(match output {
+                Output::View(view) => Call { request, output: Output::Versions(view) },
+                output => Call { request, output },
+            })
+        }
+        (["cubes" | "netdevs" | "services" | "topology"], None) if words.pairs.is_empty() => {
+            resource(words, Some(Command::Show))
+        }
+        (_, command) => resource(words, command),
+    }
+}
+
+/// `connect` and its like: their operands are names, so they are never read as numbers.
+fn framework(
+    words: &Words,
+    verb: &str,
+    operands: [(&str, &str); 2],
+    option: Option<(&str, &str)>,
+) -> Result<Call, UsageError> {
+    refuse_view(words)?;
+    let fields: Map<String, Value> =
+        operands.into_iter().chain(option).map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let request = Request { method: Method::POST, path: format!("{verb}/"), body: Some(fields.into()) };
+    Ok(Call { request, output: Output::Nothing })
+}
+
+fn attach_option(pairs: &[Pair]) -> Result<Option<(&str, &str)>, UsageError> {
+    let pair = match pairs {
+        [] => return Ok(None),
+        [pair] => pair,
+        [..] => return Err(UsageError::AttachOptions),
+    };
+    match (pair.name.as_str(), pair.value.as_str()) {
+        ("position", "auto" | "first" | "last") | ("before" | "after", _) => Ok(Some((&pair.name, &pair.value))),
+        ("position", value) => Err(UsageError::AttachPosition { value: value.to_owned() }),
+        (name, _) => Err(UsageError::AttachOption { name: name.to_owned() }),
+    }
+}
+
+/// Anything in the tree of the daemon's resources.
+fn resource(words: &Words, command: Option<Command>) -> Result<Call, UsageError> {
+    let here = path::encode(&words.path);
+    match command {
+        Some(command @ (Command::Show | Command::Del)) if !words.pairs.is_empty() => {
+            Err(UsageError::PairsNotTaken { command: command.word(), topic: command.topic() })
+        }
+        Some(Command::Show) => {
+            let request = Request { method: Method::GET, path: here, body: None };
+            Ok(Call { request, output: Output::View(view(words)?) })
+        }
+        Some(Command::Del) => quiet(words, Request { method: Method::DELETE, path: here, body: None }),
+        Some(Command::Add) => quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? }),
+        Some(Command::Set) => match words.pairs.as_slice() {
+            [] => Err(UsageError::NothingToSet),
+            [pair] => {
+                let path = here + &path::encode(&pair.key);
+                quiet(words, Request { method: Method::PATCH, path, body: Some(body::scalar(&pair.value)) })
+            }
+            [..] => quiet(words, Request { method: Method::PATCH, path: here, body: body_of(words)? }),
+        },
+        None => {
+            let call = quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? })?;
+            Ok(Call { output: Output::Result, ..call })
+        }
+    }
+}
+
+fn body_of(words: &Words) -> Result<Option<Value>, UsageError> {
+    body::object(&words.pairs).map(Some)
+}
+
+fn quiet(words: &Words, request: Request) -> Result<Call, UsageError> {
+    refuse_view(words)?;
+    Ok(Call { request, output: Output::Nothing })
+}
+
+fn refuse_view(words: &Words) -> Result<(), UsageError> {
+    match (words.style, &words.hide) {
+        (Some(style), _) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
+        (None, Some(_)) => Err(UsageError::ViewWithoutShow { flag: "-hide" }),
+        (None, None) => Ok(()),
+    }
+}
+
+fn view(words: &Words) -> Result<View, UsageError> {
+    let hide = words.hide.clone().unwrap_or_default();
+    let detail = match words.style {
+        Some(Style::Json) if hide.is_empty() => return Ok(View::Json),
+        Some(Style::Json) => return Err(UsageError::HideWithJson),
+        Some(Style::Text(detail)) => detail,
+        None if hide.is_empty() && words.path.first().is_some_and(|word| word == "topology") => {
+            return Ok(View::Text { detail: Detail::Verbose, hide: vec!["uuid".to_owned()] });
+        }
+        None => Detail::Normal,
+    };
+    Ok(View::Text { detail, hide })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! What can be wrong with a command line.
+
+use crate::help::Topic;
+
+/// A command line that cannot be understood; nothing was sent.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("'{word}' is not UTF-8")]
+    NotUtf8 { word: String },
+    #[error("'{word}' is not a flag")]
+    UnknownFlag { word: String },
+    #[error("{flag} needs a value: {flag} {metavar}")]
+    FlagWithoutValue { flag: &'static str, metavar: &'static str },
+    #[error("{flag} is given twice")]
+    FlagTwice { flag: &'static str },
+    #[error("-yaml is not supported yet: use -json")]
+    Yaml,
+    #[error("{first} and {second} exclude each other")]
+    StylesTogether { first: &'static str, second: &'static str },
+    #[error("{flag} goes with show only")]
+    ViewWithoutShow { flag: &'static str },
+    #[error("-hide does not go with -json")]
+    HideWithJson,
+    #[error("-hide needs the names to hide: -hide=uuid,ports.peer")]
+    HideWithoutNames,
+    #[error("'{first}' and '{second}' are both commands: give one")]
+    TwoCommands { first: &'static str, second: &'static str },
+    #[error("'{word}' cannot follow '{pair}': path and command come before key=value")]
+    AfterPair { word: String, pair: String },
+    #[error("'{pair}' has an empty key")]
+    EmptyKey { pair: String },
+    #[error("'{key}' is given twice")]
+    DuplicateKey { key: String },
+    #[error("'{key}' would be a value and an object at once")]
+    KeyConflict { key: String },
+    #[error("'{word}' cannot be part of a path")]
+    PathWord { word: String },
+    #[error("'?' must be the last word")]
+    HelpNotLast,
+    #[error("'{command}' alone names nothing: say of which cube or service")]
+    NoPath { command: &'static str },
+    #[error("set needs at least one key=value")]
+    NothingToSet,
+    #[error("{command} takes no key=value")]
+    PairsNotTaken { command: &'static str, topic: Topic },
+    #[error("wrong number of words for {}", topic.name())]
+    Form { topic: Topic },
+    #[error("attach takes one of position, before and after")]
+    AttachOptions,
+    #[error("attach does not know '{name}'")]
+    AttachOption { name: String },
+    #[error("'{value}' is not a position: take first, last or auto")]
+    AttachPosition { value: String },
+}
+
+impl UsageError {
+    /// Where the reader finds the right form.
+    pub(crate) fn topic(&self) -> Topic {
+        match self {
+            Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
+            Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
+            Self::NothingToSet => Topic::Set,
+            Self::Yaml | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
+            Self::HideWithJson | Self::HideWithoutNames => Topic::Show,
+            _ => Topic::General,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+use serde_json::json;
+
+use super::*;
+
+fn parse_text(line: &[&str]) -> Result<Line, UsageError> {
+    parse(line.iter().map(OsString::from))
+}
+
+#[track_caller]
+fn call_of(line: &[&str]) -> Call {
+    match parse_text(line).map(|line| line.order) {
+        Ok(Order::Call(call)) => call,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+/// Splits at blanks; `null` as the body means none.
+#[track_caller]
+fn check(line: &str, method: &Method, path: &str, body: Value) {
+    check_words(&line.split(' ').collect::<Vec<_>>(), method, path, body);
+}
+
+#[track_caller]
+fn check_words(line: &[&str], method: &Method, path: &str, body: Value) {
+    let body = Some(body).filter(|body| !body.is_null());
+    assert_eq!(call_of(line).request, Request { method: method.clone(), path: path.to_owned(), body }, "{line:?}");
+}
+
+#[track_caller]
+fn check_output(line: &str, expected: &Output) {
+    assert_eq!(&call_of(&line.split(' ').collect::<Vec<_>>()).output, expected, "{line}");
+}
+
+#[track_caller]
+fn check_refused(line: &[&str], expected: &str) {
+    match parse_text(line) {
+        Err(error) => assert_eq!(error.to_string(), expected, "{line:?}"),
+        Ok(line) => panic!("understood as {line:?}"),
+    }
+}
+
+#[track_caller]
+fn check_help(line: &str, expected: Topic) {
+    let order = parse_text(&line.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>()).unwrap().order;
+    assert_eq!(order, Order::Help(expected), "{line}");
+}
+
+fn text(detail: Detail, hide: &[&str]) -> View {
+    View::Text { detail, hide: hide.iter().map(|&name| name.to_owned()).collect() }
+}
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
+
+#[test]
+fn show_reads() {
+    for (bare, path) in
+        [("services", "services/"), ("cubes", "cubes/"), ("netdevs", "netdevs/"), ("topology", "topology/")]
+    {
+        check(bare, &GET, path, json!(null));
+        check(&format!("{bare} show"), &GET, path, json!(null));
+    }
+    check("services show packetcapture", &GET, "services/packetcapture/", json!(null));
+    check("cubes show br1", &GET, "cubes/br1/", json!(null));
+    check("netdevs show eth0", &GET, "netdevs/eth0/", json!(null));
+    check("topology show veth1", &GET, "topology/veth1/", json!(null));
+    check("version", &GET, "version/", json!(null));
+    check("version show", &GET, "version/", json!(null));
+    check("sniffer show", &GET, "sniffer/", json!(null));
+    check("sniffer show dump", &GET, "sniffer/dump/", json!(null));
+    check("sniffer dump show", &GET, "sniffer/dump/", json!(null));
+    check("sniffer filters show", &GET, "sniffer/filters/", json!(null));
+}
+
+#[test]
+fn add_creates_with_an_object() {
+    check("packetcapture add sniffer", &POST, "packetcapture/sniffer/", json!({}));
+    check(
+        "packetcapture add sniffer capture=bidirectional",
+        &POST,
+        "packetcapture/sniffer/",
+        json!({"capture": "bidirectional"}),
+    );
+    check("add helloworld hw0", &POST, "helloworld/hw0/", json!({}));
+    check("br1 ports add toveth1 peer=veth1", &POST, "br1/ports/toveth1/", json!({"peer": "veth1"}));
+    check("br1 ports add p1 peer=", &POST, "br1/ports/p1/", json!({"peer": ""}));
+    check(
+        "packetcapture add s filters.snaplen=80 filters.src=10.0.0.0/8 networkmode=true",
+        &POST,
+        "packetcapture/s/",
+        json!({"filters": {"snaplen": 80, "src": "10.0.0.0/8"}, "networkmode": true}),
+    );
+    check(
+        "services add type=lib uri=/opt/libpcn_x.so name=x",
+        &POST,
+        "services/",
+        json!({"type": "lib", "uri": "/opt/libpcn_x.so", "name": "x"}),
+    );
+}
+
+#[test]
+fn set_of_one_pair_is_a_bare_scalar_below() {
+    check("sniffer set networkmode=true", &PATCH, "sniffer/networkmode/", json!(true));
+    check("sniffer filters set src=10.10.10.10/24", &PATCH, "sniffer/filters/src/", json!("10.10.10.10/24"));
+    check("sniffer filters set sport=80", &PATCH, "sniffer/filters/sport/", json!(80));
+    check("sniffer set filters.snaplen=9", &PATCH, "sniffer/filters/snaplen/", json!(9));
+    check_words(&["sniffer", "set", "filter=tcp[13] == 2"], &PATCH, "sniffer/filter/", json!("tcp[13] == 2"));
+    check("sniffer set dump=", &PATCH, "sniffer/dump/", json!(""));
+}
+
+#[test]
+fn set_of_more_pairs_is_an_object() {
+    check(
+        "sniffer filters set src=10.0.0.0/8 dport=80",
+        &PATCH,
+        "sniffer/filters/",
+        json!({"src": "10.0.0.0/8", "dport": 80}),
+    );
+    check("sniffer set a.b.c=1 a.b.d=x", &PATCH, "sniffer/", json!({"a": {"b": {"c": 1, "d": "x"}}}));
+}
+
+#[test]
+fn del_deletes() {
+    check("del br1", &DELETE, "br1/", json!(null));
+    check("br1 del", &DELETE, "br1/", json!(null));
+    check("packetcapture del sniffer", &DELETE, "packetcapture/sniffer/", json!(null));
+    check("br1 ports del toveth1", &DELETE, "br1/ports/toveth1/", json!(null));
+    check("br1 del ports toveth1", &DELETE, "br1/ports/toveth1/", json!(null));
+    check("services del packetcapture", &DELETE, "services/packetcapture/", json!(null));
+}
+
+#[test]
+fn actions_post() {
+    check("br1 fdb flush", &POST, "br1/fdb/flush/", json!({}));
+    check("br1 fdb age limit=3", &POST, "br1/fdb/age/", json!({"limit": 3}));
+}
+
+#[test]
+fn framework_verbs_send_names_as_strings() {
+    check("connect br1:p1 br2:p1", &POST, "connect/", json!({"peer1": "br1:p1", "peer2": "br2:p1"}));
+    check("disconnect 1 2", &POST, "disconnect/", json!({"peer1": "1", "peer2": "2"}));
+    check("attach sniffer br1:toveth1", &POST, "attach/", json!({"cube": "sniffer", "port": "br1:toveth1"}));
+    check(
+        "attach sniffer eth0 position=first",
+        &POST,
+        "attach/",
+        json!({"cube": "sniffer", "port": "eth0", "position": "first"}),
+    );
+    check("attach s eth0 before=7", &POST, "attach/", json!({"cube": "s", "port": "eth0", "before": "7"}));
+    check("attach s eth0 after=f", &POST, "attach/", json!({"cube": "s", "port": "eth0", "after": "f"}));
+    check("detach sniffer br1:toveth1", &POST, "detach/", json!({"cube": "sniffer", "port": "br1:toveth1"}));
+}
+
+#[test]
+fn output_follows_the_command() {
+    check_output("packetcapture add s", &Output::Nothing);
+    check_output("s set capture=off", &Output::Nothing);
+    check_output("del s", &Output::Nothing);
+    check_output("attach s eth0", &Output::Nothing);
+    check_output("br1 fdb flush", &Output::Result);
+    check_output("s show", &Output::View(text(Detail::Normal, &[])));
+    check_output("s show -json", &Output::View(View::Json));
+    check_output("cubes -json", &Output::View(View::Json));
+    check_output("s show -brief dump", &Output::View(text(Detail::Brief, &[])));
+    check_output("s show -normal -normal", &Output::View(text(Detail::Normal, &[])));
+    check_output("s show -verbose -hide=a,b.c", &Output::View(text(Detail::Verbose, &["a", "b.c"])));
+    check_output("topology", &Output::View(text(Detail::Verbose, &["uuid"])));
+    check_output("topology show", &Output::View(text(Detail::Verbose, &["uuid"])));
+    check_output("topology show -brief", &Output::View(text(Detail::Brief, &[])));
+    check_output("version", &Output::Versions(text(Detail::Normal, &[])));
+}
+
+#[test]
+fn flags_of_the_program_stand_anywhere() {
+    for line in [
+        ["--url", "http://h:1", "s", "show", "--token-file", "f"],
+        ["s", "--token-file", "f", "show", "--url", "http://h:1"],
+    ] {
+        let line = parse_text(&line).unwrap();
+        assert_eq!((line.url.as_deref(), line.token_file.as_deref()), (Some("http://h:1"), Some("f")));
+    }
+    let line = parse_text(&["del", "s", "--url=unix:///a=b"]).unwrap();
+    assert_eq!(line.url.as_deref(), Some("unix:///a=b"));
+    assert_eq!(parse_text(&["s", "-V"]).unwrap().order, Order::OwnVersion);
+    assert_eq!(parse_text(&["--version"]).unwrap().order, Order::OwnVersion);
+}
+
+#[test]
+fn help_is_of_the_form_it_follows() {
+    for line in ["", "?", "-h", "--help", "packetcapture ?"] {
+        check_help(line, Topic::General);
+    }
+    check_help("packetcapture add ?", Topic::Add);
+    check_help("sniffer set a=b ?", Topic::Set);
+    check_help("del ?", Topic::Del);
+    check_help("attach ?", Topic::Attach);
+    check_help("attach s --help", Topic::Attach);
+    check_help("version ?", Topic::Version);
+}
+
+#[test]
+fn mixed_up_words_are_refused() {
+    check_refused(&["br1", "add", "set"], "'add' and 'set' are both commands: give one");
+    check_refused(&["show", "show"], "'show' and 'show' are both commands: give one");
+    check_refused(&["s", "a=1", "set"], "'set' cannot follow 'a=1': path and command come before key=value");
+    check_refused(&["s", "set", "a=1", "b"], "'b' cannot follow 'a=1': path and command come before key=value");
+    check_refused(&["?", "br1"], "'?' must be the last word");
+    check_refused(&["add"], "'add' alone names nothing: say of which cube or service");
+    check_refused(&["a=1"], "'key=value' alone names nothing: say of which cube or service");
+    check_refused(&["s", "set"], "set needs at least one key=value");
+    check_refused(&["s", "show", "a=1"], "show takes no key=value");
+    check_refused(&["del", "s", "a=1"], "del takes no key=value");
+    for word in ["", ".", ".."] {
+        check_refused(&["s", "show", word], &format!("'{word}' cannot be part of a path"));
+    }
+}
+
+#[test]
+fn bad_pairs_are_refused() {
+    check_refused(&["s", "set", "=1"], "'=1' has an empty key");
+    check_refused(&["s", "set", ".a=1"], "'.a=1' has an empty key");
+    check_refused(&["s", "set", "a..b=1"], "'a..b=1' has an empty key");
+    check_refused(&["s", "set", "a=1", "a=2"], "'a' is given twice");
+    check_refused(&["s", "set", "a=1", "a.b=2"], "'a.b' would be a value and an object at once");
+    check_refused(&["s", "set", "a.b=2", "a=1"], "'a' would be a value and an object at once");
+}
+
+#[test]
+fn bad_flags_are_refused() {
+    check_refused(&["s", "-x"], "'-x' is not a flag");
+    check_refused(&["s", "show", "-json=1"], "'-json=1' is not a flag");
+    check_refused(&["s", "show", "--url"], "--url needs a value: --url URL");
+    check_refused(&["s", "show", "--token-file="], "--token-file needs a value: --token-file FILE");
+    check_refused(&["--url=a", "--url", "b"], "--url is given twice");
+    check_refused(&["s", "show", "-yaml"], "-yaml is not supported yet: use -json");
+    check_refused(&["s", "show", "-json", "-brief"], "-json and -brief exclude each other");
+    check_refused(&["s", "show", "-json", "-hide=a"], "-hide does not go with -json");
+    check_refused(&["s", "show", "-hide"], "-hide needs the names to hide: -hide=uuid,ports.peer");
+    check_refused(&["s", "show", "-hide="], "-hide needs the names to hide: -hide=uuid,ports.peer");
+    check_refused(&["del", "s", "-json"], "-json goes with show only");
+    check_refused(&["s", "add", "x", "-hide=a"], "-hide goes with show only");
+    check_refused(&["attach", "s", "eth0", "-brief"], "-brief goes with show only");
+}
+
+#[test]
+fn framework_verbs_take_exactly_their_words() {
+    check_refused(&["connect", "a"], "wrong number of words for connect");
+    check_refused(&["connect", "a", "b", "c"], "wrong number of words for connect");
+    check_refused(&["disconnect", "add", "a", "b"], "wrong number of words for disconnect");
+    check_refused(&["connect", "a", "b", "x=1"], "wrong number of words for connect");
+    check_refused(&["attach", "s"], "wrong number of words for attach");
+    check_refused(&["attach", "s", "eth0", "position=3"], "'3' is not a position: take first, last or auto");
+    check_refused(&["attach", "s", "eth0", "color=red"], "attach does not know 'color'");
+    check_refused(
+        &["attach", "s", "eth0", "position=first", "before=t"],
+        "attach takes one of position, before and after",
+    );
+    check_refused(&["detach", "s"], "wrong number of words for detach");
+    check_refused(&["version", "x"], "wrong number of words for version");
+    check_refused(&["version", "set", "a=1"], "wrong number of words for version");
+    let error = parse_text(&["detach", "s"]).unwrap_err();
+    assert_eq!(error.topic().hint(), "usage: polycubectl detach CUBE PORT");
+}
+
+#[test]
+fn words_that_are_not_utf8_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let error = parse([OsString::from_vec(vec![b's', 0xff])]).unwrap_err();
+    assert_eq!(error.to_string(), "'s\u{fffd}' is not UTF-8");
+}

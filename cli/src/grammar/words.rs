@@ -1,0 +1,188 @@
+//! Each word of the command line, told apart: command, flag, pair, question mark or path.
+
+use std::ffi::OsString;
+
+use super::{UsageError, path};
+use crate::help::Topic;
+use crate::show::Detail;
+
+/// The words by kind.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) path: Vec<String>,
+    pub(super) command: Option<Command>,
+    pub(super) pairs: Vec<Pair>,
+    pub(super) help: bool,
+    pub(super) own_version: bool,
+    pub(super) style: Option<Style>,
+    pub(super) hide: Option<Vec<String>>,
+    pub(super) url: Option<String>,
+    pub(super) token_file: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Command {
+    Add,
+    Set,
+    Show,
+    Del,
+}
+
+/// `name=value`; `key` is the name, split at its dots.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) name: String,
+    pub(super) key: Vec<String>,
+    pub(super) value: String,
+}
+
+/// How `show` prints.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Style {
+    Json,
+    Text(Detail),
+}
+
+impl Words {
+    pub(super) fn classify(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
+        let mut words = Self::default();
+        let mut last_pair = None;
+        let mut asked = false;
+        let mut args = args.into_iter().map(utf8);
+        while let Some(word) = args.next().transpose()? {
+            if asked {
+                return Err(UsageError::HelpNotLast);
+            }
+            if word.starts_with('-') {
+                words.flag(&word, || args.next().transpose())?;
+            } else if let Some((name, value)) = word.split_once('=') {
+                words.pair(name, value)?;
+                last_pair = Some(word);
+            } else if word == "?" {
+                asked = true;
+            } else if let Some(pair) = last_pair {
+                return Err(UsageError::AfterPair { word, pair });
+            } else if let Some(command) = Command::parse(&word) {
+                if let Some(first) = words.command.replace(command) {
+                    return Err(UsageError::TwoCommands { first: first.word(), second: command.word() });
+                }
+            } else {
+                path::check(&word)?;
+                words.path.push(word);
+            }
+        }
+        words.help |= asked;
+        Ok(words)
+    }
+
+    /// Whether there is nothing to ask the daemon for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.path.is_empty() && self.command.is_none() && self.pairs.is_empty()
+    }
+
+    fn pair(&mut self, name: &str, value: &str) -> Result<(), UsageError> {
+        let key: Vec<String> = name.split('.').map(str::to_owned).collect();
+        if key.iter().any(String::is_empty) {
+            return Err(UsageError::EmptyKey { pair: format!("{name}={value}") });
+        }
+        if self.pairs.iter().any(|pair| pair.key == key) {
+            return Err(UsageError::DuplicateKey { key: name.to_owned() });
+        }
+        self.pairs.push(Pair { name: name.to_owned(), key, value: value.to_owned() });
+        Ok(())
+    }
+
+    fn flag(
+        &mut self,
+        word: &str,
+        next: impl FnOnce() -> Result<Option<String>, UsageError>,
+    ) -> Result<(), UsageError> {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        match (name, value) {
+            ("-h" | "--help", None) => self.help = true,
+            ("-V" | "--version", None) => self.own_version = true,
+            ("--url", _) => set_once(&mut self.url, "--url", "URL", value, next)?,
+            ("--token-file", _) => set_once(&mut self.token_file, "--token-file", "FILE", value, next)?,
+            ("-json", None) => self.style(Style::Json)?,
+            ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
+            ("-normal", None) => self.style(Style::Text(Detail::Normal))?,
+            ("-verbose", None) => self.style(Style::Text(Detail::Verbose))?,
+            ("-yaml", None) => return Err(UsageError::Yaml),
+            ("-hide", None | Some("")) => return Err(UsageError::HideWithoutNames),
+            ("-hide", Some(names)) => {
+                self.hide.get_or_insert_default().extend(names.split(',').map(str::to_owned));
+            }
+            _ => return Err(UsageError::UnknownFlag { word: word.to_owned() }),
+        }
+        Ok(())
+    }
+
+    fn style(&mut self, style: Style) -> Result<(), UsageError> {
+        match self.style.replace(style) {
+            Some(first) if first != style => {
+                Err(UsageError::StylesTogether { first: first.flag(), second: style.flag() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Command {
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Add, Self::Set, Self::Show, Self::Del].into_iter().find(|command| command.word() == word)
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Set => "set",
+            Self::Show => "show",
+            Self::Del => "del",
+        }
+    }
+
+    pub(super) fn topic(self) -> Topic {
+        match self {
+            Self::Add => Topic::Add,
+            Self::Set => Topic::Set,
+            Self::Show => Topic::Show,
+            Self::Del => Topic::Del,
+        }
+    }
+}
+
+impl Style {
+    pub(super) fn flag(self) -> &'static str {
+        match self {
+            Self::Json => "-json",
+            Self::Text(Detail::Brief) => "-brief",
+            Self::Text(Detail::Normal) => "-normal",
+            Self::Text(Detail::Verbose) => "-verbose",
+        }
+    }
+}
+
+fn set_once(
+    slot: &mut Option<String>,
+    flag: &'static str,
+    metavar: &'static str,
+    value: Option<&str>,
+    next: impl FnOnce() -> Result<Option<String>, UsageError>,
+) -> Result<(), UsageError> {
+    let value = match value {
+        Some(value) => Some(value.to_owned()),
+        None => next()?,
+    };
+    let value = value.filter(|value| !value.is_empty()).ok_or(UsageError::FlagWithoutValue { flag, metavar })?;
+    match slot.replace(value) {
+        Some(_) => Err(UsageError::FlagTwice { flag }),
+        None => Ok(()),
+    }
+}
+
+fn utf8(word: OsString) -> Result<String, UsageError> {
+    word.into_string().map_err(|word| UsageError::NotUtf8 { word: word.to_string_lossy().into_owned() })
+}

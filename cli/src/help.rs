@@ -1,0 +1,192 @@
+//! Help: one entry per form of the command line, from which every help text is made.
+
+use std::fmt::Write;
+
+/// What the reader wants to know about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Topic {
+    General,
+    Add,
+    Set,
+    Show,
+    Del,
+    Action,
+    Connect,
+    Disconnect,
+    Attach,
+    Detach,
+    Version,
+}
+
+struct Form {
+    topic: Topic,
+    name: &'static str,
+    usage: &'static str,
+    about: &'static str,
+    examples: &'static [&'static str],
+}
+
+const FORMS: [Form; 10] = [
+    Form {
+        topic: Topic::Add,
+        name: "add",
+        usage: "SERVICE add NAME [KEY=VALUE...]",
+        about: "create a cube, or an entry of a list in one",
+        examples: &["packetcapture add sniffer capture=bidirectional", "br1 ports add toveth1 peer=veth1"],
+    },
+    Form {
+        topic: Topic::Show,
+        name: "show",
+        usage: "NAME show [PATH...] [-brief|-normal|-verbose|-json] [-hide=KEY,...]",
+        about: "show a cube or a part of it; also cubes, services, netdevs, topology",
+        examples: &["sniffer show dump", "cubes show -json", "topology"],
+    },
+    Form {
+        topic: Topic::Set,
+        name: "set",
+        usage: "NAME [PATH...] set KEY=VALUE...",
+        about: "change settings",
+        examples: &["sniffer set capture=off", "sniffer filters set src=10.0.0.0/8 dport=80"],
+    },
+    Form {
+        topic: Topic::Del,
+        name: "del",
+        usage: "del NAME [PATH...]",
+        about: "delete a cube, or an entry of a list in one",
+        examples: &["del sniffer", "br1 ports del toveth1"],
+    },
+    Form {
+        topic: Topic::Action,
+        name: "an action",
+        usage: "NAME PATH... [KEY=VALUE...]",
+        about: "run an action of a cube",
+        examples: &["br1 fdb flush"],
+    },
+    Form {
+        topic: Topic::Connect,
+        name: "connect",
+        usage: "connect CUBE:PORT CUBE:PORT",
+        about: "connect two ports",
+        examples: &["connect br1:p1 br2:p1"],
+    },
+    Form {
+        topic: Topic::Disconnect,
+        name: "disconnect",
+        usage: "disconnect CUBE:PORT CUBE:PORT",
+        about: "disconnect two ports",
+        examples: &["disconnect br1:p1 br2:p1"],
+    },
+    Form {
+        topic: Topic::Attach,
+        name: "attach",
+        usage: "attach CUBE PORT [position=first|last|auto | before=CUBE | after=CUBE]",
+        about: "attach a transparent cube to a port of a cube, or to a netdev",
+        examples: &["attach sniffer br1:toveth1", "attach sniffer eth0 position=first"],
+    },
+    Form {
+        topic: Topic::Detach,
+        name: "detach",
+        usage: "detach CUBE PORT",
+        about: "take a transparent cube off its port",
+        examples: &["detach sniffer br1:toveth1"],
+    },
+    Form {
+        topic: Topic::Version,
+        name: "version",
+        usage: "version",
+        about: "print the versions of polycubectl and of the daemon",
+        examples: &["version"],
+    },
+];
+
+const FLAGS: &str = "\
+Flags:
+  --url URL          the daemon: unix:///path/to/socket or http://host:port
+                     (else POLYCUBECTL_URL, else unix:///run/polycube/polycubed.sock)
+  --token-file FILE  the bearer token for TCP (else POLYCUBECTL_TOKEN)
+  -h, --help, ?      help; after a command, help for that command
+  -V, --version      the version of polycubectl
+
+Exit status: 0 done, 1 daemon not reachable, 2 refused by the daemon, 64 wrong usage.
+";
+
+impl Topic {
+    /// The form's name, to be used in a sentence.
+    pub(crate) fn name(self) -> &'static str {
+        self.form().map_or("polycubectl", |form| form.name)
+    }
+
+    /// One line that tells how to go on after a mistake.
+    pub(crate) fn hint(self) -> String {
+        match self.form() {
+            Some(form) => format!("usage: polycubectl {}", form.usage),
+            None => "try: polycubectl --help".to_owned(),
+        }
+    }
+
+    /// The help text.
+    pub(crate) fn text(self) -> String {
+        match self.form() {
+            Some(form) => form.text(),
+            None => general(),
+        }
+    }
+
+    fn form(self) -> Option<&'static Form> {
+        FORMS.iter().find(|form| form.topic == self)
+    }
+}
+
+impl Form {
+    fn text(&self) -> String {
+        let mut text = format!("polycubectl {}\n  {}\n\nExamples:\n", self.usage, self.about);
+        for example in self.examples {
+            let _ = writeln!(text, "  polycubectl {example}");
+        }
+        text
+    }
+}
+
+fn general() -> String {
+    let mut text = "polycubectl drives polycubed, the daemon that hosts network functions.\n\n".to_owned();
+    for form in &FORMS {
+        let _ = writeln!(text, "  polycubectl {}\n      {}", form.usage, form.about);
+    }
+    text.push('\n');
+    text.push_str(FLAGS);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::{self, Order};
+
+    #[test]
+    fn every_example_is_a_valid_command_line() {
+        for example in FORMS.iter().flat_map(|form| form.examples) {
+            let line = grammar::parse(example.split(' ').map(Into::into)).unwrap();
+            assert!(matches!(line.order, Order::Call(_)), "{example}");
+        }
+    }
+
+    #[test]
+    fn every_form_is_in_the_general_help() {
+        let text = Topic::General.text();
+        for form in &FORMS {
+            assert!(text.contains(form.usage), "{}", form.usage);
+        }
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+    }
+
+    #[test]
+    fn a_topic_shows_its_usage_and_examples() {
+        assert_eq!(
+            Topic::Detach.text(),
+            "polycubectl detach CUBE PORT\n  take a transparent cube off its port\n\n\
+             Examples:\n  polycubectl detach sniffer br1:toveth1\n"
+        );
+        assert_eq!(Topic::Detach.hint(), "usage: polycubectl detach CUBE PORT");
+        assert_eq!(Topic::General.hint(), "try: polycubectl --help");
+    }
+}
