@@ -1,0 +1,200 @@
+//! Printing of the daemon's answers.
+
+mod table;
+mod terminal;
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use self::table::Table;
+pub(crate) use self::terminal::{escape, escape_text};
+
+/// How an answer is printed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum View {
+    Json,
+    /// For people; `hide` holds dotted paths of what to leave out.
+    Text {
+        detail: Detail,
+        hide: Vec<String>,
+    },
+}
+
+/// How deep lists are opened: counted, their entries in a table, or their entries' own lists too.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) enum Detail {
+    Brief,
+    Normal,
+    Verbose,
+}
+
+impl View {
+    /// The view of a thing that nobody asked to see in a certain way.
+    pub(crate) fn plain() -> Self {
+        Self::Text { detail: Detail::Normal, hide: Vec::new() }
+    }
+
+    /// Renders an answer; what is not empty ends with one newline.
+    pub(crate) fn render(&self, value: &Value) -> String {
+        match self {
+            Self::Json => terminal::escape_json(&format!("{value:#}\n")),
+            Self::Text { detail, hide } => {
+                let printer = Printer { detail: *detail, hide };
+                let mut out = String::new();
+                printer.answer(value, &mut out);
+                out
+            }
+        }
+    }
+}
+
+struct Printer<'a> {
+    detail: Detail,
+    hide: &'a [String],
+}
+
+impl Printer<'_> {
+    fn answer(&self, value: &Value, out: &mut String) {
+        match value {
+            // A sentence of the daemon's, such as where the dump is, may bring its own newline.
+            Value::String(text) => out.extend([escape_text(text.trim_end_matches('\n')).as_str(), "\n"]),
+            Value::Object(object) => self.object(object, "", 0, out),
+            Value::Array(items) if items.is_empty() => {}
+            Value::Array(items) if self.detail == Detail::Brief => {
+                let _ = writeln!(out, "{}", count(items));
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => self.table(items, "", 0, out),
+            Value::Array(items) => out.extend(items.iter().map(|item| leaf(item) + "\n")),
+            _ => out.extend([leaf(value).as_str(), "\n"]),
+        }
+    }
+
+    /// Leaves first, then objects, then tables: what is short is not lost below what is long.
+    fn object(&self, object: &Map<String, Value>, path: &str, indent: usize, out: &mut String) {
+        let fields = || self.fields(object, path);
+        for (key, value, _) in fields().filter(|(_, value, _)| !is_tree(value)) {
+            let shown = match value {
+                Value::Array(items) if self.detail == Detail::Brief => count(items),
+                _ => leaf(value),
+            };
+            let _ = writeln!(out, "{:indent$}{}: {shown}", "", escape(key));
+        }
+        for (key, value, path) in fields() {
+            if let Value::Object(inner) = value {
+                let _ = writeln!(out, "{:indent$}{}:", "", escape(key));
+                self.object(inner, &path, indent + 1, out);
+            }
+        }
+        for (key, value, path) in fields() {
+            match value {
+                Value::Array(items) if is_tree(value) && self.detail > Detail::Brief => {
+                    let _ = writeln!(out, "\n{:indent$}{}:", "", escape(key));
+                    self.table(items, &path, indent + 1, out);
+                }
+                Value::Array(items) if is_tree(value) => {
+                    let _ = writeln!(out, "{:indent$}{}: {}", "", escape(key), count(items));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn table(&self, items: &[Value], path: &str, indent: usize, out: &mut String) {
+        let mut table = Table::default();
+        let mut row = 0;
+        for item in items {
+            row += self.rows(&mut table, row, item, path, &Title::default());
+        }
+        table.print(indent, out);
+    }
+
+    /// Writes one entry of a list into the table, from `row` down; returns how many rows it took.
+    fn rows(&self, table: &mut Table, row: usize, item: &Value, path: &str, title: &Title) -> usize {
+        let Value::Object(object) = item else {
+            table.put(row, &title.of("value"), leaf(item));
+            return 1;
+        };
+        let open = self.detail == Detail::Verbose && title.depth == 0;
+        for (key, value, _) in self.fields(object, path) {
+            match value {
+                Value::Array(items) if is_tree(value) && !open => table.put(row, &title.of(key), count(items)),
+                _ if is_tree(value) => {}
+                _ => table.put(row, &title.of(key), leaf(value)),
+            }
+        }
+        let mut taken = 1;
+        for (key, value, path) in self.fields(object, path).filter(|(_, value, _)| open && is_tree(value)) {
+            match value {
+                Value::Array(items) => {
+                    let mut below = 0;
+                    for item in items {
+                        below += self.rows(table, row + below, item, &path, &title.list(key));
+                    }
+                    taken = taken.max(below);
+                }
+                _ => taken = taken.max(self.rows(table, row, value, &path, &title.object(key))),
+            }
+        }
+        taken
+    }
+
+    /// What is to be seen of an object, each field with its own dotted path.
+    fn fields<'v>(
+        &self,
+        object: &'v Map<String, Value>,
+        path: &str,
+    ) -> impl Iterator<Item = (&'v str, &'v Value, String)> {
+        object.iter().filter(|(key, _)| *key != "_links").filter_map(move |(key, value)| {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            (!self.hide.contains(&path)).then_some((key.as_str(), value, path))
+        })
+    }
+}
+
+/// How a column is called: `name (ports)` for a list in a list, `filters.src` for an object in a list.
+#[derive(Default)]
+struct Title {
+    prefix: String,
+    suffix: String,
+    depth: usize,
+}
+
+impl Title {
+    fn of(&self, key: &str) -> String {
+        escape(&format!("{}{key}{}", self.prefix, self.suffix))
+    }
+
+    fn list(&self, key: &str) -> Self {
+        Self { prefix: String::new(), suffix: format!(" ({}{key})", self.prefix), depth: self.depth + 1 }
+    }
+
+    fn object(&self, key: &str) -> Self {
+        Self { prefix: format!("{}{key}.", self.prefix), suffix: self.suffix.clone(), depth: self.depth + 1 }
+    }
+}
+
+/// Whether a value needs lines of its own; a list of plain values does not.
+fn is_tree(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => true,
+        Value::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
+        _ => false,
+    }
+}
+
+fn leaf(value: &Value) -> String {
+    match value {
+        Value::String(text) => escape(text),
+        Value::Array(items) if items.is_empty() => count(items),
+        Value::Array(items) if !is_tree(value) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),
+        _ => escape(&value.to_string()),
+    }
+}
+
+fn count(items: &[Value]) -> String {
+    format!("[{} items]", items.len())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! What a value may do to a terminal: nothing.
+
+/// Escapes control characters, so that a value stays on its line.
+pub(crate) fn escape(text: &str) -> String {
+    escape_where(text, is_unsafe)
+}
+
+/// Escapes control characters but those that a text of several lines needs.
+pub(crate) fn escape_text(text: &str) -> String {
+    escape_where(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// Escapes, inside JSON text, what JSON itself lets through: DEL, C1 controls and bidirectional overrides.
+///
+/// All of these can only stand in strings, where `\u` is at home.
+pub(super) fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unsafe(c) && c != '\n' {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn escape_where(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Controls, and the bidirectional overrides and isolates that make text read as what it is not (CVE-2021-42574).
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_escaped() {
+        assert_eq!(escape("a\u{1b}[31mb\nc\td\u{9b}e\u{202e}f"), r"a\u{1b}[31mb\nc\td\u{9b}e\u{202e}f");
+        assert_eq!(escape("é \\ ünchanged"), "é \\ ünchanged");
+        assert_eq!(escape_text("a\n\tb\r\u{1b}"), "a\n\tb\\r\\u{1b}");
+    }
+
+    #[test]
+    fn escaped_json_is_the_same_json() {
+        let json = "{\n  \"k\": \"\u{9b}\u{7f}\u{2066}\"\n}";
+        let escaped = escape_json(json);
+        assert_eq!(escaped, "{\n  \"k\": \"\\u009b\\u007f\\u2066\"\n}");
+        let parse = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&escaped), parse(json));
+    }
+}

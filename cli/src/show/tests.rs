@@ -1,0 +1,154 @@
+use serde_json::json;
+
+use super::*;
+
+#[track_caller]
+fn check(detail: Detail, hide: &[&str], value: &Value, expected: &str) {
+    let view = View::Text { detail, hide: hide.iter().map(|&path| path.to_owned()).collect() };
+    assert_eq!(view.render(value), expected);
+}
+
+fn bridge() -> Value {
+    json!({
+        "name": "br1",
+        "_links": [{"rel": "self", "href": "//localhost/br1/"}],
+        "ports": [
+            {"name": "toveth1", "peer": "veth1", "stats": {"rx": 7}, "tags": [1, 2]},
+            {"name": "p2", "stats": {"rx": 12345}, "tags": []},
+        ],
+        "fdb": {"aging": 300, "_links": [], "entry": [{"mac": "02:00:00:00:00:01", "port": "p2"}]},
+        "loglevel": "INFO",
+        "ratio": 0.5,
+        "shadow": false,
+        "parent": null,
+        "hosts": [],
+    })
+}
+
+fn cubes() -> Value {
+    json!([
+        {"name": "br1", "uuid": "1-2", "ports": [{"name": "a", "peer": "veth1"}, {"name": "b", "peer": "veth2"}]},
+        {"name": "sniffer", "uuid": "3-4", "parent": "br1:a"},
+    ])
+}
+
+#[test]
+fn a_cube_shows_leaves_then_objects_then_tables() {
+    check(
+        Detail::Normal,
+        &[],
+        &bridge(),
+        "\
+name: br1
+loglevel: INFO
+ratio: 0.5
+shadow: false
+parent: null
+hosts: [0 items]
+fdb:
+ aging: 300
+
+ entry:
+  mac                port
+  02:00:00:00:00:01  p2
+
+ports:
+ name     peer   tags
+ toveth1  veth1  1, 2
+ p2              [0 items]
+",
+    );
+}
+
+#[test]
+fn brief_counts_lists() {
+    check(
+        Detail::Brief,
+        &[],
+        &bridge(),
+        "name: br1\nloglevel: INFO\nratio: 0.5\nshadow: false\nparent: null\nhosts: [0 items]\nfdb:\n aging: 300\n \
+         entry: [1 items]\nports: [2 items]\n",
+    );
+    check(Detail::Brief, &[], &cubes(), "[2 items]\n");
+    check(Detail::Brief, &[], &json!({"addresses": ["a", "b"]}), "addresses: [2 items]\n");
+}
+
+#[test]
+fn normal_counts_lists_in_lists() {
+    check(
+        Detail::Normal,
+        &[],
+        &cubes(),
+        "\
+name     uuid  ports      parent
+br1      1-2   [2 items]
+sniffer  3-4              br1:a
+",
+    );
+}
+
+#[test]
+fn verbose_opens_lists_in_lists() {
+    check(
+        Detail::Verbose,
+        &["uuid"],
+        &cubes(),
+        "\
+name     name (ports)  peer (ports)  parent
+br1      a             veth1
+         b             veth2
+sniffer                              br1:a
+",
+    );
+    check(
+        Detail::Verbose,
+        &[],
+        &json!([{"n": 1, "filters": {"src": "x", "deep": [{"k": 1}]}}, {"n": 2, "filters": {"src": "yy"}}]),
+        "\
+n  filters.src  filters.deep
+1  x            [1 items]
+2  yy
+",
+    );
+}
+
+#[test]
+fn hidden_paths_are_left_out() {
+    check(
+        Detail::Normal,
+        &["fdb.entry", "ports.tags", "hosts", "parent", "ratio", "shadow"],
+        &bridge(),
+        "name: br1\nloglevel: INFO\nfdb:\n aging: 300\n\nports:\n name     peer\n toveth1  veth1\n p2\n",
+    );
+    check(Detail::Normal, &["fdb"], &json!({"a": 1, "fdb": {"b": 2}}), "a: 1\n");
+    check(Detail::Normal, &["a"], &json!([{"a": 1}]), "");
+}
+
+#[test]
+fn plain_answers_are_bare() {
+    check(Detail::Normal, &[], &json!("capture dump in ./x.pcap\n"), "capture dump in ./x.pcap\n");
+    check(Detail::Normal, &[], &json!("two\nlines"), "two\nlines\n");
+    check(Detail::Normal, &[], &json!("\u{1b}[2J"), "\\u{1b}[2J\n");
+    check(Detail::Normal, &[], &json!(262_144), "262144\n");
+    check(Detail::Normal, &[], &json!(true), "true\n");
+    check(Detail::Normal, &[], &json!(null), "null\n");
+    check(Detail::Normal, &[], &json!(["a", 1]), "a\n1\n");
+    check(Detail::Normal, &[], &json!({}), "");
+    check(Detail::Normal, &[], &json!([]), "");
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    check(Detail::Normal, &[], &json!({"a\u{1b}": "x\n\u{9b}"}), "a\\u{1b}: x\\n\\u{9b}\n");
+    check(Detail::Normal, &[], &json!([{"a\r": ["\t"]}]), "a\\r\n\\t\n");
+}
+
+#[test]
+fn json_is_the_whole_body() {
+    let value = json!({"name": "s", "_links": [{"rel": "self"}], "raw": "\u{1b}\u{9b}é"});
+    assert_eq!(
+        View::Json.render(&value),
+        "{\n  \"name\": \"s\",\n  \"_links\": [\n    {\n      \"rel\": \"self\"\n    }\n  ],\n  \"raw\": \
+         \"\\u001b\\u009bé\"\n}\n"
+    );
+}
