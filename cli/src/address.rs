@@ -1,0 +1,151 @@
+//! Where the daemon listens.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use hyper::Uri;
+
+/// The base path of the REST API, on every transport.
+const BASE: &str = "/polycube/v1/";
+
+/// A daemon's address.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Address {
+    pub(crate) transport: Transport,
+    /// Begins and ends with a slash.
+    pub(crate) base: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Transport {
+    Unix(PathBuf),
+    /// `authority` is the URL's own `host[:port]`; `host` has no brackets.
+    Tcp {
+        host: String,
+        port: u16,
+        authority: String,
+    },
+}
+
+/// An address that cannot be used.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(crate) enum AddressError {
+    #[error("'{url}' is no address of a daemon: use unix:///path/to/socket or http://host:port")]
+    Malformed { url: String },
+    #[error("'{url}': https is not supported yet")]
+    Https { url: String },
+}
+
+impl Address {
+    /// Reads `unix:///path/to/socket` or `http://host:port[/base/path/]`.
+    pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
+        let malformed = || AddressError::Malformed { url: url.to_owned() };
+        if let Some(path) = url.strip_prefix("unix://") {
+            let transport = Transport::Unix(path.into());
+            return if path.starts_with('/') {
+                Ok(Self { transport, base: BASE.to_owned() })
+            } else {
+                Err(malformed())
+            };
+        }
+        let uri: Uri = url.parse().map_err(|_| malformed())?;
+        let authority = match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(authority)) => authority,
+            (Some("https"), _) => return Err(AddressError::Https { url: url.to_owned() }),
+            _ => return Err(malformed()),
+        };
+        let host = authority.host().trim_matches(['[', ']']);
+        if host.is_empty() || uri.query().is_some() || url.contains('#') {
+            return Err(malformed());
+        }
+        // What `Authority::port` cannot read, as in `h:x`, it takes for no port at all.
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => 80,
+            Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(malformed)?,
+            None => return Err(malformed()),
+        };
+        let base = match uri.path().trim_end_matches('/') {
+            "" => BASE.to_owned(),
+            path => format!("{path}/"),
+        };
+        let transport = Transport::Tcp { host: host.to_owned(), port, authority: authority.to_string() };
+        Ok(Self { transport, base })
+    }
+
+    /// The value of the `Host` header.
+    pub(crate) fn authority(&self) -> &str {
+        match &self.transport {
+            Transport::Unix(_) => "localhost",
+            Transport::Tcp { authority, .. } => authority,
+        }
+    }
+}
+
+impl Default for Address {
+    fn default() -> Self {
+        Self { transport: Transport::Unix("/run/polycube/polycubed.sock".into()), base: BASE.to_owned() }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.transport {
+            Transport::Unix(path) => write!(f, "unix://{}", path.display()),
+            Transport::Tcp { authority, .. } => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_tcp(url: &str, host: &str, port: u16, base: &str) {
+        let address = Address::parse(url).unwrap();
+        match address.transport {
+            Transport::Tcp { host: actual, port: actual_port, .. } => {
+                assert_eq!((actual.as_str(), actual_port), (host, port), "{url}");
+            }
+            Transport::Unix(_) => panic!("{url} is not a socket's path"),
+        }
+        assert_eq!(address.base, base, "{url}");
+    }
+
+    #[track_caller]
+    fn check_malformed(url: &str) {
+        assert_eq!(Address::parse(url), Err(AddressError::Malformed { url: url.to_owned() }));
+    }
+
+    #[test]
+    fn tcp() {
+        check_tcp("http://127.0.0.1:9000", "127.0.0.1", 9000, BASE);
+        check_tcp("http://localhost:9000/", "localhost", 9000, BASE);
+        check_tcp("http://localhost:9000/polycube/v1", "localhost", 9000, BASE);
+        check_tcp("http://localhost:9000/polycube/v1/", "localhost", 9000, BASE);
+        check_tcp("http://proxy/lab/polycube/v1/", "proxy", 80, "/lab/polycube/v1/");
+        check_tcp("http://[::1]:9000", "::1", 9000, BASE);
+        assert_eq!(Address::parse("http://[::1]:9000/x").unwrap().to_string(), "http://[::1]:9000");
+    }
+
+    #[test]
+    fn unix() {
+        let address = Address::parse("unix:///tmp/p.sock").unwrap();
+        assert_eq!(address.transport, Transport::Unix("/tmp/p.sock".into()));
+        assert_eq!((address.base.as_str(), address.authority()), (BASE, "localhost"));
+        assert_eq!(address.to_string(), "unix:///tmp/p.sock");
+        assert_eq!(Address::default().to_string(), "unix:///run/polycube/polycubed.sock");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for url in ["", "localhost:9000", "/run/p.sock", "unix://p.sock", "ftp://h:1", "http://", "http://h:x"] {
+            check_malformed(url);
+        }
+        for url in ["http://h:99999", "http://u@h:1", "http://h:1/?q", "http://h:1/#f", "http:///x", "http://h:"] {
+            check_malformed(url);
+        }
+        let url = "https://h:9000".to_owned();
+        assert_eq!(Address::parse(&url), Err(AddressError::Https { url }));
+    }
+}

@@ -1,0 +1,148 @@
+//! HTTP to the daemon, over its Unix socket or TCP.
+
+mod error;
+mod redirect;
+
+use std::io;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+pub(crate) use self::error::ClientError;
+use crate::address::{Address, Transport};
+use crate::grammar::Request;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_REDIRECTS: usize = 5;
+/// A guard against a resource that never ends, not a limit that a model should come near.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Speaks to one daemon.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: Address,
+    authorization: Option<HeaderValue>,
+}
+
+/// The daemon's last word on a request.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Client {
+    /// `authorization` is the whole value of the header.
+    pub(crate) fn new(address: Address, authorization: Option<HeaderValue>) -> Self {
+        Self { address, authorization }
+    }
+
+    /// Sends a request, following redirects within the same daemon.
+    ///
+    /// # Errors
+    ///
+    /// The daemon cannot be reached, or what it says is no answer. A refusal is an answer.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Answer, ClientError> {
+        let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
+        let mut target = format!("{}{}", self.address.base, request.path);
+        for _ in 0..=MAX_REDIRECTS {
+            match self.attempt(&request.method, &target, body.clone()).await? {
+                Attempt::Answered(answer) => return Ok(answer),
+                Attempt::Redirected(location) => {
+                    target = redirect::target(&location, self.address.authority()).ok_or_else(|| {
+                        ClientError::RedirectElsewhere { address: self.address.to_string(), location }
+                    })?;
+                }
+            }
+        }
+        Err(ClientError::Redirects { address: self.address.to_string(), most: MAX_REDIRECTS })
+    }
+
+    async fn attempt(&self, method: &Method, target: &str, body: Option<Bytes>) -> Result<Attempt, ClientError> {
+        let request = self.request(method, target, body)?;
+        match &self.address.transport {
+            Transport::Unix(path) => self.exchange(self.connect(UnixStream::connect(path)).await?, request).await,
+            Transport::Tcp { host, port, .. } => {
+                self.exchange(self.connect(TcpStream::connect((host.as_str(), *port))).await?, request).await
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Option<Bytes>,
+    ) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
+        let mut request = hyper::Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, self.address.authority())
+            .header(ACCEPT, "application/json");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(|source| ClientError::Request { target: target.to_owned(), source })
+    }
+
+    async fn connect<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, ClientError> {
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(|source| ClientError::connect(&self.address, source)),
+            Err(_) => Err(ClientError::connect(&self.address, io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    async fn exchange<S>(&self, stream: S, request: hyper::Request<Full<Bytes>>) -> Result<Attempt, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        timeout(ANSWER_TIMEOUT, self.answer(stream, request)).await.unwrap_or_else(|_| {
+            Err(ClientError::Silent { address: self.address.to_string(), seconds: ANSWER_TIMEOUT.as_secs() })
+        })
+    }
+
+    async fn answer<S>(&self, stream: S, request: hyper::Request<Full<Bytes>>) -> Result<Attempt, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broken = |source| ClientError::Broken { address: self.address.to_string(), source };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Its errors reach us through the sender as well.
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let location = response.headers().get(LOCATION);
+        if let (StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT, Some(location)) = (status, location) {
+            return Ok(Attempt::Redirected(String::from_utf8_lossy(location.as_bytes()).into_owned()));
+        }
+        match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+            Ok(body) => Ok(Attempt::Answered(Answer { status, body: body.to_bytes() })),
+            Err(error) => Err(match error.downcast() {
+                Ok(source) => broken(*source),
+                Err(_) => ClientError::TooLong { address: self.address.to_string(), most: MAX_ANSWER >> 20 },
+            }),
+        }
+    }
+}
+
+enum Attempt {
+    Answered(Answer),
+    Redirected(String),
+}
+
+#[cfg(test)]
+mod tests;

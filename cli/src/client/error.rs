@@ -1,0 +1,42 @@
+//! Why there is no answer.
+
+use std::io;
+
+use crate::address::{Address, Transport};
+
+/// The daemon was not reached, or what came back is not an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("no daemon answers at {address} ({source}): start it with: sudo polycubed{}", options(*.tcp))]
+    Unreachable { address: String, tcp: bool, source: io::Error },
+    #[error("permission denied on {address}: be root, or in group polycube")]
+    Denied { address: String, source: io::Error },
+    #[error("cannot ask for '{target}': {source}")]
+    Request { target: String, source: hyper::http::Error },
+    #[error("{address} does not speak as polycubed does: {source}")]
+    Broken { address: String, source: hyper::Error },
+    #[error("{address} did not answer within {seconds} s")]
+    Silent { address: String, seconds: u64 },
+    #[error("the answer of {address} is longer than {most} MiB")]
+    TooLong { address: String, most: usize },
+    #[error("{address} redirects more than {most} times")]
+    Redirects { address: String, most: usize },
+    #[error("{address} redirects to {location:?}, which is another server")]
+    RedirectElsewhere { address: String, location: String },
+}
+
+impl ClientError {
+    pub(super) fn connect(address: &Address, source: io::Error) -> Self {
+        let tcp = matches!(address.transport, Transport::Tcp { .. });
+        let address = address.to_string();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied if !tcp => Self::Denied { address, source },
+            _ => Self::Unreachable { address, tcp, source },
+        }
+    }
+}
+
+/// TCP is not the daemon's default.
+fn options(tcp: bool) -> &'static str {
+    if tcp { " --addr A --port P" } else { "" }
+}
