@@ -1,0 +1,43 @@
+//! Failures and exit codes.
+
+use std::io;
+
+use crate::address::AddressError;
+use crate::client::ClientError;
+use crate::grammar::UsageError;
+use crate::refusal::Refusal;
+use crate::token::TokenError;
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("polycubectl: {0}\n{hint}", hint = .0.topic().hint())]
+    Usage(#[from] UsageError),
+    #[error("polycubectl: {0}")]
+    Address(#[from] AddressError),
+    #[error("polycubectl: {0}")]
+    Token(#[from] TokenError),
+    #[error("polycubectl: {0}")]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("polycubectl: the daemon's answer is not JSON")]
+    NotJson,
+    #[error("polycubectl: cannot write the output: {0}")]
+    Output(#[source] io::Error),
+    #[error("polycubectl: cannot start: {0}")]
+    Runtime(#[source] io::Error),
+}
+
+impl Failure {
+    /// Scripts tell failures apart by this code; 64, 71 and 74 are those of sysexits.h.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(_) => 1,
+            Self::Refused(_) | Self::NotJson => 2,
+            Self::Usage(_) | Self::Address(_) | Self::Token(_) => 64,
+            Self::Runtime(_) => 71,
+            Self::Output(_) => 74,
+        }
+    }
+}
