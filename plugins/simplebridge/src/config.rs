@@ -1,0 +1,50 @@
+//! What the user sets.
+
+use polycube_layout::bridge::FDB_SIZE;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mac::Mac;
+
+/// Configuration of a bridge.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Forwarding database
+    pub fdb: FdbConfig,
+}
+
+/// Configuration of the forwarding database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct FdbConfig {
+    /// Seconds until an address that sends nothing is forgotten; 0 keeps it for ever
+    pub aging_time: u32,
+    /// Addresses that are bound to a port
+    #[schemars(extend("x-list-key" = "address"), length(max = FDB_SIZE))]
+    pub entry: Vec<StaticEntry>,
+}
+
+impl Default for FdbConfig {
+    fn default() -> Self {
+        // IEEE 802.1Q-2018 table 8-6 recommends 300 s.
+        Self { aging_time: 300, entry: Vec::new() }
+    }
+}
+
+impl FdbConfig {
+    /// [`aging_time`](Self::aging_time) as the program wants it: nanoseconds.
+    pub(crate) fn aging(&self) -> u64 {
+        u64::from(self.aging_time) * 1_000_000_000
+    }
+}
+
+/// An address that is bound to a port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct StaticEntry {
+    /// MAC address
+    pub address: Mac,
+    /// Port of this cube that the address is behind
+    pub port: String,
+}

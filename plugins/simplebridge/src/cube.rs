@@ -1,0 +1,220 @@
+//! One bridge.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use polycube_layout::bridge;
+use polycube_plugin_api::{Cube, Datapath, Level, Map, Maps, Port, Refusal, Service, ServiceKind, Tag, Wanted};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::counters::{Counters, CountersError};
+use crate::datapath::{self, Statics};
+use crate::fdb::{Ageing, Changes, Entries, Fdb, FdbError};
+use crate::state::{EntryState, FdbState, Origin, PortState, State};
+
+const FLUSH: &str = "fdb/flush";
+
+/// Ticks, of about a second, from one removal of aged entries to the next. The program passes aged entries over by
+/// itself: this only frees their memory.
+const SWEEP: u32 = 30;
+
+/// A cube of the service.
+pub struct SimpleBridge {
+    cube: Cube,
+    stages: Mutex<Stages>,
+}
+
+#[derive(Default)]
+struct Stages {
+    prepared: Option<Bridge>,
+    running: Option<Bridge>,
+    ticks: u32,
+}
+
+/// The maps, and what they are to hold.
+struct Bridge {
+    fdb: Fdb,
+    counters: Counters,
+    ports: Vec<Port>,
+    statics: Statics,
+    aging: u64,
+}
+
+impl SimpleBridge {
+    fn stages(&self) -> MutexGuard<'_, Stages> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, result: Result<(), FdbError>) {
+        if let Err(error) = result {
+            self.cube.log(Level::Error, &error.to_string());
+        }
+    }
+}
+
+impl Service for SimpleBridge {
+    const NAME: &'static str = "simplebridge";
+    const DESCRIPTION: &'static str = "Learning switch between its ports";
+    const KIND: ServiceKind = ServiceKind::Standard;
+    const ACTIONS: &'static [(&'static str, &'static str)] = &[(FLUSH, "Forget all addresses that were learned")];
+    type Config = Config;
+    type State = State;
+
+    fn create(cube: Cube) -> Result<Self, Refusal> {
+        Ok(Self { cube, stages: Mutex::default() })
+    }
+
+    fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
+        datapath::statics(&wanted.config.fdb, &wanted.ports)?;
+        Ok(datapath::datapath(&wanted.config.fdb))
+    }
+
+    fn prepare(&self, wanted: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {
+        let mut bridge = Bridge {
+            fdb: Fdb::open(take(&mut maps, bridge::FDB)?.fd)?,
+            counters: Counters::open(take(&mut maps, bridge::COUNTERS)?.fd)?,
+            ports: wanted.ports.clone(),
+            statics: datapath::statics(&wanted.config.fdb, &wanted.ports)?,
+            aging: wanted.config.fdb.aging(),
+        };
+        let mut stages = self.stages();
+        // Without a predecessor the maps are new, or those of a daemon that ran before and knew the same ports.
+        if let Some(running) = &stages.running {
+            for port in wanted.ports.iter().filter(|port| !running.has(port)) {
+                bridge.counters.reset(port)?;
+            }
+        }
+        stages.prepared = Some(bridge);
+        Ok(())
+    }
+
+    fn commit(&self) {
+        let mut stages = self.stages();
+        let Some(mut bridge) = stages.prepared.take() else { return };
+        let running = stages.running.as_ref();
+        let kept = bridge.ports.iter().filter(|port| running.is_none_or(|running| running.has(port)));
+        let kept = kept.map(|port| port.id).collect();
+        let statics = bridge.statics.clone();
+        self.note(bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
+        stages.running = Some(bridge);
+    }
+
+    fn abort(&self) {
+        self.stages().prepared = None;
+    }
+
+    fn state(&self) -> Result<State, Refusal> {
+        self.stages().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
+    }
+
+    fn action(&self, path: &str, _: &Value) -> Result<Value, Refusal> {
+        if path != FLUSH {
+            let message = format!("`{path}` is no action of {}; it has {FLUSH}", Self::NAME);
+            return Err(Refusal::new(Tag::OperationNotSupported, message));
+        }
+        if let Some(bridge) = &mut self.stages().running {
+            bridge.change(|present, _| Changes::flush(present))?;
+        }
+        Ok(Value::Null)
+    }
+
+    fn tick(&self) {
+        let mut stages = self.stages();
+        stages.ticks += 1;
+        if stages.ticks < SWEEP {
+            return;
+        }
+        stages.ticks = 0;
+        if let Some(bridge) = &mut stages.running {
+            let ports = bridge.ports.iter().map(|port| port.id).collect::<BTreeSet<_>>();
+            self.note(bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
+        }
+    }
+}
+
+impl Bridge {
+    /// Whether `port` is one of its ports, not another that got the id or the name.
+    fn has(&self, port: &Port) -> bool {
+        self.ports.iter().any(|own| own.id == port.id && own.name == port.name)
+    }
+
+    fn change(&mut self, plan: impl FnOnce(&Entries, Ageing) -> Changes) -> Result<(), FdbError> {
+        let changes = plan(&self.fdb.entries()?, Ageing::with_limit(self.aging));
+        self.fdb.apply(&changes)
+    }
+
+    fn state(&self) -> Result<State, Refusal> {
+        let entry = shown(&self.fdb.entries()?, &self.ports, Ageing::with_limit(self.aging));
+        let mut state = State { fdb: FdbState { entry }, ..State::default() };
+        state.counters.entries = state.fdb.entry.len();
+        for port in &self.ports {
+            let counters = self.counters.of(port)?;
+            state.counters.fdb_full += counters.fdb_full;
+            state.port_counters.push(PortState::new(port, &counters));
+        }
+        Ok(state)
+    }
+}
+
+/// The entries that the program goes by: on ports that exist, and not aged.
+fn shown(entries: &Entries, ports: &[Port], ageing: Ageing) -> Vec<EntryState> {
+    let current = entries.iter().filter(|(_, entry)| !ageing.has_aged(entry));
+    current
+        .filter_map(|(address, entry)| {
+            let port = ports.iter().find(|port| port.id == entry.port)?.name.clone();
+            let age = ageing.age(entry);
+            let r#type = if age.is_some() { Origin::Dynamic } else { Origin::Static };
+            Some(EntryState { address: *address, port, r#type, age: age.map(|nanos| nanos / 1_000_000_000) })
+        })
+        .collect()
+}
+
+fn take(maps: &mut Maps, name: &str) -> Result<Map, Refusal> {
+    maps.take(name).ok_or_else(|| Refusal::failed(format!("the host handed over no map `{name}`")))
+}
+
+impl From<FdbError> for Refusal {
+    fn from(error: FdbError) -> Self {
+        Self::failed(error.to_string()).at("fdb")
+    }
+}
+
+impl From<CountersError> for Refusal {
+    fn from(error: CountersError) -> Self {
+        Self::failed(error.to_string()).at("counters")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polycube_layout::bridge::{FdbEntry, STATIC};
+
+    use super::*;
+    use crate::mac::Mac;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn aged_entries_and_those_of_other_ports_are_not_shown() {
+        let entry = |seen, port| FdbEntry { seen, port, zero: 0 };
+        let mac = |last| Mac([2, 0, 0, 0, 0, last]);
+        let entries = Entries::from([
+            (mac(4), entry(STATIC, 9)),
+            (mac(3), entry(STATIC, 9)),
+            (mac(2), entry(7 * SECOND, 9)),
+            (mac(1), entry(4 * SECOND, 9)),
+            (mac(5), entry(7 * SECOND, 8)),
+        ]);
+        let ports = [Port { id: 9, name: String::from("left"), netdev: None }];
+        let shown = shown(&entries, &ports, Ageing { now: 10 * SECOND, limit: 5 * SECOND });
+        let expected = [(2, Origin::Dynamic, Some(3)), (3, Origin::Static, None), (4, Origin::Static, None)];
+        let expected = expected.map(|(last, r#type, age)| EntryState {
+            address: mac(last),
+            port: String::from("left"),
+            r#type,
+            age,
+        });
+        assert_eq!(shown, expected);
+    }
+}

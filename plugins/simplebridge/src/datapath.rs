@@ -1,0 +1,125 @@
+//! What the bridge asks the host to load.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use polycube_layout::bridge::{AGING, COUNTERS, FDB};
+use polycube_plugin_api::{Datapath, Direction, MapSpec, Port, Program, Refusal, Tag, constant};
+
+use crate::config::{FdbConfig, StaticEntry};
+use crate::mac::Mac;
+
+static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
+
+/// Addresses that the user bound to a port, with the port's id.
+pub(crate) type Statics = BTreeMap<Mac, u32>;
+
+pub(crate) fn datapath(config: &FdbConfig) -> Datapath {
+    Datapath {
+        programs: vec![Program {
+            point: 0,
+            direction: Direction::Ingress,
+            object: 0,
+            entry: String::from("bridge"),
+            constants: vec![constant(AGING, config.aging().to_ne_bytes())],
+        }],
+        maps: vec![MapSpec::declared(FDB), MapSpec::declared(COUNTERS)],
+        objects: vec![Cow::Borrowed(OBJECT)],
+    }
+}
+
+/// The static entries, checked against each other and the ports there are.
+pub(crate) fn statics(config: &FdbConfig, ports: &[Port]) -> Result<Statics, Refusal> {
+    let mut statics = Statics::new();
+    for StaticEntry { address, port } in &config.entry {
+        let refuse = |why: String| Refusal::new(Tag::InvalidValue, why).at(format!("fdb/entry/{address}"));
+        if !address.is_station() {
+            return Err(refuse(format!(
+                "{address} is no address of a station; multicast and broadcast frames always go to every port"
+            )));
+        }
+        let Some(found) = ports.iter().find(|candidate| candidate.name == *port) else {
+            return Err(refuse(no_port(port, ports)));
+        };
+        if statics.insert(*address, found.id).is_some() {
+            return Err(refuse(format!("{address} has two entries; keep one")));
+        }
+    }
+    Ok(statics)
+}
+
+fn no_port(name: &str, ports: &[Port]) -> String {
+    let names = ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>();
+    match names[..] {
+        [] => format!("the bridge has no port `{name}`; it has no ports yet"),
+        _ => format!("the bridge has no port `{name}`; it has {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(entries: &[(&str, &str)], expected: Result<&[(&str, u32)], (&str, &str)>) {
+        let ports = [(3, "left"), (5, "right")];
+        let ports = ports.map(|(id, name)| Port { id, name: name.to_owned(), netdev: None });
+        let entry = entries
+            .iter()
+            .map(|(address, port)| StaticEntry { address: address.parse().unwrap(), port: (*port).to_owned() })
+            .collect();
+        let found = statics(&FdbConfig { entry, ..FdbConfig::default() }, &ports);
+        let expected = match expected {
+            Ok(list) => Ok(list.iter().map(|(mac, id)| (mac.parse().unwrap(), *id)).collect()),
+            Err((path, message)) => Err(Refusal::new(Tag::InvalidValue, message).at(path)),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn names_of_ports_become_ids() {
+        check(&[], Ok(&[]));
+        check(
+            &[("02:00:00:00:00:02", "right"), ("02:00:00:00:00:01", "left")],
+            Ok(&[("02:00:00:00:00:01", 3), ("02:00:00:00:00:02", 5)]),
+        );
+    }
+
+    #[test]
+    fn an_unknown_port_is_refused_with_those_that_exist() {
+        check(
+            &[("02:00:00:00:00:0A", "up")],
+            Err(("fdb/entry/02:00:00:00:00:0a", "the bridge has no port `up`; it has left, right")),
+        );
+        assert_eq!(no_port("up", &[]), "the bridge has no port `up`; it has no ports yet");
+    }
+
+    #[test]
+    fn a_group_address_is_refused() {
+        check(
+            &[("33:33:00:00:00:01", "left")],
+            Err((
+                "fdb/entry/33:33:00:00:00:01",
+                "33:33:00:00:00:01 is no address of a station; multicast and broadcast frames always go to every port",
+            )),
+        );
+    }
+
+    #[test]
+    fn an_address_is_bound_once_in_whatever_case() {
+        check(
+            &[("02:00:00:00:00:0a", "left"), ("02:00:00:00:00:0A", "right")],
+            Err(("fdb/entry/02:00:00:00:00:0a", "02:00:00:00:00:0a has two entries; keep one")),
+        );
+    }
+
+    #[test]
+    fn the_ageing_time_is_a_constant_in_nanoseconds() {
+        let constants = |aging_time| {
+            let config = FdbConfig { aging_time, entry: Vec::new() };
+            datapath(&config).programs[0].constants.clone()
+        };
+        assert_eq!(constants(300), [constant("AGING", 300_000_000_000_u64.to_ne_bytes())]);
+        assert_eq!(constants(0), [constant("AGING", 0_u64.to_ne_bytes())]);
+    }
+}

@@ -1,0 +1,81 @@
+//! What the user reads.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::mac::Mac;
+
+/// State of a bridge.
+#[derive(Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct State {
+    /// Forwarding database
+    pub fdb: FdbState,
+    /// Counters of the whole bridge
+    pub counters: Totals,
+    /// Counters of each port, since the port was added
+    #[schemars(extend("x-list-key" = "port"))]
+    pub port_counters: Vec<PortState>,
+}
+
+/// State of the forwarding database.
+#[derive(Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct FdbState {
+    /// Addresses that the bridge knows, learned and static
+    #[schemars(extend("x-list-key" = "address"))]
+    pub entry: Vec<EntryState>,
+}
+
+/// An address that the bridge knows.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct EntryState {
+    /// MAC address
+    pub address: Mac,
+    /// Port that the address is behind
+    pub port: String,
+    /// Who said so: the user (static) or the address's own frames (dynamic)
+    pub r#type: Origin,
+    /// Seconds since the address last sent a frame; static entries have none
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
+}
+
+/// Who said where an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    Static,
+    Dynamic,
+}
+
+/// Counters of the whole bridge.
+#[derive(Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Totals {
+    /// Addresses that the bridge knows
+    pub entries: usize,
+    /// Frames of all ports whose source was not learned because the forwarding database was full
+    pub fdb_full: u64,
+}
+
+/// Counters of a port.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortState {
+    /// Name of the port
+    pub port: String,
+    /// Frames that entered the bridge
+    pub in_packets: u64,
+    /// Bytes that entered the bridge
+    pub in_bytes: u64,
+    /// Frames that left the bridge, flooded copies included
+    pub out_packets: u64,
+    /// Bytes that left the bridge, flooded copies included
+    pub out_bytes: u64,
+    /// Frames that entered here and went to every other port
+    pub flooded: u64,
+    /// Frames that entered here and went nowhere
+    pub filtered: u64,
+}
