@@ -1,13 +1,16 @@
 //! MAC addresses, as one word each.
 
-use core::{arch::asm, ffi::c_void};
+use core::arch::asm;
 
-use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use aya_ebpf::programs::TcContext;
+use polycube_layout::bridge::FdbKey;
 
-/// A MAC address in the memory of a [`polycube_layout::bridge::FdbKey`]: its first octet is the lowest.
+/// A MAC address in the memory of an [`FdbKey`]: its first octet is the lowest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Address(u64);
+
+const _: () = assert!(size_of::<Address>() == size_of::<FdbKey>());
 
 const OCTETS: u64 = 0xffff_ffff_ffff;
 
@@ -46,14 +49,10 @@ impl Addresses {
                 asm!("{0} = *(u64 *)({1} + 4)", out(reg) second, in(reg) data, options(pure, readonly, nostack));
             }
         } else {
-            let mut bytes = [0u64; 2];
-            // SAFETY: 12 bytes are written, `bytes` has 16.
-            let failed = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast::<c_void>(), 0, bytes.as_mut_ptr().cast(), 12) };
-            if failed != 0 {
-                return None;
-            }
-            first = bytes[0];
-            second = bytes[0] >> 32 | bytes[1] << 32;
+            let bytes = ctx.load::<[u32; 3]>(0).ok()?;
+            let [low, middle, high] = bytes.map(u64::from);
+            first = low | middle << 32;
+            second = middle | high << 32;
         }
         Some(Self { destination: Address(first & OCTETS), source: Address(second >> 16) })
     }

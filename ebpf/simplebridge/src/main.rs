@@ -8,7 +8,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     helpers::generated::{bpf_clone_redirect, bpf_ktime_get_coarse_ns, bpf_redirect},
     macros::{classifier, map},
     maps::{Array, HashMap, PerCpuArray},
@@ -67,24 +67,22 @@ pub fn bridge(ctx: TcContext) -> i32 {
     if source.is_station() && !learn(source, input, now) {
         counters.fdb_full += 1;
     }
-    match look_up(destination, now) {
-        Some(output) if output == input => {
+    if let Some(output) = look_up(destination, now) {
+        if output == input {
             counters.filtered += 1;
-            DROP
+            return DROP;
         }
-        Some(output) => match PORTS.get(output) {
-            Some(&ifindex) if ifindex != 0 => {
-                count_out(output, &ctx);
-                redirect(ifindex)
-            }
-            _ => flood(&ctx, input, counters),
-        },
-        None if destination == Address::PAUSE => {
-            counters.filtered += 1;
-            DROP
+        if let Some(&ifindex) = PORTS.get(output)
+            && ifindex != 0
+        {
+            count_out(output, &ctx);
+            return redirect(ifindex);
         }
-        None => flood(&ctx, input, counters),
+    } else if destination == Address::PAUSE {
+        counters.filtered += 1;
+        return DROP;
     }
+    flood(&ctx, input, counters)
 }
 
 /// Notes that an address is behind a port; false when there was no room for it.
@@ -93,7 +91,7 @@ fn learn(source: Address, input: u32, now: u64) -> bool {
     let Some(entry) = FDB.get_ptr_mut(&source) else {
         let entry = FdbEntry { seen: now, port: input, zero: 0 };
         // An entry that the user set in between stays: no BPF_ANY.
-        return matches!(FDB.insert(&source, &entry, aya_ebpf::bindings::BPF_NOEXIST.into()), Ok(()) | Err(EXISTS));
+        return matches!(FDB.insert(&source, &entry, BPF_NOEXIST.into()), Ok(()) | Err(EXISTS));
     };
     // SAFETY: the kernel frees an entry when all programs that could have found it have ended (RCU). Other CPUs read
     // and write the same two words; each is written whole, and either order of them is a truth of a moment ago.
@@ -128,17 +126,13 @@ fn look_up(destination: Address, now: u64) -> Option<u32> {
 #[inline(always)]
 fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
     let mut last = 0;
-    for port in 0..MAX_PORTS {
-        let Some(&ifindex) = PORTS.get(port) else { break };
-        if ifindex == 0 || same(port, input) {
-            continue;
-        }
-        if last != 0 {
-            // SAFETY: the context is the kernel's. A copy that cannot be sent is the target's loss alone.
-            let _ = unsafe { bpf_clone_redirect(ctx.skb.skb, last, 0) };
-        }
-        count_out(port, ctx);
-        last = ifindex;
+    // Four at a time: the verifier recognises more states in straight code than in a loop, and is done in a third of
+    // the time.
+    for port in (0..MAX_PORTS).step_by(4) {
+        last = visit(ctx, input, port, last);
+        last = visit(ctx, input, port + 1, last);
+        last = visit(ctx, input, port + 2, last);
+        last = visit(ctx, input, port + 3, last);
     }
     if last == 0 {
         counters.filtered += 1;
@@ -146,6 +140,21 @@ fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
     }
     counters.flooded += 1;
     redirect(last)
+}
+
+/// Sends a copy to the last target that was found, if this port is another; returns the last target.
+#[inline(always)]
+fn visit(ctx: &TcContext, input: u32, port: u32, last: u32) -> u32 {
+    let ifindex = PORTS.get(port).copied().unwrap_or(0);
+    if ifindex == 0 || same(port, input) {
+        return last;
+    }
+    if last != 0 {
+        // SAFETY: the context is the kernel's. A copy that cannot be sent is the target's loss alone.
+        let _ = unsafe { bpf_clone_redirect(ctx.skb.skb, last, 0) };
+    }
+    count_out(port, ctx);
+    ifindex
 }
 
 /// `port == input`, as a difference whose register the verifier connects with neither.
