@@ -1,0 +1,13 @@
+//! `./x test`: everything is built, then every test runs, as root on a kernel that can do what the daemon needs.
+
+use anyhow::Result;
+
+use crate::command::{cargo, run as run_command};
+use crate::machine;
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    machine::check()?;
+    // The black-box tests start the daemon, the command line and the plugins, which `cargo test` alone does not build.
+    run_command("cargo build", cargo().args(["build", "--workspace", "--locked"]))?;
+    run_command("cargo test", cargo().args(["test", "--workspace", "--locked"]).args(args))
+}
