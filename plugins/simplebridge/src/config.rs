@@ -8,7 +8,7 @@ use crate::mac::Mac;
 
 /// Configuration of a bridge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Config {
     /// Forwarding database
     pub fdb: FdbConfig,
@@ -16,7 +16,7 @@ pub struct Config {
 
 /// Configuration of the forwarding database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct FdbConfig {
     /// Seconds until an address that sends nothing is forgotten; 0 keeps it for ever
     pub aging_time: u32,
@@ -41,7 +41,7 @@ impl FdbConfig {
 
 /// An address that is bound to a port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StaticEntry {
     /// MAC address
     pub address: Mac,

@@ -79,7 +79,7 @@ impl Service for SimpleBridge {
             aging: wanted.config.fdb.aging(),
         };
         let mut stages = self.stages();
-        // Without a predecessor the maps are new, or those of a daemon that ran before and knew the same ports.
+        // Without a predecessor the maps are new.
         if let Some(running) = &stages.running {
             for port in wanted.ports.iter().filter(|port| !running.has(port)) {
                 bridge.counters.reset(port)?;
