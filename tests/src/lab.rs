@@ -4,9 +4,9 @@
 //! behind when the test process ends, however it ends.
 
 mod interface;
+mod ioctl;
 mod namespace;
 mod netlink;
-mod offload;
 
 use std::fs;
 use std::path::Path;
@@ -15,13 +15,18 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 
 pub use interface::{Counters, Interface};
+pub use ioctl::Offload;
 pub use namespace::{Autoconf, Namespace};
-pub use offload::Offload;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 /// Where `ip netns` looks for names (iproute2 `include/namespace.h`, `NETNS_RUN_DIR`).
 const NETNS_DIR: &str = "/run/netns";
+
+/// Interface indexes count from here, and none is used twice in a lab: when both ends of a veth pair have the same index, the
+/// kernel takes them for one device and holds their carrier back for a second (`net/core/link_watch.c`,
+/// `linkwatch_urgent_event`).
+const FIRST_INDEX: u32 = 1000;
 
 /// Both ends of a veth pair.
 #[derive(Debug, Clone)]
@@ -38,7 +43,7 @@ pub struct Lab {
     tag: String,
     names: Names,
     host: Namespace,
-    next_mac: AtomicU16,
+    next_end: AtomicU16,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +80,7 @@ impl Lab {
         );
         let tag = format!("pcn{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let host = make_namespace(&tag, "host", names)?;
-        Ok(Self { tag, names, host, next_mac: AtomicU16::new(1) })
+        Ok(Self { tag, names, host, next_end: AtomicU16::new(1) })
     }
 
     /// Unique on this machine while this process lives: `pcnPID-N`.
@@ -111,11 +116,19 @@ impl Lab {
     /// # Errors
     /// As [`Lab::veth`].
     pub fn join(&self, left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<Wire> {
-        let (left_mac, right_mac) = (self.mac(), self.mac());
-        netlink::add_veth(left.0, (left.1, left_mac), right.0, (right.1, right_mac))?;
+        let end = |(namespace, name)| {
+            let number = self.next_end.fetch_add(1, Ordering::Relaxed);
+            let [high, low] = number.to_be_bytes();
+            // Locally administered, and the same in every run, so that captures of two runs can be laid side by side.
+            let mac = [0x02, 0, 0, 0, high, low];
+            netlink::End { namespace, name, mac, index: FIRST_INDEX + u32::from(number) }
+        };
+        netlink::add_veth(end(left), end(right))?;
         let wire = Wire { host: Interface::find(left.0, left.1)?, peer: Interface::find(right.0, right.1)? };
         wire.host.up()?;
         wire.peer.up()?;
+        wire.host.wait_until_running()?;
+        wire.peer.wait_until_running()?;
         Ok(wire)
     }
 
@@ -131,12 +144,6 @@ impl Lab {
             netlink::set_controller(port, &bridge)?;
         }
         Ok(bridge)
-    }
-
-    /// Locally administered, the same in every run, so that two captures of one test can be laid side by side.
-    fn mac(&self) -> [u8; 6] {
-        let [high, low] = self.next_mac.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        [0x02, 0, 0, 0, high, low]
     }
 }
 

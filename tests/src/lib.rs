@@ -1,7 +1,12 @@
 //! The kit of which black-box tests, the demo and the benches are made.
 //!
-//! A [`lab`] gives namespaces and wires, [`traffic`] sends through them.
+//! A [`lab`] gives namespaces and wires, [`traffic`] sends through them, a [`daemon`] works in between, and [`hook`] says
+//! what it has attached. A [`capture`] of the kit's own says what crossed a wire.
 
+pub mod capture;
+pub mod daemon;
+pub mod hook;
+pub mod http;
 pub mod lab;
 pub mod traffic;
 

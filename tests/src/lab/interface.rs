@@ -4,15 +4,19 @@ use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::offload::{self, Offload};
+use super::ioctl::{self, Offload};
 use super::{Namespace, netlink};
 
-/// Twice the longest listener report delay of [`super::Autoconf::Off`], rounded up to scheduler ticks.
-const LISTENER_REPORTS: Duration = Duration::from_millis(30);
+const RUNNING_PATIENCE: Duration = Duration::from_secs(5);
+/// Multicast listener reports for a new IPv6 address: RFC 3810, section 9.1, default robustness.
+const LISTENER_REPORTS: u64 = 2;
+/// The reports come within milliseconds of each other under [`super::Autoconf::Off`]; an interface without carrier sends
+/// none.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An interface, by namespace and name.
 #[derive(Debug, Clone)]
@@ -53,7 +57,7 @@ impl Interface {
     /// Fails when the namespace has no such interface.
     pub fn find(namespace: &Namespace, name: &str) -> Result<Self> {
         let (index, mac) = namespace
-            .enter(|| offload::index_and_mac(name))
+            .enter(|| ioctl::index_and_mac(name))
             .with_context(|| format!("no interface {name} in namespace {}", namespace.name()))?;
         Ok(Self { namespace: namespace.clone(), name: name.to_owned(), index, mac })
     }
@@ -88,6 +92,22 @@ impl Interface {
     /// Fails when it is gone.
     pub fn up(&self) -> Result<()> {
         netlink::set_up(self)
+    }
+
+    /// Waits until it is up and has carrier in the eyes of everything above the driver: a bridge forwards to no port and
+    /// IPv6 sends nothing before.
+    ///
+    /// # Errors
+    /// Fails after 5 s; most often the other end of the wire is down.
+    pub fn wait_until_running(&self) -> Result<()> {
+        let deadline = Instant::now() + RUNNING_PATIENCE;
+        self.namespace.enter(|| {
+            while !ioctl::is_running(&self.name)? {
+                ensure!(Instant::now() < deadline, "{self} has no carrier after {RUNNING_PATIENCE:?}");
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        })
     }
 
     /// Takes it down; its peer loses carrier.
@@ -128,9 +148,11 @@ impl Interface {
         if ip.is_ipv6() {
             self.namespace.set_sysctl(&format!("net/ipv6/conf/{}/disable_ipv6", self.name), "0")?;
         }
+        let before = self.counters()?.tx_frames;
         netlink::add_address(self, ip, prefix)?;
-        if ip.is_ipv6() {
-            thread::sleep(LISTENER_REPORTS);
+        let deadline = Instant::now() + LISTENER_PATIENCE;
+        while ip.is_ipv6() && self.counters()?.tx_frames < before + LISTENER_REPORTS && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
         }
         Ok(ip)
     }
@@ -141,7 +163,7 @@ impl Interface {
     /// Fails when the driver cannot change it.
     pub fn set_offload(&self, offload: Offload, on: bool) -> Result<()> {
         self.namespace
-            .enter(|| offload::set(&self.name, offload, on))
+            .enter(|| ioctl::set_offload(&self.name, offload, on))
             .with_context(|| format!("cannot set {offload:?} to {on} on {self}"))
     }
 
@@ -151,7 +173,7 @@ impl Interface {
     /// Fails when the driver does not know it.
     pub fn offload(&self, offload: Offload) -> Result<bool> {
         self.namespace
-            .enter(|| offload::get(&self.name, offload))
+            .enter(|| ioctl::offload(&self.name, offload))
             .with_context(|| format!("cannot read {offload:?} of {self}"))
     }
 

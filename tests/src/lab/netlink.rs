@@ -27,20 +27,26 @@ where
     })
 }
 
-pub(super) fn add_veth(
-    left: &Namespace,
-    (left_name, left_mac): (&str, [u8; 6]),
-    right: &Namespace,
-    (right_name, right_mac): (&str, [u8; 6]),
-) -> Result<()> {
-    let mut peer = LinkUnspec::new_with_name(right_name).address(right_mac.to_vec()).build();
-    peer.attributes.push(LinkAttribute::NetNsFd(right.as_fd().as_raw_fd()));
-    let pair = LinkVeth::new(left_name, right_name)
-        .address(left_mac.to_vec())
+/// One end of a wire that is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) namespace: &'a Namespace,
+    pub(super) name: &'a str,
+    pub(super) mac: [u8; 6],
+    pub(super) index: u32,
+}
+
+pub(super) fn add_veth(left: End<'_>, right: End<'_>) -> Result<()> {
+    let mut peer = LinkUnspec::new_with_name(right.name).index(right.index).address(right.mac.to_vec()).build();
+    peer.attributes.push(LinkAttribute::NetNsFd(right.namespace.as_fd().as_raw_fd()));
+    let pair = LinkVeth::new(left.name, right.name)
+        .index(left.index)
+        .address(left.mac.to_vec())
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
-    request(left, |handle| async move { handle.link().add(pair).execute().await })
-        .with_context(|| format!("cannot join {}/{left_name} to {}/{right_name}", left.name(), right.name()))
+    request(left.namespace, |handle| async move { handle.link().add(pair).execute().await }).with_context(|| {
+        format!("cannot join {}/{} to {}/{}", left.namespace.name(), left.name, right.namespace.name(), right.name)
+    })
 }
 
 pub(super) fn add_bridge(namespace: &Namespace, name: &str) -> Result<()> {

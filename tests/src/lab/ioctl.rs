@@ -39,11 +39,11 @@ struct Value {
     data: u32,
 }
 
-pub(super) fn set(name: &str, offload: Offload, on: bool) -> io::Result<()> {
+pub(super) fn set_offload(name: &str, offload: Offload, on: bool) -> io::Result<()> {
     ethtool(name, &mut Value { command: offload.getter() + 1, data: u32::from(on) })
 }
 
-pub(super) fn get(name: &str, offload: Offload) -> io::Result<bool> {
+pub(super) fn offload(name: &str, offload: Offload) -> io::Result<bool> {
     let mut value = Value { command: offload.getter(), data: 0 };
     ethtool(name, &mut value)?;
     Ok(value.data != 0)
@@ -59,6 +59,14 @@ pub(super) fn index_and_mac(name: &str) -> io::Result<(u32, [u8; 6])> {
     let address = unsafe { request.ifr_ifru.ifru_hwaddr };
     let mac = std::array::from_fn(|byte| address.sa_data[byte].cast_unsigned());
     Ok((index.cast_unsigned(), mac))
+}
+
+pub(super) fn is_running(name: &str) -> io::Result<bool> {
+    let mut request = named(name)?;
+    ioctl(libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: SIOCGIFFLAGS has filled this member of the union.
+    let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+    Ok(flags & libc::IFF_RUNNING != 0)
 }
 
 fn ethtool(name: &str, value: &mut Value) -> io::Result<()> {

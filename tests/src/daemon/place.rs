@@ -1,0 +1,96 @@
+//! The directory in which one daemon lives: socket, state, pins, captures, log.
+
+use std::env;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tempfile::TempDir;
+
+const PREFIX: &str = "pcn-test-";
+const LOCK: &str = "alive";
+
+/// A temporary directory with a BPF file system of its own in it; both go away on drop.
+#[derive(Debug)]
+pub(super) struct Place {
+    directory: TempDir,
+    /// Held for life: a later run removes a directory whose lock nobody holds.
+    _lock: File,
+}
+
+impl Place {
+    pub(super) fn make() -> Result<Self> {
+        sweep();
+        let directory =
+            tempfile::Builder::new().prefix(PREFIX).tempdir().context("cannot make a temporary directory")?;
+        let path = directory.path();
+        // Under its final name the file is locked already, so nobody can mistake this place for an abandoned one.
+        let unlocked = path.join("alive.new");
+        let lock = File::create(&unlocked)?;
+        lock.lock().context("cannot lock a temporary directory")?;
+        fs::rename(&unlocked, path.join(LOCK))?;
+        let place = Self { _lock: lock, directory };
+        for directory in [place.state(), place.captures(), place.mount_point()] {
+            fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        mount("bpf", place.mount_point(), "bpf", MountFlags::empty(), None)
+            .context("cannot mount a BPF file system: run as root, on a kernel with CONFIG_BPF_SYSCALL")?;
+        Ok(place)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path().join("s.sock")
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    pub(super) fn captures(&self) -> PathBuf {
+        self.path().join("captures")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.path().join("daemon.log")
+    }
+
+    fn mount_point(&self) -> PathBuf {
+        self.path().join("bpf")
+    }
+
+    /// Below the mount, as the daemon's default is: the daemon makes the directory itself.
+    pub(super) fn bpffs(&self) -> PathBuf {
+        self.mount_point().join("polycube")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The mount may not exist if `make` failed half-way; a busy one is detached.
+        let _ = unmount(self.mount_point(), UnmountFlags::DETACH);
+    }
+}
+
+/// Removes what a killed run has left. Its daemon died with it; its pins go with the mount.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX));
+        if !ours {
+            continue;
+        }
+        let Ok(lock) = File::open(path.join(LOCK)) else { continue };
+        match lock.try_lock() {
+            Ok(()) => {
+                let _ = unmount(path.join("bpf"), UnmountFlags::DETACH);
+                let _ = fs::remove_dir_all(&path);
+            }
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the kernel says is attached to an interface, asked without any code of the daemon's.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use anyhow::{Context, Result};
+
+use crate::lab::{Interface, Namespace};
+
+// Commands and attach types of `linux/bpf.h`.
+const BPF_PROG_GET_FD_BY_ID: i64 = 13;
+const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
+const BPF_PROG_QUERY: i64 = 16;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+/// Most programs the kernel takes on one hook (`include/linux/bpf_mprog.h`, `BPF_MPROG_MAX`).
+const MOST_PROGRAMS: usize = 64;
+
+/// Which of an interface's two TCX hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Frames that the interface received.
+    Ingress,
+    /// Frames that it is about to send.
+    Egress,
+}
+
+/// One program on a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// Where.
+    pub hook: Hook,
+    /// The kernel's id of the program.
+    pub program: u32,
+    /// The kernel's id of the link, 0 when the program was attached without one.
+    pub link: u32,
+    /// The program's name, at most 15 bytes of it.
+    pub name: String,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+    program_attach_flags: u64,
+    links: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ById {
+    id: u32,
+    next: u32,
+    open_flags: u32,
+}
+
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The first members of `struct bpf_prog_info`, as far as the name.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    jited_len: u32,
+    xlated_len: u32,
+    jited_instructions: u64,
+    xlated_instructions: u64,
+    load_time: u64,
+    created_by: u32,
+    map_count: u32,
+    map_ids: u64,
+    name: [u8; 16],
+}
+
+/// The programs on an interface's TCX hooks, in the order in which they run, ingress first. Programs under clsact are not
+/// among them.
+///
+/// # Errors
+/// Fails when there is no such interface, or on a kernel before 6.6.
+pub fn programs_attached(namespace: &Namespace, interface: &str) -> Result<Vec<Attached>> {
+    let index = Interface::find(namespace, interface)?.index();
+    namespace
+        .enter(|| {
+            let mut attached = query(index, Hook::Ingress)?;
+            attached.append(&mut query(index, Hook::Egress)?);
+            Ok::<_, io::Error>(attached)
+        })
+        .with_context(|| format!("cannot ask what is attached to {interface}"))
+}
+
+fn query(index: u32, hook: Hook) -> io::Result<Vec<Attached>> {
+    let (mut programs, mut links) = ([0_u32; MOST_PROGRAMS], [0_u32; MOST_PROGRAMS]);
+    let mut query = Query {
+        target: index,
+        attach_type: if hook == Hook::Ingress { BPF_TCX_INGRESS } else { BPF_TCX_EGRESS },
+        programs: (&raw mut programs) as u64,
+        links: (&raw mut links) as u64,
+        count: MOST_PROGRAMS as u32,
+        ..Query::default()
+    };
+    // SAFETY: `programs` and `links` have room for `count` ids each and outlive the call.
+    unsafe { bpf(BPF_PROG_QUERY, &mut query) }?;
+    let pairs = programs.into_iter().zip(links).take(query.count as usize);
+    pairs.map(|(program, link)| Ok(Attached { hook, program, link, name: program_name(program)? })).collect()
+}
+
+fn program_name(id: u32) -> io::Result<String> {
+    let mut by_id = ById { id, ..ById::default() };
+    // SAFETY: the attribute holds no pointers.
+    let fd = unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut by_id) }?;
+    let fd = RawFd::try_from(fd).expect("a descriptor is a small number");
+    // SAFETY: the call above has just opened the descriptor, for us alone.
+    let _program = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = ProgramInfo::default();
+    let mut by_fd =
+        InfoByFd { fd: fd.cast_unsigned(), length: size_of::<ProgramInfo>() as u32, info: (&raw mut info) as u64 };
+    // SAFETY: `info` has `length` bytes and outlives the call; its own pointers are null with zero lengths.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut by_fd) }?;
+    let end = info.name.iter().position(|&byte| byte == 0).unwrap_or(info.name.len());
+    Ok(String::from_utf8_lossy(&info.name[..end]).into_owned())
+}
+
+/// # Safety
+/// `attribute` must be laid out as `command` wants it, and the pointers in it must be valid for what the command does.
+unsafe fn bpf<T>(command: i64, attribute: &mut T) -> io::Result<i64> {
+    // SAFETY: the caller answers for the attribute; its size is its own.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
