@@ -1,0 +1,94 @@
+//! `cargo xtask ebpf`: builds the kernel side, or checks that the committed objects are those of the sources.
+//!
+//! The objects are committed, so that a user needs stable cargo alone. `DIGEST`, beside them, says what they were
+//! built from and with; the check compares, and needs no eBPF toolchain.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+mod digest;
+mod toolchain;
+
+use digest::Digest;
+use toolchain::Toolchain;
+
+/// The programs: each is a binary of the workspace `ebpf`, and an object.
+const PROGRAMS: [&str; 3] = ["root", "simplebridge", "packetcapture"];
+
+const TARGET: &str = "bpfel-unknown-none";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Build nothing: fail when the objects are not those of the sources
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let workspace = workspace();
+    let digest = workspace.join("objects/DIGEST");
+    if arguments.check {
+        let recorded = fs::read_to_string(&digest).with_context(|| format!("reading {}", digest.display()))?;
+        recorded.parse::<Digest>()?.check(&workspace)?;
+        println!("ebpf: the objects are those of the sources");
+        return Ok(());
+    }
+    let toolchain = Toolchain::find()?;
+    println!("ebpf: building with {}", toolchain.versions.join(", "));
+    build(&workspace, &toolchain)?;
+    fs::write(&digest, Digest::of(&workspace, toolchain.versions)?.to_string())
+        .with_context(|| format!("writing {}", digest.display()))
+}
+
+/// The directory `ebpf`.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("ebpf")
+}
+
+fn build(workspace: &Path, toolchain: &Toolchain) -> Result<()> {
+    execute(
+        toolchain
+            .cargo()?
+            .current_dir(workspace)
+            .args(["build", "--release", "--locked", "--target-dir", "target", "--config"])
+            .arg(remapping(workspace, toolchain)?),
+    )?;
+    let objects = workspace.join("objects");
+    fs::create_dir_all(&objects)?;
+    for program in PROGRAMS {
+        // Debug sections name every source file; BTF, which the kernel reads, stays.
+        execute(
+            Command::new(&toolchain.strip)
+                .arg("-g")
+                .arg("-o")
+                .arg(objects.join(program).with_extension("o"))
+                .arg(workspace.join("target").join(TARGET).join("release").join(program)),
+        )?;
+    }
+    Ok(())
+}
+
+/// Names for the directories that differ from machine to machine, or the objects would differ too.
+///
+/// `--config` adds to the flags of `ebpf/.cargo/config.toml`; `RUSTFLAGS` would replace them.
+fn remapping(workspace: &Path, toolchain: &Toolchain) -> Result<String> {
+    let mut names = vec![(workspace.to_owned(), "ebpf"), (toolchain.library_sources.clone(), "rust")];
+    for registry in fs::read_dir(toolchain.registry()?).context("listing cargo's registries")? {
+        names.push((registry?.path(), "registry"));
+    }
+    let flags: Vec<_> =
+        names.iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())).collect();
+    Ok(format!("target.{TARGET}.rustflags={flags:?}"))
+}
+
+fn execute(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
