@@ -1,12 +1,21 @@
-//! What a contributor does beyond `cargo build`: each task is a subcommand, in a module of its own.
+//! What `./x` hands over to: each task of a contributor is a subcommand, in a module of its own.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod ebpf;
+mod lint;
+mod machine;
+mod test;
+mod tidy;
+
+use std::path::Path;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-mod ebpf;
-
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The project's own tasks", arg_required_else_help = true)]
+#[command(name = "./x", about = "The project's own tasks", arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -14,12 +23,34 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Check format, lints, built eBPF objects, house rules and licences
+    Lint,
+    /// Check the house rules alone
+    Tidy,
+    /// Build everything, then run all tests; needs root
+    Test {
+        /// Go on to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// What CI runs: lint, then test
+    Ci,
     /// Build the kernel side into ebpf/objects
     Ebpf(ebpf::Arguments),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Lint => lint::run(),
+        Task::Tidy => tidy::run(),
+        Task::Test { args } => test::run(&args),
+        Task::Ci => lint::run().and_then(|()| test::run(&[])),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
     }
+}
+
+/// The repository.
+fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
 }
