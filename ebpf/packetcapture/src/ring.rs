@@ -3,6 +3,8 @@
 //! The order of the stores is the order of the code: they are volatile, the compiler moves none of them across a
 //! helper or an `asm!`, and x86 shows a CPU's stores to the others in their order.
 
+use core::{arch::asm, mem::offset_of};
+
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, maps::RingBuf};
 use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer, RECORD_HEADER};
 
@@ -34,20 +36,28 @@ impl Ring {
 
     /// Starts a packet; false when this very CPU is in the middle of another one.
     ///
-    /// The flag is up before the time is taken: a consumer that reads the clock, then finds the flag down, has seen
-    /// every record that is older.
+    /// The flag is up before the time is taken, for every CPU to see: a consumer that reads the clock, then finds the
+    /// flag down, has seen every record that is older. Only a locked instruction gives that, since a plain store may
+    /// wait in the CPU while the clock is read; it costs 1 ns.
     #[inline(always)]
     pub fn enter(&self) -> bool {
         let producer = self.producer();
-        // SAFETY: the element is ours.
+        let mut busy = 1u32;
+        // SAFETY: the element is ours, and `busy` is aligned.
         unsafe {
-            if (&raw const (*producer).busy).read_volatile() != 0 {
-                (*producer).nested += 1;
-                return false;
-            }
-            (&raw mut (*producer).busy).write_volatile(1);
+            asm!(
+                "{busy} = xchg32_32({producer} + {at}, {busy})",
+                busy = inout(wreg) busy,
+                producer = in(reg) producer,
+                at = const offset_of!(Producer, busy),
+                options(nostack),
+            );
         }
-        true
+        if busy != 0 {
+            // SAFETY: the element is ours; what this interrupts does not write `nested`.
+            unsafe { (*producer).nested += 1 };
+        }
+        busy == 0
     }
 
     /// Ends what [`Ring::enter`] began.

@@ -162,9 +162,9 @@ fn visit(ctx: &TcContext, input: u32, port: u32, last: u32) -> u32 {
 /// With a comparison it would know `input` behind it, and walk the rest of the ports once for each value.
 #[inline(always)]
 fn same(port: u32, input: u32) -> bool {
-    let mut difference = u64::from(port);
+    let mut difference = port;
     // SAFETY: changes one register.
-    unsafe { asm!("{0} ^= {1}", inout(reg) difference, in(reg) u64::from(input), options(pure, nomem, nostack)) };
+    unsafe { asm!("{0} ^= {1}", inout(wreg) difference, in(wreg) input, options(pure, nomem, nostack)) };
     difference == 0
 }
 
