@@ -1,1 +1,29 @@
+//! packetcapture: records the packets that pass a point into a capture file.
+//!
+//! The program `capture` writes finished pcap records into memory-mapped rings, one for each CPU. This side hands spans
+//! of the rings to `pwritev` and frees them: it neither parses nor copies packets. From the inside out: `ring` (the
+//! mapping) · `merge` (one order out of many rings) · `drain` (a round from the rings to the sink) · `consumer` (the
+//! thread that makes the rounds) · `session` (from the first ring to the last) · `cube`.
 
+#![deny(unsafe_code)]
+
+mod consumer;
+mod cube;
+mod datapath;
+mod drain;
+mod format;
+mod merge;
+mod ring;
+mod session;
+mod sink;
+mod sys;
+
+pub mod config;
+pub mod state;
+
+#[cfg(test)]
+mod fixture;
+
+pub use cube::PacketCapture;
+
+polycube_plugin_api::export_plugin!(PacketCapture);

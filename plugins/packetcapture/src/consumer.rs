@@ -1,0 +1,172 @@
+//! The thread that empties a cube's rings, and sleeps as long as it can.
+//!
+//! Wake-ups cost the packets' path more than anything else here. While packets flow, the thread wakes when a ring is an
+//! eighth full, or after [`SLOW`]. After a round that found nothing it sleeps on the bell alone.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use polycube_plugin_api::Level;
+
+use crate::drain::{Cut, Drain, Progress, Source};
+use crate::ring::Reader;
+use crate::sys::{self, Wake};
+
+/// How long a packet waits for the file while few follow it.
+const SLOW: Duration = Duration::from_millis(50);
+/// A wake-up at a smaller part of the ring comes more often; at a larger one, less is left for the time until the thread
+/// runs.
+const MARK: usize = 8;
+/// `TASK_COMM_LEN` (include/linux/sched.h), without the zero byte.
+const THREAD_NAME: usize = 15;
+
+enum Order {
+    /// More rings to empty.
+    Open(Source),
+    /// The rings of this id have got their last packet.
+    Close(u64, mpsc::Sender<()>),
+    /// Write all that there is.
+    Flush(mpsc::Sender<()>),
+}
+
+/// A running consumer. When dropped, it writes what the rings hold and ends.
+pub(crate) struct Consumer {
+    orders: Option<mpsc::Sender<Order>>,
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Consumer {
+    pub(crate) fn start(cube: &str, mut drain: Drain) -> io::Result<Self> {
+        let wake = Arc::new(Wake::new()?);
+        let (orders, inbox) = mpsc::channel();
+        let woken = wake.clone();
+        let thread = thread::Builder::new().name(thread_name(cube)).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))).is_err() {
+                drain.log(Level::Error, "the capture thread panicked: packets are recorded no longer");
+            }
+        })?;
+        Ok(Self { orders: Some(orders), wake, thread: Some(thread) })
+    }
+
+    pub(crate) fn open(&self, source: Source) {
+        self.order(Order::Open(source));
+    }
+
+    /// Writes what the rings of `id` hold, and lets go of them.
+    pub(crate) fn close(&self, id: u64) {
+        self.wait_for(|done| Order::Close(id, done));
+    }
+
+    /// Writes what the rings hold.
+    pub(crate) fn flush(&self) {
+        self.wait_for(Order::Flush);
+    }
+
+    fn wait_for(&self, order: impl FnOnce(mpsc::Sender<()>) -> Order) {
+        let (done, wait) = mpsc::channel();
+        self.order(order(done));
+        // It fails when the thread is gone: then there is nothing to wait for.
+        let _ = wait.recv();
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(order);
+            self.wake.wake();
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.wake.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
+    loop {
+        match inbox.try_recv() {
+            Ok(order) => obey(drain, order),
+            Err(mpsc::TryRecvError::Disconnected) => {
+                drain.round(Cut::All);
+                return;
+            }
+            Err(mpsc::TryRecvError::Empty) => {
+                let progress = drain.round(Cut::Ordered);
+                if let Err(error) = rest(drain, wake, progress) {
+                    drain.log(Level::Error, &format!("the capture thread cannot sleep: {error}"));
+                    thread::sleep(SLOW);
+                }
+            }
+        }
+    }
+}
+
+fn obey(drain: &mut Drain, order: Order) {
+    match order {
+        Order::Open(source) => drain.sources.push(source),
+        Order::Close(id, done) => {
+            drain.round(Cut::All);
+            drain.sources.retain(|source| source.id != id);
+            let _ = done.send(());
+        }
+        Order::Flush(done) => {
+            drain.round(Cut::All);
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Sleeps until there is something to do.
+fn rest(drain: &mut Drain, wake: &Wake, progress: Progress) -> io::Result<()> {
+    let mark = |reader: &Reader| match progress {
+        Progress::Moved => (reader.size() / MARK) as u64,
+        Progress::Empty => 0,
+    };
+    // Whoever does not pass the mark now rings, or does not see `sleeping` yet. The next packet, or the timer, mends that.
+    for Source { reader, .. } in &drain.sources {
+        reader.arm(mark(reader));
+    }
+    fence(Ordering::SeqCst);
+    let timeout = match progress {
+        Progress::Moved => Some(SLOW),
+        // Without a timer nothing mends it: a program between its look at `sleeping` and its end must be seen out.
+        Progress::Empty => sys::barrier().err().map(|_| SLOW),
+    };
+    let mut result = Ok(());
+    if !drain.holds_more_than(mark) {
+        let bells = drain.sources.iter().map(|source| source.bell.as_fd());
+        result = sys::sleep(bells.chain([wake.as_fd()]), timeout);
+    }
+    for Source { reader, bell, .. } in &drain.sources {
+        reader.disarm();
+        bell.clear();
+    }
+    wake.clear();
+    result
+}
+
+/// `capture:<cube>`, as much of it as the kernel keeps.
+fn thread_name(cube: &str) -> String {
+    let mut name = format!("capture:{cube}");
+    while name.len() > THREAD_NAME {
+        name.pop();
+    }
+    name
+}
+
+#[cfg(test)]
+#[path = "consumer/tests.rs"]
+mod tests;

@@ -1,0 +1,84 @@
+//! What a capture asks the host to load.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+
+use polycube_layout::ring::{BELL, FORMAT, FORMAT_PCAP_MICROS, MASK, RINGS, SNAPLEN, element_size};
+use polycube_plugin_api::{Count, Datapath, MapSpec, Point, Program, Refusal, constant};
+
+use crate::config::Config;
+
+static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
+
+/// Programs for the `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
+pub(crate) fn datapath(config: &Config, points: &[Point], cpus: usize) -> Result<Datapath, Refusal> {
+    let ring = config.ring_size.granted(cpus);
+    let points = points.iter().filter(|point| point.netdev.is_some());
+    let programs = points
+        .flat_map(|point| config.capture.directions().iter().map(move |direction| (point.id, *direction)))
+        .map(|(point, direction)| Program {
+            point,
+            direction,
+            object: 0,
+            entry: String::from("capture"),
+            constants: vec![
+                constant(MASK, (ring as u64 - 1).to_ne_bytes()),
+                constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
+                constant(FORMAT, FORMAT_PCAP_MICROS.to_ne_bytes()),
+            ],
+        })
+        .collect::<Vec<_>>();
+    if programs.is_empty() {
+        return Ok(Datapath::default());
+    }
+    let value_size = u32::try_from(element_size(ring))
+        .map_err(|_| Refusal::failed("the ring does not fit into a map").at("ring-size"))?;
+    let rings = MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size) };
+    Ok(Datapath { programs, maps: vec![rings, MapSpec::declared(BELL)], objects: vec![Cow::Borrowed(OBJECT)] })
+}
+
+#[cfg(test)]
+mod tests {
+    use polycube_plugin_api::Direction::{self, Egress, Ingress};
+
+    use super::*;
+    use crate::config::Capture;
+
+    fn points() -> [Point; 2] {
+        let point =
+            |id, netdev: Option<&str>| Point { id, name: format!("br1:p{id}"), netdev: netdev.map(str::to_owned) };
+        [point(3, Some("veth3")), point(4, None)]
+    }
+
+    #[track_caller]
+    fn check(capture: Capture, points: &[Point], expected: &[(u32, Direction)]) {
+        let config = Config { capture, ..Config::default() };
+        let found = datapath(&config, points, 2).unwrap();
+        let programs = found.programs.iter().map(|program| (program.point, program.direction)).collect::<Vec<_>>();
+        assert_eq!(programs, expected);
+        assert_eq!(found.maps.is_empty(), expected.is_empty());
+        assert_eq!(found.objects.is_empty(), expected.is_empty());
+    }
+
+    #[test]
+    fn programs_stand_where_packets_are() {
+        check(Capture::Bidirectional, &points(), &[(3, Ingress), (3, Egress)]);
+        check(Capture::Ingress, &points(), &[(3, Ingress)]);
+        check(Capture::Egress, &points(), &[(3, Egress)]);
+        check(Capture::Off, &points(), &[]);
+        check(Capture::Bidirectional, &points()[1..], &[]);
+        check(Capture::Bidirectional, &[], &[]);
+    }
+
+    #[test]
+    fn the_map_has_room_for_the_ring_that_the_mask_is_of() {
+        let config = Config { capture: Capture::Ingress, ..Config::default() };
+        for (cpus, ring) in [(2, 16 << 20), (64, 4 << 20)] {
+            let found = datapath(&config, &points(), cpus).unwrap();
+            assert_eq!(found.programs[0].constants[0], constant("MASK", (ring as u64 - 1).to_ne_bytes()));
+            assert_eq!(found.maps[0].value_size, Some(element_size(ring) as u32));
+            assert_eq!(found.maps[0].count, Count::PerCpu);
+        }
+    }
+}

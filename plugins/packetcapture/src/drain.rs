@@ -1,0 +1,231 @@
+//! One round: what the rings hold goes to the sink, in the order of the packets' times.
+
+#![forbid(unsafe_code)]
+
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use polycube_plugin_api::Level;
+
+use crate::format::{Stamp, records};
+use crate::merge::{Limits, Span, batch};
+use crate::ring::{Bell, Damage, Reader};
+use crate::sink::{CaptureFile, Shortfall};
+use crate::sys;
+
+/// Looks at the rings until they are found at rest. With few busy CPUs the first or second look does.
+const LOOKS: usize = 16;
+/// Looks at a CPU that is in the middle of a packet, about ten times as long as a packet takes.
+const SPINS: usize = 2000;
+/// A program's `busy` and the time that it takes afterwards may be seen in the wrong order, a store's delay apart.
+const MARGIN_NANOS: i64 = 20_000;
+
+/// A line to the host's log.
+pub(crate) type Log = Box<dyn Fn(Level, &str) + Send + Sync>;
+
+/// What was recorded and could not be written.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    pub(crate) packets: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// Rings that share a size, and the bell of their programs.
+pub(crate) struct Source {
+    pub(crate) id: u64,
+    pub(crate) reader: Reader,
+    pub(crate) bell: Bell,
+}
+
+/// What a round found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Empty,
+    Moved,
+}
+
+/// How a round cuts the rings where packets keep coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// So that the next round continues its order. What that leaves out, the next one has.
+    Ordered,
+    /// All there is: there may be no next round.
+    All,
+}
+
+/// The rings of a cube and their sink.
+pub(crate) struct Drain {
+    pub(crate) sources: Vec<Source>,
+    file: CaptureFile,
+    losses: Arc<Losses>,
+    log: Log,
+    /// Packets lost since the sink refused the first, while it does.
+    failing: Option<u64>,
+}
+
+/// Heads to drain to, of every CPU of every source.
+struct Heads {
+    heads: Vec<Lane>,
+    before: Option<Stamp>,
+}
+
+/// One CPU's ring.
+#[derive(Clone, Copy)]
+struct Lane {
+    source: usize,
+    cpu: usize,
+    head: u64,
+}
+
+impl Drain {
+    pub(crate) fn new(file: CaptureFile, losses: Arc<Losses>, log: Log) -> Self {
+        Self { sources: Vec::new(), file, losses, log, failing: None }
+    }
+
+    pub(crate) fn log(&self, level: Level, message: &str) {
+        (self.log)(level, message);
+    }
+
+    /// Moves what the rings hold now.
+    pub(crate) fn round(&mut self, cut: Cut) -> Progress {
+        let heads = self.heads(cut);
+        let mut progress = Progress::Empty;
+        let smallest = self.sources.iter().map(|source| source.reader.size()).min().unwrap_or_default();
+        // The program gets room back batch by batch, not when the last byte is written.
+        let limits = Limits { runs: CaptureFile::RUNS, bytes: smallest / 4, before: heads.before };
+        loop {
+            let (spans, mut damaged) = spans(&self.sources, &heads.heads);
+            let batch = batch(&spans, &limits);
+            if batch.held || !batch.runs.is_empty() {
+                progress = Progress::Moved;
+            }
+            let is_last = batch.runs.is_empty();
+            let result = if is_last { Ok(()) } else { self.file.write(&batch.runs) };
+            let lost = result.err().map(|shortfall| (count(&batch.runs, shortfall.kept), shortfall));
+            damaged.extend(batch.damaged);
+            let taken = batch.taken;
+            for (lane, taken) in heads.heads.iter().zip(taken) {
+                self.sources[lane.source].reader.release(lane.cpu, taken);
+            }
+            for lane in damaged.into_iter().map(|at| heads.heads[at]) {
+                self.resync(lane);
+            }
+            if is_last {
+                return progress;
+            }
+            self.account(lost);
+        }
+    }
+
+    /// Whether a ring holds more than `mark` says for its size.
+    pub(crate) fn holds_more_than(&self, mark: impl Fn(&Reader) -> u64) -> bool {
+        self.sources.iter().any(|Source { reader, .. }| {
+            (0..reader.cpus()).any(|cpu| reader.head(cpu).wrapping_sub(reader.tail(cpu)) > mark(reader))
+        })
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.sources
+            .iter()
+            .enumerate()
+            .flat_map(|(source, Source { reader, .. })| (0..reader.cpus()).map(move |cpu| (source, cpu)))
+    }
+
+    /// Looks where the heads are, so that every record before them is older than all that come after them.
+    ///
+    /// A record that is not before its head belongs to a packet whose program took the time after it had stored `busy`,
+    /// and stores `head` before it takes `busy` back: where `busy` is down and `head` has not moved, the time is not
+    /// taken yet. A ring alone keeps its order by itself, so only those are looked at that others have records beside.
+    fn heads(&self, cut: Cut) -> Heads {
+        for _ in 0..LOOKS {
+            let heads = self.look();
+            if self.is_settled(&heads) {
+                return Heads { heads, before: None };
+            }
+            spin_loop();
+        }
+        if cut == Cut::All {
+            return Heads { heads: self.look(), before: None };
+        }
+        // So many CPUs are at work that some always moves. Everything up to a time is there as soon as each CPU has been
+        // seen between two packets after it.
+        let before = Some(Stamp::from_nanos(sys::utc_now() - MARGIN_NANOS));
+        for (source, cpu) in self.lanes() {
+            let reader = &self.sources[source].reader;
+            let head = reader.head(cpu);
+            let passed = || !reader.is_busy(cpu) || reader.head(cpu) != head;
+            (0..SPINS).find(|_| {
+                spin_loop();
+                passed()
+            });
+        }
+        Heads { heads: self.look(), before }
+    }
+
+    fn look(&self) -> Vec<Lane> {
+        let lane = |(source, cpu): (usize, usize)| Lane { source, cpu, head: self.sources[source].reader.head(cpu) };
+        self.lanes().map(lane).collect()
+    }
+
+    fn is_settled(&self, lanes: &[Lane]) -> bool {
+        let reader = |lane: &Lane| &self.sources[lane.source].reader;
+        let has_records = |lane: &Lane| lane.head != reader(lane).tail(lane.cpu);
+        let full = lanes.iter().filter(|lane| has_records(lane)).count();
+        lanes.iter().all(|lane| {
+            let has_company = full > usize::from(has_records(lane));
+            !has_company || (!reader(lane).is_busy(lane.cpu) && reader(lane).head(lane.cpu) == lane.head)
+        })
+    }
+
+    fn resync(&mut self, lane: Lane) {
+        let reader = &mut self.sources[lane.source].reader;
+        let Lane { cpu, head, .. } = lane;
+        let tail = reader.tail(cpu);
+        reader.resync(cpu, head);
+        let message = format!("the ring of CPU {cpu} is damaged: what it had between {tail} and {head} is lost");
+        self.log(Level::Error, &message);
+    }
+
+    fn account(&mut self, lost: Option<((u64, u64), Shortfall)>) {
+        let Some(((packets, bytes), Shortfall { error, .. })) = lost else {
+            if let Some(lost) = self.failing.take() {
+                self.log(Level::Info, &format!("the capture file is written again; {lost} packets are missing in it"));
+            }
+            return;
+        };
+        self.losses.packets.fetch_add(packets, Ordering::Relaxed);
+        self.losses.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.failing.is_none() {
+            let message = format!("the capture file cannot be written: {error}; packets are lost until it can");
+            self.log(Level::Error, &message);
+        }
+        *self.failing.get_or_insert_default() += packets;
+    }
+}
+
+/// What the rings hold up to the heads, and the lanes whose positions contradict each other.
+fn spans<'a>(sources: &'a [Source], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize>) {
+    let mut damaged = Vec::new();
+    let span = |(at, lane): (usize, &Lane)| {
+        sources[lane.source].reader.span(lane.cpu, lane.head).unwrap_or_else(|Damage| {
+            damaged.push(at);
+            Span::default()
+        })
+    };
+    (lanes.iter().enumerate().map(span).collect(), damaged)
+}
+
+/// Packets in `runs` behind the first `kept` bytes, and the bytes of them.
+fn count(runs: &[&[u8]], kept: usize) -> (u64, u64) {
+    let mut end = 0;
+    let records = runs.iter().flat_map(|run| records(run)).filter(|record| {
+        end += record.size();
+        end > kept
+    });
+    records.fold((0, 0), |(packets, bytes), record| (packets + 1, bytes + u64::from(record.captured)))
+}
+
+#[cfg(test)]
+#[path = "drain/tests.rs"]
+mod tests;

@@ -1,0 +1,205 @@
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+
+use polycube_layout::ring::{DATA, Producer};
+use tempfile::TempDir;
+
+use super::*;
+use crate::fixture::{Kernel, Random, bell, record, times};
+use crate::format::FILE_HEADER;
+use crate::sink::Target;
+
+const SIZE: usize = 4096;
+
+/// A drain of `kernel`'s rings, whose lines are kept.
+struct Lab {
+    directory: TempDir,
+    target: Arc<Target>,
+    losses: Arc<Losses>,
+    lines: Arc<Mutex<Vec<String>>>,
+    drain: Drain,
+}
+
+impl Lab {
+    fn new(kernels: &[&Kernel]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let target = Arc::new(Target {
+            directory: directory.path().join("captures"),
+            cube: String::from("sniffer"),
+            snaplen: AtomicU32::new(96),
+            path: Mutex::default(),
+        });
+        fs::create_dir(&target.directory).unwrap();
+        let (losses, lines) = (Arc::<Losses>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let kept = lines.clone();
+        let log: Log = Box::new(move |level, line| kept.lock().unwrap().push(format!("{level:?}: {line}")));
+        let mut drain = Drain::new(CaptureFile::new(target.clone()), losses.clone(), log);
+        for (id, kernel) in (0..).zip(kernels) {
+            drain.sources.push(Source { id, reader: kernel.map().1, bell: bell() });
+        }
+        Self { directory, target, losses, lines, drain }
+    }
+
+    fn lost(&self) -> (u64, u64) {
+        (self.losses.packets.load(Ordering::Relaxed), self.losses.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Moves the capture directory away, or back.
+    fn take_directory(&self, from: &str, to: &str) {
+        fs::rename(self.directory.path().join(from), self.directory.path().join(to)).unwrap();
+    }
+
+    #[track_caller]
+    fn check_file(&self, expected: &[u64]) {
+        let path = self.target.path().unwrap_or_else(|| PathBuf::from(Path::new("/dev/null")));
+        let bytes = fs::read(path).unwrap();
+        assert_eq!(times(bytes.get(FILE_HEADER..).unwrap_or_default()), expected);
+    }
+
+    #[track_caller]
+    fn check_lines(&self, expected: &[&str]) {
+        assert_eq!(*self.lines.lock().unwrap(), expected);
+    }
+}
+
+#[test]
+fn packets_of_all_cpus_and_rings_come_in_one_order() {
+    let (old, new) = (Kernel::new(2, SIZE), Kernel::new(2, 2 * SIZE));
+    let mut lab = Lab::new(&[&old, &new]);
+    assert_eq!(lab.drain.round(Cut::Ordered), Progress::Empty);
+    for (micros, kernel, cpu) in [(1, &old, 1), (2, &old, 0), (3, &new, 0), (4, &old, 1), (5, &new, 1)] {
+        assert!(kernel.packet(cpu, micros, b"abc"));
+    }
+    assert_eq!(lab.drain.round(Cut::Ordered), Progress::Moved);
+    assert_eq!(lab.drain.round(Cut::Ordered), Progress::Empty);
+    lab.check_file(&[1, 2, 3, 4, 5]);
+    for (kernel, cpu) in [(&old, 0), (&old, 1), (&new, 0), (&new, 1)] {
+        assert_eq!(kernel.tail(cpu), kernel.head(cpu));
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_the_order_is_kept_over_many_laps() {
+    let kernel = Kernel::new(3, SIZE);
+    let mut lab = Lab::new(&[&kernel]);
+    let mut random = Random(7);
+    let mut expected = Vec::new();
+    for micros in 0..5000 {
+        let body = vec![0xee; random.below(600) as usize];
+        if kernel.packet(random.below(3) as usize, micros, &body) {
+            expected.push(micros);
+        }
+        if random.below(8) == 0 {
+            lab.drain.round(Cut::Ordered);
+        }
+    }
+    lab.drain.round(Cut::All);
+    assert!(expected.len() > 4000);
+    lab.check_file(&expected);
+}
+
+/// A time, in microseconds, that does not pass during a test, and is not far enough for a clock that was set back.
+fn soon() -> u64 {
+    (sys::utc_now() / 1000 + 500_000).cast_unsigned()
+}
+
+#[test]
+fn a_packet_that_a_cpu_is_busy_with_is_waited_for() {
+    let kernel = Kernel::new(2, SIZE);
+    let mut lab = Lab::new(&[&kernel]);
+    // CPU 1 has taken its packet's time; CPU 0 takes a later one and is done first.
+    kernel.set_busy(1, true);
+    let now = soon();
+    assert!(kernel.packet(0, now + 1, b"later"));
+    assert!(!lab.drain.is_settled(&lab.drain.look()));
+    assert_eq!(lab.drain.round(Cut::Ordered), Progress::Moved);
+    lab.check_file(&[]);
+    assert!(kernel.packet(1, now, b"busy"));
+    kernel.set_busy(1, false);
+    assert!(lab.drain.is_settled(&lab.drain.look()));
+    assert_eq!(lab.drain.round(Cut::Ordered), Progress::Moved);
+    lab.check_file(&[now, now + 1]);
+}
+
+#[test]
+fn a_busy_cpu_holds_nothing_back_for_ever() {
+    let kernel = Kernel::new(2, SIZE);
+    let mut lab = Lab::new(&[&kernel]);
+    kernel.set_busy(1, true);
+    assert!(kernel.packet(0, 1, b"old"));
+    lab.drain.round(Cut::Ordered);
+    lab.check_file(&[1]);
+    assert!(kernel.packet(0, soon(), b"new"));
+    lab.drain.round(Cut::Ordered);
+    lab.check_file(&[1]);
+    lab.drain.round(Cut::All);
+    assert_eq!(kernel.tail(0), kernel.head(0));
+}
+
+#[test]
+fn a_ring_alone_is_not_waited_for() {
+    let kernel = Kernel::new(2, SIZE);
+    let lab = Lab::new(&[&kernel]);
+    assert!(kernel.packet(0, 1, b"abc"));
+    kernel.set_busy(0, true);
+    assert!(lab.drain.is_settled(&lab.drain.look()));
+}
+
+#[test]
+fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
+    let kernel = Kernel::new(2, SIZE);
+    let mut lab = Lab::new(&[&kernel]);
+    lab.take_directory("captures", "elsewhere");
+    for micros in 0..7 {
+        assert!(kernel.packet(micros as usize % 2, micros, b"abc"));
+        lab.drain.round(Cut::Ordered);
+    }
+    assert_eq!(lab.lost(), (7, 21));
+    assert_eq!(lab.target.path(), None);
+    lab.take_directory("elsewhere", "captures");
+    assert!(kernel.packet(0, 7, b"abc"));
+    lab.drain.round(Cut::Ordered);
+    lab.check_file(&[7]);
+    assert_eq!(lab.lost(), (7, 21));
+    lab.check_lines(&[
+        "Error: the capture file cannot be written: No such file or directory (os error 2); packets are lost until it can",
+        "Info: the capture file is written again; 7 packets are missing in it",
+    ]);
+}
+
+#[test]
+fn what_was_kept_of_a_batch_is_not_counted_as_lost() {
+    let runs = [record(1, b"a"), [record(2, b"bb"), record(3, b"ccc")].concat()];
+    let runs = [runs[0].as_slice(), runs[1].as_slice()];
+    assert_eq!(count(&runs, 0), (3, 6));
+    assert_eq!(count(&runs, 17), (2, 5));
+    assert_eq!(count(&runs, 35), (1, 3));
+    assert_eq!(count(&runs, 54), (0, 0));
+}
+
+#[test]
+fn a_damaged_ring_is_left_at_its_head() {
+    let kernel = Kernel::new(2, SIZE);
+    let mut lab = Lab::new(&[&kernel]);
+    for (micros, cpu) in [(1, 0), (2, 1), (3, 0)] {
+        assert!(kernel.packet(cpu, micros, b"abc"));
+    }
+    // The captured length of CPU 0's second record.
+    kernel.write(0, DATA + 19 + 8, &u32::MAX.to_ne_bytes());
+    lab.drain.round(Cut::Ordered);
+    lab.check_file(&[1, 2]);
+    lab.check_lines(&["Error: the ring of CPU 0 is damaged: what it had between 19 and 38 is lost"]);
+    assert!(kernel.packet(0, 4, b"abc"));
+    lab.drain.round(Cut::Ordered);
+    lab.check_file(&[1, 2, 4]);
+
+    kernel.set(1, offset_of!(Producer, head), 1 << 40);
+    lab.drain.round(Cut::Ordered);
+    assert_eq!(kernel.tail(1), 1 << 40);
+    assert_eq!(lab.drain.round(Cut::Ordered), Progress::Empty);
+}

@@ -1,0 +1,136 @@
+//! What tests stand the kernel's side in with: the program `capture`, over memory in place of its maps.
+
+#![forbid(unsafe_code)]
+
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use polycube_layout::ring::{BELL_SIZE, CONSUMER, Consumer, DATA, Producer, RECORD_HEADER, element_size};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::{pread, pwrite};
+
+use crate::format::records;
+use crate::ring::{Bell, Reader, Rings};
+
+/// The record of a packet, `micros` after 1970.
+pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap();
+    let words = [(micros / 1_000_000) as u32, (micros % 1_000_000) as u32, length, length];
+    words.iter().flat_map(|word| word.to_ne_bytes()).chain(body.iter().copied()).collect()
+}
+
+/// The times of the records in `bytes`, in microseconds; all of `bytes` has to be records.
+#[track_caller]
+pub(crate) fn times(bytes: &[u8]) -> Vec<u64> {
+    assert_eq!(records(bytes).map(|record| record.size()).sum::<usize>(), bytes.len());
+    records(bytes).map(|record| u64::from(record.stamp.seconds) * 1_000_000 + u64::from(record.stamp.micros)).collect()
+}
+
+/// Numbers that are the same in each run (Marsaglia, "Xorshift RNGs", 2003).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn memory(length: usize) -> OwnedFd {
+    let fd = memfd_create("map", MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&fd, length as u64).unwrap();
+    fd
+}
+
+pub(crate) fn bell_memory() -> OwnedFd {
+    memory(3 * BELL_SIZE as usize)
+}
+
+pub(crate) fn bell() -> Bell {
+    Bell::map(bell_memory()).unwrap()
+}
+
+/// The program on all CPUs.
+pub(crate) struct Kernel {
+    fd: OwnedFd,
+    size: usize,
+    cpus: u32,
+}
+
+impl Kernel {
+    pub(crate) fn new(cpus: u32, size: usize) -> Self {
+        Self { fd: memory(cpus as usize * element_size(size)), size, cpus }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn value_size(&self) -> u32 {
+        element_size(self.size) as u32
+    }
+
+    pub(crate) fn map(&self) -> (Arc<Rings>, Reader) {
+        Rings::map(self.fd(), self.value_size(), self.cpus).unwrap()
+    }
+
+    /// Records a packet as the program does; false when the ring is full.
+    pub(crate) fn packet(&self, cpu: usize, micros: u64, body: &[u8]) -> bool {
+        let (head, tail, size) = (self.head(cpu), self.tail(cpu), self.size as u64);
+        let record = record(micros, body);
+        let end = head + record.len() as u64;
+        let crosses = head % size + record.len() as u64 >= size;
+        let next = if crosses { (head / size + 1) * size } else { end };
+        if next - tail > size {
+            self.add(cpu, offset_of!(Producer, drops), 1);
+            return false;
+        }
+        self.write(cpu, DATA + (head % size) as usize, &record);
+        if next.is_multiple_of(size) {
+            self.set(cpu, offset_of!(Producer, wrap), end);
+        }
+        self.add(cpu, offset_of!(Producer, written), 1);
+        self.add(cpu, offset_of!(Producer, bytes), (record.len() - RECORD_HEADER) as u64);
+        self.set(cpu, offset_of!(Producer, head), next);
+        true
+    }
+
+    /// Starts a packet, or ends it.
+    pub(crate) fn set_busy(&self, cpu: usize, busy: bool) {
+        self.write(cpu, offset_of!(Producer, busy), &u32::from(busy).to_ne_bytes());
+    }
+
+    pub(crate) fn head(&self, cpu: usize) -> u64 {
+        self.get(cpu, offset_of!(Producer, head))
+    }
+
+    pub(crate) fn tail(&self, cpu: usize) -> u64 {
+        self.get(cpu, CONSUMER + offset_of!(Consumer, tail))
+    }
+
+    pub(crate) fn set(&self, cpu: usize, field: usize, value: u64) {
+        self.write(cpu, field, &value.to_ne_bytes());
+    }
+
+    pub(crate) fn get(&self, cpu: usize, field: usize) -> u64 {
+        let mut word = [0; 8];
+        pread(&self.fd, &mut word, self.at(cpu, field)).unwrap();
+        u64::from_ne_bytes(word)
+    }
+
+    /// Writes into the element of `cpu` whatever the program would not.
+    pub(crate) fn write(&self, cpu: usize, at: usize, bytes: &[u8]) {
+        assert_eq!(pwrite(&self.fd, bytes, self.at(cpu, at)).unwrap(), bytes.len());
+    }
+
+    fn add(&self, cpu: usize, field: usize, more: u64) {
+        self.set(cpu, field, self.get(cpu, field) + more);
+    }
+
+    fn at(&self, cpu: usize, field: usize) -> u64 {
+        (cpu * element_size(self.size) + field) as u64
+    }
+}

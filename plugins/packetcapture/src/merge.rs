@@ -1,0 +1,180 @@
+//! One order out of many rings: spans of several CPUs become runs of bytes, ordered by the packets' times.
+
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+use crate::format::{Record, Stamp};
+
+/// Whole records of one ring, from its tail on: up to the lap's end, and behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span<'a> {
+    pub(crate) first: &'a [u8],
+    pub(crate) second: &'a [u8],
+}
+
+impl<'a> Span<'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    fn halves(&self) -> [&'a [u8]; 2] {
+        [self.first, self.second]
+    }
+}
+
+/// Where a batch ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// At least two: a span has as many halves.
+    pub(crate) runs: usize,
+    /// A batch ends with the record that passes it.
+    pub(crate) bytes: usize,
+    /// Records of this time and later may have an earlier one behind them, in a ring that we have not seen it in yet.
+    pub(crate) before: Option<Stamp>,
+}
+
+/// What to write next.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batch<'a> {
+    /// Whole records, in the order of their times.
+    pub(crate) runs: Vec<&'a [u8]>,
+    /// Bytes of each span that are in `runs`.
+    pub(crate) taken: Vec<usize>,
+    /// Whether [`Limits::before`] held something back.
+    pub(crate) held: bool,
+    /// Spans with something that is no record. What they have before it is in `runs`.
+    pub(crate) damaged: Vec<usize>,
+}
+
+/// Takes the earliest records of `spans`. A lone span is not even looked into.
+pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
+    let mut full = spans.iter().enumerate().filter(|(_, span)| span.len() > 0);
+    match (full.next(), full.next()) {
+        (None, _) => Batch { taken: vec![0; spans.len()], ..Batch::default() },
+        (Some((lone, span)), None) if limits.before.is_none() && span.len() <= limits.bytes => {
+            let mut taken = vec![0; spans.len()];
+            taken[lone] = span.len();
+            let runs = span.halves().into_iter().filter(|half| !half.is_empty()).collect();
+            Batch { runs, taken, ..Batch::default() }
+        }
+        _ => merge(spans, limits),
+    }
+}
+
+fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
+    let mut batch = Batch::default();
+    let mut cursors = spans.iter().map(|span| Cursor::new(*span)).collect::<Vec<_>>();
+    let mut runs = Vec::<Run>::new();
+    let mut bytes = 0;
+    let mut queue = BinaryHeap::with_capacity(spans.len());
+    for (source, cursor) in cursors.iter().enumerate() {
+        queue.extend(cursor.peek().map(|record| Reverse((record.stamp, source))));
+    }
+    'records: while let Some(Reverse((stamp, source))) = queue.pop() {
+        if limits.before.is_some_and(|before| is_held(stamp, before)) {
+            batch.held = true;
+            break;
+        }
+        let cursor = &mut cursors[source];
+        let rival = queue.peek().map(|Reverse(rival)| *rival);
+        // Mostly several records of one ring follow each other: the queue is not asked for each.
+        while let Some(record) = cursor.peek() {
+            let held = limits.before.is_some_and(|before| is_held(record.stamp, before));
+            if held || rival.is_some_and(|rival| (record.stamp, source) > rival) {
+                queue.push(Reverse((record.stamp, source)));
+                continue 'records;
+            }
+            let piece = cursor.advance(&record);
+            let full = runs.len() == limits.runs;
+            match runs.last_mut() {
+                Some(run) if run.continues_in(source, &piece) => run.piece.range.end = piece.range.end,
+                _ if full => {
+                    cursor.back(&piece);
+                    break 'records;
+                }
+                _ => runs.push(Run { source, piece }),
+            }
+            bytes += record.size();
+            if bytes >= limits.bytes {
+                break 'records;
+            }
+        }
+    }
+    batch.runs = runs.iter().map(|run| &spans[run.source].halves()[run.piece.half][run.piece.range.clone()]).collect();
+    batch.taken = cursors.iter().map(Cursor::taken).collect();
+    batch.damaged = cursors.iter().enumerate().filter(|(_, cursor)| cursor.is_damaged()).map(|(at, _)| at).collect();
+    batch
+}
+
+/// Whether a record has to wait. One that is far ahead was not stamped by the clock that `before` was read from: it was
+/// set back meanwhile.
+fn is_held(stamp: Stamp, before: Stamp) -> bool {
+    stamp >= before && stamp.seconds - before.seconds <= 1
+}
+
+/// A part of one half of a span.
+struct Piece {
+    half: usize,
+    range: Range<usize>,
+}
+
+struct Run {
+    source: usize,
+    piece: Piece,
+}
+
+impl Run {
+    fn continues_in(&self, source: usize, piece: &Piece) -> bool {
+        self.source == source && self.piece.half == piece.half && self.piece.range.end == piece.range.start
+    }
+}
+
+/// How far a span was taken.
+struct Cursor<'a> {
+    span: Span<'a>,
+    half: usize,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(span: Span<'a>) -> Self {
+        let half = usize::from(span.first.is_empty());
+        Self { span, half, at: 0 }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.span.halves()[self.half][self.at..]
+    }
+
+    fn peek(&self) -> Option<Record> {
+        Record::parse(self.rest())
+    }
+
+    fn is_damaged(&self) -> bool {
+        !self.rest().is_empty() && self.peek().is_none()
+    }
+
+    fn advance(&mut self, record: &Record) -> Piece {
+        let piece = Piece { half: self.half, range: self.at..self.at + record.size() };
+        self.at = piece.range.end;
+        if self.half == 0 && self.at == self.span.first.len() {
+            (self.half, self.at) = (1, 0);
+        }
+        piece
+    }
+
+    fn back(&mut self, piece: &Piece) {
+        (self.half, self.at) = (piece.half, piece.range.start);
+    }
+
+    fn taken(&self) -> usize {
+        self.half * self.span.first.len() + self.at
+    }
+}
+
+#[cfg(test)]
+#[path = "merge/tests.rs"]
+mod tests;

@@ -1,0 +1,41 @@
+//! The doorbell: a small BPF ring buffer whose records mean nothing.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use polycube_layout::ring::BELL_SIZE;
+
+use super::mapping::{Access, Mapping};
+
+/// The reading end of the doorbell. It can be polled, and is readable from a ring of the bell to [`clear`](Self::clear).
+pub(crate) struct Bell {
+    fd: OwnedFd,
+    consumed: Mapping,
+    produced: Mapping,
+}
+
+impl Bell {
+    /// Maps the positions of a ring buffer of [`BELL_SIZE`] bytes: ours in the first page, the kernel's in the second
+    /// (kernel/bpf/ringbuf.c, `struct bpf_ringbuf`).
+    pub(crate) fn map(fd: OwnedFd) -> io::Result<Self> {
+        let page = BELL_SIZE as usize;
+        let consumed = Mapping::new(fd.as_fd(), 0, page, Access::ReadWrite)?;
+        let produced = Mapping::new(fd.as_fd(), page as u64, page, Access::Read)?;
+        Ok(Self { fd, consumed, produced })
+    }
+
+    /// Takes note of all that rang.
+    pub(crate) fn clear(&self) {
+        let position = self.produced.word64(0).load(Ordering::Acquire);
+        self.consumed.word64(0).store(position, Ordering::Release);
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,52 @@
+//! What the user reads.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// State of a packet capture.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct State {
+    /// Where the capture file is
+    pub dump: String,
+    /// Packets since the cube was made
+    pub counters: Counters,
+}
+
+/// Counters of a packet capture. Together, all but `bytes` are the packets that passed.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Packets that were recorded; those of the last 100 ms may be on their way to the file
+    pub captured: u64,
+    /// Bytes of these packets that were recorded
+    pub bytes: u64,
+    /// Packets that were not recorded because the ring was full
+    pub dropped_ring_full: u64,
+    /// Packets that were not recorded because they interrupted the recording of another packet
+    pub dropped_nested: u64,
+    /// Packets that were not recorded because the kernel could not copy them
+    pub dropped_fault: u64,
+    /// Packets that were recorded and could not be written to the file
+    pub dropped_disk: u64,
+}
+
+/// The sentence that stands in [`State::dump`]. Scripts cut the path out of it.
+pub(crate) fn dump(path: Option<&Path>) -> String {
+    path.map_or_else(|| String::from("no packets captured"), |path| format!("capture dump in {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dump_is_a_sentence_that_scripts_know() {
+        assert_eq!(dump(None), "no packets captured");
+        assert_eq!(dump(Some(Path::new("/var/sniffer.pcap"))), "capture dump in /var/sniffer.pcap");
+    }
+}

@@ -1,0 +1,134 @@
+//! Raw calls that are not about the rings.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+use rustix::thread::{MembarrierCommand, membarrier};
+use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
+
+const NANOS: i64 = 1_000_000_000;
+
+/// What tells a map from another one.
+///
+/// Descriptors of maps share one inode, so the kernel's id of the map counts. Other files have an inode each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    inode: u64,
+    map: Option<u32>,
+}
+
+impl Identity {
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let inode = rustix::fs::fstat(fd)?.st_ino;
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
+        Ok(Self { inode, map: map_id(&info) })
+    }
+}
+
+fn map_id(info: &str) -> Option<u32> {
+    info.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok())
+}
+
+/// The number of CPUs that the machine can have, as the kernel sizes its maps.
+pub(crate) fn possible_cpus() -> io::Result<usize> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    highest(&text).map(|cpu| cpu + 1).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+fn highest(ranges: &str) -> Option<usize> {
+    let ends = ranges.trim().split(',').map(|range| range.rsplit('-').next().and_then(|end| end.parse().ok()));
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// Nanoseconds to add to `CLOCK_TAI` to get UTC.
+pub(crate) fn utc_offset() -> i64 {
+    // The kernel has had the clock since 3.10.
+    let Ok(tai) = clock_gettime_dynamic(DynamicClockId::Tai) else { return 0 };
+    let difference = utc_now() - nanos(tai);
+    // The clocks are whole seconds apart; what else there is passed between the two calls.
+    (difference + NANOS / 2).div_euclid(NANOS) * NANOS
+}
+
+/// Nanoseconds of UTC since 1970.
+pub(crate) fn utc_now() -> i64 {
+    nanos(clock_gettime(ClockId::Realtime))
+}
+
+fn nanos(time: Timespec) -> i64 {
+    time.tv_sec * NANOS + time.tv_nsec
+}
+
+/// Waits until each CPU has passed a full barrier and every running eBPF program has ended (`MEMBARRIER_CMD_GLOBAL` is
+/// `synchronize_rcu`, kernel/sched/membarrier.c). The kernel refuses it where a CPU runs without ticks.
+pub(crate) fn barrier() -> io::Result<()> {
+    Ok(membarrier(MembarrierCommand::Global)?)
+}
+
+/// Something to wake a sleeper with.
+pub(crate) struct Wake(OwnedFd);
+
+impl Wake {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    pub(crate) fn wake(&self) {
+        // It refuses when the counter is full: then there are calls enough.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    pub(crate) fn clear(&self) {
+        // It refuses when nobody called.
+        let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sleeps until one of `fds` can be read or `timeout` has passed.
+pub(crate) fn sleep<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) -> io::Result<()> {
+    let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect::<Vec<_>>();
+    let timeout = timeout.map(|timeout| Timespec {
+        tv_sec: timeout.as_secs().cast_signed(),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    });
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_cpu_is_found_in_the_kernels_ranges() {
+        assert_eq!(highest("0-1\n"), Some(1));
+        assert_eq!(highest("0\n"), Some(0));
+        assert_eq!(highest("0-3,8-11"), Some(11));
+        assert_eq!(highest("\n"), None);
+    }
+
+    #[test]
+    fn a_maps_id_is_found_in_its_descriptors_info() {
+        assert_eq!(map_id("pos:\t0\nmap_type:\t2\nmap_id:\t117\nfrozen:\t0\n"), Some(117));
+        assert_eq!(map_id("pos:\t0\nmnt_id:\t15\n"), None);
+    }
+
+    #[test]
+    fn the_offset_to_utc_is_in_whole_seconds() {
+        assert_eq!(utc_offset() % NANOS, 0);
+        assert!(utc_offset() <= 0);
+    }
+}
