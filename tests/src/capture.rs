@@ -75,8 +75,8 @@ pub struct Recording {
 }
 
 impl Recorder {
-    /// Records everything that crosses the interface, both ways, from the moment this returns. A frame that the recorded
-    /// interface sends with queueing bypassed ([`crate::traffic::Sender::flood`]) crosses unseen.
+    /// Records everything that crosses the interface, both ways, from the moment this returns. A frame that the
+    /// recorded interface sends with queueing bypassed ([`crate::traffic::Sender::flood`]) crosses unseen.
     ///
     /// # Errors
     /// Fails without root, or when the interface is gone.
@@ -149,6 +149,15 @@ impl Recording {
     #[must_use]
     pub fn going(&self, direction: Direction) -> Vec<Seen> {
         self.frames.iter().filter(|seen| seen.direction == direction).cloned().collect()
+    }
+
+    /// The same frames as the other end of the wire sees them.
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        for seen in &mut self.frames {
+            seen.direction = seen.direction.reversed();
+        }
+        self
     }
 }
 

@@ -26,8 +26,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 const LOG_TAIL: usize = 40;
 
-/// A running `polycubed` with a temporary directory, a BPF file system and a socket of its own. Dropping it ends the daemon
-/// and removes them.
+/// A running `polycubed` with a temporary directory, a BPF file system and a socket of its own. Dropping it ends the
+/// daemon and removes them.
 #[derive(Debug)]
 pub struct Daemon {
     host: Namespace,
@@ -41,7 +41,8 @@ impl Daemon {
     /// Starts the daemon in the lab's host namespace and waits until it answers.
     ///
     /// # Errors
-    /// Fails when the binaries are not built, or the daemon ends or does not answer within 20 s; the message has its log.
+    /// Fails when the binaries are not built, or the daemon ends or does not answer within 20 s; the message has its
+    /// log.
     pub fn start(lab: &Lab) -> Result<Self> {
         Self::start_with(lab, &[])
     }

@@ -87,8 +87,8 @@ struct ProgramInfo {
     name: [u8; 16],
 }
 
-/// The programs on an interface's TCX hooks, in the order in which they run, ingress first. Programs under clsact are not
-/// among them.
+/// The programs on an interface's TCX hooks, in the order in which they run, ingress first. Programs under clsact are
+/// not among them.
 ///
 /// # Errors
 /// Fails when there is no such interface, or on a kernel before 6.6.
@@ -141,4 +141,75 @@ unsafe fn bpf<T>(command: i64, attribute: &mut T) -> io::Result<i64> {
     // SAFETY: the caller answers for the attribute; its size is its own.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::Lab;
+
+    const BPF_PROG_LOAD: i64 = 5;
+    const BPF_LINK_CREATE: i64 = 28;
+    const SCHED_CLS: u32 = 3;
+    /// `r0 = TCX_NEXT; exit`.
+    static PROGRAM: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct Load {
+        kind: u32,
+        instruction_count: u32,
+        instructions: u64,
+        license: u64,
+        log: [u32; 4],
+        kernel_version: u32,
+        flags: u32,
+        name: [u8; 16],
+    }
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct Link {
+        program: u32,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        relative: [u64; 2],
+    }
+
+    fn attach(index: u32) -> io::Result<OwnedFd> {
+        let license = c"GPL";
+        let mut load = Load {
+            kind: SCHED_CLS,
+            instruction_count: PROGRAM.len() as u32,
+            instructions: (&raw const PROGRAM) as u64,
+            license: license.as_ptr() as u64,
+            name: *b"nothing_at_all\0\0",
+            ..Load::default()
+        };
+        // SAFETY: instructions and licence outlive the call.
+        let program = unsafe { bpf(BPF_PROG_LOAD, &mut load) }?;
+        // SAFETY: the call above has just opened the descriptor, for us alone.
+        let _program = unsafe { OwnedFd::from_raw_fd(program as RawFd) };
+        let mut link = Link { program: program as u32, target: index, attach_type: BPF_TCX_EGRESS, ..Link::default() };
+        // SAFETY: the attribute holds no pointers.
+        let link = unsafe { bpf(BPF_LINK_CREATE, &mut link) }?;
+        // SAFETY: the call above has just opened the descriptor, for us alone.
+        Ok(unsafe { OwnedFd::from_raw_fd(link as RawFd) })
+    }
+
+    #[test]
+    fn an_attached_program_is_found_and_a_detached_one_is_not() -> Result<()> {
+        let lab = Lab::new()?;
+        let wire = lab.veth("veth1", &lab.peer("left")?, "eth0")?;
+        assert_eq!(programs_attached(lab.host(), "veth1")?, []);
+        let link = lab.host().enter(|| attach(wire.host.index()))?;
+        let attached = programs_attached(lab.host(), "veth1")?;
+        let [only] = &attached[..] else { panic!("one program was attached, not {attached:?}") };
+        assert_eq!((only.hook, only.name.as_str()), (Hook::Egress, "nothing_at_all"));
+        assert!(only.program > 0 && only.link > 0, "{only:?}");
+        drop(link);
+        assert_eq!(programs_attached(lab.host(), "veth1")?, []);
+        Ok(())
+    }
 }

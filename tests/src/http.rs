@@ -1,5 +1,5 @@
-//! As much of an HTTP/1.1 client as a test needs: one blocking exchange for a connection. It shares no code with the daemon
-//! or its command line, so a mistake of theirs does not cancel out.
+//! As much of an HTTP/1.1 client as a test needs: one blocking exchange for a connection. It shares no code with the
+//! daemon or its command line, so a mistake of theirs does not cancel out.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,7 @@
 //! Network namespaces joined by veth pairs: where a test runs the daemon and its peers.
 //!
-//! A namespace lives as long as a descriptor or a process in it. A plain [`Lab`] has no names on disk, so nothing is left
-//! behind when the test process ends, however it ends.
+//! A namespace lives as long as a descriptor or a process in it. A plain [`Lab`] has no names on disk, so nothing is
+//! left behind when the test process ends, however it ends.
 
 mod interface;
 mod ioctl;
@@ -11,6 +11,7 @@ mod netlink;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -23,8 +24,8 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 /// Where `ip netns` looks for names (iproute2 `include/namespace.h`, `NETNS_RUN_DIR`).
 const NETNS_DIR: &str = "/run/netns";
 
-/// Interface indexes count from here, and none is used twice in a lab: when both ends of a veth pair have the same index, the
-/// kernel takes them for one device and holds their carrier back for a second (`net/core/link_watch.c`,
+/// Interface indexes count from here, and none is used twice in a lab: when both ends of a veth pair have the same
+/// index, the kernel takes them for one device and holds their carrier back for a second (`net/core/link_watch.c`,
 /// `linkwatch_urgent_event`).
 const FIRST_INDEX: u32 = 1000;
 
@@ -43,6 +44,8 @@ pub struct Lab {
     tag: String,
     names: Names,
     host: Namespace,
+    /// Held, so that a wire lasts as long as the lab even when the test keeps neither end.
+    peers: Mutex<Vec<Namespace>>,
     next_end: AtomicU16,
 }
 
@@ -80,7 +83,7 @@ impl Lab {
         );
         let tag = format!("pcn{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let host = make_namespace(&tag, "host", names)?;
-        Ok(Self { tag, names, host, next_end: AtomicU16::new(1) })
+        Ok(Self { tag, names, host, peers: Mutex::default(), next_end: AtomicU16::new(1) })
     }
 
     /// Unique on this machine while this process lives: `pcnPID-N`.
@@ -95,15 +98,19 @@ impl Lab {
         &self.host
     }
 
-    /// Makes a namespace for a peer. It sends nothing of its own accord: see [`Autoconf::Off`].
+    /// Makes a namespace for a peer, which lasts as long as the lab. It sends nothing of its own accord: see
+    /// [`Autoconf::Off`].
     ///
     /// # Errors
     /// Fails when the kernel refuses another namespace, or when the name is taken on disk.
     pub fn peer(&self, name: &str) -> Result<Namespace> {
-        make_namespace(&self.tag, name, self.names)
+        let peer = make_namespace(&self.tag, name, self.names)?;
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).push(peer.clone());
+        Ok(peer)
     }
 
-    /// Joins the daemon's namespace to a peer's. Both ends are up, with MTU 1500, known MAC addresses and no IP address.
+    /// Joins the daemon's namespace to a peer's. Both ends are up, with MTU 1500, known MAC addresses and no IP
+    /// address.
     ///
     /// # Errors
     /// Fails when one of the names is taken in its namespace.

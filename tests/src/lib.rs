@@ -1,13 +1,16 @@
 //! The kit of which black-box tests, the demo and the benches are made.
 //!
-//! A [`lab`] gives namespaces and wires, [`traffic`] sends through them, a [`daemon`] works in between, and [`hook`] says
-//! what it has attached. A [`capture`] of the kit's own says what crossed a wire.
+//! A [`lab`] gives namespaces and wires, [`traffic`] sends through them, a [`daemon`] works in between, and [`hook`]
+//! says what it has attached. A [`capture`] of the kit's own says what crossed a wire, and a [`comparison`] whether the
+//! daemon's file, read by [`pcap`], says the same.
 
 pub mod capture;
+pub mod comparison;
 pub mod daemon;
 pub mod hook;
 pub mod http;
 pub mod lab;
+pub mod pcap;
 pub mod traffic;
 
 mod packet_socket;

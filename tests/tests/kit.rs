@@ -1,6 +1,6 @@
 //! Does the kit itself tell the truth? Needs root, and nothing of this project but the kit.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use polycube_tests::capture::{Direction, Recorder};
@@ -149,5 +149,47 @@ fn a_lab_is_silent_until_something_is_sent() -> Result<()> {
     let recorder = Recorder::start(&wire.host)?;
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(recorder.stop()?.frames, []);
+    Ok(())
+}
+
+/// A command, a socket and a closure each end up in the namespace they were sent to; the caller stays where it is.
+#[test]
+fn namespaces_are_entered_by_closures_and_commands_only() -> Result<()> {
+    let lab = Lab::new()?;
+    let left = lab.peer("left")?;
+    let inode = || std::fs::read_link("/proc/thread-self/ns/net");
+    let outside = inode()?;
+    let inside = left.enter(inode)?;
+    assert_ne!(outside, inside);
+    let output = left.command("readlink").arg("/proc/self/ns/net").output()?;
+    assert_eq!(String::from_utf8(output.stdout)?.trim(), inside.to_str().unwrap());
+    assert_eq!(inode()?, outside);
+    assert_eq!(left.interfaces()?, ["lo"]);
+    Ok(())
+}
+
+/// Also when the test panics half-way.
+#[test]
+fn nothing_is_left_of_a_lab() -> Result<()> {
+    let outer = Lab::new()?;
+    let witness = outer.peer("witness")?;
+    let left_behind = std::panic::catch_unwind(|| {
+        let lab = Lab::named().expect("root");
+        let peer = lab.peer("left").expect("a namespace");
+        let wire = lab.join((&witness, "survivor"), (&peer, "eth0")).expect("a wire");
+        let names: Vec<_> = [lab.host(), &peer].map(|namespace| namespace.path().expect("on disk").to_owned()).into();
+        assert!(names.iter().all(|name| name.exists()));
+        assert_eq!(wire.host.name(), "survivor");
+        std::panic::panic_any(names);
+    });
+    let payload = left_behind.expect_err("the closure panics");
+    let names = payload.downcast::<Vec<std::path::PathBuf>>().expect("with the names");
+    assert!(names.iter().all(|name| !name.exists()), "{names:?}");
+    // The kernel takes a namespace apart in its own time; the other end of the wire goes with it.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while witness.interfaces()? != ["lo"] {
+        assert!(Instant::now() < deadline, "{:?} is left of the lab", witness.interfaces()?);
+        std::thread::sleep(Duration::from_millis(10));
+    }
     Ok(())
 }

@@ -14,8 +14,8 @@ use super::{Namespace, netlink};
 const RUNNING_PATIENCE: Duration = Duration::from_secs(5);
 /// Multicast listener reports for a new IPv6 address: RFC 3810, section 9.1, default robustness.
 const LISTENER_REPORTS: u64 = 2;
-/// The reports come within milliseconds of each other under [`super::Autoconf::Off`]; an interface without carrier sends
-/// none.
+/// The reports come within milliseconds of each other under [`super::Autoconf::Off`]; an interface without carrier
+/// sends none.
 const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An interface, by namespace and name.
@@ -94,8 +94,8 @@ impl Interface {
         netlink::set_up(self)
     }
 
-    /// Waits until it is up and has carrier in the eyes of everything above the driver: a bridge forwards to no port and
-    /// IPv6 sends nothing before.
+    /// Waits until it is up and has carrier in the eyes of everything above the driver: a bridge forwards to no port
+    /// and IPv6 sends nothing before.
     ///
     /// # Errors
     /// Fails after 5 s; most often the other end of the wire is down.
@@ -134,8 +134,8 @@ impl Interface {
         netlink::set_mtu(self, mtu)
     }
 
-    /// Gives it an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here and
-    /// waits until the kernel has sent its listener reports, so that they are in no capture that starts afterwards.
+    /// Gives it an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here
+    /// and waits until the kernel has sent its listener reports, so that they are in no capture that starts afterwards.
     ///
     /// # Errors
     /// Fails when the text is no address with prefix length, or the address is there already.

@@ -23,7 +23,7 @@ pub enum Autoconf {
     On,
 }
 
-/// A network namespace; clones mean the same one. It goes away with the last clone.
+/// A network namespace; clones mean the same one. It goes away with the last clone, the lab's own included.
 #[derive(Debug, Clone)]
 pub struct Namespace(Arc<Inner>);
 

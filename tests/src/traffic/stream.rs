@@ -40,8 +40,8 @@ impl Transfer {
 /// Sends `bytes` over one TCP connection to `address`, which an interface of `to` must have.
 ///
 /// # Errors
-/// Fails when no connection comes about within 5 s, when the transfer stalls for 10 s, and when a byte is not the one that
-/// was sent.
+/// Fails when no connection comes about within 5 s, when the transfer stalls for 10 s, and when a byte is not the one
+/// that was sent.
 pub fn tcp_transfer(from: &Namespace, to: &Namespace, address: IpAddr, bytes: u64) -> Result<Transfer> {
     let listener = to
         .enter(|| TcpListener::bind((address, 0)))
@@ -101,8 +101,8 @@ fn receive(mut stream: TcpStream, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Sends a UDP datagram from `from` to `address`, which an interface of `to` must have, and takes the echo. Tries for two
-/// seconds; answers the time of the first round trip that succeeds, or none.
+/// Sends a UDP datagram from `from` to `address`, which an interface of `to` must have, and takes the echo. Tries for
+/// two seconds; answers the time of the first round trip that succeeds, or none.
 ///
 /// # Errors
 /// Fails when `to` does not have the address, or `from` has no route to it.

@@ -1,0 +1,199 @@
+//! Two captures of the same traffic, laid side by side.
+
+use std::collections::VecDeque;
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::capture::{Direction, Seen};
+use crate::pcap::{self, Record};
+
+/// How far two captures may differ in time: each reads the clock at its own place in the packet's path.
+pub const TOLERANCE: Duration = Duration::from_millis(1);
+
+static FAILURES: AtomicU32 = AtomicU32::new(0);
+
+/// What in a packet differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// A packet that only they have.
+    Missing,
+    /// A packet that only we have.
+    Extra,
+    /// How much of the packet was captured.
+    CapturedLength,
+    /// How long it was on the wire.
+    OriginalLength,
+    /// A byte of it.
+    Bytes,
+    /// When, by the other capture.
+    Time,
+    /// When, by the packet before it that went the same way.
+    Order,
+}
+
+/// The first place where the daemon's capture is not like the kit's.
+#[derive(Debug)]
+pub struct Difference {
+    /// Which packet of ours, from 0; for a missing packet, where it should stand.
+    pub index: usize,
+    /// What about it.
+    pub field: Field,
+    /// What the daemon captured.
+    pub ours: String,
+    /// What the kit captured.
+    pub theirs: String,
+    /// Where both captures are kept, `ours.pcap` and `theirs.pcap`.
+    pub evidence: Option<PathBuf>,
+}
+
+impl Error for Difference {}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, field, ours, theirs, .. } = self;
+        write!(f, "packet {index}, {field:?}: ours {ours}, theirs {theirs}")?;
+        match &self.evidence {
+            Some(place) => write!(f, "; both captures are in {}", place.display()),
+            None => write!(f, "; the captures could not be saved"),
+        }
+    }
+}
+
+/// Finds the first difference between the daemon's capture and the kit's: the same packets, in the same order for each
+/// direction, byte for byte up to the snap length, with the same lengths on the wire, within [`TOLERANCE`], and no
+/// packet earlier than the one before it. A capture of one direction is compared with
+/// [`crate::capture::Recording::going`]. Where ours says directions, theirs must be recorded at the same end of the
+/// wire, or be [`crate::capture::Recording::reversed`].
+///
+/// # Errors
+/// Gives the difference, and leaves both captures behind as files. `POLYCUBE_EVIDENCE_DIR` says where; default is the
+/// temporary directory.
+pub fn compare(ours: &[Record], theirs: &[Seen], snaplen: u32) -> Result<(), Difference> {
+    compare_within(ours, theirs, snaplen, TOLERANCE)
+}
+
+/// As [`compare`], with another tolerance, for a machine that is busy.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_within(ours: &[Record], theirs: &[Seen], snaplen: u32, tolerance: Duration) -> Result<(), Difference> {
+    Comparison::new(theirs, snaplen, tolerance).run(ours).map_err(|mut difference| {
+        difference.evidence = keep(ours, theirs).ok();
+        *difference
+    })
+}
+
+type Verdict<T> = Result<T, Box<Difference>>;
+
+struct Comparison<'a> {
+    snaplen: usize,
+    tolerance: Duration,
+    ways: [Way<'a>; 2],
+}
+
+/// The packets that went one way and have not been found in ours yet.
+struct Way<'a> {
+    direction: Direction,
+    left: VecDeque<&'a Seen>,
+    last_ns: u64,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(theirs: &'a [Seen], snaplen: u32, tolerance: Duration) -> Self {
+        let way = |direction| {
+            let left = theirs.iter().filter(|seen| seen.direction == direction).collect();
+            Way { direction, left, last_ns: 0 }
+        };
+        Self { snaplen: snaplen as usize, tolerance, ways: [way(Direction::In), way(Direction::Out)] }
+    }
+
+    /// Ours must be theirs with the two directions interleaved in some way: where each capture stands in a packet's
+    /// path, the ways may pass each other.
+    fn run(mut self, ours: &[Record]) -> Verdict<()> {
+        for (index, record) in ours.iter().enumerate() {
+            self.take(index, record)?;
+        }
+        match self.ways.iter().flat_map(|way| way.left.front()).min_by_key(|seen| seen.time_ns) {
+            None => Ok(()),
+            Some(next) => {
+                let count = self.ways.iter().map(|way| way.left.len()).sum::<usize>();
+                Err(differ(ours.len(), Field::Missing, "nothing", format!("{count} more, first {}", describe(next))))
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, record: &Record) -> Verdict<()> {
+        let snaplen = self.snaplen;
+        let allowed = |way: &&mut Way<'_>| record.direction.is_none_or(|direction| direction == way.direction);
+        let mut ways: Vec<&mut Way<'a>> =
+            self.ways.iter_mut().filter(allowed).filter(|way| !way.left.is_empty()).collect();
+        // Between two that look alike, and to explain a mismatch, the nearest in time is the one that was meant.
+        ways.sort_by_key(|way| way.left[0].time_ns.abs_diff(record.time_ns));
+        if ways.is_empty() {
+            let text = format!("{} bytes at {}", record.orig_len, record.time_ns);
+            return Err(differ(index, Field::Extra, text, "nothing"));
+        }
+        let mismatches: Vec<_> = ways.iter().map(|way| mismatch(index, record, way.left[0], snaplen)).collect();
+        let Some(place) = mismatches.iter().position(Option::is_none) else {
+            let skipped = ways.iter().find_map(|way| {
+                let count = way.left.iter().position(|seen| mismatch(index, record, seen, snaplen).is_none())?;
+                Some(format!("{count} more before it, first {}", describe(way.left[0])))
+            });
+            return Err(match skipped {
+                Some(skipped) => differ(index, Field::Missing, "none", skipped),
+                None => mismatches.into_iter().flatten().next().expect("there is one mismatch for each way"),
+            });
+        };
+        let way = &mut ways[place];
+        let seen = way.left.pop_front().expect("empty ways were left out");
+        if Duration::from_nanos(record.time_ns.abs_diff(seen.time_ns)) > self.tolerance {
+            return Err(differ(index, Field::Time, record.time_ns, seen.time_ns));
+        }
+        if record.time_ns < way.last_ns {
+            return Err(differ(index, Field::Order, record.time_ns, format!("at least {}", way.last_ns)));
+        }
+        way.last_ns = record.time_ns;
+        Ok(())
+    }
+}
+
+fn mismatch(index: usize, ours: &Record, theirs: &Seen, snaplen: usize) -> Option<Box<Difference>> {
+    if ours.orig_len != theirs.orig_len {
+        return Some(differ(index, Field::OriginalLength, ours.orig_len, theirs.orig_len));
+    }
+    let expected = &theirs.bytes[..theirs.bytes.len().min(snaplen)];
+    if ours.bytes.len() != expected.len() {
+        return Some(differ(index, Field::CapturedLength, ours.bytes.len(), expected.len()));
+    }
+    let at = ours.bytes.iter().zip(expected).position(|(ours, theirs)| ours != theirs)?;
+    let byte = |bytes: &[u8]| format!("{:#04x} at byte {at}", bytes[at]);
+    Some(differ(index, Field::Bytes, byte(&ours.bytes), byte(expected)))
+}
+
+fn differ(index: usize, field: Field, ours: impl fmt::Display, theirs: impl fmt::Display) -> Box<Difference> {
+    Box::new(Difference { index, field, ours: ours.to_string(), theirs: theirs.to_string(), evidence: None })
+}
+
+fn describe(seen: &Seen) -> String {
+    format!("{} bytes {:?} at {}", seen.orig_len, seen.direction, seen.time_ns)
+}
+
+fn keep(ours: &[Record], theirs: &[Seen]) -> anyhow::Result<PathBuf> {
+    let root = env::var_os("POLYCUBE_EVIDENCE_DIR").map_or_else(env::temp_dir, PathBuf::from);
+    let test = thread::current().name().unwrap_or("unnamed").replace("::", "-");
+    let number = FAILURES.fetch_add(1, Ordering::Relaxed);
+    let place = root.join(format!("polycube-evidence-{test}-{}-{number}", std::process::id()));
+    fs::create_dir_all(&place)?;
+    pcap::write(
+        &place.join("ours.pcap"),
+        ours.iter().map(|record| (record.time_ns, record.orig_len, &record.bytes[..])),
+    )?;
+    pcap::write(&place.join("theirs.pcap"), theirs.iter().map(|seen| (seen.time_ns, seen.orig_len, &seen.bytes[..])))?;
+    Ok(place)
+}
