@@ -49,13 +49,14 @@ macro_rules! export_plugin {
             // The name that abi_stable 0.11 looks for (its `ROOT_MODULE_LOADER_NAME`); `export_root_module` would
             // name abi_stable as a dependency of the plugin.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
-            // SAFETY: `erased_root` erases the `PluginRef` that `root` returns, the type that is named here.
-            static LIB_HEADER: library::LibHeader = unsafe {
-                library::LibHeader::from_constructor::<$crate::abi::PluginRef>(
-                    erased_root,
-                    library::CheckTypeLayout::Yes,
-                )
-            };
+            static LIB_HEADER: library::LibHeader =
+                // SAFETY: `erased_root` erases the `PluginRef` that `root` returns, the type that is named here.
+                unsafe {
+                    library::LibHeader::from_constructor::<$crate::abi::PluginRef>(
+                        erased_root,
+                        library::CheckTypeLayout::Yes,
+                    )
+                };
         };
     };
 }

@@ -1,0 +1,184 @@
+//! Starts everything in order, waits for a signal, and stops everything in the reverse order.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::datapath::{AttachMode, Datapath, Pins};
+use crate::engine::Engine;
+use crate::options::Options;
+use crate::plugins::load_directory;
+use crate::registry::Registry;
+use crate::rest::{Access, Api, serve_tcp, serve_unix};
+use crate::sys::netlink::{self, Netlink};
+use crate::sys::process;
+
+/// Where a distribution puts plugins.
+const PLUGINS: &str = "/usr/lib/polycube/plugins";
+
+/// Runs the daemon until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Why it cannot start.
+pub fn run(options: &Options) -> Result<()> {
+    let filter = EnvFilter::try_new(&options.log).with_context(|| format!("--log {}", options.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let mode = check_machine(options)?;
+    let tcp = tcp(options)?;
+    let capture_dir = std::path::absolute(&options.capture_dir)
+        .with_context(|| format!("--capture-dir {}", options.capture_dir.display()))?;
+    let _lock = lock(&options.state_dir)?;
+    let registry = Arc::new(registry(options)?);
+    let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
+    let datapath = Datapath::new(pins, mode);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(serve(options, tcp, registry, datapath, capture_dir));
+    // The directory is empty but for itself: the engine took out what it had put in.
+    if let Err(error) = std::fs::remove_dir_all(&options.bpffs) {
+        tracing::warn!(directory = %options.bpffs.display(), %error, "cannot be removed");
+    }
+    result
+}
+
+async fn serve(
+    options: &Options,
+    tcp: Option<(SocketAddr, Access)>,
+    registry: Arc<Registry>,
+    datapath: Datapath,
+    capture_dir: PathBuf,
+) -> Result<()> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let netlink = Netlink::open().context("cannot open a netlink socket")?;
+    let engine = Engine::start(registry, datapath, netlink.clone(), capture_dir)?;
+    let events = engine.clone();
+    netlink::watch(move |event| events.netdev(event)).context("cannot watch netdevs")?;
+    tokio::spawn(engine.clone().keep_ticking());
+
+    let (stop, stopping) = watch::channel(false);
+    let api = Api { engine: engine.clone(), netlink };
+    let mut listeners = tokio::task::JoinSet::new();
+    let unix = serve_unix(api.clone(), &options.socket, stopping.clone()).await.map_err(|error| anyhow!(error))?;
+    listeners.spawn(unix);
+    tracing::info!(socket = %options.socket.display(), "listening");
+    if let Some((address, access)) = tcp {
+        let (address, tcp) = serve_tcp(api, address, access, stopping).await.map_err(|error| anyhow!(error))?;
+        listeners.spawn(tcp);
+        tracing::info!(%address, "listening");
+    }
+    tokio::select! {
+        _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
+        _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
+    }
+    // Nobody receives when every listener has ended by itself.
+    let _ = stop.send(true);
+    // A connection that idles must not keep the datapath up.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), async {
+        while listeners.join_next().await.is_some() {}
+    })
+    .await;
+    engine.stop().await;
+    if let Err(error) = std::fs::remove_file(&options.socket) {
+        tracing::debug!(%error, "removing the socket");
+    }
+    Ok(())
+}
+
+/// Checks what cannot be mended later, one clear line each; tells how roots are to be attached.
+fn check_machine(options: &Options) -> Result<AttachMode> {
+    ensure!(process::is_root(), "needs root, to load programs into the kernel: start it with sudo");
+    let release = process::kernel_release();
+    let version = process::kernel_version(&release).unwrap_or_default();
+    let (major, minor) = process::OLDEST_KERNEL;
+    ensure!(version >= process::OLDEST_KERNEL, "kernel {release} is too old: Linux {major}.{minor} or later is needed");
+    let mut existing = options.bpffs.as_path();
+    while !existing.exists() {
+        existing = existing.parent().unwrap_or(Path::new("/"));
+    }
+    let mount = "mount -t bpf bpf /sys/fs/bpf";
+    let is_bpffs = process::is_bpffs(existing).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
+    ensure!(
+        is_bpffs,
+        "{} is in no bpf filesystem: {mount}, or give --bpffs a directory in one",
+        options.bpffs.display()
+    );
+    Ok(options.attach.unwrap_or_else(|| AttachMode::of_kernel(version)))
+}
+
+/// The TCP listener that the options ask for.
+fn tcp(options: &Options) -> Result<Option<(SocketAddr, Access)>> {
+    if options.addr.is_none() && options.port.is_none() {
+        ensure!(
+            options.token_file.is_none() && !options.no_auth,
+            "--token-file and --no-auth are for TCP: give --addr or --port too"
+        );
+        return Ok(None);
+    }
+    let address =
+        SocketAddr::new(options.addr.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), options.port.unwrap_or(9000));
+    let access = match &options.token_file {
+        Some(file) => Access::from_file(file).map_err(|error| anyhow!(error))?,
+        None if options.no_auth => Access::Open,
+        None => bail!("TCP needs --token-file FILE, or --no-auth in a lab"),
+    };
+    Ok(Some((address, access)))
+}
+
+/// Makes sure that no other daemon uses the same state. The lock ends with the process.
+fn lock(state_dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(state_dir).with_context(|| format!("--state-dir {}", state_dir.display()))?;
+    let path = state_dir.join("lock");
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let file = file.as_mut().map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let locked = rustix::fs::flock(&*file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    if locked.is_err() {
+        let owner = std::fs::read_to_string(&path).unwrap_or_default();
+        bail!(
+            "polycubed (pid {}) already uses {}: give --state-dir another directory",
+            owner.trim(),
+            state_dir.display()
+        );
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file.try_clone()?)
+}
+
+/// Loads the plugins. One that does not load is told and left out.
+fn registry(options: &Options) -> Result<Registry> {
+    let mut registry = Registry::new()?;
+    for directory in plugin_dirs(options)? {
+        let plugins =
+            load_directory(&directory).with_context(|| format!("plugin directory {}", directory.display()))?;
+        for plugin in plugins {
+            let (name, added) = match plugin {
+                Ok(plugin) => (plugin.service.name.clone(), registry.add(plugin)),
+                Err(error) => (String::new(), Err(error.to_string())),
+            };
+            match added {
+                Ok(()) => tracing::info!(service = name, "loaded"),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+    }
+    if registry.services().next().is_none() {
+        tracing::warn!("no plugin was found: give --plugin-dir the directory that has the libpcn_*.so files");
+    }
+    Ok(registry)
+}
+
+fn plugin_dirs(options: &Options) -> Result<Vec<PathBuf>> {
+    if let Some(directory) = &options.plugin_dir {
+        return Ok(vec![directory.clone()]);
+    }
+    let beside = std::env::current_exe()?.parent().map(Path::to_owned);
+    let system = Some(PathBuf::from(PLUGINS)).filter(|directory| directory.is_dir());
+    Ok(beside.into_iter().chain(system).collect())
+}

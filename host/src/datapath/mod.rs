@@ -1,0 +1,185 @@
+//! The datapath in the kernel: carries out single steps. What to do, and in which order, is the plan's business.
+
+mod hook;
+mod object;
+mod pins;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use polycube_layout::chain::{NEXT, PORT};
+
+pub use hook::AttachMode;
+pub use pins::Pins;
+
+use crate::plan::Source;
+use crate::sys::bpf::{self, ProgramRefused};
+use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeSpec};
+use hook::Attached;
+use object::{Loaded, Rodata};
+
+/// The roots' ELF object.
+static ROOT: &[u8] = include_bytes!("../../../ebpf/objects/root.o");
+
+/// A step that the kernel did not take.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    #[error("the object of {what} cannot be read: {source}")]
+    Object { what: String, source: aya_obj::ParseError },
+    #[error("the object of {what} cannot be relocated: {source}")]
+    Relocation { what: String, source: aya_obj::relocation::EbpfRelocationError },
+    #[error("the object of {what} has no {missing}")]
+    Incomplete { what: String, missing: String },
+    #[error("program of {what}: {source}")]
+    Refused { what: String, source: ProgramRefused },
+    #[error("cannot create the map `{name}` of {what} ({bytes} bytes): {source}")]
+    CreateMap { what: String, name: String, bytes: u64, source: io::Error },
+    #[error("cannot write the map `{name}` of {what}: {source}")]
+    WriteMap { what: String, name: String, source: io::Error },
+    #[error("cannot pin {path}: {source}")]
+    Pin { path: String, source: io::Error },
+    #[error("cannot attach to netdev `{netdev}` ({source}): is it still there?")]
+    Attach { netdev: String, source: aya::programs::ProgramError },
+    #[error("cannot keep the link to netdev `{netdev}`: {source}")]
+    Link { netdev: String, source: aya::programs::links::LinkError },
+    #[error("cannot pin the link to netdev `{netdev}`: {source}")]
+    PinLink { netdev: String, source: aya::pin::PinError },
+}
+
+/// A map of a cube, as the plugin will see it.
+#[derive(Debug)]
+pub struct CubeMap {
+    pub fd: OwnedFd,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+}
+
+struct Root {
+    program: Loaded,
+    attached: Option<Attached>,
+}
+
+/// Everything that this daemon has in the kernel.
+pub struct Datapath {
+    pins: Pins,
+    mode: AttachMode,
+    maps: HashMap<MapId, CubeMap>,
+    nodes: HashMap<NodeId, Loaded>,
+    roots: HashMap<Hook, Root>,
+}
+
+impl Datapath {
+    pub fn new(pins: Pins, mode: AttachMode) -> Self {
+        Self { pins, mode, maps: HashMap::new(), nodes: HashMap::new(), roots: HashMap::new() }
+    }
+
+    /// A map that [`Datapath::create_map`] made.
+    pub fn map(&self, id: &MapId) -> Option<&CubeMap> {
+        self.maps.get(id)
+    }
+
+    pub fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
+        let map = object::create_cube_map(id, description)?;
+        self.pins.pin(map.fd.as_fd(), &pins::map(id))?;
+        self.maps.insert(id.clone(), map);
+        Ok(())
+    }
+
+    pub fn drop_map(&mut self, id: &MapId) {
+        self.pins.unpin(&pins::map(id));
+        self.maps.remove(id);
+    }
+
+    pub fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
+        let what = format!("cube `{}`", id.key.cube);
+        let constants = spec.program.constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let maps = spec.maps.iter().filter_map(|map| Some((map.name.as_str(), self.maps.get(map)?.fd.as_raw_fd())));
+        let loaded =
+            object::load(&what, &spec.object, &spec.program.entry, constants, &maps.collect(), Rodata::Constant)?;
+        self.pins.pin(loaded.program.as_fd(), &pins::node(id).join("program"))?;
+        self.pins.pin(loaded.next.as_fd(), &pins::node(id).join(NEXT))?;
+        self.nodes.insert(id.clone(), loaded);
+        Ok(())
+    }
+
+    pub fn unload(&mut self, id: &NodeId) {
+        self.pins.unpin(&pins::node(id));
+        self.nodes.remove(id);
+    }
+
+    pub fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
+        let what = format!("the root of netdev `{}`", hook.netdev.name);
+        let port = port.to_ne_bytes();
+        let constants = [(PORT, port.as_slice())].into_iter();
+        let program = object::load(&what, ROOT, "root", constants, &HashMap::new(), Rodata::Variable)?;
+        self.pins.pin(program.program.as_fd(), &pins::root(hook).join("program"))?;
+        self.pins.pin(program.next.as_fd(), &pins::root(hook).join(NEXT))?;
+        self.roots.insert(hook.clone(), Root { program, attached: None });
+        Ok(())
+    }
+
+    pub fn unload_root(&mut self, hook: &Hook) {
+        self.pins.unpin(&pins::root(hook));
+        self.roots.remove(hook);
+    }
+
+    pub fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
+        let Some(root) = self.roots.get(hook) else { return Ok(()) };
+        let what = || format!("the root of netdev `{}`", hook.netdev.name);
+        let rodata = root.program.rodata.as_ref();
+        let rodata = rodata.ok_or_else(|| DatapathError::Incomplete { what: what(), missing: PORT.to_owned() })?;
+        bpf::map_update(rodata.as_fd(), 0, &port.to_ne_bytes()).map_err(|source| DatapathError::WriteMap {
+            what: what(),
+            name: PORT.to_owned(),
+            source,
+        })
+    }
+
+    pub fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), DatapathError> {
+        let Some(ports) = self.maps.get(map) else { return Ok(()) };
+        bpf::map_update(ports.fd.as_fd(), port, &ifindex.to_ne_bytes()).map_err(|source| DatapathError::WriteMap {
+            what: format!("cube `{}`", map.cube),
+            name: map.name.clone(),
+            source,
+        })
+    }
+
+    /// Points a slot to a node, or empties it: one atomic update, under traffic.
+    pub fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), DatapathError> {
+        let (what, source) = match from {
+            Source::Root(hook) => {
+                (format!("netdev `{}`", hook.netdev.name), self.roots.get(hook).map(|root| &root.program))
+            }
+            Source::Node(node) => (format!("cube `{}`", node.key.cube), self.nodes.get(node)),
+        };
+        let incomplete = || DatapathError::Incomplete { what: what.clone(), missing: NEXT.to_owned() };
+        let slot = source.ok_or_else(incomplete)?.next.as_fd();
+        match to {
+            None => bpf::map_clear(slot, 0),
+            Some(node) => {
+                let target = self.nodes.get(node).ok_or_else(incomplete)?.program.as_raw_fd();
+                bpf::map_update(slot, 0, &target.to_ne_bytes())
+            }
+        }
+        .map_err(|source| DatapathError::WriteMap { what, name: NEXT.to_owned(), source })
+    }
+
+    pub fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
+        let pin = self.pins.path(&pins::root(hook));
+        let attached = hook::attach(hook, &pin, self.mode)?;
+        if let Some(root) = self.roots.get_mut(hook) {
+            root.attached = Some(attached);
+        }
+        Ok(())
+    }
+
+    pub fn detach(&mut self, hook: &Hook) {
+        let Some(attached) = self.roots.get_mut(hook).and_then(|root| root.attached.take()) else { return };
+        if let Err(error) = attached.detach() {
+            // A netdev that is gone has taken its hooks along.
+            tracing::debug!(netdev = hook.netdev.name, %error, "detaching");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! From a wanted model to the kernel: asks the plugins, wires, plans, executes, and only then takes the model over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use super::{Engine, View};
+use crate::datapath::Datapath;
+use crate::execute::{Cubes, execute};
+use crate::plan::Plan;
+use crate::plugins::{Failure, Instance};
+use crate::problem::{Problem, Problems};
+use crate::topology::{Cube, CubeName, Point, Topology};
+use crate::wiring::Wiring;
+
+impl Engine {
+    /// Makes `wanted` the model.
+    ///
+    /// # Errors
+    /// What the first plugin or the kernel refused; then nothing has changed.
+    pub(super) fn apply(&mut self, wanted: View) -> Result<(), Problems> {
+        let netdevs = existing(&wanted.topology)?;
+        let mut asked = BTreeMap::new();
+        let mut touched = BTreeSet::new();
+        for (name, cube) in wanted.topology.cubes() {
+            let text = request(&wanted.topology, name, cube, &netdevs);
+            let instance = &wanted.instances[name];
+            let before = self.asked.get(name);
+            // The datapath of a failed plugin goes on as it is.
+            let keep = before.filter(|(before, _)| *before == text || instance.failure().is_some());
+            let answer = match keep {
+                Some((_, datapath)) => Arc::clone(datapath),
+                None => {
+                    touched.insert(name.clone());
+                    let datapath = instance.datapath(&text);
+                    Arc::new(datapath.map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))?)
+                }
+            };
+            asked.insert(name.clone(), (text, answer));
+        }
+        let datapaths = asked.iter().map(|(name, (_, datapath))| (name.clone(), Arc::clone(datapath))).collect();
+        let wiring = Wiring::new(&wanted.topology, &datapaths, &netdevs, &self.wiring)?;
+        let plan = Plan::new(&self.wiring, &wiring, &touched);
+        tracing::debug!(?plan, "plan");
+        let texts = asked.iter().map(|(name, (text, _))| (name.clone(), text.clone())).collect();
+        let mut cubes = Instances { instances: &wanted.instances, texts };
+        execute(&plan, &wiring, &mut self.datapath, &mut cubes)?;
+        self.set_promiscuous(&wiring);
+        for (name, cube) in wanted.topology.cubes() {
+            wanted.instances[name].set_level(cube.loglevel);
+        }
+        (self.wiring, self.asked, self.current) = (wiring, asked, wanted);
+        self.publish();
+        Ok(())
+    }
+
+    /// A bridge needs the frames that are addressed to others, as `br_add_if()` in net/bridge/br_if.c has it.
+    fn set_promiscuous(&self, new: &Wiring) {
+        let ports = |wiring: &Wiring| wiring.ports.values().copied().collect::<BTreeSet<u32>>();
+        let (before, after) = (ports(&self.wiring), ports(new));
+        for (ifindex, on) in
+            before.difference(&after).map(|i| (*i, false)).chain(after.difference(&before).map(|i| (*i, true)))
+        {
+            if let Err(error) = self.runtime.block_on(self.netlink.set_promiscuous(ifindex, on)) {
+                tracing::debug!(ifindex, on, %error, "promiscuous mode");
+            }
+        }
+    }
+}
+
+/// The netdevs that `topology` names and that exist.
+fn existing(topology: &Topology) -> Result<BTreeMap<String, u32>, Problem> {
+    let failed = |error| Problem::failed("", format!("cannot look netdevs up: {error}"));
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(failed)?;
+    let peers = topology.cubes().flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_deref());
+    let attached = topology.chains().filter_map(|(point, _)| match point {
+        Point::Netdev(name) => Some(name.as_str()),
+        Point::Port(..) => None,
+    });
+    let found = |name: &str| Some((name.to_owned(), netdevice::name_to_index(&socket, name).ok()?));
+    Ok(peers.chain(attached).filter_map(found).collect())
+}
+
+/// What a plugin is asked: the text of a [`Wanted`].
+fn request(topology: &Topology, name: &CubeName, cube: &Cube, netdevs: &BTreeMap<String, u32>) -> String {
+    let existing = |netdev: &String| netdevs.contains_key(netdev).then(|| netdev.clone());
+    let ports = cube.ports().map(|(name, port)| PluginPort {
+        id: port.id,
+        name: name.to_string(),
+        netdev: port.peer.as_ref().and_then(existing),
+    });
+    let points = topology.parent(name.as_str()).map(|point| PluginPoint {
+        id: 0,
+        name: point.to_string(),
+        netdev: match point {
+            Point::Netdev(netdev) => existing(netdev),
+            Point::Port(cube, port) => {
+                topology.port(cube.as_str(), port.as_str()).ok().and_then(|port| existing(port.peer.as_ref()?))
+            }
+        },
+    });
+    let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.into_iter().collect() };
+    serde_json::to_string(&wanted).unwrap_or_default()
+}
+
+struct Instances<'a> {
+    instances: &'a BTreeMap<CubeName, Arc<Instance>>,
+    texts: BTreeMap<CubeName, String>,
+}
+
+impl Cubes for Instances<'_> {
+    fn prepare(&mut self, cube: &CubeName, wiring: &Wiring, datapath: &Datapath) -> Result<(), Problem> {
+        let maps = wiring.maps_of(cube).filter_map(|id| Some((id.name.as_str(), datapath.map(id)?)));
+        let prepared = self.instances[cube].prepare(&self.texts[cube], maps);
+        prepared.map_err(|failure| Problem::from_plugin(cube.as_str(), failure.into()))
+    }
+
+    fn abort(&mut self, cube: &CubeName) {
+        report(cube, self.instances[cube].abort());
+    }
+
+    fn commit(&mut self, cube: &CubeName) {
+        report(cube, self.instances[cube].commit());
+    }
+}
+
+fn report(cube: &CubeName, result: Result<(), Failure>) {
+    if let Err(failure) = result {
+        tracing::error!(%cube, %failure, "a change is through in the kernel and not in the plugin");
+    }
+}

@@ -1,0 +1,328 @@
+//! Changes: each makes a new model out of the current one, and says what is wrong when it cannot.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use polycube_plugin_api::ServiceKind;
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Engine, View};
+use crate::plugins::Instance;
+use crate::problem::{ErrorTag, Problem, Problems, suggestion};
+use crate::registry::Registry;
+use crate::schema::Operation;
+use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role};
+
+/// What a user can ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    CreateCube {
+        service: String,
+        name: String,
+        body: Value,
+    },
+    DeleteCube {
+        cube: String,
+    },
+    /// Changes the configuration at `path` below the cube.
+    Configure {
+        cube: String,
+        path: Vec<String>,
+        operation: Operation,
+        value: Value,
+    },
+    CreatePort {
+        cube: String,
+        port: String,
+        body: Value,
+    },
+    ConfigurePort {
+        cube: String,
+        port: String,
+        body: Value,
+    },
+    DeletePort {
+        cube: String,
+        port: String,
+    },
+    Connect {
+        one: String,
+        other: String,
+    },
+    Disconnect {
+        one: String,
+        other: String,
+    },
+    Attach {
+        cube: String,
+        port: String,
+        place: Place,
+    },
+    Detach {
+        cube: String,
+        port: String,
+    },
+    /// Runs an action of the plugin.
+    Act {
+        cube: String,
+        path: String,
+        input: Value,
+    },
+}
+
+impl Engine {
+    pub(super) fn change(&mut self, change: Change) -> Answer {
+        tracing::debug!(?change, "change");
+        if let Change::Act { cube, path, input } = change {
+            return self.act(&cube, &path, &input);
+        }
+        let mut wanted = self.current.clone();
+        match change {
+            Change::CreateCube { service, name, body } => self.create_cube(&mut wanted, &service, &name, body)?,
+            Change::DeleteCube { cube } => {
+                wanted.topology.remove_cube(&cube)?;
+                wanted.instances.remove(cube.as_str());
+            }
+            Change::Configure { cube, path, operation, value } => {
+                self.configure(&mut wanted, &cube, &path, operation, value)?;
+            }
+            Change::CreatePort { cube, port, body } => self.create_port(&mut wanted, &cube, &port, body)?,
+            Change::ConfigurePort { cube, port, body } => {
+                wanted.topology.port(&cube, &port)?;
+                let body = self.registry.port.change(&json!({}), &[], Operation::Merge, body);
+                let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
+                if let Some(peer) = body["peer"].as_str() {
+                    self.set_peer(&mut wanted, &cube, &port, peer)?;
+                }
+            }
+            Change::DeletePort { cube, port } => wanted.topology.remove_port(&cube, &port)?,
+            Change::Connect { one, other } => self.connect(&mut wanted, &one, &other)?,
+            Change::Disconnect { one, other } => disconnect(&mut wanted, &one, &other)?,
+            Change::Attach { cube, port, place } => {
+                let point = Point::parse(&port)?;
+                if let Point::Netdev(netdev) = &point {
+                    self.check_netdev("attach", netdev)?;
+                }
+                wanted.topology.attach(&cube, point, &place)?;
+            }
+            Change::Detach { cube, port } => wanted.topology.detach(&cube, &Point::parse(&port)?)?,
+            Change::Act { .. } => {}
+        }
+        self.apply(wanted)?;
+        Ok(Value::Null)
+    }
+
+    fn act(&self, cube: &str, path: &str, input: &Value) -> Answer {
+        let (name, spec) = self.current.topology.cube(cube)?;
+        let service = &self.registry.service(&spec.service)?.model.service;
+        if service.actions.iter().all(|action| action.path != path) {
+            let known = suggestion(path, service.actions.iter().map(|action| action.path.as_str()));
+            let message = format!("`{path}` is no action of service `{}`{known}", service.name);
+            return Err(Problem::new(ErrorTag::OperationNotSupported, format!("{cube}/{path}"), message).into());
+        }
+        let answer = self.current.instances[name].action(path, input);
+        answer.map_err(|failure| Problem::from_plugin(cube, failure.into()).into())
+    }
+
+    fn create_cube(&self, wanted: &mut View, service: &str, name: &str, body: Value) -> Result<(), Problems> {
+        let service = self.registry.service(service)?;
+        let name = CubeName::parse(name)?;
+        if self.registry.service(name.as_str()).is_ok() {
+            return Err(
+                Problem::bad(name.as_str(), format!("`{name}` is the name of a service: choose another")).into()
+            );
+        }
+        let Split { base, config, ports } = split(&self.registry, name.as_str(), body)?;
+        let kind = service.model.service.kind;
+        let base = self.registry.cube.create(base);
+        let config = service.model.create(config);
+        let (base, config) = both(base, config).map_err(|problems| problems.under(name.as_str()))?;
+        let cube = Cube {
+            uuid: uuid::Uuid::new_v4().to_string(),
+            service: service.model.service.name.clone(),
+            loglevel: level(&base),
+            config,
+            role: match kind {
+                ServiceKind::Standard => Role::Standard(std::collections::BTreeMap::new()),
+                ServiceKind::Transparent => Role::Transparent,
+            },
+        };
+        let birth = birth(name.as_str(), &cube.uuid, &self.capture_dir);
+        let loglevel = cube.loglevel;
+        wanted.topology.add_cube(name.clone(), cube)?;
+        let instance = Instance::create(&service.plugin, name.as_str(), &birth, loglevel)
+            .map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))?;
+        wanted.instances.insert(name.clone(), Arc::new(instance));
+        for port in ports {
+            let Value::Object(mut port) = port else {
+                return Err(Problem::bad(format!("{name}/ports"), "a port is an object with a name").into());
+            };
+            let Some(Value::String(port_name)) = port.remove("name") else {
+                return Err(
+                    Problem::new(ErrorTag::MissingAttribute, format!("{name}/ports"), "a port has no name").into()
+                );
+            };
+            self.create_port(wanted, name.as_str(), &port_name, port.into())?;
+        }
+        Ok(())
+    }
+
+    fn configure(
+        &self,
+        wanted: &mut View,
+        name: &str,
+        path: &[String],
+        operation: Operation,
+        value: Value,
+    ) -> Result<(), Problems> {
+        let (key, cube) = wanted.topology.cube(name)?;
+        if let Some(failure) = wanted.instances[key].failure() {
+            let message =
+                format!("the plugin of cube `{name}` failed ({failure}): delete the cube and create it again");
+            return Err(Problem::failed(name, message).into());
+        }
+        let service = self.registry.service(&cube.service)?;
+        let under = |problems: Problems| problems.under(name);
+        let is_base = path.first().is_some_and(|word| !self.registry.cube.tree["properties"][word].is_null());
+        let (base, config) = if path.is_empty() {
+            let Split { base, config, ports } = split(&self.registry, name, value)?;
+            if !ports.is_empty() {
+                let message = "ports are changed one by one: PATCH ports/NAME";
+                return Err(Problem::invalid(format!("{name}/ports"), message).into());
+            }
+            (Some(base), Some(config))
+        } else if is_base {
+            let value = path.iter().rev().fold(value, |value, word| json!({ word: value }));
+            (Some(value), None)
+        } else {
+            (None, Some(value))
+        };
+        let old_base = json!({ "type": "TC", "loglevel": cube.loglevel });
+        let base = base.map_or(Ok(old_base.clone()), |base| {
+            let operation = if is_base || operation != Operation::Remove { Operation::Merge } else { operation };
+            self.registry.cube.change(&old_base, &[], operation, base)
+        });
+        let config_path = if is_base { &[] } else { path };
+        let config = config
+            .map_or(Ok(cube.config.clone()), |value| service.model.change(&cube.config, config_path, operation, value));
+        let (base, config) = both(base, config).map_err(under)?;
+        let cube = wanted.topology.cube_mut(name)?;
+        cube.loglevel = level(&base);
+        cube.config = config;
+        Ok(())
+    }
+
+    fn create_port(&self, wanted: &mut View, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
+        let name = PortName::parse(port).map_err(|problem| problem.under(cube))?;
+        wanted.topology.add_port(cube, name, uuid::Uuid::new_v4().to_string())?;
+        let body = self.registry.port.create(body);
+        let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
+        self.set_peer(wanted, cube, port, body["peer"].as_str().unwrap_or_default())
+    }
+
+    fn set_peer(&self, wanted: &mut View, cube: &str, port: &str, peer: &str) -> Result<(), Problems> {
+        let peer = (!peer.is_empty()).then(|| peer.to_owned());
+        if let Some(netdev) = &peer {
+            self.check_netdev(&format!("{cube}/ports/{port}/peer"), netdev)?;
+        }
+        Ok(wanted.topology.set_peer(cube, port, peer)?)
+    }
+
+    fn connect(&self, wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
+        let (cube, port, netdev) = ends(one, other)?;
+        let found = wanted.topology.port(cube.as_str(), port.as_str())?;
+        if let Some(peer) = &found.peer {
+            let message = format!("{cube}:{port} already has a peer, {peer}: disconnect it first");
+            return Err(Problem::bad("connect", message).into());
+        }
+        self.set_peer(wanted, cube.as_str(), port.as_str(), &netdev)
+    }
+
+    fn check_netdev(&self, path: &str, netdev: &str) -> Result<(), Problem> {
+        let links = self.runtime.block_on(self.netlink.links());
+        let links = links.map_err(|error| Problem::failed(path, format!("cannot list the netdevs: {error}")))?;
+        if links.iter().any(|link| link.name == netdev) {
+            return Ok(());
+        }
+        let known = suggestion(netdev, links.iter().map(|link| link.name.as_str()));
+        Err(Problem::bad(path, format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
+    }
+}
+
+fn disconnect(wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
+    let (cube, port, netdev) = ends(one, other)?;
+    if wanted.topology.port(cube.as_str(), port.as_str())?.peer.as_ref() != Some(&netdev) {
+        return Err(Problem::bad("disconnect", format!("{cube}:{port} is not connected to {netdev}")).into());
+    }
+    Ok(wanted.topology.set_peer(cube.as_str(), port.as_str(), None)?)
+}
+
+/// The port and the netdev of a link, whichever is named first.
+fn ends(one: &str, other: &str) -> Result<(CubeName, PortName, String), Problem> {
+    match (Point::parse(one)?, Point::parse(other)?) {
+        (Point::Port(cube, port), Point::Netdev(netdev)) | (Point::Netdev(netdev), Point::Port(cube, port)) => {
+            Ok((cube, port, netdev))
+        }
+        (Point::Port(..), Point::Port(..)) => Err(Problem::new(
+            ErrorTag::OperationNotSupported,
+            "connect",
+            format!(
+                "{one} and {other} are both ports: this release links ports to netdevs; join the two by a veth pair"
+            ),
+        )),
+        (Point::Netdev(_), Point::Netdev(_)) => {
+            Err(Problem::bad("connect", format!("neither {one} nor {other} is a port: one is written CUBE:PORT")))
+        }
+    }
+}
+
+/// A cube's body by whose it is.
+struct Split {
+    base: Value,
+    config: Value,
+    ports: Vec<Value>,
+}
+
+fn split(registry: &Registry, name: &str, body: Value) -> Result<Split, Problem> {
+    let body = match body {
+        Value::Object(body) => body,
+        Value::Null => Map::new(),
+        _ => return Err(Problem::bad(name, "the body is no JSON object")),
+    };
+    let mut split = Split { base: json!({}), config: json!({}), ports: Vec::new() };
+    for (key, value) in body {
+        match (key.as_str(), value) {
+            ("name", Value::String(same)) if same == name => {}
+            ("name", other) => {
+                return Err(Problem::invalid(
+                    format!("{name}/name"),
+                    format!("the name is `{name}` in the path and {other} in the body"),
+                ));
+            }
+            ("ports", Value::Array(ports)) => split.ports = ports,
+            ("uuid" | "service-name" | "parent", _) => {
+                return Err(Problem::invalid(format!("{name}/{key}"), format!("`{key}` is read-only")));
+            }
+            (_, value) if !registry.cube.tree["properties"][&key].is_null() => split.base[&key] = value,
+            (_, value) => split.config[&key] = value,
+        }
+    }
+    Ok(split)
+}
+
+/// Both values, or the problems of both.
+fn both(one: Result<Value, Problems>, other: Result<Value, Problems>) -> Result<(Value, Value), Problems> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => Err(Problems([one.0, other.0].concat())),
+        (Err(problems), _) | (_, Err(problems)) => Err(problems),
+    }
+}
+
+fn level(base: &Value) -> LogLevel {
+    serde_json::from_value(base["loglevel"].clone()).unwrap_or(LogLevel::Info)
+}
+
+fn birth(name: &str, uuid: &str, capture_dir: &Path) -> Value {
+    json!({ "name": name, "uuid": uuid, "capture-dir": capture_dir })
+}

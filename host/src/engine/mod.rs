@@ -1,0 +1,167 @@
+//! The one owner of the model: takes changes one after the other, and carries each out whole or not at all.
+
+mod apply;
+mod change;
+mod netdevs;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
+
+pub use change::Change;
+
+use crate::datapath::Datapath;
+use crate::plugins::Instance;
+use crate::problem::{Problem, Problems};
+use crate::registry::Registry;
+use crate::sys::netlink::{Event, Netlink};
+use crate::topology::{CubeName, Topology};
+use crate::wiring::{CubeDatapath, Wiring};
+
+/// How often plugins get their tick.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What readers see: the model after the last change.
+#[derive(Clone, Default)]
+pub struct View {
+    pub topology: Topology,
+    pub instances: BTreeMap<CubeName, Arc<Instance>>,
+}
+
+/// A change's answer: what an action returned, else null.
+pub type Answer = Result<Value, Problems>;
+
+enum Message {
+    Change(Change, oneshot::Sender<Answer>),
+    Netdev(Event),
+    Tick,
+    Stop(oneshot::Sender<()>),
+}
+
+/// The way to the engine. Clones lead to the same one.
+#[derive(Clone)]
+pub struct Handle {
+    messages: mpsc::UnboundedSender<Message>,
+    view: Arc<RwLock<Arc<View>>>,
+    pub registry: Arc<Registry>,
+}
+
+impl Handle {
+    /// Carries out a change.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; then nothing has changed.
+    pub async fn change(&self, change: Change) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Problems::from(Problem::failed("", "the daemon is shutting down"));
+        self.messages.send(Message::Change(change, answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// The model as it is now. Does not wait for changes under way.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the engine of a netdev's coming or going.
+    pub fn netdev(&self, event: Event) {
+        // After the engine has stopped, nobody cares.
+        let _ = self.messages.send(Message::Netdev(event));
+    }
+
+    /// Calls every plugin's tick from now on.
+    pub async fn keep_ticking(self) {
+        let mut interval = tokio::time::interval(TICK);
+        loop {
+            interval.tick().await;
+            if self.messages.send(Message::Tick).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes everything out of the kernel and ends the engine.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.messages.send(Message::Stop(done)).is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}
+
+/// What the engine works with.
+pub struct Engine {
+    registry: Arc<Registry>,
+    datapath: Datapath,
+    netlink: Netlink,
+    runtime: runtime::Handle,
+    capture_dir: PathBuf,
+    view: Arc<RwLock<Arc<View>>>,
+    current: View,
+    wiring: Wiring,
+    /// What each cube asked for, and the text of what it was asked with.
+    asked: BTreeMap<CubeName, (String, Arc<CubeDatapath>)>,
+}
+
+impl Engine {
+    /// Starts the engine on a thread of its own: it makes blocking calls. Has to be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// No thread to be had.
+    pub fn start(
+        registry: Arc<Registry>,
+        datapath: Datapath,
+        netlink: Netlink,
+        capture_dir: PathBuf,
+    ) -> std::io::Result<Handle> {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let view: Arc<RwLock<Arc<View>>> = Arc::default();
+        let handle = Handle { messages, view: Arc::clone(&view), registry: Arc::clone(&registry) };
+        let engine = Self {
+            registry,
+            datapath,
+            netlink,
+            runtime: runtime::Handle::current(),
+            capture_dir,
+            view,
+            current: View::default(),
+            wiring: Wiring::default(),
+            asked: BTreeMap::new(),
+        };
+        std::thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(inbox))?;
+        Ok(handle)
+    }
+
+    fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        while let Some(message) = inbox.blocking_recv() {
+            match message {
+                Message::Change(change, answer) => {
+                    // Whoever asked may have hung up; the change stands all the same.
+                    let _ = answer.send(self.change(change));
+                }
+                Message::Netdev(event) => self.netdev_event(&event),
+                Message::Tick => self.current.instances.values().for_each(|instance| instance.tick()),
+                Message::Stop(done) => {
+                    self.clear();
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Err(problems) = self.apply(View::default()) {
+            tracing::error!(?problems, "cannot take everything out of the kernel");
+        }
+    }
+
+    fn publish(&self) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.current.clone());
+    }
+}

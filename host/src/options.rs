@@ -1,0 +1,57 @@
+//! Command line of the daemon. Every path can be set, so that several daemons run side by side.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::datapath::AttachMode;
+
+/// Hosts network functions as plugins and chains their eBPF programs into the path of a port
+#[derive(Debug, Parser)]
+#[command(name = "polycubed", version)]
+pub struct Options {
+    /// Listen on TCP, at this address; needs --token-file or --no-auth [default: 127.0.0.1 when --port is given]
+    #[arg(long, value_name = "ADDRESS")]
+    pub addr: Option<IpAddr>,
+
+    /// TCP port [default: 9000 when --addr is given]
+    #[arg(long, short)]
+    pub port: Option<u16>,
+
+    /// Unix socket to listen on
+    #[arg(long, value_name = "PATH", default_value = "/run/polycube/polycubed.sock")]
+    pub socket: PathBuf,
+
+    /// Where the daemon keeps its own files
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/polycube")]
+    pub state_dir: PathBuf,
+
+    /// Where the daemon pins programs and maps: a directory in a bpf filesystem that nobody else uses
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/polycube")]
+    pub bpffs: PathBuf,
+
+    /// Where plugins (libpcn_*.so) are [default: beside the executable, then /usr/lib/polycube/plugins]
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+
+    /// Where captures are written
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub capture_dir: PathBuf,
+
+    /// File whose first line TCP clients have to send as their bearer token
+    #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
+    pub token_file: Option<PathBuf>,
+
+    /// Let everybody in who reaches the TCP port: for labs
+    #[arg(long)]
+    pub no_auth: bool,
+
+    /// How to attach to netdevs [default: tcx, or clsact before Linux 6.6]
+    #[arg(long, value_name = "HOW")]
+    pub attach: Option<AttachMode>,
+
+    /// What to log: error, warn, info, debug, trace, or a tracing filter
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: String,
+}

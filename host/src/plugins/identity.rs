@@ -1,0 +1,46 @@
+//! Reads a plugin's identity record from its file, without running a line of it.
+
+use std::path::Path;
+
+use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _};
+use polycube_plugin_api::abi::ABI_MAJOR;
+use polycube_plugin_api::identity::{Identity, SYMBOL};
+
+use super::LoadError;
+
+/// The identity of the plugin at `path`.
+///
+/// # Errors
+/// The file is no plugin, or one that this daemon cannot use.
+pub fn read(path: &Path) -> Result<Identity, LoadError> {
+    let file = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
+    let no_plugin = |why: &str| LoadError::NoPlugin { file: file.clone(), why: why.to_owned() };
+    let elf = object::File::parse(&*bytes).map_err(|_| no_plugin("it is no ELF file"))?;
+    if elf.architecture() != native() {
+        return Err(no_plugin("it is for another machine's architecture"));
+    }
+    let symbol = elf.dynamic_symbols().find(|symbol| symbol.name() == Ok(SYMBOL));
+    let symbol = symbol.ok_or_else(|| no_plugin("it has no identity record"))?;
+    let record = symbol.section_index().and_then(|index| elf.section_by_index(index).ok());
+    let record = record.and_then(|section| section.data_range(symbol.address(), symbol.size()).ok().flatten());
+    let identity = record.and_then(Identity::parse).ok_or_else(|| no_plugin("its identity record is damaged"))?;
+    if identity.abi_major != ABI_MAJOR {
+        return Err(LoadError::Abi {
+            file,
+            name: identity.name().to_owned(),
+            theirs: identity.abi_major,
+            ours: ABI_MAJOR,
+        });
+    }
+    Ok(identity)
+}
+
+fn native() -> Architecture {
+    match std::env::consts::ARCH {
+        "x86_64" => Architecture::X86_64,
+        "aarch64" => Architecture::Aarch64,
+        "riscv64" => Architecture::Riscv64,
+        _ => Architecture::Unknown,
+    }
+}

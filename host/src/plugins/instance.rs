@@ -1,0 +1,177 @@
+//! One cube of a plugin, as the host calls it.
+
+use std::os::fd::{AsFd as _, IntoRawFd as _};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use abi_stable::sabi_trait::prelude::TD_Opaque;
+use abi_stable::std_types::{RErr, ROk, RStr, RVec};
+use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
+use polycube_plugin_api::{Datapath, Refusal, Tag};
+use serde_json::{Value, json};
+
+use super::Plugin;
+use crate::datapath::CubeMap;
+use crate::topology::LogLevel;
+use crate::wiring::CubeDatapath;
+
+/// Why a call of a plugin brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The plugin panicked, now or earlier: its instance is not called again.
+    #[error("the plugin failed ({0}): delete the cube and create it again")]
+    Failed(String),
+    #[error("the plugin answers with something that is no JSON of the expected form: {0}")]
+    Nonsense(String),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refusal) => refusal,
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+/// A cube's code. Its datapath goes on when the code fails.
+pub struct Instance {
+    handle: CubeHandle,
+    name: String,
+    level: Arc<AtomicU8>,
+    failed: OnceLock<String>,
+}
+
+impl Instance {
+    /// Makes the plugin's side of a cube; `birth` is what the SDK's `Cube` is read from.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    pub fn create(plugin: &Plugin, name: &str, birth: &Value, level: LogLevel) -> Result<Self, Failure> {
+        let level = Arc::new(AtomicU8::new(threshold(level)));
+        let log = Log { cube: name.to_owned(), level: Arc::clone(&level) };
+        let host = HostAbi_TO::from_value(log, TD_Opaque);
+        let birth = birth.to_string();
+        match (plugin.root.create())(RStr::from(birth.as_str()), host) {
+            ROk(handle) => Ok(Self { handle, name: name.to_owned(), level, failed: OnceLock::new() }),
+            RErr(text) => Err(refusal(&text)),
+        }
+    }
+
+    pub fn set_level(&self, level: LogLevel) {
+        self.level.store(threshold(level), Ordering::Relaxed);
+    }
+
+    /// The message of the panic that ended this instance.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    pub fn datapath(&self, wanted: &str) -> Result<CubeDatapath, Failure> {
+        let answer = self.call(|cube| cube.datapath(wanted.into()))?;
+        let Datapath { programs, maps, .. } =
+            serde_json::from_str(&answer.spec).map_err(|error| Failure::Nonsense(error.to_string()))?;
+        let objects: Vec<Arc<[u8]>> = answer.objects.iter().map(|object| Arc::from(object.as_slice())).collect();
+        if let Some(program) = programs.iter().find(|program| program.object >= objects.len()) {
+            return Err(Failure::Nonsense(format!("program `{}` is in object {}", program.entry, program.object)));
+        }
+        Ok(CubeDatapath { programs, maps, objects })
+    }
+
+    pub fn prepare<'a>(&self, wanted: &str, maps: impl Iterator<Item = (&'a str, &'a CubeMap)>) -> Result<(), Failure> {
+        let mut handles = RVec::new();
+        for (name, map) in maps {
+            let fd = map.fd.as_fd().try_clone_to_owned();
+            let fd =
+                fd.map_err(|error| Failure::Refused(Refusal::failed(format!("no descriptor for a map: {error}"))))?;
+            let CubeMap { key_size, value_size, max_entries, .. } = map;
+            let info =
+                json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
+            handles.push(MapHandle { info: info.to_string().into(), fd: fd.into_raw_fd() });
+        }
+        self.call(|cube| cube.prepare(wanted.into(), handles))
+    }
+
+    pub fn commit(&self) -> Result<(), Failure> {
+        self.call(|cube| cube.commit())
+    }
+
+    pub fn abort(&self) -> Result<(), Failure> {
+        self.call(|cube| cube.abort())
+    }
+
+    pub fn state(&self) -> Result<Value, Failure> {
+        let text = self.call(|cube| cube.state())?;
+        serde_json::from_str(&text).map_err(|error| Failure::Nonsense(error.to_string()))
+    }
+
+    pub fn action(&self, path: &str, input: &Value) -> Result<Value, Failure> {
+        let input = input.to_string();
+        let text = self.call(|cube| cube.action(path.into(), input.as_str().into()))?;
+        serde_json::from_str(&text).map_err(|error| Failure::Nonsense(error.to_string()))
+    }
+
+    pub fn tick(&self) {
+        // A panic is in the log already, and the other refusals are of no one's request.
+        let _ = self.call(|cube| cube.tick());
+    }
+
+    fn call<T>(&self, call: impl FnOnce(&CubeHandle) -> Answer<T>) -> Result<T, Failure> {
+        if let Some(message) = self.failed.get() {
+            return Err(Failure::Failed(message.clone()));
+        }
+        let failure = match call(&self.handle) {
+            ROk(value) => return Ok(value),
+            RErr(text) => refusal(&text),
+        };
+        if let Failure::Failed(message) = &failure {
+            tracing::error!(cube = self.name, "the plugin {message}; its datapath goes on as it is");
+            let _ = self.failed.set(message.clone());
+        }
+        Err(failure)
+    }
+}
+
+fn refusal(text: &str) -> Failure {
+    match serde_json::from_str::<Refusal>(text) {
+        Ok(refusal) if refusal.tag == Tag::Panic => Failure::Failed(refusal.message),
+        Ok(refusal) => Failure::Refused(refusal),
+        Err(error) => Failure::Nonsense(error.to_string()),
+    }
+}
+
+/// The host's log, as one cube sees it.
+struct Log {
+    cube: String,
+    level: Arc<AtomicU8>,
+}
+
+impl HostAbi for Log {
+    fn log(&self, level: u8, message: RStr<'_>) {
+        if level > self.level.load(Ordering::Relaxed) {
+            return;
+        }
+        let (cube, message) = (self.cube.as_str(), message.as_str());
+        match level {
+            0 | 1 => tracing::error!(cube, "{message}"),
+            2 => tracing::warn!(cube, "{message}"),
+            3 => tracing::info!(cube, "{message}"),
+            4 => tracing::debug!(cube, "{message}"),
+            _ => tracing::trace!(cube, "{message}"),
+        }
+    }
+}
+
+/// The highest level that passes.
+fn threshold(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Off => 0,
+        LogLevel::Critical | LogLevel::Err => 1,
+        LogLevel::Warn => 2,
+        LogLevel::Info => 3,
+        LogLevel::Debug => 4,
+        LogLevel::Trace => 5,
+    }
+}

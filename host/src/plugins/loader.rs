@@ -1,0 +1,92 @@
+//! Loads plugins: identity first, then the layout of the border, and only then their code.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use abi_stable::library::{RootModule as _, lib_header_from_path};
+use abi_stable::std_types::{RErr, ROk};
+use abi_stable::{StableAbi as _, type_layout::TypeLayout};
+use polycube_plugin_api::ServiceSchema;
+use polycube_plugin_api::abi::{ABI_MAJOR, PluginRef};
+
+use super::identity;
+
+/// A file that does not become a service.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("{file} cannot be read: {source}")]
+    Unreadable { file: String, source: io::Error },
+    #[error("{file} is no polycube plugin: {why}")]
+    NoPlugin { file: String, why: String },
+    #[error(
+        "{file}: plugin `{name}` was built for plugin ABI {theirs}, this daemon has {ours}: rebuild it with polycube-plugin-api of this release"
+    )]
+    Abi { file: String, name: String, theirs: u32, ours: u32 },
+    #[error(
+        "{file}: plugin `{name}` has another layout of plugin ABI {ABI_MAJOR}: rebuild it with polycube-plugin-api of this release"
+    )]
+    Layout { file: String, name: String },
+    #[error("{file} cannot be loaded: {reason}")]
+    Unloadable { file: String, reason: String },
+    #[error("{file}: plugin `{name}` cannot describe its service: {reason}")]
+    Description { file: String, name: String, reason: String },
+}
+
+/// A plugin in memory.
+#[derive(Clone)]
+pub struct Plugin {
+    pub path: PathBuf,
+    pub service: ServiceSchema,
+    pub(super) root: PluginRef,
+}
+
+/// Loads the plugin at `path`. Its code stays in memory until the daemon ends.
+///
+/// # Errors
+/// What is wrong with it, and what to rebuild.
+pub fn load(path: &Path) -> Result<Plugin, LoadError> {
+    let identity = identity::read(path)?;
+    let (file, name) = (path.display().to_string(), identity.name().to_owned());
+    let unloadable = |reason: String| {
+        let reason = reason.lines().next().unwrap_or("no reason given").to_owned();
+        LoadError::Unloadable { file: file.clone(), reason }
+    };
+    let header = lib_header_from_path(path).map_err(|error| unloadable(error.to_string()))?;
+    let theirs = header.layout().ok_or_else(|| LoadError::Layout { file: file.clone(), name: name.clone() })?;
+    if !fits(theirs) {
+        return Err(LoadError::Layout { file, name });
+    }
+    // SAFETY: the layouts of `PluginRef` here and there were found compatible a line above.
+    let root = unsafe { header.unchecked_layout::<PluginRef>() }.map_err(|error| unloadable(error.to_string()))?;
+    let description = |reason| LoadError::Description { file: file.clone(), name: name.clone(), reason };
+    let service = match (root.describe())() {
+        ROk(text) => serde_json::from_str(&text).map_err(|error| description(error.to_string()))?,
+        RErr(text) => return Err(description(text.into())),
+    };
+    Ok(Plugin { path: path.to_owned(), service, root })
+}
+
+/// Whether a plugin's border fits ours: an older one has fewer methods than ours and a newer one has more, so one of
+/// the two has to be a prefix of the other.
+fn fits(theirs: &'static TypeLayout) -> bool {
+    let ours = PluginRef::LAYOUT;
+    check_layout_compatibility(ours, theirs).is_ok() || check_layout_compatibility(theirs, ours).is_ok()
+}
+
+/// Loads every `libpcn_*.so` of a directory, in the order of their names.
+///
+/// # Errors
+/// The directory cannot be read. A file that does not load stands in the list with its reason.
+pub fn load_directory(directory: &Path) -> io::Result<Vec<Result<Plugin, LoadError>>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with(&format!("lib{}_", PluginRef::BASE_NAME)) && name.ends_with(".so") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files.iter().map(|path| load(path)).collect())
+}

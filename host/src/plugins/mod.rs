@@ -1,0 +1,8 @@
+//! Plugins: finding and checking them, and calling them.
+
+mod identity;
+mod instance;
+mod loader;
+
+pub use instance::{Failure, Instance};
+pub use loader::{LoadError, Plugin, load_directory};

@@ -1,0 +1,85 @@
+//! From a request to whoever answers it, by the first word of its path.
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::error::Refused;
+use super::{Api, BASE, MAX_BODY, framework, resource};
+use crate::problem::{ErrorTag, Problem, suggestion};
+
+/// Media type of answers, as Polycube's clients know it.
+pub const DATA: &str = "application/yang.data+json; charset=utf-8";
+
+/// A request, read.
+pub struct Call {
+    pub method: Method,
+    /// Words of the path below [`BASE`].
+    pub path: Vec<String>,
+    /// The body; null when there was none.
+    pub body: Value,
+}
+
+/// A request that was carried out.
+pub struct Done(pub StatusCode, pub Option<Value>);
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        match self.1 {
+            Some(body) => (self.0, [(header::CONTENT_TYPE, DATA)], body.to_string()).into_response(),
+            None => self.0.into_response(),
+        }
+    }
+}
+
+pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Done, Refused> {
+    let call = read(request).await?;
+    match call.path.first().map(String::as_str) {
+        Some(
+            "services" | "cubes" | "netdevs" | "topology" | "version" | "connect" | "disconnect" | "attach" | "detach",
+        ) => framework::answer(api, call).await,
+        Some(_) => resource::answer(api, call).await,
+        None => Err(nothing_here("", "name a service, a cube, or one of services, cubes, netdevs, topology, version")),
+    }
+}
+
+pub fn nothing_here(path: &str, message: &str) -> Refused {
+    Problem::new(ErrorTag::UnknownElement, path, message).into()
+}
+
+/// A refusal of a method that the node at `path` does not take.
+pub fn wrong_method(call: &Call, allowed: &str) -> Refused {
+    let path = call.path.join("/");
+    let message = format!("{} does not work on `{path}`: it takes {allowed}", call.method);
+    Problem::new(ErrorTag::OperationNotSupported, path, message).into()
+}
+
+async fn read(request: Request) -> Result<Call, Refused> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let below = path.strip_prefix(BASE).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let Some(below) = below else {
+        let known = suggestion(path, [BASE]);
+        return Err(nothing_here(
+            path,
+            &format!("there is nothing at `{path}`: every path begins with {BASE}/{known}"),
+        ));
+    };
+    let decode = |word: &str| percent_decode_str(word).decode_utf8().map(std::borrow::Cow::into_owned);
+    let words: Result<Vec<String>, _> = below.split('/').filter(|word| !word.is_empty()).map(decode).collect();
+    let words = words.map_err(|_| Problem::invalid(below, "the path is no UTF-8"))?;
+    let too_large = |_| {
+        let message = format!("the body is larger than {MAX_BODY} bytes, or did not arrive whole");
+        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, Problem::invalid(words.join("/"), message))
+    };
+    let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(too_large)?;
+    let body = if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Problem::invalid(words.join("/"), format!("the body is no JSON: {error}")))?
+    };
+    Ok(Call { method: parts.method, path: words, body })
+}

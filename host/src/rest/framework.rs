@@ -1,0 +1,157 @@
+//! What belongs to no service: services, cubes, netdevs, topology, version, and links between cubes.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::dispatch::{Call, Done, nothing_here, wrong_method};
+use super::error::Refused;
+use super::present::base;
+use crate::engine::Change;
+use crate::problem::{ErrorTag, Problem, suggestion};
+use crate::topology::Place;
+
+pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
+    let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        [word @ ("connect" | "disconnect" | "attach" | "detach")] if call.method == Method::POST => {
+            let change = link(word, call.body)?;
+            api.engine.change(change).await.map_err(Refused::framework)?;
+            Ok(Done(StatusCode::OK, None))
+        }
+        ["connect" | "disconnect" | "attach" | "detach"] => Err(wrong_method(&call, "POST")),
+        _ if call.method != Method::GET => Err(wrong_method(&call, "GET")),
+        ["version"] => found(json!({ "polycubed": { "version": env!("CARGO_PKG_VERSION") } })),
+        ["services"] => found(services(&api).into_iter().map(|(_, json)| json).collect()),
+        ["services", name] => one("service", name, services(&api)),
+        ["cubes"] => found(cubes(&api)),
+        ["topology"] => found(all_cubes(&api).into_iter().map(|(_, json)| json).collect()),
+        ["cubes", name] => one("cube", name, all_cubes(&api)),
+        ["netdevs"] => found(netdevs(&api).await?.into_iter().map(|(_, json)| json).collect()),
+        ["netdevs", name] => one("netdev", name, netdevs(&api).await?),
+        _ => Err(nothing_here(&call.path.join("/"), &format!("there is nothing at `{}`", call.path.join(" ")))),
+    }
+}
+
+fn found(json: Value) -> Result<Done, Refused> {
+    Ok(Done(StatusCode::OK, Some(json)))
+}
+
+fn one(kind: &str, name: &str, all: Vec<(String, Value)>) -> Result<Done, Refused> {
+    let known = suggestion(name, all.iter().map(|(name, _)| name.as_str()));
+    let Some((_, json)) = all.into_iter().find(|(other, _)| other == name) else {
+        let problem = Problem::missing(format!("{kind}s/{name}"), format!("{kind} `{name}` does not exist{known}"));
+        return Err(Refused::framework(problem));
+    };
+    found(json)
+}
+
+fn services(api: &Api) -> Vec<(String, Value)> {
+    let services = api.engine.registry.services();
+    services
+        .map(|(name, service)| {
+            let schema = &service.model.service;
+            let json = json!({
+                "name": name,
+                "kind": schema.kind,
+                "description": schema.description,
+                "version": schema.version,
+                "servicecontroller": service.plugin.path,
+            });
+            (name.to_owned(), json)
+        })
+        .collect()
+}
+
+fn all_cubes(api: &Api) -> Vec<(String, Value)> {
+    let view = api.engine.view();
+    view.topology.cubes().map(|(name, cube)| (name.to_string(), base(&view, name, cube))).collect()
+}
+
+/// By service, as Polycube's own client wants it: `{}` when there are none.
+fn cubes(api: &Api) -> Value {
+    let mut by_service = Map::new();
+    for (_, json) in all_cubes(api) {
+        let service = json["service-name"].as_str().unwrap_or_default().to_owned();
+        if let Value::Array(cubes) = by_service.entry(service).or_insert_with(|| json!([])) {
+            cubes.push(json);
+        }
+    }
+    by_service.into()
+}
+
+async fn netdevs(api: &Api) -> Result<Vec<(String, Value)>, Refused> {
+    let links = api.netlink.links().await;
+    let links = links.map_err(|error| Problem::failed("netdevs", format!("cannot list the netdevs: {error}")))?;
+    let view = api.engine.view();
+    Ok(links
+        .into_iter()
+        .map(|link| {
+            let owner = view.topology.peer_owner(&link.name);
+            let json = json!({
+                "name": link.name,
+                "index": link.ifindex,
+                "mac": link.mac,
+                "mtu": link.mtu,
+                "status": if link.up { "UP" } else { "DOWN" },
+                "peer": owner.map(|(cube, port)| format!("{cube}:{port}")).unwrap_or_default(),
+            });
+            (link.name, json)
+        })
+        .collect())
+}
+
+/// The change that a body of `connect`, `disconnect`, `attach` or `detach` asks for.
+fn link(word: &str, body: Value) -> Result<Change, Refused> {
+    let Value::Object(mut body) = body else {
+        return Err(Refused::framework(Problem::bad(word, "the body is no JSON object")));
+    };
+    let mut take = |key: &str| match body.remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => {
+            Err(Refused::framework(Problem::bad(format!("{word}/{key}"), format!("`{key}` is no string: {other}"))))
+        }
+    };
+    let need = |value: Option<String>, key: &str| {
+        value.ok_or_else(|| {
+            let problem =
+                Problem::new(ErrorTag::MissingAttribute, format!("{word}/{key}"), format!("`{key}` is missing"));
+            Refused::framework(problem)
+        })
+    };
+    let change = match word {
+        "connect" | "disconnect" => {
+            let (one, other) = (need(take("peer1")?, "peer1")?, need(take("peer2")?, "peer2")?);
+            if word == "connect" { Change::Connect { one, other } } else { Change::Disconnect { one, other } }
+        }
+        _ => {
+            let (cube, port) = (need(take("cube")?, "cube")?, need(take("port")?, "port")?);
+            if word == "detach" {
+                Change::Detach { cube, port }
+            } else {
+                let place = place(take("position")?, take("before")?, take("after")?)?;
+                Change::Attach { cube, port, place }
+            }
+        }
+    };
+    if let Some(key) = body.keys().next() {
+        return Err(Refused::framework(Problem::invalid(format!("{word}/{key}"), format!("unknown key `{key}`"))));
+    }
+    Ok(change)
+}
+
+fn place(position: Option<String>, before: Option<String>, after: Option<String>) -> Result<Place, Refused> {
+    match (position.as_deref(), before, after) {
+        (None | Some("auto"), None, None) => Ok(Place::Auto),
+        (Some("first"), None, None) => Ok(Place::First),
+        (Some("last"), None, None) => Ok(Place::Last),
+        (None, Some(cube), None) => Ok(Place::Before(cube)),
+        (None, None, Some(cube)) => Ok(Place::After(cube)),
+        (Some(other), None, None) => {
+            let message = format!("`{other}` is no position: give auto, first or last, or before=CUBE or after=CUBE");
+            Err(Refused::framework(Problem::bad("attach/position", message)))
+        }
+        _ => Err(Refused::framework(Problem::bad("attach", "only one of position, before and after can be given"))),
+    }
+}

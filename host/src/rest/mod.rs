@@ -1,0 +1,37 @@
+//! The REST API, `/polycube/v1/`: paths and methods to the engine's changes and views, and back. Only this room
+//! knows HTTP.
+
+mod access;
+mod dispatch;
+mod error;
+mod framework;
+mod listen;
+mod present;
+mod resource;
+
+pub use access::Access;
+pub use listen::{serve_tcp, serve_unix};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+
+use crate::engine::Handle;
+use crate::sys::netlink::Netlink;
+
+/// First part of every path.
+pub const BASE: &str = "/polycube/v1";
+
+/// Bytes of a request's body at most; Polycube's limit.
+const MAX_BODY: usize = 1 << 20;
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct Api {
+    pub engine: Handle,
+    pub netlink: Netlink,
+}
+
+/// The API as a service.
+pub fn router(api: Api) -> Router {
+    Router::new().fallback(dispatch::dispatch).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(api)
+}

@@ -1,0 +1,58 @@
+//! Cubes as JSON.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::engine::View;
+use crate::problem::Problem;
+use crate::registry::Registry;
+use crate::topology::{Cube, CubeName, Port, PortName, Role};
+
+/// What every cube has.
+pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
+    let mut json = json!({
+        "name": name.as_str(),
+        "uuid": cube.uuid,
+        "service-name": cube.service,
+        "type": "TC",
+        "loglevel": cube.loglevel,
+    });
+    match &cube.role {
+        Role::Standard(_) => json["ports"] = cube.ports().map(|(name, each)| port(name, each)).collect(),
+        Role::Transparent => {
+            let parent = view.topology.parent(name.as_str());
+            json["parent"] = parent.map(ToString::to_string).unwrap_or_default().into();
+        }
+    }
+    json
+}
+
+/// A port.
+pub fn port(name: &PortName, port: &Port) -> Value {
+    json!({
+        "name": name.as_str(),
+        "uuid": port.uuid,
+        "status": if port.peer.is_some() { "UP" } else { "DOWN" },
+        "peer": port.peer.as_deref().unwrap_or_default(),
+    })
+}
+
+/// A cube with its configuration and its plugin's state. Calls the plugin, so it may take its time.
+pub fn whole(view: &View, registry: &Registry, name: &CubeName, cube: &Arc<Cube>) -> Result<Value, Problem> {
+    let mut json = base(view, name, cube);
+    let service = registry.service(&cube.service)?;
+    let state = view.instances[name].state();
+    let (state, failure) = match state {
+        Ok(state) => (state, None),
+        Err(failure) => (json!({}), Some(failure.to_string())),
+    };
+    let Value::Object(members) = service.model.present(&cube.config, state) else { return Ok(json) };
+    for (key, value) in members {
+        json[&key] = value;
+    }
+    if let Some(failure) = failure {
+        json["failure"] = failure.into();
+    }
+    Ok(json)
+}

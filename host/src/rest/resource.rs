@@ -1,0 +1,188 @@
+//! Services' own trees: `SERVICE/`, `SERVICE/CUBE/…`, and `CUBE/…` for short.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::dispatch::{Call, Done, nothing_here, wrong_method};
+use super::error::Refused;
+use super::present::whole;
+use crate::engine::Change;
+use crate::problem::{ErrorTag, Problem, suggestion};
+use crate::schema::{Node, Operation, locate};
+
+pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
+    let view = api.engine.view();
+    let first = call.path[0].as_str();
+    if api.engine.registry.service(first).is_ok() {
+        let (service, rest) = (first.to_owned(), call.path[1..].to_vec());
+        return match rest.split_first() {
+            None => of_service(api, &service, call).await,
+            Some((cube, path)) => of_cube(api, Some(&service), cube, path, &call).await,
+        };
+    }
+    if view.topology.cube(first).is_ok() {
+        return of_cube(api, None, first, &call.path[1..], &call).await;
+    }
+    let cubes = view.topology.cubes().map(|(name, _)| name.as_str());
+    let services = api.engine.registry.services().map(|(name, _)| name);
+    let known = suggestion(first, cubes.chain(services));
+    Err(nothing_here(first, &format!("there is no cube and no service `{first}`{known}")))
+}
+
+async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Refused> {
+    match call.method {
+        Method::GET => {
+            let service = service.to_owned();
+            let cubes = blocking(move || {
+                let view = api.engine.view();
+                let cubes = view.topology.cubes().filter(|(_, cube)| cube.service == service);
+                cubes.map(|(name, cube)| whole(&view, &api.engine.registry, name, cube)).collect::<Result<Vec<_>, _>>()
+            });
+            Ok(Done(StatusCode::OK, Some(cubes.await?.into())))
+        }
+        Method::POST => {
+            let Some(Value::String(name)) = call.body.as_object_mut().and_then(|body| body.remove("name")) else {
+                return Err(
+                    Problem::new(ErrorTag::MissingAttribute, format!("{service}/name"), "`name` is missing").into()
+                );
+            };
+            create(&api, service, &name, call.body).await
+        }
+        _ => Err(wrong_method(&call, "GET, POST")),
+    }
+}
+
+async fn create(api: &Api, service: &str, name: &str, body: Value) -> Result<Done, Refused> {
+    let change = Change::CreateCube { service: service.to_owned(), name: name.to_owned(), body };
+    api.engine.change(change).await?;
+    Ok(Done(StatusCode::CREATED, None))
+}
+
+async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], call: &Call) -> Result<Done, Refused> {
+    if let (Some(service), [], &Method::POST) = (service, path, &call.method) {
+        return create(&api, service, cube, call.body.clone()).await;
+    }
+    let view = api.engine.view();
+    let (_, found) = view.topology.cube(cube)?;
+    if let Some(service) = service
+        && found.service != service
+    {
+        let message = format!("cube `{cube}` is of service {}, not of {service}", found.service);
+        return Err(Problem::missing(format!("{service}/{cube}"), message).into());
+    }
+    if call.method == Method::GET {
+        return read(api, cube.to_owned(), path.to_vec()).await;
+    }
+    let (cube, body) = (cube.to_owned(), call.body.clone());
+    let (change, status) = match (path, &call.method) {
+        ([], &Method::PATCH) => {
+            (Change::Configure { cube, path: Vec::new(), operation: Operation::Merge, value: body }, StatusCode::OK)
+        }
+        ([], &Method::PUT) => (
+            Change::Configure { cube, path: Vec::new(), operation: Operation::Replace, value: body },
+            StatusCode::CREATED,
+        ),
+        ([], &Method::DELETE) => (Change::DeleteCube { cube }, StatusCode::OK),
+        ([], _) => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
+        ([ports, rest @ ..], _) if ports == "ports" => port_change(cube, rest, call)?,
+        _ => node_change(&api, &found.service, cube, path, call)?,
+    };
+    let answer = api.engine.change(change).await?;
+    Ok(Done(status, (!answer.is_null()).then_some(answer)))
+}
+
+fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, StatusCode), Refused> {
+    let words: Vec<&str> = path.iter().map(String::as_str).collect();
+    let body = call.body.clone();
+    let peer =
+        |cube, port: &str, peer| Change::ConfigurePort { cube, port: port.to_owned(), body: json!({ "peer": peer }) };
+    Ok(match (words.as_slice(), &call.method) {
+        ([port], &Method::POST) => (Change::CreatePort { cube, port: (*port).to_owned(), body }, StatusCode::CREATED),
+        ([port], &Method::PATCH | &Method::PUT) => {
+            (Change::ConfigurePort { cube, port: (*port).to_owned(), body }, StatusCode::CREATED)
+        }
+        ([port], &Method::DELETE) => (Change::DeletePort { cube, port: (*port).to_owned() }, StatusCode::NO_CONTENT),
+        ([port, "peer"], &Method::PATCH | &Method::PUT) => (peer(cube, port, body), StatusCode::OK),
+        ([port, "peer"], &Method::DELETE) => (peer(cube, port, Value::from("")), StatusCode::NO_CONTENT),
+        ([port, "name" | "uuid" | "status"], &Method::PATCH | &Method::PUT) => {
+            let message = format!("`{}` of port `{port}` is read-only", words[1]);
+            return Err(Problem::invalid(format!("{cube}/ports/{}", words.join("/")), message).into());
+        }
+        ([] | [_] | [_, "peer"], _) => return Err(wrong_method(call, "GET, POST, PATCH, DELETE")),
+        _ => return Err(nothing_here(&call.path.join("/"), "a port has name, uuid, status and peer")),
+    })
+}
+
+fn node_change(
+    api: &Api,
+    service: &str,
+    cube: String,
+    path: &[String],
+    call: &Call,
+) -> Result<(Change, StatusCode), Refused> {
+    let registry = &api.engine.registry;
+    let model = &registry.service(service)?.model;
+    let name = path.join("/");
+    if model.service.actions.iter().any(|action| action.path == name) {
+        return match call.method {
+            Method::POST => Ok((Change::Act { cube, path: name, input: call.body.clone() }, StatusCode::OK)),
+            _ => Err(wrong_method(call, "POST")),
+        };
+    }
+    let tree = if registry.cube.tree["properties"][&path[0]].is_null() { &model.tree } else { &registry.cube.tree };
+    let node = locate(tree, path).map_err(|(node, word)| {
+        let actions = model.service.actions.iter().map(|action| action.path.as_str());
+        let known = suggestion(word, node.children().chain(actions));
+        nothing_here(&call.path.join("/"), &format!("there is no `{word}`{known}"))
+    })?;
+    let (operation, status) = match (&call.method, node) {
+        (&Method::DELETE, _) => (Operation::Remove, StatusCode::NO_CONTENT),
+        (&Method::PATCH | &Method::PUT, Node::Leaf(_)) => (Operation::Merge, StatusCode::OK),
+        (&Method::PATCH, _) => (Operation::Merge, StatusCode::CREATED),
+        (&Method::PUT, _) => (Operation::Replace, StatusCode::CREATED),
+        (&Method::POST, Node::Container(_) | Node::Entry(_)) => (Operation::Create, StatusCode::CREATED),
+        (_, Node::Leaf(_)) => return Err(wrong_method(call, "GET, PATCH, DELETE")),
+        _ => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
+    };
+    Ok((Change::Configure { cube, path: path.to_vec(), operation, value: call.body.clone() }, status))
+}
+
+async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Done, Refused> {
+    let value = blocking(move || {
+        let view = api.engine.view();
+        let registry = &api.engine.registry;
+        let (name, found) = view.topology.cube(&cube)?;
+        let json = whole(&view, registry, name, found)?;
+        let model = &registry.service(&found.service)?.model;
+        let value = match path.split_first() {
+            None => return Ok(json),
+            Some((ports, [])) if ports == "ports" => json.get("ports").cloned(),
+            Some((ports, [port, rest @ ..])) if ports == "ports" => {
+                view.topology.port(&cube, port)?;
+                let ports = json["ports"].as_array();
+                let port = ports.and_then(|ports| ports.iter().find(|one| one["name"] == **port)).cloned();
+                rest.iter().try_fold(port.unwrap_or_default(), |node, word| node.get(word).cloned())
+            }
+            Some((word, [])) if model.tree["properties"][word].is_null() => json.get(word).cloned(),
+            Some(_) => {
+                let value = model.read(&json, &path).cloned();
+                // A leaf of the schema without a value is unset, and that can be read.
+                value.or_else(|| matches!(locate(&model.tree, &path), Ok(Node::Leaf(_))).then_some(Value::Null))
+            }
+        };
+        value.ok_or_else(|| {
+            let node = locate(&model.tree, &path).map_err(|(node, _)| node).unwrap_or_else(|node| node);
+            let known = suggestion(path.last().map_or("", String::as_str), node.children());
+            let place = format!("{cube}/{}", path.join("/"));
+            Problem::new(ErrorTag::UnknownElement, place, format!("cube `{cube}` has no `{}`{known}", path.join(" ")))
+        })
+    });
+    Ok(Done(StatusCode::OK, Some(value.await?)))
+}
+
+/// Runs what calls a plugin off the threads that serve connections.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.unwrap_or_else(|error| Err(Problem::failed("", format!("the request was not finished: {error}"))))
+}

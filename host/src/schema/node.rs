@@ -1,0 +1,81 @@
+//! Nodes of a data model: what a path leads to.
+
+use polycube_plugin_api::keyword;
+use serde_json::Value;
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Node<'a> {
+    /// An object of named nodes.
+    Container(&'a Value),
+    /// An array of objects that `key` tells apart.
+    List { schema: &'a Value, key: &'a str },
+    /// One of them.
+    Entry(&'a Value),
+    /// A value.
+    Leaf(&'a Value),
+}
+
+impl<'a> Node<'a> {
+    /// The node that `schema` describes.
+    pub fn of(schema: &'a Value) -> Self {
+        match (schema.get("properties"), schema.get(keyword::LIST_KEY).and_then(Value::as_str)) {
+            (Some(_), _) => Self::Container(schema),
+            (None, Some(key)) => Self::List { schema, key },
+            (None, None) => Self::Leaf(schema),
+        }
+    }
+
+    pub fn schema(&self) -> &'a Value {
+        match self {
+            Self::Container(schema) | Self::List { schema, .. } | Self::Entry(schema) | Self::Leaf(schema) => schema,
+        }
+    }
+
+    /// The node one step further down.
+    fn child(&self, word: &str) -> Option<Self> {
+        match self {
+            Self::Container(schema) | Self::Entry(schema) => schema.get("properties")?.get(word).map(Self::of),
+            Self::List { schema, .. } => schema.get("items").map(Self::Entry),
+            Self::Leaf(_) => None,
+        }
+    }
+
+    /// The words that can follow in a path; those of a list are data and not told.
+    pub fn children(&self) -> impl Iterator<Item = &'a str> {
+        let properties = match self {
+            Self::Container(schema) | Self::Entry(schema) => schema.get("properties").and_then(Value::as_object),
+            Self::List { .. } | Self::Leaf(_) => None,
+        };
+        properties.into_iter().flatten().map(|(name, _)| name.as_str())
+    }
+}
+
+/// The node at `path`; the first word that leads nowhere, with the node before it, when there is none.
+pub fn locate<'a, 'p>(schema: &'a Value, path: &'p [String]) -> Result<Node<'a>, (Node<'a>, &'p str)> {
+    path.iter().try_fold(Node::of(schema), |node, word| node.child(word).ok_or((node, word.as_str())))
+}
+
+/// The value at `path` in a document of `schema`; `None` when the document has none there.
+pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<&'a Value> {
+    let mut node = Node::of(schema);
+    let mut value = document;
+    for word in path {
+        value = match node {
+            Node::List { key, .. } => {
+                value.as_array()?.iter().find(|entry| entry.get(key).is_some_and(|name| is_word(name, word)))?
+            }
+            _ => value.get(word)?,
+        };
+        node = node.child(word)?;
+    }
+    Some(value)
+}
+
+/// Whether a list key's value is written `word` in a path.
+pub fn is_word(value: &Value, word: &str) -> bool {
+    match value {
+        Value::String(text) => text == word,
+        other => other.to_string() == word,
+    }
+}

@@ -1,0 +1,184 @@
+//! bpf(2), as far as aya offers no way to do without its loader, which parses the kernel's BTF at every construction
+//! (19 ms, `docs/benchmarks.md`).
+
+use std::ffi::{CStr, c_long};
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+
+/// Bytes of a verifier log that are kept.
+const LOG_SIZE: usize = 1 << 20;
+
+/// What `BPF_MAP_CREATE` needs.
+#[derive(Clone, Copy, Debug)]
+pub struct MapShape {
+    pub map_type: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    pub flags: u32,
+}
+
+/// A program that the verifier refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel refuses the program: {}", last_line(log).unwrap_or("no reason given"))]
+pub struct ProgramRefused {
+    /// The whole of the verifier's log.
+    pub log: String,
+    #[source]
+    pub source: io::Error,
+}
+
+fn last_line(log: &str) -> Option<&str> {
+    log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "))
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<c_long> {
+    // SAFETY: `attr` is a whole bpf_attr, zeroed but for the fields of `command`; the pointers in it are to buffers
+    // that the callers below keep alive over the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<bpf_attr>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn empty() -> bpf_attr {
+    // SAFETY: bpf_attr is a union of plain structs; all zeroes is each one's neutral value.
+    unsafe { std::mem::zeroed() }
+}
+
+fn owned(fd: c_long) -> OwnedFd {
+    // SAFETY: the callers pass what a successful bpf(2) returned: a descriptor that nobody else owns.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+/// Copies at most 15 bytes of a name, as `BPF_OBJ_NAME_LEN` allows, and makes the rest what `bpf_obj_name_cpy()` takes.
+fn object_name(name: &str) -> [libc::c_char; 16] {
+    let mut to = [0; 16];
+    for (to, from) in to.iter_mut().zip(name.bytes()).take(15) {
+        *to =
+            if from.is_ascii_alphanumeric() || from == b'_' || from == b'.' { from as libc::c_char } else { b'_' as _ };
+    }
+    to
+}
+
+/// Creates a map.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_create(name: &str, shape: MapShape) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    // SAFETY: writing the union's member for BPF_MAP_CREATE.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    create.map_type = shape.map_type;
+    create.key_size = shape.key_size;
+    create.value_size = shape.value_size;
+    create.max_entries = shape.max_entries;
+    create.map_flags = shape.flags;
+    create.map_name = object_name(name);
+    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
+/// Sets the 4-byte `key` to `value`, which has the map's value size.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
+    let mut attr = empty();
+    // SAFETY: writing the union's member for BPF_MAP_UPDATE_ELEM.
+    let update = unsafe { &mut attr.__bindgen_anon_2 };
+    update.map_fd = map.as_raw_fd() as u32;
+    update.key = std::ptr::from_ref(&key) as u64;
+    update.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Clears the slot `key` of a map that can have empty ones. A slot that is empty already is no error.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    let mut attr = empty();
+    // SAFETY: writing the union's member for BPF_MAP_DELETE_ELEM.
+    let delete = unsafe { &mut attr.__bindgen_anon_2 };
+    delete.map_fd = map.as_raw_fd() as u32;
+    delete.key = std::ptr::from_ref(&key) as u64;
+    match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Makes a map's content constant, so that the verifier prunes by it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = empty();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
+}
+
+/// Loads a TC program.
+///
+/// # Errors
+/// [`ProgramRefused`] with the verifier's log, which a second attempt fetches.
+pub fn load_classifier(name: &str, instructions: &[bpf_insn], license: &CStr) -> Result<OwnedFd, ProgramRefused> {
+    let attempt = |log: &mut [u8]| {
+        let mut attr = empty();
+        // SAFETY: writing the union's member for BPF_PROG_LOAD.
+        let load = unsafe { &mut attr.__bindgen_anon_3 };
+        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+        load.insns = instructions.as_ptr() as u64;
+        load.insn_cnt = instructions.len() as u32;
+        load.license = license.as_ptr() as u64;
+        load.prog_name = object_name(name);
+        if !log.is_empty() {
+            load.log_buf = log.as_mut_ptr() as u64;
+            load.log_size = log.len() as u32;
+            load.log_level = 1;
+        }
+        bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
+    };
+    attempt(&mut []).or_else(|_| {
+        let mut log = vec![0; LOG_SIZE];
+        attempt(&mut log).map_err(|source| {
+            let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+            let mut log = String::from_utf8_lossy(&log[..end]).into_owned();
+            if log.is_empty() {
+                log = source.to_string();
+            }
+            ProgramRefused { log, source }
+        })
+    })
+}
+
+/// Pins a program or map at `path`, which must be in a bpf filesystem and free.
+///
+/// # Errors
+/// What the kernel says.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = empty();
+    // SAFETY: writing the union's member for BPF_OBJ_PIN.
+    let pin = unsafe { &mut attr.__bindgen_anon_4 };
+    pin.pathname = path.as_ptr() as u64;
+    pin.bpf_fd = object.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// Waits until no CPU runs a program that it entered before the call.
+///
+/// `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu()` (kernel/sched/membarrier.c), and TC programs run in an RCU read-side
+/// section. With one CPU it returns at once, and rightly: a TC program runs with bottom halves off, so none is under
+/// way while this thread runs.
+///
+/// # Errors
+/// What the kernel says: one built without membarrier(2).
+pub fn wait_for_programs() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: i32 = 1;
+    // SAFETY: membarrier(2) takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,5 @@
+//! The only raw system calls of the host.
+
+pub mod bpf;
+pub mod netlink;
+pub mod process;

@@ -1,0 +1,56 @@
+//! What the process may do and where it runs.
+
+use std::io;
+use std::path::Path;
+
+/// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// The oldest kernel that serves: the capture program calls `bpf_ktime_get_tai_ns`, which came with Linux 6.1.
+pub const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether `path` is in a bpf filesystem.
+///
+/// # Errors
+/// `path` cannot be looked at.
+pub fn is_bpffs(path: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statfs(path)?.f_type as u64 == BPF_FS_MAGIC)
+}
+
+/// The running kernel's release (`6.18.44-…`).
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Major and minor number of a release; `None` when it does not begin with them.
+pub fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The id of the group called `name` in /etc/group.
+pub fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_whatever_follows_the_numbers() {
+        for (release, version) in
+            [("6.18.44-fc-v669", Some((6, 18))), ("5.4", Some((5, 4))), ("6.1-rc3", Some((6, 1))), ("linux", None)]
+        {
+            assert_eq!(kernel_version(release), version, "{release}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Chains: which transparent cubes stand where, and in what order.
+
+use std::fmt;
+
+use super::{CubeName, PortName, Role, Topology};
+use crate::problem::{Problem, suggestion};
+
+/// Where a transparent cube can stand.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    Port(CubeName, PortName),
+    Netdev(String),
+}
+
+impl Point {
+    /// `br1:toveth1` is a port, anything without a colon a netdev (`dev_valid_name()` in net/core/dev.c allows none).
+    ///
+    /// # Errors
+    /// A part that is no name.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        match text.split_once(':') {
+            Some((cube, port)) => Ok(Self::Port(CubeName::parse(cube)?, PortName::parse(port)?)),
+            None if text.is_empty() => Err(Problem::bad("port", "the port is empty: give CUBE:PORT or a netdev")),
+            None => Ok(Self::Netdev(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(cube, port) => write!(f, "{cube}:{port}"),
+            Self::Netdev(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where in a chain a newcomer goes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Place {
+    /// Outermost: farthest from the cube, next to the wire.
+    #[default]
+    Auto,
+    First,
+    Last,
+    Before(String),
+    After(String),
+}
+
+impl Topology {
+    /// The chain at `point`.
+    pub fn chain(&self, point: &Point) -> &[CubeName] {
+        self.chains.get(point).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where `cube` is attached.
+    pub fn parent(&self, cube: &str) -> Option<&Point> {
+        self.chains.iter().find(|(_, cubes)| cubes.iter().any(|name| name.as_str() == cube)).map(|(point, _)| point)
+    }
+
+    /// Puts a transparent cube into the chain at `point`. Whether a netdev exists is the caller's to know.
+    pub fn attach(&mut self, cube: &str, point: Point, place: &Place) -> Result<(), Problem> {
+        let (name, found) = self.cube(cube)?;
+        let name = name.clone();
+        if found.role != Role::Transparent {
+            return Err(Problem::bad(
+                cube,
+                format!("cube `{cube}` (service {}) is not transparent: connect its ports instead", found.service),
+            ));
+        }
+        if let Some(parent) = self.parent(cube) {
+            return Err(Problem::bad(
+                cube,
+                format!("cube `{cube}` is already attached to {parent}: detach it there first"),
+            ));
+        }
+        if let Point::Port(owner, port) = &point {
+            if self.cube(owner.as_str())?.1.role == Role::Transparent {
+                return Err(Problem::bad(
+                    owner.as_str(),
+                    format!(
+                        "cube `{owner}` is transparent and has no ports: attach to the port of a standard cube, or to a netdev"
+                    ),
+                ));
+            }
+            self.port(owner.as_str(), port.as_str())?;
+        }
+        let chain = self.chain(&point);
+        let position = |other: &str| {
+            chain.iter().position(|name| name.as_str() == other).ok_or_else(|| {
+                let known = suggestion(other, chain.iter().map(CubeName::as_str));
+                Problem::missing(cube, format!("cube `{other}` is not attached to {point}{known}"))
+            })
+        };
+        let index = match (place, &point) {
+            (Place::First, _) | (Place::Auto, Point::Netdev(_)) => 0,
+            (Place::Last, _) | (Place::Auto, Point::Port(..)) => chain.len(),
+            (Place::Before(other), _) => position(other)?,
+            (Place::After(other), _) => position(other)? + 1,
+        };
+        self.chains.entry(point).or_default().insert(index, name);
+        Ok(())
+    }
+
+    /// Takes a cube out of the chain at `point`.
+    pub fn detach(&mut self, cube: &str, point: &Point) -> Result<(), Problem> {
+        self.cube(cube)?;
+        if let Point::Port(owner, port) = point {
+            self.port(owner.as_str(), port.as_str())?;
+        }
+        let parent = self.parent(cube).map(ToString::to_string);
+        let chain = self.chains.get_mut(point);
+        let Some((chain, index)) =
+            chain.and_then(|chain| chain.iter().position(|name| name.as_str() == cube).map(|index| (chain, index)))
+        else {
+            let place = parent.map_or_else(|| "anything".to_owned(), |parent| format!("{point}, but to {parent}"));
+            return Err(Problem::bad(cube, format!("cube `{cube}` is not attached to {place}")));
+        };
+        chain.remove(index);
+        if chain.is_empty() {
+            self.chains.remove(point);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Names of cubes and ports: parsed once, where they come in.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use crate::problem::Problem;
+
+/// Bytes of a name at most.
+const LONGEST: usize = 64;
+
+/// First words of paths that are not cubes.
+const RESERVED: [&str; 13] = [
+    "services",
+    "cubes",
+    "netdevs",
+    "topology",
+    "connect",
+    "disconnect",
+    "attach",
+    "detach",
+    "version",
+    "metrics",
+    "openapi.json",
+    "config",
+    "help",
+];
+
+/// Verbs of the command line.
+const VERBS: [&str; 4] = ["add", "set", "show", "del"];
+
+/// Checks what names of cubes and ports have in common.
+fn check(kind: &str, name: &str) -> Result<(), Problem> {
+    let reason = if name.is_empty() {
+        "is empty: give one of 1 to 64 bytes".to_owned()
+    } else if name.len() > LONGEST {
+        format!("has {} bytes: {LONGEST} are the most", name.len())
+    } else if let Some(bad) = name.chars().find(|c| c.is_control() || c.is_whitespace() || "/:=?%#\\\"'`".contains(*c))
+    {
+        format!("contains {bad:?}: use letters, digits, `-`, `_` and `.`")
+    } else if name.starts_with(['-', '.']) {
+        "begins with `-` or `.`: begin with a letter, a digit or `_`".to_owned()
+    } else if VERBS.contains(&name) {
+        "is a word of the command line: choose another".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Problem::bad(kind, format!("{kind} name {name:?} {reason}")))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $reserved:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(String);
+
+        impl $type {
+            /// # Errors
+            /// What is wrong with the name, and what one looks like.
+            pub fn parse(name: &str) -> Result<Self, Problem> {
+                check($kind, name)?;
+                if $reserved.contains(&name) {
+                    return Err(Problem::bad($kind, format!("{} name {name:?} is a word of the API: choose another", $kind)));
+                }
+                Ok(Self(name.to_owned()))
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// Name of a cube: unique among all cubes, and no service's name.
+    CubeName, "cube", RESERVED
+}
+name! {
+    /// Name of a port: unique in its cube.
+    PortName, "port", [""; 0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_paths_commands_and_pins_can_carry_are_taken() {
+        for name in ["br1", "toveth1", "a.b-c_d", "7", &"x".repeat(64)] {
+            assert_eq!(CubeName::parse(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_told_apart_from_something_else_are_refused() {
+        for (name, reason) in [
+            ("", "is empty"),
+            ("a/b", "'/'"),
+            ("a\nb", "'\\n'"),
+            ("a b", "' '"),
+            ("br1:p", "':'"),
+            ("-x", "begins with"),
+            ("..", "begins with"),
+            ("set", "command line"),
+            ("cubes", "word of the API"),
+            (&"x".repeat(65), "65 bytes"),
+        ] {
+            let message = CubeName::parse(name).unwrap_err().message;
+            assert!(message.contains(reason), "{name:?}: {message}");
+        }
+        assert!(PortName::parse("cubes").is_ok());
+    }
+}

@@ -1,0 +1,93 @@
+use super::*;
+
+fn cube(role: Role) -> Cube {
+    Cube { uuid: String::new(), service: "some".to_owned(), loglevel: LogLevel::Info, config: Value::Null, role }
+}
+
+fn lab() -> Topology {
+    let mut topology = Topology::default();
+    topology.add_cube(CubeName::parse("br1").unwrap(), cube(Role::Standard(BTreeMap::new()))).unwrap();
+    topology.add_port("br1", PortName::parse("p").unwrap(), String::new()).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        topology.add_cube(CubeName::parse(name).unwrap(), cube(Role::Transparent)).unwrap();
+    }
+    topology
+}
+
+#[track_caller]
+fn check(point: &str, steps: &[(&str, Place)], wanted: &str) {
+    let mut topology = lab();
+    let point = Point::parse(point).unwrap();
+    for (name, place) in steps {
+        topology.attach(name, point.clone(), place).unwrap();
+    }
+    let chain: Vec<_> = topology.chain(&point).iter().map(CubeName::as_str).collect();
+    assert_eq!(chain.join(" "), wanted);
+}
+
+#[test]
+fn places_are_counted_as_the_original_counts_them() {
+    use Place::*;
+    let before = |cube: &str| Before(cube.to_owned());
+    let after = |cube: &str| After(cube.to_owned());
+    check("br1:p", &[("a", First), ("b", Last), ("c", after("a")), ("d", before("b"))], "a c d b");
+    check("br1:p", &[("a", Auto), ("b", Auto)], "a b");
+    check("veth1", &[("a", Auto), ("b", Auto)], "b a");
+}
+
+#[test]
+fn a_wrong_attachment_is_refused_and_changes_nothing() {
+    let mut topology = lab();
+    let point = || Point::parse("br1:p").unwrap();
+    topology.attach("a", point(), &Place::Auto).unwrap();
+    let before = topology.clone();
+    let veth = || Point::Netdev("veth1".to_owned());
+    for (result, reason) in [
+        (topology.attach("a", point(), &Place::Auto), "already attached to br1:p"),
+        (topology.attach("a", veth(), &Place::Auto), "already attached to br1:p"),
+        (topology.attach("br1", veth(), &Place::Auto), "is not transparent"),
+        (topology.attach("b", Point::parse("a:p").unwrap(), &Place::Auto), "`a` is transparent"),
+        (topology.attach("b", Point::parse("br1:q").unwrap(), &Place::Auto), "port `q` of cube `br1` does not exist"),
+        (topology.attach("b", Point::parse("br2:p").unwrap(), &Place::Auto), "did you mean `br1`"),
+        (topology.attach("b", point(), &Place::After("c".to_owned())), "`c` is not attached to br1:p"),
+        (topology.detach("b", &point()), "`b` is not attached to anything"),
+        (topology.detach("a", &veth()), "not attached to veth1, but to br1:p"),
+    ] {
+        let message = result.unwrap_err().message;
+        assert!(message.contains(reason), "{message}");
+    }
+    assert_eq!(topology, before);
+}
+
+#[test]
+fn what_goes_takes_its_attachments_along() {
+    let mut topology = lab();
+    topology.attach("a", Point::parse("br1:p").unwrap(), &Place::Auto).unwrap();
+    topology.remove_port("br1", "p").unwrap();
+    assert_eq!(topology.parent("a"), None);
+    topology.attach("a", Point::Netdev("veth1".to_owned()), &Place::Auto).unwrap();
+    topology.remove_cube("a").unwrap();
+    assert_eq!(topology.chains().count(), 0);
+}
+
+#[test]
+fn a_netdev_is_the_peer_of_one_port() {
+    let mut topology = lab();
+    topology.add_port("br1", PortName::parse("q").unwrap(), String::new()).unwrap();
+    topology.set_peer("br1", "p", Some("veth1".to_owned())).unwrap();
+    let message = topology.set_peer("br1", "q", Some("veth1".to_owned())).unwrap_err().message;
+    assert_eq!(message, "netdev `veth1` is already the peer of br1:p: disconnect it there first");
+    topology.set_peer("br1", "p", None).unwrap();
+    topology.set_peer("br1", "q", Some("veth1".to_owned())).unwrap();
+}
+
+#[test]
+fn the_lowest_free_id_is_given_out() {
+    let mut topology = lab();
+    for name in ["q", "r"] {
+        topology.add_port("br1", PortName::parse(name).unwrap(), String::new()).unwrap();
+    }
+    topology.remove_port("br1", "q").unwrap();
+    topology.add_port("br1", PortName::parse("s").unwrap(), String::new()).unwrap();
+    assert_eq!(topology.port("br1", "s").unwrap().id, 1);
+}

@@ -1,0 +1,223 @@
+//! What the datapath is to be, down to single programs, maps and slots. Pure.
+//!
+//! A topology says where cubes stand; the plugins say which programs and maps that takes; wiring joins the two.
+//! Programs and maps carry a revision: one whose description is unchanged keeps it, so that the difference of two
+//! wirings names exactly what has to be loaded, linked and dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
+use polycube_plugin_api::{Direction, MapSpec, Program};
+
+use crate::problem::Problem;
+use crate::topology::{CubeName, Point, Role, Topology};
+
+/// What one cube asks to have loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CubeDatapath {
+    pub programs: Vec<Program>,
+    pub maps: Vec<MapSpec>,
+    pub objects: Vec<Arc<[u8]>>,
+}
+
+/// A netdev in the daemon's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Netdev {
+    pub ifindex: u32,
+    pub name: String,
+}
+
+/// A place where a root program is attached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hook {
+    pub netdev: Netdev,
+    pub direction: Direction,
+}
+
+/// A program of a cube, whatever its revision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeKey {
+    pub cube: CubeName,
+    pub point: u32,
+    pub direction: Direction,
+}
+
+/// A loaded instance of a program.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId {
+    pub key: NodeKey,
+    pub revision: u64,
+}
+
+/// What a node is made of.
+#[derive(Debug, PartialEq)]
+pub struct NodeSpec {
+    pub program: Program,
+    pub object: Arc<[u8]>,
+    /// Maps of the cube that the program uses if its object names them.
+    pub maps: Vec<MapId>,
+}
+
+/// A map of a cube.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MapId {
+    pub cube: CubeName,
+    pub name: String,
+    pub revision: u64,
+}
+
+/// What a map is made of: sizes from the plugin, type and flags from whichever object declares it.
+#[derive(Debug)]
+pub struct MapDescription {
+    pub spec: MapSpec,
+    pub objects: Vec<Arc<[u8]>>,
+}
+
+/// The programs at one hook, in the order in which packets pass them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// Port id that the root writes into the packet's metadata.
+    pub port: u32,
+    pub nodes: Vec<NodeId>,
+}
+
+/// The whole datapath. Programs that no packet reaches are left out.
+#[derive(Clone, Debug, Default)]
+pub struct Wiring {
+    pub nodes: BTreeMap<NodeId, Arc<NodeSpec>>,
+    pub maps: BTreeMap<MapId, Arc<MapDescription>>,
+    pub hooks: BTreeMap<Hook, Chain>,
+    /// Entries of the standard cubes' maps `ports`: ifindex by port id.
+    pub ports: BTreeMap<(MapId, u32), u32>,
+    revision: u64,
+}
+
+impl Wiring {
+    /// Joins `topology` with what its cubes ask for. `netdevs` are those that exist; ports whose peer does not are
+    /// left unwired. What `previous` has in the same shape keeps its revision.
+    ///
+    /// # Errors
+    /// A chain that is longer than the kernel's tail calls reach.
+    pub fn new(
+        topology: &Topology,
+        datapaths: &BTreeMap<CubeName, Arc<CubeDatapath>>,
+        netdevs: &BTreeMap<String, u32>,
+        previous: &Self,
+    ) -> Result<Self, Problem> {
+        let mut wiring = Self { revision: previous.revision, ..Self::default() };
+        for (cube, datapath) in datapaths {
+            let standard = topology.cube(cube.as_str()).is_ok_and(|(_, cube)| cube.role != Role::Transparent);
+            wiring.add_cube(cube, datapath, standard, previous);
+        }
+        wiring.add_port_tables(topology, netdevs);
+        wiring.add_hooks(topology, netdevs)?;
+        let used: BTreeSet<NodeId> = wiring.hooks.values().flat_map(|chain| chain.nodes.iter().cloned()).collect();
+        wiring.nodes.retain(|node, _| used.contains(node));
+        Ok(wiring)
+    }
+
+    /// The maps of `cube`.
+    pub fn maps_of(&self, cube: &CubeName) -> impl Iterator<Item = &MapId> {
+        self.maps.keys().filter(move |map| map.cube == *cube)
+    }
+
+    fn add_cube(&mut self, cube: &CubeName, datapath: &CubeDatapath, standard: bool, previous: &Self) {
+        let mut specs = datapath.maps.clone();
+        if standard && !datapath.programs.is_empty() && specs.iter().all(|spec| spec.name != PORTS) {
+            specs.push(MapSpec::declared(PORTS));
+        }
+        let mut maps = Vec::new();
+        for spec in specs {
+            let unchanged = previous
+                .maps_of(cube)
+                .find(|id| id.name == spec.name && previous.maps.get(*id).is_some_and(|map| map.spec == spec));
+            let revision = unchanged.map_or_else(|| self.next_revision(), |id| id.revision);
+            let id = MapId { cube: cube.clone(), name: spec.name.clone(), revision };
+            self.maps.insert(id.clone(), Arc::new(MapDescription { spec, objects: datapath.objects.clone() }));
+            maps.push(id);
+        }
+        for program in &datapath.programs {
+            let key = NodeKey { cube: cube.clone(), point: program.point, direction: program.direction };
+            let object = Arc::clone(&datapath.objects[program.object]);
+            let spec = NodeSpec { program: program.clone(), object, maps: maps.clone() };
+            let unchanged = previous.nodes.iter().find(|(id, old)| id.key == key && ***old == spec);
+            let (revision, spec) = match unchanged {
+                Some((id, old)) => (id.revision, Arc::clone(old)),
+                None => (self.next_revision(), Arc::new(spec)),
+            };
+            self.nodes.insert(NodeId { key, revision }, spec);
+        }
+    }
+
+    fn next_revision(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+
+    fn add_port_tables(&mut self, topology: &Topology, netdevs: &BTreeMap<String, u32>) {
+        for (name, cube) in topology.cubes() {
+            let Some(map) = self.maps_of(name).find(|map| map.name == PORTS).cloned() else { continue };
+            for (_, port) in cube.ports() {
+                if let Some(ifindex) = port.peer.as_ref().and_then(|peer| netdevs.get(peer)) {
+                    self.ports.insert((map.clone(), port.id), *ifindex);
+                }
+            }
+        }
+    }
+
+    fn add_hooks(&mut self, topology: &Topology, netdevs: &BTreeMap<String, u32>) -> Result<(), Problem> {
+        let mut owners = BTreeMap::new();
+        for (cube, spec) in topology.cubes() {
+            for (name, port) in spec.ports() {
+                if let Some(peer) = &port.peer {
+                    owners.insert(peer.as_str(), (cube, name, port.id));
+                }
+            }
+        }
+        let attached = topology.chains().filter_map(|(point, _)| match point {
+            Point::Netdev(name) => Some(name.as_str()),
+            Point::Port(..) => None,
+        });
+        let in_use: BTreeSet<&str> = owners.keys().copied().chain(attached).collect();
+        for name in in_use {
+            let Some(ifindex) = netdevs.get(name) else { continue };
+            let netdev = Netdev { ifindex: *ifindex, name: name.to_owned() };
+            let owner = owners.get(name);
+            let outer = topology.chain(&Point::Netdev(name.to_owned()));
+            let inner =
+                owner.map_or(&[][..], |(cube, port, _)| topology.chain(&Point::Port((*cube).clone(), (*port).clone())));
+            let port = owner.map_or(NO_PORT, |(_, _, id)| *id);
+            let inward = outer.iter().chain(inner.iter().rev()).chain(owner.map(|(cube, ..)| *cube));
+            let outward = inner.iter().chain(outer.iter().rev());
+            self.add_hook(Hook { netdev: netdev.clone(), direction: Direction::Ingress }, port, inward)?;
+            self.add_hook(Hook { netdev, direction: Direction::Egress }, port, outward)?;
+        }
+        Ok(())
+    }
+
+    fn add_hook<'a>(
+        &mut self,
+        hook: Hook,
+        port: u32,
+        cubes: impl Iterator<Item = &'a CubeName>,
+    ) -> Result<(), Problem> {
+        let node = |cube: &CubeName| {
+            let of_cube = |id: &&NodeId| id.key.cube == *cube && id.key.direction == hook.direction;
+            self.nodes.keys().find(of_cube).cloned()
+        };
+        let nodes: Vec<NodeId> = cubes.filter_map(node).collect();
+        if nodes.len() > MAX_TAIL_CALLS {
+            let message = format!(
+                "the chain on {} would have {} programs: the kernel allows {MAX_TAIL_CALLS} tail calls; detach one first",
+                hook.netdev.name,
+                nodes.len()
+            );
+            return Err(Problem::bad("attach", message));
+        }
+        if !nodes.is_empty() {
+            self.hooks.insert(hook, Chain { port, nodes });
+        }
+        Ok(())
+    }
+}
