@@ -49,8 +49,10 @@ impl Consumer {
         let (orders, inbox) = mpsc::channel();
         let woken = wake.clone();
         let thread = thread::Builder::new().name(thread_name(cube)).spawn(move || {
-            if catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))).is_err() {
-                drain.log(Level::Error, "the capture thread panicked: packets are recorded no longer");
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
+                let text = payload.downcast_ref::<String>().map(String::as_str);
+                let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is no text");
+                drain.log(Level::Error, &format!("the capture thread panicked, nothing is written any more: {what}"));
             }
         })?;
         Ok(Self { orders: Some(orders), wake, thread: Some(thread) })
@@ -100,7 +102,7 @@ fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
         match inbox.try_recv() {
             Ok(order) => obey(drain, order),
             Err(mpsc::TryRecvError::Disconnected) => {
-                drain.round(Cut::All);
+                drain.finish();
                 return;
             }
             Err(mpsc::TryRecvError::Empty) => {

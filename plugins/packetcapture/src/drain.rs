@@ -18,7 +18,7 @@ use crate::sys;
 const LOOKS: usize = 16;
 /// Looks at a CPU that is in the middle of a packet, about ten times as long as a packet takes.
 const SPINS: usize = 2000;
-/// A program's `busy` and the time that it takes afterwards may be seen in the wrong order, a store's delay apart.
+/// The programs' clock (`ktime_get_tai_fast_ns`, kernel/time/timekeeping.c) is a little off ours while it is adjusted.
 const MARGIN_NANOS: i64 = 20_000;
 
 /// A line to the host's log.
@@ -118,6 +118,14 @@ impl Drain {
         }
     }
 
+    /// Moves what is left.
+    pub(crate) fn finish(&mut self) {
+        self.round(Cut::All);
+        if let Some(lost) = self.failing.take() {
+            self.log(Level::Error, &format!("the capture file could not be written; packets missing in it: {lost}"));
+        }
+    }
+
     /// Whether a ring holds more than `mark` says for its size.
     pub(crate) fn holds_more_than(&self, mark: impl Fn(&Reader) -> u64) -> bool {
         self.sources.iter().any(|Source { reader, .. }| {
@@ -190,7 +198,7 @@ impl Drain {
     fn account(&mut self, lost: Option<((u64, u64), Shortfall)>) {
         let Some(((packets, bytes), Shortfall { error, .. })) = lost else {
             if let Some(lost) = self.failing.take() {
-                self.log(Level::Info, &format!("the capture file is written again; {lost} packets are missing in it"));
+                self.log(Level::Info, &format!("the capture file is written again; packets missing in it: {lost}"));
             }
             return;
         };

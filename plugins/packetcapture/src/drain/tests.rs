@@ -168,7 +168,22 @@ fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
     assert_eq!(lab.lost(), (7, 21));
     lab.check_lines(&[
         "Error: the capture file cannot be written: No such file or directory (os error 2); packets are lost until it can",
-        "Info: the capture file is written again; 7 packets are missing in it",
+        "Info: the capture file is written again; packets missing in it: 7",
+    ]);
+    lab.drain.finish();
+    assert_eq!(lab.lines.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn a_capture_that_ends_on_a_full_disk_says_what_is_missing() {
+    let kernel = Kernel::new(2, SIZE);
+    let mut lab = Lab::new(&[&kernel]);
+    lab.take_directory("captures", "elsewhere");
+    assert!(kernel.packet(1, 1, b"abc"));
+    lab.drain.finish();
+    lab.check_lines(&[
+        "Error: the capture file cannot be written: No such file or directory (os error 2); packets are lost until it can",
+        "Error: the capture file could not be written; packets missing in it: 1",
     ]);
 }
 
