@@ -4,7 +4,9 @@
 //! An element is a page of two headers and then `RING + SLACK` bytes of data. Positions (`head`, `tail`, `wrap`)
 //! count bytes since the start and never go back; `position & (RING - 1)` is the place in `data`. A record that
 //! would cross `RING` continues into the slack, so that every record is contiguous: the producer stores where it
-//! ended in `wrap` and moves `head` to the next multiple of `RING`.
+//! ended in `wrap` and moves `head` to the next multiple of `RING`. It does so too where a record ends exactly there,
+//! so that each passing of the ring's end leaves its own `wrap`. The slack does not count as fill: whatever the ring's
+//! size, a record of any length fits an empty ring.
 
 /// Map, `ARRAY` with `BPF_F_MMAPABLE`, CPU number to element.
 pub const RINGS: &str = "RINGS";
@@ -14,7 +16,7 @@ pub const BELL: &str = "BELL";
 pub const MASK: &str = "MASK";
 /// Global, `u32`: bytes of a packet that are recorded at most, 1 to [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
-/// Global, `u32`: a [`FORMAT_PCAP_MICROS`] or [`FORMAT_PCAP_NANOS`].
+/// Global, `u32`: [`FORMAT_PCAP_MICROS`] or [`FORMAT_PCAP_NANOS`].
 pub const FORMAT: &str = "FORMAT";
 
 /// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
@@ -38,7 +40,7 @@ pub const SLACK: usize = MAX_SNAPLEN as usize + 4096;
 pub struct Producer {
     /// Position behind the last finished record. Stored last, so that what lies before it is complete.
     pub head: u64,
-    /// Position behind the last record that ran into the slack.
+    /// Position behind the last record that reached the ring's end or ran into the slack. Stored before `head`.
     pub wrap: u64,
     /// Records written.
     pub written: u64,
@@ -46,7 +48,8 @@ pub struct Producer {
     pub bytes: u64,
     /// Packets that were not recorded because the ring was full.
     pub drops: u64,
-    /// 1 while the program is between taking a packet's time and storing `head`.
+    /// 1 while the program is between taking a packet's time and storing `head`; up for every CPU to see before the
+    /// time is taken.
     pub busy: u32,
     /// Packets that were not recorded because they interrupted the recording of another on the same CPU.
     pub nested: u32,
