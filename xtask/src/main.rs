@@ -9,7 +9,7 @@ mod machine;
 mod test;
 mod tidy;
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -39,8 +39,19 @@ enum Task {
     Ebpf(ebpf::Arguments),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever RUST_BACKTRACE says: what failed here is the tree, not this program.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
