@@ -1,11 +1,11 @@
 //! Carries out a plan, and undoes it in reverse when a step fails.
 
 use crate::datapath::{Datapath, DatapathError};
-use crate::plan::{Cleanup, Plan, Source, Step};
+use crate::plan::{Cleanup, Plan, Step};
 use crate::problem::Problem;
 use crate::sys::bpf;
 use crate::topology::CubeName;
-use crate::wiring::Wiring;
+use crate::wiring::{Source, Wiring};
 
 /// The plugins' part in a change.
 pub trait Cubes {
@@ -115,7 +115,7 @@ fn settle(unlinked: &mut bool) {
 fn place(source: &Source) -> &str {
     match source {
         Source::Root(hook) => &hook.netdev.name,
-        Source::Node(node) => node.key.cube.as_str(),
+        Source::Node(node) | Source::Accept(node) => node.key.cube.as_str(),
     }
 }
 

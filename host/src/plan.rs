@@ -6,14 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::topology::CubeName;
-use crate::wiring::{Hook, MapId, NodeId, Wiring};
-
-/// Who holds a slot.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    Root(Hook),
-    Node(NodeId),
-}
+use crate::wiring::{Hook, MapId, NodeId, Source, Wiring};
 
 /// A step that can fail and be undone.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,9 +97,8 @@ impl Plan {
         let unreached = |from: &&Source| !before.contains_key(*from);
         self.steps.extend(after.iter().filter(|(from, _)| unreached(from)).filter_map(|(from, to)| change(from, to)));
         for (hook, chain) in &new.hooks {
-            let sources = chain.nodes.iter().rev().cloned().map(Source::Node).chain([Source::Root(hook.clone())]);
-            for from in sources.filter(|from| before.contains_key(from)) {
-                let step = change(&from, &after[&from]);
+            for (from, to) in chain.slots(hook).into_iter().rev().filter(|(from, _)| before.contains_key(from)) {
+                let step = change(&from, &to);
                 self.steps.extend(step.filter(|step| !self.steps.contains(step)));
             }
         }
@@ -135,13 +127,7 @@ impl Plan {
 
 /// What stands in every slot that packets can reach.
 fn slots(wiring: &Wiring) -> BTreeMap<Source, Option<NodeId>> {
-    let mut slots = BTreeMap::new();
-    for (hook, chain) in &wiring.hooks {
-        let sources = [Source::Root(hook.clone())].into_iter().chain(chain.nodes.iter().cloned().map(Source::Node));
-        let targets = chain.nodes.iter().cloned().map(Some).chain([None]);
-        slots.extend(sources.zip(targets));
-    }
-    slots
+    wiring.hooks.iter().flat_map(|(hook, chain)| chain.slots(hook)).collect()
 }
 
 #[cfg(test)]

@@ -41,6 +41,14 @@ pub struct NodeKey {
     pub cube: CubeName,
     pub point: u32,
     pub direction: Direction,
+    pub stage: u32,
+}
+
+impl NodeKey {
+    /// Whether both are stages of one cube at one place.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (&self.cube, self.point, self.direction) == (&other.cube, other.point, other.direction)
+    }
 }
 
 /// A loaded instance of a program.
@@ -79,7 +87,35 @@ pub struct MapDescription {
 pub struct Chain {
     /// Port id that the root writes into the packet's metadata.
     pub port: u32,
+    /// Stages of one cube stand beside each other.
     pub nodes: Vec<NodeId>,
+}
+
+impl Chain {
+    /// What stands in each slot, the root's first: behind a node's `next` is the first stage of the next cube, behind
+    /// its `accept` the next stage of its own.
+    pub fn slots(&self, hook: &Hook) -> Vec<(Source, Option<NodeId>)> {
+        let mut slots = vec![(Source::Root(hook.clone()), self.nodes.first().cloned())];
+        for (index, node) in self.nodes.iter().enumerate() {
+            let behind = &self.nodes[index + 1..];
+            if let Some(stage) = behind.first().filter(|other| other.key.is_beside(&node.key)) {
+                slots.push((Source::Accept(node.clone()), Some(stage.clone())));
+            }
+            let next = behind.iter().find(|other| !other.key.is_beside(&node.key));
+            slots.push((Source::Node(node.clone()), next.cloned()));
+        }
+        slots
+    }
+}
+
+/// Who holds a slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    Root(Hook),
+    /// A node's `next`.
+    Node(NodeId),
+    /// A node's `accept`.
+    Accept(NodeId),
 }
 
 /// The whole datapath. Programs that no packet reaches are left out.
@@ -138,7 +174,8 @@ impl Wiring {
             maps.push(id);
         }
         for program in &datapath.programs {
-            let key = NodeKey { cube: cube.clone(), point: program.point, direction: program.direction };
+            let Program { point, direction, stage, .. } = *program;
+            let key = NodeKey { cube: cube.clone(), point, direction, stage };
             let object = Arc::clone(&datapath.objects[program.object]);
             let spec = NodeSpec { program: program.clone(), object, maps: maps.clone() };
             let unchanged = previous.nodes.iter().find(|(id, old)| id.key == key && ***old == spec);
@@ -202,11 +239,12 @@ impl Wiring {
         port: u32,
         cubes: impl Iterator<Item = &'a CubeName>,
     ) -> Result<(), Problem> {
-        let node = |cube: &CubeName| {
-            let of_cube = |id: &&NodeId| id.key.cube == *cube && id.key.direction == hook.direction;
-            self.nodes.keys().find(of_cube).cloned()
+        // In the order of their keys, and so of their stages.
+        let stages = |cube: &'a CubeName| {
+            let direction = hook.direction;
+            self.nodes.keys().filter(move |id| id.key.cube == *cube && id.key.direction == direction).cloned()
         };
-        let nodes: Vec<NodeId> = cubes.filter_map(node).collect();
+        let nodes: Vec<NodeId> = cubes.flat_map(stages).collect();
         if nodes.len() > MAX_TAIL_CALLS {
             let message = format!(
                 "the chain on {} would have {} programs: the kernel allows {MAX_TAIL_CALLS} tail calls; detach one first",

@@ -34,13 +34,13 @@ pub struct MapHandle {
     pub fd: i32,
 }
 
-/// Programs to load: the JSON text of a [`Datapath`](crate::Datapath) and the ELF objects that it counts.
+/// Programs to load: the JSON text of a [`Datapath`](crate::Datapath) and the objects that it counts.
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct DatapathText {
     /// JSON text.
     pub spec: RString,
-    /// ELF objects.
+    /// ELF objects and instructions.
     pub objects: RVec<RVec<u8>>,
 }
 

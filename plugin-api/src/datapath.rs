@@ -17,21 +17,44 @@ pub enum Direction {
 
 /// One program to load and chain.
 ///
-/// Its ELF object has the program in a `classifier` section and a map `next`, a `PROG_ARRAY` of one slot, through
-/// which it ends with a tail call. A standard cube names one ingress program with `point` 0, and the host fills its
-/// map `ports` (`ARRAY` of `u32`, port id to ifindex).
+/// It ends with a tail call through its map `next`, a `PROG_ARRAY` of one slot: behind that is the next cube's first
+/// program. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second
+/// such map, `accept`, behind which is its cube's next stage.
+///
+/// A standard cube names one ingress program with `point` 0, and the host fills its map `ports` (`ARRAY` of `u32`,
+/// port id to ifindex).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Id of the [`Point`](crate::Point) that it is for.
     pub point: u32,
     /// The hook.
     pub direction: Direction,
+    /// Position among the cube's programs at this point and hook.
+    #[serde(default)]
+    pub stage: u32,
     /// Index into [`Datapath::objects`].
     pub object: usize,
-    /// Name of the program in the object.
-    pub entry: String,
-    /// Read-only globals to set before the verifier sees the program: name and bytes, in the machine's order.
-    pub constants: Vec<(String, Vec<u8>)>,
+    /// What the object is.
+    pub code: Code,
+}
+
+/// The two forms of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// An ELF object with the program in a `classifier` section.
+    Elf {
+        /// Name of the program in the object.
+        entry: String,
+        /// Read-only globals to set before the verifier sees the program: name and bytes, in the machine's order.
+        constants: Vec<(String, Vec<u8>)>,
+    },
+    /// Instructions of 8 bytes each, in the machine's order, of a program that may call GPL-only helpers.
+    Instructions {
+        /// Where a map is referred to: the index of a two-slot load (`BPF_LD | BPF_IMM | BPF_DW`), and the map's name.
+        /// `next` and `accept` are the program's own, every other one belongs to the cube.
+        maps: Vec<(usize, String)>,
+    },
 }
 
 /// How many entries a map has.
@@ -48,7 +71,7 @@ pub enum Count {
 
 /// A map that belongs to the cube: its programs share it, it outlives each of them, and the plugin gets a descriptor.
 ///
-/// It lives as long as it stands in the description with the same sizes. The objects declare its type and flags.
+/// It lives as long as it stands in the description unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapSpec {
     /// Name in the objects.
@@ -57,12 +80,26 @@ pub struct MapSpec {
     pub count: Count,
     /// Bytes of a value; `None` for what the object declares.
     pub value_size: Option<u32>,
+    /// Type and flags; `None` for what the first ELF object that has a map of this name declares.
+    #[serde(default)]
+    pub kind: Option<MapKind>,
+}
+
+/// Type and flags of a map that no ELF object declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapKind {
+    /// `enum bpf_map_type` of the kernel's include/uapi/linux/bpf.h.
+    pub map_type: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// `BPF_F_…` flags.
+    pub flags: u32,
 }
 
 impl MapSpec {
     /// A map with the sizes that the object declares.
     pub fn declared(name: &str) -> Self {
-        Self { name: name.to_owned(), count: Count::Declared, value_size: None }
+        Self { name: name.to_owned(), count: Count::Declared, value_size: None, kind: None }
     }
 }
 
@@ -73,12 +110,12 @@ pub struct Datapath {
     pub programs: Vec<Program>,
     /// Maps of the cube.
     pub maps: Vec<MapSpec>,
-    /// ELF objects that the programs are in.
+    /// ELF objects and instructions that the programs are in.
     #[serde(skip)]
     pub objects: Vec<Cow<'static, [u8]>>,
 }
 
-/// A read-only global's name and bytes, for [`Program::constants`].
+/// A read-only global's name and bytes, for [`Code::Elf`].
 pub fn constant<const N: usize>(name: &str, bytes: [u8; N]) -> (String, Vec<u8>) {
     (name.to_owned(), bytes.to_vec())
 }

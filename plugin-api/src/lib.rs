@@ -64,7 +64,7 @@ mod schema;
 mod service;
 
 pub use cube::{Cube, Level};
-pub use datapath::{Count, Datapath, Direction, Map, MapSpec, Maps, Program, constant};
+pub use datapath::{Code, Count, Datapath, Direction, Map, MapKind, MapSpec, Maps, Program, constant};
 pub use refusal::{Refusal, Tag};
 pub use schema::{ServiceKind, ServiceSchema, keyword};
 pub use service::{Point, Port, Service, Wanted};

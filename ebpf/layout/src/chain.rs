@@ -3,6 +3,9 @@
 /// Map, `PROG_ARRAY`, one slot: the program behind this one. An empty slot ends the chain.
 pub const NEXT: &str = "next";
 
+/// Map, `PROG_ARRAY`, one slot, in a program that is not its cube's last: the cube's next program.
+pub const ACCEPT: &str = "accept";
+
 /// Global, `u32`, in a root: the id of the port that the netdev belongs to, [`NO_PORT`] if to none.
 pub const PORT: &str = "PORT";
 

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use polycube_layout::chain::{NEXT, PORT};
+use polycube_layout::chain::{ACCEPT, NEXT, PORT};
+use polycube_plugin_api::Code;
 
 pub use hook::AttachMode;
 pub use pins::Pins;
 
-use crate::plan::Source;
 use crate::sys::bpf::{self, ProgramRefused};
-use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeSpec};
+use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeSpec, Source};
 use hook::Attached;
 use object::{Loaded, Rodata};
 
@@ -94,12 +94,20 @@ impl Datapath {
 
     pub fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
         let what = format!("cube `{}`", id.key.cube);
-        let constants = spec.program.constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
         let maps = spec.maps.iter().filter_map(|map| Some((map.name.as_str(), self.maps.get(map)?.fd.as_raw_fd())));
-        let loaded =
-            object::load(&what, &spec.object, &spec.program.entry, constants, &maps.collect(), Rodata::Constant)?;
+        let maps = maps.collect();
+        let loaded = match &spec.program.code {
+            Code::Elf { entry, constants } => {
+                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+                object::load(&what, &spec.object, entry, constants, &maps, Rodata::Constant)
+            }
+            Code::Instructions { maps: places } => object::load_instructions(&what, &spec.object, places, &maps),
+        }?;
         self.pins.pin(loaded.program.as_fd(), &pins::node(id).join("program"))?;
         self.pins.pin(loaded.next.as_fd(), &pins::node(id).join(NEXT))?;
+        if let Some(accept) = &loaded.accept {
+            self.pins.pin(accept.as_fd(), &pins::node(id).join(ACCEPT))?;
+        }
         self.nodes.insert(id.clone(), loaded);
         Ok(())
     }
@@ -148,14 +156,19 @@ impl Datapath {
 
     /// Points a slot to a node, or empties it: one atomic update, under traffic.
     pub fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), DatapathError> {
-        let (what, source) = match from {
+        let node = |id: &NodeId| self.nodes.get(id);
+        let (what, name, slot) = match from {
             Source::Root(hook) => {
-                (format!("netdev `{}`", hook.netdev.name), self.roots.get(hook).map(|root| &root.program))
+                let root = self.roots.get(hook);
+                (format!("netdev `{}`", hook.netdev.name), NEXT, root.map(|root| &root.program.next))
             }
-            Source::Node(node) => (format!("cube `{}`", node.key.cube), self.nodes.get(node)),
+            Source::Node(id) => (format!("cube `{}`", id.key.cube), NEXT, node(id).map(|node| &node.next)),
+            Source::Accept(id) => {
+                (format!("cube `{}`", id.key.cube), ACCEPT, node(id).and_then(|node| node.accept.as_ref()))
+            }
         };
-        let incomplete = || DatapathError::Incomplete { what: what.clone(), missing: NEXT.to_owned() };
-        let slot = source.ok_or_else(incomplete)?.next.as_fd();
+        let incomplete = || DatapathError::Incomplete { what: what.clone(), missing: format!("map `{name}`") };
+        let slot = slot.ok_or_else(incomplete)?.as_fd();
         match to {
             None => bpf::map_clear(slot, 0),
             Some(node) => {
@@ -163,7 +176,7 @@ impl Datapath {
                 bpf::map_update(slot, 0, &target.to_ne_bytes())
             }
         }
-        .map_err(|source| DatapathError::WriteMap { what, name: NEXT.to_owned(), source })
+        .map_err(|source| DatapathError::WriteMap { what, name: name.to_owned(), source })
     }
 
     pub fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {

@@ -3,20 +3,40 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
 
+use aya_obj::generated::{BPF_DW, BPF_IMM, BPF_LD, BPF_PSEUDO_MAP_FD, bpf_map_type};
+use aya_obj::obj::copy_instructions;
 use aya_obj::{EbpfSectionKind, Map, Object};
-use polycube_layout::chain::NEXT;
-use polycube_plugin_api::Count;
+use polycube_layout::chain::{ACCEPT, NEXT};
+use polycube_plugin_api::{Count, MapKind};
 
 use super::{CubeMap, DatapathError};
 use crate::sys::bpf::{self, MapShape};
 use crate::wiring::{MapDescription, MapId};
+
+/// First bytes of an ELF file.
+const ELF: &[u8] = b"\x7fELF";
+
+/// Opcode of the load of a 64-bit immediate.
+const LOAD_IMMEDIATE: u8 = (BPF_LD | BPF_IMM | BPF_DW) as u8;
+
+/// A map with one slot for a program.
+const SLOT: MapShape = MapShape {
+    map_type: bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY as u32,
+    key_size: 4,
+    value_size: 4,
+    max_entries: 1,
+    flags: 0,
+};
 
 /// A program in the kernel, with what must stay open for it to work.
 pub struct Loaded {
     pub program: OwnedFd,
     /// The slot behind it. The kernel empties a `PROG_ARRAY` when its last user-space reference closes.
     pub next: OwnedFd,
+    /// The slot of its cube's next stage.
+    pub accept: Option<OwnedFd>,
     pub rodata: Option<OwnedFd>,
 }
 
@@ -29,26 +49,37 @@ pub enum Rodata {
     Variable,
 }
 
-/// Creates a map of a cube from the first object that declares it.
+/// Creates a map of a cube.
 pub fn create_cube_map(id: &MapId, description: &MapDescription) -> Result<CubeMap, DatapathError> {
     let what = format!("cube `{}`", id.cube);
-    for elf in &description.objects {
-        let object = parse(&what, elf)?;
-        let Some(declared) = object.maps.get(&id.name) else { continue };
-        let mut shape = shape_of(declared);
-        if let Some(value_size) = description.spec.value_size {
-            shape.value_size = value_size;
+    let spec = &description.spec;
+    let mut shape = match spec.kind {
+        Some(MapKind { map_type, key_size, flags }) => {
+            MapShape { map_type, key_size, value_size: 0, max_entries: 0, flags }
         }
-        match description.spec.count {
-            Count::Declared => {}
-            Count::Entries(count) => shape.max_entries = count,
-            Count::PerCpu => shape.max_entries = cpus(),
-        }
-        let fd = create(&what, &id.name, shape)?;
-        let MapShape { key_size, value_size, max_entries, .. } = shape;
-        return Ok(CubeMap { fd, key_size, value_size, max_entries });
+        None => declared(&what, &id.name, &description.objects)?,
+    };
+    if let Some(value_size) = spec.value_size {
+        shape.value_size = value_size;
     }
-    Err(DatapathError::Incomplete { what, missing: format!("map `{}`", id.name) })
+    match spec.count {
+        Count::Declared => {}
+        Count::Entries(count) => shape.max_entries = count,
+        Count::PerCpu => shape.max_entries = cpus(),
+    }
+    let fd = create(&what, &id.name, shape)?;
+    let MapShape { key_size, value_size, max_entries, .. } = shape;
+    Ok(CubeMap { fd, key_size, value_size, max_entries })
+}
+
+/// What the first ELF object that has a map called `name` declares.
+fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, DatapathError> {
+    for elf in objects.iter().filter(|object| object.starts_with(ELF)) {
+        if let Some(map) = parse(what, elf)?.maps.get(name) {
+            return Ok(shape_of(map));
+        }
+    }
+    Err(DatapathError::Incomplete { what: what.to_owned(), missing: format!("map `{name}`") })
 }
 
 /// Loads the program `entry` of `elf`; `shared` are maps to bind, by name, and every other map is created.
@@ -85,7 +116,37 @@ pub fn load<'a>(
     let loaded = bpf::load_classifier(entry, &function.instructions, &object.license)
         .map_err(|source| DatapathError::Refused { what: what.to_owned(), source })?;
     let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
-    Ok(Loaded { program: loaded, next, rodata: own.remove(".rodata") })
+    Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
+}
+
+/// Loads finished instructions; `places` are the loads that refer to maps, and `shared` the maps that are not the
+/// program's own slots.
+pub fn load_instructions(
+    what: &str,
+    code: &[u8],
+    places: &[(usize, String)],
+    shared: &HashMap<&str, RawFd>,
+) -> Result<Loaded, DatapathError> {
+    let incomplete = |missing: String| DatapathError::Incomplete { what: what.to_owned(), missing };
+    let mut instructions =
+        copy_instructions(code).map_err(|source| DatapathError::Object { what: what.to_owned(), source })?;
+    let mut own: HashMap<&str, OwnedFd> = HashMap::new();
+    for slot in [NEXT, ACCEPT].into_iter().filter(|slot| places.iter().any(|(_, name)| name == slot)) {
+        own.insert(slot, create(what, slot, SLOT)?);
+    }
+    for (index, name) in places {
+        let own = own.get(name.as_str()).map(std::os::fd::AsRawFd::as_raw_fd);
+        let fd = own.or_else(|| shared.get(name.as_str()).copied());
+        let fd = fd.ok_or_else(|| incomplete(format!("map `{name}`")))?;
+        let load = instructions.get_mut(*index).filter(|load| load.code == LOAD_IMMEDIATE);
+        let load = load.ok_or_else(|| incomplete(format!("load of map `{name}` at instruction {index}")))?;
+        load.set_src_reg(BPF_PSEUDO_MAP_FD as u8);
+        load.imm = fd;
+    }
+    let loaded = bpf::load_classifier("filter", &instructions, c"Dual MIT/GPL")
+        .map_err(|source| DatapathError::Refused { what: what.to_owned(), source })?;
+    let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
+    Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: None })
 }
 
 fn parse(what: &str, elf: &[u8]) -> Result<Object, DatapathError> {

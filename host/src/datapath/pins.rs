@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! netdevs/veth1-ingress/{program,next,link}
-//! cubes/sniffer/0-ingress-7/{program,next}
+//! cubes/sniffer/0-ingress-0-7/{program,next,accept}
 //! cubes/sniffer/maps/RINGS-3
 //! ```
 
@@ -64,7 +64,7 @@ pub fn map(id: &MapId) -> PathBuf {
 }
 
 pub fn node(id: &NodeId) -> PathBuf {
-    let node = format!("{}-{}-{}", id.key.point, direction(id.key.direction), id.revision);
+    let node = format!("{}-{}-{}-{}", id.key.point, direction(id.key.direction), id.key.stage, id.revision);
     ["cubes", &escape(id.key.cube.as_str()), &node].iter().collect()
 }
 

@@ -75,7 +75,7 @@ impl Instance {
             serde_json::from_str(&answer.spec).map_err(|error| Failure::Nonsense(error.to_string()))?;
         let objects: Vec<Arc<[u8]>> = answer.objects.iter().map(|object| Arc::from(object.as_slice())).collect();
         if let Some(program) = programs.iter().find(|program| program.object >= objects.len()) {
-            return Err(Failure::Nonsense(format!("program `{}` is in object {}", program.entry, program.object)));
+            return Err(Failure::Nonsense(format!("a program is in object {} of {}", program.object, objects.len())));
         }
         Ok(CubeDatapath { programs, maps, objects })
     }

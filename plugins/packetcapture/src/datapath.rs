@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use polycube_layout::ring::{BELL, FORMAT, FORMAT_PCAP_MICROS, MASK, RINGS, SNAPLEN, element_size};
-use polycube_plugin_api::{Count, Datapath, MapSpec, Point, Program, Refusal, constant};
+use polycube_plugin_api::{Code, Count, Datapath, MapSpec, Point, Program, Refusal, constant};
 
 use crate::config::Config;
 
@@ -20,13 +20,16 @@ pub(crate) fn datapath(config: &Config, points: &[Point], cpus: usize) -> Result
         .map(|(point, direction)| Program {
             point,
             direction,
+            stage: 0,
             object: 0,
-            entry: String::from("capture"),
-            constants: vec![
-                constant(MASK, (ring as u64 - 1).to_ne_bytes()),
-                constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
-                constant(FORMAT, FORMAT_PCAP_MICROS.to_ne_bytes()),
-            ],
+            code: Code::Elf {
+                entry: String::from("capture"),
+                constants: vec![
+                    constant(MASK, (ring as u64 - 1).to_ne_bytes()),
+                    constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
+                    constant(FORMAT, FORMAT_PCAP_MICROS.to_ne_bytes()),
+                ],
+            },
         })
         .collect::<Vec<_>>();
     if programs.is_empty() {
@@ -34,7 +37,7 @@ pub(crate) fn datapath(config: &Config, points: &[Point], cpus: usize) -> Result
     }
     let value_size = u32::try_from(element_size(ring))
         .map_err(|_| Refusal::failed("the ring does not fit into a map").at("ring-size"))?;
-    let rings = MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size) };
+    let rings = MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None };
     Ok(Datapath { programs, maps: vec![rings, MapSpec::declared(BELL)], objects: vec![Cow::Borrowed(OBJECT)] })
 }
 
@@ -76,7 +79,8 @@ mod tests {
         let config = Config { capture: Capture::Ingress, ..Config::default() };
         for (cpus, ring) in [(2, 16 << 20), (64, 4 << 20)] {
             let found = datapath(&config, &points(), cpus).unwrap();
-            assert_eq!(found.programs[0].constants[0], constant("MASK", (ring as u64 - 1).to_ne_bytes()));
+            let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
+            assert_eq!(constants[0], constant("MASK", (ring as u64 - 1).to_ne_bytes()));
             assert_eq!(found.maps[0].value_size, Some(element_size(ring) as u32));
             assert_eq!(found.maps[0].count, Count::PerCpu);
         }

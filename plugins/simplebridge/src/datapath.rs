@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use polycube_layout::bridge::{AGING, COUNTERS, FDB};
-use polycube_plugin_api::{Datapath, Direction, MapSpec, Port, Program, Refusal, Tag, constant};
+use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Port, Program, Refusal, Tag, constant};
 
 use crate::config::{FdbConfig, StaticEntry};
 use crate::mac::Mac;
@@ -19,9 +19,12 @@ pub(crate) fn datapath(config: &FdbConfig) -> Datapath {
         programs: vec![Program {
             point: 0,
             direction: Direction::Ingress,
+            stage: 0,
             object: 0,
-            entry: String::from("bridge"),
-            constants: vec![constant(AGING, config.aging().to_ne_bytes())],
+            code: Code::Elf {
+                entry: String::from("bridge"),
+                constants: vec![constant(AGING, config.aging().to_ne_bytes())],
+            },
         }],
         maps: vec![MapSpec::declared(FDB), MapSpec::declared(COUNTERS)],
         objects: vec![Cow::Borrowed(OBJECT)],
@@ -117,7 +120,10 @@ mod tests {
     fn the_ageing_time_is_a_constant_in_nanoseconds() {
         let constants = |aging_time| {
             let config = FdbConfig { aging_time, entry: Vec::new() };
-            datapath(&config).programs[0].constants.clone()
+            let Code::Elf { constants, .. } = datapath(&config).programs[0].code.clone() else {
+                panic!("no ELF object")
+            };
+            constants
         };
         assert_eq!(constants(300), [constant("AGING", 300_000_000_000_u64.to_ne_bytes())]);
         assert_eq!(constants(0), [constant("AGING", 0_u64.to_ne_bytes())]);
