@@ -36,18 +36,18 @@ pub fn execute(plan: &Plan, wiring: &Wiring, datapath: &mut Datapath, cubes: &mu
 
 fn forward(step: &Step, wiring: &Wiring, datapath: &mut Datapath, cubes: &mut dyn Cubes) -> Result<(), Problem> {
     match step {
-        Step::CreateMap(map) => datapath.create_map(map, &wiring.maps[map]).map_err(|e| refused(map.cube.as_str(), e)),
-        Step::Load(node) => datapath.load(node, &wiring.nodes[node]).map_err(|e| refused(node.key.cube.as_str(), e)),
+        Step::CreateMap(map) => datapath.create_map(map, &wiring.maps[map]).map_err(|e| refused(map.cube.as_str(), &e)),
+        Step::Load(node) => datapath.load(node, &wiring.nodes[node]).map_err(|e| refused(node.key.cube.as_str(), &e)),
         Step::Prepare(cube) => cubes.prepare(cube, wiring, datapath),
-        Step::LoadRoot(hook, port) => datapath.load_root(hook, *port).map_err(|e| refused(&hook.netdev.name, e)),
+        Step::LoadRoot(hook, port) => datapath.load_root(hook, *port).map_err(|e| refused(&hook.netdev.name, &e)),
         Step::SetRootPort { hook, port, .. } => {
-            datapath.set_root_port(hook, *port).map_err(|e| refused(&hook.netdev.name, e))
+            datapath.set_root_port(hook, *port).map_err(|e| refused(&hook.netdev.name, &e))
         }
         Step::SetPort { map, port, ifindex, .. } => {
-            datapath.set_port(map, *port, *ifindex).map_err(|e| refused(map.cube.as_str(), e))
+            datapath.set_port(map, *port, *ifindex).map_err(|e| refused(map.cube.as_str(), &e))
         }
-        Step::Link { from, to, .. } => datapath.link(from, to.as_ref()).map_err(|e| refused(place(from), e)),
-        Step::Attach(hook) => datapath.attach(hook).map_err(|e| refused(&hook.netdev.name, e)),
+        Step::Link { from, to, .. } => datapath.link(from, to.as_ref()).map_err(|e| refused(place(from), &e)),
+        Step::Attach(hook) => datapath.attach(hook).map_err(|e| refused(&hook.netdev.name, &e)),
     }
 }
 
@@ -119,8 +119,8 @@ fn place(source: &Source) -> &str {
     }
 }
 
-fn refused(path: &str, error: DatapathError) -> Problem {
-    if let DatapathError::Refused { what, source } = &error {
+fn refused(path: &str, error: &DatapathError) -> Problem {
+    if let DatapathError::Refused { what, source } = error {
         tracing::error!(what, log = source.log, "the verifier's log");
     }
     Problem::failed(path, error.to_string())

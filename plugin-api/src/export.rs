@@ -78,9 +78,9 @@ struct Instance<S>(ManuallyDrop<S>);
 
 impl<S> Drop for Instance<S> {
     fn drop(&mut self) {
-        // SAFETY: this is the only place that drops the service, and `self` is not used after it.
         let _ = guard(|| {
-            let _: () = unsafe { ManuallyDrop::drop(&mut self.0) };
+            // SAFETY: this is the only place that drops the service, and `self` is not used after it.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
             Ok(())
         });
     }

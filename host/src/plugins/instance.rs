@@ -95,15 +95,15 @@ impl Instance {
     }
 
     pub fn commit(&self) -> Result<(), Failure> {
-        self.call(|cube| cube.commit())
+        self.call(CubeHandle::commit)
     }
 
     pub fn abort(&self) -> Result<(), Failure> {
-        self.call(|cube| cube.abort())
+        self.call(CubeHandle::abort)
     }
 
     pub fn state(&self) -> Result<Value, Failure> {
-        let text = self.call(|cube| cube.state())?;
+        let text = self.call(CubeHandle::state)?;
         serde_json::from_str(&text).map_err(|error| Failure::Nonsense(error.to_string()))
     }
 
@@ -115,7 +115,7 @@ impl Instance {
 
     pub fn tick(&self) {
         // A panic is in the log already, and the other refusals are of no one's request.
-        let _ = self.call(|cube| cube.tick());
+        let _ = self.call(CubeHandle::tick);
     }
 
     fn call<T>(&self, call: impl FnOnce(&CubeHandle) -> Answer<T>) -> Result<T, Failure> {

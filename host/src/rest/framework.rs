@@ -130,7 +130,7 @@ fn link(word: &str, body: Value) -> Result<Change, Refused> {
             if word == "detach" {
                 Change::Detach { cube, port }
             } else {
-                let place = place(take("position")?, take("before")?, take("after")?)?;
+                let place = place((take("position")?, take("before")?, take("after")?))?;
                 Change::Attach { cube, port, place }
             }
         }
@@ -141,7 +141,9 @@ fn link(word: &str, body: Value) -> Result<Change, Refused> {
     Ok(change)
 }
 
-fn place(position: Option<String>, before: Option<String>, after: Option<String>) -> Result<Place, Refused> {
+/// From `position`, `before` and `after`, as they were given.
+fn place(given: (Option<String>, Option<String>, Option<String>)) -> Result<Place, Refused> {
+    let (position, before, after) = given;
     match (position.as_deref(), before, after) {
         (None | Some("auto"), None, None) => Ok(Place::Auto),
         (Some("first"), None, None) => Ok(Place::First),

@@ -74,8 +74,5 @@ pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<
 
 /// Whether a list key's value is written `word` in a path.
 pub fn is_word(value: &Value, word: &str) -> bool {
-    match value {
-        Value::String(text) => text == word,
-        other => other.to_string() == word,
-    }
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned) == word
 }

@@ -74,10 +74,10 @@ pub fn watch(report: impl Fn(Event) + Send + 'static) -> io::Result<()> {
         while let Some((message, _)) = messages.next().await {
             match message.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) => {
-                    report(Event::Gone(link(&message)))
+                    report(Event::Gone(link(&message)));
                 }
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
-                    report(Event::Seen(link(&message)))
+                    report(Event::Seen(link(&message)));
                 }
                 _ => {}
             }
