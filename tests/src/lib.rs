@@ -1,8 +1,8 @@
 //! The kit of which black-box tests, the demo and the benches are made.
 //!
 //! A [`lab`] gives namespaces and wires, [`traffic`] sends through them, a [`daemon`] works in between, and [`hook`]
-//! says what it has attached. A [`capture`] of the kit's own says what crossed a wire, and a [`comparison`] whether the
-//! daemon's file, read by [`pcap`], says the same.
+//! says what it has attached; a [`scene`] is all of these with a bridge. A [`capture`] of the kit's own says what crossed
+//! a wire, and a [`comparison`] whether the daemon's file, read by [`pcap`], says the same.
 
 pub mod capture;
 pub mod comparison;
@@ -11,6 +11,7 @@ pub mod hook;
 pub mod http;
 pub mod lab;
 pub mod pcap;
+pub mod scene;
 pub mod traffic;
 
 mod packet_socket;

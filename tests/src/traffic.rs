@@ -3,9 +3,11 @@
 mod flow;
 mod segments;
 mod sender;
+mod steady;
 mod stream;
 
 pub use flow::{End, Flow, Kind, VLAN_TAG_LEN, sequence_of};
 pub use segments::Segments;
 pub use sender::{Pace, Sender, Sent, pin_to_core};
+pub use steady::Steady;
 pub use stream::{Transfer, reachable, tcp_transfer};

@@ -1,0 +1,190 @@
+//! A daemon whose bridge `br1` joins some peers: where most questions begin.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::lab::{Interface, Lab, Namespace, Wire};
+use crate::pcap::{self, CaptureFile};
+use crate::traffic::Flow;
+
+/// Longer than anything takes here on a machine with other work to do.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Peers 1, 2, …, each with an `eth0` that is wired to `veth1`, `veth2`, … beside the daemon; these are the peers of
+/// the ports `toveth1`, `toveth2`, … of the bridge.
+#[derive(Debug)]
+pub struct Scene {
+    /// Ends before the interfaces that it works on.
+    pub daemon: Daemon,
+    wires: Vec<Wire>,
+    /// For namespaces and wires that a test wants besides.
+    pub lab: Lab,
+}
+
+impl Scene {
+    /// A bridge with that many ports.
+    ///
+    /// # Errors
+    /// Fails without root, or when the daemon does not start.
+    ///
+    /// # Panics
+    /// Panics when the daemon refuses the bridge or a port.
+    #[track_caller]
+    pub fn bridge(ports: usize) -> Result<Self> {
+        Self::bridge_with(ports, &[])
+    }
+
+    /// As [`Scene::bridge`], with more arguments for the daemon.
+    ///
+    /// # Errors
+    /// As [`Scene::bridge`].
+    ///
+    /// # Panics
+    /// As [`Scene::bridge`].
+    #[track_caller]
+    pub fn bridge_with(ports: usize, arguments: &[&str]) -> Result<Self> {
+        let scene = Self::wired(ports, arguments)?;
+        scene.daemon.ctl("simplebridge add br1").ok();
+        for number in 1..=ports {
+            scene.daemon.ctl(&format!("br1 ports add toveth{number} peer=veth{number}")).ok();
+        }
+        Ok(scene)
+    }
+
+    /// Wires and a daemon, no bridge yet.
+    ///
+    /// # Errors
+    /// As [`Scene::bridge`].
+    pub fn wired(peers: usize, arguments: &[&str]) -> Result<Self> {
+        let lab = Lab::new()?;
+        let wire = |number: usize| lab.veth(&format!("veth{number}"), &lab.peer(&format!("peer{number}"))?, "eth0");
+        let wires = (1..=peers).map(wire).collect::<Result<_>>()?;
+        let daemon = Daemon::start_with(&lab, arguments)?;
+        Ok(Self { daemon, wires, lab })
+    }
+
+    /// The `eth0` of a peer, counted from 1.
+    #[must_use]
+    pub fn peer(&self, number: usize) -> &Interface {
+        &self.wires[number - 1].peer
+    }
+
+    /// The namespace of a peer.
+    #[must_use]
+    pub fn namespace(&self, number: usize) -> &Namespace {
+        self.peer(number).namespace()
+    }
+
+    /// The daemon's end of the wire to a peer, `veth1` for the first.
+    #[must_use]
+    pub fn host(&self, number: usize) -> &Interface {
+        &self.wires[number - 1].host
+    }
+
+    /// Frames from one peer to another.
+    #[must_use]
+    pub fn flow(&self, from: usize, to: usize) -> Flow {
+        Flow::between(self.peer(from), self.peer(to))
+    }
+
+    /// Sets the MTU of every wire, at both ends.
+    ///
+    /// # Errors
+    /// Fails when an interface is gone.
+    pub fn set_mtu(&self, mtu: u32) -> Result<()> {
+        self.wires.iter().flat_map(|wire| [&wire.host, &wire.peer]).try_for_each(|end| end.set_mtu(mtu))
+    }
+
+    /// Makes the packet capture `sniffer` with settings such as `capture=ingress`, and attaches it to `br1:toveth1`.
+    ///
+    /// # Panics
+    /// Panics when the daemon refuses.
+    #[track_caller]
+    pub fn sniff(&self, settings: &str) {
+        self.daemon.ctl(&format!("packetcapture add sniffer {settings}")).ok();
+        self.daemon.ctl("attach sniffer br1:toveth1").ok();
+    }
+
+    /// All of a cube, or a part of it such as `br1/fdb`.
+    ///
+    /// # Errors
+    /// Fails when the daemon does not answer with JSON.
+    ///
+    /// # Panics
+    /// Panics when there is no such thing.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.daemon.http("GET", &format!("/polycube/v1/{path}/"), None)?.ok().json()
+    }
+
+    /// A counter of the sniffer, such as `captured`.
+    ///
+    /// # Errors
+    /// As [`Scene::get`]; and when there is no such counter.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let counters = self.get("sniffer/counters")?;
+        counters[name].as_u64().with_context(|| format!("no counter {name} in {counters}"))
+    }
+
+    /// The sniffer's file, if it has one.
+    ///
+    /// # Errors
+    /// As [`Scene::get`]; and when the daemon says something else than it should.
+    #[track_caller]
+    pub fn dump(&self) -> Result<Option<PathBuf>> {
+        let dump = self.get("sniffer")?["dump"].clone();
+        let sentence = dump.as_str().with_context(|| format!("the dump is no sentence: {dump}"))?;
+        if sentence == "no packets captured" {
+            return Ok(None);
+        }
+        let path =
+            sentence.strip_prefix("capture dump in ").with_context(|| format!("unknown sentence: {sentence}"))?;
+        Ok(Some(PathBuf::from(path)))
+    }
+
+    /// The sniffer's file, as soon as it has one.
+    ///
+    /// # Errors
+    /// As [`Scene::dump`]; and when there is none in [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_for_dump(&self) -> Result<PathBuf> {
+        let mut dump = None;
+        eventually("a capture file", || {
+            dump = self.dump()?;
+            Ok(dump.is_some())
+        })?;
+        dump.context("no capture file")
+    }
+
+    /// What is in the sniffer's file, as soon as everything is that has been captured by now. For captures that were
+    /// started once: the counter goes on where a file ends.
+    ///
+    /// # Errors
+    /// Fails when packets do not come, or the file is unsound.
+    #[track_caller]
+    pub fn captured(&self) -> Result<CaptureFile> {
+        let captured = self.counter("captured")?;
+        pcap::wait_for(&self.wait_for_dump()?, captured as usize, PATIENCE)
+    }
+}
+
+/// Waits until a condition holds.
+///
+/// # Errors
+/// Fails when it does not in [`PATIENCE`], or cannot be told.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().with_context(|| format!("waiting for {what}"))? {
+        ensure!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}");
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
