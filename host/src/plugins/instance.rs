@@ -1,6 +1,6 @@
 //! One cube of a plugin, as the host calls it.
 
-use std::os::fd::{AsFd as _, IntoRawFd as _};
+use std::os::fd::IntoRawFd as _;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -81,16 +81,19 @@ impl Instance {
     }
 
     pub fn prepare<'a>(&self, wanted: &str, maps: impl Iterator<Item = (&'a str, &'a CubeMap)>) -> Result<(), Failure> {
-        let mut handles = RVec::new();
+        let mut copies = Vec::new();
         for (name, map) in maps {
-            let fd = map.fd.as_fd().try_clone_to_owned();
+            let fd = map.fd.try_clone();
             let fd =
                 fd.map_err(|error| Failure::Refused(Refusal::failed(format!("no descriptor for a map: {error}"))))?;
             let CubeMap { key_size, value_size, max_entries, .. } = map;
             let info =
                 json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
-            handles.push(MapHandle { info: info.to_string().into(), fd: fd.into_raw_fd() });
+            copies.push((info.to_string(), fd));
         }
+        // From here on the plugin owns the descriptors.
+        let handles: RVec<MapHandle> =
+            copies.into_iter().map(|(info, fd)| MapHandle { info: info.into(), fd: fd.into_raw_fd() }).collect();
         self.call(|cube| cube.prepare(wanted.into(), handles))
     }
 

@@ -109,14 +109,12 @@ impl Model {
         let mut findings = Findings::default();
         let value = coerce(node.schema(), value, &place, &|path| self.is_state(path), &mut findings);
         let mut changed = config.clone();
-        if operation == Operation::Remove || node.schema().get(keyword::ALIAS).is_none() {
-            set(&self.config, &mut changed, path, operation, value)?;
-        } else if let Some(target) = node.schema().get(keyword::ALIAS).and_then(Value::as_str) {
-            findings.aliased.push(Aliased { target: target.to_owned(), value });
+        match node.schema().get(keyword::ALIAS).and_then(Value::as_str) {
+            Some(target) => set(&self.config, &mut changed, &words(target), operation, value)?,
+            None => set(&self.config, &mut changed, path, operation, value)?,
         }
         for Aliased { target, value } in findings.aliased {
-            let target: Vec<String> = target.split('/').skip(1).map(str::to_owned).collect();
-            set(&self.config, &mut changed, &target, Operation::Merge, value)?;
+            set(&self.config, &mut changed, &words(&target), Operation::Merge, value)?;
         }
         let mut problems = findings.problems;
         problems.extend(self.validator.iter_errors(&changed).map(|error| problem(&error)));
@@ -139,6 +137,11 @@ impl Model {
         let known = suggestion(word, node.children());
         Problem::new(ErrorTag::UnknownElement, place, format!("there is no `{word}`{known}"))
     }
+}
+
+/// The words of a JSON pointer.
+fn words(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(str::to_owned).collect()
 }
 
 /// Every object takes the members that it names and no others; an enumeration whose members are described one by one
