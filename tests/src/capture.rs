@@ -2,6 +2,7 @@
 //! code under test.
 
 mod message;
+mod stamps;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -86,6 +87,7 @@ impl Recorder {
             socket.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
             socket.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)
         })?;
+        stamps::wait(interface.namespace())?;
         let socket = Arc::new(socket);
         let stop = eventfd(0, EventfdFlags::CLOEXEC).context("cannot make an eventfd")?;
         let stopped = stop.try_clone().context("cannot clone an eventfd")?;

@@ -56,10 +56,7 @@ impl PacketSocket {
     }
 
     pub(crate) fn set(&self, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
-        let length = size_of::<c_int>() as socklen_t;
-        // SAFETY: pointer and length describe `value`, which outlives the call.
-        let answer = unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, (&raw const value).cast(), length) };
-        if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        set_option(self.as_fd(), level, option, value)
     }
 
     /// Packets that found the receive buffer full since the last call (PACKET_STATISTICS clears as it reads).
@@ -85,4 +82,12 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Sets an option of any socket that takes a number.
+pub(crate) fn set_option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    let length = size_of::<c_int>() as socklen_t;
+    // SAFETY: pointer and length describe `value`, which outlives the call.
+    let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
