@@ -186,6 +186,7 @@ fn is_tree(value: &Value) -> bool {
 fn leaf(value: &Value) -> String {
     match value {
         Value::String(text) => escape(text),
+        Value::Null => "unset".to_owned(),
         Value::Array(items) if items.is_empty() => count(items),
         Value::Array(items) if !is_tree(value) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),
         _ => escape(&value.to_string()),

@@ -43,7 +43,7 @@ name: br1
 loglevel: INFO
 ratio: 0.5
 shadow: false
-parent: null
+parent: unset
 hosts: [0 items]
 fdb:
  aging: 300
@@ -66,7 +66,7 @@ fn brief_counts_lists() {
         Detail::Brief,
         &[],
         &bridge(),
-        "name: br1\nloglevel: INFO\nratio: 0.5\nshadow: false\nparent: null\nhosts: [0 items]\nfdb:\n aging: 300\n \
+        "name: br1\nloglevel: INFO\nratio: 0.5\nshadow: false\nparent: unset\nhosts: [0 items]\nfdb:\n aging: 300\n \
          entry: [1 items]\nports: [2 items]\n",
     );
     check(Detail::Brief, &[], &cubes(), "[2 items]\n");
@@ -131,7 +131,7 @@ fn plain_answers_are_bare() {
     check(Detail::Normal, &[], &json!("\u{1b}[2J"), "\\u{1b}[2J\n");
     check(Detail::Normal, &[], &json!(262_144), "262144\n");
     check(Detail::Normal, &[], &json!(true), "true\n");
-    check(Detail::Normal, &[], &json!(null), "null\n");
+    check(Detail::Normal, &[], &json!(null), "unset\n");
     check(Detail::Normal, &[], &json!(["a", 1]), "a\n1\n");
     check(Detail::Normal, &[], &json!({}), "");
     check(Detail::Normal, &[], &json!([]), "");

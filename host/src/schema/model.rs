@@ -78,12 +78,14 @@ impl Model {
         self.apply(config, path, operation, value, false)
     }
 
-    /// Configuration and state as one document: aliases filled in, what is unset left out.
+    /// Configuration and state as one document: aliases filled in; settings that are unset are null, and what else has
+    /// no value is left out.
     pub fn present(&self, config: &Value, state: Value) -> Value {
         let mut document = config.clone();
         fill_aliases(&self.config, &mut document, config);
         overlay(&mut document, state);
         drop_nulls(&mut document);
+        show_unset(&self.config, &mut document);
         document
     }
 
@@ -117,7 +119,7 @@ impl Model {
             set(&self.config, &mut changed, &words(&target), Operation::Merge, value)?;
         }
         let mut problems = findings.problems;
-        problems.extend(self.validator.iter_errors(&changed).map(|error| problem(&error)));
+        problems.extend(self.validator.iter_errors(&changed).filter_map(|error| problem(&self.config, &error)));
         if !creating {
             fixed(&self.config, config, &changed, "", &mut problems);
         }
@@ -339,6 +341,14 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
+fn show_unset(schema: &Value, document: &mut Value) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(members) = document.as_object_mut() else { return };
+    for (name, member) in properties {
+        show_unset(member, members.entry(name.clone()).or_insert(Value::Null));
+    }
+}
+
 /// Finds leaves that are settled at creation and would change.
 fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Vec<Problem>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
@@ -346,6 +356,10 @@ fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Ve
         let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
         let (old, new) = (&old[name], &new[name]);
         if member.get(keyword::CREATE_ONLY).and_then(Value::as_bool) == Some(true) && old != new {
+            // A value that could not be given at creation either is not to be told to be given then.
+            if problems.iter().any(|problem| problem.path == path) {
+                continue;
+            }
             let message = format!(
                 "`{name}` is settled when the cube is created: delete the cube and create it with the new value"
             );
@@ -356,17 +370,29 @@ fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Ve
     }
 }
 
-fn problem(error: &ValidationError<'_>) -> Problem {
+/// What to tell of a violation; `None` where another says the same, and better.
+fn problem(schema: &Value, error: &ValidationError<'_>) -> Option<Problem> {
     let path = error.instance_path().to_string();
     let path = path.trim_start_matches('/');
     let leaf = path.rsplit('/').next().unwrap_or_default();
-    match error.kind() {
+    let schema = path.split('/').fold(schema, |schema, word| match &schema["items"] {
+        Value::Null => &schema["properties"][word],
+        items => items,
+    });
+    let (value, text) = (error.instance(), |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned));
+    let list = |values: &Value| values.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
+    let message = match error.kind() {
         ValidationErrorKind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
             let message = format!("`{property}` is missing");
-            Problem::new(ErrorTag::MissingAttribute, property, message).under(path)
+            return Some(Problem::new(ErrorTag::MissingAttribute, property, message).under(path));
         }
-        _ if leaf.is_empty() => Problem::bad(path, error.to_string()),
-        _ => Problem::bad(path, format!("{leaf}: {error}")),
-    }
+        ValidationErrorKind::Type { .. } if !schema["enum"].is_null() => return None,
+        ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", list(options)),
+        ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
+            format!("{value} is not of the right form: write it like {}", list(&schema["examples"]))
+        }
+        _ => error.to_string(),
+    };
+    Some(if leaf.is_empty() { Problem::bad(path, message) } else { Problem::bad(path, format!("{leaf}: {message}")) })
 }
