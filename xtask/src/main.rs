@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod command;
 mod ebpf;
 mod lint;
@@ -35,6 +36,12 @@ enum Task {
     },
     /// What CI runs: lint, then test
     Ci,
+    /// Measure the packets' path, beside what others do in the same run; needs root
+    Bench {
+        /// Go on to the benches: names, `--rounds N`, `--json`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the kernel side into ebpf/objects
     Ebpf(ebpf::Arguments),
 }
@@ -56,6 +63,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
         Task::Ci => lint::run().and_then(|()| test::run(&[])),
+        Task::Bench { args } => bench::run(&args),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
     }
 }

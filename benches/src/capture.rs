@@ -1,0 +1,89 @@
+//! One core sends as much as it can through a veth pair, and the other core records it.
+//!
+//! The packets' path, the capture program in it, runs on the sender's core: the rate that it keeps is the harm done.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use polycube_tests::daemon::Daemon;
+use polycube_tests::lab::Lab;
+use polycube_tests::traffic::{Flow, Kind, Pace, Sender, Sent, pin_to_core};
+
+use crate::figures::Samples;
+use crate::process::{self, RECORDER, SENDER};
+use crate::recorded;
+use crate::recorder::{Place, Recorder, Wish};
+use crate::report::{Cell, Row, Table};
+use crate::sniffer::Sniffer;
+
+const WINDOW: Duration = Duration::from_millis(600);
+const WHOLE: u32 = 262_144;
+/// Frames of 1500 bytes that a fast machine sends in a window.
+const MOST_FRAMES: u64 = 1_500_000;
+
+#[derive(Default)]
+struct Measured {
+    kept: Samples,
+    in_file: Samples,
+    /// CPU seconds for a million packets.
+    cpu: Samples,
+}
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let lab = Lab::new()?;
+    let peer = lab.peer("sender")?;
+    let wire = lab.veth("veth1", &peer, "eth0")?;
+    let daemon = Daemon::start(&lab)?;
+    if let Some(pid) = daemon.pid() {
+        process::confine(pid, RECORDER)?;
+    }
+    let sender = Sender::open(&wire.peer)?;
+    let flow = Flow::between(&wire.peer, &wire.host);
+    let directory = daemon.capture_dir();
+    let sniffer = Sniffer::new(&daemon, "veth1")?;
+    let place = Place { sniffer, interface: &wire.host, directory: &directory, core: Some(RECORDER) };
+    let mut rows = Vec::new();
+    for (length, snaplen, what) in [(64, WHOLE, "64 B"), (1500, WHOLE, "1500 B"), (1500, 96, "1500 B, 96 recorded")] {
+        let frames = flow.frames(Kind::Udp, length, 64);
+        recorded::warm(&directory, MOST_FRAMES * (length as u64).min(snaplen.into()))?;
+        flood(&sender, &frames)?;
+        let mut alone = Samples::default();
+        let mut measured = [Measured::default(), Measured::default()];
+        for round in 0..rounds {
+            for recorder in Recorder::all(round) {
+                let before = flood(&sender, &frames)?;
+                let wish = Wish { direction: "ingress", snaplen };
+                let (sent, recorded) = recorder.record(&place, wish, || flood(&sender, &frames))?;
+                let Measured { kept, in_file, cpu } = &mut measured[recorder as usize];
+                alone.push(before.rate() / 1e6);
+                kept.push(sent.rate() / before.rate());
+                in_file.push(recorded.records as f64 * 100.0 / sent.frames as f64);
+                cpu.push(recorded.cpu.as_secs_f64() * 1e6 / recorded.records.max(1) as f64);
+            }
+        }
+        for recorder in Recorder::all(0) {
+            let Measured { kept, in_file, cpu } = &measured[recorder as usize];
+            rows.push(Row {
+                name: format!("{what}, {}", recorder.name()),
+                cells: vec![Cell::of(&alone, 2), Cell::of(kept, 2), Cell::of(in_file, 1), Cell::of(cpu, 3)],
+            });
+        }
+    }
+    Ok(Table {
+        bench: "capture",
+        what: format!("A flood from one core through a veth pair, {} ms a window", WINDOW.as_millis()),
+        columns: vec!["Mpps with no capture", "rate kept", "% in the file", "capture CPU-s/Mpkt"],
+        rows,
+    })
+}
+
+fn flood(sender: &Sender, frames: &[Vec<u8>]) -> Result<Sent> {
+    on_the_senders_core(|| sender.flood(frames, Pace::Flood(WINDOW)))
+}
+
+/// Runs `work` in a thread of its own.
+pub(crate) fn on_the_senders_core<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let pinned = || pin_to_core(SENDER).and_then(|()| work());
+    let done = std::thread::scope(|scope| scope.spawn(pinned).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

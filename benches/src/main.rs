@@ -1,0 +1,83 @@
+//! The benches: what the packets' path costs, beside what others cost in the same run.
+//!
+//! A machine that others use as well is fast now and slow a second later. So whatever is compared runs in turns, many
+//! times, and a figure is the median over pairs of neighbours, with the middle half of the pairs in brackets.
+
+mod bridge;
+mod capture;
+mod figures;
+
+mod process;
+mod program;
+mod recorded;
+mod recorder;
+mod report;
+mod sniffer;
+mod splice;
+mod tcp;
+mod tcpdump;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use report::Table;
+
+#[derive(Parser)]
+#[command(name = "./x bench", about = "Measures the packets' path, beside what others do in the same run")]
+struct Arguments {
+    /// What to measure [default: everything]
+    names: Vec<Bench>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Times that each pair is run [default: as many as a minute or so takes]
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// The eBPF programs alone, in nanoseconds a packet
+    Program,
+    /// A capture of the highest rate that one core can send
+    Capture,
+    /// A capture of a TCP transfer
+    Tcp,
+    /// Attaching and detaching under traffic, and the daemon's start
+    Splice,
+    /// simplebridge beside the kernel's own bridge
+    Bridge,
+}
+
+impl Bench {
+    fn run(self, rounds: Option<usize>) -> Result<Table> {
+        match self {
+            Self::Program => program::run(rounds.unwrap_or(400)),
+            Self::Capture => capture::run(rounds.unwrap_or(9)),
+            Self::Tcp => tcp::run(rounds.unwrap_or(5)),
+            Self::Splice => splice::run(rounds.unwrap_or(30)),
+            Self::Bridge => bridge::run(rounds.unwrap_or(9)),
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let Arguments { names, json, rounds } = Arguments::parse();
+    let benches = if names.is_empty() { Bench::value_variants() } else { &names };
+    let mut tables = Vec::new();
+    for bench in benches {
+        let name = bench.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        eprintln!("bench: {name}");
+        let table = bench.run(rounds)?;
+        if !json {
+            print!("{}", table.text(&report::command(&name, rounds)));
+        }
+        tables.push(table.json(&report::command(&name, rounds)));
+    }
+    if json {
+        println!("{:#}", report::document(&tables));
+    } else {
+        println!("Machine: {}.", report::machine());
+    }
+    Ok(())
+}

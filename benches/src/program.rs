@@ -1,0 +1,57 @@
+//! The eBPF programs alone: `BPF_PROG_TEST_RUN`, which runs a program many times over one packet and takes the time.
+//!
+//! The kernel's figure has the loop in it (15 ns or so), so what counts is the difference to an empty program.
+
+mod kernel;
+mod object;
+mod subject;
+
+use anyhow::{Context, Result};
+use polycube_tests::lab::Lab;
+use polycube_tests::traffic::{Flow, Kind, pin_to_core};
+
+use crate::figures::Samples;
+use crate::process::RECORDER;
+use crate::report::{Cell, Row, Table};
+use subject::Subject;
+
+const SIZES: [usize; 3] = [64, 512, 1500];
+/// Runs over one packet in a call: as many records as a ring of 4 MiB has room for.
+const REPEAT: u32 = 2000;
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let lab = Lab::new()?;
+    let wire = lab.veth("veth1", &lab.peer("peer")?, "eth0")?;
+    let flow = Flow::between(&wire.peer, &wire.host);
+    let subjects = [
+        Subject::empty()?,
+        Subject::timestamp()?,
+        Subject::capture(4 << 20)?,
+        Subject::capture(16 << 20)?,
+        Subject::bridge(&flow)?,
+    ];
+    pin_to_core(RECORDER)?;
+    let mut times = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
+    let mut more = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
+    for (size, length) in SIZES.into_iter().enumerate() {
+        let frame = flow.frame(Kind::Udp, length, 0);
+        for _ in 0..rounds {
+            let mut empty = None;
+            for (at, subject) in subjects.iter().enumerate() {
+                let nanos = f64::from(subject.run(&frame, REPEAT).with_context(|| subject.name().to_owned())?);
+                times[at][size].push(nanos);
+                more[at][size].push(nanos - *empty.get_or_insert(nanos));
+            }
+        }
+    }
+    let rows = subjects.iter().zip(times.iter().zip(&more)).map(|(subject, (times, more))| Row {
+        name: subject.name().to_owned(),
+        cells: times.iter().zip(more).flat_map(|(time, more)| [time, more]).map(|sample| Cell::of(sample, 0)).collect(),
+    });
+    Ok(Table {
+        bench: "program",
+        what: format!("Nanoseconds a packet in BPF_PROG_TEST_RUN, {rounds} turns of {REPEAT} packets"),
+        columns: vec!["64 B", "64 B − empty", "512 B", "512 B − empty", "1500 B", "1500 B − empty"],
+        rows: rows.collect(),
+    })
+}

@@ -1,0 +1,54 @@
+//! From a committed object to a loaded program.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use anyhow::{Context, Result};
+use aya_obj::{EbpfSectionKind, Map, Object};
+
+use super::kernel::{self, Shape};
+
+/// A program with its maps.
+pub(super) struct Loaded {
+    pub(super) program: OwnedFd,
+    pub(super) maps: HashMap<String, OwnedFd>,
+}
+
+/// Loads `entry` of `elf` with constants of eight bytes at most. `shape` may change what the object says of a map.
+pub(super) fn load(
+    elf: &[u8],
+    entry: &str,
+    constants: &[(&str, &[u8])],
+    shape: impl Fn(&str, &mut Shape),
+) -> Result<Loaded> {
+    // The reader wants words on words' boundaries, which the allocator gives.
+    let aligned = elf.to_vec();
+    let mut object = Object::parse(&aligned)?;
+    object.patch_map_data(constants.iter().map(|&(name, bytes)| (name, (bytes, true))).collect())?;
+    let declared = object.maps.drain().collect::<Vec<(String, Map)>>();
+    let mut maps = HashMap::new();
+    for (name, map) in &declared {
+        let mut wanted = Shape {
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            flags: map.map_flags(),
+        };
+        shape(name, &mut wanted);
+        let fd = kernel::create(wanted).with_context(|| format!("map {name}"))?;
+        if map.section_kind() == EbpfSectionKind::Rodata {
+            kernel::update(fd.as_fd(), &0_u32.to_ne_bytes(), map.data())?;
+            kernel::freeze(fd.as_fd())?;
+        }
+        maps.insert(name.clone(), fd);
+    }
+    let bound = declared.iter().map(|(name, map)| (name.as_str(), maps[name].as_raw_fd(), map));
+    let text = object.functions.keys().map(|(section, _)| *section).collect::<HashSet<_>>();
+    object.relocate_maps(bound, &text)?;
+    object.relocate_calls(&text)?;
+    let program = object.programs.get(entry).with_context(|| format!("no program {entry}"))?;
+    let function = object.functions.get(&program.function_key()).with_context(|| format!("no code of {entry}"))?;
+    let program = kernel::load(&function.instructions, &object.license).with_context(|| format!("program {entry}"))?;
+    Ok(Loaded { program, maps })
+}

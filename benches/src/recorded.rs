@@ -1,0 +1,48 @@
+//! Capture files, as far as a bench needs them: how many records, and whether the last is whole.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read as _, Write as _};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// draft-ietf-opsawg-pcap, section 4.
+const FILE_HEADER: i64 = 24;
+/// Section 5.
+const RECORD_HEADER: usize = 16;
+const BUFFER: usize = 1 << 20;
+
+/// Records of a classic pcap file in this machine's byte order.
+pub(crate) fn count(path: &Path) -> Result<u64> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut left = file.metadata()?.len().cast_signed() - FILE_HEADER;
+    let mut reader = BufReader::with_capacity(BUFFER, file);
+    reader.seek_relative(FILE_HEADER)?;
+    let mut records = 0;
+    let mut header = [0; RECORD_HEADER];
+    while left > 0 {
+        match reader.read_exact(&mut header) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            result => result?,
+        }
+        let captured = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+        reader.seek_relative(captured.into())?;
+        left -= RECORD_HEADER as i64 + i64::from(captured);
+        records += 1;
+    }
+    if left != 0 {
+        bail!("{} breaks off in record {records}", path.display());
+    }
+    Ok(records)
+}
+
+/// Touches as many pages of file memory as a capture will: the first touch of a guest's page is the host's work, and
+/// would be measured.
+pub(crate) fn warm(directory: &Path, bytes: u64) -> Result<()> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    let block = vec![0; BUFFER];
+    for _ in 0..bytes.div_ceil(BUFFER as u64) {
+        file.write_all(&block).with_context(|| format!("cannot write {bytes} bytes in {}", directory.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Our capture and tcpdump's, under one name, so that both are measured in the same way.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use polycube_tests::lab::Interface;
+
+use crate::process;
+use crate::recorded;
+use crate::sniffer::Sniffer;
+use crate::tcpdump::Tcpdump;
+
+/// Time for a recorder to write what it has: twice as long as ours may take.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Who records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorder {
+    Ours,
+    Tcpdump,
+}
+
+/// What to record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// As polycubectl says it. tcpdump takes both directions.
+    pub(crate) direction: &'static str,
+    pub(crate) snaplen: u32,
+}
+
+/// Where both can record.
+pub(crate) struct Place<'a> {
+    pub(crate) sniffer: Sniffer<'a>,
+    pub(crate) interface: &'a Interface,
+    pub(crate) directory: &'a Path,
+    /// Where recorders run, if not anywhere.
+    pub(crate) core: Option<usize>,
+}
+
+/// What a recorder did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorded {
+    /// Records in the file.
+    pub(crate) records: u64,
+    pub(crate) cpu: Duration,
+}
+
+impl Recorder {
+    /// All that this machine has. Every other round begins with the other, so that neither always comes after a pause.
+    pub(crate) fn all(round: usize) -> Vec<Self> {
+        let mut all = vec![Self::Ours];
+        if Tcpdump::is_there() {
+            all.push(Self::Tcpdump);
+        }
+        if round % 2 == 1 {
+            all.reverse();
+        }
+        all
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Tcpdump => "tcpdump",
+        }
+    }
+
+    /// Records while `work` is done.
+    pub(crate) fn record<T>(
+        self,
+        place: &Place<'_>,
+        wish: Wish,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Recorded)> {
+        let (result, file, cpu) = match self {
+            Self::Ours => {
+                place.sniffer.start(wish.direction, wish.snaplen)?;
+                let before = place.sniffer.cpu_time()?;
+                let result = work()?;
+                thread::sleep(SETTLE);
+                let cpu = place.sniffer.cpu_time()?.saturating_sub(before);
+                (result, place.sniffer.stop()?, cpu)
+            }
+            Self::Tcpdump => {
+                let tcpdump = Tcpdump::start(place.interface, place.directory, wish.snaplen)?;
+                if let Some(core) = place.core {
+                    process::confine(tcpdump.pid(), core)?;
+                }
+                let before = tcpdump.cpu_time()?;
+                let result = work()?;
+                thread::sleep(SETTLE);
+                let cpu = tcpdump.cpu_time()?.saturating_sub(before);
+                (result, tcpdump.stop()?, cpu)
+            }
+        };
+        let records = recorded::count(&file)?;
+        fs::remove_file(&file)?;
+        Ok((result, Recorded { records, cpu }))
+    }
+}

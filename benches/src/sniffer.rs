@@ -1,0 +1,55 @@
+//! Our own capture: a packetcapture cube on a netdev.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::Daemon;
+
+use crate::process;
+
+/// A cube that is attached and captures nothing yet.
+pub(crate) struct Sniffer<'a> {
+    daemon: &'a Daemon,
+    pid: u32,
+}
+
+impl<'a> Sniffer<'a> {
+    pub(crate) fn new(daemon: &'a Daemon, point: &str) -> Result<Self> {
+        let sniffer = Self { daemon, pid: daemon.pid().context("the daemon has ended")? };
+        sniffer.ctl("packetcapture add sniffer capture=off")?;
+        sniffer.ctl(&format!("attach sniffer {point}"))?;
+        Ok(sniffer)
+    }
+
+    /// Starts a capture. `direction` and `snaplen` are as on the command line.
+    pub(crate) fn start(&self, direction: &str, snaplen: u32) -> Result<()> {
+        self.ctl(&format!("sniffer set snaplen={snaplen}"))?;
+        self.ctl(&format!("sniffer set capture={direction}"))
+    }
+
+    /// Ends it and says where its file is.
+    pub(crate) fn stop(&self) -> Result<PathBuf> {
+        self.ctl("sniffer set capture=off")?;
+        let dump = self.daemon.ctl("sniffer show dump");
+        let path = dump.stdout.trim().strip_prefix("capture dump in ").map(PathBuf::from);
+        path.with_context(|| format!("nothing was captured: {dump}"))
+    }
+
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        process::cpu_time(self.pid)
+    }
+
+    fn ctl(&self, line: &str) -> Result<()> {
+        let output = self.daemon.ctl(line);
+        ensure!(output.code == Some(0), "{output}");
+        Ok(())
+    }
+}
+
+impl Drop for Sniffer<'_> {
+    fn drop(&mut self) {
+        // Deleting detaches. Where it fails, the daemon ends soon and takes the cube along.
+        let _ = self.daemon.ctl("del sniffer");
+    }
+}

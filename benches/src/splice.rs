@@ -1,0 +1,157 @@
+//! Attaching to a bridge's port and detaching from it while traffic passes: how long it takes, and what it does to the
+//! traffic. And how long the daemon takes to start.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::capture::Recorder;
+use polycube_tests::daemon::Daemon;
+use polycube_tests::lab::Lab;
+use polycube_tests::traffic::{Flow, Kind, Sender, sequence_of};
+use serde_json::json;
+
+use crate::figures::Samples;
+use crate::report::{Cell, Row, Table};
+
+/// Sequence numbers in use: far more than can be under way.
+const NUMBERS: u32 = 1 << 16;
+const BATCH: usize = 64;
+/// Between batches: about 100,000 packets a second, which the recorder at the far end keeps up with.
+const PAUSE: Duration = Duration::from_micros(600);
+const STARTS: usize = 5;
+
+#[derive(Default)]
+struct Times {
+    attach_cli: Samples,
+    detach_cli: Samples,
+    attach_rest: Samples,
+    detach_rest: Samples,
+}
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let lab = Lab::new()?;
+    let (left, right) = (lab.peer("left")?, lab.peer("right")?);
+    let (west, east) = (lab.veth("veth1", &left, "eth0")?, lab.veth("veth2", &right, "eth0")?);
+    let mut daemon = Daemon::start(&lab)?;
+    for line in [
+        "simplebridge add br1",
+        "br1 ports add p1 peer=veth1",
+        "br1 ports add p2 peer=veth2",
+        "packetcapture add sniffer capture=bidirectional snaplen=96",
+    ] {
+        ctl(&daemon, line)?;
+    }
+    let flow = Flow::between(&west.peer, &east.peer);
+    Sender::open(&east.peer)?.send(&flow.reversed().frames(Kind::Udp, 64, 1))?;
+    let sender = Sender::open(&west.peer)?;
+    let frames = flow.frames(Kind::Udp, 64, NUMBERS);
+
+    let far = Recorder::start(&east.peer)?;
+    let over = AtomicBool::new(false);
+    let (times, sent) = thread::scope(|scope| {
+        let sending = scope.spawn(|| send_until(&sender, &frames, &over));
+        let times = splice(&daemon, rounds);
+        over.store(true, Ordering::Release);
+        let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        anyhow::Ok((times?, sent?))
+    })?;
+    thread::sleep(Duration::from_millis(100));
+    let recording = far.stop()?;
+    ensure!(recording.drops == 0, "the far end's own recorder lost {} packets", recording.drops);
+    let numbers = recording.frames.iter().filter_map(|seen| sequence_of(&seen.bytes)).collect::<Vec<_>>();
+    let (lost, reordered) = (sent - numbers.len() as u64, disorder(&numbers));
+
+    let mut start = Samples::default();
+    for _ in 0..STARTS {
+        daemon.terminate()?;
+        let begin = Instant::now();
+        daemon.restart()?;
+        start.push(milliseconds(begin));
+    }
+    let time = |name: &str, samples| Row { name: name.to_owned(), cells: vec![Cell::of(samples, 1), Cell::none()] };
+    let count = |name: &str, count: u64| Row {
+        name: name.to_owned(),
+        cells: vec![Cell::none(), Cell::number(count as f64, 0)],
+    };
+    Ok(Table {
+        bench: "splice",
+        what: format!("{} attachments to a bridge's port under traffic", 2 * rounds),
+        columns: vec!["ms", "packets"],
+        rows: vec![
+            time("attach, polycubectl", &times.attach_cli),
+            time("detach, polycubectl", &times.detach_cli),
+            time("attach, REST", &times.attach_rest),
+            time("detach, REST", &times.detach_rest),
+            time("daemon start to first answer", &start),
+            count("sent meanwhile", sent),
+            count("lost", lost),
+            count("out of order", reordered),
+        ],
+    })
+}
+
+fn splice(daemon: &Daemon, rounds: usize) -> Result<Times> {
+    let mut times = Times::default();
+    for _ in 0..rounds {
+        for (word, samples) in [("attach", &mut times.attach_cli), ("detach", &mut times.detach_cli)] {
+            let begin = Instant::now();
+            ctl(daemon, &format!("{word} sniffer br1:p1"))?;
+            samples.push(milliseconds(begin));
+        }
+        for (word, samples) in [("attach", &mut times.attach_rest), ("detach", &mut times.detach_rest)] {
+            let body = json!({"cube": "sniffer", "port": "br1:p1"});
+            let begin = Instant::now();
+            let answer = daemon.http("POST", &format!("/polycube/v1/{word}"), Some(&body))?;
+            samples.push(milliseconds(begin));
+            ensure!((200..300).contains(&answer.status), "{word}: {} {}", answer.status, answer.text());
+        }
+    }
+    Ok(times)
+}
+
+fn ctl(daemon: &Daemon, line: &str) -> Result<()> {
+    let output = daemon.ctl(line);
+    ensure!(output.code == Some(0), "{output}");
+    Ok(())
+}
+
+/// Sends the frames in turn until it is over; returns how many.
+fn send_until(sender: &Sender, frames: &[Vec<u8>], over: &AtomicBool) -> Result<u64> {
+    let mut sent = 0;
+    for batch in frames.chunks(BATCH).cycle() {
+        if over.load(Ordering::Acquire) {
+            break;
+        }
+        sent += sender.send(batch).context("sending")?.frames;
+        thread::sleep(PAUSE);
+    }
+    Ok(sent)
+}
+
+/// Packets that come after one with a higher number.
+fn disorder(numbers: &[u32]) -> u64 {
+    let backwards = |pair: &&[u32]| {
+        let step = pair[1].wrapping_sub(pair[0]) % NUMBERS;
+        step == 0 || step > NUMBERS / 2
+    };
+    numbers.windows(2).filter(backwards).count() as u64
+}
+
+fn milliseconds(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_start_over_are_in_order_and_steps_back_are_not() {
+        assert_eq!(disorder(&[1, 2, 3, 5]), 0);
+        assert_eq!(disorder(&[NUMBERS - 1, 0, 1]), 0);
+        assert_eq!(disorder(&[1, 3, 2, 4]), 1);
+        assert_eq!(disorder(&[1, 1]), 1);
+    }
+}

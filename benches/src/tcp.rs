@@ -1,0 +1,75 @@
+//! A TCP transfer over a veth pair, and what captures leave of its rate.
+
+use anyhow::Result;
+use polycube_tests::daemon::Daemon;
+use polycube_tests::lab::{Counters, Lab};
+use polycube_tests::traffic::tcp_transfer;
+
+use crate::figures::Samples;
+use crate::recorded;
+use crate::recorder::{Place, Recorder, Wish};
+use crate::report::{Cell, Row, Table};
+use crate::sniffer::Sniffer;
+
+/// Seconds that a transfer takes, more or less.
+const WINDOW: f64 = 0.7;
+const FIRST: u64 = 512 << 20;
+const MOST: u64 = 3 << 30;
+
+#[derive(Default)]
+struct Measured {
+    kept: Samples,
+    lost: Samples,
+}
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let lab = Lab::new()?;
+    let peer = lab.peer("sender")?;
+    let wire = lab.veth("veth1", &peer, "eth0")?;
+    wire.peer.add_address("10.0.0.1/24")?;
+    let address = wire.host.add_address("10.0.0.2/24")?;
+    let daemon = Daemon::start(&lab)?;
+    let directory = daemon.capture_dir();
+    let sniffer = Sniffer::new(&daemon, "veth1")?;
+    let place = Place { sniffer, interface: &wire.host, directory: &directory, core: None };
+    let transfer = |bytes| tcp_transfer(&peer, lab.host(), address, bytes);
+    let bytes = (transfer(FIRST)?.bits_per_second() / 8.0 * WINDOW) as u64;
+    let bytes = bytes.min(MOST);
+    recorded::warm(&directory, bytes + bytes / 8)?;
+
+    let mut rows = Vec::new();
+    for (snaplen, what) in [(262_144, "whole frames"), (96, "96 bytes")] {
+        let mut alone = Samples::default();
+        let mut measured = [Measured::default(), Measured::default()];
+        for round in 0..rounds {
+            for recorder in Recorder::all(round) {
+                let before = transfer(bytes)?.bits_per_second();
+                let wish = Wish { direction: "bidirectional", snaplen };
+                let crossed = crossed(wire.host.counters()?);
+                let (after, recorded) = recorder.record(&place, wish, || transfer(bytes))?;
+                let crossed = self::crossed(wire.host.counters()?) - crossed;
+                let Measured { kept, lost } = &mut measured[recorder as usize];
+                alone.push(before / 1e9);
+                kept.push(after.bits_per_second() / before);
+                lost.push(100.0 - recorded.records as f64 * 100.0 / crossed as f64);
+            }
+        }
+        for recorder in Recorder::all(0) {
+            let Measured { kept, lost } = &measured[recorder as usize];
+            rows.push(Row {
+                name: format!("{what}, {}", recorder.name()),
+                cells: vec![Cell::of(&alone, 1), Cell::of(kept, 2), Cell::of(lost, 1)],
+            });
+        }
+    }
+    Ok(Table {
+        bench: "tcp",
+        what: format!("One TCP transfer of {} MiB over a veth pair, both directions recorded", bytes >> 20),
+        columns: vec!["Gbit/s with no capture", "rate kept", "% of frames lost"],
+        rows,
+    })
+}
+
+fn crossed(counters: Counters) -> u64 {
+    counters.rx_frames + counters.tx_frames
+}
