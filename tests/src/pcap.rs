@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapParser, PcapTsResolution, PcapWriter};
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapParseError, PcapParser, PcapTsResolution, PcapWriter};
 use pcap_file::{DataLink, Endianness};
 
 use crate::capture::{Direction, Seen};
@@ -65,6 +65,17 @@ pub fn read(path: &Path) -> Result<CaptureFile> {
     parse(&bytes).with_context(|| format!("{} is not a sound capture file", path.display()))
 }
 
+/// Reads a classic capture file as far as there are whole records; answers also how many bytes of another follow. For a
+/// file whose writer is at work, or was killed at work: the kernel shows page by page what it copies, and a signal stops
+/// it between two pages (mm/filemap.c, `generic_perform_write`).
+///
+/// # Errors
+/// As [`read`], for anything but a last record that breaks off.
+pub fn read_unfinished(path: &Path) -> Result<(CaptureFile, usize)> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse_records(&bytes).with_context(|| format!("{} is not a sound capture file", path.display()))
+}
+
 /// Parses a capture file that came over a stream.
 ///
 /// # Errors
@@ -73,6 +84,14 @@ pub fn parse(bytes: &[u8]) -> Result<CaptureFile> {
     if bytes.starts_with(&SECTION_HEADER) {
         return packet_blocks::parse(bytes);
     }
+    let (file, left) = parse_records(bytes)?;
+    let (offset, records) = (bytes.len() - left, file.records.len());
+    ensure!(left == 0, "at offset {offset}, record {records}: it breaks off after {left} bytes");
+    Ok(file)
+}
+
+/// The whole records, and how many bytes are left behind them.
+fn parse_records(bytes: &[u8]) -> Result<(CaptureFile, usize)> {
     let (mut rest, parser) = PcapParser::new(bytes).context("at offset 0")?;
     let header = parser.header();
     let version = (header.version_major, header.version_minor);
@@ -81,8 +100,11 @@ pub fn parse(bytes: &[u8]) -> Result<CaptureFile> {
     let mut records = Vec::new();
     while !rest.is_empty() {
         let offset = bytes.len() - rest.len();
-        let (left, packet) =
-            parser.next_packet(rest).with_context(|| format!("at offset {offset}, record {}", records.len()))?;
+        let packet = match parser.next_packet(rest) {
+            Err(PcapParseError::IncompleteBuffer(..)) => break,
+            packet => packet.with_context(|| format!("at offset {offset}, record {}", records.len()))?,
+        };
+        let (left, packet) = packet;
         rest = left;
         let time_ns = packet.timestamp().as_nanos() as u64;
         records.push(Record {
@@ -96,7 +118,7 @@ pub fn parse(bytes: &[u8]) -> Result<CaptureFile> {
         PcapTsResolution::MicroSecond => Format::PcapMicroseconds,
         PcapTsResolution::NanoSecond => Format::PcapNanoseconds,
     };
-    Ok(CaptureFile { format, snaplen: header.snaplen, records })
+    Ok((CaptureFile { format, snaplen: header.snaplen, records }, rest.len()))
 }
 
 /// Reads a file that is still being written until it holds that many records.

@@ -1,0 +1,284 @@
+//! What becomes of the capture file, and of the packets' way, as time goes by: while the capture runs, when its reader
+//! cannot keep up, when the daemon is killed, and when nothing happens.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::capture::Recorder;
+use polycube_tests::comparison::compare;
+use polycube_tests::hook::programs_attached;
+use polycube_tests::pcap::{self, CaptureFile};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Kind, Pace, Sender, Steady, sequence_of};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How far the file may be behind the traffic.
+const BEHIND: Duration = Duration::from_millis(100);
+
+/// Sequence numbers of a file's packets, in file order.
+fn numbers(file: &CaptureFile) -> Result<Vec<u32>> {
+    file.records.iter().map(|record| sequence_of(&record.bytes).context("a packet without its number")).collect()
+}
+
+#[track_caller]
+fn signal(scene: &Scene, signal: Signal) -> Result<()> {
+    let pid = scene.daemon.pid().context("the daemon does not run")?;
+    kill_process(Pid::from_raw(pid.cast_signed()).context("no process")?, signal)?;
+    Ok(())
+}
+
+/// Times of one packet each, from before it is sent until the file has it.
+fn delays_of_thin_traffic(scene: &Scene, count: u32) -> Result<Vec<Duration>> {
+    let sender = Sender::open(scene.peer(1))?;
+    let send = |number| sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, number)]);
+    send(0)?;
+    let path = scene.wait_for_dump()?;
+    (1..=count)
+        .map(|number| {
+            // A reader that sleeps, and one that was woken a moment ago.
+            thread::sleep(Duration::from_millis(u64::from(number % 7) * 20));
+            let begin = Instant::now();
+            send(number)?;
+            pcap::wait_for(&path, number as usize + 1, PATIENCE)?;
+            Ok(begin.elapsed())
+        })
+        .collect()
+}
+
+/// Times in which the file catches up with what had been sent when the time began.
+fn delays_of_steady_traffic(scene: &Scene, count: usize) -> Result<Vec<Duration>> {
+    const LEN: usize = 100;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), LEN, u32::MAX)?;
+    let path = scene.wait_for_dump()?;
+    let delay = |_| {
+        steady.wait_for(200)?;
+        // Headers of file and record: draft-ietf-opsawg-pcap, sections 4 and 5.
+        let (wanted, begin) = (24 + u64::from(steady.sent()) * (16 + LEN as u64), Instant::now());
+        eventually("the packets", || Ok(fs::metadata(&path)?.len() >= wanted))?;
+        Ok(begin.elapsed())
+    };
+    let delays = (0..count).map(delay).collect::<Result<_>>()?;
+    steady.stop()?;
+    Ok(delays)
+}
+
+/// Other work on the machine may hold up the reader of either file; that one packet in two is late would be our doing.
+#[track_caller]
+fn check_delays(what: &str, mut delays: Vec<Duration>) {
+    delays.sort();
+    let median = delays[delays.len() / 2];
+    assert!(median <= BEHIND, "{what}: the file is {median:?} behind, {delays:?}");
+}
+
+#[test]
+fn the_file_is_at_most_a_tenth_of_a_second_behind() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    check_delays("thin traffic", delays_of_thin_traffic(&scene, 20)?);
+    scene.daemon.ctl("sniffer set capture=off").ok();
+    scene.daemon.ctl("sniffer set capture=bidirectional").ok();
+    check_delays("steady traffic", delays_of_steady_traffic(&scene, 20)?);
+    Ok(())
+}
+
+/// A reader that looks in the middle of a write may find the last packet cut; a moment later it is whole.
+#[test]
+fn the_file_can_be_read_at_any_moment() -> Result<()> {
+    const FRAMES: u32 = 40_000;
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 300, FRAMES)?;
+    let path = scene.wait_for_dump()?;
+    let (mut reads, mut last) = (0, 0);
+    while steady.sent() < FRAMES {
+        let (file, cut) = pcap::read_unfinished(&path).with_context(|| format!("read {reads}"))?;
+        let found = numbers(&file)?;
+        assert!(found.iter().copied().eq(0..found.len() as u32), "read {reads}");
+        ensure!(found.len() >= last, "the file has shrunk from {last} to {} packets", found.len());
+        (reads, last) = (reads + 1, found.len());
+        if cut > 0 {
+            pcap::wait_for(&path, found.len() + 1, PATIENCE)?;
+        }
+    }
+    assert!(reads >= 10, "{reads} reads are too few");
+    assert_eq!(scene.captured()?.records.len(), FRAMES as usize);
+    Ok(())
+}
+
+#[test]
+fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Result<()> {
+    const FRAMES: u32 = 500;
+    let mut scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    let far = Recorder::start(scene.peer(2))?;
+    let sender = Sender::open(scene.peer(1))?;
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 200, FRAMES);
+    sender.send(&frames)?;
+    let path = scene.wait_for_dump()?;
+    pcap::wait_for(&path, FRAMES as usize, PATIENCE)?;
+    scene.daemon.kill9()?;
+    let found = numbers(&pcap::read(&path)?)?;
+    assert!(found.iter().copied().eq(0..FRAMES), "{found:?}");
+    sender.send(&frames)?;
+    far.wait_for(2 * FRAMES as usize, PATIENCE).context("what the daemon leaves does not forward")?;
+
+    scene.daemon.restart()?;
+    for netdev in ["veth1", "veth2"] {
+        assert_eq!(programs_attached(scene.lab.host(), netdev)?, [], "left on {netdev}");
+    }
+    assert_eq!(scene.daemon.pins()?, [] as [&Path; 0]);
+    assert_eq!(numbers(&pcap::read(&path)?)?, found, "the old file is left alone");
+
+    scene.daemon.ctl("simplebridge add br1").ok();
+    for number in [1, 2] {
+        scene.daemon.ctl(&format!("br1 ports add toveth{number} peer=veth{number}")).ok();
+    }
+    scene.sniff("capture=bidirectional");
+    let near = Recorder::start(scene.peer(1))?;
+    sender.send(&frames)?;
+    near.wait_for(FRAMES as usize, PATIENCE)?;
+    compare(&scene.captured()?.records, &near.stop()?.frames, 262_144)?;
+    assert_ne!(scene.wait_for_dump()?, path);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_packets_pour_in_leaves_every_packet_whole_but_the_last() -> Result<()> {
+    for round in 0..4 {
+        let mut scene = Scene::bridge(2)?;
+        scene.sniff("capture=bidirectional");
+        let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 1400, 50_000)?;
+        let path = scene.wait_for_dump()?;
+        steady.wait_for(1000 + 777 * round)?;
+        scene.daemon.kill9()?;
+        let (file, cut) = pcap::read_unfinished(&path)?;
+        let found = numbers(&file)?;
+        assert!(found.iter().copied().eq(0..found.len() as u32), "{cut} bytes behind {} packets", found.len());
+        steady.stop()?;
+    }
+    Ok(())
+}
+
+/// The reader is stopped, so the ring must overflow: the packets that are not captured are counted, and cross.
+#[test]
+fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
+    const FRAMES: u32 = 5000;
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional ring-size=1");
+    let far = Recorder::start(scene.peer(2))?;
+    let sender = Sender::open(scene.peer(1))?;
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 1000, 2 * FRAMES);
+    let (before, after) = frames.split_at(FRAMES as usize);
+
+    signal(&scene, Signal::STOP)?;
+    sender.send(before)?;
+    far.wait_for(before.len(), PATIENCE)?;
+    signal(&scene, Signal::CONT)?;
+    let (captured, dropped) = (scene.counter("captured")?, scene.counter("dropped-ring-full")?);
+    assert_eq!(captured + dropped, u64::from(FRAMES));
+    // At least what one ring holds; two if the sender moved between the cores.
+    assert!(captured >= 1000 && dropped > 0, "{captured} captured, {dropped} dropped");
+    let path = scene.wait_for_dump()?;
+    pcap::wait_for(&path, captured as usize, PATIENCE)?;
+
+    // The ring is empty again. Slowly: it is the smallest there is.
+    for chunk in after.chunks(100) {
+        let captured = scene.counter("captured")?;
+        sender.send(chunk)?;
+        pcap::wait_for(&path, captured as usize + chunk.len(), PATIENCE)?;
+    }
+    assert_eq!(scene.counter("dropped-ring-full")?, dropped, "nothing is dropped where there is room");
+    let found = numbers(&pcap::read(&path)?)?;
+    assert_eq!(found.len() as u64, captured + u64::from(FRAMES));
+    assert!(found.is_sorted_by(|one, next| one < next), "out of order, or doubled");
+    assert!(found[captured as usize..].iter().copied().eq(FRAMES..2 * FRAMES));
+
+    far.wait_for(frames.len(), PATIENCE)?;
+    let arrived = far.stop()?;
+    assert!(arrived.frames.iter().map(|seen| &seen.bytes).eq(&frames), "the stream did not pass whole");
+    Ok(())
+}
+
+/// With a running reader and a flood, whatever the machine makes of it: the sum is exact.
+#[test]
+fn captured_and_dropped_are_what_was_sent() -> Result<()> {
+    const FRAMES: u64 = 200_000;
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress ring-size=1");
+    let before = scene.host(2).counters()?.tx_frames;
+    Sender::open(scene.peer(1))?.flood(&scene.flow(1, 2).frames(Kind::Udp, 200, 64), Pace::Count(FRAMES))?;
+    eventually("the end of the flood", || Ok(scene.host(2).counters()?.tx_frames - before >= FRAMES))?;
+    let counters = scene.get("sniffer/counters")?;
+    let count = |name: &str| counters[name].as_u64().unwrap_or_default();
+    let sum = count("captured") + count("dropped-ring-full") + count("dropped-nested");
+    assert_eq!(sum, FRAMES, "{counters}");
+    assert_eq!(count("bytes"), 200 * count("captured"), "{counters}");
+    assert_eq!(count("dropped-fault") + count("dropped-disk"), 0, "{counters}");
+    assert_eq!(scene.captured()?.records.len() as u64, count("captured"));
+    Ok(())
+}
+
+#[test]
+fn each_start_has_a_file_of_its_own_even_within_a_second() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=off");
+    let sender = Sender::open(scene.peer(1))?;
+    let mut files = Vec::new();
+    for number in 0..4 {
+        scene.daemon.ctl("sniffer set capture=bidirectional").ok();
+        assert_eq!(scene.dump()?, None, "start {number} has no packet yet");
+        sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, number)])?;
+        scene.daemon.ctl("sniffer set capture=off").ok();
+        sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, 99)])?;
+        files.push(scene.dump()?.context("a packet was captured")?);
+        assert_eq!(numbers(&pcap::read(&files[number as usize])?)?, [number], "complete as soon as it is off");
+    }
+    files.sort();
+    files.dedup();
+    assert_eq!(files.len(), 4, "{files:#?}");
+    assert_eq!(fs::read_dir(scene.daemon.capture_dir())?.count(), 4);
+    Ok(())
+}
+
+/// How often the capture's thread went to sleep and was sent to sleep.
+fn switches(scene: &Scene) -> Result<u64> {
+    let pid = scene.daemon.pid().context("the daemon does not run")?;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.starts_with("capture:") {
+            let status = fs::read_to_string(task.join("status"))?;
+            let count =
+                |line: &str| line.split_once("ctxt_switches:").and_then(|(_, count)| count.trim().parse::<u64>().ok());
+            return Ok(status.lines().filter_map(count).sum());
+        }
+    }
+    anyhow::bail!("the daemon has no thread called capture:…")
+}
+
+#[test]
+fn the_capture_of_an_idle_port_wakes_nothing() -> Result<()> {
+    const LOOK: Duration = Duration::from_secs(1);
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    let fall_asleep = || {
+        eventually("sleep", || {
+            let before = switches(&scene)?;
+            thread::sleep(Duration::from_millis(200));
+            Ok(switches(&scene)? == before)
+        })
+    };
+    let check = |when: &str| {
+        fall_asleep()?;
+        let before = switches(&scene)?;
+        thread::sleep(LOOK);
+        assert_eq!(switches(&scene)? - before, 0, "wake-ups in {LOOK:?} {when}");
+        Ok::<_, anyhow::Error>(())
+    };
+    check("before the first packet")?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 100, 100))?;
+    assert_eq!(scene.captured()?.records.len(), 100);
+    check("after the last packet")
+}
