@@ -192,16 +192,14 @@ impl Engine {
             }
             (Some(base), Some(config))
         } else if is_base {
-            let value = path.iter().rev().fold(value, |value, word| json!({ word: value }));
             (Some(value), None)
         } else {
             (None, Some(value))
         };
         let old_base = json!({ "type": "TC", "loglevel": cube.loglevel });
-        let base = base.map_or(Ok(old_base.clone()), |base| {
-            let operation = if is_base || operation != Operation::Remove { Operation::Merge } else { operation };
-            self.registry.cube.change(&old_base, &[], operation, base)
-        });
+        let base_path = if is_base { path } else { &[] };
+        let base =
+            base.map_or(Ok(old_base.clone()), |base| self.registry.cube.change(&old_base, base_path, operation, base));
         let config_path = if is_base { &[] } else { path };
         let config = config
             .map_or(Ok(cube.config.clone()), |value| service.model.change(&cube.config, config_path, operation, value));
@@ -300,6 +298,9 @@ fn split(registry: &Registry, name: &str, body: Value) -> Result<Split, Problem>
                 ));
             }
             ("ports", Value::Array(ports)) => split.ports = ports,
+            ("ports", other) => {
+                return Err(Problem::bad(format!("{name}/ports"), format!("`ports` is a list of ports, not {other}")));
+            }
             ("uuid" | "service-name" | "parent", _) => {
                 return Err(Problem::invalid(format!("{name}/{key}"), format!("`{key}` is read-only")));
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::Refused;
 use super::{Api, BASE, MAX_BODY, framework, resource};
-use crate::problem::{ErrorTag, Problem, suggestion};
+use crate::problem::{ErrorTag, Problem};
 
 /// Media type of answers, as Polycube's clients know it.
 pub const DATA: &str = "application/yang.data+json; charset=utf-8";
@@ -61,11 +61,7 @@ async fn read(request: Request) -> Result<Call, Refused> {
     let path = parts.uri.path();
     let below = path.strip_prefix(BASE).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let Some(below) = below else {
-        let known = suggestion(path, [BASE]);
-        return Err(nothing_here(
-            path,
-            &format!("there is nothing at `{path}`: every path begins with {BASE}/{known}"),
-        ));
+        return Err(nothing_here(path, &format!("there is nothing at `{path}`: every path begins with {BASE}/")));
     };
     let decode = |word: &str| percent_decode_str(word).decode_utf8().map(std::borrow::Cow::into_owned);
     let words: Result<Vec<String>, _> = below.split('/').filter(|word| !word.is_empty()).map(decode).collect();

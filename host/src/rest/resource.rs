@@ -11,6 +11,12 @@ use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::schema::{Node, Operation, locate};
 
+/// Members of a port.
+const PORT: [&str; 4] = ["name", "uuid", "status", "peer"];
+
+/// Members of a cube that nobody sets.
+const READ_ONLY: [&str; 4] = ["name", "uuid", "service-name", "parent"];
+
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let view = api.engine.view();
     let first = call.path[0].as_str();
@@ -42,12 +48,12 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
             Ok(Done(StatusCode::OK, Some(cubes.await?.into())))
         }
         Method::POST => {
-            let Some(Value::String(name)) = call.body.as_object_mut().and_then(|body| body.remove("name")) else {
-                return Err(
-                    Problem::new(ErrorTag::MissingAttribute, format!("{service}/name"), "`name` is missing").into()
-                );
-            };
-            create(&api, service, &name, call.body).await
+            let place = format!("{service}/name");
+            match call.body.as_object_mut().and_then(|body| body.remove("name")) {
+                Some(Value::String(name)) => create(&api, service, &name, call.body).await,
+                Some(other) => Err(Problem::bad(place, format!("`name` is a string, not {other}")).into()),
+                None => Err(Problem::new(ErrorTag::MissingAttribute, place, "`name` is missing").into()),
+            }
         }
         _ => Err(wrong_method(&call, "GET, POST")),
     }
@@ -84,6 +90,10 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
             StatusCode::CREATED,
         ),
         ([], &Method::DELETE) => (Change::DeleteCube { cube }, StatusCode::OK),
+        ([], &Method::POST) => {
+            let message = format!("cube `{cube}` exists already: PATCH changes it, PUT replaces its configuration");
+            return Err(Problem::exists(cube, message).into());
+        }
         ([], _) => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
         ([ports, rest @ ..], _) if ports == "ports" => port_change(cube, rest, call)?,
         _ => node_change(&api, &found.service, cube, path, call)?,
@@ -109,7 +119,9 @@ fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, St
             let message = format!("`{}` of port `{port}` is read-only", words[1]);
             return Err(Problem::invalid(format!("{cube}/ports/{}", words.join("/")), message).into());
         }
-        ([] | [_] | [_, "peer"], _) => return Err(wrong_method(call, "GET, POST, PATCH, DELETE")),
+        ([] | [_, "name" | "uuid" | "status"], _) => return Err(wrong_method(call, "GET")),
+        ([_], _) => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
+        ([_, "peer"], _) => return Err(wrong_method(call, "GET, PUT, PATCH, DELETE")),
         _ => return Err(nothing_here(&call.path.join("/"), "a port has name, uuid, status and peer")),
     })
 }
@@ -130,9 +142,19 @@ fn node_change(
             _ => Err(wrong_method(call, "POST")),
         };
     }
+    if let [word] = path
+        && READ_ONLY.contains(&word.as_str())
+    {
+        return Err(Problem::invalid(format!("{cube}/{word}"), format!("`{word}` is read-only")).into());
+    }
     let tree = if registry.cube.tree["properties"][&path[0]].is_null() { &model.tree } else { &registry.cube.tree };
     let node = locate(tree, path).map_err(|(node, word)| {
-        let actions = model.service.actions.iter().map(|action| action.path.as_str());
+        let before = (0..path.len()).find(|depth| locate(tree, &path[..=*depth]).is_err()).unwrap_or_default();
+        let actions = model.service.actions.iter().filter_map(|action| {
+            let words: Vec<&str> = action.path.split('/').collect();
+            let (begin, next) = words.split_at_checked(before)?;
+            (path[..before] == *begin).then_some(*next.first()?)
+        });
         let known = suggestion(word, node.children().chain(actions));
         nothing_here(&call.path.join("/"), &format!("there is no `{word}`{known}"))
     })?;
@@ -142,7 +164,8 @@ fn node_change(
         (&Method::PATCH, _) => (Operation::Merge, StatusCode::CREATED),
         (&Method::PUT, _) => (Operation::Replace, StatusCode::CREATED),
         (&Method::POST, Node::Container(_) | Node::Entry(_)) => (Operation::Create, StatusCode::CREATED),
-        (_, Node::Leaf(_)) => return Err(wrong_method(call, "GET, PATCH, DELETE")),
+        (_, Node::Leaf(_)) => return Err(wrong_method(call, "GET, PUT, PATCH, DELETE")),
+        (_, Node::List { .. }) => return Err(wrong_method(call, "GET, PUT, PATCH, DELETE")),
         _ => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
     };
     Ok((Change::Configure { cube, path: path.to_vec(), operation, value: call.body.clone() }, status))
@@ -172,9 +195,18 @@ async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Done, Refused
             }
         };
         value.ok_or_else(|| {
-            let node = locate(&model.tree, &path).map_err(|(node, _)| node).unwrap_or_else(|node| node);
-            let known = suggestion(path.last().map_or("", String::as_str), node.children());
             let place = format!("{cube}/{}", path.join("/"));
+            if model.service.actions.iter().any(|action| action.path == path.join("/")) {
+                let message = format!("`{}` is an action: POST runs it", path.join(" "));
+                return Problem::new(ErrorTag::OperationNotSupported, place, message);
+            }
+            let last = path.last().map_or("", String::as_str);
+            let known = if path[0] == "ports" {
+                suggestion(last, PORT)
+            } else {
+                let node = locate(&model.tree, &path).map_err(|(node, _)| node).unwrap_or_else(|node| node);
+                suggestion(last, node.children())
+            };
             Problem::new(ErrorTag::UnknownElement, place, format!("cube `{cube}` has no `{}`{known}", path.join(" ")))
         })
     });

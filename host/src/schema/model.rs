@@ -160,8 +160,25 @@ fn make_strict(schema: &mut Value) {
         object.insert("type".to_owned(), "string".into());
         object.insert("enum".to_owned(), constants.into());
     }
+    let greatest = object.get("format").and_then(Value::as_str).and_then(greatest);
+    if let (Some(greatest), None) = (greatest, object.get("maximum")) {
+        object.insert("maximum".to_owned(), greatest.into());
+    }
     object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten().for_each(|(_, s)| make_strict(s));
     object.get_mut("items").into_iter().for_each(make_strict);
+}
+
+/// The greatest integer of a format that schemars writes for Rust's types; it states their least only.
+fn greatest(format: &str) -> Option<u64> {
+    Some(match format {
+        "uint8" => u8::MAX.into(),
+        "uint16" => u16::MAX.into(),
+        "uint32" => u32::MAX.into(),
+        "int8" => i8::MAX.cast_unsigned().into(),
+        "int16" => i16::MAX.cast_unsigned().into(),
+        "int32" => i32::MAX.cast_unsigned().into(),
+        _ => return None,
+    })
 }
 
 /// A configuration holds a value once: under its own name.
