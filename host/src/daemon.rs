@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::Engine;
@@ -28,7 +29,7 @@ const PLUGINS: &str = "/usr/lib/polycube/plugins";
 /// # Errors
 /// Why it cannot start.
 pub fn run(options: &Options) -> Result<()> {
-    let filter = EnvFilter::try_new(&options.log).with_context(|| format!("--log {}", options.log))?;
+    let filter = log_filter(&options.log)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
     let mode = check_machine(options)?;
     let tcp = tcp(options)?;
@@ -91,6 +92,17 @@ async fn serve(
     Ok(())
 }
 
+/// A level, or directives such as `info,polycubed::engine=debug`. A word that is neither would be taken for a module
+/// of that name, and nothing would be logged.
+fn log_filter(text: &str) -> Result<EnvFilter> {
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let sound = text.split(',').all(|word| is_level(word) || word.contains(['=', '[']) || word.contains("::"));
+    let filter = Some(EnvFilter::try_new(text)).filter(|_| sound).and_then(Result::ok);
+    filter.with_context(|| {
+        format!("--log {text:?} is no level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
+    })
+}
+
 /// Checks what cannot be mended later, one clear line each; tells how roots are to be attached.
 fn check_machine(options: &Options) -> Result<AttachMode> {
     ensure!(process::is_root(), "needs root, to load programs into the kernel: start it with sudo");
@@ -133,7 +145,8 @@ fn tcp(options: &Options) -> Result<Option<(SocketAddr, Access)>> {
 
 /// Makes sure that no other daemon uses the same state. The lock ends with the process.
 fn lock(state_dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(state_dir).with_context(|| format!("--state-dir {}", state_dir.display()))?;
+    std::fs::create_dir_all(state_dir)
+        .with_context(|| format!("--state-dir {}: no directory can be made there", state_dir.display()))?;
     let path = state_dir.join("lock");
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.as_mut().map_err(|error| anyhow!("{}: {error}", path.display()))?;

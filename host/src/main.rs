@@ -29,10 +29,14 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
-        Err(error) => {
-            // To stderr or, for --help, to stdout; when even that fails, the exit status is all there is.
-            let _ = error.print();
-            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
+        Err(error) if error.use_stderr() => {
+            eprintln!("polycubed: {}", one_line(&error.to_string()));
+            return USAGE.into();
+        }
+        Err(text) => {
+            // Help or the version, to stdout; when even that fails, the exit status is all there is.
+            let _ = text.print();
+            return ExitCode::SUCCESS;
         }
     };
     match daemon::run(&options) {
@@ -40,6 +44,35 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("polycubed: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// What clap says of a wrong command line, without the usage: `--help` has it.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let told = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let told: Vec<&str> = told.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ")).collect();
+    format!("{}; see polycubed --help", told.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_gets_one_line() {
+        for (words, line) in [
+            (
+                ["polycubed", "--logg"],
+                "unexpected argument '--logg' found; a similar argument exists: '--log'; see polycubed --help",
+            ),
+            (
+                ["polycubed", "--port=x"],
+                "invalid value 'x' for '--port <PORT>': invalid digit found in string; see polycubed --help",
+            ),
+        ] {
+            assert_eq!(one_line(&Options::try_parse_from(words).unwrap_err().to_string()), line);
         }
     }
 }

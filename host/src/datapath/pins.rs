@@ -6,6 +6,7 @@
 //! cubes/sniffer/maps/RINGS-3
 //! ```
 
+use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -17,24 +18,36 @@ use crate::sys::bpf;
 use crate::wiring::{Hook, MapId, NodeId};
 
 /// Where pins are kept.
-pub struct Pins(PathBuf);
+pub struct Pins {
+    directory: PathBuf,
+    /// Locked while the daemon lives.
+    _lock: File,
+}
 
 impl Pins {
     /// Takes `directory` over, and removes what an earlier daemon left in it.
     ///
     /// # Errors
-    /// The directory cannot be made or emptied.
+    /// The directory cannot be made or emptied, or a daemon that runs uses it.
     pub fn take(directory: &Path) -> io::Result<Self> {
-        if directory.exists() {
-            tracing::info!(directory = %directory.display(), "removing what an earlier daemon left pinned");
-            std::fs::remove_dir_all(directory)?;
-        }
         std::fs::create_dir_all(directory)?;
-        Ok(Self(directory.to_owned()))
+        let lock = File::open(directory)?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(io::Error::other("another polycubed pins there: stop it, or give --bpffs another directory"));
+        }
+        let left: Vec<PathBuf> =
+            std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+        if !left.is_empty() {
+            tracing::info!(directory = %directory.display(), "removing what an earlier daemon left pinned");
+        }
+        for path in left {
+            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+        }
+        Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
     pub fn path(&self, pin: &Path) -> PathBuf {
-        self.0.join(pin)
+        self.directory.join(pin)
     }
 
     pub fn pin(&self, object: BorrowedFd<'_>, pin: &Path) -> Result<(), DatapathError> {
@@ -54,7 +67,7 @@ impl Pins {
         {
             tracing::warn!(pin = %path.display(), %error, "cannot unpin");
         }
-        let mut parents = path.ancestors().skip(1).take_while(|parent| *parent != self.0);
+        let mut parents = path.ancestors().skip(1).take_while(|parent| *parent != self.directory);
         while parents.next().is_some_and(|parent| std::fs::remove_dir(parent).is_ok()) {}
     }
 }
