@@ -1,8 +1,10 @@
 //! A real daemon in a lab, and the command line that speaks to it.
 
+mod attempt;
 mod output;
 mod place;
 mod process;
+mod snapshot;
 
 use std::env;
 use std::ffi::OsString;
@@ -19,7 +21,9 @@ use crate::http;
 use crate::lab::{Lab, Namespace};
 use place::Place;
 
+pub use attempt::{NOBODY, attempt, attempt_as};
 pub use output::Output;
+pub use snapshot::Snapshot;
 
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -47,22 +51,24 @@ impl Daemon {
         Self::start_with(lab, &[])
     }
 
-    /// As [`Daemon::start`], with more arguments, such as `--addr 127.0.0.1 --no-auth`. They come last.
+    /// As [`Daemon::start`], with more arguments, such as `--addr 127.0.0.1 --no-auth`. They come last; one
+    /// that the kit gives itself takes the place of the kit's, which is then not told by [`Daemon::capture_dir`] and
+    /// the like.
     ///
     /// # Errors
     /// As [`Daemon::start`].
     pub fn start_with(lab: &Lab, more: &[&str]) -> Result<Self> {
-        let binaries = binary_dir()?;
+        Self::start_from(&binary_dir()?, lab, more)
+    }
+
+    /// As [`Daemon::start_with`], with the programs and plugins of another directory, such as another profile's.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_from(binaries: &Path, lab: &Lab, more: &[&str]) -> Result<Self> {
+        let binaries = binaries.to_owned();
         let place = Place::make()?;
-        let mut arguments: Vec<OsString> = Vec::new();
-        let mut option = |name: &str, value: &Path| arguments.extend([name.into(), value.into()]);
-        option("--socket", &place.socket());
-        option("--state-dir", &place.state());
-        option("--bpffs", &place.bpffs());
-        option("--plugin-dir", &binaries);
-        option("--capture-dir", &place.captures());
-        option("--log", Path::new("info"));
-        arguments.extend(more.iter().map(Into::into));
+        let arguments = place.arguments(&binaries, more);
         let mut daemon = Self { host: lab.host().clone(), binaries, arguments, child: None, place };
         daemon.restart()?;
         Ok(daemon)
@@ -134,7 +140,7 @@ impl Daemon {
         command.env("HOME", self.place.path()).env("POLYCUBECTL_URL", format!("unix://{}", self.socket().display()));
         let output = process::run(command, input, COMMAND_PATIENCE);
         let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
-        Output::new(words.iter().map(|&word| word.to_owned()).collect(), &output)
+        Output::new("polycubectl", words, &output)
     }
 
     /// One request to the REST API.
@@ -200,6 +206,12 @@ impl Daemon {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.place.state()
+    }
+
+    /// Where it pins.
+    #[must_use]
+    pub fn bpffs_dir(&self) -> PathBuf {
+        self.place.bpffs()
     }
 
     /// Everything the daemon has pinned, as paths below its own directory, sorted.

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::process;
 
-/// A finished `polycubectl`.
+/// A finished `polycubectl`, or a `polycubed` that did not start.
 #[derive(Debug, Clone)]
 pub struct Output {
+    /// The program's name.
+    pub program: &'static str,
     /// The words after the program's name.
     pub words: Vec<String>,
     /// Exit code; `None` when a signal ended it, such as the kit's own after 30 s.
@@ -17,9 +19,10 @@ pub struct Output {
 }
 
 impl Output {
-    pub(super) fn new(words: Vec<String>, output: &process::Output) -> Self {
+    pub(super) fn new(program: &'static str, words: &[&str], output: &process::Output) -> Self {
         Self {
-            words,
+            program,
+            words: words.iter().map(|&word| word.to_owned()).collect(),
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -45,12 +48,24 @@ impl Output {
         assert!(self.code == Some(code), "exit code {code} expected: {self}");
         self.stdout + &self.stderr
     }
+
+    /// Asserts that the command ended with this code and said one line on standard error and nothing else; gives that
+    /// line.
+    ///
+    /// # Panics
+    /// Panics with everything the command said otherwise.
+    #[track_caller]
+    pub fn one_line(self, code: i32) -> String {
+        assert!(self.code == Some(code), "exit code {code} expected: {self}");
+        assert!(self.stdout.is_empty() && self.stderr.lines().count() == 1, "one line on stderr expected: {self}");
+        self.stderr.trim_end().to_owned()
+    }
 }
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-        write!(f, "`polycubectl {}` ended with {code}", self.words.join(" "))?;
+        write!(f, "`{} {}` ended with {code}", self.program, self.words.join(" "))?;
         write!(f, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout.trim_end(), self.stderr.trim_end())
     }
 }

@@ -1,6 +1,7 @@
 //! The directory in which one daemon lives: socket, state, pins, captures, log.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,21 @@ impl Place {
 
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The arguments of a daemon that lives here, and `more`: an option that is among them is not given twice.
+    pub(super) fn arguments(&self, binaries: &Path, more: &[&str]) -> Vec<OsString> {
+        let own: [(&str, &Path); 6] = [
+            ("--socket", &self.socket()),
+            ("--state-dir", &self.state()),
+            ("--bpffs", &self.bpffs()),
+            ("--plugin-dir", binaries),
+            ("--capture-dir", &self.captures()),
+            ("--log", Path::new("info")),
+        ];
+        let own = own.into_iter().filter(|(name, _)| !more.contains(name));
+        let own = own.flat_map(|(name, value)| [OsString::from(name), value.into()]);
+        own.chain(more.iter().map(Into::into)).collect()
     }
 
     pub(super) fn socket(&self) -> PathBuf {

@@ -1,0 +1,51 @@
+//! Everything that a refused request has to leave as it was.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::Daemon;
+use crate::hook::{Attached, programs_attached};
+
+/// Members of a cube that traffic changes.
+const TRAFFIC: [&str; 2] = ["counters", "port-counters"];
+
+/// The model as the daemon tells it, and what stands in the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// `GET cubes/`.
+    pub cubes: Value,
+    /// Each cube whole, counters aside.
+    pub each: BTreeMap<String, Value>,
+    /// Programs on each interface of the host namespace.
+    pub attached: BTreeMap<String, Vec<Attached>>,
+    /// Everything that is pinned.
+    pub pins: Vec<PathBuf>,
+}
+
+impl Daemon {
+    /// Takes it all down.
+    ///
+    /// # Errors
+    /// Fails when the daemon does not answer, or the kernel cannot be asked.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let cubes = self.http("GET", "/polycube/v1/cubes/", None)?.ok().json()?;
+        let names = cubes.as_object().into_iter().flatten().flat_map(|(_, cubes)| cubes.as_array()).flatten();
+        let names = names.filter_map(|cube| cube["name"].as_str());
+        let mut each = BTreeMap::new();
+        for name in names {
+            let mut cube = self.http("GET", &format!("/polycube/v1/{name}/"), None)?.ok().json()?;
+            if let Some(members) = cube.as_object_mut() {
+                members.retain(|key, _| !TRAFFIC.contains(&key.as_str()));
+            }
+            each.insert(name.to_owned(), cube);
+        }
+        let mut attached = BTreeMap::new();
+        for interface in self.host().interfaces()? {
+            attached.insert(interface.clone(), programs_attached(self.host(), &interface)?);
+        }
+        Ok(Snapshot { each, attached, pins: self.pins()?, cubes })
+    }
+}
