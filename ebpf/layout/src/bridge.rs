@@ -7,6 +7,11 @@ pub const COUNTERS: &str = "counters";
 /// Global, `u64`, nanoseconds: how long an entry lives after its address was last seen; 0 is for ever.
 pub const AGING: &str = "AGING";
 
+/// Global, `u32`: no port has this id or a higher one; a multiple of [`PORT_STEP`].
+pub const PORT_LIMIT: &str = "PORT_LIMIT";
+/// Ports that a flood visits between two looks at the limit.
+pub const PORT_STEP: u32 = 4;
+
 /// Addresses that the bridge remembers; frames to others are flooded.
 pub const FDB_SIZE: u32 = 16_384;
 

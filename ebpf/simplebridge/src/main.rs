@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use polycube_chain::{Hook, next, tc::DROP};
 use polycube_layout::{
-    bridge::{FDB_SIZE, FdbEntry, PortCounters, STATIC},
+    bridge::{FDB_SIZE, FdbEntry, PORT_STEP, PortCounters, STATIC},
     chain::MAX_PORTS,
 };
 
@@ -39,6 +39,10 @@ static COUNTERS: PerCpuArray<PortCounters> = PerCpuArray::with_max_entries(MAX_P
 /// See [`polycube_layout::bridge::AGING`]. IEEE 802.1Q's recommended 300 s, unless the host says otherwise.
 #[unsafe(no_mangle)]
 static AGING: Global<u64> = Global::new(300_000_000_000);
+
+/// See [`polycube_layout::bridge::PORT_LIMIT`]. The verifier and every flood walk that far.
+#[unsafe(no_mangle)]
+static PORT_LIMIT: Global<u32> = Global::new(MAX_PORTS);
 
 /// An entry is freshened at most this often, nanoseconds: its cache line stays shared while a flow runs.
 const FRESH: u64 = 1_000_000_000;
@@ -126,13 +130,15 @@ fn look_up(destination: Address, now: u64) -> Option<u32> {
 #[inline(always)]
 fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
     let mut last = 0;
-    // Four at a time: the verifier recognises more states in straight code than in a loop, and is done in a third of
+    let limit = PORT_LIMIT.load();
+    let mut port = 0;
+    // Some at a time: the verifier recognises more states in straight code than in a loop, and is done in a third of
     // the time.
-    for port in (0..MAX_PORTS).step_by(4) {
-        last = visit(ctx, input, port, last);
-        last = visit(ctx, input, port + 1, last);
-        last = visit(ctx, input, port + 2, last);
-        last = visit(ctx, input, port + 3, last);
+    while port < limit {
+        for step in 0..PORT_STEP {
+            last = visit(ctx, input, port + step, last);
+        }
+        port += PORT_STEP;
     }
     if last == 0 {
         counters.filtered += 1;

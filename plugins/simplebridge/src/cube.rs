@@ -67,7 +67,7 @@ impl Service for SimpleBridge {
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
         datapath::statics(&wanted.config.fdb, &wanted.ports)?;
-        Ok(datapath::datapath(&wanted.config.fdb))
+        Ok(datapath::datapath(&wanted.config.fdb, &wanted.ports))
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use polycube_layout::bridge::{AGING, COUNTERS, FDB};
+use polycube_layout::bridge::{AGING, COUNTERS, FDB, PORT_LIMIT, PORT_STEP};
 use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Port, Program, Refusal, Tag, constant};
 
 use crate::config::{FdbConfig, StaticEntry};
@@ -14,7 +14,7 @@ static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
 /// Addresses that the user bound to a port, with the port's id.
 pub(crate) type Statics = BTreeMap<Mac, u32>;
 
-pub(crate) fn datapath(config: &FdbConfig) -> Datapath {
+pub(crate) fn datapath(config: &FdbConfig, ports: &[Port]) -> Datapath {
     Datapath {
         programs: vec![Program {
             point: 0,
@@ -23,12 +23,21 @@ pub(crate) fn datapath(config: &FdbConfig) -> Datapath {
             object: 0,
             code: Code::Elf {
                 entry: String::from("bridge"),
-                constants: vec![constant(AGING, config.aging().to_ne_bytes())],
+                constants: vec![
+                    constant(AGING, config.aging().to_ne_bytes()),
+                    constant(PORT_LIMIT, port_limit(ports).to_ne_bytes()),
+                ],
             },
         }],
         maps: vec![MapSpec::declared(FDB), MapSpec::declared(COUNTERS)],
         objects: vec![Cow::Borrowed(OBJECT)],
     }
+}
+
+/// Where a flood may stop looking for ports. Doubles as ports come, so that few of them cost a new program.
+fn port_limit(ports: &[Port]) -> u32 {
+    let ids = ports.iter().map(|port| port.id + 1).max().unwrap_or_default();
+    ids.next_power_of_two().max(PORT_STEP)
 }
 
 /// The static entries, checked against each other and the ports there are.
@@ -120,12 +129,21 @@ mod tests {
     fn the_ageing_time_is_a_constant_in_nanoseconds() {
         let constants = |aging_time| {
             let config = FdbConfig { aging_time, entry: Vec::new() };
-            let Code::Elf { constants, .. } = datapath(&config).programs[0].code.clone() else {
+            let Code::Elf { constants, .. } = datapath(&config, &[]).programs[0].code.clone() else {
                 panic!("no ELF object")
             };
-            constants
+            constants[0].clone()
         };
-        assert_eq!(constants(300), [constant("AGING", 300_000_000_000_u64.to_ne_bytes())]);
-        assert_eq!(constants(0), [constant("AGING", 0_u64.to_ne_bytes())]);
+        assert_eq!(constants(300), constant("AGING", 300_000_000_000_u64.to_ne_bytes()));
+        assert_eq!(constants(0), constant("AGING", 0_u64.to_ne_bytes()));
+    }
+
+    #[test]
+    fn a_flood_reaches_every_port_and_looks_little_further() {
+        let limit = |ids: &[u32]| {
+            let ports = ids.iter().map(|id| Port { id: *id, name: format!("p{id}"), netdev: None });
+            port_limit(&ports.collect::<Vec<_>>())
+        };
+        assert_eq!([limit(&[]), limit(&[0, 3]), limit(&[4]), limit(&[0, 9]), limit(&[127])], [4, 4, 8, 16, 128]);
     }
 }
