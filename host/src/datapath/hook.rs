@@ -4,10 +4,11 @@ use std::path::Path;
 
 use aya::programs::links::{FdLink, Link as _, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use polycube_plugin_api::Direction;
 
 use super::DatapathError;
+use super::clsact::Clsact;
 use crate::wiring::Hook;
 
 /// How roots are attached.
@@ -33,7 +34,7 @@ pub enum Attached {
 }
 
 /// Attaches the root program that is pinned in the directory `pins`, and pins the link beside it.
-pub fn attach(hook: &Hook, pins: &Path, mode: AttachMode) -> Result<Attached, DatapathError> {
+pub fn attach(hook: &Hook, pins: &Path, mode: AttachMode, clsact: &mut Clsact) -> Result<Attached, DatapathError> {
     let netdev = &hook.netdev.name;
     let failed = |source| DatapathError::Attach { netdev: netdev.clone(), source };
     let link_failed = |source| DatapathError::Link { netdev: netdev.clone(), source };
@@ -45,10 +46,7 @@ pub fn attach(hook: &Hook, pins: &Path, mode: AttachMode) -> Result<Attached, Da
     let options = match mode {
         AttachMode::Tcx => TcAttachOptions::TcxOrder(LinkOrder::default()),
         AttachMode::Clsact => {
-            match tc::qdisc_add_clsact(netdev) {
-                Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-                Err(error) => return Err(failed(error.into())),
-            }
+            clsact.add(&hook.netdev).map_err(|error| failed(error.into()))?;
             TcAttachOptions::Netlink(NlOptions::default())
         }
     };

@@ -1,5 +1,6 @@
 //! The datapath in the kernel: carries out single steps. What to do, and in which order, is the plan's business.
 
+mod clsact;
 mod hook;
 mod object;
 mod pins;
@@ -16,6 +17,7 @@ pub use pins::Pins;
 
 use crate::sys::bpf::{self, ProgramRefused};
 use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeSpec, Source};
+use clsact::Clsact;
 use hook::Attached;
 use object::{Loaded, Rodata};
 
@@ -65,6 +67,7 @@ struct Root {
 pub struct Datapath {
     pins: Pins,
     mode: AttachMode,
+    clsact: Clsact,
     maps: HashMap<MapId, CubeMap>,
     nodes: HashMap<NodeId, Loaded>,
     roots: HashMap<Hook, Root>,
@@ -72,7 +75,14 @@ pub struct Datapath {
 
 impl Datapath {
     pub fn new(pins: Pins, mode: AttachMode) -> Self {
-        Self { pins, mode, maps: HashMap::new(), nodes: HashMap::new(), roots: HashMap::new() }
+        Self {
+            pins,
+            mode,
+            clsact: Clsact::default(),
+            maps: HashMap::new(),
+            nodes: HashMap::new(),
+            roots: HashMap::new(),
+        }
     }
 
     /// A map that [`Datapath::create_map`] made.
@@ -181,7 +191,8 @@ impl Datapath {
 
     pub fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
         let pin = self.pins.path(&pins::root(hook));
-        let attached = hook::attach(hook, &pin, self.mode)?;
+        let attached = hook::attach(hook, &pin, self.mode, &mut self.clsact);
+        let attached = attached.inspect_err(|_| self.clsact.remove_if_idle(&hook.netdev))?;
         if let Some(root) = self.roots.get_mut(hook) {
             root.attached = Some(attached);
         }
@@ -194,5 +205,6 @@ impl Datapath {
             // A netdev that is gone has taken its hooks along.
             tracing::debug!(netdev = hook.netdev.name, %error, "detaching");
         }
+        self.clsact.remove_if_idle(&hook.netdev);
     }
 }

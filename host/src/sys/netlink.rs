@@ -1,11 +1,13 @@
 //! Netdevs, over rtnetlink.
 
 use std::io;
+use std::pin::pin;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, new_connection, new_multicast_connection};
 
 /// A netdev as the kernel describes it.
@@ -59,6 +61,41 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(ifindex).promiscuous(on).build();
         self.0.link().set(message).execute().await
     }
+}
+
+/// Removes a netdev's clsact queueing discipline unless a filter hangs on it; tells whether it did. Must not be called in
+/// a tokio runtime.
+///
+/// # Errors
+/// What the kernel says.
+pub fn remove_idle_clsact(ifindex: u32) -> Result<bool, ClsactError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = new_connection()?;
+        tokio::spawn(connection);
+        let index = ifindex.cast_signed();
+        let mut filters = handle.traffic_filter(index);
+        for request in [filters.get().ingress(), filters.get().egress()] {
+            if pin!(request.execute()).try_next().await?.is_some() {
+                return Ok(false);
+            }
+        }
+        let mut request = handle.qdisc().del(index);
+        let header = &mut request.message_mut().header;
+        header.parent = TcHandle::CLSACT;
+        header.handle = TcHandle { minor: 0, ..TcHandle::CLSACT };
+        request.execute().await?;
+        Ok(true)
+    })
+}
+
+/// Why a queueing discipline is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum ClsactError {
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[from] io::Error),
+    #[error(transparent)]
+    Kernel(#[from] rtnetlink::Error),
 }
 
 /// Calls `report` for every event from now on. Has to be called in a tokio runtime.
