@@ -213,7 +213,7 @@ impl Engine {
     fn create_port(&self, wanted: &mut View, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
         let name = PortName::parse(port).map_err(|problem| problem.under(cube))?;
         wanted.topology.add_port(cube, name, uuid::Uuid::new_v4().to_string())?;
-        let body = self.registry.port.create(body);
+        let body = self.registry.port.create(if body.is_null() { json!({}) } else { body });
         let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
         self.set_peer(wanted, cube, port, body["peer"].as_str().unwrap_or_default())
     }

@@ -1,0 +1,395 @@
+//! Does the REST API answer as Polycube's clients know it, and rightly where Polycube did not?
+
+use std::fs::Permissions;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result};
+use polycube_tests::daemon::Daemon;
+use polycube_tests::http;
+use polycube_tests::lab::Lab;
+use serde_json::{Value, json};
+
+/// A daemon with `br1` (port `p1`, peer `veth1`), `veth2`, and `sniffer` attached to nothing.
+struct Site {
+    daemon: Daemon,
+    lab: Lab,
+}
+
+impl Site {
+    fn build(more: &[&str]) -> Result<Self> {
+        let lab = Lab::new()?;
+        let peer = lab.peer("peer")?;
+        lab.veth("veth1", &peer, "veth1")?;
+        lab.veth("veth2", &peer, "veth2")?;
+        let site = Self { daemon: Daemon::start_with(&lab, more)?, lab };
+        site.check("POST", "simplebridge/br1/", &json!({ "ports": [{ "name": "p1", "peer": "veth1" }] }), 201);
+        site.check("POST", "packetcapture/sniffer/", &json!({}), 201);
+        Ok(site)
+    }
+
+    /// Asserts the status, and gives the body; null where there is none.
+    #[track_caller]
+    fn check(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
+        let body = (!body.is_null()).then_some(body);
+        let response = self.daemon.http(method, &format!("/polycube/v1/{path}"), body).expect("an answer");
+        assert_eq!(response.status, status, "{method} {path}: {}", response.text());
+        if response.body.is_empty() { Value::Null } else { response.json().expect("JSON") }
+    }
+
+    #[track_caller]
+    fn get(&self, path: &str) -> Value {
+        self.check("GET", path, &Value::Null, 200)
+    }
+
+    /// Asserts the status, and the tag and path of each error.
+    #[track_caller]
+    fn refuses(&self, method: &str, path: &str, body: &Value, status: u16, errors: &[(&str, &str)]) {
+        assert_errors(&self.check(method, path, body, status), errors);
+    }
+}
+
+#[track_caller]
+fn assert_errors(body: &Value, expected: &[(&str, &str)]) {
+    let errors = body["ietf-restconf:errors"]["error"].as_array().unwrap_or_else(|| panic!("no error body: {body}"));
+    let found: Vec<_> = errors.iter().map(|e| (e["error-tag"].as_str(), e["error-path"].as_str())).collect();
+    assert_eq!(found, expected.iter().map(|(tag, path)| (Some(*tag), Some(*path))).collect::<Vec<_>>(), "{body}");
+    for error in errors {
+        assert_eq!(error["error-type"], "application");
+        let message = error["error-message"].as_str().unwrap_or_default();
+        assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
+    }
+}
+
+/// One exchange of bytes over the daemon's socket: status and body.
+fn raw(daemon: &Daemon, method: &str, target: &str, body: &[u8]) -> Result<(u16, Value)> {
+    let mut stream = UnixStream::connect(daemon.socket())?;
+    let length = body.len();
+    write!(stream, "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n")?;
+    // Whoever has read enough answers and closes.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        // It closed without having read everything; what it said came before.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        read => drop(read?),
+    }
+    let answer = String::from_utf8(answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok((status, if body.is_empty() { Value::Null } else { serde_json::from_str(body)? }))
+}
+
+#[test]
+fn framework_resources() -> Result<()> {
+    let site = Site::build(&[])?;
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).map(str::to_owned).collect()
+    };
+    assert!(site.get("version/")["polycubed"]["version"].is_string());
+    assert_eq!(names(&site.get("services/")), ["packetcapture", "simplebridge"]);
+    let service = site.get("services/packetcapture/");
+    assert_eq!((&service["kind"], &service["name"]), (&json!("transparent"), &json!("packetcapture")));
+    assert!(service["servicecontroller"].as_str().is_some_and(|path| path.ends_with("libpcn_packetcapture.so")));
+    let cubes = site.get("cubes/");
+    assert_eq!(
+        (names(&cubes["simplebridge"]), names(&cubes["packetcapture"])),
+        (vec!["br1".into()], vec!["sniffer".into()])
+    );
+    assert_eq!(site.get("cubes/br1/")["service-name"], "simplebridge");
+    assert_eq!(names(&site.get("topology/")), ["br1", "sniffer"]);
+    assert_eq!(names(&site.get("netdevs/")), ["lo", "veth1", "veth2"]);
+    assert_eq!(site.get("netdevs/veth1/")["name"], "veth1");
+
+    for kind in ["service", "cube", "netdev"] {
+        let path = format!("{kind}s/nothing");
+        site.refuses("GET", &path, &Value::Null, 400, &[("data-missing", &path)]);
+    }
+    for path in ["services", "cubes", "cubes/br1", "netdevs", "topology", "version"] {
+        site.refuses("DELETE", path, &Value::Null, 405, &[("operation-not-supported", path)]);
+    }
+    for path in ["connect", "disconnect", "attach", "detach"] {
+        site.refuses("GET", path, &Value::Null, 405, &[("operation-not-supported", path)]);
+        site.refuses("POST", path, &json!(5), 400, &[("bad-attribute", path)]);
+    }
+    Ok(())
+}
+
+#[test]
+fn no_cubes_are_an_empty_object() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab)?;
+    assert_eq!(daemon.http("GET", "/polycube/v1/cubes/", None)?.text(), "{}");
+    Ok(())
+}
+
+#[test]
+fn links_and_attachments() -> Result<()> {
+    let site = Site::build(&[])?;
+    let post = |path: &str, body: Value, status: u16| site.check("POST", path, &body, status);
+    post("simplebridge/br1/ports/p2/", Value::Null, 201);
+    post("connect/", json!({ "peer1": "br1:p2", "peer2": "veth2" }), 200);
+    assert_eq!(site.get("br1/ports/p2/peer/"), "veth2");
+    assert_eq!(site.get("br1/ports/p2/status/"), "UP");
+    post("disconnect/", json!({ "peer1": "veth2", "peer2": "br1:p2" }), 200);
+    assert_eq!((site.get("br1/ports/p2/peer/"), site.get("br1/ports/p2/status/")), (json!(""), json!("DOWN")));
+    post("attach/", json!({ "cube": "sniffer", "port": "br1:p1", "position": "last" }), 200);
+    assert_eq!(site.get("sniffer/parent/"), "br1:p1");
+    post("packetcapture/second/", json!({}), 201);
+    post("attach/", json!({ "cube": "second", "port": "br1:p1", "before": "sniffer" }), 200);
+    post("detach/", json!({ "cube": "sniffer", "port": "br1:p1" }), 200);
+    assert_eq!(site.get("sniffer/parent/"), "");
+
+    for (path, body, tag, place) in [
+        ("connect", json!({ "peer1": "br1:p2" }), "missing-attribute", "connect/peer2"),
+        ("connect", json!({ "peer1": "br1:p2", "peer2": 5 }), "bad-attribute", "connect/peer2"),
+        ("connect", json!({ "peer1": "br1:p2", "peer2": "veth2", "peer3": "" }), "invalid-value", "connect/peer3"),
+        ("attach", json!({}), "missing-attribute", "attach/cube"),
+        ("attach", json!({ "cube": "sniffer" }), "missing-attribute", "attach/port"),
+        ("attach", json!({ "cube": "sniffer", "port": "" }), "bad-attribute", "port"),
+        ("attach", json!({ "cube": "sniffer", "port": "veth2", "position": "7" }), "bad-attribute", "attach/position"),
+        (
+            "attach",
+            json!({ "cube": "sniffer", "port": "veth2", "position": "first", "after": "second" }),
+            "bad-attribute",
+            "attach",
+        ),
+        ("attach", json!({ "cube": "second", "port": "veth2" }), "bad-attribute", "second"),
+        ("detach", json!({ "cube": "sniffer", "port": "veth2" }), "bad-attribute", "sniffer"),
+    ] {
+        site.refuses("POST", path, &body, 400, &[(tag, place)]);
+    }
+    Ok(())
+}
+
+#[test]
+fn cubes_come_change_and_go() -> Result<()> {
+    let site = Site::build(&[])?;
+    site.check("POST", "packetcapture/", &json!({ "name": "a", "snaplen": 80, "loglevel": "debug" }), 201);
+    let cube = site.get("packetcapture/a/");
+    assert_eq!((&cube["snaplen"], &cube["loglevel"], &cube["capture"]), (&json!(80), &json!("DEBUG"), &json!("off")));
+    assert_eq!(
+        (&cube["name"], &cube["service-name"], &cube["type"], &cube["parent"]),
+        (&json!("a"), &json!("packetcapture"), &json!("TC"), &json!(""))
+    );
+    site.refuses("POST", "packetcapture/a", &json!({}), 409, &[("data-exists", "a")]);
+    site.refuses("POST", "simplebridge/a", &json!({}), 409, &[("data-exists", "a")]);
+    site.refuses("POST", "packetcapture", &json!({}), 400, &[("missing-attribute", "packetcapture/name")]);
+    site.refuses("POST", "packetcapture", &json!({ "name": 7 }), 400, &[("bad-attribute", "packetcapture/name")]);
+    site.refuses("POST", "packetcapture/b", &json!({ "name": "c" }), 400, &[("invalid-value", "b/name")]);
+    site.refuses("POST", "simplebridge/b", &json!({ "ports": 5 }), 400, &[("bad-attribute", "b/ports")]);
+    site.refuses("PATCH", "packetcapture", &json!({}), 405, &[("operation-not-supported", "packetcapture")]);
+
+    site.check("PATCH", "a/", &json!({ "capture": "Ingress" }), 200);
+    assert_eq!((site.get("a/capture/"), site.get("a/snaplen/")), (json!("ingress"), json!(80)), "PATCH keeps the rest");
+    site.check("PUT", "a/", &json!({ "capture": "egress" }), 201);
+    assert_eq!((site.get("a/capture/"), site.get("a/snaplen/")), (json!("egress"), json!(262_144)), "PUT does not");
+    assert_eq!(site.get("a/loglevel/"), "INFO");
+
+    site.check("DELETE", "packetcapture/a/", &Value::Null, 200);
+    site.refuses("DELETE", "packetcapture/a", &Value::Null, 409, &[("data-missing", "a")]);
+    site.refuses("DELETE", "a", &Value::Null, 404, &[("unknown-element", "a")]);
+    site.refuses("GET", "packetcapture/br1", &Value::Null, 409, &[("data-missing", "packetcapture/br1")]);
+    assert_eq!(site.get("packetcapture/").as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
+#[test]
+fn ports_come_change_and_go() -> Result<()> {
+    let site = Site::build(&[])?;
+    site.check("POST", "simplebridge/br1/ports/p2/", &json!({ "peer": "veth2" }), 201);
+    site.refuses("POST", "br1/ports/p2", &json!({}), 409, &[("data-exists", "br1/ports/p2")]);
+    let port = site.get("br1/ports/p2/");
+    assert_eq!((&port["name"], &port["peer"], &port["status"]), (&json!("p2"), &json!("veth2"), &json!("UP")));
+    site.check("DELETE", "br1/ports/p2/peer/", &Value::Null, 204);
+    site.check("PATCH", "br1/ports/p2/", &json!({ "peer": "veth2" }), 201);
+    site.check("PATCH", "br1/ports/p2/peer/", &json!(""), 200);
+    assert_eq!(site.get("br1/ports/p2/status/"), "DOWN");
+    site.refuses("PATCH", "br1/ports/p2/uuid", &json!("x"), 400, &[("invalid-value", "br1/ports/p2/uuid")]);
+    site.refuses("PATCH", "br1/ports/p2/mac", &json!("x"), 404, &[("unknown-element", "br1/ports/p2/mac")]);
+    site.refuses("DELETE", "br1/ports", &Value::Null, 405, &[("operation-not-supported", "br1/ports")]);
+    site.check("DELETE", "br1/ports/p2/", &Value::Null, 204);
+    site.refuses("DELETE", "br1/ports/p2", &Value::Null, 409, &[("data-missing", "br1/ports/p2")]);
+    site.refuses("GET", "br1/ports/p2", &Value::Null, 409, &[("data-missing", "br1/ports/p2")]);
+    Ok(())
+}
+
+#[test]
+fn leaves_containers_and_entries() -> Result<()> {
+    let site = Site::build(&[])?;
+    for (path, value, read) in [
+        ("sniffer/snaplen", json!(96), json!(96)),
+        ("sniffer/snaplen", json!("128"), json!(128)),
+        ("sniffer/capture", json!("BiDirectional"), json!("bidirectional")),
+        ("sniffer/loglevel", json!("warn"), json!("WARN")),
+        ("br1/fdb/aging-time", json!(10), json!(10)),
+    ] {
+        site.check("PATCH", path, &value, 200);
+        assert_eq!(site.get(path), read, "{path}");
+    }
+    for (path, default) in
+        [("sniffer/snaplen", json!(262_144)), ("sniffer/loglevel", json!("INFO")), ("br1/fdb/aging-time", json!(300))]
+    {
+        site.check("DELETE", path, &Value::Null, 204);
+        assert_eq!(site.get(path), default, "{path}");
+    }
+    site.check("PATCH", "br1/fdb/", &json!({ "aging-time": 20 }), 201);
+    assert_eq!(site.get("br1/fdb/")["aging-time"], 20);
+
+    let entry = "br1/fdb/entry/02:00:00:00:00:07";
+    site.check("POST", entry, &json!({ "port": "p1" }), 201);
+    site.refuses("POST", entry, &json!({ "port": "p1" }), 409, &[("data-exists", entry)]);
+    assert_eq!(site.get(entry)["type"], "static");
+    site.check("DELETE", entry, &Value::Null, 204);
+    site.refuses("DELETE", entry, &Value::Null, 409, &[("data-missing", entry)]);
+
+    site.check("POST", "br1/fdb/flush/", &Value::Null, 200);
+    site.refuses("GET", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
+    site.refuses("DELETE", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
+    site.refuses("POST", "sniffer/snaplen", &json!(1), 405, &[("operation-not-supported", "sniffer/snaplen")]);
+    site.refuses("PATCH", "sniffer/dump", &json!("x"), 400, &[("invalid-value", "sniffer/dump")]);
+    site.refuses("DELETE", "sniffer/counters", &Value::Null, 400, &[("invalid-value", "sniffer/counters")]);
+    site.refuses("PATCH", "sniffer/type", &json!("XDP_SKB"), 400, &[("bad-attribute", "sniffer/type")]);
+    site.refuses("PATCH", "sniffer/uuid", &json!("x"), 400, &[("invalid-value", "sniffer/uuid")]);
+    site.refuses("GET", "sniffer/snapln", &Value::Null, 404, &[("unknown-element", "sniffer/snapln")]);
+    Ok(())
+}
+
+#[test]
+fn an_alias_is_the_leaf_it_names() -> Result<()> {
+    let site = Site::build(&[])?;
+    site.check("PATCH", "sniffer/filters/snaplen/", &json!(65_535), 200);
+    assert_eq!(
+        (site.get("sniffer/snaplen/"), site.get("sniffer/filters/")["snaplen"].clone()),
+        (json!(65_535), json!(65_535))
+    );
+    site.check("PATCH", "sniffer/", &json!({ "filters": { "snaplen": "80" } }), 200);
+    assert_eq!(site.get("sniffer/")["snaplen"], 80);
+    site.check("DELETE", "sniffer/filters/snaplen/", &Value::Null, 204);
+    assert_eq!(site.get("sniffer/snaplen/"), 262_144);
+    Ok(())
+}
+
+#[test]
+fn all_errors_of_a_request_at_once() -> Result<()> {
+    let site = Site::build(&[])?;
+    let body = json!({ "loglevel": "loud", "fdb": { "aging": 1, "aging-time": "soon" }, "colour": "red" });
+    site.refuses(
+        "POST",
+        "simplebridge/br2",
+        &body,
+        400,
+        &[
+            ("bad-attribute", "br2/loglevel"),
+            ("invalid-value", "br2/fdb/aging"),
+            ("invalid-value", "br2/colour"),
+            ("bad-attribute", "br2/fdb/aging-time"),
+        ],
+    );
+    let errors = site.check("PATCH", "sniffer", &json!({ "snapln": 1 }), 400);
+    let message = &errors["ietf-restconf:errors"]["error"][0]["error-message"];
+    assert_eq!(message, "unknown key `snapln`; did you mean `snaplen`?");
+    site.refuses("GET", "nothing/at/all", &Value::Null, 404, &[("unknown-element", "nothing")]);
+    Ok(())
+}
+
+#[test]
+fn paths_may_be_written_in_many_ways() -> Result<()> {
+    let site = Site::build(&[])?;
+    let port = site.get("simplebridge/br1/ports/p1");
+    for path in
+        ["br1/ports/p1", "br1/ports/p1/", "br1//ports/p1//", "br1/%70orts/p%31/", "simplebridge/br1/ports/p1/?x=y"]
+    {
+        assert_eq!(site.get(path), port, "{path}");
+    }
+    let (status, body) = raw(&site.daemon, "GET", "/polycube/v1/br1/%ff/", b"")?;
+    assert_eq!(status, 400, "{body}");
+    for target in ["/", "/polycube", "/polycube/v2/cubes/", "/polycube/v1cubes", "/polycube/v1/"] {
+        let (status, body) = raw(&site.daemon, "GET", target, b"")?;
+        assert_eq!(
+            (status, &body["ietf-restconf:errors"]["error"][0]["error-tag"]),
+            (404, &json!("unknown-element")),
+            "{target}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn bodies_that_are_no_json_or_too_large() -> Result<()> {
+    let site = Site::build(&[])?;
+    let target = "/polycube/v1/simplebridge/br2/";
+    for body in ["{", "{\"name\":\"br2\"", "snaplen=80", "\u{feff}{}", "[1]", "\"br2\""] {
+        let (status, answer) = raw(&site.daemon, "POST", target, body.as_bytes())?;
+        assert_eq!(status, 400, "{body:?}: {answer}");
+    }
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));
+    let (status, answer) = raw(&site.daemon, "POST", target, large.as_bytes())?;
+    assert_eq!(status, 413, "{answer}");
+    let (status, answer) = raw(&site.daemon, "POST", target, format!("{{}}{}", " ".repeat((1 << 20) - 2)).as_bytes())?;
+    assert_eq!(status, 201, "a body of just 1 MiB is taken: {answer}");
+    Ok(())
+}
+
+fn over_tcp(lab: &Lab, headers: &[(&str, &str)]) -> Result<u16> {
+    let stream = lab.host().enter(|| TcpStream::connect(("127.0.0.1", 9000)))?;
+    let mut reply = http::exchange(stream, headers, "GET", "/polycube/v1/cubes/", None)?;
+    let mut body = String::new();
+    reply.body.read_to_string(&mut body)?;
+    if reply.status != 200 {
+        assert_errors(&serde_json::from_str(&body)?, &[("invalid-value", "")]);
+    }
+    Ok(reply.status)
+}
+
+#[test]
+fn tcp_wants_the_token_and_our_name() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let token = place.path().join("token");
+    std::fs::write(&token, "secret\nnot this\n")?;
+    std::fs::set_permissions(&token, Permissions::from_mode(0o640))?;
+    let site = Site::build(&["--addr", "127.0.0.1", "--token-file", token.to_str().context("UTF-8")?])?;
+    let ask = |host: &str, authorization: Option<&str>| {
+        let authorization = authorization.map(|value| ("authorization", value));
+        over_tcp(&site.lab, &[("host", host)].into_iter().chain(authorization).collect::<Vec<_>>())
+    };
+    let right = Some("Bearer secret");
+    assert_eq!(ask("127.0.0.1:9000", right)?, 200);
+    assert_eq!(ask("localhost:9000", right)?, 200);
+    for wrong in [
+        None,
+        Some("Bearer secre"),
+        Some("Bearer secret2"),
+        Some("Bearer not this"),
+        Some("secret"),
+        Some("Basic secret"),
+    ] {
+        assert_eq!(ask("127.0.0.1:9000", wrong)?, 401, "{wrong:?}");
+    }
+    for host in ["evil.example:9000", "evil.example", "localhost", "localhost:9001", "127.0.0.1.evil.example:9000"] {
+        assert_eq!(ask(host, right)?, 421, "{host}");
+    }
+    // The socket's permissions are enough there.
+    site.get("cubes/");
+    Ok(())
+}
+
+#[test]
+fn tcp_without_a_token_is_for_those_who_ask_for_it() -> Result<()> {
+    let site = Site::build(&["--port", "9000", "--no-auth"])?;
+    assert_eq!(over_tcp(&site.lab, &[("host", "127.0.0.1:9000")])?, 200);
+    assert_eq!(over_tcp(&site.lab, &[("host", "evil.example:9000")])?, 421);
+    Ok(())
+}
+
+#[test]
+fn nobody_listens_on_tcp_unless_asked() -> Result<()> {
+    let site = Site::build(&[])?;
+    let table = site.lab.host().enter(|| std::fs::read_to_string("/proc/thread-self/net/tcp"))?;
+    assert_eq!(table.lines().count(), 1, "{table}");
+    let mode = std::fs::metadata(site.daemon.socket())?.permissions().mode() & 0o777;
+    assert_eq!(mode, 0o660);
+    Ok(())
+}
