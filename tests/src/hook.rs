@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::lab::{Interface, Namespace};
 
 // Commands and attach types of `linux/bpf.h`.
+const BPF_PROG_GET_NEXT_ID: i64 = 11;
 const BPF_PROG_GET_FD_BY_ID: i64 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
 const BPF_PROG_QUERY: i64 = 16;
@@ -101,6 +102,24 @@ pub fn programs_attached(namespace: &Namespace, interface: &str) -> Result<Vec<A
             Ok::<_, io::Error>(attached)
         })
         .with_context(|| format!("cannot ask what is attached to {interface}"))
+}
+
+/// The kernel's ids of all programs that are loaded on this machine, in any namespace, ascending.
+///
+/// # Errors
+/// Fails without root.
+pub fn programs_loaded() -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    let mut by_id = ById::default();
+    loop {
+        // SAFETY: the attribute holds no pointers.
+        match unsafe { bpf(BPF_PROG_GET_NEXT_ID, &mut by_id) } {
+            Ok(_) => ids.push(by_id.next),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(ids),
+            Err(error) => return Err(error).context("cannot list the kernel's programs"),
+        }
+        by_id = ById { id: by_id.next, ..ById::default() };
+    }
 }
 
 fn query(index: u32, hook: Hook) -> io::Result<Vec<Attached>> {
@@ -203,11 +222,13 @@ mod tests {
         let lab = Lab::new()?;
         let wire = lab.veth("veth1", &lab.peer("left")?, "eth0")?;
         assert_eq!(programs_attached(lab.host(), "veth1")?, []);
+        let before = programs_loaded()?;
         let link = lab.host().enter(|| attach(wire.host.index()))?;
         let attached = programs_attached(lab.host(), "veth1")?;
         let [only] = &attached[..] else { panic!("one program was attached, not {attached:?}") };
         assert_eq!((only.hook, only.name.as_str()), (Hook::Egress, "nothing_at_all"));
         assert!(only.program > 0 && only.link > 0, "{only:?}");
+        assert!(!before.contains(&only.program) && programs_loaded()?.contains(&only.program), "{only:?}");
         drop(link);
         assert_eq!(programs_attached(lab.host(), "veth1")?, []);
         Ok(())

@@ -1,12 +1,14 @@
 //! Frames of exact size and content, and the ways to send them.
 
 mod flow;
+mod ping;
 mod segments;
 mod sender;
 mod steady;
 mod stream;
 
 pub use flow::{End, Flow, Kind, VLAN_TAG_LEN, sequence_of};
+pub use ping::ping;
 pub use segments::Segments;
 pub use sender::{Pace, Sender, Sent, pin_to_core};
 pub use steady::Steady;

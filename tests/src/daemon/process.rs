@@ -32,6 +32,8 @@ pub(super) fn spawn_tied(mut command: Command) -> io::Result<Child> {
         });
         Mutex::new(births)
     });
+    // Ctrl-C in a terminal reaches a whole group: it is for us, who end our children in order.
+    command.process_group(0);
     // SAFETY: between fork and exec the closure makes one system call; it neither allocates nor locks.
     unsafe { command.pre_exec(|| set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into)) };
     let (born, birth) = channel();
