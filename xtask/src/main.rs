@@ -4,6 +4,7 @@
 
 mod bench;
 mod command;
+mod demo;
 mod ebpf;
 mod lint;
 mod machine;
@@ -36,6 +37,8 @@ enum Task {
     },
     /// What CI runs: lint, then test
     Ci,
+    /// Show a capture of real traffic, in a lab that is gone afterwards; needs root
+    Demo(demo::Arguments),
     /// Measure the packets' path, beside what others do in the same run; needs root
     Bench {
         /// Go on to the benches: names, `--rounds N`, `--json`
@@ -63,6 +66,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
         Task::Ci => lint::run().and_then(|()| test::run(&[])),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench { args } => bench::run(&args),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
     }

@@ -1,0 +1,190 @@
+//! The steps of the demo, and what is said between them.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::pcap::{self, CaptureFile};
+use polycube_tests::traffic::{ping, tcp_transfer};
+
+use super::decode;
+use super::interruption::Interruption;
+use super::stage::Stage;
+
+/// The daemon is at most 100 ms behind the traffic.
+const SETTLE: Duration = Duration::from_millis(150);
+const FILE_PATIENCE: Duration = Duration::from_secs(5);
+/// Packets of the file that are shown.
+const SHOWN: usize = 12;
+/// Long enough to measure, short enough for a slow machine.
+const MEASURED: u64 = 256 << 20;
+/// What the capture's ring holds at once, so that the file has all of it on any machine; the reader keeps the file.
+const CAPTURED: u64 = 8 << 20;
+
+/// Gives the whole tour.
+pub(super) fn give(stage: &Stage, interruption: &Interruption) -> Result<()> {
+    let tour = Tour { stage, interruption };
+    tour.bridge()?;
+    let captured = tour.modes()?;
+    tour.record(captured)?;
+    say("The demo stops the daemon and removes its lab.");
+    Ok(())
+}
+
+/// The last words: what stays, and what to do next.
+pub(super) fn say_where_to_go(captures: &Path) {
+    say(&format!(
+        "The captures are kept in {}: open them with tcpdump or Wireshark, or remove them.",
+        captures.display()
+    ));
+    println!("Not there yet: the other filters (src, dst, sport, dport, l4proto) and network mode.");
+    println!("Next: the quick start in README.md does the same by hand, on interfaces of your own.");
+}
+
+fn say(text: &str) {
+    println!("\n{text}");
+}
+
+struct Tour<'a> {
+    stage: &'a Stage,
+    interruption: &'a Interruption,
+}
+
+impl Tour<'_> {
+    fn bridge(&self) -> Result<()> {
+        let [left, right] = &self.stage.hosts;
+        let tag = self.stage.lab.tag();
+        say(&format!("The lab: two hosts, {} and {}, with a machine between them.", left.ipv4, right.ipv4));
+        println!("Each is a network namespace. While the demo runs, `ip netns` lists them as {tag}-….");
+        println!("The daemon, polycubed, runs in the one between. A bridge in it joins the hosts:");
+        println!();
+        println!("              +----------+");
+        println!("  host1 ------|   br1    |------ host2");
+        println!("        veth1 +----------+ veth2");
+        println!();
+        self.ctl("simplebridge add br1")?;
+        self.ctl("br1 ports add toveth1 peer=veth1")?;
+        self.ctl("br1 ports add toveth2")?;
+        self.ctl("connect br1:toveth2 veth2")?;
+        say("Each host now reaches the other through the bridge:");
+        self.ping_all()?;
+        say("The bridge has learned who is where:");
+        self.ctl("br1 fdb show")?;
+        Ok(())
+    }
+
+    /// Shows what each mode captures; answers how many packets that was.
+    fn modes(&self) -> Result<u64> {
+        say("Now the capture. It is attached to a port, sees what passes there, and leaves it alone:");
+        self.ctl("packetcapture add sniffer capture=bidirectional")?;
+        self.ctl("attach sniffer br1:toveth1")?;
+        self.ctl("topology")?;
+        let mut before = 0;
+        for (mode, what) in [
+            ("bidirectional", "It captures both ways, so a ping is two packets: request and reply."),
+            ("ingress", "Ingress is what comes into the bridge: of a ping from host1, the request."),
+            ("egress", "Egress is what leaves the bridge: of the same ping, the reply."),
+            ("off", "Off, the program is out of the packets' path, and nothing is captured."),
+        ] {
+            say(what);
+            if mode != "bidirectional" {
+                self.ctl(&format!("sniffer set capture={mode}"))?;
+            }
+            self.ping(self.stage.hosts[1].ipv4)?;
+            let captured = self.captured()?;
+            println!("-> {} more captured", captured - before);
+            ensure!((captured == before) == (mode == "off"), "capture={mode} captured {} packets", captured - before);
+            before = captured;
+        }
+        Ok(before)
+    }
+
+    /// Captures pings and a transfer into a file of their own, and shows it.
+    fn record(&self, before: u64) -> Result<()> {
+        say("While it is off, a TCP transfer from host1 to host2 through the bridge:");
+        self.transfer(MEASURED)?;
+
+        say("On again, into a new file. The snap length is how much of each packet is kept:");
+        self.ctl("sniffer set capture=bidirectional")?;
+        self.ctl("sniffer filters set snaplen=65535")?;
+        self.ctl("sniffer filters show")?;
+        say("Traffic to capture:");
+        self.ping_all()?;
+        self.transfer(CAPTURED)?;
+        let expected = self.captured()? - before;
+
+        say("The file can be read while the capture goes on:");
+        let answer = self.ctl("sniffer show dump")?;
+        let path = answer.trim().strip_prefix("capture dump in ").context("`show dump` names no file")?;
+        let path = Path::new(path);
+        let records = usize::try_from(expected)?;
+        let file = pcap::wait_for(path, records, FILE_PATIENCE).context("the file lacks what the counters say")?;
+        self.show(path, &file)
+    }
+
+    fn show(&self, path: &Path, file: &CaptureFile) -> Result<()> {
+        self.interruption.check()?;
+        let count = SHOWN.to_string();
+        let tcpdump = Command::new("tcpdump").args(["-c", &count, "-nr"]).arg(path).output();
+        match tcpdump {
+            Ok(output) if output.status.success() => {
+                println!("$ tcpdump -c {count} -nr {}", path.display());
+                print!("{}", String::from_utf8_lossy(&output.stdout));
+            }
+            // There is none, or it may not read here: the packets are shown all the same.
+            _ => {
+                println!("Its first packets (tcpdump is not at hand, so in our words):");
+                file.records.iter().take(SHOWN).for_each(|record| println!("{}", decode::line(record)));
+            }
+        }
+        let bytes: u64 = file.records.iter().map(|record| u64::from(record.orig_len)).sum();
+        println!("-> {} packets in the file, {:.1} MB", file.records.len(), bytes as f64 / 1e6);
+        println!("Some are longer than a wire takes: the kernel cuts them later, or, between two namespaces, never.");
+        Ok(())
+    }
+
+    /// Runs the command that is shown, and shows its answer.
+    fn ctl(&self, line: &str) -> Result<String> {
+        self.interruption.check()?;
+        println!("$ polycubectl {line}");
+        let output = self.stage.daemon.ctl(line);
+        print!("{}{}", output.stdout, output.stderr);
+        ensure!(output.code == Some(0), "{output}");
+        Ok(output.stdout)
+    }
+
+    /// Packets captured since `sniffer` was made, when what was sent by now is among them.
+    fn captured(&self) -> Result<u64> {
+        thread::sleep(SETTLE);
+        captured(&self.ctl("sniffer show counters")?)
+    }
+
+    fn ping_all(&self) -> Result<()> {
+        let right = &self.stage.hosts[1];
+        self.ping(right.ipv4)?;
+        right.ipv6.map_or(Ok(()), |ipv6| self.ping(ipv6))
+    }
+
+    fn ping(&self, address: IpAddr) -> Result<()> {
+        self.interruption.check()?;
+        let elapsed = ping(&self.stage.hosts[0].namespace, address)?;
+        println!("ping from host1 to {address}: reply after {:.3} ms", elapsed.as_secs_f64() * 1e3);
+        Ok(())
+    }
+
+    fn transfer(&self, bytes: u64) -> Result<()> {
+        self.interruption.check()?;
+        let [left, right] = &self.stage.hosts;
+        let transfer = tcp_transfer(&left.namespace, &right.namespace, right.ipv4, bytes)?;
+        println!("{} MiB over TCP: {:.2} Gbit/s", bytes >> 20, transfer.bits_per_second() / 1e9);
+        Ok(())
+    }
+}
+
+fn captured(counters: &str) -> Result<u64> {
+    let figure = counters.lines().find_map(|line| line.trim().strip_prefix("captured:"));
+    figure.context("`show counters` lacks `captured`")?.trim().parse().context("`captured` is no number")
+}
