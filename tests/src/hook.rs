@@ -1,11 +1,15 @@
 //! What the kernel says is attached to an interface, asked without any code of the daemon's.
 
+mod bystander;
+
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result};
 
 use crate::lab::{Interface, Namespace};
+
+pub use bystander::{Bystander, Verdict};
 
 // Commands and attach types of `linux/bpf.h`.
 const BPF_PROG_GET_NEXT_ID: i64 = 11;
@@ -167,66 +171,16 @@ mod tests {
     use super::*;
     use crate::lab::Lab;
 
-    const BPF_PROG_LOAD: i64 = 5;
-    const BPF_LINK_CREATE: i64 = 28;
-    const SCHED_CLS: u32 = 3;
-    /// `r0 = TCX_NEXT; exit`.
-    static PROGRAM: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
-
-    #[repr(C)]
-    #[derive(Default)]
-    struct Load {
-        kind: u32,
-        instruction_count: u32,
-        instructions: u64,
-        license: u64,
-        log: [u32; 4],
-        kernel_version: u32,
-        flags: u32,
-        name: [u8; 16],
-    }
-
-    #[repr(C)]
-    #[derive(Default)]
-    struct Link {
-        program: u32,
-        target: u32,
-        attach_type: u32,
-        flags: u32,
-        relative: [u64; 2],
-    }
-
-    fn attach(index: u32) -> io::Result<OwnedFd> {
-        let license = c"GPL";
-        let mut load = Load {
-            kind: SCHED_CLS,
-            instruction_count: PROGRAM.len() as u32,
-            instructions: (&raw const PROGRAM) as u64,
-            license: license.as_ptr() as u64,
-            name: *b"nothing_at_all\0\0",
-            ..Load::default()
-        };
-        // SAFETY: instructions and licence outlive the call.
-        let program = unsafe { bpf(BPF_PROG_LOAD, &mut load) }?;
-        // SAFETY: the call above has just opened the descriptor, for us alone.
-        let _program = unsafe { OwnedFd::from_raw_fd(program as RawFd) };
-        let mut link = Link { program: program as u32, target: index, attach_type: BPF_TCX_EGRESS, ..Link::default() };
-        // SAFETY: the attribute holds no pointers.
-        let link = unsafe { bpf(BPF_LINK_CREATE, &mut link) }?;
-        // SAFETY: the call above has just opened the descriptor, for us alone.
-        Ok(unsafe { OwnedFd::from_raw_fd(link as RawFd) })
-    }
-
     #[test]
     fn an_attached_program_is_found_and_a_detached_one_is_not() -> Result<()> {
         let lab = Lab::new()?;
         let wire = lab.veth("veth1", &lab.peer("left")?, "eth0")?;
         assert_eq!(programs_attached(lab.host(), "veth1")?, []);
         let before = programs_loaded()?;
-        let link = lab.host().enter(|| attach(wire.host.index()))?;
+        let link = Bystander::attach(&wire.host, Hook::Egress, Verdict::Next)?;
         let attached = programs_attached(lab.host(), "veth1")?;
         let [only] = &attached[..] else { panic!("one program was attached, not {attached:?}") };
-        assert_eq!((only.hook, only.name.as_str()), (Hook::Egress, "nothing_at_all"));
+        assert_eq!((only.hook, only.name.as_str()), (Hook::Egress, "bystander"));
         assert!(only.program > 0 && only.link > 0, "{only:?}");
         assert!(!before.contains(&only.program) && programs_loaded()?.contains(&only.program), "{only:?}");
         drop(link);

@@ -1,0 +1,99 @@
+//! Somebody else's program on a hook, which the daemon must leave alone.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+
+use anyhow::{Context as _, Result};
+
+use super::{BPF_TCX_EGRESS, BPF_TCX_INGRESS, Hook, bpf};
+use crate::lab::Interface;
+
+// Commands and program type of `linux/bpf.h`.
+const BPF_PROG_LOAD: i64 = 5;
+const BPF_LINK_CREATE: i64 = 28;
+const SCHED_CLS: u32 = 3;
+/// Opcodes of `r0 = imm` and `exit` (RFC 9669, sections 4.1 and 4.3).
+const MOVE: u64 = 0xb7;
+const EXIT: u64 = 0x95;
+
+/// What the program says of every packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next program decides.
+    Next = -1,
+    /// The packet is dropped.
+    Drop = 2,
+}
+
+/// A program on a TCX hook. Dropping it takes it off.
+#[derive(Debug)]
+pub struct Bystander {
+    _link: OwnedFd,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log: [u32; 4],
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Link {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: [u64; 2],
+}
+
+impl Bystander {
+    /// Puts a program called `bystander` behind what is on the hook now.
+    ///
+    /// # Errors
+    /// Fails without root, or on a kernel before 6.6.
+    pub fn attach(interface: &Interface, hook: Hook, verdict: Verdict) -> Result<Self> {
+        let attach = || {
+            let program = load(verdict)?;
+            let attach_type = if hook == Hook::Ingress { BPF_TCX_INGRESS } else { BPF_TCX_EGRESS };
+            let mut link = Link {
+                program: program.as_raw_fd().cast_unsigned(),
+                target: interface.index(),
+                attach_type,
+                ..Link::default()
+            };
+            // SAFETY: the attribute holds no pointers.
+            owned(unsafe { bpf(BPF_LINK_CREATE, &mut link) }?)
+        };
+        let link = interface.namespace().enter(attach).with_context(|| format!("cannot attach to {interface}"))?;
+        Ok(Self { _link: link })
+    }
+}
+
+fn load(verdict: Verdict) -> io::Result<OwnedFd> {
+    let program = [u64::from((verdict as i32).cast_unsigned()) << 32 | MOVE, EXIT];
+    let license = c"GPL";
+    let mut load = Load {
+        kind: SCHED_CLS,
+        instruction_count: program.len() as u32,
+        instructions: (&raw const program) as u64,
+        license: license.as_ptr() as u64,
+        name: *b"bystander\0\0\0\0\0\0\0",
+        ..Load::default()
+    };
+    // SAFETY: instructions and licence outlive the call.
+    owned(unsafe { bpf(BPF_PROG_LOAD, &mut load) }?)
+}
+
+fn owned(answer: i64) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(answer).map_err(io::Error::other)?;
+    // SAFETY: bpf(2) has just opened the descriptor, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,345 @@
+//! Do packets pass as they did, whatever is attached, detached, reloaded or taken away around them?
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use polycube_tests::capture::{Direction, Recorder, Recording};
+use polycube_tests::comparison::compare;
+use polycube_tests::hook::{Attached, Bystander, Hook, Verdict, programs_attached};
+use polycube_tests::lab::Interface;
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Flow, Kind, Sender, Steady, reachable, sequence_of};
+
+/// Every frame of a steady flow has arrived, in order, none twice.
+#[track_caller]
+fn assert_whole(recording: &Recording, sent: u32) {
+    assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
+    let numbers: Vec<_> = recording.frames.iter().map(|seen| sequence_of(&seen.bytes)).collect();
+    let wrong = numbers.iter().zip(0..).position(|(found, expected)| *found != Some(expected));
+    let near = wrong.map(|at| &numbers[at.saturating_sub(2)..numbers.len().min(at + 3)]);
+    assert_eq!(near, None, "frames around number {wrong:?}");
+    assert_eq!(numbers.len(), sent as usize);
+}
+
+/// Runs `work` while frames flow from peer 1 to peer 2, and checks that all of them arrive.
+#[track_caller]
+fn under_traffic(scene: &Scene, work: impl FnOnce(&Steady) -> Result<()>) -> Result<u32> {
+    let recorder = Recorder::start(scene.peer(2))?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 200, 2_000_000)?;
+    steady.wait_for(1)?;
+    let done = work(&steady);
+    let sent = steady.stop()?;
+    done?;
+    // What is lost does not come: the frames that did tell more than a count.
+    let _ = recorder.wait_for(sent as usize, Duration::from_secs(5));
+    assert_whole(&recorder.stop()?, sent);
+    Ok(sent)
+}
+
+fn attached(scene: &Scene, netdev: &str) -> Result<Vec<Attached>> {
+    programs_attached(scene.lab.host(), netdev)
+}
+
+/// All that says that a port is wired: names of what is on its netdev, and pins.
+fn traces(scene: &Scene) -> Result<(usize, usize, usize)> {
+    Ok((attached(scene, "veth1")?.len(), attached(scene, "veth2")?.len(), scene.daemon.pins()?.len()))
+}
+
+#[test]
+fn attaching_and_detaching_loses_no_frame() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    let before = traces(&scene)?;
+    let sent = under_traffic(&scene, |_| {
+        for _ in 0..100 {
+            scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+            scene.daemon.ctl("detach sniffer br1:toveth1").ok();
+        }
+        Ok(())
+    })?;
+    assert_eq!(traces(&scene)?, before, "TCX programs on veth1 and veth2, pins");
+    let captured = scene.counter("captured")?;
+    assert!((1..=u64::from(sent)).contains(&captured), "{captured} captured of {sent}");
+    Ok(())
+}
+
+#[test]
+fn changing_what_is_captured_loses_no_frame() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    let before = traces(&scene)?;
+    under_traffic(&scene, |_| {
+        for round in 0..10 {
+            for setting in ["snaplen=64", "capture=ingress", "ring-size=1", "capture=off", "capture=egress"] {
+                scene.daemon.ctl(&format!("sniffer set {setting}")).ok();
+            }
+            let settings = format!("capture=bidirectional snaplen={} ring-size=4", 1000 + round);
+            scene.daemon.ctl(&format!("sniffer set {settings}")).ok();
+        }
+        Ok(())
+    })?;
+    assert_eq!(traces(&scene)?, before);
+    Ok(())
+}
+
+/// Several in a row, each put in and taken out at either end of the chain.
+#[test]
+fn a_chain_that_changes_loses_no_frame() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    for name in ["a", "b", "c"] {
+        scene.daemon.ctl(&format!("packetcapture add {name} capture=bidirectional")).ok();
+    }
+    let before = traces(&scene)?;
+    under_traffic(&scene, |steady| {
+        for _ in 0..8 {
+            for line in [
+                "attach a br1:toveth1",
+                "attach b br1:toveth1 position=first",
+                "attach c br1:toveth1 after=b",
+                "detach b br1:toveth1",
+                "detach a br1:toveth1",
+                "detach c br1:toveth1",
+            ] {
+                scene.daemon.ctl(line).ok();
+                steady.wait_for(64)?;
+            }
+        }
+        Ok(())
+    })?;
+    assert_eq!(traces(&scene)?, before);
+    Ok(())
+}
+
+#[test]
+fn a_plain_netdev_is_clean_after_detaching() -> Result<()> {
+    let scene = Scene::wired(1, &[])?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    assert_eq!(attached(&scene, "veth1")?.len(), 2, "ingress and egress");
+    scene.daemon.ctl("sniffer set capture=egress").ok();
+    assert_eq!(attached(&scene, "veth1")?.len(), 1);
+    scene.daemon.ctl("detach sniffer veth1").ok();
+    assert_eq!(attached(&scene, "veth1")?, []);
+    assert!(scene.daemon.pins()?.is_empty(), "{:?}", scene.daemon.pins()?);
+    Ok(())
+}
+
+/// The netdev is the host's own: its stack works behind the sniffer.
+#[test]
+fn the_hosts_own_traffic_is_captured_and_goes_on() -> Result<()> {
+    let scene = Scene::wired(1, &[])?;
+    let here = scene.host(1).add_address("10.9.0.1/24")?;
+    let there = scene.peer(1).add_address("10.9.0.2/24")?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    let recorder = Recorder::start(scene.peer(1))?;
+    let (host, peer) = (scene.lab.host(), scene.namespace(1));
+    assert!(reachable(host, peer, there)?.is_some(), "from the host");
+    assert!(reachable(peer, host, here)?.is_some(), "to the host");
+    // An ARP that is late makes for two packets more.
+    eventually("the end of the talk", || Ok(scene.counter("captured")? as usize == recorder.count()))?;
+    let file = scene.captured()?;
+    compare(&file.records, &recorder.stop()?.frames, 262_144)?;
+    scene.daemon.ctl("detach sniffer veth1").ok();
+    assert!(reachable(host, peer, there)?.is_some(), "after detaching");
+    assert_eq!(scene.counter("captured")?, file.records.len() as u64);
+    Ok(())
+}
+
+#[track_caller]
+fn check_nothing_is_left(arguments: &[&str], netdevs: &[&str]) -> Result<()> {
+    let mut scene = Scene::bridge_with(2, arguments)?;
+    scene.sniff("capture=bidirectional");
+    let wire = scene.lab.veth("veth9", &scene.lab.peer("peer9")?, "eth0")?;
+    scene.daemon.ctl("packetcapture add other capture=bidirectional").ok();
+    scene.daemon.ctl("attach other veth9").ok();
+    let near = Recorder::start(scene.peer(1))?;
+    let far = Recorder::start(scene.peer(2))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 100, 10))?;
+    far.wait_for(10, PATIENCE)?;
+    let records = scene.captured()?.records;
+    compare(&records, &near.stop()?.frames, 262_144)?;
+
+    for netdev in netdevs {
+        let is_wired = !attached(&scene, netdev)?.is_empty() || !filters(&scene, netdev)?.is_empty();
+        assert!(is_wired, "{netdev} shows no trace even now");
+    }
+    let status = scene.daemon.terminate()?;
+    assert!(status.success(), "{status}");
+    for netdev in netdevs {
+        assert_eq!(attached(&scene, netdev)?, [], "{netdev}");
+        assert_eq!(filters(&scene, netdev)?, "", "{netdev}");
+    }
+    assert!(scene.daemon.pins()?.is_empty(), "{:?}", scene.daemon.pins()?);
+    assert!(!scene.daemon.socket().exists());
+    assert_eq!(wire.host.counters()?.rx_dropped, 0);
+    Ok(())
+}
+
+/// What `tc` knows of a netdev's clsact: queueing discipline and filters, nothing when there are none.
+fn filters(scene: &Scene, netdev: &str) -> Result<String> {
+    let mut found = String::new();
+    for arguments in [&["qdisc", "show", "dev", netdev, "clsact"][..], &["filter", "show", "dev", netdev, "ingress"]] {
+        let output = scene.lab.host().command("tc").args(arguments).output();
+        let output = output.context("tc is missing: install iproute2, it says what clsact holds")?;
+        found.push_str(&String::from_utf8_lossy(&output.stdout));
+    }
+    Ok(found.trim().to_owned())
+}
+
+#[test]
+fn sigterm_leaves_nothing_behind() -> Result<()> {
+    check_nothing_is_left(&[], &["veth1", "veth2", "veth9"])
+}
+
+#[test]
+fn sigterm_leaves_nothing_behind_of_clsact() -> Result<()> {
+    check_nothing_is_left(&["--attach", "clsact"], &["veth1", "veth2", "veth9"])
+}
+
+/// A netdev that had clsact before the daemon came keeps it.
+#[test]
+fn somebody_elses_clsact_stays() -> Result<()> {
+    let mut scene = Scene::wired(1, &["--attach", "clsact"])?;
+    let added = scene.lab.host().command("tc").args(["qdisc", "add", "dev", "veth1", "clsact"]).status();
+    assert!(added.context("tc is missing: install iproute2")?.success());
+    let alone = filters(&scene, "veth1")?;
+    assert!(alone.contains("clsact"), "{alone}");
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    for _ in 0..2 {
+        scene.daemon.ctl("attach sniffer veth1").ok();
+        assert_ne!(filters(&scene, "veth1")?, alone);
+        scene.daemon.ctl("detach sniffer veth1").ok();
+        assert_eq!(filters(&scene, "veth1")?, alone);
+    }
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    scene.daemon.terminate()?;
+    assert_eq!(filters(&scene, "veth1")?, alone);
+    Ok(())
+}
+
+#[test]
+fn clsact_loses_no_frame_either() -> Result<()> {
+    let scene = Scene::bridge_with(2, &["--attach", "clsact"])?;
+    assert_eq!(attached(&scene, "veth1")?, [], "no TCX");
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    under_traffic(&scene, |steady| {
+        for snaplen in 100..115 {
+            scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+            scene.daemon.ctl(&format!("sniffer set snaplen={snaplen}")).ok();
+            steady.wait_for(64)?;
+            scene.daemon.ctl("detach sniffer br1:toveth1").ok();
+        }
+        Ok(())
+    })?;
+    assert!(scene.counter("captured")? > 0);
+    Ok(())
+}
+
+/// Somebody else's program drops what comes in: captured before it, dropped by it, whatever becomes of the sniffer.
+#[test]
+fn somebody_elses_program_stays_where_it_is() -> Result<()> {
+    let scene = Scene::wired(1, &[])?;
+    scene.host(1).add_address("10.9.0.1/24")?;
+    let there = scene.peer(1).add_address("10.9.0.2/24")?;
+    let (host, peer) = (scene.lab.host(), scene.namespace(1));
+    let bystander = Bystander::attach(scene.host(1), Hook::Ingress, Verdict::Drop)?;
+    let alone = attached(&scene, "veth1")?;
+    scene.daemon.ctl("packetcapture add sniffer capture=ingress").ok();
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    let names: Vec<_> = attached(&scene, "veth1")?.into_iter().map(|attached| attached.name).collect();
+    assert!(names.len() == 2 && names.contains(&"bystander".to_owned()), "{names:?}");
+    assert_eq!(reachable(host, peer, there)?, None, "the other program drops the answers");
+    scene.daemon.ctl("detach sniffer veth1").ok();
+    assert_eq!(attached(&scene, "veth1")?, alone);
+    assert_eq!(reachable(host, peer, there)?, None);
+
+    drop(bystander);
+    let _behind = Bystander::attach(scene.host(1), Hook::Egress, Verdict::Next)?;
+    scene.daemon.ctl("sniffer set capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    assert!(reachable(host, peer, there)?.is_some(), "a chain ends with the next program, not with a verdict");
+    assert!(scene.counter("captured")? > 0);
+    Ok(())
+}
+
+/// `n` more frames from peer 1 to peer 2 and as many back; answers how many of them the sniffer captured.
+fn exchange(scene: &Scene, n: u32) -> Result<u64> {
+    let before = scene.counter("captured")?;
+    for (from, to) in [(1, 2), (2, 1)] {
+        let recorder = Recorder::start(scene.peer(to))?;
+        Sender::open(scene.peer(from))?.send(&scene.flow(from, to).frames(Kind::Udp, 100, n))?;
+        recorder.wait_for(n as usize, PATIENCE)?;
+        let arrived = recorder.stop()?.going(Direction::In).len();
+        assert_eq!(arrived, n as usize, "{from} to {to}");
+    }
+    Ok(scene.counter("captured")? - before)
+}
+
+#[test]
+fn a_port_whose_peer_comes_later_is_captured_then() -> Result<()> {
+    let scene = Scene::wired(2, &[])?;
+    scene.daemon.ctl("simplebridge add br1").ok();
+    scene.daemon.ctl("br1 ports add toveth1").ok();
+    scene.daemon.ctl("br1 ports add toveth2 peer=veth2").ok();
+    scene.sniff("capture=bidirectional");
+    assert_eq!(attached(&scene, "veth1")?, []);
+    scene.daemon.ctl("connect br1:toveth1 veth1").ok();
+    assert_eq!(exchange(&scene, 5)?, 10);
+    scene.daemon.ctl("disconnect br1:toveth1 veth1").ok();
+    assert_eq!(attached(&scene, "veth1")?, []);
+    scene.daemon.ctl("br1 ports toveth1 set peer=veth1").ok();
+    assert_eq!(exchange(&scene, 5)?, 10);
+    Ok(())
+}
+
+fn port(scene: &Scene, name: &str) -> Result<(String, String)> {
+    let port = scene.get(&format!("br1/ports/{name}"))?;
+    let text = |key: &str| port[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {port}"));
+    Ok((text("status")?, text("peer")?))
+}
+
+#[test]
+fn a_port_whose_peer_is_deleted_is_down_until_it_is_connected_again() -> Result<()> {
+    let scene = Scene::bridge(3)?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth3").ok();
+    assert_eq!(port(&scene, "toveth3")?, ("UP".to_owned(), "veth3".to_owned()));
+
+    scene.host(3).clone().delete()?;
+    eventually("the port to be down", || Ok(port(&scene, "toveth3")? == ("DOWN".to_owned(), String::new())))?;
+    let log = scene.daemon.log();
+    let told = log.lines().any(|line| line.contains("WARN") && line.contains("veth3") && line.contains("br1:toveth3"));
+    assert!(told, "{log}");
+    assert_eq!(scene.get("sniffer")?["parent"], "br1:toveth3", "still attached");
+    assert_eq!(exchange(&scene, 5)?, 0, "the other ports work on");
+
+    let wire = scene.lab.veth("veth3", scene.namespace(3), "eth0")?;
+    scene.daemon.ctl("connect br1:toveth3 veth3").ok();
+    let recorder = Recorder::start(scene.peer(1))?;
+    let flow = Flow::between(&wire.peer, scene.peer(1));
+    Sender::open(&wire.peer)?.send(&flow.frames(Kind::Udp, 100, 5))?;
+    recorder.wait_for(5, PATIENCE)?;
+    assert_eq!(scene.counter("captured")?, 5);
+    Ok(())
+}
+
+/// An interface that goes while frames cross it takes nothing with it but its own.
+#[test]
+fn deleting_a_peer_under_traffic_disturbs_the_others_not() -> Result<()> {
+    let scene = Scene::bridge(3)?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth3").ok();
+    under_traffic(&scene, |steady| {
+        for _ in 0..3 {
+            let interface = Interface::find(scene.lab.host(), "veth3")?;
+            steady.wait_for(100)?;
+            interface.delete()?;
+            eventually("the port to be down", || Ok(port(&scene, "toveth3")?.0 == "DOWN"))?;
+            scene.lab.veth("veth3", scene.namespace(3), "eth0")?;
+            scene.daemon.ctl("connect br1:toveth3 veth3").ok();
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
