@@ -1,1 +1,240 @@
+use polycube_plugin_api::{ServiceKind, ServiceSchema};
+use serde_json::{Value, json};
 
+use super::{Model, Operation};
+use crate::problem::{ErrorTag, Problems};
+
+/// A little of everything that a schema can have.
+fn model() -> Model {
+    let config = json!({
+        "type": "object",
+        "properties": {
+            "mode": { "type": "string", "enum": ["off", "in", "out"], "default": "off" },
+            "depth": { "type": "integer", "format": "uint16", "minimum": 1, "default": 10 },
+            "ratio": { "type": "number" },
+            "loud": { "type": "boolean", "default": false },
+            "label": { "type": ["string", "null"] },
+            "hook": { "type": "string", "enum": ["TC", "XDP"], "default": "TC", "x-create-only": true },
+            "filters": {
+                "type": "object",
+                "properties": {
+                    "depth": { "type": "integer", "x-alias": "/depth" },
+                    "source": { "type": ["string", "null"], "pattern": "^[0-9.]+$", "examples": ["10.0.0.1"] },
+                },
+            },
+            "host": {
+                "type": "array",
+                "x-list-key": "address",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "address": { "type": "string" },
+                        "port": { "type": "string" },
+                        "weight": { "type": "integer", "default": 1 },
+                    },
+                    "required": ["address", "port"],
+                },
+            },
+        },
+    });
+    let state = json!({
+        "type": "object",
+        "properties": {
+            "seen": { "type": "integer" },
+            "filters": { "type": "object", "properties": { "matched": { "type": "integer" } } },
+        },
+    });
+    let (name, description, version) = ("some".to_owned(), String::new(), String::new());
+    let kind = ServiceKind::Transparent;
+    Model::new(ServiceSchema { name, description, version, kind, config, state, actions: Vec::new() }).unwrap()
+}
+
+fn fresh() -> Value {
+    model().create(json!({})).unwrap()
+}
+
+fn words(path: &str) -> Vec<String> {
+    path.split('/').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// Changes a cube that was made with `body`.
+fn change(body: Value, path: &str, operation: Operation, value: Value) -> Result<Value, Problems> {
+    let model = model();
+    let config = model.create(body).unwrap();
+    model.change(&config, &words(path), operation, value)
+}
+
+/// Asserts what becomes of the node at `path`.
+#[track_caller]
+fn check(body: Value, path: &str, operation: Operation, value: Value, at: &str, expected: &Value) {
+    let changed = change(body, path, operation, value).unwrap();
+    assert_eq!(changed.pointer(at).unwrap_or(&Value::Null), expected, "{changed}");
+}
+
+/// Asserts the tag, path and words of every problem.
+#[track_caller]
+fn refused(result: Result<Value, Problems>, expected: &[(ErrorTag, &str, &str)]) {
+    let problems = result.unwrap_err().0;
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, (tag, path, message)) in problems.iter().zip(expected) {
+        assert_eq!((problem.tag, problem.path.as_str()), (*tag, *path), "{problem:?}");
+        assert!(problem.message.contains(message), "{message:?} is not in {problem:?}");
+    }
+}
+
+#[test]
+fn what_is_left_out_at_creation_has_its_default() {
+    let defaults = json!({ "mode": "off", "depth": 10, "loud": false, "hook": "TC", "filters": {}, "host": [] });
+    assert_eq!(fresh(), defaults);
+    assert_eq!(model().create(json!({ "depth": 3 })).unwrap()["depth"], 3);
+}
+
+#[test]
+fn a_merge_keeps_what_it_does_not_name_and_a_replacement_does_not() {
+    let before = || json!({ "depth": 3, "label": "x", "filters": { "source": "1.2.3.4" } });
+    check(before(), "", Operation::Merge, json!({ "loud": true }), "/depth", &json!(3));
+    check(before(), "", Operation::Merge, json!({ "loud": true }), "/filters/source", &json!("1.2.3.4"));
+    check(before(), "", Operation::Replace, json!({ "loud": true }), "/depth", &json!(10));
+    check(before(), "", Operation::Replace, json!({ "loud": true }), "/label", &Value::Null);
+    check(before(), "", Operation::Replace, json!({ "loud": true }), "/loud", &json!(true));
+    check(before(), "filters", Operation::Replace, json!({}), "/filters", &json!({}));
+    check(before(), "filters", Operation::Replace, json!({}), "/depth", &json!(3));
+}
+
+#[test]
+fn what_is_removed_has_its_default_again() {
+    let before = || json!({ "depth": 3, "label": "x", "filters": { "source": "1.2.3.4" } });
+    check(before(), "depth", Operation::Remove, Value::Null, "/depth", &json!(10));
+    check(before(), "label", Operation::Remove, Value::Null, "/label", &Value::Null);
+    check(before(), "filters/source", Operation::Remove, Value::Null, "/filters", &json!({}));
+    check(before(), "filters", Operation::Remove, Value::Null, "/filters", &json!({}));
+}
+
+#[test]
+fn list_entries_come_change_and_go() {
+    let one = || json!({ "host": [{ "address": "a", "port": "p" }] });
+    let entry = json!({ "address": "b", "port": "q", "weight": 1 });
+    check(one(), "host/b", Operation::Create, json!({ "port": "q" }), "/host/1", &entry);
+    check(one(), "host/b", Operation::Replace, json!({ "port": "q" }), "/host/1", &entry);
+    check(one(), "host/a", Operation::Merge, json!({ "weight": 7 }), "/host/0/port", &json!("p"));
+    check(one(), "host/a", Operation::Replace, json!({ "port": "q" }), "/host/0/port", &json!("q"));
+    check(one(), "host/a/weight", Operation::Merge, json!("7"), "/host/0/weight", &json!(7));
+    check(one(), "host/a", Operation::Remove, Value::Null, "/host", &json!([]));
+    check(one(), "host", Operation::Merge, json!([{ "address": "b", "port": "q" }]), "/host/0/address", &json!("a"));
+    check(one(), "host", Operation::Remove, Value::Null, "/host", &json!([]));
+    let missing = ErrorTag::DataMissing;
+    refused(
+        change(one(), "host/a", Operation::Create, json!({ "port": "q" })),
+        &[(ErrorTag::DataExists, "host/a", "exists already")],
+    );
+    refused(change(one(), "host/b", Operation::Remove, Value::Null), &[(missing, "host/b", "no entry `b`")]);
+    refused(change(one(), "host/b", Operation::Merge, json!({})), &[(missing, "host/b", "no entry `b`")]);
+    refused(change(one(), "host/b/weight", Operation::Merge, json!(1)), &[(missing, "host/b", "no entry `b`")]);
+    refused(
+        change(one(), "host/b", Operation::Create, json!({})),
+        &[(ErrorTag::MissingAttribute, "host/1/port", "`port` is missing")],
+    );
+}
+
+#[test]
+fn an_alias_stands_for_the_leaf_it_names() {
+    check(json!({}), "filters/depth", Operation::Merge, json!(20), "/depth", &json!(20));
+    check(json!({}), "filters", Operation::Merge, json!({ "depth": "20" }), "/depth", &json!(20));
+    check(json!({ "depth": 3 }), "filters/depth", Operation::Remove, Value::Null, "/depth", &json!(10));
+    let config = change(json!({}), "", Operation::Merge, json!({ "filters": { "depth": 20 } })).unwrap();
+    assert_eq!((&config["depth"], &config["filters"]), (&json!(20), &json!({})), "the value is kept once");
+    refused(
+        change(json!({}), "filters/depth", Operation::Merge, json!(0)),
+        &[(ErrorTag::BadAttribute, "depth", "0 is less than the minimum of 1")],
+    );
+    assert_eq!(model().present(&config, json!({}))["filters"]["depth"], 20);
+}
+
+#[test]
+fn text_becomes_what_the_leaf_wants_and_back() {
+    for (path, given, taken) in [
+        ("mode", json!("IN"), json!("in")),
+        ("depth", json!("42"), json!(42)),
+        ("ratio", json!("0.5"), json!(0.5)),
+        ("loud", json!("True"), json!(true)),
+        ("loud", json!("f"), json!(false)),
+        ("label", json!(7), json!("7")),
+        ("label", json!(true), json!("true")),
+        ("label", json!("007"), json!("007")),
+        ("label", Value::Null, Value::Null),
+    ] {
+        check(json!({}), path, Operation::Merge, given, &format!("/{path}"), &taken);
+    }
+    let bad = ErrorTag::BadAttribute;
+    for (path, given, message) in [
+        ("depth", json!("many"), "depth: \"many\" is not of type \"integer\""),
+        ("depth", json!(1.5), "depth: 1.5 is not of type \"integer\""),
+        ("depth", json!(65_536), "depth: 65536 is greater than the maximum of 65535"),
+        ("depth", Value::Null, "depth: null is not of type \"integer\""),
+        ("loud", json!("perhaps"), "loud: \"perhaps\" is not of type \"boolean\""),
+        ("mode", json!("both"), "mode: \"both\" is not one of off, in, out"),
+        ("mode", Value::Null, "mode: null is not one of off, in, out"),
+        ("filters/source", json!("here"), "source: \"here\" is not of the right form: write it like 10.0.0.1"),
+    ] {
+        refused(change(json!({}), path, Operation::Merge, given), &[(bad, path, message)]);
+    }
+}
+
+#[test]
+fn unknown_read_only_and_settled_keys_are_told_apart() {
+    let invalid = ErrorTag::InvalidValue;
+    let merge = |value| change(json!({}), "", Operation::Merge, value);
+    refused(merge(json!({ "dept": 1 })), &[(invalid, "dept", "unknown key `dept`; did you mean `depth`?")]);
+    refused(
+        merge(json!({ "filters": { "x": 1 } })),
+        &[(invalid, "filters/x", "unknown key `x`; known: depth, source")],
+    );
+    refused(merge(json!({ "seen": 1 })), &[(invalid, "seen", "`seen` is read-only")]);
+    refused(merge(json!({ "filters": { "matched": 1 } })), &[(invalid, "filters/matched", "read-only")]);
+    refused(merge(json!({ "hook": "XDP" })), &[(invalid, "hook", "settled when the cube is created")]);
+    refused(merge(json!({ "hook": "DPDK" })), &[(ErrorTag::BadAttribute, "hook", "not one of TC, XDP")]);
+    assert!(merge(json!({ "hook": "tc" })).is_ok(), "the value that it has");
+    assert_eq!(model().create(json!({ "hook": "XDP" })).unwrap()["hook"], "XDP");
+    let at = |path| change(json!({}), path, Operation::Merge, json!(1));
+    refused(at("dept"), &[(ErrorTag::UnknownElement, "dept", "did you mean `depth`?")]);
+    refused(at("filters/matched"), &[(invalid, "filters/matched", "read-only")]);
+    refused(at("depth/below"), &[(ErrorTag::UnknownElement, "depth/below", "no `below`")]);
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let body = json!({ "colour": 1, "mode": "both", "depth": 0, "host": [{ "address": "a" }], "filters": { "x": 1 } });
+    let mut found: Vec<_> = model().create(body).unwrap_err().0.into_iter().map(|problem| problem.path).collect();
+    found.sort();
+    assert_eq!(found, ["colour", "depth", "filters/x", "host/0/port", "mode"]);
+}
+
+#[test]
+fn what_is_shown_has_unset_settings_as_null_and_no_other_nulls() {
+    let model = model();
+    let state = json!({ "seen": null, "filters": { "matched": 5 } });
+    let shown = model.present(&fresh(), state);
+    assert_eq!(
+        shown,
+        json!({
+            "mode": "off",
+            "depth": 10,
+            "loud": false,
+            "hook": "TC",
+            "filters": { "depth": 10, "matched": 5, "source": null },
+            "host": [],
+            "ratio": null,
+            "label": null,
+        })
+    );
+    assert_eq!(model.read(&shown, &words("filters/matched")), Some(&json!(5)));
+    assert_eq!(model.read(&shown, &words("nothing")), None);
+}
+
+#[test]
+fn a_schema_that_is_none_is_refused() {
+    let mut schema = model().service;
+    schema.config["properties"]["depth"]["type"] = json!("figure");
+    let message = Model::new(schema).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(message.starts_with("the schema of service `some` cannot be used"), "{message}");
+}
