@@ -5,7 +5,7 @@ use std::env;
 use std::error::Error;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -184,16 +184,39 @@ fn describe(seen: &Seen) -> String {
     format!("{} bytes {:?} at {}", seen.orig_len, seen.direction, seen.time_ns)
 }
 
+/// Leaves frames that a test finds wrong behind as a file, and says where, for the test's message.
+#[must_use]
+pub fn evidence(frames: &[Seen]) -> String {
+    let kept = evidence_place().and_then(|place| {
+        let file = place.join("frames.pcap");
+        write_seen(&file, frames)?;
+        Ok(file)
+    });
+    kept.map_or_else(
+        |error| format!("they could not be saved: {error:#}"),
+        |file| format!("they are in {}", file.display()),
+    )
+}
+
 fn keep(ours: &[Record], theirs: &[Seen]) -> anyhow::Result<PathBuf> {
+    let place = evidence_place()?;
+    pcap::write(
+        &place.join("ours.pcap"),
+        ours.iter().map(|record| (record.time_ns, record.orig_len, &record.bytes[..])),
+    )?;
+    write_seen(&place.join("theirs.pcap"), theirs)?;
+    Ok(place)
+}
+
+fn write_seen(path: &Path, frames: &[Seen]) -> anyhow::Result<()> {
+    pcap::write(path, frames.iter().map(|seen| (seen.time_ns, seen.orig_len, &seen.bytes[..])))
+}
+
+fn evidence_place() -> anyhow::Result<PathBuf> {
     let root = env::var_os("POLYCUBE_EVIDENCE_DIR").map_or_else(env::temp_dir, PathBuf::from);
     let test = thread::current().name().unwrap_or("unnamed").replace("::", "-");
     let number = FAILURES.fetch_add(1, Ordering::Relaxed);
     let place = root.join(format!("polycube-evidence-{test}-{}-{number}", std::process::id()));
     fs::create_dir_all(&place)?;
-    pcap::write(
-        &place.join("ours.pcap"),
-        ours.iter().map(|record| (record.time_ns, record.orig_len, &record.bytes[..])),
-    )?;
-    pcap::write(&place.join("theirs.pcap"), theirs.iter().map(|seen| (seen.time_ns, seen.orig_len, &seen.bytes[..])))?;
     Ok(place)
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polycube_tests::capture::{Direction, Recorder};
+use polycube_tests::capture::{Direction, Recorder, Seen};
+use polycube_tests::comparison::evidence;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{End, Kind, Segments, Sender, Steady, sequence_of};
 use serde_json::{Value, json};
@@ -61,10 +62,8 @@ impl Bridge {
             std::thread::sleep(LATE);
         }
         for (peer, recorder) in others.into_iter().zip(recorders) {
-            let arrived = recorder.stop()?.going(Direction::In);
-            let arrived: Vec<&Vec<u8>> = arrived.iter().map(|seen| &seen.bytes).collect();
-            let expected: Vec<&Vec<u8>> = if to.contains(&peer) { frames.iter().collect() } else { Vec::new() };
-            assert!(arrived == expected, "peer {peer} got {} frames, {} expected", arrived.len(), expected.len());
+            let expected = if to.contains(&peer) { frames } else { &[] };
+            assert_arrived(peer, &recorder.stop()?.going(Direction::In), expected);
         }
         Ok(())
     }
@@ -101,6 +100,13 @@ impl Bridge {
         counters.as_object_mut().context("counters are an object")?.remove("port");
         Ok(counters)
     }
+}
+
+#[track_caller]
+fn assert_arrived(peer: usize, arrived: &[Seen], expected: &[Vec<u8>]) {
+    let is_so = arrived.iter().map(|seen| &seen.bytes).eq(expected);
+    let (got, wanted) = (arrived.len(), expected.len());
+    assert!(is_so, "peer {peer} got {got} frames where {wanted} were expected; {}", evidence(arrived));
 }
 
 fn text(mac: [u8; 6]) -> String {
@@ -251,10 +257,8 @@ fn segments_cross_whole_flooded_and_not() -> Result<()> {
         Sender::open(bridge.scene.peer(1))?.send_segments(std::slice::from_ref(&packet))?;
         for (peer, recorder) in recorders {
             recorder.wait_for(usize::from(targets.contains(&peer)), PATIENCE)?;
-            let arrived = recorder.stop()?.frames;
-            let arrived: Vec<_> = arrived.iter().map(|seen| &seen.bytes[..]).collect();
-            let expected = if targets.contains(&peer) { vec![packet.frame()] } else { Vec::new() };
-            assert!(arrived == expected, "peer {peer} got {} packets", arrived.len());
+            let expected = if targets.contains(&peer) { vec![packet.frame().to_vec()] } else { Vec::new() };
+            assert_arrived(peer, &recorder.stop()?.frames, &expected);
         }
         bridge.introduce()?;
     }
@@ -306,7 +310,8 @@ fn a_port_is_disconnected_and_connected_under_traffic() -> Result<()> {
     let _ = recorder.wait_for(sent as usize, LATE);
     let arrived = recorder.stop()?.frames;
     let numbers: Vec<_> = arrived.iter().filter_map(|seen| sequence_of(&seen.bytes)).collect();
-    assert!(numbers.iter().copied().eq(0..sent), "{} of {sent} frames arrived, or out of order", numbers.len());
+    let is_whole = numbers.iter().copied().eq(0..sent);
+    assert!(is_whole, "{} of {sent} frames came, or not in order; {}", numbers.len(), evidence(&arrived));
 
     bridge.ctl("disconnect br1:toveth3 veth3");
     bridge.check(1, &[bridge.frame(bridge.mac(1), BROADCAST)], &[2, 4])?;
