@@ -1,7 +1,7 @@
 //! The daemon's own directory in the bpf filesystem.
 //!
 //! ```text
-//! netdevs/veth1-ingress/{program,next,link}
+//! netdevs/veth1-3-ingress/{program,next,link}
 //! cubes/sniffer/0-ingress-0-7/{program,next,accept}
 //! cubes/sniffer/maps/RINGS-3
 //! ```
@@ -11,11 +11,18 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::Direction;
 
 use super::DatapathError;
 use crate::sys::bpf;
 use crate::wiring::{Hook, MapId, NodeId};
+
+/// What a daemon makes in its directory.
+const OWN: [&str; 2] = ["cubes", "netdevs"];
+
+/// What stands in the directory of a program.
+const PROGRAM: [&str; 4] = ["program", NEXT, ACCEPT, "link"];
 
 /// Where pins are kept.
 pub struct Pins {
@@ -28,7 +35,8 @@ impl Pins {
     /// Takes `directory` over, and removes what an earlier daemon left in it.
     ///
     /// # Errors
-    /// The directory cannot be made or emptied, or a daemon that runs uses it.
+    /// The directory cannot be made or emptied, a daemon that runs uses it, or there is something in it that no daemon
+    /// made: then nothing is removed.
     pub fn take(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let lock = File::open(directory)?;
@@ -37,11 +45,18 @@ impl Pins {
         }
         let left: Vec<PathBuf> =
             std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+        if let Some(other) = left.iter().find(|path| OWN.iter().all(|own| !path.ends_with(own))) {
+            let message = format!(
+                "{} is in it, which is not polycubed's: give --bpffs a directory that nobody else uses",
+                other.display()
+            );
+            return Err(io::Error::other(message));
+        }
         if !left.is_empty() {
             tracing::info!(directory = %directory.display(), "removing what an earlier daemon left pinned");
         }
         for path in left {
-            if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+            std::fs::remove_dir_all(path)?;
         }
         Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
@@ -58,10 +73,11 @@ impl Pins {
             .map_err(|source| DatapathError::Pin { path: path.display().to_string(), source })
     }
 
-    /// Removes a pin or a directory of them, and the directories that this leaves empty.
+    /// Removes a pin or a program's directory, and the directories that this leaves empty. Takes no descriptor, so that
+    /// a change that failed for want of one can be undone.
     pub fn unpin(&self, pin: &Path) {
         let path = self.path(pin);
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed = if path.is_dir() { remove_program(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -70,6 +86,16 @@ impl Pins {
         let mut parents = path.ancestors().skip(1).take_while(|parent| *parent != self.directory);
         while parents.next().is_some_and(|parent| std::fs::remove_dir(parent).is_ok()) {}
     }
+}
+
+fn remove_program(directory: &Path) -> io::Result<()> {
+    for pin in PROGRAM {
+        match std::fs::remove_file(directory.join(pin)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::remove_dir(directory)
 }
 
 pub fn map(id: &MapId) -> PathBuf {
@@ -81,8 +107,10 @@ pub fn node(id: &NodeId) -> PathBuf {
     ["cubes", &escape(id.key.cube.as_str()), &node].iter().collect()
 }
 
+/// By ifindex too: when a netdev takes another's name, both roots are there until the change is through.
 pub fn root(hook: &Hook) -> PathBuf {
-    ["netdevs", &format!("{}-{}", escape(&hook.netdev.name), direction(hook.direction))].iter().collect()
+    let root = format!("{}-{}-{}", escape(&hook.netdev.name), hook.netdev.ifindex, direction(hook.direction));
+    ["netdevs", &root].iter().collect()
 }
 
 fn direction(direction: Direction) -> &'static str {
@@ -104,11 +132,29 @@ fn escape(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{Pins, escape};
 
     #[test]
     fn pins_have_no_dots() {
         assert_eq!(escape("eth0.5"), "eth0%2e5");
         assert_eq!(escape("br_1-a"), "br_1-a");
+    }
+
+    #[test]
+    fn what_others_pinned_is_left_alone() {
+        let directory = std::env::temp_dir().join(format!("polycubed-pins-{}", std::process::id()));
+        let pin = |name: &str| {
+            std::fs::create_dir_all(directory.join(name)).unwrap();
+            std::fs::write(directory.join(name).join("program"), "").unwrap();
+        };
+        pin("cubes");
+        pin("others");
+        let message = Pins::take(&directory).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("others is in it"), "{message}");
+        assert!(directory.join("others/program").exists() && directory.join("cubes/program").exists());
+        std::fs::remove_dir_all(directory.join("others")).unwrap();
+        assert!(Pins::take(&directory).is_ok());
+        assert!(!directory.join("cubes").exists());
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
