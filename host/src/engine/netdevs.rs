@@ -12,7 +12,13 @@ impl Engine {
             self.wiring.hooks.keys().find(renamed).map(|hook| hook.netdev.name.clone())
         };
         match event {
-            Event::Gone(link) => self.netdev_gone(&link.name, "disappeared"),
+            Event::Gone(link) => {
+                // Another may have come by its name, and be in use, before this was heard of.
+                let is_other = |hook: &Hook| hook.netdev.name == link.name && hook.netdev.ifindex != link.ifindex;
+                if !self.wiring.hooks.keys().any(is_other) {
+                    self.netdev_gone(&link.name, "disappeared");
+                }
+            }
             Event::Seen(link) => {
                 if let Some(old) = hook_of(link.ifindex, &link.name) {
                     self.netdev_gone(&old, &format!("is called {} now", link.name));

@@ -5,9 +5,9 @@ use std::pin::pin;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::tc::TcHandle;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, new_connection, new_multicast_connection};
 
 /// A netdev as the kernel describes it.
@@ -110,10 +110,10 @@ pub fn watch(report: impl Fn(Event) + Send + 'static) -> io::Result<()> {
         let _handle = handle;
         while let Some((message, _)) = messages.next().await {
             match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) => {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) if is_netdev(&message) => {
                     report(Event::Gone(link(&message)));
                 }
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if is_netdev(&message) => {
                     report(Event::Seen(link(&message)));
                 }
                 _ => {}
@@ -121,6 +121,12 @@ pub fn watch(report: impl Fn(Event) + Send + 'static) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Whether a message is about a netdev itself. One of another family is about its place in something else: the kernel's
+/// bridge calls a netdev deleted that only leaves the bridge (`del_nbp()` in net/bridge/br_if.c).
+fn is_netdev(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
 }
 
 fn link(message: &LinkMessage) -> Link {
