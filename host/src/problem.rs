@@ -109,8 +109,11 @@ impl Problems {
 /// "; did you mean `x`?" for the nearest of `known`, or their list.
 pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
+    // A word can be as long as a request's body, and the distance takes the product of both lengths in time and memory.
+    let length = word.chars().count();
     let nearest = known
         .iter()
+        .filter(|name| name.chars().count().abs_diff(length) <= 2)
         .map(|name| (strsim::damerau_levenshtein(word, name), *name))
         .min()
         .filter(|(distance, name)| *distance <= 2.min(name.len() / 2));
@@ -118,5 +121,21 @@ pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> S
         Some((_, name)) => format!("; did you mean `{name}`?"),
         None if known.is_empty() => String::new(),
         None => format!("; known: {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggestion;
+
+    #[test]
+    fn the_nearest_name_is_suggested_or_all_are_told() {
+        for (word, told) in
+            [("br2", "; did you mean `br1`?"), ("bridge", "; known: br1, sniffer"), ("", "; known: br1, sniffer")]
+        {
+            assert_eq!(suggestion(word, ["br1", "sniffer"]), told, "{word}");
+        }
+        let long = "x".repeat(1 << 20);
+        assert_eq!(suggestion(&long, ["x".repeat(64).as_str()]), format!("; known: {}", "x".repeat(64)));
     }
 }
