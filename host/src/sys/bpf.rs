@@ -146,8 +146,9 @@ pub fn load_classifier(name: &str, instructions: &[bpf_insn], license: &CStr) ->
         attempt(&mut log).map_err(|source| {
             let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
             let mut log = String::from_utf8_lossy(&log[..end]).into_owned();
-            if log.is_empty() {
-                log = source.to_string();
+            // The program may be sound, and something else was short: descriptors, memory.
+            if last_line(&log).is_none() {
+                log.push_str(&source.to_string());
             }
             ProgramRefused { log, source }
         })
