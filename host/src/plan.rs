@@ -131,4 +131,6 @@ fn slots(wiring: &Wiring) -> BTreeMap<Source, Option<NodeId>> {
 }
 
 #[cfg(test)]
+mod kernel;
+#[cfg(test)]
 mod tests;

@@ -259,3 +259,8 @@ impl Wiring {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub mod fixture;
+#[cfg(test)]
+mod tests;

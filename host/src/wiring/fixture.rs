@@ -1,0 +1,101 @@
+//! Topologies to wire in tests, by names alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use polycube_plugin_api::{Code, Direction, MapSpec, Program, constant};
+use serde_json::Value;
+
+use super::{CubeDatapath, Wiring};
+use crate::plan::Plan;
+use crate::problem::Problem;
+use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role, Topology};
+
+/// The stage of a cube's only program; those before it are filters.
+pub const LAST: u32 = 1;
+
+pub const BOTH: &[Direction] = &[Direction::Ingress, Direction::Egress];
+
+/// A topology, what its cubes ask for, and the netdevs that exist.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    pub topology: Topology,
+    pub datapaths: BTreeMap<CubeName, Arc<CubeDatapath>>,
+    pub netdevs: BTreeMap<String, u32>,
+}
+
+impl Model {
+    /// Netdevs `veth1` to `veth3` with indexes 11 to 13, and no cubes.
+    pub fn new() -> Self {
+        let netdevs = (1..=3).map(|number| (format!("veth{number}"), number + 10)).collect();
+        Self { netdevs, ..Self::default() }
+    }
+
+    /// A standard cube with one port for each netdev.
+    #[must_use]
+    pub fn bridge(mut self, name: &str, peers: &[(&str, &str)]) -> Self {
+        self.add(name, Role::Standard(BTreeMap::new()));
+        for (port, peer) in peers {
+            self.topology.add_port(name, PortName::parse(port).unwrap(), String::new()).unwrap();
+            self.topology.set_peer(name, port, Some((*peer).to_owned())).unwrap();
+        }
+        self.load(name, &[Direction::Ingress], 0)
+    }
+
+    /// A transparent cube that sees both directions, attached outermost.
+    #[must_use]
+    pub fn tap(mut self, name: &str, point: &str) -> Self {
+        self.add(name, Role::Transparent);
+        self.topology.attach(name, Point::parse(point).unwrap(), &Place::Auto).unwrap();
+        self.load(name, BOTH, 0)
+    }
+
+    /// Lets a cube ask for one program at each of these hooks. Another `flavour` is another program, and from every
+    /// second one on the cube's map has another size.
+    #[must_use]
+    pub fn load(self, name: &str, directions: &[Direction], flavour: u32) -> Self {
+        self.load_stages(name, directions, &[(LAST, flavour)])
+    }
+
+    /// Lets a cube ask for several programs at each of these hooks: stages and flavours, the last stage at the end.
+    #[must_use]
+    pub fn load_stages(mut self, name: &str, directions: &[Direction], stages: &[(u32, u32)]) -> Self {
+        let places = directions.iter().flat_map(|direction| stages.iter().map(move |stage| (*direction, *stage)));
+        let programs = places.map(|(direction, (stage, flavour))| {
+            let constants = vec![constant("FLAVOUR", flavour.to_ne_bytes())];
+            Program { point: 0, direction, stage, object: 0, code: Code::Elf { entry: name.to_owned(), constants } }
+        });
+        let size = stages.last().map(|(_, flavour)| flavour / 2);
+        let map = MapSpec { value_size: size, ..MapSpec::declared("data") };
+        let datapath = CubeDatapath { programs: programs.collect(), maps: vec![map], objects: vec![Arc::from([])] };
+        self.datapaths.insert(CubeName::parse(name).unwrap(), Arc::new(datapath));
+        self
+    }
+
+    fn add(&mut self, name: &str, role: Role) {
+        let cube =
+            Cube { uuid: String::new(), service: "s".into(), loglevel: LogLevel::Info, config: Value::Null, role };
+        self.topology.add_cube(CubeName::parse(name).unwrap(), cube).unwrap();
+    }
+
+    pub fn try_wire(&self, previous: &Wiring) -> Result<Wiring, Problem> {
+        Wiring::new(&self.topology, &self.datapaths, &self.netdevs, previous)
+    }
+
+    #[track_caller]
+    pub fn wire(&self, previous: &Wiring) -> Wiring {
+        self.try_wire(previous).unwrap()
+    }
+
+    /// The way from here to `other`, whose cubes that ask for something else are touched.
+    pub fn plan_to(&self, other: &Self) -> Plan {
+        let old = self.wire(&Wiring::default());
+        let new = other.wire(&old);
+        Plan::new(&old, &new, &self.touched(other))
+    }
+
+    pub fn touched(&self, other: &Self) -> BTreeSet<CubeName> {
+        let differs = |(name, datapath): &(&CubeName, &Arc<CubeDatapath>)| self.datapaths.get(*name) != Some(*datapath);
+        other.datapaths.iter().filter(differs).map(|(name, _)| name.clone()).collect()
+    }
+}

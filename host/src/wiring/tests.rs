@@ -1,0 +1,87 @@
+use polycube_plugin_api::Direction;
+
+use super::Wiring;
+use super::fixture::Model;
+
+/// Asserts the cubes that packets pass at a hook, in their order.
+#[track_caller]
+fn check(model: &Model, netdev: &str, direction: Direction, expected: &str) {
+    let wiring = model.wire(&Wiring::default());
+    let chain = wiring.hooks.iter().find(|(hook, _)| hook.netdev.name == netdev && hook.direction == direction);
+    let nodes = chain.into_iter().flat_map(|(_, chain)| &chain.nodes);
+    let names: Vec<_> = nodes.map(|node| node.key.cube.as_str()).collect();
+    assert_eq!(names.join(" "), expected, "{netdev} {direction:?}");
+}
+
+#[test]
+fn a_port_is_passed_from_the_wire_to_the_cube_and_back() {
+    let model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p").tap("b", "br1:p");
+    check(&model, "veth1", Direction::Ingress, "b a br1");
+    check(&model, "veth1", Direction::Egress, "a b");
+}
+
+#[test]
+fn a_netdev_is_passed_from_the_wire_to_the_stack_and_back() {
+    let model = Model::new().tap("a", "veth1").tap("b", "veth1");
+    check(&model, "veth1", Direction::Ingress, "b a");
+    check(&model, "veth1", Direction::Egress, "a b");
+}
+
+#[test]
+fn what_is_attached_to_the_netdev_of_a_port_stands_outside_of_the_port() {
+    let model = Model::new().bridge("br1", &[("p", "veth1")]).tap("outer", "veth1").tap("inner", "br1:p");
+    check(&model, "veth1", Direction::Ingress, "outer inner br1");
+    check(&model, "veth1", Direction::Egress, "inner outer");
+}
+
+#[test]
+fn a_hook_that_nothing_looks_at_is_left_alone() {
+    let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p");
+    let model = model.load("a", &[Direction::Ingress], 0).tap("idle", "veth3").load("idle", &[], 0);
+    check(&model, "veth1", Direction::Egress, "");
+    let hooks: Vec<_> = model.wire(&Wiring::default()).hooks.into_keys().map(|hook| hook.netdev.name).collect();
+    assert_eq!(hooks, ["veth1", "veth2"]);
+}
+
+#[test]
+fn ports_are_told_apart_by_their_ids() {
+    let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "veth3");
+    let wiring = model.wire(&Wiring::default());
+    let roots: Vec<_> = wiring.hooks.iter().map(|(hook, chain)| (hook.netdev.name.as_str(), chain.port)).collect();
+    assert_eq!(roots, [("veth1", 0), ("veth2", 1), ("veth3", u32::MAX), ("veth3", u32::MAX)]);
+    let ports: Vec<_> = wiring.ports.iter().map(|((_, id), ifindex)| (*id, *ifindex)).collect();
+    assert_eq!(ports, [(0, 11), (1, 12)]);
+}
+
+#[test]
+fn a_netdev_that_does_not_exist_is_not_wired() {
+    let mut model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p");
+    model.netdevs.remove("veth1");
+    let wiring = model.wire(&Wiring::default());
+    assert_eq!((wiring.hooks.len(), wiring.ports.len()), (1, 1));
+    assert!(wiring.nodes.keys().all(|node| node.key.cube.as_str() == "br1"), "{:?}", wiring.nodes.keys());
+}
+
+#[test]
+fn what_is_unchanged_keeps_its_revision() {
+    let before = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
+    let old = before.wire(&Wiring::default());
+    let new = before.clone().load("a", super::fixture::BOTH, 1).wire(&old);
+    let kept =
+        |cube: &str| new.nodes.keys().filter(|node| node.key.cube.as_str() == cube).all(|n| old.nodes.contains_key(n));
+    assert!(kept("br1") && !kept("a"));
+    assert!(new.maps.keys().eq(old.maps.keys()), "a map of the same size is the same map");
+    let other = before.load("a", super::fixture::BOTH, 2).wire(&old);
+    assert!(!other.maps.keys().eq(old.maps.keys()), "a map of another size is another map");
+}
+
+#[test]
+fn a_chain_ends_where_the_kernels_tail_calls_end() {
+    let with_taps = |count: usize| {
+        let bridge = Model::new().bridge("br1", &[("p", "veth1")]);
+        (0..count).fold(bridge, |model, number| model.tap(&format!("tap{number}"), "br1:p"))
+    };
+    assert!(with_taps(32).try_wire(&Wiring::default()).is_ok());
+    let message = with_taps(33).try_wire(&Wiring::default()).unwrap_err().message;
+    assert_eq!(message, "the chain on veth1 would have 34 programs: the kernel allows 33 tail calls; detach one first");
+}
