@@ -1,7 +1,7 @@
 //! Starts everything in order, waits for a signal, and stops everything in the reverse order.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +30,14 @@ const PLUGINS: &str = "/usr/lib/polycube/plugins";
 /// Why it cannot start.
 pub fn run(options: &Options) -> Result<()> {
     let filter = log_filter(&options.log)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let mode = check_machine(options)?;
+    process::raise_descriptor_limit();
     let tcp = tcp(options)?;
     let capture_dir = std::path::absolute(&options.capture_dir)
         .with_context(|| format!("--capture-dir {}", options.capture_dir.display()))?;
@@ -41,8 +47,8 @@ pub fn run(options: &Options) -> Result<()> {
     let datapath = Datapath::new(pins, mode);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(serve(options, tcp, registry, datapath, capture_dir));
-    // The directory is empty but for itself: the engine took out what it had put in.
-    if let Err(error) = std::fs::remove_dir_all(&options.bpffs) {
+    // It is empty: the engine took out what it had put in.
+    if let Err(error) = std::fs::remove_dir(&options.bpffs) {
         tracing::warn!(directory = %options.bpffs.display(), %error, "cannot be removed");
     }
     result

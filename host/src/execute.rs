@@ -105,10 +105,8 @@ fn clean(step: &Cleanup, datapath: &mut Datapath, cubes: &mut dyn Cubes) {
 }
 
 fn settle(unlinked: &mut bool) {
-    if std::mem::take(unlinked)
-        && let Err(error) = bpf::wait_for_programs()
-    {
-        tracing::warn!(%error, "cannot wait for programs under way");
+    if std::mem::take(unlinked) {
+        bpf::wait_for_programs();
     }
 }
 

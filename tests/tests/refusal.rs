@@ -85,7 +85,7 @@ fn what_does_not_exist() -> Result<()> {
         ("connect br1:p9 veth3", &["port `p9` of cube `br1` does not exist"]),
         ("connect br9:p1 veth3", &["cube `br9` does not exist"]),
         ("attach spare veth9", &["netdev `veth9` does not exist", "did you mean `veth"]),
-        ("attach spare br1", &["netdev `br1` does not exist"]),
+        ("attach spare br1", &["`br1` is a cube: name one of its ports, br1:PORT"]),
         ("attach spare br1:p9", &["port `p9` of cube `br1` does not exist"]),
         ("attach spare br9:p1", &["cube `br9` does not exist"]),
         ("attach sparre br1:p2", &["cube `sparre` does not exist", "did you mean `spare`?"]),

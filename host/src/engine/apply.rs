@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
+use super::netdevs::existing;
 use super::{Engine, View};
 use crate::datapath::Datapath;
 use crate::execute::{Cubes, execute};
@@ -51,7 +51,7 @@ impl Engine {
         for (name, cube) in wanted.topology.cubes() {
             wanted.instances[name].set_level(cube.loglevel);
         }
-        (self.wiring, self.asked, self.current) = (wiring, asked, wanted);
+        (self.wiring, self.asked, self.netdevs, self.current) = (wiring, asked, netdevs, wanted);
         self.publish();
         Ok(())
     }
@@ -63,24 +63,14 @@ impl Engine {
         for (ifindex, on) in
             before.difference(&after).map(|i| (*i, false)).chain(after.difference(&before).map(|i| (*i, true)))
         {
-            if let Err(error) = self.runtime.block_on(self.netlink.set_promiscuous(ifindex, on)) {
-                tracing::debug!(ifindex, on, %error, "promiscuous mode");
+            match self.promiscuous.set(ifindex, on) {
+                Ok(()) => {}
+                // It may be gone: so is its mode.
+                Err(error) if !on => tracing::debug!(ifindex, %error, "leaving promiscuous mode"),
+                Err(error) => tracing::warn!(ifindex, %error, "no promiscuous mode: frames to others are not bridged"),
             }
         }
     }
-}
-
-/// The netdevs that `topology` names and that exist.
-fn existing(topology: &Topology) -> Result<BTreeMap<String, u32>, Problem> {
-    let failed = |error| Problem::failed("", format!("cannot look netdevs up: {error}"));
-    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(failed)?;
-    let peers = topology.cubes().flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_deref());
-    let attached = topology.chains().filter_map(|(point, _)| match point {
-        Point::Netdev(name) => Some(name.as_str()),
-        Point::Port(..) => None,
-    });
-    let found = |name: &str| Some((name.to_owned(), netdevice::name_to_index(&socket, name).ok()?));
-    Ok(peers.chain(attached).filter_map(found).collect())
 }
 
 /// What a plugin is asked: the text of a [`Wanted`].
@@ -118,16 +108,19 @@ impl Cubes for Instances<'_> {
     }
 
     fn abort(&mut self, cube: &CubeName) {
-        report(cube, self.instances[cube].abort());
+        report(cube, "undone", self.instances[cube].abort());
     }
 
     fn commit(&mut self, cube: &CubeName) {
-        report(cube, self.instances[cube].commit());
+        report(cube, "through", self.instances[cube].commit());
     }
 }
 
-fn report(cube: &CubeName, result: Result<(), Failure>) {
-    if let Err(failure) = result {
-        tracing::error!(%cube, %failure, "a change is through in the kernel and not in the plugin");
+fn report(cube: &CubeName, what: &str, result: Result<(), Failure>) {
+    // Of a panic the log has been told.
+    if let Err(failure) = result
+        && !matches!(failure, Failure::Failed(_))
+    {
+        tracing::error!(%cube, %failure, "a change is {what} in the kernel and not in the plugin");
     }
 }

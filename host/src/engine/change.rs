@@ -101,8 +101,13 @@ impl Engine {
             Change::Attach { cube, port, place } => {
                 let point = Point::parse(&port)?;
                 if let Point::Netdev(netdev) = &point {
+                    if wanted.topology.cube(netdev).is_ok() {
+                        let message = format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT");
+                        return Err(Problem::bad("attach", message).into());
+                    }
                     self.check_netdev("attach", netdev)?;
                 }
+                works(&wanted, &cube)?;
                 wanted.topology.attach(&cube, point, &place)?;
             }
             Change::Detach { cube, port } => wanted.topology.detach(&cube, &Point::parse(&port)?)?,
@@ -175,12 +180,8 @@ impl Engine {
         operation: Operation,
         value: Value,
     ) -> Result<(), Problems> {
-        let (key, cube) = wanted.topology.cube(name)?;
-        if let Some(failure) = wanted.instances[key].failure() {
-            let message =
-                format!("the plugin of cube `{name}` failed ({failure}): delete the cube and create it again");
-            return Err(Problem::failed(name, message).into());
-        }
+        works(wanted, name)?;
+        let (_, cube) = wanted.topology.cube(name)?;
         let service = self.registry.service(&cube.service)?;
         let under = |problems: Problems| problems.under(name);
         let is_base = path.first().is_some_and(|word| !self.registry.cube.tree["properties"][word].is_null());
@@ -211,6 +212,7 @@ impl Engine {
     }
 
     fn create_port(&self, wanted: &mut View, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
+        works(wanted, cube)?;
         let name = PortName::parse(port).map_err(|problem| problem.under(cube))?;
         wanted.topology.add_port(cube, name, uuid::Uuid::new_v4().to_string())?;
         let body = self.registry.port.create(if body.is_null() { json!({}) } else { body });
@@ -245,6 +247,14 @@ impl Engine {
         let known = suggestion(netdev, links.iter().map(|link| link.name.as_str()));
         Err(Problem::bad(path, format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
     }
+}
+
+/// Refuses what a plugin would have to know of, where it failed. Whatever takes something away does without it.
+fn works(wanted: &View, cube: &str) -> Result<(), Problem> {
+    let (name, _) = wanted.topology.cube(cube)?;
+    let Some(failure) = wanted.instances[name].failure() else { return Ok(()) };
+    let message = format!("the plugin of cube `{cube}` failed ({failure}): delete the cube and create it again");
+    Err(Problem::failed(cube, message))
 }
 
 fn disconnect(wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {

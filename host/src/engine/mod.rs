@@ -20,6 +20,7 @@ use crate::plugins::Instance;
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
 use crate::sys::netlink::{Event, Netlink};
+use crate::sys::packet::Promiscuous;
 use crate::topology::{CubeName, Topology};
 use crate::wiring::{CubeDatapath, Wiring};
 
@@ -104,6 +105,9 @@ pub struct Engine {
     view: Arc<RwLock<Arc<View>>>,
     current: View,
     wiring: Wiring,
+    /// Netdevs in use, with their ifindex.
+    netdevs: BTreeMap<String, u32>,
+    promiscuous: Promiscuous,
     /// What each cube asked for, and the text of what it was asked with.
     asked: BTreeMap<CubeName, (String, Arc<CubeDatapath>)>,
 }
@@ -112,7 +116,7 @@ impl Engine {
     /// Starts the engine on a thread of its own: it makes blocking calls. Has to be called in a tokio runtime.
     ///
     /// # Errors
-    /// No thread to be had.
+    /// No thread or socket to be had.
     pub fn start(
         registry: Arc<Registry>,
         datapath: Datapath,
@@ -131,6 +135,8 @@ impl Engine {
             view,
             current: View::default(),
             wiring: Wiring::default(),
+            netdevs: BTreeMap::new(),
+            promiscuous: Promiscuous::new()?,
             asked: BTreeMap::new(),
         };
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(inbox))?;
@@ -145,7 +151,10 @@ impl Engine {
                     let _ = answer.send(self.change(change));
                 }
                 Message::Netdev(event) => self.netdev_event(&event),
-                Message::Tick => self.current.instances.values().for_each(|instance| instance.tick()),
+                Message::Tick => {
+                    self.follow_netdevs();
+                    self.current.instances.values().for_each(|instance| instance.tick());
+                }
                 Message::Stop(done) => {
                     self.clear();
                     let _ = done.send(());

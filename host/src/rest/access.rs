@@ -45,8 +45,9 @@ impl Access {
         match self {
             Self::Open => true,
             Self::Token(token) => authorization
-                .and_then(|value| value.strip_prefix(b"Bearer "))
-                .is_some_and(|given| same(given, token.as_bytes())),
+                .and_then(|value| value.split_at_checked(b"Bearer ".len()))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
+                .is_some_and(|(_, given)| same(given, token.as_bytes())),
         }
     }
 }
@@ -80,6 +81,11 @@ impl Gate {
             let message = format!("the Host header does not name this daemon: use http://{}/", self.address);
             return refused(StatusCode::MISDIRECTED_REQUEST, message);
         }
+        // A page in a browser can send requests without reading the answers.
+        let origin = header(header::ORIGIN).map(|origin| origin.strip_prefix(b"http://").unwrap_or(origin));
+        if origin.is_some_and(|origin| !is_ours(origin, self.address)) {
+            return refused(StatusCode::FORBIDDEN, "requests of pages from elsewhere are not taken".to_owned());
+        }
         if !self.access.allows(header(header::AUTHORIZATION)) {
             let message = "no valid token: send `Authorization: Bearer TOKEN`, the token of the daemon's --token-file";
             return refused(StatusCode::UNAUTHORIZED, message.to_owned());
@@ -98,7 +104,9 @@ fn is_ours(host: &[u8], address: SocketAddr) -> bool {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let machine = rustix::system::uname();
     port == Some(address.port())
-        && (bare.parse::<IpAddr>().is_ok() || name == "localhost" || name.as_bytes() == machine.nodename().to_bytes())
+        && (bare.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || name.as_bytes() == machine.nodename().to_bytes())
 }
 
 #[cfg(test)]
@@ -110,6 +118,7 @@ mod tests {
         let address = "0.0.0.0:9000".parse().unwrap();
         for (host, ours) in [
             ("localhost:9000", true),
+            ("LOCALHOST:9000", true),
             ("10.0.0.1:9000", true),
             ("[::1]:9000", true),
             ("localhost:9001", false),
@@ -124,9 +133,13 @@ mod tests {
     #[test]
     fn a_token_opens_and_nothing_else_does() {
         let access = Access::Token("secret".into());
-        for (given, allowed) in
-            [(Some("Bearer secret"), true), (Some("Bearer secreT"), false), (Some("secret"), false), (None, false)]
-        {
+        for (given, allowed) in [
+            (Some("Bearer secret"), true),
+            (Some("bearer secret"), true),
+            (Some("Bearer secreT"), false),
+            (Some("secret"), false),
+            (None, false),
+        ] {
             assert_eq!(access.allows(given.map(str::as_bytes)), allowed, "{given:?}");
         }
     }

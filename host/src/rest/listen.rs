@@ -68,12 +68,20 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         std::fs::create_dir_all(parent)?;
     }
     if path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(io::Error::other("another polycubed answers there; stop it, or give --socket another path"));
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            _ => {
+                return Err(io::Error::other(
+                    "another polycubed answers there; stop it, or give --socket another path",
+                ));
+            }
         }
-        std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    // Nobody connects before the permissions are right.
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(umask);
+    let listener = listener?;
     if let Some(group) = group_id(GROUP) {
         chown(path, None, Some(group))?;
     }

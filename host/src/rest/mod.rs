@@ -13,7 +13,6 @@ pub use access::Access;
 pub use listen::{serve_tcp, serve_unix};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 
 use crate::engine::Handle;
 use crate::sys::netlink::Netlink;
@@ -33,5 +32,5 @@ pub struct Api {
 
 /// The API as a service.
 pub fn router(api: Api) -> Router {
-    Router::new().fallback(dispatch::dispatch).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(api)
+    Router::new().fallback(dispatch::dispatch).with_state(api)
 }

@@ -8,7 +8,7 @@ use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup, new_connection, new_multicast_connection};
+use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
 
 /// A netdev as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +51,6 @@ impl Netlink {
     /// What the kernel says.
     pub async fn links(&self) -> Result<Vec<Link>, rtnetlink::Error> {
         self.0.link().get().execute().map_ok(|message| link(&message)).try_collect().await
-    }
-
-    /// Makes a netdev take frames that are not addressed to it, or no longer. A bridge needs them.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn set_promiscuous(&self, ifindex: u32, on: bool) -> Result<(), rtnetlink::Error> {
-        let message = LinkUnspec::new_with_index(ifindex).promiscuous(on).build();
-        self.0.link().set(message).execute().await
     }
 }
 

@@ -21,6 +21,15 @@ pub fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statfs(path)?.f_type as u64 == BPF_FS_MAGIC)
 }
 
+/// Allows as many descriptors as the system lets us: a capture takes about a dozen.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 /// The running kernel's release (`6.18.44-…`).
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
