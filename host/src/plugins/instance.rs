@@ -56,7 +56,13 @@ impl Instance {
         let birth = birth.to_string();
         match (plugin.root.create())(RStr::from(birth.as_str()), host) {
             ROk(handle) => Ok(Self { handle, name: name.to_owned(), level, failed: OnceLock::new() }),
-            RErr(text) => Err(refusal(&text)),
+            RErr(text) => {
+                let failure = refusal(&text);
+                if let Failure::Failed(message) = &failure {
+                    tracing::error!(cube = name, "the plugin {message}; the cube is not created");
+                }
+                Err(failure)
+            }
         }
     }
 

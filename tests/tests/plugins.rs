@@ -1,0 +1,312 @@
+//! Does the daemon survive its plugins: files that are none, and calls that panic or refuse?
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::{Daemon, binary_dir};
+use polycube_tests::hook::programs_attached;
+use polycube_tests::lab::{Lab, Namespace};
+use polycube_tests::traffic::reachable;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory with both real plugins and the fixture.
+fn plugin_dir() -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    for (built, name) in [
+        ("libpcn_packetcapture.so", "libpcn_packetcapture.so"),
+        ("libpcn_simplebridge.so", "libpcn_simplebridge.so"),
+        ("libpanicky.so", "libpcn_panicky.so"),
+    ] {
+        let built = binary_dir()?.join(built);
+        ensure!(built.exists(), "{} is missing: run `cargo build --workspace`", built.display());
+        symlink(built, directory.path().join(name))?;
+    }
+    Ok(directory)
+}
+
+fn start(lab: &Lab, plugins: &Path) -> Result<Daemon> {
+    Daemon::start_with(lab, &["--plugin-dir", plugins.to_str().context("UTF-8")?])
+}
+
+/// Lines of the log that hold all of `words`.
+fn told(daemon: &Daemon, words: &[&str]) -> Vec<String> {
+    let log = daemon.log();
+    log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn assert_told_once(daemon: &Daemon, words: &[&str]) {
+    assert_eq!(told(daemon, words).len(), 1, "{words:?} once in:\n{}", daemon.log());
+}
+
+fn services(daemon: &Daemon) -> Result<Vec<String>> {
+    let services = daemon.http("GET", "/polycube/v1/services/", None)?.ok().json()?;
+    let names = services.as_array().into_iter().flatten().filter_map(|service| service["name"].as_str());
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// A plugin whose identity record another hand has been at.
+fn tampered(name: &str, change: impl Fn(&mut [u8])) -> Result<Vec<u8>> {
+    const MAGIC: &[u8] = b"PCNPLUG\0";
+    let mut bytes = fs::read(binary_dir()?.join(name))?;
+    let places: Vec<usize> =
+        bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC).map(|(at, _)| at).collect();
+    ensure!(!places.is_empty(), "{name} has no identity record");
+    for at in places {
+        change(&mut bytes[at..]);
+    }
+    Ok(bytes)
+}
+
+/// The C library that this process runs with: a shared object and no plugin.
+fn libc() -> Result<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let path = maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.contains("libc.so"));
+    Ok(path.context("no C library is mapped")?.into())
+}
+
+#[test]
+fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
+    let directory = plugin_dir()?;
+    let file = |name: &str| directory.path().join(name);
+    fs::write(file("libpcn_empty.so"), "")?;
+    fs::write(file("libpcn_garbage.so"), "this is no shared object\n".repeat(100))?;
+    fs::copy(libc()?, file("libpcn_libc.so"))?;
+    fs::create_dir(file("libpcn_directory.so"))?;
+    symlink("/nowhere/at/all", file("libpcn_dangling.so"))?;
+    let whole = fs::read(binary_dir()?.join("libpcn_simplebridge.so"))?;
+    fs::write(file("libpcn_half.so"), &whole[..whole.len() / 2])?;
+    // A later major version of the border, in the eight bytes behind the magic's.
+    fs::write(file("libpcn_later.so"), tampered("libpcn_simplebridge.so", |record| record[8] = 2)?)?;
+    fs::write(file("libpcn_damaged.so"), tampered("libpcn_simplebridge.so", |record| record[0] = b'X')?)?;
+    fs::write(file("notes.txt"), "of no interest")?;
+    fs::write(file("libother.so"), "neither")?;
+
+    let daemon = start(&Lab::new()?, directory.path())?;
+    assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
+    for (name, why) in [
+        ("libpcn_empty.so", &["is no polycube plugin", "no ELF file"][..]),
+        ("libpcn_garbage.so", &["is no polycube plugin", "no ELF file"]),
+        ("libpcn_libc.so", &["is no polycube plugin", "no identity record"]),
+        ("libpcn_directory.so", &["cannot be read"]),
+        ("libpcn_dangling.so", &["cannot be read", "No such file"]),
+        ("libpcn_half.so", &["libpcn_half.so"]),
+        ("libpcn_later.so", &["`simplebridge`", "plugin ABI 2", "this daemon has 1", "rebuild it"]),
+        ("libpcn_damaged.so", &["is no polycube plugin", "identity record is damaged"]),
+    ] {
+        assert_told_once(&daemon, &[name]);
+        assert_told_once(&daemon, &[&[name, "ERROR"][..], why].concat());
+    }
+    assert!(told(&daemon, &["notes.txt"]).is_empty() && told(&daemon, &["libother.so"]).is_empty());
+    let stray: Vec<_> = daemon
+        .log()
+        .lines()
+        .filter(|line| !["INFO", "WARN", "ERROR"].iter().any(|l| line.contains(l)))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(stray, Vec::<String>::new(), "every line of the log is a whole message");
+    daemon.ctl("simplebridge add br1").ok();
+    Ok(())
+}
+
+#[test]
+fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
+    let directory = plugin_dir()?;
+    fs::copy(binary_dir()?.join("libpcn_simplebridge.so"), directory.path().join("libpcn_again.so"))?;
+    let daemon = start(&Lab::new()?, directory.path())?;
+    assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
+    assert_told_once(
+        &daemon,
+        &["ERROR", "libpcn_simplebridge.so", "service `simplebridge` is loaded already, from", "libpcn_again.so"],
+    );
+    Ok(())
+}
+
+#[test]
+fn a_directory_without_plugins_is_told_of() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let daemon = start(&Lab::new()?, directory.path())?;
+    assert_eq!(services(&daemon)?, Vec::<String>::new());
+    assert_told_once(&daemon, &["WARN", "no plugin was found", "--plugin-dir"]);
+    Ok(())
+}
+
+/// Two peers behind a bridge; `bad` stands at one port of it, `good` at the other.
+struct Site {
+    daemon: Daemon,
+    lab: Lab,
+    left: Namespace,
+    right: Namespace,
+    address: IpAddr,
+    _plugins: TempDir,
+}
+
+impl Site {
+    fn build() -> Result<Self> {
+        let plugins = plugin_dir()?;
+        let lab = Lab::new()?;
+        let (left, right) = (lab.peer("left")?, lab.peer("right")?);
+        lab.veth("veth1", &left, "eth0")?.peer.add_address("10.0.0.1/24")?;
+        let address = lab.veth("veth2", &right, "eth0")?.peer.add_address("10.0.0.2/24")?;
+        let daemon = start(&lab, plugins.path())?;
+        for line in [
+            "simplebridge add br1",
+            "br1 ports add p1 peer=veth1",
+            "br1 ports add p2 peer=veth2",
+            "panicky add bad",
+            "panicky add good",
+            "attach bad br1:p1",
+            "attach good br1:p2",
+        ] {
+            daemon.ctl(line).ok();
+        }
+        Ok(Self { daemon, lab, left, right, address, _plugins: plugins })
+    }
+
+    #[track_caller]
+    fn assert_traffic(&self, when: &str) {
+        let answer = reachable(&self.left, &self.right, self.address).expect("a ping can be sent");
+        assert!(answer.is_some(), "{when}: nothing passes");
+    }
+
+    fn wait_for(&self, words: &[&str]) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while told(&self.daemon, words).is_empty() {
+            ensure!(Instant::now() < deadline, "{words:?} is not in the log after {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// `bad` panics in a call. `lines` make it do so, the last of them with this exit code.
+    fn panics(call: &str, lines: &[&str], code: i32) -> Result<()> {
+        let site = Self::build()?;
+        let daemon = &site.daemon;
+        site.assert_traffic("before");
+        let (pid, attached) = (daemon.pid(), programs_attached(site.lab.host(), "veth1")?);
+        let (last, first) = lines.split_last().context("no line")?;
+        for line in first {
+            daemon.ctl(line).ok();
+        }
+        let output = daemon.ctl(last);
+        let message = format!("told to panic in {call}");
+        if code == 0 {
+            output.ok();
+        } else {
+            let line = output.one_line(code);
+            assert!(line.contains(&message), "{line}");
+        }
+
+        // Once in the log, with its message and place.
+        let panic = ["ERROR", "bad", "panicked at", "panicky/src/lib.rs:", &message];
+        site.wait_for(&panic)?;
+        assert_told_once(daemon, &panic);
+        assert_eq!(daemon.pid(), pid);
+
+        // Failed for good, and that is told.
+        for line in ["bad set size=7", "bad provoke", "br1 ports add p3", "bad show"] {
+            let output = daemon.ctl(line);
+            match line {
+                "br1 ports add p3" => assert_eq!(output.ok(), ""),
+                "bad show" => assert!(output.ok().contains("delete the cube and create it again")),
+                _ => assert!(output.one_line(2).contains("delete the cube and create it again")),
+            }
+        }
+        // What it has in the kernel stays, and works; so does everybody else.
+        assert_eq!(programs_attached(site.lab.host(), "veth1")?, attached);
+        site.assert_traffic("after the panic");
+        daemon.ctl("good set size=3").ok();
+        site.assert_traffic("after a change of another cube");
+        daemon.ctl("detach good br1:p2").ok();
+        daemon.ctl("attach good br1:p1").ok();
+        site.assert_traffic("after a change of its own chain");
+        assert_told_once(daemon, &panic);
+
+        daemon.ctl("detach bad br1:p1").ok();
+        let refused = daemon.ctl("attach bad br1:p1").one_line(2);
+        assert!(refused.contains("delete the cube and create it again"), "{refused}");
+        daemon.ctl("del bad").ok();
+        assert!(daemon.pins()?.iter().all(|pin| !pin.starts_with("cubes/bad")), "{:?}", daemon.pins()?);
+        site.assert_traffic("after it is gone");
+        daemon.ctl("panicky add bad").ok();
+        daemon.ctl("attach bad br1:p1").ok();
+        site.assert_traffic("after it is back");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_datapath() -> Result<()> {
+    Site::panics("Datapath", &["bad set panic=datapath"], 2)
+}
+
+#[test]
+fn a_panic_in_prepare() -> Result<()> {
+    Site::panics("Prepare", &["bad set panic=prepare"], 2)
+}
+
+#[test]
+fn a_panic_in_commit() -> Result<()> {
+    Site::panics("Commit", &["bad set panic=commit"], 0)
+}
+
+#[test]
+fn a_panic_in_state() -> Result<()> {
+    Site::panics("State", &["bad set panic=state", "bad show"], 0)
+}
+
+#[test]
+fn a_panic_in_an_action() -> Result<()> {
+    Site::panics("Action", &["bad set panic=action", "bad provoke"], 2)
+}
+
+#[test]
+fn a_panic_in_a_tick() -> Result<()> {
+    Site::panics("Tick", &["bad set panic=tick"], 0)
+}
+
+#[test]
+fn a_panic_in_creation_leaves_no_cube() -> Result<()> {
+    let site = Site::build()?;
+    let before = site.daemon.snapshot()?;
+    let line = site.daemon.ctl("panicky add stillborn").one_line(2);
+    assert!(line.contains("told to panic in Create"), "{line}");
+    assert_told_once(
+        &site.daemon,
+        &["ERROR", "stillborn", "panicked at", "panicky/src/lib.rs:", "told to panic in Create"],
+    );
+    assert_eq!(site.daemon.snapshot()?, before);
+    site.assert_traffic("after the panic");
+    site.daemon.ctl("panicky add alive").ok();
+    Ok(())
+}
+
+/// Everything that was loaded, pinned and linked by then is undone.
+#[test]
+fn a_plugin_that_refuses_changes_nothing() -> Result<()> {
+    let site = Site::build()?;
+    let before = site.daemon.snapshot()?;
+    for (line, call) in [
+        ("good set refuse=datapath size=9", "Datapath"),
+        ("good set refuse=prepare size=9", "Prepare"),
+        ("good set refuse=prepare", "Prepare"),
+        ("panicky add new refuse=datapath", "Datapath"),
+        ("panicky add new refuse=prepare", "Prepare"),
+    ] {
+        let told = site.daemon.ctl(line).one_line(2);
+        assert!(told.contains(&format!("told to refuse in {call}")), "{told}");
+        assert_eq!(site.daemon.snapshot()?, before, "{line}");
+    }
+    site.assert_traffic("after the refusals");
+    site.daemon.ctl("good set size=9").ok();
+    assert_ne!(site.daemon.snapshot()?.pins, before.pins);
+    assert!(told(&site.daemon, &["ERROR"]).is_empty(), "{}", site.daemon.log());
+    Ok(())
+}
