@@ -7,7 +7,7 @@ use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::{Lab, Wire};
 use polycube_tests::traffic::{Flow, Kind, Pace, Sender, tcp_transfer};
 
-use crate::capture::on_the_senders_core;
+use crate::capture::{NOBODY, on_the_senders_core};
 use crate::figures::Samples;
 use crate::process::{self, RECORDER};
 use crate::report::{Cell, Row, Table};
@@ -86,8 +86,9 @@ impl Lane<'_> {
     }
 
     fn rates(&self) -> Result<Rates> {
-        let there = Flow::between(&self.west.peer, &self.east.peer);
-        // The bridge has to know where the receiver is.
+        let mut there = Flow::between(&self.west.peer, &self.east.peer);
+        there.to.mac = NOBODY;
+        // The bridge has to know where it is.
         Sender::open(&self.east.peer)?.send(&there.reversed().frames(Kind::Udp, 64, 1))?;
         let sender = Sender::open(&self.west.peer)?;
         let mut rates = Rates::default();
