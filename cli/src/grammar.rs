@@ -208,7 +208,8 @@ fn view(words: &Words) -> Result<View, UsageError> {
         Some(Style::Json) => return Err(UsageError::HideWithJson),
         Some(Style::Text(detail)) => detail,
         None if hide.is_empty() && words.path.first().is_some_and(|word| word == "topology") => {
-            return Ok(View::Text { detail: Detail::Verbose, hide: vec!["uuid".to_owned()] });
+            let hide = ["uuid", "ports.uuid"].map(str::to_owned).to_vec();
+            return Ok(View::Text { detail: Detail::Verbose, hide });
         }
         None => Detail::Normal,
     };

@@ -1,0 +1,230 @@
+//! Does `polycubectl` do what its users type, and tell them and their scripts how it went?
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::Result;
+use polycube_tests::daemon::{Daemon, NOBODY, binary_dir};
+use polycube_tests::lab::Lab;
+use serde_json::Value;
+
+/// A daemon with `br1` (port `toveth1`, peer `veth1`) and `sniffer` attached to it; `veth2` is free.
+fn site() -> Result<(Daemon, Lab)> {
+    let lab = Lab::new()?;
+    let peer = lab.peer("peer")?;
+    lab.veth("veth1", &peer, "veth1")?;
+    lab.veth("veth2", &peer, "veth2")?;
+    let daemon = Daemon::start(&lab)?;
+    for line in [
+        "simplebridge add br1",
+        "br1 ports add toveth1 peer=veth1",
+        "packetcapture add sniffer",
+        "attach sniffer br1:toveth1",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    Ok((daemon, lab))
+}
+
+#[track_caller]
+fn json(daemon: &Daemon, line: &str) -> Value {
+    let text = daemon.ctl(line).ok();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("`{line}`: {error}: {text}"))
+}
+
+#[test]
+fn what_changes_something_is_silent() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for line in [
+        "sniffer set snaplen=80",
+        "sniffer set capture=ingress snaplen=100",
+        "br1 ports add p2",
+        "connect br1:p2 veth2",
+        "disconnect br1:p2 veth2",
+        "br1 ports p2 set peer=veth2",
+        "br1 fdb flush",
+        "detach sniffer br1:toveth1",
+        "attach sniffer br1:p2 position=first",
+        "br1 ports del p2",
+        "del sniffer",
+    ] {
+        let output = daemon.ctl(line);
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(0), "", ""), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn exit_codes_and_streams() -> Result<()> {
+    let (mut daemon, _lab) = site()?;
+    let done = daemon.ctl("cubes show");
+    assert!(done.code == Some(0) && !done.stdout.is_empty() && done.stderr.is_empty(), "{done}");
+
+    let refused = daemon.ctl("simplebridge add br1").one_line(2);
+    assert!(refused.starts_with("polycubectl: cube `br1` exists already"), "{refused}");
+    let several = daemon.ctl("packetcapture add s2 snaplen=0 capture=both colour=red");
+    assert_eq!((several.code, several.stdout.as_str(), several.stderr.lines().count()), (Some(2), "", 3), "{several}");
+
+    for line in [
+        "cubes -nonsense",
+        "show add br1",
+        "set",
+        "sniffer set",
+        "attach sniffer",
+        "attach sniffer br1:toveth1 position=middle",
+        "attach sniffer br1:toveth1 before=a after=b",
+        "connect br1:toveth1",
+        "br1 show key=value",
+        "br1 set a=1 a=2",
+        "br1 set a=1 path",
+        "sniffer set capture=off -json",
+        "../br1 .. show",
+    ] {
+        let output = daemon.ctl(line);
+        let lines: Vec<_> = output.stderr.lines().collect();
+        assert!(output.code == Some(64) && output.stdout.is_empty(), "{output}");
+        assert!(lines.len() == 2 && lines[0].starts_with("polycubectl: "), "{output}");
+        assert!(lines[1].starts_with("usage: polycubectl ") || lines[1] == "try: polycubectl --help", "{output}");
+    }
+
+    daemon.terminate()?;
+    let absent = daemon.ctl("cubes show").one_line(1);
+    assert!(absent.starts_with("polycubectl: no daemon answers at unix://"), "{absent}");
+    assert!(absent.ends_with("start it with: sudo polycubed"), "{absent}");
+    let elsewhere = daemon.ctl("--url http://127.0.0.1:1 cubes show").one_line(1);
+    assert!(elsewhere.ends_with("start it with: sudo polycubed --addr A --port P"), "{elsewhere}");
+    assert_eq!(daemon.ctl("--url nonsense cubes show").code, Some(64));
+    for line in ["--help", "?", "attach ?", "--version"] {
+        assert!(!daemon.ctl(line).ok().is_empty(), "{line} needs no daemon");
+    }
+    Ok(())
+}
+
+#[test]
+fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    // A build directory may be closed to others.
+    let place = tempfile::tempdir()?;
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755))?;
+    let program = place.path().join("polycubectl");
+    fs::copy(binary_dir()?.join("polycubectl"), &program)?;
+    let url = format!("unix://{}", daemon.socket().display());
+    let output = Command::new(program)
+        .args(["cubes", "show"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .env("POLYCUBECTL_URL", &url)
+        .current_dir("/")
+        .output()?;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let line = String::from_utf8(output.stderr)?;
+    assert_eq!(line, format!("polycubectl: permission denied on {url}: be root, or in group polycube\n"));
+    Ok(())
+}
+
+#[test]
+fn a_command_may_stand_anywhere_in_its_line() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (one, other) in [
+        ("sniffer show snaplen", "show sniffer snaplen"),
+        ("br1 ports toveth1 show", "br1 show ports toveth1"),
+        ("packetcapture sniffer show type", "sniffer type show"),
+    ] {
+        assert_eq!(daemon.ctl(one).ok(), daemon.ctl(other).ok(), "{one}");
+    }
+    for line in ["add simplebridge b1", "simplebridge b2 add", "del b1", "b2 del", "del br1 ports toveth1"] {
+        daemon.ctl(line).ok();
+    }
+    daemon.ctl("packetcapture del sniffer").ok();
+    assert_eq!(json(&daemon, "cubes show -json")["simplebridge"].as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
+#[test]
+fn values_may_hold_equals_signs_and_spaces() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for value in ["a=b", "tcp[13] == 2", "=", "x = y = z"] {
+        let line = daemon.ctl_words(&["br1", "ports", "toveth1", "set", &format!("peer={value}")]).one_line(2);
+        assert!(line.contains(&format!("netdev `{value}` does not exist")), "{line}");
+    }
+    daemon.ctl("br1 ports toveth1 set peer=").ok();
+    assert_eq!(daemon.ctl("br1 ports toveth1 status show").ok(), "DOWN\n");
+    Ok(())
+}
+
+#[test]
+fn what_there_is_can_be_shown() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (line, words) in [
+        ("services show", &["packetcapture", "simplebridge", "transparent", "standard"][..]),
+        ("services", &["packetcapture"]),
+        ("services show packetcapture", &["name: packetcapture", "kind: transparent"]),
+        ("cubes show", &["br1", "sniffer", "br1:toveth1"]),
+        ("cubes", &["br1", "sniffer"]),
+        ("cubes show br1", &["name: br1", "service-name: simplebridge", "toveth1", "veth1", "UP"]),
+        ("netdevs show", &["lo", "veth1", "veth2"]),
+        ("netdevs show veth1", &["name: veth1"]),
+        ("topology", &["br1", "toveth1", "sniffer", "br1:toveth1"]),
+        ("topology show", &["br1", "sniffer"]),
+        ("sniffer show", &["name: sniffer", "capture: off", "snaplen: 262144", "no packets captured", "counters"]),
+        ("sniffer show dump", &["no packets captured"]),
+        ("sniffer filters show", &["snaplen: 262144"]),
+        ("br1 show fdb", &["aging-time: 300"]),
+        ("br1 show -brief", &["ports: [1 items]"]),
+        ("packetcapture show", &["sniffer"]),
+        ("version", &["polycubectl:", "polycubed"]),
+    ] {
+        let text = daemon.ctl(line).ok();
+        for word in words {
+            assert!(text.contains(word), "`{line}`: {word:?} is not in\n{text}");
+        }
+    }
+    assert_eq!(daemon.ctl("sniffer show snaplen").ok(), "262144\n");
+    assert!(!daemon.ctl("topology").ok().contains("uuid"));
+    assert!(!daemon.ctl("cubes show -hide=simplebridge.uuid,packetcapture.uuid").ok().contains("uuid"));
+    Ok(())
+}
+
+#[test]
+fn json_is_for_programs() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    assert_eq!(json(&daemon, "cubes show -json")["packetcapture"][0]["parent"], "br1:toveth1");
+    assert_eq!(json(&daemon, "br1 show -json")["ports"][0]["peer"], "veth1");
+    assert_eq!(json(&daemon, "sniffer show snaplen -json"), 262_144);
+    assert_eq!(json(&daemon, "topology show -json").as_array().map(Vec::len), Some(2));
+    assert!(json(&daemon, "netdevs show -json").as_array().is_some_and(|netdevs| netdevs.len() == 3));
+    assert!(json(&daemon, "services show -json").is_array());
+    assert!(json(&daemon, "version -json")["polycubed"]["version"].is_string());
+    let (line, text) = ("br1 show -json", daemon.ctl("br1 show -json").ok());
+    assert!(text.starts_with("{\n  \"name\": \"br1\""), "`{line}` is indented by two: {text}");
+    Ok(())
+}
+
+#[test]
+fn the_address_comes_from_the_line_or_the_environment() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let url = format!("unix://{}", daemon.socket().display());
+    daemon.ctl(&format!("--url {url} cubes show")).ok();
+    daemon.ctl(&format!("cubes show --url={url}")).ok();
+    let line = daemon.ctl("--url unix:///nowhere/s.sock cubes show").one_line(1);
+    assert!(line.contains("unix:///nowhere/s.sock"), "the line's address wins over the environment's: {line}");
+    Ok(())
+}
+
+#[test]
+fn a_token_is_asked_for_and_taken() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let token = place.path().join("token");
+    fs::write(&token, "secret\n")?;
+    fs::set_permissions(&token, Permissions::from_mode(0o600))?;
+    let token = token.to_str().expect("the path is UTF-8");
+    let lab = Lab::new()?;
+    let daemon = Daemon::start_with(&lab, &["--addr", "127.0.0.1", "--token-file", token])?;
+    let refused = daemon.ctl("--url http://127.0.0.1:9000 cubes show");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused}");
+    assert!(refused.stderr.contains("--token-file or POLYCUBECTL_TOKEN"), "{refused}");
+    daemon.ctl(&format!("--url http://127.0.0.1:9000 --token-file {token} cubes show")).ok();
+    Ok(())
+}
