@@ -19,6 +19,7 @@ mod sink;
 mod sys;
 
 pub mod config;
+pub mod filter;
 pub mod state;
 
 #[cfg(test)]

@@ -1,0 +1,261 @@
+//! Instructions with labels, which become a program when all distances are known.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::access::{Mode, View};
+use super::classic::Size;
+use super::insn::{Insn, Reg};
+
+/// A map that the host binds the program to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapName {
+    /// `PROG_ARRAY`, slot 0: the program for packets that match.
+    Accept,
+    /// `PERCPU_ARRAY` of `u64`, entry 0: packets that do not match.
+    Filter,
+    /// `PROG_ARRAY`, slot 0: the program behind the capture.
+    Next,
+}
+
+impl MapName {
+    /// The name that the host knows the map by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Filter => "filter",
+            Self::Next => "next",
+        }
+    }
+}
+
+/// A program that is too long for its jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the filter becomes {0} instructions, and {most} is the most: use a shorter expression", most = MOST)]
+pub struct TooLong(usize);
+
+/// Instructions that the kernel loads at most (`BPF_COMPLEXITY_LIMIT_INSNS` in `include/linux/bpf.h`).
+pub(crate) const MOST: usize = 1_000_000;
+
+/// A place in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Label {
+    /// The packet matches.
+    Accept,
+    /// It does not.
+    Reject,
+    /// A version begins.
+    Version(View, Mode),
+    /// The linear version found too little memory: the packet ends there, or goes on elsewhere.
+    Short(View),
+    /// A block of a version.
+    Block(View, Mode, usize),
+    /// The function that loads from anywhere in the packet.
+    Load(View, Size),
+    /// Somewhere close by.
+    Near(usize),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Reject => f.write_str("reject"),
+            Self::Version(view, mode) => write!(f, "{view}.{mode}"),
+            Self::Short(view) => write!(f, "{view}.short"),
+            Self::Block(view, mode, number) => write!(f, "{view}.{mode}.{number}"),
+            Self::Load(view, size) => write!(f, "{view}.load{}", size.bytes()),
+            Self::Near(number) => write!(f, "near.{number}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) insn: Insn,
+    pub(crate) target: Option<Label>,
+    pub(crate) map: Option<MapName>,
+    /// The classic instruction that it comes from.
+    pub(crate) origin: Option<usize>,
+}
+
+/// A program with labels.
+#[derive(Debug, Default)]
+pub(crate) struct Assembly {
+    items: Vec<Item>,
+    labels: HashMap<Label, usize>,
+    /// The order in which functions were first called.
+    functions: Vec<(View, Size)>,
+    near: usize,
+    origin: Option<usize>,
+}
+
+/// A program without labels.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) instructions: Vec<Insn>,
+    pub(crate) maps: Vec<(usize, MapName)>,
+    /// For each instruction, what it was made of.
+    pub(crate) items: Vec<Item>,
+    /// What begins where, in order.
+    pub(crate) labels: Vec<(usize, Label)>,
+}
+
+impl Assembly {
+    /// What follows comes from this classic instruction.
+    pub(crate) fn set_origin(&mut self, origin: Option<usize>) {
+        self.origin = origin;
+    }
+
+    pub(crate) fn add(&mut self, insn: Insn) {
+        self.push(insn, None, None);
+    }
+
+    /// Adds a jump or a branch.
+    pub(crate) fn goto(&mut self, insn: Insn, target: Label) {
+        self.push(insn, Some(target), None);
+    }
+
+    /// Loads the address of a map.
+    pub(crate) fn map(&mut self, dst: Reg, map: MapName) {
+        self.push(Insn::map(dst), None, Some(map));
+        self.add(Insn::default());
+    }
+
+    /// Calls the function that loads from anywhere; it is added by [`functions`](Self::functions)'s reader.
+    pub(crate) fn call(&mut self, view: View, size: Size) {
+        if !self.functions.contains(&(view, size)) {
+            self.functions.push((view, size));
+        }
+        self.goto(Insn::call(), Label::Load(view, size));
+    }
+
+    /// The `at`th function that was called.
+    pub(crate) fn function(&self, at: usize) -> Option<(View, Size)> {
+        self.functions.get(at).copied()
+    }
+
+    /// A label for a place close by, to be set by [`set`](Self::set).
+    pub(crate) fn near(&mut self) -> Label {
+        self.near += 1;
+        Label::Near(self.near)
+    }
+
+    /// The next instruction is what `label` means.
+    pub(crate) fn set(&mut self, label: Label) {
+        self.labels.insert(label, self.items.len());
+    }
+
+    fn push(&mut self, insn: Insn, target: Option<Label>, map: Option<MapName>) {
+        self.items.push(Item { insn, target, map, origin: self.origin });
+    }
+
+    /// Gives each jump its distance. A branch that is too far for 16 bits skips over a `gotol`, which has 32.
+    pub(crate) fn assemble(self) -> Result<Assembled, TooLong> {
+        let mut is_far = vec![false; self.items.len()];
+        let places = loop {
+            let places = self.places(&is_far);
+            let before = is_far.clone();
+            for (at, item) in self.items.iter().enumerate() {
+                let Some(target) = item.target.filter(|_| !item.insn.is_call()) else { continue };
+                is_far[at] |= i16::try_from(distance(places[at], places[self.labels[&target]])).is_err();
+            }
+            if is_far == before {
+                break places;
+            }
+        };
+        let length = places[self.items.len()];
+        if length > MOST {
+            return Err(TooLong(length));
+        }
+        let mut assembled =
+            Assembled { instructions: Vec::new(), maps: Vec::new(), items: Vec::new(), labels: Vec::new() };
+        for (item, is_far) in self.items.iter().zip(is_far) {
+            let at = assembled.instructions.len();
+            assembled.maps.extend(item.map.map(|map| (at, map)));
+            let target = item.target.map(|label| places[self.labels[&label]]);
+            for insn in finished(item.insn, at, target, is_far) {
+                assembled.instructions.push(insn);
+                assembled.items.push(*item);
+            }
+        }
+        assembled.labels = self.labels.into_iter().map(|(label, at)| (places[at], label)).collect();
+        assembled.labels.sort_by_key(|(at, label)| (*at, label.to_string()));
+        Ok(assembled)
+    }
+
+    /// Where each item begins, and the program ends.
+    fn places(&self, is_far: &[bool]) -> Vec<usize> {
+        let mut places = vec![0];
+        let mut place = 0;
+        for (item, is_far) in self.items.iter().zip(is_far) {
+            place += if *is_far && !item.insn.is_unconditional() { 3 } else { 1 };
+            places.push(place);
+        }
+        places
+    }
+}
+
+/// Instructions between the one behind `from` and `to`.
+fn distance(from: usize, to: usize) -> i64 {
+    // A program has at most some millions.
+    to as i64 - from as i64 - 1
+}
+
+fn finished(insn: Insn, at: usize, target: Option<usize>, is_far: bool) -> Vec<Insn> {
+    let Some(target) = target else { return vec![insn] };
+    let near = |insn: Insn| Insn { offset: distance(at, target) as i16, ..insn };
+    let far = |insn: Insn, at: usize| Insn { immediate: distance(at, target) as i32, ..insn };
+    match (insn, is_far) {
+        (insn, _) if insn.is_call() => vec![far(insn, at)],
+        (insn, false) => vec![near(insn)],
+        (insn, true) if insn.is_unconditional() => vec![far(Insn::long_jump(), at)],
+        (insn, true) => {
+            vec![Insn { offset: 1, ..insn }, Insn { offset: 1, ..Insn::jump() }, far(Insn::long_jump(), at + 2)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::insn::Compare;
+
+    /// A branch over `between` instructions, and a jump back to it.
+    fn program(between: usize) -> Vec<Insn> {
+        let mut assembly = Assembly::default();
+        assembly.set(Label::Reject);
+        assembly.goto(Insn::branch32(Compare::Eq, Reg::R8, 1), Label::Accept);
+        for _ in 0..between {
+            assembly.add(Insn::exit());
+        }
+        assembly.goto(Insn::jump(), Label::Reject);
+        assembly.set(Label::Accept);
+        assembly.add(Insn::exit());
+        assembly.assemble().unwrap().instructions
+    }
+
+    #[test]
+    fn jumps_know_their_distance() {
+        let found = program(2);
+        assert_eq!((found[0].offset, found[3].offset), (3, -4));
+    }
+
+    #[test]
+    fn a_branch_that_is_too_far_hops() {
+        let found = program(32_766);
+        assert_eq!((found[0].offset, found.len()), (i16::MAX, 32_769));
+        let found = program(32_767);
+        assert_eq!((found[0].offset, found[1].offset, found[2].immediate), (1, 1, 32_768));
+        assert_eq!((found[2].code, found[32_770].immediate), (Insn::long_jump().code, -32_771));
+    }
+
+    #[test]
+    fn what_the_kernel_would_not_load_is_refused() {
+        let mut assembly = Assembly::default();
+        (0..=MOST).for_each(|_| assembly.add(Insn::exit()));
+        assert_eq!(assembly.assemble().unwrap_err(), TooLong(MOST + 1));
+    }
+}

@@ -1,0 +1,352 @@
+//! Classic BPF: what libpcap makes of an expression, decoded and checked.
+//!
+//! The meaning is that of `pcap_filter()` in libpcap's `bpf_filter.c`, not that of the kernel, which has offsets of its
+//! own below zero.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// Where Linux has a packet's type (`SKF_AD_OFF + SKF_AD_PKTTYPE` in `include/uapi/linux/filter.h`). No packet is so long.
+const PACKET_TYPE: u32 = 0xffff_f000 + 4;
+
+/// Instructions that a filter may have (`BPF_MAXINSNS` in the kernel's `include/uapi/linux/bpf_common.h`).
+pub(crate) const MOST: usize = 4096;
+
+/// Words of scratch memory (`BPF_MEMWORDS`).
+pub(crate) const SCRATCH: u32 = 16;
+
+/// `struct bpf_insn` of libpcap.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Raw {
+    /// Operation.
+    pub code: u16,
+    /// Instructions to skip where the test holds.
+    pub jt: u8,
+    /// Instructions to skip where it does not.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
+
+/// A program that breaks the rules of classic BPF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// Nothing at all.
+    #[error("it is empty")]
+    Empty,
+    /// More than [`MOST`] instructions.
+    #[error("it has {0} instructions, and {MOST} is the most: use a shorter expression")]
+    Long(usize),
+    /// An operation that there is not.
+    #[error("instruction {at} has the unknown operation {code:#06x}")]
+    Unknown { at: usize, code: u16 },
+    /// A jump to where no instruction is.
+    #[error("instruction {at} jumps out of the program")]
+    Jump { at: usize },
+    /// A constant that its operation does not take: zero to divide by, or a word that scratch memory does not have.
+    #[error("instruction {at} has the impossible operand {k}")]
+    Operand { at: usize, k: u32 },
+    /// The direction, which libpcap asks Linux for where a frame has none.
+    #[error(
+        "a packet does not say its direction: instead of `inbound` or `outbound`, set `capture` to ingress or egress"
+    )]
+    Direction,
+    /// The last instruction goes on.
+    #[error("it does not end")]
+    Endless,
+}
+
+/// Bytes of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Size {
+    Byte = 1,
+    Half = 2,
+    Word = 4,
+}
+
+impl Size {
+    pub(crate) fn bytes(self) -> u32 {
+        self as u32
+    }
+}
+
+/// The two registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Register {
+    A,
+    X,
+}
+
+/// The second operand of arithmetic and of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    K(u32),
+    X,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Or,
+    And,
+    Lsh,
+    Rsh,
+    Mod,
+    Xor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Test {
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    AnySet,
+}
+
+/// An instruction; jumps hold the index of their target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// A from the packet, at `k`.
+    Load {
+        size: Size,
+        k: u32,
+    },
+    /// A from the packet, at X + `k`.
+    LoadIndirect {
+        size: Size,
+        k: u32,
+    },
+    /// X is four times the low half of the packet's byte at `k`: the length of an IPv4 header.
+    LoadHeaderLength {
+        k: u32,
+    },
+    LoadImmediate(Register, u32),
+    LoadLength(Register),
+    LoadScratch(Register, u32),
+    Store(Register, u32),
+    Arithmetic(Arithmetic, Operand),
+    Negate,
+    /// X from A.
+    ToX,
+    /// A from X.
+    ToA,
+    Jump(usize),
+    Branch {
+        test: Test,
+        operand: Operand,
+        then: usize,
+        otherwise: usize,
+    },
+    /// The packet matches unless this is 0.
+    Return(u32),
+    ReturnA,
+}
+
+/// Decodes `raw` and checks what does not depend on a packet.
+pub(crate) fn decode(raw: &[Raw]) -> Result<Vec<Operation>, Invalid> {
+    if raw.len() > MOST {
+        return Err(Invalid::Long(raw.len()));
+    }
+    let program = raw.iter().enumerate().map(|(at, raw)| operation(at, *raw)).collect::<Result<Vec<_>, _>>()?;
+    let is_inside = |target: &usize| *target < program.len();
+    for (at, operation) in program.iter().enumerate() {
+        let inside = match operation {
+            // To itself is for ever.
+            Operation::Jump(target) => is_inside(target) && *target != at,
+            Operation::Branch { then, otherwise, .. } => is_inside(then) && is_inside(otherwise),
+            _ => true,
+        };
+        if !inside {
+            return Err(Invalid::Jump { at });
+        }
+    }
+    match program.last() {
+        None => Err(Invalid::Empty),
+        Some(Operation::Return(_) | Operation::ReturnA | Operation::Jump(_) | Operation::Branch { .. }) => Ok(program),
+        Some(_) => Err(Invalid::Endless),
+    }
+}
+
+/// The fields of `code`, as in libpcap's `pcap/bpf.h`: class, size, mode, operation, source.
+fn operation(at: usize, raw: Raw) -> Result<Operation, Invalid> {
+    use Register::{A, X};
+    let Raw { code, k, .. } = raw;
+    let impossible = |is_impossible: bool| if is_impossible { Err(Invalid::Operand { at, k }) } else { Ok(()) };
+    Ok(match code {
+        0x28 if k == PACKET_TYPE => return Err(Invalid::Direction),
+        0x20 => Operation::Load { size: Size::Word, k },
+        0x28 => Operation::Load { size: Size::Half, k },
+        0x30 => Operation::Load { size: Size::Byte, k },
+        0x40 => Operation::LoadIndirect { size: Size::Word, k },
+        0x48 => Operation::LoadIndirect { size: Size::Half, k },
+        0x50 => Operation::LoadIndirect { size: Size::Byte, k },
+        0xb1 => Operation::LoadHeaderLength { k },
+        0x00 => Operation::LoadImmediate(A, k),
+        0x01 => Operation::LoadImmediate(X, k),
+        0x80 => Operation::LoadLength(A),
+        0x81 => Operation::LoadLength(X),
+        0x60 | 0x61 | 0x02 | 0x03 => {
+            impossible(k >= SCRATCH)?;
+            match code {
+                0x60 => Operation::LoadScratch(A, k),
+                0x61 => Operation::LoadScratch(X, k),
+                0x02 => Operation::Store(A, k),
+                _ => Operation::Store(X, k),
+            }
+        }
+        0x84 => Operation::Negate,
+        0x07 => Operation::ToX,
+        0x87 => Operation::ToA,
+        0x06 => Operation::Return(k),
+        0x16 => Operation::ReturnA,
+        // libpcap's loops (`protochain`) are jumps by a negative distance.
+        0x05 => Operation::Jump((at + 1).checked_add_signed(k.cast_signed() as isize).ok_or(Invalid::Jump { at })?),
+        _ => {
+            let operand = if code & 0x08 == 0 { Operand::K(k) } else { Operand::X };
+            let unknown = Invalid::Unknown { at, code };
+            match code & !0xf8 {
+                0x04 => {
+                    let arithmetic = arithmetic(code & 0xf0).ok_or(unknown)?;
+                    let divides = matches!(arithmetic, Arithmetic::Div | Arithmetic::Mod);
+                    impossible(divides && operand == Operand::K(0))?;
+                    Operation::Arithmetic(arithmetic, operand)
+                }
+                0x05 => Operation::Branch {
+                    test: test(code & 0xf0).ok_or(unknown)?,
+                    operand,
+                    then: at + 1 + usize::from(raw.jt),
+                    otherwise: at + 1 + usize::from(raw.jf),
+                },
+                _ => return Err(unknown),
+            }
+        }
+    })
+}
+
+fn arithmetic(code: u16) -> Option<Arithmetic> {
+    Some(match code {
+        0x00 => Arithmetic::Add,
+        0x10 => Arithmetic::Sub,
+        0x20 => Arithmetic::Mul,
+        0x30 => Arithmetic::Div,
+        0x40 => Arithmetic::Or,
+        0x50 => Arithmetic::And,
+        0x60 => Arithmetic::Lsh,
+        0x70 => Arithmetic::Rsh,
+        0x90 => Arithmetic::Mod,
+        0xa0 => Arithmetic::Xor,
+        _ => return None,
+    })
+}
+
+fn test(code: u16) -> Option<Test> {
+    Some(match code {
+        0x10 => Test::Equal,
+        0x20 => Test::Greater,
+        0x30 => Test::GreaterOrEqual,
+        0x40 => Test::AnySet,
+        _ => return None,
+    })
+}
+
+/// As `tcpdump -d` writes it.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = |size: &Size| match size {
+            Size::Byte => "ldb",
+            Size::Half => "ldh",
+            Size::Word => "ld",
+        };
+        let x = |register: &Register| if *register == Register::X { "x" } else { "" };
+        match self {
+            Self::Load { size, k } => write!(f, "{} [{k}]", suffix(size)),
+            Self::LoadIndirect { size, k } => write!(f, "{} [x + {k}]", suffix(size)),
+            Self::LoadHeaderLength { k } => write!(f, "ldxb 4*([{k}]&0xf)"),
+            Self::LoadImmediate(to, k) => write!(f, "ld{} #{k:#x}", x(to)),
+            Self::LoadLength(to) => write!(f, "ld{} #pktlen", x(to)),
+            Self::LoadScratch(to, k) => write!(f, "ld{} M[{k}]", x(to)),
+            Self::Store(from, k) => write!(f, "st{} M[{k}]", x(from)),
+            Self::Arithmetic(operation, operand) => {
+                write!(f, "{} {operand}", format!("{operation:?}").to_lowercase())
+            }
+            Self::Negate => f.write_str("neg"),
+            Self::ToX => f.write_str("tax"),
+            Self::ToA => f.write_str("txa"),
+            Self::Jump(target) => write!(f, "ja {target}"),
+            Self::Branch { test, operand, then, otherwise } => {
+                let name = match test {
+                    Test::Equal => "jeq",
+                    Test::Greater => "jgt",
+                    Test::GreaterOrEqual => "jge",
+                    Test::AnySet => "jset",
+                };
+                write!(f, "{name} {operand} jt {then} jf {otherwise}")
+            }
+            Self::Return(k) => write!(f, "ret #{k}"),
+            Self::ReturnA => f.write_str("ret a"),
+        }
+    }
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::K(k) => write!(f, "#{k:#x}"),
+            Self::X => f.write_str("x"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETURN: Raw = Raw { code: 0x06, jt: 0, jf: 0, k: 1 };
+
+    #[track_caller]
+    fn check(raw: &[(u16, u8, u8, u32)], expected: Result<&[&str], Invalid>) {
+        let raw = raw.iter().map(|&(code, jt, jf, k)| Raw { code, jt, jf, k }).collect::<Vec<_>>();
+        let found = decode(&raw).map(|program| program.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(found, expected.map(|lines| lines.iter().map(ToString::to_string).collect()));
+    }
+
+    #[test]
+    fn what_tcpdump_prints_is_what_is_decoded() {
+        check(
+            &[(0x28, 0, 0, 12), (0x15, 0, 3, 0x800), (0xb1, 0, 0, 14), (0x48, 0, 0, 16), (0x16, 0, 0, 0), (6, 0, 0, 0)],
+            Ok(&["ldh [12]", "jeq #0x800 jt 2 jf 5", "ldxb 4*([14]&0xf)", "ldh [x + 16]", "ret a", "ret #0"]),
+        );
+        check(
+            &[(0x81, 0, 0, 0), (0x03, 0, 0, 15), (0x60, 0, 0, 15), (0x9c, 0, 0, 0), (0x84, 0, 0, 0), (6, 0, 0, 9)],
+            Ok(&["ldx #pktlen", "stx M[15]", "ld M[15]", "mod x", "neg", "ret #9"]),
+        );
+        check(&[(0x07, 0, 0, 0), (0x05, 0, 0, u32::MAX - 1), (6, 0, 0, 0)], Ok(&["tax", "ja 0", "ret #0"]));
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_refused() {
+        check(&[], Err(Invalid::Empty));
+        check(&[(0x20, 0, 0, 0)], Err(Invalid::Endless));
+        check(&[(0x28, 0, 0, PACKET_TYPE), (6, 0, 0, 0)], Err(Invalid::Direction));
+        check(&[(0x0e, 0, 0, 0)], Err(Invalid::Unknown { at: 0, code: 0x0e }));
+        check(&[(0xf4, 0, 0, 0), (6, 0, 0, 0)], Err(Invalid::Unknown { at: 0, code: 0xf4 }));
+        check(&[(0x15, 0, 1, 0), (6, 0, 0, 0)], Err(Invalid::Jump { at: 0 }));
+        check(&[(0x05, 0, 0, 1), (6, 0, 0, 0)], Err(Invalid::Jump { at: 0 }));
+        check(&[(0x05, 0, 0, u32::MAX), (6, 0, 0, 0)], Err(Invalid::Jump { at: 0 }));
+        check(&[(0x05, 0, 0, u32::MAX - 1), (6, 0, 0, 0)], Err(Invalid::Jump { at: 0 }));
+        check(&[(0x34, 0, 0, 0), (6, 0, 0, 0)], Err(Invalid::Operand { at: 0, k: 0 }));
+        check(&[(0x94, 0, 0, 0), (6, 0, 0, 0)], Err(Invalid::Operand { at: 0, k: 0 }));
+        check(&[(0x02, 0, 0, 16), (6, 0, 0, 0)], Err(Invalid::Operand { at: 0, k: 16 }));
+    }
+
+    #[test]
+    fn as_many_instructions_as_the_kernel_allows_are_taken() {
+        assert_eq!(decode(&[RETURN; MOST]).map(|program| program.len()), Ok(MOST));
+        assert_eq!(decode(&[RETURN; MOST + 1]), Err(Invalid::Long(MOST + 1)));
+    }
+}

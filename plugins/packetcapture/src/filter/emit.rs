@@ -1,0 +1,247 @@
+//! From blocks of classic BPF to eBPF: the versions of a filter, and what they share.
+
+#![forbid(unsafe_code)]
+
+use super::Modes;
+use super::access::{A, Access, CONTEXT, Mode, View, X};
+use super::assembly::{Assembly, Label, MapName};
+use super::blocks::{Block, End};
+use super::body::{Body, NetworkOrder};
+use super::bounds::{Headers, checks};
+use super::classic::{Operand, Operation, SCRATCH, Test};
+use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
+use super::liveness::{Liveness, Places};
+use super::skb::{self, Skb};
+
+const MAP_LOOKUP: i32 = 1;
+const TAIL_CALL: i32 = 12;
+/// `TCX_NEXT`: whatever others attached behind the chain goes on.
+const END: i32 = -1;
+
+/// Places on the stack: the key of the counter, the upper half of a word; the rounds of a loop; below, scratch memory.
+const KEY: i16 = -4;
+const ROUNDS: i16 = -16;
+
+/// Rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer libpcap's
+/// `bpf_filter.c`. In an older one, loops end with the packet.
+const MOST_ROUNDS: i32 = 64;
+
+/// Where a word of scratch memory is on the stack.
+pub(crate) fn word(k: u32) -> i16 {
+    ROUNDS - 4 * (k as i16 + 1)
+}
+
+/// A filter, and what is known of it.
+pub(crate) struct Filter<'a> {
+    pub(crate) program: &'a [Operation],
+    pub(crate) blocks: &'a [Block],
+    pub(crate) headers: &'a Headers,
+    pub(crate) liveness: &'a Liveness,
+}
+
+/// Emits all versions, the ends that they share and the functions that they call.
+pub(crate) fn emit(filter: &Filter<'_>, modes: Modes) -> Assembly {
+    let mut code = Assembly::default();
+    let versions = filter.versions(modes);
+    let tagged = versions.iter().find(|version| version.view == View::Tagged);
+    skb::begin(&mut code, tagged.map(|version| Label::Version(version.view, version.mode)));
+    for (number, version) in versions.iter().enumerate() {
+        if number > 0 && versions[number - 1].view == version.view {
+            code.set(Label::Short(version.view));
+            skb::short(&mut code);
+        }
+        filter.version(&mut code, *version, (number == 0).then_some(Label::Accept));
+        if number == 0 {
+            filter.ends(&mut code);
+        }
+    }
+    let mut number = 0;
+    while let Some((view, size)) = code.function(number) {
+        code.set(Label::Load(view, size));
+        skb::function(&mut code, view, size);
+        number += 1;
+    }
+    code
+}
+
+impl Filter<'_> {
+    fn operations(&self) -> impl Iterator<Item = Operation> {
+        self.blocks.iter().flat_map(|block| block.body.clone()).map(|at| self.program[at])
+    }
+
+    /// The versions that some packet can need; a linear one stands before the general one that it falls back on.
+    fn versions(&self, modes: Modes) -> Vec<Skb> {
+        let sees_tag = self.operations().any(skb::sees_tag);
+        let views = if sees_tag { &[View::Untagged, View::Tagged][..] } else { &[View::Untagged] };
+        let of = |view: &View| {
+            let linear = Skb { view: *view, mode: Mode::Linear };
+            let pays = self.operations().any(|load| linear.reads_directly(load) || linear.extent(load).is_some());
+            let general = Skb { mode: Mode::General, ..linear };
+            [(pays && modes == Modes::All).then_some(linear), Some(general)]
+        };
+        views.iter().flat_map(of).flatten().collect()
+    }
+
+    /// Emits a version, behind which comes what `behind` says.
+    fn version(&self, code: &mut Assembly, access: Skb, behind: Option<Label>) {
+        code.set(Label::Version(access.view, access.mode));
+        access.enter(code);
+        self.clear(code);
+        let checks = checks(self.blocks, self.program, |operation| access.extent(operation));
+        let label = |number| self.outcome(number).unwrap_or(Label::Block(access.view, access.mode, number));
+        let numbers = (0..self.blocks.len()).filter(|number| *number == 0 || self.outcome(*number).is_none());
+        let mut numbers = numbers.peekable();
+        while let Some(number) = numbers.next() {
+            let block = &self.blocks[number];
+            let following = numbers.peek().map(|next| label(*next)).or(behind);
+            code.set(Label::Block(access.view, access.mode, number));
+            code.set_origin(Some(block.body.start));
+            if let Some(bytes) = checks[number] {
+                access.check(code, bytes);
+            }
+            let order = NetworkOrder::of(block, self.program, &access, self.liveness);
+            let body = Body { program: self.program, access: &access, order };
+            body.emit(code, block, self.headers.at(number));
+            code.set_origin(Some(block.body.end));
+            match block.end {
+                End::Goto(target) => {
+                    if target <= number {
+                        count_round(code);
+                    }
+                    goto(code, label(target), following);
+                }
+                End::Branch { test, operand, then, otherwise } => {
+                    let source = match operand {
+                        Operand::X => Source::Reg(X),
+                        Operand::K(k) => order.map_or(k, |order| order.constant(k)).into(),
+                    };
+                    branch(code, test, source, [label(then), label(otherwise)], following);
+                }
+                End::Return(value) => goto(code, outcome(value), following),
+                End::ReturnA => {
+                    code.goto(Insn::branch32(Compare::Eq, A, 0), Label::Reject);
+                    goto(code, Label::Accept, following);
+                }
+            }
+            code.set_origin(None);
+        }
+    }
+
+    /// Where a block that only returns leads, so that jumps to it lead there themselves.
+    fn outcome(&self, number: usize) -> Option<Label> {
+        match &self.blocks[number] {
+            Block { body, end: End::Return(value) } if body.is_empty() => Some(outcome(*value)),
+            _ => None,
+        }
+    }
+
+    /// Zeroes what a filter reads before it writes.
+    fn clear(&self, code: &mut Assembly) {
+        let live = self.liveness.at(0);
+        for (place, reg) in [(Places::A, A), (Places::X, X)] {
+            if live.contains(place) {
+                code.add(Insn::alu32(Alu::Mov, reg, 0));
+            }
+        }
+        for k in (0..SCRATCH).filter(|k| live.contains(Places::word(*k))) {
+            code.add(Insn::store(Width::W, Reg::R10, word(k), 0));
+        }
+        if self.blocks.iter().enumerate().any(|(number, block)| block.end.targets().any(|target| target <= number)) {
+            code.add(Insn::store(Width::D, Reg::R10, ROUNDS, 0));
+        }
+    }
+
+    /// The ways out. One that no packet takes is left out, or the verifier would find it unreachable.
+    fn ends(&self, code: &mut Assembly) {
+        let ends = |outcome: fn(u32) -> bool| {
+            self.blocks.iter().any(|block| match block.end {
+                End::Return(value) => outcome(value),
+                End::ReturnA => true,
+                End::Goto(_) | End::Branch { .. } => false,
+            })
+        };
+        let loops = self.blocks.iter().enumerate().any(|(at, block)| block.end.targets().any(|target| target <= at));
+        if ends(|value| value != 0) {
+            code.set(Label::Accept);
+            tail_call(code, MapName::Accept);
+        }
+        if loops || ends(|value| value == 0) || self.operations().any(can_fail) {
+            code.set(Label::Reject);
+            let absent = code.near();
+            code.add(Insn::store(Width::W, Reg::R10, KEY, 0));
+            code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R10));
+            code.add(Insn::alu64(Alu::Add, Reg::R2, i32::from(KEY)));
+            code.map(Reg::R1, MapName::Filter);
+            code.add(Insn::helper(MAP_LOOKUP));
+            code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), absent);
+            code.add(Insn::load(Width::D, Reg::R1, Reg::R0, 0));
+            code.add(Insn::alu64(Alu::Add, Reg::R1, 1));
+            code.add(Insn::store(Width::D, Reg::R0, 0, Reg::R1));
+            code.set(absent);
+            tail_call(code, MapName::Next);
+        }
+    }
+}
+
+/// Whether there are packets that `operation` ends the filter for.
+fn can_fail(operation: Operation) -> bool {
+    use super::classic::Arithmetic::{Div, Mod};
+    matches!(
+        operation,
+        Operation::Load { .. }
+            | Operation::LoadIndirect { .. }
+            | Operation::LoadHeaderLength { .. }
+            | Operation::Arithmetic(Div | Mod, Operand::X)
+    )
+}
+
+fn outcome(value: u32) -> Label {
+    if value == 0 { Label::Reject } else { Label::Accept }
+}
+
+fn tail_call(code: &mut Assembly, map: MapName) {
+    code.add(Insn::alu64(Alu::Mov, Reg::R1, CONTEXT));
+    code.map(Reg::R2, map);
+    code.add(Insn::alu32(Alu::Mov, Reg::R3, 0));
+    code.add(Insn::helper(TAIL_CALL));
+    code.add(Insn::alu32(Alu::Mov, Reg::R0, END));
+    code.add(Insn::exit());
+}
+
+/// Before a jump back: the verifier wants to see an end of it. It follows each round by itself, and would follow each
+/// way through the rounds by itself if it knew anything of A and X: of half a word on the stack it does not.
+fn count_round(code: &mut Assembly) {
+    for reg in [A, X] {
+        code.add(Insn::store(Width::W, Reg::R10, KEY, reg));
+        code.add(Insn::load(Width::W, reg, Reg::R10, KEY));
+    }
+    code.add(Insn::load(Width::D, Reg::R0, Reg::R10, ROUNDS));
+    code.add(Insn::alu64(Alu::Add, Reg::R0, 1));
+    code.goto(Insn::branch64(Compare::Gt, Reg::R0, MOST_ROUNDS), Label::Reject);
+    code.add(Insn::store(Width::D, Reg::R10, ROUNDS, Reg::R0));
+}
+
+fn goto(code: &mut Assembly, target: Label, following: Option<Label>) {
+    if following != Some(target) {
+        code.goto(Insn::jump(), target);
+    }
+}
+
+/// To the first label where the test holds, to the second where not.
+fn branch(code: &mut Assembly, test: Test, source: Source, [then, otherwise]: [Label; 2], following: Option<Label>) {
+    let (compare, opposite) = match test {
+        Test::Equal => (Compare::Eq, Some(Compare::Ne)),
+        Test::Greater => (Compare::Gt, Some(Compare::Le)),
+        Test::GreaterOrEqual => (Compare::Ge, Some(Compare::Lt)),
+        Test::AnySet => (Compare::Set, None),
+    };
+    match opposite {
+        // Two blocks may have one outcome.
+        _ if then == otherwise => goto(code, then, following),
+        Some(opposite) if following == Some(then) => code.goto(Insn::branch32(opposite, A, source), otherwise),
+        _ => {
+            code.goto(Insn::branch32(compare, A, source), then);
+            goto(code, otherwise, following);
+        }
+    }
+}

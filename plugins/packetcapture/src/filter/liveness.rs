@@ -1,0 +1,136 @@
+//! Which registers and words of scratch memory are still read.
+
+#![forbid(unsafe_code)]
+
+use super::blocks::{Block, End};
+use super::classic::{Operand, Operation, Register};
+
+/// A set of places: A, X and the words of scratch memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places(u32);
+
+impl Places {
+    pub(crate) const A: Self = Self(1 << 16);
+    pub(crate) const X: Self = Self(1 << 17);
+
+    pub(crate) fn word(k: u32) -> Self {
+        Self(1 << k)
+    }
+
+    pub(crate) fn contains(self, places: Self) -> bool {
+        self.0 & places.0 == places.0
+    }
+
+    fn with(self, places: Self) -> Self {
+        Self(self.0 | places.0)
+    }
+
+    fn without(self, places: Self) -> Self {
+        Self(self.0 & !places.0)
+    }
+}
+
+impl From<Register> for Places {
+    fn from(register: Register) -> Self {
+        match register {
+            Register::A => Self::A,
+            Register::X => Self::X,
+        }
+    }
+}
+
+/// For each block, what is read in it or behind it before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Liveness(Vec<Places>);
+
+impl Liveness {
+    pub(crate) fn of(blocks: &[Block], program: &[Operation]) -> Self {
+        let mut live = Self(vec![Places::default(); blocks.len()]);
+        let mut is_settled = false;
+        while !is_settled {
+            is_settled = true;
+            for (number, block) in blocks.iter().enumerate().rev() {
+                let before = block.body.clone().rev().fold(live.behind(block.end), |live, at| {
+                    let (reads, writes) = effect(program[at]);
+                    live.without(writes).with(reads)
+                });
+                is_settled &= live.0[number] == before;
+                live.0[number] = before;
+            }
+        }
+        live
+    }
+
+    /// What is read from block `number` on.
+    pub(crate) fn at(&self, number: usize) -> Places {
+        self.0[number]
+    }
+
+    /// Whether A is read behind a block that ends so.
+    pub(crate) fn is_a_read_behind(&self, end: End) -> bool {
+        end.targets().any(|target| self.at(target).contains(Places::A))
+    }
+
+    /// What is read by the end of a block and behind it.
+    fn behind(&self, end: End) -> Places {
+        let own = match end {
+            End::Branch { operand: Operand::X, .. } => Places::A.with(Places::X),
+            End::Branch { .. } | End::ReturnA => Places::A,
+            End::Goto(_) | End::Return(_) => Places::default(),
+        };
+        end.targets().fold(own, |live, target| live.with(self.at(target)))
+    }
+}
+
+/// What an operation reads and writes.
+fn effect(operation: Operation) -> (Places, Places) {
+    let nothing = Places::default();
+    match operation {
+        Operation::Load { .. } => (nothing, Places::A),
+        Operation::LoadIndirect { .. } | Operation::ToA => (Places::X, Places::A),
+        Operation::LoadHeaderLength { .. } => (nothing, Places::X),
+        Operation::LoadImmediate(to, _) | Operation::LoadLength(to) => (nothing, to.into()),
+        Operation::LoadScratch(to, k) => (Places::word(k), to.into()),
+        Operation::Store(from, k) => (from.into(), Places::word(k)),
+        Operation::Arithmetic(_, Operand::X) => (Places::A.with(Places::X), Places::A),
+        Operation::Arithmetic(_, Operand::K(_)) | Operation::Negate => (Places::A, Places::A),
+        Operation::ToX => (Places::A, Places::X),
+        Operation::Jump(_) | Operation::Branch { .. } | Operation::Return(_) | Operation::ReturnA => (nothing, nothing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::blocks::split;
+    use crate::filter::classic::{Arithmetic, Size, Test};
+
+    const LOAD: Operation = Operation::Load { size: Size::Half, k: 12 };
+    const ADD_X: Operation = Operation::Arithmetic(Arithmetic::Add, Operand::X);
+
+    #[track_caller]
+    fn check(program: &[Operation], expected: &[Places]) {
+        assert_eq!(Liveness::of(&split(program), program).0, expected);
+    }
+
+    #[test]
+    fn what_is_written_first_is_not_live() {
+        check(&[LOAD, Operation::ToX, ADD_X, Operation::ReturnA], &[Places::default()]);
+        check(&[LOAD, ADD_X, Operation::ReturnA], &[Places::X]);
+        check(&[Operation::LoadScratch(Register::A, 3), Operation::ReturnA], &[Places::word(3)]);
+    }
+
+    #[test]
+    fn what_one_way_reads_is_live_before_the_branch() {
+        let branch = Operation::Branch { test: Test::Equal, operand: Operand::K(1), then: 2, otherwise: 4 };
+        let program = [LOAD, branch, LOAD, Operation::ReturnA, ADD_X, Operation::ReturnA];
+        check(&program, &[Places::X, Places::default(), Places::A.with(Places::X)]);
+    }
+
+    #[test]
+    fn what_a_loop_reads_is_live_all_around_it() {
+        let branch = Operation::Branch { test: Test::Equal, operand: Operand::K(1), then: 2, otherwise: 4 };
+        let program = [LOAD, branch, LOAD, Operation::Jump(0), ADD_X, Operation::Return(1)];
+        check(&program, &[Places::X, Places::X, Places::A.with(Places::X)]);
+    }
+}

@@ -1,0 +1,376 @@
+//! Access at the TC hook, where the context is a `struct __sk_buff`.
+
+#![forbid(unsafe_code)]
+
+use super::access::{A, Access, CONTEXT, DATA, Mode, Order, Range, View, X};
+use super::assembly::{Assembly, Label};
+use super::classic::{Operation, Size};
+use super::insn::{Alu, Compare, Insn, Reg, Width};
+
+/// Fields of `struct __sk_buff` (`include/uapi/linux/bpf.h`). The tag's protocol is in network order, its `TCI` is not.
+const LEN: i16 = 0;
+const VLAN_PRESENT: i16 = 20;
+const VLAN_TCI: i16 = 24;
+const VLAN_PROTO: i16 = 28;
+const DATA_FIELD: i16 = 76;
+const DATA_END_FIELD: i16 = 80;
+
+const SKB_LOAD_BYTES: i32 = 26;
+
+/// Behind the last byte that the packet's memory reaches, in a linear version. A call destroys it.
+const DATA_END: Reg = Reg::R5;
+/// Results of functions, and the second part of a value that is put together.
+const PART: Reg = Reg::R0;
+
+/// Where the tag belongs: behind two addresses of 6 bytes. It has 4.
+const TAG: u32 = 12;
+const TAG_SIZE: u32 = 4;
+const BEHIND_TAG: u32 = TAG + TAG_SIZE;
+
+/// Bytes from the packet's start that linear versions read themselves: offsets have 16 bits with a sign.
+const REACH: u32 = 0x7fff;
+/// The greatest X that they add to it: the verifier takes offsets up to 0xffff (`MAX_PACKET_OFF`).
+const GREATEST_X: i32 = 0x7fff;
+
+/// One version's way to the packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Skb {
+    pub(crate) view: View,
+    pub(crate) mode: Mode,
+}
+
+/// A part of a load that lies in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    /// In the frame, at this offset.
+    Frame(u32, Size),
+    /// In a half of the tag (the field that holds it), its bits from the second on, so many of them.
+    Tag { field: i16, shift: u32, bytes: u32 },
+}
+
+impl Piece {
+    fn bytes(self) -> u32 {
+        match self {
+            Self::Frame(_, size) => size.bytes(),
+            Self::Tag { bytes, .. } => bytes,
+        }
+    }
+}
+
+/// The first instructions: to the tagged versions, if there are any, for a packet that has lost its tag.
+pub(crate) fn begin(code: &mut Assembly, tagged: Option<Label>) {
+    code.add(Insn::alu64(Alu::Mov, CONTEXT, Reg::R1));
+    if let Some(tagged) = tagged {
+        code.add(Insn::load(Width::W, PART, CONTEXT, VLAN_PRESENT));
+        code.goto(Insn::branch32(Compare::Ne, PART, 0), tagged);
+    }
+}
+
+/// Whether the tag makes a difference to `operation`.
+pub(crate) fn sees_tag(operation: Operation) -> bool {
+    match operation {
+        Operation::Load { size, k } => k.saturating_add(size.bytes()) > TAG,
+        Operation::LoadHeaderLength { k } => k >= TAG,
+        Operation::LoadIndirect { .. } | Operation::LoadLength(_) => true,
+        _ => false,
+    }
+}
+
+/// Behind a check that failed: the packet ends there if all of it is linear, and does not match. If not, the general
+/// version, which must follow, knows more.
+pub(crate) fn short(code: &mut Assembly) {
+    code.add(Insn::alu64(Alu::Mov, Reg::R1, DATA_END));
+    code.add(Insn::alu64(Alu::Sub, Reg::R1, DATA));
+    code.add(Insn::load(Width::W, Reg::R2, CONTEXT, LEN));
+    code.goto(Insn::branch64(Compare::Eq, Reg::R1, Reg::R2), Label::Reject);
+}
+
+/// The function that loads `size` bytes at R2, a 64-bit offset, from the context in R1; the result is negative where the
+/// packet ends before. Ways that end come first: the verifier follows them first and keeps the others waiting.
+pub(crate) fn function(code: &mut Assembly, view: View, size: Size) {
+    if view == View::Tagged {
+        return tagged_function(code, size);
+    }
+    let fail = |code: &mut Assembly| {
+        code.add(Insn::alu64(Alu::Mov, Reg::R0, -1));
+        code.add(Insn::exit());
+    };
+    let (reachable, loaded) = (code.near(), code.near());
+    // The helper takes 32 bits and refuses half of them.
+    code.goto(Insn::branch64(Compare::Le, Reg::R2, i32::MAX), reachable);
+    fail(code);
+    code.set(reachable);
+    code.add(Insn::alu64(Alu::Mov, Reg::R3, Reg::R10));
+    code.add(Insn::alu64(Alu::Add, Reg::R3, -4));
+    code.add(Insn::alu32(Alu::Mov, Reg::R4, size.bytes()));
+    code.add(Insn::helper(SKB_LOAD_BYTES));
+    code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), loaded);
+    fail(code);
+    code.set(loaded);
+    load_memory(code, Reg::R0, Reg::R10, -4, size, Order::Host);
+    code.add(Insn::exit());
+}
+
+/// The same for a frame with a tag to be put back: what the tag cuts through is put together from halves.
+fn tagged_function(code: &mut Assembly, size: Size) {
+    let (frame, behind) = (code.near(), code.near());
+    code.goto(Insn::branch64(Compare::Le, Reg::R2, (TAG - size.bytes()).cast_signed()), frame);
+    code.goto(Insn::branch64(Compare::Ge, Reg::R2, BEHIND_TAG.cast_signed()), behind);
+    let half = match size {
+        Size::Byte => None,
+        Size::Half => Some(Size::Byte),
+        Size::Word => Some(Size::Half),
+    };
+    if let Some(half) = half {
+        let (context, offset, first) = (Reg::R6, Reg::R7, Reg::R8);
+        let (is_first, is_second) = (code.near(), code.near());
+        code.add(Insn::alu64(Alu::Mov, context, Reg::R1));
+        code.add(Insn::alu64(Alu::Mov, offset, Reg::R2));
+        code.call(View::Tagged, half);
+        code.goto(Insn::branch64(Compare::SignedGe, Reg::R0, 0), is_first);
+        code.add(Insn::exit());
+        code.set(is_first);
+        code.add(Insn::alu64(Alu::Mov, first, Reg::R0));
+        code.add(Insn::alu64(Alu::Mov, Reg::R1, context));
+        code.add(Insn::alu64(Alu::Mov, Reg::R2, offset));
+        code.add(Insn::alu64(Alu::Add, Reg::R2, half.bytes()));
+        code.call(View::Tagged, half);
+        code.goto(Insn::branch64(Compare::SignedGe, Reg::R0, 0), is_second);
+        code.add(Insn::exit());
+        code.set(is_second);
+        code.add(Insn::alu64(Alu::Lsh, first, 8 * half.bytes()));
+        code.add(Insn::alu64(Alu::Or, Reg::R0, first));
+    } else {
+        code.add(Insn::load(Width::W, Reg::R0, Reg::R1, VLAN_PROTO));
+        code.add(Insn::to_host_order(Reg::R0, 2));
+        code.add(Insn::alu32(Alu::Lsh, Reg::R0, 16));
+        code.add(Insn::load(Width::W, Reg::R3, Reg::R1, VLAN_TCI));
+        code.add(Insn::alu32(Alu::Or, Reg::R0, Reg::R3));
+        code.add(Insn::alu32(Alu::Mov, Reg::R4, BEHIND_TAG - 1));
+        code.add(Insn::alu32(Alu::Sub, Reg::R4, Reg::R2));
+        code.add(Insn::alu32(Alu::Lsh, Reg::R4, 3));
+        code.add(Insn::alu32(Alu::Rsh, Reg::R0, Reg::R4));
+        code.add(Insn::alu32(Alu::And, Reg::R0, 0xff));
+    }
+    code.add(Insn::exit());
+    code.set(behind);
+    code.add(Insn::alu64(Alu::Sub, Reg::R2, TAG_SIZE));
+    code.set(frame);
+    code.call(View::Untagged, size);
+    code.add(Insn::exit());
+}
+
+fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: Order) {
+    let width = match size {
+        Size::Byte => Width::B,
+        Size::Half => Width::H,
+        Size::Word => Width::W,
+    };
+    code.add(Insn::load(width, to, base, offset));
+    if size != Size::Byte && order == Order::Host {
+        code.add(Insn::to_host_order(to, size.bytes()));
+    }
+}
+
+impl Skb {
+    /// Where the bytes of a load at a constant are, in their order.
+    fn pieces(self, k: u32, size: Size) -> Vec<Piece> {
+        // No packet has so many bytes, so the tag does not matter to what is at the end of the numbers.
+        let Some(end) = k.checked_add(size.bytes()) else { return vec![Piece::Frame(u32::MAX, size)] };
+        if self.view == View::Untagged || end <= TAG {
+            return vec![Piece::Frame(k, size)];
+        }
+        if k >= BEHIND_TAG {
+            return vec![Piece::Frame(k - TAG_SIZE, size)];
+        }
+        let mut pieces = Vec::new();
+        let tag = |field, from: u32, to: u32| Piece::Tag { field, shift: 8 * (2 - to), bytes: to - from };
+        let mut at = k;
+        while at < end {
+            let piece = match at {
+                // Three bytes are one and two.
+                ..TAG if (TAG - at).is_multiple_of(2) => Piece::Frame(at, Size::Half),
+                ..TAG => Piece::Frame(at, Size::Byte),
+                12 | 13 => tag(VLAN_PROTO, at - 12, end.min(14) - 12),
+                14 | 15 => tag(VLAN_TCI, at - 14, end.min(16) - 14),
+                _ if (end - at).is_multiple_of(2) => Piece::Frame(at - TAG_SIZE, Size::Half),
+                _ => Piece::Frame(at - TAG_SIZE, Size::Byte),
+            };
+            pieces.push(piece);
+            at += piece.bytes();
+        }
+        pieces
+    }
+
+    /// Whether a linear version reads so much of the frame itself.
+    fn reaches(self, offset: u32, size: Size) -> bool {
+        self.mode == Mode::Linear && offset.saturating_add(size.bytes()) <= REACH
+    }
+
+    /// What a linear version adds to X, if it reads there itself. Before the tag's end X decides where the byte is.
+    fn direct(self, k: u32, size: Size) -> Option<u32> {
+        let offset = if self.view == View::Tagged { k.checked_sub(BEHIND_TAG)? + TAG } else { k };
+        self.reaches(offset, size).then_some(offset)
+    }
+
+    fn load_frame(self, code: &mut Assembly, to: Reg, offset: u32, size: Size, order: Order) {
+        if self.reaches(offset, size) {
+            load_memory(code, to, DATA, offset as i16, size, order);
+        } else {
+            code.add(Insn::alu32(Alu::Mov, Reg::R2, offset));
+            self.load_by_call(code, to, View::Untagged, size);
+        }
+    }
+
+    /// Loads from the offset in R2.
+    fn load_by_call(self, code: &mut Assembly, to: Reg, view: View, size: Size) {
+        code.add(Insn::alu64(Alu::Mov, Reg::R1, CONTEXT));
+        code.call(view, size);
+        code.goto(Insn::branch64(Compare::SignedLt, Reg::R0, 0), Label::Reject);
+        if to != Reg::R0 {
+            code.add(Insn::alu32(Alu::Mov, to, Reg::R0));
+        }
+        if self.mode == Mode::Linear {
+            code.add(Insn::load(Width::W, DATA_END, CONTEXT, DATA_END_FIELD));
+        }
+    }
+}
+
+impl Access for Skb {
+    fn enter(&self, code: &mut Assembly) {
+        if self.mode == Mode::Linear {
+            code.add(Insn::load(Width::W, DATA, CONTEXT, DATA_FIELD));
+            code.add(Insn::load(Width::W, DATA_END, CONTEXT, DATA_END_FIELD));
+        }
+    }
+
+    fn extent(&self, operation: Operation) -> Option<u32> {
+        let (k, size) = match operation {
+            Operation::Load { size, k } => (k, size),
+            Operation::LoadHeaderLength { k } => (k, Size::Byte),
+            _ => return None,
+        };
+        let extent = |piece: &Piece| match *piece {
+            Piece::Frame(offset, size) if self.reaches(offset, size) => Some(offset + size.bytes()),
+            _ => None,
+        };
+        self.pieces(k, size).iter().filter_map(extent).max()
+    }
+
+    fn check(&self, code: &mut Assembly, bytes: u32) {
+        code.add(Insn::alu64(Alu::Mov, Reg::R1, DATA));
+        code.add(Insn::alu64(Alu::Add, Reg::R1, bytes));
+        code.goto(Insn::branch64(Compare::Gt, Reg::R1, DATA_END), Label::Short(self.view));
+    }
+
+    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: Order) {
+        for (number, piece) in self.pieces(k, size).into_iter().enumerate() {
+            let is_first = number == 0;
+            let part = if is_first { to } else { PART };
+            match piece {
+                Piece::Frame(offset, size) => self.load_frame(code, part, offset, size, order),
+                Piece::Tag { field, shift, bytes } => {
+                    code.add(Insn::load(Width::W, part, CONTEXT, field));
+                    if field == VLAN_PROTO {
+                        code.add(Insn::to_host_order(part, 2));
+                    }
+                    if shift > 0 {
+                        code.add(Insn::alu32(Alu::Rsh, part, shift));
+                    } else if bytes == 1 {
+                        code.add(Insn::alu32(Alu::And, part, 0xff));
+                    }
+                }
+            }
+            if !is_first {
+                code.add(Insn::alu32(Alu::Lsh, to, 8 * piece.bytes()));
+                code.add(Insn::alu32(Alu::Or, to, PART));
+            }
+        }
+    }
+
+    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: Range, order: Order) {
+        let Some(offset) = self.direct(k, size) else {
+            if let Ok(k) = i32::try_from(k) {
+                code.add(Insn::alu32(Alu::Mov, Reg::R2, X));
+                code.add(Insn::alu64(Alu::Add, Reg::R2, k));
+            } else {
+                // Whatever X is, no packet has so many bytes.
+                code.add(Insn::alu32(Alu::Mov, Reg::R2, u32::MAX));
+            }
+            return self.load_by_call(code, A, self.view, size);
+        };
+        if range == Range::Any {
+            code.goto(Insn::branch64(Compare::Gt, X, GREATEST_X), Label::Version(self.view, Mode::General));
+        }
+        code.add(Insn::alu64(Alu::Mov, Reg::R1, DATA));
+        code.add(Insn::alu64(Alu::Add, Reg::R1, X));
+        code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R1));
+        code.add(Insn::alu64(Alu::Add, Reg::R2, offset + size.bytes()));
+        code.goto(Insn::branch64(Compare::Gt, Reg::R2, DATA_END), Label::Short(self.view));
+        load_memory(code, A, Reg::R1, offset as i16, size, order);
+    }
+
+    fn length(&self, code: &mut Assembly, to: Reg) {
+        code.add(Insn::load(Width::W, to, CONTEXT, LEN));
+        if self.view == View::Tagged {
+            code.add(Insn::alu32(Alu::Add, to, TAG_SIZE));
+        }
+    }
+
+    fn reads_directly(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::Load { size, k } => match self.pieces(k, size)[..] {
+                [Piece::Frame(offset, size)] => self.reaches(offset, size),
+                _ => false,
+            },
+            Operation::LoadIndirect { size, k } => self.direct(k, size).is_some(),
+            _ => self.extent(operation).is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(k: u32, size: Size, expected: &[Piece]) {
+        assert_eq!(Skb { view: View::Tagged, mode: Mode::Linear }.pieces(k, size), expected, "{k}");
+        let untagged = Skb { view: View::Untagged, mode: Mode::Linear };
+        assert_eq!(untagged.pieces(k, size), [Piece::Frame(k, size)]);
+    }
+
+    #[test]
+    fn a_load_beside_the_tag_is_of_the_frame() {
+        check(8, Size::Word, &[Piece::Frame(8, Size::Word)]);
+        check(16, Size::Word, &[Piece::Frame(12, Size::Word)]);
+        check(18, Size::Byte, &[Piece::Frame(14, Size::Byte)]);
+    }
+
+    #[test]
+    fn a_load_across_the_tag_is_put_together() {
+        let proto = |shift, bytes| Piece::Tag { field: VLAN_PROTO, shift, bytes };
+        let tci = |shift, bytes| Piece::Tag { field: VLAN_TCI, shift, bytes };
+        check(12, Size::Half, &[proto(0, 2)]);
+        check(12, Size::Byte, &[proto(8, 1)]);
+        check(13, Size::Byte, &[proto(0, 1)]);
+        check(14, Size::Half, &[tci(0, 2)]);
+        check(12, Size::Word, &[proto(0, 2), tci(0, 2)]);
+        check(13, Size::Half, &[proto(0, 1), tci(8, 1)]);
+        check(9, Size::Word, &[Piece::Frame(9, Size::Byte), Piece::Frame(10, Size::Half), proto(8, 1)]);
+        check(11, Size::Word, &[Piece::Frame(11, Size::Byte), proto(0, 2), tci(8, 1)]);
+        check(15, Size::Word, &[tci(0, 1), Piece::Frame(12, Size::Byte), Piece::Frame(13, Size::Half)]);
+        check(13, Size::Word, &[proto(0, 1), tci(0, 2), Piece::Frame(12, Size::Byte)]);
+    }
+
+    #[test]
+    fn x_may_decide_where_a_byte_before_the_tags_end_is() {
+        let direct = |view, k| Skb { view, mode: Mode::Linear }.direct(k, Size::Half);
+        assert_eq!(direct(View::Untagged, 14), Some(14));
+        assert_eq!(direct(View::Tagged, 15), None);
+        assert_eq!(direct(View::Tagged, 18), Some(14));
+        assert_eq!(direct(View::Untagged, 0x7ffd), Some(0x7ffd));
+        assert_eq!(direct(View::Untagged, 0x7ffe), None);
+        assert_eq!(Skb { view: View::Untagged, mode: Mode::General }.direct(14, Size::Half), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! Whole programs, without a kernel.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use super::*;
+
+#[track_caller]
+fn check_golden(name: &str, expression: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/filter/goldens/{name}.txt"));
+    let compiled = compile(&Fields::default(), expression).unwrap().unwrap();
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, compiled.listing()).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    let found = compiled.listing();
+    assert!(found == golden, "{} differs; UPDATE_GOLDENS=1 rewrites it. Found:\n{found}", path.display());
+}
+
+#[test]
+fn the_programs_are_the_golden_ones() {
+    check_golden("host-and-port", "host 10.0.0.1 and tcp port 80");
+    check_golden("net", "src net 2001:db8::/32 or dst net 10.0.0.0/8");
+    check_golden("vlan", "vlan 5 and udp");
+    check_golden("length", "greater 1000");
+    check_golden("tcp-payload", "tcp[((tcp[12] & 0xf0) >> 2) : 4] = 0x47455420");
+}
+
+#[test]
+fn no_filter_is_no_program() {
+    for expression in ["", " ", "all", " all "] {
+        assert!(compile(&Fields::default(), expression).unwrap().is_none());
+    }
+}
+
+#[test]
+fn fields_and_expression_are_both_asked_for() {
+    let fields = Fields { dport: Some(80), l4proto: Some(Protocol(6)), ..Fields::default() };
+    let found = |expression| joined(&fields, expression).unwrap();
+    assert_eq!(found("ip or arp").as_deref(), Some("((tcp dst port 80)) and (ip or arp)"));
+    assert_eq!(found("all").as_deref(), Some("(tcp dst port 80)"));
+    assert_eq!(joined(&Fields::default(), " ip or arp ").unwrap().as_deref(), Some("ip or arp"));
+    let refused = compile(&fields, "ip) or (arp").unwrap_err().to_string();
+    assert_eq!(refused, "syntax error at `)`, character 3 of `ip) or (arp`");
+}
+
+#[test]
+fn maps_are_loaded_where_the_program_says() {
+    let compiled = compile(&Fields::default(), "tcp").unwrap().unwrap();
+    let names = compiled.maps.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>();
+    assert_eq!(names, ["accept", "filter", "next"]);
+    for (at, _) in compiled.maps {
+        assert_eq!((compiled.instructions[at].code, compiled.instructions[at + 1]), (0x18, Insn::default()));
+    }
+}
