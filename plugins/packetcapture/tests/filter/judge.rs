@@ -1,0 +1,46 @@
+//! libpcap's own verdict.
+
+use std::ffi::{c_int, c_long};
+
+use libloading::Library;
+use pcn_packetcapture::filter::Raw;
+
+/// `struct bpf_program`.
+#[repr(C)]
+struct Program {
+    length: u32,
+    instructions: *const Raw,
+}
+
+/// `struct pcap_pkthdr`.
+#[repr(C)]
+struct Header {
+    time: [c_long; 2],
+    captured: u32,
+    length: u32,
+}
+
+type OfflineFilter = unsafe extern "C" fn(*const Program, *const Header, *const u8) -> c_int;
+
+pub struct Judge {
+    offline_filter: OfflineFilter,
+    _library: Library,
+}
+
+impl Judge {
+    pub fn new() -> Self {
+        // SAFETY: libpcap's initialisers touch nothing of ours; the type is that of pcap/pcap.h.
+        unsafe {
+            let library = Library::new("libpcap.so.1").or_else(|_| Library::new("libpcap.so.0.8")).unwrap();
+            Self { offline_filter: *library.get(b"pcap_offline_filter\0").unwrap(), _library: library }
+        }
+    }
+
+    pub fn matches(&self, program: &[Raw], packet: &[u8]) -> bool {
+        let length = packet.len() as u32;
+        let program = Program { length: program.len() as u32, instructions: program.as_ptr() };
+        let header = Header { time: [0; 2], captured: length, length };
+        // SAFETY: libpcap made the program, and both lengths are those of what the pointers are to.
+        unsafe { (self.offline_filter)(&raw const program, &raw const header, packet.as_ptr()) != 0 }
+    }
+}

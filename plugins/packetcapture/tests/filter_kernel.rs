@@ -1,0 +1,138 @@
+//! Does a compiled filter decide as libpcap does? Both are asked, about every packet and every expression.
+//!
+//! Needs root, as the filter runs in the kernel.
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+#[path = "filter/expressions.rs"]
+mod expressions;
+#[path = "filter/judge.rs"]
+mod judge;
+#[path = "filter/kernel.rs"]
+mod kernel;
+#[path = "filter/packets.rs"]
+mod packets;
+#[path = "filter/random.rs"]
+mod random;
+
+use std::time::{Duration, Instant};
+
+use judge::Judge;
+use kernel::{Kernel, TAGS};
+use pcn_packetcapture::filter::{Fields, Libpcap, Modes, Raw, compile, translate};
+use random::Random;
+
+/// The packet as a record has it: with the tag in it.
+fn restored(packet: &[u8], tag: Option<usize>) -> Vec<u8> {
+    let Some(tag) = tag.map(|tag| TAGS[tag]) else { return packet.to_vec() };
+    let (addresses, rest) = packet.split_at(12);
+    [addresses, &tag.protocol.to_be_bytes(), &tag.control.to_be_bytes(), rest].concat()
+}
+
+/// What two opinions on many packets come to.
+#[derive(Debug, Default)]
+struct Tally {
+    matched: usize,
+    rejected: u64,
+    disagreements: Vec<String>,
+}
+
+fn hex(packet: &[u8]) -> String {
+    packet.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Tries a filter on all packets, without and with a tag, in all modes and in the general mode alone.
+fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], packets: &[Vec<u8>]) -> Tally {
+    let mut tally = Tally::default();
+    for modes in [Modes::All, Modes::General] {
+        let compiled = translate(raw, expression, modes).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        kernel.load(&compiled);
+        for (number, packet) in packets.iter().enumerate() {
+            for tag in [None, Some(number % TAGS.len())] {
+                let whole = restored(packet, tag);
+                let expected = judge.matches(raw, &whole);
+                let found = kernel.matches(tag, packet);
+                tally.matched += usize::from(expected);
+                tally.rejected += u64::from(!expected);
+                if found != expected {
+                    let hex = hex(&whole);
+                    let what = format!("{expression}: libpcap says {expected}; {modes:?}, {tag:?}, packet {hex}");
+                    tally.disagreements.push(what);
+                }
+            }
+        }
+    }
+    tally
+}
+
+#[test]
+fn every_expression_matches_what_libpcap_matches() {
+    let (kernel, judge, libpcap) = (Kernel::new(), Judge::new(), Libpcap::get().unwrap());
+    let packets = packets::packets(1);
+    assert!(packets.len() >= 1000, "{} packets", packets.len());
+    let (mut expressions, mut matching, mut disagreements) = (0, 0, Vec::new());
+    let mut rejected = 0;
+    for expression in expressions::table() {
+        let raw = libpcap.compile(expression).unwrap_or_else(|reason| panic!("{expression}: {reason}"));
+        let tally = try_filter(&kernel, &judge, expression, &raw, &packets);
+        expressions += 1;
+        matching += usize::from(tally.matched > 0);
+        rejected += tally.rejected;
+        disagreements.extend(tally.disagreements.into_iter().take(3));
+    }
+    println!("{expressions} expressions, {matching} of which match some of {} packets", packets.len());
+    assert!(disagreements.is_empty(), "{} disagreements:\n{}", disagreements.len(), disagreements.join("\n"));
+    assert_eq!(kernel.rejected(), rejected, "rejected packets are counted");
+    assert!(expressions >= 200, "{expressions} expressions");
+    assert!(matching * 10 >= expressions * 9, "only {matching} of {expressions} expressions match anything");
+}
+
+/// Random expressions on random packets, as long as `FUZZ_SECONDS` says; `./x fuzz-filter` sets it.
+#[test]
+fn random_expressions_match_what_libpcap_matches() {
+    let seconds = std::env::var("FUZZ_SECONDS").map_or(3, |text| text.parse().expect("FUZZ_SECONDS is a number"));
+    let seed = std::env::var("FUZZ_SEED").map_or(1, |text| text.parse().expect("FUZZ_SEED is a number"));
+    let (kernel, judge, libpcap) = (Kernel::new(), Judge::new(), Libpcap::get().unwrap());
+    let mut random = Random::new(seed);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let (mut expressions, mut refused, mut matching) = (0, 0, 0);
+    while Instant::now() < deadline {
+        let depth = random.below(5);
+        let expression = expressions::expression(&mut random, depth);
+        let Ok(raw) = libpcap.compile(&expression) else {
+            refused += 1;
+            continue;
+        };
+        let packets = (0..60).map(|_| packets::packet(&mut random)).collect::<Vec<_>>();
+        let tally = try_filter(&kernel, &judge, &expression, &raw, &packets);
+        expressions += 1;
+        matching += usize::from(tally.matched > 0);
+        assert!(tally.disagreements.is_empty(), "seed {seed}:\n{}", tally.disagreements.join("\n"));
+    }
+    println!("{expressions} expressions, {matching} match something; libpcap refused {refused} more");
+}
+
+/// `./x bench` has the figures that count; these show that the order of magnitude is right.
+#[test]
+#[ignore = "figures mean something on a quiet machine only; run it by name, with --nocapture"]
+fn figures() {
+    let kernel = Kernel::without_ends();
+    let expression = "host 10.0.0.1 and tcp port 80";
+    let compiled = compile(&Fields::default(), expression).unwrap().unwrap();
+    let program = kernel.load(&compiled);
+    let mut accepted = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 50, 0, 0, 0, 0, 64, 6, 0, 0];
+    accepted.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 80, 1, 0]);
+    accepted.resize(64, 0);
+    let rejected = [&accepted[..29], &[9], &accepted[30..]].concat();
+    let time = |program, packet: &[u8]| kernel::test_run(program, packet, 0, &mut [0; 4096], 1_000_000).2;
+    for _ in 0..5 {
+        let (empty, reject, accept) =
+            (time(&kernel.empty, &accepted), time(&program, &rejected), time(&program, &accepted));
+        println!("empty {empty} ns, reject {reject} ns, accept {accept} ns");
+    }
+    let start = Instant::now();
+    for _ in 0..20 {
+        drop(kernel.load(&compile(&Fields::default(), expression).unwrap().unwrap()));
+    }
+    println!("from expression to loaded program: {:?}", start.elapsed() / 20);
+}
