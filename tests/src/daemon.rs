@@ -21,7 +21,7 @@ use crate::http;
 use crate::lab::{Lab, Namespace};
 use place::Place;
 
-pub use attempt::{NOBODY, attempt, attempt_as};
+pub use attempt::{NOBODY, attempt, attempt_as, copy_program};
 pub use output::Output;
 pub use snapshot::Snapshot;
 

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::Result;
-use polycube_tests::daemon::{Daemon, NOBODY, binary_dir};
+use polycube_tests::daemon::{Daemon, NOBODY, copy_program};
 use polycube_tests::lab::Lab;
 use serde_json::Value;
 
@@ -105,11 +105,8 @@ fn exit_codes_and_streams() -> Result<()> {
 #[test]
 fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
     let (daemon, _lab) = site()?;
-    // A build directory may be closed to others.
     let place = tempfile::tempdir()?;
-    fs::set_permissions(place.path(), Permissions::from_mode(0o755))?;
-    let program = place.path().join("polycubectl");
-    fs::copy(binary_dir()?.join("polycubectl"), &program)?;
+    let program = copy_program("polycubectl", place.path())?;
     let url = format!("unix://{}", daemon.socket().display());
     let output = Command::new(program)
         .args(["cubes", "show"])

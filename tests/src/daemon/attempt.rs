@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Uid;
 use rustix::thread::set_thread_uid;
 
@@ -37,11 +39,7 @@ pub fn attempt_as(lab: &Lab, user: u32, more: &[&str]) -> Result<Output> {
     let place = Place::make()?;
     let mut program = binaries.join("polycubed");
     if user != 0 {
-        // A build directory may be closed to others.
-        let copy = place.path().join("polycubed");
-        fs::copy(&program, &copy).context("cannot copy the daemon")?;
-        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
-        program = copy;
+        program = copy_program("polycubed", place.path())?;
     }
     let quiet = ["--log", "error"].into_iter().filter(|_| !more.contains(&"--log"));
     let arguments = place.arguments(&binaries, &quiet.chain(more.iter().copied()).collect::<Vec<_>>());
@@ -54,4 +52,18 @@ pub fn attempt_as(lab: &Lab, user: u32, more: &[&str]) -> Result<Output> {
     }
     let output = process::run(command, None, PATIENCE).with_context(|| format!("cannot run {}", program.display()))?;
     Ok(Output::new("polycubed", more, &output))
+}
+
+/// Copies a built program into `directory`, and opens that to everybody: a build directory may be closed to others.
+///
+/// # Errors
+/// Fails when the program is not built.
+pub fn copy_program(name: &str, directory: &Path) -> Result<PathBuf> {
+    let copy = directory.join(name);
+    // By another process: while this one has the copy open for writing, a child that another test starts just then has
+    // it open too, and nobody can run it (execve(2), ETXTBSY).
+    let status = Command::new("cp").arg(binary_dir()?.join(name)).arg(&copy).status().context("cannot run cp")?;
+    ensure!(status.success(), "cannot copy {name} to {}", copy.display());
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    Ok(copy)
 }
