@@ -3,7 +3,7 @@
 //! In the order of a filter's way: [`fields`] (to an expression) · `libpcap` (to classic BPF; `place` finds where an
 //! expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
 //! for granted and what they hand on) · `emit` and `body` (to eBPF) over `access` (how a program reaches the packet), of which
-//! `skb` is the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
+//! `skb` and `reach` are the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
 //!
 //! # What the program does
 //!
@@ -28,6 +28,7 @@ mod libpcap;
 mod listing;
 mod liveness;
 mod place;
+mod reach;
 mod skb;
 
 pub mod fields;

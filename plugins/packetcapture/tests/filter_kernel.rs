@@ -12,6 +12,8 @@ mod judge;
 mod kernel;
 #[path = "filter/packets.rs"]
 mod packets;
+#[path = "filter/programs.rs"]
+mod programs;
 #[path = "filter/random.rs"]
 mod random;
 
@@ -44,13 +46,14 @@ fn hex(packet: &[u8]) -> String {
 /// Tries a filter on all packets, without and with a tag, in all modes and in the general mode alone.
 fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], packets: &[Vec<u8>]) -> Tally {
     let mut tally = Tally::default();
+    let judged = judge::unrolled(raw);
     for modes in [Modes::All, Modes::General] {
         let compiled = translate(raw, expression, modes).unwrap_or_else(|error| panic!("{expression}: {error}"));
         kernel.load(&compiled);
         for (number, packet) in packets.iter().enumerate() {
             for tag in [None, Some(number % TAGS.len())] {
                 let whole = restored(packet, tag);
-                let expected = judge.matches(raw, &whole);
+                let expected = judge.matches(&judged, &whole);
                 let found = kernel.matches(tag, packet);
                 tally.matched += usize::from(expected);
                 tally.rejected += u64::from(!expected);
@@ -110,6 +113,43 @@ fn random_expressions_match_what_libpcap_matches() {
         assert!(tally.disagreements.is_empty(), "seed {seed}:\n{}", tally.disagreements.join("\n"));
     }
     println!("{expressions} expressions, {matching} match something; libpcap refused {refused} more");
+}
+
+#[test]
+fn random_programs_match_what_libpcap_matches() {
+    let seconds = std::env::var("FUZZ_SECONDS").map_or(3, |text| text.parse().expect("FUZZ_SECONDS is a number"));
+    let seed = std::env::var("FUZZ_SEED").map_or(1, |text| text.parse().expect("FUZZ_SEED is a number"));
+    let (kernel, judge) = (Kernel::new(), Judge::new());
+    let mut random = Random::new(seed);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let (mut programs, mut matching) = (0, 0);
+    while Instant::now() < deadline {
+        let most = if random.once_in(10) { 400 } else { 30 };
+        let length = 2 + random.below(most);
+        let raw = programs::program(&mut random, length);
+        let packets = (0..40).map(|_| packets::packet(&mut random)).collect::<Vec<_>>();
+        let title = format!("{raw:?}");
+        let tally = try_filter(&kernel, &judge, &title, &raw, &packets);
+        programs += 1;
+        matching += usize::from(tally.matched > 0);
+        assert!(tally.disagreements.is_empty(), "seed {seed}:\n{}", tally.disagreements.join("\n"));
+    }
+    println!("{programs} programs, {matching} match something");
+}
+
+#[test]
+fn the_longest_programs_load_and_match() {
+    let (kernel, judge) = (Kernel::new(), Judge::new());
+    let packets = &packets::packets(1)[..100];
+    // Words, halves and bytes, at constants and at X.
+    for load in [0x20, 0x28, 0x30, 0x40, 0x48, 0x50] {
+        let raw = programs::longest(load);
+        assert_eq!(raw.len(), 4096);
+        let start = Instant::now();
+        let tally = try_filter(&kernel, &judge, &format!("{load:#x}"), &raw, packets);
+        println!("{load:#x}: {:?}, {} matched", start.elapsed(), tally.matched);
+        assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n"));
+    }
 }
 
 /// `./x bench` has the figures that count; these show that the order of magnitude is right.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::assembly::Assembly;
 use super::classic::{Operation, Size};
-use super::insn::Reg;
+use super::insn::{Insn, Reg, Width};
 
 /// The context, as the hook gave it.
 pub(crate) const CONTEXT: Reg = Reg::R6;
@@ -15,6 +15,16 @@ pub(crate) const DATA: Reg = Reg::R7;
 /// The classic registers.
 pub(crate) const A: Reg = Reg::R8;
 pub(crate) const X: Reg = Reg::R9;
+
+/// Half a word on the stack, for what is needed at once.
+pub(crate) const SCRAP: i16 = -4;
+
+/// `to` from `from`, so that the verifier forgets what it knows of the value, which it keeps for whole words alone. It
+/// would follow each value that it knows X to have through all that is behind, and give up on a long filter.
+pub(crate) fn forget(code: &mut Assembly, to: Reg, from: Reg) {
+    code.add(Insn::store(Width::W, Reg::R10, SCRAP, from));
+    code.add(Insn::load(Width::W, to, Reg::R10, SCRAP));
+}
 
 /// What the filter sees of a frame whose VLAN tag the kernel may have taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

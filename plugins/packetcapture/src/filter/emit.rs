@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::Modes;
-use super::access::{A, Access, CONTEXT, Mode, View, X};
+use super::access::{A, Access, CONTEXT, Mode, SCRAP, View, X, forget};
 use super::assembly::{Assembly, Label, MapName};
 use super::blocks::{Block, End};
 use super::body::{Body, NetworkOrder};
@@ -11,6 +11,7 @@ use super::bounds::{Headers, checks};
 use super::classic::{Operand, Operation, SCRATCH, Test};
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
 use super::liveness::{Liveness, Places};
+use super::reach;
 use super::skb::{self, Skb};
 
 const MAP_LOOKUP: i32 = 1;
@@ -18,17 +19,17 @@ const TAIL_CALL: i32 = 12;
 /// `TCX_NEXT`: whatever others attached behind the chain goes on.
 const END: i32 = -1;
 
-/// Places on the stack: the key of the counter, the upper half of a word; the rounds of a loop; below, scratch memory.
-const KEY: i16 = -4;
+/// Where the rounds of a loop are counted on the stack.
 const ROUNDS: i16 = -16;
 
 /// Rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer libpcap's
-/// `bpf_filter.c`. In an older one, loops end with the packet.
+/// `bpf_filter.c`. In an older one a loop ends where the packet does, or never.
 const MOST_ROUNDS: i32 = 64;
 
-/// Where a word of scratch memory is on the stack.
+/// Where a word of scratch memory is on the stack: in the upper half of a word, so that the verifier does not follow its
+/// values; see [`forget`].
 pub(crate) fn word(k: u32) -> i16 {
-    ROUNDS - 4 * (k as i16 + 1)
+    ROUNDS - 4 - 8 * k as i16
 }
 
 /// A filter, and what is known of it.
@@ -58,7 +59,7 @@ pub(crate) fn emit(filter: &Filter<'_>, modes: Modes) -> Assembly {
     let mut number = 0;
     while let Some((view, size)) = code.function(number) {
         code.set(Label::Load(view, size));
-        skb::function(&mut code, view, size);
+        reach::function(&mut code, view, size);
         number += 1;
     }
     code
@@ -168,9 +169,9 @@ impl Filter<'_> {
         if loops || ends(|value| value == 0) || self.operations().any(can_fail) {
             code.set(Label::Reject);
             let absent = code.near();
-            code.add(Insn::store(Width::W, Reg::R10, KEY, 0));
+            code.add(Insn::store(Width::W, Reg::R10, SCRAP, 0));
             code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R10));
-            code.add(Insn::alu64(Alu::Add, Reg::R2, i32::from(KEY)));
+            code.add(Insn::alu64(Alu::Add, Reg::R2, i32::from(SCRAP)));
             code.map(Reg::R1, MapName::Filter);
             code.add(Insn::helper(MAP_LOOKUP));
             code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), absent);
@@ -208,13 +209,10 @@ fn tail_call(code: &mut Assembly, map: MapName) {
     code.add(Insn::exit());
 }
 
-/// Before a jump back: the verifier wants to see an end of it. It follows each round by itself, and would follow each
-/// way through the rounds by itself if it knew anything of A and X: of half a word on the stack it does not.
+/// Before a jump back: the verifier wants to see an end of it, and follows each round by itself.
 fn count_round(code: &mut Assembly) {
-    for reg in [A, X] {
-        code.add(Insn::store(Width::W, Reg::R10, KEY, reg));
-        code.add(Insn::load(Width::W, reg, Reg::R10, KEY));
-    }
+    forget(code, A, A);
+    forget(code, X, X);
     code.add(Insn::load(Width::D, Reg::R0, Reg::R10, ROUNDS));
     code.add(Insn::alu64(Alu::Add, Reg::R0, 1));
     code.goto(Insn::branch64(Compare::Gt, Reg::R0, MOST_ROUNDS), Label::Reject);

@@ -88,10 +88,10 @@ pub(crate) enum Compare {
     Ge = 0x30,
     Set = 0x40,
     Ne = 0x50,
-    SignedGe = 0x70,
-    SignedLt = 0xc0,
     Lt = 0xa0,
     Le = 0xb0,
+    SignedLt = 0xc0,
+    SignedLe = 0xd0,
 }
 
 /// The second operand.
@@ -252,7 +252,7 @@ impl fmt::Display for Insn {
             _ if code == CALL => write!(f, "call {}", helper_name(immediate)),
             _ if self.is_unconditional() => f.write_str("goto"),
             _ => {
-                let operators = ["", "==", ">", ">=", "&", "!=", "", "s>=", "", "", "<", "<=", "s<"];
+                let operators = ["", "==", ">", ">=", "&", "!=", "", "", "", "", "<", "<=", "s<", "s<="];
                 write!(f, "if {letter}{dst} {} {source} goto", operators[usize::from(code >> 4)])
             }
         }

@@ -2,20 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{A, Access, CONTEXT, DATA, Mode, Order, Range, View, X};
+use super::access::{A, Access, CONTEXT, DATA, Mode, Order, Range, View, X, forget};
 use super::assembly::{Assembly, Label};
 use super::classic::{Operation, Size};
 use super::insn::{Alu, Compare, Insn, Reg, Width};
+use super::reach::load_memory;
 
 /// Fields of `struct __sk_buff` (`include/uapi/linux/bpf.h`). The tag's protocol is in network order, its `TCI` is not.
 const LEN: i16 = 0;
 const VLAN_PRESENT: i16 = 20;
-const VLAN_TCI: i16 = 24;
-const VLAN_PROTO: i16 = 28;
+pub(crate) const VLAN_TCI: i16 = 24;
+pub(crate) const VLAN_PROTO: i16 = 28;
 const DATA_FIELD: i16 = 76;
 const DATA_END_FIELD: i16 = 80;
-
-const SKB_LOAD_BYTES: i32 = 26;
 
 /// Behind the last byte that the packet's memory reaches, in a linear version. A call destroys it.
 const DATA_END: Reg = Reg::R5;
@@ -23,9 +22,9 @@ const DATA_END: Reg = Reg::R5;
 const PART: Reg = Reg::R0;
 
 /// Where the tag belongs: behind two addresses of 6 bytes. It has 4.
-const TAG: u32 = 12;
-const TAG_SIZE: u32 = 4;
-const BEHIND_TAG: u32 = TAG + TAG_SIZE;
+pub(crate) const TAG: u32 = 12;
+pub(crate) const TAG_SIZE: u32 = 4;
+pub(crate) const BEHIND_TAG: u32 = TAG + TAG_SIZE;
 
 /// Bytes from the packet's start that linear versions read themselves: offsets have 16 bits with a sign.
 const REACH: u32 = 0x7fff;
@@ -83,93 +82,6 @@ pub(crate) fn short(code: &mut Assembly) {
     code.add(Insn::alu64(Alu::Sub, Reg::R1, DATA));
     code.add(Insn::load(Width::W, Reg::R2, CONTEXT, LEN));
     code.goto(Insn::branch64(Compare::Eq, Reg::R1, Reg::R2), Label::Reject);
-}
-
-/// The function that loads `size` bytes at R2, a 64-bit offset, from the context in R1; the result is negative where the
-/// packet ends before. Ways that end come first: the verifier follows them first and keeps the others waiting.
-pub(crate) fn function(code: &mut Assembly, view: View, size: Size) {
-    if view == View::Tagged {
-        return tagged_function(code, size);
-    }
-    let fail = |code: &mut Assembly| {
-        code.add(Insn::alu64(Alu::Mov, Reg::R0, -1));
-        code.add(Insn::exit());
-    };
-    let (reachable, loaded) = (code.near(), code.near());
-    // The helper takes 32 bits and refuses half of them.
-    code.goto(Insn::branch64(Compare::Le, Reg::R2, i32::MAX), reachable);
-    fail(code);
-    code.set(reachable);
-    code.add(Insn::alu64(Alu::Mov, Reg::R3, Reg::R10));
-    code.add(Insn::alu64(Alu::Add, Reg::R3, -4));
-    code.add(Insn::alu32(Alu::Mov, Reg::R4, size.bytes()));
-    code.add(Insn::helper(SKB_LOAD_BYTES));
-    code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), loaded);
-    fail(code);
-    code.set(loaded);
-    load_memory(code, Reg::R0, Reg::R10, -4, size, Order::Host);
-    code.add(Insn::exit());
-}
-
-/// The same for a frame with a tag to be put back: what the tag cuts through is put together from halves.
-fn tagged_function(code: &mut Assembly, size: Size) {
-    let (frame, behind) = (code.near(), code.near());
-    code.goto(Insn::branch64(Compare::Le, Reg::R2, (TAG - size.bytes()).cast_signed()), frame);
-    code.goto(Insn::branch64(Compare::Ge, Reg::R2, BEHIND_TAG.cast_signed()), behind);
-    let half = match size {
-        Size::Byte => None,
-        Size::Half => Some(Size::Byte),
-        Size::Word => Some(Size::Half),
-    };
-    if let Some(half) = half {
-        let (context, offset, first) = (Reg::R6, Reg::R7, Reg::R8);
-        let (is_first, is_second) = (code.near(), code.near());
-        code.add(Insn::alu64(Alu::Mov, context, Reg::R1));
-        code.add(Insn::alu64(Alu::Mov, offset, Reg::R2));
-        code.call(View::Tagged, half);
-        code.goto(Insn::branch64(Compare::SignedGe, Reg::R0, 0), is_first);
-        code.add(Insn::exit());
-        code.set(is_first);
-        code.add(Insn::alu64(Alu::Mov, first, Reg::R0));
-        code.add(Insn::alu64(Alu::Mov, Reg::R1, context));
-        code.add(Insn::alu64(Alu::Mov, Reg::R2, offset));
-        code.add(Insn::alu64(Alu::Add, Reg::R2, half.bytes()));
-        code.call(View::Tagged, half);
-        code.goto(Insn::branch64(Compare::SignedGe, Reg::R0, 0), is_second);
-        code.add(Insn::exit());
-        code.set(is_second);
-        code.add(Insn::alu64(Alu::Lsh, first, 8 * half.bytes()));
-        code.add(Insn::alu64(Alu::Or, Reg::R0, first));
-    } else {
-        code.add(Insn::load(Width::W, Reg::R0, Reg::R1, VLAN_PROTO));
-        code.add(Insn::to_host_order(Reg::R0, 2));
-        code.add(Insn::alu32(Alu::Lsh, Reg::R0, 16));
-        code.add(Insn::load(Width::W, Reg::R3, Reg::R1, VLAN_TCI));
-        code.add(Insn::alu32(Alu::Or, Reg::R0, Reg::R3));
-        code.add(Insn::alu32(Alu::Mov, Reg::R4, BEHIND_TAG - 1));
-        code.add(Insn::alu32(Alu::Sub, Reg::R4, Reg::R2));
-        code.add(Insn::alu32(Alu::Lsh, Reg::R4, 3));
-        code.add(Insn::alu32(Alu::Rsh, Reg::R0, Reg::R4));
-        code.add(Insn::alu32(Alu::And, Reg::R0, 0xff));
-    }
-    code.add(Insn::exit());
-    code.set(behind);
-    code.add(Insn::alu64(Alu::Sub, Reg::R2, TAG_SIZE));
-    code.set(frame);
-    code.call(View::Untagged, size);
-    code.add(Insn::exit());
-}
-
-fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: Order) {
-    let width = match size {
-        Size::Byte => Width::B,
-        Size::Half => Width::H,
-        Size::Word => Width::W,
-    };
-    code.add(Insn::load(width, to, base, offset));
-    if size != Size::Byte && order == Order::Host {
-        code.add(Insn::to_host_order(to, size.bytes()));
-    }
 }
 
 impl Skb {
@@ -291,7 +203,7 @@ impl Access for Skb {
     fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: Range, order: Order) {
         let Some(offset) = self.direct(k, size) else {
             if let Ok(k) = i32::try_from(k) {
-                code.add(Insn::alu32(Alu::Mov, Reg::R2, X));
+                forget(code, Reg::R2, X);
                 code.add(Insn::alu64(Alu::Add, Reg::R2, k));
             } else {
                 // Whatever X is, no packet has so many bytes.
@@ -299,11 +211,17 @@ impl Access for Skb {
             }
             return self.load_by_call(code, A, self.view, size);
         };
-        if range == Range::Any {
-            code.goto(Insn::branch64(Compare::Gt, X, GREATEST_X), Label::Version(self.view, Mode::General));
-        }
+        let x = match range {
+            Range::Header => X,
+            Range::Any => {
+                forget(code, Reg::R2, X);
+                let general = Label::Version(self.view, Mode::General);
+                code.goto(Insn::branch64(Compare::Gt, Reg::R2, GREATEST_X), general);
+                Reg::R2
+            }
+        };
         code.add(Insn::alu64(Alu::Mov, Reg::R1, DATA));
-        code.add(Insn::alu64(Alu::Add, Reg::R1, X));
+        code.add(Insn::alu64(Alu::Add, Reg::R1, x));
         code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R1));
         code.add(Insn::alu64(Alu::Add, Reg::R2, offset + size.bytes()));
         code.goto(Insn::branch64(Compare::Gt, Reg::R2, DATA_END), Label::Short(self.view));

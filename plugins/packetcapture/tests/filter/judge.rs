@@ -44,3 +44,21 @@ impl Judge {
         unsafe { (self.offline_filter)(&raw const program, &raw const header, packet.as_ptr()) != 0 }
     }
 }
+
+/// A program without loops that decides as `program` does where its loops end after 64 rounds, as they do in newer libpcap.
+/// An older one may never return: the length of an authentication header leads `protochain` back to where it was.
+pub fn unrolled(program: &[Raw]) -> Vec<Raw> {
+    const ROUNDS: usize = 64;
+    let is_back = |raw: &Raw| raw.code == 0x05 && raw.k.cast_signed() < 0;
+    if !program.iter().any(is_back) {
+        return program.to_vec();
+    }
+    let round = |number: usize| {
+        program.iter().map(move |raw| match raw {
+            raw if !is_back(raw) => *raw,
+            raw if number < ROUNDS => Raw { k: raw.k.wrapping_add(program.len() as u32), ..*raw },
+            _ => Raw { code: 0x06, k: 0, ..*raw },
+        })
+    };
+    (0..=ROUNDS).flat_map(round).collect()
+}

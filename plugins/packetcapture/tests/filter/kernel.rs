@@ -8,6 +8,9 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_typ
 use pcn_packetcapture::filter::{Compiled, MapName};
 
 const LOG_SIZE: usize = 1 << 22;
+/// What the verifier writes there (`include/linux/bpf_verifier.h`).
+const STEPS: u32 = 1;
+const STATISTICS: u32 = 4;
 
 /// What the programs behind the filter return, and those before it where something is wrong.
 const ACCEPTED: u32 = 1;
@@ -93,7 +96,7 @@ fn put(slot: &OwnedFd, program: &OwnedFd) {
 
 /// Loads a TC program, or says why the verifier refuses it.
 pub fn load(instructions: &[[u8; 8]]) -> Result<OwnedFd, String> {
-    let attempt = |log: &mut [u8]| {
+    let attempt = |level: u32, log: &mut [u8]| {
         let mut attr = blank();
         // SAFETY: writing the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
@@ -101,20 +104,27 @@ pub fn load(instructions: &[[u8; 8]]) -> Result<OwnedFd, String> {
         load.insns = instructions.as_ptr() as u64;
         load.insn_cnt = instructions.len() as u32;
         load.license = c"Dual MIT/GPL".as_ptr() as u64;
-        if !log.is_empty() {
+        if level > 0 {
             load.log_buf = log.as_mut_ptr() as u64;
             load.log_size = log.len() as u32;
-            load.log_level = 1;
+            load.log_level = level;
         }
         bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
     };
-    attempt(&mut []).or_else(|first| {
+    attempt(0, &mut []).or_else(|error| {
         let mut log = vec![0; LOG_SIZE];
-        attempt(&mut log).map_err(|second| {
-            let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
-            let tail = log.lines().rev().take(40).collect::<Vec<_>>();
-            format!("{first}, {second}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        })
+        // Each step, and if that is too much, the reason alone.
+        attempt(STEPS, &mut log)
+            .or_else(|error| {
+                let is_full = error.raw_os_error() == Some(libc::ENOSPC);
+                if is_full { attempt(STATISTICS, &mut log) } else { Err(error) }
+            })
+            .map_err(|_| {
+                let log = String::from_utf8_lossy(&log);
+                let log = log.split('\0').next().unwrap_or_default();
+                let tail = log.lines().rev().take(40).collect::<Vec<_>>();
+                format!("{error}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
+            })
     })
 }
 
