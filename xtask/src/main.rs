@@ -6,6 +6,7 @@ mod bench;
 mod command;
 mod demo;
 mod ebpf;
+mod fuzz_filter;
 mod lint;
 mod machine;
 mod test;
@@ -45,6 +46,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Try random filters on random packets against libpcap's verdict; needs root
+    FuzzFilter(fuzz_filter::Arguments),
     /// Build the kernel side into ebpf/objects
     Ebpf(ebpf::Arguments),
 }
@@ -68,6 +71,7 @@ fn run(task: Task) -> Result<()> {
         Task::Ci => lint::run().and_then(|()| test::run(&[])),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench { args } => bench::run(&args),
+        Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
     }
 }
