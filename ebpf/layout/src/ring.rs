@@ -77,6 +77,17 @@ pub struct Consumer {
 /// Offset of [`Consumer`], two cache lines from [`Producer`], which the adjacent-line prefetcher would share.
 pub const CONSUMER: usize = 128;
 
+/// Written by the filter program, if there is one. At offset [`FILTER`] of the element.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Packets that did not match.
+    pub rejected: u64,
+}
+
+/// Offset of [`Filter`].
+pub const FILTER: usize = 256;
+
 /// Bytes of one CPU's element for a ring of `ring` bytes (a power of two, at least a page).
 pub const fn element_size(ring: usize) -> usize {
     DATA + ring + SLACK

@@ -79,6 +79,8 @@ fn scalar(schema: &Value, value: Value) -> Value {
         _ => false,
     };
     match value {
+        // An empty text takes back what can be unset.
+        Value::String(text) if text.is_empty() && wants("null") => Value::Null,
         Value::Number(number) if wants("string") && !wants("number") && !wants("integer") => {
             Value::String(number.to_string())
         }

@@ -2,10 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::Direction;
+use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::filter::fields::{Fields, ProtocolError};
 
 /// Configuration of a packet capture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,8 +22,11 @@ pub struct Config {
     pub snaplen: SnapLen,
     /// MiB of memory that packets wait in, for each CPU; reduced where all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
-    /// Which packets to record, and how much of them
+    /// Which packets to record, and how much of them; all that is set has to fit
     pub filters: Filters,
+    /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or nothing for every one
+    #[schemars(extend("examples" = ["host 10.10.10.1 and tcp port 80"]))]
+    pub filter: Option<String>,
 }
 
 /// Which way the packets go that are captured: into the cube or netdev, out of it, both or none.
@@ -45,14 +53,60 @@ impl Capture {
     }
 }
 
-/// Filters of the original's first version.
+/// Filters of the original's first version. What they are read as, [`Config::fields`] tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Filters {
+    /// Prefix that packets come from, IPv4 or IPv6; its host bits do not matter
+    #[schemars(extend("examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
+    pub src: Option<String>,
+    /// Prefix that packets go to, of the same family
+    #[schemars(extend("examples" = ["10.10.10.0/24"]))]
+    pub dst: Option<String>,
+    /// Port that packets come from, of any protocol that has ports
+    pub sport: Option<u16>,
+    /// Port that packets go to, of any protocol that has ports
+    pub dport: Option<u16>,
+    /// Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
+    #[schemars(extend("examples" = ["tcp"]))]
+    pub l4proto: Option<String>,
     /// Bytes of a packet that are recorded at most; the same as `snaplen` of the cube
     #[serde(skip_serializing_if = "is_elsewhere")]
     #[schemars(extend("x-alias" = "/snaplen"))]
     pub snaplen: SnapLen,
+}
+
+impl Config {
+    /// The filter fields, read.
+    ///
+    /// # Errors
+    /// A text that is no prefix or protocol, with the field's path.
+    pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
+        let Filters { src, dst, sport, dport, l4proto, .. } = &self.filters;
+        let prefix = |name: &str, text: &Option<String>| {
+            let refused = |text: &String| {
+                let why = format!("`{text}` is no prefix: give an address and its length, such as 10.10.10.0/24");
+                Refusal::new(Tag::InvalidValue, why).at(format!("filters/{name}"))
+            };
+            text.as_ref().map(|text| parse_prefix(text).ok_or_else(|| refused(text))).transpose()
+        };
+        let protocol = l4proto.as_ref().map(|text| text.to_ascii_lowercase().parse());
+        let protocol = protocol
+            .transpose()
+            .map_err(|error: ProtocolError| Refusal::new(Tag::InvalidValue, error.to_string()).at("filters/l4proto"))?;
+        let (src, dst) = (prefix("src", src)?, prefix("dst", dst)?);
+        Ok(Fields { src, dst, sport: *sport, dport: *dport, l4proto: protocol })
+    }
+
+    /// The expression; empty if there is none.
+    pub(crate) fn expression(&self) -> &str {
+        self.filter.as_deref().unwrap_or_default()
+    }
+}
+
+/// A prefix, or an address, which is the prefix of itself.
+fn parse_prefix(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()))
 }
 
 /// The host reads and writes the leaf that an alias names: the value here means nothing, and is no default either.
@@ -184,7 +238,29 @@ mod tests {
             json!({"capture": "both"}),
             Err("unknown variant `both`, expected one of `off`, `ingress`, `egress`, `bidirectional`"),
         );
-        check(json!({"filters": {"src": "10.0.0.0/8"}}), Err("unknown field `src`, expected `snaplen`"));
+        let fields = "`src`, `dst`, `sport`, `dport`, `l4proto`, `snaplen`";
+        let error = format!("unknown field `port`, expected one of {fields}");
+        check(json!({"filters": {"port": 80}}), Err(&error));
+    }
+
+    #[track_caller]
+    fn check_fields(filters: Value, expected: Result<&str, (&str, &str)>) {
+        let config: Config = serde_json::from_value(json!({ "filters": filters })).unwrap();
+        let found = config.fields().map(|fields| fields.expression().unwrap().unwrap_or_default());
+        let found = found.as_deref().map_err(|refusal| (refusal.path.as_str(), refusal.message.as_str()));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn fields_are_read_as_people_write_them() {
+        check_fields(json!({}), Ok(""));
+        check_fields(json!({"src": "10.10.10.10/24"}), Ok("ip src net 10.10.10.0/24"));
+        check_fields(json!({"dst": "10.0.0.1"}), Ok("ip dst net 10.0.0.1/32"));
+        let why = "`10.0.0.0/33` is no prefix: give an address and its length, such as 10.10.10.0/24";
+        check_fields(json!({"src": "10.0.0.0/33"}), Err(("filters/src", why)));
+        let why = "`tpc` is no protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255";
+        check_fields(json!({"l4proto": "tpc"}), Err(("filters/l4proto", why)));
+        check_fields(json!({"l4proto": "TCP"}), Ok("tcp"));
     }
 
     #[test]

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Wanted};
+use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Tag, Wanted};
 
 use crate::config::Config;
 use crate::datapath;
 use crate::drain::Losses;
+use crate::filter::fields::Fields;
+use crate::filter::{self, Compiled, FilterError};
 use crate::ring::Counters;
 use crate::session::{CaptureMaps, Opened, Session};
-use crate::state::{self, State};
+use crate::state::{self, ProgramState, State};
 use crate::sys;
 
 /// A cube of the service.
@@ -22,12 +24,25 @@ pub struct PacketCapture {
     cpus: usize,
     losses: Arc<Losses>,
     stages: Mutex<Stages>,
+    /// What was compiled last: a change asks twice, and most changes are not the filter's.
+    compiled: Mutex<Option<Arc<Filter>>>,
+}
+
+/// A filter and what it was made of.
+struct Filter {
+    fields: Fields,
+    expression: String,
+    /// `None` where everything passes.
+    program: Option<Compiled>,
 }
 
 #[derive(Default)]
 struct Stages {
     running: Option<Session>,
     prepared: Prepared,
+    /// The filter in force, and the one to come.
+    filter: Option<Arc<Filter>>,
+    next_filter: Option<Arc<Filter>>,
     /// What rings counted that are no longer.
     closed: Counters,
     /// The file of the session before.
@@ -52,6 +67,20 @@ impl PacketCapture {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
+        let (fields, expression) = (config.fields()?, config.expression());
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) =
+            compiled.as_ref().filter(|filter| filter.fields == fields && filter.expression == expression)
+        {
+            return Ok(same.clone());
+        }
+        let program = filter::compile(&fields, expression).map_err(|error| refusal(&error))?;
+        let filter = Arc::new(Filter { fields, expression: expression.to_owned(), program });
+        *compiled = Some(filter.clone());
+        Ok(filter)
+    }
+
     fn tell_of_reduced_rings(&self, session: &Session, wanted: usize) {
         let got = session.ring_size();
         if got < wanted {
@@ -72,19 +101,22 @@ impl Service for PacketCapture {
     fn create(cube: Cube) -> Result<Self, Refusal> {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
-        Ok(Self { cube, cpus, losses: Arc::default(), stages: Mutex::default() })
+        Ok(Self { cube, cpus, losses: Arc::default(), stages: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
-        datapath::datapath(&wanted.config, &wanted.points, self.cpus)
+        let filter = self.filter(&wanted.config)?;
+        datapath::datapath(&wanted.config, filter.program.as_ref(), &wanted.points, self.cpus)
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
         let snaplen = wanted.config.snaplen.bytes();
         let maps = CaptureMaps::find(maps)?;
+        let filter = self.filter(&wanted.config)?;
         let mut stages = self.stages();
         stages.forget();
         let stages = &mut *stages;
+        stages.next_filter = Some(filter);
         stages.prepared = match (maps, &mut stages.running) {
             (None, _) => Prepared::Off,
             (Some(maps), None) => {
@@ -118,9 +150,14 @@ impl Service for PacketCapture {
             file = running.path();
         }
         let lost = self.losses.packets.load(Ordering::Relaxed);
+        let matched = counters.written + counters.full + counters.nested + counters.faults;
         Ok(State {
             dump: state::dump(file.as_deref()),
+            program: stages.filter.as_ref().and_then(|filter| filter.state()),
             counters: state::Counters {
+                seen: matched + counters.rejected,
+                matched,
+                rejected: counters.rejected,
                 captured: counters.written.saturating_sub(lost),
                 bytes: counters.bytes.saturating_sub(self.losses.bytes.load(Ordering::Relaxed)),
                 dropped_ring_full: counters.full,
@@ -144,14 +181,34 @@ impl Service for PacketCapture {
     }
 }
 
+impl Filter {
+    fn state(&self) -> Option<ProgramState> {
+        let program = self.program.as_ref()?;
+        let expression = filter::joined(&self.fields, &self.expression).ok().flatten()?;
+        Some(ProgramState { expression, classic: program.classic, instructions: program.instructions.len() })
+    }
+}
+
+/// What the user reads of a filter that cannot be.
+fn refusal(error: &FilterError) -> Refusal {
+    let (tag, path) = match error {
+        FilterError::Missing(_) => (Tag::OperationFailed, "filter"),
+        FilterError::Fields(_) => (Tag::InvalidValue, "filters"),
+        FilterError::Refused(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
+    };
+    Refusal::new(tag, error.to_string()).at(path)
+}
+
 impl Stages {
     fn enact(&mut self) {
+        self.filter = self.next_filter.take().or(self.filter.take());
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing => {}
             Prepared::Off => {
                 if let Some((counters, file)) = self.running.take().map(Session::end) {
                     self.closed += counters;
-                    self.file = file;
+                    // A session without a packet has no file, and takes no earlier one away.
+                    self.file = file.or(self.file.take());
                 }
             }
             Prepared::On(session) => self.running = Some(session),
@@ -164,6 +221,7 @@ impl Stages {
     }
 
     fn forget(&mut self) {
+        self.next_filter = None;
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing | Prepared::Off => {}
             Prepared::On(session) => {

@@ -8,37 +8,61 @@ use polycube_layout::ring::{BELL, FORMAT, FORMAT_PCAP_MICROS, MASK, RINGS, SNAPL
 use polycube_plugin_api::{Code, Count, Datapath, MapSpec, Point, Program, Refusal, constant};
 
 use crate::config::Config;
+use crate::filter::Compiled;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
+/// The filter's stage, and its place among the objects.
+const FILTER: u32 = 0;
+/// The capture's stage, whether there is a filter before it or not: it stays when the filter changes.
+const CAPTURE: u32 = 1;
+
 /// Programs for the `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
-pub(crate) fn datapath(config: &Config, points: &[Point], cpus: usize) -> Result<Datapath, Refusal> {
+pub(crate) fn datapath(
+    config: &Config,
+    filter: Option<&Compiled>,
+    points: &[Point],
+    cpus: usize,
+) -> Result<Datapath, Refusal> {
     let ring = config.ring_size.granted(cpus);
     let points = points.iter().filter(|point| point.netdev.is_some());
-    let programs = points
-        .flat_map(|point| config.capture.directions().iter().map(move |direction| (point.id, *direction)))
-        .map(|(point, direction)| Program {
-            point,
-            direction,
-            stage: 0,
-            object: 0,
-            code: Code::Elf {
-                entry: String::from("capture"),
-                constants: vec![
-                    constant(MASK, (ring as u64 - 1).to_ne_bytes()),
-                    constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
-                    constant(FORMAT, FORMAT_PCAP_MICROS.to_ne_bytes()),
-                ],
-            },
+    let places = points.flat_map(|point| config.capture.directions().iter().map(|direction| (point.id, *direction)));
+    let program = |(point, direction), stage, code| Program { point, direction, stage, object: stage as usize, code };
+    let programs = places
+        .flat_map(|place| {
+            let filter = filter.map(|filter| program(place, FILTER, instructions(filter)));
+            filter.into_iter().chain([program(place, CAPTURE, capture(config, ring))])
         })
         .collect::<Vec<_>>();
     if programs.is_empty() {
         return Ok(Datapath::default());
     }
+    let generated =
+        filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
     let value_size = u32::try_from(element_size(ring))
         .map_err(|_| Refusal::failed("the ring does not fit into a map").at("ring-size"))?;
     let rings = MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None };
-    Ok(Datapath { programs, maps: vec![rings, MapSpec::declared(BELL)], objects: vec![Cow::Borrowed(OBJECT)] })
+    Ok(Datapath {
+        programs,
+        maps: vec![rings, MapSpec::declared(BELL)],
+        objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
+    })
+}
+
+fn instructions(filter: &Compiled) -> Code {
+    let maps = filter.maps.iter().map(|(index, map)| (*index, map.as_str().to_owned()));
+    Code::Instructions { maps: maps.collect() }
+}
+
+fn capture(config: &Config, ring: usize) -> Code {
+    Code::Elf {
+        entry: String::from("capture"),
+        constants: vec![
+            constant(MASK, (ring as u64 - 1).to_ne_bytes()),
+            constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
+            constant(FORMAT, FORMAT_PCAP_MICROS.to_ne_bytes()),
+        ],
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +81,7 @@ mod tests {
     #[track_caller]
     fn check(capture: Capture, points: &[Point], expected: &[(u32, Direction)]) {
         let config = Config { capture, ..Config::default() };
-        let found = datapath(&config, points, 2).unwrap();
+        let found = datapath(&config, None, points, 2).unwrap();
         let programs = found.programs.iter().map(|program| (program.point, program.direction)).collect::<Vec<_>>();
         assert_eq!(programs, expected);
         assert_eq!(found.maps.is_empty(), expected.is_empty());
@@ -78,7 +102,7 @@ mod tests {
     fn the_map_has_room_for_the_ring_that_the_mask_is_of() {
         let config = Config { capture: Capture::Ingress, ..Config::default() };
         for (cpus, ring) in [(2, 16 << 20), (64, 4 << 20)] {
-            let found = datapath(&config, &points(), cpus).unwrap();
+            let found = datapath(&config, None, &points(), cpus).unwrap();
             let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
             assert_eq!(constants[0], constant("MASK", (ring as u64 - 1).to_ne_bytes()));
             assert_eq!(found.maps[0].value_size, Some(element_size(ring) as u32));

@@ -8,7 +8,7 @@
 //! # What the program does
 //!
 //! It stands before the capture program in the chain. A packet that matches goes to slot 0 of [`MapName::Accept`], any
-//! other is counted in [`MapName::Filter`] and goes to slot 0 of [`MapName::Next`]; where a slot is empty, the program
+//! other is counted in [`MapName::Rings`] and goes to slot 0 of [`MapName::Next`]; where a slot is empty, the program
 //! ends with `TCX_NEXT`. It never alters the packet, and an access past the packet's end is "no match", as in libpcap.
 //!
 //! A packet is filtered in one of up to four versions of the same filter. What is *linear* reads the skb's memory

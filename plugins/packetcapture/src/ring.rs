@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer, SLACK, element_size};
+use polycube_layout::ring::{CONSUMER, Consumer, DATA, FILTER, Filter, Producer, SLACK, element_size};
 
 pub(crate) use bell::Bell;
 use mapping::{Access, Mapping};
@@ -33,7 +33,7 @@ pub(crate) enum RingError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damage;
 
-/// What the program counted, on all CPUs.
+/// What the programs counted, on all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     pub(crate) written: u64,
@@ -41,6 +41,8 @@ pub(crate) struct Counters {
     pub(crate) full: u64,
     pub(crate) nested: u64,
     pub(crate) faults: u64,
+    /// By the filter program, before any of the above.
+    pub(crate) rejected: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -50,6 +52,7 @@ impl std::ops::AddAssign for Counters {
         self.full += more.full;
         self.nested += more.nested;
         self.faults += more.faults;
+        self.rejected += more.rejected;
     }
 }
 
@@ -78,7 +81,7 @@ impl Rings {
         self.size
     }
 
-    /// What the program counted so far.
+    /// What the programs counted so far.
     pub(crate) fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         for cpu in 0..self.cpus {
@@ -89,6 +92,7 @@ impl Rings {
                 full: word(offset_of!(Producer, drops)),
                 nested: self.half(self.producer(cpu, offset_of!(Producer, nested))).into(),
                 faults: word(offset_of!(Producer, faults)),
+                rejected: word(FILTER + offset_of!(Filter, rejected)),
             };
         }
         sum

@@ -13,14 +13,34 @@ use serde::Serialize;
 pub struct State {
     /// Where the capture file is
     pub dump: String,
+    /// The filter in force
+    pub program: Option<ProgramState>,
     /// Packets since the cube was made
     pub counters: Counters,
 }
 
-/// Counters of a packet capture. Together, all but `bytes` are the packets that passed.
+/// The filter in force, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ProgramState {
+    /// Fields and expression together, in tcpdump's language
+    pub expression: String,
+    /// Instructions that libpcap makes of it
+    pub classic: usize,
+    /// Instructions that the kernel runs
+    pub instructions: usize,
+}
+
+/// Counters of a packet capture. `seen` is `matched` and `rejected`; `matched` is `captured` and all that is dropped.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Counters {
+    /// Packets that passed, in the directions that are captured
+    pub seen: u64,
+    /// Packets that fitted the filter, or for which there was none
+    pub matched: u64,
+    /// Packets that did not fit the filter
+    pub rejected: u64,
     /// Packets that were recorded; those of the last 100 ms may be on their way to the file
     pub captured: u64,
     /// Bytes of these packets that were recorded

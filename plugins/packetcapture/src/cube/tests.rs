@@ -95,6 +95,7 @@ fn a_session_has_one_file_from_on_to_off() {
     lab.check_file(300, &[1, 2, 3]);
     let first = lab.dump();
     let counters = json!({
+        "seen": 3, "matched": 3, "rejected": 0,
         "captured": 3, "bytes": 9, "dropped-ring-full": 0, "dropped-nested": 0, "dropped-fault": 0, "dropped-disk": 0
     });
     assert_eq!(lab.state()["counters"], counters);

@@ -14,8 +14,8 @@ use super::insn::{Insn, Reg};
 pub enum MapName {
     /// `PROG_ARRAY`, slot 0: the program for packets that match.
     Accept,
-    /// `PERCPU_ARRAY` of `u64`, entry 0: packets that do not match.
-    Filter,
+    /// The capture's rings, where packets that do not match are counted: see [`polycube_layout::ring::Filter`].
+    Rings,
     /// `PROG_ARRAY`, slot 0: the program behind the capture.
     Next,
 }
@@ -24,9 +24,9 @@ impl MapName {
     /// The name that the host knows the map by.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Accept => "accept",
-            Self::Filter => "filter",
-            Self::Next => "next",
+            Self::Accept => polycube_layout::chain::ACCEPT,
+            Self::Rings => polycube_layout::ring::RINGS,
+            Self::Next => polycube_layout::chain::NEXT,
         }
     }
 }

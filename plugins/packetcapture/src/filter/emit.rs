@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::mem::offset_of;
+
+use polycube_layout::ring::{self, FILTER};
+
 use super::Modes;
 use super::access::{A, Access, CONTEXT, Mode, SCRAP, View, X, forget};
 use super::assembly::{Assembly, Label, MapName};
@@ -15,9 +19,13 @@ use super::reach;
 use super::skb::{self, Skb};
 
 const MAP_LOOKUP: i32 = 1;
+const CPU: i32 = 8;
 const TAIL_CALL: i32 = 12;
 /// `TCX_NEXT`: whatever others attached behind the chain goes on.
 const END: i32 = -1;
+
+/// The counter's place in this CPU's element.
+const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
 /// Where the rounds of a loop are counted on the stack.
 const ROUNDS: i16 = -16;
@@ -169,15 +177,16 @@ impl Filter<'_> {
         if loops || ends(|value| value == 0) || self.operations().any(can_fail) {
             code.set(Label::Reject);
             let absent = code.near();
-            code.add(Insn::store(Width::W, Reg::R10, SCRAP, 0));
+            code.add(Insn::helper(CPU));
+            code.add(Insn::store(Width::W, Reg::R10, SCRAP, Reg::R0));
             code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R10));
             code.add(Insn::alu64(Alu::Add, Reg::R2, i32::from(SCRAP)));
-            code.map(Reg::R1, MapName::Filter);
+            code.map(Reg::R1, MapName::Rings);
             code.add(Insn::helper(MAP_LOOKUP));
             code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), absent);
-            code.add(Insn::load(Width::D, Reg::R1, Reg::R0, 0));
+            code.add(Insn::load(Width::D, Reg::R1, Reg::R0, REJECTED));
             code.add(Insn::alu64(Alu::Add, Reg::R1, 1));
-            code.add(Insn::store(Width::D, Reg::R0, 0, Reg::R1));
+            code.add(Insn::store(Width::D, Reg::R0, REJECTED, Reg::R1));
             code.set(absent);
             tail_call(code, MapName::Next);
         }

@@ -267,6 +267,7 @@ fn constant(immediate: i32) -> String {
 fn helper_name(number: i32) -> String {
     match number {
         1 => "bpf_map_lookup_elem".to_owned(),
+        8 => "bpf_get_smp_processor_id".to_owned(),
         12 => "bpf_tail_call".to_owned(),
         26 => "bpf_skb_load_bytes".to_owned(),
         other => other.to_string(),

@@ -6,6 +6,12 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_type};
 use pcn_packetcapture::filter::{Compiled, MapName};
+use polycube_layout::ring::{FILTER, Filter};
+
+/// More than any machine has that runs these tests.
+const CPUS: u32 = 256;
+/// Bytes of a ring without room for packets.
+const ELEMENT: usize = FILTER + size_of::<Filter>();
 
 const LOG_SIZE: usize = 1 << 22;
 /// What the verifier writes there (`include/linux/bpf_verifier.h`).
@@ -42,7 +48,7 @@ const MARK: usize = 2;
 /// Maps, and programs at both ends of the filter.
 pub struct Kernel {
     accept: OwnedFd,
-    filter: OwnedFd,
+    rings: OwnedFd,
     next: OwnedFd,
     entry: OwnedFd,
     /// Programs that prepare a packet and go on to the filter: without a tag, and with each of the tags.
@@ -67,14 +73,14 @@ fn owned(fd: c_long) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
-fn map(map_type: bpf_map_type, value_size: u32) -> OwnedFd {
+fn map(map_type: bpf_map_type, value_size: u32, max_entries: u32) -> OwnedFd {
     let mut attr = blank();
     // SAFETY: writing the union's member for BPF_MAP_CREATE.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
     create.map_type = map_type as u32;
     create.key_size = 4;
     create.value_size = value_size;
-    create.max_entries = 1;
+    create.max_entries = max_entries;
     let what = "these tests need root: a map could not be created";
     owned(bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).expect(what))
 }
@@ -177,12 +183,12 @@ fn maker(tag: Option<Tag>, entry: &OwnedFd) -> OwnedFd {
 
 impl Kernel {
     pub fn new() -> Self {
-        let slot = || map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4);
+        let slot = || map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 1);
         let entry = slot();
         let kernel = Self {
             accept: slot(),
             next: slot(),
-            filter: map(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY, 8),
+            rings: map(bpf_map_type::BPF_MAP_TYPE_ARRAY, ELEMENT as u32, CPUS),
             makers: [None].into_iter().chain(TAGS.map(Some)).map(|tag| maker(tag, &entry)).collect(),
             entry,
             empty: returning(u32::MAX),
@@ -207,7 +213,7 @@ impl Kernel {
         for (at, name) in &compiled.maps {
             let map = match name {
                 MapName::Accept => &self.accept,
-                MapName::Filter => &self.filter,
+                MapName::Rings => &self.rings,
                 MapName::Next => &self.next,
             };
             instructions[*at][4..].copy_from_slice(&map.as_raw_fd().to_ne_bytes());
@@ -238,10 +244,12 @@ impl Kernel {
 
     /// Packets that the filter has counted, on all CPUs.
     pub fn rejected(&self) -> u64 {
-        // More CPUs than any machine has that runs these tests.
-        let mut counts = [0_u64; 1024];
-        element(&self.filter, bpf_cmd::BPF_MAP_LOOKUP_ELEM, &0, counts.as_mut_ptr() as u64).unwrap();
-        counts.iter().sum()
+        let count = |cpu: u32| {
+            let mut ring = [0_u8; ELEMENT];
+            element(&self.rings, bpf_cmd::BPF_MAP_LOOKUP_ELEM, &cpu, ring.as_mut_ptr() as u64).unwrap();
+            u64::from_ne_bytes(ring[FILTER..FILTER + 8].try_into().unwrap())
+        };
+        (0..CPUS).map(count).sum()
     }
 }
 
