@@ -358,12 +358,17 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
+/// Brings the settings into the schema's order, with null for those that have no value; what else there is follows.
 fn show_unset(schema: &Value, document: &mut Value) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let Some(members) = document.as_object_mut() else { return };
+    let mut rest = std::mem::take(members);
     for (name, member) in properties {
-        show_unset(member, members.entry(name.clone()).or_insert(Value::Null));
+        let mut value = rest.shift_remove(name).unwrap_or(Value::Null);
+        show_unset(member, &mut value);
+        members.insert(name.clone(), value);
     }
+    members.extend(rest);
 }
 
 /// Finds leaves that are settled at creation and would change.
