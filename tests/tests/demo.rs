@@ -11,7 +11,7 @@ use polycube_tests::pcap;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// In this order, with others between them.
-const KEY_LINES: [&str; 33] = [
+const KEY_LINES: [&str; 39] = [
     "$ polycubectl simplebridge add br1",
     "$ polycubectl br1 ports add toveth1 peer=veth1",
     "$ polycubectl connect br1:toveth2 veth2",
@@ -43,6 +43,12 @@ const KEY_LINES: [&str; 33] = [
     "fd00::2 > fd00::1: ICMP6, echo reply",
     "Flags [S]",
     "Flags [S.]",
+    "$ polycubectl sniffer filters set src=10.10.10.10/24",
+    "$ polycubectl sniffer filters set l4proto=tcp",
+    "l4proto: tcp",
+    "-> 0 more captured",
+    "$ polycubectl sniffer set 'filter=icmp[icmptype] == icmp-echoreply and src 10.10.10.2'",
+    "-> 1 more captured",
     "Nothing is left in the kernel, and no process.",
     "The captures are kept in ",
 ];

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::Output;
 use polycube_tests::pcap::{self, CaptureFile};
 use polycube_tests::traffic::{ping, tcp_transfer};
 
@@ -30,6 +31,7 @@ pub(super) fn give(stage: &Stage, interruption: &Interruption) -> Result<()> {
     tour.bridge()?;
     let captured = tour.modes()?;
     tour.record(captured)?;
+    tour.filters()?;
     say("The demo stops the daemon and removes its lab.");
     Ok(())
 }
@@ -40,7 +42,7 @@ pub(super) fn say_where_to_go(captures: &Path) {
         "The captures are kept in {}: open them with tcpdump or Wireshark, or remove them.",
         captures.display()
     ));
-    println!("Not there yet: the other filters (src, dst, sport, dport, l4proto) and network mode.");
+    println!("Not there yet: network mode, and formats other than pcap.");
     println!("Next: the quick start in README.md does the same by hand, on interfaces of your own.");
 }
 
@@ -125,6 +127,31 @@ impl Tour<'_> {
         self.show(path, &file)
     }
 
+    /// Narrows the capture down by each of the document's filters, and by an expression.
+    fn filters(&self) -> Result<()> {
+        say("Filters run in the kernel, before anything is copied. All that are set have to fit:");
+        for field in ["src=10.10.10.10/24", "dst=10.10.10.10/24", "sport=80", "dport=80", "l4proto=tcp"] {
+            self.ctl(&format!("sniffer filters set {field}"))?;
+        }
+        self.ctl("sniffer filters show")?;
+        self.ctl("sniffer show program")?;
+        self.check_filter("A ping is no TCP:", 0)?;
+        self.ctl("sniffer filters del")?;
+        say("Or whatever tcpdump understands:");
+        self.ctl_words(&["sniffer", "set", "filter=icmp[icmptype] == icmp-echoreply and src 10.10.10.2"])?;
+        self.check_filter("Of a ping from host1, that is the reply:", 1)
+    }
+
+    fn check_filter(&self, what: &str, expected: u64) -> Result<()> {
+        say(what);
+        let before = self.captured()?;
+        self.ping(self.stage.hosts[1].ipv4)?;
+        let captured = self.captured()? - before;
+        println!("-> {captured} more captured");
+        ensure!(captured == expected, "the filter let {captured} packets pass instead of {expected}");
+        Ok(())
+    }
+
     fn show(&self, path: &Path, file: &CaptureFile) -> Result<()> {
         self.interruption.check()?;
         let count = SHOWN.to_string();
@@ -150,10 +177,15 @@ impl Tour<'_> {
     fn ctl(&self, line: &str) -> Result<String> {
         self.interruption.check()?;
         println!("$ polycubectl {line}");
-        let output = self.stage.daemon.ctl(line);
-        print!("{}{}", output.stdout, output.stderr);
-        ensure!(output.code == Some(0), "{output}");
-        Ok(output.stdout)
+        answer(self.stage.daemon.ctl(line))
+    }
+
+    /// The same for words with spaces in them.
+    fn ctl_words(&self, words: &[&str]) -> Result<String> {
+        self.interruption.check()?;
+        let quoted = words.iter().map(|word| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() });
+        println!("$ polycubectl {}", quoted.collect::<Vec<_>>().join(" "));
+        answer(self.stage.daemon.ctl_words(words))
     }
 
     /// Packets captured since `sniffer` was made, when what was sent by now is among them.
@@ -182,6 +214,12 @@ impl Tour<'_> {
         println!("{} MiB over TCP: {:.2} Gbit/s", bytes >> 20, transfer.bits_per_second() / 1e9);
         Ok(())
     }
+}
+
+fn answer(output: Output) -> Result<String> {
+    print!("{}{}", output.stdout, output.stderr);
+    ensure!(output.code == Some(0), "{output}");
+    Ok(output.stdout)
 }
 
 fn captured(counters: &str) -> Result<u64> {
