@@ -269,6 +269,8 @@ fn an_alias_is_the_leaf_it_names() -> Result<()> {
     assert_eq!(site.get("sniffer/")["snaplen"], 80);
     site.check("DELETE", "sniffer/filters/snaplen/", &Value::Null, 204);
     assert_eq!(site.get("sniffer/snaplen/"), 262_144);
+    let both = json!({ "snaplen": 5, "filters": { "snaplen": 6 } });
+    site.refuses("PATCH", "sniffer/", &both, 400, &[("bad-attribute", "sniffer/snaplen")]);
     Ok(())
 }
 

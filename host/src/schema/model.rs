@@ -110,6 +110,16 @@ impl Model {
         let place = path.join("/");
         let mut findings = Findings::default();
         let value = coerce(node.schema(), value, &place, &|path| self.is_state(path), &mut findings);
+        if path.is_empty() {
+            let twice = findings
+                .aliased
+                .iter()
+                .filter(|Aliased { target, value: alias }| value.pointer(target).is_some_and(|given| given != alias));
+            findings.problems.extend(twice.map(|Aliased { target, .. }| {
+                let target = target.trim_start_matches('/');
+                Problem::bad(target, format!("`{target}` is given two values, one by another name: give one"))
+            }));
+        }
         let mut changed = config.clone();
         match node.schema().get(keyword::ALIAS).and_then(Value::as_str) {
             Some(target) => set(&self.config, &mut changed, &words(target), operation, value)?,
