@@ -1,10 +1,13 @@
 //! Data models: a service's JSON Schema, composed with the host's own, and requests checked against it. Pure.
 
 mod coerce;
+mod document;
 mod model;
 mod node;
+mod strict;
 
-pub use model::{Model, ModelError, Operation};
+pub use document::Operation;
+pub use model::{Model, ModelError};
 pub use node::{Node, locate};
 
 #[cfg(test)]

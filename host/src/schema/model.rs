@@ -3,10 +3,12 @@
 use jsonschema::Validator;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use polycube_plugin_api::{ServiceSchema, keyword};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::coerce::{Aliased, Findings, coerce};
-use super::node::{self, Node, is_word, locate};
+use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
+use super::node::{self, Node, locate};
+use super::strict::{drop_aliases, make_strict, mark_read_only};
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 
 /// A schema that cannot be used.
@@ -15,19 +17,6 @@ use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 pub struct ModelError {
     service: String,
     reason: String,
-}
-
-/// What a request does to the node that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// POST: makes a list entry that is not there yet; sets in a container.
-    Create,
-    /// PUT: what is not named gets its default.
-    Replace,
-    /// PATCH: what is not named stays.
-    Merge,
-    /// DELETE: back to the default; an entry goes.
-    Remove,
 }
 
 /// The data model of a service.
@@ -154,231 +143,6 @@ impl Model {
 /// The words of a JSON pointer.
 fn words(pointer: &str) -> Vec<String> {
     pointer.split('/').skip(1).map(str::to_owned).collect()
-}
-
-/// Every object takes the members that it names and no others; an enumeration whose members are described one by one
-/// (`oneOf` of `const`) becomes a plain one.
-fn make_strict(schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else { return };
-    if object.contains_key("properties") {
-        object.entry("additionalProperties").or_insert(Value::Bool(false));
-    }
-    if let Some(options) = object.get("oneOf").and_then(Value::as_array)
-        && let Some(constants) = options.iter().map(|option| option.get("const").cloned()).collect::<Option<Vec<_>>>()
-    {
-        object.remove("oneOf");
-        object.insert("type".to_owned(), "string".into());
-        object.insert("enum".to_owned(), constants.into());
-    }
-    let greatest = object.get("format").and_then(Value::as_str).and_then(greatest);
-    if let (Some(greatest), None) = (greatest, object.get("maximum")) {
-        object.insert("maximum".to_owned(), greatest.into());
-    }
-    object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten().for_each(|(_, s)| make_strict(s));
-    object.get_mut("items").into_iter().for_each(make_strict);
-}
-
-/// The greatest integer of a format that schemars writes for Rust's types; it states their least only.
-fn greatest(format: &str) -> Option<u64> {
-    Some(match format {
-        "uint8" => u8::MAX.into(),
-        "uint16" => u16::MAX.into(),
-        "uint32" => u32::MAX.into(),
-        "int8" => i8::MAX.cast_unsigned().into(),
-        "int16" => i16::MAX.cast_unsigned().into(),
-        "int32" => i32::MAX.cast_unsigned().into(),
-        _ => return None,
-    })
-}
-
-/// A configuration holds a value once: under its own name.
-fn drop_aliases(schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else { return };
-    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.retain(|_, member| member.get(keyword::ALIAS).is_none());
-        properties.iter_mut().for_each(|(_, member)| drop_aliases(member));
-    }
-    object.get_mut("items").into_iter().for_each(drop_aliases);
-}
-
-fn mark_read_only(state: &mut Value, config: &Value) {
-    let Some(members) = state.get_mut("properties").and_then(Value::as_object_mut) else { return };
-    for (name, member) in members {
-        match config.get("properties").and_then(|properties| properties.get(name)) {
-            Some(same) => mark_read_only(member, same),
-            None => {
-                if let Some(member) = member.as_object_mut() {
-                    member.insert("readOnly".to_owned(), true.into());
-                }
-            }
-        }
-    }
-}
-
-fn defaults(schema: &Value) -> Value {
-    match Node::of(schema) {
-        Node::Container(schema) => {
-            let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-            let members = properties.filter(|(_, member)| member.get(keyword::ALIAS).is_none());
-            Value::Object(
-                members
-                    .map(|(name, member)| (name.clone(), defaults(member)))
-                    .filter(|(_, value)| !value.is_null())
-                    .collect(),
-            )
-        }
-        Node::List { .. } => schema.get("default").cloned().unwrap_or_else(|| Value::Array(Vec::new())),
-        Node::Entry(_) | Node::Leaf(_) => schema.get("default").cloned().unwrap_or(Value::Null),
-    }
-}
-
-/// Members of `over` replace those of `under`, objects member by member.
-fn overlay(under: &mut Value, over: Value) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (name, value) in over {
-                overlay(under.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (under, over) => *under = over,
-    }
-}
-
-fn set(schema: &Value, config: &mut Value, path: &[String], operation: Operation, value: Value) -> Result<(), Problem> {
-    let Some((word, rest)) = path.split_first() else {
-        let fresh = defaults(schema);
-        match operation {
-            Operation::Merge | Operation::Create => merge(schema, config, value),
-            Operation::Replace => {
-                *config = fresh;
-                merge(schema, config, value);
-            }
-            Operation::Remove => *config = fresh,
-        }
-        return Ok(());
-    };
-    if let Node::List { key, schema } = Node::of(schema) {
-        return set_entry(&schema["items"], key, config, word, rest, operation, value)
-            .map_err(|problem| problem.under(word));
-    }
-    if !config.is_object() {
-        *config = Value::Object(Map::new());
-    }
-    let (Some(member), Some(members)) = (schema["properties"].get(word), config.as_object_mut()) else { return Ok(()) };
-    if rest.is_empty() && operation == Operation::Remove && defaults(member).is_null() {
-        members.remove(word);
-        return Ok(());
-    }
-    let place = members.entry(word.clone()).or_insert(Value::Null);
-    set(member, place, rest, operation, value).map_err(|problem| problem.under(word))
-}
-
-fn set_entry(
-    schema: &Value,
-    key: &str,
-    list: &mut Value,
-    word: &str,
-    rest: &[String],
-    operation: Operation,
-    value: Value,
-) -> Result<(), Problem> {
-    if !list.is_array() {
-        *list = Value::Array(Vec::new());
-    }
-    let Some(entries) = list.as_array_mut() else { return Ok(()) };
-    let found = entries.iter().position(|entry| entry.get(key).is_some_and(|name| is_word(name, word)));
-    let missing = || Problem::missing("", format!("there is no entry `{word}`"));
-    if !rest.is_empty() {
-        return set(schema, &mut entries[found.ok_or_else(missing)?], rest, operation, value);
-    }
-    match (operation, found) {
-        (Operation::Create, Some(_)) => return Err(Problem::exists("", format!("the entry `{word}` exists already"))),
-        (Operation::Remove, Some(index)) => drop(entries.remove(index)),
-        (Operation::Merge, Some(index)) => merge(schema, &mut entries[index], value),
-        (Operation::Remove | Operation::Merge, None) => return Err(missing()),
-        (Operation::Create | Operation::Replace, found) => {
-            let mut entry = defaults(schema);
-            merge(schema, &mut entry, value);
-            if let Some(members) = entry.as_object_mut() {
-                members.insert(key.to_owned(), word.into());
-            }
-            match found {
-                Some(index) => entries[index] = entry,
-                None => entries.push(entry),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn merge(schema: &Value, into: &mut Value, value: Value) {
-    match (Node::of(schema), value) {
-        (Node::Container(schema) | Node::Entry(schema), Value::Object(members)) => {
-            if !into.is_object() {
-                *into = Value::Object(Map::new());
-            }
-            for (name, value) in members {
-                let member = &schema["properties"][&name];
-                if let Some(into) = into.as_object_mut() {
-                    merge(member, into.entry(name).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (Node::List { key, schema }, Value::Array(entries)) if into.is_array() => {
-            for entry in entries {
-                let same = |one: &&mut Value| entry.get(key).is_some() && one.get(key) == entry.get(key);
-                let Some(list) = into.as_array_mut() else { return };
-                match list.iter_mut().find(same) {
-                    Some(one) => merge(&schema["items"], one, entry),
-                    None => list.push(entry),
-                }
-            }
-        }
-        (_, value) => *into = value,
-    }
-}
-
-fn fill_aliases(schema: &Value, document: &mut Value, config: &Value) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-    for (name, member) in properties {
-        let Some(members) = document.as_object_mut() else { return };
-        match member.get(keyword::ALIAS).and_then(Value::as_str) {
-            Some(target) => {
-                if let Some(value) = config.pointer(target) {
-                    members.insert(name.clone(), value.clone());
-                }
-            }
-            None => {
-                if let Some(place) = members.get_mut(name) {
-                    fill_aliases(member, place, config);
-                }
-            }
-        }
-    }
-}
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.iter_mut().for_each(|(_, member)| drop_nulls(member));
-        }
-        Value::Array(entries) => entries.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
-}
-
-/// Brings the settings into the schema's order, with null for those that have no value; what else there is follows.
-fn show_unset(schema: &Value, document: &mut Value) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-    let Some(members) = document.as_object_mut() else { return };
-    let mut rest = std::mem::take(members);
-    for (name, member) in properties {
-        let mut value = rest.shift_remove(name).unwrap_or(Value::Null);
-        show_unset(member, &mut value);
-        members.insert(name.clone(), value);
-    }
-    members.extend(rest);
 }
 
 /// Finds leaves that are settled at creation and would change.

@@ -1,0 +1,192 @@
+//! Documents of a schema: filled with defaults, changed at a path, made fit to be read.
+
+use polycube_plugin_api::keyword;
+use serde_json::{Map, Value};
+
+use super::node::{Node, is_word};
+use crate::problem::Problem;
+
+/// What a request does to the node that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// POST: makes a list entry that is not there yet; sets in a container.
+    Create,
+    /// PUT: what is not named gets its default.
+    Replace,
+    /// PATCH: what is not named stays.
+    Merge,
+    /// DELETE: back to the default; an entry goes.
+    Remove,
+}
+
+pub fn defaults(schema: &Value) -> Value {
+    match Node::of(schema) {
+        Node::Container(schema) => {
+            let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let members = properties.filter(|(_, member)| member.get(keyword::ALIAS).is_none());
+            Value::Object(
+                members
+                    .map(|(name, member)| (name.clone(), defaults(member)))
+                    .filter(|(_, value)| !value.is_null())
+                    .collect(),
+            )
+        }
+        Node::List { .. } => schema.get("default").cloned().unwrap_or_else(|| Value::Array(Vec::new())),
+        Node::Entry(_) | Node::Leaf(_) => schema.get("default").cloned().unwrap_or(Value::Null),
+    }
+}
+
+/// Members of `over` replace those of `under`, objects member by member.
+pub fn overlay(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                overlay(under.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+pub fn set(
+    schema: &Value,
+    config: &mut Value,
+    path: &[String],
+    operation: Operation,
+    value: Value,
+) -> Result<(), Problem> {
+    let Some((word, rest)) = path.split_first() else {
+        let fresh = defaults(schema);
+        match operation {
+            Operation::Merge | Operation::Create => merge(schema, config, value),
+            Operation::Replace => {
+                *config = fresh;
+                merge(schema, config, value);
+            }
+            Operation::Remove => *config = fresh,
+        }
+        return Ok(());
+    };
+    if let Node::List { key, schema } = Node::of(schema) {
+        return set_entry(&schema["items"], key, config, word, rest, operation, value)
+            .map_err(|problem| problem.under(word));
+    }
+    if !config.is_object() {
+        *config = Value::Object(Map::new());
+    }
+    let (Some(member), Some(members)) = (schema["properties"].get(word), config.as_object_mut()) else { return Ok(()) };
+    if rest.is_empty() && operation == Operation::Remove && defaults(member).is_null() {
+        members.remove(word);
+        return Ok(());
+    }
+    let place = members.entry(word.clone()).or_insert(Value::Null);
+    set(member, place, rest, operation, value).map_err(|problem| problem.under(word))
+}
+
+fn set_entry(
+    schema: &Value,
+    key: &str,
+    list: &mut Value,
+    word: &str,
+    rest: &[String],
+    operation: Operation,
+    value: Value,
+) -> Result<(), Problem> {
+    if !list.is_array() {
+        *list = Value::Array(Vec::new());
+    }
+    let Some(entries) = list.as_array_mut() else { return Ok(()) };
+    let found = entries.iter().position(|entry| entry.get(key).is_some_and(|name| is_word(name, word)));
+    let missing = || Problem::missing("", format!("there is no entry `{word}`"));
+    if !rest.is_empty() {
+        return set(schema, &mut entries[found.ok_or_else(missing)?], rest, operation, value);
+    }
+    match (operation, found) {
+        (Operation::Create, Some(_)) => return Err(Problem::exists("", format!("the entry `{word}` exists already"))),
+        (Operation::Remove, Some(index)) => drop(entries.remove(index)),
+        (Operation::Merge, Some(index)) => merge(schema, &mut entries[index], value),
+        (Operation::Remove | Operation::Merge, None) => return Err(missing()),
+        (Operation::Create | Operation::Replace, found) => {
+            let mut entry = defaults(schema);
+            merge(schema, &mut entry, value);
+            if let Some(members) = entry.as_object_mut() {
+                members.insert(key.to_owned(), word.into());
+            }
+            match found {
+                Some(index) => entries[index] = entry,
+                None => entries.push(entry),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge(schema: &Value, into: &mut Value, value: Value) {
+    match (Node::of(schema), value) {
+        (Node::Container(schema) | Node::Entry(schema), Value::Object(members)) => {
+            if !into.is_object() {
+                *into = Value::Object(Map::new());
+            }
+            for (name, value) in members {
+                let member = &schema["properties"][&name];
+                if let Some(into) = into.as_object_mut() {
+                    merge(member, into.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (Node::List { key, schema }, Value::Array(entries)) if into.is_array() => {
+            for entry in entries {
+                let same = |one: &&mut Value| entry.get(key).is_some() && one.get(key) == entry.get(key);
+                let Some(list) = into.as_array_mut() else { return };
+                match list.iter_mut().find(same) {
+                    Some(one) => merge(&schema["items"], one, entry),
+                    None => list.push(entry),
+                }
+            }
+        }
+        (_, value) => *into = value,
+    }
+}
+
+pub fn fill_aliases(schema: &Value, document: &mut Value, config: &Value) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    for (name, member) in properties {
+        let Some(members) = document.as_object_mut() else { return };
+        match member.get(keyword::ALIAS).and_then(Value::as_str) {
+            Some(target) => {
+                if let Some(value) = config.pointer(target) {
+                    members.insert(name.clone(), value.clone());
+                }
+            }
+            None => {
+                if let Some(place) = members.get_mut(name) {
+                    fill_aliases(member, place, config);
+                }
+            }
+        }
+    }
+}
+
+pub fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.iter_mut().for_each(|(_, member)| drop_nulls(member));
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Brings the settings into the schema's order, with null for those that have no value; what else there is follows.
+pub fn show_unset(schema: &Value, document: &mut Value) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(members) = document.as_object_mut() else { return };
+    let mut rest = std::mem::take(members);
+    for (name, member) in properties {
+        let mut value = rest.shift_remove(name).unwrap_or(Value::Null);
+        show_unset(member, &mut value);
+        members.insert(name.clone(), value);
+    }
+    members.extend(rest);
+}
