@@ -181,7 +181,10 @@ fn unknown(protocols: &[u8], ports: &Ports<'_>) -> String {
     };
     let in_ip = all(&|at| format!("ip[((ip[0] & 0xf) << 2) + {at} : 2]"));
     let in_ip6 = all(&|at| format!("ip6[{} : 2]", 40 + at));
-    format!("(({}) and ip[6 : 2] & 0x1fff = 0 and {in_ip} or ({}) and {in_ip6})", any("ip[9]"), any("ip6[6]"))
+    // In this language `and` binds no tighter than `or`.
+    let in_ip = format!("(({}) and ip[6 : 2] & 0x1fff = 0 and {in_ip})", any("ip[9]"));
+    let in_ip6 = format!("(({}) and {in_ip6})", any("ip6[6]"));
+    format!("({in_ip} or {in_ip6})")
 }
 
 #[cfg(test)]
@@ -240,13 +243,13 @@ mod tests {
         check("l4proto=udp sport=53 dport=1024", "(udp src port 53 and udp dst port 1024)");
         check(
             "dport=80",
-            "((dst port 80) or ((ip[9] = 33 or ip[9] = 136) and ip[6 : 2] & 0x1fff = 0 and \
-             ip[((ip[0] & 0xf) << 2) + 2 : 2] = 80 or (ip6[6] = 33 or ip6[6] = 136) and ip6[42 : 2] = 80))",
+            "((dst port 80) or (((ip[9] = 33 or ip[9] = 136) and ip[6 : 2] & 0x1fff = 0 and \
+             ip[((ip[0] & 0xf) << 2) + 2 : 2] = 80) or ((ip6[6] = 33 or ip6[6] = 136) and ip6[42 : 2] = 80)))",
         );
         check(
             "l4proto=136 sport=80 src=::1/128",
-            "ip6 src net ::1/128 and ((ip[9] = 136) and ip[6 : 2] & 0x1fff = 0 and \
-             ip[((ip[0] & 0xf) << 2) + 0 : 2] = 80 or (ip6[6] = 136) and ip6[40 : 2] = 80)",
+            "ip6 src net ::1/128 and (((ip[9] = 136) and ip[6 : 2] & 0x1fff = 0 and \
+             ip[((ip[0] & 0xf) << 2) + 0 : 2] = 80) or ((ip6[6] = 136) and ip6[40 : 2] = 80))",
         );
     }
 
