@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_fields(filters: Value, expected: Result<&str, (&str, &str)>) {
+    fn check_fields(filters: &Value, expected: Result<&str, (&str, &str)>) {
         let config: Config = serde_json::from_value(json!({ "filters": filters })).unwrap();
         let found = config.fields().map(|fields| fields.expression().unwrap().unwrap_or_default());
         let found = found.as_deref().map_err(|refusal| (refusal.path.as_str(), refusal.message.as_str()));
@@ -253,14 +253,14 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_people_write_them() {
-        check_fields(json!({}), Ok(""));
-        check_fields(json!({"src": "10.10.10.10/24"}), Ok("ip src net 10.10.10.0/24"));
-        check_fields(json!({"dst": "10.0.0.1"}), Ok("ip dst net 10.0.0.1/32"));
+        check_fields(&json!({}), Ok(""));
+        check_fields(&json!({"src": "10.10.10.10/24"}), Ok("ip src net 10.10.10.0/24"));
+        check_fields(&json!({"dst": "10.0.0.1"}), Ok("ip dst net 10.0.0.1/32"));
         let why = "`10.0.0.0/33` is no prefix: give an address and its length, such as 10.10.10.0/24";
-        check_fields(json!({"src": "10.0.0.0/33"}), Err(("filters/src", why)));
+        check_fields(&json!({"src": "10.0.0.0/33"}), Err(("filters/src", why)));
         let why = "`tpc` is no protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255";
-        check_fields(json!({"l4proto": "tpc"}), Err(("filters/l4proto", why)));
-        check_fields(json!({"l4proto": "TCP"}), Ok("tcp"));
+        check_fields(&json!({"l4proto": "tpc"}), Err(("filters/l4proto", why)));
+        check_fields(&json!({"l4proto": "TCP"}), Ok("tcp"));
     }
 
     #[test]
