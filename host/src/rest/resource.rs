@@ -190,8 +190,9 @@ async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Done, Refused
             Some((word, [])) if model.tree["properties"][word].is_null() => json.get(word).cloned(),
             Some(_) => {
                 let value = model.read(&json, &path).cloned();
-                // A leaf of the schema without a value is unset, and that can be read.
-                value.or_else(|| matches!(locate(&model.tree, &path), Ok(Node::Leaf(_))).then_some(Value::Null))
+                // What the schema has and the cube has not is unset, and that can be read.
+                let is_unset = matches!(locate(&model.tree, &path), Ok(Node::Leaf(_) | Node::Container(_)));
+                value.or_else(|| is_unset.then_some(Value::Null))
             }
         };
         value.ok_or_else(|| {
