@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use anyhow::{Context, Result};
 use libc::{c_int, sockaddr_ll, socklen_t};
@@ -59,6 +60,11 @@ impl PacketSocket {
         set_option(self.as_fd(), level, option, value)
     }
 
+    /// Sets an option that takes a structure of the kernel's.
+    pub(crate) fn set_to<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+        set_option_to(self.as_fd(), level, option, value)
+    }
+
     /// Packets that found the receive buffer full since the last call (PACKET_STATISTICS clears as it reads).
     pub(crate) fn drops(&self) -> io::Result<u32> {
         // SAFETY: a tpacket_stats of zero bytes is valid; every member is a number.
@@ -86,8 +92,12 @@ impl AsFd for PacketSocket {
 
 /// Sets an option of any socket that takes a number.
 pub(crate) fn set_option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
-    let length = size_of::<c_int>() as socklen_t;
+    set_option_to(socket, level, option, &value)
+}
+
+fn set_option_to<T: Copy>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as socklen_t;
     // SAFETY: pointer and length describe `value`, which outlives the call.
-    let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    let answer = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
 //! Frames of exact size and content, and the ways to send them.
 
 mod flow;
+mod pages;
 mod ping;
 mod segments;
 mod sender;
@@ -8,6 +9,7 @@ mod steady;
 mod stream;
 
 pub use flow::{End, Flow, Kind, VLAN_TAG_LEN, sequence_of};
+pub use pages::send_from_pages;
 pub use ping::ping;
 pub use segments::Segments;
 pub use sender::{Pace, Sender, Sent, pin_to_core};

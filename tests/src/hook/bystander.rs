@@ -15,14 +15,33 @@ const SCHED_CLS: u32 = 3;
 /// Opcodes of `r0 = imm` and `exit` (RFC 9669, sections 4.1 and 4.3).
 const MOVE: u64 = 0xb7;
 const EXIT: u64 = 0x95;
+/// `TCX_NEXT` and `TCX_DROP` of `linux/bpf.h`.
+const NEXT: u64 = 0xffff_ffff << 32;
+const DROP: u64 = 2 << 32;
+/// Goes over the next two instructions if fewer than 24 bytes are linear: `r3 = data`, `r2 = data_end` (at 76 and 80 in
+/// `struct __sk_buff`), `r3 += 24`, `if r3 > r2 goto +2`.
+const UNLESS_LINEAR: [u64; 4] = [0x004c_1361, 0x0050_1261, 24 << 32 | 0x0307, 0x0002_232d];
 
 /// What the program says of every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The next program decides.
-    Next = -1,
+    Next,
     /// The packet is dropped.
-    Drop = 2,
+    Drop,
+    /// The packet is dropped if IPv4's protocol, the frame's byte 23, lies in the skb's linear memory. Taking a tag out
+    /// makes two bytes behind the Ethernet header linear, and they may be.
+    DropLinear,
+}
+
+impl Verdict {
+    fn program(self) -> Vec<u64> {
+        match self {
+            Self::Next => vec![NEXT | MOVE, EXIT],
+            Self::Drop => vec![DROP | MOVE, EXIT],
+            Self::DropLinear => [&UNLESS_LINEAR[..], &[DROP | MOVE, EXIT, NEXT | MOVE, EXIT]].concat(),
+        }
+    }
 }
 
 /// A program on a TCX hook. Dropping it takes it off.
@@ -78,12 +97,12 @@ impl Bystander {
 }
 
 fn load(verdict: Verdict) -> io::Result<OwnedFd> {
-    let program = [u64::from((verdict as i32).cast_unsigned()) << 32 | MOVE, EXIT];
+    let program = verdict.program();
     let license = c"GPL";
     let mut load = Load {
         kind: SCHED_CLS,
         instruction_count: program.len() as u32,
-        instructions: (&raw const program) as u64,
+        instructions: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
         name: *b"bystander\0\0\0\0\0\0\0",
         ..Load::default()
