@@ -1,0 +1,500 @@
+//! Does a filter take what it says, neither more nor less, and leave every frame alone?
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use polycube_tests::capture::{Direction, Recorder};
+use polycube_tests::comparison::evidence;
+use polycube_tests::hook::{Bystander, Hook, Verdict};
+use polycube_tests::pcap::{self, Record};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Flow, Kind, Sender, Steady, send_from_pages, sequence_of};
+
+const NEAR: &str = "10.10.10.77";
+const FAR: &str = "10.20.0.5";
+const NEAR6: &str = "2001:db8:1::77";
+const FAR6: &str = "2001:db8:2::5";
+
+/// Offsets in a frame without a tag: the protocol that IP carries, and IPv4's fragment field.
+const PROTOCOL: usize = 23;
+const PROTOCOL6: usize = 20;
+const FRAGMENT: usize = 20;
+
+/// Frames of every sort that a filter tells apart, by name.
+fn zoo(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
+    let flow = |from: &str, from_port, to: &str, to_port| {
+        let mut flow = scene.flow(1, 2).with_ips(from, to);
+        (flow.from.port, flow.to.port) = (from_port, to_port);
+        flow
+    };
+    let (v4, v6) = (flow(NEAR, 4000, FAR, 5000), flow(NEAR6, 4000, FAR6, 5000));
+    let number = std::cell::Cell::new(0);
+    let frame = |flow: Flow, kind| {
+        number.set(number.get() + 1);
+        flow.frame(kind, 100, number.get())
+    };
+    let udp = || frame(v4, Kind::Udp);
+    let udp6 = || frame(v6, Kind::Udp);
+    let with = |mut frame: Vec<u8>, at: usize, bytes: &[u8]| {
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+        frame
+    };
+    // The fragment header (RFC 8200, section 4.5) stands before the ports.
+    let mut fragment6 = with(udp6(), PROTOCOL6, &[44]);
+    fragment6.splice(54..54, [17, 0, 0, 1, 0, 0, 0, 7]);
+    // One option word (RFC 791, section 3.1) moves them by four bytes.
+    let mut options = with(udp(), 14, &[0x46]);
+    options.splice(34..34, [1, 1, 1, 0]);
+    let mut twice = frame(v4.with_vlan(6), Kind::Udp);
+    twice.splice(12..12, [0x88, 0xa8, 0, 5]);
+    let mut zoo = vec![
+        ("udp", udp()),
+        ("tcp", frame(flow(NEAR, 4000, FAR, 80), Kind::Tcp)),
+        ("tcp-back", frame(flow(FAR, 80, NEAR, 4000), Kind::Tcp)),
+        ("icmp", frame(v4, Kind::Icmp)),
+        ("udp-other", frame(flow("10.10.11.77", 4001, "10.20.1.5", 5000), Kind::Udp)),
+        ("udp6", udp6()),
+        ("tcp6", frame(flow(NEAR6, 4000, FAR6, 80), Kind::Tcp)),
+        ("icmp6", frame(v6, Kind::Icmp)),
+        ("udp6-other", frame(flow("2001:db8:3::77", 4001, "2001:db8:4::5", 5000), Kind::Udp)),
+        ("sctp", with(udp(), PROTOCOL, &[132])),
+        ("sctp6", with(udp6(), PROTOCOL6, &[132])),
+        ("gre", with(udp(), PROTOCOL, &[47])),
+        ("gre6", with(udp6(), PROTOCOL6, &[47])),
+        ("dccp", with(udp(), PROTOCOL, &[33])),
+        ("dccp6", with(udp6(), PROTOCOL6, &[33])),
+        ("arp", frame(v4, Kind::Arp)),
+        ("options", options),
+        ("fragment-first", with(udp(), FRAGMENT, &[0x20, 0])),
+        ("fragment-later", with(udp(), FRAGMENT, &[0x20, 8])),
+        ("fragment-last", with(udp(), FRAGMENT, &[0, 16])),
+        ("fragment6", fragment6),
+        ("vlan5-udp", frame(v4.with_vlan(5), Kind::Udp)),
+        ("vlan5-tcp6", frame(v6.with_vlan(5), Kind::Tcp)),
+        ("vlan6-udp", frame(v4.with_vlan(6), Kind::Udp)),
+        ("vlan5-vlan6-udp", twice),
+    ];
+    // Ends behind the EtherType, before the protocol, within and behind the addresses, and around the ports.
+    let shorts = ["short-15", "short-23", "short-28", "short-34", "short-36", "short-37", "short-38"];
+    zoo.extend(shorts.map(|name| (name, udp()[..name[6..].parse().expect("a length")].to_vec())));
+    zoo
+}
+
+/// `seen`, `matched`, `rejected`, `captured`, and all that was dropped, of a cube.
+fn counters(scene: &Scene, cube: &str) -> Result<[u64; 5]> {
+    let all = scene.get(&format!("{cube}/counters"))?;
+    let one = |name: &str| all[name].as_u64().with_context(|| format!("no {name} in {all}"));
+    let drops = all.as_object().context("no counters")?.iter().filter(|(name, _)| name.starts_with("dropped-"));
+    let drops = drops.filter_map(|(_, count)| count.as_u64()).sum();
+    Ok([one("seen")?, one("matched")?, one("rejected")?, one("captured")?, drops])
+}
+
+/// What a cube has captured by now, in one session.
+fn captured(scene: &Scene, cube: &str) -> Result<Vec<Record>> {
+    let [.., count, _] = counters(scene, cube)?;
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let mut path = PathBuf::new();
+    eventually("a capture file", || {
+        let dump = scene.get(cube)?["dump"].clone();
+        let found = dump.as_str().and_then(|sentence| sentence.strip_prefix("capture dump in "));
+        path = found.map(PathBuf::from).unwrap_or_default();
+        Ok(found.is_some())
+    })?;
+    Ok(pcap::wait_for(&path, count as usize, PATIENCE)?.records)
+}
+
+/// A bridge, or a netdev, that a sniffer watches, and the frames that cross it.
+struct Trial {
+    scene: Scene,
+    zoo: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Trial {
+    fn new(settings: &str) -> Result<Self> {
+        let scene = Scene::bridge(2)?;
+        scene.sniff(&format!("capture=ingress {settings}"));
+        Ok(Self { zoo: zoo(&scene), scene })
+    }
+
+    /// Sends all frames, and checks that all arrive untouched and that those named, and no others, are captured and
+    /// counted.
+    #[track_caller]
+    fn takes(&self, what: &str, expected: &str) -> Result<()> {
+        let before = counters(&self.scene, "sniffer")?;
+        let frames: Vec<_> = self.zoo.iter().map(|(_, frame)| frame.clone()).collect();
+        let recorder = Recorder::start(self.scene.peer(2))?;
+        Sender::open(self.scene.peer(1))?.send(&frames)?;
+        recorder.wait_for(frames.len(), PATIENCE)?;
+        let arrived = recorder.stop()?.frames;
+        assert!(arrived.iter().map(|seen| &seen.bytes).eq(&frames), "{what}: changed; {}", evidence(&arrived));
+
+        let records = captured(&self.scene, "sniffer")?.split_off(before[3] as usize);
+        let name = |record: &Record| {
+            let found = self.zoo.iter().find(|(_, frame)| *frame == record.bytes);
+            found.map_or_else(|| format!("{record:?}"), |(name, _)| (*name).to_owned())
+        };
+        let found: Vec<_> = records.iter().map(name).collect();
+        assert_eq!(found.join(" "), self.names(expected), "{what}");
+        let after = counters(&self.scene, "sniffer")?;
+        let (all, matched) = (frames.len() as u64, found.len() as u64);
+        let more: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(more, [all, matched, all - matched, matched, 0], "{what}: seen, matched, rejected, captured, drops");
+        Ok(())
+    }
+
+    /// Names in the order of the frames; `*` is all, and `-` before a pattern takes away. A `*` at a pattern's end
+    /// stands for any rest.
+    #[track_caller]
+    fn names(&self, patterns: &str) -> String {
+        let mut chosen = BTreeSet::new();
+        for pattern in patterns.split_whitespace() {
+            let (is_less, pattern) = pattern.strip_prefix('-').map_or((false, pattern), |rest| (true, rest));
+            let fits = |name: &str| pattern.strip_suffix('*').map_or(name == pattern, |start| name.starts_with(start));
+            let places: Vec<_> = (0..self.zoo.len()).filter(|place| fits(self.zoo[*place].0)).collect();
+            assert!(!places.is_empty(), "there is no {pattern}");
+            for place in places {
+                if is_less {
+                    chosen.remove(&place)
+                } else {
+                    chosen.insert(place)
+                };
+            }
+        }
+        chosen.iter().map(|place| self.zoo[*place].0).collect::<Vec<_>>().join(" ")
+    }
+
+    fn set(&self, expression: &str) {
+        self.scene.daemon.ctl_words(&["sniffer", "set", &format!("filter={expression}")]).ok();
+    }
+
+    fn show(&self, line: &str) -> String {
+        self.scene.daemon.ctl(&format!("sniffer {line}")).ok().trim_end().to_owned()
+    }
+}
+
+/// What libpcap's `udp` takes: of fragments too, and of IPv6 behind a fragment header, but not behind a tag.
+const UDP: &str = "udp* options fragment* short-28 short-3*";
+
+#[test]
+fn each_field_takes_what_it_names() -> Result<()> {
+    let near4 = "udp tcp icmp sctp gre dccp options fragment-* short-3*";
+    let with_ports = "udp udp6 sctp sctp6 dccp* options fragment-first";
+    let trial = Trial::new("")?;
+    for (fields, expected) in [
+        ("src=10.10.10.10/24", near4),
+        ("src=10.10.10.77", near4),
+        ("src=10.10.10.78", ""),
+        ("src=10.10.10.10/15", &format!("{near4} udp-other")),
+        ("src=2001:db8:1::ffff/48", "udp6 tcp6 icmp6 sctp6 gre6 dccp6 fragment6"),
+        ("src=0.0.0.0/0", &format!("{near4} udp-other tcp-back short-*")),
+        ("dst=10.10.10.10/24", "tcp-back"),
+        ("dst=10.20.0.255/24", near4),
+        ("dst=2001:db8:4::/48", "udp6-other"),
+        ("sport=4000", &format!("{with_ports} tcp tcp6 short-36 short-37 short-38")),
+        ("sport=4001", "udp-other udp6-other"),
+        ("sport=80", "tcp-back"),
+        ("dport=80", "tcp tcp6"),
+        ("dport=5000", &format!("{with_ports} udp-other udp6-other short-38")),
+        ("l4proto=tcp", "tcp tcp-back tcp6"),
+        ("l4proto=udp", UDP),
+        ("l4proto=icmp", "icmp"),
+        ("l4proto=icmpv6", "icmp6"),
+        ("l4proto=sctp", "sctp sctp6"),
+        ("l4proto=47", "gre gre6"),
+        ("l4proto=17", UDP),
+        ("sport=4000 dport=80", "tcp tcp6"),
+        (
+            "src=10.10.10.10/24 dst=10.20.0.0/16 sport=4000 dport=5000 l4proto=udp",
+            "udp options fragment-first short-38",
+        ),
+        ("src=2001:db8:1::/48 dst=2001:db8:2::/48 l4proto=sctp dport=5000", "sctp6"),
+        ("dst=10.20.0.5 l4proto=tcp", "tcp"),
+        ("dport=5000 l4proto=33", "dccp*"),
+    ] {
+        trial.scene.daemon.ctl("sniffer filters del").ok();
+        trial.scene.daemon.ctl(&format!("sniffer filters set {fields}")).ok();
+        trial.takes(fields, expected)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn expressions_take_what_tcpdump_would() -> Result<()> {
+    let trial = Trial::new("")?;
+    for (expression, expected) in [
+        ("vlan", "vlan*"),
+        ("vlan 5", "vlan5*"),
+        ("vlan 5 and udp dst port 5000", "vlan5-udp"),
+        ("vlan 6 and src net 10.10.10.0/24", "vlan6-udp"),
+        ("vlan 5 and ip6 and tcp port 4000", "vlan5-tcp6"),
+        ("vlan 5 and vlan 6 and udp src port 4000", "vlan5-vlan6-udp"),
+        ("ether[12:2] = 0x8100 and ether[16:2] = 0x0800", "vlan5-udp vlan6-udp"),
+        ("arp", "arp"),
+        ("tcp[13] & 8 != 0", "tcp tcp-back"),
+        ("udp[2:2] == 5000", "udp udp-other options fragment-first short-38"),
+        ("ip[6:2] & 0x1fff != 0", "fragment-later fragment-last"),
+        ("less 36", "short-15 short-23 short-28 short-34 short-36"),
+        ("ether[37] >= 0", "* -short-15 -short-23 -short-28 -short-34 -short-36 -short-37"),
+        (
+            "ip and ether[99] >= 0",
+            "udp tcp tcp-back icmp udp-other sctp gre dccp options \
+          fragment-first fragment-later fragment-last",
+        ),
+        ("all", "*"),
+        ("host 10.20.0.5 and (icmp or tcp port 80)", "tcp tcp-back icmp"),
+        ("", "*"),
+    ] {
+        trial.set(expression);
+        trial.takes(expression, expected)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn fields_and_expression_have_to_fit_both_and_are_cleared_one_by_one() -> Result<()> {
+    let trial = Trial::new("")?;
+    assert_eq!((trial.show("show program"), trial.show("show filter")), ("unset".to_owned(), "unset".to_owned()));
+    let run = |line: &str| trial.scene.daemon.ctl(line).ok();
+    run("sniffer filters set src=10.10.10.10/24 sport=4000 snaplen=1000");
+    trial.set("udp or sctp");
+    trial.takes("both", "udp sctp options fragment-first short-36 short-37 short-38")?;
+    run("sniffer filters del src");
+    let shown = "src: unset\ndst: unset\nsport: 4000\ndport: unset\nl4proto: unset\nsnaplen: 1000";
+    assert_eq!(trial.show("filters show"), shown);
+    trial.takes("no src", "udp udp6 sctp sctp6 options fragment-first short-36 short-37 short-38")?;
+    trial.set("");
+    assert_eq!(trial.show("filter show"), "unset");
+    trial
+        .takes("sport alone", "udp udp6 tcp tcp6 sctp sctp6 dccp* options fragment-first short-36 short-37 short-38")?;
+    run("sniffer filters del");
+    assert!(trial.show("filters show").starts_with("src: unset\ndst: unset\nsport: unset"));
+    assert_eq!(trial.show("show program"), "unset");
+    trial.takes("nothing", "*")?;
+    run("sniffer filters set l4proto=icmpv6");
+    trial.set("all");
+    assert_eq!(trial.show("show filter"), "all");
+    trial.takes("fields and all", "icmp6")?;
+    assert_eq!(trial.scene.get("sniffer/program")?["expression"], "icmp6");
+    run("sniffer filters del");
+    trial.takes("all alone", "*")
+}
+
+#[test]
+fn a_filter_that_is_refused_leaves_the_one_that_runs() -> Result<()> {
+    let trial = Trial::new("")?;
+    trial.scene.daemon.ctl("sniffer filters set src=10.10.10.0/24").ok();
+    trial.set("icmp or tcp");
+    let program = trial.scene.get("sniffer/program")?;
+    for (words, about) in [
+        ("filter=host 1.2.3.4 andd port 80", "syntax error at `andd`, character 14 of `host 1.2.3.4 andd port 80`"),
+        ("filter=tcp port", "at the end of `tcp port`"),
+        ("filter=tcp) or (udp", "syntax error at `)`, character 4"),
+        ("filters.dst=2001:db8::/32", "src=10.10.10.0/24 and dst=2001:db8::/32 are of different families"),
+        ("filters.l4proto=icmpv6", "l4proto=icmpv6 is not carried by the family of 10.10.10.0/24"),
+        ("filters.snaplen=0", "0 is less than the minimum of 1"),
+    ] {
+        let line = trial.scene.daemon.ctl_words(&["sniffer", "set", words]).one_line(2);
+        assert!(line.contains(about), "{line}");
+        assert_eq!(trial.scene.get("sniffer/program")?, program, "{words}");
+        trial.takes(words, "tcp icmp")?;
+    }
+    Ok(())
+}
+
+/// The numbers that frames carry.
+fn numbers(records: &[Record]) -> Vec<u32> {
+    records.iter().map(|record| sequence_of(&record.bytes).expect("a numbered frame")).collect()
+}
+
+/// Numbered frames flow from peer 1 to peer 2 during `work`, and all arrive, whole and in order. Answers their number.
+#[track_caller]
+fn under_traffic(scene: &Scene, work: impl FnOnce(&Steady) -> Result<()>) -> Result<u32> {
+    let recorder = Recorder::start(scene.peer(2))?;
+    let flow = scene.flow(1, 2);
+    let steady = Steady::start(scene.peer(1), flow, 200, 2_000_000)?;
+    steady.wait_for(1)?;
+    let done = work(&steady);
+    let sent = steady.stop()?;
+    done?;
+    let _ = recorder.wait_for(sent as usize, Duration::from_secs(5));
+    let recording = recorder.stop()?;
+    assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
+    let (come, frames) = (recording.frames.len(), &recording.frames);
+    let wrong = frames.iter().zip(0..).position(|(seen, number)| seen.bytes != flow.frame(Kind::Udp, 200, number));
+    assert!(wrong.is_none() && come == sent as usize, "{come} of {sent}, wrong at {wrong:?}; {}", evidence(frames));
+    Ok(sent)
+}
+
+#[test]
+fn filters_given_at_creation_apply_from_the_first_packet() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    let settings = "capture=bidirectional filters.dst=198.18.0.2 filters.dport=5001 filter=udp";
+    scene.daemon.ctl(&format!("packetcapture add sniffer {settings}")).ok();
+    under_traffic(&scene, |steady| {
+        for _ in 0..10 {
+            scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+            steady.wait_for(64)?;
+            scene.daemon.ctl("detach sniffer br1:toveth1").ok();
+        }
+        Ok(())
+    })?;
+    let [seen, matched, rejected, ..] = counters(&scene, "sniffer")?;
+    assert!(rejected > 0 && seen == rejected && matched == 0, "{matched} of {seen} matched, {rejected} did not");
+    assert_eq!(scene.dump()?, None);
+    Ok(())
+}
+
+#[test]
+fn a_hundred_filters_harm_no_frame() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    let sent = under_traffic(&scene, |_| {
+        for round in 0..20 {
+            let port = format!("filters.sport={}", 3990 + round);
+            for setting in ["filter=udp", "filter=tcp", &port, "filter=", "filter=vlan or len > 90"] {
+                scene.daemon.ctl_words(&["sniffer", "set", setting]).ok();
+            }
+        }
+        Ok(())
+    })?;
+    let [seen, matched, rejected, captured, drops] = counters(&scene, "sniffer")?;
+    assert_eq!((seen, matched), (u64::from(sent), captured + drops));
+    assert_eq!(seen, matched + rejected);
+    Ok(())
+}
+
+/// Each of these filters takes the whole stream, so whichever is in force, a frame is captured, and once.
+#[test]
+fn changing_between_filters_that_take_all_loses_and_doubles_nothing() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional ring-size=64");
+    let sent = under_traffic(&scene, |_| {
+        for round in 0..25 {
+            for setting in ["filter=udp dst port 5000", "filter=src host 198.18.0.1", "filter=all", "filter=ip"] {
+                let snaplen = format!("snaplen={}", 1000 + round);
+                scene.daemon.ctl_words(&["sniffer", "set", setting, &snaplen]).ok();
+            }
+        }
+        Ok(())
+    })?;
+    let [seen, matched, rejected, _, drops] = counters(&scene, "sniffer")?;
+    assert_eq!((seen, matched, rejected), (u64::from(sent), seen, 0));
+    let numbers = numbers(&captured(&scene, "sniffer")?);
+    assert!(numbers.is_sorted_by(|one, next| one < next), "out of order or twice");
+    assert_eq!(numbers.len() as u64 + drops, u64::from(sent));
+    Ok(())
+}
+
+#[test]
+fn a_change_of_filter_and_snap_length_takes_effect_at_once() -> Result<()> {
+    let trial = Trial::new("filter=tcp")?;
+    trial.takes("tcp", "tcp tcp-back tcp6")?;
+    trial.scene.daemon.ctl("sniffer set snaplen=60 filter=icmp").ok();
+    let frames = trial.scene.flow(1, 2).frames(Kind::Icmp, 100, 3);
+    let recorder = Recorder::start(trial.scene.peer(2))?;
+    Sender::open(trial.scene.peer(1))?.send(&frames)?;
+    recorder.wait_for(3, PATIENCE)?;
+    let records = captured(&trial.scene, "sniffer")?.split_off(3);
+    assert!(records.iter().map(|record| &record.bytes[..]).eq(frames.iter().map(|frame| &frame[..60])));
+    assert!(records.iter().all(|record| record.orig_len == 100));
+    trial.scene.daemon.ctl("sniffer set snaplen=262144 filter=icmp6").ok();
+    let before = counters(&trial.scene, "sniffer")?[3];
+    Sender::open(trial.scene.peer(1))?.send(&[trial.zoo[7].1.clone()])?;
+    recorder.wait_for(4, PATIENCE)?;
+    assert_eq!(captured(&trial.scene, "sniffer")?.split_off(before as usize)[0].bytes, trial.zoo[7].1);
+    Ok(())
+}
+
+/// What direct access cannot reach is read by a call. That the sniffer had nothing else, the program behind it shows: it
+/// drops all of which more is linear.
+#[test]
+fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress");
+    let _judge = Bystander::attach(scene.host(2), Hook::Egress, Verdict::DropLinear)?;
+    let (v4, v6) = (scene.flow(1, 2), scene.flow(1, 2).with_ips(NEAR6, FAR6));
+    let mut other = v4;
+    other.to.port = 5001;
+    let flows = [v4, v6, other, v4.with_vlan(5), v6.with_vlan(5)];
+    let frames: Vec<_> =
+        (0..).zip(flows.iter().cycle()).take(40).map(|(n, flow)| flow.frame(Kind::Udp, 300, n)).collect();
+    let linear = Sender::open(scene.peer(1))?;
+    let sent_by = |places: &[u32]| (0..40).filter(|number| places.contains(&(number % 5))).collect::<Vec<u32>>();
+    for (expression, places) in [
+        ("udp dst port 5000", &[0, 1][..]),
+        ("ip and udp dst port 5001", &[2]),
+        ("udp[2:2] = 5000", &[0]),
+        ("vlan 5 and udp dst port 5000", &[3, 4]),
+        ("vlan 5 and ip and udp[8:4] >= 0", &[3]),
+        ("ether[299] >= 0", &[0, 1, 2, 3, 4]),
+        ("ether[304] >= 0", &[]),
+        ("udp dst port 5002", &[]),
+    ] {
+        scene.daemon.ctl_words(&["sniffer", "set", &format!("filter={expression}")]).ok();
+        let before = counters(&scene, "sniffer")?;
+        let recorder = Recorder::start(scene.peer(2))?;
+        // The judge takes none of these.
+        linear.send(&[v4.frame(Kind::Tcp, 300, 1000)])?;
+        send_from_pages(scene.peer(1), &frames)?;
+        recorder.wait_for(frames.len(), PATIENCE)?;
+        let arrived = recorder.stop()?.going(Direction::In);
+        assert!(arrived.iter().map(|seen| &seen.bytes).eq(&frames), "{expression}: {}", evidence(&arrived));
+        let records = captured(&scene, "sniffer")?.split_off(before[3] as usize);
+        let found: Vec<_> = numbers(&records).into_iter().filter(|number| *number < 1000).collect();
+        assert_eq!(found, sent_by(places), "{expression}");
+        assert_eq!(counters(&scene, "sniffer")?[0] - before[0], 41, "{expression}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plain_netdev_is_filtered_both_ways() -> Result<()> {
+    let scene = Scene::wired(1, &[])?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    scene.daemon.ctl("sniffer filters set src=198.18.0.1 dport=5000").ok();
+    let there = Flow::between(scene.peer(1), scene.host(1));
+    let frames: Vec<_> = [there, there.reversed()].iter().flat_map(|flow| flow.frames(Kind::Udp, 100, 5)).collect();
+    for end in [scene.peer(1), scene.host(1)] {
+        let recorder = Recorder::start(scene.peer(1))?;
+        Sender::open(end)?.send(&frames)?;
+        recorder.wait_for(frames.len(), PATIENCE)?;
+    }
+    let records = captured(&scene, "sniffer")?;
+    assert!(records.iter().map(|record| &record.bytes).eq(frames[..5].iter().chain(&frames[..5])));
+    assert_eq!(counters(&scene, "sniffer")?, [20, 10, 10, 10, 0]);
+    Ok(())
+}
+
+#[test]
+fn eight_sniffers_on_a_port_have_a_filter_each() -> Result<()> {
+    const SNIFFERS: u32 = 8;
+    const FRAMES: u32 = 800;
+    let scene = Scene::bridge(2)?;
+    for number in 0..SNIFFERS {
+        let settings = format!("capture=ingress ring-size=1 filters.dport={}", 5000 + number);
+        scene.daemon.ctl(&format!("packetcapture add s{number} {settings}")).ok();
+        let position = ["", " position=first", " position=last"][number as usize % 3];
+        scene.daemon.ctl(&format!("attach s{number} br1:toveth1{position}")).ok();
+    }
+    let frame = |number: u32| {
+        let mut flow = scene.flow(1, 2);
+        flow.to.port += (number % SNIFFERS) as u16;
+        flow.frame(Kind::Udp, 100, number)
+    };
+    let recorder = Recorder::start(scene.peer(2))?;
+    Sender::open(scene.peer(1))?.send(&(0..FRAMES).map(frame).collect::<Vec<_>>())?;
+    recorder.wait_for(FRAMES as usize, PATIENCE)?;
+    for number in 0..SNIFFERS {
+        let cube = format!("s{number}");
+        let expected: Vec<_> = (0..FRAMES).filter(|frame| frame % SNIFFERS == number).collect();
+        assert_eq!(numbers(&captured(&scene, &cube)?), expected, "{cube}");
+        let (all, some) = (u64::from(FRAMES), u64::from(FRAMES / SNIFFERS));
+        assert_eq!(counters(&scene, &cube)?, [all, some, all - some, some, 0], "{cube}");
+    }
+    Ok(())
+}
