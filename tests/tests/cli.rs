@@ -146,6 +146,11 @@ fn values_may_hold_equals_signs_and_spaces() -> Result<()> {
         let line = daemon.ctl_words(&["br1", "ports", "toveth1", "set", &format!("peer={value}")]).one_line(2);
         assert!(line.contains(&format!("netdev `{value}` does not exist")), "{line}");
     }
+    for filter in ["tcp[13]==2", "tcp[13] == 2 or udp[0:2] = 53", "tcp[tcpflags] & (tcp-syn | tcp-ack) != 0"] {
+        daemon.ctl_words(&["sniffer", "set", &format!("filter={filter}")]).ok();
+        assert_eq!(daemon.ctl("sniffer show filter").ok(), format!("{filter}\n"));
+        assert_eq!(daemon.ctl("sniffer filter show").ok(), format!("{filter}\n"));
+    }
     daemon.ctl("br1 ports toveth1 set peer=").ok();
     assert_eq!(daemon.ctl("br1 ports toveth1 status show").ok(), "DOWN\n");
     Ok(())
@@ -167,7 +172,9 @@ fn what_there_is_can_be_shown() -> Result<()> {
         ("topology show", &["br1", "sniffer"]),
         ("sniffer show", &["name: sniffer", "capture: off", "snaplen: 262144", "no packets captured", "counters"]),
         ("sniffer show dump", &["no packets captured"]),
-        ("sniffer filters show", &["snaplen: 262144"]),
+        ("sniffer filters show", &["src: unset", "l4proto: unset", "snaplen: 262144"]),
+        ("sniffer show program", &["unset"]),
+        ("sniffer program show", &["unset"]),
         ("br1 show fdb", &["aging-time: 300"]),
         ("br1 show -brief", &["ports: [1 items]"]),
         ("packetcapture show", &["sniffer"]),

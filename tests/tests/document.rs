@@ -1,6 +1,7 @@
 //! Do the commands of the user's document do what it says? They stand here as they stand there.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -10,13 +11,16 @@ use polycube_tests::comparison::compare;
 use polycube_tests::hook::programs_attached;
 use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene};
-use polycube_tests::traffic::{Kind, Segments, Sender};
+use polycube_tests::traffic::{Flow, Kind, Segments, Sender, sequence_of};
 
 /// Frames from peer 1, which enter `br1` at `toveth1`, and back.
 const THERE: usize = 7;
 const THERE_LEN: usize = 100;
 const BACK: usize = 4;
 const BACK_LEN: usize = 200;
+
+/// The filters of a cube that has none.
+const UNSET: &str = "src: unset\ndst: unset\nsport: unset\ndport: unset\nl4proto: unset\n";
 
 /// Runs a line of the document.
 #[track_caller]
@@ -148,7 +152,7 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
     run(&scene, "polycubectl packetcapture add sniffer capture=bidirectional");
     run(&scene, "polycubectl attach sniffer br1:toveth1");
     run(&scene, "polycubectl sniffer filters set snaplen=65535");
-    assert_eq!(run(&scene, "polycubectl sniffer filters show").trim_end(), "snaplen: 65535");
+    assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 65535\n"));
     assert_eq!(run(&scene, "polycubectl sniffer show snaplen").trim_end(), "65535", "the two are one");
 
     let recorder = Recorder::start(scene.peer(1))?;
@@ -162,25 +166,56 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
     compare(&file.records, &recorder.stop()?.reversed().frames, 65535)?;
 
     run(&scene, "polycubectl sniffer filters set snaplen=100");
-    assert_eq!(run(&scene, "polycubectl sniffer filters show").trim_end(), "snaplen: 100");
+    assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 100\n"));
     sender.send_segments(&[longest])?;
     let records = scene.captured()?.records;
     assert_eq!((records[1].bytes.len(), records[1].orig_len), (100, 65535));
     Ok(())
 }
 
-#[test]
-fn filters_that_are_not_there_yet_are_refused_and_change_nothing() -> Result<()> {
+/// Runs a line that sets one filter, and sends frames from, to and within the document's prefix, with port 80 at either
+/// end, both or none, over two protocols: those that `fit` are captured and no others.
+#[track_caller]
+fn check_filter(line: &str, shown: &str, fit: impl Fn(&Flow, Kind) -> bool) -> Result<()> {
     let scene = Scene::bridge(2)?;
-    scene.sniff("capture=bidirectional");
-    for filter in ["src=10.10.10.10/24", "dst=10.10.10.10/24", "sport=80", "dport=80", "l4proto=tcp"] {
-        let said = scene.daemon.ctl(&format!("sniffer filters set {filter}")).fails(2);
-        let key = filter.split('=').next().unwrap_or_default();
-        assert!(said.contains(key), "{said}");
+    run(&scene, "polycubectl packetcapture add sniffer capture=bidirectional");
+    run(&scene, "polycubectl attach sniffer br1:toveth1");
+    run(&scene, line);
+    let settings = run(&scene, "polycubectl sniffer filters show");
+    assert!(settings.lines().any(|setting| setting == shown), "{settings}");
+    assert_eq!(settings.matches(": unset\n").count(), 4, "{settings}");
+
+    let (mut frames, mut expected) = (Vec::new(), Vec::new());
+    for (from, to) in [("10.10.10.77", "10.10.10.78"), ("10.10.10.77", "10.9.0.1"), ("10.9.0.1", "10.10.10.77")] {
+        for (sport, dport) in [(80, 80), (80, 4000), (4000, 80), (4000, 4000)] {
+            for kind in [Kind::Udp, Kind::Tcp] {
+                let mut flow = scene.flow(1, 2).with_ips(from, to);
+                (flow.from.port, flow.to.port) = (sport, dport);
+                frames.push(flow.frame(kind, THERE_LEN, frames.len() as u32));
+                expected.extend(fit(&flow, kind).then(|| frames.len() - 1));
+            }
+        }
     }
-    traffic(&scene)?;
-    assert_eq!(scene.counter("captured")?, (THERE + BACK) as u64);
+    let recorder = Recorder::start(scene.peer(2))?;
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    recorder.wait_for(frames.len(), PATIENCE)?;
+    assert!(recorder.stop()?.frames.iter().map(|seen| &seen.bytes).eq(&frames), "{line}: not all passed as they were");
+    let records = scene.captured()?.records;
+    let numbers: Vec<_> = records.iter().filter_map(|record| sequence_of(&record.bytes)).collect();
+    assert_eq!(numbers, expected.iter().map(|number| *number as u32).collect::<Vec<_>>(), "{line}");
+    assert!(records.iter().zip(expected).all(|(record, number)| record.bytes == frames[number]), "{line}");
     Ok(())
+}
+
+#[test]
+fn each_filter_of_the_document_takes_what_it_names() -> Result<()> {
+    let inside = |ip: IpAddr| ip.to_string().starts_with("10.10.10.");
+    let set = "polycubectl sniffer filters set";
+    check_filter(&format!("{set} src=10.10.10.10/24"), "src: 10.10.10.10/24", |flow, _| inside(flow.from.ip))?;
+    check_filter(&format!("{set} dst=10.10.10.10/24"), "dst: 10.10.10.10/24", |flow, _| inside(flow.to.ip))?;
+    check_filter(&format!("{set} sport=80"), "sport: 80", |flow, _| flow.from.port == 80)?;
+    check_filter(&format!("{set} dport=80"), "dport: 80", |flow, _| flow.to.port == 80)?;
+    check_filter(&format!("{set} l4proto=tcp"), "l4proto: tcp", |_, kind| kind == Kind::Tcp)
 }
 
 /// What the document says of `off`: the service does not work, so it costs nothing.

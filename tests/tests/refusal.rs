@@ -102,7 +102,8 @@ fn unknown_keys() -> Result<()> {
         ("simplebridge add br3 color=red", &["br3/color", "unknown key `color`", "known: fdb"]),
         ("simplebridge add br3 fdb.aging-tim=3", &["br3/fdb/aging-tim", "did you mean `aging-time`?"]),
         ("sniffer set snapln=80", &["sniffer/snapln", "no `snapln`", "did you mean `snaplen`?"]),
-        ("sniffer filters set src=10.0.0.0/8", &["sniffer/filters/src", "no `src`", "known: snaplen"]),
+        ("sniffer filters set srcc=10.0.0.0/8", &["sniffer/filters/srcc", "no `srcc`", "did you mean `src`?"]),
+        ("sniffer set program=tcp", &["sniffer/program", "`program` is read-only"]),
         ("sniffer set snaplen=80 colour=red", &["sniffer/colour", "unknown key `colour`"]),
         ("br1 ports add p3 pear=veth3", &["br1/ports/p3/pear", "unknown key `pear`", "did you mean `peer`?"]),
         ("br1 ports p2 set pear=veth3", &["br1/ports/p2/pear"]),
@@ -130,6 +131,16 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer set snaplen=many", &["sniffer/snaplen", "\"many\" is not of type \"integer\""]),
         ("sniffer set snaplen=99999999999999999999", &["sniffer/snaplen"]),
         ("sniffer filters set snaplen=0", &["snaplen", "0 is less than the minimum of 1"]),
+        (
+            "sniffer filters set src=10.0.0.0/33",
+            &["sniffer/filters/src", "`10.0.0.0/33` is no prefix", "10.10.10.0/24"],
+        ),
+        ("sniffer filters set dst=everybody", &["sniffer/filters/dst", "`everybody` is no prefix"]),
+        ("sniffer filters set sport=65536", &["sniffer/filters/sport", "65536 is greater than the maximum of 65535"]),
+        ("sniffer filters set dport=-1", &["sniffer/filters/dport", "-1 is less than the minimum of 0"]),
+        ("sniffer filters set dport=http", &["sniffer/filters/dport", "\"http\" is not of type"]),
+        ("sniffer filters set l4proto=tpc", &["sniffer/filters/l4proto", "`tpc` is no protocol", "icmpv6, sctp"]),
+        ("sniffer filters set l4proto=256", &["sniffer/filters/l4proto", "from 0 to 255"]),
         ("sniffer set ring-size=3", &["sniffer/ring-size", "3 is not one of 1, 2, 4, 8, 16, 32, 64"]),
         ("sniffer set loglevel=loud", &["sniffer/loglevel", "TRACE, DEBUG, INFO, WARN, ERR, CRITICAL, OFF"]),
         ("sniffer set type=XDP_SKB", &["sniffer/type", "\"XDP_SKB\" is not one of TC"]),
@@ -142,6 +153,42 @@ fn bad_values_and_types() -> Result<()> {
         ("br1 fdb entry add 02:00:00:00:00:01 port=p9", &["no port `p9`", "it has p1, p2"]),
         ("br1 fdb entry add ff:ff:ff:ff:ff:ff port=p1", &["no address of a station"]),
     ]);
+    Ok(())
+}
+
+#[test]
+fn filters_that_contradict_themselves() -> Result<()> {
+    Site::build()?.refuses(&[
+        (
+            "sniffer filters set src=10.0.0.1/8 dst=2001:db8::1/32",
+            &[
+                "sniffer/filters",
+                "src=10.0.0.1/8 and dst=2001:db8::1/32 are of different families",
+                "clear one of them",
+            ],
+        ),
+        ("packetcapture add s2 filters.src=::1 filters.dst=10.0.0.1", &["s2/filters", "different families"]),
+        ("sniffer filters set src=10.0.0.1 l4proto=icmpv6", &["sniffer/filters", "not carried by the family"]),
+        ("sniffer filters set sport=80 l4proto=icmp", &["sniffer/filters", "l4proto=icmp has no ports"]),
+    ]);
+    Ok(())
+}
+
+#[test]
+fn expressions_that_libpcap_does_not_take() -> Result<()> {
+    let site = Site::build()?;
+    let before = site.daemon.snapshot()?;
+    for (expression, about) in [
+        ("host 1.2.3.4 andd port 80", "syntax error at `andd`, character 14 of `host 1.2.3.4 andd port 80`"),
+        ("tcp and", "syntax error at the end of `tcp and`"),
+        ("port 65536", "at `65536`, character 6"),
+        ("wlan type data", "`wlan type data`"),
+    ] {
+        let filter = format!("filter={expression}");
+        refused(site.daemon.ctl_words(&["sniffer", "set", &filter]), &["sniffer/filter: ", about]);
+        refused(site.daemon.ctl_words(&["packetcapture", "add", "s2", &filter]), &["s2/filter: ", about]);
+        assert_eq!(site.daemon.snapshot()?, before, "{expression}");
+    }
     Ok(())
 }
 
