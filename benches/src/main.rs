@@ -6,7 +6,7 @@
 mod bridge;
 mod capture;
 mod figures;
-
+mod filter;
 mod process;
 mod program;
 mod recorded;
@@ -47,6 +47,8 @@ enum Bench {
     Splice,
     /// simplebridge beside the kernel's own bridge
     Bridge,
+    /// Filters that reject, many sniffers, and a change of filter
+    Filter,
 }
 
 impl Bench {
@@ -57,6 +59,7 @@ impl Bench {
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
+            Self::Filter => filter::run(rounds.unwrap_or(9)),
         }
     }
 }

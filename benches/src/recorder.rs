@@ -85,7 +85,7 @@ impl Recorder {
                 (result, place.sniffer.stop()?, cpu)
             }
             Self::Tcpdump => {
-                let tcpdump = Tcpdump::start(place.interface, place.directory, wish.snaplen)?;
+                let tcpdump = Tcpdump::start(place.interface, place.directory, wish.snaplen, None)?;
                 if let Some(core) = place.core {
                     process::confine(tcpdump.pid(), core)?;
                 }

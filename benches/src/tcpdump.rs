@@ -26,11 +26,17 @@ impl Tcpdump {
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// Records what crosses `interface` into a file in `directory`.
-    pub(crate) fn start(interface: &Interface, directory: &Path, snaplen: u32) -> Result<Self> {
+    /// Records what crosses `interface`, and fits the expression if there is one, into a file in `directory`.
+    pub(crate) fn start(
+        interface: &Interface,
+        directory: &Path,
+        snaplen: u32,
+        expression: Option<&str>,
+    ) -> Result<Self> {
         let file = directory.join("tcpdump.pcap");
         let mut command = interface.namespace().command("tcpdump");
         command.args(["-n", "-i", interface.name(), "-Z", "root", "-s", &snaplen.to_string(), "-w"]).arg(&file);
+        command.args(expression);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("tcpdump")?;
         let mut messages = BufReader::new(child.stderr.take().context("tcpdump has no standard error")?);

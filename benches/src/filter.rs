@@ -1,0 +1,145 @@
+//! What filters cost: the sender's rate beside tcpdump's with the same expression, TCP, many sniffers, and a change.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use polycube_tests::daemon::Daemon;
+use polycube_tests::lab::{Interface, Lab};
+use polycube_tests::traffic::{Flow, Kind, Pace, Sender, tcp_transfer};
+use serde_json::json;
+
+use crate::capture::{NOBODY, on_the_senders_core};
+use crate::figures::Samples;
+use crate::process::{self, RECORDER};
+use crate::recorder::Recorder;
+use crate::report::{Cell, Row, Table};
+use crate::tcpdump::Tcpdump;
+
+const WINDOW: Duration = Duration::from_millis(400);
+const BYTES: u64 = 1 << 30;
+/// Nothing here sends to this address.
+const REJECTS_ALL: &str = "host 192.0.2.1 and tcp port 9";
+const SNIFFERS: usize = 8;
+
+struct Site<'a> {
+    daemon: &'a Daemon,
+    interface: &'a Interface,
+}
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let lab = Lab::new()?;
+    let peer = lab.peer("sender")?;
+    let wire = lab.veth("veth1", &peer, "eth0")?;
+    wire.peer.add_address("10.0.0.1/24")?;
+    let address = wire.host.add_address("10.0.0.2/24")?;
+    let daemon = Daemon::start(&lab)?;
+    if let Some(pid) = daemon.pid() {
+        process::confine(pid, RECORDER)?;
+    }
+    let sender = Sender::open(&wire.peer)?;
+    let mut flow = Flow::between(&wire.peer, &wire.host);
+    flow.to.mac = NOBODY;
+    let frames = flow.frames(Kind::Udp, 64, 64);
+    let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
+    let transfer = || Ok(tcp_transfer(&peer, lab.host(), address, BYTES)?.bits_per_second() / 1e9);
+    let site = Site { daemon: &daemon, interface: &wire.host };
+    for number in 0..SNIFFERS {
+        site.ctl(&["packetcapture", "add", &format!("s{number}")])?;
+        site.ctl(&["attach", &format!("s{number}"), "veth1", "position=last"])?;
+    }
+    let mut rows = Vec::new();
+    rows.extend(site.rejecting("64 B", rounds, flood)?);
+    rows.extend(site.rejecting("TCP", rounds, transfer)?);
+    for sniffers in [1, SNIFFERS] {
+        for number in 0..sniffers {
+            site.set(number, &format!("filter=udp dst port {}", 20_000 + number))?;
+        }
+        let what = format!("64 B, {sniffers} with disjoint filters");
+        let capture = |mode: &str| (0..sniffers).try_for_each(|number| site.set(number, &format!("capture={mode}")));
+        rows.push(pairs(what, rounds, flood, || capture("ingress"), || capture("off"))?);
+    }
+    rows.push(site.changing(rounds)?);
+    Ok(Table {
+        bench: "filter",
+        what: format!(
+            "Filters on a veth pair, {} ms a window; and from `set filter` to its answer",
+            WINDOW.as_millis()
+        ),
+        columns: vec!["Mpps or Gbit/s without", "rate kept", "ms"],
+        rows,
+    })
+}
+
+/// Runs `work` without and with what `start` starts, in turns.
+fn pairs(
+    name: String,
+    rounds: usize,
+    work: impl Fn() -> Result<f64>,
+    start: impl Fn() -> Result<()>,
+    stop: impl Fn() -> Result<()>,
+) -> Result<Row> {
+    let (mut alone, mut kept) = (Samples::default(), Samples::default());
+    for _ in 0..rounds {
+        let before = work()?;
+        start()?;
+        let after = work()?;
+        stop()?;
+        alone.push(before);
+        kept.push(after / before);
+    }
+    Ok(Row { name, cells: vec![Cell::of(&alone, 2), Cell::of(&kept, 2), Cell::none()] })
+}
+
+impl Site<'_> {
+    fn rejecting(&self, what: &str, rounds: usize, work: impl Fn() -> Result<f64>) -> Result<Vec<Row>> {
+        self.set(0, &format!("filter={REJECTS_ALL}"))?;
+        let row = |recorder: Recorder| {
+            let name = format!("{what}, rejects all, {}", recorder.name());
+            match recorder {
+                Recorder::Ours => {
+                    let capture = |mode: &str| self.set(0, &format!("capture={mode}"));
+                    pairs(name, rounds, &work, || capture("bidirectional"), || capture("off"))
+                }
+                Recorder::Tcpdump => {
+                    let running = RefCell::new(None);
+                    let start = || {
+                        let directory = self.daemon.capture_dir();
+                        let tcpdump = Tcpdump::start(self.interface, &directory, 262_144, Some(REJECTS_ALL))?;
+                        process::confine(tcpdump.pid(), RECORDER)?;
+                        running.replace(Some(tcpdump));
+                        Ok(())
+                    };
+                    let stop = || running.take().map_or(Ok(()), |tcpdump| tcpdump.stop().map(drop));
+                    pairs(name, rounds, &work, start, stop)
+                }
+            }
+        };
+        Recorder::all(0).into_iter().map(row).collect()
+    }
+
+    /// Changes a filter while it captures.
+    fn changing(&self, rounds: usize) -> Result<Row> {
+        self.set(0, "capture=bidirectional")?;
+        let mut took = Samples::default();
+        for round in 0..rounds * 2 {
+            let expression = json!(format!("host 192.0.2.{} and tcp port 80", round % 250 + 1));
+            let start = Instant::now();
+            let answer = self.daemon.http("PATCH", "/polycube/v1/s0/filter/", Some(&expression))?;
+            took.push(start.elapsed().as_secs_f64() * 1e3);
+            ensure!(answer.status == 200, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+        }
+        let name = String::from("`set filter` under way, REST");
+        Ok(Row { name, cells: vec![Cell::none(), Cell::none(), Cell::of(&took, 1)] })
+    }
+
+    fn set(&self, number: usize, setting: &str) -> Result<()> {
+        self.ctl(&[&format!("s{number}"), "set", setting])
+    }
+
+    fn ctl(&self, words: &[&str]) -> Result<()> {
+        let output = self.daemon.ctl_words(words);
+        ensure!(output.code == Some(0), "{output}");
+        Ok(())
+    }
+}
