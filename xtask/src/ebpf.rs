@@ -78,7 +78,7 @@ fn build(workspace: &Path, toolchain: &Toolchain) -> Result<()> {
 ///
 /// `--config` adds to the flags of `ebpf/.cargo/config.toml`; `RUSTFLAGS` would replace them.
 fn remapping(workspace: &Path, toolchain: &Toolchain) -> Result<String> {
-    let mut names = vec![(workspace.to_owned(), "ebpf"), (toolchain.library_sources.clone(), "rust")];
+    let mut names = vec![(workspace.to_owned(), "ebpf"), (toolchain.std_sources.clone(), "rust")];
     for registry in fs::read_dir(toolchain.registry()?).context("listing cargo's registries")? {
         names.push((registry?.path(), "registry"));
     }

@@ -26,7 +26,7 @@ pub(super) struct Toolchain {
     linker: PathBuf,
     pub(super) strip: PathBuf,
     /// Where the installation keeps the sources of `core`.
-    pub(super) library_sources: PathBuf,
+    pub(super) std_sources: PathBuf,
     /// One line for each tool: another version may well make other bytes from the same sources.
     pub(super) versions: Vec<String>,
 }
@@ -54,11 +54,11 @@ impl Toolchain {
         if strip.is_none() {
             missing.push("llvm-strip (apt-get install llvm)");
         }
-        let (Some((bin, library_sources)), Some(linker), Some(strip)) = (rust, linker, strip) else {
+        let (Some((bin, std_sources)), Some(linker), Some(strip)) = (rust, linker, strip) else {
             bail!("building eBPF needs {}", missing.join(", and "));
         };
         let versions = vec![version(&bin.join("rustc"))?, version(&linker)?, version(&strip)?];
-        Ok(Self { bin, linker, strip, library_sources, versions })
+        Ok(Self { bin, linker, strip, std_sources, versions })
     }
 
     /// A cargo that builds with this toolchain and nothing of the calling one.
