@@ -7,11 +7,14 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::error::Refused;
-use super::{Api, BASE, MAX_BODY, framework, resource};
+use super::{Api, BASE, MAX_BODY, framework, metrics, resource};
 use crate::problem::{ErrorTag, Problem};
 
 /// Media type of answers, as Polycube's clients know it.
 pub const DATA: &str = "application/yang.data+json; charset=utf-8";
+
+/// What is found without [`BASE`] as well.
+const ALSO_AT_ROOT: [&str; 1] = ["/metrics"];
 
 /// A request, read.
 pub struct Call {
@@ -23,13 +26,27 @@ pub struct Call {
 }
 
 /// A request that was carried out.
-pub struct Done(pub StatusCode, pub Option<Value>);
+pub struct Done {
+    status: StatusCode,
+    /// Media type and text.
+    body: Option<(&'static str, String)>,
+}
+
+impl Done {
+    pub fn new(status: StatusCode, body: Option<Value>) -> Self {
+        Self { status, body: body.map(|body| (DATA, body.to_string())) }
+    }
+
+    pub fn text(status: StatusCode, media_type: &'static str, text: String) -> Self {
+        Self { status, body: Some((media_type, text)) }
+    }
+}
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
-        match self.1 {
-            Some(body) => (self.0, [(header::CONTENT_TYPE, DATA)], body.to_string()).into_response(),
-            None => self.0.into_response(),
+        match self.body {
+            Some((media_type, text)) => (self.status, [(header::CONTENT_TYPE, media_type)], text).into_response(),
+            None => self.status.into_response(),
         }
     }
 }
@@ -37,6 +54,7 @@ impl IntoResponse for Done {
 pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Done, Refused> {
     let call = read(request).await?;
     match call.path.first().map(String::as_str) {
+        Some("metrics") if call.path.len() == 1 => metrics::answer(api, &call).await,
         Some(
             "services" | "cubes" | "netdevs" | "topology" | "version" | "connect" | "disconnect" | "attach" | "detach",
         ) => framework::answer(api, call).await,
@@ -59,6 +77,8 @@ pub fn wrong_method(call: &Call, allowed: &str) -> Refused {
 async fn read(request: Request) -> Result<Call, Refused> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
+    // Scrapers and generators look there.
+    let path = if ALSO_AT_ROOT.contains(&path) { &format!("{BASE}{path}") } else { path };
     let below = path.strip_prefix(BASE).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let Some(below) = below else {
         return Err(nothing_here(path, &format!("there is nothing at `{path}`: every path begins with {BASE}/")));

@@ -17,7 +17,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
         [word @ ("connect" | "disconnect" | "attach" | "detach")] if call.method == Method::POST => {
             let change = link(word, call.body)?;
             api.engine.change(change).await.map_err(Refused::framework)?;
-            Ok(Done(StatusCode::OK, None))
+            Ok(Done::new(StatusCode::OK, None))
         }
         ["connect" | "disconnect" | "attach" | "detach"] => Err(wrong_method(&call, "POST")),
         _ if call.method != Method::GET => Err(wrong_method(&call, "GET")),
@@ -34,7 +34,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
 }
 
 fn found(json: Value) -> Result<Done, Refused> {
-    Ok(Done(StatusCode::OK, Some(json)))
+    Ok(Done::new(StatusCode::OK, Some(json)))
 }
 
 fn one(kind: &str, name: &str, all: Vec<(String, Value)>) -> Result<Done, Refused> {

@@ -6,6 +6,7 @@ mod dispatch;
 mod error;
 mod framework;
 mod listen;
+mod metrics;
 mod present;
 mod resource;
 

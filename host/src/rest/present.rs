@@ -38,6 +38,14 @@ pub fn port(name: &PortName, port: &Port) -> Value {
     })
 }
 
+/// Runs what calls a plugin off the threads that serve connections.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.unwrap_or_else(|error| Err(Problem::failed("", format!("the request was not finished: {error}"))))
+}
+
 /// A cube with its configuration and its plugin's state. Calls the plugin, so it may take its time.
 pub fn whole(view: &View, registry: &Registry, name: &CubeName, cube: &Arc<Cube>) -> Result<Value, Problem> {
     let mut json = base(view, name, cube);

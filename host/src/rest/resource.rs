@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
-use super::present::whole;
+use super::present::{blocking, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::schema::{Node, Operation, locate};
@@ -45,7 +45,7 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
                 let cubes = view.topology.cubes().filter(|(_, cube)| cube.service == service);
                 cubes.map(|(name, cube)| whole(&view, &api.engine.registry, name, cube)).collect::<Result<Vec<_>, _>>()
             });
-            Ok(Done(StatusCode::OK, Some(cubes.await?.into())))
+            Ok(Done::new(StatusCode::OK, Some(cubes.await?.into())))
         }
         Method::POST => {
             let place = format!("{service}/name");
@@ -62,7 +62,7 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
 async fn create(api: &Api, service: &str, name: &str, body: Value) -> Result<Done, Refused> {
     let change = Change::CreateCube { service: service.to_owned(), name: name.to_owned(), body };
     api.engine.change(change).await?;
-    Ok(Done(StatusCode::CREATED, None))
+    Ok(Done::new(StatusCode::CREATED, None))
 }
 
 async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], call: &Call) -> Result<Done, Refused> {
@@ -99,7 +99,7 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         _ => node_change(&api, &found.service, cube, path, call)?,
     };
     let answer = api.engine.change(change).await?;
-    Ok(Done(status, (!answer.is_null()).then_some(answer)))
+    Ok(Done::new(status, (!answer.is_null()).then_some(answer)))
 }
 
 fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, StatusCode), Refused> {
@@ -211,11 +211,5 @@ async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Done, Refused
             Problem::new(ErrorTag::UnknownElement, place, format!("cube `{cube}` has no `{}`{known}", path.join(" ")))
         })
     });
-    Ok(Done(StatusCode::OK, Some(value.await?)))
-}
-
-/// Runs what calls a plugin off the threads that serve connections.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    let result = tokio::task::spawn_blocking(work).await;
-    result.unwrap_or_else(|error| Err(Problem::failed("", format!("the request was not finished: {error}"))))
+    Ok(Done::new(StatusCode::OK, Some(value.await?)))
 }

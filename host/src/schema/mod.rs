@@ -2,6 +2,7 @@
 
 mod coerce;
 mod document;
+pub mod metric;
 mod model;
 mod node;
 mod strict;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::coerce::{Aliased, Findings, coerce};
 use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
+use super::metric::{self, Metric};
 use super::node::{self, Node, locate};
 use super::strict::{drop_aliases, make_strict, mark_read_only};
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
@@ -24,6 +25,7 @@ pub struct Model {
     pub service: ServiceSchema,
     /// Schema of what can be read: configuration and state together.
     pub tree: Value,
+    pub metrics: Vec<Metric>,
     config: Value,
     validator: Validator,
 }
@@ -38,11 +40,12 @@ impl Model {
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
         let validator = jsonschema::validator_for(&enforced).map_err(|failure| error(failure.to_string()))?;
+        let metrics = metric::declared(&service).map_err(error)?;
         make_strict(&mut service.state);
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
         overlay(&mut tree, service.state.clone());
-        Ok(Self { service, tree, config, validator })
+        Ok(Self { service, tree, metrics, config, validator })
     }
 
     /// The configuration of a new cube: defaults, and what `body` says.

@@ -36,22 +36,31 @@ pub struct ProgramState {
 #[serde(rename_all = "kebab-case")]
 pub struct Counters {
     /// Packets that passed, in the directions that are captured
+    #[schemars(extend("x-metric" = { "name": "packetcapture_seen_packets_total", "type": "counter" }))]
     pub seen: u64,
     /// Packets that fitted the filter, or for which there was none
+    #[schemars(extend("x-metric" = { "name": "packetcapture_matched_packets_total", "type": "counter" }))]
     pub matched: u64,
     /// Packets that did not fit the filter
+    #[schemars(extend("x-metric" = { "name": "packetcapture_rejected_packets_total", "type": "counter" }))]
     pub rejected: u64,
     /// Packets that were recorded; those of the last 100 ms may be on their way to the file
+    #[schemars(extend("x-metric" = { "name": "packetcapture_captured_packets_total", "type": "counter" }))]
     pub captured: u64,
     /// Bytes of these packets that were recorded
+    #[schemars(extend("x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
     pub bytes: u64,
     /// Packets that were not recorded because the ring was full
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_ring_full_packets_total", "type": "counter" }))]
     pub dropped_ring_full: u64,
     /// Packets that were not recorded because they interrupted the recording of another packet
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_nested_packets_total", "type": "counter" }))]
     pub dropped_nested: u64,
     /// Packets that were not recorded because the kernel could not copy them
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_fault_packets_total", "type": "counter" }))]
     pub dropped_fault: u64,
     /// Packets that were recorded and could not be written to the file
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_disk_packets_total", "type": "counter" }))]
     pub dropped_disk: u64,
 }
 

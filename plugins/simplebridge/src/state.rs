@@ -55,8 +55,10 @@ pub enum Origin {
 #[serde(rename_all = "kebab-case")]
 pub struct Totals {
     /// Addresses that the bridge knows
+    #[schemars(extend("x-metric" = { "name": "simplebridge_fdb_entries", "type": "gauge" }))]
     pub entries: usize,
     /// Frames of all ports whose source was not learned because the forwarding database was full
+    #[schemars(extend("x-metric" = { "name": "simplebridge_fdb_full_packets_total", "type": "counter" }))]
     pub fdb_full: u64,
 }
 
@@ -67,15 +69,21 @@ pub struct PortState {
     /// Name of the port
     pub port: String,
     /// Frames that entered the bridge
+    #[schemars(extend("x-metric" = { "name": "simplebridge_port_in_packets_total", "type": "counter" }))]
     pub in_packets: u64,
     /// Bytes that entered the bridge
+    #[schemars(extend("x-metric" = { "name": "simplebridge_port_in_bytes_total", "type": "counter" }))]
     pub in_bytes: u64,
     /// Frames that left the bridge, flooded copies included
+    #[schemars(extend("x-metric" = { "name": "simplebridge_port_out_packets_total", "type": "counter" }))]
     pub out_packets: u64,
     /// Bytes that left the bridge, flooded copies included
+    #[schemars(extend("x-metric" = { "name": "simplebridge_port_out_bytes_total", "type": "counter" }))]
     pub out_bytes: u64,
     /// Frames that entered here and went to every other port
+    #[schemars(extend("x-metric" = { "name": "simplebridge_port_flooded_packets_total", "type": "counter" }))]
     pub flooded: u64,
     /// Frames that entered here and went nowhere
+    #[schemars(extend("x-metric" = { "name": "simplebridge_port_filtered_packets_total", "type": "counter" }))]
     pub filtered: u64,
 }

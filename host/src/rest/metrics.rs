@@ -1,0 +1,108 @@
+//! `GET /metrics`: what services declare as metrics, in Prometheus' text format 0.0.4.
+
+use std::fmt::Write as _;
+
+use axum::http::StatusCode;
+
+use super::Api;
+use super::dispatch::{Call, Done, wrong_method};
+use super::error::Refused;
+use super::present::blocking;
+use crate::engine::View;
+use crate::registry::Registry;
+use crate::schema::metric::{Kind, Metric, Sample};
+
+/// Media type of the text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Name of the label that tells cubes apart, as in Polycube.
+const CUBE: &str = "cubeName";
+
+pub async fn answer(api: Api, call: &Call) -> Result<Done, Refused> {
+    if call.method != axum::http::Method::GET {
+        return Err(wrong_method(call, "GET"));
+    }
+    let text = blocking(move || Ok(all(&api.engine.view(), &api.engine.registry))).await?;
+    Ok(Done::text(StatusCode::OK, TEXT, text))
+}
+
+/// Asks every cube once. One that does not answer has no samples; why, its `show` and the log tell.
+fn all(view: &View, registry: &Registry) -> String {
+    let mut text = String::new();
+    for (service, found) in registry.services() {
+        let metrics = &found.model.metrics;
+        let cubes = view.topology.cubes().filter(|(_, cube)| !metrics.is_empty() && cube.service == service);
+        let states: Vec<_> =
+            cubes.filter_map(|(name, _)| Some((name.as_str(), view.instances[name].state().ok()?))).collect();
+        for metric in metrics {
+            let samples = states.iter().flat_map(|(cube, state)| metric.samples(state).into_iter().map(|s| (*cube, s)));
+            family(&mut text, metric, samples);
+        }
+    }
+    text
+}
+
+fn family<'a>(text: &mut String, metric: &Metric, samples: impl Iterator<Item = (&'a str, Sample<'a>)>) {
+    let mut samples = samples.peekable();
+    if samples.peek().is_none() {
+        return;
+    }
+    let Metric { name, help, kind, .. } = metric;
+    let kind = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+    };
+    // Writing to a string does not fail.
+    let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", help.replace('\\', r"\\").replace('\n', r"\n"));
+    for (cube, Sample { labels, value }) in samples {
+        let _ = write!(text, "{name}{{{CUBE}=\"{}\"", escaped(cube));
+        for (label, value) in labels {
+            let _ = write!(text, ",{label}=\"{}\"", escaped(&value));
+        }
+        let _ = writeln!(text, "}} {value}");
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use polycube_plugin_api::{ServiceKind, ServiceSchema};
+    use serde_json::json;
+
+    use super::*;
+    use crate::schema::metric::declared;
+
+    #[test]
+    fn a_family_stands_together_and_is_escaped() {
+        let keyword = json!({ "name": "s_n", "type": "gauge" });
+        let leaf = json!({ "type": "integer", "description": "One\\two\nthree", "x-metric": keyword });
+        let items = json!({ "type": "object", "properties": { "port": {}, "n": leaf } });
+        let schema = ServiceSchema {
+            name: "s".to_owned(),
+            description: String::new(),
+            version: String::new(),
+            kind: ServiceKind::Standard,
+            config: json!({}),
+            state: json!({ "properties": { "l": { "type": "array", "x-list-key": "port", "items": items } } }),
+            actions: Vec::new(),
+        };
+        let metric = declared(&schema).unwrap().remove(0);
+        let state = json!({ "l": [{ "port": "a\"\\\n", "n": 5 }] });
+        let mut text = String::new();
+        family(
+            &mut text,
+            &metric,
+            [("c1", &state), ("c2", &state)]
+                .into_iter()
+                .flat_map(|(cube, state)| metric.samples(state).into_iter().map(move |sample| (cube, sample))),
+        );
+        let expected = "# HELP s_n One\\\\two\\nthree\n# TYPE s_n gauge\n\
+            s_n{cubeName=\"c1\",port=\"a\\\"\\\\\\n\"} 5\ns_n{cubeName=\"c2\",port=\"a\\\"\\\\\\n\"} 5\n";
+        assert_eq!(text, expected);
+        family(&mut text, &metric, std::iter::empty());
+        assert_eq!(text, expected, "a family without samples is not told");
+    }
+}

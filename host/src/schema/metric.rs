@@ -1,0 +1,218 @@
+//! Metrics that a service declares in the schema of its state: found once, then read out of each cube's state. Pure.
+
+use polycube_plugin_api::{ServiceSchema, keyword};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::node::Node;
+
+/// What a metric's value does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// A metric of a service.
+#[derive(Debug, PartialEq)]
+pub struct Metric {
+    pub name: String,
+    pub help: String,
+    pub kind: Kind,
+    way: Vec<Step>,
+}
+
+/// One step from a state to a leaf.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Member(String),
+    /// Into each entry of a list.
+    Each {
+        key: String,
+        label: String,
+    },
+}
+
+/// A value of a metric, with the labels that tell it from the others of its cube.
+#[derive(Debug, PartialEq)]
+pub struct Sample<'a> {
+    pub labels: Vec<(&'a str, String)>,
+    pub value: String,
+}
+
+/// The keyword's value.
+#[derive(Deserialize)]
+struct Declared {
+    name: String,
+    r#type: Kind,
+}
+
+/// The metrics of a service.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, String> {
+    let mut found = Vec::new();
+    find(&service.state, &mut Vec::new(), &mut found)?;
+    let prefix = format!("{}_", label(&service.name));
+    for (index, metric) in found.iter().enumerate() {
+        let name = &metric.name;
+        let known = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !name.starts_with(&prefix) || !name.chars().all(known) {
+            return Err(format!("metric {name:?}: a name is `{prefix}` and ASCII letters, digits and `_`"));
+        }
+        if found[..index].iter().any(|other| other.name == *name) {
+            return Err(format!("metric `{name}` is declared twice"));
+        }
+        let mut labels: Vec<&str> = metric.labels().collect();
+        labels.sort_unstable();
+        if labels.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(format!("metric `{name}`: two lists on its way have keys of one name"));
+        }
+    }
+    Ok(found)
+}
+
+fn find(schema: &Value, way: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<(), String> {
+    let (step, below): (_, Vec<_>) = match Node::of(schema) {
+        Node::List { key, schema } => {
+            let step = Step::Each { key: key.to_owned(), label: label(key) };
+            (Some(step), schema["items"]["properties"].as_object().into_iter().flatten().collect())
+        }
+        _ => (None, schema["properties"].as_object().into_iter().flatten().collect()),
+    };
+    let depth = way.len();
+    way.extend(step);
+    for (name, member) in below {
+        way.push(Step::Member(name.clone()));
+        if let Some(keyword) = member.get(keyword::METRIC) {
+            found.push(metric(member, keyword, way)?);
+        }
+        find(member, way, found)?;
+        way.pop();
+    }
+    way.truncate(depth);
+    Ok(())
+}
+
+fn metric(leaf: &Value, keyword: &Value, way: &[Step]) -> Result<Metric, String> {
+    let Declared { name, r#type: kind } = Declared::deserialize(keyword)
+        .map_err(|error| format!("{}: {keyword} is no {{\"name\", \"type\"}}: {error}", keyword::METRIC))?;
+    let is_number = |kind: &Value| kind == "integer" || kind == "number" || kind == "boolean";
+    let kinds = &leaf["type"];
+    if !is_number(kinds) && !kinds.as_array().is_some_and(|kinds| kinds.iter().any(is_number)) {
+        return Err(format!("metric `{name}` is of type {kinds}: only numbers and booleans can be metrics"));
+    }
+    let help = leaf["description"].as_str().unwrap_or_default().to_owned();
+    Ok(Metric { name, help, kind, way: way.to_vec() })
+}
+
+/// A label's name has no `-` and no `.`.
+fn label(name: &str) -> String {
+    name.replace(['-', '.'], "_")
+}
+
+impl Metric {
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        self.way.iter().filter_map(|step| match step {
+            Step::Each { label, .. } => Some(label.as_str()),
+            Step::Member(_) => None,
+        })
+    }
+
+    /// The metric's values in `state`.
+    pub fn samples(&self, state: &Value) -> Vec<Sample<'_>> {
+        let mut places = vec![(Vec::new(), state)];
+        for step in &self.way {
+            places = match step {
+                Step::Member(name) => places
+                    .into_iter()
+                    .filter_map(|(labels, value)| value.get(name).map(|value| (labels, value)))
+                    .collect(),
+                Step::Each { key, label } => places
+                    .into_iter()
+                    .flat_map(|(labels, list)| {
+                        list.as_array().into_iter().flatten().filter_map(move |entry| {
+                            let key = entry.get(key)?;
+                            let text = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+                            let mut labels = labels.clone();
+                            labels.push((label.as_str(), text));
+                            Some((labels, entry))
+                        })
+                    })
+                    .collect(),
+            };
+        }
+        let sample = |(labels, value): (_, &Value)| {
+            let value = match value {
+                Value::Number(number) => number.to_string(),
+                Value::Bool(flag) => u8::from(*flag).to_string(),
+                _ => return None,
+            };
+            Some(Sample { labels, value })
+        };
+        places.into_iter().filter_map(sample).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polycube_plugin_api::ServiceKind;
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(state: Value) -> ServiceSchema {
+        ServiceSchema {
+            name: "a-b".to_owned(),
+            description: String::new(),
+            version: String::new(),
+            kind: ServiceKind::Standard,
+            config: json!({ "type": "object", "properties": {} }),
+            state,
+            actions: Vec::new(),
+        }
+    }
+
+    fn leaf(name: &str) -> Value {
+        json!({ "type": "integer", "description": "Help", "x-metric": { "name": name, "type": "counter" } })
+    }
+
+    fn list(key: &str, properties: &Value) -> Value {
+        json!({ "type": "array", "x-list-key": key, "items": { "type": "object", "properties": properties } })
+    }
+
+    #[test]
+    fn values_are_found_wherever_they_stand() {
+        let each = list("queue-id", &json!({ "queue-id": {}, "n": leaf("a_b_n_total") }));
+        let tree = json!({ "properties": { "one": leaf("a_b_one_total"), "box": { "properties": { "each": each } } } });
+        let metrics = declared(&service(tree)).unwrap();
+        let state = json!({ "one": 18_446_744_073_709_551_615_u64, "box": { "each": [
+            { "queue-id": 7, "n": 1 }, { "queue-id": "x", "n": true }, { "queue-id": 9, "n": null }, { "queue-id": 8 },
+        ] } });
+        let found: Vec<_> = metrics.iter().map(|metric| (metric.name.as_str(), metric.samples(&state))).collect();
+        let of = |label: &str, value: &str| Sample { labels: vec![("queue_id", label.into())], value: value.into() };
+        let one = Sample { labels: Vec::new(), value: "18446744073709551615".to_owned() };
+        assert_eq!(found, [("a_b_one_total", vec![one]), ("a_b_n_total", vec![of("7", "1"), of("x", "1")])]);
+        assert_eq!((metrics[0].help.as_str(), metrics[0].kind), ("Help", Kind::Counter));
+        assert!(metrics.iter().all(|metric| metric.samples(&json!({})).is_empty()), "no state, no samples");
+    }
+
+    #[test]
+    fn declarations_that_cannot_be() {
+        let nested = list("k", &json!({ "k": {}, "below": list("k", &json!({ "k": {}, "n": leaf("a_b_n") })) }));
+        for (properties, reason) in [
+            (json!({ "n": leaf("other_n") }), "a name is `a_b_`"),
+            (json!({ "n": leaf("a_b_näh") }), "ASCII"),
+            (json!({ "n": leaf("a_b_n"), "m": leaf("a_b_n") }), "declared twice"),
+            (json!({ "n": { "type": "string", "x-metric": { "name": "a_b_n", "type": "gauge" } } }), "type \"string\""),
+            (json!({ "n": { "type": "integer", "x-metric": { "name": "a_b_n", "type": "sum" } } }), "`sum`"),
+            (json!({ "n": { "type": "integer", "x-metric": "a_b_n" } }), "x-metric"),
+            (json!({ "list": nested }), "keys of one name"),
+        ] {
+            let found = declared(&service(json!({ "properties": properties }))).unwrap_err();
+            assert!(found.contains(reason), "{found}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Does a scrape tell what the cubes count, and change nothing?
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use polycube_tests::scene::{Scene, eventually};
+use polycube_tests::traffic::{Kind, Sender};
+
+/// `name{labels}` to value, of a page in Prometheus' text format.
+fn scrape(scene: &Scene, path: &str) -> Result<BTreeMap<String, f64>> {
+    let response = scene.daemon.http("GET", path, None)?.ok();
+    let kind = response.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+    assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = response.text();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line}"))?;
+            Ok((name.to_owned(), value.parse().with_context(|| format!("no value: {line}"))?))
+        })
+        .collect()
+}
+
+#[test]
+fn a_scrape_tells_what_show_tells() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress");
+    scene.daemon.ctl("packetcapture add idle").ok();
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 100, 10);
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    eventually("ten packets", || Ok(scene.counter("captured")? >= 10))?;
+    let before = scene.daemon.snapshot()?;
+    let metrics = scrape(&scene, "/polycube/v1/metrics")?;
+    for (counter, metric) in [("seen", "seen_packets"), ("captured", "captured_packets"), ("bytes", "captured_bytes")] {
+        let name = format!("packetcapture_{metric}_total{{cubeName=\"sniffer\"}}");
+        assert_eq!(metrics.get(&name).copied(), Some(scene.counter(counter)? as f64), "{name} of {metrics:?}");
+    }
+    assert_eq!(metrics["packetcapture_seen_packets_total{cubeName=\"idle\"}"], 0.0);
+    assert!(metrics["simplebridge_port_in_packets_total{cubeName=\"br1\",port=\"toveth1\"}"] >= 10.0, "{metrics:?}");
+    assert!(metrics.contains_key("simplebridge_fdb_entries{cubeName=\"br1\"}"), "{metrics:?}");
+    assert_eq!(scrape(&scene, "/metrics")?.into_keys().collect::<Vec<_>>(), metrics.into_keys().collect::<Vec<_>>());
+    assert_eq!(scene.daemon.snapshot()?, before, "a scrape changed something");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_without_cubes_has_no_metrics() -> Result<()> {
+    let lab = polycube_tests::lab::Lab::new()?;
+    let daemon = polycube_tests::daemon::Daemon::start(&lab)?;
+    assert_eq!(daemon.http("GET", "/metrics", None)?.ok().text(), "");
+    assert_eq!(daemon.http("POST", "/metrics", None)?.status, 405);
+    assert_eq!(daemon.http("GET", "/metrics/more", None)?.status, 404);
+    Ok(())
+}
