@@ -37,6 +37,7 @@ impl Registry {
                 config: serde_json::from_str(text).unwrap_or(Value::Null),
                 state: Value::Object(serde_json::Map::new()),
                 actions: Vec::new(),
+                streams: Vec::new(),
             })
         };
         Ok(Self {

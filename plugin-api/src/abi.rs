@@ -15,10 +15,12 @@ use abi_stable::{
     std_types::{RBox, RResult, RStr, RString, RVec},
 };
 
+use crate::Refusal;
+
 /// Major version of this border. Host and plugin work together when theirs are the same.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// A result whose error is the JSON text of a [`Refusal`](crate::Refusal).
 pub type Answer<T> = RResult<T, RString>;
@@ -44,12 +46,28 @@ pub struct DatapathText {
     pub objects: RVec<RVec<u8>>,
 }
 
+/// A resource that the host copies to whoever asked: the JSON text of what it is, and a descriptor that the host owns
+/// from then on.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StreamHandle {
+    /// JSON: `{"media", "file-name", "id"}`, of which only the first has to be there.
+    pub info: RString,
+    /// The reading end of a pipe, or a regular file.
+    pub fd: i32,
+}
+
 /// What a plugin may ask of the host.
 #[sabi_trait]
 pub trait HostAbi: Send + Sync + 'static {
     /// Writes a line to the host's log; `level` is 1 (error) to 5 (trace).
     #[sabi(last_prefix_field)]
     fn log(&self, level: u8, message: RStr<'_>);
+    /// Merges `patch` (JSON) into the cube's configuration, as a user's request would, some time after the call.
+    fn configure(&self, patch: RStr<'_>) {
+        // A host of ABI 1.0 has no way to do it.
+        let _ = patch;
+    }
 }
 
 /// The host's side of one cube, as the plugin holds it.
@@ -73,6 +91,11 @@ pub trait CubeAbi: Send + Sync + 'static {
     /// Called about once a second.
     #[sabi(last_prefix_field)]
     fn tick(&self) -> Answer<()>;
+    /// Opens the stream at `path` (`files/sniffer.pcap`) with the parameters `query` (JSON, an object of strings).
+    fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
+        let _ = query;
+        RResult::RErr(Refusal::no_stream(path.as_str()).text())
+    }
 }
 
 /// One cube, as the host holds it.

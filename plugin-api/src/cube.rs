@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::abi::HostHandle;
 
@@ -61,5 +62,11 @@ impl Cube {
     /// Writes a line to the host's log, which adds the cube's name.
     pub fn log(&self, level: Level, message: &str) {
         self.host.log(level as u8, message.into());
+    }
+
+    /// Asks the host to merge `patch` into this cube's configuration, as if a user had sent it: some time after this
+    /// call, and with a line in the log when it cannot be.
+    pub fn configure(&self, patch: &Value) {
+        self.host.configure(patch.to_string().as_str().into());
     }
 }

@@ -1,17 +1,18 @@
 //! From the trait to the border.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
     std_types::{RStr, RString, RVec},
 };
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::{
-    Cube, Map, Maps, Refusal, Service, ServiceSchema, Wanted,
-    abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle},
+    Cube, Map, Maps, Opened, Refusal, Service, ServiceSchema, Wanted,
+    abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
 };
 
@@ -149,6 +150,15 @@ impl<S: Service> CubeAbi for Instance<S> {
         guard(|| {
             self.0.tick();
             Ok(())
+        })
+    }
+
+    fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
+        guard(|| {
+            let Opened { fd, media, file_name, id } =
+                self.0.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
+            let info = json!({ "media": media, "file-name": file_name, "id": id });
+            Ok(StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() })
         })
     }
 }

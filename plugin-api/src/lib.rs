@@ -66,8 +66,8 @@ mod service;
 pub use cube::{Cube, Level};
 pub use datapath::{Code, Count, Datapath, Direction, Map, MapKind, MapSpec, Maps, Program, constant};
 pub use refusal::{Refusal, Tag};
-pub use schema::{ServiceKind, ServiceSchema, keyword};
-pub use service::{Point, Port, Service, Wanted};
+pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};
+pub use service::{Opened, Point, Port, Service, Wanted};
 
 #[doc(hidden)]
 pub mod __private {

@@ -51,6 +51,10 @@ impl Refusal {
         Self::new(Tag::OperationFailed, message)
     }
 
+    pub(crate) fn no_stream(path: &str) -> Self {
+        Self::new(Tag::OperationNotSupported, format!("`{path}` is no stream of this cube"))
+    }
+
     pub(crate) fn text(&self) -> abi_stable::std_types::RString {
         serde_json::to_string(self)
             .unwrap_or_else(|_| String::from(r#"{"tag":"operation-failed","message":""}"#))

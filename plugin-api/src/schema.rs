@@ -38,6 +38,48 @@ pub struct Action {
     pub description: String,
 }
 
+/// A resource of a service that is no document: the host copies it from a descriptor of the plugin's to whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Path below the cube; a word in braces stands for any: `files/{name}`.
+    pub path: String,
+    /// One line for the user.
+    pub description: String,
+    /// Media types that it may have.
+    pub media: Vec<String>,
+    /// Parameters that a request may have behind a `?`.
+    #[serde(default)]
+    pub query: Vec<Parameter>,
+}
+
+/// A parameter of a [`Stream`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Name.
+    pub name: String,
+    /// One line for the user.
+    pub description: String,
+    /// What it can be; anything if this is empty.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+impl Stream {
+    /// A stream without parameters.
+    pub fn new(path: &str, description: &str, media: &[&str]) -> Self {
+        let media = media.iter().map(|media| (*media).to_owned()).collect();
+        Self { path: path.to_owned(), description: description.to_owned(), media, query: Vec::new() }
+    }
+
+    /// The same with one more parameter, which can be one of `values`, or anything if there are none.
+    #[must_use]
+    pub fn parameter(mut self, name: &str, description: &str, values: &[&str]) -> Self {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        self.query.push(Parameter { name: name.to_owned(), description: description.to_owned(), values });
+        self
+    }
+}
+
 /// Everything that the host learns about a service before it makes a cube.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceSchema {
@@ -56,6 +98,9 @@ pub struct ServiceSchema {
     /// Actions.
     #[serde(default)]
     pub actions: Vec<Action>,
+    /// Streams.
+    #[serde(default)]
+    pub streams: Vec<Stream>,
 }
 
 impl ServiceSchema {
@@ -71,6 +116,7 @@ impl ServiceSchema {
                 .iter()
                 .map(|(path, line)| Action { path: (*path).to_owned(), description: (*line).to_owned() })
                 .collect(),
+            streams: S::streams(),
         }
     }
 }

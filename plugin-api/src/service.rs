@@ -1,10 +1,13 @@
 //! The trait that a plugin implements.
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Cube, Datapath, Maps, Refusal, ServiceKind, Tag};
+use crate::{Cube, Datapath, Maps, Refusal, ServiceKind, Stream, Tag};
 
 /// A port of a standard cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,19 @@ pub struct Wanted<C> {
     /// Places of a transparent cube.
     #[serde(default)]
     pub points: Vec<Point>,
+}
+
+/// A stream, opened for one reader.
+#[derive(Debug)]
+pub struct Opened {
+    /// The reading end of a pipe, or a regular file, of which readers can have ranges.
+    pub fd: OwnedFd,
+    /// Media type, one of those declared.
+    pub media: String,
+    /// The name that a download is to be saved under.
+    pub file_name: Option<String>,
+    /// What the cube's state knows this reader by.
+    pub id: Option<u64>,
 }
 
 /// A service: its implementor stands for one cube.
@@ -102,4 +118,19 @@ pub trait Service: Send + Sync + Sized + 'static {
 
     /// Called about once a second.
     fn tick(&self) {}
+
+    /// The resources that [`open`](Self::open) answers.
+    fn streams() -> Vec<Stream> {
+        Vec::new()
+    }
+
+    /// Opens one of [`streams`](Self::streams) for one reader. `query` has the request's parameters, those declared
+    /// and no others. Whatever fills a pipe learns from a broken pipe that the reader is gone.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<Opened, Refusal> {
+        let _ = query;
+        Err(Refusal::no_stream(path))
+    }
 }

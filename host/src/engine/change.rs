@@ -155,7 +155,7 @@ impl Engine {
         let birth = birth(name.as_str(), &cube.uuid, &self.capture_dir);
         let loglevel = cube.loglevel;
         wanted.topology.add_cube(name.clone(), cube)?;
-        let instance = Instance::create(&service.plugin, name.as_str(), &birth, loglevel)
+        let instance = Instance::create(&service.plugin, name.as_str(), &birth, loglevel, self.requests(&name))
             .map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))?;
         wanted.instances.insert(name.clone(), Arc::new(instance));
         for port in ports {

@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 pub use change::Change;
 
 use crate::datapath::Datapath;
-use crate::plugins::Instance;
+use crate::plugins::{Instance, Request};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
+use crate::schema::Operation;
 use crate::sys::netlink::{Event, Netlink};
 use crate::sys::packet::Promiscuous;
 use crate::topology::{CubeName, Topology};
@@ -40,6 +41,8 @@ pub type Answer = Result<Value, Problems>;
 enum Message {
     Change(Change, oneshot::Sender<Answer>),
     Netdev(Event),
+    /// A cube asks for a change of its own configuration.
+    Request(CubeName, Value),
     Tick,
     Stop(oneshot::Sender<()>),
 }
@@ -97,6 +100,8 @@ impl Handle {
 
 /// What the engine works with.
 pub struct Engine {
+    /// The way to ourselves, for plugins; weak, so that it keeps nobody waiting for messages.
+    messages: mpsc::WeakUnboundedSender<Message>,
     registry: Arc<Registry>,
     datapath: Datapath,
     netlink: Netlink,
@@ -125,8 +130,10 @@ impl Engine {
     ) -> std::io::Result<Handle> {
         let (messages, inbox) = mpsc::unbounded_channel();
         let view: Arc<RwLock<Arc<View>>> = Arc::default();
+        let own = messages.downgrade();
         let handle = Handle { messages, view: Arc::clone(&view), registry: Arc::clone(&registry) };
         let engine = Self {
+            messages: own,
             registry,
             datapath,
             netlink,
@@ -151,6 +158,7 @@ impl Engine {
                     let _ = answer.send(self.change(change));
                 }
                 Message::Netdev(event) => self.netdev_event(&event),
+                Message::Request(cube, patch) => self.request(&cube, &patch),
                 Message::Tick => {
                     self.follow_netdevs();
                     self.current.instances.values().for_each(|instance| instance.tick());
@@ -161,6 +169,30 @@ impl Engine {
                     return;
                 }
             }
+        }
+    }
+
+    /// The way for the plugin of `cube` to ask for changes. It returns at once: the engine may be waiting for the plugin.
+    fn requests(&self, cube: &CubeName) -> Request {
+        let (messages, cube) = (self.messages.clone(), cube.clone());
+        Box::new(move |patch| {
+            if let Some(messages) = messages.upgrade() {
+                // After the engine has stopped, nobody cares.
+                let _ = messages.send(Message::Request(cube.clone(), patch));
+            }
+        })
+    }
+
+    fn request(&mut self, cube: &CubeName, patch: &Value) {
+        let change = Change::Configure {
+            cube: cube.to_string(),
+            path: Vec::new(),
+            operation: Operation::Merge,
+            value: patch.clone(),
+        };
+        match self.change(change) {
+            Ok(_) => tracing::info!(%cube, %patch, "changed by the plugin itself"),
+            Err(problems) => tracing::warn!(%cube, %patch, ?problems, "the plugin cannot have the change it asks for"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One cube of a plugin, as the host calls it.
 
-use std::os::fd::IntoRawFd as _;
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +8,7 @@ use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
 use polycube_plugin_api::{Datapath, Refusal, Tag};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Plugin;
@@ -36,6 +37,24 @@ impl From<Failure> for Refusal {
     }
 }
 
+/// What a plugin asks the engine for.
+pub type Request = Box<dyn Fn(Value) + Send + Sync>;
+
+/// A stream that a plugin has opened for one reader.
+#[derive(Debug)]
+pub struct Stream {
+    pub info: StreamInfo,
+    pub fd: OwnedFd,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StreamInfo {
+    pub media: String,
+    pub file_name: Option<String>,
+    pub id: Option<u64>,
+}
+
 /// A cube's code. Its datapath goes on when the code fails.
 pub struct Instance {
     handle: CubeHandle,
@@ -45,14 +64,21 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Makes the plugin's side of a cube; `birth` is what the SDK's `Cube` is read from.
+    /// Makes the plugin's side of a cube; `birth` is what the SDK's `Cube` is read from, `configure` takes the changes
+    /// of its configuration that it asks for itself.
     ///
     /// # Errors
     /// The plugin's reason.
-    pub fn create(plugin: &Plugin, name: &str, birth: &Value, level: LogLevel) -> Result<Self, Failure> {
+    pub fn create(
+        plugin: &Plugin,
+        name: &str,
+        birth: &Value,
+        level: LogLevel,
+        configure: Request,
+    ) -> Result<Self, Failure> {
         let level = Arc::new(AtomicU8::new(threshold(level)));
-        let log = Log { cube: name.to_owned(), level: Arc::clone(&level) };
-        let host = HostAbi_TO::from_value(log, TD_Opaque);
+        let host = Host { cube: name.to_owned(), level: Arc::clone(&level), configure };
+        let host = HostAbi_TO::from_value(host, TD_Opaque);
         let birth = birth.to_string();
         match (plugin.root.create())(RStr::from(birth.as_str()), host) {
             ROk(handle) => Ok(Self { handle, name: name.to_owned(), level, failed: OnceLock::new() }),
@@ -122,6 +148,15 @@ impl Instance {
         serde_json::from_str(&text).map_err(|error| Failure::Nonsense(error.to_string()))
     }
 
+    pub fn open(&self, path: &str, query: &Value) -> Result<Stream, Failure> {
+        let query = query.to_string();
+        let handle = self.call(|cube| cube.open(path.into(), query.as_str().into()))?;
+        // SAFETY: the plugin passes ownership of an open descriptor with every handle, once.
+        let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
+        let info = serde_json::from_str(&handle.info).map_err(|error| Failure::Nonsense(error.to_string()))?;
+        Ok(Stream { info, fd })
+    }
+
     pub fn tick(&self) {
         // A panic is in the log already, and the other refusals are of no one's request.
         let _ = self.call(CubeHandle::tick);
@@ -151,13 +186,14 @@ fn refusal(text: &str) -> Failure {
     }
 }
 
-/// The host's log, as one cube sees it.
-struct Log {
+/// The host, as one cube sees it.
+struct Host {
     cube: String,
     level: Arc<AtomicU8>,
+    configure: Request,
 }
 
-impl HostAbi for Log {
+impl HostAbi for Host {
     fn log(&self, level: u8, message: RStr<'_>) {
         if level > self.level.load(Ordering::Relaxed) {
             return;
@@ -169,6 +205,13 @@ impl HostAbi for Log {
             3 => tracing::info!(cube, "{message}"),
             4 => tracing::debug!(cube, "{message}"),
             _ => tracing::trace!(cube, "{message}"),
+        }
+    }
+
+    fn configure(&self, patch: RStr<'_>) {
+        match serde_json::from_str(patch.as_str()) {
+            Ok(patch) => (self.configure)(patch),
+            Err(error) => tracing::error!(cube = self.cube, %error, "the plugin asks for a change that is no JSON"),
         }
     }
 }

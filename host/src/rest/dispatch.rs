@@ -1,13 +1,13 @@
 //! From a request to whoever answers it, by the first word of its path.
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::error::Refused;
-use super::{Api, BASE, MAX_BODY, framework, metrics, resource};
+use super::{Api, BASE, MAX_BODY, framework, metrics, resource, stream};
 use crate::problem::{ErrorTag, Problem};
 
 /// Media type of answers, as Polycube's clients know it.
@@ -21,6 +21,9 @@ pub struct Call {
     pub method: Method,
     /// Words of the path below [`BASE`].
     pub path: Vec<String>,
+    /// What stands behind the `?`.
+    pub query: String,
+    pub headers: HeaderMap,
     /// The body; null when there was none.
     pub body: Value,
 }
@@ -51,16 +54,20 @@ impl IntoResponse for Done {
     }
 }
 
-pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Done, Refused> {
+pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, Refused> {
     let call = read(request).await?;
-    match call.path.first().map(String::as_str) {
+    let done = match call.path.first().map(String::as_str) {
         Some("metrics") if call.path.len() == 1 => metrics::answer(api, &call).await,
         Some(
             "services" | "cubes" | "netdevs" | "topology" | "version" | "connect" | "disconnect" | "attach" | "detach",
         ) => framework::answer(api, call).await,
-        Some(_) => resource::answer(api, call).await,
+        Some(_) => match stream::find(&api, &call)? {
+            Some(found) => return stream::answer(found, &call).await,
+            None => resource::answer(api, call).await,
+        },
         None => Err(nothing_here("", "name a service, a cube, or one of services, cubes, netdevs, topology, version")),
-    }
+    };
+    done.map(IntoResponse::into_response)
 }
 
 pub fn nothing_here(path: &str, message: &str) -> Refused {
@@ -97,5 +104,6 @@ async fn read(request: Request) -> Result<Call, Refused> {
         serde_json::from_slice(&bytes)
             .map_err(|error| Problem::invalid(words.join("/"), format!("the body is no JSON: {error}")))?
     };
-    Ok(Call { method: parts.method, path: words, body })
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    Ok(Call { method: parts.method, path: words, query, headers: parts.headers, body })
 }

@@ -8,7 +8,9 @@ mod framework;
 mod listen;
 mod metrics;
 mod present;
+mod range;
 mod resource;
+mod stream;
 
 pub use access::Access;
 pub use listen::{serve_tcp, serve_unix};

@@ -46,7 +46,17 @@ fn model() -> Model {
     });
     let (name, description, version) = ("some".to_owned(), String::new(), String::new());
     let kind = ServiceKind::Transparent;
-    Model::new(ServiceSchema { name, description, version, kind, config, state, actions: Vec::new() }).unwrap()
+    Model::new(ServiceSchema {
+        name,
+        description,
+        version,
+        kind,
+        config,
+        state,
+        actions: Vec::new(),
+        streams: Vec::new(),
+    })
+    .unwrap()
 }
 
 fn fresh() -> Value {
