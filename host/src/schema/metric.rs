@@ -172,6 +172,7 @@ mod tests {
             config: json!({ "type": "object", "properties": {} }),
             state,
             actions: Vec::new(),
+            streams: Vec::new(),
         }
     }
 
