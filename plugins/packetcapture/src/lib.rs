@@ -18,6 +18,7 @@ mod session;
 mod sink;
 mod sys;
 
+pub mod anonymize;
 pub mod config;
 pub mod filter;
 pub mod state;
