@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -29,6 +30,9 @@ pub(crate) fn check() -> Result<()> {
     }
     if !Path::new("/proc/self/ns/net").exists() {
         missing.push(String::from("network namespaces: CONFIG_NET_NS gives them"));
+    }
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        missing.push(String::from("python3, for the demo client: apt install python3"));
     }
     if missing.is_empty() {
         return Ok(());
