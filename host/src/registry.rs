@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 
 use polycube_plugin_api::{ServiceKind, ServiceSchema};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::plugins::Plugin;
 use crate::problem::{Problem, suggestion};
 use crate::schema::{Model, ModelError};
 
+const CUBE: &str = include_str!("../../schemas/cube.json");
+const PORT: &str = include_str!("../../schemas/port.json");
+const STANDARD: &str = include_str!("../../schemas/standard.json");
+const TRANSPARENT: &str = include_str!("../../schemas/transparent.json");
+
 /// A service.
 pub struct Service {
     pub plugin: Plugin,
     pub model: Model,
+    /// Schema of all that its cubes have: the host's members, then the service's own.
+    pub whole: Value,
 }
 
 /// All services, and the models of what is not theirs. Does not change while the daemon runs.
@@ -29,22 +36,20 @@ impl Registry {
     /// A schema of the host's own that is none.
     pub fn new() -> Result<Self, ModelError> {
         let own = |name: &str, text: &str| {
+            let mut config = parse(text);
+            let state = take_read_only(&mut config);
             Model::new(ServiceSchema {
                 name: name.to_owned(),
                 description: String::new(),
                 version: String::new(),
                 kind: ServiceKind::Standard,
-                config: serde_json::from_str(text).unwrap_or(Value::Null),
-                state: Value::Object(serde_json::Map::new()),
+                config,
+                state,
                 actions: Vec::new(),
                 streams: Vec::new(),
             })
         };
-        Ok(Self {
-            services: BTreeMap::new(),
-            cube: own("cube", include_str!("../../schemas/cube.json"))?,
-            port: own("port", include_str!("../../schemas/port.json"))?,
-        })
+        Ok(Self { services: BTreeMap::new(), cube: own("cube", CUBE)?, port: own("port", PORT)? })
     }
 
     /// Adds a plugin's service.
@@ -58,7 +63,8 @@ impl Registry {
             return Err(format!("{file}: service `{name}` is loaded already, from {first}"));
         }
         let model = Model::new(plugin.service.clone()).map_err(|error| error.to_string())?;
-        self.services.insert(name, Service { plugin, model });
+        let whole = whole(&model);
+        self.services.insert(name, Service { plugin, model, whole });
         Ok(())
     }
 
@@ -76,4 +82,38 @@ impl Registry {
             Problem::missing(name, format!("service `{name}` does not exist{known}"))
         })
     }
+}
+
+/// Takes out of a schema what nobody sets, as a schema of its own.
+fn take_read_only(schema: &mut Value) -> Value {
+    let mut state = Map::new();
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        let is_state = |member: &Value| member["readOnly"] == true;
+        state = properties.iter().filter(|(_, m)| is_state(m)).map(|(name, m)| (name.clone(), m.clone())).collect();
+        properties.retain(|_, member| !is_state(member));
+    }
+    json!({ "type": "object", "properties": state })
+}
+
+/// The host's own schemas are part of the program: one that is no JSON is no schema either, which [`Model::new`] says.
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// What cubes of a service have: see [`Service::whole`].
+fn whole(model: &Model) -> Value {
+    let mut role = parse(match model.service.kind {
+        ServiceKind::Standard => STANDARD,
+        ServiceKind::Transparent => TRANSPARENT,
+    });
+    if let Some(ports) = role.pointer_mut("/properties/ports/items") {
+        *ports = parse(PORT);
+    }
+    let members = |schema: &Value| schema["properties"].as_object().cloned().unwrap_or_default();
+    let mut properties = members(&parse(CUBE));
+    properties.extend(members(&role));
+    properties.extend(members(&model.tree));
+    let required = model.tree.get("required").cloned().unwrap_or_else(|| json!([]));
+    let description = &model.service.description;
+    json!({ "type": "object", "description": description, "properties": properties, "required": required })
 }

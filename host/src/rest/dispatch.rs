@@ -7,18 +7,14 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::error::Refused;
-use super::kind::Kind;
-use super::{Api, BASE, MAX_BODY, framework, metrics, openapi, resource, stream};
+use super::{Api, BASE, MAX_BODY, framework, help, metrics, resource, stream};
 use crate::problem::{ErrorTag, Problem};
 
 /// Media type of answers, as Polycube's clients know it.
 pub const DATA: &str = "application/yang.data+json; charset=utf-8";
 
-/// The same, without parameters.
-pub const DATA_TYPE: &str = "application/yang.data+json";
-
 /// What is found without [`BASE`] as well.
-const ALSO_AT_ROOT: [&str; 2] = ["/metrics", "/openapi.json"];
+const ALSO_AT_ROOT: [&str; 1] = ["/metrics"];
 
 /// A request, read.
 pub struct Call {
@@ -61,8 +57,8 @@ impl IntoResponse for Done {
 pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, Refused> {
     let call = read(request).await?;
     let done = match call.path.first().map(String::as_str) {
+        _ if call.method == Method::OPTIONS => help::answer(api, call).await,
         Some("metrics") if call.path.len() == 1 => metrics::answer(api, &call).await,
-        Some("openapi.json") if call.path.len() == 1 => openapi::answer(&api, &call),
         Some(
             "services" | "cubes" | "netdevs" | "topology" | "version" | "connect" | "disconnect" | "attach" | "detach",
         ) => framework::answer(api, call).await,
@@ -80,10 +76,10 @@ pub fn nothing_here(path: &str, message: &str) -> Refused {
 }
 
 /// A refusal of a method that the node at `path` does not take.
-pub fn wrong_method(call: &Call, kind: Kind) -> Refused {
+pub fn wrong_method(call: &Call, allowed: &str) -> Refused {
     let path = call.path.join("/");
-    let message = format!("{} does not work on `{path}`: it takes {}", call.method, kind.methods());
-    Refused::from(Problem::new(ErrorTag::OperationNotSupported, path, message)).allowing(kind)
+    let message = format!("{} does not work on `{path}`: it takes {allowed}", call.method);
+    Problem::new(ErrorTag::OperationNotSupported, path, message).into()
 }
 
 async fn read(request: Request) -> Result<Call, Refused> {

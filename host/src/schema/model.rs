@@ -9,7 +9,7 @@ use super::coerce::{Aliased, Findings, coerce};
 use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
 use super::metric::{self, Metric};
 use super::node::{self, Node, locate};
-use super::strict::{drop_aliases, make_strict, mark_read_only};
+use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 
 /// A schema that cannot be used.
@@ -44,13 +44,11 @@ impl Model {
         make_strict(&mut service.state);
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
-        overlay(&mut tree, service.state.clone());
+        let mut state = service.state.clone();
+        // What a cube always tells is not what a request has to give.
+        drop_required(&mut state);
+        overlay(&mut tree, state);
         Ok(Self { service, tree, metrics, config, validator })
-    }
-
-    /// Schema of what can be set, other names included.
-    pub fn config(&self) -> &Value {
-        &self.config
     }
 
     /// The configuration of a new cube: defaults, and what `body` says.

@@ -48,16 +48,32 @@ pub fn drop_aliases(schema: &mut Value) {
     object.get_mut("items").into_iter().for_each(drop_aliases);
 }
 
+/// Says of no member that it has to be there.
+pub fn drop_required(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.shift_remove("required");
+    let properties = object.get_mut("properties").and_then(Value::as_object_mut);
+    properties.into_iter().flatten().for_each(|(_, member)| drop_required(member));
+    object.get_mut("items").into_iter().for_each(drop_required);
+}
+
+/// Marks what only the state has, down to its leaves.
 pub fn mark_read_only(state: &mut Value, config: &Value) {
+    if let (Some(entry), Some(same)) = (state.get_mut("items"), config.get("items")) {
+        mark_read_only(entry, same);
+    }
     let Some(members) = state.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for (name, member) in members {
         match config.get("properties").and_then(|properties| properties.get(name)) {
             Some(same) => mark_read_only(member, same),
-            None => {
-                if let Some(member) = member.as_object_mut() {
-                    member.insert("readOnly".to_owned(), true.into());
-                }
-            }
+            None => forbid(member),
         }
     }
+}
+
+fn forbid(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.insert("readOnly".to_owned(), true.into());
+    object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten().for_each(|(_, s)| forbid(s));
+    object.get_mut("items").into_iter().for_each(forbid);
 }

@@ -46,5 +46,6 @@ pub struct StaticEntry {
     /// MAC address
     pub address: Mac,
     /// Port of this cube that the address is behind
+    #[schemars(extend("x-names" = "ports"))]
     pub port: String,
 }

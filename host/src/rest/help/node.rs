@@ -1,0 +1,110 @@
+//! Help on nodes of a data model, from its schema alone.
+
+use polycube_plugin_api::keyword;
+use serde_json::Value;
+
+use super::Verb;
+use super::keyword::{Help, Keyword, Kind};
+use crate::schema::Node;
+
+/// Help on `node`, which is called `name`; `entries` are those that a list has now.
+pub fn on(node: Node<'_>, name: &str, verb: Verb, entries: &[String]) -> Help {
+    let mut help = Help::of(node.schema()["description"].as_str().unwrap_or_default());
+    if verb == Verb::None {
+        help.commands = commands(node);
+    }
+    match node {
+        Node::Leaf(schema) => help.leaf = Some(Keyword::of(name, schema)),
+        Node::List { schema, key } if verb == Verb::Add => {
+            let item = &schema["items"];
+            let own = &item["properties"][key];
+            let about = own["description"].as_str().unwrap_or_default();
+            let example = Keyword::of(key, own).example;
+            help.params.push(Keyword { example, ..Keyword::key(key, about, Vec::new()) });
+            add_entry(&mut help, item, key);
+        }
+        Node::List { schema, .. } if verb.reads() || is_settable(schema) => {
+            let about = schema["items"]["description"].as_str().unwrap_or_default();
+            help.params.extend(entries.iter().map(|entry| Keyword::new(entry, Kind::Entry, about)));
+        }
+        Node::List { .. } => {}
+        Node::Container(schema) | Node::Entry(schema) => help.params.extend(children(schema, verb)),
+    }
+    help
+}
+
+/// Help on an entry that is to be made, or on its list when `key` is still to be named.
+pub fn add_entry(help: &mut Help, item: &Value, key: &str) {
+    let settings = creation(item, "").into_iter().filter(|setting| setting.name != key);
+    let (mandatory, optional): (Vec<_>, Vec<_>) = settings.partition(|setting| setting.mandatory);
+    help.params.extend(mandatory);
+    help.optional.extend(optional);
+}
+
+/// All that can be given at creation, as `name=value`: leaves, those of containers with dotted names.
+pub fn creation(schema: &Value, prefix: &str) -> Vec<Keyword> {
+    let is_required = |name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
+    let mut found = Vec::new();
+    for (name, member) in members(schema).filter(|(_, member)| member["readOnly"] != true) {
+        let dotted = format!("{prefix}{name}");
+        match Node::of(member) {
+            Node::Leaf(_) => {
+                let keyword = Keyword::of(&dotted, member);
+                found.push(Keyword { pair: true, mandatory: is_required(name), ..keyword });
+            }
+            Node::Container(inner) => found.extend(creation(inner, &format!("{dotted}."))),
+            Node::List { .. } | Node::Entry(_) => {}
+        }
+    }
+    found
+}
+
+fn children(schema: &Value, verb: Verb) -> impl Iterator<Item = Keyword> {
+    let fits = move |member: &Value| match verb {
+        Verb::None | Verb::Show => true,
+        Verb::Add => is_addable(member),
+        Verb::Set | Verb::Del => is_settable(member),
+    };
+    members(schema).filter(move |(_, member)| fits(member)).map(move |(name, member)| {
+        let keyword = Keyword::of(name, member);
+        Keyword { pair: verb == Verb::Set && keyword.kind == Kind::Leaf, ..keyword }
+    })
+}
+
+fn commands(node: Node<'_>) -> Vec<&'static str> {
+    let schema = node.schema();
+    let all = match node {
+        Node::Leaf(_) => [("show", true), ("del", is_settable(schema)), ("set", false), ("add", false)],
+        Node::List { .. } => {
+            [("add", is_addable(schema)), ("set", false), ("show", true), ("del", is_settable(schema))]
+        }
+        Node::Container(_) | Node::Entry(_) => {
+            [("add", is_addable(schema)), ("set", is_settable(schema)), ("show", true), ("del", is_settable(schema))]
+        }
+    };
+    all.into_iter().filter(|(_, fits)| *fits).map(|(command, _)| command).collect()
+}
+
+/// Whether something at or below the node can be changed after the cube was made.
+fn is_settable(schema: &Value) -> bool {
+    schema["readOnly"] != true
+        && match Node::of(schema) {
+            Node::Leaf(_) => schema[keyword::CREATE_ONLY] != true,
+            Node::List { .. } | Node::Entry(_) => true,
+            Node::Container(_) => members(schema).any(|(_, member)| is_settable(member)),
+        }
+}
+
+/// Whether a list at or below the node takes new entries.
+fn is_addable(schema: &Value) -> bool {
+    schema["readOnly"] != true
+        && match Node::of(schema) {
+            Node::Leaf(_) | Node::Entry(_) => false,
+            Node::List { .. } => true,
+            Node::Container(_) => members(schema).any(|(_, member)| is_addable(member)),
+        }
+}
+
+fn members(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema["properties"].as_object().into_iter().flatten()
+}

@@ -1,0 +1,81 @@
+//! Help where no cube's data model is concerned: the root, and the framework's own words.
+
+use super::keyword::{Help, Keyword, Kind};
+use super::{Verb, link};
+use crate::rest::Api;
+use crate::rest::error::Refused;
+use crate::rest::framework;
+use crate::topology::Cube;
+
+/// The framework's words: what stands behind each, and which commands it takes.
+const WORDS: [(&str, &[&str], &str); 9] = [
+    ("attach", &[], "Attach a transparent cube to a port or a netdev"),
+    ("connect", &[], "Connect a port"),
+    ("cubes", &["add", "show"], "All cubes"),
+    ("detach", &[], "Take a transparent cube off a port or a netdev"),
+    ("disconnect", &[], "Disconnect a port"),
+    ("netdevs", &["show"], "Network devices"),
+    ("services", &["show"], "Services that are loaded"),
+    ("topology", &["show"], "All cubes with their ports, peers and parents"),
+    ("version", &["show"], "Version of the daemon"),
+];
+
+/// Help on the empty path.
+pub fn on_all(api: &Api, verb: Verb) -> Help {
+    let mut help = Help::of("The daemon");
+    let command = match verb {
+        Verb::None => {
+            help.commands = vec!["add", "set", "show", "del"];
+            None
+        }
+        Verb::Add => Some("add"),
+        Verb::Show => Some("show"),
+        Verb::Set => Some("set"),
+        Verb::Del => Some("del"),
+    };
+    let fits = |commands: &[&str]| command.is_none_or(|command| commands.contains(&command));
+    let words = WORDS.iter().filter(|(_, commands, _)| fits(commands));
+    help.params = words.map(|(word, _, about)| Keyword::new(*word, Kind::Command, *about)).collect();
+    help.params.extend(services(api));
+    help.params.extend(cubes(api, |_| true));
+    help
+}
+
+/// Help on a path that begins with one of the framework's words.
+pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -> Result<Option<Help>, Refused> {
+    let Some((_, commands, about)) = WORDS.iter().find(|(word, ..)| *word == first) else { return Ok(None) };
+    let mut help = Help::of(*about);
+    if verb == Verb::None {
+        help.commands = commands.to_vec();
+    }
+    match (first, rest) {
+        ("services", []) if verb.reads() => help.params = services(api),
+        ("cubes", []) if verb.reads() => help.params = cubes(api, |_| true),
+        ("cubes", []) if verb == Verb::Add => {
+            help.description =
+                "Create several cubes at once: a list of them, in YAML or JSON, on standard input".into();
+        }
+        ("netdevs", []) if verb.reads() => {
+            let netdevs = framework::netdevs(api).await?;
+            help.params = netdevs.into_iter().map(|(name, _)| Keyword::new(name, Kind::Netdev, "Netdev")).collect();
+        }
+        ("connect" | "disconnect" | "attach" | "detach", _) => link::complete(api, first, rest, &mut help).await?,
+        _ => {}
+    }
+    Ok(Some(help))
+}
+
+fn services(api: &Api) -> Vec<Keyword> {
+    let services = api.engine.registry.services();
+    let about = services.map(|(name, service)| (name, service.model.service.description.as_str()));
+    about.map(|(name, about)| Keyword::new(name, Kind::Service, about)).collect()
+}
+
+/// The cubes that fit.
+pub fn cubes(api: &Api, fits: impl Fn(&Cube) -> bool) -> Vec<Keyword> {
+    let view = api.engine.view();
+    let cubes = view.topology.cubes().filter(|(_, cube)| fits(cube));
+    cubes
+        .map(|(name, cube)| Keyword::new(name.as_str(), Kind::Cube, format!("Cube of service {}", cube.service)))
+        .collect()
+}
