@@ -3,7 +3,8 @@
 mod error;
 mod redirect;
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 pub(crate) use self::error::ClientError;
 use crate::address::{Address, Transport};
 use crate::grammar::Request;
+use crate::show::escape;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,6 +33,7 @@ const MAX_ANSWER: usize = 64 << 20;
 pub(crate) struct Client {
     address: Address,
     authorization: Option<HeaderValue>,
+    debug: bool,
 }
 
 /// The daemon's last word on a request.
@@ -41,9 +44,9 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// `authorization` is the whole value of the header.
-    pub(crate) fn new(address: Address, authorization: Option<HeaderValue>) -> Self {
-        Self { address, authorization }
+    /// `authorization` is the whole value of the header; with `debug`, requests and answers are told on stderr.
+    pub(crate) fn new(address: Address, authorization: Option<HeaderValue>, debug: bool) -> Self {
+        Self { address, authorization, debug }
     }
 
     /// Sends a request, following redirects within the same daemon.
@@ -55,9 +58,14 @@ impl Client {
         let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
         let mut target = format!("{}{}", self.address.base, request.path);
         for _ in 0..=MAX_REDIRECTS {
+            self.tell(format_args!("> {} {target} to {}", request.method, self.address), body.as_deref());
             match self.attempt(&request.method, &target, body.clone()).await? {
-                Attempt::Answered(answer) => return Ok(answer),
+                Attempt::Answered(answer) => {
+                    self.tell(format_args!("< {}", answer.status), Some(&answer.body));
+                    return Ok(answer);
+                }
                 Attempt::Redirected(location) => {
+                    self.tell(format_args!("< redirected to {location:?}"), None);
                     target = redirect::target(&location, self.address.authority()).ok_or_else(|| {
                         ClientError::RedirectElsewhere { address: self.address.to_string(), location }
                     })?;
@@ -65,6 +73,15 @@ impl Client {
             }
         }
         Err(ClientError::Redirects { address: self.address.to_string(), most: MAX_REDIRECTS })
+    }
+
+    fn tell(&self, line: fmt::Arguments<'_>, body: Option<&[u8]>) {
+        if self.debug {
+            let body = String::from_utf8_lossy(body.unwrap_or_default());
+            // Nobody is left to hear that stderr is closed.
+            let _ = writeln!(io::stderr(), "{line}");
+            let _ = body.lines().try_for_each(|line| writeln!(io::stderr(), "  {}", escape(line)));
+        }
     }
 
     async fn attempt(&self, method: &Method, target: &str, body: Option<Bytes>) -> Result<Attempt, ClientError> {

@@ -4,7 +4,9 @@ use std::io;
 
 use crate::address::AddressError;
 use crate::client::ClientError;
+use crate::config::ConfigError;
 use crate::grammar::UsageError;
+use crate::input::InputError;
 use crate::refusal::Refusal;
 use crate::token::TokenError;
 
@@ -17,6 +19,10 @@ pub(crate) enum Failure {
     Address(#[from] AddressError),
     #[error("polycubectl: {0}")]
     Token(#[from] TokenError),
+    #[error("polycubectl: {0}")]
+    Config(#[from] ConfigError),
+    #[error("polycubectl: {0}")]
+    Input(#[from] InputError),
     #[error("polycubectl: {0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -35,7 +41,7 @@ impl Failure {
         match self {
             Self::Client(_) => 1,
             Self::Refused(_) | Self::NotJson => 2,
-            Self::Usage(_) | Self::Address(_) | Self::Token(_) => 64,
+            Self::Usage(_) | Self::Address(_) | Self::Token(_) | Self::Config(_) | Self::Input(_) => 64,
             Self::Runtime(_) => 71,
             Self::Output(_) => 74,
         }

@@ -5,6 +5,7 @@
 
 mod body;
 mod error;
+mod partial;
 mod path;
 mod words;
 
@@ -14,7 +15,10 @@ use hyper::Method;
 use serde_json::{Map, Value};
 
 pub(crate) use self::error::UsageError;
-use self::words::{Command, Pair, Style, Words};
+pub(crate) use self::partial::Partial;
+pub(crate) use self::words::Command;
+use self::words::{Pair, Style, Words};
+use crate::complete::Shell;
 use crate::help::Topic;
 use crate::show::{Detail, View};
 
@@ -29,9 +33,19 @@ pub(crate) struct Line {
 /// What is to be done.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Order {
-    Help(Topic),
+    Help(Question),
     OwnVersion,
+    /// Print a shell's completion script.
+    Script(Shell),
     Call(Call),
+}
+
+/// What the reader wants to know about: the words before the question mark.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Question {
+    pub(crate) topic: Topic,
+    pub(crate) path: Vec<String>,
+    pub(crate) command: Option<Command>,
 }
 
 /// A request, and what becomes of its answer.
@@ -39,6 +53,17 @@ pub(crate) enum Order {
 pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) output: Output,
+    pub(crate) input: Input,
+}
+
+/// Whether standard input has the body.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Input {
+    No,
+    /// If there is something.
+    Optional,
+    /// There has to be something.
+    Required,
 }
 
 /// A request to the daemon; `path` is relative to the base path and ends with a slash.
@@ -60,6 +85,20 @@ pub(crate) enum Output {
     Versions(View),
 }
 
+impl Question {
+    /// Asks the daemon.
+    pub(crate) fn request(&self) -> Request {
+        let command = self.command.map_or("NONE", Command::help);
+        Request { method: Method::OPTIONS, path: format!("{}?help={command}", path::encode(&self.path)), body: None }
+    }
+
+    /// Whether the command line has an answer of its own.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.path.is_empty()
+            || !matches!(self.topic, Topic::General | Topic::Add | Topic::Set | Topic::Show | Topic::Del)
+    }
+}
+
 /// Reads the words of a command line, without the program's name.
 ///
 /// # Errors
@@ -71,7 +110,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
     let order = if words.own_version {
         Order::OwnVersion
     } else if words.help || words.is_empty() {
-        Order::Help(topic(&words))
+        Order::Help(Question { topic: topic(&words), path: words.path, command: words.command })
+    } else if words.path.first().is_some_and(|word| word == "completion") {
+        Order::Script(script(&words)?)
     } else {
         Order::Call(call(&words)?)
     };
@@ -86,8 +127,16 @@ fn topic(words: &Words) -> Topic {
         ("attach", _) => Topic::Attach,
         ("detach", _) => Topic::Detach,
         ("version", _) => Topic::Version,
+        ("completion", _) => Topic::Completion,
         (_, Some(command)) => command.topic(),
         _ => Topic::General,
+    }
+}
+
+fn script(words: &Words) -> Result<Shell, UsageError> {
+    match (words.path.as_slice(), words.command, words.pairs.as_slice()) {
+        ([_, shell], None, []) => Shell::parse(shell).ok_or_else(|| UsageError::Shell { word: shell.clone() }),
+        _ => Err(UsageError::Form { topic: Topic::Completion }),
     }
 }
 
@@ -116,11 +165,12 @@ fn call(words: &Words) -> Result<Call, UsageError> {
             if !rest.is_empty() || !matches!(command, None | Some(Command::Show)) {
                 return Err(UsageError::Form { topic: Topic::Version });
             }
-            let Call { request, output } = resource(words, Some(Command::Show))?;
-            Ok(match output {
-                Output::View(view) => Call { request, output: Output::Versions(view) },
-                output => Call { request, output },
-            })
+            let Call { request, output, input } = resource(words, Some(Command::Show))?;
+            let output = match output {
+                Output::View(view) => Output::Versions(view),
+                output => output,
+            };
+            Ok(Call { request, output, input })
         }
         (["cubes" | "netdevs" | "services" | "topology"], None) if words.pairs.is_empty() => {
             resource(words, Some(Command::Show))
@@ -140,7 +190,7 @@ fn framework(
     let fields: Map<String, Value> =
         operands.into_iter().chain(option).map(|(key, value)| (key.to_owned(), value.into())).collect();
     let request = Request { method: Method::POST, path: format!("{verb}/"), body: Some(fields.into()) };
-    Ok(Call { request, output: Output::Nothing })
+    Ok(Call { request, output: Output::Nothing, input: Input::No })
 }
 
 fn attach_option(pairs: &[Pair]) -> Result<Option<(&str, &str)>, UsageError> {
@@ -165,12 +215,25 @@ fn resource(words: &Words, command: Option<Command>) -> Result<Call, UsageError>
         }
         Some(Command::Show) => {
             let request = Request { method: Method::GET, path: here, body: None };
-            Ok(Call { request, output: Output::View(view(words)?) })
+            Ok(Call { request, output: Output::View(view(words)?), input: Input::No })
         }
         Some(Command::Del) => quiet(words, Request { method: Method::DELETE, path: here, body: None }),
-        Some(Command::Add) => quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? }),
+        Some(Command::Add) if here == "cubes/" => {
+            if !words.pairs.is_empty() {
+                return Err(UsageError::CubesWithPairs);
+            }
+            let call = quiet(words, Request { method: Method::POST, path: here, body: None })?;
+            Ok(Call { input: Input::Required, ..call })
+        }
+        Some(Command::Add) => {
+            let call = quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? })?;
+            Ok(Call { input: optional(words), ..call })
+        }
         Some(Command::Set) => match words.pairs.as_slice() {
-            [] => Err(UsageError::NothingToSet),
+            [] => {
+                let call = quiet(words, Request { method: Method::PATCH, path: here, body: None })?;
+                Ok(Call { input: Input::Required, ..call })
+            }
             [pair] => {
                 let path = here + &path::encode(&pair.key);
                 quiet(words, Request { method: Method::PATCH, path, body: Some(body::scalar(&pair.value)) })
@@ -179,7 +242,7 @@ fn resource(words: &Words, command: Option<Command>) -> Result<Call, UsageError>
         },
         None => {
             let call = quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? })?;
-            Ok(Call { output: Output::Result, ..call })
+            Ok(Call { output: Output::Result, input: optional(words), ..call })
         }
     }
 }
@@ -190,7 +253,12 @@ fn body_of(words: &Words) -> Result<Option<Value>, UsageError> {
 
 fn quiet(words: &Words, request: Request) -> Result<Call, UsageError> {
     refuse_view(words)?;
-    Ok(Call { request, output: Output::Nothing })
+    Ok(Call { request, output: Output::Nothing, input: Input::No })
+}
+
+/// Pairs on the command line are a body already.
+fn optional(words: &Words) -> Input {
+    if words.pairs.is_empty() { Input::Optional } else { Input::No }
 }
 
 fn refuse_view(words: &Words) -> Result<(), UsageError> {
@@ -204,12 +272,14 @@ fn refuse_view(words: &Words) -> Result<(), UsageError> {
 fn view(words: &Words) -> Result<View, UsageError> {
     let hide = words.hide.clone().unwrap_or_default();
     let detail = match words.style {
-        Some(Style::Json) if hide.is_empty() => return Ok(View::Json),
-        Some(Style::Json) => return Err(UsageError::HideWithJson),
+        Some(style @ (Style::Json | Style::Yaml)) if !hide.is_empty() => {
+            return Err(UsageError::HideWith { flag: style.flag() });
+        }
+        Some(Style::Json) => return Ok(View::Json),
+        Some(Style::Yaml) => return Ok(View::Yaml),
         Some(Style::Text(detail)) => detail,
         None if hide.is_empty() && words.path.first().is_some_and(|word| word == "topology") => {
-            let hide = ["uuid", "ports.uuid"].map(str::to_owned).to_vec();
-            return Ok(View::Text { detail: Detail::Verbose, hide });
+            return Ok(View::Text { detail: Detail::Verbose, hide: vec!["uuid".to_owned()] });
         }
         None => Detail::Normal,
     };

@@ -1,6 +1,10 @@
 //! Help: one entry per form of the command line, from which every help text is made.
 
+mod answer;
+
 use std::fmt::Write;
+
+pub(crate) use self::answer::Answer;
 
 /// What the reader wants to know about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +20,7 @@ pub(crate) enum Topic {
     Attach,
     Detach,
     Version,
+    Completion,
 }
 
 struct Form {
@@ -26,18 +31,18 @@ struct Form {
     examples: &'static [&'static str],
 }
 
-const FORMS: [Form; 10] = [
+const FORMS: [Form; 11] = [
     Form {
         topic: Topic::Add,
         name: "add",
         usage: "SERVICE add NAME [KEY=VALUE...]",
-        about: "create a cube, or an entry of a list in one",
+        about: "create a cube, or an entry of a list in one; cubes add < FILE creates several",
         examples: &["packetcapture add sniffer capture=bidirectional", "br1 ports add toveth1 peer=veth1"],
     },
     Form {
         topic: Topic::Show,
         name: "show",
-        usage: "NAME show [PATH...] [-brief|-normal|-verbose|-json] [-hide=KEY,...]",
+        usage: "NAME show [PATH...] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
         about: "show a cube or a part of it; also cubes, services, netdevs, topology",
         examples: &["sniffer show dump", "cubes show -json", "topology"],
     },
@@ -45,7 +50,7 @@ const FORMS: [Form; 10] = [
         topic: Topic::Set,
         name: "set",
         usage: "NAME [PATH...] set KEY=VALUE...",
-        about: "change settings",
+        about: "change settings; NAME set < FILE takes them from a file or pipe",
         examples: &["sniffer set capture=off", "sniffer filters set src=10.0.0.0/8 dport=80"],
     },
     Form {
@@ -97,17 +102,39 @@ const FORMS: [Form; 10] = [
         about: "print the versions of polycubectl and of the daemon",
         examples: &["version"],
     },
+    Form {
+        topic: Topic::Completion,
+        name: "completion",
+        usage: "completion bash|zsh|fish",
+        about: "print a script that teaches a shell to complete",
+        examples: &["completion bash"],
+    },
 ];
 
 const FLAGS: &str = "\
+The command may stand anywhere among the words: del br1 is br1 del, sniffer dump show is sniffer show dump.
+A configuration in YAML or JSON, from a file or pipe, takes the place of KEY=VALUE:
+  polycubectl cubes add < cubes.yaml
+
 Flags:
   --url URL          the daemon: unix:///path/to/socket or http://host:port
-                     (else POLYCUBECTL_URL, else unix:///run/polycube/polycubed.sock)
-  --token-file FILE  the bearer token for TCP (else POLYCUBECTL_TOKEN)
-  -h, --help, ?      help; after a command, help for that command
+                     (else POLYCUBECTL_URL, else url in the configuration file,
+                     else unix:///run/polycube/polycubed.sock)
+  --token-file FILE  the bearer token for TCP (else POLYCUBECTL_TOKEN, else token-file in the
+                     configuration file)
+  -h, --help, ?      help; after words, help on what can follow them
   -V, --version      the version of polycubectl
 
-Exit status: 0 done, 1 daemon not reachable, 2 refused by the daemon, 64 wrong usage.
+Configuration file: $XDG_CONFIG_HOME/polycube/polycubectl_config.yaml, by default in ~/.config, with url,
+token-file and debug. debug: true, or POLYCUBECTL_DEBUG=1, shows each request and answer on stderr.
+
+Exit status:
+  0   done
+  1   the daemon was not reached
+  2   the daemon refused
+  64  wrong usage, configuration or input; nothing was sent
+  71  the system gave no resources
+  74  the output could not be written
 ";
 
 impl Topic {
@@ -122,6 +149,12 @@ impl Topic {
             Some(form) => format!("usage: polycubectl {}", form.usage),
             None => "try: polycubectl --help".to_owned(),
         }
+    }
+
+    /// The forms that begin with a word of their own, and what each is for.
+    pub(crate) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let has_word = |form: &&Form| form.topic != Topic::Action;
+        FORMS.iter().filter(has_word).map(|form| (form.name, form.about))
     }
 
     /// The help text.
@@ -166,7 +199,7 @@ mod tests {
     fn every_example_is_a_valid_command_line() {
         for example in FORMS.iter().flat_map(|form| form.examples) {
             let line = grammar::parse(example.split(' ').map(Into::into)).unwrap();
-            assert!(matches!(line.order, Order::Call(_)), "{example}");
+            assert!(matches!(line.order, Order::Call(_) | Order::Script(_)), "{example}");
         }
     }
 
@@ -176,7 +209,7 @@ mod tests {
         for form in &FORMS {
             assert!(text.contains(form.usage), "{}", form.usage);
         }
-        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
     }
 
     #[test]

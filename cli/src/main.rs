@@ -4,10 +4,14 @@
 
 mod address;
 mod client;
+mod complete;
+mod config;
 mod failure;
 mod grammar;
 mod help;
+mod input;
 mod refusal;
+mod session;
 mod show;
 mod token;
 
@@ -15,13 +19,13 @@ use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::address::Address;
-use crate::client::{Answer, Client};
+use crate::client::Answer;
 use crate::failure::Failure;
-use crate::grammar::{Call, Line, Order, Output};
+use crate::grammar::{Call, Input, Line, Order, Output, Question, UsageError};
 use crate::refusal::Refusal;
+use crate::session::Session;
 use crate::show::{View, escape_text};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -38,35 +42,82 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
+    if let Some(words) = complete::asked() {
+        return print(&complete::lines(&words, |partial| {
+            let session = Session::new(partial.url.clone(), partial.token_file.as_deref());
+            help_of(&session.ok()?, &partial.question).ok()
+        }));
+    }
     let Line { order, url, token_file } = grammar::parse(env::args_os().skip(1))?;
-    let call = match order {
-        Order::Help(topic) => return print(&topic.text()),
-        Order::OwnVersion => return print(&format!("polycubectl {VERSION}\n")),
-        Order::Call(call) => call,
+    let session = || Session::new(url, token_file.as_deref());
+    match order {
+        Order::Help(question) => help(&question, session),
+        Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
+        Order::Script(shell) => print(shell.script()),
+        Order::Call(Call { output: Output::Versions(view), request, .. }) => {
+            let answer = session().and_then(|session| accepted(session.ask(&request)?));
+            versions(&view, answer)
+        }
+        Order::Call(mut call) => {
+            match (input::read(call.input)?, call.input) {
+                (Some(body), _) => call.request.body = Some(body),
+                (None, Input::Required) if call.request.path == "cubes/" => return Err(UsageError::NoCubes.into()),
+                (None, Input::Required) => return Err(UsageError::NothingToSet.into()),
+                (None, Input::No | Input::Optional) => {}
+            }
+            let answer = accepted(session()?.ask(&call.request)?)?;
+            print(&output(&call.output, &answer)?)
+        }
+    }
+}
+
+fn accepted(answer: Answer) -> Result<Answer, Failure> {
+    if answer.status.is_success() { Ok(answer) } else { Err(Failure::Refused(Refusal::from(&answer))) }
+}
+
+/// What can follow, as the daemon says.
+fn help_of(session: &Session, question: &Question) -> Result<help::Answer, Failure> {
+    let answer = accepted(session.ask(&question.request())?)?;
+    help::Answer::parse(&answer.body).ok_or(Failure::NotJson)
+}
+
+/// Prints what the grammar says, and what the daemon has to add.
+fn help(question: &Question, session: impl FnOnce() -> Result<Session, Failure>) -> Result<(), Failure> {
+    let answer = session().and_then(|session| help_of(&session, question));
+    let ours = question.topic.text();
+    match (answer, question.is_ours()) {
+        (Ok(answer), false) => print(&answer.text(question, show::width())),
+        (Ok(answer), true) => {
+            let names = answer.names(question, show::width());
+            print(&if names.is_empty() { ours } else { format!("{ours}\n{names}") })
+        }
+        // What the grammar says is all that was asked for: that the rest is missing is a remark.
+        (Err(failure), true) => {
+            print(&ours)?;
+            let _ = writeln!(io::stderr(), "{failure}");
+            Ok(())
+        }
+        (Err(failure @ Failure::Client(_)), false) => {
+            print(&ours)?;
+            Err(failure)
+        }
+        (Err(failure), false) => Err(failure),
+    }
+}
+
+/// Both ends' versions: our own whether or not the other answers.
+fn versions(view: &View, answer: Result<Answer, Failure>) -> Result<(), Failure> {
+    let mut both = json!({ "polycubectl": { "version": VERSION } });
+    let failure = match answer.map(|answer| serde_json::from_slice(&answer.body)) {
+        Ok(Ok(Value::Object(theirs))) => {
+            both.as_object_mut().into_iter().for_each(|both| both.extend(theirs.clone()));
+            None
+        }
+        Ok(_) => Some(Failure::NotJson),
+        Err(failure) => Some(failure),
     };
-    let url = url.or_else(|| variable("POLYCUBECTL_URL"));
-    let address = url.map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
-    let authorization = token::authorization(token_file.as_deref(), variable("POLYCUBECTL_TOKEN"))?;
-    if let Output::Versions(View::Text { .. }) = call.output {
-        print(&format!("polycubectl:\n version: {VERSION}\n"))?;
-    }
-    let answer = ask(&Client::new(address, authorization), &call)?;
-    if !answer.status.is_success() {
-        return Err(Failure::Refused(Refusal::from(&answer)));
-    }
-    print(&output(&call.output, &answer)?)
-}
-
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn ask(client: &Client, call: &Call) -> Result<Answer, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
-    let answer = runtime.block_on(client.send(&call.request));
-    // A name server that does not answer must not hold up the exit.
-    runtime.shutdown_background();
-    Ok(answer?)
+    print(&view.render(&both, show::width()))?;
+    failure.map_or(Ok(()), Err)
 }
 
 fn output(output: &Output, answer: &Answer) -> Result<String, Failure> {
@@ -80,8 +131,8 @@ fn output(output: &Output, answer: &Answer) -> Result<String, Failure> {
     }
     match (serde_json::from_slice(&answer.body), view) {
         (Ok(Value::Null), _) if is_result => Ok(String::new()),
-        (Ok(value), _) => Ok(view.render(&value)),
-        (Err(_), View::Json) => Err(Failure::NotJson),
+        (Ok(value), _) => Ok(view.render(&value, show::width())),
+        (Err(_), View::Json | View::Yaml) => Err(Failure::NotJson),
         (Err(_), View::Text { .. }) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
     }
 }

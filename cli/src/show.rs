@@ -2,19 +2,21 @@
 
 mod table;
 mod terminal;
+mod yaml;
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use self::table::Table;
-pub(crate) use self::terminal::{escape, escape_text};
+pub(crate) use self::table::Table;
+pub(crate) use self::terminal::{escape, escape_text, width};
 
 /// How an answer is printed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum View {
     Json,
-    /// For people; `hide` holds dotted paths of what to leave out.
+    Yaml,
+    /// For people; `hide` holds what to leave out: keys wherever they stand, or dotted ends of paths.
     Text {
         detail: Detail,
         hide: Vec<String>,
@@ -35,12 +37,13 @@ impl View {
         Self::Text { detail: Detail::Normal, hide: Vec::new() }
     }
 
-    /// Renders an answer; what is not empty ends with one newline.
-    pub(crate) fn render(&self, value: &Value) -> String {
+    /// Renders an answer; what is not empty ends with one newline. Tables keep to `width` where it is given.
+    pub(crate) fn render(&self, value: &Value, width: Option<usize>) -> String {
         match self {
             Self::Json => terminal::escape_json(&format!("{value:#}\n")),
+            Self::Yaml => yaml::print(value),
             Self::Text { detail, hide } => {
-                let printer = Printer { detail: *detail, hide };
+                let printer = Printer { detail: *detail, hide, width };
                 let mut out = String::new();
                 printer.answer(value, &mut out);
                 out
@@ -52,6 +55,7 @@ impl View {
 struct Printer<'a> {
     detail: Detail,
     hide: &'a [String],
+    width: Option<usize>,
 }
 
 impl Printer<'_> {
@@ -106,7 +110,7 @@ impl Printer<'_> {
         for item in items {
             row += self.rows(&mut table, row, item, path, &Title::default());
         }
-        table.print(indent, out);
+        table.print(indent, self.width, out);
     }
 
     /// Writes one entry of a list into the table, from `row` down; returns how many rows it took.
@@ -139,6 +143,11 @@ impl Printer<'_> {
         taken
     }
 
+    /// Whether `path` is, or ends with, a name to hide: `uuid` hides `ports.uuid`, and not `ports.my-uuid`.
+    fn hides(&self, path: &str) -> bool {
+        self.hide.iter().any(|name| path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    }
+
     /// What is to be seen of an object, each field with its own dotted path.
     fn fields<'v>(
         &self,
@@ -147,7 +156,7 @@ impl Printer<'_> {
     ) -> impl Iterator<Item = (&'v str, &'v Value, String)> {
         object.iter().filter(|(key, _)| *key != "_links").filter_map(move |(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            (!self.hide.contains(&path)).then_some((key.as_str(), value, path))
+            (!self.hides(&path)).then_some((key.as_str(), value, path))
         })
     }
 }

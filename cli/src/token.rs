@@ -15,19 +15,23 @@ pub(crate) enum TokenError {
     Characters { origin: String },
 }
 
-/// The value of the `Authorization` header: the file's token, else the environment's, else none.
+/// The value of the `Authorization` header: the token of the file that the command line names, else the environment's,
+/// else that of the configured file, else none.
 pub(crate) fn authorization(
     file: Option<&str>,
     environment: Option<String>,
+    configured: Option<&str>,
 ) -> Result<Option<HeaderValue>, TokenError> {
+    let environment = environment.filter(|token| !token.is_empty());
+    let file = file.or(configured.filter(|_| environment.is_none()));
     let (token, origin) = match (file, environment) {
         (Some(file), _) => {
             let token =
                 fs::read_to_string(file).map_err(|source| TokenError::Read { file: file.to_owned(), source })?;
             (token, file.to_owned())
         }
-        (None, Some(token)) if !token.is_empty() => (token, "POLYCUBECTL_TOKEN".to_owned()),
-        (None, _) => return Ok(None),
+        (None, Some(token)) => (token, "POLYCUBECTL_TOKEN".to_owned()),
+        (None, None) => return Ok(None),
     };
     let token = token.trim();
     if token.is_empty() {
@@ -43,7 +47,7 @@ mod tests {
     use super::*;
 
     fn token(file: Option<&str>, environment: Option<&str>) -> Result<Option<String>, String> {
-        match authorization(file, environment.map(str::to_owned)) {
+        match authorization(file, environment.map(str::to_owned), None) {
             Ok(value) => Ok(value.map(|value| value.to_str().unwrap().to_owned())),
             Err(error) => Err(error.to_string()),
         }
@@ -58,6 +62,9 @@ mod tests {
         assert_eq!(token(None, Some("from-env")), Ok(Some("Bearer from-env".to_owned())));
         assert_eq!(token(None, Some("")), Ok(None));
         assert_eq!(token(None, None), Ok(None));
+        let configured = |given: Option<&str>| authorization(None, given.map(str::to_owned), file.to_str()).unwrap();
+        assert_eq!(configured(None).unwrap().to_str().unwrap(), "Bearer from-file");
+        assert_eq!(configured(Some("from-env")).unwrap().to_str().unwrap(), "Bearer from-env");
     }
 
     #[test]

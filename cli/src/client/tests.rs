@@ -81,7 +81,7 @@ fn send(request: &Request, token: Option<&str>, replies: Vec<String>) -> (Result
     let server = serve(move || listener.accept().map(|(stream, _)| stream), replies);
     let address = Address::parse(&format!("unix://{}", socket.display())).unwrap();
     let token = token.map(|token| HeaderValue::from_str(token).unwrap());
-    let answer = run(Client::new(address, token).send(request));
+    let answer = run(Client::new(address, token, false).send(request));
     (answer, server.join().unwrap())
 }
 
@@ -157,13 +157,13 @@ fn tcp_sends_the_authority_as_host() {
     let authority = listener.local_addr().unwrap().to_string();
     let server = serve(move || listener.accept().map(|(stream, _)| stream), vec![reply("204 No Content", "", "")]);
     let address = Address::parse(&format!("http://{authority}")).unwrap();
-    assert_eq!(run(Client::new(address, None).send(&get("cubes/"))).unwrap().status, StatusCode::NO_CONTENT);
+    assert_eq!(run(Client::new(address, None, false).send(&get("cubes/"))).unwrap().status, StatusCode::NO_CONTENT);
     assert!(server.join().unwrap()[0].headers.contains(&format!("host: {authority}")));
 }
 
 #[track_caller]
 fn check_unreachable(url: &str, expected: &str) {
-    let error = run(Client::new(Address::parse(url).unwrap(), None).send(&get("cubes/"))).unwrap_err();
+    let error = run(Client::new(Address::parse(url).unwrap(), None, false).send(&get("cubes/"))).unwrap_err();
     assert_eq!(error.to_string(), expected);
 }
 

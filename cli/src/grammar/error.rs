@@ -13,14 +13,12 @@ pub(crate) enum UsageError {
     FlagWithoutValue { flag: &'static str, metavar: &'static str },
     #[error("{flag} is given twice")]
     FlagTwice { flag: &'static str },
-    #[error("-yaml is not supported yet: use -json")]
-    Yaml,
     #[error("{first} and {second} exclude each other")]
     StylesTogether { first: &'static str, second: &'static str },
     #[error("{flag} goes with show only")]
     ViewWithoutShow { flag: &'static str },
-    #[error("-hide does not go with -json")]
-    HideWithJson,
+    #[error("-hide does not go with {flag}")]
+    HideWith { flag: &'static str },
     #[error("-hide needs the names to hide: -hide=uuid,ports.peer")]
     HideWithoutNames,
     #[error("'{first}' and '{second}' are both commands: give one")]
@@ -39,12 +37,18 @@ pub(crate) enum UsageError {
     HelpNotLast,
     #[error("'{command}' alone names nothing: say of which cube or service")]
     NoPath { command: &'static str },
-    #[error("set needs at least one key=value")]
+    #[error("set needs at least one key=value, or a configuration on standard input")]
     NothingToSet,
+    #[error("cubes add needs a list of cubes on standard input")]
+    NoCubes,
+    #[error("cubes add takes no key=value: it reads a list of cubes from standard input")]
+    CubesWithPairs,
     #[error("{command} takes no key=value")]
     PairsNotTaken { command: &'static str, topic: Topic },
     #[error("wrong number of words for {}", topic.name())]
     Form { topic: Topic },
+    #[error("there is no completion for '{word}': take bash, zsh or fish")]
+    Shell { word: String },
     #[error("attach takes one of position, before and after")]
     AttachOptions,
     #[error("attach does not know '{name}'")]
@@ -59,9 +63,11 @@ impl UsageError {
         match self {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
+            Self::Shell { .. } => Topic::Completion,
+            Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::NothingToSet => Topic::Set,
-            Self::Yaml | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
-            Self::HideWithJson | Self::HideWithoutNames => Topic::Show,
+            Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
+            Self::HideWith { .. } | Self::HideWithoutNames => Topic::Show,
             _ => Topic::General,
         }
     }

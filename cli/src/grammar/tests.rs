@@ -42,7 +42,10 @@ fn check_refused(line: &[&str], expected: &str) {
 #[track_caller]
 fn check_help(line: &str, expected: Topic) {
     let order = parse_text(&line.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>()).unwrap().order;
-    assert_eq!(order, Order::Help(expected), "{line}");
+    match order {
+        Order::Help(question) => assert_eq!(question.topic, expected, "{line}"),
+        other => panic!("{line}: {other:?}"),
+    }
 }
 
 fn text(detail: Detail, hide: &[&str]) -> View {
@@ -154,6 +157,20 @@ fn framework_verbs_send_names_as_strings() {
 }
 
 #[test]
+fn a_body_is_looked_for_where_none_is_given() {
+    let input = |line: &str| call_of(&line.split(' ').collect::<Vec<_>>()).input;
+    for line in ["cubes add", "s set", "s filters set", "br1 ports p1 set"] {
+        assert_eq!(input(line), Input::Required, "{line}");
+    }
+    for line in ["packetcapture add s", "br1 ports add p1", "br1 fdb flush"] {
+        assert_eq!(input(line), Input::Optional, "{line}");
+    }
+    for line in ["packetcapture add s capture=off", "s set a=1", "s set a=1 b=2", "s show", "del s", "attach s eth0"] {
+        assert_eq!(input(line), Input::No, "{line}");
+    }
+}
+
+#[test]
 fn output_follows_the_command() {
     check_output("packetcapture add s", &Output::Nothing);
     check_output("s set capture=off", &Output::Nothing);
@@ -163,11 +180,12 @@ fn output_follows_the_command() {
     check_output("s show", &Output::View(text(Detail::Normal, &[])));
     check_output("s show -json", &Output::View(View::Json));
     check_output("cubes -json", &Output::View(View::Json));
+    check_output("cubes show -yaml", &Output::View(View::Yaml));
     check_output("s show -brief dump", &Output::View(text(Detail::Brief, &[])));
     check_output("s show -normal -normal", &Output::View(text(Detail::Normal, &[])));
     check_output("s show -verbose -hide=a,b.c", &Output::View(text(Detail::Verbose, &["a", "b.c"])));
-    check_output("topology", &Output::View(text(Detail::Verbose, &["uuid", "ports.uuid"])));
-    check_output("topology show", &Output::View(text(Detail::Verbose, &["uuid", "ports.uuid"])));
+    check_output("topology", &Output::View(text(Detail::Verbose, &["uuid"])));
+    check_output("topology show", &Output::View(text(Detail::Verbose, &["uuid"])));
     check_output("topology show -brief", &Output::View(text(Detail::Brief, &[])));
     check_output("version", &Output::Versions(text(Detail::Normal, &[])));
 }
@@ -198,6 +216,10 @@ fn help_is_of_the_form_it_follows() {
     check_help("attach ?", Topic::Attach);
     check_help("attach s --help", Topic::Attach);
     check_help("version ?", Topic::Version);
+    check_help("completion ?", Topic::Completion);
+    let Order::Help(question) = parse_text(&["sniffer", "set", "filters", "?"]).unwrap().order else { panic!() };
+    assert_eq!(question.request().path, "sniffer/filters/?help=SET");
+    assert_eq!(question.request().method, Method::OPTIONS);
 }
 
 #[test]
@@ -209,7 +231,10 @@ fn mixed_up_words_are_refused() {
     check_refused(&["?", "br1"], "'?' must be the last word");
     check_refused(&["add"], "'add' alone names nothing: say of which cube or service");
     check_refused(&["a=1"], "'key=value' alone names nothing: say of which cube or service");
-    check_refused(&["s", "set"], "set needs at least one key=value");
+    check_refused(
+        &["cubes", "add", "a=1"],
+        "cubes add takes no key=value: it reads a list of cubes from standard input",
+    );
     check_refused(&["s", "show", "a=1"], "show takes no key=value");
     check_refused(&["del", "s", "a=1"], "del takes no key=value");
     for word in ["", ".", ".."] {
@@ -234,7 +259,8 @@ fn bad_flags_are_refused() {
     check_refused(&["s", "show", "--url"], "--url needs a value: --url URL");
     check_refused(&["s", "show", "--token-file="], "--token-file needs a value: --token-file FILE");
     check_refused(&["--url=a", "--url", "b"], "--url is given twice");
-    check_refused(&["s", "show", "-yaml"], "-yaml is not supported yet: use -json");
+    check_refused(&["s", "show", "-yaml", "-json"], "-yaml and -json exclude each other");
+    check_refused(&["s", "show", "-yaml", "-hide=a"], "-hide does not go with -yaml");
     check_refused(&["s", "show", "-json", "-brief"], "-json and -brief exclude each other");
     check_refused(&["s", "show", "-json", "-hide=a"], "-hide does not go with -json");
     check_refused(&["s", "show", "-hide"], "-hide needs the names to hide: -hide=uuid,ports.peer");
@@ -258,6 +284,8 @@ fn framework_verbs_take_exactly_their_words() {
         "attach takes one of position, before and after",
     );
     check_refused(&["detach", "s"], "wrong number of words for detach");
+    check_refused(&["completion", "tcsh"], "there is no completion for 'tcsh': take bash, zsh or fish");
+    check_refused(&["completion"], "wrong number of words for completion");
     check_refused(&["version", "x"], "wrong number of words for version");
     check_refused(&["version", "set", "a=1"], "wrong number of words for version");
     let error = parse_text(&["detach", "s"]).unwrap_err();

@@ -21,7 +21,7 @@ pub(super) struct Words {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Add,
     Set,
     Show,
@@ -40,6 +40,7 @@ pub(super) struct Pair {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Style {
     Json,
+    Yaml,
     Text(Detail),
 }
 
@@ -110,7 +111,7 @@ impl Words {
             ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
             ("-normal", None) => self.style(Style::Text(Detail::Normal))?,
             ("-verbose", None) => self.style(Style::Text(Detail::Verbose))?,
-            ("-yaml", None) => return Err(UsageError::Yaml),
+            ("-yaml", None) => self.style(Style::Yaml)?,
             ("-hide", None | Some("")) => return Err(UsageError::HideWithoutNames),
             ("-hide", Some(names)) => {
                 self.hide.get_or_insert_default().extend(names.split(',').map(str::to_owned));
@@ -131,11 +132,21 @@ impl Words {
 }
 
 impl Command {
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         [Self::Add, Self::Set, Self::Show, Self::Del].into_iter().find(|command| command.word() == word)
     }
 
-    pub(super) fn word(self) -> &'static str {
+    /// As the daemon's help knows it.
+    pub(super) fn help(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Set => "SET",
+            Self::Show => "SHOW",
+            Self::Del => "DEL",
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Add => "add",
             Self::Set => "set",
@@ -144,7 +155,17 @@ impl Command {
         }
     }
 
-    pub(super) fn topic(self) -> Topic {
+    /// What it does, where it can follow.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Add => "create something here",
+            Self::Set => "change settings",
+            Self::Show => "show what is here",
+            Self::Del => "delete, or set back to the default",
+        }
+    }
+
+    pub(crate) fn topic(self) -> Topic {
         match self {
             Self::Add => Topic::Add,
             Self::Set => Topic::Set,
@@ -158,6 +179,7 @@ impl Style {
     pub(super) fn flag(self) -> &'static str {
         match self {
             Self::Json => "-json",
+            Self::Yaml => "-yaml",
             Self::Text(Detail::Brief) => "-brief",
             Self::Text(Detail::Normal) => "-normal",
             Self::Text(Detail::Verbose) => "-verbose",

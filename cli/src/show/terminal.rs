@@ -1,4 +1,16 @@
-//! What a value may do to a terminal: nothing.
+//! What a value may do to a terminal: nothing. And how wide it is.
+
+use std::io::{self, IsTerminal};
+
+use rustix::termios::tcgetwinsize;
+
+/// Columns of the terminal that standard output goes to; `None` when it goes elsewhere, where nobody wants broken lines.
+pub(crate) fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok())??;
+    // A terminal that does not know says 0.
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
 
 /// Escapes control characters, so that a value stays on its line.
 pub(crate) fn escape(text: &str) -> String {

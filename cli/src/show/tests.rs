@@ -5,7 +5,7 @@ use super::*;
 #[track_caller]
 fn check(detail: Detail, hide: &[&str], value: &Value, expected: &str) {
     let view = View::Text { detail, hide: hide.iter().map(|&path| path.to_owned()).collect() };
-    assert_eq!(view.render(value), expected);
+    assert_eq!(view.render(value, None), expected);
 }
 
 fn bridge() -> Value {
@@ -122,6 +122,13 @@ fn hidden_paths_are_left_out() {
     );
     check(Detail::Normal, &["fdb"], &json!({"a": 1, "fdb": {"b": 2}}), "a: 1\n");
     check(Detail::Normal, &["a"], &json!([{"a": 1}]), "");
+    check(
+        Detail::Normal,
+        &["uuid"],
+        &json!({"s": [{"n": 1, "uuid": 2}], "uuid": 3, "my-uuid": 4}),
+        "my-uuid: 4\n\ns:\n n\n 1\n",
+    );
+    check(Detail::Normal, &["s.uuid"], &json!({"s": [{"n": 1, "uuid": 2}], "uuid": 3}), "uuid: 3\n\ns:\n n\n 1\n");
 }
 
 #[test]
@@ -147,7 +154,7 @@ fn control_characters_do_not_reach_the_terminal() {
 fn json_is_the_whole_body() {
     let value = json!({"name": "s", "_links": [{"rel": "self"}], "raw": "\u{1b}\u{9b}é"});
     assert_eq!(
-        View::Json.render(&value),
+        View::Json.render(&value, None),
         "{\n  \"name\": \"s\",\n  \"_links\": [\n    {\n      \"rel\": \"self\"\n    }\n  ],\n  \"raw\": \
          \"\\u001b\\u009bé\"\n}\n"
     );

@@ -1,0 +1,25 @@
+#compdef polycubectl
+# Completion of polycubectl for zsh: source <(polycubectl completion zsh), after compinit; or put it into a file
+# _polycubectl in a directory of $fpath.
+
+_polycubectl() {
+    local line word about
+    local -a words_ready words_open
+    for line in "${(@f)$(${words[1]} --complete "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
+        [[ -n $line ]] || continue
+        word=${line%%$'\t'*} about=${line#*$'\t'}
+        word=${word//:/\\:}
+        if [[ $word == *= ]]; then
+            words_open+=("$word:$about")
+        else
+            words_ready+=("$word:$about")
+        fi
+    done
+    _describe polycubectl words_ready -- words_open -S ''
+}
+
+if [[ $funcstack[1] == _polycubectl ]]; then
+    _polycubectl "$@"
+else
+    compdef _polycubectl polycubectl
+fi

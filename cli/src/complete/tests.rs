@@ -1,0 +1,68 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn answer() -> Value {
+    json!({
+        "commands": ["set", "show"],
+        "params": {
+            "capture": {"name": "capture", "type": "leaf", "pair": true, "values": ["off", "ingress"], "description": "Which"},
+            "filters": {"name": "filters", "type": "container", "description": "What"},
+            "<port>": {"name": "<port>", "type": "key", "description": "A port", "values": ["br1:p1", "eth0"]},
+        },
+    })
+}
+
+/// Asserts what completes the last of the words, when the daemon answers `answer`.
+#[track_caller]
+fn check(words: &[&str], answer: &Value, expected: &[&str]) {
+    let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    let lines = lines(&words, |_| Answer::parse(answer.to_string().as_bytes()));
+    let found: Vec<&str> = lines.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(found, expected, "{words:?}");
+}
+
+#[test]
+fn what_the_daemon_tells_completes() {
+    check(&["s", ""], &answer(), &["set", "show", "capture=", "filters", "br1:p1", "eth0"]);
+    check(&["s", "s"], &answer(), &["set", "show"]);
+    check(&["s", "set", ""], &answer(), &["capture=", "filters", "br1:p1", "eth0"]);
+    check(&["attach", "s", "br1:"], &answer(), &["br1:p1"]);
+    check(&["s", "set", "capture="], &answer(), &["capture=off", "capture=ingress"]);
+    check(&["s", "set", "capture=i"], &answer(), &["capture=ingress"]);
+    check(&["s", "set", "capture=off", ""], &answer(), &["br1:p1", "eth0"]);
+    check(&["s", "set", "other="], &answer(), &[]);
+    check(&["s", "x"], &answer(), &[]);
+}
+
+#[test]
+fn the_grammar_completes_without_the_daemon() {
+    let nothing = json!({});
+    check(&["a"], &nothing, &["add", "attach"]);
+    check(&["--"], &nothing, &["--url", "--token-file", "--help", "--version"]);
+    check(&["s", "show", "-b"], &nothing, &["-brief"]);
+    check(&["s", "set", "-b"], &nothing, &[]);
+    check(&["completion", ""], &nothing, &["bash", "zsh", "fish"]);
+    check(&["c"], &nothing, &["connect", "completion"]);
+    let words = ["".to_owned()];
+    assert!(lines(&words, |_| None).contains("attach\tattach a transparent cube"), "words have a line about them");
+}
+
+#[test]
+fn what_makes_no_sense_is_not_completed() {
+    check(&["s", "?", ""], &answer(), &[]);
+    check(&["add", "set", ""], &answer(), &[]);
+    check(&["s", "--url", ""], &answer(), &[]);
+    check(&[], &answer(), &[]);
+    check(&["s", ""], &json!({"params": {"x": {"name": "a\nb", "type": "entry"}}}), &[]);
+}
+
+#[test]
+fn the_daemon_that_the_line_names_is_asked() {
+    let words = ["--url", "http://h:1", "s", "set", ""].map(str::to_owned);
+    lines(&words, |partial| {
+        assert_eq!(partial.url.as_deref(), Some("http://h:1"));
+        assert_eq!(partial.question.request().path, "s/?help=SET");
+        None
+    });
+}

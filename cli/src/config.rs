@@ -1,0 +1,133 @@
+//! Settings from the user's configuration file and the environment. Nothing is ever written.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// Settings; the environment's before the file's.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) url: Option<String>,
+    pub(crate) token_file: Option<String>,
+    pub(crate) debug: bool,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the configuration file {}: {source}", file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("{}: {source}", file.display())]
+    Malformed { file: PathBuf, source: yaml_serde::Error },
+    #[error("POLYCUBECTL_DEBUG={value}: give true or false")]
+    Debug { value: String },
+}
+
+/// The file; fields that mean something to Polycube's own command line only are accepted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    url: Option<String>,
+    token_file: Option<String>,
+    debug: Option<bool>,
+    #[serde(rename = "expert", default)]
+    _expert: Option<IgnoredAny>,
+    #[serde(rename = "singleparameterworkaround", default)]
+    _single: Option<IgnoredAny>,
+    #[serde(rename = "version", default)]
+    _version: Option<IgnoredAny>,
+}
+
+/// Reads the file and the environment; a file that does not exist says nothing.
+///
+/// # Errors
+///
+/// The file cannot be read or understood, or a variable has no sense.
+pub(crate) fn load(variable: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let file = match path(&variable) {
+        Some(path) => read(&path)?,
+        None => File::default(),
+    };
+    let debug = match variable("POLYCUBECTL_DEBUG").as_deref() {
+        None => file.debug.unwrap_or(false),
+        Some("1" | "true" | "TRUE" | "True") => true,
+        Some("0" | "false" | "FALSE" | "False") => false,
+        Some(value) => return Err(ConfigError::Debug { value: value.to_owned() }),
+    };
+    Ok(Config { url: variable("POLYCUBECTL_URL").or(file.url), token_file: file.token_file, debug })
+}
+
+/// XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is none.
+fn path(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let given = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let directory = given.or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
+    Some(directory.join("polycube/polycubectl_config.yaml"))
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    // Where somebody else's HOME was kept, as sudo -u does, whether there is a file cannot even be asked.
+    if !path.try_exists().unwrap_or(false) {
+        return Ok(File::default());
+    }
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
+    let file: Result<Option<File>, _> = yaml_serde::from_str(&text);
+    file.map(Option::unwrap_or_default).map_err(|source| ConfigError::Malformed { file: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn home(text: &str) -> TempDir {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".config/polycube")).unwrap();
+        fs::write(home.path().join(".config/polycube/polycubectl_config.yaml"), text).unwrap();
+        home
+    }
+
+    fn with(home: &TempDir, more: &[(&str, &str)]) -> Result<Config, String> {
+        let home = home.path().to_str().unwrap().to_owned();
+        let variable = |name: &str| {
+            let found = more.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            found.or_else(|| (name == "HOME").then(|| home.clone()))
+        };
+        load(variable).map_err(|error| error.to_string().replace(&home, "~"))
+    }
+
+    fn config(url: &str, token_file: &str, debug: bool) -> Config {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Config { url: some(url), token_file: some(token_file), debug }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let home = home("url: http://file:1\ntoken-file: /t\ndebug: true\nexpert: true\n");
+        assert_eq!(with(&home, &[]), Ok(config("http://file:1", "/t", true)));
+        let environment = [("POLYCUBECTL_URL", "http://env:1"), ("POLYCUBECTL_DEBUG", "0")];
+        assert_eq!(with(&home, &environment), Ok(config("http://env:1", "/t", false)));
+        assert_eq!(with(&home, &[("XDG_CONFIG_HOME", "/nowhere")]), Ok(Config::default()));
+        assert_eq!(with(&home, &[("XDG_CONFIG_HOME", "relative")]), Ok(config("http://file:1", "/t", true)));
+    }
+
+    #[test]
+    fn no_file_and_an_empty_one_say_nothing() {
+        assert_eq!(with(&tempfile::tempdir().unwrap(), &[]), Ok(Config::default()));
+        assert_eq!(with(&home(""), &[]), Ok(Config::default()));
+        assert_eq!(load(|_| None).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_file_with_mistakes_is_refused() {
+        let file = "~/.config/polycube/polycubectl_config.yaml";
+        let error = with(&home("url: a\nurk: b\n"), &[]).unwrap_err();
+        assert!(error.starts_with(&format!("{file}: unknown field `urk`")) && error.contains("line 2"), "{error}");
+        let error = with(&home("debug: maybe\n"), &[]).unwrap_err();
+        assert!(error.starts_with(&format!("{file}: debug: invalid type")), "{error}");
+        let error = with(&home(""), &[("POLYCUBECTL_DEBUG", "loud")]).unwrap_err();
+        assert_eq!(error, "POLYCUBECTL_DEBUG=loud: give true or false");
+    }
+}

@@ -1,0 +1,49 @@
+//! The way to the daemon, from flags, environment and configuration file.
+
+use std::env;
+
+use crate::address::Address;
+use crate::client::{Answer, Client};
+use crate::config;
+use crate::failure::Failure;
+use crate::grammar::Request;
+use crate::token;
+
+/// A daemon that can be asked.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+}
+
+impl Session {
+    /// Finds the daemon; what the command line says comes first.
+    ///
+    /// # Errors
+    ///
+    /// The settings make no sense. Whether a daemon is there, [`Session::ask`] finds out.
+    pub(crate) fn new(url: Option<String>, token_file: Option<&str>) -> Result<Self, Failure> {
+        let config = config::load(variable)?;
+        let address = url.or(config.url).map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
+        let authorization =
+            token::authorization(token_file, variable("POLYCUBECTL_TOKEN"), config.token_file.as_deref())?;
+        Ok(Self { client: Client::new(address, authorization, config.debug) })
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer. A refusal is one.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
+        let answer = runtime.block_on(self.client.send(request));
+        // A name server that does not answer must not hold up the exit.
+        runtime.shutdown_background();
+        Ok(answer?)
+    }
+}
+
+/// A variable of the environment; an empty one is as good as none.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,256 @@
+//! Does `polycubectl` tell what can follow, in words and in a shell that completes, for whatever plugin is there?
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::{Daemon, binary_dir};
+use polycube_tests::lab::Lab;
+use serde_json::{Value, json};
+
+/// A daemon with `br1` (port `toveth1`, peer `veth1`) and `sniffer` attached to it.
+fn site() -> Result<(Daemon, Lab)> {
+    let lab = Lab::new()?;
+    let peer = lab.peer("peer")?;
+    lab.veth("veth1", &peer, "veth1")?;
+    let daemon = Daemon::start(&lab)?;
+    for line in [
+        "simplebridge add br1",
+        "br1 ports add toveth1 peer=veth1",
+        "packetcapture add sniffer",
+        "attach sniffer br1:toveth1",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    Ok((daemon, lab))
+}
+
+/// Compares a help text with its golden file; `UPDATE_GOLDENS=1` writes it.
+#[track_caller]
+fn check_golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/help").join(name);
+    if std::env::var_os("UPDATE_GOLDENS").is_some() {
+        fs::write(&path, found).expect("the goldens' directory can be written");
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == golden, "tests/goldens/help/{name} differs; UPDATE_GOLDENS=1 rewrites it. Found:\n{found}");
+}
+
+#[test]
+fn help_at_every_depth_is_the_golden_one() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (line, golden) in [
+        ("?", "root.txt"),
+        ("add ?", "root-add.txt"),
+        ("del ?", "root-del.txt"),
+        ("simplebridge ?", "service.txt"),
+        ("simplebridge add ?", "service-add.txt"),
+        ("br1 ?", "cube.txt"),
+        ("br1 set ?", "cube-set.txt"),
+        ("br1 add ?", "cube-add.txt"),
+        ("br1 ports ?", "list.txt"),
+        ("br1 ports add ?", "list-add.txt"),
+        ("br1 ports del ?", "list-del.txt"),
+        ("br1 ports toveth1 ?", "entry.txt"),
+        ("br1 ports toveth1 set ?", "entry-set.txt"),
+        ("br1 fdb set ?", "container-set.txt"),
+        ("br1 fdb entry add ?", "list-with-mandatory-add.txt"),
+        ("br1 fdb flush ?", "action.txt"),
+        ("br1 loglevel ?", "leaf.txt"),
+        ("detach ?", "detach.txt"),
+        ("attach sniffer br1:toveth1 ?", "attach-place.txt"),
+        ("cubes add ?", "cubes-add.txt"),
+    ] {
+        check_golden(golden, &daemon.ctl(line).ok());
+        assert_eq!(daemon.ctl(&line.replace('?', "--help")).ok(), daemon.ctl(line).ok(), "{line}");
+        assert_eq!(daemon.ctl(&line.replace('?', "-h")).ok(), daemon.ctl(line).ok(), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn help_asks_the_schema_of_any_service() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (line, words) in [
+        (
+            "packetcapture add ?",
+            &["<name>", "capture", "off|ingress|egress|bidirectional", "filters.src", "Example:"][..],
+        ),
+        (
+            "sniffer ?",
+            &["uuid", "(read-only)", "filters", "container", "snaplen", "integer 1..262144", "default 262144"],
+        ),
+        ("sniffer filters set ?", &["src", "10.10.10.0/24", "dport", "integer 0..65535"]),
+        ("sniffer show ?", &["counters", "dump"]),
+        ("sniffer show counters ?", &["seen", "integer 0.."]),
+    ] {
+        let text = daemon.ctl(line).ok();
+        for word in words {
+            assert!(text.contains(word), "`{line}`: {word:?} is not in\n{text}");
+        }
+    }
+    let set = daemon.ctl("sniffer set ?").ok();
+    assert!(!set.contains("uuid") && !set.contains("counters"), "what cannot be set is not offered:\n{set}");
+    Ok(())
+}
+
+#[test]
+fn help_without_a_daemon_is_the_grammars() -> Result<()> {
+    let (mut daemon, _lab) = site()?;
+    daemon.terminate()?;
+    for line in ["?", "--help", "-h", "", "attach ?", "completion ?"] {
+        let output = daemon.ctl(line);
+        assert!(output.code == Some(0) && output.stdout.contains("polycubectl "), "{output}");
+        assert!(output.stderr.starts_with("polycubectl: no daemon answers at"), "{output}");
+    }
+    let output = daemon.ctl("sniffer set ?");
+    assert!(output.code == Some(1) && output.stdout.starts_with("polycubectl NAME [PATH...] set"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn what_is_nowhere_has_no_help() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (line, reason) in [
+        ("br9 ?", "did you mean `br1`?"),
+        ("br1 ports p9 loglevel ?", "there is no `loglevel`"),
+        ("br1 fbd ?", "did you mean `fdb`?"),
+        ("packetcapture br1 ?", "cube `br1` is not of service packetcapture"),
+    ] {
+        let said = daemon.ctl(line).one_line(2);
+        assert!(said.contains(reason), "{line}: {said}");
+    }
+    Ok(())
+}
+
+/// The words that complete a path, as Polycube's own completion asks for them.
+#[track_caller]
+fn words(daemon: &Daemon, path: &str, help: &str) -> Value {
+    let response = daemon.http("OPTIONS", &format!("/polycube/v1/{path}?help={help}&completion"), None);
+    let response = response.expect("an answer");
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json().expect("JSON")
+}
+
+#[test]
+fn options_tells_programs() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    assert_eq!(words(&daemon, "detach/", "NONE"), json!(["sniffer"]));
+    assert_eq!(words(&daemon, "detach/sniffer/", "NONE"), json!(["br1:toveth1"]));
+    assert_eq!(words(&daemon, "br1/ports/", "DEL"), json!(["toveth1"]));
+    assert_eq!(words(&daemon, "br1/ports/toveth1/", "SET"), json!(["peer="]));
+    assert_eq!(
+        words(&daemon, "br1/fdb/", "NONE"),
+        json!(["add", "set", "show", "del", "aging-time", "entry", "flush"])
+    );
+    assert_eq!(words(&daemon, "", "SET"), json!(["packetcapture", "simplebridge", "br1", "sniffer"]));
+
+    let body = daemon.http("OPTIONS", "/polycube/v1/br1/fdb/aging-time?help=SET", None)?.json()?;
+    assert_eq!((&body["leaf"]["simpletype"], &body["leaf"]["default"]), (&json!("integer"), &json!(300)), "{body}");
+    let ports = daemon.http("OPTIONS", "/polycube/v1/simplebridge/br1/?help=NONE", None)?.json()?;
+    assert_eq!(ports["params"]["ports"]["keys"], json!(["name"]), "{ports}");
+    for query in ["help=MAYBE", "halp=ADD"] {
+        assert_eq!(daemon.http("OPTIONS", &format!("/polycube/v1/br1?{query}"), None)?.status, 400, "{query}");
+    }
+    assert_eq!(daemon.http("OPTIONS", "/polycube/v1/nowhere?help=NONE", None)?.status, 404);
+    Ok(())
+}
+
+/// Types lines into an interactive shell, and gives what it printed. The shell's `polycubectl` prints its words.
+fn type_into(daemon: &Daemon, shell: &str, lines: &str) -> Result<String> {
+    let home = tempfile::tempdir()?;
+    let print = "polycubectl() { if [[ $1 == --complete ]]; then command polycubectl \"$@\"; \
+                 else printf 'LINE<%s>\\n' \"$*\"; fi; }\n";
+    let start = match shell {
+        "bash" => "",
+        _ => "autoload -Uz compinit; compinit -u -D\n",
+    };
+    fs::write(home.path().join(".bashrc"), format!("{start}source <(polycubectl completion bash)\n{print}"))?;
+    fs::write(home.path().join(".zshrc"), format!("{start}source <(polycubectl completion zsh)\n{print}"))?;
+    let path = format!("{}:{}", binary_dir()?.display(), std::env::var("PATH")?);
+    // A terminal of its own: only then do shells complete.
+    let mut child = daemon
+        .host()
+        .command("script")
+        .args(["-qec", &format!("{shell} -i"), "/dev/null"])
+        .env("HOME", home.path())
+        .env("ZDOTDIR", home.path())
+        .env("PATH", path)
+        .env("TERM", "dumb")
+        .env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()))
+        .current_dir(home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run script")?;
+    child.stdin.take().context("no stdin")?.write_all(format!("{lines}exit\n").as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "{shell} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let lines = "polycubectl att\tsni\tbr1:\t\n\
+                 polycubectl sniffer set capt\tin\t\n\
+                 polycubectl del br1 ports tov\t\n\
+                 polycubectl br1 ports add p2 pe\tvet\t\n\
+                 polycubectl completion z\t\n";
+    for shell in ["bash", "zsh"] {
+        let printed = type_into(&daemon, shell, lines)?;
+        for line in [
+            "attach sniffer br1:toveth1",
+            "sniffer set capture=ingress",
+            "del br1 ports toveth1",
+            "br1 ports add p2 peer=veth1",
+            "completion zsh",
+        ] {
+            assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not make `{line}`:\n{printed}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn fish_completes_names_that_exist() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let home = tempfile::tempdir()?;
+    for (line, expected) in [
+        ("attach sniffer br1:", "br1:toveth1\tCUBE:PORT, or a netdev\n"),
+        ("sniffer set capture=i", "capture=ingress\n"),
+        ("sni", "sniffer\tCube of service packetcapture\n"),
+        ("br1 ports ad", "add\tcreate something here\n"),
+    ] {
+        let output = daemon
+            .host()
+            .command("fish")
+            .args(["--no-config", "-c"])
+            .arg(format!("polycubectl completion fish | source; complete -C 'polycubectl {line}'"))
+            .env("HOME", home.path())
+            .env("PATH", format!("{}:{}", binary_dir()?.display(), std::env::var("PATH")?))
+            .env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()))
+            .output()
+            .context("cannot run fish")?;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{line}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn completion_scripts_need_no_daemon() -> Result<()> {
+    for (shell, mark) in [("bash", "complete -F"), ("zsh", "#compdef polycubectl"), ("fish", "complete -c polycubectl")]
+    {
+        let output = Command::new(binary_dir()?.join("polycubectl")).args(["completion", shell]).output()?;
+        assert!(output.status.success() && String::from_utf8(output.stdout)?.contains(mark), "{shell}");
+    }
+    Ok(())
+}
