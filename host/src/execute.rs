@@ -48,6 +48,10 @@ fn forward(step: &Step, wiring: &Wiring, datapath: &mut Datapath, cubes: &mut dy
         }
         Step::Link { from, to, .. } => datapath.link(from, to.as_ref()).map_err(|e| refused(place(from), &e)),
         Step::Attach(hook) => datapath.attach(hook).map_err(|e| refused(&hook.netdev.name, &e)),
+        Step::Wait => {
+            settle(&mut true);
+            Ok(())
+        }
     }
 }
 
@@ -84,6 +88,10 @@ fn undo(steps: &[Step], datapath: &mut Datapath, cubes: &mut dyn Cubes) {
             }
             Step::CreateMap(map) => {
                 datapath.drop_map(map);
+                Ok(())
+            }
+            Step::Wait => {
+                settle(&mut true);
                 Ok(())
             }
         };

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use polycube_layout::chain::NO_PORT;
+
 use crate::topology::CubeName;
 use crate::wiring::{Hook, MapId, NodeId, Source, Wiring};
 
@@ -33,6 +35,8 @@ pub enum Step {
         was: Option<NodeId>,
     },
     Attach(Hook),
+    /// Until no packet is on its way to where packets went before.
+    Wait,
 }
 
 /// A step that takes away what is not in use any more.
@@ -69,44 +73,59 @@ impl Plan {
         steps.extend(new.maps.keys().filter(|map| !old.maps.contains_key(*map)).cloned().map(Step::CreateMap));
         steps.extend(new.nodes.keys().filter(|node| !old.nodes.contains_key(*node)).cloned().map(Step::Load));
         steps.extend(touched.iter().cloned().map(Step::Prepare));
-        for (hook, chain) in &new.hooks {
-            match old.hooks.get(hook) {
-                None => steps.push(Step::LoadRoot(hook.clone(), chain.port)),
-                Some(was) if was.port != chain.port => {
-                    steps.push(Step::SetRootPort { hook: hook.clone(), port: chain.port, was: was.port });
-                }
-                Some(_) => {}
-            }
-        }
-        for ((map, port), ifindex) in &new.ports {
-            let was = old.ports.get(&(map.clone(), *port)).copied().unwrap_or(0);
-            if was != *ifindex {
-                steps.push(Step::SetPort { map: map.clone(), port: *port, ifindex: *ifindex, was });
-            }
-        }
+        steps.extend(
+            new.hooks
+                .iter()
+                .filter(|(hook, _)| !old.hooks.contains_key(*hook))
+                .map(|(hook, chain)| Step::LoadRoot(hook.clone(), chain.port)),
+        );
+        // No program that packets pass has such a map yet.
+        steps.extend(ports(old, new).filter(|(map, ..)| !old.maps.contains_key(*map)).map(set_port));
     }
 
     /// New programs are linked while no packet reaches them; then each chain in use is relinked from its end to its
     /// root, so that a packet sees the old way or the new one and never a gap.
+    ///
+    /// Where a port moves from one netdev to another, the chain at the new one is whole before the cube sends there, and
+    /// the chain at the old one until no packet is on its way to it.
     fn link(&mut self, old: &Wiring, new: &Wiring) {
-        let (before, after) = (slots(old), slots(new));
-        let change = |from: &Source, to: &Option<NodeId>| {
-            let was = before.get(from).cloned().flatten();
-            (was != *to).then(|| Step::Link { from: from.clone(), to: to.clone(), was })
+        let before = slots(old);
+        let after = slots(new);
+        let unreached = after.iter().filter(|(from, _)| !before.contains_key(*from));
+        self.steps.extend(unreached.filter_map(|(from, to)| relink(&before, from, to.as_ref())));
+        let sent_to = |wiring: &Wiring| wiring.ports.values().copied().collect::<BTreeSet<u32>>();
+        let (sent_before, sent_after) = (sent_to(old), sent_to(new));
+        let is_left = |hook: &Hook| {
+            let ifindex = hook.netdev.ifindex;
+            sent_before.contains(&ifindex) && !sent_after.contains(&ifindex)
         };
-        let unreached = |from: &&Source| !before.contains_key(*from);
-        self.steps.extend(after.iter().filter(|(from, _)| unreached(from)).filter_map(|(from, to)| change(from, to)));
-        for (hook, chain) in &new.hooks {
-            for (from, to) in chain.slots(hook).into_iter().rev().filter(|(from, _)| before.contains_key(from)) {
-                let step = change(&from, &to);
-                self.steps.extend(step.filter(|step| !self.steps.contains(step)));
-            }
+        let (left, others): (Vec<_>, Vec<_>) = new.hooks.keys().partition(|hook| is_left(hook));
+        for hook in others {
+            self.relink_hook(hook, old, new, &before);
         }
         self.steps.extend(new.hooks.keys().filter(|hook| !old.hooks.contains_key(*hook)).cloned().map(Step::Attach));
-        for ((map, port), was) in &old.ports {
-            if new.maps.contains_key(map) && !new.ports.contains_key(&(map.clone(), *port)) {
-                self.steps.push(Step::SetPort { map: map.clone(), port: *port, ifindex: 0, was: *was });
-            }
+        self.steps.extend(ports(old, new).filter(|(map, ..)| old.maps.contains_key(*map)).map(set_port));
+        let changed = self.steps.len();
+        for hook in left {
+            self.relink_hook(hook, old, new, &before);
+        }
+        if self.steps.len() > changed {
+            self.steps.insert(changed, Step::Wait);
+        }
+    }
+
+    /// A cube gets packets of a port only while the root says which port it is.
+    fn relink_hook(&mut self, hook: &Hook, old: &Wiring, new: &Wiring, before: &BTreeMap<Source, Option<NodeId>>) {
+        let chain = &new.hooks[hook];
+        let slots = chain.slots(hook).into_iter().rev().filter(|(from, _)| before.contains_key(from));
+        let links: Vec<Step> = slots.filter_map(|(from, to)| relink(before, &from, to.as_ref())).collect();
+        let links = links.into_iter().filter(|step| !self.steps.contains(step)).collect::<Vec<_>>();
+        let was = old.hooks.get(hook).map_or(chain.port, |chain| chain.port);
+        let port = (was != chain.port).then(|| Step::SetRootPort { hook: hook.clone(), port: chain.port, was });
+        if chain.port == NO_PORT {
+            self.steps.extend(links.into_iter().chain(port));
+        } else {
+            self.steps.extend(port.into_iter().chain(links));
         }
     }
 
@@ -123,6 +142,27 @@ impl Plan {
         cleanup.extend(touched.iter().cloned().map(Cleanup::Commit));
         cleanup.extend(old.maps.keys().filter(|map| !new.maps.contains_key(*map)).cloned().map(Cleanup::DropMap));
     }
+}
+
+/// Entries of the maps `ports` that differ: map, port id, ifindex and what it was; 0 is none. Those of maps that go are
+/// not among them.
+fn ports<'a>(old: &'a Wiring, new: &'a Wiring) -> impl Iterator<Item = (&'a MapId, u32, u32, u32)> {
+    let entries: BTreeSet<&(MapId, u32)> = old.ports.keys().chain(new.ports.keys()).collect();
+    entries.into_iter().filter(|(map, _)| new.maps.contains_key(map)).filter_map(|entry| {
+        let ifindex = |wiring: &Wiring| wiring.ports.get(entry).copied().unwrap_or(0);
+        let (map, port) = entry;
+        (ifindex(old) != ifindex(new)).then(|| (map, *port, ifindex(new), ifindex(old)))
+    })
+}
+
+fn set_port((map, port, ifindex, was): (&MapId, u32, u32, u32)) -> Step {
+    Step::SetPort { map: map.clone(), port, ifindex, was }
+}
+
+/// The step that points a slot elsewhere, unless it points there.
+fn relink(before: &BTreeMap<Source, Option<NodeId>>, from: &Source, to: Option<&NodeId>) -> Option<Step> {
+    let was = before.get(from).cloned().flatten();
+    (was.as_ref() != to).then(|| Step::Link { from: from.clone(), to: to.cloned(), was })
 }
 
 /// What stands in every slot that packets can reach.

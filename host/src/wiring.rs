@@ -4,14 +4,16 @@
 //! Programs and maps carry a revision: one whose description is unchanged keeps it, so that the difference of two
 //! wirings names exactly what has to be loaded, linked and dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_plugin_api::{Direction, MapSpec, Program};
 
 use crate::problem::Problem;
-use crate::topology::{CubeName, Point, Role, Topology};
+use crate::topology::{Attachment, CubeName, Point, Role, Topology};
 
 /// What one cube asks to have loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,11 +23,37 @@ pub struct CubeDatapath {
     pub objects: Vec<Arc<[u8]>>,
 }
 
-/// A netdev in the daemon's network namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A netdev in the daemon's network namespace: told apart by its index, so that a new name changes nothing.
+#[derive(Clone, Debug)]
 pub struct Netdev {
     pub ifindex: u32,
     pub name: String,
+}
+
+impl PartialEq for Netdev {
+    fn eq(&self, other: &Self) -> bool {
+        self.ifindex == other.ifindex
+    }
+}
+
+impl Eq for Netdev {}
+
+impl PartialOrd for Netdev {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Netdev {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.ifindex.cmp(&other.ifindex)
+    }
+}
+
+impl Hash for Netdev {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ifindex.hash(state);
+    }
 }
 
 /// A place where a root program is attached.
@@ -147,7 +175,7 @@ impl Wiring {
             wiring.add_cube(cube, datapath, standard, previous);
         }
         wiring.add_port_tables(topology, netdevs);
-        wiring.add_hooks(topology, netdevs)?;
+        wiring.add_hooks(topology, netdevs, previous)?;
         let used: BTreeSet<NodeId> = wiring.hooks.values().flat_map(|chain| chain.nodes.iter().cloned()).collect();
         wiring.nodes.retain(|node, _| used.contains(node));
         Ok(wiring)
@@ -155,7 +183,14 @@ impl Wiring {
 
     /// The maps of `cube`.
     pub fn maps_of(&self, cube: &CubeName) -> impl Iterator<Item = &MapId> {
-        self.maps.keys().filter(move |map| map.cube == *cube)
+        let first = MapId { cube: cube.clone(), name: String::new(), revision: 0 };
+        self.maps.range(first..).map(|(map, _)| map).take_while(move |map| map.cube == *cube)
+    }
+
+    /// The programs of `cube` at one of its points, stage after stage.
+    fn nodes_at(&self, cube: &CubeName, point: u32, direction: Direction) -> impl Iterator<Item = &NodeId> {
+        let first = NodeId { key: NodeKey { cube: cube.clone(), point, direction, stage: 0 }, revision: 0 };
+        self.nodes.range(first.clone()..).map(|(id, _)| id).take_while(move |id| id.key.is_beside(&first.key))
     }
 
     fn add_cube(&mut self, cube: &CubeName, datapath: &CubeDatapath, standard: bool, previous: &Self) {
@@ -178,7 +213,10 @@ impl Wiring {
             let key = NodeKey { cube: cube.clone(), point, direction, stage };
             let object = Arc::clone(&datapath.objects[program.object]);
             let spec = NodeSpec { program: program.clone(), object, maps: maps.clone() };
-            let unchanged = previous.nodes.iter().find(|(id, old)| id.key == key && ***old == spec);
+            let unchanged = previous
+                .nodes_at(&key.cube, point, direction)
+                .filter_map(|id| previous.nodes.get_key_value(id))
+                .find(|(id, old)| id.key == key && ***old == spec);
             let (revision, spec) = match unchanged {
                 Some((id, old)) => (id.revision, Arc::clone(old)),
                 None => (self.next_revision(), Arc::new(spec)),
@@ -203,7 +241,12 @@ impl Wiring {
         }
     }
 
-    fn add_hooks(&mut self, topology: &Topology, netdevs: &BTreeMap<String, u32>) -> Result<(), Problem> {
+    fn add_hooks(
+        &mut self,
+        topology: &Topology,
+        netdevs: &BTreeMap<String, u32>,
+        previous: &Self,
+    ) -> Result<(), Problem> {
         let mut owners = BTreeMap::new();
         for (cube, spec) in topology.cubes() {
             for (name, port) in spec.ports() {
@@ -217,6 +260,7 @@ impl Wiring {
             Point::Port(..) => None,
         });
         let in_use: BTreeSet<&str> = owners.keys().copied().chain(attached).collect();
+        let stood = previous.places();
         for name in in_use {
             let Some(ifindex) = netdevs.get(name) else { continue };
             let netdev = Netdev { ifindex: *ifindex, name: name.to_owned() };
@@ -225,29 +269,52 @@ impl Wiring {
             let inner =
                 owner.map_or(&[][..], |(cube, port, _)| topology.chain(&Point::Port((*cube).clone(), (*port).clone())));
             let port = owner.map_or(NO_PORT, |(_, _, id)| *id);
-            let inward = outer.iter().chain(inner.iter().rev()).chain(owner.map(|(cube, ..)| *cube));
-            let outward = inner.iter().chain(outer.iter().rev());
-            self.add_hook(Hook { netdev: netdev.clone(), direction: Direction::Ingress }, port, inward)?;
-            self.add_hook(Hook { netdev, direction: Direction::Egress }, port, outward)?;
+            let hook = Hook { netdev: netdev.clone(), direction: Direction::Ingress };
+            let mut nodes = self.stages(outer.iter().chain(inner.iter().rev()), &hook, &stood);
+            nodes.extend(owner.iter().flat_map(|(cube, ..)| self.nodes_at(cube, 0, Direction::Ingress)).cloned());
+            self.add_hook(hook, port, nodes)?;
+            let hook = Hook { netdev, direction: Direction::Egress };
+            let nodes = self.stages(inner.iter().chain(outer.iter().rev()), &hook, &stood);
+            self.add_hook(hook, port, nodes)?;
         }
         Ok(())
     }
 
-    fn add_hook<'a>(
+    /// The hook of each program.
+    fn places(&self) -> HashMap<&NodeId, &Hook> {
+        self.hooks.iter().flat_map(|(hook, chain)| chain.nodes.iter().map(move |node| (node, hook))).collect()
+    }
+
+    /// The programs of transparent cubes at `hook`. One that stood at another is loaded anew: while packets at the old
+    /// hook still pass it, it must not lead to what stands behind it here.
+    fn stages<'a>(
         &mut self,
-        hook: Hook,
-        port: u32,
-        cubes: impl Iterator<Item = &'a CubeName>,
-    ) -> Result<(), Problem> {
-        // In the order of their keys, and so of their stages.
-        let stages = |cube: &'a CubeName| {
-            let direction = hook.direction;
-            self.nodes.keys().filter(move |id| id.key.cube == *cube && id.key.direction == direction).cloned()
-        };
-        let nodes: Vec<NodeId> = cubes.flat_map(stages).collect();
+        attachments: impl Iterator<Item = &'a Attachment>,
+        hook: &Hook,
+        stood: &HashMap<&NodeId, &Hook>,
+    ) -> Vec<NodeId> {
+        let mut nodes = Vec::new();
+        for Attachment { cube, id } in attachments {
+            let here: Vec<NodeId> = self.nodes_at(cube, *id, hook.direction).cloned().collect();
+            for mut node in here {
+                if stood.get(&node).is_some_and(|before| *before != hook)
+                    && let Some(spec) = self.nodes.remove(&node)
+                {
+                    node.revision = self.next_revision();
+                    self.nodes.insert(node.clone(), spec);
+                }
+                nodes.push(node);
+            }
+        }
+        nodes
+    }
+
+    fn add_hook(&mut self, hook: Hook, port: u32, nodes: Vec<NodeId>) -> Result<(), Problem> {
         if nodes.len() > MAX_TAIL_CALLS {
             let message = format!(
-                "the chain on {} would have {} programs: the kernel allows {MAX_TAIL_CALLS} tail calls; detach one first",
+                "the {} chain on {} would have {} programs, each filter one of them: the kernel allows \
+                 {MAX_TAIL_CALLS} tail calls; detach a cube or clear a filter there first",
+                if hook.direction == Direction::Ingress { "ingress" } else { "egress" },
                 hook.netdev.name,
                 nodes.len()
             );

@@ -1,6 +1,7 @@
 //! A real daemon in a lab, and the command line that speaks to it.
 
 mod attempt;
+mod fixtures;
 mod output;
 mod place;
 mod process;
@@ -22,6 +23,7 @@ use crate::lab::{Lab, Namespace};
 use place::Place;
 
 pub use attempt::{NOBODY, attempt, attempt_as, copy_program};
+pub use fixtures::plugin_dir;
 pub use output::Output;
 pub use snapshot::Snapshot;
 

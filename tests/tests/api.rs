@@ -156,7 +156,7 @@ fn links_and_attachments() -> Result<()> {
             "bad-attribute",
             "attach",
         ),
-        ("attach", json!({ "cube": "second", "port": "veth2" }), "bad-attribute", "second"),
+        ("attach", json!({ "cube": "second", "port": "br1:p1" }), "bad-attribute", "second"),
         ("detach", json!({ "cube": "sniffer", "port": "veth2" }), "bad-attribute", "sniffer"),
     ] {
         site.refuses("POST", path, &body, 400, &[(tag, place)]);

@@ -303,14 +303,14 @@ fn port(scene: &Scene, name: &str) -> Result<(String, String)> {
 }
 
 #[test]
-fn a_port_whose_peer_is_deleted_is_down_until_it_is_connected_again() -> Result<()> {
+fn a_port_whose_peer_is_deleted_is_down_until_it_returns() -> Result<()> {
     let scene = Scene::bridge(3)?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl("attach sniffer br1:toveth3").ok();
     assert_eq!(port(&scene, "toveth3")?, ("UP".to_owned(), "veth3".to_owned()));
 
     scene.host(3).clone().delete()?;
-    eventually("the port to be down", || Ok(port(&scene, "toveth3")? == ("DOWN".to_owned(), String::new())))?;
+    eventually("the port to be down", || Ok(port(&scene, "toveth3")? == ("DOWN".to_owned(), "veth3".to_owned())))?;
     let log = scene.daemon.log();
     let told = log.lines().any(|line| line.contains("WARN") && line.contains("veth3") && line.contains("br1:toveth3"));
     assert!(told, "{log}");
@@ -318,7 +318,7 @@ fn a_port_whose_peer_is_deleted_is_down_until_it_is_connected_again() -> Result<
     assert_eq!(exchange(&scene, 5)?, 0, "the other ports work on");
 
     let wire = scene.lab.veth("veth3", scene.namespace(3), "eth0")?;
-    scene.daemon.ctl("connect br1:toveth3 veth3").ok();
+    eventually("the port to be up", || Ok(port(&scene, "toveth3")?.0 == "UP"))?;
     let recorder = Recorder::start(scene.peer(1))?;
     let flow = Flow::between(&wire.peer, scene.peer(1));
     Sender::open(&wire.peer)?.send(&flow.frames(Kind::Udp, 100, 5))?;
@@ -340,9 +340,43 @@ fn deleting_a_peer_under_traffic_disturbs_the_others_not() -> Result<()> {
             interface.delete()?;
             eventually("the port to be down", || Ok(port(&scene, "toveth3")?.0 == "DOWN"))?;
             scene.lab.veth("veth3", scene.namespace(3), "eth0")?;
-            scene.daemon.ctl("connect br1:toveth3 veth3").ok();
+            eventually("the port to be up", || Ok(port(&scene, "toveth3")?.0 == "UP"))?;
         }
         Ok(())
     })?;
+    Ok(())
+}
+
+/// Its frames go on, without a gap: it is the same netdev.
+#[test]
+fn a_renamed_netdev_stays_the_peer() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    scene.daemon.ctl("packetcapture add outer capture=bidirectional").ok();
+    scene.daemon.ctl("attach outer veth1").ok();
+    let rename = |from: &str, to: &str| {
+        let status = scene.lab.host().command("ip").args(["link", "set", from, "name", to]).status();
+        assert!(status.expect("ip is missing: install iproute2").success());
+    };
+    let before = attached(&scene, "veth1")?;
+    under_traffic(&scene, |_| {
+        rename("veth1", "lan0");
+        eventually("the new name", || Ok(port(&scene, "toveth1")? == ("UP".to_owned(), "lan0".to_owned())))
+    })?;
+    assert_eq!(attached(&scene, "lan0")?, before);
+    assert_eq!(scene.get("outer")?["parent"], "lan0");
+    scene.daemon.ctl("detach outer lan0").ok();
+    assert_eq!(exchange(&scene, 5)?, 10);
+    // Somebody who wants the name gets it.
+    scene.daemon.ctl("br1 ports add other peer=lan0").one_line(2);
+    rename("veth2", "wan0");
+    eventually("the new name", || Ok(port(&scene, "toveth2")? == ("UP".to_owned(), "wan0".to_owned())))?;
+    rename("wan0", "tmp0");
+    rename("lan0", "wan0");
+    rename("tmp0", "lan0");
+    eventually("both names", || {
+        Ok((port(&scene, "toveth1")?.1, port(&scene, "toveth2")?.1) == ("wan0".into(), "lan0".into()))
+    })?;
+    assert_eq!(exchange(&scene, 5)?, 10);
     Ok(())
 }

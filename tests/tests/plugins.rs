@@ -8,28 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use polycube_tests::daemon::{Daemon, binary_dir};
+use polycube_tests::daemon::{Daemon, binary_dir, plugin_dir};
 use polycube_tests::hook::programs_attached;
 use polycube_tests::lab::{Lab, Namespace};
 use polycube_tests::traffic::reachable;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A directory with both real plugins and the fixture.
-fn plugin_dir() -> Result<TempDir> {
-    let directory = tempfile::tempdir()?;
-    for (built, name) in [
-        ("libpcn_packetcapture.so", "libpcn_packetcapture.so"),
-        ("libpcn_simplebridge.so", "libpcn_simplebridge.so"),
-        ("libpanicky.so", "libpcn_panicky.so"),
-    ] {
-        let built = binary_dir()?.join(built);
-        ensure!(built.exists(), "{} is missing: run `cargo build --workspace`", built.display());
-        symlink(built, directory.path().join(name))?;
-    }
-    Ok(directory)
-}
 
 fn start(lab: &Lab, plugins: &Path) -> Result<Daemon> {
     Daemon::start_with(lab, &["--plugin-dir", plugins.to_str().context("UTF-8")?])
@@ -74,7 +59,7 @@ fn libc() -> Result<PathBuf> {
 
 #[test]
 fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
-    let directory = plugin_dir()?;
+    let directory = plugin_dir(&["panicky"])?;
     let file = |name: &str| directory.path().join(name);
     fs::write(file("libpcn_empty.so"), "")?;
     fs::write(file("libpcn_garbage.so"), "this is no shared object\n".repeat(100))?;
@@ -118,7 +103,7 @@ fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
 
 #[test]
 fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
-    let directory = plugin_dir()?;
+    let directory = plugin_dir(&["panicky"])?;
     fs::copy(binary_dir()?.join("libpcn_simplebridge.so"), directory.path().join("libpcn_again.so"))?;
     let daemon = start(&Lab::new()?, directory.path())?;
     assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
@@ -150,7 +135,7 @@ struct Site {
 
 impl Site {
     fn build() -> Result<Self> {
-        let plugins = plugin_dir()?;
+        let plugins = plugin_dir(&["panicky"])?;
         let lab = Lab::new()?;
         let (left, right) = (lab.peer("left")?, lab.peer("right")?);
         lab.veth("veth1", &left, "eth0")?.peer.add_address("10.0.0.1/24")?;

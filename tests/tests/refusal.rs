@@ -248,9 +248,10 @@ fn what_exists_already_or_is_in_use() -> Result<()> {
 #[test]
 fn attachments_and_links_that_make_no_sense() -> Result<()> {
     Site::build()?.refuses(&[
-        ("attach sniffer br1:p1", &["already attached to br1:p1", "detach it there first"]),
-        ("attach sniffer br1:p2", &["already attached to br1:p1"]),
-        ("attach sniffer veth3", &["already attached to br1:p1"]),
+        ("attach sniffer br1:p1", &["already attached to br1:p1", "detach it first"]),
+        ("attach sniffer br1:p1 position=first", &["already attached to br1:p1"]),
+        ("attach sniffer br1:p1 after=sniffer", &["already attached to br1:p1"]),
+        ("attach spare br1:p1 after=spare", &["cube `spare` is not attached to br1:p1"]),
         ("attach br2 br1:p2", &["cube `br2` (service simplebridge) is not transparent", "connect its ports instead"]),
         ("attach br2 veth3", &["is not transparent"]),
         ("attach spare sniffer:p1", &["cube `sniffer` is transparent and has no ports"]),

@@ -1,7 +1,7 @@
 //! The daemon's own directory in the bpf filesystem.
 //!
 //! ```text
-//! netdevs/veth1-3-ingress/{program,next,link}
+//! netdevs/3-ingress/{program,next,link}
 //! cubes/sniffer/0-ingress-0-7/{program,next,accept}
 //! cubes/sniffer/maps/RINGS-3
 //! ```
@@ -107,10 +107,9 @@ pub fn node(id: &NodeId) -> PathBuf {
     ["cubes", &escape(id.key.cube.as_str()), &node].iter().collect()
 }
 
-/// By ifindex too: when a netdev takes another's name, both roots are there until the change is through.
+/// By ifindex: a netdev's name may change.
 pub fn root(hook: &Hook) -> PathBuf {
-    let root = format!("{}-{}-{}", escape(&hook.netdev.name), hook.netdev.ifindex, direction(hook.direction));
-    ["netdevs", &root].iter().collect()
+    ["netdevs", &format!("{}-{}", hook.netdev.ifindex, direction(hook.direction))].iter().collect()
 }
 
 fn direction(direction: Direction) -> &'static str {

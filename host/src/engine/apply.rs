@@ -20,7 +20,7 @@ impl Engine {
     ///
     /// # Errors
     /// What the first plugin or the kernel refused; then nothing has changed.
-    pub(super) fn apply(&mut self, wanted: View) -> Result<(), Problems> {
+    pub(super) fn apply(&mut self, mut wanted: View) -> Result<(), Problems> {
         let netdevs = existing(&wanted.topology)?;
         let mut asked = BTreeMap::new();
         let mut touched = BTreeSet::new();
@@ -51,7 +51,8 @@ impl Engine {
         for (name, cube) in wanted.topology.cubes() {
             wanted.instances[name].set_level(cube.loglevel);
         }
-        (self.wiring, self.asked, self.netdevs, self.current) = (wiring, asked, netdevs, wanted);
+        wanted.netdevs = netdevs;
+        (self.wiring, self.asked, self.current) = (wiring, asked, wanted);
         self.publish();
         Ok(())
     }
@@ -81,8 +82,8 @@ fn request(topology: &Topology, name: &CubeName, cube: &Cube, netdevs: &BTreeMap
         name: name.to_string(),
         netdev: port.peer.as_ref().and_then(existing),
     });
-    let points = topology.parent(name.as_str()).map(|point| PluginPoint {
-        id: 0,
+    let points = topology.points(name.as_str()).into_iter().map(|(id, point)| PluginPoint {
+        id,
         name: point.to_string(),
         netdev: match point {
             Point::Netdev(netdev) => existing(netdev),
@@ -91,7 +92,7 @@ fn request(topology: &Topology, name: &CubeName, cube: &Cube, netdevs: &BTreeMap
             }
         },
     });
-    let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.into_iter().collect() };
+    let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.collect() };
     serde_json::to_string(&wanted).unwrap_or_default()
 }
 

@@ -231,7 +231,9 @@ impl Engine {
     fn connect(&self, wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
         let (cube, port, netdev) = ends(one, other)?;
         let found = wanted.topology.port(cube.as_str(), port.as_str())?;
-        if let Some(peer) = &found.peer {
+        // Its netdev may have returned a moment ago: whoever brought it back may ask for it again.
+        let is_back = found.peer.as_ref() == Some(&netdev) && !wanted.netdevs.contains_key(&netdev);
+        if let Some(peer) = found.peer.as_ref().filter(|_| !is_back) {
             let message = format!("{cube}:{port} already has a peer, {peer}: disconnect it first");
             return Err(Problem::bad("connect", message).into());
         }
@@ -311,7 +313,7 @@ fn split(registry: &Registry, name: &str, body: Value) -> Result<Split, Problem>
             ("ports", other) => {
                 return Err(Problem::bad(format!("{name}/ports"), format!("`ports` is a list of ports, not {other}")));
             }
-            ("uuid" | "service-name" | "parent", _) => {
+            ("uuid" | "service-name" | "parent" | "parents", _) => {
                 return Err(Problem::invalid(format!("{name}/{key}"), format!("`{key}` is read-only")));
             }
             (_, value) if !registry.cube.tree["properties"][&key].is_null() => split.base[&key] = value,

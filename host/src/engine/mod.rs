@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct View {
     pub topology: Topology,
     pub instances: BTreeMap<CubeName, Arc<Instance>>,
+    /// Netdevs that the topology names and that exist, with their ifindex.
+    pub netdevs: BTreeMap<String, u32>,
 }
 
 /// A change's answer: what an action returned, else null.
@@ -110,8 +112,6 @@ pub struct Engine {
     view: Arc<RwLock<Arc<View>>>,
     current: View,
     wiring: Wiring,
-    /// Netdevs in use, with their ifindex.
-    netdevs: BTreeMap<String, u32>,
     promiscuous: Promiscuous,
     /// What each cube asked for, and the text of what it was asked with.
     asked: BTreeMap<CubeName, (String, Arc<CubeDatapath>)>,
@@ -142,7 +142,6 @@ impl Engine {
             view,
             current: View::default(),
             wiring: Wiring::default(),
-            netdevs: BTreeMap::new(),
             promiscuous: Promiscuous::new()?,
             asked: BTreeMap::new(),
         };

@@ -12,34 +12,59 @@ use crate::topology::{Point, Topology};
 impl Engine {
     pub(super) fn netdev_event(&mut self, event: &Event) {
         let (Event::Gone(link) | Event::Seen(link)) = event;
-        let is_in_use = self.netdevs.iter().any(|(name, ifindex)| *name == link.name || *ifindex == link.ifindex);
-        if is_in_use || !self.current.topology.chain(&Point::Netdev(link.name.clone())).is_empty() {
+        let is_known =
+            self.current.netdevs.iter().any(|(name, ifindex)| *name == link.name || *ifindex == link.ifindex);
+        let topology = &self.current.topology;
+        let is_wanted =
+            topology.peer_owner(&link.name).is_some() || !topology.chain(&Point::Netdev(link.name.clone())).is_empty();
+        if is_known || is_wanted {
             self.follow_netdevs();
         }
     }
 
     /// Compares the netdevs in use with those that exist. Events only say when to look: some are lost when there are many.
     pub(super) fn follow_netdevs(&mut self) {
-        let now = match existing(&self.current.topology) {
-            Ok(now) if now != self.netdevs => now,
+        let mut wanted = self.current.clone();
+        let now = match existing(&wanted.topology).and_then(|now| {
+            self.follow_renames(&mut wanted.topology, &now)?;
+            existing(&wanted.topology)
+        }) {
+            Ok(now) if now != self.current.netdevs => now,
             Ok(_) => return,
             Err(problem) => return tracing::error!("{}", problem.message),
         };
-        let mut wanted = self.current.clone();
-        for (netdev, _) in self.netdevs.iter().filter(|(name, ifindex)| now.get(*name) != Some(ifindex)) {
-            if let Some((cube, port)) = self.current.topology.peer_owner(netdev) {
-                tracing::warn!(netdev, "disappeared: port {cube}:{port} has no peer now");
-                if let Err(problem) = wanted.topology.set_peer(cube.as_str(), port.as_str(), None) {
-                    tracing::error!("{}", problem.message);
+        let there = |netdev: &str, ifindex| now.get(netdev) == Some(&ifindex);
+        for (netdev, ifindex) in self.current.netdevs.iter().filter(|(netdev, ifindex)| !there(netdev, **ifindex)) {
+            if now.values().any(|other| other == ifindex) {
+                continue;
+            }
+            match wanted.topology.peer_owner(netdev) {
+                Some((cube, port)) => {
+                    tracing::warn!(netdev, "disappeared: port {cube}:{port} is down until it returns")
                 }
-            } else if !now.contains_key(netdev) {
-                tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns");
+                None => tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns"),
             }
         }
-        for netdev in now.keys().filter(|name| !self.netdevs.contains_key(*name)) {
-            tracing::info!(netdev, "is there: what is attached to it sees its traffic");
+        for netdev in now.keys().filter(|name| !self.current.netdevs.contains_key(*name)) {
+            match wanted.topology.peer_owner(netdev) {
+                Some((cube, port)) => tracing::info!(netdev, "is there: port {cube}:{port} is up"),
+                None => tracing::info!(netdev, "is there: what is attached to it sees its traffic"),
+            }
         }
         self.rewire(wanted);
+    }
+
+    /// A netdev that has another name now is the same netdev.
+    fn follow_renames(&self, topology: &mut Topology, now: &BTreeMap<String, u32>) -> Result<(), Problem> {
+        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(lookup_failed)?;
+        for (old, ifindex) in self.current.netdevs.iter().filter(|(name, ifindex)| now.get(*name) != Some(ifindex)) {
+            let Ok(new) = netdevice::index_to_name(&socket, *ifindex) else { continue };
+            if new != *old {
+                tracing::info!(netdev = old, "is called {new} now");
+                topology.rename_netdev(old, &new);
+            }
+        }
+        Ok(())
     }
 
     fn rewire(&mut self, wanted: View) {
@@ -51,8 +76,7 @@ impl Engine {
 
 /// The netdevs that `topology` names and that exist, with their ifindex.
 pub(super) fn existing(topology: &Topology) -> Result<BTreeMap<String, u32>, Problem> {
-    let failed = |error| Problem::failed("", format!("cannot look netdevs up: {error}"));
-    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(failed)?;
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(lookup_failed)?;
     let peers = topology.cubes().flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_deref());
     let attached = topology.chains().filter_map(|(point, _)| match point {
         Point::Netdev(name) => Some(name.as_str()),
@@ -60,4 +84,8 @@ pub(super) fn existing(topology: &Topology) -> Result<BTreeMap<String, u32>, Pro
     });
     let found = |name: &str| Some((name.to_owned(), netdevice::name_to_index(&socket, name).ok()?));
     Ok(peers.chain(attached).filter_map(found).collect())
+}
+
+fn lookup_failed(error: rustix::io::Errno) -> Problem {
+    Problem::failed("", format!("cannot look netdevs up: {error}"))
 }

@@ -54,6 +54,11 @@ impl Kernel {
         path
     }
 
+    /// Where each port's packets go out: map, port id and ifindex.
+    pub fn ports(&self) -> impl Iterator<Item = (&MapId, u32, u32)> {
+        self.ports.iter().map(|((map, port), ifindex)| (map, *port, *ifindex))
+    }
+
     pub fn carry_out(&mut self, step: &Step, wiring: &Wiring) {
         match step {
             Step::CreateMap(map) => assert!(self.maps.insert(map.clone()), "{map:?} is there already"),
@@ -77,6 +82,7 @@ impl Kernel {
                 assert!(self.roots.contains_key(hook), "{hook:?} has no root yet");
                 assert!(self.attached.insert(hook.clone()), "{hook:?} is attached already");
             }
+            Step::Wait => {}
         }
     }
 
@@ -84,7 +90,7 @@ impl Kernel {
         match step {
             Step::CreateMap(map) => self.drop_map(map),
             Step::Load(node) => self.unload(node),
-            Step::Prepare(_) => {}
+            Step::Prepare(_) | Step::Wait => {}
             Step::LoadRoot(hook, _) => self.unload_root(hook),
             Step::SetRootPort { hook, port, was } => assert_eq!(self.roots.insert(hook.clone(), *was), Some(*port)),
             Step::SetPort { map, port, ifindex, was } => self.set_port(map, *port, *was, *ifindex),

@@ -3,9 +3,9 @@ use proptest::prelude::*;
 
 use super::kernel::{Kernel, Verdict};
 use super::{Cleanup, Plan, Step};
-use crate::topology::{Place, Point, PortName};
+use crate::topology::{CubeName, Place, Point, PortName};
 use crate::wiring::fixture::{BOTH, LAST, Model};
-use crate::wiring::{Hook, NodeId, Source, Wiring};
+use crate::wiring::{Hook, Netdev, NodeId, Source, Wiring};
 
 fn bridge() -> Model {
     Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")])
@@ -47,6 +47,7 @@ fn step(step: &Step) -> String {
             format!("link {from}: {} -> {}", target(was.as_ref()), target(to.as_ref()))
         }
         Step::Attach(at) => format!("attach {}", hook(at)),
+        Step::Wait => "wait".to_owned(),
     }
 }
 
@@ -183,11 +184,37 @@ fn a_netdev_that_becomes_a_peer_keeps_its_hook() {
         &[
             "load br1-in",
             "root veth1-in port -1 -> 0",
+            "link a-in: end -> br1-in",
             "root veth1-out port -1 -> 0",
             "br1:0 0 -> 11",
-            "link a-in: end -> br1-in",
         ],
         &[],
+    );
+}
+
+#[test]
+fn a_port_that_moves_leaves_a_whole_chain_behind_until_nothing_goes_there() {
+    let old = Model::new().bridge("br1", &[("p", "veth1")]).tap("inner", "br1:p").tap("x", "veth1").tap("y", "veth2");
+    let old = ["inner", "x", "y"].iter().fold(old, |model, tap| model.load(tap, &[Direction::Egress], 0));
+    let mut new = old.clone();
+    new.topology.set_peer("br1", "p", Some("veth2".to_owned())).unwrap();
+    check(
+        &old,
+        &new,
+        &[
+            "load inner-out",
+            "root veth2-in port 0",
+            "link veth2-in: end -> br1-in",
+            "link inner-out: end -> y-out",
+            "root veth2-out port -1 -> 0",
+            "link veth2-out: y-out -> inner-out",
+            "attach veth2-in",
+            "br1:0 11 -> 12",
+            "wait",
+            "link veth1-out: inner-out -> x-out",
+            "root veth1-out port 0 -> -1",
+        ],
+        &["detach veth1-in", "wait", "unload root veth1-in", "unload inner-out"],
     );
 }
 
@@ -207,6 +234,7 @@ prop_compose! {
         bridges in [any::<bool>(), any::<bool>()],
         flavours in [0_u32..4, 0_u32..4],
         peers in [any::<bool>(), any::<bool>(), any::<bool>()],
+        moved in any::<bool>(),
         taps in prop::array::uniform7(prop::option::of((0_usize..4, 0_u32..4, prop::option::of(0_u32..2)))),
         gone in prop::option::weighted(0.2, 1_u32..4),
     ) -> Model {
@@ -219,6 +247,9 @@ prop_compose! {
             if !peers[index] && model.topology.cube(cube).is_ok() {
                 model.topology.set_peer(cube, port, None).unwrap();
             }
+        }
+        if moved && model.topology.cube("br1").is_ok() && model.topology.peer_owner("veth3").is_none() {
+            model.topology.set_peer("br1", "p", Some("veth3".to_owned())).unwrap();
         }
         for ((name, point), wanted) in TAPS.into_iter().zip(taps) {
             let Some((directions, flavour, filter)) = wanted else { continue };
@@ -260,6 +291,29 @@ fn assert_no_gap(kernel: &Kernel, old: &Wiring, new: &Wiring) -> Result<(), Test
     Ok(())
 }
 
+/// Where each port of a bridge sends, every tap is passed that stands before the port before and after.
+fn assert_no_way_around(kernel: &Kernel, old: &Model, new: &Model) -> Result<(), TestCaseError> {
+    for (map, id, ifindex) in kernel.ports() {
+        let taps = |model: &Model| {
+            let cube = model.topology.cube(map.cube.as_str()).ok().map(|(_, cube)| cube.clone());
+            let port = cube.and_then(|cube| Some(cube.ports().find(|(_, port)| port.id == id)?.0.clone()));
+            let chain = port.map(|port| model.topology.chain(&Point::Port(map.cube.clone(), port)).to_vec());
+            let sees =
+                |cube: &CubeName| model.datapaths[cube].programs.iter().any(|p| p.direction == Direction::Egress);
+            chain.unwrap_or_default().into_iter().map(|at| at.cube).filter(sees).collect::<Vec<_>>()
+        };
+        let after = taps(new);
+        let at = Hook { netdev: Netdev { ifindex, name: String::new() }, direction: Direction::Egress };
+        for verdict in [Verdict::Accept, Verdict::Reject] {
+            let path = kernel.path(&at, verdict);
+            for tap in taps(old).iter().filter(|tap| after.contains(tap)) {
+                prop_assert!(cubes(&path).contains(&tap.as_str()), "{}:{id} goes around {tap}: {path:?}", map.cube);
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn any_way_has_no_gap_arrives_and_can_be_undone_anywhere(from in models(), to in models()) {
@@ -271,10 +325,12 @@ proptest! {
         for (done, step) in plan.steps.iter().enumerate() {
             kernel.carry_out(step, &new);
             assert_no_gap(&kernel, &old, &new)?;
+            assert_no_way_around(&kernel, &from, &to)?;
             let mut back = kernel.clone();
             for step in plan.steps[..=done].iter().rev() {
                 back.undo(step);
                 assert_no_gap(&back, &old, &new)?;
+                assert_no_way_around(&back, &from, &to)?;
             }
             prop_assert_eq!(&back, &start, "undone after {:?}", step);
         }

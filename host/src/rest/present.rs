@@ -19,21 +19,24 @@ pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
         "loglevel": cube.loglevel,
     });
     match &cube.role {
-        Role::Standard(_) => json["ports"] = cube.ports().map(|(name, each)| port(name, each)).collect(),
+        Role::Standard(_) => json["ports"] = cube.ports().map(|(name, each)| port(view, name, each)).collect(),
         Role::Transparent => {
-            let parent = view.topology.parent(name.as_str());
-            json["parent"] = parent.map(ToString::to_string).unwrap_or_default().into();
+            let points = view.topology.points(name.as_str());
+            let points: Vec<String> = points.iter().map(|(_, point)| point.to_string()).collect();
+            json["parent"] = points.join(",").into();
+            json["parents"] = points.into();
         }
     }
     json
 }
 
 /// A port.
-pub fn port(name: &PortName, port: &Port) -> Value {
+pub fn port(view: &View, name: &PortName, port: &Port) -> Value {
+    let is_up = port.peer.as_ref().is_some_and(|peer| view.netdevs.contains_key(peer));
     json!({
         "name": name.as_str(),
         "uuid": port.uuid,
-        "status": if port.peer.is_some() { "UP" } else { "DOWN" },
+        "status": if is_up { "UP" } else { "DOWN" },
         "peer": port.peer.as_deref().unwrap_or_default(),
     })
 }

@@ -15,7 +15,7 @@ use crate::schema::{Node, Operation, locate};
 const PORT: [&str; 4] = ["name", "uuid", "status", "peer"];
 
 /// Members of a cube that nobody sets.
-const READ_ONLY: [&str; 4] = ["name", "uuid", "service-name", "parent"];
+const READ_ONLY: [&str; 5] = ["name", "uuid", "service-name", "parent", "parents"];
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let view = api.engine.view();

@@ -35,6 +35,14 @@ impl fmt::Display for Point {
     }
 }
 
+/// A transparent cube in a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub cube: CubeName,
+    /// Names the place to the cube's plugin. It stays while the cube stands there; the lowest that is free is given out.
+    pub id: u32,
+}
+
 /// Where in a chain a newcomer goes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Place {
@@ -49,13 +57,22 @@ pub enum Place {
 
 impl Topology {
     /// The chain at `point`.
-    pub fn chain(&self, point: &Point) -> &[CubeName] {
+    pub fn chain(&self, point: &Point) -> &[Attachment] {
         self.chains.get(point).map_or(&[], Vec::as_slice)
     }
 
-    /// Where `cube` is attached.
-    pub fn parent(&self, cube: &str) -> Option<&Point> {
-        self.chains.iter().find(|(_, cubes)| cubes.iter().any(|name| name.as_str() == cube)).map(|(point, _)| point)
+    /// Where `cube` is attached, in the order of the ids.
+    pub fn points(&self, cube: &str) -> Vec<(u32, &Point)> {
+        let mut points: Vec<_> = self
+            .chains
+            .iter()
+            .filter_map(|(point, chain)| {
+                let attachment = chain.iter().find(|attachment| attachment.cube.as_str() == cube)?;
+                Some((attachment.id, point))
+            })
+            .collect();
+        points.sort_unstable();
+        points
     }
 
     /// Puts a transparent cube into the chain at `point`. Whether a netdev exists is the caller's to know.
@@ -66,12 +83,6 @@ impl Topology {
             return Err(Problem::bad(
                 cube,
                 format!("cube `{cube}` (service {}) is not transparent: connect its ports instead", found.service),
-            ));
-        }
-        if let Some(parent) = self.parent(cube) {
-            return Err(Problem::bad(
-                cube,
-                format!("cube `{cube}` is already attached to {parent}: detach it there first"),
             ));
         }
         if let Point::Port(owner, port) = &point {
@@ -85,21 +96,33 @@ impl Topology {
             }
             self.port(owner.as_str(), port.as_str())?;
         }
-        let chain = self.chain(&point);
+        let points = self.points(cube);
+        if points.iter().any(|(_, other)| **other == point) {
+            let message =
+                format!("cube `{cube}` is already attached to {point}: detach it first to give it another place");
+            return Err(Problem::bad(cube, message));
+        }
+        let id = (0..).find(|id| points.iter().all(|(taken, _)| taken != id)).unwrap_or_default();
+        let index = self.index(cube, &point, place)?;
+        self.chains.entry(point).or_default().insert(index, Attachment { cube: name, id });
+        Ok(())
+    }
+
+    /// Where in the chain at `point` a newcomer goes.
+    fn index(&self, cube: &str, point: &Point, place: &Place) -> Result<usize, Problem> {
+        let chain = self.chain(point);
         let position = |other: &str| {
-            chain.iter().position(|name| name.as_str() == other).ok_or_else(|| {
-                let known = suggestion(other, chain.iter().map(CubeName::as_str));
+            chain.iter().position(|attachment| attachment.cube.as_str() == other).ok_or_else(|| {
+                let known = suggestion(other, chain.iter().map(|attachment| attachment.cube.as_str()));
                 Problem::missing(cube, format!("cube `{other}` is not attached to {point}{known}"))
             })
         };
-        let index = match (place, &point) {
+        Ok(match (place, point) {
             (Place::First, _) | (Place::Auto, Point::Netdev(_)) => 0,
             (Place::Last, _) | (Place::Auto, Point::Port(..)) => chain.len(),
             (Place::Before(other), _) => position(other)?,
             (Place::After(other), _) => position(other)? + 1,
-        };
-        self.chains.entry(point).or_default().insert(index, name);
-        Ok(())
+        })
     }
 
     /// Takes a cube out of the chain at `point`.
@@ -108,12 +131,14 @@ impl Topology {
         if let Point::Port(owner, port) = point {
             self.port(owner.as_str(), port.as_str())?;
         }
-        let parent = self.parent(cube).map(ToString::to_string);
-        let chain = self.chains.get_mut(point);
-        let Some((chain, index)) =
-            chain.and_then(|chain| chain.iter().position(|name| name.as_str() == cube).map(|index| (chain, index)))
-        else {
-            let place = parent.map_or_else(|| "anything".to_owned(), |parent| format!("{point}, but to {parent}"));
+        let index = self.chain(point).iter().position(|attachment| attachment.cube.as_str() == cube);
+        let (Some(index), Some(chain)) = (index, self.chains.get_mut(point)) else {
+            let points: Vec<_> = self.points(cube).iter().map(|(_, point)| point.to_string()).collect();
+            let place = if points.is_empty() {
+                "anything".to_owned()
+            } else {
+                format!("{point}, but to {}", points.join(", "))
+            };
             return Err(Problem::bad(cube, format!("cube `{cube}` is not attached to {place}")));
         };
         chain.remove(index);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use chain::{Place, Point};
+pub use chain::{Attachment, Place, Point};
 pub use names::{CubeName, PortName};
 pub use port::Port;
 
@@ -33,7 +33,7 @@ pub enum LogLevel {
 pub enum Role {
     /// Has ports.
     Standard(BTreeMap<PortName, Port>),
-    /// Is attached to a port or netdev.
+    /// Is attached to ports and netdevs.
     Transparent,
 }
 
@@ -65,7 +65,7 @@ impl Cube {
 pub struct Topology {
     cubes: BTreeMap<CubeName, Arc<Cube>>,
     /// Transparent cubes at each point. At a port, the first is next to the cube; at a netdev, next to the wire.
-    chains: BTreeMap<Point, Vec<CubeName>>,
+    chains: BTreeMap<Point, Vec<Attachment>>,
 }
 
 impl Topology {
@@ -73,8 +73,8 @@ impl Topology {
         self.cubes.iter()
     }
 
-    pub fn chains(&self) -> impl Iterator<Item = (&Point, &[CubeName])> {
-        self.chains.iter().map(|(point, cubes)| (point, cubes.as_slice()))
+    pub fn chains(&self) -> impl Iterator<Item = (&Point, &[Attachment])> {
+        self.chains.iter().map(|(point, chain)| (point, chain.as_slice()))
     }
 
     /// The cube called `name`.
@@ -115,9 +115,9 @@ impl Topology {
     /// Takes a cube out, and whatever is attached to its ports off.
     pub fn remove_cube(&mut self, name: &str) -> Result<Arc<Cube>, Problem> {
         self.cube(name)?;
-        self.chains.retain(|point, cubes| {
-            cubes.retain(|cube| cube.as_str() != name);
-            !cubes.is_empty() && !matches!(point, Point::Port(cube, _) if cube.as_str() == name)
+        self.chains.retain(|point, chain| {
+            chain.retain(|attachment| attachment.cube.as_str() != name);
+            !chain.is_empty() && !matches!(point, Point::Port(cube, _) if cube.as_str() == name)
         });
         Ok(self.cubes.remove(name).expect("it was there two lines above"))
     }

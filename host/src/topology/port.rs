@@ -1,5 +1,7 @@
 //! Ports of standard cubes and their peers.
 
+use std::sync::Arc;
+
 use polycube_layout::chain::MAX_PORTS;
 
 use super::{Cube, CubeName, Point, PortName, Role, Topology};
@@ -78,6 +80,25 @@ impl Topology {
             port.peer = peer;
         }
         Ok(())
+    }
+
+    /// Follows a netdev to its new name, with what is attached to it. Where that name is wanted already, whoever wants it
+    /// gets it.
+    pub fn rename_netdev(&mut self, old: &str, new: &str) {
+        let (from, to) = (Point::Netdev(old.to_owned()), Point::Netdev(new.to_owned()));
+        if self.peer_owner(new).is_some() || self.chains.contains_key(&to) {
+            return;
+        }
+        if let Some((cube, port)) = self.peer_owner(old)
+            && let Some(cube) = self.cubes.get_mut(cube.as_str())
+            && let Role::Standard(ports) = &mut Arc::make_mut(cube).role
+            && let Some(port) = ports.get_mut(port.as_str())
+        {
+            port.peer = Some(new.to_owned());
+        }
+        if let Some(chain) = self.chains.remove(&from) {
+            self.chains.insert(to, chain);
+        }
     }
 
     /// The port whose peer `netdev` is.

@@ -21,7 +21,7 @@ fn check(point: &str, steps: &[(&str, Place)], wanted: &str) {
     for (name, place) in steps {
         topology.attach(name, point.clone(), place).unwrap();
     }
-    let chain: Vec<_> = topology.chain(&point).iter().map(CubeName::as_str).collect();
+    let chain: Vec<_> = topology.chain(&point).iter().map(|attachment| attachment.cube.as_str()).collect();
     assert_eq!(chain.join(" "), wanted);
 }
 
@@ -44,7 +44,6 @@ fn a_wrong_attachment_is_refused_and_changes_nothing() {
     let veth = || Point::Netdev("veth1".to_owned());
     for (result, reason) in [
         (topology.attach("a", point(), &Place::Auto), "already attached to br1:p"),
-        (topology.attach("a", veth(), &Place::Auto), "already attached to br1:p"),
         (topology.attach("br1", veth(), &Place::Auto), "is not transparent"),
         (topology.attach("b", Point::parse("a:p").unwrap(), &Place::Auto), "`a` is transparent"),
         (topology.attach("b", Point::parse("br1:q").unwrap(), &Place::Auto), "port `q` of cube `br1` does not exist"),
@@ -64,7 +63,7 @@ fn what_goes_takes_its_attachments_along() {
     let mut topology = lab();
     topology.attach("a", Point::parse("br1:p").unwrap(), &Place::Auto).unwrap();
     topology.remove_port("br1", "p").unwrap();
-    assert_eq!(topology.parent("a"), None);
+    assert_eq!(topology.points("a"), []);
     topology.attach("a", Point::Netdev("veth1".to_owned()), &Place::Auto).unwrap();
     topology.remove_cube("a").unwrap();
     assert_eq!(topology.chains().count(), 0);
@@ -90,4 +89,24 @@ fn the_lowest_free_id_is_given_out() {
     topology.remove_port("br1", "q").unwrap();
     topology.add_port("br1", PortName::parse("s").unwrap(), String::new()).unwrap();
     assert_eq!(topology.port("br1", "s").unwrap().id, 1);
+}
+
+#[test]
+fn a_cube_at_several_points_keeps_each_ones_id() {
+    let mut topology = lab();
+    topology.add_port("br1", PortName::parse("q").unwrap(), String::new()).unwrap();
+    let points = ["veth1", "br1:p", "br1:q"].map(|point| Point::parse(point).unwrap());
+    for point in &points {
+        topology.attach("a", point.clone(), &Place::Auto).unwrap();
+    }
+    assert_eq!(topology.points("a"), [(0, &points[0]), (1, &points[1]), (2, &points[2])]);
+    topology.detach("a", &points[0]).unwrap();
+    topology.attach("b", points[1].clone(), &Place::First).unwrap();
+    assert_eq!(topology.points("a"), [(1, &points[1]), (2, &points[2])]);
+    topology.remove_port("br1", "p").unwrap();
+    assert_eq!((topology.points("a"), topology.points("b")), (vec![(2, &points[2])], vec![]));
+    topology.attach("a", points[0].clone(), &Place::Auto).unwrap();
+    assert_eq!(topology.points("a"), [(0, &points[0]), (2, &points[2])]);
+    let message = topology.detach("a", &Point::parse("veth2").unwrap()).unwrap_err().message;
+    assert_eq!(message, "cube `a` is not attached to veth2, but to veth1, br1:q");
 }

@@ -50,6 +50,20 @@ impl Model {
         self.load(name, BOTH, 0)
     }
 
+    /// Attaches a cube that has programs to one more point, where it has the same.
+    #[must_use]
+    pub fn also(mut self, name: &str, point: &str) -> Self {
+        self.topology.attach(name, Point::parse(point).unwrap(), &Place::Auto).unwrap();
+        let datapath = Arc::make_mut(self.datapaths.get_mut(name).unwrap());
+        let first: Vec<Program> = datapath.programs.iter().filter(|program| program.point == 0).cloned().collect();
+        let ids = self.topology.points(name);
+        datapath.programs = ids
+            .iter()
+            .flat_map(|(id, _)| first.iter().map(|program| Program { point: *id, ..program.clone() }))
+            .collect();
+        self
+    }
+
     /// Lets a cube ask for one program at each of these hooks. Another `flavour` is another program, and from every
     /// second one on the cube's map has another size.
     #[must_use]

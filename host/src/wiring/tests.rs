@@ -35,6 +35,30 @@ fn what_is_attached_to_the_netdev_of_a_port_stands_outside_of_the_port() {
 }
 
 #[test]
+fn a_cube_at_several_points_has_a_program_at_each() {
+    let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p").tap("b", "br1:q");
+    let model = model.also("a", "br1:q").also("a", "veth3").also("a", "veth1");
+    check(&model, "veth1", Direction::Ingress, "a a br1");
+    check(&model, "veth2", Direction::Ingress, "a b br1");
+    check(&model, "veth2", Direction::Egress, "b a");
+    check(&model, "veth3", Direction::Egress, "a");
+    let nodes = model.wire(&Wiring::default()).nodes;
+    let points: Vec<_> = nodes.keys().filter(|id| id.key.cube.as_str() == "a").map(|id| id.key.point).collect();
+    assert_eq!(points, [0, 0, 1, 1, 2, 2, 3, 3]);
+}
+
+#[test]
+fn a_netdev_that_is_renamed_keeps_its_hooks() {
+    let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "veth1");
+    let old = model.wire(&Wiring::default());
+    model.topology.rename_netdev("veth1", "lan0");
+    model.netdevs = [("lan0".to_owned(), 11)].into();
+    let new = model.wire(&old);
+    assert_eq!(new.hooks, old.hooks);
+    assert!(new.hooks.keys().all(|hook| hook.netdev.name == "lan0"), "{:?}", new.hooks.keys());
+}
+
+#[test]
 fn a_hook_that_nothing_looks_at_is_left_alone() {
     let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p");
     let model = model.load("a", &[Direction::Ingress], 0).tap("idle", "veth3").load("idle", &[], 0);
@@ -83,5 +107,19 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() {
     };
     assert!(with_taps(32).try_wire(&Wiring::default()).is_ok());
     let message = with_taps(33).try_wire(&Wiring::default()).unwrap_err().message;
-    assert_eq!(message, "the chain on veth1 would have 34 programs: the kernel allows 33 tail calls; detach one first");
+    assert_eq!(
+        message,
+        "the ingress chain on veth1 would have 34 programs, each filter one of them: the kernel allows 33 tail calls; \
+         detach a cube or clear a filter there first"
+    );
+    let with_filters = |count: usize| {
+        let stages = &[(0, 0), (super::fixture::LAST, 0)];
+        with_taps(count).load_stages("tap0", super::fixture::BOTH, stages).load_stages(
+            "tap1",
+            super::fixture::BOTH,
+            stages,
+        )
+    };
+    assert!(with_filters(30).try_wire(&Wiring::default()).is_ok());
+    assert!(with_filters(31).try_wire(&Wiring::default()).is_err());
 }

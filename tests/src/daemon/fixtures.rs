@@ -1,0 +1,24 @@
+//! Plugins that only tests have.
+
+use std::os::unix::fs::symlink;
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use super::binary_dir;
+
+/// A directory for `--plugin-dir`, with the real plugins and these of `tests/fixtures`.
+///
+/// # Errors
+/// Fails when a plugin is not built, naming it.
+pub fn plugin_dir(fixtures: &[&str]) -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    let real = ["packetcapture", "simplebridge"].map(|service| (format!("libpcn_{service}.so"), service));
+    let fixtures = fixtures.iter().map(|service| (format!("lib{service}.so"), *service));
+    for (built, service) in real.into_iter().chain(fixtures) {
+        let built = binary_dir()?.join(built);
+        ensure!(built.exists(), "{} is missing: run `cargo build --workspace`", built.display());
+        symlink(built, directory.path().join(format!("libpcn_{service}.so")))?;
+    }
+    Ok(directory)
+}

@@ -1,0 +1,299 @@
+//! Does every packet pass the cubes at a port or a netdev in the order that was asked for, whatever is attached and
+//! detached meanwhile?
+//!
+//! The frames say: each cube of the service `marker` writes its mark into what passes it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use polycube_tests::capture::{Direction, Recorder, Recording, Seen};
+use polycube_tests::daemon::plugin_dir;
+use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
+use polycube_tests::scene::{PATIENCE, Scene};
+use polycube_tests::traffic::{Kind, Sender, Steady, sequence_of};
+use tempfile::TempDir;
+
+/// Where `tests/fixtures/marker` counts, from what on, and where it writes.
+const COUNT: usize = 35;
+const NONE: u8 = 4000_u16.to_be_bytes()[1];
+const MARKS: usize = 100;
+const FRAME: usize = 200;
+
+/// Two peers, joined by cube `br1` or by the kernel's own bridge, and cubes of the service `marker` called by letters.
+struct Site {
+    scene: Scene,
+    _plugins: TempDir,
+}
+
+/// What joins the peers.
+#[derive(Clone, Copy, PartialEq)]
+enum Middle {
+    Cube,
+    Kernel,
+}
+
+impl Middle {
+    /// The place of the chain under test.
+    fn point(self) -> &'static str {
+        if self == Self::Cube { "br1:toveth1" } else { "veth1" }
+    }
+
+    /// The marks from the wire inwards, of a chain whose cubes are counted from index 0.
+    fn inward(self, chain: &str) -> String {
+        if self == Self::Cube { chain.chars().rev().collect() } else { chain.to_owned() }
+    }
+
+    fn outward(self, chain: &str) -> String {
+        self.inward(chain).chars().rev().collect()
+    }
+}
+
+impl Site {
+    fn build(middle: Middle, markers: &str) -> Result<Self> {
+        let plugins = plugin_dir(&["marker"])?;
+        let arguments = ["--plugin-dir", plugins.path().to_str().context("UTF-8")?];
+        let scene = match middle {
+            Middle::Cube => Scene::bridge_with(2, &arguments)?,
+            Middle::Kernel => {
+                let scene = Scene::wired(2, &arguments)?;
+                scene.lab.kernel_bridge("kbr", &[scene.host(1), scene.host(2)])?;
+                scene
+            }
+        };
+        for marker in markers.chars() {
+            scene.daemon.ctl(&format!("marker add {marker} mark={}", marker as u32)).ok();
+        }
+        let site = Self { scene, _plugins: plugins };
+        // The bridge knows both addresses from now on: no frame is flooded.
+        site.passed(1, 2)?;
+        site.passed(2, 1)?;
+        Ok(site)
+    }
+
+    /// The marks on frames from one peer to another.
+    #[track_caller]
+    fn passed(&self, from: usize, to: usize) -> Result<String> {
+        let recorder = Recorder::start(self.scene.peer(to))?;
+        Sender::open(self.scene.peer(from))?.send(&self.scene.flow(from, to).frames(Kind::Udp, FRAME, 8))?;
+        recorder.wait_for(8, PATIENCE)?;
+        let mut found: Vec<String> = ours(&recorder.stop()?).iter().map(marks).collect();
+        found.dedup();
+        assert_eq!(found.len(), 1, "all frames have the same marks: {found:?}");
+        Ok(found.remove(0))
+    }
+}
+
+/// The frames of the flow that arrived. The kernel's bridge has things to say too.
+fn ours(recording: &Recording) -> Vec<Seen> {
+    recording.going(Direction::In).into_iter().filter(|frame| frame.bytes.len() == FRAME).collect()
+}
+
+fn marks(frame: &Seen) -> String {
+    let count = usize::from(frame.bytes[COUNT] - NONE);
+    frame.bytes[MARKS..MARKS + count].iter().map(|mark| char::from(*mark)).collect()
+}
+
+/// Commands, and the chain after each, from index 0 on.
+const STEPS: [(&str, &str); 22] = [
+    ("attach a POINT position=first", "a"),
+    ("attach b POINT position=last", "ab"),
+    ("attach c POINT after=a", "acb"),
+    ("attach d POINT before=b", "acdb"),
+    ("attach e POINT position=first", "eacdb"),
+    ("detach c POINT", "eadb"),
+    ("attach c POINT position=last", "eadbc"),
+    ("detach e POINT", "adbc"),
+    ("attach e POINT before=a", "eadbc"),
+    ("detach c POINT", "eadb"),
+    ("attach c POINT after=b", "eadbc"),
+    ("detach d POINT", "eabc"),
+    ("attach d POINT after=e", "edabc"),
+    ("detach a POINT", "edbc"),
+    ("attach a POINT before=c", "edbac"),
+    ("detach e POINT", "dbac"),
+    ("detach b POINT", "dac"),
+    ("detach c POINT", "da"),
+    ("attach c POINT before=a", "dca"),
+    ("detach d POINT", "ca"),
+    ("detach a POINT", "c"),
+    ("detach c POINT", ""),
+];
+
+fn every_position(middle: Middle) -> Result<()> {
+    let site = Site::build(middle, "abcde")?;
+    for (line, chain) in STEPS {
+        site.scene.daemon.ctl(&line.replace("POINT", middle.point())).ok();
+        assert_eq!(site.passed(1, 2)?, middle.inward(chain), "inwards after {line}");
+        assert_eq!(site.passed(2, 1)?, middle.outward(chain), "outwards after {line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_position_at_a_port() -> Result<()> {
+    every_position(Middle::Cube)
+}
+
+#[test]
+fn every_position_at_a_plain_netdev() -> Result<()> {
+    every_position(Middle::Kernel)
+}
+
+/// No frame is lost, and each passed a chain that was there, none an older one than the frame before it.
+fn under_traffic(middle: Middle, from: usize, to: usize, order: impl Fn(&str) -> String) -> Result<()> {
+    let site = Site::build(middle, "abcde")?;
+    let scene = &site.scene;
+    let recorder = Recorder::start(scene.peer(to))?;
+    let steady = Steady::start(scene.peer(from), scene.flow(from, to), FRAME, 2_000_000)?;
+    for (line, _) in STEPS {
+        steady.wait_for(64)?;
+        scene.daemon.ctl(&line.replace("POINT", middle.point())).ok();
+    }
+    steady.wait_for(64)?;
+    let sent = steady.stop()?;
+    // The kernel's bridge reports what groups it listens to, at its own time.
+    let reports = 4;
+    let _ = recorder.wait_for(sent as usize + reports, Duration::from_secs(1));
+    let recording = recorder.stop()?;
+    assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
+    let frames = ours(&recording);
+    let numbers: Vec<_> = frames.iter().map(|frame| sequence_of(&frame.bytes)).collect();
+    assert!(numbers.iter().copied().eq((0..sent).map(Some)), "{} of {sent} frames came in order", numbers.len());
+    let mut chains = [""].into_iter().chain(STEPS.map(|(_, chain)| chain)).map(order).peekable();
+    for (number, frame) in frames.iter().enumerate() {
+        let found = marks(frame);
+        while chains.next_if(|chain| *chain != found).is_some() {}
+        assert!(chains.peek().is_some(), "frame {number} of {sent} passed {found:?}, which was no chain then");
+    }
+    assert_eq!(chains.count(), 1, "the last frames passed the last chain");
+    Ok(())
+}
+
+#[test]
+fn under_traffic_into_a_port() -> Result<()> {
+    under_traffic(Middle::Cube, 1, 2, |chain| Middle::Cube.inward(chain))
+}
+
+#[test]
+fn under_traffic_out_of_a_port() -> Result<()> {
+    under_traffic(Middle::Cube, 2, 1, |chain| Middle::Cube.outward(chain))
+}
+
+#[test]
+fn under_traffic_into_a_plain_netdev() -> Result<()> {
+    under_traffic(Middle::Kernel, 1, 2, |chain| Middle::Kernel.inward(chain))
+}
+
+#[test]
+fn under_traffic_out_of_a_plain_netdev() -> Result<()> {
+    under_traffic(Middle::Kernel, 2, 1, |chain| Middle::Kernel.outward(chain))
+}
+
+#[test]
+fn a_newcomer_stands_outermost() -> Result<()> {
+    let site = Site::build(Middle::Cube, "abcd")?;
+    for line in
+        ["attach a br1:toveth1", "attach b br1:toveth1 position=auto", "attach c veth1", "attach d veth1 position=auto"]
+    {
+        site.scene.daemon.ctl(line).ok();
+    }
+    assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), ("dcba".to_owned(), "abcd".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn one_cube_at_several_points_marks_at_each() -> Result<()> {
+    let site = Site::build(Middle::Cube, "ab")?;
+    let ctl = |line: &str| site.scene.daemon.ctl(line).ok();
+    let parents = || Ok::<_, anyhow::Error>(site.scene.get("a")?["parent"].as_str().unwrap_or_default().to_owned());
+    ctl("attach a br1:toveth1");
+    ctl("attach b br1:toveth2");
+    ctl("attach a br1:toveth2");
+    ctl("attach a veth1");
+    assert_eq!(parents()?, "br1:toveth1,br1:toveth2,veth1");
+    assert_eq!(site.scene.get("a/parents")?, serde_json::json!(["br1:toveth1", "br1:toveth2", "veth1"]));
+    assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), ("aaba".to_owned(), "abaa".to_owned()));
+    ctl("detach a br1:toveth2");
+    assert_eq!((site.passed(1, 2)?, parents()?), ("aab".to_owned(), "br1:toveth1,veth1".to_owned()));
+    ctl("attach a br1:toveth2 position=first");
+    assert_eq!(site.passed(1, 2)?, "aaab");
+    // A port that goes takes what stands there along, and leaves the rest.
+    ctl("br1 ports del toveth1");
+    assert_eq!(parents()?, "br1:toveth2,veth1");
+    ctl("br1 ports add toveth1 peer=veth1");
+    assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), ("aab".to_owned(), "baa".to_owned()));
+    ctl("del a");
+    assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), ("b".to_owned(), "b".to_owned()));
+    Ok(())
+}
+
+/// The kernel lets a packet make 33 tail calls: 32 cubes and the bridge.
+#[test]
+fn a_chain_ends_where_the_kernels_tail_calls_end() -> Result<()> {
+    let letters: String = ('A'..='Z').chain('a'..='z').take(34).collect();
+    let site = Site::build(Middle::Cube, &letters)?;
+    let chain: String = letters.chars().take(32).collect();
+    for letter in chain.chars() {
+        site.scene.daemon.ctl(&format!("attach {letter} br1:toveth1")).ok();
+    }
+    assert_eq!(site.passed(1, 2)?, Middle::Cube.inward(&chain));
+    let before = site.scene.daemon.snapshot()?;
+    let last: Vec<char> = letters.chars().skip(32).collect();
+    for point in ["br1:toveth1", "veth1"] {
+        let line = site.scene.daemon.ctl(&format!("attach {} {point}", last[0])).one_line(2);
+        let expected = "the ingress chain on veth1 would have 34 programs, each filter one of them: the kernel allows 33 \
+                        tail calls; detach a cube or clear a filter there first";
+        assert!(line.contains(expected), "{line}");
+        assert_eq!(site.scene.daemon.snapshot()?, before);
+    }
+    assert_eq!(site.passed(2, 1)?, chain);
+    Ok(())
+}
+
+/// Programs of others, before and after ours, stay where they are while our chain comes, changes and goes.
+#[test]
+fn other_peoples_programs_are_left_alone() -> Result<()> {
+    let site = Site::build(Middle::Kernel, "ab")?;
+    let hooks = [Hook::Ingress, Hook::Egress];
+    let bystanders = || {
+        let attach = |hook| Bystander::attach(site.scene.host(1), hook, Verdict::Next);
+        hooks.into_iter().map(attach).collect::<Result<Vec<_>>>()
+    };
+    let others = || {
+        let mut attached = programs_attached(site.scene.lab.host(), "veth1")?;
+        let names: Vec<_> = attached.iter().map(|one| one.name.clone()).collect();
+        attached.retain(|one| one.name == "bystander");
+        Ok::<_, anyhow::Error>((attached, names.join(" ")))
+    };
+    let _first = bystanders()?;
+    site.scene.daemon.ctl("attach a veth1").ok();
+    let _last = bystanders()?;
+    let (theirs, names) = others()?;
+    assert_eq!(names, "bystander root bystander bystander root bystander", "ingress, then egress");
+    for (line, inward) in [
+        ("attach b veth1 position=last", "ab"),
+        ("a set mark=99", "cb"),
+        ("detach b veth1", "c"),
+        ("attach b veth1 position=first", "bc"),
+        ("del b", "c"),
+    ] {
+        site.scene.daemon.ctl(line).ok();
+        assert_eq!(others()?, (theirs.clone(), names.clone()), "{line}");
+        assert_eq!(site.passed(1, 2)?, inward, "{line}");
+        assert_eq!(site.passed(2, 1)?, Middle::Kernel.outward(inward), "{line}");
+    }
+    let drop = Bystander::attach(site.scene.host(1), Hook::Ingress, Verdict::Drop)?;
+    let recorder = Recorder::start(site.scene.peer(2))?;
+    let sender = Sender::open(site.scene.peer(1))?;
+    let frames = site.scene.flow(1, 2).frames(Kind::Udp, FRAME, 16);
+    sender.send(&frames[..8])?;
+    std::mem::drop(drop);
+    sender.send(&frames[8..])?;
+    recorder.wait_for(8, PATIENCE)?;
+    let arrived = ours(&recorder.stop()?);
+    let first = arrived.first().and_then(|frame| sequence_of(&frame.bytes));
+    assert_eq!(first, Some(8), "what stands behind our chain decides");
+    site.scene.daemon.ctl("detach a veth1").ok();
+    assert_eq!(others()?, (theirs, "bystander bystander bystander bystander".to_owned()));
+    Ok(())
+}
