@@ -93,24 +93,36 @@ impl Plan {
         let after = slots(new);
         let unreached = after.iter().filter(|(from, _)| !before.contains_key(*from));
         self.steps.extend(unreached.filter_map(|(from, to)| relink(&before, from, to.as_ref())));
-        let sent_to = |wiring: &Wiring| wiring.ports.values().copied().collect::<BTreeSet<u32>>();
-        let (sent_before, sent_after) = (sent_to(old), sent_to(new));
-        let is_left = |hook: &Hook| {
-            let ifindex = hook.netdev.ifindex;
-            sent_before.contains(&ifindex) && !sent_after.contains(&ifindex)
-        };
-        let (left, others): (Vec<_>, Vec<_>) = new.hooks.keys().partition(|hook| is_left(hook));
+        let moves: Vec<_> = ports(old, new).filter(|(map, ..)| old.maps.contains_key(*map)).collect();
+        let left: BTreeSet<u32> = moves.iter().map(|(.., was)| *was).collect();
+        let (left, others): (Vec<&Hook>, Vec<&Hook>) =
+            new.hooks.keys().partition(|hook| left.contains(&hook.netdev.ifindex));
         for hook in others {
             self.relink_hook(hook, old, new, &before);
         }
         self.steps.extend(new.hooks.keys().filter(|hook| !old.hooks.contains_key(*hook)).cloned().map(Step::Attach));
-        self.steps.extend(ports(old, new).filter(|(map, ..)| old.maps.contains_key(*map)).map(set_port));
-        let changed = self.steps.len();
-        for hook in left {
-            self.relink_hook(hook, old, new, &before);
-        }
-        if self.steps.len() > changed {
-            self.steps.insert(changed, Step::Wait);
+        self.move_ports(moves, left, |plan, hook| plan.relink_hook(hook, old, new, &before));
+    }
+
+    /// A port moves when the chain that it moves to is whole; a chain that ports leave changes when they have left.
+    fn move_ports(&mut self, mut moves: Vec<Move<'_>>, mut left: Vec<&Hook>, mut relink: impl FnMut(&mut Self, &Hook)) {
+        while !moves.is_empty() || !left.is_empty() {
+            let waits = |(.., ifindex, _): &Move<'_>| left.iter().any(|hook| hook.netdev.ifindex == *ifindex);
+            let (mut later, now): (Vec<_>, Vec<_>) = moves.into_iter().partition(waits);
+            self.steps.extend(now.into_iter().map(set_port));
+            let is_sent_to = |hook: &&Hook| later.iter().any(|(.., was)| *was == hook.netdev.ifindex);
+            let (mut still, free): (Vec<_>, Vec<_>) = left.into_iter().partition(is_sent_to);
+            if free.is_empty() {
+                // Ports that take each other's netdevs: one of them has to be first.
+                self.steps.extend(later.drain(..).map(set_port));
+            }
+            let changed = self.steps.len();
+            let free = if free.is_empty() { std::mem::take(&mut still) } else { free };
+            free.into_iter().for_each(|hook| relink(self, hook));
+            if self.steps.len() > changed {
+                self.steps.insert(changed, Step::Wait);
+            }
+            (moves, left) = (later, still);
         }
     }
 
@@ -144,9 +156,11 @@ impl Plan {
     }
 }
 
-/// Entries of the maps `ports` that differ: map, port id, ifindex and what it was; 0 is none. Those of maps that go are
-/// not among them.
-fn ports<'a>(old: &'a Wiring, new: &'a Wiring) -> impl Iterator<Item = (&'a MapId, u32, u32, u32)> {
+/// A port's entry in a map `ports`: port id, ifindex, and what it was; 0 is none.
+type Move<'a> = (&'a MapId, u32, u32, u32);
+
+/// Entries that differ. Those of maps that go are not among them.
+fn ports<'a>(old: &'a Wiring, new: &'a Wiring) -> impl Iterator<Item = Move<'a>> {
     let entries: BTreeSet<&(MapId, u32)> = old.ports.keys().chain(new.ports.keys()).collect();
     entries.into_iter().filter(|(map, _)| new.maps.contains_key(map)).filter_map(|entry| {
         let ifindex = |wiring: &Wiring| wiring.ports.get(entry).copied().unwrap_or(0);
@@ -155,7 +169,7 @@ fn ports<'a>(old: &'a Wiring, new: &'a Wiring) -> impl Iterator<Item = (&'a MapI
     })
 }
 
-fn set_port((map, port, ifindex, was): (&MapId, u32, u32, u32)) -> Step {
+fn set_port((map, port, ifindex, was): Move<'_>) -> Step {
     Step::SetPort { map: map.clone(), port, ifindex, was }
 }
 

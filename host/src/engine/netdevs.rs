@@ -38,11 +38,10 @@ impl Engine {
             if now.values().any(|other| other == ifindex) {
                 continue;
             }
-            match wanted.topology.peer_owner(netdev) {
-                Some((cube, port)) => {
-                    tracing::warn!(netdev, "disappeared: port {cube}:{port} is down until it returns")
-                }
-                None => tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns"),
+            if let Some((cube, port)) = wanted.topology.peer_owner(netdev) {
+                tracing::warn!(netdev, "disappeared: port {cube}:{port} is down until it returns");
+            } else {
+                tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns");
             }
         }
         for netdev in now.keys().filter(|name| !self.current.netdevs.contains_key(*name)) {
