@@ -23,15 +23,14 @@ pub async fn complete(api: &Api, word: &str, given: &[String], help: &mut Help) 
             return Ok(());
         }
         ("detach", []) => {
-            let attached = topology.chains().flat_map(|(_, cubes)| cubes);
-            let mut attached: Vec<String> = attached.map(ToString::to_string).collect();
+            let attached = topology.chains().flat_map(|(_, chain)| chain);
+            let mut attached: Vec<String> = attached.map(|attachment| attachment.cube.to_string()).collect();
             attached.sort();
             attached.dedup();
             Keyword::key("cube", "Transparent cube that is attached", attached)
         }
         ("detach", [cube]) => {
-            let chains = topology.chains().filter(|(_, cubes)| cubes.iter().any(|name| name.as_str() == *cube));
-            let points = chains.map(|(point, _)| point.to_string()).collect();
+            let points = topology.points(cube).into_iter().map(|(_, point)| point.to_string()).collect();
             Keyword::key("port", "Where it is attached", points)
         }
         (_, []) => Keyword {
@@ -65,7 +64,7 @@ pub async fn netdevs(api: &Api) -> Result<Vec<String>, Refused> {
 /// Where in the chain at `point` a newcomer can go.
 fn places(topology: &Topology, point: &str) -> Vec<Keyword> {
     let chain = Point::parse(point).map(|point| topology.chain(&point)).unwrap_or_default();
-    let chain: Vec<String> = chain.iter().map(ToString::to_string).collect();
+    let chain: Vec<String> = chain.iter().map(|attachment| attachment.cube.to_string()).collect();
     let pair = |name: &str, about: &str, values: &[String], simpletype: &str| Keyword {
         pair: true,
         simpletype: simpletype.to_owned(),
