@@ -291,7 +291,7 @@ fn a_filter_that_is_refused_leaves_the_one_that_runs() -> Result<()> {
     let program = trial.scene.get("sniffer/program")?;
     for (words, about) in [
         ("filter=host 1.2.3.4 andd port 80", "syntax error at `andd`, character 14 of `host 1.2.3.4 andd port 80`"),
-        ("filter=tcp port", "at the end of `tcp port`"),
+        ("filter=ip6", "`ip6` and the fields, which say `ip src net 10.10.10.0/24`: clear one of them"),
         ("filter=tcp) or (udp", "syntax error at `)`, character 4"),
         ("filters.dst=2001:db8::/32", "src=10.10.10.0/24 and dst=2001:db8::/32 are of different families"),
         ("filters.l4proto=icmpv6", "l4proto=icmpv6 is not carried by the family of 10.10.10.0/24"),

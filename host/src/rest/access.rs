@@ -88,7 +88,7 @@ impl Gate {
         }
         if !self.access.allows(header(header::AUTHORIZATION)) {
             let message = "no valid token: send `Authorization: Bearer TOKEN`, the token of the daemon's --token-file";
-            return refused(StatusCode::UNAUTHORIZED, message.to_owned());
+            return refused(StatusCode::UNAUTHORIZED, message.to_owned()).map_err(Refused::wanting_token);
         }
         Ok(())
     }

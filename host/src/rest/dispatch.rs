@@ -7,14 +7,18 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::error::Refused;
-use super::{Api, BASE, MAX_BODY, framework, help, metrics, resource, stream};
+use super::kind::Kind;
+use super::{Api, BASE, MAX_BODY, framework, help, metrics, openapi, resource, stream};
 use crate::problem::{ErrorTag, Problem};
 
 /// Media type of answers, as Polycube's clients know it.
 pub const DATA: &str = "application/yang.data+json; charset=utf-8";
 
+/// The same, without parameters.
+pub const DATA_TYPE: &str = "application/yang.data+json";
+
 /// What is found without [`BASE`] as well.
-const ALSO_AT_ROOT: [&str; 1] = ["/metrics"];
+const ALSO_AT_ROOT: [&str; 2] = ["/metrics", "/openapi.json"];
 
 /// A request, read.
 pub struct Call {
@@ -59,6 +63,7 @@ pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Respon
     let done = match call.path.first().map(String::as_str) {
         _ if call.method == Method::OPTIONS => help::answer(api, call).await,
         Some("metrics") if call.path.len() == 1 => metrics::answer(api, &call).await,
+        Some("openapi.json") if call.path.len() == 1 => openapi::answer(&api, &call),
         Some(
             "services" | "cubes" | "netdevs" | "topology" | "version" | "connect" | "disconnect" | "attach" | "detach",
         ) => framework::answer(api, call).await,
@@ -76,10 +81,10 @@ pub fn nothing_here(path: &str, message: &str) -> Refused {
 }
 
 /// A refusal of a method that the node at `path` does not take.
-pub fn wrong_method(call: &Call, allowed: &str) -> Refused {
+pub fn wrong_method(call: &Call, kind: Kind) -> Refused {
     let path = call.path.join("/");
-    let message = format!("{} does not work on `{path}`: it takes {allowed}", call.method);
-    Problem::new(ErrorTag::OperationNotSupported, path, message).into()
+    let message = format!("{} does not work on `{path}`: it takes {}", call.method, kind.methods());
+    Refused::from(Problem::new(ErrorTag::OperationNotSupported, path, message)).allowing(kind)
 }
 
 async fn read(request: Request) -> Result<Call, Refused> {

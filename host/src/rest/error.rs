@@ -1,10 +1,11 @@
 //! Refusals as the client reads them: RESTCONF's error body (RFC 8040 section 7.1) and a status.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::dispatch::DATA;
+use super::kind::Kind;
 use crate::problem::{ErrorTag, Problem, Problems};
 
 /// A refused request.
@@ -12,12 +13,28 @@ use crate::problem::{ErrorTag, Problem, Problems};
 pub struct Refused {
     status: StatusCode,
     problems: Problems,
+    /// What the client can do instead, or has to show.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refused {
     /// A refusal of `status` for one reason.
     pub fn new(status: StatusCode, problem: Problem) -> Self {
-        Self { status, problems: problem.into() }
+        Self { status, problems: problem.into(), header: None }
+    }
+
+    /// The same, telling the methods that work.
+    #[must_use]
+    pub fn allowing(mut self, kind: Kind) -> Self {
+        self.header = Some((header::ALLOW, HeaderValue::from_static(kind.methods())));
+        self
+    }
+
+    /// The same, telling how to say who asks.
+    #[must_use]
+    pub fn wanting_token(mut self) -> Self {
+        self.header = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"polycubed\"")));
+        self
     }
 
     /// A refusal of a framework call (`attach`, `cubes/NAME`), for which Polycube knows no status but 400.
@@ -39,7 +56,7 @@ impl From<Problems> for Refused {
             Some(ErrorTag::OperationNotSupported) => StatusCode::METHOD_NOT_ALLOWED,
             Some(ErrorTag::OperationFailed) | None => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, problems }
+        Self { status, problems, header: None }
     }
 }
 
@@ -66,6 +83,8 @@ impl IntoResponse for Refused {
             })
             .collect();
         let body = json!({ "ietf-restconf:errors": { "error": errors } });
-        (self.status, [(header::CONTENT_TYPE, DATA)], body.to_string()).into_response()
+        let mut response = (self.status, [(header::CONTENT_TYPE, DATA)], body.to_string()).into_response();
+        response.headers_mut().extend(self.header);
+        response
     }
 }

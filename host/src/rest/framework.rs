@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
+use super::kind::Kind;
 use super::present::base;
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
@@ -19,8 +20,8 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
             api.engine.change(change).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::OK, None))
         }
-        ["connect" | "disconnect" | "attach" | "detach"] => Err(wrong_method(&call, "POST")),
-        _ if call.method != Method::GET => Err(wrong_method(&call, "GET")),
+        ["connect" | "disconnect" | "attach" | "detach"] => Err(wrong_method(&call, Kind::Run)),
+        _ if call.method != Method::GET => Err(wrong_method(&call, Kind::Read)),
         ["version"] => found(json!({ "polycubed": { "version": env!("CARGO_PKG_VERSION") } })),
         ["services"] => found(services(&api).into_iter().map(|(_, json)| json).collect()),
         ["services", name] => one("service", name, services(&api)),

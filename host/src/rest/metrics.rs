@@ -7,10 +7,11 @@ use axum::http::StatusCode;
 use super::Api;
 use super::dispatch::{Call, Done, wrong_method};
 use super::error::Refused;
+use super::kind::Kind;
 use super::present::blocking;
 use crate::engine::View;
 use crate::registry::Registry;
-use crate::schema::metric::{Kind, Metric, Sample};
+use crate::schema::metric::{self, Metric, Sample};
 
 /// Media type of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,7 +21,7 @@ const CUBE: &str = "cubeName";
 
 pub async fn answer(api: Api, call: &Call) -> Result<Done, Refused> {
     if call.method != axum::http::Method::GET {
-        return Err(wrong_method(call, "GET"));
+        return Err(wrong_method(call, Kind::Read));
     }
     let text = blocking(move || Ok(all(&api.engine.view(), &api.engine.registry))).await?;
     Ok(Done::text(StatusCode::OK, TEXT, text))
@@ -49,8 +50,8 @@ fn family<'a>(text: &mut String, metric: &Metric, samples: impl Iterator<Item = 
     }
     let Metric { name, help, kind, .. } = metric;
     let kind = match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
+        metric::Kind::Counter => "counter",
+        metric::Kind::Gauge => "gauge",
     };
     // Writing to a string does not fail.
     let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", help.replace('\\', r"\\").replace('\n', r"\n"));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
+use super::kind::Kind;
 use super::present::{blocking, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
@@ -55,14 +56,14 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
                 None => Err(Problem::new(ErrorTag::MissingAttribute, place, "`name` is missing").into()),
             }
         }
-        _ => Err(wrong_method(&call, "GET, POST")),
+        _ => Err(wrong_method(&call, Kind::Service)),
     }
 }
 
 async fn create(api: &Api, service: &str, name: &str, body: Value) -> Result<Done, Refused> {
     let change = Change::CreateCube { service: service.to_owned(), name: name.to_owned(), body };
     api.engine.change(change).await?;
-    Ok(Done::new(StatusCode::CREATED, None))
+    Ok(Done::new(Kind::Cube.done(&Method::POST), None))
 }
 
 async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], call: &Call) -> Result<Done, Refused> {
@@ -77,52 +78,57 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         let message = format!("cube `{cube}` is of service {}, not of {service}", found.service);
         return Err(Problem::missing(format!("{service}/{cube}"), message).into());
     }
+    let actions = &api.engine.registry.service(&found.service)?.model.service.actions;
+    let is_action = actions.iter().any(|action| action.path == path.join("/"));
+    if is_action && call.method != Method::POST {
+        return Err(wrong_method(call, Kind::Run));
+    }
     if call.method == Method::GET {
         let value = read(api, cube.to_owned(), path.to_vec()).await?;
         return Ok(Done::new(StatusCode::OK, Some(value)));
     }
     let (cube, body) = (cube.to_owned(), call.body.clone());
-    let (change, status) = match (path, &call.method) {
+    let (change, kind) = match (path, &call.method) {
         ([], &Method::PATCH) => {
-            (Change::Configure { cube, path: Vec::new(), operation: Operation::Merge, value: body }, StatusCode::OK)
+            (Change::Configure { cube, path: Vec::new(), operation: Operation::Merge, value: body }, Kind::Cube)
         }
-        ([], &Method::PUT) => (
-            Change::Configure { cube, path: Vec::new(), operation: Operation::Replace, value: body },
-            StatusCode::CREATED,
-        ),
-        ([], &Method::DELETE) => (Change::DeleteCube { cube }, StatusCode::OK),
+        ([], &Method::PUT) => {
+            (Change::Configure { cube, path: Vec::new(), operation: Operation::Replace, value: body }, Kind::Cube)
+        }
+        ([], &Method::DELETE) => (Change::DeleteCube { cube }, Kind::Cube),
         ([], &Method::POST) => {
             let message = format!("cube `{cube}` exists already: PATCH changes it, PUT replaces its configuration");
             return Err(Problem::exists(cube, message).into());
         }
-        ([], _) => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
+        ([], _) => return Err(wrong_method(call, Kind::Cube)),
+        _ if is_action => (Change::Act { cube, path: path.join("/"), input: body }, Kind::Run),
         ([ports, rest @ ..], _) if ports == "ports" => port_change(cube, rest, call)?,
         _ => node_change(&api, &found.service, cube, path, call)?,
     };
     let answer = api.engine.change(change).await?;
-    Ok(Done::new(status, (!answer.is_null()).then_some(answer)))
+    Ok(Done::new(kind.done(&call.method), (!answer.is_null()).then_some(answer)))
 }
 
-fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, StatusCode), Refused> {
+fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, Kind), Refused> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let body = call.body.clone();
     let peer =
         |cube, port: &str, peer| Change::ConfigurePort { cube, port: port.to_owned(), body: json!({ "peer": peer }) };
     Ok(match (words.as_slice(), &call.method) {
-        ([port], &Method::POST) => (Change::CreatePort { cube, port: (*port).to_owned(), body }, StatusCode::CREATED),
+        ([port], &Method::POST) => (Change::CreatePort { cube, port: (*port).to_owned(), body }, Kind::Whole),
         ([port], &Method::PATCH | &Method::PUT) => {
-            (Change::ConfigurePort { cube, port: (*port).to_owned(), body }, StatusCode::CREATED)
+            (Change::ConfigurePort { cube, port: (*port).to_owned(), body }, Kind::Whole)
         }
-        ([port], &Method::DELETE) => (Change::DeletePort { cube, port: (*port).to_owned() }, StatusCode::NO_CONTENT),
-        ([port, "peer"], &Method::PATCH | &Method::PUT) => (peer(cube, port, body), StatusCode::OK),
-        ([port, "peer"], &Method::DELETE) => (peer(cube, port, Value::from("")), StatusCode::NO_CONTENT),
-        ([port, "name" | "uuid" | "status"], &Method::PATCH | &Method::PUT) => {
+        ([port], &Method::DELETE) => (Change::DeletePort { cube, port: (*port).to_owned() }, Kind::Whole),
+        ([port, "peer"], &Method::PATCH | &Method::PUT) => (peer(cube, port, body), Kind::Leaf),
+        ([port, "peer"], &Method::DELETE) => (peer(cube, port, Value::from("")), Kind::Leaf),
+        ([port, "name" | "uuid" | "status"], &Method::PATCH | &Method::PUT | &Method::DELETE) => {
             let message = format!("`{}` of port `{port}` is read-only", words[1]);
             return Err(Problem::invalid(format!("{cube}/ports/{}", words.join("/")), message).into());
         }
-        ([] | [_, "name" | "uuid" | "status"], _) => return Err(wrong_method(call, "GET")),
-        ([_], _) => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
-        ([_, "peer"], _) => return Err(wrong_method(call, "GET, PUT, PATCH, DELETE")),
+        ([] | [_, "name" | "uuid" | "status"], _) => return Err(wrong_method(call, Kind::Read)),
+        ([_], _) => return Err(wrong_method(call, Kind::Whole)),
+        ([_, "peer"], _) => return Err(wrong_method(call, Kind::Leaf)),
         _ => return Err(nothing_here(&call.path.join("/"), "a port has name, uuid, status and peer")),
     })
 }
@@ -133,19 +139,16 @@ fn node_change(
     cube: String,
     path: &[String],
     call: &Call,
-) -> Result<(Change, StatusCode), Refused> {
+) -> Result<(Change, Kind), Refused> {
     let registry = &api.engine.registry;
     let model = &registry.service(service)?.model;
     let name = path.join("/");
-    if model.service.actions.iter().any(|action| action.path == name) {
-        return match call.method {
-            Method::POST => Ok((Change::Act { cube, path: name, input: call.body.clone() }, StatusCode::OK)),
-            _ => Err(wrong_method(call, "POST")),
-        };
-    }
     if let [word] = path
         && READ_ONLY.contains(&word.as_str())
     {
+        if !matches!(call.method, Method::PUT | Method::PATCH | Method::DELETE) {
+            return Err(wrong_method(call, Kind::Read));
+        }
         return Err(Problem::invalid(format!("{cube}/{word}"), format!("`{word}` is read-only")).into());
     }
     let tree = if registry.cube.tree["properties"][&path[0]].is_null() { &model.tree } else { &registry.cube.tree };
@@ -159,17 +162,20 @@ fn node_change(
         let known = suggestion(word, node.children().chain(actions));
         nothing_here(&call.path.join("/"), &format!("there is no `{word}`{known}"))
     })?;
-    let (operation, status) = match (&call.method, node) {
-        (&Method::DELETE, _) => (Operation::Remove, StatusCode::NO_CONTENT),
-        (&Method::PATCH | &Method::PUT, Node::Leaf(_)) => (Operation::Merge, StatusCode::OK),
-        (&Method::PATCH, _) => (Operation::Merge, StatusCode::CREATED),
-        (&Method::PUT, _) => (Operation::Replace, StatusCode::CREATED),
-        (&Method::POST, Node::Container(_) | Node::Entry(_)) => (Operation::Create, StatusCode::CREATED),
-        (_, Node::Leaf(_)) => return Err(wrong_method(call, "GET, PUT, PATCH, DELETE")),
-        (_, Node::List { .. }) => return Err(wrong_method(call, "GET, PUT, PATCH, DELETE")),
-        _ => return Err(wrong_method(call, "GET, POST, PUT, PATCH, DELETE")),
+    let is_set = locate(model.config(), path).is_ok() || locate(&registry.cube.tree, path).is_ok();
+    let kind = if is_set { Kind::of(&node) } else { Kind::Read };
+    let operation = match (&call.method, kind) {
+        (&Method::PUT | &Method::PATCH | &Method::DELETE, Kind::Read) => {
+            let message = format!("`{}` is read-only", path.join(" "));
+            return Err(Problem::invalid(format!("{cube}/{name}"), message).into());
+        }
+        (&Method::DELETE, _) => Operation::Remove,
+        (&Method::PATCH, _) | (&Method::PUT, Kind::Leaf) => Operation::Merge,
+        (&Method::PUT, _) => Operation::Replace,
+        (&Method::POST, Kind::Whole) => Operation::Create,
+        _ => return Err(wrong_method(call, kind)),
     };
-    Ok((Change::Configure { cube, path: path.to_vec(), operation, value: call.body.clone() }, status))
+    Ok((Change::Configure { cube, path: path.to_vec(), operation, value: call.body.clone() }, kind))
 }
 
 /// What stands at `path` below a cube. Calls the plugin.
@@ -199,10 +205,6 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Value, Pr
         };
         value.ok_or_else(|| {
             let place = format!("{cube}/{}", path.join("/"));
-            if model.service.actions.iter().any(|action| action.path == path.join("/")) {
-                let message = format!("`{}` is an action: POST runs it", path.join(" "));
-                return Problem::new(ErrorTag::OperationNotSupported, place, message);
-            }
             let last = path.last().map_or("", String::as_str);
             let known = if path[0] == "ports" {
                 suggestion(last, PORT)

@@ -16,8 +16,9 @@ use serde_json::Value;
 use tokio::net::unix::pipe;
 
 use super::Api;
-use super::dispatch::Call;
+use super::dispatch::{Call, wrong_method};
 use super::error::Refused;
+use super::kind::Kind;
 use super::present::blocking;
 use super::range::{Range, Wanted};
 use crate::plugins::{Instance, Stream};
@@ -42,9 +43,6 @@ pub struct Found {
 /// # Errors
 /// A parameter that the stream does not have, or not with this value.
 pub fn find(api: &Api, call: &Call) -> Result<Option<Found>, Refused> {
-    if call.method != Method::GET {
-        return Ok(None);
-    }
     let view = api.engine.view();
     let registry = &api.engine.registry;
     let below = if registry.service(&call.path[0]).is_ok() { 1 } else { 0 };
@@ -56,6 +54,9 @@ pub fn find(api: &Api, call: &Call) -> Result<Option<Found>, Refused> {
     let model = &registry.service(&cube.service)?.model;
     let Some(stream) = model.service.streams.iter().find(|stream| is_at(&stream.path, path)) else { return Ok(None) };
     let is_node = locate(&model.tree, path).is_ok();
+    if call.method != Method::GET {
+        return if is_node { Ok(None) } else { Err(wrong_method(call, Kind::Read)) };
+    }
     if is_node && !accepts(&call.headers, &stream.media) {
         return Ok(None);
     }

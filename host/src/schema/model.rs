@@ -51,6 +51,11 @@ impl Model {
         Ok(Self { service, tree, metrics, config, validator })
     }
 
+    /// Schema of what can be set, other names included.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
     /// The configuration of a new cube: defaults, and what `body` says.
     ///
     /// # Errors

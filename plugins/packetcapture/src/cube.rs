@@ -192,7 +192,9 @@ impl Filter {
 /// What the user reads of a filter that cannot be.
 fn refusal(error: &FilterError) -> Refusal {
     let (tag, path) = match error {
-        FilterError::Missing(_) => (Tag::OperationFailed, "filter"),
+        FilterError::Missing(_) | FilterError::Late | FilterError::Thread(_) | FilterError::Ended => {
+            (Tag::OperationFailed, "filter")
+        }
         FilterError::Fields(_) => (Tag::InvalidValue, "filters"),
         FilterError::Refused(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
     };

@@ -1,7 +1,7 @@
 //! Filters: from five fields or a pcap expression to an eBPF program that decides exactly as libpcap would.
 //!
-//! In the order of a filter's way: [`fields`] (to an expression) · `libpcap` (to classic BPF; `place` finds where an
-//! expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
+//! In the order of a filter's way: [`fields`] (to an expression) · `terms` (with the user's own) · `attempt` and `libpcap` (to
+//! classic BPF; `place` finds where an expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
 //! for granted and what they hand on) · `emit` and `body` (to eBPF) over `access` (how a program reaches the packet), of which
 //! `skb` and `reach` are the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
 //!
@@ -18,6 +18,7 @@
 
 mod access;
 mod assembly;
+mod attempt;
 mod blocks;
 mod body;
 mod bounds;
@@ -30,6 +31,7 @@ mod liveness;
 mod place;
 mod reach;
 mod skb;
+mod terms;
 
 pub mod fields;
 
@@ -40,8 +42,10 @@ pub use assembly::{MapName, TooLong};
 pub use classic::{Invalid, Raw};
 pub use fields::{Fields, FieldsError, Protocol};
 pub use insn::Insn;
-pub use libpcap::{Libpcap, Missing};
+pub use libpcap::Missing;
 pub use place::Refused;
+
+use terms::Terms;
 
 /// A filter that no program could be made of.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,19 @@ pub enum FilterError {
     /// libpcap does not take the expression.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// libpcap is still at work on this filter, or on too many others.
+    #[error(
+        "libpcap takes more than {} s for the filter: give addresses in place of names, and prefixes and port ranges in \
+         place of long lists, or set it again in a while",
+        attempt::PATIENCE.as_secs()
+    )]
+    Late,
+    /// libpcap has no thread to run in.
+    #[error("a thread for libpcap cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Nor has it one any more.
+    #[error("libpcap's thread has ended early: set the filter again")]
+    Ended,
     /// libpcap made something that is no filter, or too much of it.
     #[error("the filter cannot be used: {0}")]
     Invalid(#[from] Invalid),
@@ -97,12 +114,7 @@ pub enum Modes {
 /// # Errors
 /// Fields that contradict each other. The expression is not looked at.
 pub fn joined(fields: &Fields, expression: &str) -> Result<Option<String>, FieldsError> {
-    let expression = expression.trim();
-    let expression = (!expression.is_empty() && expression != "all").then_some(expression);
-    Ok(match (fields.expression()?, expression) {
-        (Some(fields), Some(expression)) => Some(format!("({fields}) and ({expression})")),
-        (fields, expression) => fields.or(expression.map(str::to_owned)),
-    })
+    Ok(Terms::of(fields, expression)?.map(|terms| terms.to_string()))
 }
 
 /// The program for `fields` and `expression`, which are ANDed. `None` stands for a filter that everything passes: no
@@ -111,15 +123,17 @@ pub fn joined(fields: &Fields, expression: &str) -> Result<Option<String>, Field
 /// # Errors
 /// Any [`FilterError`]; a [`Refused`] says where the expression is wrong.
 pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, FilterError> {
-    let Some(whole) = joined(fields, expression)? else { return Ok(None) };
-    let libpcap = Libpcap::get()?;
-    let expression = expression.trim();
-    if whole != expression && !expression.is_empty() && expression != "all" {
-        // By itself first: the place of an error is in what the user wrote, and `a) or (b` is wrong.
-        place::compile(libpcap, expression)?;
-    }
-    let raw = place::compile(libpcap, &whole)?;
-    translate(&raw, &whole, Modes::All).map(Some)
+    let Some(terms) = Terms::of(fields, expression)? else { return Ok(None) };
+    let title = terms.to_string();
+    translate(&attempt::compile(terms)?, &title, Modes::All).map(Some)
+}
+
+/// What libpcap makes of `expression`.
+///
+/// # Errors
+/// As [`compile`].
+pub fn raw(expression: &str) -> Result<Vec<Raw>, FilterError> {
+    attempt::compile(Terms::One(expression.to_owned()))
 }
 
 /// The program for what libpcap made of the expression `title`.

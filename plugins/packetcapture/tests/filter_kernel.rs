@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use judge::Judge;
 use kernel::{Kernel, TAGS};
-use pcn_packetcapture::filter::{Fields, Libpcap, Modes, Raw, compile, translate};
+use pcn_packetcapture::filter::{Fields, Modes, Raw, compile, raw, translate};
 use random::Random;
 
 /// The packet as a record has it: with the tag in it.
@@ -46,7 +46,7 @@ fn hex(packet: &[u8]) -> String {
 /// Tries a filter on all packets, without and with a tag, in all modes and in the general mode alone.
 fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], packets: &[Vec<u8>]) -> Tally {
     let mut tally = Tally::default();
-    let judged = judge::unrolled(raw);
+    let judged = judge::defined(raw);
     for modes in [Modes::All, Modes::General] {
         let compiled = translate(raw, expression, modes).unwrap_or_else(|error| panic!("{expression}: {error}"));
         kernel.load(&compiled);
@@ -70,13 +70,13 @@ fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], pac
 
 #[test]
 fn every_expression_matches_what_libpcap_matches() {
-    let (kernel, judge, libpcap) = (Kernel::new(), Judge::new(), Libpcap::get().unwrap());
+    let (kernel, judge) = (Kernel::new(), Judge::new());
     let packets = packets::packets(1);
     assert!(packets.len() >= 1000, "{} packets", packets.len());
     let (mut expressions, mut matching, mut disagreements) = (0, 0, Vec::new());
     let mut rejected = 0;
     for expression in expressions::table() {
-        let raw = libpcap.compile(expression).unwrap_or_else(|reason| panic!("{expression}: {reason}"));
+        let raw = raw(expression).unwrap_or_else(|reason| panic!("{expression}: {reason}"));
         let tally = try_filter(&kernel, &judge, expression, &raw, &packets);
         expressions += 1;
         matching += usize::from(tally.matched > 0);
@@ -95,14 +95,14 @@ fn every_expression_matches_what_libpcap_matches() {
 fn random_expressions_match_what_libpcap_matches() {
     let seconds = std::env::var("FUZZ_SECONDS").map_or(3, |text| text.parse().expect("FUZZ_SECONDS is a number"));
     let seed = std::env::var("FUZZ_SEED").map_or(1, |text| text.parse().expect("FUZZ_SEED is a number"));
-    let (kernel, judge, libpcap) = (Kernel::new(), Judge::new(), Libpcap::get().unwrap());
+    let (kernel, judge) = (Kernel::new(), Judge::new());
     let mut random = Random::new(seed);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let (mut expressions, mut refused, mut matching) = (0, 0, 0);
     while Instant::now() < deadline {
         let depth = random.below(5);
         let expression = expressions::expression(&mut random, depth);
-        let Ok(raw) = libpcap.compile(&expression) else {
+        let Ok(raw) = raw(&expression) else {
             refused += 1;
             continue;
         };

@@ -23,10 +23,8 @@ pub async fn complete(api: &Api, word: &str, given: &[String], help: &mut Help) 
             return Ok(());
         }
         ("detach", []) => {
-            let attached = topology.chains().flat_map(|(_, chain)| chain);
-            let mut attached: Vec<String> = attached.map(|attachment| attachment.cube.to_string()).collect();
-            attached.sort();
-            attached.dedup();
+            let is_attached = |cube: &String| !topology.points(cube).is_empty();
+            let attached = transparent(&view).into_iter().filter(is_attached).collect();
             Keyword::key("cube", "Transparent cube that is attached", attached)
         }
         ("detach", [cube]) => {

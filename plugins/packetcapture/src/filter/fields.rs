@@ -190,7 +190,7 @@ fn unknown(protocols: &[u8], ports: &Ports<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::libpcap::Libpcap;
+    use crate::filter::raw;
 
     /// Sets fields as the command line does.
     fn fields(text: &str) -> Fields {
@@ -211,7 +211,7 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let expression = fields(text).expression().unwrap().unwrap();
         assert_eq!(expression, expected);
-        Libpcap::get().unwrap().compile(&expression).unwrap();
+        raw(&expression).unwrap();
     }
 
     #[track_caller]

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use libloading::Library;
 
@@ -19,14 +19,12 @@ const DLT_EN10MB: c_int = 1;
 const SNAPLEN: c_int = 262_144;
 /// Only `ip broadcast` wants to know the netmask.
 const NETMASK_UNKNOWN: u32 = 0xffff_ffff;
-/// libpcap's optimizer recurses once for each test: a thread of the daemon has too little for a long expression.
-const STACK: usize = 64 << 20;
-/// Bytes of an expression. Its time grows with the third power of the length: 0.2 s for 100 ports, 1.6 s for 200, 120 s for
-/// 800.
-const LONGEST: usize = 16 << 10;
+/// Bytes of an expression. Without the optimizer, 8 KiB of ports take 6 s and 16 KiB 50 to 80 s.
+const LONGEST: usize = 8 << 10;
 /// Bytes up to which no expression takes long.
 const SHORT: usize = 1 << 10;
-/// Instructions of a program that is left to the optimizer, which then takes some seconds at most.
+/// Instructions of a program that is left to the optimizer, which then takes some seconds at most: its time grows with the
+/// third power of the length, to 120 s for 800 ports.
 const MOST_UNOPTIMIZED: usize = 16_384;
 
 /// This machine has no libpcap.
@@ -57,8 +55,6 @@ pub struct Libpcap {
     get_error: GetError,
     free_code: FreeCode,
     close: Close,
-    /// `pcap_compile` has been safe for threads since 1.8 only (pcap_compile(3PCAP), "BUGS").
-    turn: Mutex<()>,
     _library: Library,
 }
 
@@ -67,7 +63,7 @@ impl Libpcap {
     ///
     /// # Errors
     /// [`Missing`]. The next call tries again.
-    pub fn get() -> Result<&'static Self, Missing> {
+    pub(crate) fn get() -> Result<&'static Self, Missing> {
         static LOADED: OnceLock<Libpcap> = OnceLock::new();
         if let Some(libpcap) = LOADED.get() {
             return Ok(libpcap);
@@ -88,37 +84,18 @@ impl Libpcap {
                 get_error: *library.get(b"pcap_geterr\0").map_err(Missing)?,
                 free_code: *library.get(b"pcap_freecode\0").map_err(Missing)?,
                 close: *library.get(b"pcap_close\0").map_err(Missing)?,
-                turn: Mutex::new(()),
                 _library: library,
             })
         }
     }
 
-    /// The classic program for an expression on Ethernet, optimized.
+    /// The classic program for an expression on Ethernet, optimized. A long one takes more stack than threads have.
     ///
     /// Names of hosts are looked up, which may take as long as that takes.
     ///
     /// # Errors
     /// libpcap's reason.
-    pub fn compile(&self, expression: &str) -> Result<Vec<Raw>, String> {
-        self.attempt(|libpcap| libpcap(expression))
-    }
-
-    /// Runs `attempt` with [`compile`](Self::compile) in reach, where calling it many times is cheap.
-    pub(crate) fn attempt<T: Send>(
-        &self,
-        attempt: impl FnOnce(&dyn Fn(&str) -> Result<Vec<Raw>, String>) -> Result<T, String> + Send,
-    ) -> Result<T, String> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("libpcap".to_owned()).stack_size(STACK);
-            let thread = thread.spawn_scoped(scope, || attempt(&|expression| self.compile_here(expression)));
-            let thread = thread.map_err(|error| format!("cannot start a thread for libpcap: {error}"))?;
-            thread.join().unwrap_or_else(|_| Err("libpcap's thread ended early".to_owned()))
-        })
-    }
-
-    fn compile_here(&self, expression: &str) -> Result<Vec<Raw>, String> {
+    pub(crate) fn compile(&self, expression: &str) -> Result<Vec<Raw>, String> {
         if expression.len() > LONGEST {
             return Err(format!("an expression of {} bytes is too long, {LONGEST} is the most", expression.len()));
         }
@@ -141,7 +118,8 @@ impl Libpcap {
         }
         let mut program = Program { length: 0, instructions: ptr::null_mut() };
         let optimize = c_int::from(is_optimized);
-        // SAFETY: the handle is open, the program is ours and the text ends with NUL; `turn` keeps other threads out.
+        // SAFETY: the handle is open, the program is ours and the text ends with NUL. Several threads may call since 1.8
+        // of 2016 (pcap_compile(3PCAP), "BUGS"); our programs need Linux 6.1, of 2022.
         let result = unsafe { (self.compile)(handle, &raw mut program, text.as_ptr(), optimize, NETMASK_UNKNOWN) };
         let compiled = if result == 0 {
             // SAFETY: libpcap returned 0, so `instructions` is an array of `length` until it is freed.
@@ -162,21 +140,38 @@ impl Libpcap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::{FilterError, raw};
 
     #[test]
     fn an_expression_becomes_a_program() {
-        let program = Libpcap::get().unwrap().compile("ip").unwrap();
+        let program = raw("ip").unwrap();
         let raw = |code, jt, jf, k| Raw { code, jt, jf, k };
         assert_eq!(program, [raw(0x28, 0, 0, 12), raw(0x15, 0, 1, 0x800), raw(6, 0, 0, 262_144), raw(6, 0, 0, 0)]);
     }
 
+    #[track_caller]
+    fn check_refused(expression: &str, reason: &str) {
+        let Err(FilterError::Refused(refused)) = raw(expression) else { panic!("{} bytes pass", expression.len()) };
+        assert_eq!(refused.reason, reason);
+    }
+
     #[test]
     fn an_expression_that_takes_too_long_is_refused() {
-        let libpcap = Libpcap::get().unwrap();
         let of = |count| vec!["host 10.0.0.1"; count].join(" or ");
-        assert!(libpcap.compile(&of(100)).is_ok());
-        assert!(libpcap.compile(&of(900)).unwrap_err().starts_with("the expression is too long"));
-        assert!(libpcap.compile(&of(1000)).unwrap_err().contains("16384 is the most"));
-        assert!(libpcap.compile(&"(".repeat(LONGEST)).is_err());
+        assert!(raw(&of(100)).is_ok());
+        check_refused(&of(500), "an expression of 8496 bytes is too long, 8192 is the most");
+        check_refused(
+            &format!("ip[0] = 1{}", "+1".repeat(3000)),
+            "the expression is too long: 18016 instructions before libpcap optimizes them",
+        );
+    }
+
+    /// libpcap recurses.
+    #[test]
+    fn deep_expressions_end_no_thread() {
+        for deep in ["(".repeat(LONGEST), "!".repeat(LONGEST), "ip[".repeat(LONGEST / 3)] {
+            assert!(matches!(raw(&deep), Err(FilterError::Refused(_))));
+        }
+        assert!(raw(&format!("{}ip", "not ".repeat(2000))).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::classic::Raw;
 use super::libpcap::Libpcap;
+use super::terms::Terms;
 
 /// How long to look for the place. Names of hosts are looked up again and again on the way.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -35,6 +36,9 @@ const COMPLETIONS: [&str; 16] = [
     " len = 0",
 ];
 
+/// Characters of an expression that a message has room for, before and behind the place.
+const EXCERPT: usize = 60;
+
 /// An expression that libpcap does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Refused {
@@ -45,62 +49,116 @@ pub struct Refused {
     /// The bytes of it that are wrong; empty and at its end where something is missing. `None` where it is wrong as a
     /// whole.
     pub place: Option<Range<usize>>,
+    /// The fields, as an expression, where it is right by itself and wrong with them.
+    pub fields: Option<String>,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reason, expression, place } = self;
-        match place {
-            None => write!(f, "{reason}: `{expression}`"),
-            Some(place) if place.is_empty() => write!(f, "{reason} at the end of `{expression}`"),
-            Some(place) => {
+        let Self { reason, expression, place, fields } = self;
+        let excerpt = |around: usize| excerpt(expression, around);
+        match (place, fields) {
+            (_, Some(fields)) => {
+                write!(f, "{reason}: `{}` and the fields, which say `{fields}`: clear one of them", excerpt(0))
+            }
+            (None, None) => write!(f, "{reason}: `{}`", excerpt(0)),
+            (Some(place), None) if place.is_empty() => write!(f, "{reason} at the end of `{}`", excerpt(place.end)),
+            (Some(place), None) => {
                 let character = expression[..place.start].chars().count() + 1;
-                write!(f, "{reason} at `{}`, character {character} of `{expression}`", &expression[place.clone()])
+                let word = self::excerpt(&expression[place.clone()], 0);
+                write!(f, "{reason} at `{word}`, character {character} of `{}`", excerpt(place.start))
             }
         }
     }
 }
 
-/// libpcap's program for `expression`.
-pub(crate) fn compile(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, Refused> {
-    let mut place = None;
-    let result = libpcap.attempt(|compile| {
-        compile(expression).inspect_err(|reason| {
-            let deadline = Instant::now() + PATIENCE;
-            let refusal = |text: &str| compile(text).err();
-            place = find(expression, reason, &refusal, &|| Instant::now() > deadline);
-        })
-    });
-    result.map_err(|reason| {
-        let reason = reason.trim_start_matches("can't parse filter expression: ").to_owned();
-        Refused { reason, expression: expression.to_owned(), place }
+/// What a line has room for of `expression`, around one of its bytes.
+fn excerpt(expression: &str, around: usize) -> String {
+    let (before, behind) = expression.split_at(around);
+    let start = before.char_indices().rev().take(EXCERPT).last().map_or(around, |(at, _)| at);
+    let end = behind.char_indices().nth(EXCERPT).map_or(expression.len(), |(at, _)| around + at);
+    let dots = |is_cut: bool| if is_cut { "…" } else { "" };
+    // Tabs and new lines separate words too.
+    let text = expression[start..end].replace(char::is_control, " ");
+    format!("{}{text}{}", dots(start > 0), dots(end < expression.len()))
+}
+
+/// libpcap's program for `terms`.
+pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, Refused> {
+    match terms {
+        Terms::One(expression) => compile_one(libpcap, expression),
+        Terms::Both { fields, expression } => {
+            // By itself first: the place of an error is in what the user wrote, and `a) or (b` is wrong.
+            compile_one(libpcap, expression)?;
+            libpcap
+                .compile(&terms.to_string())
+                .map_err(|reason| Refused { fields: Some(fields.clone()), ..Refused::new(&reason, expression, None) })
+        }
+    }
+}
+
+fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, Refused> {
+    libpcap.compile(expression).map_err(|reason| {
+        let deadline = Instant::now() + PATIENCE;
+        let place = find(expression, &reason, &mut |text| match Instant::now() < deadline {
+            true => Ok(libpcap.compile(text).err()),
+            false => Err(Late),
+        });
+        Refused::new(&reason, expression, place.unwrap_or_default())
     })
 }
 
-/// The words of `expression` grow from one to all until libpcap finds fault.
-fn find(
-    expression: &str,
-    reason: &str,
-    refusal: &dyn Fn(&str) -> Option<String>,
-    is_late: &dyn Fn() -> bool,
-) -> Option<Range<usize>> {
+impl Refused {
+    fn new(reason: &str, expression: &str, place: Option<Range<usize>>) -> Self {
+        let reason = reason.trim_start_matches("can't parse filter expression: ").to_owned();
+        Self { reason, expression: expression.to_owned(), place, fields: None }
+    }
+}
+
+/// The search has taken as long as it may.
+struct Late;
+
+/// What libpcap says of an expression, if it does not take it.
+type Ask<'a> = dyn FnMut(&str) -> Result<Option<String>, Late> + 'a;
+
+/// The first word with which libpcap finds fault. Whatever follows a wrong beginning, it stays wrong: so half of the words
+/// are tried, and then half of one half.
+fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Range<usize>>, Late> {
     let words = words(expression);
-    let is_wrong: &dyn Fn(&str) -> bool = if reason.contains(SYNTAX) {
-        &|text| completions(text).all(|text| refusal(&text).is_some_and(|reason| reason.contains(SYNTAX)))
-    } else {
-        &|text| completions(text).take(1).any(|text| refusal(&text).is_some_and(|found| found == reason))
-    };
-    for word in &words {
-        if is_late() {
-            return None;
-        }
-        if is_wrong(&expression[..word.end]) {
-            // What only the end shows is wrong with the whole.
-            let is_whole = !reason.contains(SYNTAX) && word.end == expression.trim_end().len() && words.len() > 2;
-            return (!is_whole || reason.contains(&expression[word.clone()])).then(|| word.clone());
+    let is_syntax = reason.contains(SYNTAX);
+    let (mut first, mut end) = (0, words.len());
+    while first < end {
+        let middle = usize::midpoint(first, end);
+        let text = &expression[..words[middle].end];
+        let is_wrong = if is_syntax { breaks_grammar(text, ask)? } else { is_refused(text, reason, ask)? };
+        if is_wrong {
+            end = middle;
+        } else {
+            first = middle + 1;
         }
     }
-    reason.contains(SYNTAX).then_some(expression.len()..expression.len())
+    let Some(word) = words.get(first) else {
+        return Ok(is_syntax.then_some(expression.len()..expression.len()));
+    };
+    // What only the end shows is wrong with the whole.
+    let is_whole = !is_syntax && word.end == expression.trim_end().len() && words.len() > 2;
+    Ok((!is_whole || reason.contains(&expression[word.clone()])).then(|| word.clone()))
+}
+
+/// Whether nothing makes an expression of `text`.
+fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
+    for text in completions(text) {
+        if !ask(&text)?.is_some_and(|found| found.contains(SYNTAX)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether libpcap says the same of the beginning as of the whole.
+fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
+    let closed = completions(text).next().unwrap_or_default();
+    Ok(ask(&closed)?.is_some_and(|found| found == reason))
 }
 
 fn completions(text: &str) -> impl Iterator<Item = String> {
@@ -131,11 +189,11 @@ fn words(expression: &str) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::{Fields, compile as compile_filter, raw};
 
     #[track_caller]
     fn check(expression: &str, expected: &str) {
-        let refused = compile(Libpcap::get().unwrap(), expression).unwrap_err();
-        assert_eq!(refused.to_string(), expected);
+        assert_eq!(raw(expression).unwrap_err().to_string(), expected);
     }
 
     #[test]
@@ -176,5 +234,44 @@ mod tests {
     #[test]
     fn what_matches_nothing_is_wrong_as_a_whole() {
         check("icmp and src port 80", "expression rejects all packets: `icmp and src port 80`");
+    }
+
+    #[test]
+    fn what_the_fields_contradict_is_told_apart_from_them() {
+        let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
+        let refused = |expression| compile_filter(&fields, expression).unwrap_err().to_string();
+        assert_eq!(
+            refused("udp"),
+            "expression rejects all packets: `udp` and the fields, which say `tcp`: clear one of them"
+        );
+        assert_eq!(refused("ip) or (arp"), "syntax error at `)`, character 3 of `ip) or (arp`");
+        assert_eq!(refused("icmp and tcp"), "expression rejects all packets: `icmp and tcp`");
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_a_terminal_shows_whole() {
+        check("tcp\n and\tand port 80", "syntax error at `and`, character 10 of `tcp  and and port 80`");
+        let list = vec!["host 10.0.0.1"; 20].join(" or ");
+        let expected = "syntax error at `or`, character 341 of `…0.0.1 or host 10.0.0.1 or host 10.0.0.1 or host 10.0.0.1 \
+                        or or ip`";
+        check(&format!("{list} or or ip"), expected);
+        let expected = "syntax error at `bar`, character 5 of `tcp bar or host 10.0.0.1 or host 10.0.0.1 or host 10.0.0.1 \
+                        or ho…`";
+        check(&format!("tcp bar or {list}"), expected);
+        let refused = Refused::new("no", &"ä".repeat(9000), Some(10..30));
+        let (word, text) = ("ä".repeat(10), "ä".repeat(65));
+        assert_eq!(refused.to_string(), format!("no at `{word}`, character 6 of `{text}…`"));
+    }
+
+    /// Each question may be a name that takes seconds to look up.
+    #[test]
+    fn the_search_for_the_place_ends_with_the_patience_for_it() {
+        let mut asked = 0;
+        let found = find("host a or or host b", SYNTAX, &mut |_| {
+            asked += 1;
+            if asked < 3 { Ok(Some(SYNTAX.to_owned())) } else { Err(Late) }
+        });
+        assert!(found.is_err());
+        assert_eq!(asked, 3);
     }
 }

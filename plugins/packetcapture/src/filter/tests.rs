@@ -35,17 +35,6 @@ fn no_filter_is_no_program() {
 }
 
 #[test]
-fn fields_and_expression_are_both_asked_for() {
-    let fields = Fields { dport: Some(80), l4proto: Some(Protocol(6)), ..Fields::default() };
-    let found = |expression| joined(&fields, expression).unwrap();
-    assert_eq!(found("ip or arp").as_deref(), Some("((tcp dst port 80)) and (ip or arp)"));
-    assert_eq!(found("all").as_deref(), Some("(tcp dst port 80)"));
-    assert_eq!(joined(&Fields::default(), " ip or arp ").unwrap().as_deref(), Some("ip or arp"));
-    let refused = compile(&fields, "ip) or (arp").unwrap_err().to_string();
-    assert_eq!(refused, "syntax error at `)`, character 3 of `ip) or (arp`");
-}
-
-#[test]
 fn maps_are_loaded_where_the_program_says() {
     let compiled = compile(&Fields::default(), "tcp").unwrap().unwrap();
     let names = compiled.maps.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>();

@@ -45,9 +45,17 @@ impl Judge {
     }
 }
 
-/// A program without loops that decides as `program` does where its loops end after 64 rounds, as they do in newer libpcap.
-/// An older one may never return: the length of an authentication header leads `protochain` back to where it was.
-pub fn unrolled(program: &[Raw]) -> Vec<Raw> {
+/// A program that decides as `program` does where libpcap's versions agree on that. Scratch memory begins as zeroes, as in
+/// newer libpcap; in an older one it is anything, and `geneve` behind an `or` reads what one way has not written. And
+/// loops end after 64 rounds, as they do in newer libpcap; an older one may never return, as the length of an
+/// authentication header leads `protochain` back to where it was.
+pub fn defined(program: &[Raw]) -> Vec<Raw> {
+    const STORE_A: u16 = 0x02;
+    let cleared = (0..16).map(|k| Raw { code: STORE_A, k, ..Raw::default() });
+    cleared.chain(unrolled(program)).collect()
+}
+
+fn unrolled(program: &[Raw]) -> Vec<Raw> {
     const ROUNDS: usize = 64;
     let is_back = |raw: &Raw| raw.code == 0x05 && raw.k.cast_signed() < 0;
     if !program.iter().any(is_back) {

@@ -8,12 +8,10 @@ fn raw(code: u16, k: u32) -> Raw {
     Raw { code, jt: 0, jf: 0, k }
 }
 
-/// A valid program of all kinds of instructions, `length` and the first few; jumps lead forward.
+/// A valid program of `length` instructions of all kinds; jumps lead forward.
 pub fn program(random: &mut Random, length: usize) -> Vec<Raw> {
-    // Scratch memory is zero at first, but in libpcap before 1.11 it is anything.
-    let mut program = (0..16).map(|k| raw(0x02, k)).collect::<Vec<_>>();
     let last = length - 1;
-    program.extend((0..last).map(|at| instruction(random, last - at - 1)));
+    let mut program = (0..last).map(|at| instruction(random, last - at - 1)).collect::<Vec<_>>();
     program.push(raw(0x16, 0));
     program
 }

@@ -1,0 +1,183 @@
+//! The part of the document that is the same whatever is loaded.
+
+use serde_json::{Map, Value, json};
+
+use super::operation::{CHANGE, Operation, id, reference};
+use crate::rest::dispatch::DATA_TYPE;
+
+/// Members of a cube that the host sets.
+pub fn base() -> Value {
+    let text = |description: &str| json!({ "type": "string", "readOnly": true, "description": description });
+    json!({
+        "type": "object",
+        "required": ["name", "uuid", "service-name"],
+        "properties": {
+            "name": text("Name of the cube"),
+            "uuid": text("Unique id; a cube of the same name that is made later has another one"),
+            "service-name": text("Name of its service"),
+        },
+    })
+}
+
+pub fn components() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let error = json!({
+        "type": "object",
+        "required": ["error-type", "error-tag", "error-path", "error-message"],
+        "properties": {
+            "error-type": { "const": "application" },
+            "error-tag": { "type": "string", "enum": [
+                "invalid-value", "bad-attribute", "missing-attribute", "data-exists", "data-missing", "unknown-element",
+                "operation-not-supported", "operation-failed",
+            ] },
+            "error-path": text("What it is about: a path below /polycube/v1/"),
+            "error-message": text("What is wrong and what to do, in one line"),
+            "error-info": text("Last word of the path"),
+        },
+    });
+    let port = json!({
+        "type": "object",
+        "required": ["name", "uuid", "status", "peer"],
+        "properties": {
+            "name": text("Name of the port"),
+            "uuid": text("Unique id"),
+            "status": { "type": "string", "enum": ["UP", "DOWN"], "description": "UP when it has a peer" },
+            "peer": text("Netdev on the other side; empty for none"),
+        },
+    });
+    let mut cube = base();
+    cube["properties"]["ports"] =
+        json!({ "type": "array", "items": reference("schemas", "port"), "description": "Ports of a standard cube" });
+    cube["properties"]["parent"] = text("What a transparent cube is attached to; empty for nothing");
+    json!({
+        "schemas": {
+            "errors": {
+                "type": "object",
+                "required": ["ietf-restconf:errors"],
+                "properties": { "ietf-restconf:errors": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": { "error": { "type": "array", "minItems": 1, "items": error } },
+                } },
+            },
+            "cube": cube,
+            "port": port,
+            "service": {
+                "type": "object",
+                "required": ["name", "kind", "description", "version", "servicecontroller"],
+                "properties": {
+                    "name": text("Name of the service"),
+                    "kind": { "type": "string", "enum": ["standard", "transparent"] },
+                    "description": text("What it does"),
+                    "version": text("Version of the plugin"),
+                    "servicecontroller": text("File that the plugin was loaded from"),
+                },
+            },
+            "netdev": {
+                "type": "object",
+                "required": ["name", "index", "status", "peer"],
+                "properties": {
+                    "name": text("Name of the device"),
+                    "index": { "type": "integer", "minimum": 1 },
+                    "mac": { "type": ["string", "null"], "description": "MAC address, if it has one" },
+                    "mtu": { "type": ["integer", "null"] },
+                    "status": { "type": "string", "enum": ["UP", "DOWN"] },
+                    "peer": text("Port that it is the peer of, CUBE:PORT; empty for none"),
+                },
+            },
+        },
+        "responses": {
+            "Refused": {
+                "description": "Not done, and nothing has changed: everything that is wrong with the request",
+                "content": { DATA_TYPE: { "schema": reference("schemas", "errors") } },
+            },
+        },
+        "securitySchemes": {
+            "token": { "type": "http", "scheme": "bearer", "description": "Over TCP: the daemon's --token-file" },
+        },
+    })
+}
+
+pub fn paths() -> Value {
+    let mut paths = Map::new();
+    let array = |name: &str| json!({ "type": "array", "items": reference("schemas", name) });
+    let by_service = json!({ "type": "object", "additionalProperties": array("cube") });
+    let version =
+        json!({ "type": "object", "required": ["version"], "properties": { "version": { "type": "string" } } });
+    let version = json!({ "type": "object", "required": ["polycubed"], "properties": { "polycubed": version } });
+    for (path, summary, answer) in [
+        ("/version", "Version of the daemon", version),
+        ("/services", "Services that are loaded", array("service")),
+        ("/services/{service}", "A service", reference("schemas", "service")),
+        ("/cubes", "All cubes, by service", by_service),
+        ("/cubes/{cube}", "What a cube has, whatever its service", reference("schemas", "cube")),
+        ("/topology", "All cubes, in one list", array("cube")),
+        ("/netdevs", "Network devices of the daemon's network namespace", array("netdev")),
+        ("/netdevs/{netdev}", "A network device", reference("schemas", "netdev")),
+    ] {
+        let operation = Operation {
+            tag: "framework",
+            summary: summary.to_owned(),
+            body: None,
+            done: (200, Some(answer)),
+            refused: if path.contains('{') { &[400, 404, 500] } else { &[500] },
+        };
+        let mut item = json!({ "get": operation.write(&id("get", path)) });
+        if let Some((_, parameter)) = path.trim_end_matches('}').split_once('{') {
+            item["parameters"] = json!([path_parameter(parameter, &json!({ "type": "string", "minLength": 1 }))]);
+        }
+        paths.insert(path.to_owned(), item);
+    }
+    for (path, summary, media_type, schema) in [
+        ("/metrics", "Counters of all cubes, for Prometheus", "text/plain", json!({ "type": "string" })),
+        ("/openapi.json", "This document", "application/json", json!({ "type": "object" })),
+    ] {
+        let done = json!({ "description": "Done", "content": { media_type: { "schema": schema } } });
+        let get = json!({
+            "tags": ["framework"], "summary": summary, "operationId": id("get", path), "responses": { "200": done },
+        });
+        paths.insert(path.to_owned(), json!({ "get": get }));
+    }
+    for (path, summary, required, optional) in [
+        ("/connect", "Link a port to its peer", ["peer1", "peer2"], &[][..]),
+        ("/disconnect", "End a link", ["peer1", "peer2"], &[]),
+        (
+            "/attach",
+            "Attach a transparent cube to a port or a netdev",
+            ["cube", "port"],
+            &["position", "before", "after"],
+        ),
+        ("/detach", "Detach a transparent cube", ["cube", "port"], &[]),
+    ] {
+        let operation = Operation {
+            tag: "framework",
+            summary: summary.to_owned(),
+            body: Some((words(&required, optional), true)),
+            done: (200, None),
+            refused: &CHANGE,
+        };
+        paths.insert(path.to_owned(), json!({ "post": operation.write(&id("post", path)) }));
+    }
+    paths.into()
+}
+
+/// A body of words, of which some have to be given.
+fn words(required: &[&str], optional: &[&str]) -> Value {
+    let describe = |name: &str| match name {
+        "position" => json!({
+            "type": "string", "enum": ["auto", "first", "last"], "description": "Where among those attached there",
+        }),
+        "before" | "after" => json!({ "type": "string", "description": "A cube that is attached there" }),
+        "port" => json!({ "type": "string", "description": "CUBE:PORT, or a netdev", "examples": ["br1:p1", "eth0"] }),
+        "cube" => json!({ "type": "string", "description": "Name of a transparent cube" }),
+        _ => json!({ "type": "string", "description": "CUBE:PORT, or a netdev", "examples": ["br1:p1", "eth0"] }),
+    };
+    let members: Map<String, Value> =
+        required.iter().chain(optional).map(|name| ((*name).to_owned(), describe(name))).collect();
+    json!({ "type": "object", "required": required, "properties": members, "additionalProperties": false })
+}
+
+/// A parameter in a path.
+pub fn path_parameter(name: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": schema })
+}

@@ -1,0 +1,77 @@
+//! A service's cubes: the schemas of what is shown, and of what can be set.
+
+use polycube_plugin_api::ServiceKind;
+use serde_json::{Value, json};
+
+use super::framework::base;
+use super::operation::reference;
+use crate::schema::Model;
+
+/// Name of the schema of what can be set.
+pub fn settings_of(service: &str) -> String {
+    format!("{service}-settings")
+}
+
+/// What a cube is shown as.
+pub fn answers(model: &Model, cube: &Model) -> Value {
+    let mut properties = base()["properties"].take();
+    for (name, member) in members(&cube.tree).chain(members(&model.tree)) {
+        properties[name] = member.clone();
+    }
+    match model.service.kind {
+        ServiceKind::Standard => {
+            properties["ports"] = json!({ "type": "array", "items": reference("schemas", "port"), "readOnly": true });
+        }
+        ServiceKind::Transparent => {
+            let description =
+                "What it is attached to: CUBE:PORT or a netdev, several with commas between them; empty for nothing";
+            properties["parent"] = json!({ "type": "string", "readOnly": true, "description": description });
+            let points = json!({ "type": "array", "items": { "type": "string" }, "readOnly": true });
+            properties["parents"] = points;
+            properties["parents"]["description"] =
+                "All that it is attached to, in the order in which it came there".into();
+        }
+    }
+    let description = "Why the cube's plugin does not work any more";
+    properties["failure"] = json!({ "type": "string", "readOnly": true, "description": description });
+    // Answers may get more members in later releases.
+    without(&mut properties, "additionalProperties");
+    let required = ["name", "uuid", "service-name", "type", "loglevel"];
+    json!({
+        "type": "object", "description": model.service.description, "required": required, "properties": properties,
+    })
+}
+
+/// What can be set in a cube.
+pub fn settings(model: &Model, cube: &Model) -> Value {
+    let mut properties = json!({ "name": { "type": "string", "minLength": 1, "maxLength": 64 } });
+    for (name, member) in members(&cube.tree).chain(members(model.config())) {
+        properties[name] = member.clone();
+    }
+    if model.service.kind == ServiceKind::Standard {
+        let port = json!({
+            "type": "object",
+            "required": ["name"],
+            "properties": { "name": { "type": "string", "minLength": 1, "maxLength": 64 }, "peer": { "type": "string" } },
+            "additionalProperties": false,
+        });
+        properties["ports"] = json!({ "type": "array", "items": port, "description": "Only when the cube is made" });
+    }
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// Members that a schema names.
+pub fn members(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema["properties"].as_object().into_iter().flatten()
+}
+
+fn without(schema: &mut Value, word: &str) {
+    match schema {
+        Value::Object(members) => {
+            members.shift_remove(word);
+            members.iter_mut().for_each(|(_, member)| without(member, word));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| without(value, word)),
+        _ => {}
+    }
+}

@@ -1,0 +1,240 @@
+//! A service's part of the document: every node of its tree, with the methods that it takes.
+
+use axum::http::Method;
+use polycube_plugin_api::{Parameter, ServiceKind, Stream};
+use serde_json::{Map, Value, json};
+
+use super::framework::{base, path_parameter};
+use super::operation::{CHANGE, Operation, id, reference};
+use super::place::Place;
+use super::schemas::{answers, members, settings, settings_of};
+use crate::rest::kind::Kind;
+use crate::schema::{Model, Node, locate};
+
+/// Adds what belongs to the service of `model`.
+pub fn add(document: &mut Value, model: &Model, cube: &Model) {
+    let name = &model.service.name;
+    document["components"]["schemas"][name] = answers(model, cube);
+    document["components"]["schemas"][settings_of(name)] = settings(model, cube);
+    let mut tree = Tree { model, paths: Map::new() };
+    tree.add_service();
+    tree.add_cube(cube);
+    for stream in &model.service.streams {
+        tree.add_stream(stream);
+    }
+    if let Value::Object(paths) = &mut document["paths"] {
+        paths.extend(tree.paths);
+    }
+}
+
+/// What stands at a place.
+struct Resource {
+    kind: Kind,
+    summary: String,
+    /// Schema of what is read, or of what an action answers.
+    answer: Value,
+    /// Schema of what is sent, and whether something has to be.
+    body: (Value, bool),
+}
+
+struct Tree<'a> {
+    model: &'a Model,
+    paths: Map<String, Value>,
+}
+
+impl Tree<'_> {
+    fn answer(&self, pointer: &str) -> Value {
+        reference("schemas", &format!("{}{pointer}", self.model.service.name))
+    }
+
+    fn body(&self, pointer: &str) -> Value {
+        reference("schemas", &format!("{}{pointer}", settings_of(&self.model.service.name)))
+    }
+
+    fn add_service(&mut self) {
+        let name = &self.model.service.name;
+        let mut body = self.body("");
+        body["required"] = json!(["name"]);
+        let place = Place { path: format!("/{name}"), ..Place::default() };
+        let resource = Resource {
+            kind: Kind::Service,
+            summary: format!("cubes of {name}"),
+            answer: json!({ "type": "array", "items": self.answer("") }),
+            body: (body, true),
+        };
+        self.add(&place, &resource);
+    }
+
+    fn add_cube(&mut self, cube: &Model) {
+        let name = &self.model.service.name;
+        let parameter = json!({ "type": "string", "minLength": 1, "maxLength": 64 });
+        let root = Place {
+            path: format!("/{name}/{{cube}}"),
+            parameters: vec![path_parameter("cube", &parameter)],
+            ..Place::default()
+        };
+        let summary = format!("a cube of {name}");
+        let resource = Resource { kind: Kind::Cube, summary, answer: self.answer(""), body: (self.body(""), false) };
+        self.add(&root, &resource);
+        for (word, member) in members(&base()) {
+            self.add_leaf(&root.member(word), member, Kind::Read);
+        }
+        for (word, member) in members(&cube.tree) {
+            self.add_leaf(&root.member(word), member, Kind::Leaf);
+        }
+        match self.model.service.kind {
+            ServiceKind::Standard => self.add_ports(&root.member("ports")),
+            ServiceKind::Transparent => {
+                self.add_leaf(&root.member("parent"), &json!({}), Kind::Read);
+                self.add_leaf(&root.member("parents"), &json!({}), Kind::Read);
+            }
+        }
+        for (word, member) in members(&self.model.tree) {
+            self.add_node(&root.member(word), &Node::of(member));
+        }
+        for action in &self.model.service.actions {
+            let place = Place { path: format!("{}/{}", root.path, action.path), ..root.clone() };
+            let summary = action.description.clone();
+            self.add(&place, &Resource { kind: Kind::Run, summary, answer: json!({}), body: (json!({}), false) });
+        }
+    }
+
+    fn add_ports(&mut self, ports: &Place) {
+        let port = reference("schemas", "port");
+        let resource = Resource {
+            kind: Kind::Read,
+            summary: "ports of a cube".to_owned(),
+            answer: json!({ "type": "array", "items": port }),
+            body: (json!({}), false),
+        };
+        self.add(ports, &resource);
+        let one = ports.entry("port", &json!({ "properties": { "port": { "type": "string", "minLength": 1 } } }));
+        let peer = json!({ "type": "string", "description": "Netdev on the other side; empty for none" });
+        let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
+        let summary = "a port".to_owned();
+        self.add(&one, &Resource { kind: Kind::Whole, summary, answer: port, body: (body, false) });
+        for (word, kind) in [("name", Kind::Read), ("uuid", Kind::Read), ("status", Kind::Read), ("peer", Kind::Leaf)] {
+            let text = json!({ "type": "string" });
+            let summary = format!("{word} of a port");
+            self.add(&one.member(word), &Resource { kind, summary, answer: text.clone(), body: (text, true) });
+        }
+    }
+
+    fn add_leaf(&mut self, place: &Place, schema: &Value, kind: Kind) {
+        let resource = Resource {
+            kind,
+            summary: description(schema),
+            answer: self.answer(&place.pointer),
+            body: (self.body(&place.pointer), true),
+        };
+        self.add(place, &resource);
+    }
+
+    /// A node of the service's own tree, and what is below it.
+    fn add_node(&mut self, place: &Place, node: &Node<'_>) {
+        let schema = node.schema();
+        let set = locate(self.model.config(), &place.words).ok();
+        let answer = match node {
+            // What is unset is null.
+            Node::Leaf(_) | Node::Container(_) => json!({ "anyOf": [self.answer(&place.pointer), { "type": "null" }] }),
+            Node::List { .. } | Node::Entry(_) => self.answer(&place.pointer),
+        };
+        let body = match (set, place.key.as_deref()) {
+            (Some(Node::Entry(entry)), Some(key)) => without_key(entry, key),
+            _ => self.body(&place.pointer),
+        };
+        let kind = set.map_or(Kind::Read, |node| Kind::of(&node));
+        self.add(place, &Resource { kind, summary: description(schema), answer, body: (body, true) });
+        match node {
+            Node::List { key, schema } => {
+                self.add_node(&place.entry(key, &schema["items"]), &Node::Entry(&schema["items"]));
+            }
+            _ => {
+                for (word, member) in members(schema) {
+                    self.add_node(&place.member(word), &Node::of(member));
+                }
+            }
+        }
+    }
+
+    /// A stream, which may stand at a node's path: then the client's `Accept` tells which of the two is meant.
+    fn add_stream(&mut self, stream: &Stream) {
+        let service = &self.model.service.name;
+        let path = format!("/{service}/{{cube}}/{}", stream.path);
+        let media = stream.media.iter().map(|media| media.split(';').next().unwrap_or_default().to_owned());
+        let media: Map<String, Value> = media.map(|media| (media, json!({ "schema": {} }))).collect();
+        let query: Vec<Value> = stream.query.iter().map(query_parameter).collect();
+        let item = self.paths.entry(&path).or_insert_with(|| {
+            let words = stream.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
+            let parameters: Vec<_> =
+                ["cube"].into_iter().chain(words).map(|word| path_parameter(word, &name())).collect();
+            let operation = Operation {
+                tag: service,
+                summary: stream.description.clone(),
+                body: None,
+                done: (200, Some(json!({}))),
+                refused: &[400, 404, 409, 500],
+            };
+            let mut item = json!({ "parameters": parameters, "get": operation.write(&id("get", &path)) });
+            item["get"]["responses"]["200"]["content"] = json!({});
+            item
+        });
+        item["get"]["parameters"] = query.into();
+        if let Some(content) = item["get"]["responses"]["200"]["content"].as_object_mut() {
+            content.extend(media);
+        }
+    }
+
+    /// Everything that can be done at a place.
+    fn add(&mut self, place: &Place, resource: &Resource) {
+        let Resource { kind, summary, answer, body } = resource;
+        let mut item = Map::new();
+        if !place.parameters.is_empty() {
+            item.insert("parameters".to_owned(), place.parameters.clone().into());
+        }
+        for name in kind.methods().split(", ") {
+            let lower = name.to_ascii_lowercase();
+            let Ok(method) = Method::from_bytes(name.as_bytes()) else { continue };
+            let mut body = matches!(name, "POST" | "PUT" | "PATCH").then(|| body.clone());
+            if let (Some((Value::Object(body), _)), "PATCH") = (&mut body, name) {
+                // What is not named stays.
+                body.shift_remove("required");
+            }
+            let operation = Operation {
+                tag: &self.model.service.name,
+                summary: summary.clone(),
+                body,
+                done: (kind.done(&method).as_u16(), (name == "GET" || *kind == Kind::Run).then(|| answer.clone())),
+                refused: if name == "GET" { &[404, 409, 500] } else { &CHANGE },
+            };
+            item.insert(lower.clone(), operation.write(&id(&lower, &place.path)));
+        }
+        self.paths.insert(place.path.clone(), item.into());
+    }
+}
+
+/// What names of cubes and files have in common.
+fn name() -> Value {
+    json!({ "type": "string", "minLength": 1 })
+}
+
+fn query_parameter(parameter: &Parameter) -> Value {
+    let mut schema = json!({ "type": "string" });
+    if !parameter.values.is_empty() {
+        schema["enum"] = json!(parameter.values);
+    }
+    json!({ "name": parameter.name, "in": "query", "description": parameter.description, "schema": schema })
+}
+
+fn description(schema: &Value) -> String {
+    schema["description"].as_str().unwrap_or_default().to_owned()
+}
+
+/// An entry of a list, whose key stands in the path.
+fn without_key(entry: &Value, key: &str) -> Value {
+    let mut entry = entry.clone();
+    if let Some(required) = entry.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != key);
+    }
+    entry
+}

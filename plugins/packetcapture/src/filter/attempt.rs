@@ -1,0 +1,110 @@
+//! An attempt to compile a filter, in a thread of its own: nobody waits for it for long.
+//!
+//! libpcap looks names up, and its optimizer's time grows with the third power of a filter's length. Whoever asks for a
+//! filter keeps the daemon's other changes waiting. So the thread goes on where patience ends, and its answer is there
+//! for whoever asks for the same again.
+
+#![forbid(unsafe_code)]
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::FilterError;
+use super::classic::Raw;
+use super::libpcap::Libpcap;
+use super::place::{self, Refused};
+use super::terms::Terms;
+
+/// How long a filter is waited for. 100 ports take 0.1 s, 200 take 1 s.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Attempts that nobody waits for.
+const MOST_LEFT: usize = 4;
+
+/// libpcap's parser and optimizer recurse: a thread of the daemon has too little for a long expression.
+const STACK: usize = 64 << 20;
+
+struct Attempt {
+    terms: Terms,
+    thread: JoinHandle<()>,
+    answer: Receiver<Result<Vec<Raw>, Refused>>,
+}
+
+/// Those that took too long, in the order of their time.
+static LEFT: Mutex<Vec<Attempt>> = Mutex::new(Vec::new());
+
+/// libpcap's program for `terms`.
+///
+/// # Errors
+/// Any [`FilterError`] but those of the program.
+pub(crate) fn compile(terms: Terms) -> Result<Vec<Raw>, FilterError> {
+    let attempt = match taken_up(&terms)? {
+        Some(attempt) => attempt,
+        None => Attempt::start(terms)?,
+    };
+    match attempt.answer.recv_timeout(PATIENCE) {
+        Ok(result) => Ok(result?),
+        Err(RecvTimeoutError::Timeout) => {
+            left().push(attempt);
+            Err(FilterError::Late)
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(FilterError::Ended),
+    }
+}
+
+fn left() -> MutexGuard<'static, Vec<Attempt>> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The attempt at the same terms, if it was left. Where there is none, there is room for another.
+fn taken_up(terms: &Terms) -> Result<Option<Attempt>, FilterError> {
+    let mut left = left();
+    if let Some(at) = left.iter().position(|attempt| attempt.terms == *terms) {
+        return Ok(Some(left.remove(at)));
+    }
+    if left.len() >= MOST_LEFT {
+        let over = left.iter().position(|attempt| attempt.thread.is_finished()).ok_or(FilterError::Late)?;
+        left.remove(over);
+    }
+    Ok(None)
+}
+
+impl Attempt {
+    fn start(terms: Terms) -> Result<Self, FilterError> {
+        let libpcap = Libpcap::get()?;
+        let (answered, answer) = mpsc::channel();
+        let asked = terms.clone();
+        let thread = thread::Builder::new().name("libpcap".to_owned()).stack_size(STACK);
+        // Who asked may have left.
+        let thread = thread.spawn(move || drop(answered.send(place::compile(libpcap, &asked))));
+        Ok(Self { terms, thread: thread.map_err(FilterError::Thread)?, answer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// 250 ports take some seconds, and the daemon's other changes must not wait so long.
+    #[test]
+    fn a_filter_that_takes_long_is_left_and_taken_up_again() {
+        let ports = (0..250).map(|number| format!("port {}", 1000 + number)).collect::<Vec<_>>();
+        let terms = Terms::One(ports.join(" or "));
+        let mut rounds = 0;
+        let result = loop {
+            let start = Instant::now();
+            let result = compile(terms.clone());
+            assert!(start.elapsed() < PATIENCE + PATIENCE / 2, "{:?}", start.elapsed());
+            rounds += 1;
+            if !matches!(result, Err(FilterError::Late)) || rounds == 30 {
+                break result;
+            }
+        };
+        assert!(result.is_ok(), "{result:?} after {rounds} rounds");
+        assert!(left().iter().all(|attempt| attempt.terms != terms));
+    }
+}

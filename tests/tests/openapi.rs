@@ -1,0 +1,153 @@
+//! Does `/openapi.json` describe what is served, all of it and nothing else?
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use polycube_tests::daemon::Daemon;
+use polycube_tests::http;
+use polycube_tests::lab::Lab;
+use serde_json::{Value, json};
+
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/// What stands for each parameter of a path, and tells the entries of a list apart: the first that fits.
+const NAMES: [(&str, &str); 6] = [
+    ("name", "nothing"),
+    ("address", "02:00:00:00:00:07"),
+    ("service", "simplebridge"),
+    ("netdev", "veth1"),
+    ("port", "p1"),
+    ("cube", "br1"),
+];
+
+struct Site {
+    daemon: Daemon,
+    document: Value,
+    _lab: Lab,
+}
+
+impl Site {
+    /// `br1` with a port and an entry, and `sniffer` with a filter, so that every node is there.
+    fn build() -> Result<Self> {
+        let lab = Lab::new()?;
+        lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
+        let daemon = Daemon::start(&lab)?;
+        for line in [
+            "simplebridge add br1",
+            "br1 ports add p1 peer=veth1",
+            "br1 fdb entry add 02:00:00:00:00:07 port=p1",
+            "packetcapture add sniffer capture=ingress filters.dport=80",
+            "attach sniffer br1:p1",
+        ] {
+            daemon.ctl(line).ok();
+        }
+        let document = daemon.http("GET", "/polycube/v1/openapi.json", None)?.ok().json()?;
+        Ok(Self { daemon, document, _lab: lab })
+    }
+
+    /// Paths as they are declared, paths as they can be asked for, and the methods declared there.
+    fn paths(&self) -> impl Iterator<Item = (&str, String, Vec<String>)> {
+        self.document["paths"].as_object().into_iter().flatten().map(|(declared, item)| {
+            let sniffs = declared.starts_with("/packetcapture/");
+            let mut path = declared.clone();
+            for (parameter, name) in NAMES {
+                let name = if parameter == "cube" && sniffs { "sniffer" } else { name };
+                path = path.replace(&format!("{{{parameter}}}"), name);
+            }
+            assert!(!path.contains('{'), "the test has no name for a parameter of {declared}");
+            let methods = item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase());
+            (declared.as_str(), path, methods.filter(|method| METHODS.contains(&method.as_str())).collect())
+        })
+    }
+}
+
+#[test]
+fn every_declared_path_answers_as_declared() -> Result<()> {
+    let site = Site::build()?;
+    let mut read = 0;
+    for (declared, path, methods) in site.paths() {
+        let target = format!("/polycube/v1{path}");
+        if methods.iter().any(|method| method == "GET") {
+            let responses = &site.document["paths"][declared]["get"]["responses"];
+            // Streams may not end.
+            let reply = http::open(&site.daemon.socket(), "GET", &target, None)?;
+            assert!(!responses[reply.status.to_string()].is_null(), "GET {path} answers {}", reply.status);
+            let content = responses["200"]["content"].as_object().with_context(|| format!("{declared}: no content"))?;
+            if let Some((_, content)) = content.iter().find(|(media, _)| media.ends_with("json")) {
+                let answer = site.daemon.http("GET", &target, None)?.ok().json()?;
+                let mut schema = content["schema"].clone();
+                // References lead there.
+                schema["components"] = site.document["components"].clone();
+                let validator = jsonschema::validator_for(&schema).with_context(|| declared.to_owned())?;
+                let errors: Vec<String> = validator.iter_errors(&answer).map(|error| error.to_string()).collect();
+                assert!(errors.is_empty(), "GET {path} answers {answer}: {errors:?}");
+                read += 1;
+            }
+        }
+        for method in METHODS.iter().filter(|method| !methods.iter().any(|declared| declared == *method)) {
+            let response = site.daemon.http(method, &target, None)?;
+            let body = response.json()?;
+            let error = &body["ietf-restconf:errors"]["error"][0];
+            if response.status == 400 {
+                assert_eq!(error["error-tag"], "invalid-value", "{method} {path}");
+                assert!(error["error-message"].as_str().is_some_and(|text| text.contains("read-only")), "{error}");
+                continue;
+            }
+            assert_eq!(response.status, 405, "{method} {path} is not declared: {body}");
+            let allow = response.headers.iter().find(|(name, _)| name == "allow").map(|(_, value)| value.as_str());
+            assert_eq!(allow, Some(methods.join(", ").as_str()), "{method} {path}");
+        }
+    }
+    assert!(read > 40, "{read} paths were read");
+    Ok(())
+}
+
+/// Paths of everything that an answer shows, entries of lists by the names that [`NAMES`] has.
+fn shown(path: &str, value: &Value, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                shown(&format!("{path}/{name}"), member, found);
+            }
+        }
+        Value::Array(entries) => {
+            for entry in entries {
+                let name = NAMES.iter().find(|(key, name)| entry[key] == *name || entry["name"] == *name);
+                if let Some((_, name)) = name {
+                    shown(&format!("{path}/{name}"), entry, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn everything_that_is_shown_is_declared() -> Result<()> {
+    let site = Site::build()?;
+    let declared: BTreeMap<String, Vec<String>> = site.paths().map(|(_, path, methods)| (path, methods)).collect();
+    for cube in ["simplebridge/br1", "packetcapture/sniffer"] {
+        let path = format!("/{cube}");
+        let whole = site.daemon.http("GET", &format!("/polycube/v1{path}"), None)?.ok().json()?;
+        let mut found = Vec::new();
+        shown(&path, &whole, &mut found);
+        assert!(found.len() > 15, "{found:?}");
+        for path in found {
+            assert!(declared.contains_key(&path), "{path} is not declared");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_document_is_where_generators_look() -> Result<()> {
+    let site = Site::build()?;
+    assert_eq!(site.daemon.http("GET", "/openapi.json", None)?.ok().json()?, site.document);
+    assert_eq!(site.document["openapi"], "3.1.0");
+    let golden: Value = serde_json::from_str(include_str!("../../schemas/openapi.json"))?;
+    let mut found = site.document;
+    found["info"]["version"] = json!("");
+    assert!(found == golden, "the plugins' document is not schemas/openapi.json");
+    Ok(())
+}
