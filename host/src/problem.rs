@@ -21,6 +21,9 @@ pub enum ErrorTag {
     UnknownElement,
     /// The path is there and takes no such method.
     OperationNotSupported,
+    /// What is to be changed is not as the client says.
+    #[serde(rename = "operation-failed")]
+    PreconditionFailed,
     /// The kernel, a plugin or a file said no.
     OperationFailed,
 }

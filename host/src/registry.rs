@@ -37,14 +37,14 @@ impl Registry {
     pub fn new() -> Result<Self, ModelError> {
         let own = |name: &str, text: &str| {
             let mut config = parse(text);
-            drop_read_only(&mut config);
+            let state = take_read_only(&mut config);
             Model::new(ServiceSchema {
                 name: name.to_owned(),
                 description: String::new(),
                 version: String::new(),
                 kind: ServiceKind::Standard,
                 config,
-                state: Value::Object(Map::new()),
+                state,
                 actions: Vec::new(),
                 streams: Vec::new(),
             })
@@ -84,11 +84,15 @@ impl Registry {
     }
 }
 
-/// Leaves what requests can set: the rest is in [`Service::whole`].
-fn drop_read_only(schema: &mut Value) {
+/// Takes out of a schema what nobody sets, as a schema of its own.
+fn take_read_only(schema: &mut Value) -> Value {
+    let mut state = Map::new();
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.retain(|_, member| member["readOnly"] != true);
+        let is_state = |member: &Value| member["readOnly"] == true;
+        state = properties.iter().filter(|(_, m)| is_state(m)).map(|(name, m)| (name.clone(), m.clone())).collect();
+        properties.retain(|_, member| !is_state(member));
     }
+    json!({ "type": "object", "properties": state })
 }
 
 /// The host's own schemas are part of the program: one that is no JSON is no schema either, which [`Model::new`] says.
@@ -97,7 +101,7 @@ fn parse(text: &str) -> Value {
 }
 
 /// What cubes of a service have: see [`Service::whole`].
-fn whole(model: &Model) -> Value {
+pub fn whole(model: &Model) -> Value {
     let mut role = parse(match model.service.kind {
         ServiceKind::Standard => STANDARD,
         ServiceKind::Transparent => TRANSPARENT,

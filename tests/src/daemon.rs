@@ -150,7 +150,21 @@ impl Daemon {
     /// # Errors
     /// Fails when the daemon does not answer; any status is an answer.
     pub fn http(&self, method: &str, path: &str, body: Option<&serde_json::Value>) -> Result<http::Response> {
-        http::request(&self.socket(), method, path, body)
+        self.http_with(&[], method, path, body)
+    }
+
+    /// One request with headers of the caller's, such as `if-match`.
+    ///
+    /// # Errors
+    /// As [`Daemon::http`].
+    pub fn http_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<http::Response> {
+        http::request(&self.socket(), headers, method, path, body)
     }
 
     /// Ends the daemon at once, as a crash would; state and pins stay.

@@ -77,12 +77,18 @@ impl Response {
     }
 }
 
-/// One exchange over a Unix socket, body read to its end.
+/// One exchange over a Unix socket, body read to its end. Headers are as [`exchange`] takes them.
 ///
 /// # Errors
 /// Fails when nobody listens, when the answer is not HTTP, or breaks off.
-pub fn request(socket: &Path, method: &str, path: &str, body: Option<&serde_json::Value>) -> Result<Response> {
-    let mut reply = open(socket, method, path, body)?;
+pub fn request(
+    socket: &Path,
+    headers: &[(&str, &str)],
+    method: &str,
+    path: &str,
+    body: Option<&serde_json::Value>,
+) -> Result<Response> {
+    let mut reply = exchange(connect(socket)?, headers, method, path, body)?;
     let mut bytes = Vec::new();
     reply.body.read_to_end(&mut bytes).with_context(|| format!("{method} {path}: the body breaks off"))?;
     Ok(Response { status: reply.status, headers: reply.headers, body: bytes })
@@ -93,10 +99,14 @@ pub fn request(socket: &Path, method: &str, path: &str, body: Option<&serde_json
 /// # Errors
 /// As [`request`].
 pub fn open(socket: &Path, method: &str, path: &str, body: Option<&serde_json::Value>) -> Result<Reply<UnixStream>> {
+    exchange(connect(socket)?, &[], method, path, body)
+}
+
+fn connect(socket: &Path) -> Result<UnixStream> {
     let stream = UnixStream::connect(socket).with_context(|| format!("nobody listens on {}", socket.display()))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    exchange(stream, &[], method, path, body)
+    Ok(stream)
 }
 
 /// One exchange over any stream, with headers of the caller's, such as a bearer token. A `host` header replaces the

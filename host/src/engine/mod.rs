@@ -40,8 +40,11 @@ pub struct View {
 /// A change's answer: what an action returned, else null.
 pub type Answer = Result<Value, Problems>;
 
+/// Decides at a change's turn, on the model that it would change, whether it is made.
+pub type Guard = Box<dyn FnOnce(&View) -> Result<(), Problems> + Send>;
+
 enum Message {
-    Change(Change, oneshot::Sender<Answer>),
+    Change(Change, Option<Guard>, oneshot::Sender<Answer>),
     Netdev(Event),
     /// A cube asks for a change of its own configuration.
     Request(CubeName, Value),
@@ -63,9 +66,17 @@ impl Handle {
     /// # Errors
     /// Everything that is wrong with it; then nothing has changed.
     pub async fn change(&self, change: Change) -> Answer {
+        self.change_if(None, change).await
+    }
+
+    /// Carries out a change if `guard` lets it.
+    ///
+    /// # Errors
+    /// As [`Handle::change`], and what the guard says.
+    pub async fn change_if(&self, guard: Option<Guard>, change: Change) -> Answer {
         let (answer, answered) = oneshot::channel();
         let gone = || Problems::from(Problem::failed("", "the daemon is shutting down"));
-        self.messages.send(Message::Change(change, answer)).map_err(|_| gone())?;
+        self.messages.send(Message::Change(change, guard, answer)).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -152,9 +163,10 @@ impl Engine {
     fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
             match message {
-                Message::Change(change, answer) => {
+                Message::Change(change, guard, answer) => {
+                    let passed = guard.map_or(Ok(()), |guard| guard(&self.current));
                     // Whoever asked may have hung up; the change stands all the same.
-                    let _ = answer.send(self.change(change));
+                    let _ = answer.send(passed.and_then(|()| self.change(change)));
                 }
                 Message::Netdev(event) => self.netdev_event(&event),
                 Message::Request(cube, patch) => self.request(&cube, &patch),

@@ -1,7 +1,7 @@
 //! From a request to whoever answers it, by the first word of its path.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -37,24 +37,34 @@ pub struct Done {
     status: StatusCode,
     /// Media type and text.
     body: Option<(&'static str, String)>,
+    tag: Option<String>,
 }
 
 impl Done {
     pub fn new(status: StatusCode, body: Option<Value>) -> Self {
-        Self { status, body: body.map(|body| (DATA, body.to_string())) }
+        Self { status, body: body.map(|body| (DATA, body.to_string())), tag: None }
     }
 
     pub fn text(status: StatusCode, media_type: &'static str, text: String) -> Self {
-        Self { status, body: Some((media_type, text)) }
+        Self { status, body: Some((media_type, text)), tag: None }
+    }
+
+    /// The same with an `ETag`.
+    #[must_use]
+    pub fn tagged(self, tag: String) -> Self {
+        Self { tag: Some(tag), ..self }
     }
 }
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
-        match self.body {
+        let mut response = match self.body {
             Some((media_type, text)) => (self.status, [(header::CONTENT_TYPE, media_type)], text).into_response(),
             None => self.status.into_response(),
-        }
+        };
+        let tag = self.tag.and_then(|tag| HeaderValue::try_from(tag).ok());
+        response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
+        response
     }
 }
 

@@ -54,6 +54,7 @@ impl From<Problems> for Refused {
             Some(ErrorTag::DataExists | ErrorTag::DataMissing) => StatusCode::CONFLICT,
             Some(ErrorTag::UnknownElement) => StatusCode::NOT_FOUND,
             Some(ErrorTag::OperationNotSupported) => StatusCode::METHOD_NOT_ALLOWED,
+            Some(ErrorTag::PreconditionFailed) => StatusCode::PRECONDITION_FAILED,
             Some(ErrorTag::OperationFailed) | None => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, problems, header: None }

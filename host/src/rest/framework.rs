@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
+use super::etag;
 use super::kind::Kind;
 use super::present::base;
 use crate::engine::Change;
@@ -16,6 +17,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     match path.as_slice() {
         [word @ ("connect" | "disconnect" | "attach" | "detach")] if call.method == Method::POST => {
+            etag::unconditional(&call)?;
             let change = link(word, call.body)?;
             api.engine.change(change).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::OK, None))

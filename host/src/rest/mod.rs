@@ -4,6 +4,7 @@
 mod access;
 mod dispatch;
 mod error;
+mod etag;
 mod framework;
 mod help;
 mod kind;

@@ -1,16 +1,19 @@
 //! Services' own trees: `SERVICE/`, `SERVICE/CUBE/…`, and `CUBE/…` for short.
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Api;
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
+use super::etag;
 use super::kind::Kind;
 use super::present::{blocking, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
-use crate::schema::{Node, Operation, locate};
+use crate::schema::{Model, Node, Operation, locate};
 
 /// Members of a port.
 const PORT: [&str; 4] = ["name", "uuid", "status", "peer"];
@@ -51,7 +54,10 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
         Method::POST => {
             let place = format!("{service}/name");
             match call.body.as_object_mut().and_then(|body| body.remove("name")) {
-                Some(Value::String(name)) => create(&api, service, &name, call.body).await,
+                Some(Value::String(name)) => {
+                    let body = call.body.take();
+                    create(&api, service, &name, &call, body).await
+                }
                 Some(other) => Err(Problem::bad(place, format!("`name` is a string, not {other}")).into()),
                 None => Err(Problem::new(ErrorTag::MissingAttribute, place, "`name` is missing").into()),
             }
@@ -60,18 +66,19 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
     }
 }
 
-async fn create(api: &Api, service: &str, name: &str, body: Value) -> Result<Done, Refused> {
+async fn create(api: &Api, service: &str, name: &str, call: &Call, body: Value) -> Result<Done, Refused> {
+    let guard = etag::guard(call, Arc::clone(&api.engine.registry), name, &[]);
     let change = Change::CreateCube { service: service.to_owned(), name: name.to_owned(), body };
-    api.engine.change(change).await?;
+    api.engine.change_if(guard, change).await?;
     Ok(Done::new(Kind::Cube.done(&Method::POST), None))
 }
 
 async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], call: &Call) -> Result<Done, Refused> {
     if let (Some(service), [], &Method::POST) = (service, path, &call.method) {
-        return create(&api, service, cube, call.body.clone()).await;
+        return create(&api, service, cube, call, call.body.clone()).await;
     }
     let view = api.engine.view();
-    let (_, found) = view.topology.cube(cube)?;
+    let (name, found) = view.topology.cube(cube)?;
     if let Some(service) = service
         && found.service != service
     {
@@ -84,8 +91,7 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         return Err(wrong_method(call, Kind::Run));
     }
     if call.method == Method::GET {
-        let value = read(api, cube.to_owned(), path.to_vec()).await?;
-        return Ok(Done::new(StatusCode::OK, Some(value)));
+        return Ok(read(api, cube.to_owned(), path.to_vec()).await?.answer(call));
     }
     let (cube, body) = (cube.to_owned(), call.body.clone());
     let (change, kind) = match (path, &call.method) {
@@ -105,7 +111,10 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         ([ports, rest @ ..], _) if ports == "ports" => port_change(cube, rest, call)?,
         _ => node_change(&api, &found.service, cube, path, call)?,
     };
-    let answer = api.engine.change(change).await?;
+    // An action is one of the whole cube.
+    let node = if kind == Kind::Run { &[] } else { path };
+    let guard = etag::guard(call, Arc::clone(&api.engine.registry), name.as_str(), node);
+    let answer = api.engine.change_if(guard, change).await?;
     Ok(Done::new(kind.done(&call.method), (!answer.is_null()).then_some(answer)))
 }
 
@@ -162,7 +171,7 @@ fn node_change(
         let known = suggestion(word, node.children().chain(actions));
         nothing_here(&call.path.join("/"), &format!("there is no `{word}`{known}"))
     })?;
-    let is_set = locate(model.config(), path).is_ok() || locate(&registry.cube.tree, path).is_ok();
+    let is_set = locate(model.config(), path).is_ok() || locate(registry.cube.config(), path).is_ok();
     let kind = if is_set { Kind::of(&node) } else { Kind::Read };
     let operation = match (&call.method, kind) {
         (&Method::PUT | &Method::PATCH | &Method::DELETE, Kind::Read) => {
@@ -178,32 +187,40 @@ fn node_change(
     Ok((Change::Configure { cube, path: path.to_vec(), operation, value: call.body.clone() }, kind))
 }
 
+/// What a node is, and what of it is set.
+pub struct Read {
+    pub value: Value,
+    /// With the tag that stands for it.
+    set: Option<(Value, String)>,
+}
+
+impl Read {
+    fn answer(self, call: &Call) -> Done {
+        let Some((set, tag)) = self.set else { return Done::new(StatusCode::OK, Some(self.value)) };
+        // Of state, which may have changed meanwhile, the tag says nothing.
+        if self.value == set && etag::is_known(&call.headers, &tag) {
+            return Done::new(StatusCode::NOT_MODIFIED, None).tagged(tag);
+        }
+        Done::new(StatusCode::OK, Some(self.value)).tagged(tag)
+    }
+}
+
 /// What stands at `path` below a cube. Calls the plugin.
-pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Value, Problem> {
-    let value = blocking(move || {
+pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Problem> {
+    let read = blocking(move || {
         let view = api.engine.view();
         let registry = &api.engine.registry;
         let (name, found) = view.topology.cube(&cube)?;
         let json = whole(&view, registry, name, found)?;
         let model = &registry.service(&found.service)?.model;
-        let value = match path.split_first() {
-            None => return Ok(json),
-            Some((ports, [])) if ports == "ports" => json.get("ports").cloned(),
-            Some((ports, [port, rest @ ..])) if ports == "ports" => {
-                view.topology.port(&cube, port)?;
-                let ports = json["ports"].as_array();
-                let port = ports.and_then(|ports| ports.iter().find(|one| one["name"] == **port)).cloned();
-                rest.iter().try_fold(port.unwrap_or_default(), |node, word| node.get(word).cloned())
-            }
-            Some((word, [])) if model.tree["properties"][word].is_null() => json.get(word).cloned(),
-            Some(_) => {
-                let value = model.read(&json, &path).cloned();
-                // What the schema has and the cube has not is unset, and that can be read.
-                let is_unset = matches!(locate(&model.tree, &path), Ok(Node::Leaf(_) | Node::Container(_)));
-                value.or_else(|| is_unset.then_some(Value::Null))
-            }
-        };
-        value.ok_or_else(|| {
+        if let [ports, port, ..] = path.as_slice()
+            && ports == "ports"
+        {
+            view.topology.port(&cube, port)?;
+        }
+        let value = at(model, &json, &path);
+        let set = etag::of(&view, registry, &cube, &path);
+        let value = value.ok_or_else(|| {
             let place = format!("{cube}/{}", path.join("/"));
             let last = path.last().map_or("", String::as_str);
             let known = if path[0] == "ports" {
@@ -213,7 +230,27 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Value, Pr
                 suggestion(last, node.children())
             };
             Problem::new(ErrorTag::UnknownElement, place, format!("cube `{cube}` has no `{}`{known}", path.join(" ")))
-        })
+        });
+        Ok(Read { value: value?, set })
     });
-    value.await
+    read.await
+}
+
+/// What stands at a path of a cube's JSON.
+pub fn at(model: &Model, json: &Value, path: &[String]) -> Option<Value> {
+    match path.split_first() {
+        None => Some(json.clone()),
+        Some((ports, [])) if ports == "ports" => json.get("ports").cloned(),
+        Some((ports, [port, rest @ ..])) if ports == "ports" => {
+            let port = json["ports"].as_array()?.iter().find(|one| one["name"] == **port)?;
+            rest.iter().try_fold(port, |node, word| node.get(word)).cloned()
+        }
+        Some((word, [])) if model.tree["properties"][word].is_null() => json.get(word).cloned(),
+        Some(_) => {
+            let value = model.read(json, path).cloned();
+            // What the schema has and the cube has not is unset, and that can be read.
+            let is_unset = matches!(locate(&model.tree, path), Ok(Node::Leaf(_) | Node::Container(_)));
+            value.or_else(|| is_unset.then_some(Value::Null))
+        }
+    }
 }

@@ -202,7 +202,7 @@ async fn entries(api: &Api, cube: &str, path: &[String], key: &str) -> Vec<Strin
         return Vec::new();
     };
     let word = |entry: &serde_json::Value| Some(keyword::text(entry.get(key)?));
-    list.as_array().into_iter().flatten().filter_map(word).collect()
+    list.value.as_array().into_iter().flatten().filter_map(word).collect()
 }
 
 #[cfg(test)]

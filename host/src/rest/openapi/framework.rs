@@ -4,22 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::operation::{CHANGE, Operation, id, reference};
 use crate::rest::dispatch::DATA_TYPE;
+use crate::schema::Model;
 
-/// Members of a cube that the host sets.
-pub fn base() -> Value {
-    let text = |description: &str| json!({ "type": "string", "readOnly": true, "description": description });
-    json!({
-        "type": "object",
-        "required": ["name", "uuid", "service-name"],
-        "properties": {
-            "name": text("Name of the cube"),
-            "uuid": text("Unique id; a cube of the same name that is made later has another one"),
-            "service-name": text("Name of its service"),
-        },
-    })
-}
-
-pub fn components() -> Value {
+pub fn components(cube: &Model, port: &Model) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let error = json!({
         "type": "object",
@@ -35,20 +22,13 @@ pub fn components() -> Value {
             "error-info": text("Last word of the path"),
         },
     });
-    let port = json!({
-        "type": "object",
-        "required": ["name", "uuid", "status", "peer"],
-        "properties": {
-            "name": text("Name of the port"),
-            "uuid": text("Unique id"),
-            "status": { "type": "string", "enum": ["UP", "DOWN"], "description": "UP when it has a peer" },
-            "peer": text("Netdev on the other side; empty for none"),
-        },
-    });
-    let mut cube = base();
+    let port = shown(port, &["name", "uuid", "status", "peer"]);
+    let mut cube = shown(cube, &["name", "uuid", "service-name", "type", "loglevel"]);
     cube["properties"]["ports"] =
         json!({ "type": "array", "items": reference("schemas", "port"), "description": "Ports of a standard cube" });
-    cube["properties"]["parent"] = text("What a transparent cube is attached to; empty for nothing");
+    cube["properties"]["parent"] = text("What a transparent cube is attached to, with commas; empty for nothing");
+    cube["properties"]["parents"] =
+        json!({ "type": "array", "items": { "type": "string" }, "description": "The same, one by one" });
     json!({
         "schemas": {
             "errors": {
@@ -92,6 +72,20 @@ pub fn components() -> Value {
                 "content": { DATA_TYPE: { "schema": reference("schemas", "errors") } },
             },
         },
+        "parameters": {
+            "If-Match": {
+                "name": "If-Match",
+                "in": "header",
+                "description": "Change nothing unless the ETag, which stands for what is set here, is one of these",
+                "schema": { "type": "string" },
+            },
+            "If-None-Match": {
+                "name": "If-None-Match",
+                "in": "header",
+                "description": "Answer 304 if the ETag is one of these, and no state is shown with what is set",
+                "schema": { "type": "string" },
+            },
+        },
         "securitySchemes": {
             "token": { "type": "http", "scheme": "bearer", "description": "Over TCP: the daemon's --token-file" },
         },
@@ -120,6 +114,7 @@ pub fn paths() -> Value {
             summary: summary.to_owned(),
             body: None,
             done: (200, Some(answer)),
+            tagged: false,
             refused: if path.contains('{') { &[400, 404, 500] } else { &[500] },
         };
         let mut item = json!({ "get": operation.write(&id("get", path)) });
@@ -154,6 +149,7 @@ pub fn paths() -> Value {
             summary: summary.to_owned(),
             body: Some((words(&required, optional), true)),
             done: (200, None),
+            tagged: false,
             refused: &CHANGE,
         };
         paths.insert(path.to_owned(), json!({ "post": operation.write(&id("post", path)) }));
@@ -175,6 +171,11 @@ fn words(required: &[&str], optional: &[&str]) -> Value {
     let members: Map<String, Value> =
         required.iter().chain(optional).map(|name| ((*name).to_owned(), describe(name))).collect();
     json!({ "type": "object", "required": required, "properties": members, "additionalProperties": false })
+}
+
+/// A model of the host's own as an answer, with what is always there.
+fn shown(model: &Model, required: &[&str]) -> Value {
+    json!({ "type": "object", "required": required, "properties": model.tree["properties"] })
 }
 
 /// A parameter in a path.

@@ -21,11 +21,15 @@ pub fn answer(api: &Api, call: &Call) -> Result<Done, Refused> {
         return Err(wrong_method(call, Kind::Read));
     }
     let registry = &api.engine.registry;
-    let document = document(registry.services().map(|(_, service)| &service.model), &registry.cube);
+    let document = document(
+        registry.services().map(|(_, service)| (&service.model, &service.whole)),
+        &registry.cube,
+        &registry.port,
+    );
     Ok(Done::text(StatusCode::OK, "application/json", document.to_string()))
 }
 
-fn document<'a>(services: impl Iterator<Item = &'a Model>, cube: &Model) -> Value {
+fn document<'a>(services: impl Iterator<Item = (&'a Model, &'a Value)>, cube: &Model, port: &Model) -> Value {
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -37,10 +41,10 @@ fn document<'a>(services: impl Iterator<Item = &'a Model>, cube: &Model) -> Valu
         "servers": [{ "url": BASE }],
         "security": [{}, { "token": [] }],
         "paths": framework::paths(),
-        "components": framework::components(),
+        "components": framework::components(cube, port),
     });
-    for model in services {
-        service::add(&mut document, model, cube);
+    for (model, whole) in services {
+        service::add(&mut document, model, whole, cube);
     }
     document
 }
@@ -50,7 +54,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::registry::Registry;
+    use crate::registry::{Registry, whole};
 
     /// A model from the text of a file in `schemas/`, which has no version.
     fn model(text: &str) -> Model {
@@ -65,7 +69,10 @@ mod tests {
             model(include_str!("../../../../schemas/packetcapture.json")),
             model(include_str!("../../../../schemas/simplebridge.json")),
         ];
-        let mut document = document(services.iter(), &Registry::new().unwrap().cube);
+        let registry = Registry::new().unwrap();
+        let services = services.map(|model| (whole(&model), model));
+        let mut document =
+            document(services.iter().map(|(whole, model)| (model, whole)), &registry.cube, &registry.port);
         // A release is no change of the API.
         document["info"]["version"] = "".into();
         let found = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());

@@ -14,6 +14,8 @@ pub struct Operation<'a> {
     pub done: (u16, Option<Value>),
     /// Statuses of the answers that say it is not.
     pub refused: &'a [u16],
+    /// Whether the resource has an ETag.
+    pub tagged: bool,
 }
 
 /// Statuses that any change can be refused with.
@@ -22,16 +24,26 @@ pub const CHANGE: [u16; 5] = [400, 404, 409, 413, 500];
 impl Operation<'_> {
     pub fn write(self, id: &str) -> Value {
         let mut responses = Map::new();
-        let (status, schema) = self.done;
+        let (status, schema) = &self.done;
         let mut done = json!({ "description": "Done" });
         if let Some(schema) = schema {
-            done["content"] = content(&schema);
+            done["content"] = content(schema);
         }
         responses.insert(status.to_string(), done);
         for status in self.refused {
-            responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Refused" }));
+            responses.insert(status.to_string(), reference("responses", "Refused"));
+        }
+        let reads = self.body.is_none() && self.done.1.is_some();
+        if self.tagged && reads {
+            responses.insert("304".to_owned(), json!({ "description": "It is as If-None-Match says" }));
+        } else if self.tagged {
+            responses.insert("412".to_owned(), reference("responses", "Refused"));
         }
         let mut operation = json!({ "tags": [self.tag], "summary": self.summary, "operationId": id });
+        if self.tagged {
+            let condition = if reads { "If-None-Match" } else { "If-Match" };
+            operation["parameters"] = json!([reference("parameters", condition)]);
+        }
         if let Some((schema, required)) = self.body {
             operation["requestBody"] =
                 json!({ "required": required, "content": { "application/json": { "schema": schema } } });

@@ -3,8 +3,6 @@
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
-use super::framework::base;
-use super::operation::reference;
 use crate::schema::Model;
 
 /// Name of the schema of what can be set.
@@ -12,40 +10,22 @@ pub fn settings_of(service: &str) -> String {
     format!("{service}-settings")
 }
 
-/// What a cube is shown as.
-pub fn answers(model: &Model, cube: &Model) -> Value {
-    let mut properties = base()["properties"].take();
-    for (name, member) in members(&cube.tree).chain(members(&model.tree)) {
-        properties[name] = member.clone();
-    }
-    match model.service.kind {
-        ServiceKind::Standard => {
-            properties["ports"] = json!({ "type": "array", "items": reference("schemas", "port"), "readOnly": true });
-        }
-        ServiceKind::Transparent => {
-            let description =
-                "What it is attached to: CUBE:PORT or a netdev, several with commas between them; empty for nothing";
-            properties["parent"] = json!({ "type": "string", "readOnly": true, "description": description });
-            let points = json!({ "type": "array", "items": { "type": "string" }, "readOnly": true });
-            properties["parents"] = points;
-            properties["parents"]["description"] =
-                "All that it is attached to, in the order in which it came there".into();
-        }
-    }
+/// What a cube is shown as; `whole` is the schema of all that it has.
+pub fn answers(model: &Model, whole: &Value) -> Value {
+    let mut answers = whole.clone();
+    answers["description"] = model.service.description.as_str().into();
+    answers["required"] = json!(["name", "uuid", "service-name", "type", "loglevel"]);
     let description = "Why the cube's plugin does not work any more";
-    properties["failure"] = json!({ "type": "string", "readOnly": true, "description": description });
+    answers["properties"]["failure"] = json!({ "type": "string", "readOnly": true, "description": description });
     // Answers may get more members in later releases.
-    without(&mut properties, "additionalProperties");
-    let required = ["name", "uuid", "service-name", "type", "loglevel"];
-    json!({
-        "type": "object", "description": model.service.description, "required": required, "properties": properties,
-    })
+    without(&mut answers, "additionalProperties");
+    answers
 }
 
 /// What can be set in a cube.
 pub fn settings(model: &Model, cube: &Model) -> Value {
     let mut properties = json!({ "name": { "type": "string", "minLength": 1, "maxLength": 64 } });
-    for (name, member) in members(&cube.tree).chain(members(model.config())) {
+    for (name, member) in members(cube.config()).chain(members(model.config())) {
         properties[name] = member.clone();
     }
     if model.service.kind == ServiceKind::Standard {

@@ -1,24 +1,25 @@
 //! A service's part of the document: every node of its tree, with the methods that it takes.
 
 use axum::http::Method;
-use polycube_plugin_api::{Parameter, ServiceKind, Stream};
+use polycube_plugin_api::{Parameter, Stream};
 use serde_json::{Map, Value, json};
 
-use super::framework::{base, path_parameter};
+use super::framework::path_parameter;
 use super::operation::{CHANGE, Operation, id, reference};
 use super::place::Place;
 use super::schemas::{answers, members, settings, settings_of};
 use crate::rest::kind::Kind;
 use crate::schema::{Model, Node, locate};
 
-/// Adds what belongs to the service of `model`.
-pub fn add(document: &mut Value, model: &Model, cube: &Model) {
+/// Adds what belongs to the service of `model`. `whole` is the schema of all that its cubes have, `cube` what every cube
+/// has.
+pub fn add(document: &mut Value, model: &Model, whole: &Value, cube: &Model) {
     let name = &model.service.name;
-    document["components"]["schemas"][name] = answers(model, cube);
+    document["components"]["schemas"][name] = answers(model, whole);
     document["components"]["schemas"][settings_of(name)] = settings(model, cube);
     let mut tree = Tree { model, paths: Map::new() };
     tree.add_service();
-    tree.add_cube(cube);
+    tree.add_cube(whole);
     for stream in &model.service.streams {
         tree.add_stream(stream);
     }
@@ -65,32 +66,21 @@ impl Tree<'_> {
         self.add(&place, &resource);
     }
 
-    fn add_cube(&mut self, cube: &Model) {
+    fn add_cube(&mut self, whole: &Value) {
         let name = &self.model.service.name;
-        let parameter = json!({ "type": "string", "minLength": 1, "maxLength": 64 });
         let root = Place {
             path: format!("/{name}/{{cube}}"),
-            parameters: vec![path_parameter("cube", &parameter)],
+            parameters: vec![path_parameter("cube", &name_schema())],
             ..Place::default()
         };
         let summary = format!("a cube of {name}");
         let resource = Resource { kind: Kind::Cube, summary, answer: self.answer(""), body: (self.body(""), false) };
         self.add(&root, &resource);
-        for (word, member) in members(&base()) {
-            self.add_leaf(&root.member(word), member, Kind::Read);
-        }
-        for (word, member) in members(&cube.tree) {
-            self.add_leaf(&root.member(word), member, Kind::Leaf);
-        }
-        match self.model.service.kind {
-            ServiceKind::Standard => self.add_ports(&root.member("ports")),
-            ServiceKind::Transparent => {
-                self.add_leaf(&root.member("parent"), &json!({}), Kind::Read);
-                self.add_leaf(&root.member("parents"), &json!({}), Kind::Read);
+        for (word, member) in members(whole) {
+            match word.as_str() {
+                "ports" => self.add_ports(&root.member(word)),
+                _ => self.add_node(&root.member(word), &Node::of(member)),
             }
-        }
-        for (word, member) in members(&self.model.tree) {
-            self.add_node(&root.member(word), &Node::of(member));
         }
         for action in &self.model.service.actions {
             let place = Place { path: format!("{}/{}", root.path, action.path), ..root.clone() };
@@ -108,7 +98,7 @@ impl Tree<'_> {
             body: (json!({}), false),
         };
         self.add(ports, &resource);
-        let one = ports.entry("port", &json!({ "properties": { "port": { "type": "string", "minLength": 1 } } }));
+        let one = ports.entry("port", &json!({ "properties": { "port": name_schema() } }));
         let peer = json!({ "type": "string", "description": "Netdev on the other side; empty for none" });
         let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
         let summary = "a port".to_owned();
@@ -120,30 +110,19 @@ impl Tree<'_> {
         }
     }
 
-    fn add_leaf(&mut self, place: &Place, schema: &Value, kind: Kind) {
-        let resource = Resource {
-            kind,
-            summary: description(schema),
-            answer: self.answer(&place.pointer),
-            body: (self.body(&place.pointer), true),
-        };
-        self.add(place, &resource);
-    }
-
-    /// A node of the service's own tree, and what is below it.
+    /// A node, and what is below it.
     fn add_node(&mut self, place: &Place, node: &Node<'_>) {
         let schema = node.schema();
-        let set = locate(self.model.config(), &place.words).ok();
+        let kind = if schema["readOnly"] == true { Kind::Read } else { Kind::of(node) };
         let answer = match node {
             // What is unset is null.
             Node::Leaf(_) | Node::Container(_) => json!({ "anyOf": [self.answer(&place.pointer), { "type": "null" }] }),
             Node::List { .. } | Node::Entry(_) => self.answer(&place.pointer),
         };
-        let body = match (set, place.key.as_deref()) {
-            (Some(Node::Entry(entry)), Some(key)) => without_key(entry, key),
+        let body = match (locate(self.model.config(), &place.words), place.key.as_deref()) {
+            (Ok(Node::Entry(entry)), Some(key)) => without_key(entry, key),
             _ => self.body(&place.pointer),
         };
-        let kind = set.map_or(Kind::Read, |node| Kind::of(&node));
         self.add(place, &Resource { kind, summary: description(schema), answer, body: (body, true) });
         match node {
             Node::List { key, schema } => {
@@ -167,19 +146,23 @@ impl Tree<'_> {
         let item = self.paths.entry(&path).or_insert_with(|| {
             let words = stream.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
             let parameters: Vec<_> =
-                ["cube"].into_iter().chain(words).map(|word| path_parameter(word, &name())).collect();
+                ["cube"].into_iter().chain(words).map(|word| path_parameter(word, &name_schema())).collect();
             let operation = Operation {
                 tag: service,
                 summary: stream.description.clone(),
                 body: None,
                 done: (200, Some(json!({}))),
+                tagged: false,
                 refused: &[400, 404, 409, 500],
             };
             let mut item = json!({ "parameters": parameters, "get": operation.write(&id("get", &path)) });
             item["get"]["responses"]["200"]["content"] = json!({});
             item
         });
-        item["get"]["parameters"] = query.into();
+        match item["get"]["parameters"].as_array_mut() {
+            Some(parameters) => parameters.extend(query),
+            None => item["get"]["parameters"] = query.into(),
+        }
         if let Some(content) = item["get"]["responses"]["200"]["content"].as_object_mut() {
             content.extend(media);
         }
@@ -205,6 +188,7 @@ impl Tree<'_> {
                 summary: summary.clone(),
                 body,
                 done: (kind.done(&method).as_u16(), (name == "GET" || *kind == Kind::Run).then(|| answer.clone())),
+                tagged: !matches!(kind, Kind::Read | Kind::Run | Kind::Service),
                 refused: if name == "GET" { &[404, 409, 500] } else { &CHANGE },
             };
             item.insert(lower.clone(), operation.write(&id(&lower, &place.path)));
@@ -214,7 +198,7 @@ impl Tree<'_> {
 }
 
 /// What names of cubes and files have in common.
-fn name() -> Value {
+fn name_schema() -> Value {
     json!({ "type": "string", "minLength": 1 })
 }
 

@@ -1,0 +1,107 @@
+//! Entity tags of configuration: `ETag`, `If-Match` and `If-None-Match` (RFC 9110 sections 8.8.3 and 13.1).
+//!
+//! A tag stands for what is set at a node, as RFC 8040 section 3.5.2 has it, not for the state that is shown with it:
+//! counters must not keep two clients from seeing that one has overtaken the other.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderName, header};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::dispatch::Call;
+use super::present::base;
+use super::resource::at;
+use crate::engine::{Guard, View};
+use crate::problem::{ErrorTag, Problem};
+use crate::registry::Registry;
+use crate::schema::locate;
+
+/// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
+pub fn of(view: &View, registry: &Registry, cube: &str, path: &[String]) -> Option<(Value, String)> {
+    let (name, found) = view.topology.cube(cube).ok()?;
+    let model = &registry.service(&found.service).ok()?.model;
+    if locate(&model.tree, path).is_ok() && locate(model.config(), path).is_err() {
+        return None;
+    }
+    let mut json = base(view, name, found);
+    for port in json["ports"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        port.retain(|key, _| ["name", "uuid", "peer"].contains(&key.as_str()));
+    }
+    if let Value::Object(members) = model.present(&found.config, json!({})) {
+        members.into_iter().for_each(|(key, value)| json[&key] = value);
+    }
+    let set = at(model, &json, path)?;
+    let digest = Sha256::digest(set.to_string());
+    let mut tag = String::from("\"");
+    for byte in &digest[..12] {
+        // Writing to a string does not fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    Some((set, tag))
+}
+
+/// Whether a reader who sends `headers` has what `tag` stands for.
+pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    listed(headers, header::IF_NONE_MATCH).is_some_and(|known| known.iter().any(|one| one == "*" || weak(one) == tag))
+}
+
+/// What a change that `call` asks for has to wait for: its node is as the client says.
+pub fn guard(call: &Call, registry: Arc<Registry>, cube: &str, path: &[String]) -> Option<Guard> {
+    let wanted = listed(&call.headers, header::IF_MATCH);
+    let unwanted = listed(&call.headers, header::IF_NONE_MATCH);
+    if wanted.is_none() && unwanted.is_none() {
+        return None;
+    }
+    let (cube, path) = (cube.to_owned(), path.to_vec());
+    Some(Box::new(move |view| {
+        let place = [std::slice::from_ref(&cube), path.as_slice()].concat().join("/");
+        let failed = |message: String| Problem::new(ErrorTag::PreconditionFailed, place.as_str(), message).into();
+        let tag = of(view, &registry, &cube, &path).map(|(_, tag)| tag);
+        if let Some(wanted) = wanted {
+            let fits = |one: &String| one == "*" || Some(one) == tag.as_ref();
+            match &tag {
+                Some(_) if wanted.iter().any(fits) => {}
+                Some(tag) => {
+                    let message = format!("`{place}` was changed meanwhile (its ETag is {tag}): read it and try again");
+                    return Err(failed(message));
+                }
+                None => return Err(failed(format!("nothing is set at `{place}`, so no If-Match fits"))),
+            }
+        }
+        match (unwanted, tag) {
+            (Some(unwanted), Some(tag)) if unwanted.iter().any(|one| one == "*" || weak(one) == tag) => {
+                Err(failed(format!("`{place}` is there, and If-None-Match says that it must not be")))
+            }
+            _ => Ok(()),
+        }
+    }))
+}
+
+/// Refuses conditions on what has no tag.
+///
+/// # Errors
+/// There is one.
+pub fn unconditional(call: &Call) -> Result<(), Problem> {
+    if !call.headers.contains_key(header::IF_MATCH) {
+        return Ok(());
+    }
+    let place = call.path.join("/");
+    let message = format!("`{place}` has no ETag, so no If-Match fits");
+    Err(Problem::new(ErrorTag::PreconditionFailed, place, message))
+}
+
+/// The tags that a header lists; `None` where there is no such header. What is no tag fits none.
+fn listed(headers: &HeaderMap, name: HeaderName) -> Option<Vec<String>> {
+    let mut lines = headers.get_all(name).iter().peekable();
+    lines.peek()?;
+    let tags = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
+    Some(tags.map(|tag| tag.trim().to_owned()).collect())
+}
+
+/// A tag without the sign that it is a weak one.
+fn weak(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
