@@ -1,6 +1,7 @@
 //! What filters cost: the sender's rate beside tcpdump's with the same expression, TCP, many sniffers, and a change.
 
 use std::cell::RefCell;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -12,6 +13,7 @@ use serde_json::json;
 use crate::capture::{NOBODY, on_the_senders_core};
 use crate::figures::Samples;
 use crate::process::{self, RECORDER};
+use crate::recorded;
 use crate::recorder::Recorder;
 use crate::report::{Cell, Row, Table};
 use crate::tcpdump::Tcpdump;
@@ -21,6 +23,12 @@ const BYTES: u64 = 1 << 30;
 /// Nothing here sends to this address.
 const REJECTS_ALL: &str = "host 192.0.2.1 and tcp port 9";
 const SNIFFERS: usize = 8;
+/// Their filters take one UDP port each, from here on.
+const FIRST_PORT: u16 = 20_000;
+/// The sniffer that is measured alone, too.
+const ONE: usize = 3;
+/// Bytes of a window's records on a fast machine, twice: one sniffer alone and the eight write as many.
+const FILES: u64 = 256 << 20;
 
 struct Site<'a> {
     daemon: &'a Daemon,
@@ -51,13 +59,12 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let mut rows = Vec::new();
     rows.extend(site.rejecting("64 B", rounds, flood)?);
     rows.extend(site.rejecting("TCP", rounds, transfer)?);
-    for sniffers in [1, SNIFFERS] {
-        for number in 0..sniffers {
-            site.set(number, &format!("filter=udp dst port {}", 20_000 + number))?;
-        }
-        let what = format!("64 B, {sniffers} with disjoint filters");
-        let capture = |mode: &str| (0..sniffers).try_for_each(|number| site.set(number, &format!("capture={mode}")));
-        rows.push(pairs(what, rounds, flood, || capture("ingress"), || capture("off"))?);
+    recorded::warm(&daemon.capture_dir(), FILES)?;
+    for (what, port) in [("nothing fits", 9), ("its filter fits", FIRST_PORT + ONE as u16)] {
+        flow.to.port = port;
+        let frames = flow.frames(Kind::Udp, 64, 64);
+        let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
+        rows.extend(site.crowd(what, rounds, flood)?);
     }
     rows.push(site.changing(rounds)?);
     Ok(Table {
@@ -66,7 +73,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
             "Filters on a veth pair, {} ms a window; and from `set filter` to its answer",
             WINDOW.as_millis()
         ),
-        columns: vec!["Mpps or Gbit/s without", "rate kept", "ms"],
+        columns: vec!["Mpps or Gbit/s without", "rate kept", "cost / one's", "ms"],
         rows,
     })
 }
@@ -88,7 +95,7 @@ fn pairs(
         alone.push(before);
         kept.push(after / before);
     }
-    Ok(Row { name, cells: vec![Cell::of(&alone, 2), Cell::of(&kept, 2), Cell::none()] })
+    Ok(Row { name, cells: vec![Cell::of(&alone, 2), Cell::of(&kept, 2), Cell::none(), Cell::none()] })
 }
 
 impl Site<'_> {
@@ -118,6 +125,38 @@ impl Site<'_> {
         Recorder::all(0).into_iter().map(row).collect()
     }
 
+    /// One sniffer, and it among others whose filters take nothing that it takes.
+    fn crowd(&self, what: &str, rounds: usize, flood: impl Fn() -> Result<f64>) -> Result<Vec<Row>> {
+        let mut alone = Samples::default();
+        let mut kept = [Samples::default(), Samples::default()];
+        for number in 0..SNIFFERS {
+            self.set(number, &format!("filter=udp dst port {}", usize::from(FIRST_PORT) + number))?;
+        }
+        let others = (0..SNIFFERS).filter(|number| *number != ONE);
+        for _ in 0..rounds {
+            let before = flood()?;
+            alone.push(before);
+            self.set(ONE, "capture=ingress")?;
+            kept[0].push(flood()? / before);
+            others.clone().try_for_each(|number| self.set(number, "capture=ingress"))?;
+            kept[1].push(flood()? / before);
+            (0..SNIFFERS).try_for_each(|number| self.set(number, "capture=off"))?;
+            for file in fs::read_dir(self.daemon.capture_dir())? {
+                fs::remove_file(file?.path())?;
+            }
+        }
+        let cost = |kept: &Samples| 1.0 - kept.median();
+        let ratio = Cell::number(cost(&kept[1]) / cost(&kept[0]), 2);
+        let row = |name, kept: &Samples, ratio| {
+            let cells = vec![Cell::of(&alone, 2), Cell::of(kept, 2), ratio, Cell::none()];
+            Row { name, cells }
+        };
+        Ok(vec![
+            row(format!("64 B, one sniffer, {what}"), &kept[0], Cell::none()),
+            row(format!("64 B, eight sniffers, {what}"), &kept[1], ratio),
+        ])
+    }
+
     /// Changes a filter while it captures.
     fn changing(&self, rounds: usize) -> Result<Row> {
         self.set(0, "capture=bidirectional")?;
@@ -130,7 +169,7 @@ impl Site<'_> {
             ensure!(answer.status == 200, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         }
         let name = String::from("`set filter` under way, REST");
-        Ok(Row { name, cells: vec![Cell::none(), Cell::none(), Cell::of(&took, 1)] })
+        Ok(Row { name, cells: vec![Cell::none(), Cell::none(), Cell::none(), Cell::of(&took, 1)] })
     }
 
     fn set(&self, number: usize, setting: &str) -> Result<()> {

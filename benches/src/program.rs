@@ -2,7 +2,8 @@
 //!
 //! The kernel's figure has the loop in it (15 ns or so), so what counts is the difference to an empty program.
 
-mod kernel;
+mod filter;
+mod mapping;
 mod object;
 mod subject;
 
@@ -13,6 +14,7 @@ use polycube_tests::traffic::{Flow, Kind, pin_to_core};
 use crate::figures::Samples;
 use crate::process::RECORDER;
 use crate::report::{Cell, Row, Table};
+use filter::{OTHER_ADDRESSES, OTHER_PORTS, OTHER_TYPE};
 use subject::Subject;
 
 const SIZES: [usize; 3] = [64, 512, 1500];
@@ -29,6 +31,11 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::capture(4 << 20)?,
         Subject::capture(16 << 20)?,
         Subject::bridge(&flow)?,
+        Subject::filters("filter, accepts", &flow, 1, None)?,
+        Subject::filters("filter, rejects at the EtherType", &flow, 1, Some(OTHER_TYPE))?,
+        Subject::filters("filter, rejects at the address", &flow, 1, Some(OTHER_ADDRESSES))?,
+        Subject::filters("filter, rejects at the port", &flow, 1, Some(OTHER_PORTS))?,
+        Subject::filters("eight filters, all reject at the port", &flow, 8, Some(OTHER_PORTS))?,
     ];
     pin_to_core(RECORDER)?;
     let mut times = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
@@ -54,4 +61,10 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         columns: vec!["64 B", "64 B − empty", "512 B", "512 B − empty", "1500 B", "1500 B − empty"],
         rows: rows.collect(),
     })
+}
+
+fn possible_cpus() -> Result<usize> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let last = text.trim().rsplit(['-', ',']).next().and_then(|cpu| cpu.parse::<usize>().ok());
+    Ok(last.context("no CPUs")? + 1)
 }

@@ -2,8 +2,11 @@
 //!
 //! A [`lab`] gives namespaces and wires, [`traffic`] sends through them, a [`daemon`] works in between, and [`hook`]
 //! says what it has attached; a [`scene`] is all of these with a bridge. A [`capture`] of the kit's own says what crossed
-//! a wire, and a [`comparison`] whether the daemon's file, read by [`pcap`], says the same.
+//! a wire, and a [`comparison`] whether the daemon's file, read by [`pcap`], says the same. [`bpf`] runs
+//! programs over single packets.
+//! [`bpf`] runs programs over single packets.
 
+pub mod bpf;
 pub mod capture;
 pub mod comparison;
 pub mod daemon;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use anyhow::{Context, Result};
 use aya_obj::{EbpfSectionKind, Map, Object};
 
-use super::kernel::{self, Shape};
+use polycube_tests::bpf::{self, Shape};
 
 /// A program with its maps.
 pub(super) struct Loaded {
@@ -36,10 +36,10 @@ pub(super) fn load(
             flags: map.map_flags(),
         };
         shape(name, &mut wanted);
-        let fd = kernel::create(wanted).with_context(|| format!("map {name}"))?;
+        let fd = bpf::create(wanted).with_context(|| format!("map {name}"))?;
         if map.section_kind() == EbpfSectionKind::Rodata {
-            kernel::update(fd.as_fd(), &0_u32.to_ne_bytes(), map.data())?;
-            kernel::freeze(fd.as_fd())?;
+            bpf::update(fd.as_fd(), &0_u32.to_ne_bytes(), map.data())?;
+            bpf::freeze(fd.as_fd())?;
         }
         maps.insert(name.clone(), fd);
     }
@@ -49,6 +49,6 @@ pub(super) fn load(
     object.relocate_calls(&text)?;
     let program = object.programs.get(entry).with_context(|| format!("no program {entry}"))?;
     let function = object.functions.get(&program.function_key()).with_context(|| format!("no code of {entry}"))?;
-    let program = kernel::load(&function.instructions, &object.license).with_context(|| format!("program {entry}"))?;
+    let program = bpf::load(&function.instructions, &object.license).with_context(|| format!("program {entry}"))?;
     Ok(Loaded { program, maps })
 }

@@ -5,16 +5,23 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use anyhow::{Context, Result};
 use aya_obj::generated::bpf_insn;
 use polycube_layout::bridge::FDB;
-use polycube_layout::chain::PORTS;
+use polycube_layout::chain::{CB_PORT, PORTS};
 use polycube_layout::ring::{CONSUMER, Consumer, MASK, Producer, RINGS, element_size};
+use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
 
-use super::kernel::{self, Mapping};
+use super::filter::{self, Change};
+use super::mapping::Mapping;
 use super::object::{self, Loaded};
+use super::possible_cpus;
 
 static CAPTURE: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 static BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
 
+/// Words of `struct __sk_buff` up to the end of `cb` (include/uapi/linux/bpf.h).
+const CONTEXT_WORDS: usize = 17;
+/// Where `cb` begins in it.
+const CB: usize = 12;
 /// `BPF_FUNC_ktime_get_tai_ns` (include/uapi/linux/bpf.h).
 const KTIME_GET_TAI_NS: i32 = 208;
 /// The ports that the bridge has here. Nothing is sent: a test run ends with the verdict.
@@ -26,9 +33,11 @@ const IFINDEX: u32 = 1;
 pub(super) struct Subject {
     name: String,
     program: OwnedFd,
-    /// Held: programs use them.
+    /// Held: programs use them, and go on to others.
     _maps: Vec<OwnedFd>,
     rings: Option<Rings>,
+    /// What it gets to see instead of the frame as it is.
+    change: Option<Change>,
 }
 
 struct Rings {
@@ -50,8 +59,8 @@ impl Subject {
     }
 
     fn raw(name: &str, instructions: &[bpf_insn]) -> Result<Self> {
-        let program = kernel::load(instructions, c"Dual MIT/GPL").with_context(|| name.to_owned())?;
-        Ok(Self { name: name.to_owned(), program, _maps: Vec::new(), rings: None })
+        let program = bpf::load(instructions, c"Dual MIT/GPL").with_context(|| name.to_owned())?;
+        Ok(Self { name: name.to_owned(), program, _maps: Vec::new(), rings: None, change: None })
     }
 
     /// The capture program, whole frames, with a ring of `size` bytes for each CPU.
@@ -74,17 +83,23 @@ impl Subject {
     pub(super) fn bridge(flow: &Flow) -> Result<Self> {
         let loaded = object::load(BRIDGE, "bridge", &[], |_, _| {})?;
         let ports = loaded.maps.get(PORTS).context("no ports")?;
-        kernel::update(ports.as_fd(), &OUT.to_ne_bytes(), &IFINDEX.to_ne_bytes())?;
+        bpf::update(ports.as_fd(), &OUT.to_ne_bytes(), &IFINDEX.to_ne_bytes())?;
         let fdb = loaded.maps.get(FDB).context("no fdb")?;
         for (end, port) in [(flow.from, IN), (flow.to, OUT)] {
             let entry = [polycube_layout::bridge::STATIC, u64::from(port)].map(u64::to_ne_bytes).concat();
-            kernel::update(fdb.as_fd(), &[&end.mac[..], &[0; 2]].concat(), &entry)?;
+            bpf::update(fdb.as_fd(), &[&end.mac[..], &[0; 2]].concat(), &entry)?;
         }
         Ok(Self::with(String::from("bridge, both known"), loaded, None))
     }
 
+    /// A chain of filters that take `flow`, and what it sees of a frame of it.
+    pub(super) fn filters(name: &str, flow: &Flow, length: usize, change: Option<Change>) -> Result<Self> {
+        let (program, held) = filter::chain(flow, length)?;
+        Ok(Self { name: name.to_owned(), program, _maps: held, rings: None, change })
+    }
+
     fn with(name: String, loaded: Loaded, rings: Option<Rings>) -> Self {
-        Self { name, program: loaded.program, _maps: loaded.maps.into_values().collect(), rings }
+        Self { name, program: loaded.program, _maps: loaded.maps.into_values().collect(), rings, change: None }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -96,7 +111,13 @@ impl Subject {
         if let Some(rings) = &self.rings {
             rings.empty();
         }
-        let nanos = kernel::test_run(self.program.as_fd(), frame, IN, repeat)?;
+        let mut frame = frame.to_vec();
+        if let Some((at, bytes)) = self.change {
+            frame[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        let mut context = [0; CONTEXT_WORDS];
+        context[CB + CB_PORT] = IN;
+        let nanos = bpf::test_run(self.program.as_fd(), &frame, &context, &mut [], repeat)?.nanos;
         if let Some(rings) = &self.rings {
             anyhow::ensure!(rings.drops() == 0, "the ring was full");
         }
@@ -131,10 +152,4 @@ const fn instruction(code: u8, imm: i32) -> bpf_insn {
         off: 0,
         imm,
     }
-}
-
-fn possible_cpus() -> Result<usize> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
-    let last = text.trim().rsplit(['-', ',']).next().and_then(|cpu| cpu.parse::<usize>().ok());
-    Ok(last.context("no CPUs")? + 1)
 }

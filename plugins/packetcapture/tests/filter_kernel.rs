@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use judge::Judge;
 use kernel::{Kernel, TAGS};
-use pcn_packetcapture::filter::{Fields, Modes, Raw, compile, raw, translate};
+use pcn_packetcapture::filter::{Modes, Raw, raw, translate};
 use random::Random;
 
 /// The packet as a record has it: with the tag in it.
@@ -150,29 +150,4 @@ fn the_longest_programs_load_and_match() {
         println!("{load:#x}: {:?}, {} matched", start.elapsed(), tally.matched);
         assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n"));
     }
-}
-
-/// `./x bench` has the figures that count; these show that the order of magnitude is right.
-#[test]
-#[ignore = "figures mean something on a quiet machine only; run it by name, with --nocapture"]
-fn figures() {
-    let kernel = Kernel::without_ends();
-    let expression = "host 10.0.0.1 and tcp port 80";
-    let compiled = compile(&Fields::default(), expression).unwrap().unwrap();
-    let program = kernel.load(&compiled);
-    let mut accepted = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 50, 0, 0, 0, 0, 64, 6, 0, 0];
-    accepted.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 80, 1, 0]);
-    accepted.resize(64, 0);
-    let rejected = [&accepted[..29], &[9], &accepted[30..]].concat();
-    let time = |program, packet: &[u8]| kernel::test_run(program, packet, 0, &mut [0; 4096], 1_000_000).2;
-    for _ in 0..5 {
-        let (empty, reject, accept) =
-            (time(&kernel.empty, &accepted), time(&program, &rejected), time(&program, &accepted));
-        println!("empty {empty} ns, reject {reject} ns, accept {accept} ns");
-    }
-    let start = Instant::now();
-    for _ in 0..20 {
-        drop(kernel.load(&compile(&Fields::default(), expression).unwrap().unwrap()));
-    }
-    println!("from expression to loaded program: {:?}", start.elapsed() / 20);
 }

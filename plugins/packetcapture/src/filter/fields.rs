@@ -73,7 +73,9 @@ impl FromStr for Protocol {
 
     fn from_str(text: &str) -> Result<Self, ProtocolError> {
         let named = NAMES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
-        named.or_else(|| text.parse().ok()).map(Self).ok_or_else(|| ProtocolError(text.to_owned()))
+        // A number may have no sign.
+        let number = || text.parse().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit()));
+        named.or_else(number).map(Self).ok_or_else(|| ProtocolError(text.to_owned()))
     }
 }
 
@@ -233,7 +235,7 @@ mod tests {
         check("l4proto=icmpv6", "icmp6");
         check("l4proto=0", "(ip proto 0 or ip6 proto 0)");
         check("src=10.0.0.0/8 l4proto=89", "ip src net 10.0.0.0/8 and (ip proto 89 or ip6 proto 89)");
-        for wrong in ["256", "-1", "TCP", "", "icmp6"] {
+        for wrong in ["256", "-1", "+6", "TCP", "", "icmp6"] {
             assert_eq!(wrong.parse::<Protocol>(), Err(ProtocolError(wrong.to_owned())));
         }
     }

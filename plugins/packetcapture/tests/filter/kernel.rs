@@ -1,22 +1,16 @@
 //! The compiled filter in the real kernel, one packet at a time (`BPF_PROG_TEST_RUN`).
 
-use std::ffi::c_long;
-use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_type};
+use aya_obj::generated::bpf_map_type;
 use pcn_packetcapture::filter::{Compiled, MapName};
 use polycube_layout::ring::{FILTER, Filter};
+use polycube_tests::bpf::{self, Outcome, Shape};
 
 /// More than any machine has that runs these tests.
 const CPUS: u32 = 256;
 /// Bytes of a ring without room for packets.
 const ELEMENT: usize = FILTER + size_of::<Filter>();
-
-const LOG_SIZE: usize = 1 << 22;
-/// What the verifier writes there (`include/linux/bpf_verifier.h`).
-const STEPS: u32 = 1;
-const STATISTICS: u32 = 4;
 
 /// What the programs behind the filter return, and those before it where something is wrong.
 const ACCEPTED: u32 = 1;
@@ -53,90 +47,24 @@ pub struct Kernel {
     entry: OwnedFd,
     /// Programs that prepare a packet and go on to the filter: without a tag, and with each of the tags.
     makers: Vec<OwnedFd>,
-    pub empty: OwnedFd,
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<c_long> {
-    // SAFETY: `attr` is a whole bpf_attr, zeroed but for the fields of `command`; the pointers in it are to buffers
-    // that the callers below keep alive over the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<bpf_attr>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-fn blank() -> bpf_attr {
-    // SAFETY: bpf_attr is a union of plain structs; all zeroes is each one's neutral value.
-    unsafe { std::mem::zeroed() }
-}
-
-fn owned(fd: c_long) -> OwnedFd {
-    // SAFETY: the callers pass what a successful bpf(2) returned: a descriptor that nobody else owns.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 fn map(map_type: bpf_map_type, value_size: u32, max_entries: u32) -> OwnedFd {
-    let mut attr = blank();
-    // SAFETY: writing the union's member for BPF_MAP_CREATE.
-    let create = unsafe { &mut attr.__bindgen_anon_1 };
-    create.map_type = map_type as u32;
-    create.key_size = 4;
-    create.value_size = value_size;
-    create.max_entries = max_entries;
-    let what = "these tests need root: a map could not be created";
-    owned(bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).expect(what))
-}
-
-fn element(map: &OwnedFd, command: bpf_cmd, key: &u32, value: u64) -> io::Result<c_long> {
-    let mut attr = blank();
-    // SAFETY: writing the union's member for commands on elements.
-    let element = unsafe { &mut attr.__bindgen_anon_2 };
-    element.map_fd = map.as_raw_fd() as u32;
-    element.key = std::ptr::from_ref(key) as u64;
-    element.__bindgen_anon_1.value = value;
-    bpf(command, &mut attr)
+    let shape = Shape { map_type: map_type as u32, key_size: 4, value_size, max_entries, flags: 0 };
+    bpf::create(shape).expect("these tests need root: a map could not be created")
 }
 
 fn put(slot: &OwnedFd, program: &OwnedFd) {
-    let fd = program.as_raw_fd();
-    element(slot, bpf_cmd::BPF_MAP_UPDATE_ELEM, &0, std::ptr::from_ref(&fd) as u64).unwrap();
+    bpf::put(slot.as_fd(), program.as_fd()).unwrap();
 }
 
 /// Loads a TC program, or says why the verifier refuses it.
-pub fn load(instructions: &[[u8; 8]]) -> Result<OwnedFd, String> {
-    let attempt = |level: u32, log: &mut [u8]| {
-        let mut attr = blank();
-        // SAFETY: writing the union's member for BPF_PROG_LOAD.
-        let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
-        load.insns = instructions.as_ptr() as u64;
-        load.insn_cnt = instructions.len() as u32;
-        load.license = c"Dual MIT/GPL".as_ptr() as u64;
-        if level > 0 {
-            load.log_buf = log.as_mut_ptr() as u64;
-            load.log_size = log.len() as u32;
-            load.log_level = level;
-        }
-        bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
-    };
-    attempt(0, &mut []).or_else(|error| {
-        let mut log = vec![0; LOG_SIZE];
-        // Each step, and if that is too much, the reason alone.
-        attempt(STEPS, &mut log)
-            .or_else(|error| {
-                let is_full = error.raw_os_error() == Some(libc::ENOSPC);
-                if is_full { attempt(STATISTICS, &mut log) } else { Err(error) }
-            })
-            .map_err(|_| {
-                let log = String::from_utf8_lossy(&log);
-                let log = log.split('\0').next().unwrap_or_default();
-                let tail = log.lines().rev().take(40).collect::<Vec<_>>();
-                format!("{error}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
-            })
-    })
+fn load(instructions: &[[u8; 8]]) -> std::io::Result<OwnedFd> {
+    bpf::load(instructions, c"Dual MIT/GPL")
 }
 
 /// One instruction, for the programs of a few lines that tests need.
 fn insn(code: u8, registers: u8, offset: i16, immediate: i32) -> [u8; 8] {
-    const { assert!(size_of::<bpf_insn>() == 8) };
     let [low, high] = offset.to_ne_bytes();
     let [a, b, c, d] = immediate.to_ne_bytes();
     [code, registers, low, high, a, b, c, d]
@@ -191,24 +119,14 @@ impl Kernel {
             rings: map(bpf_map_type::BPF_MAP_TYPE_ARRAY, ELEMENT as u32, CPUS),
             makers: [None].into_iter().chain(TAGS.map(Some)).map(|tag| maker(tag, &entry)).collect(),
             entry,
-            empty: returning(u32::MAX),
         };
         put(&kernel.accept, &returning(ACCEPTED));
         put(&kernel.next, &returning(REJECTED));
         kernel
     }
 
-    /// Nobody behind the filter, as where the figures are from.
-    pub fn without_ends() -> Self {
-        let kernel = Self::new();
-        for slot in [&kernel.accept, &kernel.next] {
-            element(slot, bpf_cmd::BPF_MAP_DELETE_ELEM, &0, 0).unwrap();
-        }
-        kernel
-    }
-
     /// Loads a filter and puts it behind the programs that give tags.
-    pub fn load(&self, compiled: &Compiled) -> OwnedFd {
+    pub fn load(&self, compiled: &Compiled) {
         let mut instructions = compiled.instructions.iter().map(|insn| insn.to_bytes()).collect::<Vec<_>>();
         for (at, name) in &compiled.maps {
             let map = match name {
@@ -220,20 +138,24 @@ impl Kernel {
         }
         let program = load(&instructions).unwrap_or_else(|log| panic!("refused: {}\n{log}", compiled.listing()));
         put(&self.entry, &program);
-        program
     }
 
     /// Runs the filter that was loaded last on a packet, which must come out as it was.
     pub fn matches(&self, tag: Option<usize>, packet: &[u8]) -> bool {
         let maker = &self.makers[tag.map_or(0, |tag| tag + 1)];
         let mut out = [0; 4096];
-        let (value, size, _) = if packet.len() < UNCUT {
-            let mut uncut = [0; UNCUT];
+        let mut uncut = [0; UNCUT];
+        let mut context = [0; MARK + 1];
+        let whole = if packet.len() < UNCUT {
             uncut[..packet.len()].copy_from_slice(packet);
-            test_run(maker, &uncut, packet.len() as u32, &mut out, 1)
+            context[MARK] = packet.len() as u32;
+            &uncut[..]
         } else {
-            test_run(maker, packet, 0, &mut out, 1)
+            packet
         };
+        let run = bpf::test_run(maker.as_fd(), whole, &context, &mut out, 1);
+        let Outcome { value, size, .. } =
+            run.unwrap_or_else(|error| panic!("a packet of {} bytes: {error}", packet.len()));
         assert!(out[..size] == *packet, "the filter altered a packet");
         match value {
             ACCEPTED => true,
@@ -246,31 +168,9 @@ impl Kernel {
     pub fn rejected(&self) -> u64 {
         let count = |cpu: u32| {
             let mut ring = [0_u8; ELEMENT];
-            element(&self.rings, bpf_cmd::BPF_MAP_LOOKUP_ELEM, &cpu, ring.as_mut_ptr() as u64).unwrap();
+            bpf::lookup(self.rings.as_fd(), &cpu.to_ne_bytes(), &mut ring).unwrap();
             u64::from_ne_bytes(ring[FILTER..FILTER + 8].try_into().unwrap())
         };
         (0..CPUS).map(count).sum()
     }
-}
-
-/// What the program returned, how many bytes are left of the packet, and the mean time of a run.
-pub fn test_run(program: &OwnedFd, packet: &[u8], mark: u32, out: &mut [u8], repeat: u32) -> (u32, usize, u32) {
-    let mut context = [0; MARK + 1];
-    context[MARK] = mark;
-    let mut attr = blank();
-    // SAFETY: writing the union's member for BPF_PROG_TEST_RUN.
-    let test = unsafe { &mut attr.test };
-    test.prog_fd = program.as_raw_fd() as u32;
-    test.data_in = packet.as_ptr() as u64;
-    test.data_size_in = packet.len() as u32;
-    test.data_out = out.as_mut_ptr() as u64;
-    test.data_size_out = out.len() as u32;
-    test.ctx_in = std::ptr::from_ref(&context) as u64;
-    test.ctx_size_in = size_of_val(&context) as u32;
-    test.repeat = repeat;
-    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)
-        .unwrap_or_else(|error| panic!("a packet of {} bytes: {error}", packet.len()));
-    // SAFETY: the kernel wrote the member that was passed.
-    let test = unsafe { &attr.test };
-    (test.retval, test.data_size_out as usize, test.duration)
 }

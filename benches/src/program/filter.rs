@@ -1,0 +1,63 @@
+//! The filter's program alone: what it costs a packet that it takes, and packets that it rejects early and late.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use anyhow::{Context, Result};
+use aya_obj::generated::bpf_map_type;
+use pcn_packetcapture::filter::{Compiled, Fields, MapName, compile};
+use polycube_layout::ring::{FILTER, Filter};
+use polycube_tests::bpf::{self, Shape};
+use polycube_tests::traffic::Flow;
+
+use super::possible_cpus;
+
+/// What differs from a frame of the flow: from an offset on.
+pub(super) type Change = (usize, &'static [u8]);
+
+/// Where an IPv4 frame has its type, its addresses and its ports.
+pub(super) const OTHER_TYPE: Change = (12, &[0x88, 0xcc]);
+pub(super) const OTHER_ADDRESSES: Change = (26, &[192, 0, 2, 1, 192, 0, 2, 2]);
+pub(super) const OTHER_PORTS: Change = (34, &[0, 9, 0, 9]);
+
+/// A chain of filters that all take the flow alone: what one rejects goes to the next, and nobody stands behind the last
+/// or takes what they accept. The first is the program to run.
+pub(super) fn chain(flow: &Flow, length: usize) -> Result<(OwnedFd, Vec<OwnedFd>)> {
+    let expression = format!("host {} and udp port {}", flow.from.ip, flow.to.port);
+    let compiled = compile(&Fields::default(), &expression)?.context("no filter")?;
+    let mut held = Vec::new();
+    let mut behind: Option<OwnedFd> = None;
+    for _ in 0..length {
+        let (accept, next) = (slot()?, slot()?);
+        let cpus = possible_cpus()? as u32;
+        let rings = map(bpf_map_type::BPF_MAP_TYPE_ARRAY, (FILTER + size_of::<Filter>()) as u32, cpus)?;
+        if let Some(behind) = behind.take() {
+            bpf::put(next.as_fd(), behind.as_fd())?;
+            held.push(behind);
+        }
+        behind = Some(load(&compiled, &accept, &rings, &next)?);
+        held.extend([accept, rings, next]);
+    }
+    Ok((behind.context("an empty chain")?, held))
+}
+
+fn load(compiled: &Compiled, accept: &OwnedFd, rings: &OwnedFd, next: &OwnedFd) -> Result<OwnedFd> {
+    let mut instructions = compiled.instructions.iter().map(|insn| insn.to_bytes()).collect::<Vec<_>>();
+    for (at, name) in &compiled.maps {
+        let map = match name {
+            MapName::Accept => accept,
+            MapName::Rings => rings,
+            MapName::Next => next,
+        };
+        instructions[*at][4..].copy_from_slice(&map.as_raw_fd().to_ne_bytes());
+    }
+    bpf::load(&instructions, c"Dual MIT/GPL").context("the filter")
+}
+
+fn slot() -> Result<OwnedFd> {
+    map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 1)
+}
+
+fn map(map_type: bpf_map_type, value_size: u32, max_entries: u32) -> Result<OwnedFd> {
+    let shape = Shape { map_type: map_type as u32, key_size: 4, value_size, max_entries, flags: 0 };
+    bpf::create(shape).context("a filter's map")
+}
