@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::mem::offset_of;
 
 use polycube_layout::ring::{self, FILTER};
@@ -27,8 +28,10 @@ const END: i32 = -1;
 /// The counter's place in this CPU's element.
 const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
-/// Where the rounds of a loop are counted on the stack.
+/// Where the rounds of the first loop are counted on the stack.
 const ROUNDS: i16 = -16;
+/// Loops that have a place of their own there; libpcap runs out of scratch memory before.
+const MOST_LOOPS: usize = 16;
 
 /// Rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer libpcap's
 /// `bpf_filter.c`. In an older one a loop ends where the packet does, or never.
@@ -38,6 +41,15 @@ const MOST_ROUNDS: i32 = 64;
 /// values; see [`forget`].
 pub(crate) fn word(k: u32) -> i16 {
     ROUNDS - 4 - 8 * k as i16
+}
+
+/// Where the rounds of a loop are counted: behind a loop nobody reads its own, and the verifier takes the ways that leave
+/// it after different rounds for one.
+fn rounds(number: usize) -> i16 {
+    match number.min(MOST_LOOPS - 1) as i16 {
+        0 => ROUNDS,
+        number => word(SCRATCH) - 4 - 8 * number,
+    }
 }
 
 /// A filter, and what is known of it.
@@ -78,6 +90,12 @@ impl Filter<'_> {
         self.blocks.iter().flat_map(|block| block.body.clone()).map(|at| self.program[at])
     }
 
+    /// The blocks that loops begin with.
+    fn loops(&self) -> impl Iterator<Item = usize> {
+        let back = |(at, block): (usize, &Block)| block.end.targets().find(|target| *target <= at);
+        self.blocks.iter().enumerate().filter_map(back).collect::<BTreeSet<_>>().into_iter()
+    }
+
     /// The versions that some packet can need; a linear one stands before the general one that it falls back on.
     fn versions(&self, modes: Modes) -> Vec<Skb> {
         let sees_tag = self.operations().any(skb::sees_tag);
@@ -115,7 +133,7 @@ impl Filter<'_> {
             match block.end {
                 End::Goto(target) => {
                     if target <= number {
-                        count_round(code);
+                        count_round(code, rounds(self.loops().position(|start| start == target).unwrap_or_default()));
                     }
                     goto(code, label(target), following);
                 }
@@ -155,8 +173,8 @@ impl Filter<'_> {
         for k in (0..SCRATCH).filter(|k| live.contains(Places::word(*k))) {
             code.add(Insn::store(Width::W, Reg::R10, word(k), 0));
         }
-        if self.blocks.iter().enumerate().any(|(number, block)| block.end.targets().any(|target| target <= number)) {
-            code.add(Insn::store(Width::D, Reg::R10, ROUNDS, 0));
+        for (number, _) in self.loops().enumerate().take(MOST_LOOPS) {
+            code.add(Insn::store(Width::D, Reg::R10, rounds(number), 0));
         }
     }
 
@@ -169,12 +187,11 @@ impl Filter<'_> {
                 End::Goto(_) | End::Branch { .. } => false,
             })
         };
-        let loops = self.blocks.iter().enumerate().any(|(at, block)| block.end.targets().any(|target| target <= at));
         if ends(|value| value != 0) {
             code.set(Label::Accept);
             tail_call(code, MapName::Accept);
         }
-        if loops || ends(|value| value == 0) || self.operations().any(can_fail) {
+        if self.loops().next().is_some() || ends(|value| value == 0) || self.operations().any(can_fail) {
             code.set(Label::Reject);
             let absent = code.near();
             code.add(Insn::helper(CPU));
@@ -219,13 +236,13 @@ fn tail_call(code: &mut Assembly, map: MapName) {
 }
 
 /// Before a jump back: the verifier wants to see an end of it, and follows each round by itself.
-fn count_round(code: &mut Assembly) {
+fn count_round(code: &mut Assembly, rounds: i16) {
     forget(code, A, A);
     forget(code, X, X);
-    code.add(Insn::load(Width::D, Reg::R0, Reg::R10, ROUNDS));
+    code.add(Insn::load(Width::D, Reg::R0, Reg::R10, rounds));
     code.add(Insn::alu64(Alu::Add, Reg::R0, 1));
     code.goto(Insn::branch64(Compare::Gt, Reg::R0, MOST_ROUNDS), Label::Reject);
-    code.add(Insn::store(Width::D, Reg::R10, ROUNDS, Reg::R0));
+    code.add(Insn::store(Width::D, Reg::R10, rounds, Reg::R0));
 }
 
 fn goto(code: &mut Assembly, target: Label, following: Option<Label>) {
