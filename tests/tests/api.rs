@@ -342,6 +342,9 @@ fn over_tcp(lab: &Lab, headers: &[(&str, &str)]) -> Result<u16> {
     reply.body.read_to_string(&mut body)?;
     if reply.status != 200 {
         assert_errors(&serde_json::from_str(&body)?, &[("invalid-value", "")]);
+        let challenge =
+            reply.headers.iter().any(|(name, value)| name == "www-authenticate" && value.starts_with("Bearer"));
+        assert_eq!(challenge, reply.status == 401);
     }
     Ok(reply.status)
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::Refused;
 use super::kind::Kind;
-use super::{Api, BASE, MAX_BODY, framework, help, metrics, openapi, resource, stream};
+use super::{Api, BASE, body, framework, help, metrics, openapi, resource, stream};
 use crate::problem::{ErrorTag, Problem};
 
 /// Media type of answers, as Polycube's clients know it.
@@ -109,17 +109,9 @@ async fn read(request: Request) -> Result<Call, Refused> {
     let decode = |word: &str| percent_decode_str(word).decode_utf8().map(std::borrow::Cow::into_owned);
     let words: Result<Vec<String>, _> = below.split('/').filter(|word| !word.is_empty()).map(decode).collect();
     let words = words.map_err(|_| Problem::invalid(below, "the path is no UTF-8"))?;
-    let too_large = |_| {
-        let message = format!("the body is larger than {MAX_BODY} bytes, or did not arrive whole");
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, Problem::invalid(words.join("/"), message))
-    };
-    let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(too_large)?;
-    let body = if bytes.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Problem::invalid(words.join("/"), format!("the body is no JSON: {error}")))?
-    };
+    let body = body::read(&parts.headers, body, &words.join("/")).await?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    Ok(Call { method: parts.method, path: words, query, headers: parts.headers, body })
+    // hyper sends the head of an answer to HEAD, and no more.
+    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
+    Ok(Call { method, path: words, query, headers: parts.headers, body })
 }

@@ -4,14 +4,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::middleware;
+use axum::serve::Listener;
+use axum::{Router, middleware};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::access::{Access, Gate, check};
 use super::{Api, router};
 use crate::sys::process::group_id;
+
+/// Connections that a listener serves at once.
+const CONNECTIONS: usize = 256;
+
+/// How long the head of a request may take to arrive, and how long a connection may idle before it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The group whose members may use the socket.
 const GROUP: &str = "polycube";
@@ -26,10 +39,7 @@ pub async fn serve_unix(
     stop: watch::Receiver<bool>,
 ) -> Result<impl Future<Output = ()> + use<>, String> {
     let listener = bind_unix(path).await.map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
-    Ok(async move {
-        let served = axum::serve(listener, router(api)).with_graceful_shutdown(stopped(stop)).await;
-        report(served);
-    })
+    Ok(serve(listener, router(api), stop))
 }
 
 /// Serves the API over TCP until `stop` changes.
@@ -46,21 +56,37 @@ pub async fn serve_tcp(
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let gate = Gate { access, address };
     let router = router(api).layer(middleware::from_fn_with_state(gate, check));
-    Ok((address, async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stopped(stop)).await;
-        report(served);
-    }))
+    Ok((address, serve(listener, router, stop)))
 }
 
-fn report(served: io::Result<()>) {
-    if let Err(error) = served {
-        tracing::error!(%error, "a listener ended");
+/// Serves until `stop` changes, and then what has begun to its end.
+async fn serve(mut listener: impl Listener, router: Router, mut stop: watch::Receiver<bool>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let service = TowerToHyperService::new(router);
+    let connections = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let next = async {
+            // Who finds no room waits in the listener's queue. The semaphore is not closed as long as this runs.
+            let place = Arc::clone(&room).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, (stream, _)) = tokio::select! {
+            next = next => next,
+            // The sender is gone only when the daemon is.
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke off");
+            }
+            drop(place);
+        });
     }
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // The sender is gone only when the daemon is.
-    let _ = stop.wait_for(|stop| *stop).await;
+    drop(listener);
+    connections.shutdown().await;
 }
 
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {

@@ -2,6 +2,7 @@
 //! knows HTTP.
 
 mod access;
+mod body;
 mod dispatch;
 mod error;
 mod etag;
@@ -26,9 +27,6 @@ use crate::sys::netlink::Netlink;
 
 /// First part of every path.
 pub const BASE: &str = "/polycube/v1";
-
-/// Bytes of a request's body at most; Polycube's limit.
-const MAX_BODY: usize = 1 << 20;
 
 /// What requests are answered from.
 #[derive(Clone)]
