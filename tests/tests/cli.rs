@@ -3,10 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use polycube_tests::daemon::{Daemon, NOBODY, copy_program};
+use polycube_tests::daemon::{Daemon, NOBODY, binary_dir, copy_program};
 use polycube_tests::lab::Lab;
 use serde_json::Value;
 
@@ -128,6 +128,10 @@ fn a_command_may_stand_anywhere_in_its_line() -> Result<()> {
         ("sniffer show snaplen", "show sniffer snaplen"),
         ("br1 ports toveth1 show", "br1 show ports toveth1"),
         ("packetcapture sniffer show type", "sniffer type show"),
+        ("sniffer show dump", "sniffer dump show"),
+        ("cubes", "cubes show"),
+        ("services", "show services"),
+        ("topology", "topology show -verbose -hide=uuid"),
     ] {
         assert_eq!(daemon.ctl(one).ok(), daemon.ctl(other).ok(), "{one}");
     }
@@ -187,7 +191,52 @@ fn what_there_is_can_be_shown() -> Result<()> {
     }
     assert_eq!(daemon.ctl("sniffer show snaplen").ok(), "262144\n");
     assert!(!daemon.ctl("topology").ok().contains("uuid"));
-    assert!(!daemon.ctl("cubes show -hide=simplebridge.uuid,packetcapture.uuid").ok().contains("uuid"));
+    assert!(!daemon.ctl("cubes show -hide=uuid").ok().contains("uuid"));
+    let hidden = daemon.ctl("cubes show -hide=simplebridge.uuid").ok();
+    assert_eq!(hidden.matches("uuid").count(), 1, "a dotted name hides one of several:\n{hidden}");
+    Ok(())
+}
+
+#[test]
+fn yaml_is_what_json_is() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    assert_eq!(daemon.ctl("br1 show fdb aging-time -yaml").ok(), "300\n");
+    let yaml = daemon.ctl("br1 show ports -yaml").ok();
+    assert!(yaml.starts_with("- name: toveth1\n  uuid: ") && yaml.contains("\n  peer: veth1\n"), "{yaml}");
+    let settings = daemon.ctl("sniffer filters show -yaml").ok();
+    assert_eq!(daemon.ctl_reading(&["sniffer", "filters", "set"], Some(&settings)).ok(), "", "it can be set again");
+    Ok(())
+}
+
+/// What `polycubectl` prints on a terminal of so many columns.
+fn on_terminal(daemon: &Daemon, columns: u16, line: &str) -> Result<String> {
+    let program = binary_dir()?.join("polycubectl");
+    let line = format!("stty cols {columns} rows 24; exec {} {line}", program.display());
+    let output = daemon
+        .host()
+        .command("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()))
+        .stdin(Stdio::null())
+        .output()?;
+    assert!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?.replace('\r', ""))
+}
+
+#[test]
+fn tables_fit_the_terminal() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for line in ["topology show -verbose", "cubes show", "br1 show", "netdevs show", "sniffer --help", "services show"]
+    {
+        let wide = daemon.ctl(line).ok();
+        let narrow = on_terminal(&daemon, 80, line)?;
+        let longest = narrow.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(80), "`{line}` needs {longest:?} columns:\n{narrow}");
+        for word in wide.split([' ', '\n', '|']) {
+            assert!(narrow.contains(word), "{word} of `{line}` is broken or lost:\n{narrow}");
+        }
+        assert_eq!(on_terminal(&daemon, 500, line)?, wide, "{line}");
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
-/// No column is made narrower than this: a column of single letters is no help.
+/// Values of records get so many columns, even where the terminal has fewer.
 const LEAST: usize = 12;
 
 /// Cells by column and row; columns keep the order in which they were first seen.
@@ -31,16 +31,39 @@ impl Table {
         cells[row] = cell;
     }
 
-    /// Writes the table into lines of at most `width` cells, where there is such a limit; what does not fit into its
-    /// column goes on below.
+    /// Writes the table into lines of at most `width` cells, where there is such a limit: what does not fit into its
+    /// column goes on below, and where that is not enough, each row becomes a record.
     pub(crate) fn print(&self, indent: usize, width: Option<usize>, out: &mut String) {
-        let widths = self.widths(width.map(|width| width.saturating_sub(indent)));
+        let room = width.map(|width| width.saturating_sub(indent));
+        let Some(widths) = self.widths(room) else { return self.records(indent, room.unwrap_or_default(), out) };
         if !self.columns.is_empty() {
             self.line(indent, &widths, |column| &column.title, out);
         }
-        let rows = self.columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
-        for row in 0..rows {
-            self.line(indent, &widths, |column| column.cells.get(row).map_or("", String::as_str), out);
+        for row in 0..self.rows() {
+            self.line(indent, &widths, |column| column.cell(row), out);
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.columns.iter().map(|column| column.cells.len()).max().unwrap_or(0)
+    }
+
+    /// Each row as lines of its own, a title and a cell in each; rows are a blank line apart.
+    fn records(&self, indent: usize, room: usize, out: &mut String) {
+        let titles = self.columns.iter().map(|column| column.title.width()).max().unwrap_or(0);
+        let room = room.saturating_sub(titles + GAP).max(LEAST);
+        for row in 0..self.rows() {
+            if row > 0 {
+                out.push('\n');
+            }
+            for column in self.columns.iter().filter(|column| !column.cell(row).is_empty()) {
+                let mut title = column.title.as_str();
+                for part in wrap(column.cell(row), room) {
+                    let gap = titles - title.width() + GAP;
+                    out.push_str(&format!("{:indent$}{title}{:gap$}{part}\n", "", ""));
+                    title = "";
+                }
+            }
         }
     }
 
@@ -60,21 +83,19 @@ impl Table {
         }
     }
 
-    /// The columns' widths: what their cells need, or less where that is too much. The widest columns give way first,
-    /// and words are broken last.
-    fn widths(&self, room: Option<usize>) -> Vec<usize> {
+    /// The columns' widths: what their cells need, or less where that is too much, the widest giving way first. `None`
+    /// when words would have to be broken.
+    fn widths(&self, room: Option<usize>) -> Option<Vec<usize>> {
         let mut widths: Vec<usize> = self.columns.iter().map(Column::width).collect();
         let gaps = GAP * widths.len().saturating_sub(1);
-        let Some(room) = room.map(|room| room.saturating_sub(gaps)) else { return widths };
-        let words: Vec<usize> = self.columns.iter().map(|column| column.longest_word().max(LEAST)).collect();
-        for floors in [words, vec![LEAST; widths.len()]] {
-            while widths.iter().sum::<usize>() > room {
-                let gives_way = widths.iter_mut().zip(&floors).filter(|(width, floor)| **width > **floor);
-                let Some((widest, _)) = gives_way.max_by_key(|(width, _)| **width) else { break };
-                *widest -= 1;
-            }
+        let Some(room) = room else { return Some(widths) };
+        let floors: Vec<usize> = self.columns.iter().map(Column::longest_word).collect();
+        while widths.iter().sum::<usize>() + gaps > room {
+            let can_give_way = widths.iter_mut().zip(&floors).filter(|(width, floor)| **width > **floor);
+            let (widest, _) = can_give_way.max_by_key(|(width, _)| **width)?;
+            *widest -= 1;
         }
-        widths
+        Some(widths)
     }
 }
 
@@ -84,36 +105,47 @@ impl Column {
     }
 
     fn longest_word(&self) -> usize {
-        let words = self.cells.iter().chain([&self.title]).flat_map(|cell| cell.split(' '));
-        words.map(UnicodeWidthStr::width).max().unwrap_or(0)
+        self.cells
+            .iter()
+            .chain([&self.title])
+            .flat_map(|cell| words(cell))
+            .map(|word| word.trim_end().width())
+            .max()
+            .unwrap_or(0)
     }
+
+    fn cell(&self, row: usize) -> &str {
+        self.cells.get(row).map_or("", String::as_str)
+    }
+}
+
+/// Where a text can be broken: behind blanks, and between the alternatives of `in|out`.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive([' ', '|'])
 }
 
 /// Breaks a text between words, and a word that is too long where it has to be.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    if text.width() <= width {
-        return vec![text.to_owned()];
-    }
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let wide = word.width();
-        if used > 0 && used + 1 + wide <= width {
-            lines.last_mut().into_iter().for_each(|line| line.push(' '));
-            used += 1;
-        } else if used > 0 {
-            lines.push(String::new());
+    let mut lines = Vec::new();
+    let (mut line, mut used) = (String::new(), 0);
+    for word in words(text) {
+        if used > 0 && used + word.trim_end().width() > width {
+            lines.push(std::mem::take(&mut line));
             used = 0;
         }
         for c in word.chars() {
             let wide = c.width().unwrap_or(0);
-            if used > 0 && used + wide > width {
-                lines.push(String::new());
+            if used > 0 && used + wide > width && c != ' ' {
+                lines.push(std::mem::take(&mut line));
                 used = 0;
             }
-            lines.last_mut().into_iter().for_each(|line| line.push(c));
+            line.push(c);
             used += wide;
         }
+    }
+    lines.push(line);
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
     }
     lines
 }
@@ -144,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_give_way_before_words_are_broken() {
+    fn texts_go_on_below() {
         assert_eq!(
             table(Some(40)),
             "\u{20}name  about            uuid
@@ -153,20 +185,46 @@ mod tests {
  日本                   f
 "
         );
-        assert_eq!(
-            table(Some(34)),
-            "\u{20}name  about         uuid
- br1   what a        0123456789abc
-       bridge is     def
-       for
- 日本                f
-"
-        );
     }
 
     #[test]
-    fn no_column_vanishes() {
-        assert_eq!(table(Some(5)), table(Some(1)));
-        assert!(table(Some(1)).contains("br1"));
+    fn rows_become_records_before_words_are_broken() {
+        assert_eq!(
+            table(Some(30)),
+            "\u{20}name   br1
+ about  what a bridge is for
+ uuid   0123456789abcdef
+
+ name   日本
+ uuid   f
+"
+        );
+        assert_eq!(
+            table(Some(21)),
+            "\u{20}name   br1
+ about  what a bridge
+        is for
+ uuid   0123456789abc
+        def
+
+ name   日本
+ uuid   f
+"
+        );
+        assert_eq!(table(Some(1)), table(Some(20)));
+    }
+
+    #[test]
+    fn a_text_is_broken_where_it_can_be() {
+        for (text, width, lines) in [
+            ("", 3, &[""][..]),
+            ("ab cd", 5, &["ab cd"]),
+            ("ab cd", 4, &["ab", "cd"]),
+            ("in|out|both", 7, &["in|out|", "both"]),
+            ("abcdef", 4, &["abcd", "ef"]),
+            ("日本語", 4, &["日本", "語"]),
+        ] {
+            assert_eq!(wrap(text, width), lines, "{text:?}");
+        }
     }
 }

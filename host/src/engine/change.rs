@@ -21,6 +21,10 @@ pub enum Change {
         name: String,
         body: Value,
     },
+    /// Creates all of them, or none.
+    CreateCubes {
+        cubes: Vec<Value>,
+    },
     DeleteCube {
         cube: String,
     },
@@ -79,6 +83,7 @@ impl Engine {
         let mut wanted = self.current.clone();
         match change {
             Change::CreateCube { service, name, body } => self.create_cube(&mut wanted, &service, &name, body)?,
+            Change::CreateCubes { cubes } => self.create_cubes(&mut wanted, cubes)?,
             Change::DeleteCube { cube } => {
                 wanted.topology.remove_cube(&cube)?;
                 wanted.instances.remove(cube.as_str());
@@ -87,29 +92,11 @@ impl Engine {
                 self.configure(&mut wanted, &cube, &path, operation, value)?;
             }
             Change::CreatePort { cube, port, body } => self.create_port(&mut wanted, &cube, &port, body)?,
-            Change::ConfigurePort { cube, port, body } => {
-                wanted.topology.port(&cube, &port)?;
-                let body = self.registry.port.change(&json!({}), &[], Operation::Merge, body);
-                let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
-                if let Some(peer) = body["peer"].as_str() {
-                    self.set_peer(&mut wanted, &cube, &port, peer)?;
-                }
-            }
+            Change::ConfigurePort { cube, port, body } => self.configure_port(&mut wanted, &cube, &port, body)?,
             Change::DeletePort { cube, port } => wanted.topology.remove_port(&cube, &port)?,
             Change::Connect { one, other } => self.connect(&mut wanted, &one, &other)?,
             Change::Disconnect { one, other } => disconnect(&mut wanted, &one, &other)?,
-            Change::Attach { cube, port, place } => {
-                let point = Point::parse(&port)?;
-                if let Point::Netdev(netdev) = &point {
-                    if wanted.topology.cube(netdev).is_ok() {
-                        let message = format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT");
-                        return Err(Problem::bad("attach", message).into());
-                    }
-                    self.check_netdev("attach", netdev)?;
-                }
-                works(&wanted, &cube)?;
-                wanted.topology.attach(&cube, point, &place)?;
-            }
+            Change::Attach { cube, port, place } => self.attach(&mut wanted, &cube, &port, &place)?,
             Change::Detach { cube, port } => wanted.topology.detach(&cube, &Point::parse(&port)?)?,
             Change::Act { .. } => {}
         }
@@ -129,7 +116,13 @@ impl Engine {
         answer.map_err(|failure| Problem::from_plugin(cube, failure.into()).into())
     }
 
-    fn create_cube(&self, wanted: &mut View, service: &str, name: &str, body: Value) -> Result<(), Problems> {
+    pub(super) fn create_cube(
+        &self,
+        wanted: &mut View,
+        service: &str,
+        name: &str,
+        body: Value,
+    ) -> Result<(), Problems> {
         let service = self.registry.service(service)?;
         let name = CubeName::parse(name)?;
         if self.registry.service(name.as_str()).is_ok() {
@@ -218,6 +211,35 @@ impl Engine {
         let body = self.registry.port.create(if body.is_null() { json!({}) } else { body });
         let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
         self.set_peer(wanted, cube, port, body["peer"].as_str().unwrap_or_default())
+    }
+
+    pub(super) fn configure_port(
+        &self,
+        wanted: &mut View,
+        cube: &str,
+        port: &str,
+        body: Value,
+    ) -> Result<(), Problems> {
+        wanted.topology.port(cube, port)?;
+        let body = self.registry.port.change(&json!({}), &[], Operation::Merge, body);
+        let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
+        match body["peer"].as_str() {
+            Some(peer) => self.set_peer(wanted, cube, port, peer),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn attach(&self, wanted: &mut View, cube: &str, port: &str, place: &Place) -> Result<(), Problems> {
+        let point = Point::parse(port)?;
+        if let Point::Netdev(netdev) = &point {
+            if wanted.topology.cube(netdev).is_ok() {
+                let message = format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT");
+                return Err(Problem::bad("attach", message).into());
+            }
+            self.check_netdev("attach", netdev)?;
+        }
+        works(wanted, cube)?;
+        Ok(wanted.topology.attach(cube, point, place)?)
     }
 
     fn set_peer(&self, wanted: &mut View, cube: &str, port: &str, peer: &str) -> Result<(), Problems> {

@@ -1,6 +1,7 @@
 //! The one owner of the model: takes changes one after the other, and carries each out whole or not at all.
 
 mod apply;
+mod bulk;
 mod change;
 mod netdevs;
 

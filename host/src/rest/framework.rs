@@ -23,6 +23,15 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
             Ok(Done::new(StatusCode::OK, None))
         }
         ["connect" | "disconnect" | "attach" | "detach"] => Err(wrong_method(&call, Kind::Run)),
+        ["cubes"] if call.method == Method::POST => {
+            let Value::Array(cubes) = call.body else {
+                let message = "the body is a list of cubes, each an object with name and service-name";
+                return Err(Refused::framework(Problem::bad("cubes", message)));
+            };
+            api.engine.change(Change::CreateCubes { cubes }).await.map_err(Refused::framework)?;
+            Ok(Done::new(StatusCode::CREATED, None))
+        }
+        ["cubes"] if call.method != Method::GET => Err(wrong_method(&call, Kind::Service)),
         _ if call.method != Method::GET => Err(wrong_method(&call, Kind::Read)),
         ["version"] => found(json!({ "polycubed": { "version": env!("CARGO_PKG_VERSION") } })),
         ["services"] => found(services(&api).into_iter().map(|(_, json)| json).collect()),

@@ -9,7 +9,7 @@ use crate::problem::Problem;
 const LONGEST: usize = 64;
 
 /// First words of paths that are not cubes.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "services",
     "cubes",
     "netdevs",
@@ -23,6 +23,7 @@ const RESERVED: [&str; 13] = [
     "openapi.json",
     "config",
     "help",
+    "completion",
 ];
 
 /// Verbs of the command line.

@@ -123,6 +123,15 @@ pub fn paths() -> Value {
         }
         paths.insert(path.to_owned(), item);
     }
+    let post = Operation {
+        tag: "framework",
+        summary: "Create several cubes, all of them or none".to_owned(),
+        body: Some((cubes(), true)),
+        done: (201, None),
+        refused: &CHANGE,
+        tagged: false,
+    };
+    paths["/cubes"]["post"] = post.write(&id("post", "/cubes"));
     for (path, summary, media_type, schema) in [
         ("/metrics", "Counters of all cubes, for Prometheus", "text/plain", json!({ "type": "string" })),
         ("/openapi.json", "This document", "application/json", json!({ "type": "object" })),
@@ -155,6 +164,25 @@ pub fn paths() -> Value {
         paths.insert(path.to_owned(), json!({ "post": operation.write(&id("post", path)) }));
     }
     paths.into()
+}
+
+/// A body of several cubes.
+fn cubes() -> Value {
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "description": "A cube, with what its service lets one set",
+            "required": ["name", "service-name"],
+            "properties": {
+                "name": text("Name of the cube"),
+                "service-name": text("Service that the cube is of"),
+                "parent": text("What a transparent cube is attached to: CUBE:PORT or a netdev"),
+                "ports": { "type": "array", "items": { "type": "object" }, "description": "Ports of a standard cube" },
+            },
+        },
+    })
 }
 
 /// A body of words, of which some have to be given.

@@ -1,0 +1,289 @@
+//! Does `polycubectl` take its configuration from wherever it is: standard input, a file, the environment?
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use polycube_tests::daemon::{Daemon, binary_dir};
+use polycube_tests::lab::Lab;
+use serde_json::{Value, json};
+
+/// A daemon with nothing in it; `veth1` and `veth2` are free.
+fn site() -> Result<(Daemon, Lab)> {
+    let lab = Lab::new()?;
+    let peer = lab.peer("peer")?;
+    lab.veth("veth1", &peer, "veth1")?;
+    lab.veth("veth2", &peer, "veth2")?;
+    Ok((Daemon::start(&lab)?, lab))
+}
+
+#[track_caller]
+fn get(daemon: &Daemon, path: &str) -> Value {
+    let response = daemon.http("GET", &format!("/polycube/v1/{path}"), None).expect("an answer");
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json().expect("JSON")
+}
+
+/// `polycubectl` with another standard input than the kit's.
+fn ctl(daemon: &Daemon, words: &[&str], stdin: impl Into<Stdio>) -> Result<Output> {
+    let mut command = daemon.host().command(binary_dir()?.join("polycubectl"));
+    command.args(words).env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").stdin(stdin);
+    command.env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()));
+    command.output().context("cannot run polycubectl")
+}
+
+#[track_caller]
+fn succeeded(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout.is_empty() && said.is_empty(), "{output:?}: {said}");
+}
+
+const SITE: &str = "\
+- name: sniffer
+  service-name: packetcapture
+  capture: ingress
+  filters:
+    dport: 80
+  parent: br1:p1
+- name: br1
+  service-name: simplebridge
+  fdb:
+    aging-time: 60
+  ports:
+  - name: p1
+    peer: veth1
+  - name: p2
+";
+
+#[test]
+fn several_cubes_are_one_change() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let place = tempfile::tempdir()?;
+    let file = place.path().join("cubes.yaml");
+    fs::write(&file, SITE)?;
+    succeeded(&ctl(&daemon, &["cubes", "add"], File::open(&file)?)?);
+    assert_eq!(get(&daemon, "sniffer/parent"), "br1:p1", "a cube may name one that comes later");
+    assert_eq!(get(&daemon, "sniffer/filters/dport"), 80);
+    assert_eq!(get(&daemon, "br1/ports/p1/peer"), "veth1");
+    assert_eq!(get(&daemon, "br1/fdb/aging-time"), 60);
+
+    let said = daemon.ctl_reading(&["cubes", "add"], Some(SITE)).fails(2);
+    assert!(said.contains("cube `sniffer` exists already") && said.contains("cube `br1` exists already"), "{said}");
+    let json = r#"[{"name": "b2", "service-name": "simplebridge", "ports": [{"name": "a", "peer": "veth2"}]}]"#;
+    assert_eq!(daemon.ctl_reading(&["add", "cubes"], Some(json)).ok(), "");
+    assert_eq!(get(&daemon, "b2/ports/a/peer"), "veth2");
+    Ok(())
+}
+
+/// Asserts that no cube is made of a list, and what each line of the refusal says.
+#[track_caller]
+fn check_refused(daemon: &Daemon, cubes: &Value, reasons: &[&str]) {
+    let output = daemon.ctl_reading(&["cubes", "add"], Some(&cubes.to_string()));
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    assert!(output.code == Some(2) && lines.len() == reasons.len(), "{output}");
+    for (line, reason) in lines.iter().zip(reasons) {
+        assert!(line.contains(reason), "{reason:?} is not in {line:?}");
+    }
+    assert_eq!(get(daemon, "cubes/"), json!({}), "something is left of {cubes}");
+}
+
+#[test]
+fn of_several_cubes_all_come_or_none() -> Result<()> {
+    let (daemon, lab) = site()?;
+    let bridge = |name: &str, peer: &str| json!({"name": name, "service-name": "simplebridge", "ports": [{"name": "p", "peer": peer}]});
+    let sniffer = |parent: &str| json!({"name": "s", "service-name": "packetcapture", "parent": parent});
+    check_refused(&daemon, &json!({"name": "b"}), &["the body is a list of cubes"]);
+    check_refused(
+        &daemon,
+        &json!([7, {"name": 1}, bridge("ok", "veth1"), {"name": "b", "service-name": "bridge"}]),
+        &[
+            "cubes/0: a cube is an object",
+            "cubes/1/name: `name` is a string",
+            "`service-name` is missing",
+            "service `bridge` does not exist",
+        ],
+    );
+    check_refused(&daemon, &json!([bridge("b", "veth1"), bridge("b", "veth2")]), &["cube `b` exists already"]);
+    check_refused(
+        &daemon,
+        &json!([bridge("b", "veth1"), bridge("c", "veth1")]),
+        &["`veth1` is already the peer of b:p"],
+    );
+    check_refused(&daemon, &json!([bridge("b", "veth1"), bridge("c", "veth9")]), &["netdev `veth9` does not exist"]);
+    check_refused(&daemon, &json!([bridge("b", "veth1"), sniffer("b:q")]), &["port `q` of cube `b` does not exist"]);
+    check_refused(&daemon, &json!([bridge("b", "veth1"), sniffer("veth9")]), &["netdev `veth9` does not exist"]);
+    check_refused(
+        &daemon,
+        &json!([sniffer("veth1"), {"name": "c", "service-name": "packetcapture", "snaplen": 0, "x": 1}]),
+        &["unknown key `x`", "snaplen: 0 is less than"],
+    );
+    assert!(daemon.pins()?.is_empty(), "{:?}", daemon.pins()?);
+    drop(lab);
+    Ok(())
+}
+
+#[test]
+fn a_body_may_come_from_a_file_or_a_pipe() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let place = tempfile::tempdir()?;
+    let file = place.path().join("body");
+    let from_file = |words: &[&str], text: &str| -> Result<()> {
+        fs::write(&file, text)?;
+        succeeded(&ctl(&daemon, words, File::open(&file)?)?);
+        Ok(())
+    };
+    from_file(&["simplebridge", "add", "br1"], "{\n\t\"ports\": [{\"name\": \"p1\"}]\n}")?;
+    assert_eq!(get(&daemon, "br1/ports/p1/peer"), "");
+    from_file(&["br1", "set"], "{\"fdb\": {\"aging-time\": 7}}")?;
+    assert_eq!(get(&daemon, "br1/fdb/aging-time"), 7);
+    from_file(&["br1", "ports", "p1", "set"], "peer: veth1\n")?;
+    assert_eq!(get(&daemon, "br1/ports/p1/peer"), "veth1");
+
+    assert_eq!(daemon.ctl_reading(&["packetcapture", "add", "sniffer"], Some("capture: off\nsnaplen: 80\n")).ok(), "");
+    assert_eq!(get(&daemon, "sniffer/snaplen"), 80);
+    assert_eq!(daemon.ctl_reading(&["sniffer", "filters", "set"], Some("src: 10.0.0.0/8\ndport: 53")).ok(), "");
+    assert_eq!(get(&daemon, "sniffer/filters/dport"), 53);
+    assert_eq!(daemon.ctl_reading(&["sniffer", "set", "snaplen=96"], Some("snaplen: 1")).ok(), "");
+    assert_eq!(get(&daemon, "sniffer/snaplen"), 96, "key=value on the line is the whole body");
+    Ok(())
+}
+
+#[test]
+fn standard_input_without_anything_is_no_body() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let (silent, _held) = std::io::pipe()?;
+    let place = tempfile::tempdir()?;
+    let empty = place.path().join("empty");
+    fs::write(&empty, "")?;
+    let started = Instant::now();
+    for (name, stdin) in [
+        ("null", Stdio::null()),
+        ("empty", File::open(&empty)?.into()),
+        ("ended", Stdio::piped()),
+        ("silent", OwnedFd::from(silent).into()),
+    ] {
+        succeeded(&ctl(&daemon, &["simplebridge", "add", name], stdin)?);
+        assert_eq!(get(&daemon, &format!("{name}/name")), name);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "nobody waits for a pipe that stays silent");
+
+    let ctl = binary_dir()?.join("polycubectl");
+    let line = format!("exec {} simplebridge add closed <&-", ctl.display());
+    let url = format!("unix://{}", daemon.socket().display());
+    succeeded(&daemon.host().command("sh").args(["-c", &line]).env("POLYCUBECTL_URL", url).output()?);
+    assert_eq!(get(&daemon, "closed/name"), "closed");
+
+    for words in [["null", "set"], ["cubes", "add"]] {
+        let output = daemon.ctl_words(&words);
+        assert!(output.code == Some(64) && output.stderr.contains("standard input"), "{output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let place = tempfile::tempdir()?;
+    let names = place.path().join("names");
+    fs::write(&names, "b1\nb2\nb3\n")?;
+    let line = format!(
+        "while read -r name; do {} simplebridge add $name || exit 1; done < {}",
+        binary_dir()?.join("polycubectl").display(),
+        names.display()
+    );
+    let url = format!("unix://{}", daemon.socket().display());
+    succeeded(&daemon.host().command("sh").args(["-c", &line]).env("POLYCUBECTL_URL", url).output()?);
+    assert_eq!(get(&daemon, "simplebridge").as_array().map(Vec::len), Some(3));
+    Ok(())
+}
+
+#[test]
+fn input_that_is_no_configuration_is_refused_before_anything_is_sent() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (input, reason) in [
+        ("{\"capture\": \"off\"", "standard input is no JSON: EOF while parsing an object at line 1 column 17"),
+        ("a: b: c", "standard input is no YAML: "),
+        ("a: 1\na: 2\n", "duplicate entry with key \"a\""),
+        ("br1\nbr2\n", "standard input holds no configuration, but \"br1 br2\""),
+    ] {
+        let said = daemon.ctl_reading(&["packetcapture", "add", "s"], Some(input)).one_line(64);
+        assert!(said.contains(reason), "{said}");
+    }
+    assert_eq!(get(&daemon, "cubes/"), json!({}));
+    Ok(())
+}
+
+/// `polycubectl` with nothing in its environment but what is given.
+fn with_environment(daemon: &Daemon, words: &[&str], environment: &[(&str, &str)]) -> Result<Output> {
+    let mut command = daemon.host().command(binary_dir()?.join("polycubectl"));
+    command.args(words).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
+    command.output().context("cannot run polycubectl")
+}
+
+/// Everything in a directory and below.
+fn listing(directory: &Path) -> Result<String> {
+    let output = Command::new("find").arg(directory).output()?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn settings_come_from_the_file_and_the_environment_wins() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let home = tempfile::tempdir()?;
+    let path = home.path().to_str().context("the path is UTF-8")?;
+    let url = format!("unix://{}", daemon.socket().display());
+    let run = |words: &[&str], more: &[(&str, &str)]| {
+        let environment: Vec<_> = [("HOME", path)].into_iter().chain(more.iter().copied()).collect();
+        with_environment(&daemon, words, &environment)
+    };
+
+    let before = listing(home.path())?;
+    assert_eq!(run(&["cubes"], &[("POLYCUBECTL_URL", &url)])?.status.code(), Some(0));
+    assert_eq!(run(&["nonsense", "show"], &[("POLYCUBECTL_URL", &url)])?.status.code(), Some(2));
+    assert_eq!(listing(home.path())?, before, "nothing is written, on the first run neither");
+
+    let config = home.path().join(".config/polycube/polycubectl_config.yaml");
+    fs::create_dir_all(config.parent().context("it has one")?)?;
+    let mut file = File::create(&config)?;
+    writeln!(file, "# as Polycube wrote it\nurl: {url}\nexpert: true\ndebug: true")?;
+    let output = run(&["simplebridge", "add", "br1", "loglevel=DEBUG"], &[])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout.is_empty(), "{said}");
+    let line = format!("> POST /polycube/v1/simplebridge/br1/ to {url}\n");
+    assert!(
+        said.starts_with(&line) && said.contains("{\"loglevel\":\"DEBUG\"}") && said.contains("< 201 Created"),
+        "{said}"
+    );
+    assert!(run(&["cubes"], &[("POLYCUBECTL_DEBUG", "0")])?.stderr.is_empty());
+    assert_eq!(run(&["cubes"], &[("POLYCUBECTL_URL", "unix:///nowhere")])?.status.code(), Some(1));
+    let elsewhere = run(&["cubes"], &[("XDG_CONFIG_HOME", "/nowhere"), ("POLYCUBECTL_URL", &url)])?;
+    assert!(elsewhere.status.success() && elsewhere.stderr.is_empty());
+
+    writeln!(file, "colour: red")?;
+    let output = run(&["cubes"], &[])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(64) && said.contains("polycubectl_config.yaml: unknown field `colour`"),
+        "{said}"
+    );
+    assert_eq!(run(&["--help"], &[])?.status.code(), Some(0), "help is there all the same");
+    Ok(())
+}
+
+#[test]
+fn version_tells_both_ends_or_what_it_can() -> Result<()> {
+    let (mut daemon, _lab) = site()?;
+    let both = daemon.ctl("version").ok();
+    assert!(both.starts_with("polycubectl:\n version: ") && both.contains("\npolycubed:\n version: "), "{both}");
+    let json: Value = serde_json::from_str(&daemon.ctl("version -json").ok())?;
+    assert_eq!(json["polycubectl"]["version"], json["polycubed"]["version"]);
+    daemon.terminate()?;
+    let output = daemon.ctl("version");
+    assert!(output.code == Some(1) && output.stderr.starts_with("polycubectl: no daemon answers at"), "{output}");
+    assert!(output.stdout.starts_with("polycubectl:\n version: ") && output.stdout.lines().count() == 2, "{output}");
+    Ok(())
+}
