@@ -25,7 +25,7 @@ pub(crate) enum ConfigError {
     Debug { value: String },
 }
 
-/// The file; fields that mean something to Polycube's own command line only are accepted.
+/// The file. Polycube's command line wrote one with all of its fields, so those that mean nothing here are accepted.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
@@ -38,6 +38,12 @@ struct File {
     _single: Option<IgnoredAny>,
     #[serde(rename = "version", default)]
     _version: Option<IgnoredAny>,
+    #[serde(rename = "cacert", default)]
+    _cacert: Option<IgnoredAny>,
+    #[serde(rename = "cert", default)]
+    _cert: Option<IgnoredAny>,
+    #[serde(rename = "key", default)]
+    _key: Option<IgnoredAny>,
 }
 
 /// Reads the file and the environment; a file that does not exist says nothing.
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let home = home("url: http://file:1\ntoken-file: /t\ndebug: true\nexpert: true\n");
+        let home = home("url: http://file:1\ntoken-file: /t\ndebug: true\nexpert: true\ncacert: ''\n");
         assert_eq!(with(&home, &[]), Ok(config("http://file:1", "/t", true)));
         let environment = [("POLYCUBECTL_URL", "http://env:1"), ("POLYCUBECTL_DEBUG", "0")];
         assert_eq!(with(&home, &environment), Ok(config("http://env:1", "/t", false)));

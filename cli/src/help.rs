@@ -122,7 +122,8 @@ Flags:
                      else unix:///run/polycube/polycubed.sock)
   --token-file FILE  the bearer token for TCP (else POLYCUBECTL_TOKEN, else token-file in the
                      configuration file)
-  -h, --help, ?      help; after words, help on what can follow them
+  -h, --help, ?      help; after words, help on what can follow them (quote '?' where a file has a
+                     name of one letter)
   -V, --version      the version of polycubectl
 
 Configuration file: $XDG_CONFIG_HOME/polycube/polycubectl_config.yaml, by default in ~/.config, with url,
