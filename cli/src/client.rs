@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
-use hyper::{Method, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -27,6 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 5;
 /// A guard against a resource that never ends, not a limit that a model should come near.
 const MAX_ANSWER: usize = 64 << 20;
+
+const JSON: &str = "application/json";
 
 /// Speaks to one daemon.
 #[derive(Debug)]
@@ -55,24 +57,62 @@ impl Client {
     ///
     /// The daemon cannot be reached, or what it says is no answer. A refusal is an answer.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, ClientError> {
+        self.answer(self.open(request, JSON).await?).await
+    }
+
+    /// As [`Client::send`], without the body: it may be long, or never end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::send`].
+    pub(crate) async fn open(&self, request: &Request, accept: &str) -> Result<Response<Incoming>, ClientError> {
         let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
         let mut target = format!("{}{}", self.address.base, request.path);
         for _ in 0..=MAX_REDIRECTS {
             self.tell(format_args!("> {} {target} to {}", request.method, self.address), body.as_deref());
-            match self.attempt(&request.method, &target, body.clone()).await? {
-                Attempt::Answered(answer) => {
-                    self.tell(format_args!("< {}", answer.status), Some(&answer.body));
-                    return Ok(answer);
-                }
-                Attempt::Redirected(location) => {
-                    self.tell(format_args!("< redirected to {location:?}"), None);
-                    target = redirect::target(&location, self.address.authority()).ok_or_else(|| {
-                        ClientError::RedirectElsewhere { address: self.address.to_string(), location }
-                    })?;
-                }
-            }
+            let response = self.attempt(self.request(&request.method, &target, accept, body.clone())?).await?;
+            self.tell(format_args!("< {}", response.status()), None);
+            let location = response.headers().get(LOCATION);
+            let (StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT, Some(location)) =
+                (response.status(), location)
+            else {
+                return Ok(response);
+            };
+            let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
+            target = redirect::target(&location, self.address.authority())
+                .ok_or_else(|| ClientError::RedirectElsewhere { address: self.address.to_string(), location })?;
         }
         Err(ClientError::Redirects { address: self.address.to_string(), most: MAX_REDIRECTS })
+    }
+
+    /// Reads an answer to its end.
+    ///
+    /// # Errors
+    ///
+    /// It breaks off, or is too long.
+    pub(crate) async fn answer(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
+        match timeout(ANSWER_TIMEOUT, body).await.map_err(|_| self.silent())? {
+            Ok(body) => {
+                let answer = Answer { status, body: body.to_bytes() };
+                self.tell(format_args!("< {} bytes", answer.body.len()), Some(&answer.body));
+                Ok(answer)
+            }
+            Err(error) => Err(match error.downcast() {
+                Ok(source) => self.broken(*source),
+                Err(_) => ClientError::TooLong { address: self.address.to_string(), most: MAX_ANSWER >> 20 },
+            }),
+        }
+    }
+
+    /// What it means that the connection fails.
+    pub(crate) fn broken(&self, source: hyper::Error) -> ClientError {
+        ClientError::Broken { address: self.address.to_string(), source }
+    }
+
+    fn silent(&self) -> ClientError {
+        ClientError::Silent { address: self.address.to_string(), seconds: ANSWER_TIMEOUT.as_secs() }
     }
 
     fn tell(&self, line: fmt::Arguments<'_>, body: Option<&[u8]>) {
@@ -84,8 +124,7 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, method: &Method, target: &str, body: Option<Bytes>) -> Result<Attempt, ClientError> {
-        let request = self.request(method, target, body)?;
+    async fn attempt(&self, request: hyper::Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
         match &self.address.transport {
             Transport::Unix(path) => self.exchange(self.connect(UnixStream::connect(path)).await?, request).await,
             Transport::Tcp { host, port, .. } => {
@@ -98,15 +137,16 @@ impl Client {
         &self,
         method: &Method,
         target: &str,
+        accept: &str,
         body: Option<Bytes>,
     ) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(target)
             .header(HOST, self.address.authority())
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, accept);
         if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
+            request = request.header(CONTENT_TYPE, JSON);
         }
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -123,42 +163,22 @@ impl Client {
         }
     }
 
-    async fn exchange<S>(&self, stream: S, request: hyper::Request<Full<Bytes>>) -> Result<Attempt, ClientError>
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        request: hyper::Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        timeout(ANSWER_TIMEOUT, self.answer(stream, request)).await.unwrap_or_else(|_| {
-            Err(ClientError::Silent { address: self.address.to_string(), seconds: ANSWER_TIMEOUT.as_secs() })
-        })
+        let head = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            // Its errors reach us through the sender and the body as well.
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        };
+        timeout(ANSWER_TIMEOUT, head).await.map_err(|_| self.silent())?.map_err(|source| self.broken(source))
     }
-
-    async fn answer<S>(&self, stream: S, request: hyper::Request<Full<Bytes>>) -> Result<Attempt, ClientError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let broken = |source| ClientError::Broken { address: self.address.to_string(), source };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Its errors reach us through the sender as well.
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let location = response.headers().get(LOCATION);
-        if let (StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT, Some(location)) = (status, location) {
-            return Ok(Attempt::Redirected(String::from_utf8_lossy(location.as_bytes()).into_owned()));
-        }
-        match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
-            Ok(body) => Ok(Attempt::Answered(Answer { status, body: body.to_bytes() })),
-            Err(error) => Err(match error.downcast() {
-                Ok(source) => broken(*source),
-                Err(_) => ClientError::TooLong { address: self.address.to_string(), most: MAX_ANSWER >> 20 },
-            }),
-        }
-    }
-}
-
-enum Attempt {
-    Answered(Answer),
-    Redirected(String),
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::grammar::UsageError;
 use crate::input::InputError;
 use crate::refusal::Refusal;
+use crate::stream::RecordError;
 use crate::token::TokenError;
 
 /// Why a command did not do what it should.
@@ -29,6 +30,14 @@ pub(crate) enum Failure {
     Refused(Refusal),
     #[error("polycubectl: the daemon's answer is not JSON")]
     NotJson,
+    #[error("polycubectl: {0}")]
+    Record(#[from] RecordError),
+    #[error("polycubectl: the daemon's stream broke off within a packet")]
+    Cut,
+    #[error("polycubectl: {}", file_line(.path, .source))]
+    File { path: String, source: io::Error },
+    #[error("polycubectl: a capture is nothing for a terminal: give -w FILE, or | tcpdump -nr -; watch shows packets")]
+    Terminal,
     #[error("polycubectl: cannot write the output: {0}")]
     Output(#[source] io::Error),
     #[error("polycubectl: cannot start: {0}")]
@@ -39,11 +48,22 @@ impl Failure {
     /// Scripts tell failures apart by this code; 64, 71 and 74 are those of sysexits.h.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Client(_) => 1,
-            Self::Refused(_) | Self::NotJson => 2,
-            Self::Usage(_) | Self::Address(_) | Self::Token(_) | Self::Config(_) | Self::Input(_) => 64,
+            Self::Client(_) | Self::Cut => 1,
+            Self::Refused(_) | Self::NotJson | Self::Record(_) => 2,
+            Self::Usage(_) | Self::Address(_) | Self::Token(_) | Self::Config(_) | Self::Input(_) | Self::Terminal => {
+                64
+            }
             Self::Runtime(_) => 71,
-            Self::Output(_) => 74,
+            Self::Output(_) | Self::File { .. } => 74,
         }
+    }
+}
+
+fn file_line(path: &str, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{path} is there already: take another name, or --force to write over it")
+        }
+        _ => format!("cannot write {path}: {source}"),
     }
 }

@@ -7,6 +7,7 @@ mod body;
 mod error;
 mod partial;
 mod path;
+mod tap;
 mod words;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::error::UsageError;
 pub(crate) use self::partial::Partial;
+pub(crate) use self::tap::{Form, Tap};
 pub(crate) use self::words::Command;
 use self::words::{Pair, Style, Words};
 use crate::complete::Shell;
@@ -37,6 +39,8 @@ pub(crate) enum Order {
     OwnVersion,
     /// Print a shell's completion script.
     Script(Shell),
+    /// Take a capture's packets.
+    Tap(Tap),
     Call(Call),
 }
 
@@ -113,6 +117,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         Order::Help(Question { topic: topic(&words), path: words.path, command: words.command })
     } else if words.path.first().is_some_and(|word| word == "completion") {
         Order::Script(script(&words)?)
+    } else if let Some(tap) = Tap::parse(&mut words)? {
+        Order::Tap(tap)
     } else {
         Order::Call(call(&words)?)
     };
@@ -128,6 +134,8 @@ fn topic(words: &Words) -> Topic {
         ("detach", _) => Topic::Detach,
         ("version", _) => Topic::Version,
         ("completion", _) => Topic::Completion,
+        (_, None) if words.path.len() == 2 && words.path[1] == "dump" => Topic::Dump,
+        (_, None) if words.path.len() == 2 && words.path[1] == "watch" => Topic::Watch,
         (_, Some(command)) => command.topic(),
         _ => Topic::General,
     }

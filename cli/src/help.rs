@@ -21,6 +21,8 @@ pub(crate) enum Topic {
     Detach,
     Version,
     Completion,
+    Dump,
+    Watch,
 }
 
 struct Form {
@@ -31,7 +33,7 @@ struct Form {
     examples: &'static [&'static str],
 }
 
-const FORMS: [Form; 11] = [
+const FORMS: [Form; 13] = [
     Form {
         topic: Topic::Add,
         name: "add",
@@ -66,6 +68,20 @@ const FORMS: [Form; 11] = [
         usage: "NAME PATH... [KEY=VALUE...]",
         about: "run an action of a cube",
         examples: &["br1 fdb flush"],
+    },
+    Form {
+        topic: Topic::Dump,
+        name: "dump",
+        usage: "NAME dump [-w FILE|-] [--follow] [--format pcap|pcap-nanos|pcapng] [--force]",
+        about: "write a capture's packets, those that there are or, with --follow, those that come",
+        examples: &["sniffer dump -w out.pcap", "sniffer dump -w - --follow | tcpdump -nr -"],
+    },
+    Form {
+        topic: Topic::Watch,
+        name: "watch",
+        usage: "NAME watch",
+        about: "show a line for each packet that a capture sees from now on",
+        examples: &["sniffer watch"],
     },
     Form {
         topic: Topic::Connect,
@@ -199,8 +215,9 @@ mod tests {
     #[test]
     fn every_example_is_a_valid_command_line() {
         for example in FORMS.iter().flat_map(|form| form.examples) {
-            let line = grammar::parse(example.split(' ').map(Into::into)).unwrap();
-            assert!(matches!(line.order, Order::Call(_) | Order::Script(_)), "{example}");
+            let words = example.split(' ').take_while(|word| *word != "|");
+            let line = grammar::parse(words.map(Into::into)).unwrap();
+            assert!(matches!(line.order, Order::Call(_) | Order::Script(_) | Order::Tap(_)), "{example}");
         }
     }
 

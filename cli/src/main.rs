@@ -6,6 +6,7 @@ mod address;
 mod client;
 mod complete;
 mod config;
+mod dump;
 mod failure;
 mod grammar;
 mod help;
@@ -13,7 +14,9 @@ mod input;
 mod refusal;
 mod session;
 mod show;
+mod stream;
 mod token;
+mod watch;
 
 use std::env;
 use std::io::{self, Write};
@@ -54,6 +57,7 @@ fn run() -> Result<(), Failure> {
         Order::Help(question) => help(&question, session),
         Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
         Order::Script(shell) => print(shell.script()),
+        Order::Tap(tap) => stream::take(&session()?, &tap),
         Order::Call(Call { output: Output::Versions(view), request, .. }) => {
             let answer = session().and_then(|session| accepted(session.ask(&request)?));
             versions(&view, answer)

@@ -29,17 +29,32 @@ impl Session {
         Ok(Self { client: Client::new(address, authorization, config.debug) })
     }
 
+    /// With a daemon that is known already.
+    #[cfg(test)]
+    pub(crate) fn with(client: Client) -> Self {
+        Self { client }
+    }
+
     /// Sends a request.
     ///
     /// # Errors
     ///
     /// There is no answer. A refusal is one.
     pub(crate) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        self.run(async |client| Ok(client.send(request).await?))
+    }
+
+    /// Does some work with the daemon.
+    ///
+    /// # Errors
+    ///
+    /// The work's, or there is no way to begin it.
+    pub(crate) fn run<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
-        let answer = runtime.block_on(self.client.send(request));
-        // A name server that does not answer must not hold up the exit.
+        let result = runtime.block_on(work(&self.client));
+        // Neither a name server that does not answer nor a pipe that nobody reads must hold up the exit.
         runtime.shutdown_background();
-        Ok(answer?)
+        result
     }
 }
 

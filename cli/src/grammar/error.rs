@@ -49,6 +49,10 @@ pub(crate) enum UsageError {
     Form { topic: Topic },
     #[error("there is no completion for '{word}': take bash, zsh or fish")]
     Shell { word: String },
+    #[error("{flag} goes with NAME dump only")]
+    FlagWithoutDump { flag: &'static str },
+    #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
+    PairWithTap { key: String },
     #[error("attach takes one of position, before and after")]
     AttachOptions,
     #[error("attach does not know '{name}'")]
@@ -65,6 +69,7 @@ impl UsageError {
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
+            Self::FlagWithoutDump { .. } | Self::PairWithTap { .. } => Topic::Dump,
             Self::NothingToSet => Topic::Set,
             Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
             Self::HideWith { .. } | Self::HideWithoutNames => Topic::Show,

@@ -14,22 +14,24 @@ pub(super) fn check(word: &str) -> Result<(), UsageError> {
 
 /// Writes each word as one segment of a URL, with a slash behind it.
 pub(super) fn encode<W: AsRef<str>>(words: &[W]) -> String {
-    let mut path = String::new();
-    for word in words {
-        for byte in word.as_ref().bytes() {
-            match byte {
-                // RFC 3986 section 2.3, and the colon of `cube:port`, which section 3.3 allows in a segment.
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
-                    path.push(char::from(byte));
-                }
-                _ => {
-                    let _ = write!(path, "%{byte:02X}");
-                }
+    words.iter().map(|word| segment(word.as_ref()) + "/").collect()
+}
+
+/// Writes a word as a segment, or as a value in a query.
+pub(super) fn segment(word: &str) -> String {
+    let mut segment = String::new();
+    for byte in word.bytes() {
+        match byte {
+            // RFC 3986 section 2.3, and the colon of `cube:port`, which section 3.3 allows in a segment.
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                segment.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(segment, "%{byte:02X}");
             }
         }
-        path.push('/');
     }
-    path
+    segment
 }
 
 #[cfg(test)]

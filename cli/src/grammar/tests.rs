@@ -298,3 +298,50 @@ fn words_that_are_not_utf8_are_refused() {
     let error = parse([OsString::from_vec(vec![b's', 0xff])]).unwrap_err();
     assert_eq!(error.to_string(), "'s\u{fffd}' is not UTF-8");
 }
+
+#[track_caller]
+fn check_tap(line: &str, target: &str, form: &Form) {
+    match parse_text(&line.split(' ').collect::<Vec<_>>()).map(|line| line.order) {
+        Ok(Order::Tap(tap)) => assert_eq!((tap.request().path.as_str(), &tap.form), (target, form), "{line}"),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn dump_and_watch_behind_a_name_take_packets() {
+    let file = |force| Form::File { path: "o.pcap".into(), force };
+    check_tap("s dump", "s/stream?follow=false", &Form::Records);
+    check_tap("s dump -w -", "s/stream?follow=false", &Form::Records);
+    check_tap("s dump -w o.pcap --follow", "s/stream?follow=true", &file(false));
+    check_tap("--force -w=o.pcap s dump", "s/stream?follow=false", &file(true));
+    check_tap("s dump --format pcapng", "s/stream?format=pcapng&follow=false", &Form::Records);
+    check_tap("s dump --format a&b=c", "s/stream?format=a%26b%3Dc&follow=false", &Form::Records);
+    check_tap("a/b dump", "a%2Fb/stream?follow=false", &Form::Records);
+    check_tap("s watch", "s/stream?format=pcapng&follow=true", &Form::Lines);
+    check_help("s dump ?", Topic::Dump);
+    check_help("s watch --help", Topic::Watch);
+}
+
+#[test]
+fn with_a_verb_dump_is_a_leaf() {
+    check("s show dump", &GET, "s/dump/", Value::Null);
+    check("s dump show", &GET, "s/dump/", Value::Null);
+    check("s set dump=/tmp/x", &PATCH, "s/dump/", json!("/tmp/x"));
+    check("packetcapture add dump", &POST, "packetcapture/dump/", json!({}));
+    check("del dump", &DELETE, "dump/", Value::Null);
+    check("s fdb dump", &POST, "s/fdb/dump/", json!({}));
+}
+
+#[test]
+fn the_flags_of_dump_go_with_dump_only() {
+    check_refused(&["s", "show", "dump", "--follow"], "--follow goes with NAME dump only");
+    check_refused(&["s", "watch", "-w", "o.pcap"], "-w goes with NAME dump only");
+    check_refused(&["s", "show", "--format", "pcap"], "--format goes with NAME dump only");
+    check_refused(&["s", "dump", "-w"], "-w needs a value: -w FILE");
+    check_refused(&["s", "dump", "-w", "a", "-w", "b"], "-w is given twice");
+    check_refused(
+        &["s", "dump", "snaplen=5"],
+        "'snaplen=' sets nothing here: settings are set with NAME set snaplen=VALUE",
+    );
+    check_refused(&["s", "watch", "-json"], "-json goes with show only");
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{UsageError, path};
+use super::{UsageError, path, tap};
 use crate::help::Topic;
 use crate::show::Detail;
 
@@ -18,6 +18,7 @@ pub(super) struct Words {
     pub(super) hide: Option<Vec<String>>,
     pub(super) url: Option<String>,
     pub(super) token_file: Option<String>,
+    pub(super) tap: tap::Flags,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,6 +108,10 @@ impl Words {
             ("-V" | "--version", None) => self.own_version = true,
             ("--url", _) => set_once(&mut self.url, "--url", "URL", value, next)?,
             ("--token-file", _) => set_once(&mut self.token_file, "--token-file", "FILE", value, next)?,
+            ("-w", _) => set_once(&mut self.tap.write, "-w", "FILE", value, next)?,
+            ("--format", _) => set_once(&mut self.tap.format, "--format", "FORMAT", value, next)?,
+            ("--follow", None) => self.tap.follow = true,
+            ("--force", None) => self.tap.force = true,
             ("-json", None) => self.style(Style::Json)?,
             ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
             ("-normal", None) => self.style(Style::Text(Detail::Normal))?,

@@ -1,0 +1,152 @@
+//! Where packets are written, and what is told about them meanwhile and afterwards.
+
+use std::fmt::{self, Display};
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use crate::failure::Failure;
+use crate::grammar::Form;
+use crate::show::escape;
+use crate::stream::Packet;
+
+/// Captures are not for everybody.
+const MODE: u32 = 0o640;
+/// From anywhere in a line to its beginning, and nothing on it.
+const CLEAR: &str = "\r\x1b[K";
+
+/// A file or standard output.
+pub(crate) struct Sink {
+    file: File,
+    path: Option<PathBuf>,
+    live: bool,
+}
+
+impl Sink {
+    /// Refuses what makes no sense, before anybody is asked for packets.
+    pub(crate) fn check(form: &Form) -> Result<(), Failure> {
+        match form {
+            Form::Records if io::stdout().is_terminal() => Err(Failure::Terminal),
+            Form::File { path, force: false } if path.symlink_metadata().is_ok() => {
+                Err(failure(path, io::ErrorKind::AlreadyExists.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn open(form: &Form) -> Result<Self, Failure> {
+        let Form::File { path, force } = form else {
+            let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
+            let file = File::from_std(stdout.into());
+            return Ok(Self { file, path: None, live: false });
+        };
+        let mut options = OpenOptions::new();
+        // Never through a symbolic link: it may lead to what somebody else wants overwritten.
+        options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let options = if *force { options.create(true).truncate(true) } else { options.create_new(true) };
+        let file = File::from_std(options.open(path).map_err(|source| failure(path, source))?);
+        Ok(Self { file, path: Some(path.clone()), live: io::stderr().is_terminal() })
+    }
+
+    /// Writes, and returns when it is written: whoever reads wants packets as they come.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes).await?;
+        self.file.flush().await
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Whether there is somebody to show a live line to.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Whether a pipe's reader has closed it: without packets, no write would tell.
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        if self.is_file() {
+            return false;
+        }
+        let stdout = io::stdout();
+        let mut ready = [PollFd::new(&stdout, PollFlags::empty())];
+        poll(&mut ready, Some(&Timespec::default())).is_ok_and(|_| ready[0].revents().contains(PollFlags::ERR))
+    }
+
+    /// Draws the live line anew.
+    pub(crate) fn draw(&self, tally: &mut Tally) {
+        // Nobody is left to hear that stderr is closed.
+        let _ = write!(io::stderr(), "{CLEAR}{}", tally.live());
+    }
+
+    /// Takes the live line away.
+    pub(crate) fn clear(&self) {
+        if self.live {
+            let _ = write!(io::stderr(), "{CLEAR}");
+        }
+    }
+
+    /// Where the packets are, to stand behind a summary.
+    pub(crate) fn place(&self) -> String {
+        self.path.as_ref().map_or_else(String::new, |path| escape(&format!(": {}", path.display())))
+    }
+
+    pub(crate) fn failure(&self, source: io::Error) -> Failure {
+        match &self.path {
+            Some(path) => failure(path, source),
+            None => Failure::Output(source),
+        }
+    }
+}
+
+fn failure(path: &std::path::Path, source: io::Error) -> Failure {
+    Failure::File { path: escape(&path.display().to_string()), source }
+}
+
+/// What has come so far.
+pub(crate) struct Tally {
+    packets: u64,
+    /// Of the packets, as far as they were recorded.
+    bytes: u64,
+    /// Packets that we were too slow for, where the daemon tells.
+    pub(crate) dropped: Option<u64>,
+    began: Instant,
+    /// When the rate was worked out last, and how many packets there were.
+    last: (Instant, u64),
+}
+
+impl Tally {
+    pub(crate) fn begin() -> Self {
+        let now = Instant::now();
+        Self { packets: 0, bytes: 0, dropped: None, began: now, last: (now, 0) }
+    }
+
+    pub(crate) fn add(&mut self, packet: &Packet<'_>) {
+        self.packets += 1;
+        self.bytes += packet.bytes.len() as u64;
+    }
+
+    fn live(&mut self) -> String {
+        let (then, before) = std::mem::replace(&mut self.last, (Instant::now(), self.packets));
+        let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);
+        let dropped = self.dropped.map_or_else(String::new, |dropped| format!(", {dropped} dropped"));
+        format!("{} packets, {rate:.0} a second{dropped}", self.packets)
+    }
+}
+
+/// The summary.
+impl Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packets, bytes, dropped, began, .. } = self;
+        write!(f, "{packets} packets, {bytes} bytes in {:.1} s", began.elapsed().as_secs_f64())?;
+        dropped.map_or(Ok(()), |dropped| write!(f, ", {dropped} dropped"))
+    }
+}

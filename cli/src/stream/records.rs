@@ -1,0 +1,156 @@
+//! The packets in a stream of pcap or pcapng, as its bytes come.
+
+use std::mem;
+use std::time::Duration;
+
+use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution};
+use pcap_file::pcapng::blocks::Block;
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::{PcapNgParseError, PcapNgParser};
+
+/// The first block of pcapng (draft-ietf-opsawg-pcapng, section 4.1), the same in either byte order.
+const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// Far more than a record of the longest snap length takes (262,144 bytes): what is longer is none.
+const LONGEST: usize = 1 << 20;
+
+/// A packet as it was recorded.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Packet<'a> {
+    /// Since 1970, in UTC.
+    pub(crate) time: Duration,
+    /// Its length on the wire.
+    pub(crate) length: u32,
+    /// What was recorded of it.
+    pub(crate) bytes: &'a [u8],
+    /// Where the format tells.
+    pub(crate) direction: Option<Direction>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Direction {
+    In,
+    Out,
+}
+
+/// What comes is not a capture.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("the stream is no pcap: {0}")]
+    Pcap(#[from] PcapParseError),
+    #[error("the stream is no pcapng: {0}")]
+    PcapNg(#[from] PcapNgParseError),
+    #[error("the stream has a record of more than {LONGEST} bytes")]
+    TooLong,
+}
+
+/// Cuts a stream behind its last whole record.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    begun: Vec<u8>,
+    parser: Option<Parser>,
+}
+
+#[derive(Debug)]
+enum Parser {
+    Pcap(PcapParser),
+    PcapNg(PcapNgParser),
+}
+
+impl Records {
+    /// Takes more bytes, shows each packet that is whole now, and gives back everything up to its end.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&Packet<'_>)) -> Result<Vec<u8>, RecordError> {
+        self.begun.extend_from_slice(bytes);
+        let mut rest = self.begun.as_slice();
+        if self.parser.is_none() {
+            self.parser = Parser::begin(&mut rest)?;
+        }
+        if let Some(parser) = &mut self.parser {
+            while parser.step(&mut rest, &mut each)? {}
+        }
+        if rest.len() > LONGEST {
+            return Err(RecordError::TooLong);
+        }
+        let begun = rest.to_vec();
+        let mut whole = mem::replace(&mut self.begun, begun);
+        whole.truncate(whole.len() - self.begun.len());
+        Ok(whole)
+    }
+
+    /// Whether the stream broke off within a record.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.begun.is_empty()
+    }
+}
+
+impl Parser {
+    /// Reads the header, if it is there as a whole.
+    fn begin(rest: &mut &[u8]) -> Result<Option<Self>, RecordError> {
+        let Some(first) = rest.first_chunk::<4>() else { return Ok(None) };
+        if *first == SECTION_HEADER {
+            return match PcapNgParser::new(rest) {
+                Ok((behind, parser)) => {
+                    *rest = behind;
+                    Ok(Some(Self::PcapNg(parser)))
+                }
+                Err(PcapNgParseError::IncompleteBuffer(..)) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+        }
+        match PcapParser::new(rest) {
+            Ok((behind, parser)) => {
+                *rest = behind;
+                Ok(Some(Self::Pcap(parser)))
+            }
+            Err(PcapParseError::IncompleteBuffer(..)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes one record off `rest`; false when none is whole.
+    fn step(&mut self, rest: &mut &[u8], each: &mut impl FnMut(&Packet<'_>)) -> Result<bool, RecordError> {
+        match self {
+            Self::Pcap(parser) => match parser.next_raw_packet(rest) {
+                Ok((behind, packet)) => {
+                    let nanos = match parser.header().ts_resolution {
+                        PcapTsResolution::MicroSecond => packet.ts_frac.saturating_mul(1_000),
+                        PcapTsResolution::NanoSecond => packet.ts_frac,
+                    };
+                    let time = Duration::from_secs(packet.ts_sec.into()) + Duration::from_nanos(nanos.into());
+                    each(&Packet { time, length: packet.orig_len, bytes: &packet.data, direction: None });
+                    *rest = behind;
+                    Ok(true)
+                }
+                Err(PcapParseError::IncompleteBuffer(..)) => Ok(false),
+                Err(error) => Err(error.into()),
+            },
+            Self::PcapNg(parser) => match parser.next_block(rest) {
+                Ok((behind, block)) => {
+                    if let Block::EnhancedPacket(packet) = block {
+                        let direction = packet.options.iter().find_map(direction);
+                        let (time, length) = (packet.timestamp, packet.original_len);
+                        each(&Packet { time, length, bytes: &packet.data, direction });
+                    }
+                    *rest = behind;
+                    Ok(true)
+                }
+                Err(PcapNgParseError::IncompleteBuffer(..)) => Ok(false),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// The two lowest bits of `epb_flags` (draft-ietf-opsawg-pcapng, section 4.3.1).
+fn direction(option: &EnhancedPacketOption<'_>) -> Option<Direction> {
+    match option {
+        EnhancedPacketOption::Flags(flags) => match flags & 0b11 {
+            0b01 => Some(Direction::In),
+            0b10 => Some(Direction::Out),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

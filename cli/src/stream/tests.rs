@@ -1,0 +1,122 @@
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use pcap_file::pcap::{PcapPacket, PcapWriter};
+use tempfile::TempDir;
+
+use super::*;
+use crate::address::Address;
+
+const END: &str = "0\r\n\r\n";
+
+fn capture(packets: u32) -> Vec<u8> {
+    let mut writer = PcapWriter::new(Vec::new()).unwrap();
+    for number in 0..packets {
+        writer.write_packet(&PcapPacket::new(Duration::from_secs(number.into()), 60, &[7; 60]).unwrap()).unwrap();
+    }
+    writer.into_inner()
+}
+
+/// Answers one request with a stream of these pieces, then `end`.
+fn daemon(status: &str, pieces: Vec<Vec<u8>>, end: &'static str) -> (Session, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let head = format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let thread = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            seen.extend(byte);
+        }
+        stream.write_all(head.as_bytes()).unwrap();
+        for piece in pieces {
+            stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).unwrap();
+            stream.write_all(&piece).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+        }
+        stream.write_all(end.as_bytes()).unwrap();
+        String::from_utf8(seen).unwrap()
+    });
+    (Session::with(Client::new(Address::parse(&url).unwrap(), None, false)), thread)
+}
+
+fn into(path: &Path, force: bool) -> Tap {
+    let form = Form::File { path: path.to_owned(), force };
+    Tap { cube: "s".to_owned(), form, follow: false, format: None }
+}
+
+fn place() -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("o.pcap");
+    (place, path)
+}
+
+#[test]
+fn a_stream_becomes_a_file() {
+    let (_place, path) = place();
+    let bytes = capture(3);
+    let (session, thread) = daemon("200 OK", bytes.chunks(33).map(<[u8]>::to_vec).collect(), END);
+    take(&session, &into(&path, false)).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    let request = thread.join().unwrap();
+    assert!(request.starts_with("GET /polycube/v1/s/stream?follow=false HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("accept: application/vnd.tcpdump.pcap, application/x-pcapng"), "{request}");
+}
+
+#[test]
+fn a_stream_that_breaks_off_leaves_whole_records() {
+    let bytes = capture(3);
+    let cut = bytes[..bytes.len() - 10].to_vec();
+    for (end, expected) in [(END, "broke off within a packet"), ("", "does not speak as polycubed does")] {
+        let (_place, path) = place();
+        let (session, _thread) = daemon("200 OK", vec![cut.clone()], end);
+        let failure = take(&session, &into(&path, false)).unwrap_err();
+        assert!(failure.to_string().contains(expected), "{failure}");
+        assert_eq!(failure.exit_code(), 1);
+        assert_eq!(fs::read(&path).unwrap(), capture(2));
+    }
+}
+
+#[test]
+fn what_is_no_capture_is_not_written() {
+    let (_place, path) = place();
+    let (session, _thread) = daemon("200 OK", vec![b"<html>There are no packets here.</html>".to_vec()], END);
+    let failure = take(&session, &into(&path, false)).unwrap_err();
+    assert_eq!((failure.exit_code(), fs::read(&path).unwrap().len()), (2, 0), "{failure}");
+}
+
+#[test]
+fn a_refusal_makes_no_file() {
+    let (_place, path) = place();
+    let refusal = br#"{"ietf-restconf:errors":{"error":[{"error-message":"no such cube"}]}}"#;
+    let (session, _thread) = daemon("404 Not Found", vec![refusal.to_vec()], END);
+    let failure = take(&session, &into(&path, false)).unwrap_err();
+    assert!(failure.to_string().contains("no such cube") && failure.exit_code() == 2, "{failure}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_that_is_there_is_kept_unless_forced() {
+    let (place, path) = place();
+    fs::write(&path, "precious, and longer than what comes in its place".repeat(10)).unwrap();
+    let nobody = || Session::with(Client::new(Address::parse("http://127.0.0.1:1").unwrap(), None, false));
+    let failure = take(&nobody(), &into(&path, false)).unwrap_err();
+    assert!(failure.to_string().ends_with("is there already: take another name, or --force to write over it"));
+    assert_eq!(failure.exit_code(), 74);
+
+    let (session, _thread) = daemon("200 OK", vec![capture(1)], END);
+    take(&session, &into(&path, true)).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), capture(1));
+
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let (session, _thread) = daemon("200 OK", vec![capture(2)], END);
+    let failure = take(&session, &into(&link, true)).unwrap_err();
+    assert!(failure.to_string().contains("cannot write"), "{failure}");
+    assert_eq!(fs::read(&path).unwrap(), capture(1));
+}
