@@ -64,7 +64,12 @@ async fn serve(
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let netlink = Netlink::open().context("cannot open a netlink socket")?;
-    let engine = Engine::start(registry, datapath, netlink.clone(), capture_dir)?;
+    let link_prefix = link_prefix(&options.bpffs)?;
+    let left = netlink.delete_pairs(&link_prefix).await.context("cannot delete the links of an earlier daemon")?;
+    if !left.is_empty() {
+        tracing::info!(?left, "deleted links between cubes that an earlier daemon left");
+    }
+    let engine = Engine::start(registry, datapath, netlink.clone(), capture_dir, link_prefix)?;
     let events = engine.clone();
     netlink::watch(move |event| events.netdev(event)).context("cannot watch netdevs")?;
     tokio::spawn(engine.clone().keep_ticking());
@@ -96,6 +101,19 @@ async fn serve(
         tracing::debug!(%error, "removing the socket");
     }
     Ok(())
+}
+
+/// What the names of our ends of links begin with: the same in each life of a daemon, and another for each of several
+/// daemons in one network namespace. It leaves room for a number and a letter in the 15 bytes of a netdev's name.
+fn link_prefix(bpffs: &Path) -> Result<String> {
+    let place = std::path::absolute(bpffs)?;
+    // FNV-1a, folded to 24 bits.
+    let hash = place
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    Ok(format!("pcn{:06x}", (hash >> 24) ^ (hash & 0x00ff_ffff)))
 }
 
 /// A level, or directives such as `info,polycubed::engine=debug`. A word that is neither would be taken for a module

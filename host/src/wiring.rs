@@ -12,6 +12,8 @@ use std::sync::Arc;
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_plugin_api::{Direction, MapSpec, Program};
 
+pub use netdevs::Netdevs;
+
 use crate::problem::Problem;
 use crate::topology::{Attachment, CubeName, Point, Role, Topology};
 
@@ -166,7 +168,7 @@ impl Wiring {
     pub fn new(
         topology: &Topology,
         datapaths: &BTreeMap<CubeName, Arc<CubeDatapath>>,
-        netdevs: &BTreeMap<String, u32>,
+        netdevs: &Netdevs,
         previous: &Self,
     ) -> Result<Self, Problem> {
         let mut wiring = Self { revision: previous.revision, ..Self::default() };
@@ -230,42 +232,35 @@ impl Wiring {
         self.revision
     }
 
-    fn add_port_tables(&mut self, topology: &Topology, netdevs: &BTreeMap<String, u32>) {
+    fn add_port_tables(&mut self, topology: &Topology, netdevs: &Netdevs) {
         for (name, cube) in topology.cubes() {
             let Some(map) = self.maps_of(name).find(|map| map.name == PORTS).cloned() else { continue };
-            for (_, port) in cube.ports() {
-                if let Some(ifindex) = port.peer.as_ref().and_then(|peer| netdevs.get(peer)) {
-                    self.ports.insert((map.clone(), port.id), *ifindex);
+            for (port_name, port) in cube.ports() {
+                if let Some(netdev) = netdevs.of_port(name, port_name, port) {
+                    self.ports.insert((map.clone(), port.id), netdev.ifindex);
                 }
             }
         }
     }
 
-    fn add_hooks(
-        &mut self,
-        topology: &Topology,
-        netdevs: &BTreeMap<String, u32>,
-        previous: &Self,
-    ) -> Result<(), Problem> {
+    fn add_hooks(&mut self, topology: &Topology, netdevs: &Netdevs, previous: &Self) -> Result<(), Problem> {
         let mut owners = BTreeMap::new();
         for (cube, spec) in topology.cubes() {
             for (name, port) in spec.ports() {
-                if let Some(peer) = &port.peer {
-                    owners.insert(peer.as_str(), (cube, name, port.id));
+                if let Some(netdev) = netdevs.of_port(cube, name, port) {
+                    owners.insert(netdev, (cube, name, port.id));
                 }
             }
         }
         let attached = topology.chains().filter_map(|(point, _)| match point {
-            Point::Netdev(name) => Some(name.as_str()),
+            Point::Netdev(_) => netdevs.of_point(topology, point),
             Point::Port(..) => None,
         });
-        let in_use: BTreeSet<&str> = owners.keys().copied().chain(attached).collect();
+        let in_use: BTreeSet<Netdev> = owners.keys().cloned().chain(attached).collect();
         let stood = previous.places();
-        for name in in_use {
-            let Some(ifindex) = netdevs.get(name) else { continue };
-            let netdev = Netdev { ifindex: *ifindex, name: name.to_owned() };
-            let owner = owners.get(name);
-            let outer = topology.chain(&Point::Netdev(name.to_owned()));
+        for netdev in in_use {
+            let owner = owners.get(&netdev);
+            let outer = topology.chain(&Point::Netdev(netdev.name.clone()));
             let inner =
                 owner.map_or(&[][..], |(cube, port, _)| topology.chain(&Point::Port((*cube).clone(), (*port).clone())));
             let port = owner.map_or(NO_PORT, |(_, _, id)| *id);
@@ -329,5 +324,6 @@ impl Wiring {
 
 #[cfg(test)]
 pub mod fixture;
+mod netdevs;
 #[cfg(test)]
 mod tests;

@@ -6,18 +6,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polycube_tests::capture::{Direction, Recorder, Recording, Seen};
+use polycube_tests::capture::Recorder;
 use polycube_tests::daemon::plugin_dir;
 use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
+use polycube_tests::marks::{FRAME, marked, marks, passed};
 use polycube_tests::scene::{PATIENCE, Scene};
 use polycube_tests::traffic::{Kind, Sender, Steady, sequence_of};
 use tempfile::TempDir;
-
-/// Where `tests/fixtures/marker` counts, from what on, and where it writes.
-const COUNT: usize = 35;
-const NONE: u8 = 4000_u16.to_be_bytes()[1];
-const MARKS: usize = 100;
-const FRAME: usize = 200;
 
 /// Two peers, joined by cube `br1` or by the kernel's own bridge, and cubes of the service `marker` called by letters.
 struct Site {
@@ -70,27 +65,9 @@ impl Site {
         Ok(site)
     }
 
-    /// The marks on frames from one peer to another.
-    #[track_caller]
     fn passed(&self, from: usize, to: usize) -> Result<String> {
-        let recorder = Recorder::start(self.scene.peer(to))?;
-        Sender::open(self.scene.peer(from))?.send(&self.scene.flow(from, to).frames(Kind::Udp, FRAME, 8))?;
-        recorder.wait_for(8, PATIENCE)?;
-        let mut found: Vec<String> = ours(&recorder.stop()?).iter().map(marks).collect();
-        found.dedup();
-        assert_eq!(found.len(), 1, "all frames have the same marks: {found:?}");
-        Ok(found.remove(0))
+        passed(&self.scene, from, to)
     }
-}
-
-/// The frames of the flow that arrived. The kernel's bridge has things to say too.
-fn ours(recording: &Recording) -> Vec<Seen> {
-    recording.going(Direction::In).into_iter().filter(|frame| frame.bytes.len() == FRAME).collect()
-}
-
-fn marks(frame: &Seen) -> String {
-    let count = usize::from(frame.bytes[COUNT] - NONE);
-    frame.bytes[MARKS..MARKS + count].iter().map(|mark| char::from(*mark)).collect()
 }
 
 /// Commands, and the chain after each, from index 0 on.
@@ -156,7 +133,7 @@ fn under_traffic(middle: Middle, from: usize, to: usize, order: impl Fn(&str) ->
     let _ = recorder.wait_for(sent as usize + reports, Duration::from_secs(1));
     let recording = recorder.stop()?;
     assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
-    let frames = ours(&recording);
+    let frames = marked(&recording);
     let numbers: Vec<_> = frames.iter().map(|frame| sequence_of(&frame.bytes)).collect();
     assert!(numbers.iter().copied().eq((0..sent).map(Some)), "{} of {sent} frames came in order", numbers.len());
     let mut chains = [""].into_iter().chain(STEPS.map(|(_, chain)| chain)).map(order).peekable();
@@ -290,7 +267,7 @@ fn other_peoples_programs_are_left_alone() -> Result<()> {
     std::mem::drop(drop);
     sender.send(&frames[8..])?;
     recorder.wait_for(8, PATIENCE)?;
-    let arrived = ours(&recorder.stop()?);
+    let arrived = marked(&recorder.stop()?);
     let first = arrived.first().and_then(|frame| sequence_of(&frame.bytes));
     assert_eq!(first, Some(8), "what stands behind our chain decides");
     site.scene.daemon.ctl("detach a veth1").ok();

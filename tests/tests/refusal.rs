@@ -263,7 +263,7 @@ fn attachments_and_links_that_make_no_sense() -> Result<()> {
         ("sniffer ports add p1", &["cube `sniffer` (service packetcapture) is transparent and has no ports"]),
         ("sniffer ports add p1 peer=veth3", &["is transparent and has no ports"]),
         ("connect sniffer:p1 veth3", &["is transparent and has no ports"]),
-        ("connect br1:p2 br2:q1", &["both ports", "join the two by a veth pair"]),
+        ("connect br1:p2 br2:q1", &["br2:q1 already has a peer, veth2"]),
         ("connect veth3 veth1", &["neither veth3 nor veth1 is a port", "CUBE:PORT"]),
         ("disconnect br1:p1 veth3", &["br1:p1 is not connected to veth3"]),
         ("disconnect br1:p2 veth3", &["br1:p2 is not connected to veth3"]),

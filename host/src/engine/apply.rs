@@ -12,16 +12,35 @@ use crate::execute::{Cubes, execute};
 use crate::plan::Plan;
 use crate::plugins::{Failure, Instance};
 use crate::problem::{Problem, Problems};
-use crate::topology::{Cube, CubeName, Point, Topology};
-use crate::wiring::Wiring;
+use crate::topology::{Cube, CubeName, Topology};
+use crate::wiring::{Netdev, Netdevs, Wiring};
 
 impl Engine {
     /// Makes `wanted` the model.
     ///
     /// # Errors
     /// What the first plugin or the kernel refused; then nothing has changed.
-    pub(super) fn apply(&mut self, mut wanted: View) -> Result<(), Problems> {
-        let netdevs = existing(&wanted.topology)?;
+    pub(super) fn apply(&mut self, wanted: View) -> Result<(), Problems> {
+        let mut made = Vec::new();
+        let unused = |before: &Netdevs, after: &Netdevs| {
+            let is_unused = |end: &&Netdev| after.links.values().all(|kept| kept != *end);
+            before.links.values().filter(is_unused).cloned().collect::<Vec<Netdev>>()
+        };
+        let before = self.current.netdevs.clone();
+        match self.apply_with(wanted, &mut made) {
+            Ok(()) => self.delete_links(&unused(&before, &self.current.netdevs)),
+            Err(problems) => {
+                self.delete_links(&made);
+                return Err(problems);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pairs for links that `wanted` has and the current model has not are told in `made`.
+    fn apply_with(&mut self, mut wanted: View, made: &mut Vec<Netdev>) -> Result<(), Problems> {
+        let links = self.link_ends(&wanted.topology, made)?;
+        let netdevs = Netdevs { named: existing(&wanted.topology)?, links };
         let mut asked = BTreeMap::new();
         let mut touched = BTreeSet::new();
         for (name, cube) in wanted.topology.cubes() {
@@ -75,22 +94,16 @@ impl Engine {
 }
 
 /// What a plugin is asked: the text of a [`Wanted`].
-fn request(topology: &Topology, name: &CubeName, cube: &Cube, netdevs: &BTreeMap<String, u32>) -> String {
-    let existing = |netdev: &String| netdevs.contains_key(netdev).then(|| netdev.clone());
-    let ports = cube.ports().map(|(name, port)| PluginPort {
+fn request(topology: &Topology, name: &CubeName, cube: &Cube, netdevs: &Netdevs) -> String {
+    let ports = cube.ports().map(|(port_name, port)| PluginPort {
         id: port.id,
-        name: name.to_string(),
-        netdev: port.peer.as_ref().and_then(existing),
+        name: port_name.to_string(),
+        netdev: netdevs.of_port(name, port_name, port).map(|netdev| netdev.name),
     });
     let points = topology.points(name.as_str()).into_iter().map(|(id, point)| PluginPoint {
         id,
         name: point.to_string(),
-        netdev: match point {
-            Point::Netdev(netdev) => existing(netdev),
-            Point::Port(cube, port) => {
-                topology.port(cube.as_str(), port.as_str()).ok().and_then(|port| existing(port.peer.as_ref()?))
-            }
-        },
+        netdev: netdevs.of_point(topology, point).map(|netdev| netdev.name),
     });
     let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.collect() };
     serde_json::to_string(&wanted).unwrap_or_default()

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use polycube_plugin_api::ServiceKind;
+use rustix::net::netdevice;
 use serde_json::{Map, Value, json};
 
+use super::netdevs::lookup_socket;
 use super::{Answer, Engine, View};
 use crate::plugins::Instance;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
@@ -243,31 +245,49 @@ impl Engine {
     }
 
     fn set_peer(&self, wanted: &mut View, cube: &str, port: &str, peer: &str) -> Result<(), Problems> {
-        let peer = (!peer.is_empty()).then(|| peer.to_owned());
-        if let Some(netdev) = &peer {
+        let peer = if peer.is_empty() { None } else { Some(Point::parse(peer)?) };
+        if let Some(Point::Netdev(netdev)) = &peer {
             self.check_netdev(&format!("{cube}/ports/{port}/peer"), netdev)?;
         }
         Ok(wanted.topology.set_peer(cube, port, peer)?)
     }
 
     fn connect(&self, wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
-        let (cube, port, netdev) = ends(one, other)?;
-        let found = wanted.topology.port(cube.as_str(), port.as_str())?;
-        // Its netdev may have returned a moment ago: whoever brought it back may ask for it again.
-        let is_back = found.peer.as_ref() == Some(&netdev) && !wanted.netdevs.contains_key(&netdev);
-        if let Some(peer) = found.peer.as_ref().filter(|_| !is_back) {
-            let message = format!("{cube}:{port} already has a peer, {peer}: disconnect it first");
-            return Err(Problem::bad("connect", message).into());
+        let ends = ends(one, other)?;
+        let mut to_set = Vec::new();
+        for (cube, port, peer) in ports(&ends) {
+            let found = wanted.topology.port(cube.as_str(), port.as_str())?;
+            match &found.peer {
+                None => to_set.push((cube, port, peer)),
+                // The other side has yet to say so, or its netdev returned a moment ago.
+                Some(named) if named == peer && wanted.netdevs.of_port(cube, port, found).is_none() => {
+                    if let Point::Netdev(netdev) = peer {
+                        self.check_netdev("connect", netdev)?;
+                    }
+                }
+                Some(named) => {
+                    let message = format!("{cube}:{port} already has a peer, {named}: disconnect it first");
+                    return Err(Problem::bad("connect", message).into());
+                }
+            }
         }
-        self.set_peer(wanted, cube.as_str(), port.as_str(), &netdev)
+        for (cube, port, peer) in to_set {
+            self.set_peer(wanted, cube.as_str(), port.as_str(), &peer.to_string())?;
+        }
+        Ok(())
     }
 
+    /// Refuses a netdev that does not exist, and our own ends of links.
     fn check_netdev(&self, path: &str, netdev: &str) -> Result<(), Problem> {
-        let links = self.runtime.block_on(self.netlink.links());
-        let links = links.map_err(|error| Problem::failed(path, format!("cannot list the netdevs: {error}")))?;
-        if links.iter().any(|link| link.name == netdev) {
+        if let Some((cube, port)) = self.current.netdevs.link_port(netdev) {
+            let message = format!("netdev `{netdev}` is the daemon's own, the link at {cube}:{port}: name the port");
+            return Err(Problem::bad(path, message));
+        }
+        if netdevice::name_to_index(lookup_socket()?, netdev).is_ok() {
             return Ok(());
         }
+        let links = self.runtime.block_on(self.netlink.links());
+        let links = links.map_err(|error| Problem::failed(path, format!("cannot list the netdevs: {error}")))?;
         let known = suggestion(netdev, links.iter().map(|link| link.name.as_str()));
         Err(Problem::bad(path, format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
     }
@@ -282,30 +302,40 @@ fn works(wanted: &View, cube: &str) -> Result<(), Problem> {
 }
 
 fn disconnect(wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
-    let (cube, port, netdev) = ends(one, other)?;
-    if wanted.topology.port(cube.as_str(), port.as_str())?.peer.as_ref() != Some(&netdev) {
-        return Err(Problem::bad("disconnect", format!("{cube}:{port} is not connected to {netdev}")).into());
+    let ends = ends(one, other)?;
+    let mut to_clear = Vec::new();
+    for (cube, port, peer) in ports(&ends) {
+        if wanted.topology.port(cube.as_str(), port.as_str())?.peer.as_ref() == Some(peer) {
+            to_clear.push((cube, port));
+        }
     }
-    Ok(wanted.topology.set_peer(cube.as_str(), port.as_str(), None)?)
+    if to_clear.is_empty() {
+        let [one, other] = &ends;
+        return Err(Problem::bad("disconnect", format!("{one} is not connected to {other}")).into());
+    }
+    for (cube, port) in to_clear {
+        wanted.topology.set_peer(cube.as_str(), port.as_str(), None)?;
+    }
+    Ok(())
 }
 
-/// The port and the netdev of a link, whichever is named first.
-fn ends(one: &str, other: &str) -> Result<(CubeName, PortName, String), Problem> {
+/// Both ends of a link, a port first.
+fn ends(one: &str, other: &str) -> Result<[Point; 2], Problem> {
     match (Point::parse(one)?, Point::parse(other)?) {
-        (Point::Port(cube, port), Point::Netdev(netdev)) | (Point::Netdev(netdev), Point::Port(cube, port)) => {
-            Ok((cube, port, netdev))
-        }
-        (Point::Port(..), Point::Port(..)) => Err(Problem::new(
-            ErrorTag::OperationNotSupported,
-            "connect",
-            format!(
-                "{one} and {other} are both ports: this release links ports to netdevs; join the two by a veth pair"
-            ),
-        )),
         (Point::Netdev(_), Point::Netdev(_)) => {
             Err(Problem::bad("connect", format!("neither {one} nor {other} is a port: one is written CUBE:PORT")))
         }
+        (netdev @ Point::Netdev(_), port) => Ok([port, netdev]),
+        (port, other) => Ok([port, other]),
     }
+}
+
+/// The ports of a link, each with what it is linked to.
+fn ports([one, other]: &[Point; 2]) -> impl Iterator<Item = (&CubeName, &PortName, &Point)> {
+    [(one, other), (other, one)].into_iter().filter_map(|(end, peer)| match end {
+        Point::Port(cube, port) => Some((cube, port, peer)),
+        Point::Netdev(_) => None,
+    })
 }
 
 /// A cube's body by whose it is.

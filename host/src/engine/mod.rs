@@ -3,6 +3,7 @@
 mod apply;
 mod bulk;
 mod change;
+mod links;
 mod netdevs;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use crate::schema::Operation;
 use crate::sys::netlink::{Event, Netlink};
 use crate::sys::packet::Promiscuous;
 use crate::topology::{CubeName, Topology};
-use crate::wiring::{CubeDatapath, Wiring};
+use crate::wiring::{CubeDatapath, Netdevs, Wiring};
 
 /// How often plugins get their tick.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,8 +35,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct View {
     pub topology: Topology,
     pub instances: BTreeMap<CubeName, Arc<Instance>>,
-    /// Netdevs that the topology names and that exist, with their ifindex.
-    pub netdevs: BTreeMap<String, u32>,
+    pub netdevs: Netdevs,
 }
 
 /// A change's answer: what an action returned, else null.
@@ -125,6 +125,8 @@ pub struct Engine {
     current: View,
     wiring: Wiring,
     promiscuous: Promiscuous,
+    /// What the names of our ends of links begin with.
+    link_prefix: String,
     /// What each cube asked for, and the text of what it was asked with.
     asked: BTreeMap<CubeName, (String, Arc<CubeDatapath>)>,
 }
@@ -139,6 +141,7 @@ impl Engine {
         datapath: Datapath,
         netlink: Netlink,
         capture_dir: PathBuf,
+        link_prefix: String,
     ) -> std::io::Result<Handle> {
         let (messages, inbox) = mpsc::unbounded_channel();
         let view: Arc<RwLock<Arc<View>>> = Arc::default();
@@ -155,6 +158,7 @@ impl Engine {
             current: View::default(),
             wiring: Wiring::default(),
             promiscuous: Promiscuous::new()?,
+            link_prefix,
             asked: BTreeMap::new(),
         };
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run(inbox))?;

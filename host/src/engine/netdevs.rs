@@ -1,6 +1,7 @@
 //! Netdevs that come and go.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
@@ -8,16 +9,18 @@ use super::{Engine, View};
 use crate::problem::Problem;
 use crate::sys::netlink::Event;
 use crate::topology::{Point, Topology};
+use crate::wiring::Netdev;
 
 impl Engine {
     pub(super) fn netdev_event(&mut self, event: &Event) {
         let (Event::Gone(link) | Event::Seen(link)) = event;
         let is_known =
-            self.current.netdevs.iter().any(|(name, ifindex)| *name == link.name || *ifindex == link.ifindex);
+            self.current.netdevs.named.iter().any(|(name, ifindex)| *name == link.name || *ifindex == link.ifindex);
+        let is_link = self.current.netdevs.links.values().any(|end| end.ifindex == link.ifindex);
         let topology = &self.current.topology;
         let is_wanted =
             topology.peer_owner(&link.name).is_some() || !topology.chain(&Point::Netdev(link.name.clone())).is_empty();
-        if is_known || is_wanted {
+        if is_known || is_link || is_wanted {
             self.follow_netdevs();
         }
     }
@@ -29,12 +32,13 @@ impl Engine {
             self.follow_renames(&mut wanted.topology, &now)?;
             existing(&wanted.topology)
         }) {
-            Ok(now) if now != self.current.netdevs => now,
+            Ok(now) if now != self.current.netdevs.named || !self.links_are_there() => now,
             Ok(_) => return,
             Err(problem) => return tracing::error!("{}", problem.message),
         };
         let there = |netdev: &str, ifindex| now.get(netdev) == Some(&ifindex);
-        for (netdev, ifindex) in self.current.netdevs.iter().filter(|(netdev, ifindex)| !there(netdev, **ifindex)) {
+        for (netdev, ifindex) in self.current.netdevs.named.iter().filter(|(netdev, ifindex)| !there(netdev, **ifindex))
+        {
             if now.values().any(|other| other == ifindex) {
                 continue;
             }
@@ -44,7 +48,7 @@ impl Engine {
                 tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns");
             }
         }
-        for netdev in now.keys().filter(|name| !self.current.netdevs.contains_key(*name)) {
+        for netdev in now.keys().filter(|name| !self.current.netdevs.named.contains_key(*name)) {
             match wanted.topology.peer_owner(netdev) {
                 Some((cube, port)) => tracing::info!(netdev, "is there: port {cube}:{port} is up"),
                 None => tracing::info!(netdev, "is there: what is attached to it sees its traffic"),
@@ -53,10 +57,23 @@ impl Engine {
         self.rewire(wanted);
     }
 
+    /// Whether nobody has deleted or renamed an end of ours.
+    fn links_are_there(&self) -> bool {
+        let Ok(socket) = lookup_socket() else { return true };
+        let is_there = |end: &Netdev| netdevice::name_to_index(&socket, &end.name).ok() == Some(end.ifindex);
+        let links = &self.current.netdevs.links;
+        links.iter().filter(|(_, end)| !is_there(end)).fold(true, |_, ((cube, port), end)| {
+            tracing::warn!(netdev = end.name, "the link at {cube}:{port} disappeared: making it again");
+            false
+        })
+    }
+
     /// A netdev that has another name now is the same netdev.
     fn follow_renames(&self, topology: &mut Topology, now: &BTreeMap<String, u32>) -> Result<(), Problem> {
-        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(lookup_failed)?;
-        for (old, ifindex) in self.current.netdevs.iter().filter(|(name, ifindex)| now.get(*name) != Some(ifindex)) {
+        let socket = lookup_socket()?;
+        for (old, ifindex) in
+            self.current.netdevs.named.iter().filter(|(name, ifindex)| now.get(*name) != Some(ifindex))
+        {
             let Ok(new) = netdevice::index_to_name(&socket, *ifindex) else { continue };
             if new != *old {
                 tracing::info!(netdev = old, "is called {new} now");
@@ -75,16 +92,19 @@ impl Engine {
 
 /// The netdevs that `topology` names and that exist, with their ifindex.
 pub(super) fn existing(topology: &Topology) -> Result<BTreeMap<String, u32>, Problem> {
-    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(lookup_failed)?;
-    let peers = topology.cubes().flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_deref());
-    let attached = topology.chains().filter_map(|(point, _)| match point {
+    let socket = lookup_socket()?;
+    let ports = topology.cubes().flat_map(|(_, cube)| cube.ports());
+    let peers = ports.filter_map(|(_, port)| port.peer.as_ref()).chain(topology.chains().map(|(point, _)| point));
+    let names = peers.filter_map(|point| match point {
         Point::Netdev(name) => Some(name.as_str()),
         Point::Port(..) => None,
     });
     let found = |name: &str| Some((name.to_owned(), netdevice::name_to_index(&socket, name).ok()?));
-    Ok(peers.chain(attached).filter_map(found).collect())
+    Ok(names.filter_map(found).collect())
 }
 
-fn lookup_failed(error: rustix::io::Errno) -> Problem {
-    Problem::failed("", format!("cannot look netdevs up: {error}"))
+/// For the kernel's calls on netdevs by name, which take any socket.
+pub(super) fn lookup_socket() -> Result<OwnedFd, Problem> {
+    let failed = |error| Problem::failed("", format!("cannot look netdevs up: {error}"));
+    socket(AddressFamily::UNIX, SocketType::DGRAM, None).map_err(failed)
 }

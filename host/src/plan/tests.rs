@@ -177,7 +177,7 @@ fn a_netdev_that_becomes_a_peer_keeps_its_hook() {
     let old = Model::new().bridge("br1", &[]).tap("a", "veth1").load("a", BOTH, 0);
     let mut new = old.clone();
     new.topology.add_port("br1", PortName::parse("p").unwrap(), String::new()).unwrap();
-    new.topology.set_peer("br1", "p", Some("veth1".to_owned())).unwrap();
+    new.topology.set_peer("br1", "p", Some(Point::parse("veth1").unwrap())).unwrap();
     check(
         &old,
         &new,
@@ -197,7 +197,7 @@ fn a_port_that_moves_leaves_a_whole_chain_behind_until_nothing_goes_there() {
     let old = Model::new().bridge("br1", &[("p", "veth1")]).tap("inner", "br1:p").tap("x", "veth1").tap("y", "veth2");
     let old = ["inner", "x", "y"].iter().fold(old, |model, tap| model.load(tap, &[Direction::Egress], 0));
     let mut new = old.clone();
-    new.topology.set_peer("br1", "p", Some("veth2".to_owned())).unwrap();
+    new.topology.set_peer("br1", "p", Some(Point::parse("veth2").unwrap())).unwrap();
     check(
         &old,
         &new,
@@ -249,7 +249,7 @@ prop_compose! {
             }
         }
         if moved && model.topology.cube("br1").is_ok() && model.topology.peer_owner("veth3").is_none() {
-            model.topology.set_peer("br1", "p", Some("veth3".to_owned())).unwrap();
+            model.topology.set_peer("br1", "p", Some(Point::parse("veth3").unwrap())).unwrap();
         }
         for ((name, point), wanted) in TAPS.into_iter().zip(taps) {
             let Some((directions, flavour, filter)) = wanted else { continue };
@@ -260,7 +260,7 @@ prop_compose! {
             }
         }
         if let Some(number) = gone {
-            model.netdevs.remove(&format!("veth{number}"));
+            model.netdevs.named.remove(&format!("veth{number}"));
         }
         model
     }

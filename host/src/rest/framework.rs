@@ -99,7 +99,7 @@ pub async fn netdevs(api: &Api) -> Result<Vec<(String, Value)>, Refused> {
     Ok(links
         .into_iter()
         .map(|link| {
-            let owner = view.topology.peer_owner(&link.name);
+            let owner = view.topology.peer_owner(&link.name).or_else(|| view.netdevs.link_port(&link.name).cloned());
             let json = json!({
                 "name": link.name,
                 "index": link.ifindex,

@@ -19,7 +19,7 @@ pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
         "loglevel": cube.loglevel,
     });
     match &cube.role {
-        Role::Standard(_) => json["ports"] = cube.ports().map(|(name, each)| port(view, name, each)).collect(),
+        Role::Standard(_) => json["ports"] = cube.ports().map(|(each, found)| port(view, name, each, found)).collect(),
         Role::Transparent => {
             let points = view.topology.points(name.as_str());
             let points: Vec<String> = points.iter().map(|(_, point)| point.to_string()).collect();
@@ -31,13 +31,13 @@ pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
 }
 
 /// A port.
-pub fn port(view: &View, name: &PortName, port: &Port) -> Value {
-    let is_up = port.peer.as_ref().is_some_and(|peer| view.netdevs.contains_key(peer));
+pub fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value {
+    let netdev = view.netdevs.of_port(cube, name, port);
     json!({
         "name": name.as_str(),
         "uuid": port.uuid,
-        "status": if is_up { "UP" } else { "DOWN" },
-        "peer": port.peer.as_deref().unwrap_or_default(),
+        "status": if netdev.is_some() { "UP" } else { "DOWN" },
+        "peer": port.peer.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
 }
 

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, MulticastGroup, new_connection, new_multicast_connection};
 
 /// A netdev as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,105 @@ impl Netlink {
     /// What the kernel says.
     pub async fn links(&self) -> Result<Vec<Link>, rtnetlink::Error> {
         self.0.link().get().execute().map_ok(|message| link(&message)).try_collect().await
+    }
+}
+
+/// A MTU that is no limit of its own (`ETH_MAX_MTU` in include/uapi/linux/if_ether.h).
+const LARGEST_MTU: u32 = 65_535;
+
+/// How long the ends of a new veth pair may take to have carrier: the kernel tells them in a work queue.
+const CARRIER_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Netlink {
+    /// Makes a veth pair whose ends are up, say nothing of their own, and are called `prefix`, a number, `a` or `b`.
+    /// `alias` is for people. Answers with names and ifindexes.
+    ///
+    /// # Errors
+    /// What the kernel says; then there is no pair.
+    pub async fn add_pair(&self, prefix: &str, alias: &str) -> Result<[(String, u32); 2], rtnetlink::Error> {
+        let mut number = 0_u32;
+        let names = loop {
+            let names = ["a", "b"].map(|end| format!("{prefix}{number}{end}"));
+            let quiet = |name: &str| LinkUnspec::new_with_name(name).mtu(LARGEST_MTU).arp(false);
+            let pair = LinkVeth::new(&names[0], &names[1]).mtu(LARGEST_MTU).arp(false);
+            let pair = pair.set_info_data(InfoData::Veth(InfoVeth::Peer(quiet(&names[1]).build()))).build();
+            match self.0.link().add(pair).execute().await {
+                Err(error) if errno(&error) == Some(libc::EEXIST) => number += 1,
+                Err(error) => return Err(error),
+                Ok(()) => break names,
+            }
+        };
+        match self.set_up(&names, alias).await {
+            Ok([one, other]) => {
+                let [a, b] = names;
+                Ok([(a, one), (b, other)])
+            }
+            Err(error) => {
+                if let Ok(end) = self.by_name(&names[0]).await {
+                    // What went wrong first says more.
+                    let _ = self.delete(end.header.index).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn set_up(&self, names: &[String; 2], alias: &str) -> Result<[u32; 2], rtnetlink::Error> {
+        let mut indexes = [0; 2];
+        for (name, index) in names.iter().zip(&mut indexes) {
+            let off = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+            if let Err(error) = std::fs::write(off, "1") {
+                tracing::debug!(netdev = name, %error, "cannot turn IPv6 off: the kernel may send its own there");
+            }
+            *index = self.by_name(name).await?.header.index;
+            let change =
+                LinkUnspec::new_with_index(*index).alias(alias.chars().take(60).collect::<String>()).up().build();
+            self.0.link().set(change).execute().await?;
+        }
+        let deadline = Instant::now() + CARRIER_PATIENCE;
+        for name in names {
+            while !self.by_name(name).await?.header.flags.contains(LinkFlags::Running) && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        Ok(indexes)
+    }
+
+    async fn by_name(&self, name: &str) -> Result<LinkMessage, rtnetlink::Error> {
+        let mut found = pin!(self.0.link().get().match_name(name).execute());
+        found.try_next().await?.ok_or(rtnetlink::Error::RequestFailed)
+    }
+
+    /// Deletes a netdev, and its veth peer with it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn delete(&self, ifindex: u32) -> Result<(), rtnetlink::Error> {
+        self.0.link().del(ifindex).execute().await
+    }
+
+    /// Deletes the pairs that an earlier daemon made with this `prefix`; answers with their names.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn delete_pairs(&self, prefix: &str) -> Result<Vec<String>, rtnetlink::Error> {
+        let is_ours = |link: &Link| {
+            let end = link.name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('a'));
+            end.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let mut deleted = Vec::new();
+        for link in self.links().await?.into_iter().filter(is_ours) {
+            self.delete(link.ifindex).await?;
+            deleted.push(link.name);
+        }
+        Ok(deleted)
+    }
+}
+
+fn errno(error: &rtnetlink::Error) -> Option<i32> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.code.map(|code| -code.get()),
+        _ => None,
     }
 }
 

@@ -13,8 +13,8 @@ pub struct Port {
     /// Stays while the port lives; the lowest that is free is given out.
     pub id: u32,
     pub uuid: String,
-    /// The netdev on the other side.
-    pub peer: Option<String>,
+    /// What is on the other side: a netdev, or the port of another cube, which has to name this one too.
+    pub peer: Option<Point>,
 }
 
 impl Topology {
@@ -62,17 +62,25 @@ impl Topology {
         Ok(())
     }
 
-    /// Sets or clears a port's peer. Whether the netdev exists is the caller's to know.
-    pub fn set_peer(&mut self, cube: &str, port: &str, peer: Option<String>) -> Result<(), Problem> {
+    /// Sets or clears a port's peer. Whether a netdev exists is the caller's to know.
+    pub fn set_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) -> Result<(), Problem> {
         self.port(cube, port)?;
-        if let Some(netdev) = &peer
-            && let Some((owner, owning)) = self.peer_owner(netdev)
-            && (owner.as_str(), owning.as_str()) != (cube, port)
-        {
-            return Err(Problem::bad(
-                format!("{cube}/ports/{port}/peer"),
-                format!("netdev `{netdev}` is already the peer of {owner}:{owning}: disconnect it there first"),
-            ));
+        let refuse = |message| Err(Problem::bad(format!("{cube}/ports/{port}/peer"), message));
+        match &peer {
+            Some(Point::Netdev(netdev)) => {
+                if let Some((owner, owning)) = self.peer_owner(netdev)
+                    && (owner.as_str(), owning.as_str()) != (cube, port)
+                {
+                    return refuse(format!(
+                        "netdev `{netdev}` is already the peer of {owner}:{owning}: disconnect it there first"
+                    ));
+                }
+            }
+            Some(Point::Port(other, _)) if other.as_str() == cube => {
+                return refuse(format!("cube `{cube}` cannot be linked to itself: that would be a loop"));
+            }
+            Some(Point::Port(other, name)) => drop(self.port(other.as_str(), name.as_str())?),
+            None => {}
         }
         if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role
             && let Some(port) = ports.get_mut(port)
@@ -94,7 +102,7 @@ impl Topology {
             && let Role::Standard(ports) = &mut Arc::make_mut(cube).role
             && let Some(port) = ports.get_mut(port.as_str())
         {
-            port.peer = Some(new.to_owned());
+            port.peer = Some(to.clone());
         }
         if let Some(chain) = self.chains.remove(&from) {
             self.chains.insert(to, chain);
@@ -104,9 +112,22 @@ impl Topology {
     /// The port whose peer `netdev` is.
     pub fn peer_owner(&self, netdev: &str) -> Option<(CubeName, PortName)> {
         self.cubes.iter().find_map(|(name, cube)| {
-            let (port, _) = cube.ports().find(|(_, port)| port.peer.as_deref() == Some(netdev))?;
+            let is_peer = |port: &Port| matches!(&port.peer, Some(Point::Netdev(peer)) if peer == netdev);
+            let (port, _) = cube.ports().find(|(_, port)| is_peer(port))?;
             Some((name.clone(), port.clone()))
         })
+    }
+
+    /// Ports of two cubes that name each other, each pair once.
+    pub fn links(&self) -> Vec<[(CubeName, PortName); 2]> {
+        let ports = self.cubes.iter().flat_map(|(cube, found)| found.ports().map(move |port| (cube, port)));
+        let links = ports.filter_map(|(cube, (name, port))| {
+            let Some(Point::Port(other, its)) = &port.peer else { return None };
+            let back = self.port(other.as_str(), its.as_str()).ok()?.peer.as_ref();
+            let is_mutual = matches!(back, Some(Point::Port(c, p)) if (c, p) == (cube, name));
+            (is_mutual && cube < other).then(|| [(cube.clone(), name.clone()), (other.clone(), its.clone())])
+        });
+        links.collect()
     }
 }
 

@@ -73,11 +73,11 @@ fn what_goes_takes_its_attachments_along() {
 fn a_netdev_is_the_peer_of_one_port() {
     let mut topology = lab();
     topology.add_port("br1", PortName::parse("q").unwrap(), String::new()).unwrap();
-    topology.set_peer("br1", "p", Some("veth1".to_owned())).unwrap();
-    let message = topology.set_peer("br1", "q", Some("veth1".to_owned())).unwrap_err().message;
+    topology.set_peer("br1", "p", Some(Point::parse("veth1").unwrap())).unwrap();
+    let message = topology.set_peer("br1", "q", Some(Point::parse("veth1").unwrap())).unwrap_err().message;
     assert_eq!(message, "netdev `veth1` is already the peer of br1:p: disconnect it there first");
     topology.set_peer("br1", "p", None).unwrap();
-    topology.set_peer("br1", "q", Some("veth1".to_owned())).unwrap();
+    topology.set_peer("br1", "q", Some(Point::parse("veth1").unwrap())).unwrap();
 }
 
 #[test]

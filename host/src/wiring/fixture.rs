@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polycube_plugin_api::{Code, Direction, MapSpec, Program, constant};
 use serde_json::Value;
 
-use super::{CubeDatapath, Wiring};
+use super::{CubeDatapath, Netdevs, Wiring};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role, Topology};
@@ -21,13 +21,14 @@ pub const BOTH: &[Direction] = &[Direction::Ingress, Direction::Egress];
 pub struct Model {
     pub topology: Topology,
     pub datapaths: BTreeMap<CubeName, Arc<CubeDatapath>>,
-    pub netdevs: BTreeMap<String, u32>,
+    pub netdevs: Netdevs,
 }
 
 impl Model {
     /// Netdevs `veth1` to `veth3` with indexes 11 to 13, and no cubes.
     pub fn new() -> Self {
-        let netdevs = (1..=3).map(|number| (format!("veth{number}"), number + 10)).collect();
+        let named = (1..=3).map(|number| (format!("veth{number}"), number + 10)).collect();
+        let netdevs = Netdevs { named, ..Netdevs::default() };
         Self { netdevs, ..Self::default() }
     }
 
@@ -37,7 +38,7 @@ impl Model {
         self.add(name, Role::Standard(BTreeMap::new()));
         for (port, peer) in peers {
             self.topology.add_port(name, PortName::parse(port).unwrap(), String::new()).unwrap();
-            self.topology.set_peer(name, port, Some((*peer).to_owned())).unwrap();
+            self.topology.set_peer(name, port, Some(Point::parse(peer).unwrap())).unwrap();
         }
         self.load(name, &[Direction::Ingress], 0)
     }

@@ -52,7 +52,7 @@ fn a_netdev_that_is_renamed_keeps_its_hooks() {
     let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "veth1");
     let old = model.wire(&Wiring::default());
     model.topology.rename_netdev("veth1", "lan0");
-    model.netdevs = [("lan0".to_owned(), 11)].into();
+    model.netdevs.named = [("lan0".to_owned(), 11)].into();
     let new = model.wire(&old);
     assert_eq!(new.hooks, old.hooks);
     assert!(new.hooks.keys().all(|hook| hook.netdev.name == "lan0"), "{:?}", new.hooks.keys());
@@ -80,7 +80,7 @@ fn ports_are_told_apart_by_their_ids() {
 #[test]
 fn a_netdev_that_does_not_exist_is_not_wired() {
     let mut model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p");
-    model.netdevs.remove("veth1");
+    model.netdevs.named.remove("veth1");
     let wiring = model.wire(&Wiring::default());
     assert_eq!((wiring.hooks.len(), wiring.ports.len()), (1, 1));
     assert!(wiring.nodes.keys().all(|node| node.key.cube.as_str() == "br1"), "{:?}", wiring.nodes.keys());
