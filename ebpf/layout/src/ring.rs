@@ -16,13 +16,23 @@ pub const BELL: &str = "BELL";
 pub const MASK: &str = "MASK";
 /// Global, `u32`: bytes of a packet that are recorded at most, 1 to [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
-/// Global, `u32`: [`FORMAT_PCAP_MICROS`] or [`FORMAT_PCAP_NANOS`].
+/// Global, `u32`: [`FORMAT_PCAP_MICROS`], [`FORMAT_PCAP_NANOS`] or [`FORMAT_PCAPNG`].
 pub const FORMAT: &str = "FORMAT";
+/// Global, `u32`: id of the interface that pcapng blocks name.
+pub const INTERFACE: &str = "INTERFACE";
+/// Global, `u32`: the `epb_flags` option of pcapng blocks, [`INBOUND`] or [`OUTBOUND`].
+pub const FLAGS: &str = "FLAGS";
 
 /// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
 pub const FORMAT_PCAP_MICROS: u32 = 0;
 /// Classic pcap, seconds and nanoseconds (magic 0xa1b23c4d).
 pub const FORMAT_PCAP_NANOS: u32 = 1;
+/// pcapng: Enhanced Packet Blocks in nanoseconds, each with its direction (draft-ietf-opsawg-pcapng, section 4.3).
+pub const FORMAT_PCAPNG: u32 = 2;
+
+/// Section 4.3.1, the flags word's direction.
+pub const INBOUND: u32 = 1;
+pub const OUTBOUND: u32 = 2;
 
 /// Bytes of a page, of the doorbell and of the headers before `data`.
 pub const BELL_SIZE: u32 = 4096;
@@ -31,6 +41,12 @@ pub const DATA: usize = 4096;
 pub const MAX_SNAPLEN: u32 = 262_144;
 /// Bytes of a classic pcap record header.
 pub const RECORD_HEADER: usize = 16;
+/// `block_type` of an Enhanced Packet Block.
+pub const PACKET_BLOCK: u32 = 6;
+/// Bytes of such a block before the packet.
+pub const BLOCK_HEADER: usize = 28;
+/// Bytes of it behind the packet and its padding: the flags option (8), the end of options (4), the length again (4).
+pub const BLOCK_TRAILER: usize = 16;
 /// Room behind the ring for the record that crosses its end.
 pub const SLACK: usize = MAX_SNAPLEN as usize + 4096;
 

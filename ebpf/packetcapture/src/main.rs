@@ -13,14 +13,14 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use polycube_chain::next;
-use polycube_layout::ring::{BELL_SIZE, FORMAT_PCAP_MICROS, MAX_SNAPLEN};
+use polycube_layout::ring::{BELL_SIZE, FORMAT_PCAP_MICROS, INBOUND, MAX_SNAPLEN};
 
 mod frame;
 mod record;
 mod ring;
 
 use frame::Frame;
-use record::Stamp;
+use record::Record;
 use ring::Ring;
 
 /// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU and room for the
@@ -44,6 +44,14 @@ static SNAPLEN: Global<u32> = Global::new(MAX_SNAPLEN);
 #[unsafe(no_mangle)]
 static FORMAT: Global<u32> = Global::new(FORMAT_PCAP_MICROS);
 
+/// See [`polycube_layout::ring::INTERFACE`].
+#[unsafe(no_mangle)]
+static INTERFACE: Global<u32> = Global::new(0);
+
+/// See [`polycube_layout::ring::FLAGS`].
+#[unsafe(no_mangle)]
+static FLAGS: Global<u32> = Global::new(INBOUND);
+
 #[classifier]
 pub fn capture(ctx: TcContext) -> i32 {
     record(&ctx);
@@ -62,14 +70,17 @@ fn record(ctx: &TcContext) {
     }
     // SAFETY: a helper without arguments.
     let tai = unsafe { bpf_ktime_get_tai_ns() };
-    let stamp = Stamp::new(tai.wrapping_add_signed(ring.utc_offset()), FORMAT.load());
+    let nanos = tai.wrapping_add_signed(ring.utc_offset());
     let frame = Frame::new(ctx, SNAPLEN.load());
-    let fill = match ring.reserve(frame.captured) {
+    let record = Record { format: FORMAT.load(), captured: frame.captured, length: frame.length };
+    let fill = match ring.reserve(record.size()) {
         Some(place) => {
-            // SAFETY: `reserve` found room for the header, the bytes of the frame and a tag's slack.
+            // SAFETY: `reserve` found room for the record and a tag's slack.
             let copied = unsafe {
-                record::write_header(place.record, stamp, frame.captured, frame.length);
-                frame.copy(ring::body(place.record))
+                let body = record.begin(place.record, nanos, INTERFACE.load());
+                let copied = frame.copy(body);
+                record.end(body, FLAGS.load());
+                copied
             };
             if copied { ring.commit(&place, frame.captured) } else { ring.fault() }
         }

@@ -6,7 +6,7 @@
 use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, maps::RingBuf};
-use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer, RECORD_HEADER};
+use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer};
 
 /// This CPU's element.
 pub struct Ring {
@@ -73,13 +73,12 @@ impl Ring {
         unsafe { (&raw const (*self.consumer()).utc_offset).read_volatile() }
     }
 
-    /// Finds room for a record with `captured` bytes of a packet.
+    /// Finds room for a record of `size` bytes.
     #[inline(always)]
-    pub fn reserve(&self, captured: u32) -> Option<Place> {
+    pub fn reserve(&self, size: u64) -> Option<Place> {
         // SAFETY: `head` is ours, and the consumer stores `tail` whole.
         let (head, tail) = unsafe { ((*self.producer()).head, (&raw const (*self.consumer()).tail).read_volatile()) };
         let offset = head & self.mask;
-        let size = RECORD_HEADER as u64 + u64::from(captured);
         let crosses = offset + size > self.mask;
         let next = if crosses { (head | self.mask) + 1 } else { head + size };
         let fill = next.wrapping_sub(tail);
@@ -164,15 +163,4 @@ impl Ring {
 unsafe fn add(counter: *mut u64, count: u64) {
     // SAFETY: the caller's promise; only this CPU writes it.
     unsafe { counter.write_volatile(counter.read_volatile() + count) }
-}
-
-/// The place of a record's packet, behind its header.
-///
-/// # Safety
-///
-/// `record` has room for the header.
-#[inline(always)]
-pub unsafe fn body(record: *mut u8) -> *mut u8 {
-    // SAFETY: the caller's promise.
-    unsafe { record.add(RECORD_HEADER) }
 }
