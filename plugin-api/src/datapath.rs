@@ -83,6 +83,10 @@ pub struct MapSpec {
     /// Type and flags; `None` for what the first ELF object that has a map of this name declares.
     #[serde(default)]
     pub kind: Option<MapKind>,
+    /// Another number is another map, though it has the same name and sizes: what the former one holds means something
+    /// else.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// Type and flags of a map that no ELF object declares.
@@ -99,7 +103,7 @@ pub struct MapKind {
 impl MapSpec {
     /// A map with the sizes that the object declares.
     pub fn declared(name: &str) -> Self {
-        Self { name: name.to_owned(), count: Count::Declared, value_size: None, kind: None }
+        Self { name: name.to_owned(), count: Count::Declared, value_size: None, kind: None, generation: 0 }
     }
 }
 

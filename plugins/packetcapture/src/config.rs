@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::filter::fields::{Fields, ProtocolError};
+use crate::format::Format;
 
 /// Configuration of a packet capture.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Config {
     /// Which packets to capture
@@ -27,6 +28,135 @@ pub struct Config {
     /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or nothing for every one
     #[schemars(extend("examples" = ["host 10.10.10.1 and tcp port 80"]))]
     pub filter: Option<String>,
+    /// Form of the file: pcap (microseconds), pcap-nanos, or pcapng, which has directions, interfaces and drop counts
+    pub format: Format,
+    /// Path of the capture file, from the daemon's capture directory; its ending is the format's
+    #[schemars(extend("examples" = ["/var/tmp/trace"]))]
+    pub dump: Option<String>,
+    /// Whether packets wait for a client to take them, one by one, in place of going to a file
+    pub networkmode: bool,
+    /// Whether addresses are replaced, with their prefixes preserved, in whatever leaves the daemon
+    pub anonimize: bool,
+    /// The same as `anonimize`
+    #[serde(skip_serializing_if = "is_elsewhere")]
+    #[schemars(extend("x-alias" = "/anonimize"))]
+    pub anonymize: bool,
+    /// When the next file begins
+    pub rotate: Rotate,
+    /// When the capture ends by itself: it is set to `off` then
+    pub stop_after: StopAfter,
+    /// How files are written and kept
+    pub storage: Storage,
+    /// What waits in network mode; the oldest packets are discarded where there are more
+    pub queue: Queue,
+    /// MiB that wait for a slow reader of a stream, for each reader
+    #[schemars(range(min = 1, max = 1024))]
+    pub stream_buffer: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            capture: Capture::default(),
+            snaplen: SnapLen::default(),
+            ring_size: RingSize::default(),
+            filters: Filters::default(),
+            filter: None,
+            format: Format::default(),
+            dump: None,
+            networkmode: false,
+            anonimize: false,
+            anonymize: false,
+            rotate: Rotate::default(),
+            stop_after: StopAfter::default(),
+            storage: Storage::default(),
+            queue: Queue::default(),
+            stream_buffer: 16,
+        }
+    }
+}
+
+/// When the next file begins. What is unset is no reason to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Rotate {
+    /// MiB that a file has at most
+    #[schemars(range(min = 1))]
+    pub size: Option<u32>,
+    /// Seconds from a file's first packet to its last at most
+    #[schemars(range(min = 1))]
+    pub seconds: Option<u32>,
+    /// Files of the capture that are kept: the oldest are deleted
+    #[schemars(range(min = 1, max = 100_000))]
+    pub files: Option<u32>,
+}
+
+/// When a capture ends by itself, whichever comes first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct StopAfter {
+    /// Packets
+    #[schemars(range(min = 1))]
+    pub packets: Option<u64>,
+    /// Bytes of capture files
+    #[schemars(range(min = 1))]
+    pub bytes: Option<u64>,
+    /// Seconds
+    #[schemars(range(min = 1))]
+    pub seconds: Option<u32>,
+}
+
+/// How files are written and kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Storage {
+    /// When data is forced to the disk: never (the system decides), each second (interval), or with each file (rotate)
+    pub fsync: Fsync,
+    /// Whether a file that is there already is replaced; else the next free name is taken
+    pub overwrite: bool,
+    /// Whether closed files are compressed with zstd
+    pub compress: bool,
+    /// MiB of files in the directory at most: then the oldest go, where `rotate files` is set, or the capture waits
+    #[schemars(range(min = 1))]
+    pub ceiling: Option<u32>,
+    /// MiB of memory that packets wait in while the disk is slow
+    #[schemars(range(max = 65_536))]
+    pub memory: u32,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, memory: 64 }
+    }
+}
+
+/// When data is forced to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Fsync {
+    #[default]
+    Never,
+    Interval,
+    Rotate,
+}
+
+/// What waits in network mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Queue {
+    /// Packets
+    #[schemars(range(min = 1))]
+    pub packets: u32,
+    /// MiB
+    #[schemars(range(min = 1, max = 65_536))]
+    pub size: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { packets: 100_000, size: 64 }
+    }
 }
 
 /// Which way the packets go that are captured: into the cube or netdev, out of it, both or none.
@@ -110,7 +240,7 @@ fn parse_prefix(text: &str) -> Option<IpNet> {
 }
 
 /// The host reads and writes the leaf that an alias names: the value here means nothing, and is no default either.
-fn is_elsewhere(_: &SnapLen) -> bool {
+fn is_elsewhere<T>(_: &T) -> bool {
     true
 }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 use polycube_plugin_api::Level;
 
 use crate::drain::{Cut, Drain, Progress, Source};
+use crate::format::pcapng::Section;
 use crate::ring::Reader;
+use crate::settings::Settings;
 use crate::sys::{self, Wake};
 
 /// How long a packet waits for the file while few follow it.
@@ -34,6 +36,12 @@ enum Order {
     Close(u64, mpsc::Sender<()>),
     /// Write all that there is.
     Flush(mpsc::Sender<()>),
+    /// Packets of this section may come beside those of the one before.
+    Describe(Section),
+    /// What there is falls under the settings before, what comes under these.
+    Apply(Arc<Settings>, mpsc::Sender<()>),
+    /// Look at the clock.
+    Tick,
 }
 
 /// A running consumer. When dropped, it writes what the rings hold and ends.
@@ -67,9 +75,24 @@ impl Consumer {
         self.wait_for(|done| Order::Close(id, done));
     }
 
-    /// Writes what the rings hold.
+    /// Writes what the rings hold, and waits until the disk has it.
     pub(crate) fn flush(&self) {
         self.wait_for(Order::Flush);
+    }
+
+    /// Packets of `section` may come beside those of the one before.
+    pub(crate) fn describe(&self, section: Section) {
+        self.order(Order::Describe(section));
+    }
+
+    /// Hands on what the rings hold, then takes over `settings`.
+    pub(crate) fn apply(&self, settings: Arc<Settings>) {
+        self.wait_for(|done| Order::Apply(settings, done));
+    }
+
+    /// Has everyone look at the clock.
+    pub(crate) fn tick(&self) {
+        self.order(Order::Tick);
     }
 
     fn wait_for(&self, order: impl FnOnce(mpsc::Sender<()>) -> Order) {
@@ -102,7 +125,7 @@ fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
         match inbox.try_recv() {
             Ok(order) => obey(drain, order),
             Err(mpsc::TryRecvError::Disconnected) => {
-                drain.finish();
+                drain.round(Cut::All);
                 return;
             }
             Err(mpsc::TryRecvError::Empty) => {
@@ -126,8 +149,16 @@ fn obey(drain: &mut Drain, order: Order) {
         }
         Order::Flush(done) => {
             drain.round(Cut::All);
+            drain.router.flush();
             let _ = done.send(());
         }
+        Order::Describe(section) => drain.router.describe(section),
+        Order::Apply(settings, done) => {
+            drain.round(Cut::All);
+            drain.router.apply(settings);
+            let _ = done.send(());
+        }
+        Order::Tick => drain.router.tick(),
     }
 }
 

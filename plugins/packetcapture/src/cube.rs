@@ -2,27 +2,28 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Tag, Wanted};
+use polycube_layout::ring::MAX_SNAPLEN;
+use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Stream, Tag, Wanted};
 
 use crate::config::Config;
 use crate::datapath;
-use crate::drain::Losses;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError};
-use crate::ring::Counters;
-use crate::session::{CaptureMaps, Opened, Session};
-use crate::state::{self, ProgramState, State};
+use crate::outcome::Outcome;
+use crate::session::{CaptureMaps, Lasting, Opened, Session};
+use crate::settings::Settings;
+use crate::sink::{Readers, mend};
+use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
+use crate::streams;
 use crate::sys;
 
 /// A cube of the service.
 pub struct PacketCapture {
-    cube: Cube,
+    lasting: Lasting,
     cpus: usize,
-    losses: Arc<Losses>,
     stages: Mutex<Stages>,
     /// What was compiled last: a change asks twice, and most changes are not the filter's.
     compiled: Mutex<Option<Arc<Filter>>>,
@@ -40,13 +41,12 @@ struct Filter {
 struct Stages {
     running: Option<Session>,
     prepared: Prepared,
+    /// The settings in force, and those to come.
+    settings: Option<Arc<Settings>>,
+    next_settings: Option<Arc<Settings>>,
     /// The filter in force, and the one to come.
     filter: Option<Arc<Filter>>,
     next_filter: Option<Arc<Filter>>,
-    /// What rings counted that are no longer.
-    closed: Counters,
-    /// The file of the session before.
-    file: Option<PathBuf>,
 }
 
 /// What `commit` puts in force.
@@ -58,8 +58,8 @@ enum Prepared {
     Off,
     /// A session, where there is none.
     On(Session),
-    /// Another snap length, and other rings if they are given.
-    Change { snaplen: u32, opened: Option<Opened> },
+    /// Other settings, and other rings if they are given.
+    Change(Option<Opened>),
 }
 
 impl PacketCapture {
@@ -86,7 +86,7 @@ impl PacketCapture {
         if got < wanted {
             let (got, wanted, cpus) = (got >> 10, wanted >> 10, self.cpus);
             let message = format!("rings have {got} KiB instead of {wanted} KiB, for there are {cpus} CPUs");
-            self.cube.log(Level::Info, &message);
+            self.lasting.cube.log(Level::Info, &message);
         }
     }
 }
@@ -101,7 +101,12 @@ impl Service for PacketCapture {
     fn create(cube: Cube) -> Result<Self, Refusal> {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
-        Ok(Self { cube, cpus, losses: Arc::default(), stages: Mutex::default(), compiled: Mutex::default() })
+        let key = sys::random().map_err(|error| Refusal::failed(format!("no random numbers to be had: {error}")))?;
+        mend(cube.capture_dir(), &|level, line| cube.log(level, line));
+        let outcome = Arc::<Outcome>::default();
+        let readers = Arc::new(Readers::new(outcome.clone()));
+        let lasting = Lasting { cube, outcome, queue: Arc::default(), readers, key };
+        Ok(Self { lasting, cpus, stages: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -110,26 +115,27 @@ impl Service for PacketCapture {
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
-        let snaplen = wanted.config.snaplen.bytes();
+        let Wanted { config, points, .. } = wanted;
+        let Lasting { cube, .. } = &self.lasting;
+        let settings = Arc::new(Settings::new(config, cube.name(), points, cube.capture_dir())?);
         let maps = CaptureMaps::find(maps)?;
-        let filter = self.filter(&wanted.config)?;
+        let filter = self.filter(config)?;
         let mut stages = self.stages();
         stages.forget();
         let stages = &mut *stages;
-        stages.next_filter = Some(filter);
         stages.prepared = match (maps, &mut stages.running) {
             (None, _) => Prepared::Off,
             (Some(maps), None) => {
-                let session = Session::start(&self.cube, maps, snaplen, self.losses.clone())?;
-                self.tell_of_reduced_rings(&session, wanted.config.ring_size.wanted());
+                let session = Session::start(&self.lasting, maps, settings.clone())?;
+                self.tell_of_reduced_rings(&session, config.ring_size.wanted());
                 Prepared::On(session)
             }
             (Some(maps), Some(running)) => {
-                let opened = if running.reads(&maps) { None } else { Some(running.open(maps)?) };
-                running.announce(snaplen);
-                Prepared::Change { snaplen, opened }
+                running.announce(&settings)?;
+                Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.format)?) })
             }
         };
+        (stages.next_filter, stages.next_settings) = (Some(filter), Some(settings));
         Ok(())
     }
 
@@ -142,42 +148,68 @@ impl Service for PacketCapture {
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        let stages = self.stages();
-        let mut counters = stages.closed;
-        let mut file = stages.file.clone();
-        if let Some(running) = &stages.running {
-            counters += running.counters();
-            file = running.path();
-        }
-        let lost = self.losses.packets.load(Ordering::Relaxed);
-        let matched = counters.written + counters.full + counters.nested + counters.faults;
+        let Lasting { outcome, queue, readers, .. } = &self.lasting;
+        let (settings, program, is_on) = {
+            let stages = self.stages();
+            let program = stages.filter.as_ref().and_then(|filter| filter.state());
+            (stages.settings.clone(), program, stages.running.is_some())
+        };
+        let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
+        let status = match outcome.trouble() {
+            Some(trouble) => trouble,
+            None if is_on => String::from("capturing"),
+            None => String::from("off"),
+        };
         Ok(State {
-            dump: state::dump(file.as_deref()),
-            program: stages.filter.as_ref().and_then(|filter| filter.state()),
-            counters: state::Counters {
-                seen: matched + counters.rejected,
-                matched,
-                rejected: counters.rejected,
-                captured: counters.written.saturating_sub(lost),
-                bytes: counters.bytes.saturating_sub(self.losses.bytes.load(Ordering::Relaxed)),
-                dropped_ring_full: counters.full,
-                dropped_nested: counters.nested,
-                dropped_fault: counters.faults,
-                dropped_disk: lost,
-            },
+            dump: state::dump(network, outcome.dump(is_on).as_deref()),
+            status,
+            program,
+            counters: Counters::of(outcome),
+            globalheader: GlobalHeader::new(snaplen),
+            packet: queue.peek().as_ref().map(PacketHead::from).unwrap_or_default(),
+            queue: QueueState { waiting: queue.len() },
+            files: outcome.files().into_iter().map(Into::into).collect(),
+            streams: readers.states().into_iter().map(Into::into).collect(),
         })
     }
 
     fn tick(&self) {
         let stages = self.stages();
         let Some(running) = &stages.running else { return };
+        if stages.settings.as_ref().is_some_and(|settings| settings.watches_the_clock()) {
+            running.tick();
+        }
         let offset = sys::utc_offset();
         let before = running.set_utc_offset(offset);
         if before != offset {
             let seconds = |nanos| nanos / 1_000_000_000;
             let (from, to) = (seconds(before), seconds(offset));
-            self.cube.log(Level::Debug, &format!("UTC was {from} s from the kernel's TAI and is {to} s from it now"));
+            let message = format!("UTC was {from} s from the kernel's TAI and is {to} s from it now");
+            self.lasting.cube.log(Level::Debug, &message);
         }
+    }
+
+    fn streams() -> Vec<Stream> {
+        streams::declared()
+    }
+
+    fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<polycube_plugin_api::Opened, Refusal> {
+        let settings = {
+            let stages = self.stages();
+            // Who wants what there is so far wants what is still on its way to the file, too.
+            if let Some(running) = stages.running.as_ref().filter(|_| !streams::follows(query)) {
+                running.flush();
+            }
+            stages.settings.clone()
+        };
+        streams::open(&self.lasting, settings.as_deref(), path, query)
+    }
+}
+
+impl Drop for PacketCapture {
+    fn drop(&mut self) {
+        self.stages().end();
+        self.lasting.readers.end();
     }
 }
 
@@ -204,38 +236,35 @@ fn refusal(error: &FilterError) -> Refusal {
 impl Stages {
     fn enact(&mut self) {
         self.filter = self.next_filter.take().or(self.filter.take());
+        self.settings = self.next_settings.take().or(self.settings.take());
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing => {}
-            Prepared::Off => {
-                if let Some((counters, file)) = self.running.take().map(Session::end) {
-                    self.closed += counters;
-                    // A session without a packet has no file, and takes no earlier one away.
-                    self.file = file.or(self.file.take());
-                }
-            }
+            Prepared::Off => self.end(),
             Prepared::On(session) => self.running = Some(session),
-            Prepared::Change { snaplen, opened } => {
-                if let Some(running) = &mut self.running {
-                    self.closed += running.settle(snaplen, opened);
+            Prepared::Change(opened) => {
+                if let (Some(running), Some(settings)) = (&mut self.running, &self.settings) {
+                    running.settle(settings.clone(), opened);
                 }
             }
         }
     }
 
     fn forget(&mut self) {
-        self.next_filter = None;
+        (self.next_filter, self.next_settings) = (None, None);
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing | Prepared::Off => {}
-            Prepared::On(session) => {
-                let (counters, file) = session.end();
-                self.closed += counters;
-                self.file = file.or(self.file.take());
-            }
-            Prepared::Change { opened, .. } => {
-                if let Some(running) = &self.running {
-                    self.closed += running.forget(opened.as_ref());
+            Prepared::On(session) => session.end(),
+            Prepared::Change(opened) => {
+                if let (Some(running), Some(settings)) = (&self.running, &self.settings) {
+                    running.forget(settings.clone(), opened.as_ref());
                 }
             }
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.end();
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use polycube_layout::ring::{BELL, FORMAT, FORMAT_PCAP_MICROS, MASK, RINGS, SNAPLEN, element_size};
-use polycube_plugin_api::{Code, Count, Datapath, MapSpec, Point, Program, Refusal, constant};
+use polycube_layout::ring::{BELL, FLAGS, FORMAT, INBOUND, INTERFACE, MASK, OUTBOUND, RINGS, SNAPLEN, element_size};
+use polycube_plugin_api::{Code, Count, Datapath, Direction, MapSpec, Point, Program, Refusal, constant};
 
 use crate::config::Config;
 use crate::filter::Compiled;
@@ -31,7 +31,7 @@ pub(crate) fn datapath(
     let programs = places
         .flat_map(|place| {
             let filter = filter.map(|filter| program(place, FILTER, instructions(filter)));
-            filter.into_iter().chain([program(place, CAPTURE, capture(config, ring))])
+            filter.into_iter().chain([program(place, CAPTURE, capture(config, ring, place))])
         })
         .collect::<Vec<_>>();
     if programs.is_empty() {
@@ -41,7 +41,9 @@ pub(crate) fn datapath(
         filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
     let value_size = u32::try_from(element_size(ring))
         .map_err(|_| Refusal::failed("the ring does not fit into a map").at("ring-size"))?;
-    let rings = MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None };
+    let generation = config.format.constant().into();
+    let rings =
+        MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None, generation };
     Ok(Datapath {
         programs,
         maps: vec![rings, MapSpec::declared(BELL)],
@@ -54,13 +56,19 @@ fn instructions(filter: &Compiled) -> Code {
     Code::Instructions { maps: maps.collect() }
 }
 
-fn capture(config: &Config, ring: usize) -> Code {
+fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction)) -> Code {
+    let flags = match direction {
+        Direction::Ingress => INBOUND,
+        Direction::Egress => OUTBOUND,
+    };
     Code::Elf {
         entry: String::from("capture"),
         constants: vec![
             constant(MASK, (ring as u64 - 1).to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
-            constant(FORMAT, FORMAT_PCAP_MICROS.to_ne_bytes()),
+            constant(FORMAT, config.format.constant().to_ne_bytes()),
+            constant(INTERFACE, interface.to_ne_bytes()),
+            constant(FLAGS, flags.to_ne_bytes()),
         ],
     }
 }

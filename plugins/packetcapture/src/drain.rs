@@ -3,15 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use polycube_plugin_api::Level;
 
-use crate::format::{Stamp, records};
+use crate::format::{Format, Stamp};
 use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Reader};
-use crate::sink::{CaptureFile, Shortfall};
+use crate::sink::{CaptureFile, Router};
 use crate::sys;
 
 /// Looks at the rings until they are found at rest. With few busy CPUs the first or second look does.
@@ -24,16 +22,10 @@ const MARGIN_NANOS: i64 = 20_000;
 /// A line to the host's log.
 pub(crate) type Log = Box<dyn Fn(Level, &str) + Send + Sync>;
 
-/// What was recorded and could not be written.
-#[derive(Debug, Default)]
-pub(crate) struct Losses {
-    pub(crate) packets: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-}
-
 /// Rings that share a size, and the bell of their programs.
 pub(crate) struct Source {
     pub(crate) id: u64,
+    pub(crate) format: Format,
     pub(crate) reader: Reader,
     pub(crate) bell: Bell,
 }
@@ -57,11 +49,8 @@ pub(crate) enum Cut {
 /// The rings of a cube and their sink.
 pub(crate) struct Drain {
     pub(crate) sources: Vec<Source>,
-    file: CaptureFile,
-    losses: Arc<Losses>,
+    pub(crate) router: Router,
     log: Log,
-    /// Packets lost since the sink refused the first, while it does.
-    failing: Option<u64>,
 }
 
 /// Heads to drain to, of every CPU of every source.
@@ -79,8 +68,8 @@ struct Lane {
 }
 
 impl Drain {
-    pub(crate) fn new(file: CaptureFile, losses: Arc<Losses>, log: Log) -> Self {
-        Self { sources: Vec::new(), file, losses, log, failing: None }
+    pub(crate) fn new(router: Router, log: Log) -> Self {
+        Self { sources: Vec::new(), router, log }
     }
 
     pub(crate) fn log(&self, level: Level, message: &str) {
@@ -89,11 +78,12 @@ impl Drain {
 
     /// Moves what the rings hold now.
     pub(crate) fn round(&mut self, cut: Cut) -> Progress {
+        let Some(format) = self.format() else { return Progress::Empty };
         let heads = self.heads(cut);
         let mut progress = Progress::Empty;
         let smallest = self.sources.iter().map(|source| source.reader.size()).min().unwrap_or_default();
         // The program gets room back batch by batch, not when the last byte is written.
-        let limits = Limits { runs: CaptureFile::RUNS, bytes: smallest / 4, before: heads.before };
+        let limits = Limits { format, runs: CaptureFile::RUNS, bytes: smallest / 4, before: heads.before };
         loop {
             let (spans, mut damaged) = spans(&self.sources, &heads.heads);
             let batch = batch(&spans, &limits);
@@ -101,8 +91,9 @@ impl Drain {
                 progress = Progress::Moved;
             }
             let is_last = batch.runs.is_empty();
-            let result = if is_last { Ok(()) } else { self.file.write(&batch.runs) };
-            let lost = result.err().map(|shortfall| (count(&batch.runs, shortfall.kept), shortfall));
+            if !is_last {
+                self.router.write(format, &batch.runs);
+            }
             damaged.extend(batch.damaged);
             let taken = batch.taken;
             for (lane, taken) in heads.heads.iter().zip(taken) {
@@ -114,29 +105,27 @@ impl Drain {
             if is_last {
                 return progress;
             }
-            self.account(lost);
-        }
-    }
-
-    /// Moves what is left.
-    pub(crate) fn finish(&mut self) {
-        self.round(Cut::All);
-        if let Some(lost) = self.failing.take() {
-            self.log(Level::Error, &format!("the capture file could not be written; packets missing in it: {lost}"));
         }
     }
 
     /// Whether a ring holds more than `mark` says for its size.
     pub(crate) fn holds_more_than(&self, mark: impl Fn(&Reader) -> u64) -> bool {
-        self.sources.iter().any(|Source { reader, .. }| {
-            (0..reader.cpus()).any(|cpu| reader.head(cpu).wrapping_sub(reader.tail(cpu)) > mark(reader))
+        self.lanes().any(|(source, cpu)| {
+            let reader = &self.sources[source].reader;
+            reader.head(cpu).wrapping_sub(reader.tail(cpu)) > mark(reader)
         })
+    }
+
+    /// The format that is being emptied. Where it changes, the rings of the former one are emptied and closed first.
+    fn format(&self) -> Option<Format> {
+        self.sources.first().map(|source| source.format)
     }
 
     fn lanes(&self) -> impl Iterator<Item = (usize, usize)> {
         self.sources
             .iter()
             .enumerate()
+            .filter(|(_, source)| Some(source.format) == self.format())
             .flat_map(|(source, Source { reader, .. })| (0..reader.cpus()).map(move |cpu| (source, cpu)))
     }
 
@@ -194,22 +183,6 @@ impl Drain {
         let message = format!("the ring of CPU {cpu} is damaged: what it had between {tail} and {head} is lost");
         self.log(Level::Error, &message);
     }
-
-    fn account(&mut self, lost: Option<((u64, u64), Shortfall)>) {
-        let Some(((packets, bytes), Shortfall { error, .. })) = lost else {
-            if let Some(lost) = self.failing.take() {
-                self.log(Level::Info, &format!("the capture file is written again; packets missing in it: {lost}"));
-            }
-            return;
-        };
-        self.losses.packets.fetch_add(packets, Ordering::Relaxed);
-        self.losses.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.failing.is_none() {
-            let message = format!("the capture file cannot be written: {error}; packets are lost until it can");
-            self.log(Level::Error, &message);
-        }
-        *self.failing.get_or_insert_default() += packets;
-    }
 }
 
 /// What the rings hold up to the heads, and the lanes whose positions contradict each other.
@@ -222,16 +195,6 @@ fn spans<'a>(sources: &'a [Source], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize
         })
     };
     (lanes.iter().enumerate().map(span).collect(), damaged)
-}
-
-/// Packets in `runs` behind the first `kept` bytes, and the bytes of them.
-fn count(runs: &[&[u8]], kept: usize) -> (u64, u64) {
-    let mut end = 0;
-    let records = runs.iter().flat_map(|run| records(run)).filter(|record| {
-        end += record.size();
-        end > kept
-    });
-    records.fold((0, 0), |(packets, bytes), record| (packets + 1, bytes + u64::from(record.captured)))
 }
 
 #[cfg(test)]

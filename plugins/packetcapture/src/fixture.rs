@@ -4,14 +4,24 @@
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use polycube_layout::ring::{BELL_SIZE, CONSUMER, Consumer, DATA, Producer, RECORD_HEADER, element_size};
+use polycube_plugin_api::Point;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::format::records;
+use crate::config::Config;
+use crate::drain::Log;
+use crate::format::Format;
+use crate::format::pcap::HEADER;
+use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
+use crate::settings::Settings;
+use crate::sink::{Files, Journal, OnEnd, Queue, Readers, Router};
 
 /// The record of a packet, `micros` after 1970.
 pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
@@ -23,8 +33,9 @@ pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
 /// The times of the records in `bytes`, in microseconds; all of `bytes` has to be records.
 #[track_caller]
 pub(crate) fn times(bytes: &[u8]) -> Vec<u64> {
-    assert_eq!(records(bytes).map(|record| record.size()).sum::<usize>(), bytes.len());
-    records(bytes).map(|record| u64::from(record.stamp.seconds) * 1_000_000 + u64::from(record.stamp.micros)).collect()
+    let records = || Format::Pcap.records(bytes).map(|(record, _)| record);
+    assert_eq!(records().map(|record| record.size).sum::<usize>(), bytes.len());
+    records().map(|record| record.stamp.0 / 1_000).collect()
 }
 
 /// Numbers that are the same in each run (Marsaglia, "Xorshift RNGs", 2003).
@@ -133,4 +144,88 @@ impl Kernel {
     fn at(&self, cpu: usize, field: usize) -> u64 {
         (cpu * element_size(self.size) + field) as u64
     }
+}
+
+/// Where a capture goes, and what it says.
+pub(crate) struct Desk {
+    pub(crate) directory: TempDir,
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) lines: Arc<Mutex<Vec<String>>>,
+    /// Times that the capture came to its own end.
+    pub(crate) ends: Arc<Mutex<u32>>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        let outcome = Arc::<Outcome>::default();
+        let directory = TempDir::new().unwrap();
+        std::fs::create_dir(directory.path().join("captures")).unwrap();
+        Self {
+            directory,
+            readers: Arc::new(Readers::new(outcome.clone())),
+            outcome,
+            queue: Arc::default(),
+            lines: Arc::default(),
+            ends: Arc::default(),
+        }
+    }
+
+    pub(crate) fn captures(&self) -> std::path::PathBuf {
+        self.directory.path().join("captures")
+    }
+
+    /// Settings of a configuration whose snap length is 96 if it does not say otherwise.
+    pub(crate) fn settings(&self, config: Value) -> Arc<Settings> {
+        settings(&self.captures(), config)
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        let kept = self.lines.clone();
+        Box::new(move |level, line| kept.lock().unwrap().push(format!("{level:?}: {line}")))
+    }
+
+    pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
+        let (journal, ends) = (Journal::new(&self.captures(), "sniffer"), self.ends.clone());
+        let on_end: OnEnd = Box::new(move || *ends.lock().unwrap() += 1);
+        Files::new("sniffer", journal, settings, self.outcome.clone(), self.log(), on_end)
+    }
+
+    pub(crate) fn router(&self, settings: Arc<Settings>) -> Router {
+        let files = self.files(settings.clone());
+        let (outcome, queue, readers) = (self.outcome.clone(), self.queue.clone(), self.readers.clone());
+        Router::new(settings, outcome, queue, readers, files, [7; 32]).unwrap()
+    }
+
+    /// Moves the directory of captures away, or back.
+    pub(crate) fn take_directory(&self, from: &str, to: &str) {
+        std::fs::rename(self.directory.path().join(from), self.directory.path().join(to)).unwrap();
+    }
+
+    /// The times of all files' records.
+    pub(crate) fn times(&self) -> Vec<Vec<u64>> {
+        let bytes = |file: crate::outcome::FileState| std::fs::read(file.path).unwrap();
+        self.outcome.files().into_iter().map(|file| times(&bytes(file)[HEADER..])).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn check_file(&self, expected: &[u64]) {
+        let files = self.times();
+        assert_eq!(files, if expected.is_empty() { vec![] } else { vec![expected.to_vec()] });
+    }
+
+    #[track_caller]
+    pub(crate) fn check_lines(&self, expected: &[&str]) {
+        assert_eq!(*self.lines.lock().unwrap(), expected);
+    }
+}
+
+fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
+    if config["snaplen"].is_null() {
+        config["snaplen"] = json!(96);
+    }
+    let config: Config = serde_json::from_value(config).unwrap();
+    let point = Point { id: 0, name: String::from("br1:p1"), netdev: None };
+    Arc::new(Settings::new(&config, "sniffer", &[point], directory).unwrap())
 }

@@ -1,111 +1,165 @@
-//! The classic pcap format, in this machine's byte order (draft-ietf-opsawg-pcap).
+//! The forms of a capture, in this machine's byte order: classic pcap, in two resolutions, and pcapng.
+//!
+//! The kernel writes records in the capture's format, and they go to the file as they are. Readers that want another
+//! format get them [`transcoded`](transcode).
 
 #![forbid(unsafe_code)]
 
-use polycube_layout::ring::{MAX_SNAPLEN, RECORD_HEADER};
+pub(crate) mod pcap;
+pub(crate) mod pcapng;
 
-/// Bytes of a file's header.
-pub(crate) const FILE_HEADER: usize = 24;
-/// Where the snap length stands in it.
-pub(crate) const SNAPLEN_AT: u64 = 16;
+use polycube_layout::ring::{FORMAT_PCAP_MICROS, FORMAT_PCAP_NANOS, FORMAT_PCAPNG};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Section 4: magic number of a file with microseconds.
-const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
-const MAJOR: u16 = 2;
-const MINOR: u16 = 4;
-/// `LINKTYPE_ETHERNET`.
-const ETHERNET: u32 = 1;
+use pcapng::Section;
 
-/// The header of a file whose records have up to `snaplen` bytes of a packet.
-pub(crate) fn file_header(snaplen: u32) -> [u8; FILE_HEADER] {
-    let mut header = [0; FILE_HEADER];
-    header[..4].copy_from_slice(&MAGIC_MICROS.to_ne_bytes());
-    header[4..6].copy_from_slice(&MAJOR.to_ne_bytes());
-    header[6..8].copy_from_slice(&MINOR.to_ne_bytes());
-    header[16..20].copy_from_slice(&snaplen.to_ne_bytes());
-    header[20..].copy_from_slice(&ETHERNET.to_ne_bytes());
-    header
+/// Form of the file and of what the kernel writes: pcap (microseconds), pcap-nanos, or pcapng, which has nanoseconds,
+/// directions, interfaces and drop counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Format {
+    #[default]
+    Pcap,
+    PcapNanos,
+    Pcapng,
 }
 
-/// A packet's time, to the microsecond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp {
-    pub(crate) seconds: u32,
-    pub(crate) micros: u32,
-}
+impl Format {
+    /// Every format's name, as the user writes it.
+    pub(crate) const NAMES: [&str; 3] = ["pcap", "pcap-nanos", "pcapng"];
+    /// Media types of the formats.
+    pub(crate) const MEDIA: [&str; 2] = ["application/vnd.tcpdump.pcap", "application/x-pcapng"];
 
-impl Stamp {
-    /// From nanoseconds since 1970.
-    pub(crate) fn from_nanos(nanos: i64) -> Self {
-        let part = nanos.rem_euclid(1_000_000_000) / 1_000;
-        // The format has 32 bits, which last until 2106.
-        Self { seconds: nanos.div_euclid(1_000_000_000) as u32, micros: part as u32 }
+    pub(crate) fn parse_name(name: &str) -> Option<Self> {
+        [Self::Pcap, Self::PcapNanos, Self::Pcapng].into_iter().find(|format| format.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    pub(crate) fn media(self) -> &'static str {
+        Self::MEDIA[usize::from(self == Self::Pcapng)]
+    }
+
+    /// Ending of file names.
+    pub(crate) fn extension(self) -> &'static str {
+        if self == Self::Pcapng { "pcapng" } else { "pcap" }
+    }
+
+    /// The format of the file that begins with `header`.
+    pub(crate) fn of_file(header: &[u8]) -> Option<Self> {
+        match u32::from_ne_bytes(*header.first_chunk()?) {
+            pcap::MICROS => Some(Self::Pcap),
+            pcap::NANOS => Some(Self::PcapNanos),
+            pcapng::SECTION_BLOCK => Some(Self::Pcapng),
+            _ => None,
+        }
+    }
+
+    /// What the program's constant says.
+    pub(crate) fn constant(self) -> u32 {
+        match self {
+            Self::Pcap => FORMAT_PCAP_MICROS,
+            Self::PcapNanos => FORMAT_PCAP_NANOS,
+            Self::Pcapng => FORMAT_PCAPNG,
+        }
+    }
+
+    /// Reads the record at the beginning of `bytes`. `None` when it is none, or does not end within them.
+    pub(crate) fn parse(self, bytes: &[u8]) -> Option<Record> {
+        match self {
+            Self::Pcap => pcap::parse(bytes, 1_000),
+            Self::PcapNanos => pcap::parse(bytes, 1),
+            Self::Pcapng => pcapng::parse(bytes),
+        }
+    }
+
+    /// The records in `bytes` with their bytes, up to the first that is none.
+    pub(crate) fn records(self, mut bytes: &[u8]) -> impl Iterator<Item = (Record, &[u8])> {
+        std::iter::from_fn(move || {
+            let record = self.parse(bytes)?;
+            let (whole, rest) = bytes.split_at(record.size);
+            bytes = rest;
+            Some((record, whole))
+        })
+    }
+
+    /// What stands before the first record.
+    pub(crate) fn header(self, section: &Section) -> Vec<u8> {
+        match self {
+            Self::Pcap => pcap::header(pcap::MICROS, section.snaplen).to_vec(),
+            Self::PcapNanos => pcap::header(pcap::NANOS, section.snaplen).to_vec(),
+            Self::Pcapng => section.bytes(),
+        }
+    }
+
+    /// Appends a record to `out`.
+    pub(crate) fn write(self, record: &Record, packet: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Pcap => pcap::write(record, 1_000, packet, out),
+            Self::PcapNanos => pcap::write(record, 1, packet, out),
+            Self::Pcapng => pcapng::write(record, packet, out),
+        }
     }
 }
 
-/// What a record's header says.
+/// A packet's time, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp(pub(crate) u64);
+
+impl Stamp {
+    /// The time `nanos` after 1970; what is before is 1970.
+    pub(crate) fn from_nanos(nanos: i64) -> Self {
+        Self(nanos.try_into().unwrap_or_default())
+    }
+
+    pub(crate) fn seconds(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
+    /// What is left of the second.
+    pub(crate) fn nanos(self) -> u64 {
+        self.0 % 1_000_000_000
+    }
+}
+
+/// What is said of a packet in its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) stamp: Stamp,
     /// Bytes of the packet in the record.
     pub(crate) captured: u32,
+    /// Bytes of the packet on the wire.
+    pub(crate) length: u32,
+    /// Where the packet begins in the record.
+    pub(crate) body: usize,
+    /// Bytes of the whole record.
+    pub(crate) size: usize,
+    pub(crate) interface: u32,
+    /// pcapng's `epb_flags`; 0 where nothing is known.
+    pub(crate) flags: u32,
 }
 
 impl Record {
-    /// Reads the record at the beginning of `bytes`. `None` when it does not end within them.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..at + 4)?.first_chunk()?));
-        let record = Self { stamp: Stamp { seconds: word(0)?, micros: word(4)? }, captured: word(8)? };
-        (record.captured <= MAX_SNAPLEN && record.size() <= bytes.len()).then_some(record)
-    }
-
-    /// Bytes of header and packet.
-    pub(crate) fn size(&self) -> usize {
-        RECORD_HEADER + self.captured as usize
+    /// The packet's place in the record.
+    pub(crate) fn packet(&self) -> std::ops::Range<usize> {
+        self.body..self.body + self.captured as usize
     }
 }
 
-/// The records in `bytes`, up to the first that is none.
-pub(crate) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record> {
-    std::iter::from_fn(move || {
-        let record = Record::parse(bytes)?;
-        bytes = &bytes[record.size()..];
-        Some(record)
-    })
+/// Appends the records in `bytes`, which are of format `from`, to `out` in format `to`.
+pub(crate) fn transcode(from: Format, to: Format, bytes: &[u8], out: &mut Vec<u8>) {
+    if from == to {
+        return out.extend_from_slice(bytes);
+    }
+    for (record, whole) in from.records(bytes) {
+        to.write(&record, &whole[record.packet()], out);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::record;
-
-    #[test]
-    fn a_file_begins_as_tcpdumps_does() {
-        let expected = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1];
-        let expected = expected.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
-        if cfg!(target_endian = "little") {
-            assert_eq!(file_header(65_535).as_slice(), expected);
-        }
-        let snaplen = SNAPLEN_AT as usize;
-        assert_eq!(file_header(96)[snaplen..snaplen + 4], 96_u32.to_ne_bytes());
-    }
-
-    #[test]
-    fn times_are_compared_by_seconds_first() {
-        let stamp = Stamp::from_nanos;
-        assert_eq!(stamp(1_700_000_000_123_456_789), Stamp { seconds: 1_700_000_000, micros: 123_456 });
-        assert!(stamp(1_999_999_999) < stamp(2_000_000_000));
-    }
-
-    #[test]
-    fn records_end_where_the_bytes_do() {
-        let mut bytes = [record(1, b"abc"), record(2, b""), record(3, b"0123456789")].concat();
-        let sizes = |bytes: &[u8]| records(bytes).map(|record| record.captured).collect::<Vec<_>>();
-        assert_eq!(sizes(&bytes), [3, 0, 10]);
-        bytes.pop();
-        assert_eq!(sizes(&bytes), [3, 0]);
-        assert_eq!(sizes(&bytes[..15]), [0_u32; 0]);
-        bytes[8..12].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(sizes(&bytes), [0_u32; 0]);
-    }
-}
+#[path = "format/tests.rs"]
+mod tests;

@@ -13,9 +13,12 @@ mod datapath;
 mod drain;
 mod format;
 mod merge;
+mod outcome;
 mod ring;
 mod session;
+mod settings;
 mod sink;
+mod streams;
 mod sys;
 
 pub mod anonymize;

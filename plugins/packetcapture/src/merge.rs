@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-use crate::format::{Record, Stamp};
+use crate::format::{Format, Record, Stamp};
 
 /// Whole records of one ring, from its tail on: up to the lap's end, and behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ impl<'a> Span<'a> {
 /// Where a batch ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// Of all spans.
+    pub(crate) format: Format,
     /// At least two: a span has as many halves.
     pub(crate) runs: usize,
     /// A batch ends with the record that passes it.
@@ -66,7 +68,7 @@ pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
 
 fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
     let mut batch = Batch::default();
-    let mut cursors = spans.iter().map(|span| Cursor::new(*span)).collect::<Vec<_>>();
+    let mut cursors = spans.iter().map(|span| Cursor::new(*span, limits.format)).collect::<Vec<_>>();
     let mut runs = Vec::<Run>::new();
     let mut bytes = 0;
     let mut queue = BinaryHeap::with_capacity(spans.len());
@@ -97,7 +99,7 @@ fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
                 }
                 _ => runs.push(Run { source, piece }),
             }
-            bytes += record.size();
+            bytes += record.size;
             if bytes >= limits.bytes {
                 break 'records;
             }
@@ -112,7 +114,7 @@ fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
 /// Whether a record has to wait. One that is far ahead was not stamped by the clock that `before` was read from: it was
 /// set back meanwhile.
 fn is_held(stamp: Stamp, before: Stamp) -> bool {
-    stamp >= before && stamp.seconds - before.seconds <= 1
+    stamp >= before && stamp.0 - before.0 < 2_000_000_000
 }
 
 /// A part of one half of a span.
@@ -135,14 +137,15 @@ impl Run {
 /// How far a span was taken.
 struct Cursor<'a> {
     span: Span<'a>,
+    format: Format,
     half: usize,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(span: Span<'a>) -> Self {
+    fn new(span: Span<'a>, format: Format) -> Self {
         let half = usize::from(span.first.is_empty());
-        Self { span, half, at: 0 }
+        Self { span, format, half, at: 0 }
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -150,7 +153,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn peek(&self) -> Option<Record> {
-        Record::parse(self.rest())
+        self.format.parse(self.rest())
     }
 
     fn is_damaged(&self) -> bool {
@@ -158,7 +161,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn advance(&mut self, record: &Record) -> Piece {
-        let piece = Piece { half: self.half, range: self.at..self.at + record.size() };
+        let piece = Piece { half: self.half, range: self.at..self.at + record.size };
         self.at = piece.range.end;
         if self.half == 0 && self.at == self.span.first.len() {
             (self.half, self.at) = (1, 0);

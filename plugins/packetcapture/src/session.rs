@@ -1,20 +1,23 @@
-//! A capture from the first ring to the last: one consumer, one file.
+//! A capture from the first ring to the last: one consumer, and everyone whom it hands packets to.
 
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use polycube_layout::ring::{BELL, RINGS};
 use polycube_plugin_api::{Cube, Map, Maps, Refusal};
+use serde_json::json;
 
 use crate::consumer::Consumer;
-use crate::drain::{Drain, Log, Losses, Source};
-use crate::ring::{Bell, Counters, Reader, RingError, Rings};
-use crate::sink::{CaptureFile, Target, probe};
+use crate::drain::{Drain, Log, Source};
+use crate::format::Format;
+use crate::outcome::Outcome;
+use crate::ring::{Bell, Reader, RingError, Rings};
+use crate::settings::Settings;
+use crate::sink::{Files, Journal, OnEnd, Queue, Readers, Router, probe};
 use crate::sys::{self, Identity};
 
 /// Why a capture cannot begin or go on.
@@ -29,7 +32,7 @@ pub(crate) enum SessionError {
     #[error("the doorbell cannot be mapped: {0}")]
     Bell(#[source] io::Error),
     #[error(
-        "capture directory {} cannot be written: {source}; set `--capture-dir` or make it writable",
+        "capture directory {} cannot be written: {source}; set `--capture-dir` or `dump`, or make it writable",
         directory.display()
     )]
     Directory { directory: PathBuf, source: io::Error },
@@ -61,6 +64,37 @@ impl CaptureMaps {
     }
 }
 
+/// What outlives the sessions of a cube.
+#[derive(Clone)]
+pub(crate) struct Lasting {
+    pub(crate) cube: Cube,
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) readers: Arc<Readers>,
+    /// What addresses are hidden with.
+    pub(crate) key: [u8; 32],
+}
+
+impl Lasting {
+    fn log(&self) -> Log {
+        let host = self.cube.clone();
+        Box::new(move |level, message| host.log(level, message))
+    }
+
+    /// The end that a capture sets itself is a change of its configuration.
+    fn on_end(&self) -> OnEnd {
+        let host = self.cube.clone();
+        Box::new(move || host.configure(&json!({ "capture": "off" })))
+    }
+
+    fn router(&self, settings: Arc<Settings>) -> io::Result<Router> {
+        let journal = Journal::new(self.cube.capture_dir(), self.cube.name());
+        let (name, outcome) = (self.cube.name(), self.outcome.clone());
+        let files = Files::new(name, journal, settings.clone(), outcome.clone(), self.log(), self.on_end());
+        Router::new(settings, outcome, self.queue.clone(), self.readers.clone(), files, self.key)
+    }
+}
+
 /// Rings that the consumer empties, as everyone else sees them.
 pub(crate) struct Opened {
     id: u64,
@@ -69,50 +103,37 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    fn map(id: u64, maps: CaptureMaps) -> Result<(Self, Source), SessionError> {
+    fn map(id: u64, maps: CaptureMaps, format: Format, outcome: &Outcome) -> Result<(Self, Source), SessionError> {
         let CaptureMaps { rings: map, bell, identity } = maps;
         let (rings, reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
         rings.set_utc_offset(sys::utc_offset());
         let bell = Bell::map(bell.fd).map_err(SessionError::Bell)?;
-        Ok((Self { id, identity, rings }, Source { id, reader, bell }))
+        outcome.open_rings(rings.clone());
+        Ok((Self { id, identity, rings }, Source { id, format, reader, bell }))
     }
 }
 
 /// A capture that runs, or is about to.
 pub(crate) struct Session {
     consumer: Consumer,
-    target: Arc<Target>,
+    lasting: Lasting,
     current: Opened,
-    /// Snap length of the configuration in force.
-    snaplen: u32,
     opened: u64,
 }
 
 impl Session {
     /// Checks that a file can be made, and starts to empty the rings.
-    pub(crate) fn start(
-        cube: &Cube,
-        maps: CaptureMaps,
-        snaplen: u32,
-        losses: Arc<Losses>,
-    ) -> Result<Self, SessionError> {
-        let directory = cube.capture_dir().to_owned();
-        if let Err(source) = probe(&directory, cube.name()) {
-            return Err(SessionError::Directory { directory, source });
-        }
-        let (current, source) = Opened::map(0, maps)?;
-        let target = Arc::new(Target {
-            directory,
-            cube: cube.name().to_owned(),
-            snaplen: AtomicU32::new(snaplen),
-            path: Mutex::default(),
-        });
-        let host = cube.clone();
-        let log: Log = Box::new(move |level, message| host.log(level, message));
-        let drain = Drain::new(CaptureFile::new(target.clone()), losses, log);
-        let consumer = Consumer::start(cube.name(), drain).map_err(SessionError::Thread)?;
+    pub(crate) fn start(lasting: &Lasting, maps: CaptureMaps, settings: Arc<Settings>) -> Result<Self, SessionError> {
+        check_directory(&settings.files.directory, lasting.cube.name())?;
+        lasting.outcome.begin_session();
+        lasting.readers.describe(&settings.section);
+        let format = settings.format;
+        let router = lasting.router(settings).map_err(SessionError::Thread)?;
+        let consumer = Consumer::start(lasting.cube.name(), Drain::new(router, lasting.log()));
+        let consumer = consumer.map_err(SessionError::Thread)?;
+        let (current, source) = Opened::map(0, maps, format, &lasting.outcome)?;
         consumer.open(source);
-        Ok(Self { consumer, target, current, snaplen, opened: 1 })
+        Ok(Self { consumer, lasting: lasting.clone(), current, opened: 1 })
     }
 
     /// Whether it reads these maps already.
@@ -121,56 +142,52 @@ impl Session {
     }
 
     /// Empties other rings as well.
-    pub(crate) fn open(&mut self, maps: CaptureMaps) -> Result<Opened, SessionError> {
-        let (opened, source) = Opened::map(self.opened, maps)?;
+    pub(crate) fn open(&mut self, maps: CaptureMaps, format: Format) -> Result<Opened, SessionError> {
+        let (opened, source) = Opened::map(self.opened, maps, format, &self.lasting.outcome)?;
         self.opened += 1;
         self.consumer.open(source);
         Ok(opened)
     }
 
-    /// Lets the file have records of `snaplen` bytes, before there is one.
-    pub(crate) fn announce(&self, snaplen: u32) {
-        self.target.snaplen.fetch_max(snaplen, Ordering::AcqRel);
+    /// Lets packets come that `settings` describe, before there is one.
+    pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
+        check_directory(&settings.files.directory, self.lasting.cube.name())?;
+        self.consumer.describe(settings.section.clone());
+        Ok(())
     }
 
-    /// From now on programs write no more than `snaplen` bytes, into `opened` if that is given.
-    pub(crate) fn settle(&mut self, snaplen: u32, opened: Option<Opened>) -> Counters {
-        let closed = match opened {
-            Some(opened) => {
-                let former = std::mem::replace(&mut self.current, opened);
-                self.close(&former)
-            }
-            None => Counters::default(),
-        };
-        if snaplen < self.target.snaplen.load(Ordering::Acquire) {
-            // Longer records that are still in the rings go into a file that allows them.
-            self.consumer.flush();
+    /// From now on programs write what `settings` say, into `opened` if that is given.
+    pub(crate) fn settle(&mut self, settings: Arc<Settings>, opened: Option<Opened>) {
+        if let Some(opened) = opened {
+            let former = std::mem::replace(&mut self.current, opened);
+            self.close(&former);
         }
-        self.snaplen = snaplen;
-        self.target.snaplen.store(snaplen, Ordering::Release);
-        closed
+        self.consumer.apply(settings);
     }
 
-    /// Forgets what was announced, and `opened`.
-    pub(crate) fn forget(&self, opened: Option<&Opened>) -> Counters {
-        let closed = opened.map(|opened| self.close(opened)).unwrap_or_default();
-        self.target.snaplen.store(self.snaplen, Ordering::Release);
-        closed
+    /// Forgets what was announced, and `opened`: `settings` hold on.
+    pub(crate) fn forget(&self, settings: Arc<Settings>, opened: Option<&Opened>) {
+        if let Some(opened) = opened {
+            self.close(opened);
+        }
+        self.consumer.apply(settings);
     }
 
-    /// Writes what the rings hold, and ends. Returns what the programs counted, and the file if there was a packet.
-    pub(crate) fn end(self) -> (Counters, Option<PathBuf>) {
-        let Self { consumer, target, current, .. } = self;
+    /// Hands on what the rings hold, and waits until it is written.
+    pub(crate) fn flush(&self) {
+        self.consumer.flush();
+    }
+
+    /// Hands on what the rings hold, and ends.
+    pub(crate) fn end(self) {
+        let Self { consumer, lasting, current, .. } = self;
         drop(consumer);
-        (current.rings.counters(), target.path())
+        lasting.outcome.close_rings(&current.rings);
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        self.current.rings.counters()
-    }
-
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.target.path()
+    /// Has everyone look at the clock.
+    pub(crate) fn tick(&self) {
+        self.consumer.tick();
     }
 
     /// Bytes of a ring.
@@ -183,8 +200,12 @@ impl Session {
         self.current.rings.set_utc_offset(nanos)
     }
 
-    fn close(&self, opened: &Opened) -> Counters {
+    fn close(&self, opened: &Opened) {
         self.consumer.close(opened.id);
-        opened.rings.counters()
+        self.lasting.outcome.close_rings(&opened.rings);
     }
+}
+
+fn check_directory(directory: &Path, cube: &str) -> Result<(), SessionError> {
+    probe(directory, cube).map_err(|source| SessionError::Directory { directory: directory.to_owned(), source })
 }

@@ -1,8 +1,25 @@
-//! Where records go.
+//! Where records go: to files, to the queue of network mode, and to whoever reads a stream.
 
 #![forbid(unsafe_code)]
 
+mod backlog;
+mod chores;
 mod file;
+mod files;
+mod journal;
 mod name;
+mod queue;
+mod readers;
+mod router;
+mod snapshot;
+mod tally;
 
-pub(crate) use file::{CaptureFile, Shortfall, Target, probe};
+pub(crate) use file::{CaptureFile, probe};
+pub(crate) use files::{Files, OnEnd};
+pub(crate) use journal::{Journal, mend};
+pub(crate) use name::timestamp;
+pub(crate) use queue::{Queue, QueuedPacket};
+pub(crate) use readers::{ReaderState, Readers};
+pub(crate) use router::Router;
+pub(crate) use snapshot::{bytes as bytes_in_a_pipe, snapshot};
+pub(crate) use tally::Tally;

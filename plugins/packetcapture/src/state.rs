@@ -7,16 +7,181 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::format::Format;
+use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
+use crate::outcome::{FileState, Outcome, Stage};
+use crate::sink::{QueuedPacket, ReaderState, timestamp};
+
 /// State of a packet capture.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct State {
     /// Where the capture file is
     pub dump: String,
+    /// What the capture is doing, or what keeps it from doing it
+    pub status: String,
     /// The filter in force
     pub program: Option<ProgramState>,
     /// Packets since the cube was made
     pub counters: Counters,
+    /// What a file of the capture begins with
+    pub globalheader: GlobalHeader,
+    /// The packet that a client of network mode gets next; a GET of `packet` itself takes it
+    pub packet: PacketHead,
+    /// What waits in network mode
+    pub queue: QueueState,
+    /// Capture files, the oldest first; those of other daemons are not among them
+    #[schemars(extend("x-list-key" = "name"))]
+    pub files: Vec<File>,
+    /// Who reads packets as they come
+    #[schemars(extend("x-list-key" = "id"))]
+    pub streams: Vec<Reader>,
+}
+
+/// The header of a classic pcap file, as the original's client wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct GlobalHeader {
+    /// What tells byte order and resolution
+    pub magic: u32,
+    /// Version of the format
+    pub version_major: u16,
+    /// Minor version of the format
+    pub version_minor: u16,
+    /// Seconds between UTC and the times in the file
+    pub thiszone: i32,
+    /// Accuracy of the times
+    pub sigfigs: u32,
+    /// Bytes of a packet that are recorded at most
+    pub snaplen: u32,
+    /// Link type: 1 is Ethernet
+    pub linktype: u32,
+}
+
+impl GlobalHeader {
+    pub(crate) fn new(snaplen: u32) -> Self {
+        let (magic, version_major, version_minor, linktype) = (MICROS, MAJOR, MINOR, ETHERNET);
+        Self { magic, version_major, version_minor, thiszone: 0, sigfigs: 0, snaplen, linktype }
+    }
+}
+
+/// What is said of a packet in network mode. All is zero where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PacketHead {
+    /// Bytes of the packet that were recorded
+    pub capturelen: u32,
+    /// Bytes of the packet on the wire
+    pub packetlen: u32,
+    /// When it passed: seconds since 1970
+    pub timestamp_seconds: u64,
+    /// When it passed: microseconds of that second
+    pub timestamp_microseconds: u64,
+}
+
+impl From<&QueuedPacket> for PacketHead {
+    fn from(QueuedPacket { record, .. }: &QueuedPacket) -> Self {
+        Self {
+            capturelen: record.captured,
+            packetlen: record.length,
+            timestamp_seconds: record.stamp.seconds(),
+            timestamp_microseconds: record.stamp.nanos() / 1_000,
+        }
+    }
+}
+
+/// A packet as a client of network mode takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Packet {
+    #[serde(flatten)]
+    head: PacketHead,
+    /// Its bytes as the characters U+0000 to U+00FF; empty where there is no packet.
+    rawdata: String,
+}
+
+impl Packet {
+    pub(crate) fn new(packet: Option<&QueuedPacket>) -> Self {
+        let rawdata = packet.iter().flat_map(|packet| packet.bytes.iter()).map(|byte| char::from(*byte)).collect();
+        Self { head: packet.map(PacketHead::from).unwrap_or_default(), rawdata }
+    }
+}
+
+/// What waits in network mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct QueueState {
+    /// Packets that wait for a client
+    #[schemars(extend("x-metric" = { "name": "packetcapture_queue_packets", "type": "gauge" }))]
+    pub waiting: usize,
+}
+
+/// A capture file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct File {
+    /// Name, by which it can be downloaded
+    pub name: String,
+    /// Where it is
+    pub path: String,
+    /// Bytes
+    pub size: u64,
+    /// Packets
+    pub packets: u64,
+    /// Time of the first packet, in UTC
+    pub first: String,
+    /// Time of the last packet, in UTC
+    pub last: String,
+    /// Whether it is being written (open), complete (closed), or complete and compressed
+    pub state: FileStage,
+}
+
+/// What a file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum FileStage {
+    Open,
+    Closed,
+    Compressed,
+}
+
+impl From<FileState> for File {
+    fn from(FileState { path, tally, size, stage, .. }: FileState) -> Self {
+        Self {
+            name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            path: path.display().to_string(),
+            size,
+            packets: tally.packets,
+            first: timestamp(tally.first),
+            last: timestamp(tally.last),
+            state: match stage {
+                Stage::Open => FileStage::Open,
+                Stage::Closed => FileStage::Closed,
+                Stage::Compressed => FileStage::Compressed,
+            },
+        }
+    }
+}
+
+/// A reader of a live stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reader {
+    /// Number, which the answer's header `Polycube-Stream` tells the reader
+    pub id: u64,
+    /// Form that it is read in
+    pub format: Format,
+    /// Packets that were handed over
+    pub packets: u64,
+    /// Bytes of these packets
+    pub bytes: u64,
+    /// Packets that the reader was too slow for
+    pub dropped: u64,
+}
+
+impl From<ReaderState> for Reader {
+    fn from(ReaderState { id, format, packets, bytes, dropped }: ReaderState) -> Self {
+        Self { id, format, packets, bytes, dropped }
+    }
 }
 
 /// The filter in force, and what became of it.
@@ -62,10 +227,41 @@ pub struct Counters {
     /// Packets that were recorded and could not be written to the file
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_disk_packets_total", "type": "counter" }))]
     pub dropped_disk: u64,
+    /// Packets that network mode's queue had no room for: the oldest in it were discarded
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_queue_packets_total", "type": "counter" }))]
+    pub dropped_queue: u64,
+    /// Packets that came after the end that `stop-after` sets
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_limit_packets_total", "type": "counter" }))]
+    pub dropped_limit: u64,
+}
+
+impl Counters {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        let (counted, lost) = (outcome.counters(), [&outcome.disk, &outcome.queue, &outcome.limit]);
+        let matched = counted.written + counted.full + counted.nested + counted.faults;
+        let packets = lost.iter().map(|losses| losses.packets()).sum::<u64>();
+        let bytes = lost.iter().map(|losses| losses.bytes()).sum::<u64>();
+        Self {
+            seen: matched + counted.rejected,
+            matched,
+            rejected: counted.rejected,
+            captured: counted.written.saturating_sub(packets),
+            bytes: counted.bytes.saturating_sub(bytes),
+            dropped_ring_full: counted.full,
+            dropped_nested: counted.nested,
+            dropped_fault: counted.faults,
+            dropped_disk: outcome.disk.packets(),
+            dropped_queue: outcome.queue.packets(),
+            dropped_limit: outcome.limit.packets(),
+        }
+    }
 }
 
 /// The sentence that stands in [`State::dump`]. Scripts cut the path out of it.
-pub(crate) fn dump(path: Option<&Path>) -> String {
+pub(crate) fn dump(network: bool, path: Option<&Path>) -> String {
+    if network {
+        return String::from("the service is running in network mode");
+    }
     path.map_or_else(|| String::from("no packets captured"), |path| format!("capture dump in {}", path.display()))
 }
 
@@ -75,7 +271,9 @@ mod tests {
 
     #[test]
     fn the_dump_is_a_sentence_that_scripts_know() {
-        assert_eq!(dump(None), "no packets captured");
-        assert_eq!(dump(Some(Path::new("/var/sniffer.pcap"))), "capture dump in /var/sniffer.pcap");
+        let path = Path::new("/var/sniffer.pcap");
+        assert_eq!(dump(false, None), "no packets captured");
+        assert_eq!(dump(false, Some(path)), "capture dump in /var/sniffer.pcap");
+        assert_eq!(dump(true, Some(path)), "the service is running in network mode");
     }
 }

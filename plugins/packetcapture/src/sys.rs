@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::{MembarrierCommand, membarrier};
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
 
@@ -55,6 +56,16 @@ pub(crate) fn utc_offset() -> i64 {
     (difference + NANOS / 2).div_euclid(NANOS) * NANOS
 }
 
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())?;
+    }
+    Ok(bytes)
+}
+
 /// Nanoseconds of UTC since 1970.
 pub(crate) fn utc_now() -> i64 {
     nanos(clock_gettime(ClockId::Realtime))
@@ -92,6 +103,29 @@ impl Wake {
 impl AsFd for Wake {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// What is waited for with a pipe that is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pipe {
+    /// There is room in it.
+    ForRoom,
+    /// Nothing but its end.
+    ToBreak,
+}
+
+/// Waits until the pipe that `sender` writes to is as wanted, or `wake` is called.
+///
+/// # Errors
+/// Nobody reads from the pipe any more.
+pub(crate) fn wait_for_pipe(sender: BorrowedFd<'_>, wanted: Pipe, wake: &Wake) -> io::Result<()> {
+    let events = if wanted == Pipe::ForRoom { PollFlags::OUT } else { PollFlags::empty() };
+    let mut fds = [PollFd::from_borrowed_fd(sender, events), PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
+    match poll(&mut fds, None) {
+        Ok(_) if fds[0].revents().contains(PollFlags::ERR) => Err(io::ErrorKind::BrokenPipe.into()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,84 +1,67 @@
 #![forbid(unsafe_code)]
 
-use std::fs;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
-use tempfile::TempDir;
+use serde_json::json;
 
 use super::*;
-use crate::drain::Losses;
-use crate::fixture::{Kernel, bell, times};
-use crate::format::FILE_HEADER;
-use crate::sink::{CaptureFile, Target};
+use crate::fixture::{Desk, Kernel, bell};
+use crate::format::Format;
 
 const SIZE: usize = 4096;
 
-fn start(directory: &TempDir) -> (Consumer, Arc<Target>) {
-    let target = Arc::new(Target {
-        directory: directory.path().to_owned(),
-        cube: String::from("sniffer"),
-        snaplen: AtomicU32::new(96),
-        path: Mutex::default(),
-    });
-    let drain = Drain::new(CaptureFile::new(target.clone()), Arc::<Losses>::default(), Box::new(|_, _| {}));
-    (Consumer::start("sniffer", drain).unwrap(), target)
+fn start(desk: &Desk) -> Consumer {
+    Consumer::start("sniffer", Drain::new(desk.router(desk.settings(json!({}))), desk.log())).unwrap()
 }
 
 fn source(id: u64, kernel: &Kernel) -> Source {
-    Source { id, reader: kernel.map().1, bell: bell() }
-}
-
-#[track_caller]
-fn check_file(target: &Target, expected: &[u64]) {
-    assert_eq!(times(&fs::read(target.path().unwrap()).unwrap()[FILE_HEADER..]), expected);
+    Source { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() }
 }
 
 #[test]
 fn packets_reach_the_file_by_themselves() {
-    let directory = TempDir::new().unwrap();
+    let desk = Desk::new();
     let kernel = Kernel::new(2, SIZE);
-    let (consumer, target) = start(&directory);
+    let consumer = start(&desk);
     consumer.open(source(0, &kernel));
     assert!(kernel.packet(0, 1, b"abc"));
     let begin = Instant::now();
     while kernel.tail(0) != kernel.head(0) && begin.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(1));
     }
-    check_file(&target, &[1]);
+    desk.check_file(&[1]);
     drop(consumer);
 }
 
 #[test]
 fn a_flush_and_the_end_leave_nothing_behind() {
-    let directory = TempDir::new().unwrap();
+    let desk = Desk::new();
     let kernel = Kernel::new(2, SIZE);
-    let (consumer, target) = start(&directory);
+    let consumer = start(&desk);
     consumer.open(source(0, &kernel));
     assert!(kernel.packet(0, 1, b"abc"));
     consumer.flush();
-    check_file(&target, &[1]);
+    desk.check_file(&[1]);
     assert!(kernel.packet(1, 2, b"abc"));
     drop(consumer);
-    check_file(&target, &[1, 2]);
+    desk.check_file(&[1, 2]);
 }
 
 #[test]
 fn rings_are_closed_with_their_last_packet_and_others_go_on() {
-    let directory = TempDir::new().unwrap();
+    let desk = Desk::new();
     let (old, new) = (Kernel::new(2, SIZE), Kernel::new(2, 2 * SIZE));
-    let (consumer, target) = start(&directory);
+    let consumer = start(&desk);
     consumer.open(source(0, &old));
     consumer.open(source(1, &new));
     assert!(old.packet(0, 1, b"abc"));
     assert!(new.packet(0, 2, b"abc"));
     consumer.close(0);
-    check_file(&target, &[1, 2]);
+    desk.check_file(&[1, 2]);
     assert!(old.packet(0, 3, b"nobody looks"));
     assert!(new.packet(1, 4, b"abc"));
     drop(consumer);
-    check_file(&target, &[1, 2, 4]);
+    desk.check_file(&[1, 2, 4]);
 }
 
 #[test]

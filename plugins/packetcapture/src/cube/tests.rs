@@ -13,13 +13,17 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fixture::{Kernel, bell_memory, times};
-use crate::format::FILE_HEADER;
+use crate::format::pcap::HEADER;
 
 struct Host(Arc<Mutex<Vec<String>>>);
 
 impl HostAbi for Host {
     fn log(&self, _: u8, message: RStr<'_>) {
         self.0.lock().unwrap().push(message.to_string());
+    }
+
+    fn configure(&self, patch: RStr<'_>) {
+        self.0.lock().unwrap().push(format!("configure {patch}"));
     }
 }
 
@@ -70,7 +74,7 @@ impl Lab {
         let dump = self.dump();
         let bytes = fs::read(dump.strip_prefix("capture dump in ").unwrap()).unwrap();
         assert_eq!(bytes[16..20], snaplen.to_ne_bytes());
-        assert_eq!(times(&bytes[FILE_HEADER..]), expected);
+        assert_eq!(times(&bytes[HEADER..]), expected);
     }
 }
 
@@ -96,7 +100,8 @@ fn a_session_has_one_file_from_on_to_off() {
     let first = lab.dump();
     let counters = json!({
         "seen": 3, "matched": 3, "rejected": 0,
-        "captured": 3, "bytes": 9, "dropped-ring-full": 0, "dropped-nested": 0, "dropped-fault": 0, "dropped-disk": 0
+        "captured": 3, "bytes": 9, "dropped-ring-full": 0, "dropped-nested": 0, "dropped-fault": 0, "dropped-disk": 0,
+        "dropped-queue": 0, "dropped-limit": 0
     });
     assert_eq!(lab.state()["counters"], counters);
 
@@ -151,7 +156,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
     let refusal = lab.prepare(&on(96), Some(&kernel)).unwrap_err();
     let message = format!(
         "capture directory {} cannot be written: No such file or directory (os error 2); \
-         set `--capture-dir` or make it writable",
+         set `--capture-dir` or `dump`, or make it writable",
         directory.display()
     );
     assert_eq!((&refusal["tag"], &refusal["message"]), (&json!("operation-failed"), &json!(message)));
@@ -167,7 +172,7 @@ fn a_cube_that_goes_leaves_its_packets_in_the_file() {
     let lines = lab.lines.clone();
     drop(lab);
     let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap();
-    assert_eq!(times(&fs::read(file.path()).unwrap()[FILE_HEADER..]), [1]);
+    assert_eq!(times(&fs::read(file.path()).unwrap()[HEADER..]), [1]);
     assert_eq!(kernel.tail(0), kernel.head(0));
     assert!(lines.lock().unwrap()[0].starts_with("rings have 4 KiB instead of 65536 KiB"));
 }

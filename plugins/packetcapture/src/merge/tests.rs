@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixture::{Random, record, times};
 
-const ALL: Limits = Limits { runs: usize::MAX, bytes: usize::MAX, before: None };
+const ALL: Limits = Limits { format: Format::Pcap, runs: usize::MAX, bytes: usize::MAX, before: None };
 
 fn ring(micros: &[u64]) -> Vec<u8> {
     micros.iter().flat_map(|micros| record(*micros, b"packet")).collect()
@@ -111,7 +111,7 @@ fn any_rings_come_out_sorted_and_whole() {
                 None => Span { first: &[], second: &second[at - first.len()..] },
             });
             let spans = spans.collect::<Vec<_>>();
-            let limits = Limits { runs: 2 + random.below(9) as usize, bytes: random.below(400) as usize, before: None };
+            let limits = Limits { runs: 2 + random.below(9) as usize, bytes: random.below(400) as usize, ..ALL };
             let batch = batch(&spans, &limits);
             if batch.runs.is_empty() {
                 break;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixture::{Kernel, Random, record};
+use crate::format::Format;
 
 const SIZE: usize = 4096;
 
@@ -78,7 +79,7 @@ fn everything_comes_out_as_it_went_in() {
                 // Not always everything: some records, from the first on.
                 let mut taken = length;
                 if random.below(2) == 0 {
-                    let sizes = crate::format::records(&bytes).map(|record| record.size()).collect::<Vec<_>>();
+                    let sizes = Format::Pcap.records(&bytes).map(|(record, _)| record.size).collect::<Vec<_>>();
                     taken = sizes[..random.below(sizes.len() as u64 + 1) as usize].iter().sum();
                 }
                 got.extend(&bytes[..taken]);

@@ -1,4 +1,4 @@
-//! The capture file: complete after every write, and written without a buffer of ours, so that whatever ends the
+//! One capture file: complete after every write, and written without a buffer of ours, so that whatever ends the
 //! daemon leaves it readable.
 
 #![forbid(unsafe_code)]
@@ -6,38 +6,16 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags, ftruncate, open, unlink};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open, unlink};
 use rustix::io::{Errno, pwrite, pwritev};
 
-use super::name::file_name;
-use crate::format::{FILE_HEADER, SNAPLEN_AT, file_header, records};
-use crate::sys;
+use crate::format::Format;
+use crate::format::pcap::SNAPLEN_AT;
+use crate::format::pcapng::Section;
 
 /// `UIO_MAXIOV` (include/uapi/linux/uio.h).
 const SLICES: usize = 1024;
-/// Files of one cube and second that are looked past for a free name.
-const ATTEMPTS: u32 = 1000;
-
-/// What a session tells its file, and learns from it.
-pub(crate) struct Target {
-    /// Where files are made.
-    pub(crate) directory: PathBuf,
-    /// Name of the cube.
-    pub(crate) cube: String,
-    /// Snap length of the programs that run. The file's header has the greatest that it met.
-    pub(crate) snaplen: AtomicU32,
-    /// The file, from its first record on.
-    pub(crate) path: Mutex<Option<PathBuf>>,
-}
-
-impl Target {
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.path.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// What was not written.
 #[derive(Debug)]
@@ -47,42 +25,103 @@ pub(crate) struct Shortfall {
     pub(crate) error: io::Error,
 }
 
-/// A session's file. It comes into being with the first records.
+/// A capture file that is being written. It is locked, so that nobody takes it for one that was left behind.
 pub(crate) struct CaptureFile {
-    target: Arc<Target>,
-    file: Option<Open>,
-}
-
-struct Open {
     fd: OwnedFd,
     path: PathBuf,
+    format: Format,
+    /// What readers were told, or will be with the next records.
+    section: Section,
+    /// What goes before the next records.
+    pending: Vec<u8>,
     /// Bytes that count: header and whole records.
     length: u64,
-    /// What the header says.
-    snaplen: u32,
 }
 
 impl CaptureFile {
-    /// Runs that [`write`](Self::write) takes at once.
+    /// Runs that [`append`](Self::append) takes at once.
     pub(crate) const RUNS: usize = SLICES - 1;
 
-    pub(crate) fn new(target: Arc<Target>) -> Self {
-        Self { target, file: None }
+    /// Makes a file that was not there. A link in its place is not followed.
+    pub(crate) fn create(path: PathBuf, format: Format, section: &Section) -> io::Result<Self> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = open(&path, flags, Mode::from_raw_mode(0o640))?;
+        // Without locks (some network file systems have none) the file is as good.
+        let _ = flock(&fd, FlockOperation::NonBlockingLockExclusive);
+        Ok(Self::over(fd, path, format, section))
+    }
+
+    fn over(fd: OwnedFd, path: PathBuf, format: Format, section: &Section) -> Self {
+        Self { fd, path, format, section: section.clone(), pending: format.header(section), length: 0 }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// A second descriptor, for those who have something to do to the file that takes its time.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    /// Sees to it that records of `section` may follow.
+    pub(crate) fn describe(&mut self, section: &Section) -> io::Result<()> {
+        if self.section.covers(section) {
+            return Ok(());
+        }
+        match self.format {
+            _ if self.length == 0 => self.pending = self.format.header(section),
+            Format::Pcapng => self.pending = self.section.widened(section).bytes(),
+            Format::Pcap | Format::PcapNanos if section.snaplen > self.section.snaplen => {
+                pwrite(&self.fd, &section.snaplen.to_ne_bytes(), SNAPLEN_AT)?;
+            }
+            Format::Pcap | Format::PcapNanos => {}
+        }
+        self.section = self.section.widened(section);
+        Ok(())
     }
 
     /// Appends `runs`, each of whole records.
-    pub(crate) fn write(&mut self, runs: &[&[u8]]) -> Result<(), Shortfall> {
-        let snaplen = self.target.snaplen.load(Ordering::Acquire);
-        let fresh = |error| Shortfall { kept: 0, error };
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(Open::create(&self.target, snaplen).map_err(fresh)?),
+    pub(crate) fn append(&mut self, runs: &[&[u8]]) -> Result<(), Shortfall> {
+        // What they need goes with the records: no reader finds half of it.
+        let before = std::iter::once(self.pending.as_slice());
+        let mut slices = before.chain(runs.iter().copied()).map(IoSlice::new).collect::<Vec<_>>();
+        let (written, result) = write_all(&self.fd, &mut slices, self.length);
+        let before = self.pending.len();
+        let Err(error) = result else {
+            self.length += written as u64;
+            self.pending.clear();
+            return Ok(());
         };
-        file.raise(snaplen).map_err(fresh)?;
-        let had_header = file.length > 0;
-        let result = file.append(runs);
-        if !had_header && file.length > 0 {
-            *self.target.path.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.path.clone());
+        let kept = whole_records(self.format, runs, written.saturating_sub(before));
+        if kept > 0 {
+            self.length += (before + kept) as u64;
+            self.pending.clear();
+        }
+        // Where this fails as well, the next write covers what is too much.
+        let _ = ftruncate(&self.fd, self.length);
+        Err(Shortfall { kept, error })
+    }
+
+    /// Appends a block of pcapng, if there are records before it.
+    pub(crate) fn append_block(&mut self, block: &[u8]) -> io::Result<()> {
+        if self.length == 0 || self.format != Format::Pcapng {
+            return Ok(());
+        }
+        let (written, result) = write_all(&self.fd, &mut [IoSlice::new(block)], self.length);
+        if result.is_ok() {
+            self.length += written as u64;
+        } else {
+            ftruncate(&self.fd, self.length)?;
         }
         result
     }
@@ -91,56 +130,9 @@ impl CaptureFile {
 impl Drop for CaptureFile {
     fn drop(&mut self) {
         // Nothing could be written to it: nobody was told of it either.
-        if let Some(file) = self.file.take_if(|file| file.length == 0) {
-            let _ = unlink(&file.path);
+        if self.length == 0 {
+            let _ = unlink(&self.path);
         }
-    }
-}
-
-impl Open {
-    fn create(target: &Target, snaplen: u32) -> io::Result<Self> {
-        let seconds = sys::utc_now().div_euclid(1_000_000_000);
-        for attempt in 0..ATTEMPTS {
-            let path = target.directory.join(file_name(&target.cube, seconds, attempt));
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match open(&path, flags, Mode::from_raw_mode(0o640)) {
-                Ok(fd) => return Ok(Self { fd, path, length: 0, snaplen }),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Errno::EXIST.into())
-    }
-
-    /// Sees to it that the header allows records of `snaplen` bytes.
-    fn raise(&mut self, snaplen: u32) -> io::Result<()> {
-        if snaplen <= self.snaplen {
-            return Ok(());
-        }
-        if self.length > 0 {
-            pwrite(&self.fd, &snaplen.to_ne_bytes(), SNAPLEN_AT)?;
-        }
-        self.snaplen = snaplen;
-        Ok(())
-    }
-
-    fn append(&mut self, runs: &[&[u8]]) -> Result<(), Shortfall> {
-        // The header goes with the first records: no reader finds half of it.
-        let header = file_header(self.snaplen);
-        let header = if self.length == 0 { header.as_slice() } else { &[] };
-        let mut slices = std::iter::once(header).chain(runs.iter().copied()).map(IoSlice::new).collect::<Vec<_>>();
-        let (written, result) = write_all(&self.fd, &mut slices, self.length);
-        let Err(error) = result else {
-            self.length += written as u64;
-            return Ok(());
-        };
-        let kept = whole_records(runs, written.saturating_sub(header.len()));
-        if kept > 0 {
-            self.length += (header.len() + kept) as u64;
-        }
-        // Where this fails as well, the next write covers what is too much.
-        let _ = ftruncate(&self.fd, self.length);
-        Err(Shortfall { kept, error })
     }
 }
 
@@ -164,8 +156,8 @@ fn write_all(fd: impl AsFd, mut slices: &mut [IoSlice<'_>], position: u64) -> (u
 }
 
 /// Bytes of the whole records among the first `written` of `runs`.
-fn whole_records(runs: &[&[u8]], written: usize) -> usize {
-    let sizes = runs.iter().flat_map(|run| records(run)).map(|record| record.size());
+fn whole_records(format: Format, runs: &[&[u8]], written: usize) -> usize {
+    let sizes = runs.iter().flat_map(|run| format.records(run)).map(|(record, _)| record.size);
     let ends = sizes.scan(0, |end, size| {
         *end += size;
         Some(*end)
@@ -178,9 +170,8 @@ pub(crate) fn probe(directory: &Path, cube: &str) -> io::Result<()> {
     let path = directory.join(format!(".{cube}-{}.probe", std::process::id()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let probe = open(&path, flags, Mode::from_raw_mode(0o600))?;
-    let result = pwrite(&probe, &[0; FILE_HEADER], 0);
     unlink(&path)?;
-    result?;
+    pwrite(&probe, &[0], 0)?;
     Ok(())
 }
 

@@ -2,11 +2,25 @@
 
 #![forbid(unsafe_code)]
 
-/// `<cube>-<time>.pcap`, or `<cube>-<time>-<attempt>.pcap` where others have that name. The time is UTC, as
-/// `20261123T061500Z`: no character in it is special to a shell or another system.
-pub(super) fn file_name(cube: &str, seconds: i64, attempt: u32) -> String {
-    let time = time(seconds);
-    if attempt == 0 { format!("{cube}-{time}.pcap") } else { format!("{cube}-{time}-{attempt}.pcap") }
+use crate::format::Stamp;
+
+/// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` where others have that name.
+pub(super) fn file_name(stem: &str, attempt: u32, extension: &str) -> String {
+    if attempt == 0 { format!("{stem}.{extension}") } else { format!("{stem}-{attempt}.{extension}") }
+}
+
+/// `<cube>-<time>`, the time in UTC as `20261123T061500Z`: no character in it is special to a shell or another system.
+pub(super) fn default_stem(cube: &str, seconds: i64) -> String {
+    format!("{cube}-{}", time(seconds))
+}
+
+/// A time as people and programs read it (RFC 3339), in UTC, to the microsecond: `2026-11-23T06:15:00.000000Z`.
+pub(crate) fn timestamp(stamp: Stamp) -> String {
+    let seconds = stamp.seconds().cast_signed();
+    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let second = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", stamp.nanos() / 1_000)
 }
 
 fn time(seconds: i64) -> String {
@@ -34,8 +48,10 @@ mod tests {
 
     #[test]
     fn names_carry_cube_and_time() {
-        assert_eq!(file_name("sniffer", 1_795_414_500, 0), "sniffer-20261123T061500Z.pcap");
-        assert_eq!(file_name("sniffer", 1_795_414_500, 2), "sniffer-20261123T061500Z-2.pcap");
+        assert_eq!(default_stem("sniffer", 1_795_414_500), "sniffer-20261123T061500Z");
+        assert_eq!(file_name("trace", 0, "pcap"), "trace.pcap");
+        assert_eq!(file_name("trace", 2, "pcapng"), "trace-2.pcapng");
+        assert_eq!(timestamp(Stamp(1_795_414_500_123_456_789)), "2026-11-23T06:15:00.123456Z");
     }
 
     #[test]

@@ -8,104 +8,99 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fixture::{record, times};
+use crate::format::pcap::HEADER;
+use crate::format::pcapng::SECTION_BLOCK;
+use crate::format::transcode;
 
-fn target(directory: &Path, snaplen: u32) -> Arc<Target> {
-    Arc::new(Target {
-        directory: directory.to_owned(),
-        cube: String::from("sniffer"),
-        snaplen: AtomicU32::new(snaplen),
-        path: Mutex::default(),
-    })
+fn section(names: &[&str], snaplen: u32) -> Section {
+    let interfaces = names.iter().map(|name| Some((*name).to_owned())).collect();
+    Section { cube: String::from("sniffer"), interfaces, snaplen }
 }
 
-fn over(fd: OwnedFd, length: u64) -> CaptureFile {
-    let file = Open { fd, path: PathBuf::from("/nowhere/sniffer.pcap"), length, snaplen: 96 };
-    CaptureFile { target: target(Path::new("/nowhere"), 96), file: Some(file) }
+fn over(fd: OwnedFd) -> CaptureFile {
+    CaptureFile::over(fd, PathBuf::from("/nowhere/sniffer.pcap"), Format::Pcap, &section(&["p"], 96))
 }
 
 #[test]
 fn a_file_comes_with_its_first_records() {
     let directory = TempDir::new().unwrap();
-    let target = target(directory.path(), 96);
-    let mut file = CaptureFile::new(target.clone());
-    assert_eq!(target.path(), None);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-
-    let (one, two) = (record(1, b"one"), record(2, b"two"));
-    file.write(&[&one]).unwrap();
-    let path = target.path().unwrap();
+    let path = directory.path().join("s.pcap");
+    let mut file = CaptureFile::create(path.clone(), Format::Pcap, &section(&["p"], 96)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
-    file.write(&[&two, &one]).unwrap();
+    let (one, two) = (record(1, b"one"), record(2, b"two"));
+    file.append(&[&one]).unwrap();
+    file.append(&[&two, &one]).unwrap();
     drop(file);
-    assert_eq!(fs::read(&path).unwrap(), [file_header(96).to_vec(), one.clone(), two, one].concat());
+    let header = Format::Pcap.header(&section(&[], 96));
+    assert_eq!(fs::read(&path).unwrap(), [header, one.clone(), two, one].concat());
 }
 
 #[test]
 fn more_runs_than_one_call_takes_are_all_written() {
     let directory = TempDir::new().unwrap();
-    let target = target(directory.path(), 96);
+    let path = directory.path().join("s.pcap");
     let records = (0..3000).map(|micros| record(micros, b"abc")).collect::<Vec<_>>();
     let runs = records.iter().map(Vec::as_slice).collect::<Vec<_>>();
-    CaptureFile::new(target.clone()).write(&runs).unwrap();
-    let bytes = fs::read(target.path().unwrap()).unwrap();
-    assert_eq!(times(&bytes[FILE_HEADER..]), (0..3000).collect::<Vec<_>>());
+    CaptureFile::create(path.clone(), Format::Pcap, &section(&["p"], 96)).unwrap().append(&runs).unwrap();
+    assert_eq!(times(&fs::read(path).unwrap()[HEADER..]), (0..3000).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_name_that_is_taken_is_left_alone() {
+fn neither_a_file_nor_a_link_is_written_over() {
     let directory = TempDir::new().unwrap();
-    // The second may end between the two.
-    for _ in 0..3 {
-        let (first, second) = (target(directory.path(), 96), target(directory.path(), 96));
-        CaptureFile::new(first.clone()).write(&[&record(1, b"")]).unwrap();
-        CaptureFile::new(second.clone()).write(&[&record(1, b"")]).unwrap();
-        let name = |target: &Target| target.path().unwrap().file_stem().unwrap().to_str().unwrap().to_owned();
-        let (first, second) = (name(&first), name(&second));
-        assert_ne!(first, second);
-        if second == format!("{first}-1") {
-            return;
-        }
+    let (taken, link, elsewhere) = ("taken", "link", "elsewhere");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path(taken), "dear").unwrap();
+    symlink(path(elsewhere), path(link)).unwrap();
+    for name in [taken, link] {
+        let error = CaptureFile::create(path(name), Format::Pcap, &section(&["p"], 96)).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
-    panic!("no second name had the suffix `-1`");
-}
-
-#[test]
-fn a_link_is_not_followed() {
-    let directory = TempDir::new().unwrap();
-    let elsewhere = directory.path().join("elsewhere");
-    let now = sys::utc_now() / 1_000_000_000;
-    for seconds in now..now + 3 {
-        symlink(&elsewhere, directory.path().join(file_name("sniffer", seconds, 0))).unwrap();
-    }
-    CaptureFile::new(target(directory.path(), 96)).write(&[&record(1, b"")]).unwrap();
-    assert!(!elsewhere.exists());
+    assert_eq!(fs::read(path(taken)).unwrap(), b"dear");
+    assert!(!path(elsewhere).exists());
 }
 
 #[test]
 fn a_raised_snap_length_is_mended_in_the_header() {
     let directory = TempDir::new().unwrap();
-    let target = target(directory.path(), 96);
-    let mut file = CaptureFile::new(target.clone());
-    let snaplen =
-        |target: &Target| u32::from_ne_bytes(fs::read(target.path().unwrap()).unwrap()[16..20].try_into().unwrap());
-    file.write(&[&record(1, b"")]).unwrap();
-    assert_eq!(snaplen(&target), 96);
-    target.snaplen.store(128, Ordering::Release);
-    file.write(&[&record(2, b"")]).unwrap();
-    assert_eq!(snaplen(&target), 128);
-    target.snaplen.store(64, Ordering::Release);
-    file.write(&[&record(3, b"")]).unwrap();
-    assert_eq!(snaplen(&target), 128);
-    assert_eq!(times(&fs::read(target.path().unwrap()).unwrap()[FILE_HEADER..]), [1, 2, 3]);
+    let path = directory.path().join("s.pcap");
+    let mut file = CaptureFile::create(path.clone(), Format::Pcap, &section(&["p"], 96)).unwrap();
+    let snaplen = || u32::from_ne_bytes(fs::read(&path).unwrap()[16..20].try_into().unwrap());
+    for (micros, raised, expected) in [(1, 96, 96), (2, 128, 128), (3, 64, 128)] {
+        file.describe(&section(&["p"], raised)).unwrap();
+        file.append(&[&record(micros, b"")]).unwrap();
+        assert_eq!(snaplen(), expected);
+    }
+    assert_eq!(times(&fs::read(&path).unwrap()[HEADER..]), [1, 2, 3]);
+}
+
+#[test]
+fn another_interface_begins_a_section_with_the_records_that_need_it() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s.pcapng");
+    let mut file = CaptureFile::create(path.clone(), Format::Pcapng, &section(&["p"], 96)).unwrap();
+    let block = |micros| {
+        let mut block = Vec::new();
+        transcode(Format::Pcap, Format::Pcapng, &record(micros, b""), &mut block);
+        block
+    };
+    file.append(&[&block(1)]).unwrap();
+    file.describe(&section(&["p", "q"], 96)).unwrap();
+    let before = fs::metadata(&path).unwrap().len() as usize;
+    assert_eq!(before as u64, file.length(), "nothing is written before there are records");
+    file.append(&[&block(2)]).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(bytes[before..before + 4], SECTION_BLOCK.to_ne_bytes());
+    assert!(bytes.ends_with(&block(2)));
 }
 
 #[test]
 fn a_full_disk_keeps_nothing() {
     let full = open("/dev/full", OFlags::WRONLY, Mode::empty()).unwrap();
-    let mut file = over(full, 0);
-    let Shortfall { kept, error } = file.write(&[&record(1, b"abc")]).unwrap_err();
-    assert_eq!((kept, error.kind()), (0, io::ErrorKind::StorageFull));
-    assert_eq!(file.target.path(), None);
+    let mut file = over(full);
+    let Shortfall { kept, error } = file.append(&[&record(1, b"abc")]).unwrap_err();
+    assert_eq!((kept, error.kind(), file.length()), (0, io::ErrorKind::StorageFull, 0));
 }
 
 /// A file of one page that cannot grow.
@@ -119,15 +114,15 @@ fn sealed() -> OwnedFd {
 #[test]
 fn a_write_that_ends_early_leaves_whole_records() {
     let fd = sealed();
-    let mut file = over(fd.try_clone().unwrap(), 0);
+    let mut file = over(fd.try_clone().unwrap());
     let records = (0..30).map(|micros| record(micros, &[7; 200])).collect::<Vec<_>>();
     let runs = [records[..10].concat(), records[10..].concat()];
-    let Shortfall { kept, .. } = file.write(&[&runs[0], &runs[1]]).unwrap_err();
-    assert_eq!(kept, (4096 - FILE_HEADER) / 216 * 216);
+    let Shortfall { kept, .. } = file.append(&[&runs[0], &runs[1]]).unwrap_err();
+    assert_eq!(kept, (4096 - HEADER) / 216 * 216);
     let mut bytes = vec![0; 5000];
     let length = rustix::io::pread(&fd, &mut bytes, 0).unwrap();
-    assert_eq!(length, FILE_HEADER + kept);
-    assert_eq!(times(&bytes[FILE_HEADER..length]), (0..18).collect::<Vec<_>>());
+    assert_eq!(length, HEADER + kept);
+    assert_eq!(times(&bytes[HEADER..length]), (0..18).collect::<Vec<_>>());
 }
 
 #[test]
@@ -135,9 +130,9 @@ fn a_file_that_got_nothing_is_removed() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("sniffer.pcap");
     fs::write(&path, "").unwrap();
-    let mut file = over(sealed(), 0);
-    file.file.as_mut().unwrap().path = path.clone();
-    let Shortfall { kept, .. } = file.write(&[&record(1, &[7; 5000])]).unwrap_err();
+    let mut file = over(sealed());
+    file.path = path.clone();
+    let Shortfall { kept, .. } = file.append(&[&record(1, &[7; 5000])]).unwrap_err();
     assert_eq!(kept, 0);
     drop(file);
     assert!(!path.exists());

@@ -1,0 +1,193 @@
+//! pcapng (draft-ietf-opsawg-pcapng): sections, interfaces, packets and statistics.
+
+#![forbid(unsafe_code)]
+
+use polycube_layout::ring::{BLOCK_HEADER, BLOCK_TRAILER, MAX_SNAPLEN, PACKET_BLOCK};
+
+use super::pcap::ETHERNET;
+use super::{Record, Stamp};
+
+/// Section 4.1: type and byte-order magic of a Section Header Block.
+pub(crate) const SECTION_BLOCK: u32 = 0x0a0d_0d0a;
+const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+/// Types of an Interface Description Block (4.2) and an Interface Statistics Block (4.6).
+const INTERFACE_BLOCK: u32 = 1;
+const STATISTICS_BLOCK: u32 = 5;
+/// Bytes of a block without any content: its type, and its length twice.
+const FRAME: usize = 12;
+
+/// Codes of options (3.5, 4.1, 4.2 and 4.6).
+const COMMENT: u16 = 1;
+const USER_APPLICATION: u16 = 4;
+const INTERFACE_NAME: u16 = 2;
+const INTERFACE_DESCRIPTION: u16 = 3;
+const RESOLUTION: u16 = 9;
+const RECEIVED: u16 = 4;
+const ACCEPTED: u16 = 6;
+const SYSTEM_DROPS: u16 = 7;
+const DELIVERED: u16 = 8;
+/// `if_tsresol`: a negative power of ten.
+const NANOSECONDS: u8 = 9;
+
+/// Where packets of a capture come from, as a reader is told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Section {
+    pub(crate) cube: String,
+    /// By the ids that packets name; an id may stand for nothing.
+    pub(crate) interfaces: Vec<Option<String>>,
+    /// Bytes of a packet that a record has at most.
+    pub(crate) snaplen: u32,
+}
+
+impl Section {
+    /// Whether a reader who knows `self` needs to know `newer` as well.
+    pub(crate) fn covers(&self, newer: &Self) -> bool {
+        newer.snaplen <= self.snaplen
+            && newer.interfaces.len() <= self.interfaces.len()
+            && newer.interfaces.iter().zip(&self.interfaces).all(|(new, old)| new.is_none() || new == old)
+    }
+
+    /// What covers both, if `newer` uses no id of `self` for something else.
+    pub(crate) fn widened(&self, newer: &Self) -> Self {
+        let count = self.interfaces.len().max(newer.interfaces.len());
+        let of = |section: &Self, id: usize| section.interfaces.get(id).cloned().flatten();
+        Self {
+            cube: newer.cube.clone(),
+            interfaces: (0..count).map(|id| of(newer, id).or_else(|| of(self, id))).collect(),
+            snaplen: self.snaplen.max(newer.snaplen),
+        }
+    }
+
+    /// Section Header Block and Interface Description Blocks. They can stand anywhere between two blocks.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut header = Block::begin(SECTION_BLOCK, &mut out);
+        header.word(BYTE_ORDER).half(1).half(0).word(u32::MAX).word(u32::MAX);
+        header.option(USER_APPLICATION, concat!("polycubed ", env!("CARGO_PKG_VERSION")).as_bytes());
+        header.option(COMMENT, format!("packetcapture cube {}", self.cube).as_bytes());
+        header.end();
+        for name in self.interfaces.iter().map(|name| name.as_deref().unwrap_or("detached")) {
+            let mut interface = Block::begin(INTERFACE_BLOCK, &mut out);
+            interface.half(ETHERNET as u16).half(0).word(self.snaplen);
+            interface.option(INTERFACE_NAME, name.as_bytes());
+            interface.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
+            interface.option(RESOLUTION, &[NANOSECONDS]);
+            interface.end();
+        }
+        out
+    }
+}
+
+/// What a reader is told of the packets that he did not get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statistics {
+    /// Packets that passed.
+    pub(crate) received: u64,
+    /// Of these, packets that fitted the filter.
+    pub(crate) accepted: u64,
+    /// Of these, packets that were lost on the way.
+    pub(crate) dropped: u64,
+    /// Of these, packets that he got.
+    pub(crate) delivered: u64,
+}
+
+/// An Interface Statistics Block about everything until `stamp`. The counts are of all interfaces together and stand
+/// with the first.
+pub(crate) fn statistics(stamp: Stamp, statistics: &Statistics) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut block = Block::begin(STATISTICS_BLOCK, &mut out);
+    block.word(0).word((stamp.0 >> 32) as u32).word(stamp.0 as u32);
+    block.option(RECEIVED, &statistics.received.to_ne_bytes());
+    block.option(ACCEPTED, &statistics.accepted.to_ne_bytes());
+    block.option(SYSTEM_DROPS, &statistics.dropped.to_ne_bytes());
+    block.option(DELIVERED, &statistics.delivered.to_ne_bytes());
+    block.end();
+    out
+}
+
+/// Reads an Enhanced Packet Block of the form that the capture program writes.
+pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
+    let header: &[u8; BLOCK_HEADER] = bytes.first_chunk()?;
+    let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (captured, size) = (word(20), word(4) as usize);
+    if word(0) != PACKET_BLOCK || captured > MAX_SNAPLEN || size > bytes.len() || size != packet_block(captured) {
+        return None;
+    }
+    let trailer: &[u8; BLOCK_TRAILER] = bytes[..size].last_chunk()?;
+    let flags = u32::from_ne_bytes([trailer[4], trailer[5], trailer[6], trailer[7]]);
+    Some(Record {
+        stamp: Stamp(u64::from(word(12)) << 32 | u64::from(word(16))),
+        captured,
+        length: word(24),
+        body: BLOCK_HEADER,
+        size,
+        interface: word(8),
+        flags,
+    })
+}
+
+pub(super) fn write(record: &Record, packet: &[u8], out: &mut Vec<u8>) {
+    let mut block = Block::begin(PACKET_BLOCK, out);
+    block.word(record.interface).word((record.stamp.0 >> 32) as u32).word(record.stamp.0 as u32);
+    block.word(record.captured).word(record.length).padded(packet);
+    block.option(2, &record.flags.to_ne_bytes());
+    block.end();
+}
+
+/// Bytes of the block of a packet with `captured` bytes.
+fn packet_block(captured: u32) -> usize {
+    BLOCK_HEADER + (captured as usize).next_multiple_of(4) + BLOCK_TRAILER
+}
+
+/// The length of the block at the beginning of `header`, which has at least 8 bytes; `None` if there can be none.
+pub(crate) fn block_length(header: &[u8]) -> Option<u64> {
+    let length = u32::from_ne_bytes(*header.get(4..)?.first_chunk()?);
+    (length as usize >= FRAME && length.is_multiple_of(4)).then_some(length.into())
+}
+
+/// A block that is being written.
+struct Block<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    has_options: bool,
+}
+
+impl<'a> Block<'a> {
+    fn begin(kind: u32, out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        out.extend([kind.to_ne_bytes(), [0; 4]].concat());
+        Self { out, start, has_options: false }
+    }
+
+    fn word(&mut self, word: u32) -> &mut Self {
+        self.out.extend(word.to_ne_bytes());
+        self
+    }
+
+    fn half(&mut self, half: u16) -> &mut Self {
+        self.out.extend(half.to_ne_bytes());
+        self
+    }
+
+    fn padded(&mut self, bytes: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(bytes);
+        self.out.resize(self.start + (self.out.len() - self.start).next_multiple_of(4), 0);
+        self
+    }
+
+    /// An option; of a value that is too long it has what fits.
+    fn option(&mut self, code: u16, value: &[u8]) -> &mut Self {
+        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+        self.has_options = true;
+        self.half(code).half(length).padded(&value[..length.into()])
+    }
+
+    fn end(mut self) {
+        if self.has_options {
+            self.word(0);
+        }
+        let length = (self.out.len() - self.start + 4) as u32;
+        self.word(length);
+        self.out[self.start + 4..self.start + 8].copy_from_slice(&length.to_ne_bytes());
+    }
+}

@@ -1,0 +1,164 @@
+//! What became of a cube's packets, for those who look: files, losses, and what stands in the way.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::ring::{Counters, Rings};
+use crate::sink::Tally;
+
+/// Files that are remembered; earlier ones are on the disk, and nobody is told of them any more.
+const FILES: usize = 1000;
+
+/// Shared by whoever writes and whoever reads the state. It lives as long as the cube.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// What could not be written to the disk, or waited for it too long.
+    pub(crate) disk: Losses,
+    /// What came after the capture's own end.
+    pub(crate) limit: Losses,
+    /// What the queue of network mode had no room for.
+    pub(crate) queue: Losses,
+    ledger: Mutex<Ledger>,
+    session: AtomicU64,
+    files: Mutex<VecDeque<FileState>>,
+    trouble: Mutex<Option<String>>,
+}
+
+/// Packets that were recorded and did not get where they should.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Losses {
+    pub(crate) fn add(&self, packets: u64, bytes: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What the programs counted: in the rings that they write to, and in those that are no longer.
+#[derive(Default)]
+struct Ledger {
+    open: Vec<Arc<Rings>>,
+    closed: Counters,
+}
+
+/// A capture file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileState {
+    pub(crate) path: PathBuf,
+    pub(crate) tally: Tally,
+    /// Bytes of the file.
+    pub(crate) size: u64,
+    pub(crate) stage: Stage,
+    /// Which capture of the cube it is of, from on to off.
+    pub(crate) session: u64,
+}
+
+/// What a file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Open,
+    Closed,
+    Compressed,
+}
+
+impl Outcome {
+    pub(crate) fn open_rings(&self, rings: Arc<Rings>) {
+        lock(&self.ledger).open.push(rings);
+    }
+
+    /// Takes down what `rings` counted: nothing is written to them any more.
+    pub(crate) fn close_rings(&self, rings: &Arc<Rings>) {
+        let mut ledger = lock(&self.ledger);
+        if let Some(at) = ledger.open.iter().position(|open| Arc::ptr_eq(open, rings)) {
+            let rings = ledger.open.swap_remove(at);
+            ledger.closed += rings.counters();
+        }
+    }
+
+    /// What the programs counted since the cube was made.
+    pub(crate) fn counters(&self) -> Counters {
+        let ledger = lock(&self.ledger);
+        let mut sum = ledger.closed;
+        ledger.open.iter().for_each(|rings| sum += rings.counters());
+        sum
+    }
+
+    /// Notes that another capture begins.
+    pub(crate) fn begin_session(&self) {
+        self.session.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The files of the last capture that has any, the oldest first.
+    pub(crate) fn files_of_last_session(&self) -> Vec<FileState> {
+        let files = lock(&self.files);
+        let last = files.back().map(|file| file.session);
+        files.iter().filter(|file| Some(file.session) == last).cloned().collect()
+    }
+
+    /// Notes the first records of a file.
+    pub(crate) fn file_begun(&self, path: &Path) {
+        let session = self.session.load(Ordering::Relaxed);
+        let mut files = lock(&self.files);
+        if files.len() == FILES {
+            files.pop_front();
+        }
+        files.push_back(FileState {
+            path: path.to_owned(),
+            tally: Tally::default(),
+            size: 0,
+            stage: Stage::Open,
+            session,
+        });
+    }
+
+    /// Changes what is known of the file at `path`, if it is remembered.
+    pub(crate) fn update(&self, path: &Path, change: impl FnOnce(&mut FileState)) {
+        if let Some(file) = lock(&self.files).iter_mut().rev().find(|file| file.path == path) {
+            change(file);
+        }
+    }
+
+    pub(crate) fn forget(&self, path: &Path) {
+        lock(&self.files).retain(|file| file.path != path);
+    }
+
+    /// The files, the oldest first.
+    pub(crate) fn files(&self) -> Vec<FileState> {
+        lock(&self.files).iter().cloned().collect()
+    }
+
+    /// The last file: of the session, if one runs, for an earlier one's is not where its packets go.
+    pub(crate) fn dump(&self, is_on: bool) -> Option<PathBuf> {
+        let session = self.session.load(Ordering::Relaxed);
+        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|file| file.path.clone())
+    }
+
+    /// Says what keeps packets from the disk, or that nothing does any more.
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        *lock(&self.trouble) = trouble;
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

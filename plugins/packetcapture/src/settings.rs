@@ -1,0 +1,164 @@
+//! What the configuration means for the consumer: sizes in bytes, paths whole, everything that is unset out of reach.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use polycube_plugin_api::{Point, Refusal, Tag};
+
+use crate::config::{Config, Fsync};
+use crate::format::Format;
+use crate::format::pcapng::Section;
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// How a capture is written, kept and handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) format: Format,
+    pub(crate) section: Section,
+    /// Whether packets go to the queue, not to files.
+    pub(crate) network: bool,
+    pub(crate) anonymize: bool,
+    pub(crate) files: FileSettings,
+    pub(crate) stop: Extent,
+    /// Bytes that wait for a slow disk at most.
+    pub(crate) memory: usize,
+    pub(crate) queue: QueueLimits,
+    /// Bytes that wait for a slow reader of a stream at most.
+    pub(crate) stream_buffer: usize,
+}
+
+/// Where files are made, and when the next one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileSettings {
+    pub(crate) directory: PathBuf,
+    /// What names begin with; `None` for the cube's name and the time.
+    pub(crate) stem: Option<String>,
+    pub(crate) overwrite: bool,
+    pub(crate) rotate: Extent,
+    /// Files that are kept; `None` for all.
+    pub(crate) keep: Option<usize>,
+    pub(crate) fsync: Fsync,
+    pub(crate) compress: bool,
+    /// Bytes that all files of the directory may have together.
+    pub(crate) ceiling: Option<u64>,
+}
+
+/// How far something goes; nothing in it is no end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) packets: Option<u64>,
+    /// Bytes of files.
+    pub(crate) bytes: Option<u64>,
+    pub(crate) time: Option<Duration>,
+}
+
+/// What the queue of network mode holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueLimits {
+    pub(crate) packets: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Settings {
+    /// # Errors
+    /// A path for the dump that cannot be one.
+    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], directory: &Path) -> Result<Self, Refusal> {
+        let mebibytes = |count: u32| u64::from(count) * MEBIBYTE;
+        let memory = |count: u32| usize::try_from(mebibytes(count)).unwrap_or(usize::MAX);
+        let seconds = |count: u32| Duration::from_secs(count.into());
+        let (directory, stem) = match config.dump.as_deref().filter(|path| !path.is_empty()) {
+            Some(path) => {
+                let (directory, stem) = dump(path, directory)?;
+                (directory, Some(stem))
+            }
+            None => (directory.to_owned(), None),
+        };
+        let (rotate, stop, storage) = (&config.rotate, &config.stop_after, &config.storage);
+        Ok(Self {
+            format: config.format,
+            section: section(cube, points, config.snaplen.bytes()),
+            network: config.networkmode,
+            anonymize: config.anonimize,
+            files: FileSettings {
+                directory,
+                stem,
+                overwrite: storage.overwrite,
+                rotate: Extent { packets: None, bytes: rotate.size.map(mebibytes), time: rotate.seconds.map(seconds) },
+                keep: rotate.files.map(|files| files as usize),
+                fsync: storage.fsync,
+                compress: storage.compress,
+                ceiling: storage.ceiling.map(mebibytes),
+            },
+            stop: Extent { packets: stop.packets, bytes: stop.bytes, time: stop.seconds.map(seconds) },
+            memory: memory(storage.memory),
+            queue: QueueLimits { packets: config.queue.packets as usize, bytes: memory(config.queue.size) },
+            stream_buffer: memory(config.stream_buffer),
+        })
+    }
+
+    /// Whether something in it happens because time passes.
+    pub(crate) fn watches_the_clock(&self) -> bool {
+        self.stop.time.is_some()
+            || self.files.rotate.time.is_some()
+            || self.files.ceiling.is_some()
+            || self.files.fsync == Fsync::Interval
+    }
+}
+
+/// The interfaces by the ids of their points.
+fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
+    let count = points.iter().map(|point| point.id as usize + 1).max().unwrap_or_default();
+    let name = |id| points.iter().find(|point| point.id as usize == id).map(|point| point.name.clone());
+    let interfaces = (0..count).map(name).collect();
+    Section { cube: cube.to_owned(), interfaces, snaplen }
+}
+
+/// Directory and stem of the files that `path` stands for. An ending of ours is taken off: it is the format's.
+fn dump(path: &str, directory: &Path) -> Result<(PathBuf, String), Refusal> {
+    let refused = |why: String| Refusal::new(Tag::InvalidValue, why).at("dump");
+    let whole = directory.join(path);
+    let name = whole.file_name().and_then(|name| name.to_str()).filter(|_| !path.ends_with('/'));
+    let name = name.ok_or_else(|| refused(format!("`{path}` names no file: end it with the file's name")))?;
+    let stem = ["pcapng", "pcap"].iter().find_map(|ending| name.strip_suffix(&format!(".{ending}")));
+    let stem = stem.unwrap_or(name).to_owned();
+    let parent = whole.parent().unwrap_or(directory).to_owned();
+    if stem.is_empty() || path.contains(|c: char| c.is_control()) {
+        return Err(refused(format!("`{}` names no file: end it with the file's name", path.escape_debug())));
+    }
+    Ok((parent, stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, expected: Result<(&str, &str), &str>) {
+        let found = dump(path, Path::new("/tmp"));
+        let found = found.as_ref().map(|(directory, stem)| (directory.to_str().unwrap(), stem.as_str()));
+        assert_eq!(found.map_err(|refusal| refusal.message.as_str()), expected);
+    }
+
+    #[test]
+    fn a_dump_is_a_path_without_its_ending() {
+        check("trace", Ok(("/tmp", "trace")));
+        check("/tmp/trace.pcap", Ok(("/tmp", "trace")));
+        check("/tmp/trace.pcapng", Ok(("/tmp", "trace")));
+        check("/trace.tar", Ok(("/", "trace.tar")));
+        check("/tmp/", Err("`/tmp/` names no file: end it with the file's name"));
+        check("..", Err("`..` names no file: end it with the file's name"));
+        check(".pcap", Err("`.pcap` names no file: end it with the file's name"));
+        check("a\nb", Err("`a\\nb` names no file: end it with the file's name"));
+    }
+
+    #[test]
+    fn interfaces_stand_at_their_points_ids() {
+        let point = |id, name: &str| Point { id, name: name.to_owned(), netdev: None };
+        let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], 96);
+        let expected = [Some("br1:p1"), None, Some("br1:p2")];
+        assert_eq!(section.interfaces.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,182 @@
+//! Memory behind the rings: what a slow disk has not taken yet waits here, and the rings have room again.
+//!
+//! While the disk keeps up, nothing waits and nothing is copied: records go from the ring into the file. A write that
+//! takes long sends what follows through memory, until all of that is written.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::files::Files;
+use super::tally::Tally;
+use crate::format::Format;
+use crate::format::pcapng::Section;
+use crate::outcome::Outcome;
+use crate::settings::Settings;
+
+/// A write that takes longer is one of a disk that does not keep up: the rings hold about as long at full rate.
+const SLOW: Duration = Duration::from_millis(5);
+
+enum Item {
+    Records(Format, Vec<u8>),
+    Describe(Section),
+    Apply(Arc<Settings>),
+    Tick,
+}
+
+/// The files, and what waits for them.
+pub(super) struct Backlog {
+    shared: Arc<Shared>,
+    outcome: Arc<Outcome>,
+    /// Bytes that wait at most.
+    limit: usize,
+    /// Whether the last write took long.
+    is_slow: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    files: Mutex<Files>,
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    /// Of the items' records, and of those that are being written.
+    bytes: usize,
+    is_busy: bool,
+    has_ended: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && !self.is_busy
+    }
+}
+
+impl Backlog {
+    pub(super) fn new(files: Files, outcome: Arc<Outcome>, limit: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            files: Mutex::new(files),
+            waiting: Mutex::default(),
+            more: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let writer = shared.clone();
+        let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
+        Ok(Self { shared, outcome, limit, is_slow: false, thread: Some(thread) })
+    }
+
+    /// Writes `runs`, or lets them wait.
+    pub(super) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        let mut waiting = lock(&self.shared.waiting);
+        if waiting.is_empty() && !self.is_slow {
+            drop(waiting);
+            let began = Instant::now();
+            lock(&self.shared.files).write(format, runs);
+            self.is_slow = self.limit > 0 && began.elapsed() > SLOW;
+            return;
+        }
+        self.is_slow = false;
+        let size = runs.iter().map(|run| run.len()).sum::<usize>();
+        if waiting.bytes + size > self.limit {
+            drop(waiting);
+            let tally = Tally::of(format, runs);
+            self.outcome.disk.add(tally.packets, tally.bytes);
+            return;
+        }
+        waiting.bytes += size;
+        drop(waiting);
+        self.push(Item::Records(format, runs.concat()));
+    }
+
+    pub(super) fn describe(&self, section: Section) {
+        self.in_turn(Item::Describe(section));
+    }
+
+    pub(super) fn apply(&mut self, settings: Arc<Settings>) {
+        self.limit = settings.memory;
+        self.in_turn(Item::Apply(settings));
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.in_turn(Item::Tick);
+    }
+
+    /// Waits until all is written.
+    pub(super) fn flush(&self) {
+        let mut waiting = lock(&self.shared.waiting);
+        while !waiting.is_empty() && self.thread.is_some() {
+            waiting = self.shared.done.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn in_turn(&self, item: Item) {
+        let is_idle = lock(&self.shared.waiting).is_empty();
+        if is_idle {
+            lock(&self.shared.files).handle(item);
+        } else {
+            self.push(item);
+        }
+    }
+
+    fn push(&self, item: Item) {
+        lock(&self.shared.waiting).items.push_back(item);
+        self.shared.more.notify_one();
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        lock(&self.shared.waiting).has_ended = true;
+        self.shared.more.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        lock(&self.shared.files).finish();
+    }
+}
+
+impl Shared {
+    fn write(&self) {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            match waiting.items.pop_front() {
+                Some(item) => {
+                    waiting.is_busy = true;
+                    drop(waiting);
+                    let size = if let Item::Records(_, bytes) = &item { bytes.len() } else { 0 };
+                    lock(&self.files).handle(item);
+                    waiting = lock(&self.waiting);
+                    waiting.bytes -= size;
+                    waiting.is_busy = false;
+                    self.done.notify_all();
+                }
+                None if waiting.has_ended => return,
+                None => waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl Files {
+    fn handle(&mut self, item: Item) {
+        match item {
+            Item::Records(format, bytes) => self.write(format, &[&bytes]),
+            Item::Describe(section) => self.describe(&section),
+            Item::Apply(settings) => self.apply(settings),
+            Item::Tick => self.tick(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,384 @@
+//! The files of a capture, one after the other: which one is written, when the next begins, and when it is enough.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use polycube_plugin_api::Level;
+
+use super::chores::{Chore, Chores};
+use super::file::{CaptureFile, Shortfall};
+use super::journal::Journal;
+use super::name::{default_stem, file_name};
+use super::tally::{Room, Tally, take};
+use crate::config::Fsync;
+use crate::drain::Log;
+use crate::format::pcapng::{self, Section, Statistics};
+use crate::format::{Format, Stamp, pcap};
+use crate::outcome::{Outcome, Stage};
+use crate::settings::{Extent, Settings};
+use crate::sys;
+
+/// Names that are looked past for a free one.
+const ATTEMPTS: u32 = 100_000;
+
+/// The end that a capture has set itself.
+pub(crate) type OnEnd = Box<dyn Fn() + Send>;
+
+/// Writes the files of one capture, from on to off.
+pub(crate) struct Files {
+    cube: String,
+    settings: Arc<Settings>,
+    /// What the packets to come are described by.
+    section: Section,
+    outcome: Arc<Outcome>,
+    journal: Journal,
+    chores: Chores,
+    log: Log,
+    on_end: OnEnd,
+    current: Option<Current>,
+    /// The closed files of this capture, the oldest first.
+    closed: VecDeque<PathBuf>,
+    /// What this capture has written so far.
+    written: Tally,
+    /// Bytes of its closed files.
+    closed_bytes: u64,
+    began: Stamp,
+    has_ended: bool,
+    /// Packets lost since the first that could not be written, while they cannot.
+    failing: Option<u64>,
+    /// Bytes of the directory that are not of `current`.
+    elsewhere: u64,
+}
+
+struct Current {
+    file: CaptureFile,
+    tally: Tally,
+    /// What the programs had counted when it began.
+    seen: Statistics,
+}
+
+impl Files {
+    pub(crate) fn new(
+        cube: &str,
+        journal: Journal,
+        settings: Arc<Settings>,
+        outcome: Arc<Outcome>,
+        log: Log,
+        on_end: OnEnd,
+    ) -> Self {
+        let mut files = Self {
+            cube: cube.to_owned(),
+            section: settings.section.clone(),
+            settings,
+            chores: Chores::new(outcome.clone()),
+            outcome,
+            journal,
+            log,
+            on_end,
+            current: None,
+            closed: VecDeque::new(),
+            written: Tally::default(),
+            closed_bytes: 0,
+            began: now(),
+            has_ended: false,
+            failing: None,
+            elsewhere: 0,
+        };
+        files.measure_directory();
+        files
+    }
+
+    /// Writes records of `format`. What cannot be written is counted.
+    pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        let mut rest = runs.to_vec();
+        while !rest.is_empty() {
+            if self.has_ended {
+                let tally = Tally::of(format, &rest);
+                self.outcome.limit.add(tally.packets, tally.bytes);
+                return;
+            }
+            if self.current.as_ref().is_some_and(|current| current.file.format() != format) {
+                self.close();
+            }
+            let (end, file) = (self.until_end(), self.until_rotation(format.parse(rest[0]).map(|record| record.stamp)));
+            let room = Room {
+                packets: end.packets.min(file.packets),
+                size: end.size.min(file.size),
+                until: end.until.min(file.until),
+                one_at_least: file.one_at_least && end.size > 0,
+            };
+            let taken = take(format, &rest, &room);
+            if taken.damaged > 0 {
+                let bytes = taken.damaged;
+                (self.log)(Level::Error, &format!("{bytes} bytes of a ring are no records and are not written"));
+            }
+            if taken.tally.packets > 0 {
+                self.append(format, &taken.runs, &taken.tally);
+            }
+            rest = taken.rest;
+            if rest.is_empty() {
+                // A capture of so many packets ends with the last of them, not with the one after.
+                if self.until_end().packets == 0 {
+                    self.end();
+                }
+            } else if take(format, &rest, &self.until_end()).tally.packets == 0 {
+                self.end();
+            } else {
+                self.close();
+            }
+        }
+    }
+
+    /// Records of `section` may follow, beside those of the section before.
+    pub(crate) fn describe(&mut self, section: &Section) {
+        self.section = self.section.widened(section);
+    }
+
+    /// Takes over other settings. What they say of the file's place and format holds from the next file on, which
+    /// begins now if they changed.
+    pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
+        let (old, new) = (&self.settings, &settings);
+        let place = |settings: &Settings| (settings.files.directory.clone(), settings.files.stem.clone());
+        if place(old) != place(new) || old.format != new.format || (!old.network && new.network) {
+            self.close();
+        }
+        self.section = settings.section.clone();
+        self.settings = settings;
+        self.measure_directory();
+        self.prune();
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn tick(&mut self) {
+        self.measure_directory();
+        let now = now();
+        if !self.has_ended && self.until_end().until <= now {
+            self.end();
+        }
+        if self.until_rotation(None).until <= now {
+            self.close();
+        }
+        if self.settings.files.fsync == Fsync::Interval
+            && let Some(current) = &self.current
+            && let Ok(fd) = current.file.descriptor()
+        {
+            self.chores.add(Chore::Sync(fd));
+        }
+    }
+
+    /// Closes the last file, and sees the chores done.
+    pub(crate) fn finish(&mut self) {
+        self.close();
+        if let Some(lost) = self.failing.take() {
+            (self.log)(Level::Error, &format!("the capture file could not be written; packets missing in it: {lost}"));
+        }
+        self.outcome.set_trouble(None);
+    }
+
+    fn append(&mut self, format: Format, runs: &[&[u8]], tally: &Tally) {
+        let result = self.ready(format, tally.size).map_err(|error| Shortfall { kept: 0, error });
+        let result = result.and_then(|current| current.file.append(runs));
+        let mut kept = *tally;
+        if let Err(Shortfall { kept: size, error }) = &result {
+            kept = take(format, runs, &Room { size: *size as u64, ..Room::default() }).tally;
+            self.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
+            self.tell_of_failure(error, tally.packets - kept.packets);
+        } else if let Some(lost) = self.failing.take() {
+            (self.log)(Level::Info, &format!("the capture file is written again; packets missing in it: {lost}"));
+            self.outcome.set_trouble(None);
+        }
+        if kept.packets == 0 {
+            return;
+        }
+        self.written.add(&kept);
+        if let Some(current) = &mut self.current {
+            if current.tally.packets == 0 {
+                self.outcome.file_begun(current.file.path());
+            }
+            current.tally.add(&kept);
+            let (tally, size) = (current.tally, current.file.length());
+            self.outcome.update(current.file.path(), |file| (file.tally, file.size) = (tally, size));
+        }
+    }
+
+    fn tell_of_failure(&mut self, error: &io::Error, lost: u64) {
+        if self.failing.is_none() {
+            let message = format!("the capture file cannot be written: {error}; packets are lost until it can");
+            (self.log)(Level::Error, &message);
+        }
+        self.outcome.set_trouble(Some(format!("the capture file cannot be written: {error}")));
+        *self.failing.get_or_insert_default() += lost;
+    }
+
+    /// The file that records of `format` go to, with room for `size` bytes of them below the ceiling.
+    fn ready(&mut self, format: Format, size: u64) -> io::Result<&mut Current> {
+        if let Some(ceiling) = self.settings.files.ceiling {
+            let used =
+                |files: &Self| files.elsewhere + files.current.as_ref().map_or(0, |now| now.file.length()) + size;
+            while used(self) > ceiling && self.settings.files.keep.is_some() && self.delete_oldest() {}
+            if used(self) > ceiling {
+                let ceiling = ceiling >> 20;
+                return Err(io::Error::other(format!("the directory has reached its ceiling of {ceiling} MiB")));
+            }
+        }
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => {
+                let file = self.create(format)?;
+                self.journal.opened(file.path())?;
+                Current { file, tally: Tally::default(), seen: self.statistics() }
+            }
+        };
+        let current = self.current.insert(current);
+        current.file.describe(&self.section)?;
+        Ok(current)
+    }
+
+    fn create(&self, format: Format) -> io::Result<CaptureFile> {
+        let settings = &self.settings.files;
+        let seconds = now().seconds().cast_signed();
+        let stem = settings.stem.clone().unwrap_or_else(|| default_stem(&self.cube, seconds));
+        // What this capture has written already is not replaced by its own next file.
+        let first = if settings.stem.is_some() && settings.overwrite { self.closed_files() } else { 0 };
+        for attempt in first..ATTEMPTS {
+            let path = settings.directory.join(file_name(&stem, attempt, format.extension()));
+            if settings.overwrite && settings.stem.is_some() {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => self.outcome.forget(&path),
+                }
+            }
+            match CaptureFile::create(path, format, &self.section) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return other,
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are {ATTEMPTS} files named {stem}")))
+    }
+
+    fn close(&mut self) {
+        let Some(Current { mut file, tally, seen }) = self.current.take() else { return };
+        self.journal.closed();
+        let path = file.path().to_owned();
+        if tally.packets == 0 {
+            return;
+        }
+        let now_seen = self.statistics();
+        let statistics = Statistics {
+            received: now_seen.received - seen.received,
+            accepted: now_seen.accepted - seen.accepted,
+            dropped: now_seen.dropped - seen.dropped,
+            delivered: tally.packets,
+        };
+        // A file without them is complete as well.
+        let _ = file.append_block(&pcapng::statistics(now(), &statistics));
+        let size = file.length();
+        self.closed_bytes += size;
+        self.elsewhere += size;
+        self.outcome.update(&path, |file| (file.size, file.stage) = (size, Stage::Closed));
+        if self.settings.files.fsync == Fsync::Rotate
+            && let Ok(fd) = file.descriptor()
+        {
+            self.chores.add(Chore::Sync(fd));
+        }
+        drop(file);
+        if self.settings.files.compress {
+            self.chores.add(Chore::Compress(path.clone()));
+        }
+        self.closed.push_back(path);
+        self.prune();
+    }
+
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.close();
+        (self.log)(Level::Info, "the capture has come to the end that `stop-after` sets");
+        (self.on_end)();
+    }
+
+    /// Deletes what is more than is to be kept, the file that is being written counted.
+    fn prune(&mut self) {
+        let Some(keep) = self.settings.files.keep else { return };
+        while self.closed.len() > keep.saturating_sub(usize::from(self.current.is_some())) && self.delete_oldest() {}
+    }
+
+    /// Deletes the oldest closed file; false if there is none.
+    fn delete_oldest(&mut self) -> bool {
+        let Some(path) = self.closed.pop_front() else { return false };
+        let size = self.chores.delete(&path);
+        self.elsewhere = self.elsewhere.saturating_sub(size);
+        self.outcome.forget(&path);
+        true
+    }
+
+    fn closed_files(&self) -> u32 {
+        u32::try_from(self.closed.len()).unwrap_or(ATTEMPTS)
+    }
+
+    fn until_end(&self) -> Room {
+        let Extent { packets, bytes, time } = self.settings.stop;
+        let so_far = self.closed_bytes + self.current.as_ref().map_or(0, |current| current.file.length());
+        Room {
+            packets: packets.map_or(u64::MAX, |packets| packets.saturating_sub(self.written.packets)),
+            size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(so_far)),
+            until: time.map_or(Stamp(u64::MAX), |time| Stamp(self.began.0 + time.as_nanos() as u64)),
+            one_at_least: false,
+        }
+    }
+
+    /// What the file has room for; a new one begins with a packet of the time `next`. A file that has no packet yet
+    /// takes one, however large.
+    fn until_rotation(&self, next: Option<Stamp>) -> Room {
+        let Extent { bytes, time, .. } = self.settings.files.rotate;
+        let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
+        let length = current.map_or(pcap::HEADER as u64, |current| current.file.length());
+        let first = current.map(|current| current.tally.first).or(next);
+        let until = time.zip(first).map(|(time, first)| Stamp(first.0 + time.as_nanos() as u64));
+        Room {
+            packets: u64::MAX,
+            size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(length)),
+            until: until.unwrap_or(Stamp(u64::MAX)),
+            one_at_least: current.is_none(),
+        }
+    }
+
+    fn measure_directory(&mut self) {
+        if self.settings.files.ceiling.is_none() {
+            return;
+        }
+        let own = self.current.as_ref().map(|current| current.file.path());
+        self.elsewhere = directory_size(&self.settings.files.directory, own);
+    }
+
+    fn statistics(&self) -> Statistics {
+        let counters = self.outcome.counters();
+        let dropped = counters.full + counters.nested + counters.faults;
+        let accepted = counters.written + dropped;
+        Statistics {
+            received: accepted + counters.rejected,
+            accepted,
+            dropped: dropped + self.outcome.disk.packets(),
+            delivered: 0,
+        }
+    }
+}
+
+fn now() -> Stamp {
+    Stamp::from_nanos(sys::utc_now())
+}
+
+/// Bytes of the regular files in `directory`, but for `own`.
+fn directory_size(directory: &Path, own: Option<&Path>) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = entries.filter(|entry| own != Some(&entry.path())).filter_map(|entry| entry.metadata().ok());
+    sizes.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
+}
+
+#[cfg(test)]
+#[path = "files/tests.rs"]
+mod tests;

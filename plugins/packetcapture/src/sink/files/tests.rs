@@ -1,0 +1,178 @@
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixture::{Desk, record};
+use crate::format::transcode;
+
+const SECOND: u64 = 1_000_000;
+
+/// Records of 100 bytes, one for each time in microseconds.
+fn records(micros: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    micros.into_iter().flat_map(|micros| record(micros, &[7; 84])).collect()
+}
+
+fn names(desk: &Desk) -> Vec<String> {
+    let name = |file: crate::outcome::FileState| file.path.file_name().unwrap().to_str().unwrap().to_owned();
+    desk.outcome.files().into_iter().map(name).collect()
+}
+
+/// What is in the directory, notes of ours left out.
+fn on_disk(desk: &Desk) -> Vec<String> {
+    let entries = fs::read_dir(desk.captures()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names = entries.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    names
+}
+
+#[track_caller]
+fn check(config: Value, batches: &[Vec<u8>], expected: &[&[u64]]) -> Desk {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(config));
+    batches.iter().for_each(|batch| files.write(Format::Pcap, &[batch]));
+    files.finish();
+    assert_eq!(desk.times(), expected);
+    desk
+}
+
+#[test]
+fn a_file_has_no_more_bytes_than_it_may() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({"rotate": {"size": 1}})));
+    files.write(Format::Pcap, &[&records(0..30_000)]);
+    files.finish();
+    let sizes = desk.outcome.files().into_iter().map(|file| file.size).collect::<Vec<_>>();
+    assert_eq!(sizes, [1_048_524, 1_048_524, 30_000 * 100 - 2 * 1_048_500 + 24]);
+    assert_eq!(desk.times().concat(), (0..30_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_has_no_packets_further_apart_than_they_may_be() {
+    let config = json!({"rotate": {"seconds": 2}});
+    let batch = records([0, SECOND, 2 * SECOND, 3 * SECOND, 9 * SECOND]);
+    check(config, &[batch], &[&[0, SECOND], &[2 * SECOND, 3 * SECOND], &[9 * SECOND]]);
+}
+
+#[test]
+fn of_a_ring_of_files_the_newest_are_kept() {
+    let config = json!({"rotate": {"seconds": 1, "files": 2}, "dump": "ring"});
+    let desk = check(config, &[records((0..5).map(|at| at * SECOND))], &[&[3 * SECOND], &[4 * SECOND]]);
+    assert_eq!(on_disk(&desk), names(&desk));
+    assert_eq!(names(&desk).len(), 2);
+}
+
+#[test]
+fn a_capture_of_so_many_packets_has_just_those() {
+    let desk = check(json!({"stop-after": {"packets": 3}}), &[records(0..2), records(2..9)], &[&[0, 1, 2]]);
+    assert_eq!((desk.outcome.limit.packets(), desk.outcome.limit.bytes()), (6, 6 * 84));
+    assert_eq!(*desk.ends.lock().unwrap(), 1);
+    let desk = check(json!({"stop-after": {"packets": 3}}), &[records(0..3)], &[&[0, 1, 2]]);
+    assert_eq!(*desk.ends.lock().unwrap(), 1, "it ends with the last packet, not with the one after");
+}
+
+#[test]
+fn a_capture_of_so_many_bytes_has_no_more() {
+    let desk = check(json!({"stop-after": {"bytes": 1000}}), &[records(0..20)], &[&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]);
+    assert!(desk.outcome.files()[0].size <= 1024);
+    assert_eq!(*desk.ends.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_path_of_the_users_is_taken_as_it_is_and_never_over_another_file() {
+    let desk = Desk::new();
+    fs::write(desk.captures().join("trace.pcap"), "dear").unwrap();
+    symlink("/nowhere/at/all", desk.captures().join("trace-1.pcap")).unwrap();
+    let mut files = desk.files(desk.settings(json!({"dump": "trace.pcap"})));
+    files.write(Format::Pcap, &[&records(0..1)]);
+    files.finish();
+    assert_eq!(names(&desk), ["trace-2.pcap"]);
+    assert_eq!(fs::read(desk.captures().join("trace.pcap")).unwrap(), b"dear");
+}
+
+#[test]
+fn asked_to_a_capture_replaces_what_is_there_and_not_its_own_files() {
+    let desk = Desk::new();
+    let elsewhere = desk.directory.path().join("elsewhere");
+    fs::write(&elsewhere, "dear").unwrap();
+    symlink(&elsewhere, desk.captures().join("trace.pcap")).unwrap();
+    let config = json!({"dump": "trace", "storage": {"overwrite": true}, "rotate": {"seconds": 1}});
+    let mut files = desk.files(desk.settings(config));
+    files.write(Format::Pcap, &[&records([0, SECOND])]);
+    files.finish();
+    assert_eq!(names(&desk), ["trace.pcap", "trace-1.pcap"]);
+    assert_eq!(desk.times(), [vec![0], vec![SECOND]]);
+    assert_eq!(fs::read(elsewhere).unwrap(), b"dear", "a link is replaced, not followed");
+}
+
+#[test]
+fn below_a_ceiling_a_capture_waits_until_there_is_room() {
+    let desk = Desk::new();
+    let other = desk.captures().join("other");
+    File::create(&other).unwrap().set_len(1 << 20).unwrap();
+    let mut files = desk.files(desk.settings(json!({"storage": {"ceiling": 1}})));
+    files.write(Format::Pcap, &[&records(0..2)]);
+    assert_eq!(desk.outcome.disk.packets(), 2);
+    let trouble = "the capture file cannot be written: the directory has reached its ceiling of 1 MiB";
+    assert_eq!(desk.outcome.trouble().as_deref(), Some(trouble));
+    fs::remove_file(other).unwrap();
+    files.tick();
+    files.write(Format::Pcap, &[&records(2..3)]);
+    assert_eq!((desk.times(), desk.outcome.trouble()), (vec![vec![2]], None));
+    desk.check_lines(&[
+        &format!("Error: {trouble}; packets are lost until it can"),
+        "Info: the capture file is written again; packets missing in it: 2",
+    ]);
+}
+
+#[test]
+fn a_ring_of_files_makes_room_below_a_ceiling() {
+    let config = json!({"storage": {"ceiling": 1}, "rotate": {"seconds": 1, "files": 100}});
+    let (first, second) = (records(0..6_000), records(SECOND..SECOND + 6_000));
+    let desk = check(config, &[first, second], &[&(SECOND..SECOND + 6_000).collect::<Vec<_>>()]);
+    assert_eq!(desk.outcome.disk.packets(), 0);
+}
+
+#[test]
+fn closed_files_are_compressed_if_asked() {
+    let desk = Desk::new();
+    let config = json!({"storage": {"compress": true}, "rotate": {"seconds": 1}, "dump": "trace"});
+    let mut files = desk.files(desk.settings(config));
+    files.write(Format::Pcap, &[&records([0, SECOND])]);
+    files.finish();
+    drop(files);
+    assert_eq!(names(&desk), ["trace.pcap.zst", "trace-1.pcap.zst"]);
+    assert_eq!(on_disk(&desk), ["trace-1.pcap.zst", "trace.pcap.zst"]);
+}
+
+#[test]
+fn each_format_has_its_own_file_and_pcapng_ends_with_statistics() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({"dump": "trace"})));
+    let mut blocks = Vec::new();
+    transcode(Format::Pcap, Format::Pcapng, &records(0..2), &mut blocks);
+    files.write(Format::Pcap, &[&records(0..2)]);
+    files.write(Format::Pcapng, &[&blocks]);
+    files.finish();
+    assert_eq!(names(&desk), ["trace.pcap", "trace.pcapng"]);
+    let bytes = fs::read(desk.captures().join("trace.pcapng")).unwrap();
+    let length = u32::from_ne_bytes(*bytes.last_chunk().unwrap()) as usize;
+    let last = &bytes[bytes.len() - length..];
+    assert_eq!(last[..4], 5_u32.to_ne_bytes());
+    assert_eq!(desk.outcome.files()[1].size, bytes.len() as u64);
+}
+
+#[test]
+fn the_file_in_hand_is_noted_until_it_is_closed() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({})));
+    let note = desk.captures().join(".packetcapture-sniffer.open");
+    files.write(Format::Pcap, &[&records(0..1)]);
+    assert_eq!(fs::read_to_string(&note).unwrap(), desk.outcome.files()[0].path.to_str().unwrap());
+    files.finish();
+    assert!(!note.exists());
+}

@@ -1,0 +1,118 @@
+//! Network mode's queue: packets that wait for a client to take them, one by one.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::format::{Format, Record};
+use crate::outcome::Losses;
+use crate::settings::QueueLimits;
+
+/// A packet in the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedPacket {
+    pub(crate) record: Record,
+    pub(crate) bytes: Box<[u8]>,
+}
+
+/// Bounded: where it is full, the oldest packets go, and are counted.
+#[derive(Default)]
+pub(crate) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    packets: VecDeque<QueuedPacket>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn push(&self, format: Format, runs: &[&[u8]], limits: QueueLimits, losses: &Losses) {
+        let mut waiting = self.lock();
+        for (record, whole) in runs.iter().flat_map(|run| format.records(run)) {
+            let bytes: Box<[u8]> = whole[record.packet()].into();
+            waiting.bytes += bytes.len();
+            waiting.packets.push_back(QueuedPacket { record, bytes });
+            while waiting.packets.len() > limits.packets || waiting.bytes > limits.bytes {
+                let Some(oldest) = waiting.take() else { break };
+                losses.add(1, oldest.bytes.len() as u64);
+            }
+        }
+    }
+
+    /// Takes the oldest packet out.
+    pub(crate) fn pop(&self) -> Option<QueuedPacket> {
+        self.lock().take()
+    }
+
+    /// The oldest packet, which stays.
+    pub(crate) fn peek(&self) -> Option<QueuedPacket> {
+        self.lock().packets.front().cloned()
+    }
+
+    /// Packets in it.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().packets.len()
+    }
+
+    /// All packets in `format`; they stay.
+    pub(crate) fn snapshot(&self, format: Format) -> Vec<u8> {
+        let mut out = Vec::new();
+        for packet in &self.lock().packets {
+            format.write(&packet.record, &packet.bytes, &mut out);
+        }
+        out
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> Option<QueuedPacket> {
+        let packet = self.packets.pop_front()?;
+        self.bytes -= packet.bytes.len();
+        Some(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{record, times};
+
+    fn push(queue: &Queue, micros: &[u64], packets: usize, bytes: usize) -> u64 {
+        let records = micros.iter().map(|micros| record(*micros, b"0123456789")).collect::<Vec<_>>();
+        let runs = records.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        let losses = Losses::default();
+        queue.push(Format::Pcap, &runs, QueueLimits { packets, bytes }, &losses);
+        losses.packets()
+    }
+
+    fn micros(packet: &QueuedPacket) -> u64 {
+        packet.record.stamp.0 / 1000
+    }
+
+    #[test]
+    fn packets_come_out_once_and_in_order() {
+        let queue = Queue::default();
+        assert_eq!(push(&queue, &[1, 2], 10, 1000), 0);
+        assert_eq!(queue.peek().as_ref().map(micros), Some(1));
+        assert_eq!(times(&queue.snapshot(Format::Pcap)), [1, 2]);
+        assert_eq!(queue.pop().as_ref().map(micros), Some(1));
+        assert_eq!(queue.pop().as_ref().map(micros), Some(2));
+        assert_eq!((queue.pop(), queue.peek(), queue.len()), (None, None, 0));
+    }
+
+    #[test]
+    fn the_oldest_go_where_there_is_no_room() {
+        let queue = Queue::default();
+        assert_eq!(push(&queue, &[1, 2, 3], 2, 1000), 1);
+        assert_eq!(times(&queue.snapshot(Format::Pcap)), [2, 3]);
+        assert_eq!(push(&queue, &[4], 2, 15), 2);
+        assert_eq!(times(&queue.snapshot(Format::Pcap)), [4]);
+        assert_eq!(push(&queue, &[5], 2, 5), 2, "a packet that is larger than the queue is discarded as well");
+        assert_eq!(queue.len(), 0);
+    }
+}

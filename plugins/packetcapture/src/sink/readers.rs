@@ -1,0 +1,271 @@
+//! Live streams: each reader has a thread, a bounded buffer and a count of its own, and harms nobody but itself.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::io::{Errno, write};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::tally::Tally;
+use crate::format::pcapng::{self, Section, Statistics};
+use crate::format::{Format, Stamp, transcode};
+use crate::outcome::Outcome;
+use crate::sys::{self, Pipe, Wake};
+
+/// Bytes between us and the host: `/proc/sys/fs/pipe-max-size`, as it is where nobody changed it.
+const PIPE: usize = 1 << 20;
+
+/// Everyone who reads a cube's packets as they come.
+pub(crate) struct Readers {
+    outcome: Arc<Outcome>,
+    list: Mutex<List>,
+    /// Of the list: whether anything is to be copied is asked for each batch.
+    count: AtomicUsize,
+}
+
+#[derive(Default)]
+struct List {
+    readers: Vec<Arc<Reader>>,
+    section: Section,
+    next: u64,
+}
+
+/// What the user sees of a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReaderState {
+    pub(crate) id: u64,
+    pub(crate) format: Format,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dropped: u64,
+}
+
+struct Reader {
+    id: u64,
+    format: Format,
+    waiting: Mutex<Waiting>,
+    wake: Wake,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    blocks: VecDeque<Block>,
+    bytes: usize,
+    /// Whether packets were dropped that the reader was not told of yet.
+    owes_statistics: bool,
+    has_ended: bool,
+}
+
+/// Bytes that are written as they are. Readers of one format share them.
+#[derive(Clone)]
+struct Block {
+    bytes: Arc<[u8]>,
+    tally: Tally,
+}
+
+impl Block {
+    fn untold(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), tally: Tally::default() }
+    }
+}
+
+impl Readers {
+    pub(crate) fn new(outcome: Arc<Outcome>) -> Self {
+        Self { outcome, list: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+
+    /// Starts a reader of `format`, who gets the header at once and packets from now on. Returns its id and the end to
+    /// read from.
+    pub(crate) fn open(self: &Arc<Self>, format: Format) -> io::Result<(u64, OwnedFd)> {
+        let (receiver, sender) = pipe()?;
+        let wake = Wake::new()?;
+        let mut list = lock(&self.list);
+        let id = list.next;
+        let header = Block::untold(format.header(&list.section));
+        let reader = Arc::new(Reader {
+            id,
+            format,
+            waiting: Mutex::new(Waiting { bytes: header.bytes.len(), blocks: [header].into(), ..Waiting::default() }),
+            wake,
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let (readers, fed) = (self.clone(), reader.clone());
+        thread::Builder::new().name(String::from("capture:stream")).spawn(move || {
+            fed.feed(&sender);
+            // The pipe's end is what tells the host; what is left of the reader is taken out of the list first.
+            readers.remove(&fed);
+        })?;
+        list.next += 1;
+        list.readers.push(reader);
+        self.count.store(list.readers.len(), Ordering::Release);
+        Ok((id, receiver))
+    }
+
+    /// Gives everyone `runs` of `format`, as far as there is room for `limit` bytes with each.
+    pub(super) fn publish(&self, format: Format, runs: &[&[u8]], limit: usize) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let tally = Tally::of(format, runs);
+        let mut made: [Option<Arc<[u8]>>; Format::NAMES.len()] = Default::default();
+        for reader in &lock(&self.list).readers {
+            let bytes = made[reader.format as usize].get_or_insert_with(|| {
+                let mut bytes = Vec::new();
+                runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
+                bytes.into()
+            });
+            let statistics = || self.statistics(reader);
+            reader.push(Block { bytes: bytes.clone(), tally }, limit, statistics);
+        }
+    }
+
+    /// Tells everyone who is not told yet where packets come from.
+    pub(crate) fn describe(&self, section: &Section) {
+        let mut list = lock(&self.list);
+        if list.section.covers(section) && !list.section.interfaces.is_empty() {
+            return;
+        }
+        list.section = list.section.widened(section);
+        let block = Block::untold(list.section.bytes());
+        for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
+            reader.push(block.clone(), usize::MAX, Vec::new);
+        }
+    }
+
+    /// What there is to say before the packets, now.
+    pub(crate) fn section(&self) -> Section {
+        lock(&self.list).section.clone()
+    }
+
+    pub(crate) fn states(&self) -> Vec<ReaderState> {
+        let state = |reader: &Arc<Reader>| ReaderState {
+            id: reader.id,
+            format: reader.format,
+            packets: reader.packets.load(Ordering::Relaxed),
+            bytes: reader.bytes.load(Ordering::Relaxed),
+            dropped: reader.dropped.load(Ordering::Relaxed),
+        };
+        lock(&self.list).readers.iter().map(state).collect()
+    }
+
+    /// Ends every stream: who reads gets what waits for him, if he takes it now.
+    pub(crate) fn end(&self) {
+        for reader in &lock(&self.list).readers {
+            let mut waiting = lock(&reader.waiting);
+            waiting.has_ended = true;
+            if reader.format == Format::Pcapng {
+                waiting.blocks.push_back(Block::untold(self.statistics(reader)));
+            }
+            drop(waiting);
+            reader.wake.wake();
+        }
+    }
+
+    fn remove(&self, reader: &Arc<Reader>) {
+        let mut list = lock(&self.list);
+        list.readers.retain(|other| !Arc::ptr_eq(other, reader));
+        self.count.store(list.readers.len(), Ordering::Release);
+    }
+
+    /// An Interface Statistics Block for `reader`.
+    fn statistics(&self, reader: &Reader) -> Vec<u8> {
+        let counters = self.outcome.counters();
+        let lost = counters.full + counters.nested + counters.faults;
+        let statistics = Statistics {
+            received: counters.written + lost + counters.rejected,
+            accepted: counters.written + lost,
+            dropped: lost + reader.dropped.load(Ordering::Relaxed),
+            delivered: reader.packets.load(Ordering::Relaxed),
+        };
+        pcapng::statistics(Stamp::from_nanos(sys::utc_now()), &statistics)
+    }
+}
+
+impl Reader {
+    fn push(&self, block: Block, limit: usize, statistics: impl FnOnce() -> Vec<u8>) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.bytes > 0 && waiting.bytes + block.bytes.len() > limit {
+            self.dropped.fetch_add(block.tally.packets, Ordering::Relaxed);
+            waiting.owes_statistics = true;
+            return;
+        }
+        if std::mem::take(&mut waiting.owes_statistics) && self.format == Format::Pcapng {
+            let told = Block::untold(statistics());
+            waiting.bytes += told.bytes.len();
+            waiting.blocks.push_back(told);
+        }
+        waiting.bytes += block.bytes.len();
+        waiting.blocks.push_back(block);
+        drop(waiting);
+        self.wake.wake();
+    }
+
+    /// Writes what comes into `pipe`, until its reader is gone or the stream ends.
+    fn feed(&self, pipe: &OwnedFd) {
+        loop {
+            self.wake.clear();
+            let mut waiting = lock(&self.waiting);
+            let has_ended = waiting.has_ended;
+            let Some(block) = waiting.blocks.pop_front() else {
+                drop(waiting);
+                if has_ended || sys::wait_for_pipe(pipe.as_fd(), Pipe::ToBreak, &self.wake).is_err() {
+                    return;
+                }
+                continue;
+            };
+            drop(waiting);
+            if self.write(pipe, &block.bytes).is_err() {
+                return;
+            }
+            self.packets.fetch_add(block.tally.packets, Ordering::Relaxed);
+            self.bytes.fetch_add(block.tally.bytes, Ordering::Relaxed);
+            lock(&self.waiting).bytes -= block.bytes.len();
+        }
+    }
+
+    fn write(&self, pipe: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match write(pipe, bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(Errno::AGAIN) => {
+                    // Who does not read now would hold up the cube's end for ever.
+                    if lock(&self.waiting).has_ended {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    self.wake.clear();
+                    sys::wait_for_pipe(pipe.as_fd(), Pipe::ForRoom, &self.wake)?;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A pipe whose writing end does not block.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // It may be forbidden to have so much: then it is less.
+    let _ = fcntl_setpipe_size(&sender, PIPE);
+    Ok((receiver, sender))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "readers/tests.rs"]
+mod tests;

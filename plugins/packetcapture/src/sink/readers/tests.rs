@@ -1,0 +1,126 @@
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::fixture::{record, times};
+use crate::format::pcap::HEADER;
+
+fn readers() -> Arc<Readers> {
+    let readers = Arc::new(Readers::new(Arc::default()));
+    readers.describe(&Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 });
+    readers
+}
+
+fn records(micros: std::ops::Range<u64>) -> Vec<u8> {
+    micros.flat_map(|micros| record(micros, &[7; 84])).collect()
+}
+
+/// What can be read within a while: pipes of ours do not block.
+fn read(fd: &OwnedFd, length: usize) -> Vec<u8> {
+    let (mut bytes, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
+    let mut file = File::from(fd.try_clone().unwrap());
+    while bytes.len() < length {
+        assert!(Instant::now() < deadline, "{} of {length} bytes came", bytes.len());
+        let mut piece = [0; 4096];
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    bytes
+}
+
+#[track_caller]
+fn until(what: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !what() {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_reader_gets_a_header_and_what_comes_from_then_on() {
+    let readers = readers();
+    readers.publish(Format::Pcap, &[&records(0..3)], 1 << 20);
+    let (id, fd) = readers.open(Format::Pcap).unwrap();
+    assert_eq!(read(&fd, HEADER).len(), HEADER);
+    readers.publish(Format::Pcap, &[&records(3..5), &records(5..6)], 1 << 20);
+    assert_eq!(times(&read(&fd, 300)), [3, 4, 5]);
+    until(|| readers.states()[0].packets == 3);
+    let expected = ReaderState { id, format: Format::Pcap, packets: 3, bytes: 252, dropped: 0 };
+    assert_eq!(readers.states(), [expected]);
+}
+
+#[test]
+fn each_reader_has_its_own_format() {
+    let readers = readers();
+    let fds = [Format::Pcapng, Format::PcapNanos].map(|format| (format, readers.open(format).unwrap().1));
+    readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
+    for (format, fd) in fds {
+        let header = format.header(&readers.section());
+        let bytes = read(&fd, header.len() + 100);
+        assert_eq!(bytes[..header.len()], header);
+        assert_eq!(format.parse(&bytes[header.len()..]).unwrap().stamp, Stamp(1_000), "{format:?}");
+    }
+}
+
+#[test]
+fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
+    let readers = readers();
+    let (stalled, going) = (readers.open(Format::Pcapng).unwrap().1, readers.open(Format::Pcap).unwrap().1);
+    read(&going, HEADER);
+    let batch = records(0..1000);
+    for _ in 0..50 {
+        readers.publish(Format::Pcap, &[&batch], 1 << 20);
+        assert_eq!(read(&going, batch.len()), batch);
+    }
+    let dropped = readers.states()[0].dropped;
+    assert!(dropped > 0 && dropped.is_multiple_of(1000), "{dropped}");
+    assert_eq!(readers.states()[1].dropped, 0);
+    // Once there is room again, a statistics block (type 5) before the next packets (type 6) tells of it.
+    let waits = || lock(&lock(&readers.list).readers[0].waiting).bytes > 0;
+    let late = thread::spawn(move || read(&stalled, usize::MAX));
+    until(|| !waits());
+    readers.publish(Format::Pcap, &[&batch], 1 << 20);
+    until(|| !waits());
+    readers.end();
+    let (bytes, mut kinds) = (late.join().unwrap(), Vec::new());
+    let mut rest = bytes.as_slice();
+    while let Some(length) = rest.get(..8).and_then(pcapng::block_length) {
+        kinds.push(u32::from_ne_bytes(*rest.first_chunk().unwrap()));
+        rest = &rest[length as usize..];
+    }
+    let told = kinds.iter().position(|kind| *kind == 5).unwrap();
+    assert_eq!(kinds[told + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
+    assert_eq!(kinds.last(), Some(&5), "the end of a stream tells once more");
+    assert_eq!(kinds.iter().filter(|kind| **kind == 6).count() as u64 + dropped, 51_000);
+}
+
+#[test]
+fn a_reader_that_goes_is_forgotten_though_nothing_comes() {
+    let readers = readers();
+    let (_, fd) = readers.open(Format::Pcap).unwrap();
+    read(&fd, HEADER);
+    drop(fd);
+    until(|| readers.states().is_empty());
+    assert_eq!(readers.count.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn the_end_of_the_cube_ends_streams_that_nobody_reads() {
+    let readers = readers();
+    let (reading, stalled) = (readers.open(Format::Pcap).unwrap().1, readers.open(Format::Pcap).unwrap().1);
+    let batch = records(0..20_000);
+    readers.publish(Format::Pcap, &[&batch], 64 << 20);
+    let mut bytes = read(&reading, HEADER + batch.len());
+    readers.end();
+    until(|| readers.states().is_empty());
+    bytes.extend(read(&reading, usize::MAX));
+    assert_eq!(times(&bytes[HEADER..]).len(), 20_000);
+    drop(stalled);
+}

@@ -1,0 +1,95 @@
+//! One batch to everyone who gets it.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+
+use super::backlog::Backlog;
+use super::files::Files;
+use super::{Queue, Readers};
+use crate::anonymize::Anonymizer;
+use crate::format::Format;
+use crate::format::pcapng::Section;
+use crate::outcome::Outcome;
+use crate::settings::Settings;
+
+/// Where the records of one capture go.
+pub(crate) struct Router {
+    settings: Arc<Settings>,
+    outcome: Arc<Outcome>,
+    queue: Arc<Queue>,
+    readers: Arc<Readers>,
+    backlog: Backlog,
+    anonymizer: Anonymizer,
+    /// Records whose addresses are replaced. Kept, because a buffer of this size costs page faults each time.
+    copy: Vec<u8>,
+}
+
+impl Router {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        outcome: Arc<Outcome>,
+        queue: Arc<Queue>,
+        readers: Arc<Readers>,
+        files: Files,
+        key: [u8; 32],
+    ) -> io::Result<Self> {
+        let backlog = Backlog::new(files, outcome.clone(), settings.memory)?;
+        let anonymizer = Anonymizer::new(key);
+        Ok(Self { settings, outcome, queue, readers, backlog, anonymizer, copy: Vec::new() })
+    }
+
+    /// Hands on `runs`, each of whole records of `format`. What nobody has room for is counted where it was lost.
+    pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        let mut copy = std::mem::take(&mut self.copy);
+        if self.settings.anonymize {
+            copy.clear();
+            runs.iter().for_each(|run| copy.extend_from_slice(run));
+            self.hide_addresses(format, &mut copy);
+            self.hand_on(format, &[&copy]);
+        } else {
+            self.hand_on(format, runs);
+        }
+        self.copy = copy;
+    }
+
+    /// Records of `section` may follow, beside those of the section before.
+    pub(crate) fn describe(&self, section: Section) {
+        self.readers.describe(&section);
+        self.backlog.describe(section);
+    }
+
+    pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
+        self.settings = settings.clone();
+        self.backlog.apply(settings);
+    }
+
+    /// Looks at the clock.
+    pub(crate) fn tick(&mut self) {
+        self.backlog.tick();
+    }
+
+    /// Waits until all is written.
+    pub(crate) fn flush(&self) {
+        self.backlog.flush();
+    }
+
+    fn hand_on(&mut self, format: Format, runs: &[&[u8]]) {
+        self.readers.publish(format, runs, self.settings.stream_buffer);
+        if self.settings.network {
+            self.queue.push(format, runs, self.settings.queue, &self.outcome.queue);
+        } else {
+            self.backlog.write(format, runs);
+        }
+    }
+
+    fn hide_addresses(&mut self, format: Format, records: &mut [u8]) {
+        let mut at = 0;
+        while let Some(record) = format.parse(&records[at..]) {
+            let packet = record.packet();
+            self.anonymizer.frame(&mut records[at + packet.start..at + packet.end]);
+            at += record.size;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the cube answers with a descriptor: packets as they come, packets so far, files, and network mode's next packet.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+
+use polycube_plugin_api::{Opened, Refusal, Stream, Tag};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::format::Format;
+use crate::outcome::Stage;
+use crate::session::Lasting;
+use crate::settings::Settings;
+use crate::sink::{bytes_in_a_pipe, snapshot};
+use crate::state::Packet;
+
+const STREAM: &str = "stream";
+const PACKET: &str = "packet";
+const FILES: &str = "files/";
+
+/// As documents are, to a client of the original.
+const JSON: &str = "application/yang.data+json; charset=utf-8";
+const ZSTD: &str = "application/zstd";
+
+pub(crate) fn declared() -> Vec<Stream> {
+    let formats = Format::MEDIA;
+    let file = [&formats[..], &[ZSTD]].concat();
+    vec![
+        Stream::new(STREAM, "Packets as they come, or those so far", &formats)
+            .parameter("format", "Form of the stream; the capture's if it is left out", &Format::NAMES)
+            .parameter("follow", "Whether to wait for packets (true), or to end with those so far", &["true", "false"]),
+        Stream::new("files/{name}", "A capture file, whole or in ranges", &file),
+        Stream::new(PACKET, "Takes the oldest packet of network mode's queue", &[JSON, "application/json"]),
+    ]
+}
+
+/// Whether a request wants the packets to come.
+pub(crate) fn follows(query: &BTreeMap<String, String>) -> bool {
+    query.get("follow").is_none_or(|follow| follow != "false")
+}
+
+pub(crate) fn open(
+    lasting: &Lasting,
+    settings: Option<&Settings>,
+    path: &str,
+    query: &BTreeMap<String, String>,
+) -> Result<Opened, Refusal> {
+    let failed = |error: io::Error| Refusal::failed(format!("the stream cannot be opened: {error}")).at(path);
+    match path {
+        STREAM => {
+            let given = query.get("format").and_then(|name| Format::parse_name(name));
+            let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
+            stream(lasting, settings, format, follows(query)).map_err(failed)
+        }
+        PACKET => packet(lasting, settings).map_err(failed),
+        _ => match path.strip_prefix(FILES) {
+            Some(name) => file(lasting, name),
+            None => Err(Refusal::new(Tag::OperationNotSupported, format!("`{path}` is no stream"))),
+        },
+    }
+}
+
+fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follows: bool) -> io::Result<Opened> {
+    let Lasting { cube, outcome, queue, readers, .. } = lasting;
+    let section = readers.section();
+    let (id, fd) = if follows {
+        let (id, fd) = readers.open(format)?;
+        (Some(id), fd)
+    } else if settings.is_some_and(|settings| settings.network) {
+        (None, bytes_in_a_pipe([format.header(&section), queue.snapshot(format)].concat())?)
+    } else {
+        (None, snapshot(outcome.files_of_last_session(), format, &section)?)
+    };
+    let file_name = Some(format!("{}.{}", cube.name(), format.extension()));
+    Ok(Opened { fd, media: format.media().to_owned(), file_name, id })
+}
+
+fn file(lasting: &Lasting, name: &str) -> Result<Opened, Refusal> {
+    let place = format!("{FILES}{name}");
+    let is_it = |path: &std::path::Path| path.file_name().is_some_and(|own| own == name);
+    let Some(found) = lasting.outcome.files().into_iter().rev().find(|file| is_it(&file.path)) else {
+        let message = format!("there is no file `{name}`: `files show` lists them");
+        return Err(Refusal::new(Tag::DataMissing, message).at(place));
+    };
+    let gone = |error: io::Error| {
+        Refusal::new(Tag::DataMissing, format!("{} cannot be read: {error}", found.path.display())).at(place)
+    };
+    let fd = OwnedFd::from(File::open(&found.path).map_err(gone)?);
+    let is_pcapng = found.path.extension().is_some_and(|extension| extension == Format::Pcapng.extension());
+    let media = match found.stage {
+        Stage::Compressed => ZSTD,
+        Stage::Open | Stage::Closed => (if is_pcapng { Format::Pcapng } else { Format::Pcap }).media(),
+    };
+    Ok(Opened { fd, media: media.to_owned(), file_name: Some(name.to_owned()), id: None })
+}
+
+/// The next packet of the queue, which is taken out of it in network mode only.
+fn packet(lasting: &Lasting, settings: Option<&Settings>) -> io::Result<Opened> {
+    let queue = &lasting.queue;
+    let taken = if settings.is_some_and(|settings| settings.network) { queue.pop() } else { queue.peek() };
+    let mut file = File::from(memfd_create("packet", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(&Packet::new(taken.as_ref()))?)?;
+    Ok(Opened { fd: file.into(), media: JSON.to_owned(), file_name: None, id: None })
+}
