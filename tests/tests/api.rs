@@ -249,7 +249,7 @@ fn leaves_containers_and_entries() -> Result<()> {
     site.refuses("GET", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
     site.refuses("DELETE", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
     site.refuses("POST", "sniffer/snaplen", &json!(1), 405, &[("operation-not-supported", "sniffer/snaplen")]);
-    site.refuses("PATCH", "sniffer/dump", &json!("x"), 400, &[("invalid-value", "sniffer/dump")]);
+    site.refuses("PATCH", "sniffer/status", &json!("x"), 400, &[("invalid-value", "sniffer/status")]);
     site.refuses("DELETE", "sniffer/counters", &Value::Null, 400, &[("invalid-value", "sniffer/counters")]);
     site.refuses("PATCH", "sniffer/type", &json!("XDP_SKB"), 400, &[("bad-attribute", "sniffer/type")]);
     site.refuses("PATCH", "sniffer/uuid", &json!("x"), 400, &[("invalid-value", "sniffer/uuid")]);

@@ -54,7 +54,7 @@ fn a_tag_stands_for_what_is_set() -> Result<()> {
     for node in ["br1", "br1/ports", "br1/ports/p1", "br1/ports/p1/peer", "br1/fdb", "br1/fdb/entry", "br1/loglevel"] {
         assert!(site.tag(node).is_some(), "{node}");
     }
-    for state in ["br1/counters", "br1/port-counters", "sniffer/counters/seen", "sniffer/dump"] {
+    for state in ["br1/counters", "br1/port-counters", "sniffer/counters/seen", "sniffer/status"] {
         assert_eq!(site.tag(state), None, "{state}");
     }
     Ok(())

@@ -113,7 +113,8 @@ fn unknown_keys() -> Result<()> {
         ("sniffer set uuid=1", &["sniffer/uuid", "`uuid` is read-only"]),
         ("sniffer set name=other", &["sniffer/name", "`name` is read-only"]),
         ("sniffer set parent=veth3", &["sniffer/parent", "`parent` is read-only"]),
-        ("sniffer set dump=here", &["sniffer/dump", "`dump` is read-only"]),
+        ("sniffer set status=here", &["sniffer/status", "`status` is read-only"]),
+        ("sniffer set dump=/tmp/", &["sniffer/dump", "`/tmp/` names no file"]),
         ("br1 ports p1 set status=DOWN", &["br1/ports/p1/status", "read-only"]),
     ]);
     Ok(())
