@@ -26,8 +26,17 @@ const CLEAR: &str = "\r\x1b[K";
 /// A file or standard output.
 pub(crate) struct Sink {
     file: File,
+    kind: Kind,
+    /// Unless it is standard output.
     path: Option<PathBuf>,
-    live: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// With somebody to show a live line to, or without.
+    File { live: bool },
+    /// Or whatever standard output is.
+    Pipe,
 }
 
 impl Sink {
@@ -43,17 +52,26 @@ impl Sink {
     }
 
     pub(crate) fn open(form: &Form) -> Result<Self, Failure> {
-        let Form::File { path, force } = form else {
-            let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
-            let file = File::from_std(stdout.into());
-            return Ok(Self { file, path: None, live: false });
-        };
         let mut options = OpenOptions::new();
-        // Never through a symbolic link: it may lead to what somebody else wants overwritten.
-        options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let options = if *force { options.create(true).truncate(true) } else { options.create_new(true) };
+        options.write(true);
+        let (path, options) = match form {
+            Form::Records | Form::Lines => {
+                let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
+                return Ok(Self { file: File::from_std(stdout.into()), kind: Kind::Pipe, path: None });
+            }
+            Form::Pipe(path) => (path, &mut options),
+            Form::File { path, force } => {
+                // Never through a symbolic link: it may lead to what somebody else wants overwritten.
+                options.mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+                (path, if *force { options.create(true).truncate(true) } else { options.create_new(true) })
+            }
+        };
         let file = File::from_std(options.open(path).map_err(|source| failure(path, source))?);
-        Ok(Self { file, path: Some(path.clone()), live: io::stderr().is_terminal() })
+        let kind = match form {
+            Form::File { .. } => Kind::File { live: io::stderr().is_terminal() },
+            _ => Kind::Pipe,
+        };
+        Ok(Self { file, kind, path: Some(path.clone()) })
     }
 
     /// Writes, and returns when it is written: whoever reads wants packets as they come.
@@ -63,12 +81,12 @@ impl Sink {
     }
 
     pub(crate) fn is_file(&self) -> bool {
-        self.path.is_some()
+        self.kind != Kind::Pipe
     }
 
     /// Whether there is somebody to show a live line to.
     pub(crate) fn is_live(&self) -> bool {
-        self.live
+        self.kind == Kind::File { live: true }
     }
 
     /// Whether a pipe's reader has closed it: without packets, no write would tell.
@@ -76,8 +94,7 @@ impl Sink {
         if self.is_file() {
             return false;
         }
-        let stdout = io::stdout();
-        let mut ready = [PollFd::new(&stdout, PollFlags::empty())];
+        let mut ready = [PollFd::new(&self.file, PollFlags::empty())];
         poll(&mut ready, Some(&Timespec::default())).is_ok_and(|_| ready[0].revents().contains(PollFlags::ERR))
     }
 
@@ -89,7 +106,7 @@ impl Sink {
 
     /// Takes the live line away.
     pub(crate) fn clear(&self) {
-        if self.live {
+        if self.is_live() {
             let _ = write!(io::stderr(), "{CLEAR}");
         }
     }

@@ -57,7 +57,8 @@ pub(crate) fn take(session: &Session, tap: &Tap) -> Result<(), Failure> {
         let mut flow = Flow { client, reader, sink: Sink::open(&tap.form)?, tally: Tally::begin() };
         let end = flow.copy(response.into_body(), tap.form == Form::Lines).await;
         flow.sink.clear();
-        if !matches!(end, Ok(End::ReaderGone)) {
+        // Wireshark takes whatever an extcap program says for an error.
+        if !matches!(end, Ok(End::ReaderGone)) && !matches!(tap.form, Form::Pipe(_)) {
             // Nobody is left to hear that stderr is closed.
             let _ = writeln!(io::stderr(), "{}{}", flow.tally, flow.sink.place());
         }

@@ -18,7 +18,7 @@ pub(super) fn encode<W: AsRef<str>>(words: &[W]) -> String {
 }
 
 /// Writes a word as a segment, or as a value in a query.
-pub(super) fn segment(word: &str) -> String {
+pub(crate) fn segment(word: &str) -> String {
     let mut segment = String::new();
     for byte in word.bytes() {
         match byte {

@@ -25,6 +25,8 @@ pub(crate) enum Form {
     Records,
     /// Capture records, in a new file; over an old one with `force`.
     File { path: PathBuf, force: bool },
+    /// Capture records, in a named pipe that is there.
+    Pipe(PathBuf),
     /// A line each.
     Lines,
 }

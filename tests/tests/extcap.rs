@@ -1,0 +1,90 @@
+//! Does Wireshark find captures, and their packets? The program is driven as Wireshark drives it: by its arguments and a
+//! named pipe.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use polycube_tests::daemon::{Daemon, copy_program};
+use polycube_tests::lab::Lab;
+use tempfile::TempDir;
+
+/// The program, apart from what else is built.
+fn installed() -> Result<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let program = copy_program("polycube-extcap", folder.path())?;
+    Ok((folder, program))
+}
+
+fn extcap(program: &PathBuf, daemon: &Daemon, arguments: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments.split_whitespace()).current_dir("/").env("HOME", "/nowhere");
+    command.env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What the program says when all is well: on standard output, and nothing else.
+#[track_caller]
+fn said(program: &PathBuf, daemon: &Daemon, arguments: &str) -> String {
+    let output = extcap(program, daemon, arguments).output().expect("the program runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stderr.is_empty(), "`{arguments}`: {}: {stderr}", output.status);
+    stdout.into_owned()
+}
+
+#[test]
+fn each_capture_is_an_interface() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
+    let daemon = Daemon::start(&lab)?;
+    let (_folder, program) = installed()?;
+    let list = "--extcap-interfaces --extcap-version=4.4";
+    let none = said(&program, &daemon, list);
+    assert!(none.starts_with("extcap {version=") && none.lines().count() == 1, "{none}");
+
+    for line in ["packetcapture add a", "packetcapture add b", "simplebridge add br1", "attach a veth1"] {
+        daemon.ctl(line).ok();
+    }
+    let interfaces = said(&program, &daemon, list);
+    let interfaces: Vec<_> = interfaces.lines().skip(1).collect();
+    let expected = [
+        "interface {value=polycube-a}{display=Polycube a (at veth1)}",
+        "interface {value=polycube-b}{display=Polycube b (not attached)}",
+    ];
+    assert_eq!(interfaces, expected);
+
+    let types = said(&program, &daemon, "--extcap-interface polycube-a --extcap-dlts");
+    assert_eq!(types, "dlt {number=1}{name=EN10MB}{display=Ethernet}\n");
+    let options = said(&program, &daemon, "--extcap-interface polycube-a --extcap-config");
+    assert!(options.contains("{call=--filter}") && options.contains("{call=--snaplen}"), "{options}");
+    assert_eq!(said(&program, &daemon, "--extcap-interface polycube-a --extcap-capture-filter arp"), "");
+    Ok(())
+}
+
+#[test]
+fn what_goes_wrong_is_told_in_a_line() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut daemon = Daemon::start(&lab)?;
+    let (folder, program) = installed()?;
+    daemon.ctl("packetcapture add a").ok();
+    let fifo = folder.path().join("fifo");
+    fs::write(&fifo, "")?;
+    let capture = |cube: &str| format!("--capture --extcap-interface polycube-{cube} --fifo {}", fifo.display());
+    let check = |daemon: &Daemon, arguments: &str, code: i32, expected: &str| -> Result<()> {
+        let output = extcap(&program, daemon, arguments).output()?;
+        let stderr = String::from_utf8(output.stderr)?;
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(code), 1), "`{arguments}`: {stderr}");
+        assert!(stderr.contains(expected), "`{arguments}`: {stderr}");
+        Ok(())
+    };
+    check(&daemon, &capture("nobody"), 2, "nobody")?;
+    check(&daemon, &(capture("a") + " --filter nonsense"), 2, "filter")?;
+    check(&daemon, &(capture("a") + " --snaplen 0"), 2, "snaplen")?;
+    daemon.terminate().context("the daemon ends")?;
+    check(&daemon, "--extcap-interfaces", 1, "no daemon answers")?;
+    let usage = extcap(&program, &daemon, "--capture").output()?;
+    assert!(!usage.status.success() && !usage.stderr.is_empty());
+    Ok(())
+}
