@@ -6,6 +6,7 @@ mod bench;
 mod command;
 mod demo;
 mod ebpf;
+mod fuzz_api;
 mod fuzz_filter;
 mod lint;
 mod machine;
@@ -48,6 +49,8 @@ enum Task {
     },
     /// Try random filters on random packets against libpcap's verdict; needs root
     FuzzFilter(fuzz_filter::Arguments),
+    /// Send the daemon random requests, made from its own OpenAPI document; needs root, and PyPI the first time
+    FuzzApi(fuzz_api::Arguments),
     /// Build the kernel side into ebpf/objects
     Ebpf(ebpf::Arguments),
 }
@@ -72,6 +75,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench { args } => bench::run(&args),
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
+        Task::FuzzApi(arguments) => fuzz_api::run(&arguments),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use chain::{Attachment, Place, Point};
-pub use names::{CubeName, PortName};
+pub use names::{CubeName, LONGEST, PATTERN, PortName};
 pub use port::Port;
 
 use crate::problem::Problem;

@@ -6,7 +6,11 @@ use std::fmt;
 use crate::problem::Problem;
 
 /// Bytes of a name at most.
-const LONGEST: usize = 64;
+pub const LONGEST: usize = 64;
+
+/// What [`check`] lets pass, as a schema says it; words that mean something else apart.
+pub const PATTERN: &str =
+    r#"^[^\s\u0000-\u001f\u007f-\u009f/:=?%#\\"'`.-][^\s\u0000-\u001f\u007f-\u009f/:=?%#\\"'`]*$"#;
 
 /// First words of paths that are not cubes.
 const RESERVED: [&str; 14] = [
@@ -122,5 +126,18 @@ mod tests {
             assert!(message.contains(reason), "{name:?}: {message}");
         }
         assert!(PortName::parse("cubes").is_ok());
+    }
+
+    #[test]
+    fn the_pattern_says_what_the_check_does() {
+        let schema = serde_json::json!({ "type": "string", "pattern": PATTERN, "maxLength": LONGEST });
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let odd = (0..=0xff_u8).map(|byte| format!("a{}", char::from(byte)));
+        let begin = (0..=0x7f_u8).map(|byte| format!("{}a", char::from(byte)));
+        for name in
+            odd.chain(begin).chain(["".to_owned(), "\u{2028}".to_owned(), "\u{2603}".to_owned(), "x".repeat(65)])
+        {
+            assert_eq!(validator.is_valid(&name.as_str().into()), check("port", &name).is_ok(), "{name:?}");
+        }
     }
 }

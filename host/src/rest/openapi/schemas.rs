@@ -4,6 +4,7 @@ use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use crate::schema::Model;
+use crate::topology::{LONGEST, PATTERN};
 
 /// Name of the schema of what can be set.
 pub fn settings_of(service: &str) -> String {
@@ -24,7 +25,7 @@ pub fn answers(model: &Model, whole: &Value) -> Value {
 
 /// What can be set in a cube.
 pub fn settings(model: &Model, cube: &Model) -> Value {
-    let mut properties = json!({ "name": { "type": "string", "minLength": 1, "maxLength": 64 } });
+    let mut properties = json!({ "name": name_schema() });
     for (name, member) in members(cube.config()).chain(members(model.config())) {
         properties[name] = member.clone();
     }
@@ -32,12 +33,17 @@ pub fn settings(model: &Model, cube: &Model) -> Value {
         let port = json!({
             "type": "object",
             "required": ["name"],
-            "properties": { "name": { "type": "string", "minLength": 1, "maxLength": 64 }, "peer": { "type": "string" } },
+            "properties": { "name": name_schema(), "peer": { "type": "string" } },
             "additionalProperties": false,
         });
         properties["ports"] = json!({ "type": "array", "items": port, "description": "Only when the cube is made" });
     }
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// Names of cubes and ports.
+pub fn name_schema() -> Value {
+    json!({ "type": "string", "pattern": PATTERN, "maxLength": LONGEST })
 }
 
 /// Members that a schema names.

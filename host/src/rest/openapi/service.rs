@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::framework::path_parameter;
 use super::operation::{CHANGE, Operation, id, reference};
 use super::place::Place;
-use super::schemas::{answers, members, settings, settings_of};
+use super::schemas::{answers, members, name_schema, settings, settings_of};
 use crate::rest::kind::Kind;
 use crate::schema::{Model, Node, locate};
 
@@ -116,8 +116,10 @@ impl Tree<'_> {
         let kind = if schema["readOnly"] == true { Kind::Read } else { Kind::of(node) };
         let answer = match node {
             // What is unset is null.
-            Node::Leaf(_) | Node::Container(_) => json!({ "anyOf": [self.answer(&place.pointer), { "type": "null" }] }),
-            Node::List { .. } | Node::Entry(_) => self.answer(&place.pointer),
+            Node::Leaf(_) | Node::Container(_) if !can_be_null(schema) => {
+                json!({ "anyOf": [self.answer(&place.pointer), { "type": "null" }] })
+            }
+            _ => self.answer(&place.pointer),
         };
         let body = match (locate(self.model.config(), &place.words), place.key.as_deref()) {
             (Ok(Node::Entry(entry)), Some(key)) => without_key(entry, key),
@@ -144,9 +146,10 @@ impl Tree<'_> {
         let media: Map<String, Value> = media.map(|media| (media, json!({ "schema": {} }))).collect();
         let query: Vec<Value> = stream.query.iter().map(query_parameter).collect();
         let item = self.paths.entry(&path).or_insert_with(|| {
+            let text = json!({ "type": "string", "minLength": 1 });
             let words = stream.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
             let parameters: Vec<_> =
-                ["cube"].into_iter().chain(words).map(|word| path_parameter(word, &name_schema())).collect();
+                ["cube"].into_iter().chain(words).map(|word| path_parameter(word, &text)).collect();
             let operation = Operation {
                 tag: service,
                 summary: stream.description.clone(),
@@ -187,7 +190,7 @@ impl Tree<'_> {
                 tag: &self.model.service.name,
                 summary: summary.clone(),
                 body,
-                done: (kind.done(&method).as_u16(), (name == "GET" || *kind == Kind::Run).then(|| answer.clone())),
+                done: (kind.done(&method).as_u16(), (name == "GET").then(|| answer.clone())),
                 tagged: !matches!(kind, Kind::Read | Kind::Run | Kind::Service),
                 refused: if name == "GET" { &[404, 409, 500] } else { &CHANGE },
             };
@@ -197,17 +200,16 @@ impl Tree<'_> {
     }
 }
 
-/// What names of cubes and files have in common.
-fn name_schema() -> Value {
-    json!({ "type": "string", "minLength": 1 })
-}
-
 fn query_parameter(parameter: &Parameter) -> Value {
     let mut schema = json!({ "type": "string" });
     if !parameter.values.is_empty() {
         schema["enum"] = json!(parameter.values);
     }
     json!({ "name": parameter.name, "in": "query", "description": parameter.description, "schema": schema })
+}
+
+fn can_be_null(schema: &Value) -> bool {
+    schema["type"].as_array().is_some_and(|types| types.iter().any(|one| one == "null"))
 }
 
 fn description(schema: &Value) -> String {

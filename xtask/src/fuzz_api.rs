@@ -1,0 +1,73 @@
+//! `./x fuzz-api`: requests that Schemathesis makes from `/openapi.json`, at a daemon in a lab of its own.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::Daemon;
+use polycube_tests::lab::Lab;
+
+use crate::command::{cargo, run as run_command};
+use crate::machine;
+
+/// What pip installs; a later release may know other checks.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// What has to hold of each answer. Left out is what our tests ask better: `Allow` of paths that exist, and values that
+/// the schema does not know and that can be meant as ones that it knows, such as `"80"` for `80`.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
+                      a_refused_request_changes_nothing";
+
+/// Seconds after which a request hangs.
+const PATIENCE: &str = "20";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How long
+    seconds: u64,
+    /// What the random numbers begin with [default: another one each time, which is told]
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    machine::check()?;
+    run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
+    let own = env::current_exe().context("cannot find xtask itself")?;
+    let target = own.parent().and_then(Path::parent).context("xtask is in no target directory")?;
+    let place = target.join("fuzz-api");
+    let program = install(&place)?;
+    fs::write(place.join("hooks.py"), include_str!("fuzz_api/hooks.py"))?;
+
+    let lab = Lab::new()?;
+    lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
+    let mut daemon = Daemon::start_from(&target.join("debug"), &lab, &["--addr", "127.0.0.1", "--no-auth"])?;
+    let mut command = lab.host().command(&program);
+    command.current_dir(&place).env("SCHEMATHESIS_HOOKS", "hooks.py").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.args(["run", "http://127.0.0.1:9000/openapi.json", "--workers", "1", "--continue-on-failure"]);
+    command.args(["--max-time", &arguments.seconds.to_string(), "--request-timeout", PATIENCE, "--checks", CHECKS]);
+    if let Some(seed) = arguments.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    let found = run_command("schemathesis", &mut command);
+    daemon.terminate().context("the daemon does not stop")?;
+    let pins = daemon.pins()?;
+    ensure!(pins.is_empty(), "the daemon left {pins:?}");
+    found
+}
+
+/// Installs Schemathesis into a directory of its own, unless it is there.
+fn install(place: &Path) -> Result<PathBuf> {
+    let environment = place.join(SCHEMATHESIS);
+    let program = environment.join("bin/schemathesis");
+    if !program.exists() {
+        fs::create_dir_all(place)?;
+        let what = format!("installing {SCHEMATHESIS} from PyPI into {}", environment.display());
+        run_command(&what, Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        let pip = environment.join("bin/pip");
+        run_command("pip install", Command::new(pip).args(["install", "--quiet", SCHEMATHESIS]))?;
+    }
+    Ok(program)
+}
