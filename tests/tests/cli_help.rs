@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -155,6 +156,24 @@ fn options_tells_programs() -> Result<()> {
         assert_eq!(daemon.http("OPTIONS", &format!("/polycube/v1/br1?{query}"), None)?.status, 400, "{query}");
     }
     assert_eq!(daemon.http("OPTIONS", "/polycube/v1/nowhere?help=NONE", None)?.status, 404);
+    Ok(())
+}
+
+#[test]
+fn actions_and_streams_are_told_beside_the_nodes() -> Result<()> {
+    let lab = Lab::new()?;
+    let plugins = tempfile::tempdir()?;
+    symlink(binary_dir()?.join("libpanicky.so"), plugins.path().join("libpcn_panicky.so"))?;
+    let daemon = Daemon::start_with(&lab, &["--plugin-dir", plugins.path().to_str().context("UTF-8")?])?;
+    daemon.ctl("panicky add p1").ok();
+    let help = daemon.http("OPTIONS", "/polycube/v1/p1/?help=NONE", None)?.json()?;
+    for (word, kind) in [("pipe", "stream"), ("file", "container"), ("grow", "action"), ("size", "leaf")] {
+        assert_eq!(help["params"][word]["type"], kind, "{word}: {help}");
+    }
+    let help = daemon.http("OPTIONS", "/polycube/v1/p1/file?help=NONE", None)?.json()?;
+    assert_eq!(help["params"]["<text>"]["type"], "key", "{help}");
+    assert!(daemon.ctl("p1 pipe ?").ok().contains("Nothing follows."));
+    assert!(daemon.ctl("p1 set ?").ok().contains("size") && !daemon.ctl("p1 set ?").ok().contains("pipe"));
     Ok(())
 }
 

@@ -22,6 +22,7 @@ pub enum Kind {
     List,
     Entry,
     Action,
+    Stream,
 }
 
 /// What a leaf's value names.
