@@ -94,11 +94,10 @@ fn following(partial: &Partial, answer: Option<&Answer>) -> Vec<Candidate> {
     let Some(answer) = answer else { return found };
     let is_first = partial.given.is_empty();
     if question.command.is_none() && is_first {
-        found.extend(
-            answer
-                .commands()
-                .map(|command| Candidate { word: command.word().to_owned(), about: command.about().to_owned() }),
-        );
+        let commands = answer.commands().map(|command| (command.word(), command.about()));
+        let taps = Topic::taps().filter(|_| answer.has_packets());
+        let words = commands.chain(taps);
+        found.extend(words.map(|(word, about)| Candidate { word: word.to_owned(), about: about.to_owned() }));
     }
     for keyword in answer.keywords() {
         let about = keyword.description;
@@ -108,7 +107,7 @@ fn following(partial: &Partial, answer: Option<&Answer>) -> Vec<Candidate> {
             }
         } else if keyword.kind == "key" {
             found.extend(keyword.values.into_iter().map(|word| Candidate { word, about: about.clone() }));
-        } else if is_first {
+        } else if is_first && keyword.kind != "stream" {
             found.push(Candidate { word: keyword.name, about });
         }
     }

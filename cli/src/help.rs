@@ -170,8 +170,14 @@ impl Topic {
 
     /// The forms that begin with a word of their own, and what each is for.
     pub(crate) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {
-        let has_word = |form: &&Form| form.topic != Topic::Action;
+        let has_word = |form: &&Form| !matches!(form.topic, Topic::Action | Topic::Dump | Topic::Watch);
         FORMS.iter().filter(has_word).map(|form| (form.name, form.about))
+    }
+
+    /// The words that can follow the name of a cube that has packets to give, and what each is for.
+    pub(crate) fn taps() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let taps = FORMS.iter().filter(|form| matches!(form.topic, Topic::Dump | Topic::Watch));
+        taps.map(|form| (form.name, form.about))
     }
 
     /// The help text.

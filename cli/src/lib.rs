@@ -60,8 +60,9 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
 fn run() -> Result<(), Failure> {
     if let Some(words) = complete::asked() {
         return print(&complete::lines(&words, |partial| {
-            let session = Session::new(partial.url.clone(), partial.token_file.as_deref());
-            help_of(&session.ok()?, &partial.question).ok()
+            let session = Session::new(partial.url.clone(), partial.token_file.as_deref()).ok()?;
+            let answer = accepted(session.ask_briefly(&partial.question.request())?).ok()?;
+            help::Answer::parse(&answer.body)
         }));
     }
     let Line { order, url, token_file } = grammar::parse(env::args_os().skip(1))?;

@@ -1,6 +1,9 @@
 //! The way to the daemon, from flags, environment and configuration file.
 
 use std::env;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::client::{Answer, Client};
@@ -8,6 +11,9 @@ use crate::config;
 use crate::failure::Failure;
 use crate::grammar::Request;
 use crate::token;
+
+/// Who types on will not wait for longer.
+const WHILE_TYPING: Duration = Duration::from_secs(2);
 
 /// A daemon that can be asked.
 #[derive(Debug)]
@@ -42,6 +48,11 @@ impl Session {
     /// There is no answer. A refusal is one.
     pub(crate) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         self.run(async |client| Ok(client.send(request).await?))
+    }
+
+    /// Sends a request for somebody who is typing: `None` when there is no answer soon.
+    pub(crate) fn ask_briefly(&self, request: &Request) -> Option<Answer> {
+        self.run(async |client| Ok(timeout(WHILE_TYPING, client.send(request)).await.ok())).ok()??.ok()
     }
 
     /// Does some work with the daemon.

@@ -180,6 +180,7 @@ fn actions_and_streams_are_told_beside_the_nodes() -> Result<()> {
 /// Types lines into an interactive shell, and gives what it printed. The shell's `polycubectl` prints its words.
 fn type_into(daemon: &Daemon, shell: &str, lines: &str) -> Result<String> {
     let home = tempfile::tempdir()?;
+    fs::write(home.path().join("some-file"), "token\n")?;
     let print = "polycubectl() { if [[ $1 == --complete ]]; then command polycubectl \"$@\"; \
                  else printf 'LINE<%s>\\n' \"$*\"; fi; }\n";
     let start = match shell {
@@ -223,7 +224,8 @@ fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
                  polycubectl sniffer set capt\tin\t\n\
                  polycubectl del br1 ports tov\t\n\
                  polycubectl br1 ports add p2 pe\tvet\t\n\
-                 polycubectl completion z\t\n";
+                 polycubectl completion z\t\n\
+                 polycubectl --token-file some-f\tcub\t\n";
     for shell in ["bash", "zsh"] {
         let printed = type_into(&daemon, shell, lines)?;
         for line in [
@@ -232,6 +234,7 @@ fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
             "del br1 ports toveth1",
             "br1 ports add p2 peer=veth1",
             "completion zsh",
+            "--token-file some-file cubes",
         ] {
             assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not make `{line}`:\n{printed}");
         }

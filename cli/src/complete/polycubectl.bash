@@ -10,6 +10,11 @@ _polycubectl() {
     [[ $COMP_WORDBREAKS == *:* ]] && breaks+=':'
     [[ -n $breaks && $current == *["$breaks"]* ]] && cut=${current%"${current##*["$breaks"]}"}
     COMPREPLY=()
+    if [[ ${#words[@]} -gt 1 && ${words[-2]} == @(-w|--token-file) ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        compopt -o filenames
+        return
+    fi
     while IFS=$'\t' read -r word _; do
         COMPREPLY+=("${word#"$cut"}")
     done < <("${words[0]}" --complete "${words[@]:1}" 2>/dev/null)

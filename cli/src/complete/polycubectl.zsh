@@ -5,6 +5,10 @@
 _polycubectl() {
     local line word about
     local -a words_ready words_open
+    if [[ ${words[CURRENT-1]} == (-w|--token-file) ]]; then
+        _files
+        return
+    fi
     for line in "${(@f)$(${words[1]} --complete "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
         [[ -n $line ]] || continue
         word=${line%%$'\t'*} about=${line#*$'\t'}

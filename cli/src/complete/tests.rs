@@ -36,6 +36,21 @@ fn what_the_daemon_tells_completes() {
 }
 
 #[test]
+fn what_has_packets_to_give_can_be_dumped_and_watched() {
+    let answer =
+        json!({"params": {"stream": {"name": "stream", "type": "stream"}, "dump": {"name": "dump", "type": "leaf"}}});
+    check(&["s", ""], &answer, &["dump", "watch"]);
+    check(&["s", "show", ""], &answer, &["dump"]);
+    check(&["s", "dump", "--f"], &answer, &["--follow", "--format", "--force"]);
+    check(
+        &["s", "dump", "-"],
+        &json!({}),
+        &["--url", "--token-file", "--help", "--version", "-w", "--follow", "--format", "--force"],
+    );
+    check(&["s", "show", "--f"], &answer, &[]);
+}
+
+#[test]
 fn the_grammar_completes_without_the_daemon() {
     let nothing = json!({});
     check(&["a"], &nothing, &["add", "attach"]);

@@ -1,7 +1,8 @@
 //! A command line that is still being typed.
 
 use super::words::{Style, Words};
-use super::{Command, Question, topic};
+use super::{Command, Question, tap, topic};
+use crate::help::Topic;
 use crate::show::Detail;
 
 /// The words before the cursor, understood.
@@ -33,6 +34,7 @@ impl Partial {
         let details = [Detail::Brief, Detail::Normal, Detail::Verbose].map(Style::Text);
         let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["-hide="]);
         let shows = self.question.command == Some(Command::Show);
-        FLAGS.into_iter().chain(styles.filter(|_| shows)).collect()
+        let dumps = self.question.topic == Topic::Dump;
+        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(tap::FLAGS.into_iter().filter(|_| dumps)).collect()
     }
 }

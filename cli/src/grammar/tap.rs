@@ -31,6 +31,9 @@ pub(crate) enum Form {
     Lines,
 }
 
+/// Names of the flags of `dump`.
+pub(super) const FLAGS: [&str; 4] = ["-w", "--follow", "--format", "--force"];
+
 /// Flags of `dump`, as they were given.
 #[derive(Debug, Default)]
 pub(super) struct Flags {
@@ -43,13 +46,8 @@ pub(super) struct Flags {
 impl Flags {
     /// One that was given.
     pub(super) fn any(&self) -> Option<&'static str> {
-        let given = [
-            ("-w", self.write.is_some()),
-            ("--format", self.format.is_some()),
-            ("--follow", self.follow),
-            ("--force", self.force),
-        ];
-        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+        let given = [self.write.is_some(), self.follow, self.format.is_some(), self.force];
+        FLAGS.into_iter().zip(given).find_map(|(flag, given)| given.then_some(flag))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::Topic;
 use crate::grammar::{Command, Question};
 use crate::show::{Table, escape};
 
@@ -62,6 +63,11 @@ impl Answer {
         keywords(&self.optional)
     }
 
+    /// Whether the path leads to something with packets to give, to `dump` and `watch`.
+    pub(crate) fn has_packets(&self) -> bool {
+        self.params.get("stream").is_some_and(|keyword| keyword["type"] == "stream")
+    }
+
     pub(crate) fn keywords(&self) -> Vec<Keyword> {
         [self.params(), self.optional()].into_iter().flatten().collect()
     }
@@ -73,12 +79,8 @@ impl Answer {
             let _ = writeln!(text, "{}\n", escape(&self.description));
         }
         let mut rows: Vec<Row> = self.leaf.iter().map(Row::of).collect();
-        rows.extend(self.commands().map(|command| Row {
-            name: command.word().to_owned(),
-            kind: "command".to_owned(),
-            about: command.about().to_owned(),
-            example: String::new(),
-        }));
+        rows.extend(self.commands().map(|command| Row::command(command.word(), command.about())));
+        rows.extend(Topic::taps().filter(|_| self.has_packets()).map(|(word, about)| Row::command(word, about)));
         rows.extend(self.params().iter().map(Row::of));
         if rows.is_empty() && self.optional.is_empty() {
             text.push_str("Nothing follows.\n");
@@ -160,6 +162,11 @@ struct Row {
 }
 
 impl Row {
+    fn command(word: &str, about: &str) -> Self {
+        let (name, kind) = (word.to_owned(), "command".to_owned());
+        Self { name, kind, about: about.to_owned(), example: String::new() }
+    }
+
     fn of(keyword: &Keyword) -> Self {
         let kind = match keyword.simpletype.as_str() {
             "" => keyword.kind.clone(),
