@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// What stands for each parameter of a path, and tells the entries of a list apart: the first that fits.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("name", "nothing"),
+    ("id", "7"),
     ("address", "02:00:00:00:00:07"),
     ("service", "simplebridge"),
     ("netdev", "veth1"),
@@ -73,7 +74,8 @@ fn every_declared_path_answers_as_declared() -> Result<()> {
             let reply = http::open(&site.daemon.socket(), "GET", &target, None)?;
             assert!(!responses[reply.status.to_string()].is_null(), "GET {path} answers {}", reply.status);
             let content = responses["200"]["content"].as_object().with_context(|| format!("{declared}: no content"))?;
-            if let Some((_, content)) = content.iter().find(|(media, _)| media.ends_with("json")) {
+            let is_there = reply.status == 200;
+            if let Some((_, content)) = content.iter().find(|(media, _)| is_there && media.ends_with("json")) {
                 let answer = site.daemon.http("GET", &target, None)?.ok().json()?;
                 let mut schema = content["schema"].clone();
                 // References lead there.
