@@ -287,9 +287,7 @@ fn view(words: &Words) -> Result<View, UsageError> {
         Some(Style::Json) => return Ok(View::Json),
         Some(Style::Yaml) => return Ok(View::Yaml),
         Some(Style::Text(detail)) => detail,
-        None if hide.is_empty() && words.path.first().is_some_and(|word| word == "topology") => {
-            return Ok(View::Text { detail: Detail::Verbose, hide: vec!["uuid".to_owned()] });
-        }
+        None if hide.is_empty() && words.path == ["topology"] => return Ok(View::Topology),
         None => Detail::Normal,
     };
     Ok(View::Text { detail, hide })

@@ -151,7 +151,7 @@ fn output(output: &Output, answer: &Answer) -> Result<String, Failure> {
         (Ok(Value::Null), _) if is_result => Ok(String::new()),
         (Ok(value), _) => Ok(view.render(&value, show::width())),
         (Err(_), View::Json | View::Yaml) => Err(Failure::NotJson),
-        (Err(_), View::Text { .. }) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
+        (Err(_), View::Text { .. } | View::Topology) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod table;
 mod terminal;
+mod topology;
 mod yaml;
 
 use std::fmt::Write;
@@ -21,6 +22,8 @@ pub(crate) enum View {
         detail: Detail,
         hide: Vec<String>,
     },
+    /// For people: the list of all cubes as a tree.
+    Topology,
 }
 
 /// How deep lists are opened: counted, their entries in a table, or their entries' own lists too.
@@ -42,6 +45,7 @@ impl View {
         match self {
             Self::Json => terminal::escape_json(&format!("{value:#}\n")),
             Self::Yaml => yaml::print(value),
+            Self::Topology => topology::draw(value).unwrap_or_else(|| Self::plain().render(value, width)),
             Self::Text { detail, hide } => {
                 let printer = Printer { detail: *detail, hide, width };
                 let mut out = String::new();

@@ -184,8 +184,9 @@ fn output_follows_the_command() {
     check_output("s show -brief dump", &Output::View(text(Detail::Brief, &[])));
     check_output("s show -normal -normal", &Output::View(text(Detail::Normal, &[])));
     check_output("s show -verbose -hide=a,b.c", &Output::View(text(Detail::Verbose, &["a", "b.c"])));
-    check_output("topology", &Output::View(text(Detail::Verbose, &["uuid"])));
-    check_output("topology show", &Output::View(text(Detail::Verbose, &["uuid"])));
+    check_output("topology", &Output::View(View::Topology));
+    check_output("topology show", &Output::View(View::Topology));
+    check_output("topology show veth1", &Output::View(text(Detail::Normal, &[])));
     check_output("topology show -brief", &Output::View(text(Detail::Brief, &[])));
     check_output("version", &Output::Versions(text(Detail::Normal, &[])));
 }

@@ -3,15 +3,15 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::Api;
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
 use super::etag;
 use super::kind::Kind;
-use super::present::base;
+use super::present::placed;
+use super::{Api, chains};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
-use crate::topology::Place;
+use crate::topology::{Place, Point};
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
@@ -37,6 +37,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
         ["services"] => found(services(&api).into_iter().map(|(_, json)| json).collect()),
         ["services", name] => one("service", name, services(&api)),
         ["cubes"] => found(cubes(&api)),
+        ["topology", name] => chain(&api, name).await,
         ["topology"] => found(all_cubes(&api).into_iter().map(|(_, json)| json).collect()),
         ["cubes", name] => one("cube", name, all_cubes(&api)),
         ["netdevs"] => found(netdevs(&api).await?.into_iter().map(|(_, json)| json).collect()),
@@ -58,6 +59,23 @@ fn one(kind: &str, name: &str, all: Vec<(String, Value)>) -> Result<Done, Refuse
     found(json)
 }
 
+/// The chains at a port or a netdev.
+async fn chain(api: &Api, name: &str) -> Result<Done, Refused> {
+    let point = Point::parse(name).map_err(Refused::framework)?;
+    let view = api.engine.view();
+    match &point {
+        Point::Port(cube, port) => {
+            view.topology.port(cube.as_str(), port.as_str()).map_err(Refused::framework)?;
+        }
+        // What is attached to a netdev that is gone is still to be seen.
+        Point::Netdev(netdev) if view.topology.chain(&point).is_empty() => {
+            one("netdev", netdev, netdevs(api).await?)?;
+        }
+        Point::Netdev(_) => {}
+    }
+    found(chains::of_topology(&view, &point))
+}
+
 fn services(api: &Api) -> Vec<(String, Value)> {
     let services = api.engine.registry.services();
     services
@@ -77,7 +95,7 @@ fn services(api: &Api) -> Vec<(String, Value)> {
 
 fn all_cubes(api: &Api) -> Vec<(String, Value)> {
     let view = api.engine.view();
-    view.topology.cubes().map(|(name, cube)| (name.to_string(), base(&view, name, cube))).collect()
+    view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(&view, name, cube))).collect()
 }
 
 /// By service, as Polycube's own client wants it: `{}` when there are none.

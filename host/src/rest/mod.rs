@@ -3,6 +3,7 @@
 
 mod access;
 mod body;
+mod chains;
 mod dispatch;
 mod error;
 mod etag;

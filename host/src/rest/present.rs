@@ -1,13 +1,16 @@
 //! Cubes as JSON.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::{Api, chains};
 use crate::engine::View;
 use crate::problem::Problem;
 use crate::registry::Registry;
-use crate::topology::{Cube, CubeName, Port, PortName, Role};
+use crate::sys::netlink::Traffic;
+use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
 
 /// What every cube has.
 pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
@@ -41,6 +44,55 @@ pub fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value
     })
 }
 
+/// What every cube has, and whom packets pass where it stands.
+pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
+    let mut json = base(view, name, cube);
+    let words = |json: &mut Value, point: &Point| {
+        let ways = chains::ways(view, point);
+        json[chains::INGRESS] = ways.ingress.into();
+        json[chains::EGRESS] = ways.egress.into();
+    };
+    for ((port_name, port), json) in cube.ports().zip(json["ports"].as_array_mut().into_iter().flatten()) {
+        let netdev = view.netdevs.of_port(name, port_name, port);
+        json["netdev"] = netdev.map(|netdev| netdev.name).unwrap_or_default().into();
+        words(json, &Point::Port(name.clone(), port_name.clone()));
+    }
+    if cube.role == Role::Transparent {
+        let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
+            let mut json = json!({ "name": point.to_string() });
+            words(&mut json, point);
+            json
+        });
+        json["points"] = points.collect();
+    }
+    json
+}
+
+/// What netdevs have counted, by ifindex, where `cube` has ports that show it.
+pub async fn traffic_of(api: &Api, ports: bool) -> Result<BTreeMap<u32, Traffic>, Problem> {
+    if !ports {
+        return Ok(BTreeMap::new());
+    }
+    let traffic = api.netlink.traffic().await;
+    traffic.map_err(|error| Problem::failed("ports", format!("cannot read the counters of the netdevs: {error}")))
+}
+
+/// What the netdev of each port has counted, seen from the cube.
+fn add_counters(view: &View, name: &CubeName, cube: &Cube, traffic: &BTreeMap<u32, Traffic>, json: &mut Value) {
+    for ((port_name, port), json) in cube.ports().zip(json["ports"].as_array_mut().into_iter().flatten()) {
+        let netdev = view.netdevs.of_port(name, port_name, port);
+        let counted = netdev.and_then(|netdev| traffic.get(&netdev.ifindex));
+        json["counters"] = counted.map_or(Value::Null, |counted| {
+            json!({
+                "in-packets": counted.rx_packets,
+                "in-bytes": counted.rx_bytes,
+                "out-packets": counted.tx_packets,
+                "out-bytes": counted.tx_bytes,
+            })
+        });
+    }
+}
+
 /// Runs what calls a plugin off the threads that serve connections.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -49,9 +101,17 @@ pub async fn blocking<T: Send + 'static>(
     result.unwrap_or_else(|error| Err(Problem::failed("", format!("the request was not finished: {error}"))))
 }
 
-/// A cube with its configuration and its plugin's state. Calls the plugin, so it may take its time.
-pub fn whole(view: &View, registry: &Registry, name: &CubeName, cube: &Arc<Cube>) -> Result<Value, Problem> {
-    let mut json = base(view, name, cube);
+/// A cube with its configuration, its plugin's state, and the `traffic` of its ports' netdevs by ifindex. Calls the
+/// plugin, so it may take its time.
+pub fn whole(
+    view: &View,
+    registry: &Registry,
+    name: &CubeName,
+    cube: &Arc<Cube>,
+    traffic: &BTreeMap<u32, Traffic>,
+) -> Result<Value, Problem> {
+    let mut json = placed(view, name, cube);
+    add_counters(view, name, cube, traffic, &mut json);
     let service = registry.service(&cube.service)?;
     let state = view.instances[name].state();
     let (state, failure) = match state {

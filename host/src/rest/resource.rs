@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
+use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -10,16 +11,14 @@ use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
 use super::etag;
 use super::kind::Kind;
-use super::present::{blocking, whole};
+use super::present::{blocking, traffic_of, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::schema::{Model, Node, Operation, locate};
-
-/// Members of a port.
-const PORT: [&str; 4] = ["name", "uuid", "status", "peer"];
+use crate::topology::Role;
 
 /// Members of a cube that nobody sets.
-const READ_ONLY: [&str; 5] = ["name", "uuid", "service-name", "parent", "parents"];
+const READ_ONLY: [&str; 6] = ["name", "uuid", "service-name", "parent", "parents", "points"];
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let view = api.engine.view();
@@ -44,10 +43,14 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
     match call.method {
         Method::GET => {
             let service = service.to_owned();
+            let has_ports = api.engine.registry.service(&service)?.model.service.kind == ServiceKind::Standard;
+            let traffic = traffic_of(&api, has_ports).await?;
             let cubes = blocking(move || {
                 let view = api.engine.view();
                 let cubes = view.topology.cubes().filter(|(_, cube)| cube.service == service);
-                cubes.map(|(name, cube)| whole(&view, &api.engine.registry, name, cube)).collect::<Result<Vec<_>, _>>()
+                cubes
+                    .map(|(name, cube)| whole(&view, &api.engine.registry, name, cube, &traffic))
+                    .collect::<Result<Vec<_>, _>>()
             });
             Ok(Done::new(StatusCode::OK, Some(cubes.await?.into())))
         }
@@ -108,7 +111,7 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         }
         ([], _) => return Err(wrong_method(call, Kind::Cube)),
         _ if is_action => (Change::Act { cube, path: path.join("/"), input: body }, Kind::Run),
-        ([ports, rest @ ..], _) if ports == "ports" => port_change(cube, rest, call)?,
+        ([ports, rest @ ..], _) if ports == "ports" => port_change(&api.engine.registry.port, cube, rest, call)?,
         _ => node_change(&api, &found.service, cube, path, call)?,
     };
     // An action is one of the whole cube.
@@ -118,7 +121,12 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
     Ok(Done::new(kind.done(&call.method), (!answer.is_null()).then_some(answer)))
 }
 
-fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, Kind), Refused> {
+/// What a model's objects have.
+fn members(model: &Model) -> impl Iterator<Item = &str> {
+    model.tree["properties"].as_object().into_iter().flat_map(|members| members.keys().map(String::as_str))
+}
+
+fn port_change(model: &Model, cube: String, path: &[String], call: &Call) -> Result<(Change, Kind), Refused> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let body = call.body.clone();
     let peer =
@@ -131,14 +139,20 @@ fn port_change(cube: String, path: &[String], call: &Call) -> Result<(Change, Ki
         ([port], &Method::DELETE) => (Change::DeletePort { cube, port: (*port).to_owned() }, Kind::Whole),
         ([port, "peer"], &Method::PATCH | &Method::PUT) => (peer(cube, port, body), Kind::Leaf),
         ([port, "peer"], &Method::DELETE) => (peer(cube, port, Value::from("")), Kind::Leaf),
-        ([port, "name" | "uuid" | "status"], &Method::PATCH | &Method::PUT | &Method::DELETE) => {
-            let message = format!("`{}` of port `{port}` is read-only", words[1]);
-            return Err(Problem::invalid(format!("{cube}/ports/{}", words.join("/")), message).into());
-        }
-        ([] | [_, "name" | "uuid" | "status"], _) => return Err(wrong_method(call, Kind::Read)),
+        ([], _) => return Err(wrong_method(call, Kind::Read)),
         ([_], _) => return Err(wrong_method(call, Kind::Whole)),
         ([_, "peer"], _) => return Err(wrong_method(call, Kind::Leaf)),
-        _ => return Err(nothing_here(&call.path.join("/"), "a port has name, uuid, status and peer")),
+        ([port, state @ ..], method) if locate(&model.tree, &path[1..]).is_ok() => {
+            if !matches!(*method, Method::PATCH | Method::PUT | Method::DELETE) {
+                return Err(wrong_method(call, Kind::Read));
+            }
+            let message = format!("`{}` of port `{port}` is read-only", state.join(" "));
+            return Err(Problem::invalid(format!("{cube}/ports/{}", words.join("/")), message).into());
+        }
+        _ => {
+            let known = members(model).collect::<Vec<_>>().join(", ");
+            return Err(nothing_here(&call.path.join("/"), &format!("a port has {known}")));
+        }
     })
 }
 
@@ -207,11 +221,13 @@ impl Read {
 
 /// What stands at `path` below a cube. Calls the plugin.
 pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Problem> {
+    let has_ports = matches!(api.engine.view().topology.cube(&cube), Ok((_, found)) if found.role != Role::Transparent);
+    let traffic = traffic_of(&api, has_ports).await?;
     let read = blocking(move || {
         let view = api.engine.view();
         let registry = &api.engine.registry;
         let (name, found) = view.topology.cube(&cube)?;
-        let json = whole(&view, registry, name, found)?;
+        let json = whole(&view, registry, name, found, &traffic)?;
         let model = &registry.service(&found.service)?.model;
         if let [ports, port, ..] = path.as_slice()
             && ports == "ports"
@@ -224,7 +240,7 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
             let place = format!("{cube}/{}", path.join("/"));
             let last = path.last().map_or("", String::as_str);
             let known = if path[0] == "ports" {
-                suggestion(last, PORT)
+                suggestion(last, members(&registry.port))
             } else {
                 let node = locate(&model.tree, &path).map_err(|(node, _)| node).unwrap_or_else(|node| node);
                 suggestion(last, node.children())

@@ -1,5 +1,6 @@
 //! Netdevs, over rtnetlink.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -20,6 +21,15 @@ pub struct Link {
     pub mac: String,
     pub mtu: u32,
     pub up: bool,
+}
+
+/// What the kernel counted on a netdev.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
 }
 
 /// What happened to a netdev.
@@ -44,6 +54,26 @@ impl Netlink {
         let (connection, handle, _) = new_connection()?;
         tokio::spawn(connection);
         Ok(Self(handle))
+    }
+
+    /// What the kernel has counted on each netdev, by ifindex.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn traffic(&self) -> Result<BTreeMap<u32, Traffic>, rtnetlink::Error> {
+        let traffic = |message: LinkMessage| {
+            let counted = message.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(Traffic {
+                    rx_packets: stats.rx_packets,
+                    rx_bytes: stats.rx_bytes,
+                    tx_packets: stats.tx_packets,
+                    tx_bytes: stats.tx_bytes,
+                }),
+                _ => None,
+            });
+            (message.header.index, counted.unwrap_or_default())
+        };
+        self.0.link().get().execute().map_ok(traffic).try_collect().await
     }
 
     /// All netdevs, by ifindex.

@@ -42,6 +42,15 @@ pub fn components(cube: &Model, port: &Model) -> Value {
             },
             "cube": cube,
             "port": port,
+            "chains": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": text("Port or network device"),
+                    "ingress service chain": text("Whom packets from the network device pass, in their order"),
+                    "egress service chain": text("Whom packets to the network device pass, in their order"),
+                },
+            },
             "service": {
                 "type": "object",
                 "required": ["name", "kind", "description", "version", "servicecontroller"],
@@ -106,6 +115,11 @@ pub fn paths() -> Value {
         ("/cubes", "All cubes, by service", by_service),
         ("/cubes/{cube}", "What a cube has, whatever its service", reference("schemas", "cube")),
         ("/topology", "All cubes, in one list", array("cube")),
+        (
+            "/topology/{place}",
+            "The chains at a port, as CUBE:PORT, or at a network device",
+            reference("schemas", "chains"),
+        ),
         ("/netdevs", "Network devices of the daemon's network namespace", array("netdev")),
         ("/netdevs/{netdev}", "A network device", reference("schemas", "netdev")),
     ] {

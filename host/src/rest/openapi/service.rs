@@ -103,11 +103,16 @@ impl Tree<'_> {
         let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
         let summary = "a port".to_owned();
         self.add(&one, &Resource { kind: Kind::Whole, summary, answer: port, body: (body, false) });
-        for (word, kind) in [("name", Kind::Read), ("uuid", Kind::Read), ("status", Kind::Read), ("peer", Kind::Leaf)] {
+        let read = ["name", "uuid", "status", "netdev", "ingress-chain", "egress-chain"].map(|word| (word, Kind::Read));
+        for (word, kind) in read.into_iter().chain([("peer", Kind::Leaf)]) {
             let text = json!({ "type": "string" });
             let summary = format!("{word} of a port");
             self.add(&one.member(word), &Resource { kind, summary, answer: text.clone(), body: (text, true) });
         }
+        // There are none while the port is down.
+        let answer = json!({ "type": ["object", "null"] });
+        let summary = "counters of a port".to_owned();
+        self.add(&one.member("counters"), &Resource { kind: Kind::Read, summary, answer, body: (json!({}), false) });
     }
 
     /// A node, and what is below it.

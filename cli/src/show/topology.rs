@@ -1,0 +1,119 @@
+//! The topology as a tree: cubes, their ports with what is behind them, and whom packets pass on their way.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::escape;
+
+/// Draws the list of cubes that `topology` answers; `None` where it is something else.
+pub(super) fn draw(answer: &Value) -> Option<String> {
+    let cubes = answer.as_array()?;
+    let mut out = String::new();
+    for cube in cubes {
+        let text = |key: &str| escape(cube[key].as_str().unwrap_or_default());
+        let (name, service) = (cube["name"].as_str()?, text("service-name"));
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{} ({service})", escape(name));
+        let places = match (cube["ports"].as_array(), cube["points"].as_array()) {
+            (Some(ports), _) => ports.iter().map(port).collect(),
+            (None, Some(points)) => points.iter().map(point).collect::<Vec<_>>(),
+            (None, None) => Vec::new(),
+        };
+        if places.is_empty() && cube["ports"].is_null() {
+            out.push_str("└─ attached to nothing\n");
+        }
+        for (index, Place { line, ways }) in places.iter().enumerate() {
+            let (branch, trunk) = if index + 1 == places.len() { ("└─", "  ") } else { ("├─", "│ ") };
+            let _ = writeln!(out, "{branch} {line}");
+            ways.iter().for_each(|way| {
+                let _ = writeln!(out, "{trunk}    {way}");
+            });
+        }
+    }
+    Some(out)
+}
+
+struct Place {
+    line: String,
+    /// Only where somebody stands in the way.
+    ways: Vec<String>,
+}
+
+fn port(port: &Value) -> Place {
+    let text = |key: &str| escape(port[key].as_str().unwrap_or_default());
+    let (name, peer, netdev) = (text("name"), text("peer"), text("netdev"));
+    let line = match (peer.as_str(), text("status").as_str()) {
+        ("", _) => format!("{name} ─ no peer"),
+        (_, "UP") if netdev.is_empty() || netdev == peer => format!("{name} ─ {peer}"),
+        (_, "UP") => format!("{name} ─ {peer} over {netdev}"),
+        (_, status) => format!("{name} ─ {peer}, {status}"),
+    };
+    Place { line, ways: ways(port) }
+}
+
+fn point(point: &Value) -> Place {
+    let name = point["name"].as_str().unwrap_or_default();
+    // A port's chain is drawn where the port is.
+    let ways = if name.contains(':') { Vec::new() } else { ways(point) };
+    Place { line: format!("at {}", escape(name)), ways }
+}
+
+fn ways(place: &Value) -> Vec<String> {
+    let chains = [("in ", "ingress-chain"), ("out", "egress-chain")];
+    let chains = chains.into_iter().filter_map(|(direction, key)| Some((direction, place[key].as_str()?)));
+    let chains = chains.filter(|(_, chain)| chain.contains("--->"));
+    chains.map(|(direction, chain)| format!("{direction}  {}", escape(chain))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::draw;
+
+    #[test]
+    fn ports_netdevs_and_chains_are_a_tree() {
+        let answer = json!([
+            { "name": "br1", "service-name": "simplebridge", "ports": [
+                { "name": "p1", "status": "UP", "peer": "veth1", "netdev": "veth1",
+                  "ingress-chain": "b ---> a ---> br1:p1", "egress-chain": "br1:p1 ---> a ---> b" },
+                { "name": "p2", "status": "UP", "peer": "br2:q", "netdev": "pcn1a", "ingress-chain": "br1:p2" },
+                { "name": "p3", "status": "DOWN", "peer": "veth3", "netdev": "", "ingress-chain": "br1:p3" },
+                { "name": "p4", "status": "DOWN", "peer": "" },
+            ] },
+            { "name": "br2", "service-name": "simplebridge", "ports": [] },
+            { "name": "a", "service-name": "packetcapture", "points": [
+                { "name": "br1:p1", "ingress-chain": "b ---> a ---> br1:p1" },
+                { "name": "veth9", "ingress-chain": "a ---> stack", "egress-chain": "stack ---> a" },
+            ] },
+            { "name": "idle", "service-name": "packetcapture", "points": [] },
+        ]);
+        let expected = "\
+br1 (simplebridge)
+├─ p1 ─ veth1
+│     in   b ---> a ---> br1:p1
+│     out  br1:p1 ---> a ---> b
+├─ p2 ─ br2:q over pcn1a
+├─ p3 ─ veth3, DOWN
+└─ p4 ─ no peer
+br2 (simplebridge)
+a (packetcapture)
+├─ at br1:p1
+└─ at veth9
+      in   a ---> stack
+      out  stack ---> a
+idle (packetcapture)
+└─ attached to nothing
+";
+        assert_eq!(draw(&answer).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn something_else_is_no_topology() {
+        for other in [json!({ "name": "veth1" }), json!([1]), json!("text")] {
+            assert_eq!(draw(&other), None, "{other}");
+        }
+        assert_eq!(draw(&json!([])).as_deref(), Some(""));
+    }
+}
