@@ -57,7 +57,12 @@ impl Client {
     ///
     /// The daemon cannot be reached, or what it says is no answer. A refusal is an answer.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, ClientError> {
-        self.answer(self.open(request, JSON).await?).await
+        let response = self.open(request, JSON).await?;
+        match response.headers().get(CONTENT_TYPE).filter(|media| !is_readable(media)) {
+            // It may be long, or never end.
+            Some(media) => Err(ClientError::Stream { media: String::from_utf8_lossy(media.as_bytes()).into_owned() }),
+            None => self.answer(response).await,
+        }
     }
 
     /// As [`Client::send`], without the body: it may be long, or never end.
@@ -179,6 +184,13 @@ impl Client {
         };
         timeout(ANSWER_TIMEOUT, head).await.map_err(|_| self.silent())?.map_err(|source| self.broken(source))
     }
+}
+
+/// Whether a body of this media type can be shown: JSON in one of its forms, or text.
+fn is_readable(media: &HeaderValue) -> bool {
+    let media = String::from_utf8_lossy(media.as_bytes()).to_ascii_lowercase();
+    let bare = media.split(';').next().unwrap_or_default().trim();
+    bare.is_empty() || bare.ends_with("json") || bare.starts_with("text/")
 }
 
 #[cfg(test)]

@@ -198,6 +198,14 @@ fn what_there_is_can_be_shown() -> Result<()> {
 }
 
 #[test]
+fn a_stream_is_told_from_what_can_be_shown() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let line = daemon.ctl("sniffer show stream").one_line(2);
+    assert!(line.contains("application/vnd.tcpdump.pcap") && line.contains("NAME dump writes it"), "{line}");
+    Ok(())
+}
+
+#[test]
 fn yaml_is_what_json_is() -> Result<()> {
     let (daemon, _lab) = site()?;
     assert_eq!(daemon.ctl("br1 show fdb aging-time -yaml").ok(), "300\n");

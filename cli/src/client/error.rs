@@ -19,6 +19,8 @@ pub(crate) enum ClientError {
     Silent { address: String, seconds: u64 },
     #[error("the answer of {address} is longer than {most} MiB")]
     TooLong { address: String, most: usize },
+    #[error("there is a stream of {media:?}, which cannot be shown: NAME dump writes it, NAME watch shows it")]
+    Stream { media: String },
     #[error("{address} redirects more than {most} times")]
     Redirects { address: String, most: usize },
     #[error("{address} redirects to {location:?}, which is another server")]

@@ -190,3 +190,20 @@ fn a_forbidden_socket_has_its_own_advice() {
     let error = ClientError::connect(&address, io::ErrorKind::PermissionDenied.into());
     assert_eq!(error.to_string(), "permission denied on unix:///run/d.sock: be root, or in group polycube");
 }
+
+#[test]
+fn a_stream_is_no_answer_and_is_not_waited_for() {
+    let send = |media: &str| {
+        send(&get("s/stream/"), None, vec![reply("200 OK", &format!("content-type: {media}\r\n"), "{}")]).0
+    };
+    for media in ["application/vnd.tcpdump.pcap", "application/octet-stream"] {
+        let error = send(media).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("there is a stream of {media:?}, which cannot be shown: NAME dump writes it, NAME watch shows it")
+        );
+    }
+    for media in ["application/json", "application/yang.data+json; charset=utf-8", "TEXT/plain; version=0.0.4", ""] {
+        assert!(send(media).is_ok(), "{media:?}");
+    }
+}
