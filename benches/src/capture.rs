@@ -2,6 +2,7 @@
 //!
 //! The packets' path, the capture program in it, runs on the sender's core: the rate that it keeps is the harm done.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -52,13 +53,13 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         recorded::warm(&directory, MOST_FRAMES * (length as u64).min(snaplen.into()))?;
         flood(&sender, &frames)?;
         let mut alone = Samples::default();
-        let mut measured = [Measured::default(), Measured::default()];
+        let mut measured = BTreeMap::<&str, Measured>::new();
         for round in 0..rounds {
             for recorder in Recorder::all(round) {
                 let before = flood(&sender, &frames)?;
                 let wish = Wish { direction: "ingress", snaplen };
                 let (sent, recorded) = recorder.record(&place, wish, || flood(&sender, &frames))?;
-                let Measured { kept, in_file, cpu } = &mut measured[recorder as usize];
+                let Measured { kept, in_file, cpu } = measured.entry(recorder.name()).or_default();
                 alone.push(before.rate() / 1e6);
                 kept.push(sent.rate() / before.rate());
                 in_file.push(recorded.records as f64 * 100.0 / sent.frames as f64);
@@ -66,7 +67,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
             }
         }
         for recorder in Recorder::all(0) {
-            let Measured { kept, in_file, cpu } = &measured[recorder as usize];
+            let Measured { kept, in_file, cpu } = &measured[recorder.name()];
             rows.push(Row {
                 name: format!("{what}, {}", recorder.name()),
                 cells: vec![Cell::of(&alone, 2), Cell::of(kept, 2), Cell::of(in_file, 1), Cell::of(cpu, 3)],

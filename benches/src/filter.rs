@@ -12,11 +12,11 @@ use serde_json::json;
 
 use crate::capture::{NOBODY, on_the_senders_core};
 use crate::figures::Samples;
+use crate::peer::Peer;
 use crate::process::{self, RECORDER};
 use crate::recorded;
 use crate::recorder::Recorder;
 use crate::report::{Cell, Row, Table};
-use crate::tcpdump::Tcpdump;
 
 const WINDOW: Duration = Duration::from_millis(400);
 const BYTES: u64 = 1 << 30;
@@ -108,16 +108,16 @@ impl Site<'_> {
                     let capture = |mode: &str| self.set(0, &format!("capture={mode}"));
                     pairs(name, rounds, &work, || capture("bidirectional"), || capture("off"))
                 }
-                Recorder::Tcpdump => {
+                Recorder::Theirs(program) => {
                     let running = RefCell::new(None);
                     let start = || {
                         let directory = self.daemon.capture_dir();
-                        let tcpdump = Tcpdump::start(self.interface, &directory, 262_144, Some(REJECTS_ALL))?;
-                        process::confine(tcpdump.pid(), RECORDER)?;
-                        running.replace(Some(tcpdump));
+                        let peer = Peer::start(program, self.interface, &directory, 262_144, Some(REJECTS_ALL))?;
+                        process::confine(peer.pid(), RECORDER)?;
+                        running.replace(Some(peer));
                         Ok(())
                     };
-                    let stop = || running.take().map_or(Ok(()), |tcpdump| tcpdump.stop().map(drop));
+                    let stop = || running.take().map_or(Ok(()), |peer| peer.stop().map(drop));
                     pairs(name, rounds, &work, start, stop)
                 }
             }

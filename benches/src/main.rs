@@ -7,6 +7,8 @@ mod bridge;
 mod capture;
 mod figures;
 mod filter;
+mod live;
+mod peer;
 mod process;
 mod program;
 mod recorded;
@@ -15,7 +17,6 @@ mod report;
 mod sniffer;
 mod splice;
 mod tcp;
-mod tcpdump;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -47,6 +48,8 @@ enum Bench {
     Splice,
     /// simplebridge beside the kernel's own bridge
     Bridge,
+    /// Ten readers of a live stream, and how soon they see a packet
+    Live,
     /// Filters that reject, many sniffers, and a change of filter
     Filter,
 }
@@ -59,6 +62,7 @@ impl Bench {
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
+            Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
         }
     }

@@ -1,4 +1,4 @@
-//! Our capture and tcpdump's, under one name, so that both are measured in the same way.
+//! Our capture and those of others, under one name, so that all are measured in the same way.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::Result;
 use polycube_tests::lab::Interface;
 
+use crate::peer::{Peer, Program};
 use crate::process;
 use crate::recorded;
 use crate::sniffer::Sniffer;
-use crate::tcpdump::Tcpdump;
 
 /// Time for a recorder to write what it has: twice as long as ours may take.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -20,18 +20,18 @@ const SETTLE: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorder {
     Ours,
-    Tcpdump,
+    Theirs(Program),
 }
 
 /// What to record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
-    /// As polycubectl says it. tcpdump takes both directions.
+    /// As polycubectl says it. The others take both directions.
     pub(crate) direction: &'static str,
     pub(crate) snaplen: u32,
 }
 
-/// Where both can record.
+/// Where all can record.
 pub(crate) struct Place<'a> {
     pub(crate) sniffer: Sniffer<'a>,
     pub(crate) interface: &'a Interface,
@@ -49,12 +49,10 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// All that this machine has. Every other round begins with the other, so that neither always comes after a pause.
+    /// All that this machine has. Every other round goes backwards, so that none always comes after a pause.
     pub(crate) fn all(round: usize) -> Vec<Self> {
-        let mut all = vec![Self::Ours];
-        if Tcpdump::is_there() {
-            all.push(Self::Tcpdump);
-        }
+        let theirs = [Program::Tcpdump, Program::Dumpcap].into_iter().filter(|program| program.is_there());
+        let mut all = std::iter::once(Self::Ours).chain(theirs.map(Self::Theirs)).collect::<Vec<_>>();
         if round % 2 == 1 {
             all.reverse();
         }
@@ -64,7 +62,7 @@ impl Recorder {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
-            Self::Tcpdump => "tcpdump",
+            Self::Theirs(program) => program.name(),
         }
     }
 
@@ -84,16 +82,16 @@ impl Recorder {
                 let cpu = place.sniffer.cpu_time()?.saturating_sub(before);
                 (result, place.sniffer.stop()?, cpu)
             }
-            Self::Tcpdump => {
-                let tcpdump = Tcpdump::start(place.interface, place.directory, wish.snaplen, None)?;
+            Self::Theirs(program) => {
+                let peer = Peer::start(program, place.interface, place.directory, wish.snaplen, None)?;
                 if let Some(core) = place.core {
-                    process::confine(tcpdump.pid(), core)?;
+                    process::confine(peer.pid(), core)?;
                 }
-                let before = tcpdump.cpu_time()?;
+                let before = peer.cpu_time()?;
                 let result = work()?;
                 thread::sleep(SETTLE);
-                let cpu = tcpdump.cpu_time()?.saturating_sub(before);
-                (result, tcpdump.stop()?, cpu)
+                let cpu = peer.cpu_time()?.saturating_sub(before);
+                (result, peer.stop()?, cpu)
             }
         };
         let records = recorded::count(&file)?;

@@ -1,5 +1,7 @@
 //! A TCP transfer over a veth pair, and what captures leave of its rate.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::{Counters, Lab};
@@ -40,7 +42,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let mut rows = Vec::new();
     for (snaplen, what) in [(262_144, "whole frames"), (96, "96 bytes")] {
         let mut alone = Samples::default();
-        let mut measured = [Measured::default(), Measured::default()];
+        let mut measured = BTreeMap::<&str, Measured>::new();
         for round in 0..rounds {
             for recorder in Recorder::all(round) {
                 let before = transfer(bytes)?.bits_per_second();
@@ -48,14 +50,14 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
                 let crossed = crossed(wire.host.counters()?);
                 let (after, recorded) = recorder.record(&place, wish, || transfer(bytes))?;
                 let crossed = self::crossed(wire.host.counters()?) - crossed;
-                let Measured { kept, lost } = &mut measured[recorder as usize];
+                let Measured { kept, lost } = measured.entry(recorder.name()).or_default();
                 alone.push(before / 1e9);
                 kept.push(after.bits_per_second() / before);
                 lost.push(100.0 - recorded.records as f64 * 100.0 / crossed as f64);
             }
         }
         for recorder in Recorder::all(0) {
-            let Measured { kept, lost } = &measured[recorder as usize];
+            let Measured { kept, lost } = &measured[recorder.name()];
             rows.push(Row {
                 name: format!("{what}, {}", recorder.name()),
                 cells: vec![Cell::of(&alone, 1), Cell::of(kept, 2), Cell::of(lost, 1)],

@@ -126,7 +126,7 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, memory: 64 }
+        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, memory: 256 }
     }
 }
 

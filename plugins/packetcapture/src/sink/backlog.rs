@@ -20,12 +20,21 @@ use crate::settings::Settings;
 
 /// A write that takes longer is one of a disk that does not keep up: the rings hold about as long at full rate.
 const SLOW: Duration = Duration::from_millis(5);
+/// Buffers that are kept while nothing waits: the first touch of new memory costs more than the copy into it.
+const SPARE: usize = 4;
 
 enum Item {
     Records(Format, Vec<u8>),
     Describe(Section),
     Apply(Arc<Settings>),
     Tick,
+}
+
+impl Item {
+    /// Bytes of records.
+    fn size(&self) -> usize {
+        if let Self::Records(_, bytes) = self { bytes.len() } else { 0 }
+    }
 }
 
 /// The files, and what waits for them.
@@ -51,6 +60,8 @@ struct Waiting {
     items: VecDeque<Item>,
     /// Of the items' records, and of those that are being written.
     bytes: usize,
+    /// Buffers of records that are written.
+    spare: Vec<Vec<u8>>,
     is_busy: bool,
     has_ended: bool,
 }
@@ -93,8 +104,11 @@ impl Backlog {
             return;
         }
         waiting.bytes += size;
+        let mut buffer = waiting.spare.pop().unwrap_or_default();
         drop(waiting);
-        self.push(Item::Records(format, runs.concat()));
+        buffer.reserve(size);
+        runs.iter().for_each(|run| buffer.extend_from_slice(run));
+        self.push(Item::Records(format, buffer));
     }
 
     pub(super) fn describe(&self, section: Section) {
@@ -152,10 +166,14 @@ impl Shared {
                 Some(item) => {
                     waiting.is_busy = true;
                     drop(waiting);
-                    let size = if let Item::Records(_, bytes) = &item { bytes.len() } else { 0 };
-                    lock(&self.files).handle(item);
+                    let size = item.size();
+                    let buffer = lock(&self.files).handle(item);
                     waiting = lock(&self.waiting);
                     waiting.bytes -= size;
+                    waiting.spare.extend(buffer);
+                    if waiting.items.is_empty() {
+                        waiting.spare.truncate(SPARE);
+                    }
                     waiting.is_busy = false;
                     self.done.notify_all();
                 }
@@ -167,13 +185,19 @@ impl Shared {
 }
 
 impl Files {
-    fn handle(&mut self, item: Item) {
+    /// Does what the item says; returns its buffer, empty.
+    fn handle(&mut self, item: Item) -> Option<Vec<u8>> {
         match item {
-            Item::Records(format, bytes) => self.write(format, &[&bytes]),
+            Item::Records(format, mut bytes) => {
+                self.write(format, &[&bytes]);
+                bytes.clear();
+                return Some(bytes);
+            }
             Item::Describe(section) => self.describe(&section),
             Item::Apply(settings) => self.apply(settings),
             Item::Tick => self.tick(),
         }
+        None
     }
 }
 
