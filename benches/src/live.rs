@@ -36,6 +36,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let sender = Sender::open(&wire.peer)?;
     let frames = Flow::between(&wire.peer, &wire.host).frames(Kind::Udp, FRAME, 64);
     let sniffer = Sniffer::new(&daemon, "veth1")?;
+    // Less than a window brings: the one who stalls has to lose packets.
+    ensure!(daemon.ctl("sniffer set stream-buffer=2").code == Some(0), "the streams' buffer cannot be set");
     let site = Site { daemon: &daemon, sniffer, sender, frames };
     let mut rows = Vec::new();
     for rate in RATES {
