@@ -140,6 +140,13 @@ fn options_tells_programs() -> Result<()> {
     let (daemon, _lab) = site()?;
     assert_eq!(words(&daemon, "detach/", "NONE"), json!(["sniffer"]));
     assert_eq!(words(&daemon, "detach/sniffer/", "NONE"), json!(["br1:toveth1"]));
+    let points = words(&daemon, "topology/", "SHOW");
+    assert!(
+        points
+            .as_array()
+            .is_some_and(|points| points.contains(&json!("br1:toveth1")) && points.contains(&json!("veth1"))),
+        "{points}"
+    );
     assert_eq!(words(&daemon, "br1/ports/", "DEL"), json!(["toveth1"]));
     assert_eq!(words(&daemon, "br1/ports/toveth1/", "SET"), json!(["peer="]));
     assert_eq!(

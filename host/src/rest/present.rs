@@ -52,7 +52,7 @@ pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
         json[chains::INGRESS] = ways.ingress.into();
         json[chains::EGRESS] = ways.egress.into();
     };
-    for ((port_name, port), json) in cube.ports().zip(json["ports"].as_array_mut().into_iter().flatten()) {
+    for ((port_name, port), json) in cube.ports().zip(ports_of(&mut json)) {
         let netdev = view.netdevs.of_port(name, port_name, port);
         json["netdev"] = netdev.map(|netdev| netdev.name).unwrap_or_default().into();
         words(json, &Point::Port(name.clone(), port_name.clone()));
@@ -77,9 +77,14 @@ pub async fn traffic_of(api: &Api, ports: bool) -> Result<BTreeMap<u32, Traffic>
     traffic.map_err(|error| Problem::failed("ports", format!("cannot read the counters of the netdevs: {error}")))
 }
 
+/// The ports in a cube's JSON. To index it would add a member to that of a cube without ports.
+fn ports_of(json: &mut Value) -> impl Iterator<Item = &mut Value> {
+    json.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
 /// What the netdev of each port has counted, seen from the cube.
 fn add_counters(view: &View, name: &CubeName, cube: &Cube, traffic: &BTreeMap<u32, Traffic>, json: &mut Value) {
-    for ((port_name, port), json) in cube.ports().zip(json["ports"].as_array_mut().into_iter().flatten()) {
+    for ((port_name, port), json) in cube.ports().zip(ports_of(json)) {
         let netdev = view.netdevs.of_port(name, port_name, port);
         let counted = netdev.and_then(|netdev| traffic.get(&netdev.ifindex));
         json["counters"] = counted.map_or(Value::Null, |counted| {

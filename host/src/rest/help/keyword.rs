@@ -15,6 +15,7 @@ pub enum Kind {
     Service,
     Cube,
     Netdev,
+    Port,
     /// A name that the user gives.
     Key,
     Leaf,

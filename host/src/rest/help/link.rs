@@ -51,7 +51,7 @@ fn transparent(view: &View) -> Vec<String> {
     cubes.map(|(name, _)| name.to_string()).collect()
 }
 
-fn ports(topology: &Topology) -> Vec<String> {
+pub fn ports(topology: &Topology) -> Vec<String> {
     topology.cubes().flat_map(|(cube, found)| found.ports().map(move |(port, _)| format!("{cube}:{port}"))).collect()
 }
 

@@ -4,7 +4,6 @@ use super::keyword::{Help, Keyword, Kind};
 use super::{Verb, link};
 use crate::rest::Api;
 use crate::rest::error::Refused;
-use crate::rest::framework;
 use crate::topology::Cube;
 
 /// The framework's words: what stands behind each, and which commands it takes.
@@ -55,9 +54,11 @@ pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -
             help.description =
                 "Create several cubes at once: a list of them, in YAML or JSON, on standard input".into();
         }
-        ("netdevs", []) if verb.reads() => {
-            let netdevs = framework::netdevs(api).await?;
-            help.params = netdevs.into_iter().map(|(name, _)| Keyword::new(name, Kind::Netdev, "Netdev")).collect();
+        ("netdevs", []) if verb.reads() => help.params = netdevs(api).await?,
+        ("topology", []) if verb.reads() => {
+            let ports = link::ports(&api.engine.view().topology).into_iter();
+            help.params = ports.map(|port| Keyword::new(port, Kind::Port, "Port")).collect();
+            help.params.extend(netdevs(api).await?);
         }
         ("connect" | "disconnect" | "attach" | "detach", _) => link::complete(api, first, rest, &mut help).await?,
         _ => {}
@@ -69,6 +70,11 @@ fn services(api: &Api) -> Vec<Keyword> {
     let services = api.engine.registry.services();
     let about = services.map(|(name, service)| (name, service.model.service.description.as_str()));
     about.map(|(name, about)| Keyword::new(name, Kind::Service, about)).collect()
+}
+
+async fn netdevs(api: &Api) -> Result<Vec<Keyword>, Refused> {
+    let netdevs = link::netdevs(api).await?;
+    Ok(netdevs.into_iter().map(|name| Keyword::new(name, Kind::Netdev, "Netdev")).collect())
 }
 
 /// The cubes that fit.
