@@ -112,8 +112,9 @@ pub fn whole(model: &Model) -> Value {
     let members = |schema: &Value| schema["properties"].as_object().cloned().unwrap_or_default();
     let mut properties = members(&parse(CUBE));
     properties.extend(members(&role));
-    properties.extend(members(&model.tree));
-    let required = model.tree.get("required").cloned().unwrap_or_else(|| json!([]));
+    let tree = model.asked();
+    properties.extend(members(&tree));
+    let required = tree.get("required").cloned().unwrap_or_else(|| json!([]));
     let description = &model.service.description;
     json!({ "type": "object", "description": description, "properties": properties, "required": required })
 }

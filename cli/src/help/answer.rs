@@ -135,7 +135,7 @@ impl Keyword {
     /// As it could be typed.
     fn typed(&self) -> String {
         let value = [&self.example].into_iter().chain(self.values.last()).find(|text| !text.is_empty());
-        let number = [&self.maximum, &self.initial].into_iter().find(|value| !value.is_null()).map(Value::to_string);
+        let number = [&self.initial, &self.maximum].into_iter().find(|value| !value.is_null()).map(Value::to_string);
         match (self.pair, value) {
             (true, Some(value)) if value.contains(' ') => format!("{}='{}'", escape(&self.name), escape(value)),
             (true, Some(value)) => format!("{}={}", escape(&self.name), escape(value)),

@@ -44,16 +44,21 @@ impl Model {
         make_strict(&mut service.state);
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
-        let mut state = service.state.clone();
-        // What a cube always tells is not what a request has to give.
-        drop_required(&mut state);
-        overlay(&mut tree, state);
+        overlay(&mut tree, service.state.clone());
         Ok(Self { service, tree, metrics, config, validator })
     }
 
     /// Schema of what can be set, other names included.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// The tree as whoever makes requests sees it: `required` is what has to be given, not what is always told.
+    pub fn asked(&self) -> Value {
+        let mut tree = self.tree.clone();
+        drop_required(&mut tree);
+        overlay(&mut tree, self.config.clone());
+        tree
     }
 
     /// The configuration of a new cube: defaults, and what `body` says.

@@ -242,6 +242,28 @@ fn what_is_shown_has_unset_settings_as_null_and_no_other_nulls() {
 }
 
 #[test]
+fn what_is_asked_for_is_told_from_what_is_always_told() {
+    let mut schema = model().service;
+    schema.state["properties"]["host"] = json!({
+        "type": "array",
+        "x-list-key": "address",
+        "items": {
+            "properties": { "address": {}, "age": { "properties": { "seconds": {} } } },
+            "required": ["address", "age"],
+        },
+    });
+    schema.state["required"] = json!(["seen"]);
+    let asked = Model::new(schema).unwrap().asked();
+    let entry = &asked["properties"]["host"]["items"];
+    assert_eq!(entry["required"], json!(["address", "port"]));
+    assert_eq!(asked["required"], Value::Null);
+    assert_eq!(entry["properties"]["address"]["readOnly"], Value::Null);
+    assert_eq!(entry["properties"]["age"]["readOnly"], true);
+    assert_eq!(entry["properties"]["age"]["properties"]["seconds"]["readOnly"], true);
+    assert_eq!(asked["properties"]["filters"]["properties"]["matched"]["readOnly"], true);
+}
+
+#[test]
 fn a_schema_that_is_none_is_refused() {
     let mut schema = model().service;
     schema.config["properties"]["depth"]["type"] = json!("figure");
