@@ -137,6 +137,7 @@ fn links_and_attachments() -> Result<()> {
     assert_eq!((site.get("br1/ports/p2/peer/"), site.get("br1/ports/p2/status/")), (json!(""), json!("DOWN")));
     post("attach/", json!({ "cube": "sniffer", "port": "br1:p1", "position": "last" }), 200);
     assert_eq!(site.get("sniffer/parent/"), "br1:p1");
+    assert_eq!(site.get("sniffer/points/br1:p1/ingress-chain"), "sniffer ---> br1:p1");
     post("packetcapture/second/", json!({}), 201);
     post("attach/", json!({ "cube": "second", "port": "br1:p1", "before": "sniffer" }), 200);
     post("detach/", json!({ "cube": "sniffer", "port": "br1:p1" }), 200);
@@ -146,7 +147,6 @@ fn links_and_attachments() -> Result<()> {
         ("connect", json!({ "peer1": "br1:p2" }), "missing-attribute", "connect/peer2"),
         ("connect", json!({ "peer1": "br1:p2", "peer2": 5 }), "bad-attribute", "connect/peer2"),
         ("connect", json!({ "peer1": "br1:p2", "peer2": "veth2", "peer3": "" }), "invalid-value", "connect/peer3"),
-        ("attach", json!({}), "missing-attribute", "attach/cube"),
         ("attach", json!({ "cube": "sniffer" }), "missing-attribute", "attach/port"),
         ("attach", json!({ "cube": "sniffer", "port": "" }), "bad-attribute", "port"),
         ("attach", json!({ "cube": "sniffer", "port": "veth2", "position": "7" }), "bad-attribute", "attach/position"),
@@ -245,6 +245,8 @@ fn leaves_containers_and_entries() -> Result<()> {
     site.check("DELETE", entry, &Value::Null, 204);
     site.refuses("DELETE", entry, &Value::Null, 409, &[("data-missing", entry)]);
 
+    site.refuses("GET", &format!("{entry}/port"), &Value::Null, 404, &[("unknown-element", &format!("{entry}/port"))]);
+
     site.check("POST", "br1/fdb/flush/", &Value::Null, 200);
     site.refuses("GET", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
     site.refuses("DELETE", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
@@ -284,9 +286,9 @@ fn all_errors_of_a_request_at_once() -> Result<()> {
         &body,
         400,
         &[
+            ("invalid-value", "br2/colour"),
             ("bad-attribute", "br2/loglevel"),
             ("invalid-value", "br2/fdb/aging"),
-            ("invalid-value", "br2/colour"),
             ("bad-attribute", "br2/fdb/aging-time"),
         ],
     );

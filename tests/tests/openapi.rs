@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// What stands for each parameter of a path, and tells the entries of a list apart: the first that fits.
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 8] = [
     ("name", "nothing"),
     ("id", "7"),
     ("address", "02:00:00:00:00:07"),
     ("service", "simplebridge"),
     ("netdev", "veth1"),
+    ("place", "veth1"),
     ("port", "p1"),
     ("cube", "br1"),
 ];
@@ -115,7 +116,8 @@ fn shown(path: &str, value: &Value, found: &mut Vec<String>) {
         }
         Value::Array(entries) => {
             for entry in entries {
-                let name = NAMES.iter().find(|(key, name)| entry[key] == *name || entry["name"] == *name);
+                let by_name = NAMES.iter().find(|(_, name)| entry["name"] == *name);
+                let name = by_name.or_else(|| NAMES.iter().find(|(key, name)| entry[key] == *name));
                 if let Some((_, name)) = name {
                     shown(&format!("{path}/{name}"), entry, found);
                 }

@@ -99,7 +99,7 @@ fn what_does_not_exist() -> Result<()> {
 #[test]
 fn unknown_keys() -> Result<()> {
     Site::build()?.refuses(&[
-        ("simplebridge add br3 color=red", &["br3/color", "unknown key `color`", "known: fdb"]),
+        ("simplebridge add br3 color=red", &["br3/color", "unknown key `color`", "known: type, loglevel, fdb"]),
         ("simplebridge add br3 fdb.aging-tim=3", &["br3/fdb/aging-tim", "did you mean `aging-time`?"]),
         ("sniffer set snapln=80", &["sniffer/snapln", "no `snapln`", "did you mean `snaplen`?"]),
         ("sniffer filters set srcc=10.0.0.0/8", &["sniffer/filters/srcc", "no `srcc`", "did you mean `src`?"]),

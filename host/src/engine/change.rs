@@ -12,7 +12,7 @@ use super::{Answer, Engine, View};
 use crate::plugins::Instance;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::registry::Registry;
-use crate::schema::Operation;
+use crate::schema::{Model, Node, Operation};
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role};
 
 /// What a user can ask for.
@@ -132,11 +132,11 @@ impl Engine {
                 Problem::bad(name.as_str(), format!("`{name}` is the name of a service: choose another")).into()
             );
         }
-        let Split { base, config, ports } = split(&self.registry, name.as_str(), body)?;
+        let Split { base, config, ports, problems } = split(&self.registry, &service.model, name.as_str(), body)?;
         let kind = service.model.service.kind;
         let base = self.registry.cube.create(base);
         let config = service.model.create(config);
-        let (base, config) = both(base, config).map_err(|problems| problems.under(name.as_str()))?;
+        let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
         let cube = Cube {
             uuid: uuid::Uuid::new_v4().to_string(),
             service: service.model.service.name.clone(),
@@ -153,18 +153,9 @@ impl Engine {
         let instance = Instance::create(&service.plugin, name.as_str(), &birth, loglevel, self.requests(&name))
             .map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))?;
         wanted.instances.insert(name.clone(), Arc::new(instance));
-        for port in ports {
-            let Value::Object(mut port) = port else {
-                return Err(Problem::bad(format!("{name}/ports"), "a port is an object with a name").into());
-            };
-            let Some(Value::String(port_name)) = port.remove("name") else {
-                return Err(
-                    Problem::new(ErrorTag::MissingAttribute, format!("{name}/ports"), "a port has no name").into()
-                );
-            };
-            self.create_port(wanted, name.as_str(), &port_name, port.into())?;
-        }
-        Ok(())
+        let made = ports.into_iter().map(|(port, body)| self.create_port(wanted, name.as_str(), &port, body));
+        let problems: Vec<Problem> = made.filter_map(Result::err).flat_map(|problems| problems.0).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     fn configure(
@@ -180,13 +171,14 @@ impl Engine {
         let service = self.registry.service(&cube.service)?;
         let under = |problems: Problems| problems.under(name);
         let is_base = path.first().is_some_and(|word| !self.registry.cube.tree["properties"][word].is_null());
+        let mut problems = Vec::new();
         let (base, config) = if path.is_empty() {
-            let Split { base, config, ports } = split(&self.registry, name, value)?;
-            if !ports.is_empty() {
-                let message = "ports are changed one by one: PATCH ports/NAME";
-                return Err(Problem::invalid(format!("{name}/ports"), message).into());
+            let split = split(&self.registry, &service.model, name, value)?;
+            problems = split.problems;
+            if !split.ports.is_empty() {
+                problems.push(Problem::invalid("ports", "ports are changed one by one: PATCH ports/NAME"));
             }
-            (Some(base), Some(config))
+            (Some(split.base), Some(split.config))
         } else if is_base {
             (Some(value), None)
         } else {
@@ -199,7 +191,7 @@ impl Engine {
         let config_path = if is_base { &[] } else { path };
         let config = config
             .map_or(Ok(cube.config.clone()), |value| service.model.change(&cube.config, config_path, operation, value));
-        let (base, config) = both(base, config).map_err(under)?;
+        let (base, config) = both(problems, base, config).map_err(under)?;
         let cube = wanted.topology.cube_mut(name)?;
         cube.loglevel = level(&base);
         cube.config = config;
@@ -342,45 +334,86 @@ fn ports([one, other]: &[Point; 2]) -> impl Iterator<Item = (&CubeName, &PortNam
 struct Split {
     base: Value,
     config: Value,
-    ports: Vec<Value>,
+    /// Their names, and what else is said of them.
+    ports: Vec<(String, Value)>,
+    /// What belongs to none, or cannot be set.
+    problems: Vec<Problem>,
 }
 
-fn split(registry: &Registry, name: &str, body: Value) -> Result<Split, Problem> {
+fn split(registry: &Registry, model: &Model, name: &str, body: Value) -> Result<Split, Problem> {
     let body = match body {
         Value::Object(body) => body,
         Value::Null => Map::new(),
         _ => return Err(Problem::bad(name, "the body is no JSON object")),
     };
-    let mut split = Split { base: json!({}), config: json!({}), ports: Vec::new() };
+    let mut split = Split { base: json!({}), config: json!({}), ports: Vec::new(), problems: Vec::new() };
     for (key, value) in body {
+        let place = key.clone();
         match (key.as_str(), value) {
             ("name", Value::String(same)) if same == name => {}
             ("name", other) => {
-                return Err(Problem::invalid(
-                    format!("{name}/name"),
-                    format!("the name is `{name}` in the path and {other} in the body"),
-                ));
+                let message = format!("the name is `{name}` in the path and {other} in the body");
+                split.problems.push(Problem::invalid(place, message));
             }
-            ("ports", Value::Array(ports)) => split.ports = ports,
+            ("ports", Value::Array(ports)) => {
+                for (at, port) in ports.into_iter().enumerate() {
+                    match split_port(registry, at, port) {
+                        Ok(port) => split.ports.push(port),
+                        Err(problems) => split.problems.extend(problems.0),
+                    }
+                }
+            }
             ("ports", other) => {
-                return Err(Problem::bad(format!("{name}/ports"), format!("`ports` is a list of ports, not {other}")));
+                split.problems.push(Problem::bad(place, format!("`ports` is a list of ports, not {other}")));
             }
             ("uuid" | "service-name" | "parent" | "parents", _) => {
-                return Err(Problem::invalid(format!("{name}/{key}"), format!("`{key}` is read-only")));
+                split.problems.push(Problem::invalid(place, format!("`{key}` is read-only")));
             }
             (_, value) if !registry.cube.tree["properties"][&key].is_null() => split.base[&key] = value,
-            (_, value) => split.config[&key] = value,
+            (_, value) if !model.tree["properties"][&key].is_null() => split.config[&key] = value,
+            _ => {
+                let (base, own) = (Node::of(registry.cube.config()), Node::of(model.config()));
+                let known = suggestion(&key, base.children().chain(own.children()));
+                split.problems.push(Problem::invalid(place, format!("unknown key `{key}`{known}")));
+            }
         }
     }
     Ok(split)
 }
 
-/// Both values, or the problems of both.
-fn both(one: Result<Value, Problems>, other: Result<Value, Problems>) -> Result<(Value, Value), Problems> {
+/// The name of a cube's port, and its settings, which have been looked at.
+fn split_port(registry: &Registry, at: usize, port: Value) -> Result<(String, Value), Problems> {
+    let place = format!("ports/{at}");
+    let Value::Object(mut port) = port else {
+        return Err(Problem::bad(place, "a port is an object with a name").into());
+    };
+    let name = match port.shift_remove("name") {
+        Some(Value::String(name)) => name,
+        Some(other) => {
+            return Err(Problem::bad(format!("{place}/name"), format!("`name` is no string: {other}")).into());
+        }
+        None => {
+            let message = "`name` is missing: each port has one";
+            return Err(Problem::new(ErrorTag::MissingAttribute, format!("{place}/name"), message).into());
+        }
+    };
+    PortName::parse(&name)?;
+    registry.port.create(Value::Object(port.clone())).map_err(|problems| problems.under(&format!("ports/{name}")))?;
+    Ok((name, port.into()))
+}
+
+/// Both values, or everything that is wrong.
+fn both(
+    mut problems: Vec<Problem>,
+    one: Result<Value, Problems>,
+    other: Result<Value, Problems>,
+) -> Result<(Value, Value), Problems> {
     match (one, other) {
-        (Ok(one), Ok(other)) => Ok((one, other)),
-        (Err(one), Err(other)) => Err(Problems([one.0, other.0].concat())),
-        (Err(problems), _) | (_, Err(problems)) => Err(problems),
+        (Ok(one), Ok(other)) if problems.is_empty() => Ok((one, other)),
+        (one, other) => {
+            problems.extend([one, other].into_iter().filter_map(Result::err).flat_map(|more| more.0));
+            Err(Problems(problems))
+        }
     }
 }
 

@@ -11,28 +11,28 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::dispatch::Call;
-use super::present::base;
+use super::present::{base, ports_of};
 use super::resource::at;
 use crate::engine::{Guard, View};
 use crate::problem::{ErrorTag, Problem};
-use crate::registry::Registry;
-use crate::schema::locate;
+use crate::registry::{Registry, Service};
+use crate::schema::is_read_only;
 
 /// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
 pub fn of(view: &View, registry: &Registry, cube: &str, path: &[String]) -> Option<(Value, String)> {
     let (name, found) = view.topology.cube(cube).ok()?;
-    let model = &registry.service(&found.service).ok()?.model;
-    if locate(&model.tree, path).is_ok() && locate(model.config(), path).is_err() {
+    let Service { model, whole, .. } = registry.service(&found.service).ok()?;
+    if is_read_only(whole, path) {
         return None;
     }
     let mut json = base(view, name, found);
-    for port in json["ports"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+    for port in ports_of(&mut json).filter_map(Value::as_object_mut) {
         port.retain(|key, _| ["name", "uuid", "peer"].contains(&key.as_str()));
     }
     if let Value::Object(members) = model.present(&found.config, json!({})) {
         members.into_iter().for_each(|(key, value)| json[&key] = value);
     }
-    let set = at(model, &json, path)?;
+    let set = at(whole, &json, path)?;
     let digest = Sha256::digest(set.to_string());
     let mut tag = String::from("\"");
     for byte in &digest[..12] {

@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::present::placed;
 use super::{Api, chains};
 use crate::engine::Change;
-use crate::problem::{ErrorTag, Problem, suggestion};
+use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::topology::{Place, Point};
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
@@ -136,43 +136,53 @@ fn link(word: &str, body: Value) -> Result<Change, Refused> {
     let Value::Object(mut body) = body else {
         return Err(Refused::framework(Problem::bad(word, "the body is no JSON object")));
     };
-    let mut take = |key: &str| match body.remove(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+    let (needed, more): ([&str; 2], &[&str]) = match word {
+        "connect" | "disconnect" => (["peer1", "peer2"], &[]),
+        "detach" => (["cube", "port"], &[]),
+        _ => (["cube", "port"], &["position", "before", "after"]),
+    };
+    let mut problems = Vec::new();
+    let mut given = needed.iter().chain(more).map(|key| match body.shift_remove(*key) {
+        Some(Value::String(text)) => Some(text),
         Some(other) => {
-            Err(Refused::framework(Problem::bad(format!("{word}/{key}"), format!("`{key}` is no string: {other}"))))
+            problems.push(Problem::bad(format!("{word}/{key}"), format!("`{key}` is no string: {other}")));
+            None
         }
-    };
-    let need = |value: Option<String>, key: &str| {
-        value.ok_or_else(|| {
-            let problem =
-                Problem::new(ErrorTag::MissingAttribute, format!("{word}/{key}"), format!("`{key}` is missing"));
-            Refused::framework(problem)
-        })
-    };
-    let change = match word {
-        "connect" | "disconnect" => {
-            let (one, other) = (need(take("peer1")?, "peer1")?, need(take("peer2")?, "peer2")?);
-            if word == "connect" { Change::Connect { one, other } } else { Change::Disconnect { one, other } }
-        }
-        _ => {
-            let (cube, port) = (need(take("cube")?, "cube")?, need(take("port")?, "port")?);
-            if word == "detach" {
-                Change::Detach { cube, port }
-            } else {
-                let place = place((take("position")?, take("before")?, take("after")?))?;
-                Change::Attach { cube, port, place }
+        None => {
+            if needed.contains(key) {
+                let message = format!("`{key}` is missing");
+                problems.push(Problem::new(ErrorTag::MissingAttribute, format!("{word}/{key}"), message));
             }
+            None
+        }
+    });
+    let (one, other) = (given.next().flatten(), given.next().flatten());
+    let place = (given.next().flatten(), given.next().flatten(), given.next().flatten());
+    drop(given);
+    problems.extend(body.keys().map(|key| {
+        let known = suggestion(key, needed.iter().chain(more).copied());
+        Problem::invalid(format!("{word}/{key}"), format!("unknown key `{key}`{known}"))
+    }));
+    let place = match self::place(place) {
+        Ok(place) => place,
+        Err(problem) => {
+            problems.push(problem);
+            Place::Auto
         }
     };
-    if let Some(key) = body.keys().next() {
-        return Err(Refused::framework(Problem::invalid(format!("{word}/{key}"), format!("unknown key `{key}`"))));
+    match (one, other) {
+        (Some(one), Some(other)) if problems.is_empty() => Ok(match word {
+            "connect" => Change::Connect { one, other },
+            "disconnect" => Change::Disconnect { one, other },
+            "detach" => Change::Detach { cube: one, port: other },
+            _ => Change::Attach { cube: one, port: other, place },
+        }),
+        _ => Err(Refused::framework(Problems(problems))),
     }
-    Ok(change)
 }
 
 /// From `position`, `before` and `after`, as they were given.
-fn place(given: (Option<String>, Option<String>, Option<String>)) -> Result<Place, Refused> {
+fn place(given: (Option<String>, Option<String>, Option<String>)) -> Result<Place, Problem> {
     let (position, before, after) = given;
     match (position.as_deref(), before, after) {
         (None | Some("auto"), None, None) => Ok(Place::Auto),
@@ -182,8 +192,8 @@ fn place(given: (Option<String>, Option<String>, Option<String>)) -> Result<Plac
         (None, None, Some(cube)) => Ok(Place::After(cube)),
         (Some(other), None, None) => {
             let message = format!("`{other}` is no position: give auto, first or last, or before=CUBE or after=CUBE");
-            Err(Refused::framework(Problem::bad("attach/position", message)))
+            Err(Problem::bad("attach/position", message))
         }
-        _ => Err(Refused::framework(Problem::bad("attach", "only one of position, before and after can be given"))),
+        _ => Err(Problem::bad("attach", "only one of position, before and after can be given")),
     }
 }

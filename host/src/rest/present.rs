@@ -78,7 +78,7 @@ pub async fn traffic_of(api: &Api, ports: bool) -> Result<BTreeMap<u32, Traffic>
 }
 
 /// The ports in a cube's JSON. To index it would add a member to that of a cube without ports.
-fn ports_of(json: &mut Value) -> impl Iterator<Item = &mut Value> {
+pub fn ports_of(json: &mut Value) -> impl Iterator<Item = &mut Value> {
     json.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten()
 }
 

@@ -14,11 +14,9 @@ use super::kind::Kind;
 use super::present::{blocking, traffic_of, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
-use crate::schema::{Model, Node, Operation, locate};
+use crate::registry::Service;
+use crate::schema::{self, Model, Node, Operation, is_read_only, locate};
 use crate::topology::Role;
-
-/// Members of a cube that nobody sets.
-const READ_ONLY: [&str; 6] = ["name", "uuid", "service-name", "parent", "parents", "points"];
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let view = api.engine.view();
@@ -164,19 +162,10 @@ fn node_change(
     call: &Call,
 ) -> Result<(Change, Kind), Refused> {
     let registry = &api.engine.registry;
-    let model = &registry.service(service)?.model;
+    let Service { model, whole, .. } = registry.service(service)?;
     let name = path.join("/");
-    if let [word] = path
-        && READ_ONLY.contains(&word.as_str())
-    {
-        if !matches!(call.method, Method::PUT | Method::PATCH | Method::DELETE) {
-            return Err(wrong_method(call, Kind::Read));
-        }
-        return Err(Problem::invalid(format!("{cube}/{word}"), format!("`{word}` is read-only")).into());
-    }
-    let tree = if registry.cube.tree["properties"][&path[0]].is_null() { &model.tree } else { &registry.cube.tree };
-    let node = locate(tree, path).map_err(|(node, word)| {
-        let before = (0..path.len()).find(|depth| locate(tree, &path[..=*depth]).is_err()).unwrap_or_default();
+    let node = locate(whole, path).map_err(|(node, word)| {
+        let before = (0..path.len()).find(|depth| locate(whole, &path[..=*depth]).is_err()).unwrap_or_default();
         let actions = model.service.actions.iter().filter_map(|action| {
             let words: Vec<&str> = action.path.split('/').collect();
             let (begin, next) = words.split_at_checked(before)?;
@@ -185,8 +174,7 @@ fn node_change(
         let known = suggestion(word, node.children().chain(actions));
         nothing_here(&call.path.join("/"), &format!("there is no `{word}`{known}"))
     })?;
-    let is_set = locate(model.config(), path).is_ok() || locate(registry.cube.config(), path).is_ok();
-    let kind = if is_set { Kind::of(&node) } else { Kind::Read };
+    let kind = if is_read_only(whole, path) { Kind::Read } else { Kind::of(&node) };
     let operation = match (&call.method, kind) {
         (&Method::PUT | &Method::PATCH | &Method::DELETE, Kind::Read) => {
             let message = format!("`{}` is read-only", path.join(" "));
@@ -228,13 +216,13 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
         let registry = &api.engine.registry;
         let (name, found) = view.topology.cube(&cube)?;
         let json = whole(&view, registry, name, found, &traffic)?;
-        let model = &registry.service(&found.service)?.model;
+        let all = &registry.service(&found.service)?.whole;
         if let [ports, port, ..] = path.as_slice()
             && ports == "ports"
         {
             view.topology.port(&cube, port)?;
         }
-        let value = at(model, &json, &path);
+        let value = at(all, &json, &path);
         let set = etag::of(&view, registry, &cube, &path);
         let value = value.ok_or_else(|| {
             let place = format!("{cube}/{}", path.join("/"));
@@ -242,7 +230,7 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
             let known = if path[0] == "ports" {
                 suggestion(last, members(&registry.port))
             } else {
-                let node = locate(&model.tree, &path).map_err(|(node, _)| node).unwrap_or_else(|node| node);
+                let node = locate(all, &path).map_err(|(node, _)| node).unwrap_or_else(|node| node);
                 suggestion(last, node.children())
             };
             Problem::new(ErrorTag::UnknownElement, place, format!("cube `{cube}` has no `{}`{known}", path.join(" ")))
@@ -252,21 +240,20 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
     read.await
 }
 
-/// What stands at a path of a cube's JSON.
-pub fn at(model: &Model, json: &Value, path: &[String]) -> Option<Value> {
-    match path.split_first() {
-        None => Some(json.clone()),
-        Some((ports, [])) if ports == "ports" => json.get("ports").cloned(),
-        Some((ports, [port, rest @ ..])) if ports == "ports" => {
-            let port = json["ports"].as_array()?.iter().find(|one| one["name"] == **port)?;
-            rest.iter().try_fold(port, |node, word| node.get(word)).cloned()
-        }
-        Some((word, [])) if model.tree["properties"][word].is_null() => json.get(word).cloned(),
-        Some(_) => {
-            let value = model.read(json, path).cloned();
-            // What the schema has and the cube has not is unset, and that can be read.
-            let is_unset = matches!(locate(&model.tree, path), Ok(Node::Leaf(_) | Node::Container(_)));
-            value.or_else(|| is_unset.then_some(Value::Null))
-        }
+/// What stands at a path of a cube's JSON; `all` is the schema of all that the cube has.
+pub fn at(all: &Value, json: &Value, path: &[String]) -> Option<Value> {
+    match path {
+        [] => return Some(json.clone()),
+        [word] if all["properties"][word].is_null() => return json.get(word).cloned(),
+        _ => {}
     }
+    let is_missing = |depth: &usize| {
+        let above = &path[..*depth];
+        matches!(locate(all, above), Ok(Node::Entry(_))) && schema::read(all, json, above).is_none()
+    };
+    // What the schema has and the cube has not is unset, and that can be read.
+    let is_unset = || {
+        matches!(locate(all, path), Ok(Node::Leaf(_) | Node::Container(_))) && !(1..path.len()).any(|d| is_missing(&d))
+    };
+    schema::read(all, json, path).cloned().or_else(|| is_unset().then_some(Value::Null))
 }

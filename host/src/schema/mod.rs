@@ -9,7 +9,7 @@ mod strict;
 
 pub use document::Operation;
 pub use model::{Model, ModelError};
-pub use node::{Node, locate};
+pub use node::{Node, is_read_only, locate, read};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::coerce::{Aliased, Findings, coerce};
 use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
 use super::metric::{self, Metric};
-use super::node::{self, Node, locate};
+use super::node::{Node, locate};
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 
@@ -92,11 +92,6 @@ impl Model {
         drop_nulls(&mut document);
         show_unset(&self.config, &mut document);
         document
-    }
-
-    /// The value at `path` of a document that [`Model::present`] made.
-    pub fn read<'a>(&self, document: &'a Value, path: &[String]) -> Option<&'a Value> {
-        node::read(&self.tree, document, path)
     }
 
     fn defaults(&self) -> Value {

@@ -72,6 +72,13 @@ pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<
     Some(value)
 }
 
+/// Whether nobody can set what stands at `path`, or what it is a part of.
+pub fn is_read_only(schema: &Value, path: &[String]) -> bool {
+    (1..=path.len()).any(|depth| {
+        locate(schema, &path[..depth]).is_ok_and(|node| node.schema().get("readOnly") == Some(&true.into()))
+    })
+}
+
 /// Whether a list key's value is written `word` in a path.
 pub fn is_word(value: &Value, word: &str) -> bool {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned) == word

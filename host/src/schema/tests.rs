@@ -237,8 +237,8 @@ fn what_is_shown_has_unset_settings_as_null_and_no_other_nulls() {
             "label": null,
         })
     );
-    assert_eq!(model.read(&shown, &words("filters/matched")), Some(&json!(5)));
-    assert_eq!(model.read(&shown, &words("nothing")), None);
+    assert_eq!(super::read(&model.tree, &shown, &words("filters/matched")), Some(&json!(5)));
+    assert_eq!(super::read(&model.tree, &shown, &words("nothing")), None);
 }
 
 #[test]

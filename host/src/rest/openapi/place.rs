@@ -16,6 +16,8 @@ pub struct Place {
     /// Of the last word, where that names an entry.
     pub key: Option<String>,
     pub parameters: Vec<Value>,
+    /// Whether nothing here or below can be set.
+    pub is_read_only: bool,
 }
 
 impl Place {

@@ -78,7 +78,7 @@ impl Tree<'_> {
         self.add(&root, &resource);
         for (word, member) in members(whole) {
             match word.as_str() {
-                "ports" => self.add_ports(&root.member(word)),
+                "ports" => self.add_ports(&root.member(word), member),
                 _ => self.add_node(&root.member(word), &Node::of(member)),
             }
         }
@@ -89,7 +89,7 @@ impl Tree<'_> {
         }
     }
 
-    fn add_ports(&mut self, ports: &Place) {
+    fn add_ports(&mut self, ports: &Place, schema: &Value) {
         let port = reference("schemas", "port");
         let resource = Resource {
             kind: Kind::Read,
@@ -103,22 +103,16 @@ impl Tree<'_> {
         let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
         let summary = "a port".to_owned();
         self.add(&one, &Resource { kind: Kind::Whole, summary, answer: port, body: (body, false) });
-        let read = ["name", "uuid", "status", "netdev", "ingress-chain", "egress-chain"].map(|word| (word, Kind::Read));
-        for (word, kind) in read.into_iter().chain([("peer", Kind::Leaf)]) {
-            let text = json!({ "type": "string" });
-            let summary = format!("{word} of a port");
-            self.add(&one.member(word), &Resource { kind, summary, answer: text.clone(), body: (text, true) });
+        for (word, member) in members(&schema["items"]) {
+            self.add_node(&one.member(word), &Node::of(member));
         }
-        // There are none while the port is down.
-        let answer = json!({ "type": ["object", "null"] });
-        let summary = "counters of a port".to_owned();
-        self.add(&one.member("counters"), &Resource { kind: Kind::Read, summary, answer, body: (json!({}), false) });
     }
 
     /// A node, and what is below it.
     fn add_node(&mut self, place: &Place, node: &Node<'_>) {
         let schema = node.schema();
-        let kind = if schema["readOnly"] == true { Kind::Read } else { Kind::of(node) };
+        let place = &Place { is_read_only: place.is_read_only || schema["readOnly"] == true, ..place.clone() };
+        let kind = if place.is_read_only { Kind::Read } else { Kind::of(node) };
         let answer = match node {
             // What is unset is null.
             Node::Leaf(_) | Node::Container(_) if !can_be_null(schema) => {
