@@ -104,7 +104,7 @@ impl Site<'_> {
         let row = |recorder: Recorder| {
             let name = format!("{what}, rejects all, {}", recorder.name());
             match recorder {
-                Recorder::Ours => {
+                Recorder::Ours | Recorder::Direct => {
                     let capture = |mode: &str| self.set(0, &format!("capture={mode}"));
                     pairs(name, rounds, &work, || capture("bidirectional"), || capture("off"))
                 }
@@ -122,7 +122,7 @@ impl Site<'_> {
                 }
             }
         };
-        Recorder::all(0).into_iter().map(row).collect()
+        Recorder::all(0).into_iter().filter(|recorder| *recorder != Recorder::Direct).map(row).collect()
     }
 
     /// One sniffer, and it among others whose filters take nothing that it takes.

@@ -20,6 +20,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorder {
     Ours,
+    /// Ours, written past the page cache.
+    Direct,
     Theirs(Program),
 }
 
@@ -52,7 +54,7 @@ impl Recorder {
     /// All that this machine has. Every other round goes backwards, so that none always comes after a pause.
     pub(crate) fn all(round: usize) -> Vec<Self> {
         let theirs = [Program::Tcpdump, Program::Dumpcap].into_iter().filter(|program| program.is_there());
-        let mut all = std::iter::once(Self::Ours).chain(theirs.map(Self::Theirs)).collect::<Vec<_>>();
+        let mut all = [Self::Ours, Self::Direct].into_iter().chain(theirs.map(Self::Theirs)).collect::<Vec<_>>();
         if round % 2 == 1 {
             all.reverse();
         }
@@ -62,6 +64,7 @@ impl Recorder {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::Direct => "ours, direct I/O",
             Self::Theirs(program) => program.name(),
         }
     }
@@ -74,7 +77,8 @@ impl Recorder {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<(T, Recorded)> {
         let (result, file, cpu) = match self {
-            Self::Ours => {
+            Self::Ours | Self::Direct => {
+                place.sniffer.set_direct(self == Self::Direct)?;
                 place.sniffer.start(wish.direction, wish.snaplen)?;
                 let before = place.sniffer.cpu_time()?;
                 let result = work()?;

@@ -28,6 +28,11 @@ impl<'a> Sniffer<'a> {
         self.ctl(&format!("sniffer set capture={direction}"))
     }
 
+    /// Writes past the page cache from the next capture on, or through it.
+    pub(crate) fn set_direct(&self, direct: bool) -> Result<()> {
+        self.ctl(&format!("sniffer storage set direct={direct}"))
+    }
+
     /// Ends it and says where its file is.
     pub(crate) fn stop(&self) -> Result<PathBuf> {
         self.ctl("sniffer set capture=off")?;

@@ -119,6 +119,8 @@ pub struct Storage {
     /// MiB of files in the directory at most: then the oldest go, where `rotate files` is set, or the capture waits
     #[schemars(range(min = 1))]
     pub ceiling: Option<u32>,
+    /// Whether files are written past the page cache: less work for the CPU, and the last MiB follows within a second
+    pub direct: bool,
     /// MiB of memory that packets wait in while the disk is slow
     #[schemars(range(max = 65_536))]
     pub memory: u32,
@@ -126,7 +128,7 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, memory: 256 }
+        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, direct: false, memory: 256 }
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct FileSettings {
     pub(crate) keep: Option<usize>,
     pub(crate) fsync: Fsync,
     pub(crate) compress: bool,
+    /// Whether files are written past the page cache.
+    pub(crate) direct: bool,
     /// Bytes that all files of the directory may have together.
     pub(crate) ceiling: Option<u64>,
 }
@@ -90,6 +92,7 @@ impl Settings {
                 keep: rotate.files.map(|files| files as usize),
                 fsync: storage.fsync,
                 compress: storage.compress,
+                direct: storage.direct,
                 ceiling: storage.ceiling.map(mebibytes),
             },
             stop: Extent { packets: stop.packets, bytes: stop.bytes, time: stop.seconds.map(seconds) },
@@ -104,6 +107,7 @@ impl Settings {
         self.stop.time.is_some()
             || self.files.rotate.time.is_some()
             || self.files.ceiling.is_some()
+            || self.files.direct
             || self.files.fsync == Fsync::Interval
     }
 }

@@ -4,6 +4,7 @@
 
 mod backlog;
 mod chores;
+mod direct;
 mod file;
 mod files;
 mod journal;

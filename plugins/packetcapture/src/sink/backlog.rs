@@ -130,6 +130,8 @@ impl Backlog {
         while !waiting.is_empty() && self.thread.is_some() {
             waiting = self.shared.done.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        drop(waiting);
+        lock(&self.shared.files).settle();
     }
 
     fn in_turn(&self, item: Item) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open, unlink};
 use rustix::io::{Errno, pwrite, pwritev};
 
+use super::direct::Direct;
 use crate::format::Format;
 use crate::format::pcap::SNAPLEN_AT;
 use crate::format::pcapng::Section;
@@ -36,6 +37,8 @@ pub(crate) struct CaptureFile {
     pending: Vec<u8>,
     /// Bytes that count: header and whole records.
     length: u64,
+    /// The end of the file, if it is written past the page cache.
+    direct: Option<Direct>,
 }
 
 impl CaptureFile {
@@ -52,7 +55,13 @@ impl CaptureFile {
     }
 
     fn over(fd: OwnedFd, path: PathBuf, format: Format, section: &Section) -> Self {
-        Self { fd, path, format, section: section.clone(), pending: format.header(section), length: 0 }
+        Self { fd, path, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
+    }
+
+    /// Writes past the page cache from now on; false where the file system cannot. The file is empty still.
+    pub(crate) fn bypass_cache(&mut self) -> io::Result<bool> {
+        self.direct = Direct::new(&self.fd)?;
+        Ok(self.direct.is_some())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,7 +91,10 @@ impl CaptureFile {
             _ if self.length == 0 => self.pending = self.format.header(section),
             Format::Pcapng => self.pending = self.section.widened(section).bytes(),
             Format::Pcap | Format::PcapNanos if section.snaplen > self.section.snaplen => {
-                pwrite(&self.fd, &section.snaplen.to_ne_bytes(), SNAPLEN_AT)?;
+                let snaplen = section.snaplen.to_ne_bytes();
+                if !self.direct.as_mut().is_some_and(|direct| direct.overwrite(SNAPLEN_AT, &snaplen)) {
+                    pwrite(&self.fd, &snaplen, SNAPLEN_AT)?;
+                }
             }
             Format::Pcap | Format::PcapNanos => {}
         }
@@ -93,22 +105,21 @@ impl CaptureFile {
     /// Appends `runs`, each of whole records.
     pub(crate) fn append(&mut self, runs: &[&[u8]]) -> Result<(), Shortfall> {
         // What they need goes with the records: no reader finds half of it.
-        let before = std::iter::once(self.pending.as_slice());
-        let mut slices = before.chain(runs.iter().copied()).map(IoSlice::new).collect::<Vec<_>>();
-        let (written, result) = write_all(&self.fd, &mut slices, self.length);
-        let before = self.pending.len();
+        let pending = std::mem::take(&mut self.pending);
+        let slices = std::iter::once(pending.as_slice()).chain(runs.iter().copied()).map(IoSlice::new);
+        let (written, result) = self.write_all(&mut slices.collect::<Vec<_>>());
+        let before = pending.len();
         let Err(error) = result else {
             self.length += written as u64;
-            self.pending.clear();
             return Ok(());
         };
         let kept = whole_records(self.format, runs, written.saturating_sub(before));
         if kept > 0 {
             self.length += (before + kept) as u64;
-            self.pending.clear();
+        } else {
+            self.pending = pending;
         }
-        // Where this fails as well, the next write covers what is too much.
-        let _ = ftruncate(&self.fd, self.length);
+        self.cut();
         Err(Shortfall { kept, error })
     }
 
@@ -117,13 +128,36 @@ impl CaptureFile {
         if self.length == 0 || self.format != Format::Pcapng {
             return Ok(());
         }
-        let (written, result) = write_all(&self.fd, &mut [IoSlice::new(block)], self.length);
+        let (written, result) = self.write_all(&mut [IoSlice::new(block)]);
         if result.is_ok() {
             self.length += written as u64;
         } else {
-            ftruncate(&self.fd, self.length)?;
+            self.cut();
         }
         result
+    }
+
+    /// Sees to it that all that counts is in the file.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        self.direct.as_ref().map_or(Ok(()), |direct| direct.settle(&self.fd))
+    }
+
+    fn write_all(&mut self, slices: &mut [IoSlice<'_>]) -> (usize, io::Result<()>) {
+        match &mut self.direct {
+            Some(direct) => direct.write_all(slices),
+            None => write_all(&self.fd, slices, self.length),
+        }
+    }
+
+    /// Takes back what does not count.
+    fn cut(&mut self) {
+        match &mut self.direct {
+            Some(direct) => direct.truncate(self.length),
+            None => {
+                // Where this fails as well, the next write covers what is too much.
+                let _ = ftruncate(&self.fd, self.length);
+            }
+        }
     }
 }
 

@@ -156,6 +156,7 @@ impl Files {
     /// Looks at the clock.
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
+        self.settle();
         let now = now();
         if !self.has_ended && self.until_end().until <= now {
             self.end();
@@ -168,6 +169,13 @@ impl Files {
             && let Ok(fd) = current.file.descriptor()
         {
             self.chores.add(Chore::Sync(fd));
+        }
+    }
+
+    /// Sees to it that everything is in the file that should be.
+    pub(crate) fn settle(&mut self) {
+        if let Some(error) = self.current.as_ref().and_then(|current| current.file.settle().err()) {
+            self.tell_of_failure(&error, 0);
         }
     }
 
@@ -229,7 +237,14 @@ impl Files {
         let current = match self.current.take() {
             Some(current) => current,
             None => {
-                let file = self.create(format)?;
+                let mut file = self.create(format)?;
+                if self.settings.files.direct && !file.bypass_cache()? {
+                    let path = file.path().display();
+                    (self.log)(
+                        Level::Info,
+                        &format!("{path} is written through the page cache: its file system has nothing else"),
+                    );
+                }
                 self.journal.opened(file.path())?;
                 Current { file, tally: Tally::default(), seen: self.statistics() }
             }
@@ -277,6 +292,9 @@ impl Files {
         };
         // A file without them is complete as well.
         let _ = file.append_block(&pcapng::statistics(now(), &statistics));
+        if let Err(error) = file.settle() {
+            self.tell_of_failure(&error, 0);
+        }
         let size = file.length();
         self.closed_bytes += size;
         self.elsewhere += size;

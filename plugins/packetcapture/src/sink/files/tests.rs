@@ -176,3 +176,19 @@ fn the_file_in_hand_is_noted_until_it_is_closed() {
     files.finish();
     assert!(!note.exists());
 }
+
+#[test]
+fn past_the_page_cache_a_file_is_the_same() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({"storage": {"direct": true}})));
+    for second in 0..3 {
+        files.write(Format::Pcap, &[&records(second * SECOND..second * SECOND + 9_000)]);
+    }
+    files.settle();
+    let expected = (0..3).flat_map(|second| second * SECOND..second * SECOND + 9_000).collect::<Vec<_>>();
+    assert_eq!(desk.times(), [expected.as_slice()]);
+    files.write(Format::Pcap, &[&records(9 * SECOND..9 * SECOND + 1)]);
+    files.finish();
+    assert_eq!(desk.times(), [[expected, vec![9 * SECOND]].concat()]);
+    assert_eq!(desk.outcome.disk.packets(), 0);
+}
