@@ -1,10 +1,11 @@
 //! Completion: the words that can follow those that are typed already. A shell's script asks for them with
 //! `polycubectl --complete WORD...`, whose last word is the one that is being typed.
 
+use std::collections::HashSet;
 use std::env;
 
 use crate::grammar::Partial;
-use crate::help::{Answer, Topic};
+use crate::help::{Answer, Keyword, Topic};
 
 /// A shell that there is a script for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,55 +66,57 @@ pub(crate) fn lines(words: &[String], ask: impl FnOnce(&Partial) -> Option<Answe
     lines
 }
 
+impl Candidate {
+    fn new((word, about): (impl Into<String>, impl Into<String>)) -> Self {
+        Self { word: word.into(), about: about.into() }
+    }
+}
+
 fn flags(partial: &Partial) -> Vec<Candidate> {
-    partial.flags().into_iter().map(|flag| Candidate { word: flag.to_owned(), about: String::new() }).collect()
+    partial.flags().into_iter().map(|flag| Candidate::new((flag, ""))).collect()
 }
 
 /// The values of the pair that is being typed.
 fn values(name: &str, answer: &Answer) -> Vec<Candidate> {
     let pairs = answer.keywords().into_iter().filter(|keyword| keyword.pair && keyword.name == name);
     let values = pairs.flat_map(|keyword| keyword.values);
-    values.map(|value| Candidate { word: format!("{name}={value}"), about: String::new() }).collect()
+    values.map(|value| Candidate::new((format!("{name}={value}"), ""))).collect()
 }
 
+/// The words that can follow, those of the grammar before those of the daemon.
 fn following(partial: &Partial, answer: Option<&Answer>) -> Vec<Candidate> {
     let question = &partial.question;
-    let mut found = Vec::new();
-    match (question.topic, question.path.as_slice()) {
-        (Topic::Completion, [_]) => {
-            let about = |shell: &str| format!("Completion script of {shell}");
-            return SHELLS.iter().map(|(name, _)| Candidate { word: (*name).to_owned(), about: about(name) }).collect();
+    let mut found: Vec<Candidate> = match (question.topic, question.path.as_slice(), question.command) {
+        (Topic::Completion, [_], _) => {
+            return SHELLS.iter().map(|(name, _)| Candidate::new((*name, "Its completion script"))).collect();
         }
-        (_, []) if question.command.is_none() => {
-            let words =
-                Topic::words().map(|(word, about)| Candidate { word: word.to_owned(), about: about.to_owned() });
-            found.extend(words);
-        }
-        _ => {}
-    }
+        (_, [], None) => Topic::words().map(Candidate::new).collect(),
+        _ => Vec::new(),
+    };
     let Some(answer) = answer else { return found };
-    let is_first = partial.given.is_empty();
-    if question.command.is_none() && is_first {
-        let commands = answer.commands().map(|command| (command.word(), command.about()));
-        let taps = Topic::taps().filter(|_| answer.has_packets());
-        let words = commands.chain(taps);
-        found.extend(words.map(|(word, about)| Candidate { word: word.to_owned(), about: about.to_owned() }));
+    if question.command.is_none() && partial.given.is_empty() {
+        found.extend(answer.commands().map(|command| Candidate::new((command.word(), command.about()))));
+        found.extend(Topic::taps().filter(|_| answer.has_packets()).map(Candidate::new));
     }
-    for keyword in answer.keywords() {
-        let about = keyword.description;
-        if keyword.pair {
-            if !partial.given.contains(&keyword.name) {
-                found.push(Candidate { word: format!("{}=", keyword.name), about });
-            }
-        } else if keyword.kind == "key" {
-            found.extend(keyword.values.into_iter().map(|word| Candidate { word, about: about.clone() }));
-        } else if is_first && keyword.kind != "stream" {
-            found.push(Candidate { word: keyword.name, about });
-        }
-    }
-    let mut seen = std::collections::HashSet::new();
+    found.extend(answer.keywords().into_iter().flat_map(|keyword| words_of(keyword, &partial.given)));
+    let mut seen = HashSet::new();
     found.retain(|candidate| seen.insert(candidate.word.clone()));
     found
+}
+
+/// The words of a keyword, behind the `given` pairs.
+fn words_of(keyword: Keyword, given: &[String]) -> Vec<Candidate> {
+    let Keyword { name, kind, values, description, pair, .. } = keyword;
+    let words = match kind.as_str() {
+        _ if pair && given.contains(&name) => Vec::new(),
+        _ if pair => vec![format!("{name}=")],
+        "key" => values,
+        // It can only be dumped and watched.
+        "stream" => Vec::new(),
+        _ if given.is_empty() => vec![name],
+        _ => Vec::new(),
+    };
+    words.into_iter().map(|word| Candidate::new((word, description.as_str()))).collect()
 }
 
 #[cfg(test)]

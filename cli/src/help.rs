@@ -4,7 +4,7 @@ mod answer;
 
 use std::fmt::Write;
 
-pub(crate) use self::answer::Answer;
+pub(crate) use self::answer::{Answer, Keyword};
 
 /// What the reader wants to know about.
 #[derive(Debug, Clone, Copy, PartialEq)]
