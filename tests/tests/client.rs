@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::pcap;
+use polycube_tests::scene::Scene;
+use polycube_tests::traffic::{Kind, Sender};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -117,6 +119,34 @@ fn what_scripts_fed_the_original_still_works() -> Result<()> {
     assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
     assert_eq!(mock.connections(), 1, "the connection is kept");
     assert!(mock.requests().contains(&"PATCH /polycube/v1/packetcapture/sniffer/networkmode/ true".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
+    let scene = Scene::bridge_with(2, &["--addr", "127.0.0.1", "--no-auth"])?;
+    scene.sniff("capture=bidirectional");
+    let place = tempfile::tempdir()?;
+    // The daemon listens in its own network namespace.
+    let mut command = scene.lab.host().command(Path::new("python3"));
+    command.arg(program()).args(["127.0.0.1", "dump"]).current_dir(place.path()).env_remove("POLYCUBECTL_TOKEN");
+    let mut child = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let mut stdin = child.stdin.take().context("stdin is a pipe")?;
+    stdin.write_all(b"1\ny\n")?;
+    let path = place.path().join("dump.pcap");
+    wait_for("the file", || path.exists())?;
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 300, 500);
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    // What waits in the daemon when the word comes belongs to the capture.
+    wait_for("packets in the daemon", || scene.counter("captured").is_ok_and(|packets| packets == 500))?;
+    stdin.write_all(b"stop\n")?;
+    let output = child.wait_with_output()?;
+    check(&output, 0, "500 packets, 150000 bytes");
+    check(&output, 0, ", 0 discarded: dump.pcap");
+    let file = pcap::read(&path)?;
+    assert!(file.records.iter().map(|record| &record.bytes).eq(&frames));
+    assert!(file.records.is_sorted_by_key(|record| record.time_ns));
+    assert_eq!(scene.get("sniffer/networkmode")?, true);
     Ok(())
 }
 

@@ -1,13 +1,19 @@
 //! Does Wireshark find captures, and their packets? The program is driven as Wireshark drives it: by its arguments and a
 //! named pipe.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, copy_program};
 use polycube_tests::lab::Lab;
+use polycube_tests::pcap::{self, Format};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Kind, Sender};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
 /// The program, apart from what else is built.
@@ -60,6 +66,48 @@ fn each_capture_is_an_interface() -> Result<()> {
     let options = said(&program, &daemon, "--extcap-interface polycube-a --extcap-config");
     assert!(options.contains("{call=--filter}") && options.contains("{call=--snaplen}"), "{options}");
     assert_eq!(said(&program, &daemon, "--extcap-interface polycube-a --extcap-capture-filter arp"), "");
+    Ok(())
+}
+
+#[test]
+fn packets_come_through_the_pipe() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional format=pcapng");
+    let (folder, program) = installed()?;
+    let fifo = folder.path().join("fifo");
+    mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR)?;
+    let arguments =
+        format!("--capture --extcap-interface polycube-sniffer --fifo {} --snaplen 60 --filter udp", fifo.display());
+    let mut child =
+        extcap(&program, &scene.daemon, &arguments).arg("--extcap-capture-filter").arg("src port 4000").spawn()?;
+    let mut pipe = File::open(&fifo)?;
+    eventually("a reader", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(|readers| !readers.is_empty())))?;
+    assert_eq!(scene.get("sniffer/filter")?, "(udp) and (src port 4000)");
+    assert_eq!(scene.get("sniffer/snaplen")?, 60);
+    let sender = Sender::open(scene.peer(1))?;
+    sender.send(&scene.flow(1, 2).frames(Kind::Icmp, 100, 10))?;
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 100, 10);
+    sender.send(&frames)?;
+    let mut bytes = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    let file = loop {
+        let mut piece = [0; 4096];
+        let length = pipe.read(&mut piece)?;
+        bytes.extend_from_slice(&piece[..length]);
+        match pcap::parse(&bytes) {
+            Ok(file) if file.records.len() == frames.len() => break file,
+            unfinished => ensure!(length > 0 && Instant::now() < deadline, "{unfinished:?}"),
+        }
+    };
+    assert_eq!(file.format, Format::Pcapng);
+    for (record, frame) in file.records.iter().zip(&frames) {
+        assert_eq!((record.bytes.as_slice(), record.orig_len), (&frame[..60], 100));
+    }
+    // Wireshark closes the pipe when its user stops the capture.
+    drop(pipe);
+    eventually("the end, without a packet", || Ok(child.try_wait()?.is_some()))?;
+    let output = child.wait_with_output()?;
+    assert_eq!((output.status.code(), output.stdout.len(), output.stderr.len()), (Some(0), 0, 0));
     Ok(())
 }
 

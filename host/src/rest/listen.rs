@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::serve::{Listener, ListenerExt as _};
 use axum::{Router, middleware};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -54,6 +54,13 @@ pub async fn serve_tcp(
 ) -> Result<(SocketAddr, impl Future<Output = ()>), String> {
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
+    // Head and body of an answer, and packets of a stream, go out one by one: none is to wait until the client has
+    // acknowledged the one before, which it may do 40 ms late (RFC 896, RFC 1122 section 4.2.3.2).
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection goes on with Nagle's algorithm");
+        }
+    });
     let gate = Gate { access, address };
     let router = router(api).layer(middleware::from_fn_with_state(gate, check));
     Ok((address, serve(listener, router, stop)))

@@ -1,0 +1,248 @@
+//! Do a capture's packets reach those who follow it, whole and at once: in files, through pipes, as lines?
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use polycube_tests::capture::Direction;
+use polycube_tests::daemon::binary_dir;
+use polycube_tests::pcap::{self, Format, Record};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Kind, Sender};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const FRAMES: u32 = 200;
+
+fn scene() -> Result<Scene> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional");
+    Ok(scene)
+}
+
+/// `polycubectl` with these words, its output in pipes.
+fn ctl(scene: &Scene, words: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary_dir()?.join("polycubectl"));
+    command.args(words).current_dir("/").env("HOME", "/nowhere");
+    command.env("POLYCUBECTL_URL", format!("unix://{}", scene.daemon.socket().display()));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// Starts it, and waits until the daemon knows of its reader.
+fn follow(scene: &Scene, command: &mut Command) -> Result<Child> {
+    let child = command.spawn()?;
+    eventually("a reader", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(|readers| !readers.is_empty())))?;
+    Ok(child)
+}
+
+/// Sends frames through the port, and gives them.
+fn send(scene: &Scene, count: u32) -> Result<Vec<Vec<u8>>> {
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 100, count);
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    Ok(frames)
+}
+
+fn bytes(records: &[Record]) -> Vec<&[u8]> {
+    records.iter().map(|record| record.bytes.as_slice()).collect()
+}
+
+/// Ends it as Ctrl-C does; gives what it said on stderr.
+fn interrupt(child: Child) -> Result<String> {
+    kill_process(Pid::from_child(&child), Signal::INT)?;
+    let output = child.wait_with_output()?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    Ok(stderr)
+}
+
+#[test]
+fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
+    let scene = scene()?;
+    let place = tempfile::tempdir()?;
+    for (name, format) in
+        [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)]
+    {
+        let path = place.path().join(name);
+        let words = ["sniffer", "dump", "--follow", "--format", name, "-w", path.to_str().context("UTF-8")?];
+        let child = follow(&scene, &mut ctl(&scene, &words)?)?;
+        let frames = send(&scene, FRAMES)?;
+        eventually("the packets", || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == frames.len())))?;
+        let summary = interrupt(child)?;
+        assert!(summary.starts_with("200 packets, 20000 bytes in ") && summary.contains(", 0 dropped: "), "{summary}");
+        let file = pcap::read(&path)?;
+        assert_eq!((file.format, bytes(&file.records)), (format, frames.iter().map(Vec::as_slice).collect()));
+        assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
+        let again = scene.daemon.ctl_words(&words).one_line(74);
+        assert!(again.ends_with("is there already: take another name, or --force to write over it"), "{again}");
+        eventually("no reader", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(Vec::is_empty)))?;
+    }
+    Ok(())
+}
+
+/// The kernel notes directions when the cube's own format has them.
+#[test]
+fn directions_are_those_of_the_port() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=bidirectional format=pcapng");
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("o.pcapng");
+    let words = ["sniffer", "dump", "--follow", "-w", path.to_str().context("UTF-8")?];
+    let dump = follow(&scene, &mut ctl(&scene, &words)?)?;
+    let mut watch = ctl(&scene, &["sniffer", "watch"])?.spawn()?;
+    eventually("two readers", || {
+        Ok(scene.get("sniffer/streams")?.as_array().is_some_and(|readers| readers.len() == 2))
+    })?;
+    send(&scene, 10)?;
+    let lines = BufReader::new(watch.stdout.take().context("stdout is a pipe")?).lines().take(10);
+    for line in lines {
+        let line = line?;
+        assert!(line.contains(" in  198.18.0.1:"), "{line}");
+    }
+    eventually("the packets", || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == 10)))?;
+    assert!(pcap::read(&path)?.records.iter().all(|record| record.direction == Some(Direction::In)));
+    interrupt(dump)?;
+    interrupt(watch)?;
+    Ok(())
+}
+
+#[test]
+fn what_there_is_so_far_is_written_without_waiting() -> Result<()> {
+    let scene = scene()?;
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("so far.pcap");
+    let frames = send(&scene, FRAMES)?;
+    scene.captured()?;
+    let output = scene.daemon.ctl_words(&["sniffer", "dump", "-w", path.to_str().context("UTF-8")?]);
+    assert!(output.code == Some(0) && output.stdout.is_empty() && output.stderr.starts_with("200 packets"), "{output}");
+    assert_eq!(bytes(&pcap::read(&path)?.records), frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn a_pipe_gets_each_packet_as_it_comes() -> Result<()> {
+    let scene = scene()?;
+    let mut child = follow(&scene, &mut ctl(&scene, &["sniffer", "dump", "-w", "-", "--follow", "--format", "pcap"])?)?;
+    let mut stdout = child.stdout.take().context("stdout is a pipe")?;
+    let mut header = [0; 24];
+    stdout.read_exact(&mut header)?;
+    for _ in 0..3 {
+        let frame = send(&scene, 1)?.remove(0);
+        let sent = Instant::now();
+        let mut record = [0; 16 + 100];
+        stdout.read_exact(&mut record)?;
+        assert_eq!(record[16..], frame);
+        // It is there at once; a test's machine may have much else to do.
+        assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    }
+    interrupt(child)?;
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_quietly() -> Result<()> {
+    let scene = scene()?;
+    for words in [&["sniffer", "dump", "--follow"][..], &["sniffer", "watch"]] {
+        let mut child = follow(&scene, &mut ctl(&scene, words)?)?;
+        drop(child.stdout.take());
+        eventually("the end, without a packet", || Ok(child.try_wait()?.is_some()))?;
+        let output = child.wait_with_output()?;
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr)?.as_str()), (Some(0), ""), "{words:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tcpdump_reads_along() -> Result<()> {
+    let scene = scene()?;
+    let mut child = follow(&scene, &mut ctl(&scene, &["sniffer", "dump", "-w", "-", "--follow"])?)?;
+    let stdout = child.stdout.take().context("stdout is a pipe")?;
+    // The command keeps the pipe open as long as it lives, and nobody would see that its reader is gone.
+    let tcpdump = Command::new("tcpdump")
+        .args(["-nn", "-c", "5", "-r", "-"])
+        .stdin(stdout)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("tcpdump cannot be started: apt install tcpdump")?;
+    send(&scene, FRAMES)?;
+    let output = tcpdump.wait_with_output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout)?.lines().count(), 5);
+    assert_eq!(child.wait()?.code(), Some(0));
+    Ok(())
+}
+
+#[test]
+fn watch_shows_a_line_for_each_packet() -> Result<()> {
+    let scene = scene()?;
+    let mut child = follow(&scene, &mut ctl(&scene, &["sniffer", "watch"])?)?;
+    let lines = BufReader::new(child.stdout.take().context("stdout is a pipe")?).lines();
+    send(&scene, FRAMES)?;
+    let lines = lines.take(FRAMES as usize).collect::<Result<Vec<_>, _>>()?;
+    for line in &lines {
+        let (_, what) = line.split_once(' ').context("a time in front")?;
+        assert_eq!(what, "198.18.0.1:4000 > 198.18.0.2:5000 UDP, 100 bytes");
+    }
+    assert!(interrupt(child)?.starts_with("200 packets"));
+    Ok(())
+}
+
+/// Both ends of a terminal of our own.
+fn terminal() -> Result<(File, OwnedFd)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let theirs = OpenOptions::new().read(true).write(true).open(Path::new(name.to_str()?))?;
+    Ok((ours.into(), theirs.into()))
+}
+
+#[test]
+fn a_terminal_gets_a_live_line_and_no_binary() -> Result<()> {
+    let scene = scene()?;
+    let (_ours, theirs) = terminal()?;
+    let refused = ctl(&scene, &["sniffer", "dump", "--follow"])?.stdout(theirs).output()?;
+    let stderr = String::from_utf8(refused.stderr)?;
+    assert_eq!((refused.status.code(), stderr.lines().count()), (Some(64), 1), "{stderr}");
+    assert!(stderr.contains("-w FILE"), "{stderr}");
+
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("live.pcap");
+    let (mut ours, theirs) = terminal()?;
+    let words = ["sniffer", "dump", "--follow", "-w", path.to_str().context("UTF-8")?];
+    let child = follow(&scene, ctl(&scene, &words)?.stderr(theirs))?;
+    send(&scene, FRAMES)?;
+    let mut shown = String::new();
+    let mut piece = [0; 4096];
+    while !shown.contains("200 packets, ") {
+        let mut ready = [PollFd::new(&ours, PollFlags::IN)];
+        poll(&mut ready, Some(&PATIENCE.try_into()?))?;
+        assert!(ready[0].revents().contains(PollFlags::IN), "nothing more comes behind {shown:?}");
+        let length = ours.read(&mut piece)?;
+        shown.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
+    assert!(shown.contains("\r\u{1b}[K") && shown.contains(" a second, 0 dropped"), "{shown:?}");
+    interrupt(child)?;
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_dumped_is_told() -> Result<()> {
+    let scene = scene()?;
+    for (words, expected) in [
+        (&["nobody", "dump", "--follow"][..], "nobody"),
+        (&["br1", "dump", "--follow"], "br1"),
+        (&["sniffer", "dump", "--format", "erf"], "`format` is one of pcap, pcap-nanos, pcapng, not `erf`"),
+    ] {
+        let line = scene.daemon.ctl_words(words).one_line(2);
+        assert!(line.contains(expected), "{line}");
+    }
+    Ok(())
+}
