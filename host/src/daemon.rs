@@ -14,7 +14,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::Engine;
-use crate::options::Options;
+use crate::options::{LogFormat, Options};
+use crate::plugins::LOG_TARGET;
 use crate::plugins::load_directory;
 use crate::registry::Registry;
 use crate::rest::{Access, Api, serve_tcp, serve_unix};
@@ -30,12 +31,11 @@ const PLUGINS: &str = "/usr/lib/polycube/plugins";
 /// Why it cannot start.
 pub fn run(options: &Options) -> Result<()> {
     let filter = log_filter(&options.log)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();
     let tcp = tcp(options)?;
@@ -122,9 +122,12 @@ fn log_filter(text: &str) -> Result<EnvFilter> {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let sound = text.split(',').all(|word| is_level(word) || word.contains(['=', '[']) || word.contains("::"));
     let filter = Some(EnvFilter::try_new(text)).filter(|_| sound).and_then(Result::ok);
-    filter.with_context(|| {
+    let filter = filter.with_context(|| {
         format!("--log {text:?} is no level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
-    })
+    })?;
+    // Each cube has a level of its own; only who asks for silence, or names them, has less.
+    let is_told = text.split(',').any(|word| word == "off" || word.starts_with(&format!("{LOG_TARGET}=")));
+    Ok(if is_told { filter } else { filter.add_directive(format!("{LOG_TARGET}=trace").parse()?) })
 }
 
 /// Checks what cannot be mended later, one clear line each; tells how roots are to be attached.

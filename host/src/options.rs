@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::datapath::AttachMode;
 
@@ -51,7 +51,21 @@ pub struct Options {
     #[arg(long, value_name = "HOW")]
     pub attach: Option<AttachMode>,
 
-    /// What to log: error, warn, info, debug, trace, or a tracing filter
+    /// What to log, besides what cubes say by their own loglevel: error, warn, info, debug, trace, off, or a tracing filter
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: String,
+
+    /// How to write the log
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
 }

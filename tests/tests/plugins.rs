@@ -239,7 +239,7 @@ fn a_panic_in_prepare() -> Result<()> {
 
 #[test]
 fn a_panic_in_commit() -> Result<()> {
-    Site::panics("Commit", &["bad set panic=commit"], 0)
+    Site::panics("Commit", &["bad set panic=commit"], 2)
 }
 
 #[test]
@@ -293,5 +293,45 @@ fn a_plugin_that_refuses_changes_nothing() -> Result<()> {
     site.daemon.ctl("good set size=9").ok();
     assert_ne!(site.daemon.snapshot()?.pins, before.pins);
     assert!(told(&site.daemon, &["ERROR"]).is_empty(), "{}", site.daemon.log());
+    Ok(())
+}
+
+/// Lines that `p1` writes in an action, with its level set to `loglevel`.
+fn lines_at(daemon: &Daemon, loglevel: &str) -> Result<Vec<String>> {
+    let before = daemon.log().len();
+    daemon.ctl(&format!("p1 set loglevel={loglevel}")).ok();
+    daemon.ctl("p1 provoke").ok();
+    Ok(daemon.log().split_at(before).1.lines().filter(|line| line.contains("said as")).map(str::to_owned).collect())
+}
+
+#[test]
+fn a_cube_says_as_much_as_its_loglevel_lets_it() -> Result<()> {
+    let (lab, plugins) = (Lab::new()?, plugin_dir(&["panicky"])?);
+    let daemon = start(&lab, plugins.path())?;
+    daemon.ctl("panicky add p1").ok();
+    for (level, expected) in
+        [("OFF", 0), ("CRITICAL", 1), ("ERR", 1), ("WARN", 2), ("INFO", 3), ("DEBUG", 4), ("TRACE", 5)]
+    {
+        let lines = lines_at(&daemon, level)?;
+        assert_eq!(lines.len(), expected, "{level}: {lines:?}");
+        assert!(lines.iter().all(|line| line.contains("cube=\"p1\"")), "{lines:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_log_can_be_json_and_names_the_cube() -> Result<()> {
+    let (lab, plugins) = (Lab::new()?, plugin_dir(&["panicky"])?);
+    let path = plugins.path().to_str().context("UTF-8")?;
+    let daemon = Daemon::start_with(&lab, &["--plugin-dir", path, "--log", "warn", "--log-format", "json"])?;
+    daemon.ctl("panicky add p1").ok();
+    let lines = lines_at(&daemon, "DEBUG")?;
+    assert_eq!(lines.len(), 4, "the daemon's own level is another thing: {lines:?}");
+    for line in daemon.log().lines() {
+        serde_json::from_str::<serde_json::Value>(line).with_context(|| line.to_owned())?;
+    }
+    let last: serde_json::Value = serde_json::from_str(lines.last().context("a line")?)?;
+    assert_eq!((&last["cube"], &last["level"]), (&"p1".into(), &"DEBUG".into()), "{last}");
+    assert_eq!(last["message"], "provoke, said as Debug");
     Ok(())
 }

@@ -102,8 +102,13 @@ impl Engine {
             Change::Detach { cube, port } => wanted.topology.detach(&cube, &Point::parse(&port)?)?,
             Change::Act { .. } => {}
         }
+        let mut sound = wanted.instances.clone();
+        sound.retain(|_, instance| instance.failure().is_none());
         self.apply(wanted)?;
-        Ok(Value::Null)
+        let failed = sound.iter().filter_map(|(name, instance)| Some(in_force(name, instance.failure()?)));
+        let failed: Vec<Problem> = failed.collect();
+        // Undone it cannot be: packets pass it already.
+        if failed.is_empty() { Ok(Value::Null) } else { Err(Problems(failed)) }
     }
 
     fn act(&self, cube: &str, path: &str, input: &Value) -> Answer {
@@ -283,6 +288,14 @@ impl Engine {
         let known = suggestion(netdev, links.iter().map(|link| link.name.as_str()));
         Err(Problem::bad(path, format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
     }
+}
+
+/// What to tell of a plugin that failed after its programs were in the path.
+fn in_force(cube: &CubeName, failure: &str) -> Problem {
+    let message = format!(
+        "the change is in force, and the plugin of cube `{cube}` failed on being told so ({failure}): delete the cube and create it again"
+    );
+    Problem::failed(cube.as_str(), message)
 }
 
 /// Refuses what a plugin would have to know of, where it failed. Whatever takes something away does without it.

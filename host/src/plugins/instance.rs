@@ -55,6 +55,9 @@ pub struct StreamInfo {
     pub id: Option<u64>,
 }
 
+/// What the log knows the lines of cubes by: how many there are is the cube's `loglevel` alone to say.
+pub const LOG_TARGET: &str = "cube";
+
 /// A cube's code. Its datapath goes on when the code fails.
 pub struct Instance {
     handle: CubeHandle,
@@ -200,11 +203,11 @@ impl HostAbi for Host {
         }
         let (cube, message) = (self.cube.as_str(), message.as_str());
         match level {
-            0 | 1 => tracing::error!(cube, "{message}"),
-            2 => tracing::warn!(cube, "{message}"),
-            3 => tracing::info!(cube, "{message}"),
-            4 => tracing::debug!(cube, "{message}"),
-            _ => tracing::trace!(cube, "{message}"),
+            0 | 1 => tracing::error!(target: LOG_TARGET, cube, "{message}"),
+            2 => tracing::warn!(target: LOG_TARGET, cube, "{message}"),
+            3 => tracing::info!(target: LOG_TARGET, cube, "{message}"),
+            4 => tracing::debug!(target: LOG_TARGET, cube, "{message}"),
+            _ => tracing::trace!(target: LOG_TARGET, cube, "{message}"),
         }
     }
 

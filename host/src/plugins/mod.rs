@@ -4,5 +4,5 @@ mod identity;
 mod instance;
 mod loader;
 
-pub use instance::{Failure, Instance, Request, Stream};
+pub use instance::{Failure, Instance, LOG_TARGET, Request, Stream};
 pub use loader::{LoadError, Plugin, load_directory};
