@@ -135,13 +135,13 @@ fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
     stdin.write_all(b"1\ny\n")?;
     let path = place.path().join("dump.pcap");
     wait_for("the file", || path.exists())?;
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 300, 500);
+    let frames = scene.flow(1, 2).frames(Kind::Udp, 300, 100);
     Sender::open(scene.peer(1))?.send(&frames)?;
     // What waits in the daemon when the word comes belongs to the capture.
-    wait_for("packets in the daemon", || scene.counter("captured").is_ok_and(|packets| packets == 500))?;
+    wait_for("packets in the daemon", || scene.counter("captured").is_ok_and(|packets| packets == 100))?;
     stdin.write_all(b"stop\n")?;
     let output = child.wait_with_output()?;
-    check(&output, 0, "500 packets, 150000 bytes");
+    check(&output, 0, "100 packets, 30000 bytes");
     check(&output, 0, ", 0 discarded: dump.pcap");
     let file = pcap::read(&path)?;
     assert!(file.records.iter().map(|record| &record.bytes).eq(&frames));
