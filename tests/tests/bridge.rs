@@ -320,3 +320,18 @@ fn a_port_is_disconnected_and_connected_under_traffic() -> Result<()> {
     bridge.check(1, &[bridge.frame(bridge.mac(1), BROADCAST)], &[2, 3, 4])?;
     bridge.check(3, &[bridge.frame(bridge.mac(3), bridge.mac(1))], &[1])
 }
+
+#[test]
+fn a_port_that_a_static_entry_names_is_not_deleted() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.daemon.ctl("br1 fdb entry add 02:00:00:00:00:07 port=toveth1").ok();
+    let before = scene.daemon.snapshot()?;
+    let told = scene.daemon.ctl("br1 ports del toveth1").one_line(2);
+    let expected = "br1/fdb/entry/02:00:00:00:00:07: the static entry 02:00:00:00:00:07 names port `toveth1`, which is not \
+                    among toveth2: name one of these, or delete the entry";
+    assert!(told.contains(expected), "{told}");
+    assert_eq!(scene.daemon.snapshot()?, before);
+    scene.daemon.ctl("br1 fdb entry del 02:00:00:00:00:07").ok();
+    scene.daemon.ctl("br1 ports del toveth1").ok();
+    Ok(())
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use polycube_tests::capture::{Direction, Recorder, Recording};
 use polycube_tests::comparison::{compare, evidence};
+use polycube_tests::daemon::Daemon;
 use polycube_tests::hook::{Attached, Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::lab::Interface;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
@@ -198,6 +199,27 @@ fn sigterm_leaves_nothing_behind() -> Result<()> {
 #[test]
 fn sigterm_leaves_nothing_behind_of_clsact() -> Result<()> {
     check_nothing_is_left(&["--attach", "clsact"], &["veth1", "veth2", "veth9"])
+}
+
+/// Filters outlive the process that made them, unlike links whose pins are removed.
+#[test]
+fn clsact_filters_of_a_killed_daemon_are_removed_by_the_next() -> Result<()> {
+    let mut scene = Scene::wired(2, &["--attach", "clsact"])?;
+    let other = Daemon::start_with(&scene.lab, &["--attach", "clsact"])?;
+    for line in ["packetcapture add theirs capture=ingress", "attach theirs veth2"] {
+        other.ctl(line).ok();
+    }
+    let theirs = filters(&scene, "veth2")?;
+    for line in ["packetcapture add ours capture=bidirectional", "attach ours veth1", "attach ours veth2"] {
+        scene.daemon.ctl(line).ok();
+    }
+    scene.daemon.kill9()?;
+    let ours = filters(&scene, "veth1")?;
+    assert!(ours.contains(" bpf ") && filters(&scene, "veth2")? != theirs, "{ours}");
+    scene.daemon.restart()?;
+    assert_eq!(filters(&scene, "veth1")?, "", "ours, with what it hung on");
+    assert_eq!(filters(&scene, "veth2")?, theirs, "of the same name, and somebody else's");
+    Ok(())
 }
 
 /// A netdev that had clsact before the daemon came keeps it.

@@ -151,7 +151,7 @@ fn bad_values_and_types() -> Result<()> {
         ("br1 fdb set aging-time=4294967296", &["br1/fdb/aging-time", "greater than the maximum of 4294967295"]),
         ("br1 fdb entry add zz port=p1", &["br1/fdb/entry", "\"zz\"", "like 02:00:5e:10:00:01"]),
         ("br1 fdb entry add 02:00:00:00:00:01", &["br1/fdb/entry", "`port` is missing"]),
-        ("br1 fdb entry add 02:00:00:00:00:01 port=p9", &["no port `p9`", "it has p1, p2"]),
+        ("br1 fdb entry add 02:00:00:00:00:01 port=p9", &["names port `p9`, which is not among p1, p2"]),
         ("br1 fdb entry add ff:ff:ff:ff:ff:ff port=p1", &["no address of a station"]),
     ]);
     Ok(())

@@ -8,6 +8,7 @@ mod pins;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::Path;
 
 use polycube_layout::chain::{ACCEPT, NEXT, PORT};
 use polycube_plugin_api::Code;
@@ -75,14 +76,8 @@ pub struct Datapath {
 
 impl Datapath {
     pub fn new(pins: Pins, mode: AttachMode) -> Self {
-        Self {
-            pins,
-            mode,
-            clsact: Clsact::default(),
-            maps: HashMap::new(),
-            nodes: HashMap::new(),
-            roots: HashMap::new(),
-        }
+        let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)));
+        Self { pins, mode, clsact, maps: HashMap::new(), nodes: HashMap::new(), roots: HashMap::new() }
     }
 
     /// A map that [`Datapath::create_map`] made.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! netdevs/3-ingress/{program,next,link}
+//! netdevs/3-clsact/
 //! cubes/sniffer/0-ingress-0-7/{program,next,accept}
 //! cubes/sniffer/maps/RINGS-3
 //! ```
@@ -14,12 +15,15 @@ use std::path::{Path, PathBuf};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::Direction;
 
-use super::DatapathError;
+use super::{DatapathError, clsact};
 use crate::sys::bpf;
 use crate::wiring::{Hook, MapId, NodeId};
 
 /// What a daemon makes in its directory.
-const OWN: [&str; 2] = ["cubes", "netdevs"];
+const OWN: [&str; 2] = ["cubes", ROOTS];
+
+/// Where the roots are.
+pub const ROOTS: &str = "netdevs";
 
 /// What stands in the directory of a program.
 const PROGRAM: [&str; 4] = ["program", NEXT, ACCEPT, "link"];
@@ -55,6 +59,7 @@ impl Pins {
         if !left.is_empty() {
             tracing::info!(directory = %directory.display(), "removing what an earlier daemon left pinned");
         }
+        clsact::sweep(&directory.join(ROOTS))?;
         for path in left {
             std::fs::remove_dir_all(path)?;
         }
@@ -109,7 +114,7 @@ pub fn node(id: &NodeId) -> PathBuf {
 
 /// By ifindex: a netdev's name may change.
 pub fn root(hook: &Hook) -> PathBuf {
-    ["netdevs", &format!("{}-{}", hook.netdev.ifindex, direction(hook.direction))].iter().collect()
+    [ROOTS, &format!("{}-{}", hook.netdev.ifindex, direction(hook.direction))].iter().collect()
 }
 
 fn direction(direction: Direction) -> &'static str {

@@ -1,6 +1,7 @@
 //! The only raw system calls of the host.
 
 pub mod bpf;
+pub mod clsact;
 pub mod netlink;
 pub mod packet;
 pub mod process;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, MulticastGroup, new_connection, new_multicast_connection};
 
@@ -182,41 +181,6 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
         rtnetlink::Error::NetlinkError(message) => message.code.map(|code| -code.get()),
         _ => None,
     }
-}
-
-/// Removes a netdev's clsact queueing discipline unless a filter hangs on it; tells whether it did. Must not be called in
-/// a tokio runtime.
-///
-/// # Errors
-/// What the kernel says.
-pub fn remove_idle_clsact(ifindex: u32) -> Result<bool, ClsactError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let (connection, handle, _) = new_connection()?;
-        tokio::spawn(connection);
-        let index = ifindex.cast_signed();
-        let mut filters = handle.traffic_filter(index);
-        for request in [filters.get().ingress(), filters.get().egress()] {
-            if pin!(request.execute()).try_next().await?.is_some() {
-                return Ok(false);
-            }
-        }
-        let mut request = handle.qdisc().del(index);
-        let header = &mut request.message_mut().header;
-        header.parent = TcHandle::CLSACT;
-        header.handle = TcHandle { minor: 0, ..TcHandle::CLSACT };
-        request.execute().await?;
-        Ok(true)
-    })
-}
-
-/// Why a queueing discipline is still there.
-#[derive(Debug, thiserror::Error)]
-pub enum ClsactError {
-    #[error("cannot open a netlink socket: {0}")]
-    Open(#[from] io::Error),
-    #[error(transparent)]
-    Kernel(#[from] rtnetlink::Error),
 }
 
 /// Calls `report` for every event from now on. Has to be called in a tokio runtime.

@@ -51,7 +51,7 @@ pub(crate) fn statics(config: &FdbConfig, ports: &[Port]) -> Result<Statics, Ref
             )));
         }
         let Some(found) = ports.iter().find(|candidate| candidate.name == *port) else {
-            return Err(refuse(no_port(port, ports)));
+            return Err(refuse(no_port(*address, port, ports)));
         };
         if statics.insert(*address, found.id).is_some() {
             return Err(refuse(format!("{address} has two entries; keep one")));
@@ -60,11 +60,15 @@ pub(crate) fn statics(config: &FdbConfig, ports: &[Port]) -> Result<Statics, Ref
     Ok(statics)
 }
 
-fn no_port(name: &str, ports: &[Port]) -> String {
+/// The entry may be about to come, or its port to go.
+fn no_port(address: Mac, name: &str, ports: &[Port]) -> String {
     let names = ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>();
     match names[..] {
-        [] => format!("the bridge has no port `{name}`; it has no ports yet"),
-        _ => format!("the bridge has no port `{name}`; it has {}", names.join(", ")),
+        [] => format!("the static entry {address} names port `{name}`, and there are no ports: delete the entry first"),
+        _ => format!(
+            "the static entry {address} names port `{name}`, which is not among {}: name one of these, or delete the entry",
+            names.join(", ")
+        ),
     }
 }
 
@@ -101,9 +105,13 @@ mod tests {
     fn an_unknown_port_is_refused_with_those_that_exist() {
         check(
             &[("02:00:00:00:00:0A", "up")],
-            Err(("fdb/entry/02:00:00:00:00:0a", "the bridge has no port `up`; it has left, right")),
+            Err((
+                "fdb/entry/02:00:00:00:00:0a",
+                "the static entry 02:00:00:00:00:0a names port `up`, which is not among left, right: name one of these, or \
+                 delete the entry",
+            )),
         );
-        assert_eq!(no_port("up", &[]), "the bridge has no port `up`; it has no ports yet");
+        assert!(no_port("02:00:00:00:00:0a".parse().unwrap(), "up", &[]).contains("there are no ports"));
     }
 
     #[test]
