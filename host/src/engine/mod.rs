@@ -169,6 +169,8 @@ impl Engine {
         while let Some(message) = inbox.blocking_recv() {
             match message {
                 Message::Change(change, guard, answer) => {
+                    // A change made for the netdevs of a moment ago would forget which of them were renamed.
+                    self.follow_netdevs();
                     let passed = guard.map_or(Ok(()), |guard| guard(&self.current));
                     // Whoever asked may have hung up; the change stands all the same.
                     let _ = answer.send(passed.and_then(|()| self.change(change)));

@@ -71,15 +71,17 @@ impl Engine {
     /// A netdev that has another name now is the same netdev.
     fn follow_renames(&self, topology: &mut Topology, now: &BTreeMap<String, u32>) -> Result<(), Problem> {
         let socket = lookup_socket()?;
+        let mut names = BTreeMap::new();
         for (old, ifindex) in
             self.current.netdevs.named.iter().filter(|(name, ifindex)| now.get(*name) != Some(ifindex))
         {
             let Ok(new) = netdevice::index_to_name(&socket, *ifindex) else { continue };
             if new != *old {
                 tracing::info!(netdev = old, "is called {new} now");
-                topology.rename_netdev(old, &new);
+                names.insert(old.clone(), new);
             }
         }
+        topology.rename_netdevs(names);
         Ok(())
     }
 

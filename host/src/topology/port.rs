@@ -1,5 +1,6 @@
 //! Ports of standard cubes and their peers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polycube_layout::chain::MAX_PORTS;
@@ -90,23 +91,31 @@ impl Topology {
         Ok(())
     }
 
-    /// Follows a netdev to its new name, with what is attached to it. Where that name is wanted already, whoever wants it
-    /// gets it.
-    pub fn rename_netdev(&mut self, old: &str, new: &str) {
-        let (from, to) = (Point::Netdev(old.to_owned()), Point::Netdev(new.to_owned()));
-        if self.peer_owner(new).is_some() || self.chains.contains_key(&to) {
-            return;
+    /// Follows netdevs to their new names, old to new, with what is attached to them. Several may have taken each other's.
+    /// Where a name is wanted by whoever does not lose it, that one gets the netdev.
+    pub fn rename_netdevs(&mut self, mut names: BTreeMap<String, String>) {
+        let is_wanted =
+            |name: &str| self.peer_owner(name).is_some() || !self.chain(&Point::Netdev(name.to_owned())).is_empty();
+        while let Some(taken) = names.iter().find(|(_, new)| is_wanted(new) && !names.contains_key(*new)) {
+            let taken = taken.0.clone();
+            names.remove(&taken);
         }
-        if let Some((cube, port)) = self.peer_owner(old)
-            && let Some(cube) = self.cubes.get_mut(cube.as_str())
-            && let Role::Standard(ports) = &mut Arc::make_mut(cube).role
-            && let Some(port) = ports.get_mut(port.as_str())
-        {
-            port.peer = Some(to.clone());
+        let renamed = |point: &Point| match point {
+            Point::Netdev(name) => names.get(name).cloned().map(Point::Netdev),
+            Point::Port(..) => None,
+        };
+        for cube in self.cubes.values_mut() {
+            if cube.ports().all(|(_, port)| port.peer.as_ref().and_then(renamed).is_none()) {
+                continue;
+            }
+            if let Role::Standard(ports) = &mut Arc::make_mut(cube).role {
+                for port in ports.values_mut() {
+                    port.peer = port.peer.take().map(|peer| renamed(&peer).unwrap_or(peer));
+                }
+            }
         }
-        if let Some(chain) = self.chains.remove(&from) {
-            self.chains.insert(to, chain);
-        }
+        let chains = std::mem::take(&mut self.chains).into_iter();
+        self.chains = chains.map(|(point, chain)| (renamed(&point).unwrap_or(point), chain)).collect();
     }
 
     /// The port whose peer `netdev` is.

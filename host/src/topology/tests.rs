@@ -110,3 +110,23 @@ fn a_cube_at_several_points_keeps_each_ones_id() {
     let message = topology.detach("a", &Point::parse("veth2").unwrap()).unwrap_err().message;
     assert_eq!(message, "cube `a` is not attached to veth2, but to veth1, br1:q");
 }
+
+#[test]
+fn netdevs_that_take_each_others_names_are_told_apart() {
+    #[track_caller]
+    fn check(renames: &[(&str, &str)], peers: [&str; 2], at: &str) {
+        let mut topology = lab();
+        topology.add_port("br1", PortName::parse("q").unwrap(), String::new()).unwrap();
+        topology.set_peer("br1", "p", Some(Point::parse("veth1").unwrap())).unwrap();
+        topology.set_peer("br1", "q", Some(Point::parse("veth2").unwrap())).unwrap();
+        topology.attach("a", Point::parse("veth1").unwrap(), &Place::Auto).unwrap();
+        topology.rename_netdevs(renames.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned())).collect());
+        let peer = |port| topology.port("br1", port).unwrap().peer.clone().unwrap().to_string();
+        assert_eq!([peer("p"), peer("q")], peers);
+        assert_eq!(topology.points("a")[0].1.to_string(), at);
+    }
+    check(&[("veth1", "lan0")], ["lan0", "veth2"], "lan0");
+    check(&[("veth1", "veth2"), ("veth2", "veth1")], ["veth2", "veth1"], "veth2");
+    check(&[("veth1", "veth2"), ("veth2", "tmp0")], ["veth2", "tmp0"], "veth2");
+    check(&[("veth1", "veth2")], ["veth1", "veth2"], "veth1");
+}

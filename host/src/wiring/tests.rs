@@ -51,7 +51,7 @@ fn a_cube_at_several_points_has_a_program_at_each() {
 fn a_netdev_that_is_renamed_keeps_its_hooks() {
     let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "veth1");
     let old = model.wire(&Wiring::default());
-    model.topology.rename_netdev("veth1", "lan0");
+    model.topology.rename_netdevs([("veth1".to_owned(), "lan0".to_owned())].into());
     model.netdevs.named = [("lan0".to_owned(), 11)].into();
     let new = model.wire(&old);
     assert_eq!(new.hooks, old.hooks);
