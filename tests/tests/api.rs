@@ -310,7 +310,7 @@ fn paths_may_be_written_in_many_ways() -> Result<()> {
     }
     let (status, body) = raw(&site.daemon, "GET", "/polycube/v1/br1/%ff/", b"")?;
     assert_eq!(status, 400, "{body}");
-    for target in ["/", "/polycube", "/polycube/v2/cubes/", "/polycube/v1cubes", "/polycube/v1/"] {
+    for target in ["/", "/polycube", "/polycube/v2/cubes/", "/polycube/v1cubes"] {
         let (status, body) = raw(&site.daemon, "GET", target, b"")?;
         assert_eq!(
             (status, &body["ietf-restconf:errors"]["error"][0]["error-tag"]),

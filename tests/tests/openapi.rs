@@ -145,6 +145,29 @@ fn everything_that_is_shown_is_declared() -> Result<()> {
 }
 
 #[test]
+fn everything_that_the_root_links_to_is_declared() -> Result<()> {
+    let site = Site::build()?;
+    let root = site.daemon.http("GET", "/polycube/v1/", None)?.ok().json()?;
+    let declared: BTreeMap<String, Vec<String>> = site.paths().map(|(_, path, methods)| (path, methods)).collect();
+    let links = root["_links"].as_array().context("links")?;
+    for link in links {
+        let href = link["href"].as_str().context("an address")?;
+        let path = href.strip_prefix("/polycube/v1").context("a path of ours")?;
+        let is_cube = ["/br1", "/sniffer"].contains(&path);
+        assert!(is_cube || declared.contains_key(path), "{path} is not declared");
+        let methods = declared.get(path).cloned().unwrap_or_default();
+        if is_cube || methods.iter().any(|method| method == "GET") {
+            assert_eq!(site.daemon.http("GET", href, None)?.status, 200, "{href}");
+        }
+    }
+    let linked = |path: &String| links.iter().any(|link| link["href"] == format!("/polycube/v1{path}"));
+    for path in declared.keys().filter(|path| path.len() > 1 && path.matches('/').count() == 1) {
+        assert!(linked(path), "{path} is not linked");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_document_is_where_generators_look() -> Result<()> {
     let site = Site::build()?;
     assert_eq!(site.daemon.http("GET", "/openapi.json", None)?.ok().json()?, site.document);

@@ -81,7 +81,7 @@ pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Respon
             Some(found) => return stream::answer(found, &call).await,
             None => resource::answer(api, call).await,
         },
-        None => Err(nothing_here("", "name a service, a cube, or one of services, cubes, netdevs, topology, version")),
+        None => framework::root(&api, &call),
     };
     done.map(IntoResponse::into_response)
 }

@@ -8,10 +8,25 @@ use super::error::Refused;
 use super::etag;
 use super::kind::Kind;
 use super::present::placed;
-use super::{Api, chains};
+use super::{Api, BASE, chains};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::topology::{Place, Point};
+
+/// First words of the framework's paths.
+const WORDS: [&str; 11] = [
+    "services",
+    "cubes",
+    "netdevs",
+    "topology",
+    "version",
+    "metrics",
+    "openapi.json",
+    "connect",
+    "disconnect",
+    "attach",
+    "detach",
+];
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
@@ -44,6 +59,19 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
         ["netdevs", name] => one("netdev", name, netdevs(&api).await?),
         _ => Err(nothing_here(&call.path.join("/"), &format!("there is nothing at `{}`", call.path.join(" ")))),
     }
+}
+
+/// Where everything is, with paths for `href`: over a Unix socket there is no host to name.
+pub fn root(api: &Api, call: &Call) -> Result<Done, Refused> {
+    if call.method != Method::GET {
+        return Err(wrong_method(call, Kind::Read));
+    }
+    let view = api.engine.view();
+    let services = api.engine.registry.services().map(|(name, _)| name);
+    let cubes = view.topology.cubes().map(|(name, _)| name.as_str());
+    let words = WORDS.into_iter().chain(services).chain(cubes);
+    let links: Value = words.map(|word| json!({ "rel": word, "href": format!("{BASE}/{word}") })).collect();
+    found(json!({ "_links": links }))
 }
 
 fn found(json: Value) -> Result<Done, Refused> {

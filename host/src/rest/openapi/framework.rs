@@ -105,10 +105,16 @@ pub fn paths() -> Value {
     let mut paths = Map::new();
     let array = |name: &str| json!({ "type": "array", "items": reference("schemas", name) });
     let by_service = json!({ "type": "object", "additionalProperties": array("cube") });
+    let link = json!({ "type": "object", "required": ["rel", "href"], "properties": {
+        "rel": { "type": "string" }, "href": { "type": "string", "format": "uri-reference" },
+    } });
+    let links = json!({ "type": "array", "items": link });
+    let links = json!({ "type": "object", "required": ["_links"], "properties": { "_links": links } });
     let version =
         json!({ "type": "object", "required": ["version"], "properties": { "version": { "type": "string" } } });
     let version = json!({ "type": "object", "required": ["polycubed"], "properties": { "polycubed": version } });
     for (path, summary, answer) in [
+        ("/", "Where everything is", links),
         ("/version", "Version of the daemon", version),
         ("/services", "Services that are loaded", array("service")),
         ("/services/{service}", "A service", reference("schemas", "service")),
