@@ -22,6 +22,8 @@ REDIRECTS = 5
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 # Seconds to fetch what still waits in the daemon when the capture is to end.
 LAST_FETCHES = 2
+# Seconds that a packet takes from the kernel into the daemon's queue, at most, and some more.
+ON_THE_WAY = 0.2
 EXIT_UNREACHABLE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_USAGE, EXIT_OUTPUT = 64, 74  # sysexits.h
 
@@ -385,9 +387,14 @@ def capture(daemon, path, output, progress, ending):
             output.add(data)
             pause = 0
         progress.tick()
-    end = time.monotonic() + LAST_FETCHES
-    while time.monotonic() < end and (data := record(daemon.get(path + "packet/"))) is not None:
-        output.add(data)
+    began = quiet = time.monotonic()
+    while (now := time.monotonic()) < began + LAST_FETCHES and now < quiet + ON_THE_WAY:
+        data = record(daemon.get(path + "packet/"))
+        if data is None:
+            time.sleep(SHORTEST_PAUSE)
+        else:
+            output.add(data)
+            quiet = time.monotonic()
 
 
 def run(options):
