@@ -14,6 +14,9 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapParseError, PcapParser, PcapTs
 use pcap_file::{DataLink, Endianness};
 
 use crate::capture::{Direction, Seen};
+use crate::traffic::sequence_of;
+
+pub use packet_blocks::{Interface, Statistics, Told};
 
 /// The longest snap length tcpdump accepts without complaint (libpcap `pcap-int.h`, `MAXIMUM_SNAPLEN`).
 const SNAPLEN: u32 = 262_144;
@@ -31,6 +34,8 @@ pub struct Record {
     pub orig_len: u32,
     /// Which way it went, where the file says so: classic pcap cannot.
     pub direction: Option<Direction>,
+    /// Which of the file's interfaces it crossed, where the file says so.
+    pub interface: Option<usize>,
 }
 
 /// The two formats, told apart by their first bytes.
@@ -53,6 +58,21 @@ pub struct CaptureFile {
     pub snaplen: u32,
     /// Its packets, in file order.
     pub records: Vec<Record>,
+    /// What pcapng says beside its packets; classic pcap says nothing.
+    pub told: Told,
+}
+
+impl CaptureFile {
+    /// Sequence numbers of the packets, in file order.
+    ///
+    /// # Errors
+    /// Fails at a packet that is none of [`crate::traffic`]'s.
+    pub fn numbers(&self) -> Result<Vec<u32>> {
+        let number = |(at, record): (usize, &Record)| {
+            sequence_of(&record.bytes).with_context(|| format!("packet {at} has no number"))
+        };
+        self.records.iter().enumerate().map(number).collect()
+    }
 }
 
 /// Reads a capture file to its last byte.
@@ -112,13 +132,14 @@ fn parse_records(bytes: &[u8]) -> Result<(CaptureFile, usize)> {
             orig_len: packet.orig_len(),
             bytes: packet.into_data().into(),
             direction: None,
+            interface: None,
         });
     }
     let format = match header.ts_resolution {
         PcapTsResolution::MicroSecond => Format::PcapMicroseconds,
         PcapTsResolution::NanoSecond => Format::PcapNanoseconds,
     };
-    Ok((CaptureFile { format, snaplen: header.snaplen, records }, rest.len()))
+    Ok((CaptureFile { format, snaplen: header.snaplen, records, told: Told::default() }, rest.len()))
 }
 
 /// Reads a file that is still being written until it holds that many records.
@@ -162,7 +183,7 @@ pub fn write<'a>(path: &Path, packets: impl IntoIterator<Item = (u64, u32, &'a [
 impl From<&Seen> for Record {
     fn from(seen: &Seen) -> Self {
         let Seen { time_ns, direction, bytes, orig_len } = seen.clone();
-        Self { time_ns, bytes, orig_len, direction: Some(direction) }
+        Self { time_ns, bytes, orig_len, direction: Some(direction), interface: None }
     }
 }
 

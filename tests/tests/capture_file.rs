@@ -10,18 +10,13 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::capture::Recorder;
 use polycube_tests::comparison::compare;
 use polycube_tests::hook::programs_attached;
-use polycube_tests::pcap::{self, CaptureFile};
+use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Pace, Sender, Steady, sequence_of};
+use polycube_tests::traffic::{Kind, Pace, Sender, Steady};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How far the file may be behind the traffic.
 const BEHIND: Duration = Duration::from_millis(100);
-
-/// Sequence numbers of a file's packets, in file order.
-fn numbers(file: &CaptureFile) -> Result<Vec<u32>> {
-    file.records.iter().map(|record| sequence_of(&record.bytes).context("a packet without its number")).collect()
-}
 
 #[track_caller]
 fn signal(scene: &Scene, signal: Signal) -> Result<()> {
@@ -95,7 +90,7 @@ fn the_file_can_be_read_at_any_moment() -> Result<()> {
     let (mut reads, mut last) = (0, 0);
     while steady.sent() < FRAMES {
         let (file, cut) = pcap::read_unfinished(&path).with_context(|| format!("read {reads}"))?;
-        let found = numbers(&file)?;
+        let found = file.numbers()?;
         assert!(found.iter().copied().eq(0..found.len() as u32), "read {reads}");
         ensure!(found.len() >= last, "the file has shrunk from {last} to {} packets", found.len());
         (reads, last) = (reads + 1, found.len());
@@ -120,7 +115,7 @@ fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Resul
     let path = scene.wait_for_dump()?;
     pcap::wait_for(&path, FRAMES as usize, PATIENCE)?;
     scene.daemon.kill9()?;
-    let found = numbers(&pcap::read(&path)?)?;
+    let found = pcap::read(&path)?.numbers()?;
     assert!(found.iter().copied().eq(0..FRAMES), "{found:?}");
     sender.send(&frames)?;
     far.wait_for(2 * FRAMES as usize, PATIENCE).context("what the daemon leaves does not forward")?;
@@ -130,7 +125,7 @@ fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Resul
         assert_eq!(programs_attached(scene.lab.host(), netdev)?, [], "left on {netdev}");
     }
     assert_eq!(scene.daemon.pins()?, [] as [&Path; 0]);
-    assert_eq!(numbers(&pcap::read(&path)?)?, found, "the old file is left alone");
+    assert_eq!(pcap::read(&path)?.numbers()?, found, "the old file is left alone");
 
     scene.daemon.ctl("simplebridge add br1").ok();
     for number in [1, 2] {
@@ -155,7 +150,7 @@ fn a_daemon_that_is_killed_while_packets_pour_in_leaves_every_packet_whole_but_t
         steady.wait_for(1000 + 777 * round)?;
         scene.daemon.kill9()?;
         let (file, cut) = pcap::read_unfinished(&path)?;
-        let found = numbers(&file)?;
+        let found = file.numbers()?;
         assert!(found.iter().copied().eq(0..found.len() as u32), "{cut} bytes behind {} packets", found.len());
         steady.stop()?;
     }
@@ -191,7 +186,7 @@ fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
         pcap::wait_for(&path, captured as usize + chunk.len(), PATIENCE)?;
     }
     assert_eq!(scene.counter("dropped-ring-full")?, dropped, "nothing is dropped where there is room");
-    let found = numbers(&pcap::read(&path)?)?;
+    let found = pcap::read(&path)?.numbers()?;
     assert_eq!(found.len() as u64, captured + u64::from(FRAMES));
     assert!(found.is_sorted_by(|one, next| one < next), "out of order, or doubled");
     assert!(found[captured as usize..].iter().copied().eq(FRAMES..2 * FRAMES));
@@ -234,7 +229,7 @@ fn each_start_has_a_file_of_its_own_even_within_a_second() -> Result<()> {
         scene.daemon.ctl("sniffer set capture=off").ok();
         sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, 99)])?;
         files.push(scene.dump()?.context("a packet was captured")?);
-        assert_eq!(numbers(&pcap::read(&files[number as usize])?)?, [number], "complete as soon as it is off");
+        assert_eq!(pcap::read(&files[number as usize])?.numbers()?, [number], "complete as soon as it is off");
     }
     files.sort();
     files.dedup();

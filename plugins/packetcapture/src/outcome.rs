@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::format::pcapng::Statistics;
 use crate::ring::{Counters, Rings};
 use crate::sink::Tally;
 
@@ -97,6 +98,15 @@ impl Outcome {
         let mut sum = ledger.closed;
         ledger.open.iter().for_each(|rings| sum += rings.counters());
         sum
+    }
+
+    /// The same for a reader of pcapng, `elsewhere` of whose packets were lost after they were recorded.
+    pub(crate) fn statistics(&self, elsewhere: u64) -> Statistics {
+        let counters = self.counters();
+        let dropped = counters.full + counters.nested + counters.faults;
+        let accepted = counters.written + dropped;
+        let received = accepted + counters.rejected;
+        Statistics { received, accepted, dropped: dropped + elsewhere, delivered: 0 }
     }
 
     /// Notes that another capture begins.

@@ -75,8 +75,13 @@ mod tests {
 
     #[track_caller]
     fn check(frame: &[u8], expected: &str) {
-        let record =
-            Record { time_ns: 1_795_416_639_954_890_123, bytes: frame.to_vec(), orig_len: 98, direction: None };
+        let record = Record {
+            time_ns: 1_795_416_639_954_890_123,
+            bytes: frame.to_vec(),
+            orig_len: 98,
+            direction: None,
+            interface: None,
+        };
         assert_eq!(line(&record), format!("06:50:39.954890 {expected}, 98 bytes"));
     }
 

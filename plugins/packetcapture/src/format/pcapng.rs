@@ -91,6 +91,20 @@ pub(crate) struct Statistics {
     pub(crate) delivered: u64,
 }
 
+impl Statistics {
+    /// What was counted after `earlier`, and came to `delivered` packets. What is still on its way belongs to whoever
+    /// gets it.
+    pub(crate) fn since(&self, earlier: &Self, delivered: u64) -> Self {
+        let dropped = self.dropped - earlier.dropped;
+        let rejected = (self.received - self.accepted) - (earlier.received - earlier.accepted);
+        let accepted = delivered + dropped;
+        Self { received: accepted + rejected, accepted, dropped, delivered }
+    }
+}
+
+/// Bytes of an Interface Statistics Block with its four counts.
+pub(crate) const STATISTICS: u64 = 76;
+
 /// An Interface Statistics Block about everything until `stamp`. The counts are of all interfaces together and stand
 /// with the first.
 pub(crate) fn statistics(stamp: Stamp, statistics: &Statistics) -> Vec<u8> {

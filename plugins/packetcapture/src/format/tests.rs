@@ -77,7 +77,9 @@ fn what_pcapng_alone_has_is_kept_within_pcapng() {
 #[test]
 fn a_section_is_made_of_blocks_that_know_their_length() {
     let mut bytes = section().bytes();
-    bytes.extend(pcapng::statistics(Stamp(7), &pcapng::Statistics { dropped: 3, ..Default::default() }));
+    let statistics = pcapng::statistics(Stamp(7), &pcapng::Statistics { dropped: 3, ..Default::default() });
+    assert_eq!(statistics.len() as u64, pcapng::STATISTICS);
+    bytes.extend(statistics);
     let (mut rest, mut kinds) = (bytes.as_slice(), Vec::new());
     while !rest.is_empty() {
         let length = pcapng::block_length(rest).unwrap() as usize;

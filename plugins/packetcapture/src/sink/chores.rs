@@ -103,7 +103,9 @@ fn compress(path: &Path) -> io::Result<(PathBuf, u64)> {
     let options = |file: &mut fs::OpenOptions| file.mode(0o640).open(&part);
     let result = options(fs::OpenOptions::new().write(true).create_new(true)).and_then(|out| {
         zstd::stream::copy_encode(File::open(path)?, &out, LEVEL)?;
-        fs::rename(&part, &smaller)?;
+        // A link, because it takes nobody else's place.
+        fs::hard_link(&part, &smaller)?;
+        fs::remove_file(&part)?;
         Ok(out.metadata()?.len())
     });
     match result {
@@ -118,7 +120,8 @@ fn compress(path: &Path) -> io::Result<(PathBuf, u64)> {
     }
 }
 
-fn compressed(path: &Path) -> PathBuf {
+/// What the file at `path` is called when it is compressed.
+pub(super) fn compressed(path: &Path) -> PathBuf {
     path.with_added_extension("zst")
 }
 

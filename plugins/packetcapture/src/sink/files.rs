@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use polycube_plugin_api::Level;
 
-use super::chores::{Chore, Chores};
+use super::chores::{Chore, Chores, compressed};
 use super::file::{CaptureFile, Shortfall};
 use super::journal::Journal;
-use super::name::{default_stem, file_name};
+use super::name::{Names, default_stem, file_name};
 use super::tally::{Room, Tally, take};
 use crate::config::Fsync;
 use crate::drain::Log;
 use crate::format::pcapng::{self, Section, Statistics};
-use crate::format::{Format, Stamp, pcap};
+use crate::format::{Format, Stamp};
 use crate::outcome::{Outcome, Stage};
 use crate::settings::{Extent, Settings};
 use crate::sys;
@@ -41,6 +41,9 @@ pub(crate) struct Files {
     log: Log,
     on_end: OnEnd,
     current: Option<Current>,
+    names: Names,
+    /// What the programs had counted when the last file was closed.
+    told: Statistics,
     /// The closed files of this capture, the oldest first.
     closed: VecDeque<PathBuf>,
     /// What this capture has written so far.
@@ -58,8 +61,6 @@ pub(crate) struct Files {
 struct Current {
     file: CaptureFile,
     tally: Tally,
-    /// What the programs had counted when it began.
-    seen: Statistics,
 }
 
 impl Files {
@@ -81,6 +82,8 @@ impl Files {
             log,
             on_end,
             current: None,
+            names: Names::default(),
+            told: Statistics::default(),
             closed: VecDeque::new(),
             written: Tally::default(),
             closed_bytes: 0,
@@ -89,6 +92,7 @@ impl Files {
             failing: None,
             elsewhere: 0,
         };
+        files.told = files.statistics();
         files.measure_directory();
         files
     }
@@ -105,7 +109,8 @@ impl Files {
             if self.current.as_ref().is_some_and(|current| current.file.format() != format) {
                 self.close();
             }
-            let (end, file) = (self.until_end(), self.until_rotation(format.parse(rest[0]).map(|record| record.stamp)));
+            let next = format.parse(rest[0]).map(|record| record.stamp);
+            let (end, file) = (self.until_end(format), self.until_rotation(format, next));
             let room = Room {
                 packets: end.packets.min(file.packets),
                 size: end.size.min(file.size),
@@ -123,10 +128,10 @@ impl Files {
             rest = taken.rest;
             if rest.is_empty() {
                 // A capture of so many packets ends with the last of them, not with the one after.
-                if self.until_end().packets == 0 {
+                if self.until_end(format).packets == 0 {
                     self.end();
                 }
-            } else if take(format, &rest, &self.until_end()).tally.packets == 0 {
+            } else if take(format, &rest, &self.until_end(format)).tally.packets == 0 {
                 self.end();
             } else {
                 self.close();
@@ -144,7 +149,9 @@ impl Files {
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
         let (old, new) = (&self.settings, &settings);
         let place = |settings: &Settings| (settings.files.directory.clone(), settings.files.stem.clone());
-        if place(old) != place(new) || old.format != new.format || (!old.network && new.network) {
+        // The first records of another format may be in a file of theirs already.
+        let is_other = self.current.as_ref().is_some_and(|current| current.file.format() != new.format);
+        if place(old) != place(new) || is_other || (!old.network && new.network) {
             self.close();
         }
         self.section = settings.section.clone();
@@ -158,10 +165,11 @@ impl Files {
         self.measure_directory();
         self.settle();
         let now = now();
-        if !self.has_ended && self.until_end().until <= now {
+        let format = self.settings.format;
+        if !self.has_ended && self.until_end(format).until <= now {
             self.end();
         }
-        if self.until_rotation(None).until <= now {
+        if self.until_rotation(format, None).until <= now {
             self.close();
         }
         if self.settings.files.fsync == Fsync::Interval
@@ -245,8 +253,7 @@ impl Files {
                         &format!("{path} is written through the page cache: its file system has nothing else"),
                     );
                 }
-                self.journal.opened(file.path())?;
-                Current { file, tally: Tally::default(), seen: self.statistics() }
+                Current { file, tally: Tally::default() }
             }
         };
         let current = self.current.insert(current);
@@ -254,42 +261,54 @@ impl Files {
         Ok(current)
     }
 
-    fn create(&self, format: Format) -> io::Result<CaptureFile> {
+    fn create(&mut self, format: Format) -> io::Result<CaptureFile> {
         let settings = &self.settings.files;
-        let seconds = now().seconds().cast_signed();
-        let stem = settings.stem.clone().unwrap_or_else(|| default_stem(&self.cube, seconds));
-        // What this capture has written already is not replaced by its own next file.
-        let first = if settings.stem.is_some() && settings.overwrite { self.closed_files() } else { 0 };
-        for attempt in first..ATTEMPTS {
-            let path = settings.directory.join(file_name(&stem, attempt, format.extension()));
-            if settings.overwrite && settings.stem.is_some() {
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => self.outcome.forget(&path),
-                }
+        let (stem, numbers) = match &settings.stem {
+            Some(stem) => (stem.clone(), self.names.chosen(settings.directory.join(stem))),
+            None => {
+                let stem = default_stem(&self.cube, now().seconds().cast_signed());
+                let numbers = self.names.timed(&stem);
+                (stem, numbers)
             }
+        };
+        while *numbers < ATTEMPTS {
+            let path = settings.directory.join(file_name(&stem, *numbers, format.extension()));
+            *numbers += 1;
+            let forms = [path.clone(), compressed(&path)];
+            if settings.overwrite && settings.stem.is_some() {
+                for form in &forms {
+                    match fs::remove_file(form) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => self.outcome.forget(form),
+                    }
+                }
+            } else if forms.iter().any(|form| fs::symlink_metadata(form).is_ok()) {
+                continue;
+            }
+            // Noted before it is there: whenever the daemon is killed, the next one knows of it.
+            self.journal.opened(&path)?;
             match CaptureFile::create(path, format, &self.section) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => return other,
+                other => {
+                    // The name is still free.
+                    *numbers -= u32::from(other.is_err());
+                    return other;
+                }
             }
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are {ATTEMPTS} files named {stem}")))
     }
 
     fn close(&mut self) {
-        let Some(Current { mut file, tally, seen }) = self.current.take() else { return };
+        let Some(Current { mut file, tally }) = self.current.take() else { return };
         self.journal.closed();
         let path = file.path().to_owned();
         if tally.packets == 0 {
             return;
         }
-        let now_seen = self.statistics();
-        let statistics = Statistics {
-            received: now_seen.received - seen.received,
-            accepted: now_seen.accepted - seen.accepted,
-            dropped: now_seen.dropped - seen.dropped,
-            delivered: tally.packets,
-        };
+        let counted = self.statistics();
+        let statistics = counted.since(&self.told, tally.packets);
+        self.told = counted;
         // A file without them is complete as well.
         let _ = file.append_block(&pcapng::statistics(now(), &statistics));
         if let Err(error) = file.settle() {
@@ -334,13 +353,16 @@ impl Files {
         true
     }
 
-    fn closed_files(&self) -> u32 {
-        u32::try_from(self.closed.len()).unwrap_or(ATTEMPTS)
+    /// Bytes of the file that is written, or of the next one, without further records.
+    fn length(&self, format: Format) -> u64 {
+        let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
+        let before = current.map_or_else(|| format.header(&self.section).len() as u64, |now| now.file.length());
+        before + if format == Format::Pcapng { pcapng::STATISTICS } else { 0 }
     }
 
-    fn until_end(&self) -> Room {
+    fn until_end(&self, format: Format) -> Room {
         let Extent { packets, bytes, time } = self.settings.stop;
-        let so_far = self.closed_bytes + self.current.as_ref().map_or(0, |current| current.file.length());
+        let so_far = self.closed_bytes + self.length(format);
         Room {
             packets: packets.map_or(u64::MAX, |packets| packets.saturating_sub(self.written.packets)),
             size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(so_far)),
@@ -351,15 +373,14 @@ impl Files {
 
     /// What the file has room for; a new one begins with a packet of the time `next`. A file that has no packet yet
     /// takes one, however large.
-    fn until_rotation(&self, next: Option<Stamp>) -> Room {
+    fn until_rotation(&self, format: Format, next: Option<Stamp>) -> Room {
         let Extent { bytes, time, .. } = self.settings.files.rotate;
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
-        let length = current.map_or(pcap::HEADER as u64, |current| current.file.length());
         let first = current.map(|current| current.tally.first).or(next);
         let until = time.zip(first).map(|(time, first)| Stamp(first.0 + time.as_nanos() as u64));
         Room {
             packets: u64::MAX,
-            size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(length)),
+            size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(self.length(format))),
             until: until.unwrap_or(Stamp(u64::MAX)),
             one_at_least: current.is_none(),
         }
@@ -374,15 +395,7 @@ impl Files {
     }
 
     fn statistics(&self) -> Statistics {
-        let counters = self.outcome.counters();
-        let dropped = counters.full + counters.nested + counters.faults;
-        let accepted = counters.written + dropped;
-        Statistics {
-            received: accepted + counters.rejected,
-            accepted,
-            dropped: dropped + self.outcome.disk.packets(),
-            delivered: 0,
-        }
+        self.outcome.statistics(self.outcome.disk.packets())
     }
 }
 

@@ -30,7 +30,7 @@ impl Journal {
         Self(directory.join(format!("{PREFIX}{cube}{SUFFIX}")))
     }
 
-    /// Notes that `file` is being written.
+    /// Notes that `file` is about to be written.
     pub(super) fn opened(&self, file: &Path) -> io::Result<()> {
         let fresh = self.0.with_extension("new");
         fs::write(&fresh, file.as_os_str().as_bytes())?;
@@ -55,6 +55,12 @@ pub(crate) fn mend(directory: &Path, log: &dyn Fn(Level, &str)) {
         match mend_file(&path) {
             Ok(Found::InUse) => continue,
             Ok(Found::Whole) => {}
+            Ok(Found::Empty) => {
+                // It has not even a header, and no reader would take it.
+                if fs::remove_file(&path).is_ok() {
+                    log(Level::Warn, &format!("{file} was begun by a killed daemon and has no packet: it is deleted"));
+                }
+            }
             Ok(Found::Cut(bytes)) => {
                 log(Level::Warn, &format!("{file} ended within a record: its last {bytes} bytes are cut off"));
             }
@@ -72,6 +78,8 @@ enum Found {
     /// Somebody is writing it.
     InUse,
     Whole,
+    /// There is no header, or not all of it.
+    Empty,
     /// So many bytes at its end were no record.
     Cut(u64),
 }
@@ -83,6 +91,9 @@ fn mend_file(path: &Path) -> io::Result<Found> {
     }
     let length = file.metadata()?.len();
     let whole = whole_length(&file, length)?;
+    if whole == 0 {
+        return Ok(Found::Empty);
+    }
     if whole < length {
         file.set_len(whole)?;
         return Ok(Found::Cut(length - whole));
@@ -191,6 +202,21 @@ mod tests {
         assert!(lines[0].ends_with("left ended within a record: its last 25 bytes are cut off"), "{lines:?}");
         assert!(!Journal::new(directory.path(), "left").0.exists());
         assert!(Journal::new(directory.path(), "in-use").0.exists());
+    }
+
+    #[test]
+    fn a_file_without_a_header_is_deleted() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("s.pcap");
+        for format in [Format::Pcap, Format::Pcapng] {
+            let (bytes, _) = capture(format);
+            for cut in [0, 3, 20] {
+                fs::write(&path, &bytes[..cut]).unwrap();
+                Journal::new(directory.path(), "s").opened(&path).unwrap();
+                mend(directory.path(), &|_, line| assert!(line.contains("it is deleted"), "{line}"));
+                assert!(!path.exists(), "{format:?} at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,34 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use crate::format::Stamp;
+
+/// The numbers of a capture's next files. None is used twice: a file that is deleted or compressed may still be about to
+/// be, and an order of names is one of time.
+#[derive(Default)]
+pub(super) struct Names {
+    chosen: HashMap<PathBuf, u32>,
+    /// A time does not come again.
+    timed: (String, u32),
+}
+
+impl Names {
+    /// Of files at a path of the user's.
+    pub(super) fn chosen(&mut self, path: PathBuf) -> &mut u32 {
+        self.chosen.entry(path).or_default()
+    }
+
+    /// Of files that are named for cube and time.
+    pub(super) fn timed(&mut self, stem: &str) -> &mut u32 {
+        if self.timed.0 != stem {
+            self.timed = (stem.to_owned(), 0);
+        }
+        &mut self.timed.1
+    }
+}
 
 /// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` where others have that name.
 pub(super) fn file_name(stem: &str, attempt: u32, extension: &str) -> String {

@@ -49,6 +49,8 @@ pub(crate) struct ReaderState {
 struct Reader {
     id: u64,
     format: Format,
+    /// What the programs had counted before it.
+    began: Statistics,
     waiting: Mutex<Waiting>,
     wake: Wake,
     packets: AtomicU64,
@@ -94,6 +96,7 @@ impl Readers {
         let reader = Arc::new(Reader {
             id,
             format,
+            began: self.outcome.statistics(0),
             waiting: Mutex::new(Waiting { bytes: header.bytes.len(), blocks: [header].into(), ..Waiting::default() }),
             wake,
             packets: AtomicU64::new(0),
@@ -180,14 +183,8 @@ impl Readers {
 
     /// An Interface Statistics Block for `reader`.
     fn statistics(&self, reader: &Reader) -> Vec<u8> {
-        let counters = self.outcome.counters();
-        let lost = counters.full + counters.nested + counters.faults;
-        let statistics = Statistics {
-            received: counters.written + lost + counters.rejected,
-            accepted: counters.written + lost,
-            dropped: lost + reader.dropped.load(Ordering::Relaxed),
-            delivered: reader.packets.load(Ordering::Relaxed),
-        };
+        let counted = self.outcome.statistics(reader.dropped.load(Ordering::Relaxed));
+        let statistics = counted.since(&reader.began, reader.packets.load(Ordering::Relaxed));
         pcapng::statistics(Stamp::from_nanos(sys::utc_now()), &statistics)
     }
 }

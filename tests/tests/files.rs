@@ -1,0 +1,290 @@
+//! Are capture files what their formats, limits and settings say, whatever happens while packets flow?
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::capture::{Direction, Recorder};
+use polycube_tests::comparison::compare;
+use polycube_tests::pcap::{self, Format};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::sniffer::ShownFile;
+use polycube_tests::traffic::{Kind, Sender, Steady};
+use serde_json::{Value, json};
+
+const FORMATS: [(&str, Format); 3] =
+    [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)];
+
+/// A sniffer at `br1:toveth1` with these settings besides.
+fn sniffing(settings: Value) -> Result<Scene> {
+    let scene = Scene::bridge(2)?;
+    let mut all = json!({ "capture": "bidirectional" });
+    all.as_object_mut().context("an object")?.extend(settings.as_object().context("an object")?.clone());
+    scene.sniff_at("br1:toveth1", &all)?;
+    Ok(scene)
+}
+
+/// Sends frames of that size with these numbers from peer 1 to peer 2, slowly enough for a small machine.
+fn send(scene: &Scene, len: usize, numbers: Range<u32>) -> Result<()> {
+    let sender = Sender::open(scene.peer(1))?;
+    for first in numbers.clone().step_by(64) {
+        let burst = first..numbers.end.min(first + 64);
+        sender.send(&burst.map(|number| scene.flow(1, 2).frame(Kind::Udp, len, number)).collect::<Vec<_>>())?;
+        thread::sleep(Duration::from_micros(500));
+    }
+    Ok(())
+}
+
+fn turn_off(scene: &Scene) {
+    scene.daemon.ctl("sniffer set capture=off").ok();
+}
+
+/// What each of the files holds, and that the daemon says the same of it.
+fn check_shown(files: &[ShownFile]) -> Result<Vec<Vec<u32>>> {
+    let check = |file: &ShownFile| {
+        let ShownFile { path, size, packets, times, .. } = file;
+        let read = pcap::read(path)?;
+        ensure!(fs::metadata(path)?.len() == *size && read.records.len() as u64 == *packets, "{file:?}");
+        let (first, last) = (&read.records[0], read.records.last().context("a packet")?);
+        for (shown, record) in times.iter().zip([first, last]) {
+            let micros = record.time_ns / 1000;
+            ensure!(micros_of(shown)? == micros, "{shown} is shown of a packet at {micros}: {file:?}");
+        }
+        ensure!(fs::metadata(path)?.permissions().mode() & 0o777 == 0o640, "{} can be read by others", path.display());
+        read.numbers()
+    };
+    files.iter().map(check).collect()
+}
+
+/// Microseconds since 1970.
+fn micros_of(time: &str) -> Result<u64> {
+    let output = Command::new("date").args(["-u", "+%s%6N", "-d", time]).output().context("cannot run date")?;
+    ensure!(output.status.success(), "date does not know {time}");
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+#[track_caller]
+fn check_format(name: &str, format: Format) -> Result<()> {
+    const FRAMES: u32 = 3000;
+    const SNAPLEN: u32 = 200;
+    let scene = sniffing(json!({ "format": name, "snaplen": SNAPLEN }))?;
+    let near = Recorder::start(scene.peer(1))?;
+    let there = Steady::start(scene.peer(1), scene.flow(1, 2), 300, FRAMES)?;
+    let back = Steady::start(scene.peer(2), scene.flow(2, 1), 150, FRAMES)?;
+    near.wait_for(2 * FRAMES as usize, PATIENCE)?;
+    (there.stop()?, back.stop()?);
+    turn_off(&scene);
+    let file = pcap::read(&scene.wait_for_dump()?)?;
+    assert_eq!((file.format, file.snaplen), (format, SNAPLEN));
+    // Bytes, lengths, times, their order and, where the format has them, directions.
+    compare(&file.records, &near.stop()?.reversed().frames, SNAPLEN).with_context(|| name.to_owned())?;
+    let has_nanos = file.records.iter().any(|record| record.time_ns % 1000 != 0);
+    assert_eq!(has_nanos, format != Format::PcapMicroseconds, "{name}");
+    let directions = file.records.iter().filter(|record| record.direction.is_some()).count();
+    assert_eq!(directions, if format == Format::Pcapng { file.records.len() } else { 0 }, "{name}");
+    check_shown(&scene.files()?)?;
+    Ok(())
+}
+
+#[test]
+fn each_format_holds_what_crossed_the_port() -> Result<()> {
+    FORMATS.into_iter().try_for_each(|(name, format)| check_format(name, format))
+}
+
+#[test]
+fn pcapng_tells_where_packets_crossed_and_what_is_missing() -> Result<()> {
+    const FRAMES: u32 = 200;
+    let scene = sniffing(json!({ "format": "pcapng", "filter": "greater 200", "snaplen": 128 }))?;
+    scene.daemon.ctl("attach sniffer br1:toveth2").ok();
+    send(&scene, 300, 0..FRAMES)?;
+    send(&scene, 100, 0..FRAMES)?;
+    eventually("packets at both ports", || Ok(scene.counter("seen")? == 4 * u64::from(FRAMES)))?;
+    turn_off(&scene);
+    let file = pcap::read(&scene.wait_for_dump()?)?;
+    assert!(file.told.comments.iter().all(|comment| comment.contains("sniffer")), "{:?}", file.told.comments);
+    assert!(!file.told.comments.is_empty() && file.told.interfaces.iter().all(|interface| interface.snaplen == 128));
+    for (port, direction) in [("br1:toveth1", Direction::In), ("br1:toveth2", Direction::Out)] {
+        let is_there = |record: &&pcap::Record| {
+            record.interface.is_some_and(|interface| file.told.interfaces[interface].name == port)
+        };
+        let there: Vec<_> = file.records.iter().filter(is_there).collect();
+        assert!(there.iter().all(|record| record.direction == Some(direction)), "{port}");
+        assert_eq!(there.len(), FRAMES as usize, "{port}: {:?}", file.told);
+        let described = file.told.interfaces.iter().filter(|interface| interface.name == port);
+        assert!(described.clone().all(|interface| interface.description.contains("sniffer")), "{:?}", file.told);
+    }
+    let counters = scene.balance()?;
+    let last = file.told.statistics.last().context("statistics")?;
+    let counted = [last.received, last.accepted, last.delivered, last.behind as u64];
+    assert_eq!(
+        counted.map(Value::from),
+        ["seen", "matched", "captured", "captured"].map(|name| counters[name].clone())
+    );
+    assert_eq!(last.dropped, 0);
+    Ok(())
+}
+
+#[test]
+fn no_packet_is_lost_or_doubled_when_the_format_changes() -> Result<()> {
+    let scene = sniffing(json!({}))?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 200, 60_000)?;
+    let mut formats = vec![Format::PcapMicroseconds];
+    for _ in 0..3 {
+        for (name, format) in [FORMATS[1], FORMATS[2], FORMATS[0]] {
+            steady.wait_for(200)?;
+            scene.daemon.ctl(&format!("sniffer set format={name}")).ok();
+            formats.push(format);
+        }
+    }
+    steady.wait_for(200)?;
+    let sent = steady.stop()?;
+    turn_off(&scene);
+    let files = scene.files()?;
+    let found = files.iter().map(|file| Ok(pcap::read(&file.path)?.format)).collect::<Result<Vec<_>>>()?;
+    assert_eq!(found, formats);
+    assert!(
+        check_shown(&files)?.concat().into_iter().eq(0..sent),
+        "of {sent} packets some are not where they should be"
+    );
+    assert_eq!(scene.balance()?["captured"], sent);
+    Ok(())
+}
+
+#[test]
+fn files_are_as_large_as_they_may_be_and_no_packet_is_between_them() -> Result<()> {
+    for (name, _) in FORMATS {
+        let scene = sniffing(json!({ "format": name, "rotate": { "size": 1 } }))?;
+        send(&scene, 1000, 0..5000)?;
+        turn_off(&scene);
+        let files = scene.files()?;
+        let sizes: Vec<_> = files.iter().map(|file| file.size).collect();
+        assert!(sizes.iter().all(|size| *size <= 1 << 20), "{name}: {sizes:?}");
+        let full = &sizes[..sizes.len() - 1];
+        assert!(full.iter().all(|size| *size > (1 << 20) - 2100), "{name}: {sizes:?}");
+        assert!(check_shown(&files)?.concat().into_iter().eq(0..5000), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn files_last_as_long_as_they_may_and_a_ring_keeps_the_newest() -> Result<()> {
+    let scene = sniffing(json!({ "rotate": { "seconds": 1, "files": 2 }, "dump": "ring" }))?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 100, u32::MAX)?;
+    // Four files at least, of which two are gone.
+    thread::sleep(Duration::from_millis(3300));
+    let sent = steady.stop()?;
+    turn_off(&scene);
+    let files = scene.files()?;
+    for file in &files {
+        let times = [&file.times[0], &file.times[1]].map(|time| micros_of(time));
+        let [first, last] = times.map(|time| time.unwrap_or_default());
+        assert!(last - first < 1_000_000, "{file:?}");
+    }
+    let numbers = check_shown(&files)?.concat();
+    assert!(numbers.iter().copied().eq(numbers[0]..sent), "from {} to {sent}", numbers[0]);
+    let mut on_disk =
+        fs::read_dir(scene.daemon.capture_dir())?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    on_disk.sort();
+    let shown: Vec<_> = files.into_iter().map(|file| file.path).collect();
+    assert_eq!((on_disk, shown.len()), (shown, 2));
+    Ok(())
+}
+
+/// Returns the files of a capture that has ended by itself.
+#[track_caller]
+fn ended(format: &str, stop: &Value) -> Result<(Scene, Vec<ShownFile>)> {
+    let scene = sniffing(json!({ "format": format, "stop-after": stop }))?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 500, u32::MAX)?;
+    eventually("the end", || Ok(scene.get("sniffer/capture")? == "off"))?;
+    steady.stop()?;
+    assert_eq!(scene.daemon.ctl("sniffer show capture").ok().trim_end(), "off");
+    assert_eq!(scene.status()?, "off", "{stop}");
+    let (counters, files) = (scene.balance()?, scene.files()?);
+    let numbers = check_shown(&files)?.concat();
+    assert!(numbers.iter().copied().eq(0..numbers.len() as u32), "{stop}");
+    assert_eq!(counters["captured"], numbers.len(), "{stop}");
+    Ok((scene, files))
+}
+
+#[test]
+fn a_capture_ends_where_it_was_told_to() -> Result<()> {
+    for (format, _) in FORMATS {
+        let (_, files) = ended(format, &json!({ "packets": 1000 }))?;
+        assert_eq!(files.iter().map(|file| file.packets).sum::<u64>(), 1000, "{format}");
+        let (_, files) = ended(format, &json!({ "bytes": 200_000 }))?;
+        let size = files.iter().map(|file| file.size).sum::<u64>();
+        assert!((199_000..=200_000).contains(&size), "{format}: {size}");
+    }
+    let (scene, files) = ended("pcap", &json!({ "seconds": 1 }))?;
+    let [first, last] = [&files[0].times[0], &files[0].times[1]].map(|time| micros_of(time));
+    assert!((500_000..1_000_000).contains(&(last? - first?)), "{files:?}");
+    assert!(scene.daemon.log().contains("the capture has come to the end that `stop-after` sets"));
+    Ok(())
+}
+
+#[test]
+fn an_idle_capture_ends_in_time() -> Result<()> {
+    let scene = sniffing(json!({ "stop-after": { "seconds": 1 } }))?;
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(scene.get("sniffer/capture")?, "off");
+    Ok(())
+}
+
+#[test]
+fn a_dump_stands_where_it_is_told_to_and_over_nothing_else() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let path = |name: &str| place.path().join(name);
+    let trace = path("trace").display().to_string();
+    fs::write(path("trace.pcap"), "dear")?;
+    symlink("/nowhere/at/all", path("trace-1.pcap"))?;
+    symlink(path("precious"), path("trace-2.pcap"))?;
+    let scene = sniffing(json!({ "dump": trace }))?;
+    send(&scene, 100, 0..1)?;
+    assert_eq!(scene.wait_for_dump()?, path("trace-3.pcap"));
+    assert_eq!((fs::read(path("trace.pcap"))?.as_slice(), path("precious").exists()), (&b"dear"[..], false));
+
+    fs::write(path("precious"), "dear")?;
+    scene.daemon.ctl("sniffer storage set overwrite=true").ok();
+    scene.daemon.ctl(&format!("sniffer set dump={}", path("trace-2.pcap").display())).ok();
+    send(&scene, 100, 1..2)?;
+    eventually("the next file", || Ok(scene.dump()?.as_deref() == Some(&path("trace-2.pcap"))))?;
+    turn_off(&scene);
+    assert_eq!(check_shown(&scene.files()?)?, [[0], [1]]);
+    assert_eq!(fs::read(path("precious"))?, b"dear", "a link is replaced and not followed");
+    assert!(!fs::symlink_metadata(path("trace-2.pcap"))?.is_symlink());
+    Ok(())
+}
+
+#[test]
+fn closed_files_are_compressed_and_nothing_is_lost() -> Result<()> {
+    let scene = sniffing(json!({ "rotate": { "size": 1 }, "storage": { "compress": true } }))?;
+    send(&scene, 1000, 0..3000)?;
+    turn_off(&scene);
+    let files = scene.files()?;
+    let mut numbers = Vec::new();
+    for ShownFile { path, size, packets, state, .. } in &files {
+        assert_eq!((state.as_str(), path.extension().and_then(|ending| ending.to_str())), ("compressed", Some("zst")));
+        assert_eq!(fs::metadata(path)?.len(), *size);
+        let read = pcap::parse(&zstd::stream::decode_all(fs::File::open(path)?)?)?;
+        assert_eq!(read.records.len() as u64, *packets);
+        numbers.extend(read.numbers()?);
+    }
+    assert!(numbers.into_iter().eq(0..3000));
+    assert_eq!(fs::read_dir(scene.daemon.capture_dir())?.count(), files.len());
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() -> Result<()> {
+    let scene = sniffing(json!({ "capture": "off" }))?;
+    scene.daemon.ctl("sniffer set dump=/proc/trace").ok();
+    let refusal = scene.daemon.ctl("sniffer set capture=ingress").one_line(2);
+    assert!(refusal.contains("/proc cannot be written"), "{refusal}");
+    assert!(!Path::new("/proc/trace.pcap").exists());
+    Ok(())
+}
