@@ -21,7 +21,7 @@ const FORMATS: [(&str, Format); 3] =
     [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)];
 
 /// A sniffer at `br1:toveth1` with these settings besides.
-fn sniffing(settings: Value) -> Result<Scene> {
+fn sniffing(settings: &Value) -> Result<Scene> {
     let scene = Scene::bridge(2)?;
     let mut all = json!({ "capture": "bidirectional" });
     all.as_object_mut().context("an object")?.extend(settings.as_object().context("an object")?.clone());
@@ -72,12 +72,14 @@ fn micros_of(time: &str) -> Result<u64> {
 fn check_format(name: &str, format: Format) -> Result<()> {
     const FRAMES: u32 = 3000;
     const SNAPLEN: u32 = 200;
-    let scene = sniffing(json!({ "format": name, "snaplen": SNAPLEN }))?;
+    let scene = sniffing(&json!({ "format": name, "snaplen": SNAPLEN }))?;
     let near = Recorder::start(scene.peer(1))?;
     let there = Steady::start(scene.peer(1), scene.flow(1, 2), 300, FRAMES)?;
     let back = Steady::start(scene.peer(2), scene.flow(2, 1), 150, FRAMES)?;
     near.wait_for(2 * FRAMES as usize, PATIENCE)?;
-    (there.stop()?, back.stop()?);
+    for steady in [there, back] {
+        steady.stop()?;
+    }
     turn_off(&scene);
     let file = pcap::read(&scene.wait_for_dump()?)?;
     assert_eq!((file.format, file.snaplen), (format, SNAPLEN));
@@ -99,7 +101,7 @@ fn each_format_holds_what_crossed_the_port() -> Result<()> {
 #[test]
 fn pcapng_tells_where_packets_crossed_and_what_is_missing() -> Result<()> {
     const FRAMES: u32 = 200;
-    let scene = sniffing(json!({ "format": "pcapng", "filter": "greater 200", "snaplen": 128 }))?;
+    let scene = sniffing(&json!({ "format": "pcapng", "filter": "greater 200", "snaplen": 128 }))?;
     scene.daemon.ctl("attach sniffer br1:toveth2").ok();
     send(&scene, 300, 0..FRAMES)?;
     send(&scene, 100, 0..FRAMES)?;
@@ -131,7 +133,7 @@ fn pcapng_tells_where_packets_crossed_and_what_is_missing() -> Result<()> {
 
 #[test]
 fn no_packet_is_lost_or_doubled_when_the_format_changes() -> Result<()> {
-    let scene = sniffing(json!({}))?;
+    let scene = sniffing(&json!({}))?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 200, 60_000)?;
     let mut formats = vec![Format::PcapMicroseconds];
     for _ in 0..3 {
@@ -158,7 +160,7 @@ fn no_packet_is_lost_or_doubled_when_the_format_changes() -> Result<()> {
 #[test]
 fn files_are_as_large_as_they_may_be_and_no_packet_is_between_them() -> Result<()> {
     for (name, _) in FORMATS {
-        let scene = sniffing(json!({ "format": name, "rotate": { "size": 1 } }))?;
+        let scene = sniffing(&json!({ "format": name, "rotate": { "size": 1 } }))?;
         send(&scene, 1000, 0..5000)?;
         turn_off(&scene);
         let files = scene.files()?;
@@ -173,7 +175,7 @@ fn files_are_as_large_as_they_may_be_and_no_packet_is_between_them() -> Result<(
 
 #[test]
 fn files_last_as_long_as_they_may_and_a_ring_keeps_the_newest() -> Result<()> {
-    let scene = sniffing(json!({ "rotate": { "seconds": 1, "files": 2 }, "dump": "ring" }))?;
+    let scene = sniffing(&json!({ "rotate": { "seconds": 1, "files": 2 }, "dump": "ring" }))?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 100, u32::MAX)?;
     // Four files at least, of which two are gone.
     thread::sleep(Duration::from_millis(3300));
@@ -181,8 +183,8 @@ fn files_last_as_long_as_they_may_and_a_ring_keeps_the_newest() -> Result<()> {
     turn_off(&scene);
     let files = scene.files()?;
     for file in &files {
-        let times = [&file.times[0], &file.times[1]].map(|time| micros_of(time));
-        let [first, last] = times.map(|time| time.unwrap_or_default());
+        let times = [&file.times[0], &file.times[1]].map(String::as_str).map(micros_of);
+        let [first, last] = times.map(Result::unwrap_or_default);
         assert!(last - first < 1_000_000, "{file:?}");
     }
     let numbers = check_shown(&files)?.concat();
@@ -198,7 +200,7 @@ fn files_last_as_long_as_they_may_and_a_ring_keeps_the_newest() -> Result<()> {
 /// Returns the files of a capture that has ended by itself.
 #[track_caller]
 fn ended(format: &str, stop: &Value) -> Result<(Scene, Vec<ShownFile>)> {
-    let scene = sniffing(json!({ "format": format, "stop-after": stop }))?;
+    let scene = sniffing(&json!({ "format": format, "stop-after": stop }))?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 500, u32::MAX)?;
     eventually("the end", || Ok(scene.get("sniffer/capture")? == "off"))?;
     steady.stop()?;
@@ -221,7 +223,7 @@ fn a_capture_ends_where_it_was_told_to() -> Result<()> {
         assert!((199_000..=200_000).contains(&size), "{format}: {size}");
     }
     let (scene, files) = ended("pcap", &json!({ "seconds": 1 }))?;
-    let [first, last] = [&files[0].times[0], &files[0].times[1]].map(|time| micros_of(time));
+    let [first, last] = [&files[0].times[0], &files[0].times[1]].map(String::as_str).map(micros_of);
     assert!((500_000..1_000_000).contains(&(last? - first?)), "{files:?}");
     assert!(scene.daemon.log().contains("the capture has come to the end that `stop-after` sets"));
     Ok(())
@@ -229,7 +231,7 @@ fn a_capture_ends_where_it_was_told_to() -> Result<()> {
 
 #[test]
 fn an_idle_capture_ends_in_time() -> Result<()> {
-    let scene = sniffing(json!({ "stop-after": { "seconds": 1 } }))?;
+    let scene = sniffing(&json!({ "stop-after": { "seconds": 1 } }))?;
     thread::sleep(Duration::from_millis(2500));
     assert_eq!(scene.get("sniffer/capture")?, "off");
     Ok(())
@@ -243,7 +245,7 @@ fn a_dump_stands_where_it_is_told_to_and_over_nothing_else() -> Result<()> {
     fs::write(path("trace.pcap"), "dear")?;
     symlink("/nowhere/at/all", path("trace-1.pcap"))?;
     symlink(path("precious"), path("trace-2.pcap"))?;
-    let scene = sniffing(json!({ "dump": trace }))?;
+    let scene = sniffing(&json!({ "dump": trace }))?;
     send(&scene, 100, 0..1)?;
     assert_eq!(scene.wait_for_dump()?, path("trace-3.pcap"));
     assert_eq!((fs::read(path("trace.pcap"))?.as_slice(), path("precious").exists()), (&b"dear"[..], false));
@@ -262,7 +264,7 @@ fn a_dump_stands_where_it_is_told_to_and_over_nothing_else() -> Result<()> {
 
 #[test]
 fn closed_files_are_compressed_and_nothing_is_lost() -> Result<()> {
-    let scene = sniffing(json!({ "rotate": { "size": 1 }, "storage": { "compress": true } }))?;
+    let scene = sniffing(&json!({ "rotate": { "size": 1 }, "storage": { "compress": true } }))?;
     send(&scene, 1000, 0..3000)?;
     turn_off(&scene);
     let files = scene.files()?;
@@ -281,7 +283,7 @@ fn closed_files_are_compressed_and_nothing_is_lost() -> Result<()> {
 
 #[test]
 fn a_directory_that_cannot_be_written_is_refused() -> Result<()> {
-    let scene = sniffing(json!({ "capture": "off" }))?;
+    let scene = sniffing(&json!({ "capture": "off" }))?;
     scene.daemon.ctl("sniffer set dump=/proc/trace").ok();
     let refusal = scene.daemon.ctl("sniffer set capture=ingress").one_line(2);
     assert!(refusal.contains("/proc cannot be written"), "{refusal}");
