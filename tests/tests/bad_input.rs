@@ -214,7 +214,7 @@ fn entries_of_lists() -> Result<()> {
         ("PUT", "br1/fdb/entry", json!({}), "array"),
         ("PUT", "br1/fdb/entry", json!([5]), "object"),
         ("PATCH", "br1/fdb/entry/02:00:00:00:00:09", json!({ "port": "p1" }), "no entry"),
-        ("PATCH", "br1/fdb/entry/02:00:00:00:00:07/port", json!("p9"), "no port `p9`"),
+        ("PATCH", "br1/fdb/entry/02:00:00:00:00:07/port", json!("p9"), "`p9`"),
     ] {
         let errors = site.refused(method, path, &body);
         let said = errors.iter().any(|(place, message)| place.starts_with("br1/fdb/entry") && message.contains(told));
