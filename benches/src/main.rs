@@ -3,6 +3,7 @@
 //! A machine that others use as well is fast now and slow a second later. So whatever is compared runs in turns, many
 //! times, and a figure is the median over pairs of neighbours, with the middle half of the pairs in brackets.
 
+mod api;
 mod bridge;
 mod capture;
 mod figures;
@@ -50,6 +51,8 @@ enum Bench {
     Bridge,
     /// Ten readers of a live stream, and how soon they see a packet
     Live,
+    /// The daemon with a thousand cubes
+    Api,
     /// Filters that reject, many sniffers, and a change of filter
     Filter,
 }
@@ -63,6 +66,7 @@ impl Bench {
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
             Self::Live => live::run(rounds.unwrap_or(5)),
+            Self::Api => api::run(rounds.unwrap_or(20)),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
         }
     }

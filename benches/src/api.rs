@@ -1,0 +1,87 @@
+//! What the daemon itself takes: a thousand cubes, created one by one and shown, and one command.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::Daemon;
+use polycube_tests::lab::Lab;
+use serde_json::json;
+
+use crate::figures::Samples;
+use crate::report::{Cell, Row, Table};
+
+const CUBES: usize = 1000;
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab)?;
+    let mut rows = Vec::new();
+    create(&daemon, 0)?;
+    rows.push(row("one bridge of two ports", "ms, `polycubectl NAME show`", rounds, || {
+        command(&daemon, &["b0", "show"])
+    })?);
+    let (before, began) = (resident(&daemon)?, Instant::now());
+    for number in 1..CUBES {
+        create(&daemon, number)?;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let each = (resident(&daemon)? - before) / (CUBES - 1) as f64;
+    let one = |what: &str, value: f64| {
+        let samples = Samples::from_iter([value]);
+        Row { name: what.to_owned(), cells: vec![Cell::of(&samples, 1)] }
+    };
+    rows.push(one(&format!("{CUBES} bridges of two ports, s to create them one by one, REST"), seconds));
+    rows.push(one("memory of each, KiB", each));
+    let all = format!("{CUBES} bridges of two ports");
+    rows.push(row(&all, "ms, GET cubes", rounds, || get(&daemon, "cubes"))?);
+    rows.push(row(&all, "ms, GET topology", rounds, || get(&daemon, "topology"))?);
+    rows.push(row(&all, "ms, GET simplebridge", rounds, || get(&daemon, "simplebridge"))?);
+    rows.push(row(&all, "ms, `polycubectl simplebridge show`", rounds, || {
+        command(&daemon, &["simplebridge", "show"])
+    })?);
+    rows.push(row(&all, "ms, `polycubectl NAME show`", rounds, || command(&daemon, &["b0", "show"]))?);
+    Ok(Table {
+        bench: "api",
+        what: String::from("The daemon with many cubes, none of which has a netdev"),
+        columns: vec!["figure"],
+        rows,
+    })
+}
+
+fn row(what: &str, unit: &str, rounds: usize, work: impl Fn() -> Result<()>) -> Result<Row> {
+    let mut took = Samples::default();
+    for _ in 0..rounds {
+        let began = Instant::now();
+        work()?;
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(Row { name: format!("{what}, {unit}"), cells: vec![Cell::of(&took, 1)] })
+}
+
+fn create(daemon: &Daemon, number: usize) -> Result<()> {
+    let body = json!({ "ports": [{ "name": "p1" }, { "name": "p2" }] });
+    let answer = daemon.http("POST", &format!("/polycube/v1/simplebridge/b{number}/"), Some(&body))?;
+    ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
+    Ok(())
+}
+
+fn get(daemon: &Daemon, path: &str) -> Result<()> {
+    let answer = daemon.http("GET", &format!("/polycube/v1/{path}/"), None)?;
+    ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    Ok(())
+}
+
+fn command(daemon: &Daemon, words: &[&str]) -> Result<()> {
+    let output = daemon.ctl_words(words);
+    ensure!(output.code == Some(0), "{output}");
+    Ok(())
+}
+
+/// KiB of memory that the daemon has.
+fn resident(daemon: &Daemon) -> Result<f64> {
+    let pid = daemon.pid().context("the daemon has ended")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.split_whitespace().next().context("VmRSS is empty")?.parse()?)
+}
