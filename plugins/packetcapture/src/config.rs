@@ -2,16 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod limits;
+mod storage;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::filter::fields::{Fields, ProtocolError};
 use crate::format::Format;
+
+pub use limits::{LimitError, RingSize, SnapLen};
+pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage};
 
 /// Configuration of a packet capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,91 +78,6 @@ impl Default for Config {
             queue: Queue::default(),
             stream_buffer: 16,
         }
-    }
-}
-
-/// When the next file begins. What is unset is no reason to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Rotate {
-    /// MiB that a file has at most
-    #[schemars(range(min = 1))]
-    pub size: Option<u32>,
-    /// Seconds from a file's first packet to its last at most
-    #[schemars(range(min = 1))]
-    pub seconds: Option<u32>,
-    /// Files of the capture that are kept: the oldest are deleted
-    #[schemars(range(min = 1, max = 100_000))]
-    pub files: Option<u32>,
-}
-
-/// When a capture ends by itself, whichever comes first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct StopAfter {
-    /// Packets
-    #[schemars(range(min = 1))]
-    pub packets: Option<u64>,
-    /// Bytes of capture files
-    #[schemars(range(min = 1))]
-    pub bytes: Option<u64>,
-    /// Seconds
-    #[schemars(range(min = 1))]
-    pub seconds: Option<u32>,
-}
-
-/// How files are written and kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Storage {
-    /// When data is forced to the disk: never (the system decides), each second (interval), or with each file (rotate)
-    pub fsync: Fsync,
-    /// Whether a file that is there already is replaced; else the next free name is taken
-    pub overwrite: bool,
-    /// Whether closed files are compressed with zstd
-    pub compress: bool,
-    /// MiB of files in the directory at most: then the oldest go, where `rotate files` is set, or the capture waits
-    #[schemars(range(min = 1))]
-    pub ceiling: Option<u32>,
-    /// Whether files are written past the page cache: less work for the CPU, and the last MiB follows within a second
-    pub direct: bool,
-    /// MiB of memory that packets wait in while the disk is slow
-    #[schemars(range(max = 65_536))]
-    pub memory: u32,
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, direct: false, memory: 256 }
-    }
-}
-
-/// When data is forced to the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Fsync {
-    #[default]
-    Never,
-    Interval,
-    Rotate,
-}
-
-/// What waits in network mode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Queue {
-    /// Packets
-    #[schemars(range(min = 1))]
-    pub packets: u32,
-    /// MiB
-    #[schemars(range(min = 1, max = 65_536))]
-    pub size: u32,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self { packets: 100_000, size: 64 }
     }
 }
 
@@ -246,96 +166,6 @@ fn is_elsewhere<T>(_: &T) -> bool {
     true
 }
 
-/// A snap length: 1 to [`MAX_SNAPLEN`] bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "u32", into = "u32")]
-#[schemars(extend("minimum" = 1, "maximum" = MAX_SNAPLEN))]
-pub struct SnapLen(u32);
-
-impl SnapLen {
-    /// In bytes.
-    pub fn bytes(self) -> u32 {
-        self.0
-    }
-}
-
-impl Default for SnapLen {
-    fn default() -> Self {
-        Self(MAX_SNAPLEN)
-    }
-}
-
-impl From<SnapLen> for u32 {
-    fn from(SnapLen(bytes): SnapLen) -> Self {
-        bytes
-    }
-}
-
-impl TryFrom<u32> for SnapLen {
-    type Error = LimitError;
-
-    fn try_from(bytes: u32) -> Result<Self, LimitError> {
-        if (1..=MAX_SNAPLEN).contains(&bytes) { Ok(Self(bytes)) } else { Err(LimitError::SnapLen(bytes)) }
-    }
-}
-
-/// The size of a CPU's ring: one of [`SIZES`](Self::SIZES), in MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "u32", into = "u32")]
-#[schemars(extend("enum" = Self::SIZES))]
-pub struct RingSize(u32);
-
-impl RingSize {
-    const SIZES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-    /// Bytes that the rings of all CPUs may take together.
-    const TOTAL: usize = 256 << 20;
-    /// Where reducing ends, whatever the number of CPUs.
-    const LEAST: usize = 64 << 10;
-
-    /// In bytes, before [`TOTAL`](Self::TOTAL) is looked at.
-    pub(crate) fn wanted(self) -> usize {
-        (self.0 as usize) << 20
-    }
-
-    /// Bytes of each ring on a machine with `cpus` CPUs: a power of two.
-    pub(crate) fn granted(self, cpus: usize) -> usize {
-        let mut bytes = self.wanted();
-        while bytes > Self::LEAST && bytes.saturating_mul(cpus) > Self::TOTAL {
-            bytes /= 2;
-        }
-        bytes
-    }
-}
-
-impl Default for RingSize {
-    fn default() -> Self {
-        Self(16)
-    }
-}
-
-impl From<RingSize> for u32 {
-    fn from(RingSize(mebibytes): RingSize) -> Self {
-        mebibytes
-    }
-}
-
-impl TryFrom<u32> for RingSize {
-    type Error = LimitError;
-
-    fn try_from(mebibytes: u32) -> Result<Self, LimitError> {
-        if Self::SIZES.contains(&mebibytes) { Ok(Self(mebibytes)) } else { Err(LimitError::RingSize(mebibytes)) }
-    }
-}
-
-/// A number that cannot be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LimitError {
-    #[error("a snap length is 1 to {MAX_SNAPLEN} bytes, not {0}")]
-    SnapLen(u32),
-    #[error("a ring has 1, 2, 4, 8, 16, 32 or 64 MiB, not {0}")]
-    RingSize(u32),
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -393,16 +223,5 @@ mod tests {
         let why = "`tpc` is no protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255";
         check_fields(&json!({"l4proto": "tpc"}), Err(("filters/l4proto", why)));
         check_fields(&json!({"l4proto": "TCP"}), Ok("tcp"));
-    }
-
-    #[test]
-    fn rings_shrink_until_all_cpus_fit() {
-        let granted = |mebibytes, cpus| RingSize(mebibytes).granted(cpus);
-        assert_eq!(granted(16, 2), 16 << 20);
-        assert_eq!(granted(16, 16), 16 << 20);
-        assert_eq!(granted(16, 17), 8 << 20);
-        assert_eq!(granted(64, 128), 2 << 20);
-        assert_eq!(granted(1, 1024), 256 << 10);
-        assert_eq!(granted(1, 1 << 20), 64 << 10);
     }
 }
