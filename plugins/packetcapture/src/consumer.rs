@@ -75,9 +75,11 @@ impl Consumer {
         self.wait_for(|done| Order::Close(id, done));
     }
 
-    /// Writes what the rings hold, and waits until the disk has it.
-    pub(crate) fn flush(&self) {
-        self.wait_for(Order::Flush);
+    /// Writes what the rings hold. What is returned ends when the disk has it.
+    pub(crate) fn flush(&self) -> mpsc::Receiver<()> {
+        let (done, wait) = mpsc::channel();
+        self.order(Order::Flush(done));
+        wait
     }
 
     /// Packets of `section` may come beside those of the one before.
@@ -149,8 +151,7 @@ fn obey(drain: &mut Drain, order: Order) {
         }
         Order::Flush(done) => {
             drain.round(Cut::All);
-            drain.router.flush();
-            let _ = done.send(());
+            drain.router.flush(done);
         }
         Order::Describe(section) => drain.router.describe(section),
         Order::Apply(settings, done) => {

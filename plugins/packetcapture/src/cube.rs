@@ -12,10 +12,9 @@ use crate::config::Config;
 use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError};
-use crate::outcome::Outcome;
 use crate::session::{CaptureMaps, Lasting, Opened, Session};
 use crate::settings::Settings;
-use crate::sink::{Readers, mend};
+use crate::sink::mend;
 use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
 use crate::sys;
@@ -103,10 +102,7 @@ impl Service for PacketCapture {
             .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
         let key = sys::random().map_err(|error| Refusal::failed(format!("no random numbers to be had: {error}")))?;
         mend(cube.capture_dir(), &|level, line| cube.log(level, line));
-        let outcome = Arc::<Outcome>::default();
-        let readers = Arc::new(Readers::new(outcome.clone()));
-        let lasting = Lasting { cube, outcome, queue: Arc::default(), readers, key };
-        Ok(Self { lasting, cpus, stages: Mutex::default(), compiled: Mutex::default() })
+        Ok(Self { lasting: Lasting::new(cube, key), cpus, stages: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -194,14 +190,16 @@ impl Service for PacketCapture {
     }
 
     fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<polycube_plugin_api::Opened, Refusal> {
-        let settings = {
+        let (settings, flushed) = {
             let stages = self.stages();
-            // Who wants what there is so far wants what is still on its way to the file, too.
-            if let Some(running) = stages.running.as_ref().filter(|_| !streams::follows(query)) {
-                running.flush();
-            }
-            stages.settings.clone()
+            let running = stages.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
+            (stages.settings.clone(), running.map(Session::flush))
         };
+        // Who wants what there is so far wants what is still on its way to the file, too.
+        if let Some(flushed) = flushed {
+            // It fails when there is nobody to flush any more.
+            let _ = flushed.recv();
+        }
         streams::open(&self.lasting, settings.as_deref(), path, query)
     }
 }

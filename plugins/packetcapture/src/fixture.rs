@@ -21,7 +21,7 @@ use crate::format::pcap::HEADER;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
 use crate::settings::Settings;
-use crate::sink::{Files, Journal, OnEnd, Queue, Readers, Router};
+use crate::sink::{Chores, Files, Journal, OnEnd, Queue, Readers, Router};
 
 /// The record of a packet, `micros` after 1970.
 pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
@@ -164,7 +164,7 @@ impl Desk {
         std::fs::create_dir(directory.path().join("captures")).unwrap();
         Self {
             directory,
-            readers: Arc::new(Readers::new(outcome.clone())),
+            readers: Arc::new(Readers::new("sniffer", outcome.clone())),
             outcome,
             queue: Arc::default(),
             lines: Arc::default(),
@@ -189,7 +189,8 @@ impl Desk {
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
         let (journal, ends) = (Journal::new(&self.captures(), "sniffer"), self.ends.clone());
         let on_end: OnEnd = Box::new(move || *ends.lock().unwrap() += 1);
-        Files::new("sniffer", journal, settings, self.outcome.clone(), self.log(), on_end)
+        let chores = Arc::new(Chores::new(self.outcome.clone(), self.log()));
+        Files::new("sniffer", journal, settings, self.outcome.clone(), chores, self.log(), on_end)
     }
 
     pub(crate) fn router(&self, settings: Arc<Settings>) -> Router {

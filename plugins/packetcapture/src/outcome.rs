@@ -112,6 +112,7 @@ impl Outcome {
     /// Notes that another capture begins.
     pub(crate) fn begin_session(&self) {
         self.session.fetch_add(1, Ordering::Relaxed);
+        self.set_trouble(None);
     }
 
     /// The files of the last capture that has any, the oldest first.

@@ -4,8 +4,8 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
 
 use polycube_layout::ring::{BELL, RINGS};
 use polycube_plugin_api::{Cube, Map, Maps, Refusal};
@@ -17,7 +17,7 @@ use crate::format::Format;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, RingError, Rings};
 use crate::settings::Settings;
-use crate::sink::{Files, Journal, OnEnd, Queue, Readers, Router, probe};
+use crate::sink::{Chores, Files, Journal, OnEnd, Queue, Readers, Router, probe};
 use crate::sys::{self, Identity};
 
 /// Why a capture cannot begin or go on.
@@ -71,14 +71,17 @@ pub(crate) struct Lasting {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) chores: Arc<Chores>,
     /// What addresses are hidden with.
     pub(crate) key: [u8; 32],
 }
 
 impl Lasting {
-    fn log(&self) -> Log {
-        let host = self.cube.clone();
-        Box::new(move |level, message| host.log(level, message))
+    pub(crate) fn new(cube: Cube, key: [u8; 32]) -> Self {
+        let outcome = Arc::<Outcome>::default();
+        let readers = Arc::new(Readers::new(cube.name(), outcome.clone()));
+        let chores = Arc::new(Chores::new(outcome.clone(), log_of(&cube)));
+        Self { cube, outcome, queue: Arc::default(), readers, chores, key }
     }
 
     /// The end that a capture sets itself is a change of its configuration.
@@ -88,9 +91,11 @@ impl Lasting {
     }
 
     fn router(&self, settings: Arc<Settings>) -> io::Result<Router> {
-        let journal = Journal::new(self.cube.capture_dir(), self.cube.name());
-        let (name, outcome) = (self.cube.name(), self.outcome.clone());
-        let files = Files::new(name, journal, settings.clone(), outcome.clone(), self.log(), self.on_end());
+        let Self { cube, outcome, chores, .. } = self;
+        let journal = Journal::new(cube.capture_dir(), cube.uuid());
+        let (files, log) = (settings.clone(), log_of(cube));
+        let files = Files::new(cube.name(), journal, files, outcome.clone(), chores.clone(), log, self.on_end());
+        let outcome = outcome.clone();
         Router::new(settings, outcome, self.queue.clone(), self.readers.clone(), files, self.key)
     }
 }
@@ -124,12 +129,12 @@ pub(crate) struct Session {
 impl Session {
     /// Checks that a file can be made, and starts to empty the rings.
     pub(crate) fn start(lasting: &Lasting, maps: CaptureMaps, settings: Arc<Settings>) -> Result<Self, SessionError> {
-        check_directory(&settings.files.directory, lasting.cube.name())?;
+        check_directory(&settings, lasting.cube.name())?;
         lasting.outcome.begin_session();
         lasting.readers.describe(&settings.section);
         let format = settings.format;
         let router = lasting.router(settings).map_err(SessionError::Thread)?;
-        let consumer = Consumer::start(lasting.cube.name(), Drain::new(router, lasting.log()));
+        let consumer = Consumer::start(lasting.cube.name(), Drain::new(router, log_of(&lasting.cube)));
         let consumer = consumer.map_err(SessionError::Thread)?;
         let (current, source) = Opened::map(0, maps, format, &lasting.outcome)?;
         consumer.open(source);
@@ -151,7 +156,7 @@ impl Session {
 
     /// Lets packets come that `settings` describe, before there is one.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
-        check_directory(&settings.files.directory, self.lasting.cube.name())?;
+        check_directory(settings, self.lasting.cube.name())?;
         self.consumer.describe(settings.section.clone());
         Ok(())
     }
@@ -173,9 +178,9 @@ impl Session {
         self.consumer.apply(settings);
     }
 
-    /// Hands on what the rings hold, and waits until it is written.
-    pub(crate) fn flush(&self) {
-        self.consumer.flush();
+    /// Hands on what the rings hold. What is returned ends when it is written.
+    pub(crate) fn flush(&self) -> mpsc::Receiver<()> {
+        self.consumer.flush()
     }
 
     /// Hands on what the rings hold, and ends.
@@ -206,6 +211,16 @@ impl Session {
     }
 }
 
-fn check_directory(directory: &Path, cube: &str) -> Result<(), SessionError> {
+fn log_of(cube: &Cube) -> Log {
+    let host = cube.clone();
+    Box::new(move |level, message| host.log(level, message))
+}
+
+/// Network mode makes no files.
+fn check_directory(settings: &Settings, cube: &str) -> Result<(), SessionError> {
+    let directory = &settings.files.directory;
+    if settings.network {
+        return Ok(());
+    }
     probe(directory, cube).map_err(|source| SessionError::Directory { directory: directory.to_owned(), source })
 }

@@ -15,6 +15,7 @@ mod router;
 mod snapshot;
 mod tally;
 
+pub(crate) use chores::Chores;
 pub(crate) use file::{CaptureFile, probe};
 pub(crate) use files::{Files, OnEnd};
 pub(crate) use journal::{Journal, mend};

@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use crate::sink::{bytes_in_a_pipe, snapshot};
 use crate::state::Packet;
 
-const STREAM: &str = "stream";
+pub(crate) const STREAM: &str = "stream";
 const PACKET: &str = "packet";
 const FILES: &str = "files/";
 

@@ -118,11 +118,17 @@ pub(crate) enum Pipe {
 /// Waits until the pipe that `sender` writes to is as wanted, or `wake` is called.
 ///
 /// # Errors
-/// Nobody reads from the pipe any more.
-pub(crate) fn wait_for_pipe(sender: BorrowedFd<'_>, wanted: Pipe, wake: &Wake) -> io::Result<()> {
+/// Nobody reads from the pipe any more, or `timeout` has passed.
+pub(crate) fn wait_for_pipe(
+    sender: BorrowedFd<'_>,
+    wanted: Pipe,
+    wake: &Wake,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
     let events = if wanted == Pipe::ForRoom { PollFlags::OUT } else { PollFlags::empty() };
     let mut fds = [PollFd::from_borrowed_fd(sender, events), PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
-    match poll(&mut fds, None) {
+    match poll(&mut fds, timeout.map(timespec).as_ref()) {
+        Ok(0) => Err(io::ErrorKind::TimedOut.into()),
         Ok(_) if fds[0].revents().contains(PollFlags::ERR) => Err(io::ErrorKind::BrokenPipe.into()),
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
@@ -132,14 +138,14 @@ pub(crate) fn wait_for_pipe(sender: BorrowedFd<'_>, wanted: Pipe, wake: &Wake) -
 /// Sleeps until one of `fds` can be read or `timeout` has passed.
 pub(crate) fn sleep<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) -> io::Result<()> {
     let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect::<Vec<_>>();
-    let timeout = timeout.map(|timeout| Timespec {
-        tv_sec: timeout.as_secs().cast_signed(),
-        tv_nsec: i64::from(timeout.subsec_nanos()),
-    });
-    match poll(&mut fds, timeout.as_ref()) {
+    match poll(&mut fds, timeout.map(timespec).as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
 }
 
 #[cfg(test)]

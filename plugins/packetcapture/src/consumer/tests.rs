@@ -40,7 +40,7 @@ fn a_flush_and_the_end_leave_nothing_behind() {
     let consumer = start(&desk);
     consumer.open(source(0, &kernel));
     assert!(kernel.packet(0, 1, b"abc"));
-    consumer.flush();
+    consumer.flush().recv().unwrap();
     desk.check_file(&[1]);
     assert!(kernel.packet(1, 2, b"abc"));
     drop(consumer);

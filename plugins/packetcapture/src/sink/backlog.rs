@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ enum Item {
     Describe(Section),
     Apply(Arc<Settings>),
     Tick,
+    /// Say when all before this is written.
+    Flush(mpsc::Sender<()>),
 }
 
 impl Item {
@@ -40,7 +43,6 @@ impl Item {
 /// The files, and what waits for them.
 pub(super) struct Backlog {
     shared: Arc<Shared>,
-    outcome: Arc<Outcome>,
     /// Bytes that wait at most.
     limit: usize,
     /// Whether the last write took long.
@@ -52,7 +54,7 @@ struct Shared {
     files: Mutex<Files>,
     waiting: Mutex<Waiting>,
     more: Condvar,
-    done: Condvar,
+    outcome: Arc<Outcome>,
 }
 
 #[derive(Default)]
@@ -74,21 +76,19 @@ impl Waiting {
 
 impl Backlog {
     pub(super) fn new(files: Files, outcome: Arc<Outcome>, limit: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            files: Mutex::new(files),
-            waiting: Mutex::default(),
-            more: Condvar::new(),
-            done: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { files: Mutex::new(files), waiting: Mutex::default(), more: Condvar::new(), outcome });
         let writer = shared.clone();
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
-        Ok(Self { shared, outcome, limit, is_slow: false, thread: Some(thread) })
+        Ok(Self { shared, limit, is_slow: false, thread: Some(thread) })
     }
 
     /// Writes `runs`, or lets them wait.
     pub(super) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut waiting = lock(&self.shared.waiting);
-        if waiting.is_empty() && !self.is_slow {
+        let size = runs.iter().map(|run| run.len()).sum::<usize>();
+        // What is larger than all of the memory would never have room in it.
+        if waiting.is_empty() && (!self.is_slow || size > self.limit) {
             drop(waiting);
             let began = Instant::now();
             lock(&self.shared.files).write(format, runs);
@@ -96,11 +96,10 @@ impl Backlog {
             return;
         }
         self.is_slow = false;
-        let size = runs.iter().map(|run| run.len()).sum::<usize>();
         if waiting.bytes + size > self.limit {
             drop(waiting);
             let tally = Tally::of(format, runs);
-            self.outcome.disk.add(tally.packets, tally.bytes);
+            self.shared.outcome.disk.add(tally.packets, tally.bytes);
             return;
         }
         waiting.bytes += size;
@@ -124,14 +123,9 @@ impl Backlog {
         self.in_turn(Item::Tick);
     }
 
-    /// Waits until all is written.
-    pub(super) fn flush(&self) {
-        let mut waiting = lock(&self.shared.waiting);
-        while !waiting.is_empty() && self.thread.is_some() {
-            waiting = self.shared.done.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(waiting);
-        lock(&self.shared.files).settle();
+    /// Says when all is written that came so far. Nobody waits here: the rings would be full meanwhile.
+    pub(super) fn flush(&self, done: mpsc::Sender<()>) {
+        self.in_turn(Item::Flush(done));
     }
 
     fn in_turn(&self, item: Item) {
@@ -169,7 +163,13 @@ impl Shared {
                     waiting.is_busy = true;
                     drop(waiting);
                     let size = item.size();
-                    let buffer = lock(&self.files).handle(item);
+                    // Whoever waits for a later item would wait for ever if this thread ended.
+                    let result = catch_unwind(AssertUnwindSafe(|| lock(&self.files).handle(item)));
+                    let buffer = result.unwrap_or_else(|_| {
+                        let trouble = "the capture file cannot be written: the thread that writes it panicked";
+                        self.outcome.set_trouble(Some(String::from(trouble)));
+                        None
+                    });
                     waiting = lock(&self.waiting);
                     waiting.bytes -= size;
                     waiting.spare.extend(buffer);
@@ -177,7 +177,6 @@ impl Shared {
                         waiting.spare.truncate(SPARE);
                     }
                     waiting.is_busy = false;
-                    self.done.notify_all();
                 }
                 None if waiting.has_ended => return,
                 None => waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
@@ -198,6 +197,10 @@ impl Files {
             Item::Describe(section) => self.describe(&section),
             Item::Apply(settings) => self.apply(settings),
             Item::Tick => self.tick(),
+            Item::Flush(done) => {
+                // Who asked may have gone.
+                let _ = done.send(());
+            }
         }
         None
     }
@@ -206,3 +209,7 @@ impl Files {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "backlog/tests.rs"]
+mod tests;

@@ -1,108 +1,195 @@
-//! What is done to files beside the writing of them, on a thread that nobody waits for.
+//! What is done to files beside the writing of them, on a thread that no packet and no change waits for.
 
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use polycube_plugin_api::Level;
+use rustix::fs::{Mode, OFlags, fdatasync, open};
+
+use super::name::compressed;
+use crate::drain::Log;
 use crate::outcome::{Outcome, Stage};
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
+/// A cube that goes waits no longer for chores: what is not done then is done behind it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) enum Chore {
+pub(crate) enum Chore {
     /// Forces what was written so far to the disk.
     Sync(OwnedFd),
     /// Replaces a closed file by its compressed form.
-    Compress(PathBuf),
+    Compress(Closed),
     /// Deletes a closed file, compressed or not.
-    Delete(PathBuf),
+    Delete(Closed),
 }
 
-/// Does chores in their order. When dropped, it waits for the last.
-pub(super) struct Chores {
+/// A closed file. The next capture may have replaced it by the time of its chore.
+pub(crate) struct Closed {
+    path: PathBuf,
+    inode: Option<u64>,
+}
+
+impl Closed {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), inode: inode(path) }
+    }
+
+    fn is_there(&self) -> bool {
+        self.inode.is_some() && inode(&self.path) == self.inode
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// Does the chores of a cube, in their order. They outlast a capture, for compression may take as long as it.
+pub(crate) struct Chores {
+    shared: Arc<Shared>,
+    worker: Mutex<Option<Worker>>,
+}
+
+struct Shared {
     outcome: Arc<Outcome>,
-    worker: Option<(mpsc::Sender<Chore>, JoinHandle<()>)>,
+    log: Log,
+    /// Chores that are not done yet.
+    pending: AtomicUsize,
+}
+
+struct Worker {
+    chores: mpsc::Sender<Chore>,
+    /// Nothing is ever sent: its other end goes with the worker.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Chores {
-    pub(super) fn new(outcome: Arc<Outcome>) -> Self {
-        Self { outcome, worker: None }
+    pub(crate) fn new(outcome: Arc<Outcome>, log: Log) -> Self {
+        Self { shared: Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) }), worker: Mutex::default() }
     }
 
-    pub(super) fn add(&mut self, chore: Chore) {
-        if self.worker.is_none() {
-            let (chores, inbox) = mpsc::channel::<Chore>();
-            let outcome = self.outcome.clone();
-            let worker = thread::Builder::new().name(String::from("capture:chores")).spawn(move || {
-                inbox.iter().for_each(|chore| chore.run(&outcome));
-            });
-            self.worker = worker.ok().map(|thread| (chores, thread));
+    pub(super) fn add(&self, chore: Chore) {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if worker.is_none() {
+            *worker = Worker::start(&self.shared).ok();
         }
-        match &self.worker {
-            Some((chores, _)) => {
+        self.shared.pending.fetch_add(1, Ordering::Relaxed);
+        match &*worker {
+            Some(worker) => {
                 // It takes all that comes as long as we hold this end.
-                let _ = chores.send(chore);
+                let _ = worker.chores.send(chore);
             }
-            None => chore.run(&self.outcome),
+            None => self.shared.run(chore),
         }
+    }
+
+    /// As [`Chore::Sync`], but not while there is something to do: descriptors would heap up before a slow disk.
+    pub(super) fn sync_if_idle(&self, fd: OwnedFd) {
+        if self.shared.pending.load(Ordering::Relaxed) == 0 {
+            self.add(Chore::Sync(fd));
+        }
+    }
+
+    /// Compresses the file at `path` when its turn comes.
+    pub(super) fn compress(&self, path: &Path) {
+        self.add(Chore::Compress(Closed::new(path)));
     }
 
     /// Deletes the file at `path` when its turn comes. Returns its size.
-    pub(super) fn delete(&mut self, path: &Path) -> u64 {
+    pub(super) fn delete(&self, path: &Path) -> u64 {
         let size = [path.to_owned(), compressed(path)].iter().find_map(|path| Some(fs::metadata(path).ok()?.len()));
-        self.add(Chore::Delete(path.to_owned()));
+        self.add(Chore::Delete(Closed::new(path)));
         size.unwrap_or_default()
     }
 }
 
 impl Drop for Chores {
     fn drop(&mut self) {
-        if let Some((chores, thread)) = self.worker.take() {
+        let worker = self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Worker { chores, ended }) = worker {
             drop(chores);
-            let _ = thread.join();
+            // An error either way: it is done, or takes too long.
+            let _ = ended.recv_timeout(PATIENCE);
         }
     }
 }
 
+impl Worker {
+    fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let (chores, inbox) = mpsc::channel::<Chore>();
+        let (end, ended) = mpsc::channel::<()>();
+        let shared = shared.clone();
+        thread::Builder::new().name(String::from("capture:chores")).spawn(move || {
+            inbox.iter().for_each(|chore| shared.run(chore));
+            drop(end);
+        })?;
+        Ok(Self { chores, ended })
+    }
+}
+
+impl Shared {
+    fn run(&self, chore: Chore) {
+        if let Err(trouble) = chore.run(&self.outcome) {
+            (self.log)(Level::Error, &trouble);
+            self.outcome.set_trouble(Some(trouble));
+        }
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Chore {
-    fn run(self, outcome: &Outcome) {
+    fn run(self, outcome: &Outcome) -> Result<(), String> {
         match self {
             Self::Sync(fd) => {
-                if let Err(error) = rustix::fs::fdatasync(&fd) {
-                    outcome.set_trouble(Some(format!("the capture file cannot be synced: {error}")));
-                }
+                fdatasync(&fd).map_err(|error| format!("the capture file cannot be synced: {error}"))?;
             }
-            Self::Compress(path) => match compress(&path) {
-                Ok((smaller, size)) => outcome.update(&path, |file| {
-                    (file.path, file.size, file.stage) = (smaller, size, Stage::Compressed);
-                }),
-                Err(error) => {
-                    outcome.set_trouble(Some(format!("{} cannot be compressed: {error}", path.display())));
+            Self::Compress(closed) => {
+                let path = &closed.path;
+                if !closed.is_there() && closed.inode.is_some() {
+                    return Ok(());
                 }
-            },
-            Self::Delete(path) => {
-                for path in [compressed(&path), path] {
+                let result = compress(&closed);
+                let (smaller, size) =
+                    result.map_err(|error| format!("{} cannot be compressed: {error}", path.display()))?;
+                outcome.update(path, |file| {
+                    (file.path, file.size, file.stage) = (smaller, size, Stage::Compressed);
+                });
+            }
+            Self::Delete(closed) => {
+                if !closed.is_there() && inode(&closed.path).is_some() {
+                    return Ok(());
+                }
+                for path in [compressed(&closed.path), closed.path] {
                     let _ = fs::remove_file(&path);
                     outcome.forget(&path);
                 }
             }
         }
+        Ok(())
     }
 }
 
 /// Compresses the file at `path`; it is there as a whole, in one form or the other, at any time.
-fn compress(path: &Path) -> io::Result<(PathBuf, u64)> {
-    let smaller = compressed(path);
-    let part = path.with_added_extension("zst.part");
-    let options = |file: &mut fs::OpenOptions| file.mode(0o640).open(&part);
-    let result = options(fs::OpenOptions::new().write(true).create_new(true)).and_then(|out| {
+fn compress(closed: &Closed) -> io::Result<(PathBuf, u64)> {
+    let path = closed.path.as_path();
+    let (smaller, part) = (compressed(path), path.with_added_extension("zst.part"));
+    // Of a daemon that was killed: nobody else calls a file so.
+    let _ = fs::remove_file(&part);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let result = open(&part, flags, Mode::from_raw_mode(0o640)).map_err(io::Error::from).and_then(|out| {
+        let out = File::from(out);
         zstd::stream::copy_encode(File::open(path)?, &out, LEVEL)?;
+        // The original goes only when this is on the disk.
+        out.sync_data()?;
         // A link, because it takes nobody else's place.
         fs::hard_link(&part, &smaller)?;
         fs::remove_file(&part)?;
@@ -110,7 +197,9 @@ fn compress(path: &Path) -> io::Result<(PathBuf, u64)> {
     });
     match result {
         Ok(size) => {
-            fs::remove_file(path)?;
+            if closed.is_there() {
+                fs::remove_file(path)?;
+            }
             Ok((smaller, size))
         }
         Err(error) => {
@@ -118,11 +207,6 @@ fn compress(path: &Path) -> io::Result<(PathBuf, u64)> {
             Err(error)
         }
     }
-}
-
-/// What the file at `path` is called when it is compressed.
-pub(super) fn compressed(path: &Path) -> PathBuf {
-    path.with_added_extension("zst")
 }
 
 #[cfg(test)]
@@ -133,6 +217,53 @@ mod tests {
 
     use super::*;
 
+    fn chores(outcome: Arc<Outcome>) -> Chores {
+        Chores::new(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_half_compressed_is_in_nobodys_way() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("s.pcap");
+        fs::write(&path, "packet").unwrap();
+        fs::write(directory.path().join("s.pcap.zst.part"), "pa").unwrap();
+        let chores = chores(Arc::default());
+        chores.compress(&path);
+        drop(chores);
+        let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["s.pcap.zst"]);
+    }
+
+    #[test]
+    fn a_chore_that_fails_is_told_in_log_and_state() {
+        let (outcome, lines) = (Arc::<Outcome>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let kept = lines.clone();
+        let log: Log = Box::new(move |_, line| kept.lock().unwrap().push(line.to_owned()));
+        let chores = Chores::new(outcome.clone(), log);
+        chores.compress(Path::new("/nowhere/s.pcap"));
+        drop(chores);
+        let trouble = "/nowhere/s.pcap cannot be compressed: No such file or directory (os error 2)";
+        assert_eq!(*lines.lock().unwrap(), [trouble]);
+        assert_eq!(outcome.trouble().as_deref(), Some(trouble));
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_another_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("s.pcap");
+        fs::write(&path, "old").unwrap();
+        let (compress, delete) = (Chore::Compress(Closed::new(&path)), Chore::Delete(Closed::new(&path)));
+        let newer = directory.path().join("newer");
+        fs::write(&newer, "new").unwrap();
+        fs::rename(newer, &path).unwrap();
+        let chores = chores(Arc::default());
+        chores.add(compress);
+        chores.add(delete);
+        drop(chores);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
     #[test]
     fn a_compressed_file_takes_the_place_of_its_original() {
         let directory = TempDir::new().unwrap();
@@ -141,8 +272,8 @@ mod tests {
         fs::write(&path, &text).unwrap();
         let outcome = Arc::<Outcome>::default();
         outcome.file_begun(&path);
-        let mut chores = Chores::new(outcome.clone());
-        chores.add(Chore::Compress(path.clone()));
+        let chores = chores(outcome.clone());
+        chores.compress(&path);
         drop(chores);
         let smaller = directory.path().join("s.pcap.zst");
         assert_eq!(zstd::stream::decode_all(File::open(&smaller).unwrap()).unwrap(), text.as_bytes());
@@ -158,8 +289,8 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("s.pcap");
         fs::write(&path, "packet").unwrap();
-        let mut chores = Chores::new(Arc::default());
-        chores.add(Chore::Compress(path.clone()));
+        let chores = chores(Arc::default());
+        chores.compress(&path);
         chores.delete(&path);
         drop(chores);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

@@ -7,13 +7,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use polycube_plugin_api::Level;
 
-use super::chores::{Chore, Chores, compressed};
+use super::chores::{Chore, Chores};
 use super::file::{CaptureFile, Shortfall};
 use super::journal::Journal;
-use super::name::{Names, default_stem, file_name};
+use super::name::{Names, compressed, default_stem, file_name};
 use super::tally::{Room, Tally, take};
 use crate::config::Fsync;
 use crate::drain::Log;
@@ -25,6 +26,8 @@ use crate::sys;
 
 /// Names that are looked past for a free one.
 const ATTEMPTS: u32 = 100_000;
+/// Closed files that are remembered to be deleted some day: as many as `rotate files` can ask for.
+const CLOSED: usize = 100_000;
 
 /// The end that a capture has set itself.
 pub(crate) type OnEnd = Box<dyn Fn() + Send>;
@@ -37,9 +40,11 @@ pub(crate) struct Files {
     section: Section,
     outcome: Arc<Outcome>,
     journal: Journal,
-    chores: Chores,
+    chores: Arc<Chores>,
     log: Log,
     on_end: OnEnd,
+    /// Whether the last file could not be noted.
+    is_unnoted: bool,
     current: Option<Current>,
     names: Names,
     /// What the programs had counted when the last file was closed.
@@ -50,7 +55,7 @@ pub(crate) struct Files {
     written: Tally,
     /// Bytes of its closed files.
     closed_bytes: u64,
-    began: Stamp,
+    began: Instant,
     has_ended: bool,
     /// Packets lost since the first that could not be written, while they cannot.
     failing: Option<u64>,
@@ -61,6 +66,7 @@ pub(crate) struct Files {
 struct Current {
     file: CaptureFile,
     tally: Tally,
+    began: Instant,
 }
 
 impl Files {
@@ -69,6 +75,7 @@ impl Files {
         journal: Journal,
         settings: Arc<Settings>,
         outcome: Arc<Outcome>,
+        chores: Arc<Chores>,
         log: Log,
         on_end: OnEnd,
     ) -> Self {
@@ -76,18 +83,19 @@ impl Files {
             cube: cube.to_owned(),
             section: settings.section.clone(),
             settings,
-            chores: Chores::new(outcome.clone()),
+            chores,
             outcome,
             journal,
             log,
             on_end,
+            is_unnoted: false,
             current: None,
             names: Names::default(),
             told: Statistics::default(),
             closed: VecDeque::new(),
             written: Tally::default(),
             closed_bytes: 0,
-            began: now(),
+            began: Instant::now(),
             has_ended: false,
             failing: None,
             elsewhere: 0,
@@ -164,19 +172,18 @@ impl Files {
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
         self.settle();
-        let now = now();
-        let format = self.settings.format;
-        if !self.has_ended && self.until_end(format).until <= now {
+        if !self.has_ended && self.until_end(self.settings.format).until <= now() {
             self.end();
         }
-        if self.until_rotation(format, None).until <= now {
+        let is_old = |current: &Current, time| current.tally.packets > 0 && current.began.elapsed() >= time;
+        if self.settings.files.rotate.time.zip(self.current.as_ref()).is_some_and(|(time, now)| is_old(now, time)) {
             self.close();
         }
         if self.settings.files.fsync == Fsync::Interval
             && let Some(current) = &self.current
             && let Ok(fd) = current.file.descriptor()
         {
-            self.chores.add(Chore::Sync(fd));
+            self.chores.sync_if_idle(fd);
         }
     }
 
@@ -187,7 +194,7 @@ impl Files {
         }
     }
 
-    /// Closes the last file, and sees the chores done.
+    /// Closes the last file.
     pub(crate) fn finish(&mut self) {
         self.close();
         if let Some(lost) = self.failing.take() {
@@ -253,7 +260,7 @@ impl Files {
                         &format!("{path} is written through the page cache: its file system has nothing else"),
                     );
                 }
-                Current { file, tally: Tally::default() }
+                Current { file, tally: Tally::default(), began: Instant::now() }
             }
         };
         let current = self.current.insert(current);
@@ -271,7 +278,9 @@ impl Files {
                 (stem, numbers)
             }
         };
-        while *numbers < ATTEMPTS {
+        // Of a ring of files, numbers may go far beyond.
+        let enough = numbers.saturating_add(ATTEMPTS);
+        while *numbers < enough {
             let path = settings.directory.join(file_name(&stem, *numbers, format.extension()));
             *numbers += 1;
             let forms = [path.clone(), compressed(&path)];
@@ -286,24 +295,40 @@ impl Files {
                 continue;
             }
             // Noted before it is there: whenever the daemon is killed, the next one knows of it.
-            self.journal.opened(&path)?;
+            let noted = self.journal.opened(&path);
             match CaptureFile::create(path, format, &self.section) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => {
+                Ok(file) => {
+                    self.tell_of_note(file.path(), noted);
+                    return Ok(file);
+                }
+                Err(error) => {
                     // The name is still free.
-                    *numbers -= u32::from(other.is_err());
-                    return other;
+                    *numbers -= 1;
+                    self.journal.closed();
+                    return Err(error);
                 }
             }
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are {ATTEMPTS} files named {stem}")))
+        self.journal.closed();
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are too many files named {stem}")))
+    }
+
+    /// A file that is not noted is as good, as long as nobody kills the daemon.
+    fn tell_of_note(&mut self, path: &Path, noted: io::Result<()>) {
+        let was_unnoted = std::mem::replace(&mut self.is_unnoted, noted.is_err());
+        if let Some(error) = noted.err().filter(|_| !was_unnoted) {
+            let why = format!("{} cannot be noted as being written: {error}", path.display());
+            (self.log)(Level::Warn, &format!("{why}; if the daemon is killed, nobody cuts its last record"));
+        }
     }
 
     fn close(&mut self) {
-        let Some(Current { mut file, tally }) = self.current.take() else { return };
-        self.journal.closed();
+        let Some(Current { mut file, tally, .. }) = self.current.take() else { return };
         let path = file.path().to_owned();
         if tally.packets == 0 {
+            drop(file);
+            self.journal.closed();
             return;
         }
         let counted = self.statistics();
@@ -314,6 +339,7 @@ impl Files {
         if let Err(error) = file.settle() {
             self.tell_of_failure(&error, 0);
         }
+        self.journal.closed();
         let size = file.length();
         self.closed_bytes += size;
         self.elsewhere += size;
@@ -325,9 +351,12 @@ impl Files {
         }
         drop(file);
         if self.settings.files.compress {
-            self.chores.add(Chore::Compress(path.clone()));
+            self.chores.compress(&path);
         }
         self.closed.push_back(path);
+        if self.closed.len() > CLOSED {
+            self.closed.pop_front();
+        }
         self.prune();
     }
 
@@ -366,7 +395,7 @@ impl Files {
         Room {
             packets: packets.map_or(u64::MAX, |packets| packets.saturating_sub(self.written.packets)),
             size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(so_far)),
-            until: time.map_or(Stamp(u64::MAX), |time| Stamp(self.began.0 + time.as_nanos() as u64)),
+            until: time.map_or(Stamp(u64::MAX), |time| after(self.began, time)),
             one_at_least: false,
         }
     }
@@ -397,6 +426,12 @@ impl Files {
     fn statistics(&self) -> Statistics {
         self.outcome.statistics(self.outcome.disk.packets())
     }
+}
+
+/// What the wall clock says, or said, when `time` has passed since `began`, whatever it was set to meanwhile.
+fn after(began: Instant, time: Duration) -> Stamp {
+    let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    Stamp::from_nanos(sys::utc_now().saturating_add(nanos(time)).saturating_sub(nanos(began.elapsed())))
 }
 
 fn now() -> Stamp {

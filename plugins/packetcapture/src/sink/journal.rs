@@ -4,43 +4,57 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read as _, Seek as _};
+use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use polycube_layout::ring::RECORD_HEADER;
 use polycube_plugin_api::Level;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::process::geteuid;
 
 use crate::format::Format;
 use crate::format::pcap::HEADER;
 use crate::format::pcapng::block_length;
 
-/// What notes are called: `.packetcapture-<cube>.open`.
+/// What notes are called: `.packetcapture-<id>.open`.
 const PREFIX: &str = ".packetcapture-";
 const SUFFIX: &str = ".open";
 /// Read at once: records are skipped within it, not read one by one from the file.
 const BUFFER: usize = 1 << 20;
 
-/// The note of one cube.
-pub(crate) struct Journal(PathBuf);
+/// The note of one cube. It is locked as long as it is true, so that no other daemon takes it for one left behind.
+pub(crate) struct Journal {
+    path: PathBuf,
+    note: Option<File>,
+}
 
 impl Journal {
-    pub(crate) fn new(directory: &Path, cube: &str) -> Self {
-        Self(directory.join(format!("{PREFIX}{cube}{SUFFIX}")))
+    /// `id` is no other cube's, of this daemon or another one.
+    pub(crate) fn new(directory: &Path, id: &str) -> Self {
+        Self { path: directory.join(format!("{PREFIX}{id}{SUFFIX}")), note: None }
     }
 
     /// Notes that `file` is about to be written.
-    pub(super) fn opened(&self, file: &Path) -> io::Result<()> {
-        let fresh = self.0.with_extension("new");
-        fs::write(&fresh, file.as_os_str().as_bytes())?;
-        fs::rename(fresh, &self.0)
+    pub(super) fn opened(&mut self, file: &Path) -> io::Result<()> {
+        self.closed();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut note = File::from(open(&self.path, flags, Mode::from_raw_mode(0o600))?);
+        // Where there are no locks, notes count as true for ever: see `mend`.
+        let _ = flock(&note, FlockOperation::NonBlockingLockExclusive);
+        let result = note.write_all(file.as_os_str().as_bytes());
+        self.note = Some(note);
+        if result.is_err() {
+            self.closed();
+        }
+        result
     }
 
     /// Notes that none is.
-    pub(super) fn closed(&self) {
+    pub(super) fn closed(&mut self) {
         // If it cannot be removed, the file is looked at again some day, and found to be whole.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
+        self.note = None;
     }
 }
 
@@ -49,17 +63,12 @@ pub(crate) fn mend(directory: &Path, log: &dyn Fn(Level, &str)) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_note = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     for note in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_note)).map(|entry| entry.path()) {
-        let Ok(path) = fs::read(&note) else { continue };
-        let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        let Ok(path) = left_behind(&note) else { continue };
         let file = path.display();
         match mend_file(&path) {
-            Ok(Found::InUse) => continue,
-            Ok(Found::Whole) => {}
+            Ok(Found::InUse | Found::Whole) => {}
             Ok(Found::Empty) => {
-                // It has not even a header, and no reader would take it.
-                if fs::remove_file(&path).is_ok() {
-                    log(Level::Warn, &format!("{file} was begun by a killed daemon and has no packet: it is deleted"));
-                }
+                log(Level::Warn, &format!("{file} was begun by a killed daemon and has no packet: it is deleted"));
             }
             Ok(Found::Cut(bytes)) => {
                 log(Level::Warn, &format!("{file} ended within a record: its last {bytes} bytes are cut off"));
@@ -71,6 +80,21 @@ pub(crate) fn mend(directory: &Path, log: &dyn Fn(Level, &str)) {
         }
         let _ = fs::remove_file(note);
     }
+}
+
+/// What the note at `path` says, if it is a daemon's that is gone. In a directory that others can write, a note of
+/// theirs must not have us cut files.
+fn left_behind(path: &Path) -> io::Result<PathBuf> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut note = File::from(open(path, flags, Mode::empty())?);
+    let stat = fstat(&note)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != geteuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    flock(&note, FlockOperation::NonBlockingLockExclusive)?;
+    let mut text = Vec::new();
+    note.read_to_end(&mut text)?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(text)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -92,6 +116,8 @@ fn mend_file(path: &Path) -> io::Result<Found> {
     let length = file.metadata()?.len();
     let whole = whole_length(&file, length)?;
     if whole == 0 {
+        // No reader would take it.
+        fs::remove_file(path)?;
         return Ok(Found::Empty);
     }
     if whole < length {
@@ -142,6 +168,7 @@ fn record_length(header: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::sync::Mutex;
 
     use tempfile::TempDir;
@@ -185,13 +212,15 @@ mod tests {
         let (bytes, ends) = capture(Format::Pcap);
         let cut = &bytes[..bytes.len() - 1];
         let path = |name: &str| directory.path().join(name);
-        for name in ["left", "in-use", "finished"] {
+        let mut journals = ["left", "in-use", "finished"].map(|name| {
             fs::write(path(name), cut).unwrap();
-            Journal::new(directory.path(), name).opened(&path(name)).unwrap();
-        }
-        Journal::new(directory.path(), "finished").closed();
-        let writer = File::open(path("in-use")).unwrap();
-        flock(&writer, FlockOperation::NonBlockingLockExclusive).unwrap();
+            let mut journal = Journal::new(directory.path(), name);
+            journal.opened(&path(name)).unwrap();
+            journal
+        });
+        // The kernel takes a killed daemon's locks back.
+        journals[0].note = None;
+        journals[2].closed();
         let lines = Mutex::new(Vec::new());
         mend(directory.path(), &|_, line| lines.lock().unwrap().push(line.to_owned()));
         assert_eq!(fs::read(path("left")).unwrap().len(), ends[2]);
@@ -200,8 +229,31 @@ mod tests {
         let lines = lines.into_inner().unwrap();
         assert_eq!(lines.len(), 1);
         assert!(lines[0].ends_with("left ended within a record: its last 25 bytes are cut off"), "{lines:?}");
-        assert!(!Journal::new(directory.path(), "left").0.exists());
-        assert!(Journal::new(directory.path(), "in-use").0.exists());
+        assert_eq!(journals.map(|journal| journal.path.exists()), [false, true, false]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_anew_is_not_mended_by_an_old_note() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("trace.pcap");
+        let (bytes, _) = capture(Format::Pcap);
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let writer = File::open(&path).unwrap();
+        flock(&writer, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert_eq!(mend_file(&path).unwrap(), Found::InUse);
+    }
+
+    #[test]
+    fn a_note_goes_through_no_link_and_a_link_is_no_note() {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let mut journal = Journal::new(directory.path(), "s");
+        fs::write(path("elsewhere"), "dear").unwrap();
+        symlink(path("elsewhere"), &journal.path).unwrap();
+        assert!(left_behind(&journal.path).is_err());
+        journal.opened(&path("file")).unwrap();
+        assert_eq!(fs::read(path("elsewhere")).unwrap(), b"dear");
+        assert_eq!(fs::metadata(&journal.path).unwrap().permissions().mode() & 0o177, 0);
     }
 
     #[test]

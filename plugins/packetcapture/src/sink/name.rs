@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::format::Stamp;
 
@@ -29,6 +29,11 @@ impl Names {
         }
         &mut self.timed.1
     }
+}
+
+/// What the file at `path` is called when it is compressed.
+pub(super) fn compressed(path: &Path) -> PathBuf {
+    path.with_added_extension("zst")
 }
 
 /// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` where others have that name.

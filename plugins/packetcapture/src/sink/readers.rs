@@ -8,7 +8,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use polycube_layout::ring::MAX_SNAPLEN;
 use rustix::io::{Errno, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -21,6 +23,9 @@ use crate::sys::{self, Pipe, Wake};
 /// Bytes between us and the host: `/proc/sys/fs/pipe-max-size`, as it is where nobody changed it.
 const PIPE: usize = 1 << 20;
 
+/// A reader of a stream that has ended may read on as long as he takes something now and then.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Everyone who reads a cube's packets as they come.
 pub(crate) struct Readers {
     outcome: Arc<Outcome>,
@@ -29,7 +34,6 @@ pub(crate) struct Readers {
     count: AtomicUsize,
 }
 
-#[derive(Default)]
 struct List {
     readers: Vec<Arc<Reader>>,
     section: Section,
@@ -81,8 +85,11 @@ impl Block {
 }
 
 impl Readers {
-    pub(crate) fn new(outcome: Arc<Outcome>) -> Self {
-        Self { outcome, list: Mutex::default(), count: AtomicUsize::new(0) }
+    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>) -> Self {
+        // Nobody knows yet what there will be: all of a packet, maybe.
+        let section = Section { cube: cube.to_owned(), interfaces: Vec::new(), snaplen: MAX_SNAPLEN };
+        let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
+        Self { outcome, list, count: AtomicUsize::new(0) }
     }
 
     /// Starts a reader of `format`, who gets the header at once and packets from now on. Returns its id and the end to
@@ -136,10 +143,11 @@ impl Readers {
     /// Tells everyone who is not told yet where packets come from.
     pub(crate) fn describe(&self, section: &Section) {
         let mut list = lock(&self.list);
-        if list.section.covers(section) && !list.section.interfaces.is_empty() {
+        let is_first = list.section.interfaces.is_empty();
+        if list.section.covers(section) && !is_first {
             return;
         }
-        list.section = list.section.widened(section);
+        list.section = if is_first { section.clone() } else { list.section.widened(section) };
         let block = Block::untold(list.section.bytes());
         for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
             reader.push(block.clone(), usize::MAX, Vec::new);
@@ -162,7 +170,7 @@ impl Readers {
         lock(&self.list).readers.iter().map(state).collect()
     }
 
-    /// Ends every stream: who reads gets what waits for him, if he takes it now.
+    /// Ends every stream: who reads gets what waits for him.
     pub(crate) fn end(&self) {
         for reader in &lock(&self.list).readers {
             let mut waiting = lock(&reader.waiting);
@@ -216,7 +224,7 @@ impl Reader {
             let has_ended = waiting.has_ended;
             let Some(block) = waiting.blocks.pop_front() else {
                 drop(waiting);
-                if has_ended || sys::wait_for_pipe(pipe.as_fd(), Pipe::ToBreak, &self.wake).is_err() {
+                if has_ended || sys::wait_for_pipe(pipe.as_fd(), Pipe::ToBreak, &self.wake, None).is_err() {
                     return;
                 }
                 continue;
@@ -236,12 +244,10 @@ impl Reader {
             match write(pipe, bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::AGAIN) => {
-                    // Who does not read now would hold up the cube's end for ever.
-                    if lock(&self.waiting).has_ended {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
+                    // Before the look at what it tells of: a call in between is not lost.
                     self.wake.clear();
-                    sys::wait_for_pipe(pipe.as_fd(), Pipe::ForRoom, &self.wake)?;
+                    let patience = lock(&self.waiting).has_ended.then_some(PATIENCE);
+                    sys::wait_for_pipe(pipe.as_fd(), Pipe::ForRoom, &self.wake, patience)?;
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use super::backlog::Backlog;
 use super::files::Files;
@@ -70,9 +70,9 @@ impl Router {
         self.backlog.tick();
     }
 
-    /// Waits until all is written.
-    pub(crate) fn flush(&self) {
-        self.backlog.flush();
+    /// Says when all is written that came so far.
+    pub(crate) fn flush(&self, done: mpsc::Sender<()>) {
+        self.backlog.flush(done);
     }
 
     fn hand_on(&mut self, format: Format, runs: &[&[u8]]) {

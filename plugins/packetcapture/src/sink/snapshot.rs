@@ -5,8 +5,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::thread;
 
+use super::name::compressed;
 use crate::format::pcapng::{Section, block_length};
 use crate::format::{Format, pcap, transcode};
 use crate::outcome::{FileState, Stage};
@@ -38,12 +40,7 @@ fn piped(write: impl FnOnce(&mut io::PipeWriter) -> io::Result<()> + Send + 'sta
 }
 
 fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<()> {
-    // A file that is being written ends, for us, where it did when we were asked.
-    let file = File::open(&state.path)?;
-    let mut file: Box<dyn Read> = match state.stage {
-        Stage::Compressed => Box::new(zstd::stream::Decoder::new(file)?),
-        Stage::Open | Stage::Closed => Box::new(file.take(state.size)),
-    };
+    let Some(mut file) = open(state)? else { return Ok(()) };
     let mut header = [0; pcap::HEADER];
     file.read_exact(&mut header)?;
     let from = Format::of_file(&header).ok_or(io::ErrorKind::InvalidData)?;
@@ -62,7 +59,27 @@ fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<(
         if is_last {
             return Ok(());
         }
+        // Neither a record nor a block of ours is as long: the rest of the file is none.
+        if held.len() > PIECE {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
+}
+
+/// What the file had when we were asked; `None` if it is deleted since. It may be compressed since.
+fn open(state: &FileState) -> io::Result<Option<Box<dyn Read>>> {
+    let found = |path: &Path| match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    };
+    if state.stage != Stage::Compressed
+        && let Some(file) = found(&state.path)?
+    {
+        return Ok(Some(Box::new(file.take(state.size))));
+    }
+    let path = if state.stage == Stage::Compressed { state.path.clone() } else { compressed(&state.path) };
+    let decoder = found(&path)?.map(zstd::stream::Decoder::new).transpose()?;
+    Ok(decoder.map(|decoder| Box::new(decoder) as Box<dyn Read>))
 }
 
 /// Bytes of the record, or of another block, at the beginning of `bytes`; `None` if it does not end within them.
@@ -105,5 +122,25 @@ mod tests {
         File::from(fd).read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes[..pcap::HEADER], Format::Pcap.header(&section));
         assert_eq!(times(&bytes[pcap::HEADER..]), (1..=60_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn files_that_were_compressed_or_deleted_meanwhile_end_nothing() {
+        let directory = TempDir::new().unwrap();
+        let section = Section::default();
+        let file = |name: &str, micros: u64| {
+            let bytes = [Format::Pcap.header(&section), record(micros, b"abc")].concat();
+            let path = directory.path().join(name);
+            std::fs::write(&path, &bytes).unwrap();
+            FileState { path, tally: Tally::default(), size: bytes.len() as u64, stage: Stage::Closed, session: 0 }
+        };
+        let files = [file("deleted", 1), file("compressed", 2), file("there", 3)];
+        let bytes = zstd::stream::encode_all(File::open(&files[1].path).unwrap(), 0).unwrap();
+        std::fs::write(compressed(&files[1].path), bytes).unwrap();
+        files[..2].iter().for_each(|file| std::fs::remove_file(&file.path).unwrap());
+        let mut bytes = Vec::new();
+        let fd = snapshot(files.to_vec(), Format::Pcap, &section).unwrap();
+        File::from(fd).read_to_end(&mut bytes).unwrap();
+        assert_eq!(times(&bytes[pcap::HEADER..]), [2, 3]);
     }
 }

@@ -213,3 +213,37 @@ fn past_the_page_cache_a_file_is_the_same() {
     assert_eq!(desk.times(), [[expected, vec![9 * SECOND]].concat()]);
     assert_eq!(desk.outcome.disk.packets(), 0);
 }
+
+#[test]
+fn of_a_ring_of_files_none_that_is_kept_is_overwritten() {
+    let config = json!({"storage": {"overwrite": true}, "rotate": {"seconds": 1, "files": 3}, "dump": "ring"});
+    let times = (0..9).map(|at| at * SECOND).collect::<Vec<_>>();
+    let desk = check(config, &[records(times.clone())], &[&times[6..7], &times[7..8], &times[8..]]);
+    assert_eq!(names(&desk), ["ring-6.pcap", "ring-7.pcap", "ring-8.pcap"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_noted_is_written_nevertheless() {
+    let desk = Desk::new();
+    fs::create_dir(desk.directory.path().join("elsewhere")).unwrap();
+    let path = desk.directory.path().join("elsewhere/trace");
+    let mut files = desk.files(desk.settings(json!({"dump": path})));
+    desk.take_directory("captures", "away");
+    files.write(Format::Pcap, &[&records(0..2)]);
+    files.finish();
+    assert_eq!(desk.times(), [[0, 1]]);
+    assert_eq!(desk.outcome.disk.packets(), 0);
+    assert!(desk.lines.lock().unwrap()[0].contains("cannot be noted as being written"));
+}
+
+#[test]
+fn a_capture_of_so_many_seconds_ends_though_the_clock_is_set_back() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({"stop-after": {"seconds": 1}})));
+    let hour = Duration::from_secs(3600);
+    assert!(files.until_end(Format::Pcap).until > now());
+    // The monotonic clock is what counts: on the wall's, nothing has passed.
+    files.began -= hour;
+    files.tick();
+    assert_eq!(*desk.ends.lock().unwrap(), 1);
+}

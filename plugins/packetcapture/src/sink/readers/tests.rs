@@ -9,7 +9,7 @@ use crate::fixture::{record, times};
 use crate::format::pcap::HEADER;
 
 fn readers() -> Arc<Readers> {
-    let readers = Arc::new(Readers::new(Arc::default()));
+    let readers = Arc::new(Readers::new("s", Arc::default()));
     readers.describe(&Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 });
     readers
 }
@@ -109,6 +109,26 @@ fn a_reader_that_goes_is_forgotten_though_nothing_comes() {
     drop(fd);
     until(|| readers.states().is_empty());
     assert_eq!(readers.count.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn before_the_first_capture_a_header_promises_no_snap_length() {
+    let readers = Arc::new(Readers::new("s", Arc::default()));
+    let (_, fd) = readers.open(Format::Pcap).unwrap();
+    assert_eq!(read(&fd, HEADER)[16..20], MAX_SNAPLEN.to_ne_bytes());
+    readers.describe(&Section { cube: String::from("s"), interfaces: vec![None], snaplen: 96 });
+    let (_, fd) = readers.open(Format::Pcap).unwrap();
+    assert_eq!(read(&fd, HEADER)[16..20], 96_u32.to_ne_bytes());
+}
+
+#[test]
+fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
+    let readers = readers();
+    let fd = readers.open(Format::Pcap).unwrap().1;
+    readers.publish(Format::Pcap, &[&records(0..50_000)], 64 << 20);
+    readers.end();
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(times(&read(&fd, usize::MAX)[HEADER..]).len(), 50_000);
 }
 
 #[test]
