@@ -206,6 +206,7 @@ fn a_disk_that_is_full_from_the_start_is_told_and_gets_the_first_file_later() ->
     send(&scene, 0..10)?;
     eventually("packets without room", || Ok(scene.counter("dropped-disk")? == 10))?;
     assert_eq!(scene.dump()?, None);
+    scene.daemon.ctl("sniffer set snaplen=1500").ok();
     fs::remove_file(&filler)?;
     send(&scene, 10..20)?;
     assert!(pcap::wait_for(&scene.wait_for_dump()?, 10, Duration::from_secs(5))?.numbers()?.into_iter().eq(10..20));

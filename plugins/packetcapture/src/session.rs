@@ -156,7 +156,12 @@ impl Session {
 
     /// Lets packets come that `settings` describe, before there is one.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
-        check_directory(settings, self.lasting.cube.name())?;
+        match check_directory(settings, self.lasting.cube.name()) {
+            // The capture waits for room, and may be changed meanwhile.
+            Err(SessionError::Directory { source, .. })
+                if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind()) => {}
+            checked => checked?,
+        }
         self.consumer.describe(settings.section.clone());
         Ok(())
     }

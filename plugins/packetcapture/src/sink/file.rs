@@ -199,19 +199,14 @@ fn whole_records(format: Format, runs: &[&[u8]], written: usize) -> usize {
     ends.take_while(|end| *end <= written).last().unwrap_or(0)
 }
 
-/// Whether files can be made in `directory`: makes one, because permissions alone do not tell. A full disk is no
-/// reason to refuse a capture, which waits for room.
+/// Whether files can be made in `directory`: makes one, because permissions alone do not tell.
 pub(crate) fn probe(directory: &Path, cube: &str) -> io::Result<()> {
     let path = directory.join(format!(".{cube}-{}.probe", std::process::id()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let result = open(&path, flags, Mode::from_raw_mode(0o600)).and_then(|probe| {
-        unlink(&path)?;
-        pwrite(&probe, &[0], 0)
-    });
-    match result {
-        Ok(_) | Err(Errno::NOSPC | Errno::DQUOT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    let probe = open(&path, flags, Mode::from_raw_mode(0o600))?;
+    unlink(&path)?;
+    pwrite(&probe, &[0], 0)?;
+    Ok(())
 }
 
 #[cfg(test)]
