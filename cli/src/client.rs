@@ -28,6 +28,9 @@ const MAX_REDIRECTS: usize = 5;
 /// A guard against a resource that never ends, not a limit that a model should come near.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// A document's media type (RFC 8040, section 3.1.1). To a stream that speaks plain JSON, such as network mode's next
+/// packet, it does not apply: to show a packet is not to take it.
+const DOCUMENT: &str = "application/yang-data+json";
 const JSON: &str = "application/json";
 
 /// Speaks to one daemon.
@@ -57,7 +60,7 @@ impl Client {
     ///
     /// The daemon cannot be reached, or what it says is no answer. A refusal is an answer.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, ClientError> {
-        let response = self.open(request, JSON).await?;
+        let response = self.open(request, DOCUMENT).await?;
         match response.headers().get(CONTENT_TYPE).filter(|media| !is_readable(media)) {
             // It may be long, or never end.
             Some(media) => Err(ClientError::Stream { media: String::from_utf8_lossy(media.as_bytes()).into_owned() }),

@@ -1,5 +1,6 @@
 //! What the packet capture `sniffer` of a scene says of itself, and its streams.
 
+use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -103,6 +104,24 @@ impl Scene {
         let reply = http::open(&self.daemon.socket(), "GET", &format!("/polycube/v1/sniffer/{path}"), None)?;
         ensure!(reply.status == 200, "{path}: status {}", reply.status);
         Ok(reply)
+    }
+
+    /// All that comes over a stream that ends.
+    ///
+    /// # Errors
+    /// As [`Scene::open`]; and when it breaks off.
+    pub fn stream_to_end(&self, path: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path)?.body.read_to_end(&mut bytes).with_context(|| format!("{path} breaks off"))?;
+        Ok(bytes)
+    }
+
+    /// The sentence that tells where the packets go.
+    ///
+    /// # Errors
+    /// As [`Scene::get`].
+    pub fn dump_sentence(&self) -> Result<String> {
+        Ok(self.get("sniffer")?["dump"].as_str().context("no dump")?.to_owned())
     }
 
     fn list(&self, name: &str) -> Result<Vec<Value>> {

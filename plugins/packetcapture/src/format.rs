@@ -8,7 +8,7 @@
 pub(crate) mod pcap;
 pub(crate) mod pcapng;
 
-use polycube_layout::ring::{FORMAT_PCAP_MICROS, FORMAT_PCAP_NANOS, FORMAT_PCAPNG};
+use polycube_layout::ring::{FORMAT_PCAP_MICROS, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, MAX_SNAPLEN};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,15 @@ impl Format {
             Self::Pcap => pcap::header(pcap::MICROS, section.snaplen).to_vec(),
             Self::PcapNanos => pcap::header(pcap::NANOS, section.snaplen).to_vec(),
             Self::Pcapng => section.bytes(),
+        }
+    }
+
+    /// What a stream begins with. A snap length that grows later cannot be told any more in classic pcap, and libpcap cuts
+    /// packets to what the header says: it says the most that there can be.
+    pub(crate) fn stream_header(self, section: &Section) -> Vec<u8> {
+        match self {
+            Self::Pcap | Self::PcapNanos => self.header(&Section { snaplen: MAX_SNAPLEN, ..Section::default() }),
+            Self::Pcapng => self.header(section),
         }
     }
 

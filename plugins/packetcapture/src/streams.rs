@@ -70,7 +70,7 @@ fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follow
         let (id, fd) = readers.open(format)?;
         (Some(id), fd)
     } else if settings.is_some_and(|settings| settings.network) {
-        (None, bytes_in_a_pipe([format.header(&section), queue.snapshot(format)].concat())?)
+        (None, bytes_in_a_pipe([format.stream_header(&section), queue.snapshot(format)].concat())?)
     } else {
         (None, snapshot(outcome.files_of_last_session(), format, &section)?)
     };

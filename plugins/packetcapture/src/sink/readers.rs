@@ -99,7 +99,7 @@ impl Readers {
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
         let id = list.next;
-        let header = Block::untold(format.header(&list.section));
+        let header = Block::untold(format.stream_header(&list.section));
         let reader = Arc::new(Reader {
             id,
             format,

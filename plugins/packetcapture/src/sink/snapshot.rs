@@ -18,7 +18,7 @@ const PIECE: usize = 1 << 20;
 
 /// Copies the records of `files` into a pipe, in `format`; returns the end to read from.
 pub(crate) fn snapshot(files: Vec<FileState>, format: Format, section: &Section) -> io::Result<OwnedFd> {
-    let header = format.header(section);
+    let header = format.stream_header(section);
     piped(move |out| {
         out.write_all(&header)?;
         files.iter().try_for_each(|file| copy(file, format, out))
@@ -120,7 +120,7 @@ mod tests {
         let mut bytes = Vec::new();
         let fd = snapshot(files.to_vec(), Format::Pcap, &section).unwrap();
         File::from(fd).read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes[..pcap::HEADER], Format::Pcap.header(&section));
+        assert_eq!(bytes[..pcap::HEADER], Format::Pcap.stream_header(&section));
         assert_eq!(times(&bytes[pcap::HEADER..]), (1..=60_000).collect::<Vec<_>>());
     }
 

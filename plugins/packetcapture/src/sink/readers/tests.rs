@@ -62,7 +62,7 @@ fn each_reader_has_its_own_format() {
     let fds = [Format::Pcapng, Format::PcapNanos].map(|format| (format, readers.open(format).unwrap().1));
     readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
     for (format, fd) in fds {
-        let header = format.header(&readers.section());
+        let header = format.stream_header(&readers.section());
         let bytes = read(&fd, header.len() + 100);
         assert_eq!(bytes[..header.len()], header);
         assert_eq!(format.parse(&bytes[header.len()..]).unwrap().stamp, Stamp(1_000), "{format:?}");
