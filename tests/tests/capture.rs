@@ -72,7 +72,7 @@ fn every_kind_and_size_is_captured_whole() -> Result<()> {
 /// Within the addresses, at both ends of the tag and in the middle of it, and behind it.
 #[test]
 fn every_kind_and_size_is_cut_at_the_snap_length() -> Result<()> {
-    for snaplen in [1, 11, 12, 13, 16, 17, 64, 1499] {
+    for snaplen in [1, 11, 12, 13, 14, 15, 16, 17, 64, 1499] {
         check_every_frame(snaplen)?;
     }
     Ok(())

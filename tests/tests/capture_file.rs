@@ -197,6 +197,28 @@ fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
     Ok(())
 }
 
+/// The next record's place may be taken already, by the oldest one that nobody has read.
+#[test]
+fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress ring-size=1 snaplen=13");
+    let frames = scene.flow(1, 2).with_vlan(100).frames(Kind::Udp, 64, 1);
+    let sender = Sender::open(scene.peer(1))?;
+    // Where the reader stands is where the ring is full: in the middle of a lap, at the end of a record.
+    sender.flood(&frames, Pace::Count(1000))?;
+    eventually("the first packets", || Ok(scene.counter("captured")? == 1000))?;
+    scene.captured()?;
+    signal(&scene, Signal::STOP)?;
+    sender.flood(&frames, Pace::Count(100_000))?;
+    signal(&scene, Signal::CONT)?;
+    eventually("a full ring", || Ok(scene.counter("dropped-ring-full")? > 0))?;
+    let records = scene.captured()?.records;
+    let first = records[0].time_ns;
+    let late = records.iter().filter(|record| record.time_ns.abs_diff(first) > 600_000_000_000).count();
+    assert_eq!(late, 0, "records whose times are overwritten, of {}", records.len());
+    Ok(())
+}
+
 /// With a running reader and a flood, whatever the machine makes of it: the sum is exact.
 #[test]
 fn captured_and_dropped_are_what_was_sent() -> Result<()> {

@@ -36,7 +36,7 @@ impl Frame {
     ///
     /// # Safety
     ///
-    /// `body` has room for `captured + 4` bytes and for 16.
+    /// `body` has room for `captured` bytes, as far as the verifier knows them for 16.
     #[inline(always)]
     pub unsafe fn copy(&self, body: *mut u8) -> bool {
         if !self.tagged || self.captured <= ADDRESSES {
@@ -50,8 +50,19 @@ impl Frame {
             }
             // The protocol is in network order already, the tag control information is not.
             let tag = (*self.skb).vlan_proto & 0xffff | u32::from((((*self.skb).vlan_tci) as u16).swap_bytes()) << 16;
+            if self.captured < ADDRESSES + TAG {
+                // In a full ring, the oldest record begins right behind this one.
+                asm!("*(u8 *)({0} + 12) = {1}", in(reg) body, in(reg) u64::from(tag), options(nostack));
+                if self.captured > ADDRESSES + 1 {
+                    asm!("*(u8 *)({0} + 13) = {1}", in(reg) body, in(reg) u64::from(tag >> 8), options(nostack));
+                }
+                if self.captured > ADDRESSES + 2 {
+                    asm!("*(u8 *)({0} + 14) = {1}", in(reg) body, in(reg) u64::from(tag >> 16), options(nostack));
+                }
+                return true;
+            }
             asm!("*(u32 *)({0} + 12) = {1}", in(reg) body, in(reg) u64::from(tag), options(nostack));
-            if self.captured <= ADDRESSES + TAG {
+            if self.captured == ADDRESSES + TAG {
                 return true;
             }
             self.load(ADDRESSES, body.add((ADDRESSES + TAG) as usize), bounded(self.captured - ADDRESSES - TAG))

@@ -75,7 +75,7 @@ fn record(ctx: &TcContext) {
     let record = Record { format: FORMAT.load(), captured: frame.captured, length: frame.length };
     let fill = match ring.reserve(record.size()) {
         Some(place) => {
-            // SAFETY: `reserve` found room for the record and a tag's slack.
+            // SAFETY: `reserve` found room for the record.
             let copied = unsafe {
                 let body = record.begin(place.record, nanos, INTERFACE.load());
                 let copied = frame.copy(body);

@@ -247,3 +247,13 @@ fn a_capture_of_so_many_seconds_ends_though_the_clock_is_set_back() {
     files.tick();
     assert_eq!(*desk.ends.lock().unwrap(), 1);
 }
+
+#[test]
+fn a_ring_of_files_has_names_for_ever() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({"dump": "ring", "rotate": {"files": 2}})));
+    *files.names.chosen(desk.captures().join("ring")) = ATTEMPTS;
+    files.write(Format::Pcap, &[&records([0])]);
+    files.finish();
+    assert_eq!(names(&desk), ["ring-100000.pcap"]);
+}
