@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,11 +41,12 @@ pub fn run(options: &Options) -> Result<()> {
     let capture_dir = std::path::absolute(&options.capture_dir)
         .with_context(|| format!("--capture-dir {}", options.capture_dir.display()))?;
     let _lock = lock(&options.state_dir)?;
-    let registry = Arc::new(registry(options)?);
+    let plugin_dirs = plugin_dirs(options)?;
+    let registry = registry(&plugin_dirs)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(serve(options, tcp, registry, datapath, capture_dir));
+    let result = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dir));
     // It is empty: the engine took out what it had put in.
     if let Err(error) = std::fs::remove_dir(&options.bpffs) {
         tracing::warn!(directory = %options.bpffs.display(), %error, "cannot be removed");
@@ -57,7 +57,8 @@ pub fn run(options: &Options) -> Result<()> {
 async fn serve(
     options: &Options,
     tcp: Option<(SocketAddr, Access)>,
-    registry: Arc<Registry>,
+    registry: Registry,
+    plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
     capture_dir: PathBuf,
 ) -> Result<()> {
@@ -69,7 +70,7 @@ async fn serve(
     if !left.is_empty() {
         tracing::info!(?left, "deleted links between cubes that an earlier daemon left");
     }
-    let engine = Engine::start(registry, datapath, netlink.clone(), capture_dir, link_prefix)?;
+    let engine = Engine::start(registry, plugin_dirs, datapath, netlink.clone(), capture_dir, link_prefix)?;
     let events = engine.clone();
     netlink::watch(move |event| events.netdev(event)).context("cannot watch netdevs")?;
     tokio::spawn(engine.clone().keep_ticking());
@@ -192,11 +193,10 @@ fn lock(state_dir: &Path) -> Result<File> {
 }
 
 /// Loads the plugins. One that does not load is told and left out.
-fn registry(options: &Options) -> Result<Registry> {
+fn registry(directories: &[PathBuf]) -> Result<Registry> {
     let mut registry = Registry::new()?;
-    for directory in plugin_dirs(options)? {
-        let plugins =
-            load_directory(&directory).with_context(|| format!("plugin directory {}", directory.display()))?;
+    for directory in directories {
+        let plugins = load_directory(directory).with_context(|| format!("plugin directory {}", directory.display()))?;
         for plugin in plugins {
             let (name, added) = match plugin {
                 Ok(plugin) => (plugin.service.name.clone(), registry.add(plugin)),

@@ -1,6 +1,7 @@
 //! The services that are loaded, and what the host adds to each one's data model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use polycube_plugin_api::{ServiceKind, ServiceSchema};
 use serde_json::{Map, Value, json};
@@ -22,13 +23,15 @@ pub struct Service {
     pub whole: Value,
 }
 
-/// All services, and the models of what is not theirs. Does not change while the daemon runs.
+/// All services, and the models of what is not theirs. A change makes another registry: whoever works with this one
+/// finds in it what he found before.
+#[derive(Clone)]
 pub struct Registry {
-    services: BTreeMap<String, Service>,
+    services: BTreeMap<String, Arc<Service>>,
     /// What every cube has.
-    pub cube: Model,
+    pub cube: Arc<Model>,
     /// What every port has.
-    pub port: Model,
+    pub port: Arc<Model>,
 }
 
 impl Registry {
@@ -49,7 +52,7 @@ impl Registry {
                 streams: Vec::new(),
             })
         };
-        Ok(Self { services: BTreeMap::new(), cube: own("cube", CUBE)?, port: own("port", PORT)? })
+        Ok(Self { services: BTreeMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
     }
 
     /// Adds a plugin's service.
@@ -64,12 +67,17 @@ impl Registry {
         }
         let model = Model::new(plugin.service.clone()).map_err(|error| error.to_string())?;
         let whole = whole(&model);
-        self.services.insert(name, Service { plugin, model, whole });
+        self.services.insert(name, Arc::new(Service { plugin, model, whole }));
         Ok(())
     }
 
+    /// Takes the service called `name` out, if there is one.
+    pub fn remove(&mut self, name: &str) {
+        self.services.remove(name);
+    }
+
     pub fn services(&self) -> impl Iterator<Item = (&str, &Service)> {
-        self.services.iter().map(|(name, service)| (name.as_str(), service))
+        self.services.iter().map(|(name, service)| (name.as_str(), &**service))
     }
 
     /// The service called `name`.
@@ -77,7 +85,7 @@ impl Registry {
     /// # Errors
     /// A problem that names it and those that are loaded.
     pub fn service(&self, name: &str) -> Result<&Service, Problem> {
-        self.services.get(name).ok_or_else(|| {
+        self.services.get(name).map(|service| &**service).ok_or_else(|| {
             let known = suggestion(name, self.services.keys().map(String::as_str));
             Problem::missing(name, format!("service `{name}` does not exist{known}"))
         })

@@ -68,6 +68,14 @@ pub enum Change {
         cube: String,
         port: String,
     },
+    /// Loads the plugin in a file of the plugin directory.
+    LoadService {
+        name: String,
+        uri: String,
+    },
+    UnloadService {
+        name: String,
+    },
     /// Runs an action of the plugin.
     Act {
         cube: String,
@@ -79,8 +87,11 @@ pub enum Change {
 impl Engine {
     pub(super) fn change(&mut self, change: Change) -> Answer {
         tracing::debug!(?change, "change");
-        if let Change::Act { cube, path, input } = change {
-            return self.act(&cube, &path, &input);
+        match change {
+            Change::Act { cube, path, input } => return self.act(&cube, &path, &input),
+            Change::LoadService { name, uri } => return self.load_service(&name, &uri),
+            Change::UnloadService { name } => return self.unload_service(&name),
+            _ => {}
         }
         let mut wanted = self.current.clone();
         match change {
@@ -100,7 +111,7 @@ impl Engine {
             Change::Disconnect { one, other } => disconnect(&mut wanted, &one, &other)?,
             Change::Attach { cube, port, place } => self.attach(&mut wanted, &cube, &port, &place)?,
             Change::Detach { cube, port } => wanted.topology.detach(&cube, &Point::parse(&port)?)?,
-            Change::Act { .. } => {}
+            Change::Act { .. } | Change::LoadService { .. } | Change::UnloadService { .. } => {}
         }
         let mut sound = wanted.instances.clone();
         sound.retain(|_, instance| instance.failure().is_none());

@@ -5,6 +5,7 @@ mod bulk;
 mod change;
 mod links;
 mod netdevs;
+mod services;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Message {
 pub struct Handle {
     messages: mpsc::UnboundedSender<Message>,
     view: Arc<RwLock<Arc<View>>>,
+    services: Arc<RwLock<Arc<Registry>>>,
+    /// The services as this handle found them.
     pub registry: Arc<Registry>,
 }
 
@@ -79,6 +82,13 @@ impl Handle {
         let gone = || Problems::from(Problem::failed("", "the daemon is shutting down"));
         self.messages.send(Message::Change(change, guard, answer)).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+
+    /// The same way, with the services as they are now.
+    #[must_use]
+    pub fn now(self) -> Self {
+        let registry = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
+        Self { registry, ..self }
     }
 
     /// The model as it is now. Does not wait for changes under way.
@@ -117,6 +127,9 @@ pub struct Engine {
     /// The way to ourselves, for plugins; weak, so that it keeps nobody waiting for messages.
     messages: mpsc::WeakUnboundedSender<Message>,
     registry: Arc<Registry>,
+    /// Where others find it.
+    services: Arc<RwLock<Arc<Registry>>>,
+    plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
     netlink: Netlink,
     runtime: runtime::Handle,
@@ -137,7 +150,8 @@ impl Engine {
     /// # Errors
     /// No thread or socket to be had.
     pub fn start(
-        registry: Arc<Registry>,
+        registry: Registry,
+        plugin_dirs: Vec<PathBuf>,
         datapath: Datapath,
         netlink: Netlink,
         capture_dir: PathBuf,
@@ -146,10 +160,19 @@ impl Engine {
         let (messages, inbox) = mpsc::unbounded_channel();
         let view: Arc<RwLock<Arc<View>>> = Arc::default();
         let own = messages.downgrade();
-        let handle = Handle { messages, view: Arc::clone(&view), registry: Arc::clone(&registry) };
+        let registry = Arc::new(registry);
+        let services = Arc::new(RwLock::new(Arc::clone(&registry)));
+        let handle = Handle {
+            messages,
+            view: Arc::clone(&view),
+            services: Arc::clone(&services),
+            registry: Arc::clone(&registry),
+        };
         let engine = Self {
             messages: own,
             registry,
+            services,
+            plugin_dirs,
             datapath,
             netlink,
             runtime: runtime::Handle::current(),

@@ -1,7 +1,10 @@
 //! Loads plugins: identity first, then the layout of the border, and only then their code.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{RootModule as _, lib_header_from_path};
@@ -29,9 +32,17 @@ pub enum LoadError {
     Layout { file: String, name: String },
     #[error("{file} cannot be loaded: {reason}")]
     Unloadable { file: String, reason: String },
+    #[error("{file} is another file than the one that was loaded from there: give it another name")]
+    Replaced { file: String },
     #[error("{file}: plugin `{name}` cannot describe its service: {reason}")]
     Description { file: String, name: String, reason: String },
 }
+
+/// Files whose code is in memory, by their paths: the dynamic linker looks no second time where it has been.
+static LOADED: Mutex<BTreeMap<PathBuf, FileId>> = Mutex::new(BTreeMap::new());
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 /// A plugin in memory.
 #[derive(Clone)]
@@ -52,6 +63,11 @@ pub fn load(path: &Path) -> Result<Plugin, LoadError> {
         let reason = reason.lines().next().unwrap_or("no reason given").to_owned();
         LoadError::Unloadable { file: file.clone(), reason }
     };
+    let metadata = std::fs::metadata(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
+    let id = (metadata.dev(), metadata.ino());
+    if *LOADED.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_insert(id) != id {
+        return Err(LoadError::Replaced { file });
+    }
     let header = lib_header_from_path(path).map_err(|error| unloadable(error.to_string()))?;
     let theirs = header.layout().ok_or_else(|| LoadError::Layout { file: file.clone(), name: name.clone() })?;
     if !fits(PluginRef::LAYOUT, theirs) {
@@ -71,6 +87,23 @@ pub fn load(path: &Path) -> Result<Plugin, LoadError> {
 /// the two has to be a prefix of the other.
 fn fits(ours: &'static TypeLayout, theirs: &'static TypeLayout) -> bool {
     check_layout_compatibility(ours, theirs).is_ok() || check_layout_compatibility(theirs, ours).is_ok()
+}
+
+/// The file that `uri` names, in one of `directories`. Whoever can write there owns the daemon; whoever can merely speak
+/// to it names no file elsewhere.
+///
+/// # Errors
+/// One line: there is no such file, or it is elsewhere.
+pub fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, String> {
+    for directory in directories {
+        let path = directory.join(uri);
+        let is_inside = path.parent().and_then(|parent| parent.canonicalize().ok()) == directory.canonicalize().ok();
+        if is_inside && path.is_file() {
+            return Ok(path);
+        }
+    }
+    let known = directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(" or ");
+    Err(format!("there is no file `{uri}` in {known}: put the plugin there first"))
 }
 
 /// Loads every `libpcn_*.so` of a directory, in the order of their names.

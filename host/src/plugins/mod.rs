@@ -5,4 +5,4 @@ mod instance;
 mod loader;
 
 pub use instance::{Failure, Instance, LOG_TARGET, Request, Stream};
-pub use loader::{LoadError, Plugin, load_directory};
+pub use loader::{LoadError, Plugin, find, load, load_directory};

@@ -70,6 +70,7 @@ impl IntoResponse for Done {
 
 pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, Refused> {
     let call = read(request).await?;
+    let api = Api { engine: api.engine.now(), ..api };
     let done = match call.path.first().map(String::as_str) {
         _ if call.method == Method::OPTIONS => help::answer(api, call).await,
         Some("metrics") if call.path.len() == 1 => metrics::answer(api, &call).await,

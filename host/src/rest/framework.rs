@@ -46,7 +46,18 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
             api.engine.change(Change::CreateCubes { cubes }).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::CREATED, None))
         }
-        ["cubes"] if call.method != Method::GET => Err(wrong_method(&call, Kind::Service)),
+        ["services"] if call.method == Method::POST => {
+            let change = load(call.body)?;
+            api.engine.change(change).await.map_err(Refused::framework)?;
+            Ok(Done::new(StatusCode::OK, None))
+        }
+        ["services", name] if call.method == Method::DELETE => {
+            let change = Change::UnloadService { name: (*name).to_owned() };
+            api.engine.change(change).await.map_err(Refused::framework)?;
+            Ok(Done::new(StatusCode::NO_CONTENT, None))
+        }
+        ["cubes" | "services"] if call.method != Method::GET => Err(wrong_method(&call, Kind::Service)),
+        ["services", _] if call.method != Method::GET => Err(wrong_method(&call, Kind::Loaded)),
         _ if call.method != Method::GET => Err(wrong_method(&call, Kind::Read)),
         ["version"] => found(json!({ "polycubed": { "version": env!("CARGO_PKG_VERSION") } })),
         ["services"] => found(services(&api).into_iter().map(|(_, json)| json).collect()),
@@ -159,38 +170,16 @@ pub async fn netdevs(api: &Api) -> Result<Vec<(String, Value)>, Refused> {
         .collect())
 }
 
-/// The change that a body of `connect`, `disconnect`, `attach` or `detach` asks for.
 fn link(word: &str, body: Value) -> Result<Change, Refused> {
-    let Value::Object(mut body) = body else {
-        return Err(Refused::framework(Problem::bad(word, "the body is no JSON object")));
-    };
     let (needed, more): ([&str; 2], &[&str]) = match word {
         "connect" | "disconnect" => (["peer1", "peer2"], &[]),
         "detach" => (["cube", "port"], &[]),
         _ => (["cube", "port"], &["position", "before", "after"]),
     };
-    let mut problems = Vec::new();
-    let mut given = needed.iter().chain(more).map(|key| match body.shift_remove(*key) {
-        Some(Value::String(text)) => Some(text),
-        Some(other) => {
-            problems.push(Problem::bad(format!("{word}/{key}"), format!("`{key}` is no string: {other}")));
-            None
-        }
-        None => {
-            if needed.contains(key) {
-                let message = format!("`{key}` is missing");
-                problems.push(Problem::new(ErrorTag::MissingAttribute, format!("{word}/{key}"), message));
-            }
-            None
-        }
-    });
+    let (given, mut problems) = texts(word, body, &needed, more)?;
+    let mut given = given.into_iter();
     let (one, other) = (given.next().flatten(), given.next().flatten());
     let place = (given.next().flatten(), given.next().flatten(), given.next().flatten());
-    drop(given);
-    problems.extend(body.keys().map(|key| {
-        let known = suggestion(key, needed.iter().chain(more).copied());
-        Problem::invalid(format!("{word}/{key}"), format!("unknown key `{key}`{known}"))
-    }));
     let place = match self::place(place) {
         Ok(place) => place,
         Err(problem) => {
@@ -207,6 +196,53 @@ fn link(word: &str, body: Value) -> Result<Change, Refused> {
         }),
         _ => Err(Refused::framework(Problems(problems))),
     }
+}
+
+/// A request to load a service.
+fn load(body: Value) -> Result<Change, Refused> {
+    let (given, mut problems) = texts("services", body, &["type", "uri", "name"], &[])?;
+    let mut given = given.into_iter();
+    let (kind, uri, name) = (given.next().flatten(), given.next().flatten(), given.next().flatten());
+    if let Some(kind) = kind.filter(|kind| kind != "lib") {
+        problems.push(Problem::bad("services/type", format!("`type` is lib, not `{kind}`")));
+    }
+    match (uri, name) {
+        (Some(uri), Some(name)) if problems.is_empty() => Ok(Change::LoadService { name, uri }),
+        _ => Err(Refused::framework(Problems(problems))),
+    }
+}
+
+/// The texts at `needed` and `more` in a body for `word`, and all that is wrong with it.
+fn texts(
+    word: &str,
+    body: Value,
+    needed: &[&str],
+    more: &[&str],
+) -> Result<(Vec<Option<String>>, Vec<Problem>), Refused> {
+    let Value::Object(mut body) = body else {
+        return Err(Refused::framework(Problem::bad(word, "the body is no JSON object")));
+    };
+    let mut problems = Vec::new();
+    let given = needed.iter().chain(more).map(|key| match body.shift_remove(*key) {
+        Some(Value::String(text)) => Some(text),
+        Some(other) => {
+            problems.push(Problem::bad(format!("{word}/{key}"), format!("`{key}` is no string: {other}")));
+            None
+        }
+        None => {
+            if needed.contains(key) {
+                let message = format!("`{key}` is missing");
+                problems.push(Problem::new(ErrorTag::MissingAttribute, format!("{word}/{key}"), message));
+            }
+            None
+        }
+    });
+    let given = given.collect();
+    problems.extend(body.keys().map(|key| {
+        let known = suggestion(key, needed.iter().chain(more).copied());
+        Problem::invalid(format!("{word}/{key}"), format!("unknown key `{key}`{known}"))
+    }));
+    Ok((given, problems))
 }
 
 /// From `position`, `before` and `after`, as they were given.

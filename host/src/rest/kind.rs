@@ -13,6 +13,8 @@ pub enum Kind {
     Run,
     /// A service: its list of cubes.
     Service,
+    /// A service in the list of those that are loaded.
+    Loaded,
     Cube,
     /// A port, a container or an entry of a list.
     Whole,
@@ -36,6 +38,7 @@ impl Kind {
             Self::Read => "GET",
             Self::Run => "POST",
             Self::Service => "GET, POST",
+            Self::Loaded => "GET, DELETE",
             Self::Cube | Self::Whole => "GET, POST, PUT, PATCH, DELETE",
             Self::List | Self::Leaf => "GET, PUT, PATCH, DELETE",
         }

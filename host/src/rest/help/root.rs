@@ -14,7 +14,7 @@ const WORDS: [(&str, &[&str], &str); 9] = [
     ("detach", &[], "Take a transparent cube off a port or a netdev"),
     ("disconnect", &[], "Disconnect a port"),
     ("netdevs", &["show"], "Network devices"),
-    ("services", &["show"], "Services that are loaded"),
+    ("services", &["add", "show", "del"], "Services that are loaded"),
     ("topology", &["show"], "All cubes with their ports, peers and parents"),
     ("version", &["show"], "Version of the daemon"),
 ];
@@ -48,7 +48,10 @@ pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -
         help.commands = commands.to_vec();
     }
     match (first, rest) {
-        ("services", []) if verb.reads() => help.params = services(api),
+        ("services", []) if verb.reads() || verb == Verb::Del => help.params = services(api),
+        ("services", []) if verb == Verb::Add => {
+            help.description = "Load a service: type=lib uri=FILE name=SERVICE, a file of the plugin directory".into();
+        }
         ("cubes", []) if verb.reads() => help.params = cubes(api, |_| true),
         ("cubes", []) if verb == Verb::Add => {
             help.description =

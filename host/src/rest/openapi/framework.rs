@@ -152,6 +152,24 @@ pub fn paths() -> Value {
         tagged: false,
     };
     paths["/cubes"]["post"] = post.write(&id("post", "/cubes"));
+    let load = Operation {
+        tag: "framework",
+        summary: "Load the plugin in a file of the plugin directory; `type` is lib".to_owned(),
+        body: Some((words(&["type", "uri", "name"], &[]), true)),
+        done: (200, None),
+        refused: &CHANGE,
+        tagged: false,
+    };
+    paths["/services"]["post"] = load.write(&id("post", "/services"));
+    let unload = Operation {
+        tag: "framework",
+        summary: "Forget a service that has no cubes".to_owned(),
+        body: None,
+        done: (204, None),
+        refused: &CHANGE,
+        tagged: false,
+    };
+    paths["/services/{service}"]["delete"] = unload.write(&id("delete", "/services/{service}"));
     for (path, summary, media_type, schema) in [
         ("/metrics", "Counters of all cubes, for Prometheus", "text/plain", json!({ "type": "string" })),
         ("/openapi.json", "This document", "application/json", json!({ "type": "object" })),
