@@ -21,7 +21,7 @@ use crate::format::pcap::HEADER;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
 use crate::settings::Settings;
-use crate::sink::{Chores, Files, Journal, OnEnd, Queue, Readers, Router};
+use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router};
 
 /// The record of a packet, `micros` after 1970.
 pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
@@ -187,16 +187,21 @@ impl Desk {
     }
 
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
-        let (journal, ends) = (Journal::new(&self.captures(), "sniffer"), self.ends.clone());
-        let on_end: OnEnd = Box::new(move || *ends.lock().unwrap() += 1);
+        let journal = Journal::new(&self.captures(), "sniffer");
         let chores = Arc::new(Chores::new(self.outcome.clone(), self.log()));
-        Files::new("sniffer", journal, settings, self.outcome.clone(), chores, self.log(), on_end)
+        Files::new("sniffer", journal, settings, self.outcome.clone(), chores, self.log())
+    }
+
+    pub(crate) fn end(&self, settings: &Settings) -> End {
+        let ends = self.ends.clone();
+        let on_end: OnEnd = Box::new(move || *ends.lock().unwrap() += 1);
+        End::new(settings.stop, self.outcome.clone(), self.log(), on_end)
     }
 
     pub(crate) fn router(&self, settings: Arc<Settings>) -> Router {
-        let files = self.files(settings.clone());
+        let (end, files) = (self.end(&settings), self.files(settings.clone()));
         let (outcome, queue, readers) = (self.outcome.clone(), self.queue.clone(), self.readers.clone());
-        Router::new(settings, outcome, queue, readers, files, [7; 32]).unwrap()
+        Router::new(settings, outcome, queue, readers, end, files, [7; 32]).unwrap()
     }
 
     /// Moves the directory of captures away, or back.

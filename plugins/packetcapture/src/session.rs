@@ -17,7 +17,7 @@ use crate::format::Format;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, RingError, Rings};
 use crate::settings::Settings;
-use crate::sink::{Chores, Files, Journal, OnEnd, Queue, Readers, Router, probe};
+use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router, probe};
 use crate::sys::{self, Identity};
 
 /// Why a capture cannot begin or go on.
@@ -94,9 +94,10 @@ impl Lasting {
         let Self { cube, outcome, chores, .. } = self;
         let journal = Journal::new(cube.capture_dir(), cube.uuid());
         let (files, log) = (settings.clone(), log_of(cube));
-        let files = Files::new(cube.name(), journal, files, outcome.clone(), chores.clone(), log, self.on_end());
+        let files = Files::new(cube.name(), journal, files, outcome.clone(), chores.clone(), log);
+        let end = End::new(settings.stop, outcome.clone(), log_of(cube), self.on_end());
         let outcome = outcome.clone();
-        Router::new(settings, outcome, self.queue.clone(), self.readers.clone(), files, self.key)
+        Router::new(settings, outcome, self.queue.clone(), self.readers.clone(), end, files, self.key)
     }
 }
 

@@ -5,6 +5,7 @@
 mod backlog;
 mod chores;
 mod direct;
+mod end;
 mod file;
 mod files;
 mod journal;
@@ -16,8 +17,9 @@ mod snapshot;
 mod tally;
 
 pub(crate) use chores::Chores;
+pub(crate) use end::{End, OnEnd};
 pub(crate) use file::{CaptureFile, probe};
-pub(crate) use files::{Files, OnEnd};
+pub(crate) use files::Files;
 pub(crate) use journal::{Journal, mend};
 pub(crate) use name::timestamp;
 pub(crate) use queue::{Queue, QueuedPacket};

@@ -27,7 +27,7 @@ pub struct StopAfter {
     /// Packets
     #[schemars(range(min = 1))]
     pub packets: Option<u64>,
-    /// Bytes of capture files
+    /// Bytes of records
     #[schemars(range(min = 1))]
     pub bytes: Option<u64>,
     /// Seconds

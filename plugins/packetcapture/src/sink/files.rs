@@ -1,4 +1,4 @@
-//! The files of a capture, one after the other: which one is written, when the next begins, and when it is enough.
+//! The files of a capture, one after the other: which one is written, when the next begins, and which are kept.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use polycube_plugin_api::Level;
 
@@ -29,9 +29,6 @@ const ATTEMPTS: u32 = 100_000;
 /// Closed files that are remembered to be deleted some day: as many as `rotate files` can ask for.
 const CLOSED: usize = 100_000;
 
-/// The end that a capture has set itself.
-pub(crate) type OnEnd = Box<dyn Fn() + Send>;
-
 /// Writes the files of one capture, from on to off.
 pub(crate) struct Files {
     cube: String,
@@ -42,7 +39,6 @@ pub(crate) struct Files {
     journal: Journal,
     chores: Arc<Chores>,
     log: Log,
-    on_end: OnEnd,
     /// Whether the last file could not be noted.
     is_unnoted: bool,
     current: Option<Current>,
@@ -51,12 +47,6 @@ pub(crate) struct Files {
     told: Statistics,
     /// The closed files of this capture, the oldest first.
     closed: VecDeque<PathBuf>,
-    /// What this capture has written so far.
-    written: Tally,
-    /// Bytes of its closed files.
-    closed_bytes: u64,
-    began: Instant,
-    has_ended: bool,
     /// Packets lost since the first that could not be written, while they cannot.
     failing: Option<u64>,
     /// Bytes of the directory that are not of `current`.
@@ -77,7 +67,6 @@ impl Files {
         outcome: Arc<Outcome>,
         chores: Arc<Chores>,
         log: Log,
-        on_end: OnEnd,
     ) -> Self {
         let mut files = Self {
             cube: cube.to_owned(),
@@ -87,16 +76,11 @@ impl Files {
             outcome,
             journal,
             log,
-            on_end,
             is_unnoted: false,
             current: None,
             names: Names::default(),
             told: Statistics::default(),
             closed: VecDeque::new(),
-            written: Tally::default(),
-            closed_bytes: 0,
-            began: Instant::now(),
-            has_ended: false,
             failing: None,
             elsewhere: 0,
         };
@@ -109,23 +93,11 @@ impl Files {
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut rest = runs.to_vec();
         while !rest.is_empty() {
-            if self.has_ended {
-                let tally = Tally::of(format, &rest);
-                self.outcome.limit.add(tally.packets, tally.bytes);
-                return;
-            }
             if self.current.as_ref().is_some_and(|current| current.file.format() != format) {
                 self.close();
             }
             let next = format.parse(rest[0]).map(|record| record.stamp);
-            let (end, file) = (self.until_end(format), self.until_rotation(format, next));
-            let room = Room {
-                packets: end.packets.min(file.packets),
-                size: end.size.min(file.size),
-                until: end.until.min(file.until),
-                one_at_least: file.one_at_least && end.size > 0,
-            };
-            let taken = take(format, &rest, &room);
+            let taken = take(format, &rest, &self.until_rotation(format, next));
             if taken.damaged > 0 {
                 let bytes = taken.damaged;
                 (self.log)(Level::Error, &format!("{bytes} bytes of a ring are no records and are not written"));
@@ -134,14 +106,7 @@ impl Files {
                 self.append(format, &taken.runs, &taken.tally);
             }
             rest = taken.rest;
-            if rest.is_empty() {
-                // A capture of so many packets ends with the last of them, not with the one after.
-                if self.until_end(format).packets == 0 {
-                    self.end();
-                }
-            } else if take(format, &rest, &self.until_end(format)).tally.packets == 0 {
-                self.end();
-            } else {
+            if !rest.is_empty() {
                 self.close();
             }
         }
@@ -172,9 +137,6 @@ impl Files {
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
         self.settle();
-        if !self.has_ended && self.until_end(self.settings.format).until <= now() {
-            self.end();
-        }
         let is_old = |current: &Current, time| current.tally.packets > 0 && current.began.elapsed() >= time;
         if self.settings.files.rotate.time.zip(self.current.as_ref()).is_some_and(|(time, now)| is_old(now, time)) {
             self.close();
@@ -218,7 +180,6 @@ impl Files {
         if kept.packets == 0 {
             return;
         }
-        self.written.add(&kept);
         if let Some(current) = &mut self.current {
             if current.tally.packets == 0 {
                 self.outcome.file_begun(current.file.path());
@@ -341,7 +302,6 @@ impl Files {
         }
         self.journal.closed();
         let size = file.length();
-        self.closed_bytes += size;
         self.elsewhere += size;
         self.outcome.update(&path, |file| (file.size, file.stage) = (size, Stage::Closed));
         if self.settings.files.fsync == Fsync::Rotate
@@ -358,13 +318,6 @@ impl Files {
             self.closed.pop_front();
         }
         self.prune();
-    }
-
-    fn end(&mut self) {
-        self.has_ended = true;
-        self.close();
-        (self.log)(Level::Info, "the capture has come to the end that `stop-after` sets");
-        (self.on_end)();
     }
 
     /// Deletes what is more than is to be kept, the file that is being written counted.
@@ -387,17 +340,6 @@ impl Files {
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
         let before = current.map_or_else(|| format.header(&self.section).len() as u64, |now| now.file.length());
         before + if format == Format::Pcapng { pcapng::STATISTICS } else { 0 }
-    }
-
-    fn until_end(&self, format: Format) -> Room {
-        let Extent { packets, bytes, time } = self.settings.stop;
-        let so_far = self.closed_bytes + self.length(format);
-        Room {
-            packets: packets.map_or(u64::MAX, |packets| packets.saturating_sub(self.written.packets)),
-            size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(so_far)),
-            until: time.map_or(Stamp(u64::MAX), |time| after(self.began, time)),
-            one_at_least: false,
-        }
     }
 
     /// What the file has room for; a new one begins with a packet of the time `next`. A file that has no packet yet
@@ -426,12 +368,6 @@ impl Files {
     fn statistics(&self) -> Statistics {
         self.outcome.statistics(self.outcome.disk.packets())
     }
-}
-
-/// What the wall clock says, or said, when `time` has passed since `began`, whatever it was set to meanwhile.
-fn after(began: Instant, time: Duration) -> Stamp {
-    let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-    Stamp::from_nanos(sys::utc_now().saturating_add(nanos(time)).saturating_sub(nanos(began.elapsed())))
 }
 
 fn now() -> Stamp {

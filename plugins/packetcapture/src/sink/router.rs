@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 
 use super::backlog::Backlog;
+use super::end::End;
 use super::files::Files;
 use super::{Queue, Readers};
 use crate::anonymize::Anonymizer;
@@ -20,6 +21,7 @@ pub(crate) struct Router {
     outcome: Arc<Outcome>,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
+    end: End,
     backlog: Backlog,
     anonymizer: Anonymizer,
     /// Records whose addresses are replaced. Kept, because a buffer of this size costs page faults each time.
@@ -32,16 +34,21 @@ impl Router {
         outcome: Arc<Outcome>,
         queue: Arc<Queue>,
         readers: Arc<Readers>,
+        end: End,
         files: Files,
         key: [u8; 32],
     ) -> io::Result<Self> {
         let backlog = Backlog::new(files, outcome.clone(), settings.memory)?;
         let anonymizer = Anonymizer::new(key);
-        Ok(Self { settings, outcome, queue, readers, backlog, anonymizer, copy: Vec::new() })
+        Ok(Self { settings, outcome, queue, readers, end, backlog, anonymizer, copy: Vec::new() })
     }
 
     /// Hands on `runs`, each of whole records of `format`. What nobody has room for is counted where it was lost.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        let runs = &self.end.admit(format, runs)[..];
+        if runs.is_empty() {
+            return;
+        }
         let mut copy = std::mem::take(&mut self.copy);
         if self.settings.anonymize {
             copy.clear();
@@ -61,12 +68,14 @@ impl Router {
     }
 
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
+        self.end.apply(settings.stop);
         self.settings = settings.clone();
         self.backlog.apply(settings);
     }
 
     /// Looks at the clock.
     pub(crate) fn tick(&mut self) {
+        self.end.tick();
         self.backlog.tick();
     }
 

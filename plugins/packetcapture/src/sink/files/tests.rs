@@ -67,22 +67,6 @@ fn of_a_ring_of_files_the_newest_are_kept() {
 }
 
 #[test]
-fn a_capture_of_so_many_packets_has_just_those() {
-    let desk = check(json!({"stop-after": {"packets": 3}}), &[records(0..2), records(2..9)], &[&[0, 1, 2]]);
-    assert_eq!((desk.outcome.limit.packets(), desk.outcome.limit.bytes()), (6, 6 * 84));
-    assert_eq!(*desk.ends.lock().unwrap(), 1);
-    let desk = check(json!({"stop-after": {"packets": 3}}), &[records(0..3)], &[&[0, 1, 2]]);
-    assert_eq!(*desk.ends.lock().unwrap(), 1, "it ends with the last packet, not with the one after");
-}
-
-#[test]
-fn a_capture_of_so_many_bytes_has_no_more() {
-    let desk = check(json!({"stop-after": {"bytes": 1000}}), &[records(0..20)], &[&[0, 1, 2, 3, 4, 5, 6, 7, 8]]);
-    assert!(desk.outcome.files()[0].size <= 1000);
-    assert_eq!(*desk.ends.lock().unwrap(), 1);
-}
-
-#[test]
 fn a_path_of_the_users_is_taken_as_it_is_and_never_over_another_file() {
     let desk = Desk::new();
     fs::write(desk.captures().join("trace.pcap"), "dear").unwrap();
@@ -234,18 +218,6 @@ fn a_file_that_cannot_be_noted_is_written_nevertheless() {
     assert_eq!(desk.times(), [[0, 1]]);
     assert_eq!(desk.outcome.disk.packets(), 0);
     assert!(desk.lines.lock().unwrap()[0].contains("cannot be noted as being written"));
-}
-
-#[test]
-fn a_capture_of_so_many_seconds_ends_though_the_clock_is_set_back() {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(json!({"stop-after": {"seconds": 1}})));
-    let hour = Duration::from_secs(3600);
-    assert!(files.until_end(Format::Pcap).until > now());
-    // The monotonic clock is what counts: on the wall's, nothing has passed.
-    files.began -= hour;
-    files.tick();
-    assert_eq!(*desk.ends.lock().unwrap(), 1);
 }
 
 #[test]

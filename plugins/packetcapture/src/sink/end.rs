@@ -1,0 +1,163 @@
+//! The end that a capture has set itself: after so many packets, bytes or seconds.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use polycube_plugin_api::Level;
+
+use super::tally::{Room, Tally, take};
+use crate::drain::Log;
+use crate::format::{Format, Stamp};
+use crate::outcome::Outcome;
+use crate::settings::Extent;
+use crate::sys;
+
+/// What is done when the end is reached.
+pub(crate) type OnEnd = Box<dyn Fn() + Send>;
+
+/// Lets records pass until the end, and counts those behind it.
+pub(crate) struct End {
+    extent: Extent,
+    /// What has passed.
+    passed: Tally,
+    began: Instant,
+    is_reached: bool,
+    outcome: Arc<Outcome>,
+    log: Log,
+    on_end: OnEnd,
+}
+
+impl End {
+    pub(crate) fn new(extent: Extent, outcome: Arc<Outcome>, log: Log, on_end: OnEnd) -> Self {
+        let (passed, began) = (Tally::default(), Instant::now());
+        Self { extent, passed, began, is_reached: false, outcome, log, on_end }
+    }
+
+    /// Another end, from the same beginning.
+    pub(super) fn apply(&mut self, extent: Extent) {
+        self.extent = extent;
+    }
+
+    /// The first of `runs`, of format `format`, that are before the end.
+    pub(super) fn admit<'a>(&mut self, format: Format, runs: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        if self.extent == Extent::default() && !self.is_reached {
+            return runs.to_vec();
+        }
+        let taken = take(format, runs, &self.room());
+        self.passed.add(&taken.tally);
+        let late = Tally::of(format, &taken.rest);
+        self.outcome.limit.add(late.packets, late.bytes);
+        // It ends with its last packet, not with the one after.
+        if late.packets > 0 || self.room().packets == 0 {
+            self.reach();
+        }
+        taken.runs
+    }
+
+    /// Looks at the clock.
+    pub(super) fn tick(&mut self) {
+        if self.extent.time.is_some_and(|time| self.began.elapsed() >= time) {
+            self.reach();
+        }
+    }
+
+    fn reach(&mut self) {
+        if !std::mem::replace(&mut self.is_reached, true) {
+            (self.log)(Level::Info, "the capture has come to the end that `stop-after` sets");
+            (self.on_end)();
+        }
+    }
+
+    fn room(&self) -> Room {
+        if self.is_reached {
+            return Room { packets: 0, ..Room::default() };
+        }
+        let Extent { packets, bytes, time } = self.extent;
+        Room {
+            packets: packets.map_or(u64::MAX, |packets| packets.saturating_sub(self.passed.packets)),
+            size: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(self.passed.size)),
+            until: time.map_or(Stamp(u64::MAX), |time| after(self.began, time)),
+            one_at_least: false,
+        }
+    }
+}
+
+/// What the wall clock says, or said, when `time` has passed since `began`, whatever it was set to meanwhile.
+fn after(began: Instant, time: Duration) -> Stamp {
+    let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    Stamp::from_nanos(sys::utc_now().saturating_add(nanos(time)).saturating_sub(nanos(began.elapsed())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixture::{Desk, record, times};
+
+    fn end(desk: &Desk, stop_after: Value) -> End {
+        desk.end(&desk.settings(json!({ "stop-after": stop_after })))
+    }
+
+    /// Records of 100 bytes, one for each time in microseconds.
+    fn records(micros: std::ops::Range<u64>) -> Vec<u8> {
+        micros.flat_map(|micros| record(micros, &[7; 84])).collect()
+    }
+
+    #[track_caller]
+    fn check(stop_after: Value, batches: &[std::ops::Range<u64>], expected: &[u64], late: u64) {
+        let desk = Desk::new();
+        let mut end = end(&desk, stop_after);
+        let passed =
+            batches.iter().flat_map(|batch| times(&end.admit(Format::Pcap, &[&records(batch.clone())]).concat()));
+        assert_eq!(passed.collect::<Vec<_>>(), expected);
+        assert_eq!((desk.outcome.limit.packets(), desk.outcome.limit.bytes()), (late, late * 84));
+        assert_eq!(*desk.ends.lock().unwrap(), u32::from(end.is_reached));
+    }
+
+    #[test]
+    fn so_many_packets_are_just_those() {
+        check(json!({"packets": 3}), &[0..2, 2..9, 9..12], &[0, 1, 2], 9);
+        check(json!({"packets": 3}), &[0..2], &[0, 1], 0);
+    }
+
+    #[test]
+    fn the_last_packet_is_the_end_and_not_the_one_after() {
+        let desk = Desk::new();
+        let mut end = end(&desk, json!({"packets": 3}));
+        end.admit(Format::Pcap, &[&records(0..3)]);
+        assert!(end.is_reached);
+    }
+
+    #[test]
+    fn so_many_bytes_are_no_more() {
+        check(json!({"bytes": 1000}), &[0..20], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10);
+        check(json!({"bytes": 50}), &[0..2], &[], 2);
+    }
+
+    #[test]
+    fn whatever_comes_first_is_the_end() {
+        check(json!({"bytes": 1000, "packets": 2, "seconds": 5}), &[0..20], &[0, 1], 18);
+    }
+
+    #[test]
+    fn without_an_end_everything_passes() {
+        check(json!({}), &[0..2, 2..3], &[0, 1, 2], 0);
+    }
+
+    #[test]
+    fn so_many_seconds_pass_though_the_clock_is_set_back() {
+        let desk = Desk::new();
+        let mut end = end(&desk, json!({"seconds": 1}));
+        end.tick();
+        assert!(!end.is_reached);
+        // The monotonic clock is what counts: on the wall's, nothing has passed.
+        end.began -= Duration::from_secs(3600);
+        end.tick();
+        end.tick();
+        assert_eq!(*desk.ends.lock().unwrap(), 1);
+        assert!(end.admit(Format::Pcap, &[&records(0..1)]).is_empty());
+    }
+}
