@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::fixture::{Desk, record, times};
 
-    fn end(desk: &Desk, stop_after: Value) -> End {
+    fn end(desk: &Desk, stop_after: &Value) -> End {
         desk.end(&desk.settings(json!({ "stop-after": stop_after })))
     }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(stop_after: Value, batches: &[std::ops::Range<u64>], expected: &[u64], late: u64) {
+    fn check(stop_after: &Value, batches: &[std::ops::Range<u64>], expected: &[u64], late: u64) {
         let desk = Desk::new();
         let mut end = end(&desk, stop_after);
         let passed =
@@ -119,38 +119,38 @@ mod tests {
 
     #[test]
     fn so_many_packets_are_just_those() {
-        check(json!({"packets": 3}), &[0..2, 2..9, 9..12], &[0, 1, 2], 9);
-        check(json!({"packets": 3}), &[0..2], &[0, 1], 0);
+        check(&json!({"packets": 3}), &[0..2, 2..9, 9..12], &[0, 1, 2], 9);
+        check(&json!({"packets": 3}), &[0..2], &[0, 1], 0);
     }
 
     #[test]
     fn the_last_packet_is_the_end_and_not_the_one_after() {
         let desk = Desk::new();
-        let mut end = end(&desk, json!({"packets": 3}));
+        let mut end = end(&desk, &json!({"packets": 3}));
         end.admit(Format::Pcap, &[&records(0..3)]);
         assert!(end.is_reached);
     }
 
     #[test]
     fn so_many_bytes_are_no_more() {
-        check(json!({"bytes": 1000}), &[0..20], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10);
-        check(json!({"bytes": 50}), &[0..2], &[], 2);
+        check(&json!({"bytes": 1000}), &[0..20], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10);
+        check(&json!({"bytes": 50}), &[0..2], &[], 2);
     }
 
     #[test]
     fn whatever_comes_first_is_the_end() {
-        check(json!({"bytes": 1000, "packets": 2, "seconds": 5}), &[0..20], &[0, 1], 18);
+        check(&json!({"bytes": 1000, "packets": 2, "seconds": 5}), &[0..20], &[0, 1], 18);
     }
 
     #[test]
     fn without_an_end_everything_passes() {
-        check(json!({}), &[0..2, 2..3], &[0, 1, 2], 0);
+        check(&json!({}), &[0..2, 2..3], &[0, 1, 2], 0);
     }
 
     #[test]
     fn so_many_seconds_pass_though_the_clock_is_set_back() {
         let desk = Desk::new();
-        let mut end = end(&desk, json!({"seconds": 1}));
+        let mut end = end(&desk, &json!({"seconds": 1}));
         end.tick();
         assert!(!end.is_reached);
         // The monotonic clock is what counts: on the wall's, nothing has passed.
