@@ -57,7 +57,7 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, direct: false, memory: 256 }
+        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, direct: false, memory: 512 }
     }
 }
 

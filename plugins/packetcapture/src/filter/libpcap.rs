@@ -149,16 +149,24 @@ mod tests {
         assert_eq!(program, [raw(0x28, 0, 0, 12), raw(0x15, 0, 1, 0x800), raw(6, 0, 0, 262_144), raw(6, 0, 0, 0)]);
     }
 
+    /// Asks until there is an answer: on a busy machine the first may be that it takes long.
+    fn settled(expression: &str) -> Result<Vec<Raw>, FilterError> {
+        let answers = std::iter::repeat_with(|| raw(expression)).take(30);
+        answers.skip_while(|answer| matches!(answer, Err(FilterError::Late))).next().expect("an answer in a minute")
+    }
+
     #[track_caller]
     fn check_refused(expression: &str, reason: &str) {
-        let Err(FilterError::Refused(refused)) = raw(expression) else { panic!("{} bytes pass", expression.len()) };
-        assert_eq!(refused.reason, reason);
+        match settled(expression) {
+            Err(FilterError::Refused(refused)) => assert_eq!(refused.reason, reason),
+            other => panic!("{} bytes: {other:?}", expression.len()),
+        }
     }
 
     #[test]
     fn an_expression_that_takes_too_long_is_refused() {
         let of = |count| vec!["host 10.0.0.1"; count].join(" or ");
-        assert!(raw(&of(100)).is_ok());
+        assert!(settled(&of(100)).is_ok());
         check_refused(&of(500), "an expression of 8496 bytes is too long, 8192 is the most");
         check_refused(
             &format!("ip[0] = 1{}", "+1".repeat(3000)),
@@ -170,8 +178,8 @@ mod tests {
     #[test]
     fn deep_expressions_end_no_thread() {
         for deep in ["(".repeat(LONGEST), "!".repeat(LONGEST), "ip[".repeat(LONGEST / 3)] {
-            assert!(matches!(raw(&deep), Err(FilterError::Refused(_))));
+            assert!(matches!(settled(&deep), Err(FilterError::Refused(_))));
         }
-        assert!(raw(&format!("{}ip", "not ".repeat(2000))).is_ok());
+        assert!(settled(&format!("{}ip", "not ".repeat(2000))).is_ok());
     }
 }

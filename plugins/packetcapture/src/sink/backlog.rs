@@ -21,6 +21,10 @@ use crate::settings::Settings;
 
 /// A write that takes longer is one of a disk that does not keep up: the rings hold about as long at full rate.
 const SLOW: Duration = Duration::from_millis(5);
+/// Bytes a second from which on records go through memory in any case: 16 MiB, a ring's usual size, are full after 160 ms,
+/// and a disk may well be late by more in a single write. Writes past the page cache take less time, and copy once as
+/// they are.
+const FAST: f64 = 100e6;
 /// Buffers that are kept while nothing waits: the first touch of new memory costs more than the copy into it.
 const SPARE: usize = 4;
 
@@ -45,8 +49,12 @@ pub(super) struct Backlog {
     shared: Arc<Shared>,
     /// Bytes that wait at most.
     limit: usize,
+    /// Whether writes go past the page cache.
+    is_direct: bool,
     /// Whether the last write took long.
     is_slow: bool,
+    /// When the last records came.
+    last: Instant,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,24 +83,28 @@ impl Waiting {
 }
 
 impl Backlog {
-    pub(super) fn new(files: Files, outcome: Arc<Outcome>, limit: usize) -> io::Result<Self> {
+    pub(super) fn new(files: Files, outcome: Arc<Outcome>, settings: &Settings) -> io::Result<Self> {
         let shared =
             Arc::new(Shared { files: Mutex::new(files), waiting: Mutex::default(), more: Condvar::new(), outcome });
         let writer = shared.clone();
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
-        Ok(Self { shared, limit, is_slow: false, thread: Some(thread) })
+        let (limit, is_direct) = (settings.memory, settings.files.direct);
+        Ok(Self { shared, limit, is_direct, is_slow: false, last: Instant::now(), thread: Some(thread) })
     }
 
     /// Writes `runs`, or lets them wait.
     pub(super) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut waiting = lock(&self.shared.waiting);
         let size = runs.iter().map(|run| run.len()).sum::<usize>();
+        let began = Instant::now();
+        let since = began.duration_since(std::mem::replace(&mut self.last, began));
+        let is_fast = size as f64 > FAST * since.as_secs_f64();
+        let is_urgent = self.is_slow || (is_fast && !self.is_direct);
         // What is larger than all of the memory would never have room in it.
-        if waiting.is_empty() && (!self.is_slow || size > self.limit) {
+        if waiting.is_empty() && (!is_urgent || size > self.limit) {
             drop(waiting);
-            let began = Instant::now();
             lock(&self.shared.files).write(format, runs);
-            self.is_slow = self.limit > 0 && began.elapsed() > SLOW;
+            self.is_slow = began.elapsed() > SLOW;
             return;
         }
         self.is_slow = false;
@@ -115,7 +127,7 @@ impl Backlog {
     }
 
     pub(super) fn apply(&mut self, settings: Arc<Settings>) {
-        self.limit = settings.memory;
+        (self.limit, self.is_direct) = (settings.memory, settings.files.direct);
         self.in_turn(Item::Apply(settings));
     }
 

@@ -38,7 +38,7 @@ impl Router {
         files: Files,
         key: [u8; 32],
     ) -> io::Result<Self> {
-        let backlog = Backlog::new(files, outcome.clone(), settings.memory)?;
+        let backlog = Backlog::new(files, outcome.clone(), &settings)?;
         let anonymizer = Anonymizer::new(key);
         Ok(Self { settings, outcome, queue, readers, end, backlog, anonymizer, copy: Vec::new() })
     }

@@ -5,10 +5,17 @@ use serde_json::json;
 use super::*;
 use crate::fixture::{Desk, record};
 
+/// A backlog of `memory` bytes.
+fn backlog(desk: &Desk, memory: usize) -> Backlog {
+    let settings = desk.settings(json!({}));
+    let files = desk.files(settings.clone());
+    Backlog::new(files, desk.outcome.clone(), &Settings { memory, ..Settings::clone(&settings) }).unwrap()
+}
+
 #[test]
 fn what_is_larger_than_the_memory_is_written_and_not_dropped() {
     let desk = Desk::new();
-    let mut backlog = Backlog::new(desk.files(desk.settings(json!({}))), desk.outcome.clone(), 64).unwrap();
+    let mut backlog = backlog(&desk, 64);
     backlog.is_slow = true;
     backlog.write(Format::Pcap, &[&record(1, &[7; 200])]);
     drop(backlog);
@@ -19,7 +26,7 @@ fn what_is_larger_than_the_memory_is_written_and_not_dropped() {
 #[test]
 fn what_waits_is_written_in_turn_and_flushed() {
     let desk = Desk::new();
-    let mut backlog = Backlog::new(desk.files(desk.settings(json!({}))), desk.outcome.clone(), 1 << 20).unwrap();
+    let mut backlog = backlog(&desk, 1 << 20);
     for micros in 0..100 {
         backlog.is_slow = true;
         backlog.write(Format::Pcap, &[&record(micros, b"abc")]);
@@ -28,4 +35,24 @@ fn what_waits_is_written_in_turn_and_flushed() {
     backlog.flush(done);
     wait.recv().unwrap();
     desk.check_file(&(0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn records_that_come_fast_go_through_memory_and_the_others_do_not() {
+    let desk = Desk::new();
+    let mut backlog = backlog(&desk, 1 << 20);
+    let is_waiting = |backlog: &Backlog| !lock(&backlog.shared.waiting).is_empty();
+    // The files are ours: whatever goes through memory waits for them.
+    let batch = (0..1000).flat_map(|micros| record(micros, &[7; 84])).collect::<Vec<_>>();
+    backlog.last -= Duration::from_secs(1);
+    backlog.write(Format::Pcap, &[&batch]);
+    assert!(!is_waiting(&backlog), "100 kB a second");
+    let shared = backlog.shared.clone();
+    let files = lock(&shared.files);
+    backlog.last = Instant::now();
+    backlog.write(Format::Pcap, &[&batch]);
+    assert!(is_waiting(&backlog), "100 kB in no time");
+    drop(files);
+    drop(backlog);
+    assert_eq!(desk.times()[0].len(), 2000);
 }
