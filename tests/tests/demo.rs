@@ -11,7 +11,7 @@ use polycube_tests::pcap;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// In this order, with others between them.
-const KEY_LINES: [&str; 39] = [
+const KEY_LINES: [&str; 44] = [
     "$ polycubectl simplebridge add br1",
     "$ polycubectl br1 ports add toveth1 peer=veth1",
     "$ polycubectl connect br1:toveth2 veth2",
@@ -49,6 +49,11 @@ const KEY_LINES: [&str; 39] = [
     "-> 0 more captured",
     "$ polycubectl sniffer set 'filter=icmp[icmptype] == icmp-echoreply and src 10.10.10.2'",
     "-> 1 more captured",
+    "$ polycubectl sniffer set networkmode=true",
+    "the service is running in network mode",
+    "capturelen: 98",
+    "-> 1 packet waits, as pcapng",
+    "$ polycubectl sniffer set networkmode=false",
     "Nothing is left in the kernel, and no process.",
     "The captures are kept in ",
 ];

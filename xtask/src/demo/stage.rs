@@ -38,6 +38,11 @@ impl Stage {
         Ok(Self { daemon, hosts, lab, captures })
     }
 
+    /// Where what is captured stays when the demo is over.
+    pub(super) fn captures(&self) -> &Path {
+        self.captures.path()
+    }
+
     /// Ends the daemon, then removes the lab.
     pub(super) fn strike(self) -> Result<Remains> {
         let Self { mut daemon, hosts, lab, captures } = self;

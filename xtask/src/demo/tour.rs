@@ -32,6 +32,7 @@ pub(super) fn give(stage: &Stage, interruption: &Interruption) -> Result<()> {
     let captured = tour.modes()?;
     tour.record(captured)?;
     tour.filters()?;
+    tour.network_mode()?;
     say("The demo stops the daemon and removes its lab.");
     Ok(())
 }
@@ -42,7 +43,6 @@ pub(super) fn say_where_to_go(captures: &Path) {
         "The captures are kept in {}: open them with tcpdump or Wireshark, or remove them.",
         captures.display()
     ));
-    println!("Not there yet: network mode, and formats other than pcap.");
     println!("Next: the quick start in README.md does the same by hand, on interfaces of your own.");
 }
 
@@ -149,6 +149,24 @@ impl Tour<'_> {
         let captured = self.captured()? - before;
         println!("-> {captured} more captured");
         ensure!(captured == expected, "the filter let {captured} packets pass instead of {expected}");
+        Ok(())
+    }
+
+    /// Lets packets wait for a client, and takes a copy of what waits.
+    fn network_mode(&self) -> Result<()> {
+        say("In network mode packets wait for a client, such as clients/Packetcapture_Client/client.py:");
+        self.ctl("sniffer set networkmode=true")?;
+        self.ctl("sniffer show dump")?;
+        self.ping(self.stage.hosts[1].ipv4)?;
+        self.captured()?;
+        self.ctl("sniffer packet show")?;
+        let path = self.stage.captures().join("waiting.pcapng");
+        let words = ["sniffer", "dump", "-w", path.to_str().context("UTF-8")?, "--format", "pcapng"];
+        self.ctl_words(&words)?;
+        let records = pcap::read(&path)?.records.len();
+        println!("-> {records} packet waits, as pcapng");
+        ensure!(records == 1, "{records} packets wait instead of the reply");
+        self.ctl("sniffer set networkmode=false")?;
         Ok(())
     }
 
