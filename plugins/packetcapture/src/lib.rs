@@ -12,6 +12,7 @@ mod cube;
 mod datapath;
 mod drain;
 mod format;
+mod lock;
 mod merge;
 mod outcome;
 mod ring;

@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::format::pcapng::Statistics;
+use crate::lock::lock;
 use crate::ring::{Counters, Rings};
 use crate::sink::Tally;
 
@@ -168,8 +169,4 @@ impl Outcome {
     pub(crate) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

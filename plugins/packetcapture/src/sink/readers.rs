@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::tally::Tally;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp, transcode};
+use crate::lock::lock;
 use crate::outcome::Outcome;
 use crate::sys::{self, Pipe, Wake};
 
@@ -263,10 +264,6 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     // It may be forbidden to have so much: then it is less.
     let _ = fcntl_setpipe_size(&sender, PIPE);
     Ok((receiver, sender))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
