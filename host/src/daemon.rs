@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<()> {
     let plugin_dirs = plugin_dirs(options)?;
     let registry = registry(&plugin_dirs)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
-    let datapath = Datapath::new(pins, mode);
+    let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dir));
     // It is empty: the engine took out what it had put in.

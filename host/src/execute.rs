@@ -1,6 +1,6 @@
 //! Carries out a plan, and undoes it in reverse when a step fails.
 
-use crate::datapath::{Datapath, DatapathError};
+use crate::datapath::{Datapath, DatapathError, Readers};
 use crate::plan::{Cleanup, Plan, Step};
 use crate::problem::Problem;
 use crate::sys::bpf;
@@ -28,8 +28,9 @@ pub fn execute(plan: &Plan, wiring: &Wiring, datapath: &mut Datapath, cubes: &mu
             return Err(problem);
         }
     }
+    let mut readers = Readers::MayRun;
     for step in &plan.cleanup {
-        clean(step, datapath, cubes);
+        clean(step, &mut readers, datapath, cubes);
     }
     Ok(())
 }
@@ -48,6 +49,7 @@ fn forward(step: &Step, wiring: &Wiring, datapath: &mut Datapath, cubes: &mut dy
         }
         Step::Link { from, to, .. } => datapath.link(from, to.as_ref()).map_err(|e| refused(place(from), &e)),
         Step::Attach(hook) => datapath.attach(hook).map_err(|e| refused(&hook.netdev.name, &e)),
+        Step::AwaitAttach(hook) => datapath.await_attach(hook).map_err(|e| refused(&hook.netdev.name, &e)),
         Step::Wait => {
             settle(&mut true);
             Ok(())
@@ -61,10 +63,10 @@ fn undo(steps: &[Step], datapath: &mut Datapath, cubes: &mut dyn Cubes) {
     for step in steps.iter().rev() {
         let undone = match step {
             Step::Attach(hook) => {
-                datapath.detach(hook);
-                unlinked = true;
+                unlinked |= datapath.detach(hook) == Readers::MayRun;
                 Ok(())
             }
+            Step::AwaitAttach(_) => Ok(()),
             Step::Link { from, was, .. } => {
                 unlinked = true;
                 datapath.link(from, was.as_ref())
@@ -101,10 +103,15 @@ fn undo(steps: &[Step], datapath: &mut Datapath, cubes: &mut dyn Cubes) {
     }
 }
 
-fn clean(step: &Cleanup, datapath: &mut Datapath, cubes: &mut dyn Cubes) {
+/// `readers` are of what the plan's steps unlinked: where a hook's detachment saw them out, nobody waits once more.
+fn clean(step: &Cleanup, readers: &mut Readers, datapath: &mut Datapath, cubes: &mut dyn Cubes) {
     match step {
-        Cleanup::Detach(hook) => datapath.detach(hook),
-        Cleanup::Wait => settle(&mut true),
+        Cleanup::Detach(hook) => {
+            if datapath.detach(hook) == Readers::SeenOut {
+                *readers = Readers::SeenOut;
+            }
+        }
+        Cleanup::Wait => settle(&mut (*readers == Readers::MayRun)),
         Cleanup::UnloadRoot(hook) => datapath.unload_root(hook),
         Cleanup::Unload(node) => datapath.unload(node),
         Cleanup::Commit(cube) => cubes.commit(cube),

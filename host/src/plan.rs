@@ -34,7 +34,10 @@ pub enum Step {
         to: Option<NodeId>,
         was: Option<NodeId>,
     },
+    /// Starts to put a root on its netdev, which takes the kernel longer than all the rest. It leads nowhere yet.
     Attach(Hook),
+    /// Until the root is on its netdev.
+    AwaitAttach(Hook),
     /// Until no packet is on its way to where packets went before.
     Wait,
 }
@@ -70,17 +73,15 @@ impl Plan {
 
     fn create(&mut self, old: &Wiring, new: &Wiring, touched: &BTreeSet<CubeName>) {
         let steps = &mut self.steps;
+        let hooks = || new.hooks.iter().filter(|(hook, _)| !old.hooks.contains_key(*hook));
+        steps.extend(hooks().map(|(hook, chain)| Step::LoadRoot(hook.clone(), chain.port)));
+        steps.extend(hooks().map(|(hook, _)| Step::Attach(hook.clone())));
         steps.extend(new.maps.keys().filter(|map| !old.maps.contains_key(*map)).cloned().map(Step::CreateMap));
         steps.extend(new.nodes.keys().filter(|node| !old.nodes.contains_key(*node)).cloned().map(Step::Load));
         steps.extend(touched.iter().cloned().map(Step::Prepare));
-        steps.extend(
-            new.hooks
-                .iter()
-                .filter(|(hook, _)| !old.hooks.contains_key(*hook))
-                .map(|(hook, chain)| Step::LoadRoot(hook.clone(), chain.port)),
-        );
         // No program that packets pass has such a map yet.
         steps.extend(ports(old, new).filter(|(map, ..)| !old.maps.contains_key(*map)).map(set_port));
+        steps.extend(hooks().map(|(hook, _)| Step::AwaitAttach(hook.clone())));
     }
 
     /// New programs are linked while no packet reaches them; then each chain in use is relinked from its end to its
@@ -91,8 +92,12 @@ impl Plan {
     fn link(&mut self, old: &Wiring, new: &Wiring) {
         let before = slots(old);
         let after = slots(new);
-        let unreached = after.iter().filter(|(from, _)| !before.contains_key(*from));
-        self.steps.extend(unreached.filter_map(|(from, to)| relink(&before, from, to.as_ref())));
+        let (roots, unreached): (Vec<_>, Vec<_>) = after
+            .iter()
+            .filter(|(from, _)| !before.contains_key(*from))
+            .filter_map(|(from, to)| relink(&before, from, to.as_ref()))
+            .partition(|step| matches!(step, Step::Link { from: Source::Root(_), .. }));
+        self.steps.extend(unreached);
         let moves: Vec<_> = ports(old, new).filter(|(map, ..)| old.maps.contains_key(*map)).collect();
         let left: BTreeSet<u32> = moves.iter().map(|(.., was)| *was).collect();
         let (left, others): (Vec<&Hook>, Vec<&Hook>) =
@@ -100,7 +105,7 @@ impl Plan {
         for hook in others {
             self.relink_hook(hook, old, new, &before);
         }
-        self.steps.extend(new.hooks.keys().filter(|hook| !old.hooks.contains_key(*hook)).cloned().map(Step::Attach));
+        self.steps.extend(roots);
         self.move_ports(moves, left, |plan, hook| plan.relink_hook(hook, old, new, &before));
     }
 

@@ -1,14 +1,17 @@
 //! Roots on netdevs: TCX links, or clsact filters where the kernel has no TCX.
 
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
-use aya::programs::links::{FdLink, Link as _, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use polycube_plugin_api::Direction;
 
-use super::DatapathError;
 use super::clsact::Clsact;
+use crate::sys::bpf::{self, Tcx};
 use crate::wiring::Hook;
 
 /// How roots are attached.
@@ -27,47 +30,112 @@ impl AttachMode {
     }
 }
 
-/// A root on its netdev.
-pub enum Attached {
-    Tcx(PinnedLink),
+/// A root's way to its netdev.
+#[derive(Default)]
+pub enum Attachment {
+    #[default]
+    None,
+    /// The thread of [`TcxThread`] is at it.
+    Pending(mpsc::Receiver<io::Result<OwnedFd>>),
+    Tcx(OwnedFd),
     Clsact(SchedClassifierLink),
 }
 
-/// Attaches the root program that is pinned in the directory `pins`, and pins the link beside it.
-pub fn attach(hook: &Hook, pins: &Path, mode: AttachMode, clsact: &mut Clsact) -> Result<Attached, DatapathError> {
-    let netdev = &hook.netdev.name;
-    let failed = |source| DatapathError::Attach { netdev: netdev.clone(), source };
-    let link_failed = |source| DatapathError::Link { netdev: netdev.clone(), source };
+/// Whether packets that passed a root before it was detached are seen out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    SeenOut,
+    MayRun,
+}
+
+impl Attachment {
+    /// Takes a root off its netdev.
+    ///
+    /// # Errors
+    /// What the kernel says. A netdev that is gone has taken its hooks along.
+    pub fn detach(self) -> Result<Readers, ProgramError> {
+        match self {
+            Self::None => Ok(Readers::MayRun),
+            Self::Pending(link) => detach_tcx(wait_for(&link)?.as_fd()),
+            Self::Tcx(link) => detach_tcx(link.as_fd()),
+            Self::Clsact(link) => {
+                aya::programs::links::Link::detach(link)?;
+                Ok(Readers::MayRun)
+            }
+        }
+    }
+}
+
+fn detach_tcx(link: BorrowedFd<'_>) -> Result<Readers, ProgramError> {
+    bpf::link_detach(link).map_err(ProgramError::IOError)?;
+    Ok(Readers::SeenOut)
+}
+
+/// The link that [`TcxThread::attach`] makes.
+///
+/// # Errors
+/// What the kernel says.
+pub fn wait_for(link: &mpsc::Receiver<io::Result<OwnedFd>>) -> io::Result<OwnedFd> {
+    link.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that attaches has ended")))
+}
+
+struct Job {
+    program: OwnedFd,
+    ifindex: u32,
+    hook: Tcx,
+    link: mpsc::Sender<io::Result<OwnedFd>>,
+}
+
+/// Makes TCX links in a thread of its own, because the kernel waits for its readers each time (`tcx_entry_sync()` in
+/// include/net/tcx.h: two to four ticks of the clock), and others have things to do meanwhile.
+pub struct TcxThread {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl TcxThread {
+    /// Starts the thread. It ends with the value.
+    ///
+    /// # Errors
+    /// No thread to be had.
+    pub fn start() -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        thread::Builder::new().name("attach".to_owned()).spawn(move || {
+            for Job { program, ifindex, hook, link } in inbox {
+                // Who does not wait for it any more drops it, which detaches.
+                let _ = link.send(bpf::link_create(program.as_fd(), ifindex, hook));
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// Puts `program` behind what is on the hook.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn attach(&self, program: BorrowedFd<'_>, hook: &Hook) -> io::Result<Attachment> {
+        let tcx = match hook.direction {
+            Direction::Ingress => Tcx::Ingress,
+            Direction::Egress => Tcx::Egress,
+        };
+        let (link, pending) = mpsc::channel();
+        let job = Job { program: program.try_clone_to_owned()?, ifindex: hook.netdev.ifindex, hook: tcx, link };
+        self.jobs.send(job).map_err(|_| io::Error::other("the thread that attaches has ended"))?;
+        Ok(Attachment::Pending(pending))
+    }
+}
+
+/// Makes a filter of the root program that is pinned at `pin`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn attach_clsact(hook: &Hook, pin: &Path, clsact: &mut Clsact) -> Result<Attachment, ProgramError> {
     let direction = match hook.direction {
         Direction::Ingress => TcAttachType::Ingress,
         Direction::Egress => TcAttachType::Egress,
     };
-    let mut program = SchedClassifier::from_pin(pins.join("program")).map_err(failed)?;
-    let options = match mode {
-        AttachMode::Tcx => TcAttachOptions::TcxOrder(LinkOrder::default()),
-        AttachMode::Clsact => {
-            clsact.add(&hook.netdev).map_err(|error| failed(error.into()))?;
-            TcAttachOptions::Netlink(NlOptions::default())
-        }
-    };
-    let id = program.attach_with_options(netdev, direction, options).map_err(failed)?;
-    let link = program.take_link(id).map_err(failed)?;
-    match mode {
-        AttachMode::Clsact => Ok(Attached::Clsact(link)),
-        AttachMode::Tcx => {
-            let link = FdLink::try_from(link).map_err(link_failed)?;
-            let pinned = link.pin(pins.join("link"));
-            Ok(Attached::Tcx(pinned.map_err(|source| DatapathError::PinLink { netdev: netdev.clone(), source })?))
-        }
-    }
-}
-
-impl Attached {
-    pub fn detach(self) -> Result<(), Box<dyn std::error::Error>> {
-        match self {
-            Self::Tcx(link) => link.unpin()?.detach()?,
-            Self::Clsact(link) => link.detach()?,
-        }
-        Ok(())
-    }
+    clsact.add(&hook.netdev)?;
+    let mut program = SchedClassifier::from_pin(pin)?;
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let id = program.attach_with_options(&hook.netdev.name, direction, options)?;
+    Ok(Attachment::Clsact(program.take_link(id)?))
 }

@@ -10,16 +10,17 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
+use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT};
 use polycube_plugin_api::Code;
 
-pub use hook::AttachMode;
+pub use hook::{AttachMode, Readers};
 pub use pins::Pins;
 
 use crate::sys::bpf::{self, ProgramRefused};
 use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeSpec, Source};
 use clsact::Clsact;
-use hook::Attached;
+use hook::{Attachment, TcxThread};
 use object::{Loaded, Rodata};
 
 /// The roots' ELF object.
@@ -43,11 +44,7 @@ pub enum DatapathError {
     #[error("cannot pin {path}: {source}")]
     Pin { path: String, source: io::Error },
     #[error("cannot attach to netdev `{netdev}` ({source}): is it still there?")]
-    Attach { netdev: String, source: aya::programs::ProgramError },
-    #[error("cannot keep the link to netdev `{netdev}`: {source}")]
-    Link { netdev: String, source: aya::programs::links::LinkError },
-    #[error("cannot pin the link to netdev `{netdev}`: {source}")]
-    PinLink { netdev: String, source: aya::pin::PinError },
+    Attach { netdev: String, source: ProgramError },
 }
 
 /// A map of a cube, as the plugin will see it.
@@ -61,13 +58,14 @@ pub struct CubeMap {
 
 struct Root {
     program: Loaded,
-    attached: Option<Attached>,
+    attachment: Attachment,
 }
 
 /// Everything that this daemon has in the kernel.
 pub struct Datapath {
     pins: Pins,
     mode: AttachMode,
+    tcx: TcxThread,
     clsact: Clsact,
     maps: HashMap<MapId, CubeMap>,
     nodes: HashMap<NodeId, Loaded>,
@@ -75,9 +73,12 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    pub fn new(pins: Pins, mode: AttachMode) -> Self {
+    /// # Errors
+    /// No thread to be had.
+    pub fn new(pins: Pins, mode: AttachMode) -> io::Result<Self> {
         let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)));
-        Self { pins, mode, clsact, maps: HashMap::new(), nodes: HashMap::new(), roots: HashMap::new() }
+        let (maps, nodes, roots) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { pins, mode, tcx: TcxThread::start()?, clsact, maps, nodes, roots })
     }
 
     /// A map that [`Datapath::create_map`] made.
@@ -129,7 +130,7 @@ impl Datapath {
         let program = object::load(&what, ROOT, "root", constants, &HashMap::new(), Rodata::Variable)?;
         self.pins.pin(program.program.as_fd(), &pins::root(hook).join("program"))?;
         self.pins.pin(program.next.as_fd(), &pins::root(hook).join(NEXT))?;
-        self.roots.insert(hook.clone(), Root { program, attached: None });
+        self.roots.insert(hook.clone(), Root { program, attachment: Attachment::None });
         Ok(())
     }
 
@@ -184,22 +185,48 @@ impl Datapath {
         .map_err(|source| DatapathError::WriteMap { what, name: name.to_owned(), source })
     }
 
+    /// Starts to put a root on its netdev. [`Datapath::await_attach`] tells how it went.
     pub fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
-        let pin = self.pins.path(&pins::root(hook));
-        let attached = hook::attach(hook, &pin, self.mode, &mut self.clsact);
-        let attached = attached.inspect_err(|_| self.clsact.remove_if_idle(&hook.netdev))?;
-        if let Some(root) = self.roots.get_mut(hook) {
-            root.attached = Some(attached);
-        }
+        let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
+        let attachment = match self.mode {
+            AttachMode::Tcx => self.tcx.attach(root.program.program.as_fd(), hook).map_err(ProgramError::IOError),
+            AttachMode::Clsact => {
+                let pin = self.pins.path(&pins::root(hook).join("program"));
+                let attached = hook::attach_clsact(hook, &pin, &mut self.clsact);
+                attached.inspect_err(|_| self.clsact.remove_if_idle(&hook.netdev))
+            }
+        };
+        root.attachment = attachment.map_err(|source| failed(hook, source))?;
         Ok(())
     }
 
-    pub fn detach(&mut self, hook: &Hook) {
-        let Some(attached) = self.roots.get_mut(hook).and_then(|root| root.attached.take()) else { return };
-        if let Err(error) = attached.detach() {
+    /// Waits until a root is on its netdev.
+    pub fn await_attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
+        let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
+        root.attachment = match std::mem::take(&mut root.attachment) {
+            Attachment::Pending(link) => {
+                let link = hook::wait_for(&link).map_err(|source| failed(hook, source.into()))?;
+                self.pins.pin(link.as_fd(), &pins::root(hook).join("link"))?;
+                Attachment::Tcx(link)
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Takes a root off its netdev, if it is there.
+    pub fn detach(&mut self, hook: &Hook) -> Readers {
+        let Some(root) = self.roots.get_mut(hook) else { return Readers::MayRun };
+        let readers = std::mem::take(&mut root.attachment).detach().unwrap_or_else(|error| {
             // A netdev that is gone has taken its hooks along.
             tracing::debug!(netdev = hook.netdev.name, %error, "detaching");
-        }
+            Readers::MayRun
+        });
         self.clsact.remove_if_idle(&hook.netdev);
+        readers
     }
+}
+
+fn failed(hook: &Hook, source: ProgramError) -> DatapathError {
+    DatapathError::Attach { netdev: hook.netdev.name.clone(), source }
 }

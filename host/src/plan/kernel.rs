@@ -82,6 +82,7 @@ impl Kernel {
                 assert!(self.roots.contains_key(hook), "{hook:?} has no root yet");
                 assert!(self.attached.insert(hook.clone()), "{hook:?} is attached already");
             }
+            Step::AwaitAttach(hook) => assert!(self.attached.contains(hook), "{hook:?} is not being attached"),
             Step::Wait => {}
         }
     }
@@ -90,7 +91,7 @@ impl Kernel {
         match step {
             Step::CreateMap(map) => self.drop_map(map),
             Step::Load(node) => self.unload(node),
-            Step::Prepare(_) | Step::Wait => {}
+            Step::Prepare(_) | Step::AwaitAttach(_) | Step::Wait => {}
             Step::LoadRoot(hook, _) => self.unload_root(hook),
             Step::SetRootPort { hook, port, was } => assert_eq!(self.roots.insert(hook.clone(), *was), Some(*port)),
             Step::SetPort { map, port, ifindex, was } => self.set_port(map, *port, *was, *ifindex),

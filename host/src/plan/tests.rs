@@ -47,6 +47,7 @@ fn step(step: &Step) -> String {
             format!("link {from}: {} -> {}", target(was.as_ref()), target(to.as_ref()))
         }
         Step::Attach(at) => format!("attach {}", hook(at)),
+        Step::AwaitAttach(at) => format!("await {}", hook(at)),
         Step::Wait => "wait".to_owned(),
     }
 }
@@ -71,12 +72,16 @@ fn check(old: &Model, new: &Model, steps: &[&str], cleanups: &[&str]) {
 }
 
 #[test]
-fn a_first_attachment_is_loaded_then_prepared_then_linked_from_the_end_then_attached() {
+fn a_first_attachment_is_on_its_netdev_and_prepared_before_it_is_linked_from_the_end() {
     let new = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
     check(
         &Model::new(),
         &new,
         &[
+            "root veth1-in port 0",
+            "root veth1-out port 0",
+            "attach veth1-in",
+            "attach veth1-out",
             "create a/data",
             "create br1/data",
             "create br1/ports",
@@ -85,14 +90,12 @@ fn a_first_attachment_is_loaded_then_prepared_then_linked_from_the_end_then_atta
             "load br1-in",
             "prepare a",
             "prepare br1",
-            "root veth1-in port 0",
-            "root veth1-out port 0",
             "br1:0 0 -> 11",
+            "await veth1-in",
+            "await veth1-out",
+            "link a-in: end -> br1-in",
             "link veth1-in: end -> a-in",
             "link veth1-out: end -> a-out",
-            "link a-in: end -> br1-in",
-            "attach veth1-in",
-            "attach veth1-out",
         ],
         &["commit a", "commit br1"],
     );
@@ -202,13 +205,14 @@ fn a_port_that_moves_leaves_a_whole_chain_behind_until_nothing_goes_there() {
         &old,
         &new,
         &[
-            "load inner-out",
             "root veth2-in port 0",
-            "link veth2-in: end -> br1-in",
+            "attach veth2-in",
+            "load inner-out",
+            "await veth2-in",
             "link inner-out: end -> y-out",
             "root veth2-out port -1 -> 0",
             "link veth2-out: y-out -> inner-out",
-            "attach veth2-in",
+            "link veth2-in: end -> br1-in",
             "br1:0 11 -> 12",
             "wait",
             "link veth1-out: inner-out -> x-out",

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
 /// Bytes of a verifier log that are kept.
 const LOG_SIZE: usize = 1 << 20;
@@ -156,7 +156,44 @@ pub fn load_classifier(name: &str, instructions: &[bpf_insn], license: &CStr) ->
     })
 }
 
-/// Pins a program or map at `path`, which must be in a bpf filesystem and free.
+/// The hooks of a netdev.
+#[derive(Clone, Copy, Debug)]
+pub enum Tcx {
+    Ingress,
+    Egress,
+}
+
+/// Attaches `program` behind what is on a netdev's hook. The program runs at once, and the call returns when no CPU reads
+/// the hook as it was before.
+///
+/// # Errors
+/// What the kernel says.
+pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    // SAFETY: writing the union's member for BPF_LINK_CREATE.
+    let create = unsafe { &mut attr.link_create };
+    create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    create.__bindgen_anon_2.target_ifindex = ifindex;
+    create.flags = BPF_F_AFTER;
+    create.attach_type = match hook {
+        Tcx::Ingress => bpf_attach_type::BPF_TCX_INGRESS as u32,
+        Tcx::Egress => bpf_attach_type::BPF_TCX_EGRESS as u32,
+    };
+    bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
+}
+
+/// Detaches what [`link_create`] attached, whoever else holds the link. When it returns, no CPU runs the program, nor
+/// what stood behind it (`tcx_entry_sync()` in include/net/tcx.h is `synchronize_rcu()`).
+///
+/// # Errors
+/// What the kernel says.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = empty();
+    attr.link_detach.link_fd = link.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// Pins a program, map or link at `path`, which must be in a bpf filesystem and free.
 ///
 /// # Errors
 /// What the kernel says.
