@@ -19,13 +19,18 @@ pub trait Cubes {
 /// Brings the kernel from the wiring that `plan` starts at to `wiring`.
 ///
 /// # Errors
-/// The first step that failed; everything before it is undone, and the datapath is as it was.
-pub fn execute(plan: &Plan, wiring: &Wiring, datapath: &mut Datapath, cubes: &mut dyn Cubes) -> Result<(), Problem> {
+/// The first step that failed, and why; everything before it is undone, and the datapath is as it was.
+pub fn execute<'a>(
+    plan: &'a Plan,
+    wiring: &Wiring,
+    datapath: &mut Datapath,
+    cubes: &mut dyn Cubes,
+) -> Result<(), (&'a Step, Problem)> {
     for (done, step) in plan.steps.iter().enumerate() {
         if let Err(problem) = forward(step, wiring, datapath, cubes) {
             tracing::debug!(?step, ?problem, "undoing");
             undo(&plan.steps[..=done], datapath, cubes);
-            return Err(problem);
+            return Err((step, problem));
         }
     }
     let mut readers = Readers::MayRun;

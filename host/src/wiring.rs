@@ -14,7 +14,6 @@ use polycube_plugin_api::{Direction, MapSpec, Program};
 
 pub use netdevs::Netdevs;
 
-use crate::problem::Problem;
 use crate::topology::{Attachment, CubeName, Point, Role, Topology};
 
 /// What one cube asks to have loaded.
@@ -63,6 +62,19 @@ impl Hash for Netdev {
 pub struct Hook {
     pub netdev: Netdev,
     pub direction: Direction,
+}
+
+/// A chain that is longer than the kernel's tail calls reach.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the {} chain on {} would have {programs} programs, each filter one of them: the kernel allows {MAX_TAIL_CALLS} \
+     tail calls; detach a cube or clear a filter there first",
+    if hook.direction == Direction::Ingress { "ingress" } else { "egress" },
+    hook.netdev.name
+)]
+pub struct TooLong {
+    pub hook: Hook,
+    pub programs: usize,
 }
 
 /// A program of a cube, whatever its revision.
@@ -170,7 +182,7 @@ impl Wiring {
         datapaths: &BTreeMap<CubeName, Arc<CubeDatapath>>,
         netdevs: &Netdevs,
         previous: &Self,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, TooLong> {
         let mut wiring = Self { revision: previous.revision, ..Self::default() };
         for (cube, datapath) in datapaths {
             let standard = topology.cube(cube.as_str()).is_ok_and(|(_, cube)| cube.role != Role::Transparent);
@@ -243,7 +255,7 @@ impl Wiring {
         }
     }
 
-    fn add_hooks(&mut self, topology: &Topology, netdevs: &Netdevs, previous: &Self) -> Result<(), Problem> {
+    fn add_hooks(&mut self, topology: &Topology, netdevs: &Netdevs, previous: &Self) -> Result<(), TooLong> {
         let mut owners = BTreeMap::new();
         for (cube, spec) in topology.cubes() {
             for (name, port) in spec.ports() {
@@ -304,16 +316,9 @@ impl Wiring {
         nodes
     }
 
-    fn add_hook(&mut self, hook: Hook, port: u32, nodes: Vec<NodeId>) -> Result<(), Problem> {
+    fn add_hook(&mut self, hook: Hook, port: u32, nodes: Vec<NodeId>) -> Result<(), TooLong> {
         if nodes.len() > MAX_TAIL_CALLS {
-            let message = format!(
-                "the {} chain on {} would have {} programs, each filter one of them: the kernel allows \
-                 {MAX_TAIL_CALLS} tail calls; detach a cube or clear a filter there first",
-                if hook.direction == Direction::Ingress { "ingress" } else { "egress" },
-                hook.netdev.name,
-                nodes.len()
-            );
-            return Err(Problem::bad("attach", message));
+            return Err(TooLong { hook, programs: nodes.len() });
         }
         if !nodes.is_empty() {
             self.hooks.insert(hook, Chain { port, nodes });

@@ -5,47 +5,89 @@ use std::sync::Arc;
 
 use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 
+use super::left::{Left, Part, Wish, may_be_left};
 use super::netdevs::existing;
 use super::{Engine, View};
 use crate::datapath::Datapath;
 use crate::execute::{Cubes, execute};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::plugins::{Failure, Instance};
 use crate::problem::{Problem, Problems};
 use crate::topology::{Cube, CubeName, Topology};
-use crate::wiring::{Netdev, Netdevs, Wiring};
+use crate::wiring::{Netdev, Netdevs, Source, Wiring};
+
+/// Why the kernel or a plugin does not take a model, and what is to blame, where that can be told.
+struct Refused {
+    part: Option<Part>,
+    problem: Problem,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { part: None, problem }
+    }
+}
 
 impl Engine {
     /// Makes `wanted` the model.
     ///
     /// # Errors
     /// What the first plugin or the kernel refused; then nothing has changed.
-    pub(super) fn apply(&mut self, wanted: View) -> Result<(), Problems> {
+    pub(super) fn apply(&mut self, wanted: View, wish: Wish) -> Result<(), Problems> {
         let mut made = Vec::new();
         let unused = |before: &Netdevs, after: &Netdevs| {
             let is_unused = |end: &&Netdev| after.links.values().all(|kept| kept != *end);
             before.links.values().filter(is_unused).cloned().collect::<Vec<Netdev>>()
         };
         let before = self.current.netdevs.clone();
-        match self.apply_with(wanted, &mut made) {
+        match self.apply_leaving(wanted, wish, &mut made) {
             Ok(()) => self.delete_links(&unused(&before, &self.current.netdevs)),
-            Err(problems) => {
+            Err(problem) => {
                 self.delete_links(&made);
-                return Err(problems);
+                return Err(problem.into());
             }
         }
         Ok(())
     }
 
-    /// Pairs for links that `wanted` has and the current model has not are told in `made`.
-    fn apply_with(&mut self, mut wanted: View, made: &mut Vec<Netdev>) -> Result<(), Problems> {
+    /// Makes `wanted` the model, and leaves what is in the way and may be left. Pairs for links that `wanted` has and the
+    /// current model has not are told in `made`.
+    fn apply_leaving(&mut self, mut wanted: View, wish: Wish, made: &mut Vec<Netdev>) -> Result<(), Problem> {
         let links = self.link_ends(&wanted.topology, made)?;
-        let netdevs = Netdevs { named: existing(&wanted.topology)?, links };
+        let named = existing(&wanted.topology)?;
+        wanted.left = if wish == Wish::Followed && self.current.left.is_due() {
+            Left::default()
+        } else {
+            self.current.left.over(&self.current, &wanted)
+        };
+        loop {
+            wanted.netdevs = Netdevs { named: named.clone(), links: links.clone() };
+            wanted.left.hide(&mut wanted.netdevs.named);
+            let Err(Refused { part, problem }) = self.attempt(&wanted) else { break };
+            let left = part
+                .filter(|part| may_be_left(part, wish, &self.current, &wanted))
+                .is_some_and(|part| wanted.left.add(part, problem.message.clone()));
+            if !left {
+                return Err(problem);
+            }
+        }
+        wanted.left.tell_news(&self.current.left);
+        self.current = wanted;
+        self.publish();
+        Ok(())
+    }
+
+    /// Brings plugins and kernel to `wanted`, or leaves both as they are.
+    fn attempt(&mut self, wanted: &View) -> Result<(), Refused> {
         let mut asked = BTreeMap::new();
         let mut touched = BTreeSet::new();
         for (name, cube) in wanted.topology.cubes() {
-            let text = request(&wanted.topology, name, cube, &netdevs);
+            let text = request(&wanted.topology, name, cube, &wanted.netdevs);
             let instance = &wanted.instances[name];
+            if wanted.left.holds_cube(name) {
+                asked.insert(name.clone(), self.asked.get(name).cloned().unwrap_or_default());
+                continue;
+            }
             let before = self.asked.get(name);
             // The datapath of a failed plugin goes on as it is.
             let keep = before.filter(|(before, _)| *before == text || instance.failure().is_some());
@@ -53,26 +95,32 @@ impl Engine {
                 Some((_, datapath)) => Arc::clone(datapath),
                 None => {
                     touched.insert(name.clone());
-                    let datapath = instance.datapath(&text);
-                    Arc::new(datapath.map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))?)
+                    let datapath = instance.datapath(&text).map_err(|failure| Refused {
+                        part: Some(Part::Cube(name.clone())),
+                        problem: Problem::from_plugin(name.as_str(), failure.into()),
+                    });
+                    Arc::new(datapath?)
                 }
             };
             asked.insert(name.clone(), (text, answer));
         }
         let datapaths = asked.iter().map(|(name, (_, datapath))| (name.clone(), Arc::clone(datapath))).collect();
-        let wiring = Wiring::new(&wanted.topology, &datapaths, &netdevs, &self.wiring)?;
+        let wiring = Wiring::new(&wanted.topology, &datapaths, &wanted.netdevs, &self.wiring);
+        let wiring = wiring.map_err(|too_long| Refused {
+            problem: Problem::bad("attach", too_long.to_string()),
+            part: Some(Part::Netdev(too_long.hook.netdev)),
+        })?;
         let plan = Plan::new(&self.wiring, &wiring, &touched);
         tracing::debug!(?plan, "plan");
         let texts = asked.iter().map(|(name, (text, _))| (name.clone(), text.clone())).collect();
         let mut cubes = Instances { instances: &wanted.instances, texts };
-        execute(&plan, &wiring, &mut self.datapath, &mut cubes)?;
+        let executed = execute(&plan, &wiring, &mut self.datapath, &mut cubes);
+        executed.map_err(|(step, problem)| Refused { part: part_of(step), problem })?;
         self.set_promiscuous(&wiring);
         for (name, cube) in wanted.topology.cubes() {
             wanted.instances[name].set_level(cube.loglevel);
         }
-        wanted.netdevs = netdevs;
-        (self.wiring, self.asked, self.current) = (wiring, asked, wanted);
-        self.publish();
+        (self.wiring, self.asked) = (wiring, asked);
         Ok(())
     }
 
@@ -91,6 +139,23 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a step is about.
+fn part_of(step: &Step) -> Option<Part> {
+    Some(match step {
+        Step::CreateMap(map) | Step::SetPort { map, .. } => Part::Cube(map.cube.clone()),
+        Step::Load(node) | Step::Link { from: Source::Node(node) | Source::Accept(node), .. } => {
+            Part::Cube(node.key.cube.clone())
+        }
+        Step::Prepare(cube) => Part::Cube(cube.clone()),
+        Step::LoadRoot(hook, _)
+        | Step::SetRootPort { hook, .. }
+        | Step::Attach(hook)
+        | Step::AwaitAttach(hook)
+        | Step::Link { from: Source::Root(hook), .. } => Part::Netdev(hook.netdev.clone()),
+        Step::Wait => return None,
+    })
 }
 
 /// What a plugin is asked: the text of a [`Wanted`].

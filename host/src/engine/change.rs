@@ -7,6 +7,7 @@ use polycube_plugin_api::ServiceKind;
 use rustix::net::netdevice;
 use serde_json::{Map, Value, json};
 
+use super::left::Wish;
 use super::netdevs::lookup_socket;
 use super::{Answer, Engine, View};
 use crate::plugins::Instance;
@@ -115,7 +116,7 @@ impl Engine {
         }
         let mut sound = wanted.instances.clone();
         sound.retain(|_, instance| instance.failure().is_none());
-        self.apply(wanted)?;
+        self.apply(wanted, Wish::Asked)?;
         let failed = sound.iter().filter_map(|(name, instance)| Some(in_force(name, instance.failure()?)));
         let failed: Vec<Problem> = failed.collect();
         // Undone it cannot be: packets pass it already.

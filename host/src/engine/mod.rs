@@ -3,6 +3,7 @@
 mod apply;
 mod bulk;
 mod change;
+mod left;
 mod links;
 mod netdevs;
 mod services;
@@ -17,6 +18,8 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 
 pub use change::Change;
+pub use left::Left;
+use left::Wish;
 
 use crate::datapath::Datapath;
 use crate::plugins::{Instance, Request};
@@ -37,6 +40,7 @@ pub struct View {
     pub topology: Topology,
     pub instances: BTreeMap<CubeName, Arc<Instance>>,
     pub netdevs: Netdevs,
+    pub left: Left,
 }
 
 /// A change's answer: what an action returned, else null.
@@ -238,7 +242,7 @@ impl Engine {
     }
 
     fn clear(&mut self) {
-        if let Err(problems) = self.apply(View::default()) {
+        if let Err(problems) = self.apply(View::default(), Wish::Asked) {
             tracing::error!(?problems, "cannot take everything out of the kernel");
         }
     }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
+use super::left::Wish;
 use super::{Engine, View};
 use crate::problem::Problem;
 use crate::sys::netlink::Event;
@@ -28,33 +29,52 @@ impl Engine {
     /// Compares the netdevs in use with those that exist. Events only say when to look: some are lost when there are many.
     pub(super) fn follow_netdevs(&mut self) {
         let mut wanted = self.current.clone();
-        let now = match existing(&wanted.topology).and_then(|now| {
+        let now = existing(&wanted.topology).and_then(|now| {
             self.follow_renames(&mut wanted.topology, &now)?;
             existing(&wanted.topology)
-        }) {
-            Ok(now) if now != self.current.netdevs.named || !self.links_are_there() => now,
-            Ok(_) => return,
+        });
+        let mut now = match now {
+            Ok(now) => now,
             Err(problem) => return tracing::error!("{}", problem.message),
         };
+        if !self.current.left.is_due() {
+            self.current.left.hide(&mut now);
+            if now == self.current.netdevs.named && self.links_are_there() {
+                return;
+            }
+        }
+        let before = self.current.netdevs.named.clone();
+        match self.apply(wanted, Wish::Followed) {
+            Ok(()) => self.tell_of_netdevs(&before),
+            Err(problems) => {
+                for problem in problems.0 {
+                    tracing::error!(path = problem.path, "cannot follow a netdev: {}", problem.message);
+                }
+            }
+        }
+    }
+
+    /// Tells the log which netdevs came or went since there were those of `before`.
+    fn tell_of_netdevs(&self, before: &BTreeMap<String, u32>) {
+        let View { topology, netdevs, .. } = &self.current;
+        let now = &netdevs.named;
         let there = |netdev: &str, ifindex| now.get(netdev) == Some(&ifindex);
-        for (netdev, ifindex) in self.current.netdevs.named.iter().filter(|(netdev, ifindex)| !there(netdev, **ifindex))
-        {
+        for (netdev, ifindex) in before.iter().filter(|(netdev, ifindex)| !there(netdev, **ifindex)) {
             if now.values().any(|other| other == ifindex) {
                 continue;
             }
-            if let Some((cube, port)) = wanted.topology.peer_owner(netdev) {
+            if let Some((cube, port)) = topology.peer_owner(netdev) {
                 tracing::warn!(netdev, "disappeared: port {cube}:{port} is down until it returns");
             } else {
                 tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns");
             }
         }
-        for netdev in now.keys().filter(|name| !self.current.netdevs.named.contains_key(*name)) {
-            match wanted.topology.peer_owner(netdev) {
+        for netdev in now.keys().filter(|name| !before.contains_key(*name)) {
+            match topology.peer_owner(netdev) {
                 Some((cube, port)) => tracing::info!(netdev, "is there: port {cube}:{port} is up"),
                 None => tracing::info!(netdev, "is there: what is attached to it sees its traffic"),
             }
         }
-        self.rewire(wanted);
     }
 
     /// Whether nobody has deleted or renamed an end of ours.
@@ -83,12 +103,6 @@ impl Engine {
         }
         topology.rename_netdevs(names);
         Ok(())
-    }
-
-    fn rewire(&mut self, wanted: View) {
-        for problem in self.apply(wanted).err().into_iter().flat_map(|problems| problems.0) {
-            tracing::error!(path = problem.path, "cannot follow a netdev: {}", problem.message);
-        }
     }
 }
 

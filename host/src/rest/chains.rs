@@ -51,15 +51,12 @@ pub fn of_topology(view: &View, point: &Point) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::wiring::fixture::Model;
 
     #[track_caller]
     fn check(model: &Model, point: &str, ingress: &str, egress: &str) {
-        let view =
-            View { topology: model.topology.clone(), netdevs: model.netdevs.clone(), instances: BTreeMap::default() };
+        let view = View { topology: model.topology.clone(), netdevs: model.netdevs.clone(), ..View::default() };
         let found = ways(&view, &Point::parse(point).unwrap());
         assert_eq!((found.ingress.as_str(), found.egress.as_str()), (ingress, egress));
     }

@@ -120,7 +120,7 @@ pub fn whole(
     let service = registry.service(&cube.service)?;
     let state = view.instances[name].state();
     let (state, failure) = match state {
-        Ok(state) => (state, None),
+        Ok(state) => (state, view.left.of_cube(name, cube)),
         Err(failure) => (json!({}), Some(failure.to_string())),
     };
     let Value::Object(members) = service.model.present(&cube.config, state) else { return Ok(json) };

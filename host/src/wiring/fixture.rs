@@ -6,9 +6,8 @@ use std::sync::Arc;
 use polycube_plugin_api::{Code, Direction, MapSpec, Program, constant};
 use serde_json::Value;
 
-use super::{CubeDatapath, Netdevs, Wiring};
+use super::{CubeDatapath, Netdevs, TooLong, Wiring};
 use crate::plan::Plan;
-use crate::problem::Problem;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role, Topology};
 
 /// The stage of a cube's only program; those before it are filters.
@@ -93,7 +92,7 @@ impl Model {
         self.topology.add_cube(CubeName::parse(name).unwrap(), cube).unwrap();
     }
 
-    pub fn try_wire(&self, previous: &Wiring) -> Result<Wiring, Problem> {
+    pub fn try_wire(&self, previous: &Wiring) -> Result<Wiring, TooLong> {
         Wiring::new(&self.topology, &self.datapaths, &self.netdevs, previous)
     }
 

@@ -106,7 +106,7 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() {
         (0..count).fold(bridge, |model, number| model.tap(&format!("tap{number}"), "br1:p"))
     };
     assert!(with_taps(32).try_wire(&Wiring::default()).is_ok());
-    let message = with_taps(33).try_wire(&Wiring::default()).unwrap_err().message;
+    let message = with_taps(33).try_wire(&Wiring::default()).unwrap_err().to_string();
     assert_eq!(
         message,
         "the ingress chain on veth1 would have 34 programs, each filter one of them: the kernel allows 33 tail calls; \
