@@ -1,7 +1,7 @@
 //! The thread that empties a cube's rings, and sleeps as long as it can.
 //!
 //! Wake-ups cost the packets' path more than anything else here. While packets flow, the thread wakes when a ring is an
-//! eighth full, or after [`SLOW`]. After a round that found nothing it sleeps on the bell alone.
+//! eighth full, or after [`SLOW`]. When a sleep of that length has brought nothing, it sleeps on the bell alone.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use crate::drain::{Cut, Drain, Progress, Source};
 use crate::format::pcapng::Section;
 use crate::ring::Reader;
 use crate::settings::Settings;
-use crate::sys::{self, Wake};
+use crate::sys::{self, Wake, Woken};
 
 /// How long a packet waits for the file while few follow it.
 const SLOW: Duration = Duration::from_millis(50);
@@ -123,6 +123,7 @@ impl Drop for Consumer {
 }
 
 fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
+    let mut last = Woken::Called;
     loop {
         match inbox.try_recv() {
             Ok(order) => obey(drain, order),
@@ -132,10 +133,11 @@ fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
             }
             Err(mpsc::TryRecvError::Empty) => {
                 let progress = drain.round(Cut::Ordered);
-                if let Err(error) = rest(drain, wake, progress) {
+                last = rest(drain, wake, progress, last).unwrap_or_else(|error| {
                     drain.log(Level::Error, &format!("the capture thread cannot sleep: {error}"));
                     thread::sleep(SLOW);
-                }
+                    Woken::Called
+                });
             }
         }
     }
@@ -163,8 +165,8 @@ fn obey(drain: &mut Drain, order: Order) {
     }
 }
 
-/// Sleeps until there is something to do.
-fn rest(drain: &mut Drain, wake: &Wake, progress: Progress) -> io::Result<()> {
+/// Sleeps until there is something to do. `last` is what ended the sleep before.
+fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::Result<Woken> {
     let mark = |reader: &Reader| match progress {
         Progress::Moved => (reader.size() / MARK) as u64,
         Progress::Empty => 0,
@@ -174,12 +176,13 @@ fn rest(drain: &mut Drain, wake: &Wake, progress: Progress) -> io::Result<()> {
         reader.arm(mark(reader));
     }
     fence(Ordering::SeqCst);
-    let timeout = match progress {
-        Progress::Moved => Some(SLOW),
-        // Without a timer nothing mends it: a program between its look at `sleeping` and its end must be seen out.
-        Progress::Empty => sys::barrier().err().map(|_| SLOW),
+    let timeout = match (progress, last) {
+        // Without a timer nothing mends it: a program between its look at `sleeping` and its end must be seen out, which
+        // takes milliseconds. Not before a timer has found nothing, so that a capture begins and ends without that wait.
+        (Progress::Empty, Woken::TimedOut) => sys::barrier().err().map(|_| SLOW),
+        _ => Some(SLOW),
     };
-    let mut result = Ok(());
+    let mut result = Ok(Woken::Called);
     if !drain.holds_more_than(mark) {
         let bells = drain.sources.iter().map(|source| source.bell.as_fd());
         result = sys::sleep(bells.chain([wake.as_fd()]), timeout);

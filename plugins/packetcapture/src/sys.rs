@@ -135,11 +135,19 @@ pub(crate) fn wait_for_pipe(
     }
 }
 
+/// What ended a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Called,
+    TimedOut,
+}
+
 /// Sleeps until one of `fds` can be read or `timeout` has passed.
-pub(crate) fn sleep<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) -> io::Result<()> {
+pub(crate) fn sleep<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) -> io::Result<Woken> {
     let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect::<Vec<_>>();
     match poll(&mut fds, timeout.map(timespec).as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(0) => Ok(Woken::TimedOut),
+        Ok(_) | Err(Errno::INTR) => Ok(Woken::Called),
         Err(error) => Err(error.into()),
     }
 }
