@@ -1,5 +1,6 @@
-//! Attaching to a bridge's port and detaching from it while traffic passes: how long it takes, and what it does to the
-//! traffic. And how long the daemon takes to start.
+//! Attaching to a bridge's port and detaching from it while traffic passes: how long it takes beside the one part of it
+//! that is the kernel's, putting a program on a hook, and what it does to the traffic. And how long the daemon takes to
+//! start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::capture::Recorder;
 use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::Lab;
+use polycube_tests::hook::{Bystander, Hook, Verdict};
+use polycube_tests::lab::{Interface, Lab};
 use polycube_tests::traffic::{Flow, Kind, Sender, sequence_of};
 use serde_json::json;
 
@@ -22,12 +24,16 @@ const BATCH: usize = 64;
 const PAUSE: Duration = Duration::from_micros(600);
 const STARTS: usize = 5;
 
+/// What is timed, in the order of a round.
+const WAYS: [&str; 3] = ["the kernel alone", "polycubectl", "REST"];
+
+/// Milliseconds of each way, and by how much they are the kernel's of the same round.
 #[derive(Default)]
 struct Times {
-    attach_cli: Samples,
-    detach_cli: Samples,
-    attach_rest: Samples,
-    detach_rest: Samples,
+    attach: [Samples; 3],
+    detach: [Samples; 3],
+    attach_ratio: [Samples; 3],
+    detach_ratio: [Samples; 3],
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
@@ -52,7 +58,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let over = AtomicBool::new(false);
     let (times, sent) = thread::scope(|scope| {
         let sending = scope.spawn(|| send_until(&sender, &frames, &over));
-        let times = splice(&daemon, rounds);
+        let times = splice(&daemon, &west.host, rounds);
         over.store(true, Ordering::Release);
         let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         anyhow::Ok((times?, sent?))
@@ -70,45 +76,72 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         daemon.restart()?;
         start.push(milliseconds(begin));
     }
-    let time = |name: &str, samples| Row { name: name.to_owned(), cells: vec![Cell::of(samples, 1), Cell::none()] };
+    let rows = |what: &str, times: &[Samples; 3], ratios: &[Samples; 3]| {
+        let cells = |at: usize| vec![Cell::of(&times[at], 1), Cell::of(&ratios[at], 2), Cell::none()];
+        let row = |at: usize| Row { name: format!("{what}, {}", WAYS[at]), cells: cells(at) };
+        (0..WAYS.len()).map(row).collect::<Vec<_>>()
+    };
     let count = |name: &str, count: u64| Row {
         name: name.to_owned(),
-        cells: vec![Cell::none(), Cell::number(count as f64, 0)],
+        cells: vec![Cell::none(), Cell::none(), Cell::number(count as f64, 0)],
     };
+    let started = Row {
+        name: String::from("daemon start to first answer"),
+        cells: vec![Cell::of(&start, 1), Cell::none(), Cell::none()],
+    };
+    let counts = [count("sent meanwhile", sent), count("lost", lost), count("out of order", reordered)];
     Ok(Table {
         bench: "splice",
         what: format!("{} attachments to a bridge's port under traffic", 2 * rounds),
-        columns: vec!["ms", "packets"],
-        rows: vec![
-            time("attach, polycubectl", &times.attach_cli),
-            time("detach, polycubectl", &times.detach_cli),
-            time("attach, REST", &times.attach_rest),
-            time("detach, REST", &times.detach_rest),
-            time("daemon start to first answer", &start),
-            count("sent meanwhile", sent),
-            count("lost", lost),
-            count("out of order", reordered),
-        ],
+        columns: vec!["ms", "÷ the kernel's", "packets"],
+        rows: rows("attach", &times.attach, &times.attach_ratio)
+            .into_iter()
+            .chain(rows("detach", &times.detach, &times.detach_ratio))
+            .chain([started])
+            .chain(counts)
+            .collect(),
     })
 }
 
-fn splice(daemon: &Daemon, rounds: usize) -> Result<Times> {
+/// Each round attaches and detaches in all ways.
+fn splice(daemon: &Daemon, netdev: &Interface, rounds: usize) -> Result<Times> {
     let mut times = Times::default();
     for _ in 0..rounds {
-        for (word, samples) in [("attach", &mut times.attach_cli), ("detach", &mut times.detach_cli)] {
-            let begin = Instant::now();
-            ctl(daemon, &format!("{word} sniffer br1:p1"))?;
-            samples.push(milliseconds(begin));
+        let (mut attached, mut detached) = ([0.0; 3], [0.0; 3]);
+        let bystander;
+        (attached[0], bystander) = timed(|| Bystander::attach(netdev, Hook::Egress, Verdict::Next))?;
+        (detached[0], ()) = timed(|| {
+            drop(bystander);
+            Ok(())
+        })?;
+        for (word, times) in [("attach", &mut attached), ("detach", &mut detached)] {
+            (times[1], ()) = timed(|| ctl(daemon, &format!("{word} sniffer br1:p1")))?;
         }
-        for (word, samples) in [("attach", &mut times.attach_rest), ("detach", &mut times.detach_rest)] {
-            let body = json!({"cube": "sniffer", "port": "br1:p1"});
-            let begin = Instant::now();
-            let answer = daemon.http("POST", &format!("/polycube/v1/{word}"), Some(&body))?;
-            samples.push(milliseconds(begin));
-            ensure!((200..300).contains(&answer.status), "{word}: {} {}", answer.status, answer.text());
+        for (word, times) in [("attach", &mut attached), ("detach", &mut detached)] {
+            (times[2], ()) = timed(|| post(daemon, word))?;
+        }
+        for at in 0..WAYS.len() {
+            times.attach[at].push(attached[at]);
+            times.detach[at].push(detached[at]);
+            times.attach_ratio[at].push(attached[at] / attached[0]);
+            times.detach_ratio[at].push(detached[at] / detached[0]);
         }
     }
     Ok(times)
+}
+
+/// The milliseconds that some work takes.
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
+    let begin = Instant::now();
+    let done = work()?;
+    Ok((milliseconds(begin), done))
+}
+
+fn post(daemon: &Daemon, word: &str) -> Result<()> {
+    let body = json!({"cube": "sniffer", "port": "br1:p1"});
+    let answer = daemon.http("POST", &format!("/polycube/v1/{word}"), Some(&body))?;
+    ensure!((200..300).contains(&answer.status), "{word}: {} {}", answer.status, answer.text());
+    Ok(())
 }
 
 fn ctl(daemon: &Daemon, line: &str) -> Result<()> {
