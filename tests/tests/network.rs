@@ -105,6 +105,11 @@ fn to_look_at_the_state_takes_nothing() -> Result<()> {
     assert_eq!(scene.dump_sentence()?, "the service is running in network mode");
     let snapshot = scene.stream_to_end("stream?follow=false&format=pcap")?;
     assert!(pcap::parse(&snapshot)?.numbers()?.into_iter().eq(0..5));
+    for _ in 0..3 {
+        let head = scene.daemon.http("HEAD", "/polycube/v1/sniffer/packet/", None)?.ok();
+        let has = |header: &str| head.headers.iter().any(|(name, _)| name == header);
+        assert!(has("cache-control") && !has("content-length"), "{head:?}");
+    }
     assert_eq!(waiting(&scene)?, 5);
     for number in 0..5 {
         assert_eq!(sequence_of(&take(&scene)?.context("a packet")?.bytes), Some(number));

@@ -22,7 +22,10 @@ const ALSO_AT_ROOT: [&str; 2] = ["/metrics", "/openapi.json"];
 
 /// A request, read.
 pub struct Call {
+    /// GET for HEAD too, which is answered in the same way.
     pub method: Method,
+    /// Whether the client wants no more than the head of the answer.
+    pub is_head: bool,
     /// Words of the path below [`BASE`].
     pub path: Vec<String>,
     /// What stands behind the `?`.
@@ -113,6 +116,7 @@ async fn read(request: Request) -> Result<Call, Refused> {
     let body = body::read(&parts.headers, body, &words.join("/")).await?;
     let query = parts.uri.query().unwrap_or_default().to_owned();
     // hyper sends the head of an answer to HEAD, and no more.
-    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
-    Ok(Call { method, path: words, query, headers: parts.headers, body })
+    let is_head = parts.method == Method::HEAD;
+    let method = if is_head { Method::GET } else { parts.method };
+    Ok(Call { method, is_head, path: words, query, headers: parts.headers, body })
 }

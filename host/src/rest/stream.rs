@@ -36,6 +36,8 @@ pub struct Found {
     instance: Arc<Instance>,
     path: String,
     query: BTreeMap<String, String>,
+    /// Those that it may have.
+    media: Vec<String>,
 }
 
 /// Finds the stream that `call` asks for, if it is one.
@@ -62,15 +64,26 @@ pub fn find(api: &Api, call: &Call) -> Result<Option<Found>, Refused> {
     }
     let place = format!("{name}/{}", path.join("/"));
     let query = parameters(stream, &call.query).map_err(|message| Problem::invalid(place, message))?;
-    Ok(Some(Found { cube: name.to_string(), instance: Arc::clone(&view.instances[name]), path: path.join("/"), query }))
+    let (instance, media) = (Arc::clone(&view.instances[name]), stream.media.clone());
+    Ok(Some(Found { cube: name.to_string(), instance, path: path.join("/"), query, media }))
 }
 
-/// Opens the stream and begins to copy it.
+/// Opens the stream and begins to copy it. For HEAD, which is to change nothing (RFC 9110 section 9.2.1), it is not
+/// opened: a reader may take packets away.
 ///
 /// # Errors
 /// The plugin's, or a descriptor that cannot be copied from.
 pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refused> {
-    let Found { cube, instance, path, query } = found;
+    let Found { cube, instance, path, query, media } = found;
+    if call.is_head {
+        // Its length is not known: an empty body would tell one.
+        let mut response = Response::new(Body::from_stream(stream::empty::<io::Result<Bytes>>()));
+        if let ([only], headers) = (media.as_slice(), response.headers_mut()) {
+            headers.extend(HeaderValue::from_str(only).ok().map(|media| (header::CONTENT_TYPE, media)));
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return Ok(response);
+    }
     let name = cube.clone();
     let query = serde_json::to_value(query).unwrap_or(Value::Null);
     let opened = blocking(move || {
