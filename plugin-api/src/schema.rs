@@ -14,6 +14,8 @@ pub mod keyword {
     pub const CREATE_ONLY: &str = "x-create-only";
     /// On an array of objects: the member that tells its entries apart, and that paths name.
     pub const LIST_KEY: &str = "x-list-key";
+    /// On a text: it is taken in either case, and kept in lower case. Two spellings of a list's key are one entry.
+    pub const LOWER_CASE: &str = "x-lower-case";
     /// On a text leaf: what it names, `netdevs` or the cube's own `ports`; completion offers those that exist.
     pub const NAMES: &str = "x-names";
     /// On a number of the state: the metric that it is, `{"name", "type": "counter" | "gauge"}`. Its help is the leaf's

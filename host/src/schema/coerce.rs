@@ -3,10 +3,12 @@
 //! A command line sends `80` as a number and `007` as a string, whatever the leaf is; both can be meant as either.
 //! Enumerations are compared without regard to case, as Polycube did.
 
-use polycube_plugin_api::keyword;
-use serde_json::Value;
+use std::collections::HashSet;
 
-use super::node::Node;
+use polycube_plugin_api::keyword;
+use serde_json::{Number, Value};
+
+use super::node::{Node, word};
 use crate::problem::{Problem, suggestion};
 
 /// A value given under another name: where it belongs (JSON pointer from the cube), and the value.
@@ -50,9 +52,21 @@ pub fn coerce(
             }
             Value::Object(to)
         }
-        (Node::List { schema, .. }, Value::Array(entries)) => {
+        (Node::List { schema, key }, Value::Array(entries)) => {
             let items = &schema["items"];
-            Value::Array(entries.into_iter().map(|entry| coerce(items, entry, path, is_state, findings)).collect())
+            let mut names = HashSet::new();
+            let mut to = Vec::new();
+            for (at, entry) in entries.into_iter().enumerate() {
+                let name = entry.get(key).and_then(|name| word(&scalar(&items["properties"][key], name.clone())));
+                let place = format!("{path}/{}", name.as_ref().unwrap_or(&at.to_string()));
+                if let Some(name) = name
+                    && !names.insert(name.clone())
+                {
+                    findings.problems.push(Problem::bad(place.as_str(), format!("`{name}` stands in the list twice")));
+                }
+                to.push(coerce(items, entry, &place, is_state, findings));
+            }
+            Value::Array(to)
         }
         (_, value) => scalar(schema, value),
     }
@@ -66,7 +80,8 @@ fn unknown(schema: &Value, name: &str, path: &str, is_state: bool) -> Problem {
     Problem::invalid(path, format!("unknown key `{name}`{known}"))
 }
 
-fn scalar(schema: &Value, value: Value) -> Value {
+/// The same for what has no members.
+pub fn scalar(schema: &Value, value: Value) -> Value {
     if let (Some(options), Value::String(text)) = (schema.get("enum").and_then(Value::as_array), &value)
         && let Some(option) =
             options.iter().find(|option| option.as_str().is_some_and(|option| option.eq_ignore_ascii_case(text)))
@@ -85,21 +100,27 @@ fn scalar(schema: &Value, value: Value) -> Value {
             Value::String(number.to_string())
         }
         Value::Bool(flag) if wants("string") && !wants("boolean") => Value::String(flag.to_string()),
+        // To JSON Schema 5.0 is an integer, to serde it is none.
+        Value::Number(number) if number.is_f64() && wants("integer") => {
+            let whole = number.as_f64().and_then(|number| integer(&number.to_string()));
+            whole.unwrap_or(number).into()
+        }
         Value::String(text) if !wants("string") => parse(&text, &wants).unwrap_or(Value::String(text)),
+        Value::String(text) if schema[keyword::LOWER_CASE] == true => text.to_lowercase().into(),
         other => other,
     }
 }
 
 fn parse(text: &str, wants: &dyn Fn(&str) -> bool) -> Option<Value> {
     if wants("integer")
-        && let Ok(number) = text.parse::<i64>()
+        && let Some(number) = integer(text)
     {
         return Some(number.into());
     }
     if wants("number")
         && let Ok(number) = text.parse::<f64>()
     {
-        return serde_json::Number::from_f64(number).map(Value::Number);
+        return Number::from_f64(number).map(Value::Number);
     }
     if wants("boolean") {
         return match text.to_ascii_lowercase().as_str() {
@@ -109,4 +130,11 @@ fn parse(text: &str, wants: &dyn Fn(&str) -> bool) -> Option<Value> {
         };
     }
     None
+}
+
+fn integer(text: &str) -> Option<Number> {
+    let exact = text.parse::<i64>().map(Number::from).or_else(|_| text.parse::<u64>().map(Number::from));
+    let has_digits_only = || text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+    // One that no integer type holds is out of the schema's range, and not of another type.
+    exact.ok().or_else(|| text.parse().ok().filter(|_| has_digits_only()).and_then(Number::from_f64))
 }

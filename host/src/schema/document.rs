@@ -3,7 +3,7 @@
 use polycube_plugin_api::keyword;
 use serde_json::{Map, Value};
 
-use super::node::{Node, is_word};
+use super::node::{Node, name};
 use crate::problem::Problem;
 
 /// What a request does to the node that it names.
@@ -68,8 +68,7 @@ pub fn set(
         return Ok(());
     };
     if let Node::List { key, schema } = Node::of(schema) {
-        return set_entry(&schema["items"], key, config, word, rest, operation, value)
-            .map_err(|problem| problem.under(word));
+        return set_entry(schema, key, config, word, rest, operation, value).map_err(|problem| problem.under(word));
     }
     if !config.is_object() {
         *config = Value::Object(Map::new());
@@ -84,7 +83,7 @@ pub fn set(
 }
 
 fn set_entry(
-    schema: &Value,
+    list_schema: &Value,
     key: &str,
     list: &mut Value,
     word: &str,
@@ -96,7 +95,17 @@ fn set_entry(
         *list = Value::Array(Vec::new());
     }
     let Some(entries) = list.as_array_mut() else { return Ok(()) };
-    let found = entries.iter().position(|entry| entry.get(key).is_some_and(|name| is_word(name, word)));
+    let (schema, name) = (&list_schema["items"], name(list_schema, key, word));
+    let given = match rest {
+        [] => value.get(key),
+        [only] if only == key => Some(&value),
+        _ => None,
+    };
+    if let Some(other) = given.filter(|other| **other != name && operation != Operation::Remove) {
+        let message = format!("the {key} is {name} in the path and {other} in the body");
+        return Err(Problem::invalid(key, message));
+    }
+    let found = entries.iter().position(|entry| entry.get(key) == Some(&name));
     let missing = || Problem::missing("", format!("there is no entry `{word}`"));
     if !rest.is_empty() {
         return set(schema, &mut entries[found.ok_or_else(missing)?], rest, operation, value);
@@ -110,7 +119,7 @@ fn set_entry(
             let mut entry = defaults(schema);
             merge(schema, &mut entry, value);
             if let Some(members) = entry.as_object_mut() {
-                members.insert(key.to_owned(), word.into());
+                members.insert(key.to_owned(), name);
             }
             match found {
                 Some(index) => entries[index] = entry,

@@ -2,6 +2,7 @@
 
 mod coerce;
 mod document;
+mod format;
 pub mod metric;
 mod model;
 mod node;
@@ -9,7 +10,7 @@ mod strict;
 
 pub use document::Operation;
 pub use model::{Model, ModelError};
-pub use node::{Node, is_read_only, locate, read};
+pub use node::{Node, is_read_only, locate, read, word};
 
 #[cfg(test)]
 mod tests;

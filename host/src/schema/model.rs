@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::coerce::{Aliased, Findings, coerce};
 use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
+use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric};
-use super::node::{Node, locate};
+use super::node::{Node, locate, word};
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 
@@ -39,7 +40,8 @@ impl Model {
         make_strict(&mut config);
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
-        let validator = jsonschema::validator_for(&enforced).map_err(|failure| error(failure.to_string()))?;
+        let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
+        let validator = options.build(&enforced).map_err(|failure| error(failure.to_string()))?;
         let metrics = metric::declared(&service).map_err(error)?;
         make_strict(&mut service.state);
         let mut tree = config.clone();
@@ -120,16 +122,24 @@ impl Model {
                 Problem::bad(target, format!("`{target}` is given two values, one by another name: give one"))
             }));
         }
+        let Findings { mut problems, aliased } = findings;
         let mut changed = config.clone();
+        let mut set = |path: &[String], operation, value| {
+            problems.extend(set(&self.config, &mut changed, path, operation, value).err());
+        };
+        if matches!(operation, Operation::Replace | Operation::Remove) && !path.is_empty() {
+            // What is shown there under another name is a part of it.
+            aliases(node.schema()).iter().for_each(|target| set(target, Operation::Remove, Value::Null));
+        }
         match node.schema().get(keyword::ALIAS).and_then(Value::as_str) {
-            Some(target) => set(&self.config, &mut changed, &words(target), operation, value)?,
-            None => set(&self.config, &mut changed, path, operation, value)?,
+            Some(target) => set(&words(target), operation, value),
+            None => set(path, operation, value),
         }
-        for Aliased { target, value } in findings.aliased {
-            set(&self.config, &mut changed, &words(&target), Operation::Merge, value)?;
+        for Aliased { target, value } in aliased {
+            set(&words(&target), Operation::Merge, value);
         }
-        let mut problems = findings.problems;
-        problems.extend(self.validator.iter_errors(&changed).filter_map(|error| problem(&self.config, &error)));
+        let violations = self.validator.iter_errors(&changed);
+        problems.extend(violations.filter_map(|error| problem(&self.config, &changed, &error)));
         if !creating {
             fixed(&self.config, config, &changed, "", &mut problems);
         }
@@ -156,6 +166,16 @@ fn words(pointer: &str) -> Vec<String> {
     pointer.split('/').skip(1).map(str::to_owned).collect()
 }
 
+/// What the members of a container, and those below, are other names of.
+fn aliases(schema: &Value) -> Vec<Vec<String>> {
+    let members = schema["properties"].as_object().into_iter().flatten();
+    let found = members.flat_map(|(_, member)| match member.get(keyword::ALIAS).and_then(Value::as_str) {
+        Some(target) => vec![words(target)],
+        None => aliases(member),
+    });
+    found.collect()
+}
+
 /// Finds leaves that are settled at creation and would change.
 fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Vec<Problem>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
@@ -177,29 +197,45 @@ fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Ve
     }
 }
 
-/// What to tell of a violation; `None` where another says the same, and better.
-fn problem(schema: &Value, error: &ValidationError<'_>) -> Option<Problem> {
-    let path = error.instance_path().to_string();
-    let path = path.trim_start_matches('/');
+/// Where a JSON pointer leads in a document, entries of lists by their names; with the schema of what stands there.
+fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (String, &'a Value) {
+    let mut path = Vec::new();
+    for step in words(pointer) {
+        let index = step.parse::<usize>().ok().filter(|_| document.is_array());
+        document = index.map_or(&document[&step], |index| &document[index]);
+        let name = match Node::of(schema) {
+            Node::List { key, .. } => document.get(key).and_then(word),
+            _ => None,
+        };
+        schema = if index.is_some() { &schema["items"] } else { &schema["properties"][&step] };
+        path.push(name.unwrap_or(step));
+    }
+    (path.join("/"), schema)
+}
+
+/// What to tell of a violation by `document`; `None` where another says the same, and better.
+fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Option<Problem> {
+    let (path, schema) = place(schema, document, &error.instance_path().to_string());
     let leaf = path.rsplit('/').next().unwrap_or_default();
-    let schema = path.split('/').fold(schema, |schema, word| match &schema["items"] {
-        Value::Null => &schema["properties"][word],
-        items => items,
-    });
     let (value, text) = (error.instance(), |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned));
     let list = |values: &Value| values.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
     let message = match error.kind() {
         ValidationErrorKind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
             let message = format!("`{property}` is missing");
-            return Some(Problem::new(ErrorTag::MissingAttribute, property, message).under(path));
+            return Some(Problem::new(ErrorTag::MissingAttribute, property, message).under(&path));
         }
         ValidationErrorKind::Type { .. } if !schema["enum"].is_null() => return None,
         ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", list(options)),
         ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
             format!("{value} is not of the right form: write it like {}", list(&schema["examples"]))
         }
+        ValidationErrorKind::Format { format } if format == IP_PREFIX => {
+            let message = "is no prefix: give an address and its length, such as 10.10.10.0/24";
+            return Some(Problem::bad(path, format!("`{}` {message}", text(value))));
+        }
         _ => error.to_string(),
     };
-    Some(if leaf.is_empty() { Problem::bad(path, message) } else { Problem::bad(path, format!("{leaf}: {message}")) })
+    let message = if leaf.is_empty() { message } else { format!("{leaf}: {message}") };
+    Some(Problem::bad(path, message))
 }

@@ -3,6 +3,8 @@
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
+use super::coerce::scalar;
+
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Node<'a> {
@@ -62,8 +64,9 @@ pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<
     let mut value = document;
     for word in path {
         value = match node {
-            Node::List { key, .. } => {
-                value.as_array()?.iter().find(|entry| entry.get(key).is_some_and(|name| is_word(name, word)))?
+            Node::List { key, schema } => {
+                let name = name(schema, key, word);
+                value.as_array()?.iter().find(|entry| entry.get(key) == Some(&name))?
             }
             _ => value.get(word)?,
         };
@@ -79,7 +82,16 @@ pub fn is_read_only(schema: &Value, path: &[String]) -> bool {
     })
 }
 
-/// Whether a list key's value is written `word` in a path.
-pub fn is_word(value: &Value, word: &str) -> bool {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned) == word
+/// The value of a list's key that is written `word` in a path, as entries have it.
+pub fn name(list: &Value, key: &str, word: &str) -> Value {
+    scalar(&list["items"]["properties"][key], word.into())
+}
+
+/// How a name is written in a path; `None` if it is none.
+pub fn word(name: &Value) -> Option<String> {
+    match name {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(name.to_string()),
+        _ => None,
+    }
 }

@@ -31,9 +31,11 @@ fn greatest(format: &str) -> Option<u64> {
         "uint8" => u8::MAX.into(),
         "uint16" => u16::MAX.into(),
         "uint32" => u32::MAX.into(),
+        "uint64" | "uint" => u64::MAX,
         "int8" => i8::MAX.cast_unsigned().into(),
         "int16" => i16::MAX.cast_unsigned().into(),
         "int32" => i32::MAX.cast_unsigned().into(),
+        "int64" => i64::MAX.cast_unsigned(),
         _ => return None,
     })
 }

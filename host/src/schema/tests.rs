@@ -11,6 +11,8 @@ fn model() -> Model {
         "properties": {
             "mode": { "type": "string", "enum": ["off", "in", "out"], "default": "off" },
             "depth": { "type": "integer", "format": "uint16", "minimum": 1, "default": 10 },
+            "count": { "type": "integer", "format": "uint64", "minimum": 0 },
+            "network": { "type": ["string", "null"], "format": "ip-prefix" },
             "ratio": { "type": "number" },
             "loud": { "type": "boolean", "default": false },
             "label": { "type": ["string", "null"] },
@@ -28,7 +30,7 @@ fn model() -> Model {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "address": { "type": "string" },
+                        "address": { "type": "string", "x-lower-case": true },
                         "port": { "type": "string" },
                         "weight": { "type": "integer", "default": 1 },
                     },
@@ -108,7 +110,7 @@ fn a_merge_keeps_what_it_does_not_name_and_a_replacement_does_not() {
     check(before(), "", Operation::Replace, json!({ "loud": true }), "/label", &Value::Null);
     check(before(), "", Operation::Replace, json!({ "loud": true }), "/loud", &json!(true));
     check(before(), "filters", Operation::Replace, json!({}), "/filters", &json!({}));
-    check(before(), "filters", Operation::Replace, json!({}), "/depth", &json!(3));
+    check(before(), "filters", Operation::Replace, json!({}), "/label", &json!("x"));
 }
 
 #[test]
@@ -142,7 +144,72 @@ fn list_entries_come_change_and_go() {
     refused(change(one(), "host/b/weight", Operation::Merge, json!(1)), &[(missing, "host/b", "no entry `b`")]);
     refused(
         change(one(), "host/b", Operation::Create, json!({})),
-        &[(ErrorTag::MissingAttribute, "host/1/port", "`port` is missing")],
+        &[(ErrorTag::MissingAttribute, "host/b/port", "`port` is missing")],
+    );
+}
+
+#[test]
+fn an_entry_is_reached_however_its_name_is_written() {
+    let entry = json!({ "address": "0a", "port": "p", "weight": 1 });
+    let made = change(json!({}), "host/0A", Operation::Create, json!({ "port": "p", "address": "0A" })).unwrap();
+    assert_eq!(made["host"], json!([entry]));
+    check(
+        json!({}),
+        "host",
+        Operation::Replace,
+        json!([{ "address": "0A", "port": "p" }]),
+        "/host/0/address",
+        &json!("0a"),
+    );
+    let one = || json!({ "host": [entry] });
+    for word in ["0a", "0A"] {
+        check(one(), &format!("host/{word}"), Operation::Remove, Value::Null, "/host", &json!([]));
+        assert_eq!(super::read(&model().tree, &one(), &words(&format!("host/{word}/port"))), Some(&json!("p")));
+    }
+}
+
+#[test]
+fn an_entry_has_one_name_and_a_name_one_entry() {
+    let one = || json!({ "host": [{ "address": "a", "port": "p" }] });
+    let body = json!({ "address": "b", "port": "p" });
+    for (path, operation) in
+        [("host/c", Operation::Create), ("host/a", Operation::Replace), ("host/a", Operation::Merge)]
+    {
+        let place = format!("{path}/address");
+        let conflict = (ErrorTag::InvalidValue, place.as_str(), "in the path and \"b\" in the body");
+        refused(change(one(), path, operation, body.clone()), &[conflict]);
+    }
+    refused(
+        change(one(), "host/a/address", Operation::Merge, json!("b")),
+        &[(ErrorTag::InvalidValue, "host/a/address", "the address is \"a\" in the path")],
+    );
+    assert!(change(one(), "host/a/address", Operation::Merge, json!("A")).is_ok(), "the name that it has");
+    for operation in [Operation::Replace, Operation::Merge] {
+        let twice = json!([{ "address": "b", "port": "p" }, { "address": "B", "port": "q" }]);
+        refused(change(one(), "host", operation, twice), &[(ErrorTag::BadAttribute, "host/b", "twice")]);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_an_entry_is_told_with_its_name() {
+    let body = json!([{ "address": "a", "port": "p", "wait": 1 }, { "prt": "p" }]);
+    refused(
+        change(json!({}), "host", Operation::Replace, body),
+        &[
+            (ErrorTag::InvalidValue, "host/a/wait", "unknown key `wait`; known: address, port, weight"),
+            (ErrorTag::InvalidValue, "host/1/prt", "unknown key `prt`; did you mean `port`?"),
+            (ErrorTag::MissingAttribute, "host/1/address", "`address` is missing"),
+            (ErrorTag::MissingAttribute, "host/1/port", "`port` is missing"),
+        ],
+    );
+    let one = json!({ "host": [{ "address": "b", "port": "p" }, { "address": "a", "port": "p" }] });
+    refused(
+        change(one.clone(), "host/a/port", Operation::Remove, Value::Null),
+        &[(ErrorTag::MissingAttribute, "host/a/port", "`port` is missing")],
+    );
+    refused(
+        change(one, "host/a/weight", Operation::Merge, json!("much")),
+        &[(ErrorTag::BadAttribute, "host/a/weight", "weight: \"much\" is not of type")],
     );
 }
 
@@ -158,6 +225,10 @@ fn an_alias_stands_for_the_leaf_it_names() {
         &[(ErrorTag::BadAttribute, "depth", "0 is less than the minimum of 1")],
     );
     assert_eq!(model().present(&config, json!({}))["filters"]["depth"], 20);
+    check(json!({ "depth": 3 }), "filters", Operation::Remove, Value::Null, "/depth", &json!(10));
+    check(json!({ "depth": 3 }), "filters", Operation::Replace, json!({}), "/depth", &json!(10));
+    check(json!({ "depth": 3 }), "filters", Operation::Replace, json!({ "depth": 4 }), "/depth", &json!(4));
+    check(json!({}), "", Operation::Replace, json!({ "depth": 4 }), "/depth", &json!(4));
 }
 
 #[test]
@@ -165,7 +236,15 @@ fn text_becomes_what_the_leaf_wants_and_back() {
     for (path, given, taken) in [
         ("mode", json!("IN"), json!("in")),
         ("depth", json!("42"), json!(42)),
+        ("depth", json!(5.0), json!(5)),
+        ("depth", json!(5e1), json!(50)),
+        ("count", json!(1e18), json!(1_000_000_000_000_000_000_u64)),
+        ("count", json!("18446744073709551615"), json!(u64::MAX)),
         ("ratio", json!("0.5"), json!(0.5)),
+        ("network", json!("10.0.0.0/8"), json!("10.0.0.0/8")),
+        ("network", json!("2001:DB8::/128"), json!("2001:DB8::/128")),
+        ("network", json!("::1"), json!("::1")),
+        ("network", json!(""), Value::Null),
         ("loud", json!("True"), json!(true)),
         ("loud", json!("f"), json!(false)),
         ("label", json!(7), json!("7")),
@@ -180,6 +259,14 @@ fn text_becomes_what_the_leaf_wants_and_back() {
         ("depth", json!("many"), "depth: \"many\" is not of type \"integer\""),
         ("depth", json!(1.5), "depth: 1.5 is not of type \"integer\""),
         ("depth", json!(65_536), "depth: 65536 is greater than the maximum of 65535"),
+        ("depth", json!(1e300), "is greater than the maximum of 65535"),
+        ("count", json!(18_446_744_073_709_551_616.0), "is greater than the maximum of 18446744073709551615"),
+        ("count", json!("18446744073709551616"), "is greater than the maximum of 18446744073709551615"),
+        ("count", json!("-99999999999999999999"), "is less than the minimum of 0"),
+        ("network", json!("10.0.0.0/33"), "`10.0.0.0/33` is no prefix: give an address and its length, such as"),
+        ("network", json!("::/129"), "is no prefix"),
+        ("network", json!("10.0.0.0/+8"), "is no prefix"),
+        ("network", json!("10.0.0/8"), "is no prefix"),
         ("depth", Value::Null, "depth: null is not of type \"integer\""),
         ("loud", json!("perhaps"), "loud: \"perhaps\" is not of type \"boolean\""),
         ("mode", json!("both"), "mode: \"both\" is not one of off, in, out"),
@@ -216,7 +303,7 @@ fn all_problems_are_told_at_once() {
     let body = json!({ "colour": 1, "mode": "both", "depth": 0, "host": [{ "address": "a" }], "filters": { "x": 1 } });
     let mut found: Vec<_> = model().create(body).unwrap_err().0.into_iter().map(|problem| problem.path).collect();
     found.sort();
-    assert_eq!(found, ["colour", "depth", "filters/x", "host/0/port", "mode"]);
+    assert_eq!(found, ["colour", "depth", "filters/x", "host/a/port", "mode"]);
 }
 
 #[test]
@@ -233,6 +320,8 @@ fn what_is_shown_has_unset_settings_as_null_and_no_other_nulls() {
             "hook": "TC",
             "filters": { "depth": 10, "matched": 5, "source": null },
             "host": [],
+            "count": null,
+            "network": null,
             "ratio": null,
             "label": null,
         })

@@ -110,17 +110,20 @@ impl Capture {
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Filters {
     /// Prefix that packets come from, IPv4 or IPv6; its host bits do not matter
-    #[schemars(extend("examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
+    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
     pub src: Option<String>,
     /// Prefix that packets go to, of the same family
-    #[schemars(extend("examples" = ["10.10.10.0/24"]))]
+    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24"]))]
     pub dst: Option<String>,
     /// Port that packets come from, of any protocol that has ports
     pub sport: Option<u16>,
     /// Port that packets go to, of any protocol that has ports
     pub dport: Option<u16>,
     /// Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
-    #[schemars(extend("examples" = ["tcp"]))]
+    #[schemars(
+        regex(pattern = "^(tcp|udp|icmp|icmpv6|sctp|[0-9]{1,3})$"),
+        extend("x-lower-case" = true, "examples" = ["tcp", "udp", "icmp", "icmpv6", "sctp", "47"])
+    )]
     pub l4proto: Option<String>,
     /// Bytes of a packet that are recorded at most; the same as `snaplen` of the cube
     #[serde(skip_serializing_if = "is_elsewhere")]

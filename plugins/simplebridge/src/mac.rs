@@ -75,6 +75,7 @@ impl JsonSchema for Mac {
             "type": "string",
             "pattern": "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$",
             "examples": ["02:00:5e:10:00:01"],
+            "x-lower-case": true,
         })
     }
 }

@@ -1,0 +1,19 @@
+//! Forms of texts that JSON Schema has no word for and a pattern cannot tell, as values of `format`.
+
+use std::net::IpAddr;
+
+/// An address and the length of a prefix, `10.0.0.0/8`, or an address alone; of either family. YANG calls the first
+/// `inet:ip-prefix` (RFC 6991 section 4).
+pub const IP_PREFIX: &str = "ip-prefix";
+
+pub fn is_ip_prefix(text: &str) -> bool {
+    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.is_none_or(|length| {
+        length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<u8>().is_ok_and(|length| length <= longest)
+    })
+}
