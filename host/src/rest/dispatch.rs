@@ -75,6 +75,9 @@ pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Respon
     let call = read(request).await?;
     let api = Api { engine: api.engine.now(), ..api };
     let done = match call.path.first().map(String::as_str) {
+        Some("metrics" | "openapi.json") if call.path.len() == 1 && call.method == Method::OPTIONS => {
+            return Ok([(header::ALLOW, Kind::Read.methods())].into_response());
+        }
         _ if call.method == Method::OPTIONS => help::answer(api, call).await,
         Some("metrics") if call.path.len() == 1 => metrics::answer(api, &call).await,
         Some("openapi.json") if call.path.len() == 1 => openapi::answer(&api, &call),

@@ -1,6 +1,7 @@
 //! What belongs to no service: services, cubes, netdevs, topology, version, and links between cubes.
 
 use axum::http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::dispatch::{Call, Done, nothing_here, wrong_method};
@@ -12,6 +13,9 @@ use super::{Api, BASE, chains};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::topology::{Place, Point};
+
+/// What a segment of a path may not have (RFC 3986 section 3.3): all but the unreserved characters, to be sure.
+const HREF: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// First words of the framework's paths.
 const WORDS: [&str; 11] = [
@@ -39,6 +43,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
         }
         ["connect" | "disconnect" | "attach" | "detach"] => Err(wrong_method(&call, Kind::Run)),
         ["cubes"] if call.method == Method::POST => {
+            etag::unconditional(&call)?;
             let Value::Array(cubes) = call.body else {
                 let message = "the body is a list of cubes, each an object with name and service-name";
                 return Err(Refused::framework(Problem::bad("cubes", message)));
@@ -47,18 +52,22 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
             Ok(Done::new(StatusCode::CREATED, None))
         }
         ["services"] if call.method == Method::POST => {
+            etag::unconditional(&call)?;
             let change = load(call.body)?;
             api.engine.change(change).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::OK, None))
         }
         ["services", name] if call.method == Method::DELETE => {
+            etag::unconditional(&call)?;
             let change = Change::UnloadService { name: (*name).to_owned() };
             api.engine.change(change).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::NO_CONTENT, None))
         }
         ["cubes" | "services"] if call.method != Method::GET => Err(wrong_method(&call, Kind::Service)),
         ["services", _] if call.method != Method::GET => Err(wrong_method(&call, Kind::Loaded)),
-        _ if call.method != Method::GET => Err(wrong_method(&call, Kind::Read)),
+        ["version" | "topology" | "netdevs"] | ["cubes" | "topology" | "netdevs", _] if call.method != Method::GET => {
+            Err(wrong_method(&call, Kind::Read))
+        }
         ["version"] => found(json!({ "polycubed": { "version": env!("CARGO_PKG_VERSION") } })),
         ["services"] => found(services(&api).into_iter().map(|(_, json)| json).collect()),
         ["services", name] => one("service", name, services(&api)),
@@ -81,7 +90,9 @@ pub fn root(api: &Api, call: &Call) -> Result<Done, Refused> {
     let services = api.engine.registry.services().map(|(name, _)| name);
     let cubes = view.topology.cubes().map(|(name, _)| name.as_str());
     let words = WORDS.into_iter().chain(services).chain(cubes);
-    let links: Value = words.map(|word| json!({ "rel": word, "href": format!("{BASE}/{word}") })).collect();
+    let links: Value = words
+        .map(|word| json!({ "rel": word, "href": format!("{BASE}/{}", utf8_percent_encode(word, HREF)) }))
+        .collect();
     found(json!({ "_links": links }))
 }
 
@@ -90,25 +101,27 @@ fn found(json: Value) -> Result<Done, Refused> {
 }
 
 fn one(kind: &str, name: &str, all: Vec<(String, Value)>) -> Result<Done, Refused> {
+    found(find(kind, name, all).map_err(Refused::framework)?)
+}
+
+fn find(kind: &str, name: &str, all: Vec<(String, Value)>) -> Result<Value, Problem> {
     let known = suggestion(name, all.iter().map(|(name, _)| name.as_str()));
-    let Some((_, json)) = all.into_iter().find(|(other, _)| other == name) else {
-        let problem = Problem::missing(format!("{kind}s/{name}"), format!("{kind} `{name}` does not exist{known}"));
-        return Err(Refused::framework(problem));
-    };
-    found(json)
+    let problem = Problem::missing(format!("{kind}s/{name}"), format!("{kind} `{name}` does not exist{known}"));
+    all.into_iter().find(|(other, _)| other == name).map(|(_, json)| json).ok_or(problem)
 }
 
 /// The chains at a port or a netdev.
 async fn chain(api: &Api, name: &str) -> Result<Done, Refused> {
-    let point = Point::parse(name).map_err(Refused::framework)?;
+    let refused = |problem: Problem| Refused::framework(problem.at(format!("topology/{name}")));
+    let point = Point::parse(name).map_err(refused)?;
     let view = api.engine.view();
     match &point {
         Point::Port(cube, port) => {
-            view.topology.port(cube.as_str(), port.as_str()).map_err(Refused::framework)?;
+            view.topology.port(cube.as_str(), port.as_str()).map_err(refused)?;
         }
         // What is attached to a netdev that is gone is still to be seen.
         Point::Netdev(netdev) if view.topology.chain(&point).is_empty() => {
-            one("netdev", netdev, netdevs(api).await?)?;
+            find("netdev", netdev, netdevs(api).await?).map_err(refused)?;
         }
         Point::Netdev(_) => {}
     }
