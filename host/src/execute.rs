@@ -1,5 +1,7 @@
 //! Carries out a plan, and undoes it in reverse when a step fails.
 
+use aya::programs::ProgramError;
+
 use crate::datapath::{Datapath, DatapathError, Readers};
 use crate::plan::{Cleanup, Plan, Step};
 use crate::problem::Problem;
@@ -141,5 +143,28 @@ fn refused(path: &str, error: &DatapathError) -> Problem {
     if let DatapathError::Refused { what, source } = error {
         tracing::error!(what, log = source.log, "the verifier's log");
     }
+    if let DatapathError::Attach { netdev, source: ProgramError::IOError(error) } = error
+        && error.raw_os_error() == Some(libc::ENODEV)
+    {
+        return Problem::missing(path, format!("netdev `{netdev}` went away meanwhile"));
+    }
     Problem::failed(path, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::problem::ErrorTag;
+
+    #[test]
+    fn a_netdev_that_goes_while_it_is_attached_to_is_no_mistake_of_ours() {
+        let tag = |errno| {
+            let source = ProgramError::IOError(io::Error::from_raw_os_error(errno));
+            refused("veth1", &DatapathError::Attach { netdev: "veth1".to_owned(), source }).tag
+        };
+        assert_eq!(tag(libc::ENODEV), ErrorTag::DataMissing);
+        assert_eq!(tag(libc::ENOMEM), ErrorTag::OperationFailed);
+    }
 }

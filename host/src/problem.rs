@@ -1,5 +1,7 @@
 //! Why a request is refused, as the client reads it.
 
+use std::collections::HashSet;
+
 use polycube_plugin_api::{Refusal, Tag};
 use serde::Serialize;
 
@@ -77,6 +79,12 @@ impl Problem {
         Self::new(tag, join(cube, &refusal.path), refusal.message)
     }
 
+    /// The same problem, about `path`: whoever asks knows better where the mistake is than whoever finds it.
+    #[must_use]
+    pub fn at(self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
     /// The same problem, its path seen from one step further up.
     #[must_use]
     pub fn under(mut self, parent: &str) -> Self {
@@ -109,9 +117,14 @@ impl Problems {
     }
 }
 
+/// Names that a message lists at most: a list can have thousands of entries.
+const MOST_TOLD: usize = 32;
+
 /// "; did you mean `x`?" for the nearest of `known`, or their list.
 pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
+    let mut known: Vec<&str> = known.into_iter().collect();
+    let mut seen = HashSet::new();
+    known.retain(|name| seen.insert(*name));
     // A word can be as long as a request's body, and the distance takes the product of both lengths in time and memory.
     let length = word.chars().count();
     let nearest = known
@@ -123,6 +136,9 @@ pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> S
     match nearest {
         Some((_, name)) => format!("; did you mean `{name}`?"),
         None if known.is_empty() => String::new(),
+        None if known.len() > MOST_TOLD => {
+            format!("; known: {} and {} more", known[..MOST_TOLD].join(", "), known.len() - MOST_TOLD)
+        }
         None => format!("; known: {}", known.join(", ")),
     }
 }
@@ -138,6 +154,10 @@ mod tests {
         {
             assert_eq!(suggestion(word, ["br1", "sniffer"]), told, "{word}");
         }
+        assert_eq!(suggestion("setx", ["fdb", "peer", "fdb"]), "; known: fdb, peer", "none is told twice");
+        let many: Vec<String> = (0..1000).map(|number| format!("entry{number}")).collect();
+        let told = suggestion("y", many.iter().map(String::as_str));
+        assert!(told.ends_with(", entry31 and 968 more"), "{told}");
         let long = "x".repeat(1 << 20);
         assert_eq!(suggestion(&long, ["x".repeat(64).as_str()]), format!("; known: {}", "x".repeat(64)));
     }

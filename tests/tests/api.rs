@@ -114,6 +114,27 @@ fn framework_resources() -> Result<()> {
         site.refuses("GET", path, &Value::Null, 405, &[("operation-not-supported", path)]);
         site.refuses("POST", path, &json!(5), 400, &[("bad-attribute", path)]);
     }
+    for (method, path) in [("POST", "attach/x"), ("POST", "version/x"), ("DELETE", "cubes/br1/x"), ("GET", "attach/x")]
+    {
+        site.refuses(method, path, &Value::Null, 404, &[("unknown-element", path)]);
+    }
+    for path in ["metrics", "openapi.json"] {
+        let response = site.daemon.http("OPTIONS", &format!("/polycube/v1/{path}"), None)?.ok();
+        assert!(response.headers.contains(&("allow".to_owned(), "GET".to_owned())), "{response:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn links_of_the_root_can_be_followed() -> Result<()> {
+    let site = Site::build(&[])?;
+    site.check("POST", "simplebridge", &json!({ "name": "<é>" }), 201);
+    let root = site.get("");
+    let hrefs: Vec<&str> =
+        root["_links"].as_array().into_iter().flatten().filter_map(|link| link["href"].as_str()).collect();
+    assert!(hrefs.contains(&"/polycube/v1/%3C%C3%A9%3E"), "{hrefs:?}");
+    assert!(hrefs.contains(&"/polycube/v1/openapi.json"), "{hrefs:?}");
+    assert_eq!(site.get("%3C%C3%A9%3E")["name"], "<é>");
     Ok(())
 }
 
@@ -148,7 +169,12 @@ fn links_and_attachments() -> Result<()> {
         ("connect", json!({ "peer1": "br1:p2", "peer2": 5 }), "bad-attribute", "connect/peer2"),
         ("connect", json!({ "peer1": "br1:p2", "peer2": "veth2", "peer3": "" }), "invalid-value", "connect/peer3"),
         ("attach", json!({ "cube": "sniffer" }), "missing-attribute", "attach/port"),
-        ("attach", json!({ "cube": "sniffer", "port": "" }), "bad-attribute", "port"),
+        ("attach", json!({ "cube": "sniffer", "port": "" }), "bad-attribute", "attach/port"),
+        ("attach", json!({ "cube": "sniffer", "port": "a:b:c" }), "bad-attribute", "attach/port"),
+        ("attach", json!({ "cube": "sniffer", "port": "nope" }), "bad-attribute", "attach/port"),
+        ("attach", json!({ "cube": "sniffer", "port": "nope:p" }), "data-missing", "attach/port"),
+        ("attach", json!({ "cube": "nope", "port": "veth2" }), "data-missing", "nope"),
+        ("connect", json!({ "peer1": "br1:p2", "peer2": "a:b:c" }), "bad-attribute", "connect/peer2"),
         ("attach", json!({ "cube": "sniffer", "port": "veth2", "position": "7" }), "bad-attribute", "attach/position"),
         (
             "attach",
@@ -177,7 +203,19 @@ fn cubes_come_change_and_go() -> Result<()> {
     site.refuses("POST", "packetcapture/a", &json!({}), 409, &[("data-exists", "a")]);
     site.refuses("POST", "simplebridge/a", &json!({}), 409, &[("data-exists", "a")]);
     site.refuses("POST", "packetcapture", &json!({}), 400, &[("missing-attribute", "packetcapture/name")]);
-    site.refuses("POST", "packetcapture", &json!({ "name": 7 }), 400, &[("bad-attribute", "packetcapture/name")]);
+    for name in [json!([7]), Value::Null, json!(""), json!("a/b")] {
+        site.refuses(
+            "POST",
+            "packetcapture",
+            &json!({ "name": name }),
+            400,
+            &[("bad-attribute", "packetcapture/name")],
+        );
+    }
+    site.check("POST", "packetcapture", &json!({ "name": 7 }), 201);
+    site.check("DELETE", "7", &Value::Null, 200);
+    let port = json!({ "ports": [{ "name": "p/p" }] });
+    site.refuses("POST", "simplebridge/b", &port, 400, &[("bad-attribute", "b/ports/0/name")]);
     site.refuses("POST", "packetcapture/b", &json!({ "name": "c" }), 400, &[("invalid-value", "b/name")]);
     site.refuses("POST", "simplebridge/b", &json!({ "ports": 5 }), 400, &[("bad-attribute", "b/ports")]);
     site.refuses("PATCH", "packetcapture", &json!({}), 405, &[("operation-not-supported", "packetcapture")]);
@@ -187,6 +225,14 @@ fn cubes_come_change_and_go() -> Result<()> {
     site.check("PUT", "a/", &json!({ "capture": "egress" }), 201);
     assert_eq!((site.get("a/capture/"), site.get("a/snaplen/")), (json!("egress"), json!(262_144)), "PUT does not");
     assert_eq!(site.get("a/loglevel/"), "INFO");
+    for method in ["PUT", "PATCH"] {
+        for body in [Value::Null, json!([])] {
+            site.refuses(method, "a", &body, 400, &[("bad-attribute", "a")]);
+        }
+    }
+    assert_eq!(site.get("a/capture/"), "egress", "a body that is missing resets nothing");
+    site.refuses("PUT", "br1", &json!({ "ports": [] }), 400, &[("invalid-value", "br1/ports")]);
+    site.refuses("PATCH", "a", &json!({ "points": [] }), 400, &[("invalid-value", "a/points")]);
 
     site.check("DELETE", "packetcapture/a/", &Value::Null, 200);
     site.refuses("DELETE", "packetcapture/a", &Value::Null, 409, &[("data-missing", "a")]);
@@ -209,10 +255,28 @@ fn ports_come_change_and_go() -> Result<()> {
     assert_eq!(site.get("br1/ports/p2/status/"), "DOWN");
     site.refuses("PATCH", "br1/ports/p2/uuid", &json!("x"), 400, &[("invalid-value", "br1/ports/p2/uuid")]);
     site.refuses("PATCH", "br1/ports/p2/mac", &json!("x"), 404, &[("unknown-element", "br1/ports/p2/mac")]);
-    site.refuses("DELETE", "br1/ports", &Value::Null, 405, &[("operation-not-supported", "br1/ports")]);
+    site.refuses("PUT", "br1/ports", &json!([]), 405, &[("operation-not-supported", "br1/ports")]);
+    for (peer, tag) in [("nope:p", "data-missing"), ("a:b:c", "bad-attribute"), ("nope", "bad-attribute")] {
+        let status = if tag == "data-missing" { 409 } else { 400 };
+        site.refuses("PATCH", "br1/ports/p2/peer", &json!(peer), status, &[(tag, "br1/ports/p2/peer")]);
+    }
+    site.check("PATCH", "br1/ports/p2", &json!({ "peer": "veth2" }), 201);
+    site.check("PATCH", "br1/ports/p2", &json!({ "name": "p2" }), 201);
+    assert_eq!(site.get("br1/ports/p2/peer"), "veth2", "PATCH keeps what it does not name");
+    site.check("PUT", "br1/ports/p2", &json!({}), 201);
+    assert_eq!(site.get("br1/ports/p2/peer"), "", "PUT does not");
+    site.refuses("PUT", "br1/ports/p2", &Value::Null, 400, &[("bad-attribute", "br1/ports/p2")]);
+    site.refuses("PUT", "br1/ports/p2", &json!({ "name": "p3" }), 400, &[("invalid-value", "br1/ports/p2/name")]);
     site.check("DELETE", "br1/ports/p2/", &Value::Null, 204);
     site.refuses("DELETE", "br1/ports/p2", &Value::Null, 409, &[("data-missing", "br1/ports/p2")]);
     site.refuses("GET", "br1/ports/p2", &Value::Null, 409, &[("data-missing", "br1/ports/p2")]);
+    site.check("POST", "br1/ports", &json!({ "name": "p9", "peer": "veth2" }), 201);
+    assert_eq!(site.get("br1/ports/p9/peer"), "veth2");
+    site.refuses("POST", "br1/ports", &json!({ "name": "p9" }), 409, &[("data-exists", "br1/ports/p9")]);
+    site.refuses("POST", "br1/ports", &json!({}), 400, &[("missing-attribute", "br1/ports/name")]);
+    site.refuses("POST", "br1/ports", &json!({ "name": "a/b" }), 400, &[("bad-attribute", "br1/ports/name")]);
+    site.check("DELETE", "br1/ports", &Value::Null, 204);
+    assert_eq!(site.get("br1/ports"), json!([]));
     Ok(())
 }
 
@@ -245,9 +309,38 @@ fn leaves_containers_and_entries() -> Result<()> {
     site.check("DELETE", entry, &Value::Null, 204);
     site.refuses("DELETE", entry, &Value::Null, 409, &[("data-missing", entry)]);
 
-    site.refuses("GET", &format!("{entry}/port"), &Value::Null, 404, &[("unknown-element", &format!("{entry}/port"))]);
+    for path in [entry.to_owned(), format!("{entry}/port")] {
+        site.refuses("GET", &path, &Value::Null, 409, &[("data-missing", entry)]);
+    }
+    site.refuses("GET", &format!("{entry}/x"), &Value::Null, 404, &[("unknown-element", &format!("{entry}/x"))]);
+
+    let body = |address: &str| json!({ "address": address, "port": "p1" });
+    site.check("POST", "br1/fdb/entry", &body("02:00:00:00:00:0A"), 201);
+    for spelling in ["02:00:00:00:00:0a", "02:00:00:00:00:0A"] {
+        let path = format!("br1/fdb/entry/{spelling}");
+        assert_eq!(site.get(&path)["address"], "02:00:00:00:00:0a");
+        site.check("PATCH", &path, &body(spelling), 201);
+        site.refuses("POST", "br1/fdb/entry", &body(spelling), 409, &[("data-exists", &path)]);
+    }
+    site.check("DELETE", "br1/fdb/entry/02:00:00:00:00:0a", &Value::Null, 204);
+    let missing = json!({ "port": "p1" });
+    site.refuses("POST", "br1/fdb/entry", &missing, 400, &[("missing-attribute", "br1/fdb/entry/address")]);
+    let conflict = [("invalid-value", "br1/fdb/entry/02:00:00:00:00:07/address")];
+    site.refuses("PUT", entry, &body("02:00:00:00:00:99"), 400, &conflict);
+    let unknown = json!([{ "address": "02:00:00:00:00:07", "prt": "p1" }]);
+    let errors = site.check("PUT", "br1/fdb/entry", &unknown, 400);
+    let place = |last: &str| format!("{entry}/{last}");
+    assert_errors(&errors, &[("invalid-value", &place("prt")), ("missing-attribute", &place("port"))]);
+    let message = &errors["ietf-restconf:errors"]["error"][0]["error-message"];
+    assert_eq!(message, "unknown key `prt`; did you mean `port`?");
 
     site.check("POST", "br1/fdb/flush/", &Value::Null, 200);
+    site.check("POST", "br1/fdb/flush/", &json!({}), 200);
+    let unknown = json!({ "x": 1, "y": 2 });
+    let errors = [("invalid-value", "br1/fdb/flush/x"), ("invalid-value", "br1/fdb/flush/y")];
+    site.refuses("POST", "br1/fdb/flush", &unknown, 400, &errors);
+    site.refuses("POST", "br1/fdb/flush", &json!([1]), 400, &[("bad-attribute", "br1/fdb/flush")]);
+    site.refuses("POST", "br1/fdb/flush/x", &Value::Null, 404, &[("unknown-element", "br1/fdb/flush/x")]);
     site.refuses("GET", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
     site.refuses("DELETE", "br1/fdb/flush", &Value::Null, 405, &[("operation-not-supported", "br1/fdb/flush")]);
     site.refuses("POST", "sniffer/snaplen", &json!(1), 405, &[("operation-not-supported", "sniffer/snaplen")]);
@@ -271,6 +364,12 @@ fn an_alias_is_the_leaf_it_names() -> Result<()> {
     assert_eq!(site.get("sniffer/")["snaplen"], 80);
     site.check("DELETE", "sniffer/filters/snaplen/", &Value::Null, 204);
     assert_eq!(site.get("sniffer/snaplen/"), 262_144);
+    for method in ["PUT", "DELETE"] {
+        site.check("PATCH", "sniffer/snaplen/", &json!(99), 200);
+        let body = if method == "PUT" { json!({}) } else { Value::Null };
+        site.check(method, "sniffer/filters/", &body, if method == "PUT" { 201 } else { 204 });
+        assert_eq!(site.get("sniffer/filters/")["snaplen"], 262_144, "{method}");
+    }
     let both = json!({ "snaplen": 5, "filters": { "snaplen": 6 } });
     site.refuses("PATCH", "sniffer/", &both, 400, &[("bad-attribute", "sniffer/snaplen")]);
     Ok(())
@@ -292,6 +391,10 @@ fn all_errors_of_a_request_at_once() -> Result<()> {
             ("bad-attribute", "br2/fdb/aging-time"),
         ],
     );
+    let filters = json!({ "src": "1.0.0.0/33", "dst": "x", "l4proto": "q" });
+    let errors = ["src", "dst", "l4proto"].map(|name| ("bad-attribute", format!("sniffer/filters/{name}")));
+    let errors = errors.each_ref().map(|(tag, path)| (*tag, path.as_str()));
+    site.refuses("PATCH", "sniffer/filters", &filters, 400, &errors);
     let errors = site.check("PATCH", "sniffer", &json!({ "snapln": 1 }), 400);
     let message = &errors["ietf-restconf:errors"]["error"][0]["error-message"];
     assert_eq!(message, "unknown key `snapln`; did you mean `snaplen`?");

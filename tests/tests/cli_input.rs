@@ -76,6 +76,9 @@ fn several_cubes_are_one_change() -> Result<()> {
     let json = r#"[{"name": "b2", "service-name": "simplebridge", "ports": [{"name": "a", "peer": "veth2"}]}]"#;
     assert_eq!(daemon.ctl_reading(&["add", "cubes"], Some(json)).ok(), "");
     assert_eq!(get(&daemon, "b2/ports/a/peer"), "veth2");
+    let json = r#"[{"name": "s2", "service-name": "packetcapture", "parents": ["br1:p1", "b2:a"]}]"#;
+    daemon.ctl_reading(&["add", "cubes"], Some(json)).ok();
+    assert_eq!(get(&daemon, "s2/parents"), json!(["br1:p1", "b2:a"]));
     Ok(())
 }
 
@@ -99,7 +102,7 @@ fn of_several_cubes_all_come_or_none() -> Result<()> {
     check_refused(&daemon, &json!({"name": "b"}), &["the body is a list of cubes"]);
     check_refused(
         &daemon,
-        &json!([7, {"name": 1}, bridge("ok", "veth1"), {"name": "b", "service-name": "bridge"}]),
+        &json!([7, {"name": [1]}, bridge("ok", "veth1"), {"name": "b", "service-name": "bridge"}]),
         &[
             "cubes/0: a cube is an object",
             "cubes/1/name: `name` is a string",
@@ -121,6 +124,18 @@ fn of_several_cubes_all_come_or_none() -> Result<()> {
         &json!([sniffer("veth1"), {"name": "c", "service-name": "packetcapture", "snaplen": 0, "x": 1}]),
         &["unknown key `x`", "snaplen: 0 is less than"],
     );
+    let port = json!({"name": "p", "peer": 5, "x": 1});
+    check_refused(
+        &daemon,
+        &json!([{"name": "b", "service-name": "simplebridge", "ports": [port]}, sniffer("b:p:q")]),
+        &["b/ports/p/x: unknown key `x`", "b/ports/p/peer: netdev `5` does not exist"],
+    );
+    check_refused(&daemon, &json!([sniffer("a:b:c")]), &["s/parent: port name \"b:c\" contains ':'"]);
+    let both = json!({"name": "s", "service-name": "packetcapture", "parent": "veth1", "parents": ["veth1"]});
+    check_refused(&daemon, &json!([both]), &["s/parents: only one of parent and parents"]);
+    let parents = |parents: Value| json!({"name": "s", "service-name": "packetcapture", "parents": parents});
+    check_refused(&daemon, &json!([parents(json!([1]))]), &["s/parents: `parents` is a list of strings"]);
+    check_refused(&daemon, &json!([parents(json!(["veth1", "veth9"]))]), &["s/parents: netdev `veth9` does not exist"]);
     assert!(daemon.pins()?.is_empty(), "{:?}", daemon.pins()?);
     drop(lab);
     Ok(())

@@ -85,7 +85,9 @@ fn what_does_not_exist() -> Result<()> {
         ("connect br1:p9 veth3", &["port `p9` of cube `br1` does not exist"]),
         ("connect br9:p1 veth3", &["cube `br9` does not exist"]),
         ("attach spare veth9", &["netdev `veth9` does not exist", "did you mean `veth"]),
-        ("attach spare br1", &["`br1` is a cube: name one of its ports, br1:PORT"]),
+        ("attach spare br1", &["attach/port", "`br1` is a cube: name one of its ports, br1:PORT"]),
+        ("connect br1:p2 br2", &["br1/ports/p2/peer", "`br2` is a cube: name one of its ports, br2:PORT"]),
+        ("br1 fdb entry del 02:00:00:00:00:01", &["br1/fdb/entry/02:00:00:00:00:01", "there is no entry"]),
         ("attach spare br1:p9", &["port `p9` of cube `br1` does not exist"]),
         ("attach spare br9:p1", &["cube `br9` does not exist"]),
         ("attach sparre br1:p2", &["cube `sparre` does not exist", "did you mean `spare`?"]),
@@ -99,7 +101,7 @@ fn what_does_not_exist() -> Result<()> {
 #[test]
 fn unknown_keys() -> Result<()> {
     Site::build()?.refuses(&[
-        ("simplebridge add br3 color=red", &["br3/color", "unknown key `color`", "known: type, loglevel, fdb"]),
+        ("simplebridge add br3 color=red", &["br3/color", "unknown key `color`", "known: type, loglevel, ports, fdb"]),
         ("simplebridge add br3 fdb.aging-tim=3", &["br3/fdb/aging-tim", "did you mean `aging-time`?"]),
         ("sniffer set snapln=80", &["sniffer/snapln", "no `snapln`", "did you mean `snaplen`?"]),
         ("sniffer filters set srcc=10.0.0.0/8", &["sniffer/filters/srcc", "no `srcc`", "did you mean `src`?"]),
@@ -113,6 +115,10 @@ fn unknown_keys() -> Result<()> {
         ("sniffer set uuid=1", &["sniffer/uuid", "`uuid` is read-only"]),
         ("sniffer set name=other", &["sniffer/name", "`name` is read-only"]),
         ("sniffer set parent=veth3", &["sniffer/parent", "`parent` is read-only"]),
+        ("br1 set parent=veth3 loglevel=info", &["br1/parent", "unknown key `parent`"]),
+        ("packetcapture add s2 points=1", &["s2/points", "`points` is read-only"]),
+        ("br1 setx a=b", &["br1/setx", "no `setx`", "counters, port-counters"]),
+        ("br1 fdb flush set a=b", &["br1/fdb/flush/a", "`fdb flush` is an action: nothing follows it"]),
         ("sniffer set status=here", &["sniffer/status", "`status` is read-only"]),
         ("sniffer set dump=/tmp/", &["sniffer/dump", "`/tmp/` names no file"]),
         ("br1 ports p1 set status=DOWN", &["br1/ports/p1/status", "read-only"]),
@@ -140,7 +146,10 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer filters set sport=65536", &["sniffer/filters/sport", "65536 is greater than the maximum of 65535"]),
         ("sniffer filters set dport=-1", &["sniffer/filters/dport", "-1 is less than the minimum of 0"]),
         ("sniffer filters set dport=http", &["sniffer/filters/dport", "\"http\" is not of type"]),
-        ("sniffer filters set l4proto=tpc", &["sniffer/filters/l4proto", "`tpc` is no protocol", "icmpv6, sctp"]),
+        (
+            "sniffer filters set l4proto=tpc",
+            &["sniffer/filters/l4proto", "\"tpc\" is not of the right form", "icmpv6, sctp"],
+        ),
         ("sniffer filters set l4proto=256", &["sniffer/filters/l4proto", "from 0 to 255"]),
         ("sniffer set ring-size=3", &["sniffer/ring-size", "3 is not one of 1, 2, 4, 8, 16, 32, 64"]),
         ("sniffer set loglevel=loud", &["sniffer/loglevel", "TRACE, DEBUG, INFO, WARN, ERR, CRITICAL, OFF"]),
@@ -149,7 +158,7 @@ fn bad_values_and_types() -> Result<()> {
         ("packetcapture add s2 capture=yes", &["s2/capture", "off, ingress, egress, bidirectional"]),
         ("br1 set fdb.aging-time=soon loglevel=info", &["br1/fdb/aging-time", "not of type \"integer\""]),
         ("br1 fdb set aging-time=4294967296", &["br1/fdb/aging-time", "greater than the maximum of 4294967295"]),
-        ("br1 fdb entry add zz port=p1", &["br1/fdb/entry", "\"zz\"", "like 02:00:5e:10:00:01"]),
+        ("br1 fdb entry add zz port=p1", &["br1/fdb/entry/zz/address", "\"zz\"", "like 02:00:5e:10:00:01"]),
         ("br1 fdb entry add 02:00:00:00:00:01", &["br1/fdb/entry", "`port` is missing"]),
         ("br1 fdb entry add 02:00:00:00:00:01 port=p9", &["names port `p9`, which is not among p1, p2"]),
         ("br1 fdb entry add ff:ff:ff:ff:ff:ff port=p1", &["no address of a station"]),
@@ -198,12 +207,13 @@ fn names_that_cannot_be() -> Result<()> {
     let site = Site::build()?;
     let before = site.daemon.snapshot()?;
     let long = "x".repeat(65);
-    let names: [(&str, &str); 9] = [
+    let names: [(&str, &str); 10] = [
         ("a/b", "contains '/'"),
         ("a\nb", "contains '\\n'"),
         ("a\u{7f}", "contains '\\u{7f}'"),
         ("a b", "contains ' '"),
         ("a:b", "contains ':'"),
+        ("a,b", "contains ','"),
         (".hidden", "begins with"),
         (&long, "has 65 bytes: 64 are the most"),
         ("cubes", "is a word of the API"),
@@ -213,7 +223,7 @@ fn names_that_cannot_be() -> Result<()> {
         refused(site.daemon.ctl_words(&["simplebridge", "add", name]), &["name", reason]);
         refused(site.daemon.ctl_words(&["packetcapture", "add", name]), &["name", reason]);
     }
-    for (name, reason) in &names[..7] {
+    for (name, reason) in &names[..8] {
         refused(site.daemon.ctl_words(&["br1", "ports", "add", name]), &["port name", reason]);
     }
     refused(site.daemon.ctl_words(&["attach", "spare", "br1:a/b"]), &["port name", "contains '/'"]);

@@ -1,17 +1,19 @@
 //! Several cubes as one change: they may refer to each other, in whatever order they come.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::change::about;
+use super::split::Peer;
 use super::{Engine, View};
 use crate::problem::{ErrorTag, Problem, Problems};
-use crate::topology::Place;
+use crate::schema::word;
+use crate::topology::{CubeName, Place};
 
 /// What a cube's description says about others, and waits until they exist.
-#[derive(Default)]
 struct Late {
-    /// Port, and its peer.
-    peers: Vec<(String, Value)>,
-    parents: Vec<String>,
+    peers: Vec<Peer>,
+    /// With their place in the request.
+    parents: Vec<(String, String)>,
 }
 
 impl Engine {
@@ -30,16 +32,14 @@ impl Engine {
         }
         // Without the cubes, what is said about them would be wrong once more.
         if problems.is_empty() {
-            for (cube, late) in &made {
-                for (port, peer) in &late.peers {
-                    let set = self.configure_port(wanted, cube, port, json!({ "peer": peer }));
-                    problems.extend(set.err().into_iter().flat_map(|more| more.0));
-                }
+            for (cube, late) in &mut made {
+                let set = self.set_peers(wanted, cube, std::mem::take(&mut late.peers));
+                problems.extend(set.err().into_iter().flat_map(|more| more.0));
             }
             for (cube, late) in &made {
-                for parent in &late.parents {
+                for (place, parent) in &late.parents {
                     let attached = self.attach(wanted, cube, parent, &Place::Auto);
-                    problems.extend(attached.err().into_iter().flat_map(|more| more.0));
+                    problems.extend(attached.err().map(|problem| about(cube, problem, place)));
                 }
             }
         }
@@ -56,27 +56,56 @@ impl Engine {
             (Ok(name), Ok(service)) => (name, service),
             (name, service) => return Err(Problems([name.err(), service.err()].into_iter().flatten().collect())),
         };
-        let mut late = Late::default();
-        if cube.contains_key("parent") {
-            let parents = take(&mut cube, "parent", &name)?;
-            late.parents = parents.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
+        let parents = parents(&mut cube, &name);
+        let of_name = CubeName::parse(&name).err().map(|problem| problem.at(format!("{place}/name")));
+        let of_service =
+            self.registry.service(&service).err().map(|problem| problem.at(format!("{place}/service-name")));
+        if of_name.is_some() || of_service.is_some() {
+            return Err(Problems(of_name.into_iter().chain(of_service).collect()));
         }
-        for port in cube.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-            let Some(port) = port.as_object_mut() else { continue };
-            if let (Some(Value::String(name)), Some(peer)) = (port.get("name").cloned(), port.shift_remove("peer")) {
-                late.peers.push((name, peer));
+        let (peers, parents) = match (self.create_cube(wanted, &service, &name, cube.into()), parents) {
+            (Ok(peers), Ok(parents)) => (peers, parents),
+            (created, parents) => {
+                let created = created.err().into_iter().flat_map(|problems| problems.0);
+                return Err(Problems(created.chain(parents.err()).collect()));
             }
-        }
-        self.create_cube(wanted, &service, &name, cube.into())?;
+        };
+        let late = Late { peers, parents };
         Ok((name, late))
     }
 }
 
+/// Takes out of a cube what it is to be attached to: `parents`, or `parent` with commas, which no name has in it.
+fn parents(cube: &mut Map<String, Value>, name: &str) -> Result<Vec<(String, String)>, Problem> {
+    let (parent, parents) = (cube.shift_remove("parent"), cube.shift_remove("parents"));
+    let (key, listed) = match (parent, parents) {
+        (None, None) => return Ok(Vec::new()),
+        (Some(Value::String(text)), None) => {
+            let listed = text.split(',').filter(|one| !one.is_empty()).map(str::to_owned);
+            ("parent", Some(listed.collect::<Vec<_>>()))
+        }
+        (None, Some(Value::Array(listed))) => {
+            ("parents", listed.iter().map(|one| one.as_str().map(str::to_owned)).collect())
+        }
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad(format!("{name}/parents"), "only one of parent and parents can be given"));
+        }
+        (Some(_), None) => ("parent", None),
+        (None, Some(_)) => ("parents", None),
+    };
+    let place = format!("{name}/{key}");
+    let Some(listed) = listed else {
+        let form = if key == "parent" { "a string" } else { "a list of strings" };
+        return Err(Problem::bad(place, format!("`{key}` is {form}: ports, as CUBE:PORT, and netdevs")));
+    };
+    Ok(listed.into_iter().map(|parent| (place.clone(), parent)).collect())
+}
+
 /// Takes a text out of an object that stands at `place`.
 fn take(object: &mut Map<String, Value>, key: &str, place: &str) -> Result<String, Problem> {
-    match object.shift_remove(key) {
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(Problem::bad(format!("{place}/{key}"), format!("`{key}` is a string, not {other}"))),
+    match object.shift_remove(key).map(|name| word(&name).ok_or(name)) {
+        Some(Ok(text)) => Ok(text),
+        Some(Err(other)) => Err(Problem::bad(format!("{place}/{key}"), format!("`{key}` is a string, not {other}"))),
         None => Err(Problem::new(ErrorTag::MissingAttribute, format!("{place}/{key}"), format!("`{key}` is missing"))),
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use polycube_plugin_api::ServiceKind;
 use rustix::net::netdevice;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::left::Wish;
 use super::netdevs::lookup_socket;
+use super::split::{Peer, Split, named};
 use super::{Answer, Engine, View};
 use crate::plugins::Instance;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
-use crate::registry::Registry;
-use crate::schema::{Model, Node, Operation};
+use crate::schema::Operation;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role};
 
 /// What a user can ask for.
@@ -46,11 +46,16 @@ pub enum Change {
     ConfigurePort {
         cube: String,
         port: String,
+        operation: Operation,
         body: Value,
     },
     DeletePort {
         cube: String,
         port: String,
+    },
+    /// All of them.
+    DeletePorts {
+        cube: String,
     },
     Connect {
         one: String,
@@ -96,7 +101,10 @@ impl Engine {
         }
         let mut wanted = self.current.clone();
         match change {
-            Change::CreateCube { service, name, body } => self.create_cube(&mut wanted, &service, &name, body)?,
+            Change::CreateCube { service, name, body } => {
+                let peers = self.create_cube(&mut wanted, &service, &name, body)?;
+                self.set_peers(&mut wanted, &name, peers)?;
+            }
             Change::CreateCubes { cubes } => self.create_cubes(&mut wanted, cubes)?,
             Change::DeleteCube { cube } => {
                 wanted.topology.remove_cube(&cube)?;
@@ -106,12 +114,25 @@ impl Engine {
                 self.configure(&mut wanted, &cube, &path, operation, value)?;
             }
             Change::CreatePort { cube, port, body } => self.create_port(&mut wanted, &cube, &port, body)?,
-            Change::ConfigurePort { cube, port, body } => self.configure_port(&mut wanted, &cube, &port, body)?,
+            Change::ConfigurePort { cube, port, operation, body } => {
+                self.configure_port(&mut wanted, &cube, &port, operation, body)?;
+            }
             Change::DeletePort { cube, port } => wanted.topology.remove_port(&cube, &port)?,
+            Change::DeletePorts { cube } => {
+                let (_, found) = wanted.topology.cube(&cube)?;
+                let ports: Vec<String> = found.ports().map(|(port, _)| port.to_string()).collect();
+                ports.iter().try_for_each(|port| wanted.topology.remove_port(&cube, port))?;
+            }
             Change::Connect { one, other } => self.connect(&mut wanted, &one, &other)?,
             Change::Disconnect { one, other } => disconnect(&mut wanted, &one, &other)?,
-            Change::Attach { cube, port, place } => self.attach(&mut wanted, &cube, &port, &place)?,
-            Change::Detach { cube, port } => wanted.topology.detach(&cube, &Point::parse(&port)?)?,
+            Change::Attach { cube, port, place } => {
+                self.attach(&mut wanted, &cube, &port, &place)
+                    .map_err(|problem| about(&cube, problem, "attach/port"))?;
+            }
+            Change::Detach { cube, port } => {
+                let point = Point::parse(&port).map_err(|problem| problem.at("detach/port"))?;
+                wanted.topology.detach(&cube, &point).map_err(|problem| about(&cube, problem, "detach/port"))?;
+            }
             Change::Act { .. } | Change::LoadService { .. } | Change::UnloadService { .. } => {}
         }
         let mut sound = wanted.instances.clone();
@@ -131,25 +152,43 @@ impl Engine {
             let message = format!("`{path}` is no action of service `{}`{known}", service.name);
             return Err(Problem::new(ErrorTag::OperationNotSupported, format!("{cube}/{path}"), message).into());
         }
+        match input {
+            Value::Null => {}
+            Value::Object(members) => {
+                let unknown = |key: &String| {
+                    Problem::invalid(
+                        format!("{cube}/{path}/{key}"),
+                        format!("unknown key `{key}`: the action takes none"),
+                    )
+                };
+                let problems: Vec<Problem> = members.keys().map(unknown).collect();
+                if !problems.is_empty() {
+                    return Err(Problems(problems));
+                }
+            }
+            _ => return Err(Problem::bad(format!("{cube}/{path}"), "the action takes no body").into()),
+        }
         let answer = self.current.instances[name].action(path, input);
         answer.map_err(|failure| Problem::from_plugin(cube, failure.into()).into())
     }
 
+    /// Creates a cube with its ports, and gives the ports' peers, which may be other cubes that are yet to come.
     pub(super) fn create_cube(
         &self,
         wanted: &mut View,
         service: &str,
         name: &str,
         body: Value,
-    ) -> Result<(), Problems> {
+    ) -> Result<Vec<Peer>, Problems> {
         let service = self.registry.service(service)?;
-        let name = CubeName::parse(name)?;
+        let name = CubeName::parse(name).map_err(|problem| problem.at(name))?;
         if self.registry.service(name.as_str()).is_ok() {
             return Err(
                 Problem::bad(name.as_str(), format!("`{name}` is the name of a service: choose another")).into()
             );
         }
-        let Split { base, config, ports, problems } = split(&self.registry, &service.model, name.as_str(), body)?;
+        let body = if body.is_null() { json!({}) } else { body };
+        let Split { base, config, ports, problems } = self.split(wanted, service, name.as_str(), body)?;
         let kind = service.model.service.kind;
         let base = self.registry.cube.create(base);
         let config = service.model.create(config);
@@ -170,8 +209,18 @@ impl Engine {
         let instance = Instance::create(&service.plugin, name.as_str(), &birth, loglevel, self.requests(&name))
             .map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))?;
         wanted.instances.insert(name.clone(), Arc::new(instance));
-        let made = ports.into_iter().map(|(port, body)| self.create_port(wanted, name.as_str(), &port, body));
-        let problems: Vec<Problem> = made.filter_map(Result::err).flat_map(|problems| problems.0).collect();
+        let ports = ports.unwrap_or_default();
+        let made = ports.iter().map(|(port, _)| {
+            let port = PortName::parse(port)?;
+            wanted.topology.add_port(name.as_str(), port, uuid::Uuid::new_v4().to_string())
+        });
+        let problems: Vec<Problem> = made.filter_map(Result::err).collect();
+        if problems.is_empty() { Ok(ports) } else { Err(Problems(problems)) }
+    }
+
+    pub(super) fn set_peers(&self, wanted: &mut View, cube: &str, peers: Vec<Peer>) -> Result<(), Problems> {
+        let set = peers.into_iter().map(|(port, peer)| self.set_peer(wanted, cube, &port, &peer));
+        let problems: Vec<Problem> = set.filter_map(Result::err).collect();
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
@@ -190,9 +239,9 @@ impl Engine {
         let is_base = path.first().is_some_and(|word| !self.registry.cube.tree["properties"][word].is_null());
         let mut problems = Vec::new();
         let (base, config) = if path.is_empty() {
-            let split = split(&self.registry, &service.model, name, value)?;
+            let split = self.split(wanted, service, name, value)?;
             problems = split.problems;
-            if !split.ports.is_empty() {
+            if split.ports.is_some() {
                 problems.push(Problem::invalid("ports", "ports are changed one by one: PATCH ports/NAME"));
             }
             (Some(split.base), Some(split.config))
@@ -217,52 +266,62 @@ impl Engine {
 
     fn create_port(&self, wanted: &mut View, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
         works(wanted, cube)?;
-        let name = PortName::parse(port).map_err(|problem| problem.under(cube))?;
+        let place = format!("{cube}/ports/{port}");
+        let name = PortName::parse(port).map_err(|problem| problem.at(place.as_str()))?;
         wanted.topology.add_port(cube, name, uuid::Uuid::new_v4().to_string())?;
-        let body = self.registry.port.create(if body.is_null() { json!({}) } else { body });
-        let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
-        self.set_peer(wanted, cube, port, body["peer"].as_str().unwrap_or_default())
+        let body = named(port, if body.is_null() { json!({}) } else { body });
+        let body = body.and_then(|body| self.registry.port.create(body)).map_err(|problems| problems.under(&place))?;
+        Ok(self.set_peer(wanted, cube, port, body["peer"].as_str().unwrap_or_default())?)
     }
 
-    pub(super) fn configure_port(
+    fn configure_port(
         &self,
         wanted: &mut View,
         cube: &str,
         port: &str,
+        operation: Operation,
         body: Value,
     ) -> Result<(), Problems> {
-        wanted.topology.port(cube, port)?;
-        let body = self.registry.port.change(&json!({}), &[], Operation::Merge, body);
-        let body = body.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
-        match body["peer"].as_str() {
-            Some(peer) => self.set_peer(wanted, cube, port, peer),
-            None => Ok(()),
+        let found = wanted.topology.port(cube, port)?;
+        let old = json!({ "peer": found.peer.as_ref().map(ToString::to_string).unwrap_or_default() });
+        let new = named(port, body).and_then(|body| self.registry.port.change(&old, &[], operation, body));
+        let new = new.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
+        // A peer that is named already may be gone for a while.
+        if new == old {
+            return Ok(());
         }
+        Ok(self.set_peer(wanted, cube, port, new["peer"].as_str().unwrap_or_default())?)
     }
 
-    pub(super) fn attach(&self, wanted: &mut View, cube: &str, port: &str, place: &Place) -> Result<(), Problems> {
+    /// Problems that are not about the cube are about `port`.
+    pub(super) fn attach(&self, wanted: &mut View, cube: &str, port: &str, place: &Place) -> Result<(), Problem> {
         let point = Point::parse(port)?;
         if let Point::Netdev(netdev) = &point {
-            if wanted.topology.cube(netdev).is_ok() {
-                let message = format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT");
-                return Err(Problem::bad("attach", message).into());
-            }
-            self.check_netdev("attach", netdev)?;
+            self.check_netdev(wanted, netdev)?;
         }
         works(wanted, cube)?;
-        Ok(wanted.topology.attach(cube, point, place)?)
+        wanted.topology.attach(cube, point, place)
     }
 
-    fn set_peer(&self, wanted: &mut View, cube: &str, port: &str, peer: &str) -> Result<(), Problems> {
-        let peer = if peer.is_empty() { None } else { Some(Point::parse(peer)?) };
-        if let Some(Point::Netdev(netdev)) = &peer {
-            self.check_netdev(&format!("{cube}/ports/{port}/peer"), netdev)?;
+    fn set_peer(&self, wanted: &mut View, cube: &str, port: &str, peer: &str) -> Result<(), Problem> {
+        let set = self.peer(wanted, peer).and_then(|peer| wanted.topology.set_peer(cube, port, peer));
+        set.map_err(|problem| problem.at(format!("{cube}/ports/{port}/peer")))
+    }
+
+    /// What a port's `peer` says; `None` if it is empty.
+    pub(super) fn peer(&self, wanted: &View, peer: &str) -> Result<Option<Point>, Problem> {
+        if peer.is_empty() {
+            return Ok(None);
         }
-        Ok(wanted.topology.set_peer(cube, port, peer)?)
+        let peer = Point::parse(peer)?;
+        if let Point::Netdev(netdev) = &peer {
+            self.check_netdev(wanted, netdev)?;
+        }
+        Ok(Some(peer))
     }
 
     fn connect(&self, wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
-        let ends = ends(one, other)?;
+        let ends = ends("connect", one, other)?;
         let mut to_set = Vec::new();
         for (cube, port, peer) in ports(&ends) {
             let found = wanted.topology.port(cube.as_str(), port.as_str())?;
@@ -271,7 +330,7 @@ impl Engine {
                 // The other side has yet to say so, or its netdev returned a moment ago.
                 Some(named) if named == peer && wanted.netdevs.of_port(cube, port, found).is_none() => {
                     if let Point::Netdev(netdev) = peer {
-                        self.check_netdev("connect", netdev)?;
+                        self.check_netdev(wanted, netdev).map_err(|problem| problem.at("connect"))?;
                     }
                 }
                 Some(named) => {
@@ -286,19 +345,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses a netdev that does not exist, and our own ends of links.
-    fn check_netdev(&self, path: &str, netdev: &str) -> Result<(), Problem> {
+    /// Refuses a netdev that does not exist, and our own ends of links. Where it is named, the caller knows.
+    fn check_netdev(&self, wanted: &View, netdev: &str) -> Result<(), Problem> {
         if let Some((cube, port)) = self.current.netdevs.link_port(netdev) {
             let message = format!("netdev `{netdev}` is the daemon's own, the link at {cube}:{port}: name the port");
-            return Err(Problem::bad(path, message));
+            return Err(Problem::bad("", message));
         }
         if netdevice::name_to_index(lookup_socket()?, netdev).is_ok() {
             return Ok(());
         }
+        if wanted.topology.cube(netdev).is_ok() {
+            return Err(Problem::bad("", format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT")));
+        }
         let links = self.runtime.block_on(self.netlink.links());
-        let links = links.map_err(|error| Problem::failed(path, format!("cannot list the netdevs: {error}")))?;
-        let known = suggestion(netdev, links.iter().map(|link| link.name.as_str()));
-        Err(Problem::bad(path, format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
+        let links = links.map_err(|error| Problem::failed("", format!("cannot list the netdevs: {error}")))?;
+        let theirs = links.iter().map(|link| link.name.as_str());
+        let known = suggestion(netdev, theirs.filter(|name| self.current.netdevs.link_port(name).is_none()));
+        Err(Problem::bad("", format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
     }
 }
 
@@ -319,7 +382,7 @@ fn works(wanted: &View, cube: &str) -> Result<(), Problem> {
 }
 
 fn disconnect(wanted: &mut View, one: &str, other: &str) -> Result<(), Problems> {
-    let ends = ends(one, other)?;
+    let ends = ends("disconnect", one, other)?;
     let mut to_clear = Vec::new();
     for (cube, port, peer) in ports(&ends) {
         if wanted.topology.port(cube.as_str(), port.as_str())?.peer.as_ref() == Some(peer) {
@@ -336,11 +399,12 @@ fn disconnect(wanted: &mut View, one: &str, other: &str) -> Result<(), Problems>
     Ok(())
 }
 
-/// Both ends of a link, a port first.
-fn ends(one: &str, other: &str) -> Result<[Point; 2], Problem> {
-    match (Point::parse(one)?, Point::parse(other)?) {
+/// Both ends of a link, a port first. `call` is what is asked for.
+fn ends(call: &str, one: &str, other: &str) -> Result<[Point; 2], Problem> {
+    let parse = |text, key: &str| Point::parse(text).map_err(|problem| problem.at(format!("{call}/{key}")));
+    match (parse(one, "peer1")?, parse(other, "peer2")?) {
         (Point::Netdev(_), Point::Netdev(_)) => {
-            Err(Problem::bad("connect", format!("neither {one} nor {other} is a port: one is written CUBE:PORT")))
+            Err(Problem::bad(call, format!("neither {one} nor {other} is a port: one is written CUBE:PORT")))
         }
         (netdev @ Point::Netdev(_), port) => Ok([port, netdev]),
         (port, other) => Ok([port, other]),
@@ -355,76 +419,9 @@ fn ports([one, other]: &[Point; 2]) -> impl Iterator<Item = (&CubeName, &PortNam
     })
 }
 
-/// A cube's body by whose it is.
-struct Split {
-    base: Value,
-    config: Value,
-    /// Their names, and what else is said of them.
-    ports: Vec<(String, Value)>,
-    /// What belongs to none, or cannot be set.
-    problems: Vec<Problem>,
-}
-
-fn split(registry: &Registry, model: &Model, name: &str, body: Value) -> Result<Split, Problem> {
-    let body = match body {
-        Value::Object(body) => body,
-        Value::Null => Map::new(),
-        _ => return Err(Problem::bad(name, "the body is no JSON object")),
-    };
-    let mut split = Split { base: json!({}), config: json!({}), ports: Vec::new(), problems: Vec::new() };
-    for (key, value) in body {
-        let place = key.clone();
-        match (key.as_str(), value) {
-            ("name", Value::String(same)) if same == name => {}
-            ("name", other) => {
-                let message = format!("the name is `{name}` in the path and {other} in the body");
-                split.problems.push(Problem::invalid(place, message));
-            }
-            ("ports", Value::Array(ports)) => {
-                for (at, port) in ports.into_iter().enumerate() {
-                    match split_port(registry, at, port) {
-                        Ok(port) => split.ports.push(port),
-                        Err(problems) => split.problems.extend(problems.0),
-                    }
-                }
-            }
-            ("ports", other) => {
-                split.problems.push(Problem::bad(place, format!("`ports` is a list of ports, not {other}")));
-            }
-            ("uuid" | "service-name" | "parent" | "parents", _) => {
-                split.problems.push(Problem::invalid(place, format!("`{key}` is read-only")));
-            }
-            (_, value) if !registry.cube.tree["properties"][&key].is_null() => split.base[&key] = value,
-            (_, value) if !model.tree["properties"][&key].is_null() => split.config[&key] = value,
-            _ => {
-                let (base, own) = (Node::of(registry.cube.config()), Node::of(model.config()));
-                let known = suggestion(&key, base.children().chain(own.children()));
-                split.problems.push(Problem::invalid(place, format!("unknown key `{key}`{known}")));
-            }
-        }
-    }
-    Ok(split)
-}
-
-/// The name of a cube's port, and its settings, which have been looked at.
-fn split_port(registry: &Registry, at: usize, port: Value) -> Result<(String, Value), Problems> {
-    let place = format!("ports/{at}");
-    let Value::Object(mut port) = port else {
-        return Err(Problem::bad(place, "a port is an object with a name").into());
-    };
-    let name = match port.shift_remove("name") {
-        Some(Value::String(name)) => name,
-        Some(other) => {
-            return Err(Problem::bad(format!("{place}/name"), format!("`name` is no string: {other}")).into());
-        }
-        None => {
-            let message = "`name` is missing: each port has one";
-            return Err(Problem::new(ErrorTag::MissingAttribute, format!("{place}/name"), message).into());
-        }
-    };
-    PortName::parse(&name)?;
-    registry.port.create(Value::Object(port.clone())).map_err(|problems| problems.under(&format!("ports/{name}")))?;
-    Ok((name, port.into()))
+/// Says where a problem is that is not about `cube`.
+pub(super) fn about(cube: &str, problem: Problem, place: &str) -> Problem {
+    if problem.path == cube { problem } else { problem.at(place) }
 }
 
 /// Both values, or everything that is wrong.

@@ -7,6 +7,7 @@ mod left;
 mod links;
 mod netdevs;
 mod services;
+mod split;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -16,6 +16,8 @@ pub enum Kind {
     /// A service in the list of those that are loaded.
     Loaded,
     Cube,
+    /// The list of a cube's ports.
+    Ports,
     /// A port, a container or an entry of a list.
     Whole,
     /// A list as a whole.
@@ -39,8 +41,9 @@ impl Kind {
             Self::Run => "POST",
             Self::Service => "GET, POST",
             Self::Loaded => "GET, DELETE",
-            Self::Cube | Self::Whole => "GET, POST, PUT, PATCH, DELETE",
-            Self::List | Self::Leaf => "GET, PUT, PATCH, DELETE",
+            Self::Ports => "GET, POST, DELETE",
+            Self::Cube | Self::Whole | Self::List => "GET, POST, PUT, PATCH, DELETE",
+            Self::Leaf => "GET, PUT, PATCH, DELETE",
         }
     }
 

@@ -15,8 +15,8 @@ use super::present::{blocking, traffic_of, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::registry::Service;
-use crate::schema::{self, Model, Node, Operation, is_read_only, locate};
-use crate::topology::Role;
+use crate::schema::{self, Model, Node, Operation, absent, is_read_only, locate, word};
+use crate::topology::{CubeName, PortName, Role};
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let view = api.engine.view();
@@ -53,17 +53,21 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
             Ok(Done::new(StatusCode::OK, Some(cubes.await?.into())))
         }
         Method::POST => {
-            let place = format!("{service}/name");
-            match call.body.as_object_mut().and_then(|body| body.remove("name")) {
-                Some(Value::String(name)) => {
-                    let body = call.body.take();
-                    create(&api, service, &name, &call, body).await
-                }
-                Some(other) => Err(Problem::bad(place, format!("`name` is a string, not {other}")).into()),
-                None => Err(Problem::new(ErrorTag::MissingAttribute, place, "`name` is missing").into()),
-            }
+            let name = take_name(&mut call.body, "name", service)?;
+            CubeName::parse(&name).map_err(|problem| problem.at(format!("{service}/name")))?;
+            let body = call.body.take();
+            create(&api, service, &name, &call, body).await
         }
         _ => Err(wrong_method(&call, Kind::Service)),
+    }
+}
+
+/// Takes the name of what is to be made out of its body, where the path ends at the list.
+fn take_name(body: &mut Value, key: &str, list: &str) -> Result<String, Problem> {
+    let place = format!("{list}/{key}");
+    match body.as_object_mut().and_then(|body| body.shift_remove(key)) {
+        Some(name) => word(&name).ok_or_else(|| Problem::bad(place, format!("`{key}` is a string, not {name}"))),
+        None => Err(Problem::new(ErrorTag::MissingAttribute, place, format!("`{key}` is missing"))),
     }
 }
 
@@ -90,6 +94,10 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
     let is_action = actions.iter().any(|action| action.path == path.join("/"));
     if is_action && call.method != Method::POST {
         return Err(wrong_method(call, Kind::Run));
+    }
+    if let Some(action) = actions.iter().find(|action| path.join("/").starts_with(&format!("{}/", action.path))) {
+        let message = format!("`{}` is an action: nothing follows it", action.path.replace('/', " "));
+        return Err(nothing_here(&call.path.join("/"), &message));
     }
     if call.method == Method::GET {
         return Ok(read(api, cube.to_owned(), path.to_vec()).await?.answer(call));
@@ -126,18 +134,26 @@ fn members(model: &Model) -> impl Iterator<Item = &str> {
 
 fn port_change(model: &Model, cube: String, path: &[String], call: &Call) -> Result<(Change, Kind), Refused> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
-    let body = call.body.clone();
-    let peer =
-        |cube, port: &str, peer| Change::ConfigurePort { cube, port: port.to_owned(), body: json!({ "peer": peer }) };
+    let mut body = call.body.clone();
+    let configure = |cube, port: &str, body| {
+        let operation = if call.method == Method::PUT { Operation::Replace } else { Operation::Merge };
+        Change::ConfigurePort { cube, port: port.to_owned(), operation, body }
+    };
+    let peer = |cube, port: &str, peer| configure(cube, port, json!({ "peer": peer }));
     Ok(match (words.as_slice(), &call.method) {
-        ([port], &Method::POST) => (Change::CreatePort { cube, port: (*port).to_owned(), body }, Kind::Whole),
-        ([port], &Method::PATCH | &Method::PUT) => {
-            (Change::ConfigurePort { cube, port: (*port).to_owned(), body }, Kind::Whole)
+        ([], &Method::POST) => {
+            let list = format!("{cube}/ports");
+            let port = take_name(&mut body, "name", &list)?;
+            PortName::parse(&port).map_err(|problem| problem.at(format!("{list}/name")))?;
+            (Change::CreatePort { cube, port, body }, Kind::Ports)
         }
+        ([], &Method::DELETE) => (Change::DeletePorts { cube }, Kind::Ports),
+        ([port], &Method::POST) => (Change::CreatePort { cube, port: (*port).to_owned(), body }, Kind::Whole),
+        ([port], &Method::PATCH | &Method::PUT) => (configure(cube, port, body), Kind::Whole),
         ([port], &Method::DELETE) => (Change::DeletePort { cube, port: (*port).to_owned() }, Kind::Whole),
         ([port, "peer"], &Method::PATCH | &Method::PUT) => (peer(cube, port, body), Kind::Leaf),
         ([port, "peer"], &Method::DELETE) => (peer(cube, port, Value::from("")), Kind::Leaf),
-        ([], _) => return Err(wrong_method(call, Kind::Read)),
+        ([], _) => return Err(wrong_method(call, Kind::Ports)),
         ([_], _) => return Err(wrong_method(call, Kind::Whole)),
         ([_, "peer"], _) => return Err(wrong_method(call, Kind::Leaf)),
         ([port, state @ ..], method) if locate(&model.tree, &path[1..]).is_ok() => {
@@ -183,10 +199,14 @@ fn node_change(
         (&Method::DELETE, _) => Operation::Remove,
         (&Method::PATCH, _) | (&Method::PUT, Kind::Leaf) => Operation::Merge,
         (&Method::PUT, _) => Operation::Replace,
-        (&Method::POST, Kind::Whole) => Operation::Create,
+        (&Method::POST, Kind::Whole | Kind::List) => Operation::Create,
         _ => return Err(wrong_method(call, kind)),
     };
-    Ok((Change::Configure { cube, path: path.to_vec(), operation, value: call.body.clone() }, kind))
+    let (mut path, mut value) = (path.to_vec(), call.body.clone());
+    if let (Node::List { key, .. }, Operation::Create) = (node, operation) {
+        path.push(take_name(&mut value, key, &format!("{cube}/{name}"))?);
+    }
+    Ok((Change::Configure { cube, path, operation, value }, kind))
 }
 
 /// What a node is, and what of it is set.
@@ -225,6 +245,9 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
         let value = at(all, &json, &path);
         let set = etag::of(&view, registry, &cube, &path);
         let value = value.ok_or_else(|| {
+            if let Some(problem) = missing_entry(all, &json, &path) {
+                return problem.under(&cube);
+            }
             let place = format!("{cube}/{}", path.join("/"));
             let last = path.last().map_or("", String::as_str);
             let known = if path[0] == "ports" {
@@ -238,6 +261,18 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
         Ok(Read { value: value?, set })
     });
     read.await
+}
+
+/// What to tell of a path that the schema has, and that names an entry of a list which is not there.
+fn missing_entry(all: &Value, json: &Value, path: &[String]) -> Option<Problem> {
+    locate(all, path).ok()?;
+    (1..=path.len()).find_map(|depth| {
+        let (place, list) = (&path[..depth], &path[..depth - 1]);
+        let Ok(Node::List { key, .. }) = locate(all, list) else { return None };
+        let entries = schema::read(all, json, list)?.as_array()?;
+        let is_missing = schema::read(all, json, place).is_none();
+        is_missing.then(|| absent(entries, key, &path[depth - 1]).at(place.join("/")))
+    })
 }
 
 /// What stands at a path of a cube's JSON; `all` is the schema of all that the cube has.

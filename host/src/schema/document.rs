@@ -3,8 +3,8 @@
 use polycube_plugin_api::keyword;
 use serde_json::{Map, Value};
 
-use super::node::{Node, name};
-use crate::problem::Problem;
+use super::node::{Node, name, word as word_of};
+use crate::problem::{Problem, suggestion};
 
 /// What a request does to the node that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,15 +106,16 @@ fn set_entry(
         return Err(Problem::invalid(key, message));
     }
     let found = entries.iter().position(|entry| entry.get(key) == Some(&name));
-    let missing = || Problem::missing("", format!("there is no entry `{word}`"));
+    let missing = |entries: &[Value]| absent(entries, key, word);
     if !rest.is_empty() {
-        return set(schema, &mut entries[found.ok_or_else(missing)?], rest, operation, value);
+        let index = found.ok_or_else(|| missing(entries))?;
+        return set(schema, &mut entries[index], rest, operation, value);
     }
     match (operation, found) {
         (Operation::Create, Some(_)) => return Err(Problem::exists("", format!("the entry `{word}` exists already"))),
         (Operation::Remove, Some(index)) => drop(entries.remove(index)),
         (Operation::Merge, Some(index)) => merge(schema, &mut entries[index], value),
-        (Operation::Remove | Operation::Merge, None) => return Err(missing()),
+        (Operation::Remove | Operation::Merge, None) => return Err(missing(entries)),
         (Operation::Create | Operation::Replace, found) => {
             let mut entry = defaults(schema);
             merge(schema, &mut entry, value);
@@ -128,6 +129,13 @@ fn set_entry(
         }
     }
     Ok(())
+}
+
+/// There is no entry `name`; with those that there are.
+pub fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
+    let names: Vec<String> = entries.iter().filter_map(|entry| word_of(entry.get(key)?)).collect();
+    let known = suggestion(name, names.iter().map(String::as_str));
+    Problem::missing("", format!("there is no entry `{name}`{known}"))
 }
 
 fn merge(schema: &Value, into: &mut Value, value: Value) {

@@ -8,7 +8,7 @@ mod model;
 mod node;
 mod strict;
 
-pub use document::Operation;
+pub use document::{Operation, absent};
 pub use model::{Model, ModelError};
 pub use node::{Node, is_read_only, locate, read, word};
 

@@ -10,7 +10,7 @@ pub const LONGEST: usize = 64;
 
 /// What [`check`] lets pass, as a schema says it; words that mean something else apart.
 pub const PATTERN: &str =
-    r#"^[^\s\u0000-\u001f\u007f-\u009f/:=?%#\\"'`.-][^\s\u0000-\u001f\u007f-\u009f/:=?%#\\"'`]*$"#;
+    r#"^[^\s\u0000-\u001f\u007f-\u009f/:,=?%#\\"'`.-][^\s\u0000-\u001f\u007f-\u009f/:,=?%#\\"'`]*$"#;
 
 /// First words of paths that are not cubes.
 const RESERVED: [&str; 14] = [
@@ -39,7 +39,7 @@ fn check(kind: &str, name: &str) -> Result<(), Problem> {
         "is empty: give one of 1 to 64 bytes".to_owned()
     } else if name.len() > LONGEST {
         format!("has {} bytes: {LONGEST} are the most", name.len())
-    } else if let Some(bad) = name.chars().find(|c| c.is_control() || c.is_whitespace() || "/:=?%#\\\"'`".contains(*c))
+    } else if let Some(bad) = name.chars().find(|c| c.is_control() || c.is_whitespace() || "/:,=?%#\\\"'`".contains(*c))
     {
         format!("contains {bad:?}: use letters, digits, `-`, `_` and `.`")
     } else if name.starts_with(['-', '.']) {
@@ -116,6 +116,7 @@ mod tests {
             ("a\nb", "'\\n'"),
             ("a b", "' '"),
             ("br1:p", "':'"),
+            ("a,b", "','"),
             ("-x", "begins with"),
             ("..", "begins with"),
             ("set", "command line"),

@@ -216,7 +216,12 @@ fn cubes() -> Value {
             "properties": {
                 "name": text("Name of the cube"),
                 "service-name": text("Service that the cube is of"),
-                "parent": text("What a transparent cube is attached to: CUBE:PORT or a netdev"),
+                "parent": text("What a transparent cube is attached to, CUBE:PORT or a netdev, with commas between several"),
+                "parents": {
+                    "type": "array",
+                    "items": { "type": "string" },
+                    "description": "The same as a list: give one of the two",
+                },
                 "ports": { "type": "array", "items": { "type": "object" }, "description": "Ports of a standard cube" },
             },
         },

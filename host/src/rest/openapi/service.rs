@@ -85,22 +85,26 @@ impl Tree<'_> {
         for action in &self.model.service.actions {
             let place = Place { path: format!("{}/{}", root.path, action.path), ..root.clone() };
             let summary = action.description.clone();
-            self.add(&place, &Resource { kind: Kind::Run, summary, answer: json!({}), body: (json!({}), false) });
+            let nothing = json!({ "type": "object", "additionalProperties": false });
+            self.add(&place, &Resource { kind: Kind::Run, summary, answer: json!({}), body: (nothing, false) });
         }
     }
 
     fn add_ports(&mut self, ports: &Place, schema: &Value) {
         let port = reference("schemas", "port");
+        let peer = json!({ "type": "string", "description": "Netdev on the other side; empty for none" });
+        let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
+        let mut named = body.clone();
+        named["properties"]["name"] = name_schema();
+        named["required"] = json!(["name"]);
         let resource = Resource {
-            kind: Kind::Read,
+            kind: Kind::Ports,
             summary: "ports of a cube".to_owned(),
             answer: json!({ "type": "array", "items": port }),
-            body: (json!({}), false),
+            body: (named, true),
         };
         self.add(ports, &resource);
         let one = ports.entry("port", &json!({ "properties": { "port": name_schema() } }));
-        let peer = json!({ "type": "string", "description": "Netdev on the other side; empty for none" });
-        let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
         let summary = "a port".to_owned();
         self.add(&one, &Resource { kind: Kind::Whole, summary, answer: port, body: (body, false) });
         for (word, member) in members(&schema["items"]) {
@@ -180,7 +184,12 @@ impl Tree<'_> {
         for name in kind.methods().split(", ") {
             let lower = name.to_ascii_lowercase();
             let Ok(method) = Method::from_bytes(name.as_bytes()) else { continue };
-            let mut body = matches!(name, "POST" | "PUT" | "PATCH").then(|| body.clone());
+            let mut body = match name {
+                // What is made is an entry.
+                "POST" if *kind == Kind::List => Some((self.body(&format!("{}/items", place.pointer)), true)),
+                "POST" | "PUT" | "PATCH" => Some(body.clone()),
+                _ => None,
+            };
             if let (Some((Value::Object(body), _)), "PATCH") = (&mut body, name) {
                 // What is not named stays.
                 body.shift_remove("required");
