@@ -107,7 +107,8 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// The plugin's reason, which the reader gets.
     fn state(&self) -> Result<Self::State, Refusal>;
 
-    /// Carries out one of [`ACTIONS`](Self::ACTIONS).
+    /// Carries out one of [`ACTIONS`](Self::ACTIONS). `input` is null or an empty object: an action cannot declare what it
+    /// takes, so the host refuses everything else.
     ///
     /// # Errors
     /// The plugin's reason.

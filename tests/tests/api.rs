@@ -118,6 +118,13 @@ fn framework_resources() -> Result<()> {
     {
         site.refuses(method, path, &Value::Null, 404, &[("unknown-element", path)]);
     }
+    for path in ["topology/nope", "topology/nope:p", "topology/a:b:c"] {
+        let tag = if path == "topology/a:b:c" { "bad-attribute" } else { "data-missing" };
+        site.refuses("GET", path, &Value::Null, 400, &[(tag, path)]);
+    }
+    let cubes = json!([{ "name": "a/b", "service-name": "nope" }]);
+    let places = [("bad-attribute", "cubes/0/name"), ("data-missing", "cubes/0/service-name")];
+    site.refuses("POST", "cubes", &cubes, 400, &places);
     for path in ["metrics", "openapi.json"] {
         let response = site.daemon.http("OPTIONS", &format!("/polycube/v1/{path}"), None)?.ok();
         assert!(response.headers.contains(&("allow".to_owned(), "GET".to_owned())), "{response:?}");
@@ -212,7 +219,7 @@ fn cubes_come_change_and_go() -> Result<()> {
             &[("bad-attribute", "packetcapture/name")],
         );
     }
-    site.check("POST", "packetcapture", &json!({ "name": 7 }), 201);
+    site.daemon.ctl("packetcapture add name=7").ok();
     site.check("DELETE", "7", &Value::Null, 200);
     let port = json!({ "ports": [{ "name": "p/p" }] });
     site.refuses("POST", "simplebridge/b", &port, 400, &[("bad-attribute", "b/ports/0/name")]);
@@ -275,8 +282,14 @@ fn ports_come_change_and_go() -> Result<()> {
     site.refuses("POST", "br1/ports", &json!({ "name": "p9" }), 409, &[("data-exists", "br1/ports/p9")]);
     site.refuses("POST", "br1/ports", &json!({}), 400, &[("missing-attribute", "br1/ports/name")]);
     site.refuses("POST", "br1/ports", &json!({ "name": "a/b" }), 400, &[("bad-attribute", "br1/ports/name")]);
+    site.daemon.ctl("br1 ports add name=p8").ok();
+    assert_eq!(site.get("br1/ports/p8/name"), "p8");
     site.check("DELETE", "br1/ports", &Value::Null, 204);
     assert_eq!(site.get("br1/ports"), json!([]));
+    site.refuses("DELETE", "sniffer/ports", &Value::Null, 400, &[("bad-attribute", "sniffer")]);
+    for ports in [json!([]), json!([{ "name": "p1" }]), json!(5)] {
+        site.refuses("PATCH", "sniffer", &json!({ "ports": ports }), 400, &[("invalid-value", "sniffer/ports")]);
+    }
     Ok(())
 }
 
@@ -323,6 +336,8 @@ fn leaves_containers_and_entries() -> Result<()> {
         site.refuses("POST", "br1/fdb/entry", &body(spelling), 409, &[("data-exists", &path)]);
     }
     site.check("DELETE", "br1/fdb/entry/02:00:00:00:00:0a", &Value::Null, 204);
+    site.daemon.ctl("br1 fdb entry add address=02:00:00:00:00:0B port=p1").ok();
+    site.daemon.ctl("br1 fdb entry del 02:00:00:00:00:0b").ok();
     let missing = json!({ "port": "p1" });
     site.refuses("POST", "br1/fdb/entry", &missing, 400, &[("missing-attribute", "br1/fdb/entry/address")]);
     let conflict = [("invalid-value", "br1/fdb/entry/02:00:00:00:00:07/address")];

@@ -118,11 +118,7 @@ impl Engine {
                 self.configure_port(&mut wanted, &cube, &port, operation, body)?;
             }
             Change::DeletePort { cube, port } => wanted.topology.remove_port(&cube, &port)?,
-            Change::DeletePorts { cube } => {
-                let (_, found) = wanted.topology.cube(&cube)?;
-                let ports: Vec<String> = found.ports().map(|(port, _)| port.to_string()).collect();
-                ports.iter().try_for_each(|port| wanted.topology.remove_port(&cube, port))?;
-            }
+            Change::DeletePorts { cube } => wanted.topology.remove_ports(&cube)?,
             Change::Connect { one, other } => self.connect(&mut wanted, &one, &other)?,
             Change::Disconnect { one, other } => disconnect(&mut wanted, &one, &other)?,
             Change::Attach { cube, port, place } => {

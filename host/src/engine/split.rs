@@ -1,5 +1,6 @@
 //! The body of a cube or a port, taken apart by whose each member is.
 
+use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use super::{Engine, View};
@@ -25,6 +26,7 @@ impl Engine {
     pub(super) fn split(&self, wanted: &View, service: &Service, name: &str, body: Value) -> Result<Split, Problem> {
         let Value::Object(body) = body else { return Err(Problem::bad(name, "the body is no JSON object")) };
         let whole = &service.whole;
+        let has_ports = service.model.service.kind == ServiceKind::Standard;
         let mut split = Split { base: json!({}), config: json!({}), ports: None, problems: Vec::new() };
         for (key, value) in body {
             let place = key.clone();
@@ -34,7 +36,7 @@ impl Engine {
                     let message = format!("the name is `{name}` in the path and {other} in the body");
                     split.problems.push(Problem::invalid(place, message));
                 }
-                ("ports", Value::Array(ports)) => {
+                ("ports", Value::Array(ports)) if has_ports => {
                     let mut found = Vec::new();
                     for (at, port) in ports.into_iter().enumerate() {
                         match self.split_port(wanted, at, port) {
@@ -44,7 +46,7 @@ impl Engine {
                     }
                     split.ports = Some(found);
                 }
-                ("ports", other) => {
+                ("ports", other) if has_ports => {
                     split.problems.push(Problem::bad(place, format!("`ports` is a list of ports, not {other}")));
                 }
                 _ if is_read_only(whole, std::slice::from_ref(&key)) => {

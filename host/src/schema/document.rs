@@ -96,6 +96,10 @@ fn set_entry(
     }
     let Some(entries) = list.as_array_mut() else { return Ok(()) };
     let (schema, name) = (&list_schema["items"], name(list_schema, key, word));
+    let value = if value.is_null() && operation == Operation::Create { Value::Object(Map::new()) } else { value };
+    if rest.is_empty() && operation != Operation::Remove && !value.is_object() {
+        return Err(Problem::bad("", format!("an entry is a JSON object, not {value}")));
+    }
     let given = match rest {
         [] => value.get(key),
         [only] if only == key => Some(&value),

@@ -202,6 +202,16 @@ fn what_is_wrong_in_an_entry_is_told_with_its_name() {
             (ErrorTag::MissingAttribute, "host/1/port", "`port` is missing"),
         ],
     );
+    for (operation, value) in
+        [(Operation::Create, json!(5)), (Operation::Replace, Value::Null), (Operation::Replace, json!([]))]
+    {
+        let bad = (ErrorTag::BadAttribute, "host/a", "an entry is a JSON object");
+        refused(change(json!({}), "host/a", operation, value), &[bad]);
+    }
+    refused(
+        change(json!({}), "host/a", Operation::Create, Value::Null),
+        &[(ErrorTag::MissingAttribute, "host/a/port", "`port` is missing")],
+    );
     let one = json!({ "host": [{ "address": "b", "port": "p" }, { "address": "a", "port": "p" }] });
     refused(
         change(one.clone(), "host/a/port", Operation::Remove, Value::Null),

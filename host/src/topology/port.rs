@@ -63,6 +63,14 @@ impl Topology {
         Ok(())
     }
 
+    /// Takes all ports out.
+    pub fn remove_ports(&mut self, cube: &str) -> Result<(), Problem> {
+        let (name, found) = self.cube(cube)?;
+        let Role::Standard(ports) = &found.role else { return Err(no_ports(name.as_str(), found)) };
+        let ports: Vec<PortName> = ports.keys().cloned().collect();
+        ports.iter().try_for_each(|port| self.remove_port(cube, port.as_str()))
+    }
+
     /// Sets or clears a port's peer. Whether a netdev exists is the caller's to know.
     pub fn set_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) -> Result<(), Problem> {
         self.port(cube, port)?;
