@@ -22,7 +22,7 @@ pub(crate) fn escape_text(text: &str) -> String {
     escape_where(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// Escapes, inside JSON text, what JSON itself lets through: DEL, C1 controls and bidirectional overrides.
+/// Escapes, inside JSON text, what JSON itself lets through: DEL, C1 controls, bidirectional overrides and their like.
 ///
 /// All of these can only stand in strings, where `\u` is at home.
 pub(super) fn escape_json(json: &str) -> String {
@@ -49,9 +49,12 @@ fn escape_where(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Controls, and the bidirectional overrides and isolates that make text read as what it is not (CVE-2021-42574).
+/// Controls, the bidirectional overrides and isolates that make text read as what it is not (CVE-2021-42574), and what
+/// ends a line or stands in no text.
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 #[cfg(test)]
