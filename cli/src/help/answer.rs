@@ -140,8 +140,9 @@ impl Keyword {
             (true, Some(value)) if value.contains(' ') => format!("{}='{}'", escape(&self.name), escape(value)),
             (true, Some(value)) => format!("{}={}", escape(&self.name), escape(value)),
             (true, None) => format!("{}={}", escape(&self.name), number.unwrap_or_else(|| "VALUE".to_owned())),
-            (false, Some(value)) => escape(value),
-            (false, None) => escape(&self.name),
+            // Only a name that the user gives is typed as its example has it.
+            (false, Some(value)) if self.kind == "key" => escape(value),
+            (false, _) => escape(&self.name),
         }
     }
 }

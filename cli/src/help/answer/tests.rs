@@ -114,6 +114,16 @@ fn what_the_daemon_says_does_not_reach_the_terminal_raw() {
 }
 
 #[test]
+fn an_example_deletes_a_thing_by_its_name_and_not_by_a_value_of_it() {
+    let source = leaf("src", &json!({"example": "10.10.10.0/24", "values": ["a"]}));
+    let port = json!({"name": "<port>", "type": "key", "description": "A port", "values": ["p1", "p2"]});
+    for (line, keyword, example) in [("c del ?", source, "c del src"), ("c ports del ?", port, "c ports del p2")] {
+        let answer = Answer::parse(json!({"params": {"x": keyword}}).to_string().as_bytes()).unwrap();
+        assert_eq!(answer.example(&question(line)).as_deref(), Some(example));
+    }
+}
+
+#[test]
 fn an_example_is_a_valid_line_when_nothing_says_how() {
     let depth = leaf("depth", &json!({"pair": true, "minimum": 1, "maximum": 9}));
     let answer = Answer::parse(json!({"params": {"depth": depth}}).to_string().as_bytes()).unwrap();
