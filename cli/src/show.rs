@@ -5,7 +5,9 @@ mod terminal;
 mod topology;
 mod yaml;
 
+use std::collections::HashSet;
 use std::fmt::Write;
+use std::slice;
 
 use serde_json::{Map, Value};
 
@@ -110,15 +112,29 @@ impl Printer<'_> {
 
     fn table(&self, items: &[Value], path: &str, indent: usize, out: &mut String) {
         let mut table = Table::default();
-        let mut row = 0;
-        for item in items {
-            row += self.rows(&mut table, row, item, path, &Title::default());
-        }
+        self.entries(&mut table, 0, items, path, &Title::default());
         table.print(indent, self.width, out);
     }
 
-    /// Writes one entry of a list into the table, from `row` down; returns how many rows it took.
-    fn rows(&self, table: &mut Table, row: usize, item: &Value, path: &str, title: &Title) -> usize {
+    /// Writes a list's entries into the table, from `row` down; returns how many rows they took.
+    fn entries(&self, table: &mut Table, row: usize, items: &[Value], path: &str, title: &Title) -> usize {
+        let fields = items.iter().filter_map(Value::as_object).flatten();
+        let objects: HashSet<&str> =
+            fields.filter(|(_, value)| value.is_object()).map(|(key, _)| key.as_str()).collect();
+        items.iter().fold(0, |taken, item| taken + self.rows(table, row + taken, item, path, title, &objects))
+    }
+
+    /// Writes one entry of a list, other entries of which have `objects`, into the table, from `row` down; returns how
+    /// many rows it took.
+    fn rows(
+        &self,
+        table: &mut Table,
+        row: usize,
+        item: &Value,
+        path: &str,
+        title: &Title,
+        objects: &HashSet<&str>,
+    ) -> usize {
         let Value::Object(object) = item else {
             table.put(row, &title.of("value"), leaf(item));
             return 1;
@@ -128,20 +144,16 @@ impl Printer<'_> {
             match value {
                 Value::Array(items) if is_tree(value) && !open => table.put(row, &title.of(key), count(items)),
                 _ if is_tree(value) => {}
+                // An object has no cell of its own, and so its absence has none.
+                Value::Null if objects.contains(key) => {}
                 _ => table.put(row, &title.of(key), leaf(value)),
             }
         }
         let mut taken = 1;
         for (key, value, path) in self.fields(object, path).filter(|(_, value, _)| open && is_tree(value)) {
             match value {
-                Value::Array(items) => {
-                    let mut below = 0;
-                    for item in items {
-                        below += self.rows(table, row + below, item, &path, &title.list(key));
-                    }
-                    taken = taken.max(below);
-                }
-                _ => taken = taken.max(self.rows(table, row, value, &path, &title.object(key))),
+                Value::Array(items) => taken = taken.max(self.entries(table, row, items, &path, &title.list(key))),
+                _ => taken = taken.max(self.entries(table, row, slice::from_ref(value), &path, &title.object(key))),
             }
         }
         taken

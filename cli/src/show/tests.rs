@@ -88,6 +88,16 @@ sniffer  3-4              br1:a
 }
 
 #[test]
+fn an_object_that_some_rows_lack_is_no_column() {
+    let ports = json!([
+        {"name": "a", "peer": null, "counters": {"rx": 1}},
+        {"name": "b", "peer": null, "counters": null},
+    ]);
+    check(Detail::Normal, &[], &ports, "name  peer\na     unset\nb     unset\n");
+    check(Detail::Verbose, &[], &ports, "name  peer   counters.rx\na     unset  1\nb     unset\n");
+}
+
+#[test]
 fn verbose_opens_lists_in_lists() {
     check(
         Detail::Verbose,
