@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::env;
 
-use crate::grammar::Partial;
+use crate::grammar::{FORMAT_FLAG, FORMATS, Partial};
 use crate::help::{Answer, Keyword, Topic};
 
 /// A shell that there is a script for.
@@ -49,12 +49,23 @@ pub(crate) fn asked() -> Option<Vec<String>> {
 /// runs while somebody is typing.
 pub(crate) fn lines(words: &[String], ask: impl FnOnce(&Partial) -> Option<Answer>) -> String {
     let Some((current, before)) = words.split_last() else { return String::new() };
+    if before.last().is_some_and(|flag| flag == FORMAT_FLAG) {
+        return told(current, &FORMATS.map(|format| Candidate::new((format, ""))));
+    }
     let Some(partial) = Partial::parse(before) else { return String::new() };
     let candidates = match current.split_once('=') {
+        Some((flag, _)) if flag == FORMAT_FLAG => {
+            FORMATS.map(|format| Candidate::new((format!("{flag}={format}"), ""))).into()
+        }
         _ if current.starts_with('-') => flags(&partial),
         Some((name, _)) => values(name, &ask(&partial).unwrap_or_default()),
         None => following(&partial, ask(&partial).as_ref()),
     };
+    told(current, &candidates)
+}
+
+/// The lines of those that begin with `current`.
+fn told(current: &str, candidates: &[Candidate]) -> String {
     let mut lines = String::new();
     for Candidate { word, about } in candidates.iter().filter(|candidate| candidate.word.starts_with(current)) {
         let is_odd = |text: &str| text.contains(|c: char| c.is_control());
@@ -79,7 +90,10 @@ fn flags(partial: &Partial) -> Vec<Candidate> {
 /// The values of the pair that is being typed.
 fn values(name: &str, answer: &Answer) -> Vec<Candidate> {
     let pairs = answer.keywords().into_iter().filter(|keyword| keyword.pair && keyword.name == name);
-    let values = pairs.flat_map(|keyword| keyword.values);
+    let values = pairs.flat_map(|keyword| match keyword.simpletype.as_str() {
+        "boolean" => ["true", "false"].map(str::to_owned).into(),
+        _ => keyword.values,
+    });
     values.map(|value| Candidate::new((format!("{name}={value}"), ""))).collect()
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
-pub(crate) use self::tap::{Form, Tap};
+pub(crate) use self::tap::{FORMAT_FLAG, FORMATS, Form, Tap};
 pub(crate) use self::words::Command;
 use self::words::{Pair, Style, Words};
 use crate::complete::Shell;

@@ -1,8 +1,8 @@
 //! Does `polycubectl` tell what can follow, in words and in a shell that completes, for whatever plugin is there?
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -188,6 +188,12 @@ fn actions_and_streams_are_told_beside_the_nodes() -> Result<()> {
 fn type_into(daemon: &Daemon, shell: &str, lines: &str) -> Result<String> {
     let home = tempfile::tempdir()?;
     fs::write(home.path().join("some-file"), "token\n")?;
+    let program = home.path().join("bin/polycubectl");
+    fs::create_dir_all(home.path().join("bin"))?;
+    let says =
+        "#!/bin/sh\nif [ \"$1\" = --complete ]; then exec polycubectl \"$@\"; fi; printf 'LINE<bin %s>\\n' \"$*\"\n";
+    fs::write(&program, says)?;
+    fs::set_permissions(&program, Permissions::from_mode(0o755))?;
     let print = "polycubectl() { if [[ $1 == --complete ]]; then command polycubectl \"$@\"; \
                  else printf 'LINE<%s>\\n' \"$*\"; fi; }\n";
     let start = match shell {
@@ -250,21 +256,66 @@ fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
 }
 
 #[test]
+fn bash_and_zsh_complete_behind_quotes_redirections_and_equals_signs() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    daemon.ctl("simplebridge add br2").ok();
+    daemon.ctl("br2 ports add p1").ok();
+    let lines = "polycubectl cubes add < some-f\t\n\
+                 polycubectl br1 < some-file show ports tov\t\n\
+                 polycubectl sniffer set filter=\"icmp or arp\" capt\tin\t\n\
+                 polycubectl sniffer set networkmode=t\t\n\
+                 polycubectl br1 ports toveth1 set peer=br2:\t\n\
+                 polycubectl --token-file=some-f\tserv\t\n\
+                 polycubectl sniffer dump --format pcap-\t\n\
+                 polycubectl sniffer dump --format=pcapn\t\n\
+                 ~/bin/polycubectl packet\t\n\
+                 $HOME/bin/polycubectl simple\t\n";
+    for shell in ["bash", "zsh"] {
+        let printed = type_into(&daemon, shell, lines)?;
+        for line in [
+            "cubes add",
+            "br1 show ports toveth1",
+            "sniffer set filter=icmp or arp capture=ingress",
+            "sniffer set networkmode=true",
+            "br1 ports toveth1 set peer=br2:p1",
+            "--token-file=some-file services",
+            "sniffer dump --format pcap-nanos",
+            "sniffer dump --format=pcapng",
+            "bin packetcapture",
+            "bin simplebridge",
+        ] {
+            assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not make `{line}`:\n{printed}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn fish_completes_names_that_exist() -> Result<()> {
     let (daemon, _lab) = site()?;
     let home = tempfile::tempdir()?;
+    fs::write(home.path().join("some-file"), "token\n")?;
+    fs::create_dir(home.path().join("bin"))?;
+    symlink(binary_dir()?.join("polycubectl"), home.path().join("bin/polycubectl"))?;
     for (line, expected) in [
-        ("attach sniffer br1:", "br1:toveth1\tCUBE:PORT, or a netdev\n"),
-        ("sniffer set capture=i", "capture=ingress\n"),
-        ("sni", "sniffer\tCube of service packetcapture\n"),
-        ("br1 ports ad", "add\tcreate something here\n"),
+        ("polycubectl attach sniffer br1:", "br1:toveth1\tCUBE:PORT, or a netdev\n"),
+        ("polycubectl sniffer set capture=i", "capture=ingress\n"),
+        ("polycubectl sni", "sniffer\tCube of service packetcapture\n"),
+        ("polycubectl br1 ports ad", "add\tcreate something here\n"),
+        ("polycubectl sniffer set networkmode=t", "networkmode=true\n"),
+        ("polycubectl cubes add < some", "some-file\n"),
+        ("polycubectl --token-file some", "some-file\n"),
+        ("polycubectl --token-file=some", "--token-file=some-file\n"),
+        ("~/bin/polycubectl sni", "sniffer\tCube of service packetcapture\n"),
+        ("$HOME/bin/polycubectl sni", "sniffer\tCube of service packetcapture\n"),
     ] {
         let output = daemon
             .host()
             .command("fish")
             .args(["--no-config", "-c"])
-            .arg(format!("polycubectl completion fish | source; complete -C 'polycubectl {line}'"))
+            .arg(format!("polycubectl completion fish | source; complete -C '{line}'"))
             .env("HOME", home.path())
+            .current_dir(home.path())
             .env("PATH", format!("{}:{}", binary_dir()?.display(), std::env::var("PATH")?))
             .env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()))
             .output()

@@ -1,23 +1,38 @@
 # Completion of polycubectl for bash: source <(polycubectl completion bash)
 
 _polycubectl() {
-    local line=${COMP_LINE:0:COMP_POINT} words current word breaks= cut=
-    read -ra words <<<"$line"
-    [[ $line == *[[:space:]] ]] && words+=('')
-    current=${words[-1]}
-    # Readline replaces what follows the last of its break characters, not the whole word.
-    [[ $COMP_WORDBREAKS == *=* ]] && breaks+='='
-    [[ $COMP_WORDBREAKS == *:* ]] && breaks+=':'
-    [[ -n $breaks && $current == *["$breaks"]* ]] && cut=${current%"${current##*["$breaks"]}"}
+    local rest=${COMP_LINE:0:COMP_POINT} words=() before=() text word program current cut at
+    # Readline takes `=` and `:` for words of their own: only blanks end one of ours.
+    for ((at = 0; at <= COMP_CWORD; at++)); do
+        text=${rest#"${rest%%[![:space:]]*}"}
+        word=${COMP_WORDS[at]}
+        ((at == COMP_CWORD)) && word=$text
+        if [[ ${#words[@]} -gt 0 && $text == "$rest" ]]; then
+            words[-1]+=$word
+        else
+            words+=("$word")
+        fi
+        rest=${text#"$word"}
+    done
     COMPREPLY=()
-    if [[ ${#words[@]} -gt 1 && ${words[-2]} == @(-w|--token-file) ]]; then
-        mapfile -t COMPREPLY < <(compgen -f -- "$current")
-        compopt -o filenames
+    if [[ ${words[-2]} == @(-w|--token-file|*[\<\>]) || ${words[-1]} == @(-w=*|--token-file=*|*([0-9&])[\<\>]*) ]]; then
+        compopt -o default
         return
     fi
+    # What is redirected, and from where, is no argument.
+    for word in "${words[@]:1:${#words[@]}-2}"; do
+        [[ $word != *([0-9&])[\<\>]* && $at != *[\<\>] ]] && before+=("${word//[\"\'\\]/}")
+        at=$word
+    done
+    current=${words[-1]//[\"\'\\]/}
+    # It is the end of the word that readline replaces.
+    cut=${current%"$2"}
+    program=${words[0]/#'~/'/"$HOME/"}
+    program=${program/#'$HOME/'/"$HOME/"}
+    type -t "$program" >/dev/null || program=polycubectl
     while IFS=$'\t' read -r word _; do
         COMPREPLY+=("${word#"$cut"}")
-    done < <("${words[0]}" --complete "${words[@]:1}" 2>/dev/null)
+    done < <("$program" --complete "${before[@]}" "$current" 2>/dev/null)
     if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]]; then
         compopt -o nospace
     fi

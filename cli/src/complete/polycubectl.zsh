@@ -4,12 +4,14 @@
 
 _polycubectl() {
     local line word about
+    local program=${${words[1]/#'~/'/$HOME/}/#'$HOME/'/$HOME/}
     local -a words_ready words_open
-    if [[ ${words[CURRENT-1]} == (-w|--token-file) ]]; then
+    if [[ ${words[CURRENT-1]} == (-w|--token-file) ]] || compset -P '(-w|--token-file)='; then
         _files
         return
     fi
-    for line in "${(@f)$(${words[1]} --complete "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
+    whence -- $program >/dev/null || program=polycubectl
+    for line in "${(@f)$($program --complete "${(@Q)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
         [[ -n $line ]] || continue
         word=${line%%$'\t'*} about=${line#*$'\t'}
         word=${word//:/\\:}

@@ -51,6 +51,15 @@ fn what_has_packets_to_give_can_be_dumped_and_watched() {
 }
 
 #[test]
+fn truth_values_and_formats_complete() {
+    let answer = json!({"params": {"loud": {"name": "loud", "type": "leaf", "simpletype": "boolean", "pair": true}}});
+    check(&["s", "set", "loud="], &answer, &["loud=true", "loud=false"]);
+    check(&["s", "dump", "--format", ""], &answer, &["pcap", "pcap-nanos", "pcapng"]);
+    check(&["s", "dump", "--format", "pcapn"], &answer, &["pcapng"]);
+    check(&["s", "dump", "--format=pcapn"], &answer, &["--format=pcapng"]);
+}
+
+#[test]
 fn the_grammar_completes_without_the_daemon() {
     let nothing = json!({});
     check(&["a"], &nothing, &["add", "attach"]);

@@ -32,7 +32,10 @@ pub(crate) enum Form {
 }
 
 /// Names of the flags of `dump`.
-pub(super) const FLAGS: [&str; 4] = ["-w", "--follow", "--format", "--force"];
+pub(super) const FLAGS: [&str; 4] = ["-w", "--follow", FORMAT_FLAG, "--force"];
+pub(crate) const FORMAT_FLAG: &str = "--format";
+/// Forms of a stream that can be asked for; the daemon knows which of them the cube has.
+pub(crate) const FORMATS: [&str; 3] = ["pcap", "pcap-nanos", "pcapng"];
 
 /// Flags of `dump`, as they were given.
 #[derive(Debug, Default)]

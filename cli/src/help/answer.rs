@@ -31,7 +31,7 @@ pub(crate) struct Keyword {
     pub(crate) name: String,
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    simpletype: String,
+    pub(crate) simpletype: String,
     pub(crate) description: String,
     example: String,
     #[serde(rename = "default")]

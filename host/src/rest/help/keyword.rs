@@ -33,6 +33,8 @@ pub enum Names {
     Netdevs,
     /// Ports of the same cube.
     Ports,
+    /// What a port can be connected with: ports and netdevs. A word of the host's own model.
+    Peers,
 }
 
 impl Names {
@@ -40,6 +42,7 @@ impl Names {
         match schema[keyword::NAMES].as_str() {
             Some("netdevs") => Self::Netdevs,
             Some("ports") => Self::Ports,
+            Some("peers") => Self::Peers,
             _ => Self::Nothing,
         }
     }

@@ -79,6 +79,7 @@ async fn look_up(api: &Api, path: &[String], help: &mut Help) -> Result<(), Refu
         keyword.values.extend(match keyword.names {
             Names::Nothing => Vec::new(),
             Names::Netdevs => link::netdevs(api).await?,
+            Names::Peers => [link::ports(&view.topology), link::netdevs(api).await?].concat(),
             Names::Ports => cube.into_iter().flat_map(|cube| cube.ports()).map(|(port, _)| port.to_string()).collect(),
         });
     }
