@@ -63,6 +63,8 @@ fn help_at_every_depth_is_the_golden_one() -> Result<()> {
         ("detach ?", "detach.txt"),
         ("attach sniffer br1:toveth1 ?", "attach-place.txt"),
         ("cubes add ?", "cubes-add.txt"),
+        ("services add ?", "services-add.txt"),
+        ("services simplebridge ?", "services-one.txt"),
     ] {
         check_golden(golden, &daemon.ctl(line).ok());
         assert_eq!(daemon.ctl(&line.replace('?', "--help")).ok(), daemon.ctl(line).ok(), "{line}");
@@ -119,9 +121,24 @@ fn what_is_nowhere_has_no_help() -> Result<()> {
         ("br1 ports p9 loglevel ?", "there is no `loglevel`"),
         ("br1 fbd ?", "did you mean `fdb`?"),
         ("packetcapture br1 ?", "cube `br1` is not of service packetcapture"),
+        ("br1 ports nope ?", "port `nope` of cube `br1` does not exist; known: toveth1"),
+        ("br1 ports nope set ?", "port `nope` of cube `br1` does not exist; known: toveth1"),
+        ("br1 ports nope peer ?", "port `nope` of cube `br1` does not exist; known: toveth1"),
+        ("br1 fdb entry 02:00:00:00:00:01 ?", "cube `br1` has no `fdb entry 02:00:00:00:00:01`"),
+        ("services nope ?", "service `nope` does not exist"),
+        ("cubes br9 ?", "did you mean `br1`?"),
+        ("netdevs nope ?", "netdev `nope` does not exist"),
+        ("topology nope ?", "netdev `nope` does not exist"),
+        ("topology br1:nope ?", "port `nope` of cube `br1` does not exist"),
     ] {
         let said = daemon.ctl(line).one_line(2);
         assert!(said.contains(reason), "{line}: {said}");
+    }
+    assert!(daemon.ctl("br1 ports nope add ?").ok().contains("peer"), "a port that is to be made has help");
+    for (path, status) in [("services/nope", 400), ("netdevs/nope", 400), ("br1/ports/nope", 409)] {
+        for method in ["GET", "OPTIONS"] {
+            assert_eq!(daemon.http(method, &format!("/polycube/v1/{path}"), None)?.status, status, "{method} {path}");
+        }
     }
     Ok(())
 }
@@ -154,6 +171,12 @@ fn options_tells_programs() -> Result<()> {
         json!(["add", "set", "show", "del", "aging-time", "entry", "flush"])
     );
     assert_eq!(words(&daemon, "", "SET"), json!(["packetcapture", "simplebridge", "br1", "sniffer"]));
+
+    for (path, commands) in
+        [("cubes/br1", &["show"][..]), ("services/simplebridge", &["show", "del"]), ("topology/br1:toveth1", &["show"])]
+    {
+        assert_eq!(words(&daemon, path, "NONE"), json!(commands), "{path}");
+    }
 
     let body = daemon.http("OPTIONS", "/polycube/v1/br1/fdb/aging-time?help=SET", None)?.json()?;
     assert_eq!((&body["leaf"]["simpletype"], &body["leaf"]["default"]), (&json!("integer"), &json!(300)), "{body}");

@@ -82,7 +82,8 @@ impl Answer {
         rows.extend(self.commands().map(|command| Row::command(command.word(), command.about())));
         rows.extend(Topic::taps().filter(|_| self.has_packets()).map(|(word, about)| Row::command(word, about)));
         rows.extend(self.params().iter().map(Row::of));
-        if rows.is_empty() && self.optional.is_empty() {
+        let example = self.example(question);
+        if rows.is_empty() && self.optional.is_empty() && example.is_none() {
             text.push_str("Nothing follows.\n");
         }
         table(&rows, width, &mut text);
@@ -91,8 +92,9 @@ impl Answer {
             text.push_str(start);
             table(&self.optional().iter().map(Row::of).collect::<Vec<_>>(), width, &mut text);
         }
-        if let Some(example) = self.example(question) {
-            let _ = writeln!(text, "\nExample:\n polycubectl {example}");
+        if let Some(example) = example {
+            let gap = if rows.is_empty() && self.optional.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}Example:\n polycubectl {example}");
         }
         text
     }
@@ -119,6 +121,7 @@ impl Answer {
             best.or(keywords.first().filter(|_| command != Command::Add)).map(Keyword::typed)
         };
         match command {
+            Command::Add if question.path == ["cubes"] => words.push("< cubes.yaml".to_owned()),
             Command::Add => {
                 let needed = params.iter().filter(|param| param.pair || param.kind == "key");
                 words.extend(needed.map(Keyword::typed).chain(example(&optional)));

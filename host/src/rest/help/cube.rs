@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::keyword::{self, Help, Keyword, Kind};
 use super::{Verb, node, root};
-use crate::problem::suggestion;
+use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::registry::Service;
 use crate::rest::dispatch::nothing_here;
 use crate::rest::error::Refused;
@@ -87,21 +87,23 @@ async fn on_node(api: &Api, service: &Service, name: &str, path: &[String], verb
         }
     };
     let last = path.last().map_or(name, String::as_str);
-    let mut help = match here {
-        Node::Entry(item) => {
+    let found = find(api, &service.whole, name, path).await;
+    let mut help = match (here, found) {
+        (Node::Entry(item), Err(_)) if verb == Verb::Add => {
+            let mut help = Help::of(item["description"].as_str().unwrap_or_default());
+            node::add_entry(&mut help, item, key(&service.whole, path));
+            return Ok(help);
+        }
+        (_, Err(problem)) => return Err(problem.into()),
+        (Node::Entry(_), Ok(())) => {
             let key = key(&service.whole, path);
-            if verb == Verb::Add && !exists(api, name, path).await {
-                let mut help = Help::of(item["description"].as_str().unwrap_or_default());
-                node::add_entry(&mut help, item, key);
-                return Ok(help);
-            }
             let mut help = node::on(here, last, verb, &[]);
             // An entry keeps its key.
             help.params.retain(|param| verb.reads() || param.name != key);
             help
         }
-        Node::List { key, .. } => node::on(here, last, verb, &entries(api, name, path, key).await),
-        Node::Container(_) | Node::Leaf(_) => node::on(here, last, verb, &[]),
+        (Node::List { key, .. }, Ok(())) => node::on(here, last, verb, &entries(api, name, path, key).await),
+        (Node::Container(_) | Node::Leaf(_), Ok(())) => node::on(here, last, verb, &[]),
     };
     if verb == Verb::None {
         let is_new = |keyword: &Keyword| help.params.iter().all(|param| param.name != keyword.name);
@@ -157,8 +159,17 @@ fn key<'a>(schema: &'a Value, path: &[String]) -> &'a str {
     }
 }
 
-async fn exists(api: &Api, cube: &str, path: &[String]) -> bool {
-    resource::read(api.clone(), cube.to_owned(), path.to_vec()).await.is_ok()
+/// Looks for the entry that `path` leads to or through, if it does.
+async fn find(api: &Api, schema: &Value, cube: &str, path: &[String]) -> Result<(), Problem> {
+    let is_entry = |depth: usize| matches!(locate(schema, &path[..depth]), Ok(Node::Entry(_)));
+    if !(1..=path.len()).any(is_entry) {
+        return Ok(());
+    }
+    match resource::read(api.clone(), cube.to_owned(), path.to_vec()).await {
+        Err(problem) if matches!(problem.tag, ErrorTag::DataMissing | ErrorTag::UnknownElement) => Err(problem),
+        // That a plugin does not tell its state says nothing about the entry.
+        Err(_) | Ok(_) => Ok(()),
+    }
 }
 
 /// The keys of a list's entries as they are now; a plugin that does not tell its state has none.

@@ -1,9 +1,13 @@
 //! Help where no cube's data model is concerned: the root, and the framework's own words.
 
+use axum::http::{HeaderMap, Method};
+use serde_json::Value;
+
 use super::keyword::{Help, Keyword, Kind};
 use super::{Verb, link};
-use crate::rest::Api;
+use crate::rest::dispatch::Call;
 use crate::rest::error::Refused;
+use crate::rest::{Api, framework};
 use crate::topology::Cube;
 
 /// The framework's words: what stands behind each, and which commands it takes.
@@ -17,6 +21,14 @@ const WORDS: [(&str, &[&str], &str); 9] = [
     ("services", &["add", "show", "del"], "Services that are loaded"),
     ("topology", &["show"], "All cubes with their ports, peers and parents"),
     ("version", &["show"], "Version of the daemon"),
+];
+
+/// The same of one of those that a word stands for.
+const ONE: [(&str, &[&str], &str); 4] = [
+    ("cubes", &["show"], "A cube"),
+    ("netdevs", &["show"], "A network device"),
+    ("services", &["show", "del"], "A service that is loaded"),
+    ("topology", &["show"], "Cubes that packets pass at a port or a netdev, in their order"),
 ];
 
 /// Help on the empty path.
@@ -48,9 +60,12 @@ pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -
         help.commands = commands.to_vec();
     }
     match (first, rest) {
+        ("connect" | "disconnect" | "attach" | "detach", _) => link::complete(api, first, rest, &mut help).await?,
+        (_, [_, ..]) => return on_one(api, first, rest, verb).await.map(Some),
         ("services", []) if verb.reads() || verb == Verb::Del => help.params = services(api),
         ("services", []) if verb == Verb::Add => {
-            help.description = "Load a service: type=lib uri=FILE name=SERVICE, a file of the plugin directory".into();
+            help.description = "Load a service from a file of the plugin directory".into();
+            help.params = loading();
         }
         ("cubes", []) if verb.reads() => help.params = cubes(api, |_| true),
         ("cubes", []) if verb == Verb::Add => {
@@ -63,10 +78,39 @@ pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -
             help.params = ports.map(|port| Keyword::new(port, Kind::Port, "Port")).collect();
             help.params.extend(netdevs(api).await?);
         }
-        ("connect" | "disconnect" | "attach" | "detach", _) => link::complete(api, first, rest, &mut help).await?,
         _ => {}
     }
     Ok(Some(help))
+}
+
+/// Help on one cube, netdev, service or chain, which has to be there as for whoever reads it.
+async fn on_one(api: &Api, first: &str, rest: &[String], verb: Verb) -> Result<Help, Refused> {
+    let path = [&[first.to_owned()], rest].concat();
+    let (method, query, headers, body) = (Method::GET, String::new(), HeaderMap::new(), Value::Null);
+    framework::answer(api.clone(), Call { method, path, query, headers, body }).await?;
+    let (_, commands, about) = ONE.iter().find(|(word, ..)| *word == first).copied().unwrap_or_default();
+    Ok(Help { commands: if verb == Verb::None { commands.to_vec() } else { Vec::new() }, ..Help::of(about) })
+}
+
+/// What is said of a service that is to be loaded.
+fn loading() -> Vec<Keyword> {
+    let pair = |name: &str, example: &str, about: &str| Keyword {
+        example: example.to_owned(),
+        simpletype: "string".to_owned(),
+        pair: true,
+        mandatory: true,
+        ..Keyword::new(name, Kind::Leaf, about)
+    };
+    let kind = Keyword {
+        simpletype: "enum".to_owned(),
+        values: vec!["lib".to_owned()],
+        ..pair("type", "", "How the service comes: a library that the daemon loads")
+    };
+    vec![
+        kind,
+        pair("uri", "libpcn_simplebridge.so", "File of the plugin directory"),
+        pair("name", "simplebridge", "Name of the service, which the file has to agree with"),
+    ]
 }
 
 fn services(api: &Api) -> Vec<Keyword> {
