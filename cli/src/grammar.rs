@@ -91,10 +91,14 @@ pub(crate) enum Output {
 }
 
 impl Question {
-    /// Asks the daemon.
-    pub(crate) fn request(&self) -> Request {
+    /// Asks the daemon; `None` about words that only the command line knows.
+    pub(crate) fn request(&self) -> Option<Request> {
+        if matches!(self.topic, Topic::Completion | Topic::Dump | Topic::Watch) {
+            return None;
+        }
         let command = self.command.map_or("NONE", Command::help);
-        Request { method: Method::OPTIONS, path: format!("{}?help={command}", path::encode(&self.path)), body: None }
+        let path = format!("{}?help={command}", path::encode(&self.path));
+        Some(Request { method: Method::OPTIONS, path, body: None })
     }
 
     /// Whether the command line has an answer of its own.

@@ -5,6 +5,7 @@ mod answer;
 use std::fmt::Write;
 
 pub(crate) use self::answer::{Answer, Keyword};
+use crate::show::paragraph;
 
 /// What the reader wants to know about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,8 +74,9 @@ const FORMS: [Form; 13] = [
         topic: Topic::Dump,
         name: "dump",
         usage: "NAME dump [-w FILE|-] [--follow] [--format pcap|pcap-nanos|pcapng] [--force]",
-        about: "write a capture's packets, those that there are or, with --follow, those that come",
-        examples: &["sniffer dump -w out.pcap", "sniffer dump -w - --follow | tcpdump -nr -"],
+        about: "write a capture's packets, those that there are or, with --follow, those that come; NAME show dump \
+                tells where the daemon's own file is",
+        examples: &["sniffer dump -w out.pcap", "sniffer dump -w - --follow | tcpdump -nr -", "sniffer show dump"],
     },
     Form {
         topic: Topic::Watch,
@@ -127,32 +129,38 @@ const FORMS: [Form; 13] = [
     },
 ];
 
-const FLAGS: &str = "\
-The command may stand anywhere among the words: del br1 is br1 del, sniffer dump show is sniffer show dump.
-A configuration in YAML or JSON, from a file or pipe, takes the place of KEY=VALUE:
-  polycubectl cubes add < cubes.yaml
+/// Columns of a text, where there is no terminal to tell.
+pub(crate) const WIDTH: usize = 80;
 
-Flags:
-  --url URL          the daemon: unix:///path/to/socket or http://host:port
-                     (else POLYCUBECTL_URL, else url in the configuration file,
-                     else unix:///run/polycube/polycubed.sock)
-  --token-file FILE  the bearer token for TCP (else POLYCUBECTL_TOKEN, else token-file in the
-                     configuration file)
-  -h, --help, ?      help; after words, help on what can follow them (quote '?' where a file has a
-                     name of one letter)
-  -V, --version      the version of polycubectl
+const FLAGS: [(&str, &str); 4] = [
+    (
+        "--url URL",
+        "the daemon: unix:///path/to/socket or http://host:port (else POLYCUBECTL_URL, else url in the configuration \
+         file, else unix:///run/polycube/polycubed.sock)",
+    ),
+    (
+        "--token-file FILE",
+        "the bearer token for TCP (else POLYCUBECTL_TOKEN, else token-file in the configuration file)",
+    ),
+    (
+        "-h, --help, ?",
+        "help; after words, help on what can follow them (quote '?' where a file has a name of one letter)",
+    ),
+    ("-V, --version", "the version of polycubectl"),
+];
 
-Configuration file: $XDG_CONFIG_HOME/polycube/polycubectl_config.yaml, by default in ~/.config, with url,
-token-file and debug. debug: true, or POLYCUBECTL_DEBUG=1, shows each request and answer on stderr.
+const CONFIGURATION: &str = "Configuration file: $XDG_CONFIG_HOME/polycube/polycubectl_config.yaml, by default in \
+    ~/.config, with url, token-file and debug. debug: true, or POLYCUBECTL_DEBUG=1, shows each request and answer on \
+    stderr.";
 
-Exit status:
-  0   done
-  1   the daemon was not reached
-  2   the daemon refused
-  64  wrong usage, configuration or input; nothing was sent
-  71  the system gave no resources
-  74  the output could not be written
-";
+const STATUSES: [(&str, &str); 6] = [
+    ("0", "done"),
+    ("1", "the daemon was not reached"),
+    ("2", "the daemon refused"),
+    ("64", "wrong usage, configuration or input; nothing was sent"),
+    ("71", "the system gave no resources"),
+    ("74", "the output could not be written"),
+];
 
 impl Topic {
     /// The form's name, to be used in a sentence.
@@ -180,11 +188,11 @@ impl Topic {
         taps.map(|form| (form.name, form.about))
     }
 
-    /// The help text.
-    pub(crate) fn text(self) -> String {
+    /// The help text, in lines of `width` columns.
+    pub(crate) fn text(self, width: usize) -> String {
         match self.form() {
-            Some(form) => form.text(),
-            None => general(),
+            Some(form) => form.text(width),
+            None => general(width),
         }
     }
 
@@ -194,22 +202,38 @@ impl Topic {
 }
 
 impl Form {
-    fn text(&self) -> String {
-        let mut text = format!("polycubectl {}\n  {}\n\nExamples:\n", self.usage, self.about);
+    fn text(&self, width: usize) -> String {
+        let mut text = self.summary("", "  ", width);
+        text.push_str("\nExamples:\n");
         for example in self.examples {
             let _ = writeln!(text, "  polycubectl {example}");
         }
         text
     }
+
+    /// Usage, and below it what it is for, each behind its indentation.
+    fn summary(&self, usage: &str, about: &str, width: usize) -> String {
+        let line = format!("polycubectl {}", self.usage);
+        paragraph(usage, about.len() + 2, &line, width) + &paragraph(about, about.len(), self.about, width)
+    }
 }
 
-fn general() -> String {
-    let mut text = "polycubectl drives polycubed, the daemon that hosts network functions.\n\n".to_owned();
-    for form in &FORMS {
-        let _ = writeln!(text, "  polycubectl {}\n      {}", form.usage, form.about);
-    }
+fn general(width: usize) -> String {
+    let what = "polycubectl drives polycubed, the daemon that hosts network functions.";
+    let mut text = paragraph("", 0, what, width) + "\n";
+    text.extend(FORMS.iter().map(|form| form.summary("  ", "      ", width)));
     text.push('\n');
-    text.push_str(FLAGS);
+    let anywhere = "The command may stand anywhere among the words: del br1 is br1 del, sniffer dump show is sniffer \
+                    show dump.";
+    text.push_str(&paragraph("", 0, anywhere, width));
+    let input = "A configuration in YAML or JSON, from a file or pipe, takes the place of KEY=VALUE:";
+    text.push_str(&paragraph("", 0, input, width));
+    text.push_str("  polycubectl cubes add < cubes.yaml\n\nFlags:\n");
+    text.extend(FLAGS.iter().map(|(flag, about)| paragraph(&format!("  {flag:<17}  "), 21, about, width)));
+    text.push('\n');
+    text.push_str(&paragraph("", 0, CONFIGURATION, width));
+    text.push_str("\nExit status:\n");
+    text.extend(STATUSES.iter().map(|(status, about)| paragraph(&format!("  {status:<2}  "), 6, about, width)));
     text
 }
 
@@ -229,17 +253,26 @@ mod tests {
 
     #[test]
     fn every_form_is_in_the_general_help() {
-        let text = Topic::General.text();
+        let text = Topic::General.text(200);
         for form in &FORMS {
             assert!(text.contains(form.usage), "{}", form.usage);
         }
-        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+    }
+
+    #[test]
+    fn every_text_keeps_to_its_width() {
+        for topic in [Topic::General].into_iter().chain(FORMS.iter().map(|form| form.topic)) {
+            for width in [64, WIDTH, 132] {
+                let text = topic.text(width);
+                assert!(text.lines().all(|line| line.len() <= width), "{width}:\n{text}");
+            }
+        }
     }
 
     #[test]
     fn a_topic_shows_its_usage_and_examples() {
         assert_eq!(
-            Topic::Detach.text(),
+            Topic::Detach.text(WIDTH),
             "polycubectl detach CUBE PORT\n  take a transparent cube off its port\n\n\
              Examples:\n  polycubectl detach sniffer br1:toveth1\n"
         );

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::failure::Failure;
-use crate::grammar::{Call, Input, Line, Order, Output, Question, UsageError};
+use crate::grammar::{Call, Input, Line, Order, Output, Question, Request, UsageError};
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::show::{View, escape_text};
@@ -60,8 +60,9 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
 fn run() -> Result<(), Failure> {
     if let Some(words) = complete::asked() {
         return print(&complete::lines(&words, |partial| {
+            let request = partial.question.request()?;
             let session = Session::new(partial.url.clone(), partial.token_file.as_deref()).ok()?;
-            let answer = accepted(session.ask_briefly(&partial.question.request())?).ok()?;
+            let answer = accepted(session.ask_briefly(&request)?).ok()?;
             help::Answer::parse(&answer.body)
         }));
     }
@@ -94,15 +95,16 @@ fn accepted(answer: Answer) -> Result<Answer, Failure> {
 }
 
 /// What can follow, as the daemon says.
-fn help_of(session: &Session, question: &Question) -> Result<help::Answer, Failure> {
-    let answer = accepted(session.ask(&question.request())?)?;
+fn help_of(session: &Session, request: &Request) -> Result<help::Answer, Failure> {
+    let answer = accepted(session.ask(request)?)?;
     help::Answer::parse(&answer.body).ok_or(Failure::NotJson)
 }
 
 /// Prints what the grammar says, and what the daemon has to add.
 fn help(question: &Question, session: impl FnOnce() -> Result<Session, Failure>) -> Result<(), Failure> {
-    let answer = session().and_then(|session| help_of(&session, question));
-    let ours = question.topic.text();
+    let ours = question.topic.text(show::width().unwrap_or(help::WIDTH));
+    let Some(request) = question.request() else { return print(&ours) };
+    let answer = session().and_then(|session| help_of(&session, &request));
     match (answer, question.is_ours()) {
         (Ok(answer), false) => print(&answer.text(question, show::width())),
         (Ok(answer), true) => {

@@ -11,7 +11,7 @@ use std::slice;
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::table::Table;
+pub(crate) use self::table::{Table, paragraph};
 pub(crate) use self::terminal::{escape, escape_text, width};
 
 /// How an answer is printed.

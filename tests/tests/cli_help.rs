@@ -103,13 +103,26 @@ fn help_asks_the_schema_of_any_service() -> Result<()> {
 fn help_without_a_daemon_is_the_grammars() -> Result<()> {
     let (mut daemon, _lab) = site()?;
     daemon.terminate()?;
-    for line in ["?", "--help", "-h", "", "attach ?", "completion ?"] {
+    for line in ["?", "--help", "-h", "", "attach ?"] {
         let output = daemon.ctl(line);
         assert!(output.code == Some(0) && output.stdout.contains("polycubectl "), "{output}");
         assert!(output.stderr.starts_with("polycubectl: no daemon answers at"), "{output}");
     }
     let output = daemon.ctl("sniffer set ?");
     assert!(output.code == Some(1) && output.stdout.starts_with("polycubectl NAME [PATH...] set"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn the_daemon_is_not_asked_about_words_that_it_does_not_know() -> Result<()> {
+    let (mut daemon, _lab) = site()?;
+    for line in ["completion ?", "sniffer watch ?", "sniffer dump ?"] {
+        let output = daemon.ctl(line);
+        assert!(output.code == Some(0) && output.stderr.is_empty(), "{output}");
+    }
+    assert!(daemon.ctl("sniffer dump ?").ok().contains("sniffer show dump"), "a leaf has the same name");
+    daemon.terminate()?;
+    assert!(daemon.ctl("completion ?").ok().contains("polycubectl completion bash|zsh|fish"));
     Ok(())
 }
 

@@ -86,7 +86,7 @@ fn the_daemon_that_the_line_names_is_asked() {
     let words = ["--url", "http://h:1", "s", "set", ""].map(str::to_owned);
     lines(&words, |partial| {
         assert_eq!(partial.url.as_deref(), Some("http://h:1"));
-        assert_eq!(partial.question.request().path, "s/?help=SET");
+        assert_eq!(partial.question.request().unwrap().path, "s/?help=SET");
         None
     });
 }

@@ -124,6 +124,12 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive([' ', '|'])
 }
 
+/// A text behind `lead`, in lines of at most `width` cells; those below the first begin at `hang`.
+pub(crate) fn paragraph(lead: &str, hang: usize, text: &str, width: usize) -> String {
+    let lines = wrap(text, width.saturating_sub(hang).max(LEAST));
+    format!("{lead}{}\n", lines.join(&format!("\n{:hang$}", "")))
+}
+
 /// Breaks a text between words, and a word that is too long where it has to be.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -212,6 +218,12 @@ mod tests {
 "
         );
         assert_eq!(table(Some(1)), table(Some(20)));
+    }
+
+    #[test]
+    fn a_paragraph_hangs_from_its_lead() {
+        assert_eq!(paragraph("a  ", 3, "what a bridge is for", 16), "a  what a bridge\n   is for\n");
+        assert_eq!(paragraph("", 4, "what a bridge", 1), "what a\n    bridge\n");
     }
 
     #[test]
