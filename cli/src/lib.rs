@@ -84,7 +84,10 @@ fn run() -> Result<(), Failure> {
                 (None, Input::Required) => return Err(UsageError::NothingToSet.into()),
                 (None, Input::No | Input::Optional) => {}
             }
-            let answer = accepted(session()?.ask(&call.request)?)?;
+            let answer = session()?.ask(&call.request)?;
+            if !answer.status.is_success() {
+                return Err(Failure::Refused(Refusal::of_call(&answer, &call)));
+            }
             print(&output(&call.output, &answer)?)
         }
     }

@@ -6,7 +6,12 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use crate::client::Answer;
+use crate::grammar::{Call, Form, Output, Tap};
 use crate::show::{escape, escape_text};
+
+/// Words that can follow a path, and the methods that they stand for.
+const COMMANDS: [(&str, &str); 6] =
+    [("show", "GET"), ("add", "POST"), ("set", "PATCH"), ("del", "DELETE"), ("dump", ""), ("watch", "")];
 
 /// An answer with an error status.
 #[derive(Debug, PartialEq)]
@@ -16,7 +21,36 @@ pub(crate) struct Refusal {
 
 impl From<&Answer> for Refusal {
     fn from(answer: &Answer) -> Self {
-        let mut lines = lines(answer);
+        Self::told(answer, |message| message)
+    }
+}
+
+impl Refusal {
+    /// In the words of a command line.
+    pub(crate) fn of_call(answer: &Answer, call: &Call) -> Self {
+        let has_command = call.output != Output::Result;
+        Self::told(answer, |message| match in_commands(&message, has_command) {
+            Some(message) => message,
+            None if has_command => message,
+            None => with_suggestion(message, &call.request.path),
+        })
+    }
+
+    /// In the words of who asked for packets.
+    pub(crate) fn of_tap(answer: &Answer, tap: &Tap) -> Self {
+        let verb = if tap.form == Form::Lines { "watch" } else { "dump" };
+        let cube = &tap.cube;
+        Self::told(answer, |message| {
+            if message.contains(&format!("cube `{cube}` has no `stream`")) {
+                format!("cube `{cube}` has no packets to {verb}")
+            } else {
+                message
+            }
+        })
+    }
+
+    fn told(answer: &Answer, translate: impl Fn(String) -> String) -> Self {
+        let mut lines = lines(answer, translate);
         if answer.status == StatusCode::UNAUTHORIZED {
             lines.push("polycubectl: give the daemon's token with --token-file or POLYCUBECTL_TOKEN".to_owned());
         }
@@ -30,7 +64,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-fn lines(answer: &Answer) -> Vec<String> {
+fn lines(answer: &Answer, translate: impl Fn(String) -> String) -> Vec<String> {
     let text = String::from_utf8_lossy(&answer.body);
     let text = text.trim_end();
     if text.is_empty() {
@@ -40,7 +74,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     let errors = body.pointer("/ietf-restconf:errors/error").and_then(Value::as_array);
     match errors {
         Some(errors) if !errors.is_empty() => {
-            errors.iter().map(|error| format!("polycubectl: {}", escape(&message(error)))).collect()
+            errors.iter().map(|error| format!("polycubectl: {}", escape(&translate(message(error))))).collect()
         }
         _ => vec![escape_text(text)],
     }
@@ -61,11 +95,41 @@ fn message(error: &Value) -> String {
     }
 }
 
+/// What is said of methods, said of commands; `None` when it is of neither.
+fn in_commands(message: &str, has_command: bool) -> Option<String> {
+    if let Some((exists, _)) = message.split_once(": PATCH changes it") {
+        return Some(format!("{exists}: set changes it, show tells of it"));
+    }
+    let (method, rest) = message.split_once(" does not work on `")?;
+    let (path, methods) = rest.split_once("`: it takes ")?;
+    let word = |method: &str| COMMANDS.iter().find(|(_, known)| *known == method).map(|(word, _)| *word);
+    let path = path.replace('/', " ");
+    let takes = methods.split(", ").filter_map(word).collect::<Vec<_>>().join(", ");
+    Some(match word(method) {
+        // What can only be run.
+        Some(_) if methods == "POST" => format!("`{path}` takes no command"),
+        Some(command) if has_command => format!("{command} does not work on `{path}`: it takes {takes}"),
+        _ => format!("`{path}` takes a command: {takes}"),
+    })
+}
+
+/// The same, with the command that a word of the path was meant to be, instead of all the names that are known there.
+fn with_suggestion(message: String, path: &str) -> String {
+    let Some((unknown, _)) = message.split_once("; known: ") else { return message };
+    let words = path.split('/').filter(|word| !word.is_empty() && unknown.contains(&format!("`{word}`")));
+    let near = |word: &str| COMMANDS.iter().find(|(command, _)| strsim::damerau_levenshtein(word, command) == 1);
+    match words.filter_map(near).next() {
+        Some((command, _)) => format!("{unknown}; did you mean `{command}`?"),
+        None => message,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::grammar::{self, Order};
 
     #[track_caller]
     fn check(status: StatusCode, body: &str, expected: &str) {
@@ -89,6 +153,61 @@ mod tests {
             ]),
             "polycubectl: /filters/sport: 70000 is too large\npolycubectl: unknown key /x\npolycubectl: no cube\\nbr9",
         );
+    }
+
+    #[track_caller]
+    fn check_said(line: &str, message: &str, expected: &str) {
+        let body = json!({"ietf-restconf:errors": {"error": [{"error-message": message}]}}).to_string();
+        let answer = Answer { status: StatusCode::BAD_REQUEST, body: body.into() };
+        let refusal = match grammar::parse(line.split(' ').map(Into::into)).unwrap().order {
+            Order::Call(call) => Refusal::of_call(&answer, &call),
+            Order::Tap(tap) => Refusal::of_tap(&answer, &tap),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(refusal.to_string(), format!("polycubectl: {expected}"), "{line}");
+    }
+
+    #[test]
+    fn methods_are_told_as_commands() {
+        let exists = "cube `s` exists already: PATCH changes it, PUT replaces its configuration";
+        check_said("s", exists, "cube `s` exists already: set changes it, show tells of it");
+        check_said(
+            "netdevs del veth1",
+            "DELETE does not work on `netdevs/veth1`: it takes GET",
+            "del does not work on `netdevs veth1`: it takes show",
+        );
+        check_said(
+            "s loglevel",
+            "POST does not work on `s/loglevel`: it takes GET, PUT, PATCH, DELETE",
+            "`s loglevel` takes a command: show, set, del",
+        );
+        check_said(
+            "br1 fdb flush del",
+            "DELETE does not work on `br1/fdb/flush`: it takes POST",
+            "`br1 fdb flush` takes no command",
+        );
+    }
+
+    #[test]
+    fn a_command_that_is_typed_wrong_is_suggested() {
+        let known = "cube `ad` does not exist; known: br1, br2";
+        check_said("packetcapture ad x", known, "cube `ad` does not exist; did you mean `add`?");
+        check_said("br1 shwo", "there is no `shwo`; known: name", "there is no `shwo`; did you mean `show`?");
+        check_said("packetcapture del ad", known, known);
+        check_said(
+            "br1 flsh",
+            "there is no `flsh`; did you mean `flush`?",
+            "there is no `flsh`; did you mean `flush`?",
+        );
+        check_said("br1 x", "there is no `x`; known: y", "there is no `x`; known: y");
+    }
+
+    #[test]
+    fn whoever_dumps_is_not_told_of_streams() {
+        let message = "br2/stream: cube `br2` has no `stream`; known: name, uuid";
+        check_said("br2 dump", message, "cube `br2` has no packets to dump");
+        check_said("br2 watch", message, "cube `br2` has no packets to watch");
+        check_said("br9 dump", "there is no cube and no service `br9`", "there is no cube and no service `br9`");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(crate) fn take(session: &Session, tap: &Tap) -> Result<(), Failure> {
     session.run(async |client| {
         let response = client.open(&tap.request(), CAPTURES).await?;
         if !response.status().is_success() {
-            return Err(Failure::Refused(Refusal::from(&client.answer(response).await?)));
+            return Err(Failure::Refused(Refusal::of_tap(&client.answer(response).await?, tap)));
         }
         let reader = reader(tap, response.headers());
         let mut flow = Flow { client, reader, sink: Sink::open(&tap.form)?, tally: Tally::begin() };

@@ -103,6 +103,24 @@ fn exit_codes_and_streams() -> Result<()> {
 }
 
 #[test]
+fn refusals_speak_of_commands_and_not_of_http() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    for (line, said) in [
+        ("sniffer", "cube `sniffer` exists already: set changes it, show tells of it"),
+        ("netdevs del veth1", "del does not work on `netdevs veth1`: it takes show"),
+        ("sniffer loglevel", "`sniffer loglevel` takes a command: show, set, del"),
+        ("packetcapture ad x", "cube `ad` does not exist; did you mean `add`?"),
+        ("br1 shwo", "br1/shwo: there is no `shwo`; did you mean `show`?"),
+        ("br1 dump", "cube `br1` has no packets to dump"),
+        ("br1 watch", "cube `br1` has no packets to watch"),
+    ] {
+        let output = daemon.ctl(line).one_line(2);
+        assert_eq!(output, format!("polycubectl: {said}"), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
 fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
     let (daemon, _lab) = site()?;
     let place = tempfile::tempdir()?;
