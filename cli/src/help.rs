@@ -74,8 +74,7 @@ const FORMS: [Form; 13] = [
         topic: Topic::Dump,
         name: "dump",
         usage: "NAME dump [-w FILE|-] [--follow] [--format pcap|pcap-nanos|pcapng] [--force]",
-        about: "write a capture's packets, those that there are or, with --follow, those that come; NAME show dump \
-                tells where the daemon's own file is",
+        about: "write a capture's packets so far, or with --follow those that come; NAME show dump tells its file",
         examples: &["sniffer dump -w out.pcap", "sniffer dump -w - --follow | tcpdump -nr -", "sniffer show dump"],
     },
     Form {

@@ -90,16 +90,21 @@ impl Printer<'_> {
             };
             let _ = writeln!(out, "{:indent$}{}: {shown}", "", escape(key));
         }
+        let mut gap = "";
         for (key, value, path) in fields() {
             if let Value::Object(inner) = value {
-                let _ = writeln!(out, "{:indent$}{}:", "", escape(key));
+                let _ = writeln!(out, "{gap}{:indent$}{}:", "", escape(key));
+                let begin = out.len() - 1;
                 self.object(inner, &path, indent + 1, out);
+                // What follows a table is not a row of it.
+                gap = if out[begin..].contains("\n\n") { "\n" } else { "" };
             }
         }
         for (key, value, path) in fields() {
             match value {
                 Value::Array(items) if is_tree(value) && self.detail > Detail::Brief => {
-                    let _ = writeln!(out, "\n{:indent$}{}:", "", escape(key));
+                    let gap = if out.is_empty() { "" } else { "\n" };
+                    let _ = writeln!(out, "{gap}{:indent$}{}:", "", escape(key));
                     self.table(items, &path, indent + 1, out);
                 }
                 Value::Array(items) if is_tree(value) => {

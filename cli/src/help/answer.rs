@@ -210,18 +210,28 @@ impl Row {
     }
 }
 
+/// Examples get a column where there is room for it, or else stand behind the descriptions.
 fn table(rows: &[Row], width: Option<usize>, text: &mut String) {
     let has_example = rows.iter().any(|row| !row.example.is_empty());
+    let whole = columns(rows, has_example);
+    if whole.fits(width) { whole } else { columns(rows, false) }.print(0, width, text);
+}
+
+fn columns(rows: &[Row], has_example: bool) -> Table {
     let mut table = Table::default();
-    for (at, row) in rows.iter().enumerate() {
-        table.put(at, "Keyword", escape(&row.name));
-        table.put(at, "Type", escape(&row.kind));
-        table.put(at, "Description", escape(&row.about));
+    for (at, Row { name, kind, about, example }) in rows.iter().enumerate() {
+        table.put(at, "Keyword", escape(name));
+        table.put(at, "Type", escape(kind));
+        if has_example || example.is_empty() {
+            table.put(at, "Description", escape(about));
+        } else {
+            table.put(at, "Description", escape(&format!("{about}; for example {example}")));
+        }
         if has_example {
-            table.put(at, "Example", escape(&row.example));
+            table.put(at, "Example", escape(example));
         }
     }
-    table.print(0, width, text);
+    table
 }
 
 #[cfg(test)]

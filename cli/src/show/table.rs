@@ -44,6 +44,12 @@ impl Table {
         }
     }
 
+    /// Whether each row is one line, in lines of at most `width` cells.
+    pub(crate) fn fits(&self, width: Option<usize>) -> bool {
+        let gaps = GAP * self.columns.len().saturating_sub(1);
+        width.is_none_or(|width| self.columns.iter().map(Column::width).sum::<usize>() + gaps <= width)
+    }
+
     fn rows(&self) -> usize {
         self.columns.iter().map(|column| column.cells.len()).max().unwrap_or(0)
     }

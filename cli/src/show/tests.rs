@@ -88,6 +88,13 @@ sniffer  3-4              br1:a
 }
 
 #[test]
+fn a_table_is_told_from_what_is_around_it() {
+    let value = json!({"fdb": {"entry": [{"mac": "a"}]}, "counters": {"seen": 1}, "more": {"b": 2}});
+    check(Detail::Normal, &[], &value, "fdb:\n\n entry:\n  mac\n  a\n\ncounters:\n seen: 1\nmore:\n b: 2\n");
+    check(Detail::Normal, &[], &json!({"a": [{"b": 1}], "c": [{"d": 2}]}), "a:\n b\n 1\n\nc:\n d\n 2\n");
+}
+
+#[test]
 fn an_object_that_some_rows_lack_is_no_column() {
     let ports = json!([
         {"name": "a", "peer": null, "counters": {"rx": 1}},

@@ -59,6 +59,22 @@ Example:
 }
 
 #[test]
+fn examples_leave_descriptions_their_room() {
+    let about = "Prefix that packets come from, IPv4 or IPv6; its host bits do not matter";
+    check(
+        "svc set ?",
+        &json!({"params": {"src": leaf("src", &json!({"description": about, "pair": true, "example": "10.0.0.0/24"}))}}),
+        "Keyword  Type    Description
+src      string  Prefix that packets come from, IPv4 or IPv6; its host
+                 bits do not matter; for example 10.0.0.0/24
+
+Example:
+ polycubectl svc set src=10.0.0.0/24
+",
+    );
+}
+
+#[test]
 fn commands_come_before_what_is_there() {
     check(
         "c ?",
