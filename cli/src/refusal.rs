@@ -13,6 +13,12 @@ use crate::show::{escape, escape_text};
 const COMMANDS: [(&str, &str); 6] =
     [("show", "GET"), ("add", "POST"), ("set", "PATCH"), ("del", "DELETE"), ("dump", ""), ("watch", "")];
 
+/// What the daemon advises, and what we do.
+const ADVICE: [(&str, &str); 2] = [
+    (": PATCH changes it, PUT replaces its configuration", ": set changes it, show tells of it"),
+    (": PATCH ports/NAME", ": ports NAME set KEY=VALUE"),
+];
+
 /// An answer with an error status.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Refusal {
@@ -97,8 +103,8 @@ fn message(error: &Value) -> String {
 
 /// What is said of methods, said of commands; `None` when it is of neither.
 fn in_commands(message: &str, has_command: bool) -> Option<String> {
-    if let Some((exists, _)) = message.split_once(": PATCH changes it") {
-        return Some(format!("{exists}: set changes it, show tells of it"));
+    if let Some((theirs, ours)) = ADVICE.iter().find(|(theirs, _)| message.ends_with(theirs)) {
+        return Some(message.replace(theirs, ours));
     }
     let (method, rest) = message.split_once(" does not work on `")?;
     let (path, methods) = rest.split_once("`: it takes ")?;
@@ -171,6 +177,8 @@ mod tests {
     fn methods_are_told_as_commands() {
         let exists = "cube `s` exists already: PATCH changes it, PUT replaces its configuration";
         check_said("s", exists, "cube `s` exists already: set changes it, show tells of it");
+        let ports = "br1/ports: ports are changed one by one";
+        check_said("br1 set", &format!("{ports}: PATCH ports/NAME"), &format!("{ports}: ports NAME set KEY=VALUE"));
         check_said(
             "netdevs del veth1",
             "DELETE does not work on `netdevs/veth1`: it takes GET",
