@@ -87,7 +87,7 @@ pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -
 async fn on_one(api: &Api, first: &str, rest: &[String], verb: Verb) -> Result<Help, Refused> {
     let path = [&[first.to_owned()], rest].concat();
     let (method, query, headers, body) = (Method::GET, String::new(), HeaderMap::new(), Value::Null);
-    framework::answer(api.clone(), Call { method, path, query, headers, body }).await?;
+    framework::answer(api.clone(), Call { method, is_head: false, path, query, headers, body }).await?;
     let (_, commands, about) = ONE.iter().find(|(word, ..)| *word == first).copied().unwrap_or_default();
     Ok(Help { commands: if verb == Verb::None { commands.to_vec() } else { Vec::new() }, ..Help::of(about) })
 }
