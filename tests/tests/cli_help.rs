@@ -137,7 +137,7 @@ fn what_is_nowhere_has_no_help() -> Result<()> {
         ("br1 ports nope ?", "port `nope` of cube `br1` does not exist; known: toveth1"),
         ("br1 ports nope set ?", "port `nope` of cube `br1` does not exist; known: toveth1"),
         ("br1 ports nope peer ?", "port `nope` of cube `br1` does not exist; known: toveth1"),
-        ("br1 fdb entry 02:00:00:00:00:01 ?", "cube `br1` has no `fdb entry 02:00:00:00:00:01`"),
+        ("br1 fdb entry 02:00:00:00:00:01 ?", "there is no entry `02:00:00:00:00:01`"),
         ("services nope ?", "service `nope` does not exist"),
         ("cubes br9 ?", "did you mean `br1`?"),
         ("netdevs nope ?", "netdev `nope` does not exist"),

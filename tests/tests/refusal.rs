@@ -117,7 +117,7 @@ fn unknown_keys() -> Result<()> {
         ("sniffer set parent=veth3", &["sniffer/parent", "`parent` is read-only"]),
         ("br1 set parent=veth3 loglevel=info", &["br1/parent", "unknown key `parent`"]),
         ("packetcapture add s2 points=1", &["s2/points", "`points` is read-only"]),
-        ("br1 setx a=b", &["br1/setx", "no `setx`", "counters, port-counters"]),
+        ("br1 colour a=b", &["br1/colour", "no `colour`", "counters, port-counters"]),
         ("br1 fdb flush set a=b", &["br1/fdb/flush/a", "`fdb flush` is an action: nothing follows it"]),
         ("sniffer set status=here", &["sniffer/status", "`status` is read-only"]),
         ("sniffer set dump=/tmp/", &["sniffer/dump", "`/tmp/` names no file"]),
