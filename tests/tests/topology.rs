@@ -1,5 +1,7 @@
 //! Do the topology, its chains and the ports' counters say what is so?
 
+use std::thread;
+
 use anyhow::{Context, Result};
 use polycube_tests::capture::Recorder;
 use polycube_tests::scene::{PATIENCE, Scene};
@@ -118,5 +120,45 @@ fn a_port_tells_its_netdev_chains_and_counters() -> Result<()> {
         let refused = scene.daemon.http("PATCH", &format!("/polycube/v1/{path}/"), Some(&body))?;
         assert_eq!((refused.status, refused.text().contains("is read-only")), (400, true), "{}", refused.text());
     }
+    Ok(())
+}
+
+/// The kernel tells a socket of all netdevs once at a time.
+#[test]
+fn many_clients_read_at_once() -> Result<()> {
+    let scene = scene()?;
+    let attach = json!({ "cube": "a", "port": "veth" });
+    let requests = [("GET", "br1", None), ("GET", "netdevs", None), ("POST", "attach", Some(&attach))];
+    let ask = |client: usize| -> Result<Vec<_>> {
+        let turns = (client..client + 30).map(|turn| requests[turn % requests.len()]);
+        turns
+            .map(|(method, path, body)| {
+                let status = scene.daemon.http(method, &format!("/polycube/v1/{path}/"), body)?.status;
+                Ok((path, status))
+            })
+            .collect()
+    };
+    let answers = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|client| scope.spawn(move || ask(client))).collect();
+        clients.into_iter().map(|client| client.join().expect("a client")).collect::<Result<Vec<_>>>()
+    })?;
+    let expected = [("br1", 200), ("netdevs", 200), ("attach", 400)];
+    let unexpected: Vec<_> = answers.into_iter().flatten().filter(|answer| !expected.contains(answer)).collect();
+    assert_eq!(unexpected, []);
+    Ok(())
+}
+
+#[test]
+fn a_netdev_tells_its_addresses() -> Result<()> {
+    let scene = Scene::wired(1, &[])?;
+    let addresses = || Ok::<_, anyhow::Error>(scene.get("netdevs/veth1")?["addresses"].clone());
+    assert_eq!(addresses()?, json!([]));
+    let given = ["192.0.2.1/24", "2001:db8::1/64"];
+    for address in given {
+        scene.host(1).add_address(address)?;
+    }
+    let shown = addresses()?;
+    let has = |address: &str| shown.as_array().is_some_and(|shown| shown.contains(&json!(address)));
+    assert!(given.into_iter().all(has), "{shown}");
     Ok(())
 }

@@ -163,8 +163,9 @@ fn cubes(api: &Api) -> Value {
 }
 
 pub async fn netdevs(api: &Api) -> Result<Vec<(String, Value)>, Refused> {
-    let links = api.netlink.links().await;
-    let links = links.map_err(|error| Problem::failed("netdevs", format!("cannot list the netdevs: {error}")))?;
+    let unknown = |error| Problem::failed("netdevs", format!("cannot list the netdevs: {error}"));
+    let links = api.netlink.links().await.map_err(unknown)?;
+    let addresses = api.netlink.addresses().await.map_err(unknown)?;
     let view = api.engine.view();
     Ok(links
         .into_iter()
@@ -175,6 +176,7 @@ pub async fn netdevs(api: &Api) -> Result<Vec<(String, Value)>, Refused> {
                 "index": link.ifindex,
                 "mac": link.mac,
                 "mtu": link.mtu,
+                "addresses": addresses.get(&link.ifindex).map_or(&[][..], Vec::as_slice),
                 "status": if link.up { "UP" } else { "DOWN" },
                 "peer": owner.map(|(cube, port)| format!("{cube}:{port}")).unwrap_or_default(),
             });

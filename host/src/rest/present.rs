@@ -9,7 +9,7 @@ use super::{Api, chains};
 use crate::engine::View;
 use crate::problem::Problem;
 use crate::registry::Registry;
-use crate::sys::netlink::Traffic;
+use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
 
 /// What every cube has.
@@ -68,13 +68,22 @@ pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     json
 }
 
-/// What netdevs have counted, by ifindex, where `cube` has ports that show it.
-pub async fn traffic_of(api: &Api, ports: bool) -> Result<BTreeMap<u32, Traffic>, Problem> {
-    if !ports {
-        return Ok(BTreeMap::new());
-    }
-    let traffic = api.netlink.traffic().await;
-    traffic.map_err(|error| Problem::failed("ports", format!("cannot read the counters of the netdevs: {error}")))
+/// What all netdevs have counted, by ifindex.
+pub async fn traffic(api: &Api) -> Result<BTreeMap<u32, Traffic>, Problem> {
+    api.netlink.traffic().await.map_err(|error| no_counters(&error))
+}
+
+/// What the netdevs of a cube's ports have counted, by ifindex.
+pub async fn traffic_of(api: &Api, cube: &str) -> Result<BTreeMap<u32, Traffic>, Problem> {
+    let view = api.engine.view();
+    let (name, cube) = view.topology.cube(cube)?;
+    let ifindex = |(port_name, port)| Some(view.netdevs.of_port(name, port_name, port)?.ifindex);
+    let ifindexes: Vec<u32> = cube.ports().filter_map(ifindex).collect();
+    api.netlink.traffic_of(&ifindexes).await.map_err(|error| no_counters(&error))
+}
+
+fn no_counters(error: &NetlinkError) -> Problem {
+    Problem::failed("ports", format!("cannot read the counters of the netdevs: {error}"))
 }
 
 /// The ports in a cube's JSON. To index it would add a member to that of a cube without ports.

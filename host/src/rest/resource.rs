@@ -1,5 +1,6 @@
 //! Services' own trees: `SERVICE/`, `SERVICE/CUBE/…`, and `CUBE/…` for short.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
@@ -11,12 +12,12 @@ use super::dispatch::{Call, Done, nothing_here, wrong_method};
 use super::error::Refused;
 use super::etag;
 use super::kind::Kind;
-use super::present::{blocking, traffic_of, whole};
+use super::present::{blocking, traffic, traffic_of, whole};
 use crate::engine::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::registry::Service;
 use crate::schema::{self, Model, Node, Operation, absent, is_read_only, locate, word};
-use crate::topology::{CubeName, PortName, Role};
+use crate::topology::{CubeName, PortName};
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
     let view = api.engine.view();
@@ -41,8 +42,10 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
     match call.method {
         Method::GET => {
             let service = service.to_owned();
-            let has_ports = api.engine.registry.service(&service)?.model.service.kind == ServiceKind::Standard;
-            let traffic = traffic_of(&api, has_ports).await?;
+            let traffic = match api.engine.registry.service(&service)?.model.service.kind {
+                ServiceKind::Standard => traffic(&api).await?,
+                ServiceKind::Transparent => BTreeMap::new(),
+            };
             let cubes = blocking(move || {
                 let view = api.engine.view();
                 let cubes = view.topology.cubes().filter(|(_, cube)| cube.service == service);
@@ -229,8 +232,7 @@ impl Read {
 
 /// What stands at `path` below a cube. Calls the plugin.
 pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Problem> {
-    let has_ports = matches!(api.engine.view().topology.cube(&cube), Ok((_, found)) if found.role != Role::Transparent);
-    let traffic = traffic_of(&api, has_ports).await?;
+    let traffic = traffic_of(&api, &cube).await?;
     let read = blocking(move || {
         let view = api.engine.view();
         let registry = &api.engine.registry;

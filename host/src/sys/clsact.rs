@@ -1,7 +1,6 @@
 //! The clsact queueing discipline and the filters that hang on it, over rtnetlink. Nothing here must be called in a tokio
 //! runtime.
 
-use std::io;
 use std::pin::pin;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -10,20 +9,33 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, new_connection};
 
-/// Why a queueing discipline or a filter is still there.
-#[derive(Debug, thiserror::Error)]
-pub enum ClsactError {
-    #[error("cannot open a netlink socket: {0}")]
-    Open(#[from] io::Error),
-    #[error(transparent)]
-    Kernel(#[from] rtnetlink::Error),
+use super::netlink::NetlinkError;
+
+/// What stands in the place of a netdev's clsact queueing discipline, by the kernel's name of it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn kind(ifindex: u32) -> Result<Option<String>, NetlinkError> {
+    with_handle(async |handle| {
+        let mut all = pin!(handle.qdisc().get().execute());
+        let mut found = None;
+        while let Some(TcMessage { header, attributes, .. }) = all.try_next().await? {
+            if header.index == ifindex.cast_signed() && header.parent == TcHandle::CLSACT {
+                found = attributes.into_iter().find_map(|attribute| match attribute {
+                    TcAttribute::Kind(kind) => Some(kind),
+                    _ => None,
+                });
+            }
+        }
+        Ok(found)
+    })
 }
 
 /// Removes a netdev's clsact queueing discipline unless a filter hangs on it; tells whether it did.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn remove_idle(ifindex: u32) -> Result<bool, ClsactError> {
+pub fn remove_idle(ifindex: u32) -> Result<bool, NetlinkError> {
     with_handle(async |handle| {
         if !filters(handle, ifindex).await?.is_empty() {
             return Ok(false);
@@ -41,7 +53,7 @@ pub fn remove_idle(ifindex: u32) -> Result<bool, ClsactError> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn remove_filters(ifindex: u32, programs: &[u32]) -> Result<(), ClsactError> {
+pub fn remove_filters(ifindex: u32, programs: &[u32]) -> Result<(), NetlinkError> {
     with_handle(async |handle| {
         for filter in filters(handle, ifindex).await? {
             if program(&filter).is_some_and(|id| programs.contains(&id)) {
@@ -61,7 +73,7 @@ pub fn remove_filters(ifindex: u32, programs: &[u32]) -> Result<(), ClsactError>
     })
 }
 
-fn with_handle<T>(work: impl AsyncFnOnce(&mut Handle) -> Result<T, ClsactError>) -> Result<T, ClsactError> {
+fn with_handle<T>(work: impl AsyncFnOnce(&mut Handle) -> Result<T, NetlinkError>) -> Result<T, NetlinkError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let (connection, mut handle, _) = new_connection()?;
@@ -71,7 +83,7 @@ fn with_handle<T>(work: impl AsyncFnOnce(&mut Handle) -> Result<T, ClsactError>)
 }
 
 /// The filters of both hooks. Each program's filter comes after one of its priority alone, which has no handle.
-async fn filters(handle: &Handle, ifindex: u32) -> Result<Vec<TcMessage>, ClsactError> {
+async fn filters(handle: &Handle, ifindex: u32) -> Result<Vec<TcMessage>, NetlinkError> {
     let mut filters = handle.traffic_filter(ifindex.cast_signed());
     let mut found = Vec::new();
     for request in [filters.get().ingress(), filters.get().egress()] {

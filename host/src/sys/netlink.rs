@@ -5,9 +5,10 @@ use std::io;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, MulticastGroup, new_connection, new_multicast_connection};
 
@@ -20,6 +21,17 @@ pub struct Link {
     pub mac: String,
     pub mtu: u32,
     pub up: bool,
+    pub framing: Framing,
+}
+
+/// What packets begin with on a netdev.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Ethernet,
+    /// Ethernet headers too, and the host itself at both ends.
+    Loopback,
+    /// Something else, or nothing: tun devices and tunnels have bare IP packets.
+    Other,
 }
 
 /// What the kernel counted on a netdev.
@@ -40,6 +52,15 @@ pub enum Event {
     Seen(Link),
 }
 
+/// A request that brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[from] io::Error),
+    #[error(transparent)]
+    Kernel(#[from] rtnetlink::Error),
+}
+
 /// A netlink socket in the network namespace of whoever opened it.
 #[derive(Clone)]
 pub struct Netlink(Handle);
@@ -55,32 +76,89 @@ impl Netlink {
         Ok(Self(handle))
     }
 
+    /// A socket for what lists many things: the kernel refuses a second list on a socket before it has sent the first
+    /// one whole (`__netlink_dump_start()` in net/netlink/af_netlink.c), even where nobody waits for that any more. It
+    /// has to be held until then.
+    fn for_a_list() -> io::Result<Self> {
+        Self::open()
+    }
+
     /// What the kernel has counted on each netdev, by ifindex.
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn traffic(&self) -> Result<BTreeMap<u32, Traffic>, rtnetlink::Error> {
-        let traffic = |message: LinkMessage| {
-            let counted = message.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::Stats64(stats) => Some(Traffic {
-                    rx_packets: stats.rx_packets,
-                    rx_bytes: stats.rx_bytes,
-                    tx_packets: stats.tx_packets,
-                    tx_bytes: stats.tx_bytes,
-                }),
-                _ => None,
-            });
-            (message.header.index, counted.unwrap_or_default())
-        };
-        self.0.link().get().execute().map_ok(traffic).try_collect().await
+    pub async fn traffic(&self) -> Result<BTreeMap<u32, Traffic>, NetlinkError> {
+        let socket = Self::for_a_list()?;
+        let links = socket.0.link().get().execute();
+        Ok(links.map_ok(|message| (message.header.index, traffic(&message))).try_collect().await?)
+    }
+
+    /// What the kernel has counted on some netdevs, by ifindex. One that is gone is left out.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn traffic_of(&self, ifindexes: &[u32]) -> Result<BTreeMap<u32, Traffic>, NetlinkError> {
+        let mut found = BTreeMap::new();
+        for &ifindex in ifindexes {
+            if let Some(message) = one(self.0.link().get().match_index(ifindex).execute()).await? {
+                found.insert(ifindex, traffic(&message));
+            }
+        }
+        Ok(found)
     }
 
     /// All netdevs, by ifindex.
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn links(&self) -> Result<Vec<Link>, rtnetlink::Error> {
-        self.0.link().get().execute().map_ok(|message| link(&message)).try_collect().await
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let socket = Self::for_a_list()?;
+        let links = socket.0.link().get().execute();
+        Ok(links.map_ok(|message| link(&message)).try_collect().await?)
+    }
+
+    /// A netdev, if it is there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn link(&self, ifindex: u32) -> Result<Option<Link>, NetlinkError> {
+        let found = one(self.0.link().get().match_index(ifindex).execute()).await?;
+        Ok(found.map(|message| link(&message)))
+    }
+
+    /// The IP addresses of each netdev with their prefix lengths, by ifindex: `192.0.2.1/24`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn addresses(&self) -> Result<BTreeMap<u32, Vec<String>>, NetlinkError> {
+        let mut found = BTreeMap::<u32, Vec<String>>::new();
+        let socket = Self::for_a_list()?;
+        let mut messages = pin!(socket.0.address().get().execute());
+        while let Some(AddressMessage { header, attributes, .. }) = messages.try_next().await? {
+            let own = attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(address),
+                _ => None,
+            });
+            // Beside an own one it is the prefix, or the other end of a point-to-point link.
+            let general = attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(address),
+                _ => None,
+            });
+            if let Some(address) = own.or(general) {
+                found.entry(header.index).or_default().push(format!("{address}/{}", header.prefix_len));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The one netdev that was asked for; `None` where there is none.
+async fn one(
+    answer: impl Stream<Item = Result<LinkMessage, rtnetlink::Error>>,
+) -> Result<Option<LinkMessage>, rtnetlink::Error> {
+    match pin!(answer).try_next().await {
+        Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
+        answer => answer,
     }
 }
 
@@ -146,8 +224,8 @@ impl Netlink {
     }
 
     async fn by_name(&self, name: &str) -> Result<LinkMessage, rtnetlink::Error> {
-        let mut found = pin!(self.0.link().get().match_name(name).execute());
-        found.try_next().await?.ok_or(rtnetlink::Error::RequestFailed)
+        let found = one(self.0.link().get().match_name(name).execute()).await?;
+        found.ok_or(rtnetlink::Error::RequestFailed)
     }
 
     /// Deletes a netdev, and its veth peer with it.
@@ -162,7 +240,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn delete_pairs(&self, prefix: &str) -> Result<Vec<String>, rtnetlink::Error> {
+    pub async fn delete_pairs(&self, prefix: &str) -> Result<Vec<String>, NetlinkError> {
         let is_ours = |link: &Link| {
             let end = link.name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('a'));
             end.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -221,6 +299,11 @@ fn link(message: &LinkMessage) -> Link {
         mac: String::new(),
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        framing: match message.header.link_layer_type {
+            LinkLayerType::Ether => Framing::Ethernet,
+            LinkLayerType::Loopback => Framing::Loopback,
+            _ => Framing::Other,
+        },
     };
     for attribute in &message.attributes {
         match attribute {
@@ -234,4 +317,17 @@ fn link(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+fn traffic(message: &LinkMessage) -> Traffic {
+    let counted = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(stats) => Some(Traffic {
+            rx_packets: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            tx_packets: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+        }),
+        _ => None,
+    });
+    counted.unwrap_or_default()
 }

@@ -70,6 +70,11 @@ pub fn components(cube: &Model, port: &Model) -> Value {
                     "index": { "type": "integer", "minimum": 1 },
                     "mac": { "type": ["string", "null"], "description": "MAC address, if it has one" },
                     "mtu": { "type": ["integer", "null"] },
+                    "addresses": {
+                        "type": "array",
+                        "items": text("IP address and prefix length"),
+                        "description": "IP addresses of the host on it",
+                    },
                     "status": { "type": "string", "enum": ["UP", "DOWN"] },
                     "peer": text("Port that it is the peer of, CUBE:PORT; empty for none"),
                 },
