@@ -205,3 +205,27 @@ fn links_that_make_no_sense_are_refused() -> Result<()> {
     assert_eq!(site.pairs()?, pairs);
     Ok(())
 }
+
+/// As the kernel's own bridge has it. Frames of the loopback have Ethernet headers, and to look at them does no harm.
+#[test]
+fn netdevs_without_frames_for_a_bridge_are_refused() -> Result<()> {
+    let site = Site::build()?;
+    let made = site.scene.lab.host().command("ip").args(["tuntap", "add", "dev", "tun0", "mode", "tun"]).status();
+    assert!(made.context("ip is missing: install iproute2")?.success());
+    site.ctl("packetcapture add sniffer capture=bidirectional");
+    let before = site.scene.daemon.snapshot()?;
+    let (bare, loopback) = ("netdev `tun0` has no Ethernet headers", "netdev `lo` is the host's loopback");
+    for (line, reason) in [
+        ("br1 ports link set peer=tun0", bare),
+        ("connect br1:link tun0", bare),
+        ("attach sniffer tun0", bare),
+        ("br1 ports link set peer=lo", loopback),
+        ("connect br1:link lo", loopback),
+    ] {
+        let told = site.scene.daemon.ctl(line).one_line(2);
+        assert!(told.contains(reason), "{line}: {told}");
+        assert_eq!(site.scene.daemon.snapshot()?, before, "{line}");
+    }
+    site.ctl("attach sniffer lo");
+    Ok(())
+}

@@ -14,6 +14,7 @@ use super::{Answer, Engine, View};
 use crate::plugins::Instance;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::schema::Operation;
+use crate::sys::netlink::Framing;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role};
 
 /// What a user can ask for.
@@ -293,7 +294,7 @@ impl Engine {
     pub(super) fn attach(&self, wanted: &mut View, cube: &str, port: &str, place: &Place) -> Result<(), Problem> {
         let point = Point::parse(port)?;
         if let Point::Netdev(netdev) = &point {
-            self.check_netdev(wanted, netdev)?;
+            self.check_netdev(wanted, netdev, Use::Place)?;
         }
         works(wanted, cube)?;
         wanted.topology.attach(cube, point, place)
@@ -311,7 +312,7 @@ impl Engine {
         }
         let peer = Point::parse(peer)?;
         if let Point::Netdev(netdev) = &peer {
-            self.check_netdev(wanted, netdev)?;
+            self.check_netdev(wanted, netdev, Use::Peer)?;
         }
         Ok(Some(peer))
     }
@@ -326,7 +327,7 @@ impl Engine {
                 // The other side has yet to say so, or its netdev returned a moment ago.
                 Some(named) if named == peer && wanted.netdevs.of_port(cube, port, found).is_none() => {
                     if let Point::Netdev(netdev) = peer {
-                        self.check_netdev(wanted, netdev).map_err(|problem| problem.at("connect"))?;
+                        self.check_netdev(wanted, netdev, Use::Peer).map_err(|problem| problem.at("connect"))?;
                     }
                 }
                 Some(named) => {
@@ -341,24 +342,50 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses a netdev that does not exist, and our own ends of links. Where it is named, the caller knows.
-    fn check_netdev(&self, wanted: &View, netdev: &str) -> Result<(), Problem> {
+    /// Refuses a netdev that does not exist or whose packets are not for cubes, and our own ends of links. Where it is
+    /// named, the caller knows.
+    fn check_netdev(&self, wanted: &View, netdev: &str, as_what: Use) -> Result<(), Problem> {
         if let Some((cube, port)) = self.current.netdevs.link_port(netdev) {
             let message = format!("netdev `{netdev}` is the daemon's own, the link at {cube}:{port}: name the port");
             return Err(Problem::bad("", message));
         }
-        if netdevice::name_to_index(lookup_socket()?, netdev).is_ok() {
-            return Ok(());
-        }
-        if wanted.topology.cube(netdev).is_ok() {
-            return Err(Problem::bad("", format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT")));
-        }
-        let links = self.runtime.block_on(self.netlink.links());
-        let links = links.map_err(|error| Problem::failed("", format!("cannot list the netdevs: {error}")))?;
-        let theirs = links.iter().map(|link| link.name.as_str());
-        let known = suggestion(netdev, theirs.filter(|name| self.current.netdevs.link_port(name).is_none()));
-        Err(Problem::bad("", format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")))
+        let unknown = |error| Problem::failed("", format!("cannot look netdev `{netdev}` up: {error}"));
+        let found = match netdevice::name_to_index(lookup_socket()?, netdev) {
+            Ok(ifindex) => self.runtime.block_on(self.netlink.link(ifindex)).map_err(unknown)?,
+            Err(_) => None,
+        };
+        let why = match (found.map(|link| link.framing), as_what) {
+            (Some(Framing::Ethernet), _) | (Some(Framing::Loopback), Use::Place) => return Ok(()),
+            // As `br_add_if()` in net/bridge/br_if.c refuses both.
+            (Some(Framing::Loopback), Use::Peer) => {
+                format!("netdev `{netdev}` is the host's loopback, which a cube would cut off: name another netdev")
+            }
+            (Some(Framing::Other), _) => {
+                format!(
+                    "netdev `{netdev}` has no Ethernet headers, and cubes work on Ethernet frames: name another netdev"
+                )
+            }
+            (None, _) if wanted.topology.cube(netdev).is_ok() => {
+                format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT")
+            }
+            (None, _) => {
+                let links = self.runtime.block_on(self.netlink.links()).map_err(unknown)?;
+                let theirs = links.iter().map(|link| link.name.as_str());
+                let known = suggestion(netdev, theirs.filter(|name| self.current.netdevs.link_port(name).is_none()));
+                format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")
+            }
+        };
+        Err(Problem::bad("", why))
     }
+}
+
+/// What a netdev is to be.
+#[derive(Clone, Copy)]
+enum Use {
+    /// The peer of a port, which takes its packets.
+    Peer,
+    /// A place where cubes look at packets that go on.
+    Place,
 }
 
 /// What to tell of a plugin that failed after its programs were in the path.
