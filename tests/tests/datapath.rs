@@ -243,6 +243,30 @@ fn somebody_elses_clsact_stays() -> Result<()> {
     Ok(())
 }
 
+/// The kernel has one place for clsact and `ingress`, and a filter for egress on the latter sees what comes in.
+#[test]
+fn an_ingress_qdisc_is_not_taken_for_clsact() -> Result<()> {
+    let scene = Scene::wired(2, &["--attach", "clsact"])?;
+    let tc = |line: &str| {
+        let status = scene.lab.host().command("tc").args(line.split(' ')).status();
+        assert!(status.context("tc is missing: install iproute2")?.success(), "{line}");
+        Ok::<_, anyhow::Error>(())
+    };
+    tc("qdisc add dev veth1 ingress")?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("simplebridge add br1").ok();
+    scene.daemon.ctl("br1 ports add p").ok();
+    let before = scene.daemon.snapshot()?;
+    for line in ["attach sniffer veth1", "connect br1:p veth1"] {
+        let told = scene.daemon.ctl(line).one_line(2);
+        assert!(told.contains("`tc qdisc del dev veth1 ingress` removes it"), "{told}");
+        assert_eq!(scene.daemon.snapshot()?, before, "{line}");
+    }
+    tc("qdisc del dev veth1 ingress")?;
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    Ok(())
+}
+
 #[test]
 fn clsact_loses_no_frame_either() -> Result<()> {
     let scene = Scene::bridge_with(2, &["--attach", "clsact"])?;

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::programs::ProgramError;
 use aya::programs::SchedClassifier;
 use aya::programs::tc::{TcError, qdisc_add_clsact};
 use rustix::io::Errno;
 
+use super::{DatapathError, failed};
 use crate::sys::clsact;
 use crate::wiring::Netdev;
 
-/// What the directory of a netdev's queueing discipline ends with.
+/// What the directory of a netdev's queueing discipline ends with; the kernel's name of it.
 const MARK: &str = "clsact";
 
 /// The netdevs that got theirs from this daemon.
@@ -28,7 +30,7 @@ impl Clsact {
     }
 
     /// Sees to it that `netdev` has one.
-    pub fn add(&mut self, netdev: &Netdev) -> Result<(), TcError> {
+    pub fn add(&mut self, netdev: &Netdev) -> Result<(), DatapathError> {
         match qdisc_add_clsact(&netdev.name) {
             Ok(()) => {
                 self.ours.insert(netdev.ifindex);
@@ -37,9 +39,16 @@ impl Clsact {
                 }
                 Ok(())
             }
-            // Another root's, or another program's: a netdev has at most one.
-            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => Ok(()),
-            Err(error) => Err(error),
+            // Another root's, or another program's: a netdev has at most one, or `ingress` in its place, on which a filter
+            // for egress would see what comes in.
+            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {
+                match clsact::kind(netdev.ifindex) {
+                    Ok(Some(kind)) if kind != MARK => Err(DatapathError::Taken { netdev: netdev.name.clone(), kind }),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(failed(netdev, ProgramError::IOError(io::Error::other(error)))),
+                }
+            }
+            Err(error) => Err(failed(netdev, error.into())),
         }
     }
 

@@ -11,6 +11,7 @@ use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use polycube_plugin_api::Direction;
 
 use super::clsact::Clsact;
+use super::{DatapathError, failed};
 use crate::sys::bpf::{self, Tcx};
 use crate::wiring::Hook;
 
@@ -128,14 +129,17 @@ impl TcxThread {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn attach_clsact(hook: &Hook, pin: &Path, clsact: &mut Clsact) -> Result<Attachment, ProgramError> {
+pub fn attach_clsact(hook: &Hook, pin: &Path, clsact: &mut Clsact) -> Result<Attachment, DatapathError> {
     let direction = match hook.direction {
         Direction::Ingress => TcAttachType::Ingress,
         Direction::Egress => TcAttachType::Egress,
     };
     clsact.add(&hook.netdev)?;
-    let mut program = SchedClassifier::from_pin(pin)?;
-    let options = TcAttachOptions::Netlink(NlOptions::default());
-    let id = program.attach_with_options(&hook.netdev.name, direction, options)?;
-    Ok(Attachment::Clsact(program.take_link(id)?))
+    let attach = || {
+        let mut program = SchedClassifier::from_pin(pin)?;
+        let options = TcAttachOptions::Netlink(NlOptions::default());
+        let id = program.attach_with_options(&hook.netdev.name, direction, options)?;
+        Ok(Attachment::Clsact(program.take_link(id)?))
+    };
+    attach().map_err(|source| failed(&hook.netdev, source))
 }

@@ -18,7 +18,7 @@ pub use hook::{AttachMode, Readers};
 pub use pins::Pins;
 
 use crate::sys::bpf::{self, ProgramRefused};
-use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeSpec, Source};
+use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, Source};
 use clsact::Clsact;
 use hook::{Attachment, TcxThread};
 use object::{Loaded, Rodata};
@@ -45,6 +45,10 @@ pub enum DatapathError {
     Pin { path: String, source: io::Error },
     #[error("cannot attach to netdev `{netdev}` ({source}): is it still there?")]
     Attach { netdev: String, source: ProgramError },
+    #[error(
+        "netdev `{netdev}` has the queueing discipline `{kind}` where clsact would be: `tc qdisc del dev {netdev} {kind}` removes it, `--attach tcx` does without (Linux 6.6 or later)"
+    )]
+    Taken { netdev: String, kind: String },
 }
 
 /// A map of a cube, as the plugin will see it.
@@ -189,14 +193,17 @@ impl Datapath {
     pub fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
         let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
         let attachment = match self.mode {
-            AttachMode::Tcx => self.tcx.attach(root.program.program.as_fd(), hook).map_err(ProgramError::IOError),
+            AttachMode::Tcx => {
+                let attached = self.tcx.attach(root.program.program.as_fd(), hook);
+                attached.map_err(|error| failed(&hook.netdev, error.into()))
+            }
             AttachMode::Clsact => {
                 let pin = self.pins.path(&pins::root(hook).join("program"));
                 let attached = hook::attach_clsact(hook, &pin, &mut self.clsact);
                 attached.inspect_err(|_| self.clsact.remove_if_idle(&hook.netdev))
             }
         };
-        root.attachment = attachment.map_err(|source| failed(hook, source))?;
+        root.attachment = attachment?;
         Ok(())
     }
 
@@ -205,7 +212,7 @@ impl Datapath {
         let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
         root.attachment = match std::mem::take(&mut root.attachment) {
             Attachment::Pending(link) => {
-                let link = hook::wait_for(&link).map_err(|source| failed(hook, source.into()))?;
+                let link = hook::wait_for(&link).map_err(|source| failed(&hook.netdev, source.into()))?;
                 self.pins.pin(link.as_fd(), &pins::root(hook).join("link"))?;
                 Attachment::Tcx(link)
             }
@@ -227,6 +234,6 @@ impl Datapath {
     }
 }
 
-fn failed(hook: &Hook, source: ProgramError) -> DatapathError {
-    DatapathError::Attach { netdev: hook.netdev.name.clone(), source }
+fn failed(netdev: &Netdev, source: ProgramError) -> DatapathError {
+    DatapathError::Attach { netdev: netdev.name.clone(), source }
 }
