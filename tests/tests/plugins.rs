@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, binary_dir, plugin_dir};
 use polycube_tests::hook::programs_attached;
-use polycube_tests::lab::{Lab, Namespace};
-use polycube_tests::traffic::reachable;
+use polycube_tests::lab::{Interface, Lab, Namespace};
+use polycube_tests::scene::{Scene, eventually};
+use polycube_tests::traffic::{Kind, Sender, reachable};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -333,6 +334,81 @@ fn the_log_can_be_json_and_names_the_cube() -> Result<()> {
     let last: serde_json::Value = serde_json::from_str(lines.last().context("a line")?)?;
     assert_eq!((&last["cube"], &last["level"]), (&"p1".into(), &"DEBUG".into()), "{last}");
     assert_eq!(last["message"], "provoke, said as Debug");
+    Ok(())
+}
+
+/// Level and text of the lines about a cube, with the port and the netdev where there are any.
+fn lines_of(daemon: &Daemon, cube: &str) -> Result<Vec<String>> {
+    let lines = daemon.log();
+    let lines = lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
+    let lines = lines.collect::<Result<Vec<serde_json::Value>>>()?;
+    let words = |line: &serde_json::Value| {
+        let words = ["level", "port", "netdev", "message"].map(|key| line[key].as_str().unwrap_or_default().to_owned());
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    Ok(lines.iter().filter(|line| line["cube"] == cube).map(words).collect())
+}
+
+/// The host's own lines about a cube are the cube's.
+#[test]
+fn debug_tells_of_one_cube_what_it_does_and_off_silences_it() -> Result<()> {
+    let scene = Scene::wired(3, &["--log-format", "json"])?;
+    let daemon = &scene.daemon;
+    for line in [
+        "simplebridge add loud loglevel=TRACE",
+        "simplebridge add usual",
+        "simplebridge add silent loglevel=OFF",
+        "loud ports add p peer=veth1",
+        "usual ports add p peer=veth2",
+        "silent ports add p peer=veth3",
+        "packetcapture add a loglevel=DEBUG capture=bidirectional",
+        "packetcapture add b capture=bidirectional",
+        "attach a loud:p",
+        "attach b veth2",
+        "a set filter=udp",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    let once = serde_json::json!({ "capture": "bidirectional", "loglevel": "OFF", "stop-after": { "packets": 1 } });
+    assert_eq!(daemon.http("POST", "/polycube/v1/packetcapture/once/", Some(&once))?.status, 201);
+    daemon.ctl("attach once loud:p").ok();
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 200, 2))?;
+    eventually("the end of `once`", || Ok(scene.get("once")?["capture"] == "off"))?;
+    let learned = || Ok(scene.get("loud/fdb/entry")?.as_array().is_some_and(|entries| !entries.is_empty()));
+    eventually("a learned address", learned)?;
+    daemon.ctl("loud fdb flush").ok();
+    daemon.ctl("a set capture=off").ok();
+    for number in 1..=3 {
+        Interface::find(scene.lab.host(), &format!("veth{number}"))?.delete()?;
+        let cube = ["loud", "usual", "silent"][number - 1];
+        eventually("a port that is down", || Ok(scene.get(&format!("{cube}/ports/p"))?["status"] == "DOWN"))?;
+    }
+    let gone = |netdev: &str| format!("WARN p {netdev} the netdev disappeared: nothing passes until it returns");
+    for (cube, words) in [
+        ("loud", "DEBUG asks for programs: bridge at point 0 ingress; maps: fdb, counters"),
+        ("loud", "DEBUG in force: aging-time 300 s, 0 static addresses, ports: p (id 0) over veth1"),
+        ("loud", "DEBUG fdb, flushed: 1 addresses removed, 0 bound"),
+        ("loud", "TRACE fdb, flushed: 02:"),
+        ("loud", &gone("veth1")),
+        ("usual", &gone("veth2")),
+        ("b", "WARN veth2 the netdev disappeared"),
+        ("a", "DEBUG compiled in "),
+        ("a", "DEBUG a session begins, with rings of "),
+        ("a", "DEBUG in force: at loud:p; a filter, snaplen 262144, pcap to "),
+        ("a", ".pcap is opened"),
+        ("a", ".pcap is closed: 2 packets, 456 bytes"),
+        ("a", "DEBUG the session has ended"),
+    ] {
+        let lines = lines_of(daemon, cube)?;
+        assert!(lines.iter().any(|line| line.contains(words)), "{words:?} of `{cube}` is not among {lines:#?}");
+    }
+    for cube in ["usual", "b"] {
+        let lines = lines_of(daemon, cube)?;
+        assert!(lines.iter().all(|line| !line.starts_with("DEBUG") && !line.starts_with("TRACE")), "{lines:#?}");
+    }
+    for cube in ["silent", "once"] {
+        assert_eq!(lines_of(daemon, cube)?, [""; 0], "`{cube}` is to be silent");
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use polycube_plugin_api::Level;
 use serde_json::Value;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +24,7 @@ pub use left::Left;
 use left::Wish;
 
 use crate::datapath::Datapath;
-use crate::plugins::{Instance, Request};
+use crate::plugins::{Instance, LOG_TARGET, Request};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
@@ -237,9 +238,20 @@ impl Engine {
             value: patch.clone(),
         };
         match self.change(change) {
-            Ok(_) => tracing::info!(%cube, %patch, "changed by the plugin itself"),
-            Err(problems) => tracing::warn!(%cube, %patch, ?problems, "the plugin cannot have the change it asks for"),
+            Ok(_) if self.admits(cube, Level::Info) => {
+                tracing::info!(target: LOG_TARGET, %cube, %patch, "changed by the plugin itself");
+            }
+            Err(problems) if self.admits(cube, Level::Warn) => {
+                let message = "the plugin cannot have the change it asks for";
+                tracing::warn!(target: LOG_TARGET, %cube, %patch, ?problems, message);
+            }
+            _ => {}
         }
+    }
+
+    /// Whether a cube's `loglevel` lets a line about it pass.
+    fn admits(&self, cube: &CubeName, level: Level) -> bool {
+        self.current.instances.get(cube).is_some_and(|instance| instance.admits(level))
     }
 
     fn clear(&mut self) {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use polycube_plugin_api::Level;
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use super::left::Wish;
 use super::{Engine, View};
+use crate::plugins::LOG_TARGET;
 use crate::problem::Problem;
 use crate::sys::netlink::Event;
 use crate::topology::{Point, Topology};
@@ -63,16 +65,31 @@ impl Engine {
             if now.values().any(|other| other == ifindex) {
                 continue;
             }
-            if let Some((cube, port)) = topology.peer_owner(netdev) {
-                tracing::warn!(netdev, "disappeared: port {cube}:{port} is down until it returns");
-            } else {
-                tracing::warn!(netdev, "disappeared: what is attached to it sees nothing until it returns");
-            }
+            self.tell(topology, netdev, Turn::Gone);
         }
         for netdev in now.keys().filter(|name| !before.contains_key(*name)) {
-            match topology.peer_owner(netdev) {
-                Some((cube, port)) => tracing::info!(netdev, "is there: port {cube}:{port} is up"),
-                None => tracing::info!(netdev, "is there: what is attached to it sees its traffic"),
+            self.tell(topology, netdev, Turn::There);
+        }
+    }
+
+    /// Tells of a netdev's turn in the log of every cube that stands there.
+    fn tell(&self, topology: &Topology, netdev: &str, turn: Turn) {
+        let owner = topology.peer_owner(netdev);
+        let points = owner.clone().map(|(cube, port)| Point::Port(cube, port)).into_iter();
+        let points = points.chain([Point::Netdev(netdev.to_owned())]);
+        let attached = points.flat_map(|point| topology.chain(&point).to_vec()).map(|one| (one.cube, None));
+        let owner = owner.map(|(cube, port)| (cube, Some(port.to_string())));
+        for (cube, port) in owner.into_iter().chain(attached) {
+            let port = port.as_deref();
+            match turn {
+                Turn::Gone if self.admits(&cube, Level::Warn) => {
+                    let message = "the netdev disappeared: nothing passes until it returns";
+                    tracing::warn!(target: LOG_TARGET, %cube, port, netdev, message);
+                }
+                Turn::There if self.admits(&cube, Level::Info) => {
+                    tracing::info!(target: LOG_TARGET, %cube, port, netdev, "the netdev is there");
+                }
+                _ => {}
             }
         }
     }
@@ -83,7 +100,10 @@ impl Engine {
         let is_there = |end: &Netdev| netdevice::name_to_index(&socket, &end.name).ok() == Some(end.ifindex);
         let links = &self.current.netdevs.links;
         links.iter().filter(|(_, end)| !is_there(end)).fold(true, |_, ((cube, port), end)| {
-            tracing::warn!(netdev = end.name, "the link at {cube}:{port} disappeared: making it again");
+            if self.admits(cube, Level::Warn) {
+                let message = "the link disappeared: making it again";
+                tracing::warn!(target: LOG_TARGET, %cube, %port, netdev = end.name, message);
+            }
             false
         })
     }
@@ -104,6 +124,13 @@ impl Engine {
         topology.rename_netdevs(names);
         Ok(())
     }
+}
+
+/// What a netdev does.
+#[derive(Clone, Copy)]
+enum Turn {
+    Gone,
+    There,
 }
 
 /// The netdevs that `topology` names and that exist, with their ifindex.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
-use polycube_plugin_api::{Datapath, Refusal, Tag};
+use polycube_plugin_api::{Code, Datapath, Direction, Level, Program, Refusal, Tag};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -58,11 +58,37 @@ pub struct StreamInfo {
 /// What the log knows the lines of cubes by: how many there are is the cube's `loglevel` alone to say.
 pub const LOG_TARGET: &str = "cube";
 
+/// Who writes a cube's lines.
+struct Voice {
+    cube: String,
+    /// The highest level that passes.
+    threshold: AtomicU8,
+}
+
+impl Voice {
+    fn admits(&self, level: u8) -> bool {
+        level <= self.threshold.load(Ordering::Relaxed)
+    }
+
+    fn say(&self, level: u8, message: &str) {
+        if !self.admits(level) {
+            return;
+        }
+        let cube = self.cube.as_str();
+        match level {
+            0 | 1 => tracing::error!(target: LOG_TARGET, cube, "{message}"),
+            2 => tracing::warn!(target: LOG_TARGET, cube, "{message}"),
+            3 => tracing::info!(target: LOG_TARGET, cube, "{message}"),
+            4 => tracing::debug!(target: LOG_TARGET, cube, "{message}"),
+            _ => tracing::trace!(target: LOG_TARGET, cube, "{message}"),
+        }
+    }
+}
+
 /// A cube's code. Its datapath goes on when the code fails.
 pub struct Instance {
     handle: CubeHandle,
-    name: String,
-    level: Arc<AtomicU8>,
+    voice: Arc<Voice>,
     failed: OnceLock<String>,
 }
 
@@ -79,16 +105,16 @@ impl Instance {
         level: LogLevel,
         configure: Request,
     ) -> Result<Self, Failure> {
-        let level = Arc::new(AtomicU8::new(threshold(level)));
-        let host = Host { cube: name.to_owned(), level: Arc::clone(&level), configure };
+        let voice = Arc::new(Voice { cube: name.to_owned(), threshold: AtomicU8::new(threshold(level)) });
+        let host = Host { voice: Arc::clone(&voice), configure };
         let host = HostAbi_TO::from_value(host, TD_Opaque);
         let birth = birth.to_string();
         match (plugin.root.create())(RStr::from(birth.as_str()), host) {
-            ROk(handle) => Ok(Self { handle, name: name.to_owned(), level, failed: OnceLock::new() }),
+            ROk(handle) => Ok(Self { handle, voice, failed: OnceLock::new() }),
             RErr(text) => {
                 let failure = refusal(&text);
                 if let Failure::Failed(message) = &failure {
-                    tracing::error!(cube = name, "the plugin {message}; the cube is not created");
+                    voice.say(Level::Error as u8, &format!("the plugin {message}; the cube is not created"));
                 }
                 Err(failure)
             }
@@ -96,7 +122,16 @@ impl Instance {
     }
 
     pub fn set_level(&self, level: LogLevel) {
-        self.level.store(threshold(level), Ordering::Relaxed);
+        self.voice.threshold.store(threshold(level), Ordering::Relaxed);
+    }
+
+    /// Whether the cube's `loglevel` lets lines of this severity pass, the host's own too.
+    pub fn admits(&self, level: Level) -> bool {
+        self.voice.admits(level as u8)
+    }
+
+    fn say(&self, level: Level, message: &str) {
+        self.voice.say(level as u8, message);
     }
 
     /// The message of the panic that ended this instance.
@@ -105,12 +140,19 @@ impl Instance {
     }
 
     pub fn datapath(&self, wanted: &str) -> Result<CubeDatapath, Failure> {
+        self.say(Level::Trace, &format!("asked for a datapath for {wanted}"));
         let answer = self.call(|cube| cube.datapath(wanted.into()))?;
         let Datapath { programs, maps, .. } =
             serde_json::from_str(&answer.spec).map_err(|error| Failure::Nonsense(error.to_string()))?;
         let objects: Vec<Arc<[u8]>> = answer.objects.iter().map(|object| Arc::from(object.as_slice())).collect();
         if let Some(program) = programs.iter().find(|program| program.object >= objects.len()) {
             return Err(Failure::Nonsense(format!("a program is in object {} of {}", program.object, objects.len())));
+        }
+        if self.admits(Level::Debug) {
+            let list = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+            let maps = list(maps.iter().map(|map| map.name.clone()).collect());
+            let programs = list(programs.iter().map(in_words).collect());
+            self.say(Level::Debug, &format!("asks for programs: {programs}; maps: {maps}"));
         }
         Ok(CubeDatapath { programs, maps, objects })
     }
@@ -174,11 +216,25 @@ impl Instance {
             RErr(text) => refusal(&text),
         };
         if let Failure::Failed(message) = &failure {
-            tracing::error!(cube = self.name, "the plugin {message}; its datapath goes on as it is");
+            self.say(Level::Error, &format!("the plugin {message}; its datapath goes on as it is"));
             let _ = self.failed.set(message.clone());
         }
         Err(failure)
     }
+}
+
+/// `capture at point 3 ingress`.
+fn in_words(program: &Program) -> String {
+    let Program { point, direction, .. } = program;
+    let what = match &program.code {
+        Code::Elf { entry, .. } => entry,
+        Code::Instructions { .. } => "a generated one",
+    };
+    let way = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    format!("{what} at point {point} {way}")
 }
 
 fn refusal(text: &str) -> Failure {
@@ -191,30 +247,21 @@ fn refusal(text: &str) -> Failure {
 
 /// The host, as one cube sees it.
 struct Host {
-    cube: String,
-    level: Arc<AtomicU8>,
+    voice: Arc<Voice>,
     configure: Request,
 }
 
 impl HostAbi for Host {
     fn log(&self, level: u8, message: RStr<'_>) {
-        if level > self.level.load(Ordering::Relaxed) {
-            return;
-        }
-        let (cube, message) = (self.cube.as_str(), message.as_str());
-        match level {
-            0 | 1 => tracing::error!(target: LOG_TARGET, cube, "{message}"),
-            2 => tracing::warn!(target: LOG_TARGET, cube, "{message}"),
-            3 => tracing::info!(target: LOG_TARGET, cube, "{message}"),
-            4 => tracing::debug!(target: LOG_TARGET, cube, "{message}"),
-            _ => tracing::trace!(target: LOG_TARGET, cube, "{message}"),
-        }
+        self.voice.say(level, message.as_str());
     }
 
     fn configure(&self, patch: RStr<'_>) {
         match serde_json::from_str(patch.as_str()) {
             Ok(patch) => (self.configure)(patch),
-            Err(error) => tracing::error!(cube = self.cube, %error, "the plugin asks for a change that is no JSON"),
+            Err(error) => {
+                self.voice.say(Level::Error as u8, &format!("the plugin asks for a change that is no JSON: {error}"));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Stream, Tag, Wanted};
@@ -74,7 +75,14 @@ impl PacketCapture {
         {
             return Ok(same.clone());
         }
+        let began = Instant::now();
         let program = filter::compile(&fields, expression).map_err(|error| refusal(&error))?;
+        if let Some(Compiled { instructions, classic, .. }) = &program {
+            let (count, ms) = (instructions.len(), began.elapsed().as_millis());
+            let whole = filter::joined(&fields, expression).ok().flatten().unwrap_or_default();
+            let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
+            self.lasting.cube.log(Level::Debug, &message);
+        }
         let filter = Arc::new(Filter { fields, expression: expression.to_owned(), program });
         *compiled = Some(filter.clone());
         Ok(filter)
@@ -136,11 +144,16 @@ impl Service for PacketCapture {
     }
 
     fn commit(&self) {
-        self.stages().enact();
+        let mut stages = self.stages();
+        stages.enact();
+        if let Some(settings) = &stages.settings {
+            self.lasting.cube.log(Level::Debug, &in_force(settings, stages.filter.as_deref()));
+        }
     }
 
     fn abort(&self) {
         self.stages().forget();
+        self.lasting.cube.log(Level::Debug, "a change was undone: what was in force goes on");
     }
 
     fn state(&self) -> Result<State, Refusal> {
@@ -217,6 +230,16 @@ impl Filter {
         let expression = filter::joined(&self.fields, &self.expression).ok().flatten()?;
         Some(ProgramState { expression, classic: program.classic, instructions: program.instructions.len() })
     }
+}
+
+/// For the log, when it is put in force.
+fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
+    let Settings { format, section, network, files, .. } = settings;
+    let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
+    let places = if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
+    let to = if *network { "the queue of network mode".to_owned() } else { files.directory.display().to_string() };
+    let filter = if filter.is_some_and(|filter| filter.program.is_some()) { "a filter" } else { "no filter" };
+    format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
 }
 
 /// What the user reads of a filter that cannot be.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use polycube_layout::ring::{BELL_SIZE, CONSUMER, Consumer, DATA, Producer, RECORD_HEADER, element_size};
-use polycube_plugin_api::Point;
+use polycube_plugin_api::{Level, Point};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
 use serde_json::{Value, json};
@@ -164,7 +164,7 @@ impl Desk {
         std::fs::create_dir(directory.path().join("captures")).unwrap();
         Self {
             directory,
-            readers: Arc::new(Readers::new("sniffer", outcome.clone())),
+            readers: Arc::new(Readers::new("sniffer", outcome.clone(), Box::new(|_, _| {}))),
             outcome,
             queue: Arc::default(),
             lines: Arc::default(),
@@ -181,9 +181,14 @@ impl Desk {
         settings(&self.captures(), config)
     }
 
+    /// Keeps what a cube says whose `loglevel` nobody changed.
     pub(crate) fn log(&self) -> Log {
         let kept = self.lines.clone();
-        Box::new(move |level, line| kept.lock().unwrap().push(format!("{level:?}: {line}")))
+        Box::new(move |level, line| {
+            if level as u8 <= Level::Info as u8 {
+                kept.lock().unwrap().push(format!("{level:?}: {line}"));
+            }
+        })
     }
 
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {

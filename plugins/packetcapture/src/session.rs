@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use polycube_layout::ring::{BELL, RINGS};
-use polycube_plugin_api::{Cube, Map, Maps, Refusal};
+use polycube_plugin_api::{Cube, Level, Map, Maps, Refusal};
 use serde_json::json;
 
 use crate::consumer::Consumer;
@@ -79,7 +79,7 @@ pub(crate) struct Lasting {
 impl Lasting {
     pub(crate) fn new(cube: Cube, key: [u8; 32]) -> Self {
         let outcome = Arc::<Outcome>::default();
-        let readers = Arc::new(Readers::new(cube.name(), outcome.clone()));
+        let readers = Arc::new(Readers::new(cube.name(), outcome.clone(), log_of(&cube)));
         let chores = Arc::new(Chores::new(outcome.clone(), log_of(&cube)));
         Self { cube, outcome, queue: Arc::default(), readers, chores, key }
     }
@@ -139,6 +139,8 @@ impl Session {
         let consumer = consumer.map_err(SessionError::Thread)?;
         let (current, source) = Opened::map(0, maps, format, &lasting.outcome)?;
         consumer.open(source);
+        let kib = current.rings.size() >> 10;
+        lasting.cube.log(Level::Debug, &format!("a session begins, with rings of {kib} KiB"));
         Ok(Self { consumer, lasting: lasting.clone(), current, opened: 1 })
     }
 
@@ -194,6 +196,7 @@ impl Session {
         let Self { consumer, lasting, current, .. } = self;
         drop(consumer);
         lasting.outcome.close_rings(&current.rings);
+        lasting.cube.log(Level::Debug, "the session has ended, and what the rings held is handed on");
     }
 
     /// Has everyone look at the clock.

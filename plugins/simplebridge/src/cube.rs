@@ -46,9 +46,21 @@ impl SimpleBridge {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, result: Result<(), FdbError>) {
-        if let Err(error) = result {
-            self.cube.log(Level::Error, &error.to_string());
+    /// Tells what became of changes of the forwarding database that `why` asked for.
+    fn note(&self, why: &str, result: Result<Changes, FdbError>) {
+        match result {
+            Err(error) => self.cube.log(Level::Error, &error.to_string()),
+            Ok(changes) => {
+                let Changes { remove, bind } = changes;
+                if !remove.is_empty() || !bind.is_empty() {
+                    let (removed, bound) = (remove.len(), bind.len());
+                    self.cube.log(Level::Debug, &format!("fdb, {why}: {removed} addresses removed, {bound} bound"));
+                }
+                remove.iter().for_each(|mac| self.cube.log(Level::Trace, &format!("fdb, {why}: {mac} removed")));
+                for (mac, port) in bind {
+                    self.cube.log(Level::Trace, &format!("fdb, {why}: {mac} bound to the port with id {port}"));
+                }
+            }
         }
     }
 }
@@ -96,12 +108,15 @@ impl Service for SimpleBridge {
         let kept = bridge.ports.iter().filter(|port| running.is_none_or(|running| running.has(port)));
         let kept = kept.map(|port| port.id).collect();
         let statics = bridge.statics.clone();
-        self.note(bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
+        self.note("configured", bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
+        self.cube.log(Level::Debug, &bridge.in_words());
         stages.running = Some(bridge);
     }
 
     fn abort(&self) {
-        self.stages().prepared = None;
+        if self.stages().prepared.take().is_some() {
+            self.cube.log(Level::Debug, "a change was undone: what was in force goes on");
+        }
     }
 
     fn state(&self) -> Result<State, Refusal> {
@@ -114,7 +129,8 @@ impl Service for SimpleBridge {
             return Err(Refusal::new(Tag::OperationNotSupported, message));
         }
         if let Some(bridge) = &mut self.stages().running {
-            bridge.change(|present, _| Changes::flush(present))?;
+            let changes = bridge.change(|present, _| Changes::flush(present))?;
+            self.note("flushed", Ok(changes));
         }
         Ok(Value::Null)
     }
@@ -128,7 +144,7 @@ impl Service for SimpleBridge {
         stages.ticks = 0;
         if let Some(bridge) = &mut stages.running {
             let ports = bridge.ports.iter().map(|port| port.id).collect::<BTreeSet<_>>();
-            self.note(bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
+            self.note("swept", bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
         }
     }
 }
@@ -139,9 +155,21 @@ impl Bridge {
         self.ports.iter().any(|own| own.id == port.id && own.name == port.name)
     }
 
-    fn change(&mut self, plan: impl FnOnce(&Entries, Ageing) -> Changes) -> Result<(), FdbError> {
+    fn change(&mut self, plan: impl FnOnce(&Entries, Ageing) -> Changes) -> Result<Changes, FdbError> {
         let changes = plan(&self.fdb.entries()?, Ageing::with_limit(self.aging));
-        self.fdb.apply(&changes)
+        self.fdb.apply(&changes)?;
+        Ok(changes)
+    }
+
+    /// For the log, when it is put in force.
+    fn in_words(&self) -> String {
+        let port = |Port { id, name, netdev }: &Port| match netdev {
+            Some(netdev) => format!("{name} (id {id}) over {netdev}"),
+            None => format!("{name} (id {id}) down"),
+        };
+        let ports: Vec<String> = self.ports.iter().map(port).collect();
+        let (statics, seconds) = (self.statics.len(), self.aging / 1_000_000_000);
+        format!("in force: aging-time {seconds} s, {statics} static addresses, ports: {}", ports.join(", "))
     }
 
     fn state(&self) -> Result<State, Refusal> {

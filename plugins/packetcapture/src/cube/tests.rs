@@ -18,8 +18,10 @@ use crate::format::pcap::HEADER;
 struct Host(Arc<Mutex<Vec<String>>>);
 
 impl HostAbi for Host {
-    fn log(&self, _: u8, message: RStr<'_>) {
-        self.0.lock().unwrap().push(message.to_string());
+    fn log(&self, level: u8, message: RStr<'_>) {
+        if level <= Level::Info as u8 {
+            self.0.lock().unwrap().push(message.to_string());
+        }
     }
 
     fn configure(&self, patch: RStr<'_>) {

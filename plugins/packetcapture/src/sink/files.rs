@@ -261,6 +261,7 @@ impl Files {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Ok(file) => {
                     self.tell_of_note(file.path(), noted);
+                    (self.log)(Level::Debug, &format!("{} is opened", file.path().display()));
                     return Ok(file);
                 }
                 Err(error) => {
@@ -289,6 +290,7 @@ impl Files {
         let path = file.path().to_owned();
         if tally.packets == 0 {
             drop(file);
+            (self.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
             self.journal.closed();
             return;
         }
@@ -302,6 +304,8 @@ impl Files {
         }
         self.journal.closed();
         let size = file.length();
+        let (name, packets) = (path.display(), tally.packets);
+        (self.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
         self.elsewhere += size;
         self.outcome.update(&path, |file| (file.size, file.stage) = (size, Stage::Closed));
         if self.settings.files.fsync == Fsync::Rotate
@@ -329,6 +333,7 @@ impl Files {
     /// Deletes the oldest closed file; false if there is none.
     fn delete_oldest(&mut self) -> bool {
         let Some(path) = self.closed.pop_front() else { return false };
+        (self.log)(Level::Debug, &format!("{} is deleted, to make room", path.display()));
         let size = self.chores.delete(&path);
         self.elsewhere = self.elsewhere.saturating_sub(size);
         self.outcome.forget(&path);

@@ -11,10 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use polycube_layout::ring::MAX_SNAPLEN;
+use polycube_plugin_api::Level;
 use rustix::io::{Errno, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::tally::Tally;
+use crate::drain::Log;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp, transcode};
 use crate::lock::lock;
@@ -30,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Everyone who reads a cube's packets as they come.
 pub(crate) struct Readers {
     outcome: Arc<Outcome>,
+    log: Log,
     list: Mutex<List>,
     /// Of the list: whether anything is to be copied is asked for each batch.
     count: AtomicUsize,
@@ -86,11 +89,11 @@ impl Block {
 }
 
 impl Readers {
-    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>) -> Self {
+    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, log: Log) -> Self {
         // Nobody knows yet what there will be: all of a packet, maybe.
         let section = Section { cube: cube.to_owned(), interfaces: Vec::new(), snaplen: MAX_SNAPLEN };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
-        Self { outcome, list, count: AtomicUsize::new(0) }
+        Self { outcome, log, list, count: AtomicUsize::new(0) }
     }
 
     /// Starts a reader of `format`, who gets the header at once and packets from now on. Returns its id and the end to
@@ -120,6 +123,8 @@ impl Readers {
         list.next += 1;
         list.readers.push(reader);
         self.count.store(list.readers.len(), Ordering::Release);
+        drop(list);
+        (self.log)(Level::Debug, &format!("reader {id} has come for a stream of {}", format.extension()));
         Ok((id, receiver))
     }
 
@@ -188,6 +193,10 @@ impl Readers {
         let mut list = lock(&self.list);
         list.readers.retain(|other| !Arc::ptr_eq(other, reader));
         self.count.store(list.readers.len(), Ordering::Release);
+        drop(list);
+        let Reader { id, packets, dropped, .. } = &**reader;
+        let (got, missed) = (packets.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
+        (self.log)(Level::Debug, &format!("reader {id} is gone: it got {got} packets and missed {missed}"));
     }
 
     /// An Interface Statistics Block for `reader`.

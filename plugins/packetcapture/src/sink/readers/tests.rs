@@ -9,7 +9,7 @@ use crate::fixture::{record, times};
 use crate::format::pcap::HEADER;
 
 fn readers() -> Arc<Readers> {
-    let readers = Arc::new(Readers::new("s", Arc::default()));
+    let readers = Arc::new(Readers::new("s", Arc::default(), Box::new(|_, _| {})));
     readers.describe(&Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 });
     readers
 }
@@ -113,7 +113,7 @@ fn a_reader_that_goes_is_forgotten_though_nothing_comes() {
 
 #[test]
 fn before_the_first_capture_a_header_promises_no_snap_length() {
-    let readers = Arc::new(Readers::new("s", Arc::default()));
+    let readers = Arc::new(Readers::new("s", Arc::default(), Box::new(|_, _| {})));
     assert_eq!(readers.section().snaplen, MAX_SNAPLEN);
     readers.describe(&Section { cube: String::from("s"), interfaces: vec![None], snaplen: 96 });
     assert_eq!(readers.section().snaplen, 96);
