@@ -4,7 +4,8 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use polycube_tests::capture::Recorder;
-use polycube_tests::scene::{PATIENCE, Scene};
+use polycube_tests::lab::Interface;
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Kind, Sender};
 use serde_json::{Value, json};
 
@@ -85,6 +86,46 @@ outer (packetcapture)
 ";
     assert_eq!(scene.daemon.ctl("topology").ok(), expected);
     assert!(scene.daemon.ctl("topology show -verbose").ok().contains("uuid"));
+    Ok(())
+}
+
+#[test]
+fn a_netdev_that_is_gone_is_marked_and_keeps_its_chain() -> Result<()> {
+    let scene = scene()?;
+    for netdev in ["veth1", "veth3"] {
+        Interface::find(scene.lab.host(), netdev)?.delete()?;
+    }
+    eventually("both to be missed", || {
+        let outer = scene.get("outer/points")?;
+        let states = outer.as_array().into_iter().flatten().map(|point| point["status"].clone());
+        Ok(states.collect::<Vec<_>>() == ["DOWN", "DOWN"])
+    })?;
+    assert_eq!(scene.get("b/points")?[0]["status"], "DOWN", "the port is down");
+    let expected = "\
+a (packetcapture)
+├─ at br1:p1, DOWN
+└─ at veth3, DOWN
+      in   outer ---> a ---> stack
+      out  stack ---> a ---> outer
+b (packetcapture)
+└─ at br1:p1, DOWN
+br1 (simplebridge)
+├─ p1 ─ veth1, DOWN
+│     in   outer ---> b ---> a ---> br1:p1
+│     out  br1:p1 ---> a ---> b ---> outer
+├─ p2 ─ veth2
+└─ p3 ─ no peer
+outer (packetcapture)
+├─ at veth1, DOWN
+│     in   outer ---> b ---> a ---> br1:p1
+│     out  br1:p1 ---> a ---> b ---> outer
+└─ at veth3, DOWN
+      in   outer ---> a ---> stack
+      out  stack ---> a ---> outer
+";
+    assert_eq!(scene.daemon.ctl("topology").ok(), expected);
+    let told = scene.get("topology/veth1")?["ingress service chain"].clone();
+    assert_eq!(told, scene.get("br1/ports/p1")?["ingress-chain"]);
     Ok(())
 }
 

@@ -53,10 +53,16 @@ fn port(port: &Value) -> Place {
 }
 
 fn point(point: &Value) -> Place {
-    let name = point["name"].as_str().unwrap_or_default();
+    let text = |key: &str| escape(point[key].as_str().unwrap_or_default());
+    let name = text("name");
     // A port's chain is drawn where the port is.
     let ways = if name.contains(':') { Vec::new() } else { ways(point) };
-    Place { line: format!("at {}", escape(name)), ways }
+    let line = match text("status").as_str() {
+        // A daemon that knows no status.
+        "" | "UP" => format!("at {name}"),
+        status => format!("at {name}, {status}"),
+    };
+    Place { line, ways }
 }
 
 fn ways(place: &Value) -> Vec<String> {
@@ -84,7 +90,8 @@ mod tests {
             ] },
             { "name": "br2", "service-name": "simplebridge", "ports": [] },
             { "name": "a", "service-name": "packetcapture", "points": [
-                { "name": "br1:p1", "ingress-chain": "b ---> a ---> br1:p1" },
+                { "name": "br1:p1", "status": "UP", "ingress-chain": "b ---> a ---> br1:p1" },
+                { "name": "veth8", "status": "DOWN", "ingress-chain": "a ---> stack" },
                 { "name": "veth9", "ingress-chain": "a ---> stack", "egress-chain": "stack ---> a" },
             ] },
             { "name": "idle", "service-name": "packetcapture", "points": [] },
@@ -100,6 +107,8 @@ br1 (simplebridge)
 br2 (simplebridge)
 a (packetcapture)
 ├─ at br1:p1
+├─ at veth8, DOWN
+│     in   a ---> stack
 └─ at veth9
       in   a ---> stack
       out  stack ---> a

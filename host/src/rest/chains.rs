@@ -19,15 +19,19 @@ pub struct Ways {
 
 pub fn ways(view: &View, point: &Point) -> Ways {
     let topology = &view.topology;
+    // A chain is what is wanted, whether the netdev is there or not. At the other end of a link is a chain of its own.
     let (port, netdev) = match point {
-        Point::Port(..) => (Some(point.clone()), view.netdevs.of_point(topology, point).map(|netdev| netdev.name)),
+        Point::Port(cube, name) => {
+            let found = topology.port(cube.as_str(), name.as_str());
+            let peer = found.ok().and_then(|port| port.peer.as_ref());
+            (Some(point.clone()), peer.filter(|peer| matches!(peer, Point::Netdev(_))))
+        }
         Point::Netdev(name) => {
             let owner = topology.peer_owner(name).or_else(|| view.netdevs.link_port(name).cloned());
-            (owner.map(|(cube, port)| Point::Port(cube, port)), Some(name.clone()))
+            (owner.map(|(cube, port)| Point::Port(cube, port)), Some(point))
         }
     };
-    let outer = netdev.map(Point::Netdev);
-    let outer = outer.as_ref().map_or(&[][..], |point| topology.chain(point));
+    let outer = netdev.map_or(&[][..], |point| topology.chain(point));
     let inner = port.as_ref().map_or(&[][..], |point| topology.chain(point));
     let end = port.as_ref().map_or_else(|| "stack".to_owned(), ToString::to_string);
     let mut way: Vec<String> = outer.iter().chain(inner.iter().rev()).map(|one| one.cube.to_string()).collect();
@@ -71,5 +75,14 @@ mod tests {
         check(&model, "veth2", "br1:q", "br1:q");
         check(&model, "veth3", "y ---> x ---> stack", "stack ---> x ---> y");
         check(&model, "veth9", "stack", "stack");
+    }
+
+    #[test]
+    fn a_netdev_that_is_gone_and_its_port_are_one_way() {
+        let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p").tap("outer", "veth1");
+        model.netdevs.named.clear();
+        for point in ["br1:p", "veth1"] {
+            check(&model, point, "outer ---> a ---> br1:p", "br1:p ---> a ---> outer");
+        }
     }
 }

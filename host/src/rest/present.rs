@@ -11,6 +11,7 @@ use crate::problem::Problem;
 use crate::registry::Registry;
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
+use crate::wiring::Netdev;
 
 /// What every cube has.
 pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
@@ -39,9 +40,13 @@ pub fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value
     json!({
         "name": name.as_str(),
         "uuid": port.uuid,
-        "status": if netdev.is_some() { "UP" } else { "DOWN" },
+        "status": status(netdev.as_ref()),
         "peer": port.peer.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
+}
+
+fn status(netdev: Option<&Netdev>) -> &'static str {
+    if netdev.is_some() { "UP" } else { "DOWN" }
 }
 
 /// What every cube has, and whom packets pass where it stands.
@@ -59,7 +64,8 @@ pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     }
     if cube.role == Role::Transparent {
         let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
-            let mut json = json!({ "name": point.to_string() });
+            let netdev = view.netdevs.of_point(&view.topology, point);
+            let mut json = json!({ "name": point.to_string(), "status": status(netdev.as_ref()) });
             words(&mut json, point);
             json
         });
