@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use polycube_tests::capture::Recorder;
 use polycube_tests::daemon::plugin_dir;
-use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
+use polycube_tests::hook::{Attached, Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::marks::{FRAME, marked, marks, passed};
 use polycube_tests::scene::{PATIENCE, Scene};
 use polycube_tests::traffic::{Kind, Sender, Steady, sequence_of};
@@ -227,25 +227,45 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() -> Result<()> {
     Ok(())
 }
 
+const HOOKS: [Hook; 2] = [Hook::Ingress, Hook::Egress];
+
+/// A program of somebody else's on each hook of `veth1`, behind what is there.
+fn bystanders(site: &Site) -> Result<Vec<Bystander>> {
+    HOOKS.into_iter().map(|hook| Bystander::attach(site.scene.host(1), hook, Verdict::Next)).collect()
+}
+
+/// What others have on `veth1`, and the names of all that is there, ingress before egress.
+fn others(site: &Site) -> Result<(Vec<Attached>, String)> {
+    let mut attached = programs_attached(site.scene.lab.host(), "veth1")?;
+    let names: Vec<_> = attached.iter().map(|one| one.name.clone()).collect();
+    attached.retain(|one| one.name == "bystander");
+    Ok((attached, names.join(" ")))
+}
+
+/// Whether `drop`, whose verdict is that, keeps frames of one peer from another, to whom those that follow it come.
+fn stops(site: &Site, drop: Bystander, from: usize, to: usize) -> Result<bool> {
+    let recorder = Recorder::start(site.scene.peer(to))?;
+    let sender = Sender::open(site.scene.peer(from))?;
+    let frames = site.scene.flow(from, to).frames(Kind::Udp, FRAME, 16);
+    sender.send(&frames[..8])?;
+    std::mem::drop(drop);
+    sender.send(&frames[8..])?;
+    recorder.wait_for(8, PATIENCE)?;
+    match marked(&recorder.stop()?).first().and_then(|frame| sequence_of(&frame.bytes)) {
+        Some(0) => Ok(false),
+        Some(8) => Ok(true),
+        other => bail!("the first frame that arrived is {other:?}"),
+    }
+}
+
 /// Programs of others, before and after ours, stay where they are while our chain comes, changes and goes.
 #[test]
 fn other_peoples_programs_are_left_alone() -> Result<()> {
     let site = Site::build(Middle::Kernel, "ab")?;
-    let hooks = [Hook::Ingress, Hook::Egress];
-    let bystanders = || {
-        let attach = |hook| Bystander::attach(site.scene.host(1), hook, Verdict::Next);
-        hooks.into_iter().map(attach).collect::<Result<Vec<_>>>()
-    };
-    let others = || {
-        let mut attached = programs_attached(site.scene.lab.host(), "veth1")?;
-        let names: Vec<_> = attached.iter().map(|one| one.name.clone()).collect();
-        attached.retain(|one| one.name == "bystander");
-        Ok::<_, anyhow::Error>((attached, names.join(" ")))
-    };
-    let _first = bystanders()?;
+    let _first = bystanders(&site)?;
     site.scene.daemon.ctl("attach a veth1").ok();
-    let _last = bystanders()?;
-    let (theirs, names) = others()?;
+    let _last = bystanders(&site)?;
+    let (theirs, names) = others(&site)?;
     assert_eq!(names, "bystander root bystander bystander root bystander", "ingress, then egress");
     for (line, inward) in [
         ("attach b veth1 position=last", "ab"),
@@ -255,22 +275,63 @@ fn other_peoples_programs_are_left_alone() -> Result<()> {
         ("del b", "c"),
     ] {
         site.scene.daemon.ctl(line).ok();
-        assert_eq!(others()?, (theirs.clone(), names.clone()), "{line}");
+        assert_eq!(others(&site)?, (theirs.clone(), names.clone()), "{line}");
         assert_eq!(site.passed(1, 2)?, inward, "{line}");
         assert_eq!(site.passed(2, 1)?, Middle::Kernel.outward(inward), "{line}");
     }
     let drop = Bystander::attach(site.scene.host(1), Hook::Ingress, Verdict::Drop)?;
-    let recorder = Recorder::start(site.scene.peer(2))?;
-    let sender = Sender::open(site.scene.peer(1))?;
-    let frames = site.scene.flow(1, 2).frames(Kind::Udp, FRAME, 16);
-    sender.send(&frames[..8])?;
-    std::mem::drop(drop);
-    sender.send(&frames[8..])?;
-    recorder.wait_for(8, PATIENCE)?;
-    let arrived = marked(&recorder.stop()?);
-    let first = arrived.first().and_then(|frame| sequence_of(&frame.bytes));
-    assert_eq!(first, Some(8), "what stands behind our chain decides");
+    assert!(stops(&site, drop, 1, 2)?, "what stands behind our chain decides");
     site.scene.daemon.ctl("detach a veth1").ok();
-    assert_eq!(others()?, (theirs, "bystander bystander bystander bystander".to_owned()));
+    assert_eq!(others(&site)?, (theirs, "bystander bystander bystander bystander".to_owned()));
     Ok(())
+}
+
+/// At a bridge's port, too. What others have before ours sees all packets, and on egress what they have behind ours as
+/// well. A bridge takes what comes in, as the kernel's does: behind it on ingress nothing is left to see.
+#[test]
+fn other_peoples_programs_at_a_bridges_port_are_left_alone() -> Result<()> {
+    let site = Site::build(Middle::Cube, "ab")?;
+    let ctl = |line: &str| site.scene.daemon.ctl(line).ok();
+    ctl("disconnect br1:toveth1 veth1");
+    let _first = bystanders(&site)?;
+    ctl("attach a br1:toveth1");
+    ctl("connect br1:toveth1 veth1");
+    let _last = bystanders(&site)?;
+    let (theirs, names) = others(&site)?;
+    assert_eq!(names, "bystander root bystander bystander root bystander", "ingress, then egress");
+    for (line, inward) in [
+        ("attach b veth1", "ba"),
+        ("a set mark=99", "bc"),
+        ("detach b veth1", "c"),
+        ("attach b br1:toveth1 position=first", "cb"),
+        ("del b", "c"),
+    ] {
+        ctl(line);
+        assert_eq!(others(&site)?, (theirs.clone(), names.clone()), "{line}");
+        assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), (inward.to_owned(), reversed(inward)), "{line}");
+    }
+    for (hook, from, to, is_seen, place) in [
+        (Hook::Ingress, 1, 2, false, "behind a bridge on ingress"),
+        (Hook::Egress, 2, 1, true, "behind ours on egress"),
+    ] {
+        let drop = Bystander::attach(site.scene.host(1), hook, Verdict::Drop)?;
+        assert_eq!(stops(&site, drop, from, to)?, is_seen, "{place}");
+    }
+    for (hook, from, to, place) in
+        [(Hook::Ingress, 1, 2, "before ours on ingress"), (Hook::Egress, 2, 1, "before ours on egress")]
+    {
+        ctl("disconnect br1:toveth1 veth1");
+        assert_eq!(others(&site)?, (theirs.clone(), "bystander bystander bystander bystander".to_owned()), "{place}");
+        let drop = Bystander::attach(site.scene.host(1), hook, Verdict::Drop)?;
+        ctl("connect br1:toveth1 veth1");
+        assert!(stops(&site, drop, from, to)?, "{place}");
+        let names = "bystander bystander root bystander bystander root".to_owned();
+        assert_eq!(others(&site)?, (theirs.clone(), names), "ours stands behind what it finds");
+        assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), ("c".to_owned(), "c".to_owned()), "{place}");
+    }
+    Ok(())
+}
+
+fn reversed(chain: &str) -> String {
+    chain.chars().rev().collect()
 }
