@@ -1,6 +1,9 @@
 //! Does a client that is slow, greedy or sloppy harm nobody but itself?
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Read as _, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::Lab;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{self, AddressFamily, SocketType, socket};
 use serde_json::{Value, json};
 
 /// What the daemon gives a client, and what a busy machine adds.
@@ -118,6 +123,55 @@ fn connections_beyond_the_limit_wait_for_others_to_end() -> Result<()> {
     late.read_exact(&mut answer)?;
     assert_eq!(&answer, b"HTTP/1.1 200");
     Ok(())
+}
+
+/// Takes all places, reads none of the answers, and asks for the version meanwhile.
+#[track_caller]
+fn check_that_others_get_in<S: Write>(
+    daemon: &Daemon,
+    connect: impl Fn() -> Result<S>,
+    requests: &str,
+    version: &str,
+) -> Result<()> {
+    let connected: Result<Vec<S>> = (0..CONNECTIONS).map(|_| connect()).collect();
+    let mut greedy = connected?;
+    for stream in &mut greedy {
+        stream.write_all(requests.as_bytes())?;
+    }
+    let begin = Instant::now();
+    daemon.ctl(version).ok();
+    ensure!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+    Ok(())
+}
+
+#[test]
+fn answers_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
+    let (daemon, _lab) = daemon()?;
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(4);
+    check_that_others_get_in(&daemon, || Ok(UnixStream::connect(daemon.socket())?), &requests, "version")
+}
+
+#[test]
+fn refusals_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
+    let lab = Lab::new()?;
+    // The kernel keeps less for a connection of small packets.
+    ensure!(lab.host().command("ip").args(["link", "set", "lo", "mtu", "1280"]).status()?.success());
+    let place = tempfile::tempdir()?;
+    let token = place.path().join("token");
+    fs::write(&token, "secret\n")?;
+    fs::set_permissions(&token, Permissions::from_mode(0o600))?;
+    let token = token.to_str().context("UTF-8")?;
+    let daemon = Daemon::start_with(&lab, &["--addr", "127.0.0.1", "--token-file", token])?;
+    let connect = || {
+        let stream = lab.host().enter(|| socket(AddressFamily::INET, SocketType::STREAM, None))?;
+        // With little room for answers, few of them fill it.
+        set_socket_recv_buffer_size(&stream, 4096)?;
+        net::connect(&stream, &SocketAddr::from(([127, 0, 0, 1], 9000)))?;
+        Ok(TcpStream::from(stream))
+    };
+    let requests = "GET / HTTP/1.1\r\nhost: 127.0.0.1:9000\r\n\r\n".repeat(1000);
+    let version = format!("--url http://127.0.0.1:9000 --token-file {token} version");
+    check_that_others_get_in(&daemon, connect, &requests, &version)
 }
 
 #[test]

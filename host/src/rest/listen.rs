@@ -7,9 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
 use axum::serve::{Listener, ListenerExt as _};
 use axum::{Router, middleware};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -17,13 +20,15 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::access::{Access, Gate, check};
+use super::progress::{MayPause, Pause, Progress};
 use super::{Api, router};
 use crate::sys::process::group_id;
 
 /// Connections that a listener serves at once.
 const CONNECTIONS: usize = 256;
 
-/// How long the head of a request may take to arrive, and how long a connection may idle before it.
+/// How long the head of a request may take to arrive, how long a connection may idle before it, and how long a client
+/// may take nothing of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The group whose members may use the socket.
@@ -84,7 +89,17 @@ async fn serve(mut listener: impl Listener, router: Router, mut stop: watch::Rec
             // The sender is gone only when the daemon is.
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        let (pause, service) = (Pause::default(), service.clone());
+        let stream = TokioIo::new(Progress::new(stream, PATIENCE, pause.clone()));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (pause, answer) = (pause.clone(), service.call(request));
+            async move {
+                let answer = answer.await;
+                pause.set(answer.as_ref().is_ok_and(|answer| answer.extensions().get::<MayPause>().is_some()));
+                answer
+            }
+        });
+        let connection = connections.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke off");

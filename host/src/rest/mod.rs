@@ -14,6 +14,7 @@ mod listen;
 mod metrics;
 mod openapi;
 mod present;
+mod progress;
 mod range;
 mod resource;
 mod stream;

@@ -20,6 +20,7 @@ use super::dispatch::{Call, wrong_method};
 use super::error::Refused;
 use super::kind::Kind;
 use super::present::blocking;
+use super::progress::MayPause;
 use super::range::{Range, Wanted};
 use crate::plugins::{Instance, Stream};
 use crate::problem::{Problem, suggestion};
@@ -94,7 +95,12 @@ pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refused
     let unusable = |error: io::Error| Problem::failed(cube.as_str(), format!("the stream cannot be copied: {error}"));
     let mut response = match rustix::fs::fstat(&fd).map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_size)) {
         Ok((FileType::RegularFile, size)) => file(fd, size.cast_unsigned(), &call.headers),
-        Ok((FileType::Fifo, _)) => Response::new(piped(fd).map_err(unusable)?),
+        Ok((FileType::Fifo, _)) => {
+            let mut response = Response::new(piped(fd).map_err(unusable)?);
+            // Whoever fills the pipe leaves out what finds no room. A pager or Ctrl-S is no reason to end a capture.
+            response.extensions_mut().insert(MayPause);
+            response
+        }
         Ok(_) => return Err(unusable(io::Error::other("the plugin opened neither a pipe nor a file")).into()),
         Err(error) => return Err(unusable(error.into()).into()),
     };
