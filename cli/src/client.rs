@@ -1,6 +1,7 @@
 //! HTTP to the daemon, over its Unix socket or TCP.
 
 mod error;
+mod half_closed;
 mod redirect;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 pub(crate) use self::error::ClientError;
+use self::half_closed::HalfClosed;
 use crate::address::{Address, Transport};
 use crate::grammar::Request;
 use crate::show::escape;
@@ -27,6 +29,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 5;
 /// A guard against a resource that never ends, not a limit that a model should come near.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// Characters of a request's target that an error shows.
+const SHOWN: usize = 64;
 
 /// A document's media type (RFC 8040, section 3.1.1). To a stream that speaks plain JSON, such as network mode's next
 /// packet, it does not apply: to show a packet is not to take it.
@@ -134,9 +139,12 @@ impl Client {
 
     async fn attempt(&self, request: hyper::Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
         match &self.address.transport {
-            Transport::Unix(path) => self.exchange(self.connect(UnixStream::connect(path)).await?, request).await,
+            Transport::Unix(path) => {
+                self.exchange(HalfClosed(self.connect(UnixStream::connect(path)).await?), request).await
+            }
             Transport::Tcp { host, port, .. } => {
-                self.exchange(self.connect(TcpStream::connect((host.as_str(), *port))).await?, request).await
+                let stream = self.connect(TcpStream::connect((host.as_str(), *port))).await?;
+                self.exchange(HalfClosed(stream), request).await
             }
         }
     }
@@ -161,7 +169,7 @@ impl Client {
         }
         request
             .body(Full::new(body.unwrap_or_default()))
-            .map_err(|source| ClientError::Request { target: target.to_owned(), source })
+            .map_err(|source| ClientError::Request { target: target.chars().take(SHOWN).collect(), source })
     }
 
     async fn connect<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, ClientError> {

@@ -49,6 +49,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Stream { .. }) => 2,
+            Self::Client(ClientError::Request { .. }) => 64,
             Self::Client(_) | Self::Cut => 1,
             Self::Refused(_) | Self::NotJson | Self::Record(_) => 2,
             Self::Usage(_) | Self::Address(_) | Self::Token(_) | Self::Config(_) | Self::Input(_) | Self::Terminal => {

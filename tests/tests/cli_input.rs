@@ -142,6 +142,17 @@ fn of_several_cubes_all_come_or_none() -> Result<()> {
 }
 
 #[test]
+fn a_list_that_is_too_large_is_refused_in_the_daemons_words() -> Result<()> {
+    let (daemon, _lab) = site()?;
+    let cubes = json!([{"name": "x".repeat(3 << 20), "service-name": "simplebridge"}]).to_string();
+    for _ in 0..10 {
+        let line = daemon.ctl_reading(&["cubes", "add"], Some(&cubes)).one_line(2);
+        assert!(line.contains("the body is larger than 1048576 bytes"), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_body_may_come_from_a_file_or_a_pipe() -> Result<()> {
     let (daemon, _lab) = site()?;
     let place = tempfile::tempdir()?;

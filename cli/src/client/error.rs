@@ -11,7 +11,7 @@ pub(crate) enum ClientError {
     Unreachable { address: String, tcp: bool, source: io::Error },
     #[error("permission denied on {address}: be root, or in group polycube")]
     Denied { address: String, source: io::Error },
-    #[error("cannot ask for '{target}': {source}")]
+    #[error("cannot ask for '{target}…': {source}")]
     Request { target: String, source: hyper::http::Error },
     #[error("{address} does not speak as polycubed does: {source}")]
     Broken { address: String, source: hyper::Error },

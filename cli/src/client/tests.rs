@@ -207,3 +207,28 @@ fn a_stream_is_no_answer_and_is_not_waited_for() {
         assert!(send(media).is_ok(), "{media:?}");
     }
 }
+
+/// The server reads the head alone, answers and closes, while a body is under way that no socket has room for.
+#[test]
+fn an_answer_that_comes_before_the_body_is_read_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("d.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        stream.read_exact(&mut [0; 16]).unwrap();
+        stream.write_all(reply("413 Content Too Large", "", "too large").as_bytes()).unwrap();
+    });
+    let address = Address::parse(&format!("unix://{}", socket.display())).unwrap();
+    let request = Request { body: Some(json!("x".repeat(4 << 20))), ..patch() };
+    assert_eq!(run(Client::new(address, None, false).send(&request)).unwrap(), answer(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
+    server.join().unwrap();
+}
+
+#[test]
+fn a_path_that_no_request_can_have_is_a_mistake_of_the_user() {
+    let address = Address::parse("unix:///run/d.sock").unwrap();
+    let error = run(Client::new(address, None, false).send(&get(&"x".repeat(70_000)))).unwrap_err();
+    assert!(error.to_string().len() < 120, "{error}");
+    assert_eq!(crate::failure::Failure::from(error).exit_code(), 64);
+}
