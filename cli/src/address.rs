@@ -21,23 +21,45 @@ pub(crate) enum Transport {
     Unix(PathBuf),
     /// `authority` is the URL's own `host[:port]`; `host` has no brackets.
     Tcp {
+        scheme: Scheme,
         host: String,
         port: u16,
         authority: String,
     },
 }
 
+/// What is spoken over TCP.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// An address that cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum AddressError {
-    #[error("'{url}' is no address of a daemon: use unix:///path/to/socket or http://host:port")]
+    #[error("'{url}' is no address of a daemon: use unix:///path/to/socket, http://host:port or https://host:port")]
     Malformed { url: String },
-    #[error("'{url}': https is not supported yet")]
-    Https { url: String },
 }
 
 impl Address {
-    /// Reads `unix:///path/to/socket` or `http://host:port[/base/path/]`.
+    /// Reads `unix:///path/to/socket` or `http[s]://host:port[/base/path/]`.
     pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
         let malformed = || AddressError::Malformed { url: url.to_owned() };
         if let Some(path) = url.strip_prefix("unix://") {
@@ -49,9 +71,9 @@ impl Address {
             };
         }
         let uri: Uri = url.parse().map_err(|_| malformed())?;
-        let authority = match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) => authority,
-            (Some("https"), _) => return Err(AddressError::Https { url: url.to_owned() }),
+        let (scheme, authority) = match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(authority)) => (Scheme::Http, authority),
+            (Some("https"), Some(authority)) => (Scheme::Https, authority),
             _ => return Err(malformed()),
         };
         let host = authority.host().trim_matches(['[', ']']);
@@ -60,7 +82,7 @@ impl Address {
         }
         // What `Authority::port` cannot read, as in `h:x`, it takes for no port at all.
         let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => 80,
+            Some("") => scheme.port(),
             Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(malformed)?,
             None => return Err(malformed()),
         };
@@ -68,8 +90,16 @@ impl Address {
             "" => BASE.to_owned(),
             path => format!("{path}/"),
         };
-        let transport = Transport::Tcp { host: host.to_owned(), port, authority: authority.to_string() };
+        let transport = Transport::Tcp { scheme, host: host.to_owned(), port, authority: authority.to_string() };
         Ok(Self { transport, base })
+    }
+
+    /// What a URL of the daemon begins with.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match &self.transport {
+            Transport::Unix(_) => Scheme::Http.name(),
+            Transport::Tcp { scheme, .. } => scheme.name(),
+        }
     }
 
     /// The value of the `Host` header.
@@ -91,7 +121,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.transport {
             Transport::Unix(path) => write!(f, "unix://{}", path.display()),
-            Transport::Tcp { authority, .. } => write!(f, "http://{authority}"),
+            Transport::Tcp { scheme, authority, .. } => write!(f, "{}://{authority}", scheme.name()),
         }
     }
 }
@@ -125,6 +155,8 @@ mod tests {
         check_tcp("http://localhost:9000/polycube/v1/", "localhost", 9000, BASE);
         check_tcp("http://proxy/lab/polycube/v1/", "proxy", 80, "/lab/polycube/v1/");
         check_tcp("http://[::1]:9000", "::1", 9000, BASE);
+        check_tcp("https://proxy/lab/", "proxy", 443, "/lab/");
+        assert_eq!(Address::parse("https://h:9000").unwrap().to_string(), "https://h:9000");
         assert_eq!(Address::parse("http://[::1]:9000/x").unwrap().to_string(), "http://[::1]:9000");
     }
 
@@ -145,7 +177,5 @@ mod tests {
         for url in ["http://h:99999", "http://u@h:1", "http://h:1/?q", "http://h:1/#f", "http:///x", "http://h:"] {
             check_malformed(url);
         }
-        let url = "https://h:9000".to_owned();
-        assert_eq!(Address::parse(&url), Err(AddressError::Https { url }));
     }
 }

@@ -1,8 +1,9 @@
-//! HTTP to the daemon, over its Unix socket or TCP.
+//! HTTP to the daemon, over its Unix socket, TCP or TLS.
 
 mod error;
 mod half_closed;
 mod redirect;
+mod tls;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::error::ClientError;
 use self::half_closed::HalfClosed;
+pub(crate) use self::tls::{FileError, Files, Tls};
 use crate::address::{Address, Transport};
 use crate::grammar::Request;
 use crate::show::escape;
@@ -42,6 +44,7 @@ const JSON: &str = "application/json";
 #[derive(Debug)]
 pub(crate) struct Client {
     address: Address,
+    tls: Option<Tls>,
     authorization: Option<HeaderValue>,
     debug: bool,
 }
@@ -55,8 +58,8 @@ pub(crate) struct Answer {
 
 impl Client {
     /// `authorization` is the whole value of the header; with `debug`, requests and answers are told on stderr.
-    pub(crate) fn new(address: Address, authorization: Option<HeaderValue>, debug: bool) -> Self {
-        Self { address, authorization, debug }
+    pub(crate) fn new(address: Address, tls: Option<Tls>, authorization: Option<HeaderValue>, debug: bool) -> Self {
+        Self { address, tls, authorization, debug }
     }
 
     /// Sends a request, following redirects within the same daemon.
@@ -92,7 +95,7 @@ impl Client {
                 return Ok(response);
             };
             let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
-            target = redirect::target(&location, self.address.authority())
+            target = redirect::target(&location, self.address.scheme(), self.address.authority())
                 .ok_or_else(|| ClientError::RedirectElsewhere { address: self.address.to_string(), location })?;
         }
         Err(ClientError::Redirects { address: self.address.to_string(), most: MAX_REDIRECTS })
@@ -121,7 +124,11 @@ impl Client {
 
     /// What it means that the connection fails.
     pub(crate) fn broken(&self, source: hyper::Error) -> ClientError {
-        ClientError::Broken { address: self.address.to_string(), source }
+        let address = self.address.to_string();
+        match self.tls.as_ref().and_then(|tls| tls.reason(&source)) {
+            Some(source) => ClientError::Tls { address, source },
+            None => ClientError::Broken { address, source },
+        }
     }
 
     fn silent(&self) -> ClientError {
@@ -144,7 +151,10 @@ impl Client {
             }
             Transport::Tcp { host, port, .. } => {
                 let stream = self.connect(TcpStream::connect((host.as_str(), *port))).await?;
-                self.exchange(HalfClosed(stream), request).await
+                match &self.tls {
+                    Some(tls) => self.exchange(self.connect(tls.connect(HalfClosed(stream))).await?, request).await,
+                    None => self.exchange(HalfClosed(stream), request).await,
+                }
             }
         }
     }
@@ -174,7 +184,10 @@ impl Client {
 
     async fn connect<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, ClientError> {
         match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(|source| ClientError::connect(&self.address, source)),
+            Ok(connected) => connected.map_err(|source| match self.tls.as_ref().and_then(|tls| tls.reason(&source)) {
+                Some(source) => ClientError::Tls { address: self.address.to_string(), source },
+                None => ClientError::connect(&self.address, source),
+            }),
             Err(_) => Err(ClientError::connect(&self.address, io::ErrorKind::TimedOut.into())),
         }
     }

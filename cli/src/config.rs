@@ -1,16 +1,20 @@
 //! Settings from the user's configuration file and the environment. Nothing is ever written.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::client::Files;
+
 /// Settings; the environment's before the file's.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Config {
     pub(crate) url: Option<String>,
     pub(crate) token_file: Option<String>,
+    pub(crate) tls: Files,
     pub(crate) debug: bool,
 }
 
@@ -23,6 +27,8 @@ pub(crate) enum ConfigError {
     Malformed { file: PathBuf, source: yaml_serde::Error },
     #[error("POLYCUBECTL_DEBUG={value}: give true or false")]
     Debug { value: String },
+    #[error("{name} is no UTF-8: {value:?}")]
+    NotUtf8 { name: String, value: OsString },
 }
 
 /// The file. Polycube's command line wrote one with all of its fields, so those that mean nothing here are accepted.
@@ -31,6 +37,9 @@ pub(crate) enum ConfigError {
 struct File {
     url: Option<String>,
     token_file: Option<String>,
+    cacert: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
     debug: Option<bool>,
     #[serde(rename = "expert", default)]
     _expert: Option<IgnoredAny>,
@@ -38,12 +47,6 @@ struct File {
     _single: Option<IgnoredAny>,
     #[serde(rename = "version", default)]
     _version: Option<IgnoredAny>,
-    #[serde(rename = "cacert", default)]
-    _cacert: Option<IgnoredAny>,
-    #[serde(rename = "cert", default)]
-    _cert: Option<IgnoredAny>,
-    #[serde(rename = "key", default)]
-    _key: Option<IgnoredAny>,
 }
 
 /// Reads the file and the environment; a file that does not exist says nothing.
@@ -51,22 +54,40 @@ struct File {
 /// # Errors
 ///
 /// The file cannot be read or understood, or a variable has no sense.
-pub(crate) fn load(variable: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+pub(crate) fn load(variable: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
     let file = match path(&variable) {
         Some(path) => read(&path)?,
         None => File::default(),
     };
-    let debug = match variable("POLYCUBECTL_DEBUG").as_deref() {
+    let text = |name| text(&variable, name);
+    let debug = match text("POLYCUBECTL_DEBUG")?.as_deref() {
         None => file.debug.unwrap_or(false),
         Some("1" | "true" | "TRUE" | "True") => true,
         Some("0" | "false" | "FALSE" | "False") => false,
         Some(value) => return Err(ConfigError::Debug { value: value.to_owned() }),
     };
-    Ok(Config { url: variable("POLYCUBECTL_URL").or(file.url), token_file: file.token_file, debug })
+    // Polycube's command line wrote keys without a value.
+    let or = |name, filed: Option<String>| Ok(text(name)?.or(filed).filter(|value| !value.is_empty()));
+    let tls = Files {
+        cacert: or("POLYCUBECTL_CACERT", file.cacert)?,
+        cert: or("POLYCUBECTL_CERT", file.cert)?,
+        key: or("POLYCUBECTL_KEY", file.key)?,
+    };
+    Ok(Config { url: or("POLYCUBECTL_URL", file.url)?, token_file: file.token_file, tls, debug })
+}
+
+/// A variable that has to be text. To ignore one that is not could lead to another daemon.
+///
+/// # Errors
+///
+/// It is no UTF-8.
+pub(crate) fn text(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Option<String>, ConfigError> {
+    let text = variable(name).map(OsString::into_string).transpose();
+    text.map_err(|value| ConfigError::NotUtf8 { name: name.to_owned(), value })
 }
 
 /// XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is none.
-fn path(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+fn path(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let given = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let directory = given.or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
     Some(directory.join("polycube/polycubectl_config.yaml"))
@@ -98,15 +119,15 @@ mod tests {
     fn with(home: &TempDir, more: &[(&str, &str)]) -> Result<Config, String> {
         let home = home.path().to_str().unwrap().to_owned();
         let variable = |name: &str| {
-            let found = more.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            found.or_else(|| (name == "HOME").then(|| home.clone()))
+            let found = more.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+            found.or_else(|| (name == "HOME").then(|| home.clone().into()))
         };
         load(variable).map_err(|error| error.to_string().replace(&home, "~"))
     }
 
     fn config(url: &str, token_file: &str, debug: bool) -> Config {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Config { url: some(url), token_file: some(token_file), debug }
+        Config { url: some(url), token_file: some(token_file), tls: Files::default(), debug }
     }
 
     #[test]
@@ -117,6 +138,28 @@ mod tests {
         assert_eq!(with(&home, &environment), Ok(config("http://env:1", "/t", false)));
         assert_eq!(with(&home, &[("XDG_CONFIG_HOME", "/nowhere")]), Ok(Config::default()));
         assert_eq!(with(&home, &[("XDG_CONFIG_HOME", "relative")]), Ok(config("http://file:1", "/t", true)));
+    }
+
+    #[test]
+    fn the_files_of_tls_come_from_both() {
+        let home = home("cacert: /f/ca\ncert: /f/cert\nkey: ''\n");
+        let files = |cacert: &str, cert: &str, key: Option<&str>| Files {
+            cacert: Some(cacert.to_owned()),
+            cert: Some(cert.to_owned()),
+            key: key.map(str::to_owned),
+        };
+        assert_eq!(with(&home, &[]).unwrap().tls, files("/f/ca", "/f/cert", None));
+        let environment = [("POLYCUBECTL_CACERT", "/e/ca"), ("POLYCUBECTL_CERT", "/e/cert"), ("POLYCUBECTL_KEY", "/k")];
+        assert_eq!(with(&home, &environment).unwrap().tls, files("/e/ca", "/e/cert", Some("/k")));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_not_passed_over() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for name in ["POLYCUBECTL_URL", "POLYCUBECTL_DEBUG", "POLYCUBECTL_CACERT"] {
+            let odd = |asked: &str| (asked == name).then(|| OsString::from_vec(b"unix:///\xff".to_vec()));
+            assert_eq!(load(odd).unwrap_err().to_string(), format!("{name} is no UTF-8: \"unix:///\\xFF\""));
+        }
     }
 
     #[test]

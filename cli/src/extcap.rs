@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use self::arguments::{Arguments, Question};
 use crate::failure::Failure;
-use crate::grammar::{Form, Request, Tap};
+use crate::grammar::{Form, Request, Tap, Way};
 use crate::session::Session;
 use crate::{VERSION, accepted, print, stream};
 
@@ -44,7 +44,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Question::FilterIsValid => Ok(()),
         Question::Capture { interface, fifo } => {
             let cube = interface.strip_prefix(PREFIX).unwrap_or(interface);
-            let session = Session::new(None, None)?;
+            let session = Session::new(Way::default())?;
             let settings = arguments.settings();
             if !settings.is_empty() {
                 let path = format!("{SERVICE}/{}/", crate::grammar::segment(cube));
@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn interfaces() -> Result<(), Failure> {
     print(&format!("extcap {{version={VERSION}}}{{display=Polycube captures}}\n"))?;
     let request = Request { method: Method::GET, path: "cubes/".to_owned(), body: None };
-    let answer = accepted(Session::new(None, None)?.ask(&request)?)?;
+    let answer = accepted(Session::new(Way::default())?.ask(&request)?)?;
     let cubes: Value = serde_json::from_slice(&answer.body).map_err(|_| Failure::NotJson)?;
     print(&sentences(&cubes))
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::address::AddressError;
-use crate::client::ClientError;
+use crate::client::{ClientError, FileError};
 use crate::config::ConfigError;
 use crate::grammar::UsageError;
 use crate::input::InputError;
@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Address(#[from] AddressError),
     #[error("polycubectl: {0}")]
     Token(#[from] TokenError),
+    #[error("polycubectl: {0}")]
+    Tls(#[from] FileError),
     #[error("polycubectl: {0}")]
     Config(#[from] ConfigError),
     #[error("polycubectl: {0}")]
@@ -52,9 +54,13 @@ impl Failure {
             Self::Client(ClientError::Request { .. }) => 64,
             Self::Client(_) | Self::Cut => 1,
             Self::Refused(_) | Self::NotJson | Self::Record(_) => 2,
-            Self::Usage(_) | Self::Address(_) | Self::Token(_) | Self::Config(_) | Self::Input(_) | Self::Terminal => {
-                64
-            }
+            Self::Usage(_)
+            | Self::Address(_)
+            | Self::Token(_)
+            | Self::Tls(_)
+            | Self::Config(_)
+            | Self::Input(_)
+            | Self::Terminal => 64,
             Self::Runtime(_) => 71,
             Self::Output(_) | Self::File { .. } => 74,
         }

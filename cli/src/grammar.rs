@@ -19,7 +19,7 @@ pub(crate) use self::error::UsageError;
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
 pub(crate) use self::tap::{FORMAT_FLAG, FORMATS, Form, Tap};
-pub(crate) use self::words::Command;
+pub(crate) use self::words::{Command, Way};
 use self::words::{Pair, Style, Words};
 use crate::complete::Shell;
 use crate::help::Topic;
@@ -29,8 +29,7 @@ use crate::show::{Detail, View};
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) order: Order,
-    pub(crate) url: Option<String>,
-    pub(crate) token_file: Option<String>,
+    pub(crate) way: Way,
 }
 
 /// What is to be done.
@@ -115,7 +114,7 @@ impl Question {
 /// The first thing that is wrong with it.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, UsageError> {
     let mut words = Words::classify(args)?;
-    let (url, token_file) = (words.url.take(), words.token_file.take());
+    let way = std::mem::take(&mut words.way);
     let order = if words.own_version {
         Order::OwnVersion
     } else if words.help || words.is_empty() {
@@ -127,7 +126,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
     } else {
         Order::Call(call(&words)?)
     };
-    Ok(Line { order, url, token_file })
+    Ok(Line { order, way })
 }
 
 fn topic(words: &Words) -> Topic {

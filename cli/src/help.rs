@@ -131,16 +131,23 @@ const FORMS: [Form; 13] = [
 /// Columns of a text, where there is no terminal to tell.
 pub(crate) const WIDTH: usize = 80;
 
-const FLAGS: [(&str, &str); 4] = [
+const FLAGS: [(&str, &str); 7] = [
     (
         "--url URL",
-        "the daemon: unix:///path/to/socket or http://host:port (else POLYCUBECTL_URL, else url in the configuration \
-         file, else unix:///run/polycube/polycubed.sock)",
+        "the daemon: unix:///path/to/socket, http://host:port or https://host:port (else POLYCUBECTL_URL, else url in \
+         the configuration file, else unix:///run/polycube/polycubed.sock)",
     ),
     (
         "--token-file FILE",
         "the bearer token for TCP (else POLYCUBECTL_TOKEN, else token-file in the configuration file)",
     ),
+    (
+        "--cacert FILE",
+        "for https: the CA that has signed the daemon's certificate, in PEM (else POLYCUBECTL_CACERT, else cacert in the \
+         configuration file)",
+    ),
+    ("--cert FILE", "for https: a client certificate, in PEM; as above, POLYCUBECTL_CERT or cert"),
+    ("--key FILE", "its private key; as above, POLYCUBECTL_KEY or key"),
     (
         "-h, --help, ?",
         "help; after words, help on what can follow them (quote '?' where a file has a name of one letter)",
@@ -149,7 +156,7 @@ const FLAGS: [(&str, &str); 4] = [
 ];
 
 const CONFIGURATION: &str = "Configuration file: $XDG_CONFIG_HOME/polycube/polycubectl_config.yaml, by default in \
-    ~/.config, with url, token-file and debug. debug: true, or POLYCUBECTL_DEBUG=1, shows each request and answer on \
+    ~/.config, with url, token-file, cacert, cert, key and debug. debug: true, or POLYCUBECTL_DEBUG=1, shows each request and answer on \
     stderr.";
 
 const STATUSES: [(&str, &str); 6] = [

@@ -61,13 +61,13 @@ fn run() -> Result<(), Failure> {
     if let Some(words) = complete::asked() {
         return print(&complete::lines(&words, |partial| {
             let request = partial.question.request()?;
-            let session = Session::new(partial.url.clone(), partial.token_file.as_deref()).ok()?;
+            let session = Session::new(partial.way.clone()).ok()?;
             let answer = accepted(session.ask_briefly(&request)?).ok()?;
             help::Answer::parse(&answer.body)
         }));
     }
-    let Line { order, url, token_file } = grammar::parse(env::args_os().skip(1))?;
-    let session = || Session::new(url, token_file.as_deref());
+    let Line { order, way } = grammar::parse(env::args_os().skip(1))?;
+    let session = || Session::new(way);
     match order {
         Order::Help(question) => help(&question, session),
         Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),

@@ -1,15 +1,16 @@
 //! The way to the daemon, from flags, environment and configuration file.
 
 use std::env;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, FileError, Files, Tls};
 use crate::config;
 use crate::failure::Failure;
-use crate::grammar::Request;
+use crate::grammar::{Request, Way};
 use crate::token;
 
 /// Who types on will not wait for longer.
@@ -27,12 +28,23 @@ impl Session {
     /// # Errors
     ///
     /// The settings make no sense. Whether a daemon is there, [`Session::ask`] finds out.
-    pub(crate) fn new(url: Option<String>, token_file: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn new(way: Way) -> Result<Self, Failure> {
         let config = config::load(variable)?;
-        let address = url.or(config.url).map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
-        let authorization =
-            token::authorization(token_file, variable("POLYCUBECTL_TOKEN"), config.token_file.as_deref())?;
-        Ok(Self { client: Client::new(address, authorization, config.debug) })
+        let address = way.url.or(config.url).map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
+        let token = config::text(variable, "POLYCUBECTL_TOKEN")?;
+        let authorization = token::authorization(way.token_file.as_deref(), token, config.token_file.as_deref())?;
+        let is_wanted = way.tls != Files::default();
+        let files = Files {
+            cacert: way.tls.cacert.or(config.tls.cacert),
+            cert: way.tls.cert.or(config.tls.cert),
+            key: way.tls.key.or(config.tls.key),
+        };
+        let tls = Tls::of(&address, &files)?;
+        // Who asks for TLS must not send a token without.
+        if tls.is_none() && is_wanted {
+            return Err(FileError::NotHttps { address: address.to_string() }.into());
+        }
+        Ok(Self { client: Client::new(address, tls, authorization, config.debug) })
     }
 
     /// With a daemon that is known already.
@@ -70,6 +82,6 @@ impl Session {
 }
 
 /// A variable of the environment; an empty one is as good as none.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }

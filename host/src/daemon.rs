@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -17,7 +18,7 @@ use crate::options::{LogFormat, Options};
 use crate::plugins::LOG_TARGET;
 use crate::plugins::load_directory;
 use crate::registry::Registry;
-use crate::rest::{Access, Api, serve_tcp, serve_unix};
+use crate::rest::{Access, Api, TlsFiles, serve_tcp, serve_unix, tls_acceptor};
 use crate::sys::netlink::{self, Netlink};
 use crate::sys::process;
 
@@ -56,7 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 async fn serve(
     options: &Options,
-    tcp: Option<(SocketAddr, Access)>,
+    tcp: Option<Tcp>,
     registry: Registry,
     plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
@@ -81,8 +82,8 @@ async fn serve(
     let unix = serve_unix(api.clone(), &options.socket, stopping.clone()).await.map_err(|error| anyhow!(error))?;
     listeners.spawn(unix);
     tracing::info!(socket = %options.socket.display(), "listening");
-    if let Some((address, access)) = tcp {
-        let (address, tcp) = serve_tcp(api, address, access, stopping).await.map_err(|error| anyhow!(error))?;
+    if let Some(Tcp { address, access, tls }) = tcp {
+        let (address, tcp) = serve_tcp(api, address, access, tls, stopping).await.map_err(|error| anyhow!(error))?;
         listeners.spawn(tcp);
         tracing::info!(%address, "listening");
     }
@@ -152,23 +153,37 @@ fn check_machine(options: &Options) -> Result<AttachMode> {
     Ok(options.attach.unwrap_or_else(|| AttachMode::of_kernel(version)))
 }
 
+/// A TCP listener.
+struct Tcp {
+    address: SocketAddr,
+    access: Access,
+    tls: Option<TlsAcceptor>,
+}
+
 /// The TCP listener that the options ask for.
-fn tcp(options: &Options) -> Result<Option<(SocketAddr, Access)>> {
-    if options.addr.is_none() && options.port.is_none() {
+fn tcp(options: &Options) -> Result<Option<Tcp>> {
+    let Options { addr, port, token_file, no_auth, cert, key, cacert, .. } = options;
+    if addr.is_none() && port.is_none() {
         ensure!(
-            options.token_file.is_none() && !options.no_auth,
-            "--token-file and --no-auth are for TCP: give --addr or --port too"
+            token_file.is_none() && !no_auth && cert.is_none() && key.is_none() && cacert.is_none(),
+            "--token-file, --no-auth, --cert, --key and --cacert are for TCP: give --addr or --port too"
         );
         return Ok(None);
     }
-    let address =
-        SocketAddr::new(options.addr.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), options.port.unwrap_or(9000));
-    let access = match &options.token_file {
+    let address = SocketAddr::new(addr.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.unwrap_or(9000));
+    ensure!(cert.is_some() == key.is_some(), "TLS needs both --cert FILE and --key FILE");
+    ensure!(cacert.is_none() || cert.is_some(), "--cacert is for TLS: give --cert FILE and --key FILE too");
+    let access = match token_file {
         Some(file) => Access::from_file(file).map_err(|error| anyhow!(error))?,
-        None if options.no_auth => Access::Open,
+        None if *no_auth => Access::Open,
+        None if cacert.is_some() => Access::Certificate,
+        None if cert.is_some() => bail!("TLS needs --token-file FILE or --cacert FILE, or --no-auth in a lab"),
         None => bail!("TCP needs --token-file FILE, or --no-auth in a lab"),
     };
-    Ok(Some((address, access)))
+    let files = cert.as_ref().zip(key.as_ref());
+    let files = files.map(|(cert, key)| TlsFiles { cert, key, cacert: cacert.as_deref() });
+    let tls = files.map(|files| tls_acceptor(&files, &access)).transpose().map_err(|error| anyhow!(error))?;
+    Ok(Some(Tcp { address, access, tls }))
 }
 
 /// Makes sure that no other daemon uses the same state. The lock ends with the process.

@@ -11,7 +11,7 @@ use crate::datapath::AttachMode;
 #[derive(Debug, Parser)]
 #[command(name = "polycubed", version)]
 pub struct Options {
-    /// Listen on TCP, at this address; needs --token-file or --no-auth [default: 127.0.0.1 when --port is given]
+    /// Listen on TCP, at this address; needs --token-file, --no-auth or, with TLS, --cacert [default: 127.0.0.1 when --port is given]
     #[arg(long, value_name = "ADDRESS")]
     pub addr: Option<IpAddr>,
 
@@ -42,6 +42,19 @@ pub struct Options {
     /// File whose first line TCP clients have to send as their bearer token
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
     pub token_file: Option<PathBuf>,
+
+    /// TLS on the TCP port: the daemon's certificate, in PEM, followed by those between it and its CA; needs --key
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+
+    /// The private key of --cert, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// Let in clients whose certificates these CAs have signed; needs --cert. With --token-file, a client needs one of
+    /// the two: certificate or token
+    #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
+    pub cacert: Option<PathBuf>,
 
     /// Let everybody in who reaches the TCP port: for labs
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::tls::TlsError;
 use crate::address::{Address, Transport};
 
 /// The daemon was not reached, or what came back is not an answer.
@@ -11,6 +12,8 @@ pub(crate) enum ClientError {
     Unreachable { address: String, tcp: bool, source: io::Error },
     #[error("permission denied on {address}: be root, or in group polycube")]
     Denied { address: String, source: io::Error },
+    #[error("{address}: {source}")]
+    Tls { address: String, source: TlsError },
     #[error("cannot ask for '{target}…': {source}")]
     Request { target: String, source: hyper::http::Error },
     #[error("{address} does not speak as polycubed does: {source}")]

@@ -2,18 +2,19 @@
 
 use hyper::Uri;
 
-/// The request target that `location` names, if it is on the server that `authority` names.
+/// The request target that `location` names, if it is on the server that `scheme` and `authority` name.
 ///
 /// Another server would be sent the bearer token.
-pub(super) fn target(location: &str, authority: &str) -> Option<String> {
+pub(super) fn target(location: &str, scheme: &str, authority: &str) -> Option<String> {
     let absolute = match location.strip_prefix("//") {
-        Some(rest) => format!("http://{rest}"),
+        Some(rest) => format!("{scheme}://{rest}"),
         None => location.to_owned(),
     };
     let uri: Uri = absolute.parse().ok()?;
     match (uri.scheme_str(), uri.authority()) {
-        (None, None) | (Some("http"), None) => {}
-        (Some("http"), Some(there)) if there.as_str().eq_ignore_ascii_case(authority) => {}
+        (None, None) => {}
+        (Some(same), None) if same == scheme => {}
+        (Some(same), Some(there)) if same == scheme && there.as_str().eq_ignore_ascii_case(authority) => {}
         _ => return None,
     }
     let target = uri.path_and_query()?.as_str();
@@ -26,7 +27,7 @@ mod tests {
 
     #[track_caller]
     fn check(location: &str, expected: Option<&str>) {
-        assert_eq!(target(location, "localhost:9000").as_deref(), expected, "{location:?}");
+        assert_eq!(target(location, "http", "localhost:9000").as_deref(), expected, "{location:?}");
     }
 
     #[test]

@@ -73,6 +73,10 @@ fn run<T>(task: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
 }
 
+fn client(address: Address, authorization: Option<HeaderValue>) -> Client {
+    Client::new(address, None, authorization, false)
+}
+
 /// Sends one request to a server on a Unix socket.
 fn send(request: &Request, token: Option<&str>, replies: Vec<String>) -> (Result<Answer, ClientError>, Vec<Seen>) {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +85,7 @@ fn send(request: &Request, token: Option<&str>, replies: Vec<String>) -> (Result
     let server = serve(move || listener.accept().map(|(stream, _)| stream), replies);
     let address = Address::parse(&format!("unix://{}", socket.display())).unwrap();
     let token = token.map(|token| HeaderValue::from_str(token).unwrap());
-    let answer = run(Client::new(address, token, false).send(request));
+    let answer = run(client(address, token).send(request));
     (answer, server.join().unwrap())
 }
 
@@ -157,13 +161,13 @@ fn tcp_sends_the_authority_as_host() {
     let authority = listener.local_addr().unwrap().to_string();
     let server = serve(move || listener.accept().map(|(stream, _)| stream), vec![reply("204 No Content", "", "")]);
     let address = Address::parse(&format!("http://{authority}")).unwrap();
-    assert_eq!(run(Client::new(address, None, false).send(&get("cubes/"))).unwrap().status, StatusCode::NO_CONTENT);
+    assert_eq!(run(client(address, None).send(&get("cubes/"))).unwrap().status, StatusCode::NO_CONTENT);
     assert!(server.join().unwrap()[0].headers.contains(&format!("host: {authority}")));
 }
 
 #[track_caller]
 fn check_unreachable(url: &str, expected: &str) {
-    let error = run(Client::new(Address::parse(url).unwrap(), None, false).send(&get("cubes/"))).unwrap_err();
+    let error = run(client(Address::parse(url).unwrap(), None).send(&get("cubes/"))).unwrap_err();
     assert_eq!(error.to_string(), expected);
 }
 
@@ -221,14 +225,14 @@ fn an_answer_that_comes_before_the_body_is_read_is_heard() {
     });
     let address = Address::parse(&format!("unix://{}", socket.display())).unwrap();
     let request = Request { body: Some(json!("x".repeat(4 << 20))), ..patch() };
-    assert_eq!(run(Client::new(address, None, false).send(&request)).unwrap(), answer(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
+    assert_eq!(run(client(address, None).send(&request)).unwrap(), answer(StatusCode::PAYLOAD_TOO_LARGE, "too large"));
     server.join().unwrap();
 }
 
 #[test]
 fn a_path_that_no_request_can_have_is_a_mistake_of_the_user() {
     let address = Address::parse("unix:///run/d.sock").unwrap();
-    let error = run(Client::new(address, None, false).send(&get(&"x".repeat(70_000)))).unwrap_err();
+    let error = run(client(address, None).send(&get(&"x".repeat(70_000)))).unwrap_err();
     assert!(error.to_string().len() < 120, "{error}");
     assert_eq!(crate::failure::Failure::from(error).exit_code(), 64);
 }

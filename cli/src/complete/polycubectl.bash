@@ -15,7 +15,8 @@ _polycubectl() {
         rest=${text#"$word"}
     done
     COMPREPLY=()
-    if [[ ${words[-2]} == @(-w|--token-file|*[\<\>]) || ${words[-1]} == @(-w=*|--token-file=*|*([0-9&])[\<\>]*) ]]; then
+    if [[ ${words[-2]} == @(-w|--token-file|--cacert|--cert|--key|*[\<\>]) ||
+        ${words[-1]} == @(-w=*|--token-file=*|--cacert=*|--cert=*|--key=*|*([0-9&])[\<\>]*) ]]; then
         compopt -o default
         return
     fi

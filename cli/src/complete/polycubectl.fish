@@ -3,11 +3,11 @@
 function __polycubectl_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
-    if contains -- $words[-1] -w --token-file
+    if contains -- $words[-1] -w --token-file --cacert --cert --key
         __fish_complete_path $current
         return
     end
-    if set -l flag (string match -r '^(?:-w|--token-file)=' -- $current)
+    if set -l flag (string match -r '^(?:-w|--token-file|--cacert|--cert|--key)=' -- $current)
         printf "$flag%s\n" (__fish_complete_path (string replace -- $flag '' $current))
         return
     end

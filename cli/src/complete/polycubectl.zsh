@@ -6,7 +6,7 @@ _polycubectl() {
     local line word about
     local program=${${words[1]/#'~/'/$HOME/}/#'$HOME/'/$HOME/}
     local -a words_ready words_open
-    if [[ ${words[CURRENT-1]} == (-w|--token-file) ]] || compset -P '(-w|--token-file)='; then
+    if [[ ${words[CURRENT-1]} == (-w|--token-file|--cacert|--cert|--key) ]] || compset -P '(-w|--token-file|--cacert|--cert|--key)='; then
         _files
         return
     fi

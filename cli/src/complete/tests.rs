@@ -45,7 +45,19 @@ fn what_has_packets_to_give_can_be_dumped_and_watched() {
     check(
         &["s", "dump", "-"],
         &json!({}),
-        &["--url", "--token-file", "--help", "--version", "-w", "--follow", "--format", "--force"],
+        &[
+            "--url",
+            "--token-file",
+            "--cacert",
+            "--cert",
+            "--key",
+            "--help",
+            "--version",
+            "-w",
+            "--follow",
+            "--format",
+            "--force",
+        ],
     );
     check(&["s", "show", "--f"], &answer, &[]);
 }
@@ -63,7 +75,7 @@ fn truth_values_and_formats_complete() {
 fn the_grammar_completes_without_the_daemon() {
     let nothing = json!({});
     check(&["a"], &nothing, &["add", "attach"]);
-    check(&["--"], &nothing, &["--url", "--token-file", "--help", "--version"]);
+    check(&["--"], &nothing, &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version"]);
     check(&["s", "show", "-b"], &nothing, &["-brief"]);
     check(&["s", "set", "-b"], &nothing, &[]);
     check(&["completion", ""], &nothing, &["bash", "zsh", "fish"]);
@@ -85,7 +97,7 @@ fn what_makes_no_sense_is_not_completed() {
 fn the_daemon_that_the_line_names_is_asked() {
     let words = ["--url", "http://h:1", "s", "set", ""].map(str::to_owned);
     lines(&words, |partial| {
-        assert_eq!(partial.url.as_deref(), Some("http://h:1"));
+        assert_eq!(partial.way.url.as_deref(), Some("http://h:1"));
         assert_eq!(partial.question.request().unwrap().path, "s/?help=SET");
         None
     });

@@ -1,6 +1,6 @@
 //! A command line that is still being typed.
 
-use super::words::{Style, Words};
+use super::words::{Style, Way, Words};
 use super::{Command, Question, tap, topic};
 use crate::help::Topic;
 use crate::show::Detail;
@@ -11,19 +11,17 @@ pub(crate) struct Partial {
     pub(crate) question: Question,
     /// Names of the `key=value` that are there already.
     pub(crate) given: Vec<String>,
-    pub(crate) url: Option<String>,
-    pub(crate) token_file: Option<String>,
+    pub(crate) way: Way,
 }
 
-const FLAGS: [&str; 4] = ["--url", "--token-file", "--help", "--version"];
+const FLAGS: [&str; 7] = ["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version"];
 
 impl Partial {
     /// `None` when nothing sensible can follow these words.
     pub(crate) fn parse(words: &[String]) -> Option<Self> {
         let mut words = Words::classify(words.iter().map(Into::into)).ok().filter(|words| !words.help)?;
         Some(Self {
-            url: words.url.take(),
-            token_file: words.token_file.take(),
+            way: std::mem::take(&mut words.way),
             given: words.pairs.iter().map(|pair| pair.name.clone()).collect(),
             question: Question { topic: topic(&words), path: words.path, command: words.command },
         })

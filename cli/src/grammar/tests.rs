@@ -198,10 +198,10 @@ fn flags_of_the_program_stand_anywhere() {
         ["s", "--token-file", "f", "show", "--url", "http://h:1"],
     ] {
         let line = parse_text(&line).unwrap();
-        assert_eq!((line.url.as_deref(), line.token_file.as_deref()), (Some("http://h:1"), Some("f")));
+        assert_eq!((line.way.url.as_deref(), line.way.token_file.as_deref()), (Some("http://h:1"), Some("f")));
     }
     let line = parse_text(&["del", "s", "--url=unix:///a=b"]).unwrap();
-    assert_eq!(line.url.as_deref(), Some("unix:///a=b"));
+    assert_eq!(line.way.url.as_deref(), Some("unix:///a=b"));
     assert_eq!(parse_text(&["s", "-V"]).unwrap().order, Order::OwnVersion);
     assert_eq!(parse_text(&["--version"]).unwrap().order, Order::OwnVersion);
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::{UsageError, path, tap};
+use crate::client::Files;
 use crate::help::Topic;
 use crate::show::Detail;
 
@@ -16,9 +17,16 @@ pub(super) struct Words {
     pub(super) own_version: bool,
     pub(super) style: Option<Style>,
     pub(super) hide: Option<Vec<String>>,
-    pub(super) url: Option<String>,
-    pub(super) token_file: Option<String>,
+    pub(super) way: Way,
     pub(super) tap: tap::Flags,
+}
+
+/// The way to the daemon, as far as the command line has it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Way {
+    pub(crate) url: Option<String>,
+    pub(crate) token_file: Option<String>,
+    pub(crate) tls: Files,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,8 +114,11 @@ impl Words {
         match (name, value) {
             ("-h" | "--help", None) => self.help = true,
             ("-V" | "--version", None) => self.own_version = true,
-            ("--url", _) => set_once(&mut self.url, "--url", "URL", value, next)?,
-            ("--token-file", _) => set_once(&mut self.token_file, "--token-file", "FILE", value, next)?,
+            ("--url", _) => set_once(&mut self.way.url, "--url", "URL", value, next)?,
+            ("--token-file", _) => set_once(&mut self.way.token_file, "--token-file", "FILE", value, next)?,
+            ("--cacert", _) => set_once(&mut self.way.tls.cacert, "--cacert", "FILE", value, next)?,
+            ("--cert", _) => set_once(&mut self.way.tls.cert, "--cert", "FILE", value, next)?,
+            ("--key", _) => set_once(&mut self.way.tls.key, "--key", "FILE", value, next)?,
             ("-w", _) => set_once(&mut self.tap.write, "-w", "FILE", value, next)?,
             ("--format", _) => set_once(&mut self.tap.format, "--format", "FORMAT", value, next)?,
             ("--follow", None) => self.tap.follow = true,

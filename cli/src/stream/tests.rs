@@ -42,7 +42,7 @@ fn daemon(status: &str, pieces: Vec<Vec<u8>>, end: &'static str) -> (Session, Jo
         stream.write_all(end.as_bytes()).unwrap();
         String::from_utf8(seen).unwrap()
     });
-    (Session::with(Client::new(Address::parse(&url).unwrap(), None, false)), thread)
+    (Session::with(Client::new(Address::parse(&url).unwrap(), None, None, false)), thread)
 }
 
 fn into(path: &Path, force: bool) -> Tap {
@@ -104,7 +104,7 @@ fn a_refusal_makes_no_file() {
 fn a_file_that_is_there_is_kept_unless_forced() {
     let (place, path) = place();
     fs::write(&path, "precious, and longer than what comes in its place".repeat(10)).unwrap();
-    let nobody = || Session::with(Client::new(Address::parse("http://127.0.0.1:1").unwrap(), None, false));
+    let nobody = || Session::with(Client::new(Address::parse("http://127.0.0.1:1").unwrap(), None, None, false));
     let failure = take(&nobody(), &into(&path, false)).unwrap_err();
     assert!(failure.to_string().ends_with("is there already: take another name, or --force to write over it"));
     assert_eq!(failure.exit_code(), 74);

@@ -1,10 +1,11 @@
-//! Who may call over TCP: a bearer token, and a Host header that names this daemon. The Unix socket's permissions
-//! are the file system's.
+//! Who may call over TCP: who has the token or a client certificate, and means this daemon. The Unix socket's
+//! permissions are the file system's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -16,8 +17,10 @@ use crate::problem::Problem;
 /// How TCP callers show that they may.
 #[derive(Clone)]
 pub enum Access {
-    /// `Authorization: Bearer …` with this token.
+    /// `Authorization: Bearer …` with this token, or a client certificate where one is asked for.
     Token(Arc<str>),
+    /// A client certificate, without which there is no connection.
+    Certificate,
     /// They need not. For labs.
     Open,
 }
@@ -28,22 +31,20 @@ impl Access {
     /// # Errors
     /// One line: the file cannot be read, or others can read it, or it is empty.
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        use std::os::unix::fs::PermissionsExt as _;
         let file = path.display();
-        let metadata = std::fs::metadata(path).map_err(|error| format!("token file {file}: {error}"))?;
-        if metadata.permissions().mode() & 0o007 != 0 {
-            return Err(format!("token file {file} can be used by everybody: chmod 640 {file}"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| format!("token file {file}: {error}"))?;
+        let text = String::from_utf8(read_secret("token file", path)?);
+        let text = text.map_err(|_| format!("token file {file} is no UTF-8"))?;
         match text.lines().next().map(str::trim) {
             Some(token) if !token.is_empty() => Ok(Self::Token(token.into())),
             _ => Err(format!("token file {file} is empty: write a token into its first line")),
         }
     }
 
-    fn allows(&self, authorization: Option<&[u8]>) -> bool {
+    fn allows(&self, peer: Peer, authorization: Option<&[u8]>) -> bool {
         match self {
+            _ if peer == Peer::Certified => true,
             Self::Open => true,
+            Self::Certificate => false,
             Self::Token(token) => authorization
                 .and_then(|value| value.split_at_checked(b"Bearer ".len()))
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
@@ -52,9 +53,36 @@ impl Access {
     }
 }
 
+/// Reads a file that only its owner and group may use. `what` it is stands before its name in errors.
+///
+/// # Errors
+/// One line: the file cannot be read, or others can use it.
+pub fn read_secret(what: &str, path: &Path) -> Result<Vec<u8>, String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = path.display();
+    let metadata = std::fs::metadata(path).map_err(|error| format!("{what} {file}: {error}"))?;
+    if metadata.permissions().mode() & 0o007 != 0 {
+        return Err(format!("{what} {file} can be used by everybody: chmod 640 {file}"));
+    }
+    std::fs::read(path).map_err(|error| format!("{what} {file}: {error}"))
+}
+
 /// Compares without telling by its duration how much was right.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+/// What a TCP connection tells of its other end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Peer {
+    /// Nothing: there is no TLS.
+    Plain,
+    /// It speaks TLS.
+    Encrypted,
+    /// It speaks TLS, and has shown a certificate that counts.
+    Certified,
+    /// It speaks no TLS on a port where that is spoken.
+    Mistaken,
 }
 
 /// What a TCP listener lets pass.
@@ -64,29 +92,44 @@ pub struct Gate {
     pub address: SocketAddr,
 }
 
-/// Middleware of the TCP listener.
-pub async fn check(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    match gate.examine(request.headers()) {
+/// Middleware of the TCP listener. Each request has its [`Peer`] as an extension.
+pub async fn check(
+    State(gate): State<Gate>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match gate.examine(peer, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
 impl Gate {
-    fn examine(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    fn examine(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refused> {
         let header = |name| headers.get(name).map(HeaderValue::as_bytes);
         let refused = |status, message| Err(Refused::new(status, Problem::invalid("", message)));
-        if !header(header::HOST).is_some_and(|host| is_ours(host, self.address)) {
+        if peer == Peer::Mistaken {
+            let message = format!("this port speaks TLS: use https://{}/", self.address);
+            return refused(StatusCode::BAD_REQUEST, message);
+        }
+        // Over TLS, the client has compared the name with our certificate.
+        let is_meant = |host| peer != Peer::Plain || is_ours(host, self.address);
+        let host = header(header::HOST).filter(|host| is_meant(host));
+        let Some(host) = host else {
             // A page in a browser that makes its own name point here would otherwise get through (DNS rebinding).
             let message = format!("the Host header does not name this daemon: use http://{}/", self.address);
             return refused(StatusCode::MISDIRECTED_REQUEST, message);
-        }
-        // A page in a browser can send requests without reading the answers.
-        let origin = header(header::ORIGIN).map(|origin| origin.strip_prefix(b"http://").unwrap_or(origin));
-        if origin.is_some_and(|origin| !is_ours(origin, self.address)) {
+        };
+        // A page in a browser can send requests without reading the answers, and the browser adds its certificate.
+        let is_elsewhere = |origin: &[u8]| match peer {
+            Peer::Plain => !is_ours(origin.strip_prefix(b"http://").unwrap_or(origin), self.address),
+            _ => origin.strip_prefix(b"https://").is_none_or(|origin| !origin.eq_ignore_ascii_case(host)),
+        };
+        if header(header::ORIGIN).is_some_and(is_elsewhere) {
             return refused(StatusCode::FORBIDDEN, "requests of pages from elsewhere are not taken".to_owned());
         }
-        if !self.access.allows(header(header::AUTHORIZATION)) {
+        if !self.access.allows(peer, header(header::AUTHORIZATION)) {
             let message = "no valid token: send `Authorization: Bearer TOKEN`, the token of the daemon's --token-file";
             return refused(StatusCode::UNAUTHORIZED, message.to_owned()).map_err(Refused::wanting_token);
         }
@@ -140,7 +183,35 @@ mod tests {
             (Some("secret"), false),
             (None, false),
         ] {
-            assert_eq!(access.allows(given.map(str::as_bytes)), allowed, "{given:?}");
+            assert_eq!(access.allows(Peer::Encrypted, given.map(str::as_bytes)), allowed, "{given:?}");
         }
+    }
+    #[test]
+    fn a_certificate_is_as_good_as_a_token() {
+        for access in [Access::Token("secret".into()), Access::Certificate] {
+            assert!(access.allows(Peer::Certified, None));
+            assert!(!access.allows(Peer::Encrypted, None));
+        }
+    }
+
+    #[test]
+    fn over_tls_the_certificate_vouches_for_the_name() {
+        let gate = Gate { access: Access::Certificate, address: "127.0.0.1:9000".parse().unwrap() };
+        let check = |peer: Peer, host: &'static str, origin: Option<&'static str>, status: Option<u16>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            let refused = gate.examine(peer, &headers).err();
+            let found = refused.map(|refused| refused.into_response().status().as_u16());
+            assert_eq!(found, status, "{peer:?} {host} {origin:?}");
+        };
+        check(Peer::Certified, "lab.example:9000", None, None);
+        check(Peer::Certified, "lab.example:9000", Some("https://lab.example:9000"), None);
+        check(Peer::Certified, "lab.example:9000", Some("http://lab.example:9000"), Some(403));
+        check(Peer::Certified, "lab.example:9000", Some("https://evil.example"), Some(403));
+        check(Peer::Certified, "lab.example:9000", Some("null"), Some(403));
+        check(Peer::Encrypted, "lab.example:9000", None, Some(401));
+        check(Peer::Plain, "lab.example:9000", None, Some(421));
+        check(Peer::Mistaken, "127.0.0.1:9000", None, Some(400));
     }
 }

@@ -14,12 +14,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-use super::access::{Access, Gate, check};
+use super::access::{Access, Gate, Peer, check};
 use super::progress::{MayPause, Pause, Progress};
 use super::{Api, router};
 use crate::sys::process::group_id;
@@ -27,9 +30,12 @@ use crate::sys::process::group_id;
 /// Connections that a listener serves at once.
 const CONNECTIONS: usize = 256;
 
-/// How long the head of a request may take to arrive, how long a connection may idle before it, and how long a client
-/// may take nothing of an answer.
+/// How long the head of a request may take to arrive, how long a connection may idle before it, how long a client may
+/// take nothing of an answer, and how long it may take to agree on TLS.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What TLS begins with: a record of type handshake (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
 
 /// The group whose members may use the socket.
 const GROUP: &str = "polycube";
@@ -44,10 +50,11 @@ pub async fn serve_unix(
     stop: watch::Receiver<bool>,
 ) -> Result<impl Future<Output = ()> + use<>, String> {
     let listener = bind_unix(path).await.map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
-    Ok(serve(listener, router(api), stop))
+    // The permissions of the socket have told who may call.
+    Ok(serve(listener, router(api), stop, |stream, exchange: Exchange| exchange.plain(stream)))
 }
 
-/// Serves the API over TCP until `stop` changes.
+/// Serves the API over TCP, with TLS where there is an acceptor, until `stop` changes.
 ///
 /// # Errors
 /// One line that says why the address cannot be had.
@@ -55,6 +62,7 @@ pub async fn serve_tcp(
     api: Api,
     address: SocketAddr,
     access: Access,
+    tls: Option<TlsAcceptor>,
     stop: watch::Receiver<bool>,
 ) -> Result<(SocketAddr, impl Future<Output = ()>), String> {
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -68,14 +76,26 @@ pub async fn serve_tcp(
     });
     let gate = Gate { access, address };
     let router = router(api).layer(middleware::from_fn_with_state(gate, check));
-    Ok((address, serve(listener, router, stop)))
+    let greet = move |stream, exchange: Exchange| {
+        let tls = tls.clone();
+        async move {
+            match tls {
+                Some(tls) => exchange.encrypted(stream, tls).await,
+                None => exchange.plain(stream).await,
+            }
+        }
+    };
+    Ok((address, serve(listener, router, stop, greet)))
 }
 
-/// Serves until `stop` changes, and then what has begun to its end.
-async fn serve(mut listener: impl Listener, router: Router, mut stop: watch::Receiver<bool>) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    let service = TowerToHyperService::new(router);
+/// Serves until `stop` changes, and then what has begun to its end. `greet` makes of a connection what HTTP is spoken
+/// over.
+async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>(
+    mut listener: L,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    greet: impl Fn(L::Io, Exchange) -> F,
+) {
     let connections = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -89,19 +109,10 @@ async fn serve(mut listener: impl Listener, router: Router, mut stop: watch::Rec
             // The sender is gone only when the daemon is.
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let (pause, service) = (Pause::default(), service.clone());
-        let stream = TokioIo::new(Progress::new(stream, PATIENCE, pause.clone()));
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (pause, answer) = (pause.clone(), service.call(request));
-            async move {
-                let answer = answer.await;
-                pause.set(answer.as_ref().is_ok_and(|answer| answer.extensions().get::<MayPause>().is_some()));
-                answer
-            }
-        });
-        let connection = connections.watch(http.serve_connection(stream, service));
+        let exchange = Exchange { router: router.clone(), watcher: connections.watcher(), pause: Pause::default() };
+        let served = greet(stream, exchange);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection broke off");
             }
             drop(place);
@@ -109,6 +120,54 @@ async fn serve(mut listener: impl Listener, router: Router, mut stop: watch::Rec
     }
     drop(listener);
     connections.shutdown().await;
+}
+
+/// What requests of one connection are answered with.
+struct Exchange {
+    router: Router,
+    watcher: Watcher,
+    pause: Pause,
+}
+
+impl Exchange {
+    async fn plain<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S) -> io::Result<()> {
+        let stream = self.watched(stream);
+        self.run(stream, Peer::Plain).await
+    }
+
+    async fn encrypted(self, stream: TcpStream, tls: TlsAcceptor) -> io::Result<()> {
+        let mut first = [0];
+        timeout(PATIENCE, stream.peek(&mut first)).await??;
+        let stream = self.watched(stream);
+        if first != [HANDSHAKE] {
+            return self.run(stream, Peer::Mistaken).await;
+        }
+        let stream = timeout(PATIENCE, tls.accept(stream)).await??;
+        let (_, session) = stream.get_ref();
+        let peer = if session.peer_certificates().is_some() { Peer::Certified } else { Peer::Encrypted };
+        self.run(stream, peer).await
+    }
+
+    fn watched<S>(&self, stream: S) -> Progress<S> {
+        Progress::new(stream, PATIENCE, self.pause.clone())
+    }
+
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, peer: Peer) -> io::Result<()> {
+        let Self { router, watcher, pause } = self;
+        let service = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let (pause, answer) = (pause.clone(), service.call(request));
+            async move {
+                let answer = answer.await;
+                pause.set(answer.as_ref().is_ok_and(|answer| answer.extensions().get::<MayPause>().is_some()));
+                answer
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+        watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await.map_err(io::Error::other)
+    }
 }
 
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {

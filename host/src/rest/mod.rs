@@ -18,9 +18,11 @@ mod progress;
 mod range;
 mod resource;
 mod stream;
+mod tls;
 
 pub use access::Access;
 pub use listen::{serve_tcp, serve_unix};
+pub use tls::{Files as TlsFiles, acceptor as tls_acceptor};
 
 use axum::Router;
 
