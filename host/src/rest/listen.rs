@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -130,7 +131,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    async fn plain<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S) -> io::Result<()> {
+    async fn plain<S: AsyncRead + AsyncWrite + AsFd + Unpin + 'static>(self, stream: S) -> io::Result<()> {
         let stream = self.watched(stream);
         self.run(stream, Peer::Plain).await
     }
@@ -148,7 +149,7 @@ impl Exchange {
         self.run(stream, peer).await
     }
 
-    fn watched<S>(&self, stream: S) -> Progress<S> {
+    fn watched<S: AsFd>(&self, stream: S) -> Progress<S> {
         Progress::new(stream, PATIENCE, self.pause.clone())
     }
 

@@ -1,6 +1,7 @@
 //! Connections whose peers have to take what is written.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::sys::socket;
 
 /// Marks, as an extension, an answer whose reader may pause for as long as it likes.
 #[derive(Clone, Copy)]
@@ -30,22 +33,38 @@ pub struct Progress<S> {
     stream: S,
     patience: Duration,
     pause: Pause,
-    /// Runs while the peer takes nothing.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while the kernel has no room.
+    stall: Option<Stall>,
 }
 
-impl<S> Progress<S> {
+struct Stall {
+    timer: Pin<Box<Sleep>>,
+    /// Bytes that the kernel held when the timer began. It makes room a megabyte at a time where it holds many (a third
+    /// of them over TCP, `sk_stream_min_wspace` in include/net/sock.h), which takes a slow reader longer than `patience`.
+    waiting: Option<i32>,
+}
+
+impl<S: AsFd> Progress<S> {
     pub fn new(stream: S, patience: Duration, pause: Pause) -> Self {
-        Self { stream, patience, pause, timer: None }
+        Self { stream, patience, pause, stall: None }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() || self.pause.0.load(Ordering::Relaxed) {
-            self.timer = None;
+            self.stall = None;
             return written;
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.patience)));
-        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let waiting = || socket::waiting(&self.stream).ok();
+        let begin = || Stall { timer: Box::pin(sleep(self.patience)), waiting: waiting() };
+        let stall = self.stall.get_or_insert_with(begin);
+        while stall.timer.as_mut().poll(context).is_ready() {
+            let before = std::mem::replace(&mut stall.waiting, waiting());
+            if stall.waiting >= before {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            stall.timer.as_mut().reset(Instant::now() + self.patience);
+        }
+        Poll::Pending
     }
 }
 
@@ -59,7 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Progress<S> {
+impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Progress<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch(context, written)
@@ -89,49 +108,82 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Progress<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
     use tokio::time::timeout;
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(200);
-    const ROOM: usize = 64;
+    const PATIENCE: Duration = Duration::from_millis(400);
+    /// More than the kernel holds for a connection.
+    const MUCH: usize = 32 << 20;
 
-    /// Writes more than there is room for, while the peer takes a byte, if any, each time that so much has passed.
-    async fn write(pause: bool, each: Option<Duration>) -> Option<io::Result<()>> {
-        let (ours, mut theirs) = duplex(ROOM);
-        let pausing = Pause::default();
-        pausing.set(pause);
-        let mut ours = Progress::new(ours, PATIENCE, pausing);
-        let reader = tokio::spawn(async move {
-            while let Some(each) = each {
-                sleep(each).await;
-                if theirs.read_u8().await.is_err() {
-                    break;
-                }
+    async fn tcp() -> io::Result<(TcpStream, TcpStream)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let theirs = TcpStream::connect(listener.local_addr()?).await?;
+        Ok((listener.accept().await?.0, theirs))
+    }
+
+    fn progress<S: AsFd>(stream: S, may_pause: bool) -> Progress<S> {
+        let pause = Pause::default();
+        pause.set(may_pause);
+        Progress::new(stream, PATIENCE, pause)
+    }
+
+    /// Writes more than there is room for, while the peer takes `piece` bytes, if any, four times in the daemon's
+    /// patience. `None` when that goes on.
+    async fn write<S>(
+        ours: S,
+        mut theirs: impl AsyncRead + Unpin,
+        may_pause: bool,
+        piece: usize,
+    ) -> Option<io::Result<()>>
+    where
+        S: AsyncRead + AsyncWrite + AsFd + Unpin,
+    {
+        let (mut ours, much) = (progress(ours, may_pause), vec![0; MUCH]);
+        let mut taken = vec![0; piece];
+        let reading = async {
+            loop {
+                sleep(PATIENCE / 4).await;
+                theirs.read_exact(&mut taken).await.expect("there is more");
             }
-            std::future::pending::<()>().await;
-        });
-        let written = timeout(PATIENCE * 4, ours.write_all(&[0; 1024])).await.ok();
-        reader.abort();
-        written
+        };
+        tokio::select! {
+            written = timeout(PATIENCE * 6, ours.write_all(&much)) => written.ok(),
+            () = reading => None,
+        }
     }
 
     #[tokio::test]
     async fn only_a_peer_that_takes_nothing_is_given_up() {
-        let stalled = write(false, None).await.expect("it ends");
-        assert_eq!(stalled.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
-        assert!(write(false, Some(PATIENCE / 4)).await.is_none(), "a slow reader");
-        assert!(write(true, None).await.is_none(), "a reader that may pause");
+        let ended = |written: Option<io::Result<()>>| written.map(|written| written.expect_err("much is left").kind());
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        assert_eq!(ended(write(ours, theirs, false, 0).await), Some(io::ErrorKind::TimedOut));
+        let (ours, theirs) = tcp().await.expect("a connection");
+        assert_eq!(ended(write(ours, theirs, false, 0).await), Some(io::ErrorKind::TimedOut));
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        assert_eq!(ended(write(ours, theirs, true, 0).await), None, "a reader that may pause");
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        assert_eq!(ended(write(ours, theirs, false, 32 << 10).await), None, "a slow reader");
+        let (ours, theirs) = tcp().await.expect("a connection");
+        assert_eq!(
+            ended(write(ours, theirs, false, 64 << 10).await),
+            None,
+            "a slow reader of a kernel that holds much"
+        );
     }
 
     #[tokio::test]
     async fn what_has_nothing_to_write_waits() {
-        let (ours, mut theirs) = duplex(ROOM);
-        let mut ours = Progress::new(ours, PATIENCE, Pause::default());
-        ours.write_all(&[0; ROOM]).await.expect("there is room");
-        sleep(PATIENCE * 2).await;
-        theirs.read_exact(&mut [0; ROOM]).await.expect("it is there");
-        ours.write_all(&[0; ROOM]).await.expect("there is room again");
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let mut ours = progress(ours, false);
+        for _ in 0..2 {
+            ours.write_all(&[0; 64]).await.expect("there is room");
+            sleep(PATIENCE * 2).await;
+            theirs.read_exact(&mut [0; 64]).await.expect("it is there");
+        }
     }
 }

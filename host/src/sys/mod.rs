@@ -5,3 +5,4 @@ pub mod clsact;
 pub mod netlink;
 pub mod packet;
 pub mod process;
+pub mod socket;
