@@ -217,6 +217,30 @@ fn who_does_not_follow_gets_what_there_is() -> Result<()> {
     Ok(())
 }
 
+/// As with a pager, or Ctrl-S: for longer than the daemon waits for who takes nothing of another answer.
+#[test]
+fn a_reader_that_pauses_finds_its_stream_again() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "stream-buffer": 1 }))?;
+    let paused = scene.open("stream")?;
+    for first in (0..5000).step_by(250) {
+        send(&scene, first, 250)?;
+        thread::sleep(Duration::from_millis(10));
+    }
+    eventually("a full buffer", || Ok(scene.readers()?[0].dropped > 0))?;
+    thread::sleep(Duration::from_secs(13));
+    let dropped = scene.readers()?[0].dropped;
+    let none = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let late = scope.spawn(|| read_all(paused, &none));
+        eventually("the late one", || Ok(scene.readers()?[0].packets + dropped == 5000))?;
+        scene.daemon.ctl("sniffer del").ok();
+        let numbers = late.join().expect("no panic")?.numbers()?;
+        assert_eq!(numbers.len() as u64 + dropped, 5000);
+        Ok(())
+    })
+}
+
 #[test]
 fn the_end_of_the_cube_is_the_end_of_its_streams() -> Result<()> {
     let scene = Scene::bridge(2)?;
