@@ -140,15 +140,19 @@ fn place(source: &Source) -> &str {
 }
 
 fn refused(path: &str, error: &DatapathError) -> Problem {
-    if let DatapathError::Refused { what, source } = error {
-        tracing::error!(what, log = source.log, "the verifier's log");
+    match error {
+        DatapathError::Attach { netdev, source: ProgramError::IOError(error) }
+            if error.raw_os_error() == Some(libc::ENODEV) =>
+        {
+            Problem::missing(path, format!("netdev `{netdev}` went away meanwhile"))
+        }
+        DatapathError::Taken { .. } => Problem::bad(path, error.to_string()),
+        DatapathError::Refused { what, source } => {
+            tracing::error!(what, log = source.log, "the verifier's log");
+            Problem::failed(path, error.to_string())
+        }
+        _ => Problem::failed(path, error.to_string()),
     }
-    if let DatapathError::Attach { netdev, source: ProgramError::IOError(error) } = error
-        && error.raw_os_error() == Some(libc::ENODEV)
-    {
-        return Problem::missing(path, format!("netdev `{netdev}` went away meanwhile"));
-    }
-    Problem::failed(path, error.to_string())
 }
 
 #[cfg(test)]
@@ -159,12 +163,14 @@ mod tests {
     use crate::problem::ErrorTag;
 
     #[test]
-    fn a_netdev_that_goes_while_it_is_attached_to_is_no_mistake_of_ours() {
+    fn netdevs_that_go_or_are_taken_are_no_mistakes_of_ours() {
         let tag = |errno| {
             let source = ProgramError::IOError(io::Error::from_raw_os_error(errno));
             refused("veth1", &DatapathError::Attach { netdev: "veth1".to_owned(), source }).tag
         };
         assert_eq!(tag(libc::ENODEV), ErrorTag::DataMissing);
         assert_eq!(tag(libc::ENOMEM), ErrorTag::OperationFailed);
+        let taken = DatapathError::Taken { netdev: "veth1".to_owned(), kind: "ingress".to_owned() };
+        assert_eq!(refused("veth1", &taken).tag, ErrorTag::BadAttribute);
     }
 }

@@ -70,6 +70,11 @@ impl Voice {
         level <= self.threshold.load(Ordering::Relaxed)
     }
 
+    /// A panic is told at every level: somebody has to create the cube anew.
+    fn tell_of_panic(&self, message: &str, what_now: &str) {
+        tracing::error!(target: LOG_TARGET, cube = self.cube.as_str(), "the plugin {message}; {what_now}");
+    }
+
     fn say(&self, level: u8, message: &str) {
         if !self.admits(level) {
             return;
@@ -114,7 +119,7 @@ impl Instance {
             RErr(text) => {
                 let failure = refusal(&text);
                 if let Failure::Failed(message) = &failure {
-                    voice.say(Level::Error as u8, &format!("the plugin {message}; the cube is not created"));
+                    voice.tell_of_panic(message, "the cube is not created");
                 }
                 Err(failure)
             }
@@ -216,7 +221,7 @@ impl Instance {
             RErr(text) => refusal(&text),
         };
         if let Failure::Failed(message) = &failure {
-            self.say(Level::Error, &format!("the plugin {message}; its datapath goes on as it is"));
+            self.voice.tell_of_panic(message, "its datapath goes on as it is");
             let _ = self.failed.set(message.clone());
         }
         Err(failure)
