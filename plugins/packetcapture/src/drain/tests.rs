@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 use std::mem::offset_of;
+use std::sync::mpsc;
 
 use polycube_layout::ring::{DATA, Producer};
 use serde_json::json;
@@ -30,8 +31,12 @@ impl Lab {
         (self.desk.outcome.disk.packets(), self.desk.outcome.disk.bytes())
     }
 
+    /// What comes fast goes through memory, and is in the file a little later.
     #[track_caller]
     fn check_file(&self, expected: &[u64]) {
+        let (done, written) = mpsc::channel();
+        self.drain.router.flush(done);
+        written.recv().unwrap();
         self.desk.check_file(expected);
     }
 
