@@ -259,10 +259,10 @@ fn a_panic_in_a_tick() -> Result<()> {
 }
 
 #[test]
-fn a_panic_in_creation_leaves_no_cube() -> Result<()> {
+fn a_panic_in_creation_leaves_no_cube_and_is_told_at_every_level() -> Result<()> {
     let site = Site::build()?;
     let before = site.daemon.snapshot()?;
-    let line = site.daemon.ctl("panicky add stillborn").one_line(2);
+    let line = site.daemon.ctl("panicky add stillborn loglevel=off").one_line(2);
     assert!(line.contains("told to panic in Create"), "{line}");
     assert_told_once(
         &site.daemon,
