@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polycube_plugin_api::{ServiceKind, ServiceSchema};
+use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
 use crate::plugins::Plugin;
@@ -41,16 +41,7 @@ impl Registry {
         let own = |name: &str, text: &str| {
             let mut config = parse(text);
             let state = take_read_only(&mut config);
-            Model::new(ServiceSchema {
-                name: name.to_owned(),
-                description: String::new(),
-                version: String::new(),
-                kind: ServiceKind::Standard,
-                config,
-                state,
-                actions: Vec::new(),
-                streams: Vec::new(),
-            })
+            Model::of(name, config, state)
         };
         Ok(Self { services: BTreeMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
     }

@@ -40,6 +40,23 @@ pub struct Action {
     pub path: String,
     /// One line for the user.
     pub description: String,
+    /// JSON Schema of what it takes, an object; without one it takes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+}
+
+impl Action {
+    /// An action that takes nothing.
+    #[must_use]
+    pub fn new(path: &str, description: &str) -> Self {
+        Self { path: path.to_owned(), description: description.to_owned(), input: None }
+    }
+
+    /// The same, with an input. The doc comments of its fields are the user's help.
+    #[must_use]
+    pub fn taking<T: JsonSchema>(self) -> Self {
+        Self { input: Some(schema_of::<T>()), ..self }
+    }
 }
 
 /// A resource of a service that is no document: the host copies it from a descriptor of the plugin's to whoever asks.
@@ -116,10 +133,7 @@ impl ServiceSchema {
             kind: S::KIND,
             config: schema_of::<S::Config>(),
             state: schema_of::<S::State>(),
-            actions: S::ACTIONS
-                .iter()
-                .map(|(path, line)| Action { path: (*path).to_owned(), description: (*line).to_owned() })
-                .collect(),
+            actions: S::actions(),
             streams: S::streams(),
         }
     }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Cube, Datapath, Maps, Refusal, ServiceKind, Stream, Tag};
+use crate::{Action, Cube, Datapath, Maps, Refusal, ServiceKind, Stream, Tag};
 
 /// A port of a standard cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,9 +74,6 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// State that `show` adds to the configuration. Objects are merged, everything else stands beside it.
     type State: Serialize + JsonSchema;
 
-    /// Actions: path and one line for the user.
-    const ACTIONS: &'static [(&'static str, &'static str)] = &[];
-
     /// Makes a cube.
     ///
     /// # Errors
@@ -107,8 +104,13 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// The plugin's reason, which the reader gets.
     fn state(&self) -> Result<Self::State, Refusal>;
 
-    /// Carries out one of [`ACTIONS`](Self::ACTIONS). `input` is null or an empty object: an action cannot declare what it
-    /// takes, so the host refuses everything else.
+    /// What [`action`](Self::action) carries out.
+    fn actions() -> Vec<Action> {
+        Vec::new()
+    }
+
+    /// Carries out one of the [`actions`](Self::actions). `input` fits its schema, defaults filled in; it is null for an
+    /// action that takes nothing.
     ///
     /// # Errors
     /// The plugin's reason.

@@ -297,6 +297,37 @@ fn a_plugin_that_refuses_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_an_action_takes_is_checked_documented_and_filled_in() -> Result<()> {
+    let (lab, plugins) = (Lab::new()?, plugin_dir(&["panicky"])?);
+    let daemon = start(&lab, plugins.path())?;
+    daemon.ctl("panicky add p1").ok();
+    let becomes = |size: &str| {
+        eventually("the size", || Ok(daemon.ctl("p1 size show").ok().trim() == size))?;
+        anyhow::Ok(())
+    };
+    for (line, size) in [("p1 grow to=9", "9"), ("p1 grow", "7"), ("p1 grow to=99", "99")] {
+        daemon.ctl(line).ok();
+        becomes(size).context(line)?;
+    }
+    for (line, reasons) in [
+        ("p1 grow to=100", ["p1/grow/to", "99"]),
+        ("p1 grow to=much", ["p1/grow/to", "integer"]),
+        ("p1 grow tp=1", ["p1/grow/tp", "did you mean `to`?"]),
+        ("p1 provoke hard=true", ["p1/provoke/hard", "the action takes none"]),
+    ] {
+        let told = daemon.ctl(line).one_line(2);
+        assert!(reasons.iter().all(|reason| told.contains(reason)), "{line}: {told}");
+    }
+    becomes("99")?;
+    let help = daemon.ctl("p1 grow ?").ok();
+    assert!(["to ", "0..99", "The size to have (default 7)"].iter().all(|word| help.contains(word)), "{help}");
+    let document = daemon.http("GET", "/openapi.json", None)?.ok().json()?;
+    let body = &document["paths"]["/panicky/{cube}/grow"]["post"]["requestBody"];
+    assert_eq!(body["content"]["application/json"]["schema"]["properties"]["to"]["maximum"], 99, "{body}");
+    Ok(())
+}
+
 /// Lines that `p1` writes in an action, with its level set to `loglevel`.
 fn lines_at(daemon: &Daemon, loglevel: &str) -> Result<Vec<String>> {
     let before = daemon.log().len();

@@ -95,7 +95,7 @@ impl Engine {
     pub(super) fn change(&mut self, change: Change) -> Answer {
         tracing::debug!(?change, "change");
         match change {
-            Change::Act { cube, path, input } => return self.act(&cube, &path, &input),
+            Change::Act { cube, path, input } => return self.act(&cube, &path, input),
             Change::LoadService { name, uri } => return self.load_service(&name, &uri),
             Change::UnloadService { name } => return self.unload_service(&name),
             _ => {}
@@ -141,31 +141,30 @@ impl Engine {
         if failed.is_empty() { Ok(Value::Null) } else { Err(Problems(failed)) }
     }
 
-    fn act(&self, cube: &str, path: &str, input: &Value) -> Answer {
+    fn act(&self, cube: &str, path: &str, input: Value) -> Answer {
         let (name, spec) = self.current.topology.cube(cube)?;
-        let service = &self.registry.service(&spec.service)?.model.service;
-        if service.actions.iter().all(|action| action.path != path) {
-            let known = suggestion(path, service.actions.iter().map(|action| action.path.as_str()));
-            let message = format!("`{path}` is no action of service `{}`{known}", service.name);
-            return Err(Problem::new(ErrorTag::OperationNotSupported, format!("{cube}/{path}"), message).into());
+        let service = self.registry.service(&spec.service)?;
+        let actions = &service.model.service.actions;
+        let place = format!("{cube}/{path}");
+        if actions.iter().all(|action| action.path != path) {
+            let known = suggestion(path, actions.iter().map(|action| action.path.as_str()));
+            let message = format!("`{path}` is no action of service `{}`{known}", spec.service);
+            return Err(Problem::new(ErrorTag::OperationNotSupported, place, message).into());
         }
-        match input {
-            Value::Null => {}
-            Value::Object(members) => {
-                let unknown = |key: &String| {
-                    Problem::invalid(
-                        format!("{cube}/{path}/{key}"),
-                        format!("unknown key `{key}`: the action takes none"),
-                    )
-                };
-                let problems: Vec<Problem> = members.keys().map(unknown).collect();
-                if !problems.is_empty() {
-                    return Err(Problems(problems));
-                }
+        let input = match (service.model.inputs.get(path), input) {
+            (Some(model), Value::Null) => model.create(json!({})),
+            (Some(model), input) => model.create(input),
+            (None, Value::Null) => Ok(Value::Null),
+            (None, Value::Object(members)) if members.is_empty() => Ok(Value::Null),
+            (None, Value::Object(members)) => {
+                let unknown =
+                    |key: &String| Problem::invalid(key, format!("unknown key `{key}`: the action takes none"));
+                Err(Problems(members.keys().map(unknown).collect()))
             }
-            _ => return Err(Problem::bad(format!("{cube}/{path}"), "the action takes no body").into()),
-        }
-        let answer = self.current.instances[name].action(path, input);
+            (None, _) => Err(Problem::bad("", "the action takes no body").into()),
+        };
+        let input = input.map_err(|problems| problems.under(&place))?;
+        let answer = self.current.instances[name].action(path, &input);
         answer.map_err(|failure| Problem::from_plugin(cube, failure.into()).into())
     }
 

@@ -1,9 +1,11 @@
 //! A service's data model: its schema made strict, and changes of a configuration checked against it.
 
+use std::collections::BTreeMap;
+
 use jsonschema::Validator;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
-use polycube_plugin_api::{ServiceSchema, keyword};
-use serde_json::Value;
+use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
+use serde_json::{Value, json};
 
 use super::coerce::{Aliased, Findings, coerce};
 use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
@@ -27,11 +29,30 @@ pub struct Model {
     /// Schema of what can be read: configuration and state together.
     pub tree: Value,
     pub metrics: Vec<Metric>,
+    /// What actions take that take something, by their paths.
+    pub inputs: BTreeMap<String, Self>,
     config: Value,
     validator: Validator,
 }
 
 impl Model {
+    /// The model of what is no service.
+    ///
+    /// # Errors
+    /// A schema is none.
+    pub fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
+        Self::new(ServiceSchema {
+            name: name.to_owned(),
+            description: String::new(),
+            version: String::new(),
+            kind: ServiceKind::Standard,
+            config,
+            state,
+            actions: Vec::new(),
+            streams: Vec::new(),
+        })
+    }
+
     /// # Errors
     /// The schema is none.
     pub fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
@@ -43,11 +64,14 @@ impl Model {
         let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
         let validator = options.build(&enforced).map_err(|failure| error(failure.to_string()))?;
         let metrics = metric::declared(&service).map_err(error)?;
+        let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
+        let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
+        let inputs = taking.map(input).collect::<Result<_, ModelError>>()?;
         make_strict(&mut service.state);
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
         overlay(&mut tree, service.state.clone());
-        Ok(Self { service, tree, metrics, config, validator })
+        Ok(Self { service, tree, metrics, inputs, config, validator })
     }
 
     /// Schema of what can be set, other names included.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polycube_layout::bridge;
-use polycube_plugin_api::{Cube, Datapath, Level, Map, Maps, Port, Refusal, Service, ServiceKind, Tag, Wanted};
+use polycube_plugin_api::{Action, Cube, Datapath, Level, Map, Maps, Port, Refusal, Service, ServiceKind, Tag, Wanted};
 use serde_json::Value;
 
 use crate::config::Config;
@@ -69,7 +69,6 @@ impl Service for SimpleBridge {
     const NAME: &'static str = "simplebridge";
     const DESCRIPTION: &'static str = "Learning switch between its ports";
     const KIND: ServiceKind = ServiceKind::Standard;
-    const ACTIONS: &'static [(&'static str, &'static str)] = &[(FLUSH, "Forget all addresses that were learned")];
     type Config = Config;
     type State = State;
 
@@ -121,6 +120,10 @@ impl Service for SimpleBridge {
 
     fn state(&self) -> Result<State, Refusal> {
         self.stages().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
+    }
+
+    fn actions() -> Vec<Action> {
+        vec![Action::new(FLUSH, "Forget all addresses that were learned")]
     }
 
     fn action(&self, path: &str, _: &Value) -> Result<Value, Refusal> {

@@ -78,7 +78,11 @@ async fn on_node(api: &Api, service: &Service, name: &str, path: &[String], verb
         Ok(here) => here,
         Err(_) if beside.description.is_some() || !beside.below.is_empty() => {
             let params = if verb == Verb::None { beside.below } else { Vec::new() };
-            return Ok(Help { params, ..Help::of(beside.description.unwrap_or_default()) });
+            let mut help = Help { params, ..Help::of(beside.description.unwrap_or_default()) };
+            if let Some(input) = service.model.inputs.get(&path.join("/")).filter(|_| verb == Verb::None) {
+                node::add_entry(&mut help, input.config(), "");
+            }
+            return Ok(help);
         }
         Err((node, word)) => {
             let known = suggestion(word, node.children());

@@ -85,8 +85,11 @@ impl Tree<'_> {
         for action in &self.model.service.actions {
             let place = Place { path: format!("{}/{}", root.path, action.path), ..root.clone() };
             let summary = action.description.clone();
-            let nothing = json!({ "type": "object", "additionalProperties": false });
-            self.add(&place, &Resource { kind: Kind::Run, summary, answer: json!({}), body: (nothing, false) });
+            let body = match self.model.inputs.get(&action.path) {
+                Some(input) => (input.config().clone(), input.config()["required"].is_array()),
+                None => (json!({ "type": "object", "additionalProperties": false }), false),
+            };
+            self.add(&place, &Resource { kind: Kind::Run, summary, answer: json!({}), body });
         }
     }
 
