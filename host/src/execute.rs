@@ -140,6 +140,9 @@ fn place(source: &Source) -> &str {
 }
 
 fn refused(path: &str, error: &DatapathError) -> Problem {
+    if let DatapathError::Refused { what, source } = error {
+        tracing::error!(what, log = source.log, "the verifier's log");
+    }
     match error {
         DatapathError::Attach { netdev, source: ProgramError::IOError(error) }
             if error.raw_os_error() == Some(libc::ENODEV) =>
@@ -147,10 +150,6 @@ fn refused(path: &str, error: &DatapathError) -> Problem {
             Problem::missing(path, format!("netdev `{netdev}` went away meanwhile"))
         }
         DatapathError::Taken { .. } => Problem::bad(path, error.to_string()),
-        DatapathError::Refused { what, source } => {
-            tracing::error!(what, log = source.log, "the verifier's log");
-            Problem::failed(path, error.to_string())
-        }
         _ => Problem::failed(path, error.to_string()),
     }
 }

@@ -11,7 +11,8 @@ use crate::datapath::AttachMode;
 #[derive(Debug, Parser)]
 #[command(name = "polycubed", version)]
 pub struct Options {
-    /// Listen on TCP, at this address; needs --token-file, --no-auth or, with TLS, --cacert [default: 127.0.0.1 when --port is given]
+    /// Listen on TCP, at this address; needs --token-file, --no-auth or, with TLS, --cacert [default: 127.0.0.1 when
+    /// --port is given]
     #[arg(long, value_name = "ADDRESS")]
     pub addr: Option<IpAddr>,
 

@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use polycube_tests::capture::{Direction, Recorder};
+use polycube_tests::lab::Interface;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Flow, Kind, Sender};
 
@@ -24,7 +25,7 @@ fn status(scene: &Scene, port: &str) -> Result<String> {
 }
 
 /// Frames of a flow arrive at peer 1.
-fn arrives(scene: &Scene, from: &polycube_tests::lab::Interface) -> Result<()> {
+fn arrives(scene: &Scene, from: &Interface) -> Result<()> {
     let recorder = Recorder::start(scene.peer(1))?;
     Sender::open(from)?.send(&Flow::between(from, scene.peer(1)).frames(Kind::Udp, 100, 5))?;
     recorder.wait_for(5, PATIENCE)?;
@@ -96,6 +97,26 @@ fn a_capture_that_cannot_start_again_holds_up_nobody() -> Result<()> {
     eventually("the capture to follow", || Ok(text(&scene, "sniffer", "failure")?.is_empty()))?;
     arrives(&scene, &wire.peer)?;
     assert_eq!(scene.counter("captured")?, 5);
+    Ok(())
+}
+
+#[test]
+fn another_device_of_a_peers_name_is_no_peer() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer veth2").ok();
+    scene.host(2).clone().delete()?;
+    eventually("the port to be down", || Ok(status(&scene, "toveth2")? == "DOWN"))?;
+    ip(&scene, "tuntap add dev veth2 mode tun");
+    let reason = "port toveth2 is left down: netdev `veth2` has no Ethernet headers";
+    eventually("the reason", || Ok(text(&scene, "br1", "failure")?.contains(reason)))?;
+    assert_eq!(status(&scene, "toveth2")?, "DOWN");
+    scene.daemon.ctl("simplebridge add br2").ok();
+    ip(&scene, "tuntap del dev veth2 mode tun");
+    let wire = scene.lab.veth("veth2", scene.namespace(2), "eth0")?;
+    eventually("the port to be up", || Ok(status(&scene, "toveth2")? == "UP"))?;
+    arrives(&scene, &wire.peer)?;
+    assert_eq!((text(&scene, "br1", "failure")?, scene.counter("captured")?), (String::new(), 5));
     Ok(())
 }
 

@@ -46,7 +46,8 @@ pub enum DatapathError {
     #[error("cannot attach to netdev `{netdev}` ({source}): is it still there?")]
     Attach { netdev: String, source: ProgramError },
     #[error(
-        "netdev `{netdev}` has the queueing discipline `{kind}` where clsact would be: `tc qdisc del dev {netdev} {kind}` removes it, `--attach tcx` does without (Linux 6.6 or later)"
+        "netdev `{netdev}` has the queueing discipline `{kind}` where clsact would be: `tc qdisc del dev {netdev} {kind}` \
+         removes it, `--attach tcx` does without (Linux 6.6 or later)"
     )]
     Taken { netdev: String, kind: String },
 }

@@ -58,8 +58,9 @@ impl Engine {
         wanted.left = if wish == Wish::Followed && self.current.left.is_due() {
             Left::default()
         } else {
-            self.current.left.over(&self.current, &wanted)
+            self.current.left.over(&self.current, &wanted, &named)
         };
+        self.leave_unfit(&mut wanted.left, &wanted.topology, &named)?;
         loop {
             wanted.netdevs = Netdevs { named: named.clone(), links: links.clone() };
             wanted.left.hide(&mut wanted.netdevs.named);

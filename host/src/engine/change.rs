@@ -8,13 +8,12 @@ use rustix::net::netdevice;
 use serde_json::{Value, json};
 
 use super::left::Wish;
-use super::netdevs::lookup_socket;
+use super::netdevs::{Use, lookup_socket, unfit};
 use super::split::{Peer, Split, named};
 use super::{Answer, Engine, View};
 use crate::plugins::Instance;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::schema::Operation;
-use crate::sys::netlink::Framing;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role};
 
 /// What a user can ask for.
@@ -353,21 +352,15 @@ impl Engine {
             Ok(ifindex) => self.runtime.block_on(self.netlink.link(ifindex)).map_err(unknown)?,
             Err(_) => None,
         };
-        let why = match (found.map(|link| link.framing), as_what) {
-            (Some(Framing::Ethernet), _) | (Some(Framing::Loopback), Use::Place) => return Ok(()),
-            // As `br_add_if()` in net/bridge/br_if.c refuses both.
-            (Some(Framing::Loopback), Use::Peer) => {
-                format!("netdev `{netdev}` is the host's loopback, which a cube would cut off: name another netdev")
-            }
-            (Some(Framing::Other), _) => {
-                format!(
-                    "netdev `{netdev}` has no Ethernet headers, and cubes work on Ethernet frames: name another netdev"
-                )
-            }
-            (None, _) if wanted.topology.cube(netdev).is_ok() => {
+        let why = match found {
+            Some(link) => match unfit(&link, as_what) {
+                None => return Ok(()),
+                Some(why) => why,
+            },
+            None if wanted.topology.cube(netdev).is_ok() => {
                 format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT")
             }
-            (None, _) => {
+            None => {
                 let links = self.runtime.block_on(self.netlink.links()).map_err(unknown)?;
                 let theirs = links.iter().map(|link| link.name.as_str());
                 let known = suggestion(netdev, theirs.filter(|name| self.current.netdevs.link_port(name).is_none()));
@@ -376,15 +369,6 @@ impl Engine {
         };
         Err(Problem::bad("", why))
     }
-}
-
-/// What a netdev is to be.
-#[derive(Clone, Copy)]
-enum Use {
-    /// The peer of a port, which takes its packets.
-    Peer,
-    /// A place where cubes look at packets that go on.
-    Place,
 }
 
 /// What to tell of a plugin that failed after its programs were in the path.

@@ -36,13 +36,17 @@ pub struct Left {
 }
 
 impl Left {
-    /// Those that stay left over a change from one model to another: it does not touch them.
-    pub fn over(&self, current: &View, wanted: &View) -> Self {
+    /// Those that stay left over a change from one model to another: it does not touch them, and of the netdevs, `named`
+    /// are there.
+    pub fn over(&self, current: &View, wanted: &View, named: &BTreeMap<String, u32>) -> Self {
         let (current, wanted) = (&current.topology, &wanted.topology);
         let mut still = self.clone();
         still.parts.retain(|part, _| match part {
             Part::Cube(cube) => !is_another(current, wanted, cube),
-            Part::Netdev(netdev) => carries(current, &netdev.name) == carries(wanted, &netdev.name),
+            Part::Netdev(netdev) => {
+                named.get(&netdev.name) == Some(&netdev.ifindex)
+                    && carries(current, &netdev.name) == carries(wanted, &netdev.name)
+            }
         });
         still
     }

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use polycube_plugin_api::Level;
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
-use super::left::Wish;
+use super::left::{Left, Part, Wish};
 use super::{Engine, View};
 use crate::plugins::LOG_TARGET;
 use crate::problem::Problem;
-use crate::sys::netlink::Event;
+use crate::sys::netlink::{Event, Framing, Link};
 use crate::topology::{Point, Topology};
 use crate::wiring::Netdev;
 
@@ -123,6 +123,50 @@ impl Engine {
         }
         topology.rename_netdevs(names);
         Ok(())
+    }
+
+    /// Leaves those of `named` that have come and that no cube can work on: another device may have the name of one that
+    /// could.
+    pub(super) fn leave_unfit(
+        &self,
+        left: &mut Left,
+        topology: &Topology,
+        named: &BTreeMap<String, u32>,
+    ) -> Result<(), Problem> {
+        let is_known = |ifindex| self.current.netdevs.named.values().any(|known| known == ifindex);
+        for (name, ifindex) in named.iter().filter(|(_, ifindex)| !is_known(*ifindex)) {
+            let found = self.runtime.block_on(self.netlink.link(*ifindex));
+            let found =
+                found.map_err(|error| Problem::failed("", format!("cannot look netdev `{name}` up: {error}")))?;
+            let as_what = if topology.peer_owner(name).is_some() { Use::Peer } else { Use::Place };
+            if let Some(why) = found.and_then(|link| unfit(&link, as_what)) {
+                left.add(Part::Netdev(Netdev { ifindex: *ifindex, name: name.clone() }), why);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a netdev is to be.
+#[derive(Clone, Copy)]
+pub(super) enum Use {
+    /// The peer of a port, which takes its packets.
+    Peer,
+    /// A place where cubes look at packets that go on.
+    Place,
+}
+
+/// Why a netdev cannot be that, if so. `br_add_if()` in net/bridge/br_if.c refuses both kinds.
+pub(super) fn unfit(link: &Link, as_what: Use) -> Option<String> {
+    let netdev = &link.name;
+    match (link.framing, as_what) {
+        (Framing::Ethernet, _) | (Framing::Loopback, Use::Place) => None,
+        (Framing::Loopback, Use::Peer) => {
+            Some(format!("netdev `{netdev}` is the host's loopback, which a cube would cut off: name another netdev"))
+        }
+        (Framing::Other, _) => Some(format!(
+            "netdev `{netdev}` has no Ethernet headers, and cubes work on Ethernet frames: name another netdev"
+        )),
     }
 }
 

@@ -186,6 +186,7 @@ mod tests {
             assert_eq!(access.allows(Peer::Encrypted, given.map(str::as_bytes)), allowed, "{given:?}");
         }
     }
+
     #[test]
     fn a_certificate_is_as_good_as_a_token() {
         for access in [Access::Token("secret".into()), Access::Certificate] {
