@@ -34,7 +34,7 @@ pub enum Step {
         to: Option<NodeId>,
         was: Option<NodeId>,
     },
-    /// Starts to put a root on its netdev, which takes the kernel longer than all the rest. It leads nowhere yet.
+    /// Starts to put a root on its netdev, which takes the kernel about as long as all the rest. It leads nowhere yet.
     Attach(Hook),
     /// Until the root is on its netdev.
     AwaitAttach(Hook),
