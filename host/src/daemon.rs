@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,14 +14,18 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::datapath::{AttachMode, Datapath, Pins};
-use crate::engine::Engine;
+use crate::engine::{self, Parts};
 use crate::options::{LogFormat, Options};
-use crate::plugins::LOG_TARGET;
-use crate::plugins::load_directory;
+use crate::plugins::{LOG_TARGET, load_directory};
+use crate::reconcile::Live;
 use crate::registry::Registry;
 use crate::rest::{Access, Api, TlsFiles, serve_tcp, serve_unix, tls_acceptor};
 use crate::sys::netlink::{self, Netlink};
+use crate::sys::packet::Promiscuous;
 use crate::sys::process;
+
+/// How long calls of plugins may take when the daemon ends.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Where a distribution puts plugins.
 const PLUGINS: &str = "/usr/lib/polycube/plugins";
@@ -47,12 +52,16 @@ pub fn run(options: &Options) -> Result<()> {
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dir));
-    // It is empty: the engine took out what it had put in.
+    let ended = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dir));
+    // A plugin that does not return must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN);
+    // Where the engine has panicked, its programs are still there.
+    ended?;
+    // The directory is empty: the engine took out what it had put in.
     if let Err(error) = std::fs::remove_dir(&options.bpffs) {
         tracing::warn!(directory = %options.bpffs.display(), %error, "cannot be removed");
     }
-    result
+    Ok(())
 }
 
 async fn serve(
@@ -71,13 +80,15 @@ async fn serve(
     if !left.is_empty() {
         tracing::info!(?left, "deleted links between cubes that an earlier daemon left");
     }
-    let engine = Engine::start(registry, plugin_dirs, datapath, netlink.clone(), capture_dir, link_prefix)?;
+    let (runtime, promiscuous) = (tokio::runtime::Handle::current(), Promiscuous::new()?);
+    let kernel = Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix };
+    let parts = Parts { registry, kernel, plugin_dirs, capture_dir };
+    let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
-    netlink::watch(move |event| events.netdev(event)).context("cannot watch netdevs")?;
-    tokio::spawn(engine.clone().keep_ticking());
+    netlink::watch(move || events.look()).context("cannot watch netdevs")?;
 
     let (stop, stopping) = watch::channel(false);
-    let api = Api { engine: engine.clone(), netlink };
+    let api = Api { view: engine.view(), engine: engine.clone(), netlink };
     let mut listeners = tokio::task::JoinSet::new();
     let unix = serve_unix(api.clone(), &options.socket, stopping.clone()).await.map_err(|error| anyhow!(error))?;
     listeners.spawn(unix);
@@ -90,14 +101,15 @@ async fn serve(
     tokio::select! {
         _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
         _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
+        () = supervisor.panicked() => bail!(
+            "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
+        ),
     }
     // Nobody receives when every listener has ended by itself.
     let _ = stop.send(true);
     // A connection that idles must not keep the datapath up.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), async {
-        while listeners.join_next().await.is_some() {}
-    })
-    .await;
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), async { while listeners.join_next().await.is_some() {} }).await;
     engine.stop().await;
     if let Err(error) = std::fs::remove_file(&options.socket) {
         tracing::debug!(%error, "removing the socket");
@@ -214,7 +226,7 @@ fn registry(directories: &[PathBuf]) -> Result<Registry> {
         let plugins = load_directory(directory).with_context(|| format!("plugin directory {}", directory.display()))?;
         for plugin in plugins {
             let (name, added) = match plugin {
-                Ok(plugin) => (plugin.service.name.clone(), registry.add(plugin)),
+                Ok(plugin) => (plugin.service.name.clone(), registry.add(plugin).map_err(|error| error.to_string())),
                 Err(error) => (String::new(), Err(error.to_string())),
             };
             match added {

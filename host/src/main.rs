@@ -1,16 +1,20 @@
 //! `polycubed`: hosts network functions as plugins and chains their eBPF programs into the path of a port.
 //!
-//! Rooms, each above what it uses: `daemon` → `rest` → `engine` → `execute`, `plan` → `wiring` → `datapath`,
-//! `plugins` → `topology`, `schema` → `sys`.
+//! Rooms, each above what it uses: `daemon` → `rest` → `engine` → `reconcile` → `plan` → `model` → `datapath`, `plugins` →
+//! `registry` → `wiring` → `topology`, `schema` → `sys`. ARCHITECTURE.md says what each is for.
 
 mod daemon;
 mod datapath;
 mod engine;
-mod execute;
+#[cfg(feature = "fault-points")]
+mod fault;
+mod model;
+mod netdev;
 mod options;
 mod plan;
 mod plugins;
 mod problem;
+mod reconcile;
 mod registry;
 mod rest;
 mod schema;

@@ -1,21 +1,27 @@
 //! From one wiring to the next, as steps. Pure: nothing here touches the kernel.
 //!
-//! Steps come in two halves. The first can fail and can be undone, so each knows what was before it. It ends with
-//! every packet on the new way. The second drops what no packet passes any more; nothing in it is undone.
+//! Steps come in two halves. The first half can fail and can be undone, so each step knows what was there before. When
+//! it is through, every packet takes the new way. The second half drops what no packet passes any more; nothing in it
+//! is undone.
+//!
+//! A plan looks only at what the two wirings do not share, so it takes as long as there is to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use polycube_layout::chain::NO_PORT;
 
-use crate::topology::CubeName;
-use crate::wiring::{Hook, MapId, NodeId, Source, Wiring};
+use crate::topology::{CubeName, keys};
+use crate::wiring::{Chain, Hook, MapId, NodeId, Source, Wiring};
 
 /// A step that can fail and be undone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     CreateMap(MapId),
     Load(NodeId),
-    /// The plugin gets the maps and readies itself.
+    /// The plugin gets the maps and prepares the change.
     Prepare(CubeName),
     LoadRoot(Hook, u32),
     SetRootPort {
@@ -34,19 +40,19 @@ pub enum Step {
         to: Option<NodeId>,
         was: Option<NodeId>,
     },
-    /// Starts to put a root on its netdev, which takes the kernel about as long as all the rest. It leads nowhere yet.
+    /// Starts to attach a root to its netdev, which takes the kernel about as long as everything else. Its slot is empty.
     Attach(Hook),
-    /// Until the root is on its netdev.
+    /// Waits until the root is attached.
     AwaitAttach(Hook),
-    /// Until no packet is on its way to where packets went before.
+    /// Waits until no packet is on its way to where packets went before.
     Wait,
 }
 
-/// A step that takes away what is not in use any more.
+/// A step that removes what is no longer in use.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cleanup {
     Detach(Hook),
-    /// Until no CPU runs what was unlinked.
+    /// Waits until no CPU runs what was unlinked.
     Wait,
     UnloadRoot(Hook),
     Unload(NodeId),
@@ -62,26 +68,26 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `touched` are the cubes that get a new configuration or new surroundings.
-    pub fn new(old: &Wiring, new: &Wiring, touched: &BTreeSet<CubeName>) -> Self {
+    /// `asked` are the cubes whose plugins have to adopt a new configuration or new surroundings.
+    pub fn new(old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) -> Self {
         let mut plan = Self::default();
-        plan.create(old, new, touched);
+        plan.create(old, new, asked);
         plan.link(old, new);
-        plan.drop_unused(old, new, touched);
+        plan.drop_unused(old, new, asked);
         plan
     }
 
-    fn create(&mut self, old: &Wiring, new: &Wiring, touched: &BTreeSet<CubeName>) {
+    fn create(&mut self, old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) {
         let steps = &mut self.steps;
-        let hooks = || new.hooks.iter().filter(|(hook, _)| !old.hooks.contains_key(*hook));
-        steps.extend(hooks().map(|(hook, chain)| Step::LoadRoot(hook.clone(), chain.port)));
-        steps.extend(hooks().map(|(hook, _)| Step::Attach(hook.clone())));
-        steps.extend(new.maps.keys().filter(|map| !old.maps.contains_key(*map)).cloned().map(Step::CreateMap));
-        steps.extend(new.nodes.keys().filter(|node| !old.nodes.contains_key(*node)).cloned().map(Step::Load));
-        steps.extend(touched.iter().cloned().map(Step::Prepare));
+        let hooks: Vec<(&Hook, &Arc<Chain>)> = added(&old.hooks, &new.hooks).collect();
+        steps.extend(hooks.iter().map(|(hook, chain)| Step::LoadRoot((*hook).clone(), chain.port)));
+        steps.extend(hooks.iter().map(|(hook, _)| Step::Attach((*hook).clone())));
+        steps.extend(added(&old.maps, &new.maps).map(|(map, _)| Step::CreateMap(map.clone())));
+        steps.extend(added(&old.nodes, &new.nodes).map(|(node, _)| Step::Load(node.clone())));
+        steps.extend(asked.iter().cloned().map(Step::Prepare));
         // No program that packets pass has such a map yet.
-        steps.extend(ports(old, new).filter(|(map, ..)| !old.maps.contains_key(*map)).map(set_port));
-        steps.extend(hooks().map(|(hook, _)| Step::AwaitAttach(hook.clone())));
+        steps.extend(ports(old, new).into_iter().filter(|(map, ..)| !old.maps.contains_key(*map)).map(set_port));
+        steps.extend(hooks.iter().map(|(hook, _)| Step::AwaitAttach((*hook).clone())));
     }
 
     /// New programs are linked while no packet reaches them; then each chain in use is relinked from its end to its
@@ -90,18 +96,20 @@ impl Plan {
     /// Where a port moves from one netdev to another, the chain at the new one is whole before the cube sends there, and
     /// the chain at the old one until no packet is on its way to it.
     fn link(&mut self, old: &Wiring, new: &Wiring) {
-        let before = slots(old);
-        let after = slots(new);
-        let (roots, unreached): (Vec<_>, Vec<_>) = after
+        let changed: BTreeSet<&Hook> = keys(old.hooks.diff(&new.hooks)).collect();
+        let before = slots(old, &changed);
+        let (roots, unreached): (Vec<_>, Vec<_>) = slots(new, &changed)
             .iter()
             .filter(|(from, _)| !before.contains_key(*from))
             .filter_map(|(from, to)| relink(&before, from, to.as_ref()))
             .partition(|step| matches!(step, Step::Link { from: Source::Root(_), .. }));
         self.steps.extend(unreached);
-        let moves: Vec<_> = ports(old, new).filter(|(map, ..)| old.maps.contains_key(*map)).collect();
+        let moves: Vec<_> = ports(old, new).into_iter().filter(|(map, ..)| old.maps.contains_key(*map)).collect();
         let left: BTreeSet<u32> = moves.iter().map(|(.., was)| *was).collect();
-        let (left, others): (Vec<&Hook>, Vec<&Hook>) =
-            new.hooks.keys().partition(|hook| left.contains(&hook.netdev.ifindex));
+        let (left, others): (Vec<&Hook>, Vec<&Hook>) = changed
+            .into_iter()
+            .filter(|hook| new.hooks.contains_key(*hook))
+            .partition(|hook| left.contains(&hook.netdev.ifindex));
         for hook in others {
             self.relink_hook(hook, old, new, &before);
         }
@@ -131,7 +139,7 @@ impl Plan {
         }
     }
 
-    /// A cube gets packets of a port only while the root says which port it is.
+    /// A cube only gets packets while the root says which port they are from.
     fn relink_hook(&mut self, hook: &Hook, old: &Wiring, new: &Wiring, before: &BTreeMap<Source, Option<NodeId>>) {
         let chain = &new.hooks[hook];
         let slots = chain.slots(hook).into_iter().rev().filter(|(from, _)| before.contains_key(from));
@@ -146,9 +154,9 @@ impl Plan {
         }
     }
 
-    fn drop_unused(&mut self, old: &Wiring, new: &Wiring, touched: &BTreeSet<CubeName>) {
-        let gone: Vec<&Hook> = old.hooks.keys().filter(|hook| !new.hooks.contains_key(*hook)).collect();
-        let unused: Vec<&NodeId> = old.nodes.keys().filter(|node| !new.nodes.contains_key(*node)).collect();
+    fn drop_unused(&mut self, old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) {
+        let gone: Vec<&Hook> = added(&new.hooks, &old.hooks).map(|(hook, _)| hook).collect();
+        let unused: Vec<&NodeId> = added(&new.nodes, &old.nodes).map(|(node, _)| node).collect();
         let cleanup = &mut self.cleanup;
         cleanup.extend(gone.iter().map(|hook| Cleanup::Detach((*hook).clone())));
         if !gone.is_empty() || !unused.is_empty() {
@@ -156,40 +164,47 @@ impl Plan {
         }
         cleanup.extend(gone.into_iter().map(|hook| Cleanup::UnloadRoot(hook.clone())));
         cleanup.extend(unused.into_iter().map(|node| Cleanup::Unload(node.clone())));
-        cleanup.extend(touched.iter().cloned().map(Cleanup::Commit));
-        cleanup.extend(old.maps.keys().filter(|map| !new.maps.contains_key(*map)).cloned().map(Cleanup::DropMap));
+        cleanup.extend(asked.iter().cloned().map(Cleanup::Commit));
+        cleanup.extend(added(&new.maps, &old.maps).map(|(map, _)| Cleanup::DropMap(map.clone())));
     }
+}
+
+/// The entries of `new` whose keys `old` does not have.
+fn added<'a, K: Ord, V: PartialEq>(
+    old: &'a OrdMap<K, V>,
+    new: &'a OrdMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    old.diff(new).filter_map(|item| match item {
+        DiffItem::Add(key, value) => Some((key, value)),
+        DiffItem::Remove(..) | DiffItem::Update { .. } => None,
+    })
 }
 
 /// A port's entry in a map `ports`: port id, ifindex, and what it was; 0 is none.
 type Move<'a> = (&'a MapId, u32, u32, u32);
 
-/// Entries that differ. Those of maps that go are not among them.
-fn ports<'a>(old: &'a Wiring, new: &'a Wiring) -> impl Iterator<Item = Move<'a>> {
-    let entries: BTreeSet<&(MapId, u32)> = old.ports.keys().chain(new.ports.keys()).collect();
-    entries.into_iter().filter(|(map, _)| new.maps.contains_key(map)).filter_map(|entry| {
-        let ifindex = |wiring: &Wiring| wiring.ports.get(entry).copied().unwrap_or(0);
-        let (map, port) = entry;
-        (ifindex(old) != ifindex(new)).then(|| (map, *port, ifindex(new), ifindex(old)))
-    })
+/// Entries that differ. Those of maps that are dropped are not among them.
+fn ports<'a>(old: &'a Wiring, new: &'a Wiring) -> Vec<Move<'a>> {
+    let entries = keys(old.ports.diff(&new.ports)).filter(|(map, _)| new.maps.contains_key(map));
+    let ifindex = |wiring: &Wiring, entry| wiring.ports.get(entry).copied().unwrap_or(0);
+    entries.map(|entry| (&entry.0, entry.1, ifindex(new, entry), ifindex(old, entry))).collect()
 }
 
 fn set_port((map, port, ifindex, was): Move<'_>) -> Step {
     Step::SetPort { map: map.clone(), port, ifindex, was }
 }
 
-/// The step that points a slot elsewhere, unless it points there.
+/// The step that makes a slot hold something else, unless it already does.
 fn relink(before: &BTreeMap<Source, Option<NodeId>>, from: &Source, to: Option<&NodeId>) -> Option<Step> {
     let was = before.get(from).cloned().flatten();
     (was.as_ref() != to).then(|| Step::Link { from: from.clone(), to: to.cloned(), was })
 }
 
-/// What stands in every slot that packets can reach.
-fn slots(wiring: &Wiring) -> BTreeMap<Source, Option<NodeId>> {
-    wiring.hooks.iter().flat_map(|(hook, chain)| chain.slots(hook)).collect()
+/// What every slot at these hooks holds.
+fn slots(wiring: &Wiring, hooks: &BTreeSet<&Hook>) -> BTreeMap<Source, Option<NodeId>> {
+    let chains = hooks.iter().filter_map(|hook| wiring.hooks.get_key_value(*hook));
+    chains.flat_map(|(hook, chain)| chain.slots(hook)).collect()
 }
 
-#[cfg(test)]
-mod kernel;
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,12 @@ impl Problem {
         Self { path: path.into(), ..self }
     }
 
+    /// The same problem, about `path` unless it is about `cube`.
+    #[must_use]
+    pub fn unless_about(self, cube: &str, path: &str) -> Self {
+        if self.path == cube { self } else { self.at(path) }
+    }
+
     /// The same problem, its path seen from one step further up.
     #[must_use]
     pub fn under(mut self, parent: &str) -> Self {

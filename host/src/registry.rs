@@ -1,8 +1,8 @@
-//! The services that are loaded, and what the host adds to each one's data model.
+//! The loaded services, and what the host adds to each one's data model.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
@@ -19,50 +19,58 @@ const TRANSPARENT: &str = include_str!("../../schemas/transparent.json");
 pub struct Service {
     pub plugin: Plugin,
     pub model: Model,
-    /// Schema of all that its cubes have: the host's members, then the service's own.
+    /// Schema of everything its cubes have: the host's members, then the service's own.
     pub whole: Value,
 }
 
-/// All services, and the models of what is not theirs. A change makes another registry: whoever works with this one
-/// finds in it what he found before.
+/// All services, and the models of what the host itself defines. Copies share their services.
 #[derive(Clone)]
 pub struct Registry {
-    services: BTreeMap<String, Arc<Service>>,
+    services: OrdMap<String, Arc<Service>>,
     /// What every cube has.
     pub cube: Arc<Model>,
     /// What every port has.
     pub port: Arc<Model>,
 }
 
+/// Why a service cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    #[error("{file}: service `{name}` is already loaded, from {first}")]
+    Taken { file: String, name: String, first: String },
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
 impl Registry {
     /// # Errors
-    /// A schema of the host's own that is none.
+    /// One of the host's own schemas is not valid.
     pub fn new() -> Result<Self, ModelError> {
         let own = |name: &str, text: &str| {
             let mut config = parse(text);
             let state = take_read_only(&mut config);
             Model::of(name, config, state)
         };
-        Ok(Self { services: BTreeMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
+        Ok(Self { services: OrdMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
     }
 
     /// Adds a plugin's service.
     ///
     /// # Errors
-    /// One line: the name is taken, or the schema is none.
-    pub fn add(&mut self, plugin: Plugin) -> Result<(), String> {
+    /// The name is taken, or the schema is not valid.
+    pub fn add(&mut self, plugin: Plugin) -> Result<(), RegistryError> {
         let name = plugin.service.name.clone();
         if let Some(other) = self.services.get(&name) {
-            let (file, first) = (plugin.path.display(), other.plugin.path.display());
-            return Err(format!("{file}: service `{name}` is loaded already, from {first}"));
+            let [file, first] = [&plugin, &other.plugin].map(|plugin| plugin.path.display().to_string());
+            return Err(RegistryError::Taken { file, name, first });
         }
-        let model = Model::new(plugin.service.clone()).map_err(|error| error.to_string())?;
+        let model = Model::new(plugin.service.clone())?;
         let whole = whole(&model);
         self.services.insert(name, Arc::new(Service { plugin, model, whole }));
         Ok(())
     }
 
-    /// Takes the service called `name` out, if there is one.
+    /// Removes the service called `name`, if there is one.
     pub fn remove(&mut self, name: &str) {
         self.services.remove(name);
     }
@@ -83,7 +91,7 @@ impl Registry {
     }
 }
 
-/// Takes out of a schema what nobody sets, as a schema of its own.
+/// Moves the members that cannot be set out of a schema, into another.
 fn take_read_only(schema: &mut Value) -> Value {
     let mut state = Map::new();
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
@@ -94,7 +102,7 @@ fn take_read_only(schema: &mut Value) -> Value {
     json!({ "type": "object", "properties": state })
 }
 
-/// The host's own schemas are part of the program: one that is no JSON is no schema either, which [`Model::new`] says.
+/// The host's own schemas are part of the program. One that is not JSON becomes null, which [`Model::of`] refuses.
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }

@@ -1,30 +1,39 @@
-//! What the datapath is to be, down to single programs, maps and slots. Pure.
+//! The wanted datapath, down to single programs, maps and slots. Pure.
 //!
-//! A topology says where cubes stand; the plugins say which programs and maps that takes; wiring joins the two.
-//! Programs and maps carry a revision: one whose description is unchanged keeps it, so that the difference of two
-//! wirings names exactly what has to be loaded, linked and dropped.
+//! A topology says where cubes are attached. The plugins say which programs and maps that takes. A wiring joins the
+//! two: which programs are loaded, with which maps, and in which order packets pass them at each hook.
+//!
+//! Programs and maps carry a revision. One whose description is unchanged keeps its revision, so the difference of two
+//! wirings names exactly what to load, link and drop, and a plan needs nothing else. A program also gets a new revision
+//! when it moves to another hook: while packets at the old hook still pass it, its slot must not lead to the new chain.
+//!
+//! A change rewires only what it touches ([`Touched`]). Everything else is shared with the wiring before, unseen: the
+//! ten-thousandth cube costs as much as the tenth. `Wiring::default()` rewired with everything touched is the wiring of
+//! the whole topology; a property test holds the two ways against each other.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_plugin_api::{Direction, MapSpec, Program};
 
-pub use netdevs::Netdevs;
+pub use netdevs::{Netdevs, PortKey};
+pub use touched::{Place, Touched};
 
-use crate::topology::{Attachment, CubeName, Point, Role, Topology};
+use crate::topology::{Attachment, CubeName, Point, Role};
 
 /// What one cube asks to have loaded.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CubeDatapath {
     pub programs: Vec<Program>,
     pub maps: Vec<MapSpec>,
     pub objects: Vec<Arc<[u8]>>,
 }
 
-/// A netdev in the daemon's network namespace: told apart by its index, so that a new name changes nothing.
+/// A netdev in the daemon's network namespace, identified by its index: a new name changes nothing.
 #[derive(Clone, Debug)]
 pub struct Netdev {
     pub ifindex: u32,
@@ -101,7 +110,7 @@ pub struct NodeId {
 }
 
 /// What a node is made of.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct NodeSpec {
     pub program: Program,
     pub object: Arc<[u8]>,
@@ -118,39 +127,39 @@ pub struct MapId {
 }
 
 /// What a map is made of: sizes from the plugin, type and flags from whichever object declares it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct MapDescription {
     pub spec: MapSpec,
     pub objects: Vec<Arc<[u8]>>,
 }
 
 /// The programs at one hook, in the order in which packets pass them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Port id that the root writes into the packet's metadata.
     pub port: u32,
-    /// Stages of one cube stand beside each other.
+    /// Stages of one cube are next to each other.
     pub nodes: Vec<NodeId>,
 }
 
 impl Chain {
-    /// What stands in each slot, the root's first: behind a node's `next` is the first stage of the next cube, behind
-    /// its `accept` the next stage of its own.
+    /// What each slot holds, the root's first: a node's `next` holds the first stage of the next cube, its `accept` the
+    /// next stage of its own cube.
     pub fn slots(&self, hook: &Hook) -> Vec<(Source, Option<NodeId>)> {
         let mut slots = vec![(Source::Root(hook.clone()), self.nodes.first().cloned())];
         for (index, node) in self.nodes.iter().enumerate() {
-            let behind = &self.nodes[index + 1..];
-            if let Some(stage) = behind.first().filter(|other| other.key.is_beside(&node.key)) {
+            let rest = &self.nodes[index + 1..];
+            if let Some(stage) = rest.first().filter(|other| other.key.is_beside(&node.key)) {
                 slots.push((Source::Accept(node.clone()), Some(stage.clone())));
             }
-            let next = behind.iter().find(|other| !other.key.is_beside(&node.key));
+            let next = rest.iter().find(|other| !other.key.is_beside(&node.key));
             slots.push((Source::Node(node.clone()), next.cloned()));
         }
         slots
     }
 }
 
-/// Who holds a slot.
+/// What a slot belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     Root(Hook),
@@ -163,35 +172,42 @@ pub enum Source {
 /// The whole datapath. Programs that no packet reaches are left out.
 #[derive(Clone, Debug, Default)]
 pub struct Wiring {
-    pub nodes: BTreeMap<NodeId, Arc<NodeSpec>>,
-    pub maps: BTreeMap<MapId, Arc<MapDescription>>,
-    pub hooks: BTreeMap<Hook, Chain>,
+    pub nodes: OrdMap<NodeId, Arc<NodeSpec>>,
+    pub maps: OrdMap<MapId, Arc<MapDescription>>,
+    pub hooks: OrdMap<Hook, Arc<Chain>>,
     /// Entries of the standard cubes' maps `ports`: ifindex by port id.
-    pub ports: BTreeMap<(MapId, u32), u32>,
+    pub ports: OrdMap<(MapId, u32), u32>,
     revision: u64,
 }
 
+/// What each cube asked to have loaded.
+pub type Datapaths = OrdMap<CubeName, Arc<CubeDatapath>>;
+
 impl Wiring {
-    /// Joins `topology` with what its cubes ask for. `netdevs` are those that exist; ports whose peer does not are
-    /// left unwired. What `previous` has in the same shape keeps its revision.
+    /// The wiring of another state: `touched` is wired anew for it, and the rest is as it is. A port whose peer does
+    /// not exist is left unwired. What is described as before keeps its revision.
     ///
     /// # Errors
     /// A chain that is longer than the kernel's tail calls reach.
-    pub fn new(
-        topology: &Topology,
-        datapaths: &BTreeMap<CubeName, Arc<CubeDatapath>>,
-        netdevs: &Netdevs,
-        previous: &Self,
+    pub fn rewire(
+        &self,
+        (topology, netdevs): Place<'_>,
+        datapaths: &Datapaths,
+        touched: &Touched,
     ) -> Result<Self, TooLong> {
-        let mut wiring = Self { revision: previous.revision, ..Self::default() };
-        for (cube, datapath) in datapaths {
-            let standard = topology.cube(cube.as_str()).is_ok_and(|(_, cube)| cube.role != Role::Transparent);
-            wiring.add_cube(cube, datapath, standard, previous);
+        let mut wiring = self.clone();
+        for cube in &touched.cubes {
+            wiring.remove_cube(cube);
         }
-        wiring.add_port_tables(topology, netdevs);
-        wiring.add_hooks(topology, netdevs, previous)?;
-        let used: BTreeSet<NodeId> = wiring.hooks.values().flat_map(|chain| chain.nodes.iter().cloned()).collect();
-        wiring.nodes.retain(|node, _| used.contains(node));
+        for cube in &touched.cubes {
+            let (Some(datapath), Some((_, found))) = (datapaths.get(cube), topology.get(cube.as_str())) else {
+                continue;
+            };
+            wiring.add_cube(cube, datapath, found.role != Role::Transparent, self);
+            wiring.add_port_table(cube, (topology, netdevs));
+        }
+        wiring.rewire_hooks((topology, netdevs), touched, self)?;
+        wiring.drop_unreached(touched);
         Ok(wiring)
     }
 
@@ -201,10 +217,29 @@ impl Wiring {
         self.maps.range(first..).map(|(map, _)| map).take_while(move |map| map.cube == *cube)
     }
 
+    /// The programs of `cube`.
+    fn nodes_of(&self, cube: &CubeName) -> impl Iterator<Item = &NodeId> {
+        let key = NodeKey { cube: cube.clone(), point: 0, direction: Direction::Ingress, stage: 0 };
+        self.nodes.range(NodeId { key, revision: 0 }..).map(|(id, _)| id).take_while(move |id| id.key.cube == *cube)
+    }
+
     /// The programs of `cube` at one of its points, stage after stage.
     fn nodes_at(&self, cube: &CubeName, point: u32, direction: Direction) -> impl Iterator<Item = &NodeId> {
         let first = NodeId { key: NodeKey { cube: cube.clone(), point, direction, stage: 0 }, revision: 0 };
         self.nodes.range(first.clone()..).map(|(id, _)| id).take_while(move |id| id.key.is_beside(&first.key))
+    }
+
+    fn remove_cube(&mut self, cube: &CubeName) {
+        for node in self.nodes_of(cube).cloned().collect::<Vec<_>>() {
+            self.nodes.remove(&node);
+        }
+        for map in self.maps_of(cube).cloned().collect::<Vec<_>>() {
+            let ports = self.ports.range((map.clone(), 0)..=(map.clone(), u32::MAX));
+            for entry in ports.map(|(entry, _)| entry.clone()).collect::<Vec<_>>() {
+                self.ports.remove(&entry);
+            }
+            self.maps.remove(&map);
+        }
     }
 
     fn add_cube(&mut self, cube: &CubeName, datapath: &CubeDatapath, standard: bool, previous: &Self) {
@@ -244,67 +279,87 @@ impl Wiring {
         self.revision
     }
 
-    fn add_port_tables(&mut self, topology: &Topology, netdevs: &Netdevs) {
-        for (name, cube) in topology.cubes() {
-            let Some(map) = self.maps_of(name).find(|map| map.name == PORTS).cloned() else { continue };
-            for (port_name, port) in cube.ports() {
-                if let Some(netdev) = netdevs.of_port(name, port_name, port) {
-                    self.ports.insert((map.clone(), port.id), netdev.ifindex);
-                }
+    fn add_port_table(&mut self, cube: &CubeName, (topology, netdevs): Place<'_>) {
+        let Some(map) = self.maps_of(cube).find(|map| map.name == PORTS).cloned() else { return };
+        let Some((_, found)) = topology.get(cube.as_str()) else { return };
+        for (name, port) in found.ports() {
+            if let Some(netdev) = netdevs.of_port(cube, name, port) {
+                self.ports.insert((map.clone(), port.id), netdev.ifindex);
             }
         }
     }
 
-    fn add_hooks(&mut self, topology: &Topology, netdevs: &Netdevs, previous: &Self) -> Result<(), TooLong> {
-        let mut owners = BTreeMap::new();
-        for (cube, spec) in topology.cubes() {
-            for (name, port) in spec.ports() {
-                if let Some(netdev) = netdevs.of_port(cube, name, port) {
-                    owners.insert(netdev, (cube, name, port.id));
-                }
+    fn rewire_hooks(
+        &mut self,
+        (topology, netdevs): Place<'_>,
+        touched: &Touched,
+        previous: &Self,
+    ) -> Result<(), TooLong> {
+        let mut stood = HashMap::new();
+        for netdev in &touched.netdevs {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let hook = Hook { netdev: netdev.clone(), direction };
+                self.hooks.remove(&hook);
+                let chain = previous.hooks.get(&hook);
+                stood.extend(chain.into_iter().flat_map(|chain| &chain.nodes).map(|node| (node, hook.clone())));
             }
         }
-        let attached = topology.chains().filter_map(|(point, _)| match point {
-            Point::Netdev(_) => netdevs.of_point(topology, point),
-            Point::Port(..) => None,
-        });
-        let in_use: BTreeSet<Netdev> = owners.keys().cloned().chain(attached).collect();
-        let stood = previous.places();
-        for netdev in in_use {
-            let owner = owners.get(&netdev);
-            let outer = topology.chain(&Point::Netdev(netdev.name.clone()));
-            let inner =
-                owner.map_or(&[][..], |(cube, port, _)| topology.chain(&Point::Port((*cube).clone(), (*port).clone())));
-            let port = owner.map_or(NO_PORT, |(_, _, id)| *id);
-            let hook = Hook { netdev: netdev.clone(), direction: Direction::Ingress };
-            let mut nodes = self.stages(outer.iter().chain(inner.iter().rev()), &hook, &stood);
-            nodes.extend(owner.iter().flat_map(|(cube, ..)| self.nodes_at(cube, 0, Direction::Ingress)).cloned());
-            self.add_hook(hook, port, nodes)?;
-            let hook = Hook { netdev, direction: Direction::Egress };
-            let nodes = self.stages(inner.iter().chain(outer.iter().rev()), &hook, &stood);
-            self.add_hook(hook, port, nodes)?;
+        for netdev in &touched.netdevs {
+            self.add_hooks(netdev, (topology, netdevs), &stood)?;
         }
         Ok(())
     }
 
-    /// The hook of each program.
-    fn places(&self) -> HashMap<&NodeId, &Hook> {
-        self.hooks.iter().flat_map(|(hook, chain)| chain.nodes.iter().map(move |node| (node, hook))).collect()
+    /// Both hooks of a netdev, if it is still there and packets have something to pass.
+    fn add_hooks(
+        &mut self,
+        netdev: &Netdev,
+        (topology, netdevs): Place<'_>,
+        stood: &HashMap<&NodeId, Hook>,
+    ) -> Result<(), TooLong> {
+        let owner = netdevs.owner(netdev, topology);
+        if owner.is_none() && netdevs.of_name(&netdev.name).as_ref() != Some(netdev) {
+            return Ok(());
+        }
+        let id = owner.as_ref().and_then(|(cube, port)| Some(topology.port(cube.as_str(), port.as_str()).ok()?.id));
+        let outer = topology.chain(&Point::Netdev(netdev.name.clone()));
+        let inner = owner.as_ref().map(|(cube, port)| Point::Port(cube.clone(), port.clone()));
+        let inner = inner.as_ref().map_or(&[][..], |point| topology.chain(point));
+        let port = id.unwrap_or(NO_PORT);
+        let hook = Hook { netdev: netdev.clone(), direction: Direction::Ingress };
+        let mut nodes = self.stages(outer.iter().chain(inner.iter().rev()), &hook, stood);
+        nodes.extend(owner.iter().flat_map(|(cube, _)| self.nodes_at(cube, 0, Direction::Ingress)).cloned());
+        self.add_hook(hook, port, nodes)?;
+        let hook = Hook { netdev: netdev.clone(), direction: Direction::Egress };
+        let nodes = self.stages(inner.iter().chain(outer.iter().rev()), &hook, stood);
+        self.add_hook(hook, port, nodes)
     }
 
-    /// The programs of transparent cubes at `hook`. One that stood at another is loaded anew: while packets at the old
-    /// hook still pass it, it must not lead to what stands behind it here.
+    /// Removes programs that stand at no hook. Those of cubes that are not touched stand where they stood.
+    fn drop_unreached(&mut self, touched: &Touched) {
+        let hooks = touched.netdevs.iter().flat_map(|netdev| {
+            [Direction::Ingress, Direction::Egress].map(|direction| Hook { netdev: netdev.clone(), direction })
+        });
+        let chains: Vec<Arc<Chain>> = hooks.filter_map(|hook| self.hooks.get(&hook).cloned()).collect();
+        let used: BTreeSet<&NodeId> = chains.iter().flat_map(|chain| &chain.nodes).collect();
+        let nodes = touched.cubes.iter().flat_map(|cube| self.nodes_of(cube));
+        for node in nodes.filter(|node| !used.contains(node)).cloned().collect::<Vec<_>>() {
+            self.nodes.remove(&node);
+        }
+    }
+
+    /// The programs of transparent cubes at `hook`. One that stood at another hook gets a new revision.
     fn stages<'a>(
         &mut self,
         attachments: impl Iterator<Item = &'a Attachment>,
         hook: &Hook,
-        stood: &HashMap<&NodeId, &Hook>,
+        stood: &HashMap<&NodeId, Hook>,
     ) -> Vec<NodeId> {
         let mut nodes = Vec::new();
         for Attachment { cube, id } in attachments {
             let here: Vec<NodeId> = self.nodes_at(cube, *id, hook.direction).cloned().collect();
             for mut node in here {
-                if stood.get(&node).is_some_and(|before| *before != hook)
+                if stood.get(&node).is_some_and(|before| before != hook)
                     && let Some(spec) = self.nodes.remove(&node)
                 {
                     node.revision = self.next_revision();
@@ -321,7 +376,7 @@ impl Wiring {
             return Err(TooLong { hook, programs: nodes.len() });
         }
         if !nodes.is_empty() {
-            self.hooks.insert(hook, Chain { port, nodes });
+            self.hooks.insert(hook, Arc::new(Chain { port, nodes }));
         }
         Ok(())
     }
@@ -332,3 +387,4 @@ pub mod fixture;
 mod netdevs;
 #[cfg(test)]
 mod tests;
+mod touched;

@@ -78,14 +78,14 @@ fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
     let daemon = start(&Lab::new()?, directory.path())?;
     assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     for (name, why) in [
-        ("libpcn_empty.so", &["is no polycube plugin", "no ELF file"][..]),
-        ("libpcn_garbage.so", &["is no polycube plugin", "no ELF file"]),
-        ("libpcn_libc.so", &["is no polycube plugin", "no identity record"]),
+        ("libpcn_empty.so", &["is not a polycube plugin", "no ELF file"][..]),
+        ("libpcn_garbage.so", &["is not a polycube plugin", "no ELF file"]),
+        ("libpcn_libc.so", &["is not a polycube plugin", "no identity record"]),
         ("libpcn_directory.so", &["cannot be read"]),
         ("libpcn_dangling.so", &["cannot be read", "No such file"]),
         ("libpcn_half.so", &["libpcn_half.so"]),
         ("libpcn_later.so", &["`simplebridge`", "plugin ABI 2", "this daemon has 1", "rebuild it"]),
-        ("libpcn_damaged.so", &["is no polycube plugin", "identity record is damaged"]),
+        ("libpcn_damaged.so", &["is not a polycube plugin", "identity record is damaged"]),
     ] {
         assert_told_once(&daemon, &[name]);
         assert_told_once(&daemon, &[&[name, "ERROR"][..], why].concat());
@@ -110,7 +110,7 @@ fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
     assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     assert_told_once(
         &daemon,
-        &["ERROR", "libpcn_simplebridge.so", "service `simplebridge` is loaded already, from", "libpcn_again.so"],
+        &["ERROR", "libpcn_simplebridge.so", "service `simplebridge` is already loaded, from", "libpcn_again.so"],
     );
     Ok(())
 }
@@ -475,7 +475,7 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();
     assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     let again = daemon.ctl(&format!("{load}libpcn_panicky.so"));
-    assert!(again.stderr.contains("service `panicky` is loaded already"), "{again}");
+    assert!(again.stderr.contains("service `panicky` is already loaded"), "{again}");
     daemon.ctl("panicky add p1").ok();
     let busy = daemon.ctl("services del panicky");
     assert!(busy.code == Some(2) && busy.stderr.contains("service `panicky` has cubes: delete p1 first"), "{busy}");

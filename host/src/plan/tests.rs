@@ -1,11 +1,17 @@
-use polycube_plugin_api::Direction;
+use std::collections::BTreeSet;
+
+use polycube_plugin_api::{Direction, Level};
 use proptest::prelude::*;
 
-use super::kernel::{Kernel, Verdict};
 use super::{Cleanup, Plan, Step};
-use crate::topology::{CubeName, Place, Point, PortName};
+use crate::datapath::Readers;
+use crate::problem::Problem;
+use crate::reconcile::double::{DoubleKernel, State, Verdict};
+use crate::reconcile::{Cubes, Requests, World};
+use crate::registry::Registry;
+use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName};
 use crate::wiring::fixture::{BOTH, LAST, Model};
-use crate::wiring::{Hook, Netdev, NodeId, Source, Wiring};
+use crate::wiring::{CubeDatapath, Hook, Netdev, NodeId, Source, Wiring};
 
 fn bridge() -> Model {
     Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")])
@@ -264,7 +270,7 @@ prop_compose! {
             }
         }
         if let Some(number) = gone {
-            model.netdevs.named.remove(&format!("veth{number}"));
+            model.netdevs.name(&format!("veth{number}"), None);
         }
         model
     }
@@ -279,7 +285,7 @@ fn cubes(nodes: &[NodeId]) -> Vec<&str> {
 
 /// At a hook that is there before and after, every packet passes every cube that is there before and after, once and
 /// in its place, whatever step it comes between.
-fn assert_no_gap(kernel: &Kernel, old: &Wiring, new: &Wiring) -> Result<(), TestCaseError> {
+fn assert_no_gap(kernel: &State, old: &Wiring, new: &Wiring) -> Result<(), TestCaseError> {
     for (at, chain) in &old.hooks {
         let Some(then) = new.hooks.get(at) else { continue };
         let (before, after) = (cubes(&chain.nodes), cubes(&then.nodes));
@@ -296,7 +302,7 @@ fn assert_no_gap(kernel: &Kernel, old: &Wiring, new: &Wiring) -> Result<(), Test
 }
 
 /// Where each port of a bridge sends, every tap is passed that stands before the port before and after.
-fn assert_no_way_around(kernel: &Kernel, old: &Model, new: &Model) -> Result<(), TestCaseError> {
+fn assert_no_way_around(kernel: &State, old: &Model, new: &Model) -> Result<(), TestCaseError> {
     for (map, id, ifindex) in kernel.ports() {
         let taps = |model: &Model| {
             let cube = model.topology.cube(map.cube.as_str()).ok().map(|(_, cube)| cube.clone());
@@ -318,35 +324,91 @@ fn assert_no_way_around(kernel: &Kernel, old: &Model, new: &Model) -> Result<(),
     Ok(())
 }
 
+/// Plugins that take everything.
+struct Willing;
+
+impl Cubes<crate::wiring::MapId> for Willing {
+    fn claim(&mut self, _: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
+        Ok(())
+    }
+    fn release(&mut self) {}
+    fn create(&mut self, _: &CubeName, _: &Cube, _: &Registry) -> Result<(), Problem> {
+        Ok(())
+    }
+    fn remove(&mut self, _: &CubeName) {}
+    fn failure(&self, _: &CubeName) -> Option<String> {
+        None
+    }
+    fn datapath(&mut self, _: &CubeName, _: &str) -> Result<CubeDatapath, Problem> {
+        Ok(CubeDatapath::default())
+    }
+    fn prepare(&mut self, _: &CubeName, _: &str, _: &[(&str, &crate::wiring::MapId)]) -> Result<(), Problem> {
+        Ok(())
+    }
+    fn abort(&mut self, _: &CubeName) {}
+    fn commit(&mut self, _: &CubeName) {}
+    fn set_level(&mut self, _: &CubeName, _: LogLevel) {}
+    fn admits(&self, _: &CubeName, _: Level) -> bool {
+        true
+    }
+}
+
+/// Lets `work` have effects on a kernel, with plugins that take everything.
+fn on<T>(kernel: &mut DoubleKernel, work: impl FnOnce(&mut World<'_, DoubleKernel>) -> T) -> T {
+    work(&mut World { kernel, cubes: &mut Willing, requests: &Requests::new() })
+}
+
 proptest! {
     #[test]
     fn any_way_has_no_gap_arrives_and_can_be_undone_anywhere(from in models(), to in models()) {
         let old = from.wire(&Wiring::default());
         let new = to.wire(&old);
         let plan = Plan::new(&old, &new, &from.touched(&to));
-        let start = Kernel::of(&old);
+        let start = DoubleKernel::of(&old);
         let mut kernel = start.clone();
         for (done, step) in plan.steps.iter().enumerate() {
-            kernel.carry_out(step, &new);
-            assert_no_gap(&kernel, &old, &new)?;
-            assert_no_way_around(&kernel, &from, &to)?;
+            on(&mut kernel, |world| world.carry_out(step, &new)).unwrap();
+            assert_no_gap(&kernel.state, &old, &new)?;
+            assert_no_way_around(&kernel.state, &from, &to)?;
             let mut back = kernel.clone();
             for step in plan.steps[..=done].iter().rev() {
-                back.undo(step);
-                assert_no_gap(&back, &old, &new)?;
-                assert_no_way_around(&back, &from, &to)?;
+                on(&mut back, |world| world.undo(std::slice::from_ref(step)));
+                assert_no_gap(&back.state, &old, &new)?;
+                assert_no_way_around(&back.state, &from, &to)?;
             }
-            prop_assert_eq!(&back, &start, "undone after {:?}", step);
+            prop_assert_eq!(&back.state, &start.state, "undone after {:?}", step);
         }
         for step in &plan.cleanup {
-            kernel.clean(step);
-            assert_no_gap(&kernel, &old, &new)?;
+            on(&mut kernel, |world| world.clean(step, &mut Readers::MayRun));
+            assert_no_gap(&kernel.state, &old, &new)?;
         }
-        prop_assert_eq!(kernel, Kernel::of(&new));
+        prop_assert_eq!(kernel.state, State::of(&new));
+    }
+
+    #[test]
+    fn what_is_rewired_is_what_wiring_everything_gives(from in models(), to in models()) {
+        let old = from.wire(&Wiring::default());
+        let (touched, whole) = (to.rewire(&from, &old), to.wire(&old));
+        prop_assert_eq!(shape(&touched), shape(&whole));
+        let plans = [&touched, &whole].map(|new| Plan::new(&old, new, &from.touched(&to)));
+        prop_assert_eq!(plans[0].steps.len(), plans[1].steps.len());
+        prop_assert_eq!(plans[0].cleanup.len(), plans[1].cleanup.len());
     }
 
     #[test]
     fn a_change_of_nothing_is_no_plan(model in models()) {
         prop_assert_eq!(model.plan_to(&model), Plan::default());
     }
+}
+
+/// A wiring without its revisions.
+fn shape(wiring: &Wiring) -> impl PartialEq + std::fmt::Debug + use<> {
+    let hooks = wiring.hooks.iter().map(|(hook, chain)| {
+        let nodes: Vec<_> = chain.nodes.iter().map(|node| node.key.clone()).collect();
+        (hook.clone(), hook.netdev.name.clone(), chain.port, nodes)
+    });
+    let nodes = wiring.nodes.iter().map(|(node, spec)| (node.key.clone(), spec.program.clone()));
+    let maps = wiring.maps.iter().map(|(map, found)| (map.cube.clone(), map.name.clone(), found.spec.clone()));
+    let ports = wiring.ports.iter().map(|((map, port), ifindex)| (map.cube.clone(), *port, *ifindex));
+    (hooks.collect::<Vec<_>>(), nodes.collect::<Vec<_>>(), maps.collect::<Vec<_>>(), ports.collect::<Vec<_>>())
 }

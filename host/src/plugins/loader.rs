@@ -1,6 +1,7 @@
 //! Loads plugins: identity first, then the layout of the border, and only then their code.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,14 @@ use polycube_plugin_api::abi::{ABI_MAJOR, PluginRef};
 
 use super::identity;
 
-/// A file that does not become a service.
+/// Why a file does not become a service.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    #[error("there is no file `{file}` in {known}: put the plugin there first")]
+    Missing { file: String, known: String },
     #[error("{file} cannot be read: {source}")]
     Unreadable { file: String, source: io::Error },
-    #[error("{file} is no polycube plugin: {why}")]
+    #[error("{file} is not a polycube plugin: {why}")]
     NoPlugin { file: String, why: String },
     #[error(
         "{file}: plugin `{name}` was built for plugin ABI {theirs}, this daemon has {ours}: rebuild it with polycube-plugin-api of this release"
@@ -50,6 +53,12 @@ pub struct Plugin {
     pub path: PathBuf,
     pub service: ServiceSchema,
     pub(super) root: PluginRef,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {}", self.service.name, self.path.display())
+    }
 }
 
 /// Loads the plugin at `path`. Its code stays in memory until the daemon ends.
@@ -89,12 +98,12 @@ fn fits(ours: &'static TypeLayout, theirs: &'static TypeLayout) -> bool {
     check_layout_compatibility(ours, theirs).is_ok() || check_layout_compatibility(theirs, ours).is_ok()
 }
 
-/// The file that `uri` names, in one of `directories`. Whoever can write there owns the daemon; whoever can merely speak
-/// to it names no file elsewhere.
+/// The file that `uri` names, in one of `directories`. Those who can write there own the daemon; those who can only send
+/// it requests cannot name a file elsewhere.
 ///
 /// # Errors
-/// One line: there is no such file, or it is elsewhere.
-pub fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, String> {
+/// There is no such file, or it is elsewhere.
+pub fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, LoadError> {
     for directory in directories {
         let path = directory.join(uri);
         let is_inside = path.parent().and_then(|parent| parent.canonicalize().ok()) == directory.canonicalize().ok();
@@ -103,7 +112,7 @@ pub fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, String> {
         }
     }
     let known = directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(" or ");
-    Err(format!("there is no file `{uri}` in {known}: put the plugin there first"))
+    Err(LoadError::Missing { file: uri.to_owned(), known })
 }
 
 /// Loads every `libpcn_*.so` of a directory, in the order of their names.

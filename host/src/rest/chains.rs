@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::engine::View;
 use crate::topology::Point;
+use crate::wiring::Place;
 
 /// The keys under which the words stand in a port, or in a place of a transparent cube.
 pub const INGRESS: &str = "ingress-chain";
@@ -17,8 +18,7 @@ pub struct Ways {
     pub is_ours: bool,
 }
 
-pub fn ways(view: &View, point: &Point) -> Ways {
-    let topology = &view.topology;
+pub fn ways((topology, netdevs): Place<'_>, point: &Point) -> Ways {
     // A chain is what is wanted, whether the netdev is there or not. At the other end of a link is a chain of its own.
     let (port, netdev) = match point {
         Point::Port(cube, name) => {
@@ -27,7 +27,7 @@ pub fn ways(view: &View, point: &Point) -> Ways {
             (Some(point.clone()), peer.filter(|peer| matches!(peer, Point::Netdev(_))))
         }
         Point::Netdev(name) => {
-            let owner = topology.peer_owner(name).or_else(|| view.netdevs.link_port(name).cloned());
+            let owner = topology.peer_owner(name).or_else(|| netdevs.link_port(name).cloned());
             (owner.map(|(cube, port)| Point::Port(cube, port)), Some(point))
         }
     };
@@ -44,7 +44,7 @@ pub fn ways(view: &View, point: &Point) -> Ways {
 
 /// What Polycube's `topology/NAME` answers; for a netdev that we do nothing with, its name.
 pub fn of_topology(view: &View, point: &Point) -> Value {
-    let Ways { ingress, egress, is_ours } = ways(view, point);
+    let Ways { ingress, egress, is_ours } = ways((&view.topology, &view.netdevs), point);
     let mut json = json!({ "name": point.to_string() });
     if is_ours {
         json["ingress service chain"] = ingress.into();
@@ -60,8 +60,7 @@ mod tests {
 
     #[track_caller]
     fn check(model: &Model, point: &str, ingress: &str, egress: &str) {
-        let view = View { topology: model.topology.clone(), netdevs: model.netdevs.clone(), ..View::default() };
-        let found = ways(&view, &Point::parse(point).unwrap());
+        let found = ways((&model.topology, &model.netdevs), &Point::parse(point).unwrap());
         assert_eq!((found.ingress.as_str(), found.egress.as_str()), (ingress, egress));
     }
 
@@ -80,7 +79,7 @@ mod tests {
     #[test]
     fn a_netdev_that_is_gone_and_its_port_are_one_way() {
         let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p").tap("outer", "veth1");
-        model.netdevs.named.clear();
+        model.netdevs.name("veth1", None);
         for point in ["br1:p", "veth1"] {
             check(&model, point, "outer ---> a ---> br1:p", "br1:p ---> a ---> outer");
         }

@@ -73,7 +73,7 @@ impl IntoResponse for Done {
 
 pub async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, Refused> {
     let call = read(request).await?;
-    let api = Api { engine: api.engine.now(), ..api };
+    let api = Api { view: api.engine.view(), ..api };
     let done = match call.path.first().map(String::as_str) {
         Some("metrics" | "openapi.json") if call.path.len() == 1 && call.method == Method::OPTIONS => {
             return Ok([(header::ALLOW, Kind::Read.methods())].into_response());

@@ -4,7 +4,6 @@
 //! counters must not keep two clients from seeing that one has overtaken the other.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, header};
 use serde_json::{Value, json};
@@ -15,13 +14,13 @@ use super::present::{base, ports_of};
 use super::resource::at;
 use crate::engine::{Guard, View};
 use crate::problem::{ErrorTag, Problem};
-use crate::registry::{Registry, Service};
+use crate::registry::Service;
 use crate::schema::is_read_only;
 
 /// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
-pub fn of(view: &View, registry: &Registry, cube: &str, path: &[String]) -> Option<(Value, String)> {
+pub fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
     let (name, found) = view.topology.cube(cube).ok()?;
-    let Service { model, whole, .. } = registry.service(&found.service).ok()?;
+    let Service { model, whole, .. } = view.registry.service(&found.service).ok()?;
     if is_read_only(whole, path) {
         return None;
     }
@@ -49,7 +48,7 @@ pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 }
 
 /// What a change that `call` asks for has to wait for: its node is as the client says.
-pub fn guard(call: &Call, registry: Arc<Registry>, cube: &str, path: &[String]) -> Option<Guard> {
+pub fn guard(call: &Call, cube: &str, path: &[String]) -> Option<Guard> {
     let wanted = listed(&call.headers, header::IF_MATCH);
     let unwanted = listed(&call.headers, header::IF_NONE_MATCH);
     if wanted.is_none() && unwanted.is_none() {
@@ -59,8 +58,8 @@ pub fn guard(call: &Call, registry: Arc<Registry>, cube: &str, path: &[String]) 
     Some(Box::new(move |view| {
         let place = [std::slice::from_ref(&cube), path.as_slice()].concat().join("/");
         let failed = |message: String| Problem::new(ErrorTag::PreconditionFailed, place.as_str(), message).into();
-        let tag = of(view, &registry, &cube, &path).map(|(_, tag)| tag);
-        if let Some(wanted) = wanted {
+        let tag = of(view, &cube, &path).map(|(_, tag)| tag);
+        if let Some(wanted) = &wanted {
             let fits = |one: &String| one == "*" || Some(one) == tag.as_ref();
             match &tag {
                 Some(_) if wanted.iter().any(fits) => {}
@@ -71,7 +70,7 @@ pub fn guard(call: &Call, registry: Arc<Registry>, cube: &str, path: &[String]) 
                 None => return Err(failed(format!("nothing is set at `{place}`, so no If-Match fits"))),
             }
         }
-        match (unwanted, tag) {
+        match (&unwanted, tag) {
             (Some(unwanted), Some(tag)) if unwanted.iter().any(|one| one == "*" || weak(one) == tag) => {
                 Err(failed(format!("`{place}` is there, and If-None-Match says that it must not be")))
             }

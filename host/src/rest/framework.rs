@@ -10,7 +10,7 @@ use super::etag;
 use super::kind::Kind;
 use super::present::placed;
 use super::{Api, BASE, chains};
-use crate::engine::Change;
+use crate::model::Change;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::topology::{Place, Point};
 
@@ -53,13 +53,13 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
         }
         ["services"] if call.method == Method::POST => {
             etag::unconditional(&call)?;
-            let change = load(call.body)?;
-            api.engine.change(change).await.map_err(Refused::framework)?;
+            let (name, uri) = load(call.body)?;
+            api.engine.load_service(&name, &uri).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::OK, None))
         }
         ["services", name] if call.method == Method::DELETE => {
             etag::unconditional(&call)?;
-            let change = Change::UnloadService { name: (*name).to_owned() };
+            let change = Change::RemoveService { name: (*name).to_owned() };
             api.engine.change(change).await.map_err(Refused::framework)?;
             Ok(Done::new(StatusCode::NO_CONTENT, None))
         }
@@ -86,8 +86,8 @@ pub fn root(api: &Api, call: &Call) -> Result<Done, Refused> {
     if call.method != Method::GET {
         return Err(wrong_method(call, Kind::Read));
     }
-    let view = api.engine.view();
-    let services = api.engine.registry.services().map(|(name, _)| name);
+    let view = &*api.view;
+    let services = api.view.registry.services().map(|(name, _)| name);
     let cubes = view.topology.cubes().map(|(name, _)| name.as_str());
     let words = WORDS.into_iter().chain(services).chain(cubes);
     let links: Value = words
@@ -114,7 +114,7 @@ fn find(kind: &str, name: &str, all: Vec<(String, Value)>) -> Result<Value, Prob
 async fn chain(api: &Api, name: &str) -> Result<Done, Refused> {
     let refused = |problem: Problem| Refused::framework(problem.at(format!("topology/{name}")));
     let point = Point::parse(name).map_err(refused)?;
-    let view = api.engine.view();
+    let view = &*api.view;
     match &point {
         Point::Port(cube, port) => {
             view.topology.port(cube.as_str(), port.as_str()).map_err(refused)?;
@@ -125,11 +125,11 @@ async fn chain(api: &Api, name: &str) -> Result<Done, Refused> {
         }
         Point::Netdev(_) => {}
     }
-    found(chains::of_topology(&view, &point))
+    found(chains::of_topology(view, &point))
 }
 
 fn services(api: &Api) -> Vec<(String, Value)> {
-    let services = api.engine.registry.services();
+    let services = api.view.registry.services();
     services
         .map(|(name, service)| {
             let schema = &service.model.service;
@@ -146,8 +146,8 @@ fn services(api: &Api) -> Vec<(String, Value)> {
 }
 
 fn all_cubes(api: &Api) -> Vec<(String, Value)> {
-    let view = api.engine.view();
-    view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(&view, name, cube))).collect()
+    let view = &*api.view;
+    view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(view, name, cube))).collect()
 }
 
 /// By service, as Polycube's own client wants it: `{}` when there are none.
@@ -166,7 +166,7 @@ pub async fn netdevs(api: &Api) -> Result<Vec<(String, Value)>, Refused> {
     let unknown = |error| Problem::failed("netdevs", format!("cannot list the netdevs: {error}"));
     let links = api.netlink.links().await.map_err(unknown)?;
     let addresses = api.netlink.addresses().await.map_err(unknown)?;
-    let view = api.engine.view();
+    let view = &*api.view;
     Ok(links
         .into_iter()
         .map(|link| {
@@ -214,7 +214,7 @@ fn link(word: &str, body: Value) -> Result<Change, Refused> {
 }
 
 /// A request to load a service.
-fn load(body: Value) -> Result<Change, Refused> {
+fn load(body: Value) -> Result<(String, String), Refused> {
     let (given, mut problems) = texts("services", body, &["type", "uri", "name"], &[])?;
     let mut given = given.into_iter();
     let (kind, uri, name) = (given.next().flatten(), given.next().flatten(), given.next().flatten());
@@ -222,7 +222,7 @@ fn load(body: Value) -> Result<Change, Refused> {
         problems.push(Problem::bad("services/type", format!("`type` is lib, not `{kind}`")));
     }
     match (uri, name) {
-        (Some(uri), Some(name)) if problems.is_empty() => Ok(Change::LoadService { name, uri }),
+        (Some(uri), Some(name)) if problems.is_empty() => Ok((name, uri)),
         _ => Err(Refused::framework(Problems(problems))),
     }
 }

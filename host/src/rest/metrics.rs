@@ -10,7 +10,6 @@ use super::error::Refused;
 use super::kind::Kind;
 use super::present::blocking;
 use crate::engine::View;
-use crate::registry::Registry;
 use crate::schema::metric::{self, Metric, Sample};
 
 /// Media type of the text format.
@@ -23,12 +22,13 @@ pub async fn answer(api: Api, call: &Call) -> Result<Done, Refused> {
     if call.method != axum::http::Method::GET {
         return Err(wrong_method(call, Kind::Read));
     }
-    let text = blocking(move || Ok(all(&api.engine.view(), &api.engine.registry))).await?;
+    let text = blocking(move || Ok(all(&api.view))).await?;
     Ok(Done::text(StatusCode::OK, TEXT, text))
 }
 
 /// Asks every cube once. One that does not answer has no samples; why, its `show` and the log tell.
-fn all(view: &View, registry: &Registry) -> String {
+fn all(view: &View) -> String {
+    let registry = &view.registry;
     let mut text = String::new();
     for (service, found) in registry.services() {
         let metrics = &found.model.metrics;

@@ -24,9 +24,11 @@ pub use access::Access;
 pub use listen::{serve_tcp, serve_unix};
 pub use tls::{Files as TlsFiles, acceptor as tls_acceptor};
 
+use std::sync::Arc;
+
 use axum::Router;
 
-use crate::engine::Handle;
+use crate::engine::{Handle, View};
 use crate::sys::netlink::Netlink;
 
 /// First part of every path.
@@ -36,6 +38,8 @@ pub const BASE: &str = "/polycube/v1";
 #[derive(Clone)]
 pub struct Api {
     pub engine: Handle,
+    /// What was in force when the request came: all that it reads is of one moment.
+    pub view: Arc<View>,
     pub netlink: Netlink,
 }
 

@@ -53,7 +53,7 @@ fn status(netdev: Option<&Netdev>) -> &'static str {
 pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = base(view, name, cube);
     let words = |json: &mut Value, point: &Point| {
-        let ways = chains::ways(view, point);
+        let ways = chains::ways((&view.topology, &view.netdevs), point);
         json[chains::INGRESS] = ways.ingress.into();
         json[chains::EGRESS] = ways.egress.into();
     };
@@ -81,7 +81,7 @@ pub async fn traffic(api: &Api) -> Result<BTreeMap<u32, Traffic>, Problem> {
 
 /// What the netdevs of a cube's ports have counted, by ifindex.
 pub async fn traffic_of(api: &Api, cube: &str) -> Result<BTreeMap<u32, Traffic>, Problem> {
-    let view = api.engine.view();
+    let view = &*api.view;
     let (name, cube) = view.topology.cube(cube)?;
     let ifindex = |(port_name, port)| Some(view.netdevs.of_port(name, port_name, port)?.ifindex);
     let ifindexes: Vec<u32> = cube.ports().filter_map(ifindex).collect();
@@ -135,7 +135,7 @@ pub fn whole(
     let service = registry.service(&cube.service)?;
     let state = view.instances[name].state();
     let (state, failure) = match state {
-        Ok(state) => (state, view.left.of_cube(name, cube)),
+        Ok(state) => (state, view.deferred.of_cube(name, cube)),
         Err(failure) => (json!({}), Some(failure.to_string())),
     };
     let Value::Object(members) = service.model.present(&cube.config, state) else { return Ok(json) };

@@ -1,7 +1,6 @@
 //! Services' own trees: `SERVICE/`, `SERVICE/CUBE/…`, and `CUBE/…` for short.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
 use polycube_plugin_api::ServiceKind;
@@ -13,16 +12,16 @@ use super::error::Refused;
 use super::etag;
 use super::kind::Kind;
 use super::present::{blocking, traffic, traffic_of, whole};
-use crate::engine::Change;
+use crate::model::Change;
 use crate::problem::{ErrorTag, Problem, suggestion};
 use crate::registry::Service;
 use crate::schema::{self, Model, Node, Operation, absent, is_read_only, locate, word};
 use crate::topology::{CubeName, PortName};
 
 pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
-    let view = api.engine.view();
+    let view = &*api.view;
     let first = call.path[0].as_str();
-    if api.engine.registry.service(first).is_ok() {
+    if api.view.registry.service(first).is_ok() {
         let (service, rest) = (first.to_owned(), call.path[1..].to_vec());
         return match rest.split_first() {
             None => of_service(api, &service, call).await,
@@ -33,7 +32,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
         return of_cube(api, None, first, &call.path[1..], &call).await;
     }
     let cubes = view.topology.cubes().map(|(name, _)| name.as_str());
-    let services = api.engine.registry.services().map(|(name, _)| name);
+    let services = api.view.registry.services().map(|(name, _)| name);
     let known = suggestion(first, cubes.chain(services));
     Err(nothing_here(first, &format!("there is no cube and no service `{first}`{known}")))
 }
@@ -42,15 +41,15 @@ async fn of_service(api: Api, service: &str, mut call: Call) -> Result<Done, Ref
     match call.method {
         Method::GET => {
             let service = service.to_owned();
-            let traffic = match api.engine.registry.service(&service)?.model.service.kind {
+            let traffic = match api.view.registry.service(&service)?.model.service.kind {
                 ServiceKind::Standard => traffic(&api).await?,
                 ServiceKind::Transparent => BTreeMap::new(),
             };
             let cubes = blocking(move || {
-                let view = api.engine.view();
+                let view = &*api.view;
                 let cubes = view.topology.cubes().filter(|(_, cube)| cube.service == service);
                 cubes
-                    .map(|(name, cube)| whole(&view, &api.engine.registry, name, cube, &traffic))
+                    .map(|(name, cube)| whole(view, &api.view.registry, name, cube, &traffic))
                     .collect::<Result<Vec<_>, _>>()
             });
             Ok(Done::new(StatusCode::OK, Some(cubes.await?.into())))
@@ -75,7 +74,7 @@ fn take_name(body: &mut Value, key: &str, list: &str) -> Result<String, Problem>
 }
 
 async fn create(api: &Api, service: &str, name: &str, call: &Call, body: Value) -> Result<Done, Refused> {
-    let guard = etag::guard(call, Arc::clone(&api.engine.registry), name, &[]);
+    let guard = etag::guard(call, name, &[]);
     let change = Change::CreateCube { service: service.to_owned(), name: name.to_owned(), body };
     api.engine.change_if(guard, change).await?;
     Ok(Done::new(Kind::Cube.done(&Method::POST), None))
@@ -85,7 +84,7 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
     if let (Some(service), [], &Method::POST) = (service, path, &call.method) {
         return create(&api, service, cube, call, call.body.clone()).await;
     }
-    let view = api.engine.view();
+    let view = &*api.view;
     let (name, found) = view.topology.cube(cube)?;
     if let Some(service) = service
         && found.service != service
@@ -93,7 +92,7 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         let message = format!("cube `{cube}` is of service {}, not of {service}", found.service);
         return Err(Problem::missing(format!("{service}/{cube}"), message).into());
     }
-    let actions = &api.engine.registry.service(&found.service)?.model.service.actions;
+    let actions = &api.view.registry.service(&found.service)?.model.service.actions;
     let is_action = actions.iter().any(|action| action.path == path.join("/"));
     if is_action && call.method != Method::POST {
         return Err(wrong_method(call, Kind::Run));
@@ -106,6 +105,14 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
         return Ok(read(api, cube.to_owned(), path.to_vec()).await?.answer(call));
     }
     let (cube, body) = (cube.to_owned(), call.body.clone());
+    if is_action {
+        // An action is one of the whole cube.
+        if let Some(guard) = etag::guard(call, name.as_str(), &[]) {
+            guard(view)?;
+        }
+        let answer = api.engine.act(&cube, &path.join("/"), body).await?;
+        return Ok(Done::new(Kind::Run.done(&call.method), (!answer.is_null()).then_some(answer)));
+    }
     let (change, kind) = match (path, &call.method) {
         ([], &Method::PATCH) => {
             (Change::Configure { cube, path: Vec::new(), operation: Operation::Merge, value: body }, Kind::Cube)
@@ -119,13 +126,10 @@ async fn of_cube(api: Api, service: Option<&str>, cube: &str, path: &[String], c
             return Err(Problem::exists(cube, message).into());
         }
         ([], _) => return Err(wrong_method(call, Kind::Cube)),
-        _ if is_action => (Change::Act { cube, path: path.join("/"), input: body }, Kind::Run),
-        ([ports, rest @ ..], _) if ports == "ports" => port_change(&api.engine.registry.port, cube, rest, call)?,
+        ([ports, rest @ ..], _) if ports == "ports" => port_change(&api.view.registry.port, cube, rest, call)?,
         _ => node_change(&api, &found.service, cube, path, call)?,
     };
-    // An action is one of the whole cube.
-    let node = if kind == Kind::Run { &[] } else { path };
-    let guard = etag::guard(call, Arc::clone(&api.engine.registry), name.as_str(), node);
+    let guard = etag::guard(call, name.as_str(), path);
     let answer = api.engine.change_if(guard, change).await?;
     Ok(Done::new(kind.done(&call.method), (!answer.is_null()).then_some(answer)))
 }
@@ -180,7 +184,7 @@ fn node_change(
     path: &[String],
     call: &Call,
 ) -> Result<(Change, Kind), Refused> {
-    let registry = &api.engine.registry;
+    let registry = &api.view.registry;
     let Service { model, whole, .. } = registry.service(service)?;
     let name = path.join("/");
     let node = locate(whole, path).map_err(|(node, word)| {
@@ -234,10 +238,10 @@ impl Read {
 pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Problem> {
     let traffic = traffic_of(&api, &cube).await?;
     let read = blocking(move || {
-        let view = api.engine.view();
-        let registry = &api.engine.registry;
+        let view = &*api.view;
+        let registry = &api.view.registry;
         let (name, found) = view.topology.cube(&cube)?;
-        let json = whole(&view, registry, name, found, &traffic)?;
+        let json = whole(view, registry, name, found, &traffic)?;
         let all = &registry.service(&found.service)?.whole;
         if let [ports, port, ..] = path.as_slice()
             && ports == "ports"
@@ -245,7 +249,7 @@ pub async fn read(api: Api, cube: String, path: Vec<String>) -> Result<Read, Pro
             view.topology.port(&cube, port)?;
         }
         let value = at(all, &json, &path);
-        let set = etag::of(&view, registry, &cube, &path);
+        let set = etag::of(view, &cube, &path);
         let value = value.ok_or_else(|| {
             if let Some(problem) = missing_entry(all, &json, &path) {
                 return problem.under(&cube);

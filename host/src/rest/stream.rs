@@ -46,8 +46,8 @@ pub struct Found {
 /// # Errors
 /// A parameter that the stream does not have, or not with this value.
 pub fn find(api: &Api, call: &Call) -> Result<Option<Found>, Refused> {
-    let view = api.engine.view();
-    let registry = &api.engine.registry;
+    let view = &*api.view;
+    let registry = &api.view.registry;
     let below = if registry.service(&call.path[0]).is_ok() { 1 } else { 0 };
     let Some((cube, path)) = call.path.get(below..).and_then(<[String]>::split_first) else { return Ok(None) };
     let Ok((name, cube)) = view.topology.cube(cube) else { return Ok(None) };

@@ -6,33 +6,12 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, Prop};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, MulticastGroup, new_connection, new_multicast_connection};
 
-/// A netdev as the kernel describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    pub ifindex: u32,
-    pub name: String,
-    /// `02:00:…`; empty where it has none.
-    pub mac: String,
-    pub mtu: u32,
-    pub up: bool,
-    pub framing: Framing,
-}
-
-/// What packets begin with on a netdev.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Ethernet,
-    /// Ethernet headers too, and the host itself at both ends.
-    Loopback,
-    /// Something else, or nothing: tun devices and tunnels have bare IP packets.
-    Other,
-}
+use crate::netdev::{Framing, Link};
 
 /// What the kernel counted on a netdev.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,16 +22,7 @@ pub struct Traffic {
     pub tx_bytes: u64,
 }
 
-/// What happened to a netdev.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// It was deleted, or moved into another network namespace.
-    Gone(Link),
-    /// It came, or something about it changed.
-    Seen(Link),
-}
-
-/// A request that brought nothing.
+/// A request that the kernel did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
     #[error("cannot open a netlink socket: {0}")]
@@ -115,15 +85,6 @@ impl Netlink {
         let socket = Self::for_a_list()?;
         let links = socket.0.link().get().execute();
         Ok(links.map_ok(|message| link(&message)).try_collect().await?)
-    }
-
-    /// A netdev, if it is there.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn link(&self, ifindex: u32) -> Result<Option<Link>, NetlinkError> {
-        let found = one(self.0.link().get().match_index(ifindex).execute()).await?;
-        Ok(found.map(|message| link(&message)))
     }
 
     /// The IP addresses of each netdev with their prefix lengths, by ifindex: `192.0.2.1/24`.
@@ -261,26 +222,18 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
     }
 }
 
-/// Calls `report` for every event from now on. Has to be called in a tokio runtime.
+/// Calls `report` whenever something has happened to a netdev, from now on. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn watch(report: impl Fn(Event) + Send + 'static) -> io::Result<()> {
+pub fn watch(report: impl Fn() + Send + 'static) -> io::Result<()> {
     let (connection, handle, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
     tokio::spawn(connection);
     tokio::spawn(async move {
         // The connection ends with its last handle.
         let _handle = handle;
-        while let Some((message, _)) = messages.next().await {
-            match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) if is_netdev(&message) => {
-                    report(Event::Gone(link(&message)));
-                }
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if is_netdev(&message) => {
-                    report(Event::Seen(link(&message)));
-                }
-                _ => {}
-            }
+        while messages.next().await.is_some() {
+            report();
         }
     });
     Ok(())
@@ -288,14 +241,15 @@ pub fn watch(report: impl Fn(Event) + Send + 'static) -> io::Result<()> {
 
 /// Whether a message is about a netdev itself. One of another family is about its place in something else: the kernel's
 /// bridge calls a netdev deleted that only leaves the bridge (`del_nbp()` in net/bridge/br_if.c).
-fn is_netdev(message: &LinkMessage) -> bool {
+pub(super) fn is_netdev(message: &LinkMessage) -> bool {
     message.header.interface_family == AddressFamily::Unspec
 }
 
-fn link(message: &LinkMessage) -> Link {
+pub(super) fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         ifindex: message.header.index,
         name: String::new(),
+        alt_names: Vec::new(),
         mac: String::new(),
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
@@ -304,11 +258,22 @@ fn link(message: &LinkMessage) -> Link {
             LinkLayerType::Loopback => Framing::Loopback,
             _ => Framing::Other,
         },
+        master: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(master) => link.master = Some(*master).filter(|master| *master != 0),
+            LinkAttribute::PropList(properties) => {
+                link.alt_names = properties
+                    .iter()
+                    .filter_map(|property| match property {
+                        Prop::AltIfName(name) => Some(name.clone()),
+                        _ => None,
+                    })
+                    .collect();
+            }
             LinkAttribute::Address(bytes) => {
                 let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 link.mac = bytes.join(":");

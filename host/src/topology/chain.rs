@@ -1,6 +1,7 @@
 //! Chains: which transparent cubes stand where, and in what order.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{CubeName, PortName, Role, Topology};
 use crate::problem::{Problem, suggestion};
@@ -39,7 +40,7 @@ impl fmt::Display for Point {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     pub cube: CubeName,
-    /// Names the place to the cube's plugin. It stays while the cube stands there; the lowest that is free is given out.
+    /// Names the point to the cube's plugin. Kept while the cube is attached there; a new attachment gets the lowest free one.
     pub id: u32,
 }
 
@@ -58,24 +59,18 @@ pub enum Place {
 impl Topology {
     /// The chain at `point`.
     pub fn chain(&self, point: &Point) -> &[Attachment] {
-        self.chains.get(point).map_or(&[], Vec::as_slice)
+        self.chains.get(point).map_or(&[], |chain| chain.as_slice())
     }
 
     /// Where `cube` is attached, in the order of the ids.
     pub fn points(&self, cube: &str) -> Vec<(u32, &Point)> {
-        let mut points: Vec<_> = self
-            .chains
-            .iter()
-            .filter_map(|(point, chain)| {
-                let attachment = chain.iter().find(|attachment| attachment.cube.as_str() == cube)?;
-                Some((attachment.id, point))
-            })
-            .collect();
-        points.sort_unstable();
-        points
+        self.attached.get(cube).into_iter().flatten().map(|(id, point)| (*id, point)).collect()
     }
 
-    /// Puts a transparent cube into the chain at `point`. Whether a netdev exists is the caller's to know.
+    /// Inserts a transparent cube into the chain at `point`. The caller knows whether a netdev exists.
+    ///
+    /// # Errors
+    /// The cube is not transparent, is already there, or `point` or `place` does not exist.
     pub fn attach(&mut self, cube: &str, point: Point, place: &Place) -> Result<(), Problem> {
         let (name, found) = self.cube(cube)?;
         let name = name.clone();
@@ -104,7 +99,8 @@ impl Topology {
         }
         let id = (0..).find(|id| points.iter().all(|(taken, _)| taken != id)).unwrap_or_default();
         let index = self.index(cube, &point, place)?;
-        self.chains.entry(point).or_default().insert(index, Attachment { cube: name, id });
+        self.attached.entry(name.clone()).or_default().insert(id, point.clone());
+        Arc::make_mut(self.chains.entry(point).or_default()).insert(index, Attachment { cube: name, id });
         Ok(())
     }
 
@@ -125,7 +121,10 @@ impl Topology {
         })
     }
 
-    /// Takes a cube out of the chain at `point`.
+    /// Removes a cube from the chain at `point`.
+    ///
+    /// # Errors
+    /// It is not there; the message names where it is.
     pub fn detach(&mut self, cube: &str, point: &Point) -> Result<(), Problem> {
         self.cube(cube)?;
         if let Point::Port(owner, port) = point {
@@ -141,10 +140,27 @@ impl Topology {
             };
             return Err(Problem::bad(cube, format!("cube `{cube}` is not attached to {place}")));
         };
-        chain.remove(index);
+        let Attachment { cube, id } = Arc::make_mut(chain).remove(index);
         if chain.is_empty() {
             self.chains.remove(point);
         }
+        self.forget(&cube, id);
         Ok(())
+    }
+
+    /// Detaches everything at `point`.
+    pub(super) fn clear(&mut self, point: &Point) {
+        let chain = self.chains.remove(point).unwrap_or_default();
+        for Attachment { cube, id } in chain.iter() {
+            self.forget(cube, *id);
+        }
+    }
+
+    fn forget(&mut self, cube: &CubeName, id: u32) {
+        let Some(points) = self.attached.get_mut(cube) else { return };
+        points.remove(&id);
+        if points.is_empty() {
+            self.attached.remove(cube);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::problem::Problem;
 
@@ -56,7 +57,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $reserved:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// # Errors
@@ -66,7 +67,7 @@ macro_rules! name {
                 if $reserved.contains(&name) {
                     return Err(Problem::bad($kind, format!("{} name {name:?} is a word of the API: choose another", $kind)));
                 }
-                Ok(Self(name.to_owned()))
+                Ok(Self(name.into()))
             }
 
             pub fn as_str(&self) -> &str {

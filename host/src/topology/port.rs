@@ -1,17 +1,16 @@
 //! Ports of standard cubes and their peers.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polycube_layout::chain::MAX_PORTS;
 
-use super::{Cube, CubeName, Point, PortName, Role, Topology};
+use super::{Attachment, Cube, CubeName, Point, PortName, Role, Topology};
 use crate::problem::{Problem, suggestion};
 
 /// A port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// Stays while the port lives; the lowest that is free is given out.
+    /// Kept while the port exists; a new port gets the lowest free one.
     pub id: u32,
     pub uuid: String,
     /// What is on the other side: a netdev, or the port of another cube, which has to name this one too.
@@ -35,35 +34,44 @@ impl Topology {
         })
     }
 
+    /// # Errors
+    /// The cube cannot have ports, has one of this name, or has as many as it can.
     pub fn add_port(&mut self, cube: &str, port: PortName, uuid: String) -> Result<(), Problem> {
-        let target = self.cube_mut(cube)?;
-        let service = target.clone();
-        let Role::Standard(ports) = &mut target.role else { return Err(no_ports(cube, &service)) };
+        let (name, found) = self.cube(cube)?;
+        let Role::Standard(ports) = &found.role else { return Err(no_ports(name.as_str(), found)) };
         let path = format!("{cube}/ports/{port}");
         if ports.contains_key(&port) {
             return Err(Problem::exists(path, format!("port `{port}` of cube `{cube}` exists already")));
         }
-        let id = (0..MAX_PORTS).find(|id| ports.values().all(|port| port.id != *id));
-        let id = id.ok_or_else(|| {
-            Problem::bad(
-                path,
-                format!("cube `{cube}` has {MAX_PORTS} ports already, which is the most: delete one first"),
-            )
+        let taken: BTreeSet<u32> = ports.values().map(|port| port.id).collect();
+        let id = (0..MAX_PORTS).find(|id| !taken.contains(id)).ok_or_else(|| {
+            let message =
+                format!("cube `{cube}` already has {MAX_PORTS} ports, the most that it can have: delete one first");
+            Problem::bad(path, message)
         })?;
-        ports.insert(port, Port { id, uuid, peer: None });
+        if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role {
+            ports.insert(port, Port { id, uuid, peer: None });
+        }
         Ok(())
     }
 
+    /// Removes a port, and detaches whatever is attached to it.
+    ///
+    /// # Errors
+    /// As [`Topology::port`].
     pub fn remove_port(&mut self, cube: &str, port: &str) -> Result<(), Problem> {
-        self.port(cube, port)?;
-        self.chains.retain(|point, _| !matches!(point, Point::Port(c, p) if c.as_str() == cube && p.as_str() == port));
+        self.set_peer(cube, port, None)?;
+        self.clear(&Point::Port(CubeName::parse(cube)?, PortName::parse(port)?));
         if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role {
             ports.remove(port);
         }
         Ok(())
     }
 
-    /// Takes all ports out.
+    /// Removes all ports.
+    ///
+    /// # Errors
+    /// The cube does not exist or cannot have ports.
     pub fn remove_ports(&mut self, cube: &str) -> Result<(), Problem> {
         let (name, found) = self.cube(cube)?;
         let Role::Standard(ports) = &found.role else { return Err(no_ports(name.as_str(), found)) };
@@ -71,7 +79,10 @@ impl Topology {
         ports.iter().try_for_each(|port| self.remove_port(cube, port.as_str()))
     }
 
-    /// Sets or clears a port's peer. Whether a netdev exists is the caller's to know.
+    /// Sets or clears a port's peer. The caller knows whether a netdev exists.
+    ///
+    /// # Errors
+    /// The port does not exist, or cannot have this peer.
     pub fn set_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) -> Result<(), Problem> {
         self.port(cube, port)?;
         let refuse = |message| Err(Problem::bad(format!("{cube}/ports/{port}/peer"), message));
@@ -91,16 +102,30 @@ impl Topology {
             Some(Point::Port(other, name)) => drop(self.port(other.as_str(), name.as_str())?),
             None => {}
         }
-        if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role
-            && let Some(port) = ports.get_mut(port)
-        {
-            port.peer = peer;
-        }
+        self.put_peer(cube, port, peer);
         Ok(())
     }
 
-    /// Follows netdevs to their new names, old to new, with what is attached to them. Several may have taken each other's.
-    /// Where a name is wanted by whoever does not lose it, that one gets the netdev.
+    /// Sets the peer of a port that exists.
+    fn put_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) {
+        let Some((name, _)) = self.cubes.get_key_value(cube) else { return };
+        let name = name.clone();
+        let Ok(Cube { role: Role::Standard(ports), .. }) = self.cube_mut(cube) else { return };
+        let Some((port, found)) = ports.get_key_value_mut(port) else { return };
+        let owner = (name, port.clone());
+        let before = std::mem::replace(&mut found.peer, peer.clone());
+        if let Some(Point::Netdev(netdev)) = before
+            && self.owners.get(&netdev) == Some(&owner)
+        {
+            self.owners.remove(&netdev);
+        }
+        if let Some(Point::Netdev(netdev)) = peer {
+            self.owners.insert(netdev, owner);
+        }
+    }
+
+    /// Renames netdevs, old name to new, in peers and attachments. Several may have exchanged their names. Where a cube
+    /// waits for a netdev of the new name that nothing renames, that name wins, and the old one stays as it is.
     pub fn rename_netdevs(&mut self, mut names: BTreeMap<String, String>) {
         let is_wanted =
             |name: &str| self.peer_owner(name).is_some() || !self.chain(&Point::Netdev(name.to_owned())).is_empty();
@@ -108,43 +133,40 @@ impl Topology {
             let taken = taken.0.clone();
             names.remove(&taken);
         }
-        let renamed = |point: &Point| match point {
-            Point::Netdev(name) => names.get(name).cloned().map(Point::Netdev),
-            Point::Port(..) => None,
-        };
-        for cube in self.cubes.values_mut() {
-            if cube.ports().all(|(_, port)| port.peer.as_ref().and_then(renamed).is_none()) {
-                continue;
+        // All old names are cleared before any new one is set: they may have exchanged them.
+        let mut owners = Vec::new();
+        let mut chains = Vec::new();
+        for (old, new) in names {
+            if let Some((cube, port)) = self.owners.get(&old).cloned() {
+                self.put_peer(cube.as_str(), port.as_str(), None);
+                owners.push((cube, port, new.clone()));
             }
-            if let Role::Standard(ports) = &mut Arc::make_mut(cube).role {
-                for port in ports.values_mut() {
-                    port.peer = port.peer.take().map(|peer| renamed(&peer).unwrap_or(peer));
-                }
+            if let Some(chain) = self.chains.remove(&Point::Netdev(old)) {
+                chains.push((Point::Netdev(new), chain));
             }
         }
-        let chains = std::mem::take(&mut self.chains).into_iter();
-        self.chains = chains.map(|(point, chain)| (renamed(&point).unwrap_or(point), chain)).collect();
+        for (cube, port, new) in owners {
+            self.put_peer(cube.as_str(), port.as_str(), Some(Point::Netdev(new)));
+        }
+        for (point, chain) in chains {
+            for Attachment { cube, id } in chain.iter() {
+                self.attached.entry(cube.clone()).or_default().insert(*id, point.clone());
+            }
+            self.chains.insert(point, chain);
+        }
     }
 
     /// The port whose peer `netdev` is.
     pub fn peer_owner(&self, netdev: &str) -> Option<(CubeName, PortName)> {
-        self.cubes.iter().find_map(|(name, cube)| {
-            let is_peer = |port: &Port| matches!(&port.peer, Some(Point::Netdev(peer)) if peer == netdev);
-            let (port, _) = cube.ports().find(|(_, port)| is_peer(port))?;
-            Some((name.clone(), port.clone()))
-        })
+        self.owners.get(netdev).cloned()
     }
 
-    /// Ports of two cubes that name each other, each pair once.
-    pub fn links(&self) -> Vec<[(CubeName, PortName); 2]> {
-        let ports = self.cubes.iter().flat_map(|(cube, found)| found.ports().map(move |port| (cube, port)));
-        let links = ports.filter_map(|(cube, (name, port))| {
-            let Some(Point::Port(other, its)) = &port.peer else { return None };
-            let back = self.port(other.as_str(), its.as_str()).ok()?.peer.as_ref();
-            let is_mutual = matches!(back, Some(Point::Port(c, p)) if (c, p) == (cube, name));
-            (is_mutual && cube < other).then(|| [(cube.clone(), name.clone()), (other.clone(), its.clone())])
-        });
-        links.collect()
+    /// The port of another cube that a port is linked to: each is the other's peer.
+    pub fn link_of(&self, cube: &CubeName, port: &PortName) -> Option<(CubeName, PortName)> {
+        let Some(Point::Port(other, its)) = &self.port(cube.as_str(), port.as_str()).ok()?.peer else { return None };
+        let back = self.port(other.as_str(), its.as_str()).ok()?.peer.as_ref();
+        let is_mutual = matches!(back, Some(Point::Port(c, p)) if (c, p) == (cube, port));
+        is_mutual.then(|| (other.clone(), its.clone()))
     }
 }
 

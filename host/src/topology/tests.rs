@@ -6,7 +6,7 @@ fn cube(role: Role) -> Cube {
 
 fn lab() -> Topology {
     let mut topology = Topology::default();
-    topology.add_cube(CubeName::parse("br1").unwrap(), cube(Role::Standard(BTreeMap::new()))).unwrap();
+    topology.add_cube(CubeName::parse("br1").unwrap(), cube(Role::Standard(OrdMap::new()))).unwrap();
     topology.add_port("br1", PortName::parse("p").unwrap(), String::new()).unwrap();
     for name in ["a", "b", "c", "d"] {
         topology.add_cube(CubeName::parse(name).unwrap(), cube(Role::Transparent)).unwrap();

@@ -1,12 +1,13 @@
 //! Topologies to wire in tests, by names alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use polycube_plugin_api::{Code, Direction, MapSpec, Program, constant};
 use serde_json::Value;
 
-use super::{CubeDatapath, Netdevs, TooLong, Wiring};
+use super::{CubeDatapath, Datapaths, Netdev, Netdevs, TooLong, Touched, Wiring};
 use crate::plan::Plan;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role, Topology};
 
@@ -19,22 +20,24 @@ pub const BOTH: &[Direction] = &[Direction::Ingress, Direction::Egress];
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub topology: Topology,
-    pub datapaths: BTreeMap<CubeName, Arc<CubeDatapath>>,
+    pub datapaths: Datapaths,
     pub netdevs: Netdevs,
 }
 
 impl Model {
     /// Netdevs `veth1` to `veth3` with indexes 11 to 13, and no cubes.
     pub fn new() -> Self {
-        let named = (1..=3).map(|number| (format!("veth{number}"), number + 10)).collect();
-        let netdevs = Netdevs { named, ..Netdevs::default() };
-        Self { netdevs, ..Self::default() }
+        let mut model = Self::default();
+        for number in 1..=3 {
+            model.netdevs.name(&format!("veth{number}"), Some(number + 10));
+        }
+        model
     }
 
     /// A standard cube with one port for each netdev.
     #[must_use]
     pub fn bridge(mut self, name: &str, peers: &[(&str, &str)]) -> Self {
-        self.add(name, Role::Standard(BTreeMap::new()));
+        self.add(name, Role::Standard(OrdMap::new()));
         for (port, peer) in peers {
             self.topology.add_port(name, PortName::parse(port).unwrap(), String::new()).unwrap();
             self.topology.set_peer(name, port, Some(Point::parse(peer).unwrap())).unwrap();
@@ -92,8 +95,23 @@ impl Model {
         self.topology.add_cube(CubeName::parse(name).unwrap(), cube).unwrap();
     }
 
+    /// Wires everything anew, whatever `previous` has.
     pub fn try_wire(&self, previous: &Wiring) -> Result<Wiring, TooLong> {
-        Wiring::new(&self.topology, &self.datapaths, &self.netdevs, previous)
+        let mut netdevs: BTreeSet<Netdev> = previous.hooks.keys().map(|hook| hook.netdev.clone()).collect();
+        let named = self.netdevs.named().keys().filter_map(|name| self.netdevs.of_name(name));
+        for netdev in named.chain(self.netdevs.links().values().cloned()) {
+            netdevs.replace(netdev);
+        }
+        let before = previous.nodes.keys().map(|node| &node.key.cube).chain(previous.maps.keys().map(|map| &map.cube));
+        let cubes = before.chain(self.datapaths.keys()).cloned().collect();
+        previous.rewire((&self.topology, &self.netdevs), &self.datapaths, &Touched { cubes, netdevs })
+    }
+
+    /// Wires what differs from `before`, whose wiring is `previous`.
+    pub fn rewire(&self, before: &Self, previous: &Wiring) -> Wiring {
+        let states = [before, self].map(|model| (&model.topology, &model.netdevs));
+        let touched = Touched::between(states[0], states[1], before.touched(self));
+        previous.rewire(states[1], &self.datapaths, &touched).unwrap()
     }
 
     #[track_caller]

@@ -51,11 +51,13 @@ fn a_cube_at_several_points_has_a_program_at_each() {
 fn a_netdev_that_is_renamed_keeps_its_hooks() {
     let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "veth1");
     let old = model.wire(&Wiring::default());
+    let before = model.clone();
     model.topology.rename_netdevs([("veth1".to_owned(), "lan0".to_owned())].into());
-    model.netdevs.named = [("lan0".to_owned(), 11)].into();
-    let new = model.wire(&old);
+    model.netdevs.name("veth1", None);
+    model.netdevs.name("lan0", Some(11));
+    let new = model.rewire(&before, &old);
     assert_eq!(new.hooks, old.hooks);
-    assert!(new.hooks.keys().all(|hook| hook.netdev.name == "lan0"), "{:?}", new.hooks.keys());
+    assert!(new.hooks.keys().all(|hook| hook.netdev.name == "lan0"), "{:?}", new.hooks);
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn a_hook_that_nothing_looks_at_is_left_alone() {
     let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p");
     let model = model.load("a", &[Direction::Ingress], 0).tap("idle", "veth3").load("idle", &[], 0);
     check(&model, "veth1", Direction::Egress, "");
-    let hooks: Vec<_> = model.wire(&Wiring::default()).hooks.into_keys().map(|hook| hook.netdev.name).collect();
+    let hooks: Vec<_> = model.wire(&Wiring::default()).hooks.into_iter().map(|(hook, _)| hook.netdev.name).collect();
     assert_eq!(hooks, ["veth1", "veth2"]);
 }
 
@@ -80,10 +82,10 @@ fn ports_are_told_apart_by_their_ids() {
 #[test]
 fn a_netdev_that_does_not_exist_is_not_wired() {
     let mut model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2")]).tap("a", "br1:p");
-    model.netdevs.named.remove("veth1");
+    model.netdevs.name("veth1", None);
     let wiring = model.wire(&Wiring::default());
     assert_eq!((wiring.hooks.len(), wiring.ports.len()), (1, 1));
-    assert!(wiring.nodes.keys().all(|node| node.key.cube.as_str() == "br1"), "{:?}", wiring.nodes.keys());
+    assert!(wiring.nodes.keys().all(|node| node.key.cube.as_str() == "br1"), "{:?}", wiring.nodes);
 }
 
 #[test]

@@ -55,8 +55,8 @@ pub async fn on_cube(
 
 /// The service that `name` is a cube of, or `service`, and whether the cube exists.
 fn service_of<'a>(api: &'a Api, service: Option<&'a Service>, name: &str) -> Result<(&'a Service, bool), Refused> {
-    let view = api.engine.view();
-    let registry = &api.engine.registry;
+    let view = &*api.view;
+    let registry = &api.view.registry;
     match (view.topology.cube(name), service) {
         (Ok((_, cube)), Some(service)) if cube.service != service.model.service.name => {
             let service = &service.model.service.name;

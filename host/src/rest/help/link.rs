@@ -9,11 +9,11 @@ use crate::topology::{Point, Role, Topology};
 
 /// Adds what can follow `word` and the operands that `given` has.
 pub async fn complete(api: &Api, word: &str, given: &[String], help: &mut Help) -> Result<(), Refused> {
-    let view = api.engine.view();
+    let view = &*api.view;
     let topology = &view.topology;
     let given: Vec<&str> = given.iter().map(String::as_str).collect();
     let param = match (word, given.as_slice()) {
-        ("attach", []) => Keyword::key("cube", "Transparent cube", transparent(&view)),
+        ("attach", []) => Keyword::key("cube", "Transparent cube", transparent(view)),
         ("attach", [_]) => {
             let points = [ports(topology), netdevs(api).await?].concat();
             Keyword { example: "br1:port1".into(), ..Keyword::key("port", "CUBE:PORT, or a netdev", points) }
@@ -24,7 +24,7 @@ pub async fn complete(api: &Api, word: &str, given: &[String], help: &mut Help) 
         }
         ("detach", []) => {
             let is_attached = |cube: &String| !topology.points(cube).is_empty();
-            let attached = transparent(&view).into_iter().filter(is_attached).collect();
+            let attached = transparent(view).into_iter().filter(is_attached).collect();
             Keyword::key("cube", "Transparent cube that is attached", attached)
         }
         ("detach", [cube]) => {

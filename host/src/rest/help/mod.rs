@@ -73,7 +73,7 @@ pub async fn answer(api: Api, call: Call) -> Result<Done, Refused> {
 
 /// Adds the names that exist to the leaves that want one.
 async fn look_up(api: &Api, path: &[String], help: &mut Help) -> Result<(), Refused> {
-    let view = api.engine.view();
+    let view = &*api.view;
     let cube = path.iter().find_map(|word| view.topology.cube(word).ok()).map(|(_, cube)| cube);
     for keyword in help.leaf.iter_mut().chain(&mut help.params).chain(&mut help.optional) {
         keyword.values.extend(match keyword.names {
@@ -91,7 +91,7 @@ async fn on(api: &Api, path: &[String], verb: Verb) -> Result<Help, Refused> {
     if let Some(help) = root::on_framework(api, first, rest, verb).await? {
         return Ok(help);
     }
-    match (api.engine.registry.service(first), rest.split_first()) {
+    match (api.view.registry.service(first), rest.split_first()) {
         (Ok(service), None) => Ok(cube::on_service(api, service, verb)),
         (Ok(service), Some((name, path))) => cube::on_cube(api, Some(service), name, path, verb).await,
         (Err(_), _) => cube::on_cube(api, None, first, rest, verb).await,

@@ -74,7 +74,7 @@ pub async fn on_framework(api: &Api, first: &str, rest: &[String], verb: Verb) -
         }
         ("netdevs", []) if verb.reads() => help.params = netdevs(api).await?,
         ("topology", []) if verb.reads() => {
-            let ports = link::ports(&api.engine.view().topology).into_iter();
+            let ports = link::ports(&api.view.topology).into_iter();
             help.params = ports.map(|port| Keyword::new(port, Kind::Port, "Port")).collect();
             help.params.extend(netdevs(api).await?);
         }
@@ -114,7 +114,7 @@ fn loading() -> Vec<Keyword> {
 }
 
 fn services(api: &Api) -> Vec<Keyword> {
-    let services = api.engine.registry.services();
+    let services = api.view.registry.services();
     let about = services.map(|(name, service)| (name, service.model.service.description.as_str()));
     about.map(|(name, about)| Keyword::new(name, Kind::Service, about)).collect()
 }
@@ -126,7 +126,7 @@ async fn netdevs(api: &Api) -> Result<Vec<Keyword>, Refused> {
 
 /// The cubes that fit.
 pub fn cubes(api: &Api, fits: impl Fn(&Cube) -> bool) -> Vec<Keyword> {
-    let view = api.engine.view();
+    let view = &*api.view;
     let cubes = view.topology.cubes().filter(|(_, cube)| fits(cube));
     cubes
         .map(|(name, cube)| Keyword::new(name.as_str(), Kind::Cube, format!("Cube of service {}", cube.service)))

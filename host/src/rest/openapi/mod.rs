@@ -20,7 +20,7 @@ pub fn answer(api: &Api, call: &Call) -> Result<Done, Refused> {
     if call.method != Method::GET {
         return Err(wrong_method(call, Kind::Read));
     }
-    let registry = &api.engine.registry;
+    let registry = &api.view.registry;
     let document = document(
         registry.services().map(|(_, service)| (&service.model, &service.whole)),
         &registry.cube,

@@ -1,30 +1,30 @@
-//! The body of a cube or a port, taken apart by whose each member is.
+//! The body of a cube or a port, split by who defines each member: the host for all cubes, the service, the ports.
 
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
-use super::{Engine, View};
+use super::change::Draft;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::registry::Service;
 use crate::schema::{Node, is_read_only, word};
 use crate::topology::PortName;
 
-/// A port of a cube that is to be, and what its peer is; empty for none.
+/// A port of a cube that is being created, and its peer; empty for none.
 pub(super) type Peer = (String, String);
 
-/// A cube's body by whose it is.
+/// A cube's body, split.
 pub(super) struct Split {
     pub base: Value,
     pub config: Value,
-    /// `None` if nothing is said of them.
+    /// `None` where the body does not mention them.
     pub ports: Option<Vec<Peer>>,
-    /// What belongs to none, or cannot be set.
+    /// Members that nobody defines, or that cannot be set.
     pub problems: Vec<Problem>,
 }
 
-impl Engine {
-    pub(super) fn split(&self, wanted: &View, service: &Service, name: &str, body: Value) -> Result<Split, Problem> {
-        let Value::Object(body) = body else { return Err(Problem::bad(name, "the body is no JSON object")) };
+impl Draft<'_> {
+    pub(super) fn split(&self, service: &Service, name: &str, body: Value) -> Result<Split, Problem> {
+        let Value::Object(body) = body else { return Err(Problem::bad(name, "the body is not a JSON object")) };
         let whole = &service.whole;
         let has_ports = service.model.service.kind == ServiceKind::Standard;
         let mut split = Split { base: json!({}), config: json!({}), ports: None, problems: Vec::new() };
@@ -39,7 +39,7 @@ impl Engine {
                 ("ports", Value::Array(ports)) if has_ports => {
                     let mut found = Vec::new();
                     for (at, port) in ports.into_iter().enumerate() {
-                        match self.split_port(wanted, at, port) {
+                        match self.split_port(at, port) {
                             Ok(port) => found.push(port),
                             Err(problems) => split.problems.extend(problems.0),
                         }
@@ -52,7 +52,7 @@ impl Engine {
                 _ if is_read_only(whole, std::slice::from_ref(&key)) => {
                     split.problems.push(Problem::invalid(place, format!("`{key}` is read-only")));
                 }
-                (_, value) if !self.registry.cube.tree["properties"][&key].is_null() => split.base[&key] = value,
+                (_, value) if !self.model.registry.cube.tree["properties"][&key].is_null() => split.base[&key] = value,
                 (_, value) if !whole["properties"][&key].is_null() => split.config[&key] = value,
                 _ => {
                     let node = Node::of(whole);
@@ -65,26 +65,26 @@ impl Engine {
         Ok(split)
     }
 
-    /// A port, and its settings, which have been looked at.
-    fn split_port(&self, wanted: &View, at: usize, port: Value) -> Result<Peer, Problems> {
-        let place = format!("ports/{at}");
+    /// A port's name and peer; its settings are checked.
+    fn split_port(&self, at: usize, port: Value) -> Result<Peer, Problems> {
+        let path = format!("ports/{at}");
         let Value::Object(mut port) = port else {
-            return Err(Problem::bad(place, "a port is an object with a name").into());
+            return Err(Problem::bad(path, "a port is an object with a name").into());
         };
-        let of_name = format!("{place}/name");
+        let of_name = format!("{path}/name");
         let name = match port.shift_remove("name").map(|name| word(&name).ok_or(name)) {
             Some(Ok(name)) => name,
-            Some(Err(other)) => return Err(Problem::bad(of_name, format!("`name` is no string: {other}")).into()),
+            Some(Err(other)) => return Err(Problem::bad(of_name, format!("`name` is a string, not {other}")).into()),
             None => {
                 let message = "`name` is missing: each port has one";
                 return Err(Problem::new(ErrorTag::MissingAttribute, of_name, message).into());
             }
         };
         PortName::parse(&name).map_err(|problem| problem.at(of_name))?;
-        let place = format!("ports/{name}");
+        let path = format!("ports/{name}");
         let given = port.get("peer").and_then(word).unwrap_or_default();
-        let created = self.registry.port.create(port.into()).map_err(|problems| problems.under(&place));
-        let peer = self.peer(wanted, &given).map_err(|problem| problem.at(format!("{place}/peer")));
+        let created = self.model.registry.port.create(port.into()).map_err(|problems| problems.under(&path));
+        let peer = self.peer(&given).map_err(|problem| problem.at(format!("{path}/peer")));
         match (created, peer) {
             (Ok(_), Ok(_)) => Ok((name, given)),
             (created, peer) => {
@@ -95,7 +95,7 @@ impl Engine {
     }
 }
 
-/// A port's body without its name, which the path says.
+/// A port's body without its name, which the path already gives.
 pub(super) fn named(port: &str, mut body: Value) -> Result<Value, Problems> {
     match body.as_object_mut().and_then(|body| body.shift_remove("name")) {
         Some(other) if other != port => {

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod clsact;
+pub mod netdevs;
 pub mod netlink;
 pub mod packet;
 pub mod process;

@@ -1,21 +1,26 @@
 //! What is wanted: cubes, their ports and peers, and the chains of transparent cubes. Pure.
+//!
+//! A topology is a value: a change makes another one, which shares with the first whatever it does not touch. Copying
+//! one costs nothing, and [`Topology::difference`] looks only at what two of them do not share.
 
 mod chain;
+mod difference;
 mod names;
 mod port;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use serde_json::Value;
 
 pub use chain::{Attachment, Place, Point};
+pub use difference::keys;
 pub use names::{CubeName, LONGEST, PATTERN, PortName};
 pub use port::Port;
 
 use crate::problem::Problem;
 
-/// How much a cube tells the host's log.
+/// How much of what a cube logs reaches the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum LogLevel {
@@ -29,16 +34,16 @@ pub enum LogLevel {
 }
 
 /// What a cube is by the kind of its service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Has ports.
-    Standard(BTreeMap<PortName, Port>),
+    Standard(OrdMap<PortName, Port>),
     /// Is attached to ports and netdevs.
     Transparent,
 }
 
 /// An instance of a service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cube {
     pub uuid: String,
     pub service: String,
@@ -60,12 +65,16 @@ impl Cube {
     }
 }
 
-/// All that the user asked for.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Everything the user asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
-    cubes: BTreeMap<CubeName, Arc<Cube>>,
+    cubes: OrdMap<CubeName, Arc<Cube>>,
     /// Transparent cubes at each point. At a port, the first is next to the cube; at a netdev, next to the wire.
-    chains: BTreeMap<Point, Vec<Attachment>>,
+    chains: OrdMap<Point, Arc<Vec<Attachment>>>,
+    /// The port whose peer a netdev is: read off `cubes`.
+    owners: OrdMap<String, (CubeName, PortName)>,
+    /// Where each transparent cube is attached, by the ids of its attachments: read off `chains`.
+    attached: OrdMap<CubeName, OrdMap<u32, Point>>,
 }
 
 impl Topology {
@@ -73,8 +82,14 @@ impl Topology {
         self.cubes.iter()
     }
 
+    #[cfg(test)]
     pub fn chains(&self) -> impl Iterator<Item = (&Point, &[Attachment])> {
         self.chains.iter().map(|(point, chain)| (point, chain.as_slice()))
+    }
+
+    /// The cube called `name`, if there is one.
+    pub fn get(&self, name: &str) -> Option<(&CubeName, &Arc<Cube>)> {
+        self.cubes.get_key_value(name)
     }
 
     /// The cube called `name`.
@@ -82,13 +97,13 @@ impl Topology {
     /// # Errors
     /// A problem that names it and those that exist.
     pub fn cube(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
-        self.cubes.get_key_value(name).ok_or_else(|| {
+        self.get(name).ok_or_else(|| {
             let known = crate::problem::suggestion(name, self.cubes.keys().map(CubeName::as_str));
             Problem::missing(name, format!("cube `{name}` does not exist{known}"))
         })
     }
 
-    /// The cube called `name`, to be changed.
+    /// The cube called `name`, to be changed. A port's peer is changed by [`Topology::set_peer`].
     ///
     /// # Errors
     /// As [`Topology::cube`].
@@ -98,6 +113,8 @@ impl Topology {
         Ok(Arc::make_mut(cube.expect("it was there a line above")))
     }
 
+    /// # Errors
+    /// A cube has this name already.
     pub fn add_cube(&mut self, name: CubeName, cube: Cube) -> Result<(), Problem> {
         if let Some(other) = self.cubes.get(&name) {
             return Err(Problem::exists(
@@ -112,14 +129,21 @@ impl Topology {
         Ok(())
     }
 
-    /// Takes a cube out, and whatever is attached to its ports off.
-    pub fn remove_cube(&mut self, name: &str) -> Result<Arc<Cube>, Problem> {
-        self.cube(name)?;
-        self.chains.retain(|point, chain| {
-            chain.retain(|attachment| attachment.cube.as_str() != name);
-            !chain.is_empty() && !matches!(point, Point::Port(cube, _) if cube.as_str() == name)
-        });
-        Ok(self.cubes.remove(name).expect("it was there two lines above"))
+    /// Removes a cube, and detaches whatever is attached to its ports.
+    ///
+    /// # Errors
+    /// As [`Topology::cube`].
+    pub fn remove_cube(&mut self, name: &str) -> Result<(), Problem> {
+        let (name, cube) = self.cube(name)?;
+        let (name, cube) = (name.clone(), Arc::clone(cube));
+        for (port, _) in cube.ports() {
+            self.remove_port(name.as_str(), port.as_str())?;
+        }
+        for (_, point) in self.attached.get(&name).cloned().unwrap_or_default() {
+            self.detach(name.as_str(), &point)?;
+        }
+        self.cubes.remove(&name);
+        Ok(())
     }
 }
 

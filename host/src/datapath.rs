@@ -24,7 +24,7 @@ use hook::{Attachment, TcxThread};
 use object::{Loaded, Rodata};
 
 /// The roots' ELF object.
-static ROOT: &[u8] = include_bytes!("../../../ebpf/objects/root.o");
+static ROOT: &[u8] = include_bytes!("../../ebpf/objects/root.o");
 
 /// A step that the kernel did not take.
 #[derive(Debug, thiserror::Error)]

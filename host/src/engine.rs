@@ -1,0 +1,357 @@
+//! The one thread that changes things.
+//!
+//! It takes one message after the other. For a change it looks up the facts, has the model make a new model of the
+//! current one, and has the reconciler bring the world there; then it publishes what is in force as one [`View`]. Reads
+//! take a view and never wait. Nothing on this thread waits for a file, or for a plugin longer than its patience: a
+//! change of cubes whose plugins are in a call is *parked*, and other changes go on.
+//!
+//! A panic here would leave a daemon that reads and never changes anything. So it ends the process, and everything in
+//! the kernel stays as it is for the next daemon.
+
+mod handle;
+mod parked;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use imbl::OrdMap;
+use polycube_plugin_api::Level;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+pub use handle::{Handle, Supervisor};
+use parked::{Parked, Resumed};
+
+use crate::model::{self, Change, Deferred, Facts, Model, Origin};
+use crate::plugins::{Calls, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking};
+use crate::problem::{Problem, Problems};
+use crate::reconcile::{Live, Reconciler, Refused};
+use crate::registry::Registry;
+use crate::schema::Operation;
+use crate::sys::netdevs::Netdevs as Present;
+use crate::topology::{CubeName, Topology};
+use crate::wiring::Netdevs;
+
+/// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
+#[derive(Clone)]
+pub struct View {
+    pub topology: Topology,
+    pub registry: Registry,
+    pub deferred: Deferred,
+    pub netdevs: Netdevs,
+    pub instances: OrdMap<CubeName, Arc<Instance>>,
+}
+
+/// The answer to a change: what an action returned, else null.
+pub type Answer = Result<Value, Problems>;
+
+/// Decides, when a change's turn has come, whether it is made of the state that it would change.
+pub type Guard = Box<dyn Fn(&View) -> Result<(), Problems> + Send>;
+
+/// What the engine is asked for.
+enum Ask {
+    /// A client's change. A client that goes before its turn has come does not get it.
+    Change { change: Change, guard: Option<Guard>, answer: oneshot::Sender<Answer> },
+    /// A plugin asks for a change of its own cube's configuration.
+    Request(CubeName, Value),
+}
+
+enum Message {
+    Ask(Ask),
+    /// Something may have happened to netdevs, or something that waits may be due.
+    Look,
+    /// A cube that a change waits for can be called again.
+    Freed,
+    Stop(oneshot::Sender<()>),
+}
+
+/// The way to the engine for those that it calls itself; weak, so that the engine ends with its last handle.
+type Inbox = mpsc::WeakUnboundedSender<Message>;
+
+/// What is needed to start an engine.
+pub struct Parts {
+    pub registry: Registry,
+    pub kernel: Live,
+    pub plugin_dirs: Vec<PathBuf>,
+    pub capture_dir: PathBuf,
+}
+
+/// The engine, on its thread.
+struct Engine {
+    view: Arc<RwLock<Arc<View>>>,
+    present: Present,
+    /// Names of netdevs that have not been followed yet.
+    changed: BTreeSet<String>,
+    reconciler: Reconciler<Live, Instances>,
+    failures: Arc<Failures>,
+    parked: Parked,
+    /// Whether a message to look is on its way.
+    is_looking: Arc<AtomicBool>,
+}
+
+/// Starts the engine on a thread of its own. Must be called in a tokio runtime.
+///
+/// # Errors
+/// A thread or a socket cannot be made.
+pub async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
+    let Parts { registry, kernel, plugin_dirs, capture_dir } = parts;
+    let (messages, inbox) = mpsc::unbounded_channel();
+    let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
+    let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
+    let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dir);
+    let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
+    let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
+    let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
+    let view = Arc::new(RwLock::new(Arc::new(view(&reconciler))));
+    let is_looking = Arc::new(AtomicBool::new(false));
+    let engine = Engine {
+        view: Arc::clone(&view),
+        present,
+        changed: BTreeSet::new(),
+        reconciler,
+        failures,
+        parked: Parked::default(),
+        is_looking: Arc::clone(&is_looking),
+    };
+    let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
+    let ticking = handle.for_ticks();
+    keep_ticking(calls, ticking)?;
+    let supervisor = spawn(engine, inbox)?;
+    Ok((handle, supervisor))
+}
+
+fn surroundings(inbox: &Inbox, calls: &Arc<Calls>, failures: &Arc<Failures>, capture_dir: PathBuf) -> Surroundings {
+    let (for_requests, for_turns) = (inbox.clone(), inbox.clone());
+    let requests = move |cube: &CubeName| -> Request {
+        let (inbox, cube) = (for_requests.clone(), cube.clone());
+        Box::new(move |patch| send(&inbox, Message::Ask(Ask::Request(cube.clone(), patch))))
+    };
+    let freed = move || -> Box<dyn Fn() + Send + Sync> {
+        let inbox = for_turns.clone();
+        Box::new(move || send(&inbox, Message::Freed))
+    };
+    Surroundings {
+        calls: Arc::clone(calls),
+        failures: Arc::clone(failures),
+        capture_dir,
+        requests: Box::new(requests),
+        freed: Box::new(freed),
+    }
+}
+
+fn send(inbox: &Inbox, message: Message) {
+    if let Some(inbox) = inbox.upgrade() {
+        // After the engine has stopped, nothing that plugins do is of interest.
+        let _ = inbox.send(message);
+    }
+}
+
+/// Runs the engine on its thread. The supervisor hears when it panics.
+fn spawn(engine: Engine, mut inbox: mpsc::UnboundedReceiver<Message>) -> io::Result<Supervisor> {
+    let (report, supervisor) = Supervisor::new();
+    std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        // Dropped, it would take its clsact filters out of the kernel.
+        let mut engine = ManuallyDrop::new(engine);
+        match catch_unwind(AssertUnwindSafe(|| engine.run(&mut inbox))) {
+            Ok(()) => {
+                ManuallyDrop::into_inner(engine);
+            }
+            Err(_) => report.panicked(),
+        }
+    })?;
+    Ok(supervisor)
+}
+
+fn view(reconciler: &Reconciler<Live, Instances>) -> View {
+    let Model { topology, registry, deferred } = reconciler.model().clone();
+    let (netdevs, instances) = (reconciler.netdevs().clone(), reconciler.cubes().all().clone());
+    View { topology, registry, deferred, netdevs, instances }
+}
+
+impl Engine {
+    fn run(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
+        while let Some(message) = inbox.blocking_recv() {
+            match message {
+                Message::Ask(ask) => self.ask(ask, Instant::now()),
+                Message::Look => {
+                    self.is_looking.store(false, Ordering::Release);
+                    self.follow_netdevs();
+                    self.refuse_overdue();
+                }
+                Message::Freed => {
+                    self.reconciler.retry_deferred();
+                    self.follow_netdevs();
+                    for Resumed { ask, since } in self.parked.take_all() {
+                        self.ask(ask, since);
+                    }
+                }
+                Message::Stop(done) => {
+                    self.clear();
+                    // The daemon may have given up waiting.
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Makes a change, or parks it. `since` is when it was parked first, or now.
+    fn ask(&mut self, ask: Ask, since: Instant) {
+        match ask {
+            Ask::Change { change, guard, answer } => {
+                if answer.is_closed() {
+                    return;
+                }
+                match self.change(&change, guard.as_ref()) {
+                    // The client may have gone; the change stands all the same.
+                    Ok(made) => drop(answer.send(made)),
+                    Err(busy) => self.parked.add(Ask::Change { change, guard, answer }, busy, since),
+                }
+            }
+            Ask::Request(cube, patch) => {
+                if let Err(busy) = self.request(&cube, &patch) {
+                    self.parked.add(Ask::Request(cube, patch), busy, since);
+                }
+            }
+        }
+    }
+
+    /// Answers those whose cubes have been busy for too long.
+    fn refuse_overdue(&mut self) {
+        for (ask, why) in self.parked.take_overdue() {
+            match ask {
+                // The client may have gone.
+                Ask::Change { answer, .. } => drop(answer.send(Err(why.into()))),
+                Ask::Request(cube, patch) => self.report_request(&cube, &patch, &Err(why.into())),
+            }
+        }
+    }
+
+    /// # Errors
+    /// The cubes that are busy; then nothing has changed.
+    fn change(&mut self, change: &Change, guard: Option<&Guard>) -> Result<Answer, BTreeSet<CubeName>> {
+        tracing::debug!(?change, "change");
+        // A change made for the netdevs of a moment ago would forget which of them were renamed.
+        self.follow_netdevs();
+        if let Some(Err(problems)) = guard.map(|guard| guard(&view(&self.reconciler))) {
+            return Ok(Err(problems));
+        }
+        #[cfg(feature = "fault-points")]
+        crate::fault::point("change");
+        let facts = self.facts();
+        let model = match model::change(self.reconciler.model(), change.clone(), &facts) {
+            Ok(model) => model,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        let touched = self.reconciler.model().topology.difference(&model.topology);
+        if let Some(busy) = self.parked.before(&touched.cubes) {
+            return Err(busy);
+        }
+        match self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
+            Ok(failed) => {
+                self.publish();
+                let failed: Vec<Problem> = failed.iter().map(|(cube, why)| in_force(cube, why)).collect();
+                Ok(if failed.is_empty() { Ok(Value::Null) } else { Err(Problems(failed)) })
+            }
+            Err(Refused::Problems(problems)) => Ok(Err(problems)),
+            Err(Refused::Busy(busy)) => Err(busy),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            present: self.present.table().clone(),
+            wired: self.reconciler.netdevs().clone(),
+            failed: self.failures.all(),
+            seed: uuid::Uuid::new_v4().into_bytes(),
+        }
+    }
+
+    /// Wires the netdevs in use that have come, gone or changed, and tries deferred parts again.
+    fn follow_netdevs(&mut self) {
+        match self.present.refresh() {
+            Ok(changed) => self.changed.extend(changed),
+            Err(error) => tracing::error!("cannot look netdevs up: {error}"),
+        }
+        if self.changed.is_empty() && !self.reconciler.is_retry_due() {
+            return;
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let facts = self.facts();
+        let renamed = model::renamed(&changed, &facts);
+        for (old, new) in &renamed {
+            tracing::info!(netdev = old, "is called {new} now");
+        }
+        let mut model = self.reconciler.model().clone();
+        model.topology.rename_netdevs(renamed);
+        match self.reconciler.reconcile(model, &facts, &changed, Origin::Netdevs) {
+            Ok(_) => self.publish(),
+            Err(Refused::Problems(problems)) => {
+                for problem in problems.0 {
+                    tracing::error!(path = problem.path, "cannot follow a netdev: {}", problem.message);
+                }
+            }
+            // Whatever netdevs touch is deferred while it is busy.
+            Err(Refused::Busy(cubes)) => tracing::error!(?cubes, "cannot follow a netdev: the cubes are busy"),
+        }
+    }
+
+    /// Makes a change that a plugin asks for.
+    ///
+    /// # Errors
+    /// The cubes that are busy; then nothing has changed.
+    fn request(&mut self, cube: &CubeName, patch: &Value) -> Result<(), BTreeSet<CubeName>> {
+        let change = Change::Configure {
+            cube: cube.to_string(),
+            path: Vec::new(),
+            operation: Operation::Merge,
+            value: patch.clone(),
+        };
+        let answer = self.change(&change, None)?;
+        self.report_request(cube, patch, &answer);
+        Ok(())
+    }
+
+    fn report_request(&self, cube: &CubeName, patch: &Value, answer: &Answer) {
+        let instance = self.reconciler.cubes().get(cube);
+        let admits = |level| instance.is_some_and(|instance| instance.admits(level));
+        match answer {
+            Ok(_) if admits(Level::Info) => {
+                tracing::info!(target: LOG_TARGET, %cube, %patch, "changed by the plugin itself");
+            }
+            Err(problems) if admits(Level::Warn) => {
+                let message = "the plugin cannot have the change it asks for";
+                tracing::warn!(target: LOG_TARGET, %cube, %patch, ?problems, message);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes everything out of the kernel.
+    fn clear(&mut self) {
+        let facts = self.facts();
+        let model = Model { topology: Topology::default(), ..self.reconciler.model().clone() };
+        if let Err(refused) = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
+            tracing::error!(?refused, "cannot take everything out of the kernel");
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view(&self.reconciler));
+    }
+}
+
+/// What to say about a plugin that failed when its programs were already in the path.
+fn in_force(cube: &CubeName, failure: &str) -> Problem {
+    let message = format!(
+        "the change is in force, and the plugin of cube `{cube}` failed on being told so ({failure}): delete the cube and create it again"
+    );
+    Problem::failed(cube.as_str(), message)
+}

@@ -1,0 +1,34 @@
+//! What is wanted, and how a change makes another of it. Pure: no I/O, no plugin call, no clock.
+//!
+//! A [`Model`] is a value. [`change`] takes one, what a user asks for and the [`Facts`] about the machine, and answers
+//! with the next model or with everything that is wrong with the request. It can be refused at no cost, tested without
+//! a kernel, and computed again when its cubes are busy. Whether kernel and plugins can follow shows afterwards, when
+//! `reconcile` carries the difference out. What cannot follow a netdev is part of the model too: it is *deferred*.
+
+mod body;
+mod bulk;
+mod change;
+mod cube;
+mod deferred;
+mod facts;
+mod link;
+mod netdev;
+mod port;
+mod service;
+
+pub use change::{Change, change};
+pub use cube::action_input;
+pub use deferred::{Deferred, Origin, Part};
+pub use facts::Facts;
+pub use netdev::{renamed, unfit};
+
+use crate::registry::Registry;
+use crate::topology::Topology;
+
+/// Everything that is wanted, and what had to be put off. Copies share what they have in common.
+#[derive(Clone)]
+pub struct Model {
+    pub topology: Topology,
+    pub registry: Registry,
+    pub deferred: Deferred,
+}

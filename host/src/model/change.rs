@@ -1,0 +1,127 @@
+//! Changes: each makes a new model of the current one, or says everything that is wrong.
+
+use serde_json::Value;
+
+use super::{Facts, Model};
+use crate::plugins::Plugin;
+use crate::problem::Problems;
+use crate::schema::Operation;
+use crate::topology::{Place, Point};
+
+/// What can be asked of the model.
+#[derive(Clone, Debug)]
+pub enum Change {
+    CreateCube {
+        service: String,
+        name: String,
+        body: Value,
+    },
+    /// Creates all of them, or none.
+    CreateCubes {
+        cubes: Vec<Value>,
+    },
+    DeleteCube {
+        cube: String,
+    },
+    /// Changes the configuration at `path` below the cube.
+    Configure {
+        cube: String,
+        path: Vec<String>,
+        operation: Operation,
+        value: Value,
+    },
+    CreatePort {
+        cube: String,
+        port: String,
+        body: Value,
+    },
+    ConfigurePort {
+        cube: String,
+        port: String,
+        operation: Operation,
+        body: Value,
+    },
+    DeletePort {
+        cube: String,
+        port: String,
+    },
+    /// All of them.
+    DeletePorts {
+        cube: String,
+    },
+    Connect {
+        one: String,
+        other: String,
+    },
+    Disconnect {
+        one: String,
+        other: String,
+    },
+    Attach {
+        cube: String,
+        port: String,
+        place: Place,
+    },
+    Detach {
+        cube: String,
+        port: String,
+    },
+    /// Adds the service of a plugin that is loaded, under the name that the user gave.
+    AddService {
+        name: String,
+        plugin: Box<Plugin>,
+    },
+    RemoveService {
+        name: String,
+    },
+}
+
+/// The model after a change.
+///
+/// # Errors
+/// Everything that is wrong with the request, as far as one look can find it.
+pub fn change(model: &Model, change: Change, facts: &Facts) -> Result<Model, Problems> {
+    let mut draft = Draft { model: model.clone(), facts, uuids: 0 };
+    match change {
+        Change::CreateCube { service, name, body } => {
+            let peers = draft.create_cube(&service, &name, body)?;
+            draft.set_peers(&name, peers)?;
+        }
+        Change::CreateCubes { cubes } => draft.create_cubes(cubes)?,
+        Change::DeleteCube { cube } => draft.model.topology.remove_cube(&cube)?,
+        Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
+        Change::CreatePort { cube, port, body } => draft.create_port(&cube, &port, body)?,
+        Change::ConfigurePort { cube, port, operation, body } => draft.configure_port(&cube, &port, operation, body)?,
+        Change::DeletePort { cube, port } => draft.model.topology.remove_port(&cube, &port)?,
+        Change::DeletePorts { cube } => draft.model.topology.remove_ports(&cube)?,
+        Change::Connect { one, other } => draft.connect(&one, &other)?,
+        Change::Disconnect { one, other } => draft.disconnect(&one, &other)?,
+        Change::Attach { cube, port, place } => {
+            draft.attach(&cube, &port, &place).map_err(|problem| problem.unless_about(&cube, "attach/port"))?;
+        }
+        Change::Detach { cube, port } => {
+            let point = Point::parse(&port).map_err(|problem| problem.at("detach/port"))?;
+            let point = draft.primary(point);
+            let detached = draft.model.topology.detach(&cube, &point);
+            detached.map_err(|problem| problem.unless_about(&cube, "detach/port"))?;
+        }
+        Change::AddService { name, plugin } => draft.add_service(&name, *plugin)?,
+        Change::RemoveService { name } => draft.remove_service(&name)?,
+    }
+    Ok(draft.model)
+}
+
+/// A model in the making.
+pub(super) struct Draft<'a> {
+    pub(super) model: Model,
+    pub(super) facts: &'a Facts,
+    /// How many UUIDs were made.
+    uuids: u32,
+}
+
+impl Draft<'_> {
+    pub(super) fn uuid(&mut self) -> String {
+        self.uuids += 1;
+        self.facts.uuid(self.uuids)
+    }
+}

@@ -1,0 +1,148 @@
+//! Cubes and their configuration.
+
+use polycube_plugin_api::ServiceKind;
+use serde_json::{Value, json};
+
+use super::body::{Peer, Split};
+use super::change::Draft;
+use crate::problem::{ErrorTag, Problem, Problems, suggestion};
+use crate::registry::Registry;
+use crate::schema::Operation;
+use crate::topology::{Cube, CubeName, LogLevel, PortName, Role, Topology};
+
+impl Draft<'_> {
+    /// Creates a cube with its ports. Answers with the ports' peers, which may be cubes that are created later.
+    pub(super) fn create_cube(&mut self, service: &str, name: &str, body: Value) -> Result<Vec<Peer>, Problems> {
+        // A registry is shared: this copies a pointer.
+        let registry = self.model.registry.clone();
+        let service = registry.service(service)?;
+        let name = CubeName::parse(name).map_err(|problem| problem.at(name))?;
+        if registry.service(name.as_str()).is_ok() {
+            let message = format!("`{name}` is the name of a service: choose another");
+            return Err(Problem::bad(name.as_str(), message).into());
+        }
+        let body = if body.is_null() { json!({}) } else { body };
+        let Split { base, config, ports, problems } = self.split(service, name.as_str(), body)?;
+        let base = registry.cube.create(base);
+        let config = service.model.create(config);
+        let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
+        let cube = Cube {
+            uuid: self.uuid(),
+            service: service.model.service.name.clone(),
+            loglevel: level(&base),
+            config,
+            role: match service.model.service.kind {
+                ServiceKind::Standard => Role::Standard(imbl::OrdMap::new()),
+                ServiceKind::Transparent => Role::Transparent,
+            },
+        };
+        self.model.topology.add_cube(name.clone(), cube)?;
+        let ports = ports.unwrap_or_default();
+        let mut problems = Vec::new();
+        for (port, _) in &ports {
+            let uuid = self.uuid();
+            let added = PortName::parse(port).and_then(|port| self.model.topology.add_port(name.as_str(), port, uuid));
+            problems.extend(added.err());
+        }
+        if problems.is_empty() { Ok(ports) } else { Err(Problems(problems)) }
+    }
+
+    pub(super) fn configure(
+        &mut self,
+        name: &str,
+        path: &[String],
+        operation: Operation,
+        value: Value,
+    ) -> Result<(), Problems> {
+        self.require_working(name)?;
+        let registry = self.model.registry.clone();
+        let (_, cube) = self.model.topology.cube(name)?;
+        let service = registry.service(&cube.service)?;
+        let is_base = path.first().is_some_and(|word| !registry.cube.tree["properties"][word].is_null());
+        let mut problems = Vec::new();
+        let (base, config) = if path.is_empty() {
+            let split = self.split(service, name, value)?;
+            problems = split.problems;
+            if split.ports.is_some() {
+                problems.push(Problem::invalid("ports", "ports are changed one by one: PATCH ports/NAME"));
+            }
+            (Some(split.base), Some(split.config))
+        } else if is_base {
+            (Some(value), None)
+        } else {
+            (None, Some(value))
+        };
+        let old_base = json!({ "type": "TC", "loglevel": cube.loglevel });
+        let base_path = if is_base { path } else { &[] };
+        let base =
+            base.map_or(Ok(old_base.clone()), |base| registry.cube.change(&old_base, base_path, operation, base));
+        let config_path = if is_base { &[] } else { path };
+        let config = config
+            .map_or(Ok(cube.config.clone()), |value| service.model.change(&cube.config, config_path, operation, value));
+        let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name))?;
+        let cube = self.model.topology.cube_mut(name)?;
+        cube.loglevel = level(&base);
+        cube.config = config;
+        Ok(())
+    }
+
+    /// Refuses what needs the plugin of a cube where it has failed. Removals do without it.
+    pub(super) fn require_working(&self, cube: &str) -> Result<(), Problem> {
+        self.model.topology.cube(cube)?;
+        let Some(failure) = self.facts.failed.get(cube) else { return Ok(()) };
+        let message = format!("the plugin of cube `{cube}` failed ({failure}): delete the cube and create it again");
+        Err(Problem::failed(cube, message))
+    }
+}
+
+/// The input of an action, checked and with its defaults filled in.
+///
+/// # Errors
+/// The cube has no such action, or the input does not fit its schema.
+pub fn action_input(
+    (topology, registry): (&Topology, &Registry),
+    cube: &str,
+    path: &str,
+    input: Value,
+) -> Result<Value, Problems> {
+    let (_, found) = topology.cube(cube)?;
+    let service = &registry.service(&found.service)?.model;
+    let place = format!("{cube}/{path}");
+    let actions = &service.service.actions;
+    if actions.iter().all(|action| action.path != path) {
+        let known = suggestion(path, actions.iter().map(|action| action.path.as_str()));
+        let message = format!("`{path}` is not an action of service `{}`{known}", found.service);
+        return Err(Problem::new(ErrorTag::OperationNotSupported, place, message).into());
+    }
+    let input = match (service.inputs.get(path), input) {
+        (Some(model), Value::Null) => model.create(json!({})),
+        (Some(model), input) => model.create(input),
+        (None, Value::Null) => Ok(Value::Null),
+        (None, Value::Object(members)) if members.is_empty() => Ok(Value::Null),
+        (None, Value::Object(members)) => {
+            let unknown = |key: &String| Problem::invalid(key, format!("unknown key `{key}`: the action takes none"));
+            Err(Problems(members.keys().map(unknown).collect()))
+        }
+        (None, _) => Err(Problem::bad("", "the action takes no body").into()),
+    };
+    input.map_err(|problems| problems.under(&place))
+}
+
+/// Both values, or everything that is wrong.
+fn both(
+    mut problems: Vec<Problem>,
+    one: Result<Value, Problems>,
+    other: Result<Value, Problems>,
+) -> Result<(Value, Value), Problems> {
+    match (one, other) {
+        (Ok(one), Ok(other)) if problems.is_empty() => Ok((one, other)),
+        (one, other) => {
+            problems.extend([one, other].into_iter().filter_map(Result::err).flat_map(|more| more.0));
+            Err(Problems(problems))
+        }
+    }
+}
+
+fn level(base: &Value) -> LogLevel {
+    serde_json::from_value(base["loglevel"].clone()).unwrap_or(LogLevel::Info)
+}

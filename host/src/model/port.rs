@@ -1,0 +1,77 @@
+//! Ports and their peers.
+
+use serde_json::{Value, json};
+
+use super::body::{Peer, named};
+use super::change::Draft;
+use super::netdev::Use;
+use crate::problem::{Problem, Problems};
+use crate::schema::Operation;
+use crate::topology::{Place, Point, PortName};
+
+impl Draft<'_> {
+    pub(super) fn create_port(&mut self, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
+        self.require_working(cube)?;
+        let path = format!("{cube}/ports/{port}");
+        let name = PortName::parse(port).map_err(|problem| problem.at(path.as_str()))?;
+        let uuid = self.uuid();
+        self.model.topology.add_port(cube, name, uuid)?;
+        let body = named(port, if body.is_null() { json!({}) } else { body });
+        let body = body.and_then(|body| self.model.registry.port.create(body));
+        let body = body.map_err(|problems| problems.under(&path))?;
+        Ok(self.set_peer(cube, port, body["peer"].as_str().unwrap_or_default())?)
+    }
+
+    pub(super) fn configure_port(
+        &mut self,
+        cube: &str,
+        port: &str,
+        operation: Operation,
+        body: Value,
+    ) -> Result<(), Problems> {
+        let found = self.model.topology.port(cube, port)?;
+        let old = json!({ "peer": found.peer.as_ref().map(ToString::to_string).unwrap_or_default() });
+        let new = named(port, body).and_then(|body| self.model.registry.port.change(&old, &[], operation, body));
+        let new = new.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
+        // The peer that it already has may be gone for a while, which is no reason to refuse it.
+        if new == old {
+            return Ok(());
+        }
+        Ok(self.set_peer(cube, port, new["peer"].as_str().unwrap_or_default())?)
+    }
+
+    pub(super) fn set_peers(&mut self, cube: &str, peers: Vec<Peer>) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for (port, peer) in peers {
+            problems.extend(self.set_peer(cube, &port, &peer).err());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+
+    pub(super) fn set_peer(&mut self, cube: &str, port: &str, peer: &str) -> Result<(), Problem> {
+        let set = self.peer(peer).and_then(|peer| self.model.topology.set_peer(cube, port, peer));
+        set.map_err(|problem| problem.at(format!("{cube}/ports/{port}/peer")))
+    }
+
+    /// What a port's `peer` names; `None` if it is empty.
+    pub(super) fn peer(&self, peer: &str) -> Result<Option<Point>, Problem> {
+        if peer.is_empty() {
+            return Ok(None);
+        }
+        let peer = self.primary(Point::parse(peer)?);
+        if let Point::Netdev(netdev) = &peer {
+            self.check_netdev(netdev, Use::Peer)?;
+        }
+        Ok(Some(peer))
+    }
+
+    /// Attaches a cube. Problems that are not about the cube are about `port`.
+    pub(super) fn attach(&mut self, cube: &str, port: &str, place: &Place) -> Result<(), Problem> {
+        let point = self.primary(Point::parse(port)?);
+        if let Point::Netdev(netdev) = &point {
+            self.check_netdev(netdev, Use::Place)?;
+        }
+        self.require_working(cube)?;
+        self.model.topology.attach(cube, point, place)
+    }
+}

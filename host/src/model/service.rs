@@ -1,0 +1,39 @@
+//! Services that come and go while the daemon runs.
+
+use super::change::Draft;
+use crate::plugins::Plugin;
+use crate::problem::{Problem, Problems};
+use crate::topology::CubeName;
+
+impl Draft<'_> {
+    /// Adds the service of a loaded plugin, which has to be called `name`.
+    pub(super) fn add_service(&mut self, name: &str, plugin: Plugin) -> Result<(), Problems> {
+        let refused = |member: &str, why: String| Problem::bad(format!("services/{member}"), why);
+        if self.model.registry.service(name).is_ok() {
+            return Err(Problem::exists("services/name", format!("service `{name}` is already loaded")).into());
+        }
+        if self.model.topology.get(name).is_some() {
+            return Err(refused("name", format!("`{name}` is the name of a cube")).into());
+        }
+        CubeName::parse(name).map_err(|problem| problem.under("services/name"))?;
+        if plugin.service.name != name {
+            let found = &plugin.service.name;
+            return Err(refused("name", format!("{} is service `{found}`, not `{name}`", plugin.path.display())).into());
+        }
+        self.model.registry.add(plugin).map_err(|error| refused("uri", error.to_string()))?;
+        Ok(())
+    }
+
+    /// Removes a service. Its code stays in memory: Rust libraries are not made to be unloaded.
+    pub(super) fn remove_service(&mut self, name: &str) -> Result<(), Problems> {
+        self.model.registry.service(name)?;
+        let cubes = self.model.topology.cubes().filter(|(_, cube)| cube.service == name);
+        let cubes: Vec<&str> = cubes.map(|(cube, _)| cube.as_str()).collect();
+        if !cubes.is_empty() {
+            let message = format!("service `{name}` has cubes: delete {} first", cubes.join(", "));
+            return Err(Problem::invalid(format!("services/{name}"), message).into());
+        }
+        self.model.registry.remove(name);
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! Plugins: finding and checking them, and calling them.
+//!
+//! A plugin's code can panic, be slow or never return. A panic ends its instance and nothing else. A slow call is
+//! logged; one that does not return is reported as stuck, and the caller goes on without it. Calls that depend on each
+//! other's effects (a change, an action, a tick) take a cube's [`Turn`] and never run at the same time; a cube whose
+//! turn is taken makes nobody wait but those who want this very cube.
+
+mod caller;
+mod calls;
+mod failures;
+mod identity;
+mod instance;
+mod instances;
+mod loader;
+mod log;
+mod ticker;
+mod turn;
+
+pub use calls::{Calls, PATIENCE};
+pub use failures::Failures;
+pub use instance::{Failure, Instance, MapCopy, Request, Stream};
+pub use instances::{Instances, Surroundings};
+pub use loader::{LoadError, Plugin, find, load, load_directory};
+pub use log::LOG_TARGET;
+pub use ticker::keep_ticking;

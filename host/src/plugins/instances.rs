@@ -1,0 +1,154 @@
+//! The instances of all cubes, as a change calls them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::OrdMap;
+use serde_json::json;
+
+use super::Plugin;
+use super::caller::Caller;
+use super::calls::{Calls, PATIENCE};
+use super::failures::Failures;
+use super::instance::{Connections, Failure, Instance, MapCopy, Request};
+use super::turn::Taken;
+use crate::topology::{Cube, CubeName};
+use crate::wiring::CubeDatapath;
+
+/// How long a change waits for cubes that are in a call, before it is put off: ticks are short.
+const CLAIM: Duration = Duration::from_millis(50);
+
+/// What instances are created with.
+pub struct Surroundings {
+    pub calls: Arc<Calls>,
+    pub failures: Arc<Failures>,
+    pub capture_dir: PathBuf,
+    /// The way for the plugin of a cube to ask for changes. It returns at once: a change may be waiting for the plugin.
+    pub requests: Box<dyn Fn(&CubeName) -> Request + Send>,
+    /// The way to learn that a cube's turn became free.
+    pub freed: Box<dyn Fn() -> Box<dyn Fn() + Send + Sync> + Send>,
+}
+
+/// All instances, and the one thread that calls them for changes.
+pub struct Instances {
+    all: OrdMap<CubeName, Arc<Instance>>,
+    surroundings: Surroundings,
+    caller: Caller,
+    claimed: Vec<Taken>,
+}
+
+impl Instances {
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self { all: OrdMap::new(), surroundings, caller: Caller::default(), claimed: Vec::new() }
+    }
+
+    pub fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
+        &self.all
+    }
+
+    pub fn get(&self, name: &CubeName) -> Option<&Arc<Instance>> {
+        self.all.get(name)
+    }
+
+    /// Takes the turns of those cubes that exist, until [`Instances::release`].
+    ///
+    /// # Errors
+    /// The cubes whose turn is taken; then no turn is kept.
+    pub fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
+        let mut busy = BTreeSet::new();
+        for (name, instance) in cubes.iter().filter_map(|name| self.all.get_key_value(name)) {
+            let patience = if busy.is_empty() { CLAIM } else { Duration::ZERO };
+            match instance.turn().take(patience) {
+                Some(turn) => self.claimed.push(turn),
+                None => drop(busy.insert(name.clone())),
+            }
+        }
+        if busy.is_empty() {
+            return Ok(());
+        }
+        self.release();
+        for instance in busy.iter().filter_map(|name| self.all.get(name)) {
+            instance.turn().want();
+        }
+        Err(busy)
+    }
+
+    pub fn release(&mut self) {
+        self.claimed.clear();
+    }
+
+    /// Creates the instance of a cube.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    pub fn create(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
+        let Surroundings { calls, failures, capture_dir, requests, freed } = &self.surroundings;
+        let connections = Connections {
+            calls: Arc::clone(calls),
+            failures: Arc::clone(failures),
+            configure: requests(name),
+            freed: freed(),
+        };
+        let info = json!({ "name": name.as_str(), "uuid": cube.uuid, "capture-dir": capture_dir });
+        let (plugin, cube_name, level) = (plugin.clone(), name.clone(), cube.loglevel);
+        let create = move || Instance::create(&plugin, cube_name.as_str(), &info, level, connections);
+        let created = self.caller.call(PATIENCE, create, drop).unwrap_or_else(|| Err(overdue("create")));
+        self.all.insert(name.clone(), Arc::new(created?));
+        Ok(())
+    }
+
+    pub fn remove(&mut self, name: &CubeName) {
+        self.all.remove(name);
+    }
+
+    pub fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Failure> {
+        let request = request.to_owned();
+        self.call(name, "datapath", move |instance| instance.datapath(&request), |_, _| {})
+    }
+
+    /// A plugin that comes back late from this has to forget what it prepared: the change was undone.
+    pub fn prepare(&mut self, name: &CubeName, request: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
+        let request = request.to_owned();
+        let forget = |instance: &Instance, prepared: Result<(), Failure>| {
+            // Its log has the reason where this fails, too.
+            let _ = prepared.and_then(|()| instance.abort());
+        };
+        self.call(name, "prepare", move |instance| instance.prepare(&request, maps), forget)
+    }
+
+    pub fn abort(&mut self, name: &CubeName) -> Result<(), Failure> {
+        self.call(name, "abort", Instance::abort, |_, _| {})
+    }
+
+    pub fn commit(&mut self, name: &CubeName) -> Result<(), Failure> {
+        self.call(name, "commit", Instance::commit, |_, _| {})
+    }
+
+    /// Calls a plugin that was claimed. One that does not return in time keeps the cube's turn.
+    fn call<T: Send + 'static>(
+        &mut self,
+        name: &CubeName,
+        what: &'static str,
+        call: impl FnOnce(&Instance) -> Result<T, Failure> + Send + 'static,
+        late: impl FnOnce(&Instance, Result<T, Failure>) + Send + 'static,
+    ) -> Result<T, Failure> {
+        let Some(instance) = self.all.get(name).cloned() else { return Err(overdue(what)) };
+        let turn = self.claimed.iter().find(|turn| turn.is_of(instance.turn())).cloned();
+        let late_instance = Arc::clone(&instance);
+        let answer = self.caller.call(
+            PATIENCE,
+            move || {
+                let answer = call(&instance);
+                (answer, turn)
+            },
+            move |(answer, _turn)| late(&late_instance, answer),
+        );
+        answer.map_or_else(|| Err(overdue(what)), |(answer, _turn)| answer)
+    }
+}
+
+fn overdue(call: &'static str) -> Failure {
+    Failure::Stuck { call, seconds: PATIENCE.as_secs() }
+}

@@ -1,0 +1,123 @@
+//! One call at a time: a cube's changes, actions and ticks take turns.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A cube's turn, which one caller has at a time.
+pub struct Turn {
+    state: Mutex<State>,
+    is_free: Condvar,
+    /// Called when the turn becomes free and somebody had asked for that.
+    freed: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The holder of the turn, and its calls that have not returned.
+    holders: usize,
+    is_wanted: bool,
+}
+
+impl Turn {
+    pub fn new(freed: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), is_free: Condvar::new(), freed })
+    }
+
+    /// Takes the turn if nobody has it and nobody waits for it.
+    pub fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
+        let state = self.state();
+        if state.is_wanted { None } else { self.take_now(state) }
+    }
+
+    /// Takes the turn as soon as it is free; `None` if it does not become free in time.
+    pub fn take(self: &Arc<Self>, patience: Duration) -> Option<Taken> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state();
+        while state.holders > 0 {
+            let left = deadline.checked_duration_since(Instant::now())?;
+            state = self.is_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.take_now(state)
+    }
+
+    /// Asks to be called when the turn becomes free. Ticks stay away until it was taken.
+    pub fn want(&self) {
+        let mut state = self.state();
+        state.is_wanted = true;
+        if state.holders == 0 {
+            drop(state);
+            (self.freed)();
+        }
+    }
+
+    fn take_now(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Option<Taken> {
+        if state.holders > 0 {
+            return None;
+        }
+        *state = State { holders: 1, is_wanted: false };
+        Some(Taken(Arc::clone(self)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A turn that was taken. It is free again when the last copy is dropped, so a call that is left behind keeps its copy.
+pub struct Taken(Arc<Turn>);
+
+impl Taken {
+    pub fn is_of(&self, turn: &Arc<Turn>) -> bool {
+        Arc::ptr_eq(&self.0, turn)
+    }
+}
+
+impl Clone for Taken {
+    fn clone(&self) -> Self {
+        self.0.state().holders += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.holders -= 1;
+        let is_free = state.holders == 0;
+        let is_wanted = state.is_wanted;
+        drop(state);
+        if is_free {
+            self.0.is_free.notify_all();
+            if is_wanted {
+                (self.0.freed)();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_turn_is_free_when_the_last_call_of_its_holder_has_returned() {
+        let freed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&freed);
+        let turn = Turn::new(Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }));
+        let holder = turn.take(Duration::ZERO).unwrap();
+        let call = holder.clone();
+        drop(holder);
+        assert!(turn.take(Duration::from_millis(1)).is_none(), "its call has not returned");
+        turn.want();
+        drop(call);
+        assert_eq!(freed.load(Ordering::SeqCst), 1);
+        assert!(turn.take_if_idle().is_none(), "somebody waits for it");
+        drop(turn.take(Duration::ZERO).unwrap());
+        assert!(turn.take_if_idle().is_some());
+        assert_eq!(freed.load(Ordering::SeqCst), 1, "nobody asked again");
+    }
+}

@@ -1,0 +1,416 @@
+//! Brings kernel and plugins from one model to the next.
+//!
+//! A change has reached this room as a new [`Model`], which is sound in itself. Whether the world can follow shows here,
+//! in this order: instances of new cubes are created, veth pairs for new links are made, the plugins of touched cubes
+//! say what to load, the wiring of what is touched is computed, and the plan from the old wiring to the new one is
+//! carried out. Each of these can fail, and then everything before it is undone in reverse order: the state is the one
+//! before, in the model, the wiring, the kernel and the plugins. When all of it has succeeded, what is no longer wanted
+//! is removed, which cannot fail.
+//!
+//! Where netdevs changed, refusing is no answer. Then the part that is to blame is deferred, and the rest is tried
+//! again without it (see [`Deferred`]). [`Reconciler`] keeps the pause after which deferred parts are tried again.
+//!
+//! [`Kernel`] and [`Cubes`] are traits, so that property tests run sequences of changes against doubles that fail
+//! anywhere.
+
+mod cubes;
+#[cfg(test)]
+pub mod double;
+mod execute;
+mod kernel;
+mod links;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use imbl::OrdMap;
+use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
+
+pub use cubes::Cubes;
+pub use execute::{Requests, World};
+pub use kernel::{Kernel, Live};
+
+use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
+use crate::netdev::Table;
+use crate::plan::{Plan, Step};
+use crate::problem::{Problem, Problems};
+use crate::topology::{Cube, CubeName, Point, Topology, keys};
+use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, Source, Touched, Wiring};
+
+/// How long a deferred part waits before it is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the world did not follow.
+#[derive(Debug, PartialEq)]
+pub enum Refused {
+    /// These cubes' plugins are in a call: try again when they have returned.
+    Busy(BTreeSet<CubeName>),
+    Problems(Problems),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problems(problem.into())
+    }
+}
+
+/// Why kernel or plugins did not take a wiring, and the part to blame, where that is known.
+struct Failure {
+    part: Option<Part>,
+    problem: Problem,
+}
+
+/// What is in force.
+pub struct Reconciler<K, C> {
+    kernel: K,
+    cubes: C,
+    model: Model,
+    netdevs: Netdevs,
+    wiring: Wiring,
+    /// What each cube was asked with.
+    requests: OrdMap<CubeName, Arc<str>>,
+    /// What it answered.
+    datapaths: Datapaths,
+    /// When something was deferred last.
+    deferred_at: Option<Instant>,
+}
+
+/// A change on its way: what will be in force, and what to undo if it fails.
+struct Attempt {
+    model: Model,
+    netdevs: Netdevs,
+    created: Vec<CubeName>,
+    /// One end of each pair that was made.
+    pairs: Vec<Netdev>,
+}
+
+impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
+    pub fn new(kernel: K, cubes: C, model: Model) -> Self {
+        Self {
+            kernel,
+            cubes,
+            model,
+            netdevs: Netdevs::default(),
+            wiring: Wiring::default(),
+            requests: OrdMap::new(),
+            datapaths: OrdMap::new(),
+            deferred_at: None,
+        }
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub fn netdevs(&self) -> &Netdevs {
+        &self.netdevs
+    }
+
+    pub fn cubes(&self) -> &C {
+        &self.cubes
+    }
+
+    /// Whether deferred parts are to be tried again now.
+    pub fn is_retry_due(&self) -> bool {
+        !self.model.deferred.is_empty() && self.deferred_at.is_none_or(|since| since.elapsed() >= PAUSE)
+    }
+
+    /// Has deferred parts tried again without a pause: what was in the way may be gone.
+    pub fn retry_deferred(&mut self) {
+        self.deferred_at = None;
+    }
+
+    /// Puts `model` in force. `changed` are the names of netdevs that may be another netdev, or none, since last time.
+    /// Answers with the cubes whose plugins failed when everything was through: that cannot be undone, because packets
+    /// already pass the new programs.
+    ///
+    /// # Errors
+    /// What the first plugin or the kernel refused; then nothing has changed.
+    pub fn reconcile(
+        &mut self,
+        model: Model,
+        facts: &Facts,
+        changed: &BTreeSet<String>,
+        origin: Origin,
+    ) -> Result<BTreeMap<CubeName, String>, Refused> {
+        let difference = self.model.topology.difference(&model.topology);
+        let mut attempt = Attempt { model, netdevs: self.netdevs.clone(), created: Vec::new(), pairs: Vec::new() };
+        let retried = self.keep_deferred(&mut attempt.model, facts, origin);
+        let names = self.names(&attempt.model.topology, &difference.cubes, &difference.points, changed, &retried.0);
+        self.defer_unfit(&mut attempt.model, facts, &names);
+        let made = self
+            .create(&mut attempt, &difference.cubes)
+            .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present)?))
+            .and_then(|()| self.settle(&mut attempt, &names, &retried.1, &facts.present, origin));
+        self.cubes.release();
+        let touched = match made {
+            Ok(touched) => touched,
+            Err(refused) => {
+                self.undo(&attempt);
+                return Err(refused);
+            }
+        };
+        let Attempt { model, netdevs, .. } = attempt;
+        self.report_deferred(&model.deferred);
+        let before = std::mem::replace(&mut self.model, model);
+        let wired = std::mem::replace(&mut self.netdevs, netdevs);
+        self.remove_unused(&wired, &difference.cubes);
+        self.report_netdevs(&before.topology, &wired, &names);
+        let sound = touched.cubes.into_iter().filter(|cube| !facts.failed.contains_key(cube));
+        Ok(sound.filter_map(|cube| Some((cube.clone(), self.cubes.failure(&cube)?))).collect())
+    }
+
+    /// Leaves deferred what stays so. Answers with the names of netdevs and the cubes that are to be tried again.
+    fn keep_deferred(
+        &self,
+        model: &mut Model,
+        facts: &Facts,
+        origin: Origin,
+    ) -> (BTreeSet<String>, BTreeSet<CubeName>) {
+        let before = &self.model.deferred;
+        model.deferred = if origin == Origin::Netdevs && self.is_retry_due() {
+            Deferred::default()
+        } else {
+            before.kept(&self.model.topology, &model.topology, &facts.present)
+        };
+        let (mut names, mut cubes) = before.subjects();
+        let kept = model.deferred.subjects();
+        names.retain(|name| !kept.0.contains(name));
+        cubes.retain(|cube| !kept.1.contains(cube));
+        (names, cubes)
+    }
+
+    /// The names of netdevs to look at.
+    fn names(
+        &self,
+        topology: &Topology,
+        cubes: &BTreeSet<CubeName>,
+        points: &BTreeSet<Point>,
+        changed: &BTreeSet<String>,
+        retried: &BTreeSet<String>,
+    ) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = changed.union(retried).cloned().collect();
+        for topology in [&self.model.topology, topology] {
+            let cubes = cubes.iter().filter_map(|cube| topology.get(cube.as_str()));
+            let peers = cubes.flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_ref());
+            names.extend(peers.chain(points).filter_map(|point| match point {
+                Point::Netdev(name) => Some(name.clone()),
+                Point::Port(..) => None,
+            }));
+        }
+        names
+    }
+
+    /// Defers netdevs that have come and that no cube can work on: another device may have the name of one that could.
+    fn defer_unfit(&self, model: &mut Model, facts: &Facts, names: &BTreeSet<String>) {
+        for name in names {
+            if !model.wants(name) {
+                continue;
+            }
+            let Some(link) = facts.present.named(name).filter(|link| link.name == **name) else { continue };
+            if self.netdevs.is_named(link.ifindex) {
+                continue;
+            }
+            if let Some(why) = unfit(link, model.purpose(name), &facts.present) {
+                model.deferred.add(Part::Netdev(Netdev { ifindex: link.ifindex, name: name.clone() }), why);
+            }
+        }
+    }
+
+    /// Creates the instances of cubes that are new.
+    fn create(&mut self, attempt: &mut Attempt, changed: &BTreeSet<CubeName>) -> Result<(), Refused> {
+        let mut problems = Vec::new();
+        for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
+            let Some((name, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
+            match self.cubes.create(name, cube, &attempt.model.registry) {
+                Ok(()) => attempt.created.push(name.clone()),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Refused::Problems(Problems(problems))) }
+    }
+
+    /// Tries to wire, and defers what is to blame and may be, until the rest can follow.
+    fn settle(
+        &mut self,
+        attempt: &mut Attempt,
+        names: &BTreeSet<String>,
+        retried: &BTreeSet<CubeName>,
+        present: &Table,
+        origin: Origin,
+    ) -> Result<Touched, Refused> {
+        loop {
+            self.name_netdevs(attempt, names, present);
+            let touched = Touched::between(
+                (&self.model.topology, &self.netdevs),
+                (&attempt.model.topology, &attempt.netdevs),
+                retried.iter().cloned(),
+            );
+            self.claim(attempt, &touched, origin)?;
+            let Err(Failure { part, problem }) = self.attempt(attempt, &touched) else { return Ok(touched) };
+            self.cubes.release();
+            let before = (&self.model.topology, &self.netdevs);
+            let deferred = part
+                .filter(|part| part.may_be_deferred(origin, before, &attempt.model.topology))
+                .is_some_and(|part| attempt.model.deferred.add(part, problem.message.clone()));
+            if !deferred {
+                return Err(problem.into());
+            }
+            self.deferred_at = Some(Instant::now());
+        }
+    }
+
+    /// Reserves the touched cubes. Where netdevs changed, a busy cube is deferred like one that refuses.
+    fn claim(&mut self, attempt: &mut Attempt, touched: &Touched, origin: Origin) -> Result<(), Refused> {
+        let wanted = |attempt: &Attempt| -> BTreeSet<CubeName> {
+            let model = &attempt.model;
+            let is_called =
+                |cube: &&CubeName| model.topology.get(cube.as_str()).is_some() && !model.deferred.has_cube(cube);
+            touched.cubes.iter().filter(is_called).cloned().collect()
+        };
+        while let Err(busy) = self.cubes.claim(&wanted(attempt)) {
+            if origin == Origin::Request {
+                return Err(Refused::Busy(busy));
+            }
+            for cube in busy {
+                attempt.model.deferred.add(Part::Cube(cube), "its plugin is busy".to_owned());
+            }
+            self.deferred_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Says which netdevs the names of users stand for. A deferred netdev does not exist.
+    fn name_netdevs(&self, attempt: &mut Attempt, names: &BTreeSet<String>, present: &Table) {
+        let Attempt { model, netdevs, .. } = attempt;
+        let (deferred, _) = model.deferred.subjects();
+        for name in names.union(&deferred) {
+            let link = present.named(name).filter(|link| link.name == *name && model.wants(name));
+            let there = link.filter(|link| !model.deferred.has_netdev(link.ifindex));
+            netdevs.name(name, there.map(|link| link.ifindex));
+        }
+    }
+
+    /// Brings plugins and kernel to the attempt's wiring, or leaves both as they are.
+    fn attempt(&mut self, attempt: &Attempt, touched: &Touched) -> Result<(), Failure> {
+        let place = (&attempt.model.topology, &attempt.netdevs);
+        let mut requests = self.requests.clone();
+        let mut datapaths = self.datapaths.clone();
+        let mut asked = Requests::new();
+        for name in &touched.cubes {
+            let Some((_, cube)) = attempt.model.topology.get(name.as_str()) else {
+                requests.remove(name);
+                datapaths.remove(name);
+                continue;
+            };
+            let request = request(name, cube, place);
+            let is_same = requests.get(name).is_some_and(|before| **before == *request);
+            let is_deferred = attempt.model.deferred.has_cube(name);
+            // The datapath of a failed plugin stays as it is, like that of a deferred cube.
+            let is_kept = requests.contains_key(name) && (is_deferred || self.cubes.failure(name).is_some());
+            if is_same || is_kept {
+                continue;
+            }
+            let datapath = if is_deferred {
+                CubeDatapath::default()
+            } else {
+                let part = Some(Part::Cube(name.clone()));
+                let datapath = self.cubes.datapath(name, &request).map_err(|problem| Failure { part, problem })?;
+                asked.insert(name.clone(), Arc::clone(&request));
+                requests.insert(name.clone(), request);
+                datapath
+            };
+            datapaths.insert(name.clone(), Arc::new(datapath));
+        }
+        let wiring = self.wiring.rewire(place, &datapaths, touched).map_err(|too_long| Failure {
+            problem: Problem::bad("attach", too_long.to_string()),
+            part: Some(Part::Netdev(too_long.hook.netdev)),
+        })?;
+        let plan = Plan::new(&self.wiring, &wiring, &asked.keys().cloned().collect());
+        tracing::debug!(?plan, "plan");
+        let mut world = World { kernel: &mut self.kernel, cubes: &mut self.cubes, requests: &asked };
+        world.execute(&plan, &wiring).map_err(|(step, problem)| Failure { part: part_of(step), problem })?;
+        self.set_promiscuous(&wiring);
+        for name in &touched.cubes {
+            if let Some((_, cube)) = attempt.model.topology.get(name.as_str()) {
+                self.cubes.set_level(name, cube.loglevel);
+            }
+        }
+        (self.wiring, self.requests, self.datapaths) = (wiring, requests, datapaths);
+        Ok(())
+    }
+
+    /// A bridge needs the frames that are addressed to others, as `br_add_if()` in net/bridge/br_if.c has it.
+    fn set_promiscuous(&mut self, new: &Wiring) {
+        let entries: Vec<_> = keys(self.wiring.ports.diff(&new.ports)).collect();
+        let of = |wiring: &Wiring| -> BTreeSet<u32> {
+            entries.iter().filter_map(|entry| wiring.ports.get(*entry).copied()).collect()
+        };
+        let (before, after) = (of(&self.wiring), of(new));
+        for ifindex in before.difference(&after) {
+            self.kernel.set_promiscuous(*ifindex, false);
+        }
+        for ifindex in after.difference(&before) {
+            self.kernel.set_promiscuous(*ifindex, true);
+        }
+    }
+
+    /// Removes what the change before has left: instances of deleted cubes, and pairs of links that are gone.
+    fn remove_unused(&mut self, before: &Netdevs, changed: &BTreeSet<CubeName>) {
+        for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
+            self.cubes.remove(name);
+        }
+        let gone = before.links().diff(self.netdevs.links());
+        let ends: Vec<Netdev> = keys(gone).filter_map(|port| before.links().get(port)).cloned().collect();
+        for end in &ends {
+            self.kernel.delete_pair(end);
+        }
+    }
+
+    /// Undoes what was done before the kernel's part of a change.
+    fn undo(&mut self, attempt: &Attempt) {
+        for end in attempt.pairs.iter().rev() {
+            self.kernel.delete_pair(end);
+        }
+        for name in attempt.created.iter().rev() {
+            self.cubes.remove(name);
+        }
+    }
+}
+
+/// The part that a step is about.
+fn part_of(step: &Step) -> Option<Part> {
+    Some(match step {
+        Step::CreateMap(map) | Step::SetPort { map, .. } => Part::Cube(map.cube.clone()),
+        Step::Load(node) | Step::Link { from: Source::Node(node) | Source::Accept(node), .. } => {
+            Part::Cube(node.key.cube.clone())
+        }
+        Step::Prepare(cube) => Part::Cube(cube.clone()),
+        Step::LoadRoot(hook, _)
+        | Step::SetRootPort { hook, .. }
+        | Step::Attach(hook)
+        | Step::AwaitAttach(hook)
+        | Step::Link { from: Source::Root(hook), .. } => Part::Netdev(hook.netdev.clone()),
+        Step::Wait => return None,
+    })
+}
+
+/// What a plugin is asked with: the JSON text of a [`Wanted`].
+fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs)) -> Arc<str> {
+    let ports = cube.ports().map(|(port_name, port)| PluginPort {
+        id: port.id,
+        name: port_name.to_string(),
+        netdev: netdevs.of_port(name, port_name, port).map(|netdev| netdev.name),
+    });
+    let points = topology.points(name.as_str()).into_iter().map(|(id, point)| PluginPoint {
+        id,
+        name: point.to_string(),
+        netdev: netdevs.of_point(topology, point).map(|netdev| netdev.name),
+    });
+    let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.collect() };
+    serde_json::to_string(&wanted).unwrap_or_default().into()
+}

@@ -1,0 +1,113 @@
+//! The plugins' side of cubes, as far as the reconciler knows it.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use polycube_plugin_api::Level;
+
+use crate::datapath::CubeMap;
+use crate::plugins::{Failure, Instances, MapCopy};
+use crate::problem::Problem;
+use crate::registry::Registry;
+use crate::topology::{Cube, CubeName, LogLevel};
+use crate::wiring::CubeDatapath;
+
+/// Calls of plugins. `Map` is what the kernel side has of a map.
+pub trait Cubes<Map> {
+    /// Reserves these cubes for a change: until [`Cubes::release`], nothing else calls their plugins. Cubes that do not
+    /// exist yet are skipped.
+    ///
+    /// # Errors
+    /// The cubes whose plugins are busy; then none is reserved.
+    fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>>;
+    fn release(&mut self);
+
+    /// Creates the plugin's side of a cube.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn create(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem>;
+    fn remove(&mut self, name: &CubeName);
+    /// Why the plugin of a cube is not called any more.
+    fn failure(&self, name: &CubeName) -> Option<String>;
+
+    /// Asks what to load for `request`, which is the JSON text of a `Wanted`.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem>;
+    /// Hands over the maps, by their names. No packet passes the new programs yet.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &Map)]) -> Result<(), Problem>;
+    fn abort(&mut self, name: &CubeName);
+    fn commit(&mut self, name: &CubeName);
+
+    fn set_level(&mut self, name: &CubeName, level: LogLevel);
+    /// Whether the cube's `loglevel` lets a line about it pass.
+    fn admits(&self, name: &CubeName, level: Level) -> bool;
+}
+
+impl Cubes<CubeMap> for Instances {
+    fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
+        self.claim(cubes)
+    }
+
+    fn release(&mut self) {
+        self.release();
+    }
+
+    fn create(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem> {
+        let service = registry.service(&cube.service)?;
+        self.create(name, cube, &service.plugin).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+    }
+
+    fn remove(&mut self, name: &CubeName) {
+        self.remove(name);
+    }
+
+    fn failure(&self, name: &CubeName) -> Option<String> {
+        self.get(name)?.failure().map(str::to_owned)
+    }
+
+    fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem> {
+        self.datapath(name, request).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+    }
+
+    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &CubeMap)]) -> Result<(), Problem> {
+        let copies: io::Result<Vec<MapCopy>> = maps.iter().map(|(map, found)| MapCopy::of(map, found)).collect();
+        let copies = copies
+            .map_err(|error| Problem::failed(name.as_str(), format!("cannot copy the descriptor of a map: {error}")))?;
+        self.prepare(name, request, copies).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+    }
+
+    fn abort(&mut self, name: &CubeName) {
+        let aborted = self.abort(name);
+        report(name, "undone", aborted);
+    }
+
+    fn commit(&mut self, name: &CubeName) {
+        let committed = self.commit(name);
+        report(name, "made", committed);
+    }
+
+    fn set_level(&mut self, name: &CubeName, level: LogLevel) {
+        if let Some(instance) = self.get(name) {
+            instance.set_level(level);
+        }
+    }
+
+    fn admits(&self, name: &CubeName, level: Level) -> bool {
+        self.get(name).is_some_and(|instance| instance.admits(level))
+    }
+}
+
+fn report(cube: &CubeName, what: &str, result: Result<(), Failure>) {
+    // A panic is already logged.
+    if let Err(failure) = result
+        && !matches!(failure, Failure::Panicked(_))
+    {
+        tracing::error!(%cube, %failure, "a change is {what} in the kernel and not in the plugin");
+    }
+}

@@ -1,0 +1,135 @@
+//! Carries out a plan, and undoes it in reverse order when a step fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Cubes, Kernel};
+use crate::datapath::Readers;
+use crate::plan::{Cleanup, Plan, Step};
+use crate::problem::Problem;
+use crate::topology::CubeName;
+use crate::wiring::Wiring;
+
+/// What each plugin is asked with: the JSON text of a `Wanted`.
+pub type Requests = BTreeMap<CubeName, Arc<str>>;
+
+/// Everything that a plan has effects on.
+pub struct World<'a, K: Kernel> {
+    pub kernel: &'a mut K,
+    pub cubes: &'a mut dyn Cubes<K::Map>,
+    pub requests: &'a Requests,
+}
+
+impl<K: Kernel> World<'_, K> {
+    /// Brings the world from the wiring that `plan` starts at to `wiring`.
+    ///
+    /// # Errors
+    /// The first step that failed, and why; everything before it is undone, and the datapath is as it was.
+    pub fn execute<'p>(&mut self, plan: &'p Plan, wiring: &Wiring) -> Result<(), (&'p Step, Problem)> {
+        for (done, step) in plan.steps.iter().enumerate() {
+            if let Err(problem) = self.carry_out(step, wiring) {
+                tracing::debug!(?step, ?problem, "undoing");
+                self.undo(&plan.steps[..=done]);
+                return Err((step, problem));
+            }
+        }
+        let mut readers = Readers::MayRun;
+        for step in &plan.cleanup {
+            self.clean(step, &mut readers);
+        }
+        Ok(())
+    }
+
+    pub fn carry_out(&mut self, step: &Step, wiring: &Wiring) -> Result<(), Problem> {
+        let kernel = &mut *self.kernel;
+        match step {
+            Step::CreateMap(map) => kernel.create_map(map, &wiring.maps[map]),
+            Step::Load(node) => kernel.load(node, &wiring.nodes[node]),
+            Step::Prepare(cube) => {
+                let maps: Vec<_> =
+                    wiring.maps_of(cube).filter_map(|id| Some((id.name.as_str(), kernel.map(id)?))).collect();
+                let request = self.requests.get(cube).map_or("", |request| request);
+                self.cubes.prepare(cube, request, &maps)
+            }
+            Step::LoadRoot(hook, port) => kernel.load_root(hook, *port),
+            Step::SetRootPort { hook, port, .. } => kernel.set_root_port(hook, *port),
+            Step::SetPort { map, port, ifindex, .. } => kernel.set_port(map, *port, *ifindex),
+            Step::Link { from, to, .. } => kernel.link(from, to.as_ref()),
+            Step::Attach(hook) => kernel.attach(hook),
+            Step::AwaitAttach(hook) => kernel.await_attach(hook),
+            Step::Wait => {
+                kernel.settle();
+                Ok(())
+            }
+        }
+    }
+
+    /// Undoes `steps`, of which the last may be half done.
+    pub fn undo(&mut self, steps: &[Step]) {
+        let mut unlinked = false;
+        for step in steps.iter().rev() {
+            let undone = match step {
+                Step::Attach(hook) => {
+                    unlinked |= self.kernel.detach(hook) == Readers::MayRun;
+                    Ok(())
+                }
+                Step::AwaitAttach(_) => Ok(()),
+                Step::Link { from, was, .. } => {
+                    unlinked = true;
+                    self.kernel.link(from, was.as_ref())
+                }
+                Step::SetPort { map, port, was, .. } => self.kernel.set_port(map, *port, *was),
+                Step::SetRootPort { hook, was, .. } => self.kernel.set_root_port(hook, *was),
+                Step::LoadRoot(hook, _) => {
+                    self.settle(&mut unlinked);
+                    self.kernel.unload_root(hook);
+                    Ok(())
+                }
+                Step::Prepare(cube) => {
+                    self.settle(&mut unlinked);
+                    self.cubes.abort(cube);
+                    Ok(())
+                }
+                Step::Load(node) => {
+                    self.settle(&mut unlinked);
+                    self.kernel.unload(node);
+                    Ok(())
+                }
+                Step::CreateMap(map) => {
+                    self.kernel.drop_map(map);
+                    Ok(())
+                }
+                Step::Wait => {
+                    self.kernel.settle();
+                    Ok(())
+                }
+            };
+            if let Err(Problem { message, .. }) = undone {
+                tracing::error!(?step, "cannot undo a step: {message}; restart the daemon to get a clean datapath");
+            }
+        }
+    }
+
+    /// `readers` are packets on what the plan's steps unlinked. Where the detachment of a hook has seen them out, nothing
+    /// waits once more.
+    pub fn clean(&mut self, step: &Cleanup, readers: &mut Readers) {
+        match step {
+            Cleanup::Detach(hook) => {
+                if self.kernel.detach(hook) == Readers::SeenOut {
+                    *readers = Readers::SeenOut;
+                }
+            }
+            Cleanup::Wait => self.settle(&mut (*readers == Readers::MayRun)),
+            Cleanup::UnloadRoot(hook) => self.kernel.unload_root(hook),
+            Cleanup::Unload(node) => self.kernel.unload(node),
+            Cleanup::Commit(cube) => self.cubes.commit(cube),
+            Cleanup::DropMap(map) => self.kernel.drop_map(map),
+        }
+    }
+
+    fn settle(&mut self, unlinked: &mut bool) {
+        if std::mem::take(unlinked) {
+            self.kernel.settle();
+        }
+    }
+}

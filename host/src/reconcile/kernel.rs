@@ -1,0 +1,183 @@
+//! The kernel, as far as the reconciler knows it.
+
+use aya::programs::ProgramError;
+use tokio::runtime;
+
+use crate::datapath::{CubeMap, Datapath, DatapathError, Readers};
+use crate::problem::Problem;
+use crate::sys::bpf;
+use crate::sys::netlink::Netlink;
+use crate::sys::packet::Promiscuous;
+use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortKey, Source};
+
+/// Single effects on the kernel, each about one thing. Whatever removes something takes an absent thing for a removed
+/// one, so that a step that failed half-way can be undone.
+pub trait Kernel {
+    /// A map, as plugins get it.
+    type Map;
+
+    fn map(&self, id: &MapId) -> Option<&Self::Map>;
+    fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
+    fn drop_map(&mut self, id: &MapId);
+    fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem>;
+    fn unload(&mut self, id: &NodeId);
+    fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), Problem>;
+    fn unload_root(&mut self, hook: &Hook);
+    fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), Problem>;
+    /// Where a port's packets go; ifindex 0 is nowhere.
+    fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), Problem>;
+    fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), Problem>;
+    /// Starts to attach a root; [`Kernel::await_attach`] returns when it is attached.
+    fn attach(&mut self, hook: &Hook) -> Result<(), Problem>;
+    fn await_attach(&mut self, hook: &Hook) -> Result<(), Problem>;
+    fn detach(&mut self, hook: &Hook) -> Readers;
+    /// Waits until no CPU runs a program that was unlinked before the call.
+    fn settle(&mut self);
+
+    /// Makes the veth pair of a link between two ports.
+    ///
+    /// # Errors
+    /// What the kernel says; then there is no pair.
+    fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem>;
+    /// Deletes a pair, by either end.
+    fn delete_pair(&mut self, end: &Netdev);
+    /// A port of a standard cube takes frames that are addressed to others.
+    fn set_promiscuous(&mut self, ifindex: u32, on: bool);
+}
+
+/// The running kernel.
+pub struct Live {
+    pub datapath: Datapath,
+    pub netlink: Netlink,
+    /// Serves `netlink`.
+    pub runtime: runtime::Handle,
+    pub promiscuous: Promiscuous,
+    /// What the names of our ends of links begin with.
+    pub link_prefix: String,
+}
+
+impl Kernel for Live {
+    type Map = CubeMap;
+
+    fn map(&self, id: &MapId) -> Option<&CubeMap> {
+        self.datapath.map(id)
+    }
+
+    fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
+        self.datapath.create_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
+    }
+
+    fn drop_map(&mut self, id: &MapId) {
+        self.datapath.drop_map(id);
+    }
+
+    fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem> {
+        self.datapath.load(id, spec).map_err(|error| refused(id.key.cube.as_str(), &error))
+    }
+
+    fn unload(&mut self, id: &NodeId) {
+        self.datapath.unload(id);
+    }
+
+    fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), Problem> {
+        self.datapath.load_root(hook, port).map_err(|error| refused(&hook.netdev.name, &error))
+    }
+
+    fn unload_root(&mut self, hook: &Hook) {
+        self.datapath.unload_root(hook);
+    }
+
+    fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), Problem> {
+        self.datapath.set_root_port(hook, port).map_err(|error| refused(&hook.netdev.name, &error))
+    }
+
+    fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), Problem> {
+        self.datapath.set_port(map, port, ifindex).map_err(|error| refused(map.cube.as_str(), &error))
+    }
+
+    fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), Problem> {
+        let path = match from {
+            Source::Root(hook) => &hook.netdev.name,
+            Source::Node(node) | Source::Accept(node) => node.key.cube.as_str(),
+        };
+        self.datapath.link(from, to).map_err(|error| refused(path, &error))
+    }
+
+    fn attach(&mut self, hook: &Hook) -> Result<(), Problem> {
+        self.datapath.attach(hook).map_err(|error| refused(&hook.netdev.name, &error))
+    }
+
+    fn await_attach(&mut self, hook: &Hook) -> Result<(), Problem> {
+        self.datapath.await_attach(hook).map_err(|error| refused(&hook.netdev.name, &error))
+    }
+
+    fn detach(&mut self, hook: &Hook) -> Readers {
+        self.datapath.detach(hook)
+    }
+
+    fn settle(&mut self) {
+        bpf::wait_for_programs();
+    }
+
+    fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem> {
+        let [one, other] = [one, other].map(|(cube, port)| format!("{cube}:{port}"));
+        let pair = self.runtime.block_on(self.netlink.add_pair(&self.link_prefix, &format!("{one} - {other}")));
+        let pair = pair.map_err(|error| {
+            Problem::failed("connect", format!("cannot make a veth pair between {one} and {other}: {error}"))
+        })?;
+        Ok(pair.map(|(name, ifindex)| Netdev { ifindex, name }))
+    }
+
+    fn delete_pair(&mut self, end: &Netdev) {
+        // It may have been deleted by hand already, and one end takes the other along.
+        if let Err(error) = self.runtime.block_on(self.netlink.delete(end.ifindex)) {
+            tracing::debug!(netdev = end.name, %error, "deleting a link");
+        }
+    }
+
+    fn set_promiscuous(&mut self, ifindex: u32, on: bool) {
+        match self.promiscuous.set(ifindex, on) {
+            Ok(()) => {}
+            // A netdev that is gone has taken its mode along.
+            Err(error) if !on => tracing::debug!(ifindex, %error, "leaving promiscuous mode"),
+            Err(error) => {
+                tracing::warn!(ifindex, %error, "cannot enter promiscuous mode: frames to others are not bridged");
+            }
+        }
+    }
+}
+
+fn refused(path: &str, error: &DatapathError) -> Problem {
+    if let DatapathError::Refused { what, source } = error {
+        tracing::error!(what, log = source.log, "the verifier's log");
+    }
+    match error {
+        DatapathError::Attach { netdev, source: ProgramError::IOError(error) }
+            if error.raw_os_error() == Some(libc::ENODEV) =>
+        {
+            Problem::missing(path, format!("netdev `{netdev}` disappeared meanwhile"))
+        }
+        DatapathError::Taken { .. } => Problem::bad(path, error.to_string()),
+        _ => Problem::failed(path, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::problem::ErrorTag;
+
+    #[test]
+    fn a_netdev_that_is_gone_or_taken_is_not_an_internal_error() {
+        let tag = |errno| {
+            let source = ProgramError::IOError(io::Error::from_raw_os_error(errno));
+            refused("veth1", &DatapathError::Attach { netdev: "veth1".to_owned(), source }).tag
+        };
+        assert_eq!(tag(libc::ENODEV), ErrorTag::DataMissing);
+        assert_eq!(tag(libc::ENOMEM), ErrorTag::OperationFailed);
+        let taken = DatapathError::Taken { netdev: "veth1".to_owned(), kind: "ingress".to_owned() };
+        assert_eq!(refused("veth1", &taken).tag, ErrorTag::BadAttribute);
+    }
+}
