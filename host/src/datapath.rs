@@ -1,6 +1,7 @@
 //! The datapath in the kernel: carries out single steps. What to do, and in which order, is the plan's business.
 
 mod clsact;
+mod detach;
 mod hook;
 mod object;
 mod pins;
@@ -9,17 +10,19 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT};
 use polycube_plugin_api::Code;
 
-pub use hook::{AttachMode, Readers};
+pub use hook::AttachMode;
 pub use pins::Pins;
 
 use crate::sys::bpf::{self, ProgramRefused};
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, Source};
 use clsact::Clsact;
+use detach::{Detacher, Leaving};
 use hook::{Attachment, TcxThread};
 use object::{Loaded, Rodata};
 
@@ -71,6 +74,9 @@ pub struct Datapath {
     pins: Pins,
     mode: AttachMode,
     tcx: TcxThread,
+    detacher: Detacher,
+    /// Ends a chain.
+    end: OwnedFd,
     clsact: Clsact,
     maps: HashMap<MapId, CubeMap>,
     nodes: HashMap<NodeId, Loaded>,
@@ -79,11 +85,12 @@ pub struct Datapath {
 
 impl Datapath {
     /// # Errors
-    /// No thread to be had.
-    pub fn new(pins: Pins, mode: AttachMode) -> io::Result<Self> {
+    /// A thread cannot be started, or the kernel does not take a program of two instructions.
+    pub fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
+        let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
         let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)));
         let (maps, nodes, roots) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Self { pins, mode, tcx: TcxThread::start()?, clsact, maps, nodes, roots })
+        Ok(Self { pins, mode, tcx, detacher, end, clsact, maps, nodes, roots })
     }
 
     /// A map that [`Datapath::create_map`] made.
@@ -222,16 +229,30 @@ impl Datapath {
         Ok(())
     }
 
-    /// Takes a root off its netdev, if it is there.
-    pub fn detach(&mut self, hook: &Hook) -> Readers {
-        let Some(root) = self.roots.get_mut(hook) else { return Readers::MayRun };
-        let readers = std::mem::take(&mut root.attachment).detach().unwrap_or_else(|error| {
-            // A netdev that is gone has taken its hooks along.
-            tracing::debug!(netdev = hook.netdev.name, %error, "detaching");
-            Readers::MayRun
-        });
+    /// Takes a root off its netdev, if it is there: see [`detach`] for how. Packets that passed it before may still be in
+    /// the chain.
+    pub fn detach(&mut self, hook: &Hook) {
+        let Some(root) = self.roots.get_mut(hook) else { return };
+        if let Err(error) = bpf::map_update(root.program.next.as_fd(), 0, &self.end.as_raw_fd().to_ne_bytes()) {
+            tracing::warn!(netdev = hook.netdev.name, %error, "cannot end the chain before its root goes");
+        }
+        match std::mem::take(&mut root.attachment) {
+            Attachment::None => {}
+            Attachment::Pending(link) => self.detacher.detach(Leaving::Pending(link)),
+            Attachment::Tcx(link) => self.detacher.detach(Leaving::Link(link)),
+            Attachment::Clsact(link) => {
+                if let Err(error) = aya::programs::links::Link::detach(link) {
+                    // A netdev that is gone has taken its filters along.
+                    tracing::debug!(netdev = hook.netdev.name, %error, "detaching");
+                }
+            }
+        }
         self.clsact.remove_if_idle(&hook.netdev);
-        readers
+    }
+
+    /// Waits until every root that was detached is off its netdev, at most for `patience`.
+    pub fn wait_for_detached(&self, patience: Duration) {
+        self.detacher.wait(patience);
     }
 }
 

@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
 use polycube_plugin_api::Level;
@@ -37,6 +37,9 @@ use crate::schema::Operation;
 use crate::sys::netdevs::Netdevs as Present;
 use crate::topology::{CubeName, Topology};
 use crate::wiring::Netdevs;
+
+/// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
+const CLEAR: Duration = Duration::from_secs(60);
 
 /// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
 #[derive(Clone)]
@@ -340,6 +343,7 @@ impl Engine {
         if let Err(refused) = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             tracing::error!(?refused, "cannot take everything out of the kernel");
         }
+        self.reconciler.finish(CLEAR);
         self.publish();
     }
 

@@ -44,6 +44,9 @@ use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, Source, Touched, W
 /// How long a deferred part waits before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// How long a change waits for what goes on in the background: a few detachments are through by then.
+const FINISH: Duration = Duration::from_millis(100);
+
 /// Why the world did not follow.
 #[derive(Debug, PartialEq)]
 pub enum Refused {
@@ -124,6 +127,11 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.deferred_at = None;
     }
 
+    /// Waits until nothing goes on in the background, at most for `patience`.
+    pub fn finish(&mut self, patience: Duration) {
+        self.kernel.finish(patience);
+    }
+
     /// Puts `model` in force. `changed` are the names of netdevs that may be another netdev, or none, since last time.
     /// Answers with the cubes whose plugins failed when everything was through: that cannot be undone, because packets
     /// already pass the new programs.
@@ -159,6 +167,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         let before = std::mem::replace(&mut self.model, model);
         let wired = std::mem::replace(&mut self.netdevs, netdevs);
         self.remove_unused(&wired, &difference.cubes);
+        self.kernel.finish(FINISH);
         self.report_netdevs(&before.topology, &wired, &names);
         let sound = touched.cubes.into_iter().filter(|cube| !facts.failed.contains_key(cube));
         Ok(sound.filter_map(|cube| Some((cube.clone(), self.cubes.failure(&cube)?))).collect())

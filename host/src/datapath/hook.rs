@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType};
 use polycube_plugin_api::Direction;
 
 use super::clsact::Clsact;
@@ -31,45 +31,15 @@ impl AttachMode {
     }
 }
 
-/// A root's way to its netdev.
+/// How a root is attached to its netdev.
 #[derive(Default)]
 pub enum Attachment {
     #[default]
     None,
-    /// The thread of [`TcxThread`] is at it.
+    /// The thread of [`TcxThread`] is making the link.
     Pending(mpsc::Receiver<io::Result<OwnedFd>>),
     Tcx(OwnedFd),
     Clsact(SchedClassifierLink),
-}
-
-/// Whether packets that passed a root before it was detached are seen out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readers {
-    SeenOut,
-    MayRun,
-}
-
-impl Attachment {
-    /// Takes a root off its netdev.
-    ///
-    /// # Errors
-    /// What the kernel says. A netdev that is gone has taken its hooks along.
-    pub fn detach(self) -> Result<Readers, ProgramError> {
-        match self {
-            Self::None => Ok(Readers::MayRun),
-            Self::Pending(link) => detach_tcx(wait_for(&link)?.as_fd()),
-            Self::Tcx(link) => detach_tcx(link.as_fd()),
-            Self::Clsact(link) => {
-                aya::programs::links::Link::detach(link)?;
-                Ok(Readers::MayRun)
-            }
-        }
-    }
-}
-
-fn detach_tcx(link: BorrowedFd<'_>) -> Result<Readers, ProgramError> {
-    bpf::link_detach(link).map_err(ProgramError::IOError)?;
-    Ok(Readers::SeenOut)
 }
 
 /// The link that [`TcxThread::attach`] makes.
@@ -87,8 +57,8 @@ struct Job {
     link: mpsc::Sender<io::Result<OwnedFd>>,
 }
 
-/// Makes TCX links in a thread of its own, because the kernel waits for its readers each time (`tcx_entry_sync()` in
-/// include/net/tcx.h: two to four ticks of the clock), and others have things to do meanwhile.
+/// Makes TCX links in a thread of its own: the kernel waits for its readers each time (`tcx_entry_sync()` in
+/// include/net/tcx.h: two to four ticks of the clock), and there are other things to do meanwhile.
 pub struct TcxThread {
     jobs: mpsc::Sender<Job>,
 }
@@ -97,22 +67,22 @@ impl TcxThread {
     /// Starts the thread. It ends with the value.
     ///
     /// # Errors
-    /// No thread to be had.
+    /// The thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         thread::Builder::new().name("attach".to_owned()).spawn(move || {
             for Job { program, ifindex, hook, link } in inbox {
-                // Who does not wait for it any more drops it, which detaches.
+                // If nothing waits for the link any more, it is dropped here, which detaches it.
                 let _ = link.send(bpf::link_create(program.as_fd(), ifindex, hook));
             }
         })?;
         Ok(Self { jobs })
     }
 
-    /// Puts `program` behind what is on the hook.
+    /// Attaches `program` after what is on the hook.
     ///
     /// # Errors
-    /// No descriptor to be had.
+    /// The descriptor cannot be copied.
     pub fn attach(&self, program: BorrowedFd<'_>, hook: &Hook) -> io::Result<Attachment> {
         let tcx = match hook.direction {
             Direction::Ingress => Tcx::Ingress,

@@ -149,6 +149,17 @@ pub fn load_instructions(
     Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: None })
 }
 
+/// Loads a program that ends its chain, like an empty slot.
+pub fn load_end() -> Result<OwnedFd, DatapathError> {
+    // r0 = TCX_NEXT · exit (include/uapi/linux/bpf.h).
+    let code: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
+    let code = code.map(u64::to_ne_bytes).concat();
+    let what = || "the end of chains".to_owned();
+    let code = copy_instructions(&code).map_err(|source| DatapathError::Object { what: what(), source })?;
+    bpf::load_classifier("end", &code, c"Dual MIT/GPL")
+        .map_err(|source| DatapathError::Refused { what: what(), source })
+}
+
 fn parse(what: &str, elf: &[u8]) -> Result<Object, DatapathError> {
     Object::parse(&aligned(elf)).map_err(|source| DatapathError::Object { what: what.to_owned(), source })
 }

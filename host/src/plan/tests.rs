@@ -4,7 +4,6 @@ use polycube_plugin_api::{Direction, Level};
 use proptest::prelude::*;
 
 use super::{Cleanup, Plan, Step};
-use crate::datapath::Readers;
 use crate::problem::Problem;
 use crate::reconcile::double::{DoubleKernel, State, Verdict};
 use crate::reconcile::{Cubes, Requests, World};
@@ -379,7 +378,7 @@ proptest! {
             prop_assert_eq!(&back.state, &start.state, "undone after {:?}", step);
         }
         for step in &plan.cleanup {
-            on(&mut kernel, |world| world.clean(step, &mut Readers::MayRun));
+            on(&mut kernel, |world| world.clean(step));
             assert_no_gap(&kernel.state, &old, &new)?;
         }
         prop_assert_eq!(kernel.state, State::of(&new));

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use polycube_plugin_api::{Code, Direction, Level, MapSpec, Program, constant};
 use serde_json::Value;
 
 use super::{Cubes, Kernel};
-use crate::datapath::Readers;
 use crate::problem::Problem;
 use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, LogLevel, Role};
@@ -203,12 +203,13 @@ impl Kernel for DoubleKernel {
         Ok(())
     }
 
-    fn detach(&mut self, hook: &Hook) -> Readers {
+    fn detach(&mut self, hook: &Hook) {
         self.state.attached.remove(hook);
-        Readers::SeenOut
     }
 
     fn settle(&mut self) {}
+
+    fn finish(&mut self, _: Duration) {}
 
     fn make_pair(&mut self, _: &PortKey, _: &PortKey) -> Result<[Netdev; 2], Problem> {
         self.effect()?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Cubes, Kernel};
-use crate::datapath::Readers;
 use crate::plan::{Cleanup, Plan, Step};
 use crate::problem::Problem;
 use crate::topology::CubeName;
@@ -33,10 +32,7 @@ impl<K: Kernel> World<'_, K> {
                 return Err((step, problem));
             }
         }
-        let mut readers = Readers::MayRun;
-        for step in &plan.cleanup {
-            self.clean(step, &mut readers);
-        }
+        plan.cleanup.iter().for_each(|step| self.clean(step));
         Ok(())
     }
 
@@ -70,7 +66,8 @@ impl<K: Kernel> World<'_, K> {
         for step in steps.iter().rev() {
             let undone = match step {
                 Step::Attach(hook) => {
-                    unlinked |= self.kernel.detach(hook) == Readers::MayRun;
+                    unlinked = true;
+                    self.kernel.detach(hook);
                     Ok(())
                 }
                 Step::AwaitAttach(_) => Ok(()),
@@ -110,16 +107,10 @@ impl<K: Kernel> World<'_, K> {
         }
     }
 
-    /// `readers` are packets on what the plan's steps unlinked. Where the detachment of a hook has seen them out, nothing
-    /// waits once more.
-    pub fn clean(&mut self, step: &Cleanup, readers: &mut Readers) {
+    pub fn clean(&mut self, step: &Cleanup) {
         match step {
-            Cleanup::Detach(hook) => {
-                if self.kernel.detach(hook) == Readers::SeenOut {
-                    *readers = Readers::SeenOut;
-                }
-            }
-            Cleanup::Wait => self.settle(&mut (*readers == Readers::MayRun)),
+            Cleanup::Detach(hook) => self.kernel.detach(hook),
+            Cleanup::Wait => self.kernel.settle(),
             Cleanup::UnloadRoot(hook) => self.kernel.unload_root(hook),
             Cleanup::Unload(node) => self.kernel.unload(node),
             Cleanup::Commit(cube) => self.cubes.commit(cube),

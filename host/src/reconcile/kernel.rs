@@ -1,9 +1,11 @@
 //! The kernel, as far as the reconciler knows it.
 
+use std::time::Duration;
+
 use aya::programs::ProgramError;
 use tokio::runtime;
 
-use crate::datapath::{CubeMap, Datapath, DatapathError, Readers};
+use crate::datapath::{CubeMap, Datapath, DatapathError};
 use crate::problem::Problem;
 use crate::sys::bpf;
 use crate::sys::netlink::Netlink;
@@ -30,9 +32,12 @@ pub trait Kernel {
     /// Starts to attach a root; [`Kernel::await_attach`] returns when it is attached.
     fn attach(&mut self, hook: &Hook) -> Result<(), Problem>;
     fn await_attach(&mut self, hook: &Hook) -> Result<(), Problem>;
-    fn detach(&mut self, hook: &Hook) -> Readers;
+    /// Ends the chain at a hook, and takes its root off in the background.
+    fn detach(&mut self, hook: &Hook);
     /// Waits until no CPU runs a program that was unlinked before the call.
     fn settle(&mut self);
+    /// Waits for detachments that go on in the background, at most for `patience`.
+    fn finish(&mut self, patience: Duration);
 
     /// Makes the veth pair of a link between two ports.
     ///
@@ -111,12 +116,16 @@ impl Kernel for Live {
         self.datapath.await_attach(hook).map_err(|error| refused(&hook.netdev.name, &error))
     }
 
-    fn detach(&mut self, hook: &Hook) -> Readers {
-        self.datapath.detach(hook)
+    fn detach(&mut self, hook: &Hook) {
+        self.datapath.detach(hook);
     }
 
     fn settle(&mut self) {
         bpf::wait_for_programs();
+    }
+
+    fn finish(&mut self, patience: Duration) {
+        self.datapath.wait_for_detached(patience);
     }
 
     fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem> {
