@@ -14,7 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::Engine;
-use crate::options::{LogFormat, Options};
+use crate::options::{CaptureDirs, LogFormat, Options};
 use crate::plugins::LOG_TARGET;
 use crate::plugins::load_directory;
 use crate::registry::Registry;
@@ -39,15 +39,14 @@ pub fn run(options: &Options) -> Result<()> {
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();
     let tcp = tcp(options)?;
-    let capture_dir = std::path::absolute(&options.capture_dir)
-        .with_context(|| format!("--capture-dir {}", options.capture_dir.display()))?;
+    let capture_dirs = options.capture_dirs()?;
     let _lock = lock(&options.state_dir)?;
     let plugin_dirs = plugin_dirs(options)?;
     let registry = registry(&plugin_dirs)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dir));
+    let result = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dirs));
     // It is empty: the engine took out what it had put in.
     if let Err(error) = std::fs::remove_dir(&options.bpffs) {
         tracing::warn!(directory = %options.bpffs.display(), %error, "cannot be removed");
@@ -61,7 +60,7 @@ async fn serve(
     registry: Registry,
     plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
-    capture_dir: PathBuf,
+    capture_dirs: CaptureDirs,
 ) -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -71,7 +70,7 @@ async fn serve(
     if !left.is_empty() {
         tracing::info!(?left, "deleted links between cubes that an earlier daemon left");
     }
-    let engine = Engine::start(registry, plugin_dirs, datapath, netlink.clone(), capture_dir, link_prefix)?;
+    let engine = Engine::start(registry, plugin_dirs, datapath, netlink.clone(), capture_dirs, link_prefix)?;
     let events = engine.clone();
     netlink::watch(move |event| events.netdev(event)).context("cannot watch netdevs")?;
     tokio::spawn(engine.clone().keep_ticking());

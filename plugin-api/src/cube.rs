@@ -30,6 +30,9 @@ pub(crate) struct Birth {
     name: String,
     uuid: String,
     capture_dir: PathBuf,
+    /// A host before this key allowed no others.
+    #[serde(default)]
+    capture_roots: Vec<PathBuf>,
 }
 
 /// Who a cube is, and its line to the host. Clones are the same cube.
@@ -57,6 +60,11 @@ impl Cube {
     /// Where captures and other large results go: the daemon's `--capture-dir`, absolute.
     pub fn capture_dir(&self) -> &Path {
         &self.birth.capture_dir
+    }
+
+    /// Other directories below which a path that a user gives may lead: the daemon's `--capture-root`, absolute.
+    pub fn capture_roots(&self) -> &[PathBuf] {
+        &self.birth.capture_roots
     }
 
     /// Writes a line to the host's log, which adds the cube's name.

@@ -1,6 +1,5 @@
 //! Changes: each makes a new model out of the current one, and says what is wrong when it cannot.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use polycube_plugin_api::ServiceKind;
@@ -11,6 +10,7 @@ use super::left::Wish;
 use super::netdevs::{Use, lookup_socket, unfit};
 use super::split::{Peer, Split, named};
 use super::{Answer, Engine, View};
+use crate::options::CaptureDirs;
 use crate::plugins::Instance;
 use crate::problem::{ErrorTag, Problem, Problems, suggestion};
 use crate::schema::Operation;
@@ -198,7 +198,7 @@ impl Engine {
                 ServiceKind::Transparent => Role::Transparent,
             },
         };
-        let birth = birth(name.as_str(), &cube.uuid, &self.capture_dir);
+        let birth = birth(name.as_str(), &cube.uuid, &self.capture_dirs);
         let loglevel = cube.loglevel;
         wanted.topology.add_cube(name.clone(), cube)?;
         let instance = Instance::create(&service.plugin, name.as_str(), &birth, loglevel, self.requests(&name))
@@ -449,6 +449,6 @@ fn level(base: &Value) -> LogLevel {
     serde_json::from_value(base["loglevel"].clone()).unwrap_or(LogLevel::Info)
 }
 
-fn birth(name: &str, uuid: &str, capture_dir: &Path) -> Value {
-    json!({ "name": name, "uuid": uuid, "capture-dir": capture_dir })
+fn birth(name: &str, uuid: &str, captures: &CaptureDirs) -> Value {
+    json!({ "name": name, "uuid": uuid, "capture-dir": captures.dir, "capture-roots": captures.roots })
 }

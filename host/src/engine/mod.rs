@@ -24,6 +24,7 @@ pub use left::Left;
 use left::Wish;
 
 use crate::datapath::Datapath;
+use crate::options::CaptureDirs;
 use crate::plugins::{Instance, LOG_TARGET, Request};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
@@ -139,7 +140,7 @@ pub struct Engine {
     datapath: Datapath,
     netlink: Netlink,
     runtime: runtime::Handle,
-    capture_dir: PathBuf,
+    capture_dirs: CaptureDirs,
     view: Arc<RwLock<Arc<View>>>,
     current: View,
     wiring: Wiring,
@@ -160,7 +161,7 @@ impl Engine {
         plugin_dirs: Vec<PathBuf>,
         datapath: Datapath,
         netlink: Netlink,
-        capture_dir: PathBuf,
+        capture_dirs: CaptureDirs,
         link_prefix: String,
     ) -> std::io::Result<Handle> {
         let (messages, inbox) = mpsc::unbounded_channel();
@@ -182,7 +183,7 @@ impl Engine {
             datapath,
             netlink,
             runtime: runtime::Handle::current(),
-            capture_dir,
+            capture_dirs,
             view,
             current: View::default(),
             wiring: Wiring::default(),

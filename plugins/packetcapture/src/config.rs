@@ -35,8 +35,8 @@ pub struct Config {
     pub filter: Option<String>,
     /// Form of the file: pcap (microseconds), pcap-nanos, or pcapng, which has directions, interfaces and drop counts
     pub format: Format,
-    /// Path of the capture file, from the daemon's capture directory; its ending is the format's
-    #[schemars(extend("examples" = ["/var/tmp/trace"]))]
+    /// Path of the capture file, below the daemon's capture directory; its ending is the format's
+    #[schemars(extend("examples" = ["trace"]))]
     pub dump: Option<String>,
     /// Whether packets wait for a client to take them, one by one, in place of going to a file
     pub networkmode: bool,

@@ -109,8 +109,9 @@ impl Service for PacketCapture {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
         let key = sys::random().map_err(|error| Refusal::failed(format!("no random numbers to be had: {error}")))?;
-        mend(cube.capture_dir(), &|level, line| cube.log(level, line));
-        Ok(Self { lasting: Lasting::new(cube, key), cpus, stages: Mutex::default(), compiled: Mutex::default() })
+        let lasting = Lasting::new(cube, key);
+        mend(&lasting.roots, &|level, line| lasting.cube.log(level, line));
+        Ok(Self { lasting, cpus, stages: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -120,8 +121,8 @@ impl Service for PacketCapture {
 
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
         let Wanted { config, points, .. } = wanted;
-        let Lasting { cube, .. } = &self.lasting;
-        let settings = Arc::new(Settings::new(config, cube.name(), points, cube.capture_dir())?);
+        let Lasting { cube, roots, .. } = &self.lasting;
+        let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
         let maps = CaptureMaps::find(maps)?;
         let filter = self.filter(config)?;
         let mut stages = self.stages();
@@ -237,7 +238,8 @@ fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
     let Settings { format, section, network, files, .. } = settings;
     let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
     let places = if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
-    let to = if *network { "the queue of network mode".to_owned() } else { files.directory.display().to_string() };
+    let to =
+        if *network { "the queue of network mode".to_owned() } else { files.directory.path().display().to_string() };
     let filter = if filter.is_some_and(|filter| filter.program.is_some()) { "a filter" } else { "no filter" };
     format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
 }

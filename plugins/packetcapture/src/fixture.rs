@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::io::Write as _;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -22,6 +24,7 @@ use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
 use crate::settings::Settings;
 use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router};
+use crate::store::{Roots, StoredFile};
 
 /// The record of a packet, `micros` after 1970.
 pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
@@ -192,7 +195,7 @@ impl Desk {
     }
 
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
-        let journal = Journal::new(&self.captures(), "sniffer");
+        let journal = Journal::new(roots(&self.captures()).capture_dir(), "sniffer");
         let chores = Arc::new(Chores::new(self.outcome.clone(), self.log()));
         Files::new("sniffer", journal, settings, self.outcome.clone(), chores, self.log())
     }
@@ -216,7 +219,7 @@ impl Desk {
 
     /// The times of all files' records.
     pub(crate) fn times(&self) -> Vec<Vec<u64>> {
-        let bytes = |file: crate::outcome::FileState| std::fs::read(file.path).unwrap();
+        let bytes = |file: crate::outcome::FileState| std::fs::read(file.file.path()).unwrap();
         self.outcome.files().into_iter().map(|file| times(&bytes(file)[HEADER..])).collect()
     }
 
@@ -238,5 +241,17 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
     }
     let config: Config = serde_json::from_value(config).unwrap();
     let point = Point { id: 0, name: String::from("br1:p1"), netdev: None };
-    Arc::new(Settings::new(&config, "sniffer", &[point], directory).unwrap())
+    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory)).unwrap())
+}
+
+pub(crate) fn roots(directory: &Path) -> Roots {
+    Roots::new(directory, &[])
+}
+
+/// A file that we made in `directory`, and its bytes.
+pub(crate) fn stored(directory: &Path, name: &str, bytes: &[u8]) -> StoredFile {
+    let directory = Arc::new(roots(directory).capture_dir().open().unwrap());
+    let (file, fd) = directory.create(name.as_ref()).unwrap();
+    File::from(fd).write_all(bytes).unwrap();
+    StoredFile::new(file)
 }

@@ -19,6 +19,7 @@ mod ring;
 mod session;
 mod settings;
 mod sink;
+mod store;
 mod streams;
 mod sys;
 

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,7 @@ use crate::format::pcapng::Statistics;
 use crate::lock::lock;
 use crate::ring::{Counters, Rings};
 use crate::sink::Tally;
+use crate::store::{FileId, StoredFile};
 
 /// Files that are remembered; earlier ones are on the disk, and nobody is told of them any more.
 const FILES: usize = 1000;
@@ -60,9 +61,9 @@ struct Ledger {
 }
 
 /// A capture file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileState {
-    pub(crate) path: PathBuf,
+    pub(crate) file: StoredFile,
     pub(crate) tally: Tally,
     /// Bytes of the file.
     pub(crate) size: u64,
@@ -124,14 +125,14 @@ impl Outcome {
     }
 
     /// Notes the first records of a file.
-    pub(crate) fn file_begun(&self, path: &Path) {
+    pub(crate) fn file_begun(&self, file: &StoredFile) {
         let session = self.session.load(Ordering::Relaxed);
         let mut files = lock(&self.files);
         if files.len() == FILES {
             files.pop_front();
         }
         files.push_back(FileState {
-            path: path.to_owned(),
+            file: file.clone(),
             tally: Tally::default(),
             size: 0,
             stage: Stage::Open,
@@ -139,15 +140,21 @@ impl Outcome {
         });
     }
 
-    /// Changes what is known of the file at `path`, if it is remembered.
-    pub(crate) fn update(&self, path: &Path, change: impl FnOnce(&mut FileState)) {
-        if let Some(file) = lock(&self.files).iter_mut().rev().find(|file| file.path == path) {
-            change(file);
+    /// Changes what is known of `file`, if it is remembered.
+    pub(crate) fn update(&self, file: &StoredFile, change: impl FnOnce(&mut FileState)) {
+        if let Some(state) = lock(&self.files).iter_mut().rev().find(|state| state.file.is(file)) {
+            change(state);
         }
     }
 
-    pub(crate) fn forget(&self, path: &Path) {
-        lock(&self.files).retain(|file| file.path != path);
+    pub(crate) fn forget(&self, file: &StoredFile) {
+        lock(&self.files).retain(|state| !state.file.is(file));
+    }
+
+    /// The file that is kept as `id`, if it is remembered.
+    pub(crate) fn file(&self, id: FileId) -> Option<StoredFile> {
+        let files = lock(&self.files);
+        files.iter().map(|state| &state.file).find(|file| file.current().0.id() == id).cloned()
     }
 
     /// The files, the oldest first.
@@ -158,7 +165,7 @@ impl Outcome {
     /// The last file: of the session, if one runs, for an earlier one's is not where its packets go.
     pub(crate) fn dump(&self, is_on: bool) -> Option<PathBuf> {
         let session = self.session.load(Ordering::Relaxed);
-        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|file| file.path.clone())
+        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|state| state.file.path())
     }
 
     /// Says what keeps packets from the disk, or that nothing does any more.

@@ -17,7 +17,8 @@ use crate::format::Format;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, RingError, Rings};
 use crate::settings::Settings;
-use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router, probe};
+use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router};
+use crate::store::Roots;
 use crate::sys::{self, Identity};
 
 /// Why a capture cannot begin or go on.
@@ -68,6 +69,7 @@ impl CaptureMaps {
 #[derive(Clone)]
 pub(crate) struct Lasting {
     pub(crate) cube: Cube,
+    pub(crate) roots: Roots,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
@@ -81,7 +83,8 @@ impl Lasting {
         let outcome = Arc::<Outcome>::default();
         let readers = Arc::new(Readers::new(cube.name(), outcome.clone(), log_of(&cube)));
         let chores = Arc::new(Chores::new(outcome.clone(), log_of(&cube)));
-        Self { cube, outcome, queue: Arc::default(), readers, chores, key }
+        let roots = Roots::new(cube.capture_dir(), cube.capture_roots());
+        Self { cube, roots, outcome, queue: Arc::default(), readers, chores, key }
     }
 
     /// The end that a capture sets itself is a change of its configuration.
@@ -91,8 +94,8 @@ impl Lasting {
     }
 
     fn router(&self, settings: Arc<Settings>) -> io::Result<Router> {
-        let Self { cube, outcome, chores, .. } = self;
-        let journal = Journal::new(cube.capture_dir(), cube.uuid());
+        let Self { cube, roots, outcome, chores, .. } = self;
+        let journal = Journal::new(roots.capture_dir(), cube.uuid());
         let (files, log) = (settings.clone(), log_of(cube));
         let files = Files::new(cube.name(), journal, files, outcome.clone(), chores.clone(), log);
         let end = End::new(settings.stop, outcome.clone(), log_of(cube), self.on_end());
@@ -130,7 +133,7 @@ pub(crate) struct Session {
 impl Session {
     /// Checks that a file can be made, and starts to empty the rings.
     pub(crate) fn start(lasting: &Lasting, maps: CaptureMaps, settings: Arc<Settings>) -> Result<Self, SessionError> {
-        check_directory(&settings, lasting.cube.name())?;
+        check_directory(&settings)?;
         lasting.outcome.begin_session();
         lasting.readers.describe(&settings.section);
         let format = settings.format;
@@ -159,7 +162,7 @@ impl Session {
 
     /// Lets packets come that `settings` describe, before there is one.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
-        match check_directory(settings, self.lasting.cube.name()) {
+        match check_directory(settings) {
             // The capture waits for room, and may be changed meanwhile.
             Err(SessionError::Directory { source, .. })
                 if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind()) => {}
@@ -226,10 +229,11 @@ fn log_of(cube: &Cube) -> Log {
 }
 
 /// Network mode makes no files.
-fn check_directory(settings: &Settings, cube: &str) -> Result<(), SessionError> {
-    let directory = &settings.files.directory;
+fn check_directory(settings: &Settings) -> Result<(), SessionError> {
     if settings.network {
         return Ok(());
     }
-    probe(directory, cube).map_err(|source| SessionError::Directory { directory: directory.to_owned(), source })
+    let location = &settings.files.directory;
+    let result = location.open().and_then(|directory| directory.probe());
+    result.map_err(|source| SessionError::Directory { directory: location.path(), source })
 }

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use polycube_plugin_api::{Point, Refusal, Tag};
@@ -10,6 +9,7 @@ use polycube_plugin_api::{Point, Refusal, Tag};
 use crate::config::{Config, Fsync};
 use crate::format::Format;
 use crate::format::pcapng::Section;
+use crate::store::{Location, RootError, Roots};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
 /// Where files are made, and when the next one is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileSettings {
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Location,
     /// What names begin with; `None` for the cube's name and the time.
     pub(crate) stem: Option<String>,
     pub(crate) overwrite: bool,
@@ -67,16 +67,16 @@ pub(crate) struct QueueLimits {
 impl Settings {
     /// # Errors
     /// A path for the dump that cannot be one.
-    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], directory: &Path) -> Result<Self, Refusal> {
+    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
         let mebibytes = |count: u32| u64::from(count) * MEBIBYTE;
         let memory = |count: u32| usize::try_from(mebibytes(count)).unwrap_or(usize::MAX);
         let seconds = |count: u32| Duration::from_secs(count.into());
         let (directory, stem) = match config.dump.as_deref().filter(|path| !path.is_empty()) {
             Some(path) => {
-                let (directory, stem) = dump(path, directory)?;
+                let (directory, stem) = dump(path, roots)?;
                 (directory, Some(stem))
             }
-            None => (directory.to_owned(), None),
+            None => (roots.capture_dir(), None),
         };
         let (rotate, stop, storage) = (&config.rotate, &config.stop_after, &config.storage);
         Ok(Self {
@@ -121,41 +121,39 @@ fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
 }
 
 /// Directory and stem of the files that `path` stands for. An ending of ours is taken off: it is the format's.
-fn dump(path: &str, directory: &Path) -> Result<(PathBuf, String), Refusal> {
-    let refused = |why: String| Refusal::new(Tag::InvalidValue, why).at("dump");
-    let whole = directory.join(path);
-    let name = whole.file_name().and_then(|name| name.to_str()).filter(|_| !path.ends_with('/'));
-    let name = name.ok_or_else(|| refused(format!("`{path}` names no file: end it with the file's name")))?;
+fn dump(path: &str, roots: &Roots) -> Result<(Location, String), Refusal> {
+    let refused = |error: RootError| Refusal::new(Tag::InvalidValue, error.to_string()).at("dump");
+    let (location, name) = roots.locate(path).map_err(refused)?;
     let stem = ["pcapng", "pcap"].iter().find_map(|ending| name.strip_suffix(&format!(".{ending}")));
-    let stem = stem.unwrap_or(name).to_owned();
-    let parent = whole.parent().unwrap_or(directory).to_owned();
-    if stem.is_empty() || path.contains(|c: char| c.is_control()) {
-        return Err(refused(format!("`{}` names no file: end it with the file's name", path.escape_debug())));
+    match stem.unwrap_or(&name) {
+        "" => Err(refused(RootError::NoFile(path.to_owned()))),
+        stem => Ok((location, stem.to_owned())),
     }
-    Ok((parent, stem))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[track_caller]
     fn check(path: &str, expected: Result<(&str, &str), &str>) {
-        let found = dump(path, Path::new("/tmp"));
-        let found = found.as_ref().map(|(directory, stem)| (directory.to_str().unwrap(), stem.as_str()));
-        assert_eq!(found.map_err(|refusal| refusal.message.as_str()), expected);
+        let found = dump(path, &Roots::new(Path::new("/tmp"), &[]));
+        let found = found.map(|(location, stem)| (location.path().display().to_string(), stem));
+        let expected = expected.map(|(directory, stem)| (directory.to_owned(), stem.to_owned()));
+        assert_eq!(found.map_err(|refusal| refusal.message), expected.map_err(str::to_owned));
     }
 
     #[test]
     fn a_dump_is_a_path_without_its_ending() {
         check("trace", Ok(("/tmp", "trace")));
         check("/tmp/trace.pcap", Ok(("/tmp", "trace")));
-        check("/tmp/trace.pcapng", Ok(("/tmp", "trace")));
-        check("/trace.tar", Ok(("/", "trace.tar")));
+        check("/tmp/a/trace.pcapng", Ok(("/tmp/a", "trace")));
+        check("trace.tar", Ok(("/tmp", "trace.tar")));
         check("/tmp/", Err("`/tmp/` names no file: end it with the file's name"));
-        check("..", Err("`..` names no file: end it with the file's name"));
+        check("..", Err("`..` contains `..`: give the path without it"));
         check(".pcap", Err("`.pcap` names no file: end it with the file's name"));
-        check("a\nb", Err("`a\\nb` names no file: end it with the file's name"));
     }
 
     #[test]

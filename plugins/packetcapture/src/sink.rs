@@ -18,7 +18,7 @@ mod tally;
 
 pub(crate) use chores::Chores;
 pub(crate) use end::{End, OnEnd};
-pub(crate) use file::{CaptureFile, probe};
+pub(crate) use file::CaptureFile;
 pub(crate) use files::Files;
 pub(crate) use journal::{Journal, mend};
 pub(crate) use name::timestamp;

@@ -145,7 +145,8 @@ pub enum FileStage {
 }
 
 impl From<FileState> for File {
-    fn from(FileState { path, tally, size, stage, .. }: FileState) -> Self {
+    fn from(FileState { file, tally, size, stage, .. }: FileState) -> Self {
+        let path = file.path();
         Self {
             name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             path: path.display().to_string(),

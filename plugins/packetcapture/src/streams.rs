@@ -5,17 +5,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
 
 use polycube_plugin_api::{Opened, Refusal, Stream, Tag};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 
 use crate::format::Format;
-use crate::outcome::Stage;
 use crate::session::Lasting;
 use crate::settings::Settings;
 use crate::sink::{bytes_in_a_pipe, snapshot};
 use crate::state::Packet;
+use crate::store::Form;
 
 pub(crate) const STREAM: &str = "stream";
 const PACKET: &str = "packet";
@@ -80,21 +79,20 @@ fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follow
 
 fn file(lasting: &Lasting, name: &str) -> Result<Opened, Refusal> {
     let place = format!("{FILES}{name}");
-    let is_it = |path: &std::path::Path| path.file_name().is_some_and(|own| own == name);
-    let Some(found) = lasting.outcome.files().into_iter().rev().find(|file| is_it(&file.path)) else {
+    let files = lasting.outcome.files().into_iter().rev().map(|state| state.file.current());
+    let Some((file, form)) = files.into_iter().find(|(file, _)| file.name() == name) else {
         let message = format!("there is no file `{name}`: `files show` lists them");
         return Err(Refusal::new(Tag::DataMissing, message).at(place));
     };
-    let gone = |error: io::Error| {
-        Refusal::new(Tag::DataMissing, format!("{} cannot be read: {error}", found.path.display())).at(place)
+    let fd = file.open(OFlags::RDONLY).map_err(|error| {
+        Refusal::new(Tag::DataMissing, format!("{} cannot be read: {error}", file.path().display())).at(place)
+    })?;
+    let is_pcapng = file.path().extension().is_some_and(|extension| extension == Format::Pcapng.extension());
+    let media = match form {
+        Form::Compressed => ZSTD,
+        Form::Plain => (if is_pcapng { Format::Pcapng } else { Format::Pcap }).media(),
     };
-    let fd = OwnedFd::from(File::open(&found.path).map_err(gone)?);
-    let is_pcapng = found.path.extension().is_some_and(|extension| extension == Format::Pcapng.extension());
-    let media = match found.stage {
-        Stage::Compressed => ZSTD,
-        Stage::Open | Stage::Closed => (if is_pcapng { Format::Pcapng } else { Format::Pcap }).media(),
-    };
-    Ok(Opened { fd, media: media.to_owned(), file_name: Some(name.to_owned()), id: None })
+    Ok(Opened { fd: fd.into(), media: media.to_owned(), file_name: Some(name.to_owned()), id: None })
 }
 
 /// The next packet of the queue, which is taken out of it in network mode only.

@@ -41,7 +41,7 @@ pub struct StopAfter {
 pub struct Storage {
     /// When data is forced to the disk: never (the system decides), each second (interval), or with each file (rotate)
     pub fsync: Fsync,
-    /// Whether a file that is there already is replaced; else the next free name is taken
+    /// Whether a file that an earlier capture wrote is replaced; else, and for other files, the next free name is taken
     pub overwrite: bool,
     /// Whether closed files are compressed with zstd
     pub compress: bool,

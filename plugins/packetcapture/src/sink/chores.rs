@@ -2,22 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use polycube_plugin_api::Level;
-use rustix::fs::{Mode, OFlags, fdatasync, open};
+use rustix::fs::{OFlags, fdatasync};
 
-use super::name::compressed;
+use super::name::{compressed, half_compressed};
 use crate::drain::Log;
 use crate::outcome::{Outcome, Stage};
+use crate::store::{OpenError, OwnFile, Removal, StoredFile};
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
@@ -28,29 +27,9 @@ pub(crate) enum Chore {
     /// Forces what was written so far to the disk.
     Sync(OwnedFd),
     /// Replaces a closed file by its compressed form.
-    Compress(Closed),
+    Compress(StoredFile),
     /// Deletes a closed file, compressed or not.
-    Delete(Closed),
-}
-
-/// A closed file. The next capture may have replaced it by the time of its chore.
-pub(crate) struct Closed {
-    path: PathBuf,
-    inode: Option<u64>,
-}
-
-impl Closed {
-    fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), inode: inode(path) }
-    }
-
-    fn is_there(&self) -> bool {
-        self.inode.is_some() && inode(&self.path) == self.inode
-    }
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+    Delete(StoredFile),
 }
 
 /// Does the chores of a cube, in their order. They outlast a capture, for compression may take as long as it.
@@ -98,18 +77,6 @@ impl Chores {
             self.add(Chore::Sync(fd));
         }
     }
-
-    /// Compresses the file at `path` when its turn comes.
-    pub(super) fn compress(&self, path: &Path) {
-        self.add(Chore::Compress(Closed::new(path)));
-    }
-
-    /// Deletes the file at `path` when its turn comes. Returns its size.
-    pub(super) fn delete(&self, path: &Path) -> u64 {
-        let size = [path.to_owned(), compressed(path)].iter().find_map(|path| Some(fs::metadata(path).ok()?.len()));
-        self.add(Chore::Delete(Closed::new(path)));
-        size.unwrap_or_default()
-    }
 }
 
 impl Drop for Chores {
@@ -152,147 +119,160 @@ impl Chore {
             Self::Sync(fd) => {
                 fdatasync(&fd).map_err(|error| format!("the capture file cannot be synced: {error}"))?;
             }
-            Self::Compress(closed) => {
-                let path = &closed.path;
-                if !closed.is_there() && closed.inode.is_some() {
-                    return Ok(());
-                }
-                let result = compress(&closed);
-                let (smaller, size) =
-                    result.map_err(|error| format!("{} cannot be compressed: {error}", path.display()))?;
-                outcome.update(path, |file| {
-                    (file.path, file.size, file.stage) = (smaller, size, Stage::Compressed);
-                });
+            Self::Compress(stored) => {
+                let original = stored.current().0;
+                let why = |error| format!("{} cannot be compressed: {error}", original.path().display());
+                let Some((smaller, size)) = compress(&original).map_err(why)? else { return Ok(()) };
+                stored.compressed_to(smaller);
+                outcome.update(&stored, |file| (file.size, file.stage) = (size, Stage::Compressed));
+                original
+                    .remove()
+                    .map_err(|error| format!("{} cannot be deleted: {error}", original.path().display()))?;
             }
-            Self::Delete(closed) => {
-                if !closed.is_there() && inode(&closed.path).is_some() {
-                    return Ok(());
-                }
-                for path in [compressed(&closed.path), closed.path] {
-                    let _ = fs::remove_file(&path);
-                    outcome.forget(&path);
-                }
+            Self::Delete(stored) => {
+                let (file, _) = stored.current();
+                file.remove().map_err(|error| format!("{} cannot be deleted: {error}", file.path().display()))?;
+                outcome.forget(&stored);
             }
         }
         Ok(())
     }
 }
 
-/// Compresses the file at `path`; it is there as a whole, in one form or the other, at any time.
-fn compress(closed: &Closed) -> io::Result<(PathBuf, u64)> {
-    let path = closed.path.as_path();
-    let (smaller, part) = (compressed(path), path.with_added_extension("zst.part"));
-    // Of a daemon that was killed: nobody else calls a file so.
-    let _ = fs::remove_file(&part);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let result = open(&part, flags, Mode::from_raw_mode(0o640)).map_err(io::Error::from).and_then(|out| {
-        let out = File::from(out);
-        zstd::stream::copy_encode(File::open(path)?, &out, LEVEL)?;
-        // The original goes only when this is on the disk.
-        out.sync_data()?;
-        // A link, because it takes nobody else's place.
-        fs::hard_link(&part, &smaller)?;
-        fs::remove_file(&part)?;
-        Ok(out.metadata()?.len())
-    });
-    match result {
-        Ok(size) => {
-            if closed.is_there() {
-                fs::remove_file(path)?;
-            }
-            Ok((smaller, size))
-        }
-        Err(error) => {
-            let _ = fs::remove_file(part);
-            Err(error)
-        }
+/// Makes the compressed form of `original` beside it; returns it and its size, or `None` where `original` is no longer
+/// there. It has its name only when all of it is on the disk.
+fn compress(original: &OwnFile) -> io::Result<Option<(OwnFile, u64)>> {
+    let source = match original.open(OFlags::RDONLY) {
+        Ok(source) => source,
+        Err(OpenError::Deleted | OpenError::Replaced) => return Ok(None),
+        Err(OpenError::Io(error)) => return Err(error),
+    };
+    let directory = original.directory();
+    let part = half_compressed(original.name());
+    // A daemon that was killed may have left one.
+    if directory.remove_own(&part, |_| false)? == Removal::Kept {
+        let why = format!("{} is in the way", directory.path().join(&part).display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
     }
+    let (part, fd) = directory.create(&part)?;
+    let out = File::from(fd);
+    let result = zstd::stream::copy_encode(source, &out, LEVEL)
+        .and_then(|()| out.sync_data())
+        .and_then(|()| directory.link(out.as_fd(), &compressed(original.name())));
+    let removed = part.remove();
+    let smaller = result?;
+    removed?;
+    Ok(Some((smaller, out.metadata()?.len())))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
 
     use tempfile::TempDir;
 
     use super::*;
+    use crate::fixture::stored;
 
     fn chores(outcome: Arc<Outcome>) -> Chores {
         Chores::new(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
     }
 
+    fn names(directory: &Path) -> Vec<String> {
+        let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
     #[test]
     fn what_a_killed_daemon_left_half_compressed_is_in_nobodys_way() {
         let directory = TempDir::new().unwrap();
-        let path = directory.path().join("s.pcap");
-        fs::write(&path, "packet").unwrap();
-        fs::write(directory.path().join("s.pcap.zst.part"), "pa").unwrap();
+        let file = stored(directory.path(), "s.pcap", b"packet");
+        stored(directory.path(), "s.pcap.zst.part", b"pa");
         let chores = chores(Arc::default());
-        chores.compress(&path);
+        chores.add(Chore::Compress(file));
         drop(chores);
-        let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(names.collect::<Vec<_>>(), ["s.pcap.zst"]);
+        assert_eq!(names(directory.path()), ["s.pcap.zst"]);
     }
 
     #[test]
     fn a_chore_that_fails_is_told_in_log_and_state() {
+        let directory = TempDir::new().unwrap();
+        let file = stored(directory.path(), "s.pcap", b"packet");
+        let part = directory.path().join("s.pcap.zst.part");
+        fs::write(&part, "dear").unwrap();
         let (outcome, lines) = (Arc::<Outcome>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let kept = lines.clone();
+        let kept = Arc::clone(&lines);
         let log: Log = Box::new(move |_, line| kept.lock().unwrap().push(line.to_owned()));
-        let chores = Chores::new(outcome.clone(), log);
-        chores.compress(Path::new("/nowhere/s.pcap"));
+        let chores = Chores::new(Arc::clone(&outcome), log);
+        chores.add(Chore::Compress(file.clone()));
         drop(chores);
-        let trouble = "/nowhere/s.pcap cannot be compressed: No such file or directory (os error 2)";
-        assert_eq!(*lines.lock().unwrap(), [trouble]);
-        assert_eq!(outcome.trouble().as_deref(), Some(trouble));
+        let trouble = format!("{} cannot be compressed: {} is in the way", file.path().display(), part.display());
+        assert_eq!(*lines.lock().unwrap(), [trouble.as_str()]);
+        assert_eq!(outcome.trouble(), Some(trouble));
+        assert_eq!(fs::read(part).unwrap(), b"dear");
     }
 
     #[test]
     fn a_file_that_took_the_place_of_another_is_left_alone() {
         let directory = TempDir::new().unwrap();
-        let path = directory.path().join("s.pcap");
-        fs::write(&path, "old").unwrap();
-        let (compress, delete) = (Chore::Compress(Closed::new(&path)), Chore::Delete(Closed::new(&path)));
-        let newer = directory.path().join("newer");
-        fs::write(&newer, "new").unwrap();
-        fs::rename(newer, &path).unwrap();
+        let file = stored(directory.path(), "s.pcap", b"old");
+        fs::write(directory.path().join("newer"), "new").unwrap();
+        fs::rename(directory.path().join("newer"), file.path()).unwrap();
         let chores = chores(Arc::default());
-        chores.add(compress);
-        chores.add(delete);
+        chores.add(Chore::Compress(file.clone()));
+        chores.add(Chore::Delete(file.clone()));
         drop(chores);
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(file.path()).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["s.pcap"]);
     }
 
     #[test]
     fn a_compressed_file_takes_the_place_of_its_original() {
         let directory = TempDir::new().unwrap();
-        let path = directory.path().join("s.pcap");
         let text = "packet ".repeat(10_000);
-        fs::write(&path, &text).unwrap();
+        let file = stored(directory.path(), "s.pcap", text.as_bytes());
         let outcome = Arc::<Outcome>::default();
-        outcome.file_begun(&path);
-        let chores = chores(outcome.clone());
-        chores.compress(&path);
+        outcome.file_begun(&file);
+        let chores = chores(Arc::clone(&outcome));
+        chores.add(Chore::Compress(file));
         drop(chores);
         let smaller = directory.path().join("s.pcap.zst");
         assert_eq!(zstd::stream::decode_all(File::open(&smaller).unwrap()).unwrap(), text.as_bytes());
         assert_eq!(fs::metadata(&smaller).unwrap().permissions().mode() & 0o137, 0);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        let file = outcome.files().remove(0);
-        assert_eq!((file.path, file.stage), (smaller.clone(), Stage::Compressed));
-        assert_eq!(file.size, fs::metadata(&smaller).unwrap().len());
+        assert_eq!(names(directory.path()), ["s.pcap.zst"]);
+        let state = outcome.files().remove(0);
+        assert_eq!((state.file.path(), state.stage), (smaller.clone(), Stage::Compressed));
+        assert_eq!(state.size, fs::metadata(&smaller).unwrap().len());
     }
 
     #[test]
     fn files_are_deleted_in_either_form() {
         let directory = TempDir::new().unwrap();
-        let path = directory.path().join("s.pcap");
-        fs::write(&path, "packet").unwrap();
+        let files = ["one.pcap", "two.pcap"].map(|name| stored(directory.path(), name, b"packet"));
         let chores = chores(Arc::default());
-        chores.compress(&path);
-        chores.delete(&path);
+        chores.add(Chore::Compress(files[0].clone()));
+        files.into_iter().for_each(|file| chores.add(Chore::Delete(file)));
         drop(chores);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(names(directory.path()), [""; 0]);
+    }
+
+    /// What was written to the part is what gets the name, whatever the part's name has come to mean.
+    #[test]
+    fn a_part_that_is_swapped_does_not_become_the_compressed_file() {
+        let directory = TempDir::new().unwrap();
+        let file = stored(directory.path(), "s.pcap", b"packet").current().0;
+        let (part, fd) = file.directory().create("part".as_ref()).unwrap();
+        File::from(fd.try_clone().unwrap()).write_all(b"ours").unwrap();
+        fs::remove_file(part.path()).unwrap();
+        fs::hard_link(directory.path().join("s.pcap"), part.path()).unwrap();
+        let linked = file.directory().link(fd.as_fd(), "s.pcap.zst".as_ref());
+        assert_eq!(linked.unwrap_err().kind(), io::ErrorKind::NotFound, "a file without a name gets none");
+        part.remove().unwrap();
+        assert!(part.path().exists());
     }
 }

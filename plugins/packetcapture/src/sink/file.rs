@@ -3,17 +3,19 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open, unlink};
+use rustix::fs::{FlockOperation, flock, ftruncate};
 use rustix::io::{Errno, pwrite, pwritev};
 
 use super::direct::Direct;
 use crate::format::Format;
 use crate::format::pcap::SNAPLEN_AT;
 use crate::format::pcapng::Section;
+use crate::store::{Directory, OwnFile};
 
 /// `UIO_MAXIOV` (include/uapi/linux/uio.h).
 const SLICES: usize = 1024;
@@ -29,7 +31,7 @@ pub(crate) struct Shortfall {
 /// A capture file that is being written. It is locked, so that nobody takes it for one that was left behind.
 pub(crate) struct CaptureFile {
     fd: OwnedFd,
-    path: PathBuf,
+    file: OwnFile,
     format: Format,
     /// What readers were told, or will be with the next records.
     section: Section,
@@ -46,16 +48,20 @@ impl CaptureFile {
     pub(crate) const RUNS: usize = SLICES - 1;
 
     /// Makes a file that was not there. A link in its place is not followed.
-    pub(crate) fn create(path: PathBuf, format: Format, section: &Section) -> io::Result<Self> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = open(&path, flags, Mode::from_raw_mode(0o640))?;
+    pub(crate) fn create(
+        directory: &Arc<Directory>,
+        name: &OsStr,
+        format: Format,
+        section: &Section,
+    ) -> io::Result<Self> {
+        let (file, fd) = directory.create(name)?;
         // Without locks (some network file systems have none) the file is as good.
         let _ = flock(&fd, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self::over(fd, path, format, section))
+        Ok(Self::over(fd, file, format, section))
     }
 
-    fn over(fd: OwnedFd, path: PathBuf, format: Format, section: &Section) -> Self {
-        Self { fd, path, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
+    fn over(fd: OwnedFd, file: OwnFile, format: Format, section: &Section) -> Self {
+        Self { fd, file, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
     }
 
     /// Writes past the page cache from now on; false where the file system cannot. The file is empty still.
@@ -64,8 +70,8 @@ impl CaptureFile {
         Ok(self.direct.is_some())
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn file(&self) -> &OwnFile {
+        &self.file
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -165,7 +171,7 @@ impl Drop for CaptureFile {
     fn drop(&mut self) {
         // Nothing could be written to it: nobody was told of it either.
         if self.length == 0 {
-            let _ = unlink(&self.path);
+            let _ = self.file.remove();
         }
     }
 }
@@ -197,16 +203,6 @@ fn whole_records(format: Format, runs: &[&[u8]], written: usize) -> usize {
         Some(*end)
     });
     ends.take_while(|end| *end <= written).last().unwrap_or(0)
-}
-
-/// Whether files can be made in `directory`: makes one, because permissions alone do not tell.
-pub(crate) fn probe(directory: &Path, cube: &str) -> io::Result<()> {
-    let path = directory.join(format!(".{cube}-{}.probe", std::process::id()));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let probe = open(&path, flags, Mode::from_raw_mode(0o600))?;
-    unlink(&path)?;
-    pwrite(&probe, &[0], 0)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +22,7 @@ use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
 use crate::outcome::{Outcome, Stage};
 use crate::settings::{Extent, Settings};
+use crate::store::{Directory, OwnFile, Removal, StoredFile};
 use crate::sys;
 
 /// Names that are looked past for a free one.
@@ -43,10 +44,12 @@ pub(crate) struct Files {
     is_unnoted: bool,
     current: Option<Current>,
     names: Names,
+    /// Where the last file was made.
+    directory: Option<Arc<Directory>>,
     /// What the programs had counted when the last file was closed.
     told: Statistics,
     /// The closed files of this capture, the oldest first.
-    closed: VecDeque<PathBuf>,
+    closed: VecDeque<StoredFile>,
     /// Packets lost since the first that could not be written, while they cannot.
     failing: Option<u64>,
     /// Bytes of the directory that are not of `current`.
@@ -55,6 +58,7 @@ pub(crate) struct Files {
 
 struct Current {
     file: CaptureFile,
+    stored: StoredFile,
     tally: Tally,
     began: Instant,
 }
@@ -79,6 +83,7 @@ impl Files {
             is_unnoted: false,
             current: None,
             names: Names::default(),
+            directory: None,
             told: Statistics::default(),
             closed: VecDeque::new(),
             failing: None,
@@ -182,11 +187,11 @@ impl Files {
         }
         if let Some(current) = &mut self.current {
             if current.tally.packets == 0 {
-                self.outcome.file_begun(current.file.path());
+                self.outcome.file_begun(&current.stored);
             }
             current.tally.add(&kept);
             let (tally, size) = (current.tally, current.file.length());
-            self.outcome.update(current.file.path(), |file| (file.tally, file.size) = (tally, size));
+            self.outcome.update(&current.stored, |file| (file.tally, file.size) = (tally, size));
         }
     }
 
@@ -215,13 +220,15 @@ impl Files {
             None => {
                 let mut file = self.create(format)?;
                 if self.settings.files.direct && !file.bypass_cache()? {
-                    let path = file.path().display();
-                    (self.log)(
-                        Level::Info,
-                        &format!("{path} is written through the page cache: its file system has nothing else"),
+                    let path = file.file().path();
+                    let message = format!(
+                        "{} is written through the page cache: its file system has nothing else",
+                        path.display()
                     );
+                    (self.log)(Level::Info, &message);
                 }
-                Current { file, tally: Tally::default(), began: Instant::now() }
+                let stored = StoredFile::new(file.file().clone());
+                Current { file, stored, tally: Tally::default(), began: Instant::now() }
             }
         };
         let current = self.current.insert(current);
@@ -230,50 +237,89 @@ impl Files {
     }
 
     fn create(&mut self, format: Format) -> io::Result<CaptureFile> {
-        let settings = &self.settings.files;
-        let (stem, numbers) = match &settings.stem {
-            Some(stem) => (stem.clone(), self.names.chosen(settings.directory.join(stem))),
+        let directory = self.directory()?;
+        let settings = Arc::clone(&self.settings);
+        let (stem, mut number) = match &settings.files.stem {
+            Some(stem) => (stem.clone(), *self.names.chosen(directory.path().join(stem))),
             None => {
                 let stem = default_stem(&self.cube, now().seconds().cast_signed());
-                let numbers = self.names.timed(&stem);
-                (stem, numbers)
+                let number = *self.names.timed(&stem);
+                (stem, number)
             }
         };
         // Of a ring of files, numbers may go far beyond.
-        let enough = numbers.saturating_add(ATTEMPTS);
-        while *numbers < enough {
-            let path = settings.directory.join(file_name(&stem, *numbers, format.extension()));
-            *numbers += 1;
-            let forms = [path.clone(), compressed(&path)];
-            if settings.overwrite && settings.stem.is_some() {
-                for form in &forms {
-                    match fs::remove_file(form) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                        _ => self.outcome.forget(form),
-                    }
+        let enough = number.saturating_add(ATTEMPTS);
+        let mut result =
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are too many files named {stem}")));
+        let mut passed_over = None;
+        while number < enough {
+            let name = file_name(&stem, number, format.extension());
+            if self.is_free(&directory, name.as_ref())? {
+                result = self.create_named(&directory, name.as_ref(), format);
+                if !result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                    break;
                 }
-            } else if forms.iter().any(|form| fs::symlink_metadata(form).is_ok()) {
+            }
+            passed_over.get_or_insert(name);
+            number += 1;
+        }
+        // The name of a file that could not be made is still free.
+        let next = number + u32::from(result.is_ok());
+        match &settings.files.stem {
+            Some(stem) => *self.names.chosen(directory.path().join(stem)) = next,
+            None => *self.names.timed(&stem) = next,
+        }
+        if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
+            let (kept, own) = (directory.path().join(name), file.file().path());
+            let message = format!(
+                "{} was not written by a capture, or still is: it stays, and {} is written",
+                kept.display(),
+                own.display()
+            );
+            (self.log)(Level::Warn, &message);
+        }
+        result
+    }
+
+    /// The directory of the files to come.
+    fn directory(&mut self) -> io::Result<Arc<Directory>> {
+        let opened = self.settings.files.directory.open()?;
+        // One descriptor for all files of a directory.
+        let same = self.directory.take().filter(|former| former.is(&opened));
+        Ok(Arc::clone(self.directory.insert(same.unwrap_or_else(|| Arc::new(opened)))))
+    }
+
+    /// Whether a file may be called `name`: nothing is, compressed or not, or it may be overwritten and is deleted.
+    fn is_free(&self, directory: &Directory, name: &OsStr) -> io::Result<bool> {
+        let settings = &self.settings.files;
+        for form in [name, &compressed(name)] {
+            if !(settings.overwrite && settings.stem.is_some()) {
+                if directory.has(form) {
+                    return Ok(false);
+                }
                 continue;
             }
-            // Noted before it is there: whenever the daemon is killed, the next one knows of it.
-            let noted = self.journal.opened(&path);
-            match CaptureFile::create(path, format, &self.section) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Ok(file) => {
-                    self.tell_of_note(file.path(), noted);
-                    (self.log)(Level::Debug, &format!("{} is opened", file.path().display()));
-                    return Ok(file);
-                }
-                Err(error) => {
-                    // The name is still free.
-                    *numbers -= 1;
-                    self.journal.closed();
-                    return Err(error);
-                }
+            match directory.remove_own(form, |id| self.outcome.file(id).is_some())? {
+                Removal::Absent => {}
+                Removal::Removed(id) => self.outcome.file(id).iter().for_each(|file| self.outcome.forget(file)),
+                Removal::Kept => return Ok(false),
             }
         }
-        self.journal.closed();
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are too many files named {stem}")))
+        Ok(true)
+    }
+
+    fn create_named(&mut self, directory: &Arc<Directory>, name: &OsStr, format: Format) -> io::Result<CaptureFile> {
+        // Noted before it is there: whenever the daemon is killed, the next one knows of it.
+        let mut noted = self.journal.opened(&directory.path().join(name));
+        let file =
+            CaptureFile::create(directory, name, format, &self.section).inspect_err(|_| self.journal.closed())?;
+        if noted.is_ok() {
+            noted = self.journal.made(file.file());
+        }
+        let path = file.file().path();
+        self.tell_of_note(&path, noted);
+        (self.log)(Level::Debug, &format!("{} is opened", path.display()));
+        Ok(file)
     }
 
     /// A file that is not noted is as good, as long as nobody kills the daemon.
@@ -286,8 +332,8 @@ impl Files {
     }
 
     fn close(&mut self) {
-        let Some(Current { mut file, tally, .. }) = self.current.take() else { return };
-        let path = file.path().to_owned();
+        let Some(Current { mut file, stored, tally, .. }) = self.current.take() else { return };
+        let path = file.file().path();
         if tally.packets == 0 {
             drop(file);
             (self.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
@@ -307,7 +353,7 @@ impl Files {
         let (name, packets) = (path.display(), tally.packets);
         (self.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
         self.elsewhere += size;
-        self.outcome.update(&path, |file| (file.size, file.stage) = (size, Stage::Closed));
+        self.outcome.update(&stored, |file| (file.size, file.stage) = (size, Stage::Closed));
         if self.settings.files.fsync == Fsync::Rotate
             && let Ok(fd) = file.descriptor()
         {
@@ -315,9 +361,9 @@ impl Files {
         }
         drop(file);
         if self.settings.files.compress {
-            self.chores.compress(&path);
+            self.chores.add(Chore::Compress(stored.clone()));
         }
-        self.closed.push_back(path);
+        self.closed.push_back(stored);
         if self.closed.len() > CLOSED {
             self.closed.pop_front();
         }
@@ -332,11 +378,12 @@ impl Files {
 
     /// Deletes the oldest closed file; false if there is none.
     fn delete_oldest(&mut self) -> bool {
-        let Some(path) = self.closed.pop_front() else { return false };
-        (self.log)(Level::Debug, &format!("{} is deleted, to make room", path.display()));
-        let size = self.chores.delete(&path);
-        self.elsewhere = self.elsewhere.saturating_sub(size);
-        self.outcome.forget(&path);
+        let Some(stored) = self.closed.pop_front() else { return false };
+        let (file, _) = stored.current();
+        (self.log)(Level::Debug, &format!("{} is deleted, to make room", file.path().display()));
+        self.elsewhere = self.elsewhere.saturating_sub(file.size());
+        self.outcome.forget(&stored);
+        self.chores.add(Chore::Delete(stored));
         true
     }
 
@@ -366,8 +413,9 @@ impl Files {
         if self.settings.files.ceiling.is_none() {
             return;
         }
-        let own = self.current.as_ref().map(|current| current.file.path());
-        self.elsewhere = directory_size(&self.settings.files.directory, own);
+        let Ok(directory) = self.settings.files.directory.open() else { return };
+        let own = self.current.as_ref().map(|current| current.file.file()).filter(|own| own.directory().is(&directory));
+        self.elsewhere = directory.size(own.map(OwnFile::name));
     }
 
     fn statistics(&self) -> Statistics {
@@ -377,13 +425,6 @@ impl Files {
 
 fn now() -> Stamp {
     Stamp::from_nanos(sys::utc_now())
-}
-
-/// Bytes of the regular files in `directory`, but for `own`.
-fn directory_size(directory: &Path, own: Option<&Path>) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let sizes = entries.filter(|entry| own != Some(&entry.path())).filter_map(|entry| entry.metadata().ok());
-    sizes.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use crate::format::Stamp;
 
@@ -31,9 +32,20 @@ impl Names {
     }
 }
 
-/// What the file at `path` is called when it is compressed.
-pub(super) fn compressed(path: &Path) -> PathBuf {
-    path.with_added_extension("zst")
+/// What the file `name` is called when it is compressed.
+pub(super) fn compressed(name: &OsStr) -> OsString {
+    with_ending(name, ".zst")
+}
+
+/// What it is called while it is being compressed.
+pub(super) fn half_compressed(name: &OsStr) -> OsString {
+    with_ending(name, ".zst.part")
+}
+
+fn with_ending(name: &OsStr, ending: &str) -> OsString {
+    let mut name = name.to_owned();
+    name.push(ending);
+    name
 }
 
 /// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` where others have that name.

@@ -1,12 +1,14 @@
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File};
+use std::os::unix::fs::{chown, symlink};
 
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture::{Desk, record};
+use crate::fixture::{Desk, record, stored, times};
+use crate::format::pcap::HEADER;
 use crate::format::transcode;
 
 const SECOND: u64 = 1_000_000;
@@ -17,7 +19,7 @@ fn records(micros: impl IntoIterator<Item = u64>) -> Vec<u8> {
 }
 
 fn names(desk: &Desk) -> Vec<String> {
-    let name = |file: crate::outcome::FileState| file.path.file_name().unwrap().to_str().unwrap().to_owned();
+    let name = |file: crate::outcome::FileState| file.file.path().file_name().unwrap().to_str().unwrap().to_owned();
     desk.outcome.files().into_iter().map(name).collect()
 }
 
@@ -78,19 +80,100 @@ fn a_path_of_the_users_is_taken_as_it_is_and_never_over_another_file() {
     assert_eq!(fs::read(desk.captures().join("trace.pcap")).unwrap(), b"dear");
 }
 
-#[test]
-fn asked_to_a_capture_replaces_what_is_there_and_not_its_own_files() {
-    let desk = Desk::new();
-    let elsewhere = desk.directory.path().join("elsewhere");
-    fs::write(&elsewhere, "dear").unwrap();
-    symlink(&elsewhere, desk.captures().join("trace.pcap")).unwrap();
-    let config = json!({"dump": "trace", "storage": {"overwrite": true}, "rotate": {"seconds": 1}});
-    let mut files = desk.files(desk.settings(config));
+const OVERWRITE: fn() -> Value = || json!({"dump": "trace", "storage": {"overwrite": true}, "rotate": {"seconds": 1}});
+
+/// A capture of two files into the directory of `desk`.
+fn capture_two(desk: &Desk) {
+    let mut files = desk.files(desk.settings(OVERWRITE()));
     files.write(Format::Pcap, &[&records([0, SECOND])]);
     files.finish();
-    assert_eq!(names(&desk), ["trace.pcap", "trace-1.pcap"]);
-    assert_eq!(desk.times(), [vec![0], vec![SECOND]]);
-    assert_eq!(fs::read(elsewhere).unwrap(), b"dear", "a link is replaced, not followed");
+}
+
+#[test]
+fn asked_to_a_capture_replaces_what_captures_wrote_and_not_its_own_files() {
+    let desk = Desk::new();
+    stored(&desk.captures(), "trace.pcap", b"of an earlier daemon");
+    stored(&desk.captures(), "trace-1.pcap.zst", b"of an earlier daemon");
+    for _ in 0..2 {
+        capture_two(&desk);
+        assert_eq!(names(&desk), ["trace.pcap", "trace-1.pcap"]);
+        assert_eq!(on_disk(&desk), ["trace-1.pcap", "trace.pcap"]);
+        assert_eq!(desk.times(), [vec![0], vec![SECOND]]);
+    }
+    desk.check_lines(&[]);
+}
+
+#[test]
+fn asked_to_a_capture_replaces_nothing_else() {
+    let desk = Desk::new();
+    let path = |name: &str| desk.captures().join(name);
+    let elsewhere = desk.directory.path().join("elsewhere");
+    fs::write(&elsewhere, "dear").unwrap();
+    fs::write(path("trace.pcap"), "dear").unwrap();
+    symlink(&elsewhere, path("trace-1.pcap")).unwrap();
+    fs::create_dir(path("trace-2.pcap")).unwrap();
+    fs::write(path("trace-3.pcap.zst"), "dear").unwrap();
+    // Another cube is writing it.
+    let open = stored(&desk.captures(), "trace-4.pcap", b"records").current().0.open(OFlags::RDONLY).unwrap();
+    flock(&open, FlockOperation::NonBlockingLockExclusive).unwrap();
+    // It was ours.
+    stored(&desk.captures(), "trace-5.pcap", b"dear");
+    chown(path("trace-5.pcap"), Some(65534), None).unwrap();
+    capture_two(&desk);
+    assert_eq!(names(&desk), ["trace-6.pcap", "trace-7.pcap"]);
+    for name in ["trace.pcap", "trace-1.pcap", "trace-3.pcap.zst", "trace-5.pcap"] {
+        assert_eq!(fs::read(path(name)).unwrap(), b"dear", "{name}");
+    }
+    assert_eq!(fs::read(path("trace-4.pcap")).unwrap(), b"records");
+    let kept = format!("Warn: {} was not written by a capture", path("trace.pcap").display());
+    let lines = desk.lines.lock().unwrap();
+    assert!(lines.len() == 1 && lines[0].starts_with(&kept), "{lines:?}");
+}
+
+#[test]
+fn a_directory_that_became_a_link_gets_no_file() {
+    let desk = Desk::new();
+    let path = |name: &str| desk.captures().join(name);
+    let elsewhere = desk.directory.path().join("elsewhere");
+    [path("way"), elsewhere.clone()].iter().for_each(|path| fs::create_dir(path).unwrap());
+    let mut files = desk.files(desk.settings(json!({"dump": "way/trace", "rotate": {"seconds": 1, "files": 2}})));
+    files.write(Format::Pcap, &[&records([0])]);
+    fs::rename(path("way"), path("gone")).unwrap();
+    symlink(&elsewhere, path("way")).unwrap();
+    fs::write(elsewhere.join("trace.pcap"), "dear").unwrap();
+    // What is open goes on, and ends, where it was begun.
+    files.write(Format::Pcap, &[&records([1])]);
+    files.write(Format::Pcap, &[&records([SECOND])]);
+    assert!(desk.outcome.trouble().unwrap().ends_with("a symbolic link is on the way to it"));
+    assert_eq!(desk.outcome.disk.packets(), 1);
+    assert_eq!(times(&fs::read(path("gone/trace.pcap")).unwrap()[HEADER..]), [0, 1]);
+
+    fs::remove_file(path("way")).unwrap();
+    fs::create_dir(path("way")).unwrap();
+    files.write(Format::Pcap, &[&records([2 * SECOND, 3 * SECOND])]);
+    files.finish();
+    drop(files);
+    assert!(!path("gone/trace.pcap").exists(), "the oldest of the ring");
+    assert_eq!(desk.times(), [[2 * SECOND], [3 * SECOND]]);
+    let found = fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(
+        (found, fs::read(elsewhere.join("trace.pcap")).unwrap().as_slice()),
+        (vec!["trace.pcap".into()], &b"dear"[..])
+    );
+}
+
+#[test]
+fn of_a_ring_of_files_what_took_the_place_of_one_is_not_deleted() {
+    let desk = Desk::new();
+    let mut files = desk.files(desk.settings(json!({"dump": "ring", "rotate": {"seconds": 1, "files": 1}})));
+    files.write(Format::Pcap, &[&records([0])]);
+    fs::remove_file(desk.captures().join("ring.pcap")).unwrap();
+    fs::write(desk.captures().join("ring.pcap"), "dear").unwrap();
+    files.write(Format::Pcap, &[&records([SECOND])]);
+    files.finish();
+    drop(files);
+    assert_eq!(names(&desk), ["ring-1.pcap"]);
+    assert_eq!(fs::read(desk.captures().join("ring.pcap")).unwrap(), b"dear");
 }
 
 #[test]
@@ -177,7 +260,9 @@ fn the_file_in_hand_is_noted_until_it_is_closed() {
     let mut files = desk.files(desk.settings(json!({})));
     let note = desk.captures().join(".packetcapture-sniffer.open");
     files.write(Format::Pcap, &[&records(0..1)]);
-    assert_eq!(fs::read_to_string(&note).unwrap(), desk.outcome.files()[0].path.to_str().unwrap());
+    let (file, _) = desk.outcome.files()[0].file.current();
+    let expected = format!("{}\0{}\n", file.path().display(), file.id());
+    assert_eq!(fs::read_to_string(&note).unwrap(), expected);
     files.finish();
     assert!(!note.exists());
 }
@@ -209,10 +294,9 @@ fn of_a_ring_of_files_none_that_is_kept_is_overwritten() {
 #[test]
 fn a_file_that_cannot_be_noted_is_written_nevertheless() {
     let desk = Desk::new();
-    fs::create_dir(desk.directory.path().join("elsewhere")).unwrap();
-    let path = desk.directory.path().join("elsewhere/trace");
-    let mut files = desk.files(desk.settings(json!({"dump": path})));
-    desk.take_directory("captures", "away");
+    // The next note's name is taken, and by something that is not deleted.
+    fs::create_dir(desk.captures().join(".packetcapture-sniffer.open")).unwrap();
+    let mut files = desk.files(desk.settings(json!({"dump": "trace"})));
     files.write(Format::Pcap, &[&records(0..2)]);
     files.finish();
     assert_eq!(desk.times(), [[0, 1]]);
