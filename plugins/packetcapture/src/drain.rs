@@ -7,6 +7,7 @@ use std::hint::spin_loop;
 use polycube_plugin_api::Level;
 
 use crate::format::{Format, Stamp};
+use crate::log::Log;
 use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Reader};
 use crate::sink::{CaptureFile, Router};
@@ -18,9 +19,6 @@ const LOOKS: usize = 16;
 const SPINS: usize = 2000;
 /// The programs' clock (`ktime_get_tai_fast_ns`, kernel/time/timekeeping.c) is a little off ours while it is adjusted.
 const MARGIN_NANOS: i64 = 20_000;
-
-/// A line to the host's log.
-pub(crate) type Log = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 /// Rings that share a size, and the bell of their programs.
 pub(crate) struct Source {

@@ -2,8 +2,9 @@
 //!
 //! In the order of a filter's way: [`fields`] (to an expression) · `terms` (with the user's own) · `attempt` and `libpcap` (to
 //! classic BPF; `place` finds where an expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
-//! for granted and what they hand on) · `emit` and `body` (to eBPF) over `access` (how a program reaches the packet), of which
-//! `skb` and `reach` are the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
+//! for granted and what they hand on) · `emit` and `body` (to eBPF; `mode` and `stack` say in
+//! which versions, and what they keep where) over `access` (how a program reaches the packet), of which `skb` and `reach` are
+//! the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
 //!
 //! # What the program does
 //!
@@ -28,9 +29,11 @@ mod insn;
 mod libpcap;
 mod listing;
 mod liveness;
+mod mode;
 mod place;
 mod reach;
 mod skb;
+mod stack;
 mod terms;
 
 pub mod fields;
@@ -43,6 +46,7 @@ pub use classic::{Invalid, Raw};
 pub use fields::{Fields, FieldsError, Protocol};
 pub use insn::Insn;
 pub use libpcap::Missing;
+pub use mode::Modes;
 pub use place::Refused;
 
 use terms::Terms;
@@ -97,16 +101,6 @@ impl Compiled {
     pub fn listing(&self) -> &str {
         &self.listing
     }
-}
-
-/// Which versions of a filter a program holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Modes {
-    /// All that the filter can need.
-    #[default]
-    All,
-    /// None that reads memory directly: tests try the general mode with it.
-    General,
 }
 
 /// The expression that `fields` and `expression` are together; `None` lets everything pass.

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::config::Config;
-use crate::drain::Log;
 use crate::format::Format;
 use crate::format::pcap::HEADER;
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
 use crate::settings::Settings;

@@ -13,6 +13,7 @@ mod datapath;
 mod drain;
 mod format;
 mod lock;
+mod log;
 mod merge;
 mod outcome;
 mod ring;
@@ -22,6 +23,7 @@ mod sink;
 mod store;
 mod streams;
 mod sys;
+mod tally;
 
 pub mod anonymize;
 pub mod config;

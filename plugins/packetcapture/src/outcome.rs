@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
 use crate::ring::{Counters, Rings};
-use crate::sink::Tally;
 use crate::store::{FileId, StoredFile};
+use crate::tally::Tally;
 
 /// Files that are remembered; earlier ones are on the disk, and nobody is told of them any more.
 const FILES: usize = 1000;

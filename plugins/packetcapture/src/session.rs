@@ -12,8 +12,9 @@ use polycube_plugin_api::{Cube, Level, Map, Maps, Refusal};
 use serde_json::json;
 
 use crate::consumer::Consumer;
-use crate::drain::{Drain, Log, Source};
+use crate::drain::{Drain, Source};
 use crate::format::Format;
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, RingError, Rings};
 use crate::settings::Settings;

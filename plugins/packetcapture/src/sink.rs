@@ -14,7 +14,6 @@ mod queue;
 mod readers;
 mod router;
 mod snapshot;
-mod tally;
 
 pub(crate) use chores::Chores;
 pub(crate) use end::{End, OnEnd};
@@ -26,4 +25,3 @@ pub(crate) use queue::{Queue, QueuedPacket};
 pub(crate) use readers::{ReaderState, Readers};
 pub(crate) use router::Router;
 pub(crate) use snapshot::{bytes as bytes_in_a_pipe, snapshot};
-pub(crate) use tally::Tally;

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
-
 use super::assembly::Assembly;
 use super::classic::{Operation, Size};
 use super::insn::{Insn, Reg, Width};
@@ -15,45 +13,6 @@ pub(crate) const DATA: Reg = Reg::R7;
 /// The classic registers.
 pub(crate) const A: Reg = Reg::R8;
 pub(crate) const X: Reg = Reg::R9;
-
-/// Half a word on the stack, for what is needed at once.
-pub(crate) const SCRAP: i16 = -4;
-
-/// `to` from `from`, so that the verifier forgets what it knows of the value, which it keeps for whole words alone. It
-/// would follow each value that it knows X to have through all that is behind, and give up on a long filter.
-pub(crate) fn forget(code: &mut Assembly, to: Reg, from: Reg) {
-    code.add(Insn::store(Width::W, Reg::R10, SCRAP, from));
-    code.add(Insn::load(Width::W, to, Reg::R10, SCRAP));
-}
-
-/// What the filter sees of a frame whose VLAN tag the kernel may have taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum View {
-    /// The frame as it is.
-    Untagged,
-    /// The frame with the tag put back at bytes 12 to 15.
-    Tagged,
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Untagged { "untagged" } else { "tagged" })
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Mode {
-    /// Reads memory directly, behind checks of the packet's end; what these do not grant is left to the general mode.
-    Linear,
-    /// Reads by a function that reaches every byte of the packet.
-    General,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Linear { "linear" } else { "general" })
-    }
-}
 
 /// The order of bytes that a load leaves in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,4 +52,17 @@ pub(crate) trait Access {
 
     /// Whether this load is a single access to memory, which can leave its bytes as they are there.
     fn reads_directly(&self, operation: Operation) -> bool;
+}
+
+/// Loads from memory, in the order that is wanted.
+pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: Order) {
+    let width = match size {
+        Size::Byte => Width::B,
+        Size::Half => Width::H,
+        Size::Word => Width::W,
+    };
+    code.add(Insn::load(width, to, base, offset));
+    if size != Size::Byte && order == Order::Host {
+        code.add(Insn::to_host_order(to, size.bytes()));
+    }
 }

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::access::{Mode, View};
 use super::classic::Size;
 use super::insn::{Insn, Reg};
+use super::mode::{Mode, View};
 
 /// A map that the host binds the program to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

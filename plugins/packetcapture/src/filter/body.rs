@@ -7,9 +7,9 @@ use super::assembly::{Assembly, Label};
 use super::blocks::{Block, End};
 use super::bounds::Headers;
 use super::classic::{Arithmetic, Operand, Operation, Register, Size, Test};
-use super::emit::word;
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
 use super::liveness::Liveness;
+use super::stack::word;
 
 /// A block's last load may leave A in network order if all that is done with A is to mask it and to compare it with a
 /// constant: the constants are swapped instead, which costs the packet nothing.

@@ -7,8 +7,7 @@ use std::mem::offset_of;
 
 use polycube_layout::ring::{self, FILTER};
 
-use super::Modes;
-use super::access::{A, Access, CONTEXT, Mode, SCRAP, View, X, forget};
+use super::access::{A, Access, CONTEXT, X};
 use super::assembly::{Assembly, Label, MapName};
 use super::blocks::{Block, End};
 use super::body::{Body, NetworkOrder};
@@ -16,8 +15,10 @@ use super::bounds::{Headers, checks};
 use super::classic::{Operand, Operation, SCRATCH, Test};
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
 use super::liveness::{Liveness, Places};
+use super::mode::{Mode, Modes, View};
 use super::reach;
 use super::skb::{self, Skb};
+use super::stack::{MOST_LOOPS, SCRAP, forget, rounds, word};
 
 const MAP_LOOKUP: i32 = 1;
 const CPU: i32 = 8;
@@ -28,29 +29,9 @@ const END: i32 = -1;
 /// The counter's place in this CPU's element.
 const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
-/// Where the rounds of the first loop are counted on the stack.
-const ROUNDS: i16 = -16;
-/// Loops that have a place of their own there; libpcap runs out of scratch memory before.
-const MOST_LOOPS: usize = 16;
-
 /// Rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer libpcap's
 /// `bpf_filter.c`. In an older one a loop ends where the packet does, or never.
 const MOST_ROUNDS: i32 = 64;
-
-/// Where a word of scratch memory is on the stack: in the upper half of a word, so that the verifier does not follow its
-/// values; see [`forget`].
-pub(crate) fn word(k: u32) -> i16 {
-    ROUNDS - 4 - 8 * k as i16
-}
-
-/// Where the rounds of a loop are counted: behind a loop nobody reads its own, and the verifier takes the ways that leave
-/// it after different rounds for one.
-fn rounds(number: usize) -> i16 {
-    match number.min(MOST_LOOPS - 1) as i16 {
-        0 => ROUNDS,
-        number => word(SCRATCH) - 4 - 8 * number,
-    }
-}
 
 /// A filter, and what is known of it.
 pub(crate) struct Filter<'a> {

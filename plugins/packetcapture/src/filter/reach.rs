@@ -6,10 +6,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{Order, View};
+use super::access::{Order, load_memory};
 use super::assembly::Assembly;
 use super::classic::Size;
 use super::insn::{Alu, Compare, Insn, Reg, Width};
+use super::mode::View;
 use super::skb::{BEHIND_TAG, TAG, TAG_SIZE, VLAN_PROTO, VLAN_TCI};
 
 const SKB_LOAD_BYTES: i32 = 26;
@@ -103,17 +104,4 @@ fn copy(code: &mut Assembly, to: i16) {
 fn fail(code: &mut Assembly) {
     code.add(Insn::alu64(Alu::Mov, Reg::R0, -1));
     code.add(Insn::exit());
-}
-
-/// Loads from memory, in the order that is wanted.
-pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: Order) {
-    let width = match size {
-        Size::Byte => Width::B,
-        Size::Half => Width::H,
-        Size::Word => Width::W,
-    };
-    code.add(Insn::load(width, to, base, offset));
-    if size != Size::Byte && order == Order::Host {
-        code.add(Insn::to_host_order(to, size.bytes()));
-    }
 }

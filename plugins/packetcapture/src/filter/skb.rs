@@ -2,11 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{A, Access, CONTEXT, DATA, Mode, Order, Range, View, X, forget};
+use super::access::{A, Access, CONTEXT, DATA, Order, Range, X, load_memory};
 use super::assembly::{Assembly, Label};
 use super::classic::{Operation, Size};
 use super::insn::{Alu, Compare, Insn, Reg, Width};
-use super::reach::load_memory;
+use super::mode::{Mode, View};
+use super::stack::forget;
 
 /// Fields of `struct __sk_buff` (`include/uapi/linux/bpf.h`). The tag's protocol is in network order, its `TCI` is not.
 const LEN: i16 = 0;

@@ -13,12 +13,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::files::Files;
-use super::tally::Tally;
 use crate::format::Format;
 use crate::format::pcapng::Section;
 use crate::lock::lock;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
+use crate::tally::Tally;
 
 /// A write that takes longer is one of a disk that does not keep up: the rings hold about as long at full rate.
 const SLOW: Duration = Duration::from_millis(5);

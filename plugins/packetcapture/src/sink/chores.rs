@@ -14,7 +14,7 @@ use polycube_plugin_api::Level;
 use rustix::fs::{OFlags, fdatasync};
 
 use super::name::{compressed, half_compressed};
-use crate::drain::Log;
+use crate::log::Log;
 use crate::outcome::{Outcome, Stage};
 use crate::store::{OpenError, OwnFile, Removal, StoredFile};
 

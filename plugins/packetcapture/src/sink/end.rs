@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use polycube_plugin_api::Level;
 
-use super::tally::{Room, Tally, take};
-use crate::drain::Log;
 use crate::format::{Format, Stamp};
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::settings::Extent;
 use crate::sys;
+use crate::tally::{Room, Tally, take};
 
 /// What is done when the end is reached.
 pub(crate) type OnEnd = Box<dyn Fn() + Send>;

@@ -15,15 +15,15 @@ use super::chores::{Chore, Chores};
 use super::file::{CaptureFile, Shortfall};
 use super::journal::Journal;
 use super::name::{Names, compressed, default_stem, file_name};
-use super::tally::{Room, Tally, take};
 use crate::config::Fsync;
-use crate::drain::Log;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
+use crate::log::Log;
 use crate::outcome::{Outcome, Stage};
 use crate::settings::{Extent, Settings};
 use crate::store::{Directory, OwnFile, Removal, StoredFile};
 use crate::sys;
+use crate::tally::{Room, Tally, take};
 
 /// Names that are looked past for a free one.
 const ATTEMPTS: u32 = 100_000;

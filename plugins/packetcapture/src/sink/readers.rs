@@ -15,13 +15,13 @@ use polycube_plugin_api::Level;
 use rustix::io::{Errno, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use super::tally::Tally;
-use crate::drain::Log;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp, transcode};
 use crate::lock::lock;
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::sys::{self, Pipe, Wake};
+use crate::tally::Tally;
 
 /// Bytes between us and the host: `/proc/sys/fs/pipe-max-size`, as it is where nobody changed it.
 const PIPE: usize = 1 << 20;

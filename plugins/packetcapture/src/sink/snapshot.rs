@@ -103,8 +103,8 @@ mod tests {
     use super::*;
     use crate::fixture::{record, stored, times};
     use crate::outcome::Stage;
-    use crate::sink::Tally;
     use crate::store::StoredFile;
+    use crate::tally::Tally;
 
     fn closed(file: StoredFile, size: u64) -> FileState {
         FileState { file, tally: Tally::default(), size, stage: Stage::Closed, session: 0 }
