@@ -26,7 +26,7 @@ pub enum Level {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Birth {
+pub(crate) struct CubeInfo {
     name: String,
     uuid: String,
     capture_dir: PathBuf,
@@ -38,33 +38,33 @@ pub(crate) struct Birth {
 /// Who a cube is, and its line to the host. Clones are the same cube.
 #[derive(Clone)]
 pub struct Cube {
-    birth: Arc<Birth>,
+    info: Arc<CubeInfo>,
     host: Arc<HostHandle>,
 }
 
 impl Cube {
-    pub(crate) fn new(birth: Birth, host: HostHandle) -> Self {
-        Self { birth: Arc::new(birth), host: Arc::new(host) }
+    pub(crate) fn new(info: CubeInfo, host: HostHandle) -> Self {
+        Self { info: Arc::new(info), host: Arc::new(host) }
     }
 
     /// The name that the user gave. It has no `/` and no control characters and fits into 64 bytes.
     pub fn name(&self) -> &str {
-        &self.birth.name
+        &self.info.name
     }
 
     /// The unique id that the host gave.
     pub fn uuid(&self) -> &str {
-        &self.birth.uuid
+        &self.info.uuid
     }
 
     /// Where captures and other large results go: the daemon's `--capture-dir`, absolute.
     pub fn capture_dir(&self) -> &Path {
-        &self.birth.capture_dir
+        &self.info.capture_dir
     }
 
     /// Other directories below which a path that a user gives may lead: the daemon's `--capture-root`, absolute.
     pub fn capture_roots(&self) -> &[PathBuf] {
-        &self.birth.capture_roots
+        &self.info.capture_roots
     }
 
     /// Writes a line to the host's log, which adds the cube's name.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use polycube_plugin_api::Level;
 
-use crate::drain::{Cut, Drain, Progress, Source};
+use crate::drain::{Cut, Drain, Progress, RingSet};
 use crate::format::pcapng::Section;
 use crate::ring::Reader;
 use crate::settings::Settings;
@@ -29,9 +29,9 @@ const MARK: usize = 8;
 /// `TASK_COMM_LEN` (include/linux/sched.h), without the zero byte.
 const THREAD_NAME: usize = 15;
 
-enum Order {
+enum Command {
     /// More rings to empty.
-    Open(Source),
+    Open(RingSet),
     /// The rings of this id have got their last packet.
     Close(u64, mpsc::Sender<()>),
     /// Write all that there is.
@@ -46,7 +46,7 @@ enum Order {
 
 /// A running consumer. When dropped, it writes what the rings hold and ends.
 pub(crate) struct Consumer {
-    orders: Option<mpsc::Sender<Order>>,
+    commands: Option<mpsc::Sender<Command>>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,8 +54,8 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub(crate) fn start(cube: &str, mut drain: Drain) -> io::Result<Self> {
         let wake = Arc::new(Wake::new()?);
-        let (orders, inbox) = mpsc::channel();
-        let woken = wake.clone();
+        let (commands, inbox) = mpsc::channel();
+        let woken = Arc::clone(&wake);
         let thread = thread::Builder::new().name(thread_name(cube)).spawn(move || {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
                 let text = payload.downcast_ref::<String>().map(String::as_str);
@@ -63,50 +63,50 @@ impl Consumer {
                 drain.log(Level::Error, &format!("the capture thread panicked, nothing is written any more: {what}"));
             }
         })?;
-        Ok(Self { orders: Some(orders), wake, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), wake, thread: Some(thread) })
     }
 
-    pub(crate) fn open(&self, source: Source) {
-        self.order(Order::Open(source));
+    pub(crate) fn open(&self, source: RingSet) {
+        self.command(Command::Open(source));
     }
 
     /// Writes what the rings of `id` hold, and lets go of them.
     pub(crate) fn close(&self, id: u64) {
-        self.wait_for(|done| Order::Close(id, done));
+        self.wait_for(|done| Command::Close(id, done));
     }
 
     /// Writes what the rings hold. What is returned ends when the disk has it.
     pub(crate) fn flush(&self) -> mpsc::Receiver<()> {
         let (done, wait) = mpsc::channel();
-        self.order(Order::Flush(done));
+        self.command(Command::Flush(done));
         wait
     }
 
     /// Packets of `section` may come beside those of the one before.
     pub(crate) fn describe(&self, section: Section) {
-        self.order(Order::Describe(section));
+        self.command(Command::Describe(section));
     }
 
     /// Hands on what the rings hold, then takes over `settings`.
     pub(crate) fn apply(&self, settings: Arc<Settings>) {
-        self.wait_for(|done| Order::Apply(settings, done));
+        self.wait_for(|done| Command::Apply(settings, done));
     }
 
     /// Has everyone look at the clock.
     pub(crate) fn tick(&self) {
-        self.order(Order::Tick);
+        self.command(Command::Tick);
     }
 
-    fn wait_for(&self, order: impl FnOnce(mpsc::Sender<()>) -> Order) {
+    fn wait_for(&self, command: impl FnOnce(mpsc::Sender<()>) -> Command) {
         let (done, wait) = mpsc::channel();
-        self.order(order(done));
+        self.command(command(done));
         // It fails when the thread is gone: then there is nothing to wait for.
         let _ = wait.recv();
     }
 
-    fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            let _ = orders.send(order);
+    fn command(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            let _ = commands.send(command);
             self.wake.wake();
         }
     }
@@ -114,7 +114,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.orders = None;
+        self.commands = None;
         self.wake.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -122,11 +122,11 @@ impl Drop for Consumer {
     }
 }
 
-fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
+fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Command>, wake: &Wake) {
     let mut last = Woken::Called;
     loop {
         match inbox.try_recv() {
-            Ok(order) => obey(drain, order),
+            Ok(command) => execute(drain, command),
             Err(mpsc::TryRecvError::Disconnected) => {
                 drain.round(Cut::All);
                 return;
@@ -143,25 +143,25 @@ fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
     }
 }
 
-fn obey(drain: &mut Drain, order: Order) {
-    match order {
-        Order::Open(source) => drain.sources.push(source),
-        Order::Close(id, done) => {
+fn execute(drain: &mut Drain, command: Command) {
+    match command {
+        Command::Open(source) => drain.sources.push(source),
+        Command::Close(id, done) => {
             drain.round(Cut::All);
             drain.sources.retain(|source| source.id != id);
             let _ = done.send(());
         }
-        Order::Flush(done) => {
+        Command::Flush(done) => {
             drain.round(Cut::All);
             drain.router.flush(done);
         }
-        Order::Describe(section) => drain.router.describe(section),
-        Order::Apply(settings, done) => {
+        Command::Describe(section) => drain.router.describe(section),
+        Command::Apply(settings, done) => {
             drain.round(Cut::All);
             drain.router.apply(settings);
             let _ = done.send(());
         }
-        Order::Tick => drain.router.tick(),
+        Command::Tick => drain.router.tick(),
     }
 }
 
@@ -172,7 +172,7 @@ fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::
         Progress::Empty => 0,
     };
     // Whoever does not pass the mark now rings, or does not see `sleeping` yet. The next packet, or the timer, mends that.
-    for Source { reader, .. } in &drain.sources {
+    for RingSet { reader, .. } in &drain.sources {
         reader.arm(mark(reader));
     }
     fence(Ordering::SeqCst);
@@ -187,7 +187,7 @@ fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::
         let bells = drain.sources.iter().map(|source| source.bell.as_fd());
         result = sys::sleep(bells.chain([wake.as_fd()]), timeout);
     }
-    for Source { reader, bell, .. } in &drain.sources {
+    for RingSet { reader, bell, .. } in &drain.sources {
         reader.disarm();
         bell.clear();
     }
@@ -205,5 +205,4 @@ fn thread_name(cube: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "consumer/tests.rs"]
 mod tests;

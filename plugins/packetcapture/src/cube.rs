@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError};
-use crate::session::{CaptureMaps, Lasting, Opened, Session};
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session};
 use crate::settings::Settings;
 use crate::sink::mend;
 use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
@@ -22,9 +22,9 @@ use crate::sys;
 
 /// A cube of the service.
 pub struct PacketCapture {
-    lasting: Lasting,
+    context: CubeContext,
     cpus: usize,
-    stages: Mutex<Stages>,
+    phases: Mutex<Phases>,
     /// What was compiled last: a change asks twice, and most changes are not the filter's.
     compiled: Mutex<Option<Arc<Filter>>>,
 }
@@ -38,7 +38,7 @@ struct Filter {
 }
 
 #[derive(Default)]
-struct Stages {
+struct Phases {
     running: Option<Session>,
     prepared: Prepared,
     /// The settings in force, and those to come.
@@ -59,12 +59,12 @@ enum Prepared {
     /// A session, where there is none.
     On(Session),
     /// Other settings, and other rings if they are given.
-    Change(Option<Opened>),
+    Change(Option<OpenRings>),
 }
 
 impl PacketCapture {
-    fn stages(&self) -> MutexGuard<'_, Stages> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
@@ -73,7 +73,7 @@ impl PacketCapture {
         if let Some(same) =
             compiled.as_ref().filter(|filter| filter.fields == fields && filter.expression == expression)
         {
-            return Ok(same.clone());
+            return Ok(Arc::clone(same));
         }
         let began = Instant::now();
         let program = filter::compile(&fields, expression).map_err(|error| refusal(&error))?;
@@ -81,19 +81,19 @@ impl PacketCapture {
             let (count, ms) = (instructions.len(), began.elapsed().as_millis());
             let whole = filter::joined(&fields, expression).ok().flatten().unwrap_or_default();
             let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
-            self.lasting.cube.log(Level::Debug, &message);
+            self.context.cube.log(Level::Debug, &message);
         }
         let filter = Arc::new(Filter { fields, expression: expression.to_owned(), program });
-        *compiled = Some(filter.clone());
+        *compiled = Some(Arc::clone(&filter));
         Ok(filter)
     }
 
-    fn tell_of_reduced_rings(&self, session: &Session, wanted: usize) {
+    fn report_reduced_rings(&self, session: &Session, wanted: usize) {
         let got = session.ring_size();
         if got < wanted {
             let (got, wanted, cpus) = (got >> 10, wanted >> 10, self.cpus);
             let message = format!("rings have {got} KiB instead of {wanted} KiB, for there are {cpus} CPUs");
-            self.lasting.cube.log(Level::Info, &message);
+            self.context.cube.log(Level::Info, &message);
         }
     }
 }
@@ -109,9 +109,9 @@ impl Service for PacketCapture {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
         let key = sys::random().map_err(|error| Refusal::failed(format!("no random numbers to be had: {error}")))?;
-        let lasting = Lasting::new(cube, key);
-        mend(&lasting.roots, &|level, line| lasting.cube.log(level, line));
-        Ok(Self { lasting, cpus, stages: Mutex::default(), compiled: Mutex::default() })
+        let context = CubeContext::new(cube, key);
+        mend(&context.roots, &|level, line| context.cube.log(level, line));
+        Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -121,18 +121,18 @@ impl Service for PacketCapture {
 
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
         let Wanted { config, points, .. } = wanted;
-        let Lasting { cube, roots, .. } = &self.lasting;
+        let CubeContext { cube, roots, .. } = &self.context;
         let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
         let maps = CaptureMaps::find(maps)?;
         let filter = self.filter(config)?;
-        let mut stages = self.stages();
-        stages.forget();
-        let stages = &mut *stages;
-        stages.prepared = match (maps, &mut stages.running) {
+        let mut phases = self.phases();
+        phases.forget();
+        let phases = &mut *phases;
+        phases.prepared = match (maps, &mut phases.running) {
             (None, _) => Prepared::Off,
             (Some(maps), None) => {
-                let session = Session::start(&self.lasting, maps, settings.clone())?;
-                self.tell_of_reduced_rings(&session, config.ring_size.wanted());
+                let session = Session::start(&self.context, maps, Arc::clone(&settings))?;
+                self.report_reduced_rings(&session, config.ring_size.wanted());
                 Prepared::On(session)
             }
             (Some(maps), Some(running)) => {
@@ -140,29 +140,29 @@ impl Service for PacketCapture {
                 Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.format)?) })
             }
         };
-        (stages.next_filter, stages.next_settings) = (Some(filter), Some(settings));
+        (phases.next_filter, phases.next_settings) = (Some(filter), Some(settings));
         Ok(())
     }
 
     fn commit(&self) {
-        let mut stages = self.stages();
-        stages.enact();
-        if let Some(settings) = &stages.settings {
-            self.lasting.cube.log(Level::Debug, &in_force(settings, stages.filter.as_deref()));
+        let mut phases = self.phases();
+        phases.enact();
+        if let Some(settings) = &phases.settings {
+            self.context.cube.log(Level::Debug, &in_force(settings, phases.filter.as_deref()));
         }
     }
 
     fn abort(&self) {
-        self.stages().forget();
-        self.lasting.cube.log(Level::Debug, "a change was undone: what was in force goes on");
+        self.phases().forget();
+        self.context.cube.log(Level::Debug, "a change was undone: what was in force goes on");
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        let Lasting { outcome, queue, readers, .. } = &self.lasting;
+        let CubeContext { outcome, queue, readers, .. } = &self.context;
         let (settings, program, is_on) = {
-            let stages = self.stages();
-            let program = stages.filter.as_ref().and_then(|filter| filter.state());
-            (stages.settings.clone(), program, stages.running.is_some())
+            let phases = self.phases();
+            let program = phases.filter.as_ref().and_then(|filter| filter.state());
+            (phases.settings.clone(), program, phases.running.is_some())
         };
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
         let status = match outcome.trouble() {
@@ -184,9 +184,9 @@ impl Service for PacketCapture {
     }
 
     fn tick(&self) {
-        let stages = self.stages();
-        let Some(running) = &stages.running else { return };
-        if stages.settings.as_ref().is_some_and(|settings| settings.watches_the_clock()) {
+        let phases = self.phases();
+        let Some(running) = &phases.running else { return };
+        if phases.settings.as_ref().is_some_and(|settings| settings.watches_the_clock()) {
             running.tick();
         }
         let offset = sys::utc_offset();
@@ -195,7 +195,7 @@ impl Service for PacketCapture {
             let seconds = |nanos| nanos / 1_000_000_000;
             let (from, to) = (seconds(before), seconds(offset));
             let message = format!("UTC was {from} s from the kernel's TAI and is {to} s from it now");
-            self.lasting.cube.log(Level::Debug, &message);
+            self.context.cube.log(Level::Debug, &message);
         }
     }
 
@@ -205,23 +205,23 @@ impl Service for PacketCapture {
 
     fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<polycube_plugin_api::Opened, Refusal> {
         let (settings, flushed) = {
-            let stages = self.stages();
-            let running = stages.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
-            (stages.settings.clone(), running.map(Session::flush))
+            let phases = self.phases();
+            let running = phases.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
+            (phases.settings.clone(), running.map(Session::flush))
         };
         // Who wants what there is so far wants what is still on its way to the file, too.
         if let Some(flushed) = flushed {
             // It fails when there is nobody to flush any more.
             let _ = flushed.recv();
         }
-        streams::open(&self.lasting, settings.as_deref(), path, query)
+        streams::open(&self.context, settings.as_deref(), path, query)
     }
 }
 
 impl Drop for PacketCapture {
     fn drop(&mut self) {
-        self.stages().end();
-        self.lasting.readers.end();
+        self.phases().end();
+        self.context.readers.end();
     }
 }
 
@@ -247,16 +247,16 @@ fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
 /// What the user reads of a filter that cannot be.
 fn refusal(error: &FilterError) -> Refusal {
     let (tag, path) = match error {
-        FilterError::Missing(_) | FilterError::Late | FilterError::Thread(_) | FilterError::Ended => {
+        FilterError::Missing(_) | FilterError::Timeout | FilterError::Thread(_) | FilterError::Ended => {
             (Tag::OperationFailed, "filter")
         }
         FilterError::Fields(_) => (Tag::InvalidValue, "filters"),
-        FilterError::Refused(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
+        FilterError::Expression(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
     };
     Refusal::new(tag, error.to_string()).at(path)
 }
 
-impl Stages {
+impl Phases {
     fn enact(&mut self) {
         self.filter = self.next_filter.take().or(self.filter.take());
         self.settings = self.next_settings.take().or(self.settings.take());
@@ -266,7 +266,7 @@ impl Stages {
             Prepared::On(session) => self.running = Some(session),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(settings)) = (&mut self.running, &self.settings) {
-                    running.settle(settings.clone(), opened);
+                    running.settle(Arc::clone(settings), opened);
                 }
             }
         }
@@ -279,7 +279,7 @@ impl Stages {
             Prepared::On(session) => session.end(),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(settings)) = (&self.running, &self.settings) {
-                    running.forget(settings.clone(), opened.as_ref());
+                    running.forget(Arc::clone(settings), opened.as_ref());
                 }
             }
         }
@@ -293,5 +293,4 @@ impl Stages {
 }
 
 #[cfg(test)]
-#[path = "cube/tests.rs"]
 mod tests;

@@ -21,7 +21,7 @@ const SPINS: usize = 2000;
 const MARGIN_NANOS: i64 = 20_000;
 
 /// Rings that share a size, and the bell of their programs.
-pub(crate) struct Source {
+pub(crate) struct RingSet {
     pub(crate) id: u64,
     pub(crate) format: Format,
     pub(crate) reader: Reader,
@@ -46,7 +46,7 @@ pub(crate) enum Cut {
 
 /// The rings of a cube and their sink.
 pub(crate) struct Drain {
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<RingSet>,
     pub(crate) router: Router,
     log: Log,
 }
@@ -124,7 +124,7 @@ impl Drain {
             .iter()
             .enumerate()
             .filter(|(_, source)| Some(source.format) == self.format())
-            .flat_map(|(source, Source { reader, .. })| (0..reader.cpus()).map(move |cpu| (source, cpu)))
+            .flat_map(|(source, RingSet { reader, .. })| (0..reader.cpus()).map(move |cpu| (source, cpu)))
     }
 
     /// Looks where the heads are, so that every record before them is older than all that come after them.
@@ -184,7 +184,7 @@ impl Drain {
 }
 
 /// What the rings hold up to the heads, and the lanes whose positions contradict each other.
-fn spans<'a>(sources: &'a [Source], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize>) {
+fn spans<'a>(sources: &'a [RingSet], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize>) {
     let mut damaged = Vec::new();
     let span = |(at, lane): (usize, &Lane)| {
         sources[lane.source].reader.span(lane.cpu, lane.head).unwrap_or_else(|Damage| {
@@ -196,5 +196,4 @@ fn spans<'a>(sources: &'a [Source], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize
 }
 
 #[cfg(test)]
-#[path = "drain/tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! Filters: from five fields or a pcap expression to an eBPF program that decides exactly as libpcap would.
 //!
 //! In the order of a filter's way: [`fields`] (to an expression) · `terms` (with the user's own) · `attempt` and `libpcap` (to
-//! classic BPF; `place` finds where an expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
+//! classic BPF; `diagnosis` finds where an expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
 //! for granted and what they hand on) · `emit` and `body` (to eBPF; `mode` and `stack` say in
 //! which versions, and what they keep where) over `access` (how a program reaches the packet), of which `skb` and `reach` are
 //! the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
@@ -24,13 +24,13 @@ mod blocks;
 mod body;
 mod bounds;
 mod classic;
+mod diagnosis;
 mod emit;
 mod insn;
 mod libpcap;
 mod listing;
 mod liveness;
 mod mode;
-mod place;
 mod reach;
 mod skb;
 mod stack;
@@ -43,11 +43,11 @@ mod tests;
 
 pub use assembly::{MapName, TooLong};
 pub use classic::{Invalid, Raw};
+pub use diagnosis::ExpressionError;
 pub use fields::{Fields, FieldsError, Protocol};
 pub use insn::Insn;
 pub use libpcap::Missing;
 pub use mode::Modes;
-pub use place::Refused;
 
 use terms::Terms;
 
@@ -62,14 +62,14 @@ pub enum FilterError {
     Fields(#[from] FieldsError),
     /// libpcap does not take the expression.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Expression(#[from] ExpressionError),
     /// libpcap is still at work on this filter, or on too many others.
     #[error(
         "libpcap takes more than {} s for the filter: give addresses in place of names, and prefixes and port ranges in \
          place of long lists, or set it again in a while",
         attempt::PATIENCE.as_secs()
     )]
-    Late,
+    Timeout,
     /// libpcap has no thread to run in.
     #[error("a thread for libpcap cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -115,7 +115,7 @@ pub fn joined(fields: &Fields, expression: &str) -> Result<Option<String>, Field
 /// fields, and an expression that is empty or `all`.
 ///
 /// # Errors
-/// Any [`FilterError`]; a [`Refused`] says where the expression is wrong.
+/// Any [`FilterError`]; a [`ExpressionError`] says where the expression is wrong.
 pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, FilterError> {
     let Some(terms) = Terms::of(fields, expression)? else { return Ok(None) };
     let title = terms.to_string();

@@ -23,7 +23,7 @@ use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
 use crate::settings::Settings;
-use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router};
+use crate::sink::{FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition};
 use crate::store::{Roots, StoredFile};
 
 /// The record of a packet, `micros` after 1970.
@@ -112,7 +112,7 @@ impl Kernel {
         true
     }
 
-    /// Starts a packet, or ends it.
+    /// Starts a packet, or stops it.
     pub(crate) fn set_busy(&self, cpu: usize, busy: bool) {
         self.write(cpu, offset_of!(Producer, busy), &u32::from(busy).to_ne_bytes());
     }
@@ -150,28 +150,28 @@ impl Kernel {
 }
 
 /// Where a capture goes, and what it says.
-pub(crate) struct Desk {
+pub(crate) struct Fixture {
     pub(crate) directory: TempDir,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// Times that the capture came to its own end.
-    pub(crate) ends: Arc<Mutex<u32>>,
+    pub(crate) stops: Arc<Mutex<u32>>,
 }
 
-impl Desk {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let outcome = Arc::<Outcome>::default();
         let directory = TempDir::new().unwrap();
         std::fs::create_dir(directory.path().join("captures")).unwrap();
         Self {
             directory,
-            readers: Arc::new(Readers::new("sniffer", outcome.clone(), Box::new(|_, _| {}))),
+            readers: Arc::new(Readers::new("sniffer", Arc::clone(&outcome), Box::new(|_, _| {}))),
             outcome,
             queue: Arc::default(),
             lines: Arc::default(),
-            ends: Arc::default(),
+            stops: Arc::default(),
         }
     }
 
@@ -186,7 +186,7 @@ impl Desk {
 
     /// Keeps what a cube says whose `loglevel` nobody changed.
     pub(crate) fn log(&self) -> Log {
-        let kept = self.lines.clone();
+        let kept = Arc::clone(&self.lines);
         Box::new(move |level, line| {
             if level as u8 <= Level::Info as u8 {
                 kept.lock().unwrap().push(format!("{level:?}: {line}"));
@@ -195,21 +195,31 @@ impl Desk {
     }
 
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
-        let journal = Journal::new(roots(&self.captures()).capture_dir(), "sniffer");
-        let chores = Arc::new(Chores::new(self.outcome.clone(), self.log()));
-        Files::new("sniffer", journal, settings, self.outcome.clone(), chores, self.log())
+        Files::new(FileContext {
+            cube: String::from("sniffer"),
+            journal: Journal::new(roots(&self.captures()).capture_dir(), "sniffer"),
+            settings,
+            outcome: Arc::clone(&self.outcome),
+            worker: Arc::new(FileWorker::new(Arc::clone(&self.outcome), self.log())),
+            log: self.log(),
+        })
     }
 
-    pub(crate) fn end(&self, settings: &Settings) -> End {
-        let ends = self.ends.clone();
-        let on_end: OnEnd = Box::new(move || *ends.lock().unwrap() += 1);
-        End::new(settings.stop, self.outcome.clone(), self.log(), on_end)
+    pub(crate) fn stop_condition(&self, settings: &Settings) -> StopCondition {
+        let stops = Arc::clone(&self.stops);
+        let on_stop: OnStop = Box::new(move || *stops.lock().unwrap() += 1);
+        StopCondition::new(settings.stop, Arc::clone(&self.outcome), self.log(), on_stop)
     }
 
     pub(crate) fn router(&self, settings: Arc<Settings>) -> Router {
-        let (end, files) = (self.end(&settings), self.files(settings.clone()));
-        let (outcome, queue, readers) = (self.outcome.clone(), self.queue.clone(), self.readers.clone());
-        Router::new(settings, outcome, queue, readers, end, files, [7; 32]).unwrap()
+        let (stop, files) = (self.stop_condition(&settings), self.files(Arc::clone(&settings)));
+        let outlets = Outlets {
+            outcome: Arc::clone(&self.outcome),
+            queue: Arc::clone(&self.queue),
+            readers: Arc::clone(&self.readers),
+            key: [7; 32],
+        };
+        Router::new(outlets, settings, stop, files).unwrap()
     }
 
     /// Moves the directory of captures away, or back.

@@ -170,5 +170,4 @@ pub(crate) fn transcode(from: Format, to: Format, bytes: &[u8], out: &mut Vec<u8
 }
 
 #[cfg(test)]
-#[path = "format/tests.rs"]
 mod tests;

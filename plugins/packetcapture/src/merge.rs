@@ -179,5 +179,4 @@ impl<'a> Cursor<'a> {
 }
 
 #[cfg(test)]
-#[path = "merge/tests.rs"]
 mod tests;

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
 use crate::ring::{Counters, Rings};
@@ -67,14 +70,16 @@ pub(crate) struct FileState {
     pub(crate) tally: Tally,
     /// Bytes of the file.
     pub(crate) size: u64,
-    pub(crate) stage: Stage,
+    pub(crate) status: FileStatus,
     /// Which capture of the cube it is of, from on to off.
     pub(crate) session: u64,
 }
 
-/// What a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+/// What a capture file is: being written, complete, or complete and compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum FileStatus {
     Open,
     Closed,
     Compressed,
@@ -135,7 +140,7 @@ impl Outcome {
             file: file.clone(),
             tally: Tally::default(),
             size: 0,
-            stage: Stage::Open,
+            status: FileStatus::Open,
             session,
         });
     }

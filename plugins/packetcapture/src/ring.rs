@@ -73,7 +73,7 @@ impl Rings {
         let rings = Arc::new(Self { mapping, cpus, size });
         let tails = (0..cpus).map(|cpu| rings.mapping.word64(rings.consumer(cpu, TAIL)).load(Ordering::Acquire));
         let tails = tails.collect();
-        Ok((rings.clone(), Reader { rings, tails }))
+        Ok((Arc::clone(&rings), Reader { rings, tails }))
     }
 
     /// Bytes of each ring.
@@ -228,5 +228,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-#[path = "ring/tests.rs"]
 mod tests;

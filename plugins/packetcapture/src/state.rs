@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::format::Format;
 use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
-use crate::outcome::{FileState, Outcome, Stage};
+pub use crate::outcome::FileStatus;
+use crate::outcome::{FileState, Outcome};
 use crate::sink::{QueuedPacket, ReaderState, timestamp};
 
 /// State of a packet capture.
@@ -131,21 +132,11 @@ pub struct File {
     /// Time of the last packet, in UTC
     pub last: String,
     /// Whether it is being written (open), complete (closed), or complete and compressed
-    pub state: FileStage,
-}
-
-/// What a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum FileStage {
-    Open,
-    Closed,
-    Compressed,
+    pub state: FileStatus,
 }
 
 impl From<FileState> for File {
-    fn from(FileState { file, tally, size, stage, .. }: FileState) -> Self {
+    fn from(FileState { file, tally, size, status, .. }: FileState) -> Self {
         let path = file.path();
         Self {
             name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -154,11 +145,7 @@ impl From<FileState> for File {
             packets: tally.packets,
             first: timestamp(tally.first),
             last: timestamp(tally.last),
-            state: match stage {
-                Stage::Open => FileStage::Open,
-                Stage::Closed => FileStage::Closed,
-                Stage::Compressed => FileStage::Compressed,
-            },
+            state: status,
         }
     }
 }

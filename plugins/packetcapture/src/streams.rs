@@ -10,7 +10,7 @@ use polycube_plugin_api::{Opened, Refusal, Stream, Tag};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 
 use crate::format::Format;
-use crate::session::Lasting;
+use crate::session::CubeContext;
 use crate::settings::Settings;
 use crate::sink::{bytes_in_a_pipe, snapshot};
 use crate::state::Packet;
@@ -42,7 +42,7 @@ pub(crate) fn follows(query: &BTreeMap<String, String>) -> bool {
 }
 
 pub(crate) fn open(
-    lasting: &Lasting,
+    context: &CubeContext,
     settings: Option<&Settings>,
     path: &str,
     query: &BTreeMap<String, String>,
@@ -52,18 +52,18 @@ pub(crate) fn open(
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
             let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
-            stream(lasting, settings, format, follows(query)).map_err(failed)
+            stream(context, settings, format, follows(query)).map_err(failed)
         }
-        PACKET => packet(lasting, settings).map_err(failed),
+        PACKET => packet(context, settings).map_err(failed),
         _ => match path.strip_prefix(FILES) {
-            Some(name) => file(lasting, name),
+            Some(name) => file(context, name),
             None => Err(Refusal::new(Tag::OperationNotSupported, format!("`{path}` is no stream"))),
         },
     }
 }
 
-fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follows: bool) -> io::Result<Opened> {
-    let Lasting { cube, outcome, queue, readers, .. } = lasting;
+fn stream(context: &CubeContext, settings: Option<&Settings>, format: Format, follows: bool) -> io::Result<Opened> {
+    let CubeContext { cube, outcome, queue, readers, .. } = context;
     let section = readers.section();
     let (id, fd) = if follows {
         let (id, fd) = readers.open(format)?;
@@ -77,9 +77,9 @@ fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follow
     Ok(Opened { fd, media: format.media().to_owned(), file_name, id })
 }
 
-fn file(lasting: &Lasting, name: &str) -> Result<Opened, Refusal> {
+fn file(context: &CubeContext, name: &str) -> Result<Opened, Refusal> {
     let place = format!("{FILES}{name}");
-    let files = lasting.outcome.files().into_iter().rev().map(|state| state.file.current());
+    let files = context.outcome.files().into_iter().rev().map(|state| state.file.current());
     let Some((file, form)) = files.into_iter().find(|(file, _)| file.name() == name) else {
         let message = format!("there is no file `{name}`: `files show` lists them");
         return Err(Refusal::new(Tag::DataMissing, message).at(place));
@@ -96,8 +96,8 @@ fn file(lasting: &Lasting, name: &str) -> Result<Opened, Refusal> {
 }
 
 /// The next packet of the queue, which is taken out of it in network mode only.
-fn packet(lasting: &Lasting, settings: Option<&Settings>) -> io::Result<Opened> {
-    let queue = &lasting.queue;
+fn packet(context: &CubeContext, settings: Option<&Settings>) -> io::Result<Opened> {
+    let queue = &context.queue;
     let taken = if settings.is_some_and(|settings| settings.network) { queue.pop() } else { queue.peek() };
     let mut file = File::from(memfd_create("packet", MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(&Packet::new(taken.as_ref()))?)?;

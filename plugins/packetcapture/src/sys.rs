@@ -19,12 +19,12 @@ const NANOS: i64 = 1_000_000_000;
 ///
 /// Descriptors of maps share one inode, so the kernel's id of the map counts. Other files have an inode each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct MapId {
     inode: u64,
     map: Option<u32>,
 }
 
-impl Identity {
+impl MapId {
     pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let inode = rustix::fs::fstat(fd)?.st_ino;
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
@@ -108,11 +108,11 @@ impl AsFd for Wake {
 
 /// What is waited for with a pipe that is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pipe {
+pub(crate) enum PipeEvent {
     /// There is room in it.
-    ForRoom,
+    Writable,
     /// Nothing but its end.
-    ToBreak,
+    Closed,
 }
 
 /// Waits until the pipe that `sender` writes to is as wanted, or `wake` is called.
@@ -121,11 +121,11 @@ pub(crate) enum Pipe {
 /// Nobody reads from the pipe any more, or `timeout` has passed.
 pub(crate) fn wait_for_pipe(
     sender: BorrowedFd<'_>,
-    wanted: Pipe,
+    wanted: PipeEvent,
     wake: &Wake,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
-    let events = if wanted == Pipe::ForRoom { PollFlags::OUT } else { PollFlags::empty() };
+    let events = if wanted == PipeEvent::Writable { PollFlags::OUT } else { PollFlags::empty() };
     let mut fds = [PollFd::from_borrowed_fd(sender, events), PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
     match poll(&mut fds, timeout.map(timespec).as_ref()) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),

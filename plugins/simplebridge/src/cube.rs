@@ -22,11 +22,11 @@ const SWEEP: u32 = 30;
 /// A cube of the service.
 pub struct SimpleBridge {
     cube: Cube,
-    stages: Mutex<Stages>,
+    phases: Mutex<Phases>,
 }
 
 #[derive(Default)]
-struct Stages {
+struct Phases {
     prepared: Option<Bridge>,
     running: Option<Bridge>,
     ticks: u32,
@@ -42,8 +42,8 @@ struct Bridge {
 }
 
 impl SimpleBridge {
-    fn stages(&self) -> MutexGuard<'_, Stages> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells what became of changes of the forwarding database that `why` asked for.
@@ -73,7 +73,7 @@ impl Service for SimpleBridge {
     type State = State;
 
     fn create(cube: Cube) -> Result<Self, Refusal> {
-        Ok(Self { cube, stages: Mutex::default() })
+        Ok(Self { cube, phases: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -89,37 +89,37 @@ impl Service for SimpleBridge {
             statics: datapath::statics(&wanted.config.fdb, &wanted.ports)?,
             aging: wanted.config.fdb.aging(),
         };
-        let mut stages = self.stages();
+        let mut phases = self.phases();
         // Without a predecessor the maps are new.
-        if let Some(running) = &stages.running {
+        if let Some(running) = &phases.running {
             for port in wanted.ports.iter().filter(|port| !running.has(port)) {
                 bridge.counters.reset(port)?;
             }
         }
-        stages.prepared = Some(bridge);
+        phases.prepared = Some(bridge);
         Ok(())
     }
 
     fn commit(&self) {
-        let mut stages = self.stages();
-        let Some(mut bridge) = stages.prepared.take() else { return };
-        let running = stages.running.as_ref();
+        let mut phases = self.phases();
+        let Some(mut bridge) = phases.prepared.take() else { return };
+        let running = phases.running.as_ref();
         let kept = bridge.ports.iter().filter(|port| running.is_none_or(|running| running.has(port)));
         let kept = kept.map(|port| port.id).collect();
         let statics = bridge.statics.clone();
         self.note("configured", bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
         self.cube.log(Level::Debug, &bridge.in_words());
-        stages.running = Some(bridge);
+        phases.running = Some(bridge);
     }
 
     fn abort(&self) {
-        if self.stages().prepared.take().is_some() {
+        if self.phases().prepared.take().is_some() {
             self.cube.log(Level::Debug, "a change was undone: what was in force goes on");
         }
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        self.stages().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
+        self.phases().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
     }
 
     fn actions() -> Vec<Action> {
@@ -131,7 +131,7 @@ impl Service for SimpleBridge {
             let message = format!("`{path}` is no action of {}; it has {FLUSH}", Self::NAME);
             return Err(Refusal::new(Tag::OperationNotSupported, message));
         }
-        if let Some(bridge) = &mut self.stages().running {
+        if let Some(bridge) = &mut self.phases().running {
             let changes = bridge.change(|present, _| Changes::flush(present))?;
             self.note("flushed", Ok(changes));
         }
@@ -139,13 +139,13 @@ impl Service for SimpleBridge {
     }
 
     fn tick(&self) {
-        let mut stages = self.stages();
-        stages.ticks += 1;
-        if stages.ticks < SWEEP {
+        let mut phases = self.phases();
+        phases.ticks += 1;
+        if phases.ticks < SWEEP {
             return;
         }
-        stages.ticks = 0;
-        if let Some(bridge) = &mut stages.running {
+        phases.ticks = 0;
+        if let Some(bridge) = &mut phases.running {
             let ports = bridge.ports.iter().map(|port| port.id).collect::<BTreeSet<_>>();
             self.note("swept", bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
         }

@@ -7,28 +7,28 @@ use polycube_layout::ring::{DATA, Producer};
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{Desk, Kernel, Random, bell};
+use crate::fixture::{Fixture, Kernel, Random, bell};
 
 const SIZE: usize = 4096;
 
 /// A drain of `kernel`'s rings.
 struct Lab {
-    desk: Desk,
+    fixture: Fixture,
     drain: Drain,
 }
 
 impl Lab {
     fn new(kernels: &[&Kernel]) -> Self {
-        let desk = Desk::new();
-        let mut drain = Drain::new(desk.router(desk.settings(json!({}))), desk.log());
+        let fixture = Fixture::new();
+        let mut drain = Drain::new(fixture.router(fixture.settings(json!({}))), fixture.log());
         for (id, kernel) in (0..).zip(kernels) {
-            drain.sources.push(Source { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() });
+            drain.sources.push(RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() });
         }
-        Self { desk, drain }
+        Self { fixture, drain }
     }
 
     fn lost(&self) -> (u64, u64) {
-        (self.desk.outcome.disk.packets(), self.desk.outcome.disk.bytes())
+        (self.fixture.outcome.disk.packets(), self.fixture.outcome.disk.bytes())
     }
 
     /// What comes fast goes through memory, and is in the file a little later.
@@ -37,12 +37,12 @@ impl Lab {
         let (done, written) = mpsc::channel();
         self.drain.router.flush(done);
         written.recv().unwrap();
-        self.desk.check_file(expected);
+        self.fixture.check_file(expected);
     }
 
     #[track_caller]
     fn check_lines(&self, expected: &[&str]) {
-        self.desk.check_lines(expected);
+        self.fixture.check_lines(expected);
     }
 }
 
@@ -133,14 +133,14 @@ fn a_ring_alone_is_not_waited_for() {
 fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
     let kernel = Kernel::new(2, SIZE);
     let mut lab = Lab::new(&[&kernel]);
-    lab.desk.take_directory("captures", "elsewhere");
+    lab.fixture.take_directory("captures", "elsewhere");
     for micros in 0..7 {
         assert!(kernel.packet(micros as usize % 2, micros, b"abc"));
         lab.drain.round(Cut::Ordered);
     }
     assert_eq!(lab.lost(), (7, 21));
     lab.check_file(&[]);
-    lab.desk.take_directory("elsewhere", "captures");
+    lab.fixture.take_directory("elsewhere", "captures");
     assert!(kernel.packet(0, 7, b"abc"));
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[7]);
@@ -150,19 +150,19 @@ fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
         "Info: the capture file is written again; packets missing in it: 7",
     ]);
     drop(lab.drain);
-    assert_eq!(lab.desk.lines.lock().unwrap().len(), 2);
+    assert_eq!(lab.fixture.lines.lock().unwrap().len(), 2);
 }
 
 #[test]
 fn a_capture_that_ends_on_a_full_disk_says_what_is_missing() {
     let kernel = Kernel::new(2, SIZE);
     let lab = Lab::new(&[&kernel]);
-    lab.desk.take_directory("captures", "elsewhere");
+    lab.fixture.take_directory("captures", "elsewhere");
     assert!(kernel.packet(1, 1, b"abc"));
-    let Lab { desk, mut drain } = lab;
+    let Lab { fixture, mut drain } = lab;
     drain.round(Cut::All);
     drop(drain);
-    desk.check_lines(&[
+    fixture.check_lines(&[
         "Error: the capture file cannot be written: No such file or directory (os error 2); packets are lost until it can",
         "Error: the capture file could not be written; packets missing in it: 1",
     ]);
@@ -203,6 +203,6 @@ fn where_the_format_changes_the_old_rings_go_first() {
     lab.drain.sources.remove(0);
     lab.drain.round(Cut::Ordered);
     assert_eq!(new.tail(0), new.head(0));
-    let magic = |at: usize| std::fs::read(lab.desk.outcome.files()[at].file.path()).unwrap()[..2].to_vec();
+    let magic = |at: usize| std::fs::read(lab.fixture.outcome.files()[at].file.path()).unwrap()[..2].to_vec();
     assert_eq!([magic(0), magic(1)], [vec![0xd4, 0xc3], vec![0x4d, 0x3c]], "each format has its own file");
 }

@@ -16,7 +16,7 @@ pub(crate) const X: Reg = Reg::R9;
 
 /// The order of bytes that a load leaves in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ByteOrder {
     Host,
     /// As in memory, which saves the swap; only where [`Access::reads_directly`].
     Raw,
@@ -24,7 +24,7 @@ pub(crate) enum Order {
 
 /// What is known of X where a load adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Range {
+pub(crate) enum IndexRange {
     Any,
     /// At most [`LONGEST_HEADER`](super::bounds::LONGEST_HEADER).
     Header,
@@ -42,10 +42,10 @@ pub(crate) trait Access {
     fn check(&self, code: &mut Assembly, bytes: u32);
 
     /// `to` from the packet, at `k`. Registers R0 to R5 do not survive.
-    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: Order);
+    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: ByteOrder);
 
     /// A from the packet, at X + `k`. Registers R0 to R5 do not survive.
-    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: Range, order: Order);
+    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: IndexRange, order: ByteOrder);
 
     /// `to` from the packet's length, the tag included.
     fn length(&self, code: &mut Assembly, to: Reg);
@@ -55,14 +55,14 @@ pub(crate) trait Access {
 }
 
 /// Loads from memory, in the order that is wanted.
-pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: Order) {
+pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: ByteOrder) {
     let width = match size {
         Size::Byte => Width::B,
         Size::Half => Width::H,
         Size::Word => Width::W,
     };
     code.add(Insn::load(width, to, base, offset));
-    if size != Size::Byte && order == Order::Host {
+    if size != Size::Byte && order == ByteOrder::Host {
         code.add(Insn::to_host_order(to, size.bytes()));
     }
 }

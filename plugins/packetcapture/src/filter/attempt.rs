@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::FilterError;
 use super::classic::Raw;
+use super::diagnosis::{self, ExpressionError};
 use super::libpcap::Libpcap;
-use super::place::{self, Refused};
 use super::terms::Terms;
 
 /// How long a filter is waited for. 100 ports take 0.1 s, 200 take 1 s.
@@ -29,7 +29,7 @@ const STACK: usize = 64 << 20;
 struct Attempt {
     terms: Terms,
     thread: JoinHandle<()>,
-    answer: Receiver<Result<Vec<Raw>, Refused>>,
+    answer: Receiver<Result<Vec<Raw>, ExpressionError>>,
 }
 
 /// Those that took too long, in the order of their time.
@@ -48,7 +48,7 @@ pub(crate) fn compile(terms: Terms) -> Result<Vec<Raw>, FilterError> {
         Ok(result) => Ok(result?),
         Err(RecvTimeoutError::Timeout) => {
             left().push(attempt);
-            Err(FilterError::Late)
+            Err(FilterError::Timeout)
         }
         Err(RecvTimeoutError::Disconnected) => Err(FilterError::Ended),
     }
@@ -65,7 +65,7 @@ fn taken_up(terms: &Terms) -> Result<Option<Attempt>, FilterError> {
         return Ok(Some(left.remove(at)));
     }
     if left.len() >= MOST_LEFT {
-        let over = left.iter().position(|attempt| attempt.thread.is_finished()).ok_or(FilterError::Late)?;
+        let over = left.iter().position(|attempt| attempt.thread.is_finished()).ok_or(FilterError::Timeout)?;
         left.remove(over);
     }
     Ok(None)
@@ -78,7 +78,7 @@ impl Attempt {
         let asked = terms.clone();
         let thread = thread::Builder::new().name("libpcap".to_owned()).stack_size(STACK);
         // Who asked may have left.
-        let thread = thread.spawn(move || drop(answered.send(place::compile(libpcap, &asked))));
+        let thread = thread.spawn(move || drop(answered.send(diagnosis::compile(libpcap, &asked))));
         Ok(Self { terms, thread: thread.map_err(FilterError::Thread)?, answer })
     }
 }
@@ -100,7 +100,7 @@ mod tests {
             let result = compile(terms.clone());
             assert!(start.elapsed() < PATIENCE + PATIENCE / 2, "{:?}", start.elapsed());
             rounds += 1;
-            if !matches!(result, Err(FilterError::Late)) || rounds == 30 {
+            if !matches!(result, Err(FilterError::Timeout)) || rounds == 30 {
                 break result;
             }
         };

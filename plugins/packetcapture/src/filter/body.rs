@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{A, Access, Order, Range, X};
+use super::access::{A, Access, ByteOrder, IndexRange, X};
 use super::assembly::{Assembly, Label};
-use super::blocks::{Block, End};
+use super::blocks::{Block, Terminator};
 use super::bounds::Headers;
 use super::classic::{Arithmetic, Operand, Operation, Register, Size, Test};
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
@@ -22,14 +22,15 @@ pub(crate) struct NetworkOrder {
 
 impl NetworkOrder {
     pub(crate) fn of(block: &Block, program: &[Operation], access: &impl Access, liveness: &Liveness) -> Option<Self> {
-        let End::Branch { test: Test::Equal | Test::AnySet, operand: Operand::K(k), .. } = block.end else {
+        let Terminator::Branch { test: Test::Equal | Test::AnySet, operand: Operand::K(k), .. } = block.terminator
+        else {
             return None;
         };
         let is_mask = |at: &usize| matches!(program[*at], Operation::Arithmetic(Arithmetic::And, Operand::K(_)));
         let at = block.body.clone().rev().find(|at| !is_mask(at))?;
         let (Operation::Load { size, .. } | Operation::LoadIndirect { size, .. }) = program[at] else { return None };
         let fits = size == Size::Word || (size == Size::Half && k <= u32::from(u16::MAX));
-        let is_done = !liveness.is_a_read_behind(block.end);
+        let is_done = !liveness.is_a_read_behind(block.terminator);
         (fits && is_done && access.reads_directly(program[at])).then_some(Self { at, size })
     }
 
@@ -56,18 +57,18 @@ impl<T: Access> Body<'_, T> {
         for at in block.body.clone() {
             code.set_origin(Some(at));
             let operation = self.program[at];
-            self.operation(code, at, operation, if is_header { Range::Header } else { Range::Any });
+            self.operation(code, at, operation, if is_header { IndexRange::Header } else { IndexRange::Any });
             is_header = Headers::after(operation, is_header);
         }
     }
 
-    fn operation(&self, code: &mut Assembly, at: usize, operation: Operation, range: Range) {
-        let order = if self.order.is_some_and(|order| order.at == at) { Order::Raw } else { Order::Host };
+    fn operation(&self, code: &mut Assembly, at: usize, operation: Operation, range: IndexRange) {
+        let order = if self.order.is_some_and(|order| order.at == at) { ByteOrder::Raw } else { ByteOrder::Host };
         match operation {
             Operation::Load { size, k } => self.access.load(code, A, k, size, order),
             Operation::LoadIndirect { size, k } => self.access.load_indirect(code, k, size, range, order),
             Operation::LoadHeaderLength { k } => {
-                self.access.load(code, X, k, Size::Byte, Order::Host);
+                self.access.load(code, X, k, Size::Byte, ByteOrder::Host);
                 code.add(Insn::alu32(Alu::And, X, 0xf));
                 code.add(Insn::alu32(Alu::Lsh, X, 2));
             }

@@ -70,7 +70,7 @@ fn settle<T: Copy + PartialEq>(
         for (number, block) in blocks.iter().enumerate() {
             let Some(value) = before[number] else { continue };
             let behind = through(number, value);
-            for target in block.end.targets() {
+            for target in block.terminator.targets() {
                 let joined = before[target].map_or(behind, |known| join(known, behind));
                 if before[target] != Some(joined) {
                     before[target] = Some(joined);

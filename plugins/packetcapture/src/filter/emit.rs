@@ -9,12 +9,12 @@ use polycube_layout::ring::{self, FILTER};
 
 use super::access::{A, Access, CONTEXT, X};
 use super::assembly::{Assembly, Label, MapName};
-use super::blocks::{Block, End};
+use super::blocks::{Block, Terminator};
 use super::body::{Body, NetworkOrder};
 use super::bounds::{Headers, checks};
 use super::classic::{Operand, Operation, SCRATCH, Test};
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
-use super::liveness::{Liveness, Places};
+use super::liveness::{LiveSet, Liveness};
 use super::mode::{Mode, Modes, View};
 use super::reach;
 use super::skb::{self, Skb};
@@ -73,7 +73,7 @@ impl Filter<'_> {
 
     /// The blocks that loops begin with.
     fn loops(&self) -> impl Iterator<Item = usize> {
-        let back = |(at, block): (usize, &Block)| block.end.targets().find(|target| *target <= at);
+        let back = |(at, block): (usize, &Block)| block.terminator.targets().find(|target| *target <= at);
         self.blocks.iter().enumerate().filter_map(back).collect::<BTreeSet<_>>().into_iter()
     }
 
@@ -111,22 +111,22 @@ impl Filter<'_> {
             let body = Body { program: self.program, access: &access, order };
             body.emit(code, block, self.headers.at(number));
             code.set_origin(Some(block.body.end));
-            match block.end {
-                End::Goto(target) => {
+            match block.terminator {
+                Terminator::Goto(target) => {
                     if target <= number {
                         count_round(code, rounds(self.loops().position(|start| start == target).unwrap_or_default()));
                     }
                     goto(code, label(target), following);
                 }
-                End::Branch { test, operand, then, otherwise } => {
+                Terminator::Branch { test, operand, then, otherwise } => {
                     let source = match operand {
                         Operand::X => Source::Reg(X),
                         Operand::K(k) => order.map_or(k, |order| order.constant(k)).into(),
                     };
                     branch(code, test, source, [label(then), label(otherwise)], following);
                 }
-                End::Return(value) => goto(code, outcome(value), following),
-                End::ReturnA => {
+                Terminator::Return(value) => goto(code, outcome(value), following),
+                Terminator::ReturnA => {
                     code.goto(Insn::branch32(Compare::Eq, A, 0), Label::Reject);
                     goto(code, Label::Accept, following);
                 }
@@ -138,7 +138,7 @@ impl Filter<'_> {
     /// Where a block that only returns leads, so that jumps to it lead there themselves.
     fn outcome(&self, number: usize) -> Option<Label> {
         match &self.blocks[number] {
-            Block { body, end: End::Return(value) } if body.is_empty() => Some(outcome(*value)),
+            Block { body, terminator: Terminator::Return(value) } if body.is_empty() => Some(outcome(*value)),
             _ => None,
         }
     }
@@ -146,12 +146,12 @@ impl Filter<'_> {
     /// Zeroes what a filter reads before it writes.
     fn clear(&self, code: &mut Assembly) {
         let live = self.liveness.at(0);
-        for (place, reg) in [(Places::A, A), (Places::X, X)] {
+        for (place, reg) in [(LiveSet::A, A), (LiveSet::X, X)] {
             if live.contains(place) {
                 code.add(Insn::alu32(Alu::Mov, reg, 0));
             }
         }
-        for k in (0..SCRATCH).filter(|k| live.contains(Places::word(*k))) {
+        for k in (0..SCRATCH).filter(|k| live.contains(LiveSet::word(*k))) {
             code.add(Insn::store(Width::W, Reg::R10, word(k), 0));
         }
         for (number, _) in self.loops().enumerate().take(MOST_LOOPS) {
@@ -162,10 +162,10 @@ impl Filter<'_> {
     /// The ways out. One that no packet takes is left out, or the verifier would find it unreachable.
     fn ends(&self, code: &mut Assembly) {
         let ends = |outcome: fn(u32) -> bool| {
-            self.blocks.iter().any(|block| match block.end {
-                End::Return(value) => outcome(value),
-                End::ReturnA => true,
-                End::Goto(_) | End::Branch { .. } => false,
+            self.blocks.iter().any(|block| match block.terminator {
+                Terminator::Return(value) => outcome(value),
+                Terminator::ReturnA => true,
+                Terminator::Goto(_) | Terminator::Branch { .. } => false,
             })
         };
         if ends(|value| value != 0) {

@@ -35,6 +35,22 @@ const MOST_UNOPTIMIZED: usize = 16_384;
 )]
 pub struct Missing(#[source] libloading::Error);
 
+/// Why libpcap makes no program of an expression.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CompileError {
+    #[error("the expression is {0} bytes long, and {LONGEST} is the most: use a shorter one")]
+    Long(usize),
+    #[error("the expression is too long: it has {0} instructions before libpcap optimizes them")]
+    Unoptimized(usize),
+    #[error("the expression contains a NUL byte")]
+    Nul,
+    #[error("libpcap is out of memory")]
+    Memory,
+    /// In libpcap's words.
+    #[error("{0}")]
+    Libpcap(String),
+}
+
 /// `struct bpf_program`.
 #[repr(C)]
 struct Program {
@@ -49,7 +65,7 @@ type FreeCode = unsafe extern "C" fn(*mut Program);
 type Close = unsafe extern "C" fn(*mut c_void);
 
 /// The functions of libpcap that filters need.
-pub struct Libpcap {
+pub(super) struct Libpcap {
     open_dead: OpenDead,
     compile: Compile,
     get_error: GetError,
@@ -94,27 +110,32 @@ impl Libpcap {
     /// Names of hosts are looked up, which may take as long as that takes.
     ///
     /// # Errors
-    /// libpcap's reason.
-    pub(crate) fn compile(&self, expression: &str) -> Result<Vec<Raw>, String> {
+    /// [`CompileError`].
+    pub(crate) fn compile(&self, expression: &str) -> Result<Vec<Raw>, CompileError> {
         if expression.len() > LONGEST {
-            return Err(format!("an expression of {} bytes is too long, {LONGEST} is the most", expression.len()));
+            return Err(CompileError::Long(expression.len()));
         }
-        let text = CString::new(expression).map_err(|_| "the expression holds a NUL byte".to_owned())?;
+        let text = CString::new(expression).map_err(|_| CompileError::Nul)?;
         if expression.len() > SHORT {
             let count = self.compile_as(&text, false, <[Raw]>::len)?;
             if count > MOST_UNOPTIMIZED {
-                return Err(format!("the expression is too long: {count} instructions before libpcap optimizes them"));
+                return Err(CompileError::Unoptimized(count));
             }
         }
         self.compile_as(&text, true, <[Raw]>::to_vec)
     }
 
     /// What `read` makes of the program.
-    fn compile_as<T>(&self, text: &CStr, is_optimized: bool, read: impl FnOnce(&[Raw]) -> T) -> Result<T, String> {
+    fn compile_as<T>(
+        &self,
+        text: &CStr,
+        is_optimized: bool,
+        read: impl FnOnce(&[Raw]) -> T,
+    ) -> Result<T, CompileError> {
         // SAFETY: it takes numbers alone.
         let handle = unsafe { (self.open_dead)(DLT_EN10MB, SNAPLEN) };
         if handle.is_null() {
-            return Err("libpcap is out of memory".to_owned());
+            return Err(CompileError::Memory);
         }
         let mut program = Program { length: 0, instructions: ptr::null_mut() };
         let optimize = c_int::from(is_optimized);
@@ -129,7 +150,8 @@ impl Libpcap {
             Ok(found)
         } else {
             // SAFETY: the text is the handle's, which is open until below.
-            Err(unsafe { CStr::from_ptr((self.get_error)(handle)) }.to_string_lossy().into_owned())
+            let reason = unsafe { CStr::from_ptr((self.get_error)(handle)) };
+            Err(CompileError::Libpcap(reason.to_string_lossy().into_owned()))
         };
         // SAFETY: the handle is open and is not used again.
         unsafe { (self.close)(handle) };
@@ -152,13 +174,13 @@ mod tests {
     /// Asks until there is an answer: on a busy machine the first may be that it takes long.
     fn settled(expression: &str) -> Result<Vec<Raw>, FilterError> {
         let mut answers = std::iter::repeat_with(|| raw(expression)).take(30);
-        answers.find(|answer| !matches!(answer, Err(FilterError::Late))).expect("an answer in a minute")
+        answers.find(|answer| !matches!(answer, Err(FilterError::Timeout))).expect("an answer in a minute")
     }
 
     #[track_caller]
     fn check_refused(expression: &str, reason: &str) {
         match settled(expression) {
-            Err(FilterError::Refused(refused)) => assert_eq!(refused.reason, reason),
+            Err(FilterError::Expression(refused)) => assert_eq!(refused.reason, reason),
             other => panic!("{} bytes: {other:?}", expression.len()),
         }
     }
@@ -167,10 +189,10 @@ mod tests {
     fn an_expression_that_takes_too_long_is_refused() {
         let of = |count| vec!["host 10.0.0.1"; count].join(" or ");
         assert!(settled(&of(100)).is_ok());
-        check_refused(&of(500), "an expression of 8496 bytes is too long, 8192 is the most");
+        check_refused(&of(500), "the expression is 8496 bytes long, and 8192 is the most: use a shorter one");
         check_refused(
             &format!("ip[0] = 1{}", "+1".repeat(3000)),
-            "the expression is too long: 18016 instructions before libpcap optimizes them",
+            "the expression is too long: it has 18016 instructions before libpcap optimizes them",
         );
     }
 
@@ -178,7 +200,7 @@ mod tests {
     #[test]
     fn deep_expressions_end_no_thread() {
         for deep in ["(".repeat(LONGEST), "!".repeat(LONGEST), "ip[".repeat(LONGEST / 3)] {
-            assert!(matches!(settled(&deep), Err(FilterError::Refused(_))));
+            assert!(matches!(settled(&deep), Err(FilterError::Expression(_))));
         }
         assert!(settled(&format!("{}ip", "not ".repeat(2000))).is_ok());
     }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{Order, load_memory};
+use super::access::{ByteOrder, load_memory};
 use super::assembly::Assembly;
 use super::classic::Size;
 use super::insn::{Alu, Compare, Insn, Reg, Width};
@@ -36,7 +36,7 @@ fn of_frame(code: &mut Assembly, size: Size) {
     code.set(reachable);
     code.add(Insn::alu32(Alu::Mov, Reg::R4, size.bytes()));
     copy(code, -4);
-    load_memory(code, Reg::R0, Reg::R10, -4, size, Order::Host);
+    load_memory(code, Reg::R0, Reg::R10, -4, size, ByteOrder::Host);
     code.add(Insn::exit());
 }
 

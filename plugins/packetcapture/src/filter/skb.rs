@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{A, Access, CONTEXT, DATA, Order, Range, X, load_memory};
+use super::access::{A, Access, ByteOrder, CONTEXT, DATA, IndexRange, X, load_memory};
 use super::assembly::{Assembly, Label};
 use super::classic::{Operation, Size};
 use super::insn::{Alu, Compare, Insn, Reg, Width};
@@ -126,7 +126,7 @@ impl Skb {
         self.reaches(offset, size).then_some(offset)
     }
 
-    fn load_frame(self, code: &mut Assembly, to: Reg, offset: u32, size: Size, order: Order) {
+    fn load_frame(self, code: &mut Assembly, to: Reg, offset: u32, size: Size, order: ByteOrder) {
         if self.reaches(offset, size) {
             load_memory(code, to, DATA, offset as i16, size, order);
         } else {
@@ -176,7 +176,7 @@ impl Access for Skb {
         code.goto(Insn::branch64(Compare::Gt, Reg::R1, DATA_END), Label::Short(self.view));
     }
 
-    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: Order) {
+    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: ByteOrder) {
         for (number, piece) in self.pieces(k, size).into_iter().enumerate() {
             let is_first = number == 0;
             let part = if is_first { to } else { PART };
@@ -201,7 +201,7 @@ impl Access for Skb {
         }
     }
 
-    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: Range, order: Order) {
+    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: IndexRange, order: ByteOrder) {
         let Some(offset) = self.direct(k, size) else {
             if let Ok(k) = i32::try_from(k) {
                 forget(code, Reg::R2, X);
@@ -213,8 +213,8 @@ impl Access for Skb {
             return self.load_by_call(code, A, self.view, size);
         };
         let x = match range {
-            Range::Header => X,
-            Range::Any => {
+            IndexRange::Header => X,
+            IndexRange::Any => {
                 forget(code, Reg::R2, X);
                 let general = Label::Version(self.view, Mode::General);
                 code.goto(Insn::branch64(Compare::Gt, Reg::R2, GREATEST_X), general);

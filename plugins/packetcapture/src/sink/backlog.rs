@@ -87,7 +87,7 @@ impl Backlog {
     pub(super) fn new(files: Files, outcome: Arc<Outcome>, settings: &Settings) -> io::Result<Self> {
         let shared =
             Arc::new(Shared { files: Mutex::new(files), waiting: Mutex::default(), more: Condvar::new(), outcome });
-        let writer = shared.clone();
+        let writer = Arc::clone(&shared);
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
         let (limit, is_direct) = (settings.memory, settings.files.direct);
         Ok(Self { shared, limit, is_direct, is_slow: false, last: Instant::now(), thread: Some(thread) })
@@ -220,5 +220,4 @@ impl Files {
 }
 
 #[cfg(test)]
-#[path = "backlog/tests.rs"]
 mod tests;

@@ -206,5 +206,4 @@ fn whole_records(format: Format, runs: &[&[u8]], written: usize) -> usize {
 }
 
 #[cfg(test)]
-#[path = "file/tests.rs"]
 mod tests;

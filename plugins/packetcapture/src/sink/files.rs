@@ -11,15 +11,15 @@ use std::time::Instant;
 
 use polycube_plugin_api::Level;
 
-use super::chores::{Chore, Chores};
 use super::file::{CaptureFile, Shortfall};
+use super::file_worker::{FileTask, FileWorker};
 use super::journal::Journal;
 use super::name::{Names, compressed, default_stem, file_name};
 use crate::config::Fsync;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
 use crate::log::Log;
-use crate::outcome::{Outcome, Stage};
+use crate::outcome::{FileStatus, Outcome};
 use crate::settings::{Extent, Settings};
 use crate::store::{Directory, OwnFile, Removal, StoredFile};
 use crate::sys;
@@ -32,14 +32,9 @@ const CLOSED: usize = 100_000;
 
 /// Writes the files of one capture, from on to off.
 pub(crate) struct Files {
-    cube: String,
-    settings: Arc<Settings>,
+    context: FileContext,
     /// What the packets to come are described by.
     section: Section,
-    outcome: Arc<Outcome>,
-    journal: Journal,
-    chores: Arc<Chores>,
-    log: Log,
     /// Whether the last file could not be noted.
     is_unnoted: bool,
     current: Option<Current>,
@@ -47,13 +42,24 @@ pub(crate) struct Files {
     /// Where the last file was made.
     directory: Option<Arc<Directory>>,
     /// What the programs had counted when the last file was closed.
-    told: Statistics,
+    reported: Statistics,
     /// The closed files of this capture, the oldest first.
     closed: VecDeque<StoredFile>,
     /// Packets lost since the first that could not be written, while they cannot.
     failing: Option<u64>,
     /// Bytes of the directory that are not of `current`.
     elsewhere: u64,
+}
+
+/// What the files of a capture are written with.
+pub(crate) struct FileContext {
+    /// The cube's name.
+    pub(crate) cube: String,
+    pub(crate) journal: Journal,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) worker: Arc<FileWorker>,
+    pub(crate) log: Log,
 }
 
 struct Current {
@@ -64,32 +70,21 @@ struct Current {
 }
 
 impl Files {
-    pub(crate) fn new(
-        cube: &str,
-        journal: Journal,
-        settings: Arc<Settings>,
-        outcome: Arc<Outcome>,
-        chores: Arc<Chores>,
-        log: Log,
-    ) -> Self {
+    pub(crate) fn new(context: FileContext) -> Self {
+        let section = context.settings.section.clone();
         let mut files = Self {
-            cube: cube.to_owned(),
-            section: settings.section.clone(),
-            settings,
-            chores,
-            outcome,
-            journal,
-            log,
+            context,
+            section,
             is_unnoted: false,
             current: None,
             names: Names::default(),
             directory: None,
-            told: Statistics::default(),
+            reported: Statistics::default(),
             closed: VecDeque::new(),
             failing: None,
             elsewhere: 0,
         };
-        files.told = files.statistics();
+        files.reported = files.statistics();
         files.measure_directory();
         files
     }
@@ -105,7 +100,10 @@ impl Files {
             let taken = take(format, &rest, &self.until_rotation(format, next));
             if taken.damaged > 0 {
                 let bytes = taken.damaged;
-                (self.log)(Level::Error, &format!("{bytes} bytes of a ring are no records and are not written"));
+                (self.context.log)(
+                    Level::Error,
+                    &format!("{bytes} bytes of a ring are no records and are not written"),
+                );
             }
             if taken.tally.packets > 0 {
                 self.append(format, &taken.runs, &taken.tally);
@@ -125,7 +123,7 @@ impl Files {
     /// Takes over other settings. What they say of the file's place and format holds from the next file on, which
     /// begins now if they changed.
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
-        let (old, new) = (&self.settings, &settings);
+        let (old, new) = (&self.context.settings, &settings);
         let place = |settings: &Settings| (settings.files.directory.clone(), settings.files.stem.clone());
         // The first records of another format may be in a file of theirs already.
         let is_other = self.current.as_ref().is_some_and(|current| current.file.format() != new.format);
@@ -133,7 +131,7 @@ impl Files {
             self.close();
         }
         self.section = settings.section.clone();
-        self.settings = settings;
+        self.context.settings = settings;
         self.measure_directory();
         self.prune();
     }
@@ -143,21 +141,29 @@ impl Files {
         self.measure_directory();
         self.settle();
         let is_old = |current: &Current, time| current.tally.packets > 0 && current.began.elapsed() >= time;
-        if self.settings.files.rotate.time.zip(self.current.as_ref()).is_some_and(|(time, now)| is_old(now, time)) {
+        if self
+            .context
+            .settings
+            .files
+            .rotate
+            .time
+            .zip(self.current.as_ref())
+            .is_some_and(|(time, now)| is_old(now, time))
+        {
             self.close();
         }
-        if self.settings.files.fsync == Fsync::Interval
+        if self.context.settings.files.fsync == Fsync::Interval
             && let Some(current) = &self.current
             && let Ok(fd) = current.file.descriptor()
         {
-            self.chores.sync_if_idle(fd);
+            self.context.worker.sync_if_idle(fd);
         }
     }
 
     /// Sees to it that everything is in the file that should be.
     pub(crate) fn settle(&mut self) {
         if let Some(error) = self.current.as_ref().and_then(|current| current.file.settle().err()) {
-            self.tell_of_failure(&error, 0);
+            self.report_failure(&error, 0);
         }
     }
 
@@ -165,9 +171,12 @@ impl Files {
     pub(crate) fn finish(&mut self) {
         self.close();
         if let Some(lost) = self.failing.take() {
-            (self.log)(Level::Error, &format!("the capture file could not be written; packets missing in it: {lost}"));
+            (self.context.log)(
+                Level::Error,
+                &format!("the capture file could not be written; packets missing in it: {lost}"),
+            );
         }
-        self.outcome.set_trouble(None);
+        self.context.outcome.set_trouble(None);
     }
 
     fn append(&mut self, format: Format, runs: &[&[u8]], tally: &Tally) {
@@ -176,40 +185,43 @@ impl Files {
         let mut kept = *tally;
         if let Err(Shortfall { kept: size, error }) = &result {
             kept = take(format, runs, &Room { size: *size as u64, ..Room::default() }).tally;
-            self.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
-            self.tell_of_failure(error, tally.packets - kept.packets);
+            self.context.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
+            self.report_failure(error, tally.packets - kept.packets);
         } else if let Some(lost) = self.failing.take() {
-            (self.log)(Level::Info, &format!("the capture file is written again; packets missing in it: {lost}"));
-            self.outcome.set_trouble(None);
+            (self.context.log)(
+                Level::Info,
+                &format!("the capture file is written again; packets missing in it: {lost}"),
+            );
+            self.context.outcome.set_trouble(None);
         }
         if kept.packets == 0 {
             return;
         }
         if let Some(current) = &mut self.current {
             if current.tally.packets == 0 {
-                self.outcome.file_begun(&current.stored);
+                self.context.outcome.file_begun(&current.stored);
             }
             current.tally.add(&kept);
             let (tally, size) = (current.tally, current.file.length());
-            self.outcome.update(&current.stored, |file| (file.tally, file.size) = (tally, size));
+            self.context.outcome.update(&current.stored, |file| (file.tally, file.size) = (tally, size));
         }
     }
 
-    fn tell_of_failure(&mut self, error: &io::Error, lost: u64) {
+    fn report_failure(&mut self, error: &io::Error, lost: u64) {
         if self.failing.is_none() {
             let message = format!("the capture file cannot be written: {error}; packets are lost until it can");
-            (self.log)(Level::Error, &message);
+            (self.context.log)(Level::Error, &message);
         }
-        self.outcome.set_trouble(Some(format!("the capture file cannot be written: {error}")));
+        self.context.outcome.set_trouble(Some(format!("the capture file cannot be written: {error}")));
         *self.failing.get_or_insert_default() += lost;
     }
 
     /// The file that records of `format` go to, with room for `size` bytes of them below the ceiling.
     fn ready(&mut self, format: Format, size: u64) -> io::Result<&mut Current> {
-        if let Some(ceiling) = self.settings.files.ceiling {
+        if let Some(ceiling) = self.context.settings.files.ceiling {
             let used =
                 |files: &Self| files.elsewhere + files.current.as_ref().map_or(0, |now| now.file.length()) + size;
-            while used(self) > ceiling && self.settings.files.keep.is_some() && self.delete_oldest() {}
+            while used(self) > ceiling && self.context.settings.files.keep.is_some() && self.delete_oldest() {}
             if used(self) > ceiling {
                 let ceiling = ceiling >> 20;
                 return Err(io::Error::other(format!("the directory has reached its ceiling of {ceiling} MiB")));
@@ -219,13 +231,13 @@ impl Files {
             Some(current) => current,
             None => {
                 let mut file = self.create(format)?;
-                if self.settings.files.direct && !file.bypass_cache()? {
+                if self.context.settings.files.direct && !file.bypass_cache()? {
                     let path = file.file().path();
                     let message = format!(
                         "{} is written through the page cache: its file system has nothing else",
                         path.display()
                     );
-                    (self.log)(Level::Info, &message);
+                    (self.context.log)(Level::Info, &message);
                 }
                 let stored = StoredFile::new(file.file().clone());
                 Current { file, stored, tally: Tally::default(), began: Instant::now() }
@@ -238,11 +250,11 @@ impl Files {
 
     fn create(&mut self, format: Format) -> io::Result<CaptureFile> {
         let directory = self.directory()?;
-        let settings = Arc::clone(&self.settings);
+        let settings = Arc::clone(&self.context.settings);
         let (stem, mut number) = match &settings.files.stem {
             Some(stem) => (stem.clone(), *self.names.chosen(directory.path().join(stem))),
             None => {
-                let stem = default_stem(&self.cube, now().seconds().cast_signed());
+                let stem = default_stem(&self.context.cube, now().seconds().cast_signed());
                 let number = *self.names.timed(&stem);
                 (stem, number)
             }
@@ -276,14 +288,14 @@ impl Files {
                 kept.display(),
                 own.display()
             );
-            (self.log)(Level::Warn, &message);
+            (self.context.log)(Level::Warn, &message);
         }
         result
     }
 
     /// The directory of the files to come.
     fn directory(&mut self) -> io::Result<Arc<Directory>> {
-        let opened = self.settings.files.directory.open()?;
+        let opened = self.context.settings.files.directory.open()?;
         // One descriptor for all files of a directory.
         let same = self.directory.take().filter(|former| former.is(&opened));
         Ok(Arc::clone(self.directory.insert(same.unwrap_or_else(|| Arc::new(opened)))))
@@ -291,7 +303,7 @@ impl Files {
 
     /// Whether a file may be called `name`: nothing is, compressed or not, or it may be overwritten and is deleted.
     fn is_free(&self, directory: &Directory, name: &OsStr) -> io::Result<bool> {
-        let settings = &self.settings.files;
+        let settings = &self.context.settings.files;
         for form in [name, &compressed(name)] {
             if !(settings.overwrite && settings.stem.is_some()) {
                 if directory.has(form) {
@@ -299,9 +311,11 @@ impl Files {
                 }
                 continue;
             }
-            match directory.remove_own(form, |id| self.outcome.file(id).is_some())? {
+            match directory.remove_own(form, |id| self.context.outcome.file(id).is_some())? {
                 Removal::Absent => {}
-                Removal::Removed(id) => self.outcome.file(id).iter().for_each(|file| self.outcome.forget(file)),
+                Removal::Removed(id) => {
+                    self.context.outcome.file(id).iter().for_each(|file| self.context.outcome.forget(file));
+                }
                 Removal::Kept => return Ok(false),
             }
         }
@@ -310,24 +324,24 @@ impl Files {
 
     fn create_named(&mut self, directory: &Arc<Directory>, name: &OsStr, format: Format) -> io::Result<CaptureFile> {
         // Noted before it is there: whenever the daemon is killed, the next one knows of it.
-        let mut noted = self.journal.opened(&directory.path().join(name));
-        let file =
-            CaptureFile::create(directory, name, format, &self.section).inspect_err(|_| self.journal.closed())?;
+        let mut noted = self.context.journal.opened(&directory.path().join(name));
+        let file = CaptureFile::create(directory, name, format, &self.section)
+            .inspect_err(|_| self.context.journal.closed())?;
         if noted.is_ok() {
-            noted = self.journal.made(file.file());
+            noted = self.context.journal.made(file.file());
         }
         let path = file.file().path();
-        self.tell_of_note(&path, noted);
-        (self.log)(Level::Debug, &format!("{} is opened", path.display()));
+        self.report_note(&path, noted);
+        (self.context.log)(Level::Debug, &format!("{} is opened", path.display()));
         Ok(file)
     }
 
     /// A file that is not noted is as good, as long as nobody kills the daemon.
-    fn tell_of_note(&mut self, path: &Path, noted: io::Result<()>) {
+    fn report_note(&mut self, path: &Path, noted: io::Result<()>) {
         let was_unnoted = std::mem::replace(&mut self.is_unnoted, noted.is_err());
         if let Some(error) = noted.err().filter(|_| !was_unnoted) {
             let why = format!("{} cannot be noted as being written: {error}", path.display());
-            (self.log)(Level::Warn, &format!("{why}; if the daemon is killed, nobody cuts its last record"));
+            (self.context.log)(Level::Warn, &format!("{why}; if the daemon is killed, nobody cuts its last record"));
         }
     }
 
@@ -336,32 +350,32 @@ impl Files {
         let path = file.file().path();
         if tally.packets == 0 {
             drop(file);
-            (self.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
-            self.journal.closed();
+            (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
+            self.context.journal.closed();
             return;
         }
         let counted = self.statistics();
-        let statistics = counted.since(&self.told, tally.packets);
-        self.told = counted;
+        let statistics = counted.since(&self.reported, tally.packets);
+        self.reported = counted;
         // A file without them is complete as well.
         let _ = file.append_block(&pcapng::statistics(now(), &statistics));
         if let Err(error) = file.settle() {
-            self.tell_of_failure(&error, 0);
+            self.report_failure(&error, 0);
         }
-        self.journal.closed();
+        self.context.journal.closed();
         let size = file.length();
         let (name, packets) = (path.display(), tally.packets);
-        (self.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
+        (self.context.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
         self.elsewhere += size;
-        self.outcome.update(&stored, |file| (file.size, file.stage) = (size, Stage::Closed));
-        if self.settings.files.fsync == Fsync::Rotate
+        self.context.outcome.update(&stored, |file| (file.size, file.status) = (size, FileStatus::Closed));
+        if self.context.settings.files.fsync == Fsync::Rotate
             && let Ok(fd) = file.descriptor()
         {
-            self.chores.add(Chore::Sync(fd));
+            self.context.worker.add(FileTask::Sync(fd));
         }
         drop(file);
-        if self.settings.files.compress {
-            self.chores.add(Chore::Compress(stored.clone()));
+        if self.context.settings.files.compress {
+            self.context.worker.add(FileTask::Compress(stored.clone()));
         }
         self.closed.push_back(stored);
         if self.closed.len() > CLOSED {
@@ -372,7 +386,7 @@ impl Files {
 
     /// Deletes what is more than is to be kept, the file that is being written counted.
     fn prune(&mut self) {
-        let Some(keep) = self.settings.files.keep else { return };
+        let Some(keep) = self.context.settings.files.keep else { return };
         while self.closed.len() > keep.saturating_sub(usize::from(self.current.is_some())) && self.delete_oldest() {}
     }
 
@@ -380,10 +394,10 @@ impl Files {
     fn delete_oldest(&mut self) -> bool {
         let Some(stored) = self.closed.pop_front() else { return false };
         let (file, _) = stored.current();
-        (self.log)(Level::Debug, &format!("{} is deleted, to make room", file.path().display()));
+        (self.context.log)(Level::Debug, &format!("{} is deleted, to make room", file.path().display()));
         self.elsewhere = self.elsewhere.saturating_sub(file.size());
-        self.outcome.forget(&stored);
-        self.chores.add(Chore::Delete(stored));
+        self.context.outcome.forget(&stored);
+        self.context.worker.add(FileTask::Delete(stored));
         true
     }
 
@@ -397,7 +411,7 @@ impl Files {
     /// What the file has room for; a new one begins with a packet of the time `next`. A file that has no packet yet
     /// takes one, however large.
     fn until_rotation(&self, format: Format, next: Option<Stamp>) -> Room {
-        let Extent { bytes, time, .. } = self.settings.files.rotate;
+        let Extent { bytes, time, .. } = self.context.settings.files.rotate;
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
         let first = current.map(|current| current.tally.first).or(next);
         let until = time.zip(first).map(|(time, first)| Stamp(first.0 + time.as_nanos() as u64));
@@ -410,16 +424,16 @@ impl Files {
     }
 
     fn measure_directory(&mut self) {
-        if self.settings.files.ceiling.is_none() {
+        if self.context.settings.files.ceiling.is_none() {
             return;
         }
-        let Ok(directory) = self.settings.files.directory.open() else { return };
+        let Ok(directory) = self.context.settings.files.directory.open() else { return };
         let own = self.current.as_ref().map(|current| current.file.file()).filter(|own| own.directory().is(&directory));
         self.elsewhere = directory.size(own.map(OwnFile::name));
     }
 
     fn statistics(&self) -> Statistics {
-        self.outcome.statistics(self.outcome.disk.packets())
+        self.context.outcome.statistics(self.context.outcome.disk.packets())
     }
 }
 
@@ -428,5 +442,4 @@ fn now() -> Stamp {
 }
 
 #[cfg(test)]
-#[path = "files/tests.rs"]
 mod tests;

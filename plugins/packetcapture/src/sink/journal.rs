@@ -78,11 +78,11 @@ pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
         let Ok(note) = left_behind(&directory, name.as_ref()) else { continue };
         let file = note.path.display();
         match note.mend(roots) {
-            Ok(Found::InUse | Found::Whole) | Err(MendError::Open(OpenError::Deleted)) => {}
-            Ok(Found::Empty) => {
+            Ok(Mended::InUse | Mended::Whole) | Err(MendError::Open(OpenError::Deleted)) => {}
+            Ok(Mended::Empty) => {
                 log(Level::Warn, &format!("{file} was begun by a killed daemon and has no packet: it is deleted"));
             }
-            Ok(Found::Cut(bytes)) => {
+            Ok(Mended::Cut(bytes)) => {
                 log(Level::Warn, &format!("{file} ended within a record: its last {bytes} bytes are cut off"));
             }
             Err(error) => {
@@ -129,7 +129,7 @@ enum MendError {
 }
 
 impl Note {
-    fn mend(&self, roots: &Roots) -> Result<Found, MendError> {
+    fn mend(&self, roots: &Roots) -> Result<Mended, MendError> {
         let (location, name) = roots.split(&self.path).ok_or(MendError::Outside)?;
         let directory = location.open().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => OpenError::Deleted,
@@ -148,7 +148,7 @@ impl Note {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+enum Mended {
     /// Somebody is writing it.
     InUse,
     Whole,
@@ -159,22 +159,22 @@ enum Found {
 }
 
 /// Cuts `opened`, which is `file`.
-fn mend_file(file: &OwnFile, opened: &File) -> io::Result<Found> {
+fn mend_file(file: &OwnFile, opened: &File) -> io::Result<Mended> {
     if flock(opened, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Ok(Found::InUse);
+        return Ok(Mended::InUse);
     }
     let length = opened.metadata()?.len();
     let whole = whole_length(opened, length)?;
     if whole == 0 {
         // No reader would take it.
         file.remove()?;
-        return Ok(Found::Empty);
+        return Ok(Mended::Empty);
     }
     if whole < length {
         opened.set_len(whole)?;
-        return Ok(Found::Cut(length - whole));
+        return Ok(Mended::Cut(length - whole));
     }
-    Ok(Found::Whole)
+    Ok(Mended::Whole)
 }
 
 /// The length of what begins with some bytes, at least [`RECORD_HEADER`] of them; `None` if it is no record or block.
@@ -217,5 +217,4 @@ fn record_length(header: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "journal/tests.rs"]
 mod tests;

@@ -20,7 +20,7 @@ use crate::format::{Format, Stamp, transcode};
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::Outcome;
-use crate::sys::{self, Pipe, Wake};
+use crate::sys::{self, PipeEvent, Wake};
 use crate::tally::Tally;
 
 /// Bytes between us and the host: `/proc/sys/fs/pipe-max-size`, as it is where nobody changed it.
@@ -83,7 +83,7 @@ struct Block {
 }
 
 impl Block {
-    fn untold(bytes: Vec<u8>) -> Self {
+    fn without_packets(bytes: Vec<u8>) -> Self {
         Self { bytes: bytes.into(), tally: Tally::default() }
     }
 }
@@ -103,7 +103,7 @@ impl Readers {
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
         let id = list.next;
-        let header = Block::untold(format.stream_header(&list.section));
+        let header = Block::without_packets(format.stream_header(&list.section));
         let reader = Arc::new(Reader {
             id,
             format,
@@ -114,7 +114,7 @@ impl Readers {
             bytes: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
-        let (readers, fed) = (self.clone(), reader.clone());
+        let (readers, fed) = (Arc::clone(self), Arc::clone(&reader));
         thread::Builder::new().name(String::from("capture:stream")).spawn(move || {
             fed.feed(&sender);
             // The pipe's end is what tells the host; what is left of the reader is taken out of the list first.
@@ -142,7 +142,7 @@ impl Readers {
                 bytes.into()
             });
             let statistics = || self.statistics(reader);
-            reader.push(Block { bytes: bytes.clone(), tally }, limit, statistics);
+            reader.push(Block { bytes: Arc::clone(bytes), tally }, limit, statistics);
         }
     }
 
@@ -154,7 +154,7 @@ impl Readers {
             return;
         }
         list.section = if is_first { section.clone() } else { list.section.widened(section) };
-        let block = Block::untold(list.section.bytes());
+        let block = Block::without_packets(list.section.bytes());
         for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
             reader.push(block.clone(), usize::MAX, Vec::new);
         }
@@ -182,7 +182,7 @@ impl Readers {
             let mut waiting = lock(&reader.waiting);
             waiting.has_ended = true;
             if reader.format == Format::Pcapng {
-                waiting.blocks.push_back(Block::untold(self.statistics(reader)));
+                waiting.blocks.push_back(Block::without_packets(self.statistics(reader)));
             }
             drop(waiting);
             reader.wake.wake();
@@ -216,9 +216,9 @@ impl Reader {
             return;
         }
         if std::mem::take(&mut waiting.owes_statistics) && self.format == Format::Pcapng {
-            let told = Block::untold(statistics());
-            waiting.bytes += told.bytes.len();
-            waiting.blocks.push_back(told);
+            let block = Block::without_packets(statistics());
+            waiting.bytes += block.bytes.len();
+            waiting.blocks.push_back(block);
         }
         waiting.bytes += block.bytes.len();
         waiting.blocks.push_back(block);
@@ -234,7 +234,7 @@ impl Reader {
             let has_ended = waiting.has_ended;
             let Some(block) = waiting.blocks.pop_front() else {
                 drop(waiting);
-                if has_ended || sys::wait_for_pipe(pipe.as_fd(), Pipe::ToBreak, &self.wake, None).is_err() {
+                if has_ended || sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, None).is_err() {
                     return;
                 }
                 continue;
@@ -257,7 +257,7 @@ impl Reader {
                     // Before the look at what it tells of: a call in between is not lost.
                     self.wake.clear();
                     let patience = lock(&self.waiting).has_ended.then_some(PATIENCE);
-                    sys::wait_for_pipe(pipe.as_fd(), Pipe::ForRoom, &self.wake, patience)?;
+                    sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Writable, &self.wake, patience)?;
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -276,5 +276,4 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 #[cfg(test)]
-#[path = "readers/tests.rs"]
 mod tests;

@@ -102,12 +102,12 @@ mod tests {
 
     use super::*;
     use crate::fixture::{record, stored, times};
-    use crate::outcome::Stage;
+    use crate::outcome::FileStatus;
     use crate::store::StoredFile;
     use crate::tally::Tally;
 
     fn closed(file: StoredFile, size: u64) -> FileState {
-        FileState { file, tally: Tally::default(), size, stage: Stage::Closed, session: 0 }
+        FileState { file, tally: Tally::default(), size, status: FileStatus::Closed, session: 0 }
     }
 
     fn read(files: &[FileState], section: &Section) -> Vec<u8> {

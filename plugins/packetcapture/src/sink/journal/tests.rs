@@ -67,7 +67,7 @@ fn a_file_that_ends_anywhere_is_cut_to_its_whole_records() {
             let expected = ends.iter().copied().filter(|end| *end <= cut).max().unwrap();
             let found = mend_file(&file, &file.open(OFlags::RDWR).unwrap()).unwrap();
             let lost = (cut - expected) as u64;
-            assert_eq!(found, if lost > 0 { Found::Cut(lost) } else { Found::Whole }, "{format:?} at {cut}");
+            assert_eq!(found, if lost > 0 { Mended::Cut(lost) } else { Mended::Whole }, "{format:?} at {cut}");
             assert_eq!(fs::read(file.path()).unwrap(), bytes[..expected]);
             file.remove().unwrap();
         }

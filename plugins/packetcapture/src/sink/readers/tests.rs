@@ -95,8 +95,8 @@ fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
         kinds.push(u32::from_ne_bytes(*rest.first_chunk().unwrap()));
         rest = &rest[length as usize..];
     }
-    let told = kinds.iter().position(|kind| *kind == 5).unwrap();
-    assert_eq!(kinds[told + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
+    let first = kinds.iter().position(|kind| *kind == 5).unwrap();
+    assert_eq!(kinds[first + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
     assert_eq!(kinds.last(), Some(&5), "the end of a stream tells once more");
     assert_eq!(kinds.iter().filter(|kind| **kind == 6).count() as u64 + dropped, 51_000);
 }

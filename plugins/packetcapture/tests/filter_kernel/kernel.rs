@@ -21,13 +21,13 @@ const NO_FILTER: u32 = 99;
 
 /// A VLAN tag that the kernel keeps beside the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
+pub(crate) struct Tag {
     pub protocol: u16,
     pub control: u16,
 }
 
 /// Those that packets are tried with.
-pub const TAGS: [Tag; 3] = [
+pub(crate) const TAGS: [Tag; 3] = [
     Tag { protocol: 0x8100, control: 5 },
     Tag { protocol: 0x88a8, control: 0x6064 },
     Tag { protocol: 0x8100, control: 0 },
@@ -40,7 +40,7 @@ const UNCUT: usize = 64;
 const MARK: usize = 2;
 
 /// Maps, and programs at both ends of the filter.
-pub struct Kernel {
+pub(crate) struct Kernel {
     accept: OwnedFd,
     rings: OwnedFd,
     next: OwnedFd,
@@ -110,7 +110,7 @@ fn maker(tag: Option<Tag>, entry: &OwnedFd) -> OwnedFd {
 }
 
 impl Kernel {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let slot = || map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 1);
         let entry = slot();
         let kernel = Self {
@@ -126,7 +126,7 @@ impl Kernel {
     }
 
     /// Loads a filter and puts it behind the programs that give tags.
-    pub fn load(&self, compiled: &Compiled) {
+    pub(crate) fn load(&self, compiled: &Compiled) {
         let mut instructions = compiled.instructions.iter().map(|insn| insn.to_bytes()).collect::<Vec<_>>();
         for (at, name) in &compiled.maps {
             let map = match name {
@@ -141,7 +141,7 @@ impl Kernel {
     }
 
     /// Runs the filter that was loaded last on a packet, which must come out as it was.
-    pub fn matches(&self, tag: Option<usize>, packet: &[u8]) -> bool {
+    pub(crate) fn matches(&self, tag: Option<usize>, packet: &[u8]) -> bool {
         let maker = &self.makers[tag.map_or(0, |tag| tag + 1)];
         let mut out = [0; 4096];
         let mut uncut = [0; UNCUT];
@@ -165,7 +165,7 @@ impl Kernel {
     }
 
     /// Packets that the filter has counted, on all CPUs.
-    pub fn rejected(&self) -> u64 {
+    pub(crate) fn rejected(&self) -> u64 {
         let count = |cpu: u32| {
             let mut ring = [0_u8; ELEMENT];
             bpf::lookup(self.rings.as_fd(), &cpu.to_ne_bytes(), &mut ring).unwrap();

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -15,15 +16,15 @@ use rustix::fs::{OFlags, fdatasync};
 
 use super::name::{compressed, half_compressed};
 use crate::log::Log;
-use crate::outcome::{Outcome, Stage};
+use crate::outcome::{FileStatus, Outcome};
 use crate::store::{OpenError, OwnFile, Removal, StoredFile};
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
-/// A cube that goes waits no longer for chores: what is not done then is done behind it.
+/// A cube that goes waits no longer for worker: what is not done then is done behind it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) enum Chore {
+pub(crate) enum FileTask {
     /// Forces what was written so far to the disk.
     Sync(OwnedFd),
     /// Replaces a closed file by its compressed form.
@@ -32,80 +33,92 @@ pub(crate) enum Chore {
     Delete(StoredFile),
 }
 
-/// Does the chores of a cube, in their order. They outlast a capture, for compression may take as long as it.
-pub(crate) struct Chores {
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+enum TaskError {
+    #[error("cannot sync the capture file: {0}")]
+    Sync(#[source] io::Error),
+    #[error("cannot compress {}: {source}", path.display())]
+    Compress { path: PathBuf, source: io::Error },
+    #[error("cannot delete {}: {source}", path.display())]
+    Delete { path: PathBuf, source: io::Error },
+}
+
+/// Does the worker of a cube, in their order. They outlast a capture, for compression may take as long as it.
+pub(crate) struct FileWorker {
     shared: Arc<Shared>,
-    worker: Mutex<Option<Worker>>,
+    thread: Mutex<Option<WorkerThread>>,
 }
 
 struct Shared {
     outcome: Arc<Outcome>,
     log: Log,
-    /// Chores that are not done yet.
+    /// FileWorker that are not done yet.
     pending: AtomicUsize,
 }
 
-struct Worker {
-    chores: mpsc::Sender<Chore>,
+struct WorkerThread {
+    tasks: mpsc::Sender<FileTask>,
     /// Nothing is ever sent: its other end goes with the worker.
     ended: mpsc::Receiver<()>,
 }
 
-impl Chores {
+impl FileWorker {
     pub(crate) fn new(outcome: Arc<Outcome>, log: Log) -> Self {
-        Self { shared: Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) }), worker: Mutex::default() }
+        Self { shared: Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) }), thread: Mutex::default() }
     }
 
-    pub(super) fn add(&self, chore: Chore) {
-        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        if worker.is_none() {
-            *worker = Worker::start(&self.shared).ok();
+    pub(super) fn add(&self, task: FileTask) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            *thread = WorkerThread::start(&self.shared).ok();
         }
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        match &*worker {
-            Some(worker) => {
+        match &*thread {
+            Some(thread) => {
                 // It takes all that comes as long as we hold this end.
-                let _ = worker.chores.send(chore);
+                let _ = thread.tasks.send(task);
             }
-            None => self.shared.run(chore),
+            None => self.shared.run(task),
         }
     }
 
-    /// As [`Chore::Sync`], but not while there is something to do: descriptors would heap up before a slow disk.
+    /// As [`FileTask::Sync`], but not while there is something to do: descriptors would heap up before a slow disk.
     pub(super) fn sync_if_idle(&self, fd: OwnedFd) {
         if self.shared.pending.load(Ordering::Relaxed) == 0 {
-            self.add(Chore::Sync(fd));
+            self.add(FileTask::Sync(fd));
         }
     }
 }
 
-impl Drop for Chores {
+impl Drop for FileWorker {
     fn drop(&mut self) {
-        let worker = self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Worker { chores, ended }) = worker {
-            drop(chores);
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(WorkerThread { tasks, ended }) = thread {
+            drop(tasks);
             // An error either way: it is done, or takes too long.
             let _ = ended.recv_timeout(PATIENCE);
         }
     }
 }
 
-impl Worker {
+impl WorkerThread {
     fn start(shared: &Arc<Shared>) -> io::Result<Self> {
-        let (chores, inbox) = mpsc::channel::<Chore>();
+        let (tasks, inbox) = mpsc::channel::<FileTask>();
         let (end, ended) = mpsc::channel::<()>();
-        let shared = shared.clone();
-        thread::Builder::new().name(String::from("capture:chores")).spawn(move || {
-            inbox.iter().for_each(|chore| shared.run(chore));
+        let shared = Arc::clone(shared);
+        thread::Builder::new().name(String::from("capture:files")).spawn(move || {
+            inbox.iter().for_each(|task| shared.run(task));
             drop(end);
         })?;
-        Ok(Self { chores, ended })
+        Ok(Self { tasks, ended })
     }
 }
 
 impl Shared {
-    fn run(&self, chore: Chore) {
-        if let Err(trouble) = chore.run(&self.outcome) {
+    fn run(&self, task: FileTask) {
+        if let Err(error) = task.run(&self.outcome) {
+            let trouble = error.to_string();
             (self.log)(Level::Error, &trouble);
             self.outcome.set_trouble(Some(trouble));
         }
@@ -113,30 +126,32 @@ impl Shared {
     }
 }
 
-impl Chore {
-    fn run(self, outcome: &Outcome) -> Result<(), String> {
+impl FileTask {
+    fn run(self, outcome: &Outcome) -> Result<(), TaskError> {
         match self {
             Self::Sync(fd) => {
-                fdatasync(&fd).map_err(|error| format!("the capture file cannot be synced: {error}"))?;
+                fdatasync(&fd).map_err(|error| TaskError::Sync(error.into()))?;
             }
             Self::Compress(stored) => {
                 let original = stored.current().0;
-                let why = |error| format!("{} cannot be compressed: {error}", original.path().display());
-                let Some((smaller, size)) = compress(&original).map_err(why)? else { return Ok(()) };
+                let failed = |source| TaskError::Compress { path: original.path(), source };
+                let Some((smaller, size)) = compress(&original).map_err(failed)? else { return Ok(()) };
                 stored.compressed_to(smaller);
-                outcome.update(&stored, |file| (file.size, file.stage) = (size, Stage::Compressed));
-                original
-                    .remove()
-                    .map_err(|error| format!("{} cannot be deleted: {error}", original.path().display()))?;
+                outcome.update(&stored, |file| (file.size, file.status) = (size, FileStatus::Compressed));
+                remove(&original)?;
             }
             Self::Delete(stored) => {
                 let (file, _) = stored.current();
-                file.remove().map_err(|error| format!("{} cannot be deleted: {error}", file.path().display()))?;
+                remove(&file)?;
                 outcome.forget(&stored);
             }
         }
         Ok(())
     }
+}
+
+fn remove(file: &OwnFile) -> Result<(), TaskError> {
+    file.remove().map_err(|source| TaskError::Delete { path: file.path(), source })
 }
 
 /// Makes the compressed form of `original` beside it; returns it and its size, or `None` where `original` is no longer
@@ -177,8 +192,8 @@ mod tests {
     use super::*;
     use crate::fixture::stored;
 
-    fn chores(outcome: Arc<Outcome>) -> Chores {
-        Chores::new(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
+    fn worker(outcome: Arc<Outcome>) -> FileWorker {
+        FileWorker::new(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -193,9 +208,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let file = stored(directory.path(), "s.pcap", b"packet");
         stored(directory.path(), "s.pcap.zst.part", b"pa");
-        let chores = chores(Arc::default());
-        chores.add(Chore::Compress(file));
-        drop(chores);
+        let worker = worker(Arc::default());
+        worker.add(FileTask::Compress(file));
+        drop(worker);
         assert_eq!(names(directory.path()), ["s.pcap.zst"]);
     }
 
@@ -208,10 +223,10 @@ mod tests {
         let (outcome, lines) = (Arc::<Outcome>::default(), Arc::<Mutex<Vec<String>>>::default());
         let kept = Arc::clone(&lines);
         let log: Log = Box::new(move |_, line| kept.lock().unwrap().push(line.to_owned()));
-        let chores = Chores::new(Arc::clone(&outcome), log);
-        chores.add(Chore::Compress(file.clone()));
-        drop(chores);
-        let trouble = format!("{} cannot be compressed: {} is in the way", file.path().display(), part.display());
+        let worker = FileWorker::new(Arc::clone(&outcome), log);
+        worker.add(FileTask::Compress(file.clone()));
+        drop(worker);
+        let trouble = format!("cannot compress {}: {} is in the way", file.path().display(), part.display());
         assert_eq!(*lines.lock().unwrap(), [trouble.as_str()]);
         assert_eq!(outcome.trouble(), Some(trouble));
         assert_eq!(fs::read(part).unwrap(), b"dear");
@@ -223,10 +238,10 @@ mod tests {
         let file = stored(directory.path(), "s.pcap", b"old");
         fs::write(directory.path().join("newer"), "new").unwrap();
         fs::rename(directory.path().join("newer"), file.path()).unwrap();
-        let chores = chores(Arc::default());
-        chores.add(Chore::Compress(file.clone()));
-        chores.add(Chore::Delete(file.clone()));
-        drop(chores);
+        let worker = worker(Arc::default());
+        worker.add(FileTask::Compress(file.clone()));
+        worker.add(FileTask::Delete(file.clone()));
+        drop(worker);
         assert_eq!(fs::read(file.path()).unwrap(), b"new");
         assert_eq!(names(directory.path()), ["s.pcap"]);
     }
@@ -238,15 +253,15 @@ mod tests {
         let file = stored(directory.path(), "s.pcap", text.as_bytes());
         let outcome = Arc::<Outcome>::default();
         outcome.file_begun(&file);
-        let chores = chores(Arc::clone(&outcome));
-        chores.add(Chore::Compress(file));
-        drop(chores);
+        let worker = worker(Arc::clone(&outcome));
+        worker.add(FileTask::Compress(file));
+        drop(worker);
         let smaller = directory.path().join("s.pcap.zst");
         assert_eq!(zstd::stream::decode_all(File::open(&smaller).unwrap()).unwrap(), text.as_bytes());
         assert_eq!(fs::metadata(&smaller).unwrap().permissions().mode() & 0o137, 0);
         assert_eq!(names(directory.path()), ["s.pcap.zst"]);
         let state = outcome.files().remove(0);
-        assert_eq!((state.file.path(), state.stage), (smaller.clone(), Stage::Compressed));
+        assert_eq!((state.file.path(), state.status), (smaller.clone(), FileStatus::Compressed));
         assert_eq!(state.size, fs::metadata(&smaller).unwrap().len());
     }
 
@@ -254,10 +269,10 @@ mod tests {
     fn files_are_deleted_in_either_form() {
         let directory = TempDir::new().unwrap();
         let files = ["one.pcap", "two.pcap"].map(|name| stored(directory.path(), name, b"packet"));
-        let chores = chores(Arc::default());
-        chores.add(Chore::Compress(files[0].clone()));
-        files.into_iter().for_each(|file| chores.add(Chore::Delete(file)));
-        drop(chores);
+        let worker = worker(Arc::default());
+        worker.add(FileTask::Compress(files[0].clone()));
+        files.into_iter().for_each(|file| worker.add(FileTask::Delete(file)));
+        drop(worker);
         assert_eq!(names(directory.path()), [""; 0]);
     }
 

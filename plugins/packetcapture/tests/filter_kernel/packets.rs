@@ -28,7 +28,7 @@ const TRANSPORTS: [u8; 18] = [1, 58, 6, 17, 1, 2, 9, 33, 47, 50, 51, 58, 89, 103
 const LONGEST: usize = 1514;
 
 /// At least 1,000 packets, the same in every run with the same seed.
-pub fn packets(seed: u64) -> Vec<Vec<u8>> {
+pub(crate) fn packets(seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random::new(seed);
     let mut packets = Vec::new();
     for _ in 0..1000 {
@@ -43,7 +43,7 @@ pub fn packets(seed: u64) -> Vec<Vec<u8>> {
 }
 
 /// One packet of any kind and length.
-pub fn packet(random: &mut Random) -> Vec<u8> {
+pub(crate) fn packet(random: &mut Random) -> Vec<u8> {
     // Most expressions are about IP.
     let kind = if random.once_in(2) { random.below(10) } else { random.below(KINDS) };
     let mut packet = ethernet(random, kind);

@@ -41,7 +41,7 @@ const EXCERPT: usize = 60;
 
 /// An expression that libpcap does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refused {
+pub struct ExpressionError {
     /// libpcap's words.
     pub reason: String,
     /// The expression.
@@ -53,7 +53,7 @@ pub struct Refused {
     pub fields: Option<String>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ExpressionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { reason, expression, place, fields } = self;
         let excerpt = |around: usize| excerpt(expression, around);
@@ -84,31 +84,33 @@ fn excerpt(expression: &str, around: usize) -> String {
 }
 
 /// libpcap's program for `terms`.
-pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, Refused> {
+pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, ExpressionError> {
     match terms {
         Terms::One(expression) => compile_one(libpcap, expression),
         Terms::Both { fields, expression } => {
             // By itself first: the place of an error is in what the user wrote, and `a) or (b` is wrong.
             compile_one(libpcap, expression)?;
-            libpcap
-                .compile(&terms.to_string())
-                .map_err(|reason| Refused { fields: Some(fields.clone()), ..Refused::new(&reason, expression, None) })
+            libpcap.compile(&terms.to_string()).map_err(|error| ExpressionError {
+                fields: Some(fields.clone()),
+                ..ExpressionError::new(&error.to_string(), expression, None)
+            })
         }
     }
 }
 
-fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, Refused> {
-    libpcap.compile(expression).map_err(|reason| {
+fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, ExpressionError> {
+    libpcap.compile(expression).map_err(|error| {
+        let reason = error.to_string();
         let deadline = Instant::now() + PATIENCE;
         let place = find(expression, &reason, &mut |text| match Instant::now() < deadline {
-            true => Ok(libpcap.compile(text).err()),
-            false => Err(Late),
+            true => Ok(libpcap.compile(text).err().map(|error| error.to_string())),
+            false => Err(Timeout),
         });
-        Refused::new(&reason, expression, place.unwrap_or_default())
+        ExpressionError::new(&reason, expression, place.unwrap_or_default())
     })
 }
 
-impl Refused {
+impl ExpressionError {
     fn new(reason: &str, expression: &str, place: Option<Range<usize>>) -> Self {
         let reason = reason.trim_start_matches("can't parse filter expression: ").to_owned();
         Self { reason, expression: expression.to_owned(), place, fields: None }
@@ -116,14 +118,14 @@ impl Refused {
 }
 
 /// The search has taken as long as it may.
-struct Late;
+struct Timeout;
 
 /// What libpcap says of an expression, if it does not take it.
-type Ask<'a> = dyn FnMut(&str) -> Result<Option<String>, Late> + 'a;
+type Ask<'a> = dyn FnMut(&str) -> Result<Option<String>, Timeout> + 'a;
 
 /// The first word with which libpcap finds fault. Whatever follows a wrong beginning, it stays wrong: so half of the words
 /// are tried, and then half of one half.
-fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Range<usize>>, Late> {
+fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Range<usize>>, Timeout> {
     let words = words(expression);
     let is_syntax = reason.contains(SYNTAX);
     let (mut first, mut end) = (0, words.len());
@@ -146,7 +148,7 @@ fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Rang
 }
 
 /// Whether nothing makes an expression of `text`.
-fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
+fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     for text in completions(text) {
         if !ask(&text)?.is_some_and(|found| found.contains(SYNTAX)) {
             return Ok(false);
@@ -156,7 +158,7 @@ fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
 }
 
 /// Whether libpcap says the same of the beginning as of the whole.
-fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
+fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     let closed = completions(text).next().unwrap_or_default();
     Ok(ask(&closed)?.is_some_and(|found| found == reason))
 }
@@ -258,7 +260,7 @@ mod tests {
         let expected = "syntax error at `bar`, character 5 of `tcp bar or host 10.0.0.1 or host 10.0.0.1 or host 10.0.0.1 \
                         or ho…`";
         check(&format!("tcp bar or {list}"), expected);
-        let refused = Refused::new("no", &"ä".repeat(9000), Some(10..30));
+        let refused = ExpressionError::new("no", &"ä".repeat(9000), Some(10..30));
         let (word, text) = ("ä".repeat(10), "ä".repeat(65));
         assert_eq!(refused.to_string(), format!("no at `{word}`, character 6 of `{text}…`"));
     }
@@ -269,7 +271,7 @@ mod tests {
         let mut asked = 0;
         let found = find("host a or or host b", SYNTAX, &mut |_| {
             asked += 1;
-            if asked < 3 { Ok(Some(SYNTAX.to_owned())) } else { Err(Late) }
+            if asked < 3 { Ok(Some(SYNTAX.to_owned())) } else { Err(Timeout) }
         });
         assert!(found.is_err());
         assert_eq!(asked, 3);

@@ -9,7 +9,7 @@ fn raw(code: u16, k: u32) -> Raw {
 }
 
 /// A valid program of `length` instructions of all kinds; jumps lead forward.
-pub fn program(random: &mut Random, length: usize) -> Vec<Raw> {
+pub(crate) fn program(random: &mut Random, length: usize) -> Vec<Raw> {
     let last = length - 1;
     let mut program = (0..last).map(|at| instruction(random, last - at - 1)).collect::<Vec<_>>();
     program.push(raw(0x16, 0));
@@ -53,7 +53,7 @@ fn instruction(random: &mut Random, rest: usize) -> Raw {
 
 /// The longest of programs, which never leave the way before its end unless a packet is short: the most that a program
 /// asks of the verifier.
-pub fn longest(load: u16) -> Vec<Raw> {
+pub(crate) fn longest(load: u16) -> Vec<Raw> {
     let mut program = Vec::new();
     for number in 0..1365 {
         program.push(raw(load, number % 40));

@@ -4,17 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-#[path = "filter/expressions.rs"]
 mod expressions;
-#[path = "filter/judge.rs"]
 mod judge;
-#[path = "filter/kernel.rs"]
 mod kernel;
-#[path = "filter/packets.rs"]
 mod packets;
-#[path = "filter/programs.rs"]
 mod programs;
-#[path = "filter/random.rs"]
 mod random;
 
 use std::time::{Duration, Instant};
