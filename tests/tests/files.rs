@@ -226,7 +226,7 @@ fn a_capture_ends_where_it_was_told_to() -> Result<()> {
     let (scene, files) = ended("pcap", &json!({ "seconds": 1 }))?;
     let [first, last] = [&files[0].times[0], &files[0].times[1]].map(String::as_str).map(micros_of);
     assert!((500_000..1_000_000).contains(&(last? - first?)), "{files:?}");
-    assert!(scene.daemon.log().contains("the capture has come to the end that `stop-after` sets"));
+    assert!(scene.daemon.log().contains("the capture has reached the limit that `stop-after` sets"));
     Ok(())
 }
 

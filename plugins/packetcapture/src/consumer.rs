@@ -60,7 +60,7 @@ impl Consumer {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
                 let text = payload.downcast_ref::<String>().map(String::as_str);
                 let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is no text");
-                drain.log(Level::Error, &format!("the capture thread panicked, nothing is written any more: {what}"));
+                drain.log(Level::Error, &format!("the capture thread panicked and writes no more packets: {what}"));
             }
         })?;
         Ok(Self { commands: Some(commands), wake, thread: Some(thread) })

@@ -92,7 +92,7 @@ impl PacketCapture {
         let got = session.ring_size();
         if got < wanted {
             let (got, wanted, cpus) = (got >> 10, wanted >> 10, self.cpus);
-            let message = format!("rings have {got} KiB instead of {wanted} KiB, for there are {cpus} CPUs");
+            let message = format!("rings have {got} KiB instead of {wanted} KiB, because the machine has {cpus} CPUs");
             self.context.cube.log(Level::Info, &message);
         }
     }
@@ -107,8 +107,8 @@ impl Service for PacketCapture {
 
     fn create(cube: Cube) -> Result<Self, Refusal> {
         let cpus = sys::possible_cpus()
-            .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
-        let key = sys::random().map_err(|error| Refusal::failed(format!("no random numbers to be had: {error}")))?;
+            .map_err(|error| Refusal::failed(format!("cannot read the number of CPUs: {error}")))?;
+        let key = sys::random().map_err(|error| Refusal::failed(format!("cannot read random bytes: {error}")))?;
         let context = CubeContext::new(cube, key);
         mend(&context.roots, &|level, line| context.cube.log(level, line));
         Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
@@ -154,7 +154,7 @@ impl Service for PacketCapture {
 
     fn abort(&self) {
         self.phases().forget();
-        self.context.cube.log(Level::Debug, "a change was undone: what was in force goes on");
+        self.context.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
     }
 
     fn state(&self) -> Result<State, Refusal> {
@@ -194,7 +194,7 @@ impl Service for PacketCapture {
         if before != offset {
             let seconds = |nanos| nanos / 1_000_000_000;
             let (from, to) = (seconds(before), seconds(offset));
-            let message = format!("UTC was {from} s from the kernel's TAI and is {to} s from it now");
+            let message = format!("the offset of UTC from the kernel's TAI has changed from {from} s to {to} s");
             self.context.cube.log(Level::Debug, &message);
         }
     }

@@ -40,7 +40,7 @@ pub(crate) fn datapath(
     let generated =
         filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
     let value_size = u32::try_from(element_size(ring))
-        .map_err(|_| Refusal::failed("the ring does not fit into a map").at("ring-size"))?;
+        .map_err(|_| Refusal::failed("the ring is too large for a map").at("ring-size"))?;
     let generation = config.format.constant().into();
     let rings =
         MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None, generation };

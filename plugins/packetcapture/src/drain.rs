@@ -178,7 +178,7 @@ impl Drain {
         let Lane { cpu, head, .. } = lane;
         let tail = reader.tail(cpu);
         reader.resync(cpu, head);
-        let message = format!("the ring of CPU {cpu} is damaged: what it had between {tail} and {head} is lost");
+        let message = format!("the ring of CPU {cpu} is damaged: bytes {tail} to {head} are lost");
         self.log(Level::Error, &message);
     }
 }

@@ -71,7 +71,7 @@ pub enum FilterError {
     )]
     Timeout,
     /// libpcap has no thread to run in.
-    #[error("a thread for libpcap cannot be started: {0}")]
+    #[error("cannot start a thread for libpcap: {0}")]
     Thread(#[source] std::io::Error),
     /// Nor has it one any more.
     #[error("libpcap's thread has ended early: set the filter again")]

@@ -23,9 +23,9 @@ use crate::merge::Span;
 /// Why rings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RingError {
-    #[error("elements of {value_size} bytes are no rings: {} bytes and a power of two were expected", element_size(0))]
+    #[error("the map's elements have {value_size} bytes: expected {} bytes plus a power of two", element_size(0))]
     Size { value_size: u32 },
-    #[error("the rings cannot be mapped: {0}")]
+    #[error("cannot map the rings: {0}")]
     Map(#[source] io::Error),
 }
 

@@ -25,20 +25,20 @@ use crate::sys::{self, MapId};
 /// Why a capture cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error("the host handed over no map `{0}`")]
+    #[error("the host did not pass the map `{0}`")]
     NoMap(&'static str),
-    #[error("the map `{map}` cannot be told from others: {source}")]
+    #[error("cannot identify the map `{map}`: {source}")]
     MapId { map: &'static str, source: io::Error },
     #[error(transparent)]
     Rings(#[from] RingError),
-    #[error("the doorbell cannot be mapped: {0}")]
+    #[error("cannot map the doorbell: {0}")]
     Bell(#[source] io::Error),
     #[error(
         "capture directory {} cannot be written: {source}; set `--capture-dir` or `dump`, or make it writable",
         directory.display()
     )]
     Directory { directory: PathBuf, source: io::Error },
-    #[error("the capture thread cannot start: {0}")]
+    #[error("cannot start the capture thread: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -208,7 +208,7 @@ impl Session {
         let Self { consumer, context, current, .. } = self;
         drop(consumer);
         context.outcome.close_rings(&current.rings);
-        context.cube.log(Level::Debug, "the session has ended, and what the rings held is handed on");
+        context.cube.log(Level::Debug, "the session has ended, and the rings are empty");
     }
 
     /// Has everyone look at the clock.

@@ -151,9 +151,9 @@ mod tests {
         check("/tmp/trace.pcap", Ok(("/tmp", "trace")));
         check("/tmp/a/trace.pcapng", Ok(("/tmp/a", "trace")));
         check("trace.tar", Ok(("/tmp", "trace.tar")));
-        check("/tmp/", Err("`/tmp/` names no file: end it with the file's name"));
+        check("/tmp/", Err("`/tmp/` does not name a file: end it with a file name"));
         check("..", Err("`..` contains `..`: give the path without it"));
-        check(".pcap", Err("`.pcap` names no file: end it with the file's name"));
+        check(".pcap", Err("`.pcap` does not name a file: end it with a file name"));
     }
 
     #[test]

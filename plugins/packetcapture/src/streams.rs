@@ -47,7 +47,7 @@ pub(crate) fn open(
     path: &str,
     query: &BTreeMap<String, String>,
 ) -> Result<Opened, Refusal> {
-    let failed = |error: io::Error| Refusal::failed(format!("the stream cannot be opened: {error}")).at(path);
+    let failed = |error: io::Error| Refusal::failed(format!("cannot open the stream: {error}")).at(path);
     match path {
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
@@ -57,7 +57,7 @@ pub(crate) fn open(
         PACKET => packet(context, settings).map_err(failed),
         _ => match path.strip_prefix(FILES) {
             Some(name) => file(context, name),
-            None => Err(Refusal::new(Tag::OperationNotSupported, format!("`{path}` is no stream"))),
+            None => Err(Refusal::new(Tag::OperationNotSupported, format!("packetcapture has no stream `{path}`"))),
         },
     }
 }

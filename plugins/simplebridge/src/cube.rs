@@ -15,8 +15,8 @@ use crate::state::{EntryState, FdbState, Origin, PortState, State};
 
 const FLUSH: &str = "fdb/flush";
 
-/// Ticks, of about a second, from one removal of aged entries to the next. The program passes aged entries over by
-/// itself: this only frees their memory.
+/// Ticks, of about a second each, between removals of aged entries. The program ignores aged entries by itself;
+/// removing them only frees memory.
 const SWEEP: u32 = 30;
 
 /// A cube of the service.
@@ -32,7 +32,7 @@ struct Phases {
     ticks: u32,
 }
 
-/// The maps, and what they are to hold.
+/// The maps, and what they should hold.
 struct Bridge {
     fdb: Fdb,
     counters: Counters,
@@ -46,7 +46,7 @@ impl SimpleBridge {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells what became of changes of the forwarding database that `why` asked for.
+    /// Logs the outcome of the changes that `why` made to the forwarding database.
     fn note(&self, why: &str, result: Result<Changes, FdbError>) {
         match result {
             Err(error) => self.cube.log(Level::Error, &error.to_string()),
@@ -114,7 +114,7 @@ impl Service for SimpleBridge {
 
     fn abort(&self) {
         if self.phases().prepared.take().is_some() {
-            self.cube.log(Level::Debug, "a change was undone: what was in force goes on");
+            self.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
         }
     }
 
@@ -128,7 +128,7 @@ impl Service for SimpleBridge {
 
     fn action(&self, path: &str, _: &Value) -> Result<Value, Refusal> {
         if path != FLUSH {
-            let message = format!("`{path}` is no action of {}; it has {FLUSH}", Self::NAME);
+            let message = format!("{} has no action `{path}`: it has {FLUSH}", Self::NAME);
             return Err(Refusal::new(Tag::OperationNotSupported, message));
         }
         if let Some(bridge) = &mut self.phases().running {
@@ -153,7 +153,7 @@ impl Service for SimpleBridge {
 }
 
 impl Bridge {
-    /// Whether `port` is one of its ports, not another that got the id or the name.
+    /// Whether `port` is one of its ports, and not another one that reuses the id or the name.
     fn has(&self, port: &Port) -> bool {
         self.ports.iter().any(|own| own.id == port.id && own.name == port.name)
     }
@@ -164,7 +164,7 @@ impl Bridge {
         Ok(changes)
     }
 
-    /// For the log, when it is put in force.
+    /// The configuration, for the log.
     fn in_words(&self) -> String {
         let port = |Port { id, name, netdev }: &Port| match netdev {
             Some(netdev) => format!("{name} (id {id}) over {netdev}"),
@@ -188,7 +188,7 @@ impl Bridge {
     }
 }
 
-/// The entries that the program goes by: on ports that exist, and not aged.
+/// The entries that the program uses: on ports that exist, and not aged.
 fn shown(entries: &Entries, ports: &[Port], ageing: Ageing) -> Vec<EntryState> {
     let current = entries.iter().filter(|(_, entry)| !ageing.has_aged(entry));
     current
@@ -202,7 +202,7 @@ fn shown(entries: &Entries, ports: &[Port], ageing: Ageing) -> Vec<EntryState> {
 }
 
 fn take(maps: &mut Maps, name: &str) -> Result<Map, Refusal> {
-    maps.take(name).ok_or_else(|| Refusal::failed(format!("the host handed over no map `{name}`")))
+    maps.take(name).ok_or_else(|| Refusal::failed(format!("the host did not pass the map `{name}`")))
 }
 
 impl From<FdbError> for Refusal {

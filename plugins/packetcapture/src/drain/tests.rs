@@ -179,7 +179,7 @@ fn a_damaged_ring_is_left_at_its_head() {
     kernel.write(0, DATA + 19 + 8, &u32::MAX.to_ne_bytes());
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[1, 2]);
-    lab.check_lines(&["Error: the ring of CPU 0 is damaged: what it had between 19 and 38 is lost"]);
+    lab.check_lines(&["Error: the ring of CPU 0 is damaged: bytes 19 to 38 are lost"]);
     assert!(kernel.packet(0, 4, b"abc"));
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[1, 2, 4]);

@@ -43,7 +43,7 @@ const WITH_PORTS_TOO: [u8; 2] = [33, 136];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldsError {
     /// One prefix of each family.
-    #[error("src={src} and dst={dst} are of different families, and no packet is of both: clear one of them")]
+    #[error("src={src} and dst={dst} are of different families, and no packet belongs to both: clear one of them")]
     Families {
         /// The source.
         src: IpNet,
@@ -65,7 +65,7 @@ pub enum FieldsError {
 
 /// Text that names no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255")]
+#[error("`{0}` is not a protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255")]
 pub struct ProtocolError(String);
 
 impl FromStr for Protocol {
@@ -264,7 +264,7 @@ mod tests {
     fn what_no_packet_has_together_is_refused() {
         check_refused(
             "src=10.0.0.0/8 dst=::1/128",
-            "src=10.0.0.0/8 and dst=::1/128 are of different families, and no packet is of both: clear one of them",
+            "src=10.0.0.0/8 and dst=::1/128 are of different families, and no packet belongs to both: clear one of them",
         );
         check_refused(
             "dst=10.0.0.0/8 l4proto=icmpv6",

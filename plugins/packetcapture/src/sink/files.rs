@@ -102,7 +102,7 @@ impl Files {
                 let bytes = taken.damaged;
                 (self.context.log)(
                     Level::Error,
-                    &format!("{bytes} bytes of a ring are no records and are not written"),
+                    &format!("{bytes} bytes of a ring are not valid records and are not written"),
                 );
             }
             if taken.tally.packets > 0 {
@@ -234,7 +234,7 @@ impl Files {
                 if self.context.settings.files.direct && !file.bypass_cache()? {
                     let path = file.file().path();
                     let message = format!(
-                        "{} is written through the page cache: its file system has nothing else",
+                        "{} is written through the page cache: its file system does not support direct writes",
                         path.display()
                     );
                     (self.context.log)(Level::Info, &message);
@@ -284,7 +284,7 @@ impl Files {
         if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
             let (kept, own) = (directory.path().join(name), file.file().path());
             let message = format!(
-                "{} was not written by a capture, or still is: it stays, and {} is written",
+                "{} was not written by a capture, or is still being written: it is kept, and {} is written",
                 kept.display(),
                 own.display()
             );
@@ -340,8 +340,11 @@ impl Files {
     fn report_note(&mut self, path: &Path, noted: io::Result<()>) {
         let was_unnoted = std::mem::replace(&mut self.is_unnoted, noted.is_err());
         if let Some(error) = noted.err().filter(|_| !was_unnoted) {
-            let why = format!("{} cannot be noted as being written: {error}", path.display());
-            (self.context.log)(Level::Warn, &format!("{why}; if the daemon is killed, nobody cuts its last record"));
+            let why = format!("cannot note that {} is being written: {error}", path.display());
+            (self.context.log)(
+                Level::Warn,
+                &format!("{why}; if the daemon is killed, its last record may stay incomplete"),
+            );
         }
     }
 

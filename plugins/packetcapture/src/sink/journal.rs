@@ -86,7 +86,7 @@ pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
                 log(Level::Warn, &format!("{file} ended within a record: its last {bytes} bytes are cut off"));
             }
             Err(error) => {
-                log(Level::Warn, &format!("{file} was left by a killed daemon and cannot be mended: {error}"));
+                log(Level::Warn, &format!("{file} was left by a killed daemon and cannot be repaired: {error}"));
             }
         }
         // If it cannot be removed, the file is found to be whole the next time.
@@ -118,13 +118,13 @@ fn left_behind(directory: &Directory, name: &OsStr) -> io::Result<Note> {
 /// Why a file stays as a killed daemon left it.
 #[derive(Debug, thiserror::Error)]
 enum MendError {
-    #[error("it is in no directory that `--capture-dir` or `--capture-root` names")]
+    #[error("it is outside the directories of `--capture-dir` and `--capture-root`")]
     Outside,
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("it is not known to be the file that was begun")]
+    #[error("the daemon was killed before it noted which file it had created")]
     Unknown,
 }
 
@@ -193,7 +193,7 @@ fn whole_length(file: &File, length: u64) -> io::Result<u64> {
         Some(Format::Pcapng) => (0, block_length),
         Some(_) if length >= HEADER as u64 => (HEADER as u64, record_length),
         Some(_) => return Ok(0),
-        None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no capture file")),
+        None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a capture file")),
     };
     reader.seek_relative(end.cast_signed())?;
     let mut header = [0; RECORD_HEADER];

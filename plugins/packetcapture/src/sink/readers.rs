@@ -124,7 +124,7 @@ impl Readers {
         list.readers.push(reader);
         self.count.store(list.readers.len(), Ordering::Release);
         drop(list);
-        (self.log)(Level::Debug, &format!("reader {id} has come for a stream of {}", format.extension()));
+        (self.log)(Level::Debug, &format!("reader {id} opened a stream in {}", format.extension()));
         Ok((id, receiver))
     }
 
@@ -196,7 +196,7 @@ impl Readers {
         drop(list);
         let Reader { id, packets, dropped, .. } = &**reader;
         let (got, missed) = (packets.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
-        (self.log)(Level::Debug, &format!("reader {id} is gone: it got {got} packets and missed {missed}"));
+        (self.log)(Level::Debug, &format!("reader {id} has left: it received {got} packets and missed {missed}"));
     }
 
     /// An Interface Statistics Block for `reader`.

@@ -65,7 +65,7 @@ impl StopCondition {
 
     fn reach(&mut self) {
         if !std::mem::replace(&mut self.is_reached, true) {
-            (self.log)(Level::Info, "the capture has come to the end that `stop-after` sets");
+            (self.log)(Level::Info, "the capture has reached the limit that `stop-after` sets");
             (self.on_stop)();
         }
     }

@@ -98,7 +98,7 @@ impl Directory {
         let stat = fstat(&fd)?;
         let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if !is_regular || stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not a file of polycubed's"));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it does not belong to polycubed's user"));
         }
         Ok(fd)
     }

@@ -9,7 +9,7 @@ use super::Directory;
 /// Why nothing is written at a path.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RootError {
-    #[error("`{}` names no file: end it with the file's name", .0.escape_debug())]
+    #[error("`{}` does not name a file: end it with a file name", .0.escape_debug())]
     NoFile(String),
     #[error("`{0}` contains `..`: give the path without it")]
     Parent(String),
@@ -121,7 +121,7 @@ mod tests {
         for path in ["..", "../trace", "a/../../trace", "/captures/../etc/trace", "/captures/a/.."] {
             check_refused(path, &format!("`{path}` contains `..`: give the path without it"));
         }
-        check_refused("/captures/a/", "`/captures/a/` names no file: end it with the file's name");
-        check_refused("a\nb", "`a\\nb` names no file: end it with the file's name");
+        check_refused("/captures/a/", "`/captures/a/` does not name a file: end it with a file name");
+        check_refused("a\nb", "`a\\nb` does not name a file: end it with a file name");
     }
 }

@@ -58,7 +58,7 @@ fn a_file_that_was_given_away_is_not_opened() {
     file.open(OFlags::RDONLY).unwrap();
     chown(file.path(), Some(65534), None).unwrap();
     let error = file.open(OFlags::RDONLY).unwrap_err();
-    assert_eq!(error.to_string(), "it is not a file of polycubed's");
+    assert_eq!(error.to_string(), "it does not belong to polycubed's user");
 }
 
 #[test]

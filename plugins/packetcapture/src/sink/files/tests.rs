@@ -301,7 +301,7 @@ fn a_file_that_cannot_be_noted_is_written_nevertheless() {
     files.finish();
     assert_eq!(fixture.times(), [[0, 1]]);
     assert_eq!(fixture.outcome.disk.packets(), 0);
-    assert!(fixture.lines.lock().unwrap()[0].contains("cannot be noted as being written"));
+    assert!(fixture.lines.lock().unwrap()[0].contains("cannot note that"));
 }
 
 #[test]

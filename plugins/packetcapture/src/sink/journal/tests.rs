@@ -54,7 +54,7 @@ fn mended(directory: &TempDir) -> Vec<String> {
 #[track_caller]
 fn check_refused(directory: &TempDir, reason: &str) {
     let lines = mended(directory);
-    assert!(lines.len() == 1 && lines[0].ends_with(&format!("cannot be mended: {reason}")), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].ends_with(&format!("cannot be repaired: {reason}")), "{lines:?}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn of_a_file_that_is_not_known_only_its_path_nothing_is_cut() {
         if is_deleted {
             assert!(mended(&directory)[0].contains("it is deleted"));
         } else {
-            check_refused(&directory, "it is not known to be the file that was begun");
+            check_refused(&directory, "the daemon was killed before it noted which file it had created");
             assert_eq!(fs::read(file.path()).unwrap(), text);
             file.remove().unwrap();
         }
@@ -212,7 +212,7 @@ fn a_note_leads_to_no_file_outside_the_roots() {
     let cut = &bytes[..bytes.len() - 1];
     let file = stored(elsewhere.path(), "s.pcap", cut).current().0;
     note(&directory, &file);
-    check_refused(&directory, "it is in no directory that `--capture-dir` or `--capture-root` names");
+    check_refused(&directory, "it is outside the directories of `--capture-dir` and `--capture-root`");
     assert_eq!(fs::read(file.path()).unwrap(), cut);
 }
 
@@ -220,6 +220,6 @@ fn a_note_leads_to_no_file_outside_the_roots() {
 fn what_is_no_capture_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let file = leave(&directory, "letter", b"Dear all, ...");
-    check_refused(&directory, "it is no capture file");
+    check_refused(&directory, "it is not a capture file");
     assert_eq!(fs::read(file.path()).unwrap(), b"Dear all, ...");
 }
