@@ -25,15 +25,15 @@ pub struct PacketCapture {
     context: CubeContext,
     cpus: usize,
     phases: Mutex<Phases>,
-    /// What was compiled last: a change asks twice, and most changes are not the filter's.
+    /// The filter compiled last: a change asks for it twice, and most changes do not affect the filter.
     compiled: Mutex<Option<Arc<Filter>>>,
 }
 
-/// A filter and what it was made of.
+/// A filter, and the settings it was compiled from.
 struct Filter {
     fields: Fields,
     expression: String,
-    /// `None` where everything passes.
+    /// `None` if everything passes.
     program: Option<Compiled>,
 }
 
@@ -41,10 +41,10 @@ struct Filter {
 struct Phases {
     running: Option<Session>,
     prepared: Prepared,
-    /// The settings in force, and those to come.
+    /// The settings in force, and the prepared ones.
     settings: Option<Arc<Settings>>,
     next_settings: Option<Arc<Settings>>,
-    /// The filter in force, and the one to come.
+    /// The filter in force, and the prepared one.
     filter: Option<Arc<Filter>>,
     next_filter: Option<Arc<Filter>>,
 }
@@ -54,11 +54,11 @@ struct Phases {
 enum Prepared {
     #[default]
     Nothing,
-    /// The end of the session.
+    /// The session ends.
     Off,
-    /// A session, where there is none.
+    /// A session starts; there was none.
     On(Session),
-    /// Other settings, and other rings if they are given.
+    /// Other settings, and other rings if given.
     Change(Option<OpenRings>),
 }
 
@@ -209,9 +209,9 @@ impl Service for PacketCapture {
             let running = phases.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
             (phases.settings.clone(), running.map(Session::flush))
         };
-        // Who wants what there is so far wants what is still on its way to the file, too.
+        // A reader of the packets so far also wants those still on their way to the file.
         if let Some(flushed) = flushed {
-            // It fails when there is nobody to flush any more.
+            // An error means that nothing is left to flush.
             let _ = flushed.recv();
         }
         streams::open(&self.context, settings.as_deref(), path, query)
@@ -233,7 +233,7 @@ impl Filter {
     }
 }
 
-/// For the log, when it is put in force.
+/// The configuration in force, for the log.
 fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
     let Settings { format, section, network, files, .. } = settings;
     let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
@@ -244,7 +244,7 @@ fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
     format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
 }
 
-/// What the user reads of a filter that cannot be.
+/// The user's view of a filter error.
 fn refusal(error: &FilterError) -> Refusal {
     let (tag, path) = match error {
         FilterError::Missing(_) | FilterError::Timeout | FilterError::Thread(_) | FilterError::Ended => {

@@ -12,12 +12,12 @@ use crate::filter::Compiled;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
-/// The filter's stage, and its place among the objects.
+/// The filter's stage, and its index among the objects.
 const FILTER: u32 = 0;
-/// The capture's stage, whether there is a filter before it or not: it stays when the filter changes.
+/// The capture's stage, with or without a filter before it: so it stays when the filter changes.
 const CAPTURE: u32 = 1;
 
-/// Programs for the `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
+/// The programs for `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
 pub(crate) fn datapath(
     config: &Config,
     filter: Option<&Compiled>,

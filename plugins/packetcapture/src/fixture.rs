@@ -1,4 +1,4 @@
-//! What tests stand the kernel's side in with: the program `capture`, over memory in place of its maps.
+//! Test double of the kernel side: the program `capture`, over memory instead of its maps.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +33,7 @@ pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).chain(body.iter().copied()).collect()
 }
 
-/// The times of the records in `bytes`, in microseconds; all of `bytes` has to be records.
+/// The times of the records in `bytes`, in microseconds; `bytes` must contain nothing else.
 #[track_caller]
 pub(crate) fn times(bytes: &[u8]) -> Vec<u64> {
     let records = || Format::Pcap.records(bytes).map(|(record, _)| record);
@@ -41,7 +41,7 @@ pub(crate) fn times(bytes: &[u8]) -> Vec<u64> {
     records().map(|record| record.stamp.0 / 1_000).collect()
 }
 
-/// Numbers that are the same in each run (Marsaglia, "Xorshift RNGs", 2003).
+/// Numbers that are the same in every run (Marsaglia, "Xorshift RNGs", 2003).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -91,7 +91,7 @@ impl Kernel {
         Rings::map(self.fd(), self.value_size(), self.cpus).unwrap()
     }
 
-    /// Records a packet as the program does; false when the ring is full.
+    /// Records a packet as the program does; false if the ring is full.
     pub(crate) fn packet(&self, cpu: usize, micros: u64, body: &[u8]) -> bool {
         let (head, tail, size) = (self.head(cpu), self.tail(cpu), self.size as u64);
         let record = record(micros, body);
@@ -112,7 +112,7 @@ impl Kernel {
         true
     }
 
-    /// Starts a packet, or stops it.
+    /// Starts or ends a packet.
     pub(crate) fn set_busy(&self, cpu: usize, busy: bool) {
         self.write(cpu, offset_of!(Producer, busy), &u32::from(busy).to_ne_bytes());
     }
@@ -135,7 +135,7 @@ impl Kernel {
         u64::from_ne_bytes(word)
     }
 
-    /// Writes into the element of `cpu` whatever the program would not.
+    /// Writes into the element of `cpu` what the program never would.
     pub(crate) fn write(&self, cpu: usize, at: usize, bytes: &[u8]) {
         assert_eq!(pwrite(&self.fd, bytes, self.at(cpu, at)).unwrap(), bytes.len());
     }
@@ -149,14 +149,14 @@ impl Kernel {
     }
 }
 
-/// Where a capture goes, and what it says.
+/// A capture's surroundings: its directory and outlets, and the lines that it logs.
 pub(crate) struct Fixture {
     pub(crate) directory: TempDir,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
-    /// Times that the capture came to its own end.
+    /// How often the capture stopped itself.
     pub(crate) stops: Arc<Mutex<u32>>,
 }
 
@@ -179,12 +179,12 @@ impl Fixture {
         self.directory.path().join("captures")
     }
 
-    /// Settings of a configuration whose snap length is 96 if it does not say otherwise.
+    /// Settings of a configuration whose snap length is 96 unless it sets another.
     pub(crate) fn settings(&self, config: Value) -> Arc<Settings> {
         settings(&self.captures(), config)
     }
 
-    /// Keeps what a cube says whose `loglevel` nobody changed.
+    /// Keeps the log of a cube at the default `loglevel`.
     pub(crate) fn log(&self) -> Log {
         let kept = Arc::clone(&self.lines);
         Box::new(move |level, line| {
@@ -258,7 +258,7 @@ pub(crate) fn roots(directory: &Path) -> Roots {
     Roots::new(directory, &[])
 }
 
-/// A file that we made in `directory`, and its bytes.
+/// A file of ours in `directory`, with `bytes` in it.
 pub(crate) fn stored(directory: &Path, name: &str, bytes: &[u8]) -> StoredFile {
     let directory = Arc::new(roots(directory).capture_dir().open().unwrap());
     let (file, fd) = directory.create(name.as_ref()).unwrap();

@@ -1,4 +1,4 @@
-//! Lines to the host's log.
+//! Lines in the host's log.
 
 #![forbid(unsafe_code)]
 

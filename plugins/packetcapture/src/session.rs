@@ -1,4 +1,4 @@
-//! A capture from the first ring to the last: one consumer, and everyone whom it hands packets to.
+//! A capture from the first ring to the last: one consumer, and the recipients of its packets.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,7 @@ use crate::sink::{FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queu
 use crate::store::Roots;
 use crate::sys::{self, MapId};
 
-/// Why a capture cannot begin or go on.
+/// Why a capture cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
     #[error("the host did not pass the map `{0}`")]
@@ -56,7 +56,7 @@ pub(crate) struct CaptureMaps {
 }
 
 impl CaptureMaps {
-    /// Finds them among the `maps` of the cube. There are none while nothing is captured.
+    /// Finds them among the cube's `maps`. There are none while the capture is off.
     pub(crate) fn find(mut maps: Maps) -> Result<Option<Self>, SessionError> {
         let Some(rings) = maps.take(RINGS) else { return Ok(None) };
         let bell = maps.take(BELL).ok_or(SessionError::NoMap(BELL))?;
@@ -74,7 +74,7 @@ pub(crate) struct CubeContext {
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
     worker: Arc<FileWorker>,
-    /// The key that addresses are replaced under.
+    /// The key for replacing addresses.
     key: [u8; 32],
 }
 
@@ -87,7 +87,7 @@ impl CubeContext {
         Self { cube, roots, outcome, queue: Arc::default(), readers, worker, key }
     }
 
-    /// The end that a capture sets itself is a change of its configuration.
+    /// A capture stops itself by changing its configuration.
     fn on_stop(&self) -> OnStop {
         let host = self.cube.clone();
         Box::new(move || host.configure(&json!({ "capture": "off" })))
@@ -109,7 +109,7 @@ impl CubeContext {
     }
 }
 
-/// Rings that the consumer empties, as everyone else sees them.
+/// Rings that the consumer empties, as seen by the other threads.
 pub(crate) struct OpenRings {
     id: u64,
     map_id: MapId,
@@ -136,7 +136,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Checks that a file can be made, and starts to empty the rings.
+    /// Checks that files can be created, and starts to empty the rings.
     pub(crate) fn start(
         context: &CubeContext,
         maps: CaptureMaps,
@@ -156,12 +156,12 @@ impl Session {
         Ok(Self { consumer, context: context.clone(), current, opened: 1 })
     }
 
-    /// Whether it reads these maps already.
+    /// Whether the session already reads these maps.
     pub(crate) fn reads(&self, maps: &CaptureMaps) -> bool {
         self.current.map_id == maps.map_id
     }
 
-    /// Empties other rings as well.
+    /// Starts to empty other rings as well.
     pub(crate) fn open(&mut self, maps: CaptureMaps, format: Format) -> Result<OpenRings, SessionError> {
         let (opened, source) = OpenRings::map(self.opened, maps, format, &self.context.outcome)?;
         self.opened += 1;
@@ -169,10 +169,10 @@ impl Session {
         Ok(opened)
     }
 
-    /// Lets packets come that `settings` describe, before there is one.
+    /// Prepares the recipients for packets that `settings` describe.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
         match check_directory(settings) {
-            // The capture waits for room, and may be changed meanwhile.
+            // The capture waits for free space, and may be changed meanwhile.
             Err(SessionError::Directory { source, .. })
                 if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind()) => {}
             checked => checked?,
@@ -181,7 +181,7 @@ impl Session {
         Ok(())
     }
 
-    /// From now on programs write what `settings` say, into `opened` if that is given.
+    /// The programs now write according to `settings`, into `opened` if given.
     pub(crate) fn settle(&mut self, settings: Arc<Settings>, opened: Option<OpenRings>) {
         if let Some(opened) = opened {
             let former = std::mem::replace(&mut self.current, opened);
@@ -190,7 +190,7 @@ impl Session {
         self.consumer.apply(settings);
     }
 
-    /// Forgets what was announced, and `opened`: `settings` hold on.
+    /// Drops what was announced, and `opened`; `settings` stay in force.
     pub(crate) fn forget(&self, settings: Arc<Settings>, opened: Option<&OpenRings>) {
         if let Some(opened) = opened {
             self.close(opened);
@@ -198,12 +198,12 @@ impl Session {
         self.consumer.apply(settings);
     }
 
-    /// Hands on what the rings hold. What is returned stops when it is written.
+    /// Writes what the rings hold. The returned channel closes when that is done.
     pub(crate) fn flush(&self) -> mpsc::Receiver<()> {
         self.consumer.flush()
     }
 
-    /// Hands on what the rings hold, and stops.
+    /// Writes what the rings hold, and ends the session.
     pub(crate) fn end(self) {
         let Self { consumer, context, current, .. } = self;
         drop(consumer);
@@ -211,17 +211,17 @@ impl Session {
         context.cube.log(Level::Debug, "the session has ended, and the rings are empty");
     }
 
-    /// Has everyone look at the clock.
+    /// Lets everything that depends on time check the clock.
     pub(crate) fn tick(&self) {
         self.consumer.tick();
     }
 
-    /// Bytes of a ring.
+    /// Size of a ring in bytes.
     pub(crate) fn ring_size(&self) -> usize {
         self.current.rings.size()
     }
 
-    /// Sets how far UTC is from `CLOCK_TAI`, in nanoseconds. Returns what it was.
+    /// Sets the offset of UTC from `CLOCK_TAI`, in nanoseconds. Returns the former one.
     pub(crate) fn set_utc_offset(&self, nanos: i64) -> i64 {
         self.current.rings.set_utc_offset(nanos)
     }
@@ -237,7 +237,7 @@ fn log_of(cube: &Cube) -> Log {
     Box::new(move |level, message| host.log(level, message))
 }
 
-/// Network mode makes no files.
+/// Network mode creates no files.
 fn check_directory(settings: &Settings) -> Result<(), SessionError> {
     if settings.network {
         return Ok(());

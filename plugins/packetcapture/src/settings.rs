@@ -1,4 +1,4 @@
-//! What the configuration means for the consumer: sizes in bytes, paths whole, everything that is unset out of reach.
+//! The configuration as the consumer needs it: sizes in bytes, resolved paths, unset limits as infinite ones.
 
 #![forbid(unsafe_code)]
 
@@ -13,42 +13,42 @@ use crate::store::{Location, RootError, Roots};
 
 const MEBIBYTE: u64 = 1 << 20;
 
-/// How a capture is written, kept and handed out.
+/// How a capture is written, stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) format: Format,
     pub(crate) section: Section,
-    /// Whether packets go to the queue, not to files.
+    /// Whether packets go to the queue instead of to files.
     pub(crate) network: bool,
     pub(crate) anonymize: bool,
     pub(crate) files: FileSettings,
     pub(crate) stop: Extent,
-    /// Bytes that wait for a slow disk at most.
+    /// Maximum bytes that wait for a slow disk.
     pub(crate) memory: usize,
     pub(crate) queue: QueueLimits,
-    /// Bytes that wait for a slow reader of a stream at most.
+    /// Maximum bytes that wait for a slow reader of a stream.
     pub(crate) stream_buffer: usize,
 }
 
-/// Where files are made, and when the next one is.
+/// Where files are created, and when the next one begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileSettings {
     pub(crate) directory: Location,
-    /// What names begin with; `None` for the cube's name and the time.
+    /// Start of the file names; `None` for the cube's name and the time.
     pub(crate) stem: Option<String>,
     pub(crate) overwrite: bool,
     pub(crate) rotate: Extent,
-    /// Files that are kept; `None` for all.
+    /// Number of files to keep; `None` for all.
     pub(crate) keep: Option<usize>,
     pub(crate) fsync: Fsync,
     pub(crate) compress: bool,
-    /// Whether files are written past the page cache.
+    /// Whether to write past the page cache.
     pub(crate) direct: bool,
-    /// Bytes that all files of the directory may have together.
+    /// Maximum bytes of all files in the directory.
     pub(crate) ceiling: Option<u64>,
 }
 
-/// How far something goes; nothing in it is no end.
+/// Limits; a limit that is `None` does not apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) packets: Option<u64>,
@@ -57,7 +57,7 @@ pub(crate) struct Extent {
     pub(crate) time: Option<Duration>,
 }
 
-/// What the queue of network mode holds at most.
+/// Limits of network mode's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueLimits {
     pub(crate) packets: usize,
@@ -66,7 +66,7 @@ pub(crate) struct QueueLimits {
 
 impl Settings {
     /// # Errors
-    /// A path for the dump that cannot be one.
+    /// A `dump` that is not a valid path.
     pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
         let mebibytes = |count: u32| u64::from(count) * MEBIBYTE;
         let memory = |count: u32| usize::try_from(mebibytes(count)).unwrap_or(usize::MAX);
@@ -102,7 +102,7 @@ impl Settings {
         })
     }
 
-    /// Whether something in it happens because time passes.
+    /// Whether any setting depends on the passing of time.
     pub(crate) fn watches_the_clock(&self) -> bool {
         self.stop.time.is_some()
             || self.files.rotate.time.is_some()
@@ -112,7 +112,7 @@ impl Settings {
     }
 }
 
-/// The interfaces by the ids of their points.
+/// The interfaces, indexed by the ids of their points.
 fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
     let count = points.iter().map(|point| point.id as usize + 1).max().unwrap_or_default();
     let name = |id| points.iter().find(|point| point.id as usize == id).map(|point| point.name.clone());
@@ -120,7 +120,7 @@ fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
     Section { cube: cube.to_owned(), interfaces, snaplen }
 }
 
-/// Directory and stem of the files that `path` stands for. An ending of ours is taken off: it is the format's.
+/// Directory and stem of the files at `path`. The extension depends on the format, so one of ours is removed.
 fn dump(path: &str, roots: &Roots) -> Result<(Location, String), Refusal> {
     let refused = |error: RootError| Refusal::new(Tag::InvalidValue, error.to_string()).at("dump");
     let (location, name) = roots.locate(path).map_err(refused)?;

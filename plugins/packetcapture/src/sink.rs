@@ -1,4 +1,4 @@
-//! Where records go: to files, to the queue of network mode, and to whoever reads a stream.
+//! The destinations of records: files, network mode's queue, and readers of streams.
 
 #![forbid(unsafe_code)]
 

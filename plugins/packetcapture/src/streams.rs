@@ -1,4 +1,4 @@
-//! What the cube answers with a descriptor: packets as they come, packets so far, files, and network mode's next packet.
+//! The streams that the cube serves: live packets, packets so far, files, and the next packet of network mode.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ pub(crate) const STREAM: &str = "stream";
 const PACKET: &str = "packet";
 const FILES: &str = "files/";
 
-/// As documents are, to a client of the original.
+/// The media type that the original client expects for documents.
 const JSON: &str = "application/yang.data+json; charset=utf-8";
 const ZSTD: &str = "application/zstd";
 
@@ -36,7 +36,7 @@ pub(crate) fn declared() -> Vec<Stream> {
     ]
 }
 
-/// Whether a request wants the packets to come.
+/// Whether a request asks for live packets.
 pub(crate) fn follows(query: &BTreeMap<String, String>) -> bool {
     query.get("follow").is_none_or(|follow| follow != "false")
 }
@@ -95,7 +95,7 @@ fn file(context: &CubeContext, name: &str) -> Result<Opened, Refusal> {
     Ok(Opened { fd: fd.into(), media: media.to_owned(), file_name: Some(name.to_owned()), id: None })
 }
 
-/// The next packet of the queue, which is taken out of it in network mode only.
+/// The next packet of the queue. Only network mode removes it.
 fn packet(context: &CubeContext, settings: Option<&Settings>) -> io::Result<Opened> {
     let queue = &context.queue;
     let taken = if settings.is_some_and(|settings| settings.network) { queue.pop() } else { queue.peek() };

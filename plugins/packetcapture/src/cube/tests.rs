@@ -29,7 +29,7 @@ impl HostAbi for Host {
     }
 }
 
-/// A cube over the border, as the host has it.
+/// A cube behind the ABI, as the host sees it.
 struct Lab {
     cube: CubeHandle,
     lines: Arc<Mutex<Vec<String>>>,

@@ -31,7 +31,7 @@ impl Lab {
         (self.fixture.outcome.disk.packets(), self.fixture.outcome.disk.bytes())
     }
 
-    /// What comes fast goes through memory, and is in the file a little later.
+    /// Records that arrive fast go through memory, and reach the file a little later.
     #[track_caller]
     fn check_file(&self, expected: &[u64]) {
         let (done, written) = mpsc::channel();
@@ -82,7 +82,7 @@ fn nothing_is_lost_and_the_order_is_kept_over_many_laps() {
     lab.check_file(&expected);
 }
 
-/// A time, in microseconds, that does not pass during a test, and is not far enough for a clock that was set back.
+/// A time in microseconds that does not come during a test, and is not far enough for a clock that was set back.
 fn soon() -> u64 {
     (sys::utc_now() / 1000 + 500_000).cast_unsigned()
 }
@@ -91,7 +91,7 @@ fn soon() -> u64 {
 fn a_packet_that_a_cpu_is_busy_with_is_waited_for() {
     let kernel = Kernel::new(2, SIZE);
     let mut lab = Lab::new(&[&kernel]);
-    // CPU 1 has taken its packet's time; CPU 0 takes a later one and is done first.
+    // CPU 1 has read its packet's time; CPU 0 reads a later one and finishes first.
     kernel.set_busy(1, true);
     let now = soon();
     assert!(kernel.packet(0, now + 1, b"later"));

@@ -1,4 +1,4 @@
-//! What is done to files beside the writing of them, on a thread that no packet and no change waits for.
+//! Slow operations on files, on a thread of their own: neither packets nor changes wait for it.
 
 #![forbid(unsafe_code)]
 
@@ -21,13 +21,13 @@ use crate::store::{OpenError, OwnFile, Removal, StoredFile};
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
-/// A cube that goes waits no longer for worker: what is not done then is done behind it.
+/// How long a cube that is deleted waits for its tasks; the rest are finished after it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) enum FileTask {
     /// Forces what was written so far to the disk.
     Sync(OwnedFd),
-    /// Replaces a closed file by its compressed form.
+    /// Replaces a closed file with its compressed form.
     Compress(StoredFile),
     /// Deletes a closed file, compressed or not.
     Delete(StoredFile),
@@ -44,7 +44,8 @@ enum TaskError {
     Delete { path: PathBuf, source: io::Error },
 }
 
-/// Does the worker of a cube, in their order. They outlast a capture, for compression may take as long as it.
+/// Runs the file tasks of a cube in order. It outlives a capture, because compression may take as long as the capture
+/// did.
 pub(crate) struct FileWorker {
     shared: Arc<Shared>,
     thread: Mutex<Option<WorkerThread>>,
@@ -53,13 +54,13 @@ pub(crate) struct FileWorker {
 struct Shared {
     outcome: Arc<Outcome>,
     log: Log,
-    /// FileWorker that are not done yet.
+    /// Number of unfinished tasks.
     pending: AtomicUsize,
 }
 
 struct WorkerThread {
     tasks: mpsc::Sender<FileTask>,
-    /// Nothing is ever sent: its other end goes with the worker.
+    /// Nothing is ever sent: the other end closes when the thread ends.
     ended: mpsc::Receiver<()>,
 }
 
@@ -76,14 +77,14 @@ impl FileWorker {
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
         match &*thread {
             Some(thread) => {
-                // It takes all that comes as long as we hold this end.
+                // The thread receives as long as we hold this end.
                 let _ = thread.tasks.send(task);
             }
             None => self.shared.run(task),
         }
     }
 
-    /// As [`FileTask::Sync`], but not while there is something to do: descriptors would heap up before a slow disk.
+    /// As [`FileTask::Sync`], but only if no task is pending: descriptors would pile up behind a slow disk.
     pub(super) fn sync_if_idle(&self, fd: OwnedFd) {
         if self.shared.pending.load(Ordering::Relaxed) == 0 {
             self.add(FileTask::Sync(fd));
@@ -96,7 +97,7 @@ impl Drop for FileWorker {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(WorkerThread { tasks, ended }) = thread {
             drop(tasks);
-            // An error either way: it is done, or takes too long.
+            // An error either way: the thread has ended, or takes too long.
             let _ = ended.recv_timeout(PATIENCE);
         }
     }
@@ -154,8 +155,8 @@ fn remove(file: &OwnFile) -> Result<(), TaskError> {
     file.remove().map_err(|source| TaskError::Delete { path: file.path(), source })
 }
 
-/// Makes the compressed form of `original` beside it; returns it and its size, or `None` where `original` is no longer
-/// there. It has its name only when all of it is on the disk.
+/// Creates the compressed form of `original` beside it; returns it and its size, or `None` if `original` is gone. The
+/// compressed file gets its name only when all of it is on the disk.
 fn compress(original: &OwnFile) -> io::Result<Option<(OwnFile, u64)>> {
     let source = match original.open(OFlags::RDONLY) {
         Ok(source) => source,
@@ -164,7 +165,7 @@ fn compress(original: &OwnFile) -> io::Result<Option<(OwnFile, u64)>> {
     };
     let directory = original.directory();
     let part = half_compressed(original.name());
-    // A daemon that was killed may have left one.
+    // A killed daemon may have left one.
     if directory.remove_own(&part, |_| false)? == Removal::Kept {
         let why = format!("{} is in the way", directory.path().join(&part).display());
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(names(directory.path()), [""; 0]);
     }
 
-    /// What was written to the part is what gets the name, whatever the part's name has come to mean.
+    /// The descriptor gets the name, whatever the part's name now refers to.
     #[test]
     fn a_part_that_is_swapped_does_not_become_the_compressed_file() {
         let directory = TempDir::new().unwrap();

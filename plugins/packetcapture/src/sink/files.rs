@@ -1,4 +1,4 @@
-//! The files of a capture, one after the other: which one is written, when the next begins, and which are kept.
+//! The sequence of a capture's files: which one is written, when the next begins, and which are kept.
 
 #![forbid(unsafe_code)]
 
@@ -25,29 +25,29 @@ use crate::store::{Directory, OwnFile, Removal, StoredFile};
 use crate::sys;
 use crate::tally::{Room, Tally, take};
 
-/// Names that are looked past for a free one.
+/// Maximum names to try for a new file.
 const ATTEMPTS: u32 = 100_000;
-/// Closed files that are remembered to be deleted some day: as many as `rotate files` can ask for.
+/// Closed files that are remembered for deletion: as many as `rotate files` allows.
 const CLOSED: usize = 100_000;
 
 /// Writes the files of one capture, from on to off.
 pub(crate) struct Files {
     context: FileContext,
-    /// What the packets to come are described by.
+    /// Describes the packets to come.
     section: Section,
     /// Whether the last file could not be noted.
     is_unnoted: bool,
     current: Option<Current>,
     names: Names,
-    /// Where the last file was made.
+    /// The directory of the last file.
     directory: Option<Arc<Directory>>,
-    /// What the programs had counted when the last file was closed.
+    /// The programs' counters when the last file was closed.
     reported: Statistics,
-    /// The closed files of this capture, the oldest first.
+    /// The closed files of this capture, oldest first.
     closed: VecDeque<StoredFile>,
-    /// Packets lost since the first that could not be written, while they cannot.
+    /// Packets lost since writing began to fail; `None` while it works.
     failing: Option<u64>,
-    /// Bytes of the directory that are not of `current`.
+    /// Bytes in the directory besides `current`.
     elsewhere: u64,
 }
 
@@ -89,7 +89,7 @@ impl Files {
         files
     }
 
-    /// Writes records of `format`. What cannot be written is counted.
+    /// Writes records of `format`. Records that cannot be written are counted.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut rest = runs.to_vec();
         while !rest.is_empty() {
@@ -115,17 +115,17 @@ impl Files {
         }
     }
 
-    /// Records of `section` may follow, beside those of the section before.
+    /// Records of `section` may follow, besides those of the section before.
     pub(crate) fn describe(&mut self, section: &Section) {
         self.section = self.section.widened(section);
     }
 
-    /// Takes over other settings. What they say of the file's place and format holds from the next file on, which
-    /// begins now if they changed.
+    /// Applies other settings. Those for the file's location and format take effect with the next file, which begins
+    /// now if they changed.
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
         let (old, new) = (&self.context.settings, &settings);
         let place = |settings: &Settings| (settings.files.directory.clone(), settings.files.stem.clone());
-        // The first records of another format may be in a file of theirs already.
+        // The first records of another format may already have begun a file.
         let is_other = self.current.as_ref().is_some_and(|current| current.file.format() != new.format);
         if place(old) != place(new) || is_other || (!old.network && new.network) {
             self.close();
@@ -136,7 +136,7 @@ impl Files {
         self.prune();
     }
 
-    /// Looks at the clock.
+    /// Checks the clock.
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
         self.settle();
@@ -160,7 +160,7 @@ impl Files {
         }
     }
 
-    /// Sees to it that everything is in the file that should be.
+    /// Makes sure that everything is in the file.
     pub(crate) fn settle(&mut self) {
         if let Some(error) = self.current.as_ref().and_then(|current| current.file.settle().err()) {
             self.report_failure(&error, 0);
@@ -216,7 +216,7 @@ impl Files {
         *self.failing.get_or_insert_default() += lost;
     }
 
-    /// The file that records of `format` go to, with room for `size` bytes of them below the ceiling.
+    /// The file for records of `format`, with room for `size` more bytes below the ceiling.
     fn ready(&mut self, format: Format, size: u64) -> io::Result<&mut Current> {
         if let Some(ceiling) = self.context.settings.files.ceiling {
             let used =
@@ -259,7 +259,7 @@ impl Files {
                 (stem, number)
             }
         };
-        // Of a ring of files, numbers may go far beyond.
+        // A ring of files may have much higher numbers.
         let enough = number.saturating_add(ATTEMPTS);
         let mut result =
             Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are too many files named {stem}")));
@@ -275,7 +275,7 @@ impl Files {
             passed_over.get_or_insert(name);
             number += 1;
         }
-        // The name of a file that could not be made is still free.
+        // The name of a file that could not be created is still free.
         let next = number + u32::from(result.is_ok());
         match &settings.files.stem {
             Some(stem) => *self.names.chosen(directory.path().join(stem)) = next,
@@ -293,15 +293,15 @@ impl Files {
         result
     }
 
-    /// The directory of the files to come.
+    /// The directory for the next file.
     fn directory(&mut self) -> io::Result<Arc<Directory>> {
         let opened = self.context.settings.files.directory.open()?;
-        // One descriptor for all files of a directory.
+        // All files of a directory share one descriptor.
         let same = self.directory.take().filter(|former| former.is(&opened));
         Ok(Arc::clone(self.directory.insert(same.unwrap_or_else(|| Arc::new(opened)))))
     }
 
-    /// Whether a file may be called `name`: nothing is, compressed or not, or it may be overwritten and is deleted.
+    /// Whether a file may be called `name`: no file is, compressed or not, or it may be overwritten and was deleted.
     fn is_free(&self, directory: &Directory, name: &OsStr) -> io::Result<bool> {
         let settings = &self.context.settings.files;
         for form in [name, &compressed(name)] {
@@ -323,7 +323,7 @@ impl Files {
     }
 
     fn create_named(&mut self, directory: &Arc<Directory>, name: &OsStr, format: Format) -> io::Result<CaptureFile> {
-        // Noted before it is there: whenever the daemon is killed, the next one knows of it.
+        // The note comes first, so that the next daemon knows of the file whenever this one is killed.
         let mut noted = self.context.journal.opened(&directory.path().join(name));
         let file = CaptureFile::create(directory, name, format, &self.section)
             .inspect_err(|_| self.context.journal.closed())?;
@@ -336,7 +336,7 @@ impl Files {
         Ok(file)
     }
 
-    /// A file that is not noted is as good, as long as nobody kills the daemon.
+    /// The note only matters if the daemon is killed: the file is written without it.
     fn report_note(&mut self, path: &Path, noted: io::Result<()>) {
         let was_unnoted = std::mem::replace(&mut self.is_unnoted, noted.is_err());
         if let Some(error) = noted.err().filter(|_| !was_unnoted) {
@@ -360,7 +360,7 @@ impl Files {
         let counted = self.statistics();
         let statistics = counted.since(&self.reported, tally.packets);
         self.reported = counted;
-        // A file without them is complete as well.
+        // The file is complete without them, too.
         let _ = file.append_block(&pcapng::statistics(now(), &statistics));
         if let Err(error) = file.settle() {
             self.report_failure(&error, 0);
@@ -387,7 +387,7 @@ impl Files {
         self.prune();
     }
 
-    /// Deletes what is more than is to be kept, the file that is being written counted.
+    /// Deletes files in excess of those to keep; the current file counts.
     fn prune(&mut self) {
         let Some(keep) = self.context.settings.files.keep else { return };
         while self.closed.len() > keep.saturating_sub(usize::from(self.current.is_some())) && self.delete_oldest() {}
@@ -404,15 +404,15 @@ impl Files {
         true
     }
 
-    /// Bytes of the file that is written, or of the next one, without further records.
+    /// Size of the current file, or of the next one, without further records.
     fn length(&self, format: Format) -> u64 {
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
         let before = current.map_or_else(|| format.header(&self.section).len() as u64, |now| now.file.length());
         before + if format == Format::Pcapng { pcapng::STATISTICS } else { 0 }
     }
 
-    /// What the file has room for; a new one begins with a packet of the time `next`. A file that has no packet yet
-    /// takes one, however large.
+    /// The room in the current file; a new one begins with a packet of time `next`. A file without packets takes at
+    /// least one, however large.
     fn until_rotation(&self, format: Format, next: Option<Stamp>) -> Room {
         let Extent { bytes, time, .. } = self.context.settings.files.rotate;
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);

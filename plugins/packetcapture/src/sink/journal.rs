@@ -1,5 +1,5 @@
-//! Which file is being written, noted beside it: what is still noted when a daemon starts was left by one that was
-//! killed, and may end within a record.
+//! Notes which file is being written: a note that a starting daemon finds was left by a killed one, and the noted file
+//! may end in the middle of a record.
 
 #![forbid(unsafe_code)]
 
@@ -19,17 +19,17 @@ use crate::format::pcap::HEADER;
 use crate::format::pcapng::block_length;
 use crate::store::{Directory, FileId, Location, OpenError, OwnFile, Roots};
 
-/// What notes are called: `.packetcapture-<id>.open`.
+/// File name of a note: `.packetcapture-<id>.open`.
 const PREFIX: &str = ".packetcapture-";
 const SUFFIX: &str = ".open";
-/// Read at once: records are skipped within it, not read one by one from the file.
+/// Read at once, so that records are skipped in memory.
 const BUFFER: usize = 1 << 20;
 
 /// Longer than any note: a path has at most 4,096 bytes (`PATH_MAX`, include/uapi/linux/limits.h).
 const LONGEST: u64 = 8192;
 
-/// The note of one cube: the path of the file that is being written, a zero byte, and, as soon as there is a file, which
-/// one it is. The note is locked as long as it is true, so that no other daemon takes it for one left behind.
+/// The note of one cube: the path of the file that is being written, a zero byte, and, once the file exists, its
+/// identity. The note is locked while it is valid, so that other daemons do not take it for one left behind.
 pub(crate) struct Journal {
     location: Location,
     name: OsString,
@@ -37,41 +37,41 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// `id` is no other cube's, of this daemon or another one.
+    /// `id` must be unique among the cubes of all daemons.
     pub(crate) fn new(location: Location, id: &str) -> Self {
         Self { location, name: format!("{PREFIX}{id}{SUFFIX}").into(), note: None }
     }
 
-    /// Notes that a file is about to be made at `path`.
+    /// Notes that a file is about to be created at `path`.
     pub(super) fn opened(&mut self, path: &Path) -> io::Result<()> {
         self.closed();
         let directory = self.location.open()?;
         directory.remove(&self.name)?;
         let note = File::from(directory.create_private(&self.name)?);
-        // Where there are no locks, notes count as true for ever: see `mend`.
+        // Without locks, notes count as valid for ever: see `mend`.
         let _ = flock(&note, FlockOperation::NonBlockingLockExclusive);
         let (_, note) = self.note.insert((directory, note));
         note.write_all(&[path.as_os_str().as_bytes(), b"\0"].concat()).inspect_err(|_| self.closed())
     }
 
-    /// Notes which file was made: what has its path when a daemon mends it may be another one.
+    /// Notes the identity of the created file: by the time it is mended, its path may refer to another file.
     pub(super) fn made(&mut self, file: &OwnFile) -> io::Result<()> {
         let Some((_, note)) = &mut self.note else { return Ok(()) };
         note.write_all(format!("{}\n", file.id()).as_bytes()).inspect_err(|_| self.closed())
     }
 
-    /// Notes that none is.
+    /// Removes the note.
     pub(super) fn closed(&mut self) {
         if let Some((directory, _)) = self.note.take() {
-            // If it cannot be removed, the file is looked at again some day, and found to be whole.
+            // If this fails, the file is checked again some day, and found to be complete.
             let _ = directory.remove(&self.name);
         }
     }
 }
 
-/// Cuts the files that killed daemons left in the middle of a record, and says so.
+/// Truncates the files that killed daemons left in the middle of a record, and logs it.
 pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
-    // Where there is no directory there are no notes.
+    // Without the directory there are no notes.
     let Ok(directory) = roots.capture_dir().open() else { return };
     let notes = directory.names(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)).unwrap_or_default();
     for name in &notes {
@@ -89,33 +89,33 @@ pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
                 log(Level::Warn, &format!("{file} was left by a killed daemon and cannot be repaired: {error}"));
             }
         }
-        // If it cannot be removed, the file is found to be whole the next time.
+        // If this fails, the file is found to be complete the next time.
         let _ = directory.remove(name.as_ref());
     }
 }
 
-/// What a daemon that is gone was writing.
+/// What a daemon that has ended was writing.
 #[derive(Debug)]
 struct Note {
     path: PathBuf,
-    /// `None` if the daemon was killed before it knew.
+    /// `None` if the daemon was killed before it noted it.
     id: Option<FileId>,
 }
 
-/// What the note `name` says, if it is a daemon's that is gone. In a directory that others can write, a note of theirs
-/// must not have us cut files.
+/// Reads the note `name`, if its daemon has ended. In a directory that others can write to, a note of theirs must not
+/// make us truncate files.
 fn left_behind(directory: &Directory, name: &OsStr) -> io::Result<Note> {
     let note = File::from(directory.open_own(name, OFlags::RDONLY)?);
     flock(&note, FlockOperation::NonBlockingLockExclusive)?;
     let mut text = Vec::new();
     note.take(LONGEST).read_to_end(&mut text)?;
     let (path, id) = text.split_at(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
-    // A line that does not end was not written to its end.
+    // A line without an end was not written completely.
     let id = str::from_utf8(id).ok().and_then(|id| id.strip_prefix('\0')?.strip_suffix('\n')?.parse().ok());
     Ok(Note { path: PathBuf::from(OsString::from_vec(path.to_owned())), id })
 }
 
-/// Why a file stays as a killed daemon left it.
+/// Why a file is left as the killed daemon left it.
 #[derive(Debug, thiserror::Error)]
 enum MendError {
     #[error("it is outside the directories of `--capture-dir` and `--capture-root`")]
@@ -149,16 +149,16 @@ impl Note {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Mended {
-    /// Somebody is writing it.
+    /// It is being written.
     InUse,
     Whole,
-    /// There is no header, or not all of it.
+    /// The header is missing or incomplete.
     Empty,
-    /// So many bytes at its end were no record.
+    /// This many bytes at the end were not a whole record.
     Cut(u64),
 }
 
-/// Cuts `opened`, which is `file`.
+/// Truncates `opened`, which is `file`, to its whole records.
 fn mend_file(file: &OwnFile, opened: &File) -> io::Result<Mended> {
     if flock(opened, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(Mended::InUse);
@@ -166,7 +166,7 @@ fn mend_file(file: &OwnFile, opened: &File) -> io::Result<Mended> {
     let length = opened.metadata()?.len();
     let whole = whole_length(opened, length)?;
     if whole == 0 {
-        // No reader would take it.
+        // No reader would accept it.
         file.remove()?;
         return Ok(Mended::Empty);
     }
@@ -177,10 +177,11 @@ fn mend_file(file: &OwnFile, opened: &File) -> io::Result<Mended> {
     Ok(Mended::Whole)
 }
 
-/// The length of what begins with some bytes, at least [`RECORD_HEADER`] of them; `None` if it is no record or block.
+/// The length of the record or block at the start of the bytes, of which there are at least [`RECORD_HEADER`]; `None`
+/// if it is invalid.
 type Next = fn(&[u8]) -> Option<u64>;
 
-/// Bytes of the header and the whole records of a file of `length` bytes.
+/// Size of the header and the whole records of a file of `length` bytes.
 fn whole_length(file: &File, length: u64) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let mut magic = [0; 4];
@@ -197,7 +198,7 @@ fn whole_length(file: &File, length: u64) -> io::Result<u64> {
     };
     reader.seek_relative(end.cast_signed())?;
     let mut header = [0; RECORD_HEADER];
-    // The shortest block of pcapng has 12 bytes and never ends a file of ours: an interface comes behind it.
+    // pcapng's shortest block has 12 bytes, and never ends a file of ours: an interface follows it.
     while end + header.len() as u64 <= length {
         reader.read_exact(&mut header)?;
         match next(&header).filter(|size| end + size <= length) {

@@ -1,4 +1,4 @@
-//! One batch to everyone who gets it.
+//! Passes each batch to all its recipients.
 
 #![forbid(unsafe_code)]
 
@@ -15,23 +15,23 @@ use crate::format::pcapng::Section;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
 
-/// Where the records of one capture go.
+/// The destinations of one capture's records.
 pub(crate) struct Router {
     outlets: Outlets,
     settings: Arc<Settings>,
     stop: StopCondition,
     backlog: Backlog,
     anonymizer: Anonymizer,
-    /// Records whose addresses are replaced. Kept, because a buffer of this size costs page faults each time.
+    /// Records whose addresses are replaced. The buffer is kept because allocating it would cost page faults each time.
     copy: Vec<u8>,
 }
 
-/// Where records go besides files, and what becomes of them is counted. It outlives a capture.
+/// Recipients of records besides the files, and the counters of what is lost. They outlive a capture.
 pub(crate) struct Outlets {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
-    /// The key that addresses are replaced under.
+    /// The key for replacing addresses.
     pub(crate) key: [u8; 32],
 }
 
@@ -47,7 +47,7 @@ impl Router {
         Ok(Self { outlets, settings, stop, backlog, anonymizer, copy: Vec::new() })
     }
 
-    /// Hands on `runs`, each of whole records of `format`. What nobody has room for is counted where it was lost.
+    /// Passes on `runs`, each of whole records of `format`. Records without room are counted where they are lost.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let runs = &self.stop.admit(format, runs)[..];
         if runs.is_empty() {
@@ -65,7 +65,7 @@ impl Router {
         self.copy = copy;
     }
 
-    /// Records of `section` may follow, beside those of the section before.
+    /// Records of `section` may follow, besides those of the section before.
     pub(crate) fn describe(&self, section: Section) {
         self.outlets.readers.describe(&section);
         self.backlog.describe(section);
@@ -77,13 +77,13 @@ impl Router {
         self.backlog.apply(settings);
     }
 
-    /// Looks at the clock.
+    /// Checks the clock.
     pub(crate) fn tick(&mut self) {
         self.stop.tick();
         self.backlog.tick();
     }
 
-    /// Says when all is written that came so far.
+    /// Reports on `done` when everything so far is written.
     pub(crate) fn flush(&self, done: mpsc::Sender<()>) {
         self.backlog.flush(done);
     }

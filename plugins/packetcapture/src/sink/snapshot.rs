@@ -1,4 +1,4 @@
-//! What a capture has got so far, for a reader who wants that and no more.
+//! What a capture has recorded so far, for a reader that wants no more.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use crate::store::{Form, OpenError};
 /// Read at once.
 const PIECE: usize = 1 << 20;
 
-/// Copies the records of `files` into a pipe, in `format`; returns the end to read from.
+/// Copies the records of `files` to a pipe, in `format`; returns the read end.
 pub(crate) fn snapshot(files: Vec<FileState>, format: Format, section: &Section) -> io::Result<OwnedFd> {
     let header = format.stream_header(section);
     piped(move |out| {
@@ -25,7 +25,7 @@ pub(crate) fn snapshot(files: Vec<FileState>, format: Format, section: &Section)
     })
 }
 
-/// Copies `bytes` into a pipe; returns the end to read from.
+/// Copies `bytes` to a pipe; returns the read end.
 pub(crate) fn bytes(bytes: Vec<u8>) -> io::Result<OwnedFd> {
     piped(move |out| out.write_all(&bytes))
 }
@@ -33,7 +33,7 @@ pub(crate) fn bytes(bytes: Vec<u8>) -> io::Result<OwnedFd> {
 fn piped(write: impl FnOnce(&mut io::PipeWriter) -> io::Result<()> + Send + 'static) -> io::Result<OwnedFd> {
     let (receiver, mut sender) = io::pipe()?;
     thread::Builder::new().name(String::from("capture:copy")).spawn(move || {
-        // Whoever reads may go at any time; a file that cannot be read ends what he gets.
+        // The reader may leave at any time, and a file that cannot be read ends the copy.
         let _ = write(&mut sender);
     })?;
     Ok(receiver.into())
@@ -59,14 +59,15 @@ fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<(
         if is_last {
             return Ok(());
         }
-        // Neither a record nor a block of ours is as long: the rest of the file is none.
+        // Our records and blocks are shorter: the rest of the file is invalid.
         if held.len() > PIECE {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
 }
 
-/// What the file had when we were asked; `None` if it is gone since. It may be compressed since.
+/// The contents of the file when it was requested; `None` if it has been deleted since. It may have been compressed
+/// since.
 fn open(state: &FileState) -> io::Result<Option<Box<dyn Read>>> {
     let mut form = state.file.current();
     loop {
@@ -85,7 +86,7 @@ fn open(state: &FileState) -> io::Result<Option<Box<dyn Read>>> {
     }
 }
 
-/// Bytes of the record, or of another block, at the beginning of `bytes`; `None` if it does not end within them.
+/// Size of the record, or other block, at the start of `bytes`; `None` if it is incomplete.
 fn next(format: Format, bytes: &[u8]) -> Option<usize> {
     let record = format.parse(bytes).map(|record| record.size);
     record.or_else(|| {
@@ -129,7 +130,7 @@ mod tests {
                 transcode(Format::Pcap, format, &record(micros, &[1; 100]), &mut bytes);
             }
             let size = bytes.len() as u64;
-            // What is written after we were asked.
+            // Written after the request.
             bytes.extend([7; 9]);
             closed(stored(directory.path(), format.name(), &bytes), size)
         });

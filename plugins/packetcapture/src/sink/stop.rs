@@ -1,4 +1,4 @@
-//! The end that a capture has set itself: after so many packets, bytes or seconds.
+//! The limits after which a capture stops itself: packets, bytes or seconds.
 
 #![forbid(unsafe_code)]
 
@@ -14,10 +14,10 @@ use crate::settings::Extent;
 use crate::sys;
 use crate::tally::{Room, Tally, take};
 
-/// What is done when the end is reached.
+/// Called when a limit is reached.
 pub(crate) type OnStop = Box<dyn Fn() + Send>;
 
-/// Lets records pass until the end, and counts those behind it.
+/// Lets records pass until a limit is reached, and counts those after it.
 pub(crate) struct StopCondition {
     extent: Extent,
     /// What has passed.
@@ -35,12 +35,12 @@ impl StopCondition {
         Self { extent, passed, began, is_reached: false, outcome, log, on_stop }
     }
 
-    /// Another end, from the same beginning.
+    /// Applies other limits, counted from the same start.
     pub(super) fn apply(&mut self, extent: Extent) {
         self.extent = extent;
     }
 
-    /// The first of `runs`, of format `format`, that are before the end.
+    /// The first of `runs`, whose format is `format`, that are within the limits.
     pub(super) fn admit<'a>(&mut self, format: Format, runs: &[&'a [u8]]) -> Vec<&'a [u8]> {
         if self.extent == Extent::default() && !self.is_reached {
             return runs.to_vec();
@@ -49,14 +49,14 @@ impl StopCondition {
         self.passed.add(&taken.tally);
         let late = Tally::of(format, &taken.rest);
         self.outcome.limit.add(late.packets, late.bytes);
-        // It ends with its last packet, not with the one after.
+        // The capture stops with its last packet, not with the one after.
         if late.packets > 0 || self.room().packets == 0 {
             self.reach();
         }
         taken.runs
     }
 
-    /// Looks at the clock.
+    /// Checks the clock.
     pub(super) fn tick(&mut self) {
         if self.extent.time.is_some_and(|time| self.began.elapsed() >= time) {
             self.reach();
@@ -84,7 +84,7 @@ impl StopCondition {
     }
 }
 
-/// What the wall clock says, or said, when `time` has passed since `began`, whatever it was set to meanwhile.
+/// The wall clock's time when `time` has passed since `began`, even if the clock was set meanwhile.
 fn after(began: Instant, time: Duration) -> Stamp {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     Stamp::from_nanos(sys::utc_now().saturating_add(nanos(time)).saturating_sub(nanos(began.elapsed())))
@@ -153,7 +153,7 @@ mod tests {
         let mut stop = condition(&fixture, &json!({"seconds": 1}));
         stop.tick();
         assert!(!stop.is_reached);
-        // The monotonic clock is what counts: on the wall's, nothing has passed.
+        // Only the monotonic clock counts: on the wall clock, no time has passed.
         stop.began -= Duration::from_secs(3600);
         stop.tick();
         stop.tick();

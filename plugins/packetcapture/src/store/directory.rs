@@ -1,4 +1,4 @@
-//! A directory by its descriptor.
+//! A directory, held by its descriptor.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,25 +15,25 @@ use rustix::io::{Errno, pwrite};
 use super::{FileId, OwnFile};
 use crate::sys;
 
-/// An extended attribute of the files that we made. Only we and root can set one on a file that belongs to us.
+/// Extended attribute of the files that we create. On a file that belongs to us, only we and root can set it.
 const MARK: &str = "user.polycube";
 
-/// A directory, whatever its path comes to mean.
+/// A directory, whatever its path refers to later.
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     path: PathBuf,
 }
 
-/// What became of a name that was to be made free.
+/// The result of making a name free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// Nothing had it.
+    /// The name was free.
     Absent,
-    /// A file of ours had it, and is deleted.
+    /// A file of ours had it, and was deleted.
     Removed(FileId),
-    /// It is not ours to delete, or still being written.
+    /// It is not ours, or is being written.
     Kept,
 }
 
@@ -51,48 +51,48 @@ impl Directory {
         Ok(Self { fd, path })
     }
 
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether both are one directory, under the same path.
+    /// Whether both are the same directory under the same path.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let id = |directory: &Self| FileId::of(directory.fd.as_fd()).ok();
         self.path == other.path && id(self).is_some_and(|own| Some(own) == id(other))
     }
 
-    /// Makes a file that was not there, with our mark, and opens it for writing. A link in its place is not followed.
+    /// Creates a file with our mark, and opens it for writing. It must not exist; a link in its place is not followed.
     pub(crate) fn create(self: &Arc<Self>, name: &OsStr) -> io::Result<(OwnFile, OwnedFd)> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.fd, name, flags, Mode::from_raw_mode(0o640))?;
-        // Where there are no such attributes, only a cube that remembers the file replaces it.
+        // On file systems without such attributes, only a cube that remembers the file replaces it.
         let _ = fsetxattr(&fd, MARK, b"capture", XattrFlags::empty());
         Ok((OwnFile::new(Arc::clone(self), name, FileId::of(fd.as_fd())?), fd))
     }
 
-    /// Makes a file that no other user can read, for what is not a capture.
+    /// Creates a file for our own use that no other user can read.
     pub(crate) fn create_private(&self, name: &OsStr) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?)
     }
 
-    /// Gives `file`, a file of this directory that is open as `fd`, the name `name` as well, if nothing has it.
+    /// Gives the file that is open as `fd`, a file of this directory, the additional name `name`, which must be free.
     pub(crate) fn link(self: &Arc<Self>, fd: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnFile> {
-        // By its descriptor: the name that it has may mean another file by now.
+        // By descriptor, because the file's first name may refer to another file by now.
         let open = format!("/proc/self/fd/{}", fd.as_raw_fd());
         linkat(CWD, open, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?;
         Ok(OwnFile::new(Arc::clone(self), name, FileId::of(fd)?))
     }
 
-    /// Whether anything has this name.
+    /// Whether the name is taken.
     pub(crate) fn has(&self, name: &OsStr) -> bool {
         statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Opens what has this name, if it is a regular file that belongs to us.
+    /// Opens `name`, if it is a regular file that belongs to us.
     pub(crate) fn open_own(&self, name: &OsStr, access: OFlags) -> io::Result<OwnedFd> {
-        // Without NONBLOCK, a pipe that was put there would hold us up.
+        // Without NONBLOCK, opening a pipe would block.
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = openat(&self.fd, name, flags, Mode::empty())?;
         let stat = fstat(&fd)?;
@@ -103,7 +103,7 @@ impl Directory {
         Ok(fd)
     }
 
-    /// Deletes the file of this name if it has our mark or `is_known`, and is not being written.
+    /// Deletes `name` if it is a file with our mark, or one that `is_known`, and is not being written.
     pub(crate) fn remove_own(&self, name: &OsStr, is_known: impl Fn(FileId) -> bool) -> io::Result<Removal> {
         if !self.has(name) {
             return Ok(Removal::Absent);
@@ -119,7 +119,7 @@ impl Directory {
         Ok(Removal::Removed(id))
     }
 
-    /// Takes the name away from whatever has it.
+    /// Deletes the name, whatever it refers to.
     pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, AtFlags::empty()) {
             Err(Errno::NOENT) | Ok(()) => Ok(()),
@@ -127,9 +127,9 @@ impl Directory {
         }
     }
 
-    /// Makes a file and deletes it, because permissions alone do not say whether that works.
+    /// Creates and deletes a file, because permissions alone do not say whether that works.
     pub(crate) fn probe(&self) -> io::Result<()> {
-        // Nobody can have put something else there.
+        // The name is unpredictable, so nobody can have put anything there.
         let name = format!(".polycube-{:016x}.probe", u64::from_ne_bytes(sys::random()?));
         let probe = self.create_private(OsStr::new(&name))?;
         self.remove(OsStr::new(&name))?;
@@ -137,7 +137,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Names in it that `is_wanted`.
+    /// Names of its entries that `is_wanted`.
     pub(crate) fn names(&self, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
         let entries = Dir::read_from(&self.fd)?.map(|entry| Ok(entry?.file_name().to_owned()));
         let names = entries.collect::<io::Result<Vec<_>>>()?;
@@ -145,7 +145,7 @@ impl Directory {
         Ok(names.filter(|name| is_wanted(name)).collect())
     }
 
-    /// Bytes of the regular files in it, but for `own`.
+    /// Total size of its regular files, without `own`.
     pub(crate) fn size(&self, own: Option<&OsStr>) -> u64 {
         let entries = Dir::read_from(&self.fd).into_iter().flatten().flatten();
         let others =

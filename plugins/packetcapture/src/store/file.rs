@@ -1,4 +1,4 @@
-//! A file that was made here, and none that has taken its place.
+//! Files that we created, told apart from whatever takes their place.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -15,10 +15,9 @@ use rustix::io::Errno;
 use super::Directory;
 use crate::lock::lock;
 
-/// What tells a file from every other one, before and after it.
+/// The identity of a file, unique over time.
 ///
-/// An inode's number is given to another file when its own is deleted, so the time of birth counts as well, where the
-/// file system keeps it.
+/// An inode number is reused when its file is deleted, so the birth time counts as well, if the file system records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: (u32, u32),
@@ -57,7 +56,7 @@ impl fmt::Display for FileId {
     }
 }
 
-/// A text that says no file's identity.
+/// A text that is not a file's identity.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotAnId;
 
@@ -92,7 +91,7 @@ pub(crate) enum OpenError {
     Io(#[from] io::Error),
 }
 
-/// A file that we made, and the name that it got.
+/// A file that we created, and its name.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnFile {
     directory: Arc<Directory>,
@@ -101,7 +100,7 @@ pub(crate) struct OwnFile {
 }
 
 impl OwnFile {
-    /// A file of which `id` is known to be ours.
+    /// A file whose identity is known.
     pub(crate) fn new(directory: Arc<Directory>, name: &OsStr, id: FileId) -> Self {
         Self { directory, name: name.to_owned(), id }
     }
@@ -124,18 +123,18 @@ impl OwnFile {
         self.id
     }
 
-    /// Where it was made.
+    /// Path when it was created.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join(&self.name)
     }
 
-    /// Its bytes; none if it is gone.
+    /// Its size in bytes; 0 if it is gone.
     pub(crate) fn size(&self) -> u64 {
         let file = self.open(OFlags::RDONLY).ok();
         file.and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len())
     }
 
-    /// Opens it, and nothing else that has its name.
+    /// Opens it, and nothing else that has taken its name.
     pub(crate) fn open(&self, access: OFlags) -> Result<File, OpenError> {
         if id_at(&self.directory, &self.name)? != self.id {
             return Err(OpenError::Replaced);
@@ -145,14 +144,14 @@ impl OwnFile {
             _ if error.kind() == io::ErrorKind::NotFound => OpenError::Deleted,
             _ => OpenError::Io(error),
         })?;
-        // The look before was for a clear answer; this one is for certain.
+        // The first check gives a clear error; only this one is free of races.
         if FileId::of(fd.as_fd())? != self.id {
             return Err(OpenError::Replaced);
         }
         Ok(File::from(fd))
     }
 
-    /// Deletes it, and nothing else that has its name.
+    /// Deletes it, and nothing else that has taken its name.
     pub(crate) fn remove(&self) -> io::Result<()> {
         match id_at(&self.directory, &self.name) {
             Ok(id) if id == self.id => self.directory.remove(&self.name),
@@ -169,14 +168,14 @@ fn id_at(directory: &Directory, name: &OsStr) -> Result<FileId, OpenError> {
     })
 }
 
-/// What a capture file is kept as.
+/// The form in which a capture file is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Plain,
     Compressed,
 }
 
-/// A capture file in the form that it has now: compression replaces it. Clones are the same file.
+/// A capture file in its current form: compression replaces it. Clones refer to the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredFile(Arc<Mutex<(OwnFile, Form)>>);
 
@@ -185,17 +184,17 @@ impl StoredFile {
         Self(Arc::new(Mutex::new((file, Form::Plain))))
     }
 
-    /// The file as it is now.
+    /// The current file and its form.
     pub(crate) fn current(&self) -> (OwnFile, Form) {
         lock(&self.0).clone()
     }
 
-    /// Where it is now.
+    /// Current path.
     pub(crate) fn path(&self) -> PathBuf {
         lock(&self.0).0.path()
     }
 
-    /// Notes that `file`, which is smaller, takes its place.
+    /// Replaces it with its compressed form.
     pub(crate) fn compressed_to(&self, file: OwnFile) {
         *lock(&self.0) = (file, Form::Compressed);
     }

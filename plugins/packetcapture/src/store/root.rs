@@ -1,4 +1,4 @@
-//! Where captures may be: paths that users give lead below the directories that the operator named.
+//! Where captures may be written: users' paths must lead below directories that the operator named.
 
 use std::ffi::OsString;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Directory;
 
-/// Why nothing is written at a path.
+/// Why a path is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RootError {
     #[error("`{}` does not name a file: end it with a file name", .0.escape_debug())]
@@ -21,7 +21,7 @@ pub(crate) enum RootError {
     Outside { path: String, directory: PathBuf },
 }
 
-/// The capture directory, and other directories that the operator allows.
+/// The capture directory, and the other directories that the operator allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
     capture_dir: PathBuf,
@@ -37,7 +37,7 @@ impl Roots {
         Location { root: self.capture_dir.clone(), below: PathBuf::new() }
     }
 
-    /// Directory and name of the file at `path`, which is relative to the capture directory or absolute.
+    /// Directory and name of the file at `path`, which is absolute or relative to the capture directory.
     pub(crate) fn locate(&self, path: &str) -> Result<(Location, String), RootError> {
         if path.ends_with('/') || path.contains(|c: char| c.is_control()) {
             return Err(RootError::NoFile(path.to_owned()));
@@ -62,7 +62,7 @@ impl Roots {
     }
 }
 
-/// A directory by its path: a root, and the way from there.
+/// The path of a directory: a root, and the way from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     root: PathBuf,
@@ -71,11 +71,12 @@ pub(crate) struct Location {
 
 impl Location {
     pub(crate) fn path(&self) -> PathBuf {
-        // An empty rest would add a slash.
+        // Joining an empty path would add a slash.
         if self.below.as_os_str().is_empty() { self.root.clone() } else { self.root.join(&self.below) }
     }
 
-    /// Opens what is there now. Links are followed in the path of the root, which is the operator's, and not below it.
+    /// Opens the directory that is there now. Links are followed in the root's own path, which the operator chose, but
+    /// not below it.
     pub(crate) fn open(&self) -> io::Result<Directory> {
         Directory::open(&self.root, &self.below, self.path())
     }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::fixture::{roots, stored};
 
-/// Puts something in the place of a file of ours, and has it opened.
+/// Replaces a file of ours, and tries to open it.
 #[track_caller]
 fn check_replaced(what: &str, replace: impl FnOnce(&Path) -> io::Result<()>) {
     let directory = TempDir::new().unwrap();
@@ -39,7 +39,7 @@ fn what_took_the_place_of_a_file_is_neither_opened_nor_deleted() {
     check_replaced("a socket", |path| UnixListener::bind(path).map(drop));
 }
 
-/// Between the look at a name and its opening, anything may happen: what is open is looked at again.
+/// Anything may happen between the check of a name and the opening: so the open file is checked again.
 #[test]
 fn a_file_is_known_by_what_is_open_and_not_by_the_look_before() {
     let directory = TempDir::new().unwrap();

@@ -42,7 +42,7 @@ fn records_that_come_fast_go_through_memory_and_the_others_do_not() {
     let fixture = Fixture::new();
     let mut backlog = backlog(&fixture, 1 << 20);
     let is_waiting = |backlog: &Backlog| !lock(&backlog.shared.waiting).is_empty();
-    // The files are ours: whatever goes through memory waits for them.
+    // We hold the lock of the files: whatever goes through memory waits for them.
     let batch = (0..1000).flat_map(|micros| record(micros, &[7; 84])).collect::<Vec<_>>();
     backlog.last -= Duration::from_secs(1);
     backlog.write(Format::Pcap, &[&batch]);

@@ -22,7 +22,7 @@ fn create(directory: &TempDir, name: &str, format: Format) -> io::Result<Capture
     CaptureFile::create(&directory, name.as_ref(), format, &section(&["p"], 96))
 }
 
-/// A file of that name whose bytes go to `fd`.
+/// A file whose bytes go to `fd`.
 fn over(fd: OwnedFd, directory: &TempDir) -> CaptureFile {
     let file = stored(directory.path(), "sniffer.pcap", b"").current().0;
     CaptureFile::over(fd, file, Format::Pcap, &section(&["p"], 96))

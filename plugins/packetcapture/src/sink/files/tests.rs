@@ -23,7 +23,7 @@ fn names(fixture: &Fixture) -> Vec<String> {
     fixture.outcome.files().into_iter().map(name).collect()
 }
 
-/// What is in the directory, notes of ours left out.
+/// The contents of the directory, without our notes.
 fn on_disk(fixture: &Fixture) -> Vec<String> {
     let entries = fs::read_dir(fixture.captures()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names = entries.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
@@ -82,7 +82,7 @@ fn a_path_of_the_users_is_taken_as_it_is_and_never_over_another_file() {
 
 const OVERWRITE: fn() -> Value = || json!({"dump": "trace", "storage": {"overwrite": true}, "rotate": {"seconds": 1}});
 
-/// A capture of two files into the directory of `fixture`.
+/// Captures into two files in the directory of `fixture`.
 fn capture_two(fixture: &Fixture) {
     let mut files = fixture.files(fixture.settings(OVERWRITE()));
     files.write(Format::Pcap, &[&records([0, SECOND])]);
@@ -116,7 +116,7 @@ fn asked_to_a_capture_replaces_nothing_else() {
     // Another cube is writing it.
     let open = stored(&fixture.captures(), "trace-4.pcap", b"records").current().0.open(OFlags::RDONLY).unwrap();
     flock(&open, FlockOperation::NonBlockingLockExclusive).unwrap();
-    // It was ours.
+    // It was ours, and was given away.
     stored(&fixture.captures(), "trace-5.pcap", b"dear");
     chown(path("trace-5.pcap"), Some(65534), None).unwrap();
     capture_two(&fixture);
@@ -141,7 +141,7 @@ fn a_directory_that_became_a_link_gets_no_file() {
     fs::rename(path("way"), path("gone")).unwrap();
     symlink(&elsewhere, path("way")).unwrap();
     fs::write(elsewhere.join("trace.pcap"), "dear").unwrap();
-    // What is open goes on, and ends, where it was begun.
+    // The open file continues, and is closed, where it was created.
     files.write(Format::Pcap, &[&records([1])]);
     files.write(Format::Pcap, &[&records([SECOND])]);
     assert!(fixture.outcome.trouble().unwrap().ends_with("a symbolic link is on the way to it"));
@@ -216,7 +216,7 @@ fn closed_files_are_compressed_if_asked() {
     assert_eq!(on_disk(&fixture), ["trace-1.pcap.zst", "trace.pcap.zst"]);
 }
 
-/// A name that a compressed or deleted file has left is free on the disk, and what is done to that file may come later.
+/// Compressing or deleting a file frees its name on the disk, and may happen later.
 #[test]
 fn no_name_is_used_twice() {
     let fixture = Fixture::new();
@@ -225,7 +225,7 @@ fn no_name_is_used_twice() {
     let mut files = fixture.files(fixture.settings(config));
     for at in 0..3 {
         files.write(Format::Pcap, &[&records([at * SECOND])]);
-        // By the time of the next file, the one before is compressed, its name free.
+        // When the next file begins, the one before is compressed, and its name is free.
         let is_left = || on_disk(&fixture).contains(&format!("trace-{at}.pcap"));
         while at > 0 && is_left() {
             std::thread::yield_now();
@@ -294,7 +294,7 @@ fn of_a_ring_of_files_none_that_is_kept_is_overwritten() {
 #[test]
 fn a_file_that_cannot_be_noted_is_written_nevertheless() {
     let fixture = Fixture::new();
-    // The next note's name is taken, and by something that is not deleted.
+    // The name of the next note is taken by something that cannot be deleted.
     fs::create_dir(fixture.captures().join(".packetcapture-sniffer.open")).unwrap();
     let mut files = fixture.files(fixture.settings(json!({"dump": "trace"})));
     files.write(Format::Pcap, &[&records(0..2)]);

@@ -33,16 +33,16 @@ fn leave(directory: &TempDir, name: &str, bytes: &[u8]) -> OwnFile {
     file
 }
 
-/// Leaves a note on `file`.
+/// Leaves a note about `file`.
 fn note(directory: &TempDir, file: &OwnFile) {
     let mut journal = journal(directory, &file.name().to_string_lossy());
     journal.opened(&file.path()).unwrap();
     journal.made(file).unwrap();
-    // The kernel takes a killed daemon's locks back.
+    // The kernel releases a killed daemon's locks.
     journal.note = None;
 }
 
-/// What is said when the files in `directory` are mended.
+/// The log lines of mending the files in `directory`.
 fn mended(directory: &TempDir) -> Vec<String> {
     let lines = Mutex::new(Vec::new());
     mend(&roots(directory.path()), &|_, line| lines.lock().unwrap().push(line.to_owned()));
@@ -86,7 +86,7 @@ fn only_what_was_left_behind_is_mended() {
         journal.made(&file).unwrap();
         journal
     });
-    // The kernel takes a killed daemon's locks back.
+    // The kernel releases a killed daemon's locks.
     journals[0].note = None;
     journals[2].closed();
     let lines = Mutex::new(Vec::new());
@@ -147,7 +147,7 @@ fn a_file_without_a_header_is_deleted() {
     }
 }
 
-/// The daemon was killed before it could note which file it had made.
+/// The daemon was killed before it noted the identity of its file.
 #[test]
 fn of_a_file_that_is_not_known_only_its_path_nothing_is_cut() {
     let directory = TempDir::new().unwrap();

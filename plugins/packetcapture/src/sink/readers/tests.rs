@@ -18,7 +18,7 @@ fn records(micros: std::ops::Range<u64>) -> Vec<u8> {
     micros.flat_map(|micros| record(micros, &[7; 84])).collect()
 }
 
-/// What can be read within a while: pipes of ours do not block.
+/// What can be read within a short time: our pipes do not block.
 fn read(fd: &OwnedFd, length: usize) -> Vec<u8> {
     let (mut bytes, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
     let mut file = File::from(fd.try_clone().unwrap());
@@ -82,7 +82,7 @@ fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
     let dropped = readers.states()[0].dropped;
     assert!(dropped > 0 && dropped.is_multiple_of(1000), "{dropped}");
     assert_eq!(readers.states()[1].dropped, 0);
-    // Once there is room again, a statistics block (type 5) before the next packets (type 6) tells of it.
+    // When there is room again, a statistics block (type 5) before the next packets (type 6) reports the loss.
     let waits = || lock(&lock(&readers.list).readers[0].waiting).bytes > 0;
     let late = thread::spawn(move || read(&stalled, usize::MAX));
     until(|| !waits());
