@@ -1,4 +1,4 @@
-//! How a version of a filter reaches the packet: the seam between a filter and the hook that it runs at.
+//! How a version of a filter reaches the packet: the interface between a filter and the hook that it runs at.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use super::assembly::Assembly;
 use super::classic::{Operation, Size};
 use super::insn::{Insn, Reg, Width};
 
-/// The context, as the hook gave it.
+/// The context, as passed by the hook.
 pub(crate) const CONTEXT: Reg = Reg::R6;
 /// The packet's first byte, in a linear version.
 pub(crate) const DATA: Reg = Reg::R7;
@@ -14,15 +14,15 @@ pub(crate) const DATA: Reg = Reg::R7;
 pub(crate) const A: Reg = Reg::R8;
 pub(crate) const X: Reg = Reg::R9;
 
-/// The order of bytes that a load leaves in a register.
+/// The byte order that a load leaves in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByteOrder {
     Host,
-    /// As in memory, which saves the swap; only where [`Access::reads_directly`].
+    /// As in memory, which saves the swap; only if [`Access::reads_directly`].
     Raw,
 }
 
-/// What is known of X where a load adds to it.
+/// What is known of X when a load adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IndexRange {
     Any,
@@ -35,26 +35,27 @@ pub(crate) trait Access {
     /// What the version needs before its first block.
     fn enter(&self, code: &mut Assembly);
 
-    /// Bytes of the packet that a [`check`](Self::check) must have granted before this operation; `None` where none.
+    /// Bytes of the packet that a [`check`](Self::check) must have granted before this operation; `None` if it needs
+    /// none.
     fn extent(&self, operation: Operation) -> Option<u32>;
 
-    /// Makes sure that the first `bytes` are in reach.
+    /// Makes sure that the first `bytes` can be read.
     fn check(&self, code: &mut Assembly, bytes: u32);
 
-    /// `to` from the packet, at `k`. Registers R0 to R5 do not survive.
+    /// Loads `to` from the packet at `k`. Clobbers R0 to R5.
     fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: ByteOrder);
 
-    /// A from the packet, at X + `k`. Registers R0 to R5 do not survive.
+    /// Loads A from the packet at X + `k`. Clobbers R0 to R5.
     fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: IndexRange, order: ByteOrder);
 
-    /// `to` from the packet's length, the tag included.
+    /// Loads the packet's length into `to`, including the tag.
     fn length(&self, code: &mut Assembly, to: Reg);
 
-    /// Whether this load is a single access to memory, which can leave its bytes as they are there.
+    /// Whether this load is a single memory access, which can leave the bytes in their order.
     fn reads_directly(&self, operation: Operation) -> bool;
 }
 
-/// Loads from memory, in the order that is wanted.
+/// Loads from memory in the given byte order.
 pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: ByteOrder) {
     let width = match size {
         Size::Byte => Width::B,

@@ -1,4 +1,4 @@
-//! Basic blocks: runs of instructions that are entered at the first and left at the last.
+//! Basic blocks: sequences of instructions that are entered at the first and left at the last.
 
 #![forbid(unsafe_code)]
 
@@ -7,15 +7,15 @@ use std::ops::Range;
 
 use super::classic::{Operand, Operation, Test};
 
-/// A block that some packet may reach.
+/// A block that some packet can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// Indices of the instructions before the end.
+    /// Indices of the instructions before the terminator.
     pub(crate) body: Range<usize>,
     pub(crate) terminator: Terminator,
 }
 
-/// How a block is left; targets are indices of blocks.
+/// How a block ends; targets are indices of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Terminator {
     Goto(usize),
@@ -35,7 +35,7 @@ impl Terminator {
     }
 }
 
-/// The blocks of `program`, in its order, those left out that no packet reaches. Block 0 is the entry.
+/// The blocks of `program`, in order, without unreachable ones. Block 0 is the entry.
 pub(crate) fn split(program: &[Operation]) -> Vec<Block> {
     let starts = starts(program);
     let mut ends = BTreeMap::new();
@@ -70,7 +70,7 @@ pub(crate) fn split(program: &[Operation]) -> Vec<Block> {
     ends.iter().map(block).collect()
 }
 
-/// Where control arrives other than from the instruction before.
+/// Instructions that are reached other than from the one before.
 fn starts(program: &[Operation]) -> BTreeSet<usize> {
     let mut starts = BTreeSet::from([0]);
     for operation in program {

@@ -1,4 +1,4 @@
-//! The instructions of a block before its end.
+//! The instructions of a block before its terminator.
 
 #![forbid(unsafe_code)]
 
@@ -11,11 +11,11 @@ use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
 use super::liveness::Liveness;
 use super::stack::word;
 
-/// A block's last load may leave A in network order if all that is done with A is to mask it and to compare it with a
-/// constant: the constants are swapped instead, which costs the packet nothing.
+/// A block's last load may leave A in network order if A is then only masked and compared with a constant: the
+/// constants are swapped instead, at no cost per packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkOrder {
-    /// The load.
+    /// Index of the load.
     at: usize,
     size: Size,
 }
@@ -34,7 +34,7 @@ impl NetworkOrder {
         (fits && is_done && access.reads_directly(program[at])).then_some(Self { at, size })
     }
 
-    /// What a constant is there. Behind a load of 16 bits, the others do not matter.
+    /// The constant in network order. After a load of 16 bits, the other bits do not matter.
     pub(crate) fn constant(self, k: u32) -> u32 {
         match self.size {
             Size::Byte => k,
@@ -52,7 +52,7 @@ pub(crate) struct Body<'a, T> {
 }
 
 impl<T: Access> Body<'_, T> {
-    /// Emits them; `is_header` tells of X where the block begins.
+    /// Emits the instructions; `is_header` says whether X is a header's length at the start of the block.
     pub(crate) fn emit(&self, code: &mut Assembly, block: &Block, mut is_header: bool) {
         for at in block.body.clone() {
             code.set_origin(Some(at));
@@ -77,7 +77,7 @@ impl<T: Access> Body<'_, T> {
             Operation::LoadScratch(to, k) => code.add(Insn::load(Width::W, register(to), Reg::R10, word(k))),
             Operation::Store(from, k) => code.add(Insn::store(Width::W, Reg::R10, word(k), register(from))),
             Operation::Arithmetic(operation, Operand::K(k)) => {
-                // Arithmetic behind the load is masking.
+                // Arithmetic after the load is masking.
                 let k = self.order.filter(|order| order.at < at).map_or(k, |order| order.constant(k));
                 with_constant(code, operation, k);
             }
@@ -85,7 +85,7 @@ impl<T: Access> Body<'_, T> {
             Operation::Negate => code.add(Insn::alu32(Alu::Neg, A, 0)),
             Operation::ToX => code.add(Insn::alu32(Alu::Mov, X, A)),
             Operation::ToA => code.add(Insn::alu32(Alu::Mov, A, X)),
-            // These end blocks.
+            // Terminators of blocks.
             Operation::Jump(_) | Operation::Branch { .. } | Operation::Return(_) | Operation::ReturnA => {}
         }
     }
@@ -100,7 +100,7 @@ fn register(register: Register) -> Reg {
 
 fn with_constant(code: &mut Assembly, operation: Arithmetic, k: u32) {
     match operation {
-        // eBPF refuses such shifts.
+        // eBPF rejects such shifts.
         Arithmetic::Lsh | Arithmetic::Rsh if k >= u32::BITS => code.add(Insn::alu32(Alu::Mov, A, 0)),
         operation => code.add(Insn::alu32(alu(operation), A, k)),
     }
@@ -109,7 +109,7 @@ fn with_constant(code: &mut Assembly, operation: Arithmetic, k: u32) {
 fn with_x(code: &mut Assembly, operation: Arithmetic) {
     match operation {
         Arithmetic::Lsh | Arithmetic::Rsh => {
-            // eBPF takes X modulo 32; 0 stays 0 whatever it is shifted by.
+            // eBPF takes X modulo 32; 0 stays 0 however it is shifted.
             let shifts = code.near();
             code.goto(Insn::branch32(Compare::Lt, X, Source::K(32)), shifts);
             code.add(Insn::alu32(Alu::Mov, A, 0));

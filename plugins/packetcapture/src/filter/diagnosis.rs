@@ -1,4 +1,4 @@
-//! Where an expression is wrong. libpcap says what is, at best.
+//! Locates the error in an expression. libpcap only says what is wrong, at best.
 
 #![forbid(unsafe_code)]
 
@@ -10,13 +10,13 @@ use super::classic::Raw;
 use super::libpcap::Libpcap;
 use super::terms::Terms;
 
-/// How long to look for the place. Names of hosts are looked up again and again on the way.
+/// Time limit of the search. Host names may be looked up again and again.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What libpcap says where the grammar is broken, and nothing else.
+/// libpcap's message for any error of grammar.
 const SYNTAX: &str = "syntax error";
 
-/// One of these makes an expression of any beginning of one; open parentheses are closed behind it.
+/// One of these completes any valid start of an expression; open parentheses are closed after it.
 const COMPLETIONS: [&str; 16] = [
     "",
     " ip",
@@ -36,20 +36,20 @@ const COMPLETIONS: [&str; 16] = [
     " len = 0",
 ];
 
-/// Characters of an expression that a message has room for, before and behind the place.
+/// Maximum characters of the expression in a message, before and after the error.
 const EXCERPT: usize = 60;
 
-/// An expression that libpcap does not take.
+/// An expression that libpcap rejects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ExpressionError {
-    /// libpcap's words.
+    /// libpcap's message.
     pub reason: String,
     /// The expression.
     pub expression: String,
-    /// The bytes of it that are wrong; empty and at its end where something is missing. `None` where it is wrong as a
+    /// The bytes that are wrong; empty and at its end if something is missing. `None` if the expression is wrong as a
     /// whole.
     pub place: Option<Range<usize>>,
-    /// The fields, as an expression, where it is right by itself and wrong with them.
+    /// The fields, as an expression, if it is valid alone and wrong with them.
     pub fields: Option<String>,
 }
 
@@ -72,13 +72,13 @@ impl fmt::Display for ExpressionError {
     }
 }
 
-/// What a line has room for of `expression`, around one of its bytes.
+/// An excerpt of `expression` for a message, around the byte `around`.
 fn excerpt(expression: &str, around: usize) -> String {
     let (before, behind) = expression.split_at(around);
     let start = before.char_indices().rev().take(EXCERPT).last().map_or(around, |(at, _)| at);
     let end = behind.char_indices().nth(EXCERPT).map_or(expression.len(), |(at, _)| around + at);
     let dots = |is_cut: bool| if is_cut { "…" } else { "" };
-    // Tabs and new lines separate words too.
+    // Tabs and newlines separate words too.
     let text = expression[start..end].replace(char::is_control, " ");
     format!("{}{text}{}", dots(start > 0), dots(end < expression.len()))
 }
@@ -88,7 +88,7 @@ pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, Expr
     match terms {
         Terms::One(expression) => compile_one(libpcap, expression),
         Terms::Both { fields, expression } => {
-            // By itself first: the place of an error is in what the user wrote, and `a) or (b` is wrong.
+            // Alone first: the error's location is in what the user wrote, and `a) or (b` must be rejected.
             compile_one(libpcap, expression)?;
             libpcap.compile(&terms.to_string()).map_err(|error| ExpressionError {
                 fields: Some(fields.clone()),
@@ -117,14 +117,14 @@ impl ExpressionError {
     }
 }
 
-/// The search has taken as long as it may.
+/// The search has taken too long.
 struct Timeout;
 
-/// What libpcap says of an expression, if it does not take it.
+/// Returns libpcap's message about an expression, or `None` if it is valid.
 type Ask<'a> = dyn FnMut(&str) -> Result<Option<String>, Timeout> + 'a;
 
-/// The first word with which libpcap finds fault. Whatever follows a wrong beginning, it stays wrong: so half of the words
-/// are tried, and then half of one half.
+/// The first word that libpcap objects to. A wrong start stays wrong whatever follows, so this is a binary search over
+/// the words.
 fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Range<usize>>, Timeout> {
     let words = words(expression);
     let is_syntax = reason.contains(SYNTAX);
@@ -147,7 +147,7 @@ fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Rang
     Ok((!is_whole || reason.contains(&expression[word.clone()])).then(|| word.clone()))
 }
 
-/// Whether nothing makes an expression of `text`.
+/// Whether no completion makes a valid expression of `text`.
 fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     for text in completions(text) {
         if !ask(&text)?.is_some_and(|found| found.contains(SYNTAX)) {
@@ -157,7 +157,7 @@ fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     Ok(true)
 }
 
-/// Whether libpcap says the same of the beginning as of the whole.
+/// Whether libpcap's message about the start is the one about the whole.
 fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     let closed = completions(text).next().unwrap_or_default();
     Ok(ask(&closed)?.is_some_and(|found| found == reason))
@@ -166,13 +166,13 @@ fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Timeo
 fn completions(text: &str) -> impl Iterator<Item = String> {
     let count = |parenthesis| text.matches(parenthesis).count();
     let closing = ")".repeat(count('(').saturating_sub(count(')')));
-    // Parentheses group tests, or numbers that then have to be compared.
+    // Parentheses enclose tests, or numbers that must then be compared.
     let tests = COMPLETIONS.map(|completion| format!("{text}{completion}{closing}"));
     let numbers = ["", " 1", "]", " 1]"].map(|completion| format!("{text}{completion}{closing} = 0"));
     tests.into_iter().chain(numbers)
 }
 
-/// Where words and signs are, roughly as libpcap's `scanner.l` sees them.
+/// The positions of words and operators, roughly as in libpcap's `scanner.l`.
 fn words(expression: &str) -> Vec<Range<usize>> {
     let mut words: Vec<Range<usize>> = Vec::new();
     let is_part = |c: char| c.is_alphanumeric() || "_.:-\\$@\"".contains(c);
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(refused.to_string(), format!("no at `{word}`, character 6 of `{text}…`"));
     }
 
-    /// Each question may be a name that takes seconds to look up.
+    /// Each question may involve a name that takes seconds to look up.
     #[test]
     fn the_search_for_the_place_ends_with_the_patience_for_it() {
         let mut asked = 0;

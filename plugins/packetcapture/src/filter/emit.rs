@@ -23,17 +23,17 @@ use super::stack::{MOST_LOOPS, SCRAP, forget, rounds, word};
 const MAP_LOOKUP: i32 = 1;
 const CPU: i32 = 8;
 const TAIL_CALL: i32 = 12;
-/// `TCX_NEXT`: whatever others attached behind the chain goes on.
+/// `TCX_NEXT`: programs that others attached after the chain still run.
 const END: i32 = -1;
 
-/// The counter's place in this CPU's element.
+/// Offset of the counter in this CPU's element.
 const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
-/// Rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer libpcap's
-/// `bpf_filter.c`. In an older one a loop ends where the packet does, or never.
+/// Maximum rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer
+/// libpcap's `bpf_filter.c`. In older ones a loop ends where the packet does, or never.
 const MOST_ROUNDS: i32 = 64;
 
-/// A filter, and what is known of it.
+/// A filter, and the results of its analysis.
 pub(crate) struct Filter<'a> {
     pub(crate) program: &'a [Operation],
     pub(crate) blocks: &'a [Block],
@@ -41,7 +41,7 @@ pub(crate) struct Filter<'a> {
     pub(crate) liveness: &'a Liveness,
 }
 
-/// Emits all versions, the ends that they share and the functions that they call.
+/// Emits all versions, the exits that they share and the functions that they call.
 pub(crate) fn emit(filter: &Filter<'_>, modes: Modes) -> Assembly {
     let mut code = Assembly::default();
     let versions = filter.versions(modes);
@@ -71,13 +71,13 @@ impl Filter<'_> {
         self.blocks.iter().flat_map(|block| block.body.clone()).map(|at| self.program[at])
     }
 
-    /// The blocks that loops begin with.
+    /// The first blocks of loops.
     fn loops(&self) -> impl Iterator<Item = usize> {
         let back = |(at, block): (usize, &Block)| block.terminator.targets().find(|target| *target <= at);
         self.blocks.iter().enumerate().filter_map(back).collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// The versions that some packet can need; a linear one stands before the general one that it falls back on.
+    /// The versions that packets can need; a linear one comes before the general one that it falls back on.
     fn versions(&self, modes: Modes) -> Vec<Skb> {
         let sees_tag = self.operations().any(skb::sees_tag);
         let views = if sees_tag { &[View::Untagged, View::Tagged][..] } else { &[View::Untagged] };
@@ -90,7 +90,7 @@ impl Filter<'_> {
         views.iter().flat_map(of).flatten().collect()
     }
 
-    /// Emits a version, behind which comes what `behind` says.
+    /// Emits a version. The label `behind` follows its code.
     fn version(&self, code: &mut Assembly, access: Skb, behind: Option<Label>) {
         code.set(Label::Version(access.view, access.mode));
         access.enter(code);
@@ -135,7 +135,7 @@ impl Filter<'_> {
         }
     }
 
-    /// Where a block that only returns leads, so that jumps to it lead there themselves.
+    /// The target of a block that only returns, so that jumps to the block can go there directly.
     fn outcome(&self, number: usize) -> Option<Label> {
         match &self.blocks[number] {
             Block { body, terminator: Terminator::Return(value) } if body.is_empty() => Some(outcome(*value)),
@@ -143,7 +143,7 @@ impl Filter<'_> {
         }
     }
 
-    /// Zeroes what a filter reads before it writes.
+    /// Zeroes what the filter reads before it writes.
     fn clear(&self, code: &mut Assembly) {
         let live = self.liveness.at(0);
         for (place, reg) in [(LiveSet::A, A), (LiveSet::X, X)] {
@@ -159,7 +159,7 @@ impl Filter<'_> {
         }
     }
 
-    /// The ways out. One that no packet takes is left out, or the verifier would find it unreachable.
+    /// The exits. One that no packet takes is omitted, or the verifier would reject it as unreachable.
     fn ends(&self, code: &mut Assembly) {
         let ends = |outcome: fn(u32) -> bool| {
             self.blocks.iter().any(|block| match block.terminator {
@@ -191,7 +191,7 @@ impl Filter<'_> {
     }
 }
 
-/// Whether there are packets that `operation` ends the filter for.
+/// Whether `operation` can end the filter.
 fn can_fail(operation: Operation) -> bool {
     use super::classic::Arithmetic::{Div, Mod};
     matches!(
@@ -216,7 +216,7 @@ fn tail_call(code: &mut Assembly, map: MapName) {
     code.add(Insn::exit());
 }
 
-/// Before a jump back: the verifier wants to see an end of it, and follows each round by itself.
+/// Before a jump back: the verifier requires an upper bound, and follows each round separately.
 fn count_round(code: &mut Assembly, rounds: i16) {
     forget(code, A, A);
     forget(code, X, X);
@@ -232,7 +232,7 @@ fn goto(code: &mut Assembly, target: Label, following: Option<Label>) {
     }
 }
 
-/// To the first label where the test holds, to the second where not.
+/// Goes to the first label if the test holds, otherwise to the second.
 fn branch(code: &mut Assembly, test: Test, source: Source, [then, otherwise]: [Label; 2], following: Option<Label>) {
     let (compare, opposite) = match test {
         Test::Equal => (Compare::Eq, Some(Compare::Ne)),
@@ -241,7 +241,7 @@ fn branch(code: &mut Assembly, test: Test, source: Source, [then, otherwise]: [L
         Test::AnySet => (Compare::Set, None),
     };
     match opposite {
-        // Two blocks may have one outcome.
+        // Two blocks may have the same outcome.
         _ if then == otherwise => goto(code, then, following),
         Some(opposite) if following == Some(then) => code.goto(Insn::branch32(opposite, A, source), otherwise),
         _ => {

@@ -1,11 +1,11 @@
-//! Which registers and words of scratch memory are still read.
+//! Liveness analysis: which registers and words of scratch memory are still read.
 
 #![forbid(unsafe_code)]
 
 use super::blocks::{Block, Terminator};
 use super::classic::{Operand, Operation, Register};
 
-/// A set of places: A, X and the words of scratch memory.
+/// A set of registers (A, X) and words of scratch memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LiveSet(u32);
 
@@ -39,7 +39,7 @@ impl From<Register> for LiveSet {
     }
 }
 
-/// For each block, what is read in it or behind it before it is written.
+/// For each block, what is read in or after it before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Liveness(Vec<LiveSet>);
 
@@ -61,17 +61,17 @@ impl Liveness {
         live
     }
 
-    /// What is read from block `number` on.
+    /// What is read from the start of block `number` on.
     pub(crate) fn at(&self, number: usize) -> LiveSet {
         self.0[number]
     }
 
-    /// Whether A is read behind a block that ends so.
+    /// Whether A is read after a block with this terminator.
     pub(crate) fn is_a_read_behind(&self, terminator: Terminator) -> bool {
         terminator.targets().any(|target| self.at(target).contains(LiveSet::A))
     }
 
-    /// What is read by the end of a block and behind it.
+    /// What is read by and after a terminator.
     fn behind(&self, terminator: Terminator) -> LiveSet {
         let own = match terminator {
             Terminator::Branch { operand: Operand::X, .. } => LiveSet::A.with(LiveSet::X),

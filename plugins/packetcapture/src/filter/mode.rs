@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// What the filter sees of a frame whose VLAN tag the kernel may have taken out.
+/// What the filter sees of a frame from which the kernel may have removed the VLAN tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum View {
     /// The frame as it is.
@@ -22,9 +22,9 @@ impl fmt::Display for View {
 /// How a version reads the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
-    /// Reads memory directly, behind checks of the packet's end; what these do not grant is left to the general mode.
+    /// Reads memory directly, after checks of the packet's end; falls back on the general mode if they fail.
     Linear,
-    /// Reads by a function that reaches every byte of the packet.
+    /// Reads with a function that reaches every byte of the packet.
     General,
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Which versions of a filter a program holds.
+/// The versions that a program contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Modes {
     /// All that the filter can need.
     #[default]
     All,
-    /// None that reads memory directly: tests try the general mode with it.
+    /// Only those that do not read memory directly, for tests of the general mode.
     General,
 }
