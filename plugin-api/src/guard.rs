@@ -36,7 +36,7 @@ pub(crate) fn guard<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Answer<T> {
                 .downcast_ref::<&str>()
                 .map(|text| (*text).to_owned())
                 .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| String::from("a payload that is no text"));
+                .unwrap_or_else(|| String::from("a payload that is not text"));
             let place = PLACE.with(|slot| slot.borrow_mut().take());
             let place = place.unwrap_or_else(|| String::from("an unknown place"));
             // Dropping the payload may panic as well.

@@ -59,7 +59,7 @@ impl Consumer {
         let thread = thread::Builder::new().name(thread_name(cube)).spawn(move || {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
                 let text = payload.downcast_ref::<String>().map(String::as_str);
-                let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is no text");
+                let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is not text");
                 drain.log(Level::Error, &format!("the capture thread panicked and writes no more packets: {what}"));
             }
         })?;

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_behind_a_port_that_is_gone_are_removed() {
+    fn addresses_of_a_port_that_is_gone_are_removed() {
         check(&[learned(1, 0, SECOND), learned(2, 7, SECOND), bound(3, 7)], &[], &[2, 3], &[]);
     }
 

@@ -11,8 +11,8 @@ impl Anonymizer {
     /// RFC 792: the checksum covers only the message.
     pub(super) fn icmp(&mut self, bytes: &mut [u8], nested: u8) {
         let Some(&kind) = bytes.first() else { return };
-        let tells = matches!(kind, 3 | 4 | 5 | 9 | 11 | 12);
-        if !tells {
+        let has_addresses = matches!(kind, 3 | 4 | 5 | 9 | 11 | 12);
+        if !has_addresses {
             return;
         }
         let before = sum(bytes);
@@ -69,8 +69,8 @@ impl Anonymizer {
                 // Link-layer addresses of source and target. Those of other links are longer.
                 1 | 2 if units == 1 => self.mac(option, 2),
                 // Prefixes on the link, and routes (RFC 4191): the third byte is their length in bits.
-                3 => self.told_prefix(option, 16),
-                24 => self.told_prefix(option, 8),
+                3 => self.prefix_option(option, 16),
+                24 => self.prefix_option(option, 8),
                 // A redirected packet.
                 4 => self.ipv6(part(option, 8, usize::MAX), nested + 1),
                 // Name servers (RFC 8106).
@@ -81,7 +81,7 @@ impl Anonymizer {
         }
     }
 
-    fn told_prefix(&mut self, option: &mut [u8], at: usize) {
+    fn prefix_option(&mut self, option: &mut [u8], at: usize) {
         let length = option.get(2).map_or(0, |length| u32::from(*length));
         self.v6_prefix(option, at, length.min(128));
     }

@@ -37,12 +37,12 @@ impl Anonymizer {
             match kind {
                 _ if TAGS.contains(&kind) => at += 2,
                 ..SMALLEST_TYPE if part(bytes, at, SNAP.len()) == SNAP => at += SNAP.len(),
-                _ => return self.behind(kind, part(bytes, at, usize::MAX)),
+                _ => return self.payload(kind, part(bytes, at, usize::MAX)),
             }
         }
     }
 
-    fn behind(&mut self, kind: u16, bytes: &mut [u8]) {
+    fn payload(&mut self, kind: u16, bytes: &mut [u8]) {
         match kind {
             IPV4 => self.ipv4(bytes, 0),
             IPV6 => self.ipv6(bytes, 0),

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_nobody_are_left() {
+    fn groups_and_the_zero_address_are_unchanged() {
         let mut macs = Macs::new([7; 32]);
         for address in
             [[0xff; 6], [0x01, 0x00, 0x5e, 0, 0, 0xfb], [0x33, 0x33, 0, 0, 0, 1], [0x01, 0x80, 0xc2, 0, 0, 0], [0; 6]]
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_stays_and_nobody_becomes_it() {
+    fn the_zero_address_maps_to_itself_and_nothing_else_to_it() {
         let cipher = Aes128::new(&[7; 16].into());
         assert_eq!(permute(&cipher, [0; 3], 0), 0);
         let (left, right) =
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_that_tells_an_address_is_hidden_with_it() {
+    fn a_solicited_node_group_is_hidden_with_its_address() {
         let mut macs = Macs::new([7; 32]);
         let group = hidden(&mut macs, [0x33, 0x33, 0xff, 1, 2, 3]);
         let mut end = [1, 2, 3];
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_device_is_nobodys() {
+    fn half_a_device_is_zeroed() {
         let mut macs = Macs::new([7; 32]);
         for length in 0..LENGTH {
             let mut field = [0x52, 0x54, 0x00, 0xab, 0xcd, 0xef];

@@ -168,7 +168,7 @@ fn what_is_no_address_is_left() {
 }
 
 #[test]
-fn quoted_packets_and_told_addresses_agree_with_the_headers() {
+fn quoted_packets_and_addresses_in_messages_agree_with_the_headers() {
     let frames = frames();
     let of = |wanted| &frames.iter().find(|(name, _)| *name == wanted).unwrap().1;
     let error = hidden(of("error"));
@@ -197,7 +197,7 @@ fn arp_has_the_addresses_of_the_packets_that_it_is_for() {
 }
 
 #[test]
-fn addresses_behind_mpls_pppoe_and_snap_are_found() {
+fn addresses_after_mpls_pppoe_and_snap_are_found() {
     let packet = &frames()[1].1[ETHERNET..];
     let length = (packet.len() + 8) as u16;
     for (name, between) in [

@@ -130,7 +130,7 @@ fn a_ring_alone_is_not_waited_for() {
 }
 
 #[test]
-fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
+fn packets_that_cannot_be_written_are_counted_and_logged_once() {
     let kernel = Kernel::new(2, SIZE);
     let mut lab = Lab::new(&[&kernel]);
     lab.fixture.take_directory("captures", "elsewhere");

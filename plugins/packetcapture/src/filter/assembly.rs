@@ -128,7 +128,7 @@ impl Assembly {
         self.add(Insn::default());
     }
 
-    /// Calls the function that loads from anywhere; whoever reads [`function`](Self::function) adds its code.
+    /// Calls the function that loads from anywhere; the caller of [`function`](Self::function) adds its code.
     pub(crate) fn call(&mut self, view: View, size: Size) {
         if !self.functions.contains(&(view, size)) {
             self.functions.push((view, size));

@@ -30,7 +30,7 @@ impl NetworkOrder {
         let at = block.body.clone().rev().find(|at| !is_mask(at))?;
         let (Operation::Load { size, .. } | Operation::LoadIndirect { size, .. }) = program[at] else { return None };
         let fits = size == Size::Word || (size == Size::Half && k <= u32::from(u16::MAX));
-        let is_done = !liveness.is_a_read_behind(block.terminator);
+        let is_done = !liveness.is_a_read_after(block.terminator);
         (fits && is_done && access.reads_directly(program[at])).then_some(Self { at, size })
     }
 

@@ -69,9 +69,9 @@ fn settle<T: Copy + PartialEq>(
         is_settled = true;
         for (number, block) in blocks.iter().enumerate() {
             let Some(value) = before[number] else { continue };
-            let behind = through(number, value);
+            let after = through(number, value);
             for target in block.terminator.targets() {
-                let joined = before[target].map_or(behind, |known| join(known, behind));
+                let joined = before[target].map_or(after, |known| join(known, after));
                 if before[target] != Some(joined) {
                     before[target] = Some(joined);
                     is_settled &= target > number;

@@ -74,9 +74,9 @@ impl fmt::Display for ExpressionError {
 
 /// An excerpt of `expression` for a message, around the byte `around`.
 fn excerpt(expression: &str, around: usize) -> String {
-    let (before, behind) = expression.split_at(around);
+    let (before, after) = expression.split_at(around);
     let start = before.char_indices().rev().take(EXCERPT).last().map_or(around, |(at, _)| at);
-    let end = behind.char_indices().nth(EXCERPT).map_or(expression.len(), |(at, _)| around + at);
+    let end = after.char_indices().nth(EXCERPT).map_or(expression.len(), |(at, _)| around + at);
     let dots = |is_cut: bool| if is_cut { "…" } else { "" };
     // Tabs and newlines separate words too.
     let text = expression[start..end].replace(char::is_control, " ");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fields_contradict_is_told_apart_from_them() {
+    fn what_contradicts_the_fields_is_reported_with_them() {
         let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
         let refused = |expression| compile_filter(&fields, expression).unwrap_err().to_string();
         assert_eq!(

@@ -90,8 +90,8 @@ impl Filter<'_> {
         views.iter().flat_map(of).flatten().collect()
     }
 
-    /// Emits a version. The label `behind` follows its code.
-    fn version(&self, code: &mut Assembly, access: Skb, behind: Option<Label>) {
+    /// Emits a version; `following` is the label after its code.
+    fn version(&self, code: &mut Assembly, access: Skb, following: Option<Label>) {
         code.set(Label::Version(access.view, access.mode));
         access.enter(code);
         self.clear(code);
@@ -101,7 +101,7 @@ impl Filter<'_> {
         let mut numbers = numbers.peekable();
         while let Some(number) = numbers.next() {
             let block = &self.blocks[number];
-            let following = numbers.peek().map(|next| label(*next)).or(behind);
+            let following = numbers.peek().map(|next| label(*next)).or(following);
             code.set(Label::Block(access.view, access.mode, number));
             code.set_origin(Some(block.body.start));
             if let Some(bytes) = checks[number] {

@@ -50,7 +50,7 @@ impl Liveness {
         while !is_settled {
             is_settled = true;
             for (number, block) in blocks.iter().enumerate().rev() {
-                let before = block.body.clone().rev().fold(live.behind(block.terminator), |live, at| {
+                let before = block.body.clone().rev().fold(live.after(block.terminator), |live, at| {
                     let (reads, writes) = effect(program[at]);
                     live.without(writes).with(reads)
                 });
@@ -67,12 +67,12 @@ impl Liveness {
     }
 
     /// Whether A is read after a block with this terminator.
-    pub(crate) fn is_a_read_behind(&self, terminator: Terminator) -> bool {
+    pub(crate) fn is_a_read_after(&self, terminator: Terminator) -> bool {
         terminator.targets().any(|target| self.at(target).contains(LiveSet::A))
     }
 
     /// What is read by and after a terminator.
-    fn behind(&self, terminator: Terminator) -> LiveSet {
+    fn after(&self, terminator: Terminator) -> LiveSet {
         let own = match terminator {
             Terminator::Branch { operand: Operand::X, .. } => LiveSet::A.with(LiveSet::X),
             Terminator::Branch { .. } | Terminator::ReturnA => LiveSet::A,

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_daemon_left_half_compressed_is_in_nobodys_way() {
+    fn what_a_killed_daemon_left_half_compressed_is_replaced() {
         let directory = TempDir::new().unwrap();
         let file = stored(directory.path(), "s.pcap", b"packet");
         stored(directory.path(), "s.pcap.zst.part", b"pa");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chore_that_fails_is_told_in_log_and_state() {
+    fn a_task_that_fails_is_reported_in_log_and_state() {
         let directory = TempDir::new().unwrap();
         let file = stored(directory.path(), "s.pcap", b"packet");
         let part = directory.path().join("s.pcap.zst.part");

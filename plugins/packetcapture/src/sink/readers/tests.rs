@@ -70,7 +70,7 @@ fn each_reader_has_its_own_format() {
 }
 
 #[test]
-fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
+fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
     let readers = readers();
     let (stalled, going) = (readers.open(Format::Pcapng).unwrap().1, readers.open(Format::Pcap).unwrap().1);
     read(&going, HEADER);
@@ -97,7 +97,7 @@ fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
     }
     let first = kinds.iter().position(|kind| *kind == 5).unwrap();
     assert_eq!(kinds[first + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
-    assert_eq!(kinds.last(), Some(&5), "the end of a stream tells once more");
+    assert_eq!(kinds.last(), Some(&5), "the end of a stream has statistics too");
     assert_eq!(kinds.iter().filter(|kind| **kind == 6).count() as u64 + dropped, 51_000);
 }
 
@@ -130,7 +130,7 @@ fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
 }
 
 #[test]
-fn the_end_of_the_cube_ends_streams_that_nobody_reads() {
+fn the_end_of_the_cube_ends_streams_without_a_reader() {
     let readers = readers();
     let (reading, stalled) = (readers.open(Format::Pcap).unwrap().1, readers.open(Format::Pcap).unwrap().1);
     let batch = records(0..20_000);
