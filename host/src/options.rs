@@ -41,8 +41,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub capture_dir: PathBuf,
 
-    /// Another directory in which clients may have captures written (`dump=`), besides --capture-dir; may be repeated, and
-    /// `/` allows every path
+    /// Another directory for captures, besides --capture-dir, that clients may choose with `dump=`; may be repeated, and `/`
+    /// allows every path
     #[arg(long, value_name = "DIR")]
     pub capture_root: Vec<PathBuf>,
 
@@ -80,12 +80,12 @@ pub struct Options {
     pub log_format: LogFormat,
 }
 
-/// Where captures may be written.
+/// Directories for captures.
 #[derive(Clone, Debug)]
 pub struct CaptureDirs {
-    /// Where they go unless a client says otherwise.
+    /// The default.
     pub dir: PathBuf,
-    /// Other directories that a client may name.
+    /// Others that a client may choose.
     pub roots: Vec<PathBuf>,
 }
 

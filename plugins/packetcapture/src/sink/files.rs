@@ -3,30 +3,24 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use polycube_plugin_api::Level;
 
 use super::file::{CaptureFile, Shortfall};
-use super::file_worker::{FileTask, FileWorker};
-use super::journal::Journal;
-use super::name::{Names, compressed, default_stem, file_name};
+use super::file_worker::FileTask;
+use super::opener::{FileContext, Opener};
 use crate::config::Fsync;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
-use crate::log::Log;
-use crate::outcome::{FileStatus, Outcome};
+use crate::outcome::FileStatus;
 use crate::settings::{Extent, Settings};
-use crate::store::{Directory, OwnFile, Removal, StoredFile};
+use crate::store::{OwnFile, StoredFile};
 use crate::sys;
 use crate::tally::{Room, Tally, take};
 
-/// Maximum names to try for a new file.
-const ATTEMPTS: u32 = 100_000;
 /// Closed files that are remembered for deletion: as many as `rotate files` allows.
 const CLOSED: usize = 100_000;
 
@@ -35,12 +29,8 @@ pub(crate) struct Files {
     context: FileContext,
     /// Describes the packets to come.
     section: Section,
-    /// Whether the last file could not be noted.
-    is_unnoted: bool,
     current: Option<Current>,
-    names: Names,
-    /// The directory of the last file.
-    directory: Option<Arc<Directory>>,
+    opener: Opener,
     /// The programs' counters when the last file was closed.
     reported: Statistics,
     /// The closed files of this capture, oldest first.
@@ -49,17 +39,6 @@ pub(crate) struct Files {
     failing: Option<u64>,
     /// Bytes in the directory besides `current`.
     elsewhere: u64,
-}
-
-/// What the files of a capture are written with.
-pub(crate) struct FileContext {
-    /// The cube's name.
-    pub(crate) cube: String,
-    pub(crate) journal: Journal,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) outcome: Arc<Outcome>,
-    pub(crate) worker: Arc<FileWorker>,
-    pub(crate) log: Log,
 }
 
 struct Current {
@@ -75,10 +54,8 @@ impl Files {
         let mut files = Self {
             context,
             section,
-            is_unnoted: false,
             current: None,
-            names: Names::default(),
-            directory: None,
+            opener: Opener::default(),
             reported: Statistics::default(),
             closed: VecDeque::new(),
             failing: None,
@@ -230,7 +207,7 @@ impl Files {
         let current = match self.current.take() {
             Some(current) => current,
             None => {
-                let mut file = self.create(format)?;
+                let mut file = self.opener.open(&mut self.context, format, &self.section)?;
                 if self.context.settings.files.direct && !file.bypass_cache()? {
                     let path = file.file().path();
                     let message = format!(
@@ -248,106 +225,6 @@ impl Files {
         Ok(current)
     }
 
-    fn create(&mut self, format: Format) -> io::Result<CaptureFile> {
-        let directory = self.directory()?;
-        let settings = Arc::clone(&self.context.settings);
-        let (stem, mut number) = match &settings.files.stem {
-            Some(stem) => (stem.clone(), *self.names.chosen(directory.path().join(stem))),
-            None => {
-                let stem = default_stem(&self.context.cube, now().seconds().cast_signed());
-                let number = *self.names.timed(&stem);
-                (stem, number)
-            }
-        };
-        // A ring of files may have much higher numbers.
-        let enough = number.saturating_add(ATTEMPTS);
-        let mut result =
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are too many files named {stem}")));
-        let mut passed_over = None;
-        while number < enough {
-            let name = file_name(&stem, number, format.extension());
-            if self.is_free(&directory, name.as_ref())? {
-                result = self.create_named(&directory, name.as_ref(), format);
-                if !result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-                    break;
-                }
-            }
-            passed_over.get_or_insert(name);
-            number += 1;
-        }
-        // The name of a file that could not be created is still free.
-        let next = number + u32::from(result.is_ok());
-        match &settings.files.stem {
-            Some(stem) => *self.names.chosen(directory.path().join(stem)) = next,
-            None => *self.names.timed(&stem) = next,
-        }
-        if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
-            let (kept, own) = (directory.path().join(name), file.file().path());
-            let message = format!(
-                "{} was not written by a capture, or is still being written: it is kept, and {} is written",
-                kept.display(),
-                own.display()
-            );
-            (self.context.log)(Level::Warn, &message);
-        }
-        result
-    }
-
-    /// The directory for the next file.
-    fn directory(&mut self) -> io::Result<Arc<Directory>> {
-        let opened = self.context.settings.files.directory.open()?;
-        // All files of a directory share one descriptor.
-        let same = self.directory.take().filter(|former| former.is(&opened));
-        Ok(Arc::clone(self.directory.insert(same.unwrap_or_else(|| Arc::new(opened)))))
-    }
-
-    /// Whether a file may be called `name`: no file is, compressed or not, or it may be overwritten and was deleted.
-    fn is_free(&self, directory: &Directory, name: &OsStr) -> io::Result<bool> {
-        let settings = &self.context.settings.files;
-        for form in [name, &compressed(name)] {
-            if !(settings.overwrite && settings.stem.is_some()) {
-                if directory.has(form) {
-                    return Ok(false);
-                }
-                continue;
-            }
-            match directory.remove_own(form, |id| self.context.outcome.file(id).is_some())? {
-                Removal::Absent => {}
-                Removal::Removed(id) => {
-                    self.context.outcome.file(id).iter().for_each(|file| self.context.outcome.forget(file));
-                }
-                Removal::Kept => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
-    fn create_named(&mut self, directory: &Arc<Directory>, name: &OsStr, format: Format) -> io::Result<CaptureFile> {
-        // The note comes first, so that the next daemon knows of the file whenever this one is killed.
-        let mut noted = self.context.journal.opened(&directory.path().join(name));
-        let file = CaptureFile::create(directory, name, format, &self.section)
-            .inspect_err(|_| self.context.journal.closed())?;
-        if noted.is_ok() {
-            noted = self.context.journal.made(file.file());
-        }
-        let path = file.file().path();
-        self.report_note(&path, noted);
-        (self.context.log)(Level::Debug, &format!("{} is opened", path.display()));
-        Ok(file)
-    }
-
-    /// The note only matters if the daemon is killed: the file is written without it.
-    fn report_note(&mut self, path: &Path, noted: io::Result<()>) {
-        let was_unnoted = std::mem::replace(&mut self.is_unnoted, noted.is_err());
-        if let Some(error) = noted.err().filter(|_| !was_unnoted) {
-            let why = format!("cannot note that {} is being written: {error}", path.display());
-            (self.context.log)(
-                Level::Warn,
-                &format!("{why}; if the daemon is killed, its last record may stay incomplete"),
-            );
-        }
-    }
-
     fn close(&mut self) {
         let Some(Current { mut file, stored, tally, .. }) = self.current.take() else { return };
         let path = file.file().path();
@@ -361,7 +238,7 @@ impl Files {
         let statistics = counted.since(&self.reported, tally.packets);
         self.reported = counted;
         // The file is complete without them, too.
-        let _ = file.append_block(&pcapng::statistics(now(), &statistics));
+        let _ = file.append_block(&pcapng::statistics(Stamp::from_nanos(sys::utc_now()), &statistics));
         if let Err(error) = file.settle() {
             self.report_failure(&error, 0);
         }
@@ -438,10 +315,6 @@ impl Files {
     fn statistics(&self) -> Statistics {
         self.context.outcome.statistics(self.context.outcome.disk.packets())
     }
-}
-
-fn now() -> Stamp {
-    Stamp::from_nanos(sys::utc_now())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::*;
 use crate::fixture::{Fixture, record, stored, times};
 use crate::format::pcap::HEADER;
 use crate::format::transcode;
+use crate::sink::opener::ATTEMPTS;
 
 const SECOND: u64 = 1_000_000;
 
@@ -308,7 +309,7 @@ fn a_file_that_cannot_be_noted_is_written_nevertheless() {
 fn a_ring_of_files_has_names_for_ever() {
     let fixture = Fixture::new();
     let mut files = fixture.files(fixture.settings(json!({"dump": "ring", "rotate": {"files": 2}})));
-    *files.names.chosen(fixture.captures().join("ring")) = ATTEMPTS;
+    *files.opener.names.chosen(fixture.captures().join("ring")) = ATTEMPTS;
     files.write(Format::Pcap, &[&records([0])]);
     files.finish();
     assert_eq!(names(&fixture), ["ring-100000.pcap"]);
