@@ -95,10 +95,10 @@ impl Site {
         self.scene.daemon.ctl(&format!("sniffer {words}")).ok();
     }
 
-    /// Asks for the file `name`; an answer that has something of the secret is the attack's success.
+    /// Asks for the file `name`; the attack succeeds if the answer contains the secret.
     fn download(&self, name: &str) -> Result<u16> {
         let reply = self.scene.daemon.http("GET", &format!("/polycube/v1/sniffer/files/{name}"), None)?;
-        ensure!(!contains(&reply.body, SECRET), "the secret is told as {name}");
+        ensure!(!contains(&reply.body, SECRET), "the download of {name} contains the secret");
         Ok(reply.status)
     }
 

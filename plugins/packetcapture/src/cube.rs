@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use polycube_layout::ring::MAX_SNAPLEN;
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError};
+use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session};
 use crate::settings::Settings;
 use crate::sink::mend;
@@ -64,12 +65,12 @@ enum Prepared {
 
 impl PacketCapture {
     fn phases(&self) -> MutexGuard<'_, Phases> {
-        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.phases)
     }
 
     fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
         let (fields, expression) = (config.fields()?, config.expression());
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compiled = lock(&self.compiled);
         if let Some(same) =
             compiled.as_ref().filter(|filter| filter.fields == fields && filter.expression == expression)
         {

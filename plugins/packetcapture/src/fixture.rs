@@ -229,7 +229,7 @@ impl Fixture {
 
     /// The times of all files' records.
     pub(crate) fn times(&self) -> Vec<Vec<u64>> {
-        let bytes = |file: crate::outcome::FileState| std::fs::read(file.file.path()).unwrap();
+        let bytes = |file: crate::outcome::FileState| std::fs::read(file.stored.path()).unwrap();
         self.outcome.files().into_iter().map(|file| times(&bytes(file)[HEADER..])).collect()
     }
 

@@ -66,7 +66,7 @@ struct Ledger {
 /// A capture file.
 #[derive(Clone, Debug)]
 pub(crate) struct FileState {
-    pub(crate) file: StoredFile,
+    pub(crate) stored: StoredFile,
     pub(crate) tally: Tally,
     /// Size of the file in bytes.
     pub(crate) size: u64,
@@ -137,7 +137,7 @@ impl Outcome {
             files.pop_front();
         }
         files.push_back(FileState {
-            file: file.clone(),
+            stored: file.clone(),
             tally: Tally::default(),
             size: 0,
             status: FileStatus::Open,
@@ -147,19 +147,19 @@ impl Outcome {
 
     /// Updates what is known of `file`, if it is still remembered.
     pub(crate) fn update(&self, file: &StoredFile, change: impl FnOnce(&mut FileState)) {
-        if let Some(state) = lock(&self.files).iter_mut().rev().find(|state| state.file.is(file)) {
+        if let Some(state) = lock(&self.files).iter_mut().rev().find(|state| state.stored.is(file)) {
             change(state);
         }
     }
 
     pub(crate) fn forget(&self, file: &StoredFile) {
-        lock(&self.files).retain(|state| !state.file.is(file));
+        lock(&self.files).retain(|state| !state.stored.is(file));
     }
 
     /// The stored file whose identity is `id`, if it is still remembered.
     pub(crate) fn file(&self, id: FileId) -> Option<StoredFile> {
         let files = lock(&self.files);
-        files.iter().map(|state| &state.file).find(|file| file.current().0.id() == id).cloned()
+        files.iter().map(|state| &state.stored).find(|file| file.current().0.id() == id).cloned()
     }
 
     /// The files, oldest first.
@@ -170,7 +170,7 @@ impl Outcome {
     /// The last file; while a session runs, only one of that session, because its packets do not go to earlier ones.
     pub(crate) fn dump(&self, is_on: bool) -> Option<PathBuf> {
         let session = self.session.load(Ordering::Relaxed);
-        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|state| state.file.path())
+        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|state| state.stored.path())
     }
 
     /// Sets or clears the error that keeps packets from the disk.

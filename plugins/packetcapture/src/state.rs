@@ -136,8 +136,8 @@ pub struct File {
 }
 
 impl From<FileState> for File {
-    fn from(FileState { file, tally, size, status, .. }: FileState) -> Self {
-        let path = file.path();
+    fn from(FileState { stored, tally, size, status, .. }: FileState) -> Self {
+        let path = stored.path();
         Self {
             name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             path: path.display().to_string(),

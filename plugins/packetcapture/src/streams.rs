@@ -79,7 +79,7 @@ fn stream(context: &CubeContext, settings: Option<&Settings>, format: Format, fo
 
 fn file(context: &CubeContext, name: &str) -> Result<Opened, Refusal> {
     let place = format!("{FILES}{name}");
-    let files = context.outcome.files().into_iter().rev().map(|state| state.file.current());
+    let files = context.outcome.files().into_iter().rev().map(|state| state.stored.current());
     let Some((file, form)) = files.into_iter().find(|(file, _)| file.name() == name) else {
         let message = format!("there is no file `{name}`: `files show` lists them");
         return Err(Refusal::new(Tag::DataMissing, message).at(place));

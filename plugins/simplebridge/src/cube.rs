@@ -108,7 +108,7 @@ impl Service for SimpleBridge {
         let kept = kept.map(|port| port.id).collect();
         let statics = bridge.statics.clone();
         self.note("configured", bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
-        self.cube.log(Level::Debug, &bridge.in_words());
+        self.cube.log(Level::Debug, &bridge.summary());
         phases.running = Some(bridge);
     }
 
@@ -165,7 +165,7 @@ impl Bridge {
     }
 
     /// The configuration, for the log.
-    fn in_words(&self) -> String {
+    fn summary(&self) -> String {
         let port = |Port { id, name, netdev }: &Port| match netdev {
             Some(netdev) => format!("{name} (id {id}) over {netdev}"),
             None => format!("{name} (id {id}) down"),

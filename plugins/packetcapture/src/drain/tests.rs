@@ -203,6 +203,6 @@ fn where_the_format_changes_the_old_rings_go_first() {
     lab.drain.sources.remove(0);
     lab.drain.round(Cut::Ordered);
     assert_eq!(new.tail(0), new.head(0));
-    let magic = |at: usize| std::fs::read(lab.fixture.outcome.files()[at].file.path()).unwrap()[..2].to_vec();
+    let magic = |at: usize| std::fs::read(lab.fixture.outcome.files()[at].stored.path()).unwrap()[..2].to_vec();
     assert_eq!([magic(0), magic(1)], [vec![0xd4, 0xc3], vec![0x4d, 0x3c]], "each format has its own file");
 }

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::classic::Raw;
 use super::diagnosis::{self, ExpressionError};
 use super::libpcap::Libpcap;
 use super::terms::Terms;
+use crate::lock::lock;
 
 /// How long a caller waits. 100 ports take 0.1 s, 200 take 1 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +56,7 @@ pub(crate) fn compile(terms: Terms) -> Result<Vec<Raw>, FilterError> {
 }
 
 fn left() -> MutexGuard<'static, Vec<Attempt>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&LEFT)
 }
 
 /// The attempt for the same terms, if it timed out before. If there is none, makes room for another.

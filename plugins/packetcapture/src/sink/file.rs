@@ -31,7 +31,7 @@ pub(crate) struct Shortfall {
 /// A capture file that is being written. It is locked, so that it is not mistaken for one that a killed daemon left.
 pub(crate) struct CaptureFile {
     fd: OwnedFd,
-    file: OwnFile,
+    own: OwnFile,
     format: Format,
     /// What the file tells its readers, or will with the next records.
     section: Section,
@@ -54,14 +54,14 @@ impl CaptureFile {
         format: Format,
         section: &Section,
     ) -> io::Result<Self> {
-        let (file, fd) = directory.create(name)?;
+        let (own, fd) = directory.create(name)?;
         // Some network file systems have no locks; the file works without.
         let _ = flock(&fd, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self::over(fd, file, format, section))
+        Ok(Self::over(fd, own, format, section))
     }
 
-    fn over(fd: OwnedFd, file: OwnFile, format: Format, section: &Section) -> Self {
-        Self { fd, file, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
+    fn over(fd: OwnedFd, own: OwnFile, format: Format, section: &Section) -> Self {
+        Self { fd, own, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
     }
 
     /// Bypasses the page cache from now on; false if the file system does not support it. The file must be empty.
@@ -70,8 +70,8 @@ impl CaptureFile {
         Ok(self.direct.is_some())
     }
 
-    pub(crate) fn file(&self) -> &OwnFile {
-        &self.file
+    pub(crate) fn own(&self) -> &OwnFile {
+        &self.own
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -171,7 +171,7 @@ impl Drop for CaptureFile {
     fn drop(&mut self) {
         // Nothing was written to it, so it was never listed either.
         if self.length == 0 {
-            let _ = self.file.remove();
+            let _ = self.own.remove();
         }
     }
 }

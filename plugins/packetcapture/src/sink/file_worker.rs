@@ -15,6 +15,7 @@ use polycube_plugin_api::Level;
 use rustix::fs::{OFlags, fdatasync};
 
 use super::name::{compressed, half_compressed};
+use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::{FileStatus, Outcome};
 use crate::store::{OpenError, OwnFile, Removal, StoredFile};
@@ -70,7 +71,7 @@ impl FileWorker {
     }
 
     pub(super) fn add(&self, task: FileTask) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = lock(&self.thread);
         if thread.is_none() {
             *thread = WorkerThread::start(&self.shared).ok();
         }
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(fs::metadata(&smaller).unwrap().permissions().mode() & 0o137, 0);
         assert_eq!(names(directory.path()), ["s.pcap.zst"]);
         let state = outcome.files().remove(0);
-        assert_eq!((state.file.path(), state.status), (smaller.clone(), FileStatus::Compressed));
+        assert_eq!((state.stored.path(), state.status), (smaller.clone(), FileStatus::Compressed));
         assert_eq!(state.size, fs::metadata(&smaller).unwrap().len());
     }
 

@@ -209,14 +209,14 @@ impl Files {
             None => {
                 let mut file = self.opener.open(&mut self.context, format, &self.section)?;
                 if self.context.settings.files.direct && !file.bypass_cache()? {
-                    let path = file.file().path();
+                    let path = file.own().path();
                     let message = format!(
                         "{} is written through the page cache: its file system does not support direct writes",
                         path.display()
                     );
                     (self.context.log)(Level::Info, &message);
                 }
-                let stored = StoredFile::new(file.file().clone());
+                let stored = StoredFile::new(file.own().clone());
                 Current { file, stored, tally: Tally::default(), began: Instant::now() }
             }
         };
@@ -227,7 +227,7 @@ impl Files {
 
     fn close(&mut self) {
         let Some(Current { mut file, stored, tally, .. }) = self.current.take() else { return };
-        let path = file.file().path();
+        let path = file.own().path();
         if tally.packets == 0 {
             drop(file);
             (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
@@ -308,7 +308,7 @@ impl Files {
             return;
         }
         let Ok(directory) = self.context.settings.files.directory.open() else { return };
-        let own = self.current.as_ref().map(|current| current.file.file()).filter(|own| own.directory().is(&directory));
+        let own = self.current.as_ref().map(|current| current.file.own()).filter(|own| own.directory().is(&directory));
         self.elsewhere = directory.size(own.map(OwnFile::name));
     }
 

@@ -86,7 +86,7 @@ impl Opener {
             None => *self.names.timed(&stem) = next,
         }
         if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
-            let (kept, own) = (directory.path().join(name), file.file().path());
+            let (kept, own) = (directory.path().join(name), file.own().path());
             let message = format!(
                 "{} was not written by a capture, or is still being written: it is kept, and {} is written",
                 kept.display(),
@@ -117,9 +117,9 @@ impl Opener {
         let mut noted = context.journal.opened(&directory.path().join(name));
         let file = CaptureFile::create(directory, name, format, section).inspect_err(|_| context.journal.closed())?;
         if noted.is_ok() {
-            noted = context.journal.made(file.file());
+            noted = context.journal.made(file.own());
         }
-        let path = file.file().path();
+        let path = file.own().path();
         self.report_note(context, &path, noted);
         (context.log)(Level::Debug, &format!("{} is opened", path.display()));
         Ok(file)

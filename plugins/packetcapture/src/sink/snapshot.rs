@@ -69,14 +69,14 @@ fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<(
 /// The contents of the file when it was requested; `None` if it has been deleted since. It may have been compressed
 /// since.
 fn open(state: &FileState) -> io::Result<Option<Box<dyn Read>>> {
-    let mut form = state.file.current();
+    let mut form = state.stored.current();
     loop {
         match (form.0.open(OFlags::RDONLY), form.1) {
             (Ok(file), Form::Plain) => return Ok(Some(Box::new(file.take(state.size)))),
             (Ok(file), Form::Compressed) => return Ok(Some(Box::new(zstd::stream::Decoder::new(file)?))),
             (Err(OpenError::Io(error)), _) => return Err(error),
             (Err(OpenError::Deleted | OpenError::Replaced), _) => {
-                let now = state.file.current();
+                let now = state.stored.current();
                 if now.0.id() == form.0.id() {
                     return Ok(None);
                 }
@@ -108,7 +108,7 @@ mod tests {
     use crate::tally::Tally;
 
     fn closed(file: StoredFile, size: u64) -> FileState {
-        FileState { file, tally: Tally::default(), size, status: FileStatus::Closed, session: 0 }
+        FileState { stored: file, tally: Tally::default(), size, status: FileStatus::Closed, session: 0 }
     }
 
     fn read(files: &[FileState], section: &Section) -> Vec<u8> {
@@ -147,11 +147,11 @@ mod tests {
             closed(stored(directory.path(), name, &bytes), bytes.len() as u64)
         };
         let files = [file("deleted", 1), file("compressed", 2), file("replaced", 3), file("there", 4)];
-        let bytes = zstd::stream::encode_all(File::open(files[1].file.path()).unwrap(), 0).unwrap();
-        files[..3].iter().for_each(|state| fs::remove_file(state.file.path()).unwrap());
-        files[1].file.compressed_to(stored(directory.path(), "compressed.zst", &bytes).current().0);
-        let copy = fs::read(files[3].file.path()).unwrap();
-        fs::write(files[2].file.path(), copy).unwrap();
+        let bytes = zstd::stream::encode_all(File::open(files[1].stored.path()).unwrap(), 0).unwrap();
+        files[..3].iter().for_each(|state| fs::remove_file(state.stored.path()).unwrap());
+        files[1].stored.compressed_to(stored(directory.path(), "compressed.zst", &bytes).current().0);
+        let copy = fs::read(files[3].stored.path()).unwrap();
+        fs::write(files[2].stored.path(), copy).unwrap();
         assert_eq!(times(&read(&files, &Section::default())[pcap::HEADER..]), [2, 4]);
     }
 }

@@ -20,7 +20,7 @@ fn records(micros: impl IntoIterator<Item = u64>) -> Vec<u8> {
 }
 
 fn names(fixture: &Fixture) -> Vec<String> {
-    let name = |file: crate::outcome::FileState| file.file.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let name = |file: crate::outcome::FileState| file.stored.path().file_name().unwrap().to_str().unwrap().to_owned();
     fixture.outcome.files().into_iter().map(name).collect()
 }
 
@@ -261,7 +261,7 @@ fn the_file_in_hand_is_noted_until_it_is_closed() {
     let mut files = fixture.files(fixture.settings(json!({})));
     let note = fixture.captures().join(".packetcapture-sniffer.open");
     files.write(Format::Pcap, &[&records(0..1)]);
-    let (file, _) = fixture.outcome.files()[0].file.current();
+    let (file, _) = fixture.outcome.files()[0].stored.current();
     let expected = format!("{}\0{}\n", file.path().display(), file.id());
     assert_eq!(fs::read_to_string(&note).unwrap(), expected);
     files.finish();
