@@ -1,8 +1,15 @@
-//! The attacks of somebody who may use the API, and may write to the directory that a capture goes to: can they read,
-//! replace or delete a file that is not theirs, through a daemon that runs as root?
+//! Can a client of the API that owns the directory of a capture make the daemon read, replace or delete other users' files?
 //!
-//! Each test puts something else in the place of a capture's file, or of a directory on the way to it, and has the daemon
-//! come back to that name. `docs/security.md` says what is promised.
+//! The daemon runs as root. Each test replaces a capture's file, or a directory on the way to it, and makes the daemon use
+//! that name again:
+//!
+//! - to download the file, or to read the packets so far;
+//! - to compress it, or to delete it from a ring of files;
+//! - to repair it after a crash;
+//! - to create the next file.
+//!
+//! The others name a path outside of the allowed directories, or one that should be overwritten. `docs/security.md` has what
+//! is promised.
 
 use std::fs;
 use std::io;
@@ -20,21 +27,21 @@ use polycube_tests::traffic::{Kind, Sender};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
-/// What is in the file that the attacker may not read or change.
+/// The contents of the file that the attacker must not read or change.
 const SECRET: &[u8] = b"root:$y$j9T$secret:20000:0:99999:7:::\n";
 
-/// A sniffer that writes `mine/trace.pcap`, in a directory of the attacker's below the capture directory.
+/// A sniffer that writes `mine/trace.pcap`, in a directory below the capture directory that the attacker owns.
 struct Site {
     scene: Scene,
-    /// The file that the attacker is after, where only root may look.
+    /// The file that the attacker is after.
     secret: PathBuf,
     elsewhere: tempfile::TempDir,
 }
 
-/// What the attacker does to the name of a file.
+/// Puts something under the name of a file.
 type Attack = fn(&Site, &Path) -> io::Result<()>;
 
-/// Each of them leaves something else under the name. The names are for messages.
+/// What takes the place of a file, with names for messages.
 const REPLACEMENTS: [(&str, Attack); 5] = [
     ("a symbolic link", |site, path| symlink(&site.secret, path)),
     ("a hard link", |site, path| fs::hard_link(&site.secret, path)),
@@ -48,17 +55,13 @@ impl Site {
         let scene = Scene::bridge(2)?;
         let elsewhere = tempfile::tempdir_in(scene.daemon.capture_dir().parent().context("a parent")?)?;
         let site = Self { secret: elsewhere.path().join("shadow"), elsewhere, scene };
-        site.make_secret()?;
+        fs::write(&site.secret, SECRET)?;
         fs::create_dir(site.mine())?;
         chown(site.mine(), Some(NOBODY), Some(NOBODY))?;
         let mut all = json!({ "capture": "bidirectional", "dump": "mine/trace" });
         all.as_object_mut().context("an object")?.extend(settings.as_object().context("an object")?.clone());
         site.scene.sniff_at("br1:toveth1", &all)?;
         Ok(site)
-    }
-
-    fn make_secret(&self) -> Result<()> {
-        Ok(fs::write(&self.secret, SECRET)?)
     }
 
     /// The attacker's directory.
@@ -102,13 +105,12 @@ impl Site {
         Ok(reply.status)
     }
 
-    #[track_caller]
     fn check_secret(&self, after: &str) -> Result<()> {
         ensure!(fs::read(&self.secret).with_context(|| after.to_owned())? == SECRET, "{after}: the secret was changed");
         Ok(())
     }
 
-    /// Makes the attacker's directory a link to another one, in which `trace.pcap` is what `bytes` say.
+    /// Replaces the attacker's directory with a link to another one, whose `trace.pcap` contains `bytes`.
     fn turn_directory_into_link(&self, bytes: &[u8]) -> Result<PathBuf> {
         let (gone, target) = (self.mine().with_file_name("gone"), self.elsewhere.path().join("target"));
         fs::create_dir(&target)?;
@@ -124,7 +126,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// A capture whose only packet is the number that nothing of ours has.
+/// A capture file that the daemon did not write. Its only packet has the number [`FOREIGN`].
 fn foreign_capture(path: &Path, scene: &Scene) -> Result<Vec<u8>> {
     let frame = scene.flow(1, 2).frame(Kind::Udp, 200, FOREIGN);
     pcap::write(path, [(1, frame.len() as u32, frame.as_slice())])?;
@@ -166,7 +168,7 @@ fn the_packets_so_far_are_those_that_were_captured() -> Result<()> {
     let site = Site::build(&json!({ "rotate": { "size": 1 } }))?;
     let foreign = foreign_capture(&site.elsewhere.path().join("foreign"), &site.scene)?;
     site.begin()?;
-    // The second file begins: what is put in the place of the first is larger than its size says.
+    // The first file is full, and the second has begun.
     site.send(10..1200)?;
     for replace in [
         (|site: &Site, _: &[u8]| symlink(site.elsewhere.path().join("foreign"), site.trace())) as fn(&_, &[u8]) -> _,
@@ -188,7 +190,7 @@ fn nothing_else_is_compressed_or_deleted_in_a_files_place() -> Result<()> {
         fs::remove_file(site.trace())?;
         replace(&site, &site.trace()).with_context(|| what)?;
         site.set("set capture=off");
-        // It would be done by now, and is certainly when the cube is gone.
+        // Deleting the cube waits for the compression.
         site.scene.daemon.ctl("del sniffer").ok();
         assert!(fs::symlink_metadata(site.trace()).is_ok(), "{what} was deleted");
         let names = fs::read_dir(site.mine())?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
@@ -202,7 +204,6 @@ fn nothing_else_is_compressed_or_deleted_in_a_files_place() -> Result<()> {
 fn a_ring_of_files_deletes_its_own_and_nothing_else() -> Result<()> {
     let site = Site::build(&json!({ "rotate": { "size": 1, "files": 1 } }))?;
     site.begin()?;
-    // Of the first name, something else is kept; of the directory that became a link, everything.
     fs::remove_file(site.trace())?;
     fs::write(site.trace(), SECRET)?;
     site.send(10..1200)?;
@@ -217,13 +218,13 @@ fn a_ring_of_files_deletes_its_own_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
-/// A file that was begun by a killed daemon is cut, or deleted where it has no header: not what has its name by then.
+/// The next daemon truncates a killed daemon's file, or deletes it if it has no header, but not what has taken its name.
 #[test]
 fn what_took_the_place_of_a_killed_daemons_file_is_not_mended() -> Result<()> {
     for (what, replace) in REPLACEMENTS.into_iter().filter(|(what, _)| !["a directory", "a pipe"].contains(what)) {
         let mut site = Site::build(&json!({}))?;
-        // Ends within its only record, so that a daemon that took it for its own would cut it.
-        let whole = foreign_capture(&site.secret.clone(), &site.scene)?;
+        // It ends in the middle of its only record, so that a daemon that takes it for its own truncates it.
+        let whole = foreign_capture(&site.secret, &site.scene)?;
         let cut = &whole[..whole.len() - 7];
         fs::write(&site.secret, cut)?;
         site.begin()?;
@@ -276,7 +277,6 @@ fn no_capture_is_written_outside_the_directories_that_the_operator_named() -> Re
     Ok(())
 }
 
-/// The attacker has a link made of the directory after the capture has begun.
 #[test]
 fn the_next_file_does_not_go_through_a_directory_that_became_a_link() -> Result<()> {
     let site = Site::build(&json!({ "rotate": { "size": 1 } }))?;
@@ -313,7 +313,7 @@ fn what_no_capture_wrote_is_not_overwritten() -> Result<()> {
     assert_eq!((fs::read(path("trace.pcap"))?, fs::read(path("trace-1.pcap"))?), (SECRET.into(), SECRET.into()));
     assert_eq!(fs::read(path("trace-2.pcap"))?, foreign);
     site.check_secret("overwriting")?;
-    // Its own file, and that of an earlier daemon, are replaced.
+    // The cube's own file is replaced.
     site.set("set capture=off");
     site.set("set capture=bidirectional");
     site.send(10..20)?;
