@@ -16,7 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::{self, Parts};
 use crate::options::{LogFormat, Options};
-use crate::plugins::{LOG_TARGET, load_directory};
+use crate::plugins::{CaptureDirs, LOG_TARGET, load_directory};
 use crate::reconcile::Live;
 use crate::registry::Registry;
 use crate::rest::{Access, Api, TlsFiles, serve_tcp, serve_unix, tls_acceptor};
@@ -44,15 +44,14 @@ pub fn run(options: &Options) -> Result<()> {
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();
     let tcp = tcp(options)?;
-    let capture_dir = std::path::absolute(&options.capture_dir)
-        .with_context(|| format!("--capture-dir {}", options.capture_dir.display()))?;
+    let capture_dirs = options.capture_dirs()?;
     let _lock = lock(&options.state_dir)?;
     let plugin_dirs = plugin_dirs(options)?;
     let registry = registry(&plugin_dirs)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dir));
+    let ended = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dirs));
     // A plugin that does not return must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN);
     // Where the engine has panicked, its programs are still there.
@@ -70,7 +69,7 @@ async fn serve(
     registry: Registry,
     plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
-    capture_dir: PathBuf,
+    capture_dirs: CaptureDirs,
 ) -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -82,7 +81,7 @@ async fn serve(
     }
     let (runtime, promiscuous) = (tokio::runtime::Handle::current(), Promiscuous::new()?);
     let kernel = Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix };
-    let parts = Parts { registry, kernel, plugin_dirs, capture_dir };
+    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;

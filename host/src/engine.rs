@@ -29,7 +29,9 @@ pub use handle::{Handle, Supervisor};
 use parked::{Parked, Resumed};
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin};
-use crate::plugins::{Calls, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking};
+use crate::plugins::{
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
+};
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
@@ -82,7 +84,7 @@ pub struct Parts {
     pub registry: Registry,
     pub kernel: Live,
     pub plugin_dirs: Vec<PathBuf>,
-    pub capture_dir: PathBuf,
+    pub capture_dirs: CaptureDirs,
 }
 
 /// The engine, on its thread.
@@ -103,11 +105,11 @@ struct Engine {
 /// # Errors
 /// A thread or a socket cannot be made.
 pub async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
-    let Parts { registry, kernel, plugin_dirs, capture_dir } = parts;
+    let Parts { registry, kernel, plugin_dirs, capture_dirs } = parts;
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
     let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
-    let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dir);
+    let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
@@ -129,7 +131,12 @@ pub async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
     Ok((handle, supervisor))
 }
 
-fn surroundings(inbox: &Inbox, calls: &Arc<Calls>, failures: &Arc<Failures>, capture_dir: PathBuf) -> Surroundings {
+fn surroundings(
+    inbox: &Inbox,
+    calls: &Arc<Calls>,
+    failures: &Arc<Failures>,
+    capture_dirs: CaptureDirs,
+) -> Surroundings {
     let (for_requests, for_turns) = (inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
         let (inbox, cube) = (for_requests.clone(), cube.clone());
@@ -142,7 +149,7 @@ fn surroundings(inbox: &Inbox, calls: &Arc<Calls>, failures: &Arc<Failures>, cap
     Surroundings {
         calls: Arc::clone(calls),
         failures: Arc::clone(failures),
-        capture_dir,
+        capture_dirs,
         requests: Box::new(requests),
         freed: Box::new(freed),
     }

@@ -1,11 +1,13 @@
 //! Command line of the daemon. Every path can be set, so that several daemons run side by side.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 
 use crate::datapath::AttachMode;
+use crate::plugins::CaptureDirs;
 
 /// Hosts network functions as plugins and chains their eBPF programs into the path of a port
 #[derive(Debug, Parser)]
@@ -40,6 +42,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub capture_dir: PathBuf,
 
+    /// Another directory for captures, besides --capture-dir, that clients may choose with `dump=`; may be repeated, and `/`
+    /// allows every path
+    #[arg(long, value_name = "DIR")]
+    pub capture_root: Vec<PathBuf>,
+
     /// File whose first line TCP clients have to send as their bearer token
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
     pub token_file: Option<PathBuf>,
@@ -72,6 +79,19 @@ pub struct Options {
     /// How to write the log
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+impl Options {
+    /// The directories of captures, absolute.
+    ///
+    /// # Errors
+    /// There is no current directory.
+    pub fn capture_dirs(&self) -> Result<CaptureDirs> {
+        let absolute =
+            |flag: &str, path: &Path| std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()));
+        let roots = self.capture_root.iter().map(|path| absolute("--capture-root", path));
+        Ok(CaptureDirs { dir: absolute("--capture-dir", &self.capture_dir)?, roots: roots.collect::<Result<_>>()? })
+    }
 }
 
 /// How lines of the log look.

@@ -19,7 +19,7 @@ mod turn;
 pub use calls::{Calls, PATIENCE};
 pub use failures::Failures;
 pub use instance::{Failure, Instance, MapCopy, Request, Stream};
-pub use instances::{Instances, Surroundings};
+pub use instances::{CaptureDirs, Instances, Surroundings};
 pub use loader::{LoadError, Plugin, find, load, load_directory};
 pub use log::LOG_TARGET;
 pub use ticker::keep_ticking;

@@ -1,10 +1,10 @@
-//! The border between host and plugin: nothing crosses it but strings, bytes, file descriptors and results.
+//! The border between host and plugin: only strings, bytes, file descriptors and results cross it.
 //!
-//! Whatever has structure crosses as JSON text, so that it can gain a field without a new ABI. The border grows by
-//! methods with default bodies behind the last of the first version, never by changes to what stands:
-//! `docs/plugin-abi.md` has the rules. Authors of plugins use [`Service`](crate::Service) instead.
+//! Structured data crosses as JSON text, so that it can gain a field without a new ABI. The border grows by methods
+//! with default bodies, added after the last method of the first version; existing items never change.
+//! `docs/plugin-abi.md` has the rules. Plugin authors use [`Service`](crate::Service) instead.
 
-// What `StableAbi` and `sabi_trait` derive names items by full paths and leaves casts undocumented.
+// The code that `StableAbi` and `sabi_trait` generate uses full paths and leaves casts undocumented.
 #![allow(missing_docs, non_local_definitions, unused_qualifications, clippy::undocumented_unsafe_blocks)]
 
 use abi_stable::{
@@ -17,7 +17,7 @@ use abi_stable::{
 
 use crate::Refusal;
 
-/// Major version of this border. Host and plugin work together when theirs are the same.
+/// Major version of this border. Host and plugin work together if theirs are equal.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
 pub const ABI_MINOR: u32 = 1;
@@ -25,8 +25,8 @@ pub const ABI_MINOR: u32 = 1;
 /// A result whose error is the JSON text of a [`Refusal`](crate::Refusal).
 pub type Answer<T> = RResult<T, RString>;
 
-/// A map of the cube, as the host hands it over: the JSON text of its name and sizes, and a descriptor that the
-/// plugin owns from then on.
+/// A map of the cube, as the host passes it: the JSON text of its name and sizes, and a descriptor that the plugin then
+/// owns.
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct MapHandle {
@@ -36,7 +36,7 @@ pub struct MapHandle {
     pub fd: i32,
 }
 
-/// Programs to load: the JSON text of a [`Datapath`](crate::Datapath) and the objects that it counts.
+/// Programs to load: the JSON text of a [`Datapath`](crate::Datapath) and the objects that it refers to by index.
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct DatapathText {
@@ -46,14 +46,14 @@ pub struct DatapathText {
     pub objects: RVec<RVec<u8>>,
 }
 
-/// A resource that the host copies to whoever asked: the JSON text of what it is, and a descriptor that the host owns
-/// from then on.
+/// A resource that the host copies to the client: the JSON text that describes it, and a descriptor that the host then
+/// owns.
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct StreamHandle {
-    /// JSON: `{"media", "file-name", "id"}`, of which only the first has to be there.
+    /// JSON: `{"media", "file-name", "id"}`; only the first is required.
     pub info: RString,
-    /// The reading end of a pipe, or a regular file.
+    /// The read end of a pipe, or a regular file.
     pub fd: i32,
 }
 
@@ -65,7 +65,7 @@ pub trait HostAbi: Send + Sync + 'static {
     fn log(&self, level: u8, message: RStr<'_>);
     /// Merges `patch` (JSON) into the cube's configuration, as a user's request would, some time after the call.
     fn configure(&self, patch: RStr<'_>) {
-        // A host of ABI 1.0 has no way to do it.
+        // A host of ABI 1.0 cannot do it.
         let _ = patch;
     }
 }
@@ -78,11 +78,11 @@ pub type HostHandle = HostAbi_TO<RBox<()>>;
 pub trait CubeAbi: Send + Sync + 'static {
     /// Says what to load for the `wanted` configuration (JSON). Changes nothing.
     fn datapath(&self, wanted: RStr<'_>) -> Answer<DatapathText>;
-    /// Everything is loaded and no packet has passed it yet. Ends in `commit` or `abort`.
+    /// Everything is loaded and no packet has passed it yet. `commit` or `abort` follows.
     fn prepare(&self, wanted: RStr<'_>, maps: RVec<MapHandle>) -> Answer<()>;
-    /// The prepared programs are in the path, the earlier ones have seen their last packet.
+    /// The prepared programs are in the path; the earlier ones have seen their last packet.
     fn commit(&self) -> Answer<()>;
-    /// The change is off: the prepared is to be forgotten, what ran goes on.
+    /// The change is cancelled: the cube forgets what was prepared, and what was running continues.
     fn abort(&self) -> Answer<()>;
     /// The cube's state (JSON). Reading it changes nothing.
     fn state(&self) -> Answer<RString>;
@@ -109,7 +109,7 @@ pub type CubeHandle = CubeAbi_TO<RBox<()>>;
 pub struct Plugin {
     /// The service (JSON text of a [`ServiceSchema`](crate::ServiceSchema)).
     pub describe: extern "C" fn() -> Answer<RString>,
-    /// Makes a cube. `cube` is JSON: `{"name", "uuid", "capture-dir"}`.
+    /// Makes a cube. `cube` is JSON: `{"name", "uuid", "capture-dir", "capture-roots"}`.
     #[sabi(last_prefix_field)]
     pub create: extern "C" fn(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle>,
 }

@@ -1,4 +1,4 @@
-//! What the SDK gives a cube at its creation: who it is, and the host's log.
+//! What the SDK gives a cube when it is created: its identity, and the host's log.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::abi::HostHandle;
 pub enum Level {
     /// Something is lost or does not work.
     Error = 1,
-    /// Something may go wrong, or went wrong and was mended.
+    /// Something may go wrong, or went wrong and was repaired.
     Warn,
-    /// What an operator wants to know.
+    /// Useful to an operator.
     Info,
-    /// What a developer wants to know.
+    /// Useful to a developer.
     Debug,
     /// Everything.
     Trace,
@@ -26,37 +26,45 @@ pub enum Level {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Birth {
+pub(crate) struct CubeInfo {
     name: String,
     uuid: String,
     capture_dir: PathBuf,
+    /// Older hosts do not send this key, and allow no other directories.
+    #[serde(default)]
+    capture_roots: Vec<PathBuf>,
 }
 
-/// Who a cube is, and its line to the host. Clones are the same cube.
+/// A cube's identity, and its connection to the host. Clones refer to the same cube.
 #[derive(Clone)]
 pub struct Cube {
-    birth: Arc<Birth>,
+    info: Arc<CubeInfo>,
     host: Arc<HostHandle>,
 }
 
 impl Cube {
-    pub(crate) fn new(birth: Birth, host: HostHandle) -> Self {
-        Self { birth: Arc::new(birth), host: Arc::new(host) }
+    pub(crate) fn new(info: CubeInfo, host: HostHandle) -> Self {
+        Self { info: Arc::new(info), host: Arc::new(host) }
     }
 
-    /// The name that the user gave. It has no `/` and no control characters and fits into 64 bytes.
+    /// The name that the user chose. It contains no `/` and no control characters and is at most 64 bytes long.
     pub fn name(&self) -> &str {
-        &self.birth.name
+        &self.info.name
     }
 
-    /// The unique id that the host gave.
+    /// The unique id that the host assigned.
     pub fn uuid(&self) -> &str {
-        &self.birth.uuid
+        &self.info.uuid
     }
 
-    /// Where captures and other large results go: the daemon's `--capture-dir`, absolute.
+    /// Directory for captures and other large results: the daemon's `--capture-dir`, absolute.
     pub fn capture_dir(&self) -> &Path {
-        &self.birth.capture_dir
+        &self.info.capture_dir
+    }
+
+    /// Other directories that may contain the paths that users give: the daemon's `--capture-root`, absolute.
+    pub fn capture_roots(&self) -> &[PathBuf] {
+        &self.info.capture_roots
     }
 
     /// Writes a line to the host's log, which adds the cube's name.
@@ -64,8 +72,8 @@ impl Cube {
         self.host.log(level as u8, message.into());
     }
 
-    /// Asks the host to merge `patch` into this cube's configuration, as if a user had sent it: some time after this
-    /// call, and with a line in the log when it cannot be.
+    /// Asks the host to merge `patch` into this cube's configuration, as if a user had sent it. This happens some time
+    /// after the call; a failure is logged.
     pub fn configure(&self, patch: &Value) {
         self.host.configure(patch.to_string().as_str().into());
     }

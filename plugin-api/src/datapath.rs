@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-/// Which way a packet goes: into the cube (or the host's stack), or out of it.
+/// The direction of a packet: into the cube (or the host's stack), or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -17,15 +17,15 @@ pub enum Direction {
 
 /// One program to load and chain.
 ///
-/// It ends with a tail call through its map `next`, a `PROG_ARRAY` of one slot: behind that is the next cube's first
-/// program. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second
-/// such map, `accept`, behind which is its cube's next stage.
+/// It ends with a tail call through its map `next`, a `PROG_ARRAY` of one slot, which holds the next cube's first
+/// program. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such
+/// map, `accept`, which holds its cube's next stage.
 ///
 /// A standard cube names one ingress program with `point` 0, and the host fills its map `ports` (`ARRAY` of `u32`,
 /// port id to ifindex).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// Id of the [`Point`](crate::Point) that it is for.
+    /// Id of the [`Point`](crate::Point) that it is attached to.
     pub point: u32,
     /// The hook.
     pub direction: Direction,
@@ -34,7 +34,7 @@ pub struct Program {
     pub stage: u32,
     /// Index into [`Datapath::objects`].
     pub object: usize,
-    /// What the object is.
+    /// The kind of object.
     pub code: Code,
 }
 
@@ -46,24 +46,24 @@ pub enum Code {
     Elf {
         /// Name of the program in the object.
         entry: String,
-        /// Read-only globals to set before the verifier sees the program: name and bytes, in the machine's order.
+        /// Read-only globals to set before the verifier sees the program: name and bytes, in native byte order.
         constants: Vec<(String, Vec<u8>)>,
     },
-    /// Instructions of 8 bytes each, in the machine's order, of a program that may call GPL-only helpers.
+    /// Instructions of 8 bytes each, in native byte order, of a program that may call GPL-only helpers.
     Instructions {
-        /// Where a map is referred to: the index of a two-slot load (`BPF_LD | BPF_IMM | BPF_DW`), and the map's name.
-        /// `next` and `accept` are the program's own, every other one belongs to the cube.
+        /// Where the code refers to maps: the index of a two-slot load (`BPF_LD | BPF_IMM | BPF_DW`), and the map's
+        /// name. `next` and `accept` are the program's own; all others belong to the cube.
         maps: Vec<(usize, String)>,
     },
 }
 
-/// How many entries a map has.
+/// The number of entries of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Count {
-    /// As the object says.
+    /// As the object declares.
     Declared,
-    /// One for each CPU that the machine can have.
+    /// One for each possible CPU of the machine.
     PerCpu,
     /// This many.
     Entries(u32),
@@ -71,19 +71,19 @@ pub enum Count {
 
 /// A map that belongs to the cube: its programs share it, it outlives each of them, and the plugin gets a descriptor.
 ///
-/// It lives as long as it stands in the description unchanged.
+/// It lives as long as the description contains it unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapSpec {
     /// Name in the objects.
     pub name: String,
     /// Number of entries.
     pub count: Count,
-    /// Bytes of a value; `None` for what the object declares.
+    /// Bytes of a value; `None` for the size that the object declares.
     pub value_size: Option<u32>,
-    /// Type and flags; `None` for what the first ELF object that has a map of this name declares.
+    /// Type and flags; `None` for those that the first ELF object with a map of this name declares.
     #[serde(default)]
     pub kind: Option<MapKind>,
-    /// Another number is another map, though it has the same name and sizes: what the former one holds means something
+    /// A different number means a new map even if name and sizes are the same, because the contents mean something
     /// else.
     #[serde(default)]
     pub generation: u64,
@@ -107,14 +107,14 @@ impl MapSpec {
     }
 }
 
-/// Programs and maps for one configuration. The default is nothing at all: packets pass by.
+/// Programs and maps for one configuration. The default is none: packets pass by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datapath {
-    /// Programs: at most one for each point and direction.
+    /// Programs: at most one for each point, direction and stage.
     pub programs: Vec<Program>,
     /// Maps of the cube.
     pub maps: Vec<MapSpec>,
-    /// ELF objects and instructions that the programs are in.
+    /// ELF objects and instructions that contain the programs.
     #[serde(skip)]
     pub objects: Vec<Cow<'static, [u8]>>,
 }
@@ -144,7 +144,7 @@ pub struct Map {
 pub struct Maps(pub Vec<Map>);
 
 impl Maps {
-    /// Takes the map called `name` out.
+    /// Removes the map called `name` and returns it.
     pub fn take(&mut self, name: &str) -> Option<Map> {
         let at = self.0.iter().position(|map| map.name == name)?;
         Some(self.0.swap_remove(at))

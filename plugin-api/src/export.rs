@@ -1,4 +1,4 @@
-//! From the trait to the border.
+//! From the trait to the ABI.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
@@ -47,11 +47,11 @@ macro_rules! export_plugin {
                 library::__call_root_module_loader(root)
             }
 
-            // The name that abi_stable 0.11 looks for (its `ROOT_MODULE_LOADER_NAME`); `export_root_module` would
-            // name abi_stable as a dependency of the plugin.
+            // The name that abi_stable 0.11 looks for (its `ROOT_MODULE_LOADER_NAME`); `export_root_module` would make
+            // abi_stable a direct dependency of the plugin.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static LIB_HEADER: library::LibHeader =
-                // SAFETY: `erased_root` erases the `PluginRef` that `root` returns, the type that is named here.
+                // SAFETY: `erased_root` erases the `PluginRef` that `root` returns, which is the type named here.
                 unsafe {
                     library::LibHeader::from_constructor::<$crate::abi::PluginRef>(
                         erased_root,
@@ -80,7 +80,7 @@ struct Instance<S>(ManuallyDrop<S>);
 impl<S> Drop for Instance<S> {
     fn drop(&mut self) {
         let _ = guard(|| {
-            // SAFETY: this is the only place that drops the service, and `self` is not used after it.
+            // SAFETY: the service is dropped only here, and `self` is not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.0) };
             Ok(())
         });
@@ -96,7 +96,7 @@ struct MapInfo {
 }
 
 fn adopt(handle: &MapHandle) -> Result<Map, Refusal> {
-    // SAFETY: the host passes ownership of an open descriptor with every handle, once.
+    // SAFETY: with every handle, the host passes ownership of an open descriptor, once.
     let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
     let MapInfo { name, key_size, value_size, max_entries } = serde_json::from_str(&handle.info)?;
     Ok(Map { name, key_size, value_size, max_entries, fd })

@@ -13,12 +13,12 @@ compile_error!(
 );
 
 thread_local! {
-    /// Where the last panic of this thread began. The payload, which `catch_unwind` returns, does not say.
+    /// Where this thread's last panic started. The payload that `catch_unwind` returns does not say.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Makes panics of this plugin note their place instead of printing to the daemon's stderr. A plugin has a copy of
-/// std of its own, so this touches no other panic hook.
+/// Makes this plugin's panics record their location instead of printing to the daemon's stderr. A plugin has its own
+/// copy of std, so this affects no other panic hook.
 pub fn install_hook() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string);
@@ -26,7 +26,7 @@ pub fn install_hook() {
     }));
 }
 
-/// Runs `body`, and makes a [`Tag::Panic`] refusal of a panic.
+/// Runs `body`, and turns a panic into a [`Tag::Panic`] refusal.
 pub(crate) fn guard<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Answer<T> {
     match panic::catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => ROk(value),
@@ -36,10 +36,10 @@ pub(crate) fn guard<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Answer<T> {
                 .downcast_ref::<&str>()
                 .map(|text| (*text).to_owned())
                 .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| String::from("a payload that is no text"));
+                .unwrap_or_else(|| String::from("a payload that is not text"));
             let place = PLACE.with(|slot| slot.borrow_mut().take());
             let place = place.unwrap_or_else(|| String::from("an unknown place"));
-            // The payload's own drop may panic as well.
+            // Dropping the payload may panic as well.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
             RErr(Refusal::new(Tag::Panic, format!("panicked at {place}: {what}")).text())
         }

@@ -1,14 +1,14 @@
-//! The identity record: what a plugin is, readable from its file without running a line of it.
+//! The identity record: describes a plugin, and can be read from its file without running any of its code.
 
 use crate::abi::{ABI_MAJOR, ABI_MINOR};
 
 /// Name of the exported symbol.
 pub const SYMBOL: &str = "PCN_PLUGIN_IDENTITY";
 
-/// First bytes of the record.
+/// The first bytes of the record.
 pub const MAGIC: [u8; 8] = *b"PCNPLUG\0";
 
-/// The record, plain C. Texts are UTF-8 and end at the first zero byte.
+/// The record, as plain C. Texts are UTF-8 and end at the first zero byte.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Identity {
@@ -30,7 +30,7 @@ impl Identity {
     /// The record of a plugin built with this crate.
     ///
     /// # Panics
-    /// At compile time, when a text does not fit.
+    /// At compile time, if a text does not fit.
     pub const fn new(name: &str, version: &str) -> Self {
         Self {
             magic: MAGIC,
@@ -42,7 +42,7 @@ impl Identity {
         }
     }
 
-    /// Reads a record from the bytes of a file. `None` when they are too few or do not begin with [`MAGIC`].
+    /// Reads a record from the bytes of a file. `None` if there are too few or they do not begin with [`MAGIC`].
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let identity = Self {

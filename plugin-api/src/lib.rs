@@ -1,7 +1,7 @@
 //! The only crate that a polycube plugin depends on: a safe SDK over a small stable ABI.
 //!
-//! A plugin is a `cdylib` named `libpcn_<service>.so`. It implements [`Service`] for the type that stands for one
-//! cube, and exports it:
+//! A plugin is a `cdylib` named `libpcn_<service>.so`. It implements [`Service`] for a type that represents one cube,
+//! and exports it:
 //!
 //! ```
 //! use polycube_plugin_api::{Cube, Datapath, Maps, Refusal, Service, ServiceKind, Wanted, export_plugin};
@@ -9,7 +9,7 @@
 //! #[derive(Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(rename_all = "kebab-case", default)]
 //! struct Config {
-//!     /// What to call whoever asks
+//!     /// Name used in the greeting
 //!     greeting: String,
 //! }
 //!
@@ -48,7 +48,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The plugin describes programs and the host loads them: a plugin makes no `bpf(2)` call to be in a packet's path.
+//! The plugin describes programs and the host loads them: a plugin needs no `bpf(2)` call to be in a packet's path.
 //! This crate does no I/O.
 
 #![warn(missing_docs)]

@@ -1,40 +1,40 @@
-//! How a plugin says no.
+//! How a plugin refuses a request.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a request is refused, in RESTCONF's words (RFC 8040 section 7), as far as plugins need them.
+/// Why a request is refused: the tags of RESTCONF (RFC 8040 section 7) that plugins need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tag {
-    /// The value cannot be.
+    /// The value is not allowed.
     InvalidValue,
-    /// What the request names is not there.
+    /// The request refers to something that does not exist.
     DataMissing,
-    /// What the request creates is there already.
+    /// The request creates something that already exists.
     DataExists,
-    /// The plugin has no such operation.
+    /// The plugin does not support the operation.
     OperationNotSupported,
-    /// The operation did not work out.
+    /// The operation failed.
     OperationFailed,
-    /// The plugin panicked. Only the SDK says this.
+    /// The plugin panicked. Only the SDK uses this.
     Panic,
 }
 
-/// A request that is refused: one line for the user, and the place that it is about.
+/// A refused request: one line for the user, and the node that it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// The kind.
     pub tag: Tag,
-    /// The place in the cube's tree (`filters/snaplen`); empty for the cube itself.
+    /// Path of the node in the cube's tree (`filters/snaplen`); empty for the cube itself.
     #[serde(default)]
     pub path: String,
-    /// What was wrong and what to do: one line, lower case, no full stop.
+    /// What is wrong and what to do: one line, lower case, no full stop.
     pub message: String,
 }
 
 impl Refusal {
-    /// A refusal of `tag` about the whole cube.
+    /// A refusal with `tag` about the whole cube.
     pub fn new(tag: Tag, message: impl Into<String>) -> Self {
         Self { tag, path: String::new(), message: message.into() }
     }
@@ -46,13 +46,13 @@ impl Refusal {
         self
     }
 
-    /// An operation that did not work out, with the reason.
+    /// A failed operation, with the reason.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Tag::OperationFailed, message)
     }
 
     pub(crate) fn no_stream(path: &str) -> Self {
-        Self::new(Tag::OperationNotSupported, format!("`{path}` is no stream of this cube"))
+        Self::new(Tag::OperationNotSupported, format!("this cube has no stream `{path}`"))
     }
 
     pub(crate) fn text(&self) -> abi_stable::std_types::RString {

@@ -1,4 +1,4 @@
-//! How a plugin tells the host its data model.
+//! How a plugin describes its data model to the host.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
@@ -6,30 +6,31 @@ use serde_json::Value;
 
 use crate::Service;
 
-/// Words of our own in a JSON Schema; `#[schemars(extend("x-list-key" = "address"))]` sets one.
+/// Our own keywords in a JSON Schema; `#[schemars(extend("x-list-key" = "address"))]` sets one.
 pub mod keyword {
-    /// On a leaf: the leaf (a JSON pointer from the cube, `/snaplen`) that it is another name of.
+    /// On a leaf: the leaf (a JSON pointer from the cube, `/snaplen`) that it is an alias of.
     pub const ALIAS: &str = "x-alias";
-    /// On a leaf: it can be set when the cube is created and not later.
+    /// On a leaf: it can only be set when the cube is created.
     pub const CREATE_ONLY: &str = "x-create-only";
-    /// On an array of objects: the member that tells its entries apart, and that paths name.
+    /// On an array of objects: the member that identifies an entry, and appears in paths.
     pub const LIST_KEY: &str = "x-list-key";
-    /// On a text: it is taken in either case, and kept in lower case. Two spellings of a list's key are one entry.
+    /// On a text: case does not matter, and it is stored in lower case. Two spellings of a list's key are one entry.
     pub const LOWER_CASE: &str = "x-lower-case";
-    /// On a text leaf: what it names, `netdevs` or the cube's own `ports`; completion offers those that exist.
+    /// On a text leaf: the kind of thing it names, `netdevs` or the cube's own `ports`; completion offers those that
+    /// exist.
     pub const NAMES: &str = "x-names";
-    /// On a number of the state: the metric that it is, `{"name", "type": "counter" | "gauge"}`. Its help is the leaf's
-    /// description.
+    /// On a number of the state: its metric, `{"name", "type": "counter" | "gauge"}`. The leaf's description is its
+    /// help.
     pub const METRIC: &str = "x-metric";
 }
 
-/// Whether cubes of a service forward packets or look at them.
+/// Whether cubes of a service forward packets or observe them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceKind {
     /// Has ports and forwards between them.
     Standard,
-    /// Has none and is attached to a port or a netdev.
+    /// Has none; is attached to a port or a netdev.
     Transparent,
 }
 
@@ -40,35 +41,36 @@ pub struct Action {
     pub path: String,
     /// One line for the user.
     pub description: String,
-    /// JSON Schema of what it takes, an object; without one it takes nothing.
+    /// JSON Schema of its input, an object; without one it takes no input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
 }
 
 impl Action {
-    /// An action that takes nothing.
+    /// An action without input.
     #[must_use]
     pub fn new(path: &str, description: &str) -> Self {
         Self { path: path.to_owned(), description: description.to_owned(), input: None }
     }
 
-    /// The same, with an input. The doc comments of its fields are the user's help.
+    /// The same, with an input. The doc comments of the input's fields are the user's help.
     #[must_use]
     pub fn taking<T: JsonSchema>(self) -> Self {
         Self { input: Some(schema_of::<T>()), ..self }
     }
 }
 
-/// A resource of a service that is no document: the host copies it from a descriptor of the plugin's to whoever asks.
+/// A resource of a service that is not a document: the plugin opens a descriptor, and the host copies from it to the
+/// client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stream {
-    /// Path below the cube; a word in braces stands for any: `files/{name}`.
+    /// Path below the cube; a word in braces matches any word: `files/{name}`.
     pub path: String,
     /// One line for the user.
     pub description: String,
     /// Media types that it may have.
     pub media: Vec<String>,
-    /// Parameters that a request may have behind a `?`.
+    /// Query parameters that a request may have.
     #[serde(default)]
     pub query: Vec<Parameter>,
 }
@@ -80,7 +82,7 @@ pub struct Parameter {
     pub name: String,
     /// One line for the user.
     pub description: String,
-    /// What it can be; anything if this is empty.
+    /// Allowed values; any if this is empty.
     #[serde(default)]
     pub values: Vec<String>,
 }
@@ -92,7 +94,7 @@ impl Stream {
         Self { path: path.to_owned(), description: description.to_owned(), media, query: Vec::new() }
     }
 
-    /// The same with one more parameter, which can be one of `values`, or anything if there are none.
+    /// The same with one more parameter, whose value is one of `values`, or any if `values` is empty.
     #[must_use]
     pub fn parameter(mut self, name: &str, description: &str, values: &[&str]) -> Self {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
@@ -101,7 +103,7 @@ impl Stream {
     }
 }
 
-/// Everything that the host learns about a service before it makes a cube.
+/// Everything that the host knows about a service before it creates a cube.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceSchema {
     /// Name of the service.

@@ -139,7 +139,7 @@ fn the_cut_record_goes_and_the_capture_goes_on_in_a_new_file() -> Result<()> {
 /// A sniffer that writes to `disk` with these settings besides, and the status that it has when there is no room.
 fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) -> Result<()> {
     let filler = disk.fill(filled)?;
-    let scene = Scene::wired(2, &[])?;
+    let scene = Scene::wired(2, &["--capture-root", disk.path().to_str().context("UTF-8")?])?;
     settings["capture"] = "bidirectional".into();
     settings["dump"] = disk.path().join("trace").display().to_string().into();
     scene.sniff_at("veth1", &settings)?;

@@ -226,7 +226,7 @@ fn a_capture_ends_where_it_was_told_to() -> Result<()> {
     let (scene, files) = ended("pcap", &json!({ "seconds": 1 }))?;
     let [first, last] = [&files[0].times[0], &files[0].times[1]].map(String::as_str).map(micros_of);
     assert!((500_000..1_000_000).contains(&(last? - first?)), "{files:?}");
-    assert!(scene.daemon.log().contains("the capture has come to the end that `stop-after` sets"));
+    assert!(scene.daemon.log().contains("the capture has reached the limit that `stop-after` sets"));
     Ok(())
 }
 
@@ -240,26 +240,31 @@ fn an_idle_capture_ends_in_time() -> Result<()> {
 
 #[test]
 fn a_dump_stands_where_it_is_told_to_and_over_nothing_else() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let path = |name: &str| place.path().join(name);
-    let trace = path("trace").display().to_string();
+    let scene = sniffing(&json!({ "capture": "off" }))?;
+    let place = scene.daemon.capture_dir().join("place");
+    let path = |name: &str| place.join(name);
+    fs::create_dir(&place)?;
     fs::write(path("trace.pcap"), "dear")?;
     symlink("/nowhere/at/all", path("trace-1.pcap"))?;
     symlink(path("precious"), path("trace-2.pcap"))?;
-    let scene = sniffing(&json!({ "dump": trace }))?;
+    scene.daemon.ctl("sniffer set dump=place/trace capture=bidirectional").ok();
     send(&scene, 100, 0..1)?;
     assert_eq!(scene.wait_for_dump()?, path("trace-3.pcap"));
     assert_eq!((fs::read(path("trace.pcap"))?.as_slice(), path("precious").exists()), (&b"dear"[..], false));
 
+    // Asked to overwrite, it replaces what a capture wrote, and no link.
     fs::write(path("precious"), "dear")?;
     scene.daemon.ctl("sniffer storage set overwrite=true").ok();
-    scene.daemon.ctl(&format!("sniffer set dump={}", path("trace-2.pcap").display())).ok();
-    send(&scene, 100, 1..2)?;
-    eventually("the next file", || Ok(scene.dump()?.as_deref() == Some(&path("trace-2.pcap"))))?;
+    for (dump, expected, numbers) in [("trace-2", "trace-2-1", 1..2), ("trace-3", "trace-3", 2..3)] {
+        scene.daemon.ctl(&format!("sniffer set dump={}", path(dump).display())).ok();
+        send(&scene, 100, numbers)?;
+        let expected = path(expected).with_extension("pcap");
+        eventually("the next file", || Ok(scene.dump()?.as_deref() == Some(&expected)))?;
+    }
     turn_off(&scene);
-    assert_eq!(check_shown(&scene.files()?)?, [[0], [1]]);
-    assert_eq!(fs::read(path("precious"))?, b"dear", "a link is replaced and not followed");
-    assert!(!fs::symlink_metadata(path("trace-2.pcap"))?.is_symlink());
+    assert_eq!(check_shown(&scene.files()?)?, [[1], [2]]);
+    assert_eq!(fs::read(path("precious"))?, b"dear");
+    assert!(fs::symlink_metadata(path("trace-2.pcap"))?.is_symlink());
     Ok(())
 }
 
@@ -287,7 +292,8 @@ fn closed_files_are_compressed_and_nothing_is_lost() -> Result<()> {
 
 #[test]
 fn a_directory_that_cannot_be_written_is_refused() -> Result<()> {
-    let scene = sniffing(&json!({ "capture": "off" }))?;
+    let scene = Scene::bridge_with(2, &["--capture-root", "/proc"])?;
+    scene.sniff_at("br1:toveth1", &json!({}))?;
     scene.daemon.ctl("sniffer set dump=/proc/trace").ok();
     let refusal = scene.daemon.ctl("sniffer set capture=ingress").one_line(2);
     assert!(refusal.contains("/proc cannot be written"), "{refusal}");

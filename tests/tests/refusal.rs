@@ -120,7 +120,7 @@ fn unknown_keys() -> Result<()> {
         ("br1 colour a=b", &["br1/colour", "no `colour`", "counters, port-counters"]),
         ("br1 fdb flush set a=b", &["br1/fdb/flush/a", "`fdb flush` is an action: nothing follows it"]),
         ("sniffer set status=here", &["sniffer/status", "`status` is read-only"]),
-        ("sniffer set dump=/tmp/", &["sniffer/dump", "`/tmp/` names no file"]),
+        ("sniffer set dump=/tmp/", &["sniffer/dump", "`/tmp/` does not name a file"]),
         ("br1 ports p1 set status=DOWN", &["br1/ports/p1/status", "read-only"]),
     ]);
     Ok(())
@@ -161,7 +161,7 @@ fn bad_values_and_types() -> Result<()> {
         ("br1 fdb entry add zz port=p1", &["br1/fdb/entry/zz/address", "\"zz\"", "like 02:00:5e:10:00:01"]),
         ("br1 fdb entry add 02:00:00:00:00:01", &["br1/fdb/entry", "`port` is missing"]),
         ("br1 fdb entry add 02:00:00:00:00:01 port=p9", &["names port `p9`, which is not among p1, p2"]),
-        ("br1 fdb entry add ff:ff:ff:ff:ff:ff port=p1", &["no address of a station"]),
+        ("br1 fdb entry add ff:ff:ff:ff:ff:ff port=p1", &["is not the address of a station"]),
     ]);
     Ok(())
 }

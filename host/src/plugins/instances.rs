@@ -20,11 +20,20 @@ use crate::wiring::CubeDatapath;
 /// How long a change waits for cubes that are in a call, before it is put off: ticks are short.
 const CLAIM: Duration = Duration::from_millis(50);
 
+/// Directories for captures, absolute.
+#[derive(Clone, Debug)]
+pub struct CaptureDirs {
+    /// The default.
+    pub dir: PathBuf,
+    /// Others that a client may choose.
+    pub roots: Vec<PathBuf>,
+}
+
 /// What instances are created with.
 pub struct Surroundings {
     pub calls: Arc<Calls>,
     pub failures: Arc<Failures>,
-    pub capture_dir: PathBuf,
+    pub capture_dirs: CaptureDirs,
     /// The way for the plugin of a cube to ask for changes. It returns at once: a change may be waiting for the plugin.
     pub requests: Box<dyn Fn(&CubeName) -> Request + Send>,
     /// The way to learn that a cube's turn became free.
@@ -84,14 +93,19 @@ impl Instances {
     /// # Errors
     /// The plugin's reason.
     pub fn create(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
-        let Surroundings { calls, failures, capture_dir, requests, freed } = &self.surroundings;
+        let Surroundings { calls, failures, capture_dirs, requests, freed } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
             failures: Arc::clone(failures),
             configure: requests(name),
             freed: freed(),
         };
-        let info = json!({ "name": name.as_str(), "uuid": cube.uuid, "capture-dir": capture_dir });
+        let info = json!({
+            "name": name.as_str(),
+            "uuid": cube.uuid,
+            "capture-dir": capture_dirs.dir,
+            "capture-roots": capture_dirs.roots,
+        });
         let (plugin, cube_name, level) = (plugin.clone(), name.clone(), cube.loglevel);
         let create = move || Instance::create(&plugin, cube_name.as_str(), &info, level, connections);
         let created = self.caller.call(PATIENCE, create, drop).unwrap_or_else(|| Err(overdue("create")));

@@ -1,17 +1,17 @@
-//! Hides who speaks with whom, in recorded frames.
+//! Hides who communicates with whom in recorded frames.
 //!
-//! Addresses are replaced, one for one, under a key: IPv4 and IPv6 addresses so that prefixes are preserved (see
-//! `address`), MAC addresses so that the vendor is (see `mac`). They are found in Ethernet headers, behind VLAN, MPLS and
-//! PPPoE tags, in ARP, in IP headers with their options and extension headers, in IP within IP, in ICMP errors and
-//! what they quote, in neighbour discovery and in reports of group members. Checksums are mended, not made anew.
-//! Whatever is recorded of a frame is enough: it may be cut anywhere.
+//! Addresses are replaced one for one, under a key: IPv4 and IPv6 addresses so that prefixes are preserved (see
+//! `address`), MAC addresses so that the vendor is (see `mac`). They are replaced in Ethernet headers; after VLAN, MPLS
+//! and PPPoE tags; in ARP; in IP headers, with their options and extension headers; in IP within IP; in ICMP errors and
+//! the packets that they quote; in neighbour discovery and multicast listener reports. Checksums are updated, not
+//! recomputed. A frame may be truncated anywhere.
 //!
-//! **Not hidden** are times, lengths, ports, everything else in headers (IP identifiers, TTLs, TCP sequence numbers and
-//! timestamps tell systems apart), the vendor's half of MAC addresses, multicast groups, and whatever applications say:
+//! **Not hidden** are times, lengths, ports, the other header fields (IP identifiers, TTLs, TCP sequence numbers and
+//! timestamps distinguish systems), the vendor's half of MAC addresses, multicast groups, and all application data:
 //! names in DNS, addresses in DHCP, SIP or FTP, in LLDP and spanning trees, in routing protocols, packets inside GRE,
-//! VXLAN or Geneve tunnels, the address lists of SCTP and IGMPv3, Mobile IPv6's home address. A small snap length
-//! leaves most of that out. Whoever can send packets past the capture and read it afterwards learns how the prefixes
-//! that he sent are mapped: this is so with every scheme that preserves prefixes.
+//! VXLAN or Geneve tunnels, the address lists of SCTP and IGMPv3, Mobile IPv6's home address. A small snap length omits
+//! most of that. An attacker who can send packets past the capture and read it afterwards learns how the prefixes that
+//! he sent are mapped: no scheme that preserves prefixes can prevent this.
 
 mod address;
 mod cache;
@@ -24,26 +24,28 @@ mod mac;
 use self::address::Addresses;
 use self::mac::Macs;
 
-/// Packets within packets that are looked into, such as what an ICMP error quotes; what is deeper is payload. Real
-/// traffic has three.
+/// Maximum depth of packets within packets, such as those that an ICMP error quotes; anything deeper is treated as
+/// payload. Real traffic has three.
 const MOST_NESTED: u8 = 8;
-/// Where the part of an IPv6 solicited-node group begins that is the end of an address (RFC 4291 section 2.7.1).
+/// Prefix of an IPv6 solicited-node group, and the offset of the part that is the end of an address (RFC 4291 section
+/// 2.7.1).
 const SOLICITED_NODE: (&[u8], usize) = (&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff], 13);
 
-/// Replaces the addresses in frames, under one key always in the same way.
+/// Replaces the addresses in frames. Under one key the mapping is always the same.
 pub struct Anonymizer {
     addresses: Addresses,
     macs: Macs,
 }
 
 impl Anonymizer {
-    /// The first half of `key` is the cipher's, the second makes the padding, as in the published implementation.
+    /// The first half of `key` is the cipher's key, the second produces the padding, as in the published
+    /// implementation.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self { addresses: Addresses::new(key), macs: Macs::new(key) }
     }
 
-    /// Replaces the addresses in an Ethernet frame, of which `bytes` may be only the beginning.
+    /// Replaces the addresses in an Ethernet frame; `bytes` may be only its start.
     pub fn frame(&mut self, bytes: &mut [u8]) {
         self.ethernet(bytes);
     }
@@ -64,7 +66,7 @@ impl Anonymizer {
         self.v6_prefix(bytes, at, 128);
     }
 
-    /// Hides an IPv6 prefix of `length` bits: zeros behind it stay, and anything else there is an address's.
+    /// Hides an IPv6 prefix of `length` bits: zeros after it stay; anything else there belongs to an address.
     fn v6_prefix(&mut self, bytes: &mut [u8], at: usize, length: u32) {
         let field = part(bytes, at, 16);
         if field.starts_with(SOLICITED_NODE.0) {
@@ -81,7 +83,7 @@ impl Anonymizer {
     }
 }
 
-/// What there is of a field.
+/// The part of a field that was recorded.
 fn part(bytes: &mut [u8], at: usize, length: usize) -> &mut [u8] {
     let end = bytes.len().min(at.saturating_add(length));
     bytes.get_mut(at..end).unwrap_or_default()

@@ -24,23 +24,23 @@ pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage};
 pub struct Config {
     /// Which packets to capture
     pub capture: Capture,
-    /// Bytes of a packet that are recorded at most
+    /// Maximum bytes to record of each packet
     pub snaplen: SnapLen,
-    /// MiB of memory that packets wait in, for each CPU; reduced where all CPUs together would need more than 256 MiB
+    /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
-    /// Which packets to record, and how much of them; all that is set has to fit
+    /// Which packets to record, and how much of them; all conditions must hold
     pub filters: Filters,
-    /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or nothing for every one
+    /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or an empty value records every packet
     #[schemars(extend("examples" = ["host 10.10.10.1 and tcp port 80"]))]
     pub filter: Option<String>,
-    /// Form of the file: pcap (microseconds), pcap-nanos, or pcapng, which has directions, interfaces and drop counts
+    /// Format of the file: pcap (microseconds), pcap-nanos, or pcapng (with directions, interfaces and drop counts)
     pub format: Format,
-    /// Path of the capture file, from the daemon's capture directory; its ending is the format's
-    #[schemars(extend("examples" = ["/var/tmp/trace"]))]
+    /// Path of the capture file, below the daemon's capture directory; the format determines its extension
+    #[schemars(extend("examples" = ["trace"]))]
     pub dump: Option<String>,
-    /// Whether packets wait for a client to take them, one by one, in place of going to a file
+    /// Whether packets go to a queue, from which clients take them one by one, instead of to a file
     pub networkmode: bool,
-    /// Whether addresses are replaced, with their prefixes preserved, in whatever leaves the daemon
+    /// Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
     pub anonimize: bool,
     /// The same as `anonimize`
     #[serde(skip_serializing_if = "is_elsewhere")]
@@ -48,13 +48,13 @@ pub struct Config {
     pub anonymize: bool,
     /// When the next file begins
     pub rotate: Rotate,
-    /// When the capture ends by itself: it is set to `off` then
+    /// When the capture stops by itself, setting `capture` to `off`
     pub stop_after: StopAfter,
     /// How files are written and kept
     pub storage: Storage,
-    /// What waits in network mode; the oldest packets are discarded where there are more
+    /// Limits of network mode's queue; the oldest packets are discarded
     pub queue: Queue,
-    /// MiB that wait for a slow reader of a stream, for each reader
+    /// MiB that buffer packets for a slow reader of a stream, per reader
     #[schemars(range(min = 1, max = 1024))]
     pub stream_buffer: u32,
 }
@@ -81,7 +81,7 @@ impl Default for Config {
     }
 }
 
-/// Which way the packets go that are captured: into the cube or netdev, out of it, both or none.
+/// Directions to capture: into the cube or netdev, out of it, both or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -94,7 +94,7 @@ pub enum Capture {
 }
 
 impl Capture {
-    /// The hooks that a program is needed at.
+    /// The hooks that need a program.
     pub(crate) fn directions(self) -> &'static [Direction] {
         match self {
             Self::Off => &[],
@@ -105,19 +105,19 @@ impl Capture {
     }
 }
 
-/// Filters of the original's first version. What they are read as, [`Config::fields`] tells.
+/// Filters of Polycube's first version. [`Config::fields`] parses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Filters {
-    /// Prefix that packets come from, IPv4 or IPv6; its host bits do not matter
+    /// Source prefix, IPv4 or IPv6; host bits are ignored
     #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
     pub src: Option<String>,
-    /// Prefix that packets go to, of the same family
+    /// Destination prefix, of the same family
     #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24"]))]
     pub dst: Option<String>,
-    /// Port that packets come from, of any protocol that has ports
+    /// Source port, of any protocol that has ports
     pub sport: Option<u16>,
-    /// Port that packets go to, of any protocol that has ports
+    /// Destination port, of any protocol that has ports
     pub dport: Option<u16>,
     /// Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
     #[schemars(
@@ -125,22 +125,22 @@ pub struct Filters {
         extend("x-lower-case" = true, "examples" = ["tcp", "udp", "icmp", "icmpv6", "sctp", "47"])
     )]
     pub l4proto: Option<String>,
-    /// Bytes of a packet that are recorded at most; the same as `snaplen` of the cube
+    /// Maximum bytes to record of each packet; the same as the cube's `snaplen`
     #[serde(skip_serializing_if = "is_elsewhere")]
     #[schemars(extend("x-alias" = "/snaplen"))]
     pub snaplen: SnapLen,
 }
 
 impl Config {
-    /// The filter fields, read.
+    /// The parsed filter fields.
     ///
     /// # Errors
-    /// A text that is no prefix or protocol, with the field's path.
+    /// A text that is not a prefix or protocol, with the field's path.
     pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
         let Filters { src, dst, sport, dport, l4proto, .. } = &self.filters;
         let prefix = |name: &str, text: &Option<String>| {
             let refused = |text: &String| {
-                let why = format!("`{text}` is no prefix: give an address and its length, such as 10.10.10.0/24");
+                let why = format!("`{text}` is not a prefix: give an address and its length, such as 10.10.10.0/24");
                 Refusal::new(Tag::InvalidValue, why).at(format!("filters/{name}"))
             };
             text.as_ref().map(|text| parse_prefix(text).ok_or_else(|| refused(text))).transpose()
@@ -159,12 +159,13 @@ impl Config {
     }
 }
 
-/// A prefix, or an address, which is the prefix of itself.
+/// Parses a prefix, or an address as the prefix of full length.
 fn parse_prefix(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()))
 }
 
-/// The host reads and writes the leaf that an alias names: the value here means nothing, and is no default either.
+/// The host reads and writes the leaf that an alias refers to: the value here is meaningless, so it is never
+/// serialized.
 fn is_elsewhere<T>(_: &T) -> bool {
     true
 }
@@ -221,9 +222,9 @@ mod tests {
         check_fields(&json!({}), Ok(""));
         check_fields(&json!({"src": "10.10.10.10/24"}), Ok("ip src net 10.10.10.0/24"));
         check_fields(&json!({"dst": "10.0.0.1"}), Ok("ip dst net 10.0.0.1/32"));
-        let why = "`10.0.0.0/33` is no prefix: give an address and its length, such as 10.10.10.0/24";
+        let why = "`10.0.0.0/33` is not a prefix: give an address and its length, such as 10.10.10.0/24";
         check_fields(&json!({"src": "10.0.0.0/33"}), Err(("filters/src", why)));
-        let why = "`tpc` is no protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255";
+        let why = "`tpc` is not a protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255";
         check_fields(&json!({"l4proto": "tpc"}), Err(("filters/l4proto", why)));
         check_fields(&json!({"l4proto": "TCP"}), Ok("tcp"));
     }

@@ -1,7 +1,7 @@
 //! The thread that empties a cube's rings, and sleeps as long as it can.
 //!
-//! Wake-ups cost the packets' path more than anything else here. While packets flow, the thread wakes when a ring is an
-//! eighth full, or after [`SLOW`]. When a sleep of that length has brought nothing, it sleeps on the bell alone.
+//! Nothing here costs the packets' path more than wake-ups. While packets flow, the thread wakes when a ring is an
+//! eighth full, or after [`SLOW`]. If a sleep of that length brings nothing, it waits for the bell only.
 
 #![forbid(unsafe_code)]
 
@@ -15,38 +15,38 @@ use std::time::Duration;
 
 use polycube_plugin_api::Level;
 
-use crate::drain::{Cut, Drain, Progress, Source};
+use crate::drain::{Cut, Drain, Progress, RingSet};
 use crate::format::pcapng::Section;
 use crate::ring::Reader;
 use crate::settings::Settings;
 use crate::sys::{self, Wake, Woken};
 
-/// How long a packet waits for the file while few follow it.
+/// How long a packet waits for the file while few others follow.
 const SLOW: Duration = Duration::from_millis(50);
-/// A wake-up at a smaller part of the ring comes more often; at a larger one, less is left for the time until the thread
+/// With a smaller part of the ring, wake-ups are more frequent; with a larger one, less room is left until the thread
 /// runs.
 const MARK: usize = 8;
-/// `TASK_COMM_LEN` (include/linux/sched.h), without the zero byte.
+/// `TASK_COMM_LEN` (include/linux/sched.h) without the terminating zero.
 const THREAD_NAME: usize = 15;
 
-enum Order {
-    /// More rings to empty.
-    Open(Source),
-    /// The rings of this id have got their last packet.
+enum Command {
+    /// Empty these rings as well.
+    Open(RingSet),
+    /// The rings with this id have received their last packet.
     Close(u64, mpsc::Sender<()>),
-    /// Write all that there is.
+    /// Write everything there is.
     Flush(mpsc::Sender<()>),
-    /// Packets of this section may come beside those of the one before.
+    /// Packets of this section may arrive besides those of the section before.
     Describe(Section),
-    /// What there is falls under the settings before, what comes under these.
+    /// Existing packets are handled under the former settings, later ones under these.
     Apply(Arc<Settings>, mpsc::Sender<()>),
-    /// Look at the clock.
+    /// Check the clock.
     Tick,
 }
 
-/// A running consumer. When dropped, it writes what the rings hold and ends.
+/// A running consumer. Dropping it writes what the rings hold, and ends the thread.
 pub(crate) struct Consumer {
-    orders: Option<mpsc::Sender<Order>>,
+    commands: Option<mpsc::Sender<Command>>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,59 +54,59 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub(crate) fn start(cube: &str, mut drain: Drain) -> io::Result<Self> {
         let wake = Arc::new(Wake::new()?);
-        let (orders, inbox) = mpsc::channel();
-        let woken = wake.clone();
+        let (commands, inbox) = mpsc::channel();
+        let woken = Arc::clone(&wake);
         let thread = thread::Builder::new().name(thread_name(cube)).spawn(move || {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
                 let text = payload.downcast_ref::<String>().map(String::as_str);
-                let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is no text");
-                drain.log(Level::Error, &format!("the capture thread panicked, nothing is written any more: {what}"));
+                let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is not text");
+                drain.log(Level::Error, &format!("the capture thread panicked and writes no more packets: {what}"));
             }
         })?;
-        Ok(Self { orders: Some(orders), wake, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), wake, thread: Some(thread) })
     }
 
-    pub(crate) fn open(&self, source: Source) {
-        self.order(Order::Open(source));
+    pub(crate) fn open(&self, source: RingSet) {
+        self.command(Command::Open(source));
     }
 
-    /// Writes what the rings of `id` hold, and lets go of them.
+    /// Writes what the rings of `id` hold, and releases them.
     pub(crate) fn close(&self, id: u64) {
-        self.wait_for(|done| Order::Close(id, done));
+        self.wait_for(|done| Command::Close(id, done));
     }
 
-    /// Writes what the rings hold. What is returned ends when the disk has it.
+    /// Writes what the rings hold. The returned channel closes when the file has it.
     pub(crate) fn flush(&self) -> mpsc::Receiver<()> {
         let (done, wait) = mpsc::channel();
-        self.order(Order::Flush(done));
+        self.command(Command::Flush(done));
         wait
     }
 
-    /// Packets of `section` may come beside those of the one before.
+    /// Packets of `section` may arrive besides those of the section before.
     pub(crate) fn describe(&self, section: Section) {
-        self.order(Order::Describe(section));
+        self.command(Command::Describe(section));
     }
 
-    /// Hands on what the rings hold, then takes over `settings`.
+    /// Writes what the rings hold, then applies `settings`.
     pub(crate) fn apply(&self, settings: Arc<Settings>) {
-        self.wait_for(|done| Order::Apply(settings, done));
+        self.wait_for(|done| Command::Apply(settings, done));
     }
 
-    /// Has everyone look at the clock.
+    /// Lets everything that depends on time check the clock.
     pub(crate) fn tick(&self) {
-        self.order(Order::Tick);
+        self.command(Command::Tick);
     }
 
-    fn wait_for(&self, order: impl FnOnce(mpsc::Sender<()>) -> Order) {
+    fn wait_for(&self, command: impl FnOnce(mpsc::Sender<()>) -> Command) {
         let (done, wait) = mpsc::channel();
-        self.order(order(done));
-        // It fails when the thread is gone: then there is nothing to wait for.
+        self.command(command(done));
+        // An error means that the thread has ended: there is nothing to wait for.
         let _ = wait.recv();
     }
 
-    fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            let _ = orders.send(order);
+    fn command(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            let _ = commands.send(command);
             self.wake.wake();
         }
     }
@@ -114,7 +114,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.orders = None;
+        self.commands = None;
         self.wake.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -122,11 +122,11 @@ impl Drop for Consumer {
     }
 }
 
-fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
+fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Command>, wake: &Wake) {
     let mut last = Woken::Called;
     loop {
         match inbox.try_recv() {
-            Ok(order) => obey(drain, order),
+            Ok(command) => execute(drain, command),
             Err(mpsc::TryRecvError::Disconnected) => {
                 drain.round(Cut::All);
                 return;
@@ -143,42 +143,44 @@ fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Order>, wake: &Wake) {
     }
 }
 
-fn obey(drain: &mut Drain, order: Order) {
-    match order {
-        Order::Open(source) => drain.sources.push(source),
-        Order::Close(id, done) => {
+fn execute(drain: &mut Drain, command: Command) {
+    match command {
+        Command::Open(source) => drain.sources.push(source),
+        Command::Close(id, done) => {
             drain.round(Cut::All);
             drain.sources.retain(|source| source.id != id);
             let _ = done.send(());
         }
-        Order::Flush(done) => {
+        Command::Flush(done) => {
             drain.round(Cut::All);
             drain.router.flush(done);
         }
-        Order::Describe(section) => drain.router.describe(section),
-        Order::Apply(settings, done) => {
+        Command::Describe(section) => drain.router.describe(section),
+        Command::Apply(settings, done) => {
             drain.round(Cut::All);
             drain.router.apply(settings);
             let _ = done.send(());
         }
-        Order::Tick => drain.router.tick(),
+        Command::Tick => drain.router.tick(),
     }
 }
 
-/// Sleeps until there is something to do. `last` is what ended the sleep before.
+/// Sleeps until there is something to do. `last` is what ended the previous sleep.
 fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::Result<Woken> {
     let mark = |reader: &Reader| match progress {
         Progress::Moved => (reader.size() / MARK) as u64,
         Progress::Empty => 0,
     };
-    // Whoever does not pass the mark now rings, or does not see `sleeping` yet. The next packet, or the timer, mends that.
-    for Source { reader, .. } in &drain.sources {
+    // A program that passes the mark now either rings, or does not see `sleeping` yet. In the latter case the next
+    // packet or the timer wakes us.
+    for RingSet { reader, .. } in &drain.sources {
         reader.arm(mark(reader));
     }
     fence(Ordering::SeqCst);
     let timeout = match (progress, last) {
-        // Without a timer nothing mends it: a program between its look at `sleeping` and its end must be seen out, which
-        // takes milliseconds. Not before a timer has found nothing, so that a capture begins and ends without that wait.
+        // Without a timer nothing would: a program between its check of `sleeping` and its end must have finished, and
+        // waiting for that takes milliseconds. So this happens only after a timer has found nothing, and a capture
+        // starts and stops without the wait.
         (Progress::Empty, Woken::TimedOut) => sys::barrier().err().map(|_| SLOW),
         _ => Some(SLOW),
     };
@@ -187,7 +189,7 @@ fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::
         let bells = drain.sources.iter().map(|source| source.bell.as_fd());
         result = sys::sleep(bells.chain([wake.as_fd()]), timeout);
     }
-    for Source { reader, bell, .. } in &drain.sources {
+    for RingSet { reader, bell, .. } in &drain.sources {
         reader.disarm();
         bell.clear();
     }
@@ -195,7 +197,7 @@ fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::
     result
 }
 
-/// `capture:<cube>`, as much of it as the kernel keeps.
+/// `capture:<cube>`, truncated to what the kernel stores.
 fn thread_name(cube: &str) -> String {
     let mut name = format!("capture:{cube}");
     while name.len() > THREAD_NAME {
@@ -205,5 +207,4 @@ fn thread_name(cube: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "consumer/tests.rs"]
 mod tests;

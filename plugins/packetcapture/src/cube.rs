@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use polycube_layout::ring::MAX_SNAPLEN;
@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError};
-use crate::session::{CaptureMaps, Lasting, Opened, Session};
+use crate::lock::lock;
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session};
 use crate::settings::Settings;
 use crate::sink::mend;
 use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
@@ -22,29 +23,29 @@ use crate::sys;
 
 /// A cube of the service.
 pub struct PacketCapture {
-    lasting: Lasting,
+    context: CubeContext,
     cpus: usize,
-    stages: Mutex<Stages>,
-    /// What was compiled last: a change asks twice, and most changes are not the filter's.
+    phases: Mutex<Phases>,
+    /// The filter compiled last: a change asks for it twice, and most changes do not affect the filter.
     compiled: Mutex<Option<Arc<Filter>>>,
 }
 
-/// A filter and what it was made of.
+/// A filter, and the settings it was compiled from.
 struct Filter {
     fields: Fields,
     expression: String,
-    /// `None` where everything passes.
+    /// `None` if everything passes.
     program: Option<Compiled>,
 }
 
 #[derive(Default)]
-struct Stages {
+struct Phases {
     running: Option<Session>,
     prepared: Prepared,
-    /// The settings in force, and those to come.
+    /// The settings in force, and the prepared ones.
     settings: Option<Arc<Settings>>,
     next_settings: Option<Arc<Settings>>,
-    /// The filter in force, and the one to come.
+    /// The filter in force, and the prepared one.
     filter: Option<Arc<Filter>>,
     next_filter: Option<Arc<Filter>>,
 }
@@ -54,26 +55,26 @@ struct Stages {
 enum Prepared {
     #[default]
     Nothing,
-    /// The end of the session.
+    /// The session ends.
     Off,
-    /// A session, where there is none.
+    /// A session starts; there was none.
     On(Session),
-    /// Other settings, and other rings if they are given.
-    Change(Option<Opened>),
+    /// Other settings, and other rings if given.
+    Change(Option<OpenRings>),
 }
 
 impl PacketCapture {
-    fn stages(&self) -> MutexGuard<'_, Stages> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn phases(&self) -> MutexGuard<'_, Phases> {
+        lock(&self.phases)
     }
 
     fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
         let (fields, expression) = (config.fields()?, config.expression());
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compiled = lock(&self.compiled);
         if let Some(same) =
             compiled.as_ref().filter(|filter| filter.fields == fields && filter.expression == expression)
         {
-            return Ok(same.clone());
+            return Ok(Arc::clone(same));
         }
         let began = Instant::now();
         let program = filter::compile(&fields, expression).map_err(|error| refusal(&error))?;
@@ -81,19 +82,19 @@ impl PacketCapture {
             let (count, ms) = (instructions.len(), began.elapsed().as_millis());
             let whole = filter::joined(&fields, expression).ok().flatten().unwrap_or_default();
             let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
-            self.lasting.cube.log(Level::Debug, &message);
+            self.context.cube.log(Level::Debug, &message);
         }
         let filter = Arc::new(Filter { fields, expression: expression.to_owned(), program });
-        *compiled = Some(filter.clone());
+        *compiled = Some(Arc::clone(&filter));
         Ok(filter)
     }
 
-    fn tell_of_reduced_rings(&self, session: &Session, wanted: usize) {
+    fn report_reduced_rings(&self, session: &Session, wanted: usize) {
         let got = session.ring_size();
         if got < wanted {
             let (got, wanted, cpus) = (got >> 10, wanted >> 10, self.cpus);
-            let message = format!("rings have {got} KiB instead of {wanted} KiB, for there are {cpus} CPUs");
-            self.lasting.cube.log(Level::Info, &message);
+            let message = format!("rings have {got} KiB instead of {wanted} KiB, because the machine has {cpus} CPUs");
+            self.context.cube.log(Level::Info, &message);
         }
     }
 }
@@ -107,10 +108,11 @@ impl Service for PacketCapture {
 
     fn create(cube: Cube) -> Result<Self, Refusal> {
         let cpus = sys::possible_cpus()
-            .map_err(|error| Refusal::failed(format!("the number of CPUs cannot be read: {error}")))?;
-        let key = sys::random().map_err(|error| Refusal::failed(format!("no random numbers to be had: {error}")))?;
-        mend(cube.capture_dir(), &|level, line| cube.log(level, line));
-        Ok(Self { lasting: Lasting::new(cube, key), cpus, stages: Mutex::default(), compiled: Mutex::default() })
+            .map_err(|error| Refusal::failed(format!("cannot read the number of CPUs: {error}")))?;
+        let key = sys::random().map_err(|error| Refusal::failed(format!("cannot read random bytes: {error}")))?;
+        let context = CubeContext::new(cube, key);
+        mend(&context.roots, &|level, line| context.cube.log(level, line));
+        Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -120,18 +122,18 @@ impl Service for PacketCapture {
 
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
         let Wanted { config, points, .. } = wanted;
-        let Lasting { cube, .. } = &self.lasting;
-        let settings = Arc::new(Settings::new(config, cube.name(), points, cube.capture_dir())?);
+        let CubeContext { cube, roots, .. } = &self.context;
+        let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
         let maps = CaptureMaps::find(maps)?;
         let filter = self.filter(config)?;
-        let mut stages = self.stages();
-        stages.forget();
-        let stages = &mut *stages;
-        stages.prepared = match (maps, &mut stages.running) {
+        let mut phases = self.phases();
+        phases.forget();
+        let phases = &mut *phases;
+        phases.prepared = match (maps, &mut phases.running) {
             (None, _) => Prepared::Off,
             (Some(maps), None) => {
-                let session = Session::start(&self.lasting, maps, settings.clone())?;
-                self.tell_of_reduced_rings(&session, config.ring_size.wanted());
+                let session = Session::start(&self.context, maps, Arc::clone(&settings))?;
+                self.report_reduced_rings(&session, config.ring_size.wanted());
                 Prepared::On(session)
             }
             (Some(maps), Some(running)) => {
@@ -139,29 +141,29 @@ impl Service for PacketCapture {
                 Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.format)?) })
             }
         };
-        (stages.next_filter, stages.next_settings) = (Some(filter), Some(settings));
+        (phases.next_filter, phases.next_settings) = (Some(filter), Some(settings));
         Ok(())
     }
 
     fn commit(&self) {
-        let mut stages = self.stages();
-        stages.enact();
-        if let Some(settings) = &stages.settings {
-            self.lasting.cube.log(Level::Debug, &in_force(settings, stages.filter.as_deref()));
+        let mut phases = self.phases();
+        phases.enact();
+        if let Some(settings) = &phases.settings {
+            self.context.cube.log(Level::Debug, &in_force(settings, phases.filter.as_deref()));
         }
     }
 
     fn abort(&self) {
-        self.stages().forget();
-        self.lasting.cube.log(Level::Debug, "a change was undone: what was in force goes on");
+        self.phases().forget();
+        self.context.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        let Lasting { outcome, queue, readers, .. } = &self.lasting;
+        let CubeContext { outcome, queue, readers, .. } = &self.context;
         let (settings, program, is_on) = {
-            let stages = self.stages();
-            let program = stages.filter.as_ref().and_then(|filter| filter.state());
-            (stages.settings.clone(), program, stages.running.is_some())
+            let phases = self.phases();
+            let program = phases.filter.as_ref().and_then(|filter| filter.state());
+            (phases.settings.clone(), program, phases.running.is_some())
         };
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
         let status = match outcome.trouble() {
@@ -183,9 +185,9 @@ impl Service for PacketCapture {
     }
 
     fn tick(&self) {
-        let stages = self.stages();
-        let Some(running) = &stages.running else { return };
-        if stages.settings.as_ref().is_some_and(|settings| settings.watches_the_clock()) {
+        let phases = self.phases();
+        let Some(running) = &phases.running else { return };
+        if phases.settings.as_ref().is_some_and(|settings| settings.watches_the_clock()) {
             running.tick();
         }
         let offset = sys::utc_offset();
@@ -193,8 +195,8 @@ impl Service for PacketCapture {
         if before != offset {
             let seconds = |nanos| nanos / 1_000_000_000;
             let (from, to) = (seconds(before), seconds(offset));
-            let message = format!("UTC was {from} s from the kernel's TAI and is {to} s from it now");
-            self.lasting.cube.log(Level::Debug, &message);
+            let message = format!("the offset of UTC from the kernel's TAI has changed from {from} s to {to} s");
+            self.context.cube.log(Level::Debug, &message);
         }
     }
 
@@ -204,23 +206,23 @@ impl Service for PacketCapture {
 
     fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<polycube_plugin_api::Opened, Refusal> {
         let (settings, flushed) = {
-            let stages = self.stages();
-            let running = stages.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
-            (stages.settings.clone(), running.map(Session::flush))
+            let phases = self.phases();
+            let running = phases.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
+            (phases.settings.clone(), running.map(Session::flush))
         };
-        // Who wants what there is so far wants what is still on its way to the file, too.
+        // A reader of the packets so far also wants those still on their way to the file.
         if let Some(flushed) = flushed {
-            // It fails when there is nobody to flush any more.
+            // An error means that nothing is left to flush.
             let _ = flushed.recv();
         }
-        streams::open(&self.lasting, settings.as_deref(), path, query)
+        streams::open(&self.context, settings.as_deref(), path, query)
     }
 }
 
 impl Drop for PacketCapture {
     fn drop(&mut self) {
-        self.stages().end();
-        self.lasting.readers.end();
+        self.phases().end();
+        self.context.readers.end();
     }
 }
 
@@ -232,29 +234,30 @@ impl Filter {
     }
 }
 
-/// For the log, when it is put in force.
+/// The configuration in force, for the log.
 fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
     let Settings { format, section, network, files, .. } = settings;
     let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
     let places = if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
-    let to = if *network { "the queue of network mode".to_owned() } else { files.directory.display().to_string() };
+    let to =
+        if *network { "the queue of network mode".to_owned() } else { files.directory.path().display().to_string() };
     let filter = if filter.is_some_and(|filter| filter.program.is_some()) { "a filter" } else { "no filter" };
     format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
 }
 
-/// What the user reads of a filter that cannot be.
+/// The user's view of a filter error.
 fn refusal(error: &FilterError) -> Refusal {
     let (tag, path) = match error {
-        FilterError::Missing(_) | FilterError::Late | FilterError::Thread(_) | FilterError::Ended => {
+        FilterError::Missing(_) | FilterError::Timeout | FilterError::Thread(_) | FilterError::Ended => {
             (Tag::OperationFailed, "filter")
         }
         FilterError::Fields(_) => (Tag::InvalidValue, "filters"),
-        FilterError::Refused(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
+        FilterError::Expression(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
     };
     Refusal::new(tag, error.to_string()).at(path)
 }
 
-impl Stages {
+impl Phases {
     fn enact(&mut self) {
         self.filter = self.next_filter.take().or(self.filter.take());
         self.settings = self.next_settings.take().or(self.settings.take());
@@ -264,7 +267,7 @@ impl Stages {
             Prepared::On(session) => self.running = Some(session),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(settings)) = (&mut self.running, &self.settings) {
-                    running.settle(settings.clone(), opened);
+                    running.settle(Arc::clone(settings), opened);
                 }
             }
         }
@@ -277,7 +280,7 @@ impl Stages {
             Prepared::On(session) => session.end(),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(settings)) = (&self.running, &self.settings) {
-                    running.forget(settings.clone(), opened.as_ref());
+                    running.forget(Arc::clone(settings), opened.as_ref());
                 }
             }
         }
@@ -291,5 +294,4 @@ impl Stages {
 }
 
 #[cfg(test)]
-#[path = "cube/tests.rs"]
 mod tests;

@@ -12,12 +12,12 @@ use crate::filter::Compiled;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
-/// The filter's stage, and its place among the objects.
+/// The filter's stage, and its index among the objects.
 const FILTER: u32 = 0;
-/// The capture's stage, whether there is a filter before it or not: it stays when the filter changes.
+/// The capture's stage, with or without a filter before it: so it stays when the filter changes.
 const CAPTURE: u32 = 1;
 
-/// Programs for the `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
+/// The programs for `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
 pub(crate) fn datapath(
     config: &Config,
     filter: Option<&Compiled>,
@@ -40,7 +40,7 @@ pub(crate) fn datapath(
     let generated =
         filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
     let value_size = u32::try_from(element_size(ring))
-        .map_err(|_| Refusal::failed("the ring does not fit into a map").at("ring-size"))?;
+        .map_err(|_| Refusal::failed("the ring is too large for a map").at("ring-size"))?;
     let generation = config.format.constant().into();
     let rings =
         MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None, generation };

@@ -1,4 +1,4 @@
-//! One round: what the rings hold goes to the sink, in the order of the packets' times.
+//! One round: the contents of the rings go to the sink, ordered by the packets' times.
 
 #![forbid(unsafe_code)]
 
@@ -7,53 +7,52 @@ use std::hint::spin_loop;
 use polycube_plugin_api::Level;
 
 use crate::format::{Format, Stamp};
+use crate::log::Log;
 use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Reader};
 use crate::sink::{CaptureFile, Router};
 use crate::sys;
 
-/// Looks at the rings until they are found at rest. With few busy CPUs the first or second look does.
+/// Maximum attempts to find the rings at rest. With few busy CPUs the first or second succeeds.
 const LOOKS: usize = 16;
-/// Looks at a CPU that is in the middle of a packet, about ten times as long as a packet takes.
+/// Maximum checks of a CPU that is processing a packet: about ten times as long as one takes.
 const SPINS: usize = 2000;
-/// The programs' clock (`ktime_get_tai_fast_ns`, kernel/time/timekeeping.c) is a little off ours while it is adjusted.
+/// The programs' clock (`ktime_get_tai_fast_ns`, kernel/time/timekeeping.c) differs a little from ours while it is
+/// adjusted.
 const MARGIN_NANOS: i64 = 20_000;
 
-/// A line to the host's log.
-pub(crate) type Log = Box<dyn Fn(Level, &str) + Send + Sync>;
-
-/// Rings that share a size, and the bell of their programs.
-pub(crate) struct Source {
+/// Rings of the same size, and the bell of their programs.
+pub(crate) struct RingSet {
     pub(crate) id: u64,
     pub(crate) format: Format,
     pub(crate) reader: Reader,
     pub(crate) bell: Bell,
 }
 
-/// What a round found.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     Empty,
     Moved,
 }
 
-/// How a round cuts the rings where packets keep coming.
+/// Where a round ends if packets keep arriving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// So that the next round continues its order. What that leaves out, the next one has.
+    /// Where the next round can continue in order; it gets what this one leaves.
     Ordered,
-    /// All there is: there may be no next round.
+    /// Everything there is: there may be no next round.
     All,
 }
 
-/// The rings of a cube and their sink.
+/// The rings of a cube, and their sink.
 pub(crate) struct Drain {
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<RingSet>,
     pub(crate) router: Router,
     log: Log,
 }
 
-/// Heads to drain to, of every CPU of every source.
+/// The heads to drain to, of every CPU of every ring set.
 struct Heads {
     heads: Vec<Lane>,
     before: Option<Stamp>,
@@ -82,7 +81,7 @@ impl Drain {
         let heads = self.heads(cut);
         let mut progress = Progress::Empty;
         let smallest = self.sources.iter().map(|source| source.reader.size()).min().unwrap_or_default();
-        // The program gets room back batch by batch, not when the last byte is written.
+        // Space is released batch by batch, so that the program does not wait for the last byte.
         let limits = Limits { format, runs: CaptureFile::RUNS, bytes: smallest / 4, before: heads.before };
         loop {
             let (spans, mut damaged) = spans(&self.sources, &heads.heads);
@@ -108,7 +107,7 @@ impl Drain {
         }
     }
 
-    /// Whether a ring holds more than `mark` says for its size.
+    /// Whether any ring holds more bytes than `mark` returns for it.
     pub(crate) fn holds_more_than(&self, mark: impl Fn(&Reader) -> u64) -> bool {
         self.lanes().any(|(source, cpu)| {
             let reader = &self.sources[source].reader;
@@ -116,7 +115,7 @@ impl Drain {
         })
     }
 
-    /// The format that is being emptied. Where it changes, the rings of the former one are emptied and closed first.
+    /// The format that is being drained. When it changes, the rings of the former format are drained and closed first.
     fn format(&self) -> Option<Format> {
         self.sources.first().map(|source| source.format)
     }
@@ -126,14 +125,14 @@ impl Drain {
             .iter()
             .enumerate()
             .filter(|(_, source)| Some(source.format) == self.format())
-            .flat_map(|(source, Source { reader, .. })| (0..reader.cpus()).map(move |cpu| (source, cpu)))
+            .flat_map(|(source, RingSet { reader, .. })| (0..reader.cpus()).map(move |cpu| (source, cpu)))
     }
 
-    /// Looks where the heads are, so that every record before them is older than all that come after them.
+    /// Reads the heads so that every record before them is older than all records that come later.
     ///
-    /// A record that is not before its head belongs to a packet whose program took the time after it had stored `busy`,
-    /// and stores `head` before it takes `busy` back: where `busy` is down and `head` has not moved, the time is not
-    /// taken yet. A ring alone keeps its order by itself, so only those are looked at that others have records beside.
+    /// A record not before its head belongs to a packet whose program read the time after it had stored `busy`, and
+    /// stores `head` before it clears `busy`: if `busy` is clear and `head` has not moved, the time has not been read
+    /// yet. A single ring keeps its own order, so this matters only if several rings have records.
     fn heads(&self, cut: Cut) -> Heads {
         for _ in 0..LOOKS {
             let heads = self.look();
@@ -145,8 +144,8 @@ impl Drain {
         if cut == Cut::All {
             return Heads { heads: self.look(), before: None };
         }
-        // So many CPUs are at work that some always moves. Everything up to a time is there as soon as each CPU has been
-        // seen between two packets after it.
+        // With so many busy CPUs, some head always moves. Everything up to a time is complete once each CPU has been
+        // seen between two packets after that time.
         let before = Some(Stamp::from_nanos(sys::utc_now() - MARGIN_NANOS));
         for (source, cpu) in self.lanes() {
             let reader = &self.sources[source].reader;
@@ -180,13 +179,13 @@ impl Drain {
         let Lane { cpu, head, .. } = lane;
         let tail = reader.tail(cpu);
         reader.resync(cpu, head);
-        let message = format!("the ring of CPU {cpu} is damaged: what it had between {tail} and {head} is lost");
+        let message = format!("the ring of CPU {cpu} is damaged: bytes {tail} to {head} are lost");
         self.log(Level::Error, &message);
     }
 }
 
-/// What the rings hold up to the heads, and the lanes whose positions contradict each other.
-fn spans<'a>(sources: &'a [Source], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize>) {
+/// What the rings hold up to the heads, and the lanes whose positions are inconsistent.
+fn spans<'a>(sources: &'a [RingSet], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize>) {
     let mut damaged = Vec::new();
     let span = |(at, lane): (usize, &Lane)| {
         sources[lane.source].reader.span(lane.cpu, lane.head).unwrap_or_else(|Damage| {
@@ -198,5 +197,4 @@ fn spans<'a>(sources: &'a [Source], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize
 }
 
 #[cfg(test)]
-#[path = "drain/tests.rs"]
 mod tests;

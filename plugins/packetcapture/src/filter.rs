@@ -1,20 +1,23 @@
 //! Filters: from five fields or a pcap expression to an eBPF program that decides exactly as libpcap would.
 //!
-//! In the order of a filter's way: [`fields`] (to an expression) · `terms` (with the user's own) · `attempt` and `libpcap` (to
-//! classic BPF; `place` finds where an expression is wrong) · `classic` (decoded and checked) · `blocks` · `bounds` and `liveness` (what the blocks may take
-//! for granted and what they hand on) · `emit` and `body` (to eBPF) over `access` (how a program reaches the packet), of which
-//! `skb` and `reach` are the TC hook's · `assembly` (labels to jumps) · `listing` (for people).
+//! In the order of the passes: [`fields`] (to an expression) · `terms` (combined with the user's own) · `attempt` and
+//! `libpcap` (to classic BPF; `diagnosis` locates errors in an expression) · `classic` (decodes and checks it) ·
+//! `blocks` · `bounds` and `liveness` (what holds at the start of each block, and what is read after it) · `emit` and
+//! `body` (to eBPF; `mode` and `stack` define the versions and the stack layout) over `access` (how a program reaches
+//! the packet), implemented for the TC hook by `skb` and `reach` · `assembly` (resolves labels) · `listing` (for
+//! people).
 //!
 //! # What the program does
 //!
-//! It stands before the capture program in the chain. A packet that matches goes to slot 0 of [`MapName::Accept`], any
-//! other is counted in [`MapName::Rings`] and goes to slot 0 of [`MapName::Next`]; where a slot is empty, the program
-//! ends with `TCX_NEXT`. It never alters the packet, and an access past the packet's end is "no match", as in libpcap.
+//! It runs before the capture program in the chain. A packet that matches goes to slot 0 of [`MapName::Accept`]; any
+//! other is counted in [`MapName::Rings`] and goes to slot 0 of [`MapName::Next`]. If the slot is empty, the program
+//! ends with `TCX_NEXT`. It never alters the packet, and an access past the packet's end means "no match", as in
+//! libpcap.
 //!
-//! A packet is filtered in one of up to four versions of the same filter. What is *linear* reads the skb's memory
-//! directly; where that does not reach, the filter starts again in *general* mode, which reads by
-//! `bpf_skb_load_bytes`: a filter has no effects, so nobody can tell. And where the kernel has taken the VLAN tag out of
-//! the frame, a *tagged* version reads the frame as if the tag were still there, as the record will have it.
+//! A program contains up to four versions of the filter. A *linear* version reads the skb's memory directly; if that
+//! does not reach far enough, the filter starts again in *general* mode, which uses `bpf_skb_load_bytes`. Restarting is
+//! safe because a filter has no side effects. If the kernel has removed the VLAN tag from the frame, a *tagged* version
+//! reads the frame as if the tag were still there, as it will be in the record.
 
 mod access;
 mod assembly;
@@ -23,14 +26,16 @@ mod blocks;
 mod body;
 mod bounds;
 mod classic;
+mod diagnosis;
 mod emit;
 mod insn;
 mod libpcap;
 mod listing;
 mod liveness;
-mod place;
+mod mode;
 mod reach;
 mod skb;
+mod stack;
 mod terms;
 
 pub mod fields;
@@ -40,14 +45,15 @@ mod tests;
 
 pub use assembly::{MapName, TooLong};
 pub use classic::{Invalid, Raw};
+pub use diagnosis::ExpressionError;
 pub use fields::{Fields, FieldsError, Protocol};
 pub use insn::Insn;
 pub use libpcap::Missing;
-pub use place::Refused;
+pub use mode::Modes;
 
 use terms::Terms;
 
-/// A filter that no program could be made of.
+/// Why there is no program for a filter.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// This machine has no libpcap.
@@ -56,26 +62,26 @@ pub enum FilterError {
     /// The fields contradict each other.
     #[error(transparent)]
     Fields(#[from] FieldsError),
-    /// libpcap does not take the expression.
+    /// libpcap rejects the expression.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// libpcap is still at work on this filter, or on too many others.
+    Expression(#[from] ExpressionError),
+    /// libpcap is still compiling this filter, or too many others.
     #[error(
         "libpcap takes more than {} s for the filter: give addresses in place of names, and prefixes and port ranges in \
          place of long lists, or set it again in a while",
         attempt::PATIENCE.as_secs()
     )]
-    Late,
-    /// libpcap has no thread to run in.
-    #[error("a thread for libpcap cannot be started: {0}")]
+    Timeout,
+    /// libpcap's thread cannot be started.
+    #[error("cannot start a thread for libpcap: {0}")]
     Thread(#[source] std::io::Error),
-    /// Nor has it one any more.
+    /// libpcap's thread has ended without a result.
     #[error("libpcap's thread has ended early: set the filter again")]
     Ended,
-    /// libpcap made something that is no filter, or too much of it.
+    /// libpcap's program is not a valid filter, or too long.
     #[error("the filter cannot be used: {0}")]
     Invalid(#[from] Invalid),
-    /// The program has jumps that no instruction can make.
+    /// The program needs jumps that are too long for any instruction.
     #[error(transparent)]
     TooLong(#[from] TooLong),
 }
@@ -83,52 +89,42 @@ pub enum FilterError {
 /// An eBPF program, and where it refers to maps.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// For a loader. Type `SCHED_CLS`, no expected attach type.
+    /// The instructions to load. Type `SCHED_CLS`, no expected attach type.
     pub instructions: Vec<Insn>,
     /// Indices of the `ld_imm64` that take a map's descriptor.
     pub maps: Vec<(usize, MapName)>,
-    /// Instructions of the classic program.
+    /// Number of instructions of the classic program.
     pub classic: usize,
     listing: String,
 }
 
 impl Compiled {
-    /// The program as text, one instruction a line, with the classic instructions that they come from.
+    /// The program as text, one instruction per line, with the classic instructions that they implement.
     pub fn listing(&self) -> &str {
         &self.listing
     }
 }
 
-/// Which versions of a filter a program holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Modes {
-    /// All that the filter can need.
-    #[default]
-    All,
-    /// None that reads memory directly: tests try the general mode with it.
-    General,
-}
-
-/// The expression that `fields` and `expression` are together; `None` lets everything pass.
+/// Combines `fields` and `expression`; `None` lets everything pass.
 ///
 /// # Errors
-/// Fields that contradict each other. The expression is not looked at.
+/// Fields that contradict each other. The expression is not checked.
 pub fn joined(fields: &Fields, expression: &str) -> Result<Option<String>, FieldsError> {
     Ok(Terms::of(fields, expression)?.map(|terms| terms.to_string()))
 }
 
-/// The program for `fields` and `expression`, which are ANDed. `None` stands for a filter that everything passes: no
-/// fields, and an expression that is empty or `all`.
+/// The program for `fields` and `expression`, which must both match. `None` if everything passes: no fields, and an
+/// expression that is empty or `all`.
 ///
 /// # Errors
-/// Any [`FilterError`]; a [`Refused`] says where the expression is wrong.
+/// Any [`FilterError`]; an [`ExpressionError`] says where the expression is wrong.
 pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, FilterError> {
     let Some(terms) = Terms::of(fields, expression)? else { return Ok(None) };
     let title = terms.to_string();
     translate(&attempt::compile(terms)?, &title, Modes::All).map(Some)
 }
 
-/// What libpcap makes of `expression`.
+/// libpcap's program for `expression`.
 ///
 /// # Errors
 /// As [`compile`].
@@ -136,7 +132,7 @@ pub fn raw(expression: &str) -> Result<Vec<Raw>, FilterError> {
     attempt::compile(Terms::One(expression.to_owned()))
 }
 
-/// The program for what libpcap made of the expression `title`.
+/// The eBPF program for libpcap's program `raw` of the expression `title`.
 ///
 /// # Errors
 /// [`FilterError::Invalid`] and [`FilterError::TooLong`].

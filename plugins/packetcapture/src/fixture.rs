@@ -1,7 +1,9 @@
-//! What tests stand the kernel's side in with: the program `capture`, over memory in place of its maps.
+//! Test double of the kernel side: the program `capture`, over memory instead of its maps.
 
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::io::Write as _;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,13 +17,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::config::Config;
-use crate::drain::Log;
 use crate::format::Format;
 use crate::format::pcap::HEADER;
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, Rings};
 use crate::settings::Settings;
-use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router};
+use crate::sink::{FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition};
+use crate::store::{Roots, StoredFile};
 
 /// The record of a packet, `micros` after 1970.
 pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
@@ -30,7 +33,7 @@ pub(crate) fn record(micros: u64, body: &[u8]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).chain(body.iter().copied()).collect()
 }
 
-/// The times of the records in `bytes`, in microseconds; all of `bytes` has to be records.
+/// The times of the records in `bytes`, in microseconds; `bytes` must contain nothing else.
 #[track_caller]
 pub(crate) fn times(bytes: &[u8]) -> Vec<u64> {
     let records = || Format::Pcap.records(bytes).map(|(record, _)| record);
@@ -38,7 +41,7 @@ pub(crate) fn times(bytes: &[u8]) -> Vec<u64> {
     records().map(|record| record.stamp.0 / 1_000).collect()
 }
 
-/// Numbers that are the same in each run (Marsaglia, "Xorshift RNGs", 2003).
+/// Numbers that are the same in every run (Marsaglia, "Xorshift RNGs", 2003).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -88,7 +91,7 @@ impl Kernel {
         Rings::map(self.fd(), self.value_size(), self.cpus).unwrap()
     }
 
-    /// Records a packet as the program does; false when the ring is full.
+    /// Records a packet as the program does; false if the ring is full.
     pub(crate) fn packet(&self, cpu: usize, micros: u64, body: &[u8]) -> bool {
         let (head, tail, size) = (self.head(cpu), self.tail(cpu), self.size as u64);
         let record = record(micros, body);
@@ -109,7 +112,7 @@ impl Kernel {
         true
     }
 
-    /// Starts a packet, or ends it.
+    /// Starts or ends a packet.
     pub(crate) fn set_busy(&self, cpu: usize, busy: bool) {
         self.write(cpu, offset_of!(Producer, busy), &u32::from(busy).to_ne_bytes());
     }
@@ -132,7 +135,7 @@ impl Kernel {
         u64::from_ne_bytes(word)
     }
 
-    /// Writes into the element of `cpu` whatever the program would not.
+    /// Writes into the element of `cpu` what the program never would.
     pub(crate) fn write(&self, cpu: usize, at: usize, bytes: &[u8]) {
         assert_eq!(pwrite(&self.fd, bytes, self.at(cpu, at)).unwrap(), bytes.len());
     }
@@ -146,29 +149,29 @@ impl Kernel {
     }
 }
 
-/// Where a capture goes, and what it says.
-pub(crate) struct Desk {
+/// A capture's surroundings: its directory and outlets, and the lines that it logs.
+pub(crate) struct Fixture {
     pub(crate) directory: TempDir,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
-    /// Times that the capture came to its own end.
-    pub(crate) ends: Arc<Mutex<u32>>,
+    /// How often the capture stopped itself.
+    pub(crate) stops: Arc<Mutex<u32>>,
 }
 
-impl Desk {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let outcome = Arc::<Outcome>::default();
         let directory = TempDir::new().unwrap();
         std::fs::create_dir(directory.path().join("captures")).unwrap();
         Self {
             directory,
-            readers: Arc::new(Readers::new("sniffer", outcome.clone(), Box::new(|_, _| {}))),
+            readers: Arc::new(Readers::new("sniffer", Arc::clone(&outcome), Box::new(|_, _| {}))),
             outcome,
             queue: Arc::default(),
             lines: Arc::default(),
-            ends: Arc::default(),
+            stops: Arc::default(),
         }
     }
 
@@ -176,14 +179,14 @@ impl Desk {
         self.directory.path().join("captures")
     }
 
-    /// Settings of a configuration whose snap length is 96 if it does not say otherwise.
+    /// Settings of a configuration whose snap length is 96 unless it sets another.
     pub(crate) fn settings(&self, config: Value) -> Arc<Settings> {
         settings(&self.captures(), config)
     }
 
-    /// Keeps what a cube says whose `loglevel` nobody changed.
+    /// Keeps the log of a cube at the default `loglevel`.
     pub(crate) fn log(&self) -> Log {
-        let kept = self.lines.clone();
+        let kept = Arc::clone(&self.lines);
         Box::new(move |level, line| {
             if level as u8 <= Level::Info as u8 {
                 kept.lock().unwrap().push(format!("{level:?}: {line}"));
@@ -192,21 +195,31 @@ impl Desk {
     }
 
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
-        let journal = Journal::new(&self.captures(), "sniffer");
-        let chores = Arc::new(Chores::new(self.outcome.clone(), self.log()));
-        Files::new("sniffer", journal, settings, self.outcome.clone(), chores, self.log())
+        Files::new(FileContext {
+            cube: String::from("sniffer"),
+            journal: Journal::new(roots(&self.captures()).capture_dir(), "sniffer"),
+            settings,
+            outcome: Arc::clone(&self.outcome),
+            worker: Arc::new(FileWorker::new(Arc::clone(&self.outcome), self.log())),
+            log: self.log(),
+        })
     }
 
-    pub(crate) fn end(&self, settings: &Settings) -> End {
-        let ends = self.ends.clone();
-        let on_end: OnEnd = Box::new(move || *ends.lock().unwrap() += 1);
-        End::new(settings.stop, self.outcome.clone(), self.log(), on_end)
+    pub(crate) fn stop_condition(&self, settings: &Settings) -> StopCondition {
+        let stops = Arc::clone(&self.stops);
+        let on_stop: OnStop = Box::new(move || *stops.lock().unwrap() += 1);
+        StopCondition::new(settings.stop, Arc::clone(&self.outcome), self.log(), on_stop)
     }
 
     pub(crate) fn router(&self, settings: Arc<Settings>) -> Router {
-        let (end, files) = (self.end(&settings), self.files(settings.clone()));
-        let (outcome, queue, readers) = (self.outcome.clone(), self.queue.clone(), self.readers.clone());
-        Router::new(settings, outcome, queue, readers, end, files, [7; 32]).unwrap()
+        let (stop, files) = (self.stop_condition(&settings), self.files(Arc::clone(&settings)));
+        let outlets = Outlets {
+            outcome: Arc::clone(&self.outcome),
+            queue: Arc::clone(&self.queue),
+            readers: Arc::clone(&self.readers),
+            key: [7; 32],
+        };
+        Router::new(outlets, settings, stop, files).unwrap()
     }
 
     /// Moves the directory of captures away, or back.
@@ -216,7 +229,7 @@ impl Desk {
 
     /// The times of all files' records.
     pub(crate) fn times(&self) -> Vec<Vec<u64>> {
-        let bytes = |file: crate::outcome::FileState| std::fs::read(file.path).unwrap();
+        let bytes = |file: crate::outcome::FileState| std::fs::read(file.stored.path()).unwrap();
         self.outcome.files().into_iter().map(|file| times(&bytes(file)[HEADER..])).collect()
     }
 
@@ -238,5 +251,17 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
     }
     let config: Config = serde_json::from_value(config).unwrap();
     let point = Point { id: 0, name: String::from("br1:p1"), netdev: None };
-    Arc::new(Settings::new(&config, "sniffer", &[point], directory).unwrap())
+    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory)).unwrap())
+}
+
+pub(crate) fn roots(directory: &Path) -> Roots {
+    Roots::new(directory, &[])
+}
+
+/// A file of ours in `directory`, with `bytes` in it.
+pub(crate) fn stored(directory: &Path, name: &str, bytes: &[u8]) -> StoredFile {
+    let directory = Arc::new(roots(directory).capture_dir().open().unwrap());
+    let (file, fd) = directory.create(name.as_ref()).unwrap();
+    File::from(fd).write_all(bytes).unwrap();
+    StoredFile::new(file)
 }

@@ -1,7 +1,7 @@
-//! The forms of a capture, in this machine's byte order: classic pcap, in two resolutions, and pcapng.
+//! The formats of a capture, in native byte order: classic pcap, in two resolutions, and pcapng.
 //!
-//! The kernel writes records in the capture's format, and they go to the file as they are. Readers that want another
-//! format get them [`transcoded`](transcode).
+//! The kernel writes records in the capture's format, and they go to the file unchanged. For readers of another format
+//! they are [`transcoded`](transcode).
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use pcapng::Section;
 
-/// Form of the file and of what the kernel writes: pcap (microseconds), pcap-nanos, or pcapng, which has nanoseconds,
+/// Format of the file and of what the kernel writes: pcap (microseconds), pcap-nanos, or pcapng, which has nanoseconds,
 /// directions, interfaces and drop counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -27,9 +27,9 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format's name, as the user writes it.
+    /// The names of the formats, as users write them.
     pub(crate) const NAMES: [&str; 3] = ["pcap", "pcap-nanos", "pcapng"];
-    /// Media types of the formats.
+    /// The media types of the formats.
     pub(crate) const MEDIA: [&str; 2] = ["application/vnd.tcpdump.pcap", "application/x-pcapng"];
 
     pub(crate) fn parse_name(name: &str) -> Option<Self> {
@@ -44,12 +44,12 @@ impl Format {
         Self::MEDIA[usize::from(self == Self::Pcapng)]
     }
 
-    /// Ending of file names.
+    /// Extension of file names.
     pub(crate) fn extension(self) -> &'static str {
         if self == Self::Pcapng { "pcapng" } else { "pcap" }
     }
 
-    /// The format of the file that begins with `header`.
+    /// The format of a file that begins with `header`.
     pub(crate) fn of_file(header: &[u8]) -> Option<Self> {
         match u32::from_ne_bytes(*header.first_chunk()?) {
             pcap::MICROS => Some(Self::Pcap),
@@ -59,7 +59,7 @@ impl Format {
         }
     }
 
-    /// What the program's constant says.
+    /// The value of the program's constant.
     pub(crate) fn constant(self) -> u32 {
         match self {
             Self::Pcap => FORMAT_PCAP_MICROS,
@@ -68,7 +68,7 @@ impl Format {
         }
     }
 
-    /// Reads the record at the beginning of `bytes`. `None` when it is none, or does not end within them.
+    /// Parses the record at the start of `bytes`. `None` if it is invalid or incomplete.
     pub(crate) fn parse(self, bytes: &[u8]) -> Option<Record> {
         match self {
             Self::Pcap => pcap::parse(bytes, 1_000),
@@ -77,7 +77,7 @@ impl Format {
         }
     }
 
-    /// The records in `bytes` with their bytes, up to the first that is none.
+    /// The records in `bytes`, with their bytes, up to the first invalid one.
     pub(crate) fn records(self, mut bytes: &[u8]) -> impl Iterator<Item = (Record, &[u8])> {
         std::iter::from_fn(move || {
             let record = self.parse(bytes)?;
@@ -87,7 +87,7 @@ impl Format {
         })
     }
 
-    /// What stands before the first record.
+    /// What precedes the first record.
     pub(crate) fn header(self, section: &Section) -> Vec<u8> {
         match self {
             Self::Pcap => pcap::header(pcap::MICROS, section.snaplen).to_vec(),
@@ -96,8 +96,8 @@ impl Format {
         }
     }
 
-    /// What a stream begins with. A snap length that grows later cannot be told any more in classic pcap, and libpcap cuts
-    /// packets to what the header says: it says the most that there can be.
+    /// The start of a stream. Classic pcap cannot announce a larger snap length later, and libpcap truncates packets to
+    /// the one in the header: so it is the maximum.
     pub(crate) fn stream_header(self, section: &Section) -> Vec<u8> {
         match self {
             Self::Pcap | Self::PcapNanos => self.header(&Section { snaplen: MAX_SNAPLEN, ..Section::default() }),
@@ -120,7 +120,7 @@ impl Format {
 pub(crate) struct Stamp(pub(crate) u64);
 
 impl Stamp {
-    /// The time `nanos` after 1970; what is before is 1970.
+    /// The time `nanos` after 1970; earlier times become 1970.
     pub(crate) fn from_nanos(nanos: i64) -> Self {
         Self(nanos.try_into().unwrap_or_default())
     }
@@ -129,13 +129,13 @@ impl Stamp {
         self.0 / 1_000_000_000
     }
 
-    /// What is left of the second.
+    /// The fraction of the second.
     pub(crate) fn nanos(self) -> u64 {
         self.0 % 1_000_000_000
     }
 }
 
-/// What is said of a packet in its record.
+/// The metadata of a packet's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) stamp: Stamp,
@@ -143,23 +143,23 @@ pub(crate) struct Record {
     pub(crate) captured: u32,
     /// Bytes of the packet on the wire.
     pub(crate) length: u32,
-    /// Where the packet begins in the record.
+    /// Offset of the packet in the record.
     pub(crate) body: usize,
     /// Bytes of the whole record.
     pub(crate) size: usize,
     pub(crate) interface: u32,
-    /// pcapng's `epb_flags`; 0 where nothing is known.
+    /// pcapng's `epb_flags`; 0 if unknown.
     pub(crate) flags: u32,
 }
 
 impl Record {
-    /// The packet's place in the record.
+    /// The packet's range in the record.
     pub(crate) fn packet(&self) -> std::ops::Range<usize> {
         self.body..self.body + self.captured as usize
     }
 }
 
-/// Appends the records in `bytes`, which are of format `from`, to `out` in format `to`.
+/// Appends the records in `bytes`, whose format is `from`, to `out` in format `to`.
 pub(crate) fn transcode(from: Format, to: Format, bytes: &[u8], out: &mut Vec<u8>) {
     if from == to {
         return out.extend_from_slice(bytes);
@@ -170,5 +170,4 @@ pub(crate) fn transcode(from: Format, to: Format, bytes: &[u8], out: &mut Vec<u8
 }
 
 #[cfg(test)]
-#[path = "format/tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
-//! packetcapture: records the packets that pass a point into a capture file.
+//! packetcapture: records the packets that pass a point in a capture file.
 //!
-//! The program `capture` writes finished pcap records into memory-mapped rings, one for each CPU. This side hands spans
-//! of the rings to `pwritev` and frees them: it neither parses nor copies packets. From the inside out: `ring` (the
-//! mapping) · `merge` (one order out of many rings) · `drain` (a round from the rings to the sink) · `consumer` (the
+//! The program `capture` writes finished pcap records into memory-mapped rings, one per CPU. This side passes spans of
+//! the rings to `pwritev` and releases them: it neither parses nor copies packets. From the bottom up: `ring` (the
+//! mapping) · `merge` (one order from many rings) · `drain` (a round from the rings to the sink) · `consumer` (the
 //! thread that makes the rounds) · `session` (from the first ring to the last) · `cube`.
 
 #![deny(unsafe_code)]
@@ -13,14 +13,17 @@ mod datapath;
 mod drain;
 mod format;
 mod lock;
+mod log;
 mod merge;
 mod outcome;
 mod ring;
 mod session;
 mod settings;
 mod sink;
+mod store;
 mod streams;
 mod sys;
+mod tally;
 
 pub mod anonymize;
 pub mod config;

@@ -1,4 +1,4 @@
-//! One order out of many rings: spans of several CPUs become runs of bytes, ordered by the packets' times.
+//! One order from many rings: spans of several CPUs become runs of bytes, ordered by the packets' times.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::format::{Format, Record, Stamp};
 
-/// Whole records of one ring, from its tail on: up to the lap's end, and behind it.
+/// Whole records of one ring from its tail on: up to the lap's end, and after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span<'a> {
     pub(crate) first: &'a [u8],
@@ -25,33 +25,33 @@ impl<'a> Span<'a> {
     }
 }
 
-/// Where a batch ends.
+/// Limits of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of all spans.
+    /// The format of all spans.
     pub(crate) format: Format,
-    /// At least two: a span has as many halves.
+    /// At least two, because a span has two halves.
     pub(crate) runs: usize,
-    /// A batch ends with the record that passes it.
+    /// A batch ends with the record that exceeds this.
     pub(crate) bytes: usize,
-    /// Records of this time and later may have an earlier one behind them, in a ring that we have not seen it in yet.
+    /// Records at or after this time are held back: an earlier record may still appear in another ring.
     pub(crate) before: Option<Stamp>,
 }
 
 /// What to write next.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch<'a> {
-    /// Whole records, in the order of their times.
+    /// Whole records, ordered by time.
     pub(crate) runs: Vec<&'a [u8]>,
     /// Bytes of each span that are in `runs`.
     pub(crate) taken: Vec<usize>,
-    /// Whether [`Limits::before`] held something back.
+    /// Whether [`Limits::before`] held back a record.
     pub(crate) held: bool,
-    /// Spans with something that is no record. What they have before it is in `runs`.
+    /// Spans that contain an invalid record. The records before it are in `runs`.
     pub(crate) damaged: Vec<usize>,
 }
 
-/// Takes the earliest records of `spans`. A lone span is not even looked into.
+/// Takes the earliest records of `spans`. A single span is not even parsed.
 pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
     let mut full = spans.iter().enumerate().filter(|(_, span)| span.len() > 0);
     match (full.next(), full.next()) {
@@ -82,7 +82,7 @@ fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
         }
         let cursor = &mut cursors[source];
         let rival = queue.peek().map(|Reverse(rival)| *rival);
-        // Mostly several records of one ring follow each other: the queue is not asked for each.
+        // Usually several records of one ring follow each other, so the queue is not consulted for each.
         while let Some(record) = cursor.peek() {
             let held = limits.before.is_some_and(|before| is_held(record.stamp, before));
             if held || rival.is_some_and(|rival| (record.stamp, source) > rival) {
@@ -111,13 +111,13 @@ fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
     batch
 }
 
-/// Whether a record has to wait. One that is far ahead was not stamped by the clock that `before` was read from: it was
-/// set back meanwhile.
+/// Whether a record has to wait. One far in the future was stamped before the clock that `before` was read from was set
+/// back.
 fn is_held(stamp: Stamp, before: Stamp) -> bool {
     stamp >= before && stamp.0 - before.0 < 2_000_000_000
 }
 
-/// A part of one half of a span.
+/// Part of one half of a span.
 struct Piece {
     half: usize,
     range: Range<usize>,
@@ -134,7 +134,7 @@ impl Run {
     }
 }
 
-/// How far a span was taken.
+/// How far a span has been taken.
 struct Cursor<'a> {
     span: Span<'a>,
     format: Format,
@@ -179,5 +179,4 @@ impl<'a> Cursor<'a> {
 }
 
 #[cfg(test)]
-#[path = "merge/tests.rs"]
 mod tests;

@@ -1,28 +1,32 @@
-//! What became of a cube's packets, for those who look: files, losses, and what stands in the way.
+//! What happened to a cube's packets: files, losses, and current errors.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
 use crate::ring::{Counters, Rings};
-use crate::sink::Tally;
+use crate::store::{FileId, StoredFile};
+use crate::tally::Tally;
 
-/// Files that are remembered; earlier ones are on the disk, and nobody is told of them any more.
+/// Files that are remembered; older ones are on the disk, but no longer listed.
 const FILES: usize = 1000;
 
-/// Shared by whoever writes and whoever reads the state. It lives as long as the cube.
+/// Shared by the writers and readers of the state. It lives as long as the cube.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// What could not be written to the disk, or waited for it too long.
+    /// Not written to the disk, or waited for it too long.
     pub(crate) disk: Losses,
-    /// What came after the capture's own end.
+    /// Arrived after the capture's own limit.
     pub(crate) limit: Losses,
-    /// What the queue of network mode had no room for.
+    /// Discarded from network mode's queue.
     pub(crate) queue: Losses,
     ledger: Mutex<Ledger>,
     session: AtomicU64,
@@ -30,7 +34,7 @@ pub(crate) struct Outcome {
     trouble: Mutex<Option<String>>,
 }
 
-/// Packets that were recorded and did not get where they should.
+/// Packets that were recorded but did not reach their destination.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     packets: AtomicU64,
@@ -52,7 +56,7 @@ impl Losses {
     }
 }
 
-/// What the programs counted: in the rings that they write to, and in those that are no longer.
+/// The programs' counters: those of open rings, and the sum of closed ones.
 #[derive(Default)]
 struct Ledger {
     open: Vec<Arc<Rings>>,
@@ -60,20 +64,22 @@ struct Ledger {
 }
 
 /// A capture file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileState {
-    pub(crate) path: PathBuf,
+    pub(crate) stored: StoredFile,
     pub(crate) tally: Tally,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(crate) size: u64,
-    pub(crate) stage: Stage,
-    /// Which capture of the cube it is of, from on to off.
+    pub(crate) status: FileStatus,
+    /// Number of the capture that wrote it; each is one session of the cube, from on to off.
     pub(crate) session: u64,
 }
 
-/// What a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+/// The status of a capture file: being written, complete, or complete and compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum FileStatus {
     Open,
     Closed,
     Compressed,
@@ -84,7 +90,7 @@ impl Outcome {
         lock(&self.ledger).open.push(rings);
     }
 
-    /// Takes down what `rings` counted: nothing is written to them any more.
+    /// Adds the counters of `rings`, to which nothing is written any more, to the sum of the closed ones.
     pub(crate) fn close_rings(&self, rings: &Arc<Rings>) {
         let mut ledger = lock(&self.ledger);
         if let Some(at) = ledger.open.iter().position(|open| Arc::ptr_eq(open, rings)) {
@@ -93,7 +99,7 @@ impl Outcome {
         }
     }
 
-    /// What the programs counted since the cube was made.
+    /// The programs' counters since the cube was created.
     pub(crate) fn counters(&self) -> Counters {
         let ledger = lock(&self.ledger);
         let mut sum = ledger.closed;
@@ -101,7 +107,7 @@ impl Outcome {
         sum
     }
 
-    /// The same for a reader of pcapng, `elsewhere` of whose packets were lost after they were recorded.
+    /// The same for a reader of pcapng that missed `elsewhere` more packets after they were recorded.
     pub(crate) fn statistics(&self, elsewhere: u64) -> Statistics {
         let counters = self.counters();
         let dropped = counters.full + counters.nested + counters.faults;
@@ -110,58 +116,64 @@ impl Outcome {
         Statistics { received, accepted, dropped: dropped + elsewhere, delivered: 0 }
     }
 
-    /// Notes that another capture begins.
+    /// Notes that another capture starts.
     pub(crate) fn begin_session(&self) {
         self.session.fetch_add(1, Ordering::Relaxed);
         self.set_trouble(None);
     }
 
-    /// The files of the last capture that has any, the oldest first.
+    /// The files of the last capture that has any, oldest first.
     pub(crate) fn files_of_last_session(&self) -> Vec<FileState> {
         let files = lock(&self.files);
         let last = files.back().map(|file| file.session);
         files.iter().filter(|file| Some(file.session) == last).cloned().collect()
     }
 
-    /// Notes the first records of a file.
-    pub(crate) fn file_begun(&self, path: &Path) {
+    /// Adds a file that got its first records.
+    pub(crate) fn file_begun(&self, file: &StoredFile) {
         let session = self.session.load(Ordering::Relaxed);
         let mut files = lock(&self.files);
         if files.len() == FILES {
             files.pop_front();
         }
         files.push_back(FileState {
-            path: path.to_owned(),
+            stored: file.clone(),
             tally: Tally::default(),
             size: 0,
-            stage: Stage::Open,
+            status: FileStatus::Open,
             session,
         });
     }
 
-    /// Changes what is known of the file at `path`, if it is remembered.
-    pub(crate) fn update(&self, path: &Path, change: impl FnOnce(&mut FileState)) {
-        if let Some(file) = lock(&self.files).iter_mut().rev().find(|file| file.path == path) {
-            change(file);
+    /// Updates what is known of `file`, if it is still remembered.
+    pub(crate) fn update(&self, file: &StoredFile, change: impl FnOnce(&mut FileState)) {
+        if let Some(state) = lock(&self.files).iter_mut().rev().find(|state| state.stored.is(file)) {
+            change(state);
         }
     }
 
-    pub(crate) fn forget(&self, path: &Path) {
-        lock(&self.files).retain(|file| file.path != path);
+    pub(crate) fn forget(&self, file: &StoredFile) {
+        lock(&self.files).retain(|state| !state.stored.is(file));
     }
 
-    /// The files, the oldest first.
+    /// The stored file whose identity is `id`, if it is still remembered.
+    pub(crate) fn file(&self, id: FileId) -> Option<StoredFile> {
+        let files = lock(&self.files);
+        files.iter().map(|state| &state.stored).find(|file| file.current().0.id() == id).cloned()
+    }
+
+    /// The files, oldest first.
     pub(crate) fn files(&self) -> Vec<FileState> {
         lock(&self.files).iter().cloned().collect()
     }
 
-    /// The last file: of the session, if one runs, for an earlier one's is not where its packets go.
+    /// The last file; while a session runs, only one of that session, because its packets do not go to earlier ones.
     pub(crate) fn dump(&self, is_on: bool) -> Option<PathBuf> {
         let session = self.session.load(Ordering::Relaxed);
-        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|file| file.path.clone())
+        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|state| state.stored.path())
     }
 
-    /// Says what keeps packets from the disk, or that nothing does any more.
+    /// Sets or clears the error that keeps packets from the disk.
     pub(crate) fn set_trouble(&self, trouble: Option<String>) {
         *lock(&self.trouble) = trouble;
     }

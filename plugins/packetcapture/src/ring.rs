@@ -1,6 +1,6 @@
-//! The rings of all CPUs, mapped: [`Rings`] is what everyone may look at, [`Reader`] the one consumer's side.
+//! The rings of all CPUs, mapped: [`Rings`] is the shared view, [`Reader`] the side of the only consumer.
 //!
-//! With its `mapping`, this is the only room with unsafe code.
+//! Besides its submodule `mapping`, this is the only module with unsafe code.
 
 #![allow(unsafe_code)]
 
@@ -23,17 +23,17 @@ use crate::merge::Span;
 /// Why rings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RingError {
-    #[error("elements of {value_size} bytes are no rings: {} bytes and a power of two were expected", element_size(0))]
+    #[error("the map's elements have {value_size} bytes: expected {} bytes plus a power of two", element_size(0))]
     Size { value_size: u32 },
-    #[error("the rings cannot be mapped: {0}")]
+    #[error("cannot map the rings: {0}")]
     Map(#[source] io::Error),
 }
 
-/// Positions in a ring that contradict each other: the program has a bug, or somebody else wrote into the map.
+/// Inconsistent positions in a ring: the program has a bug, or something else wrote to the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damage;
 
-/// What the programs counted, on all CPUs.
+/// The programs' counters, summed over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     pub(crate) written: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Counters {
     pub(crate) full: u64,
     pub(crate) nested: u64,
     pub(crate) faults: u64,
-    /// By the filter program, before any of the above.
+    /// Counted by the filter program, before any of the above.
     pub(crate) rejected: u64,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Rings {
 }
 
 impl Rings {
-    /// Maps the rings of `cpus` CPUs. A consumer that ran before us left `tail` where we go on.
+    /// Maps the rings of `cpus` CPUs. An earlier consumer's `tail` is where we continue.
     pub(crate) fn map(fd: BorrowedFd<'_>, value_size: u32, cpus: u32) -> Result<(Arc<Self>, Reader), RingError> {
         let cpus = cpus as usize;
         let size = (value_size as usize).checked_sub(element_size(0)).filter(|size| size.is_power_of_two());
@@ -73,15 +73,15 @@ impl Rings {
         let rings = Arc::new(Self { mapping, cpus, size });
         let tails = (0..cpus).map(|cpu| rings.mapping.word64(rings.consumer(cpu, TAIL)).load(Ordering::Acquire));
         let tails = tails.collect();
-        Ok((rings.clone(), Reader { rings, tails }))
+        Ok((Arc::clone(&rings), Reader { rings, tails }))
     }
 
-    /// Bytes of each ring.
+    /// Size of each ring in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// What the programs counted so far.
+    /// The programs' counters so far.
     pub(crate) fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         for cpu in 0..self.cpus {
@@ -98,7 +98,7 @@ impl Rings {
         sum
     }
 
-    /// Tells the program how far UTC is from `CLOCK_TAI`, in nanoseconds. Returns what it was.
+    /// Sets the offset of UTC from `CLOCK_TAI` for the program, in nanoseconds. Returns the former one.
     pub(crate) fn set_utc_offset(&self, nanos: i64) -> i64 {
         let mut before = 0;
         for cpu in 0..self.cpus {
@@ -127,7 +127,7 @@ impl Rings {
 
 const TAIL: usize = offset_of!(Consumer, tail);
 
-/// The consumer's side. There is one for each [`Rings`], so what it has not released, nobody writes.
+/// The consumer's side. There is one per [`Rings`], so bytes that it has not released are not written.
 pub(crate) struct Reader {
     rings: Arc<Rings>,
     tails: Vec<u64>,
@@ -142,17 +142,17 @@ impl Reader {
         self.rings.size
     }
 
-    /// Position behind the last finished record of `cpu`.
+    /// Position after the last finished record of `cpu`.
     pub(crate) fn head(&self, cpu: usize) -> u64 {
         self.rings.mapping.word64(self.rings.producer(cpu, offset_of!(Producer, head))).load(Ordering::Acquire)
     }
 
-    /// Position up to which everything was released.
+    /// Position up to which everything is released.
     pub(crate) fn tail(&self, cpu: usize) -> u64 {
         self.tails[cpu]
     }
 
-    /// Whether the program is in the middle of a packet on `cpu`.
+    /// Whether the program is processing a packet on `cpu`.
     pub(crate) fn is_busy(&self, cpu: usize) -> bool {
         self.rings.half(self.rings.producer(cpu, offset_of!(Producer, busy))) != 0
     }
@@ -173,28 +173,28 @@ impl Reader {
         }
         let bytes = |from: u64, length: u64| {
             // SAFETY: the bytes lie between `tail` and `head`, or in the slack that belongs to them. The program writes
-            // there after `tail` was stored only, and `release` cannot store it while `self` is borrowed.
+            // there only after `tail` was stored, and `release` cannot store it while `self` is borrowed.
             unsafe { self.rings.mapping.bytes(self.rings.data(cpu, from), length as usize) }.ok_or(Damage)
         };
         Ok(Span { first: bytes(tail, wrap - tail)?, second: bytes(lap_end, head.saturating_sub(lap_end))? })
     }
 
-    /// Gives `taken` bytes of `cpu`'s [`span`](Self::span) back to the program. They end where a record ends, or a
-    /// consumer after us would not find the next.
+    /// Returns `taken` bytes of `cpu`'s [`span`](Self::span) to the program. They must end at the end of a record, or a
+    /// later consumer would not find the next one.
     pub(crate) fn release(&mut self, cpu: usize, taken: usize) {
         let (tail, lap_end) = (self.tails[cpu], self.lap_end(cpu));
         let end = tail + taken as u64;
-        // A record that ends at the lap's end or behind it is the lap's last.
+        // A record that ends at or after the lap's end is the lap's last.
         let end = if end < lap_end { end } else { lap_end + end.saturating_sub(self.wrap(cpu)) };
         self.store_tail(cpu, end);
     }
 
-    /// Gives up what `cpu` has up to `head`.
+    /// Discards everything that `cpu` has up to `head`.
     pub(crate) fn resync(&mut self, cpu: usize, head: u64) {
         self.store_tail(cpu, head);
     }
 
-    /// Asks for the doorbell when a ring holds more than `mark` bytes.
+    /// Requests the doorbell when a ring holds more than `mark` bytes.
     pub(crate) fn arm(&self, mark: u64) {
         let mapping = &self.rings.mapping;
         for cpu in 0..self.rings.cpus {
@@ -204,7 +204,7 @@ impl Reader {
         }
     }
 
-    /// Asks for the doorbell no longer.
+    /// Cancels the request for the doorbell.
     pub(crate) fn disarm(&self) {
         for cpu in 0..self.rings.cpus {
             let at = self.rings.consumer(cpu, offset_of!(Consumer, sleeping));
@@ -216,7 +216,8 @@ impl Reader {
         (self.tails[cpu] | (self.rings.size as u64 - 1)).wrapping_add(1)
     }
 
-    /// Where the lap's last record ended. It stays while `tail` is in the lap: there is no room to end another.
+    /// End of the lap's last record. It is stable while `tail` is in the lap, because no other record has room to end
+    /// there.
     fn wrap(&self, cpu: usize) -> u64 {
         self.rings.mapping.word64(self.rings.producer(cpu, offset_of!(Producer, wrap))).load(Ordering::Acquire)
     }
@@ -228,5 +229,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-#[path = "ring/tests.rs"]
 mod tests;

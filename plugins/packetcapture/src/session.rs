@@ -1,4 +1,4 @@
-//! A capture from the first ring to the last: one consumer, and everyone whom it hands packets to.
+//! A capture from the first ring to the last: one consumer, and the recipients of its packets.
 
 #![forbid(unsafe_code)]
 
@@ -12,31 +12,33 @@ use polycube_plugin_api::{Cube, Level, Map, Maps, Refusal};
 use serde_json::json;
 
 use crate::consumer::Consumer;
-use crate::drain::{Drain, Log, Source};
+use crate::drain::{Drain, RingSet};
 use crate::format::Format;
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, Reader, RingError, Rings};
 use crate::settings::Settings;
-use crate::sink::{Chores, End, Files, Journal, OnEnd, Queue, Readers, Router, probe};
-use crate::sys::{self, Identity};
+use crate::sink::{FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition};
+use crate::store::Roots;
+use crate::sys::{self, MapId};
 
-/// Why a capture cannot begin or go on.
+/// Why a capture cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error("the host handed over no map `{0}`")]
+    #[error("the host did not pass the map `{0}`")]
     NoMap(&'static str),
-    #[error("the map `{map}` cannot be told from others: {source}")]
-    Identity { map: &'static str, source: io::Error },
+    #[error("cannot identify the map `{map}`: {source}")]
+    MapId { map: &'static str, source: io::Error },
     #[error(transparent)]
     Rings(#[from] RingError),
-    #[error("the doorbell cannot be mapped: {0}")]
+    #[error("cannot map the doorbell: {0}")]
     Bell(#[source] io::Error),
     #[error(
         "capture directory {} cannot be written: {source}; set `--capture-dir` or `dump`, or make it writable",
         directory.display()
     )]
     Directory { directory: PathBuf, source: io::Error },
-    #[error("the capture thread cannot start: {0}")]
+    #[error("cannot start the capture thread: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -50,117 +52,127 @@ impl From<SessionError> for Refusal {
 pub(crate) struct CaptureMaps {
     rings: Map,
     bell: Map,
-    identity: Identity,
+    map_id: MapId,
 }
 
 impl CaptureMaps {
-    /// Finds them among the `maps` of the cube. There are none while nothing is captured.
+    /// Finds them among the cube's `maps`. There are none while the capture is off.
     pub(crate) fn find(mut maps: Maps) -> Result<Option<Self>, SessionError> {
         let Some(rings) = maps.take(RINGS) else { return Ok(None) };
         let bell = maps.take(BELL).ok_or(SessionError::NoMap(BELL))?;
-        let identity =
-            Identity::of(rings.fd.as_fd()).map_err(|source| SessionError::Identity { map: RINGS, source })?;
-        Ok(Some(Self { rings, bell, identity }))
+        let map_id = MapId::of(rings.fd.as_fd()).map_err(|source| SessionError::MapId { map: RINGS, source })?;
+        Ok(Some(Self { rings, bell, map_id }))
     }
 }
 
 /// What outlives the sessions of a cube.
 #[derive(Clone)]
-pub(crate) struct Lasting {
+pub(crate) struct CubeContext {
     pub(crate) cube: Cube,
+    pub(crate) roots: Roots,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
-    pub(crate) chores: Arc<Chores>,
-    /// What addresses are hidden with.
-    pub(crate) key: [u8; 32],
+    worker: Arc<FileWorker>,
+    /// The key for replacing addresses.
+    key: [u8; 32],
 }
 
-impl Lasting {
+impl CubeContext {
     pub(crate) fn new(cube: Cube, key: [u8; 32]) -> Self {
         let outcome = Arc::<Outcome>::default();
-        let readers = Arc::new(Readers::new(cube.name(), outcome.clone(), log_of(&cube)));
-        let chores = Arc::new(Chores::new(outcome.clone(), log_of(&cube)));
-        Self { cube, outcome, queue: Arc::default(), readers, chores, key }
+        let readers = Arc::new(Readers::new(cube.name(), Arc::clone(&outcome), log_of(&cube)));
+        let worker = Arc::new(FileWorker::new(Arc::clone(&outcome), log_of(&cube)));
+        let roots = Roots::new(cube.capture_dir(), cube.capture_roots());
+        Self { cube, roots, outcome, queue: Arc::default(), readers, worker, key }
     }
 
-    /// The end that a capture sets itself is a change of its configuration.
-    fn on_end(&self) -> OnEnd {
+    /// A capture stops itself by changing its configuration.
+    fn on_stop(&self) -> OnStop {
         let host = self.cube.clone();
         Box::new(move || host.configure(&json!({ "capture": "off" })))
     }
 
     fn router(&self, settings: Arc<Settings>) -> io::Result<Router> {
-        let Self { cube, outcome, chores, .. } = self;
-        let journal = Journal::new(cube.capture_dir(), cube.uuid());
-        let (files, log) = (settings.clone(), log_of(cube));
-        let files = Files::new(cube.name(), journal, files, outcome.clone(), chores.clone(), log);
-        let end = End::new(settings.stop, outcome.clone(), log_of(cube), self.on_end());
-        let outcome = outcome.clone();
-        Router::new(settings, outcome, self.queue.clone(), self.readers.clone(), end, files, self.key)
+        let Self { cube, roots, outcome, queue, readers, worker, key } = self;
+        let files = Files::new(FileContext {
+            cube: cube.name().to_owned(),
+            journal: Journal::new(roots.capture_dir(), cube.uuid()),
+            settings: Arc::clone(&settings),
+            outcome: Arc::clone(outcome),
+            worker: Arc::clone(worker),
+            log: log_of(cube),
+        });
+        let stop = StopCondition::new(settings.stop, Arc::clone(outcome), log_of(cube), self.on_stop());
+        let (outcome, queue, readers) = (Arc::clone(outcome), Arc::clone(queue), Arc::clone(readers));
+        Router::new(Outlets { outcome, queue, readers, key: *key }, settings, stop, files)
     }
 }
 
-/// Rings that the consumer empties, as everyone else sees them.
-pub(crate) struct Opened {
+/// Rings that the consumer empties, as seen by the other threads.
+pub(crate) struct OpenRings {
     id: u64,
-    identity: Identity,
+    map_id: MapId,
     rings: Arc<Rings>,
 }
 
-impl Opened {
-    fn map(id: u64, maps: CaptureMaps, format: Format, outcome: &Outcome) -> Result<(Self, Source), SessionError> {
-        let CaptureMaps { rings: map, bell, identity } = maps;
+impl OpenRings {
+    fn map(id: u64, maps: CaptureMaps, format: Format, outcome: &Outcome) -> Result<(Self, RingSet), SessionError> {
+        let CaptureMaps { rings: map, bell, map_id } = maps;
         let (rings, reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
         rings.set_utc_offset(sys::utc_offset());
         let bell = Bell::map(bell.fd).map_err(SessionError::Bell)?;
-        outcome.open_rings(rings.clone());
-        Ok((Self { id, identity, rings }, Source { id, format, reader, bell }))
+        outcome.open_rings(Arc::clone(&rings));
+        Ok((Self { id, map_id, rings }, RingSet { id, format, reader, bell }))
     }
 }
 
 /// A capture that runs, or is about to.
 pub(crate) struct Session {
     consumer: Consumer,
-    lasting: Lasting,
-    current: Opened,
+    context: CubeContext,
+    current: OpenRings,
     opened: u64,
 }
 
 impl Session {
-    /// Checks that a file can be made, and starts to empty the rings.
-    pub(crate) fn start(lasting: &Lasting, maps: CaptureMaps, settings: Arc<Settings>) -> Result<Self, SessionError> {
-        check_directory(&settings, lasting.cube.name())?;
-        lasting.outcome.begin_session();
-        lasting.readers.describe(&settings.section);
+    /// Checks that files can be created, and starts to empty the rings.
+    pub(crate) fn start(
+        context: &CubeContext,
+        maps: CaptureMaps,
+        settings: Arc<Settings>,
+    ) -> Result<Self, SessionError> {
+        check_directory(&settings)?;
+        context.outcome.begin_session();
+        context.readers.describe(&settings.section);
         let format = settings.format;
-        let router = lasting.router(settings).map_err(SessionError::Thread)?;
-        let consumer = Consumer::start(lasting.cube.name(), Drain::new(router, log_of(&lasting.cube)));
+        let router = context.router(settings).map_err(SessionError::Thread)?;
+        let consumer = Consumer::start(context.cube.name(), Drain::new(router, log_of(&context.cube)));
         let consumer = consumer.map_err(SessionError::Thread)?;
-        let (current, source) = Opened::map(0, maps, format, &lasting.outcome)?;
+        let (current, source) = OpenRings::map(0, maps, format, &context.outcome)?;
         consumer.open(source);
         let kib = current.rings.size() >> 10;
-        lasting.cube.log(Level::Debug, &format!("a session begins, with rings of {kib} KiB"));
-        Ok(Self { consumer, lasting: lasting.clone(), current, opened: 1 })
+        context.cube.log(Level::Debug, &format!("a session begins, with rings of {kib} KiB"));
+        Ok(Self { consumer, context: context.clone(), current, opened: 1 })
     }
 
-    /// Whether it reads these maps already.
+    /// Whether the session already reads these maps.
     pub(crate) fn reads(&self, maps: &CaptureMaps) -> bool {
-        self.current.identity == maps.identity
+        self.current.map_id == maps.map_id
     }
 
-    /// Empties other rings as well.
-    pub(crate) fn open(&mut self, maps: CaptureMaps, format: Format) -> Result<Opened, SessionError> {
-        let (opened, source) = Opened::map(self.opened, maps, format, &self.lasting.outcome)?;
+    /// Starts to empty other rings as well.
+    pub(crate) fn open(&mut self, maps: CaptureMaps, format: Format) -> Result<OpenRings, SessionError> {
+        let (opened, source) = OpenRings::map(self.opened, maps, format, &self.context.outcome)?;
         self.opened += 1;
         self.consumer.open(source);
         Ok(opened)
     }
 
-    /// Lets packets come that `settings` describe, before there is one.
+    /// Prepares the recipients for packets that `settings` describe.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
-        match check_directory(settings, self.lasting.cube.name()) {
-            // The capture waits for room, and may be changed meanwhile.
+        match check_directory(settings) {
+            // The capture waits for free space, and may be changed meanwhile.
             Err(SessionError::Directory { source, .. })
                 if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind()) => {}
             checked => checked?,
@@ -169,8 +181,8 @@ impl Session {
         Ok(())
     }
 
-    /// From now on programs write what `settings` say, into `opened` if that is given.
-    pub(crate) fn settle(&mut self, settings: Arc<Settings>, opened: Option<Opened>) {
+    /// The programs now write according to `settings`, into `opened` if given.
+    pub(crate) fn settle(&mut self, settings: Arc<Settings>, opened: Option<OpenRings>) {
         if let Some(opened) = opened {
             let former = std::mem::replace(&mut self.current, opened);
             self.close(&former);
@@ -178,45 +190,45 @@ impl Session {
         self.consumer.apply(settings);
     }
 
-    /// Forgets what was announced, and `opened`: `settings` hold on.
-    pub(crate) fn forget(&self, settings: Arc<Settings>, opened: Option<&Opened>) {
+    /// Drops what was announced, and `opened`; `settings` stay in force.
+    pub(crate) fn forget(&self, settings: Arc<Settings>, opened: Option<&OpenRings>) {
         if let Some(opened) = opened {
             self.close(opened);
         }
         self.consumer.apply(settings);
     }
 
-    /// Hands on what the rings hold. What is returned ends when it is written.
+    /// Writes what the rings hold. The returned channel closes when that is done.
     pub(crate) fn flush(&self) -> mpsc::Receiver<()> {
         self.consumer.flush()
     }
 
-    /// Hands on what the rings hold, and ends.
+    /// Writes what the rings hold, and ends the session.
     pub(crate) fn end(self) {
-        let Self { consumer, lasting, current, .. } = self;
+        let Self { consumer, context, current, .. } = self;
         drop(consumer);
-        lasting.outcome.close_rings(&current.rings);
-        lasting.cube.log(Level::Debug, "the session has ended, and what the rings held is handed on");
+        context.outcome.close_rings(&current.rings);
+        context.cube.log(Level::Debug, "the session has ended, and the rings are empty");
     }
 
-    /// Has everyone look at the clock.
+    /// Lets everything that depends on time check the clock.
     pub(crate) fn tick(&self) {
         self.consumer.tick();
     }
 
-    /// Bytes of a ring.
+    /// Size of a ring in bytes.
     pub(crate) fn ring_size(&self) -> usize {
         self.current.rings.size()
     }
 
-    /// Sets how far UTC is from `CLOCK_TAI`, in nanoseconds. Returns what it was.
+    /// Sets the offset of UTC from `CLOCK_TAI`, in nanoseconds. Returns the former one.
     pub(crate) fn set_utc_offset(&self, nanos: i64) -> i64 {
         self.current.rings.set_utc_offset(nanos)
     }
 
-    fn close(&self, opened: &Opened) {
+    fn close(&self, opened: &OpenRings) {
         self.consumer.close(opened.id);
-        self.lasting.outcome.close_rings(&opened.rings);
+        self.context.outcome.close_rings(&opened.rings);
     }
 }
 
@@ -225,11 +237,12 @@ fn log_of(cube: &Cube) -> Log {
     Box::new(move |level, message| host.log(level, message))
 }
 
-/// Network mode makes no files.
-fn check_directory(settings: &Settings, cube: &str) -> Result<(), SessionError> {
-    let directory = &settings.files.directory;
+/// Network mode creates no files.
+fn check_directory(settings: &Settings) -> Result<(), SessionError> {
     if settings.network {
         return Ok(());
     }
-    probe(directory, cube).map_err(|source| SessionError::Directory { directory: directory.to_owned(), source })
+    let location = &settings.files.directory;
+    let result = location.open().and_then(|directory| directory.probe());
+    result.map_err(|source| SessionError::Directory { directory: location.path(), source })
 }

@@ -1,8 +1,7 @@
-//! What the configuration means for the consumer: sizes in bytes, paths whole, everything that is unset out of reach.
+//! The configuration as the consumer needs it: sizes in bytes, resolved paths, unset limits as infinite ones.
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use polycube_plugin_api::{Point, Refusal, Tag};
@@ -10,45 +9,46 @@ use polycube_plugin_api::{Point, Refusal, Tag};
 use crate::config::{Config, Fsync};
 use crate::format::Format;
 use crate::format::pcapng::Section;
+use crate::store::{Location, RootError, Roots};
 
 const MEBIBYTE: u64 = 1 << 20;
 
-/// How a capture is written, kept and handed out.
+/// How a capture is written, stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) format: Format,
     pub(crate) section: Section,
-    /// Whether packets go to the queue, not to files.
+    /// Whether packets go to the queue instead of to files.
     pub(crate) network: bool,
     pub(crate) anonymize: bool,
     pub(crate) files: FileSettings,
     pub(crate) stop: Extent,
-    /// Bytes that wait for a slow disk at most.
+    /// Maximum bytes that wait for a slow disk.
     pub(crate) memory: usize,
     pub(crate) queue: QueueLimits,
-    /// Bytes that wait for a slow reader of a stream at most.
+    /// Maximum bytes that wait for a slow reader of a stream.
     pub(crate) stream_buffer: usize,
 }
 
-/// Where files are made, and when the next one is.
+/// Where files are created, and when the next one begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileSettings {
-    pub(crate) directory: PathBuf,
-    /// What names begin with; `None` for the cube's name and the time.
+    pub(crate) directory: Location,
+    /// Start of the file names; `None` for the cube's name and the time.
     pub(crate) stem: Option<String>,
     pub(crate) overwrite: bool,
     pub(crate) rotate: Extent,
-    /// Files that are kept; `None` for all.
+    /// Number of files to keep; `None` for all.
     pub(crate) keep: Option<usize>,
     pub(crate) fsync: Fsync,
     pub(crate) compress: bool,
-    /// Whether files are written past the page cache.
+    /// Whether to write past the page cache.
     pub(crate) direct: bool,
-    /// Bytes that all files of the directory may have together.
+    /// Maximum bytes of all files in the directory.
     pub(crate) ceiling: Option<u64>,
 }
 
-/// How far something goes; nothing in it is no end.
+/// Limits; a limit that is `None` does not apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) packets: Option<u64>,
@@ -57,7 +57,7 @@ pub(crate) struct Extent {
     pub(crate) time: Option<Duration>,
 }
 
-/// What the queue of network mode holds at most.
+/// Limits of network mode's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueLimits {
     pub(crate) packets: usize,
@@ -66,17 +66,17 @@ pub(crate) struct QueueLimits {
 
 impl Settings {
     /// # Errors
-    /// A path for the dump that cannot be one.
-    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], directory: &Path) -> Result<Self, Refusal> {
+    /// A `dump` that is not a valid path.
+    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
         let mebibytes = |count: u32| u64::from(count) * MEBIBYTE;
         let memory = |count: u32| usize::try_from(mebibytes(count)).unwrap_or(usize::MAX);
         let seconds = |count: u32| Duration::from_secs(count.into());
         let (directory, stem) = match config.dump.as_deref().filter(|path| !path.is_empty()) {
             Some(path) => {
-                let (directory, stem) = dump(path, directory)?;
+                let (directory, stem) = dump(path, roots)?;
                 (directory, Some(stem))
             }
-            None => (directory.to_owned(), None),
+            None => (roots.capture_dir(), None),
         };
         let (rotate, stop, storage) = (&config.rotate, &config.stop_after, &config.storage);
         Ok(Self {
@@ -102,7 +102,7 @@ impl Settings {
         })
     }
 
-    /// Whether something in it happens because time passes.
+    /// Whether any setting depends on the passing of time.
     pub(crate) fn watches_the_clock(&self) -> bool {
         self.stop.time.is_some()
             || self.files.rotate.time.is_some()
@@ -112,7 +112,7 @@ impl Settings {
     }
 }
 
-/// The interfaces by the ids of their points.
+/// The interfaces, indexed by the ids of their points.
 fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
     let count = points.iter().map(|point| point.id as usize + 1).max().unwrap_or_default();
     let name = |id| points.iter().find(|point| point.id as usize == id).map(|point| point.name.clone());
@@ -120,42 +120,40 @@ fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
     Section { cube: cube.to_owned(), interfaces, snaplen }
 }
 
-/// Directory and stem of the files that `path` stands for. An ending of ours is taken off: it is the format's.
-fn dump(path: &str, directory: &Path) -> Result<(PathBuf, String), Refusal> {
-    let refused = |why: String| Refusal::new(Tag::InvalidValue, why).at("dump");
-    let whole = directory.join(path);
-    let name = whole.file_name().and_then(|name| name.to_str()).filter(|_| !path.ends_with('/'));
-    let name = name.ok_or_else(|| refused(format!("`{path}` names no file: end it with the file's name")))?;
+/// Directory and stem of the files at `path`. The extension depends on the format, so one of ours is removed.
+fn dump(path: &str, roots: &Roots) -> Result<(Location, String), Refusal> {
+    let refused = |error: RootError| Refusal::new(Tag::InvalidValue, error.to_string()).at("dump");
+    let (location, name) = roots.locate(path).map_err(refused)?;
     let stem = ["pcapng", "pcap"].iter().find_map(|ending| name.strip_suffix(&format!(".{ending}")));
-    let stem = stem.unwrap_or(name).to_owned();
-    let parent = whole.parent().unwrap_or(directory).to_owned();
-    if stem.is_empty() || path.contains(|c: char| c.is_control()) {
-        return Err(refused(format!("`{}` names no file: end it with the file's name", path.escape_debug())));
+    match stem.unwrap_or(&name) {
+        "" => Err(refused(RootError::NoFile(path.to_owned()))),
+        stem => Ok((location, stem.to_owned())),
     }
-    Ok((parent, stem))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[track_caller]
     fn check(path: &str, expected: Result<(&str, &str), &str>) {
-        let found = dump(path, Path::new("/tmp"));
-        let found = found.as_ref().map(|(directory, stem)| (directory.to_str().unwrap(), stem.as_str()));
-        assert_eq!(found.map_err(|refusal| refusal.message.as_str()), expected);
+        let found = dump(path, &Roots::new(Path::new("/tmp"), &[]));
+        let found = found.map(|(location, stem)| (location.path().display().to_string(), stem));
+        let expected = expected.map(|(directory, stem)| (directory.to_owned(), stem.to_owned()));
+        assert_eq!(found.map_err(|refusal| refusal.message), expected.map_err(str::to_owned));
     }
 
     #[test]
     fn a_dump_is_a_path_without_its_ending() {
         check("trace", Ok(("/tmp", "trace")));
         check("/tmp/trace.pcap", Ok(("/tmp", "trace")));
-        check("/tmp/trace.pcapng", Ok(("/tmp", "trace")));
-        check("/trace.tar", Ok(("/", "trace.tar")));
-        check("/tmp/", Err("`/tmp/` names no file: end it with the file's name"));
-        check("..", Err("`..` names no file: end it with the file's name"));
-        check(".pcap", Err("`.pcap` names no file: end it with the file's name"));
-        check("a\nb", Err("`a\\nb` names no file: end it with the file's name"));
+        check("/tmp/a/trace.pcapng", Ok(("/tmp/a", "trace")));
+        check("trace.tar", Ok(("/tmp", "trace.tar")));
+        check("/tmp/", Err("`/tmp/` does not name a file: end it with a file name"));
+        check("..", Err("`..` contains `..`: give the path without it"));
+        check(".pcap", Err("`.pcap` does not name a file: end it with a file name"));
     }
 
     #[test]

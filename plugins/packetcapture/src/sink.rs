@@ -1,29 +1,29 @@
-//! Where records go: to files, to the queue of network mode, and to whoever reads a stream.
+//! The destinations of records: files, network mode's queue, and readers of streams.
 
 #![forbid(unsafe_code)]
 
 mod backlog;
-mod chores;
 mod direct;
-mod end;
 mod file;
+mod file_worker;
 mod files;
 mod journal;
 mod name;
+mod opener;
 mod queue;
 mod readers;
 mod router;
 mod snapshot;
-mod tally;
+mod stop;
 
-pub(crate) use chores::Chores;
-pub(crate) use end::{End, OnEnd};
-pub(crate) use file::{CaptureFile, probe};
+pub(crate) use file::CaptureFile;
+pub(crate) use file_worker::FileWorker;
 pub(crate) use files::Files;
 pub(crate) use journal::{Journal, mend};
 pub(crate) use name::timestamp;
+pub(crate) use opener::FileContext;
 pub(crate) use queue::{Queue, QueuedPacket};
 pub(crate) use readers::{ReaderState, Readers};
-pub(crate) use router::Router;
+pub(crate) use router::{Outlets, Router};
 pub(crate) use snapshot::{bytes as bytes_in_a_pipe, snapshot};
-pub(crate) use tally::Tally;
+pub(crate) use stop::{OnStop, StopCondition};

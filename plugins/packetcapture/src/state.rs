@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::format::Format;
 use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
-use crate::outcome::{FileState, Outcome, Stage};
+pub use crate::outcome::FileStatus;
+use crate::outcome::{FileState, Outcome};
 use crate::sink::{QueuedPacket, ReaderState, timestamp};
 
 /// State of a packet capture.
@@ -18,30 +19,30 @@ use crate::sink::{QueuedPacket, ReaderState, timestamp};
 pub struct State {
     /// Where the capture file is
     pub dump: String,
-    /// What the capture is doing, or what keeps it from doing it
+    /// What the capture is doing, or what prevents it
     pub status: String,
     /// The filter in force
     pub program: Option<ProgramState>,
-    /// Packets since the cube was made
+    /// Packets since the cube was created
     pub counters: Counters,
-    /// What a file of the capture begins with
+    /// Header of the capture's pcap file
     pub globalheader: GlobalHeader,
-    /// The packet that a client of network mode gets next; a GET of `packet` itself takes it
+    /// The packet that a client of network mode gets next; GET `packet` removes it from the queue
     pub packet: PacketHead,
-    /// What waits in network mode
+    /// The queue of network mode
     pub queue: QueueState,
-    /// Capture files, the oldest first; those of other daemons are not among them
+    /// Capture files, the oldest first; files of other daemons are not listed
     #[schemars(extend("x-list-key" = "name"))]
     pub files: Vec<File>,
-    /// Who reads packets as they come
+    /// Clients that read packets live
     #[schemars(extend("x-list-key" = "id"))]
     pub streams: Vec<Reader>,
 }
 
-/// The header of a classic pcap file, as the original's client wants it.
+/// The header of a classic pcap file, as the original client expects it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GlobalHeader {
-    /// What tells byte order and resolution
+    /// Magic number: byte order and resolution
     pub magic: u32,
     /// Version of the format
     pub version_major: u16,
@@ -51,7 +52,7 @@ pub struct GlobalHeader {
     pub thiszone: i32,
     /// Accuracy of the times
     pub sigfigs: u32,
-    /// Bytes of a packet that are recorded at most
+    /// Maximum recorded bytes of a packet
     pub snaplen: u32,
     /// Link type: 1 is Ethernet
     pub linktype: u32,
@@ -64,7 +65,7 @@ impl GlobalHeader {
     }
 }
 
-/// What is said of a packet in network mode. All is zero where there is none.
+/// Metadata of a packet in network mode. All fields are zero if there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct PacketHead {
@@ -72,9 +73,9 @@ pub struct PacketHead {
     pub capturelen: u32,
     /// Bytes of the packet on the wire
     pub packetlen: u32,
-    /// When it passed: seconds since 1970
+    /// Timestamp: seconds since 1970
     pub timestamp_seconds: u64,
-    /// When it passed: microseconds of that second
+    /// Timestamp: microseconds of that second
     pub timestamp_microseconds: u64,
 }
 
@@ -89,12 +90,12 @@ impl From<&QueuedPacket> for PacketHead {
     }
 }
 
-/// A packet as a client of network mode takes it.
+/// A packet as a client of network mode receives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Packet {
     #[serde(flatten)]
     head: PacketHead,
-    /// Its bytes as the characters U+0000 to U+00FF; empty where there is no packet.
+    /// Its bytes as the characters U+0000 to U+00FF; empty if there is no packet.
     rawdata: String,
 }
 
@@ -105,7 +106,7 @@ impl Packet {
     }
 }
 
-/// What waits in network mode.
+/// The queue of network mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueueState {
@@ -118,9 +119,9 @@ pub struct QueueState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct File {
-    /// Name, by which it can be downloaded
+    /// Name to download it by
     pub name: String,
-    /// Where it is
+    /// Path
     pub path: String,
     /// Bytes
     pub size: u64,
@@ -130,22 +131,13 @@ pub struct File {
     pub first: String,
     /// Time of the last packet, in UTC
     pub last: String,
-    /// Whether it is being written (open), complete (closed), or complete and compressed
-    pub state: FileStage,
-}
-
-/// What a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum FileStage {
-    Open,
-    Closed,
-    Compressed,
+    /// open (being written), closed (complete), or compressed (complete and compressed)
+    pub state: FileStatus,
 }
 
 impl From<FileState> for File {
-    fn from(FileState { path, tally, size, stage, .. }: FileState) -> Self {
+    fn from(FileState { stored, tally, size, status, .. }: FileState) -> Self {
+        let path = stored.path();
         Self {
             name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             path: path.display().to_string(),
@@ -153,11 +145,7 @@ impl From<FileState> for File {
             packets: tally.packets,
             first: timestamp(tally.first),
             last: timestamp(tally.last),
-            state: match stage {
-                Stage::Open => FileStage::Open,
-                Stage::Closed => FileStage::Closed,
-                Stage::Compressed => FileStage::Compressed,
-            },
+            state: status,
         }
     }
 }
@@ -166,15 +154,15 @@ impl From<FileState> for File {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Reader {
-    /// Number, which the answer's header `Polycube-Stream` tells the reader
+    /// Id, as in the header `Polycube-Stream` of the reader's response
     pub id: u64,
-    /// Form that it is read in
+    /// Format of the stream
     pub format: Format,
-    /// Packets that were handed over
+    /// Packets delivered
     pub packets: u64,
     /// Bytes of these packets
     pub bytes: u64,
-    /// Packets that the reader was too slow for
+    /// Packets dropped because the reader was too slow
     pub dropped: u64,
 }
 
@@ -184,53 +172,54 @@ impl From<ReaderState> for Reader {
     }
 }
 
-/// The filter in force, and what became of it.
+/// The filter in force, and its compiled size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ProgramState {
     /// Fields and expression together, in tcpdump's language
     pub expression: String,
-    /// Instructions that libpcap makes of it
+    /// Instructions of libpcap's program
     pub classic: usize,
     /// Instructions that the kernel runs
     pub instructions: usize,
 }
 
-/// Counters of a packet capture. `seen` is `matched` and `rejected`; `matched` is `captured` and all that is dropped.
+/// Counters of a packet capture. `seen` is `matched` + `rejected`; `matched` is `captured` + all the `dropped`
+/// counters.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Counters {
-    /// Packets that passed, in the directions that are captured
+    /// Packets that passed in the captured directions
     #[schemars(extend("x-metric" = { "name": "packetcapture_seen_packets_total", "type": "counter" }))]
     pub seen: u64,
-    /// Packets that fitted the filter, or for which there was none
+    /// Packets that matched the filter, or all if there is none
     #[schemars(extend("x-metric" = { "name": "packetcapture_matched_packets_total", "type": "counter" }))]
     pub matched: u64,
-    /// Packets that did not fit the filter
+    /// Packets that did not match the filter
     #[schemars(extend("x-metric" = { "name": "packetcapture_rejected_packets_total", "type": "counter" }))]
     pub rejected: u64,
-    /// Packets that were recorded; those of the last 100 ms may be on their way to the file
+    /// Packets recorded; those of the last 100 ms may not be in the file yet
     #[schemars(extend("x-metric" = { "name": "packetcapture_captured_packets_total", "type": "counter" }))]
     pub captured: u64,
-    /// Bytes of these packets that were recorded
+    /// Recorded bytes of these packets
     #[schemars(extend("x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
     pub bytes: u64,
-    /// Packets that were not recorded because the ring was full
+    /// Packets not recorded because the ring was full
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_ring_full_packets_total", "type": "counter" }))]
     pub dropped_ring_full: u64,
-    /// Packets that were not recorded because they interrupted the recording of another packet
+    /// Packets not recorded because they interrupted the recording of another packet
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_nested_packets_total", "type": "counter" }))]
     pub dropped_nested: u64,
-    /// Packets that were not recorded because the kernel could not copy them
+    /// Packets not recorded because the kernel could not copy them
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_fault_packets_total", "type": "counter" }))]
     pub dropped_fault: u64,
-    /// Packets that were recorded and could not be written to the file
+    /// Packets recorded but not written to the file
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_disk_packets_total", "type": "counter" }))]
     pub dropped_disk: u64,
-    /// Packets that network mode's queue had no room for: the oldest in it were discarded
+    /// Packets discarded from network mode's full queue, the oldest first
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_queue_packets_total", "type": "counter" }))]
     pub dropped_queue: u64,
-    /// Packets that came after the end that `stop-after` sets
+    /// Packets that came after the limit that `stop-after` sets
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_limit_packets_total", "type": "counter" }))]
     pub dropped_limit: u64,
 }
@@ -257,7 +246,7 @@ impl Counters {
     }
 }
 
-/// The sentence that stands in [`State::dump`]. Scripts cut the path out of it.
+/// The sentence in [`State::dump`]. Scripts extract the path from it.
 pub(crate) fn dump(network: bool, path: Option<&Path>) -> String {
     if network {
         return String::from("the service is running in network mode");

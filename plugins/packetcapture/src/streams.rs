@@ -1,27 +1,26 @@
-//! What the cube answers with a descriptor: packets as they come, packets so far, files, and network mode's next packet.
+//! The streams that the cube serves: live packets, packets so far, files, and the next packet of network mode.
 
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
 
 use polycube_plugin_api::{Opened, Refusal, Stream, Tag};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 
 use crate::format::Format;
-use crate::outcome::Stage;
-use crate::session::Lasting;
+use crate::session::CubeContext;
 use crate::settings::Settings;
 use crate::sink::{bytes_in_a_pipe, snapshot};
 use crate::state::Packet;
+use crate::store::Form;
 
 pub(crate) const STREAM: &str = "stream";
 const PACKET: &str = "packet";
 const FILES: &str = "files/";
 
-/// As documents are, to a client of the original.
+/// The media type that the original client expects for documents.
 const JSON: &str = "application/yang.data+json; charset=utf-8";
 const ZSTD: &str = "application/zstd";
 
@@ -37,34 +36,34 @@ pub(crate) fn declared() -> Vec<Stream> {
     ]
 }
 
-/// Whether a request wants the packets to come.
+/// Whether a request asks for live packets.
 pub(crate) fn follows(query: &BTreeMap<String, String>) -> bool {
     query.get("follow").is_none_or(|follow| follow != "false")
 }
 
 pub(crate) fn open(
-    lasting: &Lasting,
+    context: &CubeContext,
     settings: Option<&Settings>,
     path: &str,
     query: &BTreeMap<String, String>,
 ) -> Result<Opened, Refusal> {
-    let failed = |error: io::Error| Refusal::failed(format!("the stream cannot be opened: {error}")).at(path);
+    let failed = |error: io::Error| Refusal::failed(format!("cannot open the stream: {error}")).at(path);
     match path {
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
             let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
-            stream(lasting, settings, format, follows(query)).map_err(failed)
+            stream(context, settings, format, follows(query)).map_err(failed)
         }
-        PACKET => packet(lasting, settings).map_err(failed),
+        PACKET => packet(context, settings).map_err(failed),
         _ => match path.strip_prefix(FILES) {
-            Some(name) => file(lasting, name),
-            None => Err(Refusal::new(Tag::OperationNotSupported, format!("`{path}` is no stream"))),
+            Some(name) => file(context, name),
+            None => Err(Refusal::new(Tag::OperationNotSupported, format!("packetcapture has no stream `{path}`"))),
         },
     }
 }
 
-fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follows: bool) -> io::Result<Opened> {
-    let Lasting { cube, outcome, queue, readers, .. } = lasting;
+fn stream(context: &CubeContext, settings: Option<&Settings>, format: Format, follows: bool) -> io::Result<Opened> {
+    let CubeContext { cube, outcome, queue, readers, .. } = context;
     let section = readers.section();
     let (id, fd) = if follows {
         let (id, fd) = readers.open(format)?;
@@ -78,28 +77,27 @@ fn stream(lasting: &Lasting, settings: Option<&Settings>, format: Format, follow
     Ok(Opened { fd, media: format.media().to_owned(), file_name, id })
 }
 
-fn file(lasting: &Lasting, name: &str) -> Result<Opened, Refusal> {
+fn file(context: &CubeContext, name: &str) -> Result<Opened, Refusal> {
     let place = format!("{FILES}{name}");
-    let is_it = |path: &std::path::Path| path.file_name().is_some_and(|own| own == name);
-    let Some(found) = lasting.outcome.files().into_iter().rev().find(|file| is_it(&file.path)) else {
+    let files = context.outcome.files().into_iter().rev().map(|state| state.stored.current());
+    let Some((file, form)) = files.into_iter().find(|(file, _)| file.name() == name) else {
         let message = format!("there is no file `{name}`: `files show` lists them");
         return Err(Refusal::new(Tag::DataMissing, message).at(place));
     };
-    let gone = |error: io::Error| {
-        Refusal::new(Tag::DataMissing, format!("{} cannot be read: {error}", found.path.display())).at(place)
+    let fd = file.open(OFlags::RDONLY).map_err(|error| {
+        Refusal::new(Tag::DataMissing, format!("{} cannot be read: {error}", file.path().display())).at(place)
+    })?;
+    let is_pcapng = file.path().extension().is_some_and(|extension| extension == Format::Pcapng.extension());
+    let media = match form {
+        Form::Compressed => ZSTD,
+        Form::Plain => (if is_pcapng { Format::Pcapng } else { Format::Pcap }).media(),
     };
-    let fd = OwnedFd::from(File::open(&found.path).map_err(gone)?);
-    let is_pcapng = found.path.extension().is_some_and(|extension| extension == Format::Pcapng.extension());
-    let media = match found.stage {
-        Stage::Compressed => ZSTD,
-        Stage::Open | Stage::Closed => (if is_pcapng { Format::Pcapng } else { Format::Pcap }).media(),
-    };
-    Ok(Opened { fd, media: media.to_owned(), file_name: Some(name.to_owned()), id: None })
+    Ok(Opened { fd: fd.into(), media: media.to_owned(), file_name: Some(name.to_owned()), id: None })
 }
 
-/// The next packet of the queue, which is taken out of it in network mode only.
-fn packet(lasting: &Lasting, settings: Option<&Settings>) -> io::Result<Opened> {
-    let queue = &lasting.queue;
+/// The next packet of the queue. Only network mode removes it.
+fn packet(context: &CubeContext, settings: Option<&Settings>) -> io::Result<Opened> {
+    let queue = &context.queue;
     let taken = if settings.is_some_and(|settings| settings.network) { queue.pop() } else { queue.peek() };
     let mut file = File::from(memfd_create("packet", MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(&Packet::new(taken.as_ref()))?)?;

@@ -1,4 +1,4 @@
-//! Raw calls that are not about the rings.
+//! System calls that do not concern the rings.
 
 #![forbid(unsafe_code)]
 
@@ -15,16 +15,16 @@ use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_getti
 
 const NANOS: i64 = 1_000_000_000;
 
-/// What tells a map from another one.
+/// Distinguishes maps from one another.
 ///
-/// Descriptors of maps share one inode, so the kernel's id of the map counts. Other files have an inode each.
+/// Descriptors of maps share one inode, so the kernel's map id counts. Other files have an inode each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct MapId {
     inode: u64,
     map: Option<u32>,
 }
 
-impl Identity {
+impl MapId {
     pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let inode = rustix::fs::fstat(fd)?.st_ino;
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
@@ -36,7 +36,7 @@ fn map_id(info: &str) -> Option<u32> {
     info.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok())
 }
 
-/// The number of CPUs that the machine can have, as the kernel sizes its maps.
+/// The number of possible CPUs, as the kernel sizes its maps.
 pub(crate) fn possible_cpus() -> io::Result<usize> {
     let text = fs::read_to_string("/sys/devices/system/cpu/possible")?;
     highest(&text).map(|cpu| cpu + 1).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, text))
@@ -49,14 +49,14 @@ fn highest(ranges: &str) -> Option<usize> {
 
 /// Nanoseconds to add to `CLOCK_TAI` to get UTC.
 pub(crate) fn utc_offset() -> i64 {
-    // The kernel has had the clock since 3.10.
+    // The clock has existed since Linux 3.10.
     let Ok(tai) = clock_gettime_dynamic(DynamicClockId::Tai) else { return 0 };
     let difference = utc_now() - nanos(tai);
-    // The clocks are whole seconds apart; what else there is passed between the two calls.
+    // The clocks are whole seconds apart; the rest passed between the two calls.
     (difference + NANOS / 2).div_euclid(NANOS) * NANOS
 }
 
-/// Bytes that nobody can guess.
+/// Unpredictable bytes.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut filled = 0;
@@ -76,12 +76,12 @@ fn nanos(time: Timespec) -> i64 {
 }
 
 /// Waits until each CPU has passed a full barrier and every running eBPF program has ended (`MEMBARRIER_CMD_GLOBAL` is
-/// `synchronize_rcu`, kernel/sched/membarrier.c). The kernel refuses it where a CPU runs without ticks.
+/// `synchronize_rcu`, kernel/sched/membarrier.c). The kernel refuses if a CPU runs without ticks.
 pub(crate) fn barrier() -> io::Result<()> {
     Ok(membarrier(MembarrierCommand::Global)?)
 }
 
-/// Something to wake a sleeper with.
+/// Wakes a sleeping thread.
 pub(crate) struct Wake(OwnedFd);
 
 impl Wake {
@@ -90,12 +90,12 @@ impl Wake {
     }
 
     pub(crate) fn wake(&self) {
-        // It refuses when the counter is full: then there are calls enough.
+        // It fails if the counter is full, and then the sleeper wakes anyway.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     pub(crate) fn clear(&self) {
-        // It refuses when nobody called.
+        // It fails if there was no call.
         let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }
 }
@@ -106,26 +106,26 @@ impl AsFd for Wake {
     }
 }
 
-/// What is waited for with a pipe that is written to.
+/// The event to wait for on a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pipe {
-    /// There is room in it.
-    ForRoom,
-    /// Nothing but its end.
-    ToBreak,
+pub(crate) enum PipeEvent {
+    /// There is room to write.
+    Writable,
+    /// The read end was closed.
+    Closed,
 }
 
-/// Waits until the pipe that `sender` writes to is as wanted, or `wake` is called.
+/// Waits until `wanted` happens on the pipe of `sender`, or `wake` is called.
 ///
 /// # Errors
-/// Nobody reads from the pipe any more, or `timeout` has passed.
+/// The pipe has no reader any more, or `timeout` has passed.
 pub(crate) fn wait_for_pipe(
     sender: BorrowedFd<'_>,
-    wanted: Pipe,
+    wanted: PipeEvent,
     wake: &Wake,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
-    let events = if wanted == Pipe::ForRoom { PollFlags::OUT } else { PollFlags::empty() };
+    let events = if wanted == PipeEvent::Writable { PollFlags::OUT } else { PollFlags::empty() };
     let mut fds = [PollFd::from_borrowed_fd(sender, events), PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
     match poll(&mut fds, timeout.map(timespec).as_ref()) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
@@ -142,7 +142,7 @@ pub(crate) enum Woken {
     TimedOut,
 }
 
-/// Sleeps until one of `fds` can be read or `timeout` has passed.
+/// Sleeps until one of `fds` is readable or `timeout` has passed.
 pub(crate) fn sleep<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, timeout: Option<Duration>) -> io::Result<Woken> {
     let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect::<Vec<_>>();
     match poll(&mut fds, timeout.map(timespec).as_ref()) {

@@ -18,9 +18,9 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct FdbConfig {
-    /// Seconds until an address that sends nothing is forgotten; 0 keeps it for ever
+    /// Seconds after which an address that sends nothing is forgotten; 0 keeps it for ever
     pub aging_time: u32,
-    /// Addresses that are bound to a port
+    /// Addresses bound to a port
     #[schemars(extend("x-list-key" = "address"), length(max = FDB_SIZE))]
     pub entry: Vec<StaticEntry>,
 }
@@ -33,19 +33,19 @@ impl Default for FdbConfig {
 }
 
 impl FdbConfig {
-    /// [`aging_time`](Self::aging_time) as the program wants it: nanoseconds.
+    /// [`aging_time`](Self::aging_time) in nanoseconds, as the program expects it.
     pub(crate) fn aging(&self) -> u64 {
         u64::from(self.aging_time) * 1_000_000_000
     }
 }
 
-/// An address that is bound to a port.
+/// An address bound to a port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StaticEntry {
     /// MAC address
     pub address: Mac,
-    /// Port of this cube that the address is behind
+    /// Port of this cube that leads to the address
     #[schemars(extend("x-names" = "ports"))]
     pub port: String,
 }

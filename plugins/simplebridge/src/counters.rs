@@ -9,7 +9,7 @@ use polycube_plugin_api::Port;
 
 use crate::state::PortState;
 
-/// An operation on the counters that did not work out.
+/// A failed operation on the counters.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CountersError {
     #[error("could not use the map `counters`: {0}")]
@@ -26,10 +26,10 @@ pub(crate) enum CountersError {
 #[derive(Clone, Copy)]
 struct Value(PortCounters);
 
-// SAFETY: integers without padding, any bits are a value.
+// SAFETY: integers without padding; every bit pattern is valid.
 unsafe impl aya::Pod for Value {}
 
-/// The kernel's map, port id to counters.
+/// The kernel's map from port id to counters.
 pub(crate) struct Counters(PerCpuArray<MapData, Value>);
 
 impl Counters {
@@ -38,13 +38,13 @@ impl Counters {
         Ok(Self(map.map_err(CountersError::Open)?))
     }
 
-    /// What all CPUs counted on `port`.
+    /// The sum of all CPUs' counters of `port`.
     pub(crate) fn of(&self, port: &Port) -> Result<PortCounters, CountersError> {
         let values = self.0.get(&port.id, 0).map_err(|error| CountersError::Read(port.name.clone(), error))?;
         Ok(sum(values.iter().map(|Value(counters)| counters)))
     }
 
-    /// Starts `port`, whose id another port may have had, at zero.
+    /// Resets `port` to zero: another port may have had its id before.
     pub(crate) fn reset(&mut self, port: &Port) -> Result<(), CountersError> {
         let cpus = nr_cpus().map_err(|(_, error)| CountersError::Cpus(error))?;
         let zeros = PerCpuValues::try_from(vec![Value(PortCounters::default()); cpus]).map_err(CountersError::Cpus)?;

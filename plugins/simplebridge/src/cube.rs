@@ -15,24 +15,24 @@ use crate::state::{EntryState, FdbState, Origin, PortState, State};
 
 const FLUSH: &str = "fdb/flush";
 
-/// Ticks, of about a second, from one removal of aged entries to the next. The program passes aged entries over by
-/// itself: this only frees their memory.
+/// Ticks, of about a second each, between removals of aged entries. The program ignores aged entries by itself;
+/// removing them only frees memory.
 const SWEEP: u32 = 30;
 
 /// A cube of the service.
 pub struct SimpleBridge {
     cube: Cube,
-    stages: Mutex<Stages>,
+    phases: Mutex<Phases>,
 }
 
 #[derive(Default)]
-struct Stages {
+struct Phases {
     prepared: Option<Bridge>,
     running: Option<Bridge>,
     ticks: u32,
 }
 
-/// The maps, and what they are to hold.
+/// The maps, and what they should hold.
 struct Bridge {
     fdb: Fdb,
     counters: Counters,
@@ -42,11 +42,11 @@ struct Bridge {
 }
 
 impl SimpleBridge {
-    fn stages(&self) -> MutexGuard<'_, Stages> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn phases(&self) -> MutexGuard<'_, Phases> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells what became of changes of the forwarding database that `why` asked for.
+    /// Logs the outcome of the changes that `why` made to the forwarding database.
     fn note(&self, why: &str, result: Result<Changes, FdbError>) {
         match result {
             Err(error) => self.cube.log(Level::Error, &error.to_string()),
@@ -73,7 +73,7 @@ impl Service for SimpleBridge {
     type State = State;
 
     fn create(cube: Cube) -> Result<Self, Refusal> {
-        Ok(Self { cube, stages: Mutex::default() })
+        Ok(Self { cube, phases: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -89,37 +89,37 @@ impl Service for SimpleBridge {
             statics: datapath::statics(&wanted.config.fdb, &wanted.ports)?,
             aging: wanted.config.fdb.aging(),
         };
-        let mut stages = self.stages();
+        let mut phases = self.phases();
         // Without a predecessor the maps are new.
-        if let Some(running) = &stages.running {
+        if let Some(running) = &phases.running {
             for port in wanted.ports.iter().filter(|port| !running.has(port)) {
                 bridge.counters.reset(port)?;
             }
         }
-        stages.prepared = Some(bridge);
+        phases.prepared = Some(bridge);
         Ok(())
     }
 
     fn commit(&self) {
-        let mut stages = self.stages();
-        let Some(mut bridge) = stages.prepared.take() else { return };
-        let running = stages.running.as_ref();
+        let mut phases = self.phases();
+        let Some(mut bridge) = phases.prepared.take() else { return };
+        let running = phases.running.as_ref();
         let kept = bridge.ports.iter().filter(|port| running.is_none_or(|running| running.has(port)));
         let kept = kept.map(|port| port.id).collect();
         let statics = bridge.statics.clone();
         self.note("configured", bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
-        self.cube.log(Level::Debug, &bridge.in_words());
-        stages.running = Some(bridge);
+        self.cube.log(Level::Debug, &bridge.summary());
+        phases.running = Some(bridge);
     }
 
     fn abort(&self) {
-        if self.stages().prepared.take().is_some() {
-            self.cube.log(Level::Debug, "a change was undone: what was in force goes on");
+        if self.phases().prepared.take().is_some() {
+            self.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
         }
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        self.stages().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
+        self.phases().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
     }
 
     fn actions() -> Vec<Action> {
@@ -128,10 +128,10 @@ impl Service for SimpleBridge {
 
     fn action(&self, path: &str, _: &Value) -> Result<Value, Refusal> {
         if path != FLUSH {
-            let message = format!("`{path}` is no action of {}; it has {FLUSH}", Self::NAME);
+            let message = format!("{} has no action `{path}`: it has {FLUSH}", Self::NAME);
             return Err(Refusal::new(Tag::OperationNotSupported, message));
         }
-        if let Some(bridge) = &mut self.stages().running {
+        if let Some(bridge) = &mut self.phases().running {
             let changes = bridge.change(|present, _| Changes::flush(present))?;
             self.note("flushed", Ok(changes));
         }
@@ -139,13 +139,13 @@ impl Service for SimpleBridge {
     }
 
     fn tick(&self) {
-        let mut stages = self.stages();
-        stages.ticks += 1;
-        if stages.ticks < SWEEP {
+        let mut phases = self.phases();
+        phases.ticks += 1;
+        if phases.ticks < SWEEP {
             return;
         }
-        stages.ticks = 0;
-        if let Some(bridge) = &mut stages.running {
+        phases.ticks = 0;
+        if let Some(bridge) = &mut phases.running {
             let ports = bridge.ports.iter().map(|port| port.id).collect::<BTreeSet<_>>();
             self.note("swept", bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
         }
@@ -153,7 +153,7 @@ impl Service for SimpleBridge {
 }
 
 impl Bridge {
-    /// Whether `port` is one of its ports, not another that got the id or the name.
+    /// Whether `port` is one of its ports, and not another one that reuses the id or the name.
     fn has(&self, port: &Port) -> bool {
         self.ports.iter().any(|own| own.id == port.id && own.name == port.name)
     }
@@ -164,8 +164,8 @@ impl Bridge {
         Ok(changes)
     }
 
-    /// For the log, when it is put in force.
-    fn in_words(&self) -> String {
+    /// The configuration, for the log.
+    fn summary(&self) -> String {
         let port = |Port { id, name, netdev }: &Port| match netdev {
             Some(netdev) => format!("{name} (id {id}) over {netdev}"),
             None => format!("{name} (id {id}) down"),
@@ -188,7 +188,7 @@ impl Bridge {
     }
 }
 
-/// The entries that the program goes by: on ports that exist, and not aged.
+/// The entries that the program uses: on ports that exist, and not aged.
 fn shown(entries: &Entries, ports: &[Port], ageing: Ageing) -> Vec<EntryState> {
     let current = entries.iter().filter(|(_, entry)| !ageing.has_aged(entry));
     current
@@ -202,7 +202,7 @@ fn shown(entries: &Entries, ports: &[Port], ageing: Ageing) -> Vec<EntryState> {
 }
 
 fn take(maps: &mut Maps, name: &str) -> Result<Map, Refusal> {
-    maps.take(name).ok_or_else(|| Refusal::failed(format!("the host handed over no map `{name}`")))
+    maps.take(name).ok_or_else(|| Refusal::failed(format!("the host did not pass the map `{name}`")))
 }
 
 impl From<FdbError> for Refusal {

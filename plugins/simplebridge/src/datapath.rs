@@ -34,20 +34,20 @@ pub(crate) fn datapath(config: &FdbConfig, ports: &[Port]) -> Datapath {
     }
 }
 
-/// Where a flood may stop looking for ports. Doubles as ports come, so that few of them cost a new program.
+/// An upper bound of port ids for flooding. It doubles as ports are added, so that few additions need a new program.
 fn port_limit(ports: &[Port]) -> u32 {
     let ids = ports.iter().map(|port| port.id + 1).max().unwrap_or_default();
     ids.next_power_of_two().max(PORT_STEP)
 }
 
-/// The static entries, checked against each other and the ports there are.
+/// The static entries, checked against each other and against the existing ports.
 pub(crate) fn statics(config: &FdbConfig, ports: &[Port]) -> Result<Statics, Refusal> {
     let mut statics = Statics::new();
     for StaticEntry { address, port } in &config.entry {
         let refuse = |why: String| Refusal::new(Tag::InvalidValue, why).at(format!("fdb/entry/{address}"));
         if !address.is_station() {
             return Err(refuse(format!(
-                "{address} is no address of a station; multicast and broadcast frames always go to every port"
+                "{address} is not the address of a station: multicast and broadcast frames always go to every port"
             )));
         }
         let Some(found) = ports.iter().find(|candidate| candidate.name == *port) else {
@@ -60,7 +60,7 @@ pub(crate) fn statics(config: &FdbConfig, ports: &[Port]) -> Result<Statics, Ref
     Ok(statics)
 }
 
-/// The entry may be about to come, or its port to go.
+/// The user may be adding the entry, or removing its port.
 fn no_port(address: Mac, name: &str, ports: &[Port]) -> String {
     let names = ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>();
     match names[..] {
@@ -120,7 +120,7 @@ mod tests {
             &[("33:33:00:00:00:01", "left")],
             Err((
                 "fdb/entry/33:33:00:00:00:01",
-                "33:33:00:00:00:01 is no address of a station; multicast and broadcast frames always go to every port",
+                "33:33:00:00:00:01 is not the address of a station: multicast and broadcast frames always go to every port",
             )),
         );
     }

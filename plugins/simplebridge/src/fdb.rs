@@ -1,4 +1,4 @@
-//! The forwarding database: what should change in it, and the kernel's map.
+//! The forwarding database: the kernel's map, and how to change it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -13,18 +13,18 @@ use crate::mac::Mac;
 /// Everything in the map, by address.
 pub(crate) type Entries = BTreeMap<Mac, FdbEntry>;
 
-/// How old entries are and may become, in nanoseconds.
+/// Ages of entries and their limit, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ageing {
     /// Nanoseconds on the program's clock.
     pub(crate) now: u64,
-    /// Nanoseconds that an entry lives after its last frame; 0 is for ever.
+    /// Nanoseconds that an entry lives after its last frame; 0 means for ever.
     pub(crate) limit: u64,
 }
 
 impl Ageing {
     pub(crate) fn with_limit(limit: u64) -> Self {
-        // The clock behind `bpf_ktime_get_coarse_ns`.
+        // The clock that `bpf_ktime_get_coarse_ns` reads.
         let now = clock_gettime(ClockId::MonotonicCoarse);
         Self { now: now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned(), limit }
     }
@@ -39,7 +39,7 @@ impl Ageing {
     }
 }
 
-/// What is to change in the map.
+/// Changes to make to the map.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Changes {
     pub(crate) remove: Vec<Mac>,
@@ -47,9 +47,9 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Makes `statics` the only static entries and keeps of the learned ones those on the ports `kept`.
+    /// Makes `statics` the only static entries, and keeps the learned ones on the ports `kept`.
     ///
-    /// Where the map is too full for them, the learned entries that were quiet longest give way.
+    /// If the map has no room for them all, the learned entries that were silent longest are removed.
     pub(crate) fn to_configuration(present: &Entries, statics: &Statics, kept: &BTreeSet<u32>) -> Self {
         let (mut learned, mut remove) = (Vec::new(), Vec::new());
         for (mac, entry) in present {
@@ -73,22 +73,22 @@ impl Changes {
         Self { remove, bind: bind.collect() }
     }
 
-    /// Takes out what has aged and what is behind ports other than `ports`: a frame that was on its way while its
-    /// port was removed may have been learned afterwards.
+    /// Removes aged entries and those of ports other than `ports`: a frame in flight while its port was removed may
+    /// have been learned afterwards.
     pub(crate) fn sweep(present: &Entries, ageing: Ageing, ports: &BTreeSet<u32>) -> Self {
         let is_gone = |entry: &FdbEntry| ageing.has_aged(entry) || !ports.contains(&entry.port);
         let gone = present.iter().filter(|(_, entry)| is_gone(entry));
         Self { remove: gone.map(|(mac, _)| *mac).collect(), bind: Vec::new() }
     }
 
-    /// Takes out all that was learned.
+    /// Removes all learned entries.
     pub(crate) fn flush(present: &Entries) -> Self {
         let learned = present.iter().filter(|(_, entry)| entry.seen != STATIC);
         Self { remove: learned.map(|(mac, _)| *mac).collect(), bind: Vec::new() }
     }
 }
 
-/// An operation on the map that did not work out.
+/// A failed operation on the map.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FdbError {
     #[error("could not use the map `fdb`: {0}")]
@@ -105,7 +105,7 @@ pub(crate) enum FdbError {
 #[derive(Clone, Copy)]
 struct Key(FdbKey);
 
-// SAFETY: integers without padding, any bits are a value (`polycube_layout` keeps it that way for the kernel's hash).
+// SAFETY: integers without padding; every bit pattern is valid (`polycube_layout` keeps it so for the kernel's hash).
 unsafe impl aya::Pod for Key {}
 
 #[repr(transparent)]
@@ -121,7 +121,7 @@ impl From<Mac> for Key {
     }
 }
 
-/// The kernel's map. Programs add entries and freshen them; only this removes any.
+/// The kernel's map. Programs add and refresh entries; only this removes any.
 pub(crate) struct Fdb(HashMap<MapData, Key, Value>);
 
 impl Fdb {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_behind_a_port_that_is_gone_are_removed() {
+    fn addresses_of_a_port_that_is_gone_are_removed() {
         check(&[learned(1, 0, SECOND), learned(2, 7, SECOND), bound(3, 7)], &[], &[2, 3], &[]);
     }
 

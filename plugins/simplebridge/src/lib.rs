@@ -1,7 +1,7 @@
-//! simplebridge: a learning switch, the standard cube that the examples use.
+//! simplebridge: a learning switch, the standard cube of the examples.
 //!
-//! The program `bridge` learns, forwards and floods in the kernel. This side sets static entries, drops what has aged
-//! and shows what is there. Of aya it uses the typed maps alone: the host loads.
+//! The program `bridge` learns, forwards and floods in the kernel. This side sets static entries, removes aged ones and
+//! shows the state. It uses only aya's typed maps: the host loads the program.
 
 mod counters;
 mod cube;

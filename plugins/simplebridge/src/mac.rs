@@ -7,19 +7,19 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Six octets in the order in which they stand in a frame. Read in either case, written in lower case.
+/// Six octets in frame order. Parsed in either case, written in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Cow<'_, str>", into = "String")]
 pub struct Mac(pub [u8; 6]);
 
-/// A text that is no MAC address.
+/// A text that is not a MAC address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a MAC address; write six octets, like 02:00:5e:10:00:01")]
 pub struct MacError(String);
 
 impl Mac {
-    /// Whether one station can have it: neither multicast or broadcast (the group bit, IEEE 802-2014 section 8.2.2)
-    /// nor all zeros.
+    /// Whether it can be the address of a single station: not a multicast or broadcast address (the group bit, IEEE
+    /// 802-2014 section 8.2.2), and not all zeros.
     pub fn is_station(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
     }

@@ -33,16 +33,16 @@ pub struct FdbState {
 pub struct EntryState {
     /// MAC address
     pub address: Mac,
-    /// Port that the address is behind
+    /// Port that leads to the address
     pub port: String,
-    /// Who said so: the user (static) or the address's own frames (dynamic)
+    /// Origin: the user (static), or the address's own frames (dynamic)
     pub r#type: Origin,
     /// Seconds since the address last sent a frame; static entries have none
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<u64>,
 }
 
-/// Who said where an address is.
+/// The origin of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
@@ -80,10 +80,10 @@ pub struct PortState {
     /// Bytes that left the bridge, flooded copies included
     #[schemars(extend("x-metric" = { "name": "simplebridge_port_out_bytes_total", "type": "counter" }))]
     pub out_bytes: u64,
-    /// Frames that entered here and went to every other port
+    /// Frames that entered here and were sent to all other ports
     #[schemars(extend("x-metric" = { "name": "simplebridge_port_flooded_packets_total", "type": "counter" }))]
     pub flooded: u64,
-    /// Frames that entered here and went nowhere
+    /// Frames that entered here and were not forwarded
     #[schemars(extend("x-metric" = { "name": "simplebridge_port_filtered_packets_total", "type": "counter" }))]
     pub filtered: u64,
 }

@@ -11,7 +11,7 @@ fn the_data_model_is_the_golden_one() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/simplebridge.json");
     let text = describe::<SimpleBridge>("").into_result().unwrap();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
-    // A release is no change of the model.
+    // A new version does not change the model.
     schema.as_object_mut().unwrap().shift_remove("version");
     let found = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
     if std::env::var_os("UPDATE_GOLDENS").is_some() {

@@ -1,11 +1,11 @@
 //! IP addresses: Crypto-PAn (Xu, Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, ICNP 2002).
 //!
-//! Bit `i` is flipped or not as a block cipher says of the bits before it, so two addresses share as many leading
-//! bits afterwards as before. IPv6 is the same construction over 128 bits, as other implementations have it.
+//! Bit `i` is flipped depending on a block cipher of the bits before it, so that two addresses share as many leading
+//! bits afterwards as before. IPv6 is the same construction over 128 bits, as in other implementations.
 //!
-//! Two flips are not left to chance. The bit behind zeros alone, or ones alone, stays: so `0.0.0.0`, `::`, the
-//! broadcast address and the multicast prefixes stay themselves, no host becomes one of them, and everything remains
-//! prefix-preserving and reversible. Multicast groups are left whole, since they name no host.
+//! Two flips are fixed. The bit after leading zeros only, or leading ones only, stays: so `0.0.0.0`, `::`, the
+//! broadcast address and the multicast prefixes map to themselves, no host becomes one of them, and the mapping stays
+//! prefix-preserving and reversible. Multicast groups are left unchanged, since they do not identify a host.
 
 use std::ops::Range;
 
@@ -14,9 +14,9 @@ use aes::{Aes128, Block};
 
 use super::cache::Cache;
 
-/// Bits that are drawn at once, at most: half an IPv6 address.
+/// Maximum bits computed at once: half an IPv6 address.
 const BATCH: usize = 64;
-/// Slots, as powers of two: 16 and 64 KiB for each family.
+/// Cache slots, as powers of two: 16 and 64 KiB for each family.
 const NETWORKS: u32 = 9;
 const HOSTS: u32 = 11;
 
@@ -35,7 +35,7 @@ impl CryptoPan {
         Self { cipher, pad: u128::from_be_bytes(block.into()) }
     }
 
-    /// The flips of the bits in `range`, counted from the left of an address that stands at the left of `address`.
+    /// The flips of the bits in `range`, counted from the left; the address is left-aligned in `address`.
     fn flips(&self, address: u128, range: Range<u32>) -> u128 {
         let mut blocks = [Block::default(); BATCH];
         let blocks = &mut blocks[..range.len()];
@@ -48,9 +48,9 @@ impl CryptoPan {
     }
 }
 
-/// One family of addresses, standing at the left of 128 bits.
+/// One family of addresses, left-aligned in 128 bits.
 struct Family {
-    /// Bits that hosts share; each network's flips are kept, so that a new host costs half.
+    /// Bits that the hosts of a network share; each network's flips are cached, so that a new host costs half.
     network: u32,
     bits: u32,
     networks: Cache,
@@ -73,7 +73,7 @@ impl Family {
     }
 }
 
-/// The bits that stand behind a zero and a one.
+/// The bits after a leading zero and a leading one.
 fn left_to_chance(address: u128) -> u128 {
     let run = address.leading_zeros().max(address.leading_ones());
     u128::MAX.checked_shr(run + 1).unwrap_or(0)
@@ -91,7 +91,7 @@ impl Addresses {
         Self { scheme: CryptoPan::new(key), v4: Family::new(24, 32), v6: Family::new(64, 128) }
     }
 
-    /// Of an address that is cut, its first bytes: the rest is 0.
+    /// For a truncated address, its first bytes; the rest is 0.
     pub(super) fn v4(&mut self, address: u32) -> u32 {
         // 224.0.0.0/4
         if address >> 28 == 0xe {

@@ -1,16 +1,16 @@
-//! What was worked out lately.
+//! A cache of recent results.
 //!
-//! Direct-mapped: a newcomer takes the place of whoever has its slot.
+//! Direct-mapped: a new entry replaces the one in its slot.
 
-/// From keys to what was worked out of them. Of zero, that must be zero.
+/// A cache from keys to results. The result of zero must be zero.
 pub(super) struct Cache {
-    /// An empty slot says of zero what is true of it anyway.
+    /// An empty slot contains the valid entry for zero.
     slots: Box<[(u128, u128)]>,
     shift: u32,
 }
 
 impl Cache {
-    /// Of `2^bits` slots, 1 bit at least.
+    /// A cache of `2^bits` slots, with at least 1 bit.
     pub(super) fn new(bits: u32) -> Self {
         Self { slots: vec![(0, 0); 1 << bits].into_boxed_slice(), shift: u64::BITS - bits }
     }

@@ -1,8 +1,8 @@
-//! Internet checksums, mended by what changed under them (RFC 1624).
+//! Internet checksums, updated incrementally (RFC 1624).
 //!
-//! Nothing is summed anew: a checksum that was right stays right, and one that was wrong stays wrong.
+//! Nothing is recomputed: a correct checksum stays correct, and a wrong one stays wrong.
 
-/// The one's-complement sum of `bytes`, which begin at an even place of what the checksum covers (RFC 1071).
+/// The one's-complement sum of `bytes`, which start at an even offset of the data that the checksum covers (RFC 1071).
 pub(super) fn sum(bytes: &[u8]) -> u16 {
     let (words, odd) = bytes.as_chunks::<2>();
     let words = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>();
@@ -13,17 +13,17 @@ pub(super) fn sum(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
-/// The difference that a change of bytes makes to their sum.
+/// The effect of changed bytes on their sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Change(u16);
 
 impl Change {
-    /// Of bytes that summed up to `before` and now to `after`.
+    /// The change from a sum of `before` to `after`.
     pub(super) fn between(before: u16, after: u16) -> Self {
         Self(add(!before, after))
     }
 
-    /// The change that undoes it.
+    /// The inverse change.
     pub(super) fn reversed(self) -> Self {
         Self(!self.0)
     }
@@ -32,17 +32,17 @@ impl Change {
         Self(add(self.0, other.0))
     }
 
-    /// Mends the checksum at `at`, if it is there as a whole.
+    /// Updates the checksum at `at`, if it was recorded completely.
     pub(super) fn mend(self, bytes: &mut [u8], at: usize) {
         let Some(field) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) else { return };
-        // The two spellings of zero: adding one could still turn 0xffff into 0, its other spelling.
+        // Zero has two representations: adding one could still turn 0xffff into 0, the other one.
         if !matches!(self.0, 0 | 0xffff) {
             // Equation 3 of RFC 1624.
             *field = (!add(!u16::from_be_bytes(*field), self.0)).to_be_bytes();
         }
     }
 
-    /// As [`Change::mend`], for UDP, where 0 says that there is no checksum (RFC 768).
+    /// As [`Change::mend`], for UDP, where 0 means that there is no checksum (RFC 768).
     pub(super) fn mend_udp(self, bytes: &mut [u8], at: usize) {
         let Some(was) = bytes.get(at..).and_then(<[u8]>::first_chunk::<2>).copied() else { return };
         if was == [0, 0] {

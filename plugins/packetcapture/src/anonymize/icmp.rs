@@ -1,25 +1,25 @@
-//! ICMP and ICMPv6: packets that errors quote, and the addresses that messages tell.
+//! ICMP and ICMPv6: the packets that errors quote, and the addresses in messages.
 
 use super::checksum::{Change, sum};
 use super::{Anonymizer, part, word};
 
-/// Where the body begins, and with it what an error quotes.
+/// Offset of the body, and of the packet that an error quotes.
 const BODY: usize = 8;
 const CHECKSUM: usize = 2;
 
 impl Anonymizer {
-    /// RFC 792: the checksum covers the message alone.
+    /// RFC 792: the checksum covers only the message.
     pub(super) fn icmp(&mut self, bytes: &mut [u8], nested: u8) {
         let Some(&kind) = bytes.first() else { return };
-        let tells = matches!(kind, 3 | 4 | 5 | 9 | 11 | 12);
-        if !tells {
+        let has_addresses = matches!(kind, 3 | 4 | 5 | 9 | 11 | 12);
+        if !has_addresses {
             return;
         }
         let before = sum(bytes);
         match kind {
             // RFC 1256, routers: an address and its preference each.
             9 => (BODY..bytes.len()).step_by(8).for_each(|at| self.v4(bytes, at)),
-            // A redirect names the better router.
+            // A redirect contains the better router.
             5 => {
                 self.v4(bytes, 4);
                 self.ipv4(part(bytes, BODY, usize::MAX), nested + 1);
@@ -46,7 +46,7 @@ impl Anonymizer {
                 self.v6(bytes, BODY);
                 self.options(part(bytes, 24, usize::MAX), nested);
             }
-            // Redirects: to whom, for which destination.
+            // Redirects: target and destination.
             137 => {
                 self.v6(bytes, BODY);
                 self.v6(bytes, 24);
@@ -66,11 +66,11 @@ impl Anonymizer {
             }
             let (option, rest) = options.split_at_mut(length.min(options.len()));
             match kind {
-                // Link-layer addresses of source and target. Other links' are longer, and not Ethernet's.
+                // Link-layer addresses of source and target. Those of other links are longer.
                 1 | 2 if units == 1 => self.mac(option, 2),
-                // Prefixes on the link, and routes (RFC 4191): their length in bits stands in the third byte.
-                3 => self.told_prefix(option, 16),
-                24 => self.told_prefix(option, 8),
+                // Prefixes on the link, and routes (RFC 4191): the third byte is their length in bits.
+                3 => self.prefix_option(option, 16),
+                24 => self.prefix_option(option, 8),
                 // A redirected packet.
                 4 => self.ipv6(part(option, 8, usize::MAX), nested + 1),
                 // Name servers (RFC 8106).
@@ -81,7 +81,7 @@ impl Anonymizer {
         }
     }
 
-    fn told_prefix(&mut self, option: &mut [u8], at: usize) {
+    fn prefix_option(&mut self, option: &mut [u8], at: usize) {
         let length = option.get(2).map_or(0, |length| u32::from(*length));
         self.v6_prefix(option, at, length.min(128));
     }
@@ -92,7 +92,7 @@ impl Anonymizer {
         (28..bytes.len()).step_by(16).for_each(|at| self.v6(bytes, at));
     }
 
-    /// A report of version 2: records of a group, its sources and data of others.
+    /// A report of version 2: records of a group, its sources and auxiliary data.
     fn reports(&mut self, bytes: &mut [u8]) {
         let mut at = BODY;
         while let (Some(&more), Some(sources)) = (bytes.get(at + 1), word(bytes, at + 2)) {

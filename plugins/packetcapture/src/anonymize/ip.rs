@@ -1,4 +1,4 @@
-//! IP headers, what follows them, and the checksums over both.
+//! IP headers, their payload, and the checksums over both.
 
 use super::checksum::{Change, sum};
 use super::{Anonymizer, MOST_NESTED, part, word};
@@ -26,11 +26,11 @@ const V4_CHECKSUM: usize = 10;
 const V4_ADDRESSES: usize = 12;
 const V6_HEADER: usize = 40;
 const V6_ADDRESSES: usize = 8;
-/// Where a routing header's addresses begin (RFC 5095 for type 0, RFC 6275 for 2, RFC 8754 for 4).
+/// Offset of a routing header's addresses (RFC 5095 for type 0, RFC 6275 for 2, RFC 8754 for 4).
 const ROUTE: usize = 8;
 
 impl Anonymizer {
-    /// A packet that begins with its IPv4 header (RFC 791), `nested` in others.
+    /// A packet that starts with an IPv4 header (RFC 791), at depth `nested`.
     pub(super) fn ipv4(&mut self, bytes: &mut [u8], nested: u8) {
         let Some(&first) = bytes.first() else { return };
         let header = usize::from(first & 0xf) * 4;
@@ -38,7 +38,7 @@ impl Anonymizer {
             return;
         }
         let length = word(bytes, 2).map_or(0, usize::from);
-        // 0 in segments that the kernel has not cut yet, when they are longer than the field can say.
+        // 0 in segments that the kernel has not split yet, if they are longer than the field can express.
         let bytes = if length < header { bytes } else { part(bytes, 0, length) };
         let has_ports = word(bytes, 6).is_some_and(|fragment| fragment & 0x1fff == 0);
         let (head, payload) = bytes.split_at_mut(header.min(bytes.len()));
@@ -58,12 +58,12 @@ impl Anonymizer {
         }
     }
 
-    /// Hides the addresses in options. A source route that is still to go ends at an address of its own, which stands in
-    /// the pseudo-header: its change is returned.
+    /// Hides the addresses in options. A pending source route ends at an address of its own, which is part of the
+    /// pseudo-header: its change is returned.
     fn v4_options(&mut self, mut options: &mut [u8]) -> Option<Change> {
         let mut end = None;
         while let Some(&kind) = options.first() {
-            // End of list, no operation: they alone have no length.
+            // End of list and no operation: the only options without a length.
             let length = match kind {
                 0 => break,
                 1 => 1,
@@ -86,7 +86,7 @@ impl Anonymizer {
                         end = Some(Change::between(before, sum(part(option, last, 4))));
                     }
                 }
-                // Timestamps: with addresses in front of each when its flag says so.
+                // Timestamps: preceded by addresses if the flag says so.
                 68 if option.get(3).is_some_and(|flag| matches!(flag & 0xf, 1 | 3)) => {
                     for at in (4..option.len()).step_by(8) {
                         self.v4(option, at);
@@ -99,13 +99,13 @@ impl Anonymizer {
         end
     }
 
-    /// A packet that begins with its IPv6 header (RFC 8200), `nested` in others.
+    /// A packet that starts with an IPv6 header (RFC 8200), at depth `nested`.
     pub(super) fn ipv6(&mut self, bytes: &mut [u8], nested: u8) {
         if bytes.first().is_none_or(|first| first >> 4 != 6) || nested > MOST_NESTED {
             return;
         }
         let length = word(bytes, 4).map_or(0, usize::from);
-        // 0 in jumbograms, and in segments that the kernel has not cut yet.
+        // 0 in jumbograms, and in segments that the kernel has not split yet.
         let bytes = if length == 0 { bytes } else { part(bytes, 0, V6_HEADER + length) };
         let (head, mut payload) = bytes.split_at_mut(V6_HEADER.min(bytes.len()));
         let from = sum(part(head, V6_ADDRESSES, 16));
@@ -129,7 +129,7 @@ impl Anonymizer {
             let Some(&after) = extension.first() else { return };
             match next {
                 protocol::ROUTING => to = self.route(extension).unwrap_or(to),
-                // What is not a datagram's beginning has no header of a transport.
+                // Only the first fragment has a transport header.
                 protocol::FRAGMENT if word(extension, 2).is_none_or(|offset| offset >> 3 != 0) => return,
                 _ => {}
             }
@@ -137,13 +137,13 @@ impl Anonymizer {
         }
     }
 
-    /// Hides the addresses in a routing header. The change of the last hop's, which stands in the pseudo-header as long
-    /// as it is not reached.
+    /// Hides the addresses in a routing header. Returns the change of the last hop's address, which is part of the
+    /// pseudo-header until it is reached.
     fn route(&mut self, extension: &mut [u8]) -> Option<Change> {
         let &[_, units, kind, to_go, ..] = &*extension else { return None };
         let count = match kind {
             0 | 2 => usize::from(units) / 2,
-            // Options may stand behind the segments; the list's last index tells where they begin.
+            // Options may follow the segments; the list's last index says where they start.
             4 => (usize::from(units) / 2).min(extension.get(4).map_or(0, |last| usize::from(*last) + 1)),
             _ => return None,
         };

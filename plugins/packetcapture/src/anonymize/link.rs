@@ -1,22 +1,22 @@
-//! Ethernet, what stands between it and IP, and ARP.
+//! Ethernet, the headers between it and IP, and ARP.
 
 use super::{Anonymizer, mac, part, word};
 
 const HEADER: usize = 2 * mac::LENGTH;
-/// IEEE 802.3: what is less is a length, and LLC follows.
+/// IEEE 802.3: a smaller value is a length, and LLC follows.
 const SMALLEST_TYPE: u16 = 0x600;
-/// LLC and SNAP headers that an EtherType follows (RFC 1042).
+/// LLC and SNAP headers that precede an EtherType (RFC 1042).
 const SNAP: [u8; 6] = [0xaa, 0xaa, 3, 0, 0, 0];
 
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 const RARP: u16 = 0x8035;
 const IPV6: u16 = 0x86dd;
-/// IEEE 802.1Q, 802.1ad, and what QinQ was before it.
+/// IEEE 802.1Q, 802.1ad, and the EtherType that QinQ used before.
 const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 const MPLS: [u16; 2] = [0x8847, 0x8848];
 const PPPOE_SESSION: u16 = 0x8864;
-/// RFC 2516: the header behind the EtherType; PPP's protocol follows.
+/// RFC 2516: the header after the EtherType; PPP's protocol follows.
 const PPPOE_HEADER: usize = 6;
 /// IANA, PPP protocol numbers.
 const PPP_IPV4: u16 = 0x0021;
@@ -37,12 +37,12 @@ impl Anonymizer {
             match kind {
                 _ if TAGS.contains(&kind) => at += 2,
                 ..SMALLEST_TYPE if part(bytes, at, SNAP.len()) == SNAP => at += SNAP.len(),
-                _ => return self.behind(kind, part(bytes, at, usize::MAX)),
+                _ => return self.payload(kind, part(bytes, at, usize::MAX)),
             }
         }
     }
 
-    fn behind(&mut self, kind: u16, bytes: &mut [u8]) {
+    fn payload(&mut self, kind: u16, bytes: &mut [u8]) {
         match kind {
             IPV4 => self.ipv4(bytes, 0),
             IPV6 => self.ipv6(bytes, 0),
@@ -57,7 +57,7 @@ impl Anonymizer {
         }
     }
 
-    /// RFC 3032: labels of four bytes, up to the one that says it is the last; what follows tells itself by its version.
+    /// RFC 3032: labels of four bytes, up to the one marked as last; the payload's version identifies it.
     fn mpls(&mut self, bytes: &mut [u8]) {
         let Some(last) = bytes.as_chunks::<4>().0.iter().position(|label| label[2] & 1 != 0) else { return };
         let bytes = &mut bytes[(last + 1) * 4..];

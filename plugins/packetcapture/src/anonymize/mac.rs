@@ -1,8 +1,8 @@
 //! MAC addresses: the vendor's half stays, the device's half is permuted.
 //!
 //! The permutation of the 24 bits is a Feistel network of ten rounds, as many as FF1 has (NIST SP 800-38G), over the
-//! same cipher; the vendor's half goes into each round. Groups and the broadcast address are left, but for
-//! `33:33:ff`: its device part is the end of the IPv6 address that is asked for (RFC 4291 section 2.7.1).
+//! same cipher; the vendor's half is an input of each round. Groups and the broadcast address are unchanged, except for
+//! `33:33:ff`: its device half is the end of the requested IPv6 address (RFC 4291 section 2.7.1).
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Block};
@@ -10,14 +10,14 @@ use aes::{Aes128, Block};
 use super::cache::Cache;
 
 pub(super) const LENGTH: usize = 6;
-/// Bytes of the vendor's half.
+/// Size of the vendor's half.
 pub(super) const VENDOR: usize = 3;
 /// IPv6 multicast (RFC 2464 section 7) to solicited-node groups.
 const SOLICITED_NODE: [u8; VENDOR] = [0x33, 0x33, 0xff];
 const ROUNDS: u8 = 10;
-/// Slots, as a power of two: 32 KiB.
+/// Cache slots, as a power of two: 32 KiB.
 const SLOTS: u32 = 10;
-/// What the key for this is made of; the other key's other uses never encrypt it as a whole.
+/// Input that this key is derived from; other uses of the original key never encrypt exactly this block.
 const LABEL: [u8; 16] = *b"MAC permutation.";
 
 /// Hides MAC addresses.
@@ -36,7 +36,7 @@ impl Macs {
         Self { cipher: whole(&own), known: Cache::new(SLOTS) }
     }
 
-    /// Hides the address in `field`, which may be cut.
+    /// Hides the address in `field`, which may be truncated.
     pub(super) fn hide(&mut self, field: &mut [u8]) {
         let Some((vendor, device)) = field.split_first_chunk_mut::<VENDOR>() else { return };
         if vendor[0] & 1 != 0 && *vendor != SOLICITED_NODE {
@@ -45,14 +45,14 @@ impl Macs {
         self.hide_device(*vendor, device);
     }
 
-    /// Hides the end of a solicited-node group, so that it goes on matching its MAC address.
+    /// Hides the end of a solicited-node group, so that it still matches its MAC address.
     pub(super) fn hide_solicited(&mut self, device: &mut [u8]) {
         self.hide_device(SOLICITED_NODE, device);
     }
 
     fn hide_device(&mut self, vendor: [u8; VENDOR], device: &mut [u8]) {
         let Ok(whole) = <[u8; 3]>::try_from(&*device) else {
-            // Part of an input has no part of the output.
+            // A truncated input determines no part of the output.
             device.fill(0);
             return;
         };
@@ -60,7 +60,7 @@ impl Macs {
         let [d, e, f] = whole;
         let address = u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
         let Self { cipher, known } = self;
-        // What differs is kept, not the address, as the cache wants it for nobody's address.
+        // The cache stores the difference, not the address, so that zero maps to zero.
         let difference =
             known.get_or(address, || u128::from(permute(cipher, vendor, device_of(whole)) ^ device_of(whole)));
         device.copy_from_slice(&(device_of(whole) ^ difference as u32).to_be_bytes()[1..]);
@@ -72,7 +72,8 @@ fn device_of([d, e, f]: [u8; 3]) -> u32 {
 }
 
 fn permute(cipher: &Aes128, vendor: [u8; VENDOR], device: u32) -> u32 {
-    // Nobody's address, all zeros, stays. Going round the cycle once more where it was keeps the rest one-to-one.
+    // The all-zero address stays. Applying the permutation once more where it would be the result keeps the rest
+    // one-to-one.
     match feistel(cipher, vendor, device) {
         _ if vendor == [0; VENDOR] && device == 0 => 0,
         0 if vendor == [0; VENDOR] => feistel(cipher, vendor, 0),
@@ -87,7 +88,7 @@ fn feistel(cipher: &Aes128, vendor: [u8; VENDOR], device: u32) -> u32 {
     left << 12 | right
 }
 
-/// The twelve bits that half of a device makes in a round.
+/// Twelve bits computed from half of a device in a round.
 fn draw(cipher: &Aes128, [a, b, c]: [u8; VENDOR], round: u8, half: u32) -> u32 {
     let [.., high, low] = half.to_be_bytes();
     let mut block = Block::from([a, b, c, round, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_nobody_are_left() {
+    fn groups_and_the_zero_address_are_unchanged() {
         let mut macs = Macs::new([7; 32]);
         for address in
             [[0xff; 6], [0x01, 0x00, 0x5e, 0, 0, 0xfb], [0x33, 0x33, 0, 0, 0, 1], [0x01, 0x80, 0xc2, 0, 0, 0], [0; 6]]
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_stays_and_nobody_becomes_it() {
+    fn the_zero_address_maps_to_itself_and_nothing_else_to_it() {
         let cipher = Aes128::new(&[7; 16].into());
         assert_eq!(permute(&cipher, [0; 3], 0), 0);
         let (left, right) =
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_that_tells_an_address_is_hidden_with_it() {
+    fn a_solicited_node_group_is_hidden_with_its_address() {
         let mut macs = Macs::new([7; 32]);
         let group = hidden(&mut macs, [0x33, 0x33, 0xff, 1, 2, 3]);
         let mut end = [1, 2, 3];
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_device_is_nobodys() {
+    fn half_a_device_is_zeroed() {
         let mut macs = Macs::new([7; 32]);
         for length in 0..LENGTH {
             let mut field = [0x52, 0x54, 0x00, 0xab, 0xcd, 0xef];

@@ -27,7 +27,7 @@ fn write(builder: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     frame
 }
 
-/// One frame of each kind, all checksums right.
+/// One frame of each kind, with correct checksums.
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let v4 = || PacketBuilder::ethernet2(SRC_MAC, DST_MAC).ipv4(V4.0, V4.1, 64);
     let v6 = || PacketBuilder::ethernet2(SRC_MAC, DST_MAC).ipv6(V6.0, V6.1, 64);
@@ -56,7 +56,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What stands behind the Ethernet header, to be quoted.
+/// The packet after the Ethernet header, to be quoted.
 fn hidden_from_nothing(frame: &[u8]) -> Vec<u8> {
     frame[ETHERNET..].to_vec()
 }
@@ -77,7 +77,7 @@ fn report() -> Vec<u8> {
     [&[3, 0, 0, 1], group.as_slice(), &V6.0].concat()
 }
 
-/// Asserts that every checksum of a frame is right, as a party of its own computes them.
+/// Asserts that an independent implementation finds every checksum of a frame correct.
 #[track_caller]
 fn check_sums(name: &str, frame: &[u8]) {
     let at = if name == "qinq" { ETHERNET + 8 } else { ETHERNET };
@@ -168,7 +168,7 @@ fn what_is_no_address_is_left() {
 }
 
 #[test]
-fn quoted_packets_and_told_addresses_agree_with_the_headers() {
+fn quoted_packets_and_addresses_in_messages_agree_with_the_headers() {
     let frames = frames();
     let of = |wanted| &frames.iter().find(|(name, _)| *name == wanted).unwrap().1;
     let error = hidden(of("error"));
@@ -197,7 +197,7 @@ fn arp_has_the_addresses_of_the_packets_that_it_is_for() {
 }
 
 #[test]
-fn addresses_behind_mpls_pppoe_and_snap_are_found() {
+fn addresses_after_mpls_pppoe_and_snap_are_found() {
     let packet = &frames()[1].1[ETHERNET..];
     let length = (packet.len() + 8) as u16;
     for (name, between) in [
@@ -333,7 +333,7 @@ fn a_cut_frame_is_the_beginning_of_the_whole() {
         let whole = hidden(&frame);
         for length in 0..frame.len() {
             let cut = hidden(&frame[..length]);
-            // Half a device's address is zeros, and checksums cannot know of what was cut: see the modules.
+            // Half a device's address is zeros, and checksums cannot know of what was truncated: see the modules.
             let same = cut.iter().zip(&whole).filter(|(a, b)| a == b).count();
             assert!(cut.len() - same <= 6, "{name}, {length} bytes: {cut:02x?} of {whole:02x?}");
             for part in [&V4.0, &V4.1].iter().filter(|part| holds(&frame[..length], part.as_slice())) {

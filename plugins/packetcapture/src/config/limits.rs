@@ -47,12 +47,12 @@ pub struct RingSize(u32);
 
 impl RingSize {
     const SIZES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-    /// Bytes that the rings of all CPUs may take together.
+    /// Maximum bytes of the rings of all CPUs together.
     const TOTAL: usize = 256 << 20;
-    /// Where reducing ends, whatever the number of CPUs.
+    /// Rings are not reduced further than this, however many CPUs there are.
     const LEAST: usize = 64 << 10;
 
-    /// In bytes, before [`TOTAL`](Self::TOTAL) is looked at.
+    /// In bytes, before [`TOTAL`](Self::TOTAL) is applied.
     pub(crate) fn wanted(self) -> usize {
         (self.0 as usize) << 20
     }
@@ -87,7 +87,7 @@ impl TryFrom<u32> for RingSize {
     }
 }
 
-/// A number that cannot be set.
+/// A value outside its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     #[error("a snap length is 1 to {MAX_SNAPLEN} bytes, not {0}")]

@@ -5,22 +5,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When the next file begins. What is unset is no reason to.
+/// When the next file begins. Unset limits do not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Rotate {
-    /// MiB that a file has at most
+    /// Maximum size of a file, in MiB
     #[schemars(range(min = 1))]
     pub size: Option<u32>,
-    /// Seconds from a file's first packet to its last at most
+    /// Maximum time from a file's first packet to its last, in seconds
     #[schemars(range(min = 1))]
     pub seconds: Option<u32>,
-    /// Files of the capture that are kept: the oldest are deleted
+    /// Number of files that the capture keeps: the oldest are deleted
     #[schemars(range(min = 1, max = 100_000))]
     pub files: Option<u32>,
 }
 
-/// When a capture ends by itself, whichever comes first.
+/// When a capture stops by itself: at the first limit that it reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct StopAfter {
@@ -39,18 +39,18 @@ pub struct StopAfter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Storage {
-    /// When data is forced to the disk: never (the system decides), each second (interval), or with each file (rotate)
+    /// When data is forced to the disk: never (the system decides), every second (interval), or with each file (rotate)
     pub fsync: Fsync,
-    /// Whether a file that is there already is replaced; else the next free name is taken
+    /// Whether to replace files that earlier captures wrote; all other files are kept, and the next free name is used
     pub overwrite: bool,
     /// Whether closed files are compressed with zstd
     pub compress: bool,
-    /// MiB of files in the directory at most: then the oldest go, where `rotate files` is set, or the capture waits
+    /// Maximum MiB of the directory's files: then the oldest are deleted, if `rotate files` is set, or the capture waits
     #[schemars(range(min = 1))]
     pub ceiling: Option<u32>,
-    /// Whether files are written past the page cache: less work for the CPU, and the last MiB follows within a second
+    /// Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
     pub direct: bool,
-    /// MiB of memory that packets wait in while the disk is slow
+    /// MiB of memory that buffers packets while the disk is slow
     #[schemars(range(max = 65_536))]
     pub memory: u32,
 }
@@ -72,7 +72,7 @@ pub enum Fsync {
     Rotate,
 }
 
-/// What waits in network mode.
+/// Limits of network mode's queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Queue {

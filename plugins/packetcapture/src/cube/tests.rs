@@ -29,7 +29,7 @@ impl HostAbi for Host {
     }
 }
 
-/// A cube over the border, as the host has it.
+/// A cube behind the ABI, as the host sees it.
 struct Lab {
     cube: CubeHandle,
     lines: Arc<Mutex<Vec<String>>>,
@@ -38,7 +38,7 @@ struct Lab {
 impl Lab {
     fn new(directory: &Path) -> Self {
         let lines = Arc::<Mutex<Vec<String>>>::default();
-        let host = HostAbi_TO::from_value(Host(lines.clone()), abi_stable::sabi_trait::TD_Opaque);
+        let host = HostAbi_TO::from_value(Host(Arc::clone(&lines)), abi_stable::sabi_trait::TD_Opaque);
         let birth = json!({"name": "sniffer", "uuid": "", "capture-dir": directory}).to_string();
         Self { cube: instantiate::<PacketCapture>(birth.as_str().into(), host).into_result().unwrap(), lines }
     }
@@ -171,7 +171,7 @@ fn a_cube_that_goes_leaves_its_packets_in_the_file() {
     let (lab, kernel) = (Lab::new(directory.path()), Kernel::new(2, 4096));
     lab.set(&json!({"capture": "ingress", "ring-size": 64}), Some(&kernel));
     kernel.packet(0, 1, b"abc");
-    let lines = lab.lines.clone();
+    let lines = Arc::clone(&lab.lines);
     drop(lab);
     let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap();
     assert_eq!(times(&fs::read(file.path()).unwrap()[HEADER..]), [1]);

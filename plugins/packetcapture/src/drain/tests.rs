@@ -7,42 +7,42 @@ use polycube_layout::ring::{DATA, Producer};
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{Desk, Kernel, Random, bell};
+use crate::fixture::{Fixture, Kernel, Random, bell};
 
 const SIZE: usize = 4096;
 
 /// A drain of `kernel`'s rings.
 struct Lab {
-    desk: Desk,
+    fixture: Fixture,
     drain: Drain,
 }
 
 impl Lab {
     fn new(kernels: &[&Kernel]) -> Self {
-        let desk = Desk::new();
-        let mut drain = Drain::new(desk.router(desk.settings(json!({}))), desk.log());
+        let fixture = Fixture::new();
+        let mut drain = Drain::new(fixture.router(fixture.settings(json!({}))), fixture.log());
         for (id, kernel) in (0..).zip(kernels) {
-            drain.sources.push(Source { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() });
+            drain.sources.push(RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() });
         }
-        Self { desk, drain }
+        Self { fixture, drain }
     }
 
     fn lost(&self) -> (u64, u64) {
-        (self.desk.outcome.disk.packets(), self.desk.outcome.disk.bytes())
+        (self.fixture.outcome.disk.packets(), self.fixture.outcome.disk.bytes())
     }
 
-    /// What comes fast goes through memory, and is in the file a little later.
+    /// Records that arrive fast go through memory, and reach the file a little later.
     #[track_caller]
     fn check_file(&self, expected: &[u64]) {
         let (done, written) = mpsc::channel();
         self.drain.router.flush(done);
         written.recv().unwrap();
-        self.desk.check_file(expected);
+        self.fixture.check_file(expected);
     }
 
     #[track_caller]
     fn check_lines(&self, expected: &[&str]) {
-        self.desk.check_lines(expected);
+        self.fixture.check_lines(expected);
     }
 }
 
@@ -82,7 +82,7 @@ fn nothing_is_lost_and_the_order_is_kept_over_many_laps() {
     lab.check_file(&expected);
 }
 
-/// A time, in microseconds, that does not pass during a test, and is not far enough for a clock that was set back.
+/// A time in microseconds that does not come during a test, and is not far enough for a clock that was set back.
 fn soon() -> u64 {
     (sys::utc_now() / 1000 + 500_000).cast_unsigned()
 }
@@ -91,7 +91,7 @@ fn soon() -> u64 {
 fn a_packet_that_a_cpu_is_busy_with_is_waited_for() {
     let kernel = Kernel::new(2, SIZE);
     let mut lab = Lab::new(&[&kernel]);
-    // CPU 1 has taken its packet's time; CPU 0 takes a later one and is done first.
+    // CPU 1 has read its packet's time; CPU 0 reads a later one and finishes first.
     kernel.set_busy(1, true);
     let now = soon();
     assert!(kernel.packet(0, now + 1, b"later"));
@@ -130,17 +130,17 @@ fn a_ring_alone_is_not_waited_for() {
 }
 
 #[test]
-fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
+fn packets_that_cannot_be_written_are_counted_and_logged_once() {
     let kernel = Kernel::new(2, SIZE);
     let mut lab = Lab::new(&[&kernel]);
-    lab.desk.take_directory("captures", "elsewhere");
+    lab.fixture.take_directory("captures", "elsewhere");
     for micros in 0..7 {
         assert!(kernel.packet(micros as usize % 2, micros, b"abc"));
         lab.drain.round(Cut::Ordered);
     }
     assert_eq!(lab.lost(), (7, 21));
     lab.check_file(&[]);
-    lab.desk.take_directory("elsewhere", "captures");
+    lab.fixture.take_directory("elsewhere", "captures");
     assert!(kernel.packet(0, 7, b"abc"));
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[7]);
@@ -150,19 +150,19 @@ fn packets_that_cannot_be_written_are_counted_and_told_of_once() {
         "Info: the capture file is written again; packets missing in it: 7",
     ]);
     drop(lab.drain);
-    assert_eq!(lab.desk.lines.lock().unwrap().len(), 2);
+    assert_eq!(lab.fixture.lines.lock().unwrap().len(), 2);
 }
 
 #[test]
 fn a_capture_that_ends_on_a_full_disk_says_what_is_missing() {
     let kernel = Kernel::new(2, SIZE);
     let lab = Lab::new(&[&kernel]);
-    lab.desk.take_directory("captures", "elsewhere");
+    lab.fixture.take_directory("captures", "elsewhere");
     assert!(kernel.packet(1, 1, b"abc"));
-    let Lab { desk, mut drain } = lab;
+    let Lab { fixture, mut drain } = lab;
     drain.round(Cut::All);
     drop(drain);
-    desk.check_lines(&[
+    fixture.check_lines(&[
         "Error: the capture file cannot be written: No such file or directory (os error 2); packets are lost until it can",
         "Error: the capture file could not be written; packets missing in it: 1",
     ]);
@@ -179,7 +179,7 @@ fn a_damaged_ring_is_left_at_its_head() {
     kernel.write(0, DATA + 19 + 8, &u32::MAX.to_ne_bytes());
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[1, 2]);
-    lab.check_lines(&["Error: the ring of CPU 0 is damaged: what it had between 19 and 38 is lost"]);
+    lab.check_lines(&["Error: the ring of CPU 0 is damaged: bytes 19 to 38 are lost"]);
     assert!(kernel.packet(0, 4, b"abc"));
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[1, 2, 4]);
@@ -203,6 +203,6 @@ fn where_the_format_changes_the_old_rings_go_first() {
     lab.drain.sources.remove(0);
     lab.drain.round(Cut::Ordered);
     assert_eq!(new.tail(0), new.head(0));
-    let magic = |at: usize| std::fs::read(&lab.desk.outcome.files()[at].path).unwrap()[..2].to_vec();
+    let magic = |at: usize| std::fs::read(lab.fixture.outcome.files()[at].stored.path()).unwrap()[..2].to_vec();
     assert_eq!([magic(0), magic(1)], [vec![0xd4, 0xc3], vec![0x4d, 0x3c]], "each format has its own file");
 }

@@ -1,14 +1,12 @@
-//! How a version of a filter reaches the packet: the seam between a filter and the hook that it runs at.
+//! How a version of a filter reaches the packet: the interface between a filter and the hook that it runs at.
 
 #![forbid(unsafe_code)]
-
-use std::fmt;
 
 use super::assembly::Assembly;
 use super::classic::{Operation, Size};
 use super::insn::{Insn, Reg, Width};
 
-/// The context, as the hook gave it.
+/// The context, as passed by the hook.
 pub(crate) const CONTEXT: Reg = Reg::R6;
 /// The packet's first byte, in a linear version.
 pub(crate) const DATA: Reg = Reg::R7;
@@ -16,56 +14,17 @@ pub(crate) const DATA: Reg = Reg::R7;
 pub(crate) const A: Reg = Reg::R8;
 pub(crate) const X: Reg = Reg::R9;
 
-/// Half a word on the stack, for what is needed at once.
-pub(crate) const SCRAP: i16 = -4;
-
-/// `to` from `from`, so that the verifier forgets what it knows of the value, which it keeps for whole words alone. It
-/// would follow each value that it knows X to have through all that is behind, and give up on a long filter.
-pub(crate) fn forget(code: &mut Assembly, to: Reg, from: Reg) {
-    code.add(Insn::store(Width::W, Reg::R10, SCRAP, from));
-    code.add(Insn::load(Width::W, to, Reg::R10, SCRAP));
-}
-
-/// What the filter sees of a frame whose VLAN tag the kernel may have taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum View {
-    /// The frame as it is.
-    Untagged,
-    /// The frame with the tag put back at bytes 12 to 15.
-    Tagged,
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Untagged { "untagged" } else { "tagged" })
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Mode {
-    /// Reads memory directly, behind checks of the packet's end; what these do not grant is left to the general mode.
-    Linear,
-    /// Reads by a function that reaches every byte of the packet.
-    General,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Linear { "linear" } else { "general" })
-    }
-}
-
-/// The order of bytes that a load leaves in a register.
+/// The byte order that a load leaves in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ByteOrder {
     Host,
-    /// As in memory, which saves the swap; only where [`Access::reads_directly`].
+    /// As in memory, which saves the swap; only if [`Access::reads_directly`].
     Raw,
 }
 
-/// What is known of X where a load adds to it.
+/// What is known of X when a load adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Range {
+pub(crate) enum IndexRange {
     Any,
     /// At most [`LONGEST_HEADER`](super::bounds::LONGEST_HEADER).
     Header,
@@ -76,21 +35,35 @@ pub(crate) trait Access {
     /// What the version needs before its first block.
     fn enter(&self, code: &mut Assembly);
 
-    /// Bytes of the packet that a [`check`](Self::check) must have granted before this operation; `None` where none.
+    /// Bytes of the packet that a [`check`](Self::check) must have granted before this operation; `None` if it needs
+    /// none.
     fn extent(&self, operation: Operation) -> Option<u32>;
 
-    /// Makes sure that the first `bytes` are in reach.
+    /// Makes sure that the first `bytes` can be read.
     fn check(&self, code: &mut Assembly, bytes: u32);
 
-    /// `to` from the packet, at `k`. Registers R0 to R5 do not survive.
-    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: Order);
+    /// Loads `to` from the packet at `k`. Clobbers R0 to R5.
+    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: ByteOrder);
 
-    /// A from the packet, at X + `k`. Registers R0 to R5 do not survive.
-    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: Range, order: Order);
+    /// Loads A from the packet at X + `k`. Clobbers R0 to R5.
+    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: IndexRange, order: ByteOrder);
 
-    /// `to` from the packet's length, the tag included.
+    /// Loads the packet's length into `to`, including the tag.
     fn length(&self, code: &mut Assembly, to: Reg);
 
-    /// Whether this load is a single access to memory, which can leave its bytes as they are there.
+    /// Whether this load is a single memory access, which can leave the bytes in their order.
     fn reads_directly(&self, operation: Operation) -> bool;
+}
+
+/// Loads from memory in the given byte order.
+pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: ByteOrder) {
+    let width = match size {
+        Size::Byte => Width::B,
+        Size::Half => Width::H,
+        Size::Word => Width::W,
+    };
+    code.add(Insn::load(width, to, base, offset));
+    if size != Size::Byte && order == ByteOrder::Host {
+        code.add(Insn::to_host_order(to, size.bytes()));
+    }
 }

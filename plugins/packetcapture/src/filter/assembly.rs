@@ -1,27 +1,27 @@
-//! Instructions with labels, which become a program when all distances are known.
+//! Instructions with labels, which become a program once all distances are known.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::fmt;
 
-use super::access::{Mode, View};
 use super::classic::Size;
 use super::insn::{Insn, Reg};
+use super::mode::{Mode, View};
 
-/// A map that the host binds the program to.
+/// A map that the host binds to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MapName {
     /// `PROG_ARRAY`, slot 0: the program for packets that match.
     Accept,
-    /// The capture's rings, where packets that do not match are counted: see [`polycube_layout::ring::Filter`].
+    /// The capture's rings, which count packets that do not match: see [`polycube_layout::ring::Filter`].
     Rings,
-    /// `PROG_ARRAY`, slot 0: the program behind the capture.
+    /// `PROG_ARRAY`, slot 0: the program after the capture.
     Next,
 }
 
 impl MapName {
-    /// The name that the host knows the map by.
+    /// The name of the map as the host knows it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accept => polycube_layout::chain::ACCEPT,
@@ -36,29 +36,29 @@ impl MapName {
 #[error("the filter becomes {0} instructions, and {most} is the most: use a shorter expression", most = MOST)]
 pub struct TooLong(usize);
 
-/// Instructions that the kernel loads at most (`BPF_COMPLEXITY_LIMIT_INSNS` in `include/linux/bpf.h`).
+/// Maximum instructions that the kernel loads (`BPF_COMPLEXITY_LIMIT_INSNS` in `include/linux/bpf.h`).
 pub(crate) const MOST: usize = 1_000_000;
 
-/// The longest way that a jump goes by its own 16 bits. They would reach four times as far, but the kernel puts longer
-/// instructions in the way (`bpf_patch_insn_data()` in kernel/bpf/core.c) and gives up where they do not any more.
+/// The longest jump that uses its own 16 bits. They would reach four times as far, but the kernel inserts longer
+/// instructions in between (`bpf_patch_insn_data()` in kernel/bpf/core.c), and fails if the distance no longer fits.
 const NEAR: i64 = 8192;
 
-/// A place in the program.
+/// A position in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Label {
     /// The packet matches.
     Accept,
     /// It does not.
     Reject,
-    /// A version begins.
+    /// The start of a version.
     Version(View, Mode),
-    /// The linear version found too little memory: the packet ends there, or goes on elsewhere.
+    /// The linear version has too little memory: the packet ends there, or continues outside of it.
     Short(View),
     /// A block of a version.
     Block(View, Mode, usize),
     /// The function that loads from anywhere in the packet.
     Load(View, Size),
-    /// Somewhere close by.
+    /// A nearby position.
     Near(usize),
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Item {
     pub(crate) insn: Insn,
     pub(crate) target: Option<Label>,
     pub(crate) map: Option<MapName>,
-    /// The classic instruction that it comes from.
+    /// The classic instruction that it implements.
     pub(crate) origin: Option<usize>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Item {
 pub(crate) struct Assembly {
     items: Vec<Item>,
     labels: HashMap<Label, usize>,
-    /// The order in which functions were first called.
+    /// Functions in the order of their first call.
     functions: Vec<(View, Size)>,
     near: usize,
     origin: Option<usize>,
@@ -101,14 +101,14 @@ pub(crate) struct Assembly {
 pub(crate) struct Assembled {
     pub(crate) instructions: Vec<Insn>,
     pub(crate) maps: Vec<(usize, MapName)>,
-    /// For each instruction, what it was made of.
+    /// The item of each instruction.
     pub(crate) items: Vec<Item>,
-    /// What begins where, in order.
+    /// The labels, in order of position.
     pub(crate) labels: Vec<(usize, Label)>,
 }
 
 impl Assembly {
-    /// What follows comes from this classic instruction.
+    /// The following instructions implement this classic instruction.
     pub(crate) fn set_origin(&mut self, origin: Option<usize>) {
         self.origin = origin;
     }
@@ -128,7 +128,7 @@ impl Assembly {
         self.add(Insn::default());
     }
 
-    /// Calls the function that loads from anywhere; it is added by [`functions`](Self::functions)'s reader.
+    /// Calls the function that loads from anywhere; the caller of [`function`](Self::function) adds its code.
     pub(crate) fn call(&mut self, view: View, size: Size) {
         if !self.functions.contains(&(view, size)) {
             self.functions.push((view, size));
@@ -136,18 +136,18 @@ impl Assembly {
         self.goto(Insn::call(), Label::Load(view, size));
     }
 
-    /// The `at`th function that was called.
+    /// The function that was called as number `at`.
     pub(crate) fn function(&self, at: usize) -> Option<(View, Size)> {
         self.functions.get(at).copied()
     }
 
-    /// A label for a place close by, to be set by [`set`](Self::set).
+    /// A new label for a nearby position, to be placed by [`set`](Self::set).
     pub(crate) fn near(&mut self) -> Label {
         self.near += 1;
         Label::Near(self.near)
     }
 
-    /// The next instruction is what `label` means.
+    /// Places `label` at the next instruction.
     pub(crate) fn set(&mut self, label: Label) {
         self.labels.insert(label, self.items.len());
     }
@@ -156,7 +156,7 @@ impl Assembly {
         self.items.push(Item { insn, target, map, origin: self.origin });
     }
 
-    /// Gives each jump its distance. A branch that is too far for 16 bits skips over a `gotol`, which has 32.
+    /// Computes the distance of each jump. A branch too far for 16 bits skips over a `gotol`, which has 32.
     pub(crate) fn assemble(self) -> Result<Assembled, TooLong> {
         let mut is_far = vec![false; self.items.len()];
         let places = loop {
@@ -190,7 +190,7 @@ impl Assembly {
         Ok(assembled)
     }
 
-    /// Where each item begins, and the program ends.
+    /// The position of each item, and of the program's end.
     fn places(&self, is_far: &[bool]) -> Vec<usize> {
         let mut places = vec![0];
         let mut place = 0;
@@ -202,7 +202,7 @@ impl Assembly {
     }
 }
 
-/// Instructions between the one behind `from` and `to`.
+/// Number of instructions between `from` and `to`.
 fn distance(from: usize, to: usize) -> i64 {
     // A program has at most some millions.
     to as i64 - from as i64 - 1

@@ -1,44 +1,45 @@
-//! An attempt to compile a filter, in a thread of its own: nobody waits for it for long.
+//! Compiles a filter in a thread of its own, so that callers wait for a limited time.
 //!
-//! libpcap looks names up, and its optimizer's time grows with the third power of a filter's length. Whoever asks for a
-//! filter keeps the daemon's other changes waiting. So the thread goes on where patience ends, and its answer is there
-//! for whoever asks for the same again.
+//! libpcap looks up names, and its optimizer's time grows with the third power of a filter's length, while the caller
+//! blocks the daemon's other changes. So after a timeout the thread continues, and the next request for the same filter
+//! gets its result.
 
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::FilterError;
 use super::classic::Raw;
+use super::diagnosis::{self, ExpressionError};
 use super::libpcap::Libpcap;
-use super::place::{self, Refused};
 use super::terms::Terms;
+use crate::lock::lock;
 
-/// How long a filter is waited for. 100 ports take 0.1 s, 200 take 1 s.
+/// How long a caller waits. 100 ports take 0.1 s, 200 take 1 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Attempts that nobody waits for.
+/// Maximum attempts without a caller.
 const MOST_LEFT: usize = 4;
 
-/// libpcap's parser and optimizer recurse: a thread of the daemon has too little for a long expression.
+/// libpcap's parser and optimizer recurse: the default stack is too small for a long expression.
 const STACK: usize = 64 << 20;
 
 struct Attempt {
     terms: Terms,
     thread: JoinHandle<()>,
-    answer: Receiver<Result<Vec<Raw>, Refused>>,
+    answer: Receiver<Result<Vec<Raw>, ExpressionError>>,
 }
 
-/// Those that took too long, in the order of their time.
+/// Attempts that timed out, oldest first.
 static LEFT: Mutex<Vec<Attempt>> = Mutex::new(Vec::new());
 
 /// libpcap's program for `terms`.
 ///
 /// # Errors
-/// Any [`FilterError`] but those of the program.
+/// Any [`FilterError`] except those of the program.
 pub(crate) fn compile(terms: Terms) -> Result<Vec<Raw>, FilterError> {
     let attempt = match taken_up(&terms)? {
         Some(attempt) => attempt,
@@ -48,24 +49,24 @@ pub(crate) fn compile(terms: Terms) -> Result<Vec<Raw>, FilterError> {
         Ok(result) => Ok(result?),
         Err(RecvTimeoutError::Timeout) => {
             left().push(attempt);
-            Err(FilterError::Late)
+            Err(FilterError::Timeout)
         }
         Err(RecvTimeoutError::Disconnected) => Err(FilterError::Ended),
     }
 }
 
 fn left() -> MutexGuard<'static, Vec<Attempt>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&LEFT)
 }
 
-/// The attempt at the same terms, if it was left. Where there is none, there is room for another.
+/// The attempt for the same terms, if it timed out before. If there is none, makes room for another.
 fn taken_up(terms: &Terms) -> Result<Option<Attempt>, FilterError> {
     let mut left = left();
     if let Some(at) = left.iter().position(|attempt| attempt.terms == *terms) {
         return Ok(Some(left.remove(at)));
     }
     if left.len() >= MOST_LEFT {
-        let over = left.iter().position(|attempt| attempt.thread.is_finished()).ok_or(FilterError::Late)?;
+        let over = left.iter().position(|attempt| attempt.thread.is_finished()).ok_or(FilterError::Timeout)?;
         left.remove(over);
     }
     Ok(None)
@@ -77,8 +78,8 @@ impl Attempt {
         let (answered, answer) = mpsc::channel();
         let asked = terms.clone();
         let thread = thread::Builder::new().name("libpcap".to_owned()).stack_size(STACK);
-        // Who asked may have left.
-        let thread = thread.spawn(move || drop(answered.send(place::compile(libpcap, &asked))));
+        // The caller may have left.
+        let thread = thread.spawn(move || drop(answered.send(diagnosis::compile(libpcap, &asked))));
         Ok(Self { terms, thread: thread.map_err(FilterError::Thread)?, answer })
     }
 }
@@ -89,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// 250 ports take some seconds, and the daemon's other changes must not wait so long.
+    /// 250 ports take some seconds, and the daemon's other changes must not wait that long.
     #[test]
     fn a_filter_that_takes_long_is_left_and_taken_up_again() {
         let ports = (0..250).map(|number| format!("port {}", 1000 + number)).collect::<Vec<_>>();
@@ -100,7 +101,7 @@ mod tests {
             let result = compile(terms.clone());
             assert!(start.elapsed() < PATIENCE + PATIENCE / 2, "{:?}", start.elapsed());
             rounds += 1;
-            if !matches!(result, Err(FilterError::Late)) || rounds == 30 {
+            if !matches!(result, Err(FilterError::Timeout)) || rounds == 30 {
                 break result;
             }
         };

@@ -1,4 +1,4 @@
-//! Basic blocks: runs of instructions that are entered at the first and left at the last.
+//! Basic blocks: sequences of instructions that are entered at the first and left at the last.
 
 #![forbid(unsafe_code)]
 
@@ -7,24 +7,24 @@ use std::ops::Range;
 
 use super::classic::{Operand, Operation, Test};
 
-/// A block that some packet may reach.
+/// A block that some packet can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// Indices of the instructions before the end.
+    /// Indices of the instructions before the terminator.
     pub(crate) body: Range<usize>,
-    pub(crate) end: End,
+    pub(crate) terminator: Terminator,
 }
 
-/// How a block is left; targets are indices of blocks.
+/// How a block ends; targets are indices of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Terminator {
     Goto(usize),
     Branch { test: Test, operand: Operand, then: usize, otherwise: usize },
     Return(u32),
     ReturnA,
 }
 
-impl End {
+impl Terminator {
     pub(crate) fn targets(self) -> impl Iterator<Item = usize> {
         let (first, second) = match self {
             Self::Goto(target) => (Some(target), None),
@@ -35,7 +35,7 @@ impl End {
     }
 }
 
-/// The blocks of `program`, in its order, those left out that no packet reaches. Block 0 is the entry.
+/// The blocks of `program`, in order, without unreachable ones. Block 0 is the entry.
 pub(crate) fn split(program: &[Operation]) -> Vec<Block> {
     let starts = starts(program);
     let mut ends = BTreeMap::new();
@@ -55,22 +55,22 @@ pub(crate) fn split(program: &[Operation]) -> Vec<Block> {
     }
     let numbers = ends.keys().enumerate().map(|(number, start)| (*start, number)).collect::<BTreeMap<_, _>>();
     let block = |(start, at): (&usize, &usize)| {
-        let end = match program[*at] {
-            Operation::Jump(target) => End::Goto(numbers[&target]),
-            Operation::Branch { then, otherwise, .. } if then == otherwise => End::Goto(numbers[&then]),
+        let terminator = match program[*at] {
+            Operation::Jump(target) => Terminator::Goto(numbers[&target]),
+            Operation::Branch { then, otherwise, .. } if then == otherwise => Terminator::Goto(numbers[&then]),
             Operation::Branch { test, operand, then, otherwise } => {
-                End::Branch { test, operand, then: numbers[&then], otherwise: numbers[&otherwise] }
+                Terminator::Branch { test, operand, then: numbers[&then], otherwise: numbers[&otherwise] }
             }
-            Operation::Return(value) => End::Return(value),
-            Operation::ReturnA => End::ReturnA,
-            _ => End::Goto(numbers[&(at + 1)]),
+            Operation::Return(value) => Terminator::Return(value),
+            Operation::ReturnA => Terminator::ReturnA,
+            _ => Terminator::Goto(numbers[&(at + 1)]),
         };
-        Block { body: *start..if leaves(program[*at]) { *at } else { at + 1 }, end }
+        Block { body: *start..if leaves(program[*at]) { *at } else { at + 1 }, terminator }
     };
     ends.iter().map(block).collect()
 }
 
-/// Where control arrives other than from the instruction before.
+/// Instructions that are reached other than from the one before.
 fn starts(program: &[Operation]) -> BTreeSet<usize> {
     let mut starts = BTreeSet::from([0]);
     for operation in program {
@@ -102,7 +102,7 @@ mod tests {
     #[track_caller]
     fn check(program: &[Operation], expected: &[(Range<usize>, &[usize])]) {
         let blocks = split(program);
-        let found = blocks.iter().map(|block| (block.body.clone(), block.end.targets().collect::<Vec<_>>()));
+        let found = blocks.iter().map(|block| (block.body.clone(), block.terminator.targets().collect::<Vec<_>>()));
         let expected = expected.iter().map(|(body, targets)| (body.clone(), targets.to_vec()));
         assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }

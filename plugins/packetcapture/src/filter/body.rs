@@ -1,39 +1,40 @@
-//! The instructions of a block before its end.
+//! The instructions of a block before its terminator.
 
 #![forbid(unsafe_code)]
 
-use super::access::{A, Access, Order, Range, X};
+use super::access::{A, Access, ByteOrder, IndexRange, X};
 use super::assembly::{Assembly, Label};
-use super::blocks::{Block, End};
+use super::blocks::{Block, Terminator};
 use super::bounds::Headers;
 use super::classic::{Arithmetic, Operand, Operation, Register, Size, Test};
-use super::emit::word;
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
 use super::liveness::Liveness;
+use super::stack::word;
 
-/// A block's last load may leave A in network order if all that is done with A is to mask it and to compare it with a
-/// constant: the constants are swapped instead, which costs the packet nothing.
+/// A block's last load may leave A in network order if A is then only masked and compared with a constant: the
+/// constants are swapped instead, at no cost per packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkOrder {
-    /// The load.
+    /// Index of the load.
     at: usize,
     size: Size,
 }
 
 impl NetworkOrder {
     pub(crate) fn of(block: &Block, program: &[Operation], access: &impl Access, liveness: &Liveness) -> Option<Self> {
-        let End::Branch { test: Test::Equal | Test::AnySet, operand: Operand::K(k), .. } = block.end else {
+        let Terminator::Branch { test: Test::Equal | Test::AnySet, operand: Operand::K(k), .. } = block.terminator
+        else {
             return None;
         };
         let is_mask = |at: &usize| matches!(program[*at], Operation::Arithmetic(Arithmetic::And, Operand::K(_)));
         let at = block.body.clone().rev().find(|at| !is_mask(at))?;
         let (Operation::Load { size, .. } | Operation::LoadIndirect { size, .. }) = program[at] else { return None };
         let fits = size == Size::Word || (size == Size::Half && k <= u32::from(u16::MAX));
-        let is_done = !liveness.is_a_read_behind(block.end);
+        let is_done = !liveness.is_a_read_after(block.terminator);
         (fits && is_done && access.reads_directly(program[at])).then_some(Self { at, size })
     }
 
-    /// What a constant is there. Behind a load of 16 bits, the others do not matter.
+    /// The constant in network order. After a load of 16 bits, the other bits do not matter.
     pub(crate) fn constant(self, k: u32) -> u32 {
         match self.size {
             Size::Byte => k,
@@ -51,23 +52,23 @@ pub(crate) struct Body<'a, T> {
 }
 
 impl<T: Access> Body<'_, T> {
-    /// Emits them; `is_header` tells of X where the block begins.
+    /// Emits the instructions; `is_header` says whether X is a header's length at the start of the block.
     pub(crate) fn emit(&self, code: &mut Assembly, block: &Block, mut is_header: bool) {
         for at in block.body.clone() {
             code.set_origin(Some(at));
             let operation = self.program[at];
-            self.operation(code, at, operation, if is_header { Range::Header } else { Range::Any });
+            self.operation(code, at, operation, if is_header { IndexRange::Header } else { IndexRange::Any });
             is_header = Headers::after(operation, is_header);
         }
     }
 
-    fn operation(&self, code: &mut Assembly, at: usize, operation: Operation, range: Range) {
-        let order = if self.order.is_some_and(|order| order.at == at) { Order::Raw } else { Order::Host };
+    fn operation(&self, code: &mut Assembly, at: usize, operation: Operation, range: IndexRange) {
+        let order = if self.order.is_some_and(|order| order.at == at) { ByteOrder::Raw } else { ByteOrder::Host };
         match operation {
             Operation::Load { size, k } => self.access.load(code, A, k, size, order),
             Operation::LoadIndirect { size, k } => self.access.load_indirect(code, k, size, range, order),
             Operation::LoadHeaderLength { k } => {
-                self.access.load(code, X, k, Size::Byte, Order::Host);
+                self.access.load(code, X, k, Size::Byte, ByteOrder::Host);
                 code.add(Insn::alu32(Alu::And, X, 0xf));
                 code.add(Insn::alu32(Alu::Lsh, X, 2));
             }
@@ -76,7 +77,7 @@ impl<T: Access> Body<'_, T> {
             Operation::LoadScratch(to, k) => code.add(Insn::load(Width::W, register(to), Reg::R10, word(k))),
             Operation::Store(from, k) => code.add(Insn::store(Width::W, Reg::R10, word(k), register(from))),
             Operation::Arithmetic(operation, Operand::K(k)) => {
-                // Arithmetic behind the load is masking.
+                // Arithmetic after the load is masking.
                 let k = self.order.filter(|order| order.at < at).map_or(k, |order| order.constant(k));
                 with_constant(code, operation, k);
             }
@@ -84,7 +85,7 @@ impl<T: Access> Body<'_, T> {
             Operation::Negate => code.add(Insn::alu32(Alu::Neg, A, 0)),
             Operation::ToX => code.add(Insn::alu32(Alu::Mov, X, A)),
             Operation::ToA => code.add(Insn::alu32(Alu::Mov, A, X)),
-            // These end blocks.
+            // Terminators of blocks.
             Operation::Jump(_) | Operation::Branch { .. } | Operation::Return(_) | Operation::ReturnA => {}
         }
     }
@@ -99,7 +100,7 @@ fn register(register: Register) -> Reg {
 
 fn with_constant(code: &mut Assembly, operation: Arithmetic, k: u32) {
     match operation {
-        // eBPF refuses such shifts.
+        // eBPF rejects such shifts.
         Arithmetic::Lsh | Arithmetic::Rsh if k >= u32::BITS => code.add(Insn::alu32(Alu::Mov, A, 0)),
         operation => code.add(Insn::alu32(alu(operation), A, k)),
     }
@@ -108,7 +109,7 @@ fn with_constant(code: &mut Assembly, operation: Arithmetic, k: u32) {
 fn with_x(code: &mut Assembly, operation: Arithmetic) {
     match operation {
         Arithmetic::Lsh | Arithmetic::Rsh => {
-            // eBPF takes X modulo 32; 0 stays 0 whatever it is shifted by.
+            // eBPF takes X modulo 32; 0 stays 0 however it is shifted.
             let shifts = code.near();
             code.goto(Insn::branch32(Compare::Lt, X, Source::K(32)), shifts);
             code.add(Insn::alu32(Alu::Mov, A, 0));

@@ -1,18 +1,18 @@
-//! What a block may take for granted because every path to it has seen to it.
+//! What a block can rely on because every path to it guarantees it.
 
 #![forbid(unsafe_code)]
 
 use super::blocks::Block;
 use super::classic::{Operation, Register};
 
-/// The greatest length of an IPv4 header, in bytes (RFC 791, section 3.1: 15 words).
+/// Maximum length of an IPv4 header in bytes (RFC 791, section 3.1: 15 words).
 pub(crate) const LONGEST_HEADER: u32 = 60;
 
-/// For each block, the bytes of the packet that must be checked to be in reach before it: `None` where the blocks before
-/// it have checked as many on every path, or where none are needed.
+/// For each block, the number of bytes that must be checked before it: `None` if the blocks before it have checked as
+/// many on every path, or if it needs none.
 ///
-/// A block needs what its furthest load needs, by `extent`: it has no way out in its middle but to "no match", which is
-/// where a load past the end leads too.
+/// A block needs what its furthest load needs, according to `extent`: its only exit in the middle is "no match", and a
+/// load past the end leads there too.
 pub(crate) fn checks(
     blocks: &[Block],
     program: &[Operation],
@@ -25,7 +25,7 @@ pub(crate) fn checks(
     needs.iter().zip(&checked).map(check).collect()
 }
 
-/// Where X is the length of an IPv4 header, hence at most [`LONGEST_HEADER`].
+/// Where X is the length of an IPv4 header, and so at most [`LONGEST_HEADER`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Headers(Vec<bool>);
 
@@ -38,12 +38,12 @@ impl Headers {
         Self(settle(blocks, true, through, |one, other| one && other))
     }
 
-    /// Whether X is one where the block begins. It is 0 where the program begins.
+    /// Whether it is at the start of the block. X is 0 at the start of the program.
     pub(crate) fn at(&self, block: usize) -> bool {
         self.0[block]
     }
 
-    /// Whether X is one behind `operation`, if it was one before where `is_header` says so.
+    /// Whether it is after `operation`, if it was before according to `is_header`.
     pub(crate) fn after(operation: Operation, is_header: bool) -> bool {
         match operation {
             Operation::LoadHeaderLength { .. } => true,
@@ -54,8 +54,8 @@ impl Headers {
     }
 }
 
-/// What holds where each block begins: `entry` at the first, and behind a block what `through` makes of it; where paths
-/// join, what `join` leaves. `through` and `join` must only ever go one way, so that loops come to rest.
+/// A data-flow analysis: the value at the start of each block, from `entry` at the first, `through` a block, and `join`
+/// where paths meet. `through` and `join` must be monotonic, so that loops reach a fixed point.
 fn settle<T: Copy + PartialEq>(
     blocks: &[Block],
     entry: T,
@@ -69,9 +69,9 @@ fn settle<T: Copy + PartialEq>(
         is_settled = true;
         for (number, block) in blocks.iter().enumerate() {
             let Some(value) = before[number] else { continue };
-            let behind = through(number, value);
-            for target in block.end.targets() {
-                let joined = before[target].map_or(behind, |known| join(known, behind));
+            let after = through(number, value);
+            for target in block.terminator.targets() {
+                let joined = before[target].map_or(after, |known| join(known, after));
                 if before[target] != Some(joined) {
                     before[target] = Some(joined);
                     is_settled &= target > number;
@@ -79,7 +79,7 @@ fn settle<T: Copy + PartialEq>(
             }
         }
     }
-    // Every block is on a path from the entry.
+    // Every block is reachable from the entry.
     before.into_iter().map(|value| value.unwrap_or(entry)).collect()
 }
 

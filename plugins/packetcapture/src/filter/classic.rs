@@ -1,16 +1,17 @@
-//! Classic BPF: what libpcap makes of an expression, decoded and checked.
+//! Classic BPF: libpcap's program for an expression, decoded and checked.
 //!
-//! The meaning is that of `pcap_filter()` in libpcap's `bpf_filter.c`, not that of the kernel, which has offsets of its
-//! own below zero.
+//! The semantics are those of `pcap_filter()` in libpcap's `bpf_filter.c`, not those of the kernel, which gives
+//! negative offsets a meaning of their own.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
-/// Where Linux has a packet's type (`SKF_AD_OFF + SKF_AD_PKTTYPE` in `include/uapi/linux/filter.h`). No packet is so long.
+/// Offset of a packet's type in Linux (`SKF_AD_OFF + SKF_AD_PKTTYPE` in `include/uapi/linux/filter.h`). No packet is
+/// that long.
 const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 
-/// Instructions that a filter may have (`BPF_MAXINSNS` in the kernel's `include/uapi/linux/bpf_common.h`).
+/// Maximum instructions of a filter (`BPF_MAXINSNS` in the kernel's `include/uapi/linux/bpf_common.h`).
 pub(crate) const MOST: usize = 4096;
 
 /// Words of scratch memory (`BPF_MEMWORDS`).
@@ -20,45 +21,45 @@ pub(crate) const SCRATCH: u32 = 16;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Raw {
-    /// Operation.
+    /// Operation code.
     pub code: u16,
-    /// Instructions to skip where the test holds.
+    /// Instructions to skip if the test holds.
     pub jt: u8,
-    /// Instructions to skip where it does not.
+    /// Instructions to skip otherwise.
     pub jf: u8,
     /// Operand.
     pub k: u32,
 }
 
-/// A program that breaks the rules of classic BPF.
+/// Why a program is not valid classic BPF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// Nothing at all.
+    /// It has no instructions.
     #[error("it is empty")]
     Empty,
     /// More than [`MOST`] instructions.
     #[error("it has {0} instructions, and {MOST} is the most: use a shorter expression")]
     Long(usize),
-    /// An operation that there is not.
+    /// An unknown operation.
     #[error("instruction {at} has the unknown operation {code:#06x}")]
     Unknown { at: usize, code: u16 },
-    /// A jump to where no instruction is.
+    /// A jump out of the program.
     #[error("instruction {at} jumps out of the program")]
     Jump { at: usize },
-    /// A constant that its operation does not take: zero to divide by, or a word that scratch memory does not have.
+    /// A constant that its operation does not accept: division by zero, or a word outside scratch memory.
     #[error("instruction {at} has the impossible operand {k}")]
     Operand { at: usize, k: u32 },
-    /// The direction, which libpcap asks Linux for where a frame has none.
+    /// The packet's direction, which a frame does not contain, and libpcap gets from Linux.
     #[error(
         "a packet does not say its direction: instead of `inbound` or `outbound`, set `capture` to ingress or egress"
     )]
     Direction,
-    /// The last instruction goes on.
+    /// The last instruction does not return.
     #[error("it does not end")]
     Endless,
 }
 
-/// Bytes of a load.
+/// Size of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Size {
     Byte = 1,
@@ -108,20 +109,20 @@ pub(crate) enum Test {
     AnySet,
 }
 
-/// An instruction; jumps hold the index of their target.
+/// An instruction; jumps contain the index of their target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// A from the packet, at `k`.
+    /// Loads A from the packet at `k`.
     Load {
         size: Size,
         k: u32,
     },
-    /// A from the packet, at X + `k`.
+    /// Loads A from the packet at X + `k`.
     LoadIndirect {
         size: Size,
         k: u32,
     },
-    /// X is four times the low half of the packet's byte at `k`: the length of an IPv4 header.
+    /// Sets X to four times the low half of the packet's byte at `k`: the length of an IPv4 header.
     LoadHeaderLength {
         k: u32,
     },
@@ -131,9 +132,9 @@ pub(crate) enum Operation {
     Store(Register, u32),
     Arithmetic(Arithmetic, Operand),
     Negate,
-    /// X from A.
+    /// Copies A to X.
     ToX,
-    /// A from X.
+    /// Copies X to A.
     ToA,
     Jump(usize),
     Branch {
@@ -147,7 +148,7 @@ pub(crate) enum Operation {
     ReturnA,
 }
 
-/// Decodes `raw` and checks what does not depend on a packet.
+/// Decodes `raw` and checks everything that does not depend on a packet.
 pub(crate) fn decode(raw: &[Raw]) -> Result<Vec<Operation>, Invalid> {
     if raw.len() > MOST {
         return Err(Invalid::Long(raw.len()));
@@ -156,7 +157,7 @@ pub(crate) fn decode(raw: &[Raw]) -> Result<Vec<Operation>, Invalid> {
     let is_inside = |target: &usize| *target < program.len();
     for (at, operation) in program.iter().enumerate() {
         let inside = match operation {
-            // To itself is for ever.
+            // A jump to itself would loop for ever.
             Operation::Jump(target) => is_inside(target) && *target != at,
             Operation::Branch { then, otherwise, .. } => is_inside(then) && is_inside(otherwise),
             _ => true,
@@ -254,7 +255,7 @@ fn test(code: u16) -> Option<Test> {
     })
 }
 
-/// As `tcpdump -d` writes it.
+/// In the notation of `tcpdump -d`.
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let suffix = |size: &Size| match size {

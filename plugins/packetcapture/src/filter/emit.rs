@@ -7,52 +7,33 @@ use std::mem::offset_of;
 
 use polycube_layout::ring::{self, FILTER};
 
-use super::Modes;
-use super::access::{A, Access, CONTEXT, Mode, SCRAP, View, X, forget};
+use super::access::{A, Access, CONTEXT, X};
 use super::assembly::{Assembly, Label, MapName};
-use super::blocks::{Block, End};
+use super::blocks::{Block, Terminator};
 use super::body::{Body, NetworkOrder};
 use super::bounds::{Headers, checks};
 use super::classic::{Operand, Operation, SCRATCH, Test};
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
-use super::liveness::{Liveness, Places};
+use super::liveness::{LiveSet, Liveness};
+use super::mode::{Mode, Modes, View};
 use super::reach;
 use super::skb::{self, Skb};
+use super::stack::{MOST_LOOPS, SCRAP, forget, rounds, word};
 
 const MAP_LOOKUP: i32 = 1;
 const CPU: i32 = 8;
 const TAIL_CALL: i32 = 12;
-/// `TCX_NEXT`: whatever others attached behind the chain goes on.
+/// `TCX_NEXT`: programs that others attached after the chain still run.
 const END: i32 = -1;
 
-/// The counter's place in this CPU's element.
+/// Offset of the counter in this CPU's element.
 const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
-/// Where the rounds of the first loop are counted on the stack.
-const ROUNDS: i16 = -16;
-/// Loops that have a place of their own there; libpcap runs out of scratch memory before.
-const MOST_LOOPS: usize = 16;
-
-/// Rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer libpcap's
-/// `bpf_filter.c`. In an older one a loop ends where the packet does, or never.
+/// Maximum rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer
+/// libpcap's `bpf_filter.c`. In older ones a loop ends where the packet does, or never.
 const MOST_ROUNDS: i32 = 64;
 
-/// Where a word of scratch memory is on the stack: in the upper half of a word, so that the verifier does not follow its
-/// values; see [`forget`].
-pub(crate) fn word(k: u32) -> i16 {
-    ROUNDS - 4 - 8 * k as i16
-}
-
-/// Where the rounds of a loop are counted: behind a loop nobody reads its own, and the verifier takes the ways that leave
-/// it after different rounds for one.
-fn rounds(number: usize) -> i16 {
-    match number.min(MOST_LOOPS - 1) as i16 {
-        0 => ROUNDS,
-        number => word(SCRATCH) - 4 - 8 * number,
-    }
-}
-
-/// A filter, and what is known of it.
+/// A filter, and the results of its analysis.
 pub(crate) struct Filter<'a> {
     pub(crate) program: &'a [Operation],
     pub(crate) blocks: &'a [Block],
@@ -60,7 +41,7 @@ pub(crate) struct Filter<'a> {
     pub(crate) liveness: &'a Liveness,
 }
 
-/// Emits all versions, the ends that they share and the functions that they call.
+/// Emits all versions, the exits that they share and the functions that they call.
 pub(crate) fn emit(filter: &Filter<'_>, modes: Modes) -> Assembly {
     let mut code = Assembly::default();
     let versions = filter.versions(modes);
@@ -90,13 +71,13 @@ impl Filter<'_> {
         self.blocks.iter().flat_map(|block| block.body.clone()).map(|at| self.program[at])
     }
 
-    /// The blocks that loops begin with.
+    /// The first blocks of loops.
     fn loops(&self) -> impl Iterator<Item = usize> {
-        let back = |(at, block): (usize, &Block)| block.end.targets().find(|target| *target <= at);
+        let back = |(at, block): (usize, &Block)| block.terminator.targets().find(|target| *target <= at);
         self.blocks.iter().enumerate().filter_map(back).collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// The versions that some packet can need; a linear one stands before the general one that it falls back on.
+    /// The versions that packets can need; a linear one comes before the general one that it falls back on.
     fn versions(&self, modes: Modes) -> Vec<Skb> {
         let sees_tag = self.operations().any(skb::sees_tag);
         let views = if sees_tag { &[View::Untagged, View::Tagged][..] } else { &[View::Untagged] };
@@ -109,8 +90,8 @@ impl Filter<'_> {
         views.iter().flat_map(of).flatten().collect()
     }
 
-    /// Emits a version, behind which comes what `behind` says.
-    fn version(&self, code: &mut Assembly, access: Skb, behind: Option<Label>) {
+    /// Emits a version; `following` is the label after its code.
+    fn version(&self, code: &mut Assembly, access: Skb, following: Option<Label>) {
         code.set(Label::Version(access.view, access.mode));
         access.enter(code);
         self.clear(code);
@@ -120,7 +101,7 @@ impl Filter<'_> {
         let mut numbers = numbers.peekable();
         while let Some(number) = numbers.next() {
             let block = &self.blocks[number];
-            let following = numbers.peek().map(|next| label(*next)).or(behind);
+            let following = numbers.peek().map(|next| label(*next)).or(following);
             code.set(Label::Block(access.view, access.mode, number));
             code.set_origin(Some(block.body.start));
             if let Some(bytes) = checks[number] {
@@ -130,22 +111,22 @@ impl Filter<'_> {
             let body = Body { program: self.program, access: &access, order };
             body.emit(code, block, self.headers.at(number));
             code.set_origin(Some(block.body.end));
-            match block.end {
-                End::Goto(target) => {
+            match block.terminator {
+                Terminator::Goto(target) => {
                     if target <= number {
                         count_round(code, rounds(self.loops().position(|start| start == target).unwrap_or_default()));
                     }
                     goto(code, label(target), following);
                 }
-                End::Branch { test, operand, then, otherwise } => {
+                Terminator::Branch { test, operand, then, otherwise } => {
                     let source = match operand {
                         Operand::X => Source::Reg(X),
                         Operand::K(k) => order.map_or(k, |order| order.constant(k)).into(),
                     };
                     branch(code, test, source, [label(then), label(otherwise)], following);
                 }
-                End::Return(value) => goto(code, outcome(value), following),
-                End::ReturnA => {
+                Terminator::Return(value) => goto(code, outcome(value), following),
+                Terminator::ReturnA => {
                     code.goto(Insn::branch32(Compare::Eq, A, 0), Label::Reject);
                     goto(code, Label::Accept, following);
                 }
@@ -154,23 +135,23 @@ impl Filter<'_> {
         }
     }
 
-    /// Where a block that only returns leads, so that jumps to it lead there themselves.
+    /// The target of a block that only returns, so that jumps to the block can go there directly.
     fn outcome(&self, number: usize) -> Option<Label> {
         match &self.blocks[number] {
-            Block { body, end: End::Return(value) } if body.is_empty() => Some(outcome(*value)),
+            Block { body, terminator: Terminator::Return(value) } if body.is_empty() => Some(outcome(*value)),
             _ => None,
         }
     }
 
-    /// Zeroes what a filter reads before it writes.
+    /// Zeroes what the filter reads before it writes.
     fn clear(&self, code: &mut Assembly) {
         let live = self.liveness.at(0);
-        for (place, reg) in [(Places::A, A), (Places::X, X)] {
+        for (place, reg) in [(LiveSet::A, A), (LiveSet::X, X)] {
             if live.contains(place) {
                 code.add(Insn::alu32(Alu::Mov, reg, 0));
             }
         }
-        for k in (0..SCRATCH).filter(|k| live.contains(Places::word(*k))) {
+        for k in (0..SCRATCH).filter(|k| live.contains(LiveSet::word(*k))) {
             code.add(Insn::store(Width::W, Reg::R10, word(k), 0));
         }
         for (number, _) in self.loops().enumerate().take(MOST_LOOPS) {
@@ -178,13 +159,13 @@ impl Filter<'_> {
         }
     }
 
-    /// The ways out. One that no packet takes is left out, or the verifier would find it unreachable.
+    /// The exits. One that no packet takes is omitted, or the verifier would reject it as unreachable.
     fn ends(&self, code: &mut Assembly) {
         let ends = |outcome: fn(u32) -> bool| {
-            self.blocks.iter().any(|block| match block.end {
-                End::Return(value) => outcome(value),
-                End::ReturnA => true,
-                End::Goto(_) | End::Branch { .. } => false,
+            self.blocks.iter().any(|block| match block.terminator {
+                Terminator::Return(value) => outcome(value),
+                Terminator::ReturnA => true,
+                Terminator::Goto(_) | Terminator::Branch { .. } => false,
             })
         };
         if ends(|value| value != 0) {
@@ -210,7 +191,7 @@ impl Filter<'_> {
     }
 }
 
-/// Whether there are packets that `operation` ends the filter for.
+/// Whether `operation` can end the filter.
 fn can_fail(operation: Operation) -> bool {
     use super::classic::Arithmetic::{Div, Mod};
     matches!(
@@ -235,7 +216,7 @@ fn tail_call(code: &mut Assembly, map: MapName) {
     code.add(Insn::exit());
 }
 
-/// Before a jump back: the verifier wants to see an end of it, and follows each round by itself.
+/// Before a jump back: the verifier requires an upper bound, and follows each round separately.
 fn count_round(code: &mut Assembly, rounds: i16) {
     forget(code, A, A);
     forget(code, X, X);
@@ -251,7 +232,7 @@ fn goto(code: &mut Assembly, target: Label, following: Option<Label>) {
     }
 }
 
-/// To the first label where the test holds, to the second where not.
+/// Goes to the first label if the test holds, otherwise to the second.
 fn branch(code: &mut Assembly, test: Test, source: Source, [then, otherwise]: [Label; 2], following: Option<Label>) {
     let (compare, opposite) = match test {
         Test::Equal => (Compare::Eq, Some(Compare::Ne)),
@@ -260,7 +241,7 @@ fn branch(code: &mut Assembly, test: Test, source: Source, [then, otherwise]: [L
         Test::AnySet => (Compare::Set, None),
     };
     match opposite {
-        // Two blocks may have one outcome.
+        // Two blocks may have the same outcome.
         _ if then == otherwise => goto(code, then, following),
         Some(opposite) if following == Some(then) => code.goto(Insn::branch32(opposite, A, source), otherwise),
         _ => {

@@ -1,9 +1,9 @@
-//! Five fields, ANDed, as a pcap expression.
+//! Five fields, all of which must match, as a pcap expression.
 //!
-//! What they match, libpcap decides; two things are worth knowing. Addresses are those of IP packets, so ARP never
-//! matches a prefix. And of IPv6's extension headers libpcap follows the fragment header alone, and that for the
-//! protocol only: a port is looked for directly behind the fixed header. (`protochain` follows them, in an expression.)
-//! A fragment but the first has no ports and matches no port.
+//! libpcap decides what they match; two details are worth knowing. Addresses are those of IP packets, so ARP never
+//! matches a prefix. And of IPv6's extension headers libpcap follows only the fragment header, and only for the
+//! protocol: ports are expected right after the fixed header. (In an expression, `protochain` follows the others.)
+//! Fragments after the first have no ports and match none.
 
 #![forbid(unsafe_code)]
 
@@ -12,18 +12,18 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// What a packet must have; what is not set may be anything.
+/// What a packet must have; unset fields match anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// Where the packet comes from. Host bits do not matter.
+    /// Source prefix. Host bits are ignored.
     pub src: Option<IpNet>,
-    /// Where it goes to.
+    /// Destination prefix.
     pub dst: Option<IpNet>,
-    /// Port that it comes from, of a protocol that has ports: see [`Fields::expression`].
+    /// Source port, of a protocol that has ports: see [`Fields::expression`].
     pub sport: Option<u16>,
-    /// Port that it goes to.
+    /// Destination port.
     pub dport: Option<u16>,
-    /// What IP carries.
+    /// Protocol over IP.
     pub l4proto: Option<Protocol>,
 }
 
@@ -31,26 +31,26 @@ pub struct Fields {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocol(pub u8);
 
-/// Those with names.
+/// Protocols with names.
 const NAMES: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("icmp", 1), ("icmpv6", 58), ("sctp", 132)];
-/// Those with ports that libpcap's `port` knows.
+/// Protocols with ports that libpcap's `port` knows.
 const WITH_PORTS: [(&str, u8); 3] = [("tcp", 6), ("udp", 17), ("sctp", 132)];
-/// Those with ports at the same place that it does not know: DCCP (RFC 4340, section 5.1), UDP-Lite (RFC 3828,
+/// Protocols with ports at the same offset that it does not know: DCCP (RFC 4340, section 5.1), UDP-Lite (RFC 3828,
 /// section 3.1).
 const WITH_PORTS_TOO: [u8; 2] = [33, 136];
 
-/// Fields that no packet has together.
+/// Fields that no packet can match together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldsError {
-    /// One prefix of each family.
-    #[error("src={src} and dst={dst} are of different families, and no packet is of both: clear one of them")]
+    /// Prefixes of different families.
+    #[error("src={src} and dst={dst} are of different families, and no packet belongs to both: clear one of them")]
     Families {
         /// The source.
         src: IpNet,
         /// The destination.
         dst: IpNet,
     },
-    /// ICMP in the other family.
+    /// ICMP of the other family.
     #[error("l4proto={protocol} is not carried by the family of {prefix}: clear one of them")]
     Family {
         /// The protocol.
@@ -58,14 +58,14 @@ pub enum FieldsError {
         /// A prefix of the wrong family.
         prefix: IpNet,
     },
-    /// Ports of what has none.
+    /// Ports with a protocol that has none.
     #[error("l4proto={0} has no ports: clear sport and dport, or l4proto")]
     NoPorts(Protocol),
 }
 
-/// Text that names no protocol.
+/// A text that is not a protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255")]
+#[error("`{0}` is not a protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255")]
 pub struct ProtocolError(String);
 
 impl FromStr for Protocol {
@@ -73,7 +73,7 @@ impl FromStr for Protocol {
 
     fn from_str(text: &str) -> Result<Self, ProtocolError> {
         let named = NAMES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
-        // A number may have no sign.
+        // `u8::from_str` would accept a sign.
         let number = || text.parse().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit()));
         named.or_else(number).map(Self).ok_or_else(|| ProtocolError(text.to_owned()))
     }
@@ -89,12 +89,12 @@ impl fmt::Display for Protocol {
 }
 
 impl Fields {
-    /// The expression that says the same; `None` if nothing is set.
+    /// The equivalent expression; `None` if no field is set.
     ///
     /// Ports are those of TCP, UDP, SCTP, DCCP and UDP-Lite.
     ///
     /// # Errors
-    /// Fields that no packet has together.
+    /// Fields that no packet can match together.
     pub fn expression(&self) -> Result<Option<String>, FieldsError> {
         self.check()?;
         let mut terms = Vec::new();
@@ -145,17 +145,17 @@ fn carries(protocol: Protocol) -> String {
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
         132 => "sctp".to_owned(),
-        // Either ICMP is of its own family alone.
+        // Each ICMP belongs to one family.
         1 => "icmp".to_owned(),
         58 => "icmp6".to_owned(),
         number => format!("(ip proto {number} or ip6 proto {number})"),
     }
 }
 
-/// Where a port is, from the start of what IP carries.
+/// Offset of a port in IP's payload.
 type Ports<'a> = [(&'a str, u32, Option<u16>)];
 
-/// Ports as libpcap knows them.
+/// Ports in libpcap's terms.
 fn with_ports(protocol: Protocol, ports: &Ports<'_>) -> String {
     match WITH_PORTS.iter().find(|(_, number)| *number == protocol.0) {
         Some((name, _)) => known(&format!("{name} "), ports),
@@ -173,7 +173,7 @@ fn known(protocol: &str, ports: &Ports<'_>) -> String {
     format!("({})", terms.collect::<Vec<_>>().join(" and "))
 }
 
-/// What libpcap's `port` says, for protocols that it leaves out.
+/// The equivalent of libpcap's `port` for protocols that it does not cover.
 fn unknown(protocols: &[u8], ports: &Ports<'_>) -> String {
     let any =
         |field: &str| protocols.iter().map(|number| format!("{field} = {number}")).collect::<Vec<_>>().join(" or ");
@@ -183,7 +183,7 @@ fn unknown(protocols: &[u8], ports: &Ports<'_>) -> String {
     };
     let in_ip = all(&|at| format!("ip[((ip[0] & 0xf) << 2) + {at} : 2]"));
     let in_ip6 = all(&|at| format!("ip6[{} : 2]", 40 + at));
-    // In this language `and` binds no tighter than `or`.
+    // In this language `and` does not bind tighter than `or`.
     let in_ip = format!("(({}) and ip[6 : 2] & 0x1fff = 0 and {in_ip})", any("ip[9]"));
     let in_ip6 = format!("(({}) and {in_ip6})", any("ip6[6]"));
     format!("({in_ip} or {in_ip6})")
@@ -264,7 +264,7 @@ mod tests {
     fn what_no_packet_has_together_is_refused() {
         check_refused(
             "src=10.0.0.0/8 dst=::1/128",
-            "src=10.0.0.0/8 and dst=::1/128 are of different families, and no packet is of both: clear one of them",
+            "src=10.0.0.0/8 and dst=::1/128 are of different families, and no packet belongs to both: clear one of them",
         );
         check_refused(
             "dst=10.0.0.0/8 l4proto=icmpv6",

@@ -1,19 +1,19 @@
-//! eBPF instructions, as far as filters need them (kernel: `include/uapi/linux/bpf.h`,
+//! eBPF instructions that filters need (kernel: `include/uapi/linux/bpf.h`,
 //! `Documentation/bpf/standardization/instruction-set.rst`).
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
-/// An instruction as the kernel takes it.
+/// An instruction in the kernel's format.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Insn {
-    /// Operation.
+    /// Operation code.
     pub code: u8,
     /// Destination in the low half, source in the high one, on little-endian machines.
     pub registers: u8,
-    /// Distance of a jump or offset of an access.
+    /// Distance of a jump, or offset of an access.
     pub offset: i16,
     /// Operand.
     pub immediate: i32,
@@ -39,7 +39,7 @@ const END: u8 = 0xd0;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 
-/// A register. R0 holds results, R1 to R5 are arguments that calls destroy, R10 is the stack.
+/// A register. R0 holds results, R1 to R5 are arguments that calls clobber, R10 is the frame pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reg {
     R0,
@@ -55,7 +55,7 @@ pub(crate) enum Reg {
     R10,
 }
 
-/// Bytes of an access to memory.
+/// Size of a memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
     B = 0x10,
@@ -80,7 +80,7 @@ pub(crate) enum Alu {
     Mov = 0xb0,
 }
 
-/// A comparison; unsigned, unless the name says otherwise.
+/// A comparison; unsigned unless its name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compare {
     Eq = 0x10,
@@ -113,7 +113,7 @@ impl From<i32> for Source {
     }
 }
 
-/// 32 bits that mean what the instruction takes them for.
+/// 32 bits, interpreted by the instruction.
 impl From<u32> for Source {
     fn from(k: u32) -> Self {
         Self::K(k.cast_signed())
@@ -121,7 +121,7 @@ impl From<u32> for Source {
 }
 
 impl Insn {
-    /// The bytes that the kernel takes.
+    /// The instruction as the kernel's bytes.
     pub fn to_bytes(self) -> [u8; 8] {
         let [low, high] = self.offset.to_ne_bytes();
         let [a, b, c, d] = self.immediate.to_ne_bytes();
@@ -140,7 +140,7 @@ impl Insn {
         }
     }
 
-    /// 32 bits; the upper half of `dst` becomes 0.
+    /// A 32-bit operation; it clears the upper half of `dst`.
     pub(crate) fn alu32(alu: Alu, dst: Reg, source: impl Into<Source>) -> Self {
         Self::with_source(alu as u8 | CLASS_ALU, dst, source.into())
     }
@@ -149,7 +149,7 @@ impl Insn {
         Self::with_source(alu as u8 | CLASS_ALU64, dst, source.into())
     }
 
-    /// The low 16 or 32 bits of `dst` between network and host order, the rest 0. Nothing for a byte, which has none.
+    /// Converts the low 16 or 32 bits of `dst` from network to host order, and clears the rest.
     pub(crate) fn to_host_order(dst: Reg, bytes: u32) -> Self {
         Self::new(CLASS_ALU | END | FROM_REGISTER, dst, 0, 0, bytes.cast_signed() * 8)
     }
@@ -165,7 +165,7 @@ impl Insn {
         }
     }
 
-    /// The first half of a load of a map's address; the second is all zeroes.
+    /// The first half of a load of a map's address; the second is all zeros.
     pub(crate) fn map(dst: Reg) -> Self {
         Self::new(CLASS_LD | DOUBLE, dst, PSEUDO_MAP_FD, 0, 0)
     }
@@ -179,7 +179,7 @@ impl Insn {
         Self::new(CLASS_JMP32, Reg::R0, 0, 0, 0)
     }
 
-    /// Compares 32 bits.
+    /// A comparison of 32 bits.
     pub(crate) fn branch32(compare: Compare, dst: Reg, source: impl Into<Source>) -> Self {
         Self::with_source(compare as u8 | CLASS_JMP32, dst, source.into())
     }
@@ -188,12 +188,12 @@ impl Insn {
         Self::with_source(compare as u8 | CLASS_JMP, dst, source.into())
     }
 
-    /// Calls a helper of the kernel, by its number.
+    /// Calls a kernel helper by its number.
     pub(crate) fn helper(number: i32) -> Self {
         Self::new(CALL, Reg::R0, 0, 0, number)
     }
 
-    /// Calls a function of the program.
+    /// Calls a function of this program.
     pub(crate) fn call() -> Self {
         Self::new(CALL, Reg::R0, PSEUDO_CALL, 0, 0)
     }
@@ -227,7 +227,7 @@ impl Insn {
     }
 }
 
-/// As the kernel's verifier writes it; targets of jumps are for the caller, who knows their names.
+/// In the notation of the kernel's verifier; the caller adds targets of jumps, because it knows their names.
 impl fmt::Display for Insn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, offset, immediate, .. } = *self;
@@ -259,7 +259,7 @@ impl fmt::Display for Insn {
     }
 }
 
-/// Small numbers as they are spoken of, others as bits.
+/// Small numbers in decimal, others in hexadecimal.
 fn constant(immediate: i32) -> String {
     if (-256..256).contains(&immediate) { immediate.to_string() } else { format!("{immediate:#x}") }
 }
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// Bytes as clang 19 and llvm-objdump have them.
+    /// Encodings as produced by clang 19 and llvm-objdump.
     #[test]
     fn instructions_are_those_of_the_kernel() {
         use Reg::{R0, R1, R2, R6, R7, R8, R9, R10};

@@ -1,4 +1,4 @@
-//! libpcap, as found at run time.
+//! libpcap, loaded at run time.
 
 #![allow(unsafe_code, reason = "libpcap is C")]
 
@@ -10,21 +10,21 @@ use libloading::Library;
 
 use super::classic::Raw;
 
-/// Where distributions keep it: the name that libpcap gives itself, and Debian's.
+/// Its names in distributions: the soname that libpcap gives itself, and Debian's.
 const NAMES: [&str; 2] = ["libpcap.so.1", "libpcap.so.0.8"];
 
 /// Ethernet.
 const DLT_EN10MB: c_int = 1;
-/// What a program returns for a match; `MAXIMUM_SNAPLEN` of libpcap.
+/// The return value for a match; libpcap's `MAXIMUM_SNAPLEN`.
 const SNAPLEN: c_int = 262_144;
-/// Only `ip broadcast` wants to know the netmask.
+/// Only `ip broadcast` needs the netmask.
 const NETMASK_UNKNOWN: u32 = 0xffff_ffff;
-/// Bytes of an expression. Without the optimizer, 8 KiB of ports take 6 s and 16 KiB 50 to 80 s.
+/// Maximum bytes of an expression. Without the optimizer, 8 KiB of ports take 6 s and 16 KiB 50 to 80 s.
 const LONGEST: usize = 8 << 10;
-/// Bytes up to which no expression takes long.
+/// Expressions up to this many bytes are always compiled quickly.
 const SHORT: usize = 1 << 10;
-/// Instructions of a program that is left to the optimizer, which then takes some seconds at most: its time grows with the
-/// third power of the length, to 120 s for 800 ports.
+/// Maximum instructions to pass to the optimizer, which then takes some seconds at most: its time grows with the third
+/// power of the length, to 120 s for 800 ports.
 const MOST_UNOPTIMIZED: usize = 16_384;
 
 /// This machine has no libpcap.
@@ -34,6 +34,22 @@ const MOST_UNOPTIMIZED: usize = 16_384;
          24.04 and later) or libpcap (Fedora)"
 )]
 pub struct Missing(#[source] libloading::Error);
+
+/// Why libpcap does not compile an expression.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CompileError {
+    #[error("the expression is {0} bytes long, and {LONGEST} is the most: use a shorter one")]
+    Long(usize),
+    #[error("the expression is too long: it has {0} instructions before libpcap optimizes them")]
+    Unoptimized(usize),
+    #[error("the expression contains a NUL byte")]
+    Nul,
+    #[error("libpcap is out of memory")]
+    Memory,
+    /// libpcap's own message.
+    #[error("{0}")]
+    Libpcap(String),
+}
 
 /// `struct bpf_program`.
 #[repr(C)]
@@ -49,7 +65,7 @@ type FreeCode = unsafe extern "C" fn(*mut Program);
 type Close = unsafe extern "C" fn(*mut c_void);
 
 /// The functions of libpcap that filters need.
-pub struct Libpcap {
+pub(super) struct Libpcap {
     open_dead: OpenDead,
     compile: Compile,
     get_error: GetError,
@@ -59,7 +75,7 @@ pub struct Libpcap {
 }
 
 impl Libpcap {
-    /// The library, which stays loaded.
+    /// Loads the library, which stays loaded.
     ///
     /// # Errors
     /// [`Missing`]. The next call tries again.
@@ -74,9 +90,9 @@ impl Libpcap {
 
     fn load() -> Result<Self, Missing> {
         let [first, second] = NAMES;
-        // SAFETY: libpcap's initialisers set up itself and touch nothing of ours.
+        // SAFETY: libpcap's initialisers set up libpcap itself and touch nothing of ours.
         let library = unsafe { Library::new(first).or_else(|_| Library::new(second)) }.map_err(Missing)?;
-        // SAFETY: the types are those of pcap/pcap.h, which the soname stands for.
+        // SAFETY: the types are those of pcap/pcap.h, which the soname guarantees.
         unsafe {
             Ok(Self {
                 open_dead: *library.get(b"pcap_open_dead\0").map_err(Missing)?,
@@ -89,47 +105,54 @@ impl Libpcap {
         }
     }
 
-    /// The classic program for an expression on Ethernet, optimized. A long one takes more stack than threads have.
+    /// The optimized classic program for an expression on Ethernet. Long expressions need a larger stack than threads
+    /// have by default.
     ///
-    /// Names of hosts are looked up, which may take as long as that takes.
+    /// This looks up host names, and takes as long as that does.
     ///
     /// # Errors
-    /// libpcap's reason.
-    pub(crate) fn compile(&self, expression: &str) -> Result<Vec<Raw>, String> {
+    /// [`CompileError`].
+    pub(crate) fn compile(&self, expression: &str) -> Result<Vec<Raw>, CompileError> {
         if expression.len() > LONGEST {
-            return Err(format!("an expression of {} bytes is too long, {LONGEST} is the most", expression.len()));
+            return Err(CompileError::Long(expression.len()));
         }
-        let text = CString::new(expression).map_err(|_| "the expression holds a NUL byte".to_owned())?;
+        let text = CString::new(expression).map_err(|_| CompileError::Nul)?;
         if expression.len() > SHORT {
             let count = self.compile_as(&text, false, <[Raw]>::len)?;
             if count > MOST_UNOPTIMIZED {
-                return Err(format!("the expression is too long: {count} instructions before libpcap optimizes them"));
+                return Err(CompileError::Unoptimized(count));
             }
         }
         self.compile_as(&text, true, <[Raw]>::to_vec)
     }
 
-    /// What `read` makes of the program.
-    fn compile_as<T>(&self, text: &CStr, is_optimized: bool, read: impl FnOnce(&[Raw]) -> T) -> Result<T, String> {
-        // SAFETY: it takes numbers alone.
+    /// Compiles `text` and passes the program to `read`.
+    fn compile_as<T>(
+        &self,
+        text: &CStr,
+        is_optimized: bool,
+        read: impl FnOnce(&[Raw]) -> T,
+    ) -> Result<T, CompileError> {
+        // SAFETY: it only takes numbers.
         let handle = unsafe { (self.open_dead)(DLT_EN10MB, SNAPLEN) };
         if handle.is_null() {
-            return Err("libpcap is out of memory".to_owned());
+            return Err(CompileError::Memory);
         }
         let mut program = Program { length: 0, instructions: ptr::null_mut() };
         let optimize = c_int::from(is_optimized);
-        // SAFETY: the handle is open, the program is ours and the text ends with NUL. Several threads may call since 1.8
-        // of 2016 (pcap_compile(3PCAP), "BUGS"); our programs need Linux 6.1, of 2022.
+        // SAFETY: the handle is open, the program is ours and the text ends with NUL. Concurrent calls are safe since
+        // 1.8 of 2016 (pcap_compile(3PCAP), "BUGS"); our programs need Linux 6.1, of 2022.
         let result = unsafe { (self.compile)(handle, &raw mut program, text.as_ptr(), optimize, NETMASK_UNKNOWN) };
         let compiled = if result == 0 {
             // SAFETY: libpcap returned 0, so `instructions` is an array of `length` until it is freed.
             let found = read(unsafe { std::slice::from_raw_parts(program.instructions, program.length as usize) });
-            // SAFETY: the program is libpcap's own and is not used again.
+            // SAFETY: libpcap made the program, and it is not used again.
             unsafe { (self.free_code)(&raw mut program) };
             Ok(found)
         } else {
-            // SAFETY: the text is the handle's, which is open until below.
-            Err(unsafe { CStr::from_ptr((self.get_error)(handle)) }.to_string_lossy().into_owned())
+            // SAFETY: the text belongs to the handle, which stays open until below.
+            let reason = unsafe { CStr::from_ptr((self.get_error)(handle)) };
+            Err(CompileError::Libpcap(reason.to_string_lossy().into_owned()))
         };
         // SAFETY: the handle is open and is not used again.
         unsafe { (self.close)(handle) };
@@ -149,16 +172,16 @@ mod tests {
         assert_eq!(program, [raw(0x28, 0, 0, 12), raw(0x15, 0, 1, 0x800), raw(6, 0, 0, 262_144), raw(6, 0, 0, 0)]);
     }
 
-    /// Asks until there is an answer: on a busy machine the first may be that it takes long.
+    /// Retries after a timeout, which a busy machine may cause.
     fn settled(expression: &str) -> Result<Vec<Raw>, FilterError> {
         let mut answers = std::iter::repeat_with(|| raw(expression)).take(30);
-        answers.find(|answer| !matches!(answer, Err(FilterError::Late))).expect("an answer in a minute")
+        answers.find(|answer| !matches!(answer, Err(FilterError::Timeout))).expect("an answer in a minute")
     }
 
     #[track_caller]
     fn check_refused(expression: &str, reason: &str) {
         match settled(expression) {
-            Err(FilterError::Refused(refused)) => assert_eq!(refused.reason, reason),
+            Err(FilterError::Expression(refused)) => assert_eq!(refused.reason, reason),
             other => panic!("{} bytes: {other:?}", expression.len()),
         }
     }
@@ -167,10 +190,10 @@ mod tests {
     fn an_expression_that_takes_too_long_is_refused() {
         let of = |count| vec!["host 10.0.0.1"; count].join(" or ");
         assert!(settled(&of(100)).is_ok());
-        check_refused(&of(500), "an expression of 8496 bytes is too long, 8192 is the most");
+        check_refused(&of(500), "the expression is 8496 bytes long, and 8192 is the most: use a shorter one");
         check_refused(
             &format!("ip[0] = 1{}", "+1".repeat(3000)),
-            "the expression is too long: 18016 instructions before libpcap optimizes them",
+            "the expression is too long: it has 18016 instructions before libpcap optimizes them",
         );
     }
 
@@ -178,7 +201,7 @@ mod tests {
     #[test]
     fn deep_expressions_end_no_thread() {
         for deep in ["(".repeat(LONGEST), "!".repeat(LONGEST), "ip[".repeat(LONGEST / 3)] {
-            assert!(matches!(settled(&deep), Err(FilterError::Refused(_))));
+            assert!(matches!(settled(&deep), Err(FilterError::Expression(_))));
         }
         assert!(settled(&format!("{}ip", "not ".repeat(2000))).is_ok());
     }

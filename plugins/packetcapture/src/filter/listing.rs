@@ -1,4 +1,4 @@
-//! A program for people.
+//! A program as text.
 
 #![forbid(unsafe_code)]
 
@@ -7,15 +7,14 @@ use std::fmt::Write as _;
 use super::assembly::{Assembled, Label};
 use super::classic::Operation;
 
-/// Where the classic instruction stands in a line.
+/// Column of the classic instruction.
 const COLUMN: usize = 52;
 
-/// `assembled` as text: one eBPF instruction a line, and beside the first of each group the classic instruction that it
-/// does the work of.
+/// `assembled` as text: one eBPF instruction per line; the first of each group has the classic instruction beside it.
 pub(crate) fn listing(title: &str, program: &[Operation], assembled: &Assembled) -> String {
     let mut text = String::new();
     let count = assembled.instructions.len();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(text, "; {title}\n; {} classic instructions, {count} of eBPF", program.len());
     let mut origin = None;
     let mut is_second_half = false;
@@ -53,7 +52,7 @@ pub(crate) fn listing(title: &str, program: &[Operation], assembled: &Assembled)
     text
 }
 
-/// What begins at an instruction, places that matter to no reader left out.
+/// The labels at an instruction, without those that do not help a reader.
 fn labels(assembled: &Assembled, at: usize) -> impl Iterator<Item = Label> {
     let first = assembled.labels.partition_point(|(place, _)| *place < at);
     let here = assembled.labels[first..].iter().take_while(move |(place, _)| *place == at);

@@ -1,15 +1,15 @@
-//! Which registers and words of scratch memory are still read.
+//! Liveness analysis: which registers and words of scratch memory are still read.
 
 #![forbid(unsafe_code)]
 
-use super::blocks::{Block, End};
+use super::blocks::{Block, Terminator};
 use super::classic::{Operand, Operation, Register};
 
-/// A set of places: A, X and the words of scratch memory.
+/// A set of registers (A, X) and words of scratch memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places(u32);
+pub(crate) struct LiveSet(u32);
 
-impl Places {
+impl LiveSet {
     pub(crate) const A: Self = Self(1 << 16);
     pub(crate) const X: Self = Self(1 << 17);
 
@@ -30,7 +30,7 @@ impl Places {
     }
 }
 
-impl From<Register> for Places {
+impl From<Register> for LiveSet {
     fn from(register: Register) -> Self {
         match register {
             Register::A => Self::A,
@@ -39,18 +39,18 @@ impl From<Register> for Places {
     }
 }
 
-/// For each block, what is read in it or behind it before it is written.
+/// For each block, what is read in or after it before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Liveness(Vec<Places>);
+pub(crate) struct Liveness(Vec<LiveSet>);
 
 impl Liveness {
     pub(crate) fn of(blocks: &[Block], program: &[Operation]) -> Self {
-        let mut live = Self(vec![Places::default(); blocks.len()]);
+        let mut live = Self(vec![LiveSet::default(); blocks.len()]);
         let mut is_settled = false;
         while !is_settled {
             is_settled = true;
             for (number, block) in blocks.iter().enumerate().rev() {
-                let before = block.body.clone().rev().fold(live.behind(block.end), |live, at| {
+                let before = block.body.clone().rev().fold(live.after(block.terminator), |live, at| {
                     let (reads, writes) = effect(program[at]);
                     live.without(writes).with(reads)
                 });
@@ -61,40 +61,40 @@ impl Liveness {
         live
     }
 
-    /// What is read from block `number` on.
-    pub(crate) fn at(&self, number: usize) -> Places {
+    /// What is read from the start of block `number` on.
+    pub(crate) fn at(&self, number: usize) -> LiveSet {
         self.0[number]
     }
 
-    /// Whether A is read behind a block that ends so.
-    pub(crate) fn is_a_read_behind(&self, end: End) -> bool {
-        end.targets().any(|target| self.at(target).contains(Places::A))
+    /// Whether A is read after a block with this terminator.
+    pub(crate) fn is_a_read_after(&self, terminator: Terminator) -> bool {
+        terminator.targets().any(|target| self.at(target).contains(LiveSet::A))
     }
 
-    /// What is read by the end of a block and behind it.
-    fn behind(&self, end: End) -> Places {
-        let own = match end {
-            End::Branch { operand: Operand::X, .. } => Places::A.with(Places::X),
-            End::Branch { .. } | End::ReturnA => Places::A,
-            End::Goto(_) | End::Return(_) => Places::default(),
+    /// What is read by and after a terminator.
+    fn after(&self, terminator: Terminator) -> LiveSet {
+        let own = match terminator {
+            Terminator::Branch { operand: Operand::X, .. } => LiveSet::A.with(LiveSet::X),
+            Terminator::Branch { .. } | Terminator::ReturnA => LiveSet::A,
+            Terminator::Goto(_) | Terminator::Return(_) => LiveSet::default(),
         };
-        end.targets().fold(own, |live, target| live.with(self.at(target)))
+        terminator.targets().fold(own, |live, target| live.with(self.at(target)))
     }
 }
 
 /// What an operation reads and writes.
-fn effect(operation: Operation) -> (Places, Places) {
-    let nothing = Places::default();
+fn effect(operation: Operation) -> (LiveSet, LiveSet) {
+    let nothing = LiveSet::default();
     match operation {
-        Operation::Load { .. } => (nothing, Places::A),
-        Operation::LoadIndirect { .. } | Operation::ToA => (Places::X, Places::A),
-        Operation::LoadHeaderLength { .. } => (nothing, Places::X),
+        Operation::Load { .. } => (nothing, LiveSet::A),
+        Operation::LoadIndirect { .. } | Operation::ToA => (LiveSet::X, LiveSet::A),
+        Operation::LoadHeaderLength { .. } => (nothing, LiveSet::X),
         Operation::LoadImmediate(to, _) | Operation::LoadLength(to) => (nothing, to.into()),
-        Operation::LoadScratch(to, k) => (Places::word(k), to.into()),
-        Operation::Store(from, k) => (from.into(), Places::word(k)),
-        Operation::Arithmetic(_, Operand::X) => (Places::A.with(Places::X), Places::A),
-        Operation::Arithmetic(_, Operand::K(_)) | Operation::Negate => (Places::A, Places::A),
-        Operation::ToX => (Places::A, Places::X),
+        Operation::LoadScratch(to, k) => (LiveSet::word(k), to.into()),
+        Operation::Store(from, k) => (from.into(), LiveSet::word(k)),
+        Operation::Arithmetic(_, Operand::X) => (LiveSet::A.with(LiveSet::X), LiveSet::A),
+        Operation::Arithmetic(_, Operand::K(_)) | Operation::Negate => (LiveSet::A, LiveSet::A),
+        Operation::ToX => (LiveSet::A, LiveSet::X),
         Operation::Jump(_) | Operation::Branch { .. } | Operation::Return(_) | Operation::ReturnA => (nothing, nothing),
     }
 }
@@ -109,28 +109,28 @@ mod tests {
     const ADD_X: Operation = Operation::Arithmetic(Arithmetic::Add, Operand::X);
 
     #[track_caller]
-    fn check(program: &[Operation], expected: &[Places]) {
+    fn check(program: &[Operation], expected: &[LiveSet]) {
         assert_eq!(Liveness::of(&split(program), program).0, expected);
     }
 
     #[test]
     fn what_is_written_first_is_not_live() {
-        check(&[LOAD, Operation::ToX, ADD_X, Operation::ReturnA], &[Places::default()]);
-        check(&[LOAD, ADD_X, Operation::ReturnA], &[Places::X]);
-        check(&[Operation::LoadScratch(Register::A, 3), Operation::ReturnA], &[Places::word(3)]);
+        check(&[LOAD, Operation::ToX, ADD_X, Operation::ReturnA], &[LiveSet::default()]);
+        check(&[LOAD, ADD_X, Operation::ReturnA], &[LiveSet::X]);
+        check(&[Operation::LoadScratch(Register::A, 3), Operation::ReturnA], &[LiveSet::word(3)]);
     }
 
     #[test]
     fn what_one_way_reads_is_live_before_the_branch() {
         let branch = Operation::Branch { test: Test::Equal, operand: Operand::K(1), then: 2, otherwise: 4 };
         let program = [LOAD, branch, LOAD, Operation::ReturnA, ADD_X, Operation::ReturnA];
-        check(&program, &[Places::X, Places::default(), Places::A.with(Places::X)]);
+        check(&program, &[LiveSet::X, LiveSet::default(), LiveSet::A.with(LiveSet::X)]);
     }
 
     #[test]
     fn what_a_loop_reads_is_live_all_around_it() {
         let branch = Operation::Branch { test: Test::Equal, operand: Operand::K(1), then: 2, otherwise: 4 };
         let program = [LOAD, branch, LOAD, Operation::Jump(0), ADD_X, Operation::Return(1)];
-        check(&program, &[Places::X, Places::X, Places::A.with(Places::X)]);
+        check(&program, &[LiveSet::X, LiveSet::X, LiveSet::A.with(LiveSet::X)]);
     }
 }

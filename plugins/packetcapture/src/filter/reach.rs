@@ -1,22 +1,23 @@
 //! Functions that load from anywhere in a packet at the TC hook.
 //!
-//! Each takes the context in R1 and an offset in R2, of 64 bits, and returns the value in host order, or a negative number
-//! where the packet ends before. The verifier follows every call anew, and what it has yet to follow is limited
-//! (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, kernel/bpf/verifier.c): so there are few branches, and ways that end come first.
+//! Each takes the context in R1 and a 64-bit offset in R2, and returns the value in host order, or a negative number if
+//! the packet ends before. The verifier follows every call anew, and limits the number of pending branches
+//! (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, kernel/bpf/verifier.c): so there are few branches, and paths that end come first.
 
 #![forbid(unsafe_code)]
 
-use super::access::{Order, View};
+use super::access::{ByteOrder, load_memory};
 use super::assembly::Assembly;
 use super::classic::Size;
 use super::insn::{Alu, Compare, Insn, Reg, Width};
+use super::mode::View;
 use super::skb::{BEHIND_TAG, TAG, TAG_SIZE, VLAN_PROTO, VLAN_TCI};
 
 const SKB_LOAD_BYTES: i32 = 26;
 
-/// Where a frame's bytes around the tag's place are put together on the stack: four, the tag, four.
+/// Where the bytes around the tag are assembled on the stack: four, the tag, four.
 const WINDOW: i16 = -16;
-/// The first of them, counted in the frame with its tag.
+/// Offset of the first of them in the tagged frame.
 const WINDOW_START: u32 = TAG - 4;
 
 /// The function that loads `size` bytes.
@@ -29,27 +30,27 @@ pub(crate) fn function(code: &mut Assembly, view: View, size: Size) {
 
 fn of_frame(code: &mut Assembly, size: Size) {
     let reachable = code.near();
-    // The helper takes 32 bits and refuses half of them.
+    // The helper takes 32 bits and rejects half of the values.
     code.goto(Insn::branch64(Compare::Le, Reg::R2, i32::MAX), reachable);
     fail(code);
     code.set(reachable);
     code.add(Insn::alu32(Alu::Mov, Reg::R4, size.bytes()));
     copy(code, -4);
-    load_memory(code, Reg::R0, Reg::R10, -4, size, Order::Host);
+    load_memory(code, Reg::R0, Reg::R10, -4, size, ByteOrder::Host);
     code.add(Insn::exit());
 }
 
-/// For a frame with a tag to be put back: what the tag cuts through is put together.
+/// For a frame whose tag must be restored: assembles the bytes around the tag.
 fn with_tag(code: &mut Assembly, size: Size) {
     let (context, index) = (Reg::R6, Reg::R7);
     let bytes = size.bytes().cast_signed();
     let (across, complete) = (code.near(), code.near());
-    // The index is 0 for the first offset from which the load meets the tag.
+    // The index is 0 for the first offset whose load overlaps the tag.
     let first = TAG.cast_signed() + 1 - bytes;
     code.add(Insn::alu64(Alu::Mov, index, Reg::R2));
     code.add(Insn::alu64(Alu::Sub, index, first));
     code.goto(Insn::branch64(Compare::Lt, index, BEHIND_TAG.cast_signed() - first), across);
-    // The sign of what is behind the tag takes four off.
+    // Subtracts four if the offset is after the tag, from the sign of the difference.
     code.add(Insn::alu64(Alu::Mov, Reg::R3, BEHIND_TAG.cast_signed() - 1));
     code.add(Insn::alu64(Alu::Sub, Reg::R3, Reg::R2));
     code.add(Insn::alu64(Alu::Rsh, Reg::R3, 63));
@@ -69,7 +70,7 @@ fn with_tag(code: &mut Assembly, size: Size) {
     code.add(Insn::to_host_order(Reg::R1, 2));
     code.add(Insn::store(Width::H, Reg::R10, WINDOW + 6, Reg::R1));
     code.add(Insn::store(Width::W, Reg::R10, WINDOW + 8, 0));
-    // As many bytes of the load are behind the tag.
+    // Number of the load's bytes after the tag.
     code.add(Insn::alu64(Alu::Mov, Reg::R4, index));
     code.add(Insn::alu64(Alu::Sub, Reg::R4, BEHIND_TAG.cast_signed() - bytes - first));
     code.goto(Insn::branch64(Compare::SignedLe, Reg::R4, 0), complete);
@@ -77,7 +78,7 @@ fn with_tag(code: &mut Assembly, size: Size) {
     code.add(Insn::alu32(Alu::Mov, Reg::R2, TAG));
     copy(code, WINDOW + 8);
     code.set(complete);
-    // Byte by byte: on the stack, the verifier takes aligned accesses alone.
+    // Byte by byte, because the verifier only accepts aligned accesses to the stack.
     code.add(Insn::alu64(Alu::Add, index, Reg::R10));
     code.add(Insn::alu32(Alu::Mov, Reg::R0, 0));
     let start = WINDOW + (first - WINDOW_START.cast_signed()) as i16;
@@ -89,7 +90,7 @@ fn with_tag(code: &mut Assembly, size: Size) {
     code.add(Insn::exit());
 }
 
-/// Copies R4 bytes from the frame's offset R2 to the stack, or ends the function.
+/// Copies R4 bytes from the frame at offset R2 to the stack, or returns failure.
 fn copy(code: &mut Assembly, to: i16) {
     let copied = code.near();
     code.add(Insn::alu64(Alu::Mov, Reg::R3, Reg::R10));
@@ -103,17 +104,4 @@ fn copy(code: &mut Assembly, to: i16) {
 fn fail(code: &mut Assembly) {
     code.add(Insn::alu64(Alu::Mov, Reg::R0, -1));
     code.add(Insn::exit());
-}
-
-/// Loads from memory, in the order that is wanted.
-pub(crate) fn load_memory(code: &mut Assembly, to: Reg, base: Reg, offset: i16, size: Size, order: Order) {
-    let width = match size {
-        Size::Byte => Width::B,
-        Size::Half => Width::H,
-        Size::Word => Width::W,
-    };
-    code.add(Insn::load(width, to, base, offset));
-    if size != Size::Byte && order == Order::Host {
-        code.add(Insn::to_host_order(to, size.bytes()));
-    }
 }

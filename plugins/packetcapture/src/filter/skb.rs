@@ -2,13 +2,15 @@
 
 #![forbid(unsafe_code)]
 
-use super::access::{A, Access, CONTEXT, DATA, Mode, Order, Range, View, X, forget};
+use super::access::{A, Access, ByteOrder, CONTEXT, DATA, IndexRange, X, load_memory};
 use super::assembly::{Assembly, Label};
 use super::classic::{Operation, Size};
 use super::insn::{Alu, Compare, Insn, Reg, Width};
-use super::reach::load_memory;
+use super::mode::{Mode, View};
+use super::stack::forget;
 
-/// Fields of `struct __sk_buff` (`include/uapi/linux/bpf.h`). The tag's protocol is in network order, its `TCI` is not.
+/// Fields of `struct __sk_buff` (`include/uapi/linux/bpf.h`). The tag's protocol is in network order, its `TCI` in host
+/// order.
 const LEN: i16 = 0;
 const VLAN_PRESENT: i16 = 20;
 pub(crate) const VLAN_TCI: i16 = 24;
@@ -16,34 +18,34 @@ pub(crate) const VLAN_PROTO: i16 = 28;
 const DATA_FIELD: i16 = 76;
 const DATA_END_FIELD: i16 = 80;
 
-/// Behind the last byte that the packet's memory reaches, in a linear version. A call destroys it.
+/// End of the packet's directly readable memory, in a linear version. Calls clobber it.
 const DATA_END: Reg = Reg::R5;
-/// Results of functions, and the second part of a value that is put together.
+/// Results of functions, and the second part of a value that is assembled.
 const PART: Reg = Reg::R0;
 
-/// Where the tag belongs: behind two addresses of 6 bytes. It has 4.
+/// Offset of the tag: after two addresses of 6 bytes. It has 4 bytes.
 pub(crate) const TAG: u32 = 12;
 pub(crate) const TAG_SIZE: u32 = 4;
 pub(crate) const BEHIND_TAG: u32 = TAG + TAG_SIZE;
 
-/// Bytes from the packet's start that linear versions read themselves: offsets have 16 bits with a sign.
+/// Bytes from the packet's start that linear versions read directly: offsets have 16 bits with a sign.
 const REACH: u32 = 0x7fff;
-/// The greatest X that they add to it: the verifier takes offsets up to 0xffff (`MAX_PACKET_OFF`).
+/// Maximum X that they add: the verifier accepts offsets up to 0xffff (`MAX_PACKET_OFF`).
 const GREATEST_X: i32 = 0x7fff;
 
-/// One version's way to the packet.
+/// The access of one version to the packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Skb {
     pub(crate) view: View,
     pub(crate) mode: Mode,
 }
 
-/// A part of a load that lies in one place.
+/// Part of a load that comes from one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
     /// In the frame, at this offset.
     Frame(u32, Size),
-    /// In a half of the tag (the field that holds it), its bits from the second on, so many of them.
+    /// In half of the tag: the field that contains it, the number of bits to shift, and the number of bytes.
     Tag { field: i16, shift: u32, bytes: u32 },
 }
 
@@ -56,7 +58,7 @@ impl Piece {
     }
 }
 
-/// The first instructions: to the tagged versions, if there are any, for a packet that has lost its tag.
+/// The first instructions: a packet that has lost its tag goes to the tagged version, if there is one.
 pub(crate) fn begin(code: &mut Assembly, tagged: Option<Label>) {
     code.add(Insn::alu64(Alu::Mov, CONTEXT, Reg::R1));
     if let Some(tagged) = tagged {
@@ -65,7 +67,7 @@ pub(crate) fn begin(code: &mut Assembly, tagged: Option<Label>) {
     }
 }
 
-/// Whether the tag makes a difference to `operation`.
+/// Whether the tag affects `operation`.
 pub(crate) fn sees_tag(operation: Operation) -> bool {
     match operation {
         Operation::Load { size, k } => k.saturating_add(size.bytes()) > TAG,
@@ -75,8 +77,8 @@ pub(crate) fn sees_tag(operation: Operation) -> bool {
     }
 }
 
-/// Behind a check that failed: the packet ends there if all of it is linear, and does not match. If not, the general
-/// version, which must follow, knows more.
+/// After a failed check: if all of the packet is linear, it ends there and does not match. Otherwise the general
+/// version, which must follow, decides.
 pub(crate) fn short(code: &mut Assembly) {
     code.add(Insn::alu64(Alu::Mov, Reg::R1, DATA_END));
     code.add(Insn::alu64(Alu::Sub, Reg::R1, DATA));
@@ -85,9 +87,9 @@ pub(crate) fn short(code: &mut Assembly) {
 }
 
 impl Skb {
-    /// Where the bytes of a load at a constant are, in their order.
+    /// The parts of a load at a constant offset, in order.
     fn pieces(self, k: u32, size: Size) -> Vec<Piece> {
-        // No packet has so many bytes, so the tag does not matter to what is at the end of the numbers.
+        // No packet is that long, so the tag does not matter for offsets near the maximum.
         let Some(end) = k.checked_add(size.bytes()) else { return vec![Piece::Frame(u32::MAX, size)] };
         if self.view == View::Untagged || end <= TAG {
             return vec![Piece::Frame(k, size)];
@@ -100,7 +102,7 @@ impl Skb {
         let mut at = k;
         while at < end {
             let piece = match at {
-                // Three bytes are one and two.
+                // Three bytes are loaded as one and two.
                 ..TAG if (TAG - at).is_multiple_of(2) => Piece::Frame(at, Size::Half),
                 ..TAG => Piece::Frame(at, Size::Byte),
                 12 | 13 => tag(VLAN_PROTO, at - 12, end.min(14) - 12),
@@ -114,18 +116,19 @@ impl Skb {
         pieces
     }
 
-    /// Whether a linear version reads so much of the frame itself.
+    /// Whether a linear version reads this part of the frame directly.
     fn reaches(self, offset: u32, size: Size) -> bool {
         self.mode == Mode::Linear && offset.saturating_add(size.bytes()) <= REACH
     }
 
-    /// What a linear version adds to X, if it reads there itself. Before the tag's end X decides where the byte is.
+    /// The offset that a linear version adds to X, if it reads directly. Before the tag's end, X decides where the byte
+    /// is.
     fn direct(self, k: u32, size: Size) -> Option<u32> {
         let offset = if self.view == View::Tagged { k.checked_sub(BEHIND_TAG)? + TAG } else { k };
         self.reaches(offset, size).then_some(offset)
     }
 
-    fn load_frame(self, code: &mut Assembly, to: Reg, offset: u32, size: Size, order: Order) {
+    fn load_frame(self, code: &mut Assembly, to: Reg, offset: u32, size: Size, order: ByteOrder) {
         if self.reaches(offset, size) {
             load_memory(code, to, DATA, offset as i16, size, order);
         } else {
@@ -134,7 +137,7 @@ impl Skb {
         }
     }
 
-    /// Loads from the offset in R2.
+    /// Loads from the offset in R2 with a function.
     fn load_by_call(self, code: &mut Assembly, to: Reg, view: View, size: Size) {
         code.add(Insn::alu64(Alu::Mov, Reg::R1, CONTEXT));
         code.call(view, size);
@@ -175,7 +178,7 @@ impl Access for Skb {
         code.goto(Insn::branch64(Compare::Gt, Reg::R1, DATA_END), Label::Short(self.view));
     }
 
-    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: Order) {
+    fn load(&self, code: &mut Assembly, to: Reg, k: u32, size: Size, order: ByteOrder) {
         for (number, piece) in self.pieces(k, size).into_iter().enumerate() {
             let is_first = number == 0;
             let part = if is_first { to } else { PART };
@@ -200,20 +203,20 @@ impl Access for Skb {
         }
     }
 
-    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: Range, order: Order) {
+    fn load_indirect(&self, code: &mut Assembly, k: u32, size: Size, range: IndexRange, order: ByteOrder) {
         let Some(offset) = self.direct(k, size) else {
             if let Ok(k) = i32::try_from(k) {
                 forget(code, Reg::R2, X);
                 code.add(Insn::alu64(Alu::Add, Reg::R2, k));
             } else {
-                // Whatever X is, no packet has so many bytes.
+                // No packet is that long, whatever X is.
                 code.add(Insn::alu32(Alu::Mov, Reg::R2, u32::MAX));
             }
             return self.load_by_call(code, A, self.view, size);
         };
         let x = match range {
-            Range::Header => X,
-            Range::Any => {
+            IndexRange::Header => X,
+            IndexRange::Any => {
                 forget(code, Reg::R2, X);
                 let general = Label::Version(self.view, Mode::General);
                 code.goto(Insn::branch64(Compare::Gt, Reg::R2, GREATEST_X), general);

@@ -1,4 +1,4 @@
-//! What a filter asks for: the fields, the user's expression, or both.
+//! The terms of a filter: the fields, the user's expression, or both.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::fields::{Fields, FieldsError};
 
-/// The terms of a filter, which are ANDed. They read as one expression.
+/// The terms of a filter, all of which must match. Displayed as one expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Terms {
     /// The fields, or the user's expression.
@@ -18,10 +18,10 @@ pub(crate) enum Terms {
 }
 
 impl Terms {
-    /// `None` stands for a filter that everything passes: no fields, and an expression that is empty or `all`.
+    /// `None` if everything passes: no fields, and an expression that is empty or `all`.
     ///
     /// # Errors
-    /// Fields that contradict each other. The expression is not looked at.
+    /// Fields that contradict each other. The expression is not checked.
     pub(crate) fn of(fields: &Fields, expression: &str) -> Result<Option<Self>, FieldsError> {
         let expression = expression.trim();
         let expression = (!expression.is_empty() && expression != "all").then(|| expression.to_owned());

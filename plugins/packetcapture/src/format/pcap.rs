@@ -6,9 +6,9 @@ use polycube_layout::ring::{MAX_SNAPLEN, RECORD_HEADER};
 
 use super::{Record, Stamp};
 
-/// Bytes of a file's header.
+/// Size of a file's header.
 pub(crate) const HEADER: usize = 24;
-/// Where the snap length stands in it.
+/// Offset of the snap length in it.
 pub(crate) const SNAPLEN_AT: u64 = 16;
 
 /// Section 4: magic numbers of files with microseconds and with nanoseconds.
@@ -19,7 +19,7 @@ pub(crate) const MINOR: u16 = 4;
 /// `LINKTYPE_ETHERNET`.
 pub(crate) const ETHERNET: u32 = 1;
 
-/// The header of a file whose records have up to `snaplen` bytes of a packet.
+/// The header of a file whose records contain up to `snaplen` bytes of a packet.
 pub(crate) fn header(magic: u32, snaplen: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&magic.to_ne_bytes());
@@ -30,7 +30,7 @@ pub(crate) fn header(magic: u32, snaplen: u32) -> [u8; HEADER] {
     header
 }
 
-/// Reads a record whose time has a fraction in units of `unit` nanoseconds.
+/// Parses a record whose timestamp has a fraction in units of `unit` nanoseconds.
 pub(super) fn parse(bytes: &[u8], unit: u64) -> Option<Record> {
     let header: &[u8; RECORD_HEADER] = bytes.first_chunk()?;
     let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -48,7 +48,7 @@ pub(super) fn parse(bytes: &[u8], unit: u64) -> Option<Record> {
 }
 
 pub(super) fn write(record: &Record, unit: u64, packet: &[u8], out: &mut Vec<u8>) {
-    // The format has 32 bits of seconds, which last until 2106.
+    // The format has 32 bits for seconds, which last until 2106.
     let words = [record.stamp.seconds() as u32, (record.stamp.nanos() / unit) as u32, record.captured, record.length];
     out.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     out.extend_from_slice(packet);

@@ -13,10 +13,10 @@ const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Types of an Interface Description Block (4.2) and an Interface Statistics Block (4.6).
 const INTERFACE_BLOCK: u32 = 1;
 const STATISTICS_BLOCK: u32 = 5;
-/// Bytes of a block without any content: its type, and its length twice.
+/// Size of an empty block: its type, and its length twice.
 const FRAME: usize = 12;
 
-/// Codes of options (3.5, 4.1, 4.2 and 4.6).
+/// Option codes (3.5, 4.1, 4.2 and 4.6).
 const COMMENT: u16 = 1;
 const USER_APPLICATION: u16 = 4;
 const INTERFACE_NAME: u16 = 2;
@@ -29,25 +29,25 @@ const DELIVERED: u16 = 8;
 /// `if_tsresol`: a negative power of ten.
 const NANOSECONDS: u8 = 9;
 
-/// Where packets of a capture come from, as a reader is told it.
+/// The origin of a capture's packets, as described to readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) cube: String,
-    /// By the ids that packets name; an id may stand for nothing.
+    /// Indexed by the ids in packets; an id may be unused.
     pub(crate) interfaces: Vec<Option<String>>,
-    /// Bytes of a packet that a record has at most.
+    /// Maximum bytes of a packet in a record.
     pub(crate) snaplen: u32,
 }
 
 impl Section {
-    /// Whether a reader who knows `self` needs to know `newer` as well.
+    /// Whether a reader that knows `self` can read what `newer` describes.
     pub(crate) fn covers(&self, newer: &Self) -> bool {
         newer.snaplen <= self.snaplen
             && newer.interfaces.len() <= self.interfaces.len()
             && newer.interfaces.iter().zip(&self.interfaces).all(|(new, old)| new.is_none() || new == old)
     }
 
-    /// What covers both, if `newer` uses no id of `self` for something else.
+    /// A section that covers both, provided that `newer` gives no id of `self` another meaning.
     pub(crate) fn widened(&self, newer: &Self) -> Self {
         let count = self.interfaces.len().max(newer.interfaces.len());
         let of = |section: &Self, id: usize| section.interfaces.get(id).cloned().flatten();
@@ -58,7 +58,7 @@ impl Section {
         }
     }
 
-    /// Section Header Block and Interface Description Blocks. They can stand anywhere between two blocks.
+    /// Section Header Block and Interface Description Blocks. They may be placed between any two blocks.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut header = Block::begin(SECTION_BLOCK, &mut out);
@@ -78,22 +78,22 @@ impl Section {
     }
 }
 
-/// What a reader is told of the packets that he did not get.
+/// Drop counts for a reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Statistics {
     /// Packets that passed.
     pub(crate) received: u64,
-    /// Of these, packets that fitted the filter.
+    /// Of these, packets that matched the filter.
     pub(crate) accepted: u64,
-    /// Of these, packets that were lost on the way.
+    /// Of these, packets that were lost.
     pub(crate) dropped: u64,
-    /// Of these, packets that he got.
+    /// Of these, packets that the reader got.
     pub(crate) delivered: u64,
 }
 
 impl Statistics {
-    /// What was counted after `earlier`, and came to `delivered` packets. What is still on its way belongs to whoever
-    /// gets it.
+    /// The counts since `earlier`, of which `delivered` packets reached the reader. Packets in flight count for the
+    /// reader that will get them.
     pub(crate) fn since(&self, earlier: &Self, delivered: u64) -> Self {
         let dropped = self.dropped - earlier.dropped;
         let rejected = (self.received - self.accepted) - (earlier.received - earlier.accepted);
@@ -102,11 +102,11 @@ impl Statistics {
     }
 }
 
-/// Bytes of an Interface Statistics Block with its four counts.
+/// Size of an Interface Statistics Block with its four counts.
 pub(crate) const STATISTICS: u64 = 76;
 
-/// An Interface Statistics Block about everything until `stamp`. The counts are of all interfaces together and stand
-/// with the first.
+/// An Interface Statistics Block for everything until `stamp`. The counts are the sum of all interfaces, and belong to
+/// the first.
 pub(crate) fn statistics(stamp: Stamp, statistics: &Statistics) -> Vec<u8> {
     let mut out = Vec::new();
     let mut block = Block::begin(STATISTICS_BLOCK, &mut out);
@@ -119,7 +119,7 @@ pub(crate) fn statistics(stamp: Stamp, statistics: &Statistics) -> Vec<u8> {
     out
 }
 
-/// Reads an Enhanced Packet Block of the form that the capture program writes.
+/// Parses an Enhanced Packet Block as the capture program writes it.
 pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
     let header: &[u8; BLOCK_HEADER] = bytes.first_chunk()?;
     let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -148,12 +148,12 @@ pub(super) fn write(record: &Record, packet: &[u8], out: &mut Vec<u8>) {
     block.end();
 }
 
-/// Bytes of the block of a packet with `captured` bytes.
+/// Size of the block of a packet with `captured` bytes.
 fn packet_block(captured: u32) -> usize {
     BLOCK_HEADER + (captured as usize).next_multiple_of(4) + BLOCK_TRAILER
 }
 
-/// The length of the block at the beginning of `header`, which has at least 8 bytes; `None` if there can be none.
+/// The length of the block at the start of `header`, which has at least 8 bytes; `None` if it is invalid.
 pub(crate) fn block_length(header: &[u8]) -> Option<u64> {
     let length = u32::from_ne_bytes(*header.get(4..)?.first_chunk()?);
     (length as usize >= FRAME && length.is_multiple_of(4)).then_some(length.into())
@@ -189,7 +189,7 @@ impl<'a> Block<'a> {
         self
     }
 
-    /// An option; of a value that is too long it has what fits.
+    /// An option; a value that is too long is truncated.
     fn option(&mut self, code: u16, value: &[u8]) -> &mut Self {
         let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         self.has_options = true;

@@ -91,7 +91,7 @@ fn a_section_is_made_of_blocks_that_know_their_length() {
 }
 
 #[test]
-fn a_reader_is_told_of_what_he_cannot_know() {
+fn a_reader_gets_what_the_packets_do_not_say() {
     let old = section();
     let with = |names: &[&str], snaplen| Section {
         interfaces: names.iter().map(|name| Some((*name).to_owned())).collect(),

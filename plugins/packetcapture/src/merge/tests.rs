@@ -51,7 +51,7 @@ fn a_batch_ends_at_its_limits() {
 }
 
 #[test]
-fn what_may_have_an_older_record_behind_it_is_held() {
+fn what_an_older_record_may_follow_is_held() {
     check(&[&[1, 5], &[2, 6]], before(5), &[&[1], &[2]], &[1, 1], true);
     check(&[&[1, 5], &[2, 6]], before(7), &[&[1], &[2], &[5], &[6]], &[2, 2], false);
     check(&[&[8], &[]], before(7), &[], &[0, 0], true);

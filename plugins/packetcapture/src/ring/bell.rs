@@ -1,4 +1,4 @@
-//! The doorbell: a small BPF ring buffer whose records mean nothing.
+//! The doorbell: a small BPF ring buffer whose records carry no meaning.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use polycube_layout::ring::BELL_SIZE;
 
 use super::mapping::{Access, Mapping};
 
-/// The reading end of the doorbell. It can be polled, and is readable from a ring of the bell to [`clear`](Self::clear).
+/// The read end of the doorbell. It can be polled, and is readable from the time it rings until [`clear`](Self::clear).
 pub(crate) struct Bell {
     fd: OwnedFd,
     consumed: Mapping,
@@ -27,7 +27,7 @@ impl Bell {
         Ok(Self { fd, consumed, produced })
     }
 
-    /// Takes note of all that rang.
+    /// Acknowledges all rings so far.
     pub(crate) fn clear(&self) {
         let position = self.produced.word64(0).load(Ordering::Acquire);
         self.consumed.word64(0).store(position, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Memory that a program in the kernel writes while we look.
+//! Memory that a program in the kernel writes while we read it.
 
 #![allow(unsafe_code)]
 
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// What may be done with a mapping.
+/// Permitted access to a mapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     ReadWrite,
 }
 
-/// A shared mapping of a file or an eBPF map, ended when this is dropped.
+/// A shared mapping of a file or an eBPF map; dropping it unmaps it.
 pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
@@ -24,7 +24,7 @@ pub(super) struct Mapping {
 
 // SAFETY: the mapping belongs to the process, not to the thread that made it.
 unsafe impl Send for Mapping {}
-// SAFETY: through `&self` there are atomics, and `bytes`, whose caller sees to it that nothing changes them.
+// SAFETY: `&self` gives access to atomics, and to `bytes`, whose caller guarantees that nothing changes them.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -33,17 +33,17 @@ impl Mapping {
             Access::Read => ProtFlags::READ,
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
-        // SAFETY: without an address of ours the kernel finds room that nothing else is in.
+        // SAFETY: without an address hint, the kernel picks an unused range.
         let start = unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, fd, offset) }?;
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { start, length })
     }
 
-    /// The word at `at`. Storing to one in a mapping made with [`Access::Read`] is a fault.
+    /// The word at `at`. Storing to it in a mapping made with [`Access::Read`] faults.
     pub(super) fn word64(&self, at: usize) -> &AtomicU64 {
         let place = self.place(at, size_of::<AtomicU64>());
-        // SAFETY: `place` is within the mapping, which lives as long as `self`, and aligned; whoever else writes the
-        // word, in the kernel or here, writes it whole.
+        // SAFETY: `place` is within the mapping, which lives as long as `self`, and aligned; all other writers of the
+        // word, in the kernel or here, write it as a whole.
         unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
     }
 
@@ -54,10 +54,10 @@ impl Mapping {
         unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
     }
 
-    /// A place for a word of `size` bytes.
+    /// Pointer to `size` bytes at `at`.
     fn place(&self, at: usize, size: usize) -> NonNull<u8> {
         assert!(at.is_multiple_of(size) && self.has(at, size), "the layout's words lie within its element");
-        // SAFETY: the assertion: `at` is within the mapping.
+        // SAFETY: asserted above: `at` is within the mapping.
         unsafe { self.start.add(at) }
     }
 
@@ -65,10 +65,10 @@ impl Mapping {
     ///
     /// # Safety
     ///
-    /// Nobody writes them while they are borrowed.
+    /// Nothing writes them while they are borrowed.
     pub(super) unsafe fn bytes(&self, at: usize, length: usize) -> Option<&[u8]> {
-        // SAFETY: the bytes are within the mapping and initialised, as all that is mapped; that they do not change is
-        // the caller's promise.
+        // SAFETY: the bytes are within the mapping, and mapped memory is initialised; the caller guarantees that they
+        // do not change.
         self.has(at, length).then(|| unsafe { std::slice::from_raw_parts(self.start.add(at).as_ptr(), length) })
     }
 
@@ -79,7 +79,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and what was borrowed from it is gone. There is nothing to do about an error.
+        // SAFETY: the mapping is ours, and no borrow of it is left. An error cannot be handled here.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
 }

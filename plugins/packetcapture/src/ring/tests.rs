@@ -6,7 +6,7 @@ use crate::format::Format;
 
 const SIZE: usize = 4096;
 
-/// All that `cpu` has, and how much that is.
+/// Everything that `cpu` has, and its size.
 fn all(reader: &Reader, cpu: usize) -> (Vec<u8>, usize) {
     let span = reader.span(cpu, reader.head(cpu)).unwrap();
     ([span.first, span.second].concat(), span.len())
@@ -76,7 +76,7 @@ fn everything_comes_out_as_it_went_in() {
             }
             if random.below(4) == 0 {
                 let (bytes, length) = all(&reader, 0);
-                // Not always everything: some records, from the first on.
+                // Not always everything: only the first records.
                 let mut taken = length;
                 if random.below(2) == 0 {
                     let sizes = Format::Pcap.records(&bytes).map(|(record, _)| record.size).collect::<Vec<_>>();
@@ -86,7 +86,7 @@ fn everything_comes_out_as_it_went_in() {
                 reader.release(0, taken);
             }
             if random.below(100) == 0 {
-                // A consumer after this one goes on where it stopped.
+                // A later consumer continues where this one stopped.
                 reader = kernel.map().1;
             }
         }

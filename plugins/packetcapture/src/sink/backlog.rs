@@ -1,7 +1,7 @@
-//! Memory behind the rings: what a slow disk has not taken yet waits here, and the rings have room again.
+//! Memory between the rings and a slow disk: what the disk has not taken waits here, so that the rings have room again.
 //!
-//! While the disk keeps up, nothing waits and nothing is copied: records go from the ring into the file. A write that
-//! takes long sends what follows through memory, until all of that is written.
+//! While the disk keeps up, nothing waits and nothing is copied: records go straight from the ring to the file. After a
+//! slow write, records go through memory until everything is written.
 
 #![forbid(unsafe_code)]
 
@@ -13,20 +13,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::files::Files;
-use super::tally::Tally;
 use crate::format::Format;
 use crate::format::pcapng::Section;
 use crate::lock::lock;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
+use crate::tally::Tally;
 
-/// A write that takes longer is one of a disk that does not keep up: the rings hold about as long at full rate.
+/// A write that takes longer means that the disk does not keep up: at full rate, the rings last about as long.
 const SLOW: Duration = Duration::from_millis(5);
-/// Bytes a second from which on records go through memory in any case: 16 MiB, a ring's usual size, are full after 160 ms,
-/// and a disk may well be late by more in a single write. Writes past the page cache take less time, and copy once as
-/// they are.
+/// Bytes per second above which records always go through memory: a ring of the usual 16 MiB is full after 160 ms, and
+/// a single write may well take longer. Writes past the page cache are faster, and copy the records once anyway.
 const FAST: f64 = 100e6;
-/// Buffers that are kept while nothing waits: the first touch of new memory costs more than the copy into it.
+/// Buffers that are kept while nothing waits: touching new memory costs more than copying into it.
 const SPARE: usize = 4;
 
 enum Item {
@@ -34,12 +33,12 @@ enum Item {
     Describe(Section),
     Apply(Arc<Settings>),
     Tick,
-    /// Say when all before this is written.
+    /// Report that everything before this is written.
     Flush(mpsc::Sender<()>),
 }
 
 impl Item {
-    /// Bytes of records.
+    /// Size of the records.
     fn size(&self) -> usize {
         if let Self::Records(_, bytes) = self { bytes.len() } else { 0 }
     }
@@ -48,13 +47,13 @@ impl Item {
 /// The files, and what waits for them.
 pub(super) struct Backlog {
     shared: Arc<Shared>,
-    /// Bytes that wait at most.
+    /// Maximum bytes that wait.
     limit: usize,
-    /// Whether writes go past the page cache.
+    /// Whether writes bypass the page cache.
     is_direct: bool,
-    /// Whether the last write took long.
+    /// Whether the last write was slow.
     is_slow: bool,
-    /// When the last records came.
+    /// When the last records arrived.
     last: Instant,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,9 +68,9 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     items: VecDeque<Item>,
-    /// Of the items' records, and of those that are being written.
+    /// Size of the waiting records and of those that are being written.
     bytes: usize,
-    /// Buffers of records that are written.
+    /// Buffers whose records are written.
     spare: Vec<Vec<u8>>,
     is_busy: bool,
     has_ended: bool,
@@ -87,13 +86,13 @@ impl Backlog {
     pub(super) fn new(files: Files, outcome: Arc<Outcome>, settings: &Settings) -> io::Result<Self> {
         let shared =
             Arc::new(Shared { files: Mutex::new(files), waiting: Mutex::default(), more: Condvar::new(), outcome });
-        let writer = shared.clone();
+        let writer = Arc::clone(&shared);
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
         let (limit, is_direct) = (settings.memory, settings.files.direct);
         Ok(Self { shared, limit, is_direct, is_slow: false, last: Instant::now(), thread: Some(thread) })
     }
 
-    /// Writes `runs`, or lets them wait.
+    /// Writes `runs`, or queues them.
     pub(super) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut waiting = lock(&self.shared.waiting);
         let size = runs.iter().map(|run| run.len()).sum::<usize>();
@@ -101,7 +100,7 @@ impl Backlog {
         let since = began.duration_since(std::mem::replace(&mut self.last, began));
         let is_fast = size as f64 > FAST * since.as_secs_f64();
         let is_urgent = self.is_slow || (is_fast && !self.is_direct);
-        // What is larger than all of the memory would never have room in it.
+        // Records larger than the whole limit would never have room in it.
         if waiting.is_empty() && (!is_urgent || size > self.limit) {
             drop(waiting);
             lock(&self.shared.files).write(format, runs);
@@ -136,7 +135,7 @@ impl Backlog {
         self.in_turn(Item::Tick);
     }
 
-    /// Says when all is written that came so far. Nobody waits here: the rings would be full meanwhile.
+    /// Reports on `done` when everything so far is written. Waiting here would let the rings overflow.
     pub(super) fn flush(&self, done: mpsc::Sender<()>) {
         self.in_turn(Item::Flush(done));
     }
@@ -176,7 +175,7 @@ impl Shared {
                     waiting.is_busy = true;
                     drop(waiting);
                     let size = item.size();
-                    // Whoever waits for a later item would wait for ever if this thread ended.
+                    // If this thread ended, later items would wait for ever.
                     let result = catch_unwind(AssertUnwindSafe(|| lock(&self.files).handle(item)));
                     let buffer = result.unwrap_or_else(|_| {
                         let trouble = "the capture file cannot be written: the thread that writes it panicked";
@@ -199,7 +198,7 @@ impl Shared {
 }
 
 impl Files {
-    /// Does what the item says; returns its buffer, empty.
+    /// Processes the item; returns its buffer, emptied.
     fn handle(&mut self, item: Item) -> Option<Vec<u8>> {
         match item {
             Item::Records(format, mut bytes) => {
@@ -211,7 +210,7 @@ impl Files {
             Item::Apply(settings) => self.apply(settings),
             Item::Tick => self.tick(),
             Item::Flush(done) => {
-                // Who asked may have gone.
+                // The receiver may be gone.
                 let _ = done.send(());
             }
         }
@@ -220,5 +219,4 @@ impl Files {
 }
 
 #[cfg(test)]
-#[path = "backlog/tests.rs"]
 mod tests;

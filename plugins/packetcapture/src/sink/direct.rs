@@ -1,8 +1,8 @@
-//! Writing past the page cache (`O_DIRECT`): whole blocks go from our memory to the disk, and cost the CPU a fraction of
-//! what copying them into the cache does.
+//! Writing past the page cache (`O_DIRECT`): whole blocks go from our memory to the disk, which costs the CPU a
+//! fraction of copying them into the cache.
 //!
-//! The file system wants aligned blocks. What does not fill one waits here, and reaches the file through the cache when
-//! somebody wants it to be there: at most a block, for at most a second.
+//! The file system requires aligned blocks. An incomplete block waits here, and reaches the file through the cache on
+//! request: at most one block, for at most a second.
 
 #![forbid(unsafe_code)]
 
@@ -12,27 +12,27 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, pwrite};
 
-/// Bytes of a block.
+/// Size of a block in bytes.
 const BLOCK: usize = 1 << 20;
-/// What every disk's logical block divides.
+/// A multiple of every disk's logical block size.
 const ALIGNMENT: usize = 4096;
 
-/// The end of a file, from its last whole block on.
+/// The end of a file, from the start of its incomplete block.
 pub(super) struct Direct {
-    /// The file, opened once more.
+    /// A second open file description of the file.
     fd: OwnedFd,
     memory: Vec<u8>,
-    /// Where the block begins in `memory`.
+    /// Offset of the block in `memory`.
     offset: usize,
-    /// Where it begins in the file.
+    /// Offset of the block in the file.
     start: u64,
     filled: usize,
 }
 
 impl Direct {
-    /// Takes over the end of an empty file. `None` where the file system has no direct writes.
+    /// Takes over the end of an empty file. `None` if the file system does not support direct writes.
     pub(super) fn new(cached: &OwnedFd) -> io::Result<Option<Self>> {
-        // Whether writes are direct is of the opened file, which a copy of the descriptor would share.
+        // `O_DIRECT` is a property of the open file description, which a duplicated descriptor would share.
         let again = format!("/proc/self/fd/{}", cached.as_raw_fd());
         let fd = match open(again, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
             Ok(fd) => fd,
@@ -44,7 +44,7 @@ impl Direct {
         Ok(Some(Self { fd, memory, offset, start: 0, filled: 0 }))
     }
 
-    /// Appends `slices`. Returns how many of their bytes there are now, whatever happened then.
+    /// Appends `slices`. Returns how many of their bytes were taken, even if it fails.
     pub(super) fn write_all(&mut self, slices: &[io::IoSlice<'_>]) -> (usize, io::Result<()>) {
         let mut written = 0;
         for mut slice in slices.iter().map(|slice| &**slice) {
@@ -66,20 +66,21 @@ impl Direct {
         (written, Ok(()))
     }
 
-    /// Forgets what is behind the file's first `length` bytes. They end in the block, which is longer than a record.
+    /// Discards what follows the file's first `length` bytes. They end in the current block, which is longer than a
+    /// record.
     pub(super) fn truncate(&mut self, length: u64) {
         self.filled = usize::try_from(length.saturating_sub(self.start)).unwrap_or(BLOCK).min(self.filled);
     }
 
-    /// Overwrites what is waiting of the bytes from `position` on; false where they are in the file already.
+    /// Overwrites waiting bytes from `position` on; false if they are already in the file.
     pub(super) fn overwrite(&mut self, position: u64, bytes: &[u8]) -> bool {
         let Some(at) = position.checked_sub(self.start).and_then(|at| usize::try_from(at).ok()) else { return false };
         let place = self.memory[self.offset..self.offset + self.filled].get_mut(at..at + bytes.len());
         place.map(|place| place.copy_from_slice(bytes)).is_some()
     }
 
-    /// Brings what waits into the file, through `cached`, a descriptor of it that is not for direct writes. It goes on
-    /// waiting: its block is written as a whole when it is full.
+    /// Writes the incomplete block to the file through `cached`, a descriptor without `O_DIRECT`. The block keeps
+    /// waiting: it is written as a whole when it is full.
     pub(super) fn settle(&self, cached: &OwnedFd) -> io::Result<()> {
         let mut rest = &self.memory[self.offset..self.offset + self.filled];
         let mut position = self.start;
@@ -96,7 +97,7 @@ impl Direct {
         let block = &self.memory[self.offset..self.offset + BLOCK];
         match pwrite(&self.fd, block, self.start)? {
             BLOCK => {}
-            // A direct write that ends early has met the end of the disk.
+            // A short direct write means that the disk is full.
             _ => return Err(io::ErrorKind::StorageFull.into()),
         }
         self.start += BLOCK as u64;
@@ -121,7 +122,7 @@ mod tests {
         (cached, direct)
     }
 
-    /// Where this program is there is a disk; where temporary files are there may be none.
+    /// The directory of this program is on a disk; the one of temporary files may not be.
     fn disk() -> TempDir {
         TempDir::new_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap()
     }

@@ -1,19 +1,21 @@
-//! One capture file: complete after every write, and written without a buffer of ours, so that whatever ends the
-//! daemon leaves it readable.
+//! One capture file: complete after every write, and written without a buffer, so that it is readable however the
+//! daemon ends.
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open, unlink};
+use rustix::fs::{FlockOperation, flock, ftruncate};
 use rustix::io::{Errno, pwrite, pwritev};
 
 use super::direct::Direct;
 use crate::format::Format;
 use crate::format::pcap::SNAPLEN_AT;
 use crate::format::pcapng::Section;
+use crate::store::{Directory, OwnFile};
 
 /// `UIO_MAXIOV` (include/uapi/linux/uio.h).
 const SLICES: usize = 1024;
@@ -21,68 +23,72 @@ const SLICES: usize = 1024;
 /// What was not written.
 #[derive(Debug)]
 pub(crate) struct Shortfall {
-    /// Bytes of the runs, whole records, that are in the file nevertheless.
+    /// Bytes of whole records that were written nevertheless.
     pub(crate) kept: usize,
     pub(crate) error: io::Error,
 }
 
-/// A capture file that is being written. It is locked, so that nobody takes it for one that was left behind.
+/// A capture file that is being written. It is locked, so that it is not mistaken for one that a killed daemon left.
 pub(crate) struct CaptureFile {
     fd: OwnedFd,
-    path: PathBuf,
+    own: OwnFile,
     format: Format,
-    /// What readers were told, or will be with the next records.
+    /// What the file tells its readers, or will with the next records.
     section: Section,
-    /// What goes before the next records.
+    /// What precedes the next records.
     pending: Vec<u8>,
-    /// Bytes that count: header and whole records.
+    /// Valid bytes: header and whole records.
     length: u64,
-    /// The end of the file, if it is written past the page cache.
+    /// The end of the file, if it bypasses the page cache.
     direct: Option<Direct>,
 }
 
 impl CaptureFile {
-    /// Runs that [`append`](Self::append) takes at once.
+    /// Maximum runs that [`append`](Self::append) takes at once.
     pub(crate) const RUNS: usize = SLICES - 1;
 
-    /// Makes a file that was not there. A link in its place is not followed.
-    pub(crate) fn create(path: PathBuf, format: Format, section: &Section) -> io::Result<Self> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = open(&path, flags, Mode::from_raw_mode(0o640))?;
-        // Without locks (some network file systems have none) the file is as good.
+    /// Creates a file. It must not exist; a link in its place is not followed.
+    pub(crate) fn create(
+        directory: &Arc<Directory>,
+        name: &OsStr,
+        format: Format,
+        section: &Section,
+    ) -> io::Result<Self> {
+        let (own, fd) = directory.create(name)?;
+        // Some network file systems have no locks; the file works without.
         let _ = flock(&fd, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self::over(fd, path, format, section))
+        Ok(Self::over(fd, own, format, section))
     }
 
-    fn over(fd: OwnedFd, path: PathBuf, format: Format, section: &Section) -> Self {
-        Self { fd, path, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
+    fn over(fd: OwnedFd, own: OwnFile, format: Format, section: &Section) -> Self {
+        Self { fd, own, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
     }
 
-    /// Writes past the page cache from now on; false where the file system cannot. The file is empty still.
+    /// Bypasses the page cache from now on; false if the file system does not support it. The file must be empty.
     pub(crate) fn bypass_cache(&mut self) -> io::Result<bool> {
         self.direct = Direct::new(&self.fd)?;
         Ok(self.direct.is_some())
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn own(&self) -> &OwnFile {
+        &self.own
     }
 
     pub(crate) fn format(&self) -> Format {
         self.format
     }
 
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// A second descriptor, for those who have something to do to the file that takes its time.
+    /// A second descriptor, for operations that take time.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 
-    /// Sees to it that records of `section` may follow.
+    /// Makes sure that records of `section` may follow.
     pub(crate) fn describe(&mut self, section: &Section) -> io::Result<()> {
         if self.section.covers(section) {
             return Ok(());
@@ -104,7 +110,7 @@ impl CaptureFile {
 
     /// Appends `runs`, each of whole records.
     pub(crate) fn append(&mut self, runs: &[&[u8]]) -> Result<(), Shortfall> {
-        // What they need goes with the records: no reader finds half of it.
+        // It is written together with the records, so that no reader finds it without them.
         let pending = std::mem::take(&mut self.pending);
         let slices = std::iter::once(pending.as_slice()).chain(runs.iter().copied()).map(IoSlice::new);
         let (written, result) = self.write_all(&mut slices.collect::<Vec<_>>());
@@ -123,7 +129,7 @@ impl CaptureFile {
         Err(Shortfall { kept, error })
     }
 
-    /// Appends a block of pcapng, if there are records before it.
+    /// Appends a block of pcapng, if records precede it.
     pub(crate) fn append_block(&mut self, block: &[u8]) -> io::Result<()> {
         if self.length == 0 || self.format != Format::Pcapng {
             return Ok(());
@@ -137,7 +143,7 @@ impl CaptureFile {
         result
     }
 
-    /// Sees to it that all that counts is in the file.
+    /// Makes sure that all valid bytes are in the file.
     pub(crate) fn settle(&self) -> io::Result<()> {
         self.direct.as_ref().map_or(Ok(()), |direct| direct.settle(&self.fd))
     }
@@ -149,12 +155,12 @@ impl CaptureFile {
         }
     }
 
-    /// Takes back what does not count.
+    /// Removes what is not valid.
     fn cut(&mut self) {
         match &mut self.direct {
             Some(direct) => direct.truncate(self.length),
             None => {
-                // Where this fails as well, the next write covers what is too much.
+                // If this fails too, the next write overwrites the excess.
                 let _ = ftruncate(&self.fd, self.length);
             }
         }
@@ -163,14 +169,14 @@ impl CaptureFile {
 
 impl Drop for CaptureFile {
     fn drop(&mut self) {
-        // Nothing could be written to it: nobody was told of it either.
+        // Nothing was written to it, so it was never listed either.
         if self.length == 0 {
-            let _ = unlink(&self.path);
+            let _ = self.own.remove();
         }
     }
 }
 
-/// Writes `slices` at `position`. Returns how many bytes there are in the file, whatever happened then.
+/// Writes `slices` at `position`. Returns how many bytes were written, even if it fails.
 fn write_all(fd: impl AsFd, mut slices: &mut [IoSlice<'_>], position: u64) -> (usize, io::Result<()>) {
     let mut written = 0;
     IoSlice::advance_slices(&mut slices, 0);
@@ -189,7 +195,7 @@ fn write_all(fd: impl AsFd, mut slices: &mut [IoSlice<'_>], position: u64) -> (u
     (written, Ok(()))
 }
 
-/// Bytes of the whole records among the first `written` of `runs`.
+/// Size of the whole records within the first `written` bytes of `runs`.
 fn whole_records(format: Format, runs: &[&[u8]], written: usize) -> usize {
     let sizes = runs.iter().flat_map(|run| format.records(run)).map(|(record, _)| record.size);
     let ends = sizes.scan(0, |end, size| {
@@ -199,16 +205,5 @@ fn whole_records(format: Format, runs: &[&[u8]], written: usize) -> usize {
     ends.take_while(|end| *end <= written).last().unwrap_or(0)
 }
 
-/// Whether files can be made in `directory`: makes one, because permissions alone do not tell.
-pub(crate) fn probe(directory: &Path, cube: &str) -> io::Result<()> {
-    let path = directory.join(format!(".{cube}-{}.probe", std::process::id()));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let probe = open(&path, flags, Mode::from_raw_mode(0o600))?;
-    unlink(&path)?;
-    pwrite(&probe, &[0], 0)?;
-    Ok(())
-}
-
 #[cfg(test)]
-#[path = "file/tests.rs"]
 mod tests;

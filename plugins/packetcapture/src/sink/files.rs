@@ -1,95 +1,72 @@
-//! The files of a capture, one after the other: which one is written, when the next begins, and which are kept.
+//! The sequence of a capture's files: which one is written, when the next begins, and which are kept.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use polycube_plugin_api::Level;
 
-use super::chores::{Chore, Chores};
 use super::file::{CaptureFile, Shortfall};
-use super::journal::Journal;
-use super::name::{Names, compressed, default_stem, file_name};
-use super::tally::{Room, Tally, take};
+use super::file_worker::FileTask;
+use super::opener::{FileContext, Opener};
 use crate::config::Fsync;
-use crate::drain::Log;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
-use crate::outcome::{Outcome, Stage};
+use crate::outcome::FileStatus;
 use crate::settings::{Extent, Settings};
+use crate::store::{OwnFile, StoredFile};
 use crate::sys;
+use crate::tally::{Room, Tally, take};
 
-/// Names that are looked past for a free one.
-const ATTEMPTS: u32 = 100_000;
-/// Closed files that are remembered to be deleted some day: as many as `rotate files` can ask for.
+/// Closed files that are remembered for deletion: as many as `rotate files` allows.
 const CLOSED: usize = 100_000;
 
 /// Writes the files of one capture, from on to off.
 pub(crate) struct Files {
-    cube: String,
-    settings: Arc<Settings>,
-    /// What the packets to come are described by.
+    context: FileContext,
+    /// Describes the packets to come.
     section: Section,
-    outcome: Arc<Outcome>,
-    journal: Journal,
-    chores: Arc<Chores>,
-    log: Log,
-    /// Whether the last file could not be noted.
-    is_unnoted: bool,
     current: Option<Current>,
-    names: Names,
-    /// What the programs had counted when the last file was closed.
-    told: Statistics,
-    /// The closed files of this capture, the oldest first.
-    closed: VecDeque<PathBuf>,
-    /// Packets lost since the first that could not be written, while they cannot.
+    opener: Opener,
+    /// The programs' counters when the last file was closed.
+    reported: Statistics,
+    /// The closed files of this capture, oldest first.
+    closed: VecDeque<StoredFile>,
+    /// Packets lost since writing began to fail; `None` while it works.
     failing: Option<u64>,
-    /// Bytes of the directory that are not of `current`.
+    /// Bytes in the directory besides `current`.
     elsewhere: u64,
 }
 
 struct Current {
     file: CaptureFile,
+    stored: StoredFile,
     tally: Tally,
     began: Instant,
 }
 
 impl Files {
-    pub(crate) fn new(
-        cube: &str,
-        journal: Journal,
-        settings: Arc<Settings>,
-        outcome: Arc<Outcome>,
-        chores: Arc<Chores>,
-        log: Log,
-    ) -> Self {
+    pub(crate) fn new(context: FileContext) -> Self {
+        let section = context.settings.section.clone();
         let mut files = Self {
-            cube: cube.to_owned(),
-            section: settings.section.clone(),
-            settings,
-            chores,
-            outcome,
-            journal,
-            log,
-            is_unnoted: false,
+            context,
+            section,
             current: None,
-            names: Names::default(),
-            told: Statistics::default(),
+            opener: Opener::default(),
+            reported: Statistics::default(),
             closed: VecDeque::new(),
             failing: None,
             elsewhere: 0,
         };
-        files.told = files.statistics();
+        files.reported = files.statistics();
         files.measure_directory();
         files
     }
 
-    /// Writes records of `format`. What cannot be written is counted.
+    /// Writes records of `format`. Records that cannot be written are counted.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut rest = runs.to_vec();
         while !rest.is_empty() {
@@ -100,7 +77,10 @@ impl Files {
             let taken = take(format, &rest, &self.until_rotation(format, next));
             if taken.damaged > 0 {
                 let bytes = taken.damaged;
-                (self.log)(Level::Error, &format!("{bytes} bytes of a ring are no records and are not written"));
+                (self.context.log)(
+                    Level::Error,
+                    &format!("{bytes} bytes of a ring are not valid records and are not written"),
+                );
             }
             if taken.tally.packets > 0 {
                 self.append(format, &taken.runs, &taken.tally);
@@ -112,47 +92,55 @@ impl Files {
         }
     }
 
-    /// Records of `section` may follow, beside those of the section before.
+    /// Records of `section` may follow, besides those of the section before.
     pub(crate) fn describe(&mut self, section: &Section) {
         self.section = self.section.widened(section);
     }
 
-    /// Takes over other settings. What they say of the file's place and format holds from the next file on, which
-    /// begins now if they changed.
+    /// Applies other settings. Those for the file's location and format take effect with the next file, which begins
+    /// now if they changed.
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
-        let (old, new) = (&self.settings, &settings);
+        let (old, new) = (&self.context.settings, &settings);
         let place = |settings: &Settings| (settings.files.directory.clone(), settings.files.stem.clone());
-        // The first records of another format may be in a file of theirs already.
+        // The first records of another format may already have begun a file.
         let is_other = self.current.as_ref().is_some_and(|current| current.file.format() != new.format);
         if place(old) != place(new) || is_other || (!old.network && new.network) {
             self.close();
         }
         self.section = settings.section.clone();
-        self.settings = settings;
+        self.context.settings = settings;
         self.measure_directory();
         self.prune();
     }
 
-    /// Looks at the clock.
+    /// Checks the clock.
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
         self.settle();
         let is_old = |current: &Current, time| current.tally.packets > 0 && current.began.elapsed() >= time;
-        if self.settings.files.rotate.time.zip(self.current.as_ref()).is_some_and(|(time, now)| is_old(now, time)) {
+        if self
+            .context
+            .settings
+            .files
+            .rotate
+            .time
+            .zip(self.current.as_ref())
+            .is_some_and(|(time, now)| is_old(now, time))
+        {
             self.close();
         }
-        if self.settings.files.fsync == Fsync::Interval
+        if self.context.settings.files.fsync == Fsync::Interval
             && let Some(current) = &self.current
             && let Ok(fd) = current.file.descriptor()
         {
-            self.chores.sync_if_idle(fd);
+            self.context.worker.sync_if_idle(fd);
         }
     }
 
-    /// Sees to it that everything is in the file that should be.
+    /// Makes sure that everything is in the file.
     pub(crate) fn settle(&mut self) {
         if let Some(error) = self.current.as_ref().and_then(|current| current.file.settle().err()) {
-            self.tell_of_failure(&error, 0);
+            self.report_failure(&error, 0);
         }
     }
 
@@ -160,9 +148,12 @@ impl Files {
     pub(crate) fn finish(&mut self) {
         self.close();
         if let Some(lost) = self.failing.take() {
-            (self.log)(Level::Error, &format!("the capture file could not be written; packets missing in it: {lost}"));
+            (self.context.log)(
+                Level::Error,
+                &format!("the capture file could not be written; packets missing in it: {lost}"),
+            );
         }
-        self.outcome.set_trouble(None);
+        self.context.outcome.set_trouble(None);
     }
 
     fn append(&mut self, format: Format, runs: &[&[u8]], tally: &Tally) {
@@ -171,40 +162,43 @@ impl Files {
         let mut kept = *tally;
         if let Err(Shortfall { kept: size, error }) = &result {
             kept = take(format, runs, &Room { size: *size as u64, ..Room::default() }).tally;
-            self.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
-            self.tell_of_failure(error, tally.packets - kept.packets);
+            self.context.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
+            self.report_failure(error, tally.packets - kept.packets);
         } else if let Some(lost) = self.failing.take() {
-            (self.log)(Level::Info, &format!("the capture file is written again; packets missing in it: {lost}"));
-            self.outcome.set_trouble(None);
+            (self.context.log)(
+                Level::Info,
+                &format!("the capture file is written again; packets missing in it: {lost}"),
+            );
+            self.context.outcome.set_trouble(None);
         }
         if kept.packets == 0 {
             return;
         }
         if let Some(current) = &mut self.current {
             if current.tally.packets == 0 {
-                self.outcome.file_begun(current.file.path());
+                self.context.outcome.file_begun(&current.stored);
             }
             current.tally.add(&kept);
             let (tally, size) = (current.tally, current.file.length());
-            self.outcome.update(current.file.path(), |file| (file.tally, file.size) = (tally, size));
+            self.context.outcome.update(&current.stored, |file| (file.tally, file.size) = (tally, size));
         }
     }
 
-    fn tell_of_failure(&mut self, error: &io::Error, lost: u64) {
+    fn report_failure(&mut self, error: &io::Error, lost: u64) {
         if self.failing.is_none() {
             let message = format!("the capture file cannot be written: {error}; packets are lost until it can");
-            (self.log)(Level::Error, &message);
+            (self.context.log)(Level::Error, &message);
         }
-        self.outcome.set_trouble(Some(format!("the capture file cannot be written: {error}")));
+        self.context.outcome.set_trouble(Some(format!("the capture file cannot be written: {error}")));
         *self.failing.get_or_insert_default() += lost;
     }
 
-    /// The file that records of `format` go to, with room for `size` bytes of them below the ceiling.
+    /// The file for records of `format`, with room for `size` more bytes below the ceiling.
     fn ready(&mut self, format: Format, size: u64) -> io::Result<&mut Current> {
-        if let Some(ceiling) = self.settings.files.ceiling {
+        if let Some(ceiling) = self.context.settings.files.ceiling {
             let used =
                 |files: &Self| files.elsewhere + files.current.as_ref().map_or(0, |now| now.file.length()) + size;
-            while used(self) > ceiling && self.settings.files.keep.is_some() && self.delete_oldest() {}
+            while used(self) > ceiling && self.context.settings.files.keep.is_some() && self.delete_oldest() {}
             if used(self) > ceiling {
                 let ceiling = ceiling >> 20;
                 return Err(io::Error::other(format!("the directory has reached its ceiling of {ceiling} MiB")));
@@ -213,15 +207,17 @@ impl Files {
         let current = match self.current.take() {
             Some(current) => current,
             None => {
-                let mut file = self.create(format)?;
-                if self.settings.files.direct && !file.bypass_cache()? {
-                    let path = file.path().display();
-                    (self.log)(
-                        Level::Info,
-                        &format!("{path} is written through the page cache: its file system has nothing else"),
+                let mut file = self.opener.open(&mut self.context, format, &self.section)?;
+                if self.context.settings.files.direct && !file.bypass_cache()? {
+                    let path = file.own().path();
+                    let message = format!(
+                        "{} is written through the page cache: its file system does not support direct writes",
+                        path.display()
                     );
+                    (self.context.log)(Level::Info, &message);
                 }
-                Current { file, tally: Tally::default(), began: Instant::now() }
+                let stored = StoredFile::new(file.own().clone());
+                Current { file, stored, tally: Tally::default(), began: Instant::now() }
             }
         };
         let current = self.current.insert(current);
@@ -229,128 +225,73 @@ impl Files {
         Ok(current)
     }
 
-    fn create(&mut self, format: Format) -> io::Result<CaptureFile> {
-        let settings = &self.settings.files;
-        let (stem, numbers) = match &settings.stem {
-            Some(stem) => (stem.clone(), self.names.chosen(settings.directory.join(stem))),
-            None => {
-                let stem = default_stem(&self.cube, now().seconds().cast_signed());
-                let numbers = self.names.timed(&stem);
-                (stem, numbers)
-            }
-        };
-        // Of a ring of files, numbers may go far beyond.
-        let enough = numbers.saturating_add(ATTEMPTS);
-        while *numbers < enough {
-            let path = settings.directory.join(file_name(&stem, *numbers, format.extension()));
-            *numbers += 1;
-            let forms = [path.clone(), compressed(&path)];
-            if settings.overwrite && settings.stem.is_some() {
-                for form in &forms {
-                    match fs::remove_file(form) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                        _ => self.outcome.forget(form),
-                    }
-                }
-            } else if forms.iter().any(|form| fs::symlink_metadata(form).is_ok()) {
-                continue;
-            }
-            // Noted before it is there: whenever the daemon is killed, the next one knows of it.
-            let noted = self.journal.opened(&path);
-            match CaptureFile::create(path, format, &self.section) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Ok(file) => {
-                    self.tell_of_note(file.path(), noted);
-                    (self.log)(Level::Debug, &format!("{} is opened", file.path().display()));
-                    return Ok(file);
-                }
-                Err(error) => {
-                    // The name is still free.
-                    *numbers -= 1;
-                    self.journal.closed();
-                    return Err(error);
-                }
-            }
-        }
-        self.journal.closed();
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("there are too many files named {stem}")))
-    }
-
-    /// A file that is not noted is as good, as long as nobody kills the daemon.
-    fn tell_of_note(&mut self, path: &Path, noted: io::Result<()>) {
-        let was_unnoted = std::mem::replace(&mut self.is_unnoted, noted.is_err());
-        if let Some(error) = noted.err().filter(|_| !was_unnoted) {
-            let why = format!("{} cannot be noted as being written: {error}", path.display());
-            (self.log)(Level::Warn, &format!("{why}; if the daemon is killed, nobody cuts its last record"));
-        }
-    }
-
     fn close(&mut self) {
-        let Some(Current { mut file, tally, .. }) = self.current.take() else { return };
-        let path = file.path().to_owned();
+        let Some(Current { mut file, stored, tally, .. }) = self.current.take() else { return };
+        let path = file.own().path();
         if tally.packets == 0 {
             drop(file);
-            (self.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
-            self.journal.closed();
+            (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
+            self.context.journal.closed();
             return;
         }
         let counted = self.statistics();
-        let statistics = counted.since(&self.told, tally.packets);
-        self.told = counted;
-        // A file without them is complete as well.
-        let _ = file.append_block(&pcapng::statistics(now(), &statistics));
+        let statistics = counted.since(&self.reported, tally.packets);
+        self.reported = counted;
+        // The file is complete without them, too.
+        let _ = file.append_block(&pcapng::statistics(Stamp::from_nanos(sys::utc_now()), &statistics));
         if let Err(error) = file.settle() {
-            self.tell_of_failure(&error, 0);
+            self.report_failure(&error, 0);
         }
-        self.journal.closed();
+        self.context.journal.closed();
         let size = file.length();
         let (name, packets) = (path.display(), tally.packets);
-        (self.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
+        (self.context.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
         self.elsewhere += size;
-        self.outcome.update(&path, |file| (file.size, file.stage) = (size, Stage::Closed));
-        if self.settings.files.fsync == Fsync::Rotate
+        self.context.outcome.update(&stored, |file| (file.size, file.status) = (size, FileStatus::Closed));
+        if self.context.settings.files.fsync == Fsync::Rotate
             && let Ok(fd) = file.descriptor()
         {
-            self.chores.add(Chore::Sync(fd));
+            self.context.worker.add(FileTask::Sync(fd));
         }
         drop(file);
-        if self.settings.files.compress {
-            self.chores.compress(&path);
+        if self.context.settings.files.compress {
+            self.context.worker.add(FileTask::Compress(stored.clone()));
         }
-        self.closed.push_back(path);
+        self.closed.push_back(stored);
         if self.closed.len() > CLOSED {
             self.closed.pop_front();
         }
         self.prune();
     }
 
-    /// Deletes what is more than is to be kept, the file that is being written counted.
+    /// Deletes files in excess of those to keep; the current file counts.
     fn prune(&mut self) {
-        let Some(keep) = self.settings.files.keep else { return };
+        let Some(keep) = self.context.settings.files.keep else { return };
         while self.closed.len() > keep.saturating_sub(usize::from(self.current.is_some())) && self.delete_oldest() {}
     }
 
     /// Deletes the oldest closed file; false if there is none.
     fn delete_oldest(&mut self) -> bool {
-        let Some(path) = self.closed.pop_front() else { return false };
-        (self.log)(Level::Debug, &format!("{} is deleted, to make room", path.display()));
-        let size = self.chores.delete(&path);
-        self.elsewhere = self.elsewhere.saturating_sub(size);
-        self.outcome.forget(&path);
+        let Some(stored) = self.closed.pop_front() else { return false };
+        let (file, _) = stored.current();
+        (self.context.log)(Level::Debug, &format!("{} is deleted, to make room", file.path().display()));
+        self.elsewhere = self.elsewhere.saturating_sub(file.size());
+        self.context.outcome.forget(&stored);
+        self.context.worker.add(FileTask::Delete(stored));
         true
     }
 
-    /// Bytes of the file that is written, or of the next one, without further records.
+    /// Size of the current file, or of the next one, without further records.
     fn length(&self, format: Format) -> u64 {
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
         let before = current.map_or_else(|| format.header(&self.section).len() as u64, |now| now.file.length());
         before + if format == Format::Pcapng { pcapng::STATISTICS } else { 0 }
     }
 
-    /// What the file has room for; a new one begins with a packet of the time `next`. A file that has no packet yet
-    /// takes one, however large.
+    /// The room in the current file; a new one begins with a packet of time `next`. A file without packets takes at
+    /// least one, however large.
     fn until_rotation(&self, format: Format, next: Option<Stamp>) -> Room {
-        let Extent { bytes, time, .. } = self.settings.files.rotate;
+        let Extent { bytes, time, .. } = self.context.settings.files.rotate;
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
         let first = current.map(|current| current.tally.first).or(next);
         let until = time.zip(first).map(|(time, first)| Stamp(first.0 + time.as_nanos() as u64));
@@ -363,29 +304,18 @@ impl Files {
     }
 
     fn measure_directory(&mut self) {
-        if self.settings.files.ceiling.is_none() {
+        if self.context.settings.files.ceiling.is_none() {
             return;
         }
-        let own = self.current.as_ref().map(|current| current.file.path());
-        self.elsewhere = directory_size(&self.settings.files.directory, own);
+        let Ok(directory) = self.context.settings.files.directory.open() else { return };
+        let own = self.current.as_ref().map(|current| current.file.own()).filter(|own| own.directory().is(&directory));
+        self.elsewhere = directory.size(own.map(OwnFile::name));
     }
 
     fn statistics(&self) -> Statistics {
-        self.outcome.statistics(self.outcome.disk.packets())
+        self.context.outcome.statistics(self.context.outcome.disk.packets())
     }
 }
 
-fn now() -> Stamp {
-    Stamp::from_nanos(sys::utc_now())
-}
-
-/// Bytes of the regular files in `directory`, but for `own`.
-fn directory_size(directory: &Path, own: Option<&Path>) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let sizes = entries.filter(|entry| own != Some(&entry.path())).filter_map(|entry| entry.metadata().ok());
-    sizes.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
-}
-
 #[cfg(test)]
-#[path = "files/tests.rs"]
 mod tests;

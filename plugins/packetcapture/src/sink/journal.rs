@@ -1,136 +1,187 @@
-//! Which file is being written, noted beside it: what is still noted when a daemon starts was left by one that was
-//! killed, and may end within a record.
+//! Notes which file is being written: a note that a starting daemon finds was left by a killed one, and the noted file
+//! may end in the middle of a record.
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use polycube_layout::ring::RECORD_HEADER;
 use polycube_plugin_api::Level;
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, open};
-use rustix::process::geteuid;
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::format::Format;
 use crate::format::pcap::HEADER;
 use crate::format::pcapng::block_length;
+use crate::store::{Directory, FileId, Location, OpenError, OwnFile, Roots};
 
-/// What notes are called: `.packetcapture-<id>.open`.
+/// File name of a note: `.packetcapture-<id>.open`.
 const PREFIX: &str = ".packetcapture-";
 const SUFFIX: &str = ".open";
-/// Read at once: records are skipped within it, not read one by one from the file.
+/// Read at once, so that records are skipped in memory.
 const BUFFER: usize = 1 << 20;
 
-/// The note of one cube. It is locked as long as it is true, so that no other daemon takes it for one left behind.
+/// Longer than any note: a path has at most 4,096 bytes (`PATH_MAX`, include/uapi/linux/limits.h).
+const LONGEST: u64 = 8192;
+
+/// The note of one cube: the path of the file that is being written, a zero byte, and, once the file exists, its
+/// identity. The note is locked while it is valid, so that other daemons do not take it for one left behind.
 pub(crate) struct Journal {
-    path: PathBuf,
-    note: Option<File>,
+    location: Location,
+    name: OsString,
+    note: Option<(Directory, File)>,
 }
 
 impl Journal {
-    /// `id` is no other cube's, of this daemon or another one.
-    pub(crate) fn new(directory: &Path, id: &str) -> Self {
-        Self { path: directory.join(format!("{PREFIX}{id}{SUFFIX}")), note: None }
+    /// `id` must be unique among the cubes of all daemons.
+    pub(crate) fn new(location: Location, id: &str) -> Self {
+        Self { location, name: format!("{PREFIX}{id}{SUFFIX}").into(), note: None }
     }
 
-    /// Notes that `file` is about to be written.
-    pub(super) fn opened(&mut self, file: &Path) -> io::Result<()> {
+    /// Notes that a file is about to be created at `path`.
+    pub(super) fn opened(&mut self, path: &Path) -> io::Result<()> {
         self.closed();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut note = File::from(open(&self.path, flags, Mode::from_raw_mode(0o600))?);
-        // Where there are no locks, notes count as true for ever: see `mend`.
+        let directory = self.location.open()?;
+        directory.remove(&self.name)?;
+        let note = File::from(directory.create_private(&self.name)?);
+        // Without locks, notes count as valid for ever: see `mend`.
         let _ = flock(&note, FlockOperation::NonBlockingLockExclusive);
-        let result = note.write_all(file.as_os_str().as_bytes());
-        self.note = Some(note);
-        if result.is_err() {
-            self.closed();
-        }
-        result
+        let (_, note) = self.note.insert((directory, note));
+        note.write_all(&[path.as_os_str().as_bytes(), b"\0"].concat()).inspect_err(|_| self.closed())
     }
 
-    /// Notes that none is.
+    /// Notes the identity of the created file: by the time it is mended, its path may refer to another file.
+    pub(super) fn made(&mut self, file: &OwnFile) -> io::Result<()> {
+        let Some((_, note)) = &mut self.note else { return Ok(()) };
+        note.write_all(format!("{}\n", file.id()).as_bytes()).inspect_err(|_| self.closed())
+    }
+
+    /// Removes the note.
     pub(super) fn closed(&mut self) {
-        // If it cannot be removed, the file is looked at again some day, and found to be whole.
-        let _ = fs::remove_file(&self.path);
-        self.note = None;
+        if let Some((directory, _)) = self.note.take() {
+            // If this fails, the file is checked again some day, and found to be complete.
+            let _ = directory.remove(&self.name);
+        }
     }
 }
 
-/// Cuts the files that killed daemons left in the middle of a record, and says so.
-pub(crate) fn mend(directory: &Path, log: &dyn Fn(Level, &str)) {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let is_note = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
-    for note in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_note)).map(|entry| entry.path()) {
-        let Ok(path) = left_behind(&note) else { continue };
-        let file = path.display();
-        match mend_file(&path) {
-            Ok(Found::InUse | Found::Whole) => {}
-            Ok(Found::Empty) => {
+/// Truncates the files that killed daemons left in the middle of a record, and logs it.
+pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
+    // Without the directory there are no notes.
+    let Ok(directory) = roots.capture_dir().open() else { return };
+    let notes = directory.names(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)).unwrap_or_default();
+    for name in &notes {
+        let Ok(note) = left_behind(&directory, name.as_ref()) else { continue };
+        let file = note.path.display();
+        match note.mend(roots) {
+            Ok(Mended::InUse | Mended::Whole) | Err(MendError::Open(OpenError::Deleted)) => {}
+            Ok(Mended::Empty) => {
                 log(Level::Warn, &format!("{file} was begun by a killed daemon and has no packet: it is deleted"));
             }
-            Ok(Found::Cut(bytes)) => {
+            Ok(Mended::Cut(bytes)) => {
                 log(Level::Warn, &format!("{file} ended within a record: its last {bytes} bytes are cut off"));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                log(Level::Warn, &format!("{file} was left by a killed daemon and cannot be mended: {error}"));
+                log(Level::Warn, &format!("{file} was left by a killed daemon and cannot be repaired: {error}"));
             }
         }
-        let _ = fs::remove_file(note);
+        // If this fails, the file is found to be complete the next time.
+        let _ = directory.remove(name.as_ref());
     }
 }
 
-/// What the note at `path` says, if it is a daemon's that is gone. In a directory that others can write, a note of
-/// theirs must not have us cut files.
-fn left_behind(path: &Path) -> io::Result<PathBuf> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut note = File::from(open(path, flags, Mode::empty())?);
-    let stat = fstat(&note)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != geteuid().as_raw() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
+/// What a daemon that has ended was writing.
+#[derive(Debug)]
+struct Note {
+    path: PathBuf,
+    /// `None` if the daemon was killed before it noted it.
+    id: Option<FileId>,
+}
+
+/// Reads the note `name`, if its daemon has ended. In a directory that others can write to, a note of theirs must not
+/// make us truncate files.
+fn left_behind(directory: &Directory, name: &OsStr) -> io::Result<Note> {
+    let note = File::from(directory.open_own(name, OFlags::RDONLY)?);
     flock(&note, FlockOperation::NonBlockingLockExclusive)?;
     let mut text = Vec::new();
-    note.read_to_end(&mut text)?;
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(text)))
+    note.take(LONGEST).read_to_end(&mut text)?;
+    let (path, id) = text.split_at(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+    // A line without an end was not written completely.
+    let id = str::from_utf8(id).ok().and_then(|id| id.strip_prefix('\0')?.strip_suffix('\n')?.parse().ok());
+    Ok(Note { path: PathBuf::from(OsString::from_vec(path.to_owned())), id })
+}
+
+/// Why a file is left as the killed daemon left it.
+#[derive(Debug, thiserror::Error)]
+enum MendError {
+    #[error("it is outside the directories of `--capture-dir` and `--capture-root`")]
+    Outside,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the daemon was killed before it noted which file it had created")]
+    Unknown,
+}
+
+impl Note {
+    fn mend(&self, roots: &Roots) -> Result<Mended, MendError> {
+        let (location, name) = roots.split(&self.path).ok_or(MendError::Outside)?;
+        let directory = location.open().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::Deleted,
+            _ => OpenError::Io(error),
+        })?;
+        let file = match self.id {
+            Some(id) => OwnFile::new(Arc::new(directory), &name, id),
+            None => OwnFile::found(Arc::new(directory), &name)?,
+        };
+        let opened = file.open(OFlags::RDWR)?;
+        if self.id.is_none() && opened.metadata()?.len() > 0 {
+            return Err(MendError::Unknown);
+        }
+        Ok(mend_file(&file, &opened)?)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
-    /// Somebody is writing it.
+enum Mended {
+    /// It is being written.
     InUse,
     Whole,
-    /// There is no header, or not all of it.
+    /// The header is missing or incomplete.
     Empty,
-    /// So many bytes at its end were no record.
+    /// This many bytes at the end were not a whole record.
     Cut(u64),
 }
 
-fn mend_file(path: &Path) -> io::Result<Found> {
-    let file = File::from(open(path, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Ok(Found::InUse);
+/// Truncates `opened`, which is `file`, to its whole records.
+fn mend_file(file: &OwnFile, opened: &File) -> io::Result<Mended> {
+    if flock(opened, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(Mended::InUse);
     }
-    let length = file.metadata()?.len();
-    let whole = whole_length(&file, length)?;
+    let length = opened.metadata()?.len();
+    let whole = whole_length(opened, length)?;
     if whole == 0 {
-        // No reader would take it.
-        fs::remove_file(path)?;
-        return Ok(Found::Empty);
+        // No reader would accept it.
+        file.remove()?;
+        return Ok(Mended::Empty);
     }
     if whole < length {
-        file.set_len(whole)?;
-        return Ok(Found::Cut(length - whole));
+        opened.set_len(whole)?;
+        return Ok(Mended::Cut(length - whole));
     }
-    Ok(Found::Whole)
+    Ok(Mended::Whole)
 }
 
-/// The length of what begins with some bytes, at least [`RECORD_HEADER`] of them; `None` if it is no record or block.
+/// The length of the record or block at the start of the bytes, of which there are at least [`RECORD_HEADER`]; `None`
+/// if it is invalid.
 type Next = fn(&[u8]) -> Option<u64>;
 
-/// Bytes of the header and the whole records of a file of `length` bytes.
+/// Size of the header and the whole records of a file of `length` bytes.
 fn whole_length(file: &File, length: u64) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let mut magic = [0; 4];
@@ -143,11 +194,11 @@ fn whole_length(file: &File, length: u64) -> io::Result<u64> {
         Some(Format::Pcapng) => (0, block_length),
         Some(_) if length >= HEADER as u64 => (HEADER as u64, record_length),
         Some(_) => return Ok(0),
-        None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no capture file")),
+        None => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a capture file")),
     };
     reader.seek_relative(end.cast_signed())?;
     let mut header = [0; RECORD_HEADER];
-    // The shortest block of pcapng has 12 bytes and never ends a file of ours: an interface comes behind it.
+    // pcapng's shortest block has 12 bytes, and never ends a file of ours: an interface follows it.
     while end + header.len() as u64 <= length {
         reader.read_exact(&mut header)?;
         match next(&header).filter(|size| end + size <= length) {
@@ -167,116 +218,4 @@ fn record_length(header: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::sync::Mutex;
-
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::fixture::record;
-    use crate::format::pcapng::Section;
-    use crate::format::transcode;
-
-    fn capture(format: Format) -> (Vec<u8>, Vec<usize>) {
-        let section = Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 };
-        let mut bytes = format.header(&section);
-        let mut ends = vec![bytes.len()];
-        for (micros, body) in [(1, &b"abc"[..]), (2, b""), (3, b"0123456789")] {
-            transcode(Format::Pcap, format, &record(micros, body), &mut bytes);
-            ends.push(bytes.len());
-        }
-        (bytes, ends)
-    }
-
-    #[test]
-    fn a_file_that_ends_anywhere_is_cut_to_its_whole_records() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("cut");
-        for format in [Format::Pcap, Format::PcapNanos, Format::Pcapng] {
-            let (bytes, ends) = capture(format);
-            for cut in ends[0]..=bytes.len() {
-                fs::write(&path, &bytes[..cut]).unwrap();
-                let expected = ends.iter().copied().filter(|end| *end <= cut).max().unwrap();
-                let found = mend_file(&path).unwrap();
-                let lost = (cut - expected) as u64;
-                assert_eq!(found, if lost > 0 { Found::Cut(lost) } else { Found::Whole }, "{format:?} at {cut}");
-                assert_eq!(fs::read(&path).unwrap(), bytes[..expected]);
-            }
-        }
-    }
-
-    #[test]
-    fn only_what_was_left_behind_is_mended() {
-        let directory = TempDir::new().unwrap();
-        let (bytes, ends) = capture(Format::Pcap);
-        let cut = &bytes[..bytes.len() - 1];
-        let path = |name: &str| directory.path().join(name);
-        let mut journals = ["left", "in-use", "finished"].map(|name| {
-            fs::write(path(name), cut).unwrap();
-            let mut journal = Journal::new(directory.path(), name);
-            journal.opened(&path(name)).unwrap();
-            journal
-        });
-        // The kernel takes a killed daemon's locks back.
-        journals[0].note = None;
-        journals[2].closed();
-        let lines = Mutex::new(Vec::new());
-        mend(directory.path(), &|_, line| lines.lock().unwrap().push(line.to_owned()));
-        assert_eq!(fs::read(path("left")).unwrap().len(), ends[2]);
-        assert_eq!(fs::read(path("in-use")).unwrap(), cut);
-        assert_eq!(fs::read(path("finished")).unwrap(), cut);
-        let lines = lines.into_inner().unwrap();
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].ends_with("left ended within a record: its last 25 bytes are cut off"), "{lines:?}");
-        assert_eq!(journals.map(|journal| journal.path.exists()), [false, true, false]);
-    }
-
-    #[test]
-    fn a_file_that_is_written_anew_is_not_mended_by_an_old_note() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("trace.pcap");
-        let (bytes, _) = capture(Format::Pcap);
-        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let writer = File::open(&path).unwrap();
-        flock(&writer, FlockOperation::NonBlockingLockExclusive).unwrap();
-        assert_eq!(mend_file(&path).unwrap(), Found::InUse);
-    }
-
-    #[test]
-    fn a_note_goes_through_no_link_and_a_link_is_no_note() {
-        let directory = TempDir::new().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        let mut journal = Journal::new(directory.path(), "s");
-        fs::write(path("elsewhere"), "dear").unwrap();
-        symlink(path("elsewhere"), &journal.path).unwrap();
-        assert!(left_behind(&journal.path).is_err());
-        journal.opened(&path("file")).unwrap();
-        assert_eq!(fs::read(path("elsewhere")).unwrap(), b"dear");
-        assert_eq!(fs::metadata(&journal.path).unwrap().permissions().mode() & 0o177, 0);
-    }
-
-    #[test]
-    fn a_file_without_a_header_is_deleted() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("s.pcap");
-        for format in [Format::Pcap, Format::Pcapng] {
-            let (bytes, _) = capture(format);
-            for cut in [0, 3, 20] {
-                fs::write(&path, &bytes[..cut]).unwrap();
-                Journal::new(directory.path(), "s").opened(&path).unwrap();
-                mend(directory.path(), &|_, line| assert!(line.contains("it is deleted"), "{line}"));
-                assert!(!path.exists(), "{format:?} at {cut}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_capture_is_left_alone() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("letter");
-        fs::write(&path, "Dear all, ...").unwrap();
-        assert_eq!(mend_file(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(fs::read(&path).unwrap(), b"Dear all, ...");
-    }
-}
+mod tests;

@@ -3,26 +3,27 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use crate::format::Stamp;
 
-/// The numbers of a capture's next files. None is used twice: a file that is deleted or compressed may still be about to
-/// be, and an order of names is one of time.
+/// The numbers of a capture's next files. None is used twice: a file that is being deleted or compressed may still have
+/// the name, and the order of names is the order of time.
 #[derive(Default)]
 pub(super) struct Names {
     chosen: HashMap<PathBuf, u32>,
-    /// A time does not come again.
+    /// The same second does not come again.
     timed: (String, u32),
 }
 
 impl Names {
-    /// Of files at a path of the user's.
+    /// For files at a path that the user chose.
     pub(super) fn chosen(&mut self, path: PathBuf) -> &mut u32 {
         self.chosen.entry(path).or_default()
     }
 
-    /// Of files that are named for cube and time.
+    /// For files named after cube and time.
     pub(super) fn timed(&mut self, stem: &str) -> &mut u32 {
         if self.timed.0 != stem {
             self.timed = (stem.to_owned(), 0);
@@ -31,22 +32,33 @@ impl Names {
     }
 }
 
-/// What the file at `path` is called when it is compressed.
-pub(super) fn compressed(path: &Path) -> PathBuf {
-    path.with_added_extension("zst")
+/// The name of the compressed form of the file `name`.
+pub(super) fn compressed(name: &OsStr) -> OsString {
+    with_ending(name, ".zst")
 }
 
-/// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` where others have that name.
+/// Its name while it is being compressed.
+pub(super) fn half_compressed(name: &OsStr) -> OsString {
+    with_ending(name, ".zst.part")
+}
+
+fn with_ending(name: &OsStr, ending: &str) -> OsString {
+    let mut name = name.to_owned();
+    name.push(ending);
+    name
+}
+
+/// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` if that name is taken.
 pub(super) fn file_name(stem: &str, attempt: u32, extension: &str) -> String {
     if attempt == 0 { format!("{stem}.{extension}") } else { format!("{stem}-{attempt}.{extension}") }
 }
 
-/// `<cube>-<time>`, the time in UTC as `20261123T061500Z`: no character in it is special to a shell or another system.
+/// `<cube>-<time>`, with the time in UTC as `20261123T061500Z`: no character is special to a shell or another system.
 pub(super) fn default_stem(cube: &str, seconds: i64) -> String {
     format!("{cube}-{}", time(seconds))
 }
 
-/// A time as people and programs read it (RFC 3339), in UTC, to the microsecond: `2026-11-23T06:15:00.000000Z`.
+/// A time in UTC as in RFC 3339, to the microsecond: `2026-11-23T06:15:00.000000Z`.
 pub(crate) fn timestamp(stamp: Stamp) -> String {
     let seconds = stamp.seconds().cast_signed();
     let (year, month, day) = date(seconds.div_euclid(86_400));
@@ -61,8 +73,8 @@ fn time(seconds: i64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Year, month and day, from days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms",
-/// `civil_from_days`: years begin in March, so that the leap day is the last of one).
+/// Year, month and day from days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms",
+/// `civil_from_days`: years begin in March, so that the leap day is the last of a year).
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

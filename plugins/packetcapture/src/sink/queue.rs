@@ -1,11 +1,12 @@
-//! Network mode's queue: packets that wait for a client to take them, one by one.
+//! Network mode's queue: packets wait for a client to take them, one by one.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::format::{Format, Record};
+use crate::lock::lock;
 use crate::outcome::Losses;
 use crate::settings::QueueLimits;
 
@@ -16,7 +17,7 @@ pub(crate) struct QueuedPacket {
     pub(crate) bytes: Box<[u8]>,
 }
 
-/// Bounded: where it is full, the oldest packets go, and are counted.
+/// A bounded queue: if it is full, the oldest packets are discarded, and counted.
 #[derive(Default)]
 pub(crate) struct Queue(Mutex<Waiting>);
 
@@ -40,22 +41,22 @@ impl Queue {
         }
     }
 
-    /// Takes the oldest packet out.
+    /// Removes the oldest packet.
     pub(crate) fn pop(&self) -> Option<QueuedPacket> {
         self.lock().take()
     }
 
-    /// The oldest packet, which stays.
+    /// The oldest packet, which stays in the queue.
     pub(crate) fn peek(&self) -> Option<QueuedPacket> {
         self.lock().packets.front().cloned()
     }
 
-    /// Packets in it.
+    /// Number of packets.
     pub(crate) fn len(&self) -> usize {
         self.lock().packets.len()
     }
 
-    /// All packets in `format`; they stay.
+    /// All packets in `format`; they stay in the queue.
     pub(crate) fn snapshot(&self, format: Format) -> Vec<u8> {
         let mut out = Vec::new();
         for packet in &self.lock().packets {
@@ -65,7 +66,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

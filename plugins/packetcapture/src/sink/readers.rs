@@ -1,4 +1,4 @@
-//! Live streams: each reader has a thread, a bounded buffer and a count of its own, and harms nobody but itself.
+//! Live streams: each reader has its own thread, bounded buffer and counters, and slows down nothing but itself.
 
 #![forbid(unsafe_code)]
 
@@ -15,26 +15,26 @@ use polycube_plugin_api::Level;
 use rustix::io::{Errno, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use super::tally::Tally;
-use crate::drain::Log;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp, transcode};
 use crate::lock::lock;
+use crate::log::Log;
 use crate::outcome::Outcome;
-use crate::sys::{self, Pipe, Wake};
+use crate::sys::{self, PipeEvent, Wake};
+use crate::tally::Tally;
 
-/// Bytes between us and the host: `/proc/sys/fs/pipe-max-size`, as it is where nobody changed it.
+/// Size of the pipe to the host: the default of `/proc/sys/fs/pipe-max-size`.
 const PIPE: usize = 1 << 20;
 
-/// A reader of a stream that has ended may read on as long as he takes something now and then.
+/// After its stream has ended, a reader may go on as long as it reads something within this time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Everyone who reads a cube's packets as they come.
+/// The live readers of a cube's packets.
 pub(crate) struct Readers {
     outcome: Arc<Outcome>,
     log: Log,
     list: Mutex<List>,
-    /// Of the list: whether anything is to be copied is asked for each batch.
+    /// Length of the list: it is checked for each batch.
     count: AtomicUsize,
 }
 
@@ -44,7 +44,7 @@ struct List {
     next: u64,
 }
 
-/// What the user sees of a reader.
+/// The user's view of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReaderState {
     pub(crate) id: u64,
@@ -57,7 +57,7 @@ pub(crate) struct ReaderState {
 struct Reader {
     id: u64,
     format: Format,
-    /// What the programs had counted before it.
+    /// The programs' counters before it.
     began: Statistics,
     waiting: Mutex<Waiting>,
     wake: Wake,
@@ -70,12 +70,12 @@ struct Reader {
 struct Waiting {
     blocks: VecDeque<Block>,
     bytes: usize,
-    /// Whether packets were dropped that the reader was not told of yet.
+    /// Whether packets were dropped that no statistics block has reported yet.
     owes_statistics: bool,
     has_ended: bool,
 }
 
-/// Bytes that are written as they are. Readers of one format share them.
+/// Bytes that are written as they are. Readers of the same format share them.
 #[derive(Clone)]
 struct Block {
     bytes: Arc<[u8]>,
@@ -83,27 +83,27 @@ struct Block {
 }
 
 impl Block {
-    fn untold(bytes: Vec<u8>) -> Self {
+    fn without_packets(bytes: Vec<u8>) -> Self {
         Self { bytes: bytes.into(), tally: Tally::default() }
     }
 }
 
 impl Readers {
     pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, log: Log) -> Self {
-        // Nobody knows yet what there will be: all of a packet, maybe.
+        // The section is not known yet: packets may be of any length.
         let section = Section { cube: cube.to_owned(), interfaces: Vec::new(), snaplen: MAX_SNAPLEN };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
         Self { outcome, log, list, count: AtomicUsize::new(0) }
     }
 
-    /// Starts a reader of `format`, who gets the header at once and packets from now on. Returns its id and the end to
-    /// read from.
+    /// Starts a reader of `format`, which gets the header at once and then all packets from now on. Returns its id and
+    /// the pipe's read end.
     pub(crate) fn open(self: &Arc<Self>, format: Format) -> io::Result<(u64, OwnedFd)> {
         let (receiver, sender) = pipe()?;
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
         let id = list.next;
-        let header = Block::untold(format.stream_header(&list.section));
+        let header = Block::without_packets(format.stream_header(&list.section));
         let reader = Arc::new(Reader {
             id,
             format,
@@ -114,21 +114,21 @@ impl Readers {
             bytes: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
-        let (readers, fed) = (self.clone(), reader.clone());
+        let (readers, fed) = (Arc::clone(self), Arc::clone(&reader));
         thread::Builder::new().name(String::from("capture:stream")).spawn(move || {
             fed.feed(&sender);
-            // The pipe's end is what tells the host; what is left of the reader is taken out of the list first.
+            // Closing the pipe tells the host; before that, the reader is removed from the list.
             readers.remove(&fed);
         })?;
         list.next += 1;
         list.readers.push(reader);
         self.count.store(list.readers.len(), Ordering::Release);
         drop(list);
-        (self.log)(Level::Debug, &format!("reader {id} has come for a stream of {}", format.extension()));
+        (self.log)(Level::Debug, &format!("reader {id} opened a stream in {}", format.extension()));
         Ok((id, receiver))
     }
 
-    /// Gives everyone `runs` of `format`, as far as there is room for `limit` bytes with each.
+    /// Sends `runs` of `format` to every reader with room in its `limit` bytes.
     pub(super) fn publish(&self, format: Format, runs: &[&[u8]], limit: usize) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
@@ -142,11 +142,11 @@ impl Readers {
                 bytes.into()
             });
             let statistics = || self.statistics(reader);
-            reader.push(Block { bytes: bytes.clone(), tally }, limit, statistics);
+            reader.push(Block { bytes: Arc::clone(bytes), tally }, limit, statistics);
         }
     }
 
-    /// Tells everyone who is not told yet where packets come from.
+    /// Tells the readers that do not know it yet where packets come from.
     pub(crate) fn describe(&self, section: &Section) {
         let mut list = lock(&self.list);
         let is_first = list.section.interfaces.is_empty();
@@ -154,13 +154,13 @@ impl Readers {
             return;
         }
         list.section = if is_first { section.clone() } else { list.section.widened(section) };
-        let block = Block::untold(list.section.bytes());
+        let block = Block::without_packets(list.section.bytes());
         for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
             reader.push(block.clone(), usize::MAX, Vec::new);
         }
     }
 
-    /// What there is to say before the packets, now.
+    /// The section that describes the packets to come.
     pub(crate) fn section(&self) -> Section {
         lock(&self.list).section.clone()
     }
@@ -176,13 +176,13 @@ impl Readers {
         lock(&self.list).readers.iter().map(state).collect()
     }
 
-    /// Ends every stream: who reads gets what waits for him.
+    /// Ends every stream; each reader still gets what is queued for it.
     pub(crate) fn end(&self) {
         for reader in &lock(&self.list).readers {
             let mut waiting = lock(&reader.waiting);
             waiting.has_ended = true;
             if reader.format == Format::Pcapng {
-                waiting.blocks.push_back(Block::untold(self.statistics(reader)));
+                waiting.blocks.push_back(Block::without_packets(self.statistics(reader)));
             }
             drop(waiting);
             reader.wake.wake();
@@ -196,7 +196,7 @@ impl Readers {
         drop(list);
         let Reader { id, packets, dropped, .. } = &**reader;
         let (got, missed) = (packets.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
-        (self.log)(Level::Debug, &format!("reader {id} is gone: it got {got} packets and missed {missed}"));
+        (self.log)(Level::Debug, &format!("reader {id} has left: it received {got} packets and missed {missed}"));
     }
 
     /// An Interface Statistics Block for `reader`.
@@ -216,9 +216,9 @@ impl Reader {
             return;
         }
         if std::mem::take(&mut waiting.owes_statistics) && self.format == Format::Pcapng {
-            let told = Block::untold(statistics());
-            waiting.bytes += told.bytes.len();
-            waiting.blocks.push_back(told);
+            let block = Block::without_packets(statistics());
+            waiting.bytes += block.bytes.len();
+            waiting.blocks.push_back(block);
         }
         waiting.bytes += block.bytes.len();
         waiting.blocks.push_back(block);
@@ -226,7 +226,7 @@ impl Reader {
         self.wake.wake();
     }
 
-    /// Writes what comes into `pipe`, until its reader is gone or the stream ends.
+    /// Writes queued blocks to `pipe`, until its reader is gone or the stream ends.
     fn feed(&self, pipe: &OwnedFd) {
         loop {
             self.wake.clear();
@@ -234,7 +234,7 @@ impl Reader {
             let has_ended = waiting.has_ended;
             let Some(block) = waiting.blocks.pop_front() else {
                 drop(waiting);
-                if has_ended || sys::wait_for_pipe(pipe.as_fd(), Pipe::ToBreak, &self.wake, None).is_err() {
+                if has_ended || sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, None).is_err() {
                     return;
                 }
                 continue;
@@ -254,10 +254,10 @@ impl Reader {
             match write(pipe, bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::AGAIN) => {
-                    // Before the look at what it tells of: a call in between is not lost.
+                    // Cleared before the check of `has_ended`, so that no call in between is lost.
                     self.wake.clear();
                     let patience = lock(&self.waiting).has_ended.then_some(PATIENCE);
-                    sys::wait_for_pipe(pipe.as_fd(), Pipe::ForRoom, &self.wake, patience)?;
+                    sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Writable, &self.wake, patience)?;
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -267,14 +267,13 @@ impl Reader {
     }
 }
 
-/// A pipe whose writing end does not block.
+/// A pipe whose write end does not block.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // It may be forbidden to have so much: then it is less.
+    // The limit may be lower: then the pipe keeps its size.
     let _ = fcntl_setpipe_size(&sender, PIPE);
     Ok((receiver, sender))
 }
 
 #[cfg(test)]
-#[path = "readers/tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! One batch to everyone who gets it.
+//! Passes each batch to all its recipients.
 
 #![forbid(unsafe_code)]
 
@@ -6,8 +6,8 @@ use std::io;
 use std::sync::{Arc, mpsc};
 
 use super::backlog::Backlog;
-use super::end::End;
 use super::files::Files;
+use super::stop::StopCondition;
 use super::{Queue, Readers};
 use crate::anonymize::Anonymizer;
 use crate::format::Format;
@@ -15,37 +15,41 @@ use crate::format::pcapng::Section;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
 
-/// Where the records of one capture go.
+/// The destinations of one capture's records.
 pub(crate) struct Router {
+    outlets: Outlets,
     settings: Arc<Settings>,
-    outcome: Arc<Outcome>,
-    queue: Arc<Queue>,
-    readers: Arc<Readers>,
-    end: End,
+    stop: StopCondition,
     backlog: Backlog,
     anonymizer: Anonymizer,
-    /// Records whose addresses are replaced. Kept, because a buffer of this size costs page faults each time.
+    /// Records whose addresses are replaced. The buffer is kept because allocating it would cost page faults each time.
     copy: Vec<u8>,
+}
+
+/// Recipients of records besides the files, and the counters of what is lost. They outlive a capture.
+pub(crate) struct Outlets {
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) readers: Arc<Readers>,
+    /// The key for replacing addresses.
+    pub(crate) key: [u8; 32],
 }
 
 impl Router {
     pub(crate) fn new(
+        outlets: Outlets,
         settings: Arc<Settings>,
-        outcome: Arc<Outcome>,
-        queue: Arc<Queue>,
-        readers: Arc<Readers>,
-        end: End,
+        stop: StopCondition,
         files: Files,
-        key: [u8; 32],
     ) -> io::Result<Self> {
-        let backlog = Backlog::new(files, outcome.clone(), &settings)?;
-        let anonymizer = Anonymizer::new(key);
-        Ok(Self { settings, outcome, queue, readers, end, backlog, anonymizer, copy: Vec::new() })
+        let backlog = Backlog::new(files, Arc::clone(&outlets.outcome), &settings)?;
+        let anonymizer = Anonymizer::new(outlets.key);
+        Ok(Self { outlets, settings, stop, backlog, anonymizer, copy: Vec::new() })
     }
 
-    /// Hands on `runs`, each of whole records of `format`. What nobody has room for is counted where it was lost.
+    /// Passes on `runs`, each of whole records of `format`. Records without room are counted where they are lost.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
-        let runs = &self.end.admit(format, runs)[..];
+        let runs = &self.stop.admit(format, runs)[..];
         if runs.is_empty() {
             return;
         }
@@ -61,33 +65,34 @@ impl Router {
         self.copy = copy;
     }
 
-    /// Records of `section` may follow, beside those of the section before.
+    /// Records of `section` may follow, besides those of the section before.
     pub(crate) fn describe(&self, section: Section) {
-        self.readers.describe(&section);
+        self.outlets.readers.describe(&section);
         self.backlog.describe(section);
     }
 
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
-        self.end.apply(settings.stop);
-        self.settings = settings.clone();
+        self.stop.apply(settings.stop);
+        self.settings = Arc::clone(&settings);
         self.backlog.apply(settings);
     }
 
-    /// Looks at the clock.
+    /// Checks the clock.
     pub(crate) fn tick(&mut self) {
-        self.end.tick();
+        self.stop.tick();
         self.backlog.tick();
     }
 
-    /// Says when all is written that came so far.
+    /// Reports on `done` when everything so far is written.
     pub(crate) fn flush(&self, done: mpsc::Sender<()>) {
         self.backlog.flush(done);
     }
 
     fn hand_on(&mut self, format: Format, runs: &[&[u8]]) {
-        self.readers.publish(format, runs, self.settings.stream_buffer);
+        let Outlets { outcome, queue, readers, .. } = &self.outlets;
+        readers.publish(format, runs, self.settings.stream_buffer);
         if self.settings.network {
-            self.queue.push(format, runs, self.settings.queue, &self.outcome.queue);
+            queue.push(format, runs, self.settings.queue, &outcome.queue);
         } else {
             self.backlog.write(format, runs);
         }

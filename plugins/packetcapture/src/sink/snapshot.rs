@@ -1,22 +1,22 @@
-//! What a capture has got so far, for a reader who wants that and no more.
+//! What a capture has recorded so far, for a reader that wants no more.
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::thread;
 
-use super::name::compressed;
+use rustix::fs::OFlags;
+
 use crate::format::pcapng::{Section, block_length};
 use crate::format::{Format, pcap, transcode};
-use crate::outcome::{FileState, Stage};
+use crate::outcome::FileState;
+use crate::store::{Form, OpenError};
 
 /// Read at once.
 const PIECE: usize = 1 << 20;
 
-/// Copies the records of `files` into a pipe, in `format`; returns the end to read from.
+/// Copies the records of `files` to a pipe, in `format`; returns the read end.
 pub(crate) fn snapshot(files: Vec<FileState>, format: Format, section: &Section) -> io::Result<OwnedFd> {
     let header = format.stream_header(section);
     piped(move |out| {
@@ -25,7 +25,7 @@ pub(crate) fn snapshot(files: Vec<FileState>, format: Format, section: &Section)
     })
 }
 
-/// Copies `bytes` into a pipe; returns the end to read from.
+/// Copies `bytes` to a pipe; returns the read end.
 pub(crate) fn bytes(bytes: Vec<u8>) -> io::Result<OwnedFd> {
     piped(move |out| out.write_all(&bytes))
 }
@@ -33,7 +33,7 @@ pub(crate) fn bytes(bytes: Vec<u8>) -> io::Result<OwnedFd> {
 fn piped(write: impl FnOnce(&mut io::PipeWriter) -> io::Result<()> + Send + 'static) -> io::Result<OwnedFd> {
     let (receiver, mut sender) = io::pipe()?;
     thread::Builder::new().name(String::from("capture:copy")).spawn(move || {
-        // Whoever reads may go at any time; a file that cannot be read ends what he gets.
+        // The reader may leave at any time, and a file that cannot be read ends the copy.
         let _ = write(&mut sender);
     })?;
     Ok(receiver.into())
@@ -59,30 +59,34 @@ fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<(
         if is_last {
             return Ok(());
         }
-        // Neither a record nor a block of ours is as long: the rest of the file is none.
+        // Our records and blocks are shorter: the rest of the file is invalid.
         if held.len() > PIECE {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
 }
 
-/// What the file had when we were asked; `None` if it is deleted since. It may be compressed since.
+/// The contents of the file when it was requested; `None` if it has been deleted since. It may have been compressed
+/// since.
 fn open(state: &FileState) -> io::Result<Option<Box<dyn Read>>> {
-    let found = |path: &Path| match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some),
-    };
-    if state.stage != Stage::Compressed
-        && let Some(file) = found(&state.path)?
-    {
-        return Ok(Some(Box::new(file.take(state.size))));
+    let mut form = state.stored.current();
+    loop {
+        match (form.0.open(OFlags::RDONLY), form.1) {
+            (Ok(file), Form::Plain) => return Ok(Some(Box::new(file.take(state.size)))),
+            (Ok(file), Form::Compressed) => return Ok(Some(Box::new(zstd::stream::Decoder::new(file)?))),
+            (Err(OpenError::Io(error)), _) => return Err(error),
+            (Err(OpenError::Deleted | OpenError::Replaced), _) => {
+                let now = state.stored.current();
+                if now.0.id() == form.0.id() {
+                    return Ok(None);
+                }
+                form = now;
+            }
+        }
     }
-    let path = if state.stage == Stage::Compressed { state.path.clone() } else { compressed(&state.path) };
-    let decoder = found(&path)?.map(zstd::stream::Decoder::new).transpose()?;
-    Ok(decoder.map(|decoder| Box::new(decoder) as Box<dyn Read>))
 }
 
-/// Bytes of the record, or of another block, at the beginning of `bytes`; `None` if it does not end within them.
+/// Size of the record, or other block, at the start of `bytes`; `None` if it is incomplete.
 fn next(format: Format, bytes: &[u8]) -> Option<usize> {
     let record = format.parse(bytes).map(|record| record.size);
     record.or_else(|| {
@@ -93,11 +97,26 @@ fn next(format: Format, bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use tempfile::TempDir;
 
     use super::*;
-    use crate::fixture::{record, times};
-    use crate::sink::Tally;
+    use crate::fixture::{record, stored, times};
+    use crate::outcome::FileStatus;
+    use crate::store::StoredFile;
+    use crate::tally::Tally;
+
+    fn closed(file: StoredFile, size: u64) -> FileState {
+        FileState { stored: file, tally: Tally::default(), size, status: FileStatus::Closed, session: 0 }
+    }
+
+    fn read(files: &[FileState], section: &Section) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let fd = snapshot(files.to_vec(), Format::Pcap, section).unwrap();
+        File::from(fd).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
 
     #[test]
     fn files_of_any_format_become_one_of_the_wanted() {
@@ -110,37 +129,29 @@ mod tests {
                 micros += 1;
                 transcode(Format::Pcap, format, &record(micros, &[1; 100]), &mut bytes);
             }
-            let path = directory.path().join(format.name());
             let size = bytes.len() as u64;
-            // What is written after we were asked.
+            // Written after the request.
             bytes.extend([7; 9]);
-            std::fs::write(&path, bytes).unwrap();
-            FileState { path, tally: Tally::default(), size, stage: Stage::Open, session: 0 }
+            closed(stored(directory.path(), format.name(), &bytes), size)
         });
-        let mut bytes = Vec::new();
-        let fd = snapshot(files.to_vec(), Format::Pcap, &section).unwrap();
-        File::from(fd).read_to_end(&mut bytes).unwrap();
+        let bytes = read(&files, &section);
         assert_eq!(bytes[..pcap::HEADER], Format::Pcap.stream_header(&section));
         assert_eq!(times(&bytes[pcap::HEADER..]), (1..=60_000).collect::<Vec<_>>());
     }
 
     #[test]
-    fn files_that_were_compressed_or_deleted_meanwhile_end_nothing() {
+    fn files_that_were_compressed_deleted_or_replaced_meanwhile_end_nothing() {
         let directory = TempDir::new().unwrap();
-        let section = Section::default();
         let file = |name: &str, micros: u64| {
-            let bytes = [Format::Pcap.header(&section), record(micros, b"abc")].concat();
-            let path = directory.path().join(name);
-            std::fs::write(&path, &bytes).unwrap();
-            FileState { path, tally: Tally::default(), size: bytes.len() as u64, stage: Stage::Closed, session: 0 }
+            let bytes = [Format::Pcap.header(&Section::default()), record(micros, b"abc")].concat();
+            closed(stored(directory.path(), name, &bytes), bytes.len() as u64)
         };
-        let files = [file("deleted", 1), file("compressed", 2), file("there", 3)];
-        let bytes = zstd::stream::encode_all(File::open(&files[1].path).unwrap(), 0).unwrap();
-        std::fs::write(compressed(&files[1].path), bytes).unwrap();
-        files[..2].iter().for_each(|file| std::fs::remove_file(&file.path).unwrap());
-        let mut bytes = Vec::new();
-        let fd = snapshot(files.to_vec(), Format::Pcap, &section).unwrap();
-        File::from(fd).read_to_end(&mut bytes).unwrap();
-        assert_eq!(times(&bytes[pcap::HEADER..]), [2, 3]);
+        let files = [file("deleted", 1), file("compressed", 2), file("replaced", 3), file("there", 4)];
+        let bytes = zstd::stream::encode_all(File::open(files[1].stored.path()).unwrap(), 0).unwrap();
+        files[..3].iter().for_each(|state| fs::remove_file(state.stored.path()).unwrap());
+        files[1].stored.compressed_to(stored(directory.path(), "compressed.zst", &bytes).current().0);
+        let copy = fs::read(files[3].stored.path()).unwrap();
+        fs::write(files[2].stored.path(), copy).unwrap();
+        assert_eq!(times(&read(&files, &Section::default())[pcap::HEADER..]), [2, 4]);
     }
 }

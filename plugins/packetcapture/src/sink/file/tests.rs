@@ -7,7 +7,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{record, times};
+use crate::fixture::{record, roots, stored, times};
 use crate::format::pcap::HEADER;
 use crate::format::pcapng::SECTION_BLOCK;
 use crate::format::transcode;
@@ -17,15 +17,22 @@ fn section(names: &[&str], snaplen: u32) -> Section {
     Section { cube: String::from("sniffer"), interfaces, snaplen }
 }
 
-fn over(fd: OwnedFd) -> CaptureFile {
-    CaptureFile::over(fd, PathBuf::from("/nowhere/sniffer.pcap"), Format::Pcap, &section(&["p"], 96))
+fn create(directory: &TempDir, name: &str, format: Format) -> io::Result<CaptureFile> {
+    let directory = Arc::new(roots(directory.path()).capture_dir().open().unwrap());
+    CaptureFile::create(&directory, name.as_ref(), format, &section(&["p"], 96))
+}
+
+/// A file whose bytes go to `fd`.
+fn over(fd: OwnedFd, directory: &TempDir) -> CaptureFile {
+    let file = stored(directory.path(), "sniffer.pcap", b"").current().0;
+    CaptureFile::over(fd, file, Format::Pcap, &section(&["p"], 96))
 }
 
 #[test]
 fn a_file_comes_with_its_first_records() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("s.pcap");
-    let mut file = CaptureFile::create(path.clone(), Format::Pcap, &section(&["p"], 96)).unwrap();
+    let mut file = create(&directory, "s.pcap", Format::Pcap).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
     let (one, two) = (record(1, b"one"), record(2, b"two"));
@@ -42,7 +49,7 @@ fn more_runs_than_one_call_takes_are_all_written() {
     let path = directory.path().join("s.pcap");
     let records = (0..3000).map(|micros| record(micros, b"abc")).collect::<Vec<_>>();
     let runs = records.iter().map(Vec::as_slice).collect::<Vec<_>>();
-    CaptureFile::create(path.clone(), Format::Pcap, &section(&["p"], 96)).unwrap().append(&runs).unwrap();
+    create(&directory, "s.pcap", Format::Pcap).unwrap().append(&runs).unwrap();
     assert_eq!(times(&fs::read(path).unwrap()[HEADER..]), (0..3000).collect::<Vec<_>>());
 }
 
@@ -54,7 +61,7 @@ fn neither_a_file_nor_a_link_is_written_over() {
     fs::write(path(taken), "dear").unwrap();
     symlink(path(elsewhere), path(link)).unwrap();
     for name in [taken, link] {
-        let error = CaptureFile::create(path(name), Format::Pcap, &section(&["p"], 96)).err().unwrap();
+        let error = create(&directory, name, Format::Pcap).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
     assert_eq!(fs::read(path(taken)).unwrap(), b"dear");
@@ -65,7 +72,7 @@ fn neither_a_file_nor_a_link_is_written_over() {
 fn a_raised_snap_length_is_mended_in_the_header() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("s.pcap");
-    let mut file = CaptureFile::create(path.clone(), Format::Pcap, &section(&["p"], 96)).unwrap();
+    let mut file = create(&directory, "s.pcap", Format::Pcap).unwrap();
     let snaplen = || u32::from_ne_bytes(fs::read(&path).unwrap()[16..20].try_into().unwrap());
     for (micros, raised, expected) in [(1, 96, 96), (2, 128, 128), (3, 64, 128)] {
         file.describe(&section(&["p"], raised)).unwrap();
@@ -79,7 +86,7 @@ fn a_raised_snap_length_is_mended_in_the_header() {
 fn another_interface_begins_a_section_with_the_records_that_need_it() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("s.pcapng");
-    let mut file = CaptureFile::create(path.clone(), Format::Pcapng, &section(&["p"], 96)).unwrap();
+    let mut file = create(&directory, "s.pcapng", Format::Pcapng).unwrap();
     let block = |micros| {
         let mut block = Vec::new();
         transcode(Format::Pcap, Format::Pcapng, &record(micros, b""), &mut block);
@@ -97,8 +104,9 @@ fn another_interface_begins_a_section_with_the_records_that_need_it() {
 
 #[test]
 fn a_full_disk_keeps_nothing() {
-    let full = open("/dev/full", OFlags::WRONLY, Mode::empty()).unwrap();
-    let mut file = over(full);
+    let directory = TempDir::new().unwrap();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut file = over(full.into(), &directory);
     let Shortfall { kept, error } = file.append(&[&record(1, b"abc")]).unwrap_err();
     assert_eq!((kept, error.kind(), file.length()), (0, io::ErrorKind::StorageFull, 0));
 }
@@ -113,8 +121,8 @@ fn sealed() -> OwnedFd {
 
 #[test]
 fn a_write_that_ends_early_leaves_whole_records() {
-    let fd = sealed();
-    let mut file = over(fd.try_clone().unwrap());
+    let (fd, directory) = (sealed(), TempDir::new().unwrap());
+    let mut file = over(fd.try_clone().unwrap(), &directory);
     let records = (0..30).map(|micros| record(micros, &[7; 200])).collect::<Vec<_>>();
     let runs = [records[..10].concat(), records[10..].concat()];
     let Shortfall { kept, .. } = file.append(&[&runs[0], &runs[1]]).unwrap_err();
@@ -129,9 +137,8 @@ fn a_write_that_ends_early_leaves_whole_records() {
 fn a_file_that_got_nothing_is_removed() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("sniffer.pcap");
-    fs::write(&path, "").unwrap();
-    let mut file = over(sealed());
-    file.path = path.clone();
+    let mut file = over(sealed(), &directory);
+    assert!(path.exists());
     let Shortfall { kept, .. } = file.append(&[&record(1, &[7; 5000])]).unwrap_err();
     assert_eq!(kept, 0);
     drop(file);
@@ -139,12 +146,12 @@ fn a_file_that_got_nothing_is_removed() {
 }
 
 #[test]
-fn a_probe_says_whether_files_can_be_made() {
+fn a_file_that_got_nothing_leaves_alone_what_took_its_place() {
     let directory = TempDir::new().unwrap();
-    probe(directory.path(), "sniffer").unwrap();
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-    let missing = directory.path().join("missing");
-    assert_eq!(probe(&missing, "sniffer").unwrap_err().kind(), io::ErrorKind::NotFound);
-    fs::write(&missing, "").unwrap();
-    assert_eq!(probe(&missing, "sniffer").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    let path = directory.path().join("sniffer.pcap");
+    let file = create(&directory, "sniffer.pcap", Format::Pcap).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "dear").unwrap();
+    drop(file);
+    assert_eq!(fs::read(path).unwrap(), b"dear");
 }

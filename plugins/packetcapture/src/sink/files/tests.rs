@@ -1,13 +1,16 @@
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File};
+use std::os::unix::fs::{chown, symlink};
 
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture::{Desk, record};
+use crate::fixture::{Fixture, record, stored, times};
+use crate::format::pcap::HEADER;
 use crate::format::transcode;
+use crate::sink::opener::ATTEMPTS;
 
 const SECOND: u64 = 1_000_000;
 
@@ -16,14 +19,14 @@ fn records(micros: impl IntoIterator<Item = u64>) -> Vec<u8> {
     micros.into_iter().flat_map(|micros| record(micros, &[7; 84])).collect()
 }
 
-fn names(desk: &Desk) -> Vec<String> {
-    let name = |file: crate::outcome::FileState| file.path.file_name().unwrap().to_str().unwrap().to_owned();
-    desk.outcome.files().into_iter().map(name).collect()
+fn names(fixture: &Fixture) -> Vec<String> {
+    let name = |file: crate::outcome::FileState| file.stored.path().file_name().unwrap().to_str().unwrap().to_owned();
+    fixture.outcome.files().into_iter().map(name).collect()
 }
 
-/// What is in the directory, notes of ours left out.
-fn on_disk(desk: &Desk) -> Vec<String> {
-    let entries = fs::read_dir(desk.captures()).unwrap().map(|entry| entry.unwrap().file_name());
+/// The contents of the directory, without our notes.
+fn on_disk(fixture: &Fixture) -> Vec<String> {
+    let entries = fs::read_dir(fixture.captures()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names = entries.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
     names.retain(|name| !name.starts_with('.'));
     names.sort();
@@ -31,24 +34,24 @@ fn on_disk(desk: &Desk) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(config: Value, batches: &[Vec<u8>], expected: &[&[u64]]) -> Desk {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(config));
+fn check(config: Value, batches: &[Vec<u8>], expected: &[&[u64]]) -> Fixture {
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(config));
     batches.iter().for_each(|batch| files.write(Format::Pcap, &[batch]));
     files.finish();
-    assert_eq!(desk.times(), expected);
-    desk
+    assert_eq!(fixture.times(), expected);
+    fixture
 }
 
 #[test]
 fn a_file_has_no_more_bytes_than_it_may() {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(json!({"rotate": {"size": 1}})));
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({"rotate": {"size": 1}})));
     files.write(Format::Pcap, &[&records(0..30_000)]);
     files.finish();
-    let sizes = desk.outcome.files().into_iter().map(|file| file.size).collect::<Vec<_>>();
+    let sizes = fixture.outcome.files().into_iter().map(|file| file.size).collect::<Vec<_>>();
     assert_eq!(sizes, [1_048_524, 1_048_524, 30_000 * 100 - 2 * 1_048_500 + 24]);
-    assert_eq!(desk.times().concat(), (0..30_000).collect::<Vec<_>>());
+    assert_eq!(fixture.times().concat(), (0..30_000).collect::<Vec<_>>());
 }
 
 #[test]
@@ -61,53 +64,134 @@ fn a_file_has_no_packets_further_apart_than_they_may_be() {
 #[test]
 fn of_a_ring_of_files_the_newest_are_kept() {
     let config = json!({"rotate": {"seconds": 1, "files": 2}, "dump": "ring"});
-    let desk = check(config, &[records((0..5).map(|at| at * SECOND))], &[&[3 * SECOND], &[4 * SECOND]]);
-    assert_eq!(on_disk(&desk), names(&desk));
-    assert_eq!(names(&desk).len(), 2);
+    let fixture = check(config, &[records((0..5).map(|at| at * SECOND))], &[&[3 * SECOND], &[4 * SECOND]]);
+    assert_eq!(on_disk(&fixture), names(&fixture));
+    assert_eq!(names(&fixture).len(), 2);
 }
 
 #[test]
 fn a_path_of_the_users_is_taken_as_it_is_and_never_over_another_file() {
-    let desk = Desk::new();
-    fs::write(desk.captures().join("trace.pcap"), "dear").unwrap();
-    symlink("/nowhere/at/all", desk.captures().join("trace-1.pcap")).unwrap();
-    let mut files = desk.files(desk.settings(json!({"dump": "trace.pcap"})));
+    let fixture = Fixture::new();
+    fs::write(fixture.captures().join("trace.pcap"), "dear").unwrap();
+    symlink("/nowhere/at/all", fixture.captures().join("trace-1.pcap")).unwrap();
+    let mut files = fixture.files(fixture.settings(json!({"dump": "trace.pcap"})));
     files.write(Format::Pcap, &[&records(0..1)]);
     files.finish();
-    assert_eq!(names(&desk), ["trace-2.pcap"]);
-    assert_eq!(fs::read(desk.captures().join("trace.pcap")).unwrap(), b"dear");
+    assert_eq!(names(&fixture), ["trace-2.pcap"]);
+    assert_eq!(fs::read(fixture.captures().join("trace.pcap")).unwrap(), b"dear");
+}
+
+const OVERWRITE: fn() -> Value = || json!({"dump": "trace", "storage": {"overwrite": true}, "rotate": {"seconds": 1}});
+
+/// Captures into two files in the directory of `fixture`.
+fn capture_two(fixture: &Fixture) {
+    let mut files = fixture.files(fixture.settings(OVERWRITE()));
+    files.write(Format::Pcap, &[&records([0, SECOND])]);
+    files.finish();
 }
 
 #[test]
-fn asked_to_a_capture_replaces_what_is_there_and_not_its_own_files() {
-    let desk = Desk::new();
-    let elsewhere = desk.directory.path().join("elsewhere");
+fn asked_to_a_capture_replaces_what_captures_wrote_and_not_its_own_files() {
+    let fixture = Fixture::new();
+    stored(&fixture.captures(), "trace.pcap", b"of an earlier daemon");
+    stored(&fixture.captures(), "trace-1.pcap.zst", b"of an earlier daemon");
+    for _ in 0..2 {
+        capture_two(&fixture);
+        assert_eq!(names(&fixture), ["trace.pcap", "trace-1.pcap"]);
+        assert_eq!(on_disk(&fixture), ["trace-1.pcap", "trace.pcap"]);
+        assert_eq!(fixture.times(), [vec![0], vec![SECOND]]);
+    }
+    fixture.check_lines(&[]);
+}
+
+#[test]
+fn asked_to_a_capture_replaces_nothing_else() {
+    let fixture = Fixture::new();
+    let path = |name: &str| fixture.captures().join(name);
+    let elsewhere = fixture.directory.path().join("elsewhere");
     fs::write(&elsewhere, "dear").unwrap();
-    symlink(&elsewhere, desk.captures().join("trace.pcap")).unwrap();
-    let config = json!({"dump": "trace", "storage": {"overwrite": true}, "rotate": {"seconds": 1}});
-    let mut files = desk.files(desk.settings(config));
-    files.write(Format::Pcap, &[&records([0, SECOND])]);
+    fs::write(path("trace.pcap"), "dear").unwrap();
+    symlink(&elsewhere, path("trace-1.pcap")).unwrap();
+    fs::create_dir(path("trace-2.pcap")).unwrap();
+    fs::write(path("trace-3.pcap.zst"), "dear").unwrap();
+    // Another cube is writing it.
+    let open = stored(&fixture.captures(), "trace-4.pcap", b"records").current().0.open(OFlags::RDONLY).unwrap();
+    flock(&open, FlockOperation::NonBlockingLockExclusive).unwrap();
+    // It was ours, and was given away.
+    stored(&fixture.captures(), "trace-5.pcap", b"dear");
+    chown(path("trace-5.pcap"), Some(65534), None).unwrap();
+    capture_two(&fixture);
+    assert_eq!(names(&fixture), ["trace-6.pcap", "trace-7.pcap"]);
+    for name in ["trace.pcap", "trace-1.pcap", "trace-3.pcap.zst", "trace-5.pcap"] {
+        assert_eq!(fs::read(path(name)).unwrap(), b"dear", "{name}");
+    }
+    assert_eq!(fs::read(path("trace-4.pcap")).unwrap(), b"records");
+    let kept = format!("Warn: {} was not written by a capture", path("trace.pcap").display());
+    let lines = fixture.lines.lock().unwrap();
+    assert!(lines.len() == 1 && lines[0].starts_with(&kept), "{lines:?}");
+}
+
+#[test]
+fn a_directory_that_became_a_link_gets_no_file() {
+    let fixture = Fixture::new();
+    let path = |name: &str| fixture.captures().join(name);
+    let elsewhere = fixture.directory.path().join("elsewhere");
+    [path("way"), elsewhere.clone()].iter().for_each(|path| fs::create_dir(path).unwrap());
+    let mut files = fixture.files(fixture.settings(json!({"dump": "way/trace", "rotate": {"seconds": 1, "files": 2}})));
+    files.write(Format::Pcap, &[&records([0])]);
+    fs::rename(path("way"), path("gone")).unwrap();
+    symlink(&elsewhere, path("way")).unwrap();
+    fs::write(elsewhere.join("trace.pcap"), "dear").unwrap();
+    // The open file continues, and is closed, where it was created.
+    files.write(Format::Pcap, &[&records([1])]);
+    files.write(Format::Pcap, &[&records([SECOND])]);
+    assert!(fixture.outcome.trouble().unwrap().ends_with("a symbolic link is on the way to it"));
+    assert_eq!(fixture.outcome.disk.packets(), 1);
+    assert_eq!(times(&fs::read(path("gone/trace.pcap")).unwrap()[HEADER..]), [0, 1]);
+
+    fs::remove_file(path("way")).unwrap();
+    fs::create_dir(path("way")).unwrap();
+    files.write(Format::Pcap, &[&records([2 * SECOND, 3 * SECOND])]);
     files.finish();
-    assert_eq!(names(&desk), ["trace.pcap", "trace-1.pcap"]);
-    assert_eq!(desk.times(), [vec![0], vec![SECOND]]);
-    assert_eq!(fs::read(elsewhere).unwrap(), b"dear", "a link is replaced, not followed");
+    drop(files);
+    assert!(!path("gone/trace.pcap").exists(), "the oldest of the ring");
+    assert_eq!(fixture.times(), [[2 * SECOND], [3 * SECOND]]);
+    let found = fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(
+        (found, fs::read(elsewhere.join("trace.pcap")).unwrap().as_slice()),
+        (vec!["trace.pcap".into()], &b"dear"[..])
+    );
+}
+
+#[test]
+fn of_a_ring_of_files_what_took_the_place_of_one_is_not_deleted() {
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({"dump": "ring", "rotate": {"seconds": 1, "files": 1}})));
+    files.write(Format::Pcap, &[&records([0])]);
+    fs::remove_file(fixture.captures().join("ring.pcap")).unwrap();
+    fs::write(fixture.captures().join("ring.pcap"), "dear").unwrap();
+    files.write(Format::Pcap, &[&records([SECOND])]);
+    files.finish();
+    drop(files);
+    assert_eq!(names(&fixture), ["ring-1.pcap"]);
+    assert_eq!(fs::read(fixture.captures().join("ring.pcap")).unwrap(), b"dear");
 }
 
 #[test]
 fn below_a_ceiling_a_capture_waits_until_there_is_room() {
-    let desk = Desk::new();
-    let other = desk.captures().join("other");
+    let fixture = Fixture::new();
+    let other = fixture.captures().join("other");
     File::create(&other).unwrap().set_len(1 << 20).unwrap();
-    let mut files = desk.files(desk.settings(json!({"storage": {"ceiling": 1}})));
+    let mut files = fixture.files(fixture.settings(json!({"storage": {"ceiling": 1}})));
     files.write(Format::Pcap, &[&records(0..2)]);
-    assert_eq!(desk.outcome.disk.packets(), 2);
+    assert_eq!(fixture.outcome.disk.packets(), 2);
     let trouble = "the capture file cannot be written: the directory has reached its ceiling of 1 MiB";
-    assert_eq!(desk.outcome.trouble().as_deref(), Some(trouble));
+    assert_eq!(fixture.outcome.trouble().as_deref(), Some(trouble));
     fs::remove_file(other).unwrap();
     files.tick();
     files.write(Format::Pcap, &[&records(2..3)]);
-    assert_eq!((desk.times(), desk.outcome.trouble()), (vec![vec![2]], None));
-    desk.check_lines(&[
+    assert_eq!((fixture.times(), fixture.outcome.trouble()), (vec![vec![2]], None));
+    fixture.check_lines(&[
         &format!("Error: {trouble}; packets are lost until it can"),
         "Info: the capture file is written again; packets missing in it: 2",
     ]);
@@ -117,115 +201,116 @@ fn below_a_ceiling_a_capture_waits_until_there_is_room() {
 fn a_ring_of_files_makes_room_below_a_ceiling() {
     let config = json!({"storage": {"ceiling": 1}, "rotate": {"seconds": 1, "files": 100}});
     let (first, second) = (records(0..6_000), records(SECOND..SECOND + 6_000));
-    let desk = check(config, &[first, second], &[&(SECOND..SECOND + 6_000).collect::<Vec<_>>()]);
-    assert_eq!(desk.outcome.disk.packets(), 0);
+    let fixture = check(config, &[first, second], &[&(SECOND..SECOND + 6_000).collect::<Vec<_>>()]);
+    assert_eq!(fixture.outcome.disk.packets(), 0);
 }
 
 #[test]
 fn closed_files_are_compressed_if_asked() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let config = json!({"storage": {"compress": true}, "rotate": {"seconds": 1}, "dump": "trace"});
-    let mut files = desk.files(desk.settings(config));
+    let mut files = fixture.files(fixture.settings(config));
     files.write(Format::Pcap, &[&records([0, SECOND])]);
     files.finish();
     drop(files);
-    assert_eq!(names(&desk), ["trace.pcap.zst", "trace-1.pcap.zst"]);
-    assert_eq!(on_disk(&desk), ["trace-1.pcap.zst", "trace.pcap.zst"]);
+    assert_eq!(names(&fixture), ["trace.pcap.zst", "trace-1.pcap.zst"]);
+    assert_eq!(on_disk(&fixture), ["trace-1.pcap.zst", "trace.pcap.zst"]);
 }
 
-/// A name that a compressed or deleted file has left is free on the disk, and what is done to that file may come later.
+/// Compressing or deleting a file frees its name on the disk, and may happen later.
 #[test]
 fn no_name_is_used_twice() {
-    let desk = Desk::new();
-    fs::write(desk.captures().join("trace.pcap.zst"), "dear").unwrap();
+    let fixture = Fixture::new();
+    fs::write(fixture.captures().join("trace.pcap.zst"), "dear").unwrap();
     let config = json!({"storage": {"compress": true}, "rotate": {"seconds": 1}, "dump": "trace"});
-    let mut files = desk.files(desk.settings(config));
+    let mut files = fixture.files(fixture.settings(config));
     for at in 0..3 {
         files.write(Format::Pcap, &[&records([at * SECOND])]);
-        // By the time of the next file, the one before is compressed, its name free.
-        let is_left = || on_disk(&desk).contains(&format!("trace-{at}.pcap"));
+        // When the next file begins, the one before is compressed, and its name is free.
+        let is_left = || on_disk(&fixture).contains(&format!("trace-{at}.pcap"));
         while at > 0 && is_left() {
             std::thread::yield_now();
         }
     }
     files.finish();
     drop(files);
-    assert_eq!(names(&desk), ["trace-1.pcap.zst", "trace-2.pcap.zst", "trace-3.pcap.zst"]);
-    assert_eq!(fs::read(desk.captures().join("trace.pcap.zst")).unwrap(), b"dear");
+    assert_eq!(names(&fixture), ["trace-1.pcap.zst", "trace-2.pcap.zst", "trace-3.pcap.zst"]);
+    assert_eq!(fs::read(fixture.captures().join("trace.pcap.zst")).unwrap(), b"dear");
 }
 
 #[test]
 fn each_format_has_its_own_file_and_pcapng_ends_with_statistics() {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(json!({"dump": "trace"})));
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({"dump": "trace"})));
     let mut blocks = Vec::new();
     transcode(Format::Pcap, Format::Pcapng, &records(0..2), &mut blocks);
     files.write(Format::Pcap, &[&records(0..2)]);
     files.write(Format::Pcapng, &[&blocks]);
     files.finish();
-    assert_eq!(names(&desk), ["trace.pcap", "trace-1.pcapng"]);
-    let bytes = fs::read(desk.captures().join("trace-1.pcapng")).unwrap();
+    assert_eq!(names(&fixture), ["trace.pcap", "trace-1.pcapng"]);
+    let bytes = fs::read(fixture.captures().join("trace-1.pcapng")).unwrap();
     let length = u32::from_ne_bytes(*bytes.last_chunk().unwrap()) as usize;
     let last = &bytes[bytes.len() - length..];
     assert_eq!(last[..4], 5_u32.to_ne_bytes());
-    assert_eq!(desk.outcome.files()[1].size, bytes.len() as u64);
+    assert_eq!(fixture.outcome.files()[1].size, bytes.len() as u64);
 }
 
 #[test]
 fn the_file_in_hand_is_noted_until_it_is_closed() {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(json!({})));
-    let note = desk.captures().join(".packetcapture-sniffer.open");
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({})));
+    let note = fixture.captures().join(".packetcapture-sniffer.open");
     files.write(Format::Pcap, &[&records(0..1)]);
-    assert_eq!(fs::read_to_string(&note).unwrap(), desk.outcome.files()[0].path.to_str().unwrap());
+    let (file, _) = fixture.outcome.files()[0].stored.current();
+    let expected = format!("{}\0{}\n", file.path().display(), file.id());
+    assert_eq!(fs::read_to_string(&note).unwrap(), expected);
     files.finish();
     assert!(!note.exists());
 }
 
 #[test]
 fn past_the_page_cache_a_file_is_the_same() {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(json!({"storage": {"direct": true}})));
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({"storage": {"direct": true}})));
     for second in 0..3 {
         files.write(Format::Pcap, &[&records(second * SECOND..second * SECOND + 9_000)]);
     }
     files.settle();
     let expected = (0..3).flat_map(|second| second * SECOND..second * SECOND + 9_000).collect::<Vec<_>>();
-    assert_eq!(desk.times(), [expected.as_slice()]);
+    assert_eq!(fixture.times(), [expected.as_slice()]);
     files.write(Format::Pcap, &[&records(9 * SECOND..9 * SECOND + 1)]);
     files.finish();
-    assert_eq!(desk.times(), [[expected, vec![9 * SECOND]].concat()]);
-    assert_eq!(desk.outcome.disk.packets(), 0);
+    assert_eq!(fixture.times(), [[expected, vec![9 * SECOND]].concat()]);
+    assert_eq!(fixture.outcome.disk.packets(), 0);
 }
 
 #[test]
 fn of_a_ring_of_files_none_that_is_kept_is_overwritten() {
     let config = json!({"storage": {"overwrite": true}, "rotate": {"seconds": 1, "files": 3}, "dump": "ring"});
     let times = (0..9).map(|at| at * SECOND).collect::<Vec<_>>();
-    let desk = check(config, &[records(times.clone())], &[&times[6..7], &times[7..8], &times[8..]]);
-    assert_eq!(names(&desk), ["ring-6.pcap", "ring-7.pcap", "ring-8.pcap"]);
+    let fixture = check(config, &[records(times.clone())], &[&times[6..7], &times[7..8], &times[8..]]);
+    assert_eq!(names(&fixture), ["ring-6.pcap", "ring-7.pcap", "ring-8.pcap"]);
 }
 
 #[test]
 fn a_file_that_cannot_be_noted_is_written_nevertheless() {
-    let desk = Desk::new();
-    fs::create_dir(desk.directory.path().join("elsewhere")).unwrap();
-    let path = desk.directory.path().join("elsewhere/trace");
-    let mut files = desk.files(desk.settings(json!({"dump": path})));
-    desk.take_directory("captures", "away");
+    let fixture = Fixture::new();
+    // The name of the next note is taken by something that cannot be deleted.
+    fs::create_dir(fixture.captures().join(".packetcapture-sniffer.open")).unwrap();
+    let mut files = fixture.files(fixture.settings(json!({"dump": "trace"})));
     files.write(Format::Pcap, &[&records(0..2)]);
     files.finish();
-    assert_eq!(desk.times(), [[0, 1]]);
-    assert_eq!(desk.outcome.disk.packets(), 0);
-    assert!(desk.lines.lock().unwrap()[0].contains("cannot be noted as being written"));
+    assert_eq!(fixture.times(), [[0, 1]]);
+    assert_eq!(fixture.outcome.disk.packets(), 0);
+    assert!(fixture.lines.lock().unwrap()[0].contains("cannot note that"));
 }
 
 #[test]
 fn a_ring_of_files_has_names_for_ever() {
-    let desk = Desk::new();
-    let mut files = desk.files(desk.settings(json!({"dump": "ring", "rotate": {"files": 2}})));
-    *files.names.chosen(desk.captures().join("ring")) = ATTEMPTS;
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({"dump": "ring", "rotate": {"files": 2}})));
+    *files.opener.names.chosen(fixture.captures().join("ring")) = ATTEMPTS;
     files.write(Format::Pcap, &[&records([0])]);
     files.finish();
-    assert_eq!(names(&desk), ["ring-100000.pcap"]);
+    assert_eq!(names(&fixture), ["ring-100000.pcap"]);
 }

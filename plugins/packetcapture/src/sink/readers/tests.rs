@@ -18,7 +18,7 @@ fn records(micros: std::ops::Range<u64>) -> Vec<u8> {
     micros.flat_map(|micros| record(micros, &[7; 84])).collect()
 }
 
-/// What can be read within a while: pipes of ours do not block.
+/// What can be read within a short time: our pipes do not block.
 fn read(fd: &OwnedFd, length: usize) -> Vec<u8> {
     let (mut bytes, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
     let mut file = File::from(fd.try_clone().unwrap());
@@ -70,7 +70,7 @@ fn each_reader_has_its_own_format() {
 }
 
 #[test]
-fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
+fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
     let readers = readers();
     let (stalled, going) = (readers.open(Format::Pcapng).unwrap().1, readers.open(Format::Pcap).unwrap().1);
     read(&going, HEADER);
@@ -82,7 +82,7 @@ fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
     let dropped = readers.states()[0].dropped;
     assert!(dropped > 0 && dropped.is_multiple_of(1000), "{dropped}");
     assert_eq!(readers.states()[1].dropped, 0);
-    // Once there is room again, a statistics block (type 5) before the next packets (type 6) tells of it.
+    // When there is room again, a statistics block (type 5) before the next packets (type 6) reports the loss.
     let waits = || lock(&lock(&readers.list).readers[0].waiting).bytes > 0;
     let late = thread::spawn(move || read(&stalled, usize::MAX));
     until(|| !waits());
@@ -95,9 +95,9 @@ fn a_stalled_reader_drops_and_is_told_and_another_gets_all() {
         kinds.push(u32::from_ne_bytes(*rest.first_chunk().unwrap()));
         rest = &rest[length as usize..];
     }
-    let told = kinds.iter().position(|kind| *kind == 5).unwrap();
-    assert_eq!(kinds[told + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
-    assert_eq!(kinds.last(), Some(&5), "the end of a stream tells once more");
+    let first = kinds.iter().position(|kind| *kind == 5).unwrap();
+    assert_eq!(kinds[first + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
+    assert_eq!(kinds.last(), Some(&5), "the end of a stream has statistics too");
     assert_eq!(kinds.iter().filter(|kind| **kind == 6).count() as u64 + dropped, 51_000);
 }
 
@@ -130,7 +130,7 @@ fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
 }
 
 #[test]
-fn the_end_of_the_cube_ends_streams_that_nobody_reads() {
+fn the_end_of_the_cube_ends_streams_without_a_reader() {
     let readers = readers();
     let (reading, stalled) = (readers.open(Format::Pcap).unwrap().1, readers.open(Format::Pcap).unwrap().1);
     let batch = records(0..20_000);

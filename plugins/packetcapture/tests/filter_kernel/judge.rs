@@ -22,13 +22,13 @@ struct Header {
 
 type OfflineFilter = unsafe extern "C" fn(*const Program, *const Header, *const u8) -> c_int;
 
-pub struct Judge {
+pub(crate) struct Judge {
     offline_filter: OfflineFilter,
     _library: Library,
 }
 
 impl Judge {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: libpcap's initialisers touch nothing of ours; the type is that of pcap/pcap.h.
         unsafe {
             let library = Library::new("libpcap.so.1").or_else(|_| Library::new("libpcap.so.0.8")).unwrap();
@@ -36,20 +36,20 @@ impl Judge {
         }
     }
 
-    pub fn matches(&self, program: &[Raw], packet: &[u8]) -> bool {
+    pub(crate) fn matches(&self, program: &[Raw], packet: &[u8]) -> bool {
         let length = packet.len() as u32;
         let program = Program { length: program.len() as u32, instructions: program.as_ptr() };
         let header = Header { time: [0; 2], captured: length, length };
-        // SAFETY: libpcap made the program, and both lengths are those of what the pointers are to.
+        // SAFETY: libpcap made the program, and both lengths match what the pointers refer to.
         unsafe { (self.offline_filter)(&raw const program, &raw const header, packet.as_ptr()) != 0 }
     }
 }
 
-/// A program that decides as `program` does where libpcap's versions agree on that. Scratch memory begins as zeroes, as in
-/// newer libpcap; in an older one it is anything, and `geneve` behind an `or` reads what one way has not written. And
-/// loops end after 64 rounds, as they do in newer libpcap; an older one may never return, as the length of an
+/// A program that decides as `program` does, made independent of libpcap's version. Scratch memory starts as zeros, as
+/// in newer versions; in older ones it is undefined, and `geneve` after an `or` reads what one path has not written.
+/// And loops end after 64 rounds, as in newer versions; an older one may never return, because the length of an
 /// authentication header leads `protochain` back to where it was.
-pub fn defined(program: &[Raw]) -> Vec<Raw> {
+pub(crate) fn defined(program: &[Raw]) -> Vec<Raw> {
     const STORE_A: u16 = 0x02;
     let cleared = (0..16).map(|k| Raw { code: STORE_A, k, ..Raw::default() });
     cleared.chain(unrolled(program)).collect()

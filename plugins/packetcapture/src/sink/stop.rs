@@ -1,4 +1,4 @@
-//! The end that a capture has set itself: after so many packets, bytes or seconds.
+//! The limits after which a capture stops itself: packets, bytes or seconds.
 
 #![forbid(unsafe_code)]
 
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use polycube_plugin_api::Level;
 
-use super::tally::{Room, Tally, take};
-use crate::drain::Log;
 use crate::format::{Format, Stamp};
+use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::settings::Extent;
 use crate::sys;
+use crate::tally::{Room, Tally, take};
 
-/// What is done when the end is reached.
-pub(crate) type OnEnd = Box<dyn Fn() + Send>;
+/// Called when a limit is reached.
+pub(crate) type OnStop = Box<dyn Fn() + Send>;
 
-/// Lets records pass until the end, and counts those behind it.
-pub(crate) struct End {
+/// Lets records pass until a limit is reached, and counts those after it.
+pub(crate) struct StopCondition {
     extent: Extent,
     /// What has passed.
     passed: Tally,
@@ -26,21 +26,21 @@ pub(crate) struct End {
     is_reached: bool,
     outcome: Arc<Outcome>,
     log: Log,
-    on_end: OnEnd,
+    on_stop: OnStop,
 }
 
-impl End {
-    pub(crate) fn new(extent: Extent, outcome: Arc<Outcome>, log: Log, on_end: OnEnd) -> Self {
+impl StopCondition {
+    pub(crate) fn new(extent: Extent, outcome: Arc<Outcome>, log: Log, on_stop: OnStop) -> Self {
         let (passed, began) = (Tally::default(), Instant::now());
-        Self { extent, passed, began, is_reached: false, outcome, log, on_end }
+        Self { extent, passed, began, is_reached: false, outcome, log, on_stop }
     }
 
-    /// Another end, from the same beginning.
+    /// Applies other limits, counted from the same start.
     pub(super) fn apply(&mut self, extent: Extent) {
         self.extent = extent;
     }
 
-    /// The first of `runs`, of format `format`, that are before the end.
+    /// The first of `runs`, whose format is `format`, that are within the limits.
     pub(super) fn admit<'a>(&mut self, format: Format, runs: &[&'a [u8]]) -> Vec<&'a [u8]> {
         if self.extent == Extent::default() && !self.is_reached {
             return runs.to_vec();
@@ -49,14 +49,14 @@ impl End {
         self.passed.add(&taken.tally);
         let late = Tally::of(format, &taken.rest);
         self.outcome.limit.add(late.packets, late.bytes);
-        // It ends with its last packet, not with the one after.
+        // The capture stops with its last packet, not with the one after.
         if late.packets > 0 || self.room().packets == 0 {
             self.reach();
         }
         taken.runs
     }
 
-    /// Looks at the clock.
+    /// Checks the clock.
     pub(super) fn tick(&mut self) {
         if self.extent.time.is_some_and(|time| self.began.elapsed() >= time) {
             self.reach();
@@ -65,8 +65,8 @@ impl End {
 
     fn reach(&mut self) {
         if !std::mem::replace(&mut self.is_reached, true) {
-            (self.log)(Level::Info, "the capture has come to the end that `stop-after` sets");
-            (self.on_end)();
+            (self.log)(Level::Info, "the capture has reached the limit that `stop-after` sets");
+            (self.on_stop)();
         }
     }
 
@@ -84,7 +84,7 @@ impl End {
     }
 }
 
-/// What the wall clock says, or said, when `time` has passed since `began`, whatever it was set to meanwhile.
+/// The wall clock's time when `time` has passed since `began`, even if the clock was set meanwhile.
 fn after(began: Instant, time: Duration) -> Stamp {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     Stamp::from_nanos(sys::utc_now().saturating_add(nanos(time)).saturating_sub(nanos(began.elapsed())))
@@ -95,10 +95,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fixture::{Desk, record, times};
+    use crate::fixture::{Fixture, record, times};
 
-    fn end(desk: &Desk, stop_after: &Value) -> End {
-        desk.end(&desk.settings(json!({ "stop-after": stop_after })))
+    fn condition(fixture: &Fixture, stop_after: &Value) -> StopCondition {
+        fixture.stop_condition(&fixture.settings(json!({ "stop-after": stop_after })))
     }
 
     /// Records of 100 bytes, one for each time in microseconds.
@@ -108,13 +108,13 @@ mod tests {
 
     #[track_caller]
     fn check(stop_after: &Value, batches: &[(u64, u64)], expected: &[u64], late: u64) {
-        let desk = Desk::new();
-        let mut end = end(&desk, stop_after);
+        let fixture = Fixture::new();
+        let mut stop = condition(&fixture, stop_after);
         let passed =
-            batches.iter().flat_map(|batch| times(&end.admit(Format::Pcap, &[&records(batch.0..batch.1)]).concat()));
+            batches.iter().flat_map(|batch| times(&stop.admit(Format::Pcap, &[&records(batch.0..batch.1)]).concat()));
         assert_eq!(passed.collect::<Vec<_>>(), expected);
-        assert_eq!((desk.outcome.limit.packets(), desk.outcome.limit.bytes()), (late, late * 84));
-        assert_eq!(*desk.ends.lock().unwrap(), u32::from(end.is_reached));
+        assert_eq!((fixture.outcome.limit.packets(), fixture.outcome.limit.bytes()), (late, late * 84));
+        assert_eq!(*fixture.stops.lock().unwrap(), u32::from(stop.is_reached));
     }
 
     #[test]
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn the_last_packet_is_the_end_and_not_the_one_after() {
-        let desk = Desk::new();
-        let mut end = end(&desk, &json!({"packets": 3}));
-        end.admit(Format::Pcap, &[&records(0..3)]);
-        assert!(end.is_reached);
+        let fixture = Fixture::new();
+        let mut stop = condition(&fixture, &json!({"packets": 3}));
+        stop.admit(Format::Pcap, &[&records(0..3)]);
+        assert!(stop.is_reached);
     }
 
     #[test]
@@ -149,15 +149,15 @@ mod tests {
 
     #[test]
     fn so_many_seconds_pass_though_the_clock_is_set_back() {
-        let desk = Desk::new();
-        let mut end = end(&desk, &json!({"seconds": 1}));
-        end.tick();
-        assert!(!end.is_reached);
-        // The monotonic clock is what counts: on the wall's, nothing has passed.
-        end.began -= Duration::from_secs(3600);
-        end.tick();
-        end.tick();
-        assert_eq!(*desk.ends.lock().unwrap(), 1);
-        assert!(end.admit(Format::Pcap, &[&records(0..1)]).is_empty());
+        let fixture = Fixture::new();
+        let mut stop = condition(&fixture, &json!({"seconds": 1}));
+        stop.tick();
+        assert!(!stop.is_reached);
+        // Only the monotonic clock counts: on the wall clock, no time has passed.
+        stop.began -= Duration::from_secs(3600);
+        stop.tick();
+        stop.tick();
+        assert_eq!(*fixture.stops.lock().unwrap(), 1);
+        assert!(stop.admit(Format::Pcap, &[&records(0..1)]).is_empty());
     }
 }

@@ -2,8 +2,8 @@
 
 use super::random::Random;
 
-/// One a line.
-pub const TABLE: &str = include_str!("expressions.txt");
+/// One per line.
+pub(crate) const TABLE: &str = include_str!("expressions.txt");
 
 const NUMBERS: [&str; 12] = ["0", "1", "4", "5", "6", "14", "0x0f", "40", "255", "0x800", "65535", "0xffffffff"];
 const BASES: [&str; 14] =
@@ -12,12 +12,12 @@ const SIZES: [&str; 4] = ["", ":1", ":2", ":4"];
 const OPERATORS: [&str; 10] = ["+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>"];
 const RELATIONS: [&str; 6] = ["=", "!=", "<", ">", "<=", ">="];
 
-pub fn table() -> impl Iterator<Item = &'static str> {
+pub(crate) fn table() -> impl Iterator<Item = &'static str> {
     TABLE.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// An expression that libpcap may or may not take.
-pub fn expression(random: &mut Random, depth: usize) -> String {
+/// An expression that libpcap may or may not accept.
+pub(crate) fn expression(random: &mut Random, depth: usize) -> String {
     let atoms = table().collect::<Vec<_>>();
     match random.below(if depth == 0 { 3 } else { 8 }) {
         0 | 1 => random.of(&atoms).to_owned(),

@@ -4,7 +4,7 @@
 
 use crate::format::{Format, Stamp};
 
-/// What some records are together.
+/// The totals of some records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) packets: u64,
@@ -17,12 +17,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Of all records in `runs`.
+    /// The totals of all records in `runs`.
     pub(crate) fn of(format: Format, runs: &[&[u8]]) -> Self {
         take(format, runs, &Room::default()).tally
     }
 
-    /// Adds `later` records.
+    /// Adds the totals of `later` records.
     pub(crate) fn add(&mut self, later: &Self) {
         if self.packets == 0 {
             self.first = later.first;
@@ -34,15 +34,15 @@ impl Tally {
     }
 }
 
-/// How much may be taken; the default is everything.
+/// How much may be taken; everything by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) packets: u64,
     /// Bytes of records.
     pub(crate) size: u64,
-    /// Packets from this time on are not taken.
+    /// Packets at or after this time are not taken.
     pub(crate) until: Stamp,
-    /// Whether the first record is taken however large it is.
+    /// Whether the first record is taken regardless of its size.
     pub(crate) one_at_least: bool,
 }
 
@@ -58,11 +58,11 @@ pub(crate) struct Taken<'a> {
     pub(crate) runs: Vec<&'a [u8]>,
     pub(crate) tally: Tally,
     pub(crate) rest: Vec<&'a [u8]>,
-    /// Bytes that are no records.
+    /// Bytes that are not valid records.
     pub(crate) damaged: usize,
 }
 
-/// Takes the first records of `runs`, as far as there is `room`.
+/// Takes the first records of `runs` that fit into `room`.
 pub(crate) fn take<'a>(format: Format, runs: &[&'a [u8]], room: &Room) -> Taken<'a> {
     let mut taken =
         Taken { runs: Vec::with_capacity(runs.len()), tally: Tally::default(), rest: Vec::new(), damaged: 0 };

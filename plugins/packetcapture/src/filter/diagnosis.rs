@@ -1,4 +1,4 @@
-//! Where an expression is wrong. libpcap says what is, at best.
+//! Locates the error in an expression. libpcap only says what is wrong, at best.
 
 #![forbid(unsafe_code)]
 
@@ -10,13 +10,13 @@ use super::classic::Raw;
 use super::libpcap::Libpcap;
 use super::terms::Terms;
 
-/// How long to look for the place. Names of hosts are looked up again and again on the way.
+/// Time limit of the search. Host names may be looked up again and again.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What libpcap says where the grammar is broken, and nothing else.
+/// libpcap's message for any error of grammar.
 const SYNTAX: &str = "syntax error";
 
-/// One of these makes an expression of any beginning of one; open parentheses are closed behind it.
+/// One of these completes any valid start of an expression; open parentheses are closed after it.
 const COMPLETIONS: [&str; 16] = [
     "",
     " ip",
@@ -36,24 +36,24 @@ const COMPLETIONS: [&str; 16] = [
     " len = 0",
 ];
 
-/// Characters of an expression that a message has room for, before and behind the place.
+/// Maximum characters of the expression in a message, before and after the error.
 const EXCERPT: usize = 60;
 
-/// An expression that libpcap does not take.
+/// An expression that libpcap rejects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refused {
-    /// libpcap's words.
+pub struct ExpressionError {
+    /// libpcap's message.
     pub reason: String,
     /// The expression.
     pub expression: String,
-    /// The bytes of it that are wrong; empty and at its end where something is missing. `None` where it is wrong as a
+    /// The bytes that are wrong; empty and at its end if something is missing. `None` if the expression is wrong as a
     /// whole.
     pub place: Option<Range<usize>>,
-    /// The fields, as an expression, where it is right by itself and wrong with them.
+    /// The fields, as an expression, if it is valid alone and wrong with them.
     pub fields: Option<String>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ExpressionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { reason, expression, place, fields } = self;
         let excerpt = |around: usize| excerpt(expression, around);
@@ -72,58 +72,60 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What a line has room for of `expression`, around one of its bytes.
+/// An excerpt of `expression` for a message, around the byte `around`.
 fn excerpt(expression: &str, around: usize) -> String {
-    let (before, behind) = expression.split_at(around);
+    let (before, after) = expression.split_at(around);
     let start = before.char_indices().rev().take(EXCERPT).last().map_or(around, |(at, _)| at);
-    let end = behind.char_indices().nth(EXCERPT).map_or(expression.len(), |(at, _)| around + at);
+    let end = after.char_indices().nth(EXCERPT).map_or(expression.len(), |(at, _)| around + at);
     let dots = |is_cut: bool| if is_cut { "…" } else { "" };
-    // Tabs and new lines separate words too.
+    // Tabs and newlines separate words too.
     let text = expression[start..end].replace(char::is_control, " ");
     format!("{}{text}{}", dots(start > 0), dots(end < expression.len()))
 }
 
 /// libpcap's program for `terms`.
-pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, Refused> {
+pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, ExpressionError> {
     match terms {
         Terms::One(expression) => compile_one(libpcap, expression),
         Terms::Both { fields, expression } => {
-            // By itself first: the place of an error is in what the user wrote, and `a) or (b` is wrong.
+            // Alone first: the error's location is in what the user wrote, and `a) or (b` must be rejected.
             compile_one(libpcap, expression)?;
-            libpcap
-                .compile(&terms.to_string())
-                .map_err(|reason| Refused { fields: Some(fields.clone()), ..Refused::new(&reason, expression, None) })
+            libpcap.compile(&terms.to_string()).map_err(|error| ExpressionError {
+                fields: Some(fields.clone()),
+                ..ExpressionError::new(&error.to_string(), expression, None)
+            })
         }
     }
 }
 
-fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, Refused> {
-    libpcap.compile(expression).map_err(|reason| {
+fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, ExpressionError> {
+    libpcap.compile(expression).map_err(|error| {
+        let reason = error.to_string();
         let deadline = Instant::now() + PATIENCE;
         let place = find(expression, &reason, &mut |text| match Instant::now() < deadline {
-            true => Ok(libpcap.compile(text).err()),
-            false => Err(Late),
+            true => Ok(libpcap.compile(text).err().map(|error| error.to_string())),
+            false => Err(Timeout),
         });
-        Refused::new(&reason, expression, place.unwrap_or_default())
+        ExpressionError::new(&reason, expression, place.unwrap_or_default())
     })
 }
 
-impl Refused {
+impl ExpressionError {
     fn new(reason: &str, expression: &str, place: Option<Range<usize>>) -> Self {
         let reason = reason.trim_start_matches("can't parse filter expression: ").to_owned();
         Self { reason, expression: expression.to_owned(), place, fields: None }
     }
 }
 
-/// The search has taken as long as it may.
-struct Late;
+/// The search has taken too long.
+struct Timeout;
 
-/// What libpcap says of an expression, if it does not take it.
-type Ask<'a> = dyn FnMut(&str) -> Result<Option<String>, Late> + 'a;
+/// Returns libpcap's message about an expression, or `None` if it is valid.
+type Ask<'a> = dyn FnMut(&str) -> Result<Option<String>, Timeout> + 'a;
 
-/// The first word with which libpcap finds fault. Whatever follows a wrong beginning, it stays wrong: so half of the words
-/// are tried, and then half of one half.
-fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Range<usize>>, Late> {
+/// The first word that libpcap objects to. A wrong start stays wrong whatever follows, so this is a binary search over
+/// the words.
+fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Range<usize>>, Timeout> {
     let words = words(expression);
     let is_syntax = reason.contains(SYNTAX);
     let (mut first, mut end) = (0, words.len());
@@ -145,8 +147,8 @@ fn find(expression: &str, reason: &str, ask: &mut Ask<'_>) -> Result<Option<Rang
     Ok((!is_whole || reason.contains(&expression[word.clone()])).then(|| word.clone()))
 }
 
-/// Whether nothing makes an expression of `text`.
-fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
+/// Whether no completion makes a valid expression of `text`.
+fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     for text in completions(text) {
         if !ask(&text)?.is_some_and(|found| found.contains(SYNTAX)) {
             return Ok(false);
@@ -155,8 +157,8 @@ fn breaks_grammar(text: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
     Ok(true)
 }
 
-/// Whether libpcap says the same of the beginning as of the whole.
-fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Late> {
+/// Whether libpcap's message about the start is the one about the whole.
+fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Timeout> {
     let closed = completions(text).next().unwrap_or_default();
     Ok(ask(&closed)?.is_some_and(|found| found == reason))
 }
@@ -164,13 +166,13 @@ fn is_refused(text: &str, reason: &str, ask: &mut Ask<'_>) -> Result<bool, Late>
 fn completions(text: &str) -> impl Iterator<Item = String> {
     let count = |parenthesis| text.matches(parenthesis).count();
     let closing = ")".repeat(count('(').saturating_sub(count(')')));
-    // Parentheses group tests, or numbers that then have to be compared.
+    // Parentheses enclose tests, or numbers that must then be compared.
     let tests = COMPLETIONS.map(|completion| format!("{text}{completion}{closing}"));
     let numbers = ["", " 1", "]", " 1]"].map(|completion| format!("{text}{completion}{closing} = 0"));
     tests.into_iter().chain(numbers)
 }
 
-/// Where words and signs are, roughly as libpcap's `scanner.l` sees them.
+/// The positions of words and operators, roughly as in libpcap's `scanner.l`.
 fn words(expression: &str) -> Vec<Range<usize>> {
     let mut words: Vec<Range<usize>> = Vec::new();
     let is_part = |c: char| c.is_alphanumeric() || "_.:-\\$@\"".contains(c);
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fields_contradict_is_told_apart_from_them() {
+    fn what_contradicts_the_fields_is_reported_with_them() {
         let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
         let refused = |expression| compile_filter(&fields, expression).unwrap_err().to_string();
         assert_eq!(
@@ -258,18 +260,18 @@ mod tests {
         let expected = "syntax error at `bar`, character 5 of `tcp bar or host 10.0.0.1 or host 10.0.0.1 or host 10.0.0.1 \
                         or ho…`";
         check(&format!("tcp bar or {list}"), expected);
-        let refused = Refused::new("no", &"ä".repeat(9000), Some(10..30));
+        let refused = ExpressionError::new("no", &"ä".repeat(9000), Some(10..30));
         let (word, text) = ("ä".repeat(10), "ä".repeat(65));
         assert_eq!(refused.to_string(), format!("no at `{word}`, character 6 of `{text}…`"));
     }
 
-    /// Each question may be a name that takes seconds to look up.
+    /// Each question may involve a name that takes seconds to look up.
     #[test]
     fn the_search_for_the_place_ends_with_the_patience_for_it() {
         let mut asked = 0;
         let found = find("host a or or host b", SYNTAX, &mut |_| {
             asked += 1;
-            if asked < 3 { Ok(Some(SYNTAX.to_owned())) } else { Err(Late) }
+            if asked < 3 { Ok(Some(SYNTAX.to_owned())) } else { Err(Timeout) }
         });
         assert!(found.is_err());
         assert_eq!(asked, 3);

@@ -1,4 +1,4 @@
-//! Packets of all kinds that Ethernet carries, whole and cut short.
+//! Packets of all kinds that Ethernet carries, whole and truncated.
 
 use super::random::Random;
 
@@ -24,17 +24,17 @@ const IPV6: [[u8; 16]; 5] = [
 const PORTS: [u16; 8] = [80, 53, 80, 90, 443, 22, 4789, 65535];
 const TRANSPORTS: [u8; 18] = [1, 58, 6, 17, 1, 2, 9, 33, 47, 50, 51, 58, 89, 103, 112, 132, 136, 255];
 
-/// Lengths that the longest packets have: one page holds what `BPF_PROG_TEST_RUN` takes.
+/// Maximum lengths of packets: `BPF_PROG_TEST_RUN` accepts one page.
 const LONGEST: usize = 1514;
 
 /// At least 1,000 packets, the same in every run with the same seed.
-pub fn packets(seed: u64) -> Vec<Vec<u8>> {
+pub(crate) fn packets(seed: u64) -> Vec<Vec<u8>> {
     let mut random = Random::new(seed);
     let mut packets = Vec::new();
     for _ in 0..1000 {
         packets.push(packet(&mut random));
     }
-    // Each at every length from a header of Ethernet on.
+    // Each at every length from an Ethernet header on.
     for kind in 0..KINDS {
         let whole = ethernet(&mut random, kind);
         packets.extend((14..=whole.len().min(70)).map(|length| whole[..length].to_vec()));
@@ -43,7 +43,7 @@ pub fn packets(seed: u64) -> Vec<Vec<u8>> {
 }
 
 /// One packet of any kind and length.
-pub fn packet(random: &mut Random) -> Vec<u8> {
+pub(crate) fn packet(random: &mut Random) -> Vec<u8> {
     // Most expressions are about IP.
     let kind = if random.once_in(2) { random.below(10) } else { random.below(KINDS) };
     let mut packet = ethernet(random, kind);
@@ -51,7 +51,7 @@ pub fn packet(random: &mut Random) -> Vec<u8> {
         0 => packet.truncate(14 + random.below(packet.len() - 13)),
         1 => packet.resize(packet.len().max(60), 0),
         2 => packet.resize(LONGEST, 0xa5),
-        // Damage.
+        // Damaged.
         3 => {
             let at = random.below(packet.len());
             packet[at] = random.number() as u8;
@@ -69,7 +69,7 @@ fn ethernet(random: &mut Random, kind: usize) -> Vec<u8> {
     frame
 }
 
-/// A type and what follows it.
+/// An EtherType and what follows it.
 fn payload(random: &mut Random, kind: usize) -> Vec<u8> {
     let typed = |ethertype: u16, payload: Vec<u8>| [&ethertype.to_be_bytes()[..], &payload].concat();
     match kind {
@@ -134,7 +134,7 @@ fn arp(random: &mut Random) -> Vec<u8> {
     [&[0, 1, 8, 0, 6, 4, 0, operation][..], hardware[0], sender, hardware[1], target].concat()
 }
 
-/// IEEE 802.3: a length in place of a type.
+/// IEEE 802.3: a length instead of a type.
 fn llc(random: &mut Random) -> Vec<u8> {
     let headers: [&[u8]; 12] = [
         &[0xfe, 0xfe, 3, 0x81],
@@ -157,7 +157,7 @@ fn llc(random: &mut Random) -> Vec<u8> {
 
 fn ipv4(random: &mut Random) -> Vec<u8> {
     let protocol = TRANSPORTS[if random.once_in(2) { 1 + random.below(3) } else { random.below(TRANSPORTS.len()) }];
-    // No packet of this kind is right with a header shorter than five words; filters see it all the same.
+    // No valid packet of this kind has a header shorter than five words; filters see it nevertheless.
     let words = if random.once_in(3) { 4 + random.below(12) } else { 5 };
     let fragment = [0_u16, 0, 0, 0x4000, 0x2000, 0x2001, 0x00b9, 0x1fff][random.below(8)];
     let payload = transport(random, protocol);
@@ -225,7 +225,7 @@ fn transport(random: &mut Random, protocol: u8) -> Vec<u8> {
     [&header, data].concat()
 }
 
-/// A header of IPv4 and nothing behind it.
+/// An IPv4 header without a payload.
 fn ipv4_within(random: &mut Random) -> Vec<u8> {
     let mut header = vec![0x45, 0, 0, 20, 0, 0, 0, 0, 64, 6, 0, 0];
     header.extend(random.of(&IPV4.each_ref()));

@@ -7,45 +7,45 @@ use pcn_packetcapture::filter::{Compiled, MapName};
 use polycube_layout::ring::{FILTER, Filter};
 use polycube_tests::bpf::{self, Outcome, Shape};
 
-/// More than any machine has that runs these tests.
+/// More CPUs than any machine that runs these tests.
 const CPUS: u32 = 256;
-/// Bytes of a ring without room for packets.
+/// Size of a ring without room for packets.
 const ELEMENT: usize = FILTER + size_of::<Filter>();
 
-/// What the programs behind the filter return, and those before it where something is wrong.
+/// Return values of the programs after the filter, and of those before it if something is wrong.
 const ACCEPTED: u32 = 1;
 const REJECTED: u32 = 2;
 const NO_TAG: u32 = 97;
 const NO_CUT: u32 = 98;
 const NO_FILTER: u32 = 99;
 
-/// A VLAN tag that the kernel keeps beside the frame.
+/// A VLAN tag that the kernel keeps outside the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
+pub(crate) struct Tag {
     pub protocol: u16,
     pub control: u16,
 }
 
-/// Those that packets are tried with.
-pub const TAGS: [Tag; 3] = [
+/// The tags that packets are tried with.
+pub(crate) const TAGS: [Tag; 3] = [
     Tag { protocol: 0x8100, control: 5 },
     Tag { protocol: 0x88a8, control: 0x6064 },
     Tag { protocol: 0x8100, control: 0 },
 ];
 
-/// The kernel tests no packet of IP that is shorter than its header: such a one starts longer and is cut.
+/// The kernel refuses to test IP packets shorter than their header: such a packet starts longer and is truncated.
 const UNCUT: usize = 64;
 
 /// The word `mark` of `struct __sk_buff`.
 const MARK: usize = 2;
 
-/// Maps, and programs at both ends of the filter.
-pub struct Kernel {
+/// Maps, and the programs before and after the filter.
+pub(crate) struct Kernel {
     accept: OwnedFd,
     rings: OwnedFd,
     next: OwnedFd,
     entry: OwnedFd,
-    /// Programs that prepare a packet and go on to the filter: without a tag, and with each of the tags.
+    /// Programs that prepare a packet and continue with the filter: without a tag, and with each of the tags.
     makers: Vec<OwnedFd>,
 }
 
@@ -58,12 +58,12 @@ fn put(slot: &OwnedFd, program: &OwnedFd) {
     bpf::put(slot.as_fd(), program.as_fd()).unwrap();
 }
 
-/// Loads a TC program, or says why the verifier refuses it.
+/// Loads a TC program, or returns why the verifier rejects it.
 fn load(instructions: &[[u8; 8]]) -> std::io::Result<OwnedFd> {
     bpf::load(instructions, c"Dual MIT/GPL")
 }
 
-/// One instruction, for the programs of a few lines that tests need.
+/// One instruction, for the short programs of tests.
 fn insn(code: u8, registers: u8, offset: i16, immediate: i32) -> [u8; 8] {
     let [low, high] = offset.to_ne_bytes();
     let [a, b, c, d] = immediate.to_ne_bytes();
@@ -74,7 +74,7 @@ fn returning(value: u32) -> OwnedFd {
     load(&[insn(0xb4, 0, 0, value as i32), insn(0x95, 0, 0, 0)]).unwrap()
 }
 
-/// Cuts a packet to the length that its mark says, and gives it a tag.
+/// Truncates a packet to the length in its mark, and adds a tag.
 fn maker(tag: Option<Tag>, entry: &OwnedFd) -> OwnedFd {
     let fail = |value: u32| [insn(0x15, 0, 2, 0), insn(0xb4, 0, 0, value as i32), insn(0x95, 0, 0, 0)];
     let mut program = vec![
@@ -110,7 +110,7 @@ fn maker(tag: Option<Tag>, entry: &OwnedFd) -> OwnedFd {
 }
 
 impl Kernel {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let slot = || map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 1);
         let entry = slot();
         let kernel = Self {
@@ -125,8 +125,8 @@ impl Kernel {
         kernel
     }
 
-    /// Loads a filter and puts it behind the programs that give tags.
-    pub fn load(&self, compiled: &Compiled) {
+    /// Loads a filter and puts it after the programs that add tags.
+    pub(crate) fn load(&self, compiled: &Compiled) {
         let mut instructions = compiled.instructions.iter().map(|insn| insn.to_bytes()).collect::<Vec<_>>();
         for (at, name) in &compiled.maps {
             let map = match name {
@@ -140,8 +140,8 @@ impl Kernel {
         put(&self.entry, &program);
     }
 
-    /// Runs the filter that was loaded last on a packet, which must come out as it was.
-    pub fn matches(&self, tag: Option<usize>, packet: &[u8]) -> bool {
+    /// Runs the filter that was loaded last on a packet, which must not change.
+    pub(crate) fn matches(&self, tag: Option<usize>, packet: &[u8]) -> bool {
         let maker = &self.makers[tag.map_or(0, |tag| tag + 1)];
         let mut out = [0; 4096];
         let mut uncut = [0; UNCUT];
@@ -165,7 +165,7 @@ impl Kernel {
     }
 
     /// Packets that the filter has counted, on all CPUs.
-    pub fn rejected(&self) -> u64 {
+    pub(crate) fn rejected(&self) -> u64 {
         let count = |cpu: u32| {
             let mut ring = [0_u8; ELEMENT];
             bpf::lookup(self.rings.as_fd(), &cpu.to_ne_bytes(), &mut ring).unwrap();

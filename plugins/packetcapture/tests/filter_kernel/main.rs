@@ -1,20 +1,14 @@
-//! Does a compiled filter decide as libpcap does? Both are asked, about every packet and every expression.
+//! Does a compiled filter decide as libpcap does? Both are asked about every packet and every expression.
 //!
-//! Needs root, as the filter runs in the kernel.
+//! Needs root, because the filter runs in the kernel.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-#[path = "filter/expressions.rs"]
 mod expressions;
-#[path = "filter/judge.rs"]
 mod judge;
-#[path = "filter/kernel.rs"]
 mod kernel;
-#[path = "filter/packets.rs"]
 mod packets;
-#[path = "filter/programs.rs"]
 mod programs;
-#[path = "filter/random.rs"]
 mod random;
 
 use std::time::{Duration, Instant};
@@ -24,14 +18,14 @@ use kernel::{Kernel, TAGS};
 use pcn_packetcapture::filter::{Modes, Raw, raw, translate};
 use random::Random;
 
-/// The packet as a record has it: with the tag in it.
+/// The packet as in a record: with its tag.
 fn restored(packet: &[u8], tag: Option<usize>) -> Vec<u8> {
     let Some(tag) = tag.map(|tag| TAGS[tag]) else { return packet.to_vec() };
     let (addresses, rest) = packet.split_at(12);
     [addresses, &tag.protocol.to_be_bytes(), &tag.control.to_be_bytes(), rest].concat()
 }
 
-/// What two opinions on many packets come to.
+/// The verdicts of two sides on many packets.
 #[derive(Debug, Default)]
 struct Tally {
     matched: usize,
@@ -43,7 +37,7 @@ fn hex(packet: &[u8]) -> String {
     packet.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Tries a filter on all packets, without and with a tag, in all modes and in the general mode alone.
+/// Tries a filter on all packets, with and without a tag, in all modes and in the general mode only.
 fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], packets: &[Vec<u8>]) -> Tally {
     let mut tally = Tally::default();
     let judged = judge::defined(raw);
@@ -90,7 +84,7 @@ fn every_expression_matches_what_libpcap_matches() {
     assert!(matching * 10 >= expressions * 9, "only {matching} of {expressions} expressions match anything");
 }
 
-/// Random expressions on random packets, as long as `FUZZ_SECONDS` says; `./x fuzz-filter` sets it.
+/// Random expressions on random packets, for `FUZZ_SECONDS`; `./x fuzz-filter` sets it.
 #[test]
 fn random_expressions_match_what_libpcap_matches() {
     let seconds = std::env::var("FUZZ_SECONDS").map_or(3, |text| text.parse().expect("FUZZ_SECONDS is a number"));
