@@ -1,0 +1,35 @@
+//! What both ends of the REST API share: words, paths, headers, and the types of refusals and help.
+//!
+//! Types only: no I/O, no HTTP library, and nothing that a plugin needs. Data models are not here; a client learns them
+//! from the daemon.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod error;
+mod help;
+mod word;
+
+pub use self::error::{Candidates, Error, ErrorBody, ErrorInfo, ErrorTag, Errors, Instead, Limits};
+pub use self::help::{Help, Keyword, KeywordKind};
+pub use self::word::{COMMAND_LINE, Method, Verb, Word};
+
+/// What every path begins with, without a slash at its end.
+pub const BASE: &str = "/polycube/v1";
+
+/// Header of a stream's answer: which of the readers in the cube's state the client is.
+pub const STREAM_ID: &str = "polycube-stream";
+
+/// Media types.
+pub mod media {
+    /// A document, as Polycube's clients know it.
+    pub const DATA: &str = "application/yang.data+json";
+    /// The media type that RFC 8040 section 3.1.1 gives a document.
+    pub const YANG_DATA: &str = "application/yang-data+json";
+    /// Plain JSON (RFC 8259).
+    pub const JSON: &str = "application/json";
+    /// Packets in pcap.
+    pub const PCAP: &str = "application/vnd.tcpdump.pcap";
+    /// Packets in pcapng.
+    pub const PCAPNG: &str = "application/x-pcapng";
+}
