@@ -1,8 +1,8 @@
 //! Refusals: RESTCONF's error body (RFC 8040 section 7.1).
 //!
-//! People read `error-message`: one line that says what is wrong and what to do. Programs read the fields beside it, which
-//! say the same. `error-info` has the message in parts, so that a program can say what to do in words of its own: what
-//! is wrong stands in `reason`, and the advice that follows it in the message is made of the other members.
+//! People read `error-message`: one line that says what is wrong and what to do. Programs read the fields beside it,
+//! which say the same. `error-info` has the message in parts, so that a program can give advice in its own words: `reason`
+//! says what is wrong, and the advice that follows it in the message is made of the other members.
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ pub enum ErrorTag {
     UnknownElement,
     /// The path exists and does not take the method.
     OperationNotSupported,
-    /// What the request would change is not as the client says. On the wire it is an `operation-failed` with status 412.
+    /// What the request would change is not as the client says. On the wire it is `operation-failed`, with status 412.
     #[serde(rename = "operation-failed", skip_deserializing)]
     PreconditionFailed,
     /// The kernel, a plugin or a file refused.
@@ -91,7 +91,7 @@ pub struct ErrorInfo {
     /// Requests that do what this one was meant to do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instead: Vec<Instead>,
-    /// What a value has to keep to.
+    /// What a value must keep to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
@@ -100,7 +100,7 @@ pub struct ErrorInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Candidates {
-    /// The one that differs by a slip of the finger.
+    /// The one that was probably meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
     /// All of them, or the first.
@@ -129,7 +129,7 @@ pub struct Instead {
     pub path: String,
 }
 
-/// What a value has to keep to, as far as it can be said in fields.
+/// What a value must keep to, as far as fields can say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Limits {
@@ -139,7 +139,7 @@ pub struct Limits {
     /// The greatest number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum: Option<serde_json::Number>,
-    /// What the numbers count, such as `bytes`, where it is not plain.
+    /// What the numbers count, such as `bytes`, where it is not obvious.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub unit: String,
     /// The values that there are.

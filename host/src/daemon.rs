@@ -87,7 +87,7 @@ async fn serve(
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
 
     let (stop, stopping) = watch::channel(false);
-    let api = Api { view: engine.view(), engine: engine.clone(), netlink };
+    let api = Api { engine: engine.clone(), netlink };
     let mut listeners = tokio::task::JoinSet::new();
     let unix = serve_unix(api.clone(), &options.socket, stopping.clone()).await.map_err(|error| anyhow!(error))?;
     listeners.spawn(unix);

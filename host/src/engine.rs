@@ -304,7 +304,7 @@ impl Engine {
             Ok(_) => self.publish(),
             Err(Refused::Problems(problems)) => {
                 for problem in problems.0 {
-                    tracing::error!(path = problem.path, "cannot follow a netdev: {}", problem.message);
+                    tracing::error!(path = problem.path, "cannot follow a netdev: {problem}");
                 }
             }
             // Whatever netdevs touch is deferred while it is busy.

@@ -1,50 +1,43 @@
 //! Why a request is refused, as the client reads it.
+//!
+//! A problem is kept in parts, so that each reader gets it in its own words: a person at a command line is told which
+//! command to use, a person with an HTTP client which method, and a program finds both in `error-info`. The message is
+//! what is wrong and nothing else; advice is attached to it with [`Problem::knowing`] and its like.
 
 use std::collections::HashSet;
+use std::fmt;
 
+pub use polycube_api::ErrorTag;
+use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method};
 use polycube_plugin_api::{Refusal, Tag};
-use serde::Serialize;
 
-/// RESTCONF's error tags (RFC 8040 section 7), as far as Polycube's clients know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorTag {
-    /// A key that is unknown, read-only or not to be changed any more.
-    InvalidValue,
-    /// A value of the wrong type, range or form.
-    BadAttribute,
-    /// A key without which the request makes no sense.
-    MissingAttribute,
-    /// What is to be created exists.
-    DataExists,
-    /// What is named does not exist.
-    DataMissing,
-    /// No such path at all.
-    UnknownElement,
-    /// The path is there and takes no such method.
-    OperationNotSupported,
-    /// What is to be changed is not as the client says.
-    #[serde(rename = "operation-failed")]
-    PreconditionFailed,
-    /// The kernel, a plugin or a file said no.
-    OperationFailed,
-}
-
-/// One reason and the place that it is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One reason and the place that it is about. As text, the reason and the advice.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    #[serde(rename = "error-tag")]
     pub tag: ErrorTag,
     /// Path below `/polycube/v1/`, without slashes at its ends.
-    #[serde(rename = "error-path")]
     pub path: String,
-    #[serde(rename = "error-message")]
+    /// What is wrong, in a sentence.
     pub message: String,
+    /// What to do about it. Most problems have none, and a `Result` should stay small.
+    advice: Option<Box<Advice>>,
+}
+
+/// What a client can do about a problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Advice {
+    /// The name that is not known, and those that are.
+    unknown: Option<(String, Candidates)>,
+    /// The method that does not work.
+    method: Option<Method>,
+    allow: Vec<Method>,
+    instead: Vec<Instead>,
+    limits: Option<Limits>,
 }
 
 impl Problem {
     pub fn new(tag: ErrorTag, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { tag, path: path.into(), message: message.into() }
+        Self { tag, path: path.into(), message: message.into(), advice: None }
     }
 
     pub fn missing(path: impl Into<String>, message: impl Into<String>) -> Self {
@@ -79,7 +72,18 @@ impl Problem {
         Self::new(tag, join(cube, &refusal.path), refusal.message)
     }
 
-    /// The same problem, about `path`: whoever asks knows better where the mistake is than whoever finds it.
+    /// A method that does not work at `path`, where those of `allow` do.
+    pub fn method(path: impl Into<String>, method: &str, allow: &[Method]) -> Self {
+        let path = path.into();
+        let message = format!("{method} does not work on `{path}`");
+        let mut problem = Self::new(ErrorTag::OperationNotSupported, path, message);
+        let advice = problem.advice_mut();
+        advice.method = Method::parse(method);
+        advice.allow = allow.to_vec();
+        problem
+    }
+
+    /// The same problem, about `path`: the caller knows better where the mistake is.
     #[must_use]
     pub fn at(self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self }
@@ -95,8 +99,80 @@ impl Problem {
     #[must_use]
     pub fn under(mut self, parent: &str) -> Self {
         self.path = join(parent, &self.path);
+        if let Some(advice) = &mut self.advice {
+            advice.instead.iter_mut().for_each(|instead| instead.path = join(parent, &instead.path));
+        }
         self
     }
+
+    /// The same problem, with the names that are known where `name` is not.
+    #[must_use]
+    pub fn knowing<'a>(mut self, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        self.advice_mut().unknown = Some((name.to_owned(), candidates(name, known)));
+        self
+    }
+
+    /// The same problem, with a request that can be made instead. `path` begins where the problem's own does.
+    #[must_use]
+    pub fn instead(mut self, method: Method, path: impl Into<String>) -> Self {
+        self.advice_mut().instead.push(Instead { method, path: path.into() });
+        self
+    }
+
+    /// The same problem, with what a value must keep to.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        if limits != Limits::default() {
+            self.advice_mut().limits = Some(limits);
+        }
+        self
+    }
+
+    /// The methods that work where this problem's does not.
+    pub fn allowed(&self) -> &[Method] {
+        self.advice.as_ref().map_or(&[], |advice| &advice.allow)
+    }
+
+    fn advice_mut(&mut self) -> &mut Advice {
+        self.advice.get_or_insert_default()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let Some(advice) = &self.advice else { return Ok(()) };
+        if !advice.allow.is_empty() {
+            write!(f, ": it takes {}", list(&advice.allow))?;
+        }
+        if let Some((_, candidates)) = &advice.unknown {
+            candidates.fmt(f)?;
+        }
+        let requests: Vec<String> = advice.instead.iter().map(|one| format!("{} {}", one.method, one.path)).collect();
+        if requests.is_empty() { Ok(()) } else { write!(f, "; use {}", requests.join(" or ")) }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        let message = problem.to_string();
+        let Problem { tag, path, message: reason, advice } = problem;
+        let Advice { unknown, method, allow, instead, limits } = advice.map(|advice| *advice).unwrap_or_default();
+        let (name, candidates) = unknown.unzip();
+        let name = name.unwrap_or_else(|| path.rsplit('/').next().unwrap_or_default().to_owned());
+        Self {
+            error_type: "application".to_owned(),
+            error_tag: tag,
+            error_path: path,
+            error_message: message,
+            error_info: ErrorInfo { name, reason, candidates, method, allow, instead, limits },
+        }
+    }
+}
+
+/// Methods as the `Allow` header has them.
+pub fn list(methods: &[Method]) -> String {
+    methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn join(parent: &str, child: &str) -> String {
@@ -123,11 +199,11 @@ impl Problems {
     }
 }
 
-/// Names that a message lists at most: a list can have thousands of entries.
-const MOST_TOLD: usize = 32;
+/// Names that a refusal lists at most: a list can have thousands of entries.
+const MOST_LISTED: usize = 32;
 
-/// "; did you mean `x`?" for the nearest of `known`, or their list.
-pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// The names of `known`, and the one among them that `word` was probably meant to be.
+fn candidates<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Candidates {
     let mut known: Vec<&str> = known.into_iter().collect();
     let mut seen = HashSet::new();
     known.retain(|name| seen.insert(*name));
@@ -139,32 +215,71 @@ pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> S
         .map(|name| (strsim::damerau_levenshtein(word, name), *name))
         .min()
         .filter(|(distance, name)| *distance <= 2.min(name.len() / 2));
-    match nearest {
-        Some((_, name)) => format!("; did you mean `{name}`?"),
-        None if known.is_empty() => String::new(),
-        None if known.len() > MOST_TOLD => {
-            format!("; known: {} and {} more", known[..MOST_TOLD].join(", "), known.len() - MOST_TOLD)
-        }
-        None => format!("; known: {}", known.join(", ")),
+    let listed = known.len().min(MOST_LISTED);
+    Candidates {
+        nearest: nearest.map(|(_, name)| name.to_owned()),
+        known: known[..listed].iter().map(|&name| name.to_owned()).collect(),
+        more: known.len() - listed,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::suggestion;
+    use super::*;
 
     #[test]
-    fn the_nearest_name_is_suggested_or_all_are_told() {
-        for (word, told) in
+    fn the_nearest_name_is_suggested_or_all_are_listed() {
+        for (word, advice) in
             [("br2", "; did you mean `br1`?"), ("bridge", "; known: br1, sniffer"), ("", "; known: br1, sniffer")]
         {
-            assert_eq!(suggestion(word, ["br1", "sniffer"]), told, "{word}");
+            assert_eq!(candidates(word, ["br1", "sniffer"]).to_string(), advice, "{word}");
         }
-        assert_eq!(suggestion("setx", ["fdb", "peer", "fdb"]), "; known: fdb, peer", "none is told twice");
+        assert_eq!(
+            candidates("setx", ["fdb", "peer", "fdb"]).to_string(),
+            "; known: fdb, peer",
+            "none is listed twice"
+        );
         let many: Vec<String> = (0..1000).map(|number| format!("entry{number}")).collect();
-        let told = suggestion("y", many.iter().map(String::as_str));
-        assert!(told.ends_with(", entry31 and 968 more"), "{told}");
+        let advice = candidates("y", many.iter().map(String::as_str)).to_string();
+        assert!(advice.ends_with(", entry31 and 968 more"), "{advice}");
         let long = "x".repeat(1 << 20);
-        assert_eq!(suggestion(&long, ["x".repeat(64).as_str()]), format!("; known: {}", "x".repeat(64)));
+        assert_eq!(candidates(&long, ["x".repeat(64).as_str()]).to_string(), format!("; known: {}", "x".repeat(64)));
+    }
+
+    #[track_caller]
+    fn check(problem: Problem, message: &str, info: &ErrorInfo) {
+        let error = Error::from(problem);
+        assert_eq!((error.error_message.as_str(), &error.error_info), (message, info));
+    }
+
+    #[test]
+    fn fields_say_what_the_message_says() {
+        let info = |name: &str, reason: &str| ErrorInfo {
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+            ..ErrorInfo::default()
+        };
+        check(Problem::bad("a/b", "`b` is a string"), "`b` is a string", &info("b", "`b` is a string"));
+        let candidates =
+            Candidates { nearest: Some("br1".to_owned()), known: vec!["br1".to_owned(), "s".to_owned()], more: 0 };
+        check(
+            Problem::missing("cubes/br2", "no `br2`").knowing("br2", ["br1", "s"]),
+            "no `br2`; did you mean `br1`?",
+            &ErrorInfo { candidates: Some(candidates), ..info("br2", "no `br2`") },
+        );
+        let reason = "PUT does not work on `netdevs`";
+        check(
+            Problem::method("netdevs", "PUT", &[Method::Get, Method::Post]),
+            "PUT does not work on `netdevs`: it takes GET, POST",
+            &ErrorInfo { method: Some(Method::Put), allow: vec![Method::Get, Method::Post], ..info("netdevs", reason) },
+        );
+        check(
+            Problem::invalid("ports", "no").instead(Method::Patch, "ports/NAME").under("br1"),
+            "no; use PATCH br1/ports/NAME",
+            &ErrorInfo {
+                instead: vec![Instead { method: Method::Patch, path: "br1/ports/NAME".to_owned() }],
+                ..info("ports", "no")
+            },
+        );
     }
 }

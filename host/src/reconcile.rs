@@ -265,7 +265,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             let before = (&self.model.topology, &self.netdevs);
             let deferred = part
                 .filter(|part| part.may_be_deferred(origin, before, &attempt.model.topology))
-                .is_some_and(|part| attempt.model.deferred.add(part, problem.message.clone()));
+                .is_some_and(|part| attempt.model.deferred.add(part, problem.to_string()));
             if !deferred {
                 return Err(problem.into());
             }

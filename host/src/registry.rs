@@ -7,7 +7,7 @@ use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
 use crate::plugins::Plugin;
-use crate::problem::{Problem, suggestion};
+use crate::problem::Problem;
 use crate::schema::{Model, ModelError};
 
 const CUBE: &str = include_str!("../../schemas/cube.json");
@@ -85,8 +85,8 @@ impl Registry {
     /// A problem that names it and those that are loaded.
     pub fn service(&self, name: &str) -> Result<&Service, Problem> {
         self.services.get(name).map(|service| &**service).ok_or_else(|| {
-            let known = suggestion(name, self.services.keys().map(String::as_str));
-            Problem::missing(name, format!("service `{name}` does not exist{known}"))
+            let known = self.services.keys().map(String::as_str);
+            Problem::missing(name, format!("service `{name}` does not exist")).knowing(name, known)
         })
     }
 }

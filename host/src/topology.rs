@@ -98,8 +98,8 @@ impl Topology {
     /// A problem that names it and those that exist.
     pub fn cube(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
         self.get(name).ok_or_else(|| {
-            let known = crate::problem::suggestion(name, self.cubes.keys().map(CubeName::as_str));
-            Problem::missing(name, format!("cube `{name}` does not exist{known}"))
+            let known = self.cubes.keys().map(CubeName::as_str);
+            Problem::missing(name, format!("cube `{name}` does not exist")).knowing(name, known)
         })
     }
 

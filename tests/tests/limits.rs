@@ -192,7 +192,7 @@ fn bodies_of_other_media_types() -> Result<()> {
             daemon.ctl("del s2").ok();
         } else {
             assert!(answer.starts_with("HTTP/1.1 415 "), "{media}: {answer}");
-            assert!(answer.contains("say so with `Content-Type: application/json`"), "{answer}");
+            assert!(answer.contains("send `Content-Type: application/json`"), "{answer}");
         }
         assert_eq!(daemon.snapshot()?, before, "{media}");
     }
@@ -210,7 +210,7 @@ fn bodies_that_are_too_deep_or_say_a_thing_twice() -> Result<()> {
     for (body, reason) in [
         (deep(40), "nested deeper than 32"),
         (deep(100_000), "nested deeper than 32"),
-        (r#"{"snaplen":80,"snaplen":90}"#.to_owned(), "`snaplen` stands there twice"),
+        (r#"{"snaplen":80,"snaplen":90}"#.to_owned(), "`snaplen` is given twice"),
     ] {
         let (answer, _) = send(&daemon, &post(body.len(), "", &body))?;
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(reason), "{answer}");

@@ -67,7 +67,8 @@ const ABSENCES: [Absence; 3] = [
 ];
 
 /// Roots of crates in which no unsafe code may be.
-const SAFE: [&str; 4] = ["cli/src/lib.rs", "cli/src/main.rs", "cli/src/bin/polycube-extcap.rs", "xtask/src/main.rs"];
+const SAFE: [&str; 5] =
+    ["api/src/lib.rs", "cli/src/lib.rs", "cli/src/main.rs", "cli/src/bin/polycube-extcap.rs", "xtask/src/main.rs"];
 
 /// Marks of work left undone, put together so that this file does not hold them.
 const UNDONE: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!(")];

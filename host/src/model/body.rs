@@ -4,7 +4,7 @@ use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use super::change::Draft;
-use crate::problem::{ErrorTag, Problem, Problems, suggestion};
+use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Service;
 use crate::schema::{Node, is_read_only, word};
 use crate::topology::PortName;
@@ -56,9 +56,9 @@ impl Draft<'_> {
                 (_, value) if !whole["properties"][&key].is_null() => split.config[&key] = value,
                 _ => {
                     let node = Node::of(whole);
-                    let known =
-                        suggestion(&key, node.children().filter(|name| !is_read_only(whole, &[(*name).to_owned()])));
-                    split.problems.push(Problem::invalid(place, format!("unknown key `{key}`{known}")));
+                    let known = node.children().filter(|name| !is_read_only(whole, &[(*name).to_owned()]));
+                    let problem = Problem::invalid(place, format!("unknown key `{key}`"));
+                    split.problems.push(problem.knowing(&key, known));
                 }
             }
         }

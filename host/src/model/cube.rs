@@ -1,11 +1,12 @@
 //! Cubes and their configuration.
 
+use polycube_api::Method;
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use super::body::{Peer, Split};
 use super::change::Draft;
-use crate::problem::{ErrorTag, Problem, Problems, suggestion};
+use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::topology::{Cube, CubeName, LogLevel, PortName, Role, Topology};
@@ -64,7 +65,8 @@ impl Draft<'_> {
             let split = self.split(service, name, value)?;
             problems = split.problems;
             if split.ports.is_some() {
-                problems.push(Problem::invalid("ports", "ports are changed one by one: PATCH ports/NAME"));
+                let problem = Problem::invalid("ports", "ports are changed one by one");
+                problems.push(problem.instead(Method::Patch, "ports/NAME"));
             }
             (Some(split.base), Some(split.config))
         } else if is_base {
@@ -110,9 +112,9 @@ pub fn action_input(
     let place = format!("{cube}/{path}");
     let actions = &service.service.actions;
     if actions.iter().all(|action| action.path != path) {
-        let known = suggestion(path, actions.iter().map(|action| action.path.as_str()));
-        let message = format!("`{path}` is not an action of service `{}`{known}", found.service);
-        return Err(Problem::new(ErrorTag::OperationNotSupported, place, message).into());
+        let message = format!("`{path}` is not an action of service `{}`", found.service);
+        let problem = Problem::new(ErrorTag::OperationNotSupported, place, message);
+        return Err(problem.knowing(path, actions.iter().map(|action| action.path.as_str())).into());
     }
     let input = match (service.inputs.get(path), input) {
         (Some(model), Value::Null) => model.create(json!({})),

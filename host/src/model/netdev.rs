@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::Draft;
 use super::{Facts, Model};
 use crate::netdev::{Framing, Link, Table};
-use crate::problem::{Problem, suggestion};
+use crate::problem::Problem;
 use crate::topology::Point;
 
 /// What a netdev is used for.
@@ -91,8 +91,8 @@ impl Draft<'_> {
             }
             None => {
                 let theirs = present.links().filter(|link| wired.link_port(&link.name).is_none());
-                let known = suggestion(netdev, theirs.map(|link| link.name.as_str()));
-                format!("netdev `{netdev}` does not exist in the daemon's network namespace{known}")
+                let message = format!("netdev `{netdev}` does not exist in the daemon's network namespace");
+                return Err(Problem::bad("", message).knowing(netdev, theirs.map(|link| link.name.as_str())));
             }
         };
         Err(Problem::bad("", why))

@@ -1,51 +1,48 @@
-//! Refusals as the client reads them: RESTCONF's error body (RFC 8040 section 7.1) and a status.
+//! Refusals as HTTP has them: a status, and RESTCONF's error body (RFC 8040 section 7.1).
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use polycube_api::{Error, ErrorBody, ErrorTag, Errors};
 
-use super::dispatch::DATA;
-use super::kind::Kind;
-use crate::problem::{ErrorTag, Problem, Problems};
+use super::document::document;
+use crate::problem::{Problem, Problems, list};
 
 /// A refused request.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Refusal {
     status: StatusCode,
     problems: Problems,
-    /// What the client can do instead, or has to show.
-    header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Refused {
-    /// A refusal of `status` for one reason.
+impl Refusal {
+    /// A refusal with `status` for one reason.
     pub fn new(status: StatusCode, problem: Problem) -> Self {
-        Self { status, problems: problem.into(), header: None }
+        Self { status, problems: problem.into() }
     }
 
-    /// The same, telling the methods that work.
-    #[must_use]
-    pub fn allowing(mut self, kind: Kind) -> Self {
-        self.header = Some((header::ALLOW, HeaderValue::from_static(kind.methods())));
-        self
-    }
-
-    /// The same, telling how to say who asks.
-    #[must_use]
-    pub fn wanting_token(mut self) -> Self {
-        self.header = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"polycubed\"")));
-        self
-    }
-
-    /// A refusal of a framework call (`attach`, `cubes/NAME`), for which Polycube knows no status but 400.
+    /// A refusal of a framework call (`attach`, `cubes/NAME`). Polycube answers these with 400, whatever is wrong with
+    /// them.
     pub fn framework(problems: impl Into<Problems>) -> Self {
-        let refused = Self::from(problems.into());
-        let status = if refused.status.is_server_error() { refused.status } else { StatusCode::BAD_REQUEST };
-        Self { status, ..refused }
+        let refusal = Self::from(problems.into());
+        let status = if refusal.status.is_server_error() { refusal.status } else { StatusCode::BAD_REQUEST };
+        Self { status, ..refusal }
+    }
+
+    /// What the client can do instead, or must send.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let allowed = self.problems.0.first().map_or(&[][..], Problem::allowed);
+        if !allowed.is_empty() {
+            headers.extend(HeaderValue::try_from(list(allowed)).ok().map(|methods| (header::ALLOW, methods)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"polycubed\""));
+        }
+        headers
     }
 }
 
-impl From<Problems> for Refused {
+impl From<Problems> for Refusal {
     fn from(problems: Problems) -> Self {
         let status = match problems.0.first().map(|problem| problem.tag) {
             Some(ErrorTag::InvalidValue | ErrorTag::BadAttribute | ErrorTag::MissingAttribute) => {
@@ -57,35 +54,22 @@ impl From<Problems> for Refused {
             Some(ErrorTag::PreconditionFailed) => StatusCode::PRECONDITION_FAILED,
             Some(ErrorTag::OperationFailed) | None => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, problems, header: None }
+        Self { status, problems }
     }
 }
 
-impl From<Problem> for Refused {
+impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Problems::from(problem).into()
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let errors: Vec<_> = self
-            .problems
-            .0
-            .iter()
-            .map(|problem| {
-                json!({
-                    "error-type": "application",
-                    "error-tag": problem.tag,
-                    "error-path": problem.path,
-                    "error-message": problem.message,
-                    "error-info": problem.path.rsplit('/').next().unwrap_or_default(),
-                })
-            })
-            .collect();
-        let body = json!({ "ietf-restconf:errors": { "error": errors } });
-        let mut response = (self.status, [(header::CONTENT_TYPE, DATA)], body.to_string()).into_response();
-        response.headers_mut().extend(self.header);
+        let headers = self.headers();
+        let error = self.problems.0.into_iter().map(Error::from).collect();
+        let mut response = document(self.status, &ErrorBody { errors: Errors { error } });
+        response.headers_mut().extend(headers);
         response
     }
 }

@@ -1,10 +1,14 @@
-//! Sockets: the Unix socket, and TCP where it is asked for.
+//! Sockets: the Unix socket, and TCP if it is asked for.
+
+mod access;
+mod progress;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,16 +27,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::access::{Access, Gate, Peer, check};
-use super::progress::{MayPause, Pause, Progress};
-use super::{Api, router};
+pub use self::access::Access;
+use self::access::{Gate, Peer, check};
+use self::progress::{Pause, Progress};
+pub use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
+use super::call::MayPause;
+use super::context::Api;
+use super::dispatch::router;
 use crate::sys::process::group_id;
 
-/// Connections that a listener serves at once.
+/// Most connections that a listener serves at once.
 const CONNECTIONS: usize = 256;
 
 /// How long the head of a request may take to arrive, how long a connection may idle before it, how long a client may
-/// take nothing of an answer, and how long it may take to agree on TLS.
+/// read nothing of an answer, and how long it may take to agree on TLS.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What TLS begins with: a record of type handshake (RFC 8446, section 5.1).
@@ -41,38 +49,50 @@ const HANDSHAKE: u8 = 22;
 /// The group whose members may use the socket.
 const GROUP: &str = "polycube";
 
+/// A socket that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("cannot listen on {}", path.display())]
+    Unix { path: PathBuf, source: io::Error },
+    #[error("cannot listen on {}: another polycubed answers there; stop it, or give --socket another path", path.display())]
+    Taken { path: PathBuf },
+    #[error("cannot listen on {address}")]
+    Tcp { address: SocketAddr, source: io::Error },
+}
+
 /// Serves the API on a Unix socket until `stop` changes.
 ///
 /// # Errors
-/// One line that says why the socket cannot be had.
+/// The socket cannot be opened.
 pub async fn serve_unix(
     api: Api,
     path: &Path,
     stop: watch::Receiver<bool>,
-) -> Result<impl Future<Output = ()> + use<>, String> {
-    let listener = bind_unix(path).await.map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
-    // The permissions of the socket have told who may call.
+) -> Result<impl Future<Output = ()> + use<>, ListenError> {
+    let listener = bind_unix(path).await?;
+    // The permissions of the socket are all the access control that there is.
     Ok(serve(listener, router(api), stop, |stream, exchange: Exchange| exchange.plain(stream)))
 }
 
-/// Serves the API over TCP, with TLS where there is an acceptor, until `stop` changes.
+/// Serves the API over TCP, with TLS if there is an acceptor, until `stop` changes.
 ///
 /// # Errors
-/// One line that says why the address cannot be had.
+/// The address cannot be listened on.
 pub async fn serve_tcp(
     api: Api,
     address: SocketAddr,
     access: Access,
     tls: Option<TlsAcceptor>,
     stop: watch::Receiver<bool>,
-) -> Result<(SocketAddr, impl Future<Output = ()>), String> {
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    // Head and body of an answer, and packets of a stream, go out one by one: none is to wait until the client has
+) -> Result<(SocketAddr, impl Future<Output = ()>), ListenError> {
+    let failed = |source| ListenError::Tcp { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    // Head and body of an answer, and packets of a stream, are written one by one. None may wait until the client has
     // acknowledged the one before, which it may do 40 ms late (RFC 896, RFC 1122 section 4.2.3.2).
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection goes on with Nagle's algorithm");
+            tracing::debug!(%error, "cannot turn off Nagle's algorithm on a connection");
         }
     });
     let gate = Gate { access, address };
@@ -89,7 +109,7 @@ pub async fn serve_tcp(
     Ok((address, serve(listener, router, stop, greet)))
 }
 
-/// Serves until `stop` changes, and then what has begun to its end. `greet` makes of a connection what HTTP is spoken
+/// Serves until `stop` changes, and then finishes what has begun. `greet` turns a connection into what HTTP is spoken
 /// over.
 async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>(
     mut listener: L,
@@ -101,7 +121,7 @@ async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let next = async {
-            // Who finds no room waits in the listener's queue. The semaphore is not closed as long as this runs.
+            // A client that finds no room waits in the listener's queue. The semaphore is never closed.
             let place = Arc::clone(&room).acquire_owned().await;
             (place, listener.accept().await)
         };
@@ -114,7 +134,7 @@ async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>
         let served = greet(stream, exchange);
         tokio::spawn(async move {
             if let Err(error) = served.await {
-                tracing::debug!(%error, "a connection broke off");
+                tracing::debug!(%error, "a connection broke");
             }
             drop(place);
         });
@@ -123,7 +143,7 @@ async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>
     connections.shutdown().await;
 }
 
-/// What requests of one connection are answered with.
+/// What answers the requests of one connection.
 struct Exchange {
     router: Router,
     watcher: Watcher,
@@ -171,21 +191,25 @@ impl Exchange {
     }
 }
 
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
+    let failed = |source| ListenError::Unix { path: path.to_owned(), source };
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+        std::fs::create_dir_all(parent).map_err(failed)?;
     }
     if path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
         match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            _ => {
-                return Err(io::Error::other(
-                    "another polycubed answers there; stop it, or give --socket another path",
-                ));
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)?;
             }
+            _ => return Err(ListenError::Taken { path: path.to_owned() }),
         }
     }
-    // Nobody connects before the permissions are right.
+    restricted(path).map_err(failed)
+}
+
+/// A socket that only its owner and group can use.
+fn restricted(path: &Path) -> io::Result<UnixListener> {
+    // Nobody may connect before the permissions are right.
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path);
     rustix::process::umask(umask);

@@ -1,14 +1,16 @@
 //! Cubes as JSON.
 
+mod chains;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Api, chains};
+pub use self::chains::of_topology as chains_at;
+use super::context::Context;
 use crate::engine::View;
 use crate::problem::Problem;
-use crate::registry::Registry;
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
 use crate::wiring::Netdev;
@@ -49,24 +51,24 @@ fn status(netdev: Option<&Netdev>) -> &'static str {
     if netdev.is_some() { "UP" } else { "DOWN" }
 }
 
-/// What every cube has, and whom packets pass where it stands.
+/// What every cube has, and the chains where it is attached or has ports.
 pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = base(view, name, cube);
-    let words = |json: &mut Value, point: &Point| {
-        let ways = chains::ways((&view.topology, &view.netdevs), point);
-        json[chains::INGRESS] = ways.ingress.into();
-        json[chains::EGRESS] = ways.egress.into();
+    let add_chains = |json: &mut Value, point: &Point| {
+        let chains = chains::at((&view.topology, &view.netdevs), point);
+        json[chains::INGRESS] = chains.ingress.into();
+        json[chains::EGRESS] = chains.egress.into();
     };
     for ((port_name, port), json) in cube.ports().zip(ports_of(&mut json)) {
         let netdev = view.netdevs.of_port(name, port_name, port);
         json["netdev"] = netdev.map(|netdev| netdev.name).unwrap_or_default().into();
-        words(json, &Point::Port(name.clone(), port_name.clone()));
+        add_chains(json, &Point::Port(name.clone(), port_name.clone()));
     }
     if cube.role == Role::Transparent {
         let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
             let netdev = view.netdevs.of_point(&view.topology, point);
             let mut json = json!({ "name": point.to_string(), "status": status(netdev.as_ref()) });
-            words(&mut json, point);
+            add_chains(&mut json, point);
             json
         });
         json["points"] = points.collect();
@@ -75,24 +77,24 @@ pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
 }
 
 /// What all netdevs have counted, by ifindex.
-pub async fn traffic(api: &Api) -> Result<BTreeMap<u32, Traffic>, Problem> {
-    api.netlink.traffic().await.map_err(|error| no_counters(&error))
+pub async fn traffic(context: &Context) -> Result<BTreeMap<u32, Traffic>, Problem> {
+    context.netlink.traffic().await.map_err(|error| no_counters(&error))
 }
 
 /// What the netdevs of a cube's ports have counted, by ifindex.
-pub async fn traffic_of(api: &Api, cube: &str) -> Result<BTreeMap<u32, Traffic>, Problem> {
-    let view = &*api.view;
+pub async fn traffic_of(context: &Context, cube: &str) -> Result<BTreeMap<u32, Traffic>, Problem> {
+    let view = &context.view;
     let (name, cube) = view.topology.cube(cube)?;
     let ifindex = |(port_name, port)| Some(view.netdevs.of_port(name, port_name, port)?.ifindex);
     let ifindexes: Vec<u32> = cube.ports().filter_map(ifindex).collect();
-    api.netlink.traffic_of(&ifindexes).await.map_err(|error| no_counters(&error))
+    context.netlink.traffic_of(&ifindexes).await.map_err(|error| no_counters(&error))
 }
 
 fn no_counters(error: &NetlinkError) -> Problem {
     Problem::failed("ports", format!("cannot read the counters of the netdevs: {error}"))
 }
 
-/// The ports in a cube's JSON. To index it would add a member to that of a cube without ports.
+/// The ports in a cube's JSON. Indexing it would add a member to that of a cube without ports.
 pub fn ports_of(json: &mut Value) -> impl Iterator<Item = &mut Value> {
     json.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten()
 }
@@ -113,26 +115,17 @@ fn add_counters(view: &View, name: &CubeName, cube: &Cube, traffic: &BTreeMap<u3
     }
 }
 
-/// Runs what calls a plugin off the threads that serve connections.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    let result = tokio::task::spawn_blocking(work).await;
-    result.unwrap_or_else(|error| Err(Problem::failed("", format!("the request was not finished: {error}"))))
-}
-
 /// A cube with its configuration, its plugin's state, and the `traffic` of its ports' netdevs by ifindex. Calls the
-/// plugin, so it may take its time.
+/// plugin, so it may take a while.
 pub fn whole(
     view: &View,
-    registry: &Registry,
     name: &CubeName,
     cube: &Arc<Cube>,
     traffic: &BTreeMap<u32, Traffic>,
 ) -> Result<Value, Problem> {
     let mut json = placed(view, name, cube);
     add_counters(view, name, cube, traffic, &mut json);
-    let service = registry.service(&cube.service)?;
+    let service = view.registry.service(&cube.service)?;
     let state = view.instances[name].state();
     let (state, failure) = match state {
         Ok(state) => (state, view.deferred.of_cube(name, cube)),

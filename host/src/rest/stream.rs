@@ -1,5 +1,8 @@
 //! Streams: resources that a plugin answers with a descriptor, and that are copied from it to the client.
 
+mod range;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -10,26 +13,25 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use futures_util::stream;
 use percent_encoding::percent_decode_str;
-use polycube_plugin_api as api;
+use polycube_api::{Limits, STREAM_ID};
+use polycube_plugin_api as plugin;
 use rustix::fs::FileType;
 use serde_json::Value;
 use tokio::net::unix::pipe;
 
-use super::Api;
-use super::dispatch::{Call, wrong_method};
-use super::error::Refused;
-use super::kind::Kind;
-use super::present::blocking;
-use super::progress::MayPause;
-use super::range::{Range, Wanted};
+use self::range::{Range, Wanted};
+use super::call::{Call, MayPause};
+use super::context::{Context, blocking};
+use super::error::Refusal;
+use super::resource_kind::ResourceKind;
 use crate::plugins::{Instance, Stream};
-use crate::problem::{Problem, suggestion};
+use crate::problem::Problem;
 use crate::schema::locate;
 
-/// Bytes that are read at once: what a pipe holds (`PIPE_DEF_BUFFERS` pages, include/linux/pipe_fs_i.h).
+/// Bytes per read: what a pipe holds (`PIPE_DEF_BUFFERS` pages, include/linux/pipe_fs_i.h).
 const PIECE: usize = 64 << 10;
-/// Tells a client which of the readers in the cube's state it is.
-const ID: HeaderName = HeaderName::from_static("polycube-stream");
+/// Says which of the readers in the cube's state the client is.
+const ID: HeaderName = HeaderName::from_static(STREAM_ID);
 
 /// A stream that a request names.
 pub struct Found {
@@ -37,7 +39,7 @@ pub struct Found {
     instance: Arc<Instance>,
     path: String,
     query: BTreeMap<String, String>,
-    /// Those that it may have.
+    /// Media types that it may have.
     media: Vec<String>,
 }
 
@@ -45,9 +47,9 @@ pub struct Found {
 ///
 /// # Errors
 /// A parameter that the stream does not have, or not with this value.
-pub fn find(api: &Api, call: &Call) -> Result<Option<Found>, Refused> {
-    let view = &*api.view;
-    let registry = &api.view.registry;
+pub fn find(context: &Context, call: &Call) -> Result<Option<Found>, Problem> {
+    let view = &context.view;
+    let registry = &view.registry;
     let below = if registry.service(&call.path[0]).is_ok() { 1 } else { 0 };
     let Some((cube, path)) = call.path.get(below..).and_then(<[String]>::split_first) else { return Ok(None) };
     let Ok((name, cube)) = view.topology.cube(cube) else { return Ok(None) };
@@ -58,26 +60,25 @@ pub fn find(api: &Api, call: &Call) -> Result<Option<Found>, Refused> {
     let Some(stream) = model.service.streams.iter().find(|stream| is_at(&stream.path, path)) else { return Ok(None) };
     let is_node = locate(&model.tree, path).is_ok();
     if call.method != Method::GET {
-        return if is_node { Ok(None) } else { Err(wrong_method(call, Kind::Read)) };
+        return if is_node { Ok(None) } else { Err(call.wrong_method(ResourceKind::Read.methods())) };
     }
     if is_node && !accepts(&call.headers, &stream.media) {
         return Ok(None);
     }
-    let place = format!("{name}/{}", path.join("/"));
-    let query = parameters(stream, &call.query).map_err(|message| Problem::invalid(place, message))?;
+    let query = parameters(stream, &call.query).map_err(|problem| problem.at(format!("{name}/{}", path.join("/"))))?;
     let (instance, media) = (Arc::clone(&view.instances[name]), stream.media.clone());
     Ok(Some(Found { cube: name.to_string(), instance, path: path.join("/"), query, media }))
 }
 
-/// Opens the stream and begins to copy it. For HEAD, which is to change nothing (RFC 9110 section 9.2.1), it is not
-/// opened: a reader may take packets away.
+/// Opens the stream and begins to copy it. HEAD must not change anything (RFC 9110 section 9.2.1) and does not open it:
+/// a reader may take packets away.
 ///
 /// # Errors
 /// The plugin's, or a descriptor that cannot be copied from.
-pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refused> {
+pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refusal> {
     let Found { cube, instance, path, query, media } = found;
     if call.is_head {
-        // Its length is not known: an empty body would tell one.
+        // Its length is not known, and an empty body would state one.
         let mut response = Response::new(Body::from_stream(stream::empty::<io::Result<Bytes>>()));
         if let ([only], headers) = (media.as_slice(), response.headers_mut()) {
             headers.extend(HeaderValue::from_str(only).ok().map(|media| (header::CONTENT_TYPE, media)));
@@ -92,16 +93,20 @@ pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refused
         opened.map_err(|failure| Problem::from_plugin(&name, failure.into()))
     });
     let Stream { info, fd } = opened.await?;
-    let unusable = |error: io::Error| Problem::failed(cube.as_str(), format!("the stream cannot be copied: {error}"));
+    let unusable = |error: io::Error| Problem::failed(cube.as_str(), format!("cannot copy the stream: {error}"));
     let mut response = match rustix::fs::fstat(&fd).map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_size)) {
         Ok((FileType::RegularFile, size)) => file(fd, size.cast_unsigned(), &call.headers),
         Ok((FileType::Fifo, _)) => {
             let mut response = Response::new(piped(fd).map_err(unusable)?);
-            // Whoever fills the pipe leaves out what finds no room. A pager or Ctrl-S is no reason to end a capture.
+            // What fills the pipe leaves out what does not fit. A pager or Ctrl-S must not end a capture.
             response.extensions_mut().insert(MayPause);
             response
         }
-        Ok(_) => return Err(unusable(io::Error::other("the plugin opened neither a pipe nor a file")).into()),
+        Ok(_) => {
+            return Err(
+                unusable(io::Error::other("the plugin opened something that is neither a pipe nor a file")).into()
+            );
+        }
         Err(error) => return Err(unusable(error.into()).into()),
     };
     let mut set = |name, value: &str| {
@@ -120,13 +125,13 @@ pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refused
     Ok(response)
 }
 
-/// Whether `path` is one that `pattern` stands for.
+/// Whether `path` matches `pattern`.
 fn is_at(pattern: &str, path: &[String]) -> bool {
     let words: Vec<&str> = pattern.split('/').collect();
     words.len() == path.len() && words.iter().zip(path).all(|(word, given)| word.starts_with('{') || word == given)
 }
 
-/// Whether a client that says what it accepts would take one of `media`. Weights are not looked at.
+/// Whether a client that says what it accepts would take one of `media`. Weights are ignored.
 fn accepts(headers: &HeaderMap, media: &[String]) -> bool {
     let Some(accepted) = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()) else { return true };
     accepted.split(',').map(|range| range.split(';').next().unwrap_or_default().trim()).any(|range| {
@@ -138,25 +143,32 @@ fn accepts(headers: &HeaderMap, media: &[String]) -> bool {
     })
 }
 
-fn parameters(stream: &api::Stream, query: &str) -> Result<BTreeMap<String, String>, String> {
+/// The parameters of a query.
+///
+/// # Errors
+/// One that the stream does not have, or not with this value.
+fn parameters(stream: &plugin::Stream, query: &str) -> Result<BTreeMap<String, String>, Problem> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
-        let decoded = percent_decode_str(&text).decode_utf8().map(std::borrow::Cow::into_owned);
-        decoded.map_err(|_| String::from("the parameters are no UTF-8"))
+        let decoded = percent_decode_str(&text).decode_utf8().map(Cow::into_owned);
+        decoded.map_err(|_| Problem::invalid("", "the parameters are not valid UTF-8"))
     };
     let mut found = BTreeMap::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decode(name)?, decode(value)?);
         let Some(parameter) = stream.query.iter().find(|parameter| parameter.name == name) else {
-            let known = suggestion(&name, stream.query.iter().map(|parameter| parameter.name.as_str()));
-            return Err(format!("there is no parameter `{name}`{known}"));
+            let known = stream.query.iter().map(|parameter| parameter.name.as_str());
+            return Err(Problem::invalid("", format!("there is no parameter `{name}`")).knowing(&name, known));
         };
-        if !parameter.values.is_empty() && !parameter.values.contains(&value) {
-            return Err(format!("`{name}` is one of {}, not `{value}`", parameter.values.join(", ")));
+        let values = &parameter.values;
+        if !values.is_empty() && !values.contains(&value) {
+            let limits = Limits { values: values.clone(), ..Limits::default() };
+            let message = format!("`{name}` is one of {}, not `{value}`", values.join(", "));
+            return Err(Problem::invalid("", message).within(limits));
         }
         if found.insert(name.clone(), value).is_some() {
-            return Err(format!("parameter `{name}` is given twice"));
+            return Err(Problem::invalid("", format!("parameter `{name}` is given twice")));
         }
     }
     Ok(found)
@@ -187,7 +199,7 @@ fn file(fd: OwnedFd, size: u64, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-/// Reads off the threads that serve connections: a disk may take its time.
+/// Reads away from the threads that serve connections: a disk may be slow.
 fn pieces(file: Arc<File>, range: Range) -> impl stream::Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(range.start, move |at| {
         let file = Arc::clone(&file);
@@ -205,7 +217,7 @@ fn pieces(file: Arc<File>, range: Range) -> impl stream::Stream<Item = io::Resul
             });
             let piece = read.await.map_err(io::Error::other)??;
             if piece.is_empty() {
-                // Somebody cut the file: the client learns from the broken connection that this is not all.
+                // The file was truncated: the broken connection tells the client that this is not all.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let next = at + piece.len() as u64;
@@ -214,7 +226,7 @@ fn pieces(file: Arc<File>, range: Range) -> impl stream::Stream<Item = io::Resul
     })
 }
 
-/// What comes through a pipe, until its other end is closed. Ours is closed when the client is gone.
+/// What arrives through a pipe, until its writer closes it. Our end is closed when the client is gone.
 fn piped(fd: OwnedFd) -> io::Result<Body> {
     let pipe = pipe::Receiver::from_owned_fd(fd)?;
     Ok(Body::from_stream(stream::try_unfold(pipe, |pipe| async move {
@@ -238,14 +250,14 @@ fn piped(fd: OwnedFd) -> io::Result<Body> {
 mod tests {
     use super::*;
 
-    fn stream() -> api::Stream {
-        let stream = api::Stream::new("stream", "Packets", &["application/x-pcapng"]);
+    fn stream() -> plugin::Stream {
+        let stream = plugin::Stream::new("stream", "Packets", &["application/x-pcapng"]);
         stream.parameter("format", "Format", &["pcap", "pcapng"]).parameter("name", "Name", &[])
     }
 
     #[track_caller]
     fn check(query: &str, expected: Result<&[(&str, &str)], &str>) {
-        let found = parameters(&stream(), query);
+        let found = parameters(&stream(), query).map_err(|problem| problem.to_string());
         let pairs = expected.map(|pairs| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
         assert_eq!(found, pairs.map_err(str::to_owned), "{query}");
     }
@@ -257,11 +269,11 @@ mod tests {
         check("fromat=pcap", Err("there is no parameter `fromat`; did you mean `format`?"));
         check("format=erf", Err("`format` is one of pcap, pcapng, not `erf`"));
         check("name=a&name=b", Err("parameter `name` is given twice"));
-        check("name=%ff", Err("the parameters are no UTF-8"));
+        check("name=%ff", Err("the parameters are not valid UTF-8"));
     }
 
     #[test]
-    fn a_word_in_braces_stands_for_any() {
+    fn a_word_in_braces_matches_any() {
         let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
         assert!(is_at("files/{name}", &path("files/a.pcap")));
         assert!(!is_at("files/{name}", &path("files")));
@@ -270,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_a_document_gets_none_of_the_streams() {
+    fn a_client_that_accepts_documents_only_gets_no_stream() {
         let media = ["application/vnd.tcpdump.pcap".to_owned()];
         let check = |accept: Option<&str>, expected: bool| {
             let mut headers = HeaderMap::new();

@@ -1,17 +1,25 @@
 //! Makes a request's values what the schema wants, as far as their text allows it.
 //!
-//! A command line sends `80` as a number and `007` as a string, whatever the leaf is; both can be meant as either.
-//! Enumerations are compared without regard to case, as Polycube did.
+//! A client often cannot know a leaf's type. A command line sends `80` as a number and `007` as a string, whatever the
+//! leaf is, and Polycube's clients sent everything as text. So a value is read as what the leaf wants whenever its text
+//! has that meaning and no other, and left alone otherwise: then the schema refuses it, with a message about the value
+//! that was sent and not about one that we made of it.
+//!
+//! Coercion walks value and schema together and decides on the way what the schema alone cannot say: a key that only
+//! the state has is read-only rather than unknown, two entries of a list with one name are a mistake, and a value under
+//! an alias belongs elsewhere. It reports all of these at once, beside the value. It never fails and never fills in:
+//! defaults and the check against the schema come after it, in `model`.
 
 use std::collections::HashSet;
 
 use polycube_plugin_api::keyword;
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use super::node::{Node, word};
-use crate::problem::{Problem, suggestion};
+use super::scalar::scalar;
+use crate::problem::Problem;
 
-/// A value given under another name: where it belongs (JSON pointer from the cube), and the value.
+/// A value given under an alias: where it belongs (JSON pointer from the cube), and the value.
 pub struct Aliased {
     pub target: String,
     pub value: Value,
@@ -24,7 +32,7 @@ pub struct Findings {
     pub aliased: Vec<Aliased>,
 }
 
-/// Coerces `value`, which stands at `path`, to `schema`. `is_state` tells whether a path is one of the state's.
+/// Coerces `value`, which is at `path`, to `schema`. `is_state` says whether a path is one of the state's.
 pub fn coerce(
     schema: &Value,
     value: Value,
@@ -62,7 +70,7 @@ pub fn coerce(
                 if let Some(name) = name
                     && !names.insert(name.clone())
                 {
-                    findings.problems.push(Problem::bad(place.as_str(), format!("`{name}` stands in the list twice")));
+                    findings.problems.push(Problem::bad(place.as_str(), format!("`{name}` is in the list twice")));
                 }
                 to.push(coerce(items, entry, &place, is_state, findings));
             }
@@ -76,65 +84,5 @@ fn unknown(schema: &Value, name: &str, path: &str, is_state: bool) -> Problem {
     if is_state {
         return Problem::invalid(path, format!("`{name}` is read-only"));
     }
-    let known = suggestion(name, Node::of(schema).children());
-    Problem::invalid(path, format!("unknown key `{name}`{known}"))
-}
-
-/// The same for what has no members.
-pub fn scalar(schema: &Value, value: Value) -> Value {
-    if let (Some(options), Value::String(text)) = (schema.get("enum").and_then(Value::as_array), &value)
-        && let Some(option) =
-            options.iter().find(|option| option.as_str().is_some_and(|option| option.eq_ignore_ascii_case(text)))
-    {
-        return option.clone();
-    }
-    let wants = |kind: &str| match &schema["type"] {
-        Value::String(only) => only == kind,
-        Value::Array(kinds) => kinds.iter().any(|one| one == kind),
-        _ => false,
-    };
-    match value {
-        // An empty text takes back what can be unset.
-        Value::String(text) if text.is_empty() && wants("null") => Value::Null,
-        Value::Number(number) if wants("string") && !wants("number") && !wants("integer") => {
-            Value::String(number.to_string())
-        }
-        Value::Bool(flag) if wants("string") && !wants("boolean") => Value::String(flag.to_string()),
-        // To JSON Schema 5.0 is an integer, to serde it is none.
-        Value::Number(number) if number.is_f64() && wants("integer") => {
-            let whole = number.as_f64().and_then(|number| integer(&number.to_string()));
-            whole.unwrap_or(number).into()
-        }
-        Value::String(text) if !wants("string") => parse(&text, &wants).unwrap_or(Value::String(text)),
-        Value::String(text) if schema[keyword::LOWER_CASE] == true => text.to_lowercase().into(),
-        other => other,
-    }
-}
-
-fn parse(text: &str, wants: &dyn Fn(&str) -> bool) -> Option<Value> {
-    if wants("integer")
-        && let Some(number) = integer(text)
-    {
-        return Some(number.into());
-    }
-    if wants("number")
-        && let Ok(number) = text.parse::<f64>()
-    {
-        return Number::from_f64(number).map(Value::Number);
-    }
-    if wants("boolean") {
-        return match text.to_ascii_lowercase().as_str() {
-            "true" | "t" => Some(true.into()),
-            "false" | "f" => Some(false.into()),
-            _ => None,
-        };
-    }
-    None
-}
-
-fn integer(text: &str) -> Option<Number> {
-    let exact = text.parse::<i64>().map(Number::from).or_else(|_| text.parse::<u64>().map(Number::from));
-    let has_digits_only = || text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
-    // One that no integer type holds is out of the schema's range, and not of another type.
-    exact.ok().or_else(|| text.parse().ok().filter(|_| has_digits_only()).and_then(Number::from_f64))
+    Problem::invalid(path, format!("unknown key `{name}`")).knowing(name, Node::of(schema).children())
 }

@@ -1,21 +1,21 @@
-//! Documents of a schema: filled with defaults, changed at a path, made fit to be read.
+//! Documents of a schema: filled with defaults, changed at a path, and prepared for reading.
 
 use polycube_plugin_api::keyword;
 use serde_json::{Map, Value};
 
 use super::node::{Node, name, word as word_of};
-use crate::problem::{Problem, suggestion};
+use crate::problem::Problem;
 
 /// What a request does to the node that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// POST: makes a list entry that is not there yet; sets in a container.
+    /// POST: creates a list entry; sets in a container.
     Create,
     /// PUT: what is not named gets its default.
     Replace,
     /// PATCH: what is not named stays.
     Merge,
-    /// DELETE: back to the default; an entry goes.
+    /// DELETE: resets to the default; removes an entry.
     Remove,
 }
 
@@ -36,7 +36,7 @@ pub fn defaults(schema: &Value) -> Value {
     }
 }
 
-/// Members of `over` replace those of `under`, objects member by member.
+/// Replaces members of `under` by those of `over`, objects member by member.
 pub fn overlay(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
@@ -68,7 +68,8 @@ pub fn set(
         return Ok(());
     };
     if let Node::List { key, schema } = Node::of(schema) {
-        return set_entry(schema, key, config, word, rest, operation, value).map_err(|problem| problem.under(word));
+        let entry = Entry { list: schema, key, word };
+        return set_entry(&entry, config, rest, operation, value).map_err(|problem| problem.under(word));
     }
     if !config.is_object() {
         *config = Value::Object(Map::new());
@@ -82,15 +83,22 @@ pub fn set(
     set(member, place, rest, operation, value).map_err(|problem| problem.under(word))
 }
 
+/// An entry of a list, by its name in a path.
+struct Entry<'a> {
+    /// Schema of the list.
+    list: &'a Value,
+    key: &'a str,
+    word: &'a str,
+}
+
 fn set_entry(
-    list_schema: &Value,
-    key: &str,
+    entry: &Entry<'_>,
     list: &mut Value,
-    word: &str,
     rest: &[String],
     operation: Operation,
     value: Value,
 ) -> Result<(), Problem> {
+    let Entry { list: list_schema, key, word } = *entry;
     if !list.is_array() {
         *list = Value::Array(Vec::new());
     }
@@ -135,11 +143,10 @@ fn set_entry(
     Ok(())
 }
 
-/// There is no entry `name`; with those that there are.
+/// The problem that there is no entry `name`.
 pub fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
     let names: Vec<String> = entries.iter().filter_map(|entry| word_of(entry.get(key)?)).collect();
-    let known = suggestion(name, names.iter().map(String::as_str));
-    Problem::missing("", format!("there is no entry `{name}`{known}"))
+    Problem::missing("", format!("there is no entry `{name}`")).knowing(name, names.iter().map(String::as_str))
 }
 
 fn merge(schema: &Value, into: &mut Value, value: Value) {
@@ -199,7 +206,7 @@ pub fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Brings the settings into the schema's order, with null for those that have no value; what else there is follows.
+/// Brings the settings into the schema's order, with null for those that have no value; other members follow.
 pub fn show_unset(schema: &Value, document: &mut Value) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let Some(members) = document.as_object_mut() else { return };

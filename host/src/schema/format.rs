@@ -1,4 +1,4 @@
-//! Forms of texts that JSON Schema has no word for and a pattern cannot tell, as values of `format`.
+//! Forms of texts that neither JSON Schema nor a pattern can describe, as values of `format`.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Metrics that a service declares in the schema of its state: found once, then read out of each cube's state. Pure.
+//! Metrics that a service declares in the schema of its state: found once, then read from each cube's state. Pure.
 
 use polycube_plugin_api::{ServiceSchema, keyword};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use super::node::Node;
 /// What a metric's value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MetricKind {
     Counter,
     Gauge,
 }
@@ -19,8 +19,8 @@ pub enum Kind {
 pub struct Metric {
     pub name: String,
     pub help: String,
-    pub kind: Kind,
-    way: Vec<Step>,
+    pub kind: MetricKind,
+    path: Vec<Step>,
 }
 
 /// One step from a state to a leaf.
@@ -34,7 +34,7 @@ enum Step {
     },
 }
 
-/// A value of a metric, with the labels that tell it from the others of its cube.
+/// A value of a metric, with the labels that distinguish it from others of its cube.
 #[derive(Debug, PartialEq)]
 pub struct Sample<'a> {
     pub labels: Vec<(&'a str, String)>,
@@ -45,14 +45,29 @@ pub struct Sample<'a> {
 #[derive(Deserialize)]
 struct Declared {
     name: String,
-    r#type: Kind,
+    r#type: MetricKind,
+}
+
+/// A declaration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricError {
+    #[error("metric {name:?}: a name is `{prefix}` and ASCII letters, digits and `_`")]
+    Name { name: String, prefix: String },
+    #[error("metric `{name}` is declared twice")]
+    Twice { name: String },
+    #[error("metric `{name}`: two lists on its path have keys of one name")]
+    Labels { name: String },
+    #[error("{}: {given} is not {{\"name\", \"type\"}}: {source}", keyword::METRIC)]
+    Keyword { given: Value, source: serde_json::Error },
+    #[error("metric `{name}` is of type {given}: only numbers and booleans can be metrics")]
+    Type { name: String, given: Value },
 }
 
 /// The metrics of a service.
 ///
 /// # Errors
 /// What is wrong with one of them.
-pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, String> {
+pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
     let mut found = Vec::new();
     find(&service.state, &mut Vec::new(), &mut found)?;
     let prefix = format!("{}_", label(&service.name));
@@ -60,21 +75,21 @@ pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, String> {
         let name = &metric.name;
         let known = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if !name.starts_with(&prefix) || !name.chars().all(known) {
-            return Err(format!("metric {name:?}: a name is `{prefix}` and ASCII letters, digits and `_`"));
+            return Err(MetricError::Name { name: name.clone(), prefix });
         }
         if found[..index].iter().any(|other| other.name == *name) {
-            return Err(format!("metric `{name}` is declared twice"));
+            return Err(MetricError::Twice { name: name.clone() });
         }
         let mut labels: Vec<&str> = metric.labels().collect();
         labels.sort_unstable();
         if labels.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(format!("metric `{name}`: two lists on its way have keys of one name"));
+            return Err(MetricError::Labels { name: name.clone() });
         }
     }
     Ok(found)
 }
 
-fn find(schema: &Value, way: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<(), String> {
+fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<(), MetricError> {
     let (step, below): (_, Vec<_>) = match Node::of(schema) {
         Node::List { key, schema } => {
             let step = Step::Each { key: key.to_owned(), label: label(key) };
@@ -82,40 +97,40 @@ fn find(schema: &Value, way: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<
         }
         _ => (None, schema["properties"].as_object().into_iter().flatten().collect()),
     };
-    let depth = way.len();
-    way.extend(step);
+    let depth = path.len();
+    path.extend(step);
     for (name, member) in below {
-        way.push(Step::Member(name.clone()));
+        path.push(Step::Member(name.clone()));
         if let Some(keyword) = member.get(keyword::METRIC) {
-            found.push(metric(member, keyword, way)?);
+            found.push(metric(member, keyword, path)?);
         }
-        find(member, way, found)?;
-        way.pop();
+        find(member, path, found)?;
+        path.pop();
     }
-    way.truncate(depth);
+    path.truncate(depth);
     Ok(())
 }
 
-fn metric(leaf: &Value, keyword: &Value, way: &[Step]) -> Result<Metric, String> {
-    let Declared { name, r#type: kind } = Declared::deserialize(keyword)
-        .map_err(|error| format!("{}: {keyword} is no {{\"name\", \"type\"}}: {error}", keyword::METRIC))?;
+fn metric(leaf: &Value, keyword: &Value, path: &[Step]) -> Result<Metric, MetricError> {
+    let Declared { name, r#type: kind } =
+        Declared::deserialize(keyword).map_err(|source| MetricError::Keyword { given: keyword.clone(), source })?;
     let is_number = |kind: &Value| kind == "integer" || kind == "number" || kind == "boolean";
     let kinds = &leaf["type"];
     if !is_number(kinds) && !kinds.as_array().is_some_and(|kinds| kinds.iter().any(is_number)) {
-        return Err(format!("metric `{name}` is of type {kinds}: only numbers and booleans can be metrics"));
+        return Err(MetricError::Type { name, given: kinds.clone() });
     }
     let help = leaf["description"].as_str().unwrap_or_default().to_owned();
-    Ok(Metric { name, help, kind, way: way.to_vec() })
+    Ok(Metric { name, help, kind, path: path.to_vec() })
 }
 
-/// A label's name has no `-` and no `.`.
+/// A label's name cannot have `-` or `.`.
 fn label(name: &str) -> String {
     name.replace(['-', '.'], "_")
 }
 
 impl Metric {
     fn labels(&self) -> impl Iterator<Item = &str> {
-        self.way.iter().filter_map(|step| match step {
+        self.path.iter().filter_map(|step| match step {
             Step::Each { label, .. } => Some(label.as_str()),
             Step::Member(_) => None,
         })
@@ -124,7 +139,7 @@ impl Metric {
     /// The metric's values in `state`.
     pub fn samples(&self, state: &Value) -> Vec<Sample<'_>> {
         let mut places = vec![(Vec::new(), state)];
-        for step in &self.way {
+        for step in &self.path {
             places = match step {
                 Step::Member(name) => places
                     .into_iter()
@@ -185,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_found_wherever_they_stand() {
+    fn values_are_found_wherever_they_are() {
         let each = list("queue-id", &json!({ "queue-id": {}, "n": leaf("a_b_n_total") }));
         let tree = json!({ "properties": { "one": leaf("a_b_one_total"), "box": { "properties": { "each": each } } } });
         let metrics = declared(&service(tree)).unwrap();
@@ -196,7 +211,7 @@ mod tests {
         let of = |label: &str, value: &str| Sample { labels: vec![("queue_id", label.into())], value: value.into() };
         let one = Sample { labels: Vec::new(), value: "18446744073709551615".to_owned() };
         assert_eq!(found, [("a_b_one_total", vec![one]), ("a_b_n_total", vec![of("7", "1"), of("x", "1")])]);
-        assert_eq!((metrics[0].help.as_str(), metrics[0].kind), ("Help", Kind::Counter));
+        assert_eq!((metrics[0].help.as_str(), metrics[0].kind), ("Help", MetricKind::Counter));
         assert!(metrics.iter().all(|metric| metric.samples(&json!({})).is_empty()), "no state, no samples");
     }
 
@@ -212,7 +227,7 @@ mod tests {
             (json!({ "n": { "type": "integer", "x-metric": "a_b_n" } }), "x-metric"),
             (json!({ "list": nested }), "keys of one name"),
         ] {
-            let found = declared(&service(json!({ "properties": properties }))).unwrap_err();
+            let found = declared(&service(json!({ "properties": properties }))).unwrap_err().to_string();
             assert!(found.contains(reason), "{found}");
         }
     }

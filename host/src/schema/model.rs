@@ -4,23 +4,33 @@ use std::collections::BTreeMap;
 
 use jsonschema::Validator;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
+use polycube_api::Limits;
 use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
 use serde_json::{Value, json};
 
 use super::coerce::{Aliased, Findings, coerce};
 use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
 use super::format::{IP_PREFIX, is_ip_prefix};
-use super::metric::{self, Metric};
+use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate, word};
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
-use crate::problem::{ErrorTag, Problem, Problems, suggestion};
+use crate::problem::{ErrorTag, Problem, Problems};
 
 /// A schema that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the schema of service `{service}` cannot be used: {reason}")]
 pub struct ModelError {
     service: String,
-    reason: String,
+    reason: Reason,
+}
+
+/// What is wrong with it.
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error("{0}")]
+    Schema(String),
+    #[error(transparent)]
+    Metric(#[from] MetricError),
 }
 
 /// The data model of a service.
@@ -29,17 +39,17 @@ pub struct Model {
     /// Schema of what can be read: configuration and state together.
     pub tree: Value,
     pub metrics: Vec<Metric>,
-    /// What actions take that take something, by their paths.
+    /// Input of the actions that take some, by their paths.
     pub inputs: BTreeMap<String, Self>,
     config: Value,
     validator: Validator,
 }
 
 impl Model {
-    /// The model of what is no service.
+    /// The model of something other than a service.
     ///
     /// # Errors
-    /// A schema is none.
+    /// A schema cannot be used.
     pub fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
         Self::new(ServiceSchema {
             name: name.to_owned(),
@@ -54,16 +64,16 @@ impl Model {
     }
 
     /// # Errors
-    /// The schema is none.
+    /// The schema cannot be used.
     pub fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
-        let error = |reason: String| ModelError { service: service.name.clone(), reason };
+        let error = |reason: Reason| ModelError { service: service.name.clone(), reason };
         let mut config = service.config.clone();
         make_strict(&mut config);
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
         let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
-        let validator = options.build(&enforced).map_err(|failure| error(failure.to_string()))?;
-        let metrics = metric::declared(&service).map_err(error)?;
+        let validator = options.build(&enforced).map_err(|failure| error(Reason::Schema(failure.to_string())))?;
+        let metrics = metric::declared(&service).map_err(|failure| error(failure.into()))?;
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
         let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
         let inputs = taking.map(input).collect::<Result<_, ModelError>>()?;
@@ -74,12 +84,12 @@ impl Model {
         Ok(Self { service, tree, metrics, inputs, config, validator })
     }
 
-    /// Schema of what can be set, other names included.
+    /// Schema of what can be set, aliases included.
     pub fn config(&self) -> &Value {
         &self.config
     }
 
-    /// The tree as whoever makes requests sees it: `required` is what has to be given, not what is always told.
+    /// The tree as clients see it: `required` is what must be given, not what is always shown.
     pub fn asked(&self) -> Value {
         let mut tree = self.tree.clone();
         drop_required(&mut tree);
@@ -109,8 +119,8 @@ impl Model {
         self.apply(config, path, operation, value, false)
     }
 
-    /// Configuration and state as one document: aliases filled in; settings that are unset are null, and what else has
-    /// no value is left out.
+    /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other
+    /// members without a value are left out.
     pub fn present(&self, config: &Value, state: Value) -> Value {
         let mut document = config.clone();
         fill_aliases(&self.config, &mut document, config);
@@ -143,7 +153,7 @@ impl Model {
                 .filter(|Aliased { target, value: alias }| value.pointer(target).is_some_and(|given| given != alias));
             findings.problems.extend(twice.map(|Aliased { target, .. }| {
                 let target = target.trim_start_matches('/');
-                Problem::bad(target, format!("`{target}` is given two values, one by another name: give one"))
+                Problem::bad(target, format!("`{target}` is given two values, one of them under an alias: give one"))
             }));
         }
         let Findings { mut problems, aliased } = findings;
@@ -152,7 +162,7 @@ impl Model {
             problems.extend(set(&self.config, &mut changed, path, operation, value).err());
         };
         if matches!(operation, Operation::Replace | Operation::Remove) && !path.is_empty() {
-            // What is shown there under another name is a part of it.
+            // What is shown there under an alias is part of it.
             aliases(node.schema()).iter().for_each(|target| set(target, Operation::Remove, Value::Null));
         }
         match node.schema().get(keyword::ALIAS).and_then(Value::as_str) {
@@ -180,8 +190,8 @@ impl Model {
         if locate(&self.service.state, path).is_ok() {
             return Problem::invalid(place, format!("`{}` is read-only", path.join(" ")));
         }
-        let known = suggestion(word, node.children());
-        Problem::new(ErrorTag::UnknownElement, place, format!("there is no `{word}`{known}"))
+        let message = format!("there is no `{word}`");
+        Problem::new(ErrorTag::UnknownElement, place, message).knowing(word, node.children())
     }
 }
 
@@ -190,7 +200,7 @@ fn words(pointer: &str) -> Vec<String> {
     pointer.split('/').skip(1).map(str::to_owned).collect()
 }
 
-/// What the members of a container, and those below, are other names of.
+/// What the members of a container, and those below, are aliases of.
 fn aliases(schema: &Value) -> Vec<Vec<String>> {
     let members = schema["properties"].as_object().into_iter().flatten();
     let found = members.flat_map(|(_, member)| match member.get(keyword::ALIAS).and_then(Value::as_str) {
@@ -200,20 +210,19 @@ fn aliases(schema: &Value) -> Vec<Vec<String>> {
     found.collect()
 }
 
-/// Finds leaves that are settled at creation and would change.
+/// Finds leaves that are fixed at creation and would change.
 fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Vec<Problem>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     for (name, member) in properties {
         let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
         let (old, new) = (&old[name], &new[name]);
         if member.get(keyword::CREATE_ONLY).and_then(Value::as_bool) == Some(true) && old != new {
-            // A value that could not be given at creation either is not to be told to be given then.
+            // Do not advise to give a value at creation that is wrong even then.
             if problems.iter().any(|problem| problem.path == path) {
                 continue;
             }
-            let message = format!(
-                "`{name}` is settled when the cube is created: delete the cube and create it with the new value"
-            );
+            let message =
+                format!("`{name}` is fixed when the cube is created: delete the cube and create it with the new value");
             problems.push(Problem::invalid(path, message));
         } else {
             fixed(member, old, new, &path, problems);
@@ -221,7 +230,7 @@ fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Ve
     }
 }
 
-/// Where a JSON pointer leads in a document, entries of lists by their names; with the schema of what stands there.
+/// The path that a JSON pointer leads to in a document, entries of lists by their names, and the schema there.
 fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (String, &'a Value) {
     let mut path = Vec::new();
     for step in words(pointer) {
@@ -237,12 +246,12 @@ fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (Str
     (path.join("/"), schema)
 }
 
-/// What to tell of a violation by `document`; `None` where another says the same, and better.
+/// The problem with a violation in `document`; `None` where another problem says the same, and better.
 fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Option<Problem> {
     let (path, schema) = place(schema, document, &error.instance_path().to_string());
     let leaf = path.rsplit('/').next().unwrap_or_default();
-    let (value, text) = (error.instance(), |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned));
-    let list = |values: &Value| values.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
+    let value = error.instance();
+    let list = |values: &Value| texts(values).join(", ");
     let message = match error.kind() {
         ValidationErrorKind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
@@ -252,14 +261,36 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
         ValidationErrorKind::Type { .. } if !schema["enum"].is_null() => return None,
         ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", list(options)),
         ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
-            format!("{value} is not of the right form: write it like {}", list(&schema["examples"]))
+            format!("{value} does not have the right form: write it like {}", list(&schema["examples"]))
         }
         ValidationErrorKind::Format { format } if format == IP_PREFIX => {
-            let message = "is no prefix: give an address and its length, such as 10.10.10.0/24";
-            return Some(Problem::bad(path, format!("`{}` {message}", text(value))));
+            let message = "is not a prefix: give an address and its length, such as 10.10.10.0/24";
+            let problem = Problem::bad(path, format!("`{}` {message}", text(value)));
+            return Some(problem.within(limits(schema)));
         }
         _ => error.to_string(),
     };
     let message = if leaf.is_empty() { message } else { format!("{leaf}: {message}") };
-    Some(Problem::bad(path, message))
+    Some(Problem::bad(path, message).within(limits(schema)))
+}
+
+/// What a leaf's schema says of its values.
+fn limits(schema: &Value) -> Limits {
+    let number = |name: &str| schema[name].as_number().cloned();
+    Limits {
+        minimum: number("minimum"),
+        maximum: number("maximum"),
+        unit: String::new(),
+        values: texts(&schema["enum"]),
+        examples: texts(&schema["examples"]),
+    }
+}
+
+/// Values of a list as they are typed.
+fn texts(values: &Value) -> Vec<String> {
+    values.as_array().into_iter().flatten().map(text).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

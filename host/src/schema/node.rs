@@ -3,14 +3,14 @@
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
-use super::coerce::scalar;
+use super::scalar::scalar;
 
-/// What stands at a path.
+/// A node of a data model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Node<'a> {
     /// An object of named nodes.
     Container(&'a Value),
-    /// An array of objects that `key` tells apart.
+    /// An array of objects, identified by `key`.
     List { schema: &'a Value, key: &'a str },
     /// One of them.
     Entry(&'a Value),
@@ -43,7 +43,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The words that can follow in a path; those of a list are data and not told.
+    /// The words that can follow in a path. Those of a list are data and left out.
     pub fn children(&self) -> impl Iterator<Item = &'a str> {
         let properties = match self {
             Self::Container(schema) | Self::Entry(schema) => schema.get("properties").and_then(Value::as_object),
@@ -53,7 +53,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The node at `path`; the first word that leads nowhere, with the node before it, when there is none.
+/// The node at `path`, or the first word that leads nowhere and the node before it.
 pub fn locate<'a, 'p>(schema: &'a Value, path: &'p [String]) -> Result<Node<'a>, (Node<'a>, &'p str)> {
     path.iter().try_fold(Node::of(schema), |node, word| node.child(word).ok_or((node, word.as_str())))
 }
@@ -75,7 +75,27 @@ pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<
     Some(value)
 }
 
-/// Whether nobody can set what stands at `path`, or what it is a part of.
+/// The value at `path` in what is shown of a document, which may have members that are not in the schema; null for
+/// what is unset.
+pub fn shown(schema: &Value, document: &Value, path: &[String]) -> Option<Value> {
+    match path {
+        [] => return Some(document.clone()),
+        [word] if schema["properties"][word].is_null() => return document.get(word).cloned(),
+        _ => {}
+    }
+    let is_missing = |depth: &usize| {
+        let above = &path[..*depth];
+        matches!(locate(schema, above), Ok(Node::Entry(_))) && read(schema, document, above).is_none()
+    };
+    // What the schema has and the document has not is unset, and that can be read.
+    let is_unset = || {
+        matches!(locate(schema, path), Ok(Node::Leaf(_) | Node::Container(_)))
+            && !(1..path.len()).any(|depth| is_missing(&depth))
+    };
+    read(schema, document, path).cloned().or_else(|| is_unset().then_some(Value::Null))
+}
+
+/// Whether the node at `path`, or one that it is part of, is read-only.
 pub fn is_read_only(schema: &Value, path: &[String]) -> bool {
     (1..=path.len()).any(|depth| {
         locate(schema, &path[..depth]).is_ok_and(|node| node.schema().get("readOnly") == Some(&true.into()))
@@ -87,7 +107,7 @@ pub fn name(list: &Value, key: &str, word: &str) -> Value {
     scalar(&list["items"]["properties"][key], word.into())
 }
 
-/// How a name is written in a path; `None` if it is none.
+/// How a name is written in a path; `None` if the value cannot be a name.
 pub fn word(name: &Value) -> Option<String> {
     match name {
         Value::String(text) => Some(text.clone()),

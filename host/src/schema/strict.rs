@@ -3,7 +3,7 @@
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
-/// Every object takes the members that it names and no others; an enumeration whose members are described one by one
+/// Makes every object refuse members that it does not name. An enumeration whose values are described one by one
 /// (`oneOf` of `const`) becomes a plain one.
 pub fn make_strict(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
@@ -25,7 +25,7 @@ pub fn make_strict(schema: &mut Value) {
     object.get_mut("items").into_iter().for_each(make_strict);
 }
 
-/// The greatest integer of a format that schemars writes for Rust's types; it states their least only.
+/// The greatest integer of a format that schemars writes for Rust's types: it states their minimum only.
 fn greatest(format: &str) -> Option<u64> {
     Some(match format {
         "uint8" => u8::MAX.into(),
@@ -40,7 +40,7 @@ fn greatest(format: &str) -> Option<u64> {
     })
 }
 
-/// A configuration holds a value once: under its own name.
+/// Removes aliases: a configuration holds a value once, under its own name.
 pub fn drop_aliases(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
@@ -50,7 +50,7 @@ pub fn drop_aliases(schema: &mut Value) {
     object.get_mut("items").into_iter().for_each(drop_aliases);
 }
 
-/// Says of no member that it has to be there.
+/// Makes every member optional.
 pub fn drop_required(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     object.shift_remove("required");

@@ -90,7 +90,7 @@ fn refused(result: Result<Value, Problems>, expected: &[(ErrorTag, &str, &str)])
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     for (problem, (tag, path, message)) in problems.iter().zip(expected) {
         assert_eq!((problem.tag, problem.path.as_str()), (*tag, *path), "{problem:?}");
-        assert!(problem.message.contains(message), "{message:?} is not in {problem:?}");
+        assert!(problem.to_string().contains(message), "{message:?} is not in {problem:?}");
     }
 }
 
@@ -191,7 +191,7 @@ fn an_entry_has_one_name_and_a_name_one_entry() {
 }
 
 #[test]
-fn what_is_wrong_in_an_entry_is_told_with_its_name() {
+fn what_is_wrong_in_an_entry_is_reported_under_its_name() {
     let body = json!([{ "address": "a", "port": "p", "wait": 1 }, { "prt": "p" }]);
     refused(
         change(json!({}), "host", Operation::Replace, body),
@@ -224,7 +224,7 @@ fn what_is_wrong_in_an_entry_is_told_with_its_name() {
 }
 
 #[test]
-fn an_alias_stands_for_the_leaf_it_names() {
+fn an_alias_is_the_leaf_that_it_names() {
     check(json!({}), "filters/depth", Operation::Merge, json!(20), "/depth", &json!(20));
     check(json!({}), "filters", Operation::Merge, json!({ "depth": "20" }), "/depth", &json!(20));
     check(json!({ "depth": 3 }), "filters/depth", Operation::Remove, Value::Null, "/depth", &json!(10));
@@ -273,22 +273,22 @@ fn text_becomes_what_the_leaf_wants_and_back() {
         ("count", json!(18_446_744_073_709_551_616.0), "is greater than the maximum of 18446744073709551615"),
         ("count", json!("18446744073709551616"), "is greater than the maximum of 18446744073709551615"),
         ("count", json!("-99999999999999999999"), "is less than the minimum of 0"),
-        ("network", json!("10.0.0.0/33"), "`10.0.0.0/33` is no prefix: give an address and its length, such as"),
-        ("network", json!("::/129"), "is no prefix"),
-        ("network", json!("10.0.0.0/+8"), "is no prefix"),
-        ("network", json!("10.0.0/8"), "is no prefix"),
+        ("network", json!("10.0.0.0/33"), "`10.0.0.0/33` is not a prefix: give an address and its length, such as"),
+        ("network", json!("::/129"), "is not a prefix"),
+        ("network", json!("10.0.0.0/+8"), "is not a prefix"),
+        ("network", json!("10.0.0/8"), "is not a prefix"),
         ("depth", Value::Null, "depth: null is not of type \"integer\""),
         ("loud", json!("perhaps"), "loud: \"perhaps\" is not of type \"boolean\""),
         ("mode", json!("both"), "mode: \"both\" is not one of off, in, out"),
         ("mode", Value::Null, "mode: null is not one of off, in, out"),
-        ("filters/source", json!("here"), "source: \"here\" is not of the right form: write it like 10.0.0.1"),
+        ("filters/source", json!("here"), "source: \"here\" does not have the right form: write it like 10.0.0.1"),
     ] {
         refused(change(json!({}), path, Operation::Merge, given), &[(bad, path, message)]);
     }
 }
 
 #[test]
-fn unknown_read_only_and_settled_keys_are_told_apart() {
+fn unknown_read_only_and_fixed_keys_are_distinguished() {
     let invalid = ErrorTag::InvalidValue;
     let merge = |value| change(json!({}), "", Operation::Merge, value);
     refused(merge(json!({ "dept": 1 })), &[(invalid, "dept", "unknown key `dept`; did you mean `depth`?")]);
@@ -298,7 +298,7 @@ fn unknown_read_only_and_settled_keys_are_told_apart() {
     );
     refused(merge(json!({ "seen": 1 })), &[(invalid, "seen", "`seen` is read-only")]);
     refused(merge(json!({ "filters": { "matched": 1 } })), &[(invalid, "filters/matched", "read-only")]);
-    refused(merge(json!({ "hook": "XDP" })), &[(invalid, "hook", "settled when the cube is created")]);
+    refused(merge(json!({ "hook": "XDP" })), &[(invalid, "hook", "fixed when the cube is created")]);
     refused(merge(json!({ "hook": "DPDK" })), &[(ErrorTag::BadAttribute, "hook", "not one of TC, XDP")]);
     assert!(merge(json!({ "hook": "tc" })).is_ok(), "the value that it has");
     assert_eq!(model().create(json!({ "hook": "XDP" })).unwrap()["hook"], "XDP");
@@ -309,7 +309,7 @@ fn unknown_read_only_and_settled_keys_are_told_apart() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let body = json!({ "colour": 1, "mode": "both", "depth": 0, "host": [{ "address": "a" }], "filters": { "x": 1 } });
     let mut found: Vec<_> = model().create(body).unwrap_err().0.into_iter().map(|problem| problem.path).collect();
     found.sort();
@@ -341,7 +341,7 @@ fn what_is_shown_has_unset_settings_as_null_and_no_other_nulls() {
 }
 
 #[test]
-fn what_is_asked_for_is_told_from_what_is_always_told() {
+fn what_must_be_given_is_distinguished_from_what_is_always_shown() {
     let mut schema = model().service;
     schema.state["properties"]["host"] = json!({
         "type": "array",
@@ -363,7 +363,7 @@ fn what_is_asked_for_is_told_from_what_is_always_told() {
 }
 
 #[test]
-fn a_schema_that_is_none_is_refused() {
+fn a_schema_that_cannot_be_used_is_refused() {
     let mut schema = model().service;
     schema.config["properties"]["depth"]["type"] = json!("figure");
     let message = Model::new(schema).err().map(|error| error.to_string()).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{CubeName, PortName, Role, Topology};
-use crate::problem::{Problem, suggestion};
+use crate::problem::Problem;
 
 /// Where a transparent cube can stand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,8 +109,8 @@ impl Topology {
         let chain = self.chain(point);
         let position = |other: &str| {
             chain.iter().position(|attachment| attachment.cube.as_str() == other).ok_or_else(|| {
-                let known = suggestion(other, chain.iter().map(|attachment| attachment.cube.as_str()));
-                Problem::missing(cube, format!("cube `{other}` is not attached to {point}{known}"))
+                let problem = Problem::missing(cube, format!("cube `{other}` is not attached to {point}"));
+                problem.knowing(other, chain.iter().map(|attachment| attachment.cube.as_str()))
             })
         };
         Ok(match (place, point) {

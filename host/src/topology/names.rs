@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use polycube_api::{COMMAND_LINE, Verb, Word};
+
 use crate::problem::Problem;
 
 /// Bytes of a name at most.
@@ -12,27 +14,6 @@ pub const LONGEST: usize = 64;
 /// What [`check`] lets pass, as a schema says it; words that mean something else apart.
 pub const PATTERN: &str =
     r#"^[^\s\u0000-\u001f\u007f-\u009f/:,=?%#\\"'`.-][^\s\u0000-\u001f\u007f-\u009f/:,=?%#\\"'`]*$"#;
-
-/// First words of paths that are not cubes.
-const RESERVED: [&str; 14] = [
-    "services",
-    "cubes",
-    "netdevs",
-    "topology",
-    "connect",
-    "disconnect",
-    "attach",
-    "detach",
-    "version",
-    "metrics",
-    "openapi.json",
-    "config",
-    "help",
-    "completion",
-];
-
-/// Verbs of the command line.
-const VERBS: [&str; 4] = ["add", "set", "show", "del"];
 
 /// Checks what names of cubes and ports have in common.
 fn check(kind: &str, name: &str) -> Result<(), Problem> {
@@ -45,7 +26,7 @@ fn check(kind: &str, name: &str) -> Result<(), Problem> {
         format!("contains {bad:?}: use letters, digits, `-`, `_` and `.`")
     } else if name.starts_with(['-', '.']) {
         "begins with `-` or `.`: begin with a letter, a digit or `_`".to_owned()
-    } else if VERBS.contains(&name) {
+    } else if Verb::parse(name).is_some() {
         "is a word of the command line: choose another".to_owned()
     } else {
         return Ok(());
@@ -54,7 +35,7 @@ fn check(kind: &str, name: &str) -> Result<(), Problem> {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $kind:literal, $reserved:expr) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $is_reserved:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type(Arc<str>);
@@ -64,7 +45,7 @@ macro_rules! name {
             /// What is wrong with the name, and what one looks like.
             pub fn parse(name: &str) -> Result<Self, Problem> {
                 check($kind, name)?;
-                if $reserved.contains(&name) {
+                if $is_reserved(name) {
                     return Err(Problem::bad($kind, format!("{} name {name:?} is a word of the API: choose another", $kind)));
                 }
                 Ok(Self(name.into()))
@@ -91,11 +72,11 @@ macro_rules! name {
 
 name! {
     /// Name of a cube: unique among all cubes, and no service's name.
-    CubeName, "cube", RESERVED
+    CubeName, "cube", |name| Word::parse(name).is_some() || COMMAND_LINE.contains(&name)
 }
 name! {
     /// Name of a port: unique in its cube.
-    PortName, "port", [""; 0]
+    PortName, "port", |_: &str| false
 }
 
 #[cfg(test)]

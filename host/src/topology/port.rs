@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use polycube_layout::chain::MAX_PORTS;
 
 use super::{Attachment, Cube, CubeName, Point, PortName, Role, Topology};
-use crate::problem::{Problem, suggestion};
+use crate::problem::Problem;
 
 /// A port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +26,9 @@ impl Topology {
         let (name, cube) = self.cube(cube)?;
         let Role::Standard(ports) = &cube.role else { return Err(no_ports(name.as_str(), cube)) };
         ports.get(port).ok_or_else(|| {
-            let known = suggestion(port, ports.keys().map(PortName::as_str));
-            Problem::missing(
-                format!("{name}/ports/{port}"),
-                format!("port `{port}` of cube `{name}` does not exist{known}"),
-            )
+            let message = format!("port `{port}` of cube `{name}` does not exist");
+            let problem = Problem::missing(format!("{name}/ports/{port}"), message);
+            problem.knowing(port, ports.keys().map(PortName::as_str))
         })
     }
 

@@ -52,7 +52,7 @@ fn a_wrong_attachment_is_refused_and_changes_nothing() {
         (topology.detach("b", &point()), "`b` is not attached to anything"),
         (topology.detach("a", &veth()), "not attached to veth1, but to br1:p"),
     ] {
-        let message = result.unwrap_err().message;
+        let message = result.unwrap_err().to_string();
         assert!(message.contains(reason), "{message}");
     }
     assert_eq!(topology, before);

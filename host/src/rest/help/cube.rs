@@ -1,99 +1,111 @@
 //! Help on services and their cubes: the nodes of the data model, and the actions and streams beside them.
 
+use polycube_api::{Help, Keyword, KeywordKind, Verb};
 use serde_json::Value;
 
-use super::keyword::{self, Help, Keyword, Kind};
-use super::{Verb, node, root};
-use crate::problem::{ErrorTag, Problem, suggestion};
+use super::names::Asker;
+use super::{keyword, node, reads};
+use crate::problem::{ErrorTag, Problem};
 use crate::registry::Service;
-use crate::rest::dispatch::nothing_here;
-use crate::rest::error::Refused;
-use crate::rest::{Api, resource};
+use crate::rest::context::Context;
+use crate::rest::error::Refusal;
+use crate::rest::resource::{self, neither};
 use crate::schema::{Node, locate};
 
 /// Help on the path that is a service's name.
-pub fn on_service(api: &Api, service: &Service, verb: Verb) -> Help {
+pub fn on_service(context: &Context, service: &Service, verb: Option<Verb>) -> Help {
     let schema = &service.model.service;
     let mut help = Help::of(schema.description.as_str());
-    if verb == Verb::Add {
+    if verb == Some(Verb::Add) {
         let name = &service.whole["properties"]["name"];
-        let example = Keyword::of("name", name).example;
+        let example = keyword::of("name", name).example;
         let about = name["description"].as_str().unwrap_or_default();
         help.params.push(Keyword { example, ..Keyword::key("name", about, Vec::new()) });
         node::add_entry(&mut help, &service.whole, "name");
         return help;
     }
-    if verb == Verb::None {
-        help.commands = vec!["add", "set", "show", "del"];
+    if verb.is_none() {
+        help.commands = Verb::ALL.to_vec();
     }
-    help.params = root::cubes(api, |cube| cube.service == schema.name);
+    help.params = cubes_of(context, service);
     help
 }
 
-/// Help on the cube `name`, or on the node at `path` below it. A cube that is to be made needs its `service`.
+fn cubes_of(context: &Context, service: &Service) -> Vec<Keyword> {
+    Asker::new(context).cubes(|cube| cube.service == service.model.service.name)
+}
+
+/// Help on the cube `name`, or on the node at `path` below it. A cube that does not exist yet needs its `service`.
 pub async fn on_cube(
-    api: &Api,
+    context: &Context,
     service: Option<&Service>,
     name: &str,
     path: &[String],
-    verb: Verb,
-) -> Result<Help, Refused> {
-    match service_of(api, service, name)? {
-        (service, true) => on_node(api, service, name, path, verb).await,
-        (service, false) if verb == Verb::Add && path.is_empty() => {
+    verb: Option<Verb>,
+) -> Result<Help, Refusal> {
+    match service_of(context, service, name)? {
+        (service, true) => on_node(context, service, name, path, verb).await,
+        (service, false) if verb == Some(Verb::Add) && path.is_empty() => {
             let mut help = Help::of(service.model.service.description.as_str());
             node::add_entry(&mut help, &service.whole, "name");
             Ok(help)
         }
         (service, false) => {
-            let cubes = root::cubes(api, |cube| cube.service == service.model.service.name);
-            let known = suggestion(name, cubes.iter().map(|cube| cube.name.as_str()));
-            Err(nothing_here(name, &format!("cube `{name}` does not exist{known}")))
+            let cubes = cubes_of(context, service);
+            let problem = nowhere(name, format!("cube `{name}` does not exist"));
+            Err(problem.knowing(name, cubes.iter().map(|cube| cube.name.as_str())).into())
         }
     }
+}
+
+fn nowhere(path: &str, message: String) -> Problem {
+    Problem::new(ErrorTag::UnknownElement, path, message)
 }
 
 /// The service that `name` is a cube of, or `service`, and whether the cube exists.
-fn service_of<'a>(api: &'a Api, service: Option<&'a Service>, name: &str) -> Result<(&'a Service, bool), Refused> {
-    let view = &*api.view;
-    let registry = &api.view.registry;
-    match (view.topology.cube(name), service) {
+fn service_of<'a>(
+    context: &'a Context,
+    service: Option<&'a Service>,
+    name: &str,
+) -> Result<(&'a Service, bool), Problem> {
+    match (context.view.topology.cube(name), service) {
         (Ok((_, cube)), Some(service)) if cube.service != service.model.service.name => {
             let service = &service.model.service.name;
-            Err(nothing_here(name, &format!("cube `{name}` is not of service {service}")))
+            Err(nowhere(name, format!("cube `{name}` is not of service {service}")))
         }
-        (Ok((_, cube)), _) => Ok((registry.service(&cube.service)?, true)),
+        (Ok((_, cube)), _) => Ok((context.view.registry.service(&cube.service)?, true)),
         (Err(_), Some(service)) => Ok((service, false)),
-        (Err(_), None) => {
-            let services = registry.services().map(|(name, _)| name);
-            let known = suggestion(name, view.topology.cubes().map(|(name, _)| name.as_str()).chain(services));
-            Err(nothing_here(name, &format!("there is no cube and no service `{name}`{known}")))
-        }
+        (Err(_), None) => Err(neither(context, name)),
     }
 }
 
-async fn on_node(api: &Api, service: &Service, name: &str, path: &[String], verb: Verb) -> Result<Help, Refused> {
+async fn on_node(
+    context: &Context,
+    service: &Service,
+    name: &str,
+    path: &[String],
+    verb: Option<Verb>,
+) -> Result<Help, Refusal> {
     let beside = Beside::at(service, path);
     let here = match locate(&service.whole, path) {
         Ok(here) => here,
         Err(_) if beside.description.is_some() || !beside.below.is_empty() => {
-            let params = if verb == Verb::None { beside.below } else { Vec::new() };
+            let params = if verb.is_none() { beside.below } else { Vec::new() };
             let mut help = Help { params, ..Help::of(beside.description.unwrap_or_default()) };
-            if let Some(input) = service.model.inputs.get(&path.join("/")).filter(|_| verb == Verb::None) {
+            if let Some(input) = service.model.inputs.get(&path.join("/")).filter(|_| verb.is_none()) {
                 node::add_entry(&mut help, input.config(), "");
             }
             return Ok(help);
         }
         Err((node, word)) => {
-            let known = suggestion(word, node.children());
-            let place = format!("{name}/{}", path.join("/"));
-            return Err(nothing_here(&place, &format!("there is no `{word}`{known}")));
+            let problem = nowhere(&format!("{name}/{}", path.join("/")), format!("there is no `{word}`"));
+            return Err(problem.knowing(word, node.children()).into());
         }
     };
     let last = path.last().map_or(name, String::as_str);
-    let found = find(api, &service.whole, name, path).await;
+    let found = find(context, &service.whole, name, path).await;
     let mut help = match (here, found) {
-        (Node::Entry(item), Err(_)) if verb == Verb::Add => {
+        (Node::Entry(item), Err(_)) if verb == Some(Verb::Add) => {
             let mut help = Help::of(item["description"].as_str().unwrap_or_default());
             node::add_entry(&mut help, item, key(&service.whole, path));
             return Ok(help);
@@ -103,13 +115,13 @@ async fn on_node(api: &Api, service: &Service, name: &str, path: &[String], verb
             let key = key(&service.whole, path);
             let mut help = node::on(here, last, verb, &[]);
             // An entry keeps its key.
-            help.params.retain(|param| verb.reads() || param.name != key);
+            help.params.retain(|param| reads(verb) || param.name != key);
             help
         }
-        (Node::List { key, .. }, Ok(())) => node::on(here, last, verb, &entries(api, name, path, key).await),
+        (Node::List { key, .. }, Ok(())) => node::on(here, last, verb, &entries(context, name, path, key).await),
         (Node::Container(_) | Node::Leaf(_), Ok(())) => node::on(here, last, verb, &[]),
     };
-    if verb == Verb::None {
+    if verb.is_none() {
         let is_new = |keyword: &Keyword| help.params.iter().all(|param| param.name != keyword.name);
         let more: Vec<Keyword> = beside.below.into_iter().filter(is_new).collect();
         help.params.extend(more);
@@ -120,7 +132,7 @@ async fn on_node(api: &Api, service: &Service, name: &str, path: &[String], verb
 /// The actions and streams at and below a path.
 #[derive(Default)]
 struct Beside {
-    /// Of the one that the path leads to.
+    /// Description of the one that the path leads to.
     description: Option<String>,
     below: Vec<Keyword>,
 }
@@ -128,12 +140,12 @@ struct Beside {
 impl Beside {
     fn at(service: &Service, path: &[String]) -> Self {
         let service = &service.model.service;
-        let actions = service.actions.iter().map(|action| (&action.path, &action.description, Kind::Action));
-        let streams = service.streams.iter().map(|stream| (&stream.path, &stream.description, Kind::Stream));
+        let actions = service.actions.iter().map(|action| (&action.path, &action.description, KeywordKind::Action));
+        let streams = service.streams.iter().map(|stream| (&stream.path, &stream.description, KeywordKind::Stream));
         let mut found = Self::default();
         for (whole, description, kind) in actions.chain(streams) {
             let words: Vec<&str> = whole.split('/').collect();
-            // A word in braces stands for any.
+            // A word in braces matches any.
             let is_same = |(word, given): (&&str, &String)| word.starts_with('{') || *word == given;
             if words.len() < path.len() || !words.iter().zip(path).all(is_same) {
                 continue;
@@ -145,7 +157,7 @@ impl Beside {
                 }
                 [word] if word.starts_with('{') => Keyword::key(word.trim_matches(['{', '}']), description, Vec::new()),
                 [word] => Keyword::new(*word, kind, description.as_str()),
-                [word, ..] => Keyword::new(*word, Kind::Container, ""),
+                [word, ..] => Keyword::new(*word, KeywordKind::Container, ""),
             };
             if found.below.iter().all(|known| known.name != keyword.name) {
                 found.below.push(keyword);
@@ -164,21 +176,21 @@ fn key<'a>(schema: &'a Value, path: &[String]) -> &'a str {
 }
 
 /// Looks for the entry that `path` leads to or through, if it does.
-async fn find(api: &Api, schema: &Value, cube: &str, path: &[String]) -> Result<(), Problem> {
+async fn find(context: &Context, schema: &Value, cube: &str, path: &[String]) -> Result<(), Problem> {
     let is_entry = |depth: usize| matches!(locate(schema, &path[..depth]), Ok(Node::Entry(_)));
     if !(1..=path.len()).any(is_entry) {
         return Ok(());
     }
-    match resource::read(api.clone(), cube.to_owned(), path.to_vec()).await {
+    match resource::read(context.clone(), cube.to_owned(), path.to_vec()).await {
         Err(problem) if matches!(problem.tag, ErrorTag::DataMissing | ErrorTag::UnknownElement) => Err(problem),
-        // That a plugin does not tell its state says nothing about the entry.
+        // A plugin that cannot report its state says nothing about the entry.
         Err(_) | Ok(_) => Ok(()),
     }
 }
 
-/// The keys of a list's entries as they are now; a plugin that does not tell its state has none.
-async fn entries(api: &Api, cube: &str, path: &[String], key: &str) -> Vec<String> {
-    let Ok(list) = resource::read(api.clone(), cube.to_owned(), path.to_vec()).await else {
+/// The keys of a list's entries as they are now; none if the plugin cannot report its state.
+async fn entries(context: &Context, cube: &str, path: &[String], key: &str) -> Vec<String> {
+    let Ok(list) = resource::read(context.clone(), cube.to_owned(), path.to_vec()).await else {
         return Vec::new();
     };
     let word = |entry: &Value| Some(keyword::text(entry.get(key)?));

@@ -1,31 +1,31 @@
 //! Help on nodes of a data model, from its schema alone.
 
+use polycube_api::{Help, Keyword, KeywordKind, Verb};
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
-use super::Verb;
-use super::keyword::{Help, Keyword, Kind};
+use super::{keyword as keywords, reads};
 use crate::schema::Node;
 
 /// Help on `node`, which is called `name`; `entries` are those that a list has now.
-pub fn on(node: Node<'_>, name: &str, verb: Verb, entries: &[String]) -> Help {
+pub fn on(node: Node<'_>, name: &str, verb: Option<Verb>, entries: &[String]) -> Help {
     let mut help = Help::of(node.schema()["description"].as_str().unwrap_or_default());
-    if verb == Verb::None {
+    if verb.is_none() {
         help.commands = commands(node);
     }
     match node {
-        Node::Leaf(schema) => help.leaf = Some(Keyword::of(name, schema)),
-        Node::List { schema, key } if verb == Verb::Add => {
+        Node::Leaf(schema) => help.leaf = Some(keywords::of(name, schema)),
+        Node::List { schema, key } if verb == Some(Verb::Add) => {
             let item = &schema["items"];
             let own = &item["properties"][key];
             let about = own["description"].as_str().unwrap_or_default();
-            let example = Keyword::of(key, own).example;
+            let example = keywords::of(key, own).example;
             help.params.push(Keyword { example, ..Keyword::key(key, about, Vec::new()) });
             add_entry(&mut help, item, key);
         }
-        Node::List { schema, .. } if verb.reads() || is_settable(schema) => {
+        Node::List { schema, .. } if reads(verb) || is_settable(schema) => {
             let about = schema["items"]["description"].as_str().unwrap_or_default();
-            help.params.extend(entries.iter().map(|entry| Keyword::new(entry, Kind::Entry, about)));
+            help.params.extend(entries.iter().map(|entry| Keyword::new(entry, KeywordKind::Entry, about)));
         }
         Node::List { .. } => {}
         Node::Container(schema) | Node::Entry(schema) => help.params.extend(children(schema, verb)),
@@ -33,7 +33,7 @@ pub fn on(node: Node<'_>, name: &str, verb: Verb, entries: &[String]) -> Help {
     help
 }
 
-/// Help on an entry that is to be made, or on its list when `key` is still to be named.
+/// Help on an entry that does not exist yet, or on its list while `key` is not given.
 pub fn add_entry(help: &mut Help, item: &Value, key: &str) {
     let settings = creation(item, "").into_iter().filter(|setting| setting.name != key);
     let (mandatory, optional): (Vec<_>, Vec<_>) = settings.partition(|setting| setting.mandatory);
@@ -49,7 +49,7 @@ pub fn creation(schema: &Value, prefix: &str) -> Vec<Keyword> {
         let dotted = format!("{prefix}{name}");
         match Node::of(member) {
             Node::Leaf(_) => {
-                let keyword = Keyword::of(&dotted, member);
+                let keyword = keywords::of(&dotted, member);
                 found.push(Keyword { pair: true, mandatory: is_required(name), ..keyword });
             }
             Node::Container(inner) => found.extend(creation(inner, &format!("{dotted}."))),
@@ -59,33 +59,35 @@ pub fn creation(schema: &Value, prefix: &str) -> Vec<Keyword> {
     found
 }
 
-fn children(schema: &Value, verb: Verb) -> impl Iterator<Item = Keyword> {
+fn children(schema: &Value, verb: Option<Verb>) -> impl Iterator<Item = Keyword> {
     let fits = move |member: &Value| match verb {
-        Verb::None | Verb::Show => true,
-        Verb::Add => is_addable(member),
-        Verb::Set | Verb::Del => is_settable(member),
+        None | Some(Verb::Show) => true,
+        Some(Verb::Add) => is_addable(member),
+        Some(Verb::Set | Verb::Del) => is_settable(member),
     };
     members(schema).filter(move |(_, member)| fits(member)).map(move |(name, member)| {
-        let keyword = Keyword::of(name, member);
-        Keyword { pair: verb == Verb::Set && keyword.kind == Kind::Leaf, ..keyword }
+        let keyword = keywords::of(name, member);
+        Keyword { pair: verb == Some(Verb::Set) && keyword.kind == KeywordKind::Leaf, ..keyword }
     })
 }
 
-fn commands(node: Node<'_>) -> Vec<&'static str> {
+fn commands(node: Node<'_>) -> Vec<Verb> {
     let schema = node.schema();
+    let is_container = matches!(node, Node::Container(_) | Node::Entry(_));
+    // In the order that suits the node.
     let all = match node {
-        Node::Leaf(_) => [("show", true), ("del", is_settable(schema)), ("set", false), ("add", false)],
-        Node::List { .. } => {
-            [("add", is_addable(schema)), ("set", false), ("show", true), ("del", is_settable(schema))]
-        }
-        Node::Container(_) | Node::Entry(_) => {
-            [("add", is_addable(schema)), ("set", is_settable(schema)), ("show", true), ("del", is_settable(schema))]
-        }
+        Node::Leaf(_) => [(Verb::Show, true), (Verb::Del, is_settable(schema)), (Verb::Set, false), (Verb::Add, false)],
+        Node::List { .. } | Node::Container(_) | Node::Entry(_) => [
+            (Verb::Add, is_addable(schema)),
+            (Verb::Set, is_container && is_settable(schema)),
+            (Verb::Show, true),
+            (Verb::Del, is_settable(schema)),
+        ],
     };
-    all.into_iter().filter(|(_, fits)| *fits).map(|(command, _)| command).collect()
+    all.into_iter().filter(|(_, fits)| *fits).map(|(verb, _)| verb).collect()
 }
 
-/// Whether something at or below the node can be changed after the cube was made.
+/// Whether something at or below the node can be changed once the cube exists.
 fn is_settable(schema: &Value) -> bool {
     schema["readOnly"] != true
         && match Node::of(schema) {

@@ -1,21 +1,37 @@
 //! Operations and answers, as OpenAPI 3.1 writes them.
 
+use polycube_api::media;
 use serde_json::{Map, Value, json};
-
-use crate::rest::dispatch::DATA_TYPE;
 
 /// What one method does at one path.
 pub struct Operation<'a> {
     pub tag: &'a str,
     pub summary: String,
-    /// Schema of the request's body, and whether there has to be one.
+    /// Schema of the request's body, and whether there must be one.
     pub body: Option<(Value, bool)>,
-    /// Status of the answer that says it is done, and the schema of its body.
-    pub done: (u16, Option<Value>),
+    /// The answer that says it is done.
+    pub done: Done,
     /// Statuses of the answers that say it is not.
     pub refused: &'a [u16],
     /// Whether the resource has an ETag.
     pub tagged: bool,
+}
+
+/// An answer that says that something is done.
+pub struct Done {
+    pub status: u16,
+    /// Media type and schema of its body.
+    pub content: Option<(&'static str, Value)>,
+}
+
+impl Done {
+    pub fn nothing(status: u16) -> Self {
+        Self { status, content: None }
+    }
+
+    pub fn document(status: u16, schema: Value) -> Self {
+        Self { status, content: Some((media::DATA, schema)) }
+    }
 }
 
 /// Statuses that any change can be refused with.
@@ -24,16 +40,15 @@ pub const CHANGE: [u16; 5] = [400, 404, 409, 413, 500];
 impl Operation<'_> {
     pub fn write(self, id: &str) -> Value {
         let mut responses = Map::new();
-        let (status, schema) = &self.done;
         let mut done = json!({ "description": "Done" });
-        if let Some(schema) = schema {
-            done["content"] = content(schema);
+        if let Some((media_type, schema)) = &self.done.content {
+            done["content"] = json!({ *media_type: { "schema": schema } });
         }
-        responses.insert(status.to_string(), done);
+        responses.insert(self.done.status.to_string(), done);
         for status in self.refused {
             responses.insert(status.to_string(), reference("responses", "Refused"));
         }
-        let reads = self.body.is_none() && self.done.1.is_some();
+        let reads = self.body.is_none() && self.done.content.is_some();
         if self.tagged && reads {
             responses.insert("304".to_owned(), json!({ "description": "It is as If-None-Match says" }));
         } else if self.tagged {
@@ -46,15 +61,11 @@ impl Operation<'_> {
         }
         if let Some((schema, required)) = self.body {
             operation["requestBody"] =
-                json!({ "required": required, "content": { "application/json": { "schema": schema } } });
+                json!({ "required": required, "content": { media::JSON: { "schema": schema } } });
         }
         operation["responses"] = responses.into();
         operation
     }
-}
-
-fn content(schema: &Value) -> Value {
-    json!({ DATA_TYPE: { "schema": schema } })
 }
 
 /// A reference to a component.
@@ -66,4 +77,9 @@ pub fn reference(kind: &str, name: &str) -> Value {
 pub fn id(method: &str, path: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     [method].into_iter().chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// A parameter in a path.
+pub fn path_parameter(name: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": schema })
 }

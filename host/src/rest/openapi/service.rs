@@ -4,11 +4,10 @@ use axum::http::Method;
 use polycube_plugin_api::{Parameter, Stream};
 use serde_json::{Map, Value, json};
 
-use super::framework::path_parameter;
-use super::operation::{CHANGE, Operation, id, reference};
-use super::place::Place;
+use super::node_path::NodePath;
+use super::operation::{CHANGE, Done, Operation, id, path_parameter, reference};
 use super::schemas::{answers, members, name_schema, settings, settings_of};
-use crate::rest::kind::Kind;
+use crate::rest::resource_kind::ResourceKind;
 use crate::schema::{Model, Node, locate};
 
 /// Adds what belongs to the service of `model`. `whole` is the schema of all that its cubes have, `cube` what every cube
@@ -28,13 +27,13 @@ pub fn add(document: &mut Value, model: &Model, whole: &Value, cube: &Model) {
     }
 }
 
-/// What stands at a place.
+/// What is at a path.
 struct Resource {
-    kind: Kind,
+    kind: ResourceKind,
     summary: String,
     /// Schema of what is read, or of what an action answers.
     answer: Value,
-    /// Schema of what is sent, and whether something has to be.
+    /// Schema of what is sent, and whether it must be sent.
     body: (Value, bool),
 }
 
@@ -56,9 +55,9 @@ impl Tree<'_> {
         let name = &self.model.service.name;
         let mut body = self.body("");
         body["required"] = json!(["name"]);
-        let place = Place { path: format!("/{name}"), ..Place::default() };
+        let place = NodePath { path: format!("/{name}"), ..NodePath::default() };
         let resource = Resource {
-            kind: Kind::Service,
+            kind: ResourceKind::Service,
             summary: format!("cubes of {name}"),
             answer: json!({ "type": "array", "items": self.answer("") }),
             body: (body, true),
@@ -68,13 +67,14 @@ impl Tree<'_> {
 
     fn add_cube(&mut self, whole: &Value) {
         let name = &self.model.service.name;
-        let root = Place {
+        let root = NodePath {
             path: format!("/{name}/{{cube}}"),
             parameters: vec![path_parameter("cube", &name_schema())],
-            ..Place::default()
+            ..NodePath::default()
         };
         let summary = format!("a cube of {name}");
-        let resource = Resource { kind: Kind::Cube, summary, answer: self.answer(""), body: (self.body(""), false) };
+        let resource =
+            Resource { kind: ResourceKind::Cube, summary, answer: self.answer(""), body: (self.body(""), false) };
         self.add(&root, &resource);
         for (word, member) in members(whole) {
             match word.as_str() {
@@ -83,17 +83,17 @@ impl Tree<'_> {
             }
         }
         for action in &self.model.service.actions {
-            let place = Place { path: format!("{}/{}", root.path, action.path), ..root.clone() };
+            let place = NodePath { path: format!("{}/{}", root.path, action.path), ..root.clone() };
             let summary = action.description.clone();
             let body = match self.model.inputs.get(&action.path) {
                 Some(input) => (input.config().clone(), input.config()["required"].is_array()),
                 None => (json!({ "type": "object", "additionalProperties": false }), false),
             };
-            self.add(&place, &Resource { kind: Kind::Run, summary, answer: json!({}), body });
+            self.add(&place, &Resource { kind: ResourceKind::Run, summary, answer: json!({}), body });
         }
     }
 
-    fn add_ports(&mut self, ports: &Place, schema: &Value) {
+    fn add_ports(&mut self, ports: &NodePath, schema: &Value) {
         let port = reference("schemas", "port");
         let peer = json!({ "type": "string", "description": "Netdev on the other side; empty for none" });
         let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
@@ -101,7 +101,7 @@ impl Tree<'_> {
         named["properties"]["name"] = name_schema();
         named["required"] = json!(["name"]);
         let resource = Resource {
-            kind: Kind::Ports,
+            kind: ResourceKind::Ports,
             summary: "ports of a cube".to_owned(),
             answer: json!({ "type": "array", "items": port }),
             body: (named, true),
@@ -109,17 +109,17 @@ impl Tree<'_> {
         self.add(ports, &resource);
         let one = ports.entry("port", &json!({ "properties": { "port": name_schema() } }));
         let summary = "a port".to_owned();
-        self.add(&one, &Resource { kind: Kind::Whole, summary, answer: port, body: (body, false) });
+        self.add(&one, &Resource { kind: ResourceKind::Whole, summary, answer: port, body: (body, false) });
         for (word, member) in members(&schema["items"]) {
             self.add_node(&one.member(word), &Node::of(member));
         }
     }
 
     /// A node, and what is below it.
-    fn add_node(&mut self, place: &Place, node: &Node<'_>) {
+    fn add_node(&mut self, place: &NodePath, node: &Node<'_>) {
         let schema = node.schema();
-        let place = &Place { is_read_only: place.is_read_only || schema["readOnly"] == true, ..place.clone() };
-        let kind = if place.is_read_only { Kind::Read } else { Kind::of(node) };
+        let place = &NodePath { is_read_only: place.is_read_only || schema["readOnly"] == true, ..place.clone() };
+        let kind = if place.is_read_only { ResourceKind::Read } else { ResourceKind::of(node) };
         let answer = match node {
             // What is unset is null.
             Node::Leaf(_) | Node::Container(_) if !can_be_null(schema) => {
@@ -144,7 +144,7 @@ impl Tree<'_> {
         }
     }
 
-    /// A stream, which may stand at a node's path: then the client's `Accept` tells which of the two is meant.
+    /// A stream, which may share a node's path: then the client's `Accept` says which of the two is meant.
     fn add_stream(&mut self, stream: &Stream) {
         let service = &self.model.service.name;
         let path = format!("/{service}/{{cube}}/{}", stream.path);
@@ -160,7 +160,7 @@ impl Tree<'_> {
                 tag: service,
                 summary: stream.description.clone(),
                 body: None,
-                done: (200, Some(json!({}))),
+                done: Done::document(200, json!({})),
                 tagged: false,
                 refused: &[400, 404, 409, 500],
             };
@@ -177,19 +177,20 @@ impl Tree<'_> {
         }
     }
 
-    /// Everything that can be done at a place.
-    fn add(&mut self, place: &Place, resource: &Resource) {
+    /// Everything that can be done at a path.
+    fn add(&mut self, place: &NodePath, resource: &Resource) {
         let Resource { kind, summary, answer, body } = resource;
         let mut item = Map::new();
         if !place.parameters.is_empty() {
             item.insert("parameters".to_owned(), place.parameters.clone().into());
         }
-        for name in kind.methods().split(", ") {
+        for method in kind.methods() {
+            let name = method.as_str();
             let lower = name.to_ascii_lowercase();
             let Ok(method) = Method::from_bytes(name.as_bytes()) else { continue };
             let mut body = match name {
-                // What is made is an entry.
-                "POST" if *kind == Kind::List => Some((self.body(&format!("{}/items", place.pointer)), true)),
+                // What is created is an entry.
+                "POST" if *kind == ResourceKind::List => Some((self.body(&format!("{}/items", place.pointer)), true)),
                 "POST" | "PUT" | "PATCH" => Some(body.clone()),
                 _ => None,
             };
@@ -197,12 +198,13 @@ impl Tree<'_> {
                 // What is not named stays.
                 body.shift_remove("required");
             }
+            let status = kind.done(&method).as_u16();
             let operation = Operation {
                 tag: &self.model.service.name,
                 summary: summary.clone(),
                 body,
-                done: (kind.done(&method).as_u16(), (name == "GET").then(|| answer.clone())),
-                tagged: !matches!(kind, Kind::Read | Kind::Run | Kind::Service),
+                done: if name == "GET" { Done::document(status, answer.clone()) } else { Done::nothing(status) },
+                tagged: !matches!(kind, ResourceKind::Read | ResourceKind::Run | ResourceKind::Service),
                 refused: if name == "GET" { &[404, 409, 500] } else { &CHANGE },
             };
             item.insert(lower.clone(), operation.write(&id(&lower, &place.path)));
@@ -227,7 +229,7 @@ fn description(schema: &Value) -> String {
     schema["description"].as_str().unwrap_or_default().to_owned()
 }
 
-/// An entry of a list, whose key stands in the path.
+/// An entry of a list, whose key is in the path.
 fn without_key(entry: &Value, key: &str) -> Value {
     let mut entry = entry.clone();
     if let Some(required) = entry.get_mut("required").and_then(Value::as_array_mut) {

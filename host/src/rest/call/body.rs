@@ -1,4 +1,4 @@
-//! Bodies of requests: whole, in time, and JSON that can be meant in one way only.
+//! Bodies of requests: whole, in time, and JSON that has one meaning.
 
 use std::error::Error;
 use std::fmt;
@@ -7,32 +7,38 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::LengthLimitError;
+use polycube_api::{Limits, media};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::error::Refused;
 use crate::problem::Problem;
+use crate::rest::error::Refusal;
 
-/// Bytes of a body at most; Polycube's limit.
+/// Most bytes of a body; Polycube's limit.
 const SIZE: usize = 1 << 20;
 
-/// Objects and arrays in one another at most. Data models have a few; recursion over a body is as deep as this.
+/// Most levels of nested objects and arrays. Data models have a few; recursion over a body is as deep as this.
 const DEPTH: usize = 32;
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Media types of what is JSON: that of RFC 8259, that of RFC 8040, and Polycube's.
-const MEDIA: [&str; 3] = ["application/json", "application/yang-data+json", "application/yang.data+json"];
+/// Media types of JSON.
+const MEDIA: [&str; 3] = [media::JSON, media::YANG_DATA, media::DATA];
 
 /// Reads a body; null when there is none. `path` is what it is for.
 ///
 /// # Errors
 /// What is wrong with it.
-pub async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, Refused> {
-    let refused = |status, message: String| Refused::new(status, Problem::invalid(path, message));
+pub async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, Refusal> {
+    let refused = |status, message: String| Refusal::new(status, Problem::invalid(path, message));
+    let limit =
+        |maximum: u64, unit: &str| Limits { maximum: Some(maximum.into()), unit: unit.to_owned(), ..Limits::default() };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {SIZE} bytes"));
+    let too_large = || {
+        let problem = Problem::invalid(path, format!("the body is larger than {SIZE} bytes"));
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem.within(limit(SIZE as u64, "bytes")))
+    };
     if announced.is_some_and(|length| length > SIZE as u64) {
         return Err(too_large());
     }
@@ -40,12 +46,13 @@ pub async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, 
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if is_limit(&error) => return Err(too_large()),
         Ok(Err(error)) => {
-            let message = format!("the body did not arrive whole: {}", innermost(&error));
+            let message = format!("the body is incomplete: {}", innermost(&error));
             return Err(refused(StatusCode::BAD_REQUEST, message));
         }
         Err(_) => {
-            let message = format!("the body did not arrive within {} s", PATIENCE.as_secs());
-            return Err(refused(StatusCode::REQUEST_TIMEOUT, message));
+            let seconds = PATIENCE.as_secs();
+            let problem = Problem::invalid(path, format!("the body did not arrive within {seconds} s"));
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, problem.within(limit(seconds, "s"))));
         }
     };
     if bytes.is_empty() {
@@ -53,14 +60,14 @@ pub async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, 
     }
     if let Some(media) = headers.get(header::CONTENT_TYPE).filter(|media| !is_json(media)) {
         let media = String::from_utf8_lossy(media.as_bytes());
-        let message = format!("a body is {}, not {media}: say so with `Content-Type: {}`", MEDIA[0], MEDIA[0]);
-        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        let message = format!("the body must be JSON, not {media}: send `Content-Type: {}`", media::JSON);
+        let limits = Limits { values: MEDIA.map(str::to_owned).to_vec(), ..Limits::default() };
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Problem::invalid(path, message).within(limits)));
     }
-    parse(&bytes)
-        .map_err(|error| Problem::invalid(path, format!("the body is no JSON that can be used: {error}")).into())
+    parse(&bytes).map_err(|error| Problem::invalid(path, format!("the body is not usable JSON: {error}")).into())
 }
 
-/// What is at the bottom of an error: the layers above it say less.
+/// The innermost cause of an error: the layers around it say less.
 fn innermost(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
@@ -81,7 +88,7 @@ fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// Reads a value as serde_json does, but for members that stand there twice and for too much depth.
+/// Reads a value as serde_json does, and refuses members that are given twice and too much depth.
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
@@ -151,7 +158,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(deeper)?;
             if found.contains_key(&name) {
-                return Err(de::Error::custom(format_args!("`{name}` stands there twice")));
+                return Err(de::Error::custom(format_args!("`{name}` is given twice")));
             }
             found.insert(name, value);
         }
@@ -164,23 +171,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_taken_as_it_is() {
+    fn what_is_accepted_is_not_altered() {
         for text in ["null", "true", "-5", "18446744073709551615", "1.5", r#""a\nb""#, r#"{"b":[1,{"a":[]}],"a":{}}"#] {
             let expected: Value = serde_json::from_str(text).unwrap();
             assert_eq!(parse(text.as_bytes()).unwrap(), expected);
-            assert_eq!(parse(text.as_bytes()).unwrap().to_string(), expected.to_string(), "the order stays");
+            assert_eq!(parse(text.as_bytes()).unwrap().to_string(), expected.to_string(), "the order is kept");
         }
     }
 
     #[test]
-    fn what_is_ambiguous_or_too_deep_is_not() {
+    fn what_is_ambiguous_or_too_deep_is_refused() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(nested(DEPTH).as_bytes()).is_ok());
         let (deep, deeper) = (nested(DEPTH + 1), nested(500_000));
         for (text, reason) in [
             (deep.as_str(), "nested deeper than 32"),
             (&deeper, "nested deeper than 32"),
-            (r#"{"a":1,"b":{"a":1,"a":2}}"#, "`a` stands there twice"),
+            (r#"{"a":1,"b":{"a":1,"a":2}}"#, "`a` is given twice"),
             ("{} {}", "trailing characters"),
             ("{\"a\":1", "EOF"),
             ("\u{feff}1", "expected value"),

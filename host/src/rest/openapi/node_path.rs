@@ -1,15 +1,15 @@
-//! Places in a service's tree: how they are written in the document.
+//! Nodes of a service's tree: how they are written in the document.
 
 use serde_json::Value;
 
-use super::framework::path_parameter;
+use super::operation::path_parameter;
 
-/// A place in the tree.
+/// Where a node is in the tree.
 #[derive(Clone, Default)]
-pub struct Place {
+pub struct NodePath {
     /// The path in the document, `/simplebridge/{cube}/fdb`.
     pub path: String,
-    /// Words below the cube, of which those for entries of lists do not matter.
+    /// Words below the cube; those for entries of lists are empty.
     pub words: Vec<String>,
     /// JSON pointer below a schema of a cube.
     pub pointer: String,
@@ -20,7 +20,7 @@ pub struct Place {
     pub is_read_only: bool,
 }
 
-impl Place {
+impl NodePath {
     pub fn member(&self, name: &str) -> Self {
         let mut below = self.clone();
         below.path = format!("{}/{name}", self.path);

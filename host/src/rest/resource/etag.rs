@@ -1,7 +1,7 @@
 //! Entity tags of configuration: `ETag`, `If-Match` and `If-None-Match` (RFC 9110 sections 8.8.3 and 13.1).
 //!
 //! A tag stands for what is set at a node, as RFC 8040 section 3.5.2 has it, not for the state that is shown with it:
-//! counters must not keep two clients from seeing that one has overtaken the other.
+//! counters must not keep one of two clients from noticing the other's change.
 
 use std::fmt::Write as _;
 
@@ -9,13 +9,12 @@ use axum::http::{HeaderMap, HeaderName, header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::dispatch::Call;
-use super::present::{base, ports_of};
-use super::resource::at;
 use crate::engine::{Guard, View};
 use crate::problem::{ErrorTag, Problem};
 use crate::registry::Service;
-use crate::schema::is_read_only;
+use crate::rest::call::Call;
+use crate::rest::present::{base, ports_of};
+use crate::schema::{is_read_only, shown};
 
 /// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
 pub fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
@@ -31,7 +30,7 @@ pub fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
     if let Value::Object(members) = model.present(&found.config, json!({})) {
         members.into_iter().for_each(|(key, value)| json[&key] = value);
     }
-    let set = at(whole, &json, path)?;
+    let set = shown(whole, &json, path)?;
     let digest = Sha256::digest(set.to_string());
     let mut tag = String::from("\"");
     for byte in &digest[..12] {
@@ -42,12 +41,12 @@ pub fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
     Some((set, tag))
 }
 
-/// Whether a reader who sends `headers` has what `tag` stands for.
+/// Whether a client that sends `headers` has what `tag` stands for.
 pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     listed(headers, header::IF_NONE_MATCH).is_some_and(|known| known.iter().any(|one| one == "*" || weak(one) == tag))
 }
 
-/// What a change that `call` asks for has to wait for: its node is as the client says.
+/// The condition of the change that `call` asks for: its node is as the client says.
 pub fn guard(call: &Call, cube: &str, path: &[String]) -> Option<Guard> {
     let wanted = listed(&call.headers, header::IF_MATCH);
     let unwanted = listed(&call.headers, header::IF_NONE_MATCH);
@@ -64,35 +63,22 @@ pub fn guard(call: &Call, cube: &str, path: &[String]) -> Option<Guard> {
             match &tag {
                 Some(_) if wanted.iter().any(fits) => {}
                 Some(tag) => {
-                    let message = format!("`{place}` was changed meanwhile (its ETag is {tag}): read it and try again");
+                    let message = format!("`{place}` has changed (its ETag is {tag}): read it and try again");
                     return Err(failed(message));
                 }
-                None => return Err(failed(format!("nothing is set at `{place}`, so no If-Match fits"))),
+                None => return Err(failed(format!("nothing is set at `{place}`, so no If-Match can match"))),
             }
         }
         match (&unwanted, tag) {
             (Some(unwanted), Some(tag)) if unwanted.iter().any(|one| one == "*" || weak(one) == tag) => {
-                Err(failed(format!("`{place}` is there, and If-None-Match says that it must not be")))
+                Err(failed(format!("`{place}` exists, and If-None-Match requires that it does not")))
             }
             _ => Ok(()),
         }
     }))
 }
 
-/// Refuses conditions on what has no tag.
-///
-/// # Errors
-/// There is one.
-pub fn unconditional(call: &Call) -> Result<(), Problem> {
-    if !call.headers.contains_key(header::IF_MATCH) {
-        return Ok(());
-    }
-    let place = call.path.join("/");
-    let message = format!("`{place}` has no ETag, so no If-Match fits");
-    Err(Problem::new(ErrorTag::PreconditionFailed, place, message))
-}
-
-/// The tags that a header lists; `None` where there is no such header. What is no tag fits none.
+/// The tags that a header lists; `None` where there is no such header. What is not a tag matches none.
 fn listed(headers: &HeaderMap, name: HeaderName) -> Option<Vec<String>> {
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
@@ -100,7 +86,7 @@ fn listed(headers: &HeaderMap, name: HeaderName) -> Option<Vec<String>> {
     Some(tags.map(|tag| tag.trim().to_owned()).collect())
 }
 
-/// A tag without the sign that it is a weak one.
+/// A tag without the mark of a weak one.
 fn weak(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }

@@ -1,20 +1,19 @@
-//! Kinds of resources, with the methods that each takes and the status of what is done: for routing, for the `Allow` of
-//! a 405, and for OpenAPI.
+//! Kinds of nodes below a service, with the methods that each takes and the status of a change that was made: for
+//! routing, for the `Allow` of a 405, and for OpenAPI.
 
-use axum::http::{Method, StatusCode};
+use axum::http::{self, StatusCode};
+use polycube_api::Method;
 
 use crate::schema::Node;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ResourceKind {
     /// What can only be read.
     Read,
-    /// An action, or a call of the framework.
+    /// An action.
     Run,
     /// A service: its list of cubes.
     Service,
-    /// A service in the list of those that are loaded.
-    Loaded,
     Cube,
     /// The list of a cube's ports.
     Ports,
@@ -25,7 +24,7 @@ pub enum Kind {
     Leaf,
 }
 
-impl Kind {
+impl ResourceKind {
     /// The kind of a node that can be set.
     pub fn of(node: &Node<'_>) -> Self {
         match node {
@@ -35,20 +34,20 @@ impl Kind {
         }
     }
 
-    pub fn methods(self) -> &'static str {
+    pub fn methods(self) -> &'static [Method] {
+        use Method::{Delete, Get, Patch, Post, Put};
         match self {
-            Self::Read => "GET",
-            Self::Run => "POST",
-            Self::Service => "GET, POST",
-            Self::Loaded => "GET, DELETE",
-            Self::Ports => "GET, POST, DELETE",
-            Self::Cube | Self::Whole | Self::List => "GET, POST, PUT, PATCH, DELETE",
-            Self::Leaf => "GET, PUT, PATCH, DELETE",
+            Self::Read => &[Get],
+            Self::Run => &[Post],
+            Self::Service => &[Get, Post],
+            Self::Ports => &[Get, Post, Delete],
+            Self::Cube | Self::Whole | Self::List => &[Get, Post, Put, Patch, Delete],
+            Self::Leaf => &[Get, Put, Patch, Delete],
         }
     }
 
-    /// The status of a change that was made; Polycube's.
-    pub fn done(self, method: &Method) -> StatusCode {
+    /// The status of a request that was carried out; Polycube's.
+    pub fn done(self, method: &http::Method) -> StatusCode {
         match (self, method.as_str()) {
             (_, "GET") | (Self::Run, _) | (Self::Cube, "PATCH" | "DELETE") | (Self::Leaf, "PUT" | "PATCH") => {
                 StatusCode::OK

@@ -1,36 +1,28 @@
-//! `GET /metrics`: what services declare as metrics, in Prometheus' text format 0.0.4.
+//! `GET /metrics`: what services declare as metrics, in Prometheus's text format 0.0.4.
 
 use std::fmt::Write as _;
 
-use axum::http::StatusCode;
-
-use super::Api;
-use super::dispatch::{Call, Done, wrong_method};
-use super::error::Refused;
-use super::kind::Kind;
-use super::present::blocking;
 use crate::engine::View;
-use crate::schema::metric::{self, Metric, Sample};
+use crate::problem::Problem;
+use crate::rest::call::Content;
+use crate::rest::context::{Context, blocking};
+use crate::schema::metric::{Metric, MetricKind, Sample};
 
 /// Media type of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Name of the label that tells cubes apart, as in Polycube.
+/// Name of the label that identifies a cube, as in Polycube.
 const CUBE: &str = "cubeName";
 
-pub async fn answer(api: Api, call: &Call) -> Result<Done, Refused> {
-    if call.method != axum::http::Method::GET {
-        return Err(wrong_method(call, Kind::Read));
-    }
-    let text = blocking(move || Ok(all(&api.view))).await?;
-    Ok(Done::text(StatusCode::OK, TEXT, text))
+pub async fn all(context: Context) -> Result<Content, Problem> {
+    let text = blocking(move || Ok(samples(&context.view))).await?;
+    Ok(Content::Text { media_type: TEXT, text })
 }
 
-/// Asks every cube once. One that does not answer has no samples; why, its `show` and the log tell.
-fn all(view: &View) -> String {
-    let registry = &view.registry;
+/// Asks every cube once. One that does not answer has no samples; its `show` and the log say why.
+fn samples(view: &View) -> String {
     let mut text = String::new();
-    for (service, found) in registry.services() {
+    for (service, found) in view.registry.services() {
         let metrics = &found.model.metrics;
         let cubes = view.topology.cubes().filter(|(_, cube)| !metrics.is_empty() && cube.service == service);
         let states: Vec<_> =
@@ -50,8 +42,8 @@ fn family<'a>(text: &mut String, metric: &Metric, samples: impl Iterator<Item = 
     }
     let Metric { name, help, kind, .. } = metric;
     let kind = match kind {
-        metric::Kind::Counter => "counter",
-        metric::Kind::Gauge => "gauge",
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
     };
     // Writing to a string does not fail.
     let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", help.replace('\\', r"\\").replace('\n', r"\n"));
@@ -77,7 +69,7 @@ mod tests {
     use crate::schema::metric::declared;
 
     #[test]
-    fn a_family_stands_together_and_is_escaped() {
+    fn a_family_is_in_one_piece_and_escaped() {
         let keyword = json!({ "name": "s_n", "type": "gauge" });
         let leaf = json!({ "type": "integer", "description": "One\\two\nthree", "x-metric": keyword });
         let items = json!({ "type": "object", "properties": { "port": {}, "n": leaf } });
@@ -105,6 +97,6 @@ mod tests {
             s_n{cubeName=\"c1\",port=\"a\\\"\\\\\\n\"} 5\ns_n{cubeName=\"c2\",port=\"a\\\"\\\\\\n\"} 5\n";
         assert_eq!(text, expected);
         family(&mut text, &metric, std::iter::empty());
-        assert_eq!(text, expected, "a family without samples is not told");
+        assert_eq!(text, expected, "a family without samples is left out");
     }
 }

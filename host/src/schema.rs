@@ -6,11 +6,12 @@ mod format;
 pub mod metric;
 mod model;
 mod node;
+mod scalar;
 mod strict;
 
 pub use document::{Operation, absent};
 pub use model::{Model, ModelError};
-pub use node::{Node, is_read_only, locate, read, word};
+pub use node::{Node, is_read_only, locate, read, shown, word};
 
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,8 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// Reads `header` for a file of `size` bytes. What it does not understand it ignores, as the standard allows; so it
-    /// does with several ranges at once.
+    /// Reads `header` for a file of `size` bytes. It ignores what it does not understand, as the standard allows, and
+    /// several ranges at once.
     pub fn parse(header: Option<&str>, size: u64) -> Self {
         let bounds = header.and_then(|header| header.trim().strip_prefix("bytes=")?.split_once('-'));
         let Some((first, last)) = bounds else { return Self::Whole };
@@ -65,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_does_not_have_is_said_to_be_missing() {
+    fn a_range_beyond_the_file_is_not_satisfiable() {
         check("bytes=100-", Wanted::Nothing);
         check("bytes=100-200", Wanted::Nothing);
         check("bytes=-0", Wanted::Nothing);
     }
 
     #[test]
-    fn what_is_no_range_is_ignored() {
+    fn what_is_not_a_range_is_ignored() {
         for header in ["", "lines=1-2", "bytes=", "bytes=a-b", "bytes=5-4", "bytes=1-2,4-5", "bytes=-"] {
             check(header, Wanted::Whole);
         }

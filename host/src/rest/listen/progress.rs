@@ -1,4 +1,4 @@
-//! Connections whose peers have to take what is written.
+//! Connections whose peers must read what is written.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -13,11 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::sys::socket;
 
-/// Marks, as an extension, an answer whose reader may pause for as long as it likes.
-#[derive(Clone, Copy)]
-pub struct MayPause;
-
-/// Whether the reader of the answer that is being written may pause. Clones tell the same.
+/// Whether the reader of the answer that is being written may pause. Clones share one answer.
 #[derive(Clone, Default)]
 pub struct Pause(Arc<AtomicBool>);
 
@@ -27,8 +23,8 @@ impl Pause {
     }
 }
 
-/// A stream that fails when its peer takes nothing of what is written for as long as `patience`. Without anything to
-/// write it waits for ever.
+/// A stream that fails when its peer reads nothing of what is written for `patience`. With nothing to write it waits
+/// forever.
 pub struct Progress<S> {
     stream: S,
     patience: Duration,
@@ -39,7 +35,7 @@ pub struct Progress<S> {
 
 struct Stall {
     timer: Pin<Box<Sleep>>,
-    /// Bytes that the kernel held when the timer began. It makes room a megabyte at a time where it holds many (a third
+    /// Bytes that the kernel held when the timer began. Where it holds many, it makes room a megabyte at a time (a third
     /// of them over TCP, `sk_stream_min_wspace` in include/net/sock.h), which takes a slow reader longer than `patience`.
     waiting: Option<i32>,
 }
@@ -132,8 +128,8 @@ mod tests {
         Progress::new(stream, PATIENCE, pause)
     }
 
-    /// Writes more than there is room for, while the peer takes `piece` bytes, if any, four times in the daemon's
-    /// patience. `None` when that goes on.
+    /// Writes more than there is room for, while the peer reads `piece` bytes, if any, four times in `PATIENCE`. `None`
+    /// when it does not end.
     async fn write<S>(
         ours: S,
         mut theirs: impl AsyncRead + Unpin,
@@ -158,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_peer_that_takes_nothing_is_given_up() {
+    async fn only_a_peer_that_reads_nothing_is_dropped() {
         let ended = |written: Option<io::Result<()>>| written.map(|written| written.expect_err("much is left").kind());
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         assert_eq!(ended(write(ours, theirs, false, 0).await), Some(io::ErrorKind::TimedOut));
@@ -169,15 +165,11 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         assert_eq!(ended(write(ours, theirs, false, 32 << 10).await), None, "a slow reader");
         let (ours, theirs) = tcp().await.expect("a connection");
-        assert_eq!(
-            ended(write(ours, theirs, false, 64 << 10).await),
-            None,
-            "a slow reader of a kernel that holds much"
-        );
+        assert_eq!(ended(write(ours, theirs, false, 64 << 10).await), None, "a slow reader, with much in the kernel");
     }
 
     #[tokio::test]
-    async fn what_has_nothing_to_write_waits() {
+    async fn with_nothing_to_write_it_waits() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let mut ours = progress(ours, false);
         for _ in 0..2 {

@@ -1,35 +1,34 @@
 //! `GET /openapi.json`: the whole API, plugins' part included, as OpenAPI 3.1. Made from the schemas that requests are
-//! checked against and from the methods that they are routed by.
+//! checked against, and from the declarations that they are routed by.
 
+pub mod components;
 mod framework;
+mod node_path;
 mod operation;
-mod place;
 mod schemas;
 mod service;
 
-use axum::http::{Method, StatusCode};
+use polycube_api::BASE;
 use serde_json::{Value, json};
 
-use super::dispatch::{Call, Done, wrong_method};
-use super::error::Refused;
-use super::kind::Kind;
-use super::{Api, BASE};
+use super::call::Content;
+use super::context::Context;
+use super::route::Route;
 use crate::schema::Model;
 
-pub fn answer(api: &Api, call: &Call) -> Result<Done, Refused> {
-    if call.method != Method::GET {
-        return Err(wrong_method(call, Kind::Read));
-    }
-    let registry = &api.view.registry;
-    let document = document(
-        registry.services().map(|(_, service)| (&service.model, &service.whole)),
-        &registry.cube,
-        &registry.port,
-    );
-    Ok(Done::text(StatusCode::OK, "application/json", document.to_string()))
+pub fn answer(context: &Context, routes: &'static [Route]) -> Content {
+    let registry = &context.view.registry;
+    let services = registry.services().map(|(_, service)| (&service.model, &service.whole));
+    let document = document(routes, services, &registry.cube, &registry.port);
+    Content::Text { media_type: "application/json", text: document.to_string() }
 }
 
-fn document<'a>(services: impl Iterator<Item = (&'a Model, &'a Value)>, cube: &Model, port: &Model) -> Value {
+fn document<'a>(
+    routes: &[Route],
+    services: impl Iterator<Item = (&'a Model, &'a Value)>,
+    cube: &Model,
+    port: &Model,
+) -> Value {
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -40,8 +39,8 @@ fn document<'a>(services: impl Iterator<Item = (&'a Model, &'a Value)>, cube: &M
         },
         "servers": [{ "url": BASE }],
         "security": [{}, { "token": [] }],
-        "paths": framework::paths(),
-        "components": framework::components(cube, port),
+        "paths": framework::paths(routes),
+        "components": components::components(cube, port),
     });
     for (model, whole) in services {
         service::add(&mut document, model, whole, cube);
@@ -55,6 +54,7 @@ mod tests {
 
     use super::*;
     use crate::registry::{Registry, whole};
+    use crate::rest::routes::ROUTES;
 
     /// A model from the text of a file in `schemas/`, which has no version.
     fn model(text: &str) -> Model {
@@ -66,14 +66,14 @@ mod tests {
     #[test]
     fn the_document_is_the_golden_one() {
         let services = [
-            model(include_str!("../../../../schemas/packetcapture.json")),
-            model(include_str!("../../../../schemas/simplebridge.json")),
+            model(include_str!("../../../schemas/packetcapture.json")),
+            model(include_str!("../../../schemas/simplebridge.json")),
         ];
         let registry = Registry::new().unwrap();
         let services = services.map(|model| (whole(&model), model));
-        let mut document =
-            document(services.iter().map(|(whole, model)| (model, whole)), &registry.cube, &registry.port);
-        // A release is no change of the API.
+        let services = services.iter().map(|(whole, model)| (model, whole));
+        let mut document = document(&ROUTES, services, &registry.cube, &registry.port);
+        // A release does not change the API.
         document["info"]["version"] = "".into();
         let found = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/openapi.json");

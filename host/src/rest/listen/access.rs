@@ -1,8 +1,9 @@
-//! Who may call over TCP: who has the token or a client certificate, and means this daemon. The Unix socket's
-//! permissions are the file system's.
+//! Access over TCP: a request needs the token or a client certificate, and must be meant for this daemon. Access to the
+//! Unix socket is up to the file system.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Extension;
@@ -11,17 +12,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::error::Refused;
 use crate::problem::Problem;
+use crate::rest::error::Refusal;
 
-/// How TCP callers show that they may.
+/// What a request over TCP needs.
 #[derive(Clone)]
 pub enum Access {
     /// `Authorization: Bearer …` with this token, or a client certificate where one is asked for.
     Token(Arc<str>),
     /// A client certificate, without which there is no connection.
     Certificate,
-    /// They need not. For labs.
+    /// Nothing. For labs.
     Open,
 }
 
@@ -29,14 +30,13 @@ impl Access {
     /// Reads a token: the file's first line.
     ///
     /// # Errors
-    /// One line: the file cannot be read, or others can read it, or it is empty.
-    pub fn from_file(path: &Path) -> Result<Self, String> {
-        let file = path.display();
+    /// The file cannot be read, or others can read it, or it holds no token.
+    pub fn from_file(path: &Path) -> Result<Self, SecretError> {
         let text = String::from_utf8(read_secret("token file", path)?);
-        let text = text.map_err(|_| format!("token file {file} is no UTF-8"))?;
+        let text = text.map_err(|_| SecretError::NotUtf8 { file: path.to_owned() })?;
         match text.lines().next().map(str::trim) {
-            Some(token) if !token.is_empty() => Ok(Self::Token(token.into())),
-            _ => Err(format!("token file {file} is empty: write a token into its first line")),
+            Some(token) if !token.is_empty() => Ok(Self::Token(Arc::from(token))),
+            _ => Err(SecretError::Empty { file: path.to_owned() }),
         }
     }
 
@@ -53,35 +53,48 @@ impl Access {
     }
 }
 
-/// Reads a file that only its owner and group may use. `what` it is stands before its name in errors.
-///
-/// # Errors
-/// One line: the file cannot be read, or others can use it.
-pub fn read_secret(what: &str, path: &Path) -> Result<Vec<u8>, String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let file = path.display();
-    let metadata = std::fs::metadata(path).map_err(|error| format!("{what} {file}: {error}"))?;
-    if metadata.permissions().mode() & 0o007 != 0 {
-        return Err(format!("{what} {file} can be used by everybody: chmod 640 {file}"));
-    }
-    std::fs::read(path).map_err(|error| format!("{what} {file}: {error}"))
+/// A token or a key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("{what} {}", file.display())]
+    Read { what: &'static str, file: PathBuf, source: io::Error },
+    #[error("{what} {file}: everybody can use it: chmod 640 {file}", file = file.display())]
+    Exposed { what: &'static str, file: PathBuf },
+    #[error("token file {} is not valid UTF-8", file.display())]
+    NotUtf8 { file: PathBuf },
+    #[error("token file {} is empty: write a token into its first line", file.display())]
+    Empty { file: PathBuf },
 }
 
-/// Compares without telling by its duration how much was right.
+/// Reads a file that only its owner and group may use. Errors begin with `what` it is.
+///
+/// # Errors
+/// The file cannot be read, or others can use it.
+pub fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let read = |source| SecretError::Read { what, file: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(read)?;
+    if metadata.permissions().mode() & 0o007 != 0 {
+        return Err(SecretError::Exposed { what, file: path.to_owned() });
+    }
+    std::fs::read(path).map_err(read)
+}
+
+/// Compares in a time that does not depend on where the two differ.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-/// What a TCP connection tells of its other end.
+/// What is known of a TCP connection's peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Peer {
     /// Nothing: there is no TLS.
     Plain,
     /// It speaks TLS.
     Encrypted,
-    /// It speaks TLS, and has shown a certificate that counts.
+    /// It speaks TLS, and has presented a certificate of ours.
     Certified,
-    /// It speaks no TLS on a port where that is spoken.
+    /// It does not speak TLS on a port that requires it.
     Mistaken,
 }
 
@@ -106,9 +119,9 @@ pub async fn check(
 }
 
 impl Gate {
-    fn examine(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refused> {
+    fn examine(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
         let header = |name| headers.get(name).map(HeaderValue::as_bytes);
-        let refused = |status, message| Err(Refused::new(status, Problem::invalid("", message)));
+        let refused = |status, message| Err(Refusal::new(status, Problem::invalid("", message)));
         if peer == Peer::Mistaken {
             let message = format!("this port speaks TLS: use https://{}/", self.address);
             return refused(StatusCode::BAD_REQUEST, message);
@@ -117,7 +130,7 @@ impl Gate {
         let is_meant = |host| peer != Peer::Plain || is_ours(host, self.address);
         let host = header(header::HOST).filter(|host| is_meant(host));
         let Some(host) = host else {
-            // A page in a browser that makes its own name point here would otherwise get through (DNS rebinding).
+            // Otherwise a page in a browser could make its own name point here (DNS rebinding).
             let message = format!("the Host header does not name this daemon: use http://{}/", self.address);
             return refused(StatusCode::MISDIRECTED_REQUEST, message);
         };
@@ -127,11 +140,11 @@ impl Gate {
             _ => origin.strip_prefix(b"https://").is_none_or(|origin| !origin.eq_ignore_ascii_case(host)),
         };
         if header(header::ORIGIN).is_some_and(is_elsewhere) {
-            return refused(StatusCode::FORBIDDEN, "requests of pages from elsewhere are not taken".to_owned());
+            return refused(StatusCode::FORBIDDEN, "requests from pages of another origin are refused".to_owned());
         }
         if !self.access.allows(peer, header(header::AUTHORIZATION)) {
             let message = "no valid token: send `Authorization: Bearer TOKEN`, the token of the daemon's --token-file";
-            return refused(StatusCode::UNAUTHORIZED, message.to_owned()).map_err(Refused::wanting_token);
+            return refused(StatusCode::UNAUTHORIZED, message.to_owned());
         }
         Ok(())
     }
@@ -188,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_as_good_as_a_token() {
+    fn a_certificate_replaces_a_token() {
         for access in [Access::Token("secret".into()), Access::Certificate] {
             assert!(access.allows(Peer::Certified, None));
             assert!(!access.allows(Peer::Encrypted, None));

@@ -1,0 +1,44 @@
+//! Services: those that are loaded, and requests to load and unload one.
+
+use serde_json::{Value, json};
+
+use super::{find, list};
+use crate::model::Change;
+use crate::problem::{Problem, Problems};
+use crate::rest::call::Content;
+use crate::rest::context::Context;
+use crate::rest::route::Input;
+
+pub fn all(context: &Context, _: &str) -> Result<Content, Problem> {
+    Ok(list(services(context)))
+}
+
+pub fn one(context: &Context, name: &str) -> Result<Content, Problem> {
+    find("service", name, services(context))
+}
+
+pub async fn load(context: Context, mut input: Input) -> Result<Content, Problems> {
+    context.engine.load_service(&input.take("name"), &input.take("uri")).await?;
+    Ok(Content::Nothing)
+}
+
+pub fn unload(input: Input) -> Result<Change, Problems> {
+    Ok(Change::RemoveService { name: input.name })
+}
+
+fn services(context: &Context) -> Vec<(String, Value)> {
+    let services = context.view.registry.services();
+    services
+        .map(|(name, service)| {
+            let schema = &service.model.service;
+            let json = json!({
+                "name": name,
+                "kind": schema.kind,
+                "description": schema.description,
+                "version": schema.version,
+                "servicecontroller": service.plugin.path,
+            });
+            (name.to_owned(), json)
+        })
+        .collect()
+}

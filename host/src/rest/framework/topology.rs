@@ -1,0 +1,65 @@
+//! Cubes of all services, and the chains at a point.
+
+use serde_json::{Map, Value, json};
+
+use super::netdevs::netdevs;
+use super::{find, list};
+use crate::model::Change;
+use crate::problem::{Problem, Problems};
+use crate::rest::call::Content;
+use crate::rest::context::Context;
+use crate::rest::present::{chains_at, placed};
+use crate::rest::route::Input;
+use crate::topology::Point;
+
+pub fn all(context: &Context, _: &str) -> Result<Content, Problem> {
+    Ok(list(cubes(context)))
+}
+
+pub fn cube(context: &Context, name: &str) -> Result<Content, Problem> {
+    find("cube", name, cubes(context))
+}
+
+/// By service, as Polycube's own client wants it: `{}` when there are none.
+pub fn by_service(context: &Context, _: &str) -> Result<Content, Problem> {
+    let mut by_service = Map::new();
+    for (_, json) in cubes(context) {
+        let service = json["service-name"].as_str().unwrap_or_default().to_owned();
+        if let Value::Array(cubes) = by_service.entry(service).or_insert_with(|| json!([])) {
+            cubes.push(json);
+        }
+    }
+    Ok(Content::Document(by_service.into()))
+}
+
+pub fn create(input: Input) -> Result<Change, Problems> {
+    match input.body {
+        Value::Array(cubes) => Ok(Change::CreateCubes { cubes }),
+        _ => {
+            Err(Problem::bad("cubes", "the body is a list of cubes, each an object with name and service-name").into())
+        }
+    }
+}
+
+/// The chains at a port or a netdev.
+pub async fn chains(context: Context, name: String) -> Result<Content, Problem> {
+    let refused = |problem: Problem| problem.at(format!("topology/{name}"));
+    let point = Point::parse(&name).map_err(refused)?;
+    let view = &context.view;
+    match &point {
+        Point::Port(cube, port) => {
+            view.topology.port(cube.as_str(), port.as_str()).map_err(refused)?;
+        }
+        // What is attached to a netdev that is gone can still be seen.
+        Point::Netdev(netdev) if view.topology.chain(&point).is_empty() => {
+            find("netdev", netdev, netdevs(&context).await?).map_err(refused)?;
+        }
+        Point::Netdev(_) => {}
+    }
+    Ok(Content::Document(chains_at(view, &point)))
+}
+
+fn cubes(context: &Context) -> Vec<(String, Value)> {
+    let view = &context.view;
+    view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(view, name, cube))).collect()
+}

@@ -1,0 +1,192 @@
+//! What the declaration of a path of the framework says. The declarations themselves are in `routes`.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use axum::http::StatusCode;
+use polycube_api::{Method, Verb, Word};
+use serde_json::Value;
+
+use super::call::Content;
+use super::context::Context;
+use crate::model::Change;
+use crate::problem::{Problem, Problems};
+
+/// A path of the framework, and all that can be done with it.
+pub struct Route {
+    pub path: &'static [Segment],
+    pub command_line: CommandLine,
+    /// What each method does. The first says what is at the path.
+    pub endpoints: &'static [Endpoint],
+}
+
+/// One word of a path. The first is a [`Word`], and so no cube can have its name.
+#[derive(Clone, Copy)]
+pub enum Segment {
+    Word(Word),
+    /// Any name: what the description of the API calls it, and what it names.
+    Name(&'static str, Names),
+}
+
+/// What the command line does with a path.
+#[derive(Clone, Copy)]
+pub enum CommandLine {
+    /// Nothing: it is for programs.
+    Hidden,
+    /// The word is a command, and what the request needs are its operands.
+    Command,
+    /// These verbs can follow.
+    Takes(&'static [Verb]),
+}
+
+/// What one method does.
+pub struct Endpoint {
+    pub method: Method,
+    /// In one line.
+    pub summary: &'static str,
+    pub body: Body,
+    /// Status of the answer when it is done.
+    pub status: StatusCode,
+    pub answer: AnswerSchema,
+    pub handler: Handler,
+}
+
+/// What is sent.
+pub enum Body {
+    None,
+    /// An object of texts.
+    Fields(&'static [Field]),
+    /// Whatever this schema allows.
+    Schema(fn() -> Value),
+}
+
+/// A member of a request's body.
+pub struct Field {
+    pub name: &'static str,
+    /// In one line.
+    pub about: &'static str,
+    pub example: &'static str,
+    pub is_required: bool,
+    /// The values that it can have; any if there are none.
+    pub values: &'static [&'static str],
+    /// What its value names.
+    pub names: Names,
+}
+
+/// Things that a value can name, so that help can list those that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    Nothing,
+    Services,
+    Cubes,
+    Netdevs,
+    /// Ports, as `CUBE:PORT`.
+    Ports,
+    /// Ports and netdevs: points that have a chain.
+    Points,
+    /// Points other than the field before.
+    OtherPoints,
+    /// Cubes that can be attached.
+    Transparent,
+    /// Cubes that are attached.
+    Attached,
+    /// Points where the cube in the field before is attached.
+    PointsOfCube,
+    /// Cubes that are attached to the point in the field before.
+    CubesAtPoint,
+}
+
+/// The form of an answer.
+pub enum AnswerSchema {
+    Nothing,
+    /// A document of this schema.
+    Document(fn() -> Value),
+    /// A text of a media type, with the schema of its content.
+    Text(&'static str, fn() -> Value),
+}
+
+/// A handler at work on a request that changes something.
+pub type Work = Pin<Box<dyn Future<Output = Result<Content, Problems>> + Send>>;
+
+/// A handler at work on a request that reads.
+pub type Pending = Pin<Box<dyn Future<Output = Result<Content, Problem>> + Send>>;
+
+/// What answers a request. Handlers that read get the name at the end of the path, or an empty one.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// Reads the model.
+    Model(fn(&Context, &str) -> Result<Content, Problem>),
+    /// Reads the kernel or plugins as well.
+    Live(fn(Context, String) -> Pending),
+    /// Describes the API itself.
+    Api(fn(&Context, &'static [Route]) -> Content),
+    /// Says which change is asked for.
+    Change(fn(Input) -> Result<Change, Problems>),
+    /// Has the engine do what takes more than a change.
+    Engine(fn(Context, Input) -> Work),
+}
+
+/// What a request for a change has, checked against its declaration.
+pub struct Input {
+    /// The name that the path ends with.
+    pub name: String,
+    /// Its fields, if fields are declared.
+    pub fields: BTreeMap<&'static str, String>,
+    /// Its body, if something else is.
+    pub body: Value,
+}
+
+impl Input {
+    /// The text of a field; empty if it was not given.
+    pub fn take(&mut self, name: &str) -> String {
+        self.fields.remove(name).unwrap_or_default()
+    }
+}
+
+impl Route {
+    /// The first word; the root has none.
+    pub fn word(&self) -> Option<Word> {
+        match self.path.first() {
+            Some(Segment::Word(word)) => Some(*word),
+            _ => None,
+        }
+    }
+
+    /// What the name at the end of the path is called, and names.
+    pub fn name(&self) -> Option<(&'static str, Names)> {
+        match self.path.last() {
+            Some(Segment::Name(name, names)) => Some((name, *names)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is declared for a path of these words.
+    pub fn is_at(&self, words: &[String]) -> bool {
+        let fits = |(segment, word): (&Segment, &String)| match segment {
+            Segment::Word(own) => own.as_str() == word,
+            Segment::Name(..) => true,
+        };
+        self.path.len() == words.len() && self.path.iter().zip(words).all(fits)
+    }
+
+    pub fn methods(&self) -> Vec<Method> {
+        self.endpoints.iter().map(|endpoint| endpoint.method).collect()
+    }
+
+    pub fn endpoint(&self, method: Method) -> Option<&'static Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.method == method)
+    }
+
+    /// What is at the path, in one line.
+    pub fn about(&self) -> &'static str {
+        self.endpoints.first().map_or("", |endpoint| endpoint.summary)
+    }
+
+    /// The verbs of the command line that can follow.
+    pub fn verbs(&self) -> &'static [Verb] {
+        match self.command_line {
+            CommandLine::Takes(verbs) => verbs,
+            CommandLine::Hidden | CommandLine::Command => &[],
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The framework's paths, each declared once.
+//!
+//! Whatever has to agree about a path reads it here. The dispatcher finds the handler, and the `Allow` of a 405 where a
+//! method is not declared. `OPTIONS` makes help of summaries, verbs and fields. The root links to the first words. The
+//! OpenAPI document takes paths, bodies and statuses. A body of fields is checked before its handler sees it. So adding
+//! a path means adding an entry and a handler in `framework`, and nothing else.
+//!
+//! The first word of a path is a [`Word`], an enumeration in `polycube-api`, because two more places must know these
+//! words and cannot read this table: the topology, which is below it and gives no cube such a name, and the command
+//! line, which treats some of them as commands. A path whose word is not reserved does not compile.
+//!
+//! Handlers have one of five shapes, by what they need: the model as it is, the kernel or plugins as well, this table,
+//! nothing but the request, which they turn into a change, or the engine. None of them sees HTTP. The paths of services are not
+//! here: they follow from data models, and `resource_kind` says what their nodes take.
+
+use axum::http::StatusCode;
+use polycube_api::{Method, Verb, Word};
+
+use super::framework::{self, links, metrics, netdevs, services, topology};
+use super::openapi;
+use super::openapi::components::{array_of, by_service, cube_list, one, root_links, version};
+use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Route, Segment};
+
+/// All of them, in the order in which the API is described.
+pub static ROUTES: [Route; 16] = [
+    Route {
+        path: &[],
+        command_line: CommandLine::Hidden,
+        endpoints: &[get("Where everything is", root_links, Handler::Api(framework::root))],
+    },
+    Route {
+        path: &[Segment::Word(Word::Version)],
+        command_line: CommandLine::Takes(&[Verb::Show]),
+        endpoints: &[get("Version of the daemon", version, Handler::Model(framework::version))],
+    },
+    Route {
+        path: &[Segment::Word(Word::Services)],
+        command_line: CommandLine::Takes(&[Verb::Add, Verb::Show, Verb::Del]),
+        endpoints: &[
+            get("Services that are loaded", || array_of("service"), Handler::Model(services::all)),
+            Endpoint {
+                summary: "Load a service from a file of the plugin directory",
+                ..post(
+                    "",
+                    Body::Fields(&SERVICE),
+                    Handler::Engine(|context, input| Box::pin(services::load(context, input))),
+                )
+            },
+        ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Services), Segment::Name("service", Names::Services)],
+        command_line: CommandLine::Takes(&[Verb::Show, Verb::Del]),
+        endpoints: &[
+            get("A service that is loaded", || one("service"), Handler::Model(services::one)),
+            Endpoint {
+                method: Method::Delete,
+                status: StatusCode::NO_CONTENT,
+                ..post("Unload a service that has no cubes", Body::None, Handler::Change(services::unload))
+            },
+        ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Cubes)],
+        command_line: CommandLine::Takes(&[Verb::Add, Verb::Show]),
+        endpoints: &[
+            get("All cubes, by service", by_service, Handler::Model(topology::by_service)),
+            Endpoint {
+                status: StatusCode::CREATED,
+                ..post(
+                    "Create several cubes from a list, all of them or none",
+                    Body::Schema(cube_list),
+                    Handler::Change(topology::create),
+                )
+            },
+        ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Cubes), Segment::Name("cube", Names::Cubes)],
+        command_line: CommandLine::Takes(&[Verb::Show]),
+        endpoints: &[get("A cube, without what its service adds", || one("cube"), Handler::Model(topology::cube))],
+    },
+    Route {
+        path: &[Segment::Word(Word::Topology)],
+        command_line: CommandLine::Takes(&[Verb::Show]),
+        endpoints: &[get(
+            "All cubes with their ports, peers and parents",
+            || array_of("cube"),
+            Handler::Model(topology::all),
+        )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Topology), Segment::Name("place", Names::Points)],
+        command_line: CommandLine::Takes(&[Verb::Show]),
+        endpoints: &[get(
+            "The chains at a port, as CUBE:PORT, or at a netdev",
+            || one("chains"),
+            Handler::Live(|context, name| Box::pin(topology::chains(context, name))),
+        )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Netdevs)],
+        command_line: CommandLine::Takes(&[Verb::Show]),
+        endpoints: &[get(
+            "Network devices of the daemon's network namespace",
+            || array_of("netdev"),
+            Handler::Live(|context, _| Box::pin(netdevs::all(context))),
+        )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Netdevs), Segment::Name("netdev", Names::Netdevs)],
+        command_line: CommandLine::Takes(&[Verb::Show]),
+        endpoints: &[get(
+            "A network device",
+            || one("netdev"),
+            Handler::Live(|context, name| Box::pin(netdevs::one(context, name))),
+        )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Metrics)],
+        command_line: CommandLine::Hidden,
+        endpoints: &[Endpoint {
+            answer: AnswerSchema::Text("text/plain", || serde_json::json!({ "type": "string" })),
+            ..get(
+                "Counters of all cubes, for Prometheus",
+                version,
+                Handler::Live(|context, _| Box::pin(metrics::all(context))),
+            )
+        }],
+    },
+    Route {
+        path: &[Segment::Word(Word::OpenApi)],
+        command_line: CommandLine::Hidden,
+        endpoints: &[Endpoint {
+            answer: AnswerSchema::Text("application/json", || serde_json::json!({ "type": "object" })),
+            ..get("This document", version, Handler::Api(openapi::answer))
+        }],
+    },
+    Route {
+        path: &[Segment::Word(Word::Connect)],
+        command_line: CommandLine::Command,
+        endpoints: &[post(
+            "Connect a port with another port or a netdev",
+            Body::Fields(&PEERS),
+            Handler::Change(links::connect),
+        )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Disconnect)],
+        command_line: CommandLine::Command,
+        endpoints: &[post("Disconnect a port", Body::Fields(&PEERS), Handler::Change(links::disconnect))],
+    },
+    Route {
+        path: &[Segment::Word(Word::Attach)],
+        command_line: CommandLine::Command,
+        endpoints: &[post(
+            "Attach a transparent cube to a port or a netdev",
+            Body::Fields(&ATTACHMENT),
+            Handler::Change(links::attach),
+        )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Detach)],
+        command_line: CommandLine::Command,
+        endpoints: &[post(
+            "Detach a transparent cube from a port or a netdev",
+            Body::Fields(&DETACHMENT),
+            Handler::Change(links::detach),
+        )],
+    },
+];
+
+/// Paths that are found without the base path as well: scrapers and generators look for them there.
+pub fn is_short(path: &str) -> bool {
+    [Word::Metrics, Word::OpenApi].iter().any(|word| path.strip_prefix('/') == Some(word.as_str()))
+}
+
+const POINT: Field =
+    Field { about: "CUBE:PORT, or a netdev", example: "br1:port1", names: Names::Points, ..text("port") };
+
+static PEERS: [Field; 2] = [
+    Field { name: "peer1", about: "One end: CUBE:PORT, or a netdev", names: Names::Ports, ..POINT },
+    Field {
+        name: "peer2",
+        about: "The other end: CUBE:PORT, or a netdev",
+        example: "veth1",
+        names: Names::OtherPoints,
+        ..POINT
+    },
+];
+
+static ATTACHMENT: [Field; 5] = [
+    Field { about: "Transparent cube", names: Names::Transparent, ..text("cube") },
+    POINT,
+    Field {
+        about: "Where in the chain: auto is outermost",
+        is_required: false,
+        values: &["auto", "first", "last"],
+        ..text("position")
+    },
+    Field { about: "The cube that it goes before", is_required: false, names: Names::CubesAtPoint, ..text("before") },
+    Field { about: "The cube that it goes after", is_required: false, names: Names::CubesAtPoint, ..text("after") },
+];
+
+static DETACHMENT: [Field; 2] = [
+    Field { about: "Transparent cube that is attached", names: Names::Attached, ..text("cube") },
+    Field { about: "Where it is attached", example: "", names: Names::PointsOfCube, ..POINT },
+];
+
+static SERVICE: [Field; 3] = [
+    Field { about: "How the service comes: a library that the daemon loads", values: &["lib"], ..text("type") },
+    Field { about: "File of the plugin directory", example: "libpcn_simplebridge.so", ..text("uri") },
+    Field { about: "Name of the service; the plugin must have the same", example: "simplebridge", ..text("name") },
+];
+
+/// A field that must be given.
+const fn text(name: &'static str) -> Field {
+    Field { name, about: "", example: "", is_required: true, values: &[], names: Names::Nothing }
+}
+
+/// A method that reads a document.
+const fn get(summary: &'static str, schema: fn() -> serde_json::Value, handler: Handler) -> Endpoint {
+    let answer = AnswerSchema::Document(schema);
+    Endpoint { method: Method::Get, summary, body: Body::None, status: StatusCode::OK, answer, handler }
+}
+
+/// A method that makes a change and answers nothing.
+const fn post(summary: &'static str, body: Body, handler: Handler) -> Endpoint {
+    Endpoint { method: Method::Post, summary, body, status: StatusCode::OK, answer: AnswerSchema::Nothing, handler }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_declared_and_every_path_once() {
+        for word in Word::ALL {
+            assert!(ROUTES.iter().any(|route| route.word() == Some(word)), "{word}");
+        }
+        for (index, route) in ROUTES.iter().enumerate() {
+            let words: Vec<String> = route
+                .path
+                .iter()
+                .map(|segment| match segment {
+                    Segment::Word(word) => word.to_string(),
+                    Segment::Name(name, _) => (*name).to_owned(),
+                })
+                .collect();
+            assert_eq!(ROUTES.iter().position(|other| other.is_at(&words)), Some(index), "{words:?}");
+            assert_eq!(route.word().is_none(), index == 0, "{words:?}: a cube could be called so");
+            assert!(!route.endpoints.is_empty() && !route.about().is_empty(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_found_without_the_base_path() {
+        for (path, expected) in [("/metrics", true), ("/openapi.json", true), ("/cubes", false), ("metrics", false)] {
+            assert_eq!(is_short(path), expected, "{path}");
+        }
+    }
+}
