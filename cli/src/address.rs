@@ -4,9 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use hyper::Uri;
-
-/// The base path of the REST API, on every transport.
-const BASE: &str = "/polycube/v1/";
+use polycube_api::BASE;
 
 /// A daemon's address.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +26,7 @@ pub(crate) enum Transport {
     },
 }
 
-/// What is spoken over TCP.
+/// The protocol over TCP.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Scheme {
     Http,
@@ -54,7 +52,9 @@ impl Scheme {
 /// An address that cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum AddressError {
-    #[error("'{url}' is no address of a daemon: use unix:///path/to/socket, http://host:port or https://host:port")]
+    #[error(
+        "'{url}' is not the address of a daemon: use unix:///path/to/socket, http://host:port or https://host:port"
+    )]
     Malformed { url: String },
 }
 
@@ -64,11 +64,7 @@ impl Address {
         let malformed = || AddressError::Malformed { url: url.to_owned() };
         if let Some(path) = url.strip_prefix("unix://") {
             let transport = Transport::Unix(path.into());
-            return if path.starts_with('/') {
-                Ok(Self { transport, base: BASE.to_owned() })
-            } else {
-                Err(malformed())
-            };
+            return if path.starts_with('/') { Ok(Self { transport, base: base() }) } else { Err(malformed()) };
         }
         let uri: Uri = url.parse().map_err(|_| malformed())?;
         let (scheme, authority) = match (uri.scheme_str(), uri.authority()) {
@@ -80,21 +76,21 @@ impl Address {
         if host.is_empty() || uri.query().is_some() || url.contains('#') {
             return Err(malformed());
         }
-        // What `Authority::port` cannot read, as in `h:x`, it takes for no port at all.
+        // `Authority::port` ignores what it cannot read, as in `h:x`.
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("") => scheme.port(),
             Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(malformed)?,
             None => return Err(malformed()),
         };
         let base = match uri.path().trim_end_matches('/') {
-            "" => BASE.to_owned(),
+            "" => base(),
             path => format!("{path}/"),
         };
         let transport = Transport::Tcp { scheme, host: host.to_owned(), port, authority: authority.to_string() };
         Ok(Self { transport, base })
     }
 
-    /// What a URL of the daemon begins with.
+    /// The scheme of the daemon's URLs.
     pub(crate) fn scheme(&self) -> &'static str {
         match &self.transport {
             Transport::Unix(_) => Scheme::Http.name(),
@@ -111,9 +107,14 @@ impl Address {
     }
 }
 
+/// The base path, on every transport.
+fn base() -> String {
+    format!("{BASE}/")
+}
+
 impl Default for Address {
     fn default() -> Self {
-        Self { transport: Transport::Unix("/run/polycube/polycubed.sock".into()), base: BASE.to_owned() }
+        Self { transport: Transport::Unix("/run/polycube/polycubed.sock".into()), base: base() }
     }
 }
 
@@ -149,12 +150,12 @@ mod tests {
 
     #[test]
     fn tcp() {
-        check_tcp("http://127.0.0.1:9000", "127.0.0.1", 9000, BASE);
-        check_tcp("http://localhost:9000/", "localhost", 9000, BASE);
-        check_tcp("http://localhost:9000/polycube/v1", "localhost", 9000, BASE);
-        check_tcp("http://localhost:9000/polycube/v1/", "localhost", 9000, BASE);
+        check_tcp("http://127.0.0.1:9000", "127.0.0.1", 9000, "/polycube/v1/");
+        check_tcp("http://localhost:9000/", "localhost", 9000, "/polycube/v1/");
+        check_tcp("http://localhost:9000/polycube/v1", "localhost", 9000, "/polycube/v1/");
+        check_tcp("http://localhost:9000/polycube/v1/", "localhost", 9000, "/polycube/v1/");
         check_tcp("http://proxy/lab/polycube/v1/", "proxy", 80, "/lab/polycube/v1/");
-        check_tcp("http://[::1]:9000", "::1", 9000, BASE);
+        check_tcp("http://[::1]:9000", "::1", 9000, "/polycube/v1/");
         check_tcp("https://proxy/lab/", "proxy", 443, "/lab/");
         assert_eq!(Address::parse("https://h:9000").unwrap().to_string(), "https://h:9000");
         assert_eq!(Address::parse("http://[::1]:9000/x").unwrap().to_string(), "http://[::1]:9000");
@@ -164,13 +165,13 @@ mod tests {
     fn unix() {
         let address = Address::parse("unix:///tmp/p.sock").unwrap();
         assert_eq!(address.transport, Transport::Unix("/tmp/p.sock".into()));
-        assert_eq!((address.base.as_str(), address.authority()), (BASE, "localhost"));
+        assert_eq!((address.base.as_str(), address.authority()), ("/polycube/v1/", "localhost"));
         assert_eq!(address.to_string(), "unix:///tmp/p.sock");
         assert_eq!(Address::default().to_string(), "unix:///run/polycube/polycubed.sock");
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn what_is_not_an_address_is_refused() {
         for url in ["", "localhost:9000", "/run/p.sock", "unix://p.sock", "ftp://h:1", "http://", "http://h:x"] {
             check_malformed(url);
         }

@@ -15,32 +15,32 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use polycube_api::media;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 pub(crate) use self::error::ClientError;
 use self::half_closed::HalfClosed;
-pub(crate) use self::tls::{FileError, Files, Tls};
+pub(crate) use self::tls::{FileError, Tls};
 use crate::address::{Address, Transport};
 use crate::grammar::Request;
-use crate::show::escape;
+use crate::terminal::escape;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 5;
-/// A guard against a resource that never ends, not a limit that a model should come near.
+/// A guard against a resource that never ends. No model should come near it.
 const MAX_ANSWER: usize = 64 << 20;
 
 /// Characters of a request's target that an error shows.
 const SHOWN: usize = 64;
 
-/// A document's media type (RFC 8040, section 3.1.1). To a stream that speaks plain JSON, such as network mode's next
-/// packet, it does not apply: to show a packet is not to take it.
-const DOCUMENT: &str = "application/yang-data+json";
-const JSON: &str = "application/json";
+/// The media type that documents are asked for with. It does not match a stream of plain JSON, such as network mode's
+/// next packet: showing a packet must not take it.
+const DOCUMENT: &str = media::YANG_DATA;
 
-/// Speaks to one daemon.
+/// A client of one daemon.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: Address,
@@ -49,7 +49,7 @@ pub(crate) struct Client {
     debug: bool,
 }
 
-/// The daemon's last word on a request.
+/// The daemon's answer to a request, redirects followed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -57,7 +57,7 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// `authorization` is the whole value of the header; with `debug`, requests and answers are told on stderr.
+    /// `authorization` is the whole value of the header; with `debug`, requests and answers are shown on stderr.
     pub(crate) fn new(address: Address, tls: Option<Tls>, authorization: Option<HeaderValue>, debug: bool) -> Self {
         Self { address, tls, authorization, debug }
     }
@@ -66,7 +66,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The daemon cannot be reached, or what it says is no answer. A refusal is an answer.
+    /// The daemon cannot be reached, or what it sends is not an answer. A refusal is an answer.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, ClientError> {
         let response = self.open(request, DOCUMENT).await?;
         match response.headers().get(CONTENT_TYPE).filter(|media| !is_readable(media)) {
@@ -85,9 +85,9 @@ impl Client {
         let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
         let mut target = format!("{}{}", self.address.base, request.path);
         for _ in 0..=MAX_REDIRECTS {
-            self.tell(format_args!("> {} {target} to {}", request.method, self.address), body.as_deref());
+            self.trace(format_args!("> {} {target} to {}", request.method, self.address), body.as_deref());
             let response = self.attempt(self.request(&request.method, &target, accept, body.clone())?).await?;
-            self.tell(format_args!("< {}", response.status()), None);
+            self.trace(format_args!("< {}", response.status()), None);
             let location = response.headers().get(LOCATION);
             let (StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT, Some(location)) =
                 (response.status(), location)
@@ -105,14 +105,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// It breaks off, or is too long.
+    /// It ends early, or is too long.
     pub(crate) async fn answer(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
         match timeout(ANSWER_TIMEOUT, body).await.map_err(|_| self.silent())? {
             Ok(body) => {
                 let answer = Answer { status, body: body.to_bytes() };
-                self.tell(format_args!("< {} bytes", answer.body.len()), Some(&answer.body));
+                self.trace(format_args!("< {} bytes", answer.body.len()), Some(&answer.body));
                 Ok(answer)
             }
             Err(error) => Err(match error.downcast() {
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// What it means that the connection fails.
+    /// The error of a connection that failed.
     pub(crate) fn broken(&self, source: hyper::Error) -> ClientError {
         let address = self.address.to_string();
         match self.tls.as_ref().and_then(|tls| tls.reason(&source)) {
@@ -135,10 +135,10 @@ impl Client {
         ClientError::Silent { address: self.address.to_string(), seconds: ANSWER_TIMEOUT.as_secs() }
     }
 
-    fn tell(&self, line: fmt::Arguments<'_>, body: Option<&[u8]>) {
+    fn trace(&self, line: fmt::Arguments<'_>, body: Option<&[u8]>) {
         if self.debug {
             let body = String::from_utf8_lossy(body.unwrap_or_default());
-            // Nobody is left to hear that stderr is closed.
+            // There is nowhere to report that stderr is closed.
             let _ = writeln!(io::stderr(), "{line}");
             let _ = body.lines().try_for_each(|line| writeln!(io::stderr(), "  {}", escape(line)));
         }
@@ -172,7 +172,7 @@ impl Client {
             .header(HOST, self.address.authority())
             .header(ACCEPT, accept);
         if body.is_some() {
-            request = request.header(CONTENT_TYPE, JSON);
+            request = request.header(CONTENT_TYPE, media::JSON);
         }
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);

@@ -4,31 +4,17 @@
 use std::collections::HashSet;
 use std::env;
 
-use crate::grammar::{FORMAT_FLAG, FORMATS, Partial};
-use crate::help::{Answer, Keyword, Topic};
+use polycube_api::{Help, Keyword, KeywordKind};
 
-/// A shell that there is a script for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
+use crate::grammar::{FORMAT_FLAG, FORMATS, Partial, Shell, Topic, about};
+use crate::help::has_packets;
 
-const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
-
-impl Shell {
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        SHELLS.iter().find(|(known, _)| *known == name).map(|(_, shell)| *shell)
-    }
-
-    /// What the shell is to run when it starts.
-    pub(crate) fn script(self) -> &'static str {
-        match self {
-            Self::Bash => include_str!("complete/polycubectl.bash"),
-            Self::Zsh => include_str!("complete/polycubectl.zsh"),
-            Self::Fish => include_str!("complete/polycubectl.fish"),
-        }
+/// What a shell runs when it starts.
+pub(crate) fn script(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => include_str!("complete/polycubectl.bash"),
+        Shell::Zsh => include_str!("complete/polycubectl.zsh"),
+        Shell::Fish => include_str!("complete/polycubectl.fish"),
     }
 }
 
@@ -45,12 +31,12 @@ pub(crate) fn asked() -> Option<Vec<String>> {
     (words.next()? == "--complete").then(|| words.map(|word| word.to_string_lossy().into_owned()).collect())
 }
 
-/// One line for each word that can follow: the word, a tab, and what it is. Whatever goes wrong, nothing is said: this
-/// runs while somebody is typing.
-pub(crate) fn lines(words: &[String], ask: impl FnOnce(&Partial) -> Option<Answer>) -> String {
+/// One line for each word that can follow: the word, a tab, and what it is. Whatever goes wrong, nothing is
+/// printed: this runs while the user is typing.
+pub(crate) fn lines(words: &[String], ask: impl FnOnce(&Partial) -> Option<Help>) -> String {
     let Some((current, before)) = words.split_last() else { return String::new() };
     if before.last().is_some_and(|flag| flag == FORMAT_FLAG) {
-        return told(current, &FORMATS.map(|format| Candidate::new((format, ""))));
+        return matching(current, &FORMATS.map(|format| Candidate::new((format, ""))));
     }
     let Some(partial) = Partial::parse(before) else { return String::new() };
     let candidates = match current.split_once('=') {
@@ -61,11 +47,11 @@ pub(crate) fn lines(words: &[String], ask: impl FnOnce(&Partial) -> Option<Answe
         Some((name, _)) => values(name, &ask(&partial).unwrap_or_default()),
         None => following(&partial, ask(&partial).as_ref()),
     };
-    told(current, &candidates)
+    matching(current, &candidates)
 }
 
 /// The lines of those that begin with `current`.
-fn told(current: &str, candidates: &[Candidate]) -> String {
+fn matching(current: &str, candidates: &[Candidate]) -> String {
     let mut lines = String::new();
     for Candidate { word, about } in candidates.iter().filter(|candidate| candidate.word.starts_with(current)) {
         let is_odd = |text: &str| text.contains(|c: char| c.is_control());
@@ -87,47 +73,51 @@ fn flags(partial: &Partial) -> Vec<Candidate> {
     partial.flags().into_iter().map(|flag| Candidate::new((flag, ""))).collect()
 }
 
+fn keywords(help: &Help) -> impl Iterator<Item = &Keyword> {
+    help.params.iter().chain(&help.optional)
+}
+
 /// The values of the pair that is being typed.
-fn values(name: &str, answer: &Answer) -> Vec<Candidate> {
-    let pairs = answer.keywords().into_iter().filter(|keyword| keyword.pair && keyword.name == name);
+fn values(name: &str, answer: &Help) -> Vec<Candidate> {
+    let pairs = keywords(answer).filter(|keyword| keyword.pair && keyword.name == name);
     let values = pairs.flat_map(|keyword| match keyword.simpletype.as_str() {
         "boolean" => ["true", "false"].map(str::to_owned).into(),
-        _ => keyword.values,
+        _ => keyword.values.clone(),
     });
     values.map(|value| Candidate::new((format!("{name}={value}"), ""))).collect()
 }
 
-/// The words that can follow, those of the grammar before those of the daemon.
-fn following(partial: &Partial, answer: Option<&Answer>) -> Vec<Candidate> {
+/// The words that can follow, the grammar's before the daemon's.
+fn following(partial: &Partial, answer: Option<&Help>) -> Vec<Candidate> {
     let question = &partial.question;
     let mut found: Vec<Candidate> = match (question.topic, question.path.as_slice(), question.command) {
         (Topic::Completion, [_], _) => {
-            return SHELLS.iter().map(|(name, _)| Candidate::new((*name, "Its completion script"))).collect();
+            return Shell::ALL.iter().map(|shell| Candidate::new((shell.name(), "Its completion script"))).collect();
         }
         (_, [], None) => Topic::words().map(Candidate::new).collect(),
         _ => Vec::new(),
     };
     let Some(answer) = answer else { return found };
     if question.command.is_none() && partial.given.is_empty() {
-        found.extend(answer.commands().map(|command| Candidate::new((command.word(), command.about()))));
-        found.extend(Topic::taps().filter(|_| answer.has_packets()).map(Candidate::new));
+        found.extend(answer.commands.iter().map(|verb| Candidate::new((verb.as_str(), about(*verb)))));
+        found.extend(Topic::packet_commands().filter(|_| has_packets(answer)).map(Candidate::new));
     }
-    found.extend(answer.keywords().into_iter().flat_map(|keyword| words_of(keyword, &partial.given)));
+    found.extend(keywords(answer).flat_map(|keyword| words_of(keyword, &partial.given)));
     let mut seen = HashSet::new();
     found.retain(|candidate| seen.insert(candidate.word.clone()));
     found
 }
 
-/// The words of a keyword, behind the `given` pairs.
-fn words_of(keyword: Keyword, given: &[String]) -> Vec<Candidate> {
+/// The words of a keyword, after the `given` pairs.
+fn words_of(keyword: &Keyword, given: &[String]) -> Vec<Candidate> {
     let Keyword { name, kind, values, description, pair, .. } = keyword;
-    let words = match kind.as_str() {
-        _ if pair && given.contains(&name) => Vec::new(),
-        _ if pair => vec![format!("{name}=")],
-        "key" => values,
+    let words = match kind {
+        _ if *pair && given.contains(name) => Vec::new(),
+        _ if *pair => vec![format!("{name}=")],
+        KeywordKind::Key => values.clone(),
         // It can only be dumped and watched.
-        "stream" => Vec::new(),
-        _ if given.is_empty() => vec![name],
+        KeywordKind::Stream => Vec::new(),
+        _ if given.is_empty() => vec![name.clone()],
         _ => Vec::new(),
     };
     words.into_iter().map(|word| Candidate::new((word, description.as_str()))).collect()

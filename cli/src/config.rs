@@ -7,14 +7,14 @@ use std::{fs, io};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::client::Files;
+use crate::endpoint::TlsFiles;
 
-/// Settings; the environment's before the file's.
+/// Settings; the environment takes precedence over the file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Config {
     pub(crate) url: Option<String>,
     pub(crate) token_file: Option<String>,
-    pub(crate) tls: Files,
+    pub(crate) tls: TlsFiles,
     pub(crate) debug: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) enum ConfigError {
     Malformed { file: PathBuf, source: yaml_serde::Error },
     #[error("POLYCUBECTL_DEBUG={value}: give true or false")]
     Debug { value: String },
-    #[error("{name} is no UTF-8: {value:?}")]
+    #[error("{name} is not valid UTF-8: {value:?}")]
     NotUtf8 { name: String, value: OsString },
 }
 
@@ -49,11 +49,11 @@ struct File {
     _version: Option<IgnoredAny>,
 }
 
-/// Reads the file and the environment; a file that does not exist says nothing.
+/// Reads the file and the environment; a file that does not exist counts as empty.
 ///
 /// # Errors
 ///
-/// The file cannot be read or understood, or a variable has no sense.
+/// The file cannot be read or understood, or a variable makes no sense.
 pub(crate) fn load(variable: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
     let file = match path(&variable) {
         Some(path) => read(&path)?,
@@ -68,7 +68,7 @@ pub(crate) fn load(variable: impl Fn(&str) -> Option<OsString>) -> Result<Config
     };
     // Polycube's command line wrote keys without a value.
     let or = |name, filed: Option<String>| Ok(text(name)?.or(filed).filter(|value| !value.is_empty()));
-    let tls = Files {
+    let tls = TlsFiles {
         cacert: or("POLYCUBECTL_CACERT", file.cacert)?,
         cert: or("POLYCUBECTL_CERT", file.cert)?,
         key: or("POLYCUBECTL_KEY", file.key)?,
@@ -76,17 +76,17 @@ pub(crate) fn load(variable: impl Fn(&str) -> Option<OsString>) -> Result<Config
     Ok(Config { url: or("POLYCUBECTL_URL", file.url)?, token_file: file.token_file, tls, debug })
 }
 
-/// A variable that has to be text. To ignore one that is not could lead to another daemon.
+/// A variable that must be text. Ignoring one that is not could lead to another daemon.
 ///
 /// # Errors
 ///
-/// It is no UTF-8.
+/// It is not valid UTF-8.
 pub(crate) fn text(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Option<String>, ConfigError> {
     let text = variable(name).map(OsString::into_string).transpose();
     text.map_err(|value| ConfigError::NotUtf8 { name: name.to_owned(), value })
 }
 
-/// XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is none.
+/// XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is ignored.
 fn path(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let given = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let directory = given.or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
@@ -94,7 +94,7 @@ fn path(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {
-    // Where somebody else's HOME was kept, as sudo -u does, whether there is a file cannot even be asked.
+    // If HOME is another user's, as sudo -u leaves it, the file may not even be looked for.
     if !path.try_exists().unwrap_or(false) {
         return Ok(File::default());
     }
@@ -127,7 +127,7 @@ mod tests {
 
     fn config(url: &str, token_file: &str, debug: bool) -> Config {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Config { url: some(url), token_file: some(token_file), tls: Files::default(), debug }
+        Config { url: some(url), token_file: some(token_file), tls: TlsFiles::default(), debug }
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn the_files_of_tls_come_from_both() {
         let home = home("cacert: /f/ca\ncert: /f/cert\nkey: ''\n");
-        let files = |cacert: &str, cert: &str, key: Option<&str>| Files {
+        let files = |cacert: &str, cert: &str, key: Option<&str>| TlsFiles {
             cacert: Some(cacert.to_owned()),
             cert: Some(cert.to_owned()),
             key: key.map(str::to_owned),
@@ -154,16 +154,16 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_no_text_is_not_passed_over() {
+    fn a_variable_that_is_not_text_is_not_ignored() {
         use std::os::unix::ffi::OsStringExt as _;
         for name in ["POLYCUBECTL_URL", "POLYCUBECTL_DEBUG", "POLYCUBECTL_CACERT"] {
             let odd = |asked: &str| (asked == name).then(|| OsString::from_vec(b"unix:///\xff".to_vec()));
-            assert_eq!(load(odd).unwrap_err().to_string(), format!("{name} is no UTF-8: \"unix:///\\xFF\""));
+            assert_eq!(load(odd).unwrap_err().to_string(), format!("{name} is not valid UTF-8: \"unix:///\\xFF\""));
         }
     }
 
     #[test]
-    fn no_file_and_an_empty_one_say_nothing() {
+    fn no_file_is_as_good_as_an_empty_one() {
         assert_eq!(with(&tempfile::tempdir().unwrap(), &[]), Ok(Config::default()));
         assert_eq!(with(&home(""), &[]), Ok(Config::default()));
         assert_eq!(load(|_| None).unwrap(), Config::default());

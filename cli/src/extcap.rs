@@ -1,7 +1,7 @@
-//! Wireshark's extcap interface: each packetcapture cube is an interface that one can capture on.
+//! Wireshark's extcap interface: each packetcapture cube is an interface to capture on.
 //!
-//! Wireshark runs every program in its extcap folder, asks what there is in sentences of its own (extcap(4)), and reads
-//! packets from a named pipe. Whatever such a program says on stderr is shown as an error, so success is silent.
+//! Wireshark runs every program in its extcap folder, asks what there is in a format of its own (extcap(4)), and reads
+//! packets from a named pipe. It shows whatever such a program prints on stderr as an error, so success is silent.
 
 mod arguments;
 
@@ -9,19 +9,21 @@ use clap::Parser;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use self::arguments::{Arguments, Question};
+use self::arguments::{Arguments, Task};
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::grammar::{Form, Request, Tap, Way};
+use crate::grammar::{Destination, PacketStream, Request, segment};
+use crate::output::print;
 use crate::session::Session;
-use crate::{VERSION, accepted, print, stream};
+use crate::stream;
 
-/// The service whose cubes have packets to show.
+/// The service whose cubes have packets.
 const SERVICE: &str = "packetcapture";
-/// In front of a cube's name: names of interfaces are Wireshark's, for all its programs.
+/// Before a cube's name: all of Wireshark's programs share the names of interfaces.
 const PREFIX: &str = "polycube-";
 /// `LINKTYPE_ETHERNET`.
 const ETHERNET: &str = "dlt {number=1}{name=EN10MB}{display=Ethernet}\n";
-/// Both are the cube's, and stay when the capture has ended.
+/// Both are settings of the cube, and stay when the capture has ended.
 const OPTIONS: &str = "\
 arg {number=0}{call=--filter}{display=Filter}{type=string}\
 {tooltip=Which packets the cube captures, in the kernel (pcap-filter); empty leaves the cube's own filter}{required=false}
@@ -33,35 +35,35 @@ arg {number=1}{call=--snaplen}{display=Snap length}{type=unsigned}{range=1,26214
 ///
 /// # Errors
 ///
-/// The daemon cannot be asked, or refuses; or nobody reads the pipe.
+/// The daemon cannot be asked, or refuses; or the pipe has no reader.
 pub(crate) fn run() -> Result<(), Failure> {
     let arguments = Arguments::parse();
-    match arguments.question() {
-        Question::Interfaces => interfaces(),
-        Question::LinkTypes => print(ETHERNET),
-        Question::Options => print(OPTIONS),
-        // The daemon alone can tell, and it does when the capture starts. Silence is consent.
-        Question::FilterIsValid => Ok(()),
-        Question::Capture { interface, fifo } => {
+    match arguments.task() {
+        Task::Interfaces => interfaces(),
+        Task::LinkTypes => print(ETHERNET),
+        Task::Options => print(OPTIONS),
+        // Only the daemon can tell, and it does when the capture starts. Silence means that the filter is valid.
+        Task::FilterIsValid => Ok(()),
+        Task::Capture { interface, fifo } => {
             let cube = interface.strip_prefix(PREFIX).unwrap_or(interface);
-            let session = Session::new(Way::default())?;
+            let session = Session::new(Endpoint::default())?;
             let settings = arguments.settings();
             if !settings.is_empty() {
-                let path = format!("{SERVICE}/{}/", crate::grammar::segment(cube));
+                let path = format!("{SERVICE}/{}/", segment(cube));
                 let body = Some(Value::Object(settings));
-                accepted(session.ask(&Request { method: Method::PATCH, path, body })?)?;
+                session.accepted(&Request { method: Method::PATCH, path, body })?;
             }
-            let form = Form::Pipe(fifo.to_owned());
+            let destination = Destination::Pipe(fifo.to_owned());
             let format = Some("pcapng".to_owned());
-            stream::take(&session, &Tap { cube: cube.to_owned(), form, follow: true, format })
+            stream::take(&session, &PacketStream { cube: cube.to_owned(), destination, follow: true, format })
         }
     }
 }
 
 fn interfaces() -> Result<(), Failure> {
-    print(&format!("extcap {{version={VERSION}}}{{display=Polycube captures}}\n"))?;
+    print(&format!("extcap {{version={}}}{{display=Polycube captures}}\n", env!("CARGO_PKG_VERSION")))?;
     let request = Request { method: Method::GET, path: "cubes/".to_owned(), body: None };
-    let answer = accepted(Session::new(Way::default())?.ask(&request)?)?;
+    let answer = Session::new(Endpoint::default())?.accepted(&request)?;
     let cubes: Value = serde_json::from_slice(&answer.body).map_err(|_| Failure::NotJson)?;
     print(&sentences(&cubes))
 }
@@ -82,7 +84,7 @@ fn sentences(cubes: &Value) -> String {
 }
 
 impl Arguments {
-    /// What is to be set on the cube: what was given.
+    /// Settings for the cube: those that were given.
     fn settings(&self) -> Map<String, Value> {
         let filters: Vec<&str> = [&self.filter, &self.extcap_capture_filter]
             .into_iter()
@@ -140,13 +142,13 @@ mod tests {
 
     #[test]
     fn wiresharks_questions_are_understood() {
-        let check = |line: &str, expected: &Question<'_>| assert_eq!(&arguments(line).question(), expected, "{line}");
-        check("--extcap-interfaces --extcap-version=4.4", &Question::Interfaces);
-        check("--extcap-interface polycube-s --extcap-dlts", &Question::LinkTypes);
-        check("--extcap-config --extcap-interface polycube-s", &Question::Options);
-        check("--extcap-interface polycube-s --extcap-capture-filter arp", &Question::FilterIsValid);
+        let check = |line: &str, expected: &Task<'_>| assert_eq!(&arguments(line).task(), expected, "{line}");
+        check("--extcap-interfaces --extcap-version=4.4", &Task::Interfaces);
+        check("--extcap-interface polycube-s --extcap-dlts", &Task::LinkTypes);
+        check("--extcap-config --extcap-interface polycube-s", &Task::Options);
+        check("--extcap-interface polycube-s --extcap-capture-filter arp", &Task::FilterIsValid);
         let fifo = "/tmp/f".as_ref();
-        check("--capture --extcap-interface s --fifo /tmp/f", &Question::Capture { interface: "s", fifo });
+        check("--capture --extcap-interface s --fifo /tmp/f", &Task::Capture { interface: "s", fifo });
         for line in
             ["", "--capture", "--capture --fifo /f", "--capture --extcap-interface s", "--extcap-dlts", "--what"]
         {

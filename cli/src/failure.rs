@@ -7,8 +7,8 @@ use crate::client::{ClientError, FileError};
 use crate::config::ConfigError;
 use crate::grammar::UsageError;
 use crate::input::InputError;
+use crate::records::RecordError;
 use crate::refusal::Refusal;
-use crate::stream::RecordError;
 use crate::token::TokenError;
 
 /// Why a command did not do what it should.
@@ -29,16 +29,18 @@ pub(crate) enum Failure {
     #[error("polycubectl: {0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(#[from] Refusal),
     #[error("polycubectl: the daemon's answer is not JSON")]
     NotJson,
     #[error("polycubectl: {0}")]
     Record(#[from] RecordError),
-    #[error("polycubectl: the daemon's stream broke off within a packet")]
+    #[error("polycubectl: the daemon's stream ended within a packet")]
     Cut,
     #[error("polycubectl: {}", file_line(.path, .source))]
     File { path: String, source: io::Error },
-    #[error("polycubectl: a capture is nothing for a terminal: give -w FILE, or | tcpdump -nr -; watch shows packets")]
+    #[error(
+        "polycubectl: refusing to write binary capture data to a terminal: give -w FILE, pipe it into tcpdump -nr -, or use watch"
+    )]
     Terminal,
     #[error("polycubectl: cannot write the output: {0}")]
     Output(#[source] io::Error),
@@ -47,7 +49,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Scripts tell failures apart by this code; 64, 71 and 74 are those of sysexits.h.
+    /// Scripts distinguish failures by this code; 64, 71 and 74 are those of sysexits.h.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Stream { .. }) => 2,
@@ -70,7 +72,7 @@ impl Failure {
 fn file_line(path: &str, source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::AlreadyExists => {
-            format!("{path} is there already: take another name, or --force to write over it")
+            format!("{path} exists already: choose another name, or give --force to overwrite it")
         }
         _ => format!("cannot write {path}: {source}"),
     }

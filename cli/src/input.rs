@@ -10,20 +10,22 @@ use serde_json::Value;
 
 use crate::grammar::Input;
 
-/// How long a pipe may take until something comes, where a body need not be. Whoever runs us over ssh or from a
-/// service has given us a pipe that nobody ever writes into.
+/// How long a pipe may take to deliver something, where a body is optional. Over ssh, or run by a service, standard
+/// input is a pipe that nothing is ever written into.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: Duration::from_millis(100).subsec_nanos() as i64 };
 
-/// Standard input that is no body.
+/// Standard input that is not a body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     #[error("cannot read standard input: {0}")]
     Read(#[from] io::Error),
-    #[error("standard input is no JSON: {0}")]
+    #[error("standard input is not valid JSON: {0}")]
     Json(serde_json::Error),
-    #[error("standard input is no YAML: {0}")]
+    #[error("standard input is not valid YAML: {0}")]
     Yaml(yaml_serde::Error),
-    #[error("standard input holds no configuration, but {0}: if it is not meant for this, add < /dev/null")]
+    #[error(
+        "standard input holds {0}, which is not a configuration: add < /dev/null if it is not meant for this command"
+    )]
     Scalar(Value),
 }
 
@@ -31,7 +33,7 @@ pub(crate) enum InputError {
 ///
 /// # Errors
 ///
-/// There is something, and it is no configuration.
+/// There is something, and it is not a configuration.
 pub(crate) fn read(input: Input) -> Result<Option<Value>, InputError> {
     let is_ours = match input {
         Input::No => false,
@@ -52,11 +54,11 @@ pub(crate) fn read(input: Input) -> Result<Option<Value>, InputError> {
     }
 }
 
-/// Whether standard input is meant for us, where it need not be.
+/// Whether standard input is meant for us, where a body is optional.
 fn is_offered() -> io::Result<bool> {
     let stdin = io::stdin();
     Ok(match FileType::from_raw_mode(fstat(&stdin)?.st_mode) {
-        // The file of a shell's loop, `while read line`, has been read from, and what is left belongs to the loop.
+        // The file of a shell loop, `while read line`, has been read from, and the rest belongs to the loop.
         FileType::RegularFile => tell(&stdin)? == 0,
         FileType::Fifo | FileType::Socket => {
             let mut fds = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
@@ -66,7 +68,7 @@ fn is_offered() -> io::Result<bool> {
     })
 }
 
-/// Reads JSON, or else YAML, which is nearly a superset: it takes no tabs for indentation.
+/// Reads JSON, or else YAML, which is nearly a superset: it forbids tabs as indentation.
 fn parse(text: &str) -> Result<Option<Value>, InputError> {
     if text.trim().is_empty() {
         return Ok(None);
@@ -75,7 +77,7 @@ fn parse(text: &str) -> Result<Option<Value>, InputError> {
         Ok(value) => return Ok(Some(value)),
         Err(error) => error,
     };
-    // By way of YAML's own value, which refuses a key that is given twice.
+    // Through YAML's own value, which refuses a key that is given twice.
     let yaml =
         yaml_serde::from_str::<yaml_serde::Value>(text).map_err(|error| match text.trim_start().as_bytes()[0] {
             b'{' | b'[' => InputError::Json(json),
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_body() {
+    fn nothing_is_not_a_body() {
         for text in ["", " \n\t", "---\n", "# nothing\n", "~"] {
             assert!(parse(text).unwrap().is_none(), "{text:?}");
         }
@@ -127,9 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        check_refused("{\"a\": 1,,}", "standard input is no JSON: key must be a string at line 1");
-        check_refused("a: b: c\n", "standard input is no YAML: mapping values are not allowed");
-        check_refused("a: 1\na: 2\n", "standard input is no YAML: duplicate entry with key \"a\"");
-        check_refused("[1, 2]: 3\n", "standard input is no JSON: ");
+        check_refused("{\"a\": 1,,}", "standard input is not valid JSON: key must be a string at line 1");
+        check_refused("a: b: c\n", "standard input is not valid YAML: mapping values are not allowed");
+        check_refused("a: 1\na: 2\n", "standard input is not valid YAML: duplicate entry with key \"a\"");
+        check_refused("[1, 2]: 3\n", "standard input is not valid JSON: ");
     }
 }

@@ -1,4 +1,4 @@
-//! The way to the daemon, from flags, environment and configuration file.
+//! A session with the daemon that flags, environment and configuration file name.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,13 +7,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::client::{Answer, Client, FileError, Files, Tls};
+use crate::client::{Answer, Client, FileError, Tls};
 use crate::config;
+use crate::endpoint::{Endpoint, TlsFiles};
 use crate::failure::Failure;
-use crate::grammar::{Request, Way};
+use crate::grammar::Request;
+use crate::refusal::{Asked, Refusal};
 use crate::token;
 
-/// Who types on will not wait for longer.
+/// How long completion may keep the user waiting.
 const WHILE_TYPING: Duration = Duration::from_secs(2);
 
 /// A daemon that can be asked.
@@ -23,24 +25,24 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Finds the daemon; what the command line says comes first.
+    /// Finds the daemon; the command line takes precedence.
     ///
     /// # Errors
     ///
-    /// The settings make no sense. Whether a daemon is there, [`Session::ask`] finds out.
-    pub(crate) fn new(way: Way) -> Result<Self, Failure> {
+    /// The settings make no sense. Whether there is a daemon is not known before [`Session::ask`].
+    pub(crate) fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         let config = config::load(variable)?;
-        let address = way.url.or(config.url).map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
+        let address = endpoint.url.or(config.url).map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
         let token = config::text(variable, "POLYCUBECTL_TOKEN")?;
-        let authorization = token::authorization(way.token_file.as_deref(), token, config.token_file.as_deref())?;
-        let is_wanted = way.tls != Files::default();
-        let files = Files {
-            cacert: way.tls.cacert.or(config.tls.cacert),
-            cert: way.tls.cert.or(config.tls.cert),
-            key: way.tls.key.or(config.tls.key),
+        let authorization = token::authorization(endpoint.token_file.as_deref(), token, config.token_file.as_deref())?;
+        let is_wanted = endpoint.tls != TlsFiles::default();
+        let files = TlsFiles {
+            cacert: endpoint.tls.cacert.or(config.tls.cacert),
+            cert: endpoint.tls.cert.or(config.tls.cert),
+            key: endpoint.tls.key.or(config.tls.key),
         };
         let tls = Tls::of(&address, &files)?;
-        // Who asks for TLS must not send a token without.
+        // If TLS is asked for, no token may be sent without it.
         if tls.is_none() && is_wanted {
             return Err(FileError::NotHttps { address: address.to_string() }.into());
         }
@@ -57,12 +59,22 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// There is no answer. A refusal is one.
+    /// There is no answer. A refusal is an answer.
     pub(crate) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         self.run(async |client| Ok(client.send(request).await?))
     }
 
-    /// Sends a request for somebody who is typing: `None` when there is no answer soon.
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or it is a refusal.
+    pub(crate) fn accepted(&self, request: &Request) -> Result<Answer, Failure> {
+        let answer = self.ask(request)?;
+        if answer.status.is_success() { Ok(answer) } else { Err(Refusal::new(&answer, Asked::Verb).into()) }
+    }
+
+    /// Sends a request while the user is typing: `None` when there is no answer soon.
     pub(crate) fn ask_briefly(&self, request: &Request) -> Option<Answer> {
         self.run(async |client| Ok(timeout(WHILE_TYPING, client.send(request)).await.ok())).ok()??.ok()
     }
@@ -71,17 +83,17 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The work's, or there is no way to begin it.
+    /// The work's, or there are no resources for it.
     pub(crate) fn run<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
         let result = runtime.block_on(work(&self.client));
-        // Neither a name server that does not answer nor a pipe that nobody reads must hold up the exit.
+        // Neither a name server that does not answer nor a pipe without a reader may delay the exit.
         runtime.shutdown_background();
         result
     }
 }
 
-/// A variable of the environment; an empty one is as good as none.
+/// A variable of the environment; an empty one counts as unset.
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }

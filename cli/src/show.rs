@@ -1,7 +1,6 @@
 //! Printing of the daemon's answers.
 
 mod table;
-mod terminal;
 mod topology;
 mod yaml;
 
@@ -12,48 +11,20 @@ use std::slice;
 use serde_json::{Map, Value};
 
 pub(crate) use self::table::{Table, paragraph};
-pub(crate) use self::terminal::{escape, escape_text, width};
+use crate::grammar::{Detail, View};
+use crate::terminal::{escape, escape_json, escape_text};
 
-/// How an answer is printed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum View {
-    Json,
-    Yaml,
-    /// For people; `hide` holds what to leave out: keys wherever they stand, or dotted ends of paths.
-    Text {
-        detail: Detail,
-        hide: Vec<String>,
-    },
-    /// For people: the list of all cubes as a tree.
-    Topology,
-}
-
-/// How deep lists are opened: counted, their entries in a table, or their entries' own lists too.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub(crate) enum Detail {
-    Brief,
-    Normal,
-    Verbose,
-}
-
-impl View {
-    /// The view of a thing that nobody asked to see in a certain way.
-    pub(crate) fn plain() -> Self {
-        Self::Text { detail: Detail::Normal, hide: Vec::new() }
-    }
-
-    /// Renders an answer; what is not empty ends with one newline. Tables keep to `width` where it is given.
-    pub(crate) fn render(&self, value: &Value, width: Option<usize>) -> String {
-        match self {
-            Self::Json => terminal::escape_json(&format!("{value:#}\n")),
-            Self::Yaml => yaml::print(value),
-            Self::Topology => topology::draw(value).unwrap_or_else(|| Self::plain().render(value, width)),
-            Self::Text { detail, hide } => {
-                let printer = Printer { detail: *detail, hide, width };
-                let mut out = String::new();
-                printer.answer(value, &mut out);
-                out
-            }
+/// Renders an answer; unless it is empty, it ends with one newline. Tables keep to `width` if it is given.
+pub(crate) fn render(view: &View, value: &Value, width: Option<usize>) -> String {
+    match view {
+        View::Json => escape_json(&format!("{value:#}\n")),
+        View::Yaml => yaml::print(value),
+        View::Topology => topology::draw(value).unwrap_or_else(|| render(&View::plain(), value, width)),
+        View::Text { detail, hide } => {
+            let printer = Printer { detail: *detail, hide, width };
+            let mut out = String::new();
+            printer.answer(value, &mut out);
+            out
         }
     }
 }
@@ -67,7 +38,7 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn answer(&self, value: &Value, out: &mut String) {
         match value {
-            // A sentence of the daemon's, such as where the dump is, may bring its own newline.
+            // A sentence of the daemon's, such as where the dump is, may have its own newline.
             Value::String(text) => out.extend([escape_text(text.trim_end_matches('\n')).as_str(), "\n"]),
             Value::Object(object) => self.object(object, "", 0, out),
             Value::Array(items) if items.is_empty() => {}
@@ -149,7 +120,7 @@ impl Printer<'_> {
             match value {
                 Value::Array(items) if is_tree(value) && !open => table.put(row, &title.of(key), count(items)),
                 _ if is_tree(value) => {}
-                // An object has no cell of its own, and so its absence has none.
+                // Objects have no cell, and so their absence has none.
                 Value::Null if objects.contains(key) => {}
                 _ => table.put(row, &title.of(key), leaf(value)),
             }
@@ -169,7 +140,7 @@ impl Printer<'_> {
         self.hide.iter().any(|name| path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     }
 
-    /// What is to be seen of an object, each field with its own dotted path.
+    /// The fields of an object that are shown, each with its own dotted path.
     fn fields<'v>(
         &self,
         object: &'v Map<String, Value>,
@@ -182,7 +153,7 @@ impl Printer<'_> {
     }
 }
 
-/// How a column is called: `name (ports)` for a list in a list, `filters.src` for an object in a list.
+/// The name of a column: `name (ports)` for a list in a list, `filters.src` for an object in a list.
 #[derive(Default)]
 struct Title {
     prefix: String,
@@ -204,7 +175,7 @@ impl Title {
     }
 }
 
-/// Whether a value needs lines of its own; a list of plain values does not.
+/// Whether a value needs separate lines; a list of plain values does not.
 fn is_tree(value: &Value) -> bool {
     match value {
         Value::Object(_) => true,

@@ -1,6 +1,4 @@
-//! A capture's packets, from the daemon to a file, a pipe or a reader, as they come.
-
-mod records;
+//! A capture's packets, from the daemon to a file, a pipe or a terminal, as they arrive.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -8,79 +6,81 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::{Bytes, Incoming};
+use polycube_api::{STREAM_ID, media};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-pub(crate) use self::records::{Direction, Packet, RecordError, Records};
 use crate::client::Client;
-use crate::dump::{Sink, Tally};
 use crate::failure::Failure;
-use crate::grammar::{Form, Request, Tap};
-use crate::refusal::Refusal;
+use crate::grammar::{Destination, PacketStream, Request};
+use crate::records::Records;
+use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
+use crate::sink::{Sink, Tally};
 use crate::watch;
 
-/// What the daemon's streams are; refusals are JSON.
-const CAPTURES: &str = "application/vnd.tcpdump.pcap, application/x-pcapng, application/json";
-/// Tells which of the readers in the cube's state we are.
-const ID: &str = "polycube-stream";
-/// How often the live line is drawn, and the reader of a pipe looked after.
+/// How often the live line is drawn, and the reader of a pipe checked.
 const TICK: Duration = Duration::from_millis(500);
-/// The packets do not wait longer for the number of dropped ones.
+/// How long packets may wait for the number of dropped ones.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why no more packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum End {
+enum StopReason {
     /// The daemon has no more.
-    Stream,
+    Ended,
     /// The user has had enough.
-    Asked,
-    /// Whoever read the pipe has.
+    Interrupted,
+    /// The reader of the pipe has closed it.
     ReaderGone,
 }
 
-/// Takes packets until there are no more, or somebody has had enough.
+/// Takes packets until there are no more, or the user or the reader of a pipe has had enough.
 ///
 /// # Errors
 ///
-/// The daemon refuses or breaks off, or nothing can be written. What has come until then is written.
-pub(crate) fn take(session: &Session, tap: &Tap) -> Result<(), Failure> {
-    Sink::check(&tap.form)?;
+/// The daemon refuses, the connection breaks, or nothing can be written. What has arrived until then is written.
+pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failure> {
+    let PacketStream { cube, destination, .. } = stream;
+    Sink::check(destination)?;
     session.run(async |client| {
-        let response = client.open(&tap.request(), CAPTURES).await?;
+        // Refusals are JSON.
+        let accept = [media::PCAP, media::PCAPNG, media::JSON].join(", ");
+        let response = client.open(&stream.request(), &accept).await?;
         if !response.status().is_success() {
-            return Err(Failure::Refused(Refusal::of_tap(&client.answer(response).await?, tap)));
+            let command = if *destination == Destination::Lines { "watch" } else { "dump" };
+            let refusal = Refusal::new(&client.answer(response).await?, Asked::Packets { cube, command });
+            return Err(refusal.into());
         }
-        let reader = reader(tap, response.headers());
-        let mut flow = Flow { client, reader, sink: Sink::open(&tap.form)?, tally: Tally::begin() };
-        let end = flow.copy(response.into_body(), tap.form == Form::Lines).await;
+        let reader = reader(stream, response.headers());
+        let mut flow = Flow { client, reader, sink: Sink::open(destination)?, tally: Tally::begin() };
+        let reason = flow.copy(response.into_body(), *destination == Destination::Lines).await;
         flow.sink.clear();
-        // Wireshark takes whatever an extcap program says for an error.
-        if !matches!(end, Ok(End::ReaderGone)) && !matches!(tap.form, Form::Pipe(_)) {
-            // Nobody is left to hear that stderr is closed.
+        // Wireshark takes whatever an extcap program prints for an error.
+        if !matches!(reason, Ok(StopReason::ReaderGone)) && !matches!(destination, Destination::Pipe(_)) {
+            // There is nowhere to report that stderr is closed.
             let _ = writeln!(io::stderr(), "{}{}", flow.tally, flow.sink.place());
         }
-        end.map(|_| ())
+        reason.map(|_| ())
     })
 }
 
-fn reader(tap: &Tap, headers: &HeaderMap) -> Option<Request> {
-    Some(tap.reader(headers.get(ID)?.to_str().ok()?))
+fn reader(stream: &PacketStream, headers: &HeaderMap) -> Option<Request> {
+    Some(stream.reader(headers.get(STREAM_ID)?.to_str().ok()?))
 }
 
-/// Packets on their way.
+/// Packets between the daemon and a sink.
 struct Flow<'a> {
     client: &'a Client,
-    /// Where the daemon tells how we fare.
+    /// Asks the daemon for our counters.
     reader: Option<Request>,
     sink: Sink,
     tally: Tally,
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, mut body: Incoming, as_lines: bool) -> Result<End, Failure> {
+    async fn copy(&mut self, mut body: Incoming, as_lines: bool) -> Result<StopReason, Failure> {
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let mut records = Records::default();
         let mut tick = interval(TICK);
@@ -90,21 +90,21 @@ impl Flow<'_> {
                 biased;
                 () = stop.wait() => {
                     self.count_dropped().await;
-                    return Ok(End::Asked);
+                    return Ok(StopReason::Interrupted);
                 }
                 frame = body.frame() => {
                     let Some(frame) = frame else { break };
                     let frame = frame.map_err(|source| self.client.broken(source))?;
-                    // Trailers say nothing here.
+                    // Trailers have no meaning here.
                     let Ok(bytes) = frame.into_data() else { continue };
                     let out = self.render(&mut records, &bytes, as_lines)?;
-                    if let Some(end) = self.write(out, &mut stop).await? {
-                        return Ok(end);
+                    if let Some(reason) = self.write(out, &mut stop).await? {
+                        return Ok(reason);
                     }
                 }
                 _ = tick.tick() => {
                     if self.sink.is_reader_gone() {
-                        return Ok(End::ReaderGone);
+                        return Ok(StopReason::ReaderGone);
                     }
                     if self.sink.is_live() {
                         self.count_dropped().await;
@@ -113,7 +113,7 @@ impl Flow<'_> {
                 }
             }
         }
-        if records.is_cut() { Err(Failure::Cut) } else { Ok(End::Stream) }
+        if records.is_cut() { Err(Failure::Cut) } else { Ok(StopReason::Ended) }
     }
 
     fn render(&mut self, records: &mut Records, bytes: &Bytes, as_lines: bool) -> Result<Vec<u8>, Failure> {
@@ -128,22 +128,22 @@ impl Flow<'_> {
         Ok(if as_lines { lines.into_bytes() } else { whole })
     }
 
-    /// A pipe whose reader takes its time is not waited for when the user has had enough.
-    async fn write(&mut self, out: Vec<u8>, stop: &mut Stop) -> Result<Option<End>, Failure> {
+    /// Writes. When the user has had enough, a pipe with a slow reader is not waited for.
+    async fn write(&mut self, out: Vec<u8>, stop: &mut Stop) -> Result<Option<StopReason>, Failure> {
         let may_wait = !self.sink.is_file();
         let written = tokio::select! {
             biased;
-            () = stop.wait(), if may_wait => return Ok(Some(End::Asked)),
+            () = stop.wait(), if may_wait => return Ok(Some(StopReason::Interrupted)),
             written = self.sink.write(&out) => written,
         };
         match written {
             Ok(()) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(End::ReaderGone)),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(StopReason::ReaderGone)),
             Err(error) => Err(self.sink.failure(error)),
         }
     }
 
-    /// Packets that were dropped because we were slow. That the daemon does not tell is no reason to stop.
+    /// Counts the packets that were dropped because we were slow. If the daemon does not say, the stream goes on.
     async fn count_dropped(&mut self) {
         let Some(reader) = &self.reader else { return };
         let Ok(Ok(answer)) = timeout(COUNT_TIMEOUT, self.client.send(reader)).await else { return };

@@ -11,7 +11,7 @@ pub(crate) enum TokenError {
     Read { file: String, source: io::Error },
     #[error("{origin} holds no token")]
     Empty { origin: String },
-    #[error("the token of {origin} has characters that no header can carry")]
+    #[error("the token of {origin} has characters that a header cannot carry")]
     Characters { origin: String },
 }
 
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(token(None, Some(" \n")), Err("POLYCUBECTL_TOKEN holds no token".to_owned()));
         assert_eq!(
             token(None, Some("a\nb")),
-            Err("the token of POLYCUBECTL_TOKEN has characters that no header can carry".to_owned())
+            Err("the token of POLYCUBECTL_TOKEN has characters that a header cannot carry".to_owned())
         );
         assert_eq!(
             token(Some("/nowhere/t"), None),

@@ -2,10 +2,10 @@
 
 mod summary;
 
-use crate::show::escape;
-use crate::stream::{Direction, Packet};
+use crate::records::{Direction, Packet};
+use crate::terminal::escape;
 
-/// The line, without its end: time of day in UTC, direction where it is known, from whom to whom, what it is, and its
+/// The line, without its end: time of day in UTC, direction if it is known, source and destination, what it is, and its
 /// length on the wire.
 pub(crate) fn line(packet: &Packet<'_>) -> String {
     let seconds = packet.time.as_secs() % 86_400;

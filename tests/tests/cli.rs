@@ -106,7 +106,7 @@ fn exit_codes_and_streams() -> Result<()> {
 fn refusals_speak_of_commands_and_not_of_http() -> Result<()> {
     let (daemon, _lab) = site()?;
     for (line, said) in [
-        ("sniffer", "cube `sniffer` exists already: set changes it, show tells of it"),
+        ("sniffer", "cube `sniffer` exists already; use `sniffer set`"),
         ("netdevs del veth1", "del does not work on `netdevs veth1`: it takes show"),
         ("sniffer loglevel", "`sniffer loglevel` takes a command: show, set, del"),
         ("packetcapture ad x", "cube `ad` does not exist; did you mean `add`?"),
@@ -135,7 +135,7 @@ fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
         .output()?;
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let line = String::from_utf8(output.stderr)?;
-    assert_eq!(line, format!("polycubectl: permission denied on {url}: be root, or in group polycube\n"));
+    assert_eq!(line, format!("polycubectl: permission denied on {url}: run as root, or join group polycube\n"));
     Ok(())
 }
 
@@ -219,7 +219,7 @@ fn what_there_is_can_be_shown() -> Result<()> {
 fn a_stream_is_told_from_what_can_be_shown() -> Result<()> {
     let (daemon, _lab) = site()?;
     let line = daemon.ctl("sniffer show stream").one_line(2);
-    assert!(line.contains("application/vnd.tcpdump.pcap") && line.contains("NAME dump writes it"), "{line}");
+    assert!(line.contains("application/vnd.tcpdump.pcap") && line.contains("NAME dump to write it"), "{line}");
     Ok(())
 }
 

@@ -231,10 +231,10 @@ fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
 fn input_that_is_no_configuration_is_refused_before_anything_is_sent() -> Result<()> {
     let (daemon, _lab) = site()?;
     for (input, reason) in [
-        ("{\"capture\": \"off\"", "standard input is no JSON: EOF while parsing an object at line 1 column 17"),
-        ("a: b: c", "standard input is no YAML: "),
+        ("{\"capture\": \"off\"", "standard input is not valid JSON: EOF while parsing an object at line 1 column 17"),
+        ("a: b: c", "standard input is not valid YAML: "),
         ("a: 1\na: 2\n", "duplicate entry with key \"a\""),
-        ("br1\nbr2\n", "standard input holds no configuration, but \"br1 br2\""),
+        ("br1\nbr2\n", "standard input holds \"br1 br2\", which is not a configuration"),
     ] {
         let said = daemon.ctl_reading(&["packetcapture", "add", "s"], Some(input)).one_line(64);
         assert!(said.contains(reason), "{said}");

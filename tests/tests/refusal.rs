@@ -140,15 +140,15 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer filters set snaplen=0", &["snaplen", "0 is less than the minimum of 1"]),
         (
             "sniffer filters set src=10.0.0.0/33",
-            &["sniffer/filters/src", "`10.0.0.0/33` is no prefix", "10.10.10.0/24"],
+            &["sniffer/filters/src", "`10.0.0.0/33` is not a prefix", "10.10.10.0/24"],
         ),
-        ("sniffer filters set dst=everybody", &["sniffer/filters/dst", "`everybody` is no prefix"]),
+        ("sniffer filters set dst=everybody", &["sniffer/filters/dst", "`everybody` is not a prefix"]),
         ("sniffer filters set sport=65536", &["sniffer/filters/sport", "65536 is greater than the maximum of 65535"]),
         ("sniffer filters set dport=-1", &["sniffer/filters/dport", "-1 is less than the minimum of 0"]),
         ("sniffer filters set dport=http", &["sniffer/filters/dport", "\"http\" is not of type"]),
         (
             "sniffer filters set l4proto=tpc",
-            &["sniffer/filters/l4proto", "\"tpc\" is not of the right form", "icmpv6, sctp"],
+            &["sniffer/filters/l4proto", "\"tpc\" does not have the right form", "icmpv6, sctp"],
         ),
         ("sniffer filters set l4proto=256", &["sniffer/filters/l4proto", "from 0 to 255"]),
         ("sniffer set ring-size=3", &["sniffer/ring-size", "3 is not one of 1, 2, 4, 8, 16, 32, 64"]),

@@ -122,9 +122,14 @@ fn a_client_certificate_is_taken_and_wanted() -> Result<()> {
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --cacert @ca.pem")?;
     let with = |more: &str| format!("{URL} --cacert @ca.pem {more} cubes show");
     files.check(&daemon, &with("--cert @client.pem --key @client.key"), 0, &[]);
-    files.check(&daemon, &with(""), 1, &["https://127.0.0.1:9000", "wants a client certificate", "--cert and --key"]);
-    files.check(&daemon, &with("--token-file @token"), 1, &["wants a client certificate"]);
-    let refused = ["does not take our certificate", "--cacert"];
+    files.check(
+        &daemon,
+        &with(""),
+        1,
+        &["https://127.0.0.1:9000", "requires a client certificate", "--cert and --key"],
+    );
+    files.check(&daemon, &with("--token-file @token"), 1, &["requires a client certificate"]);
+    let refused = ["rejects our certificate", "--cacert"];
     files.check(&daemon, &with("--cert @stranger.pem --key @stranger.key"), 1, &refused);
     files.check(&daemon, &with("--cert @expired.pem --key @expired.key"), 1, &refused);
     Ok(())
@@ -138,7 +143,7 @@ fn either_is_taken_where_both_may_be() -> Result<()> {
     files.check(&daemon, &with("--cert @client.pem --key @client.key"), 0, &[]);
     files.check(&daemon, &with("--token-file @token"), 0, &[]);
     files.check(&daemon, &with(""), 2, &["no valid token"]);
-    files.check(&daemon, &with("--cert @stranger.pem --key @stranger.key"), 1, &["does not take our certificate"]);
+    files.check(&daemon, &with("--cert @stranger.pem --key @stranger.key"), 1, &["rejects our certificate"]);
     Ok(())
 }
 
@@ -170,7 +175,7 @@ fn a_daemon_that_is_not_whom_one_means_is_not_spoken_to() -> Result<()> {
         files.check(&daemon, &format!("{URL} --cacert @{cacert}.pem cubes show"), 1, about);
         Ok(())
     };
-    check("server", "other", &["https://127.0.0.1:9000", "of a CA that is not in", "other.pem", "--cacert"])?;
+    check("server", "other", &["https://127.0.0.1:9000", "by a CA that is not in", "other.pem", "--cacert"])?;
     check("elsewhere", "ca", &["lab.example", "not for 127.0.0.1"])?;
     check("expired", "ca", &["has expired"])?;
     check("ca", "ca", &["a CA's own"])?;
@@ -187,7 +192,7 @@ fn either_end_may_be_the_only_one_that_speaks_tls() -> Result<()> {
     files.check(&daemon, &format!("{URL} cubes show"), 64, &["https requires cacert", "POLYCUBECTL_CACERT"]);
     drop(daemon);
     let daemon = files.daemon(&lab, "--no-auth")?;
-    files.check(&daemon, &format!("{URL} --cacert @ca.pem cubes show"), 1, &["speaks no TLS", "http://"]);
+    files.check(&daemon, &format!("{URL} --cacert @ca.pem cubes show"), 1, &["does not speak TLS", "http://"]);
     Ok(())
 }
 
@@ -249,7 +254,7 @@ fn files_that_are_of_no_use_are_named() -> Result<()> {
         ("--cacert @ca.pem --token-file @token", &["--cacert is for TLS", "--cert FILE"]),
         ("--cert @nowhere --key @server.key --no-auth", &["--cert ", "nowhere", "No such file"]),
         ("--cert @garbage --key @server.key --no-auth", &["--cert ", "garbage", "no certificate"]),
-        ("--cert @broken --key @server.key --no-auth", &["--cert ", "broken", "no PEM"]),
+        ("--cert @broken --key @server.key --no-auth", &["--cert ", "broken", "not valid PEM"]),
         ("--cert @empty --key @server.key --no-auth", &["--cert ", "empty"]),
         ("--cert @server.key --key @server.key --no-auth", &["--cert ", "server.key", "no certificate"]),
         ("--cert @server.pem --key @nowhere --no-auth", &["--key ", "nowhere", "No such file"]),
@@ -276,7 +281,7 @@ fn files_that_are_of_no_use_are_named() -> Result<()> {
         ("--cacert @garbage", &["cacert ", "garbage", "no certificate"]),
         ("--cacert @ca.pem --cert @client.pem", &["both --cert FILE and --key FILE"]),
         ("--cacert @ca.pem --cert @client.pem --key @garbage", &["key ", "garbage", "no private key"]),
-        ("--cacert @ca.pem --cert @broken --key @client.key", &["cert ", "broken", "no PEM"]),
+        ("--cacert @ca.pem --cert @broken --key @client.key", &["cert ", "broken", "not valid PEM"]),
         ("--cacert @ca.pem --cert @client.pem --key @server.key", &["server.key", "not the key of", "client.pem"]),
     ];
     for (line, about) in cases {

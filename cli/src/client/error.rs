@@ -5,24 +5,24 @@ use std::io;
 use super::tls::TlsError;
 use crate::address::{Address, Transport};
 
-/// The daemon was not reached, or what came back is not an answer.
+/// The daemon was not reached, or what it sent is not an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error("no daemon answers at {address} ({source}): start it with: sudo polycubed{}", options(*.tcp))]
     Unreachable { address: String, tcp: bool, source: io::Error },
-    #[error("permission denied on {address}: be root, or in group polycube")]
+    #[error("permission denied on {address}: run as root, or join group polycube")]
     Denied { address: String, source: io::Error },
     #[error("{address}: {source}")]
     Tls { address: String, source: TlsError },
     #[error("cannot ask for '{target}…': {source}")]
     Request { target: String, source: hyper::http::Error },
-    #[error("{address} does not speak as polycubed does: {source}")]
+    #[error("{address} does not answer as polycubed does: {source}")]
     Broken { address: String, source: hyper::Error },
     #[error("{address} did not answer within {seconds} s")]
     Silent { address: String, seconds: u64 },
     #[error("the answer of {address} is longer than {most} MiB")]
     TooLong { address: String, most: usize },
-    #[error("there is a stream of {media:?}, which cannot be shown: NAME dump writes it, NAME watch shows it")]
+    #[error("this is a stream of {media:?}, which cannot be shown: use NAME dump to write it, NAME watch to see it")]
     Stream { media: String },
     #[error("{address} redirects more than {most} times")]
     Redirects { address: String, most: usize },

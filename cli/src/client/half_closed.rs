@@ -1,4 +1,4 @@
-//! Connections whose peers may answer and stop reading before they have got everything.
+//! Connections whose peers may answer and stop reading before they have read everything.
 
 use std::io;
 use std::pin::Pin;
@@ -6,11 +6,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream on which nothing is an error of writing: when nobody reads any more, what is read tells why, or that
-/// there is nothing to read.
+/// A stream on which writing does not fail: when the peer no longer reads, its answer says why, or that there is none.
 pub(super) struct HalfClosed<S>(pub(super) S);
 
-/// Takes what nobody reads any more as written.
+/// Counts what the peer no longer reads as written.
 fn written(polled: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
     polled.map(|result| match result {
         Err(error) if is_closed(&error) => Ok(length),

@@ -172,7 +172,7 @@ fn check_unreachable(url: &str, expected: &str) {
 }
 
 #[test]
-fn an_absent_daemon_is_told_how_to_start() {
+fn an_absent_daemon_comes_with_advice_on_starting_it() {
     check_unreachable(
         "unix:///nowhere/d.sock",
         "no daemon answers at unix:///nowhere/d.sock (No such file or directory (os error 2)): start it with: sudo polycubed",
@@ -192,11 +192,11 @@ fn an_absent_daemon_is_told_how_to_start() {
 fn a_forbidden_socket_has_its_own_advice() {
     let address = Address::parse("unix:///run/d.sock").unwrap();
     let error = ClientError::connect(&address, io::ErrorKind::PermissionDenied.into());
-    assert_eq!(error.to_string(), "permission denied on unix:///run/d.sock: be root, or in group polycube");
+    assert_eq!(error.to_string(), "permission denied on unix:///run/d.sock: run as root, or join group polycube");
 }
 
 #[test]
-fn a_stream_is_no_answer_and_is_not_waited_for() {
+fn a_stream_is_not_an_answer_and_is_not_waited_for() {
     let send = |media: &str| {
         send(&get("s/stream/"), None, vec![reply("200 OK", &format!("content-type: {media}\r\n"), "{}")]).0
     };
@@ -204,7 +204,9 @@ fn a_stream_is_no_answer_and_is_not_waited_for() {
         let error = send(media).unwrap_err().to_string();
         assert_eq!(
             error,
-            format!("there is a stream of {media:?}, which cannot be shown: NAME dump writes it, NAME watch shows it")
+            format!(
+                "this is a stream of {media:?}, which cannot be shown: use NAME dump to write it, NAME watch to see it"
+            )
         );
     }
     for media in ["application/json", "application/yang.data+json; charset=utf-8", "TEXT/plain; version=0.0.4", ""] {

@@ -1,4 +1,4 @@
-//! TLS to the daemon, and what it means when there is none.
+//! TLS to the daemon, and what it means when it fails.
 
 use std::error;
 use std::fmt;
@@ -14,16 +14,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 
 use crate::address::{Address, Scheme, Transport};
-
-/// The files that TLS is made of, as the user names them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Files {
-    /// Those that sign daemons' certificates.
-    pub(crate) cacert: Option<String>,
-    /// Our certificate, and those between it and its CA.
-    pub(crate) cert: Option<String>,
-    pub(crate) key: Option<String>,
-}
+use crate::endpoint::TlsFiles;
 
 /// Files that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +27,13 @@ pub(crate) enum FileError {
     NotHttps { address: String },
     #[error("a client certificate needs both --cert FILE and --key FILE")]
     Alone,
-    #[error("'{host}' is no name that a certificate can have")]
+    #[error("'{host}' is not a name that a certificate can have")]
     Host { host: String },
     #[error("{what} {file}: {source}")]
     Read { what: &'static str, file: String, source: io::Error },
-    #[error("{what} {file}: there is no {wanted} in PEM in it")]
+    #[error("{what} {file}: it has no {wanted} in PEM")]
     Empty { what: &'static str, file: String, wanted: &'static str },
-    #[error("{what} {file}: it is no PEM: {source}")]
+    #[error("{what} {file}: it is not valid PEM: {source}")]
     Pem { what: &'static str, file: String, source: pem::Error },
     #[error("{what} {file}: {source}")]
     Content { what: &'static str, file: String, source: Error },
@@ -52,10 +43,10 @@ pub(crate) enum FileError {
     Provider(#[source] Error),
 }
 
-/// Why there is no TLS with a server.
+/// Why TLS with a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("its certificate is of a CA that is not in {cacert}: give the right one with --cacert")]
+    #[error("its certificate was signed by a CA that is not in {cacert}: give the right one with --cacert")]
     Issuer { cacert: String },
     #[error("its certificate is for {}, not for {host}: use such a name in the URL", names.join(", "))]
     Name { host: String, names: Vec<String> },
@@ -65,13 +56,13 @@ pub(crate) enum TlsError {
     NotYet,
     #[error("its certificate is a CA's own: give the daemon one that the CA has signed")]
     Ca,
-    #[error("it speaks no TLS: use http://, or start polycubed with --cert and --key")]
+    #[error("it does not speak TLS: use http://, or start polycubed with --cert and --key")]
     NotSpoken,
-    #[error("it wants a client certificate: give --cert and --key")]
+    #[error("it requires a client certificate: give --cert and --key")]
     CertificateWanted,
-    #[error("it does not take our certificate: let a CA of the daemon's --cacert sign it")]
+    #[error("it rejects our certificate: have it signed by a CA of the daemon's --cacert")]
     CertificateRefused,
-    #[error("no TLS: {0}")]
+    #[error("TLS failed: {0}")]
     Other(Error),
 }
 
@@ -96,15 +87,15 @@ impl Tls {
     /// # Errors
     ///
     /// What is wrong with them.
-    pub(crate) fn of(address: &Address, files: &Files) -> Result<Option<Self>, FileError> {
+    pub(crate) fn of(address: &Address, files: &TlsFiles) -> Result<Option<Self>, FileError> {
         match &address.transport {
             Transport::Tcp { scheme: Scheme::Https, host, .. } => Self::new(host, files).map(Some),
             Transport::Tcp { scheme: Scheme::Http, .. } | Transport::Unix(_) => Ok(None),
         }
     }
 
-    /// `host` is what the server's certificate has to name.
-    fn new(host: &str, files: &Files) -> Result<Self, FileError> {
+    /// `host` is what the server's certificate must name.
+    fn new(host: &str, files: &TlsFiles) -> Result<Self, FileError> {
         let cacert = files.cacert.as_deref().ok_or(FileError::NoCacert)?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| FileError::Host { host: host.to_owned() })?;
         let mut roots = RootCertStore::empty();
@@ -130,7 +121,7 @@ impl Tls {
             _ => return Err(FileError::Alone),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let connector = Arc::new(config).into();
+        let connector = TlsConnector::from(Arc::new(config));
         Ok(Self { connector, name, host: host.to_owned(), cacert: cacert.to_owned() })
     }
 
@@ -138,7 +129,7 @@ impl Tls {
         self.connector.connect(self.name.clone(), stream).await
     }
 
-    /// What TLS has to do with an error. A server may refuse our certificate after we have begun to speak.
+    /// The TLS error that caused an error. A server may refuse our certificate after we have begun to send.
     pub(super) fn reason(&self, error: &(dyn error::Error + 'static)) -> Option<TlsError> {
         let inner = match error.downcast_ref::<io::Error>() {
             Some(error) => error.get_ref().map(|inner| inner as &(dyn error::Error + 'static)),

@@ -2,7 +2,7 @@
 
 _polycubectl() {
     local rest=${COMP_LINE:0:COMP_POINT} words=() before=() text word program current cut at
-    # Readline takes `=` and `:` for words of their own: only blanks end one of ours.
+    # Readline breaks words at `=` and `:`; only blanks end a word here.
     for ((at = 0; at <= COMP_CWORD; at++)); do
         text=${rest#"${rest%%[![:space:]]*}"}
         word=${COMP_WORDS[at]}
@@ -20,13 +20,13 @@ _polycubectl() {
         compopt -o default
         return
     fi
-    # What is redirected, and from where, is no argument.
+    # Redirections and their files are not arguments.
     for word in "${words[@]:1:${#words[@]}-2}"; do
         [[ $word != *([0-9&])[\<\>]* && $at != *[\<\>] ]] && before+=("${word//[\"\'\\]/}")
         at=$word
     done
     current=${words[-1]//[\"\'\\]/}
-    # It is the end of the word that readline replaces.
+    # Readline replaces the end of the word only.
     cut=${current%"$2"}
     program=${words[0]/#'~/'/"$HOME/"}
     program=${program/#'$HOME/'/"$HOME/"}

@@ -1,5 +1,5 @@
 #compdef polycubectl
-# Completion of polycubectl for zsh: source <(polycubectl completion zsh), after compinit; or put it into a file
+# Completion of polycubectl for zsh: source <(polycubectl completion zsh), after compinit; or save it as a file
 # _polycubectl in a directory of $fpath.
 
 _polycubectl() {

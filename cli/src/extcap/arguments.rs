@@ -7,7 +7,7 @@ use clap::{ArgGroup, Parser};
 /// Makes packetcapture cubes interfaces of Wireshark's.
 ///
 /// Wireshark calls this program itself. To install it, copy or link it into Wireshark's extcap folder, which `tshark -G
-/// folders` tells. POLYCUBECTL_URL, POLYCUBECTL_TOKEN and polycubectl's configuration file say where the daemon is.
+/// folders` shows. POLYCUBECTL_URL, POLYCUBECTL_TOKEN and polycubectl's configuration file say where the daemon is.
 #[derive(Debug, Parser)]
 #[command(name = "polycube-extcap", version, arg_required_else_help = true)]
 #[command(group = ArgGroup::new("question").required(true).multiple(true).args(
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     /// List the cubes
     #[arg(long)]
     extcap_interfaces: bool,
-    /// Version of Wireshark's that asks
+    /// Version of Wireshark
     #[arg(long, value_name = "VERSION")]
     extcap_version: Option<String>,
     /// Cube that the rest is about
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Named pipe to write into
     #[arg(long, value_name = "PIPE")]
     fifo: Option<PathBuf>,
-    /// Filter to set on the cube; both filters have to match if both are given
+    /// Filter to set on the cube; if both filters are given, both must match
     #[arg(long, value_name = "FILTER", requires = "extcap_interface")]
     pub(super) extcap_capture_filter: Option<String>,
     /// Filter to set on the cube
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
 
 /// What is asked.
 #[derive(Debug, PartialEq)]
-pub(super) enum Question<'a> {
+pub(super) enum Task<'a> {
     Interfaces,
     LinkTypes,
     Options,
@@ -57,13 +57,13 @@ pub(super) enum Question<'a> {
 }
 
 impl Arguments {
-    pub(super) fn question(&self) -> Question<'_> {
+    pub(super) fn task(&self) -> Task<'_> {
         match (&self.extcap_interface, &self.fifo) {
-            (Some(interface), Some(fifo)) if self.capture => Question::Capture { interface, fifo },
-            _ if self.extcap_interfaces => Question::Interfaces,
-            _ if self.extcap_dlts => Question::LinkTypes,
-            _ if self.extcap_config => Question::Options,
-            _ => Question::FilterIsValid,
+            (Some(interface), Some(fifo)) if self.capture => Task::Capture { interface, fifo },
+            _ if self.extcap_interfaces => Task::Interfaces,
+            _ if self.extcap_dlts => Task::LinkTypes,
+            _ if self.extcap_config => Task::Options,
+            _ => Task::FilterIsValid,
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::UsageError;
+use super::error::UsageError;
 use super::words::Pair;
 
 /// Types a value by its text.
 ///
 /// A number only when JSON would print that number with the very same text: `007`, `1e5` and `1.50` are labels that
-/// somebody chose, and they stay strings.
+/// the user chose, and they stay strings.
 pub(super) fn scalar(text: &str) -> Value {
     match text {
         "true" => return Value::Bool(true),

@@ -1,6 +1,6 @@
 //! What can be wrong with a command line.
 
-use crate::help::Topic;
+use super::forms::Topic;
 
 /// A command line that cannot be understood; nothing was sent.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -19,11 +19,11 @@ pub(crate) enum UsageError {
     ViewWithoutShow { flag: &'static str },
     #[error("-hide does not go with {flag}")]
     HideWith { flag: &'static str },
-    #[error("-hide needs the names to hide: -hide=uuid,ports.peer")]
+    #[error("-hide needs names: -hide=uuid,ports.peer")]
     HideWithoutNames,
     #[error("'{first}' and '{second}' are both commands: give one")]
     TwoCommands { first: &'static str, second: &'static str },
-    #[error("'{word}' cannot follow '{pair}': path and command come before key=value")]
+    #[error("'{word}' cannot follow '{pair}': put path and command before key=value")]
     AfterPair { word: String, pair: String },
     #[error("'{pair}' has an empty key")]
     EmptyKey { pair: String },
@@ -35,7 +35,7 @@ pub(crate) enum UsageError {
     PathWord { word: String },
     #[error("'?' must be the last word")]
     HelpNotLast,
-    #[error("'{command}' alone names nothing: say of which cube or service")]
+    #[error("'{command}' alone names nothing: name a cube or a service")]
     NoPath { command: &'static str },
     #[error("set needs at least one key=value, or a configuration on standard input")]
     NothingToSet,
@@ -47,29 +47,29 @@ pub(crate) enum UsageError {
     PairsNotTaken { command: &'static str, topic: Topic },
     #[error("wrong number of words for {}", topic.name())]
     Form { topic: Topic },
-    #[error("there is no completion for '{word}': take bash, zsh or fish")]
+    #[error("there is no completion for '{word}': give bash, zsh or fish")]
     Shell { word: String },
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
-    PairWithTap { key: String },
+    PairWithPackets { key: String },
     #[error("attach takes one of position, before and after")]
     AttachOptions,
     #[error("attach does not know '{name}'")]
     AttachOption { name: String },
-    #[error("'{value}' is not a position: take first, last or auto")]
+    #[error("'{value}' is not a position: give first, last or auto")]
     AttachPosition { value: String },
 }
 
 impl UsageError {
-    /// Where the reader finds the right form.
+    /// The topic that shows the right form.
     pub(crate) fn topic(&self) -> Topic {
         match self {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
-            Self::FlagWithoutDump { .. } | Self::PairWithTap { .. } => Topic::Dump,
+            Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NothingToSet => Topic::Set,
             Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
             Self::HideWith { .. } | Self::HideWithoutNames => Topic::Show,

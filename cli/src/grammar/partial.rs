@@ -1,9 +1,12 @@
 //! A command line that is still being typed.
 
-use super::words::{Style, Way, Words};
-use super::{Command, Question, tap, topic};
-use crate::help::Topic;
-use crate::show::Detail;
+use polycube_api::Verb;
+
+use super::forms::Topic;
+use super::view::Detail;
+use super::words::{Style, Words};
+use super::{flags, order::Question};
+use crate::endpoint::Endpoint;
 
 /// The words before the cursor, understood.
 #[derive(Debug)]
@@ -11,7 +14,7 @@ pub(crate) struct Partial {
     pub(crate) question: Question,
     /// Names of the `key=value` that are there already.
     pub(crate) given: Vec<String>,
-    pub(crate) way: Way,
+    pub(crate) endpoint: Endpoint,
 }
 
 const FLAGS: [&str; 7] = ["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version"];
@@ -21,9 +24,9 @@ impl Partial {
     pub(crate) fn parse(words: &[String]) -> Option<Self> {
         let mut words = Words::classify(words.iter().map(Into::into)).ok().filter(|words| !words.help)?;
         Some(Self {
-            way: std::mem::take(&mut words.way),
+            endpoint: std::mem::take(&mut words.endpoint),
             given: words.pairs.iter().map(|pair| pair.name.clone()).collect(),
-            question: Question { topic: topic(&words), path: words.path, command: words.command },
+            question: Question { topic: words.topic(), path: words.path, command: words.command },
         })
     }
 
@@ -31,8 +34,8 @@ impl Partial {
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let details = [Detail::Brief, Detail::Normal, Detail::Verbose].map(Style::Text);
         let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["-hide="]);
-        let shows = self.question.command == Some(Command::Show);
+        let shows = self.question.command == Some(Verb::Show);
         let dumps = self.question.topic == Topic::Dump;
-        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(tap::FLAGS.into_iter().filter(|_| dumps)).collect()
+        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(flags::FLAGS.into_iter().filter(|_| dumps)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::UsageError;
+use super::error::UsageError;
 
 /// Refuses the words that would lead somewhere else: a server may resolve `..`, and an empty segment vanishes.
 pub(super) fn check(word: &str) -> Result<(), UsageError> {
@@ -12,7 +12,7 @@ pub(super) fn check(word: &str) -> Result<(), UsageError> {
     }
 }
 
-/// Writes each word as one segment of a URL, with a slash behind it.
+/// Writes each word as one segment of a URL, followed by a slash.
 pub(super) fn encode<W: AsRef<str>>(words: &[W]) -> String {
     words.iter().map(|word| segment(word.as_ref()) + "/").collect()
 }

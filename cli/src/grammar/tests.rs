@@ -198,10 +198,13 @@ fn flags_of_the_program_stand_anywhere() {
         ["s", "--token-file", "f", "show", "--url", "http://h:1"],
     ] {
         let line = parse_text(&line).unwrap();
-        assert_eq!((line.way.url.as_deref(), line.way.token_file.as_deref()), (Some("http://h:1"), Some("f")));
+        assert_eq!(
+            (line.endpoint.url.as_deref(), line.endpoint.token_file.as_deref()),
+            (Some("http://h:1"), Some("f"))
+        );
     }
     let line = parse_text(&["del", "s", "--url=unix:///a=b"]).unwrap();
-    assert_eq!(line.way.url.as_deref(), Some("unix:///a=b"));
+    assert_eq!(line.endpoint.url.as_deref(), Some("unix:///a=b"));
     assert_eq!(parse_text(&["s", "-V"]).unwrap().order, Order::OwnVersion);
     assert_eq!(parse_text(&["--version"]).unwrap().order, Order::OwnVersion);
 }
@@ -227,11 +230,11 @@ fn help_is_of_the_form_it_follows() {
 fn mixed_up_words_are_refused() {
     check_refused(&["br1", "add", "set"], "'add' and 'set' are both commands: give one");
     check_refused(&["show", "show"], "'show' and 'show' are both commands: give one");
-    check_refused(&["s", "a=1", "set"], "'set' cannot follow 'a=1': path and command come before key=value");
-    check_refused(&["s", "set", "a=1", "b"], "'b' cannot follow 'a=1': path and command come before key=value");
+    check_refused(&["s", "a=1", "set"], "'set' cannot follow 'a=1': put path and command before key=value");
+    check_refused(&["s", "set", "a=1", "b"], "'b' cannot follow 'a=1': put path and command before key=value");
     check_refused(&["?", "br1"], "'?' must be the last word");
-    check_refused(&["add"], "'add' alone names nothing: say of which cube or service");
-    check_refused(&["a=1"], "'key=value' alone names nothing: say of which cube or service");
+    check_refused(&["add"], "'add' alone names nothing: name a cube or a service");
+    check_refused(&["a=1"], "'key=value' alone names nothing: name a cube or a service");
     check_refused(
         &["cubes", "add", "a=1"],
         "cubes add takes no key=value: it reads a list of cubes from standard input",
@@ -264,8 +267,8 @@ fn bad_flags_are_refused() {
     check_refused(&["s", "show", "-yaml", "-hide=a"], "-hide does not go with -yaml");
     check_refused(&["s", "show", "-json", "-brief"], "-json and -brief exclude each other");
     check_refused(&["s", "show", "-json", "-hide=a"], "-hide does not go with -json");
-    check_refused(&["s", "show", "-hide"], "-hide needs the names to hide: -hide=uuid,ports.peer");
-    check_refused(&["s", "show", "-hide="], "-hide needs the names to hide: -hide=uuid,ports.peer");
+    check_refused(&["s", "show", "-hide"], "-hide needs names: -hide=uuid,ports.peer");
+    check_refused(&["s", "show", "-hide="], "-hide needs names: -hide=uuid,ports.peer");
     check_refused(&["del", "s", "-json"], "-json goes with show only");
     check_refused(&["s", "add", "x", "-hide=a"], "-hide goes with show only");
     check_refused(&["attach", "s", "eth0", "-brief"], "-brief goes with show only");
@@ -278,14 +281,14 @@ fn framework_verbs_take_exactly_their_words() {
     check_refused(&["disconnect", "add", "a", "b"], "wrong number of words for disconnect");
     check_refused(&["connect", "a", "b", "x=1"], "wrong number of words for connect");
     check_refused(&["attach", "s"], "wrong number of words for attach");
-    check_refused(&["attach", "s", "eth0", "position=3"], "'3' is not a position: take first, last or auto");
+    check_refused(&["attach", "s", "eth0", "position=3"], "'3' is not a position: give first, last or auto");
     check_refused(&["attach", "s", "eth0", "color=red"], "attach does not know 'color'");
     check_refused(
         &["attach", "s", "eth0", "position=first", "before=t"],
         "attach takes one of position, before and after",
     );
     check_refused(&["detach", "s"], "wrong number of words for detach");
-    check_refused(&["completion", "tcsh"], "there is no completion for 'tcsh': take bash, zsh or fish");
+    check_refused(&["completion", "tcsh"], "there is no completion for 'tcsh': give bash, zsh or fish");
     check_refused(&["completion"], "wrong number of words for completion");
     check_refused(&["version", "x"], "wrong number of words for version");
     check_refused(&["version", "set", "a=1"], "wrong number of words for version");
@@ -301,24 +304,26 @@ fn words_that_are_not_utf8_are_refused() {
 }
 
 #[track_caller]
-fn check_tap(line: &str, target: &str, form: &Form) {
+fn check_packets(line: &str, target: &str, destination: &Destination) {
     match parse_text(&line.split(' ').collect::<Vec<_>>()).map(|line| line.order) {
-        Ok(Order::Tap(tap)) => assert_eq!((tap.request().path.as_str(), &tap.form), (target, form), "{line}"),
+        Ok(Order::Packets(stream)) => {
+            assert_eq!((stream.request().path.as_str(), &stream.destination), (target, destination), "{line}");
+        }
         other => panic!("{line}: {other:?}"),
     }
 }
 
 #[test]
-fn dump_and_watch_behind_a_name_take_packets() {
-    let file = |force| Form::File { path: "o.pcap".into(), force };
-    check_tap("s dump", "s/stream?follow=false", &Form::Records);
-    check_tap("s dump -w -", "s/stream?follow=false", &Form::Records);
-    check_tap("s dump -w o.pcap --follow", "s/stream?follow=true", &file(false));
-    check_tap("--force -w=o.pcap s dump", "s/stream?follow=false", &file(true));
-    check_tap("s dump --format pcapng", "s/stream?format=pcapng&follow=false", &Form::Records);
-    check_tap("s dump --format a&b=c", "s/stream?format=a%26b%3Dc&follow=false", &Form::Records);
-    check_tap("a/b dump", "a%2Fb/stream?follow=false", &Form::Records);
-    check_tap("s watch", "s/stream?format=pcapng&follow=true", &Form::Lines);
+fn dump_and_watch_after_a_name_take_packets() {
+    let file = |force| Destination::File { path: "o.pcap".into(), force };
+    check_packets("s dump", "s/stream?follow=false", &Destination::Records);
+    check_packets("s dump -w -", "s/stream?follow=false", &Destination::Records);
+    check_packets("s dump -w o.pcap --follow", "s/stream?follow=true", &file(false));
+    check_packets("--force -w=o.pcap s dump", "s/stream?follow=false", &file(true));
+    check_packets("s dump --format pcapng", "s/stream?format=pcapng&follow=false", &Destination::Records);
+    check_packets("s dump --format a&b=c", "s/stream?format=a%26b%3Dc&follow=false", &Destination::Records);
+    check_packets("a/b dump", "a%2Fb/stream?follow=false", &Destination::Records);
+    check_packets("s watch", "s/stream?format=pcapng&follow=true", &Destination::Lines);
     check_help("s dump ?", Topic::Dump);
     check_help("s watch --help", Topic::Watch);
 }

@@ -1,40 +1,28 @@
-//! Each word of the command line, told apart: command, flag, pair, question mark or path.
+//! The words of the command line, classified: command, flag, pair, question mark or path.
 
 use std::ffi::OsString;
 
-use super::{UsageError, path, tap};
-use crate::client::Files;
-use crate::help::Topic;
-use crate::show::Detail;
+use polycube_api::{Verb, Word};
+
+use super::error::UsageError;
+use super::flags::Flags;
+use super::forms::Topic;
+use super::path;
+use super::view::Detail;
+use crate::endpoint::Endpoint;
 
 /// The words by kind.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     pub(super) path: Vec<String>,
-    pub(super) command: Option<Command>,
+    pub(super) command: Option<Verb>,
     pub(super) pairs: Vec<Pair>,
     pub(super) help: bool,
     pub(super) own_version: bool,
     pub(super) style: Option<Style>,
     pub(super) hide: Option<Vec<String>>,
-    pub(super) way: Way,
-    pub(super) tap: tap::Flags,
-}
-
-/// The way to the daemon, as far as the command line has it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Way {
-    pub(crate) url: Option<String>,
-    pub(crate) token_file: Option<String>,
-    pub(crate) tls: Files,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Command {
-    Add,
-    Set,
-    Show,
-    Del,
+    pub(super) endpoint: Endpoint,
+    pub(super) packets: Flags,
 }
 
 /// `name=value`; `key` is the name, split at its dots.
@@ -72,9 +60,9 @@ impl Words {
                 asked = true;
             } else if let Some(pair) = last_pair {
                 return Err(UsageError::AfterPair { word, pair });
-            } else if let Some(command) = Command::parse(&word) {
+            } else if let Some(command) = Verb::parse(&word) {
                 if let Some(first) = words.command.replace(command) {
-                    return Err(UsageError::TwoCommands { first: first.word(), second: command.word() });
+                    return Err(UsageError::TwoCommands { first: first.as_str(), second: command.as_str() });
                 }
             } else {
                 path::check(&word)?;
@@ -88,6 +76,32 @@ impl Words {
     /// Whether there is nothing to ask the daemon for.
     pub(super) fn is_empty(&self) -> bool {
         self.path.is_empty() && self.command.is_none() && self.pairs.is_empty()
+    }
+
+    /// What the words are about.
+    pub(super) fn topic(&self) -> Topic {
+        let first = self.path.first().map_or("", String::as_str);
+        match (Word::parse(first), self.command) {
+            (Some(Word::Connect), _) => Topic::Connect,
+            (Some(Word::Disconnect), _) => Topic::Disconnect,
+            (Some(Word::Attach), _) => Topic::Attach,
+            (Some(Word::Detach), _) => Topic::Detach,
+            (Some(Word::Version), _) => Topic::Version,
+            _ if first == "completion" => Topic::Completion,
+            (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
+            (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
+            (_, Some(verb)) => Topic::of(verb),
+            _ => Topic::General,
+        }
+    }
+
+    /// Refuses flags of `show` where nothing is shown.
+    pub(super) fn refuse_view(&self) -> Result<(), UsageError> {
+        match (self.style, &self.hide) {
+            (Some(style), _) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
+            (None, Some(_)) => Err(UsageError::ViewWithoutShow { flag: "-hide" }),
+            (None, None) => Ok(()),
+        }
     }
 
     fn pair(&mut self, name: &str, value: &str) -> Result<(), UsageError> {
@@ -114,15 +128,15 @@ impl Words {
         match (name, value) {
             ("-h" | "--help", None) => self.help = true,
             ("-V" | "--version", None) => self.own_version = true,
-            ("--url", _) => set_once(&mut self.way.url, "--url", "URL", value, next)?,
-            ("--token-file", _) => set_once(&mut self.way.token_file, "--token-file", "FILE", value, next)?,
-            ("--cacert", _) => set_once(&mut self.way.tls.cacert, "--cacert", "FILE", value, next)?,
-            ("--cert", _) => set_once(&mut self.way.tls.cert, "--cert", "FILE", value, next)?,
-            ("--key", _) => set_once(&mut self.way.tls.key, "--key", "FILE", value, next)?,
-            ("-w", _) => set_once(&mut self.tap.write, "-w", "FILE", value, next)?,
-            ("--format", _) => set_once(&mut self.tap.format, "--format", "FORMAT", value, next)?,
-            ("--follow", None) => self.tap.follow = true,
-            ("--force", None) => self.tap.force = true,
+            ("--url", _) => set_once(&mut self.endpoint.url, "--url", "URL", value, next)?,
+            ("--token-file", _) => set_once(&mut self.endpoint.token_file, "--token-file", "FILE", value, next)?,
+            ("--cacert", _) => set_once(&mut self.endpoint.tls.cacert, "--cacert", "FILE", value, next)?,
+            ("--cert", _) => set_once(&mut self.endpoint.tls.cert, "--cert", "FILE", value, next)?,
+            ("--key", _) => set_once(&mut self.endpoint.tls.key, "--key", "FILE", value, next)?,
+            ("-w", _) => set_once(&mut self.packets.write, "-w", "FILE", value, next)?,
+            ("--format", _) => set_once(&mut self.packets.format, "--format", "FORMAT", value, next)?,
+            ("--follow", None) => self.packets.follow = true,
+            ("--force", None) => self.packets.force = true,
             ("-json", None) => self.style(Style::Json)?,
             ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
             ("-normal", None) => self.style(Style::Text(Detail::Normal))?,
@@ -143,50 +157,6 @@ impl Words {
                 Err(UsageError::StylesTogether { first: first.flag(), second: style.flag() })
             }
             _ => Ok(()),
-        }
-    }
-}
-
-impl Command {
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Add, Self::Set, Self::Show, Self::Del].into_iter().find(|command| command.word() == word)
-    }
-
-    /// As the daemon's help knows it.
-    pub(super) fn help(self) -> &'static str {
-        match self {
-            Self::Add => "ADD",
-            Self::Set => "SET",
-            Self::Show => "SHOW",
-            Self::Del => "DEL",
-        }
-    }
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Set => "set",
-            Self::Show => "show",
-            Self::Del => "del",
-        }
-    }
-
-    /// What it does, where it can follow.
-    pub(crate) fn about(self) -> &'static str {
-        match self {
-            Self::Add => "create something here",
-            Self::Set => "change settings",
-            Self::Show => "show what is here",
-            Self::Del => "delete, or set back to the default",
-        }
-    }
-
-    pub(crate) fn topic(self) -> Topic {
-        match self {
-            Self::Add => Topic::Add,
-            Self::Set => Topic::Set,
-            Self::Show => Topic::Show,
-            Self::Del => Topic::Del,
         }
     }
 }

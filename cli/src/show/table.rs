@@ -54,7 +54,7 @@ impl Table {
         self.columns.iter().map(|column| column.cells.len()).max().unwrap_or(0)
     }
 
-    /// Each row as lines of its own, a title and a cell in each; rows are a blank line apart.
+    /// Each row as several lines, a title and a cell in each; a blank line separates rows.
     fn records(&self, indent: usize, room: usize, out: &mut String) {
         let titles = self.columns.iter().map(|column| column.title.width()).max().unwrap_or(0);
         let room = room.saturating_sub(titles + GAP).max(LEAST);
@@ -125,18 +125,18 @@ impl Column {
     }
 }
 
-/// Where a text can be broken: behind blanks, and between the alternatives of `in|out`.
+/// Splits a text where it can be broken: after blanks, and between the alternatives of `in|out`.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive([' ', '|'])
 }
 
-/// A text behind `lead`, in lines of at most `width` cells; those below the first begin at `hang`.
+/// A text after `lead`, in lines of at most `width` cells; those below the first begin at `hang`.
 pub(crate) fn paragraph(lead: &str, hang: usize, text: &str, width: usize) -> String {
     let lines = wrap(text, width.saturating_sub(hang).max(LEAST));
     format!("{lead}{}\n", lines.join(&format!("\n{:hang$}", "")))
 }
 
-/// Breaks a text between words, and a word that is too long where it has to be.
+/// Breaks a text between words, and a word that is too long wherever necessary.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut used) = (String::new(), 0);

@@ -5,7 +5,7 @@ use super::*;
 #[track_caller]
 fn check(detail: Detail, hide: &[&str], value: &Value, expected: &str) {
     let view = View::Text { detail, hide: hide.iter().map(|&path| path.to_owned()).collect() };
-    assert_eq!(view.render(value, None), expected);
+    assert_eq!(render(&view, value, None), expected);
 }
 
 fn bridge() -> Value {
@@ -88,14 +88,14 @@ sniffer  3-4              br1:a
 }
 
 #[test]
-fn a_table_is_told_from_what_is_around_it() {
+fn a_table_is_set_apart_from_what_is_around_it() {
     let value = json!({"fdb": {"entry": [{"mac": "a"}]}, "counters": {"seen": 1}, "more": {"b": 2}});
     check(Detail::Normal, &[], &value, "fdb:\n\n entry:\n  mac\n  a\n\ncounters:\n seen: 1\nmore:\n b: 2\n");
     check(Detail::Normal, &[], &json!({"a": [{"b": 1}], "c": [{"d": 2}]}), "a:\n b\n 1\n\nc:\n d\n 2\n");
 }
 
 #[test]
-fn an_object_that_some_rows_lack_is_no_column() {
+fn an_object_that_some_rows_lack_is_not_a_column() {
     let ports = json!([
         {"name": "a", "peer": null, "counters": {"rx": 1}},
         {"name": "b", "peer": null, "counters": null},
@@ -171,7 +171,7 @@ fn control_characters_do_not_reach_the_terminal() {
 fn json_is_the_whole_body() {
     let value = json!({"name": "s", "_links": [{"rel": "self"}], "raw": "\u{1b}\u{9b}é"});
     assert_eq!(
-        View::Json.render(&value, None),
+        render(&View::Json, &value, None),
         "{\n  \"name\": \"s\",\n  \"_links\": [\n    {\n      \"rel\": \"self\"\n    }\n  ],\n  \"raw\": \
          \"\\u001b\\u009bé\"\n}\n"
     );

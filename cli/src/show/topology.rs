@@ -1,10 +1,10 @@
-//! The topology as a tree: cubes, their ports with what is behind them, and whom packets pass on their way.
+//! The topology as a tree: cubes, their ports and peers, and the chains there.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::escape;
+use crate::terminal::escape;
 
 /// Draws the list of cubes that `topology` answers; `None` where it is something else.
 pub(super) fn draw(answer: &Value) -> Option<String> {
@@ -15,32 +15,32 @@ pub(super) fn draw(answer: &Value) -> Option<String> {
         let (name, service) = (cube["name"].as_str()?, text("service-name"));
         // Writing to a string does not fail.
         let _ = writeln!(out, "{} ({service})", escape(name));
-        let places = match (cube["ports"].as_array(), cube["points"].as_array()) {
+        let branches = match (cube["ports"].as_array(), cube["points"].as_array()) {
             (Some(ports), _) => ports.iter().map(port).collect(),
             (None, Some(points)) => points.iter().map(point).collect::<Vec<_>>(),
             (None, None) => Vec::new(),
         };
-        if places.is_empty() && cube["ports"].is_null() {
+        if branches.is_empty() && cube["ports"].is_null() {
             out.push_str("└─ attached to nothing\n");
         }
-        for (index, Place { line, ways }) in places.iter().enumerate() {
-            let (branch, trunk) = if index + 1 == places.len() { ("└─", "  ") } else { ("├─", "│ ") };
+        for (index, Branch { line, chains }) in branches.iter().enumerate() {
+            let (branch, trunk) = if index + 1 == branches.len() { ("└─", "  ") } else { ("├─", "│ ") };
             let _ = writeln!(out, "{branch} {line}");
-            ways.iter().for_each(|way| {
-                let _ = writeln!(out, "{trunk}    {way}");
+            chains.iter().for_each(|chain| {
+                let _ = writeln!(out, "{trunk}    {chain}");
             });
         }
     }
     Some(out)
 }
 
-struct Place {
+struct Branch {
     line: String,
-    /// Only where somebody stands in the way.
-    ways: Vec<String>,
+    /// Only where a cube is attached.
+    chains: Vec<String>,
 }
 
-fn port(port: &Value) -> Place {
+fn port(port: &Value) -> Branch {
     let text = |key: &str| escape(port[key].as_str().unwrap_or_default());
     let (name, peer, netdev) = (text("name"), text("peer"), text("netdev"));
     let line = match (peer.as_str(), text("status").as_str()) {
@@ -49,23 +49,23 @@ fn port(port: &Value) -> Place {
         (_, "UP") => format!("{name} ─ {peer} over {netdev}"),
         (_, status) => format!("{name} ─ {peer}, {status}"),
     };
-    Place { line, ways: ways(port) }
+    Branch { line, chains: chains(port) }
 }
 
-fn point(point: &Value) -> Place {
+fn point(point: &Value) -> Branch {
     let text = |key: &str| escape(point[key].as_str().unwrap_or_default());
     let name = text("name");
     // A port's chain is drawn where the port is.
-    let ways = if name.contains(':') { Vec::new() } else { ways(point) };
+    let chains = if name.contains(':') { Vec::new() } else { chains(point) };
     let line = match text("status").as_str() {
-        // A daemon that knows no status.
+        // A daemon that does not report a status.
         "" | "UP" => format!("at {name}"),
         status => format!("at {name}, {status}"),
     };
-    Place { line, ways }
+    Branch { line, chains }
 }
 
-fn ways(place: &Value) -> Vec<String> {
+fn chains(place: &Value) -> Vec<String> {
     let chains = [("in ", "ingress-chain"), ("out", "egress-chain")];
     let chains = chains.into_iter().filter_map(|(direction, key)| Some((direction, place[key].as_str()?)));
     let chains = chains.filter(|(_, chain)| chain.contains("--->"));
@@ -119,7 +119,7 @@ idle (packetcapture)
     }
 
     #[test]
-    fn something_else_is_no_topology() {
+    fn something_else_is_not_a_topology() {
         for other in [json!({ "name": "veth1" }), json!([1]), json!("text")] {
             assert_eq!(draw(&other), None, "{other}");
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::terminal::escape_json;
+use crate::terminal::escape_json;
 
 /// Words that YAML 1.1 takes for a truth value or for nothing (<https://yaml.org/type/bool.html>, `null.html`).
 const TAKEN: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
@@ -14,7 +14,7 @@ pub(super) fn print(value: &Value) -> String {
     out
 }
 
-/// Writes a value into lines of its own.
+/// Writes a value as separate lines.
 fn block(value: &Value, indent: usize, out: &mut String) {
     match value {
         Value::Object(object) if !object.is_empty() => mapping(object, indent, out),

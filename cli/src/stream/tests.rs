@@ -45,9 +45,9 @@ fn daemon(status: &str, pieces: Vec<Vec<u8>>, end: &'static str) -> (Session, Jo
     (Session::with(Client::new(Address::parse(&url).unwrap(), None, None, false)), thread)
 }
 
-fn into(path: &Path, force: bool) -> Tap {
-    let form = Form::File { path: path.to_owned(), force };
-    Tap { cube: "s".to_owned(), form, follow: false, format: None }
+fn into(path: &Path, force: bool) -> PacketStream {
+    let destination = Destination::File { path: path.to_owned(), force };
+    PacketStream { cube: "s".to_owned(), destination, follow: false, format: None }
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -72,7 +72,7 @@ fn a_stream_becomes_a_file() {
 fn a_stream_that_breaks_off_leaves_whole_records() {
     let bytes = capture(3);
     let cut = bytes[..bytes.len() - 10].to_vec();
-    for (end, expected) in [(END, "broke off within a packet"), ("", "does not speak as polycubed does")] {
+    for (end, expected) in [(END, "ended within a packet"), ("", "does not answer as polycubed does")] {
         let (_place, path) = place();
         let (session, _thread) = daemon("200 OK", vec![cut.clone()], end);
         let failure = take(&session, &into(&path, false)).unwrap_err();
@@ -83,7 +83,7 @@ fn a_stream_that_breaks_off_leaves_whole_records() {
 }
 
 #[test]
-fn what_is_no_capture_is_not_written() {
+fn what_is_not_a_capture_is_not_written() {
     let (_place, path) = place();
     let (session, _thread) = daemon("200 OK", vec![b"<html>There are no packets here.</html>".to_vec()], END);
     let failure = take(&session, &into(&path, false)).unwrap_err();
@@ -106,7 +106,7 @@ fn a_file_that_is_there_is_kept_unless_forced() {
     fs::write(&path, "precious, and longer than what comes in its place".repeat(10)).unwrap();
     let nobody = || Session::with(Client::new(Address::parse("http://127.0.0.1:1").unwrap(), None, None, false));
     let failure = take(&nobody(), &into(&path, false)).unwrap_err();
-    assert!(failure.to_string().ends_with("is there already: take another name, or --force to write over it"));
+    assert!(failure.to_string().ends_with("exists already: choose another name, or give --force to overwrite it"));
     assert_eq!(failure.exit_code(), 74);
 
     let (session, _thread) = daemon("200 OK", vec![capture(1)], END);

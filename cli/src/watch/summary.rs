@@ -1,4 +1,4 @@
-//! What a frame is, and between whom.
+//! What a frame is, and its source and destination.
 
 use std::fmt::{self, Display, Write};
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +23,7 @@ pub(super) fn of(bytes: &[u8]) -> String {
         Some(LaxNetSlice::Ipv6(ip)) => {
             let (header, payload) = (ip.header(), ip.payload());
             let ends = (header.source_addr().into(), header.destination_addr().into());
-            // What follows the header of a later fragment is named, but not there.
+            // The header of a later fragment names a protocol whose header is not there.
             let offset = ip.extensions().clone().into_iter().find_map(|extension| match extension {
                 etherparse::Ipv6ExtensionSlice::Fragment(fragment) => Some(fragment.fragment_offset().value()),
                 _ => None,
@@ -44,13 +44,13 @@ fn datagram((source, destination): (IpAddr, IpAddr), protocol: IpNumber, offset:
         0 => details(protocol, payload),
         _ => format!("{} fragment at {}", Protocol(protocol), u32::from(offset) * 8),
     };
-    format!("{} > {} {what}", End(source, from), End(destination, to))
+    format!("{} > {} {what}", Socket(source, from), Socket(destination, to))
 }
 
 /// An address, with its port where there is one.
-struct End(IpAddr, Option<u16>);
+struct Socket(IpAddr, Option<u16>);
 
-impl Display for End {
+impl Display for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self(IpAddr::V6(address), Some(port)) => write!(f, "[{address}]:{port}"),

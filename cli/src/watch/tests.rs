@@ -29,7 +29,7 @@ fn check(bytes: &[u8], expected: &str) {
 }
 
 #[test]
-fn packets_are_told_in_a_line() {
+fn each_packet_is_a_line() {
     check(&frame(|out| v4().tcp(1, 80, 0, 0).syn().ack(7).write(out, b"")), "10.0.0.1:1 > 10.0.0.2:80 TCP [S.]");
     check(&frame(|out| v4().udp(5, 53).write(out, b"x")), "10.0.0.1:5 > 10.0.0.2:53 UDP");
     check(&frame(|out| v6().udp(5, 53).write(out, b"x")), "[2001:db8::1]:5 > [2001:db8::2]:53 UDP");
@@ -43,7 +43,7 @@ fn packets_are_told_in_a_line() {
 }
 
 #[test]
-fn what_stands_around_ip_is_told() {
+fn what_surrounds_ip_is_shown() {
     let vlan = |id: u16| id.try_into().unwrap();
     let tagged =
         PacketBuilder::ethernet2(MACS.0, MACS.1).double_vlan(vlan(5), vlan(6)).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
@@ -67,7 +67,7 @@ fn what_stands_around_ip_is_told() {
 }
 
 #[test]
-fn cut_packets_are_told_as_far_as_they_go() {
+fn cut_packets_are_shown_as_far_as_they_go() {
     let tcp = frame(|out| v4().tcp(1, 80, 0, 0).syn().write(out, b""));
     check(&tcp[..48], "10.0.0.1:1 > 10.0.0.2:80 TCP [S]");
     check(&tcp[..40], "10.0.0.1:1 > 10.0.0.2:80 TCP");
@@ -87,7 +87,7 @@ fn a_later_fragment_has_no_ports() {
 }
 
 #[test]
-fn the_direction_stands_behind_the_time() {
+fn the_direction_follows_the_time() {
     let bytes = frame(|out| v4().udp(5, 53).write(out, b""));
     let of = |direction| line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: Some(direction) });
     assert_eq!(of(Direction::In), "00:00:00.000000 in  10.0.0.1:5 > 10.0.0.2:53 UDP, 42 bytes");

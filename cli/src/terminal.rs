@@ -1,14 +1,14 @@
-//! What a value may do to a terminal: nothing. And how wide it is.
+//! The terminal: how wide it is, and text that cannot control it.
 
 use std::io::{self, IsTerminal};
 
 use rustix::termios::tcgetwinsize;
 
-/// Columns of the terminal that standard output goes to; `None` when it goes elsewhere, where nobody wants broken lines.
+/// Columns of the terminal that standard output goes to; `None` when it goes elsewhere: lines are not broken there.
 pub(crate) fn width() -> Option<usize> {
     let stdout = io::stdout();
     let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok())??;
-    // A terminal that does not know says 0.
+    // A terminal that does not know its size reports 0.
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
@@ -17,15 +17,15 @@ pub(crate) fn escape(text: &str) -> String {
     escape_where(text, is_unsafe)
 }
 
-/// Escapes control characters but those that a text of several lines needs.
+/// Escapes control characters except those that a text of several lines needs.
 pub(crate) fn escape_text(text: &str) -> String {
     escape_where(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// Escapes, inside JSON text, what JSON itself lets through: DEL, C1 controls, bidirectional overrides and their like.
 ///
-/// All of these can only stand in strings, where `\u` is at home.
-pub(super) fn escape_json(json: &str) -> String {
+/// All of these can only occur in strings, where `\u` is allowed.
+pub(crate) fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unsafe(c) && c != '\n' {
@@ -50,7 +50,7 @@ fn escape_where(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
 }
 
 /// Controls, the bidirectional overrides and isolates that make text read as what it is not (CVE-2021-42574), and what
-/// ends a line or stands in no text.
+/// ends a line or does not belong in a text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

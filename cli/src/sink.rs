@@ -1,4 +1,4 @@
-//! Where packets are written, and what is told about them meanwhile and afterwards.
+//! Where packets are written, and what is reported about them meanwhile and afterwards.
 
 use std::fmt::{self, Display};
 use std::fs::OpenOptions;
@@ -14,11 +14,11 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use crate::failure::Failure;
-use crate::grammar::Form;
-use crate::show::escape;
-use crate::stream::Packet;
+use crate::grammar::Destination;
+use crate::records::Packet;
+use crate::terminal::escape;
 
-/// Captures are not for everybody.
+/// Mode of a new capture file: not for everybody.
 const MODE: u32 = 0o640;
 /// From anywhere in a line to its beginning, and nothing on it.
 const CLEAR: &str = "\r\x1b[K";
@@ -26,70 +26,70 @@ const CLEAR: &str = "\r\x1b[K";
 /// A file or standard output.
 pub(crate) struct Sink {
     file: File,
-    kind: Kind,
+    kind: SinkKind,
     /// Unless it is standard output.
     path: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// With somebody to show a live line to, or without.
+enum SinkKind {
+    /// With a terminal to show a live line on, or without.
     File { live: bool },
-    /// Or whatever standard output is.
+    /// A pipe, or whatever standard output is.
     Pipe,
 }
 
 impl Sink {
-    /// Refuses what makes no sense, before anybody is asked for packets.
-    pub(crate) fn check(form: &Form) -> Result<(), Failure> {
-        match form {
-            Form::Records if io::stdout().is_terminal() => Err(Failure::Terminal),
-            Form::File { path, force: false } if path.symlink_metadata().is_ok() => {
+    /// Refuses what makes no sense, before the daemon is asked for packets.
+    pub(crate) fn check(destination: &Destination) -> Result<(), Failure> {
+        match destination {
+            Destination::Records if io::stdout().is_terminal() => Err(Failure::Terminal),
+            Destination::File { path, force: false } if path.symlink_metadata().is_ok() => {
                 Err(failure(path, io::ErrorKind::AlreadyExists.into()))
             }
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn open(form: &Form) -> Result<Self, Failure> {
+    pub(crate) fn open(destination: &Destination) -> Result<Self, Failure> {
         let mut options = OpenOptions::new();
         options.write(true);
-        let (path, options) = match form {
-            Form::Records | Form::Lines => {
+        let (path, options) = match destination {
+            Destination::Records | Destination::Lines => {
                 let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::Output)?;
-                return Ok(Self { file: File::from_std(stdout.into()), kind: Kind::Pipe, path: None });
+                return Ok(Self { file: File::from_std(stdout.into()), kind: SinkKind::Pipe, path: None });
             }
-            Form::Pipe(path) => (path, &mut options),
-            Form::File { path, force } => {
-                // Never through a symbolic link: it may lead to what somebody else wants overwritten.
+            Destination::Pipe(path) => (path, &mut options),
+            Destination::File { path, force } => {
+                // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
                 options.mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
                 (path, if *force { options.create(true).truncate(true) } else { options.create_new(true) })
             }
         };
         let file = File::from_std(options.open(path).map_err(|source| failure(path, source))?);
-        let kind = match form {
-            Form::File { .. } => Kind::File { live: io::stderr().is_terminal() },
-            _ => Kind::Pipe,
+        let kind = match destination {
+            Destination::File { .. } => SinkKind::File { live: io::stderr().is_terminal() },
+            _ => SinkKind::Pipe,
         };
         Ok(Self { file, kind, path: Some(path.clone()) })
     }
 
-    /// Writes, and returns when it is written: whoever reads wants packets as they come.
+    /// Writes, and returns when it is written: a reader wants packets as they arrive.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes).await?;
         self.file.flush().await
     }
 
     pub(crate) fn is_file(&self) -> bool {
-        self.kind != Kind::Pipe
+        self.kind != SinkKind::Pipe
     }
 
-    /// Whether there is somebody to show a live line to.
+    /// Whether there is a terminal to show a live line on.
     pub(crate) fn is_live(&self) -> bool {
-        self.kind == Kind::File { live: true }
+        self.kind == SinkKind::File { live: true }
     }
 
-    /// Whether a pipe's reader has closed it: without packets, no write would tell.
+    /// Whether a pipe's reader has closed it: without packets, no write would fail.
     pub(crate) fn is_reader_gone(&self) -> bool {
         if self.is_file() {
             return false;
@@ -98,20 +98,20 @@ impl Sink {
         poll(&mut ready, Some(&Timespec::default())).is_ok_and(|_| ready[0].revents().contains(PollFlags::ERR))
     }
 
-    /// Draws the live line anew.
+    /// Redraws the live line.
     pub(crate) fn draw(&self, tally: &mut Tally) {
-        // Nobody is left to hear that stderr is closed.
+        // There is nowhere to report that stderr is closed.
         let _ = write!(io::stderr(), "{CLEAR}{}", tally.live());
     }
 
-    /// Takes the live line away.
+    /// Removes the live line.
     pub(crate) fn clear(&self) {
         if self.is_live() {
             let _ = write!(io::stderr(), "{CLEAR}");
         }
     }
 
-    /// Where the packets are, to stand behind a summary.
+    /// Where the packets are, to follow a summary.
     pub(crate) fn place(&self) -> String {
         self.path.as_ref().map_or_else(String::new, |path| escape(&format!(": {}", path.display())))
     }
@@ -128,15 +128,15 @@ fn failure(path: &std::path::Path, source: io::Error) -> Failure {
     Failure::File { path: escape(&path.display().to_string()), source }
 }
 
-/// What has come so far.
+/// What has arrived so far.
 pub(crate) struct Tally {
     packets: u64,
-    /// Of the packets, as far as they were recorded.
+    /// What was recorded of the packets.
     bytes: u64,
-    /// Packets that we were too slow for, where the daemon tells.
+    /// Packets that we were too slow for, if the daemon says.
     pub(crate) dropped: Option<u64>,
     began: Instant,
-    /// When the rate was worked out last, and how many packets there were.
+    /// When the rate was last computed, and how many packets there were.
     last: (Instant, u64),
 }
 

@@ -68,7 +68,7 @@ fn packets_come_out_whatever_the_pieces() {
 }
 
 #[test]
-fn a_cut_stream_ends_behind_its_last_whole_record() {
+fn a_cut_stream_ends_after_its_last_whole_record() {
     for bytes in [pcap(PcapTsResolution::MicroSecond, Endianness::Little), pcapng()] {
         let (packets, out) = fed(&bytes[..bytes.len() - 1], 100).unwrap();
         assert_eq!(packets.len(), 2);
@@ -77,7 +77,7 @@ fn a_cut_stream_ends_behind_its_last_whole_record() {
 }
 
 #[test]
-fn what_is_no_capture_is_refused() {
+fn what_is_not_a_capture_is_refused() {
     assert!(matches!(fed(b"<html><body>No capture here.</body></html>", 9), Err(RecordError::Pcap(_))));
     let mut bytes = pcap(PcapTsResolution::MicroSecond, Endianness::Little);
     bytes[24 + 8..][..4].copy_from_slice(&u32::MAX.to_le_bytes());

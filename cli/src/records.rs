@@ -1,4 +1,4 @@
-//! The packets in a stream of pcap or pcapng, as its bytes come.
+//! The packets in a stream of pcap or pcapng, as its bytes arrive.
 
 use std::mem;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use pcap_file::pcapng::{PcapNgParseError, PcapNgParser};
 
 /// The first block of pcapng (draft-ietf-opsawg-pcapng, section 4.1), the same in either byte order.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// Far more than a record of the longest snap length takes (262,144 bytes): what is longer is none.
+/// Far more than a record of the longest snap length takes (262,144 bytes): what is longer is not a record.
 const LONGEST: usize = 1 << 20;
 
 /// A packet as it was recorded.
@@ -22,7 +22,7 @@ pub(crate) struct Packet<'a> {
     pub(crate) length: u32,
     /// What was recorded of it.
     pub(crate) bytes: &'a [u8],
-    /// Where the format tells.
+    /// If the format says.
     pub(crate) direction: Option<Direction>,
 }
 
@@ -32,18 +32,18 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// What comes is not a capture.
+/// What arrives is not a capture.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
-    #[error("the stream is no pcap: {0}")]
+    #[error("the stream is not valid pcap: {0}")]
     Pcap(#[from] PcapParseError),
-    #[error("the stream is no pcapng: {0}")]
+    #[error("the stream is not valid pcapng: {0}")]
     PcapNg(#[from] PcapNgParseError),
     #[error("the stream has a record of more than {LONGEST} bytes")]
     TooLong,
 }
 
-/// Cuts a stream behind its last whole record.
+/// Cuts a stream after its last whole record.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     begun: Vec<u8>,
@@ -76,7 +76,7 @@ impl Records {
         Ok(whole)
     }
 
-    /// Whether the stream broke off within a record.
+    /// Whether the stream ended within a record.
     pub(crate) fn is_cut(&self) -> bool {
         !self.begun.is_empty()
     }
@@ -88,8 +88,8 @@ impl Parser {
         let Some(first) = rest.first_chunk::<4>() else { return Ok(None) };
         if *first == SECTION_HEADER {
             return match PcapNgParser::new(rest) {
-                Ok((behind, parser)) => {
-                    *rest = behind;
+                Ok((after, parser)) => {
+                    *rest = after;
                     Ok(Some(Self::PcapNg(parser)))
                 }
                 Err(PcapNgParseError::IncompleteBuffer(..)) => Ok(None),
@@ -97,8 +97,8 @@ impl Parser {
             };
         }
         match PcapParser::new(rest) {
-            Ok((behind, parser)) => {
-                *rest = behind;
+            Ok((after, parser)) => {
+                *rest = after;
                 Ok(Some(Self::Pcap(parser)))
             }
             Err(PcapParseError::IncompleteBuffer(..)) => Ok(None),
@@ -110,27 +110,27 @@ impl Parser {
     fn step(&mut self, rest: &mut &[u8], each: &mut impl FnMut(&Packet<'_>)) -> Result<bool, RecordError> {
         match self {
             Self::Pcap(parser) => match parser.next_raw_packet(rest) {
-                Ok((behind, packet)) => {
+                Ok((after, packet)) => {
                     let nanos = match parser.header().ts_resolution {
                         PcapTsResolution::MicroSecond => packet.ts_frac.saturating_mul(1_000),
                         PcapTsResolution::NanoSecond => packet.ts_frac,
                     };
                     let time = Duration::from_secs(packet.ts_sec.into()) + Duration::from_nanos(nanos.into());
                     each(&Packet { time, length: packet.orig_len, bytes: &packet.data, direction: None });
-                    *rest = behind;
+                    *rest = after;
                     Ok(true)
                 }
                 Err(PcapParseError::IncompleteBuffer(..)) => Ok(false),
                 Err(error) => Err(error.into()),
             },
             Self::PcapNg(parser) => match parser.next_block(rest) {
-                Ok((behind, block)) => {
+                Ok((after, block)) => {
                     if let Block::EnhancedPacket(packet) = block {
                         let direction = packet.options.iter().find_map(direction);
                         let (time, length) = (packet.timestamp, packet.original_len);
                         each(&Packet { time, length, bytes: &packet.data, direction });
                     }
-                    *rest = behind;
+                    *rest = after;
                     Ok(true)
                 }
                 Err(PcapNgParseError::IncompleteBuffer(..)) => Ok(false),

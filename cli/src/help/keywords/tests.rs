@@ -10,11 +10,15 @@ fn question(line: &str) -> Question {
     }
 }
 
+fn help(answer: &Value) -> Help {
+    serde_json::from_value(answer.clone()).unwrap()
+}
+
 /// Asserts the text of a question about what `answer` describes.
 #[track_caller]
 fn check(line: &str, answer: &Value, expected: &str) {
-    let answer = Answer::parse(answer.to_string().as_bytes()).unwrap();
-    assert_eq!(answer.text(&question(line), Some(72)), expected, "{line}");
+    let answer = help(answer);
+    assert_eq!(text(&answer, &question(line), Some(72)), expected, "{line}");
 }
 
 fn leaf(name: &str, more: &Value) -> Value {
@@ -98,7 +102,7 @@ filters  container  What to take
 }
 
 #[test]
-fn a_leaf_is_told_and_an_end_is_an_end() {
+fn a_leaf_is_described_and_an_end_is_an_end() {
     check(
         "c depth ?",
         &json!({"description": "About it", "leaf": leaf("depth", &json!({"minimum": 1, "default": ""})), "commands": ["show"]}),
@@ -108,7 +112,7 @@ fn a_leaf_is_told_and_an_end_is_an_end() {
 }
 
 #[test]
-fn names_are_told_up_to_a_number() {
+fn names_are_listed_up_to_a_number() {
     let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
     let key = json!({"name": "<port>", "type": "key", "description": "A port", "values": names});
     check(
@@ -133,17 +137,17 @@ fn what_the_daemon_says_does_not_reach_the_terminal_raw() {
 fn an_example_deletes_a_thing_by_its_name_and_not_by_a_value_of_it() {
     let source = leaf("src", &json!({"example": "10.10.10.0/24", "values": ["a"]}));
     let port = json!({"name": "<port>", "type": "key", "description": "A port", "values": ["p1", "p2"]});
-    for (line, keyword, example) in [("c del ?", source, "c del src"), ("c ports del ?", port, "c ports del p2")] {
-        let answer = Answer::parse(json!({"params": {"x": keyword}}).to_string().as_bytes()).unwrap();
-        assert_eq!(answer.example(&question(line)).as_deref(), Some(example));
+    for (line, keyword, expected) in [("c del ?", source, "c del src"), ("c ports del ?", port, "c ports del p2")] {
+        let answer = help(&json!({"params": {"x": keyword}}));
+        assert_eq!(example(&answer, &question(line)).as_deref(), Some(expected));
     }
 }
 
 #[test]
 fn an_example_is_a_valid_line_when_nothing_says_how() {
     let depth = leaf("depth", &json!({"pair": true, "minimum": 1, "maximum": 9}));
-    let answer = Answer::parse(json!({"params": {"depth": depth}}).to_string().as_bytes()).unwrap();
-    assert_eq!(answer.example(&question("c set ?")).as_deref(), Some("c set depth=9"));
-    assert_eq!(answer.example(&question("c show ?")), None);
-    assert_eq!(answer.example(&question("c ?")), None);
+    let answer = help(&json!({"params": {"depth": depth}}));
+    assert_eq!(example(&answer, &question("c set ?")).as_deref(), Some("c set depth=9"));
+    assert_eq!(example(&answer, &question("c show ?")), None);
+    assert_eq!(example(&answer, &question("c ?")), None);
 }

@@ -4,81 +4,66 @@ use std::path::PathBuf;
 
 use hyper::Method;
 
+use super::error::UsageError;
+use super::flags::Flags;
+use super::path;
+use super::request::Request;
 use super::words::Words;
-use super::{Request, UsageError, path, refuse_view};
 
 /// A stream of packets, and where it goes.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Tap {
+pub(crate) struct PacketStream {
     pub(crate) cube: String,
-    pub(crate) form: Form,
+    pub(crate) destination: Destination,
     /// Packets from now on, instead of what there is.
     pub(crate) follow: bool,
     /// The cube's own when it is not given.
     pub(crate) format: Option<String>,
 }
 
-/// What becomes of the packets.
+/// Where packets go, and as what.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Form {
+pub(crate) enum Destination {
     /// Capture records, on standard output.
     Records,
     /// Capture records, in a new file; over an old one with `force`.
     File { path: PathBuf, force: bool },
-    /// Capture records, in a named pipe that is there.
+    /// Capture records, in a named pipe that exists.
     Pipe(PathBuf),
     /// A line each.
     Lines,
 }
 
-/// Names of the flags of `dump`.
-pub(super) const FLAGS: [&str; 4] = ["-w", "--follow", FORMAT_FLAG, "--force"];
-pub(crate) const FORMAT_FLAG: &str = "--format";
-/// Forms of a stream that can be asked for; the daemon knows which of them the cube has.
-pub(crate) const FORMATS: [&str; 3] = ["pcap", "pcap-nanos", "pcapng"];
-
-/// Flags of `dump`, as they were given.
-#[derive(Debug, Default)]
-pub(super) struct Flags {
-    pub(super) write: Option<String>,
-    pub(super) format: Option<String>,
-    pub(super) follow: bool,
-    pub(super) force: bool,
-}
-
-impl Flags {
-    /// One that was given.
-    pub(super) fn any(&self) -> Option<&'static str> {
-        let given = [self.write.is_some(), self.follow, self.format.is_some(), self.force];
-        FLAGS.into_iter().zip(given).find_map(|(flag, given)| given.then_some(flag))
-    }
-}
-
-impl Tap {
-    /// `None` when the words ask for something else: with a verb, `dump` is a leaf that tells where the file is.
+impl PacketStream {
+    /// `None` when the words ask for something else: with a verb, `dump` is a leaf that says where the file is.
     pub(super) fn parse(words: &mut Words) -> Result<Option<Self>, UsageError> {
         let (cube, lines) = match (words.path.as_slice(), words.command) {
             ([cube, verb], None) if verb == "dump" => (cube.clone(), false),
             ([cube, verb], None) if verb == "watch" => (cube.clone(), true),
-            _ => return words.tap.any().map_or(Ok(None), |flag| Err(UsageError::FlagWithoutDump { flag })),
+            _ => return words.packets.any().map_or(Ok(None), |flag| Err(UsageError::FlagWithoutDump { flag })),
         };
-        refuse_view(words)?;
+        words.refuse_view()?;
         if let Some(pair) = words.pairs.first() {
-            return Err(UsageError::PairWithTap { key: pair.name.clone() });
+            return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
-        let Flags { write, format, follow, force } = std::mem::take(&mut words.tap);
+        let Flags { write, format, follow, force } = std::mem::take(&mut words.packets);
         if lines {
             let flags = Flags { write, format, follow: false, force };
             return match flags.any() {
                 Some(flag) => Err(UsageError::FlagWithoutDump { flag }),
-                None => Ok(Some(Self { cube, form: Form::Lines, follow: true, format: Some("pcapng".to_owned()) })),
+                None => Ok(Some(Self {
+                    cube,
+                    destination: Destination::Lines,
+                    follow: true,
+                    format: Some("pcapng".to_owned()),
+                })),
             };
         }
-        let form = match write {
-            Some(path) if path != "-" => Form::File { path: path.into(), force },
-            _ => Form::Records,
+        let destination = match write {
+            Some(path) if path != "-" => Destination::File { path: path.into(), force },
+            _ => Destination::Records,
         };
-        Ok(Some(Self { cube, form, follow, format }))
+        Ok(Some(Self { cube, destination, follow, format }))
     }
 
     /// Asks for the stream.
@@ -88,7 +73,7 @@ impl Tap {
         self.get(&format!("stream?{format}follow={follow}"))
     }
 
-    /// Asks how reader `id` of the streams fares.
+    /// Asks for the counters of reader `id` of the streams.
     pub(crate) fn reader(&self, id: &str) -> Request {
         self.get(&format!("streams/{}/", path::segment(id)))
     }

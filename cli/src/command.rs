@@ -1,0 +1,157 @@
+//! `polycubectl`: does what a command line asks for.
+
+use std::env;
+use std::io::{self, Write};
+
+use polycube_api::{Help, Word};
+use serde_json::{Value, json};
+
+use crate::client::Answer;
+use crate::failure::Failure;
+use crate::grammar::{Call, Input, Line, Order, Output, Question, Request, UsageError, View};
+use crate::output::print;
+use crate::refusal::{Asked, Refusal};
+use crate::session::Session;
+use crate::terminal::{escape_text, width};
+use crate::{complete, grammar, help, input, show, stream};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Does what the arguments ask for.
+///
+/// # Errors
+///
+/// Why it was not done.
+pub(crate) fn run() -> Result<(), Failure> {
+    if let Some(words) = complete::asked() {
+        return print(&complete::lines(&words, |partial| {
+            let request = partial.question.request()?;
+            let answer = Session::new(partial.endpoint.clone()).ok()?.ask_briefly(&request)?;
+            serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
+        }));
+    }
+    let Line { order, endpoint } = grammar::parse(env::args_os().skip(1))?;
+    let session = || Session::new(endpoint);
+    match order {
+        Order::Help(question) => help(&question, session),
+        Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
+        Order::Script(shell) => print(complete::script(shell)),
+        Order::Packets(packets) => stream::take(&session()?, &packets),
+        Order::Call(Call { output: Output::Versions(view), request, .. }) => {
+            let answer = session().and_then(|session| session.accepted(&request));
+            versions(&view, answer)
+        }
+        Order::Call(mut call) => {
+            match (input::read(call.input)?, call.input) {
+                (Some(body), _) => call.request.body = Some(body),
+                (None, Input::Required) if call.request.path.trim_end_matches('/') == Word::Cubes.as_str() => {
+                    return Err(UsageError::NoCubes.into());
+                }
+                (None, Input::Required) => return Err(UsageError::NothingToSet.into()),
+                (None, Input::No | Input::Optional) => {}
+            }
+            let answer = session()?.ask(&call.request)?;
+            if !answer.status.is_success() {
+                let asked = if call.output == Output::Result { Asked::Action } else { Asked::Verb };
+                return Err(Refusal::new(&answer, asked).into());
+            }
+            print(&output(&call.output, &answer)?)
+        }
+    }
+}
+
+/// The daemon's answer to what can follow.
+fn help_of(session: &Session, request: &Request) -> Result<Help, Failure> {
+    serde_json::from_slice(&session.accepted(request)?.body).map_err(|_| Failure::NotJson)
+}
+
+/// Prints the grammar's part of the help, and the daemon's.
+fn help(question: &Question, session: impl FnOnce() -> Result<Session, Failure>) -> Result<(), Failure> {
+    let ours = help::text(question.topic, width().unwrap_or(help::WIDTH));
+    let Some(request) = question.request() else { return print(&ours) };
+    let answer = session().and_then(|session| help_of(&session, &request));
+    match (answer, question.is_ours()) {
+        (Ok(answer), false) => print(&help::text_of(&answer, question, width())),
+        (Ok(answer), true) => {
+            let names = help::names(&answer, question, width());
+            print(&if names.is_empty() { ours } else { format!("{ours}\n{names}") })
+        }
+        // The grammar's part answers the question: that the rest is missing is only a note.
+        (Err(failure), true) => {
+            print(&ours)?;
+            let _ = writeln!(io::stderr(), "{failure}");
+            Ok(())
+        }
+        (Err(failure @ Failure::Client(_)), false) => {
+            print(&ours)?;
+            Err(failure)
+        }
+        (Err(failure), false) => Err(failure),
+    }
+}
+
+/// Both ends' versions: our own whether or not the other answers.
+fn versions(view: &View, answer: Result<Answer, Failure>) -> Result<(), Failure> {
+    let mut both = json!({ "polycubectl": { "version": VERSION } });
+    let failure = match answer.map(|answer| serde_json::from_slice(&answer.body)) {
+        Ok(Ok(Value::Object(theirs))) => {
+            both.as_object_mut().into_iter().for_each(|both| both.extend(theirs.clone()));
+            None
+        }
+        Ok(_) => Some(Failure::NotJson),
+        Err(failure) => Some(failure),
+    };
+    print(&show::render(view, &both, width()))?;
+    failure.map_or(Ok(()), Err)
+}
+
+fn output(output: &Output, answer: &Answer) -> Result<String, Failure> {
+    let (view, is_result) = match output {
+        Output::Nothing => return Ok(String::new()),
+        Output::Result => (&View::plain(), true),
+        Output::View(view) | Output::Versions(view) => (view, false),
+    };
+    if answer.body.trim_ascii().is_empty() {
+        return Ok(String::new());
+    }
+    match (serde_json::from_slice(&answer.body), view) {
+        (Ok(Value::Null), _) if is_result => Ok(String::new()),
+        (Ok(value), _) => Ok(show::render(view, &value, width())),
+        (Err(_), View::Json | View::Yaml) => Err(Failure::NotJson),
+        (Err(_), View::Text { .. } | View::Topology) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(form: &Output, body: &str, expected: &str) {
+        let answer = Answer { status: StatusCode::OK, body: body.to_owned().into() };
+        assert_eq!(output(form, &answer).unwrap(), expected, "{body}");
+    }
+
+    #[test]
+    fn changes_are_silent() {
+        check(&Output::Nothing, "{\"name\":\"s\"}", "");
+    }
+
+    #[test]
+    fn an_action_prints_its_result_if_it_has_one() {
+        check(&Output::Result, "", "");
+        check(&Output::Result, "null", "");
+        check(&Output::Result, "{}", "");
+        check(&Output::Result, "{\"flushed\":3}", "flushed: 3\n");
+        check(&Output::Result, "\"done\"", "done\n");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_json_is_text() {
+        check(&Output::View(View::plain()), "drops 3\n\u{1b}", "drops 3\n\\u{1b}");
+        let answer = Answer { status: StatusCode::OK, body: "drops 3".into() };
+        assert!(matches!(output(&Output::View(View::Json), &answer), Err(Failure::NotJson)));
+    }
+}

@@ -1,0 +1,199 @@
+//! Forms of the command line, each declared once: usage and help are made of them.
+
+use polycube_api::Verb;
+
+/// What the user wants to know about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Topic {
+    General,
+    Add,
+    Set,
+    Show,
+    Del,
+    Action,
+    Connect,
+    Disconnect,
+    Attach,
+    Detach,
+    Version,
+    Completion,
+    Dump,
+    Watch,
+}
+
+pub(crate) struct Form {
+    pub(crate) topic: Topic,
+    name: &'static str,
+    pub(crate) usage: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) examples: &'static [&'static str],
+}
+
+pub(crate) static FORMS: [Form; 13] = [
+    Form {
+        topic: Topic::Add,
+        name: "add",
+        usage: "SERVICE add NAME [KEY=VALUE...]",
+        about: "create a cube, or an entry of a list in one; cubes add < FILE creates several",
+        examples: &["packetcapture add sniffer capture=bidirectional", "br1 ports add toveth1 peer=veth1"],
+    },
+    Form {
+        topic: Topic::Show,
+        name: "show",
+        usage: "NAME show [PATH...] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
+        about: "show a cube or a part of it; also cubes, services, netdevs, topology",
+        examples: &["sniffer show dump", "cubes show -json", "topology"],
+    },
+    Form {
+        topic: Topic::Set,
+        name: "set",
+        usage: "NAME [PATH...] set KEY=VALUE...",
+        about: "change settings; NAME set < FILE takes them from a file or pipe",
+        examples: &["sniffer set capture=off", "sniffer filters set src=10.0.0.0/8 dport=80"],
+    },
+    Form {
+        topic: Topic::Del,
+        name: "del",
+        usage: "del NAME [PATH...]",
+        about: "delete a cube, or an entry of a list in one",
+        examples: &["del sniffer", "br1 ports del toveth1"],
+    },
+    Form {
+        topic: Topic::Action,
+        name: "an action",
+        usage: "NAME PATH... [KEY=VALUE...]",
+        about: "run an action of a cube",
+        examples: &["br1 fdb flush"],
+    },
+    Form {
+        topic: Topic::Dump,
+        name: "dump",
+        usage: "NAME dump [-w FILE|-] [--follow] [--format pcap|pcap-nanos|pcapng] [--force]",
+        about: "write a capture's packets so far, or with --follow those from now on; NAME show dump shows its file",
+        examples: &["sniffer dump -w out.pcap", "sniffer dump -w - --follow | tcpdump -nr -", "sniffer show dump"],
+    },
+    Form {
+        topic: Topic::Watch,
+        name: "watch",
+        usage: "NAME watch",
+        about: "show a line for each packet that a capture sees from now on",
+        examples: &["sniffer watch"],
+    },
+    Form {
+        topic: Topic::Connect,
+        name: "connect",
+        usage: "connect CUBE:PORT CUBE:PORT",
+        about: "connect two ports",
+        examples: &["connect br1:p1 br2:p1"],
+    },
+    Form {
+        topic: Topic::Disconnect,
+        name: "disconnect",
+        usage: "disconnect CUBE:PORT CUBE:PORT",
+        about: "disconnect two ports",
+        examples: &["disconnect br1:p1 br2:p1"],
+    },
+    Form {
+        topic: Topic::Attach,
+        name: "attach",
+        usage: "attach CUBE PORT [position=first|last|auto | before=CUBE | after=CUBE]",
+        about: "attach a transparent cube to a port of a cube, or to a netdev",
+        examples: &["attach sniffer br1:toveth1", "attach sniffer eth0 position=first"],
+    },
+    Form {
+        topic: Topic::Detach,
+        name: "detach",
+        usage: "detach CUBE PORT",
+        about: "detach a transparent cube from a port or a netdev",
+        examples: &["detach sniffer br1:toveth1"],
+    },
+    Form {
+        topic: Topic::Version,
+        name: "version",
+        usage: "version",
+        about: "print the versions of polycubectl and of the daemon",
+        examples: &["version"],
+    },
+    Form {
+        topic: Topic::Completion,
+        name: "completion",
+        usage: "completion bash|zsh|fish",
+        about: "print a completion script for a shell",
+        examples: &["completion bash"],
+    },
+];
+
+impl Topic {
+    /// The topic of a verb.
+    pub(crate) fn of(verb: Verb) -> Self {
+        match verb {
+            Verb::Add => Self::Add,
+            Verb::Set => Self::Set,
+            Verb::Show => Self::Show,
+            Verb::Del => Self::Del,
+        }
+    }
+
+    /// The form's name, to be used in a sentence.
+    pub(crate) fn name(self) -> &'static str {
+        self.form().map_or("polycubectl", |form| form.name)
+    }
+
+    /// One line that says how to go on after a mistake.
+    pub(crate) fn hint(self) -> String {
+        match self.form() {
+            Some(form) => format!("usage: polycubectl {}", form.usage),
+            None => "try: polycubectl --help".to_owned(),
+        }
+    }
+
+    /// The forms that begin with a fixed word, and what each is for.
+    pub(crate) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let has_word = |form: &&Form| !matches!(form.topic, Topic::Action | Topic::Dump | Topic::Watch);
+        FORMS.iter().filter(has_word).map(|form| (form.name, form.about))
+    }
+
+    /// The words that can follow the name of a cube that has packets, and what each is for.
+    pub(crate) fn packet_commands() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let commands = FORMS.iter().filter(|form| matches!(form.topic, Topic::Dump | Topic::Watch));
+        commands.map(|form| (form.name, form.about))
+    }
+
+    pub(crate) fn form(self) -> Option<&'static Form> {
+        FORMS.iter().find(|form| form.topic == self)
+    }
+}
+
+/// What a verb does, where it can follow.
+pub(crate) fn about(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Add => "create something here",
+        Verb::Set => "change settings",
+        Verb::Show => "show what is here",
+        Verb::Del => "delete, or reset to the default",
+    }
+}
+
+/// A shell that there is a completion script for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Shell {
+    pub(crate) const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|shell| shell.name() == name)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a command line means.
+
+use hyper::Method;
+use polycube_api::Verb;
+
+use super::forms::{Shell, Topic};
+use super::packets::PacketStream;
+use super::path;
+use super::request::Request;
+use super::view::View;
+use crate::endpoint::Endpoint;
+
+/// What the user typed, understood.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) order: Order,
+    pub(crate) endpoint: Endpoint,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Order {
+    Help(Question),
+    OwnVersion,
+    /// Print a shell's completion script.
+    Script(Shell),
+    /// Take a capture's packets.
+    Packets(PacketStream),
+    Call(Call),
+}
+
+/// What the user wants to know about: the words before the question mark.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Question {
+    pub(crate) topic: Topic,
+    pub(crate) path: Vec<String>,
+    pub(crate) command: Option<Verb>,
+}
+
+/// A request, and what to do with its answer.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) output: Output,
+    pub(crate) input: Input,
+}
+
+/// Whether standard input has the body.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Input {
+    No,
+    /// If there is something.
+    Optional,
+    /// There must be something.
+    Required,
+}
+
+/// What a successful answer prints.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Output {
+    Nothing,
+    /// The result of an action, if it has one.
+    Result,
+    View(View),
+    /// The daemon's version, below our own.
+    Versions(View),
+}
+
+impl Question {
+    /// Asks the daemon; `None` about words that only the command line knows.
+    pub(crate) fn request(&self) -> Option<Request> {
+        if matches!(self.topic, Topic::Completion | Topic::Dump | Topic::Watch) {
+            return None;
+        }
+        let command = self.command.map_or("NONE".to_owned(), |verb| verb.as_str().to_ascii_uppercase());
+        let path = format!("{}?help={command}", path::encode(&self.path));
+        Some(Request { method: Method::OPTIONS, path, body: None })
+    }
+
+    /// Whether the command line can answer without the daemon.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.path.is_empty()
+            || !matches!(self.topic, Topic::General | Topic::Add | Topic::Set | Topic::Show | Topic::Del)
+    }
+}

@@ -1,0 +1,12 @@
+//! Requests.
+
+use hyper::Method;
+use serde_json::Value;
+
+/// A request to the daemon; `path` is relative to the base path and ends with a slash.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) body: Option<Value>,
+}
