@@ -7,7 +7,7 @@
 //!
 //! The first word of a path is a [`Word`], an enumeration in `polycube-api`, because two more places must know these
 //! words and cannot read this table: the topology, which is below it and gives no cube such a name, and the command
-//! line, which treats some of them as commands. A path whose word is not reserved does not compile.
+//! line, which treats some of them as commands. A test finds a path whose first word is not reserved.
 //!
 //! Handlers have one of five shapes, by what they need: the model as it is, the kernel or plugins as well, this table,
 //! nothing but the request, which they turn into a change, or the engine. None of them sees HTTP. The paths of services are not
