@@ -250,6 +250,21 @@ impl Datapath {
         self.clsact.remove_if_idle(&hook.netdev);
     }
 
+    /// The hooks whose root is attached no more, though nobody asked us to detach it: another program did, or the netdev is
+    /// gone.
+    pub fn lost(&self) -> Vec<Hook> {
+        let is_lost = |(hook, root): &(&Hook, &Root)| match &root.attachment {
+            Attachment::Tcx(link) => !bpf::is_attached(link.as_fd()).unwrap_or(true),
+            Attachment::Clsact(_) => {
+                let own = bpf::program_id(root.program.program.as_fd()).ok();
+                let there = crate::sys::clsact::programs(hook.netdev.ifindex).ok();
+                own.zip(there).is_some_and(|(own, there)| !there.contains(&own))
+            }
+            Attachment::None | Attachment::Pending(_) => false,
+        };
+        self.roots.iter().filter(is_lost).map(|(hook, _)| hook.clone()).collect()
+    }
+
     /// Waits until every root that was detached is off its netdev, at most for `patience`.
     pub fn wait_for_detached(&self, patience: Duration) {
         self.detacher.wait(patience);

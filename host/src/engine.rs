@@ -43,6 +43,9 @@ use crate::wiring::Netdevs;
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
 const CLEAR: Duration = Duration::from_secs(60);
 
+/// How often hooks are looked at.
+const INSPECTION: Duration = Duration::from_secs(2);
+
 /// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
 #[derive(Clone)]
 pub struct View {
@@ -98,6 +101,8 @@ struct Engine {
     parked: Parked,
     /// Whether a message to look is on its way.
     is_looking: Arc<AtomicBool>,
+    /// When the hooks were looked at last.
+    inspected: Instant,
 }
 
 /// Starts the engine on a thread of its own. Must be called in a tokio runtime.
@@ -123,6 +128,7 @@ pub async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
         failures,
         parked: Parked::default(),
         is_looking: Arc::clone(&is_looking),
+        inspected: Instant::now(),
     };
     let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
     let ticking = handle.for_ticks();
@@ -289,7 +295,7 @@ impl Engine {
             Ok(changed) => self.changed.extend(changed),
             Err(error) => tracing::error!("cannot look netdevs up: {error}"),
         }
-        if self.changed.is_empty() && !self.reconciler.is_retry_due() {
+        if self.changed.is_empty() && !self.reconciler.is_retry_due() && !self.has_losses() {
             return;
         }
         let changed = std::mem::take(&mut self.changed);
@@ -310,6 +316,16 @@ impl Engine {
             // Whatever netdevs touch is deferred while it is busy.
             Err(Refused::Busy(cubes)) => tracing::error!(?cubes, "cannot follow a netdev: the cubes are busy"),
         }
+    }
+
+    /// Whether somebody took something of ours off a netdev. Looks every few seconds, because it asks the kernel once for
+    /// each hook.
+    fn has_losses(&mut self) -> bool {
+        if self.inspected.elapsed() < INSPECTION {
+            return false;
+        }
+        self.inspected = Instant::now();
+        self.reconciler.find_losses(self.present.table())
     }
 
     /// Makes a change that a plugin asks for.

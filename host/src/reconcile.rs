@@ -19,6 +19,7 @@ pub mod double;
 mod execute;
 mod kernel;
 mod links;
+mod losses;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 pub use cubes::Cubes;
 pub use execute::{Requests, World};
 pub use kernel::{Kernel, Live};
+use losses::Losses;
 
 use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
 use crate::netdev::Table;
@@ -80,6 +82,7 @@ pub struct Reconciler<K, C> {
     datapaths: Datapaths,
     /// When something was deferred last.
     deferred_at: Option<Instant>,
+    losses: Losses,
 }
 
 /// A change on its way: what will be in force, and what to undo if it fails.
@@ -102,6 +105,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             requests: OrdMap::new(),
             datapaths: OrdMap::new(),
             deferred_at: None,
+            losses: Losses::default(),
         }
     }
 
@@ -163,6 +167,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             }
         };
         let Attempt { model, netdevs, .. } = attempt;
+        self.losses.open.clear();
         self.report_deferred(&model.deferred);
         let before = std::mem::replace(&mut self.model, model);
         let wired = std::mem::replace(&mut self.netdevs, netdevs);
@@ -186,6 +191,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         } else {
             before.kept(&self.model.topology, &model.topology, &facts.present)
         };
+        self.losses.defer(model);
         let (mut names, mut cubes) = before.subjects();
         let kept = model.deferred.subjects();
         names.retain(|name| !kept.0.contains(name));
@@ -254,11 +260,12 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     ) -> Result<Touched, Refused> {
         loop {
             self.name_netdevs(attempt, names, present);
-            let touched = Touched::between(
+            let mut touched = Touched::between(
                 (&self.model.topology, &self.netdevs),
                 (&attempt.model.topology, &attempt.netdevs),
                 retried.iter().cloned(),
             );
+            touched.netdevs.extend(self.losses.open.iter().cloned());
             self.claim(attempt, &touched, origin)?;
             let Err(Failure { part, problem }) = self.attempt(attempt, &touched) else { return Ok(touched) };
             self.cubes.release();

@@ -77,14 +77,19 @@ impl Deferred {
     }
 
     /// What a user should know about a cube.
-    pub fn of_cube(&self, name: &CubeName, cube: &Cube) -> Option<String> {
+    pub fn of_cube(&self, topology: &Topology, name: &CubeName, cube: &Cube) -> Option<String> {
         let own = self.0.get(&Part::Cube(name.clone())).map(|reason| format!("left as it was before: {reason}"));
         let ports = cube.ports().filter_map(|(port, found)| {
             let Some(Point::Netdev(peer)) = &found.peer else { return None };
             let (_, reason) = self.netdevs().find(|(netdev, _)| netdev.name == *peer)?;
             Some(format!("port {port} is left down: {reason}"))
         });
-        let reasons: Vec<String> = own.into_iter().chain(ports).collect();
+        let points = topology.points(name.as_str()).into_iter().filter_map(|(_, point)| {
+            let Point::Netdev(attached) = point else { return None };
+            let (_, reason) = self.netdevs().find(|(netdev, _)| netdev.name == *attached)?;
+            Some(format!("not attached to {attached}: {reason}"))
+        });
+        let reasons: Vec<String> = own.into_iter().chain(ports).chain(points).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 

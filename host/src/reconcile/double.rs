@@ -84,6 +84,11 @@ impl State {
 }
 
 impl DoubleKernel {
+    /// Takes a root off its hook, as another program could.
+    pub fn steal(&mut self, hook: &Hook) {
+        assert!(self.state.attached.remove(hook), "{hook:?} is not attached");
+    }
+
     /// A kernel in which `wiring` is in force.
     pub fn of(wiring: &Wiring) -> Self {
         Self { state: State::of(wiring), ..Self::default() }
@@ -205,6 +210,10 @@ impl Kernel for DoubleKernel {
 
     fn detach(&mut self, hook: &Hook) {
         self.state.attached.remove(hook);
+    }
+
+    fn lost(&self) -> Vec<Hook> {
+        self.state.roots.keys().filter(|hook| !self.state.attached.contains(hook)).cloned().collect()
     }
 
     fn settle(&mut self) {}

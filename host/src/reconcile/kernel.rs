@@ -34,6 +34,8 @@ pub trait Kernel {
     fn await_attach(&mut self, hook: &Hook) -> Result<(), Problem>;
     /// Ends the chain at a hook, and takes its root off in the background.
     fn detach(&mut self, hook: &Hook);
+    /// The hooks whose root somebody else took off.
+    fn lost(&self) -> Vec<Hook>;
     /// Waits until no CPU runs a program that was unlinked before the call.
     fn settle(&mut self);
     /// Waits for detachments that go on in the background, at most for `patience`.
@@ -122,6 +124,10 @@ impl Kernel for Live {
 
     fn settle(&mut self) {
         bpf::wait_for_programs();
+    }
+
+    fn lost(&self) -> Vec<Hook> {
+        self.datapath.lost()
     }
 
     fn finish(&mut self, patience: Duration) {

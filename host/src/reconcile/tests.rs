@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
+use polycube_plugin_api::Direction;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::model::{Deferred, Facts, Model, Origin, Part, renamed};
 use crate::netdev::{Framing, Link, Table, ethernet};
 use crate::registry::Registry;
 use crate::topology::{CubeName, Place, Point, PortName, Role, Topology};
-use crate::wiring::{Netdevs, Touched, Wiring};
+use crate::wiring::{Hook, Netdev, Netdevs, Touched, Wiring};
 
 /// A reconciler and the netdevs around it.
 struct World {
@@ -74,6 +75,7 @@ impl World {
         let mut model = self.reconciler.model().clone();
         model.topology.rename_netdevs(renamed(&changed, &facts));
         self.reconciler.retry_deferred();
+        self.reconciler.find_losses(&facts.present);
         self.reconciler.reconcile(model, &facts, &changed, Origin::Netdevs)
     }
 
@@ -240,6 +242,26 @@ fn a_device_of_another_kind_under_a_known_name_is_left_alone() {
 }
 
 #[test]
+fn a_root_that_was_taken_off_is_attached_again_and_the_second_time_left_alone() {
+    let mut world = World::new();
+    world.change(|topology| add(topology, "br1", &[("p", "veth1")])).unwrap();
+    let hook = Hook { netdev: Netdev { ifindex: 11, name: String::new() }, direction: Direction::Ingress };
+    world.reconciler.kernel.steal(&hook);
+    world.follow().unwrap();
+    world.assert_agreement();
+    assert_eq!(world.reconciler.netdevs().of_name("veth1").map(|netdev| netdev.ifindex), Some(11));
+    world.reconciler.kernel.steal(&hook);
+    world.follow().unwrap();
+    world.assert_agreement();
+    let (model, br1) = (world.reconciler.model(), name("br1"));
+    let (_, cube) = model.topology.get("br1").unwrap();
+    assert_eq!(
+        model.deferred.of_cube(&model.topology, &br1, cube).as_deref(),
+        Some("port p is left down: another program took our program off 2 times: it is left alone for a while")
+    );
+}
+
+#[test]
 fn a_change_of_a_busy_cube_is_put_off_and_others_are_made() {
     let mut world = World::new();
     world.change(|topology| add_tap(topology, "a", &["veth1"])).unwrap();
@@ -266,6 +288,8 @@ enum Happening {
     Behave(usize, Behaviour),
     Appear(u32, usize),
     Disappear(u32),
+    /// Another program takes ours off a hook, if it is there.
+    Steal(u32, bool),
     Follow,
 }
 
@@ -301,6 +325,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         2 => (cube, behaviour).prop_map(|(cube, behaviour)| Happening::Behave(cube, behaviour)),
         3 => (11_u32..18, 0..NETDEVS.len()).prop_map(|(ifindex, name)| Happening::Appear(ifindex, name)),
         2 => (11_u32..18).prop_map(Happening::Disappear),
+        2 => (11_u32..18, any::<bool>()).prop_map(|(ifindex, ingress)| Happening::Steal(ifindex, ingress)),
         3 => Just(Happening::Follow),
     ]
 }
@@ -328,7 +353,7 @@ fn edit(happening: &Happening, topology: &mut Topology) {
         Happening::Configure(cube, flavour) => {
             topology.cube_mut(cubes().nth(*cube).unwrap()).map(|cube| cube.config = Value::from(*flavour))
         }
-        Happening::Behave(..) | Happening::Appear(..) | Happening::Disappear(_) | Happening::Follow => Ok(()),
+        _ => Ok(()),
     };
 }
 
@@ -351,6 +376,14 @@ fn happen(world: &mut World, happening: &Happening) -> Result<(), Refused> {
             Ok(())
         }
         Happening::Follow => world.follow().map(drop),
+        Happening::Steal(ifindex, ingress) => {
+            let direction = if *ingress { Direction::Ingress } else { Direction::Egress };
+            let hook = Hook { netdev: Netdev { ifindex: *ifindex, name: String::new() }, direction };
+            if world.reconciler.wiring.hooks.contains_key(&hook) && world.present.link(*ifindex).is_some() {
+                world.reconciler.kernel.steal(&hook);
+            }
+            world.follow().map(drop)
+        }
         change => {
             world.follow()?;
             world.change(|topology| edit(change, topology)).map(drop)

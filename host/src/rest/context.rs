@@ -1,8 +1,10 @@
 //! What requests are answered from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::{Handle, View};
+use crate::plugins;
 use crate::problem::Problem;
 use crate::sys::netlink::Netlink;
 
@@ -35,10 +37,19 @@ impl Context {
     }
 }
 
+/// How long a reader waits for a plugin: until the cube counts as stuck.
+const PATIENCE: Duration = plugins::PATIENCE.saturating_add(Duration::from_millis(100));
+
 /// Runs what calls a plugin away from the threads that serve connections.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let result = tokio::task::spawn_blocking(work).await;
-    result.unwrap_or_else(|error| Err(Problem::failed("", format!("the request was not finished: {error}"))))
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => Err(Problem::failed("", format!("the request was not finished: {error}"))),
+        // From now on its cube counts as stuck and is answered for without its plugin.
+        Err(_) => {
+            Err(Problem::failed("", format!("a plugin has not returned for {} s: try again", PATIENCE.as_secs())))
+        }
+    }
 }

@@ -128,7 +128,7 @@ pub fn whole(
     let service = view.registry.service(&cube.service)?;
     let state = view.instances[name].state();
     let (state, failure) = match state {
-        Ok(state) => (state, view.deferred.of_cube(name, cube)),
+        Ok(state) => (state, view.deferred.of_cube(&view.topology, name, cube)),
         Err(failure) => (json!({}), Some(failure.to_string())),
     };
     let Value::Object(members) = service.model.present(&cube.config, state) else { return Ok(json) };

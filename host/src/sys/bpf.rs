@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{
+    BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type,
+};
 
 /// Bytes of a verifier log that are kept.
 const LOG_SIZE: usize = 1 << 20;
@@ -191,6 +193,38 @@ pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// Whether a TCX link is still attached. One that was detached by force, or whose netdev is gone, has no ifindex any more
+/// (`tcx_link_fill_info()` in kernel/bpf/tcx.c).
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: bpf_link_info is plain data; all zeroes is a value of it.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attr = empty();
+    attr.info.bpf_fd = link.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: the member of TCX links, whose ifindex comes first; whatever the kernel wrote, these are plain integers.
+    Ok(unsafe { info.__bindgen_anon_1.tcx.ifindex } != 0)
+}
+
+/// The kernel's id of a program.
+///
+/// # Errors
+/// What the kernel says.
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: bpf_prog_info is plain data; all zeroes is a value of it, and asks for no copies.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = empty();
+    attr.info.bpf_fd = program.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attr.info.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info.id)
 }
 
 /// Pins a program, map or link at `path`, which must be in a bpf filesystem and free.

@@ -49,6 +49,14 @@ pub fn remove_idle(ifindex: u32) -> Result<bool, NetlinkError> {
     })
 }
 
+/// The programs that a netdev's filters run, by the kernel's ids.
+///
+/// # Errors
+/// What the kernel says.
+pub fn programs(ifindex: u32) -> Result<Vec<u32>, NetlinkError> {
+    with_handle(async |handle| Ok(filters(handle, ifindex).await?.iter().filter_map(program).collect()))
+}
+
 /// Removes a netdev's filters that run one of these programs, by the kernel's ids.
 ///
 /// # Errors
