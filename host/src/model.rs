@@ -15,6 +15,8 @@ mod link;
 mod netdev;
 mod port;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use change::{Change, change};
 pub use cube::action_input;

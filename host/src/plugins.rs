@@ -7,6 +7,8 @@
 
 mod caller;
 mod calls;
+#[cfg(test)]
+pub mod double;
 mod failures;
 mod identity;
 mod instance;
