@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
 use super::*;
 
 fn cube(role: Role) -> Cube {
@@ -129,4 +133,82 @@ fn netdevs_that_take_each_others_names_are_told_apart() {
     check(&[("veth1", "veth2"), ("veth2", "veth1")], ["veth2", "veth1"], "veth2");
     check(&[("veth1", "veth2"), ("veth2", "tmp0")], ["veth2", "tmp0"], "veth2");
     check(&[("veth1", "veth2")], ["veth1", "veth2"], "veth1");
+}
+
+/// What the topology reads off its cubes and chains has to be what they say.
+#[track_caller]
+fn assert_indexes_agree(topology: &Topology) {
+    let mut owners = BTreeMap::new();
+    for (cube, found) in topology.cubes() {
+        for (port, found) in found.ports() {
+            if let Some(Point::Netdev(netdev)) = &found.peer {
+                let before = owners.insert(netdev.clone(), (cube.clone(), port.clone()));
+                assert_eq!(before, None, "{netdev} is the peer of two ports");
+            }
+        }
+    }
+    let indexed: BTreeMap<_, _> =
+        topology.owners.iter().map(|(netdev, owner)| (netdev.clone(), owner.clone())).collect();
+    assert_eq!(indexed, owners);
+    let mut attached = BTreeMap::<CubeName, BTreeMap<u32, Point>>::new();
+    for (point, chain) in topology.chains() {
+        assert!(!chain.is_empty(), "an empty chain at {point}");
+        for Attachment { cube, id } in chain {
+            let before = attached.entry(cube.clone()).or_default().insert(*id, point.clone());
+            assert_eq!(before, None, "{cube} has the id {id} twice");
+        }
+    }
+    let indexed: BTreeMap<CubeName, BTreeMap<u32, Point>> = topology
+        .attached
+        .iter()
+        .map(|(cube, points)| (cube.clone(), points.iter().map(|(id, point)| (*id, point.clone())).collect()))
+        .collect();
+    assert_eq!(indexed, attached);
+}
+
+proptest! {
+    #[test]
+    fn indexes_and_differences_are_right_after_any_edits(edits in prop::collection::vec((0_usize..8, 0_usize..4, 0_usize..4, 0_usize..5), 1..60)) {
+        const CUBES: [&str; 4] = ["a", "b", "br1", "br2"];
+        const PORTS: [&str; 4] = ["p", "q", "r", "s"];
+        const NETDEVS: [&str; 5] = ["veth1", "veth2", "veth3", "br1:p", "br2:q"];
+        let mut topology = Topology::default();
+        for (what, one, two, three) in edits {
+            let (name, port) = (CUBES[one], PORTS[two]);
+            let point = Point::parse(NETDEVS[three]).unwrap();
+            let before = topology.clone();
+            // An edit that is refused changes nothing.
+            let edited = match what {
+                0 | 1 => {
+                    let role = if one < 2 { Role::Transparent } else { Role::Standard(OrdMap::new()) };
+                    topology.add_cube(CubeName::parse(name).unwrap(), cube(role))
+                }
+                2 => topology.add_port(name, PortName::parse(port).unwrap(), String::new()),
+                3 => topology.set_peer(name, port, Some(point)),
+                4 => topology.attach(name, point, &Place::Auto),
+                5 => topology.detach(name, &point),
+                6 => topology.remove_port(name, port),
+                _ if two == 0 => topology.remove_cube(name),
+                _ => {
+                    let names = [("veth1", "veth2"), ("veth2", "veth1"), ("veth3", "lan0"), ("lan0", "veth3")];
+                    let names = names.into_iter().take(three).map(|(old, new)| (old.to_owned(), new.to_owned()));
+                    topology.rename_netdevs(names.collect());
+                    Ok(())
+                }
+            };
+            if edited.is_err() {
+                prop_assert_eq!(&topology, &before);
+            }
+            assert_indexes_agree(&topology);
+            let difference = before.difference(&topology);
+            for name in CUBES {
+                let differs = before.get(name).map(|(_, cube)| cube) != topology.get(name).map(|(_, cube)| cube);
+                prop_assert_eq!(difference.cubes.contains(name), differs, "{}", name);
+            }
+            let points = before.chains().chain(topology.chains()).map(|(point, _)| point.clone());
+            let changed: std::collections::BTreeSet<Point> =
+                points.filter(|point| before.chain(point) != topology.chain(point)).collect();
+            prop_assert_eq!(difference.points, changed);
+        }
+    }
 }
