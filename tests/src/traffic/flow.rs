@@ -111,10 +111,10 @@ impl Flow {
         match (kind, self.from.ip, self.to.ip) {
             (Kind::Arp, ..) => frame.extend_from_slice(&self.arp().to_bytes()),
             (_, IpAddr::V4(from), IpAddr::V4(to)) => {
-                self.ipv4(&mut frame, kind, from.octets(), to.octets(), &payload, sequence);
+                frame.extend(self.ipv4(kind, from.octets(), to.octets(), &payload, sequence));
             }
             (_, IpAddr::V6(from), IpAddr::V6(to)) => {
-                self.ipv6(&mut frame, kind, from.octets(), to.octets(), &payload, sequence);
+                frame.extend(self.ipv6(kind, from.octets(), to.octets(), &payload, sequence));
             }
             (_, from, to) => panic!("a flow has one address family, not {from} and {to}"),
         }
@@ -188,31 +188,34 @@ impl Flow {
         tcp
     }
 
-    fn ipv4(&self, frame: &mut Vec<u8>, kind: Kind, from: [u8; 4], to: [u8; 4], payload: &[u8], sequence: u32) {
+    /// The IP header and the transport header before `payload`.
+    fn ipv4(&self, kind: Kind, from: [u8; 4], to: [u8; 4], payload: &[u8], sequence: u32) -> Vec<u8> {
         let (protocol, transport_len) = transport_of(kind, IpNumber::ICMP);
         let length = u16::try_from(transport_len + payload.len()).expect("an IPv4 packet has at most 65535 bytes");
         let mut ip = Ipv4Header::new(length, TTL, protocol, from, to).expect("length fits");
         ip.header_checksum = ip.calc_header_checksum();
-        frame.extend_from_slice(&ip.to_bytes());
+        let mut headers = ip.to_bytes().to_vec();
         match kind {
             Kind::Udp => {
                 let udp = UdpHeader::with_ipv4_checksum(self.from.port, self.to.port, &ip, payload);
-                frame.extend_from_slice(&udp.expect("length fits").to_bytes());
+                headers.extend_from_slice(&udp.expect("length fits").to_bytes());
             }
             Kind::Tcp => {
                 let mut tcp = self.tcp(sequence);
                 tcp.checksum = tcp.calc_checksum_ipv4(&ip, payload).expect("length fits");
-                frame.extend_from_slice(&tcp.to_bytes());
+                headers.extend_from_slice(&tcp.to_bytes());
             }
             Kind::Icmp => {
                 let icmp = Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo(sequence)), payload);
-                frame.extend_from_slice(&icmp.to_bytes());
+                headers.extend_from_slice(&icmp.to_bytes());
             }
             Kind::Arp => unreachable!("ARP has no IP header"),
         }
+        headers
     }
 
-    fn ipv6(&self, frame: &mut Vec<u8>, kind: Kind, from: [u8; 16], to: [u8; 16], payload: &[u8], sequence: u32) {
+    /// The IP header and the transport header before `payload`.
+    fn ipv6(&self, kind: Kind, from: [u8; 16], to: [u8; 16], payload: &[u8], sequence: u32) -> Vec<u8> {
         let (protocol, transport_len) = transport_of(kind, IpNumber::IPV6_ICMP);
         let ip = Ipv6Header {
             traffic_class: 0,
@@ -224,23 +227,24 @@ impl Flow {
             source: from,
             destination: to,
         };
-        frame.extend_from_slice(&ip.to_bytes());
+        let mut headers = ip.to_bytes().to_vec();
         match kind {
             Kind::Udp => {
                 let udp = UdpHeader::with_ipv6_checksum(self.from.port, self.to.port, &ip, payload);
-                frame.extend_from_slice(&udp.expect("length fits").to_bytes());
+                headers.extend_from_slice(&udp.expect("length fits").to_bytes());
             }
             Kind::Tcp => {
                 let mut tcp = self.tcp(sequence);
                 tcp.checksum = tcp.calc_checksum_ipv6(&ip, payload).expect("length fits");
-                frame.extend_from_slice(&tcp.to_bytes());
+                headers.extend_from_slice(&tcp.to_bytes());
             }
             Kind::Icmp => {
                 let icmp = Icmpv6Header::with_checksum(Icmpv6Type::EchoRequest(echo(sequence)), from, to, payload);
-                frame.extend_from_slice(&icmp.expect("length fits").to_bytes());
+                headers.extend_from_slice(&icmp.expect("length fits").to_bytes());
             }
             Kind::Arp => unreachable!("ARP has no IP header"),
         }
+        headers
     }
 }
 

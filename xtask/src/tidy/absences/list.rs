@@ -1,0 +1,82 @@
+//! The absences. A new one begins in ARCHITECTURE.md.
+
+use super::{Absence, What};
+
+/// What does I/O, or asks for the time.
+const OUTSIDE_WORLD: &[&str] = &[
+    "aya",
+    "libc",
+    "rustix",
+    "std::env",
+    "std::fs",
+    "std::io::stderr",
+    "std::io::stdin",
+    "std::io::stdout",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "tokio",
+    "crate::datapath",
+    "crate::plugins",
+    "crate::sys",
+];
+
+/// Types of theirs that are values.
+pub(super) const TYPES: &[&str] =
+    &["std::net::IpAddr", "std::net::Ipv4Addr", "std::net::Ipv6Addr", "std::net::SocketAddr", "rustix::io::Errno"];
+
+pub(super) const ABSENCES: &[Absence] = &[
+    Absence {
+        within: &["host/src/topology", "host/src/wiring", "host/src/plan", "host/src/schema", "host/src/model"],
+        except: &[],
+        what: What::Paths(OUTSIDE_WORLD),
+        why: "topology, wiring, plan, schema and model do no I/O",
+    },
+    Absence {
+        within: &["host/src/"],
+        // The rooms that make system calls; netdev lookups are system calls too.
+        except: &["host/src/sys"],
+        what: What::Calls(&["libc", "rustix"]),
+        why: "only host/src/sys makes system calls",
+    },
+    Absence {
+        within: &["host/src/"],
+        except: &["host/src/rest"],
+        what: What::Paths(&["axum", "hyper", "hyper_util", "http", "http_body_util"]),
+        why: "only host/src/rest knows HTTP",
+    },
+    Absence {
+        within: &["host/src/"],
+        // The rooms that call plugins.
+        except: &["host/src/plugins"],
+        what: What::Paths(&["polycube_plugin_api::abi", "crate::plugins::Instance"]),
+        why: "nothing outside host/src/plugins calls a plugin",
+    },
+    Absence {
+        within: &["plugin-api/src/"],
+        except: &[],
+        what: What::Paths(&["std::fs", "std::net", "std::process", "std::thread", "libc", "rustix"]),
+        why: "plugin-api does no I/O",
+    },
+    Absence {
+        within: &["plugin-api/src/"],
+        except: &[],
+        what: What::Paths(&["tokio", "tracing", "log"]),
+        why: "plugin-api brings no async runtime and no logging crate",
+    },
+    Absence {
+        within: &["plugins/"],
+        except: &[],
+        what: What::Paths(&["aya::programs", "aya::Ebpf", "aya::EbpfLoader"]),
+        why: "a plugin loads no program",
+    },
+    Absence { within: &["cli/src/grammar"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "grammar does no I/O" },
+    Absence {
+        within: &["cli/src/"],
+        except: &["cli/src/extcap"],
+        what: What::Texts(&["packetcapture", "simplebridge"]),
+        why: "the command line knows no service",
+    },
+];

@@ -1,0 +1,106 @@
+//! Which crate may not depend on which.
+
+use super::finding::{Finding, Rule};
+use super::source::File;
+
+struct Border {
+    within: &'static str,
+    /// Packages, and the directories that hold them.
+    forbidden: &'static [&'static str],
+    why: &'static str,
+}
+
+const BORDERS: &[Border] = &[
+    Border { within: "plugins/", forbidden: &["polycubed", "host"], why: "a plugin never depends on the host" },
+    Border {
+        within: "tests/",
+        forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "packetcapture", "simplebridge"],
+        why: "the tests link neither host nor plugins",
+    },
+    Border {
+        within: "benches/",
+        forbidden: &["polycubed", "host", "pcn_simplebridge", "simplebridge"],
+        why: "the benches link no host, and of the plugins the filter compiler alone",
+    },
+    Border {
+        within: "cli/",
+        forbidden: &["polycubed", "host", "polycube-plugin-api", "plugin-api"],
+        why: "the command line links nothing of the daemon's",
+    },
+    Border {
+        within: "plugin-api/",
+        forbidden: &["tokio", "tracing", "log"],
+        why: "plugin-api brings no async runtime and no logging crate",
+    },
+];
+
+pub(super) fn check(file: &File) -> Vec<Finding> {
+    let mut section = "";
+    let mut findings = Vec::new();
+    for (at, line) in file.text.lines().enumerate() {
+        if let Some(name) = line.trim().strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if section.ends_with("dependencies") {
+            findings
+                .extend(dependency(&file.path, line).map(|why| Finding::new(Rule::Manifest, &file.path, at + 1, why)));
+        }
+    }
+    findings
+}
+
+fn dependency(path: &str, line: &str) -> Option<&'static str> {
+    let name = line.split(['.', '=', ' ']).next().filter(|name| !name.is_empty() && !name.starts_with('#'))?;
+    let directory = line.split_once("path = \"").and_then(|(_, rest)| rest.split('"').next()?.rsplit('/').next());
+    if path == "ebpf/layout/Cargo.toml" {
+        return Some("layout depends on nothing");
+    }
+    let borders = BORDERS.iter().filter(|border| path.starts_with(border.within));
+    let crossed = |border: &&Border| {
+        border
+            .forbidden
+            .iter()
+            .any(|forbidden| name == *forbidden || directory.is_some_and(|found| found == *forbidden))
+    };
+    borders.into_iter().find(crossed).map(|border| border.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_text(path: &str, text: &str, expected: &[(usize, &str)]) {
+        let found = check(&File { path: path.to_owned(), text: text.to_owned() });
+        let found = found.iter().map(|finding| (finding.line, finding.what.as_str())).collect::<Vec<_>>();
+        assert_eq!(found, expected, "{path}: {text}");
+    }
+
+    #[test]
+    fn a_dependency_across_a_border_is_found() {
+        let host = "a plugin never depends on the host";
+        let path = "plugins/simplebridge/Cargo.toml";
+        check_text(path, "[dependencies]\npolycube-plugin-api.workspace = true\n", &[]);
+        check_text(path, "[dependencies]\npolycubed.workspace = true\n", &[(2, host)]);
+        check_text(path, "[dev-dependencies]\ncore = { path = \"../../host\" }", &[(2, host)]);
+        check_text(path, "[package]\npolycubed = 1\n", &[]);
+        check_text("host/Cargo.toml", "[dependencies]\npolycubed = 1\n", &[]);
+        for (directory, package) in [
+            ("tests", "pcn_packetcapture"),
+            ("tests", "polycubed"),
+            ("benches", "pcn_simplebridge"),
+            ("benches", "polycubed"),
+            ("cli", "polycube-plugin-api"),
+            ("plugin-api", "tokio"),
+        ] {
+            let border = BORDERS.iter().find(|border| border.within.trim_end_matches('/') == directory).unwrap();
+            let text = format!("[dependencies]\n{package}.workspace = true\n");
+            check_text(&format!("{directory}/Cargo.toml"), &text, &[(2, border.why)]);
+        }
+    }
+
+    #[test]
+    fn layout_depends_on_nothing() {
+        check_text("ebpf/layout/Cargo.toml", "[package]\nname = \"a\"\n[lib]\n", &[]);
+        check_text("ebpf/layout/Cargo.toml", "[dependencies]\naya = \"1\"\n", &[(2, "layout depends on nothing")]);
+    }
+}
