@@ -6,6 +6,7 @@
 //! thread that makes the rounds) · `session` (from the first ring to the last) · `cube`.
 
 #![deny(unsafe_code)]
+#![allow(unreachable_pub, reason = "its items say `pub` for `pub(crate)` so far")]
 
 mod consumer;
 mod cube;

@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// What is answered to a method and a path: a status and a body; `None` hangs up.
-pub type Script = dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync;
+pub(crate) type Script = dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync;
 
 /// A server on a port of its own. It serves as long as the test runs.
-pub struct Mock {
-    pub port: u16,
+pub(crate) struct Mock {
+    pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Mock {
-    pub fn start(script: impl Fn(&str, &str) -> Option<(u16, String)> + Send + Sync + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        script: impl Fn(&str, &str) -> Option<(u16, String)> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -35,12 +37,12 @@ impl Mock {
         Ok(Self { port, connections, requests })
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Method, path, token and body of each request so far.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
