@@ -1,4 +1,6 @@
-//! A daemon whose bridge `br1` joins some peers: where most questions begin.
+//! A daemon, its peers, and the cubes between them: where most tests begin.
+
+mod setup;
 
 use std::path::PathBuf;
 use std::thread;
@@ -6,68 +8,48 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 use crate::lab::{Interface, Lab, Namespace, Wire};
 use crate::pcap::{self, CaptureFile};
 use crate::traffic::Flow;
 
+pub use setup::Setup;
+
 /// Longer than anything takes here on a machine with other work to do.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(5);
 
-/// Peers 1, 2, …, each with an `eth0` that is wired to `veth1`, `veth2`, … beside the daemon; these are the peers of
-/// the ports `toveth1`, `toveth2`, … of the bridge.
+/// Peers 1, 2, …, each with an `eth0` that is wired to `veth1`, `veth2`, … beside the daemon.
 #[derive(Debug)]
 pub struct Scene {
     /// Ends before the interfaces that it works on.
     pub daemon: Daemon,
     wires: Vec<Wire>,
-    /// For namespaces and wires that a test wants besides.
+    /// For namespaces and wires that a test needs besides.
     pub lab: Lab,
+    /// Where the daemon finds fixtures, as long as it runs.
+    _plugins: Option<TempDir>,
 }
 
 impl Scene {
-    /// A bridge with that many ports.
+    /// A scene to be described: `Scene::set_up().peers(2).bridge().start()`.
+    pub fn set_up() -> Setup {
+        Setup::default()
+    }
+
+    /// A bridge `br1` with that many ports, `toveth1` to peer 1 and so on.
     ///
     /// # Errors
-    /// Fails without root, or when the daemon does not start.
+    /// As [`Setup::start`].
     ///
     /// # Panics
-    /// Panics when the daemon refuses the bridge or a port.
+    /// As [`Setup::start`].
     #[track_caller]
     pub fn bridge(ports: usize) -> Result<Self> {
-        Self::bridge_with(ports, &[])
-    }
-
-    /// As [`Scene::bridge`], with more arguments for the daemon.
-    ///
-    /// # Errors
-    /// As [`Scene::bridge`].
-    ///
-    /// # Panics
-    /// As [`Scene::bridge`].
-    #[track_caller]
-    pub fn bridge_with(ports: usize, arguments: &[&str]) -> Result<Self> {
-        let scene = Self::wired(ports, arguments)?;
-        scene.daemon.ctl("simplebridge add br1").ok();
-        for number in 1..=ports {
-            scene.daemon.ctl(&format!("br1 ports add toveth{number} peer=veth{number}")).ok();
-        }
-        Ok(scene)
-    }
-
-    /// Wires and a daemon, no bridge yet.
-    ///
-    /// # Errors
-    /// As [`Scene::bridge`].
-    pub fn wired(peers: usize, arguments: &[&str]) -> Result<Self> {
-        let lab = Lab::new()?;
-        let wire = |number: usize| lab.veth(&format!("veth{number}"), &lab.peer(&format!("peer{number}"))?, "eth0");
-        let wires = (1..=peers).map(wire).collect::<Result<_>>()?;
-        let daemon = Daemon::start_with(&lab, arguments)?;
-        Ok(Self { daemon, wires, lab })
+        Self::set_up().peers(ports).bridge().start()
     }
 
     /// The `eth0` of a peer, counted from 1.

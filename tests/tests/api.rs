@@ -10,21 +10,17 @@ use anyhow::{Context, Result};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::http;
 use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Value, json};
 
-/// A daemon with `br1` (port `p1`, peer `veth1`), `veth2`, and `sniffer` attached to nothing.
+/// `br1` (port `p1`, peer `veth1`), `veth2`, and `sniffer` attached to nothing.
 struct Site {
-    daemon: Daemon,
-    lab: Lab,
+    scene: Scene,
 }
 
 impl Site {
     fn build(more: &[&str]) -> Result<Self> {
-        let lab = Lab::new()?;
-        let peer = lab.peer("peer")?;
-        lab.veth("veth1", &peer, "veth1")?;
-        lab.veth("veth2", &peer, "veth2")?;
-        let site = Self { daemon: Daemon::start_with(&lab, more)?, lab };
+        let site = Self { scene: Scene::set_up().peers(2).arguments(more).start()? };
         site.check("POST", "simplebridge/br1/", &json!({ "ports": [{ "name": "p1", "peer": "veth1" }] }), 201);
         site.check("POST", "packetcapture/sniffer/", &json!({}), 201);
         Ok(site)
@@ -34,7 +30,7 @@ impl Site {
     #[track_caller]
     fn check(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
         let body = (!body.is_null()).then_some(body);
-        let response = self.daemon.http(method, &format!("/polycube/v1/{path}"), body).expect("an answer");
+        let response = self.scene.daemon.http(method, &format!("/polycube/v1/{path}"), body).expect("an answer");
         assert_eq!(response.status, status, "{method} {path}: {}", response.text());
         if response.body.is_empty() { Value::Null } else { response.json().expect("JSON") }
     }
@@ -126,7 +122,7 @@ fn framework_resources() -> Result<()> {
     let places = [("bad-attribute", "cubes/0/name"), ("data-missing", "cubes/0/service-name")];
     site.refuses("POST", "cubes", &cubes, 400, &places);
     for path in ["metrics", "openapi.json"] {
-        let response = site.daemon.http("OPTIONS", &format!("/polycube/v1/{path}"), None)?.ok();
+        let response = site.scene.daemon.http("OPTIONS", &format!("/polycube/v1/{path}"), None)?.ok();
         assert!(response.headers.contains(&("allow".to_owned(), "GET".to_owned())), "{response:?}");
     }
     Ok(())
@@ -147,9 +143,8 @@ fn links_of_the_root_can_be_followed() -> Result<()> {
 
 #[test]
 fn no_cubes_are_an_empty_object() -> Result<()> {
-    let lab = Lab::new()?;
-    let daemon = Daemon::start(&lab)?;
-    assert_eq!(daemon.http("GET", "/polycube/v1/cubes/", None)?.text(), "{}");
+    let scene = Scene::set_up().start()?;
+    assert_eq!(scene.daemon.http("GET", "/polycube/v1/cubes/", None)?.text(), "{}");
     Ok(())
 }
 
@@ -219,7 +214,7 @@ fn cubes_come_change_and_go() -> Result<()> {
             &[("bad-attribute", "packetcapture/name")],
         );
     }
-    site.daemon.ctl("packetcapture add name=7").ok();
+    site.scene.daemon.ctl("packetcapture add name=7").ok();
     site.check("DELETE", "7", &Value::Null, 200);
     let port = json!({ "ports": [{ "name": "p/p" }] });
     site.refuses("POST", "simplebridge/b", &port, 400, &[("bad-attribute", "b/ports/0/name")]);
@@ -282,7 +277,7 @@ fn ports_come_change_and_go() -> Result<()> {
     site.refuses("POST", "br1/ports", &json!({ "name": "p9" }), 409, &[("data-exists", "br1/ports/p9")]);
     site.refuses("POST", "br1/ports", &json!({}), 400, &[("missing-attribute", "br1/ports/name")]);
     site.refuses("POST", "br1/ports", &json!({ "name": "a/b" }), 400, &[("bad-attribute", "br1/ports/name")]);
-    site.daemon.ctl("br1 ports add name=p8").ok();
+    site.scene.daemon.ctl("br1 ports add name=p8").ok();
     assert_eq!(site.get("br1/ports/p8/name"), "p8");
     site.check("DELETE", "br1/ports", &Value::Null, 204);
     assert_eq!(site.get("br1/ports"), json!([]));
@@ -336,8 +331,8 @@ fn leaves_containers_and_entries() -> Result<()> {
         site.refuses("POST", "br1/fdb/entry", &body(spelling), 409, &[("data-exists", &path)]);
     }
     site.check("DELETE", "br1/fdb/entry/02:00:00:00:00:0a", &Value::Null, 204);
-    site.daemon.ctl("br1 fdb entry add address=02:00:00:00:00:0B port=p1").ok();
-    site.daemon.ctl("br1 fdb entry del 02:00:00:00:00:0b").ok();
+    site.scene.daemon.ctl("br1 fdb entry add address=02:00:00:00:00:0B port=p1").ok();
+    site.scene.daemon.ctl("br1 fdb entry del 02:00:00:00:00:0b").ok();
     let missing = json!({ "port": "p1" });
     site.refuses("POST", "br1/fdb/entry", &missing, 400, &[("missing-attribute", "br1/fdb/entry/address")]);
     let conflict = [("invalid-value", "br1/fdb/entry/02:00:00:00:00:07/address")];
@@ -495,10 +490,10 @@ fn paths_may_be_written_in_many_ways() -> Result<()> {
     {
         assert_eq!(site.get(path), port, "{path}");
     }
-    let (status, body) = raw(&site.daemon, "GET", "/polycube/v1/br1/%ff/", b"")?;
+    let (status, body) = raw(&site.scene.daemon, "GET", "/polycube/v1/br1/%ff/", b"")?;
     assert_eq!(status, 400, "{body}");
     for target in ["/", "/polycube", "/polycube/v2/cubes/", "/polycube/v1cubes"] {
-        let (status, body) = raw(&site.daemon, "GET", target, b"")?;
+        let (status, body) = raw(&site.scene.daemon, "GET", target, b"")?;
         assert_eq!(
             (status, &body["ietf-restconf:errors"]["error"][0]["error-tag"]),
             (404, &json!("unknown-element")),
@@ -513,13 +508,14 @@ fn bodies_that_are_no_json_or_too_large() -> Result<()> {
     let site = Site::build(&[])?;
     let target = "/polycube/v1/simplebridge/br2/";
     for body in ["{", "{\"name\":\"br2\"", "snaplen=80", "\u{feff}{}", "[1]", "\"br2\""] {
-        let (status, answer) = raw(&site.daemon, "POST", target, body.as_bytes())?;
+        let (status, answer) = raw(&site.scene.daemon, "POST", target, body.as_bytes())?;
         assert_eq!(status, 400, "{body:?}: {answer}");
     }
     let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));
-    let (status, answer) = raw(&site.daemon, "POST", target, large.as_bytes())?;
+    let (status, answer) = raw(&site.scene.daemon, "POST", target, large.as_bytes())?;
     assert_eq!(status, 413, "{answer}");
-    let (status, answer) = raw(&site.daemon, "POST", target, format!("{{}}{}", " ".repeat((1 << 20) - 2)).as_bytes())?;
+    let (status, answer) =
+        raw(&site.scene.daemon, "POST", target, format!("{{}}{}", " ".repeat((1 << 20) - 2)).as_bytes())?;
     assert_eq!(status, 201, "a body of just 1 MiB is taken: {answer}");
     Ok(())
 }
@@ -547,7 +543,7 @@ fn tcp_wants_the_token_and_our_name() -> Result<()> {
     let site = Site::build(&["--addr", "127.0.0.1", "--token-file", token.to_str().context("UTF-8")?])?;
     let ask = |host: &str, authorization: Option<&str>| {
         let authorization = authorization.map(|value| ("authorization", value));
-        over_tcp(&site.lab, &[("host", host)].into_iter().chain(authorization).collect::<Vec<_>>())
+        over_tcp(&site.scene.lab, &[("host", host)].into_iter().chain(authorization).collect::<Vec<_>>())
     };
     let right = Some("Bearer secret");
     assert_eq!(ask("127.0.0.1:9000", right)?, 200);
@@ -573,17 +569,17 @@ fn tcp_wants_the_token_and_our_name() -> Result<()> {
 #[test]
 fn tcp_without_a_token_is_for_those_who_ask_for_it() -> Result<()> {
     let site = Site::build(&["--port", "9000", "--no-auth"])?;
-    assert_eq!(over_tcp(&site.lab, &[("host", "127.0.0.1:9000")])?, 200);
-    assert_eq!(over_tcp(&site.lab, &[("host", "evil.example:9000")])?, 421);
+    assert_eq!(over_tcp(&site.scene.lab, &[("host", "127.0.0.1:9000")])?, 200);
+    assert_eq!(over_tcp(&site.scene.lab, &[("host", "evil.example:9000")])?, 421);
     Ok(())
 }
 
 #[test]
 fn nobody_listens_on_tcp_unless_asked() -> Result<()> {
     let site = Site::build(&[])?;
-    let table = site.lab.host().enter(|| std::fs::read_to_string("/proc/thread-self/net/tcp"))?;
+    let table = site.scene.lab.host().enter(|| std::fs::read_to_string("/proc/thread-self/net/tcp"))?;
     assert_eq!(table.lines().count(), 1, "{table}");
-    let mode = std::fs::metadata(site.daemon.socket())?.permissions().mode() & 0o777;
+    let mode = std::fs::metadata(site.scene.daemon.socket())?.permissions().mode() & 0o777;
     assert_eq!(mode, 0o660);
     Ok(())
 }

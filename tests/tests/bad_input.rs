@@ -3,14 +3,12 @@
 //! The cases are made from the schemas that the daemon itself tells, so a plugin's new setting is asked for as well.
 
 use anyhow::{Context, Result};
-use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Map, Value, json};
 
 struct Site {
-    daemon: Daemon,
+    scene: Scene,
     document: Value,
-    _lab: Lab,
 }
 
 /// A value that cannot be, and a word that the refusal has to say.
@@ -22,20 +20,16 @@ struct Wrong {
 impl Site {
     /// `br1` with port `p1`, and `sniffer` at it.
     fn build() -> Result<Self> {
-        let lab = Lab::new()?;
-        lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
-        let daemon = Daemon::start(&lab)?;
-        for line in [
+        let commands = [
             "simplebridge add br1",
             "br1 ports add p1 peer=veth1",
             "br1 fdb entry add 02:00:00:00:00:07 port=p1",
             "packetcapture add sniffer",
             "attach sniffer br1:p1",
-        ] {
-            daemon.ctl(line).ok();
-        }
-        let document = daemon.http("GET", "/openapi.json", None)?.ok().json()?;
-        Ok(Self { daemon, document, _lab: lab })
+        ];
+        let scene = Scene::set_up().peers(1).commands(commands).start()?;
+        let document = scene.daemon.http("GET", "/openapi.json", None)?.ok().json()?;
+        Ok(Self { scene, document })
     }
 
     fn settings(&self, service: &str) -> &Value {
@@ -45,7 +39,7 @@ impl Site {
     /// Sends what cannot be, and gives paths and messages of what is said of it.
     #[track_caller]
     fn refused(&self, method: &str, path: &str, body: &Value) -> Vec<(String, String)> {
-        let response = self.daemon.http(method, &format!("/polycube/v1/{path}"), Some(body)).expect("an answer");
+        let response = self.scene.daemon.http(method, &format!("/polycube/v1/{path}"), Some(body)).expect("an answer");
         let text = response.text();
         assert!((400..500).contains(&response.status), "{method} {path} {body}: {} {text}", response.status);
         let body = response.json().expect("JSON");
@@ -152,7 +146,7 @@ const CUBES: [(&str, &str); 2] = [("simplebridge", "br1"), ("packetcapture", "sn
 #[test]
 fn every_setting_is_checked_wherever_it_is_given() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     let mut cases = 0;
     for (service, cube) in CUBES {
         let mut found = Vec::new();
@@ -170,7 +164,7 @@ fn every_setting_is_checked_wherever_it_is_given() -> Result<()> {
                 site.check("POST", &format!("{service}/new"), &nested(&path, &value), &new, &told);
                 cases += 5;
             }
-            assert_eq!(site.daemon.snapshot()?, before, "{cube}/{path}");
+            assert_eq!(site.scene.daemon.snapshot()?, before, "{cube}/{path}");
         }
     }
     assert!(cases > 500, "{cases} cases");
@@ -180,7 +174,7 @@ fn every_setting_is_checked_wherever_it_is_given() -> Result<()> {
 #[test]
 fn names_that_are_nearly_right() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     for (service, cube) in CUBES {
         let mut found = Vec::new();
         leaves(site.settings(service), "", &mut found);
@@ -200,14 +194,14 @@ fn names_that_are_nearly_right() -> Result<()> {
             assert!(errors[0].1.contains(&format!("did you mean `{word}`?")), "{errors:?}");
         }
     }
-    assert_eq!(site.daemon.snapshot()?, before);
+    assert_eq!(site.scene.daemon.snapshot()?, before);
     Ok(())
 }
 
 #[test]
 fn entries_of_lists() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     let entry = &site.settings("simplebridge")["properties"]["fdb"]["properties"]["entry"];
     let pattern = &entry["items"]["properties"]["address"]["pattern"];
     assert!(pattern.is_string(), "{entry}");
@@ -226,7 +220,7 @@ fn entries_of_lists() -> Result<()> {
         let said = errors.iter().any(|(place, message)| place.starts_with("br1/fdb/entry") && message.contains(told));
         assert!(said, "{method} {path} {body}: {errors:?}");
     }
-    assert_eq!(site.daemon.snapshot()?, before);
+    assert_eq!(site.scene.daemon.snapshot()?, before);
     Ok(())
 }
 
@@ -234,7 +228,7 @@ fn entries_of_lists() -> Result<()> {
 #[test]
 fn a_body_in_which_everything_is_wrong() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     for (service, _) in CUBES {
         let mut found = Vec::new();
         leaves(site.settings(service), "", &mut found);
@@ -269,14 +263,14 @@ fn a_body_in_which_everything_is_wrong() -> Result<()> {
     let ports = json!({ "ports": [{ "name": "a/b" }, { "name": "p1", "per": "" }, 5, { "peer": "" }, { "name": "p2", "peer": 7 }] });
     let errors = site.refused("POST", "simplebridge/new", &ports);
     assert_eq!(errors.len(), 5, "{errors:?}");
-    assert_eq!(site.daemon.snapshot()?, before);
+    assert_eq!(site.scene.daemon.snapshot()?, before);
     Ok(())
 }
 
 #[test]
 fn words_of_the_framework() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     let paths = site.document["paths"].as_object().context("paths")?;
     let mut cases = 0;
     for (path, item) in paths.iter().filter(|(path, _)| path.matches('/').count() == 1) {
@@ -305,6 +299,6 @@ fn words_of_the_framework() -> Result<()> {
         }
     }
     assert!(cases > 30, "{cases}");
-    assert_eq!(site.daemon.snapshot()?, before);
+    assert_eq!(site.scene.daemon.snapshot()?, before);
     Ok(())
 }

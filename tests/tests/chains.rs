@@ -5,19 +5,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use polycube_tests::capture::Recorder;
-use polycube_tests::daemon::plugin_dir;
 use polycube_tests::hook::{Attached, Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::marks::{FRAME, marked, marks, passed};
 use polycube_tests::scene::{PATIENCE, Scene};
 use polycube_tests::traffic::{Kind, Sender, Steady, sequence_of};
-use tempfile::TempDir;
 
 /// Two peers, joined by cube `br1` or by the kernel's own bridge, and cubes of the service `marker` called by letters.
 struct Site {
     scene: Scene,
-    _plugins: TempDir,
 }
 
 /// What joins the peers.
@@ -45,12 +42,11 @@ impl Middle {
 
 impl Site {
     fn build(middle: Middle, markers: &str) -> Result<Self> {
-        let plugins = plugin_dir(&["marker"])?;
-        let arguments = ["--plugin-dir", plugins.path().to_str().context("UTF-8")?];
+        let setup = Scene::set_up().peers(2).fixtures(["marker"]);
         let scene = match middle {
-            Middle::Cube => Scene::bridge_with(2, &arguments)?,
+            Middle::Cube => setup.bridge().start()?,
             Middle::Kernel => {
-                let scene = Scene::wired(2, &arguments)?;
+                let scene = setup.start()?;
                 scene.lab.kernel_bridge("kbr", &[scene.host(1), scene.host(2)])?;
                 scene
             }
@@ -58,7 +54,7 @@ impl Site {
         for marker in markers.chars() {
             scene.daemon.ctl(&format!("marker add {marker} mark={}", marker as u32)).ok();
         }
-        let site = Self { scene, _plugins: plugins };
+        let site = Self { scene };
         // The bridge knows both addresses from now on: no frame is flooded.
         site.passed(1, 2)?;
         site.passed(2, 1)?;

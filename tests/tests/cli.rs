@@ -7,25 +7,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use polycube_tests::daemon::{Daemon, NOBODY, binary_dir, copy_program};
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::Value;
 
 /// A daemon with `br1` (port `toveth1`, peer `veth1`) and `sniffer` attached to it; `veth2` is free.
-fn site() -> Result<(Daemon, Lab)> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("peer")?;
-    lab.veth("veth1", &peer, "veth1")?;
-    lab.veth("veth2", &peer, "veth2")?;
-    let daemon = Daemon::start(&lab)?;
-    for line in [
-        "simplebridge add br1",
-        "br1 ports add toveth1 peer=veth1",
-        "packetcapture add sniffer",
-        "attach sniffer br1:toveth1",
-    ] {
-        daemon.ctl(line).ok();
-    }
-    Ok((daemon, lab))
+fn site() -> Result<Scene> {
+    Scene::set_up().peers(2).sniffed_port().start()
 }
 
 #[track_caller]
@@ -36,7 +23,8 @@ fn json(daemon: &Daemon, line: &str) -> Value {
 
 #[test]
 fn what_changes_something_is_silent() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for line in [
         "sniffer set snaplen=80",
         "sniffer set capture=ingress snaplen=100",
@@ -58,7 +46,8 @@ fn what_changes_something_is_silent() -> Result<()> {
 
 #[test]
 fn exit_codes_and_streams() -> Result<()> {
-    let (mut daemon, _lab) = site()?;
+    let mut scene = site()?;
+    let daemon = &mut scene.daemon;
     let done = daemon.ctl("cubes show");
     assert!(done.code == Some(0) && !done.stdout.is_empty() && done.stderr.is_empty(), "{done}");
 
@@ -104,7 +93,8 @@ fn exit_codes_and_streams() -> Result<()> {
 
 #[test]
 fn refusals_speak_of_commands_and_not_of_http() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (line, said) in [
         ("sniffer", "cube `sniffer` exists already; use `sniffer set`"),
         ("netdevs del veth1", "del does not work on `netdevs veth1`: it takes show"),
@@ -122,7 +112,8 @@ fn refusals_speak_of_commands_and_not_of_http() -> Result<()> {
 
 #[test]
 fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let place = tempfile::tempdir()?;
     let program = copy_program("polycubectl", place.path())?;
     let url = format!("unix://{}", daemon.socket().display());
@@ -141,7 +132,8 @@ fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
 
 #[test]
 fn a_command_may_stand_anywhere_in_its_line() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (one, other) in [
         ("sniffer show snaplen", "show sniffer snaplen"),
         ("br1 ports toveth1 show", "br1 show ports toveth1"),
@@ -157,13 +149,14 @@ fn a_command_may_stand_anywhere_in_its_line() -> Result<()> {
         daemon.ctl(line).ok();
     }
     daemon.ctl("packetcapture del sniffer").ok();
-    assert_eq!(json(&daemon, "cubes show -json")["simplebridge"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json(daemon, "cubes show -json")["simplebridge"].as_array().map(Vec::len), Some(1));
     Ok(())
 }
 
 #[test]
 fn values_may_hold_equals_signs_and_spaces() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for value in ["a=b", "tcp[13] == 2", "=", "x = y = z"] {
         let line = daemon.ctl_words(&["br1", "ports", "toveth1", "set", &format!("peer={value}")]).one_line(2);
         assert!(line.contains(&format!("netdev `{value}` does not exist")), "{line}");
@@ -180,7 +173,8 @@ fn values_may_hold_equals_signs_and_spaces() -> Result<()> {
 
 #[test]
 fn what_there_is_can_be_shown() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (line, words) in [
         ("services show", &["packetcapture", "simplebridge", "transparent", "standard"][..]),
         ("services", &["packetcapture"]),
@@ -217,7 +211,8 @@ fn what_there_is_can_be_shown() -> Result<()> {
 
 #[test]
 fn a_stream_is_told_from_what_can_be_shown() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let line = daemon.ctl("sniffer show stream").one_line(2);
     assert!(line.contains("application/vnd.tcpdump.pcap") && line.contains("NAME dump to write it"), "{line}");
     Ok(())
@@ -225,7 +220,8 @@ fn a_stream_is_told_from_what_can_be_shown() -> Result<()> {
 
 #[test]
 fn yaml_is_what_json_is() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     assert_eq!(daemon.ctl("br1 show fdb aging-time -yaml").ok(), "300\n");
     let yaml = daemon.ctl("br1 show ports -yaml").ok();
     assert!(yaml.starts_with("- name: toveth1\n  uuid: ") && yaml.contains("\n  peer: veth1\n"), "{yaml}");
@@ -251,34 +247,36 @@ fn on_terminal(daemon: &Daemon, columns: u16, line: &str) -> Result<String> {
 
 #[test]
 fn tables_fit_the_terminal() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for line in ["topology show -verbose", "cubes show", "br1 show", "netdevs show", "sniffer --help", "services show"]
     {
         let wide = daemon.ctl(line).ok();
-        let narrow = on_terminal(&daemon, 80, line)?;
+        let narrow = on_terminal(daemon, 80, line)?;
         let longest = narrow.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(80), "`{line}` needs {longest:?} columns:\n{narrow}");
         // Where there is no room for a column of examples, they stand behind the descriptions.
         for word in wide.split([' ', '\n', '|']).filter(|word| *word != "Example") {
             assert!(narrow.contains(word), "{word} of `{line}` is broken or lost:\n{narrow}");
         }
-        assert_eq!(on_terminal(&daemon, 500, line)?, wide, "{line}");
+        assert_eq!(on_terminal(daemon, 500, line)?, wide, "{line}");
     }
-    let help = on_terminal(&daemon, 70, "--help")?;
+    let help = on_terminal(daemon, 70, "--help")?;
     assert!(help.lines().all(|line| line.chars().count() <= 70), "{help}");
     Ok(())
 }
 
 #[test]
 fn json_is_for_programs() -> Result<()> {
-    let (daemon, _lab) = site()?;
-    assert_eq!(json(&daemon, "cubes show -json")["packetcapture"][0]["parent"], "br1:toveth1");
-    assert_eq!(json(&daemon, "br1 show -json")["ports"][0]["peer"], "veth1");
-    assert_eq!(json(&daemon, "sniffer show snaplen -json"), 262_144);
-    assert_eq!(json(&daemon, "topology show -json").as_array().map(Vec::len), Some(2));
-    assert!(json(&daemon, "netdevs show -json").as_array().is_some_and(|netdevs| netdevs.len() == 3));
-    assert!(json(&daemon, "services show -json").is_array());
-    assert!(json(&daemon, "version -json")["polycubed"]["version"].is_string());
+    let scene = site()?;
+    let daemon = &scene.daemon;
+    assert_eq!(json(daemon, "cubes show -json")["packetcapture"][0]["parent"], "br1:toveth1");
+    assert_eq!(json(daemon, "br1 show -json")["ports"][0]["peer"], "veth1");
+    assert_eq!(json(daemon, "sniffer show snaplen -json"), 262_144);
+    assert_eq!(json(daemon, "topology show -json").as_array().map(Vec::len), Some(2));
+    assert!(json(daemon, "netdevs show -json").as_array().is_some_and(|netdevs| netdevs.len() == 3));
+    assert!(json(daemon, "services show -json").is_array());
+    assert!(json(daemon, "version -json")["polycubed"]["version"].is_string());
     let (line, text) = ("br1 show -json", daemon.ctl("br1 show -json").ok());
     assert!(text.starts_with("{\n  \"name\": \"br1\""), "`{line}` is indented by two: {text}");
     Ok(())
@@ -286,7 +284,8 @@ fn json_is_for_programs() -> Result<()> {
 
 #[test]
 fn the_address_comes_from_the_line_or_the_environment() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let url = format!("unix://{}", daemon.socket().display());
     daemon.ctl(&format!("--url {url} cubes show")).ok();
     daemon.ctl(&format!("cubes show --url={url}")).ok();
@@ -302,8 +301,8 @@ fn a_token_is_asked_for_and_taken() -> Result<()> {
     fs::write(&token, "secret\n")?;
     fs::set_permissions(&token, Permissions::from_mode(0o600))?;
     let token = token.to_str().expect("the path is UTF-8");
-    let lab = Lab::new()?;
-    let daemon = Daemon::start_with(&lab, &["--addr", "127.0.0.1", "--token-file", token])?;
+    let scene = Scene::set_up().arguments(["--addr", "127.0.0.1", "--token-file", token]).start()?;
+    let daemon = &scene.daemon;
     let refused = daemon.ctl("--url http://127.0.0.1:9000 cubes show");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused}");
     assert!(refused.stderr.contains("--token-file or POLYCUBECTL_TOKEN"), "{refused}");

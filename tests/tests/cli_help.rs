@@ -8,24 +8,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, binary_dir};
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Value, json};
 
 /// A daemon with `br1` (port `toveth1`, peer `veth1`) and `sniffer` attached to it.
-fn site() -> Result<(Daemon, Lab)> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("peer")?;
-    lab.veth("veth1", &peer, "veth1")?;
-    let daemon = Daemon::start(&lab)?;
-    for line in [
-        "simplebridge add br1",
-        "br1 ports add toveth1 peer=veth1",
-        "packetcapture add sniffer",
-        "attach sniffer br1:toveth1",
-    ] {
-        daemon.ctl(line).ok();
-    }
-    Ok((daemon, lab))
+fn site() -> Result<Scene> {
+    Scene::set_up().peers(1).sniffed_port().start()
 }
 
 /// Compares a help text with its golden file; `UPDATE_GOLDENS=1` writes it.
@@ -41,7 +29,8 @@ fn check_golden(name: &str, found: &str) {
 
 #[test]
 fn help_at_every_depth_is_the_golden_one() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (line, golden) in [
         ("?", "root.txt"),
         ("add ?", "root-add.txt"),
@@ -75,7 +64,8 @@ fn help_at_every_depth_is_the_golden_one() -> Result<()> {
 
 #[test]
 fn help_asks_the_schema_of_any_service() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (line, words) in [
         (
             "packetcapture add ?",
@@ -101,7 +91,8 @@ fn help_asks_the_schema_of_any_service() -> Result<()> {
 
 #[test]
 fn help_without_a_daemon_is_the_grammars() -> Result<()> {
-    let (mut daemon, _lab) = site()?;
+    let mut scene = site()?;
+    let daemon = &mut scene.daemon;
     daemon.terminate()?;
     for line in ["?", "--help", "-h", "", "attach ?"] {
         let output = daemon.ctl(line);
@@ -115,7 +106,8 @@ fn help_without_a_daemon_is_the_grammars() -> Result<()> {
 
 #[test]
 fn the_daemon_is_not_asked_about_words_that_it_does_not_know() -> Result<()> {
-    let (mut daemon, _lab) = site()?;
+    let mut scene = site()?;
+    let daemon = &mut scene.daemon;
     for line in ["completion ?", "sniffer watch ?", "sniffer dump ?"] {
         let output = daemon.ctl(line);
         assert!(output.code == Some(0) && output.stderr.is_empty(), "{output}");
@@ -128,7 +120,8 @@ fn the_daemon_is_not_asked_about_words_that_it_does_not_know() -> Result<()> {
 
 #[test]
 fn what_is_nowhere_has_no_help() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (line, reason) in [
         ("br9 ?", "did you mean `br1`?"),
         ("br1 ports p9 loglevel ?", "there is no `loglevel`"),
@@ -167,28 +160,26 @@ fn words(daemon: &Daemon, path: &str, help: &str) -> Value {
 
 #[test]
 fn options_tells_programs() -> Result<()> {
-    let (daemon, _lab) = site()?;
-    assert_eq!(words(&daemon, "detach/", "NONE"), json!(["sniffer"]));
-    assert_eq!(words(&daemon, "detach/sniffer/", "NONE"), json!(["br1:toveth1"]));
-    let points = words(&daemon, "topology/", "SHOW");
+    let scene = site()?;
+    let daemon = &scene.daemon;
+    assert_eq!(words(daemon, "detach/", "NONE"), json!(["sniffer"]));
+    assert_eq!(words(daemon, "detach/sniffer/", "NONE"), json!(["br1:toveth1"]));
+    let points = words(daemon, "topology/", "SHOW");
     assert!(
         points
             .as_array()
             .is_some_and(|points| points.contains(&json!("br1:toveth1")) && points.contains(&json!("veth1"))),
         "{points}"
     );
-    assert_eq!(words(&daemon, "br1/ports/", "DEL"), json!(["toveth1"]));
-    assert_eq!(words(&daemon, "br1/ports/toveth1/", "SET"), json!(["peer="]));
-    assert_eq!(
-        words(&daemon, "br1/fdb/", "NONE"),
-        json!(["add", "set", "show", "del", "aging-time", "entry", "flush"])
-    );
-    assert_eq!(words(&daemon, "", "SET"), json!(["packetcapture", "simplebridge", "br1", "sniffer"]));
+    assert_eq!(words(daemon, "br1/ports/", "DEL"), json!(["toveth1"]));
+    assert_eq!(words(daemon, "br1/ports/toveth1/", "SET"), json!(["peer="]));
+    assert_eq!(words(daemon, "br1/fdb/", "NONE"), json!(["add", "set", "show", "del", "aging-time", "entry", "flush"]));
+    assert_eq!(words(daemon, "", "SET"), json!(["packetcapture", "simplebridge", "br1", "sniffer"]));
 
     for (path, commands) in
         [("cubes/br1", &["show"][..]), ("services/simplebridge", &["show", "del"]), ("topology/br1:toveth1", &["show"])]
     {
-        assert_eq!(words(&daemon, path, "NONE"), json!(commands), "{path}");
+        assert_eq!(words(daemon, path, "NONE"), json!(commands), "{path}");
     }
 
     let body = daemon.http("OPTIONS", "/polycube/v1/br1/fdb/aging-time?help=SET", None)?.json()?;
@@ -204,11 +195,8 @@ fn options_tells_programs() -> Result<()> {
 
 #[test]
 fn actions_and_streams_are_told_beside_the_nodes() -> Result<()> {
-    let lab = Lab::new()?;
-    let plugins = tempfile::tempdir()?;
-    symlink(binary_dir()?.join("libpanicky.so"), plugins.path().join("libpcn_panicky.so"))?;
-    let daemon = Daemon::start_with(&lab, &["--plugin-dir", plugins.path().to_str().context("UTF-8")?])?;
-    daemon.ctl("panicky add p1").ok();
+    let scene = Scene::set_up().fixtures(["panicky"]).commands(["panicky add p1"]).start()?;
+    let daemon = &scene.daemon;
     let help = daemon.http("OPTIONS", "/polycube/v1/p1/?help=NONE", None)?.json()?;
     for (word, kind) in [("pipe", "stream"), ("file", "container"), ("grow", "action"), ("size", "leaf")] {
         assert_eq!(help["params"][word]["type"], kind, "{word}: {help}");
@@ -268,7 +256,8 @@ fn type_into(daemon: &Daemon, shell: &str, lines: &str) -> Result<String> {
 
 #[test]
 fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let lines = "polycubectl att\tsni\tbr1:\t\n\
                  polycubectl sniffer set capt\tin\t\n\
                  polycubectl del br1 ports tov\t\n\
@@ -276,7 +265,7 @@ fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
                  polycubectl completion z\t\n\
                  polycubectl --token-file some-f\tcub\t\n";
     for shell in ["bash", "zsh"] {
-        let printed = type_into(&daemon, shell, lines)?;
+        let printed = type_into(daemon, shell, lines)?;
         for line in [
             "attach sniffer br1:toveth1",
             "sniffer set capture=ingress",
@@ -293,7 +282,8 @@ fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
 
 #[test]
 fn bash_and_zsh_complete_behind_quotes_redirections_and_equals_signs() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     daemon.ctl("simplebridge add br2").ok();
     daemon.ctl("br2 ports add p1").ok();
     let lines = "polycubectl cubes add < some-f\t\n\
@@ -307,7 +297,7 @@ fn bash_and_zsh_complete_behind_quotes_redirections_and_equals_signs() -> Result
                  ~/bin/polycubectl packet\t\n\
                  $HOME/bin/polycubectl simple\t\n";
     for shell in ["bash", "zsh"] {
-        let printed = type_into(&daemon, shell, lines)?;
+        let printed = type_into(daemon, shell, lines)?;
         for line in [
             "cubes add",
             "br1 show ports toveth1",
@@ -328,7 +318,8 @@ fn bash_and_zsh_complete_behind_quotes_redirections_and_equals_signs() -> Result
 
 #[test]
 fn fish_completes_names_that_exist() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let home = tempfile::tempdir()?;
     fs::write(home.path().join("some-file"), "token\n")?;
     fs::create_dir(home.path().join("bin"))?;

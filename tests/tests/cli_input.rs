@@ -9,16 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use polycube_tests::daemon::{Daemon, binary_dir};
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Value, json};
 
 /// A daemon with nothing in it; `veth1` and `veth2` are free.
-fn site() -> Result<(Daemon, Lab)> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("peer")?;
-    lab.veth("veth1", &peer, "veth1")?;
-    lab.veth("veth2", &peer, "veth2")?;
-    Ok((Daemon::start(&lab)?, lab))
+fn site() -> Result<Scene> {
+    Scene::set_up().peers(2).start()
 }
 
 #[track_caller]
@@ -61,24 +57,25 @@ const SITE: &str = "\
 
 #[test]
 fn several_cubes_are_one_change() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let place = tempfile::tempdir()?;
     let file = place.path().join("cubes.yaml");
     fs::write(&file, SITE)?;
-    succeeded(&ctl(&daemon, &["cubes", "add"], File::open(&file)?)?);
-    assert_eq!(get(&daemon, "sniffer/parent"), "br1:p1", "a cube may name one that comes later");
-    assert_eq!(get(&daemon, "sniffer/filters/dport"), 80);
-    assert_eq!(get(&daemon, "br1/ports/p1/peer"), "veth1");
-    assert_eq!(get(&daemon, "br1/fdb/aging-time"), 60);
+    succeeded(&ctl(daemon, &["cubes", "add"], File::open(&file)?)?);
+    assert_eq!(get(daemon, "sniffer/parent"), "br1:p1", "a cube may name one that comes later");
+    assert_eq!(get(daemon, "sniffer/filters/dport"), 80);
+    assert_eq!(get(daemon, "br1/ports/p1/peer"), "veth1");
+    assert_eq!(get(daemon, "br1/fdb/aging-time"), 60);
 
     let said = daemon.ctl_reading(&["cubes", "add"], Some(SITE)).fails(2);
     assert!(said.contains("cube `sniffer` exists already") && said.contains("cube `br1` exists already"), "{said}");
     let json = r#"[{"name": "b2", "service-name": "simplebridge", "ports": [{"name": "a", "peer": "veth2"}]}]"#;
     assert_eq!(daemon.ctl_reading(&["add", "cubes"], Some(json)).ok(), "");
-    assert_eq!(get(&daemon, "b2/ports/a/peer"), "veth2");
+    assert_eq!(get(daemon, "b2/ports/a/peer"), "veth2");
     let json = r#"[{"name": "s2", "service-name": "packetcapture", "parents": ["br1:p1", "b2:a"]}]"#;
     daemon.ctl_reading(&["add", "cubes"], Some(json)).ok();
-    assert_eq!(get(&daemon, "s2/parents"), json!(["br1:p1", "b2:a"]));
+    assert_eq!(get(daemon, "s2/parents"), json!(["br1:p1", "b2:a"]));
     Ok(())
 }
 
@@ -96,12 +93,13 @@ fn check_refused(daemon: &Daemon, cubes: &Value, reasons: &[&str]) {
 
 #[test]
 fn of_several_cubes_all_come_or_none() -> Result<()> {
-    let (daemon, lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let bridge = |name: &str, peer: &str| json!({"name": name, "service-name": "simplebridge", "ports": [{"name": "p", "peer": peer}]});
     let sniffer = |parent: &str| json!({"name": "s", "service-name": "packetcapture", "parent": parent});
-    check_refused(&daemon, &json!({"name": "b"}), &["the body is a list of cubes"]);
+    check_refused(daemon, &json!({"name": "b"}), &["the body is a list of cubes"]);
     check_refused(
-        &daemon,
+        daemon,
         &json!([7, {"name": [1]}, bridge("ok", "veth1"), {"name": "b", "service-name": "bridge"}]),
         &[
             "cubes/0: a cube is an object",
@@ -110,40 +108,40 @@ fn of_several_cubes_all_come_or_none() -> Result<()> {
             "service `bridge` does not exist",
         ],
     );
-    check_refused(&daemon, &json!([bridge("b", "veth1"), bridge("b", "veth2")]), &["cube `b` exists already"]);
+    check_refused(daemon, &json!([bridge("b", "veth1"), bridge("b", "veth2")]), &["cube `b` exists already"]);
     check_refused(
-        &daemon,
+        daemon,
         &json!([bridge("b", "veth1"), bridge("c", "veth1")]),
         &["`veth1` is already the peer of b:p"],
     );
-    check_refused(&daemon, &json!([bridge("b", "veth1"), bridge("c", "veth9")]), &["netdev `veth9` does not exist"]);
-    check_refused(&daemon, &json!([bridge("b", "veth1"), sniffer("b:q")]), &["port `q` of cube `b` does not exist"]);
-    check_refused(&daemon, &json!([bridge("b", "veth1"), sniffer("veth9")]), &["netdev `veth9` does not exist"]);
+    check_refused(daemon, &json!([bridge("b", "veth1"), bridge("c", "veth9")]), &["netdev `veth9` does not exist"]);
+    check_refused(daemon, &json!([bridge("b", "veth1"), sniffer("b:q")]), &["port `q` of cube `b` does not exist"]);
+    check_refused(daemon, &json!([bridge("b", "veth1"), sniffer("veth9")]), &["netdev `veth9` does not exist"]);
     check_refused(
-        &daemon,
+        daemon,
         &json!([sniffer("veth1"), {"name": "c", "service-name": "packetcapture", "snaplen": 0, "x": 1}]),
         &["unknown key `x`", "snaplen: 0 is less than"],
     );
     let port = json!({"name": "p", "peer": 5, "x": 1});
     check_refused(
-        &daemon,
+        daemon,
         &json!([{"name": "b", "service-name": "simplebridge", "ports": [port]}, sniffer("b:p:q")]),
         &["b/ports/p/x: unknown key `x`", "b/ports/p/peer: netdev `5` does not exist"],
     );
-    check_refused(&daemon, &json!([sniffer("a:b:c")]), &["s/parent: port name \"b:c\" contains ':'"]);
+    check_refused(daemon, &json!([sniffer("a:b:c")]), &["s/parent: port name \"b:c\" contains ':'"]);
     let both = json!({"name": "s", "service-name": "packetcapture", "parent": "veth1", "parents": ["veth1"]});
-    check_refused(&daemon, &json!([both]), &["s/parents: only one of parent and parents"]);
+    check_refused(daemon, &json!([both]), &["s/parents: only one of parent and parents"]);
     let parents = |parents: Value| json!({"name": "s", "service-name": "packetcapture", "parents": parents});
-    check_refused(&daemon, &json!([parents(json!([1]))]), &["s/parents: `parents` is a list of strings"]);
-    check_refused(&daemon, &json!([parents(json!(["veth1", "veth9"]))]), &["s/parents: netdev `veth9` does not exist"]);
+    check_refused(daemon, &json!([parents(json!([1]))]), &["s/parents: `parents` is a list of strings"]);
+    check_refused(daemon, &json!([parents(json!(["veth1", "veth9"]))]), &["s/parents: netdev `veth9` does not exist"]);
     assert!(daemon.pins()?.is_empty(), "{:?}", daemon.pins()?);
-    drop(lab);
     Ok(())
 }
 
 #[test]
 fn a_list_that_is_too_large_is_refused_in_the_daemons_words() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let cubes = json!([{"name": "x".repeat(3 << 20), "service-name": "simplebridge"}]).to_string();
     for _ in 0..10 {
         let line = daemon.ctl_reading(&["cubes", "add"], Some(&cubes)).one_line(2);
@@ -154,33 +152,35 @@ fn a_list_that_is_too_large_is_refused_in_the_daemons_words() -> Result<()> {
 
 #[test]
 fn a_body_may_come_from_a_file_or_a_pipe() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let place = tempfile::tempdir()?;
     let file = place.path().join("body");
     let from_file = |words: &[&str], text: &str| -> Result<()> {
         fs::write(&file, text)?;
-        succeeded(&ctl(&daemon, words, File::open(&file)?)?);
+        succeeded(&ctl(daemon, words, File::open(&file)?)?);
         Ok(())
     };
     from_file(&["simplebridge", "add", "br1"], "{\n\t\"ports\": [{\"name\": \"p1\"}]\n}")?;
-    assert_eq!(get(&daemon, "br1/ports/p1/peer"), "");
+    assert_eq!(get(daemon, "br1/ports/p1/peer"), "");
     from_file(&["br1", "set"], "{\"fdb\": {\"aging-time\": 7}}")?;
-    assert_eq!(get(&daemon, "br1/fdb/aging-time"), 7);
+    assert_eq!(get(daemon, "br1/fdb/aging-time"), 7);
     from_file(&["br1", "ports", "p1", "set"], "peer: veth1\n")?;
-    assert_eq!(get(&daemon, "br1/ports/p1/peer"), "veth1");
+    assert_eq!(get(daemon, "br1/ports/p1/peer"), "veth1");
 
     assert_eq!(daemon.ctl_reading(&["packetcapture", "add", "sniffer"], Some("capture: off\nsnaplen: 80\n")).ok(), "");
-    assert_eq!(get(&daemon, "sniffer/snaplen"), 80);
+    assert_eq!(get(daemon, "sniffer/snaplen"), 80);
     assert_eq!(daemon.ctl_reading(&["sniffer", "filters", "set"], Some("src: 10.0.0.0/8\ndport: 53")).ok(), "");
-    assert_eq!(get(&daemon, "sniffer/filters/dport"), 53);
+    assert_eq!(get(daemon, "sniffer/filters/dport"), 53);
     assert_eq!(daemon.ctl_reading(&["sniffer", "set", "snaplen=96"], Some("snaplen: 1")).ok(), "");
-    assert_eq!(get(&daemon, "sniffer/snaplen"), 96, "key=value on the line is the whole body");
+    assert_eq!(get(daemon, "sniffer/snaplen"), 96, "key=value on the line is the whole body");
     Ok(())
 }
 
 #[test]
 fn standard_input_without_anything_is_no_body() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let (silent, _held) = std::io::pipe()?;
     let place = tempfile::tempdir()?;
     let empty = place.path().join("empty");
@@ -192,8 +192,8 @@ fn standard_input_without_anything_is_no_body() -> Result<()> {
         ("ended", Stdio::piped()),
         ("silent", OwnedFd::from(silent).into()),
     ] {
-        succeeded(&ctl(&daemon, &["simplebridge", "add", name], stdin)?);
-        assert_eq!(get(&daemon, &format!("{name}/name")), name);
+        succeeded(&ctl(daemon, &["simplebridge", "add", name], stdin)?);
+        assert_eq!(get(daemon, &format!("{name}/name")), name);
     }
     assert!(started.elapsed() < Duration::from_secs(5), "nobody waits for a pipe that stays silent");
 
@@ -201,7 +201,7 @@ fn standard_input_without_anything_is_no_body() -> Result<()> {
     let line = format!("exec {} simplebridge add closed <&-", ctl.display());
     let url = format!("unix://{}", daemon.socket().display());
     succeeded(&daemon.host().command("sh").args(["-c", &line]).env("POLYCUBECTL_URL", url).output()?);
-    assert_eq!(get(&daemon, "closed/name"), "closed");
+    assert_eq!(get(daemon, "closed/name"), "closed");
 
     for words in [["null", "set"], ["cubes", "add"]] {
         let output = daemon.ctl_words(&words);
@@ -212,7 +212,8 @@ fn standard_input_without_anything_is_no_body() -> Result<()> {
 
 #[test]
 fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let place = tempfile::tempdir()?;
     let names = place.path().join("names");
     fs::write(&names, "b1\nb2\nb3\n")?;
@@ -223,13 +224,14 @@ fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
     );
     let url = format!("unix://{}", daemon.socket().display());
     succeeded(&daemon.host().command("sh").args(["-c", &line]).env("POLYCUBECTL_URL", url).output()?);
-    assert_eq!(get(&daemon, "simplebridge").as_array().map(Vec::len), Some(3));
+    assert_eq!(get(daemon, "simplebridge").as_array().map(Vec::len), Some(3));
     Ok(())
 }
 
 #[test]
 fn input_that_is_no_configuration_is_refused_before_anything_is_sent() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (input, reason) in [
         ("{\"capture\": \"off\"", "standard input is not valid JSON: EOF while parsing an object at line 1 column 17"),
         ("a: b: c", "standard input is not valid YAML: "),
@@ -239,7 +241,7 @@ fn input_that_is_no_configuration_is_refused_before_anything_is_sent() -> Result
         let said = daemon.ctl_reading(&["packetcapture", "add", "s"], Some(input)).one_line(64);
         assert!(said.contains(reason), "{said}");
     }
-    assert_eq!(get(&daemon, "cubes/"), json!({}));
+    assert_eq!(get(daemon, "cubes/"), json!({}));
     Ok(())
 }
 
@@ -258,13 +260,14 @@ fn listing(directory: &Path) -> Result<String> {
 
 #[test]
 fn settings_come_from_the_file_and_the_environment_wins() -> Result<()> {
-    let (daemon, _lab) = site()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let home = tempfile::tempdir()?;
     let path = home.path().to_str().context("the path is UTF-8")?;
     let url = format!("unix://{}", daemon.socket().display());
     let run = |words: &[&str], more: &[(&str, &str)]| {
         let environment: Vec<_> = [("HOME", path)].into_iter().chain(more.iter().copied()).collect();
-        with_environment(&daemon, words, &environment)
+        with_environment(daemon, words, &environment)
     };
 
     let before = listing(home.path())?;
@@ -302,7 +305,8 @@ fn settings_come_from_the_file_and_the_environment_wins() -> Result<()> {
 
 #[test]
 fn version_tells_both_ends_or_what_it_can() -> Result<()> {
-    let (mut daemon, _lab) = site()?;
+    let mut scene = site()?;
+    let daemon = &mut scene.daemon;
     let both = daemon.ctl("version").ok();
     assert!(both.starts_with("polycubectl:\n version: ") && both.contains("\npolycubed:\n version: "), "{both}");
     let json: Value = serde_json::from_str(&daemon.ctl("version -json").ok())?;

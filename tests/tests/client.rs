@@ -124,7 +124,7 @@ fn what_scripts_fed_the_original_still_works() -> Result<()> {
 
 #[test]
 fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
-    let scene = Scene::bridge_with(2, &["--addr", "127.0.0.1", "--no-auth"])?;
+    let scene = Scene::set_up().peers(2).arguments(["--addr", "127.0.0.1", "--no-auth"]).bridge().start()?;
     scene.sniff("capture=bidirectional");
     let place = tempfile::tempdir()?;
     // The daemon listens in its own network namespace.

@@ -60,7 +60,7 @@ fn send(scene: &Scene, numbers: Range<u32>) -> Result<()> {
 /// Daemons are killed under traffic at any moment, of the first file or the next, and others follow in their place.
 #[test]
 fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_mends_that() -> Result<()> {
-    let mut scene = Scene::wired(2, &[])?;
+    let mut scene = Scene::set_up().peers(2).start()?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 1400, u32::MAX)?;
     let (mut cut, mut empty, mut written) = (0, 0, 0);
     for round in 0..kills()? {
@@ -112,7 +112,7 @@ fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_
 #[test]
 fn the_cut_record_goes_and_the_capture_goes_on_in_a_new_file() -> Result<()> {
     for format in ["pcap", "pcap-nanos", "pcapng"] {
-        let mut scene = Scene::wired(2, &[])?;
+        let mut scene = Scene::set_up().peers(2).start()?;
         let settings = json!({ "capture": "bidirectional", "format": format });
         scene.sniff_at("veth1", &settings)?;
         send(&scene, 0..20)?;
@@ -139,7 +139,8 @@ fn the_cut_record_goes_and_the_capture_goes_on_in_a_new_file() -> Result<()> {
 /// A sniffer that writes to `disk` with these settings besides, and the status that it has when there is no room.
 fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) -> Result<()> {
     let filler = disk.fill(filled)?;
-    let scene = Scene::wired(2, &["--capture-root", disk.path().to_str().context("UTF-8")?])?;
+    let scene =
+        Scene::set_up().peers(2).arguments(["--capture-root", disk.path().to_str().context("UTF-8")?]).start()?;
     settings["capture"] = "bidirectional".into();
     settings["dump"] = disk.path().join("trace").display().to_string().into();
     scene.sniff_at("veth1", &settings)?;
@@ -196,7 +197,8 @@ fn the_ceiling_of_a_directory_pauses_a_capture_until_there_is_room() -> Result<(
 fn a_disk_that_is_full_from_the_start_is_told_and_gets_the_first_file_later() -> Result<()> {
     let disk = Disk::new(2)?;
     let filler = disk.fill(2 << 20)?;
-    let scene = Scene::wired(2, &["--capture-dir", disk.path().to_str().context("UTF-8")?])?;
+    let scene =
+        Scene::set_up().peers(2).arguments(["--capture-dir", disk.path().to_str().context("UTF-8")?]).start()?;
     scene.daemon.ctl("packetcapture add sniffer").ok();
     scene.daemon.ctl("attach sniffer veth1").ok();
     let refusal = scene.daemon.ctl("sniffer set capture=ingress").one_line(2);

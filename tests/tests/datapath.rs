@@ -116,7 +116,7 @@ fn a_chain_that_changes_loses_no_frame() -> Result<()> {
 
 #[test]
 fn a_plain_netdev_is_clean_after_detaching() -> Result<()> {
-    let scene = Scene::wired(1, &[])?;
+    let scene = Scene::set_up().peers(1).start()?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl("attach sniffer veth1").ok();
     assert_eq!(attached(&scene, "veth1")?.len(), 2, "ingress and egress");
@@ -131,7 +131,7 @@ fn a_plain_netdev_is_clean_after_detaching() -> Result<()> {
 /// The netdev is the host's own: its stack works behind the sniffer.
 #[test]
 fn the_hosts_own_traffic_is_captured_and_goes_on() -> Result<()> {
-    let scene = Scene::wired(1, &[])?;
+    let scene = Scene::set_up().peers(1).start()?;
     let here = scene.host(1).add_address("10.9.0.1/24")?;
     let there = scene.peer(1).add_address("10.9.0.2/24")?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
@@ -152,7 +152,7 @@ fn the_hosts_own_traffic_is_captured_and_goes_on() -> Result<()> {
 
 #[track_caller]
 fn check_nothing_is_left(arguments: &[&str], netdevs: &[&str]) -> Result<()> {
-    let mut scene = Scene::bridge_with(2, arguments)?;
+    let mut scene = Scene::set_up().peers(2).arguments(arguments).bridge().start()?;
     scene.sniff("capture=bidirectional");
     let wire = scene.lab.veth("veth9", &scene.lab.peer("peer9")?, "eth0")?;
     scene.daemon.ctl("packetcapture add other capture=bidirectional").ok();
@@ -204,7 +204,7 @@ fn sigterm_leaves_nothing_behind_of_clsact() -> Result<()> {
 /// Filters outlive the process that made them, unlike links whose pins are removed.
 #[test]
 fn clsact_filters_of_a_killed_daemon_are_removed_by_the_next() -> Result<()> {
-    let mut scene = Scene::wired(2, &["--attach", "clsact"])?;
+    let mut scene = Scene::set_up().peers(2).arguments(["--attach", "clsact"]).start()?;
     let other = Daemon::start_with(&scene.lab, &["--attach", "clsact"])?;
     for line in ["packetcapture add theirs capture=ingress", "attach theirs veth2"] {
         other.ctl(line).ok();
@@ -225,7 +225,7 @@ fn clsact_filters_of_a_killed_daemon_are_removed_by_the_next() -> Result<()> {
 /// A netdev that had clsact before the daemon came keeps it.
 #[test]
 fn somebody_elses_clsact_stays() -> Result<()> {
-    let mut scene = Scene::wired(1, &["--attach", "clsact"])?;
+    let mut scene = Scene::set_up().peers(1).arguments(["--attach", "clsact"]).start()?;
     let added = scene.lab.host().command("tc").args(["qdisc", "add", "dev", "veth1", "clsact"]).status();
     assert!(added.context("tc is missing: install iproute2")?.success());
     let alone = filters(&scene, "veth1")?;
@@ -246,7 +246,7 @@ fn somebody_elses_clsact_stays() -> Result<()> {
 /// The kernel has one place for clsact and `ingress`, and a filter for egress on the latter sees what comes in.
 #[test]
 fn an_ingress_qdisc_is_not_taken_for_clsact() -> Result<()> {
-    let scene = Scene::wired(2, &["--attach", "clsact"])?;
+    let scene = Scene::set_up().peers(2).arguments(["--attach", "clsact"]).start()?;
     let tc = |line: &str| {
         let status = scene.lab.host().command("tc").args(line.split(' ')).status();
         assert!(status.context("tc is missing: install iproute2")?.success(), "{line}");
@@ -269,7 +269,7 @@ fn an_ingress_qdisc_is_not_taken_for_clsact() -> Result<()> {
 
 #[test]
 fn clsact_loses_no_frame_either() -> Result<()> {
-    let scene = Scene::bridge_with(2, &["--attach", "clsact"])?;
+    let scene = Scene::set_up().peers(2).arguments(["--attach", "clsact"]).bridge().start()?;
     assert_eq!(attached(&scene, "veth1")?, [], "no TCX");
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     under_traffic(&scene, |steady| {
@@ -288,7 +288,7 @@ fn clsact_loses_no_frame_either() -> Result<()> {
 /// Somebody else's program drops what comes in: captured before it, dropped by it, whatever becomes of the sniffer.
 #[test]
 fn somebody_elses_program_stays_where_it_is() -> Result<()> {
-    let scene = Scene::wired(1, &[])?;
+    let scene = Scene::set_up().peers(1).start()?;
     scene.host(1).add_address("10.9.0.1/24")?;
     let there = scene.peer(1).add_address("10.9.0.2/24")?;
     let (host, peer) = (scene.lab.host(), scene.namespace(1));
@@ -327,7 +327,7 @@ fn exchange(scene: &Scene, n: u32) -> Result<u64> {
 
 #[test]
 fn a_port_whose_peer_comes_later_is_captured_then() -> Result<()> {
-    let scene = Scene::wired(2, &[])?;
+    let scene = Scene::set_up().peers(2).start()?;
     scene.daemon.ctl("simplebridge add br1").ok();
     scene.daemon.ctl("br1 ports add toveth1").ok();
     scene.daemon.ctl("br1 ports add toveth2 peer=veth2").ok();

@@ -3,31 +3,25 @@
 use std::thread;
 
 use anyhow::{Context, Result};
-use polycube_tests::daemon::Daemon;
 use polycube_tests::http::Response;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Value, json};
 
 struct Site {
-    daemon: Daemon,
-    _lab: Lab,
+    scene: Scene,
 }
 
 impl Site {
     /// `br1` with port `p1`, and `sniffer`.
     fn build() -> Result<Self> {
-        let lab = Lab::new()?;
-        let daemon = Daemon::start(&lab)?;
-        for line in ["simplebridge add br1", "br1 ports add p1", "packetcapture add sniffer"] {
-            daemon.ctl(line).ok();
-        }
-        Ok(Self { daemon, _lab: lab })
+        let commands = ["simplebridge add br1", "br1 ports add p1", "packetcapture add sniffer"];
+        Ok(Self { scene: Scene::set_up().commands(commands).start()? })
     }
 
     #[track_caller]
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Response {
         let path = format!("/polycube/v1/{path}");
-        self.daemon.http_with(headers, method, &path, body).expect("an answer")
+        self.scene.daemon.http_with(headers, method, &path, body).expect("an answer")
     }
 
     #[track_caller]
@@ -43,13 +37,13 @@ fn a_tag_stands_for_what_is_set() -> Result<()> {
     let (cube, leaf) = (site.tag("sniffer").context("a cube")?, site.tag("sniffer/snaplen").context("a leaf")?);
     assert!(cube.starts_with('"') && cube.ends_with('"') && cube.len() > 10, "{cube}");
     assert_eq!(site.tag("packetcapture/sniffer/"), Some(cube.clone()), "the same by its longer path");
-    site.daemon.ctl("sniffer set capture=ingress").ok();
+    site.scene.daemon.ctl("sniffer set capture=ingress").ok();
     assert_ne!(site.tag("sniffer"), Some(cube.clone()));
     assert_eq!(site.tag("sniffer/snaplen"), Some(leaf), "another leaf was changed");
-    site.daemon.ctl("sniffer set capture=off").ok();
+    site.scene.daemon.ctl("sniffer set capture=off").ok();
     assert_eq!(site.tag("sniffer"), Some(cube.clone()), "it is as it was");
-    site.daemon.ctl("del sniffer").ok();
-    site.daemon.ctl("packetcapture add sniffer").ok();
+    site.scene.daemon.ctl("del sniffer").ok();
+    site.scene.daemon.ctl("packetcapture add sniffer").ok();
     assert_ne!(site.tag("sniffer"), Some(cube), "it is another cube");
     for node in ["br1", "br1/ports", "br1/ports/p1", "br1/ports/p1/peer", "br1/fdb", "br1/fdb/entry", "br1/loglevel"] {
         assert!(site.tag(node).is_some(), "{node}");
@@ -63,7 +57,7 @@ fn a_tag_stands_for_what_is_set() -> Result<()> {
 #[test]
 fn a_change_that_does_not_fit_changes_nothing() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     let port = json!({ "peer": "" });
     for (method, path, body) in [
         ("PATCH", "sniffer", Some(json!({ "snaplen": 80 }))),
@@ -93,7 +87,7 @@ fn a_change_that_does_not_fit_changes_nothing() -> Result<()> {
             assert_eq!(response.status, 412, "{method} {path}, If-Match: {wrong}: {}", response.text());
             let error = &response.json()?["ietf-restconf:errors"]["error"][0];
             assert_eq!(error["error-tag"], "operation-failed", "{error}");
-            assert_eq!(site.daemon.snapshot()?, before, "{method} {path}, If-Match: {wrong}");
+            assert_eq!(site.scene.daemon.snapshot()?, before, "{method} {path}, If-Match: {wrong}");
         }
     }
     Ok(())

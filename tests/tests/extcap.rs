@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, copy_program};
-use polycube_tests::lab::Lab;
 use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Kind, Sender};
@@ -42,18 +41,17 @@ fn said(program: &PathBuf, daemon: &Daemon, arguments: &str) -> String {
 
 #[test]
 fn each_capture_is_an_interface() -> Result<()> {
-    let lab = Lab::new()?;
-    lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().peers(1).start()?;
+    let daemon = &scene.daemon;
     let (_folder, program) = installed()?;
     let list = "--extcap-interfaces --extcap-version=4.4";
-    let none = said(&program, &daemon, list);
+    let none = said(&program, daemon, list);
     assert!(none.starts_with("extcap {version=") && none.lines().count() == 1, "{none}");
 
     for line in ["packetcapture add a", "packetcapture add b", "simplebridge add br1", "attach a veth1"] {
         daemon.ctl(line).ok();
     }
-    let interfaces = said(&program, &daemon, list);
+    let interfaces = said(&program, daemon, list);
     let interfaces: Vec<_> = interfaces.lines().skip(1).collect();
     let expected = [
         "interface {value=polycube-a}{display=Polycube a (at veth1)}",
@@ -61,11 +59,11 @@ fn each_capture_is_an_interface() -> Result<()> {
     ];
     assert_eq!(interfaces, expected);
 
-    let types = said(&program, &daemon, "--extcap-interface polycube-a --extcap-dlts");
+    let types = said(&program, daemon, "--extcap-interface polycube-a --extcap-dlts");
     assert_eq!(types, "dlt {number=1}{name=EN10MB}{display=Ethernet}\n");
-    let options = said(&program, &daemon, "--extcap-interface polycube-a --extcap-config");
+    let options = said(&program, daemon, "--extcap-interface polycube-a --extcap-config");
     assert!(options.contains("{call=--filter}") && options.contains("{call=--snaplen}"), "{options}");
-    assert_eq!(said(&program, &daemon, "--extcap-interface polycube-a --extcap-capture-filter arp"), "");
+    assert_eq!(said(&program, daemon, "--extcap-interface polycube-a --extcap-capture-filter arp"), "");
     Ok(())
 }
 
@@ -113,10 +111,9 @@ fn packets_come_through_the_pipe() -> Result<()> {
 
 #[test]
 fn what_goes_wrong_is_told_in_a_line() -> Result<()> {
-    let lab = Lab::new()?;
-    let mut daemon = Daemon::start(&lab)?;
+    let mut scene = Scene::set_up().commands(["packetcapture add a"]).start()?;
+    let daemon = &mut scene.daemon;
     let (folder, program) = installed()?;
-    daemon.ctl("packetcapture add a").ok();
     let fifo = folder.path().join("fifo");
     fs::write(&fifo, "")?;
     let capture = |cube: &str| format!("--capture --extcap-interface polycube-{cube} --fifo {}", fifo.display());
@@ -127,12 +124,12 @@ fn what_goes_wrong_is_told_in_a_line() -> Result<()> {
         assert!(stderr.contains(expected), "`{arguments}`: {stderr}");
         Ok(())
     };
-    check(&daemon, &capture("nobody"), 2, "nobody")?;
-    check(&daemon, &(capture("a") + " --filter nonsense"), 2, "filter")?;
-    check(&daemon, &(capture("a") + " --snaplen 0"), 2, "snaplen")?;
+    check(daemon, &capture("nobody"), 2, "nobody")?;
+    check(daemon, &(capture("a") + " --filter nonsense"), 2, "filter")?;
+    check(daemon, &(capture("a") + " --snaplen 0"), 2, "snaplen")?;
     daemon.terminate().context("the daemon ends")?;
-    check(&daemon, "--extcap-interfaces", 1, "no daemon answers")?;
-    let usage = extcap(&program, &daemon, "--capture").output()?;
+    check(daemon, "--extcap-interfaces", 1, "no daemon answers")?;
+    let usage = extcap(&program, daemon, "--capture").output()?;
     assert!(!usage.status.success() && !usage.stderr.is_empty());
     Ok(())
 }

@@ -453,7 +453,7 @@ fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
 
 #[test]
 fn a_plain_netdev_is_filtered_both_ways() -> Result<()> {
-    let scene = Scene::wired(1, &[])?;
+    let scene = Scene::set_up().peers(1).start()?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl("attach sniffer veth1").ok();
     scene.daemon.ctl("sniffer filters set src=198.18.0.1 dport=5000").ok();

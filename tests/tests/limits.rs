@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{self, AddressFamily, SocketType, socket};
 use serde_json::{Value, json};
@@ -21,11 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10 + 10);
 /// What a listener serves at once.
 const CONNECTIONS: usize = 256;
 
-fn daemon() -> Result<(Daemon, Lab)> {
-    let lab = Lab::new()?;
-    let daemon = Daemon::start(&lab)?;
-    daemon.ctl("packetcapture add sniffer").ok();
-    Ok((daemon, lab))
+fn site() -> Result<Scene> {
+    Scene::set_up().commands(["packetcapture add sniffer"]).start()
 }
 
 /// Sends bytes and reads until the daemon closes: what it said, and how long it took.
@@ -49,10 +47,11 @@ fn post(length: usize, more: &str, body: &str) -> Vec<u8> {
 
 #[test]
 fn a_head_that_does_not_come() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let begins = ["", "GET /polycube/v1/cubes/ HTTP/1.1\r\nhost: x\r\nx-more: "];
     let closed = thread::scope(|scope| {
-        let clients = begins.map(|begin| scope.spawn(|| send(&daemon, begin.as_bytes())));
+        let clients = begins.map(|begin| scope.spawn(|| send(daemon, begin.as_bytes())));
         clients.map(|client| client.join().expect("a client"))
     });
     for closed in closed {
@@ -64,9 +63,10 @@ fn a_head_that_does_not_come() -> Result<()> {
 
 #[test]
 fn a_body_that_does_not_come() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let before = daemon.snapshot()?;
-    let (answer, _) = send(&daemon, &post(20, "", "{}"))?;
+    let (answer, _) = send(daemon, &post(20, "", "{}"))?;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("the body did not arrive within 10 s"), "{answer}");
     assert_eq!(daemon.snapshot()?, before);
@@ -75,9 +75,10 @@ fn a_body_that_does_not_come() -> Result<()> {
 
 #[test]
 fn a_body_that_is_announced_too_large_is_not_waited_for() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for more in ["", "expect: 100-continue\r\n"] {
-        let (answer, elapsed) = send(&daemon, &post((1 << 20) + 1, more, ""))?;
+        let (answer, elapsed) = send(daemon, &post((1 << 20) + 1, more, ""))?;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
     }
@@ -86,7 +87,8 @@ fn a_body_that_is_announced_too_large_is_not_waited_for() -> Result<()> {
 
 #[test]
 fn a_body_of_too_many_pieces() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let head = "POST /polycube/v1/packetcapture/s2/ HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut stream = UnixStream::connect(daemon.socket())?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -102,7 +104,8 @@ fn a_body_of_too_many_pieces() -> Result<()> {
 
 #[test]
 fn connections_beyond_the_limit_wait_for_others_to_end() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let mut idle: Vec<UnixStream> =
         (0..CONNECTIONS).map(|_| UnixStream::connect(daemon.socket())).collect::<Result<_, _>>()?;
     // Each of them is served: the last ones too.
@@ -146,9 +149,10 @@ fn check_that_others_get_in<S: Write>(
 
 #[test]
 fn answers_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(4);
-    check_that_others_get_in(&daemon, || Ok(UnixStream::connect(daemon.socket())?), &requests, "version")
+    check_that_others_get_in(daemon, || Ok(UnixStream::connect(daemon.socket())?), &requests, "version")
 }
 
 #[test]
@@ -176,7 +180,8 @@ fn refusals_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
 
 #[test]
 fn bodies_of_other_media_types() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (media, taken) in [
         ("application/json; charset=utf-8", true),
         ("application/yang.data+json", true),
@@ -186,7 +191,7 @@ fn bodies_of_other_media_types() -> Result<()> {
         ("application/xml", false),
     ] {
         let before = daemon.snapshot()?;
-        let (answer, _) = send(&daemon, &post(2, &format!("content-type: {media}\r\n"), "{}"))?;
+        let (answer, _) = send(daemon, &post(2, &format!("content-type: {media}\r\n"), "{}"))?;
         if taken {
             assert!(answer.starts_with("HTTP/1.1 201 "), "{media}: {answer}");
             daemon.ctl("del s2").ok();
@@ -197,14 +202,15 @@ fn bodies_of_other_media_types() -> Result<()> {
         assert_eq!(daemon.snapshot()?, before, "{media}");
     }
     // Polycube's clients say nothing.
-    let (answer, _) = send(&daemon, &post(2, "", "{}"))?;
+    let (answer, _) = send(daemon, &post(2, "", "{}"))?;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     Ok(())
 }
 
 #[test]
 fn bodies_that_are_too_deep_or_say_a_thing_twice() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     let before = daemon.snapshot()?;
     let deep = |depth: usize| format!("{{\"filters\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     for (body, reason) in [
@@ -212,7 +218,7 @@ fn bodies_that_are_too_deep_or_say_a_thing_twice() -> Result<()> {
         (deep(100_000), "nested deeper than 32"),
         (r#"{"snaplen":80,"snaplen":90}"#.to_owned(), "`snaplen` is given twice"),
     ] {
-        let (answer, _) = send(&daemon, &post(body.len(), "", &body))?;
+        let (answer, _) = send(daemon, &post(body.len(), "", &body))?;
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(reason), "{answer}");
         assert_eq!(daemon.snapshot()?, before);
     }
@@ -221,7 +227,8 @@ fn bodies_that_are_too_deep_or_say_a_thing_twice() -> Result<()> {
 
 #[test]
 fn head_is_get_without_the_body() -> Result<()> {
-    let (daemon, _lab) = daemon()?;
+    let scene = site()?;
+    let daemon = &scene.daemon;
     for (path, status) in
         [("cubes", 200), ("sniffer/snaplen", 200), ("nothing", 404), ("attach", 405), ("metrics", 200)]
     {

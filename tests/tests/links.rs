@@ -2,25 +2,20 @@
 
 use anyhow::{Context, Result};
 use polycube_tests::capture::Recorder;
-use polycube_tests::daemon::plugin_dir;
 use polycube_tests::hook::programs_attached;
 use polycube_tests::lab::Interface;
 use polycube_tests::marks::passed;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Kind, Sender};
-use tempfile::TempDir;
 
 /// Peer 1 at `br1`, peer 2 at `br2`, each with a port `link` that is linked to nothing yet.
 struct Site {
     scene: Scene,
-    _plugins: TempDir,
 }
 
 impl Site {
     fn build() -> Result<Self> {
-        let plugins = plugin_dir(&["marker"])?;
-        let scene = Scene::wired(2, &["--plugin-dir", plugins.path().to_str().context("UTF-8")?])?;
-        let site = Self { scene, _plugins: plugins };
+        let site = Self { scene: Scene::set_up().peers(2).fixtures(["marker"]).start()? };
         site.cube(1);
         site.cube(2);
         Ok(site)

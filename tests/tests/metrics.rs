@@ -45,8 +45,8 @@ fn a_scrape_tells_what_show_tells() -> Result<()> {
 
 #[test]
 fn a_daemon_without_cubes_has_no_metrics() -> Result<()> {
-    let lab = polycube_tests::lab::Lab::new()?;
-    let daemon = polycube_tests::daemon::Daemon::start(&lab)?;
+    let scene = Scene::set_up().start()?;
+    let daemon = &scene.daemon;
     assert_eq!(daemon.http("GET", "/metrics", None)?.ok().text(), "");
     assert_eq!(daemon.http("POST", "/metrics", None)?.status, 405);
     assert_eq!(daemon.http("GET", "/metrics/more", None)?.status, 404);

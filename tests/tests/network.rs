@@ -190,7 +190,7 @@ fn the_mode_is_changed_while_packets_come() -> Result<()> {
 /// The client's own requests, those of the original's among them: it changes the mode at the cube's short path.
 #[test]
 fn the_short_path_works_with_a_redirect_or_without() -> Result<()> {
-    let scene = Scene::bridge_with(2, &[&TCP[..], &["--no-auth"]].concat())?;
+    let scene = Scene::set_up().peers(2).arguments(TCP).arguments(["--no-auth"]).bridge().start()?;
     scene.sniff("capture=ingress");
     let ask = |method: &str, path: &str, body: Option<&Value>| {
         let stream = scene.lab.host().enter(|| TcpStream::connect("127.0.0.1:9000"))?;
@@ -225,7 +225,7 @@ fn client(scene: &Scene, place: &Path) -> Result<Child> {
 #[test]
 fn the_demo_client_writes_what_crossed_the_port() -> Result<()> {
     const COUNT: u32 = 500;
-    let scene = Scene::bridge_with(2, &[&TCP[..], &["--no-auth"]].concat())?;
+    let scene = Scene::set_up().peers(2).arguments(TCP).arguments(["--no-auth"]).bridge().start()?;
     scene.sniff("capture=bidirectional");
     let place = tempfile::tempdir()?;
     let mut child = client(&scene, place.path())?;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use polycube_tests::daemon::Daemon;
 use polycube_tests::http;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Value, json};
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -23,28 +22,23 @@ const NAMES: [(&str, &str); 8] = [
 ];
 
 struct Site {
-    daemon: Daemon,
+    scene: Scene,
     document: Value,
-    _lab: Lab,
 }
 
 impl Site {
     /// `br1` with a port and an entry, and `sniffer` with a filter, so that every node is there.
     fn build() -> Result<Self> {
-        let lab = Lab::new()?;
-        lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
-        let daemon = Daemon::start(&lab)?;
-        for line in [
+        let commands = [
             "simplebridge add br1",
             "br1 ports add p1 peer=veth1",
             "br1 fdb entry add 02:00:00:00:00:07 port=p1",
             "packetcapture add sniffer capture=ingress filters.dport=80",
             "attach sniffer br1:p1",
-        ] {
-            daemon.ctl(line).ok();
-        }
-        let document = daemon.http("GET", "/polycube/v1/openapi.json", None)?.ok().json()?;
-        Ok(Self { daemon, document, _lab: lab })
+        ];
+        let scene = Scene::set_up().peers(1).commands(commands).start()?;
+        let document = scene.daemon.http("GET", "/polycube/v1/openapi.json", None)?.ok().json()?;
+        Ok(Self { scene, document })
     }
 
     /// Paths as they are declared, paths as they can be asked for, and the methods declared there.
@@ -72,12 +66,12 @@ fn every_declared_path_answers_as_declared() -> Result<()> {
         if methods.iter().any(|method| method == "GET") {
             let responses = &site.document["paths"][declared]["get"]["responses"];
             // Streams may not end.
-            let reply = http::open(&site.daemon.socket(), "GET", &target, None)?;
+            let reply = http::open(&site.scene.daemon.socket(), "GET", &target, None)?;
             assert!(!responses[reply.status.to_string()].is_null(), "GET {path} answers {}", reply.status);
             let content = responses["200"]["content"].as_object().with_context(|| format!("{declared}: no content"))?;
             let is_there = reply.status == 200;
             if let Some((_, content)) = content.iter().find(|(media, _)| is_there && media.ends_with("json")) {
-                let answer = site.daemon.http("GET", &target, None)?.ok().json()?;
+                let answer = site.scene.daemon.http("GET", &target, None)?.ok().json()?;
                 let mut schema = content["schema"].clone();
                 // References lead there.
                 schema["components"] = site.document["components"].clone();
@@ -88,7 +82,7 @@ fn every_declared_path_answers_as_declared() -> Result<()> {
             }
         }
         for method in METHODS.iter().filter(|method| !methods.iter().any(|declared| declared == *method)) {
-            let response = site.daemon.http(method, &target, None)?;
+            let response = site.scene.daemon.http(method, &target, None)?;
             let body = response.json()?;
             let error = &body["ietf-restconf:errors"]["error"][0];
             if response.status == 400 {
@@ -133,7 +127,7 @@ fn everything_that_is_shown_is_declared() -> Result<()> {
     let declared: BTreeMap<String, Vec<String>> = site.paths().map(|(_, path, methods)| (path, methods)).collect();
     for cube in ["simplebridge/br1", "packetcapture/sniffer"] {
         let path = format!("/{cube}");
-        let whole = site.daemon.http("GET", &format!("/polycube/v1{path}"), None)?.ok().json()?;
+        let whole = site.scene.daemon.http("GET", &format!("/polycube/v1{path}"), None)?.ok().json()?;
         let mut found = Vec::new();
         shown(&path, &whole, &mut found);
         assert!(found.len() > 15, "{found:?}");
@@ -147,7 +141,7 @@ fn everything_that_is_shown_is_declared() -> Result<()> {
 #[test]
 fn everything_that_the_root_links_to_is_declared() -> Result<()> {
     let site = Site::build()?;
-    let root = site.daemon.http("GET", "/polycube/v1/", None)?.ok().json()?;
+    let root = site.scene.daemon.http("GET", "/polycube/v1/", None)?.ok().json()?;
     let declared: BTreeMap<String, Vec<String>> = site.paths().map(|(_, path, methods)| (path, methods)).collect();
     let links = root["_links"].as_array().context("links")?;
     for link in links {
@@ -157,7 +151,7 @@ fn everything_that_the_root_links_to_is_declared() -> Result<()> {
         assert!(is_cube || declared.contains_key(path), "{path} is not declared");
         let methods = declared.get(path).cloned().unwrap_or_default();
         if is_cube || methods.iter().any(|method| method == "GET") {
-            assert_eq!(site.daemon.http("GET", href, None)?.status, 200, "{href}");
+            assert_eq!(site.scene.daemon.http("GET", href, None)?.status, 200, "{href}");
         }
     }
     let linked = |path: &String| links.iter().any(|link| link["href"] == format!("/polycube/v1{path}"));
@@ -170,7 +164,7 @@ fn everything_that_the_root_links_to_is_declared() -> Result<()> {
 #[test]
 fn the_document_is_where_generators_look() -> Result<()> {
     let site = Site::build()?;
-    assert_eq!(site.daemon.http("GET", "/openapi.json", None)?.ok().json()?, site.document);
+    assert_eq!(site.scene.daemon.http("GET", "/openapi.json", None)?.ok().json()?, site.document);
     assert_eq!(site.document["openapi"], "3.1.0");
     let golden: Value = serde_json::from_str(include_str!("../../schemas/openapi.json"))?;
     let mut found = site.document;

@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, binary_dir, plugin_dir};
 use polycube_tests::hook::programs_attached;
-use polycube_tests::lab::{Interface, Lab, Namespace};
+use polycube_tests::lab::Interface;
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Kind, Sender, reachable};
-use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn start(lab: &Lab, plugins: &Path) -> Result<Daemon> {
-    Daemon::start_with(lab, &["--plugin-dir", plugins.to_str().context("UTF-8")?])
+fn start(plugins: &Path) -> Result<Scene> {
+    Scene::set_up().arguments([Path::new("--plugin-dir"), plugins].map(Path::to_string_lossy)).start()
 }
 
 /// Lines of the log that hold all of `words`.
@@ -75,8 +74,9 @@ fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
     fs::write(file("notes.txt"), "of no interest")?;
     fs::write(file("libother.so"), "neither")?;
 
-    let daemon = start(&Lab::new()?, directory.path())?;
-    assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
+    let scene = start(directory.path())?;
+    let daemon = &scene.daemon;
+    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     for (name, why) in [
         ("libpcn_empty.so", &["is not a polycube plugin", "no ELF file"][..]),
         ("libpcn_garbage.so", &["is not a polycube plugin", "no ELF file"]),
@@ -87,10 +87,10 @@ fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
         ("libpcn_later.so", &["`simplebridge`", "plugin ABI 2", "this daemon has 1", "rebuild it"]),
         ("libpcn_damaged.so", &["is not a polycube plugin", "identity record is damaged"]),
     ] {
-        assert_told_once(&daemon, &[name]);
-        assert_told_once(&daemon, &[&[name, "ERROR"][..], why].concat());
+        assert_told_once(daemon, &[name]);
+        assert_told_once(daemon, &[&[name, "ERROR"][..], why].concat());
     }
-    assert!(told(&daemon, &["notes.txt"]).is_empty() && told(&daemon, &["libother.so"]).is_empty());
+    assert!(told(daemon, &["notes.txt"]).is_empty() && told(daemon, &["libother.so"]).is_empty());
     let stray: Vec<_> = daemon
         .log()
         .lines()
@@ -106,10 +106,11 @@ fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
 fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
     let directory = plugin_dir(&["panicky"])?;
     fs::copy(binary_dir()?.join("libpcn_simplebridge.so"), directory.path().join("libpcn_again.so"))?;
-    let daemon = start(&Lab::new()?, directory.path())?;
-    assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
+    let scene = start(directory.path())?;
+    let daemon = &scene.daemon;
+    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     assert_told_once(
-        &daemon,
+        daemon,
         &["ERROR", "libpcn_simplebridge.so", "service `simplebridge` is already loaded, from", "libpcn_again.so"],
     );
     Ok(())
@@ -118,31 +119,23 @@ fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
 #[test]
 fn a_directory_without_plugins_is_told_of() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let daemon = start(&Lab::new()?, directory.path())?;
-    assert_eq!(services(&daemon)?, Vec::<String>::new());
-    assert_told_once(&daemon, &["WARN", "no plugin was found", "--plugin-dir"]);
+    let scene = start(directory.path())?;
+    let daemon = &scene.daemon;
+    assert_eq!(services(daemon)?, Vec::<String>::new());
+    assert_told_once(daemon, &["WARN", "no plugin was found", "--plugin-dir"]);
     Ok(())
 }
 
 /// Two peers behind a bridge; `bad` stands at one port of it, `good` at the other.
 struct Site {
-    daemon: Daemon,
-    lab: Lab,
-    left: Namespace,
-    right: Namespace,
+    scene: Scene,
+    /// The second peer's.
     address: IpAddr,
-    _plugins: TempDir,
 }
 
 impl Site {
     fn build() -> Result<Self> {
-        let plugins = plugin_dir(&["panicky"])?;
-        let lab = Lab::new()?;
-        let (left, right) = (lab.peer("left")?, lab.peer("right")?);
-        lab.veth("veth1", &left, "eth0")?.peer.add_address("10.0.0.1/24")?;
-        let address = lab.veth("veth2", &right, "eth0")?.peer.add_address("10.0.0.2/24")?;
-        let daemon = start(&lab, plugins.path())?;
-        for line in [
+        let commands = [
             "simplebridge add br1",
             "br1 ports add p1 peer=veth1",
             "br1 ports add p2 peer=veth2",
@@ -150,21 +143,23 @@ impl Site {
             "panicky add good",
             "attach bad br1:p1",
             "attach good br1:p2",
-        ] {
-            daemon.ctl(line).ok();
-        }
-        Ok(Self { daemon, lab, left, right, address, _plugins: plugins })
+        ];
+        let scene = Scene::set_up().peers(2).fixtures(["panicky"]).commands(commands).start()?;
+        scene.peer(1).add_address("10.0.0.1/24")?;
+        let address = scene.peer(2).add_address("10.0.0.2/24")?;
+        Ok(Self { scene, address })
     }
 
     #[track_caller]
     fn assert_traffic(&self, when: &str) {
-        let answer = reachable(&self.left, &self.right, self.address).expect("a ping can be sent");
+        let answer =
+            reachable(self.scene.namespace(1), self.scene.namespace(2), self.address).expect("a ping can be sent");
         assert!(answer.is_some(), "{when}: nothing passes");
     }
 
     fn wait_for(&self, words: &[&str]) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while told(&self.daemon, words).is_empty() {
+        while told(&self.scene.daemon, words).is_empty() {
             ensure!(Instant::now() < deadline, "{words:?} is not in the log after {PATIENCE:?}");
             thread::sleep(Duration::from_millis(20));
         }
@@ -174,9 +169,9 @@ impl Site {
     /// `bad` panics in a call. `lines` make it do so, the last of them with this exit code.
     fn panics(call: &str, lines: &[&str], code: i32) -> Result<()> {
         let site = Self::build()?;
-        let daemon = &site.daemon;
+        let daemon = &site.scene.daemon;
         site.assert_traffic("before");
-        let (pid, attached) = (daemon.pid(), programs_attached(site.lab.host(), "veth1")?);
+        let (pid, attached) = (daemon.pid(), programs_attached(daemon.host(), "veth1")?);
         let (last, first) = lines.split_last().context("no line")?;
         for line in first {
             daemon.ctl(line).ok();
@@ -206,7 +201,7 @@ impl Site {
             }
         }
         // What it has in the kernel stays, and works; so does everybody else.
-        assert_eq!(programs_attached(site.lab.host(), "veth1")?, attached);
+        assert_eq!(programs_attached(daemon.host(), "veth1")?, attached);
         site.assert_traffic("after the panic");
         daemon.ctl("good set size=3").ok();
         site.assert_traffic("after a change of another cube");
@@ -261,16 +256,16 @@ fn a_panic_in_a_tick() -> Result<()> {
 #[test]
 fn a_panic_in_creation_leaves_no_cube_and_is_told_at_every_level() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
-    let line = site.daemon.ctl("panicky add stillborn loglevel=off").one_line(2);
+    let before = site.scene.daemon.snapshot()?;
+    let line = site.scene.daemon.ctl("panicky add stillborn loglevel=off").one_line(2);
     assert!(line.contains("told to panic in Create"), "{line}");
     assert_told_once(
-        &site.daemon,
+        &site.scene.daemon,
         &["ERROR", "stillborn", "panicked at", "panicky/src/lib.rs:", "told to panic in Create"],
     );
-    assert_eq!(site.daemon.snapshot()?, before);
+    assert_eq!(site.scene.daemon.snapshot()?, before);
     site.assert_traffic("after the panic");
-    site.daemon.ctl("panicky add alive").ok();
+    site.scene.daemon.ctl("panicky add alive").ok();
     Ok(())
 }
 
@@ -278,7 +273,7 @@ fn a_panic_in_creation_leaves_no_cube_and_is_told_at_every_level() -> Result<()>
 #[test]
 fn a_plugin_that_refuses_changes_nothing() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     for (line, call) in [
         ("good set refuse=datapath size=9", "Datapath"),
         ("good set refuse=prepare size=9", "Prepare"),
@@ -286,22 +281,21 @@ fn a_plugin_that_refuses_changes_nothing() -> Result<()> {
         ("panicky add new refuse=datapath", "Datapath"),
         ("panicky add new refuse=prepare", "Prepare"),
     ] {
-        let told = site.daemon.ctl(line).one_line(2);
+        let told = site.scene.daemon.ctl(line).one_line(2);
         assert!(told.contains(&format!("told to refuse in {call}")), "{told}");
-        assert_eq!(site.daemon.snapshot()?, before, "{line}");
+        assert_eq!(site.scene.daemon.snapshot()?, before, "{line}");
     }
     site.assert_traffic("after the refusals");
-    site.daemon.ctl("good set size=9").ok();
-    assert_ne!(site.daemon.snapshot()?.pins, before.pins);
-    assert!(told(&site.daemon, &["ERROR"]).is_empty(), "{}", site.daemon.log());
+    site.scene.daemon.ctl("good set size=9").ok();
+    assert_ne!(site.scene.daemon.snapshot()?.pins, before.pins);
+    assert!(told(&site.scene.daemon, &["ERROR"]).is_empty(), "{}", site.scene.daemon.log());
     Ok(())
 }
 
 #[test]
 fn what_an_action_takes_is_checked_documented_and_filled_in() -> Result<()> {
-    let (lab, plugins) = (Lab::new()?, plugin_dir(&["panicky"])?);
-    let daemon = start(&lab, plugins.path())?;
-    daemon.ctl("panicky add p1").ok();
+    let scene = Scene::set_up().fixtures(["panicky"]).commands(["panicky add p1"]).start()?;
+    let daemon = &scene.daemon;
     let becomes = |size: &str| {
         eventually("the size", || Ok(daemon.ctl("p1 size show").ok().trim() == size))?;
         anyhow::Ok(())
@@ -338,13 +332,12 @@ fn lines_at(daemon: &Daemon, loglevel: &str) -> Result<Vec<String>> {
 
 #[test]
 fn a_cube_says_as_much_as_its_loglevel_lets_it() -> Result<()> {
-    let (lab, plugins) = (Lab::new()?, plugin_dir(&["panicky"])?);
-    let daemon = start(&lab, plugins.path())?;
-    daemon.ctl("panicky add p1").ok();
+    let scene = Scene::set_up().fixtures(["panicky"]).commands(["panicky add p1"]).start()?;
+    let daemon = &scene.daemon;
     for (level, expected) in
         [("OFF", 0), ("CRITICAL", 1), ("ERR", 1), ("WARN", 2), ("INFO", 3), ("DEBUG", 4), ("TRACE", 5)]
     {
-        let lines = lines_at(&daemon, level)?;
+        let lines = lines_at(daemon, level)?;
         assert_eq!(lines.len(), expected, "{level}: {lines:?}");
         assert!(lines.iter().all(|line| line.contains("cube=\"p1\"")), "{lines:?}");
     }
@@ -353,11 +346,10 @@ fn a_cube_says_as_much_as_its_loglevel_lets_it() -> Result<()> {
 
 #[test]
 fn the_log_can_be_json_and_names_the_cube() -> Result<()> {
-    let (lab, plugins) = (Lab::new()?, plugin_dir(&["panicky"])?);
-    let path = plugins.path().to_str().context("UTF-8")?;
-    let daemon = Daemon::start_with(&lab, &["--plugin-dir", path, "--log", "warn", "--log-format", "json"])?;
-    daemon.ctl("panicky add p1").ok();
-    let lines = lines_at(&daemon, "DEBUG")?;
+    let log = ["--log", "warn", "--log-format", "json"];
+    let scene = Scene::set_up().fixtures(["panicky"]).arguments(log).commands(["panicky add p1"]).start()?;
+    let daemon = &scene.daemon;
+    let lines = lines_at(daemon, "DEBUG")?;
     assert_eq!(lines.len(), 4, "the daemon's own level is another thing: {lines:?}");
     for line in daemon.log().lines() {
         serde_json::from_str::<serde_json::Value>(line).with_context(|| line.to_owned())?;
@@ -383,7 +375,7 @@ fn lines_of(daemon: &Daemon, cube: &str) -> Result<Vec<String>> {
 /// The host's own lines about a cube are the cube's.
 #[test]
 fn debug_tells_of_one_cube_what_it_does_and_off_silences_it() -> Result<()> {
-    let scene = Scene::wired(3, &["--log-format", "json"])?;
+    let scene = Scene::set_up().peers(3).arguments(["--log-format", "json"]).start()?;
     let daemon = &scene.daemon;
     for line in [
         "simplebridge add loud loglevel=TRACE",
@@ -448,9 +440,9 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     let directory = plugin_dir(&["panicky"])?;
     let (late, aside) = (directory.path().join("libpcn_panicky.so"), directory.path().join("later.so"));
     fs::rename(&late, &aside)?;
-    let lab = Lab::new()?;
-    let daemon = start(&lab, directory.path())?;
-    assert_eq!(services(&daemon)?, ["packetcapture", "simplebridge"]);
+    let scene = start(directory.path())?;
+    let daemon = &scene.daemon;
+    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge"]);
     fs::rename(&aside, &late)?;
 
     let load = "services add type=lib name=panicky uri=";
@@ -470,10 +462,10 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
         assert_eq!(output.code, Some(2), "{output}");
         assert!(words.iter().all(|word| output.stderr.contains(word)), "{output}");
     }
-    assert_eq!(services(&daemon)?, ["packetcapture", "simplebridge"]);
+    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge"]);
 
     daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();
-    assert_eq!(services(&daemon)?, ["packetcapture", "panicky", "simplebridge"]);
+    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     let again = daemon.ctl(&format!("{load}libpcn_panicky.so"));
     assert!(again.stderr.contains("service `panicky` is already loaded"), "{again}");
     daemon.ctl("panicky add p1").ok();
@@ -482,7 +474,7 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     daemon.ctl("p1 set size=3").ok();
     daemon.ctl("del p1").ok();
     daemon.ctl("services del panicky").ok();
-    assert_eq!(services(&daemon)?, ["packetcapture", "simplebridge"]);
+    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge"]);
     let gone = daemon.ctl("panicky add p1");
     assert!(gone.code == Some(2) && gone.stderr.contains("no service `panicky`"), "{gone}");
     daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();

@@ -5,30 +5,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Result;
-use polycube_tests::daemon::{Daemon, NOBODY, Output, attempt, attempt_as};
+use polycube_tests::daemon::{NOBODY, Output, attempt, attempt_as};
 use polycube_tests::hook::programs_attached;
 use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::json;
 
 /// A daemon with a little of everything, for requests to leave alone.
 struct Site {
-    /// Goes last: the daemon lives in it.
-    daemon: Daemon,
-    lab: Lab,
+    scene: Scene,
 }
 
 impl Site {
     /// `br1` with ports `p1` (peer `veth1`) and `p2`, `br2` with port `q1` (peer `veth2`), `sniffer` capturing at `br1:p1`,
     /// `spare` attached to nothing, and `veth3` that nobody uses.
     fn build() -> Result<Self> {
-        let lab = Lab::new()?;
-        let peer = lab.peer("peer")?;
-        for name in ["veth1", "veth2", "veth3"] {
-            lab.veth(name, &peer, name)?;
-        }
-        let daemon = Daemon::start(&lab)?;
-        for line in [
+        let commands = [
             "simplebridge add br1",
             "br1 ports add p1 peer=veth1",
             "br1 ports add p2",
@@ -37,20 +30,18 @@ impl Site {
             "packetcapture add sniffer capture=bidirectional",
             "attach sniffer br1:p1",
             "packetcapture add spare",
-        ] {
-            daemon.ctl(line).ok();
-        }
-        Ok(Self { daemon, lab })
+        ];
+        Ok(Self { scene: Scene::set_up().peers(3).commands(commands).start()? })
     }
 
     /// Each line is refused with words that all stand in one line.
     #[track_caller]
     fn refuses(&self, cases: &[(&str, &[&str])]) {
-        let before = self.daemon.snapshot().expect("the daemon answers");
+        let before = self.scene.daemon.snapshot().expect("the daemon answers");
         assert!(!before.pins.is_empty() && !before.attached["veth1"].is_empty(), "{before:?}");
         for (line, about) in cases {
-            refused(self.daemon.ctl(line), about);
-            let after = self.daemon.snapshot().expect("the daemon answers");
+            refused(self.scene.daemon.ctl(line), about);
+            let after = self.scene.daemon.snapshot().expect("the daemon answers");
             assert_eq!(after, before, "`{line}` was refused and left something behind");
         }
     }
@@ -187,7 +178,7 @@ fn filters_that_contradict_themselves() -> Result<()> {
 #[test]
 fn expressions_that_libpcap_does_not_take() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     for (expression, about) in [
         ("host 1.2.3.4 andd port 80", "syntax error at `andd`, character 14 of `host 1.2.3.4 andd port 80`"),
         ("tcp and", "syntax error at the end of `tcp and`"),
@@ -195,9 +186,9 @@ fn expressions_that_libpcap_does_not_take() -> Result<()> {
         ("wlan type data", "`wlan type data`"),
     ] {
         let filter = format!("filter={expression}");
-        refused(site.daemon.ctl_words(&["sniffer", "set", &filter]), &["sniffer/filter: ", about]);
-        refused(site.daemon.ctl_words(&["packetcapture", "add", "s2", &filter]), &["s2/filter: ", about]);
-        assert_eq!(site.daemon.snapshot()?, before, "{expression}");
+        refused(site.scene.daemon.ctl_words(&["sniffer", "set", &filter]), &["sniffer/filter: ", about]);
+        refused(site.scene.daemon.ctl_words(&["packetcapture", "add", "s2", &filter]), &["s2/filter: ", about]);
+        assert_eq!(site.scene.daemon.snapshot()?, before, "{expression}");
     }
     Ok(())
 }
@@ -205,7 +196,7 @@ fn expressions_that_libpcap_does_not_take() -> Result<()> {
 #[test]
 fn names_that_cannot_be() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
+    let before = site.scene.daemon.snapshot()?;
     let long = "x".repeat(65);
     let names: [(&str, &str); 10] = [
         ("a/b", "contains '/'"),
@@ -220,22 +211,22 @@ fn names_that_cannot_be() -> Result<()> {
         ("packetcapture", "is the name of a service"),
     ];
     for (name, reason) in names {
-        refused(site.daemon.ctl_words(&["simplebridge", "add", name]), &["name", reason]);
-        refused(site.daemon.ctl_words(&["packetcapture", "add", name]), &["name", reason]);
+        refused(site.scene.daemon.ctl_words(&["simplebridge", "add", name]), &["name", reason]);
+        refused(site.scene.daemon.ctl_words(&["packetcapture", "add", name]), &["name", reason]);
     }
     for (name, reason) in &names[..8] {
-        refused(site.daemon.ctl_words(&["br1", "ports", "add", name]), &["port name", reason]);
+        refused(site.scene.daemon.ctl_words(&["br1", "ports", "add", name]), &["port name", reason]);
     }
-    refused(site.daemon.ctl_words(&["attach", "spare", "br1:a/b"]), &["port name", "contains '/'"]);
+    refused(site.scene.daemon.ctl_words(&["attach", "spare", "br1:a/b"]), &["port name", "contains '/'"]);
     // The same over HTTP, where a client writes `%2f` and means the name, not the path.
     for path in ["simplebridge/a%2fb/", "simplebridge/a%00b/", "simplebridge/%0a/", "br1/ports/a%2Fb/"] {
-        let response = site.daemon.http("POST", &format!("/polycube/v1/{path}"), Some(&json!({})))?;
+        let response = site.scene.daemon.http("POST", &format!("/polycube/v1/{path}"), Some(&json!({})))?;
         assert_eq!(response.status, 400, "{path}: {}", response.text());
     }
-    let response = site.daemon.http("POST", "/polycube/v1/simplebridge/", Some(&json!({ "name": "a/b" })))?;
+    let response = site.scene.daemon.http("POST", "/polycube/v1/simplebridge/", Some(&json!({ "name": "a/b" })))?;
     assert_eq!(response.status, 400, "{}", response.text());
-    assert_eq!(site.daemon.snapshot()?, before);
-    site.daemon.ctl_words(&["simplebridge", "add", &"x".repeat(64)]).ok();
+    assert_eq!(site.scene.daemon.snapshot()?, before);
+    site.scene.daemon.ctl_words(&["simplebridge", "add", &"x".repeat(64)]).ok();
     Ok(())
 }
 
@@ -286,11 +277,11 @@ fn attachments_and_links_that_make_no_sense() -> Result<()> {
 #[test]
 fn attaching_before_there_is_a_peer_works() -> Result<()> {
     let site = Site::build()?;
-    site.daemon.ctl("spare set capture=ingress").ok();
-    site.daemon.ctl("attach spare br1:p2").ok();
-    assert_eq!(programs_attached(site.lab.host(), "veth3")?, []);
-    site.daemon.ctl("connect br1:p2 veth3").ok();
-    assert_eq!(programs_attached(site.lab.host(), "veth3")?.len(), 1);
+    site.scene.daemon.ctl("spare set capture=ingress").ok();
+    site.scene.daemon.ctl("attach spare br1:p2").ok();
+    assert_eq!(programs_attached(site.scene.lab.host(), "veth3")?, []);
+    site.scene.daemon.ctl("connect br1:p2 veth3").ok();
+    assert_eq!(programs_attached(site.scene.lab.host(), "veth3")?.len(), 1);
     Ok(())
 }
 
@@ -303,19 +294,16 @@ fn a_capture_directory_that_cannot_be_written() -> Result<()> {
     std::fs::create_dir(&sealed)?;
     mount("tmpfs", &sealed, "tmpfs", MountFlags::RDONLY, None)?;
     for directory in [&file, &absent, &sealed] {
-        let lab = Lab::new()?;
-        lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
         let path = directory.to_str().expect("the path is UTF-8");
-        let daemon = Daemon::start_with(&lab, &["--capture-dir", path])?;
-        for line in [
+        let commands = [
             "simplebridge add br1",
             "br1 ports add p1 peer=veth1",
             "packetcapture add on capture=bidirectional",
             "packetcapture add off",
             "attach off br1:p1",
-        ] {
-            daemon.ctl(line).ok();
-        }
+        ];
+        let scene = Scene::set_up().peers(1).arguments(["--capture-dir", path]).commands(commands).start()?;
+        let daemon = &scene.daemon;
         let before = daemon.snapshot()?;
         for line in
             ["off set capture=ingress", "attach on br1:p1", "attach on veth1", "attach on br1:p1 position=first"]
@@ -326,7 +314,7 @@ fn a_capture_directory_that_cannot_be_written() -> Result<()> {
         if directory == &absent {
             std::fs::create_dir(&absent)?;
             daemon.ctl("attach on br1:p1").ok();
-            assert_eq!(programs_attached(lab.host(), "veth1")?.len(), 2);
+            assert_eq!(programs_attached(daemon.host(), "veth1")?.len(), 2);
         }
     }
     unmount(&sealed, UnmountFlags::DETACH)?;
@@ -338,7 +326,7 @@ fn a_capture_directory_that_cannot_be_written() -> Result<()> {
 fn everything_still_works_after_many_refusals() -> Result<()> {
     let site = Site::build()?;
     for line in ["attach spare br1:p9", "simplebridge add br3 color=red", "br1 ports add p3 peer=veth9"] {
-        site.daemon.ctl(line).fails(2);
+        site.scene.daemon.ctl(line).fails(2);
     }
     for line in [
         "simplebridge add br3",
@@ -351,11 +339,11 @@ fn everything_still_works_after_many_refusals() -> Result<()> {
         "del br2",
         "del br3",
     ] {
-        site.daemon.ctl(line).ok();
+        site.scene.daemon.ctl(line).ok();
     }
-    assert_eq!(site.daemon.pins()?, Vec::<std::path::PathBuf>::new());
+    assert_eq!(site.scene.daemon.pins()?, Vec::<std::path::PathBuf>::new());
     for netdev in ["veth1", "veth2", "veth3"] {
-        assert_eq!(programs_attached(site.lab.host(), netdev)?, [], "{netdev}");
+        assert_eq!(programs_attached(site.scene.lab.host(), netdev)?, [], "{netdev}");
     }
     Ok(())
 }
@@ -432,9 +420,10 @@ fn a_daemon_with_a_token_file_that_is_of_no_use() -> Result<()> {
 #[test]
 fn a_second_daemon_in_the_same_place() -> Result<()> {
     let site = Site::build()?;
-    let before = site.daemon.snapshot()?;
-    let pid = site.daemon.pid().map(|pid| format!("pid {pid}")).unwrap_or_default();
-    let (state, socket, bpffs) = (site.daemon.state_dir(), site.daemon.socket(), site.daemon.bpffs_dir());
+    let before = site.scene.daemon.snapshot()?;
+    let pid = site.scene.daemon.pid().map(|pid| format!("pid {pid}")).unwrap_or_default();
+    let (state, socket, bpffs) =
+        (site.scene.daemon.state_dir(), site.scene.daemon.socket(), site.scene.daemon.bpffs_dir());
     let cases: [(&str, &Path, &[&str]); 3] = [
         ("--state-dir", &state, &["already uses", &pid, "--state-dir another"]),
         ("--socket", &socket, &["another polycubed answers there", "--socket another"]),
@@ -442,8 +431,8 @@ fn a_second_daemon_in_the_same_place() -> Result<()> {
     ];
     for (option, path, about) in cases {
         let path = path.to_str().expect("the path is UTF-8");
-        does_not_start(attempt(&site.lab, &[option, path])?, 1, &[about, &[path][..]].concat());
-        assert_eq!(site.daemon.snapshot()?, before, "{option}");
+        does_not_start(attempt(&site.scene.lab, &[option, path])?, 1, &[about, &[path][..]].concat());
+        assert_eq!(site.scene.daemon.snapshot()?, before, "{option}");
     }
     Ok(())
 }

@@ -200,7 +200,7 @@ fn either_end_may_be_the_only_one_that_speaks_tls() -> Result<()> {
 fn packets_come_over_tls_as_they_are() -> Result<()> {
     let files = Files::make()?;
     let arguments = files.words("--addr 127.0.0.1 --cert @server.pem --key @server.key --token-file @token");
-    let scene = Scene::bridge_with(2, &arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let scene = Scene::set_up().peers(2).arguments(&arguments).bridge().start()?;
     scene.sniff("capture=ingress");
     let line = format!("{URL} --cacert @ca.pem --token-file @token sniffer dump --follow --format pcap -w @live");
     let program = polycube_tests::daemon::binary_dir()?.join("polycubectl");

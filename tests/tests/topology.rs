@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 /// A bridge with two ports; `a` and `b` stand at the first, `outer` at its netdev and at `veth3`, which is nobody's.
 fn scene() -> Result<Scene> {
-    let scene = Scene::wired(3, &[])?;
-    for line in [
+    let commands = [
         "simplebridge add br1",
         "br1 ports add p1 peer=veth1",
         "br1 ports add p2 peer=veth2",
@@ -25,10 +24,8 @@ fn scene() -> Result<Scene> {
         "attach outer veth1",
         "attach outer veth3",
         "attach a veth3 position=last",
-    ] {
-        scene.daemon.ctl(line).ok();
-    }
-    Ok(scene)
+    ];
+    Scene::set_up().peers(3).commands(commands).start()
 }
 
 #[test]
@@ -191,7 +188,7 @@ fn many_clients_read_at_once() -> Result<()> {
 
 #[test]
 fn a_netdev_tells_its_addresses() -> Result<()> {
-    let scene = Scene::wired(1, &[])?;
+    let scene = Scene::set_up().peers(1).start()?;
     let addresses = || Ok::<_, anyhow::Error>(scene.get("netdevs/veth1")?["addresses"].clone());
     assert_eq!(addresses()?, json!([]));
     let given = ["192.0.2.1/24", "2001:db8::1/64"];
