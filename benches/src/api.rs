@@ -1,7 +1,10 @@
-//! What the daemon itself takes: a thousand cubes, created one by one and shown, and one command.
+//! What the daemon itself takes: many cubes, created and shown, one change among few cubes and among many, one command.
+
+mod detach;
+mod growth;
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
@@ -13,26 +16,36 @@ use crate::report::{Cell, Row, Table};
 
 const CUBES: usize = 1000;
 
-pub(crate) fn run(rounds: usize) -> Result<Table> {
+/// `patience` bounds how long the daemon is filled with cubes before one more change is measured.
+pub(crate) fn run(rounds: usize, patience: Duration) -> Result<Table> {
+    let mut rows = shown(rounds)?;
+    rows.extend(growth::rows(rounds, patience)?);
+    rows.extend(detach::rows(rounds)?);
+    Ok(Table {
+        bench: "api",
+        what: String::from("The daemon with many cubes; the ratio is to 10 cubes, or to one place"),
+        columns: vec!["figure", "ratio"],
+        rows,
+    })
+}
+
+fn shown(rounds: usize) -> Result<Vec<Row>> {
     let lab = Lab::new()?;
     let daemon = Daemon::start(&lab)?;
     let mut rows = Vec::new();
-    create(&daemon, 0)?;
+    create(&daemon, "b0")?;
     rows.push(row("one bridge of two ports", "ms, `polycubectl NAME show`", rounds, || {
         command(&daemon, &["b0", "show"])
     })?);
     let (before, began) = (resident(&daemon)?, Instant::now());
     for number in 1..CUBES {
-        create(&daemon, number)?;
+        create(&daemon, &format!("b{number}"))?;
     }
     let seconds = began.elapsed().as_secs_f64();
     let each = (resident(&daemon)? - before) / (CUBES - 1) as f64;
-    let one = |what: &str, value: f64| {
-        let samples = Samples::from_iter([value]);
-        Row { name: what.to_owned(), cells: vec![Cell::of(&samples, 1)] }
-    };
-    rows.push(one(&format!("{CUBES} bridges of two ports, s to create them one by one, REST"), seconds));
-    rows.push(one("memory of each, KiB", each));
+    let one = |name: String, value: f64| Row { name, cells: vec![Cell::number(value, 1), Cell::none()] };
+    rows.push(one(format!("{CUBES} bridges of two ports, s to create them one by one, REST"), seconds));
+    rows.push(one(String::from("memory of each, KiB"), each));
     let all = format!("{CUBES} bridges of two ports");
     rows.push(row(&all, "ms, GET cubes", rounds, || get(&daemon, "cubes"))?);
     rows.push(row(&all, "ms, GET topology", rounds, || get(&daemon, "topology"))?);
@@ -41,12 +54,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         command(&daemon, &["simplebridge", "show"])
     })?);
     rows.push(row(&all, "ms, `polycubectl NAME show`", rounds, || command(&daemon, &["b0", "show"]))?);
-    Ok(Table {
-        bench: "api",
-        what: String::from("The daemon with many cubes, none of which has a netdev"),
-        columns: vec!["figure"],
-        rows,
-    })
+    Ok(rows)
 }
 
 fn row(what: &str, unit: &str, rounds: usize, work: impl Fn() -> Result<()>) -> Result<Row> {
@@ -56,13 +64,19 @@ fn row(what: &str, unit: &str, rounds: usize, work: impl Fn() -> Result<()>) -> 
         work()?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
     }
-    Ok(Row { name: format!("{what}, {unit}"), cells: vec![Cell::of(&took, 1)] })
+    Ok(Row { name: format!("{what}, {unit}"), cells: vec![Cell::of(&took, 1), Cell::none()] })
 }
 
-fn create(daemon: &Daemon, number: usize) -> Result<()> {
+fn create(daemon: &Daemon, name: &str) -> Result<()> {
     let body = json!({ "ports": [{ "name": "p1" }, { "name": "p2" }] });
-    let answer = daemon.http("POST", &format!("/polycube/v1/simplebridge/b{number}/"), Some(&body))?;
+    let answer = daemon.http("POST", &format!("/polycube/v1/simplebridge/{name}/"), Some(&body))?;
     ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
+    Ok(())
+}
+
+fn delete(daemon: &Daemon, name: &str) -> Result<()> {
+    let answer = daemon.http("DELETE", &format!("/polycube/v1/{name}/"), None)?;
+    ensure!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
     Ok(())
 }
 

@@ -19,6 +19,8 @@ mod sniffer;
 mod splice;
 mod tcp;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
@@ -35,6 +37,9 @@ struct Arguments {
     /// Times that each pair is run [default: as many as a minute or so takes]
     #[arg(long)]
     rounds: Option<usize>,
+    /// Minutes that `api` may take to create its many cubes; with fewer by then, it measures those
+    #[arg(long, default_value_t = 3)]
+    minutes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,14 +56,14 @@ enum Bench {
     Bridge,
     /// Ten readers of a live stream, and how soon they see a packet
     Live,
-    /// The daemon with a thousand cubes
+    /// The daemon with up to ten thousand cubes, and a cube at a hundred places
     Api,
     /// Filters that reject, many sniffers, and a change of filter
     Filter,
 }
 
 impl Bench {
-    fn run(self, rounds: Option<usize>) -> Result<Table> {
+    fn run(self, rounds: Option<usize>, patience: Duration) -> Result<Table> {
         match self {
             Self::Program => program::run(rounds.unwrap_or(400)),
             Self::Capture => capture::run(rounds.unwrap_or(9)),
@@ -66,20 +71,20 @@ impl Bench {
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
             Self::Live => live::run(rounds.unwrap_or(5)),
-            Self::Api => api::run(rounds.unwrap_or(20)),
+            Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
         }
     }
 }
 
 fn main() -> Result<()> {
-    let Arguments { names, json, rounds } = Arguments::parse();
+    let Arguments { names, json, rounds, minutes } = Arguments::parse();
     let benches = if names.is_empty() { Bench::value_variants() } else { &names };
     let mut tables = Vec::new();
     for bench in benches {
         let name = bench.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         eprintln!("bench: {name}");
-        let table = bench.run(rounds)?;
+        let table = bench.run(rounds, Duration::from_secs(60 * minutes))?;
         if !json {
             print!("{}", table.text(&report::command(&name, rounds)));
         }

@@ -43,7 +43,7 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure the packets' path, beside what others do in the same run; needs root
     Bench {
-        /// Go on to the benches: names, `--rounds N`, `--json`
+        /// Go on to the benches: names, `--rounds N`, `--minutes N`, `--json`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
