@@ -1,4 +1,4 @@
-//! What the daemon itself takes: many cubes, created and shown, one change among few cubes and among many, one command.
+//! What the daemon itself costs: many cubes, created and shown; one change among few cubes and among many; one command.
 
 mod detach;
 mod growth;
@@ -92,7 +92,7 @@ fn command(daemon: &Daemon, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// KiB of memory that the daemon has.
+/// The daemon's resident memory in KiB.
 fn resident(daemon: &Daemon) -> Result<f64> {
     let pid = daemon.pid().context("the daemon has ended")?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

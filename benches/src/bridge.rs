@@ -1,4 +1,4 @@
-//! simplebridge beside the kernel's own bridge: the same veth pairs, in turns.
+//! simplebridge compared with the kernel's bridge: the same veth pairs, in turns.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::{Lab, Wire};
 use polycube_tests::traffic::{Flow, Kind, Pace, Sender, tcp_transfer};
 
-use crate::capture::{NOBODY, on_the_senders_core};
+use crate::capture::{NO_STATION, on_the_senders_core};
 use crate::figures::Samples;
 use crate::process::{self, RECORDER};
 use crate::report::{Cell, Row, Table};
@@ -87,8 +87,8 @@ impl Lane<'_> {
 
     fn rates(&self) -> Result<Rates> {
         let mut there = Flow::between(&self.west.peer, &self.east.peer);
-        there.to.mac = NOBODY;
-        // The bridge has to know where it is.
+        there.to.mac = NO_STATION;
+        // The bridge must have learned the address, or it floods.
         Sender::open(&self.east.peer)?.send(&there.reversed().frames(Kind::Udp, 64, 1))?;
         let sender = Sender::open(&self.west.peer)?;
         let mut rates = Rates::default();

@@ -1,6 +1,7 @@
 //! One core sends as much as it can through a veth pair, and the other core records it.
 //!
-//! The packets' path, the capture program in it, runs on the sender's core: the rate that it keeps is the harm done.
+//! The packets' path, including the capture program, runs on the sender's core: the drop in its rate is what a capture
+//! costs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,23 +14,23 @@ use polycube_tests::traffic::{Flow, Kind, Pace, Sender, Sent, pin_to_core};
 use crate::figures::Samples;
 use crate::process::{self, RECORDER, SENDER};
 use crate::recorded;
-use crate::recorder::{Place, Recorder, Wish};
+use crate::recorder::{Recorder, Settings, Setup};
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
 
 const WINDOW: Duration = Duration::from_millis(600);
-/// The receiver drops what is for another station first of all (`PACKET_OTHERHOST`, net/ipv4/ip_input.c): the less it
-/// does for a packet, the more the capture shows.
-pub(crate) const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
+/// The address of no station. The receiver drops such packets first (`PACKET_OTHERHOST`, net/ipv4/ip_input.c): the less
+/// it does for a packet, the more visible the capture's cost is.
+pub(crate) const NO_STATION: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
 const WHOLE: u32 = 262_144;
-/// Frames of 1500 bytes that a fast machine sends in a window.
+/// How many frames of 1500 bytes a fast machine sends in a window.
 const MOST_FRAMES: u64 = 1_500_000;
 
 #[derive(Default)]
 struct Measured {
     kept: Samples,
     in_file: Samples,
-    /// CPU seconds for a million packets.
+    /// CPU seconds per million packets.
     cpu: Samples,
 }
 
@@ -43,10 +44,10 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     }
     let sender = Sender::open(&wire.peer)?;
     let mut flow = Flow::between(&wire.peer, &wire.host);
-    flow.to.mac = NOBODY;
+    flow.to.mac = NO_STATION;
     let directory = daemon.capture_dir();
     let sniffer = Sniffer::new(&daemon, "veth1")?;
-    let place = Place { sniffer, interface: &wire.host, directory: &directory, core: Some(RECORDER) };
+    let setup = Setup { sniffer, interface: &wire.host, directory: &directory, core: Some(RECORDER) };
     let mut rows = Vec::new();
     for (length, snaplen, what) in [(64, WHOLE, "64 B"), (1500, WHOLE, "1500 B"), (1500, 96, "1500 B, 96 recorded")] {
         let frames = flow.frames(Kind::Udp, length, 64);
@@ -57,8 +58,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         for round in 0..rounds {
             for recorder in Recorder::all(round) {
                 let before = flood(&sender, &frames)?;
-                let wish = Wish { direction: "ingress", snaplen };
-                let (sent, recorded) = recorder.record(&place, wish, || flood(&sender, &frames))?;
+                let settings = Settings { direction: "ingress", snaplen };
+                let (sent, recorded) = recorder.record(&setup, settings, || flood(&sender, &frames))?;
                 let Measured { kept, in_file, cpu } = measured.entry(recorder.name()).or_default();
                 alone.push(before.rate() / 1e6);
                 kept.push(sent.rate() / before.rate());
@@ -86,7 +87,7 @@ fn flood(sender: &Sender, frames: &[Vec<u8>]) -> Result<Sent> {
     on_the_senders_core(|| sender.flood(frames, Pace::Flood(WINDOW)))
 }
 
-/// Runs `work` in a thread of its own.
+/// Runs `work` in its own thread.
 pub(crate) fn on_the_senders_core<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pinned = || pin_to_core(SENDER).and_then(|()| work());
     let done = std::thread::scope(|scope| scope.spawn(pinned).join());

@@ -1,4 +1,4 @@
-//! Many measurements of one thing, and what to say of them.
+//! Many measurements of one thing, and their summary.
 
 /// Measurements of the same thing.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ impl Samples {
         self.quantile(0.5)
     }
 
-    /// What the middle half of the measurements lies between.
+    /// The quartiles: the middle half of the measurements lies between them.
     pub(crate) fn middle_half(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))
     }

@@ -1,4 +1,4 @@
-//! What filters cost: the sender's rate beside tcpdump's with the same expression, TCP, many sniffers, and a change.
+//! What filters cost: the sender's rate compared with tcpdump's for the same expression, TCP, many sniffers, and a change.
 
 use std::cell::RefCell;
 use std::fs;
@@ -10,7 +10,7 @@ use polycube_tests::lab::{Interface, Lab};
 use polycube_tests::traffic::{Flow, Kind, Pace, Sender, tcp_transfer};
 use serde_json::json;
 
-use crate::capture::{NOBODY, on_the_senders_core};
+use crate::capture::{NO_STATION, on_the_senders_core};
 use crate::figures::Samples;
 use crate::peer::Peer;
 use crate::process::{self, RECORDER};
@@ -23,11 +23,11 @@ const BYTES: u64 = 1 << 30;
 /// Nothing here sends to this address.
 const REJECTS_ALL: &str = "host 192.0.2.1 and tcp port 9";
 const SNIFFERS: usize = 8;
-/// Their filters take one UDP port each, from here on.
+/// Each filter takes one UDP port, counted from this one.
 const FIRST_PORT: u16 = 20_000;
-/// The sniffer that is measured alone, too.
+/// The sniffer that is also measured alone.
 const ONE: usize = 3;
-/// Bytes of a window's records on a fast machine, twice: one sniffer alone and the eight write as many.
+/// Bytes of a window's records on a fast machine, twice: one sniffer alone writes as much as the eight together.
 const FILES: u64 = 256 << 20;
 
 struct Site<'a> {
@@ -47,7 +47,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     }
     let sender = Sender::open(&wire.peer)?;
     let mut flow = Flow::between(&wire.peer, &wire.host);
-    flow.to.mac = NOBODY;
+    flow.to.mac = NO_STATION;
     let frames = flow.frames(Kind::Udp, 64, 64);
     let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
     let transfer = || Ok(tcp_transfer(&peer, lab.host(), address, BYTES)?.bits_per_second() / 1e9);
@@ -125,7 +125,7 @@ impl Site<'_> {
         Recorder::all(0).into_iter().filter(|recorder| *recorder != Recorder::Direct).map(row).collect()
     }
 
-    /// One sniffer, and it among others whose filters take nothing that it takes.
+    /// One sniffer alone, and the same one among others whose filters reject what it takes.
     fn crowd(&self, what: &str, rounds: usize, flood: impl Fn() -> Result<f64>) -> Result<Vec<Row>> {
         let mut alone = Samples::default();
         let mut kept = [Samples::default(), Samples::default()];
@@ -157,7 +157,7 @@ impl Site<'_> {
         ])
     }
 
-    /// Changes a filter while it captures.
+    /// Changes a filter during a capture.
     fn changing(&self, rounds: usize) -> Result<Row> {
         self.set(0, "capture=bidirectional")?;
         let mut took = Samples::default();

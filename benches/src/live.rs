@@ -1,4 +1,4 @@
-//! Ten readers of a live stream at once, one of whom reads nothing; and how soon a reader sees anything.
+//! Ten readers of a live stream at once, plus one that stalls; and how soon a reader sees a packet.
 
 use std::io::{ErrorKind, Read as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +16,15 @@ use crate::recorded;
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
 
-/// Besides the one who reads nothing.
+/// Besides the one that stalls.
 const READERS: usize = 9;
 const WINDOW: Duration = Duration::from_secs(1);
-/// Packets a second.
+/// Packets per second.
 const RATES: [u64; 3] = [50_000, 100_000, 200_000];
 const FRAME: usize = 64;
 const FILE_HEADER: u64 = 24;
 const RECORD_HEADER: u64 = 16;
-/// A reader that gets nothing for so long has got everything.
+/// A reader that gets nothing for this long has everything.
 const SILENCE: Duration = Duration::from_millis(300);
 const STREAM: &str = "/polycube/v1/sniffer/stream?format=pcap";
 
@@ -36,8 +36,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let sender = Sender::open(&wire.peer)?;
     let frames = Flow::between(&wire.peer, &wire.host).frames(Kind::Udp, FRAME, 64);
     let sniffer = Sniffer::new(&daemon, "veth1")?;
-    // Less than a window brings: the one who stalls has to lose packets.
-    ensure!(daemon.ctl("sniffer set stream-buffer=2").code == Some(0), "the streams' buffer cannot be set");
+    // Less than a window's packets, so that the stalled reader loses some.
+    ensure!(daemon.ctl("sniffer set stream-buffer=2").code == Some(0), "cannot set the streams' buffer");
     let site = Site { daemon: &daemon, sniffer, sender, frames };
     let mut rows = Vec::new();
     for rate in RATES {
@@ -85,16 +85,16 @@ struct Site<'a> {
 struct Found {
     sent: u64,
     in_file: u64,
-    /// Packets of the reader who got the fewest.
+    /// Packets of the reader that got the fewest.
     least: u64,
-    /// Packets that were dropped for who stalls.
+    /// Packets dropped for the stalled reader.
     dropped: u64,
 }
 
 impl Site<'_> {
     fn round(&self, rate: u64) -> Result<Found> {
         self.sniffer.start("ingress", 262_144)?;
-        // He has the head of the answer, and reads no more.
+        // It has the answer's headers, and reads no more.
         let stalled = self.open()?;
         let is_over = AtomicBool::new(false);
         let (sent, counts) = thread::scope(|scope| -> Result<_> {
@@ -132,7 +132,7 @@ impl Site<'_> {
         Ok(sent)
     }
 
-    /// Packets of one reader, from its first to the last.
+    /// Counts the packets of one reader, from the first to the last.
     fn read(&self, is_over: &AtomicBool) -> Result<u64> {
         let mut reply = self.open()?;
         reply.body.stream().set_read_timeout(Some(SILENCE))?;
@@ -152,7 +152,7 @@ impl Site<'_> {
         Ok((bytes - FILE_HEADER) / (RECORD_HEADER + FRAME as u64))
     }
 
-    /// How long it takes to the first byte of a stream, and to a packet when there was none for a while.
+    /// The time to the first byte of a stream, and to a packet after a pause.
     fn latency(&self) -> Result<(Duration, Duration)> {
         self.sniffer.start("ingress", 262_144)?;
         let asked = Instant::now();
@@ -160,7 +160,7 @@ impl Site<'_> {
         let mut header = [0; FILE_HEADER as usize];
         reply.body.read_exact(&mut header)?;
         let first = asked.elapsed();
-        // Longer than the consumer's slow timer: it sleeps on the bell alone.
+        // Longer than the consumer's slow timer, so that only the doorbell wakes it.
         thread::sleep(Duration::from_millis(150));
         let sent = Instant::now();
         self.sender.send(&self.frames[..1])?;

@@ -1,7 +1,7 @@
-//! The benches: what the packets' path costs, beside what others cost in the same run.
+//! The benches: what the packets' path costs, compared with other programs in the same run.
 //!
-//! A machine that others use as well is fast now and slow a second later. So whatever is compared runs in turns, many
-//! times, and a figure is the median over pairs of neighbours, with the middle half of the pairs in brackets.
+//! A shared machine is fast now and slow a second later. So the things compared take turns, many times, and a figure is
+//! the median over pairs of neighbouring turns, with the middle half of the pairs in brackets.
 
 mod api;
 mod bridge;
@@ -27,34 +27,34 @@ use clap::{Parser, ValueEnum};
 use report::Table;
 
 #[derive(Parser)]
-#[command(name = "./x bench", about = "Measures the packets' path, beside what others do in the same run")]
+#[command(name = "./x bench", about = "Measures the packets' path, compared with other programs in the same run")]
 struct Arguments {
     /// What to measure [default: everything]
     names: Vec<Bench>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Times that each pair is run [default: as many as a minute or so takes]
+    /// How often each pair is run [default: about a minute's worth]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Minutes that `api` may take to create its many cubes; with fewer by then, it measures those
+    /// Minutes that `api` may spend on creating its cubes; after that it measures with those it has
     #[arg(long, default_value_t = 3)]
     minutes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// The eBPF programs alone, in nanoseconds a packet
+    /// The eBPF programs alone, in nanoseconds per packet
     Program,
-    /// A capture of the highest rate that one core can send
+    /// A capture of the highest rate that one core can send at
     Capture,
     /// A capture of a TCP transfer
     Tcp,
     /// Attaching and detaching under traffic, and the daemon's start
     Splice,
-    /// simplebridge beside the kernel's own bridge
+    /// simplebridge compared with the kernel's bridge
     Bridge,
-    /// Ten readers of a live stream, and how soon they see a packet
+    /// Ten readers of a live stream, and how soon each sees a packet
     Live,
     /// The daemon with up to ten thousand cubes, and a cube at a hundred places
     Api,

@@ -1,4 +1,4 @@
-//! tcpdump and dumpcap, whose harm and losses stand beside ours.
+//! tcpdump and dumpcap, whose costs and losses are compared with ours.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process;
 
-/// A program that records as we do.
+/// A program that records packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     Tcpdump,
@@ -33,7 +33,7 @@ impl Program {
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// What it says when it has begun.
+    /// What it prints once it records.
     fn greeting(self) -> &'static str {
         match self {
             Self::Tcpdump => "listening on",
@@ -42,7 +42,7 @@ impl Program {
     }
 }
 
-/// One that records.
+/// A running recorder.
 pub(crate) struct Peer {
     program: Program,
     child: Child,
@@ -51,7 +51,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Records what crosses `interface`, and fits the expression if there is one, into a file in `directory`.
+    /// Records what crosses `interface` and matches the expression, if there is one, into a file in `directory`.
     pub(crate) fn start(
         program: Program,
         interface: &Interface,
@@ -65,7 +65,7 @@ impl Peer {
         command.args(["-n", "-i", interface.name(), "-s", &snaplen.to_string(), "-w"]).arg(&file);
         match program {
             Program::Tcpdump => command.args(["-Z", "root"]).args(expression),
-            // Classic pcap, as the others write.
+            // Classic pcap, as the other recorders write.
             Program::Dumpcap => command.arg("-P").args(expression.iter().flat_map(|expression| ["-f", expression])),
         };
         let mut child =
@@ -76,7 +76,7 @@ impl Peer {
             line.clear();
             if messages.read_line(&mut line)? == 0 {
                 let _ = child.wait();
-                bail!("{name} ended at once");
+                bail!("{name} exited at once");
             }
         }
         Ok(Self { program, child, messages, file })
@@ -90,9 +90,9 @@ impl Peer {
         process::cpu_time(self.pid())
     }
 
-    /// Ends it and says where its file is.
+    /// Ends it and returns the path of its file.
     pub(crate) fn stop(mut self) -> Result<PathBuf> {
-        // It has not been waited for, so its id is still its own.
+        // It has not been waited for, so its id has not been reused.
         let pid = Pid::from_raw(self.child.id().cast_signed()).context("no process id")?;
         kill_process(pid, Signal::INT)?;
         let mut rest = String::new();

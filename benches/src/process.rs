@@ -1,4 +1,4 @@
-//! Processes that are measured: where they run, and how long they have.
+//! Processes that are measured: the core they run on, and their CPU time.
 
 use std::fs;
 use std::time::Duration;
@@ -7,29 +7,30 @@ use anyhow::{Context, Result};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// The core that sends; the packets' path runs on it as well.
+/// The core that sends; the packets' path runs on it too.
 pub(crate) const SENDER: usize = 0;
-/// The core of whatever records.
+/// The core that records.
 pub(crate) const RECORDER: usize = 1;
 
-/// Keeps every thread of a process, and all that they start, on one core.
+/// Pins every thread of a process, and all that they start, to one core.
 pub(crate) fn confine(process: u32, core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
     for task in tasks(process)? {
         sched_setaffinity(Pid::from_raw(task), &cores)
-            .with_context(|| format!("cannot keep {process} on core {core}"))?;
+            .with_context(|| format!("cannot pin {process} to core {core}"))?;
     }
     Ok(())
 }
 
-/// How long the threads that a process has now have run.
+/// The CPU time of the threads that a process has now.
 ///
-/// Nanoseconds, by the scheduler (`Documentation/scheduler/sched-stats.rst`): a capture runs for a few ticks only.
+/// In nanoseconds, from the scheduler (`Documentation/scheduler/sched-stats.rst`), because a capture runs for a few ticks
+/// only.
 pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in tasks(process)? {
-        // A thread may have ended meanwhile.
+        // A thread may have ended in the meantime.
         let text = fs::read_to_string(format!("/proc/{process}/task/{task}/schedstat")).unwrap_or_default();
         nanos += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
     }

@@ -1,6 +1,6 @@
-//! The eBPF programs alone: `BPF_PROG_TEST_RUN`, which runs a program many times over one packet and takes the time.
+//! The eBPF programs alone: `BPF_PROG_TEST_RUN`, which runs a program many times on one packet and measures the time.
 //!
-//! The kernel's figure has the loop in it (15 ns or so), so what counts is the difference to an empty program.
+//! The kernel's figure includes the loop (about 15 ns), so what counts is the difference to an empty program.
 
 mod filter;
 mod mapping;
@@ -18,7 +18,7 @@ use filter::{OTHER_ADDRESSES, OTHER_PORTS, OTHER_TYPE};
 use subject::Subject;
 
 const SIZES: [usize; 3] = [64, 512, 1500];
-/// Runs over one packet in a call: as many records as a ring of 4 MiB has room for.
+/// Runs on one packet per call: as many records as fit in a ring of 4 MiB.
 const REPEAT: u32 = 2000;
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
@@ -57,7 +57,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     });
     Ok(Table {
         bench: "program",
-        what: format!("Nanoseconds a packet in BPF_PROG_TEST_RUN, {rounds} turns of {REPEAT} packets"),
+        what: format!("Nanoseconds per packet in BPF_PROG_TEST_RUN, {rounds} turns of {REPEAT} packets"),
         columns: vec!["64 B", "64 B − empty", "512 B", "512 B − empty", "1500 B", "1500 B − empty"],
         rows: rows.collect(),
     })

@@ -1,4 +1,4 @@
-//! Capture files, as far as a bench needs them: how many records, and whether the last is whole.
+//! Reads capture files as far as a bench needs: how many records there are, and whether the last is complete.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read as _, Write as _};
@@ -12,7 +12,7 @@ const FILE_HEADER: i64 = 24;
 const RECORD_HEADER: usize = 16;
 const BUFFER: usize = 1 << 20;
 
-/// Records of a classic pcap file in this machine's byte order.
+/// Counts the records of a classic pcap file in this machine's byte order.
 pub(crate) fn count(path: &Path) -> Result<u64> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut left = file.metadata()?.len().cast_signed() - FILE_HEADER;
@@ -36,8 +36,8 @@ pub(crate) fn count(path: &Path) -> Result<u64> {
     Ok(records)
 }
 
-/// Touches as many pages of file memory as a capture will: the first touch of a guest's page is the host's work, and
-/// would be measured.
+/// Touches as many pages of the page cache as a capture will. A guest's first touch of a page costs time on its host,
+/// which must not be measured.
 pub(crate) fn warm(directory: &Path, bytes: u64) -> Result<()> {
     let mut file = tempfile::tempfile_in(directory)?;
     let block = vec![0; BUFFER];

@@ -1,4 +1,4 @@
-//! Our capture and those of others, under one name, so that all are measured in the same way.
+//! Our capture and other programs', behind one type, so that all are measured in the same way.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::process;
 use crate::recorded;
 use crate::sniffer::Sniffer;
 
-/// Time for a recorder to write what it has: twice as long as ours may take.
+/// Time for a recorder to write what it has: twice what ours may need.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Who records.
+/// A program that records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorder {
     Ours,
@@ -27,18 +27,18 @@ pub(crate) enum Recorder {
 
 /// What to record.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
-    /// As polycubectl says it. The others take both directions.
+pub(crate) struct Settings {
+    /// In polycubectl's words. The others record both directions.
     pub(crate) direction: &'static str,
     pub(crate) snaplen: u32,
 }
 
-/// Where all can record.
-pub(crate) struct Place<'a> {
+/// What all recorders have in common.
+pub(crate) struct Setup<'a> {
     pub(crate) sniffer: Sniffer<'a>,
     pub(crate) interface: &'a Interface,
     pub(crate) directory: &'a Path,
-    /// Where recorders run, if not anywhere.
+    /// The core that recorders run on; any core without it.
     pub(crate) core: Option<usize>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// All that this machine has. Every other round goes backwards, so that none always comes after a pause.
+    /// All that this machine has. Every other round is in reverse order, so that none always follows the pause.
     pub(crate) fn all(round: usize) -> Vec<Self> {
         let theirs = [Program::Tcpdump, Program::Dumpcap].into_iter().filter(|program| program.is_there());
         let mut all = [Self::Ours, Self::Direct].into_iter().chain(theirs.map(Self::Theirs)).collect::<Vec<_>>();
@@ -69,26 +69,26 @@ impl Recorder {
         }
     }
 
-    /// Records while `work` is done.
+    /// Records while `work` runs.
     pub(crate) fn record<T>(
         self,
-        place: &Place<'_>,
-        wish: Wish,
+        setup: &Setup<'_>,
+        settings: Settings,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<(T, Recorded)> {
         let (result, file, cpu) = match self {
             Self::Ours | Self::Direct => {
-                place.sniffer.set_direct(self == Self::Direct)?;
-                place.sniffer.start(wish.direction, wish.snaplen)?;
-                let before = place.sniffer.cpu_time()?;
+                setup.sniffer.set_direct(self == Self::Direct)?;
+                setup.sniffer.start(settings.direction, settings.snaplen)?;
+                let before = setup.sniffer.cpu_time()?;
                 let result = work()?;
                 thread::sleep(SETTLE);
-                let cpu = place.sniffer.cpu_time()?.saturating_sub(before);
-                (result, place.sniffer.stop()?, cpu)
+                let cpu = setup.sniffer.cpu_time()?.saturating_sub(before);
+                (result, setup.sniffer.stop()?, cpu)
             }
             Self::Theirs(program) => {
-                let peer = Peer::start(program, place.interface, place.directory, wish.snaplen, None)?;
-                if let Some(core) = place.core {
+                let peer = Peer::start(program, setup.interface, setup.directory, settings.snaplen, None)?;
+                if let Some(core) = setup.core {
                     process::confine(peer.pid(), core)?;
                 }
                 let before = peer.cpu_time()?;

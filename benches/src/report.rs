@@ -1,4 +1,4 @@
-//! A bench's outcome, as a table for people and as JSON for programs.
+//! A bench's results, as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::figures::Samples;
 /// What a bench found.
 pub(crate) struct Table {
     pub(crate) bench: &'static str,
-    /// One line: what was measured, and in what units.
+    /// One line: what was measured, and in which units.
     pub(crate) what: String,
     pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<Row>,
@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) cells: Vec<Cell>,
 }
 
-/// One figure, or the lack of it.
+/// One figure, or none.
 pub(crate) struct Cell {
     value: Option<f64>,
     spread: Option<(f64, f64)>,
@@ -97,7 +97,7 @@ impl Table {
     }
 }
 
-/// The command that makes a table.
+/// The command that produces a table.
 pub(crate) fn command(bench: &str, rounds: Option<usize>) -> String {
     let rounds = rounds.map(|rounds| format!(" --rounds {rounds}")).unwrap_or_default();
     let directory = std::env::var("TMPDIR").map(|directory| format!("TMPDIR={directory} ")).unwrap_or_default();
@@ -108,7 +108,7 @@ pub(crate) fn document(benches: &[Value]) -> Value {
     json!({"machine": machine(), "benches": benches})
 }
 
-/// What the figures were taken on.
+/// The machine that the figures are from.
 pub(crate) fn machine() -> String {
     let uname = rustix::system::uname();
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -28,12 +28,12 @@ impl<'a> Sniffer<'a> {
         self.ctl(&format!("sniffer set capture={direction}"))
     }
 
-    /// Writes past the page cache from the next capture on, or through it.
+    /// Chooses whether the next capture writes past the page cache or through it.
     pub(crate) fn set_direct(&self, direct: bool) -> Result<()> {
         self.ctl(&format!("sniffer storage set direct={direct}"))
     }
 
-    /// Ends it and says where its file is.
+    /// Ends it and returns the path of its file.
     pub(crate) fn stop(&self) -> Result<PathBuf> {
         self.ctl("sniffer set capture=off")?;
         let dump = self.daemon.ctl("sniffer show dump");
@@ -54,7 +54,7 @@ impl<'a> Sniffer<'a> {
 
 impl Drop for Sniffer<'_> {
     fn drop(&mut self) {
-        // Deleting detaches. Where it fails, the daemon ends soon and takes the cube along.
+        // Deleting detaches. If it fails, the daemon ends soon anyway, and the cube with it.
         let _ = self.daemon.ctl("del sniffer");
     }
 }

@@ -1,5 +1,5 @@
-//! Attaching to a bridge's port and detaching from it while traffic passes: how long it takes beside the one part of it
-//! that is the kernel's, putting a program on a hook, and what it does to the traffic. And how long the daemon takes to
+//! Attaching to a bridge's port, and detaching, while traffic passes: how long it takes compared with the kernel's own
+//! part of it, which is putting a program on a hook, and what it does to the traffic. And how long the daemon takes to
 //! start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,17 +17,17 @@ use serde_json::json;
 use crate::figures::Samples;
 use crate::report::{Cell, Row, Table};
 
-/// Sequence numbers in use: far more than can be under way.
+/// Sequence numbers in use: far more than can be in flight.
 const NUMBERS: u32 = 1 << 16;
 const BATCH: usize = 64;
-/// Between batches: about 100,000 packets a second, which the recorder at the far end keeps up with.
+/// The pause between batches: about 100,000 packets per second, which the recorder at the far end keeps up with.
 const PAUSE: Duration = Duration::from_micros(600);
 const STARTS: usize = 5;
 
-/// What is timed. Beside another capture, a newcomer finds programs on the hooks, and nothing has to wait for the kernel.
-const WAYS: [&str; 4] = ["the kernel alone", "polycubectl", "REST", "REST, beside another"];
+/// What is timed. Beside another capture, a new one finds programs on the hooks, so nothing waits for the kernel.
+const METHODS: [&str; 4] = ["the kernel alone", "polycubectl", "REST", "REST, beside another"];
 
-/// Milliseconds of each way, and by how much they are the kernel's of the same round.
+/// Milliseconds by each method, and their ratio to the kernel's of the same round.
 #[derive(Default)]
 struct Times {
     attach: [Samples; 4],
@@ -66,7 +66,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     })?;
     thread::sleep(Duration::from_millis(100));
     let recording = far.stop()?;
-    ensure!(recording.drops == 0, "the far end's own recorder lost {} packets", recording.drops);
+    ensure!(recording.drops == 0, "the far end's recorder lost {} packets", recording.drops);
     let numbers = recording.frames.iter().filter_map(|seen| sequence_of(&seen.bytes)).collect::<Vec<_>>();
     let (lost, reordered) = (sent - numbers.len() as u64, disorder(&numbers));
 
@@ -79,8 +79,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     }
     let rows = |what: &str, times: &[Samples; 4], ratios: &[Samples; 4]| {
         let cells = |at: usize| vec![Cell::of(&times[at], 1), Cell::of(&ratios[at], 2), Cell::none()];
-        let row = |at: usize| Row { name: format!("{what}, {}", WAYS[at]), cells: cells(at) };
-        (0..WAYS.len()).map(row).collect::<Vec<_>>()
+        let row = |at: usize| Row { name: format!("{what}, {}", METHODS[at]), cells: cells(at) };
+        (0..METHODS.len()).map(row).collect::<Vec<_>>()
     };
     let count = |name: &str, count: u64| Row {
         name: name.to_owned(),
@@ -104,7 +104,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     })
 }
 
-/// Each round attaches and detaches in all ways.
+/// Each round attaches and detaches by every method.
 fn splice(daemon: &Daemon, netdev: &Interface, rounds: usize) -> Result<Times> {
     let mut times = Times::default();
     for _ in 0..rounds {
@@ -122,7 +122,7 @@ fn splice(daemon: &Daemon, netdev: &Interface, rounds: usize) -> Result<Times> {
         (attached[3], ()) = timed(|| post(daemon, "attach", "newcomer"))?;
         (detached[3], ()) = timed(|| post(daemon, "detach", "newcomer"))?;
         (detached[2], ()) = timed(|| post(daemon, "detach", "sniffer"))?;
-        for at in 0..WAYS.len() {
+        for at in 0..METHODS.len() {
             times.attach[at].push(attached[at]);
             times.detach[at].push(detached[at]);
             times.attach_ratio[at].push(attached[at] / attached[0]);
@@ -132,7 +132,7 @@ fn splice(daemon: &Daemon, netdev: &Interface, rounds: usize) -> Result<Times> {
     Ok(times)
 }
 
-/// The milliseconds that some work takes.
+/// How many milliseconds some work takes.
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
     let begin = Instant::now();
     let done = work()?;
@@ -152,7 +152,7 @@ fn ctl(daemon: &Daemon, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// Sends the frames in turn until it is over; returns how many.
+/// Sends the frames in turn until told to stop; returns how many.
 fn send_until(sender: &Sender, frames: &[Vec<u8>], over: &AtomicBool) -> Result<u64> {
     let mut sent = 0;
     for batch in frames.chunks(BATCH).cycle() {
@@ -165,7 +165,7 @@ fn send_until(sender: &Sender, frames: &[Vec<u8>], over: &AtomicBool) -> Result<
     Ok(sent)
 }
 
-/// Packets that come after one with a higher number.
+/// Counts packets that arrive after one with a higher number.
 fn disorder(numbers: &[u32]) -> u64 {
     let backwards = |pair: &&[u32]| {
         let step = pair[1].wrapping_sub(pair[0]) % NUMBERS;
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_start_over_are_in_order_and_steps_back_are_not() {
+    fn numbers_that_wrap_are_in_order_and_steps_back_are_not() {
         assert_eq!(disorder(&[1, 2, 3, 5]), 0);
         assert_eq!(disorder(&[NUMBERS - 1, 0, 1]), 0);
         assert_eq!(disorder(&[1, 3, 2, 4]), 1);

@@ -1,4 +1,4 @@
-//! A TCP transfer over a veth pair, and what captures leave of its rate.
+//! A TCP transfer over a veth pair, and how much of its rate remains under a capture.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use polycube_tests::traffic::tcp_transfer;
 
 use crate::figures::Samples;
 use crate::recorded;
-use crate::recorder::{Place, Recorder, Wish};
+use crate::recorder::{Recorder, Settings, Setup};
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
 
-/// Seconds that a transfer takes, more or less.
+/// Roughly how many seconds a transfer takes.
 const WINDOW: f64 = 0.7;
 const FIRST: u64 = 512 << 20;
 const MOST: u64 = 3 << 30;
@@ -33,7 +33,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let daemon = Daemon::start(&lab)?;
     let directory = daemon.capture_dir();
     let sniffer = Sniffer::new(&daemon, "veth1")?;
-    let place = Place { sniffer, interface: &wire.host, directory: &directory, core: None };
+    let setup = Setup { sniffer, interface: &wire.host, directory: &directory, core: None };
     let transfer = |bytes| tcp_transfer(&peer, lab.host(), address, bytes);
     let bytes = (transfer(FIRST)?.bits_per_second() / 8.0 * WINDOW) as u64;
     let bytes = bytes.min(MOST);
@@ -46,9 +46,9 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         for round in 0..rounds {
             for recorder in Recorder::all(round) {
                 let before = transfer(bytes)?.bits_per_second();
-                let wish = Wish { direction: "bidirectional", snaplen };
+                let settings = Settings { direction: "bidirectional", snaplen };
                 let crossed = crossed(wire.host.counters()?);
-                let (after, recorded) = recorder.record(&place, wish, || transfer(bytes))?;
+                let (after, recorded) = recorder.record(&setup, settings, || transfer(bytes))?;
                 let crossed = self::crossed(wire.host.counters()?) - crossed;
                 let Measured { kept, lost } = measured.entry(recorder.name()).or_default();
                 alone.push(before / 1e9);

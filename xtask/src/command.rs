@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The cargo that runs us.
+/// The cargo that runs this program.
 pub(crate) fn cargo() -> Command {
     command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// This program, for another of its tasks.
+/// This program, to run another of its tasks.
 pub(crate) fn xtask() -> Result<Command> {
     Ok(command(env::current_exe().context("cannot find xtask itself")?))
 }
@@ -22,10 +22,10 @@ fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Says on stderr what runs, and runs it.
+/// Prints on stderr what runs, and runs it.
 pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
     eprintln!("./x: {what}");
     let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    ensure!(status.success(), "{what}: failed ({status})");
+    ensure!(status.success(), "{what} failed ({status})");
     Ok(())
 }

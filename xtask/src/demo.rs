@@ -1,6 +1,6 @@
 //! `./x demo`: what the README promises, on real traffic, in a lab that is gone afterwards.
 //!
-//! It runs the commands of Polycube's guide to packetcapture as they stand there, as far as this version knows them.
+//! It runs the commands of Polycube's guide to packetcapture unchanged, as far as this version supports them.
 
 mod decode;
 mod footprint;
@@ -26,7 +26,7 @@ const PACKAGES: [&str; 4] = ["polycubed", "polycubectl", "pcn_packetcapture", "p
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Cargo profile to build and show
+    /// Cargo profile to build and run
     #[arg(long, default_value = "release")]
     profile: String,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let user = fs::metadata("/proc/self").context("/proc is not mounted")?.uid();
     ensure!(user == 0, "the demo needs root, for network namespaces and eBPF: run `./x demo`, which uses sudo");
-    let what = format!("cargo build, profile {}: some minutes when it is the first time", arguments.profile);
+    let what = format!("cargo build, profile {}: the first build takes some minutes", arguments.profile);
     let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
     run_command(&what, cargo().args(["build", "--locked", "--profile", &arguments.profile]).args(packages))?;
 
@@ -43,16 +43,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let shown = tour::give(&stage, &interruption);
     let footprint = Footprint::of(&stage);
     let remains = stage.strike().and_then(|remains| footprint?.prove_gone(remains.pins).map(|()| remains));
-    // Of several failures the first is the one to read.
+    // When several steps fail, the first failure is the one to report.
     interruption.explain(shown)?;
-    tour::say_where_to_go(&remains?.keep_captures()?);
+    tour::print_what_is_next(&remains?.keep_captures()?);
     Ok(())
 }
 
-/// Where cargo puts what it builds with a profile. We are in another profile's directory beside it.
+/// Where cargo puts what it builds with a profile, relative to the directory of this program's own profile.
 fn binaries(profile: &str) -> Result<PathBuf> {
     let directory = if profile == "dev" { "debug" } else { profile };
     let own = env::current_exe().context("cannot find xtask itself")?;
-    let target = own.parent().and_then(|own| own.parent()).context("xtask is in no target directory")?;
+    let target = own.parent().and_then(|own| own.parent()).context("xtask is not in a target directory")?;
     Ok(target.join(directory))
 }

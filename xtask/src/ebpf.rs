@@ -1,7 +1,7 @@
 //! `cargo xtask ebpf`: builds the kernel side, or checks that the committed objects are those of the sources.
 //!
-//! The objects are committed, so that a user needs stable cargo alone. `DIGEST`, beside them, says what they were
-//! built from and with; the check compares, and needs no eBPF toolchain.
+//! The objects are committed, so that a user only needs stable cargo. `DIGEST`, in the same directory, records what
+//! they were built from and with; the check compares, and needs no eBPF toolchain.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ const TARGET: &str = "bpfel-unknown-none";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Build nothing: fail when the objects are not those of the sources
+    /// Build nothing; fail if the objects do not match the sources
     #[arg(long)]
     check: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         let recorded = fs::read_to_string(&digest).with_context(|| format!("reading {}", digest.display()))?;
         recorded.parse::<Digest>()?.check(&workspace)?;
-        println!("ebpf: the objects are those of the sources");
+        println!("ebpf: the objects match the sources");
         return Ok(());
     }
     let toolchain = Toolchain::find()?;
@@ -62,7 +62,7 @@ fn build(workspace: &Path, toolchain: &Toolchain) -> Result<()> {
     let objects = workspace.join("objects");
     fs::create_dir_all(&objects)?;
     for program in PROGRAMS {
-        // Debug sections name every source file; BTF, which the kernel reads, stays.
+        // Debug sections name every source file. BTF stays: the kernel reads it.
         execute(
             Command::new(&toolchain.strip)
                 .arg("-g")
@@ -74,7 +74,7 @@ fn build(workspace: &Path, toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
-/// Names for the directories that differ from machine to machine, or the objects would differ too.
+/// Maps the directories that differ between machines to fixed names, so that the objects do not differ.
 ///
 /// `--config` adds to the flags of `ebpf/.cargo/config.toml`; `RUSTFLAGS` would replace them.
 fn remapping(workspace: &Path, toolchain: &Toolchain) -> Result<String> {

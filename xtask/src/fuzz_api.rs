@@ -1,4 +1,4 @@
-//! `./x fuzz-api`: requests that Schemathesis makes from `/openapi.json`, at a daemon in a lab of its own.
+//! `./x fuzz-api`: requests that Schemathesis makes from `/openapi.json`, sent to a daemon in its own lab.
 
 use std::env;
 use std::fs;
@@ -12,25 +12,25 @@ use polycube_tests::lab::Lab;
 use crate::command::{cargo, run as run_command};
 use crate::machine;
 
-/// What pip installs; a later release may know other checks.
+/// What pip installs. Pinned, because a later release may have other checks.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
-/// What has to hold of each answer. Left out is what our tests ask better: `Allow` of paths that exist, and values that
-/// the schema does not know and that can be meant as ones that it knows, such as `"80"` for `80`.
+/// What must hold for each answer. Left out is what our own tests check better: `Allow` for paths that exist, and values
+/// that do not match the schema but are coerced to ones that do, such as `"80"` to `80`.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
                       a_refused_request_changes_nothing";
 
-/// Left out: they end when their reader does.
+/// Left out: a stream ends only when its reader does.
 const STREAMS: &str = "/stream$";
 
-/// Seconds after which a request hangs.
+/// Seconds after which a request counts as hung.
 const PATIENCE: &str = "20";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How long
+    /// How many seconds to run
     seconds: u64,
-    /// What the random numbers begin with [default: another one each time, which is told]
+    /// Seed of the random numbers [default: a new one each time, which is printed]
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     machine::check()?;
     run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
     let own = env::current_exe().context("cannot find xtask itself")?;
-    let target = own.parent().and_then(Path::parent).context("xtask is in no target directory")?;
+    let target = own.parent().and_then(Path::parent).context("xtask is not in a target directory")?;
     let place = target.join("fuzz-api");
     let program = install(&place)?;
     fs::write(place.join("hooks.py"), include_str!("fuzz_api/hooks.py"))?;
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     found
 }
 
-/// Installs Schemathesis into a directory of its own, unless it is there.
+/// Installs Schemathesis into its own directory, unless it is already there.
 fn install(place: &Path) -> Result<PathBuf> {
     let environment = place.join(SCHEMATHESIS);
     let program = environment.join("bin/schemathesis");

@@ -1,4 +1,4 @@
-//! `./x fuzz-filter`: random filters on random packets, judged by libpcap, for as long as wanted.
+//! `./x fuzz-filter`: random filters on random packets, judged by libpcap, for as long as you like.
 
 use anyhow::Result;
 
@@ -7,9 +7,9 @@ use crate::machine;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How long
+    /// How many seconds to run
     seconds: u64,
-    /// What the random numbers begin with; another one makes other filters and packets
+    /// Seed of the random numbers; another seed makes other filters and packets
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// TCX links came with it (`BPF_TCX_INGRESS` in `include/uapi/linux/bpf.h`).
+/// The first kernel with TCX links (`BPF_TCX_INGRESS` in `include/uapi/linux/bpf.h`).
 const OLDEST_KERNEL: (u32, u32) = (6, 6);
 
-/// Says everything that is missing, not just the first.
+/// Reports everything that is missing, not just the first.
 pub(crate) fn check() -> Result<()> {
     let mut missing = Vec::new();
     if fs::metadata("/proc/self").context("/proc is not mounted")?.uid() != 0 {
@@ -22,14 +22,15 @@ pub(crate) fn check() -> Result<()> {
         missing.push(format!("Linux {major}.{minor}, for TCX links: this is {}", release.trim()));
     }
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        missing.push(String::from("a kernel with BTF: CONFIG_DEBUG_INFO_BTF gives /sys/kernel/btf/vmlinux"));
+        missing
+            .push(String::from("a kernel with BTF, as /sys/kernel/btf/vmlinux: build it with CONFIG_DEBUG_INFO_BTF"));
     }
     let systems = fs::read_to_string("/proc/filesystems").context("cannot read /proc/filesystems")?;
     if !systems.lines().any(|line| line.split_whitespace().last() == Some("bpf")) {
-        missing.push(String::from("the bpf file system: CONFIG_BPF_SYSCALL gives it"));
+        missing.push(String::from("the bpf file system: build the kernel with CONFIG_BPF_SYSCALL"));
     }
     if !Path::new("/proc/self/ns/net").exists() {
-        missing.push(String::from("network namespaces: CONFIG_NET_NS gives them"));
+        missing.push(String::from("network namespaces: build the kernel with CONFIG_NET_NS"));
     }
     if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
         missing.push(String::from("python3, for the demo client: apt install python3"));
@@ -37,7 +38,7 @@ pub(crate) fn check() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    bail!("the tests cannot run here; they need\n  - {}", missing.join("\n  - "))
+    bail!("the tests cannot run here, they need:\n  - {}", missing.join("\n  - "))
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

@@ -1,4 +1,4 @@
-//! What `./x` hands over to: each task of a contributor is a subcommand, in a module of its own.
+//! What `./x` runs: each task of a contributor is a subcommand, in its own module.
 
 #![forbid(unsafe_code)]
 
@@ -27,31 +27,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check format, lints, built eBPF objects, house rules and licences
+    /// Check formatting, lints, the built eBPF objects, house rules and licences
     Lint,
-    /// Check the house rules alone
+    /// Check only the house rules
     Tidy,
     /// Build everything, then run all tests; needs root
     Test {
-        /// Go on to `cargo test`
+        /// Passed on to `cargo test`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
     /// What CI runs: lint, then test
     Ci,
-    /// Show a capture of real traffic, in a lab that is gone afterwards; needs root
+    /// Show a capture of real traffic, in a lab that is removed afterwards; needs root
     Demo(demo::Arguments),
-    /// Measure the packets' path, beside what others do in the same run; needs root
+    /// Measure the packets' path, compared with other programs in the same run; needs root
     Bench {
-        /// Go on to the benches: names, `--rounds N`, `--minutes N`, `--json`
+        /// Passed on to the benches: names, `--rounds N`, `--minutes N`, `--json`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Try random filters on random packets against libpcap's verdict; needs root
+    /// Compare random filters on random packets with libpcap's verdicts; needs root
     FuzzFilter(fuzz_filter::Arguments),
-    /// Send the daemon random requests, made from its own OpenAPI document; needs root, and PyPI the first time
+    /// Send the daemon random requests, generated from its OpenAPI document; needs root, and PyPI the first time
     FuzzApi(fuzz_api::Arguments),
-    /// Build the kernel side into ebpf/objects
+    /// Build the eBPF programs into ebpf/objects
     Ebpf(ebpf::Arguments),
 }
 
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever RUST_BACKTRACE says: what failed here is the tree, not this program.
+            // One line without a backtrace: the tree failed the task, not this program.
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }

@@ -1,4 +1,4 @@
-//! `./x test`: everything is built, then every test runs, as root on a kernel that can do what the daemon needs.
+//! `./x test`: builds everything, then runs every test, as root on a kernel that supports what the daemon needs.
 
 use anyhow::Result;
 

@@ -11,7 +11,7 @@ use super::delete;
 use crate::figures::Samples;
 use crate::report::{Cell, Row};
 
-/// The first is what the other is compared with.
+/// The second is compared with the first.
 const PLACES: [usize; 2] = [1, 100];
 
 /// Attaching 100 places takes seconds, and so does detaching them.

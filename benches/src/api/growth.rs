@@ -1,4 +1,4 @@
-//! What one more change costs a daemon that already has few cubes, or many.
+//! What one more change costs when the daemon already has few cubes, or many.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::report::{Cell, Row};
 /// The first is what the others are compared with.
 const LEVELS: [usize; 3] = [10, 1_000, 10_000];
 
-/// Cubes that one request creates on the way to the next level: their document is far below the daemon's limit of 1 MiB.
+/// Cubes that one request creates on the way to the next level. Its body stays far below the daemon's limit of 1 MiB.
 const BATCH: usize = 500;
 
 /// One cube in so many is a bridge of two ports, the others are captures that are off. A bridge holds five descriptors:

@@ -1,4 +1,4 @@
-//! The filter's program alone: what it costs a packet that it takes, and packets that it rejects early and late.
+//! The filter program alone: what it costs for a packet that it accepts, and for packets that it rejects early or late.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
@@ -11,7 +11,7 @@ use polycube_tests::traffic::Flow;
 
 use super::possible_cpus;
 
-/// What differs from a frame of the flow: from an offset on.
+/// How a frame differs from the flow's: an offset, and the bytes there.
 pub(super) type Change = (usize, &'static [u8]);
 
 /// Where an IPv4 frame has its type, its addresses and its ports.
@@ -19,25 +19,25 @@ pub(super) const OTHER_TYPE: Change = (12, &[0x88, 0xcc]);
 pub(super) const OTHER_ADDRESSES: Change = (26, &[192, 0, 2, 1, 192, 0, 2, 2]);
 pub(super) const OTHER_PORTS: Change = (34, &[0, 9, 0, 9]);
 
-/// A chain of filters that all take the flow alone: what one rejects goes to the next, and nobody stands behind the last
-/// or takes what they accept. The first is the program to run.
+/// A chain of filters that accept only the flow: what one rejects goes to the next. Nothing follows the last one, or
+/// receives what they accept. The first is the program to run.
 pub(super) fn chain(flow: &Flow, length: usize) -> Result<(OwnedFd, Vec<OwnedFd>)> {
     let expression = format!("host {} and udp port {}", flow.from.ip, flow.to.port);
     let compiled = compile(&Fields::default(), &expression)?.context("no filter")?;
     let mut held = Vec::new();
-    let mut behind: Option<OwnedFd> = None;
+    let mut following: Option<OwnedFd> = None;
     for _ in 0..length {
         let (accept, next) = (slot()?, slot()?);
         let cpus = possible_cpus()? as u32;
         let rings = map(bpf_map_type::BPF_MAP_TYPE_ARRAY, (FILTER + size_of::<Filter>()) as u32, cpus)?;
-        if let Some(behind) = behind.take() {
-            bpf::put(next.as_fd(), behind.as_fd())?;
-            held.push(behind);
+        if let Some(following) = following.take() {
+            bpf::put(next.as_fd(), following.as_fd())?;
+            held.push(following);
         }
-        behind = Some(load(&compiled, &accept, &rings, &next)?);
+        following = Some(load(&compiled, &accept, &rings, &next)?);
         held.extend([accept, rings, next]);
     }
-    Ok((behind.context("an empty chain")?, held))
+    Ok((following.context("an empty chain")?, held))
 }
 
 fn load(compiled: &Compiled, accept: &OwnedFd, rings: &OwnedFd, next: &OwnedFd) -> Result<OwnedFd> {
@@ -50,7 +50,7 @@ fn load(compiled: &Compiled, accept: &OwnedFd, rings: &OwnedFd, next: &OwnedFd) 
         };
         instructions[*at][4..].copy_from_slice(&map.as_raw_fd().to_ne_bytes());
     }
-    bpf::load(&instructions, c"Dual MIT/GPL").context("the filter")
+    bpf::load(&instructions, c"Dual MIT/GPL").context("cannot load the filter")
 }
 
 fn slot() -> Result<OwnedFd> {
@@ -59,5 +59,5 @@ fn slot() -> Result<OwnedFd> {
 
 fn map(map_type: bpf_map_type, value_size: u32, max_entries: u32) -> Result<OwnedFd> {
     let shape = Shape { map_type: map_type as u32, key_size: 4, value_size, max_entries, flags: 0 };
-    bpf::create(shape).context("a filter's map")
+    bpf::create(shape).context("cannot create a filter's map")
 }

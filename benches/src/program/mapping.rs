@@ -1,4 +1,4 @@
-//! A map's memory, where the map can be mapped.
+//! A map's memory, for maps that can be memory-mapped.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -37,7 +37,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: nobody has a reference into the mapping.
+        // SAFETY: nothing holds a reference into the mapping.
         let _ = unsafe { rustix::mm::munmap(self.start.cast(), self.length) };
     }
 }

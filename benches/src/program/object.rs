@@ -14,14 +14,14 @@ pub(super) struct Loaded {
     pub(super) maps: HashMap<String, OwnedFd>,
 }
 
-/// Loads `entry` of `elf` with constants of eight bytes at most. `shape` may change what the object says of a map.
+/// Loads `entry` of `elf` with constants of eight bytes at most. `shape` may change the object's definition of a map.
 pub(super) fn load(
     elf: &[u8],
     entry: &str,
     constants: &[(&str, &[u8])],
     shape: impl Fn(&str, &mut Shape),
 ) -> Result<Loaded> {
-    // The reader wants words on words' boundaries, which the allocator gives.
+    // The parser requires 8-byte alignment, which the allocator provides.
     let aligned = elf.to_vec();
     let mut object = Object::parse(&aligned)?;
     object.patch_map_data(constants.iter().map(|&(name, bytes)| (name, (bytes, true))).collect())?;
@@ -48,7 +48,7 @@ pub(super) fn load(
     object.relocate_maps(bound, &text)?;
     object.relocate_calls(&text)?;
     let program = object.programs.get(entry).with_context(|| format!("no program {entry}"))?;
-    let function = object.functions.get(&program.function_key()).with_context(|| format!("no code of {entry}"))?;
+    let function = object.functions.get(&program.function_key()).with_context(|| format!("no code for {entry}"))?;
     let program = bpf::load(&function.instructions, &object.license).with_context(|| format!("program {entry}"))?;
     Ok(Loaded { program, maps })
 }

@@ -29,14 +29,14 @@ const IN: u32 = 1;
 const OUT: u32 = 2;
 const IFINDEX: u32 = 1;
 
-/// A loaded program, and what its runs leave to put away.
+/// A loaded program, and what its runs leave to be emptied.
 pub(super) struct Subject {
     name: String,
     program: OwnedFd,
-    /// Held: programs use them, and go on to others.
+    /// Kept open: the program uses these maps and tail-calls these programs.
     _maps: Vec<OwnedFd>,
     rings: Option<Rings>,
-    /// What it gets to see instead of the frame as it is.
+    /// What it sees instead of the original frame.
     change: Option<Change>,
 }
 
@@ -52,7 +52,7 @@ impl Subject {
         Self::raw("empty", &EXIT)
     }
 
-    /// The same after a look at the clock.
+    /// The same after reading the clock.
     pub(super) fn timestamp() -> Result<Self> {
         // `call KTIME_GET_TAI_NS`
         Self::raw("timestamp alone", &[instruction(0x85, KTIME_GET_TAI_NS), EXIT[0], EXIT[1]])
@@ -79,7 +79,7 @@ impl Subject {
         Ok(Self::with(format!("capture, ring of {} MiB", size >> 20), loaded, Some(rings)))
     }
 
-    /// The bridge, which knows both ends of `flow`.
+    /// The bridge, which has learned both ends of `flow`.
     pub(super) fn bridge(flow: &Flow) -> Result<Self> {
         let loaded = object::load(BRIDGE, "bridge", &[], |_, _| {})?;
         let ports = loaded.maps.get(PORTS).context("no ports")?;
@@ -92,7 +92,7 @@ impl Subject {
         Ok(Self::with(String::from("bridge, both known"), loaded, None))
     }
 
-    /// A chain of filters that take `flow`, and what it sees of a frame of it.
+    /// A chain of filters that accept `flow`, and how the frame they see differs from it.
     pub(super) fn filters(name: &str, flow: &Flow, length: usize, change: Option<Change>) -> Result<Self> {
         let (program, held) = filter::chain(flow, length)?;
         Ok(Self { name: name.to_owned(), program, _maps: held, rings: None, change })
@@ -106,7 +106,7 @@ impl Subject {
         &self.name
     }
 
-    /// Nanoseconds of one of `repeat` runs.
+    /// The nanoseconds of one run, averaged over `repeat`.
     pub(super) fn run(&self, frame: &[u8], repeat: u32) -> Result<u32> {
         if let Some(rings) = &self.rings {
             rings.empty();
@@ -126,7 +126,7 @@ impl Subject {
 }
 
 impl Rings {
-    /// Gives all room back, as a consumer does.
+    /// Frees all room, as a consumer does.
     fn empty(&self) {
         for cpu in 0..self.cpus {
             let element = cpu * element_size(self.size);

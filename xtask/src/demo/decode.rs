@@ -1,4 +1,4 @@
-//! Packets in words, a line each, for a reader who has no tcpdump.
+//! Describes packets, one line each, for a machine without tcpdump.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ pub(super) fn line(record: &Record) -> String {
 }
 
 fn describe(frame: &[u8]) -> String {
-    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return String::from("no Ethernet frame") };
+    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return String::from("not an Ethernet frame") };
     let (source, destination): (IpAddr, IpAddr) = match &packet.net {
         Some(LaxNetSlice::Ipv4(ip)) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
         Some(LaxNetSlice::Ipv6(ip)) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
@@ -29,12 +29,12 @@ fn describe(frame: &[u8]) -> String {
         }
         None => return String::from("neither IP nor ARP"),
     };
-    let ways = |from: u16, to: u16| format!("{source}.{from} > {destination}.{to}");
+    let ports = |from: u16, to: u16| format!("{source}.{from} > {destination}.{to}");
     match &packet.transport {
         Some(TransportSlice::Tcp(tcp)) => {
-            format!("{} TCP {}", ways(tcp.source_port(), tcp.destination_port()), flags(tcp))
+            format!("{} TCP {}", ports(tcp.source_port(), tcp.destination_port()), flags(tcp))
         }
-        Some(TransportSlice::Udp(udp)) => format!("{} UDP", ways(udp.source_port(), udp.destination_port())),
+        Some(TransportSlice::Udp(udp)) => format!("{} UDP", ports(udp.source_port(), udp.destination_port())),
         Some(TransportSlice::Icmpv4(icmp)) => {
             let what = match icmp.icmp_type() {
                 Icmpv4Type::EchoRequest(_) => "echo request",
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_packet_has_its_words() {
+    fn each_kind_of_packet_is_described() {
         let ethernet = || PacketBuilder::ethernet2([2; 6], [4; 6]);
         let v4 = || ethernet().ipv4([10, 10, 10, 1], [10, 10, 10, 2], 64);
         let v6 = || ethernet().ipv6([1; 16], [2; 16], 64);
@@ -95,7 +95,7 @@ mod tests {
         check(&frame, "10.10.10.1 > 10.10.10.2 ICMP echo request");
         // Cut off by a short snap length.
         check(&frame[..38], "10.10.10.1 > 10.10.10.2 IP");
-        check(&frame[..10], "no Ethernet frame");
+        check(&frame[..10], "not an Ethernet frame");
         frame.clear();
         v6().icmpv6_echo_reply(7, 1).write(&mut frame, &[0; 56]).unwrap();
         check(&frame, "101:101:101:101:101:101:101:101 > 202:202:202:202:202:202:202:202 ICMPv6 echo reply");

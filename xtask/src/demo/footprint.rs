@@ -1,4 +1,4 @@
-//! What the demo has on the machine, counted while it runs and once more when it should be gone.
+//! What the demo uses on the machine, counted while it runs and again when it should be gone.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,14 +11,14 @@ use polycube_tests::hook::programs_loaded;
 
 use super::stage::Stage;
 
-/// The kernel frees programs and namespaces a little after their last user has gone.
+/// The kernel frees programs and namespaces shortly after their last user is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Names that tell what is ours from what others have.
+/// Names that distinguish the demo's namespaces from others.
 pub(super) struct Footprint {
     /// Files under `/run/netns`.
     namespaces: Vec<PathBuf>,
-    /// Inodes of the same namespaces: a process in one of them is ours.
+    /// Inodes of the same namespaces: a process in one of them belongs to the demo.
     inodes: Vec<u64>,
     /// The kernel's ids of the programs that the daemon holds.
     programs: Vec<u32>,
@@ -45,7 +45,7 @@ impl Footprint {
         Ok(footprint)
     }
 
-    /// Says what is left, and fails unless it is nothing.
+    /// Prints what is left, and fails if there is anything.
     pub(super) fn prove_gone(&self, pins_left: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut left = self.count(pins_left)?;
@@ -64,9 +64,9 @@ impl Footprint {
             println!("{what:24}{running:>8}{now:>8}");
         }
         if left != Counts::default() {
-            bail!("the demo has left something behind: the table above says what");
+            bail!("the demo left something behind: see the table above");
         }
-        println!("Nothing is left in the kernel, and no process.");
+        println!("Nothing is left in the kernel, and no process is running.");
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl Footprint {
 
     fn processes(&self) -> Result<usize> {
         let processes = fs::read_dir("/proc").context("cannot list /proc")?.flatten();
-        // A process may end while we look: then it is not there.
+        // A process may end while it is examined: then it no longer counts.
         let inodes = processes.filter_map(|process| Some(fs::metadata(process.path().join("ns/net")).ok()?.ino()));
         Ok(inodes.filter(|inode| self.inodes.contains(inode)).count())
     }

@@ -1,4 +1,4 @@
-//! Ctrl-C, noticed between two steps, so that the demo ends as it does when it is through.
+//! Ctrl-C, noticed between two steps, so that the demo cleans up as it does at its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Where the demo plays: two hosts, and between them a daemon in a namespace of its own.
+//! Where the demo runs: two hosts, and between them a daemon in its own namespace.
 
 use std::env;
 use std::fs;
@@ -23,14 +23,14 @@ pub(super) struct Stage {
 pub(super) struct Host {
     pub(super) namespace: Namespace,
     pub(super) ipv4: IpAddr,
-    /// None where the kernel was started without IPv6.
+    /// `None` if the kernel was started without IPv6.
     pub(super) ipv6: Option<IpAddr>,
 }
 
 impl Stage {
     pub(super) fn set(binaries: &Path) -> Result<Self> {
         let captures = tempfile::Builder::new().prefix("polycube-demo-").tempdir();
-        let captures = captures.context("cannot make a directory for the captures")?;
+        let captures = captures.context("cannot create a directory for the captures")?;
         let lab = Lab::named()?;
         let hosts = [Host::join(&lab, 1)?, Host::join(&lab, 2)?];
         let path = captures.path().to_str().context("the temporary directory's name is not UTF-8")?;
@@ -38,7 +38,7 @@ impl Stage {
         Ok(Self { daemon, hosts, lab, captures })
     }
 
-    /// Where what is captured stays when the demo is over.
+    /// Where the captures stay when the demo is over.
     pub(super) fn captures(&self) -> &Path {
         self.captures.path()
     }
@@ -47,14 +47,14 @@ impl Stage {
     pub(super) fn strike(self) -> Result<Remains> {
         let Self { mut daemon, hosts, lab, captures } = self;
         daemon.terminate().context("the daemon does not stop")?;
-        // Its directory goes away with it, so it is looked at between the two.
+        // Dropping the daemon removes its directory, so the pins are counted first.
         let pins = daemon.pins()?.len();
         drop((daemon, hosts, lab));
         Ok(Remains { captures, pins })
     }
 }
 
-/// What is left when daemon and lab are gone.
+/// What is left after the daemon and the lab are gone.
 pub(super) struct Remains {
     captures: TempDir,
     /// Pins that the daemon did not remove.
@@ -62,7 +62,7 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// Leaves the captures to the reader: to the user who called sudo, not to root.
+    /// Keeps the captures, owned by the user who called sudo rather than by root.
     pub(super) fn keep_captures(self) -> Result<PathBuf> {
         let directory = self.captures.keep();
         let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());

@@ -1,4 +1,4 @@
-//! The steps of the demo, and what is said between them.
+//! The steps of the demo, and the text between them.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,11 +18,11 @@ use super::stage::Stage;
 /// The daemon is at most 100 ms behind the traffic.
 const SETTLE: Duration = Duration::from_millis(150);
 const FILE_PATIENCE: Duration = Duration::from_secs(5);
-/// Packets of the file that are shown.
+/// How many packets of the file are shown.
 const SHOWN: usize = 12;
 /// Long enough to measure, short enough for a slow machine.
 const MEASURED: u64 = 256 << 20;
-/// What the capture's ring holds at once, so that the file has all of it on any machine; the reader keeps the file.
+/// Less than the capture's ring holds, so that the file has all of it on any machine, and small enough to keep.
 const CAPTURED: u64 = 8 << 20;
 
 /// Gives the whole tour.
@@ -37,8 +37,8 @@ pub(super) fn give(stage: &Stage, interruption: &Interruption) -> Result<()> {
     Ok(())
 }
 
-/// The last words: what stays, and what to do next.
-pub(super) fn say_where_to_go(captures: &Path) {
+/// Prints what stays, and what to do next.
+pub(super) fn print_what_is_next(captures: &Path) {
     say(&format!(
         "The captures are kept in {}: open them with tcpdump or Wireshark, or remove them.",
         captures.display()
@@ -78,15 +78,15 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// Shows what each mode captures; answers how many packets that was.
+    /// Shows what each mode captures, and returns how many packets that was.
     fn modes(&self) -> Result<u64> {
-        say("Now the capture. It is attached to a port, sees what passes there, and leaves it alone:");
+        say("Now the capture. It is attached to a port, and sees what passes there without changing it:");
         self.ctl("packetcapture add sniffer capture=bidirectional")?;
         self.ctl("attach sniffer br1:toveth1")?;
         self.ctl("topology")?;
         let mut before = 0;
         for (mode, what) in [
-            ("bidirectional", "It captures both ways, so a ping is two packets: request and reply."),
+            ("bidirectional", "Both directions are captured, so a ping is two packets: request and reply."),
             ("ingress", "Ingress is what comes into the bridge: of a ping from host1, the request."),
             ("egress", "Egress is what leaves the bridge: of the same ping, the reply."),
             ("off", "Off, the program is out of the packets' path, and nothing is captured."),
@@ -104,7 +104,7 @@ impl Tour<'_> {
         Ok(before)
     }
 
-    /// Captures pings and a transfer into a file of their own, and shows it.
+    /// Captures pings and a transfer into a new file, and shows it.
     fn record(&self, before: u64) -> Result<()> {
         say("While it is off, a TCP transfer from host1 to host2 through the bridge:");
         self.transfer(MEASURED)?;
@@ -123,19 +123,22 @@ impl Tour<'_> {
         let path = answer.trim().strip_prefix("capture dump in ").context("`show dump` names no file")?;
         let path = Path::new(path);
         let records = usize::try_from(expected)?;
-        let file = pcap::wait_for(path, records, FILE_PATIENCE).context("the file lacks what the counters say")?;
+        let file =
+            pcap::wait_for(path, records, FILE_PATIENCE).context("the file lacks packets that the counters include")?;
         self.show(path, &file)
     }
 
     /// Narrows the capture down by each of the document's filters, and by an expression.
     fn filters(&self) -> Result<()> {
-        say("Filters run in the kernel, before anything is copied. All that are set have to fit:");
+        say(
+            "Filters run in the kernel, before anything is copied. A packet is captured if it matches all that are set:",
+        );
         for field in ["src=10.10.10.10/24", "dst=10.10.10.10/24", "sport=80", "dport=80", "l4proto=tcp"] {
             self.ctl(&format!("sniffer filters set {field}"))?;
         }
         self.ctl("sniffer filters show")?;
         self.ctl("sniffer show program")?;
-        self.check_filter("A ping is no TCP:", 0)?;
+        self.check_filter("A ping is not TCP:", 0)?;
         self.ctl("sniffer filters del")?;
         say("Or whatever tcpdump understands:");
         self.ctl_words(&["sniffer", "set", "filter=icmp[icmptype] == icmp-echoreply and src 10.10.10.2"])?;
@@ -152,9 +155,9 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// Lets packets wait for a client, and takes a copy of what waits.
+    /// Queues packets for a client, and fetches them as it would.
     fn network_mode(&self) -> Result<()> {
-        say("In network mode packets wait for a client, such as clients/Packetcapture_Client/client.py:");
+        say("In network mode, packets are queued for a client, such as clients/Packetcapture_Client/client.py:");
         self.ctl("sniffer set networkmode=true")?;
         self.ctl("sniffer show dump")?;
         self.ping(self.stage.hosts[1].ipv4)?;
@@ -164,8 +167,8 @@ impl Tour<'_> {
         let words = ["sniffer", "dump", "-w", path.to_str().context("UTF-8")?, "--format", "pcapng"];
         self.ctl_words(&words)?;
         let records = pcap::read(&path)?.records.len();
-        println!("-> {records} packet waits, as pcapng");
-        ensure!(records == 1, "{records} packets wait instead of the reply");
+        println!("-> {records} packet was queued, as pcapng");
+        ensure!(records == 1, "{records} packets were queued instead of the reply");
         self.ctl("sniffer set networkmode=false")?;
         Ok(())
     }
@@ -179,26 +182,26 @@ impl Tour<'_> {
                 println!("$ tcpdump -c {count} -nr {}", path.display());
                 print!("{}", String::from_utf8_lossy(&output.stdout));
             }
-            // There is none, or it may not read here: the packets are shown all the same.
+            // tcpdump is missing, or may not read this directory: the packets are shown anyway.
             _ => {
-                println!("Its first packets (tcpdump is not at hand, so in our words):");
+                println!("Its first packets (without tcpdump, in short):");
                 file.records.iter().take(SHOWN).for_each(|record| println!("{}", decode::line(record)));
             }
         }
         let bytes: u64 = file.records.iter().map(|record| u64::from(record.orig_len)).sum();
         println!("-> {} packets in the file, {:.1} MB", file.records.len(), bytes as f64 / 1e6);
-        println!("Some are longer than a wire takes: the kernel cuts them later, or, between two namespaces, never.");
+        println!("Some exceed the MTU: the kernel segments them later or, between two namespaces, never.");
         Ok(())
     }
 
-    /// Runs the command that is shown, and shows its answer.
+    /// Prints a command, runs it, and prints its output.
     fn ctl(&self, line: &str) -> Result<String> {
         self.interruption.check()?;
         println!("$ polycubectl {line}");
         answer(self.stage.daemon.ctl(line))
     }
 
-    /// The same for words with spaces in them.
+    /// As [`Tour::ctl`], for words that contain spaces.
     fn ctl_words(&self, words: &[&str]) -> Result<String> {
         self.interruption.check()?;
         let quoted = words.iter().map(|word| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() });
@@ -206,7 +209,7 @@ impl Tour<'_> {
         answer(self.stage.daemon.ctl_words(words))
     }
 
-    /// Packets captured since `sniffer` was made, when what was sent by now is among them.
+    /// Packets captured since `sniffer` was created, once everything sent so far is counted.
     fn captured(&self) -> Result<u64> {
         thread::sleep(SETTLE);
         captured(&self.ctl("sniffer show counters")?)
@@ -242,5 +245,5 @@ fn answer(output: Output) -> Result<String> {
 
 fn captured(counters: &str) -> Result<u64> {
     let figure = counters.lines().find_map(|line| line.trim().strip_prefix("captured:"));
-    figure.context("`show counters` lacks `captured`")?.trim().parse().context("`captured` is no number")
+    figure.context("`show counters` lacks `captured`")?.trim().parse().context("`captured` is not a number")
 }

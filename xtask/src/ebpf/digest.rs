@@ -27,11 +27,11 @@ impl Digest {
         Ok(Self { sources: hash_sources(workspace)?, tools, objects: hash_objects(workspace)? })
     }
 
-    /// Compares what was recorded with what is there.
+    /// Compares the record with the sources and objects as they are.
     ///
     /// # Errors
     ///
-    /// Says which of the two moved without the other, and what to do.
+    /// Says which of the two changed without the other, and what to do.
     pub(super) fn check(&self, workspace: &Path) -> Result<()> {
         ensure!(
             hash_sources(workspace)? == self.sources,
@@ -77,7 +77,7 @@ impl FromStr for Digest {
                 Some((name, hash)) => {
                     objects.insert(name.to_owned(), hash.to_owned());
                 }
-                None => bail!("ebpf/objects/DIGEST has a line that says nothing: {line:?}: {REMEDY}"),
+                None => bail!("ebpf/objects/DIGEST has a line without a value: {line:?}: {REMEDY}"),
             }
         }
         let sources = sources.with_context(|| format!("ebpf/objects/DIGEST names no sources: {REMEDY}"))?;
@@ -85,7 +85,8 @@ impl FromStr for Digest {
     }
 }
 
-/// One hash of everything that decides the objects' bytes, the tools apart: Rust, manifests, lock file, configuration.
+/// One hash of everything, except the tools, that determines the objects' bytes: Rust, manifests, lock file,
+/// configuration.
 fn hash_sources(workspace: &Path) -> Result<String> {
     let mut files = Vec::new();
     collect(workspace, Path::new(""), &mut files)?;
@@ -93,7 +94,7 @@ fn hash_sources(workspace: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     for file in files {
         let content = read(&workspace.join(&file))?;
-        // Lengths, or moving bytes from one file to its neighbour would go unseen.
+        // Without the lengths, bytes that move from one file to the next would go unnoticed.
         let name = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
         for part in [name.as_bytes(), &content] {
             hash.update((part.len() as u64).to_le_bytes());
@@ -172,7 +173,7 @@ mod tests {
     );
 
     #[test]
-    fn sources_and_objects_that_stay_pass() {
+    fn unchanged_sources_and_objects_pass() {
         check(|_| {}, None);
         check(write("target/debug/main.rs"), None);
         check(write("root/notes.txt"), None);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_objects_are_those_of_the_sources() {
+    fn the_committed_objects_match_the_sources() {
         let workspace = super::super::workspace();
         read(&workspace.join("objects/DIGEST"))
             .and_then(|text| String::from_utf8(text)?.parse::<Digest>()?.check(&workspace))

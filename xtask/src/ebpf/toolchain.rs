@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// Environment of the cargo that runs us, which would reach into the build.
+/// Variables of the cargo that runs this program, which would affect the build.
 const INHERITED: [&str; 8] = [
     "CARGO",
     "CARGO_BUILD_TARGET",
@@ -27,12 +27,12 @@ pub(super) struct Toolchain {
     pub(super) strip: PathBuf,
     /// Where the installation keeps the sources of `core`.
     pub(super) std_sources: PathBuf,
-    /// One line for each tool: another version may well make other bytes from the same sources.
+    /// One line for each tool: another version may build different bytes from the same sources.
     pub(super) versions: Vec<String>,
 }
 
 impl Toolchain {
-    /// Takes rustup's nightly, else Debian's Rust.
+    /// Uses rustup's nightly, or else Debian's Rust.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl Toolchain {
         Ok(Self { bin, linker, strip, std_sources, versions })
     }
 
-    /// A cargo that builds with this toolchain and nothing of the calling one.
+    /// A cargo that builds with this toolchain, isolated from the calling one.
     pub(super) fn cargo(&self) -> Result<Command> {
         let mut path = vec![self.bin.clone()];
         path.extend(self.linker.parent().map(Path::to_owned));
@@ -73,12 +73,12 @@ impl Toolchain {
         cargo
             .env("PATH", env::join_paths(path).context("a directory's name has a colon in it")?)
             .env("RUSTC", self.bin.join("rustc"))
-            // build-std and inline assembly are unstable; a release compiler has them, behind this.
+            // build-std and inline assembly are unstable; a release compiler allows them when this is set.
             .env("RUSTC_BOOTSTRAP", "1");
         Ok(cargo)
     }
 
-    /// Where cargo unpacks the crates of its registries, a directory each.
+    /// Where cargo unpacks the crates of its registries, one directory for each.
     pub(super) fn registry(&self) -> Result<PathBuf> {
         Ok(cargo_home()?.join("registry/src"))
     }
@@ -90,7 +90,7 @@ fn nightly() -> Option<(PathBuf, PathBuf)> {
     output.status.success().then(|| installation(Path::new(sysroot.trim()))).flatten()
 }
 
-/// `bin` and the library's sources, where an installation has all that is needed.
+/// `bin` and the library's sources, if an installation has everything.
 fn installation(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
     let (bin, sources) = (sysroot.join("bin"), sysroot.join("lib/rustlib/src/rust"));
     let complete = sources.join("library/core/src/lib.rs").is_file();
@@ -102,7 +102,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).find_map(|directory| executable(directory.join(name)))
 }
 
-/// Debian keeps LLVM's tools in a directory for each version; the newest.
+/// The newest of Debian's: it has a directory of LLVM tools for each version.
 fn debian_strip() -> Option<PathBuf> {
     let version = |path: &Path| path.file_name()?.to_str()?.strip_prefix("llvm-")?.parse::<u32>().ok();
     fs::read_dir("/usr/lib")
@@ -124,11 +124,11 @@ fn cargo_home() -> Result<PathBuf> {
     Ok(env::home_dir().context("neither CARGO_HOME nor HOME is set")?.join(".cargo"))
 }
 
-/// The line in which a tool says what it is.
+/// The line in which a tool states its version.
 fn version(tool: &Path) -> Result<String> {
     let output =
         Command::new(tool).arg("--version").output().with_context(|| format!("starting {}", tool.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().map(str::trim).find(|line| line.contains(|c: char| c.is_ascii_digit()));
-    line.map(str::to_owned).with_context(|| format!("{} does not say its version", tool.display()))
+    line.map(str::to_owned).with_context(|| format!("{} does not state its version", tool.display()))
 }

@@ -1,4 +1,4 @@
-"""What Schemathesis has to know of us: names that exist, and that a refused request changes nothing."""
+"""What Schemathesis has to know about the API: names that exist, and that a refused request changes nothing."""
 
 import json
 import urllib.error
@@ -15,7 +15,7 @@ STAGE = [
     ("packetcapture/sniffer", {"capture": "ingress"}),
     ("attach", {"cube": "sniffer", "port": "br1:p1"}),
 ]
-# What traffic and time change.
+# What traffic and time change by themselves.
 MOVING = {"counters", "port-counters", "dump", "age", "files", "readers"}
 before = {}
 
@@ -42,12 +42,12 @@ def state():
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Most of the names are those of what is there."""
+    """Uses names that exist for most requests."""
     for path, body in STAGE:
         ask("POST", path, body)
     before["state"] = state()
     if zlib.crc32(str(case.body).encode()) % 10 < 8:
-        # Which is made up, and fits nothing.
+        # A generated tag never matches.
         (case.headers or {}).pop("If-Match", None)
     sniffs = "/packetcapture/" in case.operation.path
     for name, given in (case.path_parameters or {}).items():
