@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::{Lab, Wire};
-use polycube_tests::traffic::{Flow, Kind, Pace, Sender, tcp_transfer};
+use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, tcp_transfer};
 
 use crate::capture::{NO_STATION, on_the_senders_core};
 use crate::figures::Samples;
@@ -89,11 +89,11 @@ impl Lane<'_> {
         let mut there = Flow::between(&self.west.peer, &self.east.peer);
         there.to.mac = NO_STATION;
         // The bridge must have learned the address, or it floods.
-        Sender::open(&self.east.peer)?.send(&there.reversed().frames(Kind::Udp, 64, 1))?;
+        Sender::open(&self.east.peer)?.send(&there.reversed().frames(Protocol::Udp, 64, 1))?;
         let sender = Sender::open(&self.west.peer)?;
         let mut rates = Rates::default();
         for (rate, length) in rates.iter_mut().zip(SIZES) {
-            let frames = there.frames(Kind::Udp, length, 64);
+            let frames = there.frames(Protocol::Udp, length, 64);
             let before = self.east.peer.counters()?.rx_frames;
             let sent = on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?;
             let arrived = self.east.peer.counters()?.rx_frames - before;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::Lab;
-use polycube_tests::traffic::{Flow, Kind, Pace, Sender, Sent, pin_to_core};
+use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, Sent, pin_to_core};
 
 use crate::figures::Samples;
 use crate::process::{self, RECORDER, SENDER};
@@ -50,7 +50,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let setup = Setup { sniffer, interface: &wire.host, directory: &directory, core: Some(RECORDER) };
     let mut rows = Vec::new();
     for (length, snaplen, what) in [(64, WHOLE, "64 B"), (1500, WHOLE, "1500 B"), (1500, 96, "1500 B, 96 recorded")] {
-        let frames = flow.frames(Kind::Udp, length, 64);
+        let frames = flow.frames(Protocol::Udp, length, 64);
         recorded::warm(&directory, MOST_FRAMES * (length as u64).min(snaplen.into()))?;
         flood(&sender, &frames)?;
         let mut alone = Samples::default();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::{Interface, Lab};
-use polycube_tests::traffic::{Flow, Kind, Pace, Sender, tcp_transfer};
+use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, tcp_transfer};
 use serde_json::json;
 
 use crate::capture::{NO_STATION, on_the_senders_core};
@@ -48,7 +48,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let sender = Sender::open(&wire.peer)?;
     let mut flow = Flow::between(&wire.peer, &wire.host);
     flow.to.mac = NO_STATION;
-    let frames = flow.frames(Kind::Udp, 64, 64);
+    let frames = flow.frames(Protocol::Udp, 64, 64);
     let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
     let transfer = || Ok(tcp_transfer(&peer, lab.host(), address, BYTES)?.bits_per_second() / 1e9);
     let site = Site { daemon: &daemon, interface: &wire.host };
@@ -62,7 +62,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     recorded::warm(&daemon.capture_dir(), FILES)?;
     for (what, port) in [("nothing fits", 9), ("its filter fits", FIRST_PORT + ONE as u16)] {
         flow.to.port = port;
-        let frames = flow.frames(Kind::Udp, 64, 64);
+        let frames = flow.frames(Protocol::Udp, 64, 64);
         let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
         rows.extend(site.crowd(what, rounds, flood)?);
     }

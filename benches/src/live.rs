@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::http;
 use polycube_tests::lab::Lab;
-use polycube_tests::traffic::{Flow, Kind, Sender};
+use polycube_tests::traffic::{Flow, Protocol, Sender};
 
 use crate::figures::Samples;
 use crate::recorded;
@@ -34,7 +34,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let wire = lab.veth("veth1", &peer, "eth0")?;
     let daemon = Daemon::start(&lab)?;
     let sender = Sender::open(&wire.peer)?;
-    let frames = Flow::between(&wire.peer, &wire.host).frames(Kind::Udp, FRAME, 64);
+    let frames = Flow::between(&wire.peer, &wire.host).frames(Protocol::Udp, FRAME, 64);
     let sniffer = Sniffer::new(&daemon, "veth1")?;
     // Less than a window's packets, so that the stalled reader loses some.
     ensure!(daemon.ctl("sniffer set stream-buffer=2").code == Some(0), "cannot set the streams' buffer");

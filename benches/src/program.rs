@@ -9,7 +9,7 @@ mod subject;
 
 use anyhow::{Context, Result};
 use polycube_tests::lab::Lab;
-use polycube_tests::traffic::{Flow, Kind, pin_to_core};
+use polycube_tests::traffic::{Flow, Protocol, pin_to_core};
 
 use crate::figures::Samples;
 use crate::process::RECORDER;
@@ -41,7 +41,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let mut times = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
     let mut more = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
     for (size, length) in SIZES.into_iter().enumerate() {
-        let frame = flow.frame(Kind::Udp, length, 0);
+        let frame = flow.frame(Protocol::Udp, length, 0);
         for _ in 0..rounds {
             let mut empty = None;
             for (at, subject) in subjects.iter().enumerate() {

@@ -11,7 +11,7 @@ use polycube_tests::capture::Recorder;
 use polycube_tests::daemon::Daemon;
 use polycube_tests::hook::{Bystander, Hook, Verdict};
 use polycube_tests::lab::{Interface, Lab};
-use polycube_tests::traffic::{Flow, Kind, Sender, sequence_of};
+use polycube_tests::traffic::{Flow, Protocol, Sender, sequence_of};
 use serde_json::json;
 
 use crate::figures::Samples;
@@ -51,9 +51,9 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         ctl(&daemon, line)?;
     }
     let flow = Flow::between(&west.peer, &east.peer);
-    Sender::open(&east.peer)?.send(&flow.reversed().frames(Kind::Udp, 64, 1))?;
+    Sender::open(&east.peer)?.send(&flow.reversed().frames(Protocol::Udp, 64, 1))?;
     let sender = Sender::open(&west.peer)?;
-    let frames = flow.frames(Kind::Udp, 64, NUMBERS);
+    let frames = flow.frames(Protocol::Udp, 64, NUMBERS);
 
     let far = Recorder::start(&east.peer)?;
     let over = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! bpf(2), as far as programs that nobody attaches need it: maps, and runs over one packet.
+//! bpf(2) for programs that are not attached: maps, and runs on one packet.
 
 use std::ffi::{CStr, c_long};
 use std::io;
@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
 const LOG_SIZE: usize = 1 << 22;
-/// Lines of the verifier's log that an error has.
+/// How many lines of the verifier's log an error includes.
 const LOG_LINES: usize = 40;
-/// What the verifier writes there (`include/linux/bpf_verifier.h`).
+/// What the verifier writes to the log (`include/linux/bpf_verifier.h`).
 const STEPS: u32 = 1;
 const STATISTICS: u32 = 4;
 
@@ -22,7 +22,7 @@ pub struct Shape {
     pub key_size: u32,
     /// Bytes of a value.
     pub value_size: u32,
-    /// Entries at most.
+    /// The maximum number of entries.
     pub max_entries: u32,
     /// `BPF_F_*`.
     pub flags: u32,
@@ -52,7 +52,7 @@ pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     element(map, bpf_cmd::BPF_MAP_UPDATE_ELEM, key, value.as_ptr() as u64)
 }
 
-/// Reads what `key` is set to into `value`; both have the map's sizes.
+/// Reads the value of `key` into `value`; both have the map's sizes.
 ///
 /// # Errors
 /// The kernel's reason.
@@ -78,7 +78,7 @@ fn element(map: BorrowedFd<'_>, command: bpf_cmd, key: &[u8], value: u64) -> io:
     bpf(command, &mut attr).map(drop)
 }
 
-/// Lets the verifier take a map's content for constant.
+/// Freezes a map, so that the verifier treats its content as constant.
 ///
 /// # Errors
 /// The kernel's reason.
@@ -111,7 +111,7 @@ pub fn load<T>(instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
     };
     attempt(0, &mut []).or_else(|error| {
         let mut log = vec![0; LOG_SIZE];
-        // Each step, and if that is too much, the reason alone.
+        // Every step; if that is too much for the log, the reason alone.
         attempt(STEPS, &mut log)
             .or_else(|error| {
                 let is_full = error.raw_os_error() == Some(libc::ENOSPC);
@@ -127,19 +127,19 @@ pub fn load<T>(instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
     })
 }
 
-/// What a run over one packet came to.
+/// The result of running a program on one packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// What the program returned.
     pub value: u32,
-    /// Bytes of the packet behind it.
+    /// The packet's length afterwards.
     pub size: usize,
-    /// Nanoseconds of one run, loop included.
+    /// Nanoseconds per run, loop included.
     pub nanos: u32,
 }
 
-/// Runs a program `repeat` times over one packet, with the first words of its `struct __sk_buff`. The packet behind it is
-/// in `out`, as far as there is room.
+/// Runs a program `repeat` times on one packet, with the first words of its `struct __sk_buff`. Afterwards `out` has the
+/// packet as the program left it, as far as there is room.
 ///
 /// # Errors
 /// The kernel's reason.

@@ -1,5 +1,5 @@
-//! A capture of the kit's own, to compare the daemon's with: packet socket, kernel timestamps, nothing shared with the
-//! code under test.
+//! The kit's own capture, to compare the daemon's with: a packet socket and kernel timestamps. It shares nothing with
+//! the code under test.
 
 mod message;
 mod stamps;
@@ -22,7 +22,7 @@ use message::Receiver;
 /// Holds a second of small frames at full rate; the recorder's thread shares two cores with everything else.
 const RECEIVE_BUFFER: i32 = 256 << 20;
 
-/// Which way a frame crossed the interface that was recorded.
+/// The direction in which a frame crossed the recorded interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The interface received it.
@@ -45,11 +45,11 @@ impl Direction {
 /// One recorded frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Nanoseconds of UTC since 1970, by the kernel.
+    /// The kernel's timestamp, in nanoseconds of UTC since 1970.
     pub time_ns: u64,
-    /// Which way it went.
+    /// Its direction.
     pub direction: Direction,
-    /// The frame, with its VLAN tag put back where the wire has it.
+    /// The frame, with its VLAN tag put back in place.
     pub bytes: Vec<u8>,
     /// Length of the frame on the wire, tag included.
     pub orig_len: u32,
@@ -69,15 +69,15 @@ pub struct Recorder {
 /// A finished recording.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// What crossed the interface, in the order in which the kernel handed it out.
+    /// What crossed the interface, in the order in which the kernel delivered it.
     pub frames: Vec<Seen>,
-    /// Frames that found the buffer full: the recording is of no use unless this is 0.
+    /// Frames that found the buffer full: the recording is useless unless this is 0.
     pub drops: u32,
 }
 
 impl Recorder {
-    /// Records everything that crosses the interface, both ways, from the moment this returns. A frame that the
-    /// recorded interface sends with queueing bypassed ([`crate::traffic::Sender::flood`]) crosses unseen.
+    /// Records everything that crosses the interface, in both directions, from the moment this returns. A frame that the
+    /// recorded interface sends with queueing bypassed ([`crate::traffic::Sender::flood`]) is not recorded.
     ///
     /// # Errors
     /// Fails without root, or when the interface is gone.
@@ -89,7 +89,7 @@ impl Recorder {
         })?;
         stamps::wait(interface.namespace())?;
         let socket = Arc::new(socket);
-        let stop = eventfd(0, EventfdFlags::CLOEXEC).context("cannot make an eventfd")?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).context("cannot create an eventfd")?;
         let stopped = stop.try_clone().context("cannot clone an eventfd")?;
         let frames = Arc::new(Mutex::new(Vec::new()));
         let count = Arc::new(AtomicUsize::new(0));
@@ -111,21 +111,21 @@ impl Recorder {
     /// Waits until that many frames have been recorded.
     ///
     /// # Errors
-    /// Fails when they have not come in time; the message says how many have.
+    /// Fails when they have not arrived in time; the message says how many have.
     pub fn wait_for(&self, frames: usize, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         while self.count() < frames {
             let come = self.count();
-            ensure!(Instant::now() < deadline, "{}: {come} of {frames} frames came in {patience:?}", self.interface);
+            ensure!(Instant::now() < deadline, "{}: {come} of {frames} frames arrived in {patience:?}", self.interface);
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
-    /// Ends the recording, after everything that has crossed the interface by now.
+    /// Ends the recording, once it includes everything that has crossed the interface by now.
     ///
     /// # Errors
-    /// Fails when the socket did, for instance because the interface went away.
+    /// Fails when the socket did, for instance because the interface was deleted.
     pub fn stop(mut self) -> Result<Recording> {
         self.end().with_context(|| format!("recording of {} failed", self.interface))?;
         let frames = std::mem::take(&mut *self.frames.lock().unwrap_or_else(PoisonError::into_inner));
@@ -147,7 +147,7 @@ impl Drop for Recorder {
 }
 
 impl Recording {
-    /// The frames that went one way.
+    /// The frames of one direction.
     #[must_use]
     pub fn going(&self, direction: Direction) -> Vec<Seen> {
         self.frames.iter().filter(|seen| seen.direction == direction).cloned().collect()
@@ -180,7 +180,7 @@ fn record(socket: &PacketSocket, stop: &OwnedFd, frames: &Mutex<Vec<Seen>>, coun
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // One more round empties the buffer of what came before the order to stop.
+        // One more round empties the buffer of what arrived before the stop.
         stopping = ready[1].revents().contains(PollFlags::IN);
     }
 }

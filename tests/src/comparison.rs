@@ -13,12 +13,12 @@ use std::time::Duration;
 use crate::capture::{Direction, Seen};
 use crate::pcap::{self, Record};
 
-/// How far two captures may differ in time: each reads the clock at its own place in the packet's path.
+/// How much two captures' timestamps may differ: each reads the clock at another point of the packet's path.
 pub const TOLERANCE: Duration = Duration::from_millis(1);
 
 static FAILURES: AtomicU32 = AtomicU32::new(0);
 
-/// What in a packet differs.
+/// What differs about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// A packet that only they have.
@@ -27,22 +27,22 @@ pub enum Field {
     Extra,
     /// How much of the packet was captured.
     CapturedLength,
-    /// How long it was on the wire.
+    /// Its length on the wire.
     OriginalLength,
-    /// A byte of it.
+    /// One of its bytes.
     Bytes,
-    /// When, by the other capture.
+    /// Its time, compared with the other capture's.
     Time,
-    /// When, by the packet before it that went the same way.
+    /// Its time, compared with the previous packet in the same direction.
     Order,
 }
 
-/// The first place where the daemon's capture is not like the kit's.
+/// The first difference between the daemon's capture and the kit's.
 #[derive(Debug)]
 pub struct Difference {
-    /// Which packet of ours, from 0; for a missing packet, where it should stand.
+    /// The index of our packet, from 0; for a missing packet, the index it should have.
     pub index: usize,
-    /// What about it.
+    /// What differs.
     pub field: Field,
     /// What the daemon captured.
     pub ours: String,
@@ -68,17 +68,17 @@ impl fmt::Display for Difference {
 /// Finds the first difference between the daemon's capture and the kit's: the same packets, in the same order for each
 /// direction, byte for byte up to the snap length, with the same lengths on the wire, within [`TOLERANCE`], and no
 /// packet earlier than the one before it. A capture of one direction is compared with
-/// [`crate::capture::Recording::going`]. Where ours says directions, theirs must be recorded at the same end of the
+/// [`crate::capture::Recording::going`]. If ours has directions, theirs must be recorded at the same end of the
 /// wire, or be [`crate::capture::Recording::reversed`].
 ///
 /// # Errors
-/// Gives the difference, and leaves both captures behind as files. `POLYCUBE_EVIDENCE_DIR` says where; default is the
-/// temporary directory.
+/// Returns the difference, and keeps both captures as files in `POLYCUBE_EVIDENCE_DIR`, by default the temporary
+/// directory.
 pub fn compare(ours: &[Record], theirs: &[Seen], snaplen: u32) -> Result<(), Difference> {
     compare_within(ours, theirs, snaplen, TOLERANCE)
 }
 
-/// As [`compare`], with another tolerance, for a machine that is busy.
+/// As [`compare`], with another tolerance, for a busy machine.
 ///
 /// # Errors
 /// As [`compare`].
@@ -94,11 +94,11 @@ type Verdict<T> = Result<T, Box<Difference>>;
 struct Comparison<'a> {
     snaplen: usize,
     tolerance: Duration,
-    ways: [Way<'a>; 2],
+    sides: [Side<'a>; 2],
 }
 
-/// The packets that went one way and have not been found in ours yet.
-struct Way<'a> {
+/// The packets of one direction that have not been found in ours yet.
+struct Side<'a> {
     direction: Direction,
     left: VecDeque<&'a Seen>,
     last_ns: u64,
@@ -106,23 +106,23 @@ struct Way<'a> {
 
 impl<'a> Comparison<'a> {
     fn new(theirs: &'a [Seen], snaplen: u32, tolerance: Duration) -> Self {
-        let way = |direction| {
+        let side = |direction| {
             let left = theirs.iter().filter(|seen| seen.direction == direction).collect();
-            Way { direction, left, last_ns: 0 }
+            Side { direction, left, last_ns: 0 }
         };
-        Self { snaplen: snaplen as usize, tolerance, ways: [way(Direction::In), way(Direction::Out)] }
+        Self { snaplen: snaplen as usize, tolerance, sides: [side(Direction::In), side(Direction::Out)] }
     }
 
-    /// Ours must be theirs with the two directions interleaved in some way: where each capture stands in a packet's
-    /// path, the ways may pass each other.
+    /// Ours must be theirs, but the two directions may interleave differently: the captures see packets at different
+    /// points of their path.
     fn run(mut self, ours: &[Record]) -> Verdict<()> {
         for (index, record) in ours.iter().enumerate() {
             self.take(index, record)?;
         }
-        match self.ways.iter().flat_map(|way| way.left.front()).min_by_key(|seen| seen.time_ns) {
+        match self.sides.iter().flat_map(|side| side.left.front()).min_by_key(|seen| seen.time_ns) {
             None => Ok(()),
             Some(next) => {
-                let count = self.ways.iter().map(|way| way.left.len()).sum::<usize>();
+                let count = self.sides.iter().map(|side| side.left.len()).sum::<usize>();
                 Err(differ(ours.len(), Field::Missing, "nothing", format!("{count} more, first {}", describe(next))))
             }
         }
@@ -130,35 +130,35 @@ impl<'a> Comparison<'a> {
 
     fn take(&mut self, index: usize, record: &Record) -> Verdict<()> {
         let snaplen = self.snaplen;
-        let allowed = |way: &&mut Way<'_>| record.direction.is_none_or(|direction| direction == way.direction);
-        let mut ways: Vec<&mut Way<'a>> =
-            self.ways.iter_mut().filter(allowed).filter(|way| !way.left.is_empty()).collect();
-        // Between two that look alike, and to explain a mismatch, the nearest in time is the one that was meant.
-        ways.sort_by_key(|way| way.left[0].time_ns.abs_diff(record.time_ns));
-        if ways.is_empty() {
+        let allowed = |side: &&mut Side<'_>| record.direction.is_none_or(|direction| direction == side.direction);
+        let mut sides: Vec<&mut Side<'a>> =
+            self.sides.iter_mut().filter(allowed).filter(|side| !side.left.is_empty()).collect();
+        // Of two that look alike, and to explain a mismatch, the nearest in time is taken.
+        sides.sort_by_key(|side| side.left[0].time_ns.abs_diff(record.time_ns));
+        if sides.is_empty() {
             let text = format!("{} bytes at {}", record.orig_len, record.time_ns);
             return Err(differ(index, Field::Extra, text, "nothing"));
         }
-        let mismatches: Vec<_> = ways.iter().map(|way| mismatch(index, record, way.left[0], snaplen)).collect();
-        let Some(place) = mismatches.iter().position(Option::is_none) else {
-            let skipped = ways.iter().find_map(|way| {
-                let count = way.left.iter().position(|seen| mismatch(index, record, seen, snaplen).is_none())?;
-                Some(format!("{count} more before it, first {}", describe(way.left[0])))
+        let mismatches: Vec<_> = sides.iter().map(|side| mismatch(index, record, side.left[0], snaplen)).collect();
+        let Some(matching) = mismatches.iter().position(Option::is_none) else {
+            let skipped = sides.iter().find_map(|side| {
+                let count = side.left.iter().position(|seen| mismatch(index, record, seen, snaplen).is_none())?;
+                Some(format!("{count} more before it, first {}", describe(side.left[0])))
             });
             return Err(match skipped {
                 Some(skipped) => differ(index, Field::Missing, "none", skipped),
-                None => mismatches.into_iter().flatten().next().expect("there is one mismatch for each way"),
+                None => mismatches.into_iter().flatten().next().expect("there is one mismatch for each side"),
             });
         };
-        let way = &mut ways[place];
-        let seen = way.left.pop_front().expect("empty ways were left out");
+        let side = &mut sides[matching];
+        let seen = side.left.pop_front().expect("empty sides were left out");
         if Duration::from_nanos(record.time_ns.abs_diff(seen.time_ns)) > self.tolerance {
             return Err(differ(index, Field::Time, record.time_ns, seen.time_ns));
         }
-        if record.time_ns < way.last_ns {
-            return Err(differ(index, Field::Order, record.time_ns, format!("at least {}", way.last_ns)));
+        if record.time_ns < side.last_ns {
+            return Err(differ(index, Field::Order, record.time_ns, format!("at least {}", side.last_ns)));
         }
-        way.last_ns = record.time_ns;
+        side.last_ns = record.time_ns;
         Ok(())
     }
 }
@@ -184,7 +184,7 @@ fn describe(seen: &Seen) -> String {
     format!("{} bytes {:?} at {}", seen.orig_len, seen.direction, seen.time_ns)
 }
 
-/// Leaves frames that a test finds wrong behind as a file, and says where, for the test's message.
+/// Keeps frames that a test finds wrong as a file, and says where, for the test's message.
 #[must_use]
 pub fn evidence(frames: &[Seen]) -> String {
     let kept = evidence_place().and_then(|place| {

@@ -1,9 +1,9 @@
-//! A real daemon in a lab, and the command line that speaks to it.
+//! A real daemon in a lab, and the command line that talks to it.
 
 mod attempt;
+mod directory;
 mod fixtures;
 mod output;
-mod place;
 mod process;
 mod snapshot;
 
@@ -20,7 +20,7 @@ use rustix::process::Signal;
 
 use crate::http;
 use crate::lab::{Lab, Namespace};
-use place::Place;
+use directory::Directory;
 
 pub use attempt::{NOBODY, attempt, attempt_as, copy_program};
 pub use fixtures::plugin_dir;
@@ -40,7 +40,7 @@ pub struct Daemon {
     binaries: PathBuf,
     arguments: Vec<OsString>,
     child: Option<Child>,
-    place: Place,
+    directory: Directory,
 }
 
 impl Daemon {
@@ -54,8 +54,7 @@ impl Daemon {
     }
 
     /// As [`Daemon::start`], with more arguments, such as `--addr 127.0.0.1 --no-auth`. They come last; one
-    /// that the kit gives itself takes the place of the kit's, which is then not told by [`Daemon::capture_dir`] and
-    /// the like.
+    /// that the kit also gives replaces the kit's, and then [`Daemon::capture_dir`] and the like do not apply.
     ///
     /// # Errors
     /// As [`Daemon::start`].
@@ -63,29 +62,29 @@ impl Daemon {
         Self::start_from(&binary_dir()?, lab, more)
     }
 
-    /// As [`Daemon::start_with`], with the programs and plugins of another directory, such as another profile's.
+    /// As [`Daemon::start_with`], with the programs and plugins from another directory, such as another profile's.
     ///
     /// # Errors
     /// As [`Daemon::start`].
     pub fn start_from(binaries: &Path, lab: &Lab, more: &[&str]) -> Result<Self> {
         let binaries = binaries.to_owned();
-        let place = Place::make()?;
-        let arguments = place.arguments(&binaries, more);
-        let mut daemon = Self { host: lab.host().clone(), binaries, arguments, child: None, place };
+        let directory = Directory::make()?;
+        let arguments = directory.arguments(&binaries, more);
+        let mut daemon = Self { host: lab.host().clone(), binaries, arguments, child: None, directory };
         daemon.restart()?;
         Ok(daemon)
     }
 
-    /// Starts the daemon again, over the state and the pins that it left.
+    /// Starts the daemon again, with the state and the pins that it left.
     ///
     /// # Errors
     /// Fails when it is still running, and as [`Daemon::start`].
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the daemon is running: terminate or kill it first");
-        let log = OpenOptions::new().create(true).append(true).open(self.place.log())?;
+        let log = OpenOptions::new().create(true).append(true).open(self.directory.log())?;
         let program = self.binaries.join("polycubed");
         let mut command = self.host.command(&program);
-        command.args(&self.arguments).current_dir(self.place.path()).env("HOME", self.place.path());
+        command.args(&self.arguments).current_dir(self.directory.path()).env("HOME", self.directory.path());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = process::spawn_tied(command).with_context(|| format!("cannot start {}", program.display()))?;
         self.child = Some(child);
@@ -101,7 +100,7 @@ impl Daemon {
             }
             if let Some(status) = self.running()?.try_wait()? {
                 self.child = None;
-                bail!("the daemon ended at once, {status}:\n{}", self.log_tail());
+                bail!("the daemon exited at once, {status}:\n{}", self.log_tail());
             }
             if Instant::now() >= deadline {
                 let last =
@@ -112,7 +111,7 @@ impl Daemon {
         }
     }
 
-    /// Runs `polycubectl` with the words of a line, as a shell would split it if nothing were quoted.
+    /// Runs `polycubectl` with the words of a line, split at white space.
     ///
     /// # Panics
     /// Panics when there is no such program.
@@ -121,7 +120,7 @@ impl Daemon {
         self.ctl_words(&line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Runs `polycubectl` with words that may hold spaces.
+    /// Runs `polycubectl` with words that may contain spaces.
     ///
     /// # Panics
     /// As [`Daemon::ctl`].
@@ -138,8 +137,10 @@ impl Daemon {
     pub fn ctl_reading(&self, words: &[&str], input: Option<&str>) -> Output {
         let program = self.binaries.join("polycubectl");
         let mut command = self.host.command(&program);
-        command.args(words).current_dir(self.place.path());
-        command.env("HOME", self.place.path()).env("POLYCUBECTL_URL", format!("unix://{}", self.socket().display()));
+        command.args(words).current_dir(self.directory.path());
+        command
+            .env("HOME", self.directory.path())
+            .env("POLYCUBECTL_URL", format!("unix://{}", self.socket().display()));
         let output = process::run(command, input, COMMAND_PATIENCE);
         let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
         Output::new("polycubectl", words, &output)
@@ -153,7 +154,7 @@ impl Daemon {
         self.http_with(&[], method, path, body)
     }
 
-    /// One request with headers of the caller's, such as `if-match`.
+    /// One request with additional headers, such as `if-match`.
     ///
     /// # Errors
     /// As [`Daemon::http`].
@@ -167,7 +168,7 @@ impl Daemon {
         http::request(&self.socket(), headers, method, path, body)
     }
 
-    /// Ends the daemon at once, as a crash would; state and pins stay.
+    /// Kills the daemon, as a crash would; state and pins stay.
     ///
     /// # Errors
     /// Fails when it is not running.
@@ -194,7 +195,7 @@ impl Daemon {
         self.child.as_mut().context("the daemon is not running")
     }
 
-    /// Process id, while it runs.
+    /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -209,25 +210,25 @@ impl Daemon {
     /// Its Unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.place.socket()
+        self.directory.socket()
     }
 
     /// Where it writes captures.
     #[must_use]
     pub fn capture_dir(&self) -> PathBuf {
-        self.place.captures()
+        self.directory.captures()
     }
 
-    /// Where it keeps its topology.
+    /// Where it keeps its state.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
-        self.place.state()
+        self.directory.state()
     }
 
-    /// Where it pins.
+    /// Where it pins its programs and maps.
     #[must_use]
     pub fn bpffs_dir(&self) -> PathBuf {
-        self.place.bpffs()
+        self.directory.bpffs()
     }
 
     /// Everything the daemon has pinned, as paths below its own directory, sorted.
@@ -235,7 +236,7 @@ impl Daemon {
     /// # Errors
     /// Fails when the directory cannot be read; one that does not exist holds nothing.
     pub fn pins(&self) -> Result<Vec<PathBuf>> {
-        let root = self.place.bpffs();
+        let root = self.directory.bpffs();
         let mut found = pins(&root)?;
         for pin in &mut found {
             *pin = pin.strip_prefix(&root)?.to_owned();
@@ -243,10 +244,10 @@ impl Daemon {
         Ok(found)
     }
 
-    /// What the daemon has written, of all its lives.
+    /// What the daemon has logged, across restarts.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(self.place.log()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        fs::read(self.directory.log()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     fn log_tail(&self) -> String {
@@ -261,8 +262,8 @@ impl Drop for Daemon {
         if self.child.is_some() && self.terminate().is_err() {
             let _ = self.kill9();
         }
-        // A test that fails by returning an error does not panic: in a test the tail is always printed, and the harness
-        // shows it for failures only.
+        // A test that fails by returning an error does not panic. So the tail is always printed in a test; the harness shows
+        // it only for failures.
         if thread::panicking() || runs_in_test_harness() {
             eprintln!("--- the daemon's log, last {LOG_TAIL} lines\n{}\n---", self.log_tail());
         }
@@ -294,10 +295,11 @@ fn runs_in_test_harness() -> bool {
     env::current_exe().is_ok_and(|program| program.parent().is_some_and(|directory| directory.ends_with("deps")))
 }
 
-/// Where the built programs and plugins are: `POLYCUBE_BIN_DIR`, else the directory cargo built this program into.
+/// The directory of the built programs and plugins: `POLYCUBE_BIN_DIR`, or else the one that cargo built this program
+/// into.
 ///
 /// # Errors
-/// Fails when a program is missing there, naming it.
+/// Fails when a program is missing there, and names it.
 pub fn binary_dir() -> Result<PathBuf> {
     let directory = match env::var_os("POLYCUBE_BIN_DIR") {
         Some(directory) => PathBuf::from(directory),

@@ -1,4 +1,4 @@
-//! A disk that is full soon.
+//! A small disk that is soon full.
 
 use std::env;
 use std::ffi::CString;
@@ -10,19 +10,19 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 const PREFIX: &str = "pcn-disk-";
 
-/// A file system in memory, mounted on a directory of its own; both go away on drop.
+/// A file system in memory, mounted on its own directory; dropping it removes both.
 #[derive(Debug)]
 pub struct Disk(PathBuf);
 
 impl Disk {
-    /// Room for that many MiB.
+    /// A disk of that many MiB.
     ///
     /// # Errors
     /// Fails without root.
     pub fn new(mebibytes: u32) -> Result<Self> {
         sweep();
         let name = format!("{PREFIX}{}-", std::process::id());
-        let directory = tempfile::Builder::new().prefix(&name).tempdir().context("cannot make a directory")?.keep();
+        let directory = tempfile::Builder::new().prefix(&name).tempdir().context("cannot create a directory")?.keep();
         let disk = Self(directory);
         let options = CString::new(format!("size={mebibytes}m"))?;
         mount("tmpfs", &disk.0, "tmpfs", MountFlags::empty(), options.as_c_str()).context("cannot mount a tmpfs")?;
@@ -35,10 +35,10 @@ impl Disk {
         &self.0
     }
 
-    /// Takes room for `bytes` away; to delete the file gives it back.
+    /// Uses up `bytes`; deleting the returned file frees them.
     ///
     /// # Errors
-    /// Fails when there is not so much.
+    /// Fails when there is not that much left.
     pub fn fill(&self, bytes: usize) -> Result<PathBuf> {
         let path = self.0.join("filler");
         fs::write(&path, vec![0; bytes]).context("cannot fill the disk")?;
@@ -57,7 +57,7 @@ fn remove(directory: &Path) {
     let _ = fs::remove_dir_all(directory);
 }
 
-/// Removes what a killed run has left.
+/// Removes what a killed run left.
 fn sweep() {
     for path in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(PREFIX));

@@ -1,4 +1,4 @@
-//! What the kernel says is attached to an interface, asked without any code of the daemon's.
+//! What is attached to an interface according to the kernel, queried without any of the daemon's code.
 
 mod bystander;
 
@@ -18,10 +18,10 @@ const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
 const BPF_PROG_QUERY: i64 = 16;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
-/// Most programs the kernel takes on one hook (`include/linux/bpf_mprog.h`, `BPF_MPROG_MAX`).
+/// The most programs that the kernel allows on one hook (`include/linux/bpf_mprog.h`, `BPF_MPROG_MAX`).
 const MOST_PROGRAMS: usize = 64;
 
-/// Which of an interface's two TCX hooks.
+/// One of an interface's two TCX hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
     /// Frames that the interface received.
@@ -33,7 +33,7 @@ pub enum Hook {
 /// One program on a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
-    /// Where.
+    /// The hook it is on.
     pub hook: Hook,
     /// The kernel's id of the program.
     pub program: u32,
@@ -74,7 +74,7 @@ struct InfoByFd {
     info: u64,
 }
 
-/// The first members of `struct bpf_prog_info`, as far as the name.
+/// The first members of `struct bpf_prog_info`, up to the name.
 #[repr(C)]
 #[derive(Default)]
 struct ProgramInfo {
@@ -92,8 +92,8 @@ struct ProgramInfo {
     name: [u8; 16],
 }
 
-/// The programs on an interface's TCX hooks, in the order in which they run, ingress first. Programs under clsact are
-/// not among them.
+/// The programs on an interface's TCX hooks, in the order in which they run, ingress first. Programs of
+/// clsact are not included.
 ///
 /// # Errors
 /// Fails when there is no such interface, or on a kernel before 6.6.
@@ -105,7 +105,7 @@ pub fn programs_attached(namespace: &Namespace, interface: &str) -> Result<Vec<A
             attached.append(&mut query(index, Hook::Egress)?);
             Ok::<_, io::Error>(attached)
         })
-        .with_context(|| format!("cannot ask what is attached to {interface}"))
+        .with_context(|| format!("cannot list what is attached to {interface}"))
 }
 
 /// The kernel's ids of all programs that are loaded on this machine, in any namespace, ascending.
@@ -147,7 +147,7 @@ fn program_name(id: u32) -> io::Result<String> {
     // SAFETY: the attribute holds no pointers.
     let fd = unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut by_id) }?;
     let fd = RawFd::try_from(fd).expect("a descriptor is a small number");
-    // SAFETY: the call above has just opened the descriptor, for us alone.
+    // SAFETY: the call above has just opened the descriptor, and nothing else owns it.
     let _program = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut info = ProgramInfo::default();
     let mut by_fd =
@@ -159,9 +159,9 @@ fn program_name(id: u32) -> io::Result<String> {
 }
 
 /// # Safety
-/// `attribute` must be laid out as `command` wants it, and the pointers in it must be valid for what the command does.
+/// `attribute` must have the layout that `command` requires, and its pointers must be valid for what the command does.
 unsafe fn bpf<T>(command: i64, attribute: &mut T) -> io::Result<i64> {
-    // SAFETY: the caller answers for the attribute; its size is its own.
+    // SAFETY: the caller vouches for the attribute, whose own size is passed.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }

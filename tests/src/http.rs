@@ -1,5 +1,5 @@
-//! As much of an HTTP/1.1 client as a test needs: one blocking exchange for a connection. It shares no code with the
-//! daemon or its command line, so a mistake of theirs does not cancel out.
+//! As much of an HTTP/1.1 client as a test needs: one blocking exchange per connection. It shares no code with the
+//! daemon or its command line, so that a mistake of theirs does not cancel out.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-/// A daemon that says nothing for so long hangs.
+/// A daemon that is silent for this long counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer whose body is still to be read, for streams that do not end on their own.
+/// An answer whose body has not been read yet, for streams that do not end by themselves.
 #[derive(Debug)]
 pub struct Reply<S> {
     /// Status code.
@@ -33,7 +33,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// A body that is read as it comes.
+/// A body that is read as it arrives.
 #[derive(Debug)]
 pub struct Body<S> {
     stream: BufReader<S>,
@@ -68,7 +68,7 @@ impl Response {
     /// Asserts a status of 200 to 299.
     ///
     /// # Panics
-    /// Panics with status and body otherwise.
+    /// Panics with the status and the body otherwise.
     #[track_caller]
     #[must_use]
     pub fn ok(self) -> Self {
@@ -77,10 +77,10 @@ impl Response {
     }
 }
 
-/// One exchange over a Unix socket, body read to its end. Headers are as [`exchange`] takes them.
+/// One exchange over a Unix socket, with the body read to its end. Headers are as [`exchange`] takes them.
 ///
 /// # Errors
-/// Fails when nobody listens, when the answer is not HTTP, or breaks off.
+/// Fails when nothing listens, or when the answer is not HTTP or is cut off.
 pub fn request(
     socket: &Path,
     headers: &[(&str, &str)],
@@ -90,11 +90,11 @@ pub fn request(
 ) -> Result<Response> {
     let mut reply = exchange(connect(socket)?, headers, method, path, body)?;
     let mut bytes = Vec::new();
-    reply.body.read_to_end(&mut bytes).with_context(|| format!("{method} {path}: the body breaks off"))?;
+    reply.body.read_to_end(&mut bytes).with_context(|| format!("{method} {path}: the body is cut off"))?;
     Ok(Response { status: reply.status, headers: reply.headers, body: bytes })
 }
 
-/// One exchange over a Unix socket, body still to be read. Dropping the answer closes the connection.
+/// One exchange over a Unix socket, with the body not read yet. Dropping the answer closes the connection.
 ///
 /// # Errors
 /// As [`request`].
@@ -103,14 +103,14 @@ pub fn open(socket: &Path, method: &str, path: &str, body: Option<&serde_json::V
 }
 
 fn connect(socket: &Path) -> Result<UnixStream> {
-    let stream = UnixStream::connect(socket).with_context(|| format!("nobody listens on {}", socket.display()))?;
+    let stream = UnixStream::connect(socket).with_context(|| format!("nothing listens on {}", socket.display()))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 
-/// One exchange over any stream, with headers of the caller's, such as a bearer token. A `host` header replaces the
-/// default, `localhost`.
+/// One exchange over any stream, with additional headers, such as a bearer token. A `host` header replaces the default,
+/// `localhost`.
 ///
 /// # Errors
 /// As [`request`].
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn each_framing_gives_its_body_and_no_more() {
+    fn each_framing_yields_its_body_and_no_more() {
         assert_eq!(body_of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello and more").unwrap(), "hello");
         let chunked =
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nc;x=y\r\n, wide\nworld\r\n0\r\n\r\n";
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_breaks_off_is_an_error() {
+    fn a_body_that_is_cut_off_is_an_error() {
         assert!(body_of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell").is_err());
         assert!(body_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").is_err());
     }

@@ -1,7 +1,7 @@
 //! Network namespaces joined by veth pairs: where a test runs the daemon and its peers.
 //!
 //! A namespace lives as long as a descriptor or a process in it. A plain [`Lab`] has no names on disk, so nothing is
-//! left behind when the test process ends, however it ends.
+//! left behind however the test process ends.
 
 mod interface;
 mod ioctl;
@@ -24,8 +24,8 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 /// Where `ip netns` looks for names (iproute2 `include/namespace.h`, `NETNS_RUN_DIR`).
 const NETNS_DIR: &str = "/run/netns";
 
-/// Interface indexes count from here, and none is used twice in a lab: when both ends of a veth pair have the same
-/// index, the kernel takes them for one device and holds their carrier back for a second (`net/core/link_watch.c`,
+/// Interface indexes count from here, and none is used twice in a lab. If both ends of a veth pair had the same index, the
+/// kernel would treat them as one device and delay their carrier for a second (`net/core/link_watch.c`,
 /// `linkwatch_urgent_event`).
 const FIRST_INDEX: u32 = 1000;
 
@@ -44,7 +44,7 @@ pub struct Lab {
     tag: String,
     names: Names,
     host: Namespace,
-    /// Held, so that a wire lasts as long as the lab even when the test keeps neither end.
+    /// Kept, so that a wire lasts as long as the lab even if the test keeps neither end.
     peers: Mutex<Vec<Namespace>>,
     next_end: AtomicU16,
 }
@@ -66,12 +66,12 @@ impl Lab {
         Self::build(Names::None)
     }
 
-    /// A lab whose namespaces appear as `pcnPID-N-NAME` in `/run/netns`, for a person who wants to look around in it.
+    /// A lab whose namespaces appear as `pcnPID-N-NAME` in `/run/netns`, for people who want to look around in it.
     ///
     /// # Errors
     /// Fails without root, or when `/run/netns` cannot be written.
     pub fn named() -> Result<Self> {
-        fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot make {NETNS_DIR}"))?;
+        fs::create_dir_all(NETNS_DIR).with_context(|| format!("cannot create {NETNS_DIR}"))?;
         sweep_names(Path::new(NETNS_DIR))?;
         Self::build(Names::OnDisk)
     }
@@ -98,7 +98,7 @@ impl Lab {
         &self.host
     }
 
-    /// Makes a namespace for a peer, which lasts as long as the lab. It sends nothing of its own accord: see
+    /// Makes a namespace for a peer, which lasts as long as the lab. It sends nothing by itself: see
     /// [`Autoconf::Off`].
     ///
     /// # Errors
@@ -126,9 +126,9 @@ impl Lab {
         let end = |(namespace, name)| {
             let number = self.next_end.fetch_add(1, Ordering::Relaxed);
             let [high, low] = number.to_be_bytes();
-            // Locally administered, and the same in every run, so that captures of two runs can be laid side by side.
+            // Locally administered, and the same in every run, so that captures of two runs can be compared.
             let mac = [0x02, 0, 0, 0, high, low];
-            netlink::End { namespace, name, mac, index: FIRST_INDEX + u32::from(number) }
+            netlink::VethEnd { namespace, name, mac, index: FIRST_INDEX + u32::from(number) }
         };
         netlink::add_veth(end(left), end(right))?;
         let wire = Wire { host: Interface::find(left.0, left.1)?, peer: Interface::find(right.0, right.1)? };
@@ -139,7 +139,7 @@ impl Lab {
         Ok(wire)
     }
 
-    /// Makes a plain kernel bridge in the daemon's namespace, with no spanning tree, and puts the interfaces under it.
+    /// Makes a kernel bridge without spanning tree in the daemon's namespace, with the interfaces as its ports.
     ///
     /// # Errors
     /// Fails when the name is taken, or an interface is not in the daemon's namespace.

@@ -1,20 +1,20 @@
-//! Frames that tell which cubes of the service `marker` (`tests/fixtures/marker`) they passed, and in which order.
+//! Frames that show which cubes of the service `marker` (`tests/fixtures/marker`) they passed, and in which order.
 
 use anyhow::{Result, ensure};
 
 use crate::capture::{Direction, Recorder, Recording, Seen};
 use crate::scene::{PATIENCE, Scene};
-use crate::traffic::{Kind, Sender};
+use crate::traffic::{Protocol, Sender};
 
 /// Size of frames that have room for marks.
 pub const FRAME: usize = 200;
 
-/// Where the marker counts, from what on, and where it writes.
+/// Where the marker counts its marks, the count's initial value, and where it writes.
 const COUNT: usize = 35;
 const NONE: u8 = 4000_u16.to_be_bytes()[1];
 const MARKS: usize = 100;
 
-/// How many frames are sent to see one way.
+/// How many frames are sent to observe one direction.
 const FRAMES: u32 = 8;
 
 /// The marks on a frame of [`FRAME`] bytes, one letter each.
@@ -24,7 +24,7 @@ pub fn marks(frame: &Seen) -> String {
     frame.bytes[MARKS..].iter().take(count).map(|mark| char::from(*mark)).collect()
 }
 
-/// The frames of a recording that arrived and have room for marks. Bridges of the kernel have things to say too.
+/// The frames of a recording that arrived and have room for marks. A kernel bridge sends frames too.
 #[must_use]
 pub fn marked(recording: &Recording) -> Vec<Seen> {
     recording.going(Direction::In).into_iter().filter(|frame| frame.bytes.len() == FRAME).collect()
@@ -36,7 +36,7 @@ pub fn marked(recording: &Recording) -> Vec<Seen> {
 /// Fails when no frame arrives, or not all have the same marks.
 pub fn passed(scene: &Scene, from: usize, to: usize) -> Result<String> {
     let recorder = Recorder::start(scene.peer(to))?;
-    Sender::open(scene.peer(from))?.send(&scene.flow(from, to).frames(Kind::Udp, FRAME, FRAMES))?;
+    Sender::open(scene.peer(from))?.send(&scene.flow(from, to).frames(Protocol::Udp, FRAME, FRAMES))?;
     recorder.wait_for(FRAMES as usize, PATIENCE)?;
     let mut found: Vec<String> = marked(&recorder.stop()?).iter().map(marks).collect();
     found.dedup();

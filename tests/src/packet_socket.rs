@@ -33,7 +33,7 @@ impl PacketSocket {
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: `fd` was opened on the line above and nobody else owns it.
+            // SAFETY: `fd` was opened on the line above and nothing else owns it.
             let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
             prepare(&socket)?;
             socket.bind(interface.index(), purpose)?;
@@ -60,7 +60,7 @@ impl PacketSocket {
         set_option(self.as_fd(), level, option, value)
     }
 
-    /// Sets an option that takes a structure of the kernel's.
+    /// Sets an option whose value is a kernel structure.
     pub(crate) fn set_to<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
         set_option_to(self.as_fd(), level, option, value)
     }
@@ -90,7 +90,7 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Sets an option of any socket that takes a number.
+/// Sets an option of any socket whose value is a number.
 pub(crate) fn set_option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     set_option_to(socket, level, option, &value)
 }

@@ -1,4 +1,4 @@
-//! Capture files: read strictly, written as evidence, shown to tcpdump.
+//! Capture files: reading them strictly, writing them as evidence, reading them with tcpdump.
 
 mod packet_blocks;
 
@@ -16,7 +16,7 @@ use pcap_file::{DataLink, Endianness};
 use crate::capture::{Direction, Seen};
 use crate::traffic::sequence_of;
 
-pub use packet_blocks::{Interface, Statistics, Told};
+pub use packet_blocks::{Interface, Metadata, Statistics};
 
 /// The longest snap length tcpdump accepts without complaint (libpcap `pcap-int.h`, `MAXIMUM_SNAPLEN`).
 const SNAPLEN: u32 = 262_144;
@@ -32,13 +32,13 @@ pub struct Record {
     pub bytes: Vec<u8>,
     /// Length of the frame on the wire.
     pub orig_len: u32,
-    /// Which way it went, where the file says so: classic pcap cannot.
+    /// Its direction, if the file has it: classic pcap does not.
     pub direction: Option<Direction>,
-    /// Which of the file's interfaces it crossed, where the file says so.
+    /// The index of the file's interface that it crossed, if the file has it.
     pub interface: Option<usize>,
 }
 
-/// The two formats, told apart by their first bytes.
+/// The formats, distinguished by their first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Classic pcap, times in microseconds.
@@ -49,27 +49,27 @@ pub enum Format {
     Pcapng,
 }
 
-/// A capture file, read whole.
+/// A whole capture file.
 #[derive(Debug, Clone)]
 pub struct CaptureFile {
-    /// What kind of file it is.
+    /// Its format.
     pub format: Format,
-    /// The most that a record may hold, in bytes, as the file's head says; 0 means no limit.
+    /// The most that a record may hold, in bytes, according to the file's header; 0 means no limit.
     pub snaplen: u32,
     /// Its packets, in file order.
     pub records: Vec<Record>,
-    /// What pcapng says beside its packets; classic pcap says nothing.
-    pub told: Told,
+    /// What pcapng has besides packets; empty for classic pcap.
+    pub metadata: Metadata,
 }
 
 impl CaptureFile {
     /// Sequence numbers of the packets, in file order.
     ///
     /// # Errors
-    /// Fails at a packet that is none of [`crate::traffic`]'s.
+    /// Fails at a packet that is not from [`crate::traffic`].
     pub fn numbers(&self) -> Result<Vec<u32>> {
         let number = |(at, record): (usize, &Record)| {
-            sequence_of(&record.bytes).with_context(|| format!("packet {at} has no number"))
+            sequence_of(&record.bytes).with_context(|| format!("packet {at} has no sequence number"))
         };
         self.records.iter().enumerate().map(number).collect()
     }
@@ -78,22 +78,21 @@ impl CaptureFile {
 /// Reads a capture file to its last byte.
 ///
 /// # Errors
-/// Fails at the first byte that is not as the format has it, a record that breaks off included; the message has its
-/// offset.
+/// Fails at the first byte that violates the format, including a record that is cut off; the message has its offset.
 pub fn read(path: &Path) -> Result<CaptureFile> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&bytes).with_context(|| format!("{} is not a sound capture file", path.display()))
+    parse(&bytes).with_context(|| format!("{} is not a valid capture file", path.display()))
 }
 
-/// Reads a classic capture file as far as there are whole records; answers also how many bytes of another follow. For a
-/// file whose writer is at work, or was killed at work: the kernel shows page by page what it copies, and a signal stops
-/// it between two pages (mm/filemap.c, `generic_perform_write`).
+/// Reads the whole records of a classic capture file; returns also how many bytes of another follow. For a file that is
+/// being written, or whose writer was killed: the kernel makes a write visible page by page, and a signal stops it between
+/// two pages (mm/filemap.c, `generic_perform_write`).
 ///
 /// # Errors
-/// As [`read`], for anything but a last record that breaks off.
+/// As [`read`], except for a last record that is cut off.
 pub fn read_unfinished(path: &Path) -> Result<(CaptureFile, usize)> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse_records(&bytes).with_context(|| format!("{} is not a sound capture file", path.display()))
+    parse_records(&bytes).with_context(|| format!("{} is not a valid capture file", path.display()))
 }
 
 /// Parses a capture file that came over a stream.
@@ -106,11 +105,11 @@ pub fn parse(bytes: &[u8]) -> Result<CaptureFile> {
     }
     let (file, left) = parse_records(bytes)?;
     let (offset, records) = (bytes.len() - left, file.records.len());
-    ensure!(left == 0, "at offset {offset}, record {records}: it breaks off after {left} bytes");
+    ensure!(left == 0, "at offset {offset}, record {records}: it is cut off after {left} bytes");
     Ok(file)
 }
 
-/// The whole records, and how many bytes are left behind them.
+/// The whole records, and how many bytes follow them.
 fn parse_records(bytes: &[u8]) -> Result<(CaptureFile, usize)> {
     let (mut rest, parser) = PcapParser::new(bytes).context("at offset 0")?;
     let header = parser.header();
@@ -139,19 +138,19 @@ fn parse_records(bytes: &[u8]) -> Result<(CaptureFile, usize)> {
         PcapTsResolution::MicroSecond => Format::PcapMicroseconds,
         PcapTsResolution::NanoSecond => Format::PcapNanoseconds,
     };
-    Ok((CaptureFile { format, snaplen: header.snaplen, records, told: Told::default() }, rest.len()))
+    Ok((CaptureFile { format, snaplen: header.snaplen, records, metadata: Metadata::default() }, rest.len()))
 }
 
-/// Reads a file that is still being written until it holds that many records.
+/// Reads a file that is still being written until it has that many records.
 ///
 /// # Errors
-/// Fails when it does not in time, with what was wrong with it last.
+/// Fails when it does not in time, with the last thing that was wrong with it.
 pub fn wait_for(path: &Path, records: usize, patience: Duration) -> Result<CaptureFile> {
     let deadline = Instant::now() + patience;
     loop {
         let file = read(path).and_then(|file| {
             let written = file.records.len();
-            ensure!(written >= records, "{} holds {written} of {records} packets", path.display());
+            ensure!(written >= records, "{} has {written} of {records} packets", path.display());
             Ok(file)
         });
         if file.is_ok() || Instant::now() >= deadline {
@@ -161,7 +160,7 @@ pub fn wait_for(path: &Path, records: usize, patience: Duration) -> Result<Captu
     }
 }
 
-/// Writes a classic pcap file with nanoseconds.
+/// Writes a classic pcap file with nanosecond timestamps.
 ///
 /// # Errors
 /// Fails when the file cannot be written.
@@ -187,12 +186,12 @@ impl From<&Seen> for Record {
     }
 }
 
-/// What tcpdump reads in a capture file, a line for a packet, or none where there is no tcpdump.
+/// What tcpdump reads in a capture file, one line per packet; `None` where there is no tcpdump.
 ///
 /// # Errors
-/// Fails when tcpdump refuses the file, with its own words.
+/// Fails when tcpdump refuses the file, with tcpdump's message.
 pub fn tcpdump(path: &Path) -> Result<Option<Vec<String>>> {
-    // Through a pipe: where tcpdump gives up root, it could not open a file of root's.
+    // Through a pipe: tcpdump may drop its privileges, and then it could not open root's file.
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let output = Command::new("tcpdump").args(["-nn", "-tt", "-e", "-r", "-"]).stdin(Stdio::from(file)).output();
     let output = match output {
@@ -202,6 +201,6 @@ pub fn tcpdump(path: &Path) -> Result<Option<Vec<String>>> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "tcpdump refuses {}: {}", path.display(), complaint.trim());
     let text = String::from_utf8_lossy(&output.stdout);
-    // Lines that begin with white space belong to the packet above: bytes that tcpdump cannot name.
+    // Lines that begin with white space belong to the packet above: bytes that tcpdump cannot decode.
     Ok(Some(text.lines().filter(|line| !line.starts_with(char::is_whitespace)).map(str::to_owned).collect()))
 }

@@ -17,7 +17,7 @@ use crate::traffic::Flow;
 
 pub use setup::Setup;
 
-/// Longer than anything takes here on a machine with other work to do.
+/// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(5);
@@ -30,12 +30,12 @@ pub struct Scene {
     wires: Vec<Wire>,
     /// For namespaces and wires that a test needs besides.
     pub lab: Lab,
-    /// Where the daemon finds fixtures, as long as it runs.
+    /// The daemon's plugin directory, if the scene has fixtures; kept while the daemon runs.
     _plugins: Option<TempDir>,
 }
 
 impl Scene {
-    /// A scene to be described: `Scene::set_up().peers(2).bridge().start()`.
+    /// Describes a scene, as in `Scene::set_up().peers(2).bridge().start()`.
     pub fn set_up() -> Setup {
         Setup::default()
     }
@@ -84,7 +84,7 @@ impl Scene {
         self.wires.iter().flat_map(|wire| [&wire.host, &wire.peer]).try_for_each(|end| end.set_mtu(mtu))
     }
 
-    /// Makes the packet capture `sniffer` with settings such as `capture=ingress`, and attaches it to `br1:toveth1`.
+    /// Creates the packet capture `sniffer` with settings such as `capture=ingress`, and attaches it to `br1:toveth1`.
     ///
     /// # Panics
     /// Panics when the daemon refuses.
@@ -94,13 +94,13 @@ impl Scene {
         self.daemon.ctl("attach sniffer br1:toveth1").ok();
     }
 
-    /// All of a cube, or a part of it such as `br1/fdb`.
+    /// A whole cube, or a part of one such as `br1/fdb`.
     ///
     /// # Errors
     /// Fails when the daemon does not answer with JSON.
     ///
     /// # Panics
-    /// Panics when there is no such thing.
+    /// Panics when it does not exist.
     #[track_caller]
     pub fn get(&self, path: &str) -> Result<Value> {
         self.daemon.http("GET", &format!("/polycube/v1/{path}/"), None)?.ok().json()
@@ -119,11 +119,11 @@ impl Scene {
     /// The sniffer's file, if it has one.
     ///
     /// # Errors
-    /// As [`Scene::get`]; and when the daemon says something else than it should.
+    /// As [`Scene::get`]; and when the daemon's answer has another form.
     #[track_caller]
     pub fn dump(&self) -> Result<Option<PathBuf>> {
         let dump = self.get("sniffer")?["dump"].clone();
-        let sentence = dump.as_str().with_context(|| format!("the dump is no sentence: {dump}"))?;
+        let sentence = dump.as_str().with_context(|| format!("the dump is not a sentence: {dump}"))?;
         if sentence == "no packets captured" {
             return Ok(None);
         }
@@ -132,10 +132,10 @@ impl Scene {
         Ok(Some(PathBuf::from(path)))
     }
 
-    /// The sniffer's file, as soon as it has one.
+    /// Waits for the sniffer's file.
     ///
     /// # Errors
-    /// As [`Scene::dump`]; and when there is none in [`PATIENCE`].
+    /// As [`Scene::dump`]; and when there is none within [`PATIENCE`].
     #[track_caller]
     pub fn wait_for_dump(&self) -> Result<PathBuf> {
         let mut dump = None;
@@ -146,11 +146,11 @@ impl Scene {
         dump.context("no capture file")
     }
 
-    /// What is in the sniffer's file, as soon as everything is that has been captured by now. For captures that were
-    /// started once: the counter goes on where a file ends.
+    /// The sniffer's file, once it has everything that has been captured by now. For captures that were started once: the
+    /// counter continues across files.
     ///
     /// # Errors
-    /// Fails when packets do not come, or the file is unsound.
+    /// Fails when packets do not arrive, or the file is invalid.
     #[track_caller]
     pub fn captured(&self) -> Result<CaptureFile> {
         let captured = self.counter("captured")?;
@@ -161,7 +161,7 @@ impl Scene {
 /// Waits until a condition holds.
 ///
 /// # Errors
-/// Fails when it does not in [`PATIENCE`], or cannot be told.
+/// Fails when it does not within [`PATIENCE`], or cannot be checked.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !condition().with_context(|| format!("waiting for {what}"))? {

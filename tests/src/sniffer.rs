@@ -1,4 +1,4 @@
-//! What the packet capture `sniffer` of a scene says of itself, and its streams.
+//! What a scene's packet capture `sniffer` reports, and its streams.
 
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
@@ -13,15 +13,15 @@ use crate::scene::Scene;
 /// A capture file, as the daemon shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownFile {
-    /// What it is downloaded by.
+    /// The name to download it by.
     pub name: String,
-    /// Where it is.
+    /// Its path on disk.
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
     /// Packets.
     pub packets: u64,
-    /// Times of the first packet and the last.
+    /// The times of the first and the last packet.
     pub times: [String; 2],
     /// `open`, `closed` or `compressed`.
     pub state: String,
@@ -30,22 +30,22 @@ pub struct ShownFile {
 /// A reader of a stream, as the daemon shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownReader {
-    /// The number that the answer's header told.
+    /// The number from the answer's header.
     pub id: u64,
-    /// Packets handed over.
+    /// Packets passed to it.
     pub packets: u64,
-    /// Packets that it was too slow for.
+    /// Packets that it was too slow to get.
     pub dropped: u64,
 }
 
 impl Scene {
-    /// Makes the sniffer with settings as the API takes them, and attaches it.
+    /// Creates the sniffer with settings as the API takes them, and attaches it.
     ///
     /// # Errors
     /// Fails when the daemon does not answer.
     ///
     /// # Panics
-    /// Panics when it refuses.
+    /// Panics when the daemon refuses.
     #[track_caller]
     pub fn sniff_at(&self, place: &str, settings: &Value) -> Result<()> {
         let _ = self.daemon.http("POST", "/polycube/v1/packetcapture/sniffer/", Some(settings))?.ok();
@@ -54,18 +54,18 @@ impl Scene {
         Ok(())
     }
 
-    /// The sniffer's files, the oldest first.
+    /// The sniffer's files, oldest first.
     ///
     /// # Errors
-    /// Fails when they are shown in another form.
+    /// Fails when the daemon shows them in another form.
     pub fn files(&self) -> Result<Vec<ShownFile>> {
         self.list("files")?.iter().map(|file| shown_file(file).with_context(|| format!("not a file: {file}"))).collect()
     }
 
-    /// Who reads the sniffer's packets as they come.
+    /// The readers of the sniffer's live streams.
     ///
     /// # Errors
-    /// Fails when they are shown in another form.
+    /// Fails when the daemon shows them in another form.
     pub fn readers(&self) -> Result<Vec<ShownReader>> {
         let shown = |reader: &Value| {
             let count = |name: &str| reader[name].as_u64().with_context(|| format!("no {name} in {reader}"));
@@ -74,7 +74,7 @@ impl Scene {
         self.list("streams")?.iter().map(shown).collect()
     }
 
-    /// What the sniffer is doing.
+    /// The sniffer's status.
     ///
     /// # Errors
     /// As [`Scene::get`].
@@ -82,13 +82,13 @@ impl Scene {
         Ok(self.get("sniffer")?["status"].as_str().context("no status")?.to_owned())
     }
 
-    /// The sniffer's counters, when every packet is accounted for: nothing may be on its way.
+    /// The sniffer's counters, after checking that they account for every packet. No packet may be in flight.
     ///
     /// # Errors
-    /// Fails when the sums are not right.
+    /// Fails when the sums are wrong.
     pub fn balance(&self) -> Result<Map<String, Value>> {
         let counters = self.get("sniffer/counters")?;
-        let counters = counters.as_object().context("counters are an object")?;
+        let counters = counters.as_object().context("the counters are not an object")?;
         let count = |name: &str| counters[name].as_u64().unwrap_or_default();
         let dropped = counters.keys().filter(|name| name.starts_with("dropped-")).map(|name| count(name)).sum::<u64>();
         ensure!(count("seen") == count("matched") + count("rejected"), "seen is not the sum: {counters:?}");
@@ -106,17 +106,17 @@ impl Scene {
         Ok(reply)
     }
 
-    /// All that comes over a stream that ends.
+    /// Everything from a stream that ends.
     ///
     /// # Errors
-    /// As [`Scene::open`]; and when it breaks off.
+    /// As [`Scene::open`]; and when the stream is cut off.
     pub fn stream_to_end(&self, path: &str) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(path)?.body.read_to_end(&mut bytes).with_context(|| format!("{path} breaks off"))?;
+        self.open(path)?.body.read_to_end(&mut bytes).with_context(|| format!("{path} is cut off"))?;
         Ok(bytes)
     }
 
-    /// The sentence that tells where the packets go.
+    /// The sentence that says where the packets go.
     ///
     /// # Errors
     /// As [`Scene::get`].
@@ -126,7 +126,7 @@ impl Scene {
 
     fn list(&self, name: &str) -> Result<Vec<Value>> {
         let list = self.get("sniffer")?[name].take();
-        Ok(list.as_array().with_context(|| format!("{name} are no list"))?.clone())
+        Ok(list.as_array().with_context(|| format!("`{name}` is not a list"))?.clone())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Frames of exact size and content, and the ways to send them.
+//! Frames of exact size and content, and means to send them.
 
 mod flow;
 mod pages;
@@ -8,7 +8,7 @@ mod sender;
 mod steady;
 mod stream;
 
-pub use flow::{End, Flow, Kind, VLAN_TAG_LEN, sequence_of};
+pub use flow::{Endpoint, Flow, Protocol, VLAN_TAG_LEN, sequence_of};
 pub use pages::send_from_pages;
 pub use ping::ping;
 pub use segments::Segments;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use etherparse::{Ipv4Header, NetHeaders, PacketHeaders, TransportHeader};
 use polycube_tests::pcap::{self, Record};
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Flow, Kind, Sender, sequence_of};
+use polycube_tests::traffic::{Flow, Protocol, Sender, sequence_of};
 use serde_json::json;
 
 /// Neighbours, not so near ones, and strangers.
@@ -94,7 +94,7 @@ fn addresses_are_gone_and_prefixes_are_kept() -> Result<()> {
         let scene = Scene::bridge(2)?;
         scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", setting: true, "format": format }))?;
         assert_eq!(scene.get("sniffer/anonimize")?, true);
-        let kinds = [Kind::Udp, Kind::Tcp, Kind::Icmp];
+        let kinds = [Protocol::Udp, Protocol::Tcp, Protocol::Icmp];
         let flows = flows(scene.flow(1, 2)).into_iter().flat_map(|flow| kinds.map(|kind| (flow, kind)));
         let sent: Vec<_> =
             flows.enumerate().map(|(number, (flow, kind))| flow.frame(kind, 200, number as u32)).collect();
@@ -141,7 +141,7 @@ fn each_cube_has_a_key_of_its_own_and_a_queue_is_anonymous_too() -> Result<()> {
     scene.sniff_at("br1:toveth1", &settings)?;
     let _ = scene.daemon.http("POST", "/polycube/v1/packetcapture/other/", Some(&settings))?.ok();
     scene.daemon.ctl("attach other br1:toveth1").ok();
-    let frame = scene.flow(1, 2).with_ips(V4[0], V4[5]).frame(Kind::Udp, 100, 0);
+    let frame = scene.flow(1, 2).with_ips(V4[0], V4[5]).frame(Protocol::Udp, 100, 0);
     Sender::open(scene.peer(1))?.send(std::slice::from_ref(&frame))?;
     let mut found = Vec::new();
     for cube in ["sniffer", "other"] {

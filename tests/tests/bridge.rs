@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use polycube_tests::capture::{Direction, Recorder, Seen};
 use polycube_tests::comparison::evidence;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{End, Kind, Segments, Sender, Steady, sequence_of};
+use polycube_tests::traffic::{Endpoint, Protocol, Segments, Sender, Steady, sequence_of};
 use serde_json::{Value, json};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -37,9 +37,9 @@ impl Bridge {
     /// A frame from a peer to any address, from any address.
     fn frame(&self, source: [u8; 6], destination: [u8; 6]) -> Vec<u8> {
         let mut flow = self.scene.flow(1, 2);
-        flow.from = End { mac: source, ..flow.from };
-        flow.to = End { mac: destination, ..flow.to };
-        flow.frame(Kind::Udp, 100, 0)
+        flow.from = Endpoint { mac: source, ..flow.from };
+        flow.to = Endpoint { mac: destination, ..flow.to };
+        flow.frame(Protocol::Udp, 100, 0)
     }
 
     fn mac(&self, peer: usize) -> [u8; 6] {
@@ -235,7 +235,7 @@ fn frames_of_every_kind_cross_unchanged() -> Result<()> {
     let v4 = bridge.scene.flow(1, 2);
     let mut frames = Vec::new();
     for flow in [v4, v4.with_ips("2001:db8::1", "2001:db8::2"), v4.with_vlan(100)] {
-        for kind in [Kind::Udp, Kind::Tcp, Kind::Icmp] {
+        for kind in [Protocol::Udp, Protocol::Tcp, Protocol::Icmp] {
             for len in [60, 1514, 9000] {
                 frames.push(flow.frame(kind, len.max(flow.shortest(kind)), frames.len() as u32));
             }

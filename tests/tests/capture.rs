@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use polycube_tests::capture::{Direction, Recorder};
 use polycube_tests::comparison::compare;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Segments, Sender, Steady, pin_to_core, sequence_of, tcp_transfer};
+use polycube_tests::traffic::{Protocol, Segments, Sender, Steady, pin_to_core, sequence_of, tcp_transfer};
 
 /// Longest frames of 9000 bytes, tags included.
 const MTU: u32 = 9100;
@@ -20,14 +20,14 @@ fn frames(scene: &Scene, from: usize, to: usize, first: u32) -> Vec<Vec<u8>> {
     let v6 = v4.with_ips("2001:db8::1", "2001:db8::2");
     let mut frames = Vec::new();
     for flow in [v4, v6, v4.with_vlan(100), v6.with_vlan(4094)] {
-        for kind in [Kind::Arp, Kind::Udp, Kind::Tcp, Kind::Icmp] {
+        for kind in [Protocol::Arp, Protocol::Udp, Protocol::Tcp, Protocol::Icmp] {
             for len in [60, 1500, 9000] {
                 frames.push(flow.frame(kind, len.max(flow.shortest(kind)), first + frames.len() as u32));
             }
         }
     }
     // A provider's tag in front of the customer's (802.1ad): the kernel takes out the first only.
-    let mut twice = v4.with_vlan(7).frame(Kind::Udp, 200, first + frames.len() as u32);
+    let mut twice = v4.with_vlan(7).frame(Protocol::Udp, 200, first + frames.len() as u32);
     twice.splice(12..12, [0x88, 0xa8, 0x20, 0x05]);
     frames.push(twice);
     frames
@@ -147,7 +147,7 @@ fn what_two_cores_captured_is_in_the_order_of_time() -> Result<()> {
             let (scene, together) = (&scene, &together);
             scope.spawn(move || {
                 pin_to_core(core)?;
-                let frames = scene.flow(from, to).frames(Kind::Udp, 80, EACH);
+                let frames = scene.flow(from, to).frames(Protocol::Udp, 80, EACH);
                 let sender = Sender::open(scene.peer(from))?;
                 together.wait();
                 sender.send(&frames)

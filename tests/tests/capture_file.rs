@@ -12,7 +12,7 @@ use polycube_tests::comparison::compare;
 use polycube_tests::hook::programs_attached;
 use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Pace, Sender, Steady};
+use polycube_tests::traffic::{Pace, Protocol, Sender, Steady};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How far the file may be behind the traffic.
@@ -28,7 +28,7 @@ fn signal(scene: &Scene, signal: Signal) -> Result<()> {
 /// Times of one packet each, from before it is sent until the file has it.
 fn delays_of_thin_traffic(scene: &Scene, count: u32) -> Result<Vec<Duration>> {
     let sender = Sender::open(scene.peer(1))?;
-    let send = |number| sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, number)]);
+    let send = |number| sender.send(&[scene.flow(1, 2).frame(Protocol::Udp, 100, number)]);
     send(0)?;
     let path = scene.wait_for_dump()?;
     (1..=count)
@@ -110,7 +110,7 @@ fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Resul
     scene.sniff("capture=bidirectional");
     let far = Recorder::start(scene.peer(2))?;
     let sender = Sender::open(scene.peer(1))?;
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 200, FRAMES);
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 200, FRAMES);
     sender.send(&frames)?;
     let path = scene.wait_for_dump()?;
     pcap::wait_for(&path, FRAMES as usize, PATIENCE)?;
@@ -165,7 +165,7 @@ fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
     scene.sniff("capture=bidirectional ring-size=1");
     let far = Recorder::start(scene.peer(2))?;
     let sender = Sender::open(scene.peer(1))?;
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 1000, 2 * FRAMES);
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 1000, 2 * FRAMES);
     let (before, after) = frames.split_at(FRAMES as usize);
 
     signal(&scene, Signal::STOP)?;
@@ -202,7 +202,7 @@ fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
 fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1 snaplen=13");
-    let frames = scene.flow(1, 2).with_vlan(100).frames(Kind::Udp, 64, 1);
+    let frames = scene.flow(1, 2).with_vlan(100).frames(Protocol::Udp, 64, 1);
     let sender = Sender::open(scene.peer(1))?;
     // Where the reader stands is where the ring is full: in the middle of a lap, at the end of a record.
     sender.flood(&frames, Pace::Count(1000))?;
@@ -226,7 +226,7 @@ fn captured_and_dropped_are_what_was_sent() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1");
     let before = scene.host(2).counters()?.tx_frames;
-    Sender::open(scene.peer(1))?.flood(&scene.flow(1, 2).frames(Kind::Udp, 200, 64), Pace::Count(FRAMES))?;
+    Sender::open(scene.peer(1))?.flood(&scene.flow(1, 2).frames(Protocol::Udp, 200, 64), Pace::Count(FRAMES))?;
     eventually("the end of the flood", || Ok(scene.host(2).counters()?.tx_frames - before >= FRAMES))?;
     let counters = scene.get("sniffer/counters")?;
     let count = |name: &str| counters[name].as_u64().unwrap_or_default();
@@ -247,9 +247,9 @@ fn each_start_has_a_file_of_its_own_even_within_a_second() -> Result<()> {
     for number in 0..4 {
         scene.daemon.ctl("sniffer set capture=bidirectional").ok();
         assert_eq!(scene.dump()?, None, "start {number} has no packet yet");
-        sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, number)])?;
+        sender.send(&[scene.flow(1, 2).frame(Protocol::Udp, 100, number)])?;
         scene.daemon.ctl("sniffer set capture=off").ok();
-        sender.send(&[scene.flow(1, 2).frame(Kind::Udp, 100, 99)])?;
+        sender.send(&[scene.flow(1, 2).frame(Protocol::Udp, 100, 99)])?;
         files.push(scene.dump()?.context("a packet was captured")?);
         assert_eq!(pcap::read(&files[number as usize])?.numbers()?, [number], "complete as soon as it is off");
     }
@@ -295,7 +295,7 @@ fn the_capture_of_an_idle_port_wakes_nothing() -> Result<()> {
         Ok::<_, anyhow::Error>(())
     };
     check("before the first packet")?;
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 100, 100))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 100, 100))?;
     assert_eq!(scene.captured()?.records.len(), 100);
     check("after the last packet")
 }

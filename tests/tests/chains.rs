@@ -10,7 +10,7 @@ use polycube_tests::capture::Recorder;
 use polycube_tests::hook::{Attached, Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::marks::{FRAME, marked, marks, passed};
 use polycube_tests::scene::{PATIENCE, Scene};
-use polycube_tests::traffic::{Kind, Sender, Steady, sequence_of};
+use polycube_tests::traffic::{Protocol, Sender, Steady, sequence_of};
 
 /// Two peers, joined by cube `br1` or by the kernel's own bridge, and cubes of the service `marker` called by letters.
 struct Site {
@@ -242,7 +242,7 @@ fn others(site: &Site) -> Result<(Vec<Attached>, String)> {
 fn stops(site: &Site, drop: Bystander, from: usize, to: usize) -> Result<bool> {
     let recorder = Recorder::start(site.scene.peer(to))?;
     let sender = Sender::open(site.scene.peer(from))?;
-    let frames = site.scene.flow(from, to).frames(Kind::Udp, FRAME, 16);
+    let frames = site.scene.flow(from, to).frames(Protocol::Udp, FRAME, 16);
     sender.send(&frames[..8])?;
     std::mem::drop(drop);
     sender.send(&frames[8..])?;

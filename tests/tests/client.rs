@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::pcap;
 use polycube_tests::scene::Scene;
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -135,7 +135,7 @@ fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
     stdin.write_all(b"1\ny\n")?;
     let path = place.path().join("dump.pcap");
     wait_for("the file", || path.exists())?;
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 300, 100);
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 300, 100);
     Sender::open(scene.peer(1))?.send(&frames)?;
     // What waits in the daemon when the word comes belongs to the capture.
     wait_for("packets in the daemon", || scene.counter("captured").is_ok_and(|packets| packets == 100))?;

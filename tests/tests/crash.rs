@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::disk::Disk;
 use polycube_tests::pcap;
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender, Steady};
+use polycube_tests::traffic::{Protocol, Sender, Steady};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ fn lines(scene: &Scene, text: &str) -> usize {
 }
 
 fn send(scene: &Scene, numbers: Range<u32>) -> Result<()> {
-    let frames: Vec<_> = numbers.map(|number| scene.flow(1, 2).frame(Kind::Udp, 1000, number)).collect();
+    let frames: Vec<_> = numbers.map(|number| scene.flow(1, 2).frame(Protocol::Udp, 1000, number)).collect();
     let sender = Sender::open(scene.peer(1))?;
     frames.chunks(64).try_for_each(|burst| {
         sender.send(burst)?;

@@ -9,7 +9,7 @@ use polycube_tests::daemon::Daemon;
 use polycube_tests::hook::{Attached, Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::lab::Interface;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Flow, Kind, Sender, Steady, reachable, sequence_of};
+use polycube_tests::traffic::{Flow, Protocol, Sender, Steady, reachable, sequence_of};
 
 /// Every frame of a steady flow has arrived, in order, none twice.
 #[track_caller]
@@ -159,7 +159,7 @@ fn check_nothing_is_left(arguments: &[&str], netdevs: &[&str]) -> Result<()> {
     scene.daemon.ctl("attach other veth9").ok();
     let near = Recorder::start(scene.peer(1))?;
     let far = Recorder::start(scene.peer(2))?;
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 100, 10))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 100, 10))?;
     far.wait_for(10, PATIENCE)?;
     let records = scene.captured()?.records;
     compare(&records, &near.stop()?.frames, 262_144)?;
@@ -317,7 +317,7 @@ fn exchange(scene: &Scene, n: u32) -> Result<u64> {
     let before = scene.counter("captured")?;
     for (from, to) in [(1, 2), (2, 1)] {
         let recorder = Recorder::start(scene.peer(to))?;
-        Sender::open(scene.peer(from))?.send(&scene.flow(from, to).frames(Kind::Udp, 100, n))?;
+        Sender::open(scene.peer(from))?.send(&scene.flow(from, to).frames(Protocol::Udp, 100, n))?;
         recorder.wait_for(n as usize, PATIENCE)?;
         let arrived = recorder.stop()?.going(Direction::In).len();
         assert_eq!(arrived, n as usize, "{from} to {to}");
@@ -367,7 +367,7 @@ fn a_port_whose_peer_is_deleted_is_down_until_it_returns() -> Result<()> {
     eventually("the port to be up", || Ok(port(&scene, "toveth3")?.0 == "UP"))?;
     let recorder = Recorder::start(scene.peer(1))?;
     let flow = Flow::between(&wire.peer, scene.peer(1));
-    Sender::open(&wire.peer)?.send(&flow.frames(Kind::Udp, 100, 5))?;
+    Sender::open(&wire.peer)?.send(&flow.frames(Protocol::Udp, 100, 5))?;
     recorder.wait_for(5, PATIENCE)?;
     assert_eq!(scene.counter("captured")?, 5);
     Ok(())

@@ -11,7 +11,7 @@ use polycube_tests::comparison::compare;
 use polycube_tests::hook::programs_attached;
 use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene};
-use polycube_tests::traffic::{Flow, Kind, Segments, Sender, sequence_of};
+use polycube_tests::traffic::{Flow, Protocol, Segments, Sender, sequence_of};
 
 /// Frames from peer 1, which enter `br1` at `toveth1`, and back.
 const THERE: usize = 7;
@@ -33,8 +33,8 @@ fn run(scene: &Scene, line: &str) -> String {
 fn traffic(scene: &Scene) -> Result<Recording> {
     let recorders = [Recorder::start(scene.peer(1))?, Recorder::start(scene.peer(2))?];
     // A peer that was heard is not flooded to, so the order matters to nobody.
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, THERE_LEN, THERE as u32))?;
-    Sender::open(scene.peer(2))?.send(&scene.flow(2, 1).frames(Kind::Udp, BACK_LEN, BACK as u32))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, THERE_LEN, THERE as u32))?;
+    Sender::open(scene.peer(2))?.send(&scene.flow(2, 1).frames(Protocol::Udp, BACK_LEN, BACK as u32))?;
     for recorder in &recorders {
         recorder.wait_for(THERE + BACK, PATIENCE)?;
     }
@@ -176,7 +176,7 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
 /// Runs a line that sets one filter, and sends frames from, to and within the document's prefix, with port 80 at either
 /// end, both or none, over two protocols: those that `fit` are captured and no others.
 #[track_caller]
-fn check_filter(line: &str, shown: &str, fit: impl Fn(&Flow, Kind) -> bool) -> Result<()> {
+fn check_filter(line: &str, shown: &str, fit: impl Fn(&Flow, Protocol) -> bool) -> Result<()> {
     let scene = Scene::bridge(2)?;
     run(&scene, "polycubectl packetcapture add sniffer capture=bidirectional");
     run(&scene, "polycubectl attach sniffer br1:toveth1");
@@ -188,7 +188,7 @@ fn check_filter(line: &str, shown: &str, fit: impl Fn(&Flow, Kind) -> bool) -> R
     let (mut frames, mut expected) = (Vec::new(), Vec::new());
     for (from, to) in [("10.10.10.77", "10.10.10.78"), ("10.10.10.77", "10.9.0.1"), ("10.9.0.1", "10.10.10.77")] {
         for (sport, dport) in [(80, 80), (80, 4000), (4000, 80), (4000, 4000)] {
-            for kind in [Kind::Udp, Kind::Tcp] {
+            for kind in [Protocol::Udp, Protocol::Tcp] {
                 let mut flow = scene.flow(1, 2).with_ips(from, to);
                 (flow.from.port, flow.to.port) = (sport, dport);
                 frames.push(flow.frame(kind, THERE_LEN, frames.len() as u32));
@@ -215,7 +215,7 @@ fn each_filter_of_the_document_takes_what_it_names() -> Result<()> {
     check_filter(&format!("{set} dst=10.10.10.10/24"), "dst: 10.10.10.10/24", |flow, _| inside(flow.to.ip))?;
     check_filter(&format!("{set} sport=80"), "sport: 80", |flow, _| flow.from.port == 80)?;
     check_filter(&format!("{set} dport=80"), "dport: 80", |flow, _| flow.to.port == 80)?;
-    check_filter(&format!("{set} l4proto=tcp"), "l4proto: tcp", |_, kind| kind == Kind::Tcp)
+    check_filter(&format!("{set} l4proto=tcp"), "l4proto: tcp", |_, kind| kind == Protocol::Tcp)
 }
 
 /// What the document says of `off`: the service does not work, so it costs nothing.

@@ -13,7 +13,7 @@ use polycube_tests::capture::Direction;
 use polycube_tests::daemon::binary_dir;
 use polycube_tests::pcap::{self, Format, Record};
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -44,7 +44,7 @@ fn follow(scene: &Scene, command: &mut Command) -> Result<Child> {
 
 /// Sends frames through the port, and gives them.
 fn send(scene: &Scene, count: u32) -> Result<Vec<Vec<u8>>> {
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 100, count);
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 100, count);
     Sender::open(scene.peer(1))?.send(&frames)?;
     Ok(frames)
 }

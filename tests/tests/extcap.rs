@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, copy_program};
 use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
@@ -83,8 +83,8 @@ fn packets_come_through_the_pipe() -> Result<()> {
     assert_eq!(scene.get("sniffer/filter")?, "(udp) and (src port 4000)");
     assert_eq!(scene.get("sniffer/snaplen")?, 60);
     let sender = Sender::open(scene.peer(1))?;
-    sender.send(&scene.flow(1, 2).frames(Kind::Icmp, 100, 10))?;
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 100, 10);
+    sender.send(&scene.flow(1, 2).frames(Protocol::Icmp, 100, 10))?;
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 100, 10);
     sender.send(&frames)?;
     let mut bytes = Vec::new();
     let deadline = Instant::now() + PATIENCE;

@@ -14,7 +14,7 @@ use polycube_tests::comparison::compare;
 use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::sniffer::ShownFile;
-use polycube_tests::traffic::{Kind, Sender, Steady};
+use polycube_tests::traffic::{Protocol, Sender, Steady};
 use serde_json::{Value, json};
 
 const FORMATS: [(&str, Format); 3] =
@@ -34,7 +34,7 @@ fn send(scene: &Scene, len: usize, numbers: Range<u32>) -> Result<()> {
     let sender = Sender::open(scene.peer(1))?;
     for first in numbers.clone().step_by(64) {
         let burst = first..numbers.end.min(first + 64);
-        sender.send(&burst.map(|number| scene.flow(1, 2).frame(Kind::Udp, len, number)).collect::<Vec<_>>())?;
+        sender.send(&burst.map(|number| scene.flow(1, 2).frame(Protocol::Udp, len, number)).collect::<Vec<_>>())?;
         thread::sleep(Duration::from_micros(500));
     }
     Ok(())
@@ -108,21 +108,23 @@ fn pcapng_tells_where_packets_crossed_and_what_is_missing() -> Result<()> {
     eventually("packets at both ports", || Ok(scene.counter("seen")? == 4 * u64::from(FRAMES)))?;
     turn_off(&scene);
     let file = pcap::read(&scene.wait_for_dump()?)?;
-    assert!(file.told.comments.iter().all(|comment| comment.contains("sniffer")), "{:?}", file.told.comments);
-    assert!(!file.told.comments.is_empty() && file.told.interfaces.iter().all(|interface| interface.snaplen == 128));
+    assert!(file.metadata.comments.iter().all(|comment| comment.contains("sniffer")), "{:?}", file.metadata.comments);
+    assert!(
+        !file.metadata.comments.is_empty() && file.metadata.interfaces.iter().all(|interface| interface.snaplen == 128)
+    );
     for (port, direction) in [("br1:toveth1", Direction::In), ("br1:toveth2", Direction::Out)] {
         let is_there = |record: &&pcap::Record| {
-            record.interface.is_some_and(|interface| file.told.interfaces[interface].name == port)
+            record.interface.is_some_and(|interface| file.metadata.interfaces[interface].name == port)
         };
         let there: Vec<_> = file.records.iter().filter(is_there).collect();
         assert!(there.iter().all(|record| record.direction == Some(direction)), "{port}");
-        assert_eq!(there.len(), FRAMES as usize, "{port}: {:?}", file.told);
-        let described = file.told.interfaces.iter().filter(|interface| interface.name == port);
-        assert!(described.clone().all(|interface| interface.description.contains("sniffer")), "{:?}", file.told);
+        assert_eq!(there.len(), FRAMES as usize, "{port}: {:?}", file.metadata);
+        let described = file.metadata.interfaces.iter().filter(|interface| interface.name == port);
+        assert!(described.clone().all(|interface| interface.description.contains("sniffer")), "{:?}", file.metadata);
     }
     let counters = scene.balance()?;
-    let last = file.told.statistics.last().context("statistics")?;
-    let counted = [last.received, last.accepted, last.delivered, last.behind as u64];
+    let last = file.metadata.statistics.last().context("statistics")?;
+    let counted = [last.received, last.accepted, last.delivered, last.packets_before as u64];
     assert_eq!(
         counted.map(Value::from),
         ["seen", "matched", "captured", "captured"].map(|name| counters[name].clone())

@@ -10,7 +10,7 @@ use polycube_tests::comparison::evidence;
 use polycube_tests::hook::{Bystander, Hook, Verdict};
 use polycube_tests::pcap::{self, Record};
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Flow, Kind, Sender, Steady, send_from_pages, sequence_of};
+use polycube_tests::traffic::{Flow, Protocol, Sender, Steady, send_from_pages, sequence_of};
 
 const NEAR: &str = "10.10.10.77";
 const FAR: &str = "10.20.0.5";
@@ -35,8 +35,8 @@ fn zoo(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
         number.set(number.get() + 1);
         flow.frame(kind, 100, number.get())
     };
-    let udp = || frame(v4, Kind::Udp);
-    let udp6 = || frame(v6, Kind::Udp);
+    let udp = || frame(v4, Protocol::Udp);
+    let udp6 = || frame(v6, Protocol::Udp);
     let with = |mut frame: Vec<u8>, at: usize, bytes: &[u8]| {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         frame
@@ -47,33 +47,33 @@ fn zoo(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
     // One option word (RFC 791, section 3.1) moves them by four bytes.
     let mut options = with(udp(), 14, &[0x46]);
     options.splice(34..34, [1, 1, 1, 0]);
-    let mut twice = frame(v4.with_vlan(6), Kind::Udp);
+    let mut twice = frame(v4.with_vlan(6), Protocol::Udp);
     twice.splice(12..12, [0x88, 0xa8, 0, 5]);
     let mut zoo = vec![
         ("udp", udp()),
-        ("tcp", frame(flow(NEAR, 4000, FAR, 80), Kind::Tcp)),
-        ("tcp-back", frame(flow(FAR, 80, NEAR, 4000), Kind::Tcp)),
-        ("icmp", frame(v4, Kind::Icmp)),
-        ("udp-other", frame(flow("10.10.11.77", 4001, "10.20.1.5", 5000), Kind::Udp)),
+        ("tcp", frame(flow(NEAR, 4000, FAR, 80), Protocol::Tcp)),
+        ("tcp-back", frame(flow(FAR, 80, NEAR, 4000), Protocol::Tcp)),
+        ("icmp", frame(v4, Protocol::Icmp)),
+        ("udp-other", frame(flow("10.10.11.77", 4001, "10.20.1.5", 5000), Protocol::Udp)),
         ("udp6", udp6()),
-        ("tcp6", frame(flow(NEAR6, 4000, FAR6, 80), Kind::Tcp)),
-        ("icmp6", frame(v6, Kind::Icmp)),
-        ("udp6-other", frame(flow("2001:db8:3::77", 4001, "2001:db8:4::5", 5000), Kind::Udp)),
+        ("tcp6", frame(flow(NEAR6, 4000, FAR6, 80), Protocol::Tcp)),
+        ("icmp6", frame(v6, Protocol::Icmp)),
+        ("udp6-other", frame(flow("2001:db8:3::77", 4001, "2001:db8:4::5", 5000), Protocol::Udp)),
         ("sctp", with(udp(), PROTOCOL, &[132])),
         ("sctp6", with(udp6(), PROTOCOL6, &[132])),
         ("gre", with(udp(), PROTOCOL, &[47])),
         ("gre6", with(udp6(), PROTOCOL6, &[47])),
         ("dccp", with(udp(), PROTOCOL, &[33])),
         ("dccp6", with(udp6(), PROTOCOL6, &[33])),
-        ("arp", frame(v4, Kind::Arp)),
+        ("arp", frame(v4, Protocol::Arp)),
         ("options", options),
         ("fragment-first", with(udp(), FRAGMENT, &[0x20, 0])),
         ("fragment-later", with(udp(), FRAGMENT, &[0x20, 8])),
         ("fragment-last", with(udp(), FRAGMENT, &[0, 16])),
         ("fragment6", fragment6),
-        ("vlan5-udp", frame(v4.with_vlan(5), Kind::Udp)),
-        ("vlan5-tcp6", frame(v6.with_vlan(5), Kind::Tcp)),
-        ("vlan6-udp", frame(v4.with_vlan(6), Kind::Udp)),
+        ("vlan5-udp", frame(v4.with_vlan(5), Protocol::Udp)),
+        ("vlan5-tcp6", frame(v6.with_vlan(5), Protocol::Tcp)),
+        ("vlan6-udp", frame(v4.with_vlan(6), Protocol::Udp)),
         ("vlan5-vlan6-udp", twice),
     ];
     // Ends behind the EtherType, before the protocol, within and behind the addresses, and around the ports.
@@ -324,7 +324,7 @@ fn under_traffic(scene: &Scene, work: impl FnOnce(&Steady) -> Result<()>) -> Res
     let recording = recorder.stop()?;
     assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
     let (come, frames) = (recording.frames.len(), &recording.frames);
-    let wrong = frames.iter().zip(0..).position(|(seen, number)| seen.bytes != flow.frame(Kind::Udp, 200, number));
+    let wrong = frames.iter().zip(0..).position(|(seen, number)| seen.bytes != flow.frame(Protocol::Udp, 200, number));
     assert!(wrong.is_none() && come == sent as usize, "{come} of {sent}, wrong at {wrong:?}; {}", evidence(frames));
     Ok(sent)
 }
@@ -394,7 +394,7 @@ fn a_change_of_filter_and_snap_length_takes_effect_at_once() -> Result<()> {
     let trial = Trial::new("filter=tcp")?;
     trial.takes("tcp", "tcp tcp-back tcp6")?;
     trial.scene.daemon.ctl("sniffer set snaplen=60 filter=icmp").ok();
-    let frames = trial.scene.flow(1, 2).frames(Kind::Icmp, 100, 3);
+    let frames = trial.scene.flow(1, 2).frames(Protocol::Icmp, 100, 3);
     let recorder = Recorder::start(trial.scene.peer(2))?;
     Sender::open(trial.scene.peer(1))?.send(&frames)?;
     recorder.wait_for(3, PATIENCE)?;
@@ -421,7 +421,7 @@ fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
     other.to.port = 5001;
     let flows = [v4, v6, other, v4.with_vlan(5), v6.with_vlan(5)];
     let frames: Vec<_> =
-        (0..).zip(flows.iter().cycle()).take(40).map(|(n, flow)| flow.frame(Kind::Udp, 300, n)).collect();
+        (0..).zip(flows.iter().cycle()).take(40).map(|(n, flow)| flow.frame(Protocol::Udp, 300, n)).collect();
     let linear = Sender::open(scene.peer(1))?;
     let sent_by = |places: &[u32]| (0..40).filter(|number| places.contains(&(number % 5))).collect::<Vec<u32>>();
     for (expression, places) in [
@@ -438,7 +438,7 @@ fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
         let before = counters(&scene, "sniffer")?;
         let recorder = Recorder::start(scene.peer(2))?;
         // The judge takes none of these.
-        linear.send(&[v4.frame(Kind::Tcp, 300, 1000)])?;
+        linear.send(&[v4.frame(Protocol::Tcp, 300, 1000)])?;
         send_from_pages(scene.peer(1), &frames)?;
         recorder.wait_for(frames.len(), PATIENCE)?;
         let arrived = recorder.stop()?.going(Direction::In);
@@ -458,7 +458,7 @@ fn a_plain_netdev_is_filtered_both_ways() -> Result<()> {
     scene.daemon.ctl("attach sniffer veth1").ok();
     scene.daemon.ctl("sniffer filters set src=198.18.0.1 dport=5000").ok();
     let there = Flow::between(scene.peer(1), scene.host(1));
-    let frames: Vec<_> = [there, there.reversed()].iter().flat_map(|flow| flow.frames(Kind::Udp, 100, 5)).collect();
+    let frames: Vec<_> = [there, there.reversed()].iter().flat_map(|flow| flow.frames(Protocol::Udp, 100, 5)).collect();
     for end in [scene.peer(1), scene.host(1)] {
         let recorder = Recorder::start(scene.peer(1))?;
         Sender::open(end)?.send(&frames)?;
@@ -484,7 +484,7 @@ fn eight_sniffers_on_a_port_have_a_filter_each() -> Result<()> {
     let frame = |number: u32| {
         let mut flow = scene.flow(1, 2);
         flow.to.port += (number % SNIFFERS) as u16;
-        flow.frame(Kind::Udp, 100, number)
+        flow.frame(Protocol::Udp, 100, number)
     };
     let recorder = Recorder::start(scene.peer(2))?;
     Sender::open(scene.peer(1))?.send(&(0..FRAMES).map(frame).collect::<Vec<_>>())?;

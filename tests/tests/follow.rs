@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use polycube_tests::capture::{Direction, Recorder};
 use polycube_tests::lab::Interface;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Flow, Kind, Sender};
+use polycube_tests::traffic::{Flow, Protocol, Sender};
 
 #[track_caller]
 fn ip(scene: &Scene, words: &str) {
@@ -27,7 +27,7 @@ fn status(scene: &Scene, port: &str) -> Result<String> {
 /// Frames of a flow arrive at peer 1.
 fn arrives(scene: &Scene, from: &Interface) -> Result<()> {
     let recorder = Recorder::start(scene.peer(1))?;
-    Sender::open(from)?.send(&Flow::between(from, scene.peer(1)).frames(Kind::Udp, 100, 5))?;
+    Sender::open(from)?.send(&Flow::between(from, scene.peer(1)).frames(Protocol::Udp, 100, 5))?;
     recorder.wait_for(5, PATIENCE)?;
     assert_eq!(recorder.stop()?.going(Direction::In).len(), 5);
     Ok(())

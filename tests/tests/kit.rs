@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use polycube_tests::capture::{Direction, Recorder};
 use polycube_tests::lab::{Lab, Offload};
-use polycube_tests::traffic::{Flow, Kind, Pace, Segments, Sender, reachable, sequence_of, tcp_transfer};
+use polycube_tests::traffic::{Flow, Pace, Protocol, Segments, Sender, reachable, sequence_of, tcp_transfer};
 
 #[test]
 fn two_peers_reach_each_other_through_a_kernel_bridge() -> Result<()> {
@@ -63,7 +63,7 @@ fn sender_and_recorder_agree_on_every_kind_and_size() -> Result<()> {
     let v6 = v4.with_ips("2001:db8::1", "2001:db8::2");
     let mut frames = Vec::new();
     for flow in [v4, v6, v4.with_vlan(100), v6.with_vlan(4094)] {
-        for kind in [Kind::Arp, Kind::Udp, Kind::Tcp, Kind::Icmp] {
+        for kind in [Protocol::Arp, Protocol::Udp, Protocol::Tcp, Protocol::Icmp] {
             for len in [60, 64, 512, 1500, 1514, 9000] {
                 frames.push(flow.frame(kind, len.max(flow.shortest(kind)), frames.len() as u32));
             }
@@ -94,7 +94,7 @@ fn a_flood_of_a_counted_number_of_frames_arrives_whole() -> Result<()> {
     const FRAMES: u64 = 100_003;
     let lab = Lab::new()?;
     let wire = lab.veth("veth1", &lab.peer("left")?, "eth0")?;
-    let frames = Flow::between(&wire.peer, &wire.host).frames(Kind::Udp, 64, 3);
+    let frames = Flow::between(&wire.peer, &wire.host).frames(Protocol::Udp, 64, 3);
     let recorder = Recorder::start(&wire.host)?;
     let sender = Sender::open(&wire.peer)?;
     let sent = sender.flood(&frames, Pace::Count(FRAMES))?;

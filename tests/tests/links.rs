@@ -6,7 +6,7 @@ use polycube_tests::hook::programs_attached;
 use polycube_tests::lab::Interface;
 use polycube_tests::marks::passed;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 
 /// Peer 1 at `br1`, peer 2 at `br2`, each with a port `link` that is linked to nothing yet.
 struct Site {
@@ -119,7 +119,7 @@ fn a_link_is_no_limit_to_the_size_of_frames() -> Result<()> {
     site.ctl("connect br1:link br2:link");
     site.scene.set_mtu(9000)?;
     let recorder = Recorder::start(site.scene.peer(2))?;
-    Sender::open(site.scene.peer(1))?.send(&site.scene.flow(1, 2).frames(Kind::Udp, 9014, 4))?;
+    Sender::open(site.scene.peer(1))?.send(&site.scene.flow(1, 2).frames(Protocol::Udp, 9014, 4))?;
     recorder.wait_for(4, PATIENCE)?;
     assert!(recorder.stop()?.frames.iter().all(|frame| frame.bytes.len() == 9014));
     Ok(())

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::http::Reply;
-use polycube_tests::pcap::{self, CaptureFile, Format};
+use polycube_tests::pcap::{self, CaptureFile, Format, Statistics};
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender, Steady};
+use polycube_tests::traffic::{Protocol, Sender, Steady};
 use serde_json::json;
 
 /// Several times what is promised (20 ms for the first byte, 15 ms for a packet), because others use the machine too.
@@ -20,7 +20,8 @@ const FORMATS: [(&str, Format); 3] =
     [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)];
 
 fn send(scene: &Scene, first: u32, count: u32) -> Result<()> {
-    let frames: Vec<_> = (first..first + count).map(|number| scene.flow(1, 2).frame(Kind::Udp, 1000, number)).collect();
+    let frames: Vec<_> =
+        (first..first + count).map(|number| scene.flow(1, 2).frame(Protocol::Udp, 1000, number)).collect();
     Sender::open(scene.peer(1))?.send(&frames)?;
     Ok(())
 }
@@ -171,10 +172,11 @@ fn of_ten_readers_the_stalled_one_alone_loses_packets() -> Result<()> {
         let numbers = late.numbers()?;
         assert_eq!(numbers.len() as u64 + dropped, u64::from(FRAMES) + 1);
         assert!(numbers.is_sorted_by(|one, next| one < next) && numbers.last() == Some(&FRAMES));
-        let told = &late.told.statistics;
-        assert!(told.iter().any(|told| told.dropped == dropped && told.behind == numbers.len() - 1), "{told:?}");
-        let last = told.last().context("statistics at the end")?;
-        assert_eq!((last.received, last.delivered), (u64::from(FRAMES) + 1, numbers.len() as u64), "{told:?}");
+        let statistics = &late.metadata.statistics;
+        let is_counted = |block: &Statistics| block.dropped == dropped && block.packets_before == numbers.len() - 1;
+        assert!(statistics.iter().any(is_counted), "{statistics:?}");
+        let last = statistics.last().context("statistics at the end")?;
+        assert_eq!((last.received, last.delivered), (u64::from(FRAMES) + 1, numbers.len() as u64), "{statistics:?}");
         Ok(())
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 
 /// `name{labels}` to value, of a page in Prometheus' text format.
 fn scrape(scene: &Scene, path: &str) -> Result<BTreeMap<String, f64>> {
@@ -26,7 +26,7 @@ fn a_scrape_tells_what_show_tells() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress");
     scene.daemon.ctl("packetcapture add idle").ok();
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 100, 10);
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 100, 10);
     Sender::open(scene.peer(1))?.send(&frames)?;
     eventually("ten packets", || Ok(scene.counter("captured")? >= 10))?;
     let before = scene.daemon.snapshot()?;

@@ -12,14 +12,14 @@ use polycube_tests::capture::{Recorder, Seen};
 use polycube_tests::http::{self, exchange};
 use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender, sequence_of};
+use polycube_tests::traffic::{Protocol, Sender, sequence_of};
 use serde_json::{Value, json};
 
 /// Where the document's client looks for the daemon.
 const TCP: [&str; 4] = ["--addr", "127.0.0.1", "--port", "9000"];
 
 fn send(scene: &Scene, len: usize, count: u32) -> Result<()> {
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, len, count))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, len, count))?;
     Ok(())
 }
 

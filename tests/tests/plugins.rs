@@ -12,7 +12,7 @@ use polycube_tests::daemon::{Daemon, binary_dir, plugin_dir};
 use polycube_tests::hook::programs_attached;
 use polycube_tests::lab::Interface;
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender, reachable};
+use polycube_tests::traffic::{Protocol, Sender, reachable};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -395,7 +395,7 @@ fn debug_tells_of_one_cube_what_it_does_and_off_silences_it() -> Result<()> {
     let once = serde_json::json!({ "capture": "bidirectional", "loglevel": "OFF", "stop-after": { "packets": 1 } });
     assert_eq!(daemon.http("POST", "/polycube/v1/packetcapture/once/", Some(&once))?.status, 201);
     daemon.ctl("attach once loud:p").ok();
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 200, 2))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 200, 2))?;
     eventually("the end of `once`", || Ok(scene.get("once")?["capture"] == "off"))?;
     let learned = || Ok(scene.get("loud/fdb/entry")?.as_array().is_some_and(|entries| !entries.is_empty()));
     eventually("a learned address", learned)?;

@@ -13,7 +13,7 @@ use polycube_tests::daemon::{Daemon, attempt};
 use polycube_tests::lab::Lab;
 use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
@@ -213,7 +213,7 @@ fn packets_come_over_tls_as_they_are() -> Result<()> {
         .stderr(Stdio::null())
         .spawn()?;
     eventually("a reader", || Ok(!scene.readers()?.is_empty()))?;
-    let frames = scene.flow(1, 2).frames(Kind::Udp, 1000, 500);
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 1000, 500);
     Sender::open(scene.peer(1))?.send(&frames)?;
     eventually("the packets", || Ok(scene.readers()?[0].packets == 500))?;
     scene.daemon.ctl("sniffer del").ok();

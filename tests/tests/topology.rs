@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use polycube_tests::capture::Recorder;
 use polycube_tests::lab::Interface;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use serde_json::{Value, json};
 
 /// A bridge with two ports; `a` and `b` stand at the first, `outer` at its netdev and at `veth3`, which is nobody's.
@@ -144,7 +144,7 @@ fn a_port_tells_its_netdev_chains_and_counters() -> Result<()> {
     let all = |name: &str| keys.iter().map(|key| count(name, key)).collect::<Result<Vec<u64>>>();
     let (near, far) = (all("p1")?, all("p2")?);
     let recorder = Recorder::start(scene.peer(2))?;
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 200, 5))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 200, 5))?;
     recorder.wait_for(5, PATIENCE)?;
     let grown = |before: &[u64], after: &[u64]| after.iter().zip(before).map(|(a, b)| a - b).collect::<Vec<_>>();
     assert_eq!(grown(&near, &all("p1")?), [5, 1000, 0, 0]);

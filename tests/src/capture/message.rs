@@ -1,4 +1,4 @@
-//! One recvmsg on a packet socket: the frame, when and which way it went, and the VLAN tag beside it.
+//! One recvmsg on a packet socket: the frame, its time and direction, and the VLAN tag that comes separately.
 
 use std::io;
 use std::mem;
@@ -8,10 +8,10 @@ use libc::{cmsghdr, iovec, msghdr, sockaddr_ll, timespec, tpacket_auxdata};
 
 use super::{Direction, Seen};
 
-/// More than the longest GSO packet with IPv6 jumbograms off (64 KiB) and every header.
+/// More than the longest GSO packet (64 KiB, with IPv6 jumbograms off) and all headers.
 const LONGEST_FRAME: usize = 256 * 1024;
 const CONTROL_LEN: usize = 256;
-/// Bytes of the two hardware addresses, in front of the tag.
+/// The size of the two hardware addresses before the tag.
 const ADDRESSES_LEN: usize = 12;
 
 /// Aligned as control messages must be.
@@ -36,7 +36,7 @@ impl Default for Receiver {
 }
 
 impl Receiver {
-    /// The next frame, or none when the buffer is empty.
+    /// The next frame; `None` when the buffer is empty.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<Option<Seen>> {
         // SAFETY: a sockaddr_ll of zero bytes is valid; every member is a number.
         let mut from: sockaddr_ll = unsafe { mem::zeroed() };
@@ -63,7 +63,7 @@ impl Receiver {
         let length = length.cast_unsigned();
         // SAFETY: recvmsg has filled `header` and the control buffer that it points to.
         let beside = unsafe { beside(&header) };
-        let time = beside.time.ok_or_else(|| io::Error::other("the kernel gave a frame without its time"))?;
+        let time = beside.time.ok_or_else(|| io::Error::other("the kernel delivered a frame without a timestamp"))?;
         let tag = beside.auxdata.as_ref().and_then(tag);
         let mut bytes = self.frame[..length.min(LONGEST_FRAME)].to_vec();
         if let Some(tag) = tag {
@@ -81,10 +81,10 @@ impl Receiver {
 /// `header` must be as a successful recvmsg left it, its control buffer still alive and aligned.
 unsafe fn beside(header: &msghdr) -> Beside {
     let mut found = Beside::default();
-    // SAFETY: the caller answers for the header.
+    // SAFETY: the caller vouches for the header.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !next.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give headers inside the buffer, or null.
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return headers inside the buffer, or null.
         let &cmsghdr { cmsg_level, cmsg_type, .. } = unsafe { &*next };
         // SAFETY: `next` is a header inside the buffer.
         let data = unsafe { libc::CMSG_DATA(next) };
@@ -105,7 +105,7 @@ unsafe fn beside(header: &msghdr) -> Beside {
     found
 }
 
-/// The tag that the kernel took out of the frame, as it stood on the wire.
+/// The tag that the kernel took out of the frame, as it was on the wire.
 fn tag(auxdata: &tpacket_auxdata) -> Option<[u8; 4]> {
     if auxdata.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
         return None;

@@ -1,7 +1,7 @@
-//! Waits until the kernel stamps packets as they cross.
+//! Waits until the kernel timestamps packets as they cross.
 //!
-//! It begins some time after the first socket on the machine has asked for it (net/core/dev.c, `net_enable_timestamp`,
-//! leaves it to a work queue). Until then, the time of a packet is the time at which it is read.
+//! It begins some time after the machine's first socket has asked for it: `net_enable_timestamp` (net/core/dev.c) leaves
+//! it to a work queue. Until then, a packet's time is the time at which it is read.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -16,10 +16,10 @@ use crate::lab::Namespace;
 use crate::packet_socket::set_option;
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between sending and reading: a datagram with a stamp of its own is older than this when it is read.
+/// The pause between sending and reading: a datagram that was timestamped is older than this when it is read.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Returns as soon as a datagram over loopback has been stamped before it was read.
+/// Returns as soon as a datagram over loopback was timestamped before it was read.
 pub(super) fn wait(namespace: &Namespace) -> Result<()> {
     namespace.enter(|| {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind to loopback")?;
@@ -27,7 +27,7 @@ pub(super) fn wait(namespace: &Namespace) -> Result<()> {
         socket.connect(socket.local_addr()?)?;
         let deadline = Instant::now() + PATIENCE;
         while !is_stamped(&socket)? {
-            ensure!(Instant::now() < deadline, "the kernel stamps no packets after {PATIENCE:?}");
+            ensure!(Instant::now() < deadline, "the kernel does not timestamp packets after {PATIENCE:?}");
         }
         Ok(())
     })

@@ -11,18 +11,18 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Uid;
 use rustix::thread::set_thread_uid;
 
-use super::place::Place;
+use super::directory::Directory;
 use super::{Output, binary_dir, process};
 use crate::lab::Lab;
 
-/// A daemon that does not give up is killed after this long, and its exit code says so.
+/// A daemon that does not give up is killed after this long, which its exit code shows.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The user whom nothing belongs to.
+/// The user `nobody`, who owns nothing.
 pub const NOBODY: u32 = 65534;
 
-/// Runs a daemon in a place of its own until it ends by itself, and gives what it said. It logs errors only, so that
-/// what it says is why it ended. `more` is as for [`super::Daemon::start_with`].
+/// Runs a daemon in a new directory until it exits by itself, and returns its output. It logs only errors, so the output
+/// is why it exited. `more` is as for [`super::Daemon::start_with`].
 ///
 /// # Errors
 /// Fails when it cannot be run at all.
@@ -36,15 +36,15 @@ pub fn attempt(lab: &Lab, more: &[&str]) -> Result<Output> {
 /// As [`attempt`].
 pub fn attempt_as(lab: &Lab, user: u32, more: &[&str]) -> Result<Output> {
     let binaries = binary_dir()?;
-    let place = Place::make()?;
+    let directory = Directory::make()?;
     let mut program = binaries.join("polycubed");
     if user != 0 {
-        program = copy_program("polycubed", place.path())?;
+        program = copy_program("polycubed", directory.path())?;
     }
     let quiet = ["--log", "error"].into_iter().filter(|_| !more.contains(&"--log"));
-    let arguments = place.arguments(&binaries, &quiet.chain(more.iter().copied()).collect::<Vec<_>>());
+    let arguments = directory.arguments(&binaries, &quiet.chain(more.iter().copied()).collect::<Vec<_>>());
     let mut command = lab.host().command(&program);
-    command.args(arguments).current_dir(place.path()).env("HOME", place.path());
+    command.args(arguments).current_dir(directory.path()).env("HOME", directory.path());
     if user != 0 {
         let become_user = move || set_thread_uid(Uid::from_raw(user)).map_err(Into::into);
         // SAFETY: between fork and exec the closure makes one system call; it neither allocates nor locks.
@@ -54,14 +54,14 @@ pub fn attempt_as(lab: &Lab, user: u32, more: &[&str]) -> Result<Output> {
     Ok(Output::new("polycubed", more, &output))
 }
 
-/// Copies a built program into `directory`, and opens that to everybody: a build directory may be closed to others.
+/// Copies a built program into `directory`, and makes that accessible to all users, which a build directory may not be.
 ///
 /// # Errors
 /// Fails when the program is not built.
 pub fn copy_program(name: &str, directory: &Path) -> Result<PathBuf> {
     let copy = directory.join(name);
-    // By another process: while this one has the copy open for writing, a child that another test starts just then has
-    // it open too, and nobody can run it (execve(2), ETXTBSY).
+    // Another process copies it. If this one had the copy open for writing, a child that another test starts meanwhile
+    // would inherit the descriptor, and the program could not run (execve(2), ETXTBSY).
     let status = Command::new("cp").arg(binary_dir()?.join(name)).arg(&copy).status().context("cannot run cp")?;
     ensure!(status.success(), "cannot copy {name} to {}", copy.display());
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;

@@ -1,4 +1,4 @@
-//! Plugins that only tests have.
+//! Plugins that exist only for tests.
 
 use std::os::unix::fs::symlink;
 
@@ -7,10 +7,10 @@ use tempfile::TempDir;
 
 use super::binary_dir;
 
-/// A directory for `--plugin-dir`, with the real plugins and these of `tests/fixtures`.
+/// A directory for `--plugin-dir` with the real plugins and the named ones of `tests/fixtures`.
 ///
 /// # Errors
-/// Fails when a plugin is not built, naming it.
+/// Fails when a plugin is not built, and names it.
 pub fn plugin_dir(fixtures: &[&str]) -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
     let real = ["packetcapture", "simplebridge"].map(|service| (format!("libpcn_{service}.so"), service));

@@ -1,4 +1,4 @@
-//! What a command line said and how it ended.
+//! What a command printed, and how it ended.
 
 use std::fmt;
 use std::process;
@@ -10,7 +10,7 @@ pub struct Output {
     pub program: &'static str,
     /// The words after the program's name.
     pub words: Vec<String>,
-    /// Exit code; `None` when a signal ended it, such as the kit's own after 30 s.
+    /// Exit code; `None` when a signal ended it, such as the kit's after 30 s.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -29,31 +29,31 @@ impl Output {
         }
     }
 
-    /// Asserts exit code 0 and gives standard output.
+    /// Asserts exit code 0 and returns standard output.
     ///
     /// # Panics
-    /// Panics with everything the command said otherwise.
+    /// Panics with the command's whole output otherwise.
     #[track_caller]
     pub fn ok(self) -> String {
         assert!(self.code == Some(0), "{self}");
         self.stdout
     }
 
-    /// Asserts another exit code and gives what it said, on both streams.
+    /// Asserts another exit code and returns the output of both streams.
     ///
     /// # Panics
-    /// Panics with everything the command said otherwise.
+    /// Panics with the command's whole output otherwise.
     #[track_caller]
     pub fn fails(self, code: i32) -> String {
         assert!(self.code == Some(code), "exit code {code} expected: {self}");
         self.stdout + &self.stderr
     }
 
-    /// Asserts that the command ended with this code and said one line on standard error and nothing else; gives that
-    /// line.
+    /// Asserts that the command ended with this code and printed one line on standard error and nothing else; returns
+    /// that line.
     ///
     /// # Panics
-    /// Panics with everything the command said otherwise.
+    /// Panics with the command's whole output otherwise.
     #[track_caller]
     pub fn one_line(self, code: i32) -> String {
         assert!(self.code == Some(code), "exit code {code} expected: {self}");

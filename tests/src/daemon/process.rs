@@ -1,4 +1,4 @@
-//! Starting and ending the processes that the kit answers for.
+//! Starts and ends the kit's processes.
 
 use std::io::{self, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -13,33 +13,34 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 
 const POLL: Duration = Duration::from_millis(10);
 
-struct Birth {
+struct SpawnRequest {
     command: Command,
-    born: Sender<io::Result<Child>>,
+    reply: Sender<io::Result<Child>>,
 }
 
 /// Starts a command that the kernel kills when this process ends, however it ends.
 pub(super) fn spawn_tied(mut command: Command) -> io::Result<Child> {
-    // The kernel ties a child to the thread that made it, and a test's thread may end before the child should: one
-    // thread that lives as long as the process makes them all (prctl(2), PR_SET_PDEATHSIG).
-    static PARENT: OnceLock<Mutex<Sender<Birth>>> = OnceLock::new();
+    // The kernel ties a child to the thread that started it, and a test's thread may end before the child should. So one
+    // thread that lives as long as the process starts them all (prctl(2), PR_SET_PDEATHSIG).
+    static PARENT: OnceLock<Mutex<Sender<SpawnRequest>>> = OnceLock::new();
     let parent = PARENT.get_or_init(|| {
-        let (births, queue) = channel::<Birth>();
+        let (requests, queue) = channel::<SpawnRequest>();
         thread::spawn(move || {
-            for mut birth in queue {
-                let _ = birth.born.send(birth.command.spawn());
+            for mut request in queue {
+                let _ = request.reply.send(request.command.spawn());
             }
         });
-        Mutex::new(births)
+        Mutex::new(requests)
     });
-    // Ctrl-C in a terminal reaches a whole group: it is for us, who end our children in order.
+    // Ctrl-C in a terminal signals the whole process group. The child gets its own group: the kit ends its children in
+    // order.
     command.process_group(0);
     // SAFETY: between fork and exec the closure makes one system call; it neither allocates nor locks.
     unsafe { command.pre_exec(|| set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into)) };
-    let (born, birth) = channel();
-    let sent = parent.lock().unwrap_or_else(PoisonError::into_inner).send(Birth { command, born });
+    let (reply, child) = channel();
+    let sent = parent.lock().unwrap_or_else(PoisonError::into_inner).send(SpawnRequest { command, reply });
     sent.expect("the parent thread lives as long as the process");
-    birth.recv().expect("the parent thread answers every birth")
+    child.recv().expect("the parent thread answers every request")
 }
 
 pub(super) fn signal(child: &Child, signal: Signal) -> io::Result<()> {
@@ -48,7 +49,7 @@ pub(super) fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     kill_process(pid, signal).map_err(Into::into)
 }
 
-/// Waits, but not for ever; `None` when the child is still running.
+/// Waits for a limited time; `None` when the child is still running.
 pub(super) fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + patience;
     loop {
@@ -60,8 +61,8 @@ pub(super) fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<E
     }
 }
 
-/// Runs a command to its end with the given standard input; one that takes longer than `patience` is killed, and its
-/// status says so.
+/// Runs a command to its end with the given standard input; one that takes longer than `patience` is killed, which its
+/// status shows.
 pub(super) fn run(mut command: Command, input: Option<&str>, patience: Duration) -> io::Result<Output> {
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -71,7 +72,7 @@ pub(super) fn run(mut command: Command, input: Option<&str>, patience: Duration)
     thread::scope(|scope| {
         let (done, watched) = channel::<()>();
         if let (Some(mut stdin), Some(input)) = (stdin, input) {
-            // A program that does not read its input closes the pipe: that is its right.
+            // A program may close the pipe without reading its input.
             scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
         }
         scope.spawn(move || {

@@ -1,4 +1,4 @@
-//! Everything that a refused request has to leave as it was.
+//! Everything that a refused request must leave unchanged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use crate::hook::{Attached, programs_attached};
 /// Members of a cube that traffic changes.
 const TRAFFIC: [&str; 2] = ["counters", "port-counters"];
 
-/// The model as the daemon tells it, and what stands in the kernel.
+/// The model as the daemon shows it, and what is in the kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// `GET cubes/`.
     pub cubes: Value,
-    /// Each cube whole, counters aside.
+    /// Each whole cube, without its counters.
     pub each: BTreeMap<String, Value>,
     /// Programs on each interface of the host namespace.
     pub attached: BTreeMap<String, Vec<Attached>>,
@@ -26,7 +26,7 @@ pub struct Snapshot {
 }
 
 impl Daemon {
-    /// Takes it all down.
+    /// Reads all of it.
     ///
     /// # Errors
     /// Fails when the daemon does not answer, or the kernel cannot be asked.

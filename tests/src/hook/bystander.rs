@@ -1,4 +1,4 @@
-//! Somebody else's program on a hook, which the daemon must leave alone.
+//! Another party's program on a hook, which the daemon must leave alone.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -18,19 +18,19 @@ const EXIT: u64 = 0x95;
 /// `TCX_NEXT` and `TCX_DROP` of `linux/bpf.h`.
 const NEXT: u64 = 0xffff_ffff << 32;
 const DROP: u64 = 2 << 32;
-/// Goes over the next two instructions if fewer than 24 bytes are linear: `r3 = data`, `r2 = data_end` (at 76 and 80 in
+/// Skips the next two instructions if fewer than 24 bytes are linear: `r3 = data`, `r2 = data_end` (at 76 and 80 in
 /// `struct __sk_buff`), `r3 += 24`, `if r3 > r2 goto +2`.
 const UNLESS_LINEAR: [u64; 4] = [0x004c_1361, 0x0050_1261, 24 << 32 | 0x0307, 0x0002_232d];
 
-/// What the program says of every packet.
+/// The program's verdict on every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The next program decides.
     Next,
     /// The packet is dropped.
     Drop,
-    /// The packet is dropped if IPv4's protocol, the frame's byte 23, lies in the skb's linear memory. Taking a tag out
-    /// makes two bytes behind the Ethernet header linear, and they may be.
+    /// The packet is dropped if IPv4's protocol, the frame's byte 23, lies in the skb's linear memory. Stripping a tag
+    /// makes the two bytes after the Ethernet header linear, and these may be linear too.
     DropLinear,
 }
 
@@ -44,7 +44,7 @@ impl Verdict {
     }
 }
 
-/// A program on a TCX hook. Dropping it takes it off.
+/// A program on a TCX hook. Dropping it detaches it.
 #[derive(Debug)]
 pub struct Bystander {
     _link: OwnedFd,
@@ -74,7 +74,7 @@ struct Link {
 }
 
 impl Bystander {
-    /// Puts a program called `bystander` behind what is on the hook now.
+    /// Attaches a program called `bystander` after those on the hook now.
     ///
     /// # Errors
     /// Fails without root, or on a kernel before 6.6.
@@ -113,6 +113,6 @@ fn load(verdict: Verdict) -> io::Result<OwnedFd> {
 
 fn owned(answer: i64) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(answer).map_err(io::Error::other)?;
-    // SAFETY: bpf(2) has just opened the descriptor, for us alone.
+    // SAFETY: bpf(2) has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -14,7 +14,7 @@ use super::{Namespace, netlink};
 const RUNNING_PATIENCE: Duration = Duration::from_secs(5);
 /// Multicast listener reports for a new IPv6 address: RFC 3810, section 9.1, default robustness.
 const LISTENER_REPORTS: u64 = 2;
-/// The reports come within milliseconds of each other under [`super::Autoconf::Off`]; an interface without carrier
+/// The reports follow within milliseconds of each other under [`super::Autoconf::Off`]; an interface without carrier
 /// sends none.
 const LISTENER_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -51,7 +51,7 @@ impl fmt::Display for Interface {
 }
 
 impl Interface {
-    /// Looks an interface up, also one that the daemon made.
+    /// Finds an interface, including one that the daemon made.
     ///
     /// # Errors
     /// Fails when the namespace has no such interface.
@@ -94,8 +94,8 @@ impl Interface {
         netlink::set_up(self)
     }
 
-    /// Waits until it is up and has carrier in the eyes of everything above the driver: a bridge forwards to no port
-    /// and IPv6 sends nothing before.
+    /// Waits until everything above the driver sees it up and with carrier. Before that, a bridge does not forward to it
+    /// and IPv6 sends nothing.
     ///
     /// # Errors
     /// Fails after 5 s; most often the other end of the wire is down.
@@ -121,12 +121,12 @@ impl Interface {
     /// Deletes it, and its veth peer with it.
     ///
     /// # Errors
-    /// Fails when it is gone already.
+    /// Fails when it is already gone.
     pub fn delete(self) -> Result<()> {
         netlink::delete(&self)
     }
 
-    /// Sets the largest IP packet, in bytes; a frame may be 14 (tagged: 18) longer.
+    /// Sets the MTU in bytes; a frame may be 14 bytes longer, or 18 with a tag.
     ///
     /// # Errors
     /// Fails when the driver refuses the value.
@@ -134,11 +134,11 @@ impl Interface {
         netlink::set_mtu(self, mtu)
     }
 
-    /// Gives it an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here
-    /// and waits until the kernel has sent its listener reports, so that they are in no capture that starts afterwards.
+    /// Adds an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here and waits
+    /// until the kernel has sent its listener reports, so that no later capture contains them.
     ///
     /// # Errors
-    /// Fails when the text is no address with prefix length, or the address is there already.
+    /// Fails when the text is not an address with a prefix length, or when the interface already has the address.
     pub fn add_address(&self, address: &str) -> Result<IpAddr> {
         let Some((ip, prefix)) = address.split_once('/') else {
             bail!("{address} lacks a prefix length, as in 10.0.0.1/24");
@@ -170,14 +170,14 @@ impl Interface {
     /// Whether an offload is on.
     ///
     /// # Errors
-    /// Fails when the driver does not know it.
+    /// Fails when the driver does not support it.
     pub fn offload(&self, offload: Offload) -> Result<bool> {
         self.namespace
             .enter(|| ioctl::offload(&self.name, offload))
             .with_context(|| format!("cannot read {offload:?} of {self}"))
     }
 
-    /// What the kernel has counted since the interface was made.
+    /// What the kernel has counted since the interface was created.
     ///
     /// # Errors
     /// Fails when it is gone.

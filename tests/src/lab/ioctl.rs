@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use libc::{c_char, c_ulong, ifreq};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-/// An offload that decides whether a packet is cut into frames before or after a program sees it.
+/// An offload that decides whether a packet is segmented before or after a program sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offload {
-    /// The sender leaves the checksum to the receiver; without it no segmentation offload either.
+    /// The sender leaves the checksum to the receiver. The segmentation offloads depend on it.
     TxChecksum,
     /// TCP segmentation.
     Tso,

@@ -1,4 +1,4 @@
-//! One network namespace: made, entered, given to a command.
+//! One network namespace: creating it, entering it, running commands in it.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-/// Whether the kernel may speak on its own in a namespace.
+/// Whether the kernel may send packets by itself in a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Autoconf {
     /// No IPv6 until an address is given, no router solicitation, no duplicate address detection. A capture then holds
@@ -23,7 +23,7 @@ pub enum Autoconf {
     On,
 }
 
-/// A network namespace; clones mean the same one. It goes away with the last clone, the lab's own included.
+/// A network namespace; clones refer to the same one. It disappears with the last clone, including the lab's.
 #[derive(Debug, Clone)]
 pub struct Namespace(Arc<Inner>);
 
@@ -42,7 +42,7 @@ impl Drop for Inner {
     }
 }
 
-/// Takes a name out of `/run/netns`. A name that is gone already is as good.
+/// Removes a name from `/run/netns`. A name that is already gone is fine.
 pub(super) fn remove_name(path: &Path) {
     let _ = unmount(path, UnmountFlags::DETACH);
     let _ = fs::remove_file(path);
@@ -52,7 +52,7 @@ impl Namespace {
     pub(super) fn create(name: &str, mount: Option<PathBuf>) -> Result<Self> {
         let made = thread::scope(|scope| scope.spawn(|| unshare_and_open(mount.as_deref())).join());
         let file = made.unwrap_or_else(|payload| panic::resume_unwind(payload));
-        let file = file.with_context(|| format!("cannot make network namespace {name}"))?;
+        let file = file.with_context(|| format!("cannot create network namespace {name}"))?;
         let namespace = Self(Arc::new(Inner { name: name.to_owned(), file, mount }));
         super::netlink::set_loopback_up(&namespace)?;
         namespace.set_autoconf(Autoconf::Off)?;
@@ -71,8 +71,8 @@ impl Namespace {
         self.0.mount.as_deref()
     }
 
-    /// Runs `work` in this namespace, in a thread of its own, and hands on its result or its panic. Sockets that `work`
-    /// opens stay in the namespace, whoever uses them later. `/sys/class/net` still shows the outer namespace:
+    /// Runs `work` in this namespace, on a new thread, and passes on its result or its panic. Sockets that `work` opens
+    /// stay in the namespace wherever they are used later. `/sys/class/net` still shows the outer namespace:
     /// use `/proc/thread-self/net`.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let done = thread::scope(|scope| {
@@ -86,7 +86,7 @@ impl Namespace {
         done.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
-    /// Moves the calling thread for good; for threads that the caller makes and ends.
+    /// Moves the calling thread permanently; for threads that the caller starts and ends.
     ///
     /// # Errors
     /// Fails without root.
@@ -108,7 +108,7 @@ impl Namespace {
         command
     }
 
-    /// Sets how much the kernel says on its own, for interfaces that are made or moved here from now on.
+    /// Sets what the kernel sends by itself, for interfaces that are created here or moved here from now on.
     ///
     /// # Errors
     /// Fails when `/proc/sys` is not writable.
@@ -119,9 +119,9 @@ impl Namespace {
             ("accept_dad", "0", "1"),
             ("dad_transmits", "0", "1"),
             ("router_solicitations", "0", "-1"),
-            // 1 is "no address of its own" (net/ipv6/addrconf.c, IN6_ADDR_GEN_MODE_NONE).
+            // 1 means that no address is generated (net/ipv6/addrconf.c, IN6_ADDR_GEN_MODE_NONE).
             ("addr_gen_mode", "1", "0"),
-            // Listener reports cannot be turned off; milliseconds make them come before anything is measured.
+            // Listener reports cannot be turned off; an interval of milliseconds makes them come before any measurement.
             ("mldv1_unsolicited_report_interval", "1", "10000"),
             ("mldv2_unsolicited_report_interval", "1", "1000"),
         ];
@@ -162,7 +162,7 @@ impl AsFd for Namespace {
 
 fn unshare_and_open(mount: Option<&Path>) -> Result<File> {
     // SAFETY: NEWNET leaves the descriptor table shared, and the thread ends here, so no other code runs in the new
-    // namespace by surprise.
+    // namespace by accident.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("unshare(CLONE_NEWNET)")?;
     const OWN: &str = "/proc/thread-self/ns/net";
     if let Some(path) = mount {

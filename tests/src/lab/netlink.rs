@@ -27,16 +27,16 @@ where
     })
 }
 
-/// One end of a wire that is to be.
+/// One end of a veth pair to be created.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct End<'a> {
+pub(super) struct VethEnd<'a> {
     pub(super) namespace: &'a Namespace,
     pub(super) name: &'a str,
     pub(super) mac: [u8; 6],
     pub(super) index: u32,
 }
 
-pub(super) fn add_veth(left: End<'_>, right: End<'_>) -> Result<()> {
+pub(super) fn add_veth(left: VethEnd<'_>, right: VethEnd<'_>) -> Result<()> {
     let mut peer = LinkUnspec::new_with_name(right.name).index(right.index).address(right.mac.to_vec()).build();
     peer.attributes.push(LinkAttribute::NetNsFd(right.namespace.as_fd().as_raw_fd()));
     let pair = LinkVeth::new(left.name, right.name)
@@ -52,7 +52,7 @@ pub(super) fn add_veth(left: End<'_>, right: End<'_>) -> Result<()> {
 pub(super) fn add_bridge(namespace: &Namespace, name: &str) -> Result<()> {
     let bridge = LinkBridge::new(name).build();
     request(namespace, |handle| async move { handle.link().add(bridge).execute().await })
-        .with_context(|| format!("cannot make bridge {name}"))
+        .with_context(|| format!("cannot create bridge {name}"))
 }
 
 pub(super) fn set_controller(port: &Interface, bridge: &Interface) -> Result<()> {
@@ -100,5 +100,5 @@ pub(super) fn add_address(interface: &Interface, address: IpAddr, prefix: u8) ->
         }
         request.execute().await
     })
-    .with_context(|| format!("cannot give {address}/{prefix} to {interface}"))
+    .with_context(|| format!("cannot add {address}/{prefix} to {interface}"))
 }

@@ -13,9 +13,9 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 use super::{CaptureFile, Format, Record};
 use crate::capture::Direction;
 
-/// What a pcapng file says beside its packets.
+/// What a pcapng file has besides packets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Metadata {
     /// Comments of the sections.
     pub comments: Vec<String>,
     /// Interfaces of all sections, in file order.
@@ -46,15 +46,16 @@ pub struct Statistics {
     pub dropped: u64,
     /// `isb_usrdeliv`.
     pub delivered: u64,
-    /// Packets that stand before the block.
-    pub behind: usize,
+    /// How many packets come before the block.
+    pub packets_before: usize,
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<CaptureFile> {
     let (mut rest, mut parser) = PcapNgParser::new(bytes).context("at offset 0")?;
-    let mut file = CaptureFile { format: Format::Pcapng, snaplen: 0, records: Vec::new(), told: Told::default() };
-    file.told.comments.extend(comment(parser.section()));
-    // Ids count anew in each section.
+    let mut file =
+        CaptureFile { format: Format::Pcapng, snaplen: 0, records: Vec::new(), metadata: Metadata::default() };
+    file.metadata.comments.extend(comment(parser.section()));
+    // Each section numbers its interfaces from 0.
     let mut first_interface = 0;
     while !rest.is_empty() {
         let offset = bytes.len() - rest.len();
@@ -62,22 +63,22 @@ pub(super) fn parse(bytes: &[u8]) -> Result<CaptureFile> {
         rest = left;
         match block {
             Block::SectionHeader(section) => {
-                file.told.comments.extend(comment(&section));
-                first_interface = file.told.interfaces.len();
+                file.metadata.comments.extend(comment(&section));
+                first_interface = file.metadata.interfaces.len();
             }
             Block::InterfaceDescription(described) => {
                 let link = described.linktype;
                 ensure!(link == DataLink::ETHERNET, "at offset {offset}: link type {link:?}, Ethernet expected");
                 file.snaplen = file.snaplen.max(described.snaplen);
-                file.told.interfaces.push(interface(&described));
+                file.metadata.interfaces.push(interface(&described));
             }
             Block::EnhancedPacket(packet) => file.records.push(record(packet, first_interface)),
             Block::InterfaceStatistics(block) => {
-                let behind = file.records.len();
-                file.told.statistics.push(Statistics { behind, ..statistics(&block) });
+                let packets_before = file.records.len();
+                file.metadata.statistics.push(Statistics { packets_before, ..statistics(&block) });
             }
             Block::Packet(_) | Block::SimplePacket(_) => {
-                bail!("at offset {offset}: a packet without interface or flags")
+                bail!("at offset {offset}: a packet without an interface or flags")
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What a scene has in it before the test begins.
+//! What a scene contains before the test begins.
 
 use anyhow::{Context as _, Result};
 
@@ -17,13 +17,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Peers 1, 2, …, each wired to a netdev `veth1`, `veth2`, … of the daemon's; none without this.
+    /// Peers 1, 2, …, each wired to a netdev `veth1`, `veth2`, … of the daemon's; the default is none.
     pub fn peers(mut self, peers: usize) -> Self {
         self.peers = peers;
         self
     }
 
-    /// Plugins of `tests/fixtures`, beside the real ones.
+    /// Plugins of `tests/fixtures`, in addition to the real ones.
     pub fn fixtures(mut self, services: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.fixtures.extend(services.into_iter().map(|service| service.as_ref().to_owned()));
         self
@@ -47,8 +47,8 @@ impl Setup {
         self.commands(["simplebridge add br1"]).commands(ports)
     }
 
-    /// A bridge `br1` with the port `toveth1`, and `sniffer` attached to it. The second peer's netdev and those after
-    /// it stay free.
+    /// A bridge `br1` with the port `toveth1`, and `sniffer` attached to it. The other peers'
+    /// netdevs stay free.
     pub fn sniffed_port(self) -> Self {
         self.commands([
             "simplebridge add br1",

@@ -18,14 +18,14 @@ const TTL: u8 = 64;
 const TCP_WINDOW: u16 = 65535;
 const PING_ID: u16 = 0x7063;
 
-/// What a frame carries above Ethernet. Whether IPv4 or IPv6, the flow's addresses say.
+/// What a frame carries above Ethernet. The flow's addresses decide between IPv4 and IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Protocol {
     /// A request for the receiver's address. Asks for an IPv4 address whatever the flow's family.
     Arp,
     /// A UDP datagram.
     Udp,
-    /// A TCP segment with PSH and ACK, of no connection.
+    /// A TCP segment with PSH and ACK that belongs to no connection.
     Tcp,
     /// An ICMP or ICMPv6 echo request.
     Icmp,
@@ -33,7 +33,7 @@ pub enum Kind {
 
 /// One end of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct Endpoint {
     /// Hardware address.
     pub mac: [u8; 6],
     /// IP address.
@@ -46,19 +46,19 @@ pub struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     /// The sending end.
-    pub from: End,
+    pub from: Endpoint,
     /// The receiving end.
-    pub to: End,
-    /// The 802.1Q tag, written into the frame, by VLAN id.
+    pub to: Endpoint,
+    /// The VLAN id of an 802.1Q tag, which is written into the frame.
     pub vlan: Option<u16>,
 }
 
 impl Flow {
-    /// UDP port 4000 to 5000 over IPv4, to the receiver's hardware address but to IP addresses that nobody has: the
-    /// receiver's kernel drops the packets without an answer, so a capture holds nothing else.
+    /// UDP port 4000 to 5000 over IPv4, to the receiver's hardware address but between unassigned IP addresses: the
+    /// receiver's kernel drops the packets without an answer, so that a capture contains nothing else.
     #[must_use]
     pub fn between(from: &Interface, to: &Interface) -> Self {
-        let end = |interface: &Interface, last, port| End {
+        let end = |interface: &Interface, last, port| Endpoint {
             mac: interface.mac(),
             ip: IpAddr::from([198, 18, 0, last]),
             port,
@@ -84,76 +84,76 @@ impl Flow {
         self
     }
 
-    /// The way back.
+    /// The opposite direction.
     #[must_use]
     pub fn reversed(self) -> Self {
         Self { from: self.to, to: self.from, vlan: self.vlan }
     }
 
-    /// Shortest frame of a kind that has room for its sequence number.
+    /// The shortest frame of a protocol with room for its sequence number.
     #[must_use]
-    pub fn shortest(&self, kind: Kind) -> usize {
-        self.header_len(kind) + SEQUENCE_LEN
+    pub fn shortest(&self, protocol: Protocol) -> usize {
+        self.header_len(protocol) + SEQUENCE_LEN
     }
 
-    /// A frame of exactly `len` bytes, Ethernet header and tag included, checksum of the wire not. The payload is
+    /// A frame of exactly `len` bytes, including Ethernet header and tag, but not the wire's checksum. The payload is
     /// `sequence` followed by bytes that depend on it.
     ///
     /// # Panics
-    /// Panics when `len` is below [`Flow::shortest`] or above what the headers can say.
+    /// Panics when `len` is less than [`Flow::shortest`] or more than the headers can express.
     #[must_use]
     #[track_caller]
-    pub fn frame(&self, kind: Kind, len: usize, sequence: u32) -> Vec<u8> {
-        let shortest = self.shortest(kind);
-        assert!(len >= shortest, "{kind:?} needs {shortest} bytes with its sequence number, {len} are given");
-        let payload = payload(len - self.header_len(kind), sequence);
-        let mut frame = self.link_headers(kind);
-        match (kind, self.from.ip, self.to.ip) {
-            (Kind::Arp, ..) => frame.extend_from_slice(&self.arp().to_bytes()),
+    pub fn frame(&self, protocol: Protocol, len: usize, sequence: u32) -> Vec<u8> {
+        let shortest = self.shortest(protocol);
+        assert!(len >= shortest, "{protocol:?} needs {shortest} bytes with its sequence number, not {len}");
+        let payload = payload(len - self.header_len(protocol), sequence);
+        let mut frame = self.link_headers(protocol);
+        match (protocol, self.from.ip, self.to.ip) {
+            (Protocol::Arp, ..) => frame.extend_from_slice(&self.arp().to_bytes()),
             (_, IpAddr::V4(from), IpAddr::V4(to)) => {
-                frame.extend(self.ipv4(kind, from.octets(), to.octets(), &payload, sequence));
+                frame.extend(self.ipv4(protocol, from.octets(), to.octets(), &payload, sequence));
             }
             (_, IpAddr::V6(from), IpAddr::V6(to)) => {
-                frame.extend(self.ipv6(kind, from.octets(), to.octets(), &payload, sequence));
+                frame.extend(self.ipv6(protocol, from.octets(), to.octets(), &payload, sequence));
             }
             (_, from, to) => panic!("a flow has one address family, not {from} and {to}"),
         }
         frame.extend_from_slice(&payload);
-        assert_eq!(frame.len(), len, "the kit's own arithmetic for {kind:?}");
+        assert_eq!(frame.len(), len, "the length of {protocol:?}");
         frame
     }
 
     /// `count` frames of one size, numbered from 0.
     #[must_use]
     #[track_caller]
-    pub fn frames(&self, kind: Kind, len: usize, count: u32) -> Vec<Vec<u8>> {
-        (0..count).map(|sequence| self.frame(kind, len, sequence)).collect()
+    pub fn frames(&self, protocol: Protocol, len: usize, count: u32) -> Vec<Vec<u8>> {
+        (0..count).map(|sequence| self.frame(protocol, len, sequence)).collect()
     }
 
-    pub(super) fn header_len(&self, kind: Kind) -> usize {
+    pub(super) fn header_len(&self, protocol: Protocol) -> usize {
         let link = Ethernet2Header::LEN + if self.vlan.is_some() { VLAN_TAG_LEN } else { 0 };
         let network = match self.to.ip {
-            _ if kind == Kind::Arp => 28,
+            _ if protocol == Protocol::Arp => 28,
             IpAddr::V4(_) => Ipv4Header::MIN_LEN,
             IpAddr::V6(_) => Ipv6Header::LEN,
         };
-        let transport = match kind {
-            Kind::Arp => 0,
-            Kind::Udp | Kind::Icmp => UdpHeader::LEN,
-            Kind::Tcp => TcpHeader::MIN_LEN,
+        let transport = match protocol {
+            Protocol::Arp => 0,
+            Protocol::Udp | Protocol::Icmp => UdpHeader::LEN,
+            Protocol::Tcp => TcpHeader::MIN_LEN,
         };
         link + network + transport
     }
 
-    pub(super) fn link_headers(&self, kind: Kind) -> Vec<u8> {
+    pub(super) fn link_headers(&self, protocol: Protocol) -> Vec<u8> {
         let inner = match self.to.ip {
-            _ if kind == Kind::Arp => EtherType::ARP,
+            _ if protocol == Protocol::Arp => EtherType::ARP,
             IpAddr::V4(_) => EtherType::IPV4,
             IpAddr::V6(_) => EtherType::IPV6,
         };
         let ethernet = |ether_type| {
-            // An ARP request asks everybody.
-            let destination = if kind == Kind::Arp { [0xff; 6] } else { self.to.mac };
+            // An ARP request is a broadcast.
+            let destination = if protocol == Protocol::Arp { [0xff; 6] } else { self.to.mac };
             Ethernet2Header { source: self.from.mac, destination, ether_type }.to_bytes().to_vec()
         };
         let Some(id) = self.vlan else { return ethernet(inner) };
@@ -189,71 +189,71 @@ impl Flow {
     }
 
     /// The IP header and the transport header before `payload`.
-    fn ipv4(&self, kind: Kind, from: [u8; 4], to: [u8; 4], payload: &[u8], sequence: u32) -> Vec<u8> {
-        let (protocol, transport_len) = transport_of(kind, IpNumber::ICMP);
+    fn ipv4(&self, protocol: Protocol, from: [u8; 4], to: [u8; 4], payload: &[u8], sequence: u32) -> Vec<u8> {
+        let (number, transport_len) = transport_of(protocol, IpNumber::ICMP);
         let length = u16::try_from(transport_len + payload.len()).expect("an IPv4 packet has at most 65535 bytes");
-        let mut ip = Ipv4Header::new(length, TTL, protocol, from, to).expect("length fits");
+        let mut ip = Ipv4Header::new(length, TTL, number, from, to).expect("length fits");
         ip.header_checksum = ip.calc_header_checksum();
         let mut headers = ip.to_bytes().to_vec();
-        match kind {
-            Kind::Udp => {
+        match protocol {
+            Protocol::Udp => {
                 let udp = UdpHeader::with_ipv4_checksum(self.from.port, self.to.port, &ip, payload);
                 headers.extend_from_slice(&udp.expect("length fits").to_bytes());
             }
-            Kind::Tcp => {
+            Protocol::Tcp => {
                 let mut tcp = self.tcp(sequence);
                 tcp.checksum = tcp.calc_checksum_ipv4(&ip, payload).expect("length fits");
                 headers.extend_from_slice(&tcp.to_bytes());
             }
-            Kind::Icmp => {
+            Protocol::Icmp => {
                 let icmp = Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo(sequence)), payload);
                 headers.extend_from_slice(&icmp.to_bytes());
             }
-            Kind::Arp => unreachable!("ARP has no IP header"),
+            Protocol::Arp => unreachable!("ARP has no IP header"),
         }
         headers
     }
 
     /// The IP header and the transport header before `payload`.
-    fn ipv6(&self, kind: Kind, from: [u8; 16], to: [u8; 16], payload: &[u8], sequence: u32) -> Vec<u8> {
-        let (protocol, transport_len) = transport_of(kind, IpNumber::IPV6_ICMP);
+    fn ipv6(&self, protocol: Protocol, from: [u8; 16], to: [u8; 16], payload: &[u8], sequence: u32) -> Vec<u8> {
+        let (number, transport_len) = transport_of(protocol, IpNumber::IPV6_ICMP);
         let ip = Ipv6Header {
             traffic_class: 0,
             flow_label: Ipv6FlowLabel::ZERO,
             payload_length: u16::try_from(transport_len + payload.len())
                 .expect("an IPv6 payload has 16 bits of length"),
-            next_header: protocol,
+            next_header: number,
             hop_limit: TTL,
             source: from,
             destination: to,
         };
         let mut headers = ip.to_bytes().to_vec();
-        match kind {
-            Kind::Udp => {
+        match protocol {
+            Protocol::Udp => {
                 let udp = UdpHeader::with_ipv6_checksum(self.from.port, self.to.port, &ip, payload);
                 headers.extend_from_slice(&udp.expect("length fits").to_bytes());
             }
-            Kind::Tcp => {
+            Protocol::Tcp => {
                 let mut tcp = self.tcp(sequence);
                 tcp.checksum = tcp.calc_checksum_ipv6(&ip, payload).expect("length fits");
                 headers.extend_from_slice(&tcp.to_bytes());
             }
-            Kind::Icmp => {
+            Protocol::Icmp => {
                 let icmp = Icmpv6Header::with_checksum(Icmpv6Type::EchoRequest(echo(sequence)), from, to, payload);
                 headers.extend_from_slice(&icmp.expect("length fits").to_bytes());
             }
-            Kind::Arp => unreachable!("ARP has no IP header"),
+            Protocol::Arp => unreachable!("ARP has no IP header"),
         }
         headers
     }
 }
 
-fn transport_of(kind: Kind, icmp: IpNumber) -> (IpNumber, usize) {
-    match kind {
-        Kind::Udp => (IpNumber::UDP, UdpHeader::LEN),
-        Kind::Tcp => (IpNumber::TCP, TcpHeader::MIN_LEN),
-        Kind::Icmp => (icmp, Icmpv4Header::MIN_LEN),
-        Kind::Arp => unreachable!("ARP has no transport"),
+fn transport_of(protocol: Protocol, icmp: IpNumber) -> (IpNumber, usize) {
+    match protocol {
+        Protocol::Udp => (IpNumber::UDP, UdpHeader::LEN),
+        Protocol::Tcp => (IpNumber::TCP, TcpHeader::MIN_LEN),
+        Protocol::Icmp => (icmp, Icmpv4Header::MIN_LEN),
+        Protocol::Arp => unreachable!("ARP has no transport"),
     }
 }
 
@@ -261,14 +261,14 @@ fn echo(sequence: u32) -> IcmpEchoHeader {
     IcmpEchoHeader { id: PING_ID, seq: sequence as u16 }
 }
 
-/// The sequence number, big endian, then bytes that count up from its last one.
+/// The sequence number, big endian, followed by bytes that count up from its last byte.
 pub(super) fn payload(len: usize, sequence: u32) -> Vec<u8> {
     let marker = sequence.to_be_bytes();
     let filler = (0..len.saturating_sub(SEQUENCE_LEN)).map(|place| (sequence as usize).wrapping_add(place) as u8);
     marker.into_iter().chain(filler).collect()
 }
 
-/// The sequence number of a captured frame, if it is one of ours and not truncated before it.
+/// The sequence number of a captured frame, if it is one of the kit's and long enough to have it.
 #[must_use]
 pub fn sequence_of(frame: &[u8]) -> Option<u32> {
     let packet = LaxPacketHeaders::from_ethernet(frame).ok()?;
@@ -277,7 +277,7 @@ pub fn sequence_of(frame: &[u8]) -> Option<u32> {
         | LaxPayloadSlice::Tcp { payload, .. }
         | LaxPayloadSlice::Icmpv4 { payload, .. }
         | LaxPayloadSlice::Icmpv6 { payload, .. } => payload,
-        // ARP has no length of its own: what follows its 28 bytes is ours.
+        // ARP has no length field: what follows its 28 bytes is the kit's.
         _ if packet.net.is_some_and(|net| matches!(net, etherparse::NetHeaders::Arp(_))) => {
             let tags = packet.link_exts.len() * VLAN_TAG_LEN;
             frame.get(Ethernet2Header::LEN + tags + 28..)?
@@ -292,19 +292,19 @@ mod tests {
     use super::*;
 
     fn flow(from: &str, to: &str) -> Flow {
-        let end = |mac, ip: &str| End { mac: [2, 0, 0, 0, 0, mac], ip: ip.parse().unwrap(), port: 7 };
+        let end = |mac, ip: &str| Endpoint { mac: [2, 0, 0, 0, 0, mac], ip: ip.parse().unwrap(), port: 7 };
         Flow { from: end(1, from), to: end(2, to), vlan: None }
     }
 
     #[test]
-    fn every_kind_has_the_size_asked_for_and_its_number() {
+    fn every_protocol_has_the_requested_size_and_its_number() {
         for base in [flow("10.0.0.1", "10.0.0.2"), flow("fd00::1", "fd00::2")] {
             for flow in [base, base.with_vlan(100)] {
-                for kind in [Kind::Arp, Kind::Udp, Kind::Tcp, Kind::Icmp] {
-                    for len in [flow.shortest(kind), 128, 1500, 9000, 65_000] {
-                        let frame = flow.frame(kind, len, 0xdead_beef);
+                for protocol in [Protocol::Arp, Protocol::Udp, Protocol::Tcp, Protocol::Icmp] {
+                    for len in [flow.shortest(protocol), 128, 1500, 9000, 65_000] {
+                        let frame = flow.frame(protocol, len, 0xdead_beef);
                         assert_eq!(frame.len(), len);
-                        assert_eq!(sequence_of(&frame), Some(0xdead_beef), "{kind:?} of {len} bytes");
+                        assert_eq!(sequence_of(&frame), Some(0xdead_beef), "{protocol:?} of {len} bytes");
                     }
                 }
             }

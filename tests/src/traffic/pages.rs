@@ -1,4 +1,4 @@
-//! Sending frames whose bytes stay in pages of their own: what a driver hands on that does not copy.
+//! Sending frames whose bytes stay in separate pages, as a zero-copy driver delivers them.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,16 +10,16 @@ use libc::{tpacket_req, tpacket2_hdr};
 use crate::lab::Interface;
 use crate::packet_socket::{PacketSocket, Purpose};
 
-/// One frame each, and a multiple of every page size in use.
+/// A slot has one frame, and is a multiple of every page size in use.
 const SLOT: usize = 64 << 10;
-/// `TPACKET2_HDRLEN` without the address (`net/packet/af_packet.c`, `tpacket_fill_skb`).
+/// `TPACKET2_HDRLEN` less the address (`net/packet/af_packet.c`, `tpacket_fill_skb`).
 const HEADER: usize = size_of::<tpacket2_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
 
-/// Sends every frame once, in order, through a ring that the kernel shares (`PACKET_TX_RING`). Only the Ethernet header
+/// Sends every frame once, in order, through a ring shared with the kernel (`PACKET_TX_RING`). Only the Ethernet header
 /// gets into the skb's linear memory: the kernel refers to the ring's pages for the rest.
 ///
 /// # Errors
-/// Fails when the kernel refuses a frame, or has no memory for a ring of so many.
+/// Fails when the kernel refuses a frame, or has no memory for a ring of that many.
 pub fn send_from_pages(interface: &Interface, frames: &[Vec<u8>]) -> Result<()> {
     ensure!(frames.iter().all(|frame| frame.len() <= SLOT - HEADER), "a frame is longer than its slot");
     let request = tpacket_req {
@@ -36,7 +36,7 @@ pub fn send_from_pages(interface: &Interface, frames: &[Vec<u8>]) -> Result<()> 
     for (slot, frame) in frames.iter().enumerate() {
         ring.fill(slot, frame);
     }
-    // SAFETY: no bytes are given; the kernel takes them from the ring.
+    // SAFETY: no bytes are passed; the kernel takes them from the ring.
     let sent = unsafe { libc::send(socket.as_fd().as_raw_fd(), ptr::null(), 0, 0) };
     let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error());
     let sent = sent.with_context(|| format!("{interface} refuses a frame"))?;
@@ -45,7 +45,7 @@ pub fn send_from_pages(interface: &Interface, frames: &[Vec<u8>]) -> Result<()> 
     Ok(())
 }
 
-/// Slots that are each used once, for the kernel may read a frame's bytes after it has given its slot back.
+/// Slots, each used once: the kernel may read a frame's bytes even after it has returned the slot.
 struct Ring {
     start: *mut u8,
     bytes: usize,
@@ -55,7 +55,7 @@ impl Ring {
     fn map(socket: &PacketSocket, slots: usize) -> io::Result<Self> {
         let bytes = slots * SLOT;
         let (protection, fd) = (libc::PROT_READ | libc::PROT_WRITE, socket.as_fd().as_raw_fd());
-        // SAFETY: the kernel chooses the place, so nothing that exists is replaced.
+        // SAFETY: the kernel chooses the address, so no existing mapping is replaced.
         let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, 0) };
         if start == libc::MAP_FAILED {
             Err(io::Error::last_os_error())
@@ -64,11 +64,11 @@ impl Ring {
         }
     }
 
-    /// Puts a frame that fits into a slot and orders the kernel to send it.
+    /// Puts a frame that fits into a slot, and marks it for the kernel to send.
     fn fill(&self, slot: usize, frame: &[u8]) {
-        assert!((slot + 1) * SLOT <= self.bytes && HEADER + frame.len() <= SLOT, "a frame beside the ring");
-        // SAFETY: the slot is within the mapping, as is asserted, and aligned for its header as mappings are. Until the
-        // order the kernel does not touch it; `send` is the next that does.
+        assert!((slot + 1) * SLOT <= self.bytes && HEADER + frame.len() <= SLOT, "a frame outside of the ring");
+        // SAFETY: the slot is within the mapping, as is asserted, and aligned for its header as mappings are. The
+        // kernel does not touch it until it is marked, and then in `send`.
         unsafe {
             let slot = self.start.add(slot * SLOT);
             ptr::copy_nonoverlapping(frame.as_ptr(), slot.add(HEADER), frame.len());

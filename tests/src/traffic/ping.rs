@@ -1,4 +1,4 @@
-//! ICMP echo through the kernel's own sockets for it: no program `ping` is needed.
+//! ICMP echo through the kernel's ping sockets, without the program `ping`.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -9,17 +9,18 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 use crate::lab::Namespace;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Type 8 of ICMP (RFC 792), 128 of ICMPv6 (RFC 4443); the kernel fills in identifier and checksum.
+/// Type 8 of ICMP (RFC 792), 128 of ICMPv6 (RFC 4443); the kernel fills in the identifier and the checksum.
 const ECHO_REQUEST: [u8; 2] = [8, 128];
 /// As many bytes as ping(8) sends by default.
 const PAYLOAD_LEN: usize = 56;
 
-/// Sends one echo request from a namespace and waits for the reply; answers the time of the round trip.
+/// Sends one echo request from a namespace and waits for the reply; returns the round-trip time.
 ///
 /// # Errors
 /// Fails when there is no route, or no reply within 2 s.
 pub fn ping(from: &Namespace, address: IpAddr) -> Result<Duration> {
-    // Who may open such sockets is a setting of the namespace; by default nobody (icmp(7), ping_group_range).
+    // A setting of the namespace says which groups may open such sockets; the default is none (icmp(7),
+    // ping_group_range).
     from.set_sysctl("net/ipv4/ping_group_range", "0 0")?;
     let (family, protocol, kind) = match address {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, ECHO_REQUEST[0]),
@@ -28,7 +29,7 @@ pub fn ping(from: &Namespace, address: IpAddr) -> Result<Duration> {
     let socket = from
         .enter(|| socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(protocol)))
         .context("cannot open an ICMP socket")?;
-    // The standard library has no type for ICMP; what it does with a datagram socket is the same for both.
+    // The standard library has no type for ICMP, but its datagram calls work on this socket as well.
     let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(TIMEOUT))?;
     let failure = || format!("{address} does not answer {}", from.name());

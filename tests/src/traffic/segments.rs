@@ -1,21 +1,21 @@
-//! A packet larger than any wire takes, with the virtio-net header that says how to cut it.
+//! A packet larger than any MTU, with the virtio-net header that says how to segment it.
 
 use std::net::IpAddr;
 
 use etherparse::{IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader};
 
 use super::flow::payload;
-use super::{Flow, Kind};
+use super::{Flow, Protocol};
 
 /// `struct virtio_net_hdr` (virtio 1.2, section 5.1.6), little endian here as on every host that runs these tests.
 const VNET_HEADER_LEN: usize = 10;
 const NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
-/// Where the checksum stands in a TCP header.
+/// The checksum's offset in a TCP header.
 const TCP_CHECKSUM_OFFSET: u16 = 16;
 
-/// One TCP super-packet: a program on the path sees it whole, as TCP's own segmentation offload makes them.
+/// One TCP super-packet, as TCP's segmentation offload makes them: a program on the path sees it whole.
 #[derive(Debug, Clone)]
 pub struct Segments {
     wire: Vec<u8>,
@@ -31,7 +31,7 @@ impl Segments {
     pub fn new(flow: &Flow, payload_len: usize, segment_len: u16, sequence: u32) -> Self {
         assert!(payload_len > usize::from(segment_len), "{payload_len} bytes need no segmentation");
         let tcp_len = u16::try_from(TcpHeader::MIN_LEN + payload_len).expect("an IP packet has at most 65535 bytes");
-        let mut frame = flow.link_headers(Kind::Tcp);
+        let mut frame = flow.link_headers(Protocol::Tcp);
         let (gso_type, pseudo_header) = match (flow.from.ip, flow.to.ip) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let ip = Ipv4Header::new(tcp_len, 64, IpNumber::TCP, from.octets(), to.octets());
@@ -57,7 +57,7 @@ impl Segments {
         };
         let checksum_start = frame.len() as u16;
         let mut tcp = flow.tcp(sequence);
-        // With NEEDS_CSUM the field holds the pseudo header's sum, and whoever cuts the packet completes it.
+        // With NEEDS_CSUM the field has the pseudo header's sum; segmentation completes it.
         tcp.checksum = fold(pseudo_header + u32::from(IpNumber::TCP.0) + u32::from(tcp_len));
         frame.extend_from_slice(&tcp.to_bytes());
         let header_len = frame.len() as u16;
@@ -72,7 +72,7 @@ impl Segments {
         Self { wire }
     }
 
-    /// The frame as a capture in front of the segmentation shows it.
+    /// The frame as a capture before the segmentation shows it.
     #[must_use]
     pub fn frame(&self) -> &[u8] {
         &self.wire[VNET_HEADER_LEN..]

@@ -1,4 +1,4 @@
-//! Sending frames as they are, through a packet socket.
+//! Sending raw frames through a packet socket.
 
 use std::io;
 use std::mem;
@@ -14,37 +14,37 @@ use super::Segments;
 use crate::lab::Interface;
 use crate::packet_socket::{PacketSocket, Purpose};
 
-/// Messages for one sendmmsg: enough to bury the cost of the call, few enough to look at the clock often.
+/// Messages per sendmmsg: enough to make the call's cost negligible, few enough to check the clock often.
 const BATCH: usize = 64;
 const SEND_BUFFER: i32 = 16 << 20;
 
 /// When to stop sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// As fast as one core can, for this long.
+    /// After this time, at the highest rate of one core.
     Flood(Duration),
-    /// As fast as one core can, this many frames.
+    /// After this many frames, at the highest rate of one core.
     Count(u64),
 }
 
-/// What a run of frames came to.
+/// The result of sending frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// Frames the kernel took.
+    /// Frames that the kernel accepted.
     pub frames: u64,
     /// From the first call to the end of the last.
     pub elapsed: Duration,
 }
 
 impl Sent {
-    /// Frames a second.
+    /// Frames per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.frames as f64 / self.elapsed.as_secs_f64()
     }
 }
 
-/// Sends raw frames out of one interface, from whatever thread holds it.
+/// Sends raw frames on one interface, from any thread.
 #[derive(Debug)]
 pub struct Sender {
     interface: Interface,
@@ -63,10 +63,10 @@ impl Sender {
         Ok(Self { interface: interface.clone(), socket })
     }
 
-    /// Sends every frame once, in order, by the ordinary path: captures on the sending interface see them too.
+    /// Sends every frame once, in order, by the normal path: captures on the sending interface see them too.
     ///
     /// # Errors
-    /// Fails at the first frame the kernel refuses, by its index: longer than the MTU allows, or the interface is down.
+    /// Fails at the first frame that the kernel refuses, with its index: it exceeds the MTU, or the interface is down.
     pub fn send(&self, frames: &[Vec<u8>]) -> Result<Sent> {
         let begin = Instant::now();
         let mut sent = 0;
@@ -81,7 +81,7 @@ impl Sender {
     }
 
     /// Sends the frames over and over at the highest rate. The queueing discipline is bypassed, and with it any capture
-    /// on the sending interface: the frames appear at its peer only.
+    /// on the sending interface: the frames appear only at its peer.
     ///
     /// # Errors
     /// As [`Sender::send`]; and when `frames` is empty.
@@ -116,7 +116,7 @@ impl Sender {
         }
     }
 
-    /// Sends TCP super-packets, each whole.
+    /// Sends TCP super-packets unsegmented.
     ///
     /// # Errors
     /// Fails when the kernel refuses a header.
@@ -151,7 +151,7 @@ impl Sender {
     }
 }
 
-/// Keeps the calling thread on one core, so that a bench knows what shares it with the sender.
+/// Pins the calling thread to one core, so that a bench knows what shares it with the sender.
 ///
 /// # Errors
 /// Fails when there is no such core.

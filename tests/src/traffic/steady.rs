@@ -1,4 +1,4 @@
-//! Numbered frames that flow while something else happens.
+//! Numbered frames sent in the background.
 
 use std::panic;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Flow, Kind, Sender};
+use super::{Flow, Protocol, Sender};
 use crate::lab::Interface;
 
 /// Frames in a burst, without a pause between them.
 const BURST: u32 = 64;
-/// Lets a recorder on a machine of two busy cores keep up: at most 128,000 frames a second.
+/// The pause that lets a recorder keep up on two busy cores: at most 128,000 frames per second.
 const PAUSE: Duration = Duration::from_micros(500);
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -38,7 +38,7 @@ impl Steady {
             let mut next = 0;
             while next < limit && !stopped.load(Ordering::Relaxed) {
                 let burst: Vec<_> =
-                    (next..limit.min(next + BURST)).map(|number| flow.frame(Kind::Udp, len, number)).collect();
+                    (next..limit.min(next + BURST)).map(|number| flow.frame(Protocol::Udp, len, number)).collect();
                 sender.send(&burst)?;
                 next += burst.len() as u32;
                 counted.store(next, Ordering::Release);
@@ -55,10 +55,10 @@ impl Steady {
         self.sent.load(Ordering::Acquire)
     }
 
-    /// Waits until that many more frames have been sent than when it was called.
+    /// Waits until that many more frames have been sent.
     ///
     /// # Errors
-    /// Fails when they are not in 20 s, most often because the limit was reached.
+    /// Fails when they are not within 20 s, usually because the limit was reached.
     pub fn wait_for(&self, more: u32) -> Result<()> {
         let (goal, deadline) = (self.sent() + more, Instant::now() + PATIENCE);
         while self.sent() < goal {
@@ -68,7 +68,7 @@ impl Steady {
         Ok(())
     }
 
-    /// Stops; answers how many frames were sent.
+    /// Stops, and returns how many frames were sent.
     ///
     /// # Errors
     /// As [`Sender::send`].
@@ -86,7 +86,7 @@ impl Steady {
 
 impl Drop for Steady {
     fn drop(&mut self) {
-        // A thread that panicked has said so.
+        // A thread that panicked has already reported it.
         if let Some(thread) = self.thread.take() {
             self.stop.store(true, Ordering::Relaxed);
             let _ = thread.join();

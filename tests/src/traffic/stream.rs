@@ -1,4 +1,4 @@
-//! Traffic by the kernel's own stack: a TCP transfer, and a UDP echo to see whether a path works.
+//! Traffic through the kernel's network stack: a TCP transfer, and a UDP echo that shows whether a path works.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,16 +11,16 @@ use anyhow::{Context, Result, ensure};
 use crate::lab::Namespace;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A path that is silent for so long is broken: TCP's own patience is many minutes.
+/// A path that is silent for this long is broken; TCP itself waits many minutes.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CHUNK: usize = 128 * 1024;
-/// A prime, so that a chunk put in the wrong place does not look right.
+/// A prime, so that a misplaced chunk does not match.
 const PATTERN_PERIOD: usize = 251;
 
 const ECHO_TRIES: u32 = 10;
 const ECHO_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What a TCP transfer came to.
+/// The result of a TCP transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
     /// Bytes of payload, all of them received and compared.
@@ -30,7 +30,7 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Payload bits a second.
+    /// Payload bits per second.
     #[must_use]
     pub fn bits_per_second(&self) -> f64 {
         self.bytes as f64 * 8.0 / self.elapsed.as_secs_f64()
@@ -40,14 +40,14 @@ impl Transfer {
 /// Sends `bytes` over one TCP connection to `address`, which an interface of `to` must have.
 ///
 /// # Errors
-/// Fails when no connection comes about within 5 s, when the transfer stalls for 10 s, and when a byte is not the one
+/// Fails when there is no connection within 5 s, when the transfer stalls for 10 s, and when a byte differs from the one
 /// that was sent.
 pub fn tcp_transfer(from: &Namespace, to: &Namespace, address: IpAddr, bytes: u64) -> Result<Transfer> {
     let listener = to
         .enter(|| TcpListener::bind((address, 0)))
         .with_context(|| format!("cannot listen on {address} in {}", to.name()))?;
     let target = listener.local_addr()?;
-    // The connection completes in the listener's backlog, before anybody accepts it.
+    // The connection completes in the listener's backlog, before it is accepted.
     let sender = from
         .enter(|| TcpStream::connect_timeout(&target, CONNECT_TIMEOUT))
         .with_context(|| format!("cannot connect from {} to {target}", from.name()))?;
@@ -92,7 +92,7 @@ fn receive(mut stream: TcpStream, bytes: u64) -> Result<()> {
         let intact = chunk[..length] == pattern[phase..phase + length];
         ensure!(
             intact,
-            "TCP delivered other bytes than were sent, between {received} and {}",
+            "TCP delivered bytes that differ from those sent, between {received} and {}",
             received + length as u64
         );
         received += length as u64;
@@ -101,8 +101,8 @@ fn receive(mut stream: TcpStream, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Sends a UDP datagram from `from` to `address`, which an interface of `to` must have, and takes the echo. Tries for
-/// two seconds; answers the time of the first round trip that succeeds, or none.
+/// Sends a UDP datagram from `from` to `address`, which an interface of `to` must have, and receives the echo. Tries
+/// for two seconds; returns the time of the first round trip that succeeds, or `None`.
 ///
 /// # Errors
 /// Fails when `to` does not have the address, or `from` has no route to it.
@@ -130,7 +130,7 @@ fn echo(client: &UdpSocket, server: &UdpSocket, question: &[u8]) -> io::Result<(
     client.send(question)?;
     let (length, asker) = server.recv_from(&mut buffer)?;
     server.send_to(&buffer[..length], asker)?;
-    // An echo that comes too late for its own question still proves the path.
+    // An echo that answers an earlier request still proves the path.
     client.recv(&mut buffer)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 mod list;
 
 use super::finding::{Finding, Rule};
-use super::lexer::Kind;
+use super::lexer::TokenKind;
 use super::paths::{Named, paths};
 use super::source::Source;
 
@@ -54,7 +54,7 @@ impl Absence {
                 named.words.last().is_some_and(|last| last.starts_with(|c: char| c.is_lowercase()))
             }),
             What::Texts(forbidden) => {
-                let texts = source.code.iter().filter(|token| token.kind == Kind::Text);
+                let texts = source.code.iter().filter(|token| token.kind == TokenKind::Text);
                 let texts = texts.filter_map(|token| {
                     let text = forbidden.iter().find(|text| token.text == **text)?;
                     Some((token.line, *text))

@@ -1,6 +1,6 @@
 //! The functions of a file: how long each is, and how much it takes.
 
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::source::depth_change;
 
 pub(super) struct Function {
@@ -14,8 +14,8 @@ pub(super) struct Function {
 
 /// Every function with a body.
 pub(super) fn functions(tokens: &[Token]) -> Vec<Function> {
-    let code = tokens.iter().filter(|token| token.kind != Kind::Comment).collect::<Vec<_>>();
-    let starts = code.windows(2).enumerate().filter(|(_, pair)| pair[0].is("fn") && pair[1].kind == Kind::Word);
+    let code = tokens.iter().filter(|token| token.kind != TokenKind::Comment).collect::<Vec<_>>();
+    let starts = code.windows(2).enumerate().filter(|(_, pair)| pair[0].is("fn") && pair[1].kind == TokenKind::Word);
     starts.filter_map(|(at, _)| function(&code[at..])).collect()
 }
 

@@ -3,7 +3,7 @@
 
 /// What a token is. Numbers and lifetimes are dropped: no rule asks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Word,
     Punctuation,
     /// The contents of a string literal, escapes included.
@@ -14,7 +14,7 @@ pub(super) enum Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     pub(super) text: String,
     /// Counted from 1.
     pub(super) line: usize,
@@ -22,7 +22,7 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn is(&self, text: &str) -> bool {
-        matches!(self.kind, Kind::Word | Kind::Punctuation) && self.text == text
+        matches!(self.kind, TokenKind::Word | TokenKind::Punctuation) && self.text == text
     }
 }
 
@@ -45,29 +45,29 @@ impl Lexer<'_> {
         if self.rest.starts_with("//") {
             let end = self.rest.find('\n').unwrap_or(self.rest.len());
             let text = self.rest[..end].trim_start_matches(['/', '!']).trim().to_owned();
-            self.push(Kind::Comment, text, end);
+            self.push(TokenKind::Comment, text, end);
         } else if self.rest.starts_with("/*") {
             let end = block_comment(self.rest);
             let text = self.rest[..end].trim_matches(['/', '*', '!']).to_owned();
-            self.push(Kind::Comment, text, end);
+            self.push(TokenKind::Comment, text, end);
         } else if let Some((open, close)) = string(self.rest) {
             let text = self.rest[open..close.start].to_owned();
-            self.push(Kind::Text, text, close.end);
+            self.push(TokenKind::Text, text, close.end);
         } else if first == '\'' {
             self.skip(quote(self.rest));
         } else if first.is_ascii_digit() {
             self.skip(word_end(self.rest));
         } else if is_word(first) {
             let end = word_end(self.rest);
-            self.push(Kind::Word, self.rest[..end].to_owned(), end);
+            self.push(TokenKind::Word, self.rest[..end].to_owned(), end);
         } else if first.is_whitespace() {
             self.skip(first.len_utf8());
         } else {
-            self.push(Kind::Punctuation, first.to_string(), first.len_utf8());
+            self.push(TokenKind::Punctuation, first.to_string(), first.len_utf8());
         }
     }
 
-    fn push(&mut self, kind: Kind, text: String, length: usize) {
+    fn push(&mut self, kind: TokenKind, text: String, length: usize) {
         self.tokens.push(Token { kind, text, line: self.line });
         self.skip(length);
     }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(source: &str, expected: &[(Kind, &str, usize)]) {
+    fn check(source: &str, expected: &[(TokenKind, &str, usize)]) {
         let found = tokens(source);
         let found = found.iter().map(|token| (token.kind, token.text.as_str(), token.line)).collect::<Vec<_>>();
         assert_eq!(found, expected, "{source}");
@@ -166,42 +166,50 @@ mod tests {
         check(
             "let a = \"// no\"; // \"yes\"\nb",
             &[
-                (Kind::Word, "let", 1),
-                (Kind::Word, "a", 1),
-                (Kind::Punctuation, "=", 1),
-                (Kind::Text, "// no", 1),
-                (Kind::Punctuation, ";", 1),
-                (Kind::Comment, "\"yes\"", 1),
-                (Kind::Word, "b", 2),
+                (TokenKind::Word, "let", 1),
+                (TokenKind::Word, "a", 1),
+                (TokenKind::Punctuation, "=", 1),
+                (TokenKind::Text, "// no", 1),
+                (TokenKind::Punctuation, ";", 1),
+                (TokenKind::Comment, "\"yes\"", 1),
+                (TokenKind::Word, "b", 2),
             ],
         );
         check(
             "/* a /* b */ c */ d /// e",
-            &[(Kind::Comment, " a /* b */ c ", 1), (Kind::Word, "d", 1), (Kind::Comment, "e", 1)],
+            &[(TokenKind::Comment, " a /* b */ c ", 1), (TokenKind::Word, "d", 1), (TokenKind::Comment, "e", 1)],
         );
     }
 
     #[test]
     fn every_kind_of_string_ends_where_it_ends() {
-        check("r#\"a\"b\"# c", &[(Kind::Text, "a\"b", 1), (Kind::Word, "c", 1)]);
-        check("b\"\\\"\" c", &[(Kind::Text, "\\\"", 1), (Kind::Word, "c", 1)]);
-        check("c\"x\" \"a\nb\" d", &[(Kind::Text, "x", 1), (Kind::Text, "a\nb", 1), (Kind::Word, "d", 2)]);
-        check("r#type", &[(Kind::Word, "r", 1), (Kind::Punctuation, "#", 1), (Kind::Word, "type", 1)]);
+        check("r#\"a\"b\"# c", &[(TokenKind::Text, "a\"b", 1), (TokenKind::Word, "c", 1)]);
+        check("b\"\\\"\" c", &[(TokenKind::Text, "\\\"", 1), (TokenKind::Word, "c", 1)]);
+        check(
+            "c\"x\" \"a\nb\" d",
+            &[(TokenKind::Text, "x", 1), (TokenKind::Text, "a\nb", 1), (TokenKind::Word, "d", 2)],
+        );
+        check("r#type", &[(TokenKind::Word, "r", 1), (TokenKind::Punctuation, "#", 1), (TokenKind::Word, "type", 1)]);
     }
 
     #[test]
     fn characters_and_lifetimes_hide_no_code() {
         check(
             "'\"' a '\\'' b 'x: c",
-            &[(Kind::Word, "a", 1), (Kind::Word, "b", 1), (Kind::Punctuation, ":", 1), (Kind::Word, "c", 1)],
+            &[
+                (TokenKind::Word, "a", 1),
+                (TokenKind::Word, "b", 1),
+                (TokenKind::Punctuation, ":", 1),
+                (TokenKind::Word, "c", 1),
+            ],
         );
         check(
             "'\\u{1f}' a 0..5 1.5",
             &[
-                (Kind::Word, "a", 1),
-                (Kind::Punctuation, ".", 1),
-                (Kind::Punctuation, ".", 1),
-                (Kind::Punctuation, ".", 1),
+                (TokenKind::Word, "a", 1),
+                (TokenKind::Punctuation, ".", 1),
+                (TokenKind::Punctuation, ".", 1),
+                (TokenKind::Punctuation, ".", 1),
             ],
         );
     }

@@ -1,6 +1,6 @@
 //! The paths that a file's code names: those of its imports, groups taken apart, and those in between.
 
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::source::starts_with;
 
 /// A path, such as `crate::engine::Handle`.
@@ -34,7 +34,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn step(&mut self) {
         let here = &self.code[self.at..];
-        let is_word = here[0].kind == Kind::Word;
+        let is_word = here[0].kind == TokenKind::Word;
         if here[0].is("use") && here.get(1).is_some_and(|next| !next.is("<")) {
             self.at += 1;
             self.import(&[]);
@@ -68,7 +68,7 @@ impl Reader<'_> {
         let mut words = vec![self.code[self.at].text.clone()];
         self.at += 1;
         while starts_with(&self.code[self.at..], &[":", ":"])
-            && self.code.get(self.at + 2).is_some_and(|next| next.kind == Kind::Word)
+            && self.code.get(self.at + 2).is_some_and(|next| next.kind == TokenKind::Word)
         {
             words.push(self.code[self.at + 2].text.clone());
             self.at += 3;
@@ -83,7 +83,7 @@ impl Reader<'_> {
         }
         let mut words = before.to_vec();
         let mut line = self.code.get(self.at).map_or(0, |token| token.line);
-        if self.code.get(self.at).is_some_and(|token| token.kind == Kind::Word) {
+        if self.code.get(self.at).is_some_and(|token| token.kind == TokenKind::Word) {
             let (more, first) = self.path();
             line = first;
             // `a::{self}` names `a`.

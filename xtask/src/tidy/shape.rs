@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, Rule};
 use super::functions::functions;
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::source::{Source, depth_change, starts_with};
 
 /// Past this a file holds more than one subject.
@@ -49,9 +49,9 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 fn redundant_paths(source: &Source) -> Vec<(usize, String)> {
     let stem = source.path.rsplit('/').next().and_then(|name| name.strip_suffix(".rs")).unwrap_or_default();
     let is_attribute = |window: &[Token]| {
-        starts_with(window, &["#", "[", "path", "="]) && window[4].kind == Kind::Text && window[6].is("mod")
+        starts_with(window, &["#", "[", "path", "="]) && window[4].kind == TokenKind::Text && window[6].is("mod")
     };
-    let code = source.all.iter().filter(|token| token.kind != Kind::Comment).cloned().collect::<Vec<_>>();
+    let code = source.all.iter().filter(|token| token.kind != TokenKind::Comment).cloned().collect::<Vec<_>>();
     // The root of a crate finds its modules beside itself.
     let is_root = matches!(stem, "lib" | "main") || source.path.contains("/tests/") && !source.path.contains("/src/");
     let attributes = code.windows(8).filter(|window| is_attribute(window));

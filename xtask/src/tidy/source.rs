@@ -1,6 +1,6 @@
 //! A file as the rules see it: its tokens, and which of them are compiled for tests only.
 
-use super::lexer::{Kind, Token, tokens};
+use super::lexer::{Token, TokenKind, tokens};
 
 /// A file of the repository.
 pub(super) struct File {
@@ -24,7 +24,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(file: &File) -> Self {
         let all = tokens(&file.text);
-        let mut code = all.iter().filter(|token| token.kind != Kind::Comment).cloned().collect::<Vec<_>>();
+        let mut code = all.iter().filter(|token| token.kind != TokenKind::Comment).cloned().collect::<Vec<_>>();
         let test_modules = drop_tests(&mut code);
         Self { path: file.path.clone(), text: file.text.clone(), code, all, test_modules }
     }
@@ -83,7 +83,7 @@ fn item_end(code: &[Token], from: usize) -> usize {
 /// 1 where a bracket opens, -1 where one closes.
 pub(super) fn depth_change(token: &Token) -> i32 {
     match token.text.as_str() {
-        _ if token.kind != Kind::Punctuation => 0,
+        _ if token.kind != TokenKind::Punctuation => 0,
         "(" | "[" | "{" => 1,
         ")" | "]" | "}" => -1,
         _ => 0,

@@ -3,7 +3,7 @@
 //! Only patterns that are nearly always wrong are here; the house style has the rest, and readers judge.
 
 use super::finding::{Finding, Rule};
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::source::Source;
 
 struct Pattern {
@@ -165,17 +165,17 @@ fn passages(source: &Source) -> Vec<Vec<Word>> {
     let mut comment_ends = None;
     for (at, token) in source.all.iter().enumerate() {
         match token.kind {
-            Kind::Comment if comment_ends.is_some_and(|end| end + 1 == token.line) => {
+            TokenKind::Comment if comment_ends.is_some_and(|end| end + 1 == token.line) => {
                 passages.last_mut().into_iter().for_each(|passage| passage.extend(words(token)));
             }
-            Kind::Text | Kind::Comment => passages.push(words(token)),
-            Kind::Word if at > 0 && source.all[at - 1].is("fn") => {
+            TokenKind::Text | TokenKind::Comment => passages.push(words(token)),
+            TokenKind::Word if at > 0 && source.all[at - 1].is("fn") => {
                 let name = Token { text: token.text.replace('_', " "), ..token.clone() };
                 passages.push(words(&name));
             }
             _ => continue,
         }
-        comment_ends = (token.kind == Kind::Comment).then_some(token.line);
+        comment_ends = (token.kind == TokenKind::Comment).then_some(token.line);
     }
     passages
 }
@@ -187,7 +187,7 @@ fn words(token: &Token) -> Vec<Word> {
     let mut is_escape = false;
     for c in token.text.chars().chain([' ']) {
         let is_word = !is_escape && (c.is_alphanumeric() || c == '\'' || c == '_');
-        is_escape = !is_escape && c == '\\' && token.kind == Kind::Text;
+        is_escape = !is_escape && c == '\\' && token.kind == TokenKind::Text;
         if is_word {
             text.extend(c.to_lowercase());
             continue;

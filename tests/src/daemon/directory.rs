@@ -1,4 +1,4 @@
-//! The directory in which one daemon lives: socket, state, pins, captures, log.
+//! One daemon's directory: socket, state, pins, captures, log.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,21 +12,21 @@ use tempfile::TempDir;
 const PREFIX: &str = "pcn-test-";
 const LOCK: &str = "alive";
 
-/// A temporary directory with a BPF file system of its own in it; both go away on drop.
+/// A temporary directory that contains its own BPF file system; dropping it removes both.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Directory {
     directory: TempDir,
-    /// Held for life: a later run removes a directory whose lock nobody holds.
+    /// Held until drop: a later run removes directories whose lock is free.
     _lock: File,
 }
 
-impl Place {
+impl Directory {
     pub(super) fn make() -> Result<Self> {
         sweep();
         let directory =
             tempfile::Builder::new().prefix(PREFIX).tempdir().context("cannot make a temporary directory")?;
         let path = directory.path();
-        // Under its final name the file is locked already, so nobody can mistake this place for an abandoned one.
+        // The file is locked before it gets its final name, so another run never mistakes this directory for an abandoned one.
         let unlocked = path.join("alive.new");
         let lock = File::create(&unlocked)?;
         lock.lock().context("cannot lock a temporary directory")?;
@@ -44,7 +44,7 @@ impl Place {
         self.directory.path()
     }
 
-    /// The arguments of a daemon that lives here, and `more`: an option that is among them is not given twice.
+    /// The arguments of a daemon in this directory, followed by `more`. An option that `more` has is not given twice.
     pub(super) fn arguments(&self, binaries: &Path, more: &[&str]) -> Vec<OsString> {
         let own: [(&str, &Path); 6] = [
             ("--socket", &self.socket()),
@@ -79,20 +79,20 @@ impl Place {
         self.path().join("bpf")
     }
 
-    /// Below the mount, as the daemon's default is: the daemon makes the directory itself.
+    /// Below the mount, like the daemon's default: the daemon creates the directory itself.
     pub(super) fn bpffs(&self) -> PathBuf {
         self.mount_point().join("polycube")
     }
 }
 
-impl Drop for Place {
+impl Drop for Directory {
     fn drop(&mut self) {
         // The mount may not exist if `make` failed half-way; a busy one is detached.
         let _ = unmount(self.mount_point(), UnmountFlags::DETACH);
     }
 }
 
-/// Removes what a killed run has left. Its daemon died with it; its pins go with the mount.
+/// Removes what a killed run left. Its daemon died with it; its pins go with the mount.
 fn sweep() {
     let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
