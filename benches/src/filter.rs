@@ -1,4 +1,5 @@
-//! What filters cost: the sender's rate compared with tcpdump's for the same expression, TCP, many sniffers, and a change.
+//! What filters cost: the sender's rate compared with tcpdump's for the same expression, TCP, many sniffers, and a
+//! change.
 
 use std::cell::RefCell;
 use std::fs;

@@ -25,8 +25,8 @@ pub(crate) fn confine(process: u32, core: usize) -> Result<()> {
 
 /// The CPU time of the threads that a process has now.
 ///
-/// In nanoseconds, from the scheduler (`Documentation/scheduler/sched-stats.rst`), because a capture runs for a few ticks
-/// only.
+/// In nanoseconds, from the scheduler (`Documentation/scheduler/sched-stats.rst`), because a capture runs for a few
+/// ticks only.
 pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in tasks(process)? {

@@ -138,8 +138,8 @@ pub struct Outcome {
     pub nanos: u32,
 }
 
-/// Runs a program `repeat` times on one packet, with the first words of its `struct __sk_buff`. Afterwards `out` has the
-/// packet as the program left it, as far as there is room.
+/// Runs a program `repeat` times on one packet, with the first words of its `struct __sk_buff`. Afterwards `out` has
+/// the packet as the program left it, as far as there is room.
 ///
 /// # Errors
 /// The kernel's reason.

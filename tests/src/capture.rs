@@ -76,8 +76,8 @@ pub struct Recording {
 }
 
 impl Recorder {
-    /// Records everything that crosses the interface, in both directions, from the moment this returns. A frame that the
-    /// recorded interface sends with queueing bypassed ([`crate::traffic::Sender::flood`]) is not recorded.
+    /// Records everything that crosses the interface, in both directions, from the moment this returns. A frame that
+    /// the recorded interface sends with queueing bypassed ([`crate::traffic::Sender::flood`]) is not recorded.
     ///
     /// # Errors
     /// Fails without root, or when the interface is gone.

@@ -262,8 +262,8 @@ impl Drop for Daemon {
         if self.child.is_some() && self.terminate().is_err() {
             let _ = self.kill9();
         }
-        // A test that fails by returning an error does not panic. So the tail is always printed in a test; the harness shows
-        // it only for failures.
+        // A test that fails by returning an error does not panic. So the tail is always printed in a test; the harness
+        // shows it only for failures.
         if thread::panicking() || runs_in_test_harness() {
             eprintln!("--- the daemon's log, last {LOG_TAIL} lines\n{}\n---", self.log_tail());
         }

@@ -24,8 +24,8 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 /// Where `ip netns` looks for names (iproute2 `include/namespace.h`, `NETNS_RUN_DIR`).
 const NETNS_DIR: &str = "/run/netns";
 
-/// Interface indexes count from here, and none is used twice in a lab. If both ends of a veth pair had the same index, the
-/// kernel would treat them as one device and delay their carrier for a second (`net/core/link_watch.c`,
+/// Interface indexes count from here, and none is used twice in a lab. If both ends of a veth pair had the same index,
+/// the kernel would treat them as one device and delay their carrier for a second (`net/core/link_watch.c`,
 /// `linkwatch_urgent_event`).
 const FIRST_INDEX: u32 = 1000;
 

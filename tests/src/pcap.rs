@@ -85,8 +85,8 @@ pub fn read(path: &Path) -> Result<CaptureFile> {
 }
 
 /// Reads the whole records of a classic capture file; returns also how many bytes of another follow. For a file that is
-/// being written, or whose writer was killed: the kernel makes a write visible page by page, and a signal stops it between
-/// two pages (mm/filemap.c, `generic_perform_write`).
+/// being written, or whose writer was killed: the kernel makes a write visible page by page, and a signal stops it
+/// between two pages (mm/filemap.c, `generic_perform_write`).
 ///
 /// # Errors
 /// As [`read`], except for a last record that is cut off.

@@ -146,8 +146,8 @@ impl Scene {
         dump.context("no capture file")
     }
 
-    /// The sniffer's file, once it has everything that has been captured by now. For captures that were started once: the
-    /// counter continues across files.
+    /// The sniffer's file, once it has everything that has been captured by now. For captures that were started once:
+    /// the counter continues across files.
     ///
     /// # Errors
     /// Fails when packets do not arrive, or the file is invalid.

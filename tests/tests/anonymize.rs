@@ -1,4 +1,4 @@
-//! Are addresses gone from what leaves the daemon, and is everything else as it was?
+//! Do addresses never leave the daemon, and is everything else unchanged?
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,11 +10,11 @@ use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Flow, Protocol, Sender, sequence_of};
 use serde_json::json;
 
-/// Neighbours, not so near ones, and strangers.
+/// Addresses that share long prefixes, short ones, and none.
 const V4: [&str; 6] = ["10.1.2.3", "10.1.2.4", "10.1.200.4", "10.77.2.3", "192.168.1.1", "8.8.8.8"];
 const V6: [&str; 4] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:7::1", "fd00::1"];
 
-/// Each address to each other of its family, with what the checksums of each protocol cover.
+/// Packets from each address to each other one of its family, with every protocol whose checksum covers addresses.
 fn flows(base: Flow) -> Vec<Flow> {
     let pairs = |addresses: &'static [&'static str]| {
         addresses.iter().flat_map(move |from| addresses.iter().map(move |to| base.with_ips(from, to)))
@@ -30,7 +30,7 @@ fn addresses(frame: &[u8]) -> Result<[IpAddr; 2]> {
     }
 }
 
-/// Bits that two addresses begin with alike; `None` for two families.
+/// The length of the common prefix of two addresses in bits; `None` for two families.
 fn common_prefix(one: IpAddr, other: IpAddr) -> Option<u32> {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => Some((one.to_bits() ^ other.to_bits()).leading_zeros()),
@@ -39,7 +39,7 @@ fn common_prefix(one: IpAddr, other: IpAddr) -> Option<u32> {
     }
 }
 
-/// That each checksum is right for the packet that is there now.
+/// Asserts that each checksum is correct for the packet as it is now.
 fn check_checksums(frame: &[u8]) -> Result<()> {
     let packet = PacketHeaders::from_ethernet_slice(frame)?;
     let (net, transport) = (packet.net.context("an IP packet")?, packet.transport.context("a transport header")?);
@@ -76,13 +76,13 @@ fn check_transport_v4(ip: &Ipv4Header, transport: &TransportHeader, payload: &[u
     Ok(())
 }
 
-/// What each address has become: the same in every packet.
+/// What each address was replaced by; asserts that it is the same in every packet.
 fn replacements(sent: &[Vec<u8>], records: &[Record]) -> Result<BTreeMap<IpAddr, IpAddr>> {
     let mut replaced = BTreeMap::new();
     for (sent, record) in sent.iter().zip(records) {
         for (before, after) in addresses(sent)?.into_iter().zip(addresses(&record.bytes)?) {
             let first = *replaced.entry(before).or_insert(after);
-            assert_eq!(first, after, "{before} is not always the same");
+            assert_eq!(first, after, "{before} is not always replaced by the same address");
         }
     }
     Ok(replaced)
@@ -123,7 +123,7 @@ fn addresses_are_gone_and_prefixes_are_kept() -> Result<()> {
         for (number, (sent, record)) in sent.iter().zip(&file.records).enumerate() {
             assert_eq!((record.bytes.len(), sequence_of(&record.bytes)), (200, Some(number as u32)));
             check_checksums(&record.bytes).with_context(|| format!("packet {number}"))?;
-            // The maker stays, the device is scrambled; behind the headers nothing has changed.
+            // The vendor stays, the device is scrambled; after the headers nothing has changed.
             for mac in [0..6, 6..12] {
                 let (before, after) = (&sent[mac.clone()], &record.bytes[mac]);
                 assert!(before[..3] == after[..3] && before[3..] != after[3..], "{before:x?} is {after:x?}");
@@ -135,7 +135,7 @@ fn addresses_are_gone_and_prefixes_are_kept() -> Result<()> {
 }
 
 #[test]
-fn each_cube_has_a_key_of_its_own_and_a_queue_is_anonymous_too() -> Result<()> {
+fn each_cube_has_its_own_key_and_a_queue_is_anonymous_too() -> Result<()> {
     let scene = Scene::bridge(2)?;
     let settings = json!({ "capture": "ingress", "anonimize": true, "networkmode": true });
     scene.sniff_at("br1:toveth1", &settings)?;

@@ -1,4 +1,4 @@
-//! Does the REST API answer as Polycube's clients know it, and rightly where Polycube did not?
+//! Does the REST API answer as Polycube's clients expect, and correctly where Polycube did not?
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
@@ -26,7 +26,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Asserts the status, and gives the body; null where there is none.
+    /// Asserts the status, and returns the body; null if there is none.
     #[track_caller]
     fn check(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
         let body = (!body.is_null()).then_some(body);
@@ -59,16 +59,16 @@ fn assert_errors(body: &Value, expected: &[(&str, &str)]) {
     }
 }
 
-/// One exchange of bytes over the daemon's socket: status and body.
+/// One raw exchange over the daemon's socket; returns status and body.
 fn raw(daemon: &Daemon, method: &str, target: &str, body: &[u8]) -> Result<(u16, Value)> {
     let mut stream = UnixStream::connect(daemon.socket())?;
     let length = body.len();
     write!(stream, "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n")?;
-    // Whoever has read enough answers and closes.
+    // The daemon answers and closes as soon as it has read enough.
     let _ = stream.write_all(body);
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
-        // It closed without having read everything; what it said came before.
+        // It closed without reading everything, after it had sent its answer.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         read => drop(read?),
     }
@@ -232,7 +232,7 @@ fn cubes_come_change_and_go() -> Result<()> {
             site.refuses(method, "a", &body, 400, &[("bad-attribute", "a")]);
         }
     }
-    assert_eq!(site.get("a/capture/"), "egress", "a body that is missing resets nothing");
+    assert_eq!(site.get("a/capture/"), "egress", "a missing body resets nothing");
     site.refuses("PUT", "br1", &json!({ "ports": [] }), 400, &[("invalid-value", "br1/ports")]);
     site.refuses("PATCH", "a", &json!({ "points": [] }), 400, &[("invalid-value", "a/points")]);
 
@@ -504,7 +504,7 @@ fn paths_may_be_written_in_many_ways() -> Result<()> {
 }
 
 #[test]
-fn bodies_that_are_no_json_or_too_large() -> Result<()> {
+fn bodies_that_are_not_json_or_too_large() -> Result<()> {
     let site = Site::build(&[])?;
     let target = "/polycube/v1/simplebridge/br2/";
     for body in ["{", "{\"name\":\"br2\"", "snaplen=80", "\u{feff}{}", "[1]", "\"br2\""] {
@@ -516,7 +516,7 @@ fn bodies_that_are_no_json_or_too_large() -> Result<()> {
     assert_eq!(status, 413, "{answer}");
     let (status, answer) =
         raw(&site.scene.daemon, "POST", target, format!("{{}}{}", " ".repeat((1 << 20) - 2)).as_bytes())?;
-    assert_eq!(status, 201, "a body of just 1 MiB is taken: {answer}");
+    assert_eq!(status, 201, "a body of exactly 1 MiB is accepted: {answer}");
     Ok(())
 }
 
@@ -535,7 +535,7 @@ fn over_tcp(lab: &Lab, headers: &[(&str, &str)]) -> Result<u16> {
 }
 
 #[test]
-fn tcp_wants_the_token_and_our_name() -> Result<()> {
+fn tcp_requires_the_token_and_the_daemons_own_name() -> Result<()> {
     let place = tempfile::tempdir()?;
     let token = place.path().join("token");
     std::fs::write(&token, "secret\nnot this\n")?;
@@ -561,13 +561,13 @@ fn tcp_wants_the_token_and_our_name() -> Result<()> {
     for host in ["evil.example:9000", "evil.example", "localhost", "localhost:9001", "127.0.0.1.evil.example:9000"] {
         assert_eq!(ask(host, right)?, 421, "{host}");
     }
-    // The socket's permissions are enough there.
+    // On the Unix socket, its permissions are enough.
     site.get("cubes/");
     Ok(())
 }
 
 #[test]
-fn tcp_without_a_token_is_for_those_who_ask_for_it() -> Result<()> {
+fn tcp_without_a_token_needs_no_auth() -> Result<()> {
     let site = Site::build(&["--port", "9000", "--no-auth"])?;
     assert_eq!(over_tcp(&site.scene.lab, &[("host", "127.0.0.1:9000")])?, 200);
     assert_eq!(over_tcp(&site.scene.lab, &[("host", "evil.example:9000")])?, 421);
@@ -575,7 +575,7 @@ fn tcp_without_a_token_is_for_those_who_ask_for_it() -> Result<()> {
 }
 
 #[test]
-fn nobody_listens_on_tcp_unless_asked() -> Result<()> {
+fn tcp_is_off_unless_asked_for() -> Result<()> {
     let site = Site::build(&[])?;
     let table = site.scene.lab.host().enter(|| std::fs::read_to_string("/proc/thread-self/net/tcp"))?;
     assert_eq!(table.lines().count(), 1, "{table}");

@@ -1,6 +1,6 @@
-//! Is every setting, wrong in every way that its schema can tell, refused with its place and with what is allowed?
+//! Is every setting that violates its schema, in every way it can, refused with its path and what is allowed?
 //!
-//! The cases are made from the schemas that the daemon itself tells, so a plugin's new setting is asked for as well.
+//! The cases are generated from the schemas that the daemon serves, so a plugin's new setting is tested as well.
 
 use anyhow::{Context, Result};
 use polycube_tests::scene::Scene;
@@ -11,10 +11,10 @@ struct Site {
     document: Value,
 }
 
-/// A value that cannot be, and a word that the refusal has to say.
+/// An invalid value, and the words that its refusal must contain.
 struct Wrong {
     value: Value,
-    told: String,
+    expected: String,
 }
 
 impl Site {
@@ -36,7 +36,7 @@ impl Site {
         &self.document["components"]["schemas"][format!("{service}-settings")]
     }
 
-    /// Sends what cannot be, and gives paths and messages of what is said of it.
+    /// Sends an invalid request, and returns the paths and messages of its errors.
     #[track_caller]
     fn refused(&self, method: &str, path: &str, body: &Value) -> Vec<(String, String)> {
         let response = self.scene.daemon.http(method, &format!("/polycube/v1/{path}"), Some(body)).expect("an answer");
@@ -48,19 +48,19 @@ impl Site {
         errors.iter().map(|error| (text(error, "error-path"), text(error, "error-message"))).collect()
     }
 
-    /// That `told` is said of the node at `place`, in one line.
+    /// Asserts that an error of the node at `place` contains `expected`, in one line.
     #[track_caller]
-    fn check(&self, method: &str, path: &str, body: &Value, place: &str, told: &str) {
+    fn check(&self, method: &str, path: &str, body: &Value, place: &str, expected: &str) {
         let errors = self.refused(method, path, body);
-        let said = errors.iter().any(|(path, message)| path == place && message.contains(told));
-        assert!(said, "{method} {path} {body}: {told:?} is not said of {place}: {errors:?}");
+        let said = errors.iter().any(|(path, message)| path == place && message.contains(expected));
+        assert!(said, "{method} {path} {body}: {expected:?} is not said of {place}: {errors:?}");
         for (_, message) in &errors {
             assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
         }
     }
 }
 
-/// The last letter left out: near enough to be guessed, and what nobody means.
+/// The name without its last letter: close enough for a suggestion, and never a real name.
 fn misspelt(name: &str) -> String {
     name[..name.len() - 1].to_owned()
 }
@@ -72,10 +72,10 @@ fn kinds(schema: &Value) -> Vec<&str> {
     }
 }
 
-/// Every way in which a leaf can be wrong.
+/// Every way in which a leaf can be invalid.
 fn wrong(schema: &Value) -> Vec<Wrong> {
     let mut found = Vec::new();
-    let mut add = |value: Value, told: &dyn ToString| found.push(Wrong { value, told: told.to_string() });
+    let mut add = |value: Value, expected: &dyn ToString| found.push(Wrong { value, expected: expected.to_string() });
     let kinds = kinds(schema);
     if let Some(options) = schema["enum"].as_array() {
         let last = options.last().map(|last| last.as_str().map_or(last.to_string(), str::to_owned)).unwrap_or_default();
@@ -123,7 +123,7 @@ fn wrong(schema: &Value) -> Vec<Wrong> {
     found
 }
 
-/// Leaves below a schema: their paths, and their schemas. Lists are for another test.
+/// The leaves below a schema: their paths and their schemas. Lists have a test of their own.
 fn leaves(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
@@ -136,7 +136,7 @@ fn leaves(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     }
 }
 
-/// `value` at a path, as a body of whoever is above.
+/// `value` at a path, as the body for the node above.
 fn nested(path: &str, value: &Value) -> Value {
     path.rsplit('/').fold(value.clone(), |value, name| json!({ name: value }))
 }
@@ -152,16 +152,16 @@ fn every_setting_is_checked_wherever_it_is_given() -> Result<()> {
         let mut found = Vec::new();
         leaves(site.settings(service), "", &mut found);
         for (path, schema) in found {
-            // Said of the leaf that it is another name of.
+            // An alias's errors are about the leaf that it names.
             let meant = schema["x-alias"].as_str().map_or(path.as_str(), |target| target.trim_start_matches('/'));
-            for Wrong { value, told } in wrong(&schema) {
+            for Wrong { value, expected } in wrong(&schema) {
                 let place = format!("{cube}/{meant}");
-                site.check("PATCH", &format!("{cube}/{path}"), &value, &place, &told);
-                site.check("PUT", &format!("{cube}/{path}"), &value, &place, &told);
-                site.check("PATCH", cube, &nested(&path, &value), &place, &told);
-                site.check("PUT", cube, &nested(&path, &value), &place, &told);
+                site.check("PATCH", &format!("{cube}/{path}"), &value, &place, &expected);
+                site.check("PUT", &format!("{cube}/{path}"), &value, &place, &expected);
+                site.check("PATCH", cube, &nested(&path, &value), &place, &expected);
+                site.check("PUT", cube, &nested(&path, &value), &place, &expected);
                 let new = format!("new/{meant}");
-                site.check("POST", &format!("{service}/new"), &nested(&path, &value), &new, &told);
+                site.check("POST", &format!("{service}/new"), &nested(&path, &value), &new, &expected);
                 cases += 5;
             }
             assert_eq!(site.scene.daemon.snapshot()?, before, "{cube}/{path}");
@@ -172,7 +172,7 @@ fn every_setting_is_checked_wherever_it_is_given() -> Result<()> {
 }
 
 #[test]
-fn names_that_are_nearly_right() -> Result<()> {
+fn misspelt_names() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
     for (service, cube) in CUBES {
@@ -205,7 +205,7 @@ fn entries_of_lists() -> Result<()> {
     let entry = &site.settings("simplebridge")["properties"]["fdb"]["properties"]["entry"];
     let pattern = &entry["items"]["properties"]["address"]["pattern"];
     assert!(pattern.is_string(), "{entry}");
-    for (method, path, body, told) in [
+    for (method, path, body, expected) in [
         ("POST", "br1/fdb/entry/02:00:00:00:00:08", json!({}), "`port` is missing"),
         ("POST", "br1/fdb/entry/02:00:00:00:00:08", json!({ "prt": "p1" }), "did you mean `port`?"),
         ("POST", "br1/fdb/entry/zz", json!({ "port": "p1" }), "like 02:00"),
@@ -217,14 +217,15 @@ fn entries_of_lists() -> Result<()> {
         ("PATCH", "br1/fdb/entry/02:00:00:00:00:07/port", json!("p9"), "`p9`"),
     ] {
         let errors = site.refused(method, path, &body);
-        let said = errors.iter().any(|(place, message)| place.starts_with("br1/fdb/entry") && message.contains(told));
+        let said =
+            errors.iter().any(|(place, message)| place.starts_with("br1/fdb/entry") && message.contains(expected));
         assert!(said, "{method} {path} {body}: {errors:?}");
     }
     assert_eq!(site.scene.daemon.snapshot()?, before);
     Ok(())
 }
 
-/// Everything that is wrong is told at once.
+/// All errors are reported at once.
 #[test]
 fn a_body_in_which_everything_is_wrong() -> Result<()> {
     let site = Site::build()?;
@@ -252,7 +253,7 @@ fn a_body_in_which_everything_is_wrong() -> Result<()> {
         let errors = site.refused("POST", &format!("{service}/new"), &body.into());
         for place in &places {
             let said = errors.iter().filter(|(path, _)| path == place).count();
-            assert_eq!(said, 1, "{place} is told of {said} times: {errors:?}");
+            assert_eq!(said, 1, "{place} is reported {said} times: {errors:?}");
         }
     }
     let body = json!({ "peer1": 5, "per2": "x", "colour": [] });

@@ -13,12 +13,12 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 const MULTICAST: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x05];
 /// Where pause frames go (IEEE 802.3, annex 31B): no bridge may forward them.
 const PAUSE: [u8; 6] = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
-/// Nobody has this address.
+/// An address of no station.
 const STRANGER: [u8; 6] = [0x02, 0xaa, 0, 0, 0, 0x01];
-/// The longest a frame may need to be somewhere, once another is there that was sent after it.
+/// How long a frame may take after another one, sent later, has arrived.
 const LATE: Duration = Duration::from_millis(200);
 
-/// A bridge with four ports, and a way to see what arrives at the peers.
+/// A bridge with four ports, and assertions about what arrives at the peers.
 struct Bridge {
     scene: Scene,
 }
@@ -46,7 +46,8 @@ impl Bridge {
         self.scene.peer(peer).mac()
     }
 
-    /// Sends frames from one peer and asserts which peers get them, each whole, in order and once; the others nothing.
+    /// Sends frames from one peer and asserts which peers get them, each frame whole, in order and once, and that the
+    /// others get nothing.
     #[track_caller]
     fn check(&self, from: usize, frames: &[Vec<u8>], to: &[usize]) -> Result<()> {
         let others: Vec<usize> = (1..=4).collect();
@@ -58,7 +59,7 @@ impl Bridge {
             recorder.wait_for(expected, PATIENCE).with_context(|| format!("at peer {peer}"))?;
         }
         if to.is_empty() {
-            // No arrival says that the frames are through.
+            // No arrival shows that the frames have been handled.
             std::thread::sleep(LATE);
         }
         for (peer, recorder) in others.into_iter().zip(recorders) {
@@ -97,7 +98,7 @@ impl Bridge {
         let bridge = self.scene.get("br1")?;
         let all = bridge["port-counters"].as_array().with_context(|| format!("no counters in {bridge}"))?;
         let mut counters = all.iter().find(|counters| counters["port"] == port).context("no such port")?.clone();
-        counters.as_object_mut().context("counters are an object")?.remove("port");
+        counters.as_object_mut().context("the counters are not an object")?.remove("port");
         Ok(counters)
     }
 }
@@ -133,7 +134,7 @@ fn broadcast_and_multicast_go_everywhere_but_back() -> Result<()> {
         let frames = [BROADCAST, MULTICAST, BROADCAST].map(|to| bridge.frame(bridge.mac(from), to));
         bridge.check(from, &frames, &others)?;
     }
-    // A group address is nobody's: it is not learned, whoever sends from it.
+    // A group address belongs to no station: the bridge does not learn it from a frame's source.
     bridge.check(1, &[bridge.frame(MULTICAST, bridge.mac(2))], &[2])?;
     assert_eq!(bridge.port_of(MULTICAST)?, None);
     Ok(())
@@ -177,7 +178,7 @@ fn what_is_learned_is_shown_and_what_is_flushed_is_forgotten() -> Result<()> {
 }
 
 #[test]
-fn an_address_that_is_quiet_is_forgotten() -> Result<()> {
+fn an_unused_address_is_forgotten() -> Result<()> {
     let bridge = Bridge::new()?;
     bridge.ctl("br1 fdb set aging-time=1");
     bridge.ctl(&format!("br1 fdb entry add {} port=toveth3", text(STRANGER)));
@@ -186,7 +187,7 @@ fn an_address_that_is_quiet_is_forgotten() -> Result<()> {
     bridge.check(1, &[bridge.frame(bridge.mac(1), bridge.mac(2))], &[2, 3, 4])?;
     bridge.check(1, &[bridge.frame(bridge.mac(1), STRANGER)], &[3])?;
 
-    // For ever, and then for the usual time: nothing is forgotten.
+    // First without ageing, then with the usual time: nothing is forgotten.
     bridge.ctl("br1 fdb set aging-time=0");
     bridge.introduce()?;
     std::thread::sleep(Duration::from_millis(1200));
@@ -196,7 +197,7 @@ fn an_address_that_is_quiet_is_forgotten() -> Result<()> {
 }
 
 #[test]
-fn a_static_entry_holds_against_whoever_sends_from_its_address() -> Result<()> {
+fn a_static_entry_holds_when_another_port_sends_from_its_address() -> Result<()> {
     let bridge = Bridge::new()?;
     bridge.introduce()?;
     let stranger = text(STRANGER);
@@ -227,9 +228,9 @@ fn a_station_that_moves_is_followed_at_once() -> Result<()> {
     Ok(())
 }
 
-/// Tagged, long and of every kind, flooded and not: each arrives as it was sent.
+/// Tagged, long and of every protocol, flooded and not: each arrives as it was sent.
 #[test]
-fn frames_of_every_kind_cross_unchanged() -> Result<()> {
+fn frames_of_every_protocol_cross_unchanged() -> Result<()> {
     let bridge = Bridge::new()?;
     bridge.scene.set_mtu(9100)?;
     let v4 = bridge.scene.flow(1, 2);
@@ -293,7 +294,7 @@ fn the_counters_are_exact() -> Result<()> {
     Ok(())
 }
 
-/// The flow between the ports that stay loses nothing; the one that comes back hears what is flooded again.
+/// The flow between the remaining ports loses nothing, and the port that returns gets flooded frames again.
 #[test]
 fn a_port_is_disconnected_and_connected_under_traffic() -> Result<()> {
     let bridge = Bridge::new()?;
@@ -311,7 +312,7 @@ fn a_port_is_disconnected_and_connected_under_traffic() -> Result<()> {
     let arrived = recorder.stop()?.frames;
     let numbers: Vec<_> = arrived.iter().filter_map(|seen| sequence_of(&seen.bytes)).collect();
     let is_whole = numbers.iter().copied().eq(0..sent);
-    assert!(is_whole, "{} of {sent} frames came, or not in order; {}", numbers.len(), evidence(&arrived));
+    assert!(is_whole, "{} of {sent} frames arrived, or not in order; {}", numbers.len(), evidence(&arrived));
 
     bridge.ctl("disconnect br1:toveth3 veth3");
     bridge.check(1, &[bridge.frame(bridge.mac(1), BROADCAST)], &[2, 4])?;
@@ -326,10 +327,10 @@ fn a_port_that_a_static_entry_names_is_not_deleted() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.daemon.ctl("br1 fdb entry add 02:00:00:00:00:07 port=toveth1").ok();
     let before = scene.daemon.snapshot()?;
-    let told = scene.daemon.ctl("br1 ports del toveth1").one_line(2);
+    let refusal = scene.daemon.ctl("br1 ports del toveth1").one_line(2);
     let expected = "br1/fdb/entry/02:00:00:00:00:07: the static entry 02:00:00:00:00:07 names port `toveth1`, which is not \
                     among toveth2: name one of these, or delete the entry";
-    assert!(told.contains(expected), "{told}");
+    assert!(refusal.contains(expected), "{refusal}");
     assert_eq!(scene.daemon.snapshot()?, before);
     scene.daemon.ctl("br1 fdb entry del 02:00:00:00:00:07").ok();
     scene.daemon.ctl("br1 ports del toveth1").ok();

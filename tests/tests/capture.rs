@@ -1,4 +1,4 @@
-//! Is what the file holds what crossed the port? An independent recording in the peer's namespace says what did.
+//! Does the file contain what crossed the port? An independent recording in the peer's namespace shows what did.
 
 use std::slice;
 use std::sync::Barrier;
@@ -11,10 +11,10 @@ use polycube_tests::comparison::compare;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Protocol, Segments, Sender, Steady, pin_to_core, sequence_of, tcp_transfer};
 
-/// Longest frames of 9000 bytes, tags included.
+/// The longest frames have 9000 bytes, tags included.
 const MTU: u32 = 9100;
 
-/// Frames of every kind, family, tag and size, numbered from `first`.
+/// Frames of every protocol, family, tag and size, numbered from `first`.
 fn frames(scene: &Scene, from: usize, to: usize, first: u32) -> Vec<Vec<u8>> {
     let v4 = scene.flow(from, to);
     let v6 = v4.with_ips("2001:db8::1", "2001:db8::2");
@@ -26,7 +26,7 @@ fn frames(scene: &Scene, from: usize, to: usize, first: u32) -> Vec<Vec<u8>> {
             }
         }
     }
-    // A provider's tag in front of the customer's (802.1ad): the kernel takes out the first only.
+    // A provider's tag before the customer's (802.1ad): the kernel strips only the first.
     let mut twice = v4.with_vlan(7).frame(Protocol::Udp, 200, first + frames.len() as u32);
     twice.splice(12..12, [0x88, 0xa8, 0x20, 0x05]);
     frames.push(twice);
@@ -64,14 +64,14 @@ fn check_every_frame(snaplen: u32) -> Result<()> {
 }
 
 #[test]
-fn every_kind_and_size_is_captured_whole() -> Result<()> {
+fn every_protocol_and_size_is_captured_whole() -> Result<()> {
     check_every_frame(262_144)?;
     check_every_frame(65_535)
 }
 
-/// Within the addresses, at both ends of the tag and in the middle of it, and behind it.
+/// Cuts within the addresses, at both ends of the tag and in the middle of it, and after it.
 #[test]
-fn every_kind_and_size_is_cut_at_the_snap_length() -> Result<()> {
+fn every_protocol_and_size_is_cut_at_the_snap_length() -> Result<()> {
     for snaplen in [1, 11, 12, 13, 14, 15, 16, 17, 64, 1499] {
         check_every_frame(snaplen)?;
     }
@@ -98,7 +98,7 @@ fn segments_are_captured_as_they_cross_the_port() -> Result<()> {
     }
     let [near, far] = recorders.map(Recorder::stop);
     let (near, far) = (near?.reversed(), far?);
-    assert_eq!((near.frames.len(), far.frames.len()), (count, count), "the bridge segments nothing");
+    assert_eq!((near.frames.len(), far.frames.len()), (count, count), "the bridge does not segment");
     compare(&scene.captured()?.records, &near.frames, 262_144)?;
     Ok(())
 }
@@ -119,7 +119,7 @@ fn a_tcp_transfer_is_captured_as_it_crosses_the_port() -> Result<()> {
         };
         scope.spawn(transfer).join().expect("no panic")
     })?;
-    // The last packets of a connection cross when both of its ends are closed already.
+    // The last packets of a connection cross when both of its ends are already closed.
     let mut seen = 0;
     eventually("silence", || {
         thread::sleep(Duration::from_millis(300));
@@ -128,15 +128,15 @@ fn a_tcp_transfer_is_captured_as_it_crosses_the_port() -> Result<()> {
     })?;
     let recording = recorder.stop()?.reversed();
     assert_eq!(recording.drops, 0);
-    assert!(recording.frames.iter().any(|seen| seen.orig_len > 10_000), "the transfer made no large packets");
+    assert!(recording.frames.iter().any(|seen| seen.orig_len > 10_000), "the transfer had no large packets");
     let file = scene.captured()?;
     compare(&file.records, &recording.frames, 65_535)?;
     Ok(())
 }
 
-/// Two senders on two cores, one each way: each core has a ring of its own, and the file has one order.
+/// Two senders on two cores, one per direction: each core has its own ring, and the file has one order.
 #[test]
-fn what_two_cores_captured_is_in_the_order_of_time() -> Result<()> {
+fn what_two_cores_captured_is_in_order_of_time() -> Result<()> {
     const EACH: u32 = 50_000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional");
@@ -161,15 +161,15 @@ fn what_two_cores_captured_is_in_the_order_of_time() -> Result<()> {
     let late = records.windows(2).position(|pair| pair[1].time_ns < pair[0].time_ns);
     assert_eq!(late, None, "packets before and after: {:?}", late.map(|at| (&records[at], &records[at + 1])));
     let turns = records.windows(2).filter(|pair| pair[0].bytes[..12] != pair[1].bytes[..12]).count();
-    assert!(turns > 1, "the two ways took turns {turns} times: the cores did not send at the same time");
+    assert!(turns > 1, "the directions took turns {turns} times: the cores did not send at the same time");
     compare(&records, &recording.frames, 262_144)?;
     Ok(())
 }
 
-/// Each change loads another program beside the running one: no packet may pass between the two, or through both.
+/// Each change loads another program beside the running one: no packet may bypass both, or pass both.
 #[test]
 fn no_packet_is_lost_or_doubled_when_the_snap_length_changes() -> Result<()> {
-    /// Fits into the ring even if the consumer never gets to run.
+    /// Fits into the ring even if the consumer never runs.
     const MOST: u32 = 100_000;
     const LEN: usize = 120;
     let scene = Scene::bridge(2)?;

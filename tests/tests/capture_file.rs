@@ -1,5 +1,5 @@
-//! What becomes of the capture file, and of the packets' way, as time goes by: while the capture runs, when its reader
-//! cannot keep up, when the daemon is killed, and when nothing happens.
+//! What happens to the capture file, and to the packets' path: while the capture runs, when its reader cannot keep up,
+//! when the daemon is killed, and when there is no traffic.
 
 use std::fs;
 use std::path::Path;
@@ -15,17 +15,17 @@ use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Pace, Protocol, Sender, Steady};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How far the file may be behind the traffic.
+/// How far the file may lag behind the traffic.
 const BEHIND: Duration = Duration::from_millis(100);
 
 #[track_caller]
 fn signal(scene: &Scene, signal: Signal) -> Result<()> {
-    let pid = scene.daemon.pid().context("the daemon does not run")?;
+    let pid = scene.daemon.pid().context("the daemon is not running")?;
     kill_process(Pid::from_raw(pid.cast_signed()).context("no process")?, signal)?;
     Ok(())
 }
 
-/// Times of one packet each, from before it is sent until the file has it.
+/// For each of `count` packets, the time from just before it is sent until the file has it.
 fn delays_of_thin_traffic(scene: &Scene, count: u32) -> Result<Vec<Duration>> {
     let sender = Sender::open(scene.peer(1))?;
     let send = |number| sender.send(&[scene.flow(1, 2).frame(Protocol::Udp, 100, number)]);
@@ -33,7 +33,7 @@ fn delays_of_thin_traffic(scene: &Scene, count: u32) -> Result<Vec<Duration>> {
     let path = scene.wait_for_dump()?;
     (1..=count)
         .map(|number| {
-            // A reader that sleeps, and one that was woken a moment ago.
+            // A sleeping reader, and one that was just woken.
             thread::sleep(Duration::from_millis(u64::from(number % 7) * 20));
             let begin = Instant::now();
             send(number)?;
@@ -43,14 +43,14 @@ fn delays_of_thin_traffic(scene: &Scene, count: u32) -> Result<Vec<Duration>> {
         .collect()
 }
 
-/// Times in which the file catches up with what had been sent when the time began.
+/// How long the file takes to catch up with what had been sent at the start, `count` times.
 fn delays_of_steady_traffic(scene: &Scene, count: usize) -> Result<Vec<Duration>> {
     const LEN: usize = 100;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), LEN, u32::MAX)?;
     let path = scene.wait_for_dump()?;
     let delay = |_| {
         steady.wait_for(200)?;
-        // Headers of file and record: draft-ietf-opsawg-pcap, sections 4 and 5.
+        // The headers of file and record: draft-ietf-opsawg-pcap, sections 4 and 5.
         let (wanted, begin) = (24 + u64::from(steady.sent()) * (16 + LEN as u64), Instant::now());
         eventually("the packets", || Ok(fs::metadata(&path)?.len() >= wanted))?;
         Ok(begin.elapsed())
@@ -60,7 +60,7 @@ fn delays_of_steady_traffic(scene: &Scene, count: usize) -> Result<Vec<Duration>
     Ok(delays)
 }
 
-/// Other work on the machine may hold up the reader of either file; that one packet in two is late would be our doing.
+/// Other work on the machine may delay either reader now and then; if half of the packets are late, the daemon is slow.
 #[track_caller]
 fn check_delays(what: &str, mut delays: Vec<Duration>) {
     delays.sort();
@@ -79,7 +79,7 @@ fn the_file_is_at_most_a_tenth_of_a_second_behind() -> Result<()> {
     Ok(())
 }
 
-/// A reader that looks in the middle of a write may find the last packet cut; a moment later it is whole.
+/// A reader that looks during a write may find the last packet cut off; a moment later it is whole.
 #[test]
 fn the_file_can_be_read_at_any_moment() -> Result<()> {
     const FRAMES: u32 = 40_000;
@@ -104,7 +104,7 @@ fn the_file_can_be_read_at_any_moment() -> Result<()> {
 }
 
 #[test]
-fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Result<()> {
+fn a_killed_daemon_leaves_a_valid_file_and_the_next_one_cleans_up() -> Result<()> {
     const FRAMES: u32 = 500;
     let mut scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional");
@@ -118,7 +118,7 @@ fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Resul
     let found = pcap::read(&path)?.numbers()?;
     assert!(found.iter().copied().eq(0..FRAMES), "{found:?}");
     sender.send(&frames)?;
-    far.wait_for(2 * FRAMES as usize, PATIENCE).context("what the daemon leaves does not forward")?;
+    far.wait_for(2 * FRAMES as usize, PATIENCE).context("what the daemon left does not forward")?;
 
     scene.daemon.restart()?;
     for netdev in ["veth1", "veth2"] {
@@ -141,7 +141,7 @@ fn a_killed_daemon_leaves_a_sound_file_and_the_next_one_a_clean_slate() -> Resul
 }
 
 #[test]
-fn a_daemon_that_is_killed_while_packets_pour_in_leaves_every_packet_whole_but_the_last() -> Result<()> {
+fn a_daemon_killed_under_load_leaves_every_packet_but_the_last_whole() -> Result<()> {
     for round in 0..4 {
         let mut scene = Scene::bridge(2)?;
         scene.sniff("capture=bidirectional");
@@ -151,15 +151,15 @@ fn a_daemon_that_is_killed_while_packets_pour_in_leaves_every_packet_whole_but_t
         scene.daemon.kill9()?;
         let (file, cut) = pcap::read_unfinished(&path)?;
         let found = file.numbers()?;
-        assert!(found.iter().copied().eq(0..found.len() as u32), "{cut} bytes behind {} packets", found.len());
+        assert!(found.iter().copied().eq(0..found.len() as u32), "{cut} bytes after {} packets", found.len());
         steady.stop()?;
     }
     Ok(())
 }
 
-/// The reader is stopped, so the ring must overflow: the packets that are not captured are counted, and cross.
+/// The reader is stopped, so the ring must overflow: packets that are not captured are counted, and still pass.
 #[test]
-fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
+fn what_does_not_fit_into_a_full_ring_is_counted_and_passes() -> Result<()> {
     const FRAMES: u32 = 5000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional ring-size=1");
@@ -179,13 +179,13 @@ fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
     let path = scene.wait_for_dump()?;
     pcap::wait_for(&path, captured as usize, PATIENCE)?;
 
-    // The ring is empty again. Slowly: it is the smallest there is.
+    // The ring is empty again. Slowly, because it is the smallest possible.
     for chunk in after.chunks(100) {
         let captured = scene.counter("captured")?;
         sender.send(chunk)?;
         pcap::wait_for(&path, captured as usize + chunk.len(), PATIENCE)?;
     }
-    assert_eq!(scene.counter("dropped-ring-full")?, dropped, "nothing is dropped where there is room");
+    assert_eq!(scene.counter("dropped-ring-full")?, dropped, "nothing is dropped while there is room");
     let found = pcap::read(&path)?.numbers()?;
     assert_eq!(found.len() as u64, captured + u64::from(FRAMES));
     assert!(found.is_sorted_by(|one, next| one < next), "out of order, or doubled");
@@ -197,14 +197,14 @@ fn what_a_full_ring_does_not_take_is_counted_and_passes() -> Result<()> {
     Ok(())
 }
 
-/// The next record's place may be taken already, by the oldest one that nobody has read.
+/// The next record's space may still be in use, by the oldest unread record.
 #[test]
 fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1 snaplen=13");
     let frames = scene.flow(1, 2).with_vlan(100).frames(Protocol::Udp, 64, 1);
     let sender = Sender::open(scene.peer(1))?;
-    // Where the reader stands is where the ring is full: in the middle of a lap, at the end of a record.
+    // The ring is full up to the reader's position: in the middle of a lap, at the end of a record.
     sender.flood(&frames, Pace::Count(1000))?;
     eventually("the first packets", || Ok(scene.counter("captured")? == 1000))?;
     scene.captured()?;
@@ -215,11 +215,11 @@ fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
     let records = scene.captured()?.records;
     let first = records[0].time_ns;
     let late = records.iter().filter(|record| record.time_ns.abs_diff(first) > 600_000_000_000).count();
-    assert_eq!(late, 0, "records whose times are overwritten, of {}", records.len());
+    assert_eq!(late, 0, "records with overwritten times, of {}", records.len());
     Ok(())
 }
 
-/// With a running reader and a flood, whatever the machine makes of it: the sum is exact.
+/// With a running reader and a flood, however the machine copes, the sum is exact.
 #[test]
 fn captured_and_dropped_are_what_was_sent() -> Result<()> {
     const FRAMES: u64 = 200_000;
@@ -239,7 +239,7 @@ fn captured_and_dropped_are_what_was_sent() -> Result<()> {
 }
 
 #[test]
-fn each_start_has_a_file_of_its_own_even_within_a_second() -> Result<()> {
+fn each_start_has_its_own_file_even_within_a_second() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=off");
     let sender = Sender::open(scene.peer(1))?;
@@ -251,7 +251,7 @@ fn each_start_has_a_file_of_its_own_even_within_a_second() -> Result<()> {
         scene.daemon.ctl("sniffer set capture=off").ok();
         sender.send(&[scene.flow(1, 2).frame(Protocol::Udp, 100, 99)])?;
         files.push(scene.dump()?.context("a packet was captured")?);
-        assert_eq!(pcap::read(&files[number as usize])?.numbers()?, [number], "complete as soon as it is off");
+        assert_eq!(pcap::read(&files[number as usize])?.numbers()?, [number], "complete once it is off");
     }
     files.sort();
     files.dedup();
@@ -260,9 +260,9 @@ fn each_start_has_a_file_of_its_own_even_within_a_second() -> Result<()> {
     Ok(())
 }
 
-/// How often the capture's thread went to sleep and was sent to sleep.
+/// How many context switches the capture's thread has had, voluntary or not.
 fn switches(scene: &Scene) -> Result<u64> {
-    let pid = scene.daemon.pid().context("the daemon does not run")?;
+    let pid = scene.daemon.pid().context("the daemon is not running")?;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?.path();
         if fs::read_to_string(task.join("comm"))?.starts_with("capture:") {
@@ -291,7 +291,7 @@ fn the_capture_of_an_idle_port_wakes_nothing() -> Result<()> {
         fall_asleep()?;
         let before = switches(&scene)?;
         thread::sleep(LOOK);
-        assert_eq!(switches(&scene)? - before, 0, "wake-ups in {LOOK:?} {when}");
+        assert_eq!(switches(&scene)? - before, 0, "wake-ups within {LOOK:?} {when}");
         Ok::<_, anyhow::Error>(())
     };
     check("before the first packet")?;

@@ -1,7 +1,7 @@
-//! Does every packet pass the cubes at a port or a netdev in the order that was asked for, whatever is attached and
-//! detached meanwhile?
+//! Does every packet pass the cubes at a port or a netdev in the requested order, whatever is attached and detached
+//! meanwhile?
 //!
-//! The frames say: each cube of the service `marker` writes its mark into what passes it.
+//! The frames show it: each cube of the service `marker` writes its mark into what passes it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use polycube_tests::marks::{FRAME, marked, marks, passed};
 use polycube_tests::scene::{PATIENCE, Scene};
 use polycube_tests::traffic::{Protocol, Sender, Steady, sequence_of};
 
-/// Two peers, joined by cube `br1` or by the kernel's own bridge, and cubes of the service `marker` called by letters.
+/// Two peers, joined by cube `br1` or by a kernel bridge, and cubes of the service `marker` named by letters.
 struct Site {
     scene: Scene,
 }
@@ -25,12 +25,12 @@ enum Middle {
 }
 
 impl Middle {
-    /// The place of the chain under test.
+    /// The point of the chain under test.
     fn point(self) -> &'static str {
         if self == Self::Cube { "br1:toveth1" } else { "veth1" }
     }
 
-    /// The marks from the wire inwards, of a chain whose cubes are counted from index 0.
+    /// The marks on a frame that comes from the wire, for a chain in the order of its indexes.
     fn inward(self, chain: &str) -> String {
         if self == Self::Cube { chain.chars().rev().collect() } else { chain.to_owned() }
     }
@@ -55,7 +55,7 @@ impl Site {
             scene.daemon.ctl(&format!("marker add {marker} mark={}", marker as u32)).ok();
         }
         let site = Self { scene };
-        // The bridge knows both addresses from now on: no frame is flooded.
+        // After this the bridge knows both addresses, and floods no frame.
         site.passed(1, 2)?;
         site.passed(2, 1)?;
         Ok(site)
@@ -66,7 +66,7 @@ impl Site {
     }
 }
 
-/// Commands, and the chain after each, from index 0 on.
+/// Commands, and the chain after each in the order of its indexes.
 const STEPS: [(&str, &str); 22] = [
     ("attach a POINT position=first", "a"),
     ("attach b POINT position=last", "ab"),
@@ -112,7 +112,7 @@ fn every_position_at_a_plain_netdev() -> Result<()> {
     every_position(Middle::Kernel)
 }
 
-/// No frame is lost, and each passed a chain that was there, none an older one than the frame before it.
+/// No frame is lost, and each passed a chain that existed then, never an older one than the frame before it.
 fn under_traffic(middle: Middle, from: usize, to: usize, order: impl Fn(&str) -> String) -> Result<()> {
     let site = Site::build(middle, "abcde")?;
     let scene = &site.scene;
@@ -124,21 +124,21 @@ fn under_traffic(middle: Middle, from: usize, to: usize, order: impl Fn(&str) ->
     }
     steady.wait_for(64)?;
     let sent = steady.stop()?;
-    // The kernel's bridge reports what groups it listens to, at its own time.
+    // The kernel bridge also sends group membership reports.
     let reports = 4;
     let _ = recorder.wait_for(sent as usize + reports, Duration::from_secs(1));
     let recording = recorder.stop()?;
-    assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
+    assert_eq!(recording.drops, 0, "the recorder lost frames");
     let frames = marked(&recording);
     let numbers: Vec<_> = frames.iter().map(|frame| sequence_of(&frame.bytes)).collect();
-    assert!(numbers.iter().copied().eq((0..sent).map(Some)), "{} of {sent} frames came in order", numbers.len());
+    assert!(numbers.iter().copied().eq((0..sent).map(Some)), "{} of {sent} frames arrived in order", numbers.len());
     let mut chains = [""].into_iter().chain(STEPS.map(|(_, chain)| chain)).map(order).peekable();
     for (number, frame) in frames.iter().enumerate() {
         let found = marks(frame);
         while chains.next_if(|chain| *chain != found).is_some() {}
-        assert!(chains.peek().is_some(), "frame {number} of {sent} passed {found:?}, which was no chain then");
+        assert!(chains.peek().is_some(), "frame {number} of {sent} passed {found:?}, which was not a chain then");
     }
-    assert_eq!(chains.count(), 1, "the last frames passed the last chain");
+    assert_eq!(chains.count(), 1, "the last frames did not pass the last chain");
     Ok(())
 }
 
@@ -163,7 +163,7 @@ fn under_traffic_out_of_a_plain_netdev() -> Result<()> {
 }
 
 #[test]
-fn a_newcomer_stands_outermost() -> Result<()> {
+fn a_new_cube_goes_outermost() -> Result<()> {
     let site = Site::build(Middle::Cube, "abcd")?;
     for line in
         ["attach a br1:toveth1", "attach b br1:toveth1 position=auto", "attach c veth1", "attach d veth1 position=auto"]
@@ -190,7 +190,7 @@ fn one_cube_at_several_points_marks_at_each() -> Result<()> {
     assert_eq!((site.passed(1, 2)?, parents()?), ("aab".to_owned(), "br1:toveth1,veth1".to_owned()));
     ctl("attach a br1:toveth2 position=first");
     assert_eq!(site.passed(1, 2)?, "aaab");
-    // A port that goes takes what stands there along, and leaves the rest.
+    // Deleting a port also detaches what is attached there, and nothing else.
     ctl("br1 ports del toveth1");
     assert_eq!(parents()?, "br1:toveth2,veth1");
     ctl("br1 ports add toveth1 peer=veth1");
@@ -200,9 +200,9 @@ fn one_cube_at_several_points_marks_at_each() -> Result<()> {
     Ok(())
 }
 
-/// The kernel lets a packet make 33 tail calls: 32 cubes and the bridge.
+/// The kernel allows 33 tail calls per packet: 32 cubes and the bridge.
 #[test]
-fn a_chain_ends_where_the_kernels_tail_calls_end() -> Result<()> {
+fn a_chain_is_limited_by_the_kernels_tail_calls() -> Result<()> {
     let letters: String = ('A'..='Z').chain('a'..='z').take(34).collect();
     let site = Site::build(Middle::Cube, &letters)?;
     let chain: String = letters.chars().take(32).collect();
@@ -225,12 +225,12 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() -> Result<()> {
 
 const HOOKS: [Hook; 2] = [Hook::Ingress, Hook::Egress];
 
-/// A program of somebody else's on each hook of `veth1`, behind what is there.
+/// Another party's program on each hook of `veth1`, after those that are there.
 fn bystanders(site: &Site) -> Result<Vec<Bystander>> {
     HOOKS.into_iter().map(|hook| Bystander::attach(site.scene.host(1), hook, Verdict::Next)).collect()
 }
 
-/// What others have on `veth1`, and the names of all that is there, ingress before egress.
+/// The ids of other parties' programs on `veth1`, and the names of all programs there, ingress before egress.
 fn others(site: &Site) -> Result<(Vec<Attached>, String)> {
     let mut attached = programs_attached(site.scene.lab.host(), "veth1")?;
     let names: Vec<_> = attached.iter().map(|one| one.name.clone()).collect();
@@ -238,7 +238,7 @@ fn others(site: &Site) -> Result<(Vec<Attached>, String)> {
     Ok((attached, names.join(" ")))
 }
 
-/// Whether `drop`, whose verdict is that, keeps frames of one peer from another, to whom those that follow it come.
+/// Whether `drop`, a program that drops everything, keeps frames of one peer from another. Without it they arrive.
 fn stops(site: &Site, drop: Bystander, from: usize, to: usize) -> Result<bool> {
     let recorder = Recorder::start(site.scene.peer(to))?;
     let sender = Sender::open(site.scene.peer(from))?;
@@ -254,9 +254,9 @@ fn stops(site: &Site, drop: Bystander, from: usize, to: usize) -> Result<bool> {
     }
 }
 
-/// Programs of others, before and after ours, stay where they are while our chain comes, changes and goes.
+/// Other parties' programs, before and after ours, stay in place while our chain is made, changed and removed.
 #[test]
-fn other_peoples_programs_are_left_alone() -> Result<()> {
+fn other_parties_programs_are_left_alone() -> Result<()> {
     let site = Site::build(Middle::Kernel, "ab")?;
     let _first = bystanders(&site)?;
     site.scene.daemon.ctl("attach a veth1").ok();
@@ -276,16 +276,16 @@ fn other_peoples_programs_are_left_alone() -> Result<()> {
         assert_eq!(site.passed(2, 1)?, Middle::Kernel.outward(inward), "{line}");
     }
     let drop = Bystander::attach(site.scene.host(1), Hook::Ingress, Verdict::Drop)?;
-    assert!(stops(&site, drop, 1, 2)?, "what stands behind our chain decides");
+    assert!(stops(&site, drop, 1, 2)?, "the program after our chain decides");
     site.scene.daemon.ctl("detach a veth1").ok();
     assert_eq!(others(&site)?, (theirs, "bystander bystander bystander bystander".to_owned()));
     Ok(())
 }
 
-/// At a bridge's port, too. What others have before ours sees all packets, and on egress what they have behind ours as
-/// well. A bridge takes what comes in, as the kernel's does: behind it on ingress nothing is left to see.
+/// The same at a bridge's port. Programs before ours see all packets, and on egress those after ours do too. A bridge
+/// takes what comes in, as a kernel bridge does: on ingress, no packet is left for a program after it.
 #[test]
-fn other_peoples_programs_at_a_bridges_port_are_left_alone() -> Result<()> {
+fn other_parties_programs_at_a_bridges_port_are_left_alone() -> Result<()> {
     let site = Site::build(Middle::Cube, "ab")?;
     let ctl = |line: &str| site.scene.daemon.ctl(line).ok();
     ctl("disconnect br1:toveth1 veth1");
@@ -306,10 +306,9 @@ fn other_peoples_programs_at_a_bridges_port_are_left_alone() -> Result<()> {
         assert_eq!(others(&site)?, (theirs.clone(), names.clone()), "{line}");
         assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), (inward.to_owned(), reversed(inward)), "{line}");
     }
-    for (hook, from, to, is_seen, place) in [
-        (Hook::Ingress, 1, 2, false, "behind a bridge on ingress"),
-        (Hook::Egress, 2, 1, true, "behind ours on egress"),
-    ] {
+    for (hook, from, to, is_seen, place) in
+        [(Hook::Ingress, 1, 2, false, "after a bridge on ingress"), (Hook::Egress, 2, 1, true, "after ours on egress")]
+    {
         let drop = Bystander::attach(site.scene.host(1), hook, Verdict::Drop)?;
         assert_eq!(stops(&site, drop, from, to)?, is_seen, "{place}");
     }
@@ -322,7 +321,7 @@ fn other_peoples_programs_at_a_bridges_port_are_left_alone() -> Result<()> {
         ctl("connect br1:toveth1 veth1");
         assert!(stops(&site, drop, from, to)?, "{place}");
         let names = "bystander bystander root bystander bystander root".to_owned();
-        assert_eq!(others(&site)?, (theirs.clone(), names), "ours stands behind what it finds");
+        assert_eq!(others(&site)?, (theirs.clone(), names), "ours goes after what it finds");
         assert_eq!((site.passed(1, 2)?, site.passed(2, 1)?), ("c".to_owned(), "c".to_owned()), "{place}");
     }
     Ok(())

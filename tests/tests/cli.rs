@@ -1,4 +1,4 @@
-//! Does `polycubectl` do what its users type, and tell them and their scripts how it went?
+//! Does `polycubectl` do what its users type, and report the outcome to them and to their scripts?
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -92,7 +92,7 @@ fn exit_codes_and_streams() -> Result<()> {
 }
 
 #[test]
-fn refusals_speak_of_commands_and_not_of_http() -> Result<()> {
+fn refusals_name_commands_and_not_http() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (line, said) in [
@@ -111,7 +111,7 @@ fn refusals_speak_of_commands_and_not_of_http() -> Result<()> {
 }
 
 #[test]
-fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
+fn a_user_without_permission_for_the_socket_learns_who_has_it() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let place = tempfile::tempdir()?;
@@ -131,7 +131,7 @@ fn whoever_may_not_use_the_socket_is_told_who_may() -> Result<()> {
 }
 
 #[test]
-fn a_command_may_stand_anywhere_in_its_line() -> Result<()> {
+fn a_command_may_be_anywhere_in_its_line() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (one, other) in [
@@ -154,7 +154,7 @@ fn a_command_may_stand_anywhere_in_its_line() -> Result<()> {
 }
 
 #[test]
-fn values_may_hold_equals_signs_and_spaces() -> Result<()> {
+fn values_may_contain_equals_signs_and_spaces() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for value in ["a=b", "tcp[13] == 2", "=", "x = y = z"] {
@@ -172,7 +172,7 @@ fn values_may_hold_equals_signs_and_spaces() -> Result<()> {
 }
 
 #[test]
-fn what_there_is_can_be_shown() -> Result<()> {
+fn everything_can_be_shown() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (line, words) in [
@@ -205,12 +205,12 @@ fn what_there_is_can_be_shown() -> Result<()> {
     assert!(!daemon.ctl("topology").ok().contains("uuid"));
     assert!(!daemon.ctl("cubes show -hide=uuid").ok().contains("uuid"));
     let hidden = daemon.ctl("cubes show -hide=simplebridge.uuid").ok();
-    assert_eq!(hidden.matches("uuid").count(), 1, "a dotted name hides one of several:\n{hidden}");
+    assert_eq!(hidden.matches("uuid").count(), 1, "a dotted name hides only its own node:\n{hidden}");
     Ok(())
 }
 
 #[test]
-fn a_stream_is_told_from_what_can_be_shown() -> Result<()> {
+fn a_stream_is_not_shown_but_dumped() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let line = daemon.ctl("sniffer show stream").one_line(2);
@@ -219,7 +219,7 @@ fn a_stream_is_told_from_what_can_be_shown() -> Result<()> {
 }
 
 #[test]
-fn yaml_is_what_json_is() -> Result<()> {
+fn yaml_shows_what_json_shows() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     assert_eq!(daemon.ctl("br1 show fdb aging-time -yaml").ok(), "300\n");
@@ -230,7 +230,7 @@ fn yaml_is_what_json_is() -> Result<()> {
     Ok(())
 }
 
-/// What `polycubectl` prints on a terminal of so many columns.
+/// What `polycubectl` prints on a terminal with that many columns.
 fn on_terminal(daemon: &Daemon, columns: u16, line: &str) -> Result<String> {
     let program = binary_dir()?.join("polycubectl");
     let line = format!("stty cols {columns} rows 24; exec {} {line}", program.display());
@@ -255,7 +255,7 @@ fn tables_fit_the_terminal() -> Result<()> {
         let narrow = on_terminal(daemon, 80, line)?;
         let longest = narrow.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(80), "`{line}` needs {longest:?} columns:\n{narrow}");
-        // Where there is no room for a column of examples, they stand behind the descriptions.
+        // Without room for a column of examples, they follow the descriptions.
         for word in wide.split([' ', '\n', '|']).filter(|word| *word != "Example") {
             assert!(narrow.contains(word), "{word} of `{line}` is broken or lost:\n{narrow}");
         }
@@ -278,7 +278,7 @@ fn json_is_for_programs() -> Result<()> {
     assert!(json(daemon, "services show -json").is_array());
     assert!(json(daemon, "version -json")["polycubed"]["version"].is_string());
     let (line, text) = ("br1 show -json", daemon.ctl("br1 show -json").ok());
-    assert!(text.starts_with("{\n  \"name\": \"br1\""), "`{line}` is indented by two: {text}");
+    assert!(text.starts_with("{\n  \"name\": \"br1\""), "`{line}` is not indented by two: {text}");
     Ok(())
 }
 
@@ -290,12 +290,15 @@ fn the_address_comes_from_the_line_or_the_environment() -> Result<()> {
     daemon.ctl(&format!("--url {url} cubes show")).ok();
     daemon.ctl(&format!("cubes show --url={url}")).ok();
     let line = daemon.ctl("--url unix:///nowhere/s.sock cubes show").one_line(1);
-    assert!(line.contains("unix:///nowhere/s.sock"), "the line's address wins over the environment's: {line}");
+    assert!(
+        line.contains("unix:///nowhere/s.sock"),
+        "the line's address has precedence over the environment's: {line}"
+    );
     Ok(())
 }
 
 #[test]
-fn a_token_is_asked_for_and_taken() -> Result<()> {
+fn a_token_is_required_and_accepted() -> Result<()> {
     let place = tempfile::tempdir()?;
     let token = place.path().join("token");
     fs::write(&token, "secret\n")?;

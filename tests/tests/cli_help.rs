@@ -1,4 +1,4 @@
-//! Does `polycubectl` tell what can follow, in words and in a shell that completes, for whatever plugin is there?
+//! Does `polycubectl` show what can follow, in its help and by completion in shells, for any plugin?
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -21,7 +21,7 @@ fn site() -> Result<Scene> {
 fn check_golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/help").join(name);
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        fs::write(&path, found).expect("the goldens' directory can be written");
+        fs::write(&path, found).expect("the goldens' directory is writable");
     }
     let golden = fs::read_to_string(&path).unwrap_or_default();
     assert!(found == golden, "tests/goldens/help/{name} differs; UPDATE_GOLDENS=1 rewrites it. Found:\n{found}");
@@ -63,7 +63,7 @@ fn help_at_every_depth_is_the_golden_one() -> Result<()> {
 }
 
 #[test]
-fn help_asks_the_schema_of_any_service() -> Result<()> {
+fn help_comes_from_the_schema_of_any_service() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (line, words) in [
@@ -90,7 +90,7 @@ fn help_asks_the_schema_of_any_service() -> Result<()> {
 }
 
 #[test]
-fn help_without_a_daemon_is_the_grammars() -> Result<()> {
+fn help_without_a_daemon_comes_from_the_grammar() -> Result<()> {
     let mut scene = site()?;
     let daemon = &mut scene.daemon;
     daemon.terminate()?;
@@ -105,7 +105,7 @@ fn help_without_a_daemon_is_the_grammars() -> Result<()> {
 }
 
 #[test]
-fn the_daemon_is_not_asked_about_words_that_it_does_not_know() -> Result<()> {
+fn the_daemon_is_not_asked_about_words_it_does_not_know() -> Result<()> {
     let mut scene = site()?;
     let daemon = &mut scene.daemon;
     for line in ["completion ?", "sniffer watch ?", "sniffer dump ?"] {
@@ -119,7 +119,7 @@ fn the_daemon_is_not_asked_about_words_that_it_does_not_know() -> Result<()> {
 }
 
 #[test]
-fn what_is_nowhere_has_no_help() -> Result<()> {
+fn what_does_not_exist_has_no_help() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (line, reason) in [
@@ -149,7 +149,7 @@ fn what_is_nowhere_has_no_help() -> Result<()> {
     Ok(())
 }
 
-/// The words that complete a path, as Polycube's own completion asks for them.
+/// The words that complete a path, requested as Polycube's own completion does.
 #[track_caller]
 fn words(daemon: &Daemon, path: &str, help: &str) -> Value {
     let response = daemon.http("OPTIONS", &format!("/polycube/v1/{path}?help={help}&completion"), None);
@@ -159,7 +159,7 @@ fn words(daemon: &Daemon, path: &str, help: &str) -> Value {
 }
 
 #[test]
-fn options_tells_programs() -> Result<()> {
+fn options_has_help_for_programs() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     assert_eq!(words(daemon, "detach/", "NONE"), json!(["sniffer"]));
@@ -194,7 +194,7 @@ fn options_tells_programs() -> Result<()> {
 }
 
 #[test]
-fn actions_and_streams_are_told_beside_the_nodes() -> Result<()> {
+fn help_lists_actions_and_streams_with_the_nodes() -> Result<()> {
     let scene = Scene::set_up().fixtures(["panicky"]).commands(["panicky add p1"]).start()?;
     let daemon = &scene.daemon;
     let help = daemon.http("OPTIONS", "/polycube/v1/p1/?help=NONE", None)?.json()?;
@@ -208,7 +208,7 @@ fn actions_and_streams_are_told_beside_the_nodes() -> Result<()> {
     Ok(())
 }
 
-/// Types lines into an interactive shell, and gives what it printed. The shell's `polycubectl` prints its words.
+/// Types lines into an interactive shell, and returns what it printed. The shell's `polycubectl` prints its words.
 fn type_into(daemon: &Daemon, shell: &str, lines: &str) -> Result<String> {
     let home = tempfile::tempdir()?;
     fs::write(home.path().join("some-file"), "token\n")?;
@@ -227,7 +227,7 @@ fn type_into(daemon: &Daemon, shell: &str, lines: &str) -> Result<String> {
     fs::write(home.path().join(".bashrc"), format!("{start}source <(polycubectl completion bash)\n{print}"))?;
     fs::write(home.path().join(".zshrc"), format!("{start}source <(polycubectl completion zsh)\n{print}"))?;
     let path = format!("{}:{}", binary_dir()?.display(), std::env::var("PATH")?);
-    // A terminal of its own: only then do shells complete.
+    // On its own terminal, because shells complete only on one.
     let mut child = daemon
         .host()
         .command("script")
@@ -274,14 +274,14 @@ fn bash_and_zsh_complete_names_that_exist() -> Result<()> {
             "completion zsh",
             "--token-file some-file cubes",
         ] {
-            assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not make `{line}`:\n{printed}");
+            assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not complete to `{line}`:\n{printed}");
         }
     }
     Ok(())
 }
 
 #[test]
-fn bash_and_zsh_complete_behind_quotes_redirections_and_equals_signs() -> Result<()> {
+fn bash_and_zsh_complete_after_quotes_redirections_and_equals_signs() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     daemon.ctl("simplebridge add br2").ok();
@@ -310,7 +310,7 @@ fn bash_and_zsh_complete_behind_quotes_redirections_and_equals_signs() -> Result
             "bin packetcapture",
             "bin simplebridge",
         ] {
-            assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not make `{line}`:\n{printed}");
+            assert!(printed.contains(&format!("LINE<{line}>")), "{shell} did not complete to `{line}`:\n{printed}");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Does `polycubectl` take its configuration from wherever it is: standard input, a file, the environment?
+//! Does `polycubectl` take its input from every source: standard input, a file, the environment?
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -24,7 +24,7 @@ fn get(daemon: &Daemon, path: &str) -> Value {
     response.json().expect("JSON")
 }
 
-/// `polycubectl` with another standard input than the kit's.
+/// `polycubectl` with a standard input other than the kit's.
 fn ctl(daemon: &Daemon, words: &[&str], stdin: impl Into<Stdio>) -> Result<Output> {
     let mut command = daemon.host().command(binary_dir()?.join("polycubectl"));
     command.args(words).env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").stdin(stdin);
@@ -79,7 +79,7 @@ fn several_cubes_are_one_change() -> Result<()> {
     Ok(())
 }
 
-/// Asserts that no cube is made of a list, and what each line of the refusal says.
+/// Asserts that no cube of a list is created, and what each line of the refusal says.
 #[track_caller]
 fn check_refused(daemon: &Daemon, cubes: &Value, reasons: &[&str]) {
     let output = daemon.ctl_reading(&["cubes", "add"], Some(&cubes.to_string()));
@@ -88,11 +88,11 @@ fn check_refused(daemon: &Daemon, cubes: &Value, reasons: &[&str]) {
     for (line, reason) in lines.iter().zip(reasons) {
         assert!(line.contains(reason), "{reason:?} is not in {line:?}");
     }
-    assert_eq!(get(daemon, "cubes/"), json!({}), "something is left of {cubes}");
+    assert_eq!(get(daemon, "cubes/"), json!({}), "{cubes} left something behind");
 }
 
 #[test]
-fn of_several_cubes_all_come_or_none() -> Result<()> {
+fn several_cubes_are_all_created_or_none() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let bridge = |name: &str, peer: &str| json!({"name": name, "service-name": "simplebridge", "ports": [{"name": "p", "peer": peer}]});
@@ -139,7 +139,7 @@ fn of_several_cubes_all_come_or_none() -> Result<()> {
 }
 
 #[test]
-fn a_list_that_is_too_large_is_refused_in_the_daemons_words() -> Result<()> {
+fn a_list_that_is_too_large_is_refused_with_the_daemons_message() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let cubes = json!([{"name": "x".repeat(3 << 20), "service-name": "simplebridge"}]).to_string();
@@ -178,7 +178,7 @@ fn a_body_may_come_from_a_file_or_a_pipe() -> Result<()> {
 }
 
 #[test]
-fn standard_input_without_anything_is_no_body() -> Result<()> {
+fn empty_standard_input_means_no_body() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let (silent, _held) = std::io::pipe()?;
@@ -195,7 +195,7 @@ fn standard_input_without_anything_is_no_body() -> Result<()> {
         succeeded(&ctl(daemon, &["simplebridge", "add", name], stdin)?);
         assert_eq!(get(daemon, &format!("{name}/name")), name);
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "nobody waits for a pipe that stays silent");
+    assert!(started.elapsed() < Duration::from_secs(5), "a silent pipe is not waited for");
 
     let ctl = binary_dir()?.join("polycubectl");
     let line = format!("exec {} simplebridge add closed <&-", ctl.display());
@@ -229,7 +229,7 @@ fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
 }
 
 #[test]
-fn input_that_is_no_configuration_is_refused_before_anything_is_sent() -> Result<()> {
+fn invalid_input_is_refused_before_anything_is_sent() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (input, reason) in [
@@ -245,21 +245,21 @@ fn input_that_is_no_configuration_is_refused_before_anything_is_sent() -> Result
     Ok(())
 }
 
-/// `polycubectl` with nothing in its environment but what is given.
+/// `polycubectl` with only the given environment.
 fn with_environment(daemon: &Daemon, words: &[&str], environment: &[(&str, &str)]) -> Result<Output> {
     let mut command = daemon.host().command(binary_dir()?.join("polycubectl"));
     command.args(words).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
     command.output().context("cannot run polycubectl")
 }
 
-/// Everything in a directory and below.
+/// Everything in a directory and below it.
 fn listing(directory: &Path) -> Result<String> {
     let output = Command::new("find").arg(directory).output()?;
     Ok(String::from_utf8(output.stdout)?)
 }
 
 #[test]
-fn settings_come_from_the_file_and_the_environment_wins() -> Result<()> {
+fn settings_come_from_the_file_and_the_environment_overrides_them() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let home = tempfile::tempdir()?;
@@ -273,10 +273,10 @@ fn settings_come_from_the_file_and_the_environment_wins() -> Result<()> {
     let before = listing(home.path())?;
     assert_eq!(run(&["cubes"], &[("POLYCUBECTL_URL", &url)])?.status.code(), Some(0));
     assert_eq!(run(&["nonsense", "show"], &[("POLYCUBECTL_URL", &url)])?.status.code(), Some(2));
-    assert_eq!(listing(home.path())?, before, "nothing is written, on the first run neither");
+    assert_eq!(listing(home.path())?, before, "nothing is written, not even on the first run");
 
     let config = home.path().join(".config/polycube/polycubectl_config.yaml");
-    fs::create_dir_all(config.parent().context("it has one")?)?;
+    fs::create_dir_all(config.parent().context("the path has a parent")?)?;
     let mut file = File::create(&config)?;
     writeln!(file, "# as Polycube wrote it\nurl: {url}\nexpert: true\ndebug: true")?;
     let output = run(&["simplebridge", "add", "br1", "loglevel=DEBUG"], &[])?;
@@ -299,12 +299,12 @@ fn settings_come_from_the_file_and_the_environment_wins() -> Result<()> {
         output.status.code() == Some(64) && said.contains("polycubectl_config.yaml: unknown field `colour`"),
         "{said}"
     );
-    assert_eq!(run(&["--help"], &[])?.status.code(), Some(0), "help is there all the same");
+    assert_eq!(run(&["--help"], &[])?.status.code(), Some(0), "help works anyway");
     Ok(())
 }
 
 #[test]
-fn version_tells_both_ends_or_what_it_can() -> Result<()> {
+fn version_shows_both_ends_or_what_it_can() -> Result<()> {
     let mut scene = site()?;
     let daemon = &mut scene.daemon;
     let both = daemon.ctl("version").ok();

@@ -1,4 +1,4 @@
-//! Does the demo client of the user's document write what a capture in network mode sees, and tell how it went?
+//! Does the demo client of the user's document write what a capture in network mode sees, and report the outcome?
 
 #[path = "client/mock.rs"]
 mod mock;
@@ -31,7 +31,7 @@ fn program() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/Packetcapture_Client/client.py")
 }
 
-/// The client with these words behind its name, in a directory of its own.
+/// The client with these arguments, in its own directory.
 fn client(place: &TempDir, words: &[&str]) -> Command {
     let mut command = Command::new("python3");
     command.arg(program()).args(words).current_dir(place.path()).env_remove("POLYCUBECTL_TOKEN");
@@ -40,10 +40,10 @@ fn client(place: &TempDir, words: &[&str]) -> Command {
 }
 
 fn start(command: &mut Command) -> Result<Child> {
-    command.spawn().context("python3 cannot be started: the demo client needs it (apt install python3)")
+    command.spawn().context("cannot start python3, which the demo client needs: apt install python3")
 }
 
-/// Runs the client to its end, with these lines to read.
+/// Runs the client to its end, with these lines on standard input.
 fn run(command: &mut Command, input: &str) -> Result<Output> {
     let mut child = start(command)?;
     child.stdin.take().context("stdin is a pipe")?.write_all(input.as_bytes())?;
@@ -100,7 +100,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
 }
 
 #[test]
-fn what_scripts_fed_the_original_still_works() -> Result<()> {
+fn scripts_for_the_original_client_still_work() -> Result<()> {
     let place = tempfile::tempdir()?;
     let mock = daemon(300)?;
     let port = mock.port.to_string();
@@ -117,7 +117,7 @@ fn what_scripts_fed_the_original_still_works() -> Result<()> {
     assert_eq!((file.snaplen, file.records.len()), (96, 300));
     assert_eq!((file.records[7].bytes[0], file.records[7].orig_len), (7, 1500));
     assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
-    assert_eq!(mock.connections(), 1, "the connection is kept");
+    assert_eq!(mock.connections(), 1, "the connection is not kept");
     assert!(mock.requests().contains(&"PATCH /polycube/v1/packetcapture/sniffer/networkmode/ true".to_owned()));
     Ok(())
 }
@@ -137,7 +137,7 @@ fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
     wait_for("the file", || path.exists())?;
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 300, 100);
     Sender::open(scene.peer(1))?.send(&frames)?;
-    // What waits in the daemon when the word comes belongs to the capture.
+    // Packets queued in the daemon when "stop" arrives belong to the capture.
     wait_for("packets in the daemon", || scene.counter("captured").is_ok_and(|packets| packets == 100))?;
     stdin.write_all(b"stop\n")?;
     let output = child.wait_with_output()?;
@@ -183,7 +183,7 @@ fn a_closed_stdin_ends_it() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_is_there_is_kept() -> Result<()> {
+fn an_existing_file_is_kept() -> Result<()> {
     let place = tempfile::tempdir()?;
     let mock = daemon(1)?;
     let port = mock.port.to_string();
@@ -224,7 +224,7 @@ fn a_token_is_sent() -> Result<()> {
 }
 
 #[test]
-fn each_mistake_has_its_line_and_its_status() -> Result<()> {
+fn each_mistake_has_its_own_line_and_status() -> Result<()> {
     let place = tempfile::tempdir()?;
     check(&run(&mut client(&place, &["-h"]), "")?, 0, "<IPv4 address> <file destination name>");
     check(&run(&mut client(&place, &["127.0.0.1"]), "")?, 64, "<file destination name>");
@@ -255,7 +255,7 @@ fn each_mistake_has_its_line_and_its_status() -> Result<()> {
 }
 
 #[test]
-fn a_daemon_that_goes_away_leaves_what_has_come() -> Result<()> {
+fn packets_received_before_the_daemon_ends_are_kept() -> Result<()> {
     let place = tempfile::tempdir()?;
     let left = AtomicUsize::new(0);
     let mock = Mock::start(move |_, path| match path.strip_prefix("/polycube/v1/")? {

@@ -15,7 +15,7 @@ use polycube_tests::traffic::{Protocol, Sender, Steady};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// Rounds of the loop in which daemons are killed; `POLYCUBE_KILLS` sets another number.
+/// How often daemons are killed; `POLYCUBE_KILLS` sets another number.
 const KILLS: u32 = 30;
 const CUT: &str = "ended within a record: its last";
 const EMPTY: &str = "was begun by a killed daemon and has no packet: it is deleted";
@@ -24,13 +24,13 @@ fn kills() -> Result<u32> {
     env::var("POLYCUBE_KILLS").map_or(Ok(KILLS), |text| text.parse().context("POLYCUBE_KILLS is a number"))
 }
 
-/// Another number each time: a killed daemon may be in the middle of anything.
+/// A different number each time, because a daemon may be killed at any point.
 fn random(below: u64) -> Result<u64> {
     Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()) / 7 % below)
 }
 
 fn signal(scene: &Scene, signal: Signal) -> Result<()> {
-    let pid = scene.daemon.pid().context("the daemon does not run")?;
+    let pid = scene.daemon.pid().context("the daemon is not running")?;
     kill_process(Pid::from_raw(pid.cast_signed()).context("no process")?, signal)?;
     Ok(())
 }
@@ -57,9 +57,9 @@ fn send(scene: &Scene, numbers: Range<u32>) -> Result<()> {
     })
 }
 
-/// Daemons are killed under traffic at any moment, of the first file or the next, and others follow in their place.
+/// Daemons are killed under traffic at any moment, in the first file or a later one, and others take their place.
 #[test]
-fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_mends_that() -> Result<()> {
+fn killed_daemons_leave_files_with_at_most_a_cut_end_which_the_next_one_repairs() -> Result<()> {
     let mut scene = Scene::set_up().peers(2).start()?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 1400, u32::MAX)?;
     let (mut cut, mut empty, mut written) = (0, 0, 0);
@@ -69,11 +69,11 @@ fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_
         let files = capture_files(&scene)?;
         scene.sniff_at("veth1", &settings)?;
         let logged = (lines(&scene, CUT), lines(&scene, EMPTY));
-        assert_eq!(logged, (cut, empty), "round {round}: what the log tells of the files before");
+        assert_eq!(logged, (cut, empty), "round {round}: what the log says about the files before");
         if round % 2 == 0 {
             thread::sleep(Duration::from_micros(random(40_000)?));
         } else {
-            // Much to write at once: it is killed in the middle of that.
+            // There is much to write, so that the kill falls into a write.
             scene.wait_for_dump()?;
             signal(&scene, Signal::STOP)?;
             thread::sleep(Duration::from_millis(30));
@@ -82,7 +82,7 @@ fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_
         }
         scene.daemon.kill9()?;
         for path in capture_files(&scene)?.into_iter().filter(|path| !files.contains(path)) {
-            // The last file of the daemon, as the kill left it.
+            // The killed daemon's last file, as the kill left it.
             if fs::metadata(&path)?.len() == 0 {
                 empty += 1;
             } else if pcap::read(&path).is_err() {
@@ -99,9 +99,9 @@ fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_
     let files = capture_files(&scene)?;
     assert_eq!(files.len(), written - empty + scene.files()?.len(), "{cut} were cut, {empty} empty");
     for path in files {
-        let numbers = pcap::read(&path).with_context(|| "a file that was mended")?.numbers()?;
+        let numbers = pcap::read(&path).with_context(|| "a repaired file")?.numbers()?;
         ensure!(!numbers.is_empty(), "{} has no packet", path.display());
-        // Rings that overflow while another daemon starts leave gaps.
+        // Rings that overflow while the next daemon starts leave gaps.
         ensure!(numbers.is_sorted_by(|one, next| one < next), "{}: packets doubled or out of order", path.display());
     }
     assert_eq!((lines(&scene, CUT), lines(&scene, EMPTY)), (cut, empty));
@@ -110,7 +110,7 @@ fn killed_daemons_leave_files_that_are_whole_but_for_their_end_and_the_next_one_
 }
 
 #[test]
-fn the_cut_record_goes_and_the_capture_goes_on_in_a_new_file() -> Result<()> {
+fn the_cut_record_is_removed_and_the_capture_continues_in_a_new_file() -> Result<()> {
     for format in ["pcap", "pcap-nanos", "pcapng"] {
         let mut scene = Scene::set_up().peers(2).start()?;
         let settings = json!({ "capture": "bidirectional", "format": format });
@@ -119,15 +119,15 @@ fn the_cut_record_goes_and_the_capture_goes_on_in_a_new_file() -> Result<()> {
         let path = scene.wait_for_dump()?;
         pcap::wait_for(&path, 20, Duration::from_secs(5))?;
         scene.daemon.kill9()?;
-        // As a kill between two pages leaves it.
+        // The way a kill between two pages leaves it.
         let file = fs::OpenOptions::new().write(true).open(&path)?;
         file.set_len(file.metadata()?.len() - 700)?;
         scene.daemon.restart()?;
         scene.sniff_at("veth1", &settings)?;
         assert!(pcap::read(&path)?.numbers()?.into_iter().eq(0..19), "{format}");
         let name = path.display().to_string();
-        let told = scene.daemon.log().lines().any(|line| line.contains(&name) && line.contains(CUT));
-        assert!(told, "{format}: the log does not tell of {name}");
+        let reported = scene.daemon.log().lines().any(|line| line.contains(&name) && line.contains(CUT));
+        assert!(reported, "{format}: the log does not report {name}");
         send(&scene, 20..40)?;
         let next = scene.wait_for_dump()?;
         assert_ne!(next, path);
@@ -136,7 +136,7 @@ fn the_cut_record_goes_and_the_capture_goes_on_in_a_new_file() -> Result<()> {
     Ok(())
 }
 
-/// A sniffer that writes to `disk` with these settings besides, and the status that it has when there is no room.
+/// Checks a sniffer that writes to `disk` with these other settings, and its status while there is no room.
 fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) -> Result<()> {
     let filler = disk.fill(filled)?;
     let scene =
@@ -148,13 +148,13 @@ fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) 
     eventually("the end of the room", || Ok(scene.counter("dropped-disk")? > 0 && scene.counter("seen")? == 1000))?;
     let status = scene.status()?;
     assert!(status.starts_with("the capture file cannot be written") && status.contains(reason), "{status}");
-    assert_eq!(lines(&scene, "packets are lost until it can"), 1, "the log tells once");
+    assert_eq!(lines(&scene, "packets are lost until it can"), 1, "the log reports it once");
     let path = scene.wait_for_dump()?;
     let before = pcap::read(&path).context("a file without room")?.numbers()?;
     assert!(before.iter().copied().eq(0..before.len() as u32) && !before.is_empty(), "{before:?}");
 
     fs::remove_file(filler)?;
-    // A directory is looked at once a second. Until then a single packet may find room where many do not.
+    // The directory is checked once a second. Until then a single packet may find room where many do not.
     thread::sleep(Duration::from_secs(2));
     eventually("packets with room", || {
         let seen = scene.counter("seen")? as u32;
@@ -194,7 +194,7 @@ fn the_ceiling_of_a_directory_pauses_a_capture_until_there_is_room() -> Result<(
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_start_is_told_and_gets_the_first_file_later() -> Result<()> {
+fn a_disk_that_is_full_from_the_start_is_reported_and_gets_the_first_file_later() -> Result<()> {
     let disk = Disk::new(2)?;
     let filler = disk.fill(2 << 20)?;
     let scene =

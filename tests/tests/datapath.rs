@@ -1,4 +1,4 @@
-//! Do packets pass as they did, whatever is attached, detached, reloaded or taken away around them?
+//! Do packets pass undisturbed, whatever is attached, detached, reloaded or removed?
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use polycube_tests::lab::Interface;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Flow, Protocol, Sender, Steady, reachable, sequence_of};
 
-/// Every frame of a steady flow has arrived, in order, none twice.
+/// Asserts that every frame of a steady flow has arrived once and in order.
 #[track_caller]
 fn assert_whole(recording: &Recording, sent: u32) {
-    assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
+    assert_eq!(recording.drops, 0, "the recorder lost frames");
     let numbers: Vec<_> = recording.frames.iter().map(|seen| sequence_of(&seen.bytes)).collect();
     let wrong = numbers.iter().zip(0..).position(|(found, expected)| *found != Some(expected));
     if wrong.is_none() && numbers.len() == sent as usize {
@@ -22,7 +22,10 @@ fn assert_whole(recording: &Recording, sent: u32) {
     }
     let (come, at) = (numbers.len(), wrong.unwrap_or(numbers.len()));
     let near = &numbers[at.saturating_sub(2)..come.min(at + 3)];
-    panic!("{come} of {sent} frames came; around the first that is wrong: {near:?}; {}", evidence(&recording.frames));
+    panic!(
+        "{come} of {sent} frames arrived; around the first that is wrong: {near:?}; {}",
+        evidence(&recording.frames)
+    );
 }
 
 /// Runs `work` while frames flow from peer 1 to peer 2, and checks that all of them arrive.
@@ -34,7 +37,7 @@ fn under_traffic(scene: &Scene, work: impl FnOnce(&Steady) -> Result<()>) -> Res
     let done = work(&steady);
     let sent = steady.stop()?;
     done?;
-    // What is lost does not come: the frames that did tell more than a count.
+    // A lost frame would make this wait fail; the frames that did arrive show more than the count.
     let _ = recorder.wait_for(sent as usize, Duration::from_secs(5));
     assert_whole(&recorder.stop()?, sent);
     Ok(sent)
@@ -44,7 +47,7 @@ fn attached(scene: &Scene, netdev: &str) -> Result<Vec<Attached>> {
     programs_attached(scene.lab.host(), netdev)
 }
 
-/// All that says that a port is wired: names of what is on its netdev, and pins.
+/// Everything that shows that a port is wired: the names of the programs on its netdev, and the pins.
 fn traces(scene: &Scene) -> Result<(usize, usize, usize)> {
     Ok((attached(scene, "veth1")?.len(), attached(scene, "veth2")?.len(), scene.daemon.pins()?.len()))
 }
@@ -86,9 +89,9 @@ fn changing_what_is_captured_loses_no_frame() -> Result<()> {
     Ok(())
 }
 
-/// Several in a row, each put in and taken out at either end of the chain.
+/// Several cubes in a row, each inserted and removed at either end of the chain.
 #[test]
-fn a_chain_that_changes_loses_no_frame() -> Result<()> {
+fn changing_a_chain_loses_no_frame() -> Result<()> {
     let scene = Scene::bridge(2)?;
     for name in ["a", "b", "c"] {
         scene.daemon.ctl(&format!("packetcapture add {name} capture=bidirectional")).ok();
@@ -128,7 +131,7 @@ fn a_plain_netdev_is_clean_after_detaching() -> Result<()> {
     Ok(())
 }
 
-/// The netdev is the host's own: its stack works behind the sniffer.
+/// The netdev is used by the host itself: its stack still works with the sniffer attached.
 #[test]
 fn the_hosts_own_traffic_is_captured_and_goes_on() -> Result<()> {
     let scene = Scene::set_up().peers(1).start()?;
@@ -140,7 +143,7 @@ fn the_hosts_own_traffic_is_captured_and_goes_on() -> Result<()> {
     let (host, peer) = (scene.lab.host(), scene.namespace(1));
     assert!(reachable(host, peer, there)?.is_some(), "from the host");
     assert!(reachable(peer, host, here)?.is_some(), "to the host");
-    // An ARP that is late makes for two packets more.
+    // A late ARP exchange adds two packets.
     eventually("the end of the talk", || Ok(scene.counter("captured")? as usize == recorder.count()))?;
     let file = scene.captured()?;
     compare(&file.records, &recorder.stop()?.frames, 262_144)?;
@@ -166,7 +169,7 @@ fn check_nothing_is_left(arguments: &[&str], netdevs: &[&str]) -> Result<()> {
 
     for netdev in netdevs {
         let is_wired = !attached(&scene, netdev)?.is_empty() || !filters(&scene, netdev)?.is_empty();
-        assert!(is_wired, "{netdev} shows no trace even now");
+        assert!(is_wired, "{netdev} shows no trace while in use");
     }
     let status = scene.daemon.terminate()?;
     assert!(status.success(), "{status}");
@@ -180,12 +183,12 @@ fn check_nothing_is_left(arguments: &[&str], netdevs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What `tc` knows of a netdev's clsact: queueing discipline and filters, nothing when there are none.
+/// What `tc` shows about a netdev's clsact: queueing discipline and filters; empty if there are none.
 fn filters(scene: &Scene, netdev: &str) -> Result<String> {
     let mut found = String::new();
     for arguments in [&["qdisc", "show", "dev", netdev, "clsact"][..], &["filter", "show", "dev", netdev, "ingress"]] {
         let output = scene.lab.host().command("tc").args(arguments).output();
-        let output = output.context("tc is missing: install iproute2, it says what clsact holds")?;
+        let output = output.context("tc is missing: install iproute2")?;
         found.push_str(&String::from_utf8_lossy(&output.stdout));
     }
     Ok(found.trim().to_owned())
@@ -197,7 +200,7 @@ fn sigterm_leaves_nothing_behind() -> Result<()> {
 }
 
 #[test]
-fn sigterm_leaves_nothing_behind_of_clsact() -> Result<()> {
+fn sigterm_leaves_nothing_of_clsact_behind() -> Result<()> {
     check_nothing_is_left(&["--attach", "clsact"], &["veth1", "veth2", "veth9"])
 }
 
@@ -217,14 +220,14 @@ fn clsact_filters_of_a_killed_daemon_are_removed_by_the_next() -> Result<()> {
     let ours = filters(&scene, "veth1")?;
     assert!(ours.contains(" bpf ") && filters(&scene, "veth2")? != theirs, "{ours}");
     scene.daemon.restart()?;
-    assert_eq!(filters(&scene, "veth1")?, "", "ours, with what it hung on");
-    assert_eq!(filters(&scene, "veth2")?, theirs, "of the same name, and somebody else's");
+    assert_eq!(filters(&scene, "veth1")?, "", "ours, and the clsact that it was attached to");
+    assert_eq!(filters(&scene, "veth2")?, theirs, "another party's, with the same name");
     Ok(())
 }
 
-/// A netdev that had clsact before the daemon came keeps it.
+/// A netdev that had clsact before the daemon started keeps it.
 #[test]
-fn somebody_elses_clsact_stays() -> Result<()> {
+fn an_existing_clsact_stays() -> Result<()> {
     let mut scene = Scene::set_up().peers(1).arguments(["--attach", "clsact"]).start()?;
     let added = scene.lab.host().command("tc").args(["qdisc", "add", "dev", "veth1", "clsact"]).status();
     assert!(added.context("tc is missing: install iproute2")?.success());
@@ -243,7 +246,7 @@ fn somebody_elses_clsact_stays() -> Result<()> {
     Ok(())
 }
 
-/// The kernel has one place for clsact and `ingress`, and a filter for egress on the latter sees what comes in.
+/// The kernel has one slot for clsact and `ingress`, and an egress filter on `ingress` would see incoming packets.
 #[test]
 fn an_ingress_qdisc_is_not_taken_for_clsact() -> Result<()> {
     let scene = Scene::set_up().peers(2).arguments(["--attach", "clsact"]).start()?;
@@ -258,8 +261,8 @@ fn an_ingress_qdisc_is_not_taken_for_clsact() -> Result<()> {
     scene.daemon.ctl("br1 ports add p").ok();
     let before = scene.daemon.snapshot()?;
     for line in ["attach sniffer veth1", "connect br1:p veth1"] {
-        let told = scene.daemon.ctl(line).one_line(2);
-        assert!(told.contains("`tc qdisc del dev veth1 ingress` removes it"), "{told}");
+        let refusal = scene.daemon.ctl(line).one_line(2);
+        assert!(refusal.contains("`tc qdisc del dev veth1 ingress` removes it"), "{refusal}");
         assert_eq!(scene.daemon.snapshot()?, before, "{line}");
     }
     tc("qdisc del dev veth1 ingress")?;
@@ -285,9 +288,10 @@ fn clsact_loses_no_frame_either() -> Result<()> {
     Ok(())
 }
 
-/// Somebody else's program drops what comes in: captured before it, dropped by it, whatever becomes of the sniffer.
+/// Another party's program drops what comes in. Packets are captured before it, and dropped by it even without the
+/// sniffer.
 #[test]
-fn somebody_elses_program_stays_where_it_is() -> Result<()> {
+fn another_partys_program_stays_in_place() -> Result<()> {
     let scene = Scene::set_up().peers(1).start()?;
     scene.host(1).add_address("10.9.0.1/24")?;
     let there = scene.peer(1).add_address("10.9.0.2/24")?;
@@ -312,7 +316,7 @@ fn somebody_elses_program_stays_where_it_is() -> Result<()> {
     Ok(())
 }
 
-/// `n` more frames from peer 1 to peer 2 and as many back; answers how many of them the sniffer captured.
+/// Sends `n` frames from peer 1 to peer 2 and as many back; returns how many of them the sniffer captured.
 fn exchange(scene: &Scene, n: u32) -> Result<u64> {
     let before = scene.counter("captured")?;
     for (from, to) in [(1, 2), (2, 1)] {
@@ -326,7 +330,7 @@ fn exchange(scene: &Scene, n: u32) -> Result<u64> {
 }
 
 #[test]
-fn a_port_whose_peer_comes_later_is_captured_then() -> Result<()> {
+fn a_port_whose_peer_appears_later_is_captured_then() -> Result<()> {
     let scene = Scene::set_up().peers(2).start()?;
     scene.daemon.ctl("simplebridge add br1").ok();
     scene.daemon.ctl("br1 ports add toveth1").ok();
@@ -361,7 +365,7 @@ fn a_port_whose_peer_is_deleted_is_down_until_it_returns() -> Result<()> {
     let words = ["WARN", "cube=br1", "port=\"toveth3\"", "netdev=\"veth3\""];
     assert!(log.lines().any(|line| words.iter().all(|word| line.contains(word))), "{log}");
     assert_eq!(scene.get("sniffer")?["parent"], "br1:toveth3", "still attached");
-    assert_eq!(exchange(&scene, 5)?, 0, "the other ports work on");
+    assert_eq!(exchange(&scene, 5)?, 0, "the other ports do not go on working");
 
     let wire = scene.lab.veth("veth3", scene.namespace(3), "eth0")?;
     eventually("the port to be up", || Ok(port(&scene, "toveth3")?.0 == "UP"))?;
@@ -373,9 +377,9 @@ fn a_port_whose_peer_is_deleted_is_down_until_it_returns() -> Result<()> {
     Ok(())
 }
 
-/// An interface that goes while frames cross it takes nothing with it but its own.
+/// Deleting an interface while frames cross it affects only that interface's frames.
 #[test]
-fn deleting_a_peer_under_traffic_disturbs_the_others_not() -> Result<()> {
+fn deleting_a_peer_under_traffic_does_not_disturb_the_others() -> Result<()> {
     let scene = Scene::bridge(3)?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl("attach sniffer br1:toveth3").ok();
@@ -393,7 +397,7 @@ fn deleting_a_peer_under_traffic_disturbs_the_others_not() -> Result<()> {
     Ok(())
 }
 
-/// Its frames go on, without a gap: it is the same netdev.
+/// Its frames pass without a gap: it is the same netdev.
 #[test]
 fn a_renamed_netdev_stays_the_peer() -> Result<()> {
     let scene = Scene::bridge(2)?;
@@ -413,7 +417,7 @@ fn a_renamed_netdev_stays_the_peer() -> Result<()> {
     assert_eq!(scene.get("outer")?["parent"], "lan0");
     scene.daemon.ctl("detach outer lan0").ok();
     assert_eq!(exchange(&scene, 5)?, 10);
-    // Somebody who wants the name gets it.
+    // The old name is free for another netdev.
     scene.daemon.ctl("br1 ports add other peer=lan0").one_line(2);
     rename("veth2", "wan0");
     eventually("the new name", || Ok(port(&scene, "toveth2")? == ("UP".to_owned(), "wan0".to_owned())))?;

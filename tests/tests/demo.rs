@@ -1,4 +1,4 @@
-//! Does the demo show what the README promises, and leave the machine as it found it?
+//! Does the demo show what the README promises, and leave the machine as it was?
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use polycube_tests::daemon::binary_dir;
 use polycube_tests::pcap;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// In this order, with others between them.
+/// Lines of the output, in this order, with others in between.
 const KEY_LINES: [&str; 44] = [
     "$ polycubectl simplebridge add br1",
     "$ polycubectl br1 ports add toveth1 peer=veth1",
@@ -52,9 +52,9 @@ const KEY_LINES: [&str; 44] = [
     "$ polycubectl sniffer set networkmode=true",
     "the service is running in network mode",
     "capturelen: 98",
-    "-> 1 packet waits, as pcapng",
+    "-> 1 packet was queued, as pcapng",
     "$ polycubectl sniffer set networkmode=false",
-    "Nothing is left in the kernel, and no process.",
+    "Nothing is left in the kernel, and no process is running.",
     "The captures are kept in ",
 ];
 
@@ -64,13 +64,13 @@ fn start_demo() -> Result<Child> {
     command.stdout(Stdio::piped()).spawn().context("cannot start the demo")
 }
 
-/// Asserts that nothing which the demo had is there any more.
+/// Asserts that nothing of the demo's is left.
 #[track_caller]
 fn check_gone(demo: u32, captures: &str) -> Result<()> {
     let of_demo = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("pcn{demo}-"));
     let names: Vec<_> = fs::read_dir("/run/netns")?.flatten().filter(of_demo).collect();
     assert!(names.is_empty(), "namespaces are left: {names:?}");
-    // The daemon's command line has the directory of the captures in it, which no other daemon's has.
+    // The daemon's command line contains the directory of its captures, which no other daemon has.
     let processes = fs::read_dir("/proc")?.flatten().filter_map(|process| {
         let words = fs::read(process.path().join("cmdline")).ok()?;
         String::from_utf8_lossy(&words).contains(captures).then(|| process.path())
@@ -90,7 +90,7 @@ fn the_demo_shows_a_capture_of_real_traffic_and_leaves_nothing_behind() -> Resul
 
     let mut lines = text.lines();
     for key in KEY_LINES {
-        assert!(lines.any(|line| line.contains(key)), "`{key}` is missing, or not in its place:\n{text}");
+        assert!(lines.any(|line| line.contains(key)), "`{key}` is missing, or in the wrong place:\n{text}");
     }
     for (place, what) in [(2, "network namespaces"), (1, "processes"), (3, "programs"), (3, "pins")] {
         let line = text.lines().find(|line| line.starts_with(what)).with_context(|| format!("no {what}"))?;
@@ -123,7 +123,7 @@ fn an_interrupted_demo_leaves_nothing_behind() -> Result<()> {
     output.read_to_string(&mut rest)?;
     let status = demo.wait()?;
     assert_eq!(status.code(), Some(1), "{rest}");
-    assert!(rest.contains("Nothing is left in the kernel, and no process."), "{rest}");
+    assert!(rest.contains("Nothing is left in the kernel, and no process is running."), "{rest}");
     assert!(!rest.contains("$ tcpdump"), "it went on to the end: {rest}");
     check_gone(demo.id(), &captures)?;
     assert!(!Path::new(&captures).exists(), "{captures} is left");
@@ -142,5 +142,5 @@ fn captures_of(demo: u32) -> Result<String> {
             return Ok(directory.into());
         }
     }
-    anyhow::bail!("the demo has no daemon")
+    anyhow::bail!("the demo's daemon is not running")
 }

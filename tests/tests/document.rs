@@ -1,4 +1,4 @@
-//! Do the commands of the user's document do what it says? They stand here as they stand there.
+//! Do the commands of the user's document do what it says? They are quoted here unchanged.
 
 use std::fs;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ const THERE_LEN: usize = 100;
 const BACK: usize = 4;
 const BACK_LEN: usize = 200;
 
-/// The filters of a cube that has none.
+/// How the filters of a cube without any are shown.
 const UNSET: &str = "src: unset\ndst: unset\nsport: unset\ndport: unset\nl4proto: unset\n";
 
 /// Runs a line of the document.
@@ -32,7 +32,7 @@ fn run(scene: &Scene, line: &str) -> String {
 /// Frames of both directions, recorded at peer 1; returns when the bridge has delivered them all.
 fn traffic(scene: &Scene) -> Result<Recording> {
     let recorders = [Recorder::start(scene.peer(1))?, Recorder::start(scene.peer(2))?];
-    // A peer that was heard is not flooded to, so the order matters to nobody.
+    // The bridge may have learned one of the peers or not: the order of the two directions does not matter.
     Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, THERE_LEN, THERE as u32))?;
     Sender::open(scene.peer(2))?.send(&scene.flow(2, 1).frames(Protocol::Udp, BACK_LEN, BACK as u32))?;
     for recorder in &recorders {
@@ -79,13 +79,13 @@ fn each_mode_captures_what_its_name_says() -> Result<()> {
 }
 
 #[test]
-fn a_mode_is_known_in_any_case() -> Result<()> {
+fn a_mode_is_accepted_in_any_case() -> Result<()> {
     check_mode("INGRESS", &[Direction::In])?;
     check_mode("Bidirectional", &[Direction::In, Direction::Out])
 }
 
 #[test]
-fn a_mode_is_changed_while_attached_and_each_start_has_a_file_of_its_own() -> Result<()> {
+fn a_mode_is_changed_while_attached_and_each_start_has_its_own_file() -> Result<()> {
     let scene = Scene::bridge(2)?;
     run(&scene, "polycubectl packetcapture add sniffer capture=off");
     run(&scene, "polycubectl attach sniffer br1:toveth1");
@@ -135,9 +135,9 @@ fn the_dump_is_where_the_sentence_says_and_tcpdump_reads_it() -> Result<()> {
     let digits: String = name.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
     assert_eq!(digits, "sniffer-99999999T999999Z.pcap", "{name}");
     let mode = fs::metadata(path)?.permissions().mode();
-    assert_eq!(mode & 0o7777, 0o640, "a capture is not for everybody");
+    assert_eq!(mode & 0o7777, 0o640, "a capture is not readable by all users");
 
-    let lines = pcap::tcpdump(path)?.context("tcpdump is missing: install it, it judges the capture files")?;
+    let lines = pcap::tcpdump(path)?.context("tcpdump is missing: install it")?;
     assert_eq!(lines.len(), THERE + BACK, "{lines:#?}");
     for (len, count) in [(THERE_LEN, THERE), (BACK_LEN, BACK)] {
         let text = format!("length {len}: 198.18.0.1.4000 > 198.18.0.2.5000: UDP");
@@ -153,11 +153,11 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
     run(&scene, "polycubectl attach sniffer br1:toveth1");
     run(&scene, "polycubectl sniffer filters set snaplen=65535");
     assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 65535\n"));
-    assert_eq!(run(&scene, "polycubectl sniffer show snaplen").trim_end(), "65535", "the two are one");
+    assert_eq!(run(&scene, "polycubectl sniffer show snaplen").trim_end(), "65535", "the two show the same setting");
 
     let recorder = Recorder::start(scene.peer(1))?;
     let sender = Sender::open(scene.peer(1))?;
-    // One byte more, and the kernel segments it before it leaves (net/core/dev.c, gso_features_check).
+    // With one byte more, the kernel would segment it before it leaves (net/core/dev.c, gso_features_check).
     let longest = Segments::new(&scene.flow(1, 2), 65_535 - 54, 1448, 1);
     sender.send_segments(std::slice::from_ref(&longest))?;
     recorder.wait_for(1, PATIENCE)?;
@@ -174,7 +174,7 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
 }
 
 /// Runs a line that sets one filter, and sends frames from, to and within the document's prefix, with port 80 at either
-/// end, both or none, over two protocols: those that `fit` are captured and no others.
+/// end, both or none, over two protocols: only those that `fit` are captured.
 #[track_caller]
 fn check_filter(line: &str, shown: &str, fit: impl Fn(&Flow, Protocol) -> bool) -> Result<()> {
     let scene = Scene::bridge(2)?;
@@ -199,7 +199,7 @@ fn check_filter(line: &str, shown: &str, fit: impl Fn(&Flow, Protocol) -> bool) 
     let recorder = Recorder::start(scene.peer(2))?;
     Sender::open(scene.peer(1))?.send(&frames)?;
     recorder.wait_for(frames.len(), PATIENCE)?;
-    assert!(recorder.stop()?.frames.iter().map(|seen| &seen.bytes).eq(&frames), "{line}: not all passed as they were");
+    assert!(recorder.stop()?.frames.iter().map(|seen| &seen.bytes).eq(&frames), "{line}: not all passed unchanged");
     let records = scene.captured()?.records;
     let numbers: Vec<_> = records.iter().filter_map(|record| sequence_of(&record.bytes)).collect();
     assert_eq!(numbers, expected.iter().map(|number| *number as u32).collect::<Vec<_>>(), "{line}");
@@ -218,12 +218,12 @@ fn each_filter_of_the_document_takes_what_it_names() -> Result<()> {
     check_filter(&format!("{set} l4proto=tcp"), "l4proto: tcp", |_, kind| kind == Protocol::Tcp)
 }
 
-/// What the document says of `off`: the service does not work, so it costs nothing.
+/// The document says that the service does not run when `off`, so it must cost nothing.
 #[test]
 fn off_takes_the_programs_off_the_port() -> Result<()> {
     let scene = Scene::bridge(2)?;
     let attached = || Ok::<_, anyhow::Error>(programs_attached(scene.lab.host(), "veth1")?.len());
-    assert_eq!(attached()?, 1, "the bridge's own root, ingress");
+    assert_eq!(attached()?, 1, "the bridge's root, ingress");
     run(&scene, "polycubectl packetcapture add sniffer capture=off");
     run(&scene, "polycubectl attach sniffer br1:toveth1");
     assert_eq!(attached()?, 1);

@@ -1,4 +1,4 @@
-//! Do a capture's packets reach those who follow it, whole and at once: in files, through pipes, as lines?
+//! Do a capture's packets reach its followers whole and at once: in files, through pipes, as lines?
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -35,14 +35,14 @@ fn ctl(scene: &Scene, words: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Starts it, and waits until the daemon knows of its reader.
+/// Starts it, and waits until the daemon shows its reader.
 fn follow(scene: &Scene, command: &mut Command) -> Result<Child> {
     let child = command.spawn()?;
     eventually("a reader", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(|readers| !readers.is_empty())))?;
     Ok(child)
 }
 
-/// Sends frames through the port, and gives them.
+/// Sends frames through the port, and returns them.
 fn send(scene: &Scene, count: u32) -> Result<Vec<Vec<u8>>> {
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 100, count);
     Sender::open(scene.peer(1))?.send(&frames)?;
@@ -53,7 +53,7 @@ fn bytes(records: &[Record]) -> Vec<&[u8]> {
     records.iter().map(|record| record.bytes.as_slice()).collect()
 }
 
-/// Ends it as Ctrl-C does; gives what it said on stderr.
+/// Ends it as Ctrl-C does; returns what it printed on stderr.
 fn interrupt(child: Child) -> Result<String> {
     kill_process(Pid::from_child(&child), Signal::INT)?;
     let output = child.wait_with_output()?;
@@ -86,7 +86,7 @@ fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
     Ok(())
 }
 
-/// The kernel notes directions when the cube's own format has them.
+/// The kernel records directions if the cube's own format has them.
 #[test]
 fn directions_are_those_of_the_port() -> Result<()> {
     let scene = Scene::bridge(2)?;
@@ -113,7 +113,7 @@ fn directions_are_those_of_the_port() -> Result<()> {
 }
 
 #[test]
-fn what_there_is_so_far_is_written_without_waiting() -> Result<()> {
+fn what_was_captured_so_far_is_written_without_waiting() -> Result<()> {
     let scene = scene()?;
     let place = tempfile::tempdir()?;
     let path = place.path().join("so far.pcap");
@@ -126,7 +126,7 @@ fn what_there_is_so_far_is_written_without_waiting() -> Result<()> {
 }
 
 #[test]
-fn a_pipe_gets_each_packet_as_it_comes() -> Result<()> {
+fn a_pipe_gets_each_packet_as_it_arrives() -> Result<()> {
     let scene = scene()?;
     let mut child = follow(&scene, &mut ctl(&scene, &["sniffer", "dump", "-w", "-", "--follow", "--format", "pcap"])?)?;
     let mut stdout = child.stdout.take().context("stdout is a pipe")?;
@@ -138,7 +138,7 @@ fn a_pipe_gets_each_packet_as_it_comes() -> Result<()> {
         let mut record = [0; 16 + 100];
         stdout.read_exact(&mut record)?;
         assert_eq!(record[16..], frame);
-        // It is there at once; a test's machine may have much else to do.
+        // It should arrive at once, but the machine may be busy.
         assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
     }
     interrupt(child)?;
@@ -146,7 +146,7 @@ fn a_pipe_gets_each_packet_as_it_comes() -> Result<()> {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_it_quietly() -> Result<()> {
+fn a_reader_that_stops_ends_it_quietly() -> Result<()> {
     let scene = scene()?;
     for words in [&["sniffer", "dump", "--follow"][..], &["sniffer", "watch"]] {
         let mut child = follow(&scene, &mut ctl(&scene, words)?)?;
@@ -163,14 +163,14 @@ fn tcpdump_reads_along() -> Result<()> {
     let scene = scene()?;
     let mut child = follow(&scene, &mut ctl(&scene, &["sniffer", "dump", "-w", "-", "--follow"])?)?;
     let stdout = child.stdout.take().context("stdout is a pipe")?;
-    // The command keeps the pipe open as long as it lives, and nobody would see that its reader is gone.
+    // A copy of the pipe in the command would keep it open, and hide that its reader is gone.
     let tcpdump = Command::new("tcpdump")
         .args(["-nn", "-c", "5", "-r", "-"])
         .stdin(stdout)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("tcpdump cannot be started: apt install tcpdump")?;
+        .context("cannot start tcpdump: apt install tcpdump")?;
     send(&scene, FRAMES)?;
     let output = tcpdump.wait_with_output()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -187,14 +187,14 @@ fn watch_shows_a_line_for_each_packet() -> Result<()> {
     send(&scene, FRAMES)?;
     let lines = lines.take(FRAMES as usize).collect::<Result<Vec<_>, _>>()?;
     for line in &lines {
-        let (_, what) = line.split_once(' ').context("a time in front")?;
+        let (_, what) = line.split_once(' ').context("a time at the start")?;
         assert_eq!(what, "198.18.0.1:4000 > 198.18.0.2:5000 UDP, 100 bytes");
     }
     assert!(interrupt(child)?.starts_with("200 packets"));
     Ok(())
 }
 
-/// Both ends of a terminal of our own.
+/// Both ends of a pseudoterminal.
 fn terminal() -> Result<(File, OwnedFd)> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&ours)?;
@@ -224,7 +224,7 @@ fn a_terminal_gets_a_live_line_and_no_binary() -> Result<()> {
     while !shown.contains("200 packets, ") {
         let mut ready = [PollFd::new(&ours, PollFlags::IN)];
         poll(&mut ready, Some(&PATIENCE.try_into()?))?;
-        assert!(ready[0].revents().contains(PollFlags::IN), "nothing more comes behind {shown:?}");
+        assert!(ready[0].revents().contains(PollFlags::IN), "nothing follows {shown:?}");
         let length = ours.read(&mut piece)?;
         shown.push_str(&String::from_utf8_lossy(&piece[..length]));
     }
@@ -234,7 +234,7 @@ fn a_terminal_gets_a_live_line_and_no_binary() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_dumped_is_told() -> Result<()> {
+fn what_cannot_be_dumped_is_refused() -> Result<()> {
     let scene = scene()?;
     for (words, expected) in [
         (&["nobody", "dump", "--follow"][..], "nobody"),

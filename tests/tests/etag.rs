@@ -1,4 +1,4 @@
-//! Does one of two clients who change the same thing learn that the other was first?
+//! Does one of two clients that change the same thing learn that the other was first?
 
 use std::thread;
 
@@ -32,16 +32,16 @@ impl Site {
 }
 
 #[test]
-fn a_tag_stands_for_what_is_set() -> Result<()> {
+fn a_tag_identifies_the_settings() -> Result<()> {
     let site = Site::build()?;
     let (cube, leaf) = (site.tag("sniffer").context("a cube")?, site.tag("sniffer/snaplen").context("a leaf")?);
     assert!(cube.starts_with('"') && cube.ends_with('"') && cube.len() > 10, "{cube}");
-    assert_eq!(site.tag("packetcapture/sniffer/"), Some(cube.clone()), "the same by its longer path");
+    assert_eq!(site.tag("packetcapture/sniffer/"), Some(cube.clone()), "its longer path has the same tag");
     site.scene.daemon.ctl("sniffer set capture=ingress").ok();
     assert_ne!(site.tag("sniffer"), Some(cube.clone()));
     assert_eq!(site.tag("sniffer/snaplen"), Some(leaf), "another leaf was changed");
     site.scene.daemon.ctl("sniffer set capture=off").ok();
-    assert_eq!(site.tag("sniffer"), Some(cube.clone()), "it is as it was");
+    assert_eq!(site.tag("sniffer"), Some(cube.clone()), "it is as before");
     site.scene.daemon.ctl("del sniffer").ok();
     site.scene.daemon.ctl("packetcapture add sniffer").ok();
     assert_ne!(site.tag("sniffer"), Some(cube), "it is another cube");
@@ -55,7 +55,7 @@ fn a_tag_stands_for_what_is_set() -> Result<()> {
 }
 
 #[test]
-fn a_change_that_does_not_fit_changes_nothing() -> Result<()> {
+fn a_change_with_another_tag_changes_nothing() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
     let port = json!({ "peer": "" });
@@ -94,13 +94,13 @@ fn a_change_that_does_not_fit_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_change_that_fits_is_made() -> Result<()> {
+fn a_change_with_the_right_tag_is_made() -> Result<()> {
     let site = Site::build()?;
     let tag = site.tag("sniffer").context("a tag")?;
     let list = format!("\"other\", {tag}");
     assert_eq!(site.ask("PATCH", "sniffer/snaplen", &[("if-match", "*")], Some(&json!(90))).status, 200);
     let response = site.ask("PATCH", "sniffer", &[("if-match", &list)], Some(&json!({ "snaplen": 80 })));
-    assert_eq!(response.status, 412, "the leaf was changed since: {}", response.text());
+    assert_eq!(response.status, 412, "the leaf has changed since: {}", response.text());
     let list = format!("\"other\", {}", site.tag("sniffer").context("a tag")?);
     assert_eq!(site.ask("PATCH", "sniffer", &[("if-match", &list)], Some(&json!({ "snaplen": 80 }))).status, 200);
     let once = [("if-none-match", "*")];
@@ -132,7 +132,7 @@ fn of_two_changes_at_once_one_is_made() -> Result<()> {
 }
 
 #[test]
-fn who_knows_it_already_is_told_so() -> Result<()> {
+fn a_client_that_has_the_current_version_gets_304() -> Result<()> {
     let site = Site::build()?;
     for path in ["sniffer/snaplen", "sniffer/filters", "br1/ports/p1/peer"] {
         let tag = site.tag(path).context("a tag")?;
@@ -143,11 +143,15 @@ fn who_knows_it_already_is_told_so() -> Result<()> {
         }
         assert_eq!(site.ask("GET", path, &[("if-none-match", "\"x\"")], None).status, 200);
     }
-    // With the settings there is state, which the tag does not stand for.
+    // The answer also has state, which the tag does not cover.
     for path in ["sniffer", "br1/fdb"] {
         let tag = site.tag(path).context("a tag")?;
         let status = site.ask("GET", path, &[("if-none-match", &tag)], None).status;
-        assert_eq!(status, if path == "sniffer" { 200 } else { 304 }, "{path}: an empty database is all set by hand");
+        assert_eq!(
+            status,
+            if path == "sniffer" { 200 } else { 304 },
+            "{path}: an empty forwarding database has no state"
+        );
     }
     Ok(())
 }

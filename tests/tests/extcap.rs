@@ -1,4 +1,4 @@
-//! Does Wireshark find captures, and their packets? The program is driven as Wireshark drives it: by its arguments and a
+//! Does Wireshark find captures, and their packets? The tests drive the program as Wireshark does, with arguments and a
 //! named pipe.
 
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use polycube_tests::traffic::{Protocol, Sender};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
-/// The program, apart from what else is built.
+/// The program, in a directory without the other programs.
 fn installed() -> Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let program = copy_program("polycube-extcap", folder.path())?;
@@ -30,7 +30,7 @@ fn extcap(program: &PathBuf, daemon: &Daemon, arguments: &str) -> Command {
     command
 }
 
-/// What the program says when all is well: on standard output, and nothing else.
+/// What the program prints on success: on standard output, and nothing else.
 #[track_caller]
 fn said(program: &PathBuf, daemon: &Daemon, arguments: &str) -> String {
     let output = extcap(program, daemon, arguments).output().expect("the program runs");
@@ -110,7 +110,7 @@ fn packets_come_through_the_pipe() -> Result<()> {
 }
 
 #[test]
-fn what_goes_wrong_is_told_in_a_line() -> Result<()> {
+fn errors_are_reported_in_one_line() -> Result<()> {
     let mut scene = Scene::set_up().commands(["packetcapture add a"]).start()?;
     let daemon = &mut scene.daemon;
     let (folder, program) = installed()?;
@@ -127,7 +127,7 @@ fn what_goes_wrong_is_told_in_a_line() -> Result<()> {
     check(daemon, &capture("nobody"), 2, "nobody")?;
     check(daemon, &(capture("a") + " --filter nonsense"), 2, "filter")?;
     check(daemon, &(capture("a") + " --snaplen 0"), 2, "snaplen")?;
-    daemon.terminate().context("the daemon ends")?;
+    daemon.terminate().context("the daemon does not end")?;
     check(daemon, "--extcap-interfaces", 1, "no daemon answers")?;
     let usage = extcap(&program, daemon, "--capture").output()?;
     assert!(!usage.status.success() && !usage.stderr.is_empty());

@@ -1,4 +1,4 @@
-//! Are capture files what their formats, limits and settings say, whatever happens while packets flow?
+//! Do capture files match their formats, limits and settings, whatever happens while packets flow?
 
 use std::fs;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 const FORMATS: [(&str, Format); 3] =
     [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)];
 
-/// A sniffer at `br1:toveth1` with these settings besides.
+/// A sniffer at `br1:toveth1` with these other settings.
 fn sniffing(settings: &Value) -> Result<Scene> {
     let scene = Scene::bridge(2)?;
     let mut all = json!({ "capture": "bidirectional" });
@@ -29,7 +29,7 @@ fn sniffing(settings: &Value) -> Result<Scene> {
     Ok(scene)
 }
 
-/// Sends frames of that size with these numbers from peer 1 to peer 2, slowly enough for a small machine.
+/// Sends frames of that size, with these numbers, from peer 1 to peer 2, slowly enough for a small machine.
 fn send(scene: &Scene, len: usize, numbers: Range<u32>) -> Result<()> {
     let sender = Sender::open(scene.peer(1))?;
     for first in numbers.clone().step_by(64) {
@@ -44,7 +44,7 @@ fn turn_off(scene: &Scene) {
     scene.daemon.ctl("sniffer set capture=off").ok();
 }
 
-/// What each of the files holds, and that the daemon says the same of it.
+/// Reads the files, and asserts that the daemon shows them correctly.
 fn check_shown(files: &[ShownFile]) -> Result<Vec<Vec<u32>>> {
     let check = |file: &ShownFile| {
         let ShownFile { path, size, packets, times, .. } = file;
@@ -53,7 +53,7 @@ fn check_shown(files: &[ShownFile]) -> Result<Vec<Vec<u32>>> {
         let (first, last) = (&read.records[0], read.records.last().context("a packet")?);
         for (shown, record) in times.iter().zip([first, last]) {
             let micros = record.time_ns / 1000;
-            ensure!(micros_of(shown)? == micros, "{shown} is shown of a packet at {micros}: {file:?}");
+            ensure!(micros_of(shown)? == micros, "{shown} is shown for a packet at {micros}: {file:?}");
         }
         ensure!(fs::metadata(path)?.permissions().mode() & 0o777 == 0o640, "{} can be read by others", path.display());
         read.numbers()
@@ -94,12 +94,12 @@ fn check_format(name: &str, format: Format) -> Result<()> {
 }
 
 #[test]
-fn each_format_holds_what_crossed_the_port() -> Result<()> {
+fn each_format_contains_what_crossed_the_port() -> Result<()> {
     FORMATS.into_iter().try_for_each(|(name, format)| check_format(name, format))
 }
 
 #[test]
-fn pcapng_tells_where_packets_crossed_and_what_is_missing() -> Result<()> {
+fn pcapng_says_where_packets_crossed_and_how_many_are_missing() -> Result<()> {
     const FRAMES: u32 = 200;
     let scene = sniffing(&json!({ "format": "pcapng", "filter": "greater 200", "snaplen": 128 }))?;
     scene.daemon.ctl("attach sniffer br1:toveth2").ok();
@@ -151,16 +151,13 @@ fn no_packet_is_lost_or_doubled_when_the_format_changes() -> Result<()> {
     let files = scene.files()?;
     let found = files.iter().map(|file| Ok(pcap::read(&file.path)?.format)).collect::<Result<Vec<_>>>()?;
     assert_eq!(found, formats);
-    assert!(
-        check_shown(&files)?.concat().into_iter().eq(0..sent),
-        "of {sent} packets some are not where they should be"
-    );
+    assert!(check_shown(&files)?.concat().into_iter().eq(0..sent), "some of {sent} packets are in the wrong place");
     assert_eq!(scene.balance()?["captured"], sent);
     Ok(())
 }
 
 #[test]
-fn files_are_as_large_as_they_may_be_and_no_packet_is_between_them() -> Result<()> {
+fn files_reach_their_largest_size_and_no_packet_is_lost_between_them() -> Result<()> {
     for (name, _) in FORMATS {
         let scene = sniffing(&json!({ "format": name, "rotate": { "size": 1 } }))?;
         send(&scene, 1000, 0..5000)?;
@@ -176,10 +173,10 @@ fn files_are_as_large_as_they_may_be_and_no_packet_is_between_them() -> Result<(
 }
 
 #[test]
-fn files_last_as_long_as_they_may_and_a_ring_keeps_the_newest() -> Result<()> {
+fn files_last_their_longest_time_and_a_ring_keeps_the_newest() -> Result<()> {
     let scene = sniffing(&json!({ "rotate": { "seconds": 1, "files": 2 }, "dump": "ring" }))?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 100, u32::MAX)?;
-    // Four files at least, of which two are gone.
+    // At least four files, two of which are gone.
     thread::sleep(Duration::from_millis(3300));
     let sent = steady.stop()?;
     turn_off(&scene);
@@ -216,13 +213,13 @@ fn ended(format: &str, stop: &Value) -> Result<(Scene, Vec<ShownFile>)> {
 }
 
 #[test]
-fn a_capture_ends_where_it_was_told_to() -> Result<()> {
+fn a_capture_stops_at_its_limit() -> Result<()> {
     for (format, _) in FORMATS {
         let (_, files) = ended(format, &json!({ "packets": 1000 }))?;
         assert_eq!(files.iter().map(|file| file.packets).sum::<u64>(), 1000, "{format}");
         let (_, files) = ended(format, &json!({ "bytes": 200_000 }))?;
         let size = files.iter().map(|file| file.size).sum::<u64>();
-        // Records count; a file's header and its statistics do not.
+        // Only records count, not a file's header and its statistics.
         assert!((199_000..=201_000).contains(&size), "{format}: {size}");
     }
     let (scene, files) = ended("pcap", &json!({ "seconds": 1 }))?;
@@ -241,7 +238,7 @@ fn an_idle_capture_ends_in_time() -> Result<()> {
 }
 
 #[test]
-fn a_dump_stands_where_it_is_told_to_and_over_nothing_else() -> Result<()> {
+fn a_dump_goes_where_it_is_set_to_and_overwrites_nothing_else() -> Result<()> {
     let scene = sniffing(&json!({ "capture": "off" }))?;
     let place = scene.daemon.capture_dir().join("place");
     let path = |name: &str| place.join(name);
@@ -275,7 +272,7 @@ fn closed_files_are_compressed_and_nothing_is_lost() -> Result<()> {
     let scene = sniffing(&json!({ "rotate": { "size": 1 }, "storage": { "compress": true } }))?;
     send(&scene, 1000, 0..3000)?;
     turn_off(&scene);
-    // The capture does not wait for its last file's.
+    // The capture does not wait for its last file to be compressed.
     let is_compressed = |file: &ShownFile| file.state == "compressed";
     eventually("compressed files", || Ok(scene.files()?.iter().all(is_compressed)))?;
     let files = scene.files()?;

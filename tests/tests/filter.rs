@@ -1,4 +1,4 @@
-//! Does a filter take what it says, neither more nor less, and leave every frame alone?
+//! Does a filter accept exactly what it says, and leave every frame unchanged?
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ const PROTOCOL: usize = 23;
 const PROTOCOL6: usize = 20;
 const FRAGMENT: usize = 20;
 
-/// Frames of every sort that a filter tells apart, by name.
+/// Frames of every sort that filters distinguish, by name.
 fn zoo(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
     let flow = |from: &str, from_port, to: &str, to_port| {
         let mut flow = scene.flow(1, 2).with_ips(from, to);
@@ -41,7 +41,7 @@ fn zoo(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         frame
     };
-    // The fragment header (RFC 8200, section 4.5) stands before the ports.
+    // The fragment header (RFC 8200, section 4.5) comes before the ports.
     let mut fragment6 = with(udp6(), PROTOCOL6, &[44]);
     fragment6.splice(54..54, [17, 0, 0, 1, 0, 0, 0, 7]);
     // One option word (RFC 791, section 3.1) moves them by four bytes.
@@ -76,13 +76,13 @@ fn zoo(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
         ("vlan6-udp", frame(v4.with_vlan(6), Protocol::Udp)),
         ("vlan5-vlan6-udp", twice),
     ];
-    // Ends behind the EtherType, before the protocol, within and behind the addresses, and around the ports.
+    // Ends after the EtherType, before the protocol, within and after the addresses, and around the ports.
     let shorts = ["short-15", "short-23", "short-28", "short-34", "short-36", "short-37", "short-38"];
     zoo.extend(shorts.map(|name| (name, udp()[..name[6..].parse().expect("a length")].to_vec())));
     zoo
 }
 
-/// `seen`, `matched`, `rejected`, `captured`, and all that was dropped, of a cube.
+/// A cube's `seen`, `matched`, `rejected`, `captured`, and the sum of what was dropped.
 fn counters(scene: &Scene, cube: &str) -> Result<[u64; 5]> {
     let all = scene.get(&format!("{cube}/counters"))?;
     let one = |name: &str| all[name].as_u64().with_context(|| format!("no {name} in {all}"));
@@ -91,7 +91,7 @@ fn counters(scene: &Scene, cube: &str) -> Result<[u64; 5]> {
     Ok([one("seen")?, one("matched")?, one("rejected")?, one("captured")?, drops])
 }
 
-/// What a cube has captured by now, in one session.
+/// What a cube has captured so far, in one session.
 fn captured(scene: &Scene, cube: &str) -> Result<Vec<Record>> {
     let [.., count, _] = counters(scene, cube)?;
     if count == 0 {
@@ -146,8 +146,8 @@ impl Trial {
         Ok(())
     }
 
-    /// Names in the order of the frames; `*` is all, and `-` before a pattern takes away. A `*` at a pattern's end
-    /// stands for any rest.
+    /// Names in the order of the frames; `*` means all, and `-` before a pattern removes. A `*` at a pattern's end
+    /// matches any rest.
     #[track_caller]
     fn names(&self, patterns: &str) -> String {
         let mut chosen = BTreeSet::new();
@@ -176,11 +176,11 @@ impl Trial {
     }
 }
 
-/// What libpcap's `udp` takes: of fragments too, and of IPv6 behind a fragment header, but not behind a tag.
+/// What libpcap's `udp` accepts: also fragments, and IPv6 after a fragment header, but not frames with a tag.
 const UDP: &str = "udp* options fragment* short-28 short-3*";
 
 #[test]
-fn each_field_takes_what_it_names() -> Result<()> {
+fn each_field_accepts_what_it_names() -> Result<()> {
     let near4 = "udp tcp icmp sctp gre dccp options fragment-* short-3*";
     let with_ports = "udp udp6 sctp sctp6 dccp* options fragment-first";
     let trial = Trial::new("")?;
@@ -223,7 +223,7 @@ fn each_field_takes_what_it_names() -> Result<()> {
 }
 
 #[test]
-fn expressions_take_what_tcpdump_would() -> Result<()> {
+fn expressions_accept_what_tcpdump_would() -> Result<()> {
     let trial = Trial::new("")?;
     for (expression, expected) in [
         ("vlan", "vlan*"),
@@ -255,7 +255,7 @@ fn expressions_take_what_tcpdump_would() -> Result<()> {
 }
 
 #[test]
-fn fields_and_expression_have_to_fit_both_and_are_cleared_one_by_one() -> Result<()> {
+fn fields_and_expression_must_both_match_and_are_cleared_one_by_one() -> Result<()> {
     let trial = Trial::new("")?;
     assert_eq!((trial.show("show program"), trial.show("show filter")), ("unset".to_owned(), "unset".to_owned()));
     let run = |line: &str| trial.scene.daemon.ctl(line).ok();
@@ -284,7 +284,7 @@ fn fields_and_expression_have_to_fit_both_and_are_cleared_one_by_one() -> Result
 }
 
 #[test]
-fn a_filter_that_is_refused_leaves_the_one_that_runs() -> Result<()> {
+fn a_refused_filter_leaves_the_running_one_in_place() -> Result<()> {
     let trial = Trial::new("")?;
     trial.scene.daemon.ctl("sniffer filters set src=10.10.10.0/24").ok();
     trial.set("icmp or tcp");
@@ -305,12 +305,12 @@ fn a_filter_that_is_refused_leaves_the_one_that_runs() -> Result<()> {
     Ok(())
 }
 
-/// The numbers that frames carry.
+/// The frames' sequence numbers.
 fn numbers(records: &[Record]) -> Vec<u32> {
     records.iter().map(|record| sequence_of(&record.bytes).expect("a numbered frame")).collect()
 }
 
-/// Numbered frames flow from peer 1 to peer 2 during `work`, and all arrive, whole and in order. Answers their number.
+/// Sends numbered frames from peer 1 to peer 2 during `work`; all must arrive, whole and in order. Returns how many.
 #[track_caller]
 fn under_traffic(scene: &Scene, work: impl FnOnce(&Steady) -> Result<()>) -> Result<u32> {
     let recorder = Recorder::start(scene.peer(2))?;
@@ -322,7 +322,7 @@ fn under_traffic(scene: &Scene, work: impl FnOnce(&Steady) -> Result<()>) -> Res
     done?;
     let _ = recorder.wait_for(sent as usize, Duration::from_secs(5));
     let recording = recorder.stop()?;
-    assert_eq!(recording.drops, 0, "the recorder itself has lost frames");
+    assert_eq!(recording.drops, 0, "the recorder lost frames");
     let (come, frames) = (recording.frames.len(), &recording.frames);
     let wrong = frames.iter().zip(0..).position(|(seen, number)| seen.bytes != flow.frame(Protocol::Udp, 200, number));
     assert!(wrong.is_none() && come == sent as usize, "{come} of {sent}, wrong at {wrong:?}; {}", evidence(frames));
@@ -349,7 +349,7 @@ fn filters_given_at_creation_apply_from_the_first_packet() -> Result<()> {
 }
 
 #[test]
-fn a_hundred_filters_harm_no_frame() -> Result<()> {
+fn a_hundred_filters_lose_no_frame() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional");
     let sent = under_traffic(&scene, |_| {
@@ -367,9 +367,9 @@ fn a_hundred_filters_harm_no_frame() -> Result<()> {
     Ok(())
 }
 
-/// Each of these filters takes the whole stream, so whichever is in force, a frame is captured, and once.
+/// Each of these filters accepts the whole stream, so whichever is in force, every frame is captured once.
 #[test]
-fn changing_between_filters_that_take_all_loses_and_doubles_nothing() -> Result<()> {
+fn changing_between_filters_that_accept_all_loses_and_doubles_nothing() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional ring-size=64");
     let sent = under_traffic(&scene, |_| {
@@ -409,10 +409,10 @@ fn a_change_of_filter_and_snap_length_takes_effect_at_once() -> Result<()> {
     Ok(())
 }
 
-/// What direct access cannot reach is read by a call. That the sniffer had nothing else, the program behind it shows: it
-/// drops all of which more is linear.
+/// What direct access cannot reach is read with a helper call. The program after the sniffer shows that the frames were
+/// such: it drops every frame with more linear bytes.
 #[test]
-fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
+fn frames_in_pages_are_filtered_like_others() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress");
     let _judge = Bystander::attach(scene.host(2), Hook::Egress, Verdict::DropLinear)?;
@@ -437,7 +437,7 @@ fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
         scene.daemon.ctl_words(&["sniffer", "set", &format!("filter={expression}")]).ok();
         let before = counters(&scene, "sniffer")?;
         let recorder = Recorder::start(scene.peer(2))?;
-        // The judge takes none of these.
+        // The program after the sniffer drops these.
         linear.send(&[v4.frame(Protocol::Tcp, 300, 1000)])?;
         send_from_pages(scene.peer(1), &frames)?;
         recorder.wait_for(frames.len(), PATIENCE)?;
@@ -452,7 +452,7 @@ fn frames_that_lie_in_pages_are_filtered_as_others() -> Result<()> {
 }
 
 #[test]
-fn a_plain_netdev_is_filtered_both_ways() -> Result<()> {
+fn a_plain_netdev_is_filtered_in_both_directions() -> Result<()> {
     let scene = Scene::set_up().peers(1).start()?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl("attach sniffer veth1").ok();
@@ -471,7 +471,7 @@ fn a_plain_netdev_is_filtered_both_ways() -> Result<()> {
 }
 
 #[test]
-fn eight_sniffers_on_a_port_have_a_filter_each() -> Result<()> {
+fn eight_sniffers_on_a_port_each_have_a_filter() -> Result<()> {
     const SNIFFERS: u32 = 8;
     const FRAMES: u32 = 800;
     let scene = Scene::bridge(2)?;

@@ -1,5 +1,5 @@
-//! When netdevs come, go or change their names, does what cannot follow hold up nobody else, and does it follow as soon
-//! as it can?
+//! When netdevs appear, disappear or are renamed, does whatever cannot follow delay nothing else, and does it follow as
+//! soon as it can?
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn status(scene: &Scene, port: &str) -> Result<String> {
     text(scene, &format!("br1/ports/{port}"), "status")
 }
 
-/// Frames of a flow arrive at peer 1.
+/// Asserts that the frames of a flow arrive at peer 1.
 fn arrives(scene: &Scene, from: &Interface) -> Result<()> {
     let recorder = Recorder::start(scene.peer(1))?;
     Sender::open(from)?.send(&Flow::between(from, scene.peer(1)).frames(Protocol::Udp, 100, 5))?;
@@ -33,9 +33,9 @@ fn arrives(scene: &Scene, from: &Interface) -> Result<()> {
     Ok(())
 }
 
-/// Nobody can tell how long a chain is while its netdev is away.
+/// While a netdev is away, its chain can grow beyond the limit.
 #[test]
-fn a_chain_that_is_too_long_when_its_netdev_returns_holds_up_nobody() -> Result<()> {
+fn a_chain_that_is_too_long_when_its_netdev_returns_delays_nothing_else() -> Result<()> {
     let scene = Scene::bridge(2)?;
     let ctl = |line: &str| scene.daemon.ctl(line).ok();
     scene.host(2).clone().delete()?;
@@ -48,8 +48,8 @@ fn a_chain_that_is_too_long_when_its_netdev_returns_holds_up_nobody() -> Result<
     let reason = "port toveth2 is left down: the ingress chain on veth2 would have 35 programs";
     eventually("the reason", || Ok(text(&scene, "br1", "failure")?.contains(reason)))?;
     assert_eq!(status(&scene, "toveth2")?, "DOWN");
-    let told = scene.daemon.log().lines().filter(|line| line.contains("left alone, and tried again")).count();
-    assert_eq!(told, 1, "{}", scene.daemon.log());
+    let reports = scene.daemon.log().lines().filter(|line| line.contains("left alone, and tried again")).count();
+    assert_eq!(reports, 1, "{}", scene.daemon.log());
 
     ctl("simplebridge add br2");
     ctl("c0 set loglevel=debug");
@@ -57,7 +57,7 @@ fn a_chain_that_is_too_long_when_its_netdev_returns_holds_up_nobody() -> Result<
     let line = scene.daemon.ctl("attach one-more br1:toveth2").one_line(2);
     assert!(line.contains("would have 36 programs"), "{line}");
     ctl("detach c0 br1:toveth2");
-    assert_eq!(status(&scene, "toveth2")?, "DOWN", "still one too many");
+    assert_eq!(status(&scene, "toveth2")?, "DOWN", "still one program too many");
     ctl("detach c1 br1:toveth2");
     eventually("the port to be up", || Ok(status(&scene, "toveth2")? == "UP"))?;
     arrives(&scene, &wire.peer)?;
@@ -67,7 +67,7 @@ fn a_chain_that_is_too_long_when_its_netdev_returns_holds_up_nobody() -> Result<
 }
 
 #[test]
-fn a_capture_that_cannot_start_again_holds_up_nobody() -> Result<()> {
+fn a_capture_that_cannot_start_again_delays_nothing_else() -> Result<()> {
     let scene = Scene::bridge(2)?;
     let ctl = |line: &str| scene.daemon.ctl(line).ok();
     let directory = scene.daemon.capture_dir().join("away");
@@ -101,7 +101,7 @@ fn a_capture_that_cannot_start_again_holds_up_nobody() -> Result<()> {
 }
 
 #[test]
-fn another_device_of_a_peers_name_is_no_peer() -> Result<()> {
+fn another_device_with_a_peers_name_is_not_the_peer() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl("attach sniffer veth2").ok();
@@ -121,7 +121,7 @@ fn another_device_of_a_peers_name_is_no_peer() -> Result<()> {
 }
 
 #[test]
-fn what_a_change_is_about_is_not_left() -> Result<()> {
+fn what_a_change_asks_for_is_not_deferred() -> Result<()> {
     let scene = Scene::bridge(2)?;
     let nowhere = scene.daemon.capture_dir().join("nowhere/dump").display().to_string();
     scene.daemon.ctl(&format!("packetcapture add sniffer capture=bidirectional dump={nowhere}")).ok();

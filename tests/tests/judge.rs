@@ -1,4 +1,4 @@
-//! Do the kit's judges find what is wrong? These need no root.
+//! Do the kit's checks find what is wrong? These tests need no root.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use polycube_tests::pcap::{self, Format, Record};
 const START: u64 = 1_700_000_000_000_000_000;
 const SNAPLEN: u32 = 96;
 
-/// Twelve packets a microsecond apart, every third one going out, longer and shorter than the snap length.
+/// Twelve packets, a microsecond apart and longer and shorter than the snap length; every third one is outgoing.
 fn theirs() -> Vec<Seen> {
     let seen = |number: u32| Seen {
         time_ns: START + u64::from(number) * 1000,
@@ -37,11 +37,11 @@ fn check(spoil: impl FnOnce(&mut Vec<Record>), index: usize, field: Field) {
     spoil(&mut ours);
     let difference = compare(&ours, &theirs(), SNAPLEN).expect_err("the captures differ");
     assert_eq!((difference.index, difference.field), (index, field), "{difference}");
-    let evidence = difference.evidence.as_ref().expect("captures are kept");
-    let kept = pcap::read(&evidence.join("theirs.pcap")).expect("the evidence is a sound file");
+    let evidence = difference.evidence.as_ref().expect("the captures are not kept");
+    let kept = pcap::read(&evidence.join("theirs.pcap")).expect("the evidence is a valid file");
     assert_eq!(kept.records.len(), theirs().len());
     assert!(difference.to_string().contains(&evidence.display().to_string()), "{difference}");
-    fs::remove_dir_all(evidence).expect("the evidence was there");
+    fs::remove_dir_all(evidence).expect("the evidence exists");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn equal_captures_are_equal() -> Result<()> {
 }
 
 #[test]
-fn the_ways_may_pass_each_other_but_no_packet_its_own_way() -> Result<()> {
+fn directions_may_interleave_but_each_stays_in_order() -> Result<()> {
     let mut passed = ours();
     passed.swap(1, 2);
     compare(&passed, &theirs(), SNAPLEN)?;
@@ -103,7 +103,7 @@ fn a_written_file_is_read_back_and_tcpdump_agrees() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_breaks_off_is_refused_with_the_place() -> Result<()> {
+fn a_file_that_is_cut_off_is_refused_with_the_offset() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("a.pcap");
     pcap::write(&path, ours().iter().map(|record| (record.time_ns, record.orig_len, &record.bytes[..])))?;
@@ -111,7 +111,7 @@ fn a_file_that_breaks_off_is_refused_with_the_place() -> Result<()> {
     let last = whole.len() - 16 - SNAPLEN as usize;
     for cut in [10, last + 1, last + 16, whole.len() - 1] {
         fs::write(&path, &whole[..cut])?;
-        let complaint = format!("{:#}", pcap::read(&path).expect_err("the file breaks off"));
+        let complaint = format!("{:#}", pcap::read(&path).expect_err("the file is cut off"));
         let place = if cut < 24 { 0 } else { last };
         assert!(complaint.contains(&format!("at offset {place}")), "{complaint}");
     }

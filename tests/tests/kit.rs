@@ -1,4 +1,4 @@
-//! Does the kit itself tell the truth? Needs root, and nothing of this project but the kit.
+//! Is the kit itself right? Needs root, and nothing of this project but the kit.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,9 +52,9 @@ fn offloads_can_be_turned_off_and_on() -> Result<()> {
     Ok(())
 }
 
-/// Frames of every kind and size arrive at the other end of a wire as they were sent, and both ends' recorders say so.
+/// Frames of every protocol and size arrive at the other end of a wire unchanged, and both ends' recorders agree.
 #[test]
-fn sender_and_recorder_agree_on_every_kind_and_size() -> Result<()> {
+fn sender_and_recorder_agree_on_every_protocol_and_size() -> Result<()> {
     let lab = Lab::new()?;
     let wire = lab.veth("veth1", &lab.peer("left")?, "eth0")?;
     wire.host.set_mtu(9100)?;
@@ -84,7 +84,7 @@ fn sender_and_recorder_agree_on_every_kind_and_size() -> Result<()> {
         assert!(end.frames.is_sorted_by_key(|seen| seen.time_ns), "{direction:?}");
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let age = now - Duration::from_nanos(end.frames[0].time_ns);
-        assert!(age < Duration::from_secs(10), "a frame of just now is {age:?} old");
+        assert!(age < Duration::from_secs(10), "a new frame is {age:?} old");
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ fn a_lab_is_silent_until_something_is_sent() -> Result<()> {
     Ok(())
 }
 
-/// A command, a socket and a closure each end up in the namespace they were sent to; the caller stays where it is.
+/// A command, a socket and a closure each run in the namespace they were given; the caller stays in its own.
 #[test]
 fn namespaces_are_entered_by_closures_and_commands_only() -> Result<()> {
     let lab = Lab::new()?;
@@ -168,9 +168,9 @@ fn namespaces_are_entered_by_closures_and_commands_only() -> Result<()> {
     Ok(())
 }
 
-/// Also when the test panics half-way.
+/// Not even when the test panics half-way.
 #[test]
-fn nothing_is_left_of_a_lab() -> Result<()> {
+fn a_lab_leaves_nothing_behind() -> Result<()> {
     let outer = Lab::new()?;
     let witness = outer.peer("witness")?;
     let left_behind = std::panic::catch_unwind(|| {
@@ -183,9 +183,9 @@ fn nothing_is_left_of_a_lab() -> Result<()> {
         std::panic::panic_any(names);
     });
     let payload = left_behind.expect_err("the closure panics");
-    let names = payload.downcast::<Vec<std::path::PathBuf>>().expect("with the names");
+    let names = payload.downcast::<Vec<std::path::PathBuf>>().expect("a list of names");
     assert!(names.iter().all(|name| !name.exists()), "{names:?}");
-    // The kernel takes a namespace apart in its own time; the other end of the wire goes with it.
+    // The kernel removes a namespace a little later, and the other end of the wire with it.
     let deadline = Instant::now() + Duration::from_secs(20);
     while witness.interfaces()? != ["lo"] {
         assert!(Instant::now() < deadline, "{:?} is left of the lab", witness.interfaces()?);

@@ -1,4 +1,4 @@
-//! Does a client that is slow, greedy or sloppy harm nobody but itself?
+//! Does a client that is slow, greedy or sloppy harm only itself?
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _, Write};
@@ -16,17 +16,17 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{self, AddressFamily, SocketType, socket};
 use serde_json::{Value, json};
 
-/// What the daemon gives a client, and what a busy machine adds.
+/// The daemon's time limit for a client, and a margin for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10 + 10);
 
-/// What a listener serves at once.
+/// How many connections a listener serves at once.
 const CONNECTIONS: usize = 256;
 
 fn site() -> Result<Scene> {
     Scene::set_up().commands(["packetcapture add sniffer"]).start()
 }
 
-/// Sends bytes and reads until the daemon closes: what it said, and how long it took.
+/// Sends bytes and reads until the daemon closes; returns its answer, and how long it took.
 fn send(daemon: &Daemon, bytes: &[u8]) -> Result<(String, Duration)> {
     let begin = Instant::now();
     let mut stream = UnixStream::connect(daemon.socket())?;
@@ -35,7 +35,7 @@ fn send(daemon: &Daemon, bytes: &[u8]) -> Result<(String, Duration)> {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        read => drop(read.context("the daemon does not close")?),
+        read => drop(read.context("the daemon does not close the connection")?),
     }
     Ok((String::from_utf8(answer)?, begin.elapsed()))
 }
@@ -46,7 +46,7 @@ fn post(length: usize, more: &str, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_head_that_does_not_come() -> Result<()> {
+fn a_head_that_does_not_arrive() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let begins = ["", "GET /polycube/v1/cubes/ HTTP/1.1\r\nhost: x\r\nx-more: "];
@@ -62,7 +62,7 @@ fn a_head_that_does_not_come() -> Result<()> {
 }
 
 #[test]
-fn a_body_that_does_not_come() -> Result<()> {
+fn a_body_that_does_not_arrive() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let before = daemon.snapshot()?;
@@ -74,7 +74,7 @@ fn a_body_that_does_not_come() -> Result<()> {
 }
 
 #[test]
-fn a_body_that_is_announced_too_large_is_not_waited_for() -> Result<()> {
+fn a_body_announced_as_too_large_is_not_waited_for() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for more in ["", "expect: 100-continue\r\n"] {
@@ -94,7 +94,7 @@ fn a_body_of_too_many_pieces() -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(head.as_bytes())?;
     let piece = format!("10000\r\n{}\r\n", " ".repeat(1 << 16));
-    // Whoever has read enough answers and closes.
+    // The daemon answers and closes as soon as it has read enough.
     while stream.write_all(piece.as_bytes()).is_ok() {}
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
@@ -108,7 +108,7 @@ fn connections_beyond_the_limit_wait_for_others_to_end() -> Result<()> {
     let daemon = &scene.daemon;
     let mut idle: Vec<UnixStream> =
         (0..CONNECTIONS).map(|_| UnixStream::connect(daemon.socket())).collect::<Result<_, _>>()?;
-    // Each of them is served: the last ones too.
+    // Each of them is served, including the last ones.
     for stream in [0, CONNECTIONS - 1].map(|index| &idle[index]) {
         let mut stream = stream;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -118,7 +118,7 @@ fn connections_beyond_the_limit_wait_for_others_to_end() -> Result<()> {
     let mut late = UnixStream::connect(daemon.socket())?;
     late.write_all(b"GET /polycube/v1/version/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
     late.set_read_timeout(Some(Duration::from_millis(300)))?;
-    let waits = late.read_exact(&mut [0; 12]).expect_err("it is one too many");
+    let waits = late.read_exact(&mut [0; 12]).expect_err("it is one connection too many");
     assert_eq!(waits.kind(), ErrorKind::WouldBlock);
     idle.pop();
     late.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -128,7 +128,7 @@ fn connections_beyond_the_limit_wait_for_others_to_end() -> Result<()> {
     Ok(())
 }
 
-/// Takes all places, reads none of the answers, and asks for the version meanwhile.
+/// Uses all connections, reads none of the answers, and requests the version meanwhile.
 #[track_caller]
 fn check_that_others_get_in<S: Write>(
     daemon: &Daemon,
@@ -148,7 +148,7 @@ fn check_that_others_get_in<S: Write>(
 }
 
 #[test]
-fn answers_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
+fn unread_answers_do_not_keep_others_out() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(4);
@@ -156,9 +156,9 @@ fn answers_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
 }
 
 #[test]
-fn refusals_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
+fn unread_refusals_do_not_keep_others_out() -> Result<()> {
     let lab = Lab::new()?;
-    // The kernel keeps less for a connection of small packets.
+    // The kernel buffers less for a connection with small packets.
     ensure!(lab.host().command("ip").args(["link", "set", "lo", "mtu", "1280"]).status()?.success());
     let place = tempfile::tempdir()?;
     let token = place.path().join("token");
@@ -168,7 +168,7 @@ fn refusals_that_nobody_reads_do_not_keep_others_out() -> Result<()> {
     let daemon = Daemon::start_with(&lab, &["--addr", "127.0.0.1", "--token-file", token])?;
     let connect = || {
         let stream = lab.host().enter(|| socket(AddressFamily::INET, SocketType::STREAM, None))?;
-        // With little room for answers, few of them fill it.
+        // With a small buffer, a few answers fill it.
         set_socket_recv_buffer_size(&stream, 4096)?;
         net::connect(&stream, &SocketAddr::from(([127, 0, 0, 1], 9000)))?;
         Ok(TcpStream::from(stream))
@@ -201,14 +201,14 @@ fn bodies_of_other_media_types() -> Result<()> {
         }
         assert_eq!(daemon.snapshot()?, before, "{media}");
     }
-    // Polycube's clients say nothing.
+    // Polycube's clients send no content type.
     let (answer, _) = send(daemon, &post(2, "", "{}"))?;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     Ok(())
 }
 
 #[test]
-fn bodies_that_are_too_deep_or_say_a_thing_twice() -> Result<()> {
+fn bodies_that_are_too_deep_or_repeat_a_key() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let before = daemon.snapshot()?;

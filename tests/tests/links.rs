@@ -1,4 +1,4 @@
-//! Do cubes that are linked to each other work like cubes on one wire, and does nothing stay of a link that goes?
+//! Do linked cubes work like cubes on one wire, and does a deleted link leave nothing behind?
 
 use anyhow::{Context, Result};
 use polycube_tests::capture::Recorder;
@@ -8,7 +8,7 @@ use polycube_tests::marks::passed;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
 
-/// Peer 1 at `br1`, peer 2 at `br2`, each with a port `link` that is linked to nothing yet.
+/// Peer 1 at `br1`, peer 2 at `br2`, each with a port `link` that has no peer yet.
 struct Site {
     scene: Scene,
 }
@@ -45,7 +45,7 @@ impl Site {
         Ok([end("br1")?, end("br2")?])
     }
 
-    /// The netdevs that the daemon has made.
+    /// The netdevs that the daemon has created.
     fn pairs(&self) -> Result<Vec<String>> {
         let mut found = self.scene.lab.host().interfaces()?;
         found.retain(|name| name.starts_with("pcn"));
@@ -57,7 +57,7 @@ impl Site {
 const UP: [&str; 2] = ["UP br2:link", "UP br1:link"];
 
 #[test]
-fn connect_joins_and_disconnect_parts() -> Result<()> {
+fn connect_links_and_disconnect_unlinks() -> Result<()> {
     let site = Site::build()?;
     site.ctl("connect br1:link br2:link");
     assert_eq!(site.ends()?, UP);
@@ -74,7 +74,7 @@ fn connect_joins_and_disconnect_parts() -> Result<()> {
 }
 
 #[test]
-fn chains_stand_at_both_ends() -> Result<()> {
+fn chains_work_at_both_ends() -> Result<()> {
     let site = Site::build()?;
     for (marker, point) in [("a", "br1:link"), ("b", "br1:link"), ("x", "br2:link"), ("y", "br2:link")] {
         site.ctl(&format!("marker add {marker} mark={}", marker.as_bytes()[0]));
@@ -88,9 +88,9 @@ fn chains_stand_at_both_ends() -> Result<()> {
     Ok(())
 }
 
-/// A peer is wanted by one side alone, until the other names it back.
+/// A port waits for its peer until that port names it in turn.
 #[test]
-fn both_sides_have_to_name_each_other() -> Result<()> {
+fn both_sides_must_name_each_other() -> Result<()> {
     let site = Site::build()?;
     site.ctl("br1 ports link set peer=br2:link");
     assert_eq!(site.ends()?, ["DOWN br2:link", "DOWN "]);
@@ -114,7 +114,7 @@ fn both_sides_have_to_name_each_other() -> Result<()> {
 }
 
 #[test]
-fn a_link_is_no_limit_to_the_size_of_frames() -> Result<()> {
+fn a_link_does_not_limit_the_size_of_frames() -> Result<()> {
     let site = Site::build()?;
     site.ctl("connect br1:link br2:link");
     site.scene.set_mtu(9000)?;
@@ -125,7 +125,7 @@ fn a_link_is_no_limit_to_the_size_of_frames() -> Result<()> {
     Ok(())
 }
 
-/// Nobody but the two cubes says anything on a link.
+/// Only the two cubes send on a link.
 #[test]
 fn a_quiet_link_is_silent() -> Result<()> {
     let site = Site::build()?;
@@ -138,7 +138,7 @@ fn a_quiet_link_is_silent() -> Result<()> {
 }
 
 #[test]
-fn a_link_that_is_deleted_by_hand_is_made_again() -> Result<()> {
+fn a_link_that_is_deleted_by_hand_is_created_again() -> Result<()> {
     let site = Site::build()?;
     site.ctl("connect br1:link br2:link");
     let index = || Ok::<_, anyhow::Error>(Interface::find(site.scene.lab.host(), &site.pairs()?[0])?.index());
@@ -160,7 +160,7 @@ fn no_pair_outlives_the_daemon() -> Result<()> {
     let mut site = Site::build()?;
     site.ctl("connect br1:link br2:link");
     site.scene.daemon.kill9()?;
-    assert_eq!(site.pairs()?.len(), 2, "nobody was there to delete them");
+    assert_eq!(site.pairs()?.len(), 2, "a killed daemon cannot delete them");
     site.scene.daemon.restart()?;
     assert_eq!(site.pairs()?, [""; 0]);
     site.cube(1);
@@ -193,15 +193,15 @@ fn links_that_make_no_sense_are_refused() -> Result<()> {
         ("attach a PAIR", "is the daemon's own"),
         ("disconnect br1:link veth1", "br1:link is not connected to veth1"),
     ] {
-        let told = site.scene.daemon.ctl(&line.replace("PAIR", &pairs[0])).one_line(2);
-        assert!(told.contains(reason), "{line}: {told}");
+        let refusal = site.scene.daemon.ctl(&line.replace("PAIR", &pairs[0])).one_line(2);
+        assert!(refusal.contains(reason), "{line}: {refusal}");
         assert_eq!(site.scene.daemon.snapshot()?, before, "{line}");
     }
     assert_eq!(site.pairs()?, pairs);
     Ok(())
 }
 
-/// As the kernel's own bridge has it. Frames of the loopback have Ethernet headers, and to look at them does no harm.
+/// As a kernel bridge refuses them. Loopback frames do have Ethernet headers, and observing them does no harm.
 #[test]
 fn netdevs_without_frames_for_a_bridge_are_refused() -> Result<()> {
     let site = Site::build()?;
@@ -217,8 +217,8 @@ fn netdevs_without_frames_for_a_bridge_are_refused() -> Result<()> {
         ("br1 ports link set peer=lo", loopback),
         ("connect br1:link lo", loopback),
     ] {
-        let told = site.scene.daemon.ctl(line).one_line(2);
-        assert!(told.contains(reason), "{line}: {told}");
+        let refusal = site.scene.daemon.ctl(line).one_line(2);
+        assert!(refusal.contains(reason), "{line}: {refusal}");
         assert_eq!(site.scene.daemon.snapshot()?, before, "{line}");
     }
     site.ctl("attach sniffer lo");

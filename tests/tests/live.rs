@@ -1,4 +1,4 @@
-//! Do live streams reach their readers at once and whole, and does a slow one harm itself alone?
+//! Do live streams reach their readers at once and whole, and does a slow reader harm only itself?
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender, Steady};
 use serde_json::json;
 
-/// Several times what is promised (20 ms for the first byte, 15 ms for a packet), because others use the machine too.
+/// Several times the documented limits (20 ms for the first byte, 15 ms for a packet), for a busy machine.
 const SOON: Duration = Duration::from_millis(250);
 const FORMATS: [(&str, Format); 3] =
     [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)];
@@ -26,7 +26,7 @@ fn send(scene: &Scene, first: u32, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Reads until the stream has so many packets.
+/// Reads until the stream has that many packets.
 fn read_packets(stream: &mut Reply<UnixStream>, bytes: &mut Vec<u8>, packets: usize) -> Result<CaptureFile> {
     let deadline = Instant::now() + PATIENCE;
     let mut piece = vec![0; 64 << 10];
@@ -36,14 +36,14 @@ fn read_packets(stream: &mut Reply<UnixStream>, bytes: &mut Vec<u8>, packets: us
         {
             return Ok(file);
         }
-        ensure!(Instant::now() < deadline, "{packets} packets did not come in {} bytes", bytes.len());
+        ensure!(Instant::now() < deadline, "{packets} packets did not arrive in {} bytes", bytes.len());
         let count = stream.body.read(&mut piece)?;
         ensure!(count > 0, "the stream ends before packet {packets}");
         bytes.extend_from_slice(&piece[..count]);
     }
 }
 
-/// The median, which other work on the machine does not move.
+/// The median, which other work on the machine hardly changes.
 fn median(mut delays: Vec<Duration>) -> Duration {
     delays.sort();
     delays[delays.len() / 2]
@@ -88,12 +88,12 @@ fn a_stream_has_a_header_at_any_time() -> Result<()> {
     steady.stop()?;
     let first = median(firsts);
     eprintln!("first byte after {first:?}");
-    assert!(first < SOON, "the first byte comes after {first:?}");
+    assert!(first < SOON, "the first byte took {first:?}");
     Ok(())
 }
 
 #[test]
-fn a_packet_on_an_idle_capture_is_there_at_once() -> Result<()> {
+fn a_packet_on_an_idle_capture_arrives_at_once() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress");
     let mut stream = scene.open("stream?format=pcap")?;
@@ -109,11 +109,11 @@ fn a_packet_on_an_idle_capture_is_there_at_once() -> Result<()> {
     }
     let delay = median(delays);
     eprintln!("a packet after {delay:?}");
-    assert!(delay < SOON, "a packet comes after {delay:?}");
+    assert!(delay < SOON, "a packet took {delay:?}");
     Ok(())
 }
 
-/// Who gets everything, with the number of bytes so far told to the sender, which waits for the slowest.
+/// A reader that gets everything, and passes the number of bytes so far to the sender, which waits for the slowest.
 fn read_all(mut stream: Reply<UnixStream>, progress: &AtomicUsize) -> Result<CaptureFile> {
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);
     loop {
@@ -126,7 +126,7 @@ fn read_all(mut stream: Reply<UnixStream>, progress: &AtomicUsize) -> Result<Cap
 }
 
 #[test]
-fn of_ten_readers_the_stalled_one_alone_loses_packets() -> Result<()> {
+fn only_the_stalled_one_of_ten_readers_loses_packets() -> Result<()> {
     const BURST: u32 = 250;
     const BURSTS: u32 = 40;
     const FRAMES: u32 = BURST * BURSTS;
@@ -153,7 +153,7 @@ fn of_ten_readers_the_stalled_one_alone_loses_packets() -> Result<()> {
         let dropped = shown[9].dropped;
         assert!(dropped > 0, "{shown:?}");
 
-        // It wakes up, and is told what it has missed before the next packet.
+        // It reads on, and learns what it missed before it gets the next packet.
         let none = AtomicUsize::new(0);
         let late = scope.spawn(move || read_all(stalled, &none));
         eventually("the late one", || Ok(scene.readers()?[9].packets + dropped == u64::from(FRAMES)))?;
@@ -175,22 +175,22 @@ fn of_ten_readers_the_stalled_one_alone_loses_packets() -> Result<()> {
         let statistics = &late.metadata.statistics;
         let is_counted = |block: &Statistics| block.dropped == dropped && block.packets_before == numbers.len() - 1;
         assert!(statistics.iter().any(is_counted), "{statistics:?}");
-        let last = statistics.last().context("statistics at the end")?;
+        let last = statistics.last().context("no statistics at the end")?;
         assert_eq!((last.received, last.delivered), (u64::from(FRAMES) + 1, numbers.len() as u64), "{statistics:?}");
         Ok(())
     })
 }
 
 #[test]
-fn who_vanishes_is_forgotten_though_nothing_flows() -> Result<()> {
+fn a_reader_that_vanishes_is_forgotten_even_without_traffic() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress");
     let mut streams = (0..3).map(|_| scene.open("stream")).collect::<Result<Vec<_>>>()?;
     send(&scene, 0, 5)?;
     read_packets(&mut streams[2], &mut Vec::new(), 5)?;
     let ids: Vec<_> = scene.readers()?.iter().map(|reader| reader.id).collect();
-    let told = streams[1].headers.iter().find(|(name, _)| name == "polycube-stream").context("an id")?.1.parse()?;
-    assert_eq!(ids.get(1), Some(&told));
+    let id: u64 = streams[1].headers.iter().find(|(name, _)| name == "polycube-stream").context("an id")?.1.parse()?;
+    assert_eq!(ids.get(1), Some(&id));
     drop(streams.remove(1));
     let begin = Instant::now();
     eventually("its end", || Ok(scene.readers()?.iter().map(|reader| reader.id).eq([ids[0], ids[2]])))?;
@@ -201,7 +201,7 @@ fn who_vanishes_is_forgotten_though_nothing_flows() -> Result<()> {
 }
 
 #[test]
-fn who_does_not_follow_gets_what_there_is() -> Result<()> {
+fn without_follow_a_stream_has_what_was_captured_so_far() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "format": "pcapng", "rotate": { "size": 1 } }))?;
     assert_eq!(pcap::parse(&scene.stream_to_end("stream?follow=false&format=pcap")?)?.records.len(), 0);
@@ -219,9 +219,9 @@ fn who_does_not_follow_gets_what_there_is() -> Result<()> {
     Ok(())
 }
 
-/// As with a pager, or Ctrl-S: for longer than the daemon waits for who takes nothing of another answer.
+/// As with a pager, or Ctrl-S: for longer than the daemon waits for a client that reads nothing of another answer.
 #[test]
-fn a_reader_that_pauses_finds_its_stream_again() -> Result<()> {
+fn a_reader_that_pauses_keeps_its_stream() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "stream-buffer": 1 }))?;
     let paused = scene.open("stream")?;
@@ -256,14 +256,14 @@ fn the_end_of_the_cube_is_the_end_of_its_streams() -> Result<()> {
     scene.daemon.ctl("packetcapture del sniffer").ok();
     for stream in &mut streams {
         let mut bytes = Vec::new();
-        stream.body.read_to_end(&mut bytes).context("a stream breaks off")?;
+        stream.body.read_to_end(&mut bytes).context("a stream is cut off")?;
         assert!(pcap::parse(&bytes)?.numbers()?.into_iter().eq(0..10));
     }
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     Ok(())
 }
 
-/// What comes with a `range` header, by status and body.
+/// The answer to a `range` header: status and body.
 fn range(scene: &Scene, name: &str, range: &str) -> Result<(u16, Vec<u8>)> {
     let path = format!("/polycube/v1/packetcapture/sniffer/files/{name}");
     let response = scene.daemon.http_with(&[("range", range)], "GET", &path, None)?;
@@ -284,7 +284,7 @@ fn files_are_downloaded_whole_and_in_parts() -> Result<()> {
         assert_eq!(range(&scene, &file.name, "bytes=100-299")?, (206, bytes[100..300].to_vec()));
         assert_eq!(range(&scene, &file.name, "bytes=-100")?, (206, bytes[bytes.len() - 100..].to_vec()));
         assert_eq!(range(&scene, &file.name, &format!("bytes={}-", bytes.len()))?.0, 416);
-        // As `curl -C -` goes on where it was cut off.
+        // As `curl -C -` resumes.
         let half = bytes.len() / 2;
         let rest = range(&scene, &file.name, &format!("bytes={half}-"))?;
         assert_eq!(rest, (206, bytes[half..].to_vec()));
@@ -297,7 +297,7 @@ fn files_are_downloaded_whole_and_in_parts() -> Result<()> {
 }
 
 #[test]
-fn who_reads_nothing_at_all_is_no_burden() -> Result<()> {
+fn a_reader_that_reads_nothing_does_no_harm() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "stream-buffer": 1 }))?;
     let mut stream = UnixStream::connect(scene.daemon.socket())?;

@@ -1,4 +1,4 @@
-//! Does a scrape tell what the cubes count, and change nothing?
+//! Does a scrape show what the cubes count, and change nothing?
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
 
-/// `name{labels}` to value, of a page in Prometheus' text format.
+/// The values of a page in Prometheus' text format, by `name{labels}`.
 fn scrape(scene: &Scene, path: &str) -> Result<BTreeMap<String, f64>> {
     let response = scene.daemon.http("GET", path, None)?.ok();
     let kind = response.headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
@@ -22,7 +22,7 @@ fn scrape(scene: &Scene, path: &str) -> Result<BTreeMap<String, f64>> {
 }
 
 #[test]
-fn a_scrape_tells_what_show_tells() -> Result<()> {
+fn a_scrape_has_the_values_that_show_prints() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress");
     scene.daemon.ctl("packetcapture add idle").ok();

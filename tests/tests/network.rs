@@ -1,4 +1,4 @@
-//! Does network mode give each packet to one client, once, as the original's clients ask for it?
+//! Does network mode deliver each packet to one client, once, as the original's clients request it?
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -15,7 +15,7 @@ use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender, sequence_of};
 use serde_json::{Value, json};
 
-/// Where the document's client looks for the daemon.
+/// Where the document's client expects the daemon.
 const TCP: [&str; 4] = ["--addr", "127.0.0.1", "--port", "9000"];
 
 fn send(scene: &Scene, len: usize, count: u32) -> Result<()> {
@@ -25,11 +25,11 @@ fn send(scene: &Scene, len: usize, count: u32) -> Result<()> {
 
 fn wait_for_seen(scene: &Scene, count: u64) -> Result<()> {
     eventually("the packets", || Ok(scene.counter("seen")? == count))?;
-    // What is asked for as it is so far has what is on its way.
+    // A stream without `follow` first waits for what is in flight.
     scene.stream_to_end("stream?follow=false").map(drop)
 }
 
-/// Takes a packet; `None` for the empty string that tells there is none.
+/// Takes a packet; `None` if there is none, which the empty string means.
 fn take(scene: &Scene) -> Result<Option<Seen>> {
     let packet = scene.daemon.http("GET", "/polycube/v1/packetcapture/sniffer/packet/", None)?.ok().json()?;
     let mut names: Vec<_> = packet.as_object().context("an object")?.keys().map(String::as_str).collect();
@@ -37,12 +37,12 @@ fn take(scene: &Scene) -> Result<Option<Seen>> {
     let expected = ["capturelen", "packetlen", "rawdata", "timestamp-microseconds", "timestamp-seconds"];
     ensure!(names == expected, "{names:?}");
     let count = |name: &str| packet[name].as_u64().with_context(|| format!("no {name} in {packet}"));
-    let text = packet["rawdata"].as_str().context("rawdata is text")?;
+    let text = packet["rawdata"].as_str().context("rawdata is not text")?;
     if text.is_empty() {
         ensure!(count("capturelen")? == 0 && count("timestamp-seconds")? == 0, "{packet}");
         return Ok(None);
     }
-    // As a client does that encodes the text as latin-1.
+    // The way a client does that encodes the text as Latin-1.
     let bytes = text.chars().map(u8::try_from).collect::<Result<Vec<_>, _>>().context("latin-1")?;
     ensure!(count("capturelen")? == bytes.len() as u64, "{packet}");
     let micros = count("timestamp-seconds")? * 1_000_000 + count("timestamp-microseconds")?;
@@ -51,11 +51,11 @@ fn take(scene: &Scene) -> Result<Option<Seen>> {
 }
 
 fn waiting(scene: &Scene) -> Result<u64> {
-    scene.get("sniffer/queue")?["waiting"].as_u64().context("`waiting` is a number")
+    scene.get("sniffer/queue")?["waiting"].as_u64().context("`waiting` is not a number")
 }
 
 #[test]
-fn each_packet_comes_once_and_byte_for_byte() -> Result<()> {
+fn each_packet_is_delivered_once_and_byte_for_byte() -> Result<()> {
     const COUNT: u32 = 300;
     let scene = Scene::bridge(2)?;
     scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "networkmode": true, "snaplen": 320 }))?;
@@ -67,7 +67,7 @@ fn each_packet_comes_once_and_byte_for_byte() -> Result<()> {
     assert_eq!(header, expected);
     assert_eq!(take(&scene)?, None);
     let near = Recorder::start(scene.peer(1))?;
-    // Every byte there is, and some that are cut off.
+    // Every possible byte, and some packets that are cut off.
     send(&scene, 400, COUNT)?;
     wait_for_seen(&scene, COUNT.into())?;
     let sent = near.stop()?.frames;
@@ -85,7 +85,7 @@ fn each_packet_comes_once_and_byte_for_byte() -> Result<()> {
 }
 
 #[test]
-fn to_look_at_the_state_takes_nothing() -> Result<()> {
+fn reading_the_state_takes_nothing() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "networkmode": true }))?;
     send(&scene, 100, 5)?;
@@ -128,7 +128,7 @@ fn a_full_queue_discards_the_oldest_and_counts_them() -> Result<()> {
     let counters = scene.balance()?;
     assert_eq!((waiting(&scene)?, &counters["dropped-queue"]), (100, &json!(150)));
     assert_eq!(sequence_of(&take(&scene)?.context("a packet")?.bytes), Some(150));
-    // By bytes: a MiB has room for 1048 of them.
+    // Limited by bytes: a MiB has room for 1048 packets.
     scene.daemon.ctl("sniffer queue set packets=100000 size=1").ok();
     send(&scene, 1000, 2000)?;
     wait_for_seen(&scene, 2250)?;
@@ -159,7 +159,7 @@ fn many_clients_share_the_packets() -> Result<()> {
         clients.into_iter().map(|client| client.join().expect("no panic")).collect()
     });
     let clients = clients?;
-    assert!(clients.iter().all(|numbers| numbers.is_sorted()), "each client sees the order of time");
+    assert!(clients.iter().all(|numbers| numbers.is_sorted()), "each client gets packets in order of time");
     let mut numbers = clients.concat();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..COUNT));
@@ -167,12 +167,12 @@ fn many_clients_share_the_packets() -> Result<()> {
 }
 
 #[test]
-fn the_mode_is_changed_while_packets_come() -> Result<()> {
+fn the_mode_is_changed_under_traffic() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress");
     send(&scene, 100, 3)?;
     let path = scene.wait_for_dump()?;
-    // The document's words.
+    // The document's commands.
     scene.daemon.ctl("sniffer set networkmode=true").ok();
     assert_eq!(scene.dump_sentence()?, "the service is running in network mode");
     send(&scene, 100, 4)?;
@@ -187,7 +187,7 @@ fn the_mode_is_changed_while_packets_come() -> Result<()> {
     Ok(())
 }
 
-/// The client's own requests, those of the original's among them: it changes the mode at the cube's short path.
+/// The client's requests, including the original's: it changes the mode at the cube's short path.
 #[test]
 fn the_short_path_works_with_a_redirect_or_without() -> Result<()> {
     let scene = Scene::set_up().peers(2).arguments(TCP).arguments(["--no-auth"]).bridge().start()?;
@@ -213,13 +213,13 @@ fn the_short_path_works_with_a_redirect_or_without() -> Result<()> {
     Ok(())
 }
 
-/// Starts the client as the document has it, in the daemon's namespace.
+/// Starts the client as the document does, in the daemon's namespace.
 fn client(scene: &Scene, place: &Path) -> Result<Child> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/Packetcapture_Client/client.py");
     let mut command: Command = scene.lab.host().command("python3");
     command.arg(program).args(["127.0.0.1", "dump"]).current_dir(place);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().context("python3 cannot be started: the demo client needs it (apt install python3)")
+    command.spawn().context("cannot start python3, which the demo client needs: apt install python3")
 }
 
 #[test]

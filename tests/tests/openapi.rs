@@ -1,4 +1,4 @@
-//! Does `/openapi.json` describe what is served, all of it and nothing else?
+//! Does `/openapi.json` describe everything that is served, and nothing else?
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-/// What stands for each parameter of a path, and tells the entries of a list apart: the first that fits.
+/// The name for each parameter of a path, which also identifies the entries of a list: the first that fits.
 const NAMES: [(&str, &str); 8] = [
     ("name", "nothing"),
     ("id", "7"),
@@ -41,7 +41,7 @@ impl Site {
         Ok(Self { scene, document })
     }
 
-    /// Paths as they are declared, paths as they can be asked for, and the methods declared there.
+    /// Paths as they are declared, paths as they can be requested, and the methods declared for them.
     fn paths(&self) -> impl Iterator<Item = (&str, String, Vec<String>)> {
         self.document["paths"].as_object().into_iter().flatten().map(|(declared, item)| {
             let sniffs = declared.starts_with("/packetcapture/");
@@ -73,7 +73,7 @@ fn every_declared_path_answers_as_declared() -> Result<()> {
             if let Some((_, content)) = content.iter().find(|(media, _)| is_there && media.ends_with("json")) {
                 let answer = site.scene.daemon.http("GET", &target, None)?.ok().json()?;
                 let mut schema = content["schema"].clone();
-                // References lead there.
+                // References point into it.
                 schema["components"] = site.document["components"].clone();
                 let validator = jsonschema::validator_for(&schema).with_context(|| declared.to_owned())?;
                 let errors: Vec<String> = validator.iter_errors(&answer).map(|error| error.to_string()).collect();
@@ -99,7 +99,7 @@ fn every_declared_path_answers_as_declared() -> Result<()> {
     Ok(())
 }
 
-/// Paths of everything that an answer shows, entries of lists by the names that [`NAMES`] has.
+/// The paths of everything that an answer shows; entries of lists have the names in [`NAMES`].
 fn shown(path: &str, value: &Value, found: &mut Vec<String>) {
     found.push(path.to_owned());
     match value {
@@ -146,7 +146,7 @@ fn everything_that_the_root_links_to_is_declared() -> Result<()> {
     let links = root["_links"].as_array().context("links")?;
     for link in links {
         let href = link["href"].as_str().context("an address")?;
-        let path = href.strip_prefix("/polycube/v1").context("a path of ours")?;
+        let path = href.strip_prefix("/polycube/v1").context("a path below the base")?;
         let is_cube = ["/br1", "/sniffer"].contains(&path);
         assert!(is_cube || declared.contains_key(path), "{path} is not declared");
         let methods = declared.get(path).cloned().unwrap_or_default();

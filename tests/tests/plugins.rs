@@ -1,4 +1,4 @@
-//! Does the daemon survive its plugins: files that are none, and calls that panic or refuse?
+//! Does the daemon survive its plugins: files that are not plugins, and calls that panic or refuse?
 
 use std::fs;
 use std::net::IpAddr;
@@ -20,15 +20,15 @@ fn start(plugins: &Path) -> Result<Scene> {
     Scene::set_up().arguments([Path::new("--plugin-dir"), plugins].map(Path::to_string_lossy)).start()
 }
 
-/// Lines of the log that hold all of `words`.
-fn told(daemon: &Daemon, words: &[&str]) -> Vec<String> {
+/// Lines of the log that contain all of `words`.
+fn logged(daemon: &Daemon, words: &[&str]) -> Vec<String> {
     let log = daemon.log();
     log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
 }
 
 #[track_caller]
-fn assert_told_once(daemon: &Daemon, words: &[&str]) {
-    assert_eq!(told(daemon, words).len(), 1, "{words:?} once in:\n{}", daemon.log());
+fn assert_logged_once(daemon: &Daemon, words: &[&str]) {
+    assert_eq!(logged(daemon, words).len(), 1, "{words:?} once in:\n{}", daemon.log());
 }
 
 fn services(daemon: &Daemon) -> Result<Vec<String>> {
@@ -37,7 +37,7 @@ fn services(daemon: &Daemon) -> Result<Vec<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// A plugin whose identity record another hand has been at.
+/// A plugin whose identity record has been changed.
 fn tampered(name: &str, change: impl Fn(&mut [u8])) -> Result<Vec<u8>> {
     const MAGIC: &[u8] = b"PCNPLUG\0";
     let mut bytes = fs::read(binary_dir()?.join(name))?;
@@ -50,7 +50,7 @@ fn tampered(name: &str, change: impl Fn(&mut [u8])) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The C library that this process runs with: a shared object and no plugin.
+/// The C library of this process: a shared object that is not a plugin.
 fn libc() -> Result<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps")?;
     let path = maps.lines().filter_map(|line| line.split_whitespace().last()).find(|path| path.contains("libc.so"));
@@ -58,17 +58,17 @@ fn libc() -> Result<PathBuf> {
 }
 
 #[test]
-fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
+fn files_that_are_not_plugins_are_logged_and_ignored() -> Result<()> {
     let directory = plugin_dir(&["panicky"])?;
     let file = |name: &str| directory.path().join(name);
     fs::write(file("libpcn_empty.so"), "")?;
-    fs::write(file("libpcn_garbage.so"), "this is no shared object\n".repeat(100))?;
+    fs::write(file("libpcn_garbage.so"), "this is not a shared object\n".repeat(100))?;
     fs::copy(libc()?, file("libpcn_libc.so"))?;
     fs::create_dir(file("libpcn_directory.so"))?;
     symlink("/nowhere/at/all", file("libpcn_dangling.so"))?;
     let whole = fs::read(binary_dir()?.join("libpcn_simplebridge.so"))?;
     fs::write(file("libpcn_half.so"), &whole[..whole.len() / 2])?;
-    // A later major version of the border, in the eight bytes behind the magic's.
+    // A later major version of the ABI, in the eight bytes after the magic's.
     fs::write(file("libpcn_later.so"), tampered("libpcn_simplebridge.so", |record| record[8] = 2)?)?;
     fs::write(file("libpcn_damaged.so"), tampered("libpcn_simplebridge.so", |record| record[0] = b'X')?)?;
     fs::write(file("notes.txt"), "of no interest")?;
@@ -87,29 +87,29 @@ fn files_that_are_no_plugins_are_told_of_and_left_out() -> Result<()> {
         ("libpcn_later.so", &["`simplebridge`", "plugin ABI 2", "this daemon has 1", "rebuild it"]),
         ("libpcn_damaged.so", &["is not a polycube plugin", "identity record is damaged"]),
     ] {
-        assert_told_once(daemon, &[name]);
-        assert_told_once(daemon, &[&[name, "ERROR"][..], why].concat());
+        assert_logged_once(daemon, &[name]);
+        assert_logged_once(daemon, &[&[name, "ERROR"][..], why].concat());
     }
-    assert!(told(daemon, &["notes.txt"]).is_empty() && told(daemon, &["libother.so"]).is_empty());
+    assert!(logged(daemon, &["notes.txt"]).is_empty() && logged(daemon, &["libother.so"]).is_empty());
     let stray: Vec<_> = daemon
         .log()
         .lines()
         .filter(|line| !["INFO", "WARN", "ERROR"].iter().any(|l| line.contains(l)))
         .map(str::to_owned)
         .collect();
-    assert_eq!(stray, Vec::<String>::new(), "every line of the log is a whole message");
+    assert_eq!(stray, Vec::<String>::new(), "lines of the log that are not whole messages");
     daemon.ctl("simplebridge add br1").ok();
     Ok(())
 }
 
 #[test]
-fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
+fn of_two_plugins_with_one_name_the_first_file_is_used() -> Result<()> {
     let directory = plugin_dir(&["panicky"])?;
     fs::copy(binary_dir()?.join("libpcn_simplebridge.so"), directory.path().join("libpcn_again.so"))?;
     let scene = start(directory.path())?;
     let daemon = &scene.daemon;
     assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge"]);
-    assert_told_once(
+    assert_logged_once(
         daemon,
         &["ERROR", "libpcn_simplebridge.so", "service `simplebridge` is already loaded, from", "libpcn_again.so"],
     );
@@ -117,19 +117,19 @@ fn of_two_plugins_of_one_name_the_first_file_is_taken() -> Result<()> {
 }
 
 #[test]
-fn a_directory_without_plugins_is_told_of() -> Result<()> {
+fn a_directory_without_plugins_is_logged() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let scene = start(directory.path())?;
     let daemon = &scene.daemon;
     assert_eq!(services(daemon)?, Vec::<String>::new());
-    assert_told_once(daemon, &["WARN", "no plugin was found", "--plugin-dir"]);
+    assert_logged_once(daemon, &["WARN", "no plugin was found", "--plugin-dir"]);
     Ok(())
 }
 
-/// Two peers behind a bridge; `bad` stands at one port of it, `good` at the other.
+/// Two peers at a bridge; `bad` is attached to one port, `good` to the other.
 struct Site {
     scene: Scene,
-    /// The second peer's.
+    /// The second peer's address.
     address: IpAddr,
 }
 
@@ -159,7 +159,7 @@ impl Site {
 
     fn wait_for(&self, words: &[&str]) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while told(&self.scene.daemon, words).is_empty() {
+        while logged(&self.scene.daemon, words).is_empty() {
             ensure!(Instant::now() < deadline, "{words:?} is not in the log after {PATIENCE:?}");
             thread::sleep(Duration::from_millis(20));
         }
@@ -188,10 +188,10 @@ impl Site {
         // Once in the log, with its message and place.
         let panic = ["ERROR", "bad", "panicked at", "panicky/src/lib.rs:", &message];
         site.wait_for(&panic)?;
-        assert_told_once(daemon, &panic);
+        assert_logged_once(daemon, &panic);
         assert_eq!(daemon.pid(), pid);
 
-        // Failed for good, and that is told.
+        // It has failed for good, and answers so.
         for line in ["bad set size=7", "bad provoke", "br1 ports add p3", "bad show"] {
             let output = daemon.ctl(line);
             match line {
@@ -208,7 +208,7 @@ impl Site {
         daemon.ctl("detach good br1:p2").ok();
         daemon.ctl("attach good br1:p1").ok();
         site.assert_traffic("after a change of its own chain");
-        assert_told_once(daemon, &panic);
+        assert_logged_once(daemon, &panic);
 
         daemon.ctl("detach bad br1:p1").ok();
         let refused = daemon.ctl("attach bad br1:p1").one_line(2);
@@ -254,12 +254,12 @@ fn a_panic_in_a_tick() -> Result<()> {
 }
 
 #[test]
-fn a_panic_in_creation_leaves_no_cube_and_is_told_at_every_level() -> Result<()> {
+fn a_panic_in_creation_leaves_no_cube_and_is_logged_at_every_level() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
     let line = site.scene.daemon.ctl("panicky add stillborn loglevel=off").one_line(2);
     assert!(line.contains("told to panic in Create"), "{line}");
-    assert_told_once(
+    assert_logged_once(
         &site.scene.daemon,
         &["ERROR", "stillborn", "panicked at", "panicky/src/lib.rs:", "told to panic in Create"],
     );
@@ -281,19 +281,19 @@ fn a_plugin_that_refuses_changes_nothing() -> Result<()> {
         ("panicky add new refuse=datapath", "Datapath"),
         ("panicky add new refuse=prepare", "Prepare"),
     ] {
-        let told = site.scene.daemon.ctl(line).one_line(2);
-        assert!(told.contains(&format!("told to refuse in {call}")), "{told}");
+        let refusal = site.scene.daemon.ctl(line).one_line(2);
+        assert!(refusal.contains(&format!("told to refuse in {call}")), "{refusal}");
         assert_eq!(site.scene.daemon.snapshot()?, before, "{line}");
     }
     site.assert_traffic("after the refusals");
     site.scene.daemon.ctl("good set size=9").ok();
     assert_ne!(site.scene.daemon.snapshot()?.pins, before.pins);
-    assert!(told(&site.scene.daemon, &["ERROR"]).is_empty(), "{}", site.scene.daemon.log());
+    assert!(logged(&site.scene.daemon, &["ERROR"]).is_empty(), "{}", site.scene.daemon.log());
     Ok(())
 }
 
 #[test]
-fn what_an_action_takes_is_checked_documented_and_filled_in() -> Result<()> {
+fn an_actions_input_is_checked_documented_and_completed() -> Result<()> {
     let scene = Scene::set_up().fixtures(["panicky"]).commands(["panicky add p1"]).start()?;
     let daemon = &scene.daemon;
     let becomes = |size: &str| {
@@ -310,8 +310,8 @@ fn what_an_action_takes_is_checked_documented_and_filled_in() -> Result<()> {
         ("p1 grow tp=1", ["p1/grow/tp", "did you mean `to`?"]),
         ("p1 provoke hard=true", ["p1/provoke/hard", "the action takes none"]),
     ] {
-        let told = daemon.ctl(line).one_line(2);
-        assert!(reasons.iter().all(|reason| told.contains(reason)), "{line}: {told}");
+        let refusal = daemon.ctl(line).one_line(2);
+        assert!(reasons.iter().all(|reason| refusal.contains(reason)), "{line}: {refusal}");
     }
     becomes("99")?;
     let help = daemon.ctl("p1 grow ?").ok();
@@ -322,7 +322,7 @@ fn what_an_action_takes_is_checked_documented_and_filled_in() -> Result<()> {
     Ok(())
 }
 
-/// Lines that `p1` writes in an action, with its level set to `loglevel`.
+/// Lines that `p1` logs in an action, with its level set to `loglevel`.
 fn lines_at(daemon: &Daemon, loglevel: &str) -> Result<Vec<String>> {
     let before = daemon.log().len();
     daemon.ctl(&format!("p1 set loglevel={loglevel}")).ok();
@@ -331,7 +331,7 @@ fn lines_at(daemon: &Daemon, loglevel: &str) -> Result<Vec<String>> {
 }
 
 #[test]
-fn a_cube_says_as_much_as_its_loglevel_lets_it() -> Result<()> {
+fn a_cubes_loglevel_limits_what_it_logs() -> Result<()> {
     let scene = Scene::set_up().fixtures(["panicky"]).commands(["panicky add p1"]).start()?;
     let daemon = &scene.daemon;
     for (level, expected) in
@@ -350,7 +350,7 @@ fn the_log_can_be_json_and_names_the_cube() -> Result<()> {
     let scene = Scene::set_up().fixtures(["panicky"]).arguments(log).commands(["panicky add p1"]).start()?;
     let daemon = &scene.daemon;
     let lines = lines_at(daemon, "DEBUG")?;
-    assert_eq!(lines.len(), 4, "the daemon's own level is another thing: {lines:?}");
+    assert_eq!(lines.len(), 4, "the daemon's own level does not apply: {lines:?}");
     for line in daemon.log().lines() {
         serde_json::from_str::<serde_json::Value>(line).with_context(|| line.to_owned())?;
     }
@@ -360,7 +360,7 @@ fn the_log_can_be_json_and_names_the_cube() -> Result<()> {
     Ok(())
 }
 
-/// Level and text of the lines about a cube, with the port and the netdev where there are any.
+/// Level and text of the lines about a cube, with the port and the netdev if there are any.
 fn lines_of(daemon: &Daemon, cube: &str) -> Result<Vec<String>> {
     let lines = daemon.log();
     let lines = lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned()));
@@ -372,9 +372,9 @@ fn lines_of(daemon: &Daemon, cube: &str) -> Result<Vec<String>> {
     Ok(lines.iter().filter(|line| line["cube"] == cube).map(words).collect())
 }
 
-/// The host's own lines about a cube are the cube's.
+/// A cube's level also applies to the host's lines about it.
 #[test]
-fn debug_tells_of_one_cube_what_it_does_and_off_silences_it() -> Result<()> {
+fn debug_shows_what_one_cube_does_and_off_silences_it() -> Result<()> {
     let scene = Scene::set_up().peers(3).arguments(["--log-format", "json"]).start()?;
     let daemon = &scene.daemon;
     for line in [
@@ -430,7 +430,7 @@ fn debug_tells_of_one_cube_what_it_does_and_off_silences_it() -> Result<()> {
         assert!(lines.iter().all(|line| !line.starts_with("DEBUG") && !line.starts_with("TRACE")), "{lines:#?}");
     }
     for cube in ["silent", "once"] {
-        assert_eq!(lines_of(daemon, cube)?, [""; 0], "`{cube}` is to be silent");
+        assert_eq!(lines_of(daemon, cube)?, [""; 0], "`{cube}` is not silent");
     }
     Ok(())
 }
@@ -482,7 +482,7 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     daemon.ctl("del p1").ok();
     daemon.ctl("services del panicky").ok();
 
-    // An upgrade: what was loaded from a path is what comes from there until the daemon ends.
+    // An upgrade: until the daemon ends, a path keeps yielding the library that was first loaded from it.
     let built = fs::canonicalize(&late)?;
     fs::remove_file(&late)?;
     fs::copy(built, &late)?;

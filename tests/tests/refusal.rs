@@ -18,8 +18,8 @@ struct Site {
 }
 
 impl Site {
-    /// `br1` with ports `p1` (peer `veth1`) and `p2`, `br2` with port `q1` (peer `veth2`), `sniffer` capturing at `br1:p1`,
-    /// `spare` attached to nothing, and `veth3` that nobody uses.
+    /// `br1` with ports `p1` (peer `veth1`) and `p2`, `br2` with port `q1` (peer `veth2`), `sniffer` capturing at
+    /// `br1:p1`, `spare` attached to nothing, and the unused `veth3`.
     fn build() -> Result<Self> {
         let commands = [
             "simplebridge add br1",
@@ -34,7 +34,7 @@ impl Site {
         Ok(Self { scene: Scene::set_up().peers(3).commands(commands).start()? })
     }
 
-    /// Each line is refused with words that all stand in one line.
+    /// Asserts that each line is refused in one line that contains all of its words.
     #[track_caller]
     fn refuses(&self, cases: &[(&str, &[&str])]) {
         let before = self.scene.daemon.snapshot().expect("the daemon answers");
@@ -176,7 +176,7 @@ fn filters_that_contradict_themselves() -> Result<()> {
 }
 
 #[test]
-fn expressions_that_libpcap_does_not_take() -> Result<()> {
+fn expressions_that_libpcap_rejects() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
     for (expression, about) in [
@@ -194,7 +194,7 @@ fn expressions_that_libpcap_does_not_take() -> Result<()> {
 }
 
 #[test]
-fn names_that_cannot_be() -> Result<()> {
+fn invalid_names() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
     let long = "x".repeat(65);
@@ -218,7 +218,7 @@ fn names_that_cannot_be() -> Result<()> {
         refused(site.scene.daemon.ctl_words(&["br1", "ports", "add", name]), &["port name", reason]);
     }
     refused(site.scene.daemon.ctl_words(&["attach", "spare", "br1:a/b"]), &["port name", "contains '/'"]);
-    // The same over HTTP, where a client writes `%2f` and means the name, not the path.
+    // The same over HTTP, where `%2f` is part of a name, not of the path.
     for path in ["simplebridge/a%2fb/", "simplebridge/a%00b/", "simplebridge/%0a/", "br1/ports/a%2Fb/"] {
         let response = site.scene.daemon.http("POST", &format!("/polycube/v1/{path}"), Some(&json!({})))?;
         assert_eq!(response.status, 400, "{path}: {}", response.text());
@@ -231,7 +231,7 @@ fn names_that_cannot_be() -> Result<()> {
 }
 
 #[test]
-fn what_exists_already_or_is_in_use() -> Result<()> {
+fn what_already_exists_or_is_in_use() -> Result<()> {
     Site::build()?.refuses(&[
         ("simplebridge add br1", &["cube `br1` exists already", "choose another name or delete it first"]),
         ("packetcapture add br1", &["cube `br1` exists already (service simplebridge)"]),
@@ -285,7 +285,7 @@ fn attaching_before_there_is_a_peer_works() -> Result<()> {
     Ok(())
 }
 
-/// The three ways in which a directory takes no file: it is none, it is not there, it is read-only.
+/// A directory takes no file in three cases: it is not a directory, it does not exist, or it is read-only.
 #[test]
 fn a_capture_directory_that_cannot_be_written() -> Result<()> {
     let place = tempfile::tempdir()?;
@@ -321,7 +321,7 @@ fn a_capture_directory_that_cannot_be_written() -> Result<()> {
     Ok(())
 }
 
-/// Refused changes leave nothing that a later change trips over.
+/// Refused changes leave nothing that disturbs a later change.
 #[test]
 fn everything_still_works_after_many_refusals() -> Result<()> {
     let site = Site::build()?;
@@ -348,7 +348,7 @@ fn everything_still_works_after_many_refusals() -> Result<()> {
     Ok(())
 }
 
-/// A daemon that cannot start says why in one line, and ends.
+/// Asserts that a daemon that cannot start says why in one line, and exits.
 #[track_caller]
 fn does_not_start(output: Output, code: i32, about: &[&str]) {
     let line = output.one_line(code);
@@ -366,7 +366,7 @@ fn a_daemon_without_root() -> Result<()> {
 }
 
 #[test]
-fn a_daemon_with_options_that_cannot_be() -> Result<()> {
+fn a_daemon_with_invalid_options() -> Result<()> {
     let lab = Lab::new()?;
     let place = tempfile::tempdir()?;
     let file = place.path().join("file");
@@ -397,7 +397,7 @@ fn a_daemon_with_options_that_cannot_be() -> Result<()> {
 }
 
 #[test]
-fn a_daemon_with_a_token_file_that_is_of_no_use() -> Result<()> {
+fn a_daemon_with_an_unusable_token_file() -> Result<()> {
     let lab = Lab::new()?;
     let place = tempfile::tempdir()?;
     let token = place.path().join("token");
@@ -416,7 +416,7 @@ fn a_daemon_with_a_token_file_that_is_of_no_use() -> Result<()> {
     Ok(())
 }
 
-/// Whatever the second has in common with the first, the first goes on as if nothing had happened.
+/// Whatever the second shares with the first, the first continues undisturbed.
 #[test]
 fn a_second_daemon_in_the_same_place() -> Result<()> {
     let site = Site::build()?;

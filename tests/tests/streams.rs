@@ -1,4 +1,4 @@
-//! Does the host copy what a plugin opens, to whoever asks and as he asks?
+//! Does the host copy what a plugin opens to each client, as requested?
 
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
@@ -38,13 +38,13 @@ fn a_pipe_is_copied_to_its_end() -> Result<()> {
         assert_eq!(header(&response, "content-type"), Some("text/plain"));
         assert_eq!(header(&response, "content-disposition"), Some("attachment; filename=\"a _text_\""));
         assert_eq!(header(&response, "polycube-stream"), Some("3"));
-        assert_eq!(header(&response, "content-length"), None, "nobody knows how long it will be");
+        assert_eq!(header(&response, "content-length"), None, "its length is unknown");
     }
     Ok(())
 }
 
 #[test]
-fn of_a_file_there_are_ranges() -> Result<()> {
+fn a_file_is_served_in_ranges() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (range, status, text, content_range) in [
@@ -111,7 +111,7 @@ fn a_plugin_changes_its_own_configuration_as_a_user_would() -> Result<()> {
     let _ = daemon.http("POST", "/polycube/v1/p1/grow/", None)?.ok();
     let deadline = Instant::now() + PATIENCE;
     while size()? != 7 {
-        ensure!(Instant::now() < deadline, "`size` is {} still", size()?);
+        ensure!(Instant::now() < deadline, "`size` is still {}", size()?);
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())

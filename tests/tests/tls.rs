@@ -1,4 +1,4 @@
-//! Does TLS let in whom it should, and does everybody else learn why not?
+//! Does TLS admit the right clients, and do all others learn why not?
 
 use std::fs::{self, Permissions};
 use std::io::Read as _;
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 const TCP: [&str; 2] = ["--addr", "127.0.0.1"];
 const URL: &str = "--url https://127.0.0.1:9000";
 
-/// A directory of certificates, their keys beside them.
+/// A directory of certificates and their keys.
 struct Files(TempDir);
 
 /// What a certificate is valid for.
@@ -31,7 +31,7 @@ enum Validity {
 }
 
 impl Files {
-    /// A CA `ca`, which has signed `server` and `client`; and `other`, which has signed `stranger`; and a `token`.
+    /// A CA `ca` that has signed `server` and `client`, a CA `other` that has signed `stranger`, and a `token`.
     fn make() -> Result<Self> {
         let files = Self(tempfile::tempdir()?);
         let ca = files.ca("ca")?;
@@ -75,7 +75,7 @@ impl Files {
         self.0.path().join(name)
     }
 
-    /// Words of a command line, with the place of a file for each `@name`.
+    /// The words of a command line, with a file's path for each `@name`.
     fn words(&self, line: &str) -> Vec<String> {
         let word = |word: &str| match word.strip_prefix('@') {
             Some(name) => self.path(name).display().to_string(),
@@ -89,7 +89,7 @@ impl Files {
         Daemon::start_with(lab, &[&TCP[..], &words.iter().map(String::as_str).collect::<Vec<_>>()].concat())
     }
 
-    /// Asserts what `polycubectl` ends with, and what it says of it.
+    /// Asserts the exit code of `polycubectl`, and what it prints about it.
     #[track_caller]
     fn check(&self, daemon: &Daemon, line: &str, code: i32, about: &[&str]) {
         let words = self.words(line);
@@ -104,20 +104,20 @@ impl Files {
 }
 
 #[test]
-fn a_token_is_taken_over_tls() -> Result<()> {
+fn a_token_is_accepted_over_tls() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --token-file @token")?;
     files.check(&daemon, &format!("{URL} --cacert @ca.pem --token-file @token cubes show"), 0, &[]);
     files.check(&daemon, "--url https://localhost:9000 --cacert @ca.pem --token-file @token cubes show", 0, &[]);
     files.check(&daemon, &format!("{URL} --cacert @ca.pem cubes show"), 2, &["no valid token", "--token-file"]);
-    // Nobody has asked for it.
+    // The daemon has not asked for it.
     let certified = format!("{URL} --cacert @ca.pem --cert @client.pem --key @client.key cubes show");
     files.check(&daemon, &certified, 2, &["no valid token"]);
     Ok(())
 }
 
 #[test]
-fn a_client_certificate_is_taken_and_wanted() -> Result<()> {
+fn a_client_certificate_is_accepted_and_required() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --cacert @ca.pem")?;
     let with = |more: &str| format!("{URL} --cacert @ca.pem {more} cubes show");
@@ -136,7 +136,7 @@ fn a_client_certificate_is_taken_and_wanted() -> Result<()> {
 }
 
 #[test]
-fn either_is_taken_where_both_may_be() -> Result<()> {
+fn token_and_certificate_are_alternatives() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --cacert @ca.pem --token-file @token")?;
     let with = |more: &str| format!("{URL} --cacert @ca.pem {more} cubes show");
@@ -167,7 +167,7 @@ fn settings_come_from_the_environment_and_the_file() -> Result<()> {
 }
 
 #[test]
-fn a_daemon_that_is_not_whom_one_means_is_not_spoken_to() -> Result<()> {
+fn a_client_refuses_a_daemon_it_cannot_verify() -> Result<()> {
     let files = Files::make()?;
     let check = |server: &str, cacert: &str, about: &[&str]| -> Result<()> {
         let lab = Lab::new()?;
@@ -183,7 +183,7 @@ fn a_daemon_that_is_not_whom_one_means_is_not_spoken_to() -> Result<()> {
 }
 
 #[test]
-fn either_end_may_be_the_only_one_that_speaks_tls() -> Result<()> {
+fn tls_at_one_end_only_is_explained() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --no-auth")?;
     files.check(&daemon, "--url http://127.0.0.1:9000 cubes show", 2, &["speaks TLS", "https://127.0.0.1:9000/"]);
@@ -197,7 +197,7 @@ fn either_end_may_be_the_only_one_that_speaks_tls() -> Result<()> {
 }
 
 #[test]
-fn packets_come_over_tls_as_they_are() -> Result<()> {
+fn packets_arrive_unchanged_over_tls() -> Result<()> {
     let files = Files::make()?;
     let arguments = files.words("--addr 127.0.0.1 --cert @server.pem --key @server.key --token-file @token");
     let scene = Scene::set_up().peers(2).arguments(&arguments).bridge().start()?;
@@ -225,7 +225,7 @@ fn packets_come_over_tls_as_they_are() -> Result<()> {
 }
 
 #[test]
-fn a_handshake_that_does_not_come_holds_up_nobody_and_ends() -> Result<()> {
+fn a_missing_handshake_delays_nothing_and_times_out() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --token-file @token")?;
     let begin = Instant::now();
@@ -239,7 +239,7 @@ fn a_handshake_that_does_not_come_holds_up_nobody_and_ends() -> Result<()> {
 }
 
 #[test]
-fn files_that_are_of_no_use_are_named() -> Result<()> {
+fn unusable_files_are_named() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     files.write("garbage", "garbage\n")?;
     files.write("broken", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")?;

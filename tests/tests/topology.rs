@@ -1,4 +1,4 @@
-//! Do the topology, its chains and the ports' counters say what is so?
+//! Are the topology, its chains and the ports' counters shown correctly?
 
 use std::thread;
 
@@ -9,7 +9,8 @@ use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
 use serde_json::{Value, json};
 
-/// A bridge with two ports; `a` and `b` stand at the first, `outer` at its netdev and at `veth3`, which is nobody's.
+/// A bridge with two ports; `a` and `b` are attached to the first, `outer` to its netdev and to `veth3`, which is not a
+/// peer.
 fn scene() -> Result<Scene> {
     let commands = [
         "simplebridge add br1",
@@ -29,7 +30,7 @@ fn scene() -> Result<Scene> {
 }
 
 #[test]
-fn chains_are_told_in_the_order_of_packets() -> Result<()> {
+fn chains_are_shown_in_the_order_of_packets() -> Result<()> {
     let scene = scene()?;
     for (place, ingress, egress) in [
         ("veth1", "outer ---> b ---> a ---> br1:p1", "br1:p1 ---> a ---> b ---> outer"),
@@ -43,7 +44,7 @@ fn chains_are_told_in_the_order_of_packets() -> Result<()> {
         let shown = scene.daemon.ctl(&format!("topology show {place}")).ok();
         assert!(shown.contains(&format!("ingress service chain: {ingress}\n")), "{shown}");
     }
-    assert_eq!(scene.get("topology/lo")?, json!({ "name": "lo" }), "a netdev that we do nothing with");
+    assert_eq!(scene.get("topology/lo")?, json!({ "name": "lo" }), "a netdev without any cube");
     for (place, reason) in [
         ("veth9", "netdev `veth9` does not exist; did you mean `veth1`?"),
         ("br1:p9", "port `p9` of cube `br1` does not exist"),
@@ -87,12 +88,12 @@ outer (packetcapture)
 }
 
 #[test]
-fn a_netdev_that_is_gone_is_marked_and_keeps_its_chain() -> Result<()> {
+fn a_missing_netdev_is_marked_and_keeps_its_chain() -> Result<()> {
     let scene = scene()?;
     for netdev in ["veth1", "veth3"] {
         Interface::find(scene.lab.host(), netdev)?.delete()?;
     }
-    eventually("both to be missed", || {
+    eventually("both to be marked as missing", || {
         let outer = scene.get("outer/points")?;
         let states = outer.as_array().into_iter().flatten().map(|point| point["status"].clone());
         Ok(states.collect::<Vec<_>>() == ["DOWN", "DOWN"])
@@ -121,13 +122,13 @@ outer (packetcapture)
       out  stack ---> a ---> outer
 ";
     assert_eq!(scene.daemon.ctl("topology").ok(), expected);
-    let told = scene.get("topology/veth1")?["ingress service chain"].clone();
-    assert_eq!(told, scene.get("br1/ports/p1")?["ingress-chain"]);
+    let chain = scene.get("topology/veth1")?["ingress service chain"].clone();
+    assert_eq!(chain, scene.get("br1/ports/p1")?["ingress-chain"]);
     Ok(())
 }
 
 #[test]
-fn a_port_tells_its_netdev_chains_and_counters() -> Result<()> {
+fn a_port_shows_its_netdev_chains_and_counters() -> Result<()> {
     let scene = scene()?;
     let port = |name: &str| scene.get(&format!("br1/ports/{name}"));
     let p1 = port("p1")?;
@@ -161,7 +162,7 @@ fn a_port_tells_its_netdev_chains_and_counters() -> Result<()> {
     Ok(())
 }
 
-/// The kernel tells a socket of all netdevs once at a time.
+/// The kernel dumps the netdevs to a socket only one request at a time.
 #[test]
 fn many_clients_read_at_once() -> Result<()> {
     let scene = scene()?;
@@ -187,7 +188,7 @@ fn many_clients_read_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_netdev_tells_its_addresses() -> Result<()> {
+fn a_netdev_shows_its_addresses() -> Result<()> {
     let scene = Scene::set_up().peers(1).start()?;
     let addresses = || Ok::<_, anyhow::Error>(scene.get("netdevs/veth1")?["addresses"].clone());
     assert_eq!(addresses()?, json!([]));

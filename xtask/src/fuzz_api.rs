@@ -15,8 +15,8 @@ use crate::machine;
 /// What pip installs. Pinned, because a later release may have other checks.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
-/// What must hold for each answer. Left out is what our own tests check better: `Allow` for paths that exist, and values
-/// that do not match the schema but are coerced to ones that do, such as `"80"` to `80`.
+/// What must hold for each answer. Left out is what our own tests check better: `Allow` for paths that exist, and
+/// values that do not match the schema but are coerced to ones that do, such as `"80"` to `80`.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
                       a_refused_request_changes_nothing";
 

@@ -1,7 +1,7 @@
 //! Waits until the kernel timestamps packets as they cross.
 //!
-//! It begins some time after the machine's first socket has asked for it: `net_enable_timestamp` (net/core/dev.c) leaves
-//! it to a work queue. Until then, a packet's time is the time at which it is read.
+//! It begins some time after the machine's first socket has asked for it: `net_enable_timestamp` (net/core/dev.c)
+//! leaves it to a work queue. Until then, a packet's time is the time at which it is read.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The user `nobody`, who owns nothing.
 pub const NOBODY: u32 = 65534;
 
-/// Runs a daemon in a new directory until it exits by itself, and returns its output. It logs only errors, so the output
-/// is why it exited. `more` is as for [`super::Daemon::start_with`].
+/// Runs a daemon in a new directory until it exits by itself, and returns its output. It logs only errors, so the
+/// output is why it exited. `more` is as for [`super::Daemon::start_with`].
 ///
 /// # Errors
 /// Fails when it cannot be run at all.

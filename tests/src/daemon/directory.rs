@@ -26,7 +26,8 @@ impl Directory {
         let directory =
             tempfile::Builder::new().prefix(PREFIX).tempdir().context("cannot make a temporary directory")?;
         let path = directory.path();
-        // The file is locked before it gets its final name, so another run never mistakes this directory for an abandoned one.
+        // The file is locked before it gets its final name, so another run never mistakes this directory for an
+        // abandoned one.
         let unlocked = path.join("alive.new");
         let lock = File::create(&unlocked)?;
         lock.lock().context("cannot lock a temporary directory")?;

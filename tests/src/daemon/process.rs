@@ -20,8 +20,8 @@ struct SpawnRequest {
 
 /// Starts a command that the kernel kills when this process ends, however it ends.
 pub(super) fn spawn_tied(mut command: Command) -> io::Result<Child> {
-    // The kernel ties a child to the thread that started it, and a test's thread may end before the child should. So one
-    // thread that lives as long as the process starts them all (prctl(2), PR_SET_PDEATHSIG).
+    // The kernel ties a child to the thread that started it, and a test's thread may end before the child should. So
+    // one thread that lives as long as the process starts them all (prctl(2), PR_SET_PDEATHSIG).
     static PARENT: OnceLock<Mutex<Sender<SpawnRequest>>> = OnceLock::new();
     let parent = PARENT.get_or_init(|| {
         let (requests, queue) = channel::<SpawnRequest>();

@@ -94,8 +94,8 @@ impl Interface {
         netlink::set_up(self)
     }
 
-    /// Waits until everything above the driver sees it up and with carrier. Before that, a bridge does not forward to it
-    /// and IPv6 sends nothing.
+    /// Waits until everything above the driver sees it up and with carrier. Before that, a bridge does not forward to
+    /// it and IPv6 sends nothing.
     ///
     /// # Errors
     /// Fails after 5 s; most often the other end of the wire is down.
@@ -134,8 +134,8 @@ impl Interface {
         netlink::set_mtu(self, mtu)
     }
 
-    /// Adds an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here and waits
-    /// until the kernel has sent its listener reports, so that no later capture contains them.
+    /// Adds an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here and
+    /// waits until the kernel has sent its listener reports, so that no later capture contains them.
     ///
     /// # Errors
     /// Fails when the text is not an address with a prefix length, or when the interface already has the address.

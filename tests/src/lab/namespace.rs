@@ -121,7 +121,8 @@ impl Namespace {
             ("router_solicitations", "0", "-1"),
             // 1 means that no address is generated (net/ipv6/addrconf.c, IN6_ADDR_GEN_MODE_NONE).
             ("addr_gen_mode", "1", "0"),
-            // Listener reports cannot be turned off; an interval of milliseconds makes them come before any measurement.
+            // Listener reports cannot be turned off; an interval of milliseconds makes them come before any
+            // measurement.
             ("mldv1_unsolicited_report_interval", "1", "10000"),
             ("mldv2_unsolicited_report_interval", "1", "1000"),
         ];

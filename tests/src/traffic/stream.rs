@@ -40,8 +40,8 @@ impl Transfer {
 /// Sends `bytes` over one TCP connection to `address`, which an interface of `to` must have.
 ///
 /// # Errors
-/// Fails when there is no connection within 5 s, when the transfer stalls for 10 s, and when a byte differs from the one
-/// that was sent.
+/// Fails when there is no connection within 5 s, when the transfer stalls for 10 s, and when a byte differs from the
+/// one that was sent.
 pub fn tcp_transfer(from: &Namespace, to: &Namespace, address: IpAddr, bytes: u64) -> Result<Transfer> {
     let listener = to
         .enter(|| TcpListener::bind((address, 0)))

@@ -1,4 +1,4 @@
-//! A stand-in for the daemon, for what the real one does not do on request: no cubes, broken answers, a sudden end.
+//! A mock of the daemon, for what the real one does not do on request: no cubes, broken answers, a sudden end.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// What is answered to a method and a path: a status and a body; `None` hangs up.
+/// The answer to a method and a path: a status and a body; `None` hangs up.
 pub(crate) type Script = dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync;
 
-/// A server on a port of its own. It serves as long as the test runs.
+/// A server on its own port, as long as the test runs.
 pub(crate) struct Mock {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
@@ -30,7 +30,7 @@ impl Mock {
             for stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::SeqCst);
                 let (script, log) = (Arc::clone(&script), Arc::clone(&log));
-                // A client that hangs up ends its connection's thread, and the test sees what became of the client.
+                // A client that hangs up ends its connection's thread; the test itself checks the client.
                 thread::spawn(move || serve(stream, &*script, &log));
             }
         });
@@ -79,7 +79,7 @@ fn serve(stream: TcpStream, script: &Script, log: &Mutex<Vec<String>>) -> io::Re
         let Some((status, body)) = script(method, path) else { return Ok(()) };
         let location = if status == 308 { format!("location: {body}\r\n") } else { String::new() };
         let length = body.len();
-        // In one piece: a second would wait for the first one's acknowledgement, which the client delays.
+        // In one write: a second one would wait for the first one's acknowledgement, which the client delays.
         let answer = format!("HTTP/1.1 {status} Answer\r\n{location}content-length: {length}\r\n\r\n{body}");
         stream.write_all(answer.as_bytes())?;
     }

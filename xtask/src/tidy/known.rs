@@ -1,4 +1,5 @@
-//! Findings that were there when their rule came. The list only gets shorter: an entry that covers nothing is a finding too.
+//! Findings that were there when their rule came. The list only gets shorter: an entry that covers nothing is a finding
+//! too.
 
 mod list;
 

@@ -1,5 +1,6 @@
 //! Splits Rust source into tokens, as far as the rules need it: comments, strings and code are kept apart, and a token
-//! knows its line. It accepts everything that `rustc` accepts; what `rustc` refuses never gets here, because lint builds first.
+//! knows its line. It accepts everything that `rustc` accepts; what `rustc` refuses never gets here, because lint
+//! builds first.
 
 /// What a token is. Numbers and lifetimes are dropped: no rule asks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

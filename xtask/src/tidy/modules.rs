@@ -82,7 +82,8 @@ impl Crate {
         Some([base.as_slice(), words].concat())
     }
 
-    /// Where `path` leads when a module below `house` only passes it on to others: `rest::Api` may be `rest::call::Api`.
+    /// Where `path` leads when a module below `house` only passes it on to others: `rest::Api` may be
+    /// `rest::call::Api`.
     pub(super) fn passed_on(&self, house: &[String], path: &Module) -> Module {
         let mut path = path.clone();
         // A crate whose imports go round in a circle does not compile; the bound is for one that does not.
