@@ -61,7 +61,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     rows.extend(site.rejecting("64 B", rounds, flood)?);
     rows.extend(site.rejecting("TCP", rounds, transfer)?);
     recorded::warm(&daemon.capture_dir(), FILES)?;
-    for (what, port) in [("nothing fits", 9), ("its filter fits", FIRST_PORT + ONE as u16)] {
+    for (what, port) in [("nothing matches", 9), ("its filter matches", FIRST_PORT + ONE as u16)] {
         flow.to.port = port;
         let frames = flow.frames(Protocol::Udp, 64, 64);
         let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
