@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "its items say `pub` for `pub(crate)` so far")]
+#![allow(clippy::clone_on_ref_ptr, reason = "some of it says `a.clone()` for `Arc::clone(&a)` so far")]
 
 mod consumer;
 mod cube;
