@@ -35,10 +35,16 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn findings() -> Result<Vec<Finding>> {
-    let (manifests, sources): (Vec<_>, Vec<_>) =
-        files::collect(crate::root())?.into_iter().partition(|file| file.path.ends_with("Cargo.toml"));
-    let sources = sources.iter().map(Source::new).collect::<Vec<_>>();
+    let (mut manifests, mut pages, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files::collect(crate::root())? {
+        match file.path.rsplit('.').next() {
+            Some("rs") => sources.push(Source::new(&file)),
+            Some("md") => pages.push(file),
+            _ => manifests.push(file),
+        }
+    }
     let mut findings = manifests.iter().flat_map(manifests::check).collect::<Vec<_>>();
+    findings.extend(pages.iter().flat_map(voice::check_page));
     findings.extend(floors::check(&sources));
     for source in &sources {
         findings.extend(absences::check(source));

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::source::File;
 
-/// Every Rust source and manifest below `directory`, build products aside.
+/// Every Rust source, manifest and page below `directory`, build products aside.
 pub(super) fn collect(directory: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
     read(directory, directory, &mut files)?;
@@ -26,7 +26,7 @@ fn read(root: &Path, directory: &Path, files: &mut Vec<File>) -> Result<()> {
             if name != "target" && !name.starts_with('.') {
                 read(root, &path, files)?;
             }
-        } else if name.ends_with(".rs") || name == "Cargo.toml" {
+        } else if name.ends_with(".rs") || name.ends_with(".md") || name == "Cargo.toml" {
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let path = path.strip_prefix(root)?.to_string_lossy().into_owned();
             files.push(File { path, text });
@@ -40,16 +40,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_and_manifests_are_found_and_build_products_are_not() -> Result<()> {
+    fn sources_manifests_and_pages_are_found_and_build_products_are_not() -> Result<()> {
         let directory = tempfile::tempdir()?;
-        for path in ["b/src/lib.rs", "a/Cargo.toml", "a/README.md", "target/c.rs", ".git/d.rs"] {
+        for path in ["b/src/lib.rs", "a/Cargo.toml", "a/README.md", "a/x.txt", "target/c.rs", ".git/d.rs"] {
             let path = directory.path().join(path);
             fs::create_dir_all(path.parent().unwrap())?;
             fs::write(path, "text")?;
         }
         let files = collect(directory.path())?;
         let found = files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect::<Vec<_>>();
-        assert_eq!(found, [("a/Cargo.toml", "text"), ("b/src/lib.rs", "text")]);
+        assert_eq!(found, [("a/Cargo.toml", "text"), ("a/README.md", "text"), ("b/src/lib.rs", "text")]);
         Ok(())
     }
 }
