@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::json;
 
 use crate::figures::Samples;
@@ -30,30 +30,28 @@ pub(crate) fn run(rounds: usize, patience: Duration) -> Result<Table> {
 }
 
 fn shown(rounds: usize) -> Result<Vec<Row>> {
-    let lab = Lab::new()?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().start()?;
+    let daemon = &scene.daemon;
     let mut rows = Vec::new();
-    create(&daemon, "b0")?;
+    create(daemon, "b0")?;
     rows.push(row("one bridge of two ports", "ms, `polycubectl NAME show`", rounds, || {
-        command(&daemon, &["b0", "show"])
+        command(daemon, &["b0", "show"])
     })?);
-    let (before, began) = (resident(&daemon)?, Instant::now());
+    let (before, began) = (resident(daemon)?, Instant::now());
     for number in 1..CUBES {
-        create(&daemon, &format!("b{number}"))?;
+        create(daemon, &format!("b{number}"))?;
     }
     let seconds = began.elapsed().as_secs_f64();
-    let each = (resident(&daemon)? - before) / (CUBES - 1) as f64;
+    let each = (resident(daemon)? - before) / (CUBES - 1) as f64;
     let one = |name: String, value: f64| Row { name, cells: vec![Cell::number(value, 1), Cell::none()] };
     rows.push(one(format!("{CUBES} bridges of two ports, s to create them one by one, REST"), seconds));
     rows.push(one(String::from("memory of each, KiB"), each));
     let all = format!("{CUBES} bridges of two ports");
-    rows.push(row(&all, "ms, GET cubes", rounds, || get(&daemon, "cubes"))?);
-    rows.push(row(&all, "ms, GET topology", rounds, || get(&daemon, "topology"))?);
-    rows.push(row(&all, "ms, GET simplebridge", rounds, || get(&daemon, "simplebridge"))?);
-    rows.push(row(&all, "ms, `polycubectl simplebridge show`", rounds, || {
-        command(&daemon, &["simplebridge", "show"])
-    })?);
-    rows.push(row(&all, "ms, `polycubectl NAME show`", rounds, || command(&daemon, &["b0", "show"]))?);
+    rows.push(row(&all, "ms, GET cubes", rounds, || get(daemon, "cubes"))?);
+    rows.push(row(&all, "ms, GET topology", rounds, || get(daemon, "topology"))?);
+    rows.push(row(&all, "ms, GET simplebridge", rounds, || get(daemon, "simplebridge"))?);
+    rows.push(row(&all, "ms, `polycubectl simplebridge show`", rounds, || command(daemon, &["simplebridge", "show"]))?);
+    rows.push(row(&all, "ms, `polycubectl NAME show`", rounds, || command(daemon, &["b0", "show"]))?);
     Ok(rows)
 }
 

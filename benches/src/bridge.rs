@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::{Lab, Wire};
+use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, tcp_transfer};
 
 use crate::capture::{NO_STATION, on_the_senders_core};
@@ -20,30 +20,26 @@ const SIZES: [usize; 2] = [64, 1500];
 type Rates = [f64; SIZES.len() + 1];
 
 struct Lane<'a> {
-    lab: &'a Lab,
-    west: &'a Wire,
-    east: &'a Wire,
+    scene: &'a Scene,
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let lab = Lab::new()?;
-    let (left, right) = (lab.peer("left")?, lab.peer("right")?);
-    let (west, east) = (lab.veth("veth1", &left, "eth0")?, lab.veth("veth2", &right, "eth0")?);
-    west.peer.add_address("10.0.0.1/24")?;
-    east.peer.add_address("10.0.0.2/24")?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().peers(2).start()?;
+    let daemon = &scene.daemon;
+    scene.peer(1).add_address("10.0.0.1/24")?;
+    scene.peer(2).add_address("10.0.0.2/24")?;
     if let Some(pid) = daemon.pid() {
         process::confine(pid, RECORDER)?;
     }
-    let lane = Lane { lab: &lab, west: &west, east: &east };
+    let lane = Lane { scene: &scene };
     let (mut ours, mut kernels, mut ratios) = <([Samples; 3], [Samples; 3], [Samples; 3])>::default();
     for round in 0..rounds {
         let (our, kernel) = if round % 2 == 0 {
-            let our = lane.through_simplebridge(&daemon)?;
+            let our = lane.through_simplebridge(daemon)?;
             (our, lane.through_the_kernels()?)
         } else {
             let kernel = lane.through_the_kernels()?;
-            (lane.through_simplebridge(&daemon)?, kernel)
+            (lane.through_simplebridge(daemon)?, kernel)
         };
         for at in 0..our.len() {
             ours[at].push(our[at]);
@@ -65,7 +61,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
 
 impl Lane<'_> {
     fn through_the_kernels(&self) -> Result<Rates> {
-        let bridge = self.lab.kernel_bridge("br0", &[&self.west.host, &self.east.host])?;
+        let bridge = self.scene.lab.kernel_bridge("br0", &[self.scene.host(1), self.scene.host(2)])?;
         let rates = self.rates();
         bridge.delete()?;
         rates
@@ -86,21 +82,21 @@ impl Lane<'_> {
     }
 
     fn rates(&self) -> Result<Rates> {
-        let mut there = Flow::between(&self.west.peer, &self.east.peer);
+        let mut there = Flow::between(self.scene.peer(1), self.scene.peer(2));
         there.to.mac = NO_STATION;
         // The bridge must have learned the address, or it floods.
-        Sender::open(&self.east.peer)?.send(&there.reversed().frames(Protocol::Udp, 64, 1))?;
-        let sender = Sender::open(&self.west.peer)?;
+        Sender::open(self.scene.peer(2))?.send(&there.reversed().frames(Protocol::Udp, 64, 1))?;
+        let sender = Sender::open(self.scene.peer(1))?;
         let mut rates = Rates::default();
         for (rate, length) in rates.iter_mut().zip(SIZES) {
             let frames = there.frames(Protocol::Udp, length, 64);
-            let before = self.east.peer.counters()?.rx_frames;
+            let before = self.scene.peer(2).counters()?.rx_frames;
             let sent = on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?;
-            let arrived = self.east.peer.counters()?.rx_frames - before;
+            let arrived = self.scene.peer(2).counters()?.rx_frames - before;
             ensure!(arrived * 100 > sent.frames * 99, "{arrived} of {} frames arrived", sent.frames);
             *rate = arrived as f64 / sent.elapsed.as_secs_f64() / 1e6;
         }
-        let (from, to) = (self.west.peer.namespace(), self.east.peer.namespace());
+        let (from, to) = (self.scene.peer(1).namespace(), self.scene.peer(2).namespace());
         let address = [10, 0, 0, 2].into();
         rates[SIZES.len()] = tcp_transfer(from, to, address, TCP_BYTES)?.bits_per_second() / 1e9;
         Ok(rates)

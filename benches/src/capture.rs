@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, Sent, pin_to_core};
 
 use crate::figures::Samples;
@@ -35,19 +34,17 @@ struct Measured {
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("sender")?;
-    let wire = lab.veth("veth1", &peer, "eth0")?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().peers(1).start()?;
+    let daemon = &scene.daemon;
     if let Some(pid) = daemon.pid() {
         process::confine(pid, RECORDER)?;
     }
-    let sender = Sender::open(&wire.peer)?;
-    let mut flow = Flow::between(&wire.peer, &wire.host);
+    let sender = Sender::open(scene.peer(1))?;
+    let mut flow = Flow::between(scene.peer(1), scene.host(1));
     flow.to.mac = NO_STATION;
     let directory = daemon.capture_dir();
-    let sniffer = Sniffer::new(&daemon, "veth1")?;
-    let setup = Setup { sniffer, interface: &wire.host, directory: &directory, core: Some(RECORDER) };
+    let sniffer = Sniffer::new(daemon, "veth1")?;
+    let setup = Setup { sniffer, interface: scene.host(1), directory: &directory, core: Some(RECORDER) };
     let mut rows = Vec::new();
     for (length, snaplen, what) in [(64, WHOLE, "64 B"), (1500, WHOLE, "1500 B"), (1500, 96, "1500 B, 96 recorded")] {
         let frames = flow.frames(Protocol::Udp, length, 64);
@@ -77,7 +74,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     }
     Ok(Table {
         bench: "capture",
-        what: format!("A flood from one core through a veth pair, {} ms a window", WINDOW.as_millis()),
+        what: format!("A flood from one core through a veth pair, {} ms per window", WINDOW.as_millis()),
         columns: vec!["Mpps with no capture", "rate kept", "% in the file", "capture CPU-s/Mpkt"],
         rows,
     })

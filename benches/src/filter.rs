@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::{Interface, Lab};
+use polycube_tests::lab::Interface;
+use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, tcp_transfer};
 use serde_json::json;
 
@@ -37,22 +38,20 @@ struct Site<'a> {
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("sender")?;
-    let wire = lab.veth("veth1", &peer, "eth0")?;
-    wire.peer.add_address("10.0.0.1/24")?;
-    let address = wire.host.add_address("10.0.0.2/24")?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().peers(1).start()?;
+    let daemon = &scene.daemon;
+    scene.peer(1).add_address("10.0.0.1/24")?;
+    let address = scene.host(1).add_address("10.0.0.2/24")?;
     if let Some(pid) = daemon.pid() {
         process::confine(pid, RECORDER)?;
     }
-    let sender = Sender::open(&wire.peer)?;
-    let mut flow = Flow::between(&wire.peer, &wire.host);
+    let sender = Sender::open(scene.peer(1))?;
+    let mut flow = Flow::between(scene.peer(1), scene.host(1));
     flow.to.mac = NO_STATION;
     let frames = flow.frames(Protocol::Udp, 64, 64);
     let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
-    let transfer = || Ok(tcp_transfer(&peer, lab.host(), address, BYTES)?.bits_per_second() / 1e9);
-    let site = Site { daemon: &daemon, interface: &wire.host };
+    let transfer = || Ok(tcp_transfer(scene.namespace(1), scene.lab.host(), address, BYTES)?.bits_per_second() / 1e9);
+    let site = Site { daemon, interface: scene.host(1) };
     for number in 0..SNIFFERS {
         site.ctl(&["packetcapture", "add", &format!("s{number}")])?;
         site.ctl(&["attach", &format!("s{number}"), "veth1", "position=last"])?;
@@ -71,7 +70,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     Ok(Table {
         bench: "filter",
         what: format!(
-            "Filters on a veth pair, {} ms a window; and from `set filter` to its answer",
+            "Filters on a veth pair, {} ms per window; and from `set filter` to its answer",
             WINDOW.as_millis()
         ),
         columns: vec!["Mpps or Gbit/s without", "rate kept", "cost / one's", "ms"],
@@ -169,7 +168,7 @@ impl Site<'_> {
             took.push(start.elapsed().as_secs_f64() * 1e3);
             ensure!(answer.status == 200, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         }
-        let name = String::from("`set filter` under way, REST");
+        let name = String::from("`set filter` during a capture, REST");
         Ok(Row { name, cells: vec![Cell::none(), Cell::none(), Cell::none(), Cell::of(&took, 1)] })
     }
 

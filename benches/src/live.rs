@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::http;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Protocol, Sender};
 
 use crate::figures::Samples;
@@ -29,16 +29,14 @@ const SILENCE: Duration = Duration::from_millis(300);
 const STREAM: &str = "/polycube/v1/sniffer/stream?format=pcap";
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("sender")?;
-    let wire = lab.veth("veth1", &peer, "eth0")?;
-    let daemon = Daemon::start(&lab)?;
-    let sender = Sender::open(&wire.peer)?;
-    let frames = Flow::between(&wire.peer, &wire.host).frames(Protocol::Udp, FRAME, 64);
-    let sniffer = Sniffer::new(&daemon, "veth1")?;
+    let scene = Scene::set_up().peers(1).start()?;
+    let daemon = &scene.daemon;
+    let sender = Sender::open(scene.peer(1))?;
+    let frames = Flow::between(scene.peer(1), scene.host(1)).frames(Protocol::Udp, FRAME, 64);
+    let sniffer = Sniffer::new(daemon, "veth1")?;
     // Less than a window's packets, so that the stalled reader loses some.
     ensure!(daemon.ctl("sniffer set stream-buffer=2").code == Some(0), "cannot set the streams' buffer");
-    let site = Site { daemon: &daemon, sniffer, sender, frames };
+    let site = Site { daemon, sniffer, sender, frames };
     let mut rows = Vec::new();
     for rate in RATES {
         let (mut file, mut readers, mut stalled) = (Samples::default(), Samples::default(), Samples::default());
@@ -63,7 +61,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     rows.push(Row { name: String::from("an idle capture"), cells });
     Ok(Table {
         bench: "live",
-        what: format!("Live streams of a capture of {FRAME}-byte frames, {} s a window", WINDOW.as_secs()),
+        what: format!("Live streams of a capture of {FRAME}-byte frames, {} s per window", WINDOW.as_secs()),
         columns: vec![
             "% in the file",
             "% with the slowest reader",

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::capture::Recorder;
 use polycube_tests::daemon::Daemon;
 use polycube_tests::hook::{Bystander, Hook, Verdict};
-use polycube_tests::lab::{Interface, Lab};
+use polycube_tests::lab::Interface;
+use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Protocol, Sender, sequence_of};
 use serde_json::json;
 
@@ -37,29 +38,24 @@ struct Times {
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let lab = Lab::new()?;
-    let (left, right) = (lab.peer("left")?, lab.peer("right")?);
-    let (west, east) = (lab.veth("veth1", &left, "eth0")?, lab.veth("veth2", &right, "eth0")?);
-    let mut daemon = Daemon::start(&lab)?;
-    for line in [
+    let commands = [
         "simplebridge add br1",
         "br1 ports add p1 peer=veth1",
         "br1 ports add p2 peer=veth2",
         "packetcapture add sniffer capture=bidirectional snaplen=96",
         "packetcapture add newcomer capture=bidirectional snaplen=96",
-    ] {
-        ctl(&daemon, line)?;
-    }
-    let flow = Flow::between(&west.peer, &east.peer);
-    Sender::open(&east.peer)?.send(&flow.reversed().frames(Protocol::Udp, 64, 1))?;
-    let sender = Sender::open(&west.peer)?;
+    ];
+    let mut scene = Scene::set_up().peers(2).commands(commands).start()?;
+    let flow = Flow::between(scene.peer(1), scene.peer(2));
+    Sender::open(scene.peer(2))?.send(&flow.reversed().frames(Protocol::Udp, 64, 1))?;
+    let sender = Sender::open(scene.peer(1))?;
     let frames = flow.frames(Protocol::Udp, 64, NUMBERS);
 
-    let far = Recorder::start(&east.peer)?;
+    let far = Recorder::start(scene.peer(2))?;
     let over = AtomicBool::new(false);
     let (times, sent) = thread::scope(|scope| {
         let sending = scope.spawn(|| send_until(&sender, &frames, &over));
-        let times = splice(&daemon, &west.host, rounds);
+        let times = splice(&scene.daemon, scene.host(1), rounds);
         over.store(true, Ordering::Release);
         let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         anyhow::Ok((times?, sent?))
@@ -72,9 +68,9 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
 
     let mut start = Samples::default();
     for _ in 0..STARTS {
-        daemon.terminate()?;
+        scene.daemon.terminate()?;
         let begin = Instant::now();
-        daemon.restart()?;
+        scene.daemon.restart()?;
         start.push(milliseconds(begin));
     }
     let rows = |what: &str, times: &[Samples; 4], ratios: &[Samples; 4]| {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::{Counters, Lab};
+use polycube_tests::lab::Counters;
+use polycube_tests::scene::Scene;
 use polycube_tests::traffic::tcp_transfer;
 
 use crate::figures::Samples;
@@ -25,16 +25,14 @@ struct Measured {
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let lab = Lab::new()?;
-    let peer = lab.peer("sender")?;
-    let wire = lab.veth("veth1", &peer, "eth0")?;
-    wire.peer.add_address("10.0.0.1/24")?;
-    let address = wire.host.add_address("10.0.0.2/24")?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().peers(1).start()?;
+    let daemon = &scene.daemon;
+    scene.peer(1).add_address("10.0.0.1/24")?;
+    let address = scene.host(1).add_address("10.0.0.2/24")?;
     let directory = daemon.capture_dir();
-    let sniffer = Sniffer::new(&daemon, "veth1")?;
-    let setup = Setup { sniffer, interface: &wire.host, directory: &directory, core: None };
-    let transfer = |bytes| tcp_transfer(&peer, lab.host(), address, bytes);
+    let sniffer = Sniffer::new(daemon, "veth1")?;
+    let setup = Setup { sniffer, interface: scene.host(1), directory: &directory, core: None };
+    let transfer = |bytes| tcp_transfer(scene.namespace(1), scene.lab.host(), address, bytes);
     let bytes = (transfer(FIRST)?.bits_per_second() / 8.0 * WINDOW) as u64;
     let bytes = bytes.min(MOST);
     recorded::warm(&directory, bytes + bytes / 8)?;
@@ -47,9 +45,9 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
             for recorder in Recorder::all(round) {
                 let before = transfer(bytes)?.bits_per_second();
                 let settings = Settings { direction: "bidirectional", snaplen };
-                let crossed = crossed(wire.host.counters()?);
+                let crossed = crossed(scene.host(1).counters()?);
                 let (after, recorded) = recorder.record(&setup, settings, || transfer(bytes))?;
-                let crossed = self::crossed(wire.host.counters()?) - crossed;
+                let crossed = self::crossed(scene.host(1).counters()?) - crossed;
                 let Measured { kept, lost } = measured.entry(recorder.name()).or_default();
                 alone.push(before / 1e9);
                 kept.push(after.bits_per_second() / before);

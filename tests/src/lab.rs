@@ -148,7 +148,7 @@ impl Lab {
         let bridge = Interface::find(&self.host, name)?;
         bridge.up()?;
         for port in ports {
-            netlink::set_controller(port, &bridge)?;
+            port.join(&bridge)?;
         }
         Ok(bridge)
     }
@@ -159,7 +159,10 @@ fn make_namespace(tag: &str, name: &str, names: Names) -> Result<Namespace> {
         Names::None => None,
         Names::OnDisk => Some(Path::new(NETNS_DIR).join(format!("{tag}-{name}"))),
     };
-    Namespace::create(name, mount)
+    let namespace = Namespace::create(name, mount)?;
+    netlink::set_loopback_up(&namespace)?;
+    namespace.set_autoconf(Autoconf::Off)?;
+    Ok(namespace)
 }
 
 /// Removes names whose process was killed before it could.

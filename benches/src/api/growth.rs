@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use polycube_tests::daemon::Daemon;
-use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
 use serde_json::{Value, json};
 
 use super::{create, delete, resident};
@@ -24,18 +24,18 @@ const BRIDGE_EVERY: usize = 3;
 /// A row for the time and a row for the memory at each level. A level that is not reached within `patience` is measured
 /// at as many cubes as there are by then.
 pub(super) fn rows(rounds: usize, patience: Duration) -> Result<Vec<Row>> {
-    let lab = Lab::new()?;
-    let daemon = Daemon::start(&lab)?;
+    let scene = Scene::set_up().start()?;
+    let daemon = &scene.daemon;
     // The first cube of a service costs what all others share.
-    changes(&daemon, 1)?;
+    changes(daemon, 1)?;
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
     let mut base: Option<(f64, f64)> = None;
     let mut count = 0;
     for level in LEVELS {
-        let (before, had) = (resident(&daemon)?, count);
-        fill(&daemon, &mut count, level, Instant::now() + patience)?;
-        let each = (resident(&daemon)? - before) / (count - had).max(1) as f64;
-        let took = changes(&daemon, rounds)?;
+        let (before, had) = (resident(daemon)?, count);
+        fill(daemon, &mut count, level, Instant::now() + patience)?;
+        let each = (resident(daemon)? - before) / (count - had).max(1) as f64;
+        let took = changes(daemon, rounds)?;
         let (first_took, first_each) = *base.get_or_insert((took.median(), each));
         let what = if count == level { format!("{count} cubes") } else { format!("{count} of {level} cubes") };
         times.push(Row {

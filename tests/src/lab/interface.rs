@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::Namespace;
 use super::ioctl::{self, Offload};
-use super::{Namespace, netlink};
+use super::netlink::{self, Setting};
 
 const RUNNING_PATIENCE: Duration = Duration::from_secs(5);
 /// Multicast listener reports for a new IPv6 address: RFC 3810, section 9.1, default robustness.
@@ -91,7 +92,7 @@ impl Interface {
     /// # Errors
     /// Fails when it is gone.
     pub fn up(&self) -> Result<()> {
-        netlink::set_up(self)
+        self.set(Setting::Up)
     }
 
     /// Waits until everything above the driver sees it up and with carrier. Before that, a bridge does not forward to
@@ -115,7 +116,7 @@ impl Interface {
     /// # Errors
     /// Fails when it is gone.
     pub fn down(&self) -> Result<()> {
-        netlink::set_down(self)
+        self.set(Setting::Down)
     }
 
     /// Deletes it, and its veth peer with it.
@@ -123,7 +124,7 @@ impl Interface {
     /// # Errors
     /// Fails when it is already gone.
     pub fn delete(self) -> Result<()> {
-        netlink::delete(&self)
+        netlink::delete(&self.namespace, self.index()).with_context(|| format!("cannot delete {self}"))
     }
 
     /// Sets the MTU in bytes; a frame may be 14 bytes longer, or 18 with a tag.
@@ -131,7 +132,16 @@ impl Interface {
     /// # Errors
     /// Fails when the driver refuses the value.
     pub fn set_mtu(&self, mtu: u32) -> Result<()> {
-        netlink::set_mtu(self, mtu)
+        self.set(Setting::Mtu(mtu))
+    }
+
+    /// Makes it a port of a kernel bridge.
+    pub(super) fn join(&self, bridge: &Self) -> Result<()> {
+        self.set(Setting::Bridge(bridge.index))
+    }
+
+    fn set(&self, setting: Setting) -> Result<()> {
+        netlink::set(&self.namespace, self.index, setting).with_context(|| format!("cannot set {setting:?} on {self}"))
     }
 
     /// Adds an address such as `10.0.0.1/24` or `fd00::1/64`, usable at once. An IPv6 address turns IPv6 on here and
@@ -149,7 +159,8 @@ impl Interface {
             self.namespace.set_sysctl(&format!("net/ipv6/conf/{}/disable_ipv6", self.name), "0")?;
         }
         let before = self.counters()?.tx_frames;
-        netlink::add_address(self, ip, prefix)?;
+        netlink::add_address(&self.namespace, self.index(), ip, prefix)
+            .with_context(|| format!("cannot add {address} to {self}"))?;
         let deadline = Instant::now() + LISTENER_PATIENCE;
         while ip.is_ipv6() && self.counters()?.tx_frames < before + LISTENER_REPORTS && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));

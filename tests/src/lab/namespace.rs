@@ -53,10 +53,7 @@ impl Namespace {
         let made = thread::scope(|scope| scope.spawn(|| unshare_and_open(mount.as_deref())).join());
         let file = made.unwrap_or_else(|payload| panic::resume_unwind(payload));
         let file = file.with_context(|| format!("cannot create network namespace {name}"))?;
-        let namespace = Self(Arc::new(Inner { name: name.to_owned(), file, mount }));
-        super::netlink::set_loopback_up(&namespace)?;
-        namespace.set_autoconf(Autoconf::Off)?;
-        Ok(namespace)
+        Ok(Self(Arc::new(Inner { name: name.to_owned(), file, mount })))
     }
 
     /// What the test calls it.

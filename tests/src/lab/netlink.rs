@@ -9,7 +9,7 @@ use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection};
 
-use super::{Interface, Namespace};
+use super::Namespace;
 
 fn request<F>(namespace: &Namespace, work: impl FnOnce(Handle) -> F + Send) -> Result<()>
 where
@@ -55,10 +55,26 @@ pub(super) fn add_bridge(namespace: &Namespace, name: &str) -> Result<()> {
         .with_context(|| format!("cannot create bridge {name}"))
 }
 
-pub(super) fn set_controller(port: &Interface, bridge: &Interface) -> Result<()> {
-    let change = LinkUnspec::new_with_index(port.index()).controller(bridge.index()).build();
-    request(port.namespace(), |handle| async move { handle.link().change(change).execute().await })
-        .with_context(|| format!("cannot put {port} under {bridge}"))
+/// What can be changed about an interface.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setting {
+    Up,
+    Down,
+    Mtu(u32),
+    /// The index of the bridge that it becomes a port of.
+    Bridge(u32),
+}
+
+pub(super) fn set(namespace: &Namespace, index: u32, setting: Setting) -> Result<()> {
+    let link = LinkUnspec::new_with_index(index);
+    let link = match setting {
+        Setting::Up => link.up(),
+        Setting::Down => link.down(),
+        Setting::Mtu(mtu) => link.mtu(mtu),
+        Setting::Bridge(bridge) => link.controller(bridge),
+    };
+    let change = link.build();
+    request(namespace, |handle| async move { handle.link().change(change).execute().await })
 }
 
 pub(super) fn set_loopback_up(namespace: &Namespace) -> Result<()> {
@@ -67,38 +83,16 @@ pub(super) fn set_loopback_up(namespace: &Namespace) -> Result<()> {
         .context("cannot bring loopback up")
 }
 
-pub(super) fn set_up(interface: &Interface) -> Result<()> {
-    let change = LinkUnspec::new_with_index(interface.index()).up().build();
-    request(interface.namespace(), |handle| async move { handle.link().change(change).execute().await })
-        .with_context(|| format!("cannot bring {interface} up"))
+pub(super) fn delete(namespace: &Namespace, index: u32) -> Result<()> {
+    request(namespace, |handle| async move { handle.link().del(index).execute().await })
 }
 
-pub(super) fn set_down(interface: &Interface) -> Result<()> {
-    let change = LinkUnspec::new_with_index(interface.index()).down().build();
-    request(interface.namespace(), |handle| async move { handle.link().change(change).execute().await })
-        .with_context(|| format!("cannot bring {interface} down"))
-}
-
-pub(super) fn set_mtu(interface: &Interface, mtu: u32) -> Result<()> {
-    let change = LinkUnspec::new_with_index(interface.index()).mtu(mtu).build();
-    request(interface.namespace(), |handle| async move { handle.link().change(change).execute().await })
-        .with_context(|| format!("cannot set MTU {mtu} on {interface}"))
-}
-
-pub(super) fn delete(interface: &Interface) -> Result<()> {
-    let index = interface.index();
-    request(interface.namespace(), |handle| async move { handle.link().del(index).execute().await })
-        .with_context(|| format!("cannot delete {interface}"))
-}
-
-pub(super) fn add_address(interface: &Interface, address: IpAddr, prefix: u8) -> Result<()> {
-    let index = interface.index();
-    request(interface.namespace(), |handle| async move {
+pub(super) fn add_address(namespace: &Namespace, index: u32, address: IpAddr, prefix: u8) -> Result<()> {
+    request(namespace, |handle| async move {
         let mut request = handle.address().add(index, address, prefix);
         if address.is_ipv6() {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         request.execute().await
     })
-    .with_context(|| format!("cannot add {address}/{prefix} to {interface}"))
 }

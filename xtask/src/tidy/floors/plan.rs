@@ -123,4 +123,16 @@ pub(super) const FLOORS: &[Floors] = &[
             "peer", "recorded", "sniffer", "process",
         ],
     },
+    Floors {
+        sources: "tests/src",
+        house: "daemon",
+        rooms: &["attempt", "fixtures", "snapshot", "output", "directory", "process"],
+    },
+    Floors { sources: "tests/src", house: "lab", rooms: &["interface", "ioctl", "netlink", "namespace"] },
+    Floors {
+        sources: "tests/src",
+        house: "traffic",
+        rooms: &["pages", "ping", "steady", "stream", "sender", "segments", "flow"],
+    },
+    Floors { sources: "xtask/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
 ];
