@@ -23,7 +23,7 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::NOBODY;
 use polycube_tests::pcap;
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ impl Site {
     fn send(&self, numbers: Range<u32>) -> Result<()> {
         let before = self.scene.counter("captured")?;
         let count = u64::from(numbers.end - numbers.start);
-        let frames: Vec<_> = numbers.map(|number| self.scene.flow(1, 2).frame(Kind::Udp, 1000, number)).collect();
+        let frames: Vec<_> = numbers.map(|number| self.scene.flow(1, 2).frame(Protocol::Udp, 1000, number)).collect();
         let sender = Sender::open(self.scene.peer(1))?;
         for burst in frames.chunks(64) {
             sender.send(burst)?;
@@ -128,7 +128,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 /// A capture file that the daemon did not write. Its only packet has the number [`FOREIGN`].
 fn foreign_capture(path: &Path, scene: &Scene) -> Result<Vec<u8>> {
-    let frame = scene.flow(1, 2).frame(Kind::Udp, 200, FOREIGN);
+    let frame = scene.flow(1, 2).frame(Protocol::Udp, 200, FOREIGN);
     pcap::write(path, [(1, frame.len() as u32, frame.as_slice())])?;
     Ok(fs::read(path)?)
 }
@@ -283,7 +283,7 @@ fn the_next_file_does_not_go_through_a_directory_that_became_a_link() -> Result<
     site.begin()?;
     let there = site.turn_directory_into_link(SECRET)?;
     let captured = site.scene.counter("captured")?;
-    let frames: Vec<_> = (0..1200).map(|number| site.scene.flow(1, 2).frame(Kind::Udp, 1000, number)).collect();
+    let frames: Vec<_> = (0..1200).map(|number| site.scene.flow(1, 2).frame(Protocol::Udp, 1000, number)).collect();
     let sender = Sender::open(site.scene.peer(1))?;
     for burst in frames.chunks(64) {
         sender.send(burst)?;
@@ -342,11 +342,12 @@ fn what_an_earlier_daemon_captured_is_overwritten_if_asked() -> Result<()> {
 fn the_operator_may_allow_other_directories() -> Result<()> {
     let (one, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let roots = [&one, &other].map(|root| root.path().display().to_string());
-    let scene = Scene::bridge_with(2, &["--capture-root", &roots[0], "--capture-root", &roots[1]])?;
+    let arguments = ["--capture-root", &roots[0], "--capture-root", &roots[1]];
+    let scene = Scene::set_up().peers(2).arguments(arguments).bridge().start()?;
     scene.sniff_at("br1:toveth1", &json!({ "capture": "bidirectional" }))?;
     for root in &roots {
         scene.daemon.ctl(&format!("sniffer set dump={root}/trace")).ok();
-        Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 100, 3))?;
+        Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 100, 3))?;
         let path = Path::new(root).join("trace.pcap");
         eventually("the file", || Ok(scene.dump()?.as_ref() == Some(&path)))?;
         pcap::wait_for(&path, 3, Duration::from_secs(10))?;
@@ -355,10 +356,10 @@ fn the_operator_may_allow_other_directories() -> Result<()> {
     assert!(refusal.contains("is outside the capture directory"), "{refusal}");
     drop(scene);
 
-    let scene = Scene::bridge_with(2, &["--capture-root", "/"])?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-root", "/"]).bridge().start()?;
     let path = one.path().join("anywhere.pcap");
     scene.sniff_at("br1:toveth1", &json!({ "capture": "bidirectional", "dump": path }))?;
-    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Kind::Udp, 100, 3))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 100, 3))?;
     assert_eq!(scene.wait_for_dump()?, path);
     Ok(())
 }

@@ -291,7 +291,7 @@ fn closed_files_are_compressed_and_nothing_is_lost() -> Result<()> {
 
 #[test]
 fn a_directory_that_cannot_be_written_is_refused() -> Result<()> {
-    let scene = Scene::bridge_with(2, &["--capture-root", "/proc"])?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-root", "/proc"]).bridge().start()?;
     scene.sniff_at("br1:toveth1", &json!({}))?;
     scene.daemon.ctl("sniffer set dump=/proc/trace").ok();
     let refusal = scene.daemon.ctl("sniffer set capture=ingress").one_line(2);

@@ -22,7 +22,6 @@ mod voice;
 use anyhow::{Result, bail};
 
 use self::finding::Finding;
-use self::source::Source;
 
 pub(crate) fn run() -> Result<()> {
     eprintln!("./x: tidy");
@@ -38,11 +37,12 @@ fn findings() -> Result<Vec<Finding>> {
     let (mut manifests, mut pages, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     for file in files::collect(crate::root())? {
         match file.path.rsplit('.').next() {
-            Some("rs") => sources.push(Source::new(&file)),
+            Some("rs") => sources.push(file),
             Some("md") => pages.push(file),
             _ => manifests.push(file),
         }
     }
+    let sources = source::read_all(&sources);
     let mut findings = manifests.iter().flat_map(manifests::check).collect::<Vec<_>>();
     findings.extend(pages.iter().flat_map(voice::check_page));
     findings.extend(floors::check(&sources));

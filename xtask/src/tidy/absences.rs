@@ -2,6 +2,8 @@
 
 mod list;
 
+use std::collections::BTreeMap;
+
 use super::finding::{Finding, Rule};
 use super::lexer::TokenKind;
 use super::paths::{Named, paths};
@@ -32,11 +34,26 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     if absences.is_empty() || source.is_test() {
         return Vec::new();
     }
-    let named = paths(&source.code);
+    let named = resolved(paths(&source.code));
     let mut findings = absences.iter().flat_map(|absence| absence.check(source, &named)).collect::<Vec<_>>();
     findings.sort();
     findings.dedup();
     findings
+}
+
+/// The same paths, with what they begin with as its import spells it out: `File::open` is `std::fs::File::open`.
+fn resolved(named: Vec<Named>) -> Vec<Named> {
+    let imports = named.iter().filter(|named| named.words.len() > 1);
+    let imports = imports.filter_map(|named| Some((named.imported_as.clone()?, named.words.clone())));
+    let imports = imports.collect::<BTreeMap<_, _>>();
+    let resolve = |mut named: Named| {
+        let import = named.words.first().filter(|_| named.imported_as.is_none()).and_then(|first| imports.get(first));
+        if let Some(import) = import {
+            named.words = [import, &named.words[1..]].concat();
+        }
+        named
+    };
+    named.into_iter().map(resolve).collect()
 }
 
 impl Absence {
@@ -175,6 +192,16 @@ mod tests {
         );
         check_text("cli/src/show.rs", "#[cfg(test)] const A: &str = \"simplebridge\";", &[]);
         check_text("cli/src/extcap.rs", "const A: &str = \"packetcapture\";", &[]);
+    }
+
+    #[test]
+    fn a_capture_file_opened_outside_store_is_found() {
+        let why = "only plugins/packetcapture/src/store opens files";
+        let text = "use std::fs::File; fn a(b: &Path) -> io::Result<File> { File::create(b) }";
+        check_text("plugins/packetcapture/src/store/file.rs", text, &[]);
+        check_text("plugins/packetcapture/src/sink/file.rs", "use std::fs::File; fn a(b: File) {}", &[]);
+        let path = "plugins/packetcapture/src/sink/file.rs";
+        check_text(path, text, &[&format!("`std::fs::File::create`, but {why}")]);
     }
 
     #[test]

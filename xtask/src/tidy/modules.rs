@@ -25,17 +25,11 @@ pub(super) struct ModuleFile {
 impl Crate {
     /// The crate whose sources are below `directory`, tests left out.
     pub(super) fn new(directory: &str, sources: &[Source]) -> Self {
-        let inside = sources.iter().filter_map(|source| Some((module_of(&source.path, directory)?, source)));
-        let inside = inside.collect::<Vec<_>>();
-        let tests = inside.iter().flat_map(|(module, source)| {
-            source.test_modules.iter().map(|name| [module.as_slice(), std::slice::from_ref(name)].concat())
+        let files = sources.iter().filter(|source| !source.is_test_module).filter_map(|source| {
+            let module = module_of(&source.path, directory)?;
+            Some(ModuleFile { path: source.path.clone(), module, names: paths(&source.code) })
         });
-        let tests = tests.collect::<BTreeSet<Module>>();
-        let files = inside
-            .into_iter()
-            .filter(|(module, _)| !tests.iter().any(|test| module.starts_with(test)))
-            .map(|(module, source)| ModuleFile { path: source.path.clone(), module, names: paths(&source.code) })
-            .collect::<Vec<_>>();
+        let files = files.collect::<Vec<_>>();
         let known = files.iter().map(|file| file.module.clone()).collect();
         let mut all = Self { files, known, imports: BTreeMap::new() };
         all.imports = all.files.iter().map(|file| (file.module.clone(), all.imports_of(file))).collect();
@@ -117,13 +111,11 @@ fn module_of(path: &str, directory: &str) -> Option<Module> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::source::File;
+    use crate::tidy::source::{File, read_all};
 
     fn example(files: &[(&str, &str)]) -> Crate {
-        let sources = files
-            .iter()
-            .map(|(path, text)| Source::new(&File { path: format!("host/src/{path}"), text: (*text).to_owned() }));
-        Crate::new("host/src", &sources.collect::<Vec<_>>())
+        let file = |(path, text): &(&str, &str)| File { path: format!("host/src/{path}"), text: (*text).to_owned() };
+        Crate::new("host/src", &read_all(&files.iter().map(file).collect::<Vec<_>>()))
     }
 
     #[track_caller]

@@ -18,7 +18,9 @@ pub(super) struct Source {
     /// Everything, tests and comments included.
     pub(super) all: Vec<Token>,
     /// Modules that only tests compile and that have a file of their own.
-    pub(super) test_modules: Vec<String>,
+    test_modules: Vec<String>,
+    /// Whether the file is a module that only tests compile.
+    pub(super) is_test_module: bool,
 }
 
 impl Source {
@@ -26,14 +28,32 @@ impl Source {
         let all = tokens(&file.text);
         let mut code = all.iter().filter(|token| token.kind != TokenKind::Comment).cloned().collect::<Vec<_>>();
         let test_modules = drop_tests(&mut code);
-        Self { path: file.path.clone(), text: file.text.clone(), code, all, test_modules }
+        Self { path: file.path.clone(), text: file.text.clone(), code, all, test_modules, is_test_module: false }
     }
 
     /// Whether no part of the file is in what users run.
     pub(super) fn is_test(&self) -> bool {
-        let mut parts = self.path.split('/');
-        parts.any(|part| part == "tests") || self.path.ends_with("/tests.rs")
+        self.is_test_module || self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
     }
+
+    /// The paths, without `.rs`, of modules that only tests compile: they, and what is below them, are tests.
+    fn test_places(&self) -> impl Iterator<Item = String> {
+        let stem = self.path.strip_suffix(".rs").unwrap_or(&self.path);
+        let directory = ["/mod", "/lib", "/main"].iter().find_map(|root| stem.strip_suffix(root)).unwrap_or(stem);
+        self.test_modules.iter().map(move |name| format!("{directory}/{name}"))
+    }
+}
+
+/// Reads all files, and finds out which of them only tests compile.
+pub(super) fn read_all(files: &[File]) -> Vec<Source> {
+    let mut sources = files.iter().map(Source::new).collect::<Vec<_>>();
+    let tests = sources.iter().flat_map(Source::test_places).collect::<Vec<_>>();
+    for source in &mut sources {
+        let is_below =
+            |place: &String| source.path.strip_prefix(place).is_some_and(|rest| rest.starts_with(['.', '/']));
+        source.is_test_module = tests.iter().any(is_below);
+    }
+    sources
 }
 
 /// Takes away what `#[cfg(test)]` guards, and answers the names of guarded modules that are files.
@@ -93,6 +113,22 @@ pub(super) fn depth_change(token: &Token) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_only_tests_compile_are_known() {
+        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let files = [
+            file("a/src/lib.rs", "#[cfg(test)] mod fixture; mod other;"),
+            file("a/src/other.rs", "#[cfg(test)] mod double;"),
+            file("a/src/fixture/part.rs", ""),
+            file("a/src/other/double.rs", ""),
+            file("a/src/other/tests.rs", ""),
+            file("a/tests/one.rs", ""),
+            file("a/src/fixtures.rs", ""),
+        ];
+        let found = read_all(&files).iter().map(Source::is_test).collect::<Vec<_>>();
+        assert_eq!(found, [false, false, true, true, true, true, false]);
+    }
 
     #[track_caller]
     fn check(text: &str, expected: &str, modules: &[&str]) {

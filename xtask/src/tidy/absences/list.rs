@@ -72,6 +72,23 @@ pub(super) const ABSENCES: &[Absence] = &[
         what: What::Paths(&["aya::programs", "aya::Ebpf", "aya::EbpfLoader"]),
         why: "a plugin loads no program",
     },
+    Absence {
+        within: &["plugins/packetcapture/src/"],
+        except: &["plugins/packetcapture/src/store"],
+        what: What::Paths(&[
+            "std::fs::File::create",
+            "std::fs::File::create_new",
+            "std::fs::File::open",
+            "std::fs::File::options",
+            "std::fs::OpenOptions",
+            "std::fs::read",
+            "std::fs::write",
+            "rustix::fs::open",
+            "rustix::fs::openat",
+            "rustix::fs::openat2",
+        ]),
+        why: "only plugins/packetcapture/src/store opens files",
+    },
     Absence { within: &["cli/src/grammar"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "grammar does no I/O" },
     Absence {
         within: &["cli/src/"],

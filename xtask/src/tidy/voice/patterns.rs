@@ -102,7 +102,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
         words: &["who", "*"],
         // `the user, who …`
         except_after: &[","],
-        except_before: &["it", "they", "we", "you"],
+        except_before: &["it", "they", "we", "you", "may", "can", "should"],
         begins: true,
         instead: "name the thing that does it, or `anyone who` for people",
     },
