@@ -69,13 +69,10 @@ fn room<'a>(whole: &Crate, house: &[String], path: &'a [String]) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::source::File;
 
     #[track_caller]
     fn check(house: &'static str, rooms: &'static [&'static str], files: &[(&str, &str)], expected: &[&str]) {
-        let sources = files
-            .iter()
-            .map(|(path, text)| Source::new(&File { path: format!("a/src/{path}"), text: (*text).to_owned() }));
+        let sources = files.iter().map(|(path, text)| Source::example(&format!("a/src/{path}"), text));
         let whole = Crate::new("a/src", &sources.collect::<Vec<_>>());
         let found = Floors { sources: "a/src", house, rooms }.check(&whole);
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);

@@ -70,7 +70,7 @@ mod tests {
 
     #[track_caller]
     fn check_text(path: &str, text: &str, expected: &[(usize, &str)]) {
-        let found = check(&File { path: path.to_owned(), text: text.to_owned() });
+        let found = check(&File::example(path, text));
         let found = found.iter().map(|finding| (finding.line, finding.what.as_str())).collect::<Vec<_>>();
         assert_eq!(found, expected, "{path}: {text}");
     }

@@ -114,7 +114,7 @@ mod tests {
     use crate::tidy::source::{File, read_all};
 
     fn example(files: &[(&str, &str)]) -> Crate {
-        let file = |(path, text): &(&str, &str)| File { path: format!("host/src/{path}"), text: (*text).to_owned() };
+        let file = |(path, text): &(&str, &str)| File::example(&format!("host/src/{path}"), text);
         Crate::new("host/src", &read_all(&files.iter().map(file).collect::<Vec<_>>()))
     }
 

@@ -27,11 +27,10 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::source::File;
 
     #[track_caller]
     fn check_text(path: &str, text: &str, expected: &[&str]) {
-        let found = check(&Source::new(&File { path: path.to_owned(), text: text.to_owned() }));
+        let found = check(&Source::example(path, text));
         let found = found.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(found, expected, "{path}: {text}");
     }

@@ -95,11 +95,10 @@ fn has_string_error(code: &[Token]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tidy::source::File;
 
     #[track_caller]
     fn check_text(path: &str, text: &str, expected: &[&str]) {
-        let found = check(&Source::new(&File { path: path.to_owned(), text: text.to_owned() }));
+        let found = check(&Source::example(path, text));
         let found = found.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(found, expected, "{path}: {text}");
     }

@@ -44,6 +44,20 @@ impl Source {
     }
 }
 
+#[cfg(test)]
+impl File {
+    pub(super) fn example(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+impl Source {
+    pub(super) fn example(path: &str, text: &str) -> Self {
+        Self::new(&File::example(path, text))
+    }
+}
+
 /// Reads all files, and finds out which of them only tests compile.
 pub(super) fn read_all(files: &[File]) -> Vec<Source> {
     let mut sources = files.iter().map(Source::new).collect::<Vec<_>>();
@@ -116,7 +130,7 @@ mod tests {
 
     #[test]
     fn files_that_only_tests_compile_are_known() {
-        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let file = File::example;
         let files = [
             file("a/src/lib.rs", "#[cfg(test)] mod fixture; mod other;"),
             file("a/src/other.rs", "#[cfg(test)] mod double;"),
@@ -132,7 +146,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str, modules: &[&str]) {
-        let source = Source::new(&File { path: "a.rs".to_owned(), text: text.to_owned() });
+        let source = Source::example("a.rs", text);
         let words = source.code.iter().map(|token| token.text.as_str()).collect::<Vec<_>>().join(" ");
         assert_eq!(words, expected, "{text}");
         assert_eq!(source.test_modules, modules, "{text}");

@@ -73,7 +73,7 @@ mod tests {
 
     #[track_caller]
     fn check_text(text: &str, expected: &[(usize, &str)]) {
-        let found = check(&Source::new(&File { path: "a.rs".to_owned(), text: text.to_owned() }));
+        let found = check(&Source::example("a.rs", text));
         let found = found.iter().map(|finding| {
             let phrase = finding.what.split('"').nth(1).unwrap();
             (finding.line, phrase)
@@ -86,7 +86,7 @@ mod tests {
         for pattern in PATTERNS {
             let text = pattern.words.iter().map(|word| word.replace('*', "thing")).collect::<Vec<_>>().join(" ");
             let phrase = text.trim_end_matches(" thing").to_owned();
-            let found = check(&Source::new(&File { path: "a.rs".to_owned(), text: format!("f(\"a: {text}\")") }));
+            let found = check(&Source::example("a.rs", &format!("f(\"a: {text}\")")));
             let quoted = format!("\"{phrase}\"");
             assert!(found.iter().any(|finding| finding.what.starts_with(&quoted)), "{text}");
         }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn pages_are_read() {
-        let page = File { path: "README.md".to_owned(), text: "# A\n\nThat is\nno page.\n".to_owned() };
+        let page = File::example("README.md", "# A\n\nThat is\nno page.\n");
         let found = check_page(&page).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(found, ["README.md:3: \"is no\" is not plain English: write `is not a …`"]);
     }
