@@ -451,7 +451,7 @@ fn refusals_say_in_fields_what_their_messages_say() -> Result<()> {
         ),
     ] {
         let body = (!body.is_null()).then_some(&body);
-        let answer = site.daemon.http(method, &format!("/polycube/v1/{path}"), body)?;
+        let answer = site.scene.daemon.http(method, &format!("/polycube/v1/{path}"), body)?;
         let error = &answer.json()?["ietf-restconf:errors"]["error"][0];
         let info = &error["error-info"];
         assert_contains(info, &fields, &format!("{method} {path}: {error}"));

@@ -166,6 +166,13 @@ mod tests {
     }
 
     #[test]
+    fn input_output_and_http_in_the_shared_types_are_found() {
+        check_text("api/src/error.rs", "use std::collections::BTreeMap; use serde::Serialize;", &[]);
+        check_text("api/src/error.rs", "use std::fs;", &["`std::fs`, but api does no I/O"]);
+        check_text("api/src/word.rs", "use http::Method;", &["`http`, but api knows no HTTP library"]);
+    }
+
+    #[test]
     fn a_call_of_a_plugin_outside_plugins_is_found() {
         let why = "nothing outside host/src/plugins calls a plugin";
         check_text("host/src/plugins/loader.rs", "use polycube_plugin_api::abi::PluginRef;", &[]);

@@ -12,6 +12,13 @@ struct Border {
 
 const BORDERS: &[Border] = &[
     Border { within: "plugins/", forbidden: &["polycubed", "host"], why: "a plugin never depends on the host" },
+    Border { within: "plugins/", forbidden: &["polycube-api", "api"], why: "no plugin depends on the REST API" },
+    Border { within: "plugin-api/", forbidden: &["polycube-api", "api"], why: "no plugin depends on the REST API" },
+    Border {
+        within: "api/",
+        forbidden: &["axum", "http", "http-body-util", "hyper", "hyper-util", "tokio", "polycubed", "host"],
+        why: "api has types only, and knows no HTTP library",
+    },
     Border {
         within: "tests/",
         forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "packetcapture", "simplebridge"],
@@ -91,10 +98,16 @@ mod tests {
             ("benches", "polycubed"),
             ("cli", "polycube-plugin-api"),
             ("plugin-api", "tokio"),
+            ("plugin-api", "polycube-api"),
+            ("plugins", "polycube-api"),
+            ("api", "hyper"),
         ] {
-            let border = BORDERS.iter().find(|border| border.within.trim_end_matches('/') == directory).unwrap();
+            let is_crossed = |border: &&Border| {
+                border.within.trim_end_matches('/') == directory && border.forbidden.contains(&package)
+            };
+            let why = BORDERS.iter().find(is_crossed).unwrap().why;
             let text = format!("[dependencies]\n{package}.workspace = true\n");
-            check_text(&format!("{directory}/Cargo.toml"), &text, &[(2, border.why)]);
+            check_text(&format!("{directory}/Cargo.toml"), &text, &[(2, why)]);
         }
     }
 

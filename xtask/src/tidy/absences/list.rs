@@ -23,6 +23,8 @@ const OUTSIDE_WORLD: &[&str] = &[
     "crate::sys",
 ];
 
+const HTTP: &[&str] = &["axum", "hyper", "hyper_util", "http", "http_body_util"];
+
 /// Types of theirs that are values.
 pub(super) const TYPES: &[&str] =
     &["std::net::IpAddr", "std::net::Ipv4Addr", "std::net::Ipv6Addr", "std::net::SocketAddr", "rustix::io::Errno"];
@@ -44,7 +46,7 @@ pub(super) const ABSENCES: &[Absence] = &[
     Absence {
         within: &["host/src/"],
         except: &["host/src/rest"],
-        what: What::Paths(&["axum", "hyper", "hyper_util", "http", "http_body_util"]),
+        what: What::Paths(HTTP),
         why: "only host/src/rest knows HTTP",
     },
     Absence {
@@ -89,6 +91,8 @@ pub(super) const ABSENCES: &[Absence] = &[
         ]),
         why: "only plugins/packetcapture/src/store opens files",
     },
+    Absence { within: &["api/src/"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "api does no I/O" },
+    Absence { within: &["api/src/"], except: &[], what: What::Paths(HTTP), why: "api knows no HTTP library" },
     Absence { within: &["cli/src/grammar"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "grammar does no I/O" },
     Absence {
         within: &["cli/src/"],
