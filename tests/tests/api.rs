@@ -536,8 +536,8 @@ fn over_tcp(lab: &Lab, headers: &[(&str, &str)]) -> Result<u16> {
 
 #[test]
 fn tcp_requires_the_token_and_the_daemons_own_name() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let token = place.path().join("token");
+    let temporary = tempfile::tempdir()?;
+    let token = temporary.path().join("token");
     std::fs::write(&token, "secret\nnot this\n")?;
     std::fs::set_permissions(&token, Permissions::from_mode(0o640))?;
     let site = Site::build(&["--addr", "127.0.0.1", "--token-file", token.to_str().context("UTF-8")?])?;

@@ -114,8 +114,8 @@ fn refusals_name_commands_and_not_http() -> Result<()> {
 fn a_user_without_permission_for_the_socket_learns_who_has_it() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
-    let place = tempfile::tempdir()?;
-    let program = copy_program("polycubectl", place.path())?;
+    let directory = tempfile::tempdir()?;
+    let program = copy_program("polycubectl", directory.path())?;
     let url = format!("unix://{}", daemon.socket().display());
     let output = Command::new(program)
         .args(["cubes", "show"])
@@ -299,8 +299,8 @@ fn the_address_comes_from_the_line_or_the_environment() -> Result<()> {
 
 #[test]
 fn a_token_is_required_and_accepted() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let token = place.path().join("token");
+    let directory = tempfile::tempdir()?;
+    let token = directory.path().join("token");
     fs::write(&token, "secret\n")?;
     fs::set_permissions(&token, Permissions::from_mode(0o600))?;
     let token = token.to_str().expect("the path is UTF-8");

@@ -59,8 +59,8 @@ const SITE: &str = "\
 fn several_cubes_are_one_change() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
-    let place = tempfile::tempdir()?;
-    let file = place.path().join("cubes.yaml");
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("cubes.yaml");
     fs::write(&file, SITE)?;
     succeeded(&ctl(daemon, &["cubes", "add"], File::open(&file)?)?);
     assert_eq!(get(daemon, "sniffer/parent"), "br1:p1", "a cube may name one that comes later");
@@ -154,8 +154,8 @@ fn a_list_that_is_too_large_is_refused_with_the_daemons_message() -> Result<()> 
 fn a_body_may_come_from_a_file_or_a_pipe() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
-    let place = tempfile::tempdir()?;
-    let file = place.path().join("body");
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("body");
     let from_file = |words: &[&str], text: &str| -> Result<()> {
         fs::write(&file, text)?;
         succeeded(&ctl(daemon, words, File::open(&file)?)?);
@@ -182,8 +182,8 @@ fn empty_standard_input_means_no_body() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     let (silent, _held) = std::io::pipe()?;
-    let place = tempfile::tempdir()?;
-    let empty = place.path().join("empty");
+    let directory = tempfile::tempdir()?;
+    let empty = directory.path().join("empty");
     fs::write(&empty, "")?;
     let started = Instant::now();
     for (name, stdin) in [
@@ -214,8 +214,8 @@ fn empty_standard_input_means_no_body() -> Result<()> {
 fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
-    let place = tempfile::tempdir()?;
-    let names = place.path().join("names");
+    let directory = tempfile::tempdir()?;
+    let names = directory.path().join("names");
     fs::write(&names, "b1\nb2\nb3\n")?;
     let line = format!(
         "while read -r name; do {} simplebridge add $name || exit 1; done < {}",

@@ -32,9 +32,9 @@ fn program() -> PathBuf {
 }
 
 /// The client with these arguments, in its own directory.
-fn client(place: &TempDir, words: &[&str]) -> Command {
+fn client(directory: &TempDir, words: &[&str]) -> Command {
     let mut command = Command::new("python3");
-    command.arg(program()).args(words).current_dir(place.path()).env_remove("POLYCUBECTL_TOKEN");
+    command.arg(program()).args(words).current_dir(directory.path()).env_remove("POLYCUBECTL_TOKEN");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -101,10 +101,10 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
 
 #[test]
 fn scripts_for_the_original_client_still_work() -> Result<()> {
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mock = daemon(300)?;
     let port = mock.port.to_string();
-    let output = run(&mut client(&place, &["127.0.0.1", "dump", "--port", &port]), "1\ny\nstop\n")?;
+    let output = run(&mut client(&directory, &["127.0.0.1", "dump", "--port", &port]), "1\ny\nstop\n")?;
     check(&output, 0, "300 packets, 18000 bytes");
     let text = String::from_utf8(output.stdout)?;
     for words in
@@ -112,7 +112,7 @@ fn scripts_for_the_original_client_still_work() -> Result<()> {
     {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
-    let path = place.path().join("dump.pcap");
+    let path = directory.path().join("dump.pcap");
     let file = pcap::read(&path)?;
     assert_eq!((file.snaplen, file.records.len()), (96, 300));
     assert_eq!((file.records[7].bytes[0], file.records[7].orig_len), (7, 1500));
@@ -126,14 +126,14 @@ fn scripts_for_the_original_client_still_work() -> Result<()> {
 fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
     let scene = Scene::set_up().peers(2).arguments(["--addr", "127.0.0.1", "--no-auth"]).bridge().start()?;
     scene.sniff("capture=bidirectional");
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     // The daemon listens in its own network namespace.
     let mut command = scene.lab.host().command(Path::new("python3"));
-    command.arg(program()).args(["127.0.0.1", "dump"]).current_dir(place.path()).env_remove("POLYCUBECTL_TOKEN");
+    command.arg(program()).args(["127.0.0.1", "dump"]).current_dir(directory.path()).env_remove("POLYCUBECTL_TOKEN");
     let mut child = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let mut stdin = child.stdin.take().context("stdin is a pipe")?;
     stdin.write_all(b"1\ny\n")?;
-    let path = place.path().join("dump.pcap");
+    let path = directory.path().join("dump.pcap");
     wait_for("the file", || path.exists())?;
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 300, 100);
     Sender::open(scene.peer(1))?.send(&frames)?;
@@ -152,15 +152,15 @@ fn the_daemons_packets_arrive_as_they_passed() -> Result<()> {
 
 #[test]
 fn a_signal_ends_it_with_whole_records() -> Result<()> {
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mock = daemon(usize::MAX)?;
     let port = mock.port.to_string();
     for (number, signal) in [Signal::INT, Signal::TERM].into_iter().enumerate() {
         let name = format!("s{number}");
-        let mut child = start(&mut client(&place, &["localhost", &name, "--port", &port]))?;
+        let mut child = start(&mut client(&directory, &["localhost", &name, "--port", &port]))?;
         let mut stdin = child.stdin.take().context("stdin is a pipe")?;
         stdin.write_all(b"1\ny\n")?;
-        let path = place.path().join(name + ".pcap");
+        let path = directory.path().join(name + ".pcap");
         wait_for("packets in the file", || fs::metadata(&path).is_ok_and(|file| file.len() > 100_000))?;
         kill_process(Pid::from_child(&child), signal)?;
         let output = child.wait_with_output()?;
@@ -173,49 +173,49 @@ fn a_signal_ends_it_with_whole_records() -> Result<()> {
 
 #[test]
 fn a_closed_stdin_ends_it() -> Result<()> {
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mock = daemon(20)?;
     let port = mock.port.to_string();
-    let output = run(&mut client(&place, &["127.0.0.1", "dump.pcap", "--port", &port]), "1\ny\n")?;
+    let output = run(&mut client(&directory, &["127.0.0.1", "dump.pcap", "--port", &port]), "1\ny\n")?;
     check(&output, 0, "20 packets");
-    assert_eq!(pcap::read(&place.path().join("dump.pcap"))?.records.len(), 20);
+    assert_eq!(pcap::read(&directory.path().join("dump.pcap"))?.records.len(), 20);
     Ok(())
 }
 
 #[test]
 fn an_existing_file_is_kept() -> Result<()> {
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mock = daemon(1)?;
     let port = mock.port.to_string();
-    let path = place.path().join("dump.pcap");
+    let path = directory.path().join("dump.pcap");
     fs::write(&path, "precious")?;
     let words = ["127.0.0.1", "dump", "--port", &port];
-    check(&run(&mut client(&place, &words), "1\ny\nstop\n")?, 74, "dump.pcap is there already");
+    check(&run(&mut client(&directory, &words), "1\ny\nstop\n")?, 74, "dump.pcap is there already");
     assert_eq!((fs::read_to_string(&path)?.as_str(), mock.requests().len()), ("precious", 0));
-    check(&run(&mut client(&place, &[&words[..], &["--force"]].concat()), "1\ny\nstop\n")?, 0, "1 packets");
+    check(&run(&mut client(&directory, &[&words[..], &["--force"]].concat()), "1\ny\nstop\n")?, 0, "1 packets");
     assert_eq!(pcap::read(&path)?.records.len(), 1);
     fs::remove_file(&path)?;
     std::os::unix::fs::symlink("elsewhere", &path)?;
     check(
-        &run(&mut client(&place, &[&words[..], &["--force"]].concat()), "1\ny\nstop\n")?,
+        &run(&mut client(&directory, &[&words[..], &["--force"]].concat()), "1\ny\nstop\n")?,
         74,
         "cannot write dump.pcap",
     );
-    assert!(!place.path().join("elsewhere").exists());
+    assert!(!directory.path().join("elsewhere").exists());
     Ok(())
 }
 
 #[test]
 fn a_token_is_sent() -> Result<()> {
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mock = daemon(0)?;
     let port = mock.port.to_string();
-    fs::write(place.path().join("token"), "from-file\n")?;
+    fs::write(directory.path().join("token"), "from-file\n")?;
     let words = |name| ["127.0.0.1", name, "--port", port.as_str()];
-    let with = |name, given: &str| client(&place, &[&words(name)[..], &["--token", given]].concat());
+    let with = |name, given: &str| client(&directory, &[&words(name)[..], &["--token", given]].concat());
     check(&run(&mut with("a", "token"), "1\ny\nstop\n")?, 0, "0 packets");
     check(&run(&mut with("b", "given"), "1\ny\nstop\n")?, 0, "0 packets");
-    check(&run(client(&place, &words("c")).env("POLYCUBECTL_TOKEN", "from-env"), "1\ny\nstop\n")?, 0, "0 packets");
+    check(&run(client(&directory, &words("c")).env("POLYCUBECTL_TOKEN", "from-env"), "1\ny\nstop\n")?, 0, "0 packets");
     for token in ["from-file", "given", "from-env"] {
         assert!(mock.requests().contains(&format!("GET /polycube/v1/cubes/ Bearer {token}")), "{token}");
     }
@@ -225,10 +225,14 @@ fn a_token_is_sent() -> Result<()> {
 
 #[test]
 fn each_mistake_has_its_own_line_and_status() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    check(&run(&mut client(&place, &["-h"]), "")?, 0, "<IPv4 address> <file destination name>");
-    check(&run(&mut client(&place, &["127.0.0.1"]), "")?, 64, "<file destination name>");
-    check(&run(&mut client(&place, &["127.0.0.1", "d", "--port", "1"]), "")?, 1, "http://127.0.0.1:1 does not answer");
+    let directory = tempfile::tempdir()?;
+    check(&run(&mut client(&directory, &["-h"]), "")?, 0, "<IPv4 address> <file destination name>");
+    check(&run(&mut client(&directory, &["127.0.0.1"]), "")?, 64, "<file destination name>");
+    check(
+        &run(&mut client(&directory, &["127.0.0.1", "d", "--port", "1"]), "")?,
+        1,
+        "http://127.0.0.1:1 does not answer",
+    );
 
     let served = |status, body: &'static str| Mock::start(move |_, _| Some((status, body.to_owned())));
     let refused = r#"{"ietf-restconf:errors":{"error":[{"error-message":"not today"}]}}"#;
@@ -243,20 +247,20 @@ fn each_mistake_has_its_own_line_and_status() -> Result<()> {
         (308, "/polycube/v1/cubes/", 1, "redirects more than 5 times"),
     ] {
         let port = served(status, body)?.port.to_string();
-        check(&run(&mut client(&place, &["127.0.0.1", "d", "--port", &port]), "")?, code, expected);
+        check(&run(&mut client(&directory, &["127.0.0.1", "d", "--port", &port]), "")?, code, expected);
     }
 
     let mock = daemon(0)?;
     let port = mock.port.to_string();
     let words = ["127.0.0.1", "d", "--port", &port];
-    check(&run(&mut client(&place, &words), "1\nn\n")?, 2, "polycubectl sniffer set networkmode=true");
-    check(&run(&mut client(&place, &words), "2\n0\nx\n1\ny\nstop\n")?, 0, "'x' is not a number from 1 to 1");
+    check(&run(&mut client(&directory, &words), "1\nn\n")?, 2, "polycubectl sniffer set networkmode=true");
+    check(&run(&mut client(&directory, &words), "2\n0\nx\n1\ny\nstop\n")?, 0, "'x' is not a number from 1 to 1");
     Ok(())
 }
 
 #[test]
 fn packets_received_before_the_daemon_ends_are_kept() -> Result<()> {
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let left = AtomicUsize::new(0);
     let mock = Mock::start(move |_, path| match path.strip_prefix("/polycube/v1/")? {
         "cubes/" => Some((200, r#"{"packetcapture":[{"name":"a"},{"name":"b c"}]}"#.to_owned())),
@@ -269,13 +273,13 @@ fn packets_received_before_the_daemon_ends_are_kept() -> Result<()> {
         _ => Some((404, String::new())),
     })?;
     let port = mock.port.to_string();
-    let mut child = start(&mut client(&place, &["127.0.0.1", "dump", "--port", &port]))?;
+    let mut child = start(&mut client(&directory, &["127.0.0.1", "dump", "--port", &port]))?;
     let mut stdin = child.stdin.take().context("stdin is a pipe")?;
     stdin.write_all(b"2\n")?;
     let mut text = String::new();
     child.stderr.take().context("stderr is a pipe")?.read_to_string(&mut text)?;
     let status = child.wait()?;
     assert!(status.code() == Some(1) && text.contains("does not answer"), "{status}: {text}");
-    assert_eq!(pcap::read(&place.path().join("dump.pcap"))?.records.len(), 5);
+    assert_eq!(pcap::read(&directory.path().join("dump.pcap"))?.records.len(), 5);
     Ok(())
 }

@@ -65,11 +65,11 @@ fn interrupt(child: Child) -> Result<String> {
 #[test]
 fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
     let scene = scene()?;
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     for (name, format) in
         [("pcap", Format::PcapMicroseconds), ("pcap-nanos", Format::PcapNanoseconds), ("pcapng", Format::Pcapng)]
     {
-        let path = place.path().join(name);
+        let path = directory.path().join(name);
         let words = ["sniffer", "dump", "--follow", "--format", name, "-w", path.to_str().context("UTF-8")?];
         let child = follow(&scene, &mut ctl(&scene, &words)?)?;
         let frames = send(&scene, FRAMES)?;
@@ -91,8 +91,8 @@ fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
 fn directions_are_those_of_the_port() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional format=pcapng");
-    let place = tempfile::tempdir()?;
-    let path = place.path().join("o.pcapng");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("o.pcapng");
     let words = ["sniffer", "dump", "--follow", "-w", path.to_str().context("UTF-8")?];
     let dump = follow(&scene, &mut ctl(&scene, &words)?)?;
     let mut watch = ctl(&scene, &["sniffer", "watch"])?.spawn()?;
@@ -115,8 +115,8 @@ fn directions_are_those_of_the_port() -> Result<()> {
 #[test]
 fn what_was_captured_so_far_is_written_without_waiting() -> Result<()> {
     let scene = scene()?;
-    let place = tempfile::tempdir()?;
-    let path = place.path().join("so far.pcap");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("so far.pcap");
     let frames = send(&scene, FRAMES)?;
     scene.captured()?;
     let output = scene.daemon.ctl_words(&["sniffer", "dump", "-w", path.to_str().context("UTF-8")?]);
@@ -213,8 +213,8 @@ fn a_terminal_gets_a_live_line_and_no_binary() -> Result<()> {
     assert_eq!((refused.status.code(), stderr.lines().count()), (Some(64), 1), "{stderr}");
     assert!(stderr.contains("-w FILE"), "{stderr}");
 
-    let place = tempfile::tempdir()?;
-    let path = place.path().join("live.pcap");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("live.pcap");
     let (mut ours, theirs) = terminal()?;
     let words = ["sniffer", "dump", "--follow", "-w", path.to_str().context("UTF-8")?];
     let child = follow(&scene, ctl(&scene, &words)?.stderr(theirs))?;

@@ -160,8 +160,8 @@ fn unread_refusals_do_not_keep_others_out() -> Result<()> {
     let lab = Lab::new()?;
     // The kernel buffers less for a connection with small packets.
     ensure!(lab.host().command("ip").args(["link", "set", "lo", "mtu", "1280"]).status()?.success());
-    let place = tempfile::tempdir()?;
-    let token = place.path().join("token");
+    let directory = tempfile::tempdir()?;
+    let token = directory.path().join("token");
     fs::write(&token, "secret\n")?;
     fs::set_permissions(&token, Permissions::from_mode(0o600))?;
     let token = token.to_str().context("UTF-8")?;

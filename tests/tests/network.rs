@@ -202,7 +202,7 @@ fn the_short_path_works_with_a_redirect_or_without() -> Result<()> {
     let mut path = String::from("/polycube/v1/sniffer/networkmode/");
     let (mut status, headers, _) = ask("PATCH", &path, Some(&json!(true)))?;
     if status == 308 {
-        path = headers.into_iter().find(|(name, _)| name == "location").context("a place")?.1;
+        path = headers.into_iter().find(|(name, _)| name == "location").context("a location")?.1;
         status = ask("PATCH", &path, Some(&json!(true)))?.0;
     }
     assert!((200..300).contains(&status), "{status}");
@@ -214,10 +214,10 @@ fn the_short_path_works_with_a_redirect_or_without() -> Result<()> {
 }
 
 /// Starts the client as the document does, in the daemon's namespace.
-fn client(scene: &Scene, place: &Path) -> Result<Child> {
+fn client(scene: &Scene, directory: &Path) -> Result<Child> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/Packetcapture_Client/client.py");
     let mut command: Command = scene.lab.host().command("python3");
-    command.arg(program).args(["127.0.0.1", "dump"]).current_dir(place);
+    command.arg(program).args(["127.0.0.1", "dump"]).current_dir(directory);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().context("cannot start python3, which the demo client needs: apt install python3")
 }
@@ -227,15 +227,15 @@ fn the_demo_client_writes_what_crossed_the_port() -> Result<()> {
     const COUNT: u32 = 500;
     let scene = Scene::set_up().peers(2).arguments(TCP).arguments(["--no-auth"]).bridge().start()?;
     scene.sniff("capture=bidirectional");
-    let place = tempfile::tempdir()?;
-    let mut child = client(&scene, place.path())?;
+    let directory = tempfile::tempdir()?;
+    let mut child = client(&scene, directory.path())?;
     let mut stdin = child.stdin.take().context("stdin is a pipe")?;
     stdin.write_all(b"1\ny\n")?;
     eventually("network mode", || Ok(scene.get("sniffer/networkmode")? == true))?;
     let near = Recorder::start(scene.peer(1))?;
     send(&scene, 500, COUNT)?;
     near.wait_for(COUNT as usize, PATIENCE)?;
-    let path = place.path().join("dump.pcap");
+    let path = directory.path().join("dump.pcap");
     eventually("the packets", || {
         Ok(pcap::read_unfinished(&path).is_ok_and(|(file, _)| file.records.len() == COUNT as usize))
     })?;

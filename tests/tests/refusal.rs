@@ -288,8 +288,9 @@ fn attaching_before_there_is_a_peer_works() -> Result<()> {
 /// A directory takes no file in three cases: it is not a directory, it does not exist, or it is read-only.
 #[test]
 fn a_capture_directory_that_cannot_be_written() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let (file, absent, sealed) = (place.path().join("file"), place.path().join("absent"), place.path().join("sealed"));
+    let temporary = tempfile::tempdir()?;
+    let (file, absent, sealed) =
+        (temporary.path().join("file"), temporary.path().join("absent"), temporary.path().join("sealed"));
     std::fs::write(&file, "")?;
     std::fs::create_dir(&sealed)?;
     mount("tmpfs", &sealed, "tmpfs", MountFlags::RDONLY, None)?;
@@ -368,11 +369,11 @@ fn a_daemon_without_root() -> Result<()> {
 #[test]
 fn a_daemon_with_invalid_options() -> Result<()> {
     let lab = Lab::new()?;
-    let place = tempfile::tempdir()?;
-    let file = place.path().join("file");
+    let temporary = tempfile::tempdir()?;
+    let file = temporary.path().join("file");
     std::fs::write(&file, "")?;
     let file = file.to_str().expect("the path is UTF-8");
-    let directory = place.path().to_str().expect("the path is UTF-8");
+    let directory = temporary.path().to_str().expect("the path is UTF-8");
     let cases: [(&[&str], i32, &[&str]); 15] = [
         (&["--logg", "info"], 64, &["--logg", "'--log'", "polycubed --help"]),
         (&["start"], 64, &["'start'", "polycubed --help"]),
@@ -399,8 +400,8 @@ fn a_daemon_with_invalid_options() -> Result<()> {
 #[test]
 fn a_daemon_with_an_unusable_token_file() -> Result<()> {
     let lab = Lab::new()?;
-    let place = tempfile::tempdir()?;
-    let token = place.path().join("token");
+    let temporary = tempfile::tempdir()?;
+    let token = temporary.path().join("token");
     let path = token.to_str().expect("the path is UTF-8").to_owned();
     let tcp = ["--addr", "127.0.0.1", "--port", "0", "--token-file", &path];
     does_not_start(attempt(&lab, &tcp)?, 1, &["token file", &path, "No such file"]);
