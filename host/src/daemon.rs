@@ -41,6 +41,8 @@ pub fn run(options: &Options) -> Result<()> {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
+    #[cfg(feature = "fault-points")]
+    options.fault.as_deref().map(crate::fault::arm);
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();
     let tcp = tcp(options)?;

@@ -259,7 +259,9 @@ impl Engine {
             return Ok(Err(problems));
         }
         #[cfg(feature = "fault-points")]
-        crate::fault::point("change");
+        if let Change::DeleteCube { cube } = change {
+            crate::fault::point(&format!("delete {cube}"));
+        }
         let facts = self.facts();
         let model = match model::change(self.reconciler.model(), change.clone(), &facts) {
             Ok(model) => model,

@@ -1,9 +1,16 @@
 //! Faults on demand, for tests that need the daemon to fail at a certain place. Not part of a normal build.
 
-/// The variable of the environment that names where to fail.
-const VARIABLE: &str = "POLYCUBED_FAULT";
+use std::sync::OnceLock;
 
-/// Panics if the environment asks for it here.
+/// The place where to fail.
+static ARMED: OnceLock<String> = OnceLock::new();
+
+/// Has the daemon fail at the place called `name`. Only the first call counts.
+pub fn arm(name: &str) {
+    ARMED.get_or_init(|| name.to_owned());
+}
+
+/// A place called `name`: panics if it is armed.
 pub fn point(name: &str) {
-    assert!(std::env::var(VARIABLE).as_deref() != Ok(name), "fault point `{name}`");
+    assert!(ARMED.get().is_none_or(|armed| armed != name), "fault point `{name}`");
 }

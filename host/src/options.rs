@@ -72,6 +72,11 @@ pub struct Options {
     #[arg(long, value_name = "HOW")]
     pub attach: Option<AttachMode>,
 
+    /// Fail at this place: for tests
+    #[cfg(feature = "fault-points")]
+    #[arg(long, value_name = "PLACE", hide = true)]
+    pub fault: Option<String>,
+
     /// What to log, besides what cubes say by their own loglevel: error, warn, info, debug, trace, off, or a tracing filter
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: String,

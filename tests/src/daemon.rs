@@ -191,6 +191,17 @@ impl Daemon {
         Ok(status)
     }
 
+    /// Waits until the daemon has ended by itself.
+    ///
+    /// # Errors
+    /// Fails when it is not running, or still is after 10 s.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
+        let status = process::wait(self.running()?, STOP_PATIENCE)?;
+        let status = status.with_context(|| format!("still running after {STOP_PATIENCE:?}"))?;
+        self.child = None;
+        Ok(status)
+    }
+
     fn running(&mut self) -> Result<&mut Child> {
         self.child.as_mut().context("the daemon is not running")
     }
