@@ -6,7 +6,7 @@ use super::lexer::{Token, TokenKind};
 use super::source::{Source, depth_change, starts_with};
 
 /// Past this a file holds more than one subject.
-const MOST_LINES: usize = 600;
+const MOST_LINES: usize = 500;
 /// Past this a function does more than one thing.
 const MOST_LINES_OF_A_FUNCTION: usize = 80;
 /// Past this a reader of the call no longer knows which argument is which: take a struct.
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_long_file_is_found() {
         check_text("a.rs", &"\n".repeat(MOST_LINES), &[]);
-        let what = "a.rs: the file has 601 lines, and 600 is the most: take a subject out";
+        let what = "a.rs: the file has 501 lines, and 500 is the most: take a subject out";
         check_text("a.rs", &"\n".repeat(MOST_LINES + 1), &[what]);
     }
 
