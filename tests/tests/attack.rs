@@ -1,15 +1,16 @@
-//! Can a client of the API that owns the directory of a capture make the daemon read, replace or delete other users' files?
+//! Can a client of the API that owns the directory of a capture make the daemon read, replace or delete other users'
+//! files?
 //!
-//! The daemon runs as root. Each test replaces a capture's file, or a directory on the way to it, and makes the daemon use
-//! that name again:
+//! The daemon runs as root. Each test replaces a capture's file, or a directory on the way to it, and makes the daemon
+//! use that name again:
 //!
 //! - to download the file, or to read the packets so far;
 //! - to compress it, or to delete it from a ring of files;
 //! - to repair it after a crash;
 //! - to create the next file.
 //!
-//! The others name a path outside of the allowed directories, or one that should be overwritten. `docs/security.md` has what
-//! is promised.
+//! The others name a path outside of the allowed directories, or one that should be overwritten. `docs/security.md` has
+//! what is promised.
 
 use std::fs;
 use std::io;
@@ -218,7 +219,8 @@ fn a_ring_of_files_deletes_its_own_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
-/// The next daemon truncates a killed daemon's file, or deletes it if it has no header, but not what has taken its name.
+/// The next daemon truncates a killed daemon's file, or deletes it if it has no header, but not what has taken its
+/// name.
 #[test]
 fn what_took_the_place_of_a_killed_daemons_file_is_not_mended() -> Result<()> {
     for (what, replace) in REPLACEMENTS.into_iter().filter(|(what, _)| !["a directory", "a pipe"].contains(what)) {

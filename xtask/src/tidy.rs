@@ -1,8 +1,8 @@
 //! `./x tidy`: the house rules that no compiler knows.
 //!
 //! ARCHITECTURE.md says what keeps the modules apart, as floors and as absences; each is looked for here. Every file is
-//! read once into tokens. A rule is a function from a file, or from all of them, to findings. A finding that was there
-//! when its rule came is on the list in `known`, which only gets shorter.
+//! read once into tokens. A rule is a function from a file, or from all of them, to findings. Findings
+//! from before their rule was introduced are on the list in `known`, which only gets shorter.
 
 mod absences;
 mod files;

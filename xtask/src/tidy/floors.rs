@@ -14,7 +14,7 @@ struct Floors {
     sources: &'static str,
     /// The module, as `rest::help`; nothing for the crate's root.
     house: &'static str,
-    /// `.` is what the module itself declares; where it is not listed, all may use it, and it all.
+    /// `.` is what the module itself declares; if it is not listed, it may use all rooms, and all rooms it.
     rooms: &'static [&'static str],
 }
 
@@ -53,10 +53,11 @@ impl Floors {
         let place = format!("{}/{}", self.sources, self.house.replace("::", "/"));
         let place = place.trim_end_matches('/');
         let unlisted = found.iter().filter(|room| self.floor(room).is_none());
-        let unlisted = unlisted
-            .map(|room| format!("`{room}` in {place} is on no floor: list it between what uses it and what it uses"));
+        let unlisted = unlisted.map(|room| {
+            format!("`{room}` in {place} is not on the list: put it between what uses it and what it uses")
+        });
         let gone = self.rooms.iter().filter(|room| **room != "." && !found.contains(**room));
-        let gone = gone.map(|room| format!("`{room}` is not in {place}: take it off the list"));
+        let gone = gone.map(|room| format!("`{room}` does not exist in {place}: remove it from the list"));
         unlisted.chain(gone).map(|what| Finding::new(Rule::Floors, plan, 0, what)).collect()
     }
 }
@@ -114,13 +115,13 @@ mod tests {
             "",
             &["top"],
             &[("top.rs", ""), ("low.rs", "")],
-            &[&format!("{plan}: `low` in a/src is on no floor: list it between what uses it and what it uses")],
+            &[&format!("{plan}: `low` in a/src is not on the list: put it between what uses it and what it uses")],
         );
         check(
             "",
             &["top", "low"],
             &[("low.rs", "")],
-            &[&format!("{plan}: `top` is not in a/src: take it off the list")],
+            &[&format!("{plan}: `top` does not exist in a/src: remove it from the list")],
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Findings that were there when their rule came. The list only gets shorter: an entry that covers nothing is a finding
-//! too.
+//! Findings from before their rule was introduced. The list only gets shorter: an entry that covers nothing is a
+//! finding itself.
 
 mod list;
 
@@ -33,7 +33,7 @@ pub(super) fn unknown(findings: Vec<Finding>) -> Vec<Finding> {
 fn compare(findings: Vec<Finding>, known: &[&Known]) -> Vec<Finding> {
     let stale = known.iter().filter(|known| !findings.iter().any(|finding| known.covers(finding))).map(|known| {
         let what = if known.what.is_empty() { "nothing left" } else { known.what };
-        let what = format!("mended ({what}): take its line out of xtask/src/tidy/known/list.rs");
+        let what = format!("fixed ({what}): remove its line from xtask/src/tidy/known/list.rs");
         Finding::new(known.rule, known.path, 0, what)
     });
     let stale = stale.collect::<Vec<_>>();
@@ -66,11 +66,11 @@ mod tests {
     fn an_entry_for_nothing_is_found() {
         check(
             &[("a.rs", Rule::Shape, "long")],
-            &["b.rs: mended (nothing left): take its line out of xtask/src/tidy/known/list.rs"],
+            &["b.rs: fixed (nothing left): remove its line from xtask/src/tidy/known/list.rs"],
         );
         check(
             &[("b.rs", Rule::Voice, "x")],
-            &["a.rs: mended (long): take its line out of xtask/src/tidy/known/list.rs"],
+            &["a.rs: fixed (long): remove its line from xtask/src/tidy/known/list.rs"],
         );
     }
 }

@@ -138,7 +138,7 @@ fn is_raw(after: &str) -> bool {
     after.starts_with('#') && after.trim_start_matches('#').starts_with('"')
 }
 
-/// How long a character literal is, or the mark of a lifetime, whose name is then read as a word of no weight.
+/// How long a character literal is, or the mark of a lifetime, whose name is skipped with it.
 fn quote(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match chars.next() {

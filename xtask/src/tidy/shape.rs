@@ -6,10 +6,10 @@ use super::lexer::{Token, TokenKind};
 use super::source::{Source, depth_change, starts_with};
 
 /// Past this a file holds more than one subject.
-const MOST_LINES: usize = 600;
+const MOST_LINES: usize = 500;
 /// Past this a function does more than one thing.
 const MOST_LINES_OF_A_FUNCTION: usize = 80;
-/// Past this a reader of the call no longer knows which argument is which: take a struct.
+/// Past this a reader of the call no longer knows which argument is which.
 const MOST_ARGUMENTS: usize = 5;
 
 pub(super) fn check(source: &Source) -> Vec<Finding> {
@@ -17,15 +17,14 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lines = source.text.lines().count();
     if lines > MOST_LINES {
-        findings
-            .push(finding(0, format!("the file has {lines} lines, and {MOST_LINES} is the most: take a subject out")));
+        findings.push(finding(0, format!("the file has {lines} lines, and {MOST_LINES} is the most: split it")));
     }
     if let Some(directory) = source.path.strip_suffix("/mod.rs") {
         findings
-            .push(finding(0, format!("move this file to {directory}.rs: a module's file stands beside its directory")));
+            .push(finding(0, format!("move this file to {directory}.rs: a module's file goes next to its directory")));
     }
     for (line, path) in redundant_paths(source) {
-        findings.push(finding(line, format!("#[path = \"{path}\"] says what rustc assumes anyway: take it away")));
+        findings.push(finding(line, format!("#[path = \"{path}\"] is what rustc assumes anyway: remove it")));
     }
     for function in functions(&source.all) {
         if function.lines > MOST_LINES_OF_A_FUNCTION {
@@ -106,7 +105,7 @@ mod tests {
     #[test]
     fn a_long_file_is_found() {
         check_text("a.rs", &"\n".repeat(MOST_LINES), &[]);
-        let what = "a.rs: the file has 601 lines, and 600 is the most: take a subject out";
+        let what = "a.rs: the file has 501 lines, and 500 is the most: split it";
         check_text("a.rs", &"\n".repeat(MOST_LINES + 1), &[what]);
     }
 
@@ -128,13 +127,13 @@ mod tests {
     fn a_second_style_of_modules_is_found() {
         check_text("host/src/rest.rs", "mod help;", &[]);
         let what =
-            "host/src/rest/mod.rs: move this file to host/src/rest.rs: a module's file stands beside its directory";
+            "host/src/rest/mod.rs: move this file to host/src/rest.rs: a module's file goes next to its directory";
         check_text("host/src/rest/mod.rs", "mod help;", &[what]);
     }
 
     #[test]
     fn a_redundant_path_is_found() {
-        let what = "a/src/b.rs:1: #[path = \"b/tests.rs\"] says what rustc assumes anyway: take it away";
+        let what = "a/src/b.rs:1: #[path = \"b/tests.rs\"] is what rustc assumes anyway: remove it";
         check_text("a/src/b.rs", "#[path = \"b/tests.rs\"]\nmod tests;", &[what]);
         check_text("a/src/b.rs", "#[path = \"c/tests.rs\"]\nmod tests;", &[]);
         check_text("a/tests/b.rs", "#[path = \"b/mock.rs\"]\nmod mock;", &[]);

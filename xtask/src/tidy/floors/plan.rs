@@ -1,5 +1,5 @@
-//! The floors, from top to bottom. A new module goes between what uses it and what it uses; a list never follows an
-//! arrow that runs up.
+//! The floors, from top to bottom. A new module goes between what uses it and what it uses. If a module uses one above
+//! it, change the module, not the list.
 
 use super::Floors;
 

@@ -62,7 +62,6 @@ pub(super) const SERVICES: &[Known] = &[
 
 /// Files whose prose is still to be revised.
 pub(super) const VOICE: &[&str] = &[
-    "ARCHITECTURE.md",
     "ebpf/chain/src/lib.rs",
     "ebpf/layout/src/chain.rs",
     "ebpf/packetcapture/src/record.rs",

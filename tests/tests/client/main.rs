@@ -1,6 +1,5 @@
 //! Does the demo client of the user's document write what a capture in network mode sees, and report the outcome?
 
-#[path = "client/mock.rs"]
 mod mock;
 
 use std::fs;
