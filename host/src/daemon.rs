@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -16,9 +17,9 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::{self, Parts};
 use crate::options::{LogFormat, Options};
-use crate::plugins::{CaptureDirs, LOG_TARGET, load_directory};
+use crate::plugins::{CaptureDirs, LOG_TARGET, Plugin, load_directory};
 use crate::reconcile::Live;
-use crate::registry::Registry;
+use crate::registry::{Registry, Service};
 use crate::rest::{Access, Api, TlsFiles, serve_tcp, serve_unix, tls_acceptor};
 use crate::sys::netlink::{self, Netlink};
 use crate::sys::packet::Promiscuous;
@@ -138,7 +139,7 @@ fn log_filter(text: &str) -> Result<EnvFilter> {
     let sound = text.split(',').all(|word| is_level(word) || word.contains(['=', '[']) || word.contains("::"));
     let filter = Some(EnvFilter::try_new(text)).filter(|_| sound).and_then(Result::ok);
     let filter = filter.with_context(|| {
-        format!("--log {text:?} is no level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
+        format!("--log {text:?} is not a level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
     })?;
     // Each cube has a level of its own; only who asks for silence, or names them, has less.
     let is_told = text.split(',').any(|word| word == "off" || word.starts_with(&format!("{LOG_TARGET}=")));
@@ -220,18 +221,14 @@ fn lock(state_dir: &Path) -> Result<File> {
     Ok(file.try_clone()?)
 }
 
-/// Loads the plugins. One that does not load is told and left out.
+/// Loads the plugins. One that does not load is logged and left out.
 fn registry(directories: &[PathBuf]) -> Result<Registry> {
     let mut registry = Registry::new()?;
     for directory in directories {
         let plugins = load_directory(directory).with_context(|| format!("plugin directory {}", directory.display()))?;
         for plugin in plugins {
-            let (name, added) = match plugin {
-                Ok(plugin) => (plugin.service.name.clone(), registry.add(plugin).map_err(|error| error.to_string())),
-                Err(error) => (String::new(), Err(error.to_string())),
-            };
-            match added {
-                Ok(()) => tracing::info!(service = name, "loaded"),
+            match plugin.map_err(anyhow::Error::from).and_then(|plugin| add(&mut registry, plugin)) {
+                Ok(name) => tracing::info!(service = name, "loaded"),
                 Err(error) => tracing::error!("{error}"),
             }
         }
@@ -240,6 +237,13 @@ fn registry(directories: &[PathBuf]) -> Result<Registry> {
         tracing::warn!("no plugin was found: give --plugin-dir the directory that has the libpcn_*.so files");
     }
     Ok(registry)
+}
+
+/// Adds a plugin's service. Answers with its name.
+fn add(registry: &mut Registry, plugin: Plugin) -> Result<String> {
+    let name = plugin.service.name.clone();
+    registry.add(Arc::new(Service::new(plugin)?))?;
+    Ok(name)
 }
 
 fn plugin_dirs(options: &Options) -> Result<Vec<PathBuf>> {

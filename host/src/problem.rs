@@ -1,6 +1,6 @@
 //! Why a request is refused, as the client reads it.
 //!
-//! A problem is kept in parts, so that each reader gets it in its own words: a person at a command line is told which
+//! A problem is kept in parts, so that each reader gets it in its own words: a person at a command line reads which
 //! command to use, a person with an HTTP client which method, and a program finds both in `error-info`. The message is
 //! what is wrong and nothing else; advice is attached to it with [`Problem::knowing`] and its like.
 

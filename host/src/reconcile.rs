@@ -7,7 +7,7 @@
 //! before, in the model, the wiring, the kernel and the plugins. When all of it has succeeded, what is no longer wanted
 //! is removed, which cannot fail.
 //!
-//! Where netdevs changed, refusing is no answer. Then the part that is to blame is deferred, and the rest is tried
+//! A change of netdevs cannot be refused: it has happened. So the part that is to blame is deferred, and the rest is tried
 //! again without it (see [`Deferred`]). [`Reconciler`] keeps the pause after which deferred parts are tried again.
 //!
 //! [`Kernel`] and [`Cubes`] are traits, so that property tests run sequences of changes against doubles that fail
@@ -167,7 +167,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             }
         };
         let Attempt { model, netdevs, .. } = attempt;
-        self.losses.open.clear();
+        self.losses.close();
         self.report_deferred(&model.deferred);
         let before = std::mem::replace(&mut self.model, model);
         let wired = std::mem::replace(&mut self.netdevs, netdevs);
@@ -191,7 +191,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         } else {
             before.kept(&self.model.topology, &model.topology, &facts.present)
         };
-        self.losses.defer(model);
+        self.losses.defer(model, &facts.present);
         let (mut names, mut cubes) = before.subjects();
         let kept = model.deferred.subjects();
         names.retain(|name| !kept.0.contains(name));
@@ -265,7 +265,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 (&attempt.model.topology, &attempt.netdevs),
                 retried.iter().cloned(),
             );
-            touched.netdevs.extend(self.losses.open.iter().cloned());
+            touched.netdevs.extend(self.losses.open(present));
             self.claim(attempt, &touched, origin)?;
             let Err(Failure { part, problem }) = self.attempt(attempt, &touched) else { return Ok(touched) };
             self.cubes.release();

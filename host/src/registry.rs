@@ -1,5 +1,6 @@
 //! The loaded services, and what the host adds to each one's data model.
 
+use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -23,6 +24,22 @@ pub struct Service {
     pub whole: Value,
 }
 
+impl Service {
+    /// # Errors
+    /// The plugin's schema is not valid.
+    pub fn new(plugin: Plugin) -> Result<Self, ModelError> {
+        let model = Model::new(plugin.service.clone())?;
+        let whole = whole(&model);
+        Ok(Self { plugin, model, whole })
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plugin.fmt(f)
+    }
+}
+
 /// All services, and the models of what the host itself defines. Copies share their services.
 #[derive(Clone)]
 pub struct Registry {
@@ -33,13 +50,13 @@ pub struct Registry {
     pub port: Arc<Model>,
 }
 
-/// Why a service cannot be added.
+/// A service whose name another one has.
 #[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    #[error("{file}: service `{name}` is already loaded, from {first}")]
-    Taken { file: String, name: String, first: String },
-    #[error(transparent)]
-    Model(#[from] ModelError),
+#[error("{file}: service `{name}` is already loaded, from {first}")]
+pub struct Taken {
+    file: String,
+    name: String,
+    first: String,
 }
 
 impl Registry {
@@ -54,19 +71,17 @@ impl Registry {
         Ok(Self { services: OrdMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
     }
 
-    /// Adds a plugin's service.
+    /// Adds a service.
     ///
     /// # Errors
-    /// The name is taken, or the schema is not valid.
-    pub fn add(&mut self, plugin: Plugin) -> Result<(), RegistryError> {
-        let name = plugin.service.name.clone();
+    /// The name is taken.
+    pub fn add(&mut self, service: Arc<Service>) -> Result<(), Taken> {
+        let name = service.plugin.service.name.clone();
         if let Some(other) = self.services.get(&name) {
-            let [file, first] = [&plugin, &other.plugin].map(|plugin| plugin.path.display().to_string());
-            return Err(RegistryError::Taken { file, name, first });
+            let [file, first] = [&service.plugin, &other.plugin].map(|plugin| plugin.path.display().to_string());
+            return Err(Taken { file, name, first });
         }
-        let model = Model::new(plugin.service.clone())?;
-        let whole = whole(&model);
-        self.services.insert(name, Arc::new(Service { plugin, model, whole }));
+        self.services.insert(name, service);
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl Clsact {
         }
     }
 
-    /// Takes it off, if it is ours and nobody's filter hangs on it.
+    /// Removes it, if it is ours and has no filters.
     pub fn remove_if_idle(&mut self, netdev: &Netdev) {
         if !self.ours.contains(&netdev.ifindex) {
             return;

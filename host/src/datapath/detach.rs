@@ -1,9 +1,9 @@
-//! Takes roots off their netdevs, behind everybody's back.
+//! Takes roots off their netdevs in the background.
 //!
 //! The kernel waits for its readers each time that a TCX link goes, and holds the lock of all netdevs meanwhile
-//! (`tcx_link_release()` in kernel/bpf/tcx.c): two hundred hooks take it close to two seconds, whoever asks and however
-//! many threads do. So the slot of a root that goes is pointed to a program that ends the chain, which takes no wait, and
-//! packets have left the chain when the next grace period is over. The link itself goes in a thread of its own.
+//! (`tcx_link_release()` in kernel/bpf/tcx.c): two hundred hooks take it close to two seconds, however
+//! many threads ask. So the slot of such a root gets a program that ends the chain, which takes no wait, and packets have
+//! left the chain when the next grace period is over. The link itself is detached in a thread of its own.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

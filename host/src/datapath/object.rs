@@ -33,7 +33,7 @@ const SLOT: MapShape = MapShape {
 /// A program in the kernel, with what must stay open for it to work.
 pub struct Loaded {
     pub program: OwnedFd,
-    /// The slot behind it. The kernel empties a `PROG_ARRAY` when its last user-space reference closes.
+    /// The slot of the next program. The kernel empties a `PROG_ARRAY` when its last user-space reference closes.
     pub next: OwnedFd,
     /// The slot of its cube's next stage.
     pub accept: Option<OwnedFd>,

@@ -12,6 +12,7 @@ use super::{Answer, Ask, Guard, Message, View};
 use crate::model::{Change, action_input};
 use crate::plugins::{self, Instance, PATIENCE};
 use crate::problem::{Problem, Problems};
+use crate::registry::Service;
 
 /// The way to the engine. Copies lead to the same one.
 #[derive(Clone)]
@@ -89,8 +90,10 @@ impl Handle {
         // Reading a file may take any time.
         let loaded = spawn_blocking(move || plugins::find(&directories, &uri).and_then(|file| plugins::load(&file)));
         let loaded = loaded.await.map_err(|error| Problem::failed("services/uri", error.to_string()))?;
-        let plugin = loaded.map_err(|error| Problem::bad("services/uri", error.to_string()))?;
-        self.change(Change::AddService { name: name.to_owned(), plugin: Box::new(plugin) }).await
+        let refused = |error: &dyn std::error::Error| Problem::bad("services/uri", error.to_string());
+        let plugin = loaded.map_err(|error| refused(&error))?;
+        let service = Service::new(plugin).map_err(|error| refused(&error))?;
+        self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
     }
 
     /// Has the engine look at the netdevs. Returns at once.

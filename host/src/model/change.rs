@@ -1,10 +1,12 @@
 //! Changes: each makes a new model of the current one, or says everything that is wrong.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Facts, Model};
-use crate::plugins::Plugin;
 use crate::problem::Problems;
+use crate::registry::Service;
 use crate::schema::Operation;
 use crate::topology::{Place, Point};
 
@@ -66,10 +68,10 @@ pub enum Change {
         cube: String,
         port: String,
     },
-    /// Adds the service of a plugin that is loaded, under the name that the user gave.
+    /// Adds a service, whose plugin is loaded, under the name that the user gave.
     AddService {
         name: String,
-        plugin: Box<Plugin>,
+        service: Arc<Service>,
     },
     RemoveService {
         name: String,
@@ -105,7 +107,7 @@ pub fn change(model: &Model, change: Change, facts: &Facts) -> Result<Model, Pro
             let detached = draft.model.topology.detach(&cube, &point);
             detached.map_err(|problem| problem.unless_about(&cube, "detach/port"))?;
         }
-        Change::AddService { name, plugin } => draft.add_service(&name, *plugin)?,
+        Change::AddService { name, service } => draft.add_service(&name, service)?,
         Change::RemoveService { name } => draft.remove_service(&name)?,
     }
     Ok(draft.model)

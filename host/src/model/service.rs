@@ -1,13 +1,15 @@
 //! Services that come and go while the daemon runs.
 
+use std::sync::Arc;
+
 use super::change::Draft;
-use crate::plugins::Plugin;
 use crate::problem::{Problem, Problems};
+use crate::registry::Service;
 use crate::topology::CubeName;
 
 impl Draft<'_> {
-    /// Adds the service of a loaded plugin, which has to be called `name`.
-    pub(super) fn add_service(&mut self, name: &str, plugin: Plugin) -> Result<(), Problems> {
+    /// Adds a service, which has to be called `name`.
+    pub(super) fn add_service(&mut self, name: &str, service: Arc<Service>) -> Result<(), Problems> {
         let refused = |member: &str, why: String| Problem::bad(format!("services/{member}"), why);
         if self.model.registry.service(name).is_ok() {
             return Err(Problem::exists("services/name", format!("service `{name}` is already loaded")).into());
@@ -16,11 +18,12 @@ impl Draft<'_> {
             return Err(refused("name", format!("`{name}` is the name of a cube")).into());
         }
         CubeName::parse(name).map_err(|problem| problem.under("services/name"))?;
+        let plugin = &service.plugin;
         if plugin.service.name != name {
             let found = &plugin.service.name;
             return Err(refused("name", format!("{} is service `{found}`, not `{name}`", plugin.path.display())).into());
         }
-        self.model.registry.add(plugin).map_err(|error| refused("uri", error.to_string()))?;
+        self.model.registry.add(service).map_err(|error| refused("uri", error.to_string()))?;
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use super::{Change, Deferred, Facts, Model, action_input, change, renamed};
 use crate::netdev::{Framing, Link, Table, ethernet};
 use crate::plugins::double::plugin;
 use crate::problem::Problems;
-use crate::registry::Registry;
+use crate::registry::{Registry, Service};
 use crate::schema::Operation;
 use crate::topology::{CubeName, Place, Point, Topology};
 use crate::wiring::{Netdev, Netdevs};
@@ -15,8 +16,8 @@ use crate::wiring::{Netdev, Netdevs};
 /// A model with the services `bridge` and `tap`, `br1` with the ports `p` and `q`, `br2` with the port `p`, and `a`.
 fn lab() -> Model {
     let mut registry = Registry::new().unwrap();
-    registry.add(plugin("bridge", ServiceKind::Standard)).unwrap();
-    registry.add(plugin("tap", ServiceKind::Transparent)).unwrap();
+    registry.add(service("bridge", ServiceKind::Standard)).unwrap();
+    registry.add(service("tap", ServiceKind::Transparent)).unwrap();
     let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
     let cubes = vec![
         json!({ "name": "br1", "service-name": "bridge", "ports": [{ "name": "p", "peer": "veth1" }, { "name": "q" }] }),
@@ -42,6 +43,10 @@ fn facts() -> Facts {
     let port = (CubeName::parse("br2").unwrap(), crate::topology::PortName::parse("p").unwrap());
     wired.link(port, Some(Netdev { ifindex: 7, name: "pcn0a".to_owned() }));
     Facts { present, wired, failed: BTreeMap::new(), seed: [1; 16] }
+}
+
+fn service(name: &str, kind: ServiceKind) -> Arc<Service> {
+    Arc::new(Service::new(plugin(name, kind)).unwrap())
 }
 
 fn configure(cube: &str, path: &[&str], operation: Operation, value: Value) -> Change {
@@ -225,10 +230,8 @@ fn a_failed_plugin_takes_no_change_and_its_cube_can_go() {
 
 #[test]
 fn services_come_and_go_with_their_cubes() {
-    let add = |name: &str| {
-        let plugin = Box::new(plugin("third", ServiceKind::Transparent));
-        Change::AddService { name: name.to_owned(), plugin }
-    };
+    let add =
+        |name: &str| Change::AddService { name: name.to_owned(), service: service("third", ServiceKind::Transparent) };
     check(add("third"), |model| model.registry.service("third").is_ok().into(), true);
     check_refused(add("other"), &facts(), &[("services/name", "is service `third`, not `other`")]);
     check_refused(add("a"), &facts(), &[("services/name", "is the name of a cube")]);

@@ -228,7 +228,7 @@ fn a_port_that_moves_leaves_a_whole_chain_behind_until_nothing_goes_there() {
 }
 
 #[test]
-fn no_change_is_no_plan() {
+fn no_change_needs_no_step() {
     let model = bridge().tap("a", "br1:p").tap("b", "veth3");
     assert_eq!(model.plan_to(&model), Plan::default());
     assert_eq!(Model::new().plan_to(&Model::new()), Plan::default());
@@ -395,7 +395,7 @@ proptest! {
     }
 
     #[test]
-    fn a_change_of_nothing_is_no_plan(model in models()) {
+    fn a_change_of_nothing_needs_no_step(model in models()) {
         prop_assert_eq!(model.plan_to(&model), Plan::default());
     }
 }

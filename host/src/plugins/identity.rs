@@ -11,12 +11,12 @@ use super::LoadError;
 /// The identity of the plugin at `path`.
 ///
 /// # Errors
-/// The file is no plugin, or one that this daemon cannot use.
+/// The file is not a plugin, or one that this daemon cannot use.
 pub fn read(path: &Path) -> Result<Identity, LoadError> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
     let no_plugin = |why: &str| LoadError::NoPlugin { file: file.clone(), why: why.to_owned() };
-    let elf = object::File::parse(&*bytes).map_err(|_| no_plugin("it is no ELF file"))?;
+    let elf = object::File::parse(&*bytes).map_err(|_| no_plugin("it is not an ELF file"))?;
     if elf.architecture() != native() {
         return Err(no_plugin("it is for another machine's architecture"));
     }

@@ -23,7 +23,7 @@ impl Turn {
         Arc::new(Self { state: Mutex::default(), is_free: Condvar::new(), freed })
     }
 
-    /// Takes the turn if nobody has it and nobody waits for it.
+    /// Takes the turn unless it is taken or wanted.
     pub fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
         let state = self.state();
         if state.is_wanted { None } else { self.take_now(state) }

@@ -1,8 +1,8 @@
 //! Roots that somebody else took off their netdevs.
 //!
-//! Anybody with the right to do so can detach a TCX link or delete a queueing discipline, and then packets pass beside
-//! every cube without a word. So the hooks are looked at once in a while. A root that is gone is attached again at once.
-//! Whoever takes it off again and again is not fought: the netdev is deferred, each time for twice as long.
+//! Another program can detach a TCX link or delete a queueing discipline, and then packets pass no cube any more, and
+//! nothing says so. So the hooks are looked at every few seconds. A root that is gone is attached again at once. If it is
+//! taken off again and again, we give way: the netdev is deferred, each time for twice as long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,12 +25,11 @@ const MEMORY: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub struct Losses {
     known: BTreeMap<u32, Loss>,
-    /// Netdevs whose hooks are to be wired again.
-    pub open: BTreeSet<Netdev>,
+    /// Netdevs whose hooks are to be wired again, by ifindex: their names may change meanwhile.
+    open: BTreeSet<u32>,
 }
 
 struct Loss {
-    netdev: Netdev,
     times: u32,
     last: Instant,
     until: Instant,
@@ -38,31 +37,43 @@ struct Loss {
 
 impl Losses {
     /// Enters a loss. Answers how long the netdev is to be left alone.
-    fn add(&mut self, netdev: &Netdev, now: Instant) -> Duration {
-        let times =
-            self.known.get(&netdev.ifindex).filter(|loss| now - loss.last < MEMORY).map_or(0, |loss| loss.times);
+    fn add(&mut self, ifindex: u32, now: Instant) -> Duration {
+        let times = self.known.get(&ifindex).filter(|loss| now - loss.last < MEMORY).map_or(0, |loss| loss.times);
         let pause = match times {
             0 => Duration::ZERO,
             times => FIRST_PAUSE.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_PAUSE),
         };
-        let loss = Loss { netdev: netdev.clone(), times: times + 1, last: now, until: now + pause };
-        self.known.insert(netdev.ifindex, loss);
-        self.open.insert(netdev.clone());
+        self.known.insert(ifindex, Loss { times: times + 1, last: now, until: now + pause });
+        self.open.insert(ifindex);
         pause
     }
 
     /// Defers the netdevs in use that are to be left alone.
-    pub fn defer(&self, model: &mut Model) {
+    pub fn defer(&self, model: &mut Model, present: &Table) {
         let now = Instant::now();
-        for loss in self.known.values().filter(|loss| loss.until > now) {
-            if !model.wants(&loss.netdev.name) {
-                continue;
-            }
+        for (ifindex, loss) in self.known.iter().filter(|(_, loss)| loss.until > now) {
+            let Some(netdev) = netdev(*ifindex, present).filter(|netdev| model.wants(&netdev.name)) else { continue };
             let reason =
                 format!("another program took our program off {} times: it is left alone for a while", loss.times);
-            model.deferred.add(Part::Netdev(loss.netdev.clone()), reason);
+            model.deferred.add(Part::Netdev(netdev), reason);
         }
     }
+}
+
+impl Losses {
+    /// The netdevs whose hooks are to be wired again.
+    pub fn open<'a>(&'a self, present: &'a Table) -> impl Iterator<Item = Netdev> + 'a {
+        self.open.iter().filter_map(|ifindex| netdev(*ifindex, present))
+    }
+
+    /// Says that they are wired again.
+    pub fn close(&mut self) {
+        self.open.clear();
+    }
+}
+
+fn netdev(ifindex: u32, present: &Table) -> Option<Netdev> {
+    Some(Netdev { ifindex, name: present.link(ifindex)?.name.clone() })
 }
 
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
@@ -72,16 +83,16 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         // A netdev that is gone takes its hooks along; that is followed like any netdev's going.
         let is_there = |hook: &Hook| present.link(hook.netdev.ifindex).is_some();
         let lost: Vec<Hook> = self.kernel.lost().into_iter().filter(is_there).collect();
-        let netdevs: BTreeSet<Netdev> = lost.iter().map(|hook| hook.netdev.clone()).collect();
+        let netdevs: BTreeSet<u32> = lost.iter().map(|hook| hook.netdev.ifindex).collect();
         for hook in &lost {
             self.wiring.hooks.remove(hook);
             self.kernel.detach(hook);
             self.kernel.unload_root(hook);
         }
-        for netdev in &netdevs {
-            let pause = self.losses.add(netdev, Instant::now());
-            if pause.is_zero() {
-                tracing::warn!(netdev = netdev.name, "another program took our program off: attaching it again");
+        for ifindex in &netdevs {
+            if self.losses.add(*ifindex, Instant::now()).is_zero() {
+                let netdev = present.link(*ifindex).map(|link| link.name.as_str());
+                tracing::warn!(netdev, "another program took our program off: attaching it again");
             }
         }
         !netdevs.is_empty()
@@ -95,13 +106,11 @@ mod tests {
     #[test]
     fn each_loss_is_left_alone_for_twice_as_long_until_it_is_forgotten() {
         let mut losses = Losses::default();
-        let netdev = Netdev { ifindex: 3, name: "veth1".to_owned() };
         let begin = Instant::now();
         let pauses: Vec<u64> =
-            (0..8).map(|second| losses.add(&netdev, begin + Duration::from_secs(second)).as_secs()).collect();
+            (0..8).map(|second| losses.add(3, begin + Duration::from_secs(second)).as_secs()).collect();
         assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 300, 300]);
-        assert_eq!(losses.add(&netdev, begin + 2 * MEMORY), Duration::ZERO);
-        let other = Netdev { ifindex: 4, name: "veth2".to_owned() };
-        assert_eq!(losses.add(&other, begin), Duration::ZERO);
+        assert_eq!(losses.add(3, begin + 2 * MEMORY), Duration::ZERO);
+        assert_eq!(losses.add(4, begin), Duration::ZERO);
     }
 }

@@ -262,6 +262,21 @@ fn a_root_that_was_taken_off_is_attached_again_and_the_second_time_left_alone() 
 }
 
 #[test]
+fn a_root_that_was_taken_off_a_renamed_netdev_is_attached_again() {
+    let mut world = World::new();
+    world.change(|topology| add(topology, "br1", &[("p", "veth1")])).unwrap();
+    world.appear(ethernet(11, "lan0"));
+    world.follow().unwrap();
+    world
+        .reconciler
+        .kernel
+        .steal(&Hook { netdev: Netdev { ifindex: 11, name: String::new() }, direction: Direction::Ingress });
+    world.follow().unwrap();
+    world.assert_agreement();
+    assert!(world.reconciler.wiring.hooks.keys().any(|hook| hook.netdev.name == "lan0"), "it is wired again");
+}
+
+#[test]
 fn a_change_of_a_busy_cube_is_put_off_and_others_are_made() {
     let mut world = World::new();
     world.change(|topology| add_tap(topology, "a", &["veth1"])).unwrap();
@@ -332,7 +347,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
 
 /// Makes an edit of the topology of what can be one.
 fn edit(happening: &Happening, topology: &mut Topology) {
-    // An edit that the topology refuses is no edit: what is tested here is below it.
+    // An edit that the topology refuses changes nothing, and the rooms below are what is tested here.
     let _ = match happening {
         Happening::AddBridge(at) => {
             let added = topology.add_cube(name(BRIDGES[*at]), cube(Role::Standard(OrdMap::new())));

@@ -31,7 +31,7 @@ pub async fn answer(context: Context, call: Call) -> Result<Done, Refusal> {
             Some((cube, path)) => of_cube(context, Some(&service), cube, path, &call).await,
         };
     }
-    if context.view.topology.cube(first).is_ok() {
+    if context.view.topology.get(first).is_some() {
         return of_cube(context, None, first, &call.path[1..], &call).await;
     }
     Err(neither(&context, first).into())

@@ -52,7 +52,7 @@ pub fn find(context: &Context, call: &Call) -> Result<Option<Found>, Problem> {
     let registry = &view.registry;
     let below = if registry.service(&call.path[0]).is_ok() { 1 } else { 0 };
     let Some((cube, path)) = call.path.get(below..).and_then(<[String]>::split_first) else { return Ok(None) };
-    let Ok((name, cube)) = view.topology.cube(cube) else { return Ok(None) };
+    let Some((name, cube)) = view.topology.get(cube) else { return Ok(None) };
     if below == 1 && cube.service != call.path[0] {
         return Ok(None);
     }

@@ -97,7 +97,7 @@ pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()>
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
-/// Clears the slot `key` of a map that can have empty ones. A slot that is empty already is no error.
+/// Clears the slot `key` of a map that can have empty ones. It may be empty already.
 ///
 /// # Errors
 /// What the kernel says.
@@ -165,7 +165,7 @@ pub enum Tcx {
     Egress,
 }
 
-/// Attaches `program` behind what is on a netdev's hook. The program runs at once, and the call returns when no CPU reads
+/// Attaches `program` after what is on a netdev's hook. The program runs at once, and the call returns when no CPU reads
 /// the hook as it was before.
 ///
 /// # Errors
@@ -184,8 +184,8 @@ pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Resu
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
 }
 
-/// Detaches what [`link_create`] attached, whoever else holds the link. When it returns, no CPU runs the program, nor
-/// what stood behind it (`tcx_entry_sync()` in include/net/tcx.h is `synchronize_rcu()`).
+/// Detaches what [`link_create`] attached, even if the link is held elsewhere too. When it returns, no CPU runs the
+/// program, nor what came after it (`tcx_entry_sync()` in include/net/tcx.h is `synchronize_rcu()`).
 ///
 /// # Errors
 /// What the kernel says.

@@ -1,9 +1,9 @@
 //! The table of netdevs, kept up to date by the kernel's own events.
 //!
 //! The kernel queues an event for our socket before the call that caused it returns (`rtnetlink_event()` in
-//! net/core/rtnetlink.c). So whoever made a netdev and then asks us for something finds it in the table, if the queue is
-//! read first: looking costs as much as has happened, not as much as there is. When the queue overflows, the kernel says
-//! so, and the table is read anew.
+//! net/core/rtnetlink.c). So a client that makes a netdev and then names it in a request finds it in the table, if the
+//! queue is read first. Reading it costs as much as has happened, not as much as there is. When the queue overflows, the
+//! kernel says so, and the whole table is read again.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -31,7 +31,7 @@ pub enum NetlinkError {
     Kernel(#[from] rtnetlink::Error),
 }
 
-/// A netlink socket in the network namespace of whoever opened it.
+/// A netlink socket, in the network namespace of the thread that opened it.
 #[derive(Clone)]
 pub struct Netlink(Handle);
 
@@ -47,7 +47,7 @@ impl Netlink {
     }
 
     /// A socket for what lists many things: the kernel refuses a second list on a socket before it has sent the first
-    /// one whole (`__netlink_dump_start()` in net/netlink/af_netlink.c), even where nobody waits for that any more. It
+    /// one whole (`__netlink_dump_start()` in net/netlink/af_netlink.c), even where nothing reads that any more. It
     /// has to be held until then.
     fn for_a_list() -> io::Result<Self> {
         Self::open()
@@ -123,7 +123,7 @@ async fn one(
     }
 }
 
-/// A MTU that is no limit of its own (`ETH_MAX_MTU` in include/uapi/linux/if_ether.h).
+/// The largest MTU, which limits nothing (`ETH_MAX_MTU` in include/uapi/linux/if_ether.h).
 const LARGEST_MTU: u32 = 65_535;
 
 /// How long the ends of a new veth pair may take to have carrier: the kernel tells them in a work queue.

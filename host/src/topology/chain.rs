@@ -17,7 +17,7 @@ impl Point {
     /// `br1:toveth1` is a port, anything without a colon a netdev (`dev_valid_name()` in net/core/dev.c allows none).
     ///
     /// # Errors
-    /// A part that is no name.
+    /// A part is not a valid name.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         match text.split_once(':') {
             Some((cube, port)) => Ok(Self::Port(CubeName::parse(cube)?, PortName::parse(port)?)),

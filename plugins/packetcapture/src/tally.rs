@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_left_out() {
+    fn what_is_not_a_record_is_left_out() {
         let (bytes, whole) = ([record(1, b"abc"), vec![0xff; 30]].concat(), record(2, b""));
         let taken = take(Format::Pcap, &[&bytes, &whole], &Room::default());
         assert_eq!((taken.tally.packets, taken.damaged), (2, 30));

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_zeros_are_no_stations() {
+    fn groups_and_zeros_are_not_stations() {
         let is_station = |text: &str| text.parse::<Mac>().unwrap().is_station();
         assert!(is_station("02:00:00:00:00:01"));
         assert!(!is_station("ff:ff:ff:ff:ff:ff"));

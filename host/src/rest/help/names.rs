@@ -21,7 +21,7 @@ impl<'a> Asker<'a> {
     /// Adds the names that exist to the leaves that want one.
     pub async fn fill_in(&self, path: &[String], help: &mut Help) -> Result<(), Problem> {
         let topology = &self.context.view.topology;
-        let cube = path.iter().find_map(|word| topology.cube(word).ok()).map(|(_, cube)| cube);
+        let cube = path.iter().find_map(|word| topology.get(word)).map(|(_, cube)| cube);
         for keyword in help.leaf.iter_mut().chain(&mut help.params).chain(&mut help.optional) {
             keyword.values.extend(match keyword.names.as_str() {
                 "netdevs" => self.names(Names::Netdevs, &[]).await?,

@@ -156,7 +156,7 @@ fn no_address_is_left_and_every_checksum_is_right() {
 }
 
 #[test]
-fn what_is_no_address_is_left() {
+fn what_is_not_an_address_is_left() {
     for (name, frame) in frames() {
         if matches!(name, "tcp" | "udp" | "tcp6" | "udp6" | "echo") {
             let hidden = hidden(&frame);

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_is_no_expression() {
+    fn nothing_set_gives_no_expression() {
         assert_eq!(Fields::default().expression(), Ok(None));
     }
 

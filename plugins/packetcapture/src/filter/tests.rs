@@ -28,7 +28,7 @@ fn the_programs_are_the_golden_ones() {
 }
 
 #[test]
-fn no_filter_is_no_program() {
+fn no_filter_gives_no_program() {
     for expression in ["", " ", "all", " all "] {
         assert!(compile(&Fields::default(), expression).unwrap().is_none());
     }

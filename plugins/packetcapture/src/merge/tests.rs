@@ -77,7 +77,7 @@ fn runs_do_not_go_around_the_laps_end() {
 }
 
 #[test]
-fn what_is_no_record_is_not_taken_and_not_forgotten() {
+fn what_is_not_a_record_is_neither_taken_nor_forgotten() {
     let good = ring(&[2]);
     for bad in [vec![0xff; 40], vec![0; 7], record(3, &[0; 9])[..24].to_vec()] {
         let damaged = [ring(&[1, 3]), bad].concat();

@@ -9,26 +9,6 @@ pub(super) const HOST: &[Known] = &[
     known("host/src/daemon.rs", Shape, "`fn serve` takes more than 5 arguments: take a struct"),
     known("host/src/datapath/object.rs", Shape, "`fn load` takes more than 5 arguments: take a struct"),
     known("host/src/datapath/pins.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
-    known(
-        "host/src/engine.rs",
-        Absence,
-        "`crate::plugins::Instance`, but nothing outside host/src/plugins calls a plugin",
-    ),
-    known(
-        "host/src/engine/handle.rs",
-        Absence,
-        "`crate::plugins::Instance`, but nothing outside host/src/plugins calls a plugin",
-    ),
-    known(
-        "host/src/model/change.rs",
-        Absence,
-        "`crate::plugins`, but topology, wiring, plan, schema and model do no I/O",
-    ),
-    known(
-        "host/src/model/service.rs",
-        Absence,
-        "`crate::plugins`, but topology, wiring, plan, schema and model do no I/O",
-    ),
     known("host/src/schema/tests.rs", Shape, "`fn check` takes more than 5 arguments: take a struct"),
 ];
 
@@ -37,11 +17,6 @@ pub(super) const REST: &[Known] = &[
     known("cli/src/show.rs", Shape, "`fn rows` takes more than 5 arguments: take a struct"),
     known("host/src/rest/listen.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
     known("host/src/rest/listen/access.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
-    known(
-        "host/src/rest/stream.rs",
-        Absence,
-        "`crate::plugins::Instance`, but nothing outside host/src/plugins calls a plugin",
-    ),
     known("host/src/rest/stream.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
 ];
 
@@ -62,31 +37,9 @@ pub(super) const SERVICES: &[Known] = &[
 
 /// Files whose prose is still to be revised.
 pub(super) const VOICE: &[&str] = &[
+    // A changed comment changes the digest of the built objects.
     "ebpf/chain/src/lib.rs",
     "ebpf/layout/src/chain.rs",
     "ebpf/packetcapture/src/record.rs",
     "ebpf/simplebridge/src/main.rs",
-    "host/src/daemon.rs",
-    "host/src/datapath/clsact.rs",
-    "host/src/datapath/detach.rs",
-    "host/src/datapath/object.rs",
-    "host/src/plan/tests.rs",
-    "host/src/plugins/identity.rs",
-    "host/src/plugins/turn.rs",
-    "host/src/problem.rs",
-    "host/src/reconcile.rs",
-    "host/src/reconcile/losses.rs",
-    "host/src/reconcile/tests.rs",
-    "host/src/sys/bpf.rs",
-    "host/src/sys/netdevs.rs",
-    "host/src/sys/netlink.rs",
-    "host/src/sys/socket.rs",
-    "host/src/topology/chain.rs",
-    "plugins/packetcapture/src/anonymize/tests.rs",
-    "plugins/packetcapture/src/filter/fields.rs",
-    "plugins/packetcapture/src/filter/tests.rs",
-    "plugins/packetcapture/src/merge/tests.rs",
-    "plugins/packetcapture/src/sink/journal/tests.rs",
-    "plugins/packetcapture/src/tally.rs",
-    "plugins/simplebridge/src/mac.rs",
 ];

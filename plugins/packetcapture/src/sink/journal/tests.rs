@@ -111,7 +111,7 @@ fn a_file_that_is_written_anew_is_not_mended_by_an_old_note() {
 }
 
 #[test]
-fn a_note_goes_through_no_link_and_a_link_is_no_note() {
+fn a_note_goes_through_no_link_and_a_link_is_not_a_note() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     let mut journal = journal(&directory, "s");
@@ -217,7 +217,7 @@ fn a_note_leads_to_no_file_outside_the_roots() {
 }
 
 #[test]
-fn what_is_no_capture_is_left_alone() {
+fn what_is_not_a_capture_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let file = leave(&directory, "letter", b"Dear all, ...");
     check_refused(&directory, "it is not a capture file");
