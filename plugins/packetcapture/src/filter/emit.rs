@@ -29,9 +29,11 @@ const END: i32 = -1;
 /// Offset of the counter in this CPU's element.
 const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
-/// Maximum rounds of a loop (`protochain`), after which a packet does not match: `MAX_BACKWARD_JUMPS` of newer
-/// libpcap's `bpf_filter.c`. In older ones a loop ends where the packet does, or never.
-const MOST_ROUNDS: i32 = 64;
+/// Maximum rounds of all loops (`protochain`) together, as the verifier follows each: it processes at most a million
+/// instructions (`BPF_COMPLEXITY_LIMIT_INSNS`), and takes some tenths of a second for this many.
+const MOST_ROUNDS: usize = 384;
+/// Minimum rounds of a loop, however many loops there are.
+const FEWEST_ROUNDS: usize = 64;
 
 /// A filter, and the results of its analysis.
 pub(crate) struct Filter<'a> {
@@ -77,6 +79,21 @@ impl Filter<'_> {
         self.blocks.iter().enumerate().filter_map(back).collect::<BTreeSet<_>>().into_iter()
     }
 
+    /// Whether a loop contains this block.
+    fn is_in_loop(&self, number: usize) -> bool {
+        let leads_back =
+            |(end, block): (usize, &Block)| block.terminator.targets().any(|start| (start..=end).contains(&number));
+        self.blocks.iter().enumerate().skip(number).any(leads_back)
+    }
+
+    /// Maximum rounds of each loop, after which a packet does not match. In libpcap a loop ends where the packet does,
+    /// or never. An extension header has at least 8 bytes, so one loop or two follow any chain for which a frame of
+    /// 1,514 bytes has room.
+    fn most_rounds(&self) -> i32 {
+        let rounds = MOST_ROUNDS / self.loops().count().max(1);
+        rounds.max(FEWEST_ROUNDS) as i32
+    }
+
     /// The versions that packets can need; a linear one comes before the general one that it falls back on.
     fn versions(&self, modes: Modes) -> Vec<Skb> {
         let sees_tag = self.operations().any(skb::sees_tag);
@@ -94,7 +111,7 @@ impl Filter<'_> {
     fn version(&self, code: &mut Assembly, access: Skb, following: Option<Label>) {
         code.set(Label::Version(access.view, access.mode));
         access.enter(code);
-        self.clear(code);
+        self.clear(code, access.mode);
         let checks = checks(self.blocks, self.program, |operation| access.extent(operation));
         let label = |number| self.outcome(number).unwrap_or(Label::Block(access.view, access.mode, number));
         let numbers = (0..self.blocks.len()).filter(|number| *number == 0 || self.outcome(*number).is_none());
@@ -113,17 +130,31 @@ impl Filter<'_> {
             code.set_origin(Some(block.body.end));
             match block.terminator {
                 Terminator::Goto(target) => {
-                    if target <= number {
-                        count_round(code, rounds(self.loops().position(|start| start == target).unwrap_or_default()));
+                    if target > number {
+                        goto(code, label(target), following);
+                    } else if access.mode == Mode::Linear {
+                        // The verifier follows each round of each version, and few packets need more than one.
+                        goto(code, Label::Version(access.view, Mode::General), following);
+                    } else {
+                        let place = self.loops().position(|start| start == target).unwrap_or_default();
+                        count_round(code, rounds(place), self.most_rounds());
+                        goto(code, label(target), following);
                     }
-                    goto(code, label(target), following);
                 }
                 Terminator::Branch { test, operand, then, otherwise } => {
                     let source = match operand {
                         Operand::X => Source::Reg(X),
                         Operand::K(k) => order.map_or(k, |order| order.constant(k)).into(),
                     };
-                    branch(code, test, source, [label(then), label(otherwise)], following);
+                    let leaves = |target| self.is_in_loop(number) && !self.is_in_loop(target);
+                    let is_then_first = match (leaves(then), leaves(otherwise)) {
+                        // The verifier follows what falls through first, and only keeps so many branches for later
+                        // (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, kernel/bpf/verifier.c).
+                        (true, false) => true,
+                        (false, true) => false,
+                        _ => following == Some(label(then)),
+                    };
+                    branch(code, test, source, [label(then), label(otherwise)], (is_then_first, following));
                 }
                 Terminator::Return(value) => goto(code, outcome(value), following),
                 Terminator::ReturnA => {
@@ -144,7 +175,7 @@ impl Filter<'_> {
     }
 
     /// Zeroes what the filter reads before it writes.
-    fn clear(&self, code: &mut Assembly) {
+    fn clear(&self, code: &mut Assembly, mode: Mode) {
         let live = self.liveness.at(0);
         for (place, reg) in [(LiveSet::A, A), (LiveSet::X, X)] {
             if live.contains(place) {
@@ -154,7 +185,8 @@ impl Filter<'_> {
         for k in (0..SCRATCH).filter(|k| live.contains(LiveSet::word(*k))) {
             code.add(Insn::store(Width::W, Reg::R10, word(k), 0));
         }
-        for (number, _) in self.loops().enumerate().take(MOST_LOOPS) {
+        let loops = if mode == Mode::General { self.loops().count() } else { 0 };
+        for number in 0..loops.min(MOST_LOOPS) {
             code.add(Insn::store(Width::D, Reg::R10, rounds(number), 0));
         }
     }
@@ -217,12 +249,12 @@ fn tail_call(code: &mut Assembly, map: MapName) {
 }
 
 /// Before a jump back: the verifier requires an upper bound, and follows each round separately.
-fn count_round(code: &mut Assembly, rounds: i16) {
+fn count_round(code: &mut Assembly, rounds: i16, most: i32) {
     forget(code, A, A);
     forget(code, X, X);
     code.add(Insn::load(Width::D, Reg::R0, Reg::R10, rounds));
     code.add(Insn::alu64(Alu::Add, Reg::R0, 1));
-    code.goto(Insn::branch64(Compare::Gt, Reg::R0, MOST_ROUNDS), Label::Reject);
+    code.goto(Insn::branch64(Compare::Gt, Reg::R0, most), Label::Reject);
     code.add(Insn::store(Width::D, Reg::R10, rounds, Reg::R0));
 }
 
@@ -232,19 +264,29 @@ fn goto(code: &mut Assembly, target: Label, following: Option<Label>) {
     }
 }
 
-/// Goes to the first label if the test holds, otherwise to the second.
-fn branch(code: &mut Assembly, test: Test, source: Source, [then, otherwise]: [Label; 2], following: Option<Label>) {
+/// Goes to the first label if the test holds, otherwise to the second; to the preferred one by falling through, if the
+/// test has an opposite.
+fn branch(
+    code: &mut Assembly,
+    test: Test,
+    source: Source,
+    [then, otherwise]: [Label; 2],
+    (is_then_first, following): (bool, Option<Label>),
+) {
     let (compare, opposite) = match test {
         Test::Equal => (Compare::Eq, Some(Compare::Ne)),
         Test::Greater => (Compare::Gt, Some(Compare::Le)),
         Test::GreaterOrEqual => (Compare::Ge, Some(Compare::Lt)),
         Test::AnySet => (Compare::Set, None),
     };
-    match opposite {
+    match opposite.filter(|_| is_then_first) {
         // Two blocks may have the same outcome.
         _ if then == otherwise => goto(code, then, following),
-        Some(opposite) if following == Some(then) => code.goto(Insn::branch32(opposite, A, source), otherwise),
-        _ => {
+        Some(opposite) => {
+            code.goto(Insn::branch32(opposite, A, source), otherwise);
+            goto(code, then, following);
+        }
+        None => {
             code.goto(Insn::branch32(compare, A, source), then);
             goto(code, otherwise, following);
         }

@@ -47,7 +47,7 @@ impl Judge {
 
 /// A program that decides as `program` does, made independent of libpcap's version. Scratch memory starts as zeros, as
 /// in newer versions; in older ones it is undefined, and `geneve` after an `or` reads what one path has not written.
-/// And loops end after 64 rounds, as in newer versions; an older one may never return, because the length of an
+/// And loops end after more rounds than any packet here needs: libpcap may never return, because the length of an
 /// authentication header leads `protochain` back to where it was.
 pub(crate) fn defined(program: &[Raw]) -> Vec<Raw> {
     const STORE_A: u16 = 0x02;
@@ -56,7 +56,7 @@ pub(crate) fn defined(program: &[Raw]) -> Vec<Raw> {
 }
 
 fn unrolled(program: &[Raw]) -> Vec<Raw> {
-    const ROUNDS: usize = 64;
+    const ROUNDS: usize = 600;
     let is_back = |raw: &Raw| raw.code == 0x05 && raw.k.cast_signed() < 0;
     if !program.iter().any(is_back) {
         return program.to_vec();

@@ -146,3 +146,41 @@ fn the_longest_programs_load_and_match() {
         assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n"));
     }
 }
+
+/// A filter that stopped after 64 headers missed what libpcap selects.
+#[test]
+fn chains_of_headers_are_followed_to_the_end_of_the_frame() {
+    let (kernel, judge) = (Kernel::new(), Judge::new());
+    let lengths = [0, 1, 2, 63, 64, 65, 66, 100, 180, 181];
+    let packets = |chain: fn(usize) -> Vec<u8>| lengths.map(chain).to_vec();
+    let (v4, v6) = (packets(packets::authenticated), packets(packets::extended));
+    // Untagged and tagged, each in two modes.
+    for (expression, packets, ends) in [
+        ("protochain 17", &v4, lengths.len()),
+        ("protochain 17", &v6, lengths.len()),
+        ("ip protochain 17", &v4, lengths.len()),
+        ("ip protochain 17", &vec![packets::authenticated(250)], 1),
+        ("ip6 protochain 17", &v6, lengths.len()),
+        ("ip6 protochain 17 and udp", &v6, 1),
+        ("ip6 protochain 6", &v6, 0),
+        ("vlan and protochain 17", &v4, lengths.len()),
+        ("vlan and ip6 protochain 17", &v6, lengths.len()),
+    ] {
+        let tally = try_filter(&kernel, &judge, expression, &raw(expression).unwrap(), packets);
+        assert!(tally.disagreements.is_empty(), "{}", tally.disagreements.join("\n"));
+        assert_eq!(tally.matched, 2 * ends, "{expression}");
+    }
+}
+
+/// An authentication header whose length leads back to itself has no end, and libpcap never returns.
+#[test]
+fn a_chain_without_an_end_does_not_match() {
+    let kernel = Kernel::new();
+    let mut endless = packets::authenticated(3);
+    endless[14 + 24 + 1] = 4;
+    for expression in ["protochain 17", "ip protochain 17"] {
+        kernel.load(&translate(&raw(expression).unwrap(), expression, Modes::All).unwrap());
+        assert!(!kernel.matches(None, &endless));
+        assert!(kernel.matches(None, &packets::authenticated(3)));
+    }
+}

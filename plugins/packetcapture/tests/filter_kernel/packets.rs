@@ -61,6 +61,34 @@ pub(crate) fn packet(random: &mut Random) -> Vec<u8> {
     packet
 }
 
+/// UDP after this many extension headers of IPv6, each of 8 bytes: hop-by-hop, destination, routing and fragment.
+pub(crate) fn extended(headers: usize) -> Vec<u8> {
+    let kinds = [0_u8, 60, 43, 44].into_iter().cycle().take(headers).chain([17]).collect::<Vec<_>>();
+    let mut frame = vec![2; 12];
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, kinds[0], 64]);
+    frame.extend([IPV6[0], IPV6[1]].concat());
+    for next in &kinds[1..] {
+        frame.extend([*next, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    frame.extend([0, 53, 0, 53, 0, 8, 0, 0]);
+    frame
+}
+
+/// UDP after this many authentication headers of IPv4, as libpcap follows them: from the start of the IP header, as far
+/// as the length says (`gen_protochain()` in gencode.c).
+pub(crate) fn authenticated(headers: usize) -> Vec<u8> {
+    let next = |is_last| if is_last { 17 } else { 51 };
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, next(headers == 0), 0, 0]);
+    frame.extend([IPV4[0], IPV4[1]].concat());
+    for number in 1..=headers {
+        // The next word, less the two that the length does not count.
+        frame.extend([next(number == headers), 5 + number as u8 - 2, 0, 0]);
+    }
+    frame.extend([0, 53, 0, 53, 0, 8, 0, 0]);
+    frame
+}
+
 const KINDS: usize = 24;
 
 fn ethernet(random: &mut Random, kind: usize) -> Vec<u8> {
