@@ -2,7 +2,7 @@
 //!
 //! In the order of the passes: [`fields`] (to an expression) · `terms` (combined with the user's own) · `attempt` and
 //! `libpcap` (to classic BPF; `diagnosis` locates errors in an expression) · `classic` (decodes and checks it) ·
-//! `blocks` · `bounds` and `liveness` (what holds at the start of each block, and what is read after it) · `emit` and
+//! `blocks` · `verdict` (does it decide anything?) · `bounds` and `liveness` (what holds at the start of each block, and what is read after it) · `emit` and
 //! `body` (to eBPF; `mode` and `stack` define the versions and the stack layout) over `access` (how a program reaches
 //! the packet), implemented for the TC hook by `skb` and `reach` · `assembly` (resolves labels) · `listing` (for
 //! people).
@@ -37,6 +37,7 @@ mod reach;
 mod skb;
 mod stack;
 mod terms;
+mod verdict;
 
 pub mod fields;
 
@@ -52,6 +53,7 @@ pub use libpcap::Missing;
 pub use mode::Modes;
 
 use terms::Terms;
+use verdict::Verdict;
 
 /// Why there is no program for a filter.
 #[derive(Debug, thiserror::Error)]
@@ -114,14 +116,34 @@ pub fn joined(fields: &Fields, expression: &str) -> Result<Option<String>, Field
 }
 
 /// The program for `fields` and `expression`, which must both match. `None` if everything passes: no fields, and an
-/// expression that is empty or `all`.
+/// expression that is empty, `all`, or true of every packet.
 ///
 /// # Errors
-/// Any [`FilterError`]; an [`ExpressionError`] says where the expression is wrong.
+/// Any [`FilterError`]; an [`ExpressionError`] says where the expression is wrong, or that no packet can match.
 pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, FilterError> {
     let Some(terms) = Terms::of(fields, expression)? else { return Ok(None) };
-    let title = terms.to_string();
-    translate(&attempt::compile(terms)?, &title, Modes::All).map(Some)
+    let raw = attempt::compile(terms.clone())?;
+    match verdict_of(&raw)? {
+        Verdict::Always => Ok(None),
+        Verdict::Depends => translate(&raw, &terms.to_string(), Modes::All).map(Some),
+        Verdict::Never => Err(match &terms {
+            // The fields are not to blame for an expression that no packet matches anyway.
+            Terms::Both { expression, .. } if never_matches(expression)? => {
+                ExpressionError::rejects_all(&Terms::One(expression.clone()))
+            }
+            terms => ExpressionError::rejects_all(terms),
+        }
+        .into()),
+    }
+}
+
+fn never_matches(expression: &str) -> Result<bool, FilterError> {
+    Ok(verdict_of(&raw(expression)?)? == Verdict::Never)
+}
+
+fn verdict_of(raw: &[Raw]) -> Result<Verdict, Invalid> {
+    let program = classic::decode(raw)?;
+    Ok(verdict::verdict(&blocks::split(&program), &program))
 }
 
 /// libpcap's program for `expression`.

@@ -111,6 +111,17 @@ fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, Expressi
 }
 
 impl ExpressionError {
+    /// For terms that no packet matches, in libpcap's words.
+    pub(crate) fn rejects_all(terms: &Terms) -> Self {
+        const REASON: &str = "expression rejects all packets";
+        match terms {
+            Terms::One(expression) => Self::new(REASON, expression, None),
+            Terms::Both { fields, expression } => {
+                Self { fields: Some(fields.clone()), ..Self::new(REASON, expression, None) }
+            }
+        }
+    }
+
     fn new(reason: &str, expression: &str, place: Option<Range<usize>>) -> Self {
         let reason = reason.trim_start_matches("can't parse filter expression: ").to_owned();
         Self { reason, expression: expression.to_owned(), place, fields: None }

@@ -34,6 +34,28 @@ fn no_filter_gives_no_program() {
     }
 }
 
+/// A program that rejects nothing has no way to the next program, and the host refused it.
+#[test]
+fn what_is_always_true_is_no_program() {
+    for expression in ["1 = 1", "len >= 0", "ip or not ip", "tcp-syn = 2", "icmp-echo = 8", "not (ip and arp)"] {
+        assert!(compile(&Fields::default(), expression).unwrap().is_none(), "{expression}");
+    }
+    let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
+    let compiled = compile(&fields, "len >= 0").unwrap().unwrap();
+    assert_eq!(compiled.maps.len(), 3);
+}
+
+#[test]
+fn what_is_never_true_is_refused_whoever_finds_out() {
+    let refused = |fields: &Fields, expression| compile(fields, expression).unwrap_err().to_string();
+    for expression in ["1 = 2", "ip and arp", "len < 0", "ether[0] = 256", "1 = 2 and ip protochain 6"] {
+        let expected = format!("expression rejects all packets: `{expression}`");
+        assert_eq!(refused(&Fields::default(), expression), expected);
+        let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
+        assert_eq!(refused(&fields, expression), expected);
+    }
+}
+
 #[test]
 fn maps_are_loaded_where_the_program_says() {
     let compiled = compile(&Fields::default(), "tcp").unwrap().unwrap();
