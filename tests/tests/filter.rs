@@ -147,13 +147,17 @@ impl Trial {
     }
 
     /// Names in the order of the frames; `*` means all, and `-` before a pattern removes. A `*` at a pattern's end
-    /// matches any rest.
+    /// or start matches any rest.
     #[track_caller]
     fn names(&self, patterns: &str) -> String {
         let mut chosen = BTreeSet::new();
         for pattern in patterns.split_whitespace() {
             let (is_less, pattern) = pattern.strip_prefix('-').map_or((false, pattern), |rest| (true, rest));
-            let fits = |name: &str| pattern.strip_suffix('*').map_or(name == pattern, |start| name.starts_with(start));
+            let fits = |name: &str| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+                (Some(end), _) => name.ends_with(end),
+                (_, Some(start)) => name.starts_with(start),
+                _ => name == pattern,
+            };
             let places: Vec<_> = (0..self.zoo.len()).filter(|place| fits(self.zoo[*place].0)).collect();
             assert!(!places.is_empty(), "there is no {pattern}");
             for place in places {
@@ -176,30 +180,30 @@ impl Trial {
     }
 }
 
-/// What libpcap's `udp` accepts: also fragments, and IPv6 after a fragment header, but not frames with a tag.
-const UDP: &str = "udp* options fragment* short-28 short-3*";
+/// What the field for UDP accepts: also fragments, IPv6 after a fragment header, and frames with tags.
+const UDP: &str = "udp* options fragment* *-udp short-28 short-3*";
 
 #[test]
 fn each_field_accepts_what_it_names() -> Result<()> {
-    let near4 = "udp tcp icmp sctp gre dccp options fragment-* short-3*";
-    let with_ports = "udp udp6 sctp sctp6 dccp* options fragment-first";
+    let near4 = "udp tcp icmp sctp gre dccp options fragment-* *-udp short-3*";
+    let with_ports = "udp udp6 sctp sctp6 dccp* options fragment-first *-udp";
     let trial = Trial::new("")?;
     for (fields, expected) in [
         ("src=10.10.10.10/24", near4),
         ("src=10.10.10.77", near4),
         ("src=10.10.10.78", ""),
         ("src=10.10.10.10/15", &format!("{near4} udp-other")),
-        ("src=2001:db8:1::ffff/48", "udp6 tcp6 icmp6 sctp6 gre6 dccp6 fragment6"),
+        ("src=2001:db8:1::ffff/48", "udp6 tcp6 icmp6 sctp6 gre6 dccp6 fragment6 vlan5-tcp6"),
         ("src=0.0.0.0/0", &format!("{near4} udp-other tcp-back short-*")),
         ("dst=10.10.10.10/24", "tcp-back"),
         ("dst=10.20.0.255/24", near4),
         ("dst=2001:db8:4::/48", "udp6-other"),
-        ("sport=4000", &format!("{with_ports} tcp tcp6 short-36 short-37 short-38")),
+        ("sport=4000", &format!("{with_ports} tcp tcp6 vlan5-tcp6 short-36 short-37 short-38")),
         ("sport=4001", "udp-other udp6-other"),
         ("sport=80", "tcp-back"),
         ("dport=80", "tcp tcp6"),
-        ("dport=5000", &format!("{with_ports} udp-other udp6-other short-38")),
-        ("l4proto=tcp", "tcp tcp-back tcp6"),
+        ("dport=5000", &format!("{with_ports} vlan5-tcp6 udp-other udp6-other short-38")),
+        ("l4proto=tcp", "tcp tcp-back tcp6 vlan5-tcp6"),
         ("l4proto=udp", UDP),
         ("l4proto=icmp", "icmp"),
         ("l4proto=icmpv6", "icmp6"),
@@ -209,7 +213,7 @@ fn each_field_accepts_what_it_names() -> Result<()> {
         ("sport=4000 dport=80", "tcp tcp6"),
         (
             "src=10.10.10.10/24 dst=10.20.0.0/16 sport=4000 dport=5000 l4proto=udp",
-            "udp options fragment-first short-38",
+            "udp options fragment-first *-udp short-38",
         ),
         ("src=2001:db8:1::/48 dst=2001:db8:2::/48 l4proto=sctp dport=5000", "sctp6"),
         ("dst=10.20.0.5 l4proto=tcp", "tcp"),
@@ -245,6 +249,10 @@ fn expressions_accept_what_tcpdump_would() -> Result<()> {
           fragment-first fragment-later fragment-last",
         ),
         ("all", "*"),
+        ("1 = 1", "*"),
+        ("len >= 0", "*"),
+        ("ip or not ip", "*"),
+        ("tcp-syn = 2 or arp", "*"),
         ("host 10.20.0.5 and (icmp or tcp port 80)", "tcp tcp-back icmp"),
         ("", "*"),
     ] {
@@ -268,8 +276,10 @@ fn fields_and_expression_must_both_match_and_are_cleared_one_by_one() -> Result<
     trial.takes("no src", "udp udp6 sctp sctp6 options fragment-first short-36 short-37 short-38")?;
     trial.set("");
     assert_eq!(trial.show("filter show"), "unset");
-    trial
-        .takes("sport alone", "udp udp6 tcp tcp6 sctp sctp6 dccp* options fragment-first short-36 short-37 short-38")?;
+    trial.takes(
+        "sport alone",
+        "udp udp6 tcp tcp6 sctp sctp6 dccp* options fragment-first vlan* short-36 short-37 short-38",
+    )?;
     run("sniffer filters del");
     assert!(trial.show("filters show").starts_with("src: unset\ndst: unset\nsport: unset"));
     assert_eq!(trial.show("show program"), "unset");
@@ -284,6 +294,27 @@ fn fields_and_expression_must_both_match_and_are_cleared_one_by_one() -> Result<
 }
 
 #[test]
+fn fields_and_an_expression_about_tags_must_both_match() -> Result<()> {
+    let trial = Trial::new("")?;
+    trial.scene.daemon.ctl("sniffer filters set src=10.10.10.0/24 dport=5000").ok();
+    for (expression, expected) in [
+        ("", "udp sctp dccp options fragment-first *-udp short-38"),
+        ("vlan", "*-udp"),
+        ("vlan 5", "vlan5-udp vlan5-vlan6-udp"),
+        ("vlan 6", "vlan6-udp"),
+        ("vlan 5 and vlan 6", "vlan5-vlan6-udp"),
+        ("vlan 5 and ip", "vlan5-udp"),
+        ("sctp or vlan 6", "sctp vlan6-udp"),
+        ("not vlan", "udp sctp dccp options fragment-first short-38"),
+        ("udp", "udp options fragment-first short-38"),
+    ] {
+        trial.set(expression);
+        trial.takes(expression, expected)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_refused_filter_leaves_the_running_one_in_place() -> Result<()> {
     let trial = Trial::new("")?;
     trial.scene.daemon.ctl("sniffer filters set src=10.10.10.0/24").ok();
@@ -292,6 +323,8 @@ fn a_refused_filter_leaves_the_running_one_in_place() -> Result<()> {
     for (words, about) in [
         ("filter=host 1.2.3.4 andd port 80", "syntax error at `andd`, character 14 of `host 1.2.3.4 andd port 80`"),
         ("filter=ip6", "`ip6` and the fields, which say `ip src net 10.10.10.0/24`: clear one of them"),
+        ("filter=1 = 2", "expression rejects all packets: `1 = 2`"),
+        ("filter=len < 0", "expression rejects all packets: `len < 0`"),
         ("filter=tcp) or (udp", "syntax error at `)`, character 4"),
         ("filters.dst=2001:db8::/32", "src=10.10.10.0/24 and dst=2001:db8::/32 are of different families"),
         ("filters.l4proto=icmpv6", "l4proto=icmpv6 is not carried by the family of 10.10.10.0/24"),

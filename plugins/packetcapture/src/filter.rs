@@ -1,11 +1,14 @@
 //! Filters: from five fields or a pcap expression to an eBPF program that decides exactly as libpcap would.
 //!
 //! In the order of the passes: [`fields`] (to an expression) · `terms` (combined with the user's own) · `attempt` and
-//! `libpcap` (to classic BPF; `diagnosis` locates errors in an expression) · `classic` (decodes and checks it) ·
-//! `blocks` · `verdict` (does it decide anything?) · `bounds` and `liveness` (what holds at the start of each block, and what is read after it) · `emit` and
-//! `body` (to eBPF; `mode` and `stack` define the versions and the stack layout) over `access` (how a program reaches
-//! the packet), implemented for the TC hook by `skb` and `reach` · `assembly` (resolves labels) · `listing` (for
-//! people).
+//! `libpcap` (to classic BPF; `diagnosis` locates errors in an expression, `join` makes one program of two) · `classic`
+//! (decodes and checks it) · `blocks` · `verdict` (does it decide anything?) · `bounds` and `liveness` (what holds at the
+//! start of each block, and what is read after it) · `emit` and `body` (to eBPF; `mode` and `stack` define the versions
+//! and the stack layout) over `access` (how a program reaches the packet), implemented for the TC hook by `skb` and
+//! `reach` · `assembly` (resolves labels) · `listing` (for people).
+//!
+//! An expression decides as libpcap does: `udp` is UDP in a frame without a tag, and `vlan` moves the offsets of what
+//! follows. The fields are our own, and are looked for within no tag, one and two, whatever the expression moves.
 //!
 //! # What the program does
 //!
@@ -29,6 +32,7 @@ mod classic;
 mod diagnosis;
 mod emit;
 mod insn;
+mod join;
 mod libpcap;
 mod listing;
 mod liveness;
@@ -129,7 +133,7 @@ pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, Fi
         Verdict::Never => Err(match &terms {
             // The fields are not to blame for an expression that no packet matches anyway.
             Terms::Both { expression, .. } if never_matches(expression)? => {
-                ExpressionError::rejects_all(&Terms::One(expression.clone()))
+                ExpressionError::rejects_all(&Terms::Expression(expression.clone()))
             }
             terms => ExpressionError::rejects_all(terms),
         }
@@ -151,7 +155,7 @@ fn verdict_of(raw: &[Raw]) -> Result<Verdict, Invalid> {
 /// # Errors
 /// As [`compile`].
 pub fn raw(expression: &str) -> Result<Vec<Raw>, FilterError> {
-    attempt::compile(Terms::One(expression.to_owned()))
+    attempt::compile(Terms::Expression(expression.to_owned()))
 }
 
 /// The eBPF program for libpcap's program `raw` of the expression `title`.

@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_filter_that_takes_long_is_left_and_taken_up_again() {
         let ports = (0..250).map(|number| format!("port {}", 1000 + number)).collect::<Vec<_>>();
-        let terms = Terms::One(ports.join(" or "));
+        let terms = Terms::Expression(ports.join(" or "));
         let mut rounds = 0;
         let result = loop {
             let start = Instant::now();

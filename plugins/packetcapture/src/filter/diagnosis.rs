@@ -7,14 +7,18 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::classic::Raw;
-use super::libpcap::Libpcap;
-use super::terms::Terms;
+use super::join::both;
+use super::libpcap::{CompileError, Libpcap};
+use super::terms::{Terms, moves, within_tags};
 
 /// Time limit of the search. Host names may be looked up again and again.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// libpcap's message for any error of grammar.
 const SYNTAX: &str = "syntax error";
+
+/// libpcap's message for an expression that no packet matches.
+const REJECTS_ALL: &str = "expression rejects all packets";
 
 /// One of these completes any valid start of an expression; open parentheses are closed after it.
 const COMPLETIONS: [&str; 16] = [
@@ -86,14 +90,22 @@ fn excerpt(expression: &str, around: usize) -> String {
 /// libpcap's program for `terms`.
 pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, ExpressionError> {
     match terms {
-        Terms::One(expression) => compile_one(libpcap, expression),
+        Terms::Fields(fields) => compile_one(libpcap, &within_tags(fields)),
+        Terms::Expression(expression) => compile_one(libpcap, expression),
         Terms::Both { fields, expression } => {
             // Alone first: the error's location is in what the user wrote, and `a) or (b` must be rejected.
-            compile_one(libpcap, expression)?;
-            libpcap.compile(&terms.to_string()).map_err(|error| ExpressionError {
-                fields: Some(fields.clone()),
-                ..ExpressionError::new(&error.to_string(), expression, None)
-            })
+            let alone = compile_one(libpcap, expression)?;
+            if !moves(expression) {
+                match libpcap.compile(&format!("({expression}) and ({})", within_tags(fields))) {
+                    Ok(together) => return Ok(together),
+                    Err(CompileError::Libpcap(reason)) if reason == REJECTS_ALL => {
+                        return Err(ExpressionError::rejects_all(terms));
+                    }
+                    // Together they are too much.
+                    Err(_) => {}
+                }
+            }
+            Ok(both(&compile_one(libpcap, &within_tags(fields))?, &alone))
         }
     }
 }
@@ -113,13 +125,11 @@ fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, Expressi
 impl ExpressionError {
     /// For terms that no packet matches, in libpcap's words.
     pub(crate) fn rejects_all(terms: &Terms) -> Self {
-        const REASON: &str = "expression rejects all packets";
-        match terms {
-            Terms::One(expression) => Self::new(REASON, expression, None),
-            Terms::Both { fields, expression } => {
-                Self { fields: Some(fields.clone()), ..Self::new(REASON, expression, None) }
-            }
-        }
+        let (fields, expression) = match terms {
+            Terms::Fields(expression) | Terms::Expression(expression) => (None, expression),
+            Terms::Both { fields, expression } => (Some(fields.clone()), expression),
+        };
+        Self { fields, ..Self::new(REJECTS_ALL, expression, None) }
     }
 
     fn new(reason: &str, expression: &str, place: Option<Range<usize>>) -> Self {
@@ -202,7 +212,7 @@ fn words(expression: &str) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{Fields, compile as compile_filter, raw};
+    use crate::filter::{Fields, FilterError, compile as compile_filter, raw};
 
     #[track_caller]
     fn check(expression: &str, expected: &str) {
@@ -259,6 +269,30 @@ mod tests {
         );
         assert_eq!(refused("ip) or (arp"), "syntax error at `)`, character 3 of `ip) or (arp`");
         assert_eq!(refused("icmp and tcp"), "expression rejects all packets: `icmp and tcp`");
+    }
+
+    /// In `(vlan 10) and (udp)` libpcap looks for UDP within the tag, and in `(udp) and (vlan 10)` before it.
+    #[test]
+    fn fields_do_not_contradict_tags() {
+        let fields = Fields { dport: Some(53), l4proto: "udp".parse().ok(), ..Fields::default() };
+        for expression in ["vlan 10", "vlan 10 and ip", "ip or vlan 10", "vlan and vlan", "mpls", "vlan and udp"] {
+            assert!(compile_filter(&fields, expression).unwrap().is_some(), "{expression}");
+        }
+    }
+
+    /// Together these are longer than libpcap takes.
+    #[test]
+    fn fields_leave_room_for_a_long_expression() {
+        let fields = Fields { dport: Some(53), ..Fields::default() };
+        let expression = vec!["ip[0] = 1"; 620].join(" or ");
+        assert!(within_tags(&fields.expression().unwrap().unwrap()).len() + expression.len() > 8192);
+        let compiled = loop {
+            match compile_filter(&fields, &expression) {
+                Err(FilterError::Timeout) => {}
+                compiled => break compiled,
+            }
+        };
+        assert!(compiled.unwrap().is_some());
     }
 
     #[test]

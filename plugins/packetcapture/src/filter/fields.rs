@@ -1,9 +1,9 @@
 //! Five fields, all of which must match, as a pcap expression.
 //!
-//! libpcap decides what they match; two details are worth knowing. Addresses are those of IP packets, so ARP never
-//! matches a prefix. And of IPv6's extension headers libpcap follows only the fragment header, and only for the
-//! protocol: ports are expected right after the fixed header. (In an expression, `protochain` follows the others.)
-//! Fragments after the first have no ports and match none.
+//! libpcap decides what they match, within up to two VLAN tags; two details are worth knowing. Addresses are those of IP
+//! packets, so ARP never matches a prefix. And of IPv6's extension headers libpcap follows only the fragment header, and
+//! only for the protocol: ports are expected right after the fixed header. (In an expression, `protochain` follows the
+//! others.) Fragments after the first have no ports and match none.
 
 #![forbid(unsafe_code)]
 
@@ -89,7 +89,7 @@ impl fmt::Display for Protocol {
 }
 
 impl Fields {
-    /// The equivalent expression; `None` if no field is set.
+    /// The equivalent expression for a packet without a VLAN tag; `None` if no field is set.
     ///
     /// Ports are those of TCP, UDP, SCTP, DCCP and UDP-Lite.
     ///

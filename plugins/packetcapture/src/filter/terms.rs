@@ -6,11 +6,18 @@ use std::fmt;
 
 use super::fields::{Fields, FieldsError};
 
-/// The terms of a filter, all of which must match. Displayed as one expression.
+/// Words that move the offsets of everything that follows them (pcap-filter(7)), as parts of words: `pppoed` too.
+const MOVING: [&str; 5] = ["vlan", "mpls", "pppoe", "geneve", "vxlan"];
+
+/// The terms of a filter, all of which must match.
+///
+/// Displayed as one expression, which does not say that fields look into VLAN tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Terms {
-    /// The fields, or the user's expression.
-    One(String),
+    /// The fields.
+    Fields(String),
+    /// The user's expression.
+    Expression(String),
     Both {
         fields: String,
         expression: String,
@@ -27,7 +34,7 @@ impl Terms {
         let expression = (!expression.is_empty() && expression != "all").then(|| expression.to_owned());
         Ok(match (fields.expression()?, expression) {
             (Some(fields), Some(expression)) => Some(Self::Both { fields, expression }),
-            (fields, expression) => fields.or(expression).map(Self::One),
+            (fields, expression) => fields.map(Self::Fields).or(expression.map(Self::Expression)),
         })
     }
 }
@@ -35,10 +42,20 @@ impl Terms {
 impl fmt::Display for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::One(expression) => f.write_str(expression),
+            Self::Fields(expression) | Self::Expression(expression) => f.write_str(expression),
             Self::Both { fields, expression } => write!(f, "({fields}) and ({expression})"),
         }
     }
+}
+
+/// `fields`, of a packet without a VLAN tag, with one and with two. `vlan` moves the offsets of what follows it.
+pub(crate) fn within_tags(fields: &str) -> String {
+    format!("({fields}) or (vlan and (({fields}) or (vlan and ({fields}))))")
+}
+
+/// Whether what follows `expression` may mean something else than it does alone.
+pub(crate) fn moves(expression: &str) -> bool {
+    MOVING.iter().any(|word| expression.contains(word))
 }
 
 #[cfg(test)]
@@ -59,5 +76,15 @@ mod tests {
         check(&fields, "all", Some("(tcp dst port 80)"));
         check(&Fields::default(), " ip or arp ", Some("ip or arp"));
         check(&Fields::default(), " all", None);
+    }
+
+    #[test]
+    fn words_that_move_offsets_are_found_in_any_place() {
+        for expression in ["vlan", "ip or vlan 5", "not pppoed", "(mpls 7)", "geneve and tcp"] {
+            assert!(moves(expression), "{expression}");
+        }
+        for expression in ["ip or arp", "udp port 53", "ether[12:2] = 0x8100"] {
+            assert!(!moves(expression), "{expression}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use judge::Judge;
 use kernel::{Kernel, TAGS};
-use pcn_packetcapture::filter::{Modes, Raw, raw, translate};
+use pcn_packetcapture::filter::{Fields, FilterError, Modes, Protocol, Raw, compile, raw, translate};
 use random::Random;
 
 /// The packet as in a record: with its tag.
@@ -106,6 +106,13 @@ fn random_expressions_match_what_libpcap_matches() {
         expressions += 1;
         matching += usize::from(tally.matched > 0);
         assert!(tally.disagreements.is_empty(), "seed {seed}:\n{}", tally.disagreements.join("\n"));
+        match compile(&Fields::default(), &expression) {
+            Ok(None) => assert_eq!(tally.rejected, 0, "seed {seed}: {expression} was taken for always true"),
+            Err(FilterError::Expression(_)) => {
+                assert_eq!(tally.matched, 0, "seed {seed}: {expression} was taken for never true");
+            }
+            _ => {}
+        }
     }
     println!("{expressions} expressions, {matching} match something; libpcap refused {refused} more");
 }
@@ -182,5 +189,54 @@ fn a_chain_without_an_end_does_not_match() {
         kernel.load(&translate(&raw(expression).unwrap(), expression, Modes::All).unwrap());
         assert!(!kernel.matches(None, &endless));
         assert!(kernel.matches(None, &packets::authenticated(3)));
+    }
+}
+
+/// The packet without its first tags: none, one, two, as far as it has so many.
+fn within_tags(packet: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let untagged = |packet: &Vec<u8>| {
+        let is_tagged = matches!(packet.get(12..14), Some([0x81 | 0x91, 0] | [0x88, 0xa8]));
+        (is_tagged && packet.len() >= 16).then(|| [&packet[..12], &packet[16..]].concat())
+    };
+    std::iter::successors(Some(packet.to_vec()), untagged).take(3)
+}
+
+/// Fields did not match a packet with a tag, and were refused beside an expression about tags.
+#[test]
+fn fields_match_within_two_tags_whatever_the_expression_says_of_them() {
+    let (kernel, judge) = (Kernel::new(), Judge::new());
+    let mut packets = packets::packets(1);
+    let tagged = packets.iter().flat_map(|packet| {
+        let once = [&packet[..12], &[0x81, 0, 0, 5], &packet[12..]].concat();
+        let twice = [&packet[..12], &[0x88, 0xa8, 0x60, 0x64], &once[12..]].concat();
+        let thrice = [&packet[..12], &[0x91, 0, 0, 9], &twice[12..]].concat();
+        [once, twice, thrice]
+    });
+    packets = packets.iter().cloned().chain(tagged).step_by(2).collect();
+    let fields = [
+        Fields { dport: Some(80), ..Fields::default() },
+        Fields { src: "10.0.0.0/8".parse().ok(), l4proto: Some(Protocol(17)), ..Fields::default() },
+        Fields { dst: "2001:db8::/32".parse().ok(), ..Fields::default() },
+        Fields { l4proto: Some(Protocol(132)), ..Fields::default() },
+    ];
+    for (fields, expression) in fields.iter().flat_map(|fields| {
+        ["", "vlan", "vlan 5", "ip or vlan 5", "not vlan", "vlan and vlan", "less 1000", "ip or ip6", "ip or mpls"]
+            .map(|expression| (fields, expression))
+    }) {
+        let plain = judge::defined(&raw(&fields.expression().unwrap().unwrap()).unwrap());
+        let own = (!expression.is_empty()).then(|| judge::defined(&raw(expression).unwrap()));
+        kernel.load(&compile(fields, expression).unwrap().unwrap());
+        let mut matched = [0; 3];
+        for (number, packet) in packets.iter().enumerate() {
+            for tag in [None, Some(number % TAGS.len())] {
+                let whole = restored(packet, tag);
+                let depth = within_tags(&whole).position(|packet| judge.matches(&plain, &packet));
+                let depth = depth.filter(|_| own.as_ref().is_none_or(|own| judge.matches(own, &whole)));
+                let found = kernel.matches(tag, packet);
+                assert_eq!(found, depth.is_some(), "{fields:?}, {expression}, {tag:?}, {}", hex(&whole));
+                matched[depth.unwrap_or_default()] += usize::from(depth.is_some());
+            }
+        }
+        assert!(!expression.is_empty() || !matched.contains(&0), "{fields:?}: {matched:?} at each depth");
     }
 }
