@@ -314,6 +314,35 @@ fn fields_and_an_expression_about_tags_must_both_match() -> Result<()> {
     Ok(())
 }
 
+/// tcpdump has the netmask from the device; a capture may stand where there are no addresses.
+#[test]
+fn broadcasts_are_those_of_the_network_that_is_set() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress");
+    let set = |words: &[&str]| scene.daemon.ctl_words(&[&["sniffer", "set"], words].concat());
+    let line = set(&["filter=ip broadcast"]).one_line(2);
+    assert!(line.contains("set netmask too, such as netmask=24"), "{line}");
+    let line = set(&["netmask=255.0.255.0"]).one_line(2);
+    assert!(line.contains("`255.0.255.0` is not the mask of a network: give its length"), "{line}");
+    let to = ["10.20.0.255", "10.20.0.5", "10.20.255.255", "255.255.255.255", "10.20.0.0"];
+    let frames: Vec<_> =
+        (0..).zip(to).map(|(number, to)| scene.flow(1, 2).with_ips(NEAR, to).frame(Kind::Udp, 100, number)).collect();
+    let recorder = Recorder::start(scene.peer(2))?;
+    for (round, (netmask, expected)) in
+        [("24", &[0, 2, 3, 4][..]), ("255.255.0.0", &[2, 3, 4]), ("0", &[3])].into_iter().enumerate()
+    {
+        set(&["filter=ip broadcast", &format!("netmask={netmask}")]).ok();
+        let before = counters(&scene, "sniffer")?[3] as usize;
+        Sender::open(scene.peer(1))?.send(&frames)?;
+        recorder.wait_for((round + 1) * frames.len(), PATIENCE)?;
+        assert_eq!(numbers(&captured(&scene, "sniffer")?.split_off(before)), expected, "{netmask}");
+    }
+    // The expression needs it.
+    let line = scene.daemon.ctl("sniffer netmask del").one_line(2);
+    assert!(line.contains("set netmask too"), "{line}");
+    Ok(())
+}
+
 #[test]
 fn a_refused_filter_leaves_the_running_one_in_place() -> Result<()> {
     let trial = Trial::new("")?;

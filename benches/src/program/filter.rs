@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Context, Result};
 use aya_obj::generated::bpf_map_type;
-use pcn_packetcapture::filter::{Compiled, Fields, MapName, compile};
+use pcn_packetcapture::filter::{Compiled, Fields, MapName, Netmask, compile};
 use polycube_layout::ring::{FILTER, Filter};
 use polycube_tests::bpf::{self, Shape};
 use polycube_tests::traffic::Flow;
@@ -23,7 +23,7 @@ pub(super) const OTHER_PORTS: Change = (34, &[0, 9, 0, 9]);
 /// receives what they accept. The first is the program to run.
 pub(super) fn chain(flow: &Flow, length: usize) -> Result<(OwnedFd, Vec<OwnedFd>)> {
     let expression = format!("host {} and udp port {}", flow.from.ip, flow.to.port);
-    let compiled = compile(&Fields::default(), &expression)?.context("no filter")?;
+    let compiled = compile(&Fields::default(), &expression, Netmask::default())?.context("no filter")?;
     let mut held = Vec::new();
     let mut following: Option<OwnedFd> = None;
     for _ in 0..length {

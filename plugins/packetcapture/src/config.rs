@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::filter::fields::{Fields, ProtocolError};
+use crate::filter::{Netmask, NetmaskError};
 use crate::format::Format;
 
 pub use limits::{LimitError, RingSize, SnapLen};
@@ -28,11 +29,14 @@ pub struct Config {
     pub snaplen: SnapLen,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
-    /// Which packets to record, and how much of them; all conditions must hold
+    /// Which packets to record, within VLAN tags too, and how much of them; all conditions must hold
     pub filters: Filters,
     /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or an empty value records every packet
     #[schemars(extend("examples" = ["host 10.10.10.1 and tcp port 80"]))]
     pub filter: Option<String>,
+    /// Mask of the network, on which `ip broadcast` in `filter` depends: its length, or a mask such as 255.255.255.0
+    #[schemars(regex(pattern = "^(/?[0-9]{1,2}|[0-9.]{7,15})$"), extend("examples" = ["24"]))]
+    pub netmask: Option<String>,
     /// Format of the file: pcap (microseconds), pcap-nanos, or pcapng (with directions, interfaces and drop counts)
     pub format: Format,
     /// Path of the capture file, below the daemon's capture directory; the format determines its extension
@@ -67,6 +71,7 @@ impl Default for Config {
             ring_size: RingSize::default(),
             filters: Filters::default(),
             filter: None,
+            netmask: None,
             format: Format::default(),
             dump: None,
             networkmode: false,
@@ -151,6 +156,19 @@ impl Config {
             .map_err(|error: ProtocolError| Refusal::new(Tag::InvalidValue, error.to_string()).at("filters/l4proto"))?;
         let (src, dst) = (prefix("src", src)?, prefix("dst", dst)?);
         Ok(Fields { src, dst, sport: *sport, dport: *dport, l4proto: protocol })
+    }
+
+    /// The network's mask, unknown if it is not set.
+    ///
+    /// # Errors
+    /// A text that is not a netmask.
+    pub(crate) fn netmask(&self) -> Result<Netmask, Refusal> {
+        let refused = |error: NetmaskError| Refusal::new(Tag::InvalidValue, error.to_string()).at("netmask");
+        self.netmask
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map_or(Ok(Netmask::default()), str::parse)
+            .map_err(refused)
     }
 
     /// The expression; empty if there is none.

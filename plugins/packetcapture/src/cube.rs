@@ -12,7 +12,7 @@ use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, Service
 use crate::config::Config;
 use crate::datapath;
 use crate::filter::fields::Fields;
-use crate::filter::{self, Compiled, FilterError};
+use crate::filter::{self, Compiled, FilterError, Netmask};
 use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session};
 use crate::settings::Settings;
@@ -34,6 +34,7 @@ pub struct PacketCapture {
 struct Filter {
     fields: Fields,
     expression: String,
+    netmask: Netmask,
     /// `None` if everything passes.
     program: Option<Compiled>,
 }
@@ -69,22 +70,23 @@ impl PacketCapture {
     }
 
     fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
-        let (fields, expression) = (config.fields()?, config.expression());
+        let (fields, expression, netmask) = (config.fields()?, config.expression(), config.netmask()?);
         let mut compiled = lock(&self.compiled);
-        if let Some(same) =
-            compiled.as_ref().filter(|filter| filter.fields == fields && filter.expression == expression)
-        {
+        let is_same = |filter: &&Arc<Filter>| {
+            filter.fields == fields && filter.expression == expression && filter.netmask == netmask
+        };
+        if let Some(same) = compiled.as_ref().filter(is_same) {
             return Ok(Arc::clone(same));
         }
         let began = Instant::now();
-        let program = filter::compile(&fields, expression).map_err(|error| refusal(&error))?;
+        let program = filter::compile(&fields, expression, netmask).map_err(|error| refusal(&error))?;
         if let Some(Compiled { instructions, classic, .. }) = &program {
             let (count, ms) = (instructions.len(), began.elapsed().as_millis());
             let whole = filter::joined(&fields, expression).ok().flatten().unwrap_or_default();
             let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
             self.context.cube.log(Level::Debug, &message);
         }
-        let filter = Arc::new(Filter { fields, expression: expression.to_owned(), program });
+        let filter = Arc::new(Filter { fields, expression: expression.to_owned(), netmask, program });
         *compiled = Some(Arc::clone(&filter));
         Ok(filter)
     }

@@ -37,6 +37,7 @@ mod libpcap;
 mod listing;
 mod liveness;
 mod mode;
+mod netmask;
 mod reach;
 mod skb;
 mod stack;
@@ -55,6 +56,7 @@ pub use fields::{Fields, FieldsError, Protocol};
 pub use insn::Insn;
 pub use libpcap::Missing;
 pub use mode::Modes;
+pub use netmask::{Netmask, NetmaskError};
 
 use terms::Terms;
 use verdict::Verdict;
@@ -120,19 +122,19 @@ pub fn joined(fields: &Fields, expression: &str) -> Result<Option<String>, Field
 }
 
 /// The program for `fields` and `expression`, which must both match. `None` if everything passes: no fields, and an
-/// expression that is empty, `all`, or true of every packet.
+/// expression that is empty, `all`, or true of every packet. `ip broadcast` needs the netmask.
 ///
 /// # Errors
 /// Any [`FilterError`]; an [`ExpressionError`] says where the expression is wrong, or that no packet can match.
-pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, FilterError> {
+pub fn compile(fields: &Fields, expression: &str, netmask: Netmask) -> Result<Option<Compiled>, FilterError> {
     let Some(terms) = Terms::of(fields, expression)? else { return Ok(None) };
-    let raw = attempt::compile(terms.clone())?;
+    let raw = attempt::compile(terms.clone(), netmask)?;
     match verdict_of(&raw)? {
         Verdict::Always => Ok(None),
         Verdict::Depends => translate(&raw, &terms.to_string(), Modes::All).map(Some),
         Verdict::Never => Err(match &terms {
             // The fields are not to blame for an expression that no packet matches anyway.
-            Terms::Both { expression, .. } if never_matches(expression)? => {
+            Terms::Both { expression, .. } if never_matches(expression, netmask)? => {
                 ExpressionError::rejects_all(&Terms::Expression(expression.clone()))
             }
             terms => ExpressionError::rejects_all(terms),
@@ -141,8 +143,8 @@ pub fn compile(fields: &Fields, expression: &str) -> Result<Option<Compiled>, Fi
     }
 }
 
-fn never_matches(expression: &str) -> Result<bool, FilterError> {
-    Ok(verdict_of(&raw(expression)?)? == Verdict::Never)
+fn never_matches(expression: &str, netmask: Netmask) -> Result<bool, FilterError> {
+    Ok(verdict_of(&raw(expression, netmask)?)? == Verdict::Never)
 }
 
 fn verdict_of(raw: &[Raw]) -> Result<Verdict, Invalid> {
@@ -154,8 +156,8 @@ fn verdict_of(raw: &[Raw]) -> Result<Verdict, Invalid> {
 ///
 /// # Errors
 /// As [`compile`].
-pub fn raw(expression: &str) -> Result<Vec<Raw>, FilterError> {
-    attempt::compile(Terms::Expression(expression.to_owned()))
+pub fn raw(expression: &str, netmask: Netmask) -> Result<Vec<Raw>, FilterError> {
+    attempt::compile(Terms::Expression(expression.to_owned()), netmask)
 }
 
 /// The eBPF program for libpcap's program `raw` of the expression `title`.

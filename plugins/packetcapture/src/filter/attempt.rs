@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::FilterError;
 use super::classic::Raw;
-use super::diagnosis::{self, ExpressionError};
+use super::diagnosis::{self, Compiler, ExpressionError};
 use super::libpcap::Libpcap;
+use super::netmask::Netmask;
 use super::terms::Terms;
 use crate::lock::lock;
 
@@ -29,6 +30,7 @@ const STACK: usize = 64 << 20;
 
 struct Attempt {
     terms: Terms,
+    netmask: Netmask,
     thread: JoinHandle<()>,
     answer: Receiver<Result<Vec<Raw>, ExpressionError>>,
 }
@@ -40,10 +42,10 @@ static LEFT: Mutex<Vec<Attempt>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 /// Any [`FilterError`] except those of the program.
-pub(crate) fn compile(terms: Terms) -> Result<Vec<Raw>, FilterError> {
-    let attempt = match taken_up(&terms)? {
+pub(crate) fn compile(terms: Terms, netmask: Netmask) -> Result<Vec<Raw>, FilterError> {
+    let attempt = match taken_up(&terms, netmask)? {
         Some(attempt) => attempt,
-        None => Attempt::start(terms)?,
+        None => Attempt::start(terms, netmask)?,
     };
     match attempt.answer.recv_timeout(PATIENCE) {
         Ok(result) => Ok(result?),
@@ -60,9 +62,9 @@ fn left() -> MutexGuard<'static, Vec<Attempt>> {
 }
 
 /// The attempt for the same terms, if it timed out before. If there is none, makes room for another.
-fn taken_up(terms: &Terms) -> Result<Option<Attempt>, FilterError> {
+fn taken_up(terms: &Terms, netmask: Netmask) -> Result<Option<Attempt>, FilterError> {
     let mut left = left();
-    if let Some(at) = left.iter().position(|attempt| attempt.terms == *terms) {
+    if let Some(at) = left.iter().position(|attempt| attempt.terms == *terms && attempt.netmask == netmask) {
         return Ok(Some(left.remove(at)));
     }
     if left.len() >= MOST_LEFT {
@@ -73,14 +75,15 @@ fn taken_up(terms: &Terms) -> Result<Option<Attempt>, FilterError> {
 }
 
 impl Attempt {
-    fn start(terms: Terms) -> Result<Self, FilterError> {
+    fn start(terms: Terms, netmask: Netmask) -> Result<Self, FilterError> {
         let libpcap = Libpcap::get()?;
         let (answered, answer) = mpsc::channel();
         let asked = terms.clone();
         let thread = thread::Builder::new().name("libpcap".to_owned()).stack_size(STACK);
         // The caller may have left.
-        let thread = thread.spawn(move || drop(answered.send(diagnosis::compile(libpcap, &asked))));
-        Ok(Self { terms, thread: thread.map_err(FilterError::Thread)?, answer })
+        let thread =
+            thread.spawn(move || drop(answered.send(diagnosis::compile(Compiler { libpcap, netmask }, &asked))));
+        Ok(Self { terms, netmask, thread: thread.map_err(FilterError::Thread)?, answer })
     }
 }
 
@@ -98,7 +101,7 @@ mod tests {
         let mut rounds = 0;
         let result = loop {
             let start = Instant::now();
-            let result = compile(terms.clone());
+            let result = compile(terms.clone(), Netmask::default());
             assert!(start.elapsed() < PATIENCE + PATIENCE / 2, "{:?}", start.elapsed());
             rounds += 1;
             if !matches!(result, Err(FilterError::Timeout)) || rounds == 30 {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::classic::Raw;
 use super::join::both;
 use super::libpcap::{CompileError, Libpcap};
+use super::netmask::Netmask;
 use super::terms::{Terms, moves, within_tags};
 
 /// Time limit of the search. Host names may be looked up again and again.
@@ -16,6 +17,10 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// libpcap's message for any error of grammar.
 const SYNTAX: &str = "syntax error";
+
+/// The start of libpcap's message for `ip broadcast` without a netmask, and ours.
+const NO_NETMASK: &str = "netmask not known";
+const BROADCAST: &str = "`ip broadcast` depends on the network's mask: set netmask too, such as netmask=24";
 
 /// libpcap's message for an expression that no packet matches.
 const REJECTS_ALL: &str = "expression rejects all packets";
@@ -87,16 +92,29 @@ fn excerpt(expression: &str, around: usize) -> String {
     format!("{}{text}{}", dots(start > 0), dots(end < expression.len()))
 }
 
+/// libpcap, and the network for which it compiles.
+#[derive(Clone, Copy)]
+pub(crate) struct Compiler {
+    pub(crate) libpcap: &'static Libpcap,
+    pub(crate) netmask: Netmask,
+}
+
+impl Compiler {
+    fn compile(self, expression: &str) -> Result<Vec<Raw>, CompileError> {
+        self.libpcap.compile(expression, self.netmask)
+    }
+}
+
 /// libpcap's program for `terms`.
-pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, ExpressionError> {
+pub(crate) fn compile(compiler: Compiler, terms: &Terms) -> Result<Vec<Raw>, ExpressionError> {
     match terms {
-        Terms::Fields(fields) => compile_one(libpcap, &within_tags(fields)),
-        Terms::Expression(expression) => compile_one(libpcap, expression),
+        Terms::Fields(fields) => compile_one(compiler, &within_tags(fields)),
+        Terms::Expression(expression) => compile_one(compiler, expression),
         Terms::Both { fields, expression } => {
             // Alone first: the error's location is in what the user wrote, and `a) or (b` must be rejected.
-            let alone = compile_one(libpcap, expression)?;
+            let alone = compile_one(compiler, expression)?;
             if !moves(expression) {
-                match libpcap.compile(&format!("({expression}) and ({})", within_tags(fields))) {
+                match compiler.compile(&format!("({expression}) and ({})", within_tags(fields))) {
                     Ok(together) => return Ok(together),
                     Err(CompileError::Libpcap(reason)) if reason == REJECTS_ALL => {
                         return Err(ExpressionError::rejects_all(terms));
@@ -105,17 +123,17 @@ pub(crate) fn compile(libpcap: &Libpcap, terms: &Terms) -> Result<Vec<Raw>, Expr
                     Err(_) => {}
                 }
             }
-            Ok(both(&compile_one(libpcap, &within_tags(fields))?, &alone))
+            Ok(both(&compile_one(compiler, &within_tags(fields))?, &alone))
         }
     }
 }
 
-fn compile_one(libpcap: &Libpcap, expression: &str) -> Result<Vec<Raw>, ExpressionError> {
-    libpcap.compile(expression).map_err(|error| {
+fn compile_one(compiler: Compiler, expression: &str) -> Result<Vec<Raw>, ExpressionError> {
+    compiler.compile(expression).map_err(|error| {
         let reason = error.to_string();
         let deadline = Instant::now() + PATIENCE;
         let place = find(expression, &reason, &mut |text| match Instant::now() < deadline {
-            true => Ok(libpcap.compile(text).err().map(|error| error.to_string())),
+            true => Ok(compiler.compile(text).err().map(|error| error.to_string())),
             false => Err(Timeout),
         });
         ExpressionError::new(&reason, expression, place.unwrap_or_default())
@@ -133,7 +151,10 @@ impl ExpressionError {
     }
 
     fn new(reason: &str, expression: &str, place: Option<Range<usize>>) -> Self {
-        let reason = reason.trim_start_matches("can't parse filter expression: ").to_owned();
+        let reason = match reason.trim_start_matches("can't parse filter expression: ") {
+            reason if reason.starts_with(NO_NETMASK) => BROADCAST.to_owned(),
+            reason => reason.to_owned(),
+        };
         Self { reason, expression: expression.to_owned(), place, fields: None }
     }
 }
@@ -216,7 +237,7 @@ mod tests {
 
     #[track_caller]
     fn check(expression: &str, expected: &str) {
-        assert_eq!(raw(expression).unwrap_err().to_string(), expected);
+        assert_eq!(raw(expression, Netmask::default()).unwrap_err().to_string(), expected);
     }
 
     #[test]
@@ -255,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn broadcasts_need_a_netmask() {
+        let reason = "`ip broadcast` depends on the network's mask: set netmask too, such as netmask=24";
+        check("ip broadcast", &format!("{reason} at `broadcast`, character 4 of `ip broadcast`"));
+        check(
+            "arp or (ip broadcast and udp)",
+            &format!("{reason} at `broadcast`, character 12 of `arp or (ip broadcast and udp)`"),
+        );
+    }
+
+    #[test]
     fn what_matches_nothing_is_wrong_as_a_whole() {
         check("icmp and src port 80", "expression rejects all packets: `icmp and src port 80`");
     }
@@ -262,7 +293,7 @@ mod tests {
     #[test]
     fn what_contradicts_the_fields_is_reported_with_them() {
         let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
-        let refused = |expression| compile_filter(&fields, expression).unwrap_err().to_string();
+        let refused = |expression| compile_filter(&fields, expression, Netmask::default()).unwrap_err().to_string();
         assert_eq!(
             refused("udp"),
             "expression rejects all packets: `udp` and the fields, which say `tcp`: clear one of them"
@@ -276,7 +307,7 @@ mod tests {
     fn fields_do_not_contradict_tags() {
         let fields = Fields { dport: Some(53), l4proto: "udp".parse().ok(), ..Fields::default() };
         for expression in ["vlan 10", "vlan 10 and ip", "ip or vlan 10", "vlan and vlan", "mpls", "vlan and udp"] {
-            assert!(compile_filter(&fields, expression).unwrap().is_some(), "{expression}");
+            assert!(compile_filter(&fields, expression, Netmask::default()).unwrap().is_some(), "{expression}");
         }
     }
 
@@ -287,7 +318,7 @@ mod tests {
         let expression = vec!["ip[0] = 1"; 620].join(" or ");
         assert!(within_tags(&fields.expression().unwrap().unwrap()).len() + expression.len() > 8192);
         let compiled = loop {
-            match compile_filter(&fields, &expression) {
+            match compile_filter(&fields, &expression, Netmask::default()) {
                 Err(FilterError::Timeout) => {}
                 compiled => break compiled,
             }

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use libloading::Library;
 
 use super::classic::Raw;
+use super::netmask::Netmask;
 
 /// Its names in distributions: the soname that libpcap gives itself, and Debian's.
 const NAMES: [&str; 2] = ["libpcap.so.1", "libpcap.so.0.8"];
@@ -17,8 +18,6 @@ const NAMES: [&str; 2] = ["libpcap.so.1", "libpcap.so.0.8"];
 const DLT_EN10MB: c_int = 1;
 /// The return value for a match; libpcap's `MAXIMUM_SNAPLEN`.
 const SNAPLEN: c_int = 262_144;
-/// Only `ip broadcast` needs the netmask.
-const NETMASK_UNKNOWN: u32 = 0xffff_ffff;
 /// Maximum bytes of an expression. Without the optimizer, 8 KiB of ports take 6 s and 16 KiB 50 to 80 s.
 const LONGEST: usize = 8 << 10;
 /// Expressions up to this many bytes are always compiled quickly.
@@ -106,30 +105,30 @@ impl Libpcap {
     }
 
     /// The optimized classic program for an expression on Ethernet. Long expressions need a larger stack than threads
-    /// have by default.
+    /// have by default. Only `ip broadcast` needs `netmask`.
     ///
     /// This looks up host names, and takes as long as that does.
     ///
     /// # Errors
     /// [`CompileError`].
-    pub(crate) fn compile(&self, expression: &str) -> Result<Vec<Raw>, CompileError> {
+    pub(crate) fn compile(&self, expression: &str, netmask: Netmask) -> Result<Vec<Raw>, CompileError> {
         if expression.len() > LONGEST {
             return Err(CompileError::Long(expression.len()));
         }
         let text = CString::new(expression).map_err(|_| CompileError::Nul)?;
         if expression.len() > SHORT {
-            let count = self.compile_as(&text, false, <[Raw]>::len)?;
+            let count = self.compile_as((&text, netmask), false, <[Raw]>::len)?;
             if count > MOST_UNOPTIMIZED {
                 return Err(CompileError::Unoptimized(count));
             }
         }
-        self.compile_as(&text, true, <[Raw]>::to_vec)
+        self.compile_as((&text, netmask), true, <[Raw]>::to_vec)
     }
 
     /// Compiles `text` and passes the program to `read`.
     fn compile_as<T>(
         &self,
-        text: &CStr,
+        (text, netmask): (&CStr, Netmask),
         is_optimized: bool,
         read: impl FnOnce(&[Raw]) -> T,
     ) -> Result<T, CompileError> {
@@ -142,7 +141,7 @@ impl Libpcap {
         let optimize = c_int::from(is_optimized);
         // SAFETY: the handle is open, the program is ours and the text ends with NUL. Concurrent calls are safe since
         // 1.8 of 2016 (pcap_compile(3PCAP), "BUGS"); our programs need Linux 6.1, of 2022.
-        let result = unsafe { (self.compile)(handle, &raw mut program, text.as_ptr(), optimize, NETMASK_UNKNOWN) };
+        let result = unsafe { (self.compile)(handle, &raw mut program, text.as_ptr(), optimize, netmask.number()) };
         let compiled = if result == 0 {
             // SAFETY: libpcap returned 0, so `instructions` is an array of `length` until it is freed.
             let found = read(unsafe { std::slice::from_raw_parts(program.instructions, program.length as usize) });
@@ -167,14 +166,14 @@ mod tests {
 
     #[test]
     fn an_expression_becomes_a_program() {
-        let program = raw("ip").unwrap();
+        let program = raw("ip", Netmask::default()).unwrap();
         let raw = |code, jt, jf, k| Raw { code, jt, jf, k };
         assert_eq!(program, [raw(0x28, 0, 0, 12), raw(0x15, 0, 1, 0x800), raw(6, 0, 0, 262_144), raw(6, 0, 0, 0)]);
     }
 
     /// Retries after a timeout, which a busy machine may cause.
     fn settled(expression: &str) -> Result<Vec<Raw>, FilterError> {
-        let mut answers = std::iter::repeat_with(|| raw(expression)).take(30);
+        let mut answers = std::iter::repeat_with(|| raw(expression, Netmask::default())).take(30);
         answers.find(|answer| !matches!(answer, Err(FilterError::Timeout))).expect("an answer in a minute")
     }
 

@@ -9,7 +9,7 @@ use super::*;
 #[track_caller]
 fn check_golden(name: &str, expression: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/filter/goldens/{name}.txt"));
-    let compiled = compile(&Fields::default(), expression).unwrap().unwrap();
+    let compiled = compile(&Fields::default(), expression, Netmask::default()).unwrap().unwrap();
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
         std::fs::write(&path, compiled.listing()).unwrap();
     }
@@ -30,7 +30,7 @@ fn the_programs_are_the_golden_ones() {
 #[test]
 fn no_filter_gives_no_program() {
     for expression in ["", " ", "all", " all "] {
-        assert!(compile(&Fields::default(), expression).unwrap().is_none());
+        assert!(compile(&Fields::default(), expression, Netmask::default()).unwrap().is_none());
     }
 }
 
@@ -38,16 +38,17 @@ fn no_filter_gives_no_program() {
 #[test]
 fn what_is_always_true_is_no_program() {
     for expression in ["1 = 1", "len >= 0", "ip or not ip", "tcp-syn = 2", "icmp-echo = 8", "not (ip and arp)"] {
-        assert!(compile(&Fields::default(), expression).unwrap().is_none(), "{expression}");
+        assert!(compile(&Fields::default(), expression, Netmask::default()).unwrap().is_none(), "{expression}");
     }
     let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
-    let compiled = compile(&fields, "len >= 0").unwrap().unwrap();
+    let compiled = compile(&fields, "len >= 0", Netmask::default()).unwrap().unwrap();
     assert_eq!(compiled.maps.len(), 3);
 }
 
 #[test]
 fn what_is_never_true_is_refused_whoever_finds_out() {
-    let refused = |fields: &Fields, expression| compile(fields, expression).unwrap_err().to_string();
+    let refused =
+        |fields: &Fields, expression| compile(fields, expression, Netmask::default()).unwrap_err().to_string();
     for expression in ["1 = 2", "ip and arp", "len < 0", "ether[0] = 256", "1 = 2 and ip protochain 6"] {
         let expected = format!("expression rejects all packets: `{expression}`");
         assert_eq!(refused(&Fields::default(), expression), expected);
@@ -58,7 +59,7 @@ fn what_is_never_true_is_refused_whoever_finds_out() {
 
 #[test]
 fn maps_are_loaded_where_the_program_says() {
-    let compiled = compile(&Fields::default(), "tcp").unwrap().unwrap();
+    let compiled = compile(&Fields::default(), "tcp", Netmask::default()).unwrap().unwrap();
     let names = compiled.maps.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["accept", "RINGS", "next"]);
     for (at, _) in compiled.maps {

@@ -194,12 +194,12 @@ fn compute(arithmetic: Arithmetic, a: Interval, other: Interval) -> Interval {
 mod tests {
     use super::*;
     use crate::filter::blocks::split;
-    use crate::filter::{classic, raw};
+    use crate::filter::{Netmask, classic, raw};
 
     #[track_caller]
     fn check(expressions: &[&str], expected: Verdict) {
         for expression in expressions {
-            let program = classic::decode(&raw(expression).unwrap()).unwrap();
+            let program = classic::decode(&raw(expression, Netmask::default()).unwrap()).unwrap();
             assert_eq!(verdict(&split(&program), &program), expected, "{expression}");
         }
     }

@@ -16,8 +16,17 @@ use std::time::{Duration, Instant};
 
 use judge::Judge;
 use kernel::{Kernel, TAGS};
-use pcn_packetcapture::filter::{Fields, FilterError, Modes, Protocol, Raw, compile, raw, translate};
+use pcn_packetcapture::filter::{Fields, FilterError, Modes, Netmask, Protocol, Raw, compile, translate};
 use random::Random;
+
+/// The network of most packets' addresses.
+fn netmask() -> Netmask {
+    "24".parse().unwrap()
+}
+
+fn raw(expression: &str) -> Result<Vec<Raw>, FilterError> {
+    pcn_packetcapture::filter::raw(expression, netmask())
+}
 
 /// The packet as in a record: with its tag.
 fn restored(packet: &[u8], tag: Option<usize>) -> Vec<u8> {
@@ -106,7 +115,7 @@ fn random_expressions_match_what_libpcap_matches() {
         expressions += 1;
         matching += usize::from(tally.matched > 0);
         assert!(tally.disagreements.is_empty(), "seed {seed}:\n{}", tally.disagreements.join("\n"));
-        match compile(&Fields::default(), &expression) {
+        match compile(&Fields::default(), &expression, netmask()) {
             Ok(None) => assert_eq!(tally.rejected, 0, "seed {seed}: {expression} was taken for always true"),
             Err(FilterError::Expression(_)) => {
                 assert_eq!(tally.matched, 0, "seed {seed}: {expression} was taken for never true");
@@ -225,7 +234,7 @@ fn fields_match_within_two_tags_whatever_the_expression_says_of_them() {
     }) {
         let plain = judge::defined(&raw(&fields.expression().unwrap().unwrap()).unwrap());
         let own = (!expression.is_empty()).then(|| judge::defined(&raw(expression).unwrap()));
-        kernel.load(&compile(fields, expression).unwrap().unwrap());
+        kernel.load(&compile(fields, expression, netmask()).unwrap().unwrap());
         let mut matched = [0; 3];
         for (number, packet) in packets.iter().enumerate() {
             for tag in [None, Some(number % TAGS.len())] {

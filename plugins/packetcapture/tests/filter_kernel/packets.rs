@@ -5,7 +5,7 @@ use super::random::Random;
 /// Addresses and ports that expressions ask for, among others that they do not.
 const MACS: [[u8; 6]; 5] =
     [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], [0xff; 6], [1, 0, 0x5e, 0, 0, 5], [0x33, 0x33, 0, 0, 0, 1]];
-const IPV4: [[u8; 4]; 7] = [
+const IPV4: [[u8; 4]; 9] = [
     [10, 0, 0, 1],
     [10, 0, 0, 2],
     [10, 1, 2, 3],
@@ -13,6 +13,8 @@ const IPV4: [[u8; 4]; 7] = [
     [224, 0, 0, 5],
     [255, 255, 255, 255],
     [172, 16, 5, 4],
+    [10, 0, 0, 255],
+    [192, 168, 1, 0],
 ];
 const IPV6: [[u8; 16]; 5] = [
     [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
