@@ -415,6 +415,9 @@ fn part_of(step: &Step) -> Option<Part> {
     })
 }
 
+/// Index of the loopback in every network namespace (`LOOPBACK_IFINDEX` in the kernel's include/net/flow.h).
+const LOOPBACK: u32 = 1;
+
 /// What a plugin is asked with: the JSON text of a [`Wanted`].
 fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs)) -> Arc<str> {
     let ports = cube.ports().map(|(port_name, port)| PluginPort {
@@ -422,10 +425,14 @@ fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netde
         name: port_name.to_string(),
         netdev: netdevs.of_port(name, port_name, port).map(|netdev| netdev.name),
     });
-    let points = topology.points(name.as_str()).into_iter().map(|(id, point)| PluginPoint {
-        id,
-        name: point.to_string(),
-        netdev: netdevs.of_point(topology, point).map(|netdev| netdev.name),
+    let points = topology.points(name.as_str()).into_iter().map(|(id, point)| {
+        let netdev = netdevs.of_point(topology, point);
+        PluginPoint {
+            id,
+            name: point.to_string(),
+            is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
+            netdev: netdev.map(|netdev| netdev.name),
+        }
     });
     let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.collect() };
     serde_json::to_string(&wanted).unwrap_or_default().into()

@@ -29,6 +29,9 @@ pub struct Point {
     pub name: String,
     /// The netdev whose packets pass the point; `None` while the port has no peer.
     pub netdev: Option<String>,
+    /// Whether the netdev is the loopback, on which every packet that leaves comes in again.
+    #[serde(default)]
+    pub is_loopback: bool,
 }
 
 /// The wanted state of a cube: its configuration, and where it is attached.

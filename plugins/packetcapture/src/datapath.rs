@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use polycube_layout::ring::{BELL, FLAGS, FORMAT, INBOUND, INTERFACE, MASK, OUTBOUND, RINGS, SNAPLEN, element_size};
 use polycube_plugin_api::{Code, Count, Datapath, Direction, MapSpec, Point, Program, Refusal, constant};
 
-use crate::config::Config;
+use crate::config::{Capture, Config};
 use crate::filter::Compiled;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
@@ -26,7 +26,7 @@ pub(crate) fn datapath(
 ) -> Result<Datapath, Refusal> {
     let ring = config.ring_size.granted(cpus);
     let points = points.iter().filter(|point| point.netdev.is_some());
-    let places = points.flat_map(|point| config.capture.directions().iter().map(|direction| (point.id, *direction)));
+    let places = points.flat_map(|point| directions(config.capture, point).map(|direction| (point.id, direction)));
     let program = |(point, direction), stage, code| Program { point, direction, stage, object: stage as usize, code };
     let programs = places
         .flat_map(|place| {
@@ -49,6 +49,16 @@ pub(crate) fn datapath(
         maps: vec![rings, MapSpec::declared(BELL)],
         objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
     })
+}
+
+/// The hooks that need a program at `point`. What leaves through the loopback comes in again: one of the two is left
+/// out, and as in libpcap (`linux_check_direction()` in pcap-linux.c) it is the first.
+fn directions(capture: Capture, point: &Point) -> impl Iterator<Item = Direction> {
+    let capture = match capture {
+        Capture::Bidirectional if point.is_loopback => Capture::Ingress,
+        capture => capture,
+    };
+    capture.directions().iter().copied()
 }
 
 fn instructions(filter: &Compiled) -> Code {
@@ -78,11 +88,14 @@ mod tests {
     use polycube_plugin_api::Direction::{self, Egress, Ingress};
 
     use super::*;
-    use crate::config::Capture;
 
     fn points() -> [Point; 2] {
-        let point =
-            |id, netdev: Option<&str>| Point { id, name: format!("br1:p{id}"), netdev: netdev.map(str::to_owned) };
+        let point = |id, netdev: Option<&str>| Point {
+            id,
+            name: format!("br1:p{id}"),
+            netdev: netdev.map(str::to_owned),
+            is_loopback: false,
+        };
         [point(3, Some("veth3")), point(4, None)]
     }
 
@@ -104,6 +117,16 @@ mod tests {
         check(Capture::Off, &points(), &[]);
         check(Capture::Bidirectional, &points()[1..], &[]);
         check(Capture::Bidirectional, &[], &[]);
+    }
+
+    #[test]
+    fn what_passes_the_loopback_both_ways_is_captured_once() {
+        let [port, _] = points();
+        let loopback = Point { id: 5, name: "lo".to_owned(), netdev: Some("lo".to_owned()), is_loopback: true };
+        let points = [port, loopback];
+        check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);
+        check(Capture::Ingress, &points, &[(3, Ingress), (5, Ingress)]);
+        check(Capture::Egress, &points, &[(3, Egress), (5, Egress)]);
     }
 
     #[test]
