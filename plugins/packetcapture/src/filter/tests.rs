@@ -36,7 +36,7 @@ fn no_filter_gives_no_program() {
 
 /// A program that rejects nothing has no way to the next program, and the host refused it.
 #[test]
-fn what_is_always_true_is_no_program() {
+fn what_is_always_true_needs_no_program() {
     for expression in ["1 = 1", "len >= 0", "ip or not ip", "tcp-syn = 2", "icmp-echo = 8", "not (ip and arp)"] {
         assert!(compile(&Fields::default(), expression, Netmask::default()).unwrap().is_none(), "{expression}");
     }
@@ -46,7 +46,7 @@ fn what_is_always_true_is_no_program() {
 }
 
 #[test]
-fn what_is_never_true_is_refused_whoever_finds_out() {
+fn what_is_never_true_is_refused_even_if_libpcap_takes_it() {
     let refused =
         |fields: &Fields, expression| compile(fields, expression, Netmask::default()).unwrap_err().to_string();
     for expression in ["1 = 2", "ip and arp", "len < 0", "ether[0] = 256", "1 = 2 and ip protochain 6"] {
