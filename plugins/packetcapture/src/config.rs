@@ -164,11 +164,7 @@ impl Config {
     /// A text that is not a netmask.
     pub(crate) fn netmask(&self) -> Result<Netmask, Refusal> {
         let refused = |error: NetmaskError| Refusal::new(Tag::InvalidValue, error.to_string()).at("netmask");
-        self.netmask
-            .as_deref()
-            .filter(|text| !text.is_empty())
-            .map_or(Ok(Netmask::default()), str::parse)
-            .map_err(refused)
+        self.netmask.as_deref().map_or(Ok(Netmask::default()), str::parse).map_err(refused)
     }
 
     /// The expression; empty if there is none.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Offset of a packet's type in Linux (`SKF_AD_OFF + SKF_AD_PKTTYPE` in `include/uapi/linux/filter.h`). No packet is
@@ -13,6 +14,9 @@ const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 
 /// Maximum instructions of a filter (`BPF_MAXINSNS` in the kernel's `include/uapi/linux/bpf_common.h`).
 pub(crate) const MOST: usize = 4096;
+
+/// Maximum loops: the verifier follows every round of each, up to a million instructions.
+pub(crate) const MOST_LOOPS: usize = 16;
 
 /// Words of scratch memory (`BPF_MEMWORDS`).
 pub(crate) const SCRATCH: u32 = 16;
@@ -54,6 +58,12 @@ pub enum Invalid {
         "a packet does not say its direction: instead of `inbound` or `outbound`, set `capture` to ingress or egress"
     )]
     Direction,
+    /// More than [`MOST_LOOPS`] loops.
+    #[error(
+        "it has {0} loops, and {MOST_LOOPS} is the most: use fewer `protochain`, which has two of them, or `ip protochain` \
+         and `ip6 protochain`, which have one each"
+    )]
+    Loops(usize),
     /// The last instruction does not return.
     #[error("it does not end")]
     Endless,
@@ -165,6 +175,14 @@ pub(crate) fn decode(raw: &[Raw]) -> Result<Vec<Operation>, Invalid> {
         if !inside {
             return Err(Invalid::Jump { at });
         }
+    }
+    let jump_back = |(at, operation): (usize, &Operation)| match operation {
+        Operation::Jump(target) if *target < at => Some(*target),
+        _ => None,
+    };
+    let loops = program.iter().enumerate().filter_map(jump_back).collect::<BTreeSet<_>>().len();
+    if loops > MOST_LOOPS {
+        return Err(Invalid::Loops(loops));
     }
     match program.last() {
         None => Err(Invalid::Empty),
@@ -343,6 +361,15 @@ mod tests {
         check(&[(0x34, 0, 0, 0), (6, 0, 0, 0)], Err(Invalid::Operand { at: 0, k: 0 }));
         check(&[(0x94, 0, 0, 0), (6, 0, 0, 0)], Err(Invalid::Operand { at: 0, k: 0 }));
         check(&[(0x02, 0, 0, 16), (6, 0, 0, 0)], Err(Invalid::Operand { at: 0, k: 16 }));
+    }
+
+    #[test]
+    fn more_loops_than_the_verifier_follows_are_refused() {
+        let jump_back = |at: u32| (0x05, 0, 0, (-i32::try_from(at).unwrap()).cast_unsigned());
+        let jumps = (0..17).flat_map(|_| [(0x07, 0, 0, 0), jump_back(2)]).chain([(6, 0, 0, 0)]).collect::<Vec<_>>();
+        check(&jumps, Err(Invalid::Loops(17)));
+        let raw = jumps[2..].iter().map(|&(code, jt, jf, k)| Raw { code, jt, jf, k }).collect::<Vec<_>>();
+        assert!(decode(&raw).is_ok());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::liveness::{LiveSet, Liveness};
 use super::mode::{Mode, Modes, View};
 use super::reach;
 use super::skb::{self, Skb};
-use super::stack::{MOST_LOOPS, SCRAP, forget, rounds, word};
+use super::stack::{SCRAP, forget, rounds, word};
 
 const MAP_LOOKUP: i32 = 1;
 const CPU: i32 = 8;
@@ -113,6 +113,7 @@ impl Filter<'_> {
         access.enter(code);
         self.clear(code, access.mode);
         let checks = checks(self.blocks, self.program, |operation| access.extent(operation));
+        let has_loops = self.loops().next().is_some();
         let label = |number| self.outcome(number).unwrap_or(Label::Block(access.view, access.mode, number));
         let numbers = (0..self.blocks.len()).filter(|number| *number == 0 || self.outcome(*number).is_none());
         let mut numbers = numbers.peekable();
@@ -146,7 +147,7 @@ impl Filter<'_> {
                         Operand::X => Source::Reg(X),
                         Operand::K(k) => order.map_or(k, |order| order.constant(k)).into(),
                     };
-                    let leaves = |target| self.is_in_loop(number) && !self.is_in_loop(target);
+                    let leaves = |target| has_loops && self.is_in_loop(number) && !self.is_in_loop(target);
                     let is_then_first = match (leaves(then), leaves(otherwise)) {
                         // The verifier follows what falls through first, and only keeps so many branches for later
                         // (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, kernel/bpf/verifier.c).
@@ -186,7 +187,7 @@ impl Filter<'_> {
             code.add(Insn::store(Width::W, Reg::R10, word(k), 0));
         }
         let loops = if mode == Mode::General { self.loops().count() } else { 0 };
-        for number in 0..loops.min(MOST_LOOPS) {
+        for number in 0..loops {
             code.add(Insn::store(Width::D, Reg::R10, rounds(number), 0));
         }
     }

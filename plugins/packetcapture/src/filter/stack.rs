@@ -11,8 +11,6 @@ pub(crate) const SCRAP: i16 = -4;
 
 /// Round counter of the first loop.
 const ROUNDS: i16 = -16;
-/// Maximum loops with counters of their own; libpcap runs out of scratch memory before.
-pub(crate) const MOST_LOOPS: usize = 16;
 
 /// Offset of a word of scratch memory: in the upper half of a stack slot, so that the verifier does not track its
 /// values; see [`forget`].
@@ -23,7 +21,7 @@ pub(crate) fn word(k: u32) -> i16 {
 /// Offset of a loop's round counter. It is not read after the loop, so the verifier merges the paths that leave the
 /// loop after different rounds.
 pub(crate) fn rounds(number: usize) -> i16 {
-    match number.min(MOST_LOOPS - 1) as i16 {
+    match number as i16 {
         0 => ROUNDS,
         number => word(SCRATCH) - 4 - 8 * number,
     }

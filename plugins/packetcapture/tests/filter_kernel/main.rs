@@ -188,6 +188,21 @@ fn chains_of_headers_are_followed_to_the_end_of_the_frame() {
     }
 }
 
+/// The verifier follows every round of every loop.
+#[test]
+fn a_filter_may_have_many_loops() {
+    let kernel = Kernel::new();
+    let chains = ["17", "6", "58", "132", "1", "2", "50", "33"].map(|protocol| format!("protochain {protocol}"));
+    for count in 1..=chains.len() {
+        let expression = chains[..count].join(" or ");
+        let start = Instant::now();
+        kernel.load(&translate(&raw(&expression).unwrap(), &expression, Modes::All).unwrap());
+        println!("{count}: {:?}", start.elapsed());
+        // As long as each loop has its least number of rounds.
+        assert!([0, 1, 63, 64].into_iter().all(|headers| kernel.matches(None, &packets::extended(headers))));
+    }
+}
+
 /// An authentication header whose length leads back to itself has no end, and libpcap never returns.
 #[test]
 fn a_chain_without_an_end_does_not_match() {
