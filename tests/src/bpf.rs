@@ -127,6 +127,19 @@ pub fn load<T>(instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
     })
 }
 
+/// Detaches a link by its id, by force, as `bpftool link detach id` does.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn detach_link(id: u32) -> io::Result<()> {
+    let mut attr = empty();
+    attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    let link = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr).map(owned)?;
+    let mut attr = empty();
+    attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
 /// The result of running a program on one packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {

@@ -78,8 +78,8 @@ fn files_that_are_not_plugins_are_logged_and_ignored() -> Result<()> {
     let daemon = &scene.daemon;
     assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge"]);
     for (name, why) in [
-        ("libpcn_empty.so", &["is not a polycube plugin", "no ELF file"][..]),
-        ("libpcn_garbage.so", &["is not a polycube plugin", "no ELF file"]),
+        ("libpcn_empty.so", &["is not a polycube plugin", "not an ELF file"][..]),
+        ("libpcn_garbage.so", &["is not a polycube plugin", "not an ELF file"]),
         ("libpcn_libc.so", &["is not a polycube plugin", "no identity record"]),
         ("libpcn_directory.so", &["cannot be read"]),
         ("libpcn_dangling.so", &["cannot be read", "No such file"]),
