@@ -20,10 +20,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     tests.args(["test", "--workspace", "--locked"]).args(FAULT_POINTS).args(args).stdout(Stdio::piped());
     let mut child = tests.spawn().context("cannot start cargo")?;
     let mut total = Total::default();
-    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
+    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).split(b'\n') {
         let line = line?;
-        writeln!(io::stdout(), "{line}")?;
-        total.add(&line);
+        io::stdout().write_all(&line)?;
+        println!();
+        total.add(&String::from_utf8_lossy(&line));
     }
     let status = child.wait()?;
     println!("total: {} passed, {} failed", total.passed, total.failed);
