@@ -4,12 +4,14 @@
 
 mod backlog;
 mod direct;
+mod excerpt;
 mod file;
 mod file_worker;
 mod files;
 mod journal;
 mod name;
 mod opener;
+mod pattern;
 mod queue;
 mod readers;
 mod router;
@@ -22,8 +24,9 @@ pub(crate) use files::Files;
 pub(crate) use journal::{Journal, mend};
 pub(crate) use name::timestamp;
 pub(crate) use opener::FileContext;
+pub(crate) use pattern::{Pattern, PatternError};
 pub(crate) use queue::{Queue, QueuedPacket};
 pub(crate) use readers::{ReaderState, Readers};
 pub(crate) use router::{Outlets, Router};
-pub(crate) use snapshot::{bytes as bytes_in_a_pipe, snapshot};
+pub(crate) use snapshot::{bytes as bytes_in_a_pipe, is_there, snapshot};
 pub(crate) use stop::{OnStop, StopCondition};
