@@ -70,6 +70,8 @@ struct Reader {
 struct Waiting {
     blocks: VecDeque<Block>,
     bytes: usize,
+    /// Packets in all blocks so far.
+    packets: u64,
     /// Whether packets were dropped that no statistics block has reported yet.
     owes_statistics: bool,
     /// The resolution of times that pcapng announces.
@@ -152,7 +154,7 @@ impl Readers {
                 runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
                 bytes.into()
             });
-            let statistics = |resolution| self.statistics(reader, resolution);
+            let statistics = |waiting: &_| self.statistics(reader, waiting);
             reader.push(Block { bytes: Arc::clone(bytes), tally }, limit, statistics);
         }
     }
@@ -195,7 +197,7 @@ impl Readers {
             waiting.has_ended = true;
             // They belong to an interface.
             if reader.format == Format::Pcapng && !list.section.interfaces.is_empty() {
-                let statistics = self.statistics(reader, waiting.resolution);
+                let statistics = self.statistics(reader, &waiting);
                 waiting.blocks.push_back(Block::without_packets(statistics));
             }
             drop(waiting);
@@ -213,11 +215,11 @@ impl Readers {
         (self.log)(Level::Debug, &format!("reader {id} has left: it received {got} packets and missed {missed}"));
     }
 
-    /// An Interface Statistics Block for `reader`.
-    fn statistics(&self, reader: &Reader, resolution: Resolution) -> Vec<u8> {
+    /// An Interface Statistics Block for `reader`, to follow the blocks that are `waiting` for it.
+    fn statistics(&self, reader: &Reader, waiting: &Waiting) -> Vec<u8> {
         let counted = self.outcome.statistics(reader.dropped.load(Ordering::Relaxed));
-        let statistics = counted.since(&reader.began, reader.packets.load(Ordering::Relaxed));
-        pcapng::statistics(Stamp::from_nanos(sys::utc_now()), resolution, &statistics)
+        let statistics = counted.since(&reader.began, waiting.packets);
+        pcapng::statistics(Stamp::from_nanos(sys::utc_now()), waiting.resolution, &statistics)
     }
 }
 
@@ -237,7 +239,7 @@ impl Reader {
         self.wake.wake();
     }
 
-    fn push(&self, block: Block, limit: usize, statistics: impl FnOnce(Resolution) -> Vec<u8>) {
+    fn push(&self, block: Block, limit: usize, statistics: impl FnOnce(&Waiting) -> Vec<u8>) {
         let mut waiting = lock(&self.waiting);
         if waiting.bytes > 0 && waiting.bytes + block.bytes.len() > limit {
             self.dropped.fetch_add(block.tally.packets, Ordering::Relaxed);
@@ -245,11 +247,12 @@ impl Reader {
             return;
         }
         if std::mem::take(&mut waiting.owes_statistics) && self.format == Format::Pcapng {
-            let block = Block::without_packets(statistics(waiting.resolution));
+            let block = Block::without_packets(statistics(&waiting));
             waiting.bytes += block.bytes.len();
             waiting.blocks.push_back(block);
         }
         waiting.bytes += block.bytes.len();
+        waiting.packets += block.tally.packets;
         waiting.blocks.push_back(block);
         drop(waiting);
         self.wake.wake();

@@ -1,0 +1,121 @@
+//! Does a capture survive what other programs do to its files while they are written, and say what happened?
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use polycube_tests::disk::Disk;
+use polycube_tests::pcap;
+use polycube_tests::scene::{Scene, eventually};
+use polycube_tests::traffic::{Kind, Sender};
+use serde_json::json;
+
+/// A sniffer that has written ten packets into `trace.pcap`, and that file.
+fn capturing(scene: Scene) -> Result<(Scene, PathBuf)> {
+    scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "dump": "trace" }))?;
+    send(&scene, 0, 10)?;
+    let path = scene.wait_for_dump()?;
+    pcap::wait_for(&path, 10, Duration::from_secs(10))?;
+    Ok((scene, path))
+}
+
+fn send(scene: &Scene, first: u32, count: u32) -> Result<()> {
+    let frames: Vec<_> = (first..first + count).map(|number| scene.flow(1, 2).frame(Kind::Udp, 1000, number)).collect();
+    let sender = Sender::open(scene.peer(1))?;
+    frames.chunks(64).try_for_each(|burst| {
+        sender.send(burst)?;
+        thread::sleep(Duration::from_millis(1));
+        Ok(())
+    })
+}
+
+fn states(scene: &Scene) -> Result<Vec<String>> {
+    Ok(scene.files()?.into_iter().map(|file| file.state).collect())
+}
+
+/// What was done to the file, and the message and the state that say so.
+#[track_caller]
+fn check(what: &str, state: &str, interfere: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let (scene, path) = capturing(Scene::bridge(2)?)?;
+    interfere(&path)?;
+    // Without another packet.
+    eventually(what, || Ok(states(&scene)? == [state]))?;
+    send(&scene, 10, 5)?;
+    eventually("the next file", || Ok(states(&scene)? == [state, "open"]))?;
+    let after = scene.wait_for_dump()?;
+    assert_eq!(after.file_name(), Some("trace-000001.pcap".as_ref()));
+    assert!(pcap::wait_for(&after, 5, Duration::from_secs(10))?.numbers()?.into_iter().eq(10..15), "{what}");
+    let counters = scene.balance()?;
+    assert_eq!((&counters["captured"], &counters["removed"]), (&json!(15), &json!(10)), "{what}");
+    assert_eq!(scene.status()?, "capturing");
+    let line = format!("another program has {what} {} while it was being written, with 10 packets", path.display());
+    assert_eq!(scene.daemon.log().matches(&line).count(), 1, "{what}: {}", scene.daemon.log());
+    // Readers of the packets so far get those that there are.
+    let place = tempfile::tempdir()?;
+    let dump = place.path().join("dump.pcap");
+    scene.daemon.ctl_words(&["sniffer", "dump", "-w", dump.to_str().context("UTF-8")?]).ok();
+    assert!(pcap::read(&dump)?.numbers()?.into_iter().eq(10..15), "{what}");
+    Ok(())
+}
+
+#[test]
+fn a_capture_continues_in_a_new_file_when_its_own_is_deleted() -> Result<()> {
+    check("deleted", "removed", |path| fs::remove_file(path))
+}
+
+#[test]
+fn a_capture_continues_in_a_new_file_when_its_own_is_moved() -> Result<()> {
+    check("moved or replaced", "removed", |path| fs::rename(path, path.with_file_name("rotated by another")))
+}
+
+#[test]
+fn a_capture_continues_in_a_new_file_when_its_own_is_replaced() -> Result<()> {
+    check("moved or replaced", "removed", |path| {
+        fs::hard_link(path, path.with_file_name("a backup"))?;
+        fs::write(path.with_extension("new"), "dear")?;
+        fs::rename(path.with_extension("new"), path)
+    })
+}
+
+#[test]
+fn a_capture_continues_in_a_new_file_when_its_own_is_truncated() -> Result<()> {
+    check("truncated", "truncated", |path| File::create(path).map(drop))
+}
+
+#[test]
+fn packets_that_were_removed_are_not_an_empty_capture() -> Result<()> {
+    let (scene, path) = capturing(Scene::bridge(2)?)?;
+    fs::remove_file(path)?;
+    for when in ["before it is noticed", "afterwards"] {
+        let refusal = scene.daemon.ctl("sniffer dump -w -").one_line(2);
+        assert!(
+            refusal.contains("the capture's files were removed or truncated by another program"),
+            "{when}: {refusal}"
+        );
+        eventually("the removal", || Ok(states(&scene)? == ["removed"]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn deleting_the_open_file_makes_room_on_a_full_disk() -> Result<()> {
+    let disk = Disk::new(2)?;
+    let directory = disk.path().to_str().context("UTF-8")?;
+    let scene = Scene::bridge_with(2, &["--capture-dir", directory])?;
+    let (scene, path) = capturing(scene)?;
+    send(&scene, 10, 3000)?;
+    eventually("a full disk", || {
+        let dropped = scene.counter("dropped-disk")?;
+        Ok(dropped > 0 && scene.counter("captured")? + dropped == 3010)
+    })?;
+    fs::remove_file(&path)?;
+    eventually("room on the disk", || Ok(states(&scene)? == ["removed"] && disk.fill(1 << 20).is_ok()))?;
+    send(&scene, 5000, 10)?;
+    let next = disk.path().join("trace-000001.pcap");
+    eventually("the next file", || Ok(scene.dump()?.as_deref() == Some(&next)))?;
+    assert!(pcap::wait_for(&next, 10, Duration::from_secs(10))?.numbers()?.into_iter().eq(5000..5010));
+    assert_eq!(scene.status()?, "capturing");
+    Ok(())
+}
