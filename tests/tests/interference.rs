@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use polycube_tests::disk::Disk;
+use polycube_tests::disk::{Disk, FreezableDisk};
 use polycube_tests::pcap;
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Kind, Sender};
@@ -117,4 +117,44 @@ fn deleting_the_open_file_makes_room_on_a_full_disk() -> Result<()> {
         Ok(pcap::read(&next).is_ok_and(|file| file.numbers().is_ok_and(|numbers| numbers.ends_with(&[5008, 5009]))))
     })?;
     eventually("the end of trouble", || Ok(scene.status()? == "capturing"))
+}
+
+/// Runs a command, which must not wait for the disk; returns its refusal, or nothing.
+#[track_caller]
+fn at_once(scene: &Scene, words: &str) -> String {
+    let began = Instant::now();
+    let output = scene.daemon.ctl(words);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "`{words}` took {took:?}");
+    output.stderr
+}
+
+#[test]
+fn a_frozen_disk_keeps_no_change_waiting() -> Result<()> {
+    let disk = FreezableDisk::new()?;
+    let scene = Scene::bridge_with(2, &["--capture-dir", disk.path().to_str().context("UTF-8")?])?;
+    let (scene, path) = capturing(scene)?;
+    let freeze = disk.freeze()?;
+    send(&scene, 10, 10)?;
+    for change in
+        ["sniffer set snaplen=300", "sniffer set dump=other", "br1 fdb set aging-time=250", "sniffer set capture=off"]
+    {
+        assert_eq!(at_once(&scene, change), "", "{change}");
+    }
+    for _ in 0..2 {
+        let refusal = at_once(&scene, "sniffer set capture=ingress");
+        assert!(refusal.contains(&format!("{} does not answer", disk.path().display())), "{refusal}");
+    }
+    assert_eq!(at_once(&scene, "packetcapture add another"), "");
+    assert_eq!(at_once(&scene, "packetcapture del another"), "");
+    assert!(scene.daemon.log().contains("does not answer: the capture's last packets are written when it does"));
+
+    drop(freeze);
+    assert!(pcap::wait_for(&path, 20, Duration::from_secs(10))?.numbers()?.into_iter().eq(0..20));
+    eventually("the closed file", || Ok(states(&scene)? == ["closed"]))?;
+    scene.daemon.ctl("sniffer set capture=ingress").ok();
+    send(&scene, 20, 5)?;
+    let next = disk.path().join("other.pcap");
+    assert!(pcap::wait_for(&next, 5, Duration::from_secs(10))?.numbers()?.into_iter().eq(20..25));
+    Ok(())
 }

@@ -18,6 +18,7 @@ mod lock;
 mod log;
 mod merge;
 mod outcome;
+mod patience;
 mod ring;
 mod session;
 mod settings;

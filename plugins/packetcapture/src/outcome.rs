@@ -136,11 +136,11 @@ impl Outcome {
         now.since(&lock(&self.began), delivered)
     }
 
-    /// Notes that another capture starts.
-    pub(crate) fn begin_session(&self) {
+    /// Notes that another capture starts; returns its number.
+    pub(crate) fn begin_session(&self) -> u64 {
         *lock(&self.began) = self.statistics(self.disk.packets() + self.queue.packets());
-        self.session.fetch_add(1, Ordering::Relaxed);
         self.set_trouble(None);
+        self.session.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The files of the last capture that has any, oldest first, without those that are not intact.
@@ -150,9 +150,8 @@ impl Outcome {
         files.iter().filter(|file| Some(file.session) == last && file.status.is_intact()).cloned().collect()
     }
 
-    /// Adds a file that got its first records.
-    pub(crate) fn file_begun(&self, file: &StoredFile) {
-        let session = self.session.load(Ordering::Relaxed);
+    /// Adds a file of `session` that got its first records.
+    pub(crate) fn file_begun(&self, file: &StoredFile, session: u64) {
         let mut files = lock(&self.files);
         if files.len() == FILES {
             files.pop_front();

@@ -37,8 +37,8 @@ pub(crate) struct Files {
     closed: VecDeque<StoredFile>,
     /// Packets lost since writing began to fail; `None` while it works.
     failing: Option<u64>,
-    /// Bytes in the directory besides `current`.
-    elsewhere: u64,
+    /// Bytes in the directory besides `current`; `None` until they are measured.
+    elsewhere: Option<u64>,
 }
 
 struct Current {
@@ -59,10 +59,9 @@ impl Files {
             reported: Statistics::default(),
             closed: VecDeque::new(),
             failing: None,
-            elsewhere: 0,
+            elsewhere: None,
         };
         files.reported = files.statistics();
-        files.measure_directory();
         files
     }
 
@@ -187,7 +186,7 @@ impl Files {
         }
         if let Some(current) = &mut self.current {
             if current.tally.packets == 0 {
-                self.context.outcome.file_begun(&current.stored);
+                self.context.outcome.file_begun(&current.stored, self.context.session);
             }
             current.tally.add(&kept);
             let (tally, size) = (current.tally, current.file.length());
@@ -207,8 +206,12 @@ impl Files {
     /// The file for records of `format`, with room for `size` more bytes below the ceiling.
     fn ready(&mut self, format: Format, size: u64) -> io::Result<&mut Current> {
         if let Some(ceiling) = self.context.settings.files.ceiling {
-            let used =
-                |files: &Self| files.elsewhere + files.current.as_ref().map_or(0, |now| now.file.length()) + size;
+            if self.elsewhere.is_none() {
+                self.measure_directory();
+            }
+            let used = |files: &Self| {
+                files.elsewhere.unwrap_or_default() + files.current.as_ref().map_or(0, |now| now.file.length()) + size
+            };
             while used(self) > ceiling && self.context.settings.files.keep.is_some() && self.delete_oldest() {}
             if used(self) > ceiling {
                 let ceiling = ceiling >> 20;
@@ -300,7 +303,7 @@ impl Files {
             // It is not ours any more.
             return;
         }
-        self.elsewhere += size;
+        self.elsewhere = self.elsewhere.map(|elsewhere| elsewhere + size);
         if self.context.settings.files.fsync == Fsync::Rotate
             && let Ok(fd) = file.descriptor()
         {
@@ -328,7 +331,7 @@ impl Files {
         let Some(stored) = self.closed.pop_front() else { return false };
         let (file, _) = stored.current();
         (self.context.log)(Level::Debug, &format!("{} is deleted, to make room", file.path().display()));
-        self.elsewhere = self.elsewhere.saturating_sub(file.size());
+        self.elsewhere = self.elsewhere.map(|elsewhere| elsewhere.saturating_sub(file.size()));
         self.context.outcome.forget(&stored);
         self.context.worker.add(FileTask::Delete(stored));
         true
@@ -362,7 +365,7 @@ impl Files {
         }
         let Ok(directory) = self.context.settings.files.directory.open() else { return };
         let own = self.current.as_ref().map(|current| current.file.own()).filter(|own| own.directory().is(&directory));
-        self.elsewhere = directory.size(own.map(OwnFile::name));
+        self.elsewhere = Some(directory.size(own.map(OwnFile::name)));
     }
 
     fn statistics(&self) -> Statistics {

@@ -29,6 +29,8 @@ pub(super) const ATTEMPTS: u32 = 100_000;
 pub(crate) struct FileContext {
     /// The cube's name.
     pub(crate) cube: String,
+    /// Number of the capture.
+    pub(crate) session: u64,
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outcome: Arc<Outcome>,
