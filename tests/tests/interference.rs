@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use polycube_tests::disk::{Disk, FreezableDisk};
 use polycube_tests::pcap;
 use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Kind, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 use serde_json::json;
 
 /// A sniffer that has written ten packets into `trace.pcap`, and that file.
@@ -22,7 +22,8 @@ fn capturing(scene: Scene) -> Result<(Scene, PathBuf)> {
 }
 
 fn send(scene: &Scene, first: u32, count: u32) -> Result<()> {
-    let frames: Vec<_> = (first..first + count).map(|number| scene.flow(1, 2).frame(Kind::Udp, 1000, number)).collect();
+    let frames: Vec<_> =
+        (first..first + count).map(|number| scene.flow(1, 2).frame(Protocol::Udp, 1000, number)).collect();
     let sender = Sender::open(scene.peer(1))?;
     frames.chunks(64).try_for_each(|burst| {
         sender.send(burst)?;
@@ -103,7 +104,7 @@ fn packets_that_were_removed_are_not_an_empty_capture() -> Result<()> {
 fn deleting_the_open_file_makes_room_on_a_full_disk() -> Result<()> {
     let disk = Disk::new(2)?;
     let directory = disk.path().to_str().context("UTF-8")?;
-    let scene = Scene::bridge_with(2, &["--capture-dir", directory])?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-dir", directory]).bridge().start()?;
     let (scene, path) = capturing(scene)?;
     send(&scene, 10, 3000)?;
     eventually("a full disk", || Ok(scene.counter("dropped-disk")? > 0))?;
@@ -132,7 +133,8 @@ fn at_once(scene: &Scene, words: &str) -> String {
 #[test]
 fn a_frozen_disk_keeps_no_change_waiting() -> Result<()> {
     let disk = FreezableDisk::new()?;
-    let scene = Scene::bridge_with(2, &["--capture-dir", disk.path().to_str().context("UTF-8")?])?;
+    let directory = disk.path().to_str().context("UTF-8")?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-dir", directory]).bridge().start()?;
     let (scene, path) = capturing(scene)?;
     let freeze = disk.freeze()?;
     send(&scene, 10, 10)?;

@@ -246,8 +246,9 @@ fn pcapng_claims_the_resolution_that_was_recorded_and_ends_with_statistics() -> 
             let read = pcap::parse(&bytes)?;
             let times = read.records.iter().map(|record| record.time_ns);
             assert!(times.eq(recorded.iter().map(|record| record.time_ns)), "{name}, {what}");
-            let [statistics] = &read.told.statistics[..] else { panic!("{what}: {:?}", read.told.statistics) };
-            let counts = [statistics.received, statistics.accepted, statistics.delivered, statistics.behind as u64];
+            let [statistics] = &read.metadata.statistics[..] else { panic!("{what}: {:?}", read.metadata.statistics) };
+            let counts =
+                [statistics.received, statistics.accepted, statistics.delivered, statistics.packets_before as u64];
             assert_eq!((counts, statistics.dropped), ([1500; 4], 0), "{name}, {what}");
         }
     }
