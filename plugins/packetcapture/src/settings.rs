@@ -9,7 +9,7 @@ use polycube_plugin_api::{Point, Refusal, Tag};
 use crate::config::{Config, Fsync};
 use crate::format::Format;
 use crate::format::pcapng::Section;
-use crate::sink::{Pattern, PatternError};
+use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
 
 const MEBIBYTE: u64 = 1 << 20;

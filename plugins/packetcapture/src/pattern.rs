@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::name::date;
+use crate::calendar::date;
 
 /// The conversions that a name may contain. The rest of strftime(3) depends on the locale, or contains characters that
 /// are special to a shell or another system.
@@ -55,17 +55,17 @@ impl Pattern {
     }
 
     /// Whether it contains a part of the time.
-    pub(super) fn has_time(&self) -> bool {
+    pub(crate) fn has_time(&self) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Time(_)))
     }
 
     /// Whether it differs from one second to the next.
-    pub(super) fn has_seconds(&self) -> bool {
+    pub(crate) fn has_seconds(&self) -> bool {
         self.0.iter().any(|part| matches!(part, Part::Time(Field::Second | Field::Epoch)))
     }
 
     /// The stem at a time, in seconds since 1970.
-    pub(super) fn at(&self, seconds: i64) -> String {
+    pub(crate) fn at(&self, seconds: i64) -> String {
         let mut stem = String::new();
         for part in &self.0 {
             match part {
