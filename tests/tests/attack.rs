@@ -34,6 +34,8 @@ const SECRET: &[u8] = b"root:$y$j9T$secret:20000:0:99999:7:::\n";
 /// A sniffer that writes `mine/trace.pcap`, in a directory below the capture directory that the attacker owns.
 struct Site {
     scene: Scene,
+    /// The name of the first file.
+    name: &'static str,
     /// The file that the attacker is after.
     secret: PathBuf,
     elsewhere: tempfile::TempDir,
@@ -55,7 +57,9 @@ impl Site {
     fn build(settings: &Value) -> Result<Self> {
         let scene = Scene::bridge(2)?;
         let elsewhere = tempfile::tempdir_in(scene.daemon.capture_dir().parent().context("a parent")?)?;
-        let site = Self { secret: elsewhere.path().join("shadow"), elsewhere, scene };
+        // Rotated files are numbered.
+        let name = if settings["rotate"].is_null() { "trace.pcap" } else { "trace-000001.pcap" };
+        let site = Self { secret: elsewhere.path().join("shadow"), elsewhere, scene, name };
         fs::write(&site.secret, SECRET)?;
         fs::create_dir(site.mine())?;
         chown(site.mine(), Some(NOBODY), Some(NOBODY))?;
@@ -71,7 +75,7 @@ impl Site {
     }
 
     fn trace(&self) -> PathBuf {
-        self.mine().join("trace.pcap")
+        self.mine().join(self.name)
     }
 
     /// Sends frames, and waits until the capture has them.
@@ -115,7 +119,7 @@ impl Site {
     fn turn_directory_into_link(&self, bytes: &[u8]) -> Result<PathBuf> {
         let (gone, target) = (self.mine().with_file_name("gone"), self.elsewhere.path().join("target"));
         fs::create_dir(&target)?;
-        let there = target.join("trace.pcap");
+        let there = target.join(self.name);
         fs::write(&there, bytes)?;
         fs::rename(self.mine(), &gone)?;
         symlink(&target, self.mine())?;
@@ -208,10 +212,10 @@ fn a_ring_of_files_deletes_its_own_and_nothing_else() -> Result<()> {
     fs::remove_file(site.trace())?;
     fs::write(site.trace(), SECRET)?;
     site.send(10..1200)?;
-    eventually("the second file", || Ok(site.mine().join("trace-1.pcap").exists()))?;
+    eventually("the third file", || Ok(site.mine().join("trace-000003.pcap").exists()))?;
     assert_eq!(fs::read(site.trace())?, SECRET);
 
-    let there = site.turn_directory_into_link(SECRET)?.with_file_name("trace-1.pcap");
+    let there = site.turn_directory_into_link(SECRET)?.with_file_name("trace-000003.pcap");
     fs::write(&there, SECRET)?;
     let _ = site.scene.daemon.ctl("sniffer set capture=off");
     assert_eq!(fs::read(&there)?, SECRET);
@@ -306,21 +310,21 @@ fn what_no_capture_wrote_is_not_overwritten() -> Result<()> {
     let foreign = foreign_capture(&site.elsewhere.path().join("foreign"), &site.scene)?;
     let path = |name: &str| site.mine().join(name);
     fs::write(path("trace.pcap"), SECRET)?;
-    fs::hard_link(&site.secret, path("trace-1.pcap"))?;
-    fs::write(path("trace-2.pcap"), &foreign)?;
-    chown(path("trace-2.pcap"), Some(NOBODY), None)?;
+    fs::hard_link(&site.secret, path("trace-000001.pcap"))?;
+    fs::write(path("trace-000002.pcap"), &foreign)?;
+    chown(path("trace-000002.pcap"), Some(NOBODY), None)?;
     site.set("set capture=bidirectional");
     site.send(0..10)?;
-    assert_eq!(site.scene.wait_for_dump()?, path("trace-3.pcap"));
-    assert_eq!((fs::read(path("trace.pcap"))?, fs::read(path("trace-1.pcap"))?), (SECRET.into(), SECRET.into()));
-    assert_eq!(fs::read(path("trace-2.pcap"))?, foreign);
+    assert_eq!(site.scene.wait_for_dump()?, path("trace-000003.pcap"));
+    assert_eq!((fs::read(path("trace.pcap"))?, fs::read(path("trace-000001.pcap"))?), (SECRET.into(), SECRET.into()));
+    assert_eq!(fs::read(path("trace-000002.pcap"))?, foreign);
     site.check_secret("overwriting")?;
     // The cube's own file is replaced.
     site.set("set capture=off");
     site.set("set capture=bidirectional");
     site.send(10..20)?;
-    assert_eq!(site.scene.wait_for_dump()?, path("trace-3.pcap"));
-    assert!(pcap::wait_for(&path("trace-3.pcap"), 10, Duration::from_secs(10))?.numbers()?.into_iter().eq(10..20));
+    assert_eq!(site.scene.wait_for_dump()?, path("trace-000003.pcap"));
+    assert!(pcap::wait_for(&path("trace-000003.pcap"), 10, Duration::from_secs(10))?.numbers()?.into_iter().eq(10..20));
     assert!(site.scene.daemon.log().contains("trace.pcap was not written by a capture"));
     Ok(())
 }

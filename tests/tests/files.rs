@@ -1,6 +1,7 @@
 //! Do capture files match their formats, limits and settings, whatever happens while packets flow?
 
 use std::fs;
+use std::io::Read as _;
 use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
@@ -156,6 +157,92 @@ fn no_packet_is_lost_or_doubled_when_the_format_changes() -> Result<()> {
     Ok(())
 }
 
+/// How many packets tcpdump reads; it reports where it stops.
+fn read_by_tcpdump(path: &Path) -> Result<usize> {
+    Ok(pcap::tcpdump(path)?.context("tcpdump is missing: install it, it judges the capture files")?.len())
+}
+
+/// libpcap stops at an interface whose snap length is not the first one's.
+#[test]
+fn no_change_makes_a_file_or_stream_that_tcpdump_misreads() -> Result<()> {
+    const CHANGES: [&str; 9] = [
+        "sniffer set snaplen=200",
+        "attach sniffer br1:toveth2",
+        "sniffer set snaplen=64",
+        "sniffer set format=pcap",
+        "sniffer set snaplen=300",
+        "sniffer set format=pcapng",
+        "detach sniffer br1:toveth1",
+        "sniffer set format=pcap-nanos snaplen=400",
+        "attach sniffer br1:toveth1",
+    ];
+    let scene = sniffing(&json!({ "format": "pcapng", "snaplen": 96 }))?;
+    let mut stream = scene.open("stream?format=pcapng")?;
+    let mut rounds = 0;
+    let mut round = || {
+        let before = scene.counter("captured")?;
+        send(&scene, 500, rounds * 10..rounds * 10 + 10)?;
+        rounds += 1;
+        eventually("ten packets", || Ok(scene.counter("captured")? >= before + 10))
+    };
+    round()?;
+    for change in CHANGES {
+        scene.daemon.ctl(change).ok();
+        round()?;
+    }
+    turn_off(&scene);
+    let files = scene.files()?;
+    let mut packets = 0;
+    for file in &files {
+        assert_eq!(read_by_tcpdump(&file.path)? as u64, file.packets, "{file:?}");
+        let interfaces = pcap::read(&file.path)?.metadata.interfaces;
+        assert!(interfaces.windows(2).all(|pair| pair[0].snaplen == pair[1].snaplen), "{file:?}: {interfaces:?}");
+        packets += file.packets as usize;
+    }
+    assert_eq!(scene.counter("captured")?, packets as u64);
+
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("stream.pcapng");
+    scene.daemon.ctl("sniffer del").ok();
+    let mut bytes = Vec::new();
+    stream.body.read_to_end(&mut bytes)?;
+    fs::write(&path, bytes)?;
+    assert_eq!(read_by_tcpdump(&path)?, packets);
+    let read = pcap::read(&path)?;
+    let recorded = files.iter().map(|file| Ok(pcap::read(&file.path)?.records)).collect::<Result<Vec<_>>>()?.concat();
+    assert!(read.records.iter().map(|record| record.time_ns).eq(recorded.iter().map(|record| record.time_ns)));
+    Ok(())
+}
+
+#[test]
+fn names_of_rotated_files_sort_in_the_order_of_time() -> Result<()> {
+    for dump in ["rot", "rot-%Y%m%d-%H%M%S"] {
+        let scene = sniffing(&json!({ "dump": dump, "rotate": { "size": 1 } }))?;
+        send(&scene, 1400, 0..10_000)?;
+        turn_off(&scene);
+        let files = scene.files()?;
+        assert!(files.len() > 12, "{}", files.len());
+        assert!(files.iter().map(|file| &file.name).is_sorted(), "{files:?}");
+        assert!(check_shown(&files)?.concat().into_iter().eq(0..10_000), "{dump}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_name_may_contain_the_time() -> Result<()> {
+    let scene = sniffing(&json!({ "dump": "trace-%Y%m%d-%H%M%S.pcap" }))?;
+    send(&scene, 100, 0..1)?;
+    let path = scene.wait_for_dump()?;
+    let file = &scene.files()?[0];
+    let time = file.times[0].replace(['-', ':'], "").replace('T', "-");
+    let (shown, named) = (&time[..15], file.name.strip_prefix("trace-").and_then(|rest| rest.strip_suffix(".pcap")));
+    // The file may begin in the second after its packet.
+    assert!(named.is_some_and(|named| named.len() == 15 && named >= shown && named[..13] == shown[..13]), "{path:?}");
+    let refusal = scene.daemon.ctl("sniffer set dump=trace-%q").one_line(2);
+    assert!(refusal.contains("`%q` does not stand for a part of the time: %Y, "), "{refusal}");
+    Ok(())
+}
+
 #[test]
 fn files_reach_their_largest_size_and_no_packet_is_lost_between_them() -> Result<()> {
     for (name, _) in FORMATS {
@@ -244,17 +331,19 @@ fn a_dump_goes_where_it_is_set_to_and_overwrites_nothing_else() -> Result<()> {
     let path = |name: &str| place.join(name);
     fs::create_dir(&place)?;
     fs::write(path("trace.pcap"), "dear")?;
-    symlink("/nowhere/at/all", path("trace-1.pcap"))?;
-    symlink(path("precious"), path("trace-2.pcap"))?;
+    symlink("/nowhere/at/all", path("trace-000001.pcap"))?;
+    symlink(path("precious"), path("trace-000002.pcap"))?;
     scene.daemon.ctl("sniffer set dump=place/trace capture=bidirectional").ok();
     send(&scene, 100, 0..1)?;
-    assert_eq!(scene.wait_for_dump()?, path("trace-3.pcap"));
+    assert_eq!(scene.wait_for_dump()?, path("trace-000003.pcap"));
     assert_eq!((fs::read(path("trace.pcap"))?.as_slice(), path("precious").exists()), (&b"dear"[..], false));
 
     // Asked to overwrite, it replaces what a capture wrote, and no link.
     fs::write(path("precious"), "dear")?;
     scene.daemon.ctl("sniffer storage set overwrite=true").ok();
-    for (dump, expected, numbers) in [("trace-2", "trace-2-1", 1..2), ("trace-3", "trace-3", 2..3)] {
+    for (dump, expected, numbers) in
+        [("trace-000002", "trace-000002-000001", 1..2), ("trace-000003", "trace-000003", 2..3)]
+    {
         scene.daemon.ctl(&format!("sniffer set dump={}", path(dump).display())).ok();
         send(&scene, 100, numbers)?;
         let expected = path(expected).with_extension("pcap");
@@ -263,7 +352,7 @@ fn a_dump_goes_where_it_is_set_to_and_overwrites_nothing_else() -> Result<()> {
     turn_off(&scene);
     assert_eq!(check_shown(&scene.files()?)?, [[1], [2]]);
     assert_eq!(fs::read(path("precious"))?, b"dear");
-    assert!(fs::symlink_metadata(path("trace-2.pcap"))?.is_symlink());
+    assert!(fs::symlink_metadata(path("trace-000002.pcap"))?.is_symlink());
     Ok(())
 }
 

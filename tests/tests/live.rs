@@ -219,6 +219,42 @@ fn without_follow_a_stream_has_what_was_captured_so_far() -> Result<()> {
     Ok(())
 }
 
+/// Options of an Interface Description Block: `if_tsresol`, of one byte, and its padding (pcapng draft, section 4.2).
+fn resolutions(bytes: &[u8]) -> Vec<u8> {
+    let windows = bytes.windows(8).filter(|window| window[..4] == [9, 0, 1, 0] && window[5..] == [0; 3]);
+    windows.map(|window| window[4]).collect()
+}
+
+#[test]
+fn pcapng_claims_the_resolution_that_was_recorded_and_ends_with_statistics() -> Result<()> {
+    for (name, resolution) in [("pcap", 6), ("pcap-nanos", 9), ("pcapng", 9)] {
+        let scene = Scene::bridge(2)?;
+        scene.sniff_at("br1:toveth1", &json!({ "capture": "ingress", "format": name, "rotate": { "size": 1 } }))?;
+        let mut followed = scene.open("stream?format=pcapng")?;
+        send(&scene, 0, 1500)?;
+        eventually("the packets", || Ok(scene.files()?.iter().map(|file| file.packets).sum::<u64>() == 1500))?;
+        let files = scene.files()?;
+        let recorded =
+            files.iter().map(|file| Ok(pcap::read(&file.path)?.records)).collect::<Result<Vec<_>>>()?.concat();
+        let so_far = scene.stream_to_end("stream?follow=false&format=pcapng")?;
+        scene.daemon.ctl("sniffer del").ok();
+        let mut live = Vec::new();
+        followed.body.read_to_end(&mut live)?;
+        for (what, bytes) in [("live", live), ("so far", so_far)] {
+            let claimed = resolutions(&bytes);
+            assert!(!claimed.is_empty() && claimed.iter().all(|claimed| *claimed == resolution), "{what}: {claimed:?}");
+            let read = pcap::parse(&bytes)?;
+            let times = read.records.iter().map(|record| record.time_ns);
+            assert!(times.eq(recorded.iter().map(|record| record.time_ns)), "{name}, {what}");
+            let [statistics] = &read.metadata.statistics[..] else { panic!("{what}: {:?}", read.metadata.statistics) };
+            let counts =
+                [statistics.received, statistics.accepted, statistics.delivered, statistics.packets_before as u64];
+            assert_eq!((counts, statistics.dropped), ([1500; 4], 0), "{name}, {what}");
+        }
+    }
+    Ok(())
+}
+
 /// As with a pager, or Ctrl-S: for longer than the daemon waits for a client that reads nothing of another answer.
 #[test]
 fn a_reader_that_pauses_keeps_its_stream() -> Result<()> {

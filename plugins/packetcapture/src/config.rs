@@ -39,7 +39,8 @@ pub struct Config {
     pub netmask: Option<String>,
     /// Format of the file: pcap (microseconds), pcap-nanos, or pcapng (with directions, interfaces and drop counts)
     pub format: Format,
-    /// Path of the capture file, below the daemon's capture directory; the format determines its extension
+    /// Path of the capture file, below the daemon's capture directory; the format determines its extension, and %Y, %m,
+    /// %d, %H, %M, %S, %F and %s in the name are the time in UTC
     #[schemars(extend("examples" = ["trace"]))]
     pub dump: Option<String>,
     /// Whether packets go to a queue, from which clients take them one by one, instead of to a file

@@ -10,13 +10,14 @@ use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use polycube_plugin_api::Level;
 
 use crate::drain::{Cut, Drain, Progress, RingSet};
 use crate::format::pcapng::Section;
+use crate::patience::Waits;
 use crate::ring::Reader;
 use crate::settings::Settings;
 use crate::sys::{self, Wake, Woken};
@@ -44,35 +45,42 @@ enum Command {
     Tick,
 }
 
-/// A running consumer. Dropping it writes what the rings hold, and ends the thread.
+/// A running consumer. Dropping it writes what the rings hold, and ends the thread. No call waits for a disk that does
+/// not answer.
 pub(crate) struct Consumer {
     commands: Option<mpsc::Sender<Command>>,
     wake: Arc<Wake>,
-    thread: Option<JoinHandle<()>>,
+    waits: Waits,
+    /// Closes when the thread has written everything.
+    ended: Option<mpsc::Receiver<()>>,
 }
 
 impl Consumer {
     pub(crate) fn start(cube: &str, mut drain: Drain) -> io::Result<Self> {
         let wake = Arc::new(Wake::new()?);
         let (commands, inbox) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
         let woken = Arc::clone(&wake);
-        let thread = thread::Builder::new().name(thread_name(cube)).spawn(move || {
+        thread::Builder::new().name(thread_name(cube)).spawn(move || {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
                 let text = payload.downcast_ref::<String>().map(String::as_str);
                 let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is not text");
                 drain.log(Level::Error, &format!("the capture thread panicked and writes no more packets: {what}"));
             }
+            // Closes the file.
+            drop(drain);
+            drop::<mpsc::Sender<()>>(end);
         })?;
-        Ok(Self { commands: Some(commands), wake, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), wake, waits: Waits::default(), ended: Some(ended) })
     }
 
     pub(crate) fn open(&self, source: RingSet) {
         self.command(Command::Open(source));
     }
 
-    /// Writes what the rings of `id` hold, and releases them.
-    pub(crate) fn close(&self, id: u64) {
-        self.wait_for(|done| Command::Close(id, done));
+    /// Writes what the rings of `id` hold, and releases them; false if that happens later.
+    pub(crate) fn close(&self, id: u64) -> bool {
+        self.wait_for(|done| Command::Close(id, done))
     }
 
     /// Writes what the rings hold. The returned channel closes when the file has it.
@@ -87,9 +95,16 @@ impl Consumer {
         self.command(Command::Describe(section));
     }
 
-    /// Writes what the rings hold, then applies `settings`.
-    pub(crate) fn apply(&self, settings: Arc<Settings>) {
-        self.wait_for(|done| Command::Apply(settings, done));
+    /// Writes what the rings hold, then applies `settings`; false if that happens later.
+    pub(crate) fn apply(&self, settings: Arc<Settings>) -> bool {
+        self.wait_for(|done| Command::Apply(settings, done))
+    }
+
+    /// Writes what the rings hold, and ends the thread; false if that happens later.
+    pub(crate) fn end(&mut self) -> bool {
+        self.commands = None;
+        self.wake.wake();
+        self.ended.take().is_none_or(|ended| self.waits.wait(ended))
     }
 
     /// Lets everything that depends on time check the clock.
@@ -97,11 +112,10 @@ impl Consumer {
         self.command(Command::Tick);
     }
 
-    fn wait_for(&self, command: impl FnOnce(mpsc::Sender<()>) -> Command) {
+    fn wait_for(&self, command: impl FnOnce(mpsc::Sender<()>) -> Command) -> bool {
         let (done, wait) = mpsc::channel();
         self.command(command(done));
-        // An error means that the thread has ended: there is nothing to wait for.
-        let _ = wait.recv();
+        self.waits.wait(wait)
     }
 
     fn command(&self, command: Command) {
@@ -114,11 +128,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.commands = None;
-        self.wake.wake();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

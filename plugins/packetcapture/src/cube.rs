@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
 
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Stream, Tag, Wanted};
@@ -16,10 +16,12 @@ use crate::filter::{self, Compiled, FilterError, Netmask};
 use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session};
 use crate::settings::Settings;
-use crate::sink::mend;
 use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
 use crate::sys;
+
+/// How long a reader of the packets so far waits for those on their way to the file. It keeps only itself waiting.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A cube of the service.
 pub struct PacketCapture {
@@ -59,7 +61,7 @@ enum Prepared {
     /// The session ends.
     Off,
     /// A session starts; there was none.
-    On(Session),
+    On(Box<Session>),
     /// Other settings, and other rings if given.
     Change(Option<OpenRings>),
 }
@@ -112,8 +114,7 @@ impl Service for PacketCapture {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("cannot read the number of CPUs: {error}")))?;
         let key = sys::random().map_err(|error| Refusal::failed(format!("cannot read random bytes: {error}")))?;
-        let context = CubeContext::new(cube, key);
-        mend(&context.roots, &|level, line| context.cube.log(level, line));
+        let context = CubeContext::new(cube, key)?;
         Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
     }
 
@@ -136,7 +137,7 @@ impl Service for PacketCapture {
             (Some(maps), None) => {
                 let session = Session::start(&self.context, maps, Arc::clone(&settings))?;
                 self.report_reduced_rings(&session, config.ring_size.wanted());
-                Prepared::On(session)
+                Prepared::On(Box::new(session))
             }
             (Some(maps), Some(running)) => {
                 running.announce(&settings)?;
@@ -214,8 +215,11 @@ impl Service for PacketCapture {
         };
         // A reader of the packets so far also wants those still on their way to the file.
         if let Some(flushed) = flushed {
-            // An error means that nothing is left to flush.
-            let _ = flushed.recv();
+            // Otherwise nothing is left to flush.
+            if flushed.recv_timeout(DISK_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let message = "the packets so far are not in the file yet, because its disk does not answer: try again";
+                return Err(Refusal::failed(message).at(path));
+            }
         }
         streams::open(&self.context, settings.as_deref(), path, query)
     }
@@ -266,7 +270,7 @@ impl Phases {
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing => {}
             Prepared::Off => self.end(),
-            Prepared::On(session) => self.running = Some(session),
+            Prepared::On(session) => self.running = Some(*session),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(settings)) = (&mut self.running, &self.settings) {
                     running.settle(Arc::clone(settings), opened);

@@ -197,6 +197,7 @@ impl Fixture {
     pub(crate) fn files(&self, settings: Arc<Settings>) -> Files {
         Files::new(FileContext {
             cube: String::from("sniffer"),
+            session: 0,
             journal: Journal::new(roots(&self.captures()).capture_dir(), "sniffer"),
             settings,
             outcome: Arc::clone(&self.outcome),

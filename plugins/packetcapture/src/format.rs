@@ -92,25 +92,51 @@ impl Format {
         match self {
             Self::Pcap => pcap::header(pcap::MICROS, section.snaplen).to_vec(),
             Self::PcapNanos => pcap::header(pcap::NANOS, section.snaplen).to_vec(),
-            Self::Pcapng => section.bytes(),
+            Self::Pcapng => section.bytes(self.resolution()),
         }
     }
 
-    /// The start of a stream. Classic pcap cannot announce a larger snap length later, and libpcap truncates packets to
-    /// the one in the header: so it is the maximum.
-    pub(crate) fn stream_header(self, section: &Section) -> Vec<u8> {
+    /// The start of a stream of packets whose times were recorded in `resolution`. No format can announce a larger snap
+    /// length later, because libpcap truncates packets to the first one, or stops reading: so it is the maximum.
+    pub(crate) fn stream_header(self, section: &Section, resolution: Resolution) -> Vec<u8> {
         match self {
             Self::Pcap | Self::PcapNanos => self.header(&Section { snaplen: MAX_SNAPLEN, ..Section::default() }),
-            Self::Pcapng => self.header(section),
+            Self::Pcapng => section.for_stream().bytes(resolution),
         }
     }
 
-    /// Appends a record to `out`.
-    pub(crate) fn write(self, record: &Record, packet: &[u8], out: &mut Vec<u8>) {
+    /// The resolution of the times that the kernel writes.
+    pub(crate) fn resolution(self) -> Resolution {
+        match self {
+            Self::Pcap => Resolution::Micros,
+            Self::PcapNanos | Self::Pcapng => Resolution::Nanos,
+        }
+    }
+
+    /// Appends a record to `out`. In pcapng, times have the `resolution` in which they were recorded.
+    pub(crate) fn write(self, record: &Record, packet: &[u8], resolution: Resolution, out: &mut Vec<u8>) {
         match self {
             Self::Pcap => pcap::write(record, 1_000, packet, out),
             Self::PcapNanos => pcap::write(record, 1, packet, out),
-            Self::Pcapng => pcapng::write(record, packet, out),
+            Self::Pcapng => pcapng::write(record, packet, resolution, out),
+        }
+    }
+}
+
+/// The unit of times in records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    #[default]
+    Micros,
+    Nanos,
+}
+
+impl Resolution {
+    /// Nanoseconds of the unit.
+    pub(crate) fn unit(self) -> u64 {
+        match self {
+            Self::Micros => 1_000,
+            Self::Nanos => 1,
         }
     }
 }
@@ -159,13 +185,14 @@ impl Record {
     }
 }
 
-/// Appends the records in `bytes`, whose format is `from`, to `out` in format `to`.
+/// Appends the records in `bytes`, whose format is `from`, to `out` in format `to`; pcapng keeps the resolution of
+/// `from`.
 pub(crate) fn transcode(from: Format, to: Format, bytes: &[u8], out: &mut Vec<u8>) {
     if from == to {
         return out.extend_from_slice(bytes);
     }
     for (record, whole) in from.records(bytes) {
-        to.write(&record, &whole[record.packet()], out);
+        to.write(&record, &whole[record.packet()], from.resolution(), out);
     }
 }
 

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "its items say `pub` for `pub(crate)` so far")]
 #![allow(clippy::clone_on_ref_ptr, reason = "some of it says `a.clone()` for `Arc::clone(&a)` so far")]
 
+mod calendar;
 mod consumer;
 mod cube;
 mod datapath;
@@ -18,6 +19,8 @@ mod lock;
 mod log;
 mod merge;
 mod outcome;
+mod patience;
+mod pattern;
 mod ring;
 mod session;
 mod settings;

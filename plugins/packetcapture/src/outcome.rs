@@ -28,8 +28,12 @@ pub(crate) struct Outcome {
     pub(crate) limit: Losses,
     /// Discarded from network mode's queue.
     pub(crate) queue: Losses,
+    /// In files that somebody else removed or truncated while they were being written.
+    pub(crate) removed: Losses,
     ledger: Mutex<Ledger>,
     session: AtomicU64,
+    /// The counters when the last capture started.
+    began: Mutex<Statistics>,
     files: Mutex<VecDeque<FileState>>,
     trouble: Mutex<Option<String>>,
 }
@@ -75,7 +79,8 @@ pub(crate) struct FileState {
     pub(crate) session: u64,
 }
 
-/// The status of a capture file: being written, complete, or complete and compressed.
+/// The status of a capture file: being written, complete, complete and compressed, or, while it was being written, moved
+/// or deleted by somebody else, or truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -83,6 +88,15 @@ pub enum FileStatus {
     Open,
     Closed,
     Compressed,
+    Removed,
+    Truncated,
+}
+
+impl FileStatus {
+    /// Whether the file is where it was written, with everything in it.
+    fn is_intact(self) -> bool {
+        !matches!(self, Self::Removed | Self::Truncated)
+    }
 }
 
 impl Outcome {
@@ -116,22 +130,28 @@ impl Outcome {
         Statistics { received, accepted, dropped: dropped + elsewhere, delivered: 0 }
     }
 
-    /// Notes that another capture starts.
-    pub(crate) fn begin_session(&self) {
-        self.session.fetch_add(1, Ordering::Relaxed);
-        self.set_trouble(None);
+    /// The same for a reader that got `delivered` packets of the last capture.
+    pub(crate) fn statistics_of_session(&self, delivered: u64) -> Statistics {
+        let now = self.statistics(self.disk.packets() + self.queue.packets());
+        now.since(&lock(&self.began), delivered)
     }
 
-    /// The files of the last capture that has any, oldest first.
+    /// Notes that another capture starts; returns its number.
+    pub(crate) fn begin_session(&self) -> u64 {
+        *lock(&self.began) = self.statistics(self.disk.packets() + self.queue.packets());
+        self.set_trouble(None);
+        self.session.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The files of the last capture that has any, oldest first, without those that are not intact.
     pub(crate) fn files_of_last_session(&self) -> Vec<FileState> {
         let files = lock(&self.files);
         let last = files.back().map(|file| file.session);
-        files.iter().filter(|file| Some(file.session) == last).cloned().collect()
+        files.iter().filter(|file| Some(file.session) == last && file.status.is_intact()).cloned().collect()
     }
 
-    /// Adds a file that got its first records.
-    pub(crate) fn file_begun(&self, file: &StoredFile) {
-        let session = self.session.load(Ordering::Relaxed);
+    /// Adds a file of `session` that got its first records.
+    pub(crate) fn file_begun(&self, file: &StoredFile, session: u64) {
         let mut files = lock(&self.files);
         if files.len() == FILES {
             files.pop_front();
@@ -170,7 +190,9 @@ impl Outcome {
     /// The last file; while a session runs, only one of that session, because its packets do not go to earlier ones.
     pub(crate) fn dump(&self, is_on: bool) -> Option<PathBuf> {
         let session = self.session.load(Ordering::Relaxed);
-        lock(&self.files).back().filter(|file| !is_on || file.session == session).map(|state| state.stored.path())
+        let files = lock(&self.files);
+        let last = files.iter().rev().find(|file| file.status != FileStatus::Removed);
+        last.filter(|file| !is_on || file.session == session).map(|state| state.stored.path())
     }
 
     /// Sets or clears the error that keeps packets from the disk.

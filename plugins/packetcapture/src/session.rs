@@ -5,7 +5,8 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
 
 use polycube_layout::ring::{BELL, RINGS};
 use polycube_plugin_api::{Cube, Level, Map, Maps, Refusal};
@@ -14,11 +15,15 @@ use serde_json::json;
 use crate::consumer::Consumer;
 use crate::drain::{Drain, RingSet};
 use crate::format::Format;
+use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::Outcome;
+use crate::patience::{Errands, PATIENCE};
 use crate::ring::{Bell, Reader, RingError, Rings};
 use crate::settings::Settings;
-use crate::sink::{FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition};
+use crate::sink::{
+    FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition, mend,
+};
 use crate::store::Roots;
 use crate::sys::{self, MapId};
 
@@ -38,6 +43,11 @@ pub(crate) enum SessionError {
         directory.display()
     )]
     Directory { directory: PathBuf, source: io::Error },
+    #[error(
+        "the disk of the capture directory {} does not answer: try again when it does, or set `dump` to another disk",
+        directory.display()
+    )]
+    NoAnswer { directory: PathBuf },
     #[error("cannot start the capture thread: {0}")]
     Thread(#[source] io::Error),
 }
@@ -74,17 +84,37 @@ pub(crate) struct CubeContext {
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
     worker: Arc<FileWorker>,
+    errands: Errands,
+    /// Closes when the files of killed daemons are mended.
+    mending: Arc<Mutex<mpsc::Receiver<()>>>,
     /// The key for replacing addresses.
     key: [u8; 32],
 }
 
 impl CubeContext {
-    pub(crate) fn new(cube: Cube, key: [u8; 32]) -> Self {
+    /// Starts to mend the files of killed daemons, too.
+    pub(crate) fn new(cube: Cube, key: [u8; 32]) -> Result<Self, SessionError> {
         let outcome = Arc::<Outcome>::default();
         let readers = Arc::new(Readers::new(cube.name(), Arc::clone(&outcome), log_of(&cube)));
         let worker = Arc::new(FileWorker::new(Arc::clone(&outcome), log_of(&cube)));
         let roots = Roots::new(cube.capture_dir(), cube.capture_roots());
-        Self { cube, roots, outcome, queue: Arc::default(), readers, worker, key }
+        let mending = Arc::new(Mutex::new(start_mending(&cube, &roots).map_err(SessionError::Thread)?));
+        let (queue, errands) = (Arc::default(), Errands::default());
+        Ok(Self { cube, roots, outcome, queue, readers, worker, errands, mending, key })
+    }
+
+    /// Whether files can be created. Network mode creates none.
+    fn check_directory(&self, settings: &Settings) -> Result<(), SessionError> {
+        if settings.network {
+            return Ok(());
+        }
+        let location = settings.files.directory.clone();
+        let directory = location.path();
+        let probe = move || location.open().and_then(|directory| directory.probe());
+        match self.errands.run(&directory, probe).map_err(SessionError::Thread)? {
+            Some(result) => result.map_err(|source| SessionError::Directory { directory, source }),
+            None => Err(SessionError::NoAnswer { directory }),
+        }
     }
 
     /// A capture stops itself by changing its configuration.
@@ -93,11 +123,13 @@ impl CubeContext {
         Box::new(move || host.configure(&json!({ "capture": "off" })))
     }
 
-    fn router(&self, settings: Arc<Settings>) -> io::Result<Router> {
-        let Self { cube, roots, outcome, queue, readers, worker, key } = self;
+    fn router(&self, settings: Arc<Settings>, session: u64) -> io::Result<Router> {
+        let Self { cube, roots, outcome, queue, readers, worker, key, .. } = self;
         let files = Files::new(FileContext {
             cube: cube.name().to_owned(),
-            journal: Journal::new(roots.capture_dir(), cube.uuid()),
+            session,
+            // The former session may still wait for its disk.
+            journal: Journal::new(roots.capture_dir(), &format!("{}-{session}", cube.uuid())),
             settings: Arc::clone(&settings),
             outcome: Arc::clone(outcome),
             worker: Arc::clone(worker),
@@ -133,6 +165,7 @@ pub(crate) struct Session {
     context: CubeContext,
     current: OpenRings,
     opened: u64,
+    settings: Arc<Settings>,
 }
 
 impl Session {
@@ -142,18 +175,20 @@ impl Session {
         maps: CaptureMaps,
         settings: Arc<Settings>,
     ) -> Result<Self, SessionError> {
-        check_directory(&settings)?;
-        context.outcome.begin_session();
+        // So that the names of files that are deleted are free.
+        let _ = lock(&context.mending).recv_timeout(PATIENCE);
+        context.check_directory(&settings)?;
+        let session = context.outcome.begin_session();
         context.readers.describe(&settings.section);
         let format = settings.format;
-        let router = context.router(settings).map_err(SessionError::Thread)?;
+        let router = context.router(Arc::clone(&settings), session).map_err(SessionError::Thread)?;
         let consumer = Consumer::start(context.cube.name(), Drain::new(router, log_of(&context.cube)));
         let consumer = consumer.map_err(SessionError::Thread)?;
         let (current, source) = OpenRings::map(0, maps, format, &context.outcome)?;
         consumer.open(source);
         let kib = current.rings.size() >> 10;
         context.cube.log(Level::Debug, &format!("a session begins, with rings of {kib} KiB"));
-        Ok(Self { consumer, context: context.clone(), current, opened: 1 })
+        Ok(Self { consumer, context: context.clone(), current, opened: 1, settings })
     }
 
     /// Whether the session already reads these maps.
@@ -171,7 +206,10 @@ impl Session {
 
     /// Prepares the recipients for packets that `settings` describe.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
-        match check_directory(settings) {
+        let place = |settings: &Settings| (settings.network, settings.files.directory.clone());
+        // Where the capture writes already, it knows itself what is wrong.
+        let is_elsewhere = place(settings) != place(&self.settings);
+        match if is_elsewhere { self.context.check_directory(settings) } else { Ok(()) } {
             // The capture waits for free space, and may be changed meanwhile.
             Err(SessionError::Directory { source, .. })
                 if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&source.kind()) => {}
@@ -187,7 +225,10 @@ impl Session {
             let former = std::mem::replace(&mut self.current, opened);
             self.close(&former);
         }
-        self.consumer.apply(settings);
+        self.settings = Arc::clone(&settings);
+        if !self.consumer.apply(settings) {
+            self.report_no_answer("the change is in force, and the file follows when it does");
+        }
     }
 
     /// Drops what was announced, and `opened`; `settings` stay in force.
@@ -204,11 +245,13 @@ impl Session {
     }
 
     /// Writes what the rings hold, and ends the session.
-    pub(crate) fn end(self) {
-        let Self { consumer, context, current, .. } = self;
-        drop(consumer);
-        context.outcome.close_rings(&current.rings);
-        context.cube.log(Level::Debug, "the session has ended, and the rings are empty");
+    pub(crate) fn end(mut self) {
+        if self.consumer.end() {
+            self.context.cube.log(Level::Debug, "the session has ended, and the rings are empty");
+        } else {
+            self.report_no_answer("the capture's last packets are written when it does");
+        }
+        self.context.outcome.close_rings(&self.current.rings);
     }
 
     /// Lets everything that depends on time check the clock.
@@ -226,8 +269,15 @@ impl Session {
         self.current.rings.set_utc_offset(nanos)
     }
 
+    fn report_no_answer(&self, consequence: &str) {
+        let directory = self.settings.files.directory.path();
+        let message = format!("the disk of {} does not answer: {consequence}", directory.display());
+        self.context.cube.log(Level::Warn, &message);
+    }
+
     fn close(&self, opened: &OpenRings) {
-        self.consumer.close(opened.id);
+        // The settings that follow report what is late.
+        let _ = self.consumer.close(opened.id);
         self.context.outcome.close_rings(&opened.rings);
     }
 }
@@ -237,12 +287,13 @@ fn log_of(cube: &Cube) -> Log {
     Box::new(move |level, message| host.log(level, message))
 }
 
-/// Network mode creates no files.
-fn check_directory(settings: &Settings) -> Result<(), SessionError> {
-    if settings.network {
-        return Ok(());
-    }
-    let location = &settings.files.directory;
-    let result = location.open().and_then(|directory| directory.probe());
-    result.map_err(|source| SessionError::Directory { directory: location.path(), source })
+/// Mends the files of killed daemons; the receiver closes when that is done.
+fn start_mending(cube: &Cube, roots: &Roots) -> io::Result<mpsc::Receiver<()>> {
+    let (log, roots) = (log_of(cube), roots.clone());
+    let (end, ended) = mpsc::channel();
+    thread::Builder::new().name(String::from("capture:mend")).spawn(move || {
+        mend(&roots, &log);
+        drop::<mpsc::Sender<()>>(end);
+    })?;
+    Ok(ended)
 }

@@ -9,6 +9,7 @@ use polycube_plugin_api::{Point, Refusal, Tag};
 use crate::config::{Config, Fsync};
 use crate::format::Format;
 use crate::format::pcapng::Section;
+use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -35,7 +36,7 @@ pub(crate) struct Settings {
 pub(crate) struct FileSettings {
     pub(crate) directory: Location,
     /// Start of the file names; `None` for the cube's name and the time.
-    pub(crate) stem: Option<String>,
+    pub(crate) stem: Option<Pattern>,
     pub(crate) overwrite: bool,
     pub(crate) rotate: Extent,
     /// Number of files to keep; `None` for all.
@@ -66,7 +67,7 @@ pub(crate) struct QueueLimits {
 
 impl Settings {
     /// # Errors
-    /// A `dump` that is not a valid path.
+    /// A `dump` that is not a valid path, or contains a part of the time that is not known.
     pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
         let mebibytes = |count: u32| u64::from(count) * MEBIBYTE;
         let memory = |count: u32| usize::try_from(mebibytes(count)).unwrap_or(usize::MAX);
@@ -102,13 +103,9 @@ impl Settings {
         })
     }
 
-    /// Whether any setting depends on the passing of time.
+    /// Whether anything depends on the passing of time. Files always do: another program may remove them.
     pub(crate) fn watches_the_clock(&self) -> bool {
-        self.stop.time.is_some()
-            || self.files.rotate.time.is_some()
-            || self.files.ceiling.is_some()
-            || self.files.direct
-            || self.files.fsync == Fsync::Interval
+        !self.network || self.stop.time.is_some()
     }
 }
 
@@ -121,13 +118,27 @@ fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
 }
 
 /// Directory and stem of the files at `path`. The extension depends on the format, so one of ours is removed.
-fn dump(path: &str, roots: &Roots) -> Result<(Location, String), Refusal> {
-    let refused = |error: RootError| Refusal::new(Tag::InvalidValue, error.to_string()).at("dump");
-    let (location, name) = roots.locate(path).map_err(refused)?;
+fn dump(path: &str, roots: &Roots) -> Result<(Location, Pattern), DumpError> {
+    let (location, name) = roots.locate(path)?;
     let stem = ["pcapng", "pcap"].iter().find_map(|ending| name.strip_suffix(&format!(".{ending}")));
     match stem.unwrap_or(&name) {
-        "" => Err(refused(RootError::NoFile(path.to_owned()))),
-        stem => Ok((location, stem.to_owned())),
+        "" => Err(RootError::NoFile(path.to_owned()).into()),
+        stem => Ok((location, Pattern::parse(stem)?)),
+    }
+}
+
+/// Why a `dump` is refused.
+#[derive(Debug, thiserror::Error)]
+enum DumpError {
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+impl From<DumpError> for Refusal {
+    fn from(error: DumpError) -> Self {
+        Self::new(Tag::InvalidValue, error.to_string()).at("dump")
     }
 }
 
@@ -141,8 +152,8 @@ mod tests {
     fn check(path: &str, expected: Result<(&str, &str), &str>) {
         let found = dump(path, &Roots::new(Path::new("/tmp"), &[]));
         let found = found.map(|(location, stem)| (location.path().display().to_string(), stem));
-        let expected = expected.map(|(directory, stem)| (directory.to_owned(), stem.to_owned()));
-        assert_eq!(found.map_err(|refusal| refusal.message), expected.map_err(str::to_owned));
+        let expected = expected.map(|(directory, stem)| (directory.to_owned(), Pattern::parse(stem).unwrap()));
+        assert_eq!(found.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
     }
 
     #[test]
@@ -153,6 +164,9 @@ mod tests {
         check("trace.tar", Ok(("/tmp", "trace.tar")));
         check("/tmp/", Err("`/tmp/` does not name a file: end it with a file name"));
         check("..", Err("`..` contains `..`: give the path without it"));
+        check("trace-%H.pcap", Ok(("/tmp", "trace-%H")));
+        let taken = "%Y, %y, %m, %d, %F, %H, %M, %S and %s are the time in UTC, and %% is a percent sign";
+        check("trace-%q", Err(&format!("`%q` does not stand for a part of the time: {taken}")));
         check(".pcap", Err("`.pcap` does not name a file: end it with a file name"));
     }
 

@@ -4,6 +4,7 @@
 
 mod backlog;
 mod direct;
+mod excerpt;
 mod file;
 mod file_worker;
 mod files;
@@ -25,5 +26,5 @@ pub(crate) use opener::FileContext;
 pub(crate) use queue::{Queue, QueuedPacket};
 pub(crate) use readers::{ReaderState, Readers};
 pub(crate) use router::{Outlets, Router};
-pub(crate) use snapshot::{bytes as bytes_in_a_pipe, snapshot};
+pub(crate) use snapshot::{bytes as bytes_in_a_pipe, is_there, snapshot};
 pub(crate) use stop::{OnStop, StopCondition};

@@ -131,7 +131,8 @@ pub struct File {
     pub first: String,
     /// Time of the last packet, in UTC
     pub last: String,
-    /// open (being written), closed (complete), or compressed (complete and compressed)
+    /// open (being written), closed (complete), compressed (complete and compressed), or, if another program interfered
+    /// while it was being written, removed or truncated
     pub state: FileStatus,
 }
 
@@ -219,6 +220,10 @@ pub struct Counters {
     /// Packets discarded from network mode's full queue, the oldest first
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_queue_packets_total", "type": "counter" }))]
     pub dropped_queue: u64,
+    /// Packets in files that another program removed or truncated while they were being written; `captured` includes
+    /// them
+    #[schemars(extend("x-metric" = { "name": "packetcapture_removed_packets_total", "type": "counter" }))]
+    pub removed: u64,
     /// Packets that came after the limit that `stop-after` sets
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_limit_packets_total", "type": "counter" }))]
     pub dropped_limit: u64,
@@ -241,6 +246,7 @@ impl Counters {
             dropped_fault: counted.faults,
             dropped_disk: outcome.disk.packets(),
             dropped_queue: outcome.queue.packets(),
+            removed: outcome.removed.packets(),
             dropped_limit: outcome.limit.packets(),
         }
     }

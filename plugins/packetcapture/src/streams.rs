@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use polycube_plugin_api::{Opened, Refusal, Stream, Tag};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 
 use crate::format::Format;
+use crate::outcome::{FileState, Outcome};
 use crate::session::CubeContext;
 use crate::settings::Settings;
-use crate::sink::{bytes_in_a_pipe, snapshot};
+use crate::sink::{bytes_in_a_pipe, is_there, snapshot};
 use crate::state::Packet;
 use crate::store::Form;
 
@@ -47,14 +49,13 @@ pub(crate) fn open(
     path: &str,
     query: &BTreeMap<String, String>,
 ) -> Result<Opened, Refusal> {
-    let failed = |error: io::Error| Refusal::failed(format!("cannot open the stream: {error}")).at(path);
     match path {
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
             let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
-            stream(context, settings, format, follows(query)).map_err(failed)
+            stream(context, settings, format, follows(query)).map_err(|error| Refusal::from(error).at(path))
         }
-        PACKET => packet(context, settings).map_err(failed),
+        PACKET => packet(context, settings).map_err(|error| Refusal::from(StreamError::Io(error)).at(path)),
         _ => match path.strip_prefix(FILES) {
             Some(name) => file(context, name),
             None => Err(Refusal::new(Tag::OperationNotSupported, format!("packetcapture has no stream `{path}`"))),
@@ -62,19 +63,52 @@ pub(crate) fn open(
     }
 }
 
-fn stream(context: &CubeContext, settings: Option<&Settings>, format: Format, follows: bool) -> io::Result<Opened> {
+/// Why a stream of packets cannot be opened.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("cannot open the stream: {0}")]
+    Io(#[from] io::Error),
+    #[error("the capture's files were removed or truncated by another program: `files show` lists them")]
+    Removed,
+}
+
+impl From<StreamError> for Refusal {
+    fn from(error: StreamError) -> Self {
+        let tag = match error {
+            StreamError::Io(_) => Tag::OperationFailed,
+            StreamError::Removed => Tag::DataMissing,
+        };
+        Self::new(tag, error.to_string())
+    }
+}
+
+fn stream(
+    context: &CubeContext,
+    settings: Option<&Settings>,
+    format: Format,
+    follows: bool,
+) -> Result<Opened, StreamError> {
     let CubeContext { cube, outcome, queue, readers, .. } = context;
     let section = readers.section();
     let (id, fd) = if follows {
-        let (id, fd) = readers.open(format)?;
+        let source = settings.map(|settings| settings.format).unwrap_or_default();
+        let (id, fd) = readers.open(format, source.resolution())?;
         (Some(id), fd)
     } else if settings.is_some_and(|settings| settings.network) {
-        (None, bytes_in_a_pipe([format.stream_header(&section), queue.snapshot(format)].concat())?)
+        let excerpt = queue.snapshot(format, &section);
+        (None, bytes_in_a_pipe(excerpt.finish(|packets| outcome.statistics_of_session(packets)))?)
     } else {
-        (None, snapshot(outcome.files_of_last_session(), format, &section)?)
+        (None, snapshot(files(outcome)?, format, &section, Arc::clone(outcome))?)
     };
     let file_name = Some(format!("{}.{}", cube.name(), format.extension()));
     Ok(Opened { fd, media: format.media().to_owned(), file_name, id })
+}
+
+/// The files with the packets so far.
+fn files(outcome: &Outcome) -> Result<Vec<FileState>, StreamError> {
+    let files = outcome.files_of_last_session();
+    let were_any = !outcome.files().is_empty();
+    if were_any && !files.iter().any(is_there) { Err(StreamError::Removed) } else { Ok(files) }
 }
 
 fn file(context: &CubeContext, name: &str) -> Result<Opened, Refusal> {

@@ -5,7 +5,7 @@
 use polycube_layout::ring::{BLOCK_HEADER, BLOCK_TRAILER, MAX_SNAPLEN, PACKET_BLOCK};
 
 use super::pcap::ETHERNET;
-use super::{Record, Stamp};
+use super::{Record, Resolution, Stamp};
 
 /// Section 4.1: type and byte-order magic of a Section Header Block.
 pub(crate) const SECTION_BLOCK: u32 = 0x0a0d_0d0a;
@@ -26,8 +26,22 @@ const RECEIVED: u16 = 4;
 const ACCEPTED: u16 = 6;
 const SYSTEM_DROPS: u16 = 7;
 const DELIVERED: u16 = 8;
-/// `if_tsresol`: a negative power of ten.
-const NANOSECONDS: u8 = 9;
+
+impl Resolution {
+    /// `if_tsresol`: a negative power of ten.
+    fn exponent(self) -> u8 {
+        match self {
+            Self::Micros => 6,
+            Self::Nanos => 9,
+        }
+    }
+
+    /// The two halves of a time in pcapng.
+    fn halves(self, stamp: Stamp) -> [u32; 2] {
+        let units = stamp.0 / self.unit();
+        [(units >> 32) as u32, units as u32]
+    }
+}
 
 /// The origin of a capture's packets, as described to readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,8 +72,14 @@ impl Section {
         }
     }
 
-    /// Section Header Block and Interface Description Blocks. They may be placed between any two blocks.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    /// The section for readers that cannot learn of a larger snap length later.
+    pub(crate) fn for_stream(&self) -> Self {
+        Self { snaplen: MAX_SNAPLEN, ..self.clone() }
+    }
+
+    /// Section Header Block and Interface Description Blocks, for times in `resolution`. They may be placed between any
+    /// two blocks.
+    pub(crate) fn bytes(&self, resolution: Resolution) -> Vec<u8> {
         let mut out = Vec::new();
         let mut header = Block::begin(SECTION_BLOCK, &mut out);
         header.word(BYTE_ORDER).half(1).half(0).word(u32::MAX).word(u32::MAX);
@@ -71,10 +91,39 @@ impl Section {
             interface.half(ETHERNET as u16).half(0).word(self.snaplen);
             interface.option(INTERFACE_NAME, name.as_bytes());
             interface.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
-            interface.option(RESOLUTION, &[NANOSECONDS]);
+            interface.option(RESOLUTION, &[resolution.exponent()]);
             interface.end();
         }
         out
+    }
+}
+
+/// The kinds of blocks that a copy distinguishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockKind {
+    Section,
+    Interface,
+    Packet,
+    Other,
+}
+
+impl BlockKind {
+    /// The kind of `block`.
+    pub(crate) fn of(block: &[u8]) -> Self {
+        match block.first_chunk().map(|kind| u32::from_ne_bytes(*kind)) {
+            Some(SECTION_BLOCK) => Self::Section,
+            Some(INTERFACE_BLOCK) => Self::Interface,
+            Some(PACKET_BLOCK) => Self::Packet,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Raises the snap length of `block`, an Interface Description Block of ours, to the maximum.
+pub(crate) fn raise_snaplen(block: &mut [u8]) {
+    // After type, length, link type and a reserved field.
+    if let Some(snaplen) = block.get_mut(12..16) {
+        snaplen.copy_from_slice(&MAX_SNAPLEN.to_ne_bytes());
     }
 }
 
@@ -105,12 +154,13 @@ impl Statistics {
 /// Size of an Interface Statistics Block with its four counts.
 pub(crate) const STATISTICS: u64 = 76;
 
-/// An Interface Statistics Block for everything until `stamp`. The counts are the sum of all interfaces, and belong to
-/// the first.
-pub(crate) fn statistics(stamp: Stamp, statistics: &Statistics) -> Vec<u8> {
+/// An Interface Statistics Block for everything until `stamp`, in a section whose times have `resolution`. The counts are
+/// the sum of all interfaces, and belong to the first.
+pub(crate) fn statistics(stamp: Stamp, resolution: Resolution, statistics: &Statistics) -> Vec<u8> {
     let mut out = Vec::new();
     let mut block = Block::begin(STATISTICS_BLOCK, &mut out);
-    block.word(0).word((stamp.0 >> 32) as u32).word(stamp.0 as u32);
+    let [high, low] = resolution.halves(stamp);
+    block.word(0).word(high).word(low);
     block.option(RECEIVED, &statistics.received.to_ne_bytes());
     block.option(ACCEPTED, &statistics.accepted.to_ne_bytes());
     block.option(SYSTEM_DROPS, &statistics.dropped.to_ne_bytes());
@@ -140,9 +190,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
     })
 }
 
-pub(super) fn write(record: &Record, packet: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write(record: &Record, packet: &[u8], resolution: Resolution, out: &mut Vec<u8>) {
     let mut block = Block::begin(PACKET_BLOCK, out);
-    block.word(record.interface).word((record.stamp.0 >> 32) as u32).word(record.stamp.0 as u32);
+    let [high, low] = resolution.halves(record.stamp);
+    block.word(record.interface).word(high).word(low);
     block.word(record.captured).word(record.length).padded(packet);
     block.option(2, &record.flags.to_ne_bytes());
     block.end();

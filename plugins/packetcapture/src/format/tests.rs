@@ -42,14 +42,33 @@ fn records_end_where_the_bytes_do() {
 #[test]
 fn a_packet_survives_every_change_of_format() {
     let micros = [record(1_700_000_000_123_456, b"abc"), record(1_700_000_001_000_000, b"0123")].concat();
+    let mut nanos = Vec::new();
+    transcode(Format::Pcap, Format::PcapNanos, &micros, &mut nanos);
     for through in [Format::Pcap, Format::PcapNanos, Format::Pcapng] {
         let (mut there, mut back) = (Vec::new(), Vec::new());
-        transcode(Format::Pcap, through, &micros, &mut there);
+        transcode(Format::PcapNanos, through, &nanos, &mut there);
         transcode(through, Format::Pcap, &there, &mut back);
         assert_eq!(back, micros, "{through:?}");
         let (first, _) = through.records(&there).next().unwrap();
         assert_eq!((first.stamp, first.captured, first.length), (Stamp(1_700_000_000_123_456_000), 3, 3));
     }
+}
+
+#[test]
+fn pcapng_claims_no_finer_times_than_were_recorded() {
+    let resolution = |resolution| {
+        let bytes = section().bytes(resolution);
+        // The option `if_tsresol`: its code, its length, its value.
+        let option = [9_u16.to_ne_bytes(), 1_u16.to_ne_bytes()].concat();
+        bytes[bytes.windows(4).position(|window| window == option).unwrap() + 4]
+    };
+    assert_eq!((resolution(Resolution::Micros), resolution(Resolution::Nanos)), (6, 9));
+    let mut block = Vec::new();
+    transcode(Format::Pcap, Format::Pcapng, &record(1_700_000_000_123_456, b"abc"), &mut block);
+    let units = Format::Pcapng.parse(&block).unwrap().stamp;
+    assert_eq!(units, Stamp(1_700_000_000_123_456));
+    let statistics = pcapng::statistics(Stamp(5_000_000), Resolution::Micros, &pcapng::Statistics::default());
+    assert_eq!(statistics[16..20], 5_000_u32.to_ne_bytes());
 }
 
 #[test]
@@ -64,7 +83,7 @@ fn what_pcapng_alone_has_is_kept_within_pcapng() {
         flags: 1,
     };
     let mut block = Vec::new();
-    pcapng::write(&given, b"12345", &mut block);
+    pcapng::write(&given, b"12345", Resolution::Nanos, &mut block);
     assert_eq!(Format::Pcapng.parse(&block), Some(given));
     assert_eq!(block[given.packet()], *b"12345");
     for cut in 0..block.len() {
@@ -76,8 +95,9 @@ fn what_pcapng_alone_has_is_kept_within_pcapng() {
 
 #[test]
 fn a_section_is_made_of_blocks_that_know_their_length() {
-    let mut bytes = section().bytes();
-    let statistics = pcapng::statistics(Stamp(7), &pcapng::Statistics { dropped: 3, ..Default::default() });
+    let mut bytes = section().bytes(Resolution::Nanos);
+    let statistics =
+        pcapng::statistics(Stamp(7), Resolution::Nanos, &pcapng::Statistics { dropped: 3, ..Default::default() });
     assert_eq!(statistics.len() as u64, pcapng::STATISTICS);
     bytes.extend(statistics);
     let (mut rest, mut kinds) = (bytes.as_slice(), Vec::new());

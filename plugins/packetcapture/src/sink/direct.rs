@@ -44,6 +44,11 @@ impl Direct {
         Ok(Some(Self { fd, memory, offset, start: 0, filled: 0 }))
     }
 
+    /// The bytes that are in the file for good.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
     /// Appends `slices`. Returns how many of their bytes were taken, even if it fails.
     pub(super) fn write_all(&mut self, slices: &[io::IoSlice<'_>]) -> (usize, io::Result<()>) {
         let mut written = 0;

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock, ftruncate};
+use rustix::fs::{FlockOperation, flock, fstat, ftruncate};
 use rustix::io::{Errno, pwrite, pwritev};
 
 use super::direct::Direct;
@@ -26,6 +26,17 @@ pub(crate) struct Shortfall {
     /// Bytes of whole records that were written nevertheless.
     pub(crate) kept: usize,
     pub(crate) error: io::Error,
+}
+
+/// What somebody else did to a file that is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interference {
+    /// It has no name any more.
+    Deleted,
+    /// Its name refers to nothing, or to another file; it may have another name.
+    Moved,
+    /// It is shorter than what was written to it.
+    Truncated,
 }
 
 /// A capture file that is being written. It is locked, so that it is not mistaken for one that a killed daemon left.
@@ -88,14 +99,39 @@ impl CaptureFile {
         self.fd.try_clone()
     }
 
-    /// Makes sure that records of `section` may follow.
+    /// Whether records of `section` may follow. Readers of pcapng that are built on libpcap stop at an interface whose
+    /// snap length is not the first one's (`pcap_ng_next_packet` in its sf-pcapng.c).
+    pub(crate) fn can_describe(&self, section: &Section) -> bool {
+        self.format != Format::Pcapng || self.length == 0 || section.snaplen <= self.section.snaplen
+    }
+
+    /// What was done to the file since it was created, as far as the file itself shows it.
+    pub(crate) fn interference(&self) -> Option<Interference> {
+        let stat = fstat(&self.fd).ok()?;
+        let written = self.direct.as_ref().map_or(self.length, Direct::start);
+        if stat.st_nlink == 0 {
+            Some(Interference::Deleted)
+        } else if stat.st_size.cast_unsigned() < written {
+            Some(Interference::Truncated)
+        } else {
+            None
+        }
+    }
+
+    /// The same, and whether its name was given to another file.
+    pub(crate) fn interference_at_path(&self) -> Option<Interference> {
+        let moved = || (!self.own.is_in_place()).then_some(Interference::Moved);
+        self.interference().or_else(moved)
+    }
+
+    /// Makes sure that records of `section` may follow. The file [can](Self::can_describe) contain them.
     pub(crate) fn describe(&mut self, section: &Section) -> io::Result<()> {
         if self.section.covers(section) {
             return Ok(());
         }
         match self.format {
             _ if self.length == 0 => self.pending = self.format.header(section),
-            Format::Pcapng => self.pending = self.section.widened(section).bytes(),
+            Format::Pcapng => self.pending = self.section.widened(section).bytes(self.format.resolution()),
             Format::Pcap | Format::PcapNanos if section.snaplen > self.section.snaplen => {
                 let snaplen = section.snaplen.to_ne_bytes();
                 if !self.direct.as_mut().is_some_and(|direct| direct.overwrite(SNAPLEN_AT, &snaplen)) {

@@ -254,7 +254,7 @@ mod tests {
         let text = "packet ".repeat(10_000);
         let file = stored(directory.path(), "s.pcap", text.as_bytes());
         let outcome = Arc::<Outcome>::default();
-        outcome.file_begun(&file);
+        outcome.file_begun(&file, 0);
         let worker = worker(Arc::clone(&outcome));
         worker.add(FileTask::Compress(file));
         drop(worker);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use polycube_plugin_api::Level;
 
-use super::file::{CaptureFile, Shortfall};
+use super::file::{CaptureFile, Interference, Shortfall};
 use super::file_worker::FileTask;
 use super::opener::{FileContext, Opener};
 use crate::config::Fsync;
@@ -37,8 +37,8 @@ pub(crate) struct Files {
     closed: VecDeque<StoredFile>,
     /// Packets lost since writing began to fail; `None` while it works.
     failing: Option<u64>,
-    /// Bytes in the directory besides `current`.
-    elsewhere: u64,
+    /// Bytes in the directory besides `current`; `None` until they are measured.
+    elsewhere: Option<u64>,
 }
 
 struct Current {
@@ -59,10 +59,9 @@ impl Files {
             reported: Statistics::default(),
             closed: VecDeque::new(),
             failing: None,
-            elsewhere: 0,
+            elsewhere: None,
         };
         files.reported = files.statistics();
-        files.measure_directory();
         files
     }
 
@@ -70,9 +69,7 @@ impl Files {
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
         let mut rest = runs.to_vec();
         while !rest.is_empty() {
-            if self.current.as_ref().is_some_and(|current| current.file.format() != format) {
-                self.close();
-            }
+            self.leave_unsuitable(format);
             let next = format.parse(rest[0]).map(|record| record.stamp);
             let taken = take(format, &rest, &self.until_rotation(format, next));
             if taken.damaged > 0 {
@@ -89,6 +86,16 @@ impl Files {
             if !rest.is_empty() {
                 self.close();
             }
+        }
+    }
+
+    /// Closes the current file if records of `format` cannot follow in it.
+    fn leave_unsuitable(&mut self, format: Format) {
+        let Some(Current { file, .. }) = &self.current else { return };
+        if let Some(interference) = file.interference() {
+            self.abandon(interference);
+        } else if file.format() != format || !file.can_describe(&self.section) {
+            self.close();
         }
     }
 
@@ -116,6 +123,9 @@ impl Files {
     /// Checks the clock.
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
+        if let Some(interference) = self.current.as_ref().and_then(|now| now.file.interference_at_path()) {
+            self.abandon(interference);
+        }
         self.settle();
         let is_old = |current: &Current, time| current.tally.packets > 0 && current.began.elapsed() >= time;
         if self
@@ -176,7 +186,7 @@ impl Files {
         }
         if let Some(current) = &mut self.current {
             if current.tally.packets == 0 {
-                self.context.outcome.file_begun(&current.stored);
+                self.context.outcome.file_begun(&current.stored, self.context.session);
             }
             current.tally.add(&kept);
             let (tally, size) = (current.tally, current.file.length());
@@ -196,8 +206,12 @@ impl Files {
     /// The file for records of `format`, with room for `size` more bytes below the ceiling.
     fn ready(&mut self, format: Format, size: u64) -> io::Result<&mut Current> {
         if let Some(ceiling) = self.context.settings.files.ceiling {
-            let used =
-                |files: &Self| files.elsewhere + files.current.as_ref().map_or(0, |now| now.file.length()) + size;
+            if self.elsewhere.is_none() {
+                self.measure_directory();
+            }
+            let used = |files: &Self| {
+                files.elsewhere.unwrap_or_default() + files.current.as_ref().map_or(0, |now| now.file.length()) + size
+            };
             while used(self) > ceiling && self.context.settings.files.keep.is_some() && self.delete_oldest() {}
             if used(self) > ceiling {
                 let ceiling = ceiling >> 20;
@@ -225,7 +239,41 @@ impl Files {
         Ok(current)
     }
 
+    /// Reports that another program interfered with the current file, and closes it.
+    fn abandon(&mut self, interference: Interference) {
+        let Some(Current { file, tally, .. }) = &self.current else { return };
+        if tally.packets > 0 {
+            let what = match interference {
+                Interference::Deleted => "deleted",
+                Interference::Moved => "moved or replaced",
+                Interference::Truncated => "truncated",
+            };
+            let (path, packets) = (file.own().path(), tally.packets);
+            let message = format!(
+                "another program has {what} {} while it was being written, with {packets} packets in it; the capture \
+                 continues in a new file",
+                path.display()
+            );
+            (self.context.log)(Level::Warn, &message);
+            self.context.outcome.removed.add(packets, tally.bytes);
+        }
+        self.retire(match interference {
+            Interference::Deleted | Interference::Moved => FileStatus::Removed,
+            Interference::Truncated => FileStatus::Truncated,
+        });
+    }
+
+    /// Closes the current file.
     fn close(&mut self) {
+        match self.current.as_ref().map(|current| current.file.interference_at_path()) {
+            Some(Some(interference)) => self.abandon(interference),
+            Some(None) => self.retire(FileStatus::Closed),
+            None => {}
+        }
+    }
+
+    /// Closes the current file, whose status becomes `status`.
+    fn retire(&mut self, status: FileStatus) {
         let Some(Current { mut file, stored, tally, .. }) = self.current.take() else { return };
         let path = file.own().path();
         if tally.packets == 0 {
@@ -237,17 +285,25 @@ impl Files {
         let counted = self.statistics();
         let statistics = counted.since(&self.reported, tally.packets);
         self.reported = counted;
-        // The file is complete without them, too.
-        let _ = file.append_block(&pcapng::statistics(Stamp::from_nanos(sys::utc_now()), &statistics));
-        if let Err(error) = file.settle() {
-            self.report_failure(&error, 0);
+        // In a truncated file, they would follow a gap; in one that was moved, they are still of use.
+        if status != FileStatus::Truncated {
+            // The file is complete without them, too.
+            let now = Stamp::from_nanos(sys::utc_now());
+            let _ = file.append_block(&pcapng::statistics(now, file.format().resolution(), &statistics));
+            if let Err(error) = file.settle() {
+                self.report_failure(&error, 0);
+            }
         }
         self.context.journal.closed();
         let size = file.length();
         let (name, packets) = (path.display(), tally.packets);
         (self.context.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
-        self.elsewhere += size;
-        self.context.outcome.update(&stored, |file| (file.size, file.status) = (size, FileStatus::Closed));
+        self.context.outcome.update(&stored, |file| (file.size, file.status) = (size, status));
+        if status != FileStatus::Closed {
+            // It is not ours any more.
+            return;
+        }
+        self.elsewhere = self.elsewhere.map(|elsewhere| elsewhere + size);
         if self.context.settings.files.fsync == Fsync::Rotate
             && let Ok(fd) = file.descriptor()
         {
@@ -275,7 +331,7 @@ impl Files {
         let Some(stored) = self.closed.pop_front() else { return false };
         let (file, _) = stored.current();
         (self.context.log)(Level::Debug, &format!("{} is deleted, to make room", file.path().display()));
-        self.elsewhere = self.elsewhere.saturating_sub(file.size());
+        self.elsewhere = self.elsewhere.map(|elsewhere| elsewhere.saturating_sub(file.size()));
         self.context.outcome.forget(&stored);
         self.context.worker.add(FileTask::Delete(stored));
         true
@@ -309,7 +365,7 @@ impl Files {
         }
         let Ok(directory) = self.context.settings.files.directory.open() else { return };
         let own = self.current.as_ref().map(|current| current.file.own()).filter(|own| own.directory().is(&directory));
-        self.elsewhere = directory.size(own.map(OwnFile::name));
+        self.elsewhere = Some(directory.size(own.map(OwnFile::name)));
     }
 
     fn statistics(&self) -> Statistics {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::calendar::date;
 use crate::format::Stamp;
 
 /// The numbers of a capture's next files. None is used twice: a file that is being deleted or compressed may still have
@@ -13,20 +14,21 @@ use crate::format::Stamp;
 #[derive(Default)]
 pub(super) struct Names {
     chosen: HashMap<PathBuf, u32>,
-    /// The same second does not come again.
-    timed: (String, u32),
+    /// The number for the last path with a time in it.
+    timed: (PathBuf, u32),
 }
 
 impl Names {
-    /// For files at a path that the user chose.
+    /// For files whose path is always the same.
     pub(super) fn chosen(&mut self, path: PathBuf) -> &mut u32 {
         self.chosen.entry(path).or_default()
     }
 
-    /// For files named after cube and time.
-    pub(super) fn timed(&mut self, stem: &str) -> &mut u32 {
-        if self.timed.0 != stem {
-            self.timed = (stem.to_owned(), 0);
+    /// For files whose path contains the time. When the time comes again, as the same hour of the next day, so do the
+    /// numbers.
+    pub(super) fn timed(&mut self, path: PathBuf) -> &mut u32 {
+        if self.timed.0 != path {
+            self.timed = (path, 0);
         }
         &mut self.timed.1
     }
@@ -48,9 +50,10 @@ fn with_ending(name: &OsStr, ending: &str) -> OsString {
     name
 }
 
-/// `<stem>.<extension>`, or `<stem>-<attempt>.<extension>` if that name is taken.
-pub(super) fn file_name(stem: &str, attempt: u32, extension: &str) -> String {
-    if attempt == 0 { format!("{stem}.{extension}") } else { format!("{stem}-{attempt}.{extension}") }
+/// `<stem>.<extension>`, or `<stem>-<number>.<extension>` if there is a number. With leading zeros, the order of names is
+/// the order of numbers.
+pub(super) fn file_name(stem: &str, number: u32, extension: &str) -> String {
+    if number == 0 { format!("{stem}.{extension}") } else { format!("{stem}-{number:06}.{extension}") }
 }
 
 /// `<cube>-<time>`, with the time in UTC as `20261123T061500Z`: no character is special to a shell or another system.
@@ -73,19 +76,6 @@ fn time(seconds: i64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Year, month and day from days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms",
-/// `civil_from_days`: years begin in March, so that the leap day is the last of a year).
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +84,7 @@ mod tests {
     fn names_carry_cube_and_time() {
         assert_eq!(default_stem("sniffer", 1_795_414_500), "sniffer-20261123T061500Z");
         assert_eq!(file_name("trace", 0, "pcap"), "trace.pcap");
-        assert_eq!(file_name("trace", 2, "pcapng"), "trace-2.pcapng");
+        assert_eq!(file_name("trace", 2, "pcapng"), "trace-000002.pcapng");
         assert_eq!(timestamp(Stamp(1_795_414_500_123_456_789)), "2026-11-23T06:15:00.123456Z");
     }
 

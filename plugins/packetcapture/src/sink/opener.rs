@@ -17,7 +17,8 @@ use crate::format::pcapng::Section;
 use crate::format::{Format, Stamp};
 use crate::log::Log;
 use crate::outcome::Outcome;
-use crate::settings::Settings;
+use crate::pattern::Pattern;
+use crate::settings::{FileSettings, Settings};
 use crate::store::{Directory, Removal};
 use crate::sys;
 
@@ -28,6 +29,8 @@ pub(super) const ATTEMPTS: u32 = 100_000;
 pub(crate) struct FileContext {
     /// The cube's name.
     pub(crate) cube: String,
+    /// Number of the capture.
+    pub(crate) session: u64,
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outcome: Arc<Outcome>,
@@ -55,14 +58,9 @@ impl Opener {
     ) -> io::Result<CaptureFile> {
         let directory = self.directory(context)?;
         let settings = Arc::clone(&context.settings);
-        let (stem, mut number) = match &settings.files.stem {
-            Some(stem) => (stem.clone(), *self.names.chosen(directory.path().join(stem))),
-            None => {
-                let stem = default_stem(&context.cube, Stamp::from_nanos(sys::utc_now()).seconds().cast_signed());
-                let number = *self.names.timed(&stem);
-                (stem, number)
-            }
-        };
+        let stem = stem(context);
+        let next = self.next_number(&settings.files, &directory, &stem);
+        let mut number = (*next).max(u32::from(settings.files.numbers_all()));
         // A ring of files may have much higher numbers.
         let enough = number.saturating_add(ATTEMPTS);
         let mut result =
@@ -80,11 +78,7 @@ impl Opener {
             number += 1;
         }
         // The name of a file that could not be created is still free.
-        let next = number + u32::from(result.is_ok());
-        match &settings.files.stem {
-            Some(stem) => *self.names.chosen(directory.path().join(stem)) = next,
-            None => *self.names.timed(&stem) = next,
-        }
+        *self.next_number(&settings.files, &directory, &stem) = number + u32::from(result.is_ok());
         if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
             let (kept, own) = (directory.path().join(name), file.own().path());
             let message = format!(
@@ -95,6 +89,13 @@ impl Opener {
             (context.log)(Level::Warn, &message);
         }
         result
+    }
+
+    /// The number of the next file that is called `stem` in `directory`.
+    fn next_number(&mut self, settings: &FileSettings, directory: &Directory, stem: &str) -> &mut u32 {
+        let path = directory.path().join(stem);
+        let is_timed = settings.stem.as_ref().is_none_or(Pattern::has_time);
+        if is_timed { self.names.timed(path) } else { self.names.chosen(path) }
     }
 
     /// The directory for the next file.
@@ -132,6 +133,22 @@ impl Opener {
             let why = format!("cannot note that {} is being written: {error}", path.display());
             (context.log)(Level::Warn, &format!("{why}; if the daemon is killed, its last record may stay incomplete"));
         }
+    }
+}
+
+/// The next file's name without number and extension.
+fn stem(context: &FileContext) -> String {
+    let seconds = Stamp::from_nanos(sys::utc_now()).seconds().cast_signed();
+    let chosen = context.settings.files.stem.as_ref().map(|pattern| pattern.at(seconds));
+    chosen.unwrap_or_else(|| default_stem(&context.cube, seconds))
+}
+
+impl FileSettings {
+    /// Whether each file has a number. Otherwise only those have one whose name would be taken, and a name without one
+    /// comes after them in a sorted list.
+    fn numbers_all(&self) -> bool {
+        let has_seconds = self.stem.as_ref().is_none_or(Pattern::has_seconds);
+        self.rotate.bytes.is_some() || (self.rotate.time.is_some() && !has_seconds)
     }
 }
 

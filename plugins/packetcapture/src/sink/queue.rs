@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::format::{Format, Record};
+use super::excerpt::Excerpt;
+use crate::format::pcapng::Section;
+use crate::format::{Format, Record, Resolution};
 use crate::lock::lock;
 use crate::outcome::Losses;
 use crate::settings::QueueLimits;
@@ -14,6 +16,8 @@ use crate::settings::QueueLimits;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueuedPacket {
     pub(crate) record: Record,
+    /// Resolution of its time.
+    resolution: Resolution,
     pub(crate) bytes: Box<[u8]>,
 }
 
@@ -33,7 +37,7 @@ impl Queue {
         for (record, whole) in runs.iter().flat_map(|run| format.records(run)) {
             let bytes: Box<[u8]> = whole[record.packet()].into();
             waiting.bytes += bytes.len();
-            waiting.packets.push_back(QueuedPacket { record, bytes });
+            waiting.packets.push_back(QueuedPacket { record, resolution: format.resolution(), bytes });
             while waiting.packets.len() > limits.packets || waiting.bytes > limits.bytes {
                 let Some(oldest) = waiting.take() else { break };
                 losses.add(1, oldest.bytes.len() as u64);
@@ -56,13 +60,13 @@ impl Queue {
         self.lock().packets.len()
     }
 
-    /// All packets in `format`; they stay in the queue.
-    pub(crate) fn snapshot(&self, format: Format) -> Vec<u8> {
-        let mut out = Vec::new();
-        for packet in &self.lock().packets {
-            format.write(&packet.record, &packet.bytes, &mut out);
+    /// All packets that `section` describes, as a stream in `format`; they stay in the queue.
+    pub(crate) fn snapshot(&self, format: Format, section: &Section) -> Excerpt {
+        let mut excerpt = Excerpt::new(format, section);
+        for QueuedPacket { record, resolution, bytes } in &self.lock().packets {
+            excerpt.add_packet(record, bytes, *resolution);
         }
-        out
+        excerpt
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -82,6 +86,8 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::fixture::{record, times};
+    use crate::format::pcap::HEADER;
+    use crate::format::pcapng::Statistics;
 
     fn push(queue: &Queue, micros: &[u64], packets: usize, bytes: usize) -> u64 {
         let records = micros.iter().map(|micros| record(*micros, b"0123456789")).collect::<Vec<_>>();
@@ -89,6 +95,11 @@ mod tests {
         let losses = Losses::default();
         queue.push(Format::Pcap, &runs, QueueLimits { packets, bytes }, &losses);
         losses.packets()
+    }
+
+    fn snapshot(queue: &Queue) -> Vec<u64> {
+        let excerpt = queue.snapshot(Format::Pcap, &Section::default());
+        times(&excerpt.finish(|_| Statistics::default())[HEADER..])
     }
 
     fn micros(packet: &QueuedPacket) -> u64 {
@@ -100,7 +111,7 @@ mod tests {
         let queue = Queue::default();
         assert_eq!(push(&queue, &[1, 2], 10, 1000), 0);
         assert_eq!(queue.peek().as_ref().map(micros), Some(1));
-        assert_eq!(times(&queue.snapshot(Format::Pcap)), [1, 2]);
+        assert_eq!(snapshot(&queue), [1, 2]);
         assert_eq!(queue.pop().as_ref().map(micros), Some(1));
         assert_eq!(queue.pop().as_ref().map(micros), Some(2));
         assert_eq!((queue.pop(), queue.peek(), queue.len()), (None, None, 0));
@@ -110,9 +121,9 @@ mod tests {
     fn the_oldest_go_where_there_is_no_room() {
         let queue = Queue::default();
         assert_eq!(push(&queue, &[1, 2, 3], 2, 1000), 1);
-        assert_eq!(times(&queue.snapshot(Format::Pcap)), [2, 3]);
+        assert_eq!(snapshot(&queue), [2, 3]);
         assert_eq!(push(&queue, &[4], 2, 15), 2);
-        assert_eq!(times(&queue.snapshot(Format::Pcap)), [4]);
+        assert_eq!(snapshot(&queue), [4]);
         assert_eq!(push(&queue, &[5], 2, 5), 2, "a packet that is larger than the queue is discarded as well");
         assert_eq!(queue.len(), 0);
     }

@@ -16,7 +16,7 @@ use rustix::io::{Errno, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::format::pcapng::{self, Section, Statistics};
-use crate::format::{Format, Stamp, transcode};
+use crate::format::{Format, Resolution, Stamp, transcode};
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::Outcome;
@@ -70,8 +70,12 @@ struct Reader {
 struct Waiting {
     blocks: VecDeque<Block>,
     bytes: usize,
+    /// Packets in all blocks so far.
+    packets: u64,
     /// Whether packets were dropped that no statistics block has reported yet.
     owes_statistics: bool,
+    /// The resolution of times that pcapng announces.
+    resolution: Resolution,
     has_ended: bool,
 }
 
@@ -96,19 +100,24 @@ impl Readers {
         Self { outcome, log, list, count: AtomicUsize::new(0) }
     }
 
-    /// Starts a reader of `format`, which gets the header at once and then all packets from now on. Returns its id and
-    /// the pipe's read end.
-    pub(crate) fn open(self: &Arc<Self>, format: Format) -> io::Result<(u64, OwnedFd)> {
+    /// Starts a reader of `format`, which gets the header at once and then all packets from now on, whose times are
+    /// recorded in `resolution` until further notice. Returns its id and the pipe's read end.
+    pub(crate) fn open(self: &Arc<Self>, format: Format, resolution: Resolution) -> io::Result<(u64, OwnedFd)> {
         let (receiver, sender) = pipe()?;
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
         let id = list.next;
-        let header = Block::without_packets(format.stream_header(&list.section));
+        let header = Block::without_packets(format.stream_header(&list.section, resolution));
         let reader = Arc::new(Reader {
             id,
             format,
             began: self.outcome.statistics(0),
-            waiting: Mutex::new(Waiting { bytes: header.bytes.len(), blocks: [header].into(), ..Waiting::default() }),
+            waiting: Mutex::new(Waiting {
+                bytes: header.bytes.len(),
+                blocks: [header].into(),
+                resolution,
+                ..Waiting::default()
+            }),
             wake,
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -135,28 +144,32 @@ impl Readers {
         }
         let tally = Tally::of(format, runs);
         let mut made: [Option<Arc<[u8]>>; Format::NAMES.len()] = Default::default();
-        for reader in &lock(&self.list).readers {
+        let list = lock(&self.list);
+        for reader in &list.readers {
+            if reader.format == Format::Pcapng && reader.turn_to(format.resolution()) {
+                reader.describe(&list.section);
+            }
             let bytes = made[reader.format as usize].get_or_insert_with(|| {
                 let mut bytes = Vec::new();
                 runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
                 bytes.into()
             });
-            let statistics = || self.statistics(reader);
+            let statistics = |waiting: &_| self.statistics(reader, waiting);
             reader.push(Block { bytes: Arc::clone(bytes), tally }, limit, statistics);
         }
     }
 
     /// Tells the readers that do not know it yet where packets come from.
     pub(crate) fn describe(&self, section: &Section) {
+        let section = &section.for_stream();
         let mut list = lock(&self.list);
         let is_first = list.section.interfaces.is_empty();
         if list.section.covers(section) && !is_first {
             return;
         }
         list.section = if is_first { section.clone() } else { list.section.widened(section) };
-        let block = Block::without_packets(list.section.bytes());
         for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
-            reader.push(block.clone(), usize::MAX, Vec::new);
+            reader.describe(&list.section);
         }
     }
 
@@ -178,11 +191,14 @@ impl Readers {
 
     /// Ends every stream; each reader still gets what is queued for it.
     pub(crate) fn end(&self) {
-        for reader in &lock(&self.list).readers {
+        let list = lock(&self.list);
+        for reader in &list.readers {
             let mut waiting = lock(&reader.waiting);
             waiting.has_ended = true;
-            if reader.format == Format::Pcapng {
-                waiting.blocks.push_back(Block::without_packets(self.statistics(reader)));
+            // They belong to an interface.
+            if reader.format == Format::Pcapng && !list.section.interfaces.is_empty() {
+                let statistics = self.statistics(reader, &waiting);
+                waiting.blocks.push_back(Block::without_packets(statistics));
             }
             drop(waiting);
             reader.wake.wake();
@@ -199,16 +215,31 @@ impl Readers {
         (self.log)(Level::Debug, &format!("reader {id} has left: it received {got} packets and missed {missed}"));
     }
 
-    /// An Interface Statistics Block for `reader`.
-    fn statistics(&self, reader: &Reader) -> Vec<u8> {
+    /// An Interface Statistics Block for `reader`, to follow the blocks that are `waiting` for it.
+    fn statistics(&self, reader: &Reader, waiting: &Waiting) -> Vec<u8> {
         let counted = self.outcome.statistics(reader.dropped.load(Ordering::Relaxed));
-        let statistics = counted.since(&reader.began, reader.packets.load(Ordering::Relaxed));
-        pcapng::statistics(Stamp::from_nanos(sys::utc_now()), &statistics)
+        let statistics = counted.since(&reader.began, waiting.packets);
+        pcapng::statistics(Stamp::from_nanos(sys::utc_now()), waiting.resolution, &statistics)
     }
 }
 
 impl Reader {
-    fn push(&self, block: Block, limit: usize, statistics: impl FnOnce() -> Vec<u8>) {
+    /// Notes that later times have `resolution`; whether it is another one.
+    fn turn_to(&self, resolution: Resolution) -> bool {
+        std::mem::replace(&mut lock(&self.waiting).resolution, resolution) != resolution
+    }
+
+    /// Announces that packets of `section` may follow, however much is queued.
+    fn describe(&self, section: &Section) {
+        let mut waiting = lock(&self.waiting);
+        let block = Block::without_packets(section.bytes(waiting.resolution));
+        waiting.bytes += block.bytes.len();
+        waiting.blocks.push_back(block);
+        drop(waiting);
+        self.wake.wake();
+    }
+
+    fn push(&self, block: Block, limit: usize, statistics: impl FnOnce(&Waiting) -> Vec<u8>) {
         let mut waiting = lock(&self.waiting);
         if waiting.bytes > 0 && waiting.bytes + block.bytes.len() > limit {
             self.dropped.fetch_add(block.tally.packets, Ordering::Relaxed);
@@ -216,11 +247,12 @@ impl Reader {
             return;
         }
         if std::mem::take(&mut waiting.owes_statistics) && self.format == Format::Pcapng {
-            let block = Block::without_packets(statistics());
+            let block = Block::without_packets(statistics(&waiting));
             waiting.bytes += block.bytes.len();
             waiting.blocks.push_back(block);
         }
         waiting.bytes += block.bytes.len();
+        waiting.packets += block.tally.packets;
         waiting.blocks.push_back(block);
         drop(waiting);
         self.wake.wake();

@@ -4,25 +4,37 @@
 
 use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread;
 
 use rustix::fs::OFlags;
 
+use super::excerpt::Excerpt;
 use crate::format::pcapng::{Section, block_length};
-use crate::format::{Format, pcap, transcode};
-use crate::outcome::FileState;
+use crate::format::{Format, pcap};
+use crate::outcome::{FileState, Outcome};
 use crate::store::{Form, OpenError};
 
 /// Read at once.
 const PIECE: usize = 1 << 20;
 
-/// Copies the records of `files` to a pipe, in `format`; returns the read end.
-pub(crate) fn snapshot(files: Vec<FileState>, format: Format, section: &Section) -> io::Result<OwnedFd> {
-    let header = format.stream_header(section);
+/// Copies the records of `files` to a pipe, in `format`, and then the counters of `outcome`; returns the read end.
+pub(crate) fn snapshot(
+    files: Vec<FileState>,
+    format: Format,
+    section: &Section,
+    outcome: Arc<Outcome>,
+) -> io::Result<OwnedFd> {
+    let mut excerpt = Excerpt::new(format, section);
     piped(move |out| {
-        out.write_all(&header)?;
-        files.iter().try_for_each(|file| copy(file, format, out))
+        files.iter().try_for_each(|file| copy(file, &mut excerpt, out))?;
+        out.write_all(&excerpt.finish(|packets| outcome.statistics_of_session(packets)))
     })
+}
+
+/// Whether the file is still there.
+pub(crate) fn is_there(state: &FileState) -> bool {
+    matches!(open(state), Ok(Some(_)))
 }
 
 /// Copies `bytes` to a pipe; returns the read end.
@@ -39,7 +51,7 @@ fn piped(write: impl FnOnce(&mut io::PipeWriter) -> io::Result<()> + Send + 'sta
     Ok(receiver.into())
 }
 
-fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<()> {
+fn copy(state: &FileState, excerpt: &mut Excerpt, out: &mut io::PipeWriter) -> io::Result<()> {
     let Some(mut file) = open(state)? else { return Ok(()) };
     let mut header = [0; pcap::HEADER];
     file.read_exact(&mut header)?;
@@ -49,12 +61,12 @@ fn copy(state: &FileState, to: Format, out: &mut io::PipeWriter) -> io::Result<(
         let had = held.len();
         file.by_ref().take(PIECE as u64).read_to_end(&mut held)?;
         let is_last = held.len() == had;
-        let (mut at, mut records) = (0, Vec::new());
+        let mut at = 0;
         while let Some(size) = next(from, &held[at..]) {
-            transcode(from, to, &held[at..at + size], &mut records);
+            excerpt.add(from, &held[at..at + size]);
             at += size;
         }
-        out.write_all(&records)?;
+        out.write_all(&excerpt.take())?;
         held.drain(..at);
         if is_last {
             return Ok(());
@@ -103,6 +115,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{record, stored, times};
+    use crate::format::{Resolution, transcode};
     use crate::outcome::FileStatus;
     use crate::store::StoredFile;
     use crate::tally::Tally;
@@ -113,7 +126,7 @@ mod tests {
 
     fn read(files: &[FileState], section: &Section) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let fd = snapshot(files.to_vec(), Format::Pcap, section).unwrap();
+        let fd = snapshot(files.to_vec(), Format::Pcap, section, Arc::default()).unwrap();
         File::from(fd).read_to_end(&mut bytes).unwrap();
         bytes
     }
@@ -127,7 +140,9 @@ mod tests {
             let mut bytes = format.header(&section);
             for _ in 0..20_000 {
                 micros += 1;
-                transcode(Format::Pcap, format, &record(micros, &[1; 100]), &mut bytes);
+                let mut nanos = Vec::new();
+                transcode(Format::Pcap, Format::PcapNanos, &record(micros, &[1; 100]), &mut nanos);
+                transcode(Format::PcapNanos, format, &nanos, &mut bytes);
             }
             let size = bytes.len() as u64;
             // Written after the request.
@@ -135,7 +150,7 @@ mod tests {
             closed(stored(directory.path(), format.name(), &bytes), size)
         });
         let bytes = read(&files, &section);
-        assert_eq!(bytes[..pcap::HEADER], Format::Pcap.stream_header(&section));
+        assert_eq!(bytes[..pcap::HEADER], Format::Pcap.stream_header(&section, Resolution::Micros));
         assert_eq!(times(&bytes[pcap::HEADER..]), (1..=60_000).collect::<Vec<_>>());
     }
 

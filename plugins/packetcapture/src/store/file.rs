@@ -128,6 +128,15 @@ impl OwnFile {
         self.directory.path().join(&self.name)
     }
 
+    /// Whether its name still refers to it, as far as that can be known.
+    pub(crate) fn is_in_place(&self) -> bool {
+        match id_at(&self.directory, &self.name) {
+            Ok(id) => id == self.id,
+            Err(OpenError::Deleted | OpenError::Replaced) => false,
+            Err(OpenError::Io(_)) => true,
+        }
+    }
+
     /// Its size in bytes; 0 if it is gone.
     pub(crate) fn size(&self) -> u64 {
         let file = self.open(OFlags::RDONLY).ok();

@@ -155,3 +155,19 @@ fn a_file_that_got_nothing_leaves_alone_what_took_its_place() {
     drop(file);
     assert_eq!(fs::read(path).unwrap(), b"dear");
 }
+
+/// libpcap stops reading at an interface whose snap length differs from the first one's.
+#[test]
+fn a_larger_snap_length_does_not_fit_into_a_file_of_pcapng() {
+    let directory = TempDir::new().unwrap();
+    let mut block = Vec::new();
+    transcode(Format::Pcap, Format::Pcapng, &record(1, b""), &mut block);
+    let mut file = create(&directory, "s.pcapng", Format::Pcapng).unwrap();
+    assert!(file.can_describe(&section(&["p"], 200)), "the file is empty");
+    file.append(&[&block]).unwrap();
+    assert!(!file.can_describe(&section(&["p"], 200)));
+    assert!(file.can_describe(&section(&["p", "q"], 96)) && file.can_describe(&section(&["q"], 64)));
+    let mut file = create(&directory, "s.pcap", Format::Pcap).unwrap();
+    file.append(&[&record(1, b"")]).unwrap();
+    assert!(file.can_describe(&section(&["p"], 200)), "its header is corrected");
+}

@@ -1,5 +1,8 @@
 #![forbid(unsafe_code)]
 
+mod interference;
+mod names;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, symlink};
 
@@ -22,6 +25,10 @@ fn records(micros: impl IntoIterator<Item = u64>) -> Vec<u8> {
 fn names(fixture: &Fixture) -> Vec<String> {
     let name = |file: crate::outcome::FileState| file.stored.path().file_name().unwrap().to_str().unwrap().to_owned();
     fixture.outcome.files().into_iter().map(name).collect()
+}
+
+fn statuses(fixture: &Fixture) -> Vec<FileStatus> {
+    fixture.outcome.files().into_iter().map(|file| file.status).collect()
 }
 
 /// The contents of the directory, without our notes.
@@ -73,11 +80,11 @@ fn of_a_ring_of_files_the_newest_are_kept() {
 fn a_path_of_the_users_is_taken_as_it_is_and_never_over_another_file() {
     let fixture = Fixture::new();
     fs::write(fixture.captures().join("trace.pcap"), "dear").unwrap();
-    symlink("/nowhere/at/all", fixture.captures().join("trace-1.pcap")).unwrap();
+    symlink("/nowhere/at/all", fixture.captures().join("trace-000001.pcap")).unwrap();
     let mut files = fixture.files(fixture.settings(json!({"dump": "trace.pcap"})));
     files.write(Format::Pcap, &[&records(0..1)]);
     files.finish();
-    assert_eq!(names(&fixture), ["trace-2.pcap"]);
+    assert_eq!(names(&fixture), ["trace-000002.pcap"]);
     assert_eq!(fs::read(fixture.captures().join("trace.pcap")).unwrap(), b"dear");
 }
 
@@ -93,12 +100,12 @@ fn capture_two(fixture: &Fixture) {
 #[test]
 fn asked_to_a_capture_replaces_what_captures_wrote_and_not_its_own_files() {
     let fixture = Fixture::new();
-    stored(&fixture.captures(), "trace.pcap", b"of an earlier daemon");
-    stored(&fixture.captures(), "trace-1.pcap.zst", b"of an earlier daemon");
+    stored(&fixture.captures(), "trace-000001.pcap", b"of an earlier daemon");
+    stored(&fixture.captures(), "trace-000002.pcap.zst", b"of an earlier daemon");
     for _ in 0..2 {
         capture_two(&fixture);
-        assert_eq!(names(&fixture), ["trace.pcap", "trace-1.pcap"]);
-        assert_eq!(on_disk(&fixture), ["trace-1.pcap", "trace.pcap"]);
+        assert_eq!(names(&fixture), ["trace-000001.pcap", "trace-000002.pcap"]);
+        assert_eq!(on_disk(&fixture), ["trace-000001.pcap", "trace-000002.pcap"]);
         assert_eq!(fixture.times(), [vec![0], vec![SECOND]]);
     }
     fixture.check_lines(&[]);
@@ -110,23 +117,23 @@ fn asked_to_a_capture_replaces_nothing_else() {
     let path = |name: &str| fixture.captures().join(name);
     let elsewhere = fixture.directory.path().join("elsewhere");
     fs::write(&elsewhere, "dear").unwrap();
-    fs::write(path("trace.pcap"), "dear").unwrap();
-    symlink(&elsewhere, path("trace-1.pcap")).unwrap();
-    fs::create_dir(path("trace-2.pcap")).unwrap();
-    fs::write(path("trace-3.pcap.zst"), "dear").unwrap();
+    fs::write(path("trace-000001.pcap"), "dear").unwrap();
+    symlink(&elsewhere, path("trace-000002.pcap")).unwrap();
+    fs::create_dir(path("trace-000003.pcap")).unwrap();
+    fs::write(path("trace-000004.pcap.zst"), "dear").unwrap();
     // Another cube is writing it.
-    let open = stored(&fixture.captures(), "trace-4.pcap", b"records").current().0.open(OFlags::RDONLY).unwrap();
+    let open = stored(&fixture.captures(), "trace-000005.pcap", b"records").current().0.open(OFlags::RDONLY).unwrap();
     flock(&open, FlockOperation::NonBlockingLockExclusive).unwrap();
     // It was ours, and was given away.
-    stored(&fixture.captures(), "trace-5.pcap", b"dear");
-    chown(path("trace-5.pcap"), Some(65534), None).unwrap();
+    stored(&fixture.captures(), "trace-000006.pcap", b"dear");
+    chown(path("trace-000006.pcap"), Some(65534), None).unwrap();
     capture_two(&fixture);
-    assert_eq!(names(&fixture), ["trace-6.pcap", "trace-7.pcap"]);
-    for name in ["trace.pcap", "trace-1.pcap", "trace-3.pcap.zst", "trace-5.pcap"] {
+    assert_eq!(names(&fixture), ["trace-000007.pcap", "trace-000008.pcap"]);
+    for name in ["trace-000001.pcap", "trace-000002.pcap", "trace-000004.pcap.zst", "trace-000006.pcap"] {
         assert_eq!(fs::read(path(name)).unwrap(), b"dear", "{name}");
     }
-    assert_eq!(fs::read(path("trace-4.pcap")).unwrap(), b"records");
-    let kept = format!("Warn: {} was not written by a capture", path("trace.pcap").display());
+    assert_eq!(fs::read(path("trace-000005.pcap")).unwrap(), b"records");
+    let kept = format!("Warn: {} was not written by a capture", path("trace-000001.pcap").display());
     let lines = fixture.lines.lock().unwrap();
     assert!(lines.len() == 1 && lines[0].starts_with(&kept), "{lines:?}");
 }
@@ -141,25 +148,25 @@ fn a_directory_that_became_a_link_gets_no_file() {
     files.write(Format::Pcap, &[&records([0])]);
     fs::rename(path("way"), path("gone")).unwrap();
     symlink(&elsewhere, path("way")).unwrap();
-    fs::write(elsewhere.join("trace.pcap"), "dear").unwrap();
+    fs::write(elsewhere.join("trace-000001.pcap"), "dear").unwrap();
     // The open file continues, and is closed, where it was created.
     files.write(Format::Pcap, &[&records([1])]);
     files.write(Format::Pcap, &[&records([SECOND])]);
     assert!(fixture.outcome.trouble().unwrap().ends_with("a symbolic link is on the way to it"));
     assert_eq!(fixture.outcome.disk.packets(), 1);
-    assert_eq!(times(&fs::read(path("gone/trace.pcap")).unwrap()[HEADER..]), [0, 1]);
+    assert_eq!(times(&fs::read(path("gone/trace-000001.pcap")).unwrap()[HEADER..]), [0, 1]);
 
     fs::remove_file(path("way")).unwrap();
     fs::create_dir(path("way")).unwrap();
     files.write(Format::Pcap, &[&records([2 * SECOND, 3 * SECOND])]);
     files.finish();
     drop(files);
-    assert!(!path("gone/trace.pcap").exists(), "the oldest of the ring");
+    assert!(!path("gone/trace-000001.pcap").exists(), "the oldest of the ring");
     assert_eq!(fixture.times(), [[2 * SECOND], [3 * SECOND]]);
     let found = fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(
-        (found, fs::read(elsewhere.join("trace.pcap")).unwrap().as_slice()),
-        (vec!["trace.pcap".into()], &b"dear"[..])
+        (found, fs::read(elsewhere.join("trace-000001.pcap")).unwrap().as_slice()),
+        (vec!["trace-000001.pcap".into()], &b"dear"[..])
     );
 }
 
@@ -168,13 +175,14 @@ fn of_a_ring_of_files_what_took_the_place_of_one_is_not_deleted() {
     let fixture = Fixture::new();
     let mut files = fixture.files(fixture.settings(json!({"dump": "ring", "rotate": {"seconds": 1, "files": 1}})));
     files.write(Format::Pcap, &[&records([0])]);
-    fs::remove_file(fixture.captures().join("ring.pcap")).unwrap();
-    fs::write(fixture.captures().join("ring.pcap"), "dear").unwrap();
+    fs::remove_file(fixture.captures().join("ring-000001.pcap")).unwrap();
+    fs::write(fixture.captures().join("ring-000001.pcap"), "dear").unwrap();
     files.write(Format::Pcap, &[&records([SECOND])]);
     files.finish();
     drop(files);
-    assert_eq!(names(&fixture), ["ring-1.pcap"]);
-    assert_eq!(fs::read(fixture.captures().join("ring.pcap")).unwrap(), b"dear");
+    assert_eq!(names(&fixture), ["ring-000001.pcap", "ring-000002.pcap"]);
+    assert_eq!(statuses(&fixture), [FileStatus::Removed, FileStatus::Closed]);
+    assert_eq!(fs::read(fixture.captures().join("ring-000001.pcap")).unwrap(), b"dear");
 }
 
 #[test]
@@ -213,29 +221,50 @@ fn closed_files_are_compressed_if_asked() {
     files.write(Format::Pcap, &[&records([0, SECOND])]);
     files.finish();
     drop(files);
-    assert_eq!(names(&fixture), ["trace.pcap.zst", "trace-1.pcap.zst"]);
-    assert_eq!(on_disk(&fixture), ["trace-1.pcap.zst", "trace.pcap.zst"]);
+    assert_eq!(names(&fixture), ["trace-000001.pcap.zst", "trace-000002.pcap.zst"]);
+    assert_eq!(on_disk(&fixture), ["trace-000001.pcap.zst", "trace-000002.pcap.zst"]);
 }
 
 /// Compressing or deleting a file frees its name on the disk, and may happen later.
 #[test]
 fn no_name_is_used_twice() {
     let fixture = Fixture::new();
-    fs::write(fixture.captures().join("trace.pcap.zst"), "dear").unwrap();
+    fs::write(fixture.captures().join("trace-000001.pcap.zst"), "dear").unwrap();
     let config = json!({"storage": {"compress": true}, "rotate": {"seconds": 1}, "dump": "trace"});
     let mut files = fixture.files(fixture.settings(config));
     for at in 0..3 {
         files.write(Format::Pcap, &[&records([at * SECOND])]);
         // When the next file begins, the one before is compressed, and its name is free.
-        let is_left = || on_disk(&fixture).contains(&format!("trace-{at}.pcap"));
+        let is_left = || on_disk(&fixture).contains(&format!("trace-{:06}.pcap", at + 1));
         while at > 0 && is_left() {
             std::thread::yield_now();
         }
     }
     files.finish();
     drop(files);
-    assert_eq!(names(&fixture), ["trace-1.pcap.zst", "trace-2.pcap.zst", "trace-3.pcap.zst"]);
-    assert_eq!(fs::read(fixture.captures().join("trace.pcap.zst")).unwrap(), b"dear");
+    assert_eq!(names(&fixture), ["trace-000002.pcap.zst", "trace-000003.pcap.zst", "trace-000004.pcap.zst"]);
+    assert_eq!(fs::read(fixture.captures().join("trace-000001.pcap.zst")).unwrap(), b"dear");
+}
+
+/// Interfaces may follow in a new section, but not a larger snap length.
+#[test]
+fn a_larger_snap_length_begins_a_file_of_pcapng() {
+    let fixture = Fixture::new();
+    let settings = |snaplen| fixture.settings(json!({"dump": "trace", "format": "pcapng", "snaplen": snaplen}));
+    let mut files = fixture.files(settings(96));
+    let write = |files: &mut Files, micros| {
+        let mut block = Vec::new();
+        transcode(Format::Pcap, Format::Pcapng, &records([micros]), &mut block);
+        files.write(Format::Pcapng, &[&block]);
+    };
+    for (micros, snaplen) in [(1, 96), (2, 64), (3, 200), (4, 96), (5, 200)] {
+        files.describe(&settings(snaplen).section);
+        write(&mut files, micros);
+        files.apply(settings(snaplen));
+    }
+    files.finish();
+    let packets = fixture.outcome.files().into_iter().map(|file| file.tally.packets).collect::<Vec<_>>();
+    assert_eq!(packets, [2, 3]);
 }
 
 #[test]
@@ -247,8 +276,8 @@ fn each_format_has_its_own_file_and_pcapng_ends_with_statistics() {
     files.write(Format::Pcap, &[&records(0..2)]);
     files.write(Format::Pcapng, &[&blocks]);
     files.finish();
-    assert_eq!(names(&fixture), ["trace.pcap", "trace-1.pcapng"]);
-    let bytes = fs::read(fixture.captures().join("trace-1.pcapng")).unwrap();
+    assert_eq!(names(&fixture), ["trace.pcap", "trace-000001.pcapng"]);
+    let bytes = fs::read(fixture.captures().join("trace-000001.pcapng")).unwrap();
     let length = u32::from_ne_bytes(*bytes.last_chunk().unwrap()) as usize;
     let last = &bytes[bytes.len() - length..];
     assert_eq!(last[..4], 5_u32.to_ne_bytes());
@@ -289,7 +318,7 @@ fn of_a_ring_of_files_none_that_is_kept_is_overwritten() {
     let config = json!({"storage": {"overwrite": true}, "rotate": {"seconds": 1, "files": 3}, "dump": "ring"});
     let times = (0..9).map(|at| at * SECOND).collect::<Vec<_>>();
     let fixture = check(config, &[records(times.clone())], &[&times[6..7], &times[7..8], &times[8..]]);
-    assert_eq!(names(&fixture), ["ring-6.pcap", "ring-7.pcap", "ring-8.pcap"]);
+    assert_eq!(names(&fixture), ["ring-000007.pcap", "ring-000008.pcap", "ring-000009.pcap"]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn until(what: impl Fn() -> bool) {
 fn a_reader_gets_a_header_and_what_comes_from_then_on() {
     let readers = readers();
     readers.publish(Format::Pcap, &[&records(0..3)], 1 << 20);
-    let (id, fd) = readers.open(Format::Pcap).unwrap();
+    let (id, fd) = readers.open(Format::Pcap, Resolution::Micros).unwrap();
     assert_eq!(read(&fd, HEADER).len(), HEADER);
     readers.publish(Format::Pcap, &[&records(3..5), &records(5..6)], 1 << 20);
     assert_eq!(times(&read(&fd, 300)), [3, 4, 5]);
@@ -56,23 +56,50 @@ fn a_reader_gets_a_header_and_what_comes_from_then_on() {
     assert_eq!(readers.states(), [expected]);
 }
 
+/// A cube's format may change while it is read.
+#[test]
+fn a_section_announces_another_resolution_before_its_packets() {
+    let readers = readers();
+    let fd = readers.open(Format::Pcapng, Resolution::Micros).unwrap().1;
+    let mut nanos = Vec::new();
+    transcode(Format::Pcap, Format::PcapNanos, &records(2..3), &mut nanos);
+    readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
+    readers.publish(Format::PcapNanos, &[&nanos], 1 << 20);
+    readers.publish(Format::PcapNanos, &[&nanos], 1 << 20);
+    let section = |resolution| readers.section().bytes(resolution);
+    let block = |from, records: &[u8]| {
+        let mut block = Vec::new();
+        transcode(from, Format::Pcapng, records, &mut block);
+        block
+    };
+    let (first, later) = (block(Format::Pcap, &records(1..2)), block(Format::PcapNanos, &nanos));
+    let expected = [section(Resolution::Micros), first, section(Resolution::Nanos), later.clone(), later].concat();
+    assert_eq!(read(&fd, expected.len()), expected);
+}
+
 #[test]
 fn each_reader_has_its_own_format() {
     let readers = readers();
-    let fds = [Format::Pcapng, Format::PcapNanos].map(|format| (format, readers.open(format).unwrap().1));
+    let fds =
+        [Format::Pcapng, Format::PcapNanos].map(|format| (format, readers.open(format, Resolution::Micros).unwrap().1));
     readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
     for (format, fd) in fds {
-        let header = format.stream_header(&readers.section());
+        let header = format.stream_header(&readers.section(), Resolution::Micros);
         let bytes = read(&fd, header.len() + 100);
         assert_eq!(bytes[..header.len()], header);
-        assert_eq!(format.parse(&bytes[header.len()..]).unwrap().stamp, Stamp(1_000), "{format:?}");
+        // Our parser takes times in pcapng for nanoseconds, as the capture program writes them.
+        let expected = if format == Format::Pcapng { Stamp(1) } else { Stamp(1_000) };
+        assert_eq!(format.parse(&bytes[header.len()..]).unwrap().stamp, expected, "{format:?}");
     }
 }
 
 #[test]
 fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
     let readers = readers();
-    let (stalled, going) = (readers.open(Format::Pcapng).unwrap().1, readers.open(Format::Pcap).unwrap().1);
+    let (stalled, going) = (
+        readers.open(Format::Pcapng, Resolution::Micros).unwrap().1,
+        readers.open(Format::Pcap, Resolution::Micros).unwrap().1,
+    );
     read(&going, HEADER);
     let batch = records(0..1000);
     for _ in 0..50 {
@@ -104,25 +131,26 @@ fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
 #[test]
 fn a_reader_that_goes_is_forgotten_though_nothing_comes() {
     let readers = readers();
-    let (_, fd) = readers.open(Format::Pcap).unwrap();
+    let (_, fd) = readers.open(Format::Pcap, Resolution::Micros).unwrap();
     read(&fd, HEADER);
     drop(fd);
     until(|| readers.states().is_empty());
     assert_eq!(readers.count.load(Ordering::Acquire), 0);
 }
 
+/// A snap length may be raised while a stream is read, and libpcap allows no other than the first.
 #[test]
-fn before_the_first_capture_a_header_promises_no_snap_length() {
+fn a_stream_promises_no_snap_length() {
     let readers = Arc::new(Readers::new("s", Arc::default(), Box::new(|_, _| {})));
     assert_eq!(readers.section().snaplen, MAX_SNAPLEN);
     readers.describe(&Section { cube: String::from("s"), interfaces: vec![None], snaplen: 96 });
-    assert_eq!(readers.section().snaplen, 96);
+    assert_eq!(readers.section().snaplen, MAX_SNAPLEN);
 }
 
 #[test]
 fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
     let readers = readers();
-    let fd = readers.open(Format::Pcap).unwrap().1;
+    let fd = readers.open(Format::Pcap, Resolution::Micros).unwrap().1;
     readers.publish(Format::Pcap, &[&records(0..50_000)], 64 << 20);
     readers.end();
     thread::sleep(Duration::from_millis(20));
@@ -132,7 +160,10 @@ fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
 #[test]
 fn the_end_of_the_cube_ends_streams_without_a_reader() {
     let readers = readers();
-    let (reading, stalled) = (readers.open(Format::Pcap).unwrap().1, readers.open(Format::Pcap).unwrap().1);
+    let (reading, stalled) = (
+        readers.open(Format::Pcap, Resolution::Micros).unwrap().1,
+        readers.open(Format::Pcap, Resolution::Micros).unwrap().1,
+    );
     let batch = records(0..20_000);
     readers.publish(Format::Pcap, &[&batch], 64 << 20);
     let mut bytes = read(&reading, HEADER + batch.len());
