@@ -74,6 +74,7 @@ fn file_line(path: &str, source: &io::Error) -> String {
         io::ErrorKind::AlreadyExists => {
             format!("{path} exists already: choose another name, or give --force to overwrite it")
         }
+        io::ErrorKind::IsADirectory => format!("{path} is a directory: give the name of a file in it"),
         _ => format!("cannot write {path}: {source}"),
     }
 }

@@ -44,6 +44,8 @@ impl Sink {
     pub(crate) fn check(destination: &Destination) -> Result<(), Failure> {
         match destination {
             Destination::Records if io::stdout().is_terminal() => Err(Failure::Terminal),
+            // With --force, too: it cannot be overwritten.
+            Destination::File { path, .. } if path.is_dir() => Err(failure(path, io::ErrorKind::IsADirectory.into())),
             Destination::File { path, force: false } if path.symlink_metadata().is_ok() => {
                 Err(failure(path, io::ErrorKind::AlreadyExists.into()))
             }

@@ -113,6 +113,29 @@ fn directions_are_those_of_the_port() -> Result<()> {
 }
 
 #[test]
+fn the_ending_of_a_name_chooses_pcapng_and_refuses_a_directory() -> Result<()> {
+    let scene = scene()?;
+    let place = tempfile::tempdir()?;
+    send(&scene, FRAMES)?;
+    for (name, flags, format) in [
+        ("o.pcapng", &[][..], Format::Pcapng),
+        ("o.pcap", &[], Format::PcapMicroseconds),
+        ("given.pcapng", &["--format", "pcap-nanos"], Format::PcapNanoseconds),
+    ] {
+        let path = place.path().join(name);
+        let words = [&["sniffer", "dump", "-w", path.to_str().context("UTF-8")?], flags].concat();
+        scene.daemon.ctl_words(&words).ok();
+        assert_eq!((pcap::read(&path)?.format, pcap::read(&path)?.records.len()), (format, FRAMES as usize), "{name}");
+    }
+    let directory = place.path().to_str().context("UTF-8")?;
+    for words in [&["sniffer", "dump", "-w", directory][..], &["sniffer", "dump", "--force", "-w", directory]] {
+        let refusal = scene.daemon.ctl_words(words).one_line(74);
+        assert!(refusal.ends_with("is a directory: give the name of a file in it"), "{refusal}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_was_captured_so_far_is_written_without_waiting() -> Result<()> {
     let scene = scene()?;
     let directory = tempfile::tempdir()?;

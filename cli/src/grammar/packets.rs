@@ -17,7 +17,7 @@ pub(crate) struct PacketStream {
     pub(crate) destination: Destination,
     /// Packets from now on, instead of what there is.
     pub(crate) follow: bool,
-    /// The cube's own when it is not given.
+    /// The cube's own when neither it nor the file's name says which.
     pub(crate) format: Option<String>,
 }
 
@@ -32,6 +32,14 @@ pub(crate) enum Destination {
     Pipe(PathBuf),
     /// A line each.
     Lines,
+}
+
+impl Destination {
+    /// The format that a file's name asks for. `.pcap` may be either resolution: the cube's own is best.
+    fn format(&self) -> Option<&'static str> {
+        let Self::File { path, .. } = self else { return None };
+        path.extension().filter(|ending| ending.eq_ignore_ascii_case("pcapng")).map(|_| "pcapng")
+    }
 }
 
 impl PacketStream {
@@ -63,6 +71,7 @@ impl PacketStream {
             Some(path) if path != "-" => Destination::File { path: path.into(), force },
             _ => Destination::Records,
         };
+        let format = format.or_else(|| destination.format().map(str::to_owned));
         Ok(Some(Self { cube, destination, follow, format }))
     }
 

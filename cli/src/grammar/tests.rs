@@ -321,6 +321,9 @@ fn dump_and_watch_after_a_name_take_packets() {
     check_packets("s dump -w o.pcap --follow", "s/stream?follow=true", &file(false));
     check_packets("--force -w=o.pcap s dump", "s/stream?follow=false", &file(true));
     check_packets("s dump --format pcapng", "s/stream?format=pcapng&follow=false", &Destination::Records);
+    let pcapng = Destination::File { path: "o.pcapng".into(), force: false };
+    check_packets("s dump -w o.pcapng", "s/stream?format=pcapng&follow=false", &pcapng);
+    check_packets("s dump -w o.pcapng --format pcap", "s/stream?format=pcap&follow=false", &pcapng);
     check_packets("s dump --format a&b=c", "s/stream?format=a%26b%3Dc&follow=false", &Destination::Records);
     check_packets("a/b dump", "a%2Fb/stream?follow=false", &Destination::Records);
     check_packets("s watch", "s/stream?format=pcapng&follow=true", &Destination::Lines);
