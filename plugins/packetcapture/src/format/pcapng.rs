@@ -56,9 +56,7 @@ pub(crate) struct Section {
 impl Section {
     /// Whether a reader that knows `self` can read what `newer` describes.
     pub(crate) fn covers(&self, newer: &Self) -> bool {
-        newer.snaplen <= self.snaplen
-            && newer.interfaces.len() <= self.interfaces.len()
-            && newer.interfaces.iter().zip(&self.interfaces).all(|(new, old)| new.is_none() || new == old)
+        newer.interfaces.len() <= self.interfaces.len() && self.is_extended_by(newer)
     }
 
     /// A section that covers both, provided that `newer` gives no id of `self` another meaning.
@@ -86,15 +84,34 @@ impl Section {
         header.option(USER_APPLICATION, concat!("polycubed ", env!("CARGO_PKG_VERSION")).as_bytes());
         header.option(COMMENT, format!("packetcapture cube {}", self.cube).as_bytes());
         header.end();
-        for name in self.interfaces.iter().map(|name| name.as_deref().unwrap_or("detached")) {
-            let mut interface = Block::begin(INTERFACE_BLOCK, &mut out);
+        self.describe_interfaces(0, resolution, &mut out);
+        out
+    }
+
+    /// Whether a reader that knows `self` needs at most further interfaces to read what `newer` describes.
+    pub(crate) fn is_extended_by(&self, newer: &Self) -> bool {
+        newer.snaplen <= self.snaplen
+            && newer.interfaces.iter().zip(&self.interfaces).all(|(new, old)| new.is_none() || new == old)
+    }
+
+    /// Interface Description Blocks for the interfaces of `newer` that `self` lacks. Where they are enough, they are
+    /// better than another section: capinfos takes the ids of a later section for those of the first.
+    pub(crate) fn extension(&self, newer: &Self, resolution: Resolution) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.widened(newer).describe_interfaces(self.interfaces.len(), resolution, &mut out);
+        out
+    }
+
+    /// Appends Interface Description Blocks for the interfaces from id `first` on.
+    fn describe_interfaces(&self, first: usize, resolution: Resolution, out: &mut Vec<u8>) {
+        for name in self.interfaces[first..].iter().map(|name| name.as_deref().unwrap_or("detached")) {
+            let mut interface = Block::begin(INTERFACE_BLOCK, out);
             interface.half(ETHERNET as u16).half(0).word(self.snaplen);
             interface.option(INTERFACE_NAME, name.as_bytes());
             interface.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
             interface.option(RESOLUTION, &[resolution.exponent()]);
             interface.end();
         }
-        out
     }
 }
 

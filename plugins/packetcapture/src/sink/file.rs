@@ -99,10 +99,11 @@ impl CaptureFile {
         self.fd.try_clone()
     }
 
-    /// Whether records of `section` may follow. Readers of pcapng that are built on libpcap stop at an interface whose
-    /// snap length is not the first one's (`pcap_ng_next_packet` in its sf-pcapng.c).
+    /// Whether records of `section` may follow. In pcapng, an interface cannot change. Another section could say so, but
+    /// libpcap stops at an interface whose snap length is not the first one's (`pcap_ng_next_packet` in its
+    /// sf-pcapng.c).
     pub(crate) fn can_describe(&self, section: &Section) -> bool {
-        self.format != Format::Pcapng || self.length == 0 || section.snaplen <= self.section.snaplen
+        self.format != Format::Pcapng || self.length == 0 || self.section.is_extended_by(section)
     }
 
     /// What was done to the file since it was created, as far as the file itself shows it.
@@ -131,7 +132,7 @@ impl CaptureFile {
         }
         match self.format {
             _ if self.length == 0 => self.pending = self.format.header(section),
-            Format::Pcapng => self.pending = self.section.widened(section).bytes(self.format.resolution()),
+            Format::Pcapng => self.pending.extend(self.section.extension(section, self.format.resolution())),
             Format::Pcap | Format::PcapNanos if section.snaplen > self.section.snaplen => {
                 let snaplen = section.snaplen.to_ne_bytes();
                 if !self.direct.as_mut().is_some_and(|direct| direct.overwrite(SNAPLEN_AT, &snaplen)) {

@@ -147,7 +147,7 @@ impl Readers {
         let list = lock(&self.list);
         for reader in &list.readers {
             if reader.format == Format::Pcapng && reader.turn_to(format.resolution()) {
-                reader.describe(&list.section);
+                reader.announce(|resolution| list.section.bytes(resolution));
             }
             let bytes = made[reader.format as usize].get_or_insert_with(|| {
                 let mut bytes = Vec::new();
@@ -167,9 +167,14 @@ impl Readers {
         if list.section.covers(section) && !is_first {
             return;
         }
-        list.section = if is_first { section.clone() } else { list.section.widened(section) };
+        let widened = if is_first { section.clone() } else { list.section.widened(section) };
+        let former = std::mem::replace(&mut list.section, widened);
         for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
-            reader.describe(&list.section);
+            if former.is_extended_by(section) {
+                reader.announce(|resolution| former.extension(section, resolution));
+            } else {
+                reader.announce(|resolution| list.section.bytes(resolution));
+            }
         }
     }
 
@@ -229,10 +234,10 @@ impl Reader {
         std::mem::replace(&mut lock(&self.waiting).resolution, resolution) != resolution
     }
 
-    /// Announces that packets of `section` may follow, however much is queued.
-    fn describe(&self, section: &Section) {
+    /// Adds blocks that later packets need, however much is queued.
+    fn announce(&self, blocks: impl FnOnce(Resolution) -> Vec<u8>) {
         let mut waiting = lock(&self.waiting);
-        let block = Block::without_packets(section.bytes(waiting.resolution));
+        let block = Block::without_packets(blocks(waiting.resolution));
         waiting.bytes += block.bytes.len();
         waiting.blocks.push_back(block);
         drop(waiting);

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::fixture::{record, roots, stored, times};
 use crate::format::pcap::HEADER;
-use crate::format::pcapng::SECTION_BLOCK;
 use crate::format::transcode;
 
 fn section(names: &[&str], snaplen: u32) -> Section {
@@ -83,7 +82,7 @@ fn a_raised_snap_length_is_mended_in_the_header() {
 }
 
 #[test]
-fn another_interface_begins_a_section_with_the_records_that_need_it() {
+fn another_interface_comes_with_the_records_that_need_it() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("s.pcapng");
     let mut file = create(&directory, "s.pcapng", Format::Pcapng).unwrap();
@@ -94,12 +93,14 @@ fn another_interface_begins_a_section_with_the_records_that_need_it() {
     };
     file.append(&[&block(1)]).unwrap();
     file.describe(&section(&["p", "q"], 96)).unwrap();
+    file.describe(&section(&["p", "q", "r"], 64)).unwrap();
     let before = fs::metadata(&path).unwrap().len() as usize;
     assert_eq!(before as u64, file.length(), "nothing is written before there are records");
     file.append(&[&block(2)]).unwrap();
     let bytes = fs::read(&path).unwrap();
-    assert_eq!(bytes[before..before + 4], SECTION_BLOCK.to_ne_bytes());
-    assert!(bytes.ends_with(&block(2)));
+    let added = section(&["p"], 96).extension(&section(&["p", "q", "r"], 96), Format::Pcapng.resolution());
+    assert_eq!(added[..4], 1_u32.to_ne_bytes(), "an Interface Description Block");
+    assert_eq!(bytes[before..], [added, block(2)].concat());
 }
 
 #[test]
@@ -166,7 +167,8 @@ fn a_larger_snap_length_does_not_fit_into_a_file_of_pcapng() {
     assert!(file.can_describe(&section(&["p"], 200)), "the file is empty");
     file.append(&[&block]).unwrap();
     assert!(!file.can_describe(&section(&["p"], 200)));
-    assert!(file.can_describe(&section(&["p", "q"], 96)) && file.can_describe(&section(&["q"], 64)));
+    assert!(file.can_describe(&section(&["p", "q"], 96)) && file.can_describe(&section(&["p"], 64)));
+    assert!(!file.can_describe(&section(&["q"], 96)), "the interface has another name");
     let mut file = create(&directory, "s.pcap", Format::Pcap).unwrap();
     file.append(&[&record(1, b"")]).unwrap();
     assert!(file.can_describe(&section(&["p"], 200)), "its header is corrected");
