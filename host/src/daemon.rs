@@ -21,6 +21,7 @@ use crate::plugins::{CaptureDirs, LOG_TARGET, Plugin, load_directory};
 use crate::reconcile::Live;
 use crate::registry::{Registry, Service};
 use crate::rest::{Access, Api, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};
+use crate::sys::capabilities;
 use crate::sys::netlink::{self, Netlink};
 use crate::sys::packet::Promiscuous;
 use crate::sys::process;
@@ -51,6 +52,8 @@ pub fn run(options: &Options) -> Result<()> {
     let _lock = lock(&options.state_dir)?;
     let promiscuous = Promiscuous::new().context("cannot open a packet socket")?;
     let unix = UnixSocket::bind(&options.socket)?;
+    // Before anything else runs: plugins, and threads, which inherit capabilities.
+    capabilities::restrict(options.kept_capabilities())?;
     let plugin_dirs = plugin_dirs(options)?;
     let registry = registry(&plugin_dirs)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
@@ -152,7 +155,7 @@ fn log_filter(text: &str) -> Result<EnvFilter> {
 
 /// Checks what the operator has to change, with one clear line each; returns how roots are attached.
 fn check_machine(options: &Options) -> Result<AttachMode> {
-    ensure!(process::is_root(), "needs root, to load programs into the kernel: start it with sudo");
+    capabilities::check(options.kept_capabilities())?;
     let release = process::kernel_release();
     let version = process::kernel_version(&release).unwrap_or_default();
     let (major, minor) = process::OLDEST_KERNEL;

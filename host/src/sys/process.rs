@@ -9,10 +9,6 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// The oldest kernel that serves: the capture program calls `bpf_ktime_get_tai_ns`, which came with Linux 6.1.
 pub const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Whether `path` is in a bpf filesystem.
 ///
 /// # Errors
