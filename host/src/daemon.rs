@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::options::{LogFormat, Options};
 use crate::plugins::{CaptureDirs, LOG_TARGET, Plugin, load_directory};
 use crate::reconcile::Live;
 use crate::registry::{Registry, Service};
-use crate::rest::{Access, Api, TlsFiles, serve_tcp, serve_unix, tls_acceptor};
+use crate::rest::{Access, Api, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};
+use crate::sys::capabilities;
 use crate::sys::netlink::{self, Netlink};
 use crate::sys::packet::Promiscuous;
 use crate::sys::process;
@@ -49,12 +50,17 @@ pub fn run(options: &Options) -> Result<()> {
     let tcp = tcp(options)?;
     let capture_dirs = options.capture_dirs()?;
     let _lock = lock(&options.state_dir)?;
+    let promiscuous = Promiscuous::new().context("cannot open a packet socket")?;
+    let unix = UnixSocket::bind(&options.socket)?;
+    // Before anything else runs: plugins, and threads, which inherit capabilities.
+    capabilities::restrict(options.kept_capabilities())?;
     let plugin_dirs = plugin_dirs(options)?;
     let registry = registry(&plugin_dirs)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(options, tcp, registry, plugin_dirs, datapath, capture_dirs));
+    let prepared = Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs };
+    let ended = runtime.block_on(serve(options, prepared));
     // A plugin that does not return must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN);
     // Where the engine has panicked, its programs are still there.
@@ -66,14 +72,18 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn serve(
-    options: &Options,
+/// What is made before there are threads, and in part while the daemon has all its capabilities.
+struct Prepared {
+    unix: UnixSocket,
     tcp: Option<Tcp>,
+    promiscuous: Promiscuous,
     registry: Registry,
     plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
     capture_dirs: CaptureDirs,
-) -> Result<()> {
+}
+
+async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let netlink = Netlink::open().context("cannot open a netlink socket")?;
@@ -82,7 +92,8 @@ async fn serve(
     if !left.is_empty() {
         tracing::info!(?left, "deleted links between cubes that an earlier daemon left");
     }
-    let (runtime, promiscuous) = (tokio::runtime::Handle::current(), Promiscuous::new()?);
+    let Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs } = prepared;
+    let runtime = tokio::runtime::Handle::current();
     let kernel = Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix };
     let parts = Parts { registry, kernel, plugin_dirs, capture_dirs };
     let (engine, supervisor) = engine::start(parts).await?;
@@ -92,12 +103,11 @@ async fn serve(
     let (stop, stopping) = watch::channel(false);
     let api = Api { engine: engine.clone(), netlink };
     let mut listeners = tokio::task::JoinSet::new();
-    let unix = serve_unix(api.clone(), &options.socket, stopping.clone()).await.map_err(|error| anyhow!(error))?;
-    listeners.spawn(unix);
+    listeners.spawn(serve_unix(api.clone(), &unix, stopping.clone())?);
     tracing::info!(socket = %options.socket.display(), "listening");
-    if let Some(Tcp { address, access, tls }) = tcp {
-        let (address, tcp) = serve_tcp(api, address, access, tls, stopping).await.map_err(|error| anyhow!(error))?;
-        listeners.spawn(tcp);
+    if let Some(Tcp { listener, access, tls }) = tcp {
+        let address = listener.local_addr()?;
+        listeners.spawn(serve_tcp(api, listener, access, tls, stopping)?);
         tracing::info!(%address, "listening");
     }
     tokio::select! {
@@ -107,15 +117,12 @@ async fn serve(
             "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
         ),
     }
-    // Nobody receives when every listener has ended by itself.
+    // There is no receiver if every listener has ended by itself.
     let _ = stop.send(true);
     // A connection that idles must not keep the datapath up.
     let _ =
         tokio::time::timeout(Duration::from_secs(1), async { while listeners.join_next().await.is_some() {} }).await;
     engine.stop().await;
-    if let Err(error) = std::fs::remove_file(&options.socket) {
-        tracing::debug!(%error, "removing the socket");
-    }
     Ok(())
 }
 
@@ -141,14 +148,14 @@ fn log_filter(text: &str) -> Result<EnvFilter> {
     let filter = filter.with_context(|| {
         format!("--log {text:?} is not a level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
     })?;
-    // Each cube has a level of its own; only who asks for silence, or names them, has less.
-    let is_told = text.split(',').any(|word| word == "off" || word.starts_with(&format!("{LOG_TARGET}=")));
-    Ok(if is_told { filter } else { filter.add_directive(format!("{LOG_TARGET}=trace").parse()?) })
+    // Each cube has its own level, unless the filter is `off` or names the cubes.
+    let is_given = text.split(',').any(|word| word == "off" || word.starts_with(&format!("{LOG_TARGET}=")));
+    Ok(if is_given { filter } else { filter.add_directive(format!("{LOG_TARGET}=trace").parse()?) })
 }
 
-/// Checks what cannot be mended later, one clear line each; tells how roots are to be attached.
+/// Checks what the operator has to change, with one clear line each; returns how roots are attached.
 fn check_machine(options: &Options) -> Result<AttachMode> {
-    ensure!(process::is_root(), "needs root, to load programs into the kernel: start it with sudo");
+    capabilities::check(options.kept_capabilities())?;
     let release = process::kernel_release();
     let version = process::kernel_version(&release).unwrap_or_default();
     let (major, minor) = process::OLDEST_KERNEL;
@@ -161,7 +168,7 @@ fn check_machine(options: &Options) -> Result<AttachMode> {
     let is_bpffs = process::is_bpffs(existing).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     ensure!(
         is_bpffs,
-        "{} is in no bpf filesystem: {mount}, or give --bpffs a directory in one",
+        "{} is not in a bpf filesystem: {mount}, or give --bpffs a directory in one",
         options.bpffs.display()
     );
     Ok(options.attach.unwrap_or_else(|| AttachMode::of_kernel(version)))
@@ -169,7 +176,7 @@ fn check_machine(options: &Options) -> Result<AttachMode> {
 
 /// A TCP listener.
 struct Tcp {
-    address: SocketAddr,
+    listener: TcpListener,
     access: Access,
     tls: Option<TlsAcceptor>,
 }
@@ -197,7 +204,7 @@ fn tcp(options: &Options) -> Result<Option<Tcp>> {
     let files = cert.as_ref().zip(key.as_ref());
     let files = files.map(|(cert, key)| TlsFiles { cert, key, cacert: cacert.as_deref() });
     let tls = files.map(|files| tls_acceptor(&files, &access)).transpose().map_err(|error| anyhow!(error))?;
-    Ok(Some(Tcp { address, access, tls }))
+    Ok(Some(Tcp { listener: bind_tcp(address)?, access, tls }))
 }
 
 /// Makes sure that no other daemon uses the same state. The lock ends with the process.
@@ -207,8 +214,7 @@ fn lock(state_dir: &Path) -> Result<File> {
     let path = state_dir.join("lock");
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.as_mut().map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    let locked = rustix::fs::flock(&*file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-    if locked.is_err() {
+    if file.try_lock().is_err() {
         let owner = std::fs::read_to_string(&path).unwrap_or_default();
         bail!(
             "polycubed (pid {}) already uses {}: give --state-dir another directory",

@@ -58,9 +58,9 @@ fn main() -> ExitCode {
 /// What clap says of a wrong command line, without the usage: `--help` has it.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let told = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-    let told: Vec<&str> = told.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ")).collect();
-    format!("{}; see polycubed --help", told.join("; "))
+    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let kept: Vec<&str> = kept.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ")).collect();
+    format!("{}; see polycubed --help", kept.join("; "))
 }
 
 #[cfg(test)]

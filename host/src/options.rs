@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::datapath::AttachMode;
 use crate::plugins::CaptureDirs;
+use crate::sys::capabilities::{self, CapabilitySet};
 
 /// Hosts network functions as plugins and chains their eBPF programs into the path of a port
 #[derive(Debug, Parser)]
@@ -30,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/polycube")]
     pub state_dir: PathBuf,
 
-    /// Where the daemon pins programs and maps: a directory in a bpf filesystem that nobody else uses
+    /// Where the daemon pins programs and maps: a directory in a bpf filesystem that nothing else uses
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/polycube")]
     pub bpffs: PathBuf,
 
@@ -64,9 +65,14 @@ pub struct Options {
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
     pub cacert: Option<PathBuf>,
 
-    /// Let everybody in who reaches the TCP port: for labs
+    /// Require neither token nor certificate on the TCP port: for labs
     #[arg(long)]
     pub no_auth: bool,
+
+    /// Keep this capability, such as CAP_SYS_ADMIN, for a plugin that needs it; may be repeated. At start, the daemon gives
+    /// up all capabilities that it does not need itself
+    #[arg(long, value_name = "NAME", value_parser = capabilities::parse)]
+    pub keep_capability: Vec<CapabilitySet>,
 
     /// How to attach to netdevs [default: tcx, or clsact before Linux 6.6]
     #[arg(long, value_name = "HOW")]
@@ -87,10 +93,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// The capabilities that plugins need.
+    pub fn kept_capabilities(&self) -> CapabilitySet {
+        self.keep_capability.iter().copied().collect()
+    }
+
     /// The directories of captures, absolute.
     ///
     /// # Errors
-    /// There is no current directory.
+    /// The current directory cannot be determined.
     pub fn capture_dirs(&self) -> Result<CaptureDirs> {
         let absolute =
             |flag: &str, path: &Path| std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()));

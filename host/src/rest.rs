@@ -25,4 +25,4 @@ mod routes;
 mod stream;
 
 pub use context::Api;
-pub use listen::{Access, TlsFiles, serve_tcp, serve_unix, tls_acceptor};
+pub use listen::{Access, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};

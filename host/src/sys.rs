@@ -1,6 +1,7 @@
 //! The only raw system calls of the host.
 
 pub mod bpf;
+pub mod capabilities;
 pub mod clsact;
 pub mod netdevs;
 pub mod netlink;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use chain::{Attachment, Place, Point};
 pub use difference::keys;
-pub use names::{CubeName, LONGEST, PATTERN, PortName};
+pub use names::{CubeName, LONGEST, PortName, pattern};
 pub use port::Port;
 
 use crate::problem::Problem;

@@ -198,7 +198,13 @@ fn invalid_names() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
     let long = "x".repeat(65);
-    let names: [(&str, &str); 10] = [
+    let names: [(&str, &str); 16] = [
+        ("a\u{200b}b", "contains the invisible character U+200B"),
+        ("a\u{202e}b", "contains the invisible character U+202E"),
+        ("a\u{2067}b", "contains the invisible character U+2067"),
+        ("\u{3164}", "contains the invisible character U+3164"),
+        ("\u{301}a", "begins with a combining mark"),
+        ("cafe\u{301}", r#"is not in Unicode's normalization form C: send it as "caf\u{e9}""#),
         ("a/b", "contains '/'"),
         ("a\nb", "contains '\\n'"),
         ("a\u{7f}", "contains '\\u{7f}'"),
@@ -214,12 +220,18 @@ fn invalid_names() -> Result<()> {
         refused(site.scene.daemon.ctl_words(&["simplebridge", "add", name]), &["name", reason]);
         refused(site.scene.daemon.ctl_words(&["packetcapture", "add", name]), &["name", reason]);
     }
-    for (name, reason) in &names[..8] {
+    for (name, reason) in &names[..14] {
         refused(site.scene.daemon.ctl_words(&["br1", "ports", "add", name]), &["port name", reason]);
     }
     refused(site.scene.daemon.ctl_words(&["attach", "spare", "br1:a/b"]), &["port name", "contains '/'"]);
     // The same over HTTP, where `%2f` is part of a name, not of the path.
-    for path in ["simplebridge/a%2fb/", "simplebridge/a%00b/", "simplebridge/%0a/", "br1/ports/a%2Fb/"] {
+    for path in [
+        "simplebridge/a%2fb/",
+        "simplebridge/a%00b/",
+        "simplebridge/%0a/",
+        "br1/ports/a%2Fb/",
+        "simplebridge/a%e2%80%ae/",
+    ] {
         let response = site.scene.daemon.http("POST", &format!("/polycube/v1/{path}"), Some(&json!({})))?;
         assert_eq!(response.status, 400, "{path}: {}", response.text());
     }
@@ -360,9 +372,9 @@ fn does_not_start(output: Output, code: i32, about: &[&str]) {
 }
 
 #[test]
-fn a_daemon_without_root() -> Result<()> {
+fn a_daemon_without_capabilities() -> Result<()> {
     let lab = Lab::new()?;
-    does_not_start(attempt_as(&lab, NOBODY, &[])?, 1, &["needs root", "sudo"]);
+    does_not_start(attempt_as(&lab, NOBODY, &[])?, 1, &["lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF", "sudo"]);
     Ok(())
 }
 
@@ -383,8 +395,8 @@ fn a_daemon_with_invalid_options() -> Result<()> {
         (&["--log", "loud"], 1, &["--log", "loud", "debug"]),
         (&["--log", ""], 1, &["--log", "debug"]),
         (&["--log", "polycubed=loud"], 1, &["--log", "polycubed=loud"]),
-        (&["--bpffs", directory], 1, &[directory, "no bpf filesystem", "mount -t bpf"]),
-        (&["--bpffs", &format!("{directory}/bpf/polycube")], 1, &["no bpf filesystem", "mount -t bpf"]),
+        (&["--bpffs", directory], 1, &[directory, "not in a bpf filesystem", "mount -t bpf"]),
+        (&["--bpffs", &format!("{directory}/bpf/polycube")], 1, &["not in a bpf filesystem", "mount -t bpf"]),
         (&["--state-dir", file], 1, &["--state-dir", file]),
         (&["--plugin-dir", "/nowhere"], 1, &["plugin directory /nowhere"]),
         (&["--addr", "127.0.0.1"], 1, &["--token-file", "--no-auth"]),

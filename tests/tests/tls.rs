@@ -1,7 +1,7 @@
 //! Does TLS admit the right clients, and do all others learn why not?
 
 use std::fs::{self, Permissions};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -286,6 +286,27 @@ fn unusable_files_are_named() -> Result<()> {
     ];
     for (line, about) in cases {
         files.check(&daemon, &format!("{URL} {line} cubes show"), 64, about);
+    }
+    Ok(())
+}
+
+#[test]
+fn strangers_that_do_not_finish_a_handshake_do_not_keep_others_out() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::make()?);
+    let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --token-file @token")?;
+    // Nothing, the first byte of a handshake, and the head of a record that announces more.
+    for begin in [&[][..], &[22], &[22, 3, 1, 2, 0, 1, 0]] {
+        let connect = |_| {
+            let mut stream = lab.host().enter(|| TcpStream::connect("127.0.0.1:9000"))?;
+            // The daemon may already have closed some of the connections.
+            let _ = stream.write_all(begin);
+            Ok(stream)
+        };
+        let strangers = (0..600).map(connect).collect::<Result<Vec<_>>>()?;
+        let begin = Instant::now();
+        files.check(&daemon, &format!("{URL} --cacert @ca.pem --token-file @token cubes show"), 0, &[]);
+        ensure!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+        drop(strangers);
     }
     Ok(())
 }

@@ -12,12 +12,19 @@ use crate::problem::{Problem, Problems, list};
 pub struct Refusal {
     status: StatusCode,
     problems: Problems,
+    closes: bool,
 }
 
 impl Refusal {
     /// A refusal with `status` for one reason.
     pub fn new(status: StatusCode, problem: Problem) -> Self {
-        Self { status, problems: problem.into() }
+        Self { status, problems: problem.into(), closes: false }
+    }
+
+    /// The same, as the last answer of its connection: no further request is read from it.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { closes: true, ..self }
     }
 
     /// A refusal of a framework call (`attach`, `cubes/NAME`). Polycube answers these with 400, whatever is wrong with
@@ -38,6 +45,16 @@ impl Refusal {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"polycubed\""));
         }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // RFC 9110 section 15.5.16.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         headers
     }
 }
@@ -54,7 +71,7 @@ impl From<Problems> for Refusal {
             Some(ErrorTag::PreconditionFailed) => StatusCode::PRECONDITION_FAILED,
             Some(ErrorTag::OperationFailed) | None => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, problems }
+        Self { status, problems, closes: false }
     }
 }
 

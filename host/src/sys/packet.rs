@@ -5,29 +5,35 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 /// Keeps netdevs in promiscuous mode: each takes frames that are addressed to others, as a bridge needs them.
 ///
-/// The kernel counts who wants it, so the user's own setting stays, and it ends with the process (packet(7),
+/// The kernel counts the sockets that ask for it, so the user's own setting stays, and it ends with the process (packet(7),
 /// `PACKET_MR_PROMISC`).
-pub struct Promiscuous(OwnedFd);
+///
+/// Only opening the socket needs CAP_NET_RAW; without it, there is none.
+pub struct Promiscuous(Option<OwnedFd>);
 
 impl Promiscuous {
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says, unless CAP_NET_RAW is missing.
     pub fn new() -> io::Result<Self> {
         // Protocol 0: the socket itself receives nothing.
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::PermissionDenied { Ok(Self(None)) } else { Err(error) };
         }
-        // SAFETY: the descriptor was made a line above, and nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        // SAFETY: the descriptor was made above, and nothing else has it.
+        Ok(Self(Some(unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 
     /// Starts or ends it for the netdev with this ifindex.
     ///
     /// # Errors
-    /// What the kernel says: the netdev is gone.
+    /// What the kernel says: the netdev is gone. Or the daemon was started without CAP_NET_RAW.
     pub fn set(&self, ifindex: u32, on: bool) -> io::Result<()> {
+        let Some(socket) = &self.0 else {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the daemon was started without CAP_NET_RAW"));
+        };
         let request = libc::packet_mreq {
             mr_ifindex: ifindex.cast_signed(),
             mr_type: libc::PACKET_MR_PROMISC as u16,
@@ -38,7 +44,7 @@ impl Promiscuous {
         // SAFETY: the pointer and the length are those of `request`, which outlives the call.
         let result = unsafe {
             libc::setsockopt(
-                self.0.as_raw_fd(),
+                socket.as_raw_fd(),
                 libc::SOL_PACKET,
                 option,
                 std::ptr::from_ref(&request).cast(),

@@ -9,10 +9,6 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// The oldest kernel that serves: the capture program calls `bpf_ktime_get_tai_ns`, which came with Linux 6.1.
 pub const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 /// Whether `path` is in a bpf filesystem.
 ///
 /// # Errors
@@ -33,6 +29,11 @@ pub fn raise_descriptor_limit() {
 /// The running kernel's release (`6.18.44-…`).
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The machine's own name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Major and minor number of a release; `None` when it does not begin with them.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use libc::{TIOCOUTQ, c_int};
 use rustix::ioctl::{Getter, ioctl};
@@ -11,4 +13,18 @@ use rustix::ioctl::{Getter, ioctl};
 pub fn waiting(socket: impl AsFd) -> io::Result<c_int> {
     // SAFETY: for sockets, the number is that of SIOCOUTQ (include/uapi/linux/sockios.h), which stores an int.
     Ok(unsafe { ioctl(socket, Getter::<{ TIOCOUTQ as u32 }, c_int>::new()) }?)
+}
+
+/// Opens a Unix socket that only its owner can use, from the beginning. There must be no other thread: the umask is the
+/// process's.
+pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(umask);
+    listener
+}
+
+/// Sets how many connections may wait to be accepted; the kernel lowers it to net.core.somaxconn.
+pub fn set_backlog(listener: impl AsFd, backlog: i32) -> io::Result<()> {
+    rustix::net::listen(listener, backlog).map_err(Into::into)
 }

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Media types of JSON.
 const MEDIA: [&str; 3] = [media::JSON, media::YANG_DATA, media::DATA];
 
+/// The content coding that changes nothing (RFC 9110 section 8.4.1).
+const IDENTITY: &str = "identity";
+
 /// Reads a body; null when there is none. `path` is what it is for.
 ///
 /// # Errors
@@ -58,6 +61,13 @@ pub async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, 
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
+    if let Some(encoding) = headers.get_all(header::CONTENT_ENCODING).iter().find(|encoding| !is_identity(encoding)) {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        let message =
+            format!("the body must not be compressed or otherwise encoded ({encoding}): omit Content-Encoding");
+        let limits = Limits { values: vec![IDENTITY.to_owned()], ..Limits::default() };
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Problem::invalid(path, message).within(limits)));
+    }
     if let Some(media) = headers.get(header::CONTENT_TYPE).filter(|media| !is_json(media)) {
         let media = String::from_utf8_lossy(media.as_bytes());
         let message = format!("the body must be JSON, not {media}: send `Content-Type: {}`", media::JSON);
@@ -79,6 +89,12 @@ fn is_limit(error: &axum::Error) -> bool {
 fn is_json(media: &HeaderValue) -> bool {
     let media = media.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     MEDIA.iter().any(|json| media.eq_ignore_ascii_case(json))
+}
+
+/// Whether each content coding of a list is [`IDENTITY`].
+fn is_identity(encoding: &HeaderValue) -> bool {
+    let is_known = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case(IDENTITY);
+    encoding.to_str().is_ok_and(|list| list.split(',').map(str::trim).all(is_known))
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
@@ -195,6 +211,22 @@ mod tests {
         ] {
             let error = parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_bodies_that_are_not_encoded_are_taken() {
+        for (encoding, taken) in [
+            ("", true),
+            ("identity", true),
+            ("Identity, identity", true),
+            ("gzip", false),
+            ("identity, gzip", false),
+            ("zstd", false),
+            ("identity;q=1", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_identity(&HeaderValue::from_static(encoding)), taken, "{encoding}");
         }
     }
 

@@ -11,16 +11,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use subtle::ConstantTimeEq as _;
 
 use crate::problem::Problem;
 use crate::rest::error::Refusal;
+use crate::sys::process;
 
 /// What a request over TCP needs.
 #[derive(Clone)]
 pub enum Access {
     /// `Authorization: Bearer …` with this token, or a client certificate where one is asked for.
     Token(Arc<str>),
-    /// A client certificate, without which there is no connection.
+    /// A client certificate: clients without one cannot connect.
     Certificate,
     /// Nothing. For labs.
     Open,
@@ -48,7 +50,7 @@ impl Access {
             Self::Token(token) => authorization
                 .and_then(|value| value.split_at_checked(b"Bearer ".len()))
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
-                .is_some_and(|(_, given)| same(given, token.as_bytes())),
+                .is_some_and(|(_, given)| given.ct_eq(token.as_bytes()).into()),
         }
     }
 }
@@ -80,11 +82,6 @@ pub fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, SecretErr
     std::fs::read(path).map_err(read)
 }
 
-/// Compares in a time that does not depend on where the two differ.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-}
-
 /// What is known of a TCP connection's peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Peer {
@@ -114,7 +111,7 @@ pub async fn check(
 ) -> Response {
     match gate.examine(peer, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refused.into_response(),
+        Err(refused) => refused.closing().into_response(),
     }
 }
 
@@ -158,11 +155,8 @@ fn is_ours(host: &[u8], address: SocketAddr) -> bool {
         _ => (host, Some(80)),
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let machine = rustix::system::uname();
     port == Some(address.port())
-        && (bare.parse::<IpAddr>().is_ok()
-            || name.eq_ignore_ascii_case("localhost")
-            || name.as_bytes() == machine.nodename().to_bytes())
+        && (bare.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || name == process::host_name())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use crate::schema::Model;
-use crate::topology::{LONGEST, PATTERN};
+use crate::topology::{LONGEST, pattern};
 
 /// Name of the schema of what can be set.
 pub fn settings_of(service: &str) -> String {
@@ -43,7 +43,7 @@ pub fn settings(model: &Model, cube: &Model) -> Value {
 
 /// Names of cubes and ports.
 pub fn name_schema() -> Value {
-    json!({ "type": "string", "pattern": PATTERN, "maxLength": LONGEST })
+    json!({ "type": "string", "pattern": pattern(), "maxLength": LONGEST })
 }
 
 /// Members that a schema names.

@@ -5,8 +5,6 @@ use crate::tidy::finding::Rule::{Absence, Floors, Shape};
 
 /// The host, without `rest`.
 pub(super) const HOST: &[Known] = &[
-    known("host/src/daemon.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
-    known("host/src/daemon.rs", Shape, "`fn serve` takes more than 5 arguments: take a struct"),
     known("host/src/datapath/object.rs", Shape, "`fn load` takes more than 5 arguments: take a struct"),
     known("host/src/datapath/pins.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
     known("host/src/schema/tests.rs", Shape, "`fn check` takes more than 5 arguments: take a struct"),
@@ -15,8 +13,6 @@ pub(super) const HOST: &[Known] = &[
 /// The REST server and the command line.
 pub(super) const REST: &[Known] = &[
     known("cli/src/show.rs", Shape, "`fn rows` takes more than 5 arguments: take a struct"),
-    known("host/src/rest/listen.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
-    known("host/src/rest/listen/access.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
     known("host/src/rest/stream.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
 ];
 
