@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<()> {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    #[cfg(feature = "fault-points")]
+    #[cfg(debug_assertions)]
     options.fault.as_deref().map(crate::fault::arm);
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();

@@ -258,7 +258,7 @@ impl Engine {
         if let Some(Err(problems)) = guard.map(|guard| guard(&view(&self.reconciler))) {
             return Ok(Err(problems));
         }
-        #[cfg(feature = "fault-points")]
+        #[cfg(debug_assertions)]
         if let Change::DeleteCube { cube } = change {
             crate::fault::point(&format!("delete {cube}"));
         }

@@ -1,4 +1,4 @@
-//! Faults on demand, for tests that need the daemon to fail at a certain place. Not part of a normal build.
+//! Faults on demand, for tests that need the daemon to fail at a certain place. Only development builds have them.
 
 use std::sync::OnceLock;
 

@@ -9,7 +9,7 @@
 mod daemon;
 mod datapath;
 mod engine;
-#[cfg(feature = "fault-points")]
+#[cfg(debug_assertions)]
 mod fault;
 mod model;
 mod netdev;

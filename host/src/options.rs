@@ -79,7 +79,7 @@ pub struct Options {
     pub attach: Option<AttachMode>,
 
     /// Fail at this place: for tests
-    #[cfg(feature = "fault-points")]
+    #[cfg(debug_assertions)]
     #[arg(long, value_name = "PLACE", hide = true)]
     pub fault: Option<String>,
 

@@ -8,16 +8,13 @@ use anyhow::{Context as _, Result, ensure};
 use crate::command::{cargo, run as run_command};
 use crate::machine;
 
-/// The daemon is built with places where tests can make it fail.
-const FAULT_POINTS: [&str; 2] = ["--features", "polycubed/fault-points"];
-
 pub(crate) fn run(args: &[String]) -> Result<()> {
     machine::check()?;
     // The black-box tests start the daemon, the command line and the plugins, which `cargo test` alone does not build.
-    run_command("cargo build", cargo().args(["build", "--workspace", "--locked"]).args(FAULT_POINTS))?;
+    run_command("cargo build", cargo().args(["build", "--workspace", "--locked"]))?;
     eprintln!("./x: cargo test");
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--locked"]).args(FAULT_POINTS).args(args).stdout(Stdio::piped());
+    tests.args(["test", "--workspace", "--locked"]).args(args).stdout(Stdio::piped());
     let mut child = tests.spawn().context("cannot start cargo")?;
     let mut total = Total::default();
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).split(b'\n') {
