@@ -36,7 +36,7 @@ const PLUGINS: &str = "/usr/lib/polycube/plugins";
 ///
 /// # Errors
 /// Why it cannot start.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let filter = log_filter(&options.log)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     match options.log_format {

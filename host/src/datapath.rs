@@ -16,8 +16,8 @@ use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT};
 use polycube_plugin_api::Code;
 
-pub use hook::AttachMode;
-pub use pins::Pins;
+pub(crate) use hook::AttachMode;
+pub(crate) use pins::Pins;
 
 use crate::sys::bpf::{self, ProgramRefused};
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, Source};
@@ -31,7 +31,7 @@ static ROOT: &[u8] = include_bytes!("../../ebpf/objects/root.o");
 
 /// A step that the kernel did not take.
 #[derive(Debug, thiserror::Error)]
-pub enum DatapathError {
+pub(crate) enum DatapathError {
     #[error("the object of {what} cannot be read: {source}")]
     Object { what: String, source: aya_obj::ParseError },
     #[error("the object of {what} cannot be relocated: {source}")]
@@ -57,7 +57,7 @@ pub enum DatapathError {
 
 /// A map of a cube, as the plugin will see it.
 #[derive(Debug)]
-pub struct CubeMap {
+pub(crate) struct CubeMap {
     pub fd: OwnedFd,
     pub key_size: u32,
     pub value_size: u32,
@@ -70,7 +70,7 @@ struct Root {
 }
 
 /// Everything that this daemon has in the kernel.
-pub struct Datapath {
+pub(crate) struct Datapath {
     pins: Pins,
     mode: AttachMode,
     tcx: TcxThread,
@@ -86,7 +86,7 @@ pub struct Datapath {
 impl Datapath {
     /// # Errors
     /// A thread cannot be started, or the kernel does not take a program of two instructions.
-    pub fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
+    pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
         let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
         let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)));
         let (maps, nodes, roots) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -94,23 +94,23 @@ impl Datapath {
     }
 
     /// A map that [`Datapath::create_map`] made.
-    pub fn map(&self, id: &MapId) -> Option<&CubeMap> {
+    pub(crate) fn map(&self, id: &MapId) -> Option<&CubeMap> {
         self.maps.get(id)
     }
 
-    pub fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
+    pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
         let map = object::create_cube_map(id, description)?;
         self.pins.pin(map.fd.as_fd(), &pins::map(id))?;
         self.maps.insert(id.clone(), map);
         Ok(())
     }
 
-    pub fn drop_map(&mut self, id: &MapId) {
+    pub(crate) fn drop_map(&mut self, id: &MapId) {
         self.pins.unpin(&pins::map(id));
         self.maps.remove(id);
     }
 
-    pub fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
+    pub(crate) fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
         let what = format!("cube `{}`", id.key.cube);
         let maps = spec.maps.iter().filter_map(|map| Some((map.name.as_str(), self.maps.get(map)?.fd.as_raw_fd())));
         let maps = maps.collect();
@@ -130,12 +130,12 @@ impl Datapath {
         Ok(())
     }
 
-    pub fn unload(&mut self, id: &NodeId) {
+    pub(crate) fn unload(&mut self, id: &NodeId) {
         self.pins.unpin(&pins::node(id));
         self.nodes.remove(id);
     }
 
-    pub fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
+    pub(crate) fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
         let what = format!("the root of netdev `{}`", hook.netdev.name);
         let port = port.to_ne_bytes();
         let constants = [(PORT, port.as_slice())].into_iter();
@@ -146,12 +146,12 @@ impl Datapath {
         Ok(())
     }
 
-    pub fn unload_root(&mut self, hook: &Hook) {
+    pub(crate) fn unload_root(&mut self, hook: &Hook) {
         self.pins.unpin(&pins::root(hook));
         self.roots.remove(hook);
     }
 
-    pub fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
+    pub(crate) fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
         let Some(root) = self.roots.get(hook) else { return Ok(()) };
         let what = || format!("the root of netdev `{}`", hook.netdev.name);
         let rodata = root.program.rodata.as_ref();
@@ -163,7 +163,7 @@ impl Datapath {
         })
     }
 
-    pub fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), DatapathError> {
+    pub(crate) fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), DatapathError> {
         let Some(ports) = self.maps.get(map) else { return Ok(()) };
         bpf::map_update(ports.fd.as_fd(), port, &ifindex.to_ne_bytes()).map_err(|source| DatapathError::WriteMap {
             what: format!("cube `{}`", map.cube),
@@ -173,7 +173,7 @@ impl Datapath {
     }
 
     /// Points a slot to a node, or empties it: one atomic update, under traffic.
-    pub fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), DatapathError> {
+    pub(crate) fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), DatapathError> {
         let node = |id: &NodeId| self.nodes.get(id);
         let (what, name, slot) = match from {
             Source::Root(hook) => {
@@ -198,7 +198,7 @@ impl Datapath {
     }
 
     /// Starts to put a root on its netdev. [`Datapath::await_attach`] tells how it went.
-    pub fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
+    pub(crate) fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
         let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
         let attachment = match self.mode {
             AttachMode::Tcx => {
@@ -216,7 +216,7 @@ impl Datapath {
     }
 
     /// Waits until a root is on its netdev.
-    pub fn await_attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
+    pub(crate) fn await_attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
         let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
         root.attachment = match std::mem::take(&mut root.attachment) {
             Attachment::Pending(link) => {
@@ -231,7 +231,7 @@ impl Datapath {
 
     /// Takes a root off its netdev, if it is there: see [`detach`] for how. Packets that passed it before may still be in
     /// the chain.
-    pub fn detach(&mut self, hook: &Hook) {
+    pub(crate) fn detach(&mut self, hook: &Hook) {
         let Some(root) = self.roots.get_mut(hook) else { return };
         if let Err(error) = bpf::map_update(root.program.next.as_fd(), 0, &self.end.as_raw_fd().to_ne_bytes()) {
             tracing::warn!(netdev = hook.netdev.name, %error, "cannot end the chain before its root goes");
@@ -252,7 +252,7 @@ impl Datapath {
 
     /// The hooks whose root is attached no more, though nobody asked us to detach it: another program did, or the netdev is
     /// gone.
-    pub fn lost(&self) -> Vec<Hook> {
+    pub(crate) fn lost(&self) -> Vec<Hook> {
         let is_lost = |(hook, root): &(&Hook, &Root)| match &root.attachment {
             Attachment::Tcx(link) => !bpf::is_attached(link.as_fd()).unwrap_or(true),
             Attachment::Clsact(_) => {
@@ -266,7 +266,7 @@ impl Datapath {
     }
 
     /// Waits until every root that was detached is off its netdev, at most for `patience`.
-    pub fn wait_for_detached(&self, patience: Duration) {
+    pub(crate) fn wait_for_detached(&self, patience: Duration) {
         self.detacher.wait(patience);
     }
 }

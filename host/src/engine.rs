@@ -25,7 +25,7 @@ use polycube_plugin_api::Level;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub use handle::{Handle, Supervisor};
+pub(crate) use handle::{Handle, Supervisor};
 use parked::{Parked, Resumed};
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin};
@@ -48,7 +48,7 @@ const INSPECTION: Duration = Duration::from_secs(2);
 
 /// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
 #[derive(Clone)]
-pub struct View {
+pub(crate) struct View {
     pub topology: Topology,
     pub registry: Registry,
     pub deferred: Deferred,
@@ -57,10 +57,10 @@ pub struct View {
 }
 
 /// The answer to a change: what an action returned, else null.
-pub type Answer = Result<Value, Problems>;
+pub(crate) type Answer = Result<Value, Problems>;
 
 /// Decides, when a change's turn has come, whether it is made of the state that it would change.
-pub type Guard = Box<dyn Fn(&View) -> Result<(), Problems> + Send>;
+pub(crate) type Guard = Box<dyn Fn(&View) -> Result<(), Problems> + Send>;
 
 /// What the engine is asked for.
 enum Ask {
@@ -83,7 +83,7 @@ enum Message {
 type Inbox = mpsc::WeakUnboundedSender<Message>;
 
 /// What is needed to start an engine.
-pub struct Parts {
+pub(crate) struct Parts {
     pub registry: Registry,
     pub kernel: Live,
     pub plugin_dirs: Vec<PathBuf>,
@@ -109,7 +109,7 @@ struct Engine {
 ///
 /// # Errors
 /// A thread or a socket cannot be made.
-pub async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
+pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
     let Parts { registry, kernel, plugin_dirs, capture_dirs } = parts;
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 static ARMED: OnceLock<String> = OnceLock::new();
 
 /// Has the daemon fail at the place called `name`. Only the first call counts.
-pub fn arm(name: &str) {
+pub(crate) fn arm(name: &str) {
     ARMED.get_or_init(|| name.to_owned());
 }
 
 /// A place called `name`: panics if it is armed.
-pub fn point(name: &str) {
+pub(crate) fn point(name: &str) {
     assert!(ARMED.get().is_none_or(|armed| armed != name), "fault point `{name}`");
 }

@@ -3,9 +3,6 @@
 //! Rooms, each above what it uses: `daemon` → `rest` → `engine` → `reconcile` → `plan` → `model` → `datapath`, `plugins` →
 //! `registry` → `wiring` → `topology`, `schema` → `sys`. ARCHITECTURE.md says what each is for.
 
-#![allow(unreachable_pub, reason = "its items say `pub` for `pub(crate)` so far")]
-#![allow(clippy::clone_on_ref_ptr, reason = "some of it says `a.clone()` for `Arc::clone(&a)` so far")]
-
 mod daemon;
 mod datapath;
 mod engine;

@@ -18,18 +18,18 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use change::{Change, change};
-pub use cube::action_input;
-pub use deferred::{Deferred, Origin, Part};
-pub use facts::Facts;
-pub use netdev::{renamed, unfit};
+pub(crate) use change::{Change, change};
+pub(crate) use cube::action_input;
+pub(crate) use deferred::{Deferred, Origin, Part};
+pub(crate) use facts::Facts;
+pub(crate) use netdev::{renamed, unfit};
 
 use crate::registry::Registry;
 use crate::topology::Topology;
 
 /// Everything that is wanted, and what had to be put off. Copies share what they have in common.
 #[derive(Clone)]
-pub struct Model {
+pub(crate) struct Model {
     pub topology: Topology,
     pub registry: Registry,
     pub deferred: Deferred,

@@ -7,7 +7,7 @@ use imbl::OrdMap;
 
 /// A netdev as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
+pub(crate) struct Link {
     pub ifindex: u32,
     pub name: String,
     /// Further names (`ip link property add dev … altname …`).
@@ -23,7 +23,7 @@ pub struct Link {
 
 /// What packets begin with on a netdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     Ethernet,
     /// Ethernet headers too, and the host itself at both ends.
     Loopback,
@@ -33,7 +33,7 @@ pub enum Framing {
 
 /// All netdevs of a network namespace. Copies share what they have in common, so a copy costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+pub(crate) struct Table {
     links: OrdMap<u32, Arc<Link>>,
     /// Of names and alternative names.
     indexes: OrdMap<String, u32>,
@@ -41,21 +41,21 @@ pub struct Table {
 
 impl Table {
     /// The netdev with this ifindex.
-    pub fn link(&self, ifindex: u32) -> Option<&Arc<Link>> {
+    pub(crate) fn link(&self, ifindex: u32) -> Option<&Arc<Link>> {
         self.links.get(&ifindex)
     }
 
     /// The netdev with this name or alternative name.
-    pub fn named(&self, name: &str) -> Option<&Arc<Link>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Link>> {
         self.links.get(self.indexes.get(name)?)
     }
 
-    pub fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.links.values()
     }
 
     /// Takes in what the kernel says of a netdev. Answers with the names that may stand for another netdev now.
-    pub fn set(&mut self, link: Link) -> BTreeSet<String> {
+    pub(crate) fn set(&mut self, link: Link) -> BTreeSet<String> {
         let changed = match self.links.get(&link.ifindex) {
             Some(before) if names(before).eq(names(&link)) => BTreeSet::new(),
             _ => self.remove(link.ifindex).into_iter().chain(names(&link).cloned()).collect(),
@@ -68,7 +68,7 @@ impl Table {
     }
 
     /// Takes in that a netdev is gone. Answers with the names that it had.
-    pub fn remove(&mut self, ifindex: u32) -> BTreeSet<String> {
+    pub(crate) fn remove(&mut self, ifindex: u32) -> BTreeSet<String> {
         let Some(link) = self.links.remove(&ifindex) else { return BTreeSet::new() };
         for name in names(&link) {
             // Another netdev may have taken the name before this event was read.
@@ -86,7 +86,7 @@ fn names(link: &Link) -> impl Iterator<Item = &String> {
 
 /// Netdevs to test with.
 #[cfg(test)]
-pub fn ethernet(ifindex: u32, name: &str) -> Link {
+pub(crate) fn ethernet(ifindex: u32, name: &str) -> Link {
     Link {
         ifindex,
         name: name.to_owned(),

@@ -13,7 +13,7 @@ use crate::sys::capabilities::{self, CapabilitySet};
 /// Hosts network functions as plugins and chains their eBPF programs into the path of a port
 #[derive(Debug, Parser)]
 #[command(name = "polycubed", version)]
-pub struct Options {
+pub(crate) struct Options {
     /// Listen on TCP, at this address; needs --token-file, --no-auth or, with TLS, --cacert [default: 127.0.0.1 when
     /// --port is given]
     #[arg(long, value_name = "ADDRESS")]
@@ -94,7 +94,7 @@ pub struct Options {
 
 impl Options {
     /// The capabilities that plugins need.
-    pub fn kept_capabilities(&self) -> CapabilitySet {
+    pub(crate) fn kept_capabilities(&self) -> CapabilitySet {
         self.keep_capability.iter().copied().collect()
     }
 
@@ -102,7 +102,7 @@ impl Options {
     ///
     /// # Errors
     /// The current directory cannot be determined.
-    pub fn capture_dirs(&self) -> Result<CaptureDirs> {
+    pub(crate) fn capture_dirs(&self) -> Result<CaptureDirs> {
         let absolute =
             |flag: &str, path: &Path| std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()));
         let roots = self.capture_root.iter().map(|path| absolute("--capture-root", path));
@@ -112,7 +112,7 @@ impl Options {
 
 /// How lines of the log look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people
     #[default]
     Text,

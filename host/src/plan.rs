@@ -18,7 +18,7 @@ use crate::wiring::{Chain, Hook, MapId, NodeId, Source, Wiring};
 
 /// A step that can fail and be undone.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     CreateMap(MapId),
     Load(NodeId),
     /// The plugin gets the maps and prepares the change.
@@ -50,7 +50,7 @@ pub enum Step {
 
 /// A step that removes what is no longer in use.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cleanup {
+pub(crate) enum Cleanup {
     Detach(Hook),
     /// Waits until no CPU runs what was unlinked.
     Wait,
@@ -62,14 +62,14 @@ pub enum Cleanup {
 
 /// The way from one wiring to another.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub steps: Vec<Step>,
     pub cleanup: Vec<Cleanup>,
 }
 
 impl Plan {
     /// `asked` are the cubes whose plugins have to adopt a new configuration or new surroundings.
-    pub fn new(old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) -> Self {
+    pub(crate) fn new(old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) -> Self {
         let mut plan = Self::default();
         plan.create(old, new, asked);
         plan.link(old, new);

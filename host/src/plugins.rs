@@ -8,7 +8,7 @@
 mod caller;
 mod calls;
 #[cfg(test)]
-pub mod double;
+pub(crate) mod double;
 mod failures;
 mod identity;
 mod instance;
@@ -18,10 +18,10 @@ mod log;
 mod ticker;
 mod turn;
 
-pub use calls::{Calls, PATIENCE};
-pub use failures::Failures;
-pub use instance::{Failure, Instance, MapCopy, Request, Stream};
-pub use instances::{CaptureDirs, Instances, Surroundings};
-pub use loader::{LoadError, Plugin, find, load, load_directory};
-pub use log::LOG_TARGET;
-pub use ticker::keep_ticking;
+pub(crate) use calls::{Calls, PATIENCE};
+pub(crate) use failures::Failures;
+pub(crate) use instance::{Failure, Instance, MapCopy, Request, Stream};
+pub(crate) use instances::{CaptureDirs, Instances, Surroundings};
+pub(crate) use loader::{LoadError, Plugin, find, load, load_directory};
+pub(crate) use log::LOG_TARGET;
+pub(crate) use ticker::keep_ticking;

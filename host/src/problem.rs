@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-pub use polycube_api::ErrorTag;
+pub(crate) use polycube_api::ErrorTag;
 use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method};
 use polycube_plugin_api::{Refusal, Tag};
 
@@ -171,7 +171,7 @@ impl From<Problem> for Error {
 }
 
 /// Methods as the `Allow` header has them.
-pub fn list(methods: &[Method]) -> String {
+pub(crate) fn list(methods: &[Method]) -> String {
     methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -184,7 +184,7 @@ fn join(parent: &str, child: &str) -> String {
 
 /// Everything that is wrong with one request; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub(crate) struct Problems(pub Vec<Problem>);
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
@@ -194,7 +194,7 @@ impl From<Problem> for Problems {
 
 impl Problems {
     #[must_use]
-    pub fn under(self, parent: &str) -> Self {
+    pub(crate) fn under(self, parent: &str) -> Self {
         Self(self.0.into_iter().map(|problem| problem.under(parent)).collect())
     }
 }

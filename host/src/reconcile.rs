@@ -15,7 +15,7 @@
 
 mod cubes;
 #[cfg(test)]
-pub mod double;
+pub(crate) mod double;
 mod execute;
 mod kernel;
 mod links;
@@ -31,9 +31,9 @@ use std::time::{Duration, Instant};
 use imbl::OrdMap;
 use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 
-pub use cubes::Cubes;
-pub use execute::{Requests, World};
-pub use kernel::{Kernel, Live};
+pub(crate) use cubes::Cubes;
+pub(crate) use execute::{Requests, World};
+pub(crate) use kernel::{Kernel, Live};
 use losses::Losses;
 
 use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
@@ -51,7 +51,7 @@ const FINISH: Duration = Duration::from_millis(100);
 
 /// Why the world did not follow.
 #[derive(Debug, PartialEq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// These cubes' plugins are in a call: try again when they have returned.
     Busy(BTreeSet<CubeName>),
     Problems(Problems),
@@ -70,7 +70,7 @@ struct Failure {
 }
 
 /// What is in force.
-pub struct Reconciler<K, C> {
+pub(crate) struct Reconciler<K, C> {
     kernel: K,
     cubes: C,
     model: Model,
@@ -95,7 +95,7 @@ struct Attempt {
 }
 
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
-    pub fn new(kernel: K, cubes: C, model: Model) -> Self {
+    pub(crate) fn new(kernel: K, cubes: C, model: Model) -> Self {
         Self {
             kernel,
             cubes,
@@ -109,30 +109,30 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
     }
 
-    pub fn model(&self) -> &Model {
+    pub(crate) fn model(&self) -> &Model {
         &self.model
     }
 
-    pub fn netdevs(&self) -> &Netdevs {
+    pub(crate) fn netdevs(&self) -> &Netdevs {
         &self.netdevs
     }
 
-    pub fn cubes(&self) -> &C {
+    pub(crate) fn cubes(&self) -> &C {
         &self.cubes
     }
 
     /// Whether deferred parts are to be tried again now.
-    pub fn is_retry_due(&self) -> bool {
+    pub(crate) fn is_retry_due(&self) -> bool {
         !self.model.deferred.is_empty() && self.deferred_at.is_none_or(|since| since.elapsed() >= PAUSE)
     }
 
     /// Has deferred parts tried again without a pause: what was in the way may be gone.
-    pub fn retry_deferred(&mut self) {
+    pub(crate) fn retry_deferred(&mut self) {
         self.deferred_at = None;
     }
 
     /// Waits until nothing goes on in the background, at most for `patience`.
-    pub fn finish(&mut self, patience: Duration) {
+    pub(crate) fn finish(&mut self, patience: Duration) {
         self.kernel.finish(patience);
     }
 
@@ -142,7 +142,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     ///
     /// # Errors
     /// What the first plugin or the kernel refused; then nothing has changed.
-    pub fn reconcile(
+    pub(crate) fn reconcile(
         &mut self,
         model: Model,
         facts: &Facts,

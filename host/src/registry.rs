@@ -17,7 +17,7 @@ const STANDARD: &str = include_str!("../../schemas/standard.json");
 const TRANSPARENT: &str = include_str!("../../schemas/transparent.json");
 
 /// A service.
-pub struct Service {
+pub(crate) struct Service {
     pub plugin: Plugin,
     pub model: Model,
     /// Schema of everything its cubes have: the host's members, then the service's own.
@@ -27,7 +27,7 @@ pub struct Service {
 impl Service {
     /// # Errors
     /// The plugin's schema is not valid.
-    pub fn new(plugin: Plugin) -> Result<Self, ModelError> {
+    pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
         let model = Model::new(plugin.service.clone())?;
         let whole = whole(&model);
         Ok(Self { plugin, model, whole })
@@ -42,7 +42,7 @@ impl fmt::Debug for Service {
 
 /// All services, and the models of what the host itself defines. Copies share their services.
 #[derive(Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     services: OrdMap<String, Arc<Service>>,
     /// What every cube has.
     pub cube: Arc<Model>,
@@ -53,7 +53,7 @@ pub struct Registry {
 /// A service whose name another one has.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: service `{name}` is already loaded, from {first}")]
-pub struct Taken {
+pub(crate) struct Taken {
     file: String,
     name: String,
     first: String,
@@ -62,7 +62,7 @@ pub struct Taken {
 impl Registry {
     /// # Errors
     /// One of the host's own schemas is not valid.
-    pub fn new() -> Result<Self, ModelError> {
+    pub(crate) fn new() -> Result<Self, ModelError> {
         let own = |name: &str, text: &str| {
             let mut config = parse(text);
             let state = take_read_only(&mut config);
@@ -75,7 +75,7 @@ impl Registry {
     ///
     /// # Errors
     /// The name is taken.
-    pub fn add(&mut self, service: Arc<Service>) -> Result<(), Taken> {
+    pub(crate) fn add(&mut self, service: Arc<Service>) -> Result<(), Taken> {
         let name = service.plugin.service.name.clone();
         if let Some(other) = self.services.get(&name) {
             let [file, first] = [&service.plugin, &other.plugin].map(|plugin| plugin.path.display().to_string());
@@ -86,11 +86,11 @@ impl Registry {
     }
 
     /// Removes the service called `name`, if there is one.
-    pub fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         self.services.remove(name);
     }
 
-    pub fn services(&self) -> impl Iterator<Item = (&str, &Service)> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&str, &Service)> {
         self.services.iter().map(|(name, service)| (name.as_str(), &**service))
     }
 
@@ -98,7 +98,7 @@ impl Registry {
     ///
     /// # Errors
     /// A problem that names it and those that are loaded.
-    pub fn service(&self, name: &str) -> Result<&Service, Problem> {
+    pub(crate) fn service(&self, name: &str) -> Result<&Service, Problem> {
         self.services.get(name).map(|service| &**service).ok_or_else(|| {
             let known = self.services.keys().map(String::as_str);
             Problem::missing(name, format!("service `{name}` does not exist")).knowing(name, known)
@@ -123,7 +123,7 @@ fn parse(text: &str) -> Value {
 }
 
 /// What cubes of a service have: see [`Service::whole`].
-pub fn whole(model: &Model) -> Value {
+pub(crate) fn whole(model: &Model) -> Value {
     let mut role = parse(match model.service.kind {
         ServiceKind::Standard => STANDARD,
         ServiceKind::Transparent => TRANSPARENT,

@@ -24,5 +24,5 @@ mod route;
 mod routes;
 mod stream;
 
-pub use context::Api;
-pub use listen::{Access, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};
+pub(crate) use context::Api;
+pub(crate) use listen::{Access, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};

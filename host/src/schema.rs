@@ -3,15 +3,15 @@
 mod coerce;
 mod document;
 mod format;
-pub mod metric;
+pub(crate) mod metric;
 mod model;
 mod node;
 mod scalar;
 mod strict;
 
-pub use document::{Operation, absent};
-pub use model::{Model, ModelError};
-pub use node::{Node, is_read_only, locate, read, shown, word};
+pub(crate) use document::{Operation, absent};
+pub(crate) use model::{Model, ModelError};
+pub(crate) use node::{Node, is_read_only, locate, read, shown, word};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
 //! The only raw system calls of the host.
 
-pub mod bpf;
-pub mod capabilities;
-pub mod clsact;
-pub mod netdevs;
-pub mod netlink;
-pub mod packet;
-pub mod process;
-pub mod socket;
+pub(crate) mod bpf;
+pub(crate) mod capabilities;
+pub(crate) mod clsact;
+pub(crate) mod netdevs;
+pub(crate) mod netlink;
+pub(crate) mod packet;
+pub(crate) mod process;
+pub(crate) mod socket;

@@ -13,17 +13,17 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde_json::Value;
 
-pub use chain::{Attachment, Place, Point};
-pub use difference::keys;
-pub use names::{CubeName, LONGEST, PortName, pattern};
-pub use port::Port;
+pub(crate) use chain::{Attachment, Place, Point};
+pub(crate) use difference::keys;
+pub(crate) use names::{CubeName, LONGEST, PortName, pattern};
+pub(crate) use port::Port;
 
 use crate::problem::Problem;
 
 /// How much of what a cube logs reaches the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     Trace,
     Debug,
     Info,
@@ -35,7 +35,7 @@ pub enum LogLevel {
 
 /// What a cube is by the kind of its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Has ports.
     Standard(OrdMap<PortName, Port>),
     /// Is attached to ports and netdevs.
@@ -44,7 +44,7 @@ pub enum Role {
 
 /// An instance of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cube {
+pub(crate) struct Cube {
     pub uuid: String,
     pub service: String,
     pub loglevel: LogLevel,
@@ -55,7 +55,7 @@ pub struct Cube {
 
 impl Cube {
     /// Its ports; a transparent cube has none.
-    pub fn ports(&self) -> impl Iterator<Item = (&PortName, &Port)> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (&PortName, &Port)> {
         match &self.role {
             Role::Standard(ports) => Some(ports),
             Role::Transparent => None,
@@ -67,7 +67,7 @@ impl Cube {
 
 /// Everything the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Topology {
+pub(crate) struct Topology {
     cubes: OrdMap<CubeName, Arc<Cube>>,
     /// Transparent cubes at each point. At a port, the first is next to the cube; at a netdev, next to the wire.
     chains: OrdMap<Point, Arc<Vec<Attachment>>>,
@@ -78,17 +78,17 @@ pub struct Topology {
 }
 
 impl Topology {
-    pub fn cubes(&self) -> impl Iterator<Item = (&CubeName, &Arc<Cube>)> {
+    pub(crate) fn cubes(&self) -> impl Iterator<Item = (&CubeName, &Arc<Cube>)> {
         self.cubes.iter()
     }
 
     #[cfg(test)]
-    pub fn chains(&self) -> impl Iterator<Item = (&Point, &[Attachment])> {
+    pub(crate) fn chains(&self) -> impl Iterator<Item = (&Point, &[Attachment])> {
         self.chains.iter().map(|(point, chain)| (point, chain.as_slice()))
     }
 
     /// The cube called `name`, if there is one.
-    pub fn get(&self, name: &str) -> Option<(&CubeName, &Arc<Cube>)> {
+    pub(crate) fn get(&self, name: &str) -> Option<(&CubeName, &Arc<Cube>)> {
         self.cubes.get_key_value(name)
     }
 
@@ -96,7 +96,7 @@ impl Topology {
     ///
     /// # Errors
     /// A problem that names it and those that exist.
-    pub fn cube(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
+    pub(crate) fn cube(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
         self.get(name).ok_or_else(|| {
             let known = self.cubes.keys().map(CubeName::as_str);
             Problem::missing(name, format!("cube `{name}` does not exist")).knowing(name, known)
@@ -107,7 +107,7 @@ impl Topology {
     ///
     /// # Errors
     /// As [`Topology::cube`].
-    pub fn cube_mut(&mut self, name: &str) -> Result<&mut Cube, Problem> {
+    pub(crate) fn cube_mut(&mut self, name: &str) -> Result<&mut Cube, Problem> {
         self.cube(name)?;
         let cube = self.cubes.get_mut(name);
         Ok(Arc::make_mut(cube.expect("it was there a line above")))
@@ -115,7 +115,7 @@ impl Topology {
 
     /// # Errors
     /// A cube has this name already.
-    pub fn add_cube(&mut self, name: CubeName, cube: Cube) -> Result<(), Problem> {
+    pub(crate) fn add_cube(&mut self, name: CubeName, cube: Cube) -> Result<(), Problem> {
         if let Some(other) = self.cubes.get(&name) {
             return Err(Problem::exists(
                 name.as_str(),
@@ -133,7 +133,7 @@ impl Topology {
     ///
     /// # Errors
     /// As [`Topology::cube`].
-    pub fn remove_cube(&mut self, name: &str) -> Result<(), Problem> {
+    pub(crate) fn remove_cube(&mut self, name: &str) -> Result<(), Problem> {
         let (name, cube) = self.cube(name)?;
         let (name, cube) = (name.clone(), Arc::clone(cube));
         for (port, _) in cube.ports() {

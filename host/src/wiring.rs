@@ -20,14 +20,14 @@ use imbl::OrdMap;
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_plugin_api::{Direction, MapSpec, Program};
 
-pub use netdevs::{Netdevs, PortKey};
-pub use touched::{Place, Touched};
+pub(crate) use netdevs::{Netdevs, PortKey};
+pub(crate) use touched::{Place, Touched};
 
 use crate::topology::{Attachment, CubeName, Point, Role};
 
 /// What one cube asks to have loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CubeDatapath {
+pub(crate) struct CubeDatapath {
     pub programs: Vec<Program>,
     pub maps: Vec<MapSpec>,
     pub objects: Vec<Arc<[u8]>>,
@@ -35,7 +35,7 @@ pub struct CubeDatapath {
 
 /// A netdev in the daemon's network namespace, identified by its index: a new name changes nothing.
 #[derive(Clone, Debug)]
-pub struct Netdev {
+pub(crate) struct Netdev {
     pub ifindex: u32,
     pub name: String,
 }
@@ -68,7 +68,7 @@ impl Hash for Netdev {
 
 /// A place where a root program is attached.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hook {
+pub(crate) struct Hook {
     pub netdev: Netdev,
     pub direction: Direction,
 }
@@ -81,14 +81,14 @@ pub struct Hook {
     if hook.direction == Direction::Ingress { "ingress" } else { "egress" },
     hook.netdev.name
 )]
-pub struct TooLong {
+pub(crate) struct TooLong {
     pub hook: Hook,
     pub programs: usize,
 }
 
 /// A program of a cube, whatever its revision.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeKey {
+pub(crate) struct NodeKey {
     pub cube: CubeName,
     pub point: u32,
     pub direction: Direction,
@@ -97,21 +97,21 @@ pub struct NodeKey {
 
 impl NodeKey {
     /// Whether both are stages of one cube at one place.
-    pub fn is_beside(&self, other: &Self) -> bool {
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
         (&self.cube, self.point, self.direction) == (&other.cube, other.point, other.direction)
     }
 }
 
 /// A loaded instance of a program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId {
+pub(crate) struct NodeId {
     pub key: NodeKey,
     pub revision: u64,
 }
 
 /// What a node is made of.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NodeSpec {
+pub(crate) struct NodeSpec {
     pub program: Program,
     pub object: Arc<[u8]>,
     /// Maps of the cube that the program uses if its object names them.
@@ -120,7 +120,7 @@ pub struct NodeSpec {
 
 /// A map of a cube.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MapId {
+pub(crate) struct MapId {
     pub cube: CubeName,
     pub name: String,
     pub revision: u64,
@@ -128,14 +128,14 @@ pub struct MapId {
 
 /// What a map is made of: sizes from the plugin, type and flags from whichever object declares it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct MapDescription {
+pub(crate) struct MapDescription {
     pub spec: MapSpec,
     pub objects: Vec<Arc<[u8]>>,
 }
 
 /// The programs at one hook, in the order in which packets pass them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// Port id that the root writes into the packet's metadata.
     pub port: u32,
     /// Stages of one cube are next to each other.
@@ -145,7 +145,7 @@ pub struct Chain {
 impl Chain {
     /// What each slot holds, the root's first: a node's `next` holds the first stage of the next cube, its `accept` the
     /// next stage of its own cube.
-    pub fn slots(&self, hook: &Hook) -> Vec<(Source, Option<NodeId>)> {
+    pub(crate) fn slots(&self, hook: &Hook) -> Vec<(Source, Option<NodeId>)> {
         let mut slots = vec![(Source::Root(hook.clone()), self.nodes.first().cloned())];
         for (index, node) in self.nodes.iter().enumerate() {
             let rest = &self.nodes[index + 1..];
@@ -161,7 +161,7 @@ impl Chain {
 
 /// What a slot belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub(crate) enum Source {
     Root(Hook),
     /// A node's `next`.
     Node(NodeId),
@@ -171,7 +171,7 @@ pub enum Source {
 
 /// The whole datapath. Programs that no packet reaches are left out.
 #[derive(Clone, Debug, Default)]
-pub struct Wiring {
+pub(crate) struct Wiring {
     pub nodes: OrdMap<NodeId, Arc<NodeSpec>>,
     pub maps: OrdMap<MapId, Arc<MapDescription>>,
     pub hooks: OrdMap<Hook, Arc<Chain>>,
@@ -181,7 +181,7 @@ pub struct Wiring {
 }
 
 /// What each cube asked to have loaded.
-pub type Datapaths = OrdMap<CubeName, Arc<CubeDatapath>>;
+pub(crate) type Datapaths = OrdMap<CubeName, Arc<CubeDatapath>>;
 
 impl Wiring {
     /// The wiring of another state: `touched` is wired anew for it, and the rest is as it is. A port whose peer does
@@ -189,7 +189,7 @@ impl Wiring {
     ///
     /// # Errors
     /// A chain that is longer than the kernel's tail calls reach.
-    pub fn rewire(
+    pub(crate) fn rewire(
         &self,
         (topology, netdevs): Place<'_>,
         datapaths: &Datapaths,
@@ -212,7 +212,7 @@ impl Wiring {
     }
 
     /// The maps of `cube`.
-    pub fn maps_of(&self, cube: &CubeName) -> impl Iterator<Item = &MapId> {
+    pub(crate) fn maps_of(&self, cube: &CubeName) -> impl Iterator<Item = &MapId> {
         let first = MapId { cube: cube.clone(), name: String::new(), revision: 0 };
         self.maps.range(first..).map(|(map, _)| map).take_while(move |map| map.cube == *cube)
     }
@@ -383,7 +383,7 @@ impl Wiring {
 }
 
 #[cfg(test)]
-pub mod fixture;
+pub(crate) mod fixture;
 mod netdevs;
 #[cfg(test)]
 mod tests;

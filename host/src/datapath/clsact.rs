@@ -17,7 +17,7 @@ use crate::wiring::Netdev;
 const MARK: &str = "clsact";
 
 /// The netdevs that got theirs from this daemon.
-pub struct Clsact {
+pub(super) struct Clsact {
     /// By ifindex.
     ours: HashSet<u32>,
     /// Has an empty directory `3-clsact` for each, so that the next daemon knows them after a crash.
@@ -25,12 +25,12 @@ pub struct Clsact {
 }
 
 impl Clsact {
-    pub fn new(marks: PathBuf) -> Self {
+    pub(super) fn new(marks: PathBuf) -> Self {
         Self { ours: HashSet::new(), marks }
     }
 
     /// Sees to it that `netdev` has one.
-    pub fn add(&mut self, netdev: &Netdev) -> Result<(), DatapathError> {
+    pub(super) fn add(&mut self, netdev: &Netdev) -> Result<(), DatapathError> {
         match qdisc_add_clsact(&netdev.name) {
             Ok(()) => {
                 self.ours.insert(netdev.ifindex);
@@ -53,7 +53,7 @@ impl Clsact {
     }
 
     /// Removes it, if it is ours and has no filters.
-    pub fn remove_if_idle(&mut self, netdev: &Netdev) {
+    pub(super) fn remove_if_idle(&mut self, netdev: &Netdev) {
         if !self.ours.contains(&netdev.ifindex) {
             return;
         }
@@ -85,7 +85,7 @@ impl Clsact {
 ///
 /// # Errors
 /// The pins cannot be read.
-pub fn sweep(roots: &Path) -> io::Result<()> {
+pub(super) fn sweep(roots: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(roots) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

@@ -15,14 +15,14 @@ use super::hook::wait_for;
 use crate::sys::bpf;
 
 /// A link that is to go.
-pub enum Leaving {
+pub(super) enum Leaving {
     Link(OwnedFd),
     /// One that is still being made.
     Pending(mpsc::Receiver<io::Result<OwnedFd>>),
 }
 
 /// The thread, and how many links it still has.
-pub struct Detacher {
+pub(super) struct Detacher {
     links: mpsc::Sender<Leaving>,
     left: Arc<(Mutex<usize>, Condvar)>,
 }
@@ -32,7 +32,7 @@ impl Detacher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let (links, inbox) = mpsc::channel::<Leaving>();
         let left = Arc::new((Mutex::new(0), Condvar::new()));
         let counted = Arc::clone(&left);
@@ -46,7 +46,7 @@ impl Detacher {
         Ok(Self { links, left })
     }
 
-    pub fn detach(&self, link: Leaving) {
+    pub(super) fn detach(&self, link: Leaving) {
         *self.left.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         if let Err(mpsc::SendError(link)) = self.links.send(link) {
             // The thread does not end before this value does.
@@ -56,7 +56,7 @@ impl Detacher {
     }
 
     /// Waits until every link is gone, at most for `patience`.
-    pub fn wait(&self, patience: Duration) {
+    pub(super) fn wait(&self, patience: Duration) {
         let left = self.left.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What is left afterwards goes on in the thread.
         drop(self.left.1.wait_timeout_while(left, patience, |left| *left > 0));

@@ -17,7 +17,7 @@ use crate::wiring::Hook;
 
 /// How roots are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum AttachMode {
+pub(crate) enum AttachMode {
     /// TCX links: several owners get along, and a link can be pinned. Linux 6.6 or later.
     Tcx,
     /// Filters of the clsact queueing discipline.
@@ -26,14 +26,14 @@ pub enum AttachMode {
 
 impl AttachMode {
     /// The better one that a kernel of this version has.
-    pub fn of_kernel(version: (u32, u32)) -> Self {
+    pub(crate) fn of_kernel(version: (u32, u32)) -> Self {
         if version >= (6, 6) { Self::Tcx } else { Self::Clsact }
     }
 }
 
 /// How a root is attached to its netdev.
 #[derive(Default)]
-pub enum Attachment {
+pub(super) enum Attachment {
     #[default]
     None,
     /// The thread of [`TcxThread`] is making the link.
@@ -46,7 +46,7 @@ pub enum Attachment {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn wait_for(link: &mpsc::Receiver<io::Result<OwnedFd>>) -> io::Result<OwnedFd> {
+pub(super) fn wait_for(link: &mpsc::Receiver<io::Result<OwnedFd>>) -> io::Result<OwnedFd> {
     link.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that attaches has ended")))
 }
 
@@ -59,7 +59,7 @@ struct Job {
 
 /// Makes TCX links in a thread of its own: the kernel waits for its readers each time (`tcx_entry_sync()` in
 /// include/net/tcx.h: two to four ticks of the clock), and there are other things to do meanwhile.
-pub struct TcxThread {
+pub(super) struct TcxThread {
     jobs: mpsc::Sender<Job>,
 }
 
@@ -68,7 +68,7 @@ impl TcxThread {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         thread::Builder::new().name("attach".to_owned()).spawn(move || {
             for Job { program, ifindex, hook, link } in inbox {
@@ -83,7 +83,7 @@ impl TcxThread {
     ///
     /// # Errors
     /// The descriptor cannot be copied.
-    pub fn attach(&self, program: BorrowedFd<'_>, hook: &Hook) -> io::Result<Attachment> {
+    pub(super) fn attach(&self, program: BorrowedFd<'_>, hook: &Hook) -> io::Result<Attachment> {
         let tcx = match hook.direction {
             Direction::Ingress => Tcx::Ingress,
             Direction::Egress => Tcx::Egress,
@@ -99,7 +99,7 @@ impl TcxThread {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn attach_clsact(hook: &Hook, pin: &Path, clsact: &mut Clsact) -> Result<Attachment, DatapathError> {
+pub(super) fn attach_clsact(hook: &Hook, pin: &Path, clsact: &mut Clsact) -> Result<Attachment, DatapathError> {
     let direction = match hook.direction {
         Direction::Ingress => TcAttachType::Ingress,
         Direction::Egress => TcAttachType::Egress,

@@ -31,7 +31,7 @@ const SLOT: MapShape = MapShape {
 };
 
 /// A program in the kernel, with what must stay open for it to work.
-pub struct Loaded {
+pub(super) struct Loaded {
     pub program: OwnedFd,
     /// The slot of the next program. The kernel empties a `PROG_ARRAY` when its last user-space reference closes.
     pub next: OwnedFd,
@@ -42,7 +42,7 @@ pub struct Loaded {
 
 /// Whether the verifier may take read-only data for constant.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Rodata {
+pub(super) enum Rodata {
     /// Frozen: branches that it turns off are removed.
     Constant,
     /// The host changes it while the program runs.
@@ -50,7 +50,7 @@ pub enum Rodata {
 }
 
 /// Creates a map of a cube.
-pub fn create_cube_map(id: &MapId, description: &MapDescription) -> Result<CubeMap, DatapathError> {
+pub(super) fn create_cube_map(id: &MapId, description: &MapDescription) -> Result<CubeMap, DatapathError> {
     let what = format!("cube `{}`", id.cube);
     let spec = &description.spec;
     let mut shape = match spec.kind {
@@ -83,7 +83,7 @@ fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, D
 }
 
 /// Loads the program `entry` of `elf`; `shared` are maps to bind, by name, and every other map is created.
-pub fn load<'a>(
+pub(super) fn load<'a>(
     what: &str,
     elf: &[u8],
     entry: &str,
@@ -121,7 +121,7 @@ pub fn load<'a>(
 
 /// Loads finished instructions; `places` are the loads that refer to maps, and `shared` the maps that are not the
 /// program's own slots.
-pub fn load_instructions(
+pub(super) fn load_instructions(
     what: &str,
     code: &[u8],
     places: &[(usize, String)],
@@ -150,7 +150,7 @@ pub fn load_instructions(
 }
 
 /// Loads a program that ends its chain, like an empty slot.
-pub fn load_end() -> Result<OwnedFd, DatapathError> {
+pub(super) fn load_end() -> Result<OwnedFd, DatapathError> {
     // r0 = TCX_NEXT · exit (include/uapi/linux/bpf.h).
     let code: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
     let code = code.map(u64::to_ne_bytes).concat();

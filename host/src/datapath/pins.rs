@@ -23,13 +23,13 @@ use crate::wiring::{Hook, MapId, NodeId};
 const OWN: [&str; 2] = ["cubes", ROOTS];
 
 /// Where the roots are.
-pub const ROOTS: &str = "netdevs";
+pub(super) const ROOTS: &str = "netdevs";
 
 /// What stands in the directory of a program.
 const PROGRAM: [&str; 4] = ["program", NEXT, ACCEPT, "link"];
 
 /// Where pins are kept.
-pub struct Pins {
+pub(crate) struct Pins {
     directory: PathBuf,
     /// Locked while the daemon lives.
     _lock: File,
@@ -41,7 +41,7 @@ impl Pins {
     /// # Errors
     /// The directory cannot be made or emptied, a daemon that runs uses it, or there is something in it that no daemon
     /// made: then nothing is removed.
-    pub fn take(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn take(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let lock = File::open(directory)?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -66,11 +66,11 @@ impl Pins {
         Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
-    pub fn path(&self, pin: &Path) -> PathBuf {
+    pub(crate) fn path(&self, pin: &Path) -> PathBuf {
         self.directory.join(pin)
     }
 
-    pub fn pin(&self, object: BorrowedFd<'_>, pin: &Path) -> Result<(), DatapathError> {
+    pub(crate) fn pin(&self, object: BorrowedFd<'_>, pin: &Path) -> Result<(), DatapathError> {
         let path = self.path(pin);
         let parent = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         parent
@@ -80,7 +80,7 @@ impl Pins {
 
     /// Removes a pin or a program's directory, and the directories that this leaves empty. Takes no descriptor, so that
     /// a change that failed for want of one can be undone.
-    pub fn unpin(&self, pin: &Path) {
+    pub(crate) fn unpin(&self, pin: &Path) {
         let path = self.path(pin);
         let removed = if path.is_dir() { remove_program(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed
@@ -103,17 +103,17 @@ fn remove_program(directory: &Path) -> io::Result<()> {
     std::fs::remove_dir(directory)
 }
 
-pub fn map(id: &MapId) -> PathBuf {
+pub(super) fn map(id: &MapId) -> PathBuf {
     ["cubes", &escape(id.cube.as_str()), "maps", &format!("{}-{}", escape(&id.name), id.revision)].iter().collect()
 }
 
-pub fn node(id: &NodeId) -> PathBuf {
+pub(super) fn node(id: &NodeId) -> PathBuf {
     let node = format!("{}-{}-{}-{}", id.key.point, direction(id.key.direction), id.key.stage, id.revision);
     ["cubes", &escape(id.key.cube.as_str()), &node].iter().collect()
 }
 
 /// By ifindex: a netdev's name may change.
-pub fn root(hook: &Hook) -> PathBuf {
+pub(super) fn root(hook: &Hook) -> PathBuf {
     [ROOTS, &format!("{}-{}", hook.netdev.ifindex, direction(hook.direction))].iter().collect()
 }
 

@@ -16,7 +16,7 @@ use crate::registry::Service;
 
 /// The way to the engine. Copies lead to the same one.
 #[derive(Clone)]
-pub struct Handle {
+pub(crate) struct Handle {
     messages: mpsc::UnboundedSender<Message>,
     view: Arc<RwLock<Arc<View>>>,
     plugin_dirs: Arc<[PathBuf]>,
@@ -35,7 +35,7 @@ impl Handle {
     }
 
     /// What is in force now. Does not wait for changes under way.
-    pub fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -43,7 +43,7 @@ impl Handle {
     ///
     /// # Errors
     /// Everything that is wrong with it; then nothing has changed.
-    pub async fn change(&self, change: Change) -> Answer {
+    pub(crate) async fn change(&self, change: Change) -> Answer {
         self.change_if(None, change).await
     }
 
@@ -51,7 +51,7 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::change`], and what the guard says.
-    pub async fn change_if(&self, guard: Option<Guard>, change: Change) -> Answer {
+    pub(crate) async fn change_if(&self, guard: Option<Guard>, change: Change) -> Answer {
         let (answer, answered) = oneshot::channel();
         let gone = || Problems::from(Problem::failed("", "the daemon is shutting down"));
         self.messages.send(Message::Ask(Ask::Change { change, guard, answer })).map_err(|_| gone())?;
@@ -62,7 +62,7 @@ impl Handle {
     ///
     /// # Errors
     /// There is no such action, its input is wrong, or what the plugin says.
-    pub async fn act(&self, cube: &str, path: &str, input: Value) -> Answer {
+    pub(crate) async fn act(&self, cube: &str, path: &str, input: Value) -> Answer {
         let view = self.view();
         let input = action_input((&view.topology, &view.registry), cube, path, input)?;
         let (name, _) = view.topology.cube(cube)?;
@@ -82,7 +82,7 @@ impl Handle {
     ///
     /// # Errors
     /// The file cannot be loaded, or is not this service.
-    pub async fn load_service(&self, name: &str, uri: &str) -> Answer {
+    pub(crate) async fn load_service(&self, name: &str, uri: &str) -> Answer {
         if self.view().registry.service(name).is_ok() {
             return Err(Problem::exists("services/name", format!("service `{name}` is already loaded")).into());
         }
@@ -97,7 +97,7 @@ impl Handle {
     }
 
     /// Has the engine look at the netdevs. Returns at once.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         look(&self.messages, &self.is_looking);
     }
 
@@ -114,7 +114,7 @@ impl Handle {
     }
 
     /// Takes everything out of the kernel and ends the engine.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
         if self.messages.send(Message::Stop(done)).is_ok() {
             // The engine may have ended by itself.
@@ -139,7 +139,7 @@ fn busy(cube: &str) -> Problem {
 }
 
 /// Hears when the engine panics.
-pub struct Supervisor(oneshot::Receiver<()>);
+pub(crate) struct Supervisor(oneshot::Receiver<()>);
 
 /// The engine's end of a [`Supervisor`].
 pub(super) struct Report(oneshot::Sender<()>);
@@ -151,7 +151,7 @@ impl Supervisor {
     }
 
     /// Returns when the engine has panicked, and only then.
-    pub async fn panicked(self) {
+    pub(crate) async fn panicked(self) {
         if self.0.await.is_err() {
             std::future::pending::<()>().await;
         }

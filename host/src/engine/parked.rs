@@ -12,7 +12,7 @@ const PATIENCE: Duration = crate::plugins::PATIENCE;
 
 /// The changes that wait, in the order in which they came.
 #[derive(Default)]
-pub struct Parked(VecDeque<Waiting>);
+pub(super) struct Parked(VecDeque<Waiting>);
 
 struct Waiting {
     ask: Ask,
@@ -21,31 +21,31 @@ struct Waiting {
 }
 
 /// A change that was parked, on its next try.
-pub struct Resumed {
+pub(super) struct Resumed {
     pub ask: Ask,
     pub since: Instant,
 }
 
 impl Parked {
     /// Parks a change until `busy` can be called again. `since` is when it was parked first.
-    pub fn add(&mut self, ask: Ask, busy: BTreeSet<CubeName>, since: Instant) {
+    pub(super) fn add(&mut self, ask: Ask, busy: BTreeSet<CubeName>, since: Instant) {
         self.0.push_back(Waiting { ask, busy, since });
     }
 
     /// Those of `cubes` that an earlier change waits for: a later one must not overtake it.
-    pub fn before(&self, cubes: &BTreeSet<CubeName>) -> Option<BTreeSet<CubeName>> {
+    pub(super) fn before(&self, cubes: &BTreeSet<CubeName>) -> Option<BTreeSet<CubeName>> {
         let waited: BTreeSet<CubeName> =
             self.0.iter().flat_map(|waiting| waiting.busy.intersection(cubes)).cloned().collect();
         (!waited.is_empty()).then_some(waited)
     }
 
     /// Takes all of them, to be tried again.
-    pub fn take_all(&mut self) -> Vec<Resumed> {
+    pub(super) fn take_all(&mut self) -> Vec<Resumed> {
         self.0.drain(..).map(|Waiting { ask, since, .. }| Resumed { ask, since }).collect()
     }
 
     /// Takes those that have waited too long, with what to answer.
-    pub fn take_overdue(&mut self) -> Vec<(Ask, Problem)> {
+    pub(super) fn take_overdue(&mut self) -> Vec<(Ask, Problem)> {
         let (overdue, waiting) = self.0.drain(..).partition(|waiting| waiting.since.elapsed() >= PATIENCE);
         self.0 = waiting;
         let overdue: VecDeque<Waiting> = overdue;

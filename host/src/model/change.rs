@@ -12,7 +12,7 @@ use crate::topology::{Place, Point};
 
 /// What can be asked of the model.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     CreateCube {
         service: String,
         name: String,
@@ -82,7 +82,7 @@ pub enum Change {
 ///
 /// # Errors
 /// Everything that is wrong with the request, as far as one look can find it.
-pub fn change(model: &Model, change: Change, facts: &Facts) -> Result<Model, Problems> {
+pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Model, Problems> {
     let mut draft = Draft { model: model.clone(), facts, uuids: 0 };
     match change {
         Change::CreateCube { service, name, body } => {

@@ -101,7 +101,7 @@ impl Draft<'_> {
 ///
 /// # Errors
 /// The cube has no such action, or the input does not fit its schema.
-pub fn action_input(
+pub(crate) fn action_input(
     (topology, registry): (&Topology, &Registry),
     cube: &str,
     path: &str,

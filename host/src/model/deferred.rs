@@ -9,6 +9,7 @@
 //! the change is about, the change is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::netdev::Table;
 use crate::topology::{Cube, CubeName, Point, Topology};
@@ -16,7 +17,7 @@ use crate::wiring::{Netdev, Netdevs};
 
 /// What can be deferred.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub(crate) enum Part {
     /// Its plugin does not hear of what has changed around the cube, and its programs stay as they were.
     Cube(CubeName),
     /// Nothing is attached to it, as if it did not exist.
@@ -25,7 +26,7 @@ pub enum Part {
 
 /// Where a change comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A user or a plugin asked for it: what it is about has to succeed.
     Request,
     /// Netdevs have changed.
@@ -34,21 +35,21 @@ pub enum Origin {
 
 /// The deferred parts, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Deferred(BTreeMap<Part, String>);
+pub(crate) struct Deferred(BTreeMap<Part, String>);
 
 impl Deferred {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn parts(&self) -> impl Iterator<Item = (&Part, &String)> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Part, &String)> {
         self.0.iter()
     }
 
     /// Those that stay deferred when `before` becomes `after`: the change does not touch them, and their netdevs are
     /// still there.
     #[must_use]
-    pub fn kept(&self, before: &Topology, after: &Topology, present: &Table) -> Self {
+    pub(crate) fn kept(&self, before: &Topology, after: &Topology, present: &Table) -> Self {
         let is_kept = |part: &Part| match part {
             Part::Cube(cube) => !is_changed(before, after, cube),
             Part::Netdev(netdev) => {
@@ -60,24 +61,24 @@ impl Deferred {
     }
 
     /// Defers one more part. Answers whether it was not deferred yet.
-    pub fn add(&mut self, part: Part, reason: String) -> bool {
+    pub(crate) fn add(&mut self, part: Part, reason: String) -> bool {
         self.0.insert(part, reason).is_none()
     }
 
-    pub fn has_cube(&self, cube: &CubeName) -> bool {
+    pub(crate) fn has_cube(&self, cube: &CubeName) -> bool {
         self.0.contains_key(&Part::Cube(cube.clone()))
     }
 
-    pub fn has_netdev(&self, ifindex: u32) -> bool {
+    pub(crate) fn has_netdev(&self, ifindex: u32) -> bool {
         self.netdevs().any(|(netdev, _)| netdev.ifindex == ifindex)
     }
 
-    pub fn reason(&self, part: &Part) -> Option<&String> {
+    pub(crate) fn reason(&self, part: &Part) -> Option<&String> {
         self.0.get(part)
     }
 
     /// What a user should know about a cube.
-    pub fn of_cube(&self, topology: &Topology, name: &CubeName, cube: &Cube) -> Option<String> {
+    pub(crate) fn of_cube(&self, topology: &Topology, name: &CubeName, cube: &Cube) -> Option<String> {
         let own = self.0.get(&Part::Cube(name.clone())).map(|reason| format!("left as it was before: {reason}"));
         let ports = cube.ports().filter_map(|(port, found)| {
             let Some(Point::Netdev(peer)) = &found.peer else { return None };
@@ -94,7 +95,7 @@ impl Deferred {
     }
 
     /// The names of the deferred netdevs and the deferred cubes.
-    pub fn subjects(&self) -> (BTreeSet<String>, BTreeSet<CubeName>) {
+    pub(crate) fn subjects(&self) -> (BTreeSet<String>, BTreeSet<CubeName>) {
         let cubes = self.0.keys().filter_map(|part| match part {
             Part::Cube(cube) => Some(cube.clone()),
             Part::Netdev(_) => None,
@@ -112,7 +113,7 @@ impl Deferred {
 
 impl Part {
     /// Whether the part may be deferred so that a change can be made: the change is not about it.
-    pub fn may_be_deferred(&self, origin: Origin, before: (&Topology, &Netdevs), after: &Topology) -> bool {
+    pub(crate) fn may_be_deferred(&self, origin: Origin, before: (&Topology, &Netdevs), after: &Topology) -> bool {
         let (topology, netdevs) = before;
         origin == Origin::Netdevs
             || match self {
@@ -135,7 +136,7 @@ fn is_wired(netdevs: &Netdevs, netdev: &Netdev) -> bool {
 fn is_changed(before: &Topology, after: &Topology, cube: &CubeName) -> bool {
     let of = |topology: &Topology| {
         let points = topology.points(cube.as_str()).into_iter().map(|(id, point)| (id, point.clone()));
-        Some((topology.get(cube.as_str())?.1.clone(), points.collect::<Vec<_>>()))
+        Some((Arc::clone(topology.get(cube.as_str())?.1), points.collect::<Vec<_>>()))
     };
     of(before) != of(after)
 }

@@ -9,7 +9,7 @@ use crate::topology::CubeName;
 use crate::wiring::Netdevs;
 
 /// What is so, whatever users want: looked up once for each change, before it begins.
-pub struct Facts {
+pub(crate) struct Facts {
     /// The netdevs that exist.
     pub present: Table,
     /// Those that are wired.
@@ -22,7 +22,7 @@ pub struct Facts {
 
 impl Facts {
     /// The UUID number `nth` of this change (version 4, RFC 9562 section 5.4).
-    pub fn uuid(&self, nth: u32) -> String {
+    pub(crate) fn uuid(&self, nth: u32) -> String {
         let digest = Sha256::new().chain_update(self.seed).chain_update(nth.to_be_bytes()).finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);

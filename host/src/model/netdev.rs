@@ -10,7 +10,7 @@ use crate::topology::Point;
 
 /// What a netdev is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub(crate) enum Use {
     /// The peer of a port, which takes its packets.
     Peer,
     /// A place where cubes look at packets that go on.
@@ -18,7 +18,7 @@ pub enum Use {
 }
 
 /// Why a netdev cannot be used for this, if it cannot. `br_add_if()` in net/bridge/br_if.c refuses the same kinds.
-pub fn unfit(link: &Link, purpose: Use, present: &Table) -> Option<String> {
+pub(crate) fn unfit(link: &Link, purpose: Use, present: &Table) -> Option<String> {
     let netdev = &link.name;
     match (link.framing, purpose, link.master) {
         (Framing::Other, ..) => Some(format!(
@@ -39,7 +39,7 @@ pub fn unfit(link: &Link, purpose: Use, present: &Table) -> Option<String> {
 }
 
 /// The netdevs in use whose name is another now, old name to new. `changed` are the names to look at.
-pub fn renamed(changed: &BTreeSet<String>, facts: &Facts) -> BTreeMap<String, String> {
+pub(crate) fn renamed(changed: &BTreeSet<String>, facts: &Facts) -> BTreeMap<String, String> {
     let renamed = |old: &String| {
         let link = facts.present.link(*facts.wired.named().get(old)?)?;
         (link.name != *old).then(|| (old.clone(), link.name.clone()))
@@ -49,12 +49,12 @@ pub fn renamed(changed: &BTreeSet<String>, facts: &Facts) -> BTreeMap<String, St
 
 impl Model {
     /// Whether the topology names this netdev.
-    pub fn wants(&self, netdev: &str) -> bool {
+    pub(crate) fn wants(&self, netdev: &str) -> bool {
         self.topology.peer_owner(netdev).is_some() || !self.topology.chain(&Point::Netdev(netdev.to_owned())).is_empty()
     }
 
     /// What the topology uses a netdev for.
-    pub fn purpose(&self, netdev: &str) -> Use {
+    pub(crate) fn purpose(&self, netdev: &str) -> Use {
         if self.topology.peer_owner(netdev).is_some() { Use::Peer } else { Use::Place }
     }
 }

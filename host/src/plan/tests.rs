@@ -304,7 +304,7 @@ fn assert_no_gap(kernel: &State, old: &Wiring, new: &Wiring) -> Result<(), TestC
 fn assert_no_way_around(kernel: &State, old: &Model, new: &Model) -> Result<(), TestCaseError> {
     for (map, id, ifindex) in kernel.ports() {
         let taps = |model: &Model| {
-            let cube = model.topology.cube(map.cube.as_str()).ok().map(|(_, cube)| cube.clone());
+            let cube = model.topology.cube(map.cube.as_str()).ok().map(|(_, cube)| std::sync::Arc::clone(cube));
             let port = cube.and_then(|cube| Some(cube.ports().find(|(_, port)| port.id == id)?.0.clone()));
             let chain = port.map(|port| model.topology.chain(&Point::Port(map.cube.clone(), port)).to_vec());
             let sees =

@@ -10,11 +10,11 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A thread that makes calls for another one. A call that does not return keeps the thread, and the next call gets a
 /// new one.
 #[derive(Default)]
-pub struct Caller(Option<mpsc::Sender<Job>>);
+pub(super) struct Caller(Option<mpsc::Sender<Job>>);
 
 impl Caller {
     /// What `call` returns; `None` if it has not returned within `patience`. What it returns later goes to `late`.
-    pub fn call<T: Send + 'static>(
+    pub(super) fn call<T: Send + 'static>(
         &mut self,
         patience: Duration,
         call: impl FnOnce() -> T + Send + 'static,

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use super::log::LOG_TARGET;
 
 /// A call that takes longer is logged: a plugin does its work in threads of its own.
-pub const SLOW: Duration = Duration::from_millis(200);
+pub(super) const SLOW: Duration = Duration::from_millis(200);
 
 /// A call that takes longer makes its cube count as stuck.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All calls that are under way, of all cubes.
 #[derive(Default)]
-pub struct Calls(Mutex<State>);
+pub(crate) struct Calls(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -33,14 +33,14 @@ struct Open {
 
 /// A call that has been going on for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
+pub(crate) struct Stuck {
     pub call: &'static str,
     pub since: Duration,
 }
 
 impl Calls {
     /// Enters a call, until the answer is dropped.
-    pub fn enter(self: &Arc<Self>, instance: u64, cube: &Arc<str>, call: &'static str) -> Entered {
+    pub(crate) fn enter(self: &Arc<Self>, instance: u64, cube: &Arc<str>, call: &'static str) -> Entered {
         let since = Instant::now();
         let mut state = self.state();
         state.last += 1;
@@ -50,7 +50,7 @@ impl Calls {
     }
 
     /// The oldest call of an instance that has taken longer than [`PATIENCE`].
-    pub fn stuck(&self, instance: u64) -> Option<Stuck> {
+    pub(crate) fn stuck(&self, instance: u64) -> Option<Stuck> {
         let state = self.state();
         let own = state.open.values().filter(|open| open.instance == instance);
         let stuck = own.map(|open| Stuck { call: open.call, since: open.since.elapsed() });
@@ -58,7 +58,7 @@ impl Calls {
     }
 
     /// Logs calls that have become stuck since the last time.
-    pub fn report_stuck(&self) {
+    pub(crate) fn report_stuck(&self) {
         for open in self.state().open.values_mut() {
             if !open.is_reported && open.since.elapsed() >= PATIENCE {
                 open.is_reported = true;
@@ -75,7 +75,7 @@ impl Calls {
 }
 
 /// A call that is under way.
-pub struct Entered {
+pub(crate) struct Entered {
     calls: Arc<Calls>,
     id: u64,
 }

@@ -19,7 +19,7 @@ extern "C" fn create(_: RStr<'_>, _: HostHandle) -> Answer<CubeHandle> {
 }
 
 /// A service with a number, a word and, if it is transparent, an action.
-pub fn plugin(name: &str, kind: ServiceKind) -> Plugin {
+pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
     let config = json!({
         "type": "object",
         "properties": {

@@ -8,26 +8,26 @@ use crate::topology::CubeName;
 
 /// The failed instances by their ids: a cube that is created again is another instance of the same name.
 #[derive(Default)]
-pub struct Failures {
+pub(crate) struct Failures {
     last: AtomicU64,
     failed: Mutex<BTreeMap<u64, (String, String)>>,
 }
 
 impl Failures {
-    pub fn next_id(&self) -> u64 {
+    pub(crate) fn next_id(&self) -> u64 {
         self.last.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn add(&self, id: u64, cube: &str, message: &str) {
+    pub(crate) fn add(&self, id: u64, cube: &str, message: &str) {
         self.failed().insert(id, (cube.to_owned(), message.to_owned()));
     }
 
-    pub fn remove(&self, id: u64) {
+    pub(crate) fn remove(&self, id: u64) {
         self.failed().remove(&id);
     }
 
     /// Each failed cube with its panic's message.
-    pub fn all(&self) -> BTreeMap<CubeName, String> {
+    pub(crate) fn all(&self) -> BTreeMap<CubeName, String> {
         let failed = self.failed();
         failed.values().filter_map(|(cube, why)| Some((CubeName::parse(cube).ok()?, why.clone()))).collect()
     }

@@ -12,7 +12,7 @@ use super::LoadError;
 ///
 /// # Errors
 /// The file is not a plugin, or one that this daemon cannot use.
-pub fn read(path: &Path) -> Result<Identity, LoadError> {
+pub(super) fn read(path: &Path) -> Result<Identity, LoadError> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
     let no_plugin = |why: &str| LoadError::NoPlugin { file: file.clone(), why: why.to_owned() };

@@ -47,25 +47,25 @@ impl From<Failure> for Refusal {
 }
 
 /// What a plugin asks the engine for.
-pub type Request = Box<dyn Fn(Value) + Send + Sync>;
+pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
 
 /// A stream that a plugin has opened for one reader.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     pub info: StreamInfo,
     pub fd: OwnedFd,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct StreamInfo {
+pub(crate) struct StreamInfo {
     pub media: String,
     pub file_name: Option<String>,
     pub id: Option<u64>,
 }
 
 /// A cube's code. Its datapath goes on when the code fails.
-pub struct Instance {
+pub(crate) struct Instance {
     handle: CubeHandle,
     /// Distinguishes it from a later one of the same name.
     id: u64,
@@ -78,7 +78,7 @@ pub struct Instance {
 }
 
 /// What a new instance is connected to.
-pub struct Connections {
+pub(crate) struct Connections {
     pub calls: Arc<Calls>,
     pub failures: Arc<Failures>,
     /// Takes the changes of its configuration that the plugin itself asks for.
@@ -92,7 +92,7 @@ impl Instance {
     ///
     /// # Errors
     /// The plugin's reason.
-    pub fn create(
+    pub(crate) fn create(
         plugin: &Plugin,
         name: &str,
         info: &Value,
@@ -123,30 +123,30 @@ impl Instance {
     }
 
     /// What a cube's changes, actions and ticks take before they call the plugin.
-    pub fn turn(&self) -> &Arc<Turn> {
+    pub(crate) fn turn(&self) -> &Arc<Turn> {
         &self.turn
     }
 
-    pub fn set_level(&self, level: LogLevel) {
+    pub(crate) fn set_level(&self, level: LogLevel) {
         self.log.set_level(level);
     }
 
     /// Whether the cube's `loglevel` lets lines of this severity pass, the host's own too.
-    pub fn admits(&self, level: Level) -> bool {
+    pub(crate) fn admits(&self, level: Level) -> bool {
         self.log.admits(level)
     }
 
     /// The call that has not returned for [`PATIENCE`](super::PATIENCE) or longer.
-    pub fn stuck(&self) -> Option<Stuck> {
+    pub(crate) fn stuck(&self) -> Option<Stuck> {
         self.calls.stuck(self.id)
     }
 
     /// The message of the panic that ended this instance.
-    pub fn failure(&self) -> Option<&str> {
+    pub(crate) fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
     }
 
-    pub fn datapath(&self, wanted: &str) -> Result<CubeDatapath, Failure> {
+    pub(crate) fn datapath(&self, wanted: &str) -> Result<CubeDatapath, Failure> {
         self.log.write(Level::Trace, &format!("asked for a datapath for {wanted}"));
         let answer = self.call("datapath", |cube| cube.datapath(wanted.into()))?;
         let Datapath { programs, maps, .. } =
@@ -165,7 +165,7 @@ impl Instance {
     }
 
     /// Hands over copies of the maps' descriptors.
-    pub fn prepare(&self, wanted: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
+    pub(crate) fn prepare(&self, wanted: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
         // From here on the plugin owns the descriptors.
         let handles: RVec<MapHandle> = maps
             .into_iter()
@@ -174,26 +174,26 @@ impl Instance {
         self.call("prepare", |cube| cube.prepare(wanted.into(), handles))
     }
 
-    pub fn commit(&self) -> Result<(), Failure> {
+    pub(crate) fn commit(&self) -> Result<(), Failure> {
         self.call("commit", CubeHandle::commit)
     }
 
-    pub fn abort(&self) -> Result<(), Failure> {
+    pub(crate) fn abort(&self) -> Result<(), Failure> {
         self.call("abort", CubeHandle::abort)
     }
 
-    pub fn state(&self) -> Result<Value, Failure> {
+    pub(crate) fn state(&self) -> Result<Value, Failure> {
         let text = self.call("state", CubeHandle::state)?;
         serde_json::from_str(&text).map_err(|error| Failure::Malformed(error.to_string()))
     }
 
-    pub fn action(&self, path: &str, input: &Value) -> Result<Value, Failure> {
+    pub(crate) fn action(&self, path: &str, input: &Value) -> Result<Value, Failure> {
         let input = input.to_string();
         let text = self.call("action", |cube| cube.action(path.into(), input.as_str().into()))?;
         serde_json::from_str(&text).map_err(|error| Failure::Malformed(error.to_string()))
     }
 
-    pub fn open(&self, path: &str, query: &Value) -> Result<Stream, Failure> {
+    pub(crate) fn open(&self, path: &str, query: &Value) -> Result<Stream, Failure> {
         let query = query.to_string();
         let handle = self.call("open", |cube| cube.open(path.into(), query.as_str().into()))?;
         // SAFETY: the plugin passes ownership of an open descriptor with every handle, once.
@@ -203,7 +203,7 @@ impl Instance {
     }
 
     /// Calls the plugin's tick, unless something else calls it at the moment.
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         if let Some(_turn) = self.turn.take_if_idle() {
             // A panic is already logged, and nothing depends on the other refusals.
             let _ = self.call("tick", CubeHandle::tick);
@@ -240,7 +240,7 @@ impl Drop for Instance {
 }
 
 /// A map of a cube, as its plugin gets it.
-pub struct MapCopy {
+pub(crate) struct MapCopy {
     /// JSON: name, key size, value size and number of entries.
     info: String,
     fd: OwnedFd,
@@ -249,7 +249,7 @@ pub struct MapCopy {
 impl MapCopy {
     /// # Errors
     /// The descriptor cannot be copied.
-    pub fn of(name: &str, map: &CubeMap) -> io::Result<Self> {
+    pub(crate) fn of(name: &str, map: &CubeMap) -> io::Result<Self> {
         let CubeMap { key_size, value_size, max_entries, .. } = map;
         let info = json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
         Ok(Self { info: info.to_string(), fd: map.fd.try_clone()? })

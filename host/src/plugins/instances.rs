@@ -22,7 +22,7 @@ const CLAIM: Duration = Duration::from_millis(50);
 
 /// Directories for captures, absolute.
 #[derive(Clone, Debug)]
-pub struct CaptureDirs {
+pub(crate) struct CaptureDirs {
     /// The default.
     pub dir: PathBuf,
     /// Others that a client may choose.
@@ -30,7 +30,7 @@ pub struct CaptureDirs {
 }
 
 /// What instances are created with.
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     pub calls: Arc<Calls>,
     pub failures: Arc<Failures>,
     pub capture_dirs: CaptureDirs,
@@ -41,7 +41,7 @@ pub struct Surroundings {
 }
 
 /// All instances, and the one thread that calls them for changes.
-pub struct Instances {
+pub(crate) struct Instances {
     all: OrdMap<CubeName, Arc<Instance>>,
     surroundings: Surroundings,
     caller: Caller,
@@ -49,15 +49,15 @@ pub struct Instances {
 }
 
 impl Instances {
-    pub fn new(surroundings: Surroundings) -> Self {
+    pub(crate) fn new(surroundings: Surroundings) -> Self {
         Self { all: OrdMap::new(), surroundings, caller: Caller::default(), claimed: Vec::new() }
     }
 
-    pub fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
+    pub(crate) fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
         &self.all
     }
 
-    pub fn get(&self, name: &CubeName) -> Option<&Arc<Instance>> {
+    pub(crate) fn get(&self, name: &CubeName) -> Option<&Arc<Instance>> {
         self.all.get(name)
     }
 
@@ -65,7 +65,7 @@ impl Instances {
     ///
     /// # Errors
     /// The cubes whose turn is taken; then no turn is kept.
-    pub fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
+    pub(crate) fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
         let mut busy = BTreeSet::new();
         for (name, instance) in cubes.iter().filter_map(|name| self.all.get_key_value(name)) {
             let patience = if busy.is_empty() { CLAIM } else { Duration::ZERO };
@@ -84,7 +84,7 @@ impl Instances {
         Err(busy)
     }
 
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.claimed.clear();
     }
 
@@ -92,7 +92,7 @@ impl Instances {
     ///
     /// # Errors
     /// The plugin's reason.
-    pub fn create(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
+    pub(crate) fn create(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
         let Surroundings { calls, failures, capture_dirs, requests, freed } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
@@ -113,17 +113,17 @@ impl Instances {
         Ok(())
     }
 
-    pub fn remove(&mut self, name: &CubeName) {
+    pub(crate) fn remove(&mut self, name: &CubeName) {
         self.all.remove(name);
     }
 
-    pub fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Failure> {
+    pub(crate) fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Failure> {
         let request = request.to_owned();
         self.call(name, "datapath", move |instance| instance.datapath(&request), |_, _| {})
     }
 
     /// A plugin that comes back late from this has to forget what it prepared: the change was undone.
-    pub fn prepare(&mut self, name: &CubeName, request: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
+    pub(crate) fn prepare(&mut self, name: &CubeName, request: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
         let request = request.to_owned();
         let forget = |instance: &Instance, prepared: Result<(), Failure>| {
             // Its log has the reason where this fails, too.
@@ -132,11 +132,11 @@ impl Instances {
         self.call(name, "prepare", move |instance| instance.prepare(&request, maps), forget)
     }
 
-    pub fn abort(&mut self, name: &CubeName) -> Result<(), Failure> {
+    pub(crate) fn abort(&mut self, name: &CubeName) -> Result<(), Failure> {
         self.call(name, "abort", Instance::abort, |_, _| {})
     }
 
-    pub fn commit(&mut self, name: &CubeName) -> Result<(), Failure> {
+    pub(crate) fn commit(&mut self, name: &CubeName) -> Result<(), Failure> {
         self.call(name, "commit", Instance::commit, |_, _| {})
     }
 

@@ -18,7 +18,7 @@ use super::identity;
 
 /// Why a file does not become a service.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     #[error("there is no file `{file}` in {known}: put the plugin there first")]
     Missing { file: String, known: String },
     #[error("{file} cannot be read: {source}")]
@@ -49,7 +49,7 @@ type FileId = (u64, u64);
 
 /// A plugin in memory.
 #[derive(Clone)]
-pub struct Plugin {
+pub(crate) struct Plugin {
     pub path: PathBuf,
     pub service: ServiceSchema,
     pub(super) root: PluginRef,
@@ -65,7 +65,7 @@ impl fmt::Debug for Plugin {
 ///
 /// # Errors
 /// What is wrong with it, and what to rebuild.
-pub fn load(path: &Path) -> Result<Plugin, LoadError> {
+pub(crate) fn load(path: &Path) -> Result<Plugin, LoadError> {
     let identity = identity::read(path)?;
     let (file, name) = (path.display().to_string(), identity.name().to_owned());
     let unloadable = |reason: String| {
@@ -103,7 +103,7 @@ fn fits(ours: &'static TypeLayout, theirs: &'static TypeLayout) -> bool {
 ///
 /// # Errors
 /// There is no such file, or it is elsewhere.
-pub fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, LoadError> {
+pub(crate) fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, LoadError> {
     for directory in directories {
         let path = directory.join(uri);
         let is_inside = path.parent().and_then(|parent| parent.canonicalize().ok()) == directory.canonicalize().ok();
@@ -119,7 +119,7 @@ pub fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, LoadError> {
 ///
 /// # Errors
 /// The directory cannot be read. A file that does not load stands in the list with its reason.
-pub fn load_directory(directory: &Path) -> io::Result<Vec<Result<Plugin, LoadError>>> {
+pub(crate) fn load_directory(directory: &Path) -> io::Result<Vec<Result<Plugin, LoadError>>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -148,9 +148,9 @@ mod tests {
         #[derive(abi_stable::StableAbi)]
         #[sabi(kind(Prefix(prefix_ref = BorderRef)))]
         #[sabi(missing_field(panic))]
-        pub struct Border {
+        pub(super) struct Border {
             #[sabi(last_prefix_field)]
-            pub describe: extern "C" fn() -> RString,
+            pub(super) describe: extern "C" fn() -> RString,
         }
     }
 
@@ -162,10 +162,10 @@ mod tests {
         #[derive(abi_stable::StableAbi)]
         #[sabi(kind(Prefix(prefix_ref = BorderRef)))]
         #[sabi(missing_field(panic))]
-        pub struct Border {
+        pub(super) struct Border {
             #[sabi(last_prefix_field)]
-            pub describe: extern "C" fn() -> RString,
-            pub explain: extern "C" fn(u32) -> RString,
+            pub(super) describe: extern "C" fn() -> RString,
+            pub(super) explain: extern "C" fn(u32) -> RString,
         }
     }
 
@@ -175,9 +175,9 @@ mod tests {
         #[derive(abi_stable::StableAbi)]
         #[sabi(kind(Prefix(prefix_ref = BorderRef)))]
         #[sabi(missing_field(panic))]
-        pub struct Border {
+        pub(super) struct Border {
             #[sabi(last_prefix_field)]
-            pub describe: extern "C" fn() -> u64,
+            pub(super) describe: extern "C" fn() -> u64,
         }
     }
 

@@ -8,25 +8,25 @@ use polycube_plugin_api::Level;
 use crate::topology::LogLevel;
 
 /// The target of cubes' log lines. The cube's `loglevel` alone decides which of them are written.
-pub const LOG_TARGET: &str = "cube";
+pub(crate) const LOG_TARGET: &str = "cube";
 
 /// A cube's part of the log.
-pub struct CubeLog {
+pub(super) struct CubeLog {
     cube: Arc<str>,
     /// The highest level that is written.
     threshold: AtomicU8,
 }
 
 impl CubeLog {
-    pub fn new(cube: Arc<str>, level: LogLevel) -> Self {
+    pub(super) fn new(cube: Arc<str>, level: LogLevel) -> Self {
         Self { cube, threshold: AtomicU8::new(threshold(level)) }
     }
 
-    pub fn set_level(&self, level: LogLevel) {
+    pub(super) fn set_level(&self, level: LogLevel) {
         self.threshold.store(threshold(level), Ordering::Relaxed);
     }
 
-    pub fn admits(&self, level: Level) -> bool {
+    pub(super) fn admits(&self, level: Level) -> bool {
         self.admits_number(level as u8)
     }
 
@@ -35,16 +35,16 @@ impl CubeLog {
     }
 
     /// A panic is logged at every level: the cube has to be created again.
-    pub fn panicked(&self, message: &str, consequence: &str) {
+    pub(super) fn panicked(&self, message: &str, consequence: &str) {
         tracing::error!(target: LOG_TARGET, cube = &*self.cube, "the plugin {message}; {consequence}");
     }
 
-    pub fn write(&self, level: Level, message: &str) {
+    pub(super) fn write(&self, level: Level, message: &str) {
         self.write_number(level as u8, message);
     }
 
     /// `level` is that of the plugin ABI.
-    pub fn write_number(&self, level: u8, message: &str) {
+    pub(super) fn write_number(&self, level: u8, message: &str) {
         if !self.admits_number(level) {
             return;
         }

@@ -28,7 +28,7 @@ struct Round {
 ///
 /// # Errors
 /// The thread cannot be started.
-pub fn keep_ticking(
+pub(crate) fn keep_ticking(
     calls: Arc<Calls>,
     mut instances: impl FnMut() -> Option<Vec<Arc<Instance>>> + Send + 'static,
 ) -> io::Result<()> {

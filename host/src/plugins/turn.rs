@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A cube's turn, which one caller has at a time.
-pub struct Turn {
+pub(crate) struct Turn {
     state: Mutex<State>,
     is_free: Condvar,
     /// Called when the turn becomes free and somebody had asked for that.
@@ -19,18 +19,18 @@ struct State {
 }
 
 impl Turn {
-    pub fn new(freed: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+    pub(crate) fn new(freed: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), is_free: Condvar::new(), freed })
     }
 
     /// Takes the turn unless it is taken or wanted.
-    pub fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
+    pub(crate) fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
         let state = self.state();
         if state.is_wanted { None } else { self.take_now(state) }
     }
 
     /// Takes the turn as soon as it is free; `None` if it does not become free in time.
-    pub fn take(self: &Arc<Self>, patience: Duration) -> Option<Taken> {
+    pub(crate) fn take(self: &Arc<Self>, patience: Duration) -> Option<Taken> {
         let deadline = Instant::now() + patience;
         let mut state = self.state();
         while state.holders > 0 {
@@ -41,7 +41,7 @@ impl Turn {
     }
 
     /// Asks to be called when the turn becomes free. Ticks stay away until it was taken.
-    pub fn want(&self) {
+    pub(crate) fn want(&self) {
         let mut state = self.state();
         state.is_wanted = true;
         if state.holders == 0 {
@@ -64,10 +64,10 @@ impl Turn {
 }
 
 /// A turn that was taken. It is free again when the last copy is dropped, so a call that is left behind keeps its copy.
-pub struct Taken(Arc<Turn>);
+pub(crate) struct Taken(Arc<Turn>);
 
 impl Taken {
-    pub fn is_of(&self, turn: &Arc<Turn>) -> bool {
+    pub(crate) fn is_of(&self, turn: &Arc<Turn>) -> bool {
         Arc::ptr_eq(&self.0, turn)
     }
 }

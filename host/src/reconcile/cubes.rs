@@ -13,7 +13,7 @@ use crate::topology::{Cube, CubeName, LogLevel};
 use crate::wiring::CubeDatapath;
 
 /// Calls of plugins. `Map` is what the kernel side has of a map.
-pub trait Cubes<Map> {
+pub(crate) trait Cubes<Map> {
     /// Reserves these cubes for a change: until [`Cubes::release`], nothing else calls their plugins. Cubes that do not
     /// exist yet are skipped.
     ///

@@ -16,14 +16,14 @@ use crate::wiring::{CubeDatapath, Hook, MapDescription, MapId, Netdev, NodeId, N
 
 /// What filters say of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Accept,
     Reject,
 }
 
 /// What is in the kernel.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub(crate) struct State {
     maps: BTreeSet<MapId>,
     /// Loaded programs, with the maps that they use.
     nodes: BTreeMap<NodeId, Vec<MapId>>,
@@ -35,7 +35,7 @@ pub struct State {
 
 /// A kernel that asserts what the real one would refuse.
 #[derive(Clone, Debug, Default)]
-pub struct DoubleKernel {
+pub(crate) struct DoubleKernel {
     pub state: State,
     /// Netdevs that were made for links, and those in promiscuous mode.
     pub pairs: BTreeSet<Netdev>,
@@ -47,7 +47,7 @@ pub struct DoubleKernel {
 
 impl State {
     /// The state in which `wiring` is in force, and nothing else.
-    pub fn of(wiring: &Wiring) -> Self {
+    pub(crate) fn of(wiring: &Wiring) -> Self {
         let slots = wiring.hooks.iter().flat_map(|(hook, chain)| chain.slots(hook));
         Self {
             maps: wiring.maps.keys().cloned().collect(),
@@ -60,7 +60,7 @@ impl State {
     }
 
     /// The programs that a packet at `hook` passes, when every filter says the same of it.
-    pub fn path(&self, hook: &Hook, verdict: Verdict) -> Vec<NodeId> {
+    pub(crate) fn path(&self, hook: &Hook, verdict: Verdict) -> Vec<NodeId> {
         let mut path: Vec<NodeId> = Vec::new();
         let after = |node: &NodeId| {
             let accepted = self.slots.get(&Source::Accept(node.clone())).filter(|_| verdict == Verdict::Accept);
@@ -78,19 +78,19 @@ impl State {
     }
 
     /// Where each port's packets go out: map, port id and ifindex.
-    pub fn ports(&self) -> impl Iterator<Item = (&MapId, u32, u32)> {
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (&MapId, u32, u32)> {
         self.ports.iter().map(|((map, port), ifindex)| (map, *port, *ifindex))
     }
 }
 
 impl DoubleKernel {
     /// Takes a root off its hook, as another program could.
-    pub fn steal(&mut self, hook: &Hook) {
+    pub(crate) fn steal(&mut self, hook: &Hook) {
         assert!(self.state.attached.remove(hook), "{hook:?} is not attached");
     }
 
     /// A kernel in which `wiring` is in force.
-    pub fn of(wiring: &Wiring) -> Self {
+    pub(crate) fn of(wiring: &Wiring) -> Self {
         Self { state: State::of(wiring), ..Self::default() }
     }
 
@@ -244,7 +244,7 @@ impl Kernel for DoubleKernel {
 
 /// How a plugin behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     #[default]
     Sound,
     RefusesDatapath,
@@ -256,7 +256,7 @@ pub enum Behaviour {
 
 /// A cube's plugin: what it has committed to, and what it has prepared.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plugin {
+pub(crate) struct Plugin {
     pub committed: Option<String>,
     pub prepared: Option<String>,
     pub failed: bool,
@@ -264,7 +264,7 @@ pub struct Plugin {
 
 /// Plugins that ask for a program at each point, and for one map.
 #[derive(Clone, Debug, Default)]
-pub struct DoubleCubes {
+pub(crate) struct DoubleCubes {
     pub plugins: BTreeMap<CubeName, Plugin>,
     pub behaviour: BTreeMap<CubeName, Behaviour>,
     pub claimed: BTreeSet<CubeName>,
@@ -286,7 +286,7 @@ impl DoubleCubes {
 }
 
 /// What a plugin asks for: programs by the cube's configuration, a map whose size depends on it.
-pub fn datapath(request: &Value) -> CubeDatapath {
+pub(crate) fn datapath(request: &Value) -> CubeDatapath {
     let flavour = request["config"].as_u64().unwrap_or_default();
     let points = ["ports", "points"].into_iter().flat_map(|key| request[key].as_array().cloned().unwrap_or_default());
     let is_standard = request["ports"].as_array().is_some_and(|ports| !ports.is_empty());
@@ -380,6 +380,6 @@ impl Cubes<MapId> for DoubleCubes {
 }
 
 /// A cube of a service that no plugin is needed for.
-pub fn cube(role: Role) -> Cube {
+pub(crate) fn cube(role: Role) -> Cube {
     Cube { uuid: String::new(), service: "double".to_owned(), loglevel: LogLevel::Info, config: Value::Null, role }
 }

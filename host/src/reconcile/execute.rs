@@ -10,10 +10,10 @@ use crate::topology::CubeName;
 use crate::wiring::Wiring;
 
 /// What each plugin is asked with: the JSON text of a `Wanted`.
-pub type Requests = BTreeMap<CubeName, Arc<str>>;
+pub(crate) type Requests = BTreeMap<CubeName, Arc<str>>;
 
 /// Everything that a plan has effects on.
-pub struct World<'a, K: Kernel> {
+pub(crate) struct World<'a, K: Kernel> {
     pub kernel: &'a mut K,
     pub cubes: &'a mut dyn Cubes<K::Map>,
     pub requests: &'a Requests,
@@ -24,7 +24,7 @@ impl<K: Kernel> World<'_, K> {
     ///
     /// # Errors
     /// The first step that failed, and why; everything before it is undone, and the datapath is as it was.
-    pub fn execute<'p>(&mut self, plan: &'p Plan, wiring: &Wiring) -> Result<(), (&'p Step, Problem)> {
+    pub(crate) fn execute<'p>(&mut self, plan: &'p Plan, wiring: &Wiring) -> Result<(), (&'p Step, Problem)> {
         for (done, step) in plan.steps.iter().enumerate() {
             if let Err(problem) = self.carry_out(step, wiring) {
                 tracing::debug!(?step, ?problem, "undoing");
@@ -36,7 +36,7 @@ impl<K: Kernel> World<'_, K> {
         Ok(())
     }
 
-    pub fn carry_out(&mut self, step: &Step, wiring: &Wiring) -> Result<(), Problem> {
+    pub(crate) fn carry_out(&mut self, step: &Step, wiring: &Wiring) -> Result<(), Problem> {
         let kernel = &mut *self.kernel;
         match step {
             Step::CreateMap(map) => kernel.create_map(map, &wiring.maps[map]),
@@ -61,7 +61,7 @@ impl<K: Kernel> World<'_, K> {
     }
 
     /// Undoes `steps`, of which the last may be half done.
-    pub fn undo(&mut self, steps: &[Step]) {
+    pub(crate) fn undo(&mut self, steps: &[Step]) {
         let mut unlinked = false;
         for step in steps.iter().rev() {
             let undone = match step {
@@ -107,7 +107,7 @@ impl<K: Kernel> World<'_, K> {
         }
     }
 
-    pub fn clean(&mut self, step: &Cleanup) {
+    pub(crate) fn clean(&mut self, step: &Cleanup) {
         match step {
             Cleanup::Detach(hook) => self.kernel.detach(hook),
             Cleanup::Wait => self.kernel.settle(),

@@ -14,7 +14,7 @@ use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortK
 
 /// Single effects on the kernel, each about one thing. Whatever removes something takes an absent thing for a removed
 /// one, so that a step that failed half-way can be undone.
-pub trait Kernel {
+pub(crate) trait Kernel {
     /// A map, as plugins get it.
     type Map;
 
@@ -53,7 +53,7 @@ pub trait Kernel {
 }
 
 /// The running kernel.
-pub struct Live {
+pub(crate) struct Live {
     pub datapath: Datapath,
     pub netlink: Netlink,
     /// Serves `netlink`.

@@ -23,7 +23,7 @@ const MEMORY: Duration = Duration::from_secs(600);
 
 /// What was taken off, by ifindex.
 #[derive(Default)]
-pub struct Losses {
+pub(super) struct Losses {
     known: BTreeMap<u32, Loss>,
     /// Netdevs whose hooks are to be wired again, by ifindex: their names may change meanwhile.
     open: BTreeSet<u32>,
@@ -49,7 +49,7 @@ impl Losses {
     }
 
     /// Defers the netdevs in use that are to be left alone.
-    pub fn defer(&self, model: &mut Model, present: &Table) {
+    pub(super) fn defer(&self, model: &mut Model, present: &Table) {
         let now = Instant::now();
         for (ifindex, loss) in self.known.iter().filter(|(_, loss)| loss.until > now) {
             let Some(netdev) = netdev(*ifindex, present).filter(|netdev| model.wants(&netdev.name)) else { continue };
@@ -62,12 +62,12 @@ impl Losses {
 
 impl Losses {
     /// The netdevs whose hooks are to be wired again.
-    pub fn open<'a>(&'a self, present: &'a Table) -> impl Iterator<Item = Netdev> + 'a {
+    pub(super) fn open<'a>(&'a self, present: &'a Table) -> impl Iterator<Item = Netdev> + 'a {
         self.open.iter().filter_map(|ifindex| netdev(*ifindex, present))
     }
 
     /// Says that they are wired again.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.open.clear();
     }
 }
@@ -79,7 +79,7 @@ fn netdev(ifindex: u32, present: &Table) -> Option<Netdev> {
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     /// Looks for roots that somebody took off, and forgets them: the next reconciliation wires their netdevs again.
     /// Answers whether there are any.
-    pub fn find_losses(&mut self, present: &Table) -> bool {
+    pub(crate) fn find_losses(&mut self, present: &Table) -> bool {
         // A netdev that is gone takes its hooks along; that is followed like any netdev's going.
         let is_there = |hook: &Hook| present.link(hook.netdev.ifindex).is_some();
         let lost: Vec<Hook> = self.kernel.lost().into_iter().filter(is_there).collect();

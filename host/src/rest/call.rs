@@ -16,7 +16,7 @@ use super::error::Refusal;
 use crate::problem::{ErrorTag, Problem};
 
 /// A request, read.
-pub struct Call {
+pub(super) struct Call {
     /// GET for HEAD too, which is answered in the same way.
     pub method: Method,
     /// Whether the client wants only the head of the answer.
@@ -35,7 +35,7 @@ impl Call {
     ///
     /// # Errors
     /// The path is not one of ours, or the body cannot be used.
-    pub async fn read(request: Request, is_short: impl Fn(&str) -> bool) -> Result<Self, Refusal> {
+    pub(super) async fn read(request: Request, is_short: impl Fn(&str) -> bool) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         let path = if is_short(path) { &format!("{BASE}{path}") } else { path };
@@ -56,43 +56,43 @@ impl Call {
     }
 
     /// The path in one piece.
-    pub fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         self.path.join("/")
     }
 
     /// The problem that nothing is at the path, for the reason in `message`.
-    pub fn nowhere(&self, message: impl Into<String>) -> Problem {
+    pub(super) fn nowhere(&self, message: impl Into<String>) -> Problem {
         Problem::new(ErrorTag::UnknownElement, self.place(), message)
     }
 
     /// The problem that the path takes the methods of `allow`, and not this one.
-    pub fn wrong_method(&self, allow: &[polycube_api::Method]) -> Problem {
+    pub(super) fn wrong_method(&self, allow: &[polycube_api::Method]) -> Problem {
         Problem::method(self.place(), self.method.as_str(), allow)
     }
 }
 
 /// What an answer holds.
-pub enum Content {
+pub(super) enum Content {
     Nothing,
     Document(Value),
     Text { media_type: &'static str, text: String },
 }
 
 /// A request that was carried out.
-pub struct Done {
+pub(super) struct Done {
     status: StatusCode,
     content: Content,
     tag: Option<String>,
 }
 
 impl Done {
-    pub fn new(status: StatusCode, content: Content) -> Self {
+    pub(super) fn new(status: StatusCode, content: Content) -> Self {
         Self { status, content, tag: None }
     }
 
     /// The same with an `ETag`.
     #[must_use]
-    pub fn tagged(self, tag: String) -> Self {
+    pub(super) fn tagged(self, tag: String) -> Self {
         Self { tag: Some(tag), ..self }
     }
 }
@@ -114,4 +114,4 @@ impl IntoResponse for Done {
 
 /// Marks, as an extension, an answer whose reader may pause for as long as it likes.
 #[derive(Clone, Copy)]
-pub struct MayPause;
+pub(super) struct MayPause;

@@ -19,7 +19,7 @@ use super::{help, resource, stream};
 use crate::problem::{ErrorTag, Problem, Problems, list};
 
 /// The API as a service.
-pub fn router(api: Api) -> Router {
+pub(super) fn router(api: Api) -> Router {
     Router::new().fallback(dispatch).with_state(api)
 }
 

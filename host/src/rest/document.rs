@@ -8,7 +8,7 @@ use serde::Serialize;
 const TYPE: HeaderValue = HeaderValue::from_static("application/yang.data+json; charset=utf-8");
 
 /// An answer that holds a document.
-pub fn document(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn document(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(text) => (status, [(header::CONTENT_TYPE, TYPE)], text).into_response(),
         // Neither a value nor a refusal has keys that are not text, which is all that could go wrong.

@@ -9,7 +9,7 @@ use crate::problem::{Problem, Problems, list};
 
 /// A refused request.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     problems: Problems,
     closes: bool,
@@ -17,19 +17,19 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with `status` for one reason.
-    pub fn new(status: StatusCode, problem: Problem) -> Self {
+    pub(super) fn new(status: StatusCode, problem: Problem) -> Self {
         Self { status, problems: problem.into(), closes: false }
     }
 
     /// The same, as the last answer of its connection: no further request is read from it.
     #[must_use]
-    pub fn closing(self) -> Self {
+    pub(super) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
 
     /// A refusal of a framework call (`attach`, `cubes/NAME`). Polycube answers these with 400, whatever is wrong with
     /// them.
-    pub fn framework(problems: impl Into<Problems>) -> Self {
+    pub(super) fn framework(problems: impl Into<Problems>) -> Self {
         let refusal = Self::from(problems.into());
         let status = if refusal.status.is_server_error() { refusal.status } else { StatusCode::BAD_REQUEST };
         Self { status, ..refusal }

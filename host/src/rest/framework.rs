@@ -1,11 +1,11 @@
 //! What belongs to no service: the functions that answer the paths of `routes`.
 
-pub mod fields;
-pub mod links;
-pub mod metrics;
-pub mod netdevs;
-pub mod services;
-pub mod topology;
+pub(super) mod fields;
+pub(super) mod links;
+pub(super) mod metrics;
+pub(super) mod netdevs;
+pub(super) mod services;
+pub(super) mod topology;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use polycube_api::{BASE, Word};
@@ -20,7 +20,7 @@ use crate::problem::Problem;
 const HREF: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where everything is, with paths for `href`: over a Unix socket there is no host to name.
-pub fn root(context: &Context, routes: &'static [Route]) -> Content {
+pub(super) fn root(context: &Context, routes: &'static [Route]) -> Content {
     let mut words: Vec<&str> = routes.iter().filter_map(Route::word).map(Word::as_str).collect();
     // A word's paths are declared one after the other.
     words.dedup();
@@ -31,7 +31,7 @@ pub fn root(context: &Context, routes: &'static [Route]) -> Content {
     Content::Document(json!({ "_links": links }))
 }
 
-pub fn version(_: &Context, _: &str) -> Result<Content, Problem> {
+pub(super) fn version(_: &Context, _: &str) -> Result<Content, Problem> {
     Ok(Content::Document(json!({ "polycubed": { "version": env!("CARGO_PKG_VERSION") } })))
 }
 

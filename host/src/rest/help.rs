@@ -59,7 +59,7 @@ fn reads(verb: Option<Verb>) -> bool {
     matches!(verb, None | Some(Verb::Show))
 }
 
-pub async fn answer(context: &Context, call: &Call, routes: &'static [Route]) -> Result<Done, Refusal> {
+pub(super) async fn answer(context: &Context, call: &Call, routes: &'static [Route]) -> Result<Done, Refusal> {
     let query = Query::parse(&call.query).map_err(|problem| problem.under(&call.place()))?;
     let mut help = on(context, &call.path, query.verb, routes).await?;
     Asker::new(context).fill_in(&call.path, &mut help).await?;

@@ -29,12 +29,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::access::Access;
+pub(crate) use self::access::Access;
 use self::access::{Gate, Peer, check};
 use self::admission::{Admission, Connection, Origin, admit};
-pub use self::bind::{UnixSocket, bind_tcp};
+pub(crate) use self::bind::{UnixSocket, bind_tcp};
 use self::progress::{Pause, Progress};
-pub use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
+pub(crate) use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
 use super::call::MayPause;
 use super::context::Api;
 use super::dispatch::router;
@@ -48,7 +48,7 @@ const HANDSHAKE: u8 = 22;
 
 /// A socket that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     #[error("cannot listen on {}", path.display())]
     Unix { path: PathBuf, source: io::Error },
     #[error("cannot listen on {}: another polycubed answers there; stop it, or give --socket another path", path.display())]
@@ -61,7 +61,7 @@ pub enum ListenError {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn serve_unix(
+pub(crate) fn serve_unix(
     api: Api,
     socket: &UnixSocket,
     stop: watch::Receiver<bool>,
@@ -77,7 +77,7 @@ pub fn serve_unix(
 ///
 /// # Errors
 /// What the kernel says.
-pub fn serve_tcp(
+pub(crate) fn serve_tcp(
     api: Api,
     listener: std::net::TcpListener,
     access: Access,

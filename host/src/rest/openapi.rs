@@ -1,7 +1,7 @@
 //! `GET /openapi.json`: the whole API, plugins' part included, as OpenAPI 3.1. Made from the schemas that requests are
 //! checked against, and from the declarations that they are routed by.
 
-pub mod components;
+pub(super) mod components;
 mod framework;
 mod node_path;
 mod operation;
@@ -16,7 +16,7 @@ use super::context::Context;
 use super::route::Route;
 use crate::schema::Model;
 
-pub fn answer(context: &Context, routes: &'static [Route]) -> Content {
+pub(super) fn answer(context: &Context, routes: &'static [Route]) -> Content {
     let registry = &context.view.registry;
     let services = registry.services().map(|(_, service)| (&service.model, &service.whole));
     let document = document(routes, services, &registry.cube, &registry.port);

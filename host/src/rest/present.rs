@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-pub use self::chains::of_topology as chains_at;
+pub(super) use self::chains::of_topology as chains_at;
 use super::context::Context;
 use crate::engine::View;
 use crate::problem::Problem;
@@ -16,7 +16,7 @@ use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
 use crate::wiring::Netdev;
 
 /// What every cube has.
-pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
+pub(super) fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = json!({
         "name": name.as_str(),
         "uuid": cube.uuid,
@@ -37,7 +37,7 @@ pub fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
 }
 
 /// A port.
-pub fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value {
+pub(super) fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value {
     let netdev = view.netdevs.of_port(cube, name, port);
     json!({
         "name": name.as_str(),
@@ -52,7 +52,7 @@ fn status(netdev: Option<&Netdev>) -> &'static str {
 }
 
 /// What every cube has, and the chains where it is attached or has ports.
-pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
+pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = base(view, name, cube);
     let add_chains = |json: &mut Value, point: &Point| {
         let chains = chains::at((&view.topology, &view.netdevs), point);
@@ -77,12 +77,12 @@ pub fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
 }
 
 /// What all netdevs have counted, by ifindex.
-pub async fn traffic(context: &Context) -> Result<BTreeMap<u32, Traffic>, Problem> {
+pub(super) async fn traffic(context: &Context) -> Result<BTreeMap<u32, Traffic>, Problem> {
     context.netlink.traffic().await.map_err(|error| no_counters(&error))
 }
 
 /// What the netdevs of a cube's ports have counted, by ifindex.
-pub async fn traffic_of(context: &Context, cube: &str) -> Result<BTreeMap<u32, Traffic>, Problem> {
+pub(super) async fn traffic_of(context: &Context, cube: &str) -> Result<BTreeMap<u32, Traffic>, Problem> {
     let view = &context.view;
     let (name, cube) = view.topology.cube(cube)?;
     let ifindex = |(port_name, port)| Some(view.netdevs.of_port(name, port_name, port)?.ifindex);
@@ -95,7 +95,7 @@ fn no_counters(error: &NetlinkError) -> Problem {
 }
 
 /// The ports in a cube's JSON. Indexing it would add a member to that of a cube without ports.
-pub fn ports_of(json: &mut Value) -> impl Iterator<Item = &mut Value> {
+pub(super) fn ports_of(json: &mut Value) -> impl Iterator<Item = &mut Value> {
     json.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten()
 }
 
@@ -117,7 +117,7 @@ fn add_counters(view: &View, name: &CubeName, cube: &Cube, traffic: &BTreeMap<u3
 
 /// A cube with its configuration, its plugin's state, and the `traffic` of its ports' netdevs by ifindex. Calls the
 /// plugin, so it may take a while.
-pub fn whole(
+pub(super) fn whole(
     view: &View,
     name: &CubeName,
     cube: &Arc<Cube>,

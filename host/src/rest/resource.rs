@@ -11,7 +11,7 @@ use axum::http::{Method, StatusCode};
 use polycube_plugin_api::ServiceKind;
 use serde_json::Value;
 
-pub use self::read::read;
+pub(super) use self::read::read;
 use super::call::{Call, Content, Done};
 use super::context::{Context, blocking};
 use super::error::Refusal;
@@ -22,7 +22,7 @@ use crate::problem::{ErrorTag, Problem};
 use crate::schema::{Operation, word};
 use crate::topology::CubeName;
 
-pub async fn answer(context: Context, call: Call) -> Result<Done, Refusal> {
+pub(super) async fn answer(context: Context, call: Call) -> Result<Done, Refusal> {
     let first = call.path[0].as_str();
     if context.view.registry.service(first).is_ok() {
         let (service, rest) = (first.to_owned(), call.path[1..].to_vec());
@@ -38,7 +38,7 @@ pub async fn answer(context: Context, call: Call) -> Result<Done, Refusal> {
 }
 
 /// The problem that `word` names neither a cube nor a service.
-pub fn neither(context: &Context, word: &str) -> Problem {
+pub(super) fn neither(context: &Context, word: &str) -> Problem {
     let message = format!("there is no cube and no service `{word}`");
     Problem::new(ErrorTag::UnknownElement, word, message).knowing(word, context.cubes().chain(context.services()))
 }

@@ -7,7 +7,7 @@ use polycube_api::Method;
 use crate::schema::Node;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResourceKind {
+pub(super) enum ResourceKind {
     /// What can only be read.
     Read,
     /// An action.
@@ -26,7 +26,7 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// The kind of a node that can be set.
-    pub fn of(node: &Node<'_>) -> Self {
+    pub(super) fn of(node: &Node<'_>) -> Self {
         match node {
             Node::Container(_) | Node::Entry(_) => Self::Whole,
             Node::List { .. } => Self::List,
@@ -34,7 +34,7 @@ impl ResourceKind {
         }
     }
 
-    pub fn methods(self) -> &'static [Method] {
+    pub(super) fn methods(self) -> &'static [Method] {
         use Method::{Delete, Get, Patch, Post, Put};
         match self {
             Self::Read => &[Get],
@@ -47,7 +47,7 @@ impl ResourceKind {
     }
 
     /// The status of a request that was carried out; Polycube's.
-    pub fn done(self, method: &http::Method) -> StatusCode {
+    pub(super) fn done(self, method: &http::Method) -> StatusCode {
         match (self, method.as_str()) {
             (_, "GET") | (Self::Run, _) | (Self::Cube, "PATCH" | "DELETE") | (Self::Leaf, "PUT" | "PATCH") => {
                 StatusCode::OK

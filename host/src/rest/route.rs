@@ -13,7 +13,7 @@ use crate::model::Change;
 use crate::problem::{Problem, Problems};
 
 /// A path of the framework, and all that can be done with it.
-pub struct Route {
+pub(super) struct Route {
     pub path: &'static [Segment],
     pub command_line: CommandLine,
     /// What each method does. The first says what is at the path.
@@ -22,7 +22,7 @@ pub struct Route {
 
 /// One word of a path. The first is a [`Word`], and so no cube can have its name.
 #[derive(Clone, Copy)]
-pub enum Segment {
+pub(super) enum Segment {
     Word(Word),
     /// Any name: what the description of the API calls it, and what it names.
     Name(&'static str, Names),
@@ -30,7 +30,7 @@ pub enum Segment {
 
 /// What the command line does with a path.
 #[derive(Clone, Copy)]
-pub enum CommandLine {
+pub(super) enum CommandLine {
     /// Nothing: it is for programs.
     Hidden,
     /// The word is a command, and what the request needs are its operands.
@@ -40,7 +40,7 @@ pub enum CommandLine {
 }
 
 /// What one method does.
-pub struct Endpoint {
+pub(super) struct Endpoint {
     pub method: Method,
     /// In one line.
     pub summary: &'static str,
@@ -52,7 +52,7 @@ pub struct Endpoint {
 }
 
 /// What is sent.
-pub enum Body {
+pub(super) enum Body {
     None,
     /// An object of texts.
     Fields(&'static [Field]),
@@ -61,7 +61,7 @@ pub enum Body {
 }
 
 /// A member of a request's body.
-pub struct Field {
+pub(super) struct Field {
     pub name: &'static str,
     /// In one line.
     pub about: &'static str,
@@ -75,7 +75,7 @@ pub struct Field {
 
 /// Things that a value can name, so that help can list those that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub(super) enum Names {
     Nothing,
     Services,
     Cubes,
@@ -97,7 +97,7 @@ pub enum Names {
 }
 
 /// The form of an answer.
-pub enum AnswerSchema {
+pub(super) enum AnswerSchema {
     Nothing,
     /// A document of this schema.
     Document(fn() -> Value),
@@ -106,14 +106,14 @@ pub enum AnswerSchema {
 }
 
 /// A handler at work on a request that changes something.
-pub type Work = Pin<Box<dyn Future<Output = Result<Content, Problems>> + Send>>;
+pub(super) type Work = Pin<Box<dyn Future<Output = Result<Content, Problems>> + Send>>;
 
 /// A handler at work on a request that reads.
-pub type Pending = Pin<Box<dyn Future<Output = Result<Content, Problem>> + Send>>;
+pub(super) type Pending = Pin<Box<dyn Future<Output = Result<Content, Problem>> + Send>>;
 
 /// What answers a request. Handlers that read get the name at the end of the path, or an empty one.
 #[derive(Clone, Copy)]
-pub enum Handler {
+pub(super) enum Handler {
     /// Reads the model.
     Model(fn(&Context, &str) -> Result<Content, Problem>),
     /// Reads the kernel or plugins as well.
@@ -127,7 +127,7 @@ pub enum Handler {
 }
 
 /// What a request for a change has, checked against its declaration.
-pub struct Input {
+pub(super) struct Input {
     /// The name that the path ends with.
     pub name: String,
     /// Its fields, if fields are declared.
@@ -138,14 +138,14 @@ pub struct Input {
 
 impl Input {
     /// The text of a field; empty if it was not given.
-    pub fn take(&mut self, name: &str) -> String {
+    pub(super) fn take(&mut self, name: &str) -> String {
         self.fields.remove(name).unwrap_or_default()
     }
 }
 
 impl Route {
     /// The first word; the root has none.
-    pub fn word(&self) -> Option<Word> {
+    pub(super) fn word(&self) -> Option<Word> {
         match self.path.first() {
             Some(Segment::Word(word)) => Some(*word),
             _ => None,
@@ -153,7 +153,7 @@ impl Route {
     }
 
     /// What the name at the end of the path is called, and names.
-    pub fn name(&self) -> Option<(&'static str, Names)> {
+    pub(super) fn name(&self) -> Option<(&'static str, Names)> {
         match self.path.last() {
             Some(Segment::Name(name, names)) => Some((name, *names)),
             _ => None,
@@ -161,7 +161,7 @@ impl Route {
     }
 
     /// Whether it is declared for a path of these words.
-    pub fn is_at(&self, words: &[String]) -> bool {
+    pub(super) fn is_at(&self, words: &[String]) -> bool {
         let fits = |(segment, word): (&Segment, &String)| match segment {
             Segment::Word(own) => own.as_str() == word,
             Segment::Name(..) => true,
@@ -169,21 +169,21 @@ impl Route {
         self.path.len() == words.len() && self.path.iter().zip(words).all(fits)
     }
 
-    pub fn methods(&self) -> Vec<Method> {
+    pub(super) fn methods(&self) -> Vec<Method> {
         self.endpoints.iter().map(|endpoint| endpoint.method).collect()
     }
 
-    pub fn endpoint(&self, method: Method) -> Option<&'static Endpoint> {
+    pub(super) fn endpoint(&self, method: Method) -> Option<&'static Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.method == method)
     }
 
     /// What is at the path, in one line.
-    pub fn about(&self) -> &'static str {
+    pub(super) fn about(&self) -> &'static str {
         self.endpoints.first().map_or("", |endpoint| endpoint.summary)
     }
 
     /// The verbs of the command line that can follow.
-    pub fn verbs(&self) -> &'static [Verb] {
+    pub(super) fn verbs(&self) -> &'static [Verb] {
         match self.command_line {
             CommandLine::Takes(verbs) => verbs,
             CommandLine::Hidden | CommandLine::Command => &[],

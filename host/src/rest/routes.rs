@@ -22,7 +22,7 @@ use super::openapi::components::{array_of, by_service, cube_list, one, root_link
 use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Route, Segment};
 
 /// All of them, in the order in which the API is described.
-pub static ROUTES: [Route; 16] = [
+pub(super) static ROUTES: [Route; 16] = [
     Route {
         path: &[],
         command_line: CommandLine::Hidden,
@@ -171,7 +171,7 @@ pub static ROUTES: [Route; 16] = [
 ];
 
 /// Paths that are found without the base path as well: scrapers and generators look for them there.
-pub fn is_short(path: &str) -> bool {
+pub(super) fn is_short(path: &str) -> bool {
     [Word::Metrics, Word::OpenApi].iter().any(|word| path.strip_prefix('/') == Some(word.as_str()))
 }
 

@@ -34,7 +34,7 @@ const PIECE: usize = 64 << 10;
 const ID: HeaderName = HeaderName::from_static(STREAM_ID);
 
 /// A stream that a request names.
-pub struct Found {
+pub(super) struct Found {
     cube: String,
     instance: Arc<Instance>,
     path: String,
@@ -47,7 +47,7 @@ pub struct Found {
 ///
 /// # Errors
 /// A parameter that the stream does not have, or not with this value.
-pub fn find(context: &Context, call: &Call) -> Result<Option<Found>, Problem> {
+pub(super) fn find(context: &Context, call: &Call) -> Result<Option<Found>, Problem> {
     let view = &context.view;
     let registry = &view.registry;
     let below = if registry.service(&call.path[0]).is_ok() { 1 } else { 0 };
@@ -75,7 +75,7 @@ pub fn find(context: &Context, call: &Call) -> Result<Option<Found>, Problem> {
 ///
 /// # Errors
 /// The plugin's, or a descriptor that cannot be copied from.
-pub async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refusal> {
+pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refusal> {
     let Found { cube, instance, path, query, media } = found;
     if call.is_head {
         // Its length is not known, and an empty body would state one.

@@ -20,20 +20,20 @@ use super::scalar::scalar;
 use crate::problem::Problem;
 
 /// A value given under an alias: where it belongs (JSON pointer from the cube), and the value.
-pub struct Aliased {
+pub(super) struct Aliased {
     pub target: String,
     pub value: Value,
 }
 
 /// What coercion found besides the value.
 #[derive(Default)]
-pub struct Findings {
+pub(super) struct Findings {
     pub problems: Vec<Problem>,
     pub aliased: Vec<Aliased>,
 }
 
 /// Coerces `value`, which is at `path`, to `schema`. `is_state` says whether a path is one of the state's.
-pub fn coerce(
+pub(super) fn coerce(
     schema: &Value,
     value: Value,
     path: &str,

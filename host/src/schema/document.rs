@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 /// What a request does to the node that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// POST: creates a list entry; sets in a container.
     Create,
     /// PUT: what is not named gets its default.
@@ -19,7 +19,7 @@ pub enum Operation {
     Remove,
 }
 
-pub fn defaults(schema: &Value) -> Value {
+pub(super) fn defaults(schema: &Value) -> Value {
     match Node::of(schema) {
         Node::Container(schema) => {
             let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
@@ -37,7 +37,7 @@ pub fn defaults(schema: &Value) -> Value {
 }
 
 /// Replaces members of `under` by those of `over`, objects member by member.
-pub fn overlay(under: &mut Value, over: Value) {
+pub(super) fn overlay(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (name, value) in over {
@@ -48,7 +48,7 @@ pub fn overlay(under: &mut Value, over: Value) {
     }
 }
 
-pub fn set(
+pub(super) fn set(
     schema: &Value,
     config: &mut Value,
     path: &[String],
@@ -144,7 +144,7 @@ fn set_entry(
 }
 
 /// The problem that there is no entry `name`.
-pub fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
+pub(crate) fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
     let names: Vec<String> = entries.iter().filter_map(|entry| word_of(entry.get(key)?)).collect();
     Problem::missing("", format!("there is no entry `{name}`")).knowing(name, names.iter().map(String::as_str))
 }
@@ -176,7 +176,7 @@ fn merge(schema: &Value, into: &mut Value, value: Value) {
     }
 }
 
-pub fn fill_aliases(schema: &Value, document: &mut Value, config: &Value) {
+pub(super) fn fill_aliases(schema: &Value, document: &mut Value, config: &Value) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     for (name, member) in properties {
         let Some(members) = document.as_object_mut() else { return };
@@ -195,7 +195,7 @@ pub fn fill_aliases(schema: &Value, document: &mut Value, config: &Value) {
     }
 }
 
-pub fn drop_nulls(value: &mut Value) {
+pub(super) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());
@@ -207,7 +207,7 @@ pub fn drop_nulls(value: &mut Value) {
 }
 
 /// Brings the settings into the schema's order, with null for those that have no value; other members follow.
-pub fn show_unset(schema: &Value, document: &mut Value) {
+pub(super) fn show_unset(schema: &Value, document: &mut Value) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let Some(members) = document.as_object_mut() else { return };
     let mut rest = std::mem::take(members);

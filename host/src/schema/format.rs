@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 /// An address and the length of a prefix, `10.0.0.0/8`, or an address alone; of either family. YANG calls the first
 /// `inet:ip-prefix` (RFC 6991 section 4).
-pub const IP_PREFIX: &str = "ip-prefix";
+pub(super) const IP_PREFIX: &str = "ip-prefix";
 
-pub fn is_ip_prefix(text: &str) -> bool {
+pub(super) fn is_ip_prefix(text: &str) -> bool {
     let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let longest = match address.parse() {
         Ok(IpAddr::V4(_)) => 32,

@@ -19,7 +19,7 @@ use crate::problem::{ErrorTag, Problem, Problems};
 /// A schema that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the schema of service `{service}` cannot be used: {reason}")]
-pub struct ModelError {
+pub(crate) struct ModelError {
     service: String,
     reason: Reason,
 }
@@ -34,7 +34,7 @@ enum Reason {
 }
 
 /// The data model of a service.
-pub struct Model {
+pub(crate) struct Model {
     pub service: ServiceSchema,
     /// Schema of what can be read: configuration and state together.
     pub tree: Value,
@@ -50,7 +50,7 @@ impl Model {
     ///
     /// # Errors
     /// A schema cannot be used.
-    pub fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
+    pub(crate) fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
         Self::new(ServiceSchema {
             name: name.to_owned(),
             description: String::new(),
@@ -65,7 +65,7 @@ impl Model {
 
     /// # Errors
     /// The schema cannot be used.
-    pub fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
+    pub(crate) fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
         let error = |reason: Reason| ModelError { service: service.name.clone(), reason };
         let mut config = service.config.clone();
         make_strict(&mut config);
@@ -85,12 +85,12 @@ impl Model {
     }
 
     /// Schema of what can be set, aliases included.
-    pub fn config(&self) -> &Value {
+    pub(crate) fn config(&self) -> &Value {
         &self.config
     }
 
     /// The tree as clients see it: `required` is what must be given, not what is always shown.
-    pub fn asked(&self) -> Value {
+    pub(crate) fn asked(&self) -> Value {
         let mut tree = self.tree.clone();
         drop_required(&mut tree);
         overlay(&mut tree, self.config.clone());
@@ -101,7 +101,7 @@ impl Model {
     ///
     /// # Errors
     /// Everything that is wrong with `body`.
-    pub fn create(&self, body: Value) -> Result<Value, Problems> {
+    pub(crate) fn create(&self, body: Value) -> Result<Value, Problems> {
         self.apply(&self.defaults(), &[], Operation::Merge, body, true)
     }
 
@@ -109,7 +109,7 @@ impl Model {
     ///
     /// # Errors
     /// Everything that is wrong with the path or with `value`.
-    pub fn change(
+    pub(crate) fn change(
         &self,
         config: &Value,
         path: &[String],
@@ -121,7 +121,7 @@ impl Model {
 
     /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other
     /// members without a value are left out.
-    pub fn present(&self, config: &Value, state: Value) -> Value {
+    pub(crate) fn present(&self, config: &Value, state: Value) -> Value {
         let mut document = config.clone();
         fill_aliases(&self.config, &mut document, config);
         overlay(&mut document, state);

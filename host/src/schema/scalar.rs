@@ -4,7 +4,7 @@ use polycube_plugin_api::keyword;
 use serde_json::{Number, Value};
 
 /// Makes a value what `schema` wants, as far as its text allows it. Values with members are left as they are.
-pub fn scalar(schema: &Value, value: Value) -> Value {
+pub(super) fn scalar(schema: &Value, value: Value) -> Value {
     if let (Some(options), Value::String(text)) = (schema.get("enum").and_then(Value::as_array), &value)
         && let Some(option) =
             options.iter().find(|option| option.as_str().is_some_and(|option| option.eq_ignore_ascii_case(text)))

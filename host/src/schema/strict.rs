@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// Makes every object refuse members that it does not name. An enumeration whose values are described one by one
 /// (`oneOf` of `const`) becomes a plain one.
-pub fn make_strict(schema: &mut Value) {
+pub(super) fn make_strict(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     if object.contains_key("properties") {
         object.entry("additionalProperties").or_insert(Value::Bool(false));
@@ -41,7 +41,7 @@ fn greatest(format: &str) -> Option<u64> {
 }
 
 /// Removes aliases: a configuration holds a value once, under its own name.
-pub fn drop_aliases(schema: &mut Value) {
+pub(super) fn drop_aliases(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         properties.retain(|_, member| member.get(keyword::ALIAS).is_none());
@@ -51,7 +51,7 @@ pub fn drop_aliases(schema: &mut Value) {
 }
 
 /// Makes every member optional.
-pub fn drop_required(schema: &mut Value) {
+pub(super) fn drop_required(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     object.shift_remove("required");
     let properties = object.get_mut("properties").and_then(Value::as_object_mut);
@@ -60,7 +60,7 @@ pub fn drop_required(schema: &mut Value) {
 }
 
 /// Marks what only the state has, down to its leaves.
-pub fn mark_read_only(state: &mut Value, config: &Value) {
+pub(super) fn mark_read_only(state: &mut Value, config: &Value) {
     if let (Some(entry), Some(same)) = (state.get_mut("items"), config.get("items")) {
         mark_read_only(entry, same);
     }

@@ -17,7 +17,7 @@ const LOG_SIZE: usize = 1 << 20;
 
 /// What `BPF_MAP_CREATE` needs.
 #[derive(Clone, Copy, Debug)]
-pub struct MapShape {
+pub(crate) struct MapShape {
     pub map_type: u32,
     pub key_size: u32,
     pub value_size: u32,
@@ -28,7 +28,7 @@ pub struct MapShape {
 /// A program that the verifier refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel refuses the program: {}", last_line(log).unwrap_or("no reason given"))]
-pub struct ProgramRefused {
+pub(crate) struct ProgramRefused {
     /// The whole of the verifier's log.
     pub log: String,
     #[source]
@@ -70,7 +70,7 @@ fn object_name(name: &str) -> [libc::c_char; 16] {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn map_create(name: &str, shape: MapShape) -> io::Result<OwnedFd> {
+pub(crate) fn map_create(name: &str, shape: MapShape) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_MAP_CREATE.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
@@ -87,7 +87,7 @@ pub fn map_create(name: &str, shape: MapShape) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
+pub(crate) fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_MAP_UPDATE_ELEM.
     let update = unsafe { &mut attr.__bindgen_anon_2 };
@@ -101,7 +101,7 @@ pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()>
 ///
 /// # Errors
 /// What the kernel says.
-pub fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+pub(crate) fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_MAP_DELETE_ELEM.
     let delete = unsafe { &mut attr.__bindgen_anon_2 };
@@ -117,7 +117,7 @@ pub fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
@@ -127,7 +127,11 @@ pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// [`ProgramRefused`] with the verifier's log, which a second attempt fetches.
-pub fn load_classifier(name: &str, instructions: &[bpf_insn], license: &CStr) -> Result<OwnedFd, ProgramRefused> {
+pub(crate) fn load_classifier(
+    name: &str,
+    instructions: &[bpf_insn],
+    license: &CStr,
+) -> Result<OwnedFd, ProgramRefused> {
     let attempt = |log: &mut [u8]| {
         let mut attr = empty();
         // SAFETY: writing the union's member for BPF_PROG_LOAD.
@@ -160,7 +164,7 @@ pub fn load_classifier(name: &str, instructions: &[bpf_insn], license: &CStr) ->
 
 /// The hooks of a netdev.
 #[derive(Clone, Copy, Debug)]
-pub enum Tcx {
+pub(crate) enum Tcx {
     Ingress,
     Egress,
 }
@@ -170,7 +174,7 @@ pub enum Tcx {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_LINK_CREATE.
     let create = unsafe { &mut attr.link_create };
@@ -189,7 +193,7 @@ pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Resu
 ///
 /// # Errors
 /// What the kernel says.
-pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
@@ -200,7 +204,7 @@ pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
+pub(crate) fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
     // SAFETY: bpf_link_info is plain data; all zeroes is a value of it.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut attr = empty();
@@ -216,7 +220,7 @@ pub fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: bpf_prog_info is plain data; all zeroes is a value of it, and asks for no copies.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = empty();
@@ -231,7 +235,7 @@ pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_OBJ_PIN.
@@ -247,7 +251,7 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// section. With one CPU it returns at once, and rightly but for PREEMPT_RT: a TC program runs with bottom halves off, so
 /// none is under way while this thread runs. Where the kernel refuses it (CPUs without ticks), time has to do: a program
 /// runs for microseconds.
-pub fn wait_for_programs() {
+pub(crate) fn wait_for_programs() {
     const MEMBARRIER_CMD_GLOBAL: i32 = 1;
     const LONG: Duration = Duration::from_millis(200);
     // SAFETY: membarrier(2) takes no pointers.

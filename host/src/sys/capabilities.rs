@@ -2,7 +2,7 @@
 
 use std::io;
 
-pub use rustix::thread::CapabilitySet;
+pub(crate) use rustix::thread::CapabilitySet;
 use rustix::thread::{
     CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -21,7 +21,7 @@ const OPTIONAL: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
 /// The process does not have the right capabilities.
 #[derive(Debug, thiserror::Error)]
-pub enum CapabilityError {
+pub(crate) enum CapabilityError {
     #[error("{0:?} is not a capability: use a name from capabilities(7), such as CAP_SYS_ADMIN")]
     Unknown(String),
     #[error(
@@ -39,7 +39,7 @@ pub enum CapabilityError {
 ///
 /// # Errors
 /// There is none of that name.
-pub fn parse(name: &str) -> Result<CapabilitySet, CapabilityError> {
+pub(crate) fn parse(name: &str) -> Result<CapabilitySet, CapabilityError> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix(PREFIX).unwrap_or(&upper);
     CapabilitySet::from_name(bare).ok_or_else(|| CapabilityError::Unknown(name.to_owned()))
@@ -49,7 +49,7 @@ pub fn parse(name: &str) -> Result<CapabilitySet, CapabilityError> {
 ///
 /// # Errors
 /// Which capabilities are missing.
-pub fn check(keep: CapabilitySet) -> Result<(), CapabilityError> {
+pub(crate) fn check(keep: CapabilitySet) -> Result<(), CapabilityError> {
     let held = held()?;
     let missing = REQUIRED.difference(held.effective);
     if !missing.is_empty() {
@@ -65,7 +65,7 @@ pub fn check(keep: CapabilitySet) -> Result<(), CapabilityError> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn restrict(keep: CapabilitySet) -> Result<(), CapabilityError> {
+pub(crate) fn restrict(keep: CapabilitySet) -> Result<(), CapabilityError> {
     let kernel = |what| move |error: rustix::io::Errno| CapabilityError::Kernel { what, source: error.into() };
     let held = held()?;
     let kept = REQUIRED.union(OPTIONAL).union(keep).intersection(held.permitted);

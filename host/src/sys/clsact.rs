@@ -15,7 +15,7 @@ use super::netlink::NetlinkError;
 ///
 /// # Errors
 /// What the kernel says.
-pub fn kind(ifindex: u32) -> Result<Option<String>, NetlinkError> {
+pub(crate) fn kind(ifindex: u32) -> Result<Option<String>, NetlinkError> {
     with_handle(async |handle| {
         let mut all = pin!(handle.qdisc().get().execute());
         let mut found = None;
@@ -35,7 +35,7 @@ pub fn kind(ifindex: u32) -> Result<Option<String>, NetlinkError> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn remove_idle(ifindex: u32) -> Result<bool, NetlinkError> {
+pub(crate) fn remove_idle(ifindex: u32) -> Result<bool, NetlinkError> {
     with_handle(async |handle| {
         if !filters(handle, ifindex).await?.is_empty() {
             return Ok(false);
@@ -53,7 +53,7 @@ pub fn remove_idle(ifindex: u32) -> Result<bool, NetlinkError> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn programs(ifindex: u32) -> Result<Vec<u32>, NetlinkError> {
+pub(crate) fn programs(ifindex: u32) -> Result<Vec<u32>, NetlinkError> {
     with_handle(async |handle| Ok(filters(handle, ifindex).await?.iter().filter_map(program).collect()))
 }
 
@@ -61,7 +61,7 @@ pub fn programs(ifindex: u32) -> Result<Vec<u32>, NetlinkError> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn remove_filters(ifindex: u32, programs: &[u32]) -> Result<(), NetlinkError> {
+pub(crate) fn remove_filters(ifindex: u32, programs: &[u32]) -> Result<(), NetlinkError> {
     with_handle(async |handle| {
         for filter in filters(handle, ifindex).await? {
             if program(&filter).is_some_and(|id| programs.contains(&id)) {

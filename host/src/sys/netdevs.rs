@@ -25,7 +25,7 @@ const QUEUE: usize = 4 << 20;
 const LARGEST: usize = 64 << 10;
 
 /// All netdevs of the daemon's network namespace.
-pub struct Netdevs {
+pub(crate) struct Netdevs {
     events: Socket,
     netlink: Netlink,
     runtime: runtime::Handle,
@@ -38,7 +38,7 @@ impl Netdevs {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(netlink: Netlink, runtime: runtime::Handle) -> Result<Self, NetlinkError> {
+    pub(crate) fn open(netlink: Netlink, runtime: runtime::Handle) -> Result<Self, NetlinkError> {
         let mut events = Socket::new(NETLINK_ROUTE)?;
         // The daemon has CAP_NET_ADMIN; without it, the queue is as long as rmem_max lets it be.
         if let Err(error) = events.set_rx_buf_sz(QUEUE) {
@@ -53,7 +53,7 @@ impl Netdevs {
         Ok(netdevs)
     }
 
-    pub fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
@@ -62,7 +62,7 @@ impl Netdevs {
     ///
     /// # Errors
     /// What the kernel says. What was taken in until then is in the table.
-    pub fn refresh(&mut self) -> Result<BTreeSet<String>, NetlinkError> {
+    pub(crate) fn refresh(&mut self) -> Result<BTreeSet<String>, NetlinkError> {
         let mut changed = BTreeSet::new();
         let mut is_complete = true;
         loop {

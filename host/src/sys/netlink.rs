@@ -15,7 +15,7 @@ use crate::netdev::{Framing, Link};
 
 /// What the kernel counted on a netdev.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pub rx_packets: u64,
     pub rx_bytes: u64,
     pub tx_packets: u64,
@@ -24,7 +24,7 @@ pub struct Traffic {
 
 /// A request that the kernel did not answer.
 #[derive(Debug, thiserror::Error)]
-pub enum NetlinkError {
+pub(crate) enum NetlinkError {
     #[error("cannot open a netlink socket: {0}")]
     Open(#[from] io::Error),
     #[error(transparent)]
@@ -33,14 +33,14 @@ pub enum NetlinkError {
 
 /// A netlink socket, in the network namespace of the thread that opened it.
 #[derive(Clone)]
-pub struct Netlink(Handle);
+pub(crate) struct Netlink(Handle);
 
 impl Netlink {
     /// Opens a socket. Has to be called in a tokio runtime, which then serves it.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let (connection, handle, _) = new_connection()?;
         tokio::spawn(connection);
         Ok(Self(handle))
@@ -57,7 +57,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn traffic(&self) -> Result<BTreeMap<u32, Traffic>, NetlinkError> {
+    pub(crate) async fn traffic(&self) -> Result<BTreeMap<u32, Traffic>, NetlinkError> {
         let socket = Self::for_a_list()?;
         let links = socket.0.link().get().execute();
         Ok(links.map_ok(|message| (message.header.index, traffic(&message))).try_collect().await?)
@@ -67,7 +67,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn traffic_of(&self, ifindexes: &[u32]) -> Result<BTreeMap<u32, Traffic>, NetlinkError> {
+    pub(crate) async fn traffic_of(&self, ifindexes: &[u32]) -> Result<BTreeMap<u32, Traffic>, NetlinkError> {
         let mut found = BTreeMap::new();
         for &ifindex in ifindexes {
             if let Some(message) = one(self.0.link().get().match_index(ifindex).execute()).await? {
@@ -81,7 +81,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+    pub(crate) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
         let socket = Self::for_a_list()?;
         let links = socket.0.link().get().execute();
         Ok(links.map_ok(|message| link(&message)).try_collect().await?)
@@ -91,7 +91,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn addresses(&self) -> Result<BTreeMap<u32, Vec<String>>, NetlinkError> {
+    pub(crate) async fn addresses(&self) -> Result<BTreeMap<u32, Vec<String>>, NetlinkError> {
         let mut found = BTreeMap::<u32, Vec<String>>::new();
         let socket = Self::for_a_list()?;
         let mut messages = pin!(socket.0.address().get().execute());
@@ -135,7 +135,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says; then there is no pair.
-    pub async fn add_pair(&self, prefix: &str, alias: &str) -> Result<[(String, u32); 2], rtnetlink::Error> {
+    pub(crate) async fn add_pair(&self, prefix: &str, alias: &str) -> Result<[(String, u32); 2], rtnetlink::Error> {
         let mut number = 0_u32;
         let names = loop {
             let names = ["a", "b"].map(|end| format!("{prefix}{number}{end}"));
@@ -193,7 +193,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn delete(&self, ifindex: u32) -> Result<(), rtnetlink::Error> {
+    pub(crate) async fn delete(&self, ifindex: u32) -> Result<(), rtnetlink::Error> {
         self.0.link().del(ifindex).execute().await
     }
 
@@ -201,7 +201,7 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn delete_pairs(&self, prefix: &str) -> Result<Vec<String>, NetlinkError> {
+    pub(crate) async fn delete_pairs(&self, prefix: &str) -> Result<Vec<String>, NetlinkError> {
         let is_ours = |link: &Link| {
             let end = link.name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('a'));
             end.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -226,7 +226,7 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn watch(report: impl Fn() + Send + 'static) -> io::Result<()> {
+pub(crate) fn watch(report: impl Fn() + Send + 'static) -> io::Result<()> {
     let (connection, handle, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
     tokio::spawn(connection);
     tokio::spawn(async move {

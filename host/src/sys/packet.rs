@@ -9,12 +9,12 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 /// `PACKET_MR_PROMISC`).
 ///
 /// Only opening the socket needs CAP_NET_RAW; without it, there is none.
-pub struct Promiscuous(Option<OwnedFd>);
+pub(crate) struct Promiscuous(Option<OwnedFd>);
 
 impl Promiscuous {
     /// # Errors
     /// What the kernel says, unless CAP_NET_RAW is missing.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // Protocol 0: the socket itself receives nothing.
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -30,7 +30,7 @@ impl Promiscuous {
     ///
     /// # Errors
     /// What the kernel says: the netdev is gone. Or the daemon was started without CAP_NET_RAW.
-    pub fn set(&self, ifindex: u32, on: bool) -> io::Result<()> {
+    pub(crate) fn set(&self, ifindex: u32, on: bool) -> io::Result<()> {
         let Some(socket) = &self.0 else {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the daemon was started without CAP_NET_RAW"));
         };

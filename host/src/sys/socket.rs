@@ -10,14 +10,14 @@ use rustix::ioctl::{Getter, ioctl};
 
 /// Bytes that wait for the peer: those that it has not acknowledged over TCP, not read over a Unix socket (`SIOCOUTQ`,
 /// tcp(7)).
-pub fn waiting(socket: impl AsFd) -> io::Result<c_int> {
+pub(crate) fn waiting(socket: impl AsFd) -> io::Result<c_int> {
     // SAFETY: for sockets, the number is that of SIOCOUTQ (include/uapi/linux/sockios.h), which stores an int.
     Ok(unsafe { ioctl(socket, Getter::<{ TIOCOUTQ as u32 }, c_int>::new()) }?)
 }
 
 /// Opens a Unix socket that only its owner can use, from the beginning. There must be no other thread: the umask is the
 /// process's.
-pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
+pub(crate) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path);
     rustix::process::umask(umask);
@@ -25,6 +25,6 @@ pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Sets how many connections may wait to be accepted; the kernel lowers it to net.core.somaxconn.
-pub fn set_backlog(listener: impl AsFd, backlog: i32) -> io::Result<()> {
+pub(crate) fn set_backlog(listener: impl AsFd, backlog: i32) -> io::Result<()> {
     rustix::net::listen(listener, backlog).map_err(Into::into)
 }

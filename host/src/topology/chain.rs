@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 /// Where a transparent cube can stand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Point {
+pub(crate) enum Point {
     Port(CubeName, PortName),
     Netdev(String),
 }
@@ -18,7 +18,7 @@ impl Point {
     ///
     /// # Errors
     /// A part is not a valid name.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         match text.split_once(':') {
             Some((cube, port)) => Ok(Self::Port(CubeName::parse(cube)?, PortName::parse(port)?)),
             None if text.is_empty() => Err(Problem::bad("port", "the port is empty: give CUBE:PORT or a netdev")),
@@ -38,7 +38,7 @@ impl fmt::Display for Point {
 
 /// A transparent cube in a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     pub cube: CubeName,
     /// Names the point to the cube's plugin. Kept while the cube is attached there; a new attachment gets the lowest free one.
     pub id: u32,
@@ -46,7 +46,7 @@ pub struct Attachment {
 
 /// Where in a chain a newcomer goes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Place {
+pub(crate) enum Place {
     /// Outermost: farthest from the cube, next to the wire.
     #[default]
     Auto,
@@ -58,12 +58,12 @@ pub enum Place {
 
 impl Topology {
     /// The chain at `point`.
-    pub fn chain(&self, point: &Point) -> &[Attachment] {
+    pub(crate) fn chain(&self, point: &Point) -> &[Attachment] {
         self.chains.get(point).map_or(&[], |chain| chain.as_slice())
     }
 
     /// Where `cube` is attached, in the order of the ids.
-    pub fn points(&self, cube: &str) -> Vec<(u32, &Point)> {
+    pub(crate) fn points(&self, cube: &str) -> Vec<(u32, &Point)> {
         self.attached.get(cube).into_iter().flatten().map(|(id, point)| (*id, point)).collect()
     }
 
@@ -71,7 +71,7 @@ impl Topology {
     ///
     /// # Errors
     /// The cube is not transparent, is already there, or `point` or `place` does not exist.
-    pub fn attach(&mut self, cube: &str, point: Point, place: &Place) -> Result<(), Problem> {
+    pub(crate) fn attach(&mut self, cube: &str, point: Point, place: &Place) -> Result<(), Problem> {
         let (name, found) = self.cube(cube)?;
         let name = name.clone();
         if found.role != Role::Transparent {
@@ -125,7 +125,7 @@ impl Topology {
     ///
     /// # Errors
     /// It is not there; the message names where it is.
-    pub fn detach(&mut self, cube: &str, point: &Point) -> Result<(), Problem> {
+    pub(crate) fn detach(&mut self, cube: &str, point: &Point) -> Result<(), Problem> {
         self.cube(cube)?;
         if let Point::Port(owner, port) = point {
             self.port(owner.as_str(), port.as_str())?;

@@ -12,7 +12,7 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use crate::problem::Problem;
 
 /// Bytes of a name at most.
-pub const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 64;
 
 /// Characters that are invisible, or that change the direction of writing (Default_Ignorable_Code_Point in Unicode's
 /// DerivedCoreProperties.txt, interlinear annotations, and U+2800, which is blank): with them, a name could look like
@@ -41,7 +41,7 @@ const INVISIBLE: [RangeInclusive<char>; 18] = [
 /// What [`check`] accepts, as a schema says it. The pattern accepts more: words that mean something else, combining marks
 /// at the beginning, names that are not in NFC, and invisible characters beyond U+FFFF, whose escapes differ between the
 /// languages that read schemas.
-pub fn pattern() -> String {
+pub(crate) fn pattern() -> String {
     let ranges = INVISIBLE.iter().map(|range| (u32::from(*range.start()), u32::from(*range.end())));
     let ranges = ranges.take_while(|(_, end)| *end <= 0xffff);
     let class = |(start, end)| match start == end {
@@ -88,12 +88,12 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $is_reserved:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Arc<str>);
+        pub(crate) struct $type(Arc<str>);
 
         impl $type {
             /// # Errors
             /// What is wrong with the name, and what one looks like.
-            pub fn parse(name: &str) -> Result<Self, Problem> {
+            pub(crate) fn parse(name: &str) -> Result<Self, Problem> {
                 check($kind, name)?;
                 if $is_reserved(name) {
                     return Err(Problem::bad($kind, format!("{} name {name:?} is a word of the API: choose another", $kind)));
@@ -101,7 +101,7 @@ macro_rules! name {
                 Ok(Self(name.into()))
             }
 
-            pub fn as_str(&self) -> &str {
+            pub(crate) fn as_str(&self) -> &str {
                 &self.0
             }
         }

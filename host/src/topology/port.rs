@@ -9,7 +9,7 @@ use crate::problem::Problem;
 
 /// A port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub(crate) struct Port {
     /// Kept while the port exists; a new port gets the lowest free one.
     pub id: u32,
     pub uuid: String,
@@ -22,7 +22,7 @@ impl Topology {
     ///
     /// # Errors
     /// The cube or the port does not exist, or the cube has no ports.
-    pub fn port(&self, cube: &str, port: &str) -> Result<&Port, Problem> {
+    pub(crate) fn port(&self, cube: &str, port: &str) -> Result<&Port, Problem> {
         let (name, cube) = self.cube(cube)?;
         let Role::Standard(ports) = &cube.role else { return Err(no_ports(name.as_str(), cube)) };
         ports.get(port).ok_or_else(|| {
@@ -34,7 +34,7 @@ impl Topology {
 
     /// # Errors
     /// The cube cannot have ports, has one of this name, or has as many as it can.
-    pub fn add_port(&mut self, cube: &str, port: PortName, uuid: String) -> Result<(), Problem> {
+    pub(crate) fn add_port(&mut self, cube: &str, port: PortName, uuid: String) -> Result<(), Problem> {
         let (name, found) = self.cube(cube)?;
         let Role::Standard(ports) = &found.role else { return Err(no_ports(name.as_str(), found)) };
         let path = format!("{cube}/ports/{port}");
@@ -57,7 +57,7 @@ impl Topology {
     ///
     /// # Errors
     /// As [`Topology::port`].
-    pub fn remove_port(&mut self, cube: &str, port: &str) -> Result<(), Problem> {
+    pub(crate) fn remove_port(&mut self, cube: &str, port: &str) -> Result<(), Problem> {
         self.set_peer(cube, port, None)?;
         self.clear(&Point::Port(CubeName::parse(cube)?, PortName::parse(port)?));
         if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role {
@@ -70,7 +70,7 @@ impl Topology {
     ///
     /// # Errors
     /// The cube does not exist or cannot have ports.
-    pub fn remove_ports(&mut self, cube: &str) -> Result<(), Problem> {
+    pub(crate) fn remove_ports(&mut self, cube: &str) -> Result<(), Problem> {
         let (name, found) = self.cube(cube)?;
         let Role::Standard(ports) = &found.role else { return Err(no_ports(name.as_str(), found)) };
         let ports: Vec<PortName> = ports.keys().cloned().collect();
@@ -81,7 +81,7 @@ impl Topology {
     ///
     /// # Errors
     /// The port does not exist, or cannot have this peer.
-    pub fn set_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) -> Result<(), Problem> {
+    pub(crate) fn set_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) -> Result<(), Problem> {
         self.port(cube, port)?;
         let refuse = |message| Err(Problem::bad(format!("{cube}/ports/{port}/peer"), message));
         match &peer {
@@ -124,7 +124,7 @@ impl Topology {
 
     /// Renames netdevs, old name to new, in peers and attachments. Several may have exchanged their names. Where a cube
     /// waits for a netdev of the new name that nothing renames, that name wins, and the old one stays as it is.
-    pub fn rename_netdevs(&mut self, mut names: BTreeMap<String, String>) {
+    pub(crate) fn rename_netdevs(&mut self, mut names: BTreeMap<String, String>) {
         let is_wanted =
             |name: &str| self.peer_owner(name).is_some() || !self.chain(&Point::Netdev(name.to_owned())).is_empty();
         while let Some(taken) = names.iter().find(|(_, new)| is_wanted(new) && !names.contains_key(*new)) {
@@ -155,12 +155,12 @@ impl Topology {
     }
 
     /// The port whose peer `netdev` is.
-    pub fn peer_owner(&self, netdev: &str) -> Option<(CubeName, PortName)> {
+    pub(crate) fn peer_owner(&self, netdev: &str) -> Option<(CubeName, PortName)> {
         self.owners.get(netdev).cloned()
     }
 
     /// The port of another cube that a port is linked to: each is the other's peer.
-    pub fn link_of(&self, cube: &CubeName, port: &PortName) -> Option<(CubeName, PortName)> {
+    pub(crate) fn link_of(&self, cube: &CubeName, port: &PortName) -> Option<(CubeName, PortName)> {
         let Some(Point::Port(other, its)) = &self.port(cube.as_str(), port.as_str()).ok()?.peer else { return None };
         let back = self.port(other.as_str(), its.as_str()).ok()?.peer.as_ref();
         let is_mutual = matches!(back, Some(Point::Port(c, p)) if (c, p) == (cube, port));

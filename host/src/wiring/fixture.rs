@@ -12,13 +12,13 @@ use crate::plan::Plan;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName, Role, Topology};
 
 /// The stage of a cube's only program; those before it are filters.
-pub const LAST: u32 = 1;
+pub(crate) const LAST: u32 = 1;
 
-pub const BOTH: &[Direction] = &[Direction::Ingress, Direction::Egress];
+pub(crate) const BOTH: &[Direction] = &[Direction::Ingress, Direction::Egress];
 
 /// A topology, what its cubes ask for, and the netdevs that exist.
 #[derive(Clone, Debug, Default)]
-pub struct Model {
+pub(crate) struct Model {
     pub topology: Topology,
     pub datapaths: Datapaths,
     pub netdevs: Netdevs,
@@ -26,7 +26,7 @@ pub struct Model {
 
 impl Model {
     /// Netdevs `veth1` to `veth3` with indexes 11 to 13, and no cubes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut model = Self::default();
         for number in 1..=3 {
             model.netdevs.name(&format!("veth{number}"), Some(number + 10));
@@ -36,7 +36,7 @@ impl Model {
 
     /// A standard cube with one port for each netdev.
     #[must_use]
-    pub fn bridge(mut self, name: &str, peers: &[(&str, &str)]) -> Self {
+    pub(crate) fn bridge(mut self, name: &str, peers: &[(&str, &str)]) -> Self {
         self.add(name, Role::Standard(OrdMap::new()));
         for (port, peer) in peers {
             self.topology.add_port(name, PortName::parse(port).unwrap(), String::new()).unwrap();
@@ -47,7 +47,7 @@ impl Model {
 
     /// A transparent cube that sees both directions, attached outermost.
     #[must_use]
-    pub fn tap(mut self, name: &str, point: &str) -> Self {
+    pub(crate) fn tap(mut self, name: &str, point: &str) -> Self {
         self.add(name, Role::Transparent);
         self.topology.attach(name, Point::parse(point).unwrap(), &Place::Auto).unwrap();
         self.load(name, BOTH, 0)
@@ -55,7 +55,7 @@ impl Model {
 
     /// Attaches a cube that has programs to one more point, where it has the same.
     #[must_use]
-    pub fn also(mut self, name: &str, point: &str) -> Self {
+    pub(crate) fn also(mut self, name: &str, point: &str) -> Self {
         self.topology.attach(name, Point::parse(point).unwrap(), &Place::Auto).unwrap();
         let datapath = Arc::make_mut(self.datapaths.get_mut(name).unwrap());
         let first: Vec<Program> = datapath.programs.iter().filter(|program| program.point == 0).cloned().collect();
@@ -70,13 +70,13 @@ impl Model {
     /// Lets a cube ask for one program at each of these hooks. Another `flavour` is another program, and from every
     /// second one on the cube's map has another size.
     #[must_use]
-    pub fn load(self, name: &str, directions: &[Direction], flavour: u32) -> Self {
+    pub(crate) fn load(self, name: &str, directions: &[Direction], flavour: u32) -> Self {
         self.load_stages(name, directions, &[(LAST, flavour)])
     }
 
     /// Lets a cube ask for several programs at each of these hooks: stages and flavours, the last stage at the end.
     #[must_use]
-    pub fn load_stages(mut self, name: &str, directions: &[Direction], stages: &[(u32, u32)]) -> Self {
+    pub(crate) fn load_stages(mut self, name: &str, directions: &[Direction], stages: &[(u32, u32)]) -> Self {
         let places = directions.iter().flat_map(|direction| stages.iter().map(move |stage| (*direction, *stage)));
         let programs = places.map(|(direction, (stage, flavour))| {
             let constants = vec![constant("FLAVOUR", flavour.to_ne_bytes())];
@@ -96,7 +96,7 @@ impl Model {
     }
 
     /// Wires everything anew, whatever `previous` has.
-    pub fn try_wire(&self, previous: &Wiring) -> Result<Wiring, TooLong> {
+    pub(crate) fn try_wire(&self, previous: &Wiring) -> Result<Wiring, TooLong> {
         let mut netdevs: BTreeSet<Netdev> = previous.hooks.keys().map(|hook| hook.netdev.clone()).collect();
         let named = self.netdevs.named().keys().filter_map(|name| self.netdevs.of_name(name));
         for netdev in named.chain(self.netdevs.links().values().cloned()) {
@@ -108,25 +108,25 @@ impl Model {
     }
 
     /// Wires what differs from `before`, whose wiring is `previous`.
-    pub fn rewire(&self, before: &Self, previous: &Wiring) -> Wiring {
+    pub(crate) fn rewire(&self, before: &Self, previous: &Wiring) -> Wiring {
         let states = [before, self].map(|model| (&model.topology, &model.netdevs));
         let touched = Touched::between(states[0], states[1], before.touched(self));
         previous.rewire(states[1], &self.datapaths, &touched).unwrap()
     }
 
     #[track_caller]
-    pub fn wire(&self, previous: &Wiring) -> Wiring {
+    pub(crate) fn wire(&self, previous: &Wiring) -> Wiring {
         self.try_wire(previous).unwrap()
     }
 
     /// The way from here to `other`, whose cubes that ask for something else are touched.
-    pub fn plan_to(&self, other: &Self) -> Plan {
+    pub(crate) fn plan_to(&self, other: &Self) -> Plan {
         let old = self.wire(&Wiring::default());
         let new = other.wire(&old);
         Plan::new(&old, &new, &self.touched(other))
     }
 
-    pub fn touched(&self, other: &Self) -> BTreeSet<CubeName> {
+    pub(crate) fn touched(&self, other: &Self) -> BTreeSet<CubeName> {
         let differs = |(name, datapath): &(&CubeName, &Arc<CubeDatapath>)| self.datapaths.get(*name) != Some(*datapath);
         other.datapaths.iter().filter(differs).map(|(name, _)| name.clone()).collect()
     }

@@ -10,18 +10,18 @@ use crate::topology::{CubeName, Point, Topology, keys};
 /// Too many cost time and too few leave a stale program in a chain, so a cube counts as touched as soon as something
 /// that it is asked with may differ: its configuration, its ports and points, and the netdevs there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
+pub(crate) struct Touched {
     pub cubes: BTreeSet<CubeName>,
     /// Of the state before and after; told apart by ifindex.
     pub netdevs: BTreeSet<Netdev>,
 }
 
 /// What a wiring is made for.
-pub type Place<'a> = (&'a Topology, &'a Netdevs);
+pub(crate) type Place<'a> = (&'a Topology, &'a Netdevs);
 
 impl Touched {
     /// What differs between two states, and `also`.
-    pub fn between(before: Place<'_>, after: Place<'_>, also: impl IntoIterator<Item = CubeName>) -> Self {
+    pub(crate) fn between(before: Place<'_>, after: Place<'_>, also: impl IntoIterator<Item = CubeName>) -> Self {
         let states = [before, after];
         let difference = before.0.difference(after.0);
         let mut cubes = difference.cubes;

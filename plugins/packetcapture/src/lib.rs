@@ -6,8 +6,6 @@
 //! thread that makes the rounds) · `session` (from the first ring to the last) · `cube`.
 
 #![deny(unsafe_code)]
-#![allow(unreachable_pub, reason = "its items say `pub` for `pub(crate)` so far")]
-#![allow(clippy::clone_on_ref_ptr, reason = "some of it says `a.clone()` for `Arc::clone(&a)` so far")]
 
 mod calendar;
 mod consumer;

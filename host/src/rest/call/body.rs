@@ -33,7 +33,7 @@ const IDENTITY: &str = "identity";
 ///
 /// # Errors
 /// What is wrong with it.
-pub async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, Refusal> {
+pub(super) async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<Value, Refusal> {
     let refused = |status, message: String| Refusal::new(status, Problem::invalid(path, message));
     let limit =
         |maximum: u64, unit: &str| Limits { maximum: Some(maximum.into()), unit: unit.to_owned(), ..Limits::default() };

@@ -12,7 +12,11 @@ use crate::rest::route::Field;
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read(word: &str, body: Value, fields: &'static [Field]) -> Result<BTreeMap<&'static str, String>, Problems> {
+pub(crate) fn read(
+    word: &str,
+    body: Value,
+    fields: &'static [Field],
+) -> Result<BTreeMap<&'static str, String>, Problems> {
     let Value::Object(mut body) = body else {
         return Err(Problem::bad(word, "the body must be a JSON object").into());
     };

@@ -5,20 +5,20 @@ use crate::problem::{Problem, Problems};
 use crate::rest::route::Input;
 use crate::topology::Place;
 
-pub fn connect(mut input: Input) -> Result<Change, Problems> {
+pub(crate) fn connect(mut input: Input) -> Result<Change, Problems> {
     Ok(Change::Connect { one: input.take("peer1"), other: input.take("peer2") })
 }
 
-pub fn disconnect(mut input: Input) -> Result<Change, Problems> {
+pub(crate) fn disconnect(mut input: Input) -> Result<Change, Problems> {
     Ok(Change::Disconnect { one: input.take("peer1"), other: input.take("peer2") })
 }
 
-pub fn attach(mut input: Input) -> Result<Change, Problems> {
+pub(crate) fn attach(mut input: Input) -> Result<Change, Problems> {
     let place = place(&mut input)?;
     Ok(Change::Attach { cube: input.take("cube"), port: input.take("port"), place })
 }
 
-pub fn detach(mut input: Input) -> Result<Change, Problems> {
+pub(crate) fn detach(mut input: Input) -> Result<Change, Problems> {
     Ok(Change::Detach { cube: input.take("cube"), port: input.take("port") })
 }
 

@@ -14,7 +14,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Name of the label that identifies a cube, as in Polycube.
 const CUBE: &str = "cubeName";
 
-pub async fn all(context: Context) -> Result<Content, Problem> {
+pub(crate) async fn all(context: Context) -> Result<Content, Problem> {
     let text = blocking(move || Ok(samples(&context.view))).await?;
     Ok(Content::Text { media_type: TEXT, text })
 }

@@ -7,16 +7,16 @@ use crate::problem::Problem;
 use crate::rest::call::Content;
 use crate::rest::context::Context;
 
-pub async fn all(context: Context) -> Result<Content, Problem> {
+pub(crate) async fn all(context: Context) -> Result<Content, Problem> {
     Ok(list(netdevs(&context).await?))
 }
 
-pub async fn one(context: Context, name: String) -> Result<Content, Problem> {
+pub(crate) async fn one(context: Context, name: String) -> Result<Content, Problem> {
     find("netdev", &name, netdevs(&context).await?)
 }
 
 /// All netdevs, by their names.
-pub async fn netdevs(context: &Context) -> Result<Vec<(String, Value)>, Problem> {
+pub(crate) async fn netdevs(context: &Context) -> Result<Vec<(String, Value)>, Problem> {
     let unknown = |error| Problem::failed("netdevs", format!("cannot list the netdevs: {error}"));
     let links = context.netlink.links().await.map_err(unknown)?;
     let addresses = context.netlink.addresses().await.map_err(unknown)?;

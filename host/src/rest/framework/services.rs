@@ -9,20 +9,20 @@ use crate::rest::call::Content;
 use crate::rest::context::Context;
 use crate::rest::route::Input;
 
-pub fn all(context: &Context, _: &str) -> Result<Content, Problem> {
+pub(crate) fn all(context: &Context, _: &str) -> Result<Content, Problem> {
     Ok(list(services(context)))
 }
 
-pub fn one(context: &Context, name: &str) -> Result<Content, Problem> {
+pub(crate) fn one(context: &Context, name: &str) -> Result<Content, Problem> {
     find("service", name, services(context))
 }
 
-pub async fn load(context: Context, mut input: Input) -> Result<Content, Problems> {
+pub(crate) async fn load(context: Context, mut input: Input) -> Result<Content, Problems> {
     context.engine.load_service(&input.take("name"), &input.take("uri")).await?;
     Ok(Content::Nothing)
 }
 
-pub fn unload(input: Input) -> Result<Change, Problems> {
+pub(crate) fn unload(input: Input) -> Result<Change, Problems> {
     Ok(Change::RemoveService { name: input.name })
 }
 

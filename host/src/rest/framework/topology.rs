@@ -12,16 +12,16 @@ use crate::rest::present::{chains_at, placed};
 use crate::rest::route::Input;
 use crate::topology::Point;
 
-pub fn all(context: &Context, _: &str) -> Result<Content, Problem> {
+pub(crate) fn all(context: &Context, _: &str) -> Result<Content, Problem> {
     Ok(list(cubes(context)))
 }
 
-pub fn cube(context: &Context, name: &str) -> Result<Content, Problem> {
+pub(crate) fn cube(context: &Context, name: &str) -> Result<Content, Problem> {
     find("cube", name, cubes(context))
 }
 
 /// By service, as Polycube's own client wants it: `{}` when there are none.
-pub fn by_service(context: &Context, _: &str) -> Result<Content, Problem> {
+pub(crate) fn by_service(context: &Context, _: &str) -> Result<Content, Problem> {
     let mut by_service = Map::new();
     for (_, json) in cubes(context) {
         let service = json["service-name"].as_str().unwrap_or_default().to_owned();
@@ -32,7 +32,7 @@ pub fn by_service(context: &Context, _: &str) -> Result<Content, Problem> {
     Ok(Content::Document(by_service.into()))
 }
 
-pub fn create(input: Input) -> Result<Change, Problems> {
+pub(crate) fn create(input: Input) -> Result<Change, Problems> {
     match input.body {
         Value::Array(cubes) => Ok(Change::CreateCubes { cubes }),
         _ => {
@@ -42,7 +42,7 @@ pub fn create(input: Input) -> Result<Change, Problems> {
 }
 
 /// The chains at a port or a netdev.
-pub async fn chains(context: Context, name: String) -> Result<Content, Problem> {
+pub(crate) async fn chains(context: Context, name: String) -> Result<Content, Problem> {
     let refused = |problem: Problem| problem.at(format!("topology/{name}"));
     let point = Point::parse(&name).map_err(refused)?;
     let view = &context.view;

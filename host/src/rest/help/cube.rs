@@ -13,7 +13,7 @@ use crate::rest::resource::{self, neither};
 use crate::schema::{Node, locate};
 
 /// Help on the path that is a service's name.
-pub fn on_service(context: &Context, service: &Service, verb: Option<Verb>) -> Help {
+pub(super) fn on_service(context: &Context, service: &Service, verb: Option<Verb>) -> Help {
     let schema = &service.model.service;
     let mut help = Help::of(schema.description.as_str());
     if verb == Some(Verb::Add) {
@@ -36,7 +36,7 @@ fn cubes_of(context: &Context, service: &Service) -> Vec<Keyword> {
 }
 
 /// Help on the cube `name`, or on the node at `path` below it. A cube that does not exist yet needs its `service`.
-pub async fn on_cube(
+pub(super) async fn on_cube(
     context: &Context,
     service: Option<&Service>,
     name: &str,

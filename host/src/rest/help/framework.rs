@@ -10,7 +10,7 @@ use crate::rest::error::Refusal;
 use crate::rest::route::{Body, CommandLine, Field, Handler, Route};
 
 /// Help on the empty path.
-pub fn on_all(context: &Context, verb: Option<Verb>, routes: &'static [Route]) -> Help {
+pub(super) fn on_all(context: &Context, verb: Option<Verb>, routes: &'static [Route]) -> Help {
     let mut help = Help::of("The daemon");
     if verb.is_none() {
         help.commands = Verb::ALL.to_vec();
@@ -28,7 +28,7 @@ pub fn on_all(context: &Context, verb: Option<Verb>, routes: &'static [Route]) -
 }
 
 /// Help on a path that begins with one of the framework's words.
-pub async fn on(
+pub(super) async fn on(
     context: &Context,
     path: &[String],
     verb: Option<Verb>,

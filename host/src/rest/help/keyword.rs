@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::schema::Node;
 
 /// The member `name` of a schema.
-pub fn of(name: &str, schema: &Value) -> Keyword {
+pub(super) fn of(name: &str, schema: &Value) -> Keyword {
     let (kind, keys) = match Node::of(schema) {
         Node::Container(_) | Node::Entry(_) => (KeywordKind::Container, Vec::new()),
         Node::List { key, .. } => (KeywordKind::List, vec![key.to_owned()]),
@@ -32,7 +32,7 @@ pub fn of(name: &str, schema: &Value) -> Keyword {
 }
 
 /// As it is typed.
-pub fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

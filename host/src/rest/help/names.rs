@@ -9,17 +9,17 @@ use crate::rest::route::Names;
 use crate::topology::{Cube, Point, Role};
 
 /// Looks for names.
-pub struct Asker<'a> {
+pub(super) struct Asker<'a> {
     context: &'a Context,
 }
 
 impl<'a> Asker<'a> {
-    pub fn new(context: &'a Context) -> Self {
+    pub(super) fn new(context: &'a Context) -> Self {
         Self { context }
     }
 
     /// Adds the names that exist to the leaves that want one.
-    pub async fn fill_in(&self, path: &[String], help: &mut Help) -> Result<(), Problem> {
+    pub(super) async fn fill_in(&self, path: &[String], help: &mut Help) -> Result<(), Problem> {
         let topology = &self.context.view.topology;
         let cube = path.iter().find_map(|word| topology.get(word)).map(|(_, cube)| cube);
         for keyword in help.leaf.iter_mut().chain(&mut help.params).chain(&mut help.optional) {
@@ -35,7 +35,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The names of a kind, where `given` are the operands before.
-    pub async fn names(&self, names: Names, given: &[String]) -> Result<Vec<String>, Problem> {
+    pub(super) async fn names(&self, names: Names, given: &[String]) -> Result<Vec<String>, Problem> {
         let topology = &self.context.view.topology;
         let is_attached = |cube: &String| !topology.points(cube).is_empty();
         Ok(match names {
@@ -67,7 +67,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The names of a kind as words that can follow.
-    pub async fn keywords(&self, names: Names) -> Result<Vec<Keyword>, Problem> {
+    pub(super) async fn keywords(&self, names: Names) -> Result<Vec<Keyword>, Problem> {
         Ok(match names {
             Names::Services => self.services(),
             Names::Cubes => self.cubes(|_| true),
@@ -75,14 +75,14 @@ impl<'a> Asker<'a> {
         })
     }
 
-    pub fn services(&self) -> Vec<Keyword> {
+    pub(super) fn services(&self) -> Vec<Keyword> {
         let services = self.context.view.registry.services();
         let about = services.map(|(name, service)| (name, service.model.service.description.as_str()));
         about.map(|(name, about)| Keyword::new(name, KeywordKind::Service, about)).collect()
     }
 
     /// The cubes that fit.
-    pub fn cubes(&self, fits: impl Fn(&Cube) -> bool) -> Vec<Keyword> {
+    pub(super) fn cubes(&self, fits: impl Fn(&Cube) -> bool) -> Vec<Keyword> {
         let cubes = self.context.view.topology.cubes().filter(|(_, cube)| fits(cube));
         let about = |cube: &Cube| format!("Cube of service {}", cube.service);
         cubes.map(|(name, cube)| Keyword::new(name.as_str(), KeywordKind::Cube, about(cube))).collect()

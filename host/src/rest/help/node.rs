@@ -8,7 +8,7 @@ use super::{keyword as keywords, reads};
 use crate::schema::Node;
 
 /// Help on `node`, which is called `name`; `entries` are those that a list has now.
-pub fn on(node: Node<'_>, name: &str, verb: Option<Verb>, entries: &[String]) -> Help {
+pub(super) fn on(node: Node<'_>, name: &str, verb: Option<Verb>, entries: &[String]) -> Help {
     let mut help = Help::of(node.schema()["description"].as_str().unwrap_or_default());
     if verb.is_none() {
         help.commands = commands(node);
@@ -34,7 +34,7 @@ pub fn on(node: Node<'_>, name: &str, verb: Option<Verb>, entries: &[String]) ->
 }
 
 /// Help on an entry that does not exist yet, or on its list while `key` is not given.
-pub fn add_entry(help: &mut Help, item: &Value, key: &str) {
+pub(super) fn add_entry(help: &mut Help, item: &Value, key: &str) {
     let settings = creation(item, "").into_iter().filter(|setting| setting.name != key);
     let (mandatory, optional): (Vec<_>, Vec<_>) = settings.partition(|setting| setting.mandatory);
     help.params.extend(mandatory);
@@ -42,7 +42,7 @@ pub fn add_entry(help: &mut Help, item: &Value, key: &str) {
 }
 
 /// All that can be given at creation, as `name=value`: leaves, those of containers with dotted names.
-pub fn creation(schema: &Value, prefix: &str) -> Vec<Keyword> {
+pub(super) fn creation(schema: &Value, prefix: &str) -> Vec<Keyword> {
     let is_required = |name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
     let mut found = Vec::new();
     for (name, member) in members(schema).filter(|(_, member)| member["readOnly"] != true) {

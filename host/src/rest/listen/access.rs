@@ -19,7 +19,7 @@ use crate::sys::process;
 
 /// What a request over TCP needs.
 #[derive(Clone)]
-pub enum Access {
+pub(crate) enum Access {
     /// `Authorization: Bearer …` with this token, or a client certificate where one is asked for.
     Token(Arc<str>),
     /// A client certificate: clients without one cannot connect.
@@ -33,7 +33,7 @@ impl Access {
     ///
     /// # Errors
     /// The file cannot be read, or others can read it, or it holds no token.
-    pub fn from_file(path: &Path) -> Result<Self, SecretError> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self, SecretError> {
         let text = String::from_utf8(read_secret("token file", path)?);
         let text = text.map_err(|_| SecretError::NotUtf8 { file: path.to_owned() })?;
         match text.lines().next().map(str::trim) {
@@ -57,7 +57,7 @@ impl Access {
 
 /// A token or a key that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub(crate) enum SecretError {
     #[error("{what} {}", file.display())]
     Read { what: &'static str, file: PathBuf, source: io::Error },
     #[error("{what} {file}: everybody can use it: chmod 640 {file}", file = file.display())]
@@ -72,7 +72,7 @@ pub enum SecretError {
 ///
 /// # Errors
 /// The file cannot be read, or others can use it.
-pub fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
+pub(super) fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
     use std::os::unix::fs::PermissionsExt as _;
     let read = |source| SecretError::Read { what, file: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(read)?;
@@ -84,7 +84,7 @@ pub fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, SecretErr
 
 /// What is known of a TCP connection's peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Peer {
+pub(super) enum Peer {
     /// Nothing: there is no TLS.
     Plain,
     /// It speaks TLS.
@@ -97,13 +97,13 @@ pub enum Peer {
 
 /// What a TCP listener lets pass.
 #[derive(Clone)]
-pub struct Gate {
+pub(super) struct Gate {
     pub access: Access,
     pub address: SocketAddr,
 }
 
 /// Middleware of the TCP listener. Each request has its [`Peer`] as an extension.
-pub async fn check(
+pub(super) async fn check(
     State(gate): State<Gate>,
     Extension(peer): Extension<Peer>,
     request: Request,

@@ -38,11 +38,11 @@ const MAX_PENDING_PER_ORIGIN: usize = 64;
 const MAX_ADMITTED: usize = 256;
 
 /// How long a client has to agree on TLS, if any, and to send the head of a request that is admitted.
-pub const PENDING_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PENDING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub(super) enum Origin {
     /// A network address; of an IPv6 address the first 64 bits, because most hosts can use all addresses with these.
     Address(IpAddr),
     /// A local user, if the kernel says which.
@@ -50,7 +50,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    pub fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
             address => address,
@@ -59,7 +59,7 @@ impl Origin {
 }
 
 /// The connections of one listener.
-pub struct Admission {
+pub(super) struct Admission {
     /// Oldest first.
     pending: Mutex<Vec<Pending>>,
     numbers: AtomicU64,
@@ -76,7 +76,7 @@ struct Pending {
 }
 
 impl Admission {
-    pub fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             pending: Mutex::default(),
             numbers: AtomicU64::new(0),
@@ -87,7 +87,7 @@ impl Admission {
     }
 
     /// Adds a pending connection. Another one may be evicted.
-    pub fn accept(self: &Arc<Self>, origin: Origin) -> Arc<Connection> {
+    pub(super) fn accept(self: &Arc<Self>, origin: Origin) -> Arc<Connection> {
         let (number, evicted) = (self.numbers.fetch_add(1, Ordering::Relaxed), Arc::new(Notify::new()));
         let mut pending = self.pending();
         if let Some(index) = victim(origin, &pending) {
@@ -99,7 +99,7 @@ impl Admission {
     }
 
     /// Whether there are so many pending connections that the next one may evict another.
-    pub fn may_evict(&self) -> bool {
+    pub(super) fn may_evict(&self) -> bool {
         self.pending().len() >= MAX_PENDING_PER_ORIGIN
     }
 
@@ -129,7 +129,7 @@ fn victim(origin: Origin, pending: &[Pending]) -> Option<usize> {
 }
 
 /// One connection, until it is dropped.
-pub struct Connection {
+pub(super) struct Connection {
     admission: Arc<Admission>,
     number: u64,
     evicted: Arc<Notify>,
@@ -142,7 +142,7 @@ struct Full;
 
 impl Connection {
     /// Waits until the connection must be closed: it is still pending after [`PENDING_PATIENCE`], or evicted.
-    pub async fn evicted(&self) {
+    pub(super) async fn evicted(&self) {
         tokio::select! {
             () = self.evicted.notified() => return,
             () = sleep(PENDING_PATIENCE) => {}
@@ -154,7 +154,7 @@ impl Connection {
     }
 
     /// Waits until the connection should close, because others wait: now if it is idle, otherwise after its answer.
-    pub async fn crowded_out(&self) {
+    pub(super) async fn crowded_out(&self) {
         let mut crowded = self.admission.crowded.subscribe();
         // It ends with an error only when the sender is gone, and `admission` keeps that.
         while crowded.changed().await.is_ok() && self.permit.get().is_none() {}
@@ -192,7 +192,7 @@ impl Drop for Connection {
 }
 
 /// Middleware of all listeners, which admits requests. Each has its [`Connection`] as an extension.
-pub async fn admit(Extension(connection): Extension<Arc<Connection>>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(Extension(connection): Extension<Arc<Connection>>, request: Request, next: Next) -> Response {
     match connection.admit().await {
         Ok(()) => next.run(request).await,
         Err(Full) => {

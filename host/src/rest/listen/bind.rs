@@ -18,7 +18,7 @@ const GROUP: &str = "polycube";
 const BACKLOG: i32 = 1024;
 
 /// The Unix socket. Dropping it removes it from the file system.
-pub struct UnixSocket {
+pub(crate) struct UnixSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
 }
@@ -29,7 +29,7 @@ impl UnixSocket {
     ///
     /// # Errors
     /// The socket cannot be opened.
-    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+    pub(crate) fn bind(path: &Path) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Unix { path: path.to_owned(), source };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
@@ -76,7 +76,7 @@ fn restricted(path: &Path) -> io::Result<UnixSocket> {
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+pub(crate) fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let bind = || {
         let listener = TcpListener::bind(address)?;
         prepare(&listener, TcpListener::set_nonblocking)?;

@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::rest::error::Refusal;
 
 /// Middleware of all listeners.
-pub async fn check(request: Request, next: Next) -> Response {
+pub(super) async fn check(request: Request, next: Next) -> Response {
     match fault(request.version(), request.headers()) {
         None => next.run(request).await,
         Some(reason) => Refusal::new(StatusCode::BAD_REQUEST, Problem::invalid("", reason)).closing().into_response(),

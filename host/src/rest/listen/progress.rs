@@ -15,17 +15,17 @@ use crate::sys::socket;
 
 /// Whether the reader of the answer that is being written may pause. Clones share one answer.
 #[derive(Clone, Default)]
-pub struct Pause(Arc<AtomicBool>);
+pub(super) struct Pause(Arc<AtomicBool>);
 
 impl Pause {
-    pub fn set(&self, allowed: bool) {
+    pub(super) fn set(&self, allowed: bool) {
         self.0.store(allowed, Ordering::Relaxed);
     }
 }
 
 /// A stream that fails when its peer reads nothing of what is written for `patience`. With nothing to write it waits
 /// forever.
-pub struct Progress<S> {
+pub(super) struct Progress<S> {
     stream: S,
     patience: Duration,
     pause: Pause,
@@ -41,7 +41,7 @@ struct Stall {
 }
 
 impl<S: AsFd> Progress<S> {
-    pub fn new(stream: S, patience: Duration, pause: Pause) -> Self {
+    pub(super) fn new(stream: S, patience: Duration, pause: Pause) -> Self {
         Self { stream, patience, pause, stall: None }
     }
 

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 use super::access::{Access, SecretError, read_secret};
 
 /// The files that TLS is made of.
-pub struct Files<'a> {
+pub(crate) struct Files<'a> {
     /// Our certificate, and those between it and its CA.
     pub cert: &'a Path,
     pub key: &'a Path,
@@ -24,7 +24,7 @@ pub struct Files<'a> {
 
 /// Files that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     #[error("{option} {}", file.display())]
     Read { option: &'static str, file: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -47,7 +47,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// What is wrong with which file.
-pub fn acceptor(files: &Files<'_>, access: &Access) -> Result<TlsAcceptor, TlsError> {
+pub(crate) fn acceptor(files: &Files<'_>, access: &Access) -> Result<TlsAcceptor, TlsError> {
     let chain = certificates("--cert", files.cert)?;
     let key = key(files.key)?;
     let provider = Arc::new(ring::default_provider());

@@ -14,7 +14,7 @@ fn texts() -> Value {
     json!({ "type": "array", "items": { "type": "string" } })
 }
 
-pub fn components(cube: &Model, port: &Model) -> Value {
+pub(crate) fn components(cube: &Model, port: &Model) -> Value {
     json!({
         "schemas": {
             "errors": errors(),
@@ -177,27 +177,27 @@ fn netdev() -> Value {
 }
 
 /// One document of a kind.
-pub fn one(kind: &str) -> Value {
+pub(crate) fn one(kind: &str) -> Value {
     reference("schemas", kind)
 }
 
 /// A list of documents of a kind.
-pub fn array_of(kind: &str) -> Value {
+pub(crate) fn array_of(kind: &str) -> Value {
     json!({ "type": "array", "items": one(kind) })
 }
 
 /// Lists of cubes, by their service's name.
-pub fn by_service() -> Value {
+pub(crate) fn by_service() -> Value {
     json!({ "type": "object", "additionalProperties": array_of("cube") })
 }
 
-pub fn version() -> Value {
+pub(crate) fn version() -> Value {
     let version =
         json!({ "type": "object", "required": ["version"], "properties": { "version": { "type": "string" } } });
     json!({ "type": "object", "required": ["polycubed"], "properties": { "polycubed": version } })
 }
 
-pub fn root_links() -> Value {
+pub(crate) fn root_links() -> Value {
     let link = json!({ "type": "object", "required": ["rel", "href"], "properties": {
         "rel": { "type": "string" }, "href": { "type": "string", "format": "uri-reference" },
     } });
@@ -206,7 +206,7 @@ pub fn root_links() -> Value {
 }
 
 /// A body of several cubes.
-pub fn cube_list() -> Value {
+pub(crate) fn cube_list() -> Value {
     json!({
         "type": "array",
         "items": {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::operation::{CHANGE, Done, Operation, id, path_parameter};
 use crate::rest::route::{AnswerSchema, Body, Endpoint, Field, Route, Segment};
 
-pub fn paths(routes: &[Route]) -> Value {
+pub(super) fn paths(routes: &[Route]) -> Value {
     let items = routes.iter().map(|route| {
         let path = path(route);
         let mut item = Map::new();

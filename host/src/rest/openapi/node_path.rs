@@ -6,7 +6,7 @@ use super::operation::path_parameter;
 
 /// Where a node is in the tree.
 #[derive(Clone, Default)]
-pub struct NodePath {
+pub(super) struct NodePath {
     /// The path in the document, `/simplebridge/{cube}/fdb`.
     pub path: String,
     /// Words below the cube; those for entries of lists are empty.
@@ -21,7 +21,7 @@ pub struct NodePath {
 }
 
 impl NodePath {
-    pub fn member(&self, name: &str) -> Self {
+    pub(super) fn member(&self, name: &str) -> Self {
         let mut below = self.clone();
         below.path = format!("{}/{name}", self.path);
         below.words.push(name.to_owned());
@@ -30,7 +30,7 @@ impl NodePath {
         below
     }
 
-    pub fn entry(&self, key: &str, schema: &Value) -> Self {
+    pub(super) fn entry(&self, key: &str, schema: &Value) -> Self {
         let mut below = self.clone();
         let mut parameter = key.to_owned();
         while self.parameters.iter().any(|other| other["name"] == *parameter) {

@@ -4,7 +4,7 @@ use polycube_api::media;
 use serde_json::{Map, Value, json};
 
 /// What one method does at one path.
-pub struct Operation<'a> {
+pub(super) struct Operation<'a> {
     pub tag: &'a str,
     pub summary: String,
     /// Schema of the request's body, and whether there must be one.
@@ -18,27 +18,27 @@ pub struct Operation<'a> {
 }
 
 /// An answer that says that something is done.
-pub struct Done {
+pub(super) struct Done {
     pub status: u16,
     /// Media type and schema of its body.
     pub content: Option<(&'static str, Value)>,
 }
 
 impl Done {
-    pub fn nothing(status: u16) -> Self {
+    pub(super) fn nothing(status: u16) -> Self {
         Self { status, content: None }
     }
 
-    pub fn document(status: u16, schema: Value) -> Self {
+    pub(super) fn document(status: u16, schema: Value) -> Self {
         Self { status, content: Some((media::DATA, schema)) }
     }
 }
 
 /// Statuses that any change can be refused with.
-pub const CHANGE: [u16; 5] = [400, 404, 409, 413, 500];
+pub(super) const CHANGE: [u16; 5] = [400, 404, 409, 413, 500];
 
 impl Operation<'_> {
-    pub fn write(self, id: &str) -> Value {
+    pub(super) fn write(self, id: &str) -> Value {
         let mut responses = Map::new();
         let mut done = json!({ "description": "Done" });
         if let Some((media_type, schema)) = &self.done.content {
@@ -69,17 +69,17 @@ impl Operation<'_> {
 }
 
 /// A reference to a component.
-pub fn reference(kind: &str, name: &str) -> Value {
+pub(super) fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
 /// A name for an operation that no other has: its method, and the words of its path.
-pub fn id(method: &str, path: &str) -> String {
+pub(super) fn id(method: &str, path: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     [method].into_iter().chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// A parameter in a path.
-pub fn path_parameter(name: &str, schema: &Value) -> Value {
+pub(super) fn path_parameter(name: &str, schema: &Value) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": schema })
 }

@@ -7,12 +7,12 @@ use crate::schema::Model;
 use crate::topology::{LONGEST, pattern};
 
 /// Name of the schema of what can be set.
-pub fn settings_of(service: &str) -> String {
+pub(super) fn settings_of(service: &str) -> String {
     format!("{service}-settings")
 }
 
 /// What a cube is shown as; `whole` is the schema of all that it has.
-pub fn answers(model: &Model, whole: &Value) -> Value {
+pub(super) fn answers(model: &Model, whole: &Value) -> Value {
     let mut answers = whole.clone();
     answers["description"] = model.service.description.as_str().into();
     answers["required"] = json!(["name", "uuid", "service-name", "type", "loglevel"]);
@@ -24,7 +24,7 @@ pub fn answers(model: &Model, whole: &Value) -> Value {
 }
 
 /// What can be set in a cube.
-pub fn settings(model: &Model, cube: &Model) -> Value {
+pub(super) fn settings(model: &Model, cube: &Model) -> Value {
     let mut properties = json!({ "name": name_schema() });
     for (name, member) in members(cube.config()).chain(members(model.config())) {
         properties[name] = member.clone();
@@ -42,12 +42,12 @@ pub fn settings(model: &Model, cube: &Model) -> Value {
 }
 
 /// Names of cubes and ports.
-pub fn name_schema() -> Value {
+pub(super) fn name_schema() -> Value {
     json!({ "type": "string", "pattern": pattern(), "maxLength": LONGEST })
 }
 
 /// Members that a schema names.
-pub fn members(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+pub(super) fn members(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
 

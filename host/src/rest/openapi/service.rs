@@ -12,7 +12,7 @@ use crate::schema::{Model, Node, locate};
 
 /// Adds what belongs to the service of `model`. `whole` is the schema of all that its cubes have, `cube` what every cube
 /// has.
-pub fn add(document: &mut Value, model: &Model, whole: &Value, cube: &Model) {
+pub(super) fn add(document: &mut Value, model: &Model, whole: &Value, cube: &Model) {
     let name = &model.service.name;
     document["components"]["schemas"][name] = answers(model, whole);
     document["components"]["schemas"][settings_of(name)] = settings(model, cube);

@@ -7,18 +7,18 @@ use crate::topology::Point;
 use crate::wiring::Place;
 
 /// Keys of the chains in a port, or in a point where a transparent cube is attached.
-pub const INGRESS: &str = "ingress-chain";
-pub const EGRESS: &str = "egress-chain";
+pub(super) const INGRESS: &str = "ingress-chain";
+pub(super) const EGRESS: &str = "egress-chain";
 
 /// The chains at a point, from the wire and to the wire: `a ---> b ---> br1:p1`, `br1:p1 ---> b ---> a`.
-pub struct Chains {
+pub(super) struct Chains {
     pub ingress: String,
     pub egress: String,
     /// Whether a cube is attached there, or the packets go to one.
     pub is_ours: bool,
 }
 
-pub fn at((topology, netdevs): Place<'_>, point: &Point) -> Chains {
+pub(super) fn at((topology, netdevs): Place<'_>, point: &Point) -> Chains {
     // A chain is what is wanted, whether the netdev exists or not. The other end of a link has another chain.
     let (port, netdev) = match point {
         Point::Port(cube, name) => {
@@ -43,7 +43,7 @@ pub fn at((topology, netdevs): Place<'_>, point: &Point) -> Chains {
 }
 
 /// What Polycube's `topology/NAME` answers; for a netdev that no cube uses, only its name.
-pub fn of_topology(view: &View, point: &Point) -> Value {
+pub(crate) fn of_topology(view: &View, point: &Point) -> Value {
     let Chains { ingress, egress, is_ours } = at((&view.topology, &view.netdevs), point);
     let mut json = json!({ "name": point.to_string() });
     if is_ours {

@@ -13,7 +13,12 @@ use crate::schema::{Model, Node, Operation, is_read_only, locate};
 use crate::topology::PortName;
 
 /// A change of a cube's ports; `path` begins below them.
-pub fn of_ports(model: &Model, cube: &str, path: &[String], call: &Call) -> Result<(Change, ResourceKind), Problem> {
+pub(super) fn of_ports(
+    model: &Model,
+    cube: &str,
+    path: &[String],
+    call: &Call,
+) -> Result<(Change, ResourceKind), Problem> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let (cube, mut body) = (cube.to_owned(), call.body.clone());
     let configure = |cube, port: &str, body| {
@@ -52,7 +57,12 @@ pub fn of_ports(model: &Model, cube: &str, path: &[String], call: &Call) -> Resu
 }
 
 /// A change of the node at `path` below a cube, by its service's data model.
-pub fn of_node(service: &Service, cube: &str, path: &[String], call: &Call) -> Result<(Change, ResourceKind), Problem> {
+pub(super) fn of_node(
+    service: &Service,
+    cube: &str,
+    path: &[String],
+    call: &Call,
+) -> Result<(Change, ResourceKind), Problem> {
     let Service { whole, .. } = service;
     let name = path.join("/");
     let node = locate(whole, path).map_err(|(node, word)| {

@@ -17,7 +17,7 @@ use crate::rest::present::{base, ports_of};
 use crate::schema::{is_read_only, shown};
 
 /// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
-pub fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
+pub(super) fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
     let (name, found) = view.topology.get(cube)?;
     let Service { model, whole, .. } = view.registry.service(&found.service).ok()?;
     if is_read_only(whole, path) {
@@ -42,12 +42,12 @@ pub fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
 }
 
 /// Whether a client that sends `headers` has what `tag` stands for.
-pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     listed(headers, header::IF_NONE_MATCH).is_some_and(|known| known.iter().any(|one| one == "*" || weak(one) == tag))
 }
 
 /// The condition of the change that `call` asks for: its node is as the client says.
-pub fn guard(call: &Call, cube: &str, path: &[String]) -> Option<Guard> {
+pub(super) fn guard(call: &Call, cube: &str, path: &[String]) -> Option<Guard> {
     let wanted = listed(&call.headers, header::IF_MATCH);
     let unwanted = listed(&call.headers, header::IF_NONE_MATCH);
     if wanted.is_none() && unwanted.is_none() {

@@ -11,7 +11,7 @@ use crate::rest::present::{traffic_of, whole};
 use crate::schema::{self, Node, absent, locate, shown};
 
 /// What a node is, and what of it is set.
-pub struct Read {
+pub(crate) struct Read {
     pub value: Value,
     /// With the tag that stands for it.
     set: Option<(Value, String)>,
@@ -29,7 +29,7 @@ impl Read {
 }
 
 /// What is at `path` below a cube. Calls the plugin.
-pub async fn read(context: Context, cube: String, path: Vec<String>) -> Result<Read, Problem> {
+pub(crate) async fn read(context: Context, cube: String, path: Vec<String>) -> Result<Read, Problem> {
     let traffic = traffic_of(&context, &cube).await?;
     let read = blocking(move || {
         let view = &context.view;

@@ -2,14 +2,14 @@
 
 /// Bytes from `start` up to `end`, which is not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub(super) struct Range {
     pub start: u64,
     pub end: u64,
 }
 
 /// What a `Range` header asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(super) enum Wanted {
     Whole,
     Part(Range),
     /// A part that the file does not have.
@@ -19,7 +19,7 @@ pub enum Wanted {
 impl Wanted {
     /// Reads `header` for a file of `size` bytes. It ignores what it does not understand, as the standard allows, and
     /// several ranges at once.
-    pub fn parse(header: Option<&str>, size: u64) -> Self {
+    pub(super) fn parse(header: Option<&str>, size: u64) -> Self {
         let bounds = header.and_then(|header| header.trim().strip_prefix("bytes=")?.split_once('-'));
         let Some((first, last)) = bounds else { return Self::Whole };
         let range = match (first.trim().parse::<u64>(), last.trim()) {
