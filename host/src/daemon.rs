@@ -94,7 +94,7 @@ async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
     }
     let Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs } = prepared;
     let runtime = tokio::runtime::Handle::current();
-    let kernel = Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix };
+    let kernel = Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix, next_link: 0 };
     let parts = Parts { registry, kernel, plugin_dirs, capture_dirs };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();

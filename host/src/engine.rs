@@ -29,6 +29,7 @@ pub(crate) use handle::{Handle, Supervisor};
 use parked::{Parked, Resumed};
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin};
+use crate::netdev::Table;
 use crate::plugins::{
     Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
 };
@@ -36,12 +37,15 @@ use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;
-use crate::sys::netdevs::Netdevs as Present;
+use crate::sys::netdevs::{Netdevs as Present, News};
 use crate::topology::{CubeName, Topology};
 use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
 const CLEAR: Duration = Duration::from_secs(60);
+
+/// How long netdevs that could not be followed wait.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often hooks are looked at.
 const INSPECTION: Duration = Duration::from_secs(2);
@@ -94,8 +98,10 @@ pub(crate) struct Parts {
 struct Engine {
     view: Arc<RwLock<Arc<View>>>,
     present: Present,
-    /// Names of netdevs that have not been followed yet.
-    changed: BTreeSet<String>,
+    /// What has changed of netdevs and has not been followed yet.
+    news: News,
+    /// When to try again what could not be followed.
+    follow_again: Option<Instant>,
     reconciler: Reconciler<Live, Instances>,
     failures: Arc<Failures>,
     parked: Parked,
@@ -123,7 +129,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let engine = Engine {
         view: Arc::clone(&view),
         present,
-        changed: BTreeSet::new(),
+        news: News::default(),
+        follow_again: None,
         reconciler,
         failures,
         parked: Parked::default(),
@@ -194,7 +201,13 @@ impl Engine {
     fn run(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
             match message {
-                Message::Ask(ask) => self.ask(ask, Instant::now()),
+                Message::Ask(ask) => {
+                    self.ask(ask, Instant::now());
+                    let topology = &self.reconciler.model().topology;
+                    if self.parked.waits_for_missing(|cube| topology.get(cube.as_str()).is_some()) {
+                        self.resume();
+                    }
+                }
                 Message::Look => {
                     self.is_looking.store(false, Ordering::Release);
                     self.follow_netdevs();
@@ -203,9 +216,7 @@ impl Engine {
                 Message::Freed => {
                     self.reconciler.retry_deferred();
                     self.follow_netdevs();
-                    for Resumed { ask, since } in self.parked.take_all() {
-                        self.ask(ask, since);
-                    }
+                    self.resume();
                 }
                 Message::Stop(done) => {
                     self.clear();
@@ -240,12 +251,25 @@ impl Engine {
 
     /// Answers those whose cubes have been busy for too long.
     fn refuse_overdue(&mut self) {
-        for (ask, why) in self.parked.take_overdue() {
+        let overdue = self.parked.take_overdue();
+        let is_any = !overdue.is_empty();
+        for (ask, why) in overdue {
             match ask {
                 // The client may have gone.
                 Ask::Change { answer, .. } => drop(answer.send(Err(why.into()))),
                 Ask::Request(cube, patch) => self.report_request(&cube, &patch, &Err(why.into())),
             }
+        }
+        // Others may have waited for these alone.
+        if is_any {
+            self.resume();
+        }
+    }
+
+    /// Tries the parked changes again, in the order in which they came.
+    fn resume(&mut self) {
+        for Resumed { ask, since } in self.parked.take_all() {
+            self.ask(ask, since);
         }
     }
 
@@ -263,12 +287,17 @@ impl Engine {
             crate::fault::point(&format!("delete {cube}"));
         }
         let facts = self.facts();
-        let model = match model::change(self.reconciler.model(), change.clone(), &facts) {
-            Ok(model) => model,
-            Err(problems) => return Ok(Err(problems)),
+        let (model, facts) = match model::change(self.reconciler.model(), change.clone(), &facts) {
+            Ok(model) => (model, facts),
+            Err(problems) => match self.change_again(change) {
+                Some(changed) => changed,
+                None => return Ok(Err(problems)),
+            },
         };
         let touched = self.reconciler.model().topology.difference(&model.topology);
-        if let Some(busy) = self.parked.before(&touched.cubes) {
+        // What deletes a cube needs no plugin, and may overtake what waits for it.
+        let kept = touched.cubes.into_iter().filter(|cube| model.topology.get(cube.as_str()).is_some()).collect();
+        if let Some(busy) = self.parked.before(&kept) {
             return Err(busy);
         }
         match self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
@@ -280,6 +309,20 @@ impl Engine {
             Err(Refused::Problems(problems)) => Ok(Err(problems)),
             Err(Refused::Busy(busy)) => Err(busy),
         }
+    }
+
+    /// Makes the new model once more, where that was refused for want of a name that the kernel did not tell of.
+    fn change_again(&mut self, change: &Change) -> Option<(Model, Facts)> {
+        // Only of a netdev that is down, the kernel keeps a new name to itself.
+        if self.present.table().links().all(|link| link.up) {
+            return None;
+        }
+        let news = self.present.reread().ok().filter(|news| !news.is_empty())?;
+        self.news.extend(news);
+        self.follow_netdevs();
+        let facts = self.facts();
+        let model = model::change(self.reconciler.model(), change.clone(), &facts).ok()?;
+        Some((model, facts))
     }
 
     fn facts(&self) -> Facts {
@@ -294,22 +337,51 @@ impl Engine {
     /// Wires the netdevs in use that have come, gone or changed, and tries deferred parts again.
     fn follow_netdevs(&mut self) {
         match self.present.refresh() {
-            Ok(changed) => self.changed.extend(changed),
+            Ok(news) => self.news.extend(news),
             Err(error) => tracing::error!("cannot look netdevs up: {error}"),
         }
-        if self.changed.is_empty() && !self.reconciler.is_retry_due() && !self.has_losses() {
+        let is_any = !self.news.is_empty() || self.reconciler.is_retry_due() || self.has_losses();
+        if !is_any || self.follow_again.is_some_and(|due| Instant::now() < due) {
             return;
         }
-        let changed = std::mem::take(&mut self.changed);
-        let facts = self.facts();
-        let renamed = model::renamed(&changed, &facts);
-        for (old, new) in &renamed {
-            tracing::info!(netdev = old, "is called {new} now");
+        let News { names, gone } = std::mem::take(&mut self.news);
+        let mut present = self.present.table().clone();
+        // A netdev that went and is back is another one, even with the same ifindex: its hooks and its mode went along.
+        let returned: Vec<u32> = gone
+            .iter()
+            .copied()
+            .filter(|i| present.link(*i).is_some() && self.reconciler.netdevs().is_named(*i))
+            .collect();
+        let mut is_followed = true;
+        if !returned.is_empty() {
+            let mut names = names.clone();
+            names.extend(returned.iter().flat_map(|ifindex| present.remove(*ifindex)));
+            is_followed = self.follow(present, &names);
         }
+        let present = self.present.table().clone();
+        if is_followed && self.follow(present, &names) {
+            self.follow_again = None;
+        } else {
+            // Nothing of it may be forgotten: a rename is only seen once.
+            self.news.extend(News { names, gone });
+            self.follow_again = Some(Instant::now() + FOLLOW_PAUSE);
+        }
+    }
+
+    /// Brings everything to these netdevs, of which `changed` may be others than before. Answers whether it could.
+    fn follow(&mut self, present: Table, changed: &BTreeSet<String>) -> bool {
+        let facts = Facts { present, ..self.facts() };
+        let renamed = model::renamed(changed, &facts);
         let mut model = self.reconciler.model().clone();
-        model.topology.rename_netdevs(renamed);
-        match self.reconciler.reconcile(model, &facts, &changed, Origin::Netdevs) {
-            Ok(_) => self.publish(),
+        model.topology.rename_netdevs(renamed.clone());
+        match self.reconciler.reconcile(model, &facts, changed, Origin::Netdevs) {
+            Ok(_) => {
+                for (old, new) in &renamed {
+                    tracing::info!(netdev = old, "is called {new} now");
+                }
+                self.publish();
+                return true;
+            }
             Err(Refused::Problems(problems)) => {
                 for problem in problems.0 {
                     tracing::error!(path = problem.path, "cannot follow a netdev: {problem}");
@@ -318,6 +390,7 @@ impl Engine {
             // Whatever netdevs touch is deferred while it is busy.
             Err(Refused::Busy(cubes)) => tracing::error!(?cubes, "cannot follow a netdev: the cubes are busy"),
         }
+        false
     }
 
     /// Whether somebody took something of ours off a netdev. Looks every few seconds, because it asks the kernel once for
@@ -368,12 +441,18 @@ impl Engine {
         if let Err(refused) = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             tracing::error!(?refused, "cannot take everything out of the kernel");
         }
+        self.publish();
         self.reconciler.finish(CLEAR);
         self.publish();
     }
 
-    fn publish(&self) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view(&self.reconciler));
+    fn publish(&mut self) {
+        let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, Arc::new(view(&self.reconciler)));
+        // What only the old view still has is dropped after readers can go on.
+        drop(current);
+        drop(before);
+        self.reconciler.drop_removed();
     }
 }
 

@@ -41,7 +41,7 @@ use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::topology::{Cube, CubeName, Point, Topology, keys};
-use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, Source, Touched, Wiring};
+use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
 /// How long a deferred part waits before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -83,6 +83,8 @@ pub(crate) struct Reconciler<K, C> {
     /// When something was deferred last.
     deferred_at: Option<Instant>,
     losses: Losses,
+    /// Ports whose link could not be made or wired when netdevs changed: they are down until it can.
+    broken_links: BTreeSet<PortKey>,
 }
 
 /// A change on its way: what will be in force, and what to undo if it fails.
@@ -92,6 +94,8 @@ struct Attempt {
     created: Vec<CubeName>,
     /// One end of each pair that was made.
     pairs: Vec<Netdev>,
+    /// Ports whose link is left down.
+    broken: BTreeSet<PortKey>,
 }
 
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
@@ -106,6 +110,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             datapaths: OrdMap::new(),
             deferred_at: None,
             losses: Losses::default(),
+            broken_links: BTreeSet::new(),
         }
     }
 
@@ -121,9 +126,15 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         &self.cubes
     }
 
+    /// Has the plugins of deleted cubes finish. To be called when nothing refers to them any more.
+    pub(crate) fn drop_removed(&mut self) {
+        self.cubes.drop_removed();
+    }
+
     /// Whether deferred parts are to be tried again now.
     pub(crate) fn is_retry_due(&self) -> bool {
-        !self.model.deferred.is_empty() && self.deferred_at.is_none_or(|since| since.elapsed() >= PAUSE)
+        let is_any = !self.model.deferred.is_empty() || !self.broken_links.is_empty();
+        is_any && self.deferred_at.is_none_or(|since| since.elapsed() >= PAUSE)
     }
 
     /// Has deferred parts tried again without a pause: what was in the way may be gone.
@@ -150,13 +161,19 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         origin: Origin,
     ) -> Result<BTreeMap<CubeName, String>, Refused> {
         let difference = self.model.topology.difference(&model.topology);
-        let mut attempt = Attempt { model, netdevs: self.netdevs.clone(), created: Vec::new(), pairs: Vec::new() };
+        let mut attempt = Attempt {
+            model,
+            netdevs: self.netdevs.clone(),
+            created: Vec::new(),
+            pairs: Vec::new(),
+            broken: BTreeSet::new(),
+        };
         let retried = self.keep_deferred(&mut attempt.model, facts, origin);
         let names = self.names(&attempt.model.topology, &difference.cubes, &difference.points, changed, &retried.0);
         self.defer_unfit(&mut attempt.model, facts, &names);
         let made = self
             .create(&mut attempt, &difference.cubes)
-            .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present)?))
+            .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present, origin)?))
             .and_then(|()| self.settle(&mut attempt, &names, &retried.1, &facts.present, origin));
         self.cubes.release();
         let touched = match made {
@@ -166,8 +183,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 return Err(refused);
             }
         };
-        let Attempt { model, netdevs, .. } = attempt;
+        let Attempt { model, netdevs, broken, .. } = attempt;
         self.losses.close();
+        self.broken_links = broken;
         self.report_deferred(&model.deferred);
         let before = std::mem::replace(&mut self.model, model);
         let wired = std::mem::replace(&mut self.netdevs, netdevs);
@@ -180,13 +198,14 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
 
     /// Leaves deferred what stays so. Answers with the names of netdevs and the cubes that are to be tried again.
     fn keep_deferred(
-        &self,
+        &mut self,
         model: &mut Model,
         facts: &Facts,
         origin: Origin,
     ) -> (BTreeSet<String>, BTreeSet<CubeName>) {
-        let before = &self.model.deferred;
+        let before = self.model.deferred.clone();
         model.deferred = if origin == Origin::Netdevs && self.is_retry_due() {
+            self.deferred_at = Some(Instant::now());
             Deferred::default()
         } else {
             before.kept(&self.model.topology, &model.topology, &facts.present)
@@ -269,6 +288,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             self.claim(attempt, &touched, origin)?;
             let Err(Failure { part, problem }) = self.attempt(attempt, &touched) else { return Ok(touched) };
             self.cubes.release();
+            if origin == Origin::Netdevs && self.break_link(attempt, part.as_ref(), &problem) {
+                continue;
+            }
             let before = (&self.model.topology, &self.netdevs);
             let deferred = part
                 .filter(|part| part.may_be_deferred(origin, before, &attempt.model.topology))
@@ -395,6 +417,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         for name in attempt.created.iter().rev() {
             self.cubes.remove(name);
         }
+        self.cubes.drop_removed();
     }
 }
 

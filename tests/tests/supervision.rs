@@ -123,10 +123,19 @@ fn a_call_that_does_not_return_makes_its_cube_stuck_and_nobody_else() -> Result<
     let all = scene.get("cubes")?;
     ensure!(all["panicky"].as_array().is_some_and(|cubes| cubes.len() == 2), "{all}");
 
-    // Its own change is refused in the end, with the reason, and deleting it needs no plugin.
+    // Its own change is refused in the end, with the reason. Deleting it needs no plugin, and overtakes such a change.
     let refused = scene.daemon.ctl("slow set size=1").one_line(2);
     ensure!(refused.contains("the plugin of cube `slow` has not returned from a call"), "{refused}");
-    assert_quick(&scene, "del slow");
+    thread::scope(|scope| -> Result<()> {
+        let waiting = scope.spawn(|| timed(|| scene.daemon.ctl("slow set size=1")));
+        thread::sleep(Duration::from_millis(500));
+        assert_quick(&scene, "del slow");
+        let (refused, took) = waiting.join().ok().context("the change panicked")?;
+        let refused = refused.one_line(2);
+        ensure!(refused.contains("cube `slow` does not exist"), "{refused}");
+        ensure!(took < Duration::from_secs(3), "{took:?}");
+        Ok(())
+    })?;
     assert_quick(&scene, "panicky add slow");
     ensure!(scene.get("slow")?["failure"] == Value::Null, "the new one is sound");
     Ok(())

@@ -39,6 +39,11 @@ impl Parked {
         (!waited.is_empty()).then_some(waited)
     }
 
+    /// Whether a change waits for a cube that `is_there` does not know: it was deleted meanwhile.
+    pub(crate) fn waits_for_missing(&self, is_there: impl Fn(&CubeName) -> bool) -> bool {
+        self.0.iter().flat_map(|waiting| &waiting.busy).any(|cube| !is_there(cube))
+    }
+
     /// Takes all of them, to be tried again.
     pub(super) fn take_all(&mut self) -> Vec<Resumed> {
         self.0.drain(..).map(|Waiting { ask, since, .. }| Resumed { ask, since }).collect()

@@ -335,6 +335,7 @@ impl Cubes<crate::wiring::MapId> for Willing {
         Ok(())
     }
     fn remove(&mut self, _: &CubeName) {}
+    fn drop_removed(&mut self) {}
     fn failure(&self, _: &CubeName) -> Option<String> {
         None
     }

@@ -122,6 +122,13 @@ impl Instance {
         }
     }
 
+    /// Drops this use of the instance. The last one ends the plugin's side of the cube, which is a call like any other.
+    pub(crate) fn release(self: Arc<Self>) {
+        let entered = self.calls.enter(self.id, &self.cube, "drop");
+        drop(self);
+        drop(entered);
+    }
+
     /// What a cube's changes, actions and ticks take before they call the plugin.
     pub(crate) fn turn(&self) -> &Arc<Turn> {
         &self.turn
@@ -148,7 +155,7 @@ impl Instance {
 
     pub(crate) fn datapath(&self, wanted: &str) -> Result<CubeDatapath, Failure> {
         self.log.write(Level::Trace, &format!("asked for a datapath for {wanted}"));
-        let answer = self.call("datapath", |cube| cube.datapath(wanted.into()))?;
+        let answer = self.call_claimed("datapath", |cube| cube.datapath(wanted.into()))?;
         let Datapath { programs, maps, .. } =
             serde_json::from_str(&answer.spec).map_err(|error| Failure::Malformed(error.to_string()))?;
         let objects: Vec<Arc<[u8]>> = answer.objects.iter().map(|object| Arc::from(object.as_slice())).collect();
@@ -175,11 +182,11 @@ impl Instance {
     }
 
     pub(crate) fn commit(&self) -> Result<(), Failure> {
-        self.call("commit", CubeHandle::commit)
+        self.call_claimed("commit", CubeHandle::commit)
     }
 
     pub(crate) fn abort(&self) -> Result<(), Failure> {
-        self.call("abort", CubeHandle::abort)
+        self.call_claimed("abort", CubeHandle::abort)
     }
 
     pub(crate) fn state(&self) -> Result<Value, Failure> {
@@ -216,6 +223,15 @@ impl Instance {
         }
         if let Some(Stuck { call, since }) = self.stuck() {
             return Err(Failure::Stuck { call, seconds: since.as_secs() });
+        }
+        self.call_claimed(name, call)
+    }
+
+    /// As [`Instance::call`], for a caller that has the cube's turn: only reads can be under way besides, and one of them
+    /// that is stuck must not keep a change from its end.
+    fn call_claimed<T>(&self, name: &'static str, call: impl FnOnce(&CubeHandle) -> Answer<T>) -> Result<T, Failure> {
+        if let Some(message) = self.failed.get() {
+            return Err(Failure::Panicked(message.clone()));
         }
         let entered = self.calls.enter(self.id, &self.cube, name);
         let answer = call(&self.handle);

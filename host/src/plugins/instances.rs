@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
 use serde_json::json;
@@ -46,11 +46,13 @@ pub(crate) struct Instances {
     surroundings: Surroundings,
     caller: Caller,
     claimed: Vec<Taken>,
+    /// Those that were removed and not dropped yet.
+    removed: Vec<Arc<Instance>>,
 }
 
 impl Instances {
     pub(crate) fn new(surroundings: Surroundings) -> Self {
-        Self { all: OrdMap::new(), surroundings, caller: Caller::default(), claimed: Vec::new() }
+        Self { all: OrdMap::new(), surroundings, caller: Caller::default(), claimed: Vec::new(), removed: Vec::new() }
     }
 
     pub(crate) fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
@@ -68,7 +70,9 @@ impl Instances {
     pub(crate) fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
         let mut busy = BTreeSet::new();
         for (name, instance) in cubes.iter().filter_map(|name| self.all.get_key_value(name)) {
-            let patience = if busy.is_empty() { CLAIM } else { Duration::ZERO };
+            // One that is wanted already has been waited for.
+            let is_worth_waiting = busy.is_empty() && !instance.turn().is_wanted();
+            let patience = if is_worth_waiting { CLAIM } else { Duration::ZERO };
             match instance.turn().take(patience) {
                 Some(turn) => self.claimed.push(turn),
                 None => drop(busy.insert(name.clone())),
@@ -114,7 +118,18 @@ impl Instances {
     }
 
     pub(crate) fn remove(&mut self, name: &CubeName) {
-        self.all.remove(name);
+        self.removed.extend(self.all.remove(name));
+    }
+
+    /// Drops the removed instances, unless a reader still has them. Their plugins may have things to finish, and have as
+    /// long for it as for a call, all together.
+    pub(crate) fn drop_removed(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        for instance in std::mem::take(&mut self.removed) {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            // A plugin that takes longer goes on alone.
+            let _ = self.caller.call(patience, move || Instance::release(instance), drop);
+        }
     }
 
     pub(crate) fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Failure> {

@@ -1,9 +1,11 @@
 //! Calls every cube's tick, beside everything else.
 //!
 //! A round begins each second. A cube whose turn is taken misses its tick, and a round that is not through when the next
-//! one begins ends there: ticks are dropped, never queued. A tick that takes long keeps its thread, and another thread
+//! one begins ends there: ticks are dropped, never
+//! queued, and the cubes that missed theirs come first in the next round. A tick that takes long keeps its thread, and another thread
 //! goes on with the other cubes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -34,10 +36,12 @@ pub(crate) fn keep_ticking(
 ) -> io::Result<()> {
     thread::Builder::new().name("ticks".to_owned()).spawn(move || {
         let mut next = Instant::now();
-        while let Some(left) = instances() {
-            let round = Arc::new(Round { left: Mutex::new(left), begun: AtomicUsize::new(0) });
+        let mut missed = Vec::new();
+        while let Some(all) = instances() {
+            let left = Mutex::new(in_turn(all, &missed));
+            let round = Arc::new(Round { left, begun: AtomicUsize::new(0) });
             next += PERIOD;
-            run(&round, next);
+            missed = run(&round, next);
             calls.report_stuck();
             thread::sleep(next.saturating_duration_since(Instant::now()));
             // After a pause of the whole machine, rounds are not made up for.
@@ -47,8 +51,17 @@ pub(crate) fn keep_ticking(
     Ok(())
 }
 
-/// Runs a round, until it is through or the time is over.
-fn run(round: &Arc<Round>, end: Instant) {
+/// The order of a round, from its end: those that missed the last one come first.
+fn in_turn(all: Vec<Arc<Instance>>, missed: &[Arc<Instance>]) -> Vec<Arc<Instance>> {
+    let waiting: BTreeSet<usize> = missed.iter().map(|instance| Arc::as_ptr(instance).addr()).collect();
+    let (first, mut order): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|instance| waiting.contains(&Arc::as_ptr(instance).addr()));
+    order.extend(first);
+    order
+}
+
+/// Runs a round, until it is through or the time is over. Answers with the cubes that missed it.
+fn run(round: &Arc<Round>, end: Instant) -> Vec<Arc<Instance>> {
     let (done, finished) = mpsc::channel();
     let mut begun = usize::MAX;
     while Instant::now() < end {
@@ -70,7 +83,7 @@ fn run(round: &Arc<Round>, end: Instant) {
             break;
         }
     }
-    round.left.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    std::mem::take(&mut *round.left.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Round {

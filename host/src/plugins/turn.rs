@@ -40,14 +40,20 @@ impl Turn {
         self.take_now(state)
     }
 
-    /// Asks to be called when the turn becomes free. Ticks stay away until it was taken.
+    /// Asks to be called, once, when the turn becomes free. Until then, ticks stay away.
     pub(crate) fn want(&self) {
         let mut state = self.state();
-        state.is_wanted = true;
-        if state.holders == 0 {
-            drop(state);
-            (self.freed)();
+        if state.holders > 0 {
+            state.is_wanted = true;
+            return;
         }
+        drop(state);
+        (self.freed)();
+    }
+
+    /// Whether something waits for the turn.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.state().is_wanted
     }
 
     fn take_now(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Option<Taken> {
@@ -84,7 +90,8 @@ impl Drop for Taken {
         let mut state = self.0.state();
         state.holders -= 1;
         let is_free = state.holders == 0;
-        let is_wanted = state.is_wanted;
+        // Whatever wanted the turn may not come for it: ticks must not wait for that.
+        let is_wanted = is_free && std::mem::take(&mut state.is_wanted);
         drop(state);
         if is_free {
             self.0.is_free.notify_all();
@@ -115,9 +122,12 @@ mod tests {
         turn.want();
         drop(call);
         assert_eq!(freed.load(Ordering::SeqCst), 1);
-        assert!(turn.take_if_idle().is_none(), "somebody waits for it");
-        drop(turn.take(Duration::ZERO).unwrap());
-        assert!(turn.take_if_idle().is_some());
-        assert_eq!(freed.load(Ordering::SeqCst), 1, "nobody asked again");
+        assert!(turn.take_if_idle().is_some(), "what wanted it may have gone away");
+        assert_eq!(freed.load(Ordering::SeqCst), 1, "nothing wanted it again");
+        let holder = turn.take(Duration::ZERO).unwrap();
+        turn.want();
+        assert!(turn.is_wanted() && turn.take_if_idle().is_none());
+        drop(holder);
+        assert_eq!(freed.load(Ordering::SeqCst), 2);
     }
 }

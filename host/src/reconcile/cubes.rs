@@ -28,6 +28,8 @@ pub(crate) trait Cubes<Map> {
     /// The plugin's reason.
     fn create(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem>;
     fn remove(&mut self, name: &CubeName);
+    /// Has the plugins of removed cubes finish.
+    fn drop_removed(&mut self);
     /// Why the plugin of a cube is not called any more.
     fn failure(&self, name: &CubeName) -> Option<String>;
 
@@ -65,6 +67,10 @@ impl Cubes<CubeMap> for Instances {
 
     fn remove(&mut self, name: &CubeName) {
         self.remove(name);
+    }
+
+    fn drop_removed(&mut self) {
+        self.drop_removed();
     }
 
     fn failure(&self, name: &CubeName) -> Option<String> {

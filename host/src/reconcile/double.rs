@@ -332,6 +332,8 @@ impl Cubes<MapId> for DoubleCubes {
         assert!(self.plugins.remove(name).is_some(), "{name} is removed and was not created");
     }
 
+    fn drop_removed(&mut self) {}
+
     fn failure(&self, name: &CubeName) -> Option<String> {
         self.plugins.get(name).filter(|plugin| plugin.failed).map(|_| "panicked".to_owned())
     }

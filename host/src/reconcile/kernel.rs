@@ -61,6 +61,8 @@ pub(crate) struct Live {
     pub promiscuous: Promiscuous,
     /// What the names of our ends of links begin with.
     pub link_prefix: String,
+    /// The number of the next link, unless it is taken.
+    pub(crate) next_link: u32,
 }
 
 impl Kernel for Live {
@@ -136,7 +138,9 @@ impl Kernel for Live {
 
     fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem> {
         let [one, other] = [one, other].map(|(cube, port)| format!("{cube}:{port}"));
-        let pair = self.runtime.block_on(self.netlink.add_pair(&self.link_prefix, &format!("{one} - {other}")));
+        let alias = format!("{one} - {other}");
+        let pair = self.netlink.add_pair(&self.link_prefix, &mut self.next_link, &alias);
+        let pair = self.runtime.block_on(pair);
         let pair = pair.map_err(|error| {
             Problem::failed("connect", format!("cannot make a veth pair between {one} and {other}: {error}"))
         })?;

@@ -1,8 +1,10 @@
 //! Links between ports of two cubes: each is a veth pair of its own.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use super::{Attempt, Cubes, Kernel, Reconciler};
+use crate::model::{Origin, Part};
 use crate::netdev::Table;
 use crate::problem::Problem;
 use crate::topology::CubeName;
@@ -17,8 +19,13 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         cubes: &BTreeSet<CubeName>,
         names: &BTreeSet<String>,
         present: &Table,
+        origin: Origin,
     ) -> Result<(), Problem> {
-        for port in self.linked_ports(attempt, cubes, names) {
+        if origin == Origin::Request {
+            attempt.broken.clone_from(&self.broken_links);
+        }
+        for port in self.linked_ports(attempt, cubes, names, origin) {
+            attempt.broken.remove(&port);
             let topology = &attempt.model.topology;
             let Some(other) = topology.link_of(&port.0, &port.1) else {
                 attempt.netdevs.link(port, None);
@@ -32,12 +39,44 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 continue;
             }
             self.report_lost_link(attempt, &port);
-            let [one, two] = self.kernel.make_pair(&port, &other)?;
+            let [one, two] = match self.kernel.make_pair(&port, &other) {
+                Ok(pair) => pair,
+                Err(problem) if origin == Origin::Netdevs => {
+                    self.leave_down(attempt, [port, other], &problem);
+                    continue;
+                }
+                Err(problem) => return Err(problem),
+            };
             attempt.pairs.push(one.clone());
             attempt.netdevs.link(port, Some(one));
             attempt.netdevs.link(other, Some(two));
         }
         Ok(())
+    }
+
+    /// Leaves a link down whose end could not be wired, so that everything else can follow the netdevs. Answers whether
+    /// `part` is such an end.
+    pub(super) fn break_link(&mut self, attempt: &mut Attempt, part: Option<&Part>, why: &Problem) -> bool {
+        let Some(Part::Netdev(end)) = part else { return false };
+        let Some(port) = attempt.netdevs.link_port(&end.name).cloned() else { return false };
+        let Some(other) = attempt.model.topology.link_of(&port.0, &port.1) else { return false };
+        for end in [&port, &other].into_iter().filter_map(|port| attempt.netdevs.links().get(port)) {
+            if attempt.pairs.contains(end) {
+                self.kernel.delete_pair(end);
+            }
+        }
+        self.leave_down(attempt, [port, other], why);
+        true
+    }
+
+    fn leave_down(&mut self, attempt: &mut Attempt, ports: [PortKey; 2], why: &Problem) {
+        let (cube, port) = &ports[0];
+        tracing::error!(%cube, %port, "the link is left down, and tried again: {why}");
+        self.deferred_at = Some(Instant::now());
+        for port in ports {
+            attempt.netdevs.link(port.clone(), None);
+            attempt.broken.insert(port);
+        }
     }
 
     /// The ports that have a link before or after the change and that it may touch.
@@ -46,6 +85,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         attempt: &Attempt,
         cubes: &BTreeSet<CubeName>,
         names: &BTreeSet<String>,
+        origin: Origin,
     ) -> BTreeSet<PortKey> {
         let mut ports = BTreeSet::new();
         for topology in [&self.model.topology, &attempt.model.topology] {
@@ -59,6 +99,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             }
         }
         ports.extend(names.iter().filter_map(|name| self.netdevs.link_port(name)).cloned());
+        if origin == Origin::Netdevs {
+            ports.extend(self.broken_links.iter().cloned());
+        }
         ports
     }
 }

@@ -84,6 +84,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         let is_there = |hook: &Hook| present.link(hook.netdev.ifindex).is_some();
         let lost: Vec<Hook> = self.kernel.lost().into_iter().filter(is_there).collect();
         let netdevs: BTreeSet<u32> = lost.iter().map(|hook| hook.netdev.ifindex).collect();
+        let is_open = !self.losses.open.is_empty();
         for hook in &lost {
             self.wiring.hooks.remove(hook);
             self.kernel.detach(hook);
@@ -95,7 +96,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 tracing::warn!(netdev, "another program took our program off: attaching it again");
             }
         }
-        !netdevs.is_empty()
+        is_open || !netdevs.is_empty()
     }
 }
 

@@ -31,6 +31,30 @@ pub(crate) struct Netdevs {
     runtime: runtime::Handle,
     table: Table,
     buffer: Vec<u8>,
+    /// What has changed since the last answer.
+    news: News,
+    /// Whether events were lost, so that the table has to be read again.
+    is_stale: bool,
+}
+
+/// What has changed.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Names that may stand for another netdev now, or for none.
+    pub(crate) names: BTreeSet<String>,
+    /// Netdevs that went, by ifindex. One of the same ifindex may be back already.
+    pub(crate) gone: BTreeSet<u32>,
+}
+
+impl News {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.gone.is_empty()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.names.extend(more.names);
+        self.gone.extend(more.gone);
+    }
 }
 
 impl Netdevs {
@@ -48,8 +72,9 @@ impl Netdevs {
         events.add_membership(MulticastGroup::Link as u32)?;
         events.set_non_blocking(true)?;
         let buffer = Vec::with_capacity(LARGEST);
-        let mut netdevs = Self { events, netlink, runtime, table: Table::default(), buffer };
-        netdevs.read_all()?;
+        let (table, news) = (Table::default(), News::default());
+        let mut netdevs = Self { events, netlink, runtime, table, buffer, news, is_stale: true };
+        netdevs.refresh()?;
         Ok(netdevs)
     }
 
@@ -57,32 +82,39 @@ impl Netdevs {
         &self.table
     }
 
-    /// Takes in what has happened. Answers with the names that may stand for another netdev, or for none, since the last
-    /// time.
+    /// Takes in what has happened. Answers with what has changed since the last answer.
     ///
     /// # Errors
-    /// What the kernel says. What was taken in until then is in the table.
-    pub(crate) fn refresh(&mut self) -> Result<BTreeSet<String>, NetlinkError> {
-        let mut changed = BTreeSet::new();
-        let mut is_complete = true;
+    /// What the kernel says. What was taken in until then comes with the next answer.
+    pub(crate) fn refresh(&mut self) -> Result<News, NetlinkError> {
         loop {
             self.buffer.clear();
             match self.events.recv(&mut self.buffer, 0) {
-                Ok(_) => self.take_in(&mut changed),
+                Ok(_) => self.take_in(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => is_complete = false,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.is_stale = true,
                 Err(error) => return Err(error.into()),
             }
         }
-        if !is_complete {
-            tracing::debug!("netdev events were lost: reading all netdevs");
-            changed.extend(self.read_all()?);
+        if self.is_stale {
+            self.read_all()?;
+            self.is_stale = false;
         }
-        Ok(changed)
+        Ok(std::mem::take(&mut self.news))
     }
 
-    fn take_in(&mut self, changed: &mut BTreeSet<String>) {
+    /// Reads the whole table again: the kernel says nothing when a netdev that is down gets another name
+    /// (`netdev_state_change()` in net/core/dev.c).
+    ///
+    /// # Errors
+    /// As [`Netdevs::refresh`].
+    pub(crate) fn reread(&mut self) -> Result<News, NetlinkError> {
+        self.is_stale = true;
+        self.refresh()
+    }
+
+    fn take_in(&mut self) {
         let mut rest = self.buffer.as_slice();
         while !rest.is_empty() {
             let message = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
@@ -94,26 +126,29 @@ impl Netdevs {
             rest = rest.get(length..).unwrap_or_default();
             match message.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if is_netdev(&message) => {
-                    changed.extend(self.table.set(link(&message)));
+                    self.news.names.extend(self.table.set(link(&message)));
                 }
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) if is_netdev(&message) => {
-                    changed.extend(self.table.remove(message.header.index));
+                    self.news.names.extend(self.table.remove(message.header.index));
+                    self.news.gone.insert(message.header.index);
                 }
                 _ => {}
             }
         }
     }
 
-    /// Reads the whole table. Answers with the names that changed.
-    fn read_all(&mut self) -> Result<BTreeSet<String>, NetlinkError> {
+    fn read_all(&mut self) -> Result<(), NetlinkError> {
         let links = self.runtime.block_on(self.netlink.links())?;
         let there: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
         let gone: Vec<u32> =
             self.table.links().map(|link| link.ifindex).filter(|ifindex| !there.contains(ifindex)).collect();
-        let mut changed: BTreeSet<String> = gone.into_iter().flat_map(|ifindex| self.table.remove(ifindex)).collect();
-        for link in links {
-            changed.extend(self.table.set(link));
+        for ifindex in gone {
+            self.news.names.extend(self.table.remove(ifindex));
+            self.news.gone.insert(ifindex);
         }
-        Ok(changed)
+        for link in links {
+            self.news.names.extend(self.table.set(link));
+        }
+        Ok(())
     }
 }

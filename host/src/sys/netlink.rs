@@ -126,24 +126,31 @@ async fn one(
 /// The largest MTU, which limits nothing (`ETH_MAX_MTU` in include/uapi/linux/if_ether.h).
 const LARGEST_MTU: u32 = 65_535;
 
+/// Numbers of pairs: as many digits as there is room for in the 15 bytes of a netdev's name.
+const PAIRS: u32 = 100_000;
+
 /// How long the ends of a new veth pair may take to have carrier: the kernel tells them in a work queue.
 const CARRIER_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Netlink {
-    /// Makes a veth pair whose ends are up, say nothing of their own, and are called `prefix`, a number, `a` or `b`.
+    /// Makes a veth pair with the next free number from `number` on, whose ends are up, say nothing of their own, and are called `prefix`, a number, `a` or `b`.
     /// `alias` is for people. Answers with names and ifindexes.
     ///
     /// # Errors
     /// What the kernel says; then there is no pair.
-    pub(crate) async fn add_pair(&self, prefix: &str, alias: &str) -> Result<[(String, u32); 2], rtnetlink::Error> {
-        let mut number = 0_u32;
+    pub(crate) async fn add_pair(
+        &self,
+        prefix: &str,
+        number: &mut u32,
+        alias: &str,
+    ) -> Result<[(String, u32); 2], rtnetlink::Error> {
         let names = loop {
             let names = ["a", "b"].map(|end| format!("{prefix}{number}{end}"));
             let quiet = |name: &str| LinkUnspec::new_with_name(name).mtu(LARGEST_MTU).arp(false);
             let pair = LinkVeth::new(&names[0], &names[1]).mtu(LARGEST_MTU).arp(false);
             let pair = pair.set_info_data(InfoData::Veth(InfoVeth::Peer(quiet(&names[1]).build()))).build();
             match self.0.link().add(pair).execute().await {
-                Err(error) if errno(&error) == Some(libc::EEXIST) => number += 1,
+                Err(error) if errno(&error) == Some(libc::EEXIST) => *number = (*number + 1) % PAIRS,
                 Err(error) => return Err(error),
                 Ok(()) => break names,
             }
