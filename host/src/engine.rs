@@ -8,6 +8,7 @@
 //! A panic here would leave a daemon that reads and never changes anything. So it ends the process, and everything in
 //! the kernel stays as it is for the next daemon.
 
+mod follow;
 mod handle;
 mod parked;
 
@@ -29,7 +30,6 @@ pub(crate) use handle::{Handle, Supervisor};
 use parked::{Parked, Resumed};
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin};
-use crate::netdev::Table;
 use crate::plugins::{
     Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
 };
@@ -43,12 +43,6 @@ use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
 const CLEAR: Duration = Duration::from_secs(60);
-
-/// How long netdevs that could not be followed wait.
-const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
-
-/// How often hooks are looked at.
-const INSPECTION: Duration = Duration::from_secs(2);
 
 /// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
 #[derive(Clone)]
@@ -311,20 +305,6 @@ impl Engine {
         }
     }
 
-    /// Makes the new model once more, where that was refused for want of a name that the kernel did not tell of.
-    fn change_again(&mut self, change: &Change) -> Option<(Model, Facts)> {
-        // Only of a netdev that is down, the kernel keeps a new name to itself.
-        if self.present.table().links().all(|link| link.up) {
-            return None;
-        }
-        let news = self.present.reread().ok().filter(|news| !news.is_empty())?;
-        self.news.extend(news);
-        self.follow_netdevs();
-        let facts = self.facts();
-        let model = model::change(self.reconciler.model(), change.clone(), &facts).ok()?;
-        Some((model, facts))
-    }
-
     fn facts(&self) -> Facts {
         Facts {
             present: self.present.table().clone(),
@@ -332,75 +312,6 @@ impl Engine {
             failed: self.failures.all(),
             seed: uuid::Uuid::new_v4().into_bytes(),
         }
-    }
-
-    /// Wires the netdevs in use that have come, gone or changed, and tries deferred parts again.
-    fn follow_netdevs(&mut self) {
-        match self.present.refresh() {
-            Ok(news) => self.news.extend(news),
-            Err(error) => tracing::error!("cannot look netdevs up: {error}"),
-        }
-        let is_any = !self.news.is_empty() || self.reconciler.is_retry_due() || self.has_losses();
-        if !is_any || self.follow_again.is_some_and(|due| Instant::now() < due) {
-            return;
-        }
-        let News { names, gone } = std::mem::take(&mut self.news);
-        let mut present = self.present.table().clone();
-        // A netdev that went and is back is another one, even with the same ifindex: its hooks and its mode went along.
-        let returned: Vec<u32> = gone
-            .iter()
-            .copied()
-            .filter(|i| present.link(*i).is_some() && self.reconciler.netdevs().is_named(*i))
-            .collect();
-        let mut is_followed = true;
-        if !returned.is_empty() {
-            let mut names = names.clone();
-            names.extend(returned.iter().flat_map(|ifindex| present.remove(*ifindex)));
-            is_followed = self.follow(present, &names);
-        }
-        let present = self.present.table().clone();
-        if is_followed && self.follow(present, &names) {
-            self.follow_again = None;
-        } else {
-            // Nothing of it may be forgotten: a rename is only seen once.
-            self.news.extend(News { names, gone });
-            self.follow_again = Some(Instant::now() + FOLLOW_PAUSE);
-        }
-    }
-
-    /// Brings everything to these netdevs, of which `changed` may be others than before. Answers whether it could.
-    fn follow(&mut self, present: Table, changed: &BTreeSet<String>) -> bool {
-        let facts = Facts { present, ..self.facts() };
-        let renamed = model::renamed(changed, &facts);
-        let mut model = self.reconciler.model().clone();
-        model.topology.rename_netdevs(renamed.clone());
-        match self.reconciler.reconcile(model, &facts, changed, Origin::Netdevs) {
-            Ok(_) => {
-                for (old, new) in &renamed {
-                    tracing::info!(netdev = old, "is called {new} now");
-                }
-                self.publish();
-                return true;
-            }
-            Err(Refused::Problems(problems)) => {
-                for problem in problems.0 {
-                    tracing::error!(path = problem.path, "cannot follow a netdev: {problem}");
-                }
-            }
-            // Whatever netdevs touch is deferred while it is busy.
-            Err(Refused::Busy(cubes)) => tracing::error!(?cubes, "cannot follow a netdev: the cubes are busy"),
-        }
-        false
-    }
-
-    /// Whether somebody took something of ours off a netdev. Looks every few seconds, because it asks the kernel once for
-    /// each hook.
-    fn has_losses(&mut self) -> bool {
-        if self.inspected.elapsed() < INSPECTION {
-            return false;
-        }
-        self.inspected = Instant::now();
-        self.reconciler.find_losses(self.present.table())
     }
 
     /// Makes a change that a plugin asks for.
