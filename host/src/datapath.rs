@@ -253,16 +253,19 @@ impl Datapath {
     /// The hooks whose root is attached no more, though nobody asked us to detach it: another program did, or the netdev is
     /// gone.
     pub(crate) fn lost(&self) -> Vec<Hook> {
-        let is_lost = |(hook, root): &(&Hook, &Root)| match &root.attachment {
+        // Each list is a request of its own, and a netdev has two hooks.
+        let mut listed: HashMap<u32, Option<Vec<u32>>> = HashMap::new();
+        let mut is_lost = |hook: &Hook, root: &Root| match &root.attachment {
             Attachment::Tcx(link) => !bpf::is_attached(link.as_fd()).unwrap_or(true),
             Attachment::Clsact(_) => {
                 let own = bpf::program_id(root.program.program.as_fd()).ok();
-                let there = crate::sys::clsact::programs(hook.netdev.ifindex).ok();
-                own.zip(there).is_some_and(|(own, there)| !there.contains(&own))
+                let ifindex = hook.netdev.ifindex;
+                let there = listed.entry(ifindex).or_insert_with(|| crate::sys::clsact::programs(ifindex).ok());
+                own.zip(there.as_ref()).is_some_and(|(own, there)| !there.contains(&own))
             }
             Attachment::None | Attachment::Pending(_) => false,
         };
-        self.roots.iter().filter(is_lost).map(|(hook, _)| hook.clone()).collect()
+        self.roots.iter().filter(|(hook, root)| is_lost(hook, root)).map(|(hook, _)| hook.clone()).collect()
     }
 
     /// Waits until every root that was detached is off its netdev, at most for `patience`.
