@@ -69,6 +69,14 @@ impl Calls {
         }
     }
 
+    /// Makes all calls that are under way as old as those that count as stuck.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        for open in self.state().open.values_mut() {
+            open.since = Instant::now().checked_sub(PATIENCE).unwrap();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,9 +108,7 @@ mod tests {
         let calls = Arc::new(Calls::default());
         let entered = calls.enter(7, &Arc::from("br1"), "tick");
         assert_eq!(calls.stuck(7), None, "it has just begun");
-        if let Some(open) = calls.state().open.values_mut().next() {
-            open.since = Instant::now().checked_sub(PATIENCE).unwrap();
-        }
+        calls.age();
         assert_eq!(calls.stuck(7).map(|stuck| stuck.call), Some("tick"));
         assert_eq!(calls.stuck(8), None, "another cube is not stuck");
         calls.report_stuck();

@@ -36,3 +36,27 @@ impl Failures {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_instance_that_goes_takes_no_failure_of_a_new_one_along() {
+        let failures = Failures::default();
+        let (old, new) = (failures.next_id(), failures.next_id());
+        assert_ne!(old, new);
+        let all = |failures: &Failures| -> Vec<String> {
+            failures.all().into_iter().map(|(cube, why)| format!("{cube}: {why}")).collect()
+        };
+        failures.add(old, "br1", "first");
+        failures.add(new, "br1", "second");
+        failures.remove(old);
+        assert_eq!(all(&failures), ["br1: second"]);
+        failures.add(old, "a", "third");
+        assert_eq!(all(&failures), ["a: third", "br1: second"]);
+        failures.remove(new);
+        failures.remove(old);
+        assert!(all(&failures).is_empty());
+    }
+}

@@ -1,5 +1,8 @@
 //! One cube of a plugin, as the host calls it.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::{Arc, OnceLock};
@@ -173,12 +176,14 @@ impl Instance {
 
     /// Hands over copies of the maps' descriptors.
     pub(crate) fn prepare(&self, wanted: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
-        // From here on the plugin owns the descriptors.
-        let handles: RVec<MapHandle> = maps
-            .into_iter()
-            .map(|MapCopy { info, fd }| MapHandle { info: info.into(), fd: fd.into_raw_fd() })
-            .collect();
-        self.call("prepare", |cube| cube.prepare(wanted.into(), handles))
+        self.call("prepare", |cube| {
+            // From here on the plugin owns the descriptors. A plugin that is not called any more gets none.
+            let handles: RVec<MapHandle> = maps
+                .into_iter()
+                .map(|MapCopy { info, fd }| MapHandle { info: info.into(), fd: fd.into_raw_fd() })
+                .collect();
+            cube.prepare(wanted.into(), handles)
+        })
     }
 
     pub(crate) fn commit(&self) -> Result<(), Failure> {

@@ -1,5 +1,8 @@
 //! The instances of all cubes, as a change calls them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,11 +51,14 @@ pub(crate) struct Instances {
     claimed: Vec<Taken>,
     /// Those that were removed and not dropped yet.
     removed: Vec<Arc<Instance>>,
+    /// How long a call may take.
+    patience: Duration,
 }
 
 impl Instances {
     pub(crate) fn new(surroundings: Surroundings) -> Self {
-        Self { all: OrdMap::new(), surroundings, caller: Caller::default(), claimed: Vec::new(), removed: Vec::new() }
+        let (caller, claimed, removed) = (Caller::default(), Vec::new(), Vec::new());
+        Self { all: OrdMap::new(), surroundings, caller, claimed, removed, patience: PATIENCE }
     }
 
     pub(crate) fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
@@ -112,7 +118,7 @@ impl Instances {
         });
         let (plugin, cube_name, level) = (plugin.clone(), name.clone(), cube.loglevel);
         let create = move || Instance::create(&plugin, cube_name.as_str(), &info, level, connections);
-        let created = self.caller.call(PATIENCE, create, drop).unwrap_or_else(|| Err(overdue("create")));
+        let created = self.caller.call(self.patience, create, drop).unwrap_or_else(|| Err(overdue("create")));
         self.all.insert(name.clone(), Arc::new(created?));
         Ok(())
     }
@@ -124,7 +130,7 @@ impl Instances {
     /// Drops the removed instances, unless a reader still has them. Their plugins may have things to finish, and have as
     /// long for it as for a call, all together.
     pub(crate) fn drop_removed(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         for instance in std::mem::take(&mut self.removed) {
             let patience = deadline.saturating_duration_since(Instant::now());
             // A plugin that takes longer goes on alone.
@@ -167,7 +173,7 @@ impl Instances {
         let turn = self.claimed.iter().find(|turn| turn.is_of(instance.turn())).cloned();
         let late_instance = Arc::clone(&instance);
         let answer = self.caller.call(
-            PATIENCE,
+            self.patience,
             move || {
                 let answer = call(&instance);
                 (answer, turn)

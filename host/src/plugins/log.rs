@@ -70,3 +70,86 @@ fn threshold(level: LogLevel) -> u8 {
         LogLevel::Trace => 5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const LEVELS: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `work` logs.
+    fn lines(work: impl FnOnce()) -> Vec<String> {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_loglevel_admits_itself_and_what_is_more_severe() {
+        for (level, admitted) in [
+            (LogLevel::Off, 0),
+            (LogLevel::Critical, 1),
+            (LogLevel::Err, 1),
+            (LogLevel::Warn, 2),
+            (LogLevel::Info, 3),
+            (LogLevel::Debug, 4),
+            (LogLevel::Trace, 5),
+        ] {
+            let log = CubeLog::new(Arc::from("br1"), LogLevel::Trace);
+            log.set_level(level);
+            let found = LEVELS.map(|severity| log.admits(severity));
+            assert_eq!(found.iter().filter(|admits| **admits).count(), admitted, "{level:?}: {found:?}");
+            assert!(found.is_sorted_by(|severer, milder| severer >= milder), "{level:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_keeps_its_severity_and_names_its_cube() {
+        let log = CubeLog::new(Arc::from("br1"), LogLevel::Warn);
+        let written = lines(|| {
+            for level in LEVELS {
+                log.write(level, "a line");
+            }
+        });
+        assert_eq!(written, ["ERROR cube: a line cube=\"br1\"", "WARN cube: a line cube=\"br1\""]);
+        log.set_level(LogLevel::Trace);
+        let written = lines(|| (0..=6).for_each(|number| log.write_number(number, "x")));
+        let severities: Vec<&str> = written.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(severities, ["ERROR", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], "6 is no level of the ABI");
+    }
+
+    #[test]
+    fn a_panic_is_logged_at_every_level() {
+        let log = CubeLog::new(Arc::from("br1"), LogLevel::Off);
+        let written = lines(|| {
+            log.write(Level::Error, "not this");
+            log.panicked("overflowed", "its datapath goes on as it is");
+        });
+        assert_eq!(written, ["ERROR cube: the plugin overflowed; its datapath goes on as it is cube=\"br1\""]);
+    }
+}

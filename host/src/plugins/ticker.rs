@@ -93,3 +93,91 @@ impl Round {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::double::{instance, panicked, ticking};
+
+    /// A cube whose tick waits for a message, and the way to send it.
+    fn waiting(cube: &str) -> (Arc<Instance>, mpsc::Sender<()>) {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let script = move |call: &str, _: &str, _: &_| {
+            if call == "tick" {
+                held.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
+            }
+            Ok("null".to_owned())
+        };
+        (Arc::new(instance(cube, script)), release)
+    }
+
+    fn round(cubes: &[&Arc<Instance>]) -> Arc<Round> {
+        // The last one has its tick first.
+        let left = Mutex::new(cubes.iter().copied().cloned().collect());
+        Arc::new(Round { left, begun: AtomicUsize::new(0) })
+    }
+
+    #[track_caller]
+    fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_tick_that_takes_long_stops_no_other() {
+        let (slow, release) = waiting("slow-tick");
+        let broken =
+            Arc::new(instance(
+                "broken-tick",
+                |call, _, _| {
+                    if call == "tick" { Err(panicked("oh")) } else { Ok("null".to_owned()) }
+                },
+            ));
+        let others = ["tick1", "tick2", "tick3"].map(ticking);
+        let round = round(&[&others[0].0, &others[1].0, &broken, &others[2].0, &slow]);
+        let begin = Instant::now();
+        run(&round, begin + Duration::from_secs(10));
+        assert!(begin.elapsed() < Duration::from_secs(5), "the round is through without the slow one");
+        assert_eq!(others.each_ref().map(|(_, ticks)| ticks.load(Ordering::SeqCst)), [1, 1, 1]);
+        assert_eq!(broken.failure(), Some("oh"));
+        release.send(()).unwrap();
+    }
+
+    #[test]
+    fn ticks_that_a_round_has_no_time_for_are_dropped() {
+        let (slow, release) = waiting("overlong-tick");
+        let (late, ticks) = ticking("late-tick");
+        let round = round(&[&late, &slow]);
+        let begin = Instant::now();
+        run(&round, begin + SLOW / 2);
+        assert!(begin.elapsed() < Duration::from_secs(5), "the round ends though a tick goes on");
+        release.send(()).unwrap();
+        wait_for("the thread of the slow tick ends", || Arc::strong_count(&round) == 1);
+        assert_eq!(ticks.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn ticks_go_on_until_there_is_no_engine() {
+        let (cube, ticks) = ticking("steady-tick");
+        let (ask, asked) = mpsc::channel();
+        let mut rounds = 0;
+        let calls = Arc::new(Calls::default());
+        let watched = Arc::downgrade(&calls);
+        let instances = move || {
+            ask.send(Instant::now()).unwrap();
+            rounds += 1;
+            (rounds <= 2).then(|| vec![Arc::clone(&cube)])
+        };
+        keep_ticking(calls, instances).unwrap();
+        wait_for("the thread ends", || watched.strong_count() == 0);
+        assert_eq!(ticks.load(Ordering::SeqCst), 2);
+        let times: Vec<Instant> = asked.iter().collect();
+        assert_eq!(times.len(), 3);
+        let pause = times[1] - times[0];
+        assert!(pause >= PERIOD.mul_f32(0.9), "rounds are a second apart, not {pause:?}");
+    }
+}
