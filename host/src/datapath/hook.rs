@@ -113,3 +113,29 @@ pub(super) fn attach_clsact(hook: &Hook, pin: &Path, clsact: &mut Clsact) -> Res
     };
     attach().map_err(|source| failed(&hook.netdev, source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcx_is_used_from_linux_6_6_on() {
+        for (version, mode) in [
+            ((5, 19), AttachMode::Clsact),
+            ((6, 1), AttachMode::Clsact),
+            ((6, 5), AttachMode::Clsact),
+            ((6, 6), AttachMode::Tcx),
+            ((6, 12), AttachMode::Tcx),
+            ((7, 0), AttachMode::Tcx),
+        ] {
+            assert_eq!(AttachMode::of_kernel(version), mode, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_whose_thread_has_ended_is_an_error_and_no_wait() {
+        let (link, pending) = mpsc::channel();
+        drop(link);
+        assert!(wait_for(&pending).is_err());
+    }
+}

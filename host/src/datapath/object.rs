@@ -1,5 +1,8 @@
 //! From an ELF object to a loaded program: maps created or bound, constants set, instructions relocated.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};

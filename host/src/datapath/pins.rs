@@ -136,7 +136,103 @@ fn escape(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pins, escape};
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use polycube_plugin_api::Direction;
+
+    use super::{Pins, escape, map, node, root};
+    use crate::topology::CubeName;
+    use crate::wiring::{Hook, MapId, Netdev, NodeId, NodeKey};
+
+    fn node_of(cube: &str, point: u32, direction: Direction, stage: u32, revision: u64) -> PathBuf {
+        let cube = CubeName::parse(cube).unwrap();
+        node(&NodeId { key: NodeKey { cube, point, direction, stage }, revision })
+    }
+
+    fn map_of(cube: &str, name: &str, revision: u64) -> PathBuf {
+        map(&MapId { cube: CubeName::parse(cube).unwrap(), name: name.to_owned(), revision })
+    }
+
+    fn root_of(ifindex: u32, name: &str, direction: Direction) -> PathBuf {
+        root(&Hook { netdev: Netdev { ifindex, name: name.to_owned() }, direction })
+    }
+
+    #[test]
+    fn each_pin_has_a_place_of_its_own() {
+        let (ingress, egress) = (Direction::Ingress, Direction::Egress);
+        let pins = [
+            (node_of("sniffer", 0, ingress, 0, 7), "cubes/sniffer/0-ingress-0-7"),
+            (node_of("sniffer", 0, egress, 0, 7), "cubes/sniffer/0-egress-0-7"),
+            (node_of("sniffer", 12, egress, 1, 8), "cubes/sniffer/12-egress-1-8"),
+            (node_of("a.b", 0, ingress, 0, 1), "cubes/a%2eb/0-ingress-0-1"),
+            (map_of("sniffer", "RINGS", 3), "cubes/sniffer/maps/RINGS-3"),
+            (map_of("sniffer", ".data", 3), "cubes/sniffer/maps/%2edata-3"),
+            (map_of("sniffer", "a/b", 3), "cubes/sniffer/maps/a%2fb-3"),
+            (root_of(3, "eth0", ingress), "netdevs/3-ingress"),
+            (root_of(3, "renamed", egress), "netdevs/3-egress"),
+        ];
+        for (path, expected) in &pins {
+            assert_eq!(path, Path::new(expected));
+        }
+        assert_eq!(pins.iter().map(|(path, _)| path).collect::<BTreeSet<_>>().len(), pins.len());
+    }
+
+    #[test]
+    fn different_names_are_never_one_pin() {
+        let names = ["a.b", "a%2eb", "a%b", "a b", "a_b", "a-b", "a/b", "ä", "%", "%25", "..", "."];
+        let escaped: BTreeSet<String> = names.iter().map(|name| escape(name)).collect();
+        assert_eq!(escaped.len(), names.len(), "{escaped:?}");
+        assert!(escaped.iter().all(|name| !name.contains(['.', '/', ' ']) && name.is_ascii()), "{escaped:?}");
+    }
+
+    /// Makes a directory of pins with these files in it.
+    fn with_files(files: &[PathBuf]) -> (tempfile::TempDir, Pins) {
+        let directory = tempfile::tempdir().unwrap();
+        let pins = Pins::take(directory.path()).unwrap();
+        for file in files {
+            std::fs::create_dir_all(pins.path(file).parent().unwrap()).unwrap();
+            std::fs::write(pins.path(file), "").unwrap();
+        }
+        (directory, pins)
+    }
+
+    #[test]
+    fn what_is_unpinned_leaves_no_empty_directory_and_everything_else() {
+        let node = node_of("sniffer", 0, Direction::Ingress, 0, 7);
+        let other = node_of("sniffer", 0, Direction::Egress, 0, 8);
+        let map = map_of("sniffer", "RINGS", 3);
+        let files = [node.join("program"), node.join("next"), node.join("accept"), other.join("program"), map.clone()];
+        let (directory, pins) = with_files(&files);
+        let there = |pin: &Path| pins.path(pin).exists();
+        pins.unpin(&node);
+        assert!(!there(&node) && there(&other.join("program")) && there(&map));
+        pins.unpin(&map);
+        assert!(!there(map.parent().unwrap()) && there(&other.join("program")));
+        pins.unpin(&other);
+        assert!(!there(Path::new("cubes")));
+        assert!(directory.path().is_dir(), "the directory itself stays while the daemon lives");
+        pins.unpin(&other);
+        assert!(directory.path().is_dir(), "what is absent is unpinned already");
+    }
+
+    #[test]
+    fn a_file_that_the_daemon_did_not_make_keeps_its_directory() {
+        let root = root_of(3, "eth0", Direction::Ingress);
+        let (_directory, pins) = with_files(&[root.join("program"), root.join("link"), root.join("theirs")]);
+        pins.unpin(&root);
+        assert!(pins.path(&root).join("theirs").exists() && !pins.path(&root).join("program").exists());
+    }
+
+    #[test]
+    fn two_daemons_do_not_pin_in_one_directory() {
+        let (directory, first) = with_files(&[PathBuf::from("cubes/a/maps/m-1")]);
+        let message = Pins::take(directory.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("another polycubed"), "{message}");
+        assert!(first.path(Path::new("cubes/a/maps/m-1")).exists(), "the pins of the first stay");
+        drop(first);
+        assert!(Pins::take(directory.path()).is_ok());
+    }
 
     #[test]
     fn pins_have_no_dots() {

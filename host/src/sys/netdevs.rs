@@ -90,7 +90,7 @@ impl Netdevs {
         loop {
             self.buffer.clear();
             match self.events.recv(&mut self.buffer, 0) {
-                Ok(_) => self.take_in(),
+                Ok(_) => take_in(&self.buffer, &mut self.table, &mut self.news),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.is_stale = true,
@@ -114,29 +114,6 @@ impl Netdevs {
         self.refresh()
     }
 
-    fn take_in(&mut self) {
-        let mut rest = self.buffer.as_slice();
-        while !rest.is_empty() {
-            let message = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
-                Ok(message) => message,
-                Err(error) => return tracing::debug!(%error, "an event about a netdev that cannot be read"),
-            };
-            // Messages are aligned to 4 bytes (NLMSG_ALIGN in include/uapi/linux/netlink.h).
-            let length = (message.header.length as usize).next_multiple_of(4).clamp(4, rest.len().max(4));
-            rest = rest.get(length..).unwrap_or_default();
-            match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if is_netdev(&message) => {
-                    self.news.names.extend(self.table.set(link(&message)));
-                }
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) if is_netdev(&message) => {
-                    self.news.names.extend(self.table.remove(message.header.index));
-                    self.news.gone.insert(message.header.index);
-                }
-                _ => {}
-            }
-        }
-    }
-
     fn read_all(&mut self) -> Result<(), NetlinkError> {
         let links = self.runtime.block_on(self.netlink.links())?;
         let there: BTreeSet<u32> = links.iter().map(|link| link.ifindex).collect();
@@ -150,5 +127,136 @@ impl Netdevs {
             self.news.names.extend(self.table.set(link));
         }
         Ok(())
+    }
+}
+
+/// Takes in the messages of one datagram.
+fn take_in(datagram: &[u8], table: &mut Table, news: &mut News) {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
+            Ok(message) => message,
+            Err(error) => return tracing::debug!(%error, "an event about a netdev that cannot be read"),
+        };
+        // Messages are aligned to 4 bytes (NLMSG_ALIGN in include/uapi/linux/netlink.h).
+        let length = (message.header.length as usize).next_multiple_of(4).clamp(4, rest.len().max(4));
+        rest = rest.get(length..).unwrap_or_default();
+        match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if is_netdev(&message) => {
+                news.names.extend(table.set(link(&message)));
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) if is_netdev(&message) => {
+                news.names.extend(table.remove(message.header.index));
+                news.gone.insert(message.header.index);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_core::NetlinkHeader;
+    use rtnetlink::packet_route::AddressFamily;
+    use rtnetlink::packet_route::address::AddressMessage;
+    use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+
+    use super::*;
+
+    fn message(ifindex: u32, name: &str) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = ifindex;
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        message
+    }
+
+    fn new(ifindex: u32, name: &str) -> Vec<u8> {
+        bytes(RouteNetlinkMessage::NewLink(message(ifindex, name)))
+    }
+
+    fn gone(ifindex: u32, name: &str) -> Vec<u8> {
+        bytes(RouteNetlinkMessage::DelLink(message(ifindex, name)))
+    }
+
+    /// The message as the kernel sends it, padded.
+    fn bytes(message: RouteNetlinkMessage) -> Vec<u8> {
+        let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len().next_multiple_of(4)];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    /// Asserts what a datagram changes in a table with `eth0` (3) and `eth1` (4), and what is in it then.
+    #[track_caller]
+    fn check(datagram: &[u8], changed: &str, netdevs: &str) {
+        let (mut table, mut found) = (Table::default(), News::default());
+        take_in(&[new(3, "eth0"), new(4, "eth1")].concat(), &mut table, &mut found);
+        found = News::default();
+        take_in(datagram, &mut table, &mut found);
+        assert_eq!(found.names.into_iter().collect::<Vec<_>>().join(" "), changed, "names that changed");
+        let there: Vec<String> = table.links().map(|link| format!("{}:{}", link.ifindex, link.name)).collect();
+        assert_eq!(there.join(" "), netdevs);
+        for link in table.links() {
+            assert_eq!(table.named(&link.name).map(|found| found.ifindex), Some(link.ifindex), "{}", link.name);
+        }
+    }
+
+    #[test]
+    fn events_are_taken_in_one_after_the_other() {
+        check(&[], "", "3:eth0 4:eth1");
+        check(&new(5, "eth2"), "eth2", "3:eth0 4:eth1 5:eth2");
+        check(&new(3, "eth0"), "", "3:eth0 4:eth1");
+        check(&new(3, "lan0"), "eth0 lan0", "3:lan0 4:eth1");
+        check(&gone(3, "eth0"), "eth0", "4:eth1");
+        check(&gone(9, "eth9"), "", "3:eth0 4:eth1");
+        check(&[new(5, "eth2"), gone(4, "eth1"), new(3, "lan0")].concat(), "eth0 eth1 eth2 lan0", "3:lan0 5:eth2");
+        check(&[new(5, "eth2"), gone(5, "eth2")].concat(), "eth2", "3:eth0 4:eth1");
+        // Two netdevs swap their names, by way of a third.
+        let swap = [new(3, "tmp"), new(4, "eth0"), new(3, "eth1")].concat();
+        check(&swap, "eth0 eth1 tmp", "3:eth1 4:eth0");
+        // A netdev is made again under the name of one that is gone.
+        check(&[gone(3, "eth0"), new(5, "eth0")].concat(), "eth0", "4:eth1 5:eth0");
+    }
+
+    #[test]
+    fn names_of_every_length_are_read() {
+        for length in 1..=15 {
+            let name = "n".repeat(length);
+            let datagram = [new(5, &name), new(6, "after")].concat();
+            check(&datagram, &format!("after {name}"), &format!("3:eth0 4:eth1 5:{name} 6:after"));
+        }
+    }
+
+    #[test]
+    fn events_about_something_else_change_nothing() {
+        let mut of_a_bridge = message(3, "eth0");
+        of_a_bridge.header.interface_family = AddressFamily::Bridge;
+        check(&bytes(RouteNetlinkMessage::DelLink(of_a_bridge.clone())), "", "3:eth0 4:eth1");
+        of_a_bridge.attributes = vec![LinkAttribute::IfName("other".to_owned())];
+        check(&bytes(RouteNetlinkMessage::NewLink(of_a_bridge)), "", "3:eth0 4:eth1");
+        let address = bytes(RouteNetlinkMessage::NewAddress(AddressMessage::default()));
+        check(&[address, new(5, "eth2")].concat(), "eth2", "3:eth0 4:eth1 5:eth2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_a_datagram_and_spoils_nothing() {
+        let whole = new(5, "eth2");
+        for cut in 1..whole.len() - 4 {
+            check(&[&new(3, "lan0"), &whole[..cut]].concat(), "eth0 lan0", "3:lan0 4:eth1");
+        }
+        check(&[0; 3], "", "3:eth0 4:eth1");
+        check(&[0; 64], "", "3:eth0 4:eth1");
+        check(&[0xff; 64], "", "3:eth0 4:eth1");
+        let mut endless = new(5, "eth2");
+        endless[..4].copy_from_slice(&u32::MAX.to_ne_bytes());
+        check(&endless, "", "3:eth0 4:eth1");
+    }
+
+    #[test]
+    fn a_netdev_that_went_is_reported_though_one_of_its_index_is_back() {
+        let (mut table, mut news) = (Table::default(), News::default());
+        take_in(&[new(3, "eth0"), gone(3, "eth0"), new(3, "eth0"), gone(9, "eth9")].concat(), &mut table, &mut news);
+        assert_eq!((news.gone, table.links().count()), ([3, 9].into(), 1));
     }
 }

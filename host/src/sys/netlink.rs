@@ -303,3 +303,73 @@ fn traffic(message: &LinkMessage) -> Traffic {
     });
     counted.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::Stats64;
+
+    use super::*;
+
+    fn message(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.attributes = attributes;
+        message
+    }
+
+    #[test]
+    fn a_netdev_is_read_from_its_attributes() {
+        let mut told = message(vec![
+            LinkAttribute::IfName("eth0".to_owned()),
+            LinkAttribute::Mtu(9000),
+            LinkAttribute::Controller(3),
+            LinkAttribute::PropList(vec![Prop::AltIfName("uplink".to_owned()), Prop::AltIfName("wan".to_owned())]),
+            LinkAttribute::Address(vec![0x02, 0, 0, 0xab, 0x0c, 0xff]),
+            LinkAttribute::PermAddress(vec![1; 6]),
+        ]);
+        told.header.flags = LinkFlags::Up | LinkFlags::Broadcast;
+        let expected = Link {
+            ifindex: 7,
+            name: "eth0".to_owned(),
+            alt_names: vec!["uplink".to_owned(), "wan".to_owned()],
+            mac: "02:00:00:ab:0c:ff".to_owned(),
+            mtu: 9000,
+            up: true,
+            framing: Framing::Ethernet,
+            master: Some(3),
+        };
+        assert_eq!(link(&told), expected);
+    }
+
+    #[test]
+    fn a_netdev_that_left_its_bridge_has_no_master() {
+        assert_eq!(link(&message(vec![LinkAttribute::Controller(0)])).master, None);
+        let bare = link(&message(Vec::new()));
+        assert_eq!((bare.master, bare.up, bare.mac.as_str(), bare.alt_names.len()), (None, false, "", 0));
+    }
+
+    #[test]
+    fn framing_is_that_of_the_link_layer() {
+        for (layer, framing) in [
+            (LinkLayerType::Ether, Framing::Ethernet),
+            (LinkLayerType::Loopback, Framing::Loopback),
+            (LinkLayerType::None, Framing::Other),
+            (LinkLayerType::Ppp, Framing::Other),
+            (LinkLayerType::Ipgre, Framing::Other),
+        ] {
+            let mut message = message(Vec::new());
+            message.header.link_layer_type = layer;
+            assert_eq!(link(&message).framing, framing, "{layer:?}");
+        }
+    }
+
+    #[test]
+    fn counters_are_those_of_64_bits() {
+        let mut stats = Stats64::default();
+        (stats.rx_packets, stats.rx_bytes, stats.tx_packets, stats.tx_bytes) = (1, 1 << 40, 3, 4);
+        let counted = Traffic { rx_packets: 1, rx_bytes: 1 << 40, tx_packets: 3, tx_bytes: 4 };
+        assert_eq!(traffic(&message(vec![LinkAttribute::Mtu(1500), LinkAttribute::Stats64(stats)])), counted);
+        assert_eq!(traffic(&message(vec![LinkAttribute::Mtu(1500)])), Traffic::default());
+    }
+}

@@ -63,4 +63,26 @@ mod tests {
             assert_eq!(kernel_version(release), version, "{release}");
         }
     }
+
+    #[test]
+    fn a_release_without_two_numbers_has_no_version() {
+        for release in ["", "6", "6.", "6.x", ".1", "v6.1", "99999999999.1"] {
+            assert_eq!(kernel_version(release), None, "{release}");
+        }
+        assert!(kernel_version(&kernel_release()).is_some_and(|version| version > (2, 6)), "{}", kernel_release());
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name() {
+        assert_eq!(group_id("root"), Some(0));
+        for name in ["", "roo", "root:x", "no-such-group-anywhere"] {
+            assert_eq!(group_id(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn proc_is_not_a_bpf_filesystem() {
+        assert!(!is_bpffs(Path::new("/proc")).unwrap());
+        assert!(is_bpffs(Path::new("/no/such/directory")).is_err());
+    }
 }
