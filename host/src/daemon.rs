@@ -260,3 +260,108 @@ fn plugin_dirs(options: &Options) -> Result<Vec<PathBuf>> {
     let system = Some(PathBuf::from(PLUGINS)).filter(|directory| directory.is_dir());
     Ok(beside.into_iter().chain(system).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn links_are_called_alike_in_each_life_and_unlike_those_of_other_daemons() {
+        let prefix = |path: &str| link_prefix(Path::new(path)).unwrap();
+        assert_eq!(prefix("/sys/fs/bpf/polycube"), prefix("/sys/fs/bpf/polycube"));
+        assert_eq!(prefix("pins"), prefix(&std::env::current_dir().unwrap().join("pins").display().to_string()));
+        let places: Vec<String> = (0..100).map(|number| prefix(&format!("/sys/fs/bpf/polycube{number}"))).collect();
+        assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len());
+        // A netdev's name has at most 15 bytes, and a number and a letter follow.
+        assert!(places.iter().all(|prefix| prefix.starts_with("pcn") && prefix.len() == 9), "{places:?}");
+    }
+
+    #[test]
+    fn a_filter_of_the_log_lets_cubes_decide_unless_it_names_them() {
+        for (text, cubes) in [
+            ("info", true),
+            ("DEBUG", true),
+            ("warn,polycubed::engine=debug", true),
+            ("off", false),
+            ("info,cube=warn", false),
+            ("info,cube=off", false),
+        ] {
+            let filter = log_filter(text).unwrap().to_string();
+            assert_eq!(filter.contains("cube=trace"), cubes, "{text}: {filter}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_not_taken_for_a_module() {
+        for text in ["", "verbose", "inof", "info,", "info,debgu", "=", "polycubed::engine=loud"] {
+            let message = log_filter(text).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(message.contains(&format!("--log {text:?} is not a level")), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_network_needs_authentication_and_only_tcp_has_options_for_it() {
+        for (words, expected) in [
+            ("--no-auth", "are for TCP: give --addr or --port too"),
+            ("--token-file t", "are for TCP: give --addr or --port too"),
+            ("--cert c --key k", "are for TCP: give --addr or --port too"),
+            ("--port 0", "TCP needs --token-file FILE"),
+            ("--addr 127.0.0.1", "TCP needs --token-file FILE"),
+            ("--port 0 --cert c", "TLS needs both --cert FILE and --key FILE"),
+            ("--port 0 --key k --no-auth", "TLS needs both --cert FILE and --key FILE"),
+            ("--port 0 --cacert ca", "--cacert is for TLS"),
+            ("--port 0 --cert c --key k", "TLS needs --token-file FILE or --cacert FILE"),
+            ("--port 0 --token-file /no/such/file", "/no/such/file"),
+            ("--port 0 --no-auth --cert /no/cert --key /no/key", "/no/"),
+        ] {
+            let options = Options::parse_from(std::iter::once("polycubed").chain(words.split(' ')));
+            let message = tcp(&options).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(message.contains(expected), "{words}: {message}");
+        }
+    }
+
+    #[test]
+    fn tcp_is_off_unless_it_is_asked_for() {
+        assert!(tcp(&Options::parse_from(["polycubed"])).unwrap().is_none());
+        let open = tcp(&Options::parse_from(["polycubed", "--port", "0", "--no-auth"])).unwrap().unwrap();
+        assert!(open.listener.local_addr().unwrap().ip().is_loopback(), "the default is this machine alone");
+        assert!(open.tls.is_none());
+    }
+
+    #[test]
+    fn a_state_directory_has_one_daemon_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("made/on/the/way");
+        let first = lock(&directory).unwrap();
+        let message = lock(&directory).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.starts_with(&format!("polycubed (pid {}) already uses ", std::process::id())), "{message}");
+        drop(first);
+        assert!(lock(&directory).is_ok(), "the lock ends with its daemon");
+        std::fs::write(parent.path().join("file"), "").unwrap();
+        let message = lock(&parent.path().join("file")).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("no directory can be made there"), "{message}");
+    }
+
+    #[test]
+    fn a_plugin_directory_that_is_given_is_the_only_one() {
+        let dirs = |words: &[&str]| plugin_dirs(&Options::parse_from(["polycubed"].iter().chain(words))).unwrap();
+        assert_eq!(dirs(&["--plugin-dir", "mine"]), [PathBuf::from("mine")]);
+        let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        assert_eq!(dirs(&[]).first(), Some(&beside));
+    }
+
+    #[test]
+    fn a_directory_of_plugins_has_to_exist_and_may_be_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("libpcn_text.so"), "not a library").unwrap();
+        std::fs::write(directory.path().join("README"), "").unwrap();
+        let found = registry(&[directory.path().to_owned()]).unwrap();
+        assert_eq!(found.services().count(), 0, "a plugin that does not load is left out");
+        let message = registry(&[directory.path().join("none")]).err().map(|error| error.to_string());
+        assert!(message.is_some_and(|message| message.starts_with("plugin directory ")));
+    }
+}

@@ -11,6 +11,8 @@
 mod follow;
 mod handle;
 mod parked;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::io;

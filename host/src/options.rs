@@ -119,3 +119,57 @@ pub(crate) enum LogFormat {
     /// One JSON object a line
     Json,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Options, String> {
+        let words = std::iter::once("polycubed").chain(words.split_whitespace());
+        Options::try_parse_from(words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_options_the_daemon_is_local() {
+        let options = parse("").unwrap();
+        assert_eq!((options.addr, options.port, &options.token_file), (None, None, &None));
+        assert_eq!(options.socket, Path::new("/run/polycube/polycubed.sock"));
+        assert_eq!(options.bpffs, Path::new("/sys/fs/bpf/polycube"));
+        assert_eq!((options.log.as_str(), options.log_format, options.attach), ("info", LogFormat::Text, None));
+        assert!(options.kept_capabilities().is_empty());
+    }
+
+    #[test]
+    fn directories_of_captures_are_absolute() {
+        let here = std::env::current_dir().unwrap();
+        let dirs = |words: &str| parse(words).unwrap().capture_dirs().unwrap();
+        assert_eq!(dirs("").dir, here);
+        assert!(dirs("").roots.is_empty());
+        let given = dirs("--capture-dir caps --capture-root /mnt/one --capture-root ./two");
+        assert_eq!(given.dir, here.join("caps"));
+        assert_eq!(given.roots, [PathBuf::from("/mnt/one"), here.join("two")]);
+    }
+
+    #[test]
+    fn capabilities_add_up() {
+        let options = parse("--keep-capability sys_admin --keep-capability CAP_NET_RAW").unwrap();
+        assert_eq!(options.kept_capabilities(), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_RAW);
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_or_mean_nothing_are_refused() {
+        for (words, expected) in [
+            ("--no-auth --token-file t", "cannot be used with"),
+            ("--no-auth --cacert ca.pem", "cannot be used with"),
+            ("--keep-capability CAP_ROOT", "is not a capability"),
+            ("--attach xdp", "[possible values: tcx, clsact]"),
+            ("--log-format xml", "[possible values: text, json]"),
+            ("--port 65536", "65536 is not in 0..=65535"),
+            ("--addr localhost", "invalid IP address"),
+            ("veth1", "unexpected argument"),
+        ] {
+            let message = parse(words).err().unwrap_or_default();
+            assert!(message.contains(expected), "{words}: {message}");
+        }
+    }
+}

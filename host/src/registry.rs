@@ -140,3 +140,81 @@ pub(crate) fn whole(model: &Model) -> Value {
     let description = &model.service.description;
     json!({ "type": "object", "description": description, "properties": properties, "required": required })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::plugins::double::plugin;
+
+    fn service(name: &str, kind: ServiceKind) -> Arc<Service> {
+        Arc::new(Service::new(plugin(name, kind)).unwrap())
+    }
+
+    fn names(registry: &Registry) -> Vec<&str> {
+        registry.services().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_service_is_loaded_once() {
+        let mut registry = Registry::new().unwrap();
+        registry.add(service("tap", ServiceKind::Transparent)).unwrap();
+        let mut other = plugin("tap", ServiceKind::Standard);
+        other.path = PathBuf::from("/other/tap.so");
+        let taken = registry.add(Arc::new(Service::new(other).unwrap())).unwrap_err();
+        assert_eq!(taken.to_string(), "/other/tap.so: service `tap` is already loaded, from libpcn_tap.so");
+        let kind = registry.service("tap").unwrap().model.service.kind;
+        assert_eq!(kind, ServiceKind::Transparent, "the first one stays");
+    }
+
+    #[test]
+    fn copies_do_not_see_later_changes() {
+        let mut registry = Registry::new().unwrap();
+        registry.add(service("tap", ServiceKind::Transparent)).unwrap();
+        let before = registry.clone();
+        registry.add(service("bridge", ServiceKind::Standard)).unwrap();
+        registry.remove("tap");
+        registry.remove("not-there");
+        assert_eq!((names(&before), names(&registry)), (vec!["tap"], vec!["bridge"]));
+        let problem = registry.service("tap").unwrap_err();
+        assert!(problem.to_string().contains("service `tap` does not exist"), "{problem}");
+    }
+
+    #[test]
+    fn cubes_have_the_members_of_the_host_then_those_of_their_service() {
+        for (kind, role) in [(ServiceKind::Standard, "ports"), (ServiceKind::Transparent, "parents")] {
+            let whole = service("double", kind).whole.clone();
+            let members: Vec<&String> = whole["properties"].as_object().unwrap().keys().collect();
+            let place = |name: &str| {
+                let place = members.iter().position(|member| *member == name);
+                place.unwrap_or_else(|| panic!("{kind:?} has no {name}: {members:?}"))
+            };
+            let (uuid, role, size) = (place("uuid"), place(role), place("size"));
+            assert!(uuid < role && role < size, "{members:?}");
+            assert_eq!(whole["description"], "A double");
+        }
+        let standard = service("double", ServiceKind::Standard).whole.clone();
+        let port = &standard["properties"]["ports"]["items"]["properties"];
+        assert!(port["peer"].is_object() && port["name"].is_object(), "{port}");
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_state() {
+        let mut config = json!({
+            "type": "object",
+            "properties": {
+                "name": { "type": "string" },
+                "uuid": { "type": "string", "readOnly": true },
+                "mode": { "type": "string", "readOnly": false },
+            },
+        });
+        let state = take_read_only(&mut config);
+        let keys = |schema: &Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(
+            (keys(&config), keys(&state)),
+            (vec!["name".to_owned(), "mode".to_owned()], vec!["uuid".to_owned()])
+        );
+        assert_eq!(take_read_only(&mut json!(true)), json!({ "type": "object", "properties": {} }));
+    }
+}

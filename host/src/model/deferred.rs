@@ -147,3 +147,148 @@ fn carries(topology: &Topology, netdev: &str) -> Option<usize> {
     let Some((cube, port)) = topology.peer_owner(netdev) else { return (outer > 0).then_some(outer) };
     Some(outer + topology.chain(&Point::Port(cube, port)).len() + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netdev::ethernet;
+    use crate::topology::{LogLevel, Place};
+    use crate::wiring::fixture;
+
+    /// `br1` with its port `p` at `veth1` and `inner` there, and `outer` at `veth2`.
+    fn lab() -> fixture::Model {
+        fixture::Model::new().bridge("br1", &[("p", "veth1")]).tap("inner", "br1:p").tap("outer", "veth2")
+    }
+
+    fn present() -> Table {
+        let mut present = Table::default();
+        for number in 1..=3 {
+            present.set(ethernet(10 + number, &format!("veth{number}")));
+        }
+        present
+    }
+
+    fn cube(name: &str) -> Part {
+        Part::Cube(CubeName::parse(name).unwrap())
+    }
+
+    fn netdev(ifindex: u32, name: &str) -> Part {
+        Part::Netdev(Netdev { ifindex, name: name.to_owned() })
+    }
+
+    fn point(text: &str) -> Point {
+        Point::parse(text).unwrap()
+    }
+
+    fn deferred(parts: &[(Part, &str)]) -> Deferred {
+        let mut deferred = Deferred::default();
+        for (part, reason) in parts {
+            assert!(deferred.add(part.clone(), (*reason).to_owned()));
+        }
+        deferred
+    }
+
+    /// An edit of a topology, by name.
+    type Edit = (&'static str, fn(&mut Topology));
+
+    const NOTHING: Edit = ("nothing", |_| {});
+    const LEVEL: Edit = ("another loglevel", |topology| topology.cube_mut("br1").unwrap().loglevel = LogLevel::Trace);
+    const ATTACHED: Edit = ("inner at veth3", |topology| {
+        topology.attach("inner", point("veth3"), &Place::Auto).unwrap();
+    });
+    const AT_VETH1: Edit = ("outer at veth1", |topology| {
+        topology.attach("outer", point("veth1"), &Place::Auto).unwrap();
+    });
+    const DETACHED: Edit = ("inner detached", |topology| topology.detach("inner", &point("br1:p")).unwrap());
+    const MOVED: Edit = ("br1:p at veth3", |topology| {
+        topology.set_peer("br1", "p", Some(point("veth3"))).unwrap();
+    });
+    const DELETED: Edit = ("br1 deleted", |topology| topology.remove_cube("br1").unwrap());
+
+    #[test]
+    fn a_part_stays_deferred_until_a_change_touches_it() {
+        for (part, (name, edit), is_kept) in [
+            (cube("br1"), NOTHING, true),
+            (cube("br1"), LEVEL, false),
+            (cube("br1"), MOVED, false),
+            (cube("br1"), DELETED, false),
+            (cube("br1"), ATTACHED, true),
+            (cube("inner"), ATTACHED, false),
+            (cube("inner"), DETACHED, false),
+            (cube("inner"), LEVEL, true),
+            (netdev(11, "veth1"), NOTHING, true),
+            (netdev(11, "veth1"), LEVEL, true),
+            (netdev(11, "veth1"), AT_VETH1, false),
+            (netdev(11, "veth1"), DETACHED, false),
+            (netdev(11, "veth1"), MOVED, false),
+            (netdev(12, "veth2"), MOVED, true),
+            (netdev(99, "veth1"), NOTHING, false),
+            (netdev(19, "veth9"), NOTHING, false),
+        ] {
+            let before = lab().topology;
+            let mut after = before.clone();
+            edit(&mut after);
+            let kept = deferred(&[(part.clone(), "why")]).kept(&before, &after, &present());
+            assert_eq!(kept.reason(&part).is_some(), is_kept, "{part:?} with {name}");
+        }
+    }
+
+    #[test]
+    fn a_change_defers_only_what_it_is_not_about() {
+        for (part, (name, edit), may_be_deferred) in [
+            (cube("br1"), NOTHING, true),
+            (cube("br1"), LEVEL, false),
+            (cube("inner"), LEVEL, true),
+            (cube("inner"), ATTACHED, false),
+            // It is wired already, so it can follow.
+            (netdev(11, "veth1"), LEVEL, false),
+            // It has come to a place that was there before, and the change adds nothing to it.
+            (netdev(99, "veth1"), LEVEL, true),
+            (netdev(99, "veth1"), DETACHED, true),
+            (netdev(99, "veth1"), AT_VETH1, false),
+            (netdev(99, "veth1"), DELETED, false),
+            (netdev(99, "veth3"), ATTACHED, false),
+            (netdev(99, "veth3"), MOVED, false),
+            (netdev(99, "veth3"), NOTHING, false),
+        ] {
+            let before = lab();
+            let mut after = before.topology.clone();
+            edit(&mut after);
+            let state = (&before.topology, &before.netdevs);
+            let asked = part.may_be_deferred(Origin::Request, state, &after);
+            assert_eq!(asked, may_be_deferred, "{part:?} with {name}");
+            let followed = part.may_be_deferred(Origin::Netdevs, state, &after);
+            assert!(followed, "netdevs have changed already: {part:?} with {name}");
+        }
+    }
+
+    #[test]
+    fn a_cube_says_what_of_it_is_deferred() {
+        let deferred = deferred(&[
+            (cube("br1"), "its plugin is busy"),
+            (netdev(11, "veth1"), "too long"),
+            (netdev(12, "veth2"), "no Ethernet"),
+        ]);
+        let topology = lab().topology;
+        for (name, expected) in [
+            ("br1", Some("left as it was before: its plugin is busy; port p is left down: too long")),
+            ("inner", None),
+            ("outer", Some("not attached to veth2: no Ethernet")),
+        ] {
+            let (cube_name, found) = topology.get(name).unwrap();
+            assert_eq!(deferred.of_cube(&topology, cube_name, found).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_deferred_once_and_keeps_the_last_reason() {
+        let mut deferred = deferred(&[(netdev(11, "veth1"), "first"), (cube("br1"), "busy")]);
+        assert!(!deferred.add(netdev(11, "veth1"), "second".to_owned()), "it was deferred before");
+        assert!(!deferred.add(netdev(11, "renamed"), "third".to_owned()), "a name does not make another netdev");
+        assert_eq!(deferred.reason(&netdev(11, "veth1")).map(String::as_str), Some("third"));
+        assert!(deferred.has_netdev(11) && !deferred.has_netdev(12));
+        assert!(deferred.has_cube(&CubeName::parse("br1").unwrap()));
+        let (names, cubes) = deferred.subjects();
+        assert_eq!((names.len(), cubes.len()), (1, 1));
+    }
+}

@@ -2,6 +2,8 @@
 
 mod sequences;
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;

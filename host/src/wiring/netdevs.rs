@@ -99,3 +99,96 @@ impl Netdevs {
         Some(Netdev { ifindex: *self.named.get(name)?, name: name.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring::fixture::Model;
+
+    fn key(port: &str) -> PortKey {
+        let Point::Port(cube, port) = Point::parse(port).unwrap() else { panic!("{port} is a netdev") };
+        (cube, port)
+    }
+
+    fn netdev(ifindex: u32, name: &str) -> Netdev {
+        Netdev { ifindex, name: name.to_owned() }
+    }
+
+    /// Applies names in order, and asserts which names stand for which netdevs then.
+    #[track_caller]
+    fn check_names(names: &[(&str, Option<u32>)], expected: &[(&str, u32)], named: &[u32]) {
+        let mut netdevs = Netdevs::default();
+        for (name, ifindex) in names {
+            netdevs.name(name, *ifindex);
+        }
+        let found: Vec<_> = netdevs.named().iter().map(|(name, ifindex)| (name.as_str(), *ifindex)).collect();
+        assert_eq!(found, expected);
+        let found: Vec<u32> = (0..10).filter(|ifindex| netdevs.is_named(*ifindex)).collect();
+        assert_eq!(found, named, "netdevs that have a name");
+    }
+
+    #[test]
+    fn names_and_netdevs_are_told_apart_whatever_the_order_of_events() {
+        check_names(&[("eth0", Some(3))], &[("eth0", 3)], &[3]);
+        check_names(&[("eth0", Some(3)), ("eth0", None)], &[], &[]);
+        check_names(&[("eth0", None)], &[], &[]);
+        check_names(&[("eth0", Some(3)), ("eth0", Some(4))], &[("eth0", 4)], &[4]);
+        check_names(&[("eth0", Some(3)), ("eth0", Some(3))], &[("eth0", 3)], &[3]);
+        let renamed = [("lan0", 3)];
+        check_names(&[("eth0", Some(3)), ("eth0", None), ("lan0", Some(3))], &renamed, &[3]);
+        check_names(&[("eth0", Some(3)), ("lan0", Some(3)), ("eth0", None)], &renamed, &[3]);
+        let swapped = [("eth0", 4), ("eth1", 3)];
+        check_names(&[("eth0", Some(3)), ("eth1", Some(4)), ("eth0", Some(4)), ("eth1", Some(3))], &swapped, &[3, 4]);
+    }
+
+    #[test]
+    fn an_end_of_a_link_leads_to_its_port_until_the_link_goes() {
+        let mut netdevs = Netdevs::default();
+        netdevs.link(key("br1:p"), Some(netdev(7, "pcn0a")));
+        netdevs.link(key("br2:p"), Some(netdev(8, "pcn0b")));
+        assert_eq!(netdevs.link_port("pcn0a"), Some(&key("br1:p")));
+        netdevs.link(key("br1:p"), Some(netdev(9, "pcn1a")));
+        assert_eq!((netdevs.link_port("pcn0a"), netdevs.link_port("pcn1a")), (None, Some(&key("br1:p"))));
+        // The end is at another port before this one has let go of it.
+        netdevs.link(key("br3:p"), Some(netdev(9, "pcn1a")));
+        netdevs.link(key("br1:p"), None);
+        assert_eq!(netdevs.link_port("pcn1a"), Some(&key("br3:p")));
+        netdevs.link(key("br3:p"), None);
+        netdevs.link(key("br2:p"), None);
+        assert_eq!(netdevs, Netdevs::default());
+    }
+
+    #[test]
+    fn the_owner_of_a_netdev_is_the_port_that_it_is_wired_to() {
+        let model = Model::new().bridge("br2", &[("p", "veth8")]).bridge("br1", &[("p", "veth1"), ("q", "br2:p")]);
+        let Model { topology, mut netdevs, .. } = model;
+        netdevs.link(key("br1:q"), Some(netdev(21, "pcn0a")));
+        let owner = |netdevs: &Netdevs, ifindex, name| {
+            netdevs.owner(&netdev(ifindex, name), &topology).map(|(cube, port)| format!("{cube}:{port}"))
+        };
+        for (ifindex, name, expected) in [
+            (11, "veth1", Some("br1:p")),
+            (12, "veth2", None),
+            (99, "veth1", None),
+            (21, "pcn0a", Some("br1:q")),
+            (99, "pcn0a", None),
+        ] {
+            assert_eq!(owner(&netdevs, ifindex, name).as_deref(), expected, "{ifindex}: {name}");
+        }
+        let of_point =
+            |point: &str| netdevs.of_point(&topology, &Point::parse(point).unwrap()).map(|found| found.ifindex);
+        for (point, expected) in [
+            ("br1:p", Some(11)),
+            ("br1:q", Some(21)),
+            ("br2:p", None),
+            ("veth2", Some(12)),
+            ("veth9", None),
+            ("br1:no-port", None),
+            ("no-cube:p", None),
+        ] {
+            assert_eq!(of_point(point), expected, "{point}");
+        }
+        netdevs.name("veth1", None);
+        assert_eq!(owner(&netdevs, 11, "veth1"), None, "the port is down");
+    }
+}
