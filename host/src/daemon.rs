@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_level_is_not_taken_for_a_module() {
+    fn a_word_that_is_not_a_level_is_not_taken_for_a_module() {
         for text in ["", "verbose", "inof", "info,", "info,debgu", "=", "polycubed::engine=loud"] {
             let message = log_filter(text).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(message.contains(&format!("--log {text:?} is not a level")), "{text}: {message}");

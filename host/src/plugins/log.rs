@@ -140,7 +140,7 @@ mod tests {
         log.set_level(LogLevel::Trace);
         let written = lines(|| (0..=6).for_each(|number| log.write_number(number, "x")));
         let severities: Vec<&str> = written.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(severities, ["ERROR", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], "6 is no level of the ABI");
+        assert_eq!(severities, ["ERROR", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], "6 is not a level of the ABI");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Script {
 }
 
 #[test]
-fn a_plugin_learns_who_it_is_and_where_captures_go() {
+fn a_plugin_gets_the_identity_of_its_cube_and_the_capture_directories() {
     let (mut instances, _) = instances();
     let (send, sent) = mpsc::channel();
     let plugin = scripted("informed", move |_, arguments, _| {
@@ -126,13 +126,13 @@ fn cubes_are_claimed_together_or_not_at_all() {
     drop(two.take_if_idle().expect("what was claimed beside a busy cube is free again"));
     assert_eq!(freed.load(Ordering::SeqCst), 0);
     drop(call);
-    assert_eq!(freed.load(Ordering::SeqCst), 1, "the change that waits hears of it");
+    assert_eq!(freed.load(Ordering::SeqCst), 1, "the change that waits is tried again");
 
     assert_eq!(instances.claim(&names(&["claim1", "claim2"])), Ok(()));
     assert!(one.take_if_idle().is_none() && two.take_if_idle().is_none());
     instances.release();
     assert!(one.take_if_idle().is_some() && two.take_if_idle().is_some());
-    assert_eq!(freed.load(Ordering::SeqCst), 1, "nobody asked again");
+    assert_eq!(freed.load(Ordering::SeqCst), 1, "no change waits any more");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_claim_waits_for_a_call_that_is_about_to_return() {
     returning.join().unwrap();
 }
 
-/// Asserts what a plugin is told whose `prepare` comes back after the change was undone.
+/// Asserts the call, if any, that follows when `prepare` returns after the change was undone.
 #[track_caller]
 fn check_late(cube_name: &str, answer: Result<&str, String>, then: Option<&str>) {
     let (mut instances, _) = instances();
