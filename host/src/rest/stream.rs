@@ -359,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pipe_is_sent_until_its_writer_closes_it() {
-        let (reader, mut writer) = std::io::pipe().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
         let body = piped(reader.into()).unwrap();
         let writing = std::thread::spawn(move || {
             use std::io::Write as _;

@@ -190,26 +190,26 @@ mod tests {
 
     /// Asserts what is read at a path, and what is shown.
     #[track_caller]
-    fn check(path: &str, is: Option<Value>, is_shown: Option<Value>) {
+    fn check(path: &str, is: Option<&Value>, is_shown: Option<&Value>) {
         let document = json!({
             "size": 5,
             "route": [{ "id": 1, "hop": [{ "at": "a" }] }, { "id": 2, "via": "x" }],
             "more": { "below": 1 },
         });
         let (schema, path) = (schema(), words(path));
-        assert_eq!(read(&schema, &document, &path).cloned(), is, "{path:?} read");
-        assert_eq!(shown(&schema, &document, &path), is_shown, "{path:?} shown");
+        assert_eq!(read(&schema, &document, &path), is, "{path:?} read");
+        assert_eq!(shown(&schema, &document, &path).as_ref(), is_shown, "{path:?} shown");
     }
 
     #[test]
     fn what_is_unset_is_null_and_what_does_not_exist_is_nothing() {
-        let null = || Some(Value::Null);
-        check("size", Some(json!(5)), Some(json!(5)));
-        check("route/2/via", Some(json!("x")), Some(json!("x")));
-        check("route/1/hop/a/at", Some(json!("a")), Some(json!("a")));
-        check("route/1/via", None, null());
-        check("box", None, null());
-        check("box/inner", None, null());
+        let null = Some(&Value::Null);
+        check("size", Some(&json!(5)), Some(&json!(5)));
+        check("route/2/via", Some(&json!("x")), Some(&json!("x")));
+        check("route/1/hop/a/at", Some(&json!("a")), Some(&json!("a")));
+        check("route/1/via", None, null);
+        check("box", None, null);
+        check("box/inner", None, null);
         check("route/3", None, None);
         check("route/3/via", None, None);
         check("route/1/hop/b", None, None);
@@ -218,7 +218,7 @@ mod tests {
         check("nothing", None, None);
         check("box/nothing", None, None);
         check("size/nothing", None, None);
-        check("more", None, Some(json!({ "below": 1 })));
+        check("more", None, Some(&json!({ "below": 1 })));
         check("more/below", None, None);
     }
 
@@ -226,8 +226,8 @@ mod tests {
     fn an_entry_is_found_by_the_value_that_its_word_means() {
         check(
             "route/01",
-            Some(json!({ "id": 1, "hop": [{ "at": "a" }] })),
-            Some(json!({ "id": 1, "hop": [{ "at": "a" }] })),
+            Some(&json!({ "id": 1, "hop": [{ "at": "a" }] })),
+            Some(&json!({ "id": 1, "hop": [{ "at": "a" }] })),
         );
         check("route/one", None, None);
     }
