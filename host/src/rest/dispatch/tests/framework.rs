@@ -7,20 +7,20 @@ use crate::rest::route::Segment;
 use crate::rest::routes::ROUTES;
 
 /// Sends a request that is carried out, and looks at a part of what a second one reads after it.
-async fn done(method: &str, path: &str, body: Value, status: u16, then: (&str, &str), expected: Value) {
+async fn done(request: &str, body: Value, status: u16, then: (&str, &str), expected: Value) {
+    let (method, path) = request.split_once(' ').unwrap();
     let api = fixture::api();
     let answer = send(&api, method, &format!("/polycube/v1/{path}"), &body, &[]).await;
-    assert_eq!((answer.status, &answer.body), (status, &Value::Null), "{method} {path} {body}");
+    assert_eq!((answer.status, &answer.body), (status, &Value::Null), "{request} {body}");
     let (read, pointer) = then;
     let found = send(&api, "GET", &format!("/polycube/v1/{read}"), &Value::Null, &[]).await;
-    assert_eq!(found.body.pointer(pointer).unwrap_or(&Value::Null), &expected, "{method} {path} {body}");
+    assert_eq!(found.body.pointer(pointer).unwrap_or(&Value::Null), &expected, "{request} {body}");
 }
 
 #[tokio::test]
 async fn changes_of_the_framework_are_made() {
     done(
-        "POST",
-        "connect",
+        "POST connect",
         json!({ "peer1": "br1:q", "peer2": "veth2" }),
         200,
         ("cubes/br1", "/ports/1/peer"),
@@ -28,20 +28,17 @@ async fn changes_of_the_framework_are_made() {
     )
     .await;
     done(
-        "POST",
-        "disconnect",
+        "POST disconnect",
         json!({ "peer1": "br1:p", "peer2": "veth1" }),
         200,
         ("cubes/br1", "/ports/0/peer"),
         "".into(),
     )
     .await;
-    done("POST", "attach", json!({ "cube": "b", "port": "veth2" }), 200, ("cubes/b", "/parents"), json!(["veth2"]))
-        .await;
-    done("POST", "detach", json!({ "cube": "a", "port": "br1:p" }), 200, ("cubes/a", "/parent"), "".into()).await;
+    done("POST attach", json!({ "cube": "b", "port": "veth2" }), 200, ("cubes/b", "/parents"), json!(["veth2"])).await;
+    done("POST detach", json!({ "cube": "a", "port": "br1:p" }), 200, ("cubes/a", "/parent"), "".into()).await;
     done(
-        "POST",
-        "cubes",
+        "POST cubes",
         json!([{ "name": "c", "service-name": "tap" }]),
         201,
         ("cubes/c", "/service-name"),
@@ -62,7 +59,7 @@ async fn a_cube_is_attached_where_the_request_says() {
     ] {
         let mut body = json!({ "cube": "b", "port": "br1:p" });
         body.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
-        done("POST", "attach", body, 200, ("cubes/br1", "/ports/0/ingress-chain"), expected.into()).await;
+        done("POST attach", body, 200, ("cubes/br1", "/ports/0/ingress-chain"), expected.into()).await;
     }
 }
 

@@ -5,30 +5,31 @@ use super::{ask, refused, send};
 use crate::rest::fixture;
 
 /// Sends a change that is made, and looks at the configuration of the cube `a` after it.
-async fn set(method: &str, path: &str, body: Value, status: u16, pointer: &str, expected: Value) {
+async fn set(request: &str, body: Value, status: u16, pointer: &str, expected: Value) {
+    let (method, path) = request.split_once(' ').unwrap();
     let api = fixture::api();
     let answer = send(&api, method, &format!("/polycube/v1/{path}"), &body, &[]).await;
-    assert_eq!((answer.status, &answer.body), (status, &Value::Null), "{method} {path} {body}");
+    assert_eq!((answer.status, &answer.body), (status, &Value::Null), "{request} {body}");
     let view = api.engine.view();
     let config = view.topology.get("a").map(|(_, cube)| cube.config.clone()).unwrap_or_default();
-    assert_eq!(config.pointer(pointer).unwrap_or(&Value::Null), &expected, "{method} {path} {body}");
+    assert_eq!(config.pointer(pointer).unwrap_or(&Value::Null), &expected, "{request} {body}");
 }
 
 #[tokio::test]
 async fn nodes_are_changed_as_the_method_says() {
-    set("PATCH", "a", json!({ "size": 4 }), 200, "/size", json!(4)).await;
-    set("PATCH", "tap/a", json!({ "size": 4 }), 200, "/host/0/age", json!(1)).await;
-    set("PUT", "a", json!({ "size": 4 }), 201, "/host", json!([])).await;
-    set("PUT", "a/size", json!(4), 200, "/size", json!(4)).await;
-    set("PATCH", "a/size", json!("4"), 200, "/size", json!(4)).await;
-    set("DELETE", "a/size", Value::Null, 204, "/size", json!(3)).await;
-    set("PATCH", "a/filter", json!({ "source": "x" }), 201, "/filter/source", json!("x")).await;
-    set("POST", "a/host", json!({ "address": "y" }), 201, "/host/1/address", json!("y")).await;
-    set("POST", "a/host/y", json!({ "age": 2 }), 201, "/host/1/age", json!(2)).await;
-    set("PUT", "a/host/x", json!({}), 201, "/host/0/age", Value::Null).await;
-    set("DELETE", "a/host/x", Value::Null, 204, "/host", json!([])).await;
-    set("DELETE", "a/host", Value::Null, 204, "/host", json!([])).await;
-    set("DELETE", "a", Value::Null, 200, "/size", Value::Null).await;
+    set("PATCH a", json!({ "size": 4 }), 200, "/size", json!(4)).await;
+    set("PATCH tap/a", json!({ "size": 4 }), 200, "/host/0/age", json!(1)).await;
+    set("PUT a", json!({ "size": 4 }), 201, "/host", json!([])).await;
+    set("PUT a/size", json!(4), 200, "/size", json!(4)).await;
+    set("PATCH a/size", json!("4"), 200, "/size", json!(4)).await;
+    set("DELETE a/size", Value::Null, 204, "/size", json!(3)).await;
+    set("PATCH a/filter", json!({ "source": "x" }), 201, "/filter/source", json!("x")).await;
+    set("POST a/host", json!({ "address": "y" }), 201, "/host/1/address", json!("y")).await;
+    set("POST a/host/y", json!({ "age": 2 }), 201, "/host/1/age", json!(2)).await;
+    set("PUT a/host/x", json!({}), 201, "/host/0/age", Value::Null).await;
+    set("DELETE a/host/x", Value::Null, 204, "/host", json!([])).await;
+    set("DELETE a/host", Value::Null, 204, "/host", json!([])).await;
+    set("DELETE a", Value::Null, 200, "/size", Value::Null).await;
 }
 
 #[tokio::test]
