@@ -61,9 +61,10 @@ async fn ask(method: &str, path: &str, body: &Value) -> Answer {
 }
 
 /// Asserts that a request is refused, with which status, about what, and a part of the message.
-async fn refused(method: &str, path: &str, body: &Value, status: u16, about: &str, message: &str) {
+async fn refused(request: &str, body: &Value, status: u16, about: &str, message: &str) {
+    let (method, path) = request.split_once(' ').unwrap();
     let answer = ask(method, path, body).await;
-    let request = format!("{method} {path} {body}: {}", answer.body);
+    let request = format!("{request} {body}: {}", answer.body);
     assert_eq!(answer.status, status, "{request}");
     let problems = answer.problems();
     assert!(problems.len() == 1 && problems[0].0 == about && problems[0].1.contains(message), "{request}");

@@ -66,20 +66,20 @@ async fn a_cube_is_attached_where_the_request_says() {
 #[tokio::test]
 async fn what_is_wrong_with_a_request_for_the_framework_is_said_where_it_is() {
     let none = Value::Null;
-    refused("POST", "connect", &none, 400, "connect", "must be a JSON object").await;
-    refused("POST", "connect", &json!({ "peer1": "br1:q" }), 400, "connect/peer2", "`peer2` is missing").await;
-    refused("POST", "attach", &json!({ "cube": "x", "port": "veth2" }), 400, "x", "cube `x` does not exist").await;
+    refused("POST connect", &none, 400, "connect", "must be a JSON object").await;
+    refused("POST connect", &json!({ "peer1": "br1:q" }), 400, "connect/peer2", "`peer2` is missing").await;
+    refused("POST attach", &json!({ "cube": "x", "port": "veth2" }), 400, "x", "cube `x` does not exist").await;
     let both = json!({ "cube": "b", "port": "br1:p", "before": "a", "after": "a" });
-    refused("POST", "attach", &both, 400, "attach", "only one of position, before and after").await;
+    refused("POST attach", &both, 400, "attach", "only one of position, before and after").await;
     let where_ever = json!({ "cube": "b", "port": "br1:p", "position": "middle" });
-    refused("POST", "attach", &where_ever, 400, "attach/position", "one of auto, first, last, not `middle`").await;
-    refused("POST", "cubes", &json!({}), 400, "cubes", "a list of cubes").await;
-    refused("GET", "cubes/br", &none, 400, "cubes/br", "did you mean `br1`?").await;
-    refused("GET", "services/tip", &none, 400, "services/tip", "did you mean `tap`?").await;
-    refused("DELETE", "services/tap", &none, 400, "services/tap", "a").await;
-    refused("GET", "cubes/br1/ports", &none, 404, "cubes/br1/ports", "there is nothing at `cubes br1 ports`").await;
-    refused("GET", "topology/br1:z", &none, 400, "topology/br1:z", "z").await;
-    refused("GET", "version/1", &none, 404, "version/1", "there is nothing at").await;
+    refused("POST attach", &where_ever, 400, "attach/position", "one of auto, first, last, not `middle`").await;
+    refused("POST cubes", &json!({}), 400, "cubes", "a list of cubes").await;
+    refused("GET cubes/br", &none, 400, "cubes/br", "did you mean `br1`?").await;
+    refused("GET services/tip", &none, 400, "services/tip", "did you mean `tap`?").await;
+    refused("DELETE services/tap", &none, 400, "services/tap", "a").await;
+    refused("GET cubes/br1/ports", &none, 404, "cubes/br1/ports", "there is nothing at `cubes br1 ports`").await;
+    refused("GET topology/br1:z", &none, 400, "topology/br1:z", "z").await;
+    refused("GET version/1", &none, 404, "version/1", "there is nothing at").await;
 }
 
 #[tokio::test]

@@ -46,15 +46,15 @@ async fn a_cube_is_followed_by_its_nodes_actions_and_streams() {
 #[tokio::test]
 async fn what_help_cannot_be_given_on() {
     let none = Value::Null;
-    refused("OPTIONS", "x", &none, 404, "x", "there is no cube and no service `x`").await;
-    refused("OPTIONS", "tap/x", &none, 404, "x", "cube `x` does not exist; known: a, b").await;
-    refused("OPTIONS", "tap/br1", &none, 404, "br1", "cube `br1` is not of service tap").await;
-    refused("OPTIONS", "a/sice", &none, 404, "a/sice", "there is no `sice`; did you mean `size`?").await;
-    refused("OPTIONS", "a/size/x", &none, 404, "a/size/x", "there is no `x`").await;
-    refused("OPTIONS", "cubes/x", &none, 400, "cubes/x", "cube `x` does not exist").await;
-    refused("OPTIONS", "version/x", &none, 404, "version/x", "there is nothing at `version x`").await;
-    refused("OPTIONS", "a?help=RUN", &none, 400, "a", "help=RUN is not one of NONE, ADD, SET, SHOW, DEL").await;
-    refused("OPTIONS", "a/size?halp", &none, 400, "a/size", "did you mean `help`?").await;
+    refused("OPTIONS x", &none, 404, "x", "there is no cube and no service `x`").await;
+    refused("OPTIONS tap/x", &none, 404, "x", "cube `x` does not exist; known: a, b").await;
+    refused("OPTIONS tap/br1", &none, 404, "br1", "cube `br1` is not of service tap").await;
+    refused("OPTIONS a/sice", &none, 404, "a/sice", "there is no `sice`; did you mean `size`?").await;
+    refused("OPTIONS a/size/x", &none, 404, "a/size/x", "there is no `x`").await;
+    refused("OPTIONS cubes/x", &none, 400, "cubes/x", "cube `x` does not exist").await;
+    refused("OPTIONS version/x", &none, 404, "version/x", "there is nothing at `version x`").await;
+    refused("OPTIONS a?help=RUN", &none, 400, "a", "help=RUN is not one of NONE, ADD, SET, SHOW, DEL").await;
+    refused("OPTIONS a/size?halp", &none, 400, "a/size", "did you mean `help`?").await;
 }
 
 #[tokio::test]
