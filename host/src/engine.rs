@@ -8,6 +8,8 @@
 //! A panic here would leave a daemon that reads and never changes anything. So it ends the process, and everything in
 //! the kernel stays as it is for the next daemon.
 
+#[cfg(test)]
+pub(crate) mod double;
 mod follow;
 mod handle;
 mod parked;

@@ -213,8 +213,8 @@ fn candidates<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Candi
         .iter()
         .filter(|name| name.chars().count().abs_diff(length) <= 2)
         .map(|name| (strsim::damerau_levenshtein(word, name), *name))
-        .min()
-        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2));
+        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2))
+        .min();
     let listed = known.len().min(MOST_LISTED);
     Candidates {
         nearest: nearest.map(|(_, name)| name.to_owned()),
@@ -281,5 +281,104 @@ mod tests {
                 ..info("ports", "no")
             },
         );
+    }
+
+    #[test]
+    fn a_path_is_seen_from_further_up_together_with_its_advice() {
+        for (parent, path, expected) in [
+            ("br1", "ports", "br1/ports"),
+            ("br1", "", "br1"),
+            ("", "ports", "ports"),
+            ("", "", ""),
+            ("a/b", "c/d", "a/b/c/d"),
+        ] {
+            let problem = Problem::bad(path, "no").instead(Method::Put, path).under(parent);
+            assert_eq!(problem.path, expected);
+            assert_eq!(problem.to_string(), format!("no; use PUT {expected}"));
+        }
+        let moved = Problem::method("a", "PUT", &[Method::Get]).at("x/y");
+        assert_eq!((moved.path.as_str(), moved.allowed()), ("x/y", &[Method::Get][..]), "the advice is kept");
+    }
+
+    #[test]
+    fn only_a_problem_about_the_cube_keeps_its_path() {
+        let path = |about: &str| Problem::bad(about, "no").unless_about("br1", "cubes/0").path;
+        assert_eq!(
+            (path("br1"), path("br1/size"), path("")),
+            ("br1".to_owned(), "cubes/0".to_owned(), "cubes/0".to_owned())
+        );
+    }
+
+    #[test]
+    fn advice_comes_in_one_order_however_it_is_attached() {
+        let problem = Problem::invalid("br1/ports", "no")
+            .instead(Method::Patch, "br1/ports/NAME")
+            .knowing("pots", ["ports"])
+            .instead(Method::Put, "br1");
+        assert_eq!(problem.to_string(), "no; did you mean `ports`?; use PATCH br1/ports/NAME or PUT br1");
+        let error = Error::from(problem);
+        assert_eq!((error.error_info.name.as_str(), error.error_info.reason.as_str()), ("pots", "no"));
+        assert_eq!(error.error_info.instead.len(), 2);
+    }
+
+    #[test]
+    fn a_plugins_refusal_is_about_a_node_of_its_cube() {
+        for (tag, expected) in [
+            (Tag::InvalidValue, ErrorTag::BadAttribute),
+            (Tag::DataMissing, ErrorTag::DataMissing),
+            (Tag::DataExists, ErrorTag::DataExists),
+            (Tag::OperationNotSupported, ErrorTag::OperationNotSupported),
+            (Tag::OperationFailed, ErrorTag::OperationFailed),
+            (Tag::Panic, ErrorTag::OperationFailed),
+        ] {
+            for (path, about) in [("fdb/aging", "br1/fdb/aging"), ("", "br1")] {
+                let refusal = Refusal { tag, path: path.to_owned(), message: "no".to_owned() };
+                assert_eq!(Problem::from_plugin("br1", refusal), Problem::new(expected, about, "no"), "{tag:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_shown_only_where_there_are_some() {
+        assert_eq!(Problem::bad("a", "no").within(Limits::default()), Problem::bad("a", "no"));
+        let limits = Limits { maximum: Some(9.into()), ..Limits::default() };
+        let error = Error::from(Problem::bad("a", "no").within(limits.clone()));
+        assert_eq!(
+            (error.error_info.limits, error.error_message.as_str()),
+            (Some(limits), "no"),
+            "fields alone have them"
+        );
+    }
+
+    #[test]
+    fn a_method_that_http_does_not_know_is_named_in_the_message_alone() {
+        let error = Error::from(Problem::method("cubes", "BREW", &[]));
+        assert_eq!(error.error_message, "BREW does not work on `cubes`");
+        assert_eq!((error.error_info.method, error.error_info.allow), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_suggestion_is_close_to_what_was_typed() {
+        for (word, known, nearest) in [
+            ("prots", &["ports"][..], Some("ports")),
+            ("ports", &["ports"], Some("ports")),
+            ("p", &["q"], None),
+            ("br", &["br1", "br2"], Some("br1")),
+            ("ab", &["ba"], Some("ba")),
+            ("abcd", &["wxyz"], None),
+            ("sizes", &["sise", "size"], Some("size")),
+            ("xyz", &[], None),
+            // `b` is as close, and too short to be meant.
+            ("br", &["a", "b", "br1"], Some("br1")),
+        ] {
+            assert_eq!(candidates(word, known.iter().copied()).nearest.as_deref(), nearest, "{word}");
+        }
+    }
+
+    #[test]
+    fn problems_of_an_entry_all_move_below_it() {
+        let problems = Problems(vec![Problem::bad("size", "no"), Problem::missing("", "none")]).under("cubes/0");
+        let paths: Vec<_> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["cubes/0/size", "cubes/0"]);
     }
 }

@@ -13,6 +13,8 @@ mod context;
 mod dispatch;
 mod document;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod framework;
 mod help;
 mod listen;

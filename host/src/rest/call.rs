@@ -115,3 +115,91 @@ impl IntoResponse for Done {
 /// Marks, as an extension, an answer whose reader may pause for as long as it likes.
 #[derive(Clone, Copy)]
 pub(super) struct MayPause;
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use serde_json::json;
+
+    use super::*;
+
+    async fn read(method: &str, uri: &str, body: &'static str) -> Result<Call, Response> {
+        let request = Request::builder().method(method).uri(uri).body(Body::from(body)).unwrap();
+        Call::read(request, |path| path == "/metrics").await.map_err(IntoResponse::into_response)
+    }
+
+    #[tokio::test]
+    async fn a_request_is_taken_apart() {
+        for (uri, path, query) in [
+            ("/polycube/v1/a/b?x=1&y", "a/b", "x=1&y"),
+            ("/polycube/v1//a//b/", "a/b", ""),
+            ("/polycube/v1", "", ""),
+            ("/polycube/v1?x", "", "x"),
+            ("/metrics", "metrics", ""),
+            ("/polycube/v1/metrics", "metrics", ""),
+            ("/polycube/v1/%C3%A9%20", "é ", ""),
+            ("http://localhost:9000/polycube/v1/a", "a", ""),
+        ] {
+            let call = read("GET", uri, "").await.unwrap();
+            assert_eq!((call.place().as_str(), call.query.as_str(), &call.body), (path, query, &Value::Null), "{uri}");
+        }
+        let call = read("PUT", "/polycube/v1/a%2Fb/c", "[1]").await.unwrap();
+        assert_eq!(call.path, ["a/b", "c"], "an escaped slash does not separate words");
+        assert_eq!((call.method, call.body), (Method::PUT, json!([1])));
+    }
+
+    #[tokio::test]
+    async fn head_is_answered_as_get() {
+        let (head, get) =
+            (read("HEAD", "/polycube/v1/a", "").await.unwrap(), read("GET", "/polycube/v1/a", "").await.unwrap());
+        assert_eq!((head.method, head.is_head, get.method, get.is_head), (Method::GET, true, Method::GET, false));
+    }
+
+    #[tokio::test]
+    async fn paths_that_are_not_ours_are_refused() {
+        for (uri, status) in [
+            ("/", 404),
+            ("/polycube", 404),
+            ("/polycube/v1x", 404),
+            ("/polycube/v2/cubes", 404),
+            ("/metrics/", 404),
+            ("/POLYCUBE/V1/", 404),
+            ("/polycube/v1/%c3", 400),
+        ] {
+            let refused = read("GET", uri, "").await.map(|call| call.path).unwrap_err();
+            assert_eq!(refused.status().as_u16(), status, "{uri}");
+        }
+        let refused = read("PUT", "/polycube/v1/a/b", "{").await.map(|call| call.path).unwrap_err();
+        let bytes = axum::body::to_bytes(refused.into_body(), usize::MAX).await.unwrap();
+        let body: Value = serde_json::from_slice(&bytes).unwrap();
+        let error = &body["ietf-restconf:errors"]["error"][0];
+        assert_eq!((&error["error-path"], &error["error-tag"]), (&json!("a/b"), &json!("invalid-value")));
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_the_form_of_its_content() {
+        for (done, media, tag, text) in [
+            (Done::new(StatusCode::CREATED, Content::Nothing), None, None, ""),
+            (
+                Done::new(StatusCode::OK, Content::Document(json!({ "b": 1, "a": null }))).tagged("\"x\"".to_owned()),
+                Some("application/yang.data+json; charset=utf-8"),
+                Some("\"x\""),
+                r#"{"b":1,"a":null}"#,
+            ),
+            (
+                Done::new(StatusCode::OK, Content::Text { media_type: "text/plain", text: "x 1\n".to_owned() }),
+                Some("text/plain"),
+                None,
+                "x 1\n",
+            ),
+        ] {
+            let status = done.status;
+            let response = done.into_response();
+            assert_eq!(response.status(), status);
+            let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+            assert_eq!((header(header::CONTENT_TYPE), header(header::ETAG)), (media, tag), "{text}");
+            let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            assert_eq!(bytes, Bytes::from(text));
+        }
+    }
+}

@@ -101,3 +101,6 @@ fn unconditional(call: &Call) -> Result<(), Problem> {
     let message = format!("`{place}` has no ETag, so no If-Match can match");
     Err(Problem::new(ErrorTag::PreconditionFailed, place, message))
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,79 @@ impl IntoResponse for Refusal {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polycube_api::Method;
+
+    use super::*;
+
+    /// Asserts the status and the headers, other than the body's type, of an answer.
+    #[track_caller]
+    fn check(refusal: Refusal, status: u16, headers: &[(&str, &str)]) {
+        let response = refusal.into_response();
+        assert_eq!(response.status().as_u16(), status);
+        let others = response.headers().iter().filter(|(name, _)| *name != header::CONTENT_TYPE);
+        let found: Vec<_> = others.map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(found, headers, "{status}");
+    }
+
+    #[test]
+    fn the_first_problem_decides_the_status() {
+        for (tag, status) in [
+            (ErrorTag::InvalidValue, 400),
+            (ErrorTag::BadAttribute, 400),
+            (ErrorTag::MissingAttribute, 400),
+            (ErrorTag::DataExists, 409),
+            (ErrorTag::DataMissing, 409),
+            (ErrorTag::UnknownElement, 404),
+            (ErrorTag::OperationNotSupported, 405),
+            (ErrorTag::PreconditionFailed, 412),
+            (ErrorTag::OperationFailed, 500),
+        ] {
+            check(Problem::new(tag, "a", "no").into(), status, &[]);
+            let problems = Problems(vec![Problem::new(tag, "a", "no"), Problem::bad("b", "no")]);
+            check(problems.into(), status, &[]);
+        }
+    }
+
+    #[test]
+    fn the_framework_refuses_with_400_unless_the_daemon_is_to_blame() {
+        check(Refusal::framework(Problem::missing("cubes/x", "no")), 400, &[]);
+        check(Refusal::framework(Problem::exists("cubes/x", "no")), 400, &[]);
+        check(Refusal::framework(Problem::failed("cubes/x", "no")), 500, &[]);
+    }
+
+    #[test]
+    fn headers_say_what_the_client_must_send_or_may_do() {
+        let refusal = |status| Refusal::new(status, Problem::invalid("", "no"));
+        check(refusal(StatusCode::UNAUTHORIZED), 401, &[("www-authenticate", "Bearer realm=\"polycubed\"")]);
+        check(
+            refusal(StatusCode::SERVICE_UNAVAILABLE).closing(),
+            503,
+            &[("retry-after", "1"), ("connection", "close")],
+        );
+        check(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE), 415, &[("accept-encoding", "identity")]);
+        check(refusal(StatusCode::FORBIDDEN).closing(), 403, &[("connection", "close")]);
+        let method = Problem::method("a", "PUT", &[Method::Get, Method::Patch]);
+        check(method.into(), 405, &[("allow", "GET, PATCH")]);
+    }
+
+    #[tokio::test]
+    async fn the_body_has_every_problem_in_order() {
+        let problems = Problems(vec![Problem::bad("b", "second letter"), Problem::missing("a/x", "first letter")]);
+        let response = Refusal::from(problems).into_response();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let errors = body["ietf-restconf:errors"]["error"].as_array().unwrap();
+        let fields = ["error-type", "error-tag", "error-path", "error-message"];
+        let found: Vec<_> = errors.iter().map(|error| fields.map(|field| error[field].as_str().unwrap())).collect();
+        assert_eq!(
+            found,
+            [
+                ["application", "bad-attribute", "b", "second letter"],
+                ["application", "data-missing", "a/x", "first letter"]
+            ]
+        );
+    }
+}

@@ -140,3 +140,72 @@ pub(super) fn whole(
     }
     Ok(json)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::fixture::{facts, model};
+
+    fn view() -> View {
+        View::of(model(), &facts())
+    }
+
+    /// A cube, as `write` shows it.
+    fn shown(view: &View, name: &str, write: impl FnOnce(&View, &CubeName, &Cube) -> Value) -> Value {
+        let (name, cube) = view.topology.cube(name).unwrap();
+        write(view, name, cube)
+    }
+
+    fn keys(json: &Value) -> Vec<&str> {
+        json.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn each_role_has_members_of_its_own() {
+        let view = view();
+        let common = ["name", "uuid", "service-name", "type", "loglevel"];
+        let standard = shown(&view, "br1", base);
+        assert_eq!(keys(&standard), [common.as_slice(), &["ports"]].concat());
+        assert_eq!(keys(&standard["ports"][0]), ["name", "uuid", "status", "peer"]);
+        let transparent = shown(&view, "a", base);
+        assert_eq!(keys(&transparent), [common.as_slice(), &["parent", "parents"]].concat());
+        let free = shown(&view, "b", placed);
+        assert_eq!((&free["parent"], &free["parents"], &free["points"]), (&json!(""), &json!([]), &json!([])));
+    }
+
+    #[test]
+    fn a_cube_at_several_points_lists_each() {
+        let mut model = model();
+        model.topology.attach("a", Point::parse("veth2").unwrap(), &crate::topology::Place::Auto).unwrap();
+        let view = View::of(model, &facts());
+        let cube = shown(&view, "a", placed);
+        assert_eq!(cube["parents"], json!(["br1:p", "veth2"]));
+        assert_eq!(cube["parent"], "br1:p,veth2");
+        let points: Vec<_> = cube["points"].as_array().unwrap().iter().map(|point| &point["status"]).collect();
+        assert_eq!(points, ["UP", "DOWN"], "veth2 is not wired");
+    }
+
+    #[test]
+    fn counters_are_seen_from_the_cube_and_null_without_a_netdev() {
+        let view = view();
+        let counted = Traffic { rx_packets: 1, rx_bytes: 2, tx_packets: 3, tx_bytes: 4 };
+        let counters = |traffic: &BTreeMap<u32, Traffic>| {
+            let cube = shown(&view, "br1", |view, name, cube| {
+                let mut json = base(view, name, cube);
+                add_counters(view, name, cube, traffic, &mut json);
+                json
+            });
+            [cube["ports"][0]["counters"].clone(), cube["ports"][1]["counters"].clone()]
+        };
+        let of_veth1 = json!({ "in-packets": 1, "in-bytes": 2, "out-packets": 3, "out-bytes": 4 });
+        assert_eq!(counters(&BTreeMap::from([(1, counted), (2, Traffic::default())])), [of_veth1, Value::Null]);
+        assert_eq!(counters(&BTreeMap::new()), [Value::Null, Value::Null], "the netdev is gone by now");
+    }
+
+    #[test]
+    fn a_cube_without_ports_gets_none_by_looking() {
+        let mut json = json!({ "name": "a" });
+        assert_eq!(ports_of(&mut json).count(), 0);
+        assert_eq!(json, json!({ "name": "a" }));
+    }
+}

@@ -1,7 +1,7 @@
 //! Services' own trees: `SERVICE/`, `SERVICE/CUBE/…`, and `CUBE/…` for short.
 
 mod change;
-mod etag;
+pub(super) mod etag;
 mod read;
 
 use std::collections::BTreeMap;

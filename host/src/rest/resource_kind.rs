@@ -57,3 +57,28 @@ impl ResourceKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_polycubes() {
+        for (kind, statuses) in [
+            (ResourceKind::Read, [("GET", 200)].as_slice()),
+            (ResourceKind::Run, &[("POST", 200)]),
+            (ResourceKind::Service, &[("GET", 200), ("POST", 201)]),
+            (ResourceKind::Ports, &[("GET", 200), ("POST", 201), ("DELETE", 204)]),
+            (ResourceKind::Cube, &[("GET", 200), ("POST", 201), ("PUT", 201), ("PATCH", 200), ("DELETE", 200)]),
+            (ResourceKind::Whole, &[("GET", 200), ("POST", 201), ("PUT", 201), ("PATCH", 201), ("DELETE", 204)]),
+            (ResourceKind::List, &[("GET", 200), ("POST", 201), ("PUT", 201), ("PATCH", 201), ("DELETE", 204)]),
+            (ResourceKind::Leaf, &[("GET", 200), ("PUT", 200), ("PATCH", 200), ("DELETE", 204)]),
+        ] {
+            let done = |method: &Method| {
+                let http = http::Method::from_bytes(method.as_str().as_bytes()).unwrap();
+                (method.as_str(), kind.done(&http).as_u16())
+            };
+            assert_eq!(kind.methods().iter().map(done).collect::<Vec<_>>(), statuses, "{kind:?}");
+        }
+    }
+}

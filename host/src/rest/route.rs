@@ -190,3 +190,82 @@ impl Route {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::routes::ROUTES;
+
+    /// Asserts what the name at the end of a path's route is called, and whether the path is declared.
+    #[track_caller]
+    fn check(path: &str, expected: Option<Option<&str>>) {
+        let words: Vec<String> = path.split('/').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        let found: Vec<_> = ROUTES.iter().filter(|route| route.is_at(&words)).collect();
+        assert!(found.len() <= 1, "{path} is declared {} times", found.len());
+        assert_eq!(found.first().map(|route| route.name().map(|(name, _)| name)), expected, "{path}");
+    }
+
+    #[test]
+    fn a_path_fits_word_by_word_and_is_no_longer_than_its_route() {
+        check("", Some(None));
+        check("cubes", Some(None));
+        check("cubes/br1", Some(Some("cube")));
+        check("cubes/cubes", Some(Some("cube")));
+        check("topology/br1:p", Some(Some("place")));
+        check("cubes/br1/ports", None);
+        check("version/1", None);
+        check("Cubes", None);
+        check("br1", None);
+        check("attach/a", None);
+    }
+
+    #[test]
+    fn only_what_the_command_line_takes_has_verbs() {
+        for route in &ROUTES {
+            let takes = matches!(route.command_line, CommandLine::Takes(_));
+            assert_eq!(!route.verbs().is_empty(), takes, "{}", route.about());
+            for method in route.verbs().iter().map(|verb| verb.method()) {
+                let is_below = ROUTES.iter().any(|below| {
+                    below.word() == route.word()
+                        && below.path.len() > route.path.len()
+                        && below.endpoint(method).is_some()
+                });
+                assert!(route.endpoint(method).is_some() || is_below, "{}: {method} leads nowhere", route.about());
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_reads_has_no_body() {
+        for endpoint in ROUTES.iter().flat_map(|route| route.endpoints) {
+            let reads = matches!(endpoint.handler, Handler::Model(_) | Handler::Live(_) | Handler::Api(_));
+            assert_eq!(endpoint.method == Method::Get, reads, "{}", endpoint.summary);
+            assert!(!reads || matches!(endpoint.body, Body::None), "{}", endpoint.summary);
+            assert_eq!(reads, !matches!(endpoint.answer, AnswerSchema::Nothing), "{}", endpoint.summary);
+        }
+    }
+
+    #[test]
+    fn fields_have_names_of_their_own_and_examples_that_are_allowed() {
+        for endpoint in ROUTES.iter().flat_map(|route| route.endpoints) {
+            let Body::Fields(fields) = endpoint.body else { continue };
+            for (index, field) in fields.iter().enumerate() {
+                let first = fields.iter().position(|other| other.name == field.name);
+                assert_eq!(first, Some(index), "{}: {}", endpoint.summary, field.name);
+                assert!(!field.about.is_empty(), "{}: {}", endpoint.summary, field.name);
+                let is_allowed =
+                    field.values.is_empty() || field.example.is_empty() || field.values.contains(&field.example);
+                assert!(is_allowed, "{}: {}", endpoint.summary, field.name);
+            }
+            let needed = fields.iter().take_while(|field| field.is_required).count();
+            assert!(fields[needed..].iter().all(|field| !field.is_required), "operands come before options");
+        }
+    }
+
+    #[test]
+    fn a_field_that_was_not_given_is_empty_and_one_is_taken_once() {
+        let fields = BTreeMap::from([("cube", "a".to_owned())]);
+        let mut input = Input { name: String::new(), fields, body: Value::Null };
+        assert_eq!([input.take("port"), input.take("cube"), input.take("cube")], ["", "a", ""]);
+    }
+}

@@ -299,4 +299,81 @@ mod tests {
         check(Some("application/*"), true);
         check(Some("text/*"), false);
     }
+
+    #[test]
+    fn parameters_are_decoded_before_they_are_compared() {
+        check("f%6frmat=pc%61p", Ok(&[("format", "pcap")]));
+        check("&&name=a=b&", Ok(&[("name", "a=b")]));
+        check("name", Ok(&[("name", "")]));
+        check("name=%26%3D%2B", Ok(&[("name", "&=+")]));
+        check("n%61me=a&name=b", Err("parameter `name` is given twice"));
+        check("FORMAT=pcap", Err("there is no parameter `FORMAT`; known: format, name"));
+        check("format=", Err("`format` is one of pcap, pcapng, not ``"));
+    }
+
+    /// Asserts status, `Content-Range` and content of a file of ten digits.
+    async fn check_file(range: Option<&str>, status: u16, content_range: Option<&str>, expected: &str) {
+        use std::io::Write as _;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let headers = range.map(|range| (header::RANGE, HeaderValue::from_str(range).unwrap())).into_iter().collect();
+        let response = super::file(file.into(), 10, &headers);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(
+            (response.status().as_u16(), header(header::CONTENT_RANGE), header(header::ACCEPT_RANGES)),
+            (status, content_range, Some("bytes")),
+            "{range:?}"
+        );
+        assert_eq!(header(header::CONTENT_LENGTH), Some(expected.len().to_string().as_str()), "{range:?}");
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(bytes, Bytes::copy_from_slice(expected.as_bytes()), "{range:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_sent_whole_or_in_part() {
+        check_file(None, 200, None, "0123456789").await;
+        check_file(Some("bytes=2-4"), 206, Some("bytes 2-4/10"), "234").await;
+        check_file(Some("bytes=8-"), 206, Some("bytes 8-9/10"), "89").await;
+        check_file(Some("bytes=-1"), 206, Some("bytes 9-9/10"), "9").await;
+        check_file(Some("bytes=10-"), 416, Some("bytes */10"), "").await;
+        check_file(Some("lines=1-2"), 200, None, "0123456789").await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_truncated_breaks_the_answer_off() {
+        let file = tempfile::tempfile().unwrap();
+        let response = super::file(file.into(), 10, &HeaderMap::new());
+        assert!(axum::body::to_bytes(response.into_body(), usize::MAX).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_large_file_comes_in_pieces_that_fit_together() {
+        use std::io::Write as _;
+        let content: Vec<u8> = (0..PIECE * 2 + 7).map(|at| (at % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let response = super::file(file.into(), content.len() as u64, &HeaderMap::new());
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert!(bytes == content, "{} bytes of {}", bytes.len(), content.len());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_sent_until_its_writer_closes_it() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let body = piped(reader.into()).unwrap();
+        let writing = std::thread::spawn(move || {
+            use std::io::Write as _;
+            for _ in 0..3 {
+                writer.write_all(&[7; PIECE]).unwrap();
+            }
+        });
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        writing.join().unwrap();
+        assert_eq!((bytes.len(), bytes.iter().all(|byte| *byte == 7)), (PIECE * 3, true));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_pipe_cannot_be_copied_as_one() {
+        assert!(piped(tempfile::tempfile().unwrap().into()).is_err());
+    }
 }

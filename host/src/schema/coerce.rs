@@ -86,3 +86,83 @@ fn unknown(schema: &Value, name: &str, path: &str, is_state: bool) -> Problem {
     }
     Problem::invalid(path, format!("unknown key `{name}`")).knowing(name, Node::of(schema).children())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({ "properties": {
+            "size": { "type": "integer" },
+            "deep": { "type": "integer", "x-alias": "/box/depth" },
+            "box": { "properties": { "depth": { "type": "integer" }, "loud": { "type": "boolean" } } },
+            "host": {
+                "type": "array",
+                "x-list-key": "id",
+                "items": { "properties": { "id": { "type": "integer" }, "flag": { "type": "boolean" } } },
+            },
+        } })
+    }
+
+    /// Asserts the value, the problems with their paths, and the values under aliases.
+    #[track_caller]
+    fn check(given: Value, expected: &Value, problems: &[(&str, &str)], aliased: &[(&str, Value)]) {
+        let mut findings = Findings::default();
+        let is_state = |path: &str| path == "seen" || path == "host/1/age";
+        assert_eq!(coerce(&schema(), given, "", &is_state, &mut findings), *expected);
+        let found: Vec<_> = findings.problems.iter().map(|one| (one.path.clone(), one.to_string())).collect();
+        let wanted: Vec<_> = problems.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        assert_eq!(found, wanted);
+        let found: Vec<_> = findings.aliased.iter().map(|one| (one.target.as_str(), one.value.clone())).collect();
+        assert_eq!(found, aliased);
+    }
+
+    #[test]
+    fn values_are_read_at_every_depth() {
+        let given = json!({ "size": "1", "box": { "loud": "t" }, "host": [{ "id": "2", "flag": "F" }] });
+        check(given, &json!({ "size": 1, "box": { "loud": true }, "host": [{ "id": 2, "flag": false }] }), &[], &[]);
+    }
+
+    #[test]
+    fn what_has_another_form_is_left_for_the_schema_to_refuse() {
+        for value in [json!(5), json!([]), Value::Null, json!("x")] {
+            check(value.clone(), &value, &[], &[]);
+            let inner = json!({ "box": value, "host": { "id": "1" } });
+            check(inner.clone(), &inner, &[], &[]);
+        }
+        let entries = json!({ "host": [5, null, { "flag": true }] });
+        check(entries.clone(), &entries, &[], &[]);
+    }
+
+    #[test]
+    fn keys_that_cannot_be_set_are_left_out_and_reported() {
+        check(
+            json!({ "seen": 1, "sise": 2, "host": [{ "id": 1, "age": 3, "flog": true }], "size": 4 }),
+            &json!({ "host": [{ "id": 1 }], "size": 4 }),
+            &[
+                ("seen", "`seen` is read-only"),
+                ("sise", "unknown key `sise`; did you mean `size`?"),
+                ("host/1/age", "`age` is read-only"),
+                ("host/1/flog", "unknown key `flog`; did you mean `flag`?"),
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn two_spellings_of_a_key_are_one_entry() {
+        check(
+            json!({ "host": [{ "id": 1 }, { "id": "01" }, { "id": 2 }] }),
+            &json!({ "host": [{ "id": 1 }, { "id": 1 }, { "id": 2 }] }),
+            &[("host/1", "`1` is in the list twice")],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_value_under_an_alias_is_read_and_handed_over() {
+        check(json!({ "deep": "7", "size": 1 }), &json!({ "size": 1 }), &[], &[("/box/depth", json!(7))]);
+    }
+}

@@ -218,3 +218,145 @@ pub(super) fn show_unset(schema: &Value, document: &mut Value) {
     }
     members.extend(rest);
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({ "properties": {
+            "size": { "type": "integer", "default": 3 },
+            "label": { "type": ["string", "null"] },
+            "alias": { "type": "integer", "default": 9, "x-alias": "/box/depth" },
+            "box": { "properties": {
+                "depth": { "type": "integer", "default": 1 },
+                "name": { "type": "string" },
+                "shown": { "x-alias": "/size" },
+            } },
+            "host": {
+                "type": "array",
+                "x-list-key": "id",
+                "items": { "properties": {
+                    "id": { "type": "integer" },
+                    "weight": { "type": "integer", "default": 1 },
+                    "tags": { "type": "array", "default": ["x"] },
+                } },
+            },
+            "preset": { "type": "array", "x-list-key": "id", "items": {}, "default": [{ "id": 1 }] },
+        } })
+    }
+
+    #[track_caller]
+    fn check(before: Value, path: &str, operation: Operation, value: Value, after: &Value) {
+        let path: Vec<String> = path.split('/').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        let mut config = before;
+        set(&schema(), &mut config, &path, operation, value).unwrap();
+        assert_eq!(config, *after, "{path:?} {operation:?}");
+    }
+
+    #[test]
+    fn defaults_have_neither_aliases_nor_nulls() {
+        let expected = json!({ "size": 3, "box": { "depth": 1 }, "host": [], "preset": [{ "id": 1 }] });
+        assert_eq!(defaults(&schema()), expected);
+    }
+
+    #[test]
+    fn what_is_above_a_node_is_made_where_it_is_missing() {
+        check(json!({}), "box/name", Operation::Merge, json!("x"), &json!({ "box": { "name": "x" } }));
+        check(json!({ "box": null }), "box/name", Operation::Replace, json!("x"), &json!({ "box": { "name": "x" } }));
+        check(
+            json!({}),
+            "host/1",
+            Operation::Create,
+            json!({}),
+            &json!({ "host": [{ "weight": 1, "tags": ["x"], "id": 1 }] }),
+        );
+    }
+
+    #[test]
+    fn the_root_is_merged_replaced_and_reset() {
+        let before = || json!({ "size": 7, "label": "x" });
+        let fresh = defaults(&schema());
+        check(before(), "", Operation::Merge, json!({ "size": 8 }), &json!({ "size": 8, "label": "x" }));
+        check(before(), "", Operation::Create, json!({ "size": 8 }), &json!({ "size": 8, "label": "x" }));
+        check(before(), "", Operation::Remove, Value::Null, &fresh);
+        let mut replaced = fresh;
+        replaced["label"] = json!("y");
+        check(before(), "", Operation::Replace, json!({ "label": "y" }), &replaced);
+    }
+
+    #[test]
+    fn an_entry_that_is_replaced_keeps_its_place_and_its_name() {
+        let before = || json!({ "host": [{ "id": 1, "weight": 5 }, { "id": 2, "weight": 6 }] });
+        let entry = json!({ "weight": 9, "tags": ["x"], "id": 1 });
+        let after = json!({ "host": [entry, { "id": 2, "weight": 6 }] });
+        check(before(), "host/1", Operation::Replace, json!({ "weight": 9 }), &after);
+        check(before(), "host/1", Operation::Replace, json!({ "weight": 9, "id": 1 }), &after);
+        let after = json!({ "host": [{ "id": 1, "weight": 5 }, { "id": 2, "weight": 9 }] });
+        check(before(), "host/2", Operation::Merge, json!({ "weight": 9 }), &after);
+        check(
+            before(),
+            "host/2/weight",
+            Operation::Remove,
+            Value::Null,
+            &json!({ "host": [{ "id": 1, "weight": 5 }, { "id": 2, "weight": 1 }] }),
+        );
+        check(before(), "host/1", Operation::Remove, json!("whatever"), &json!({ "host": [{ "id": 2, "weight": 6 }] }));
+    }
+
+    #[test]
+    fn lists_are_merged_entry_by_entry_and_other_arrays_are_replaced() {
+        let before = json!({ "host": [{ "id": 1, "weight": 5, "tags": ["a", "b"] }] });
+        check(
+            before,
+            "",
+            Operation::Merge,
+            json!({ "host": [{ "id": 2 }, { "id": 1, "tags": ["c"] }] }),
+            &json!({ "host": [{ "id": 1, "weight": 5, "tags": ["c"] }, { "id": 2 }] }),
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_reported_with_those_that_are() {
+        let entries = [json!({ "id": 10 }), json!({ "id": 20 }), json!({ "weight": 1 })];
+        assert_eq!(absent(&entries, "id", "15").to_string(), "there is no entry `15`; did you mean `10`?");
+        assert_eq!(absent(&entries, "id", "abc").to_string(), "there is no entry `abc`; known: 10, 20");
+        assert_eq!(absent(&[], "id", "abc").to_string(), "there is no entry `abc`");
+    }
+
+    #[test]
+    fn an_overlay_wins_member_by_member() {
+        let mut under = json!({ "a": { "b": 1, "c": 2 }, "d": [1, 2], "e": 5 });
+        overlay(&mut under, json!({ "a": { "c": 3, "f": null }, "d": [3], "e": { "g": 1 } }));
+        assert_eq!(under, json!({ "a": { "b": 1, "c": 3, "f": null }, "d": [3], "e": { "g": 1 } }));
+    }
+
+    #[test]
+    fn aliases_show_what_they_name_at_every_depth() {
+        let config = json!({ "size": 4, "box": { "depth": 2 } });
+        let mut document = config.clone();
+        fill_aliases(&schema(), &mut document, &config);
+        assert_eq!(document, json!({ "size": 4, "box": { "depth": 2, "shown": 4 }, "alias": 2 }));
+        let mut without = json!({});
+        fill_aliases(&schema(), &mut without, &json!({}));
+        assert_eq!(without, json!({}), "what is unset has no alias");
+    }
+
+    #[test]
+    fn nulls_are_dropped_from_members_and_kept_in_lists() {
+        let mut value = json!({ "a": null, "b": { "c": null, "d": 0 }, "e": [null, { "f": null }] });
+        drop_nulls(&mut value);
+        assert_eq!(value, json!({ "b": { "d": 0 }, "e": [null, {}] }));
+    }
+
+    #[test]
+    fn settings_are_shown_in_the_schemas_order_and_the_rest_after_them() {
+        let mut document = json!({ "more": 1, "box": { "name": "x", "seen": 2 }, "size": 4 });
+        show_unset(&schema(), &mut document);
+        let text = document.to_string();
+        let expected = r#"{"size":4,"label":null,"alias":null,"box":{"depth":null,"name":"x","shown":null,"seen":2},"host":null,"preset":null,"more":1}"#;
+        assert_eq!(text, expected);
+    }
+}

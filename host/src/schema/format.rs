@@ -17,3 +17,42 @@ pub(super) fn is_ip_prefix(text: &str) -> bool {
         length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<u8>().is_ok_and(|length| length <= longest)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_both_families_are_taken() {
+        for text in
+            ["0.0.0.0/0", "10.0.0.0/32", "10.1.2.3", "::/0", "2001:db8::/64", "::ffff:10.0.0.1/128", "10.0.0.0/08"]
+        {
+            assert!(is_ip_prefix(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_almost_a_prefix_is_not_one() {
+        for text in [
+            "",
+            "/",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+            "10.0.0.0/ 8",
+            " 10.0.0.0/8",
+            "10.0.0/8",
+            "10.0.0.256",
+            "010.0.0.1/8",
+            "::1/129",
+            "fe80::1%eth0/64",
+            "[::1]/128",
+            "10.0.0.0/300",
+            "10.0.0.0/٨",
+            "host/8",
+        ] {
+            assert!(!is_ip_prefix(text), "{text}");
+        }
+    }
+}

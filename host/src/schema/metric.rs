@@ -231,4 +231,37 @@ mod tests {
             assert!(found.contains(reason), "{found}");
         }
     }
+
+    #[test]
+    fn entries_of_lists_in_lists_have_the_labels_of_both() {
+        let inner = list("queue", &json!({ "queue": {}, "n": leaf("a_b_n") }));
+        let outer = list("port", &json!({ "port": {}, "queues": inner }));
+        let metrics = declared(&service(json!({ "properties": { "ports": outer } }))).unwrap();
+        let state = json!({ "ports": [
+            { "port": "p", "queues": [{ "queue": 0, "n": 1 }, { "queue": 1, "n": 2.5 }] },
+            { "port": "q", "queues": [] },
+            { "port": "r" },
+            { "queues": [{ "queue": 0, "n": 9 }] },
+            { "port": "s", "queues": [{ "queue": 0, "n": "9" }] },
+        ] });
+        let found: Vec<_> = metrics[0]
+            .samples(&state)
+            .into_iter()
+            .map(|Sample { labels, value }| {
+                (labels.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" "), value)
+            })
+            .collect();
+        assert_eq!(found, [("p 0".to_owned(), "1".to_owned()), ("p 1".to_owned(), "2.5".to_owned())]);
+        let labels: Vec<_> = metrics[0].labels().collect();
+        assert_eq!(labels, ["port", "queue"]);
+    }
+
+    #[test]
+    fn what_can_be_null_can_be_a_metric() {
+        let leaf = json!({ "type": ["integer", "null"], "x-metric": { "name": "a_b_n", "type": "gauge" } });
+        let metrics = declared(&service(json!({ "properties": { "n": leaf } }))).unwrap();
+        assert_eq!((metrics[0].kind, metrics[0].help.as_str()), (MetricKind::Gauge, ""));
+        assert!(metrics[0].samples(&json!({ "n": null })).is_empty());
+        assert_eq!(metrics[0].samples(&json!({ "n": -1 }))[0].value, "-1");
+    }
 }

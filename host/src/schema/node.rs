@@ -115,3 +115,150 @@ pub(crate) fn word(name: &Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({
+            "properties": {
+                "size": { "type": "integer" },
+                "box": { "properties": { "inner": { "type": "string" }, "seen": { "type": "integer" } }, "readOnly": true },
+                "route": {
+                    "type": "array",
+                    "x-list-key": "id",
+                    "items": {
+                        "properties": {
+                            "id": { "type": "integer" },
+                            "via": { "type": ["string", "null"] },
+                            "hop": { "type": "array", "x-list-key": "at", "items": { "properties": { "at": { "type": "string" } } } },
+                        },
+                    },
+                },
+            },
+        })
+    }
+
+    fn words(path: &str) -> Vec<String> {
+        path.split('/').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn kind(node: &Node<'_>) -> &'static str {
+        match node {
+            Node::Container(_) => "container",
+            Node::List { .. } => "list",
+            Node::Entry(_) => "entry",
+            Node::Leaf(_) => "leaf",
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_a_node_or_says_which_word_does_not() {
+        let schema = schema();
+        for (path, expected) in [
+            ("", Ok("container")),
+            ("size", Ok("leaf")),
+            ("box", Ok("container")),
+            ("box/inner", Ok("leaf")),
+            ("route", Ok("list")),
+            ("route/any", Ok("entry")),
+            ("route/any/hop", Ok("list")),
+            ("route/any/hop/x/at", Ok("leaf")),
+            ("sice", Err(("container", "sice"))),
+            ("size/x/y", Err(("leaf", "x"))),
+            ("route/any/x", Err(("entry", "x"))),
+            ("box/x/size", Err(("container", "x"))),
+        ] {
+            let path = words(path);
+            let found = locate(&schema, &path);
+            let found = found.as_ref().map(kind).map_err(|(node, word)| (kind(node), *word));
+            assert_eq!(found, expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_can_follow_are_those_of_the_schema() {
+        let schema = schema();
+        for (path, expected) in [("", "size box route"), ("route", ""), ("route/1", "id via hop"), ("size", "")] {
+            let children: Vec<_> = locate(&schema, &words(path)).unwrap().children().collect();
+            assert_eq!(children.join(" "), expected, "{path}");
+        }
+    }
+
+    /// Asserts what is read at a path, and what is shown.
+    #[track_caller]
+    fn check(path: &str, is: Option<&Value>, is_shown: Option<&Value>) {
+        let document = json!({
+            "size": 5,
+            "route": [{ "id": 1, "hop": [{ "at": "a" }] }, { "id": 2, "via": "x" }],
+            "more": { "below": 1 },
+        });
+        let (schema, path) = (schema(), words(path));
+        assert_eq!(read(&schema, &document, &path), is, "{path:?} read");
+        assert_eq!(shown(&schema, &document, &path).as_ref(), is_shown, "{path:?} shown");
+    }
+
+    #[test]
+    fn what_is_unset_is_null_and_what_does_not_exist_is_nothing() {
+        let null = Some(&Value::Null);
+        check("size", Some(&json!(5)), Some(&json!(5)));
+        check("route/2/via", Some(&json!("x")), Some(&json!("x")));
+        check("route/1/hop/a/at", Some(&json!("a")), Some(&json!("a")));
+        check("route/1/via", None, null);
+        check("box", None, null);
+        check("box/inner", None, null);
+        check("route/3", None, None);
+        check("route/3/via", None, None);
+        check("route/1/hop/b", None, None);
+        check("route/1/hop/b/at", None, None);
+        check("route/2/hop", None, None);
+        check("nothing", None, None);
+        check("box/nothing", None, None);
+        check("size/nothing", None, None);
+        check("more", None, Some(&json!({ "below": 1 })));
+        check("more/below", None, None);
+    }
+
+    #[test]
+    fn an_entry_is_found_by_the_value_that_its_word_means() {
+        check(
+            "route/01",
+            Some(&json!({ "id": 1, "hop": [{ "at": "a" }] })),
+            Some(&json!({ "id": 1, "hop": [{ "at": "a" }] })),
+        );
+        check("route/one", None, None);
+    }
+
+    #[test]
+    fn what_is_part_of_a_read_only_node_is_read_only() {
+        let schema = schema();
+        for (path, expected) in [
+            ("", false),
+            ("size", false),
+            ("box", true),
+            ("box/inner", true),
+            ("box/nothing", true),
+            ("nothing", false),
+        ] {
+            assert_eq!(is_read_only(&schema, &words(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_values_without_members_can_be_names() {
+        for (value, expected) in [
+            (json!("a"), Some("a")),
+            (json!(""), Some("")),
+            (json!(7), Some("7")),
+            (json!(true), Some("true")),
+            (Value::Null, None),
+            (json!(["a"]), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(word(&value).as_deref(), expected, "{value}");
+        }
+    }
+}

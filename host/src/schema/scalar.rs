@@ -61,3 +61,92 @@ fn integer(text: &str) -> Option<Number> {
     // A number too large for any integer type is out of the schema's range, not of another type.
     exact.ok().or_else(|| text.parse().ok().filter(|_| has_digits_only()).and_then(Number::from_f64))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(schema: &Value, given: Value, expected: &Value) {
+        let text = given.to_string();
+        let found = scalar(schema, given);
+        assert_eq!((found.is_f64(), &found), (expected.is_f64(), expected), "{text} for {schema}");
+    }
+
+    #[test]
+    fn a_text_is_read_as_the_first_type_that_it_can_be() {
+        let any = json!({ "type": ["integer", "number", "boolean"] });
+        check(&any, json!("5"), &json!(5));
+        check(&any, json!("5.5"), &json!(5.5));
+        check(&any, json!("T"), &json!(true));
+        check(&any, json!("neither"), &json!("neither"));
+        let flag = json!({ "type": "boolean" });
+        for text in ["1", "yes", "", " true"] {
+            check(&flag, json!(text), &json!(text));
+        }
+        let number = json!({ "type": "number" });
+        check(&number, json!("1e3"), &json!(1000.0));
+        for text in ["NaN", "inf", "-infinity", "1,5", ""] {
+            check(&number, json!(text), &json!(text));
+        }
+    }
+
+    #[test]
+    fn a_text_that_a_leaf_takes_as_it_is_stays_a_text() {
+        let both = json!({ "type": ["string", "integer", "boolean"] });
+        for value in [json!("5"), json!("true"), json!(5), json!(true), json!("")] {
+            check(&both, value.clone(), &value);
+        }
+        check(&json!({ "type": "string" }), json!(1.5), &json!("1.5"));
+        check(&json!({ "type": "string" }), json!(""), &json!(""));
+        check(&json!({ "type": ["string", "null"] }), json!(""), &Value::Null);
+        check(&json!({ "type": ["integer", "null"] }), json!(""), &Value::Null);
+    }
+
+    #[test]
+    fn integers_keep_every_digit() {
+        let integer = json!({ "type": "integer" });
+        for (text, exact) in [
+            ("9223372036854775808", json!(9_223_372_036_854_775_808_u64)),
+            ("-9223372036854775808", json!(i64::MIN)),
+            ("007", json!(7)),
+            ("+7", json!(7)),
+            ("-0", json!(0)),
+        ] {
+            check(&integer, json!(text), &exact);
+        }
+        check(&integer, json!(-3.0), &json!(-3));
+        for text in ["0x10", "1_000", "5.0", "1e3", "-", "--5", " 5"] {
+            check(&integer, json!(text), &json!(text));
+        }
+    }
+
+    #[test]
+    fn an_enumeration_gives_its_own_spelling() {
+        let schema = json!({ "type": "string", "enum": ["TC", "XDP", "straße"] });
+        check(&schema, json!("xdp"), &json!("XDP"));
+        check(&schema, json!("STRAßE"), &json!("straße"));
+        check(&schema, json!("xd"), &json!("xd"));
+        check(&json!({ "enum": ["5", 5] }), json!("5"), &json!("5"));
+    }
+
+    #[test]
+    fn lower_case_is_for_texts_alone() {
+        let schema = json!({ "type": "string", "x-lower-case": true });
+        check(&schema, json!("Ab:CD"), &json!("ab:cd"));
+        check(&schema, json!(["Ab"]), &json!(["Ab"]));
+        check(&json!({ "type": "string", "x-lower-case": false }), json!("Ab"), &json!("Ab"));
+    }
+
+    #[test]
+    fn what_has_members_is_left_alone() {
+        for kind in ["string", "integer", "boolean"] {
+            for value in [json!({ "a": "5" }), json!(["5"]), Value::Null] {
+                check(&json!({ "type": kind }), value.clone(), &value);
+            }
+        }
+        check(&json!({}), json!("5"), &json!("5"));
+    }
+}

@@ -243,4 +243,66 @@ mod tests {
             assert_eq!(is_json(&HeaderValue::from_static(media)), json, "{media}");
         }
     }
+
+    /// Reads a body that comes in pieces, and says the status and the limits of a refusal.
+    async fn read_pieces(
+        headers: &[(&'static str, &'static str)],
+        pieces: Vec<std::io::Result<Vec<u8>>>,
+    ) -> Result<Value, (u16, Value)> {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        match read(&headers, body, "a/size").await {
+            Ok(value) => Ok(value),
+            Err(refused) => {
+                use axum::response::IntoResponse as _;
+                let response = refused.into_response();
+                let status = response.status().as_u16();
+                let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                let body: Value = serde_json::from_slice(&bytes).unwrap();
+                let error = &body["ietf-restconf:errors"]["error"][0];
+                assert_eq!(error["error-path"], "a/size");
+                Err((status, error["error-info"]["limits"].clone()))
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_up_to_its_limit() {
+        use serde_json::json;
+        let text = |length: usize| Ok(format!("\"{}\"", "x".repeat(length - 2)).into_bytes());
+        assert_eq!(read_pieces(&[], vec![]).await, Ok(Value::Null));
+        assert_eq!(read_pieces(&[], vec![Ok(b"[1,".to_vec()), Ok(b"2]".to_vec())]).await, Ok(json!([1, 2])));
+        assert!(read_pieces(&[], vec![text(SIZE)]).await.is_ok());
+        let too_large = Err((413, json!({ "maximum": SIZE, "unit": "bytes" })));
+        assert_eq!(read_pieces(&[], vec![text(SIZE + 1)]).await, too_large);
+        assert_eq!(read_pieces(&[("content-length", "1048577")], vec![]).await, too_large);
+        let broken = || Err(std::io::Error::other("gone"));
+        assert_eq!(read_pieces(&[], vec![Ok(b"[1".to_vec()), broken()]).await, Err((400, Value::Null)));
+        assert_eq!(read_pieces(&[], vec![Ok(b"[1".to_vec())]).await, Err((400, Value::Null)));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_another_form_is_refused_with_those_that_are_taken() {
+        use serde_json::json;
+        let one = || vec![Ok(b"1".to_vec())];
+        let (coded, typed) = (Err((415, json!({ "values": ["identity"] }))), Err((415, json!({ "values": MEDIA }))));
+        assert_eq!(read_pieces(&[("content-encoding", "br")], one()).await, coded);
+        assert_eq!(read_pieces(&[("content-encoding", "identity"), ("content-encoding", "gzip")], one()).await, coded);
+        assert_eq!(read_pieces(&[("content-type", "text/yaml")], one()).await, typed);
+        assert_eq!(
+            read_pieces(&[("content-type", "text/yaml"), ("content-encoding", "br")], vec![]).await,
+            Ok(Value::Null)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_not_waited_for_for_ever() {
+        let begin = tokio::time::Instant::now();
+        let body = Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
+        assert!(read(&HeaderMap::new(), body, "a").await.is_err());
+        assert_eq!(begin.elapsed(), PATIENCE);
+    }
 }

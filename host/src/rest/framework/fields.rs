@@ -89,4 +89,27 @@ mod tests {
         );
         check(json!({ "name": null }), &[("word/name", "`name` must be a string, not null")]);
     }
+
+    #[test]
+    fn a_field_that_may_be_left_out_may_not_be_wrong() {
+        check(json!({ "name": "x", "mode": null }), &[("word/mode", "`mode` must be a string, not null")]);
+        check(json!({ "name": "x", "mode": "" }), &[("word/mode", "`mode` is one of in, out, not ``")]);
+        check(json!({ "name": "x", "mode": "IN" }), &[("word/mode", "`mode` is one of in, out, not `IN`")]);
+        check(json!([]), &[("word", "the body must be a JSON object")]);
+        check(
+            json!({ "name": "x", "Name": "x", "more": 1 }),
+            &[
+                ("word/Name", "unknown key `Name`; did you mean `name`?"),
+                ("word/more", "unknown key `more`; did you mean `mode`?"),
+            ],
+        );
+        assert_eq!(read("word", json!({ "name": "" }), &FIELDS).unwrap()["name"], "", "an empty text is a text");
+    }
+
+    #[test]
+    fn a_refused_value_comes_with_those_that_are_taken() {
+        let problem = read("word", json!({ "name": "x", "mode": "up" }), &FIELDS).unwrap_err().0.remove(0);
+        let limits = polycube_api::Error::from(problem).error_info.limits.unwrap();
+        assert_eq!(limits.values, ["in", "out"]);
+    }
 }

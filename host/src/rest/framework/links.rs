@@ -34,3 +34,32 @@ fn place(input: &mut Input) -> Result<Place, Problem> {
         _ => Err(Problem::bad("attach", "only one of position, before and after can be given")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(fields: &[(&'static str, &str)], expected: Option<&Place>) {
+        let fields = fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut input = Input { name: String::new(), fields, body: serde_json::Value::Null };
+        let found = place(&mut input);
+        assert_eq!(found.as_ref().ok(), expected);
+        if let Err(problem) = found {
+            assert_eq!(problem.path, "attach");
+        }
+    }
+
+    #[test]
+    fn one_field_at_most_says_where_in_the_chain() {
+        check(&[], Some(&Place::Auto));
+        check(&[("position", "auto")], Some(&Place::Auto));
+        check(&[("position", "first")], Some(&Place::First));
+        check(&[("position", "last")], Some(&Place::Last));
+        check(&[("before", "a")], Some(&Place::Before("a".to_owned())));
+        check(&[("after", "a")], Some(&Place::After("a".to_owned())));
+        check(&[("before", "a"), ("after", "b")], None);
+        check(&[("position", "auto"), ("after", "b")], None);
+        check(&[("position", "first"), ("before", "b")], None);
+    }
+}

@@ -46,3 +46,46 @@ fn simpletype(schema: &Value) -> String {
     };
     kinds.join(" or ")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(schema: &Value, kind: KeywordKind, simpletype: &str) {
+        let keyword = of("name", schema);
+        assert_eq!((keyword.kind, keyword.simpletype.as_str()), (kind, simpletype), "{schema}");
+    }
+
+    #[test]
+    fn a_type_is_what_a_person_types() {
+        check(&json!({ "type": "string" }), KeywordKind::Leaf, "string");
+        check(&json!({ "type": ["string", "null"] }), KeywordKind::Leaf, "string");
+        check(&json!({ "type": ["integer", "string", "null"] }), KeywordKind::Leaf, "integer or string");
+        check(&json!({ "type": "string", "enum": ["a"] }), KeywordKind::Leaf, "enum");
+        check(&json!({}), KeywordKind::Leaf, "");
+        check(&json!({ "type": "object", "properties": {} }), KeywordKind::Container, "");
+        check(&json!({ "type": "array", "x-list-key": "id", "items": {} }), KeywordKind::List, "");
+        check(&json!({ "type": "array", "items": {} }), KeywordKind::Leaf, "array");
+    }
+
+    #[test]
+    fn values_and_examples_are_written_as_they_are_typed() {
+        let keyword = of("n", &json!({ "enum": ["a", 5, true], "examples": [1.5, 2], "x-names": "netdevs" }));
+        assert_eq!(keyword.values, ["a", "5", "true"]);
+        assert_eq!((keyword.example.as_str(), keyword.names.as_str()), ("1.5", "netdevs"));
+    }
+
+    #[test]
+    fn only_leaves_have_limits_and_a_default() {
+        let schema = json!({ "properties": {}, "default": {}, "minimum": 1, "maximum": 2, "pattern": "x" });
+        let keyword = of("box", &schema);
+        for value in [&keyword.initial, &keyword.minimum, &keyword.maximum, &keyword.pattern] {
+            assert!(value.is_null(), "{value}");
+        }
+        let leaf = of("n", &json!({ "type": "integer", "default": 0, "minimum": 1 }));
+        assert_eq!((&leaf.initial, &leaf.minimum, &leaf.maximum), (&json!(0), &json!(1), &Value::Null));
+    }
+}

@@ -222,4 +222,102 @@ mod tests {
         check(Peer::Plain, "lab.example:9000", None, Some(421));
         check(Peer::Mistaken, "127.0.0.1:9000", None, Some(400));
     }
+
+    /// Asserts what becomes of a token file with these bytes and this mode.
+    #[track_caller]
+    fn check_file(bytes: &[u8], mode: u32, expected: Result<&str, &str>) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        std::fs::write(&file, bytes).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        match (Access::from_file(&file), expected) {
+            (Ok(Access::Token(token)), Ok(expected)) => assert_eq!(&*token, expected),
+            (Err(error), Err(expected)) => {
+                let message = error.to_string();
+                assert!(message.contains(expected) && message.contains("/token"), "{message}");
+            }
+            (found, expected) => {
+                panic!("{expected:?}, not {:?}", found.map(|_| "access").map_err(|error| error.to_string()))
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_first_line_of_a_file_that_others_cannot_use() {
+        check_file(b"secret\n", 0o600, Ok("secret"));
+        check_file(b"  se cret \r\nmore\n", 0o640, Ok("se cret"));
+        check_file(b"secret", 0o400, Ok("secret"));
+        check_file(b"", 0o600, Err("is empty: write a token"));
+        check_file(b"\nsecret\n", 0o600, Err("is empty: write a token"));
+        check_file(b" \t\n", 0o600, Err("is empty: write a token"));
+        check_file(b"\xff\n", 0o600, Err("is not valid UTF-8"));
+        for mode in [0o644, 0o602, 0o601, 0o777] {
+            check_file(b"secret\n", mode, Err("everybody can use it: chmod 640"));
+        }
+        let missing = Access::from_file(Path::new("/nowhere/token")).err().map(|error| error.to_string());
+        assert_eq!(missing.as_deref(), Some("token file /nowhere/token"));
+    }
+
+    #[test]
+    fn the_port_must_be_ours_too() {
+        let address = "0.0.0.0:80".parse().unwrap();
+        for (host, ours) in [
+            ("localhost", true),
+            ("localhost:80", true),
+            ("[::1]", true),
+            ("10.0.0.1", true),
+            ("localhost:", false),
+            ("localhost:080x", false),
+            ("localhost.evil.example", false),
+            ("localhost:80:80", false),
+        ] {
+            assert_eq!(is_ours(host.as_bytes(), address), ours, "{host}");
+        }
+        assert!(!is_ours(b"\xff:80", address));
+        let name = process::host_name();
+        assert!(is_ours(name.as_bytes(), address), "{name}");
+    }
+
+    #[test]
+    fn a_page_of_another_origin_cannot_send_requests_without_tls_either() {
+        let gate = Gate { access: Access::Open, address: "127.0.0.1:9000".parse().unwrap() };
+        for (origin, status) in [
+            (None, None),
+            (Some("http://localhost:9000"), None),
+            (Some("http://127.0.0.1:9000"), None),
+            (Some("http://localhost:9001"), Some(403)),
+            (Some("https://localhost:9000"), Some(403)),
+            (Some("http://evil.example:9000"), Some(403)),
+            (Some("null"), Some(403)),
+            (Some(""), Some(403)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:9000"));
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            let refused = gate.examine(Peer::Plain, &headers).err();
+            assert_eq!(refused.map(|refused| refused.into_response().status().as_u16()), status, "{origin:?}");
+        }
+        let nameless = gate.examine(Peer::Plain, &HeaderMap::new()).unwrap_err().into_response();
+        assert_eq!(nameless.status(), StatusCode::MISDIRECTED_REQUEST);
+    }
+
+    #[test]
+    fn a_token_is_compared_whole() {
+        let access = Access::Token("secret".into());
+        for given in [
+            "Bearer ",
+            "Bearer secre",
+            "Bearer secrets",
+            "Bearer  secret",
+            "Bearer secret ",
+            "Basic secret",
+            "Bearersecret",
+            "",
+        ] {
+            assert!(!access.allows(Peer::Plain, Some(given.as_bytes())), "{given:?}");
+        }
+        assert!(!access.allows(Peer::Plain, Some(b"Bearer \xff")));
+        assert!(access.allows(Peer::Plain, Some(b"BEARER secret")));
+    }
 }

@@ -298,4 +298,62 @@ mod tests {
         drop(admitted);
         assert!(late.admit().await.is_ok());
     }
+
+    #[test]
+    fn the_next_connection_may_evict_once_an_origin_could_have_its_share() {
+        let admission = Admission::new();
+        let mut pending: Vec<_> = (1..MAX_PENDING_PER_ORIGIN).map(|_| admission.accept(Origin::User(None))).collect();
+        assert!(!admission.may_evict());
+        pending.push(admission.accept(Origin::User(None)));
+        assert!(admission.may_evict());
+        pending.clear();
+        assert!(!admission.may_evict(), "a connection that ended is not pending");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_evicted_connection_hears_of_it_at_once() {
+        let admission = Admission::new();
+        let oldest = admission.accept(Origin::User(Some(1)));
+        let _others: Vec<_> = (0..MAX_PENDING_PER_ORIGIN).map(|_| admission.accept(Origin::User(Some(1)))).collect();
+        let begin = tokio::time::Instant::now();
+        oldest.evicted().await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_admitted_once_for_all_its_requests() {
+        let admission = Admission::new();
+        let connection = admission.accept(Origin::User(None));
+        for _ in 0..3 {
+            assert!(connection.admit().await.is_ok());
+        }
+        assert_eq!(admission.admitted.available_permits(), MAX_ADMITTED - 1);
+        drop(connection);
+        assert_eq!(admission.admitted.available_permits(), MAX_ADMITTED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_requests_wait_for_room() {
+        let admission = Admission::new();
+        let admitted: Vec<_> = (0..MAX_ADMITTED).map(|_| admission.accept(Origin::User(None))).collect();
+        for connection in &admitted {
+            assert!(connection.admit().await.is_ok());
+        }
+        let waiting: Vec<_> = (0..MAX_ADMITTED)
+            .map(|_| {
+                let connection = admission.accept(Origin::User(None));
+                tokio::spawn(async move { connection.admit().await.is_ok() })
+            })
+            .collect();
+        while admission.waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let begin = tokio::time::Instant::now();
+        assert!(admission.accept(Origin::User(None)).admit().await.is_err());
+        assert_eq!(begin.elapsed(), Duration::ZERO, "it does not even wait");
+        drop(admitted);
+        for waiting in waiting {
+            assert!(waiting.await.unwrap());
+        }
+    }
 }

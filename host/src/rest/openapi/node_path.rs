@@ -44,3 +44,39 @@ impl NodePath {
         below
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_and_entries_extend_every_part() {
+        let list = json!({ "properties": { "id": { "type": "integer" } } });
+        let place = NodePath { path: "/s/{cube}".to_owned(), ..NodePath::default() };
+        let place = place.member("route").entry("id", &list).member("via");
+        assert_eq!(place.path, "/s/{cube}/route/{id}/via");
+        assert_eq!(place.words, ["route", "", "via"]);
+        assert_eq!(place.pointer, "/properties/route/items/properties/via");
+        assert_eq!(place.key, None, "a member of an entry is not an entry");
+        assert_eq!(place.parameters.len(), 1);
+        assert_eq!(place.parameters[0]["schema"], json!({ "type": "integer" }));
+    }
+
+    #[test]
+    fn two_keys_of_one_name_are_two_parameters() {
+        let list = json!({ "properties": { "id": {} } });
+        let place = NodePath::default().member("a").entry("id", &list).member("b").entry("id", &list);
+        let place = place.member("c").entry("id", &list);
+        assert_eq!(place.path, "/a/{id}/b/{id_}/c/{id__}");
+        assert_eq!(place.key.as_deref(), Some("id"));
+    }
+
+    #[test]
+    fn a_pointer_escapes_what_means_something_in_it() {
+        let schema = json!({ "properties": { "a/b~c": { "type": "string" } } });
+        let place = NodePath::default().member("a/b~c");
+        assert_eq!(schema.pointer(&place.pointer), Some(&json!({ "type": "string" })));
+    }
+}

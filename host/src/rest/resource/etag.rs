@@ -17,7 +17,7 @@ use crate::rest::present::{base, ports_of};
 use crate::schema::{is_read_only, shown};
 
 /// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
-pub(super) fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
+pub(in crate::rest) fn of(view: &View, cube: &str, path: &[String]) -> Option<(Value, String)> {
     let (name, found) = view.topology.get(cube)?;
     let Service { model, whole, .. } = view.registry.service(&found.service).ok()?;
     if is_read_only(whole, path) {

@@ -1,0 +1,45 @@
+//! An engine to test with: it makes changes of the model, with neither kernel nor plugins.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+
+use imbl::OrdMap;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{Answer, Ask, Handle, Message, View};
+use crate::model::{self, Facts, Model};
+
+impl View {
+    /// What readers see of `model` when no plugin runs.
+    pub(crate) fn of(model: Model, facts: &Facts) -> Self {
+        let Model { topology, registry, deferred } = model;
+        Self { topology, registry, deferred, netdevs: facts.wired.clone(), instances: OrdMap::new() }
+    }
+}
+
+/// Starts an engine on `model`. It ends with the last handle.
+pub(crate) fn start(model: Model, facts: Facts) -> Handle {
+    let (messages, mut inbox) = mpsc::unbounded_channel();
+    let view = Arc::new(RwLock::new(Arc::new(View::of(model, &facts))));
+    let handle = Handle::new(messages, Arc::clone(&view), Arc::from([]), Arc::new(AtomicBool::new(false)));
+    tokio::spawn(async move {
+        while let Some(message) = inbox.recv().await {
+            let Message::Ask(Ask::Change { change, guard, answer }) = message else { continue };
+            let before = Arc::clone(&view.read().unwrap());
+            let model = Model {
+                topology: before.topology.clone(),
+                registry: before.registry.clone(),
+                deferred: before.deferred.clone(),
+            };
+            let allowed = guard.map_or(Ok(()), |guard| guard(&before));
+            let made: Answer = allowed.and_then(|()| model::change(&model, change, &facts)).map(|model| {
+                *view.write().unwrap() = Arc::new(View::of(model, &facts));
+                Value::Null
+            });
+            // A test that is over does not wait for its answer.
+            let _ = answer.send(made);
+        }
+    });
+    handle
+}
