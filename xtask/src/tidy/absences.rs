@@ -184,8 +184,8 @@ mod tests {
         );
         check_text(
             "host/src/rest/stream.rs",
-            "use crate::plugins::{Instance, Stream};",
-            &[&format!("`crate::plugins::Instance`, but {why}")],
+            "use abi_stable::std_types::RStr;",
+            &[&format!("`abi_stable`, but {why}")],
         );
     }
 
