@@ -374,7 +374,7 @@ impl Engine {
 /// What to say about a plugin that failed when its programs were already in the path.
 fn in_force(cube: &CubeName, failure: &str) -> Problem {
     let message = format!(
-        "the change is in force, and the plugin of cube `{cube}` failed on being told so ({failure}): delete the cube and create it again"
+        "the change is in force, but the plugin of cube `{cube}` failed when it heard so ({failure}): delete the cube and create it again"
     );
     Problem::failed(cube.as_str(), message)
 }
