@@ -8,7 +8,7 @@ pub(crate) use self::keywords::{has_packets, names, text as text_of};
 use crate::grammar::{FORMS, Form, Topic};
 use crate::show::paragraph;
 
-/// Columns of a text, where there is no terminal.
+/// Width of a text in columns when the output is not a terminal.
 pub(crate) const WIDTH: usize = 80;
 
 const FLAGS: [(&str, &str); 7] = [

@@ -59,7 +59,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// There is no answer. A refusal is an answer.
+    /// The daemon does not answer. A refusal counts as an answer.
     pub(crate) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         self.run(async |client| Ok(client.send(request).await?))
     }
@@ -68,7 +68,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// There is no answer, or it is a refusal.
+    /// The daemon does not answer, or refuses.
     pub(crate) fn accepted(&self, request: &Request) -> Result<Answer, Failure> {
         let answer = self.ask(request)?;
         if answer.status.is_success() { Ok(answer) } else { Err(Refusal::new(&answer, Asked::Verb).into()) }

@@ -36,7 +36,7 @@ enum StopReason {
     ReaderGone,
 }
 
-/// Takes packets until there are no more, or the user or the reader of a pipe has had enough.
+/// Passes packets on until the stream ends, the user interrupts it, or the pipe is closed.
 ///
 /// # Errors
 ///

@@ -44,7 +44,7 @@ pub(crate) trait Kernel {
     /// Makes the veth pair of a link between two ports.
     ///
     /// # Errors
-    /// What the kernel says; then there is no pair.
+    /// The error from the kernel; no pair is left behind.
     fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem>;
     /// Deletes a pair, by either end.
     fn delete_pair(&mut self, end: &Netdev);

@@ -48,7 +48,7 @@ async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, 
     Ok(done.into_response())
 }
 
-/// The answer to `OPTIONS` where there is no help.
+/// The answer to `OPTIONS` for a path without help.
 fn allow(route: &Route) -> Response {
     let methods = HeaderValue::try_from(list(&route.methods())).ok();
     let mut response = ().into_response();

@@ -137,7 +137,7 @@ impl Netlink {
     /// `alias` is for people. Answers with names and ifindexes.
     ///
     /// # Errors
-    /// What the kernel says; then there is no pair.
+    /// The error from the kernel; no pair is left behind.
     pub(crate) async fn add_pair(
         &self,
         prefix: &str,

@@ -71,7 +71,7 @@ impl Journal {
 
 /// Truncates the files that killed daemons left in the middle of a record, and logs it.
 pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
-    // Without the directory there are no notes.
+    // If the directory is missing, nothing was noted.
     let Ok(directory) = roots.capture_dir().open() else { return };
     let notes = directory.names(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)).unwrap_or_default();
     for name in &notes {
