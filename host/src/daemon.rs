@@ -1,7 +1,6 @@
 //! Starts everything in order, waits for a signal, and stops everything in the reverse order.
 
-use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +14,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::datapath::{AttachMode, Datapath, Pins};
-use crate::engine::{self, Parts};
+use crate::engine::{self, Kept, Parts};
+use crate::lock;
 use crate::options::{LogFormat, Options};
-use crate::plugins::{CaptureDirs, LOG_TARGET, Plugin, load_directory};
+use crate::plugins::{CaptureDirs, LOG_TARGET, Plugin, find, load, load_directory};
 use crate::reconcile::Live;
 use crate::registry::{Registry, Service};
 use crate::rest::{Access, Api, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};
+use crate::store::{Contents, Store};
 use crate::sys::capabilities;
 use crate::sys::netlink::{self, Netlink};
 use crate::sys::packet::Promiscuous;
@@ -49,27 +50,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     process::raise_descriptor_limit();
     let tcp = tcp(options)?;
     let capture_dirs = options.capture_dirs()?;
-    let _lock = lock(&options.state_dir)?;
+    let _lock = lock::take(&options.state_dir)?;
     let promiscuous = Promiscuous::new().context("cannot open a packet socket")?;
     let unix = UnixSocket::bind(&options.socket)?;
     // Before anything else runs: plugins, and threads, which inherit capabilities.
     capabilities::restrict(options.kept_capabilities())?;
     let plugin_dirs = plugin_dirs(options)?;
-    let registry = registry(&plugin_dirs)?;
+    let mut registry = registry(&plugin_dirs)?;
+    let kept = kept(options, &plugin_dirs, &mut registry)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let prepared = Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs };
+    let prepared = Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs, kept };
     let ended = runtime.block_on(serve(options, prepared));
     // A plugin that does not return must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN);
     // Where the engine has panicked, its programs are still there.
     ended?;
-    // The directory is empty: the engine took out what it had put in.
-    if let Err(error) = std::fs::remove_dir(&options.bpffs) {
-        tracing::warn!(directory = %options.bpffs.display(), %error, "cannot be removed");
+    if options.ephemeral {
+        remove_pins(&options.bpffs);
     }
     Ok(())
+}
+
+/// Removes the directory of pins, which is empty: what was in the kernel was taken out.
+pub(crate) fn remove_pins(directory: &Path) {
+    if let Err(error) = std::fs::remove_dir(directory) {
+        tracing::warn!(directory = %directory.display(), %error, "cannot be removed");
+    }
 }
 
 /// What is made before there are threads, and in part while the daemon has all its capabilities.
@@ -81,6 +89,7 @@ struct Prepared {
     plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
     capture_dirs: CaptureDirs,
+    kept: Kept,
 }
 
 async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
@@ -88,14 +97,12 @@ async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let netlink = Netlink::open().context("cannot open a netlink socket")?;
     let link_prefix = link_prefix(&options.bpffs)?;
-    let left = netlink.delete_pairs(&link_prefix).await.context("cannot delete the links of an earlier daemon")?;
-    if !left.is_empty() {
-        tracing::info!(?left, "deleted links between cubes that an earlier daemon left");
-    }
-    let Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs } = prepared;
+    let found_pairs = netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
+    let Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs, kept } = prepared;
     let runtime = tokio::runtime::Handle::current();
-    let kernel = Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix, next_link: 0 };
-    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs };
+    let kernel =
+        Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix, next_link: 0, found_pairs };
+    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
@@ -128,7 +135,7 @@ async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
 
 /// What the names of our ends of links begin with: the same in each life of a daemon, and another for each of several
 /// daemons in one network namespace. It leaves room for a number and a letter in the 15 bytes of a netdev's name.
-fn link_prefix(bpffs: &Path) -> Result<String> {
+pub(crate) fn link_prefix(bpffs: &Path) -> Result<String> {
     let place = std::path::absolute(bpffs)?;
     // FNV-1a, folded to 24 bits.
     let hash = place
@@ -207,26 +214,6 @@ fn tcp(options: &Options) -> Result<Option<Tcp>> {
     Ok(Some(Tcp { listener: bind_tcp(address)?, access, tls }))
 }
 
-/// Makes sure that no other daemon uses the same state. The lock ends with the process.
-fn lock(state_dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(state_dir)
-        .with_context(|| format!("--state-dir {}: no directory can be made there", state_dir.display()))?;
-    let path = state_dir.join("lock");
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-    let file = file.as_mut().map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    if file.try_lock().is_err() {
-        let owner = std::fs::read_to_string(&path).unwrap_or_default();
-        bail!(
-            "polycubed (pid {}) already uses {}: give --state-dir another directory",
-            owner.trim(),
-            state_dir.display()
-        );
-    }
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(file.try_clone()?)
-}
-
 /// Loads the plugins. One that does not load is logged and left out.
 fn registry(directories: &[PathBuf]) -> Result<Registry> {
     let mut registry = Registry::new()?;
@@ -243,6 +230,26 @@ fn registry(directories: &[PathBuf]) -> Result<Registry> {
         tracing::warn!("no plugin was found: give --plugin-dir the directory that has the libpcn_*.so files");
     }
     Ok(registry)
+}
+
+/// Opens the store, and adds or removes the services that were added or removed by hand.
+fn kept(options: &Options, directories: &[PathBuf], registry: &mut Registry) -> Result<Kept> {
+    let loaded = registry.services().map(|(name, _)| name.to_owned()).collect();
+    if options.ephemeral {
+        return Ok(Kept { store: None, contents: Contents::default(), loaded });
+    }
+    let (store, contents) = Store::open(&options.state_dir)?;
+    for (name, service) in &contents.saved.services {
+        let Some(uri) = &service.uri else {
+            registry.remove(name);
+            continue;
+        };
+        let plugin = find(directories, &uri.display().to_string()).and_then(|file| load(&file));
+        if let Err(error) = plugin.map_err(anyhow::Error::from).and_then(|plugin| add(registry, plugin)) {
+            tracing::error!(service = name, "cannot be loaded again: {error}");
+        }
+    }
+    Ok(Kept { store: Some(store), contents, loaded })
 }
 
 /// Adds a plugin's service. Answers with its name.
@@ -330,20 +337,6 @@ mod tests {
         let open = tcp(&Options::parse_from(["polycubed", "--port", "0", "--no-auth"])).unwrap().unwrap();
         assert!(open.listener.local_addr().unwrap().ip().is_loopback(), "the default is this machine alone");
         assert!(open.tls.is_none());
-    }
-
-    #[test]
-    fn a_state_directory_has_one_daemon_at_a_time() {
-        let parent = tempfile::tempdir().unwrap();
-        let directory = parent.path().join("made/on/the/way");
-        let first = lock(&directory).unwrap();
-        let message = lock(&directory).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(message.starts_with(&format!("polycubed (pid {}) already uses ", std::process::id())), "{message}");
-        drop(first);
-        assert!(lock(&directory).is_ok(), "the lock ends with its daemon");
-        std::fs::write(parent.path().join("file"), "").unwrap();
-        let message = lock(&parent.path().join("file")).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(message.contains("no directory can be made there"), "{message}");
     }
 
     #[test]

@@ -1,28 +1,34 @@
 //! The datapath in the kernel: carries out single steps. What to do, and in which order, is the plan's business.
+//!
+//! What an earlier daemon left there is taken over by the steps that would make the same: see [`found`].
 
 mod clsact;
 mod detach;
+mod digest;
+mod found;
 mod hook;
 mod object;
 mod pins;
+mod release;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::programs::ProgramError;
-use polycube_layout::chain::{ACCEPT, NEXT, PORT};
+use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
 use polycube_plugin_api::Code;
 
 pub(crate) use hook::AttachMode;
 pub(crate) use pins::Pins;
 
-use crate::sys::bpf::{self, ProgramRefused};
+use crate::sys::bpf::{self, MapShape, ProgramRefused};
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, Source};
 use clsact::Clsact;
 use detach::{Detacher, Leaving};
+use found::{Found, FoundRoot};
 use hook::{Attachment, TcxThread};
 use object::{Loaded, Rodata};
 
@@ -59,12 +65,34 @@ pub(crate) enum DatapathError {
 #[derive(Debug)]
 pub(crate) struct CubeMap {
     pub fd: OwnedFd,
+    /// The kernel's id of it.
+    pub id: u32,
     pub key_size: u32,
     pub value_size: u32,
     pub max_entries: u32,
 }
 
+impl CubeMap {
+    fn new(fd: OwnedFd, id: u32, shape: MapShape) -> Self {
+        let MapShape { key_size, value_size, max_entries, .. } = shape;
+        Self { fd, id, key_size, value_size, max_entries }
+    }
+}
+
+/// Something with its place in the directory of pins.
+struct Pinned<T> {
+    pin: PathBuf,
+    object: T,
+}
+
+/// A program of a cube, and the digest of what it is made of.
+struct Node {
+    digest: String,
+    loaded: Pinned<Loaded>,
+}
+
 struct Root {
+    pin: PathBuf,
     program: Loaded,
     attachment: Attachment,
 }
@@ -78,42 +106,62 @@ pub(crate) struct Datapath {
     /// Ends a chain.
     end: OwnedFd,
     clsact: Clsact,
-    maps: HashMap<MapId, CubeMap>,
-    nodes: HashMap<NodeId, Loaded>,
+    /// The digest of the roots.
+    root_digest: String,
+    maps: HashMap<MapId, Pinned<CubeMap>>,
+    nodes: HashMap<NodeId, Node>,
     roots: HashMap<Hook, Root>,
+    found: Found,
+    /// Tables of ports that were found, and the ports that have been set in them since.
+    found_ports: HashMap<MapId, BTreeSet<u32>>,
 }
 
 impl Datapath {
     /// # Errors
-    /// A thread cannot be started, or the kernel does not take a program of two instructions.
+    /// A thread cannot be started, the pins cannot be read, or the kernel does not take a program of two instructions.
     pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
         let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
-        let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)));
-        let (maps, nodes, roots) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Self { pins, mode, tcx, detacher, end, clsact, maps, nodes, roots })
+        let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)))?;
+        let found = Found::look(&pins)?;
+        let root_digest = digest::of_object(ROOT);
+        let (maps, nodes, roots, found_ports) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { pins, mode, tcx, detacher, end, clsact, root_digest, maps, nodes, roots, found, found_ports })
     }
 
     /// A map that [`Datapath::create_map`] made.
     pub(crate) fn map(&self, id: &MapId) -> Option<&CubeMap> {
-        self.maps.get(id)
+        self.maps.get(id).map(|map| &map.object)
     }
 
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
-        let map = object::create_cube_map(id, description)?;
-        self.pins.pin(map.fd.as_fd(), &pins::map(id))?;
+        let shape = object::shape_of_cube_map(id, description)?;
+        let map = if let Some(map) = self.found.take_map(id, shape) {
+            if id.name == PORTS {
+                self.found_ports.insert(id.clone(), BTreeSet::new());
+            }
+            map
+        } else {
+            let map = Pinned { pin: pins::map(id), object: object::create_cube_map(id, shape)? };
+            self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
+            map
+        };
         self.maps.insert(id.clone(), map);
         Ok(())
     }
 
     pub(crate) fn drop_map(&mut self, id: &MapId) {
-        self.pins.unpin(&pins::map(id));
-        self.maps.remove(id);
+        self.pins.unpin(&self.maps.remove(id).map_or_else(|| pins::map(id), |map| map.pin));
     }
 
     pub(crate) fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
         let what = format!("cube `{}`", id.key.cube);
-        let maps = spec.maps.iter().filter_map(|map| Some((map.name.as_str(), self.maps.get(map)?.fd.as_raw_fd())));
-        let maps = maps.collect();
+        let maps = || spec.maps.iter().filter_map(|map| Some((map.name.as_str(), &self.maps.get(map)?.object)));
+        let digest = digest::of_node(spec, &maps().map(|(name, map)| (name, map.id)).collect());
+        if let Some(loaded) = self.found.take_node(&id.key, &digest) {
+            self.nodes.insert(id.clone(), Node { digest, loaded });
+            return Ok(());
+        }
+        let maps = maps().map(|(name, map)| (name, map.fd.as_raw_fd())).collect();
         let loaded = match &spec.program.code {
             Code::Elf { entry, constants } => {
                 let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
@@ -121,34 +169,63 @@ impl Datapath {
             }
             Code::Instructions { maps: places } => object::load_instructions(&what, &spec.object, places, &maps),
         }?;
-        self.pins.pin(loaded.program.as_fd(), &pins::node(id).join("program"))?;
-        self.pins.pin(loaded.next.as_fd(), &pins::node(id).join(NEXT))?;
-        if let Some(accept) = &loaded.accept {
-            self.pins.pin(accept.as_fd(), &pins::node(id).join(ACCEPT))?;
-        }
-        self.nodes.insert(id.clone(), loaded);
+        let pin = pins::node(id, &digest);
+        self.pins.pin_program(&pin, &loaded)?;
+        self.nodes.insert(id.clone(), Node { digest, loaded: Pinned { pin, object: loaded } });
         Ok(())
     }
 
     pub(crate) fn unload(&mut self, id: &NodeId) {
-        self.pins.unpin(&pins::node(id));
-        self.nodes.remove(id);
+        let Some(node) = self.nodes.remove(id) else { return };
+        self.pins.unpin(&node.loaded.pin);
     }
 
     pub(crate) fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
+        match self.found.take_root(hook) {
+            Some(FoundRoot { digest: Some(digest), root }) if digest == self.root_digest => {
+                self.roots.insert(hook.clone(), root);
+                return self.set_root_port(hook, port);
+            }
+            Some(FoundRoot { root, .. }) => self.replace_root(hook, port, root)?,
+            None => {
+                let root = self.make_root(hook, port)?;
+                self.roots.insert(hook.clone(), root);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_root(&self, hook: &Hook, port: u32) -> Result<Root, DatapathError> {
         let what = format!("the root of netdev `{}`", hook.netdev.name);
         let port = port.to_ne_bytes();
         let constants = [(PORT, port.as_slice())].into_iter();
         let program = object::load(&what, ROOT, "root", constants, &HashMap::new(), Rodata::Variable)?;
-        self.pins.pin(program.program.as_fd(), &pins::root(hook).join("program"))?;
-        self.pins.pin(program.next.as_fd(), &pins::root(hook).join(NEXT))?;
-        self.roots.insert(hook.clone(), Root { program, attachment: Attachment::None });
+        let pin = pins::root(hook, &self.root_digest);
+        self.pins.pin_program(&pin, &program)?;
+        Ok(Root { pin, program, attachment: Attachment::None })
+    }
+
+    /// Puts a root of this version in the place of one of another version that was found. A TCX link keeps its place, and
+    /// no packet misses the chain; a clsact filter has to go first.
+    fn replace_root(&mut self, hook: &Hook, port: u32, mut found: Root) -> Result<(), DatapathError> {
+        let mut root = self.make_root(hook, port)?;
+        if let Attachment::Tcx(link) = std::mem::take(&mut found.attachment) {
+            let taken_over = self
+                .found
+                .target(&found.program.next)
+                .map_or(Ok(()), |first| bpf::map_update(root.program.next.as_fd(), 0, &first.as_raw_fd().to_ne_bytes()))
+                .and_then(|()| bpf::link_update(link.as_fd(), root.program.program.as_fd()));
+            taken_over.map_err(|error| failed(&hook.netdev, error.into()))?;
+            self.pins.pin(link.as_fd(), &root.pin.join(pins::LINK))?;
+            root.attachment = Attachment::Tcx(link);
+        }
+        self.pins.unpin(&found.pin);
+        self.roots.insert(hook.clone(), root);
         Ok(())
     }
 
     pub(crate) fn unload_root(&mut self, hook: &Hook) {
-        self.pins.unpin(&pins::root(hook));
-        self.roots.remove(hook);
+        self.pins.unpin(&self.roots.remove(hook).map_or_else(|| pins::root(hook, &self.root_digest), |root| root.pin));
     }
 
     pub(crate) fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
@@ -165,16 +242,17 @@ impl Datapath {
 
     pub(crate) fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), DatapathError> {
         let Some(ports) = self.maps.get(map) else { return Ok(()) };
-        bpf::map_update(ports.fd.as_fd(), port, &ifindex.to_ne_bytes()).map_err(|source| DatapathError::WriteMap {
-            what: format!("cube `{}`", map.cube),
-            name: map.name.clone(),
-            source,
+        if let Some(set) = self.found_ports.get_mut(map) {
+            set.insert(port);
+        }
+        bpf::map_update(ports.object.fd.as_fd(), port, &ifindex.to_ne_bytes()).map_err(|source| {
+            DatapathError::WriteMap { what: format!("cube `{}`", map.cube), name: map.name.clone(), source }
         })
     }
 
     /// Points a slot to a node, or empties it: one atomic update, under traffic.
     pub(crate) fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), DatapathError> {
-        let node = |id: &NodeId| self.nodes.get(id);
+        let node = |id: &NodeId| self.nodes.get(id).map(|node| &node.loaded.object);
         let (what, name, slot) = match from {
             Source::Root(hook) => {
                 let root = self.roots.get(hook);
@@ -190,7 +268,7 @@ impl Datapath {
         match to {
             None => bpf::map_clear(slot, 0),
             Some(node) => {
-                let target = self.nodes.get(node).ok_or_else(incomplete)?.program.as_raw_fd();
+                let target = self.nodes.get(node).ok_or_else(incomplete)?.loaded.object.program.as_raw_fd();
                 bpf::map_update(slot, 0, &target.to_ne_bytes())
             }
         }
@@ -200,13 +278,17 @@ impl Datapath {
     /// Starts to put a root on its netdev. [`Datapath::await_attach`] tells how it went.
     pub(crate) fn attach(&mut self, hook: &Hook) -> Result<(), DatapathError> {
         let Some(root) = self.roots.get_mut(hook) else { return Ok(()) };
+        if !matches!(root.attachment, Attachment::None) {
+            // It was found there.
+            return Ok(());
+        }
         let attachment = match self.mode {
             AttachMode::Tcx => {
                 let attached = self.tcx.attach(root.program.program.as_fd(), hook);
                 attached.map_err(|error| failed(&hook.netdev, error.into()))
             }
             AttachMode::Clsact => {
-                let pin = self.pins.path(&pins::root(hook).join("program"));
+                let pin = self.pins.path(&root.pin.join(pins::PROGRAM));
                 let attached = hook::attach_clsact(hook, &pin, &mut self.clsact);
                 attached.inspect_err(|_| self.clsact.remove_if_idle(&hook.netdev))
             }
@@ -221,7 +303,7 @@ impl Datapath {
         root.attachment = match std::mem::take(&mut root.attachment) {
             Attachment::Pending(link) => {
                 let link = hook::wait_for(&link).map_err(|source| failed(&hook.netdev, source.into()))?;
-                self.pins.pin(link.as_fd(), &pins::root(hook).join("link"))?;
+                self.pins.pin(link.as_fd(), &root.pin.join(pins::LINK))?;
                 Attachment::Tcx(link)
             }
             other => other,
@@ -233,10 +315,11 @@ impl Datapath {
     /// the chain.
     pub(crate) fn detach(&mut self, hook: &Hook) {
         let Some(root) = self.roots.get_mut(hook) else { return };
+        let attachment = std::mem::take(&mut root.attachment);
         if let Err(error) = bpf::map_update(root.program.next.as_fd(), 0, &self.end.as_raw_fd().to_ne_bytes()) {
             tracing::warn!(netdev = hook.netdev.name, %error, "cannot end the chain before its root goes");
         }
-        match std::mem::take(&mut root.attachment) {
+        match attachment {
             Attachment::None => {}
             Attachment::Pending(link) => self.detacher.detach(Leaving::Pending(link)),
             Attachment::Tcx(link) => self.detacher.detach(Leaving::Link(link)),

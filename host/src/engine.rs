@@ -12,6 +12,7 @@
 pub(crate) mod double;
 mod follow;
 mod handle;
+mod keep;
 mod parked;
 #[cfg(test)]
 mod tests;
@@ -25,15 +26,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use imbl::OrdMap;
 use polycube_plugin_api::Level;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::{Handle, Supervisor};
+use keep::{Keeper, not_stored};
 use parked::{Parked, Resumed};
 
-use crate::model::{self, Change, Deferred, Facts, Model, Origin};
+use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::plugins::{
     Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
 };
@@ -41,6 +44,7 @@ use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;
+use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
 use crate::topology::{CubeName, Topology};
 use crate::wiring::Netdevs;
@@ -56,6 +60,7 @@ pub(crate) struct View {
     pub deferred: Deferred,
     pub netdevs: Netdevs,
     pub instances: OrdMap<CubeName, Arc<Instance>>,
+    pub unrestored: OrdMap<CubeName, Arc<Unrestored>>,
 }
 
 /// The answer to a change: what an action returned, else null.
@@ -81,6 +86,15 @@ enum Message {
     Stop(oneshot::Sender<()>),
 }
 
+/// What a daemon starts with.
+pub(crate) struct Kept {
+    /// `None` for a daemon that stores nothing, and leaves nothing in the kernel when it stops.
+    pub store: Option<Store>,
+    pub contents: Contents,
+    /// The services that are loaded at each start.
+    pub loaded: BTreeSet<String>,
+}
+
 /// The way to the engine for those that it calls itself; weak, so that the engine ends with its last handle.
 type Inbox = mpsc::WeakUnboundedSender<Message>;
 
@@ -90,6 +104,7 @@ pub(crate) struct Parts {
     pub kernel: Live,
     pub plugin_dirs: Vec<PathBuf>,
     pub capture_dirs: CaptureDirs,
+    pub kept: Kept,
 }
 
 /// The engine, on its thread.
@@ -107,20 +122,24 @@ struct Engine {
     is_looking: Arc<AtomicBool>,
     /// When the hooks were looked at last.
     inspected: Instant,
+    keeper: Keeper,
 }
 
-/// Starts the engine on a thread of its own. Must be called in a tokio runtime.
+/// Starts the engine on a thread of its own, and returns when it has brought back what is stored. Must be called in a
+/// tokio runtime.
 ///
 /// # Errors
 /// A thread or a socket cannot be made.
 pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
-    let Parts { registry, kernel, plugin_dirs, capture_dirs } = parts;
+    let Parts { registry, kernel, plugin_dirs, capture_dirs, kept } = parts;
+    let Kept { store, contents, loaded } = kept;
     let (messages, inbox) = mpsc::unbounded_channel();
-    let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
+    let model = Model::new(registry);
     let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
     let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
+    let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now() };
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
     let view = Arc::new(RwLock::new(Arc::new(view(&reconciler))));
     let is_looking = Arc::new(AtomicBool::new(false));
@@ -134,11 +153,14 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         parked: Parked::default(),
         is_looking: Arc::clone(&is_looking),
         inspected: Instant::now(),
+        keeper,
     };
     let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
     let ticking = handle.for_ticks();
     keep_ticking(calls, ticking)?;
-    let supervisor = spawn(engine, inbox)?;
+    let (restored, is_restored) = oneshot::channel();
+    let supervisor = spawn(engine, inbox, contents, restored)?;
+    is_restored.await.context("the engine has panicked while it brought back what is stored")?;
     Ok((handle, supervisor))
 }
 
@@ -174,25 +196,35 @@ fn send(inbox: &Inbox, message: Message) {
 }
 
 /// Runs the engine on its thread. The supervisor hears when it panics.
-fn spawn(engine: Engine, mut inbox: mpsc::UnboundedReceiver<Message>) -> io::Result<Supervisor> {
+fn spawn(
+    engine: Engine,
+    mut inbox: mpsc::UnboundedReceiver<Message>,
+    contents: Contents,
+    restored: oneshot::Sender<()>,
+) -> io::Result<Supervisor> {
     let (report, supervisor) = Supervisor::new();
     std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
         // Dropped, it would take its clsact filters out of the kernel.
         let mut engine = ManuallyDrop::new(engine);
-        match catch_unwind(AssertUnwindSafe(|| engine.run(&mut inbox))) {
-            Ok(()) => {
-                ManuallyDrop::into_inner(engine);
-            }
-            Err(_) => report.panicked(),
+        let run = || {
+            engine.restore(&contents.saved, contents.damaged.is_some());
+            // The daemon may be ending already.
+            let _ = restored.send(());
+            engine.run(&mut inbox);
+        };
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            report.panicked();
+        } else if engine.keeper.store.take().is_none() {
+            ManuallyDrop::into_inner(engine);
         }
     })?;
     Ok(supervisor)
 }
 
 fn view(reconciler: &Reconciler<Live, Instances>) -> View {
-    let Model { topology, registry, deferred } = reconciler.model().clone();
+    let Model { topology, registry, deferred, unrestored } = reconciler.model().clone();
     let (netdevs, instances) = (reconciler.netdevs().clone(), reconciler.cubes().all().clone());
-    View { topology, registry, deferred, netdevs, instances }
+    View { topology, registry, deferred, netdevs, instances, unrestored }
 }
 
 impl Engine {
@@ -209,6 +241,8 @@ impl Engine {
                 Message::Look => {
                     self.is_looking.store(false, Ordering::Release);
                     self.follow_netdevs();
+                    self.restore_again();
+                    self.keep_unasked();
                     self.refuse_overdue();
                 }
                 Message::Freed => {
@@ -217,7 +251,7 @@ impl Engine {
                     self.resume();
                 }
                 Message::Stop(done) => {
-                    self.clear();
+                    self.stop();
                     // The daemon may have given up waiting.
                     let _ = done.send(());
                     return;
@@ -234,8 +268,11 @@ impl Engine {
                     return;
                 }
                 match self.change(&change, guard.as_ref()) {
-                    // The client may have gone; the change stands all the same.
-                    Ok(made) => drop(answer.send(made)),
+                    Ok(made) => self.keep(move |stored| {
+                        let stored = stored.map_err(|why| Problems::from(not_stored(&why)));
+                        // The client may have gone; the change stands all the same.
+                        drop(answer.send(stored.and(made)));
+                    }),
                     Err(busy) => self.parked.add(Ask::Change { change, guard, answer }, busy, since),
                 }
             }
@@ -275,6 +312,9 @@ impl Engine {
     /// The cubes that are busy; then nothing has changed.
     fn change(&mut self, change: &Change, guard: Option<&Guard>) -> Result<Answer, BTreeSet<CubeName>> {
         tracing::debug!(?change, "change");
+        if let Err(problem) = self.require_store() {
+            return Ok(Err(problem.into()));
+        }
         // A change made for the netdevs of a moment ago would forget which of them were renamed.
         self.follow_netdevs();
         if let Some(Err(problems)) = guard.map(|guard| guard(&view(&self.reconciler))) {
@@ -331,6 +371,7 @@ impl Engine {
         };
         let answer = self.change(&change, None)?;
         self.report_request(cube, patch, &answer);
+        self.keep_unasked();
         Ok(())
     }
 
@@ -346,6 +387,16 @@ impl Engine {
                 tracing::warn!(target: LOG_TARGET, %cube, %patch, ?problems, message);
             }
             _ => {}
+        }
+    }
+
+    /// Leaves everything in the kernel for the next daemon, or takes it out where nothing is stored.
+    fn stop(&mut self) {
+        if self.keeper.store.is_some() {
+            self.keep_unasked();
+            self.reconciler.leave();
+        } else {
+            self.clear();
         }
     }
 

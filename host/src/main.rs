@@ -3,11 +3,13 @@
 //! Rooms, each above what it uses: `daemon` → `rest` → `engine` → `reconcile` → `plan` → `model` → `datapath`, `plugins` →
 //! `registry` → `wiring` → `topology`, `schema` → `sys`. ARCHITECTURE.md says what each is for.
 
+mod cleanup;
 mod daemon;
 mod datapath;
 mod engine;
 #[cfg(debug_assertions)]
 mod fault;
+mod lock;
 mod model;
 mod netdev;
 mod options;
@@ -18,6 +20,7 @@ mod reconcile;
 mod registry;
 mod rest;
 mod schema;
+mod store;
 mod sys;
 mod topology;
 mod wiring;
@@ -25,7 +28,7 @@ mod wiring;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use options::Options;
+use options::{Command, Options};
 
 /// `EX_USAGE` of sysexits(3).
 const USAGE: u8 = 64;
@@ -43,7 +46,11 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    match daemon::run(&options) {
+    let done = match options.command {
+        None => daemon::run(&options),
+        Some(Command::Cleanup { dry_run }) => cleanup::run(&options, dry_run),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("polycubed: {error:#}");

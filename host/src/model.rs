@@ -14,6 +14,8 @@ mod facts;
 mod link;
 mod netdev;
 mod port;
+mod restore;
+mod saved;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,17 @@ pub(crate) use cube::action_input;
 pub(crate) use deferred::{Deferred, Origin, Part};
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
+pub(crate) use restore::{Unrestored, restore, restore_again};
+pub(crate) use saved::{Row, Saved, SavedCube, rows};
+#[cfg(test)]
+pub(crate) use saved::{SavedAttachment, SavedService};
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
 
 use crate::registry::Registry;
-use crate::topology::Topology;
+use crate::topology::{CubeName, Topology};
 
 /// Everything that is wanted, and what had to be put off. Copies share what they have in common.
 #[derive(Clone)]
@@ -33,4 +43,13 @@ pub(crate) struct Model {
     pub topology: Topology,
     pub registry: Registry,
     pub deferred: Deferred,
+    /// Cubes that are stored and could not be brought back.
+    pub unrestored: OrdMap<CubeName, Arc<Unrestored>>,
+}
+
+impl Model {
+    /// A model without cubes.
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self { topology: Topology::default(), registry, deferred: Deferred::default(), unrestored: OrdMap::new() }
+    }
 }

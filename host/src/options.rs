@@ -12,8 +12,11 @@ use crate::sys::capabilities::{self, CapabilitySet};
 
 /// Hosts network functions as plugins and chains their eBPF programs into the path of a port
 #[derive(Debug, Parser)]
-#[command(name = "polycubed", version)]
+#[command(name = "polycubed", version, disable_help_subcommand = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Listen on TCP, at this address; needs --token-file, --no-auth or, with TLS, --cacert [default: 127.0.0.1 when
     /// --port is given]
     #[arg(long, value_name = "ADDRESS")]
@@ -30,6 +33,10 @@ pub(crate) struct Options {
     /// Where the daemon keeps its own files
     #[arg(long, value_name = "DIR", default_value = "/var/lib/polycube")]
     pub state_dir: PathBuf,
+
+    /// Store nothing, and leave nothing behind: neither cubes for the next start nor programs in the kernel
+    #[arg(long)]
+    pub ephemeral: bool,
 
     /// Where the daemon pins programs and maps: a directory in a bpf filesystem that nothing else uses
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/polycube")]
@@ -110,6 +117,18 @@ impl Options {
     }
 }
 
+/// What to do instead of running the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Remove what a daemon that is not running left in the kernel: programs, maps, pins, links between cubes. What is
+    /// stored stays
+    Cleanup {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
 /// How lines of the log look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -166,7 +185,7 @@ mod tests {
             ("--log-format xml", "[possible values: text, json]"),
             ("--port 65536", "65536 is not in 0..=65535"),
             ("--addr localhost", "invalid IP address"),
-            ("veth1", "unexpected argument"),
+            ("veth1", "unrecognized subcommand"),
         ] {
             let message = parse(words).err().unwrap_or_default();
             assert!(message.contains(expected), "{words}: {message}");

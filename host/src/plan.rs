@@ -77,6 +77,19 @@ impl Plan {
         plan
     }
 
+    /// The way to `new` where parts of it may be in force already: every slot is written, each chain's
+    /// from its end to its root, so that a packet that passes the chain meanwhile misses nothing.
+    pub(crate) fn restoring(new: &Wiring, asked: &BTreeSet<CubeName>) -> Self {
+        let (mut plan, old) = (Self::default(), Wiring::default());
+        plan.create(&old, new, asked);
+        for (hook, chain) in &new.hooks {
+            let slots = chain.slots(hook).into_iter().rev();
+            plan.steps.extend(slots.map(|(from, to)| Step::Link { from, to, was: None }));
+        }
+        plan.drop_unused(&old, new, asked);
+        plan
+    }
+
     fn create(&mut self, old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) {
         let steps = &mut self.steps;
         let hooks: Vec<(&Hook, &Arc<Chain>)> = added(&old.hooks, &new.hooks).collect();

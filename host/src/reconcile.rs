@@ -10,6 +10,10 @@
 //! A change of netdevs cannot be refused: it has happened. So the part that is to blame is deferred, and the rest is tried
 //! again without it (see [`Deferred`]). [`Reconciler`] keeps the pause after which deferred parts are tried again.
 //!
+//! When the daemon starts, the plan leads from nothing to what is stored, and the kernel takes over what an earlier daemon
+//! left there. A step that fails is not undone then: it would take away what packets pass. Instead, everything goes back to
+//! what was found, and the next attempt takes it over.
+//!
 //! [`Kernel`] and [`Cubes`] are traits, so that property tests run sequences of changes against doubles that fail
 //! anywhere.
 
@@ -100,12 +104,13 @@ struct Attempt {
 
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     pub(crate) fn new(kernel: K, cubes: C, model: Model) -> Self {
+        let wiring = Wiring::after(kernel.last_revision());
         Self {
             kernel,
             cubes,
             model,
             netdevs: Netdevs::default(),
-            wiring: Wiring::default(),
+            wiring,
             requests: OrdMap::new(),
             datapaths: OrdMap::new(),
             deferred_at: None,
@@ -142,6 +147,30 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.deferred_at = None;
     }
 
+    /// Removes what an earlier daemon left and nothing asks for. What belongs to cubes that wait to be brought back stays as
+    /// it is, and goes on.
+    pub(crate) fn release_found(&mut self) {
+        let (_, mut kept) = self.model.deferred.subjects();
+        kept.extend(self.model.unrestored.keys().cloned());
+        self.kernel.release_found(&kept);
+    }
+
+    /// Says why a cube still cannot be brought back.
+    pub(crate) fn set_reason(&mut self, name: &CubeName, reason: String) {
+        if let Some(unrestored) = self.model.unrestored.get_mut(name).filter(|unrestored| unrestored.reason != reason) {
+            tracing::error!(cube = %name, "still cannot be brought back: {reason}");
+            Arc::make_mut(unrestored).reason = reason;
+        }
+    }
+
+    /// Has the plugins finish, and leaves the kernel as it is.
+    pub(crate) fn leave(&mut self) {
+        for (name, _) in self.model.topology.cubes() {
+            self.cubes.remove(name);
+        }
+        self.cubes.drop_removed();
+    }
+
     /// Waits until nothing goes on in the background, at most for `patience`.
     pub(crate) fn finish(&mut self, patience: Duration) {
         self.kernel.finish(patience);
@@ -172,14 +201,14 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         let names = self.names(&attempt.model.topology, &difference.cubes, &difference.points, changed, &retried.0);
         self.defer_unfit(&mut attempt.model, facts, &names);
         let made = self
-            .create(&mut attempt, &difference.cubes)
+            .create(&mut attempt, &difference.cubes, origin)
             .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present, origin)?))
             .and_then(|()| self.settle(&mut attempt, &names, &retried.1, &facts.present, origin));
         self.cubes.release();
         let touched = match made {
             Ok(touched) => touched,
             Err(refused) => {
-                self.undo(&attempt);
+                self.undo(&attempt, origin);
                 return Err(refused);
             }
         };
@@ -256,12 +285,13 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     }
 
     /// Creates the instances of cubes that are new.
-    fn create(&mut self, attempt: &mut Attempt, changed: &BTreeSet<CubeName>) -> Result<(), Refused> {
+    fn create(&mut self, attempt: &mut Attempt, changed: &BTreeSet<CubeName>, origin: Origin) -> Result<(), Refused> {
         let mut problems = Vec::new();
         for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
             let Some((name, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
             match self.cubes.create(name, cube, &attempt.model.registry) {
                 Ok(()) => attempt.created.push(name.clone()),
+                Err(problem) if origin == Origin::Restore => attempt.model.set_aside(&name.clone(), &problem.message),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -286,9 +316,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             );
             touched.netdevs.extend(self.losses.open(present));
             self.claim(attempt, &touched, origin)?;
-            let Err(Failure { part, problem }) = self.attempt(attempt, &touched) else { return Ok(touched) };
+            let Err(Failure { part, problem }) = self.attempt(attempt, &touched, origin) else { return Ok(touched) };
             self.cubes.release();
-            if origin == Origin::Netdevs && self.break_link(attempt, part.as_ref(), &problem) {
+            if origin != Origin::Request && self.break_link(attempt, part.as_ref(), &problem) {
                 continue;
             }
             let before = (&self.model.topology, &self.netdevs);
@@ -334,7 +364,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     }
 
     /// Brings plugins and kernel to the attempt's wiring, or leaves both as they are.
-    fn attempt(&mut self, attempt: &Attempt, touched: &Touched) -> Result<(), Failure> {
+    fn attempt(&mut self, attempt: &Attempt, touched: &Touched, origin: Origin) -> Result<(), Failure> {
         let place = (&attempt.model.topology, &attempt.netdevs);
         let mut requests = self.requests.clone();
         let mut datapaths = self.datapaths.clone();
@@ -368,9 +398,13 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             problem: Problem::bad("attach", too_long.to_string()),
             part: Some(Part::Netdev(too_long.hook.netdev)),
         })?;
-        let plan = Plan::new(&self.wiring, &wiring, &asked.keys().cloned().collect());
+        let is_restoring = origin == Origin::Restore;
+        let called = asked.keys().cloned().collect();
+        let plan =
+            if is_restoring { Plan::restoring(&wiring, &called) } else { Plan::new(&self.wiring, &wiring, &called) };
         tracing::debug!(?plan, "plan");
-        let mut world = World { kernel: &mut self.kernel, cubes: &mut self.cubes, requests: &asked };
+        let (kernel, cubes) = (&mut self.kernel, &mut self.cubes);
+        let mut world = World { kernel, cubes, requests: &asked, is_restoring };
         world.execute(&plan, &wiring).map_err(|(step, problem)| Failure { part: part_of(step), problem })?;
         self.set_promiscuous(&wiring);
         for name in &touched.cubes {
@@ -410,8 +444,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     }
 
     /// Undoes what was done before the kernel's part of a change.
-    fn undo(&mut self, attempt: &Attempt) {
-        for end in attempt.pairs.iter().rev() {
+    fn undo(&mut self, attempt: &Attempt, origin: Origin) {
+        // Pairs of an earlier daemon are among those of a restored model, and packets pass them.
+        for end in attempt.pairs.iter().rev().filter(|_| origin != Origin::Restore) {
             self.kernel.delete_pair(end);
         }
         for name in attempt.created.iter().rev() {

@@ -184,6 +184,11 @@ pub(crate) struct Wiring {
 pub(crate) type Datapaths = OrdMap<CubeName, Arc<CubeDatapath>>;
 
 impl Wiring {
+    /// An empty wiring, whose revisions go on after `revision`.
+    pub(crate) fn after(revision: u64) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
     /// The wiring of another state: `touched` is wired anew for it, and the rest is as it is. A port whose peer does
     /// not exist is left unwired. What is described as before keeps its revision.
     ///

@@ -21,6 +21,7 @@ use rustix::process::Signal;
 use crate::http;
 use crate::lab::{Lab, Namespace};
 use directory::Directory;
+pub(crate) use directory::KEPT;
 
 pub use attempt::{NOBODY, attempt, attempt_as, copy_program};
 pub use fixtures::plugin_dir;

@@ -1,6 +1,7 @@
 //! A daemon, its peers, and the cubes between them: where most tests begin.
 
 mod setup;
+mod watched;
 
 use std::path::PathBuf;
 use std::thread;
@@ -16,6 +17,7 @@ use crate::pcap::{self, CaptureFile};
 use crate::traffic::Flow;
 
 pub use setup::Setup;
+pub use watched::Watched;
 
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,7 +33,7 @@ pub struct Scene {
     /// For namespaces and wires that a test needs besides.
     pub lab: Lab,
     /// The daemon's plugin directory, if the scene has fixtures; kept while the daemon runs.
-    _plugins: Option<TempDir>,
+    plugins: Option<TempDir>,
 }
 
 impl Scene {
@@ -68,6 +70,15 @@ impl Scene {
     #[must_use]
     pub fn host(&self, number: usize) -> &Interface {
         &self.wires[number - 1].host
+    }
+
+    /// The plugin of a service, in a directory of the scene's own.
+    ///
+    /// # Errors
+    /// Fails when the scene has no fixtures.
+    pub fn plugin(&self, service: &str) -> Result<PathBuf> {
+        let directory = self.plugins.as_ref().context("a scene with fixtures")?;
+        Ok(directory.path().join(format!("libpcn_{service}.so")))
     }
 
     /// Frames from one peer to another.

@@ -1,11 +1,10 @@
 //! The queueing disciplines that clsact filters hang on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aya::programs::ProgramError;
-use aya::programs::SchedClassifier;
 use aya::programs::tc::{TcError, qdisc_add_clsact};
 use rustix::io::Errno;
 
@@ -14,19 +13,34 @@ use crate::sys::clsact;
 use crate::wiring::Netdev;
 
 /// What the directory of a netdev's queueing discipline ends with; the kernel's name of it.
-const MARK: &str = "clsact";
+pub(super) const MARK: &str = "clsact";
 
 /// The netdevs that got theirs from this daemon.
 pub(super) struct Clsact {
     /// By ifindex.
     ours: HashSet<u32>,
-    /// Has an empty directory `3-clsact` for each, so that the next daemon knows them after a crash.
+    /// Has an empty directory `3-clsact` for each, so that the next daemon knows them.
     marks: PathBuf,
 }
 
 impl Clsact {
-    pub(super) fn new(marks: PathBuf) -> Self {
-        Self { ours: HashSet::new(), marks }
+    /// Knows those that an earlier daemon made by their marks.
+    ///
+    /// # Errors
+    /// The marks cannot be read.
+    pub(super) fn new(marks: PathBuf) -> io::Result<Self> {
+        let mut ours = HashSet::new();
+        match std::fs::read_dir(&marks) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries? {
+                    let name = entry?.file_name();
+                    let ifindex = name.to_str().and_then(|name| name.strip_suffix(MARK)?.strip_suffix('-'));
+                    ours.extend(ifindex.and_then(|ifindex| ifindex.parse::<u32>().ok()));
+                }
+            }
+        }
+        Ok(Self { ours, marks })
     }
 
     /// Sees to it that `netdev` has one.
@@ -52,6 +66,13 @@ impl Clsact {
         }
     }
 
+    /// Removes those that are ours and have no filters.
+    pub(super) fn remove_idle(&mut self) {
+        for ifindex in self.ours.clone() {
+            self.remove_if_idle(&Netdev { ifindex, name: String::new() });
+        }
+    }
+
     /// Removes it, if it is ours and has no filters.
     pub(super) fn remove_if_idle(&mut self, netdev: &Netdev) {
         if !self.ours.contains(&netdev.ifindex) {
@@ -63,7 +84,7 @@ impl Clsact {
             Err(error) => {
                 self.forget(netdev.ifindex);
                 // A netdev that is gone has taken it along.
-                tracing::debug!(netdev = netdev.name, %error, "removing clsact");
+                tracing::debug!(ifindex = netdev.ifindex, %error, "removing clsact");
             }
         }
     }
@@ -78,44 +99,4 @@ impl Clsact {
     fn mark(&self, ifindex: u32) -> PathBuf {
         self.marks.join(format!("{ifindex}-{MARK}"))
     }
-}
-
-/// Removes the filters and queueing disciplines of an earlier daemon, as its pins in `roots` tell them. A link goes with
-/// its pin; a filter stays until somebody removes it.
-///
-/// # Errors
-/// The pins cannot be read.
-pub(super) fn sweep(roots: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(roots) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    let mut programs: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let mut ours = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some((ifindex, what)) = name.to_str().and_then(|name| name.split_once('-')) else { continue };
-        let Ok(ifindex) = ifindex.parse() else { continue };
-        if what == MARK {
-            ours.push(ifindex);
-        } else if !entry.path().join("link").exists()
-            && let Ok(program) = SchedClassifier::from_pin(entry.path().join("program"))
-        {
-            let id = program.info().map_err(io::Error::other)?.id();
-            programs.entry(ifindex).or_default().push(id);
-        }
-    }
-    for (ifindex, programs) in programs {
-        if let Err(error) = clsact::remove_filters(ifindex, &programs) {
-            // A netdev that is gone has taken them along.
-            tracing::debug!(ifindex, %error, "removing filters");
-        }
-    }
-    for ifindex in ours {
-        if let Err(error) = clsact::remove_idle(ifindex) {
-            tracing::debug!(ifindex, %error, "removing clsact");
-        }
-    }
-    Ok(())
 }

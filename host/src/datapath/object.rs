@@ -5,6 +5,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -52,15 +53,14 @@ pub(super) enum Rodata {
     Variable,
 }
 
-/// Creates a map of a cube.
-pub(super) fn create_cube_map(id: &MapId, description: &MapDescription) -> Result<CubeMap, DatapathError> {
-    let what = format!("cube `{}`", id.cube);
+/// What a map of a cube is to be created as.
+pub(super) fn shape_of_cube_map(id: &MapId, description: &MapDescription) -> Result<MapShape, DatapathError> {
     let spec = &description.spec;
     let mut shape = match spec.kind {
         Some(MapKind { map_type, key_size, flags }) => {
             MapShape { map_type, key_size, value_size: 0, max_entries: 0, flags }
         }
-        None => declared(&what, &id.name, &description.objects)?,
+        None => declared(&format!("cube `{}`", id.cube), &id.name, &description.objects)?,
     };
     if let Some(value_size) = spec.value_size {
         shape.value_size = value_size;
@@ -70,9 +70,15 @@ pub(super) fn create_cube_map(id: &MapId, description: &MapDescription) -> Resul
         Count::Entries(count) => shape.max_entries = count,
         Count::PerCpu => shape.max_entries = cpus(),
     }
+    Ok(shape)
+}
+
+/// Creates a map of a cube.
+pub(super) fn create_cube_map(id: &MapId, shape: MapShape) -> Result<CubeMap, DatapathError> {
+    let what = format!("cube `{}`", id.cube);
     let fd = create(&what, &id.name, shape)?;
-    let MapShape { key_size, value_size, max_entries, .. } = shape;
-    Ok(CubeMap { fd, key_size, value_size, max_entries })
+    let (kernel_id, _) = bpf::map_info(fd.as_fd()).map_err(|source| refused(&what, &id.name, shape, source))?;
+    Ok(CubeMap::new(fd, kernel_id, shape))
 }
 
 /// What the first ELF object that has a map called `name` declares.
@@ -193,12 +199,12 @@ fn create_own(what: &str, name: &str, map: &Map, rodata: Rodata) -> Result<Owned
 }
 
 fn create(what: &str, name: &str, shape: MapShape) -> Result<OwnedFd, DatapathError> {
-    bpf::map_create(name, shape).map_err(|source| DatapathError::CreateMap {
-        what: what.to_owned(),
-        name: name.to_owned(),
-        bytes: u64::from(shape.value_size) * u64::from(shape.max_entries),
-        source,
-    })
+    bpf::map_create(name, shape).map_err(|source| refused(what, name, shape, source))
+}
+
+fn refused(what: &str, name: &str, shape: MapShape, source: io::Error) -> DatapathError {
+    let bytes = u64::from(shape.value_size) * u64::from(shape.max_entries);
+    DatapathError::CreateMap { what: what.to_owned(), name: name.to_owned(), bytes, source }
 }
 
 fn shape_of(map: &Map) -> MapShape {

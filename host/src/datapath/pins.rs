@@ -1,32 +1,45 @@
 //! The daemon's own directory in the bpf filesystem.
 //!
 //! ```text
-//! netdevs/3-ingress/{program,next,link}
+//! netdevs/3-ingress-DIGEST/{program,next,rodata,link}
 //! netdevs/3-clsact/
-//! cubes/sniffer/0-ingress-0-7/{program,next,accept}
+//! cubes/sniffer/0-ingress-0-7-DIGEST/{program,next,accept}
 //! cubes/sniffer/maps/RINGS-3
 //! ```
+//!
+//! A program's directory ends with the digest of what it was made of: a daemon that starts takes over what it would load
+//! itself (`found`).
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::Direction;
 
-use super::{DatapathError, clsact};
+use super::DatapathError;
+use super::object::Loaded;
 use crate::sys::bpf;
-use crate::wiring::{Hook, MapId, NodeId};
+use crate::wiring::{Hook, MapId, NodeId, NodeKey};
 
 /// What a daemon makes in its directory.
-const OWN: [&str; 2] = ["cubes", ROOTS];
+const OWN: [&str; 2] = [CUBES, ROOTS];
+
+/// Where the cubes' programs and maps are.
+pub(super) const CUBES: &str = "cubes";
 
 /// Where the roots are.
 pub(super) const ROOTS: &str = "netdevs";
 
+/// The directory of a cube's maps, beside those of its programs.
+pub(super) const MAPS: &str = "maps";
+
 /// What stands in the directory of a program.
-const PROGRAM: [&str; 4] = ["program", NEXT, ACCEPT, "link"];
+pub(super) const PROGRAM: &str = "program";
+pub(super) const LINK: &str = "link";
+pub(super) const RODATA: &str = "rodata";
+const PARTS: [&str; 5] = [PROGRAM, NEXT, ACCEPT, RODATA, LINK];
 
 /// Where pins are kept.
 pub(crate) struct Pins {
@@ -36,32 +49,25 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Takes `directory` over, and removes what an earlier daemon left in it.
+    /// Takes `directory` over, with what an earlier daemon left in it.
     ///
     /// # Errors
-    /// The directory cannot be made or emptied, a daemon that runs uses it, or there is something in it that no daemon
-    /// made: then nothing is removed.
+    /// The directory cannot be made, a daemon that runs uses it, or there is something in it that no daemon made.
     pub(crate) fn take(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let lock = File::open(directory)?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(io::Error::other("another polycubed pins there: stop it, or give --bpffs another directory"));
         }
-        let left: Vec<PathBuf> =
-            std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-        if let Some(other) = left.iter().find(|path| OWN.iter().all(|own| !path.ends_with(own))) {
-            let message = format!(
-                "{} is in it, which is not polycubed's: give --bpffs a directory that nobody else uses",
-                other.display()
-            );
-            return Err(io::Error::other(message));
-        }
-        if !left.is_empty() {
-            tracing::info!(directory = %directory.display(), "removing what an earlier daemon left pinned");
-        }
-        clsact::sweep(&directory.join(ROOTS))?;
-        for path in left {
-            std::fs::remove_dir_all(path)?;
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if OWN.iter().all(|own| !path.ends_with(own)) {
+                let message = format!(
+                    "{} is in it, which is not polycubed's: give --bpffs a directory that nobody else uses",
+                    path.display()
+                );
+                return Err(io::Error::other(message));
+            }
         }
         Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
@@ -76,6 +82,22 @@ impl Pins {
         parent
             .and_then(|()| bpf::pin(object, &path))
             .map_err(|source| DatapathError::Pin { path: path.display().to_string(), source })
+    }
+
+    /// Pins a program with its slots, or nothing. `next` comes last: without it, a daemon that starts takes the program for
+    /// half made.
+    pub(super) fn pin_program(&self, directory: &Path, loaded: &Loaded) -> Result<(), DatapathError> {
+        let parts = [
+            (PROGRAM, Some(&loaded.program)),
+            (ACCEPT, loaded.accept.as_ref()),
+            (RODATA, loaded.rodata.as_ref()),
+            (NEXT, Some(&loaded.next)),
+        ];
+        for (name, part) in parts {
+            let Some(part) = part else { continue };
+            self.pin(part.as_fd(), &directory.join(name)).inspect_err(|_| self.unpin(directory))?;
+        }
+        Ok(())
     }
 
     /// Removes a pin or a program's directory, and the directories that this leaves empty. Takes no descriptor, so that
@@ -94,7 +116,7 @@ impl Pins {
 }
 
 fn remove_program(directory: &Path) -> io::Result<()> {
-    for pin in PROGRAM {
+    for pin in PARTS {
         match std::fs::remove_file(directory.join(pin)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -104,20 +126,22 @@ fn remove_program(directory: &Path) -> io::Result<()> {
 }
 
 pub(super) fn map(id: &MapId) -> PathBuf {
-    ["cubes", &escape(id.cube.as_str()), "maps", &format!("{}-{}", escape(&id.name), id.revision)].iter().collect()
+    [CUBES, &escape(id.cube.as_str()), MAPS, &format!("{}-{}", escape(&id.name), id.revision)].iter().collect()
 }
 
-pub(super) fn node(id: &NodeId) -> PathBuf {
-    let node = format!("{}-{}-{}-{}", id.key.point, direction(id.key.direction), id.key.stage, id.revision);
-    ["cubes", &escape(id.key.cube.as_str()), &node].iter().collect()
+pub(super) fn node(id: &NodeId, digest: &str) -> PathBuf {
+    let NodeKey { cube, point, direction, stage } = &id.key;
+    let node = format!("{point}-{}-{stage}-{}-{digest}", word(*direction), id.revision);
+    [CUBES, &escape(cube.as_str()), &node].iter().collect()
 }
 
 /// By ifindex: a netdev's name may change.
-pub(super) fn root(hook: &Hook) -> PathBuf {
-    [ROOTS, &format!("{}-{}", hook.netdev.ifindex, direction(hook.direction))].iter().collect()
+pub(super) fn root(hook: &Hook, digest: &str) -> PathBuf {
+    [ROOTS, &format!("{}-{}-{digest}", hook.netdev.ifindex, word(hook.direction))].iter().collect()
 }
 
-fn direction(direction: Direction) -> &'static str {
+/// How a direction is called in the names of pins.
+pub(super) fn word(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
@@ -125,7 +149,7 @@ fn direction(direction: Direction) -> &'static str {
 }
 
 /// bpffs takes no dots in names (`bpf_lookup()` in kernel/bpf/inode.c).
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => (byte as char).to_string(),
@@ -147,7 +171,7 @@ mod tests {
 
     fn node_of(cube: &str, point: u32, direction: Direction, stage: u32, revision: u64) -> PathBuf {
         let cube = CubeName::parse(cube).unwrap();
-        node(&NodeId { key: NodeKey { cube, point, direction, stage }, revision })
+        node(&NodeId { key: NodeKey { cube, point, direction, stage }, revision }, "5eed")
     }
 
     fn map_of(cube: &str, name: &str, revision: u64) -> PathBuf {
@@ -155,22 +179,22 @@ mod tests {
     }
 
     fn root_of(ifindex: u32, name: &str, direction: Direction) -> PathBuf {
-        root(&Hook { netdev: Netdev { ifindex, name: name.to_owned() }, direction })
+        root(&Hook { netdev: Netdev { ifindex, name: name.to_owned() }, direction }, "5eed")
     }
 
     #[test]
     fn each_pin_has_a_place_of_its_own() {
         let (ingress, egress) = (Direction::Ingress, Direction::Egress);
         let pins = [
-            (node_of("sniffer", 0, ingress, 0, 7), "cubes/sniffer/0-ingress-0-7"),
-            (node_of("sniffer", 0, egress, 0, 7), "cubes/sniffer/0-egress-0-7"),
-            (node_of("sniffer", 12, egress, 1, 8), "cubes/sniffer/12-egress-1-8"),
-            (node_of("a.b", 0, ingress, 0, 1), "cubes/a%2eb/0-ingress-0-1"),
+            (node_of("sniffer", 0, ingress, 0, 7), "cubes/sniffer/0-ingress-0-7-5eed"),
+            (node_of("sniffer", 0, egress, 0, 7), "cubes/sniffer/0-egress-0-7-5eed"),
+            (node_of("sniffer", 12, egress, 1, 8), "cubes/sniffer/12-egress-1-8-5eed"),
+            (node_of("a.b", 0, ingress, 0, 1), "cubes/a%2eb/0-ingress-0-1-5eed"),
             (map_of("sniffer", "RINGS", 3), "cubes/sniffer/maps/RINGS-3"),
             (map_of("sniffer", ".data", 3), "cubes/sniffer/maps/%2edata-3"),
             (map_of("sniffer", "a/b", 3), "cubes/sniffer/maps/a%2fb-3"),
-            (root_of(3, "eth0", ingress), "netdevs/3-ingress"),
-            (root_of(3, "renamed", egress), "netdevs/3-egress"),
+            (root_of(3, "eth0", ingress), "netdevs/3-ingress-5eed"),
+            (root_of(3, "renamed", egress), "netdevs/3-egress-5eed"),
         ];
         for (path, expected) in &pins {
             assert_eq!(path, Path::new(expected));
@@ -254,7 +278,7 @@ mod tests {
         assert!(directory.join("others/program").exists() && directory.join("cubes/program").exists());
         std::fs::remove_dir_all(directory.join("others")).unwrap();
         assert!(Pins::take(&directory).is_ok());
-        assert!(!directory.join("cubes").exists());
+        assert!(directory.join("cubes/program").exists(), "what an earlier daemon left is taken over");
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

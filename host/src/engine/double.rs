@@ -13,8 +13,8 @@ use crate::model::{self, Facts, Model};
 impl View {
     /// What readers see of `model` when no plugin runs.
     pub(crate) fn of(model: Model, facts: &Facts) -> Self {
-        let Model { topology, registry, deferred } = model;
-        Self { topology, registry, deferred, netdevs: facts.wired.clone(), instances: OrdMap::new() }
+        let Model { topology, registry, deferred, unrestored } = model;
+        Self { topology, registry, deferred, netdevs: facts.wired.clone(), instances: OrdMap::new(), unrestored }
     }
 }
 
@@ -31,6 +31,7 @@ pub(crate) fn start(model: Model, facts: Facts) -> Handle {
                 topology: before.topology.clone(),
                 registry: before.registry.clone(),
                 deferred: before.deferred.clone(),
+                unrestored: before.unrestored.clone(),
             };
             let allowed = guard.map_or(Ok(()), |guard| guard(&before));
             let made: Answer = allowed.and_then(|()| model::change(&model, change, &facts)).map(|model| {

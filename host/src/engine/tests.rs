@@ -17,6 +17,7 @@ fn handle(instances: OrdMap<CubeName, Arc<Instance>>) -> (Handle, mpsc::Unbounde
         deferred: Deferred::default(),
         netdevs: Netdevs::default(),
         instances,
+        unrestored: OrdMap::new(),
     };
     let view = Arc::new(RwLock::new(Arc::new(view)));
     (Handle::new(messages, view, Arc::from([]), Arc::default()), inbox)

@@ -78,12 +78,42 @@ pub(crate) enum Change {
     },
 }
 
+impl Change {
+    /// The cube that it is about, if it is about one.
+    fn cube(&self) -> Option<&str> {
+        match self {
+            Self::CreateCube { name: cube, .. }
+            | Self::DeleteCube { cube }
+            | Self::Configure { cube, .. }
+            | Self::CreatePort { cube, .. }
+            | Self::ConfigurePort { cube, .. }
+            | Self::DeletePort { cube, .. }
+            | Self::DeletePorts { cube }
+            | Self::Attach { cube, .. }
+            | Self::Detach { cube, .. } => Some(cube),
+            Self::CreateCubes { .. }
+            | Self::Connect { .. }
+            | Self::Disconnect { .. }
+            | Self::AddService { .. }
+            | Self::RemoveService { .. } => None,
+        }
+    }
+}
+
 /// The model after a change.
 ///
 /// # Errors
 /// Everything that is wrong with the request, as far as one look can find it.
 pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Model, Problems> {
     let mut draft = Draft { model: model.clone(), facts, uuids: 0 };
+    if let Change::DeleteCube { cube } = &change
+        && draft.model.forget(cube)
+    {
+        return Ok(draft.model);
+    }
+    if let Some(problem) = change.cube().and_then(|cube| model.still_waits(cube)) {
+        return Err(problem.into());
+    }
     match change {
         Change::CreateCube { service, name, body } => {
             let peers = draft.create_cube(&service, &name, body)?;

@@ -18,6 +18,9 @@ impl Draft<'_> {
         let registry = self.model.registry.clone();
         let service = registry.service(service)?;
         let name = CubeName::parse(name).map_err(|problem| problem.at(name))?;
+        if let Some(problem) = self.model.still_waits(name.as_str()) {
+            return Err(problem.into());
+        }
         if registry.service(name.as_str()).is_ok() {
             let message = format!("`{name}` is the name of a service: choose another");
             return Err(Problem::bad(name.as_str(), message).into());

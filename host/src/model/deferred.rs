@@ -31,6 +31,8 @@ pub(crate) enum Origin {
     Request,
     /// Netdevs have changed.
     Netdevs,
+    /// The daemon starts, and brings back what was wanted before.
+    Restore,
 }
 
 /// The deferred parts, and why.
@@ -115,7 +117,7 @@ impl Part {
     /// Whether the part may be deferred so that a change can be made: the change is not about it.
     pub(crate) fn may_be_deferred(&self, origin: Origin, before: (&Topology, &Netdevs), after: &Topology) -> bool {
         let (topology, netdevs) = before;
-        origin == Origin::Netdevs
+        origin != Origin::Request
             || match self {
                 Self::Cube(cube) => !is_changed(topology, after, cube),
                 Self::Netdev(netdev) => {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
-use super::{Change, Deferred, Facts, Model, action_input, change, renamed};
+use super::{Change, Facts, Model, action_input, change, renamed};
 use crate::netdev::{Framing, Link, Table, ethernet};
 use crate::plugins::double::plugin;
 use crate::problem::Problems;
 use crate::registry::{Registry, Service};
 use crate::schema::Operation;
-use crate::topology::{CubeName, Place, Point, Topology};
+use crate::topology::{CubeName, Place, Point};
 use crate::wiring::{Netdev, Netdevs};
 
 /// A model with the services `bridge` and `tap`, `br1` with the ports `p` and `q`, `br2` with the port `p`, and `a`.
@@ -18,7 +18,7 @@ fn lab() -> Model {
     let mut registry = Registry::new().unwrap();
     registry.add(service("bridge", ServiceKind::Standard)).unwrap();
     registry.add(service("tap", ServiceKind::Transparent)).unwrap();
-    let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
+    let model = Model::new(registry);
     let cubes = vec![
         json!({ "name": "br1", "service-name": "bridge", "ports": [{ "name": "p", "peer": "veth1" }, { "name": "q" }] }),
         json!({ "name": "br2", "service-name": "bridge", "ports": [{ "name": "p" }] }),

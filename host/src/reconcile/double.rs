@@ -40,6 +40,8 @@ pub(crate) struct DoubleKernel {
     /// Netdevs that were made for links, and those in promiscuous mode.
     pub pairs: BTreeSet<Netdev>,
     pub promiscuous: BTreeSet<u32>,
+    /// The cubes whose leavings were kept.
+    pub kept: BTreeSet<CubeName>,
     last_pair: u32,
     /// How many effects succeed before one fails; `None` for all.
     pub fails_after: Option<usize>,
@@ -239,6 +241,19 @@ impl Kernel for DoubleKernel {
     fn set_promiscuous(&mut self, ifindex: u32, on: bool) {
         let changed = if on { self.promiscuous.insert(ifindex) } else { self.promiscuous.remove(&ifindex) };
         assert!(changed, "{ifindex} is asked for the mode that it has");
+    }
+
+    fn last_revision(&self) -> u64 {
+        0
+    }
+
+    /// What was taken over is out of sight, as what an earlier daemon left is to begin with.
+    fn put_back(&mut self) {
+        self.state = State::default();
+    }
+
+    fn release_found(&mut self, kept: &BTreeSet<CubeName>) {
+        self.kept.clone_from(kept);
     }
 }
 

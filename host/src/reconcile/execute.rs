@@ -17,6 +17,8 @@ pub(crate) struct World<'a, K: Kernel> {
     pub kernel: &'a mut K,
     pub cubes: &'a mut dyn Cubes<K::Map>,
     pub requests: &'a Requests,
+    /// Whether what an earlier daemon left is being taken over.
+    pub is_restoring: bool,
 }
 
 impl<K: Kernel> World<'_, K> {
@@ -28,7 +30,11 @@ impl<K: Kernel> World<'_, K> {
         for (done, step) in plan.steps.iter().enumerate() {
             if let Err(problem) = self.carry_out(step, wiring) {
                 tracing::debug!(?step, ?problem, "undoing");
-                self.undo(&plan.steps[..=done]);
+                if self.is_restoring {
+                    self.put_back(&plan.steps[..=done]);
+                } else {
+                    self.undo(&plan.steps[..=done]);
+                }
                 return Err((step, problem));
             }
         }
@@ -58,6 +64,16 @@ impl<K: Kernel> World<'_, K> {
                 Ok(())
             }
         }
+    }
+
+    /// Has the plugins forget what `steps` prepared, and takes everything in the kernel for found again.
+    fn put_back(&mut self, steps: &[Step]) {
+        for step in steps.iter().rev() {
+            if let Step::Prepare(cube) = step {
+                self.cubes.abort(cube);
+            }
+        }
+        self.kernel.put_back();
     }
 
     /// Undoes `steps`, of which the last may be half done.

@@ -1,5 +1,6 @@
 //! The kernel, as far as the reconciler knows it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aya::programs::ProgramError;
@@ -8,8 +9,9 @@ use tokio::runtime;
 use crate::datapath::{CubeMap, Datapath, DatapathError};
 use crate::problem::Problem;
 use crate::sys::bpf;
-use crate::sys::netlink::Netlink;
+use crate::sys::netlink::{Netlink, Pair};
 use crate::sys::packet::Promiscuous;
+use crate::topology::CubeName;
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortKey, Source};
 
 /// Single effects on the kernel, each about one thing. Whatever removes something takes an absent thing for a removed
@@ -50,6 +52,14 @@ pub(crate) trait Kernel {
     fn delete_pair(&mut self, end: &Netdev);
     /// A port of a standard cube takes frames that are addressed to others.
     fn set_promiscuous(&mut self, ifindex: u32, on: bool);
+
+    /// The highest revision among what an earlier daemon left.
+    fn last_revision(&self) -> u64;
+    /// Takes everything but pairs for something that an earlier daemon left, so that another plan may take it over. In the
+    /// kernel, nothing changes.
+    fn put_back(&mut self);
+    /// Removes what an earlier daemon left and no step has taken over, but for what belongs to the cubes `kept`.
+    fn release_found(&mut self, kept: &BTreeSet<CubeName>);
 }
 
 /// The running kernel.
@@ -63,6 +73,8 @@ pub(crate) struct Live {
     pub link_prefix: String,
     /// The number of the next link, unless it is taken.
     pub(crate) next_link: u32,
+    /// Pairs that an earlier daemon made, by what they link.
+    pub found_pairs: HashMap<String, Pair>,
 }
 
 impl Kernel for Live {
@@ -139,6 +151,12 @@ impl Kernel for Live {
     fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem> {
         let [one, other] = [one, other].map(|(cube, port)| format!("{cube}:{port}"));
         let alias = format!("{one} - {other}");
+        if let Some([one, other]) = self.found_pairs.remove(&alias) {
+            return Ok([one, other].map(|(name, ifindex)| Netdev { ifindex, name }));
+        }
+        if let Some([other, one]) = self.found_pairs.remove(&format!("{other} - {one}")) {
+            return Ok([one, other].map(|(name, ifindex)| Netdev { ifindex, name }));
+        }
         let pair = self.netlink.add_pair(&self.link_prefix, &mut self.next_link, &alias);
         let pair = self.runtime.block_on(pair);
         let pair = pair.map_err(|error| {
@@ -161,6 +179,24 @@ impl Kernel for Live {
             Err(error) if !on => tracing::debug!(ifindex, %error, "leaving promiscuous mode"),
             Err(error) => {
                 tracing::warn!(ifindex, %error, "cannot enter promiscuous mode: frames to others are not bridged");
+            }
+        }
+    }
+
+    fn last_revision(&self) -> u64 {
+        self.datapath.last_revision()
+    }
+
+    fn put_back(&mut self) {
+        self.datapath.put_back();
+    }
+
+    fn release_found(&mut self, kept: &BTreeSet<CubeName>) {
+        self.datapath.release_found(kept);
+        if kept.is_empty() {
+            for (alias, [(name, ifindex), _]) in std::mem::take(&mut self.found_pairs) {
+                tracing::info!(alias, "deleting a link between cubes that an earlier daemon left");
+                self.delete_pair(&Netdev { ifindex, name });
             }
         }
     }

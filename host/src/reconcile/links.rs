@@ -41,7 +41,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             self.report_lost_link(attempt, &port);
             let [one, two] = match self.kernel.make_pair(&port, &other) {
                 Ok(pair) => pair,
-                Err(problem) if origin == Origin::Netdevs => {
+                Err(problem) if origin != Origin::Request => {
                     self.leave_down(attempt, [port, other], &problem);
                     continue;
                 }

@@ -40,7 +40,7 @@ impl World {
     /// `veth1` to `veth4` with indexes 11 to 14, and `tun5`, which has no Ethernet headers.
     fn new() -> Self {
         let registry = Registry::new().unwrap();
-        let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
+        let model = Model::new(registry);
         let reconciler = Reconciler::new(DoubleKernel::default(), DoubleCubes::default(), model);
         let mut world = Self { reconciler, present: Table::default(), changed: BTreeSet::new() };
         for number in 1..=4 {

@@ -7,6 +7,7 @@ use crate::engine::{Handle, View};
 use crate::plugins;
 use crate::problem::Problem;
 use crate::sys::netlink::Netlink;
+use crate::topology::CubeName;
 
 /// What the API as a whole works with.
 #[derive(Clone)]
@@ -33,7 +34,8 @@ impl Context {
     }
 
     pub(super) fn cubes(&self) -> impl Iterator<Item = &str> {
-        self.view.topology.cubes().map(|(name, _)| name.as_str())
+        let running = self.view.topology.cubes().map(|(name, _)| name);
+        running.chain(self.view.unrestored.keys()).map(CubeName::as_str)
     }
 }
 

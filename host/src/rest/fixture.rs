@@ -8,12 +8,11 @@ use serde_json::json;
 
 use super::context::Api;
 use crate::engine::double;
-use crate::model::{Change, Deferred, Facts, Model, change};
+use crate::model::{Change, Facts, Model, change};
 use crate::netdev::{Table, ethernet};
 use crate::plugins::double::plugin;
 use crate::registry::{Registry, Service};
 use crate::sys::netlink::Netlink;
-use crate::topology::Topology;
 use crate::wiring::Netdevs;
 
 /// `veth1` and `veth2`. The first is wired.
@@ -52,7 +51,7 @@ pub(super) fn model() -> Model {
     let mut registry = Registry::new().unwrap();
     registry.add(Arc::new(Service::new(plugin("bridge", ServiceKind::Standard)).unwrap())).unwrap();
     registry.add(Arc::new(tap())).unwrap();
-    let model = Model { topology: Topology::default(), registry, deferred: Deferred::default() };
+    let model = Model::new(registry);
     let cubes = vec![
         json!({ "name": "br1", "service-name": "bridge", "ports": [{ "name": "p", "peer": "veth1" }, { "name": "q" }] }),
         json!({ "name": "a", "service-name": "tap", "parent": "br1:p", "host": [{ "address": "x", "age": 1 }] }),

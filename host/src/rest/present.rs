@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 pub(super) use self::chains::of_topology as chains_at;
 use super::context::Context;
 use crate::engine::View;
+use crate::model::{SavedCube, Unrestored};
 use crate::problem::Problem;
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
@@ -34,6 +35,19 @@ pub(super) fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
         }
     }
     json
+}
+
+/// A cube that could not be brought back, and why.
+pub(super) fn unrestored(name: &CubeName, unrestored: &Unrestored) -> Value {
+    let SavedCube { uuid, service, loglevel, .. } = &unrestored.cube;
+    json!({
+        "name": name.as_str(),
+        "uuid": uuid,
+        "service-name": service,
+        "type": "TC",
+        "loglevel": loglevel,
+        "failure": format!("could not be brought back: {}", unrestored.reason),
+    })
 }
 
 /// A port.

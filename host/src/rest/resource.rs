@@ -15,9 +15,9 @@ pub(super) use self::read::read;
 use super::call::{Call, Content, Done};
 use super::context::{Context, blocking};
 use super::error::Refusal;
-use super::present::{traffic, whole};
+use super::present::{traffic, unrestored, whole};
 use super::resource_kind::ResourceKind;
-use crate::model::Change;
+use crate::model::{Change, Unrestored};
 use crate::problem::{ErrorTag, Problem};
 use crate::schema::{Operation, word};
 use crate::topology::CubeName;
@@ -31,7 +31,7 @@ pub(super) async fn answer(context: Context, call: Call) -> Result<Done, Refusal
             Some((cube, path)) => of_cube(context, Some(&service), cube, path, &call).await,
         };
     }
-    if context.view.topology.get(first).is_some() {
+    if context.view.topology.get(first).is_some() || context.view.unrestored.contains_key(first) {
         return of_cube(context, None, first, &call.path[1..], &call).await;
     }
     Err(neither(&context, first).into())
@@ -98,6 +98,9 @@ async fn of_cube(
         return create(&context, service, cube, call, call.body.clone()).await;
     }
     let view = Arc::clone(&context.view);
+    if let Some((name, found)) = view.unrestored.get_key_value(cube) {
+        return of_unrestored(&context, name, found, path, call).await;
+    }
     let (name, found) = view.topology.cube(cube)?;
     if let Some(service) = service
         && found.service != service
@@ -133,6 +136,24 @@ async fn of_cube(
     let guard = etag::guard(call, name.as_str(), path);
     let answer = context.engine.change_if(guard, change).await?;
     Ok(done(kind, call, answer))
+}
+
+/// A cube that could not be brought back can be looked at and deleted.
+async fn of_unrestored(
+    context: &Context,
+    name: &CubeName,
+    found: &Unrestored,
+    path: &[String],
+    call: &Call,
+) -> Result<Done, Refusal> {
+    match (&call.method, path) {
+        (&Method::GET, []) => Ok(Done::new(StatusCode::OK, Content::Document(unrestored(name, found)))),
+        (&Method::DELETE, []) => {
+            let answer = context.engine.change(Change::DeleteCube { cube: name.to_string() }).await?;
+            Ok(done(ResourceKind::Cube, call, answer))
+        }
+        _ => Err(found.refusal(name).into()),
+    }
 }
 
 /// The answer to a request that was carried out, with what an action answers.

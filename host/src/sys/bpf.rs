@@ -1,6 +1,8 @@
 //! bpf(2), as far as aya offers no way to do without its loader, which parses the kernel's BTF at every construction
 //! (19 ms, `docs/benchmarks.md`).
 
+mod pinned;
+
 use std::ffi::{CStr, c_long};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -8,15 +10,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use aya_obj::generated::{
-    BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type,
-};
+use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+
+pub(crate) use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
 
 /// Bytes of a verifier log that are kept.
 const LOG_SIZE: usize = 1 << 20;
 
 /// What `BPF_MAP_CREATE` needs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MapShape {
     pub map_type: u32,
     pub key_size: u32,
@@ -197,38 +199,6 @@ pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
-}
-
-/// Whether a TCX link is still attached. One that was detached by force, or whose netdev is gone, has no ifindex any more
-/// (`tcx_link_fill_info()` in kernel/bpf/tcx.c).
-///
-/// # Errors
-/// What the kernel says.
-pub(crate) fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
-    // SAFETY: bpf_link_info is plain data; all zeroes is a value of it.
-    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
-    let mut attr = empty();
-    attr.info.bpf_fd = link.as_raw_fd() as u32;
-    attr.info.info_len = size_of::<bpf_link_info>() as u32;
-    attr.info.info = std::ptr::from_mut(&mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: the member of TCX links, whose ifindex comes first; whatever the kernel wrote, these are plain integers.
-    Ok(unsafe { info.__bindgen_anon_1.tcx.ifindex } != 0)
-}
-
-/// The kernel's id of a program.
-///
-/// # Errors
-/// What the kernel says.
-pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
-    // SAFETY: bpf_prog_info is plain data; all zeroes is a value of it, and asks for no copies.
-    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    let mut attr = empty();
-    attr.info.bpf_fd = program.as_raw_fd() as u32;
-    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
-    attr.info.info = std::ptr::from_mut(&mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info.id)
 }
 
 /// Pins a program, map or link at `path`, which must be in a bpf filesystem and free.

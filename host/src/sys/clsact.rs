@@ -3,9 +3,8 @@
 
 use std::pin::pin;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, new_connection};
 
@@ -57,27 +56,38 @@ pub(crate) fn programs(ifindex: u32) -> Result<Vec<u32>, NetlinkError> {
     with_handle(async |handle| Ok(filters(handle, ifindex).await?.iter().filter_map(program).collect()))
 }
 
-/// Removes a netdev's filters that run one of these programs, by the kernel's ids.
+/// A filter on a netdev's hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// The netdev's name now.
+    pub netdev: String,
+    pub priority: u16,
+    pub handle: u32,
+}
+
+/// The filter of a netdev that runs a program, by the kernel's id.
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn remove_filters(ifindex: u32, programs: &[u32]) -> Result<(), NetlinkError> {
+pub(crate) fn find(ifindex: u32, id: u32) -> Result<Option<Filter>, NetlinkError> {
     with_handle(async |handle| {
-        for filter in filters(handle, ifindex).await? {
-            if program(&filter).is_some_and(|id| programs.contains(&id)) {
-                let mut message = TcMessage::default();
-                message.header = filter.header;
-                let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
-                request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-                let mut answers = handle.request(request)?;
-                while let Some(answer) = answers.next().await {
-                    if let NetlinkPayload::Error(error) = answer.payload {
-                        return Err(rtnetlink::Error::NetlinkError(error).into());
-                    }
-                }
-            }
-        }
-        Ok(())
+        let filters = match filters(handle, ifindex).await {
+            // The netdev is gone, or has no clsact any more.
+            Err(NetlinkError::Kernel(rtnetlink::Error::NetlinkError(_))) => return Ok(None),
+            filters => filters?,
+        };
+        let Some(found) = filters.into_iter().find(|filter| program(filter) == Some(id)) else { return Ok(None) };
+        let link = handle.link().get().match_index(ifindex).execute().try_next().await?;
+        let netdev = link.and_then(|link| {
+            link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            })
+        });
+        // The upper half of the word is the priority, the lower one the protocol (`tc_make_handle()` in
+        // include/uapi/linux/pkt_sched.h).
+        let priority = (found.header.info >> 16) as u16;
+        Ok(netdev.map(|netdev| Filter { netdev, priority, handle: u32::from(found.header.handle) }))
     })
 }
 

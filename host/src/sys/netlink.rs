@@ -1,6 +1,6 @@
 //! Netdevs, over rtnetlink.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -129,21 +129,22 @@ const LARGEST_MTU: u32 = 65_535;
 /// Numbers of pairs: as many digits as there is room for in the 15 bytes of a netdev's name.
 const PAIRS: u32 = 100_000;
 
+/// Bytes of an alias at most (`IFALIASZ` in include/uapi/linux/if.h, which counts a NUL).
+const LONGEST_ALIAS: usize = 255;
+
+/// Names and ifindexes of the ends of a veth pair.
+pub(crate) type Pair = [(String, u32); 2];
+
 /// How long the ends of a new veth pair may take to have carrier: the kernel tells them in a work queue.
 const CARRIER_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Netlink {
     /// Makes a veth pair with the next free number from `number` on, whose ends are up, say nothing of their own, and are called `prefix`, a number, `a` or `b`.
-    /// `alias` is for people. Answers with names and ifindexes.
+    /// `alias` says what it links, to people and to the next daemon. Answers with names and ifindexes.
     ///
     /// # Errors
     /// The error from the kernel; no pair is left behind.
-    pub(crate) async fn add_pair(
-        &self,
-        prefix: &str,
-        number: &mut u32,
-        alias: &str,
-    ) -> Result<[(String, u32); 2], rtnetlink::Error> {
+    pub(crate) async fn add_pair(&self, prefix: &str, number: &mut u32, alias: &str) -> Result<Pair, rtnetlink::Error> {
         let names = loop {
             let names = ["a", "b"].map(|end| format!("{prefix}{number}{end}"));
             let quiet = |name: &str| LinkUnspec::new_with_name(name).mtu(LARGEST_MTU).arp(false);
@@ -178,8 +179,7 @@ impl Netlink {
                 tracing::debug!(netdev = name, %error, "cannot turn IPv6 off: the kernel may send its own there");
             }
             *index = self.by_name(name).await?.header.index;
-            let change =
-                LinkUnspec::new_with_index(*index).alias(alias.chars().take(60).collect::<String>()).up().build();
+            let change = LinkUnspec::new_with_index(*index).alias(short(alias)).up().build();
             self.0.link().set(change).execute().await?;
         }
         let deadline = Instant::now() + CARRIER_PATIENCE;
@@ -204,22 +204,51 @@ impl Netlink {
         self.0.link().del(ifindex).execute().await
     }
 
-    /// Deletes the pairs that an earlier daemon made with this `prefix`; answers with their names.
+    /// The pairs that an earlier daemon made with this `prefix`, by their aliases. One that is half made, or that has lost
+    /// an end, is deleted.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) async fn delete_pairs(&self, prefix: &str) -> Result<Vec<String>, NetlinkError> {
-        let is_ours = |link: &Link| {
-            let end = link.name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('a'));
-            end.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        let mut deleted = Vec::new();
-        for link in self.links().await?.into_iter().filter(is_ours) {
-            self.delete(link.ifindex).await?;
-            deleted.push(link.name);
+    pub(crate) async fn pairs(&self, prefix: &str) -> Result<HashMap<String, Pair>, NetlinkError> {
+        let socket = Self::for_a_list()?;
+        let mut ends = BTreeMap::new();
+        let mut messages = pin!(socket.0.link().get().execute());
+        while let Some(message) = messages.try_next().await? {
+            let name = link(&message).name;
+            let Some(rest) = name.strip_prefix(prefix) else { continue };
+            let Some((number, end)) = rest.split_at_checked(rest.len().saturating_sub(1)) else { continue };
+            let is_ours = matches!(end, "a" | "b") && number.bytes().all(|byte| byte.is_ascii_digit());
+            if let Some(number) = number.parse::<u32>().ok().filter(|_| is_ours) {
+                let is_up = message.header.flags.contains(LinkFlags::Up);
+                let alias = alias(&message).filter(|alias| is_up && alias.len() < LONGEST_ALIAS);
+                ends.insert((number, end.to_owned()), (name.clone(), message.header.index, alias));
+            }
         }
-        Ok(deleted)
+        let mut pairs = HashMap::new();
+        while let Some(((number, _), (name, ifindex, alias))) = ends.pop_first() {
+            let other = ends.remove(&(number, "b".to_owned()));
+            match (alias, other) {
+                (Some(alias), Some((other, its, Some(same)))) if alias == same && !pairs.contains_key(&alias) => {
+                    pairs.insert(alias, [(name, ifindex), (other, its)]);
+                }
+                _ => self.delete(ifindex).await?,
+            }
+        }
+        Ok(pairs)
     }
+}
+
+/// What a netdev is for, as `ip link set alias` says it.
+fn alias(message: &LinkMessage) -> Option<String> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfAlias(alias) => Some(alias.clone()),
+        _ => None,
+    })
+}
+
+/// As much of an alias as the kernel takes.
+fn short(alias: &str) -> &str {
+    &alias[..alias.floor_char_boundary(LONGEST_ALIAS)]
 }
 
 fn errno(error: &rtnetlink::Error) -> Option<i32> {

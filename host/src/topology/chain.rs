@@ -104,6 +104,27 @@ impl Topology {
         Ok(())
     }
 
+    /// Puts a transparent cube back where it was: at `index`, with the `id` that it had unless that is taken. What does not
+    /// exist any more is left out: the cube, the port, or the attachment's place in a chain where the cube already is.
+    pub(crate) fn put_attachment(&mut self, cube: &str, point: &Point, index: usize, id: u32) {
+        let Some((name, _)) = self.get(cube).filter(|(_, found)| found.role == Role::Transparent) else { return };
+        let name = name.clone();
+        if let Point::Port(owner, port) = point
+            && self.port(owner.as_str(), port.as_str()).is_err()
+        {
+            return;
+        }
+        let points = self.points(cube);
+        if points.iter().any(|(_, other)| *other == point) {
+            return;
+        }
+        let is_free = |id: &u32| points.iter().all(|(taken, _)| taken != id);
+        let id = Some(id).filter(is_free).or_else(|| (0..).find(is_free)).unwrap_or_default();
+        self.attached.entry(name.clone()).or_default().insert(id, point.clone());
+        let chain = Arc::make_mut(self.chains.entry(point.clone()).or_default());
+        chain.insert(index.min(chain.len()), Attachment { cube: name, id });
+    }
+
     /// Where in the chain at `point` a newcomer goes.
     fn index(&self, cube: &str, point: &Point, place: &Place) -> Result<usize, Problem> {
         let chain = self.chain(point);

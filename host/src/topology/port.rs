@@ -104,6 +104,26 @@ impl Topology {
         Ok(())
     }
 
+    /// Has the ports of a cube that was added as a whole own the netdevs that are their peers.
+    ///
+    /// # Errors
+    /// A netdev is the peer of another port.
+    pub(crate) fn take_peers(&mut self, cube: &str) -> Result<(), Problem> {
+        let (name, found) = self.cube(cube)?;
+        let netdevs = found.ports().filter_map(|(port, found)| match &found.peer {
+            Some(Point::Netdev(netdev)) => Some((netdev.clone(), (name.clone(), port.clone()))),
+            _ => None,
+        });
+        for (netdev, owner) in netdevs.collect::<Vec<_>>() {
+            if let Some((other, port)) = self.peer_owner(&netdev).filter(|other| *other != owner) {
+                let message = format!("netdev `{netdev}` is the peer of {other}:{port}");
+                return Err(Problem::bad(format!("{cube}/ports/{}/peer", owner.1), message));
+            }
+            self.owners.insert(netdev, owner);
+        }
+        Ok(())
+    }
+
     /// Sets the peer of a port that exists.
     fn put_peer(&mut self, cube: &str, port: &str, peer: Option<Point>) {
         let Some((name, _)) = self.cubes.get_key_value(cube) else { return };

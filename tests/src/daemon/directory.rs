@@ -9,6 +9,9 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
+/// Among the arguments of a daemon: it keeps cubes and datapath for the next start, as a service does. The kit's own word.
+pub(crate) const KEPT: &str = "--kept";
+
 const PREFIX: &str = "pcn-test-";
 const LOCK: &str = "alive";
 
@@ -46,6 +49,7 @@ impl Directory {
     }
 
     /// The arguments of a daemon in this directory, followed by `more`. An option that `more` has is not given twice.
+    /// Without [`KEPT`], the daemon is ephemeral.
     pub(super) fn arguments(&self, binaries: &Path, more: &[&str]) -> Vec<OsString> {
         let own: [(&str, &Path); 6] = [
             ("--socket", &self.socket()),
@@ -57,7 +61,9 @@ impl Directory {
         ];
         let own = own.into_iter().filter(|(name, _)| !more.contains(name));
         let own = own.flat_map(|(name, value)| [OsString::from(name), value.into()]);
-        own.chain(more.iter().map(Into::into)).collect()
+        let (kept, more): (Vec<&str>, Vec<&str>) = more.iter().partition(|argument| **argument == KEPT);
+        let ephemeral = kept.is_empty().then(|| OsString::from("--ephemeral"));
+        own.chain(ephemeral).chain(more.into_iter().map(Into::into)).collect()
     }
 
     pub(super) fn socket(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Scene;
-use crate::daemon::{Daemon, plugin_dir};
+use crate::daemon::{Daemon, KEPT, plugin_dir};
 use crate::lab::Lab;
 
 /// The parts of a [`Scene`]: see [`Scene::set_up`].
@@ -33,6 +33,11 @@ impl Setup {
     pub fn arguments(mut self, arguments: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
+    }
+
+    /// A daemon that keeps cubes and datapath for the next start, as a service does.
+    pub fn kept(self) -> Self {
+        self.arguments([KEPT])
     }
 
     /// Command lines for `polycubectl`, run in this order once the daemon answers.
@@ -80,6 +85,6 @@ impl Setup {
         for line in &self.commands {
             daemon.ctl(line).ok();
         }
-        Ok(Scene { daemon, wires, lab, _plugins: plugins })
+        Ok(Scene { daemon, wires, lab, plugins })
     }
 }

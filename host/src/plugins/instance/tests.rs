@@ -23,7 +23,7 @@ fn refused(refusal: Refusal) -> Failure {
 /// A map as the datapath has it, and the other end of the pipe that stands for its descriptor.
 fn map() -> (CubeMap, PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
-    (CubeMap { fd: writer.into(), key_size: 4, value_size: 8, max_entries: 16 }, reader)
+    (CubeMap { fd: writer.into(), id: 0, key_size: 4, value_size: 8, max_entries: 16 }, reader)
 }
 
 /// Asserts that no descriptor of the map is open any more.

@@ -8,7 +8,7 @@ use crate::model::Change;
 use crate::problem::{Problem, Problems};
 use crate::rest::call::Content;
 use crate::rest::context::Context;
-use crate::rest::present::{chains_at, placed};
+use crate::rest::present::{chains_at, placed, unrestored};
 use crate::rest::route::Input;
 use crate::topology::Point;
 
@@ -61,5 +61,6 @@ pub(crate) async fn chains(context: Context, name: String) -> Result<Content, Pr
 
 fn cubes(context: &Context) -> Vec<(String, Value)> {
     let view = &context.view;
-    view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(view, name, cube))).collect()
+    let cubes = view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(view, name, cube)));
+    cubes.chain(view.unrestored.iter().map(|(name, cube)| (name.to_string(), unrestored(name, cube)))).collect()
 }

@@ -8,12 +8,15 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "host/src",
         house: "",
         rooms: &[
+            "cleanup",
             "daemon",
+            "lock",
             "options",
             "rest",
             "engine",
             "fault",
             "reconcile",
+            "store",
             "model",
             "plan",
             "registry",
@@ -30,7 +33,10 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "host/src",
         house: "model",
-        rooms: &["bulk", "cube", "link", "port", "service", "body", "netdev", "change", "deferred", "facts"],
+        rooms: &[
+            "bulk", "cube", "link", "port", "service", "body", "netdev", "change", "deferred", "facts", "restore",
+            "saved",
+        ],
     },
     Floors {
         sources: "host/src",

@@ -1,0 +1,51 @@
+//! `polycubed cleanup`: removes what a daemon that is not running left in the kernel.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+
+use crate::daemon::{link_prefix, remove_pins};
+use crate::datapath::{AttachMode, Datapath, Pins};
+use crate::lock;
+use crate::options::Options;
+use crate::sys::netlink::Netlink;
+use crate::sys::process;
+
+/// Removes what is pinned below `--bpffs`, and the links between cubes; with `dry_run`, only says what that is.
+///
+/// # Errors
+/// A daemon runs on the same state or pins, something else is pinned there, or what the kernel says.
+pub(crate) fn run(options: &Options, dry_run: bool) -> Result<()> {
+    let _lock = lock::take(&options.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let netlink = {
+        let _context = runtime.enter();
+        Netlink::open().context("cannot open a netlink socket")?
+    };
+    let links = runtime.block_on(netlink.pairs(&link_prefix(&options.bpffs)?))?;
+    let is_pinned = options.bpffs.is_dir();
+    if is_pinned {
+        let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
+        let version = process::kernel_version(&process::kernel_release()).unwrap_or_default();
+        let mut datapath = Datapath::new(pins, options.attach.unwrap_or_else(|| AttachMode::of_kernel(version)))?;
+        for pin in datapath.found() {
+            println!("{}", pin.display());
+        }
+        if !dry_run {
+            datapath.release_found(&BTreeSet::new());
+            datapath.wait_for_detached(std::time::Duration::from_secs(60));
+            drop(datapath);
+            remove_pins(&options.bpffs);
+        }
+    }
+    for (alias, [(name, ifindex), _]) in &links {
+        println!("{name}: {alias}");
+        if !dry_run {
+            runtime.block_on(netlink.delete(*ifindex)).with_context(|| format!("cannot delete {name}"))?;
+        }
+    }
+    if !is_pinned && links.is_empty() {
+        println!("nothing is left");
+    }
+    Ok(())
+}

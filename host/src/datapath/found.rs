@@ -1,0 +1,316 @@
+//! What an earlier daemon left in the kernel, until this one takes it over or removes it.
+//!
+//! A daemon that starts carries out the plan from nothing to what is wanted, as ever. But where a step would make what is
+//! already there, the step takes it over instead: a map of the same shape, with what it holds; a program of the same
+//! digest, in the chain that it stands in; a root, with its place among other programs on its hook. So packets pass all
+//! the while, and a slot is written only where it leads elsewhere. What no step has asked for is removed afterwards.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::programs::TcAttachType;
+use aya::programs::tc::{SchedClassifierLink, TcHandle};
+use polycube_layout::chain::{ACCEPT, NEXT};
+use polycube_plugin_api::Direction;
+
+use super::clsact::MARK;
+use super::hook::Attachment;
+use super::object::Loaded;
+use super::pins::{self, CUBES, LINK, MAPS, PROGRAM, Pins, RODATA, ROOTS};
+use super::{CubeMap, Pinned, Root};
+use crate::sys::bpf::{self, MapShape};
+use crate::sys::clsact;
+use crate::topology::CubeName;
+use crate::wiring::{Hook, MapId, NodeId, NodeKey};
+
+/// A program of a cube, whatever its revision. The cube is as pins have it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Mark {
+    cube: String,
+    point: u32,
+    direction: Direction,
+    stage: u32,
+    digest: String,
+}
+
+/// A map that was found.
+struct FoundMap {
+    revision: u64,
+    shape: MapShape,
+    map: Pinned<CubeMap>,
+}
+
+/// A root that was found on its hook.
+pub(super) struct FoundRoot {
+    /// `None` for one that an earlier version pinned.
+    pub digest: Option<String>,
+    pub root: Root,
+}
+
+/// What was found and has not been taken over.
+#[derive(Default)]
+pub(super) struct Found {
+    /// By cube and name, as pins have them; in the order of their revisions.
+    maps: HashMap<(String, String), Vec<FoundMap>>,
+    nodes: HashMap<Mark, Pinned<Loaded>>,
+    /// By ifindex and direction.
+    roots: HashMap<(u32, Direction), FoundRoot>,
+    /// Pins that nothing can be done with: what was half made or half removed.
+    rest: Vec<PathBuf>,
+    /// The highest revision.
+    revision: u64,
+}
+
+impl Found {
+    /// Looks at everything that is pinned.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub(super) fn look(pins: &Pins) -> io::Result<Self> {
+        let mut found = Self::default();
+        for cube in names(&pins.path(Path::new(CUBES)))? {
+            let directory: PathBuf = [CUBES, &cube].iter().collect();
+            for name in names(&pins.path(&directory))? {
+                if name != MAPS {
+                    found.look_at_node(pins, &cube, &directory.join(&name), &name);
+                }
+            }
+            for name in names(&pins.path(&directory.join(MAPS)))? {
+                found.look_at_map(pins, &cube, &directory.join(MAPS).join(&name), &name);
+            }
+        }
+        for name in names(&pins.path(Path::new(ROOTS)))? {
+            if !name.ends_with(MARK) {
+                found.look_at_root(pins, &Path::new(ROOTS).join(&name), &name);
+            }
+        }
+        found.maps.values_mut().for_each(|maps| maps.sort_by_key(|map| map.revision));
+        Ok(found)
+    }
+
+    fn look_at_map(&mut self, pins: &Pins, cube: &str, pin: &Path, name: &str) {
+        let revision = name.rsplit_once('-').and_then(|(name, revision)| Some((name, revision.parse::<u64>().ok()?)));
+        let opened = open_map(&pins.path(pin));
+        let (Some((name, revision)), Ok((map, shape))) = (revision, opened) else {
+            self.rest.push(pin.to_owned());
+            return;
+        };
+        self.revision = self.revision.max(revision);
+        let map = Pinned { pin: pin.to_owned(), object: map };
+        self.maps.entry((cube.to_owned(), name.to_owned())).or_default().push(FoundMap { revision, shape, map });
+    }
+
+    fn look_at_node(&mut self, pins: &Pins, cube: &str, pin: &Path, name: &str) {
+        let parts: Vec<&str> = name.split('-').collect();
+        let mut mark = None;
+        if let [point, direction, stage, revision, ..] = parts[..] {
+            let numbers = (point.parse(), stage.parse(), revision.parse::<u64>(), direction_of(direction));
+            if let (Ok(point), Ok(stage), Ok(revision), Some(direction)) = numbers {
+                self.revision = self.revision.max(revision);
+                let digest = parts.get(4).copied().unwrap_or_default().to_owned();
+                mark = Some(Mark { cube: cube.to_owned(), point, direction, stage, digest });
+            }
+        }
+        match (mark, open_program(&pins.path(pin))) {
+            (Some(mark), Ok(loaded)) if !self.nodes.contains_key(&mark) => {
+                self.nodes.insert(mark, Pinned { pin: pin.to_owned(), object: loaded });
+            }
+            _ => self.rest.push(pin.to_owned()),
+        }
+    }
+
+    fn look_at_root(&mut self, pins: &Pins, pin: &Path, name: &str) {
+        let mut parts = name.splitn(3, '-');
+        let key = parts.next().and_then(|ifindex| ifindex.parse().ok()).zip(parts.next().and_then(direction_of));
+        let digest = parts.next().map(str::to_owned);
+        let root = key.and_then(|key| Some((key, open_root(&pins.path(pin), pin, key).ok().flatten()?)));
+        match root {
+            // A root that was to take another's place may not have got it.
+            Some((key, root)) if !self.roots.contains_key(&key) => {
+                self.roots.insert(key, FoundRoot { digest, root });
+            }
+            _ => self.rest.push(pin.to_owned()),
+        }
+    }
+
+    /// The highest revision among the pins.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Takes a map of this shape.
+    pub(super) fn take_map(&mut self, id: &MapId, shape: MapShape) -> Option<Pinned<CubeMap>> {
+        let maps = self.maps.get_mut(&(pins::escape(id.cube.as_str()), pins::escape(&id.name)))?;
+        let index = maps.iter().position(|map| map.shape == shape)?;
+        Some(maps.remove(index).map)
+    }
+
+    /// Takes a program of this digest.
+    pub(super) fn take_node(&mut self, key: &NodeKey, digest: &str) -> Option<Pinned<Loaded>> {
+        self.nodes.remove(&mark(key, digest))
+    }
+
+    /// Takes the root on a hook.
+    pub(super) fn take_root(&mut self, hook: &Hook) -> Option<FoundRoot> {
+        self.roots.remove(&(hook.netdev.ifindex, hook.direction))
+    }
+
+    /// Puts back what was taken, or what was made meanwhile.
+    pub(super) fn put_map(&mut self, id: &MapId, map: Pinned<CubeMap>) {
+        let Ok((_, shape)) = bpf::map_info(map.object.fd.as_fd()) else {
+            self.rest.push(map.pin);
+            return;
+        };
+        let key = (pins::escape(id.cube.as_str()), pins::escape(&id.name));
+        self.maps.entry(key).or_default().push(FoundMap { revision: id.revision, shape, map });
+    }
+
+    pub(super) fn put_node(&mut self, id: &NodeId, digest: &str, node: Pinned<Loaded>) {
+        if let Some(other) = self.nodes.insert(mark(&id.key, digest), node) {
+            self.rest.push(other.pin);
+        }
+    }
+
+    pub(super) fn put_root(&mut self, hook: &Hook, digest: String, root: Root) {
+        self.roots.insert((hook.netdev.ifindex, hook.direction), FoundRoot { digest: Some(digest), root });
+    }
+
+    /// The program that a slot leads to, if it is still here.
+    pub(super) fn target(&self, slot: &OwnedFd) -> Option<&OwnedFd> {
+        let id = bpf::lookup(slot.as_fd(), 0).ok().flatten()?;
+        let mut programs = self.nodes.values().map(|node| &node.object.program);
+        programs.find(|program| bpf::program_id(program.as_fd()).is_ok_and(|found| found == id))
+    }
+
+    /// Separates what belongs to no cube among `kept`, nor stands in a chain with one that does: what can be removed.
+    #[must_use]
+    pub(super) fn without(&mut self, kept: &BTreeSet<CubeName>) -> Self {
+        let kept: BTreeSet<String> = kept.iter().map(|cube| pins::escape(cube.as_str())).collect();
+        let mut removed = std::mem::take(self);
+        self.revision = removed.revision;
+        if kept.is_empty() {
+            return removed;
+        }
+        let by_id: HashMap<u32, &Mark> = removed
+            .nodes
+            .iter()
+            .filter_map(|(mark, node)| Some((bpf::program_id(node.object.program.as_fd()).ok()?, mark)))
+            .collect();
+        let mut stays: BTreeSet<String> = kept.clone();
+        let mut roots = Vec::new();
+        for (key, FoundRoot { root, .. }) in &removed.roots {
+            let chain = cubes_after(&removed.nodes, &by_id, &root.program);
+            if chain.iter().any(|cube| kept.contains(cube)) {
+                stays.extend(chain);
+                roots.push(*key);
+            }
+        }
+        self.roots = roots.into_iter().filter_map(|key| Some((key, removed.roots.remove(&key)?))).collect();
+        (self.nodes, removed.nodes) = removed.nodes.into_iter().partition(|(mark, _)| stays.contains(&mark.cube));
+        (self.maps, removed.maps) = removed.maps.into_iter().partition(|((cube, _), _)| stays.contains(cube));
+        removed
+    }
+
+    /// The roots, by ifindex and direction.
+    pub(super) fn take_roots(&mut self) -> Vec<((u32, Direction), Root)> {
+        self.roots.drain().map(|(key, found)| (key, found.root)).collect()
+    }
+
+    /// Everything else, by its pins.
+    pub(super) fn pins(&self) -> impl Iterator<Item = &Path> {
+        let maps = self.maps.values().flatten().map(|map| map.map.pin.as_path());
+        let nodes = self.nodes.values().map(|node| node.pin.as_path());
+        nodes.chain(maps).chain(self.rest.iter().map(PathBuf::as_path))
+    }
+
+    /// Everything, by its pins.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Path> {
+        self.roots.values().map(|found| found.root.pin.as_path()).chain(self.pins())
+    }
+}
+
+/// The cubes whose programs a packet can pass after `first`.
+fn cubes_after(nodes: &HashMap<Mark, Pinned<Loaded>>, by_id: &HashMap<u32, &Mark>, first: &Loaded) -> BTreeSet<String> {
+    let mut cubes = BTreeSet::new();
+    let (mut seen, mut waiting) = (BTreeSet::new(), vec![first]);
+    while let Some(program) = waiting.pop() {
+        for slot in [Some(&program.next), program.accept.as_ref()].into_iter().flatten() {
+            let Ok(Some(id)) = bpf::lookup(slot.as_fd(), 0) else { continue };
+            let Some(mark) = by_id.get(&id).filter(|_| seen.insert(id)) else { continue };
+            cubes.insert(mark.cube.clone());
+            waiting.extend(nodes.get(*mark).map(|node| &node.object));
+        }
+    }
+    cubes
+}
+
+fn mark(key: &NodeKey, digest: &str) -> Mark {
+    let NodeKey { cube, point, direction, stage } = key;
+    Mark {
+        cube: pins::escape(cube.as_str()),
+        point: *point,
+        direction: *direction,
+        stage: *stage,
+        digest: digest.to_owned(),
+    }
+}
+
+fn direction_of(word: &str) -> Option<Direction> {
+    [Direction::Ingress, Direction::Egress].into_iter().find(|direction| pins::word(*direction) == word)
+}
+
+/// The names in a directory, which may be absent.
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+    }
+}
+
+fn open_map(path: &Path) -> io::Result<(CubeMap, MapShape)> {
+    let fd = bpf::open(path)?;
+    let (id, shape) = bpf::map_info(fd.as_fd())?;
+    Ok((CubeMap::new(fd, id, shape), shape))
+}
+
+fn open_program(directory: &Path) -> io::Result<Loaded> {
+    let optional = |name: &str| match bpf::open(&directory.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    };
+    Ok(Loaded {
+        program: bpf::open(&directory.join(PROGRAM))?,
+        next: bpf::open(&directory.join(NEXT))?,
+        accept: optional(ACCEPT)?,
+        rodata: optional(RODATA)?,
+    })
+}
+
+/// Opens a root; `None` for one that is not on its hook.
+fn open_root(directory: &Path, pin: &Path, (ifindex, direction): (u32, Direction)) -> io::Result<Option<Root>> {
+    let program = open_program(directory)?;
+    let own = bpf::program_id(program.program.as_fd())?;
+    let attachment = match bpf::open(&directory.join(LINK)) {
+        Ok(link) => {
+            let is_there = bpf::link_info(link.as_fd())? == bpf::LinkInfo { ifindex, program: own };
+            is_there.then_some(Attachment::Tcx(link))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => filter(ifindex, direction, own)?,
+        Err(error) => return Err(error),
+    };
+    Ok(attachment.map(|attachment| Root { pin: pin.to_owned(), program, attachment }))
+}
+
+/// The clsact filter that runs a program.
+fn filter(ifindex: u32, direction: Direction, program: u32) -> io::Result<Option<Attachment>> {
+    let found = clsact::find(ifindex, program).map_err(io::Error::other)?;
+    let Some(clsact::Filter { netdev, priority, handle }) = found else { return Ok(None) };
+    let hook = match direction {
+        Direction::Ingress => TcAttachType::Ingress,
+        Direction::Egress => TcAttachType::Egress,
+    };
+    let link = SchedClassifierLink::attached(&netdev, hook, priority, TcHandle::from(handle), None)?;
+    Ok(Some(Attachment::Clsact(link)))
+}

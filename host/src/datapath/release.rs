@@ -1,0 +1,97 @@
+//! What becomes of what was found and not taken over.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use super::found::Found;
+use super::hook::{Attachment, wait_for};
+use super::{Datapath, Node, pins};
+use crate::sys::bpf;
+use crate::topology::CubeName;
+use crate::wiring::{Hook, Netdev};
+
+impl Datapath {
+    /// The highest revision among the pins that were found.
+    pub(crate) fn last_revision(&self) -> u64 {
+        self.found.revision()
+    }
+
+    /// What was found and has not been taken over, by its pins, in order.
+    pub(crate) fn found(&self) -> BTreeSet<PathBuf> {
+        self.found.all().map(|pin| self.pins.path(pin)).collect()
+    }
+
+    /// Takes everything for found again: the plan that took it over could not be carried out to its end, and another one
+    /// will be. Packets pass what is there meanwhile.
+    pub(crate) fn put_back(&mut self) {
+        self.found_ports.clear();
+        for (id, map) in self.maps.drain() {
+            self.found.put_map(&id, map);
+        }
+        for (id, Node { digest, loaded }) in self.nodes.drain() {
+            self.found.put_node(&id, &digest, loaded);
+        }
+        for (hook, mut root) in std::mem::take(&mut self.roots) {
+            root.attachment = match root.attachment {
+                Attachment::Pending(link) => match wait_for(&link) {
+                    Ok(link) if self.pins.pin(link.as_fd(), &root.pin.join(pins::LINK)).is_ok() => {
+                        Attachment::Tcx(link)
+                    }
+                    _ => Attachment::None,
+                },
+                other => other,
+            };
+            if matches!(root.attachment, Attachment::None) {
+                self.pins.unpin(&root.pin);
+            } else {
+                self.found.put_root(&hook, self.root_digest.clone(), root);
+            }
+        }
+    }
+
+    /// Removes what was found and has not been taken over, but for what belongs to the cubes `kept`.
+    pub(crate) fn release_found(&mut self, kept: &BTreeSet<CubeName>) {
+        self.clear_ports();
+        let mut removed = self.found.without(kept);
+        if removed.all().next().is_some() {
+            tracing::info!(pins = removed.all().count(), "removing what an earlier daemon left and nothing asks for");
+            self.remove(&mut removed);
+        }
+        self.clsact.remove_idle();
+    }
+
+    fn remove(&mut self, removed: &mut Found) {
+        let mut hooks = Vec::new();
+        for ((ifindex, direction), root) in removed.take_roots() {
+            let hook = Hook { netdev: Netdev { ifindex, name: String::new() }, direction };
+            self.roots.insert(hook.clone(), root);
+            self.detach(&hook);
+            hooks.push(hook);
+        }
+        bpf::wait_for_programs();
+        for hook in &hooks {
+            self.unload_root(hook);
+        }
+        for pin in removed.pins() {
+            self.pins.unpin(pin);
+        }
+    }
+
+    /// Clears the entries of ports that are not there any more from tables that were taken over.
+    fn clear_ports(&mut self) {
+        for (id, set) in self.found_ports.drain() {
+            let Some(table) = self.maps.get(&id) else { continue };
+            for port in (0..table.object.max_entries).filter(|port| !set.contains(port)) {
+                let table = table.object.fd.as_fd();
+                let cleared = match bpf::lookup(table, port) {
+                    Ok(None | Some(0)) => Ok(()),
+                    _ => bpf::map_update(table, port, &0_u32.to_ne_bytes()),
+                };
+                if let Err(error) = cleared {
+                    tracing::warn!(cube = %id.cube, port, %error, "cannot clear a port that is gone");
+                }
+            }
+        }
+    }
+}

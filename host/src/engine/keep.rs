@@ -1,0 +1,123 @@
+//! What outlives the daemon: brings it back at start, and has each change stored before it is answered.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::model::{self, Model, Origin, Saved};
+use crate::problem::{Problem, Problems};
+use crate::reconcile::Refused;
+use crate::store::{NotStored, Store};
+use crate::topology::CubeName;
+
+/// How long a cube that could not be brought back waits.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Where changes go, and what is there.
+pub(super) struct Keeper {
+    /// `None` where nothing is to outlive the daemon.
+    pub store: Option<Store>,
+    /// The model that was handed to the store last.
+    pub stored: Model,
+    /// The services that are loaded at each start.
+    pub loaded: BTreeSet<String>,
+    /// When cubes were tried again last.
+    pub tried: Instant,
+}
+
+impl Engine {
+    /// Brings back what is stored, and takes over what an earlier daemon left in the kernel. What is left there and not
+    /// asked for goes, unless `is_damaged`: then nothing says what is asked for.
+    pub(super) fn restore(&mut self, saved: &Saved, is_damaged: bool) {
+        let registry = self.reconciler.model().registry.clone();
+        let mut model = model::restore(saved, registry.clone());
+        self.keeper.stored = model.clone();
+        let facts = self.facts();
+        if let Err(refused) = self.reconciler.reconcile(model.clone(), &facts, &BTreeSet::new(), Origin::Restore) {
+            // No single part is to blame: all of it waits, and what is in the kernel goes on.
+            let reason = reason(&refused);
+            tracing::error!("cannot bring back what is stored: {reason}");
+            for name in model.topology.cubes().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                model.set_aside(&name, &reason);
+            }
+            let set_aside = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Restore);
+            if let Err(refused) = set_aside {
+                tracing::error!(?refused, "nothing is brought back");
+            }
+        }
+        for (name, unrestored) in &self.reconciler.model().unrestored {
+            tracing::error!(cube = %name, "cannot be brought back, and is tried again: {}", unrestored.reason);
+        }
+        if is_damaged {
+            tracing::warn!("what an earlier daemon left in the kernel stays there: polycubed cleanup removes it");
+        } else {
+            self.reconciler.release_found();
+        }
+        self.publish();
+    }
+
+    /// Has what is in force stored. `done` is called when it is, or with the reason why it is not; at once where there is
+    /// nothing to store.
+    pub(super) fn keep(&mut self, done: impl FnOnce(Result<(), NotStored>) + Send + 'static) {
+        let Keeper { store, stored, loaded, .. } = &mut self.keeper;
+        let Some(store) = store else { return done(Ok(())) };
+        let now = self.reconciler.model();
+        let rows = model::rows(stored, now, loaded);
+        if rows.is_empty() {
+            return done(Ok(()));
+        }
+        *stored = now.clone();
+        store.write(rows, Box::new(done));
+    }
+
+    /// Has stored what has changed without anybody asking for it: names of netdevs, what plugins configure.
+    pub(super) fn keep_unasked(&mut self) {
+        // The thread that writes logs why it cannot, and tries again.
+        self.keep(|_| {});
+    }
+
+    /// # Errors
+    /// Earlier changes are not on disk yet: another one would not be, either.
+    pub(super) fn require_store(&self) -> Result<(), Problem> {
+        let Some(why) = self.keeper.store.as_ref().and_then(Store::failure) else { return Ok(()) };
+        let message = format!("changes cannot be stored, so nothing was changed: {why}; it is tried again every 2 s");
+        Err(Problem::failed("", message))
+    }
+
+    /// Tries to bring back what could not be, when it is time.
+    pub(super) fn restore_again(&mut self) {
+        let waiting: Vec<CubeName> = self.reconciler.model().unrestored.keys().cloned().collect();
+        if waiting.is_empty() || self.keeper.tried.elapsed() < PAUSE {
+            return;
+        }
+        self.keeper.tried = Instant::now();
+        for name in waiting {
+            let facts = self.facts();
+            let made = model::restore_again(self.reconciler.model(), &name).map_err(Refused::from);
+            let made =
+                made.and_then(|model| self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request));
+            match made {
+                Ok(_) => tracing::info!(cube = %name, "is back"),
+                Err(refused) => self.reconciler.set_reason(&name, reason(&refused)),
+            }
+            self.publish();
+        }
+    }
+}
+
+fn reason(refused: &Refused) -> String {
+    match refused {
+        Refused::Problems(Problems(problems)) => {
+            problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
+        }
+        Refused::Busy(_) => "its plugin is busy".to_owned(),
+    }
+}
+
+/// What to say when a change is in force and not on disk.
+pub(super) fn not_stored(why: &NotStored) -> Problem {
+    let message = format!(
+        "the change is in force, but it could not be stored: {why}; it is tried again every 2 s, and is lost if the daemon ends before"
+    );
+    Problem::failed("", message)
+}

@@ -1,0 +1,184 @@
+//! From what is stored to a model.
+//!
+//! The world may have changed meanwhile: a plugin is gone, or its schema takes less. A cube that cannot be brought back is
+//! *set aside*: it stays stored with its place in each chain, is shown with the reason, keeps its name, and is tried
+//! again. Whatever does not need it is brought back without it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use polycube_plugin_api::ServiceKind;
+
+use super::Model;
+use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, save};
+use crate::problem::{Problem, Problems};
+use crate::registry::Registry;
+use crate::topology::{Attachment, Cube, CubeName, Point, Port, PortName, Role};
+
+/// A cube that could not be brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unrestored {
+    pub cube: SavedCube,
+    pub reason: String,
+    /// The chains at its ports.
+    pub chains: BTreeMap<Point, Vec<Attachment>>,
+    /// Where it is attached itself: the point, its index in the chain there, and the id of the attachment.
+    pub places: Vec<(Point, usize, u32)>,
+}
+
+impl Unrestored {
+    /// What to say to those who want something of it.
+    pub(crate) fn refusal(&self, name: &CubeName) -> Problem {
+        let message = format!(
+            "cube `{name}` is stored and could not be brought back ({}): it is tried again every 5 s, and can be deleted",
+            self.reason
+        );
+        Problem::failed(name.as_str(), message)
+    }
+
+    /// The points whose stored chains have to do with the cube.
+    pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.chains.keys().chain(self.places.iter().map(|(point, ..)| point))
+    }
+}
+
+/// Brings back what is stored. Names that no cube can have, which no version has stored, are left alone.
+pub(crate) fn restore(saved: &Saved, registry: Registry) -> Model {
+    let mut model = Model::new(registry);
+    for (name, cube) in &saved.cubes {
+        let Ok(name) = CubeName::parse(name) else { continue };
+        if let Err(Problem { message: reason, .. }) = model.bring_back(&name, cube) {
+            let (cube, chains, places) = (cube.clone(), BTreeMap::new(), Vec::new());
+            model.unrestored.insert(name, Arc::new(Unrestored { cube, reason, chains, places }));
+        }
+    }
+    for (point, chain) in &saved.chains {
+        let Ok(point) = Point::parse(point) else { continue };
+        model.bring_chain_back(&point, chain);
+    }
+    model
+}
+
+/// Tries once more to bring a cube back.
+///
+/// # Errors
+/// Why it still cannot be.
+pub(crate) fn restore_again(model: &Model, name: &CubeName) -> Result<Model, Problem> {
+    let mut model = model.clone();
+    let Some(unrestored) = model.unrestored.remove(name) else { return Ok(model) };
+    model.bring_back(name, &unrestored.cube)?;
+    for (point, chain) in &unrestored.chains {
+        for Attachment { cube, id } in chain {
+            let index = model.topology.chain(point).len();
+            model.topology.put_attachment(cube.as_str(), point, index, *id);
+        }
+    }
+    for (point, index, id) in &unrestored.places {
+        model.topology.put_attachment(name.as_str(), point, *index, *id);
+    }
+    Ok(model)
+}
+
+impl Model {
+    /// Forgets a cube that could not be brought back. Answers whether there was one.
+    pub(super) fn forget(&mut self, name: &str) -> bool {
+        self.unrestored.remove(name).is_some()
+    }
+
+    /// Why nothing can be asked of a cube that could not be brought back.
+    pub(super) fn still_waits(&self, name: &str) -> Option<Problem> {
+        self.unrestored.get_key_value(name).map(|(name, unrestored)| unrestored.refusal(name))
+    }
+
+    /// Takes a cube out that cannot be brought back after all, and keeps everything that is stored of it.
+    pub(crate) fn set_aside(&mut self, name: &CubeName, reason: &str) {
+        let Some((_, cube)) = self.topology.get(name.as_str()) else { return };
+        let cube = Arc::clone(cube);
+        let ports = cube.ports().map(|(port, _)| Point::Port(name.clone(), port.clone()));
+        let chains = ports.filter_map(|point| {
+            let chain = self.topology.chain(&point).to_vec();
+            (!chain.is_empty()).then_some((point, chain))
+        });
+        let chains = chains.collect();
+        let places = self.topology.points(name.as_str()).into_iter().filter_map(|(id, point)| {
+            let index = self.topology.chain(point).iter().position(|attachment| attachment.cube == *name)?;
+            Some((point.clone(), index, id))
+        });
+        let places = places.collect();
+        // It is there.
+        let _ = self.topology.remove_cube(name.as_str());
+        let unrestored = Unrestored { cube: save(&cube), reason: reason.to_owned(), chains, places };
+        self.unrestored.insert(name.clone(), Arc::new(unrestored));
+    }
+
+    /// Adds a stored cube, without what is attached to it.
+    ///
+    /// # Errors
+    /// What keeps it from being as it is stored.
+    fn bring_back(&mut self, name: &CubeName, saved: &SavedCube) -> Result<(), Problem> {
+        let refused = |message| Problem::bad(name.as_str(), message);
+        let service = self.registry.service(&saved.service)?;
+        let config = service.model.create(saved.config.clone()).map_err(|problems| {
+            let (service, why) = (&saved.service, one_line(&problems));
+            refused(format!("service `{service}` does not take its configuration any more: {why}"))
+        })?;
+        let kind = service.model.service.kind;
+        let role = match (kind, &saved.ports) {
+            (ServiceKind::Transparent, None) => Role::Transparent,
+            (ServiceKind::Standard, Some(ports)) => Role::Standard(bring_ports_back(ports)?),
+            (ServiceKind::Standard, None) => {
+                return Err(refused(format!("service `{}` is standard now", saved.service)));
+            }
+            (ServiceKind::Transparent, Some(_)) => {
+                return Err(refused(format!("service `{}` is transparent now", saved.service)));
+            }
+        };
+        let SavedCube { uuid, service, loglevel, .. } = saved.clone();
+        let cube = Cube { uuid, service, loglevel, config, role };
+        self.topology.add_cube(name.clone(), cube)?;
+        self.topology.take_peers(name.as_str()).inspect_err(|_| {
+            // It was added a line above.
+            let _ = self.topology.remove_cube(name.as_str());
+        })
+    }
+
+    fn bring_chain_back(&mut self, point: &Point, chain: &[SavedAttachment]) {
+        let attachments = chain
+            .iter()
+            .filter_map(|SavedAttachment { cube, id }| Some(Attachment { cube: CubeName::parse(cube).ok()?, id: *id }));
+        let attachments: Vec<Attachment> = attachments.collect();
+        if let Point::Port(owner, _) = point
+            && let Some(unrestored) = self.unrestored.get_mut(owner)
+        {
+            Arc::make_mut(unrestored).chains.insert(point.clone(), attachments);
+            return;
+        }
+        for (index, Attachment { cube, id }) in attachments.into_iter().enumerate() {
+            if let Some(unrestored) = self.unrestored.get_mut(&cube) {
+                Arc::make_mut(unrestored).places.push((point.clone(), index, id));
+            } else {
+                let end = self.topology.chain(point).len();
+                self.topology.put_attachment(cube.as_str(), point, end, id);
+            }
+        }
+    }
+}
+
+fn bring_ports_back(saved: &BTreeMap<String, SavedPort>) -> Result<OrdMap<PortName, Port>, Problem> {
+    let mut ports = OrdMap::new();
+    for (name, SavedPort { id, uuid, peer }) in saved {
+        let peer = peer.as_deref().map(Point::parse).transpose()?;
+        let name = PortName::parse(name)?;
+        ports.insert(name, Port { id: *id, uuid: uuid.clone(), peer });
+    }
+    Ok(ports)
+}
+
+fn one_line(problems: &Problems) -> String {
+    let each = problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What of a model outlives the daemon, as plain data. `store` writes it.
+//!
+//! The forms below are those of the files that earlier versions wrote: a member may be added, with a default, and none may
+//! change its meaning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Model;
+use crate::topology::{Attachment, Cube, CubeName, LogLevel, Point, Role, keys};
+
+/// A cube.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedCube {
+    pub uuid: String,
+    pub service: String,
+    pub loglevel: LogLevel,
+    pub config: Value,
+    /// `None` for a transparent cube.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<BTreeMap<String, SavedPort>>,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedPort {
+    pub id: u32,
+    pub uuid: String,
+    /// `CUBE:PORT`, or a netdev.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
+/// A transparent cube in the chain of a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedAttachment {
+    pub cube: String,
+    pub id: u32,
+}
+
+/// A service that was added or removed by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedService {
+    /// Its file; `None` for one that was removed.
+    pub uri: Option<PathBuf>,
+}
+
+/// Everything that is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub services: BTreeMap<String, SavedService>,
+    pub cubes: BTreeMap<String, SavedCube>,
+    /// By point, in the order of [`crate::topology::Topology::chain`].
+    pub chains: BTreeMap<String, Vec<SavedAttachment>>,
+}
+
+/// One thing to store; `None` removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    Service(String, Option<SavedService>),
+    Cube(String, Option<SavedCube>),
+    Chain(String, Option<Vec<SavedAttachment>>),
+}
+
+/// What to write when `before` is stored and `after` is to be. `loaded` are the services that are loaded at each start.
+pub(crate) fn rows(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> Vec<Row> {
+    let mut difference = before.topology.difference(&after.topology);
+    for name in keys(before.unrestored.diff(&after.unrestored)) {
+        difference.cubes.insert(name.clone());
+        for unrestored in [before, after].into_iter().filter_map(|model| model.unrestored.get(name)) {
+            difference.points.extend(unrestored.points().cloned());
+        }
+    }
+    let mut rows = services(before, after, loaded);
+    rows.extend(difference.cubes.iter().map(|name| Row::Cube(name.to_string(), cube(after, name))));
+    rows.extend(difference.points.iter().map(|point| Row::Chain(point.to_string(), chain(after, point))));
+    rows
+}
+
+fn services(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> Vec<Row> {
+    let uri = |model: &Model, name: &str| {
+        model.registry.services().find(|(other, _)| *other == name).map(|(_, service)| service.plugin.path.clone())
+    };
+    let named = |model: &Model| model.registry.services().map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>();
+    let mut rows = Vec::new();
+    for name in named(before).union(&named(after)) {
+        let now = uri(after, name);
+        if uri(before, name) != now {
+            let is_given = now.is_some() != loaded.contains(name);
+            rows.push(Row::Service(name.clone(), is_given.then_some(SavedService { uri: now })));
+        }
+    }
+    rows
+}
+
+fn cube(model: &Model, name: &CubeName) -> Option<SavedCube> {
+    let running = model.topology.get(name.as_str()).map(|(_, cube)| save(cube));
+    running.or_else(|| Some(model.unrestored.get(name)?.cube.clone()))
+}
+
+/// A cube as it is stored.
+pub(super) fn save(cube: &Cube) -> SavedCube {
+    let ports = cube.ports().map(|(name, port)| {
+        let peer = port.peer.as_ref().map(ToString::to_string);
+        (name.to_string(), SavedPort { id: port.id, uuid: port.uuid.clone(), peer })
+    });
+    SavedCube {
+        uuid: cube.uuid.clone(),
+        service: cube.service.clone(),
+        loglevel: cube.loglevel,
+        config: cube.config.clone(),
+        ports: matches!(cube.role, Role::Standard(_)).then(|| ports.collect()),
+    }
+}
+
+/// The chain at a point, with the cubes that could not be brought back in their places.
+fn chain(model: &Model, point: &Point) -> Option<Vec<SavedAttachment>> {
+    let mut chain = model.topology.chain(point).to_vec();
+    for (name, unrestored) in &model.unrestored {
+        if let Some(own) = unrestored.chains.get(point) {
+            chain.clone_from(own);
+        }
+        for (_, index, id) in unrestored.places.iter().filter(|(place, ..)| place == point) {
+            chain.insert(chain.len().min(*index), Attachment { cube: name.clone(), id: *id });
+        }
+    }
+    let chain = chain.into_iter().map(|Attachment { cube, id }| SavedAttachment { cube: cube.to_string(), id });
+    Some(chain.collect()).filter(|chain: &Vec<_>| !chain.is_empty())
+}

@@ -1,0 +1,337 @@
+//! What users asked for, on disk: an embedded database in the state directory.
+//!
+//! A change is answered when what it made is on disk. A thread of its own writes, so that the engine never waits for a
+//! file; changes that come while the disk is busy go there together. A change costs what it touches, however many cubes
+//! there are. A disk that does not take a change is asked again until it does; meanwhile no other change is made.
+//!
+//! The rows are JSON, in the forms of [`crate::model::Saved`].
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use crate::model::{Row, Saved};
+
+/// The file in the state directory.
+const FILE: &str = "state.redb";
+
+/// The version of what is in it. A later one that an earlier daemon cannot read has another number.
+const VERSION: u64 = 1;
+
+/// How long a disk that did not take a change is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Changes that go to the disk together at most.
+const TOGETHER: usize = 256;
+
+type Table = TableDefinition<'static, &'static str, &'static [u8]>;
+
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+const SERVICES: Table = TableDefinition::new("services");
+const CUBES: Table = TableDefinition::new("cubes");
+const CHAINS: Table = TableDefinition::new("chains");
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path}: {source}")]
+    Database { path: PathBuf, source: Box<redb::Error> },
+    #[error("{path} was written by a later version of polycubed: upgrade, or give --state-dir another directory")]
+    Later { path: PathBuf },
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why something is not on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotStored(String);
+
+/// Hears when rows are on disk, or why they are not.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), NotStored>) + Send>;
+
+struct Job {
+    rows: Vec<Row>,
+    done: Done,
+}
+
+/// The way to the thread that writes. It ends with the value, when everything is written.
+pub(crate) struct Store {
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Why the last change is not on disk.
+    failure: Arc<Mutex<Option<NotStored>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What was found in the store.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub saved: Saved,
+    /// Where a store that could not be read was put aside.
+    pub damaged: Option<PathBuf>,
+}
+
+impl Store {
+    /// Opens the store in `directory`, or makes one. A damaged one is put aside, under a name with the time.
+    ///
+    /// # Errors
+    /// The file cannot be opened or made, or a later version wrote it.
+    pub(crate) fn open(directory: &Path) -> Result<(Self, Contents), StoreError> {
+        let path = directory.join(FILE);
+        let mut damaged = None;
+        let (database, saved) = match read(&path) {
+            Err(Unreadable::Damaged(why)) => {
+                let aside = put_aside(&path)?;
+                tracing::error!(
+                    "{} is damaged ({why}): it is now {}, and the daemon starts without cubes",
+                    path.display(),
+                    aside.display()
+                );
+                damaged = Some(aside);
+                read(&path)
+            }
+            opened => opened,
+        }
+        .map_err(|unreadable| match unreadable {
+            Unreadable::Refused(error) => error,
+            Unreadable::Damaged(why) => {
+                StoreError::File { path: path.clone(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
+            }
+        })?;
+        let failure = Arc::default();
+        let (jobs, inbox) = mpsc::channel();
+        let mut writer = Thread { path, database: Some(database), pending: Vec::new(), failure: Arc::clone(&failure) };
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&inbox));
+        let thread = Some(thread.map_err(StoreError::Thread)?);
+        Ok((Self { jobs: Some(jobs), failure, thread }, Contents { saved, damaged }))
+    }
+
+    /// Has rows written, all or none. `done` is called on the thread that writes.
+    pub(crate) fn write(&self, rows: Vec<Row>, done: Done) {
+        let Some(jobs) = &self.jobs else { return };
+        if let Err(mpsc::SendError(job)) = jobs.send(Job { rows, done }) {
+            (job.done)(Err(NotStored("the thread that writes has ended".to_owned())));
+        }
+    }
+
+    /// Why what is in force is not on disk yet.
+    pub(crate) fn failure(&self) -> Option<NotStored> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic is in the log, and what was not written has been answered with an error.
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Unreadable {
+    Damaged(String),
+    Refused(StoreError),
+}
+
+/// Opens the database and reads everything.
+fn read(path: &Path) -> Result<(Database, Saved), Unreadable> {
+    let database = open(path)?;
+    let saved = contents(&database).map_err(|error| match error {
+        redb::Error::Io(source) => Unreadable::Refused(StoreError::File { path: path.to_owned(), source }),
+        error => Unreadable::Damaged(error.to_string()),
+    })?;
+    match saved {
+        (VERSION, saved) => Ok((database, saved)),
+        (version, _) if version > VERSION => Err(Unreadable::Refused(StoreError::Later { path: path.to_owned() })),
+        (version, _) => Err(Unreadable::Damaged(format!("no version has the number {version}"))),
+    }
+}
+
+fn open(path: &Path) -> Result<Database, Unreadable> {
+    let file = |source| Unreadable::Refused(StoreError::File { path: path.to_owned(), source });
+    let opened: io::Result<File> =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let opened = opened.map_err(file)?;
+    let opened = FileBackend::new(opened).and_then(|file| Database::builder().create_with_backend(file));
+    opened.map_err(|error| match error {
+        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => file(source),
+        DatabaseError::UpgradeRequired(_) => Unreadable::Refused(StoreError::Later { path: path.to_owned() }),
+        DatabaseError::DatabaseAlreadyOpen => {
+            Unreadable::Refused(StoreError::Database { path: path.to_owned(), source: Box::new(error.into()) })
+        }
+        error => Unreadable::Damaged(error.to_string()),
+    })
+}
+
+/// The version of what is stored, and everything that is. Writes the version where there is none yet.
+fn contents(database: &Database) -> Result<(u64, Saved), redb::Error> {
+    let transaction = database.begin_write()?;
+    let version = {
+        let mut meta = transaction.open_table(META)?;
+        let version = meta.get("version")?.map(|version| version.value());
+        if version.is_none() {
+            meta.insert("version", VERSION)?;
+        }
+        for table in [SERVICES, CUBES, CHAINS] {
+            transaction.open_table(table)?;
+        }
+        version.unwrap_or(VERSION)
+    };
+    transaction.commit()?;
+    let transaction = database.begin_read()?;
+    let saved = Saved {
+        services: rows(&transaction, SERVICES)?,
+        cubes: rows(&transaction, CUBES)?,
+        chains: rows(&transaction, CHAINS)?,
+    };
+    Ok((version, saved))
+}
+
+/// The rows of a table. One that is not what this version writes stays stored, and is left out.
+fn rows<T: DeserializeOwned>(
+    transaction: &redb::ReadTransaction,
+    table: Table,
+) -> Result<BTreeMap<String, T>, redb::Error> {
+    let mut found = BTreeMap::new();
+    for row in transaction.open_table(table)?.iter()? {
+        let (name, text) = row?;
+        match serde_json::from_slice(text.value()) {
+            Ok(row) => drop(found.insert(name.value().to_owned(), row)),
+            Err(error) => tracing::error!(%table, name = name.value(), "a stored row cannot be read: {error}"),
+        }
+    }
+    Ok(found)
+}
+
+/// Renames a damaged file. Answers with its new name.
+fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let mut time = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let aside = path.with_file_name(format!("{FILE}.damaged-{time}"));
+    std::fs::rename(path, &aside).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+    Ok(aside)
+}
+
+/// The thread's side.
+struct Thread {
+    path: PathBuf,
+    /// `None` after an error: a database that could not write has to be opened again.
+    database: Option<Database>,
+    /// What could not be written yet, in order.
+    pending: Vec<Row>,
+    failure: Arc<Mutex<Option<NotStored>>>,
+}
+
+impl Thread {
+    fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
+        loop {
+            let first = if self.pending.is_empty() {
+                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                inbox.recv_timeout(PAUSE)
+            };
+            let mut jobs = match first {
+                Ok(job) => vec![job],
+                Err(RecvTimeoutError::Timeout) => Vec::new(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    if !self.pending.is_empty() && self.write().is_err() {
+                        tracing::error!("{}: the last changes are lost", self.path.display());
+                    }
+                    return;
+                }
+            };
+            jobs.extend(inbox.try_iter().take(TOGETHER));
+            let mut answers = Vec::new();
+            for Job { rows, done } in jobs {
+                self.pending.extend(rows);
+                answers.push(done);
+            }
+            let written = self.write();
+            self.report(&written);
+            for done in answers {
+                done(written.clone());
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), NotStored> {
+        let written = self.try_write();
+        match written {
+            Ok(()) => self.pending.clear(),
+            Err(_) => self.database = None,
+        }
+        written
+    }
+
+    fn try_write(&mut self) -> Result<(), NotStored> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open(&self.path).map_err(|unreadable| match unreadable {
+                Unreadable::Refused(error) => NotStored(error.to_string()),
+                Unreadable::Damaged(why) => NotStored(format!("{}: {why}", self.path.display())),
+            })?,
+        };
+        let database = self.database.insert(database);
+        put(database, &self.pending).map_err(|error| NotStored(format!("{}: {error}", self.path.display())))
+    }
+
+    fn report(&self, written: &Result<(), NotStored>) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match (written, failure.is_some()) {
+            (Err(why), false) => tracing::error!("changes cannot be stored: {why}"),
+            (Ok(()), true) => tracing::info!("changes can be stored again"),
+            _ => {}
+        }
+        *failure = written.as_ref().err().cloned();
+    }
+}
+
+fn put(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    for row in rows {
+        match row {
+            Row::Service(name, value) => put_row(&transaction, SERVICES, name, value.as_ref())?,
+            Row::Cube(name, value) => put_row(&transaction, CUBES, name, value.as_ref())?,
+            Row::Chain(point, value) => put_row(&transaction, CHAINS, point, value.as_ref())?,
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+fn put_row<T: Serialize>(
+    transaction: &redb::WriteTransaction,
+    table: Table,
+    name: &str,
+    value: Option<&T>,
+) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(table)?;
+    match value {
+        Some(value) => {
+            let text = serde_json::to_vec(value).map_err(|error| redb::Error::Io(io::Error::other(error)))?;
+            table.insert(name, text.as_slice())?;
+        }
+        None => drop(table.remove(name)?),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

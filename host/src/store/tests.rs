@@ -1,0 +1,125 @@
+//! Tests of the store, with real files.
+
+use std::sync::mpsc;
+
+use serde_json::json;
+
+use super::*;
+use crate::model::{SavedAttachment, SavedCube, SavedService};
+use crate::topology::LogLevel;
+
+fn cube(uuid: &str) -> SavedCube {
+    SavedCube {
+        uuid: uuid.to_owned(),
+        service: "tap".to_owned(),
+        loglevel: LogLevel::Info,
+        config: json!({ "size": 1 }),
+        ports: None,
+    }
+}
+
+fn write(store: &Store, rows: Vec<Row>) -> Result<(), NotStored> {
+    let (sender, receiver) = mpsc::channel();
+    store.write(rows, Box::new(move |result| drop(sender.send(result))));
+    receiver.recv().unwrap()
+}
+
+fn reopen(directory: &Path) -> (Store, Contents) {
+    Store::open(directory).unwrap()
+}
+
+#[test]
+fn what_was_written_is_there_when_it_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, contents) = reopen(directory.path());
+    assert_eq!(contents.saved, Saved::default());
+    let chain = vec![SavedAttachment { cube: "s1".to_owned(), id: 3 }];
+    let service = SavedService { uri: None };
+    let rows = vec![
+        Row::Cube("s1".to_owned(), Some(cube("one"))),
+        Row::Cube("s2".to_owned(), Some(cube("two"))),
+        Row::Chain("veth1".to_owned(), Some(chain.clone())),
+        Row::Service("bridge".to_owned(), Some(service.clone())),
+    ];
+    write(&store, rows).unwrap();
+    write(&store, vec![Row::Cube("s2".to_owned(), None)]).unwrap();
+    drop(store);
+    let (_, contents) = reopen(directory.path());
+    let expected = Saved {
+        services: BTreeMap::from([("bridge".to_owned(), service)]),
+        cubes: BTreeMap::from([("s1".to_owned(), cube("one"))]),
+        chains: BTreeMap::from([("veth1".to_owned(), chain)]),
+    };
+    assert_eq!(contents.saved, expected);
+    assert_eq!(contents.damaged, None);
+}
+
+#[test]
+fn only_its_owner_reads_the_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let _store = reopen(directory.path());
+    let mode = std::fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_damaged_store_is_put_aside_and_a_new_one_is_made() {
+    for garbage in [&b"not a database at all, and quite a bit longer than its header would be"[..], &[0; 70_000]] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE), garbage).unwrap();
+        let (store, contents) = reopen(directory.path());
+        assert_eq!(contents.saved, Saved::default());
+        let aside = contents.damaged.unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), garbage, "what was there is kept");
+        assert!(aside.file_name().unwrap().to_str().unwrap().contains("damaged-20"), "{aside:?}");
+        write(&store, vec![Row::Cube("s1".to_owned(), Some(cube("one")))]).unwrap();
+    }
+}
+
+#[test]
+fn a_store_that_was_cut_is_put_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = reopen(directory.path());
+    let many = (0..500).map(|number| Row::Cube(format!("s{number}"), Some(cube("one")))).collect();
+    write(&store, many).unwrap();
+    drop(store);
+    let file = OpenOptions::new().write(true).open(directory.path().join(FILE)).unwrap();
+    file.set_len(5_000).unwrap();
+    let (_store, contents) = reopen(directory.path());
+    assert!(contents.damaged.is_some_and(|aside| aside.exists()));
+}
+
+#[test]
+fn a_later_version_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    drop(reopen(directory.path()));
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert("version", VERSION + 1).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let message = Store::open(directory.path()).err().unwrap().to_string();
+    assert!(message.contains("later version of polycubed"), "{message}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_stays_and_the_others_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = reopen(directory.path());
+    write(&store, vec![Row::Cube("s1".to_owned(), Some(cube("one")))]).unwrap();
+    drop(store);
+    let database = Database::open(directory.path().join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(CUBES).unwrap().insert("odd", &b"{"[..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let (store, contents) = reopen(directory.path());
+    assert_eq!(contents.saved.cubes.keys().collect::<Vec<_>>(), ["s1"]);
+    drop(store);
+    let database = Database::open(directory.path().join(FILE)).unwrap();
+    let transaction = database.begin_read().unwrap();
+    assert!(transaction.open_table(CUBES).unwrap().get("odd").unwrap().is_some());
+}
