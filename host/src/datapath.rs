@@ -195,12 +195,16 @@ impl Datapath {
         Ok(())
     }
 
-    fn make_root(&self, hook: &Hook, port: u32) -> Result<Root, DatapathError> {
+    fn make_root(&mut self, hook: &Hook, port: u32) -> Result<Root, DatapathError> {
         let what = format!("the root of netdev `{}`", hook.netdev.name);
         let port = port.to_ne_bytes();
         let constants = [(PORT, port.as_slice())].into_iter();
         let program = object::load(&what, ROOT, "root", constants, &HashMap::new(), Rodata::Variable)?;
         let pin = pins::root(hook, &self.root_digest);
+        // One that was on its way to the hook, or from it, when its daemon ended.
+        if self.found.take_rest(&pin) {
+            self.pins.unpin(&pin);
+        }
         self.pins.pin_program(&pin, &program)?;
         Ok(Root { pin, program, attachment: Attachment::None })
     }

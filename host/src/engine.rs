@@ -208,6 +208,8 @@ fn spawn(
         let mut engine = ManuallyDrop::new(engine);
         let run = || {
             engine.restore(&contents.saved, contents.damaged.is_some());
+            #[cfg(debug_assertions)]
+            crate::fault::restored();
             // The daemon may be ending already.
             let _ = restored.send(());
             engine.run(&mut inbox);

@@ -21,6 +21,7 @@ mod cubes;
 #[cfg(test)]
 pub(crate) mod double;
 mod execute;
+mod kept;
 mod kernel;
 mod links;
 mod losses;
@@ -147,30 +148,6 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.deferred_at = None;
     }
 
-    /// Removes what an earlier daemon left and nothing asks for. What belongs to cubes that wait to be brought back stays as
-    /// it is, and goes on.
-    pub(crate) fn release_found(&mut self) {
-        let (_, mut kept) = self.model.deferred.subjects();
-        kept.extend(self.model.unrestored.keys().cloned());
-        self.kernel.release_found(&kept);
-    }
-
-    /// Says why a cube still cannot be brought back.
-    pub(crate) fn set_reason(&mut self, name: &CubeName, reason: String) {
-        if let Some(unrestored) = self.model.unrestored.get_mut(name).filter(|unrestored| unrestored.reason != reason) {
-            tracing::error!(cube = %name, "still cannot be brought back: {reason}");
-            Arc::make_mut(unrestored).reason = reason;
-        }
-    }
-
-    /// Has the plugins finish, and leaves the kernel as it is.
-    pub(crate) fn leave(&mut self) {
-        for (name, _) in self.model.topology.cubes() {
-            self.cubes.remove(name);
-        }
-        self.cubes.drop_removed();
-    }
-
     /// Waits until nothing goes on in the background, at most for `patience`.
     pub(crate) fn finish(&mut self, patience: Duration) {
         self.kernel.finish(patience);
@@ -205,6 +182,8 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present, origin)?))
             .and_then(|()| self.settle(&mut attempt, &names, &retried.1, &facts.present, origin));
         self.cubes.release();
+        #[cfg(debug_assertions)]
+        crate::fault::step();
         let touched = match made {
             Ok(touched) => touched,
             Err(refused) => {
@@ -290,7 +269,11 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
             let Some((name, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
             match self.cubes.create(name, cube, &attempt.model.registry) {
-                Ok(()) => attempt.created.push(name.clone()),
+                Ok(()) => {
+                    attempt.created.push(name.clone());
+                    #[cfg(debug_assertions)]
+                    crate::fault::step();
+                }
                 Err(problem) if origin == Origin::Restore => attempt.model.set_aside(&name.clone(), &problem.message),
                 Err(problem) => problems.push(problem),
             }

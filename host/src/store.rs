@@ -305,6 +305,8 @@ impl Thread {
 }
 
 fn put(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
+    #[cfg(debug_assertions)]
+    crate::fault::step();
     let transaction = database.begin_write()?;
     for row in rows {
         match row {
@@ -313,7 +315,10 @@ fn put(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
             Row::Chain(point, value) => put_row(&transaction, CHAINS, point, value.as_ref())?,
         }
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    #[cfg(debug_assertions)]
+    crate::fault::step();
+    Ok(())
 }
 
 fn put_row<T: Serialize>(

@@ -81,18 +81,31 @@ impl Daemon {
     /// # Errors
     /// Fails when it is still running, and as [`Daemon::start`].
     pub fn restart(&mut self) -> Result<()> {
+        self.restart_with(&[])?;
+        self.wait_until_it_answers()
+    }
+
+    /// As [`Daemon::restart`], with more arguments for this time, and without waiting: the daemon may be made to fail.
+    ///
+    /// # Errors
+    /// Fails when it is still running, or cannot be started.
+    pub fn restart_with(&mut self, more: &[&str]) -> Result<()> {
         ensure!(self.child.is_none(), "the daemon is running: terminate or kill it first");
         let log = OpenOptions::new().create(true).append(true).open(self.directory.log())?;
         let program = self.binaries.join("polycubed");
         let mut command = self.host.command(&program);
-        command.args(&self.arguments).current_dir(self.directory.path()).env("HOME", self.directory.path());
+        command.args(&self.arguments).args(more).current_dir(self.directory.path()).env("HOME", self.directory.path());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = process::spawn_tied(command).with_context(|| format!("cannot start {}", program.display()))?;
         self.child = Some(child);
-        self.wait_until_it_answers()
+        Ok(())
     }
 
-    fn wait_until_it_answers(&mut self) -> Result<()> {
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    /// Fails when the daemon ends before, or does not answer within 20 s; the message has its log.
+    pub fn wait_until_it_answers(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_PATIENCE;
         loop {
             let answer = self.http("GET", "/polycube/v1/version/", None);
@@ -201,6 +214,14 @@ impl Daemon {
         let status = status.with_context(|| format!("still running after {STOP_PATIENCE:?}"))?;
         self.child = None;
         Ok(status)
+    }
+
+    /// Whether it has not ended by itself.
+    ///
+    /// # Errors
+    /// Fails when it was ended before.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.running()?.try_wait()?.is_none())
     }
 
     fn running(&mut self) -> Result<&mut Child> {

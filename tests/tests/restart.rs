@@ -114,6 +114,90 @@ fn no_frame_is_lost_while_the_daemon_is_killed_or_stopped_and_starts_again() -> 
     Ok(())
 }
 
+/// Runs a command beside the daemon.
+#[track_caller]
+fn run(scene: &Scene, words: &[&str]) -> Result<String> {
+    let output = scene.lab.host().command(words[0]).args(&words[1..]).output()?;
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The links on a hook in their order, and the programs that they run.
+fn links(scene: &Scene, netdev: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+    let attached = programs_attached(scene.lab.host(), netdev)?;
+    Ok((attached.iter().map(|one| one.link).collect(), attached.iter().map(|one| one.program).collect()))
+}
+
+#[test]
+fn an_upgrade_exchanges_every_program_and_no_frame_is_lost() -> Result<()> {
+    let mut scene = lab()?;
+    let _theirs = Bystander::attach(scene.host(1), Hook::Ingress, Verdict::Next)?;
+    let watched = Watched::start(&scene)?;
+    for round in 0..10 {
+        let before = links(&scene, "veth1")?;
+        scene.daemon.terminate()?;
+        scene.daemon.restart_with(if round % 2 == 0 { &["--fault", "upgrade"] } else { &[] })?;
+        scene.daemon.wait_until_it_answers()?;
+        let after = links(&scene, "veth1")?;
+        assert_eq!(after.0, before.0, "each link keeps its place among the others");
+        let kept = before.1.iter().filter(|program| after.1.contains(program)).count();
+        assert_eq!(kept, 1, "only what others attached is the program that it was: {before:?} and {after:?}");
+    }
+    watched.stop()?;
+    Ok(())
+}
+
+#[test]
+fn filters_of_a_clsact_are_taken_over_too() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().arguments(["--attach", "clsact"]).bridge().start()?;
+    scene.daemon.ctl("packetcapture add sniffer").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+    let filters = |scene: &Scene| -> Result<String> {
+        let all = ["veth1", "veth2"].map(|netdev| {
+            let hooks = ["ingress", "egress"].map(|hook| run(scene, &["tc", "filter", "show", "dev", netdev, hook]));
+            Ok(hooks.into_iter().collect::<Result<Vec<String>>>()?.concat())
+        });
+        Ok(all.into_iter().collect::<Result<Vec<String>>>()?.concat())
+    };
+    let before = filters(&scene)?;
+    assert!(before.contains("root"), "{before}");
+    let watched = Watched::start(&scene)?;
+    for round in 0..4 {
+        if round % 2 == 0 {
+            scene.daemon.kill9()?;
+        } else {
+            scene.daemon.terminate()?;
+        }
+        scene.daemon.restart()?;
+        assert_eq!(filters(&scene)?, before, "round {round}");
+    }
+    watched.stop()?;
+    scene.daemon.ctl("del br1").ok();
+    scene.daemon.ctl("del sniffer").ok();
+    assert_eq!(filters(&scene)?.trim(), "", "what was taken over is removed like what was made");
+    Ok(())
+}
+
+#[test]
+fn netdevs_that_came_and_went_meanwhile_are_wired_as_they_are_now() -> Result<()> {
+    let mut scene = Scene::set_up().peers(3).kept().bridge().start()?;
+    scene.daemon.ctl("packetcapture add sniffer").ok();
+    scene.daemon.ctl("attach sniffer veth3").ok();
+    scene.daemon.terminate()?;
+    run(&scene, &["ip", "link", "set", "veth3", "name", "other"])?;
+    scene.daemon.restart()?;
+    assert_eq!(programs_attached(scene.lab.host(), "other")?, [], "a netdev of another name is not asked for");
+    assert_eq!(scene.get("br1/ports/toveth3/status")?, json!("DOWN"));
+    run(&scene, &["ip", "link", "set", "other", "name", "veth3"])?;
+    eventually("the netdev again", || Ok(scene.get("br1/ports/toveth3/status")? == json!("UP")))?;
+    scene.daemon.kill9()?;
+    run(&scene, &["ip", "link", "del", "veth3"])?;
+    scene.daemon.restart()?;
+    assert_eq!(scene.get("br1/ports/toveth3/status")?, json!("DOWN"));
+    assert!(scene.daemon.pins()?.iter().all(|pin| !pin.to_string_lossy().contains("sniffer")));
+    Ok(())
+}
+
 #[test]
 fn a_bridge_still_knows_where_everybody_is() -> Result<()> {
     let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;

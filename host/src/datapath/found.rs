@@ -152,6 +152,13 @@ impl Found {
         self.nodes.remove(&mark(key, digest))
     }
 
+    /// Takes pins out of what will be removed. Answers whether they were there.
+    pub(super) fn take_rest(&mut self, pin: &Path) -> bool {
+        let count = self.rest.len();
+        self.rest.retain(|other| other != pin);
+        self.rest.len() < count
+    }
+
     /// Takes the root on a hook.
     pub(super) fn take_root(&mut self, hook: &Hook) -> Option<FoundRoot> {
         self.roots.remove(&(hook.netdev.ifindex, hook.direction))

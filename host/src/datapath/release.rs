@@ -74,6 +74,8 @@ impl Datapath {
             self.unload_root(hook);
         }
         for pin in removed.pins() {
+            #[cfg(debug_assertions)]
+            crate::fault::step();
             self.pins.unpin(pin);
         }
     }

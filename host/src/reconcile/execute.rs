@@ -28,6 +28,8 @@ impl<K: Kernel> World<'_, K> {
     /// The first step that failed, and why; everything before it is undone, and the datapath is as it was.
     pub(crate) fn execute<'p>(&mut self, plan: &'p Plan, wiring: &Wiring) -> Result<(), (&'p Step, Problem)> {
         for (done, step) in plan.steps.iter().enumerate() {
+            #[cfg(debug_assertions)]
+            crate::fault::step();
             if let Err(problem) = self.carry_out(step, wiring) {
                 tracing::debug!(?step, ?problem, "undoing");
                 if self.is_restoring {
@@ -38,7 +40,11 @@ impl<K: Kernel> World<'_, K> {
                 return Err((step, problem));
             }
         }
-        plan.cleanup.iter().for_each(|step| self.clean(step));
+        for step in &plan.cleanup {
+            #[cfg(debug_assertions)]
+            crate::fault::step();
+            self.clean(step);
+        }
         Ok(())
     }
 

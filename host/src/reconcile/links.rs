@@ -47,6 +47,8 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 }
                 Err(problem) => return Err(problem),
             };
+            #[cfg(debug_assertions)]
+            crate::fault::step();
             attempt.pairs.push(one.clone());
             attempt.netdevs.link(port, Some(one));
             attempt.netdevs.link(other, Some(two));

@@ -11,6 +11,7 @@ use crate::lab::Interface;
 // Commands and program type of `linux/bpf.h`.
 const BPF_PROG_LOAD: i64 = 5;
 const BPF_LINK_CREATE: i64 = 28;
+const BPF_LINK_DETACH: i64 = 34;
 const SCHED_CLS: u32 = 3;
 /// Opcodes of `r0 = imm` and `exit` (RFC 9669, sections 4.1 and 4.3).
 const MOVE: u64 = 0xb7;
@@ -47,7 +48,7 @@ impl Verdict {
 /// A program on a TCX hook. Dropping it detaches it.
 #[derive(Debug)]
 pub struct Bystander {
-    _link: OwnedFd,
+    link: OwnedFd,
 }
 
 #[repr(C)]
@@ -73,6 +74,12 @@ struct Link {
     relative: [u64; 2],
 }
 
+#[repr(C)]
+#[derive(Default)]
+struct Detach {
+    link: u32,
+}
+
 impl Bystander {
     /// Attaches a program called `bystander` after those on the hook now.
     ///
@@ -92,7 +99,17 @@ impl Bystander {
             owned(unsafe { bpf(BPF_LINK_CREATE, &mut link) }?)
         };
         let link = interface.namespace().enter(attach).with_context(|| format!("cannot attach to {interface}"))?;
-        Ok(Self { _link: link })
+        Ok(Self { link })
+    }
+}
+
+impl Drop for Bystander {
+    /// Detaches it at once. Closing the link would not do: a child that another test starts meanwhile has a copy of the
+    /// descriptor until it runs its program.
+    fn drop(&mut self) {
+        let mut detach = Detach { link: self.link.as_raw_fd().cast_unsigned() };
+        // SAFETY: the attribute holds no pointers. A netdev that is gone has taken the link along.
+        let _ = unsafe { bpf(BPF_LINK_DETACH, &mut detach) };
     }
 }
 

@@ -14,7 +14,6 @@ pub(super) const FLOORS: &[Floors] = &[
             "options",
             "rest",
             "engine",
-            "fault",
             "reconcile",
             "store",
             "model",
@@ -25,6 +24,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "wiring",
             "topology",
             "schema",
+            "fault",
             "sys",
             "netdev",
             "problem",
@@ -41,7 +41,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "host/src",
         house: "reconcile",
-        rooms: &["links", "losses", "report", "execute", "cubes", "kernel"],
+        rooms: &["links", "losses", "report", "kept", "execute", "cubes", "kernel"],
     },
     Floors {
         sources: "host/src",
