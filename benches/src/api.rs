@@ -3,6 +3,8 @@
 mod detach;
 mod growth;
 
+pub(crate) use growth::fill;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -65,14 +67,14 @@ fn row(what: &str, unit: &str, rounds: usize, work: impl Fn() -> Result<()>) -> 
     Ok(Row { name: format!("{what}, {unit}"), cells: vec![Cell::of(&took, 1), Cell::none()] })
 }
 
-fn create(daemon: &Daemon, name: &str) -> Result<()> {
+pub(crate) fn create(daemon: &Daemon, name: &str) -> Result<()> {
     let body = json!({ "ports": [{ "name": "p1" }, { "name": "p2" }] });
     let answer = daemon.http("POST", &format!("/polycube/v1/simplebridge/{name}/"), Some(&body))?;
     ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
     Ok(())
 }
 
-fn delete(daemon: &Daemon, name: &str) -> Result<()> {
+pub(crate) fn delete(daemon: &Daemon, name: &str) -> Result<()> {
     let answer = daemon.http("DELETE", &format!("/polycube/v1/{name}/"), None)?;
     ensure!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
     Ok(())

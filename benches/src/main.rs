@@ -15,6 +15,7 @@ mod program;
 mod recorded;
 mod recorder;
 mod report;
+mod restart;
 mod sniffer;
 mod splice;
 mod tcp;
@@ -37,7 +38,7 @@ struct Arguments {
     /// How often each pair is run [default: about a minute's worth]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Minutes that `api` may spend on creating its cubes; after that it measures with those it has
+    /// Minutes that `api` and `restart` may spend on creating their cubes; after that they measure with those they have
     #[arg(long, default_value_t = 3)]
     minutes: u64,
 }
@@ -60,6 +61,8 @@ enum Bench {
     Api,
     /// Filters that reject, many sniffers, and a change of filter
     Filter,
+    /// Changes that are stored, and a daemon that brings them back
+    Restart,
 }
 
 impl Bench {
@@ -73,6 +76,7 @@ impl Bench {
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
+            Self::Restart => restart::run(rounds.unwrap_or(20), patience),
         }
     }
 }

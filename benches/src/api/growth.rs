@@ -54,7 +54,7 @@ pub(super) fn rows(rounds: usize, patience: Duration) -> Result<Vec<Row>> {
 }
 
 /// Creates cubes until there are `level`, or until the deadline.
-fn fill(daemon: &Daemon, count: &mut usize, level: usize, deadline: Instant) -> Result<()> {
+pub(crate) fn fill(daemon: &Daemon, count: &mut usize, level: usize, deadline: Instant) -> Result<()> {
     while *count < level && Instant::now() < deadline {
         let next = (*count + BATCH).min(level);
         let body = (*count..next).map(cube).collect();
