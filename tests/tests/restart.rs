@@ -7,6 +7,7 @@ use polycube_tests::daemon::{Output, attempt};
 use polycube_tests::disk::Disk;
 use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::scene::{Scene, Watched, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// What a refused command says.
@@ -272,6 +273,105 @@ fn a_cube_whose_plugin_is_gone_is_kept_and_comes_back_with_it() -> Result<()> {
     assert_eq!((&after["uuid"], &after["parents"]), (&before["uuid"], &before["parents"]));
     let chain = scene.get("br1")?["ports"][0]["ingress-chain"].clone();
     assert!(chain.to_string().contains("m1") && chain.to_string().contains("sniffer"), "{chain}");
+    Ok(())
+}
+
+#[test]
+fn packets_go_on_while_the_plugin_of_their_bridge_is_gone() -> Result<()> {
+    let mut scene = Scene::set_up().peers(3).kept().fixtures(["marker"]).bridge().start()?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+    let before = kernel(&scene)?;
+    let watched = Watched::start(&scene)?;
+    scene.daemon.terminate()?;
+    let plugin = scene.plugin("simplebridge")?;
+    let away = plugin.with_extension("away");
+    fs::rename(&plugin, &away)?;
+    scene.daemon.restart()?;
+    wait_for_failure(&scene, "br1", "service `simplebridge` does not exist")?;
+    watched.steady().wait_for(1000)?;
+    scene.daemon.terminate()?;
+    fs::rename(&away, &plugin)?;
+    scene.daemon.restart()?;
+    assert_eq!(kernel(&scene)?, before, "what waited was taken over");
+    assert_eq!(scene.get("sniffer")?["parents"], json!(["br1:toveth1"]));
+    watched.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_link_between_cubes_keeps_its_netdevs_and_carries_on() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().start()?;
+    for line in [
+        "simplebridge add br1",
+        "simplebridge add br2",
+        "br1 ports add p peer=veth1",
+        "br2 ports add p peer=veth2",
+        "br1 ports add link",
+        "br2 ports add link",
+        "connect br1:link br2:link",
+    ] {
+        scene.daemon.ctl(line).ok();
+    }
+    let ends = |scene: &Scene| -> Result<Vec<Value>> {
+        let all = scene.get("netdevs")?;
+        let all = all.as_array().context("a list")?.iter();
+        Ok(all.filter(|one| one["name"].as_str().is_some_and(|name| name.starts_with("pcn"))).cloned().collect())
+    };
+    let names = |scene: &Scene| -> Result<Vec<Value>> {
+        Ok(ends(scene)?.iter().map(|end| json!([end["name"], end["ifindex"]])).collect())
+    };
+    let before = names(&scene)?;
+    assert_eq!(before.len(), 2);
+    let watched = Watched::start(&scene)?;
+    for round in 0..4 {
+        if round % 2 == 0 {
+            scene.daemon.kill9()?;
+        } else {
+            scene.daemon.terminate()?;
+        }
+        scene.daemon.restart()?;
+        assert_eq!(names(&scene)?, before, "round {round}");
+    }
+    watched.stop()?;
+    Ok(())
+}
+
+/// What the daemons of version 0.1.0 stored.
+const OLDEST: &[u8] = include_bytes!("restart/state-1.redb.zst");
+
+#[test]
+fn the_oldest_store_is_read() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().start()?;
+    scene.daemon.terminate()?;
+    fs::write(scene.daemon.state_dir().join("state.redb"), zstd::decode_all(OLDEST)?)?;
+    scene.daemon.restart()?;
+    assert_eq!(scene.get("br1")?["uuid"], "0a7c1f3e-5a57-4a3c-9d41-8f2b6f0f1d11");
+    assert_eq!(scene.get("br1/ports/toveth1/peer")?, json!("veth1"));
+    assert_eq!(
+        (&scene.get("br1/ports/toveth1/status")?, &scene.get("br1/ports/link/peer")?),
+        (&json!("UP"), &json!("br2:link"))
+    );
+    let sniffer = scene.get("sniffer")?;
+    assert_eq!(sniffer["parents"], json!(["br1:toveth1", "veth2"]));
+    assert_eq!((&sniffer["snaplen"], &sniffer["filters"]["dport"]), (&json!(96), &json!(4242)));
+    assert_eq!(scene.get("br2/loglevel")?, json!("DEBUG"));
+    assert!(scene.get("services")?.to_string().contains("simplebridge"));
+    let message = scene.get("gone")?["failure"].clone();
+    assert_eq!(message, json!("could not be brought back: service `nothere` does not exist"));
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_stands_still_holds_up_no_packet() -> Result<()> {
+    let scene = lab()?;
+    let pid = Pid::from_raw(scene.daemon.pid().context("a daemon")?.cast_signed()).context("a process")?;
+    let watched = Watched::start(&scene)?;
+    kill_process(pid, Signal::STOP)?;
+    watched.steady().wait_for(20_000)?;
+    kill_process(pid, Signal::CONT)?;
+    watched.stop()?;
+    assert_eq!(scene.get("br1")?["name"], "br1");
     Ok(())
 }
 

@@ -42,6 +42,13 @@ struct FoundMap {
     map: Pinned<CubeMap>,
 }
 
+/// A program of a cube that was found.
+struct FoundNode {
+    /// The kernel's id of it.
+    id: u32,
+    node: Pinned<Loaded>,
+}
+
 /// A root that was found on its hook.
 pub(super) struct FoundRoot {
     /// `None` for one that an earlier version pinned.
@@ -54,7 +61,7 @@ pub(super) struct FoundRoot {
 pub(super) struct Found {
     /// By cube and name, as pins have them; in the order of their revisions.
     maps: HashMap<(String, String), Vec<FoundMap>>,
-    nodes: HashMap<Mark, Pinned<Loaded>>,
+    nodes: HashMap<Mark, FoundNode>,
     /// By ifindex and direction.
     roots: HashMap<(u32, Direction), FoundRoot>,
     /// Pins that nothing can be done with: what was half made or half removed.
@@ -113,9 +120,11 @@ impl Found {
                 mark = Some(Mark { cube: cube.to_owned(), point, direction, stage, digest });
             }
         }
-        match (mark, open_program(&pins.path(pin))) {
-            (Some(mark), Ok(loaded)) if !self.nodes.contains_key(&mark) => {
-                self.nodes.insert(mark, Pinned { pin: pin.to_owned(), object: loaded });
+        let opened = open_program(&pins.path(pin)).and_then(|node| Ok((bpf::program_id(node.program.as_fd())?, node)));
+        match (mark, opened) {
+            (Some(mark), Ok((id, loaded))) if !self.nodes.contains_key(&mark) => {
+                let node = Pinned { pin: pin.to_owned(), object: loaded };
+                self.nodes.insert(mark, FoundNode { id, node });
             }
             _ => self.rest.push(pin.to_owned()),
         }
@@ -149,7 +158,7 @@ impl Found {
 
     /// Takes a program of this digest.
     pub(super) fn take_node(&mut self, key: &NodeKey, digest: &str) -> Option<Pinned<Loaded>> {
-        self.nodes.remove(&mark(key, digest))
+        self.nodes.remove(&mark(key, digest)).map(|found| found.node)
     }
 
     /// Takes pins out of what will be removed. Answers whether they were there.
@@ -175,8 +184,12 @@ impl Found {
     }
 
     pub(super) fn put_node(&mut self, id: &NodeId, digest: &str, node: Pinned<Loaded>) {
-        if let Some(other) = self.nodes.insert(mark(&id.key, digest), node) {
-            self.rest.push(other.pin);
+        let Ok(kernel_id) = bpf::program_id(node.object.program.as_fd()) else {
+            self.rest.push(node.pin);
+            return;
+        };
+        if let Some(other) = self.nodes.insert(mark(&id.key, digest), FoundNode { id: kernel_id, node }) {
+            self.rest.push(other.node.pin);
         }
     }
 
@@ -187,11 +200,11 @@ impl Found {
     /// The program that a slot leads to, if it is still here.
     pub(super) fn target(&self, slot: &OwnedFd) -> Option<&OwnedFd> {
         let id = bpf::lookup(slot.as_fd(), 0).ok().flatten()?;
-        let mut programs = self.nodes.values().map(|node| &node.object.program);
-        programs.find(|program| bpf::program_id(program.as_fd()).is_ok_and(|found| found == id))
+        self.nodes.values().find(|found| found.id == id).map(|found| &found.node.object.program)
     }
 
-    /// Separates what belongs to no cube among `kept`, nor stands in a chain with one that does: what can be removed.
+    /// Separates what can be removed: what belongs to no cube among `kept`, and does not stand at a netdev with one that
+    /// does.
     #[must_use]
     pub(super) fn without(&mut self, kept: &BTreeSet<CubeName>) -> Self {
         let kept: BTreeSet<String> = kept.iter().map(|cube| pins::escape(cube.as_str())).collect();
@@ -200,19 +213,17 @@ impl Found {
         if kept.is_empty() {
             return removed;
         }
-        let by_id: HashMap<u32, &Mark> = removed
-            .nodes
-            .iter()
-            .filter_map(|(mark, node)| Some((bpf::program_id(node.object.program.as_fd()).ok()?, mark)))
-            .collect();
+        let by_id = removed.nodes.iter().map(|(mark, found)| (found.id, (mark, &found.node.object))).collect();
+        let chains = removed.roots.iter().map(|(key, found)| (*key, cubes_after(&by_id, &found.root.program)));
+        let chains: Vec<_> = chains.collect();
+        let used = chains.iter().filter(|(_, cubes)| cubes.iter().any(|cube| kept.contains(cube)));
+        // With the other direction of a netdev, where only cubes may stand that are attached to one of these.
+        let netdevs: BTreeSet<u32> = used.map(|((ifindex, _), _)| *ifindex).collect();
         let mut stays: BTreeSet<String> = kept.clone();
         let mut roots = Vec::new();
-        for (key, FoundRoot { root, .. }) in &removed.roots {
-            let chain = cubes_after(&removed.nodes, &by_id, &root.program);
-            if chain.iter().any(|cube| kept.contains(cube)) {
-                stays.extend(chain);
-                roots.push(*key);
-            }
+        for (key, cubes) in chains.into_iter().filter(|((ifindex, _), _)| netdevs.contains(ifindex)) {
+            stays.extend(cubes);
+            roots.push(key);
         }
         self.roots = roots.into_iter().filter_map(|key| Some((key, removed.roots.remove(&key)?))).collect();
         (self.nodes, removed.nodes) = removed.nodes.into_iter().partition(|(mark, _)| stays.contains(&mark.cube));
@@ -228,7 +239,7 @@ impl Found {
     /// Everything else, by its pins.
     pub(super) fn pins(&self) -> impl Iterator<Item = &Path> {
         let maps = self.maps.values().flatten().map(|map| map.map.pin.as_path());
-        let nodes = self.nodes.values().map(|node| node.pin.as_path());
+        let nodes = self.nodes.values().map(|found| found.node.pin.as_path());
         nodes.chain(maps).chain(self.rest.iter().map(PathBuf::as_path))
     }
 
@@ -239,15 +250,15 @@ impl Found {
 }
 
 /// The cubes whose programs a packet can pass after `first`.
-fn cubes_after(nodes: &HashMap<Mark, Pinned<Loaded>>, by_id: &HashMap<u32, &Mark>, first: &Loaded) -> BTreeSet<String> {
+fn cubes_after(by_id: &HashMap<u32, (&Mark, &Loaded)>, first: &Loaded) -> BTreeSet<String> {
     let mut cubes = BTreeSet::new();
     let (mut seen, mut waiting) = (BTreeSet::new(), vec![first]);
     while let Some(program) = waiting.pop() {
         for slot in [Some(&program.next), program.accept.as_ref()].into_iter().flatten() {
             let Ok(Some(id)) = bpf::lookup(slot.as_fd(), 0) else { continue };
-            let Some(mark) = by_id.get(&id).filter(|_| seen.insert(id)) else { continue };
+            let Some((mark, loaded)) = by_id.get(&id).filter(|_| seen.insert(id)) else { continue };
             cubes.insert(mark.cube.clone());
-            waiting.extend(nodes.get(*mark).map(|node| &node.object));
+            waiting.push(loaded);
         }
     }
     cubes

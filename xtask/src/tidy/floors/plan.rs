@@ -215,8 +215,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "api", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder", "report", "figures",
-            "peer", "recorded", "sniffer", "process",
+            "restart", "api", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder", "report",
+            "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
