@@ -10,6 +10,7 @@ mod hook;
 mod object;
 mod pins;
 mod release;
+mod repin;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

@@ -122,6 +122,8 @@ struct Engine {
     is_looking: Arc<AtomicBool>,
     /// When the hooks were looked at last.
     inspected: Instant,
+    /// When the pins were looked at last.
+    repinned: Instant,
     keeper: Keeper,
 }
 
@@ -153,6 +155,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         parked: Parked::default(),
         is_looking: Arc::clone(&is_looking),
         inspected: Instant::now(),
+        repinned: Instant::now(),
         keeper,
     };
     let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);

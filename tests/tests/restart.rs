@@ -277,6 +277,30 @@ fn a_cube_whose_plugin_is_gone_is_kept_and_comes_back_with_it() -> Result<()> {
 }
 
 #[test]
+fn pins_that_others_removed_are_made_again_and_pins_of_others_stay() -> Result<()> {
+    let mut scene = Scene::set_up().peers(3).kept().bridge().start()?;
+    let before = kernel(&scene)?;
+    for directory in ["cubes", "netdevs"] {
+        fs::remove_dir_all(scene.daemon.bpffs_dir().join(directory))?;
+    }
+    eventually("the pins again", || Ok(kernel(&scene)? == before))?;
+    assert!(scene.daemon.log().contains("another program removed pins of ours: made again"));
+    let theirs = ["cubes/theirs/notes", "cubes/br1/theirs", "netdevs/theirs"];
+    for directory in theirs {
+        fs::create_dir_all(scene.daemon.bpffs_dir().join(directory))?;
+    }
+    let watched = Watched::start(&scene)?;
+    scene.daemon.kill9()?;
+    scene.daemon.restart()?;
+    assert_eq!(kernel(&scene)?, before);
+    watched.stop()?;
+    scene.daemon.ctl("del br1").ok();
+    assert!(theirs.iter().all(|directory| scene.daemon.bpffs_dir().join(directory).is_dir()));
+    assert!(scene.daemon.log().contains("netdevs/theirs"), "{}", scene.daemon.log());
+    Ok(())
+}
+
+#[test]
 fn packets_go_on_while_the_plugin_of_their_bridge_is_gone() -> Result<()> {
     let mut scene = Scene::set_up().peers(3).kept().fixtures(["marker"]).bridge().start()?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();

@@ -100,10 +100,8 @@ impl Found {
     fn look_at_map(&mut self, pins: &Pins, cube: &str, pin: &Path, name: &str) {
         let revision = name.rsplit_once('-').and_then(|(name, revision)| Some((name, revision.parse::<u64>().ok()?)));
         let opened = open_map(&pins.path(pin));
-        let (Some((name, revision)), Ok((map, shape))) = (revision, opened) else {
-            self.rest.push(pin.to_owned());
-            return;
-        };
+        let Some((name, revision)) = revision else { return strange(pin) };
+        let Ok((map, shape)) = opened else { return self.rest.push(pin.to_owned()) };
         self.revision = self.revision.max(revision);
         let map = Pinned { pin: pin.to_owned(), object: map };
         self.maps.entry((cube.to_owned(), name.to_owned())).or_default().push(FoundMap { revision, shape, map });
@@ -120,9 +118,10 @@ impl Found {
                 mark = Some(Mark { cube: cube.to_owned(), point, direction, stage, digest });
             }
         }
+        let Some(mark) = mark else { return strange(pin) };
         let opened = open_program(&pins.path(pin)).and_then(|node| Ok((bpf::program_id(node.program.as_fd())?, node)));
-        match (mark, opened) {
-            (Some(mark), Ok((id, loaded))) if !self.nodes.contains_key(&mark) => {
+        match opened {
+            Ok((id, loaded)) if !self.nodes.contains_key(&mark) => {
                 let node = Pinned { pin: pin.to_owned(), object: loaded };
                 self.nodes.insert(mark, FoundNode { id, node });
             }
@@ -134,10 +133,10 @@ impl Found {
         let mut parts = name.splitn(3, '-');
         let key = parts.next().and_then(|ifindex| ifindex.parse().ok()).zip(parts.next().and_then(direction_of));
         let digest = parts.next().map(str::to_owned);
-        let root = key.and_then(|key| Some((key, open_root(&pins.path(pin), pin, key).ok().flatten()?)));
-        match root {
+        let Some(key) = key else { return strange(pin) };
+        match open_root(&pins.path(pin), pin, key) {
             // A root that was to take another's place may not have got it.
-            Some((key, root)) if !self.roots.contains_key(&key) => {
+            Ok(Some(root)) if !self.roots.contains_key(&key) => {
                 self.roots.insert(key, FoundRoot { digest, root });
             }
             _ => self.rest.push(pin.to_owned()),
@@ -275,14 +274,19 @@ fn mark(key: &NodeKey, digest: &str) -> Mark {
     }
 }
 
+/// Says that there is something that no daemon made.
+fn strange(pin: &Path) {
+    tracing::warn!(pin = %pin.display(), "is not polycubed's, and is left alone");
+}
+
 fn direction_of(word: &str) -> Option<Direction> {
     [Direction::Ingress, Direction::Egress].into_iter().find(|direction| pins::word(*direction) == word)
 }
 
-/// The names in a directory, which may be absent.
+/// The names in a directory, which may be absent, or something else that others made.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
         entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
     }
 }

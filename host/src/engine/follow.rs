@@ -15,6 +15,9 @@ const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 /// How often hooks are looked at.
 const INSPECTION: Duration = Duration::from_secs(2);
 
+/// How often pins are looked at.
+const REPINNING: Duration = Duration::from_secs(10);
+
 impl Engine {
     /// Wires the netdevs in use that have come, gone or changed, and tries deferred parts again.
     pub(super) fn follow_netdevs(&mut self) {
@@ -82,6 +85,10 @@ impl Engine {
             return false;
         }
         self.inspected = Instant::now();
+        if self.repinned.elapsed() >= REPINNING {
+            self.repinned = Instant::now();
+            self.reconciler.repin();
+        }
         self.reconciler.find_losses(self.present.table())
     }
 

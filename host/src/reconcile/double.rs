@@ -243,6 +243,8 @@ impl Kernel for DoubleKernel {
         assert!(changed, "{ifindex} is asked for the mode that it has");
     }
 
+    fn repin(&self) {}
+
     fn last_revision(&self) -> u64 {
         0
     }

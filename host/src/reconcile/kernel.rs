@@ -38,6 +38,8 @@ pub(crate) trait Kernel {
     fn detach(&mut self, hook: &Hook);
     /// The hooks whose root somebody else took off.
     fn lost(&self) -> Vec<Hook>;
+    /// Pins again what somebody unpinned: without its pins, the datapath ends with the daemon.
+    fn repin(&self);
     /// Waits until no CPU runs a program that was unlinked before the call.
     fn settle(&mut self);
     /// Waits for detachments that go on in the background, at most for `patience`.
@@ -142,6 +144,14 @@ impl Kernel for Live {
 
     fn lost(&self) -> Vec<Hook> {
         self.datapath.lost()
+    }
+
+    fn repin(&self) {
+        match self.datapath.repin() {
+            Ok(made) if made.is_empty() => {}
+            Ok(made) => tracing::warn!(?made, "another program removed pins of ours: made again"),
+            Err(error) => tracing::error!("another program removed pins of ours: {error}"),
+        }
     }
 
     fn finish(&mut self, patience: Duration) {

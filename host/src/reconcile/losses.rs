@@ -77,6 +77,11 @@ fn netdev(ifindex: u32, present: &Table) -> Option<Netdev> {
 }
 
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
+    /// Looks for pins that somebody removed, and makes them again.
+    pub(crate) fn repin(&self) {
+        self.kernel.repin();
+    }
+
     /// Looks for roots that somebody took off, and forgets them: the next reconciliation wires their netdevs again.
     /// Answers whether there are any.
     pub(crate) fn find_losses(&mut self, present: &Table) -> bool {
