@@ -197,7 +197,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.report_deferred(&model.deferred);
         let before = std::mem::replace(&mut self.model, model);
         let wired = std::mem::replace(&mut self.netdevs, netdevs);
-        self.remove_unused(&wired, &difference.cubes);
+        self.remove_unused((&before.topology, &wired), &difference.cubes);
         self.kernel.finish(FINISH);
         self.report_netdevs(&before.topology, &wired, &names);
         let sound = touched.cubes.into_iter().filter(|cube| !facts.failed.contains_key(cube));
@@ -415,8 +415,11 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     }
 
     /// Removes what the change before has left: instances of deleted cubes, and pairs of links that are gone.
-    fn remove_unused(&mut self, before: &Netdevs, changed: &BTreeSet<CubeName>) {
-        for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
+    fn remove_unused(&mut self, (topology, before): (&Topology, &Netdevs), changed: &BTreeSet<CubeName>) {
+        let is_gone = |name: &&CubeName| {
+            topology.get(name.as_str()).is_some() && self.model.topology.get(name.as_str()).is_none()
+        };
+        for name in changed.iter().filter(is_gone) {
             self.cubes.remove(name);
         }
         let gone = before.links().diff(self.netdevs.links());

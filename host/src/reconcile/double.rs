@@ -264,6 +264,7 @@ impl Kernel for DoubleKernel {
 pub(crate) enum Behaviour {
     #[default]
     Sound,
+    RefusesCreate,
     RefusesDatapath,
     RefusesPrepare,
     /// Panics when a change is prepared: it is not called again.
@@ -341,6 +342,9 @@ impl Cubes<MapId> for DoubleCubes {
     }
 
     fn create(&mut self, name: &CubeName, _: &Cube, _: &Registry) -> Result<(), Problem> {
+        if self.behaviour(name) == Behaviour::RefusesCreate {
+            return Err(Problem::bad(name.as_str(), "the plugin refuses"));
+        }
         assert!(self.plugins.insert(name.clone(), Plugin::default()).is_none(), "{name} is created twice");
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Changes in a world where netdevs come, go and are renamed, plugins refuse, panic and are busy, and the kernel fails.
 
-mod sequences;
-
 mod parts;
+mod restoring;
+mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
 
