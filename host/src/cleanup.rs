@@ -31,6 +31,16 @@ pub(crate) fn run(options: &Options, dry_run: bool) -> Result<()> {
         for pin in datapath.found() {
             println!("{}", pin.display());
         }
+        for ifindex in datapath.promiscuous.all() {
+            println!("promiscuous mode of the netdev with ifindex {ifindex}");
+            if !dry_run {
+                datapath.promiscuous.remove(ifindex);
+                if let Err(error) = runtime.block_on(netlink.set_promiscuous(ifindex, false)) {
+                    // A netdev that is gone has taken its mode along.
+                    tracing::debug!(ifindex, %error, "leaving promiscuous mode");
+                }
+            }
+        }
         if !dry_run {
             datapath.release_found(&BTreeSet::new());
             datapath.wait_for_detached(std::time::Duration::from_secs(60));

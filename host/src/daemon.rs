@@ -1,5 +1,6 @@
 //! Starts everything in order, waits for a signal, and stops everything in the reverse order.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,6 @@ use crate::rest::{Access, Api, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_
 use crate::store::{Contents, Store};
 use crate::sys::capabilities;
 use crate::sys::netlink::{self, Netlink};
-use crate::sys::packet::Promiscuous;
 use crate::sys::process;
 
 /// How long calls of plugins may take when the daemon ends.
@@ -51,7 +51,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let tcp = tcp(options)?;
     let capture_dirs = options.capture_dirs()?;
     let _lock = lock::take(&options.state_dir)?;
-    let promiscuous = Promiscuous::new().context("cannot open a packet socket")?;
     let unix = UnixSocket::bind(&options.socket)?;
     // Before anything else runs: plugins, and threads, which inherit capabilities.
     capabilities::restrict(options.kept_capabilities())?;
@@ -61,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let prepared = Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs, kept };
+    let prepared = Prepared { unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept };
     let ended = runtime.block_on(serve(options, prepared));
     // A plugin that does not return must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN);
@@ -84,7 +83,6 @@ pub(crate) fn remove_pins(directory: &Path) {
 struct Prepared {
     unix: UnixSocket,
     tcp: Option<Tcp>,
-    promiscuous: Promiscuous,
     registry: Registry,
     plugin_dirs: Vec<PathBuf>,
     datapath: Datapath,
@@ -98,10 +96,11 @@ async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
     let netlink = Netlink::open().context("cannot open a netlink socket")?;
     let link_prefix = link_prefix(&options.bpffs)?;
     let found_pairs = netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
-    let Prepared { unix, tcp, promiscuous, registry, plugin_dirs, datapath, capture_dirs, kept } = prepared;
+    let Prepared { unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept } = prepared;
     let runtime = tokio::runtime::Handle::current();
+    let (kernel_netlink, promiscuous) = (netlink.clone(), BTreeSet::new());
     let kernel =
-        Live { datapath, netlink: netlink.clone(), runtime, promiscuous, link_prefix, next_link: 0, found_pairs };
+        Live { datapath, netlink: kernel_netlink, runtime, promiscuous, link_prefix, next_link: 0, found_pairs };
     let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
@@ -270,8 +269,6 @@ fn plugin_dirs(options: &Options) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use clap::Parser as _;
 
     use super::*;

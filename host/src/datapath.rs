@@ -7,6 +7,7 @@ mod detach;
 mod digest;
 mod found;
 mod hook;
+mod marks;
 mod object;
 mod pins;
 mod release;
@@ -15,7 +16,7 @@ mod repin;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aya::programs::ProgramError;
@@ -23,6 +24,7 @@ use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
 use polycube_plugin_api::Code;
 
 pub(crate) use hook::AttachMode;
+use marks::{Mark, Marks};
 pub(crate) use pins::Pins;
 
 use crate::sys::bpf::{self, MapShape, ProgramRefused};
@@ -107,6 +109,8 @@ pub(crate) struct Datapath {
     /// Ends a chain.
     end: OwnedFd,
     clsact: Clsact,
+    /// The netdevs that are in promiscuous mode because of us.
+    pub(crate) promiscuous: Marks,
     /// The digest of the roots.
     root_digest: String,
     maps: HashMap<MapId, Pinned<CubeMap>>,
@@ -122,11 +126,26 @@ impl Datapath {
     /// A thread cannot be started, the pins cannot be read, or the kernel does not take a program of two instructions.
     pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
         let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
-        let clsact = Clsact::new(pins.path(Path::new(pins::ROOTS)))?;
+        let clsact = Clsact::new(pins.directory())?;
+        let promiscuous = Marks::read(pins.directory(), Mark::Promiscuous)?;
         let found = Found::look(&pins)?;
         let root_digest = digest::of_object(ROOT);
         let (maps, nodes, roots, found_ports) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Self { pins, mode, tcx, detacher, end, clsact, root_digest, maps, nodes, roots, found, found_ports })
+        Ok(Self {
+            pins,
+            mode,
+            tcx,
+            detacher,
+            end,
+            clsact,
+            promiscuous,
+            root_digest,
+            maps,
+            nodes,
+            roots,
+            found,
+            found_ports,
+        })
     }
 
     /// A map that [`Datapath::create_map`] made.

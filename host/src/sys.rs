@@ -5,6 +5,5 @@ pub(crate) mod capabilities;
 pub(crate) mod clsact;
 pub(crate) mod netdevs;
 pub(crate) mod netlink;
-pub(crate) mod packet;
 pub(crate) mod process;
 pub(crate) mod socket;

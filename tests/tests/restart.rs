@@ -1,43 +1,13 @@
-//! Does everything survive the end of the daemon: what users asked for, the packets on their way, what cubes know?
+//! Do packets keep their way, and cubes what they know, while one daemon ends and the next one starts?
 
 use std::fs;
 
 use anyhow::{Context, Result};
-use polycube_tests::daemon::{Output, attempt};
-use polycube_tests::disk::Disk;
+use polycube_tests::daemon::attempt;
 use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::scene::{Scene, Watched, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-
-/// What a refused command says.
-trait Refused {
-    fn fails_saying(self, words: &str);
-}
-
-impl Refused for Output {
-    #[track_caller]
-    fn fails_saying(self, words: &str) {
-        assert_ne!(self.code, Some(0), "{self}");
-        assert!(self.to_string().contains(words), "{self}");
-    }
-}
-
-/// Cubes and everything that is set on them, without what time changes.
-fn configuration(scene: &Scene) -> Result<Value> {
-    let mut whole = json!({});
-    for (_, mut cubes) in scene.get("cubes")?.as_object().context("cubes by service")?.clone() {
-        for cube in cubes.as_array_mut().context("a list of cubes")? {
-            let name = cube["name"].as_str().context("a name")?.to_owned();
-            let set = scene.get(&name)?;
-            for key in ["filters", "snaplen", "capture", "format"] {
-                cube[key] = set[key].clone();
-            }
-            whole[name] = cube.take();
-        }
-    }
-    Ok(whole)
-}
 
 fn lab() -> Result<Scene> {
     let scene = Scene::set_up().peers(3).kept().bridge().start()?;
@@ -58,29 +28,6 @@ fn lab() -> Result<Scene> {
         scene.daemon.ctl(line).ok();
     }
     Ok(scene)
-}
-
-#[test]
-fn what_users_asked_for_is_there_after_a_stop_and_after_a_kill() -> Result<()> {
-    let mut scene = lab()?;
-    let before = configuration(&scene)?;
-    for round in 0..4 {
-        if round % 2 == 0 {
-            scene.daemon.terminate()?;
-        } else {
-            scene.daemon.kill9()?;
-        }
-        scene.daemon.restart()?;
-        assert_eq!(configuration(&scene)?, before, "round {round}: {}", scene.daemon.log());
-    }
-    scene.daemon.ctl("del br2").ok();
-    scene.daemon.ctl("detach outer veth3").ok();
-    scene.daemon.ctl("idle set snaplen=64").ok();
-    let before = configuration(&scene)?;
-    scene.daemon.kill9()?;
-    scene.daemon.restart()?;
-    assert_eq!(configuration(&scene)?, before);
-    Ok(())
 }
 
 /// Everything that is in the kernel, by its ids: what is taken over keeps them.
@@ -237,46 +184,6 @@ fn wait_for_failure(scene: &Scene, cube: &str, words: &str) -> Result<()> {
 }
 
 #[test]
-fn a_cube_whose_plugin_is_gone_is_kept_and_comes_back_with_it() -> Result<()> {
-    let mut scene = Scene::set_up()
-        .peers(2)
-        .kept()
-        .fixtures(["marker"])
-        .commands(["marker add m1", "marker add m2"])
-        .bridge()
-        .start()?;
-    scene.daemon.ctl("attach m1 br1:toveth1").ok();
-    scene.daemon.ctl("attach m1 veth2").ok();
-    let (before, uuid) = (scene.get("m1")?, scene.get("m1")?["uuid"].clone());
-    scene.daemon.terminate()?;
-    let plugin = scene.plugin("marker")?;
-    let away = plugin.with_extension("away");
-    fs::rename(&plugin, &away)?;
-    scene.daemon.restart()?;
-    wait_for_failure(&scene, "m1", "could not be brought back: service `marker` does not exist")?;
-    assert_eq!(scene.get("m1")?["uuid"], uuid);
-    assert!(scene.get("cubes")?.to_string().contains("could not be brought back"));
-    scene.daemon.ctl("m1 set size=1").fails_saying("could not be brought back");
-    scene.daemon.ctl("simplebridge add m1").fails_saying("could not be brought back");
-    scene.daemon.ctl("del m2").ok();
-    // What is stored of it survives another start, and changes beside it.
-    scene.daemon.ctl("packetcapture add sniffer").ok();
-    scene.daemon.ctl("attach sniffer br1:toveth1").ok();
-    scene.daemon.kill9()?;
-    scene.daemon.restart()?;
-    wait_for_failure(&scene, "m1", "service `marker` does not exist")?;
-    scene.daemon.ctl("m2 show").fails_saying("m2");
-    fs::rename(&away, &plugin)?;
-    scene.daemon.ctl(&format!("services add type=lib uri={} name=marker", plugin.display())).ok();
-    eventually("m1 again", || Ok(scene.get("m1")?.get("failure").is_none()))?;
-    let after = scene.get("m1")?;
-    assert_eq!((&after["uuid"], &after["parents"]), (&before["uuid"], &before["parents"]));
-    let chain = scene.get("br1")?["ports"][0]["ingress-chain"].clone();
-    assert!(chain.to_string().contains("m1") && chain.to_string().contains("sniffer"), "{chain}");
-    Ok(())
-}
-
-#[test]
 fn pins_that_others_removed_are_made_again_and_pins_of_others_stay() -> Result<()> {
     let mut scene = Scene::set_up().peers(3).kept().bridge().start()?;
     let before = kernel(&scene)?;
@@ -297,6 +204,32 @@ fn pins_that_others_removed_are_made_again_and_pins_of_others_stay() -> Result<(
     scene.daemon.ctl("del br1").ok();
     assert!(theirs.iter().all(|directory| scene.daemon.bpffs_dir().join(directory).is_dir()));
     assert!(scene.daemon.log().contains("netdevs/theirs"), "{}", scene.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_port_stays_in_promiscuous_mode_and_leaves_the_mode_of_its_user_alone() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().start()?;
+    run(&scene, &["ip", "link", "set", "veth2", "promisc", "on"])?;
+    for line in ["simplebridge add br1", "br1 ports add p1 peer=veth1", "br1 ports add p2 peer=veth2"] {
+        scene.daemon.ctl(line).ok();
+    }
+    let modes =
+        |scene: &Scene| Ok::<_, anyhow::Error>((scene.host(1).is_promiscuous()?, scene.host(2).is_promiscuous()?));
+    assert_eq!(modes(&scene)?, (true, true));
+    scene.daemon.kill9()?;
+    assert_eq!(modes(&scene)?, (true, true), "frames to others still come in");
+    scene.daemon.restart()?;
+    assert_eq!(modes(&scene)?, (true, true));
+    scene.daemon.ctl("br1 ports del p1").ok();
+    scene.daemon.ctl("br1 ports del p2").ok();
+    assert_eq!(modes(&scene)?, (false, true));
+    scene.daemon.ctl("br1 ports add p1 peer=veth1").ok();
+    scene.daemon.terminate()?;
+    let (state, bpffs) = (scene.daemon.state_dir(), scene.daemon.bpffs_dir());
+    let (state, bpffs) = (state.to_str().context("UTF-8")?, bpffs.to_str().context("UTF-8")?);
+    attempt(&scene.lab, &["--state-dir", state, "--bpffs", bpffs, "cleanup"])?.ok();
+    assert_eq!(modes(&scene)?, (false, true));
     Ok(())
 }
 
@@ -361,31 +294,6 @@ fn a_link_between_cubes_keeps_its_netdevs_and_carries_on() -> Result<()> {
     Ok(())
 }
 
-/// What the daemons of version 0.1.0 stored.
-const OLDEST: &[u8] = include_bytes!("restart/state-1.redb.zst");
-
-#[test]
-fn the_oldest_store_is_read() -> Result<()> {
-    let mut scene = Scene::set_up().peers(2).kept().start()?;
-    scene.daemon.terminate()?;
-    fs::write(scene.daemon.state_dir().join("state.redb"), zstd::decode_all(OLDEST)?)?;
-    scene.daemon.restart()?;
-    assert_eq!(scene.get("br1")?["uuid"], "0a7c1f3e-5a57-4a3c-9d41-8f2b6f0f1d11");
-    assert_eq!(scene.get("br1/ports/toveth1/peer")?, json!("veth1"));
-    assert_eq!(
-        (&scene.get("br1/ports/toveth1/status")?, &scene.get("br1/ports/link/peer")?),
-        (&json!("UP"), &json!("br2:link"))
-    );
-    let sniffer = scene.get("sniffer")?;
-    assert_eq!(sniffer["parents"], json!(["br1:toveth1", "veth2"]));
-    assert_eq!((&sniffer["snaplen"], &sniffer["filters"]["dport"]), (&json!(96), &json!(4242)));
-    assert_eq!(scene.get("br2/loglevel")?, json!("DEBUG"));
-    assert!(scene.get("services")?.to_string().contains("simplebridge"));
-    let message = scene.get("gone")?["failure"].clone();
-    assert_eq!(message, json!("could not be brought back: service `nothere` does not exist"));
-    Ok(())
-}
-
 #[test]
 fn a_daemon_that_stands_still_holds_up_no_packet() -> Result<()> {
     let scene = lab()?;
@@ -396,94 +304,5 @@ fn a_daemon_that_stands_still_holds_up_no_packet() -> Result<()> {
     kill_process(pid, Signal::CONT)?;
     watched.stop()?;
     assert_eq!(scene.get("br1")?["name"], "br1");
-    Ok(())
-}
-
-#[test]
-fn a_damaged_store_is_put_aside_and_packets_go_on() -> Result<()> {
-    let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;
-    let watched = Watched::start(&scene)?;
-    scene.daemon.kill9()?;
-    fs::write(scene.daemon.state_dir().join("state.redb"), [7; 50_000])?;
-    scene.daemon.restart()?;
-    assert_eq!(scene.get("cubes")?, json!({}));
-    assert!(scene.daemon.log().contains("is damaged"), "{}", scene.daemon.log());
-    watched.steady().wait_for(1000)?;
-    watched.stop()?;
-    let aside = fs::read_dir(scene.daemon.state_dir())?.filter_map(Result::ok);
-    assert_eq!(aside.filter(|entry| entry.file_name().to_string_lossy().contains("damaged-")).count(), 1);
-    Ok(())
-}
-
-#[test]
-fn a_daemon_that_cannot_store_a_change_says_so_and_makes_no_other() -> Result<()> {
-    let disk = Disk::new(8)?;
-    let state = disk.path().to_str().context("UTF-8")?;
-    let mut scene = Scene::set_up().peers(1).kept().arguments(["--state-dir", state]).start()?;
-    scene.daemon.ctl("simplebridge add br1").ok();
-    assert!(disk.fill(64 << 20).is_err(), "the disk takes what it has room for, and is full then");
-    let mut refused = 0;
-    let mut made = Vec::new();
-    for number in 0..2000 {
-        let output = scene.daemon.ctl(&format!("packetcapture add s{number}"));
-        if output.code == Some(0) {
-            made.push(number);
-            continue;
-        }
-        let said = output.fails(2);
-        if refused == 0 {
-            assert!(said.contains("is in force, but it could not be stored"), "{said}");
-            made.push(number);
-        } else {
-            assert!(said.contains("changes cannot be stored, so nothing was changed"), "{said}");
-        }
-        refused += 1;
-        if refused == 3 {
-            break;
-        }
-    }
-    assert_eq!(refused, 3, "the disk was never full");
-    fs::remove_file(disk.path().join("filler"))?;
-    eventually("room", || Ok(scene.daemon.ctl("br1 set loglevel=DEBUG").code == Some(0)))?;
-    scene.daemon.kill9()?;
-    scene.daemon.restart()?;
-    let captures = scene.get("packetcapture")?;
-    assert_eq!(captures.as_array().context("a list")?.len(), made.len(), "{:?}", made.last());
-    Ok(())
-}
-
-#[test]
-fn a_second_daemon_and_a_cleanup_beside_a_running_one_are_refused() -> Result<()> {
-    let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;
-    let (state, bpffs) = (scene.daemon.state_dir(), scene.daemon.bpffs_dir());
-    let (state, bpffs) = (state.to_str().context("UTF-8")?, bpffs.to_str().context("UTF-8")?);
-    let pid = scene.daemon.pid().context("a daemon")?;
-    let run = |more: &[&str]| -> Result<Output> {
-        attempt(&scene.lab, &[&["--state-dir", state, "--bpffs", bpffs], more].concat())
-    };
-    for words in [&[][..], &["cleanup"], &["cleanup", "--dry-run"]] {
-        let said = run(words)?.one_line(1);
-        assert!(said.contains(&format!("polycubed (pid {pid}) already uses {state}")), "{words:?}: {said}");
-    }
-    let other = attempt(&scene.lab, &["--bpffs", bpffs, "cleanup"])?.one_line(1);
-    assert!(other.contains("another polycubed pins there"), "{other}");
-    scene.daemon.kill9()?;
-    let pins = scene.daemon.pins()?;
-    let run = |more: &[&str]| -> Result<Output> {
-        attempt(&scene.lab, &[&["--state-dir", state, "--bpffs", bpffs], more].concat())
-    };
-    let listed = run(&["cleanup", "--dry-run"])?.ok();
-    assert!(listed.contains("/cubes/br1/"), "{listed}");
-    assert_eq!(scene.daemon.pins()?, pins, "a dry run removes nothing");
-    let theirs = Bystander::attach(scene.host(1), Hook::Ingress, Verdict::Next)?;
-    assert_eq!(run(&["cleanup"])?.ok(), listed);
-    assert!(scene.daemon.pins()?.is_empty());
-    let left = programs_attached(scene.lab.host(), "veth1")?;
-    assert_eq!(left.len(), 1, "what others attached stays: {left:?}");
-    drop(theirs);
-    assert_eq!(run(&["cleanup"])?.ok().trim(), "nothing is left");
-    // What is stored stays, and is built again.
-    scene.daemon.restart()?;
-    assert_eq!(scene.get("br1")?["ports"].as_array().map(Vec::len), Some(2));
     Ok(())
 }

@@ -15,8 +15,8 @@ use aya::programs::tc::{SchedClassifierLink, TcHandle};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::Direction;
 
-use super::clsact::MARK;
 use super::hook::Attachment;
+use super::marks;
 use super::object::Loaded;
 use super::pins::{self, CUBES, LINK, MAPS, PROGRAM, Pins, RODATA, ROOTS};
 use super::{CubeMap, Pinned, Root};
@@ -89,7 +89,7 @@ impl Found {
             }
         }
         for name in names(&pins.path(Path::new(ROOTS)))? {
-            if !name.ends_with(MARK) {
+            if !marks::Mark::is_name(&name) {
                 found.look_at_root(pins, &Path::new(ROOTS).join(&name), &name);
             }
         }

@@ -72,6 +72,10 @@ impl Pins {
         Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(crate) fn path(&self, pin: &Path) -> PathBuf {
         self.directory.join(pin)
     }

@@ -9,8 +9,7 @@ use tokio::runtime;
 use crate::datapath::{CubeMap, Datapath, DatapathError};
 use crate::problem::Problem;
 use crate::sys::bpf;
-use crate::sys::netlink::{Netlink, Pair};
-use crate::sys::packet::Promiscuous;
+use crate::sys::netlink::{Netlink, NetlinkError, Pair};
 use crate::topology::CubeName;
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortKey, Source};
 
@@ -70,7 +69,8 @@ pub(crate) struct Live {
     pub netlink: Netlink,
     /// Serves `netlink`.
     pub runtime: runtime::Handle,
-    pub promiscuous: Promiscuous,
+    /// The netdevs that have to be in promiscuous mode.
+    pub promiscuous: BTreeSet<u32>,
     /// What the names of our ends of links begin with.
     pub link_prefix: String,
     /// The number of the next link, unless it is taken.
@@ -183,13 +183,11 @@ impl Kernel for Live {
     }
 
     fn set_promiscuous(&mut self, ifindex: u32, on: bool) {
-        match self.promiscuous.set(ifindex, on) {
-            Ok(()) => {}
-            // A netdev that is gone has taken its mode along.
-            Err(error) if !on => tracing::debug!(ifindex, %error, "leaving promiscuous mode"),
-            Err(error) => {
-                tracing::warn!(ifindex, %error, "cannot enter promiscuous mode: frames to others are not bridged");
-            }
+        if !on {
+            self.promiscuous.remove(&ifindex);
+            self.leave_promiscuous(ifindex);
+        } else if let Err(error) = self.enter_promiscuous(ifindex) {
+            tracing::warn!(ifindex, %error, "cannot enter promiscuous mode: frames to others are not bridged");
         }
     }
 
@@ -203,10 +201,40 @@ impl Kernel for Live {
 
     fn release_found(&mut self, kept: &BTreeSet<CubeName>) {
         self.datapath.release_found(kept);
+        for ifindex in self.datapath.promiscuous.all() {
+            if !self.promiscuous.contains(&ifindex) && kept.is_empty() {
+                self.leave_promiscuous(ifindex);
+            }
+        }
         if kept.is_empty() {
             for (alias, [(name, ifindex), _]) in std::mem::take(&mut self.found_pairs) {
                 tracing::info!(alias, "deleting a link between cubes that an earlier daemon left");
                 self.delete_pair(&Netdev { ifindex, name });
+            }
+        }
+    }
+}
+
+impl Live {
+    /// The mode is the netdev's, not this process's: a bridge works on while no daemon runs. One whose user has set it stays
+    /// in it.
+    fn enter_promiscuous(&mut self, ifindex: u32) -> Result<(), NetlinkError> {
+        self.promiscuous.insert(ifindex);
+        let Self { datapath, netlink, runtime, .. } = self;
+        if datapath.promiscuous.contains(ifindex) || !runtime.block_on(netlink.is_promiscuous(ifindex))? {
+            datapath.promiscuous.add(ifindex);
+            runtime.block_on(netlink.set_promiscuous(ifindex, true))?;
+        }
+        Ok(())
+    }
+
+    fn leave_promiscuous(&mut self, ifindex: u32) {
+        let Self { datapath, netlink, runtime, .. } = self;
+        if datapath.promiscuous.contains(ifindex) {
+            datapath.promiscuous.remove(ifindex);
+            if let Err(error) = runtime.block_on(netlink.set_promiscuous(ifindex, false)) {
+                // A netdev that is gone has taken its mode along.
+                tracing::debug!(ifindex, %error, "leaving promiscuous mode");
             }
         }
     }

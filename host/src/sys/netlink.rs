@@ -204,6 +204,22 @@ impl Netlink {
         self.0.link().del(ifindex).execute().await
     }
 
+    /// Whether a netdev's users have put it into promiscuous mode (`ip link set promisc on`).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) async fn is_promiscuous(&self, ifindex: u32) -> Result<bool, NetlinkError> {
+        let link = one(self.0.link().get().match_index(ifindex).execute()).await?;
+        Ok(link.is_some_and(|message| message.header.flags.contains(LinkFlags::Promisc)))
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) async fn set_promiscuous(&self, ifindex: u32, on: bool) -> Result<(), NetlinkError> {
+        let change = LinkUnspec::new_with_index(ifindex).promiscuous(on).build();
+        Ok(self.0.link().set(change).execute().await?)
+    }
+
     /// The pairs that an earlier daemon made with this `prefix`, by their aliases. One that is half made, or that has lost
     /// an end, is deleted.
     ///

@@ -111,6 +111,14 @@ impl Interface {
         })
     }
 
+    /// Whether `ip link` shows that it takes frames to others.
+    ///
+    /// # Errors
+    /// Fails when it is gone.
+    pub fn is_promiscuous(&self) -> Result<bool> {
+        Ok(self.namespace.enter(|| ioctl::is_promiscuous(&self.name))?)
+    }
+
     /// Takes it down; its peer loses carrier.
     ///
     /// # Errors

@@ -62,11 +62,18 @@ pub(super) fn index_and_mac(name: &str) -> io::Result<(u32, [u8; 6])> {
 }
 
 pub(super) fn is_running(name: &str) -> io::Result<bool> {
+    Ok(flags(name)? & libc::IFF_RUNNING != 0)
+}
+
+pub(super) fn is_promiscuous(name: &str) -> io::Result<bool> {
+    Ok(flags(name)? & libc::IFF_PROMISC != 0)
+}
+
+fn flags(name: &str) -> io::Result<i32> {
     let mut request = named(name)?;
     ioctl(libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: SIOCGIFFLAGS has filled this member of the union.
-    let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
-    Ok(flags & libc::IFF_RUNNING != 0)
+    Ok(i32::from(unsafe { request.ifr_ifru.ifru_flags }))
 }
 
 fn ethtool(name: &str, value: &mut Value) -> io::Result<()> {
