@@ -8,6 +8,7 @@ use crate::daemon::{link_prefix, remove_pins};
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::lock;
 use crate::options::Options;
+use crate::sys::capabilities;
 use crate::sys::netlink::Netlink;
 use crate::sys::process;
 
@@ -16,6 +17,8 @@ use crate::sys::process;
 /// # Errors
 /// A daemon runs on the same state or pins, something else is pinned there, or what the kernel says.
 pub(crate) fn run(options: &Options, dry_run: bool) -> Result<()> {
+    capabilities::check(options.kept_capabilities())?;
+    process::raise_descriptor_limit();
     let _lock = lock::take(&options.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let netlink = {

@@ -141,7 +141,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
-    let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now() };
+    let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now(), is_lost: false };
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
     let view = Arc::new(RwLock::new(Arc::new(view(&reconciler))));
     let is_looking = Arc::new(AtomicBool::new(false));

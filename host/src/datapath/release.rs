@@ -22,6 +22,11 @@ impl Datapath {
         self.found.all().map(|pin| self.pins.path(pin)).collect()
     }
 
+    /// Whether anything that was found waits to be taken over or removed.
+    pub(crate) fn has_found(&self) -> bool {
+        !self.found_ports.is_empty() || self.found.all().next().is_some()
+    }
+
     /// Takes everything for found again: the plan that took it over could not be carried out to its end, and another one
     /// will be. Packets pass what is there meanwhile.
     pub(crate) fn put_back(&mut self) {

@@ -23,6 +23,8 @@ pub(super) struct Keeper {
     pub loaded: BTreeSet<String>,
     /// When cubes were tried again last.
     pub tried: Instant,
+    /// Whether nothing that an earlier daemon left is removed: the store that said what it was for is damaged.
+    pub is_lost: bool,
 }
 
 impl Engine {
@@ -48,6 +50,7 @@ impl Engine {
         for (name, unrestored) in &self.reconciler.model().unrestored {
             tracing::error!(cube = %name, "cannot be brought back, and is tried again: {}", unrestored.reason);
         }
+        self.keeper.is_lost = is_damaged;
         if is_damaged {
             tracing::warn!("what an earlier daemon left in the kernel stays there: polycubed cleanup removes it");
         } else {
@@ -86,11 +89,11 @@ impl Engine {
 
     /// Tries to bring back what could not be, when it is time.
     pub(super) fn restore_again(&mut self) {
-        let waiting: Vec<CubeName> = self.reconciler.model().unrestored.keys().cloned().collect();
-        if waiting.is_empty() || self.keeper.tried.elapsed() < PAUSE {
+        if self.keeper.tried.elapsed() < PAUSE {
             return;
         }
         self.keeper.tried = Instant::now();
+        let waiting: Vec<CubeName> = self.reconciler.model().unrestored.keys().cloned().collect();
         for name in waiting {
             let facts = self.facts();
             let made = model::restore_again(self.reconciler.model(), &name).map_err(Refused::from);
@@ -101,6 +104,10 @@ impl Engine {
                 Err(refused) => self.reconciler.set_reason(&name, reason(&refused)),
             }
             self.publish();
+        }
+        // What waited may have been taken over, or is not wanted any more.
+        if !self.keeper.is_lost {
+            self.reconciler.release_found();
         }
     }
 }

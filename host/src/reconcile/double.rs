@@ -254,6 +254,10 @@ impl Kernel for DoubleKernel {
         self.state = State::default();
     }
 
+    fn has_found(&self) -> bool {
+        true
+    }
+
     fn release_found(&mut self, kept: &BTreeSet<CubeName>) {
         self.kept.clone_from(kept);
     }

@@ -9,6 +9,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     /// Removes what an earlier daemon left and nothing asks for. What belongs to cubes that wait to be brought back stays as
     /// it is, and goes on.
     pub(crate) fn release_found(&mut self) {
+        if !self.kernel.has_found() {
+            return;
+        }
         let (_, mut kept) = self.model.deferred.subjects();
         kept.extend(self.model.unrestored.keys().cloned());
         self.kernel.release_found(&kept);

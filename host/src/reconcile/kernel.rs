@@ -59,6 +59,8 @@ pub(crate) trait Kernel {
     /// Takes everything but pairs for something that an earlier daemon left, so that another plan may take it over. In the
     /// kernel, nothing changes.
     fn put_back(&mut self);
+    /// Whether anything of an earlier daemon is left.
+    fn has_found(&self) -> bool;
     /// Removes what an earlier daemon left and no step has taken over, but for what belongs to the cubes `kept`.
     fn release_found(&mut self, kept: &BTreeSet<CubeName>);
 }
@@ -197,6 +199,10 @@ impl Kernel for Live {
 
     fn put_back(&mut self) {
         self.datapath.put_back();
+    }
+
+    fn has_found(&self) -> bool {
+        self.datapath.has_found() || !self.found_pairs.is_empty()
     }
 
     fn release_found(&mut self, kept: &BTreeSet<CubeName>) {
