@@ -11,8 +11,13 @@ use serde_json::{Value, json};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const MULTICAST: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x05];
-/// Where pause frames go (IEEE 802.3, annex 31B): no bridge may forward them.
-const PAUSE: [u8; 6] = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
+/// An address of those that begin with 01:80:c2:00:00, by its last octet.
+const fn reserved(last: u8) -> [u8; 6] {
+    [0x01, 0x80, 0xc2, 0x00, 0x00, last]
+}
+const SPANNING_TREE: [u8; 6] = reserved(0x00);
+/// Pause frames, LACP, EAPOL (802.1X) and LLDP: for the neighbour alone (IEEE 802.1Q table 8-1).
+const NEIGHBOUR: [[u8; 6]; 4] = [reserved(0x01), reserved(0x02), reserved(0x03), reserved(0x0e)];
 /// An address of no station.
 const STRANGER: [u8; 6] = [0x02, 0xaa, 0, 0, 0, 0x01];
 /// How long a frame may take after another one, sent later, has arrived.
@@ -134,22 +139,41 @@ fn broadcast_and_multicast_go_everywhere_but_back() -> Result<()> {
         let frames = [BROADCAST, MULTICAST, BROADCAST].map(|to| bridge.frame(bridge.mac(from), to));
         bridge.check(from, &frames, &others)?;
     }
-    // A group address belongs to no station: the bridge does not learn it from a frame's source.
-    bridge.check(1, &[bridge.frame(MULTICAST, bridge.mac(2))], &[2])?;
-    assert_eq!(bridge.port_of(MULTICAST)?, None);
     Ok(())
 }
 
 #[test]
-fn a_frame_for_its_own_port_and_a_pause_frame_go_nowhere() -> Result<()> {
+fn frames_for_the_neighbour_alone_do_not_pass_and_those_of_spanning_trees_do() -> Result<()> {
+    let bridge = Bridge::new()?;
+    bridge.introduce()?;
+    let before = bridge.counters("toveth1")?["filtered"].as_u64();
+    let frames = NEIGHBOUR.map(|to| bridge.frame(STRANGER, to));
+    bridge.check(1, &frames, &[])?;
+    assert_eq!(bridge.port_of(STRANGER)?, None, "nothing is learned from them");
+    assert_eq!(bridge.counters("toveth1")?["filtered"].as_u64(), before.map(|before| before + 4));
+    bridge.check(1, &[bridge.frame(bridge.mac(1), SPANNING_TREE)], &[2, 3, 4])
+}
+
+#[test]
+fn frames_from_addresses_that_no_station_has_go_nowhere() -> Result<()> {
+    let bridge = Bridge::new()?;
+    bridge.introduce()?;
+    for source in [MULTICAST, BROADCAST, [0; 6]] {
+        bridge.check(1, &[bridge.frame(source, bridge.mac(2)), bridge.frame(source, BROADCAST)], &[])?;
+        assert_eq!(bridge.port_of(source)?, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frame_for_its_own_port_goes_nowhere() -> Result<()> {
     let bridge = Bridge::new()?;
     bridge.introduce()?;
     // A second station behind port 1.
     bridge.check(1, &[bridge.frame(STRANGER, bridge.mac(2))], &[2])?;
     let before = bridge.counters("toveth1")?["filtered"].as_u64();
     bridge.check(1, &[bridge.frame(bridge.mac(1), STRANGER), bridge.frame(STRANGER, bridge.mac(1))], &[])?;
-    bridge.check(1, &[bridge.frame(bridge.mac(1), PAUSE)], &[])?;
-    assert_eq!(bridge.counters("toveth1")?["filtered"].as_u64(), before.map(|before| before + 3));
+    assert_eq!(bridge.counters("toveth1")?["filtered"].as_u64(), before.map(|before| before + 2));
     Ok(())
 }
 

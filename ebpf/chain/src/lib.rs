@@ -1,6 +1,6 @@
-//! What every program of a chain shares: the program behind it, the input port, the licence.
+//! What all programs of a chain share: a link to the next program, the input port, and the licence.
 //!
-//! A program ends with [`next`], or with a verdict of its hook. What differs from hook to hook is behind [`Hook`].
+//! A program ends with [`next`], or with a verdict of its hook. [`Hook`] has what differs between hooks.
 
 #![no_std]
 
@@ -8,7 +8,7 @@ use aya_ebpf::{EbpfContext, macros::map, maps::ProgramArray};
 
 pub mod tc;
 
-/// The program behind this one, in slot 0; see [`polycube_layout::chain::NEXT`].
+/// The next program, in slot 0; see [`polycube_layout::chain::NEXT`].
 #[map(name = "next")]
 static NEXT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
@@ -19,25 +19,25 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// A place in the kernel where a chain runs, as its programs see it.
 pub trait Hook: EbpfContext {
-    /// The verdict at the end of a chain: whatever others attached behind it goes on.
+    /// The verdict at the end of a chain: programs that others attached after ours still run.
     const END: i32;
 
-    /// The id of the port that the packet came in by, as the root set it.
+    /// The id of the port through which the packet came in, as the root set it.
     fn port(&self) -> u32;
 
-    /// Tells the programs behind this one by which port the packet came in.
+    /// Sets the id of the port through which the packet came in, for the programs that follow.
     fn set_port(&mut self, id: u32);
 }
 
-/// Runs the program behind this one, or ends the chain where there is none.
+/// Runs the next program, or ends the chain if there is none.
 #[inline(always)]
 pub fn next<H: Hook>(ctx: &H) -> i32 {
-    // SAFETY: nothing that is dropped is alive in the callers, which return what this returns.
+    // SAFETY: a tail call does not return, and no caller holds a value with a destructor.
     unsafe { NEXT.tail_call(ctx, 0) };
     H::END
 }
 
-/// The compiler removes every panic from a program that the verifier accepts; the language wants a handler.
+/// The language requires a handler, although no program that the verifier accepts contains a panic.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

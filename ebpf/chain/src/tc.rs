@@ -5,11 +5,11 @@ use polycube_layout::chain::CB_PORT;
 
 use crate::Hook;
 
-/// The packet is dropped.
+/// Drops the packet.
 pub const DROP: i32 = bindings::TC_ACT_SHOT;
 
 impl Hook for TcContext {
-    /// `TCX_NEXT`, which clsact knows as `TC_ACT_UNSPEC`.
+    /// `TCX_NEXT`, which clsact calls `TC_ACT_UNSPEC`.
     const END: i32 = bindings::TC_ACT_UNSPEC;
 
     #[inline(always)]

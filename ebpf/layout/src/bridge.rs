@@ -4,12 +4,12 @@
 pub const FDB: &str = "fdb";
 /// Map, `PERCPU_ARRAY`, port id to [`PortCounters`].
 pub const COUNTERS: &str = "counters";
-/// Global, `u64`, nanoseconds: how long an entry lives after its address was last seen; 0 is for ever.
+/// Global, `u64`, nanoseconds: how long an entry lives after its address was last seen; 0 means for ever.
 pub const AGING: &str = "AGING";
 
-/// Global, `u32`: no port has this id or a higher one; a multiple of [`PORT_STEP`].
+/// Global, `u32`: all port ids are lower; a multiple of [`PORT_STEP`].
 pub const PORT_LIMIT: &str = "PORT_LIMIT";
-/// Ports that a flood visits between two looks at the limit.
+/// Ports that a flood visits between two checks of the limit.
 pub const PORT_STEP: u32 = 4;
 
 /// Addresses that the bridge remembers; frames to others are flooded.
@@ -23,11 +23,12 @@ pub struct FdbKey {
     pub zero: [u8; 2],
 }
 
-/// Where an address is, and since when that is known.
+/// The port that leads to an address, and when the address was last seen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FdbEntry {
-    /// `CLOCK_MONOTONIC` (coarse) nanoseconds of the last frame from the address; [`STATIC`] never ages and never moves.
+    /// `CLOCK_MONOTONIC` (coarse) nanoseconds of the last frame from the address; an entry with
+    /// [`STATIC`] never ages and never moves.
     pub seen: u64,
     pub port: u32,
     pub zero: u32,
@@ -48,7 +49,8 @@ pub struct PortCounters {
     pub out_bytes: u64,
     /// Frames that entered here and went to every other port.
     pub flooded: u64,
-    /// Frames that entered here and went nowhere: the destination is on this very port, or no other port has a peer.
+    /// Frames that entered here and were not forwarded: the destination is on this very port or is reserved (IEEE
+    /// 802.1Q table 8-1), the source is not a station's address, or no other port has a peer.
     pub filtered: u64,
     /// Addresses that could not be learned because the forwarding database was full.
     pub fdb_full: u64,

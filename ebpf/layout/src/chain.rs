@@ -1,21 +1,22 @@
 //! What every program of a chain agrees on with the host.
 
-/// Map, `PROG_ARRAY`, one slot: the program behind this one. An empty slot ends the chain.
+/// Map, `PROG_ARRAY`, one slot: the next program. An empty slot ends the chain.
 pub const NEXT: &str = "next";
 
 /// Map, `PROG_ARRAY`, one slot, in a program that is not its cube's last: the cube's next program.
 pub const ACCEPT: &str = "accept";
 
-/// Global, `u32`, in a root: the id of the port that the netdev belongs to, [`NO_PORT`] if to none.
+/// Global, `u32`, in a root: the id of the port that the netdev belongs to, or [`NO_PORT`].
 pub const PORT: &str = "PORT";
 
-/// Map, `ARRAY` of `u32`, [`MAX_PORTS`] entries, in a standard cube: port id to ifindex; 0 is a port without peer.
+/// Map, `ARRAY` of `u32`, [`MAX_PORTS`] entries, in a standard cube: port id to ifindex; 0 for a port
+/// without a peer.
 pub const PORTS: &str = "ports";
 
 /// Ports a cube can have. Polycube's limit.
 pub const MAX_PORTS: u32 = 128;
 
-/// The port id of a netdev that is no cube's peer.
+/// The port id of a netdev that is not the peer of any port.
 pub const NO_PORT: u32 = u32::MAX;
 
 /// The word of `skb->cb[]` that carries the input port id from the root to the cube.

@@ -4,17 +4,17 @@
 //! An element is a page of two headers and then `RING + SLACK` bytes of data. Positions (`head`, `tail`, `wrap`)
 //! count bytes since the start and never go back; `position & (RING - 1)` is the place in `data`. A record that
 //! would cross `RING` continues into the slack, so that every record is contiguous: the producer stores where it
-//! ended in `wrap` and moves `head` to the next multiple of `RING`. It does so too where a record ends exactly there,
-//! so that each passing of the ring's end leaves its own `wrap`. The slack does not count as fill: whatever the ring's
-//! size, a record of any length fits an empty ring.
+//! ended in `wrap` and moves `head` to the next multiple of `RING`. It does the same where a record ends exactly
+//! there, so that each pass over the ring's end leaves its own `wrap`. The slack does not count as fill: whatever the
+//! ring's size, a record of any length fits an empty ring.
 
 /// Map, `ARRAY` with `BPF_F_MMAPABLE`, CPU number to element.
 pub const RINGS: &str = "RINGS";
-/// Map, `RINGBUF`, [`BELL_SIZE`] bytes: one record wakes the consumer, its content means nothing.
+/// Map, `RINGBUF`, [`BELL_SIZE`] bytes: one record wakes the consumer; its content has no meaning.
 pub const BELL: &str = "BELL";
 /// Global, `u64`: `RING - 1`.
 pub const MASK: &str = "MASK";
-/// Global, `u32`: bytes of a packet that are recorded at most, 1 to [`MAX_SNAPLEN`].
+/// Global, `u32`: the maximum number of bytes of a packet that are recorded, 1 to [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
 /// Global, `u32`: [`FORMAT_PCAP_MICROS`], [`FORMAT_PCAP_NANOS`] or [`FORMAT_PCAPNG`].
 pub const FORMAT: &str = "FORMAT";
@@ -45,18 +45,18 @@ pub const RECORD_HEADER: usize = 16;
 pub const PACKET_BLOCK: u32 = 6;
 /// Bytes of such a block before the packet.
 pub const BLOCK_HEADER: usize = 28;
-/// Bytes of it behind the packet and its padding: the flags option (8), the end of options (4), the length again (4).
+/// Bytes of it after the packet and its padding: the flags option (8), the end of options (4), the length again (4).
 pub const BLOCK_TRAILER: usize = 16;
-/// Room behind the ring for the record that crosses its end.
+/// Room after the ring for the record that crosses its end.
 pub const SLACK: usize = MAX_SNAPLEN as usize + 4096;
 
 /// Written by the program, read by the consumer. At offset 0 of the element.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Producer {
-    /// Position behind the last finished record. Stored last, so that what lies before it is complete.
+    /// End of the last finished record. Stored last, so that everything before it is complete.
     pub head: u64,
-    /// Position behind the last record that reached the ring's end or ran into the slack. Stored before `head`.
+    /// End of the last record that reached the ring's end or ran into the slack. Stored before `head`.
     pub wrap: u64,
     /// Records written.
     pub written: u64,
@@ -64,8 +64,8 @@ pub struct Producer {
     pub bytes: u64,
     /// Packets that were not recorded because the ring was full.
     pub drops: u64,
-    /// 1 while the program is between taking a packet's time and storing `head`; up for every CPU to see before the
-    /// time is taken.
+    /// 1 while the program is between taking a packet's time and storing `head`. Every CPU can see it before the time
+    /// is taken.
     pub busy: u32,
     /// Packets that were not recorded because they interrupted the recording of another on the same CPU.
     pub nested: u32,
@@ -85,7 +85,7 @@ pub struct Consumer {
     pub mark: u64,
     /// Nanoseconds to add to `CLOCK_TAI` to get UTC.
     pub utc_offset: i64,
-    /// 1 while the consumer sleeps and wants the doorbell; the program takes it down when it rings.
+    /// 1 while the consumer sleeps and wants the doorbell; the program resets it when it rings.
     pub sleeping: u32,
     pub zero: u32,
 }

@@ -1,4 +1,4 @@
-//! A frame, as it was on the wire: with the VLAN tag that the kernel moved out of it.
+//! A frame as it was on the wire, with the VLAN tag that the kernel moved out of it.
 
 use core::{arch::asm, ffi::c_void};
 
@@ -9,8 +9,9 @@ use polycube_layout::ring::MAX_SNAPLEN;
 const ADDRESSES: u32 = 12;
 /// Bytes of an 802.1Q or 802.1ad tag.
 const TAG: u32 = 4;
-/// Bytes that are copied at once, where two such copies do. `rep movsb` takes another way for more, and on AMD's Zen
-/// that is slower into memory that is not in the cache: a frame of 1500 bytes costs 30 to 80 ns less in two pieces.
+/// The maximum number of bytes to copy at once, if two such copies suffice. `rep movsb` works differently for more, and
+/// on AMD's Zen that is slower into memory that is not in the cache: a frame of 1500 bytes costs 30 to 80 ns less in
+/// two pieces.
 const PIECE: u32 = 1024;
 
 pub struct Frame {
@@ -32,26 +33,26 @@ impl Frame {
         Self { skb, tagged, length, captured: bounded(length.min(snaplen)) }
     }
 
-    /// Copies the frame's first `captured` bytes; false when the kernel refuses.
+    /// Copies the frame's first `captured` bytes; false if the kernel refuses.
     ///
     /// # Safety
     ///
-    /// `body` has room for `captured` bytes, as far as the verifier knows them for 16.
+    /// `body` has room for `captured` bytes, and for 16 as far as the verifier knows.
     #[inline(always)]
     pub unsafe fn copy(&self, body: *mut u8) -> bool {
         if !self.tagged || self.captured <= ADDRESSES {
             // SAFETY: the caller's promise.
             return unsafe { self.load(0, body, self.captured) };
         }
-        // SAFETY: the caller's promise: all of it lies within the addresses, the tag and `captured`.
+        // SAFETY: the caller's promise: every store lies within the addresses, the tag and `captured`.
         unsafe {
             if !self.load(0, body, ADDRESSES) {
                 return false;
             }
-            // The protocol is in network order already, the tag control information is not.
+            // The protocol is already in network order; the tag control information is not.
             let tag = (*self.skb).vlan_proto & 0xffff | u32::from((((*self.skb).vlan_tci) as u16).swap_bytes()) << 16;
             if self.captured < ADDRESSES + TAG {
-                // In a full ring, the oldest record begins right behind this one.
+                // In a full ring, the oldest record begins right after this one: no store may be longer than the rest.
                 asm!("*(u8 *)({0} + 12) = {1}", in(reg) body, in(reg) u64::from(tag), options(nostack));
                 if self.captured > ADDRESSES + 1 {
                     asm!("*(u8 *)({0} + 13) = {1}", in(reg) body, in(reg) u64::from(tag >> 8), options(nostack));
@@ -97,9 +98,9 @@ impl Frame {
     }
 }
 
-/// The same number, with its bounds in the one register that the verifier looks at.
+/// The same number, with its bounds in the register that the verifier looks at.
 ///
-/// LLVM knows the bounds of what it has just compared and would leave the comparison out, or do it in another register.
+/// LLVM knows the bounds of a value that it has just compared, and would omit the comparison or use another register.
 #[inline(always)]
 fn bounded(bytes: u32) -> u32 {
     let mut bytes = u64::from(bytes);

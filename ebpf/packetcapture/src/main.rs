@@ -1,4 +1,4 @@
-//! Writes the packets that pass into a memory-mapped ring, as finished pcap records, and lets every one of them go on.
+//! Writes passing packets into a memory-mapped ring, as finished pcap records, and lets all of them continue.
 
 #![no_std]
 #![no_main]
@@ -23,8 +23,8 @@ use frame::Frame;
 use record::Record;
 use ring::Ring;
 
-/// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU and room for the
-/// ring in it; what is declared here only names it.
+/// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU that has room
+/// for the ring; this declaration only names it.
 #[map]
 static RINGS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 

@@ -1,7 +1,7 @@
-//! What stands around a packet in the ring: the header of a classic pcap record (draft-ietf-opsawg-pcap, section 5), or
+//! What surrounds a packet in the ring: the header of a classic pcap record (draft-ietf-opsawg-pcap, section 5), or
 //! pcapng's Enhanced Packet Block (draft-ietf-opsawg-pcapng, section 4.3).
 //!
-//! The format is a constant by the time that the verifier looks: of all branches on it, one is left.
+//! The format is a constant when the verifier runs, which removes all branches for the other formats.
 
 use core::arch::asm;
 
@@ -34,7 +34,7 @@ impl Record {
         }
     }
 
-    /// Writes what stands before the packet; returns the packet's place.
+    /// Writes what precedes the packet; returns the packet's place.
     ///
     /// # Safety
     ///
@@ -63,8 +63,8 @@ impl Record {
         }
     }
 
-    /// Writes what stands behind the packet at `body`. Padding comes after the packet is copied, because a store before
-    /// makes the copy wait.
+    /// Writes what follows the packet at `body`. The padding is written after the packet is copied, because a store
+    /// before the copy makes it wait.
     ///
     /// # Safety
     ///
@@ -76,7 +76,7 @@ impl Record {
         }
         let flags = FLAGS_OPTION | u64::from(flags) << 32;
         let length = self.size() << 32;
-        // SAFETY: all of it lies within the block's size; the zeros that pad are overwritten by the option behind them.
+        // SAFETY: all of it lies within the block's size; the option overwrites surplus zeros of the padding.
         unsafe {
             let padding = body.add(self.captured as usize);
             asm!("*(u32 *)({0} + 0) = {1}", in(reg) padding, in(reg) 0u64, options(nostack));

@@ -14,7 +14,7 @@ pub struct Ring {
     mask: u64,
 }
 
-/// Where a record goes, and what is true once it is there.
+/// Where a record goes, and the ring's positions once it is there.
 pub struct Place {
     pub record: *mut u8,
     end: u64,
@@ -34,11 +34,11 @@ impl Ring {
         Self { element, mask }
     }
 
-    /// Starts a packet; false when this very CPU is in the middle of another one.
+    /// Starts a packet; false if this CPU is in the middle of another one.
     ///
-    /// The flag is up before the time is taken, for every CPU to see: a consumer that reads the clock, then finds the
-    /// flag down, has seen every record that is older. Only a locked instruction gives that, since a plain store may
-    /// wait in the CPU while the clock is read; it costs 1 ns.
+    /// Every CPU can see the flag before the time is taken: a consumer that reads the clock and then finds the flag
+    /// unset has seen every older record. Only a locked instruction guarantees this, since a plain store may wait in
+    /// the CPU while the clock is read; it costs 1 ns.
     #[inline(always)]
     pub fn enter(&self) -> bool {
         let producer = self.producer();
@@ -90,7 +90,7 @@ impl Ring {
         Some(Place { record, end: head + size, head: next, fill })
     }
 
-    /// Shows the record to the consumer.
+    /// Makes the record visible to the consumer.
     #[inline(always)]
     pub fn commit(&self, place: &Place, captured: u32) -> Fill {
         let producer = self.producer();
@@ -107,7 +107,7 @@ impl Ring {
         Fill(place.fill)
     }
 
-    /// Counts a packet for which there was no room. A consumer that sleeps over a full ring is woken.
+    /// Counts a packet for which there was no room. A consumer that sleeps although the ring is full is woken.
     #[inline(always)]
     pub fn drop_packet(&self) -> Fill {
         // SAFETY: the element is ours.
@@ -123,13 +123,13 @@ impl Ring {
         Fill(0)
     }
 
-    /// Wakes a consumer that sleeps and wants to know of this fill.
+    /// Wakes a sleeping consumer whose mark this fill exceeds.
     ///
-    /// Called when the packet is done: what a wake-up interrupts may be recorded.
+    /// Called after the packet is finished, because waking may cause packets that are to be recorded too.
     #[inline(always)]
     pub fn ring_bell(&self, fill: Fill, bell: &RingBuf) {
         let (producer, consumer) = (self.producer(), self.consumer());
-        // SAFETY: the consumer stores whole words; it takes `sleeping` back only when it is awake.
+        // SAFETY: the consumer stores whole words; it resets `sleeping` only when it is awake.
         unsafe {
             let sleeping = &raw mut (*consumer).sleeping;
             if sleeping.read_volatile() == 0 || fill.0 <= (&raw const (*consumer).mark).read_volatile() {
@@ -154,7 +154,7 @@ impl Ring {
     }
 }
 
-/// Counts, in the order of the code: what the consumer reads behind `head` is there when `head` is.
+/// Counts in program order: when the consumer sees `head`, it also sees the counters stored before it.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! MAC addresses, as one word each.
+//! MAC addresses, each in one word.
 
 use core::arch::asm;
 
@@ -13,10 +13,13 @@ pub struct Address(u64);
 const _: () = assert!(size_of::<Address>() == size_of::<FdbKey>());
 
 const OCTETS: u64 = 0xffff_ffff_ffff;
+/// The low four bits of the last octet.
+const LAST_DIGIT: u64 = 0x0f00_0000_0000;
 
 impl Address {
-    /// Where IEEE 802.3x pause frames go: to the neighbour, never through a bridge (IEEE 802.1Q, table 8-1).
-    pub const PAUSE: Self = Self(0x0100_00c2_8001);
+    /// 01:80:c2:00:00:00, the first of sixteen reserved addresses. A bridge without a spanning tree of its own forwards
+    /// it, as Linux does (`br_handle_frame()` in net/bridge/br_input.c), so that others can find loops through it.
+    const SPANNING_TREE: Self = Self(0x00c2_8001);
 
     /// Multicast and broadcast.
     #[inline(always)]
@@ -24,7 +27,14 @@ impl Address {
         self.0 & 1 != 0
     }
 
-    /// An address that a single station can have.
+    /// 01:80:c2:00:00:01 to 01:80:c2:00:00:0f: for the neighbour only, such as pause frames, LACP, 802.1X and LLDP. No
+    /// bridge forwards them (IEEE 802.1D-2004 table 7-10, 802.1Q table 8-1).
+    #[inline(always)]
+    pub fn is_reserved(self) -> bool {
+        self.0 & !LAST_DIGIT == Self::SPANNING_TREE.0 && self != Self::SPANNING_TREE
+    }
+
+    /// Whether it can be the address of a single station.
     #[inline(always)]
     pub fn is_station(self) -> bool {
         !self.is_group() && self.0 != 0
@@ -37,13 +47,13 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Reads a frame's addresses; a frame too short to have them has none.
+    /// Reads a frame's addresses; `None` if the frame is too short.
     #[inline(always)]
     pub fn of(ctx: &TcContext) -> Option<Self> {
         let (data, end) = (ctx.data(), ctx.data_end());
         let (first, second);
         if data + 14 <= end {
-            // SAFETY: 14 bytes are there. Packets have no alignment, which a plain load in Rust would have to promise.
+            // SAFETY: 14 bytes are there. Packets are not aligned, which a plain load in Rust would require.
             unsafe {
                 asm!("{0} = *(u64 *)({1} + 0)", out(reg) first, in(reg) data, options(pure, readonly, nostack));
                 asm!("{0} = *(u64 *)({1} + 4)", out(reg) second, in(reg) data, options(pure, readonly, nostack));

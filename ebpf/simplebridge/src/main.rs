@@ -28,7 +28,7 @@ use address::{Address, Addresses};
 #[map(name = "ports")]
 static PORTS: Array<u32> = Array::with_max_entries(MAX_PORTS, 0);
 
-/// See [`polycube_layout::bridge::FDB`]. Memory is taken for the addresses there are, not for all there could be.
+/// See [`polycube_layout::bridge::FDB`]. Memory is allocated as addresses are learned.
 #[map(name = "fdb")]
 static FDB: HashMap<Address, FdbEntry> = HashMap::with_max_entries(FDB_SIZE, BPF_F_NO_PREALLOC);
 
@@ -40,14 +40,14 @@ static COUNTERS: PerCpuArray<PortCounters> = PerCpuArray::with_max_entries(MAX_P
 #[unsafe(no_mangle)]
 static AGING: Global<u64> = Global::new(300_000_000_000);
 
-/// See [`polycube_layout::bridge::PORT_LIMIT`]. The verifier and every flood walk that far.
+/// See [`polycube_layout::bridge::PORT_LIMIT`]. The verifier and every flood visit that many ports.
 #[unsafe(no_mangle)]
 static PORT_LIMIT: Global<u32> = Global::new(MAX_PORTS);
 
-/// An entry is freshened at most this often, nanoseconds: its cache line stays shared while a flow runs.
+/// The shortest time between two updates of an entry, in nanoseconds: its cache line stays shared while a flow runs.
 const FRESH: u64 = 1_000_000_000;
 
-/// `EEXIST`: another CPU learned the address first.
+/// `EEXIST`: another CPU has learned the address first.
 const EXISTS: i32 = -17;
 
 #[classifier]
@@ -66,9 +66,15 @@ pub fn bridge(ctx: TcContext) -> i32 {
         counters.filtered += 1;
         return DROP;
     };
+    // Before anything is learned: neither a frame that no bridge may forward nor an address that no station can have
+    // says where a station is.
+    if destination.is_reserved() || !source.is_station() {
+        counters.filtered += 1;
+        return DROP;
+    }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    if source.is_station() && !learn(source, input, now) {
+    if !learn(source, input, now) {
         counters.fdb_full += 1;
     }
     if let Some(output) = look_up(destination, now) {
@@ -82,23 +88,20 @@ pub fn bridge(ctx: TcContext) -> i32 {
             count_out(output, &ctx);
             return redirect(ifindex);
         }
-    } else if destination == Address::PAUSE {
-        counters.filtered += 1;
-        return DROP;
     }
     flood(&ctx, input, counters)
 }
 
-/// Notes that an address is behind a port; false when there was no room for it.
+/// Notes that a port leads to an address; false if the database has no room.
 #[inline(always)]
 fn learn(source: Address, input: u32, now: u64) -> bool {
     let Some(entry) = FDB.get_ptr_mut(&source) else {
         let entry = FdbEntry { seen: now, port: input, zero: 0 };
-        // An entry that the user set in between stays: no BPF_ANY.
+        // Not BPF_ANY: an entry that the user has set in the meantime stays.
         return matches!(FDB.insert(&source, &entry, BPF_NOEXIST.into()), Ok(()) | Err(EXISTS));
     };
-    // SAFETY: the kernel frees an entry when all programs that could have found it have ended (RCU). Other CPUs read
-    // and write the same two words; each is written whole, and either order of them is a truth of a moment ago.
+    // SAFETY: the kernel frees an entry after all programs that could have found it have ended (RCU). Other CPUs read
+    // and write the same two words; each is written whole, and a mixture is at worst out of date.
     unsafe {
         let FdbEntry { seen, port, .. } = *entry;
         if seen != STATIC && (port != input || now.saturating_sub(seen) > FRESH) {
@@ -109,7 +112,7 @@ fn learn(source: Address, input: u32, now: u64) -> bool {
     true
 }
 
-/// The port that an address is behind, if that is known and recent.
+/// The port that leads to an address, if it is known and recent.
 #[inline(always)]
 fn look_up(destination: Address, now: u64) -> Option<u32> {
     if destination.is_group() {
@@ -124,16 +127,16 @@ fn look_up(destination: Address, now: u64) -> Option<u32> {
     (!aged).then_some(port)
 }
 
-/// Sends a frame to every port but the one it came in by.
+/// Sends a frame to every port except the one through which it came in.
 ///
-/// Each target but the last gets a copy; the last gets the frame itself, which saves one copy in all.
+/// Each target except the last gets a copy; the last gets the frame itself, which saves a copy.
 #[inline(always)]
 fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
     let mut last = 0;
     let limit = PORT_LIMIT.load();
     let mut port = 0;
-    // Some at a time: the verifier recognises more states in straight code than in a loop, and is done in a third of
-    // the time.
+    // Several ports in each round: the verifier recognises more states in straight code than in a loop, and needs a
+    // third of the time.
     while port < limit {
         for step in 0..PORT_STEP {
             last = visit(ctx, input, port + step, last);
@@ -156,16 +159,16 @@ fn visit(ctx: &TcContext, input: u32, port: u32, last: u32) -> u32 {
         return last;
     }
     if last != 0 {
-        // SAFETY: the context is the kernel's. A copy that cannot be sent is the target's loss alone.
+        // SAFETY: the context is the kernel's. If a copy cannot be sent, only its target misses it.
         let _ = unsafe { bpf_clone_redirect(ctx.skb.skb, last, 0) };
     }
     count_out(port, ctx);
     ifindex
 }
 
-/// `port == input`, as a difference whose register the verifier connects with neither.
+/// `port == input`, as a difference in a register that the verifier does not relate to either.
 ///
-/// With a comparison it would know `input` behind it, and walk the rest of the ports once for each value.
+/// After a comparison it would know the value of `input`, and check the rest of the ports once for each value.
 #[inline(always)]
 fn same(port: u32, input: u32) -> bool {
     let mut difference = port;
@@ -187,6 +190,6 @@ fn count_out(port: u32, ctx: &TcContext) {
 
 #[inline(always)]
 fn redirect(ifindex: u32) -> i32 {
-    // SAFETY: takes numbers; the kernel drops the frame where the netdev is gone.
+    // SAFETY: takes numbers; the kernel drops the frame if the netdev is gone.
     unsafe { bpf_redirect(ifindex, 0) as i32 }
 }

@@ -46,9 +46,7 @@ pub(crate) fn statics(config: &FdbConfig, ports: &[Port]) -> Result<Statics, Ref
     for StaticEntry { address, port } in &config.entry {
         let refuse = |why: String| Refusal::new(Tag::InvalidValue, why).at(format!("fdb/entry/{address}"));
         if !address.is_station() {
-            return Err(refuse(format!(
-                "{address} is not the address of a station: multicast and broadcast frames always go to every port"
-            )));
+            return Err(refuse(format!("{address} is not the address of a station: no single port leads to it")));
         }
         let Some(found) = ports.iter().find(|candidate| candidate.name == *port) else {
             return Err(refuse(no_port(*address, port, ports)));
@@ -120,7 +118,7 @@ mod tests {
             &[("33:33:00:00:00:01", "left")],
             Err((
                 "fdb/entry/33:33:00:00:00:01",
-                "33:33:00:00:00:01 is not the address of a station: multicast and broadcast frames always go to every port",
+                "33:33:00:00:00:01 is not the address of a station: no single port leads to it",
             )),
         );
     }

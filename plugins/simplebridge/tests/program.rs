@@ -1,0 +1,111 @@
+//! What does the bridge's program do with each address, in the real kernel and one frame at a time
+//! (`BPF_PROG_TEST_RUN`)?
+
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use polycube_layout::bridge::{FDB, FdbKey};
+use polycube_layout::chain::{CB_PORT, PORTS};
+
+static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
+
+/// Words of `struct __sk_buff` up to the end of `cb`, and where `cb` begins (include/uapi/linux/bpf.h).
+const CONTEXT_WORDS: usize = 17;
+const CB: usize = 12;
+
+/// `TC_ACT_SHOT` and `TC_ACT_REDIRECT` (include/uapi/linux/pkt_cls.h).
+const DROPPED: u32 = 2;
+const FORWARDED: u32 = 7;
+
+/// The port through which frames come in, the other port, and its ifindex. A test run sends nothing.
+const IN: u32 = 1;
+const OUT: u32 = 2;
+const IFINDEX: u32 = 1;
+
+const STATION: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
+const STRANGER: [u8; 6] = [0x02, 0, 0, 0, 0, 2];
+const ZERO: [u8; 6] = [0; 6];
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Key(FdbKey);
+
+// SAFETY: integers without padding; every bit pattern is valid.
+unsafe impl aya::Pod for Key {}
+
+/// The loaded program, with one port besides that of the frames.
+struct Bridge(Ebpf);
+
+impl Bridge {
+    fn load() -> Self {
+        let mut object = EbpfLoader::new().load(OBJECT).unwrap();
+        let mut ports = Array::<&mut MapData, u32>::try_from(object.map_mut(PORTS).unwrap()).unwrap();
+        ports.set(OUT, IFINDEX, 0).unwrap();
+        program(&mut object).load().unwrap();
+        Self(object)
+    }
+
+    /// What becomes of a frame, and whether its source is known afterwards.
+    fn run(&mut self, source: [u8; 6], destination: [u8; 6]) -> (u32, bool) {
+        let frame = [&destination[..], &source, &[0x88, 0xb5], &[0; 50]].concat();
+        let mut context = [0_u32; CONTEXT_WORDS];
+        context[CB + CB_PORT] = IN;
+        let context = context.map(u32::to_ne_bytes).concat();
+        let options = TestRunOptions { data_in: Some(&frame), ctx_in: Some(&context), ..TestRunOptions::new() };
+        let verdict = program(&mut self.0).test_run(options).unwrap().return_value;
+        let fdb = HashMap::<&MapData, Key, [u64; 2]>::try_from(self.0.map(FDB).unwrap()).unwrap();
+        let is_known = fdb.get(&Key(FdbKey { mac: source, zero: [0; 2] }), 0).is_ok();
+        (verdict, is_known)
+    }
+}
+
+fn program(object: &mut Ebpf) -> &mut SchedClassifier {
+    object.program_mut("bridge").unwrap().try_into().unwrap()
+}
+
+#[track_caller]
+fn check(source: [u8; 6], destination: [u8; 6], verdict: u32, is_learned: bool) {
+    let found = Bridge::load().run(source, destination);
+    assert_eq!(found, (verdict, is_learned), "from {source:02x?} to {destination:02x?}");
+}
+
+#[test]
+fn frames_to_the_neighbour_alone_are_neither_forwarded_nor_learned_from() {
+    for last in 0x01..=0x0f {
+        check(STATION, [0x01, 0x80, 0xc2, 0, 0, last], DROPPED, false);
+    }
+}
+
+#[test]
+fn frames_to_every_other_address_are_forwarded_and_learned_from() {
+    let others = [
+        // Spanning trees of others pass a bridge that has none.
+        [0x01, 0x80, 0xc2, 0, 0, 0x00],
+        // The first after the reserved ones, and GVRP (IEEE 802.1D-2004 table 12-1).
+        [0x01, 0x80, 0xc2, 0, 0, 0x10],
+        [0x01, 0x80, 0xc2, 0, 0, 0x21],
+        // Each differs from LLDP's in one octet, the last in a single bit.
+        [0x03, 0x80, 0xc2, 0, 0, 0x0e],
+        [0x01, 0x81, 0xc2, 0, 0, 0x0e],
+        [0x01, 0x80, 0xc3, 0, 0, 0x0e],
+        [0x01, 0x80, 0xc2, 1, 0, 0x0e],
+        [0x01, 0x80, 0xc2, 0, 1, 0x0e],
+        [0x01, 0x80, 0xc2, 0, 0, 0x8e],
+        [0xff; 6],
+        [0x01, 0x00, 0x5e, 0, 0, 0x05],
+        STRANGER,
+        ZERO,
+    ];
+    for destination in others {
+        check(STATION, destination, FORWARDED, true);
+    }
+}
+
+#[test]
+fn frames_from_no_station_are_neither_forwarded_nor_learned_from() {
+    for source in [ZERO, [0xff; 6], [0x01, 0x00, 0x5e, 0, 0, 0x05], [0x03, 0, 0, 0, 0, 1]] {
+        for destination in [STRANGER, [0xff; 6]] {
+            check(source, destination, DROPPED, false);
+        }
+    }
+}
