@@ -8,6 +8,7 @@
 //! A panic here would leave a daemon that reads and never changes anything. So it ends the process, and everything in
 //! the kernel stays as it is for the next daemon.
 
+mod announce;
 #[cfg(test)]
 pub(crate) mod double;
 mod follow;
@@ -23,7 +24,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -37,6 +38,7 @@ use keep::{Keeper, not_stored};
 use parked::{Parked, Resumed};
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
+use crate::netdev::Table;
 use crate::plugins::{
     Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
 };
@@ -58,7 +60,10 @@ pub(crate) struct View {
     pub topology: Topology,
     pub registry: Registry,
     pub deferred: Deferred,
+    /// Those that are wired.
     pub netdevs: Netdevs,
+    /// Those that exist, with their states.
+    pub present: Table,
     pub instances: OrdMap<CubeName, Arc<Instance>>,
     pub unrestored: OrdMap<CubeName, Arc<Unrestored>>,
 }
@@ -125,6 +130,8 @@ struct Engine {
     /// When the pins were looked at last.
     repinned: Instant,
     keeper: Keeper,
+    /// Cubes that have to hear of their netdevs.
+    urgent: std_mpsc::Sender<Arc<Instance>>,
 }
 
 /// Starts the engine on a thread of its own, and returns when it has brought back what is stored. Must be called in a
@@ -143,7 +150,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
     let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now(), is_lost: false };
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
-    let view = Arc::new(RwLock::new(Arc::new(view(&reconciler))));
+    let view = Arc::new(RwLock::new(Arc::new(view(&reconciler, present.table()))));
+    let (urgent, is_urgent) = std_mpsc::channel();
     let is_looking = Arc::new(AtomicBool::new(false));
     let engine = Engine {
         view: Arc::clone(&view),
@@ -157,10 +165,11 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         inspected: Instant::now(),
         repinned: Instant::now(),
         keeper,
+        urgent,
     };
     let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
     let ticking = handle.for_ticks();
-    keep_ticking(calls, ticking)?;
+    keep_ticking(calls, ticking, is_urgent)?;
     let (restored, is_restored) = oneshot::channel();
     let supervisor = spawn(engine, inbox, contents, restored)?;
     is_restored.await.context("the engine has panicked while it brought back what is stored")?;
@@ -226,10 +235,10 @@ fn spawn(
     Ok(supervisor)
 }
 
-fn view(reconciler: &Reconciler<Live, Instances>) -> View {
+fn view(reconciler: &Reconciler<Live, Instances>, present: &Table) -> View {
     let Model { topology, registry, deferred, unrestored } = reconciler.model().clone();
     let (netdevs, instances) = (reconciler.netdevs().clone(), reconciler.cubes().all().clone());
-    View { topology, registry, deferred, netdevs, instances, unrestored }
+    View { topology, registry, deferred, netdevs, present: present.clone(), instances, unrestored }
 }
 
 impl Engine {
@@ -322,7 +331,7 @@ impl Engine {
         }
         // A change made for the netdevs of a moment ago would forget which of them were renamed.
         self.follow_netdevs();
-        if let Some(Err(problems)) = guard.map(|guard| guard(&view(&self.reconciler))) {
+        if let Some(Err(problems)) = guard.map(|guard| guard(&self.view())) {
             return Ok(Err(problems));
         }
         #[cfg(debug_assertions)]
@@ -417,11 +426,19 @@ impl Engine {
         self.publish();
     }
 
+    /// What is in force.
+    fn view(&self) -> View {
+        view(&self.reconciler, self.present.table())
+    }
+
     fn publish(&mut self) {
-        let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *current, Arc::new(view(&self.reconciler)));
+        let now = Arc::new(self.view());
+        let before = {
+            let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&now))
+        };
+        self.announce_difference(&before, &now);
         // What only the old view still has is dropped after readers can go on.
-        drop(current);
         drop(before);
         self.reconciler.drop_removed();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use polycube_plugin_api::NetdevState;
 
 /// A netdev as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +16,28 @@ pub(crate) struct Link {
     /// `02:00:…`; empty where it has none.
     pub mac: String,
     pub mtu: u32,
+    /// Whether it is set up (`IFF_UP`).
     pub up: bool,
+    /// Whether it is set up and has carrier (`IFF_RUNNING`), as `br_port_carrier_check()` in net/bridge/br_if.c asks.
+    pub running: bool,
+    /// How often the kernel has seen its carrier go (`IFLA_CARRIER_DOWN_COUNT`).
+    pub carrier_losses: u32,
+    /// Set by the [`Table`]: another number than before means that the netdev was not running for a moment, or that it is
+    /// another netdev.
+    pub epoch: u64,
     pub framing: Framing,
     /// Ifindex of the bridge, bond or switch that the netdev is a port of.
     pub master: Option<u32>,
+}
+
+impl Link {
+    pub(crate) fn state(&self) -> NetdevState {
+        match (self.up, self.running) {
+            (false, _) => NetdevState::Down,
+            (true, false) => NetdevState::NoCarrier,
+            (true, true) => NetdevState::Up,
+        }
+    }
 }
 
 /// What packets begin with on a netdev.
@@ -37,6 +56,17 @@ pub(crate) struct Table {
     links: OrdMap<u32, Arc<Link>>,
     /// Of names and alternative names.
     indexes: OrdMap<String, u32>,
+    /// The last [`Link::epoch`] that was given.
+    epochs: u64,
+}
+
+/// What has changed of a netdev.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// The names that may stand for another netdev now.
+    pub names: BTreeSet<String>,
+    /// Whether it went down, came up, or did both.
+    pub is_state: bool,
 }
 
 impl Table {
@@ -54,9 +84,18 @@ impl Table {
         self.links.values()
     }
 
-    /// Takes in what the kernel says of a netdev. Answers with the names that may stand for another netdev now.
-    pub(crate) fn set(&mut self, link: Link) -> BTreeSet<String> {
-        let changed = match self.links.get(&link.ifindex) {
+    /// Takes in what the kernel says of a netdev.
+    pub(crate) fn set(&mut self, mut link: Link) -> Changed {
+        let before = self.links.get(&link.ifindex).cloned();
+        link.epoch = match &before {
+            Some(before) if !was_lost(before, &link) => before.epoch,
+            _ => {
+                self.epochs += 1;
+                self.epochs
+            }
+        };
+        let is_state = before.as_ref().is_none_or(|b| (b.epoch, b.state()) != (link.epoch, link.state()));
+        let changed = match &before {
             Some(before) if names(before).eq(names(&link)) => BTreeSet::new(),
             _ => self.remove(link.ifindex).into_iter().chain(names(&link).cloned()).collect(),
         };
@@ -64,7 +103,7 @@ impl Table {
             self.indexes.insert(name.clone(), link.ifindex);
         }
         self.links.insert(link.ifindex, Arc::new(link));
-        changed
+        Changed { names: changed, is_state }
     }
 
     /// Takes in that a netdev is gone. Answers with the names that it had.
@@ -78,6 +117,12 @@ impl Table {
         }
         names(&link).cloned().collect()
     }
+}
+
+/// Whether a netdev that was running is not any more, or was not for a moment: the kernel merges events that follow each
+/// other quickly (`linkwatch_add_event()` in net/core/link_watch.c), and counts what it does not report.
+fn was_lost(before: &Link, now: &Link) -> bool {
+    before.running && (!now.running || now.carrier_losses != before.carrier_losses)
 }
 
 fn names(link: &Link) -> impl Iterator<Item = &String> {
@@ -94,6 +139,9 @@ pub(crate) fn ethernet(ifindex: u32, name: &str) -> Link {
         mac: String::new(),
         mtu: 1500,
         up: true,
+        running: true,
+        carrier_losses: 0,
+        epoch: 0,
         framing: Framing::Ethernet,
         master: None,
     }
@@ -111,13 +159,35 @@ mod tests {
     fn a_netdev_is_found_by_each_of_its_names() {
         let mut table = Table::default();
         let link = Link { alt_names: vec!["uplink".to_owned()], ..ethernet(3, "eth0") };
-        assert_eq!(table.set(link.clone()), names(&["eth0", "uplink"]));
-        assert_eq!(table.set(Link { mtu: 9000, ..link.clone() }), names(&[]), "no name changed");
+        assert_eq!(table.set(link.clone()).names, names(&["eth0", "uplink"]));
+        assert_eq!(table.set(Link { mtu: 9000, ..link.clone() }).names, names(&[]), "no name changed");
         assert_eq!(table.named("uplink").map(|link| link.mtu), Some(9000));
-        assert_eq!(table.set(Link { name: "lan0".to_owned(), ..link }), names(&["eth0", "lan0", "uplink"]));
+        assert_eq!(table.set(Link { name: "lan0".to_owned(), ..link }).names, names(&["eth0", "lan0", "uplink"]));
         assert_eq!((table.named("eth0"), table.named("lan0").map(|link| link.ifindex)), (None, Some(3)));
         assert_eq!(table.remove(3), names(&["lan0", "uplink"]));
-        assert_eq!(table, Table::default());
+        assert_eq!((table.links.len(), table.indexes.len()), (0, 0));
+    }
+
+    /// A netdev's states one after the other: whether it is up and running, and how often its carrier went.
+    #[test]
+    fn each_loss_of_a_netdev_begins_an_epoch() {
+        let mut table = Table::default();
+        let mut set = |up, running, carrier_losses| {
+            let changed = table.set(Link { up, running, carrier_losses, ..ethernet(3, "eth0") });
+            let link = table.link(3).unwrap();
+            (changed.is_state, link.state(), link.epoch)
+        };
+        assert_eq!(set(true, true, 0), (true, NetdevState::Up, 1), "it is new");
+        assert_eq!(set(true, true, 0), (false, NetdevState::Up, 1));
+        assert_eq!(set(true, false, 1), (true, NetdevState::NoCarrier, 2));
+        assert_eq!(set(true, true, 1), (true, NetdevState::Up, 2), "that it is back is no further loss");
+        assert_eq!(set(true, true, 2), (true, NetdevState::Up, 3), "nobody saw it go");
+        assert_eq!(set(false, false, 3), (true, NetdevState::Down, 4));
+        assert_eq!(set(false, false, 4), (false, NetdevState::Down, 4), "what is down is not lost once more");
+        assert_eq!(set(true, false, 4), (true, NetdevState::NoCarrier, 4));
+        table.remove(3);
+        assert_eq!(table.set(ethernet(3, "eth0")), Changed { names: names(&["eth0"]), is_state: true });
+        assert_eq!(table.link(3).map(|link| link.epoch), Some(5), "it is another one of the same index");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod instance;
 mod instances;
 mod loader;
 mod log;
+mod report;
 mod ticker;
 mod turn;
 

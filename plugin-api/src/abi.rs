@@ -20,7 +20,7 @@ use crate::Refusal;
 /// Major version of this border. Host and plugin work together if theirs are equal.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 2;
 
 /// A result whose error is the JSON text of a [`Refusal`](crate::Refusal).
 pub type Answer<T> = RResult<T, RString>;
@@ -95,6 +95,13 @@ pub trait CubeAbi: Send + Sync + 'static {
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         let _ = query;
         RResult::RErr(Refusal::no_stream(path.as_str()).text())
+    }
+    /// Reports the netdevs at the cube's ports and points (JSON of a [`Netdevs`](crate::Netdevs)), all of them as they
+    /// are now. Called soon after a commit that changes them, and when one of them goes down or comes up.
+    fn netdevs(&self, netdevs: RStr<'_>) -> Answer<()> {
+        // A plugin of ABI 1.1 or earlier does not depend on it.
+        let _ = netdevs;
+        RResult::ROk(())
     }
 }
 

@@ -153,6 +153,13 @@ impl<S: Service> CubeAbi for Instance<S> {
         })
     }
 
+    fn netdevs(&self, netdevs: RStr<'_>) -> Answer<()> {
+        guard(|| {
+            self.0.netdevs(&serde_json::from_str(netdevs.as_str())?);
+            Ok(())
+        })
+    }
+
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         guard(|| {
             let Opened { fd, media, file_name, id } =

@@ -59,12 +59,14 @@ mod datapath;
 mod export;
 mod guard;
 pub mod identity;
+mod netdevs;
 mod refusal;
 mod schema;
 mod service;
 
 pub use cube::{Cube, Level};
 pub use datapath::{Code, Count, Datapath, Direction, Map, MapKind, MapSpec, Maps, Program, constant};
+pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};
 pub use service::{Opened, Point, Port, Service, Wanted};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Action, Cube, Datapath, Maps, Refusal, ServiceKind, Stream, Tag};
+use crate::{Action, Cube, Datapath, Maps, Netdevs, Refusal, ServiceKind, Stream, Tag};
 
 /// A port of a standard cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,13 @@ pub trait Service: Send + Sync + Sized + 'static {
 
     /// Called about once a second.
     fn tick(&self) {}
+
+    /// The netdevs at the cube's ports and points, as they are now. Called soon after a [`commit`](Self::commit) that
+    /// changes them, and when one of them goes down or comes up; each call reports all of them. It must return quickly,
+    /// like a [`tick`](Self::tick).
+    fn netdevs(&self, netdevs: &Netdevs) {
+        let _ = netdevs;
+    }
 
     /// The resources that [`open`](Self::open) serves.
     fn streams() -> Vec<Stream> {

@@ -150,7 +150,7 @@ fn a_link_that_is_deleted_by_hand_is_created_again() -> Result<()> {
     eventually("both ends to be wired", || {
         Ok(site.pairs()?.iter().map(is_wired).collect::<Result<Vec<_>>>()? == [true; 2])
     })?;
-    assert_eq!(site.ends()?, UP);
+    eventually("both ends to be up", || Ok(site.ends()? == UP))?;
     passed(&site.scene, 1, 2)?;
     Ok(())
 }

@@ -101,23 +101,23 @@ fn a_missing_netdev_is_marked_and_keeps_its_chain() -> Result<()> {
     assert_eq!(scene.get("b/points")?[0]["status"], "DOWN", "the port is down");
     let expected = "\
 a (packetcapture)
-├─ at br1:p1, DOWN
-└─ at veth3, DOWN
+├─ at br1:p1, DOWN (no netdev)
+└─ at veth3, DOWN (no netdev)
       in   outer ---> a ---> stack
       out  stack ---> a ---> outer
 b (packetcapture)
-└─ at br1:p1, DOWN
+└─ at br1:p1, DOWN (no netdev)
 br1 (simplebridge)
-├─ p1 ─ veth1, DOWN
+├─ p1 ─ veth1, DOWN (no netdev)
 │     in   outer ---> b ---> a ---> br1:p1
 │     out  br1:p1 ---> a ---> b ---> outer
 ├─ p2 ─ veth2
 └─ p3 ─ no peer
 outer (packetcapture)
-├─ at veth1, DOWN
+├─ at veth1, DOWN (no netdev)
 │     in   outer ---> b ---> a ---> br1:p1
 │     out  br1:p1 ---> a ---> b ---> outer
-└─ at veth3, DOWN
+└─ at veth3, DOWN (no netdev)
       in   outer ---> a ---> stack
       out  stack ---> a ---> outer
 ";

@@ -47,7 +47,7 @@ fn port(port: &Value) -> Branch {
         ("", _) => format!("{name} ─ no peer"),
         (_, "UP") if netdev.is_empty() || netdev == peer => format!("{name} ─ {peer}"),
         (_, "UP") => format!("{name} ─ {peer} over {netdev}"),
-        (_, status) => format!("{name} ─ {peer}, {status}"),
+        (_, status) => format!("{name} ─ {peer}, {status}{}", why(port)),
     };
     Branch { line, chains: chains(port) }
 }
@@ -60,9 +60,15 @@ fn point(point: &Value) -> Branch {
     let line = match text("status").as_str() {
         // A daemon that does not report a status.
         "" | "UP" => format!("at {name}"),
-        status => format!("at {name}, {status}"),
+        status => format!("at {name}, {status}{}", why(point)),
     };
     Branch { line, chains }
+}
+
+/// ` (no carrier)`; nothing if the daemon does not say why.
+fn why(place: &Value) -> String {
+    let reason = place["reason"].as_str().map(|reason| escape(&reason.replace('-', " ")));
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
 }
 
 fn chains(place: &Value) -> Vec<String> {
@@ -85,7 +91,7 @@ mod tests {
                 { "name": "p1", "status": "UP", "peer": "veth1", "netdev": "veth1",
                   "ingress-chain": "b ---> a ---> br1:p1", "egress-chain": "br1:p1 ---> a ---> b" },
                 { "name": "p2", "status": "UP", "peer": "br2:q", "netdev": "pcn1a", "ingress-chain": "br1:p2" },
-                { "name": "p3", "status": "DOWN", "peer": "veth3", "netdev": "", "ingress-chain": "br1:p3" },
+                { "name": "p3", "status": "DOWN", "reason": "no-carrier", "peer": "veth3", "netdev": "veth3", "ingress-chain": "br1:p3" },
                 { "name": "p4", "status": "DOWN", "peer": "" },
             ] },
             { "name": "br2", "service-name": "simplebridge", "ports": [] },
@@ -102,7 +108,7 @@ br1 (simplebridge)
 │     in   b ---> a ---> br1:p1
 │     out  br1:p1 ---> a ---> b
 ├─ p2 ─ br2:q over pcn1a
-├─ p3 ─ veth3, DOWN
+├─ p3 ─ veth3, DOWN (no carrier)
 └─ p4 ─ no peer
 br2 (simplebridge)
 a (packetcapture)

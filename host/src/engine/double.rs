@@ -14,7 +14,8 @@ impl View {
     /// What readers see of `model` when no plugin runs.
     pub(crate) fn of(model: Model, facts: &Facts) -> Self {
         let Model { topology, registry, deferred, unrestored } = model;
-        Self { topology, registry, deferred, netdevs: facts.wired.clone(), instances: OrdMap::new(), unrestored }
+        let (netdevs, present) = (facts.wired.clone(), facts.present.clone());
+        Self { topology, registry, deferred, netdevs, present, instances: OrdMap::new(), unrestored }
     }
 }
 

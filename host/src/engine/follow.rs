@@ -19,17 +19,24 @@ const INSPECTION: Duration = Duration::from_secs(2);
 const REPINNING: Duration = Duration::from_secs(10);
 
 impl Engine {
-    /// Wires the netdevs in use that have come, gone or changed, and tries deferred parts again.
+    /// Wires the netdevs in use that have come, gone or changed, and tries deferred parts again. Has cubes hear of those
+    /// that went down or came up.
     pub(super) fn follow_netdevs(&mut self) {
         match self.present.refresh() {
             Ok(news) => self.news.extend(news),
             Err(error) => tracing::error!("cannot look netdevs up: {error}"),
         }
+        let states = std::mem::take(&mut self.news.states);
+        self.wire_netdevs();
+        self.announce_states(&states);
+    }
+
+    fn wire_netdevs(&mut self) {
         let is_any = !self.news.is_empty() || self.reconciler.is_retry_due() || self.has_losses();
         if !is_any || self.follow_again.is_some_and(|due| Instant::now() < due) {
             return;
         }
-        let News { names, gone } = std::mem::take(&mut self.news);
+        let News { names, gone, .. } = std::mem::take(&mut self.news);
         let mut present = self.present.table().clone();
         // A netdev that went and is back is another one, even with the same ifindex: its hooks and its mode went along.
         let returned: Vec<u32> = gone
@@ -48,7 +55,7 @@ impl Engine {
             self.follow_again = None;
         } else {
             // Nothing of it may be forgotten: a rename is only seen once.
-            self.news.extend(News { names, gone });
+            self.news.extend(News { names, gone, ..News::default() });
             self.follow_again = Some(Instant::now() + FOLLOW_PAUSE);
         }
     }

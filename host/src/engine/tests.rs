@@ -16,6 +16,7 @@ fn handle(instances: OrdMap<CubeName, Arc<Instance>>) -> (Handle, mpsc::Unbounde
         registry: Registry::new().unwrap(),
         deferred: Deferred::default(),
         netdevs: Netdevs::default(),
+        present: Table::default(),
         instances,
         unrestored: OrdMap::new(),
     };

@@ -265,9 +265,9 @@ fn the_input_of_an_action_is_checked_and_filled_in() {
 #[test]
 fn a_netdev_in_use_that_has_another_name_is_found() {
     let mut facts = facts();
-    let changed = facts.present.set(ethernet(1, "lan0"));
+    let changed = facts.present.set(ethernet(1, "lan0")).names;
     assert_eq!(renamed(&changed, &facts), BTreeMap::from([("veth1".to_owned(), "lan0".to_owned())]));
-    let changed = facts.present.set(ethernet(2, "lan1"));
+    let changed = facts.present.set(ethernet(2, "lan1")).names;
     assert_eq!(renamed(&changed, &facts), BTreeMap::new(), "veth2 is not in use");
     let mut topology = lab().topology;
     topology.rename_netdevs([("veth1".to_owned(), "lan0".to_owned())].into());

@@ -117,6 +117,10 @@ impl CubeAbi for Scripted {
         self.call("tick", "").map(drop)
     }
 
+    fn netdevs(&self, netdevs: RStr<'_>) -> Answer<()> {
+        self.call("netdevs", netdevs.as_str()).map(drop)
+    }
+
     /// A stream without content.
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         let info = self.call("open", &format!("{path} {query}"));

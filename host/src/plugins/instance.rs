@@ -6,6 +6,7 @@ mod tests;
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
@@ -18,6 +19,7 @@ use super::Plugin;
 use super::calls::{Calls, Stuck};
 use super::failures::Failures;
 use super::log::CubeLog;
+use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
 use crate::topology::LogLevel;
@@ -49,6 +51,9 @@ impl From<Failure> for Refusal {
     }
 }
 
+/// How long news of netdevs waits for a cube's turn.
+const HEAR: Duration = Duration::from_millis(100);
+
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
 
@@ -75,6 +80,7 @@ pub(crate) struct Instance {
     cube: Arc<str>,
     log: Arc<CubeLog>,
     turn: Arc<Turn>,
+    netdevs: Report,
     calls: Arc<Calls>,
     failures: Arc<Failures>,
     failed: OnceLock<String>,
@@ -113,7 +119,8 @@ impl Instance {
         drop(entered);
         match created {
             ROk(handle) => {
-                Ok(Self { handle, id, cube, log, turn: Turn::new(freed), calls, failures, failed: OnceLock::new() })
+                let (turn, netdevs, failed) = (Turn::new(freed), Report::default(), OnceLock::new());
+                Ok(Self { handle, id, cube, log, turn, netdevs, calls, failures, failed })
             }
             RErr(text) => {
                 let failure = refusal(&text);
@@ -214,9 +221,29 @@ impl Instance {
         Ok(Stream { info, fd })
     }
 
+    /// Keeps what the plugin is to hear of its cube's netdevs, JSON. Answers whether it has not heard that yet.
+    pub(crate) fn report(&self, netdevs: &str) -> bool {
+        self.netdevs.set(netdevs)
+    }
+
+    /// Has the plugin hear of its cube's netdevs. If it is in a call for longer, it hears with the next tick.
+    pub(crate) fn hear(&self) {
+        if let Some(_turn) = self.turn.take(HEAR) {
+            self.pass_report();
+        }
+    }
+
+    fn pass_report(&self) {
+        if let Some(netdevs) = self.netdevs.take() {
+            // A panic is already logged, and nothing depends on the other refusals.
+            let _ = self.call_claimed("netdevs", |cube| cube.netdevs((&*netdevs).into()));
+        }
+    }
+
     /// Calls the plugin's tick, unless something else calls it at the moment.
     pub(crate) fn tick(&self) {
         if let Some(_turn) = self.turn.take_if_idle() {
+            self.pass_report();
             // A panic is already logged, and nothing depends on the other refusals.
             let _ = self.call("tick", CubeHandle::tick);
         }

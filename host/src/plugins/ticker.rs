@@ -1,14 +1,16 @@
-//! Calls every cube's tick, beside everything else.
+//! Calls every cube's tick, beside everything else, and has cubes hear of their netdevs.
 //!
 //! A round begins each second. A cube whose turn is taken misses its tick, and a round that is not through when the next
-//! one begins ends there: ticks are dropped, never
-//! queued, and the cubes that missed theirs come first in the next round. A tick that takes long keeps its thread, and another thread
-//! goes on with the other cubes.
+//! one begins ends there: ticks are dropped, never queued, and the cubes that missed theirs come first in the next round. A
+//! tick that takes long keeps its thread, and another thread goes on with the other cubes.
+//!
+//! Between the rounds, cubes that have to hear something do so at once. What does not get through comes with the tick.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,38 +19,55 @@ use super::calls::{Calls, SLOW};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Cubes that have not had their tick in this round.
-#[derive(Default)]
+/// Cubes that have not had their call in this round.
 struct Round {
     left: Mutex<Vec<Arc<Instance>>>,
-    /// How many ticks have begun.
+    /// How many calls have begun.
     begun: AtomicUsize,
+    call: fn(&Instance),
 }
 
 /// Starts to call the ticks of the cubes that `instances` answers with, in a thread of its own, until it answers with
-/// `None`. Logs stuck calls as well.
+/// `None`. Has those that are `urgent` hear of their netdevs. Logs stuck calls as well.
 ///
 /// # Errors
 /// The thread cannot be started.
 pub(crate) fn keep_ticking(
     calls: Arc<Calls>,
     mut instances: impl FnMut() -> Option<Vec<Arc<Instance>>> + Send + 'static,
+    urgent: Receiver<Arc<Instance>>,
 ) -> io::Result<()> {
     thread::Builder::new().name("ticks".to_owned()).spawn(move || {
         let mut next = Instant::now();
         let mut missed = Vec::new();
         while let Some(all) = instances() {
-            let left = Mutex::new(in_turn(all, &missed));
-            let round = Arc::new(Round { left, begun: AtomicUsize::new(0) });
             next += PERIOD;
-            missed = run(&round, next);
+            missed = run(&Round::new(in_turn(all, &missed), Instance::tick), next);
             calls.report_stuck();
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+            serve(&urgent, next);
             // After a pause of the whole machine, rounds are not made up for.
             next = next.max(Instant::now());
         }
     })?;
     Ok(())
+}
+
+/// Has urgent cubes hear of their netdevs, until the time is over.
+fn serve(urgent: &Receiver<Arc<Instance>>, end: Instant) {
+    loop {
+        match urgent.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(first) => {
+                let all = std::iter::once(first).chain(urgent.try_iter()).collect();
+                // Those that miss it hear with their tick.
+                run(&Round::new(all, Instance::hear), end);
+            }
+            Err(RecvTimeoutError::Timeout) => return,
+            // The engine has ended.
+            Err(RecvTimeoutError::Disconnected) => {
+                return thread::sleep(end.saturating_duration_since(Instant::now()));
+            }
+        }
+    }
 }
 
 /// The order of a round, from its end: those that missed the last one come first.
@@ -69,7 +88,7 @@ fn run(round: &Arc<Round>, end: Instant) -> Vec<Arc<Instance>> {
             let (round, done) = (Arc::clone(round), done.clone());
             let spawned = thread::Builder::new().name("tick".to_owned()).spawn(move || {
                 while let Some(instance) = round.next() {
-                    instance.tick();
+                    (round.call)(&instance);
                 }
                 // The round may be over already.
                 let _ = done.send(());
@@ -87,6 +106,10 @@ fn run(round: &Arc<Round>, end: Instant) -> Vec<Arc<Instance>> {
 }
 
 impl Round {
+    fn new(cubes: Vec<Arc<Instance>>, call: fn(&Instance)) -> Arc<Self> {
+        Arc::new(Self { left: Mutex::new(cubes), begun: AtomicUsize::new(0), call })
+    }
+
     fn next(&self) -> Option<Arc<Instance>> {
         let next = self.left.lock().unwrap_or_else(PoisonError::into_inner).pop();
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -114,8 +137,7 @@ mod tests {
 
     fn round(cubes: &[&Arc<Instance>]) -> Arc<Round> {
         // The last one has its tick first.
-        let left = Mutex::new(cubes.iter().copied().cloned().collect());
-        Arc::new(Round { left, begun: AtomicUsize::new(0) })
+        Round::new(cubes.iter().copied().cloned().collect(), Instance::tick)
     }
 
     #[track_caller]
@@ -160,6 +182,56 @@ mod tests {
         assert_eq!(ticks.load(Ordering::SeqCst), 0);
     }
 
+    /// A round is a second apart from the next, and the test takes less than one.
+    #[test]
+    fn what_is_urgent_is_heard_between_the_rounds() {
+        let (report, heard) = mpsc::channel();
+        let script = move |call: &str, arguments: &str, _: &_| {
+            report.send(format!("{call} {arguments}")).unwrap();
+            Ok("null".to_owned())
+        };
+        let cube = Arc::new(instance("urgent", script));
+        let (hurry, urgent) = mpsc::channel();
+        let mut rounds = 0;
+        let (begun, first) = mpsc::channel();
+        let instances = move || {
+            begun.send(()).unwrap();
+            rounds += 1;
+            (rounds <= 1).then(Vec::new)
+        };
+        keep_ticking(Arc::default(), instances, urgent).unwrap();
+        first.recv().unwrap();
+        let next = || heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(next(), "create {\"name\":\"urgent\"}");
+        let begin = Instant::now();
+        for text in ["a", "b"] {
+            assert!(cube.report(text));
+            hurry.send(Arc::clone(&cube)).unwrap();
+            assert_eq!(next(), format!("netdevs {text}"));
+        }
+        assert!(begin.elapsed() < PERIOD, "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn a_cube_that_is_busy_hears_with_its_next_tick() {
+        let (report, heard) = mpsc::channel();
+        let script = move |call: &str, arguments: &str, _: &_| {
+            report.send(format!("{call} {arguments}")).unwrap();
+            Ok("null".to_owned())
+        };
+        let cube = Arc::new(instance("hard-of-hearing", script));
+        let turn = cube.turn().take(Duration::ZERO).unwrap();
+        cube.report("a");
+        cube.hear();
+        cube.tick();
+        drop(turn);
+        cube.report("b");
+        cube.tick();
+        cube.tick();
+        let calls: Vec<String> = heard.try_iter().skip(1).collect();
+        assert_eq!(calls, ["netdevs b", "tick ", "tick "]);
+    }
+
     #[test]
     fn ticks_go_on_until_there_is_no_engine() {
         let (cube, ticks) = ticking("steady-tick");
@@ -172,7 +244,8 @@ mod tests {
             rounds += 1;
             (rounds <= 2).then(|| vec![Arc::clone(&cube)])
         };
-        keep_ticking(calls, instances).unwrap();
+        // Without an engine, nothing is urgent.
+        keep_ticking(calls, instances, mpsc::channel().1).unwrap();
         wait_for("the thread ends", || watched.strong_count() == 0);
         assert_eq!(ticks.load(Ordering::SeqCst), 2);
         let times: Vec<Instant> = asked.iter().collect();

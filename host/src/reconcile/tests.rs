@@ -51,7 +51,7 @@ impl World {
     }
 
     fn appear(&mut self, link: Link) {
-        self.changed.extend(self.present.set(link));
+        self.changed.extend(self.present.set(link).names);
     }
 
     fn disappear(&mut self, ifindex: u32) {

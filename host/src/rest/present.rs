@@ -5,6 +5,7 @@ mod chains;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use polycube_plugin_api::NetdevState;
 use serde_json::{Value, json};
 
 pub(super) use self::chains::of_topology as chains_at;
@@ -52,17 +53,30 @@ pub(super) fn unrestored(name: &CubeName, unrestored: &Unrestored) -> Value {
 
 /// A port.
 pub(super) fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value {
-    let netdev = view.netdevs.of_port(cube, name, port);
-    json!({
-        "name": name.as_str(),
-        "uuid": port.uuid,
-        "status": status(netdev.as_ref()),
-        "peer": port.peer.as_ref().map(ToString::to_string).unwrap_or_default(),
-    })
+    let mut json = json!({ "name": name.as_str(), "uuid": port.uuid });
+    add_status(&mut json, view, view.netdevs.of_port(cube, name, port).as_ref());
+    json["peer"] = port.peer.as_ref().map(ToString::to_string).unwrap_or_default().into();
+    if port.peer.is_none() {
+        json["reason"] = "no-peer".into();
+    }
+    json
 }
 
-fn status(netdev: Option<&Netdev>) -> &'static str {
-    if netdev.is_some() { "UP" } else { "DOWN" }
+/// Whether packets can pass where `netdev` is, and why they cannot.
+fn add_status(json: &mut Value, view: &View, netdev: Option<&Netdev>) {
+    let link = netdev.and_then(|netdev| view.present.link(netdev.ifindex));
+    let reason = match link.map(|link| link.state()) {
+        Some(NetdevState::Up) => None,
+        Some(NetdevState::NoCarrier) => Some("no-carrier"),
+        Some(NetdevState::Down) => Some("netdev-down"),
+        // A link's ends are wired as soon as they are created, up and with carrier, before the kernel's event is read.
+        None if netdev.is_some_and(|netdev| view.netdevs.link_port(&netdev.name).is_some()) => None,
+        None => Some("no-netdev"),
+    };
+    json["status"] = if reason.is_none() { "UP" } else { "DOWN" }.into();
+    if let Some(reason) = reason {
+        json["reason"] = reason.into();
+    }
 }
 
 /// What every cube has, and the chains where it is attached or has ports.
@@ -81,7 +95,8 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     if cube.role == Role::Transparent {
         let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
             let netdev = view.netdevs.of_point(&view.topology, point);
-            let mut json = json!({ "name": point.to_string(), "status": status(netdev.as_ref()) });
+            let mut json = json!({ "name": point.to_string() });
+            add_status(&mut json, view, netdev.as_ref());
             add_chains(&mut json, point);
             json
         });
@@ -158,6 +173,7 @@ pub(super) fn whole(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netdev::{Link, ethernet};
     use crate::rest::fixture::{facts, model};
 
     fn view() -> View {
@@ -185,6 +201,27 @@ mod tests {
         assert_eq!(keys(&transparent), [common.as_slice(), &["parent", "parents"]].concat());
         let free = shown(&view, "b", placed);
         assert_eq!((&free["parent"], &free["parents"], &free["points"]), (&json!(""), &json!([]), &json!([])));
+    }
+
+    #[test]
+    fn what_is_down_says_why() {
+        let shown_with = |up, running| {
+            let mut facts = facts();
+            facts.present.set(Link { up, running, ..ethernet(1, "veth1") });
+            let view = View::of(model(), &facts);
+            let [port, idle] = [0, 1].map(|index| shown(&view, "br1", base)["ports"][index].clone());
+            let point = shown(&view, "a", placed)["points"][0].clone();
+            assert_eq!((&port["status"], &port["reason"]), (&point["status"], &point["reason"]));
+            assert_eq!((&idle["status"], &idle["reason"]), (&json!("DOWN"), &json!("no-peer")));
+            (port["status"].clone(), port["reason"].clone())
+        };
+        assert_eq!(shown_with(true, true), (json!("UP"), Value::Null));
+        assert_eq!(shown_with(true, false), (json!("DOWN"), json!("no-carrier")));
+        assert_eq!(shown_with(false, false), (json!("DOWN"), json!("netdev-down")));
+        let mut facts = facts();
+        facts.present.remove(1);
+        let port = &shown(&View::of(model(), &facts), "br1", base)["ports"][0];
+        assert_eq!((&port["status"], &port["reason"]), (&json!("DOWN"), &json!("no-netdev")));
     }
 
     #[test]

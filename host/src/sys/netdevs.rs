@@ -16,7 +16,7 @@ use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::runtime;
 
 use super::netlink::{Netlink, NetlinkError, is_netdev, link};
-use crate::netdev::Table;
+use crate::netdev::{Changed, Link, Table};
 
 /// Room for events that have not been read: a message is about 2 KiB.
 const QUEUE: usize = 4 << 20;
@@ -44,9 +44,12 @@ pub(crate) struct News {
     pub(crate) names: BTreeSet<String>,
     /// Netdevs that went, by ifindex. One of the same ifindex may be back already.
     pub(crate) gone: BTreeSet<u32>,
+    /// Netdevs that went down or came up, by ifindex.
+    pub(crate) states: BTreeSet<u32>,
 }
 
 impl News {
+    /// Whether each name still stands for the same netdev.
     pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty() && self.gone.is_empty()
     }
@@ -54,6 +57,16 @@ impl News {
     pub(crate) fn extend(&mut self, more: Self) {
         self.names.extend(more.names);
         self.gone.extend(more.gone);
+        self.states.extend(more.states);
+    }
+
+    fn set(&mut self, table: &mut Table, link: Link) {
+        let ifindex = link.ifindex;
+        let Changed { names, is_state } = table.set(link);
+        self.names.extend(names);
+        if is_state {
+            self.states.insert(ifindex);
+        }
     }
 }
 
@@ -124,7 +137,7 @@ impl Netdevs {
             self.news.gone.insert(ifindex);
         }
         for link in links {
-            self.news.names.extend(self.table.set(link));
+            self.news.set(&mut self.table, link);
         }
         Ok(())
     }
@@ -143,7 +156,7 @@ fn take_in(datagram: &[u8], table: &mut Table, news: &mut News) {
         rest = rest.get(length..).unwrap_or_default();
         match message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if is_netdev(&message) => {
-                news.names.extend(table.set(link(&message)));
+                news.set(table, link(&message));
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) if is_netdev(&message) => {
                 news.names.extend(table.remove(message.header.index));

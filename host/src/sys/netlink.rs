@@ -305,6 +305,9 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         mac: String::new(),
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: message.header.flags.contains(LinkFlags::Running),
+        carrier_losses: 0,
+        epoch: 0,
         framing: match message.header.link_layer_type {
             LinkLayerType::Ether => Framing::Ethernet,
             LinkLayerType::Loopback => Framing::Loopback,
@@ -316,6 +319,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::CarrierDownCount(count) => link.carrier_losses = *count,
             LinkAttribute::Controller(master) => link.master = Some(*master).filter(|master| *master != 0),
             LinkAttribute::PropList(properties) => {
                 link.alt_names = properties
@@ -351,6 +355,7 @@ fn traffic(message: &LinkMessage) -> Traffic {
 
 #[cfg(test)]
 mod tests {
+    use polycube_plugin_api::NetdevState;
     use rtnetlink::packet_route::link::Stats64;
 
     use super::*;
@@ -368,12 +373,13 @@ mod tests {
         let mut told = message(vec![
             LinkAttribute::IfName("eth0".to_owned()),
             LinkAttribute::Mtu(9000),
+            LinkAttribute::CarrierDownCount(5),
             LinkAttribute::Controller(3),
             LinkAttribute::PropList(vec![Prop::AltIfName("uplink".to_owned()), Prop::AltIfName("wan".to_owned())]),
             LinkAttribute::Address(vec![0x02, 0, 0, 0xab, 0x0c, 0xff]),
             LinkAttribute::PermAddress(vec![1; 6]),
         ]);
-        told.header.flags = LinkFlags::Up | LinkFlags::Broadcast;
+        told.header.flags = LinkFlags::Up | LinkFlags::Running | LinkFlags::Broadcast;
         let expected = Link {
             ifindex: 7,
             name: "eth0".to_owned(),
@@ -381,6 +387,9 @@ mod tests {
             mac: "02:00:00:ab:0c:ff".to_owned(),
             mtu: 9000,
             up: true,
+            running: true,
+            carrier_losses: 5,
+            epoch: 0,
             framing: Framing::Ethernet,
             master: Some(3),
         };
@@ -391,7 +400,10 @@ mod tests {
     fn a_netdev_that_left_its_bridge_has_no_master() {
         assert_eq!(link(&message(vec![LinkAttribute::Controller(0)])).master, None);
         let bare = link(&message(Vec::new()));
-        assert_eq!((bare.master, bare.up, bare.mac.as_str(), bare.alt_names.len()), (None, false, "", 0));
+        assert_eq!(
+            (bare.master, bare.state(), bare.mac.as_str(), bare.alt_names.len()),
+            (None, NetdevState::Down, "", 0)
+        );
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polycube_layout::bridge;
-use polycube_plugin_api::{Action, Cube, Datapath, Level, Map, Maps, Port, Refusal, Service, ServiceKind, Tag, Wanted};
+use polycube_plugin_api::{
+    Action, Cube, Datapath, Level, Map, Maps, Netdevs, Port, Refusal, Service, ServiceKind, Tag, Wanted,
+};
 use serde_json::Value;
 
 use crate::config::Config;
 use crate::counters::{Counters, CountersError};
 use crate::datapath::{self, Statics};
 use crate::fdb::{Ageing, Changes, Entries, Fdb, FdbError};
+use crate::links::Links;
 use crate::state::{EntryState, FdbState, Origin, PortState, State};
 
 const FLUSH: &str = "fdb/flush";
@@ -29,6 +32,7 @@ pub struct SimpleBridge {
 struct Phases {
     prepared: Option<Bridge>,
     running: Option<Bridge>,
+    links: Links,
     ticks: u32,
 }
 
@@ -146,13 +150,28 @@ impl Service for SimpleBridge {
         }
         phases.ticks = 0;
         if let Some(bridge) = &mut phases.running {
-            let ports = bridge.ports.iter().map(|port| port.id).collect::<BTreeSet<_>>();
+            let ports = bridge.port_ids();
             self.note("swept", bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
+        }
+    }
+
+    /// Forgets the addresses on ports that have gone down, as `br_stp_disable_port()` in net/bridge/br_stp_if.c does:
+    /// their stations may appear elsewhere and wait for a frame, rather than send one.
+    fn netdevs(&self, netdevs: &Netdevs) {
+        let mut phases = self.phases();
+        let Phases { running: Some(bridge), links, .. } = &mut *phases else { return };
+        let lost = links.update(&bridge.port_ids(), &netdevs.ports);
+        if !lost.is_empty() {
+            self.note("ports down", bridge.change(|present, _| Changes::forget(present, &lost)));
         }
     }
 }
 
 impl Bridge {
+    fn port_ids(&self) -> BTreeSet<u32> {
+        self.ports.iter().map(|port| port.id).collect()
+    }
+
     /// Whether `port` is one of its ports, and not another one that reuses the id or the name.
     fn has(&self, port: &Port) -> bool {
         self.ports.iter().any(|own| own.id == port.id && own.name == port.name)

@@ -81,6 +81,12 @@ impl Changes {
         Self { remove: gone.map(|(mac, _)| *mac).collect(), bind: Vec::new() }
     }
 
+    /// Removes the learned entries of `ports`.
+    pub(crate) fn forget(present: &Entries, ports: &BTreeSet<u32>) -> Self {
+        let learned = present.iter().filter(|(_, entry)| entry.seen != STATIC && ports.contains(&entry.port));
+        Self { remove: learned.map(|(mac, _)| *mac).collect(), bind: Vec::new() }
+    }
+
     /// Removes all learned entries.
     pub(crate) fn flush(present: &Entries) -> Self {
         let learned = present.iter().filter(|(_, entry)| entry.seen != STATIC);
@@ -220,6 +226,13 @@ mod tests {
         let ageing = Ageing { now: 10 * SECOND, limit: 5 * SECOND };
         let changes = Changes::sweep(&present.into(), ageing, &BTreeSet::from([0]));
         assert_eq!(changes, Changes { remove: vec![mac(1), mac(3)], bind: vec![] });
+    }
+
+    #[test]
+    fn what_is_forgotten_was_learned_on_these_ports() {
+        let present = [learned(1, 0, SECOND), learned(2, 1, SECOND), bound(3, 0), learned(4, 2, SECOND)];
+        let changes = Changes::forget(&present.into(), &BTreeSet::from([0, 2]));
+        assert_eq!(changes, Changes { remove: vec![mac(1), mac(4)], bind: vec![] });
     }
 
     #[test]
