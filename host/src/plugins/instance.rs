@@ -235,6 +235,7 @@ impl Instance {
 
     fn pass_report(&self) {
         if let Some(netdevs) = self.netdevs.take() {
+            self.log.write(Level::Trace, &format!("hears of its netdevs: {netdevs}"));
             // A panic is already logged, and nothing depends on the other refusals.
             let _ = self.call_claimed("netdevs", |cube| cube.netdevs((&*netdevs).into()));
         }

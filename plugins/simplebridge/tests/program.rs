@@ -1,7 +1,9 @@
 //! What does the bridge's program do with each address, in the real kernel and one frame at a time
 //! (`BPF_PROG_TEST_RUN`)?
 
-use aya::maps::{Array, HashMap, MapData};
+use std::error::Error;
+
+use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use polycube_layout::bridge::{FDB, FdbKey};
@@ -33,51 +35,55 @@ struct Key(FdbKey);
 // SAFETY: integers without padding; every bit pattern is valid.
 unsafe impl aya::Pod for Key {}
 
-/// The loaded program, with one port besides that of the frames.
-struct Bridge(Ebpf);
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-impl Bridge {
-    fn load() -> Self {
-        let mut object = EbpfLoader::new().load(OBJECT).unwrap();
-        let mut ports = Array::<&mut MapData, u32>::try_from(object.map_mut(PORTS).unwrap()).unwrap();
-        ports.set(OUT, IFINDEX, 0).unwrap();
-        program(&mut object).load().unwrap();
-        Self(object)
-    }
-
-    /// What becomes of a frame, and whether its source is known afterwards.
-    fn run(&mut self, source: [u8; 6], destination: [u8; 6]) -> (u32, bool) {
-        let frame = [&destination[..], &source, &[0x88, 0xb5], &[0; 50]].concat();
-        let mut context = [0_u32; CONTEXT_WORDS];
-        context[CB + CB_PORT] = IN;
-        let context = context.map(u32::to_ne_bytes).concat();
-        let options = TestRunOptions { data_in: Some(&frame), ctx_in: Some(&context), ..TestRunOptions::new() };
-        let verdict = program(&mut self.0).test_run(options).unwrap().return_value;
-        let fdb = HashMap::<&MapData, Key, [u64; 2]>::try_from(self.0.map(FDB).unwrap()).unwrap();
-        let is_known = fdb.get(&Key(FdbKey { mac: source, zero: [0; 2] }), 0).is_ok();
-        (verdict, is_known)
-    }
+/// Loads the program, with one port besides that of the frames.
+fn load() -> Result<Ebpf> {
+    let mut object = EbpfLoader::new().load(OBJECT)?;
+    let mut ports = Array::<&mut MapData, u32>::try_from(object.map_mut(PORTS).ok_or("no map of ports")?)?;
+    ports.set(OUT, IFINDEX, 0)?;
+    program(&mut object)?.load()?;
+    Ok(object)
 }
 
-fn program(object: &mut Ebpf) -> &mut SchedClassifier {
-    object.program_mut("bridge").unwrap().try_into().unwrap()
+fn program(object: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    Ok(object.program_mut("bridge").ok_or("no program")?.try_into()?)
+}
+
+/// What becomes of a frame, and whether its source is known afterwards.
+fn run(source: [u8; 6], destination: [u8; 6]) -> Result<(u32, bool)> {
+    let mut object = load()?;
+    let frame = [&destination[..], &source, &[0x88, 0xb5], &[0; 50]].concat();
+    let mut context = [0_u32; CONTEXT_WORDS];
+    context[CB + CB_PORT] = IN;
+    let context = context.map(u32::to_ne_bytes).concat();
+    let options = TestRunOptions { data_in: Some(&frame), ctx_in: Some(&context), ..TestRunOptions::new() };
+    let verdict = program(&mut object)?.test_run(options)?.return_value;
+    let fdb = HashMap::<&MapData, Key, [u64; 2]>::try_from(object.map(FDB).ok_or("no database")?)?;
+    let is_known = match fdb.get(&Key(FdbKey { mac: source, zero: [0; 2] }), 0) {
+        Ok(_) => true,
+        Err(MapError::KeyNotFound) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok((verdict, is_known))
 }
 
 #[track_caller]
-fn check(source: [u8; 6], destination: [u8; 6], verdict: u32, is_learned: bool) {
-    let found = Bridge::load().run(source, destination);
-    assert_eq!(found, (verdict, is_learned), "from {source:02x?} to {destination:02x?}");
+fn check(source: [u8; 6], destination: [u8; 6], verdict: u32, is_learned: bool) -> Result<()> {
+    assert_eq!(run(source, destination)?, (verdict, is_learned), "from {source:02x?} to {destination:02x?}");
+    Ok(())
 }
 
 #[test]
-fn frames_to_the_neighbour_alone_are_neither_forwarded_nor_learned_from() {
+fn frames_to_the_neighbour_alone_are_neither_forwarded_nor_learned_from() -> Result<()> {
     for last in 0x01..=0x0f {
-        check(STATION, [0x01, 0x80, 0xc2, 0, 0, last], DROPPED, false);
+        check(STATION, [0x01, 0x80, 0xc2, 0, 0, last], DROPPED, false)?;
     }
+    Ok(())
 }
 
 #[test]
-fn frames_to_every_other_address_are_forwarded_and_learned_from() {
+fn frames_to_every_other_address_are_forwarded_and_learned_from() -> Result<()> {
     let others = [
         // Spanning trees of others pass a bridge that has none.
         [0x01, 0x80, 0xc2, 0, 0, 0x00],
@@ -97,15 +103,17 @@ fn frames_to_every_other_address_are_forwarded_and_learned_from() {
         ZERO,
     ];
     for destination in others {
-        check(STATION, destination, FORWARDED, true);
+        check(STATION, destination, FORWARDED, true)?;
     }
+    Ok(())
 }
 
 #[test]
-fn frames_from_no_station_are_neither_forwarded_nor_learned_from() {
+fn frames_from_no_station_are_neither_forwarded_nor_learned_from() -> Result<()> {
     for source in [ZERO, [0xff; 6], [0x01, 0x00, 0x5e, 0, 0, 0x05], [0x03, 0, 0, 0, 0, 1]] {
         for destination in [STRANGER, [0xff; 6]] {
-            check(source, destination, DROPPED, false);
+            check(source, destination, DROPPED, false)?;
         }
     }
+    Ok(())
 }

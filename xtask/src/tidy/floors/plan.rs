@@ -81,7 +81,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "plugin-api/src",
         house: "",
-        rooms: &["export", "guard", "identity", "service", "schema", "cube", "datapath", "abi", "refusal"],
+        rooms: &["export", "guard", "identity", "service", "schema", "cube", "datapath", "netdevs", "abi", "refusal"],
     },
     Floors {
         sources: "plugins/packetcapture/src",
@@ -164,7 +164,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "plugins/simplebridge/src",
         house: "",
-        rooms: &["cube", "counters", "fdb", "datapath", "state", "config", "mac"],
+        rooms: &["cube", "counters", "fdb", "links", "datapath", "state", "config", "mac"],
     },
     Floors {
         sources: "xtask/src",
