@@ -50,34 +50,38 @@ fn program(object: &mut Ebpf) -> Result<&mut SchedClassifier> {
     Ok(object.program_mut("bridge").ok_or("no program")?.try_into()?)
 }
 
-/// What becomes of a frame, and whether its source is known afterwards.
-fn run(source: [u8; 6], destination: [u8; 6]) -> Result<(u32, bool)> {
-    let mut object = load()?;
+/// What becomes of a frame, and whether its source is known afterwards. Nothing is known before.
+fn run(object: &mut Ebpf, source: [u8; 6], destination: [u8; 6]) -> Result<(u32, bool)> {
     let frame = [&destination[..], &source, &[0x88, 0xb5], &[0; 50]].concat();
     let mut context = [0_u32; CONTEXT_WORDS];
     context[CB + CB_PORT] = IN;
     let context = context.map(u32::to_ne_bytes).concat();
     let options = TestRunOptions { data_in: Some(&frame), ctx_in: Some(&context), ..TestRunOptions::new() };
-    let verdict = program(&mut object)?.test_run(options)?.return_value;
-    let fdb = HashMap::<&MapData, Key, [u64; 2]>::try_from(object.map(FDB).ok_or("no database")?)?;
-    let is_known = match fdb.get(&Key(FdbKey { mac: source, zero: [0; 2] }), 0) {
+    let verdict = program(object)?.test_run(options)?.return_value;
+    let mut fdb = HashMap::<&mut MapData, Key, [u64; 2]>::try_from(object.map_mut(FDB).ok_or("no database")?)?;
+    let key = Key(FdbKey { mac: source, zero: [0; 2] });
+    let is_known = match fdb.get(&key, 0) {
         Ok(_) => true,
         Err(MapError::KeyNotFound) => false,
         Err(error) => return Err(error.into()),
     };
+    if is_known {
+        fdb.remove(&key)?;
+    }
     Ok((verdict, is_known))
 }
 
 #[track_caller]
-fn check(source: [u8; 6], destination: [u8; 6], verdict: u32, is_learned: bool) -> Result<()> {
-    assert_eq!(run(source, destination)?, (verdict, is_learned), "from {source:02x?} to {destination:02x?}");
+fn check(object: &mut Ebpf, source: [u8; 6], destination: [u8; 6], expected: (u32, bool)) -> Result<()> {
+    assert_eq!(run(object, source, destination)?, expected, "from {source:02x?} to {destination:02x?}");
     Ok(())
 }
 
 #[test]
 fn frames_to_the_neighbour_alone_are_neither_forwarded_nor_learned_from() -> Result<()> {
+    let mut object = load()?;
     for last in 0x01..=0x0f {
-        check(STATION, [0x01, 0x80, 0xc2, 0, 0, last], DROPPED, false)?;
+        check(&mut object, STATION, [0x01, 0x80, 0xc2, 0, 0, last], (DROPPED, false))?;
     }
     Ok(())
 }
@@ -102,17 +106,19 @@ fn frames_to_every_other_address_are_forwarded_and_learned_from() -> Result<()> 
         STRANGER,
         ZERO,
     ];
+    let mut object = load()?;
     for destination in others {
-        check(STATION, destination, FORWARDED, true)?;
+        check(&mut object, STATION, destination, (FORWARDED, true))?;
     }
     Ok(())
 }
 
 #[test]
 fn frames_from_no_station_are_neither_forwarded_nor_learned_from() -> Result<()> {
+    let mut object = load()?;
     for source in [ZERO, [0xff; 6], [0x01, 0x00, 0x5e, 0, 0, 0x05], [0x03, 0, 0, 0, 0, 1]] {
         for destination in [STRANGER, [0xff; 6]] {
-            check(source, destination, DROPPED, false)?;
+            check(&mut object, source, destination, (DROPPED, false))?;
         }
     }
     Ok(())
