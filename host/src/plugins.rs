@@ -2,8 +2,8 @@
 //!
 //! A plugin's code can panic, be slow or never return. A panic ends its instance and nothing else. A slow call is
 //! logged; one that does not return is reported as stuck, and the caller goes on without it. Calls that depend on each
-//! other's effects (a change, an action, a tick) take a cube's [`Turn`] and never run at the same time; a cube whose
-//! turn is taken makes nobody wait but those who want this very cube.
+//! other's effects (a change, an action, a tick, news of netdevs) take a cube's [`Turn`] and never run at the same time; a
+//! cube whose turn is taken delays only calls of this very cube.
 
 mod caller;
 mod calls;

@@ -254,6 +254,11 @@ fn a_panic_in_a_tick() -> Result<()> {
 }
 
 #[test]
+fn a_panic_on_hearing_of_netdevs() -> Result<()> {
+    Site::panics("Netdevs", &["bad set panic=netdevs", "attach bad br1:p2"], 0)
+}
+
+#[test]
 fn a_panic_in_creation_leaves_no_cube_and_is_logged_at_every_level() -> Result<()> {
     let site = Site::build()?;
     let before = site.scene.daemon.snapshot()?;
