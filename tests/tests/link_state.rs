@@ -110,6 +110,8 @@ fn a_station_that_moves_after_its_link_went_down_is_reached_at_once() -> Result<
     scene.peer(2).down()?;
     wait_until_down(&scene, "no-carrier")?;
     assert_others_stay(&scene)?;
+    let netdev = scene.get("netdevs/veth2")?;
+    assert_eq!((&netdev["status"], &netdev["reason"]), (&"DOWN".into(), &"no-carrier".into()));
     let shown = scene.daemon.ctl("topology").ok();
     assert!(shown.contains("toveth2 ─ veth2, DOWN (no carrier)"), "{shown}");
 

@@ -64,13 +64,20 @@ pub(super) fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -
 
 /// Whether packets can pass where `netdev` is, and why they cannot.
 fn add_status(json: &mut Value, view: &View, netdev: Option<&Netdev>) {
-    let link = netdev.and_then(|netdev| view.present.link(netdev.ifindex));
-    let reason = match link.map(|link| link.state()) {
+    let state = netdev.and_then(|netdev| {
+        // A link's ends are wired as soon as they are created, up and with carrier, before the kernel's event is read.
+        let is_new = || view.netdevs.link_port(&netdev.name).map(|_| NetdevState::Up);
+        view.present.link(netdev.ifindex).map(|link| link.state()).or_else(is_new)
+    });
+    add_state(json, state);
+}
+
+/// The state of a netdev, or that there is none.
+pub(super) fn add_state(json: &mut Value, state: Option<NetdevState>) {
+    let reason = match state {
         Some(NetdevState::Up) => None,
         Some(NetdevState::NoCarrier) => Some("no-carrier"),
         Some(NetdevState::Down) => Some("netdev-down"),
-        // A link's ends are wired as soon as they are created, up and with carrier, before the kernel's event is read.
-        None if netdev.is_some_and(|netdev| view.netdevs.link_port(&netdev.name).is_some()) => None,
         None => Some("no-netdev"),
     };
     json["status"] = if reason.is_none() { "UP" } else { "DOWN" }.into();

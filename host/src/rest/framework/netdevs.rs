@@ -6,6 +6,7 @@ use super::{find, list};
 use crate::problem::Problem;
 use crate::rest::call::Content;
 use crate::rest::context::Context;
+use crate::rest::present::add_state;
 
 pub(crate) async fn all(context: Context) -> Result<Content, Problem> {
     Ok(list(netdevs(&context).await?))
@@ -25,15 +26,15 @@ pub(crate) async fn netdevs(context: &Context) -> Result<Vec<(String, Value)>, P
         .into_iter()
         .map(|link| {
             let owner = view.topology.peer_owner(&link.name).or_else(|| view.netdevs.link_port(&link.name).cloned());
-            let json = json!({
+            let mut json = json!({
                 "name": link.name,
                 "index": link.ifindex,
                 "mac": link.mac,
                 "mtu": link.mtu,
                 "addresses": addresses.get(&link.ifindex).map_or(&[][..], Vec::as_slice),
-                "status": if link.up { "UP" } else { "DOWN" },
-                "peer": owner.map(|(cube, port)| format!("{cube}:{port}")).unwrap_or_default(),
             });
+            add_state(&mut json, Some(link.state()));
+            json["peer"] = owner.map(|(cube, port)| format!("{cube}:{port}")).unwrap_or_default().into();
             (link.name, json)
         })
         .collect())

@@ -170,7 +170,16 @@ fn netdev() -> Value {
                 "items": text("IP address and prefix length"),
                 "description": "IP addresses of the host on it",
             },
-            "status": { "type": "string", "enum": ["UP", "DOWN"] },
+            "status": {
+                "type": "string",
+                "enum": ["UP", "DOWN"],
+                "description": "UP while the device is set up and has carrier",
+            },
+            "reason": {
+                "type": "string",
+                "enum": ["netdev-down", "no-carrier"],
+                "description": "Why it is DOWN: it is not set up, or it has no carrier",
+            },
             "peer": text("Port that it is the peer of, CUBE:PORT; empty for none"),
         },
     })
