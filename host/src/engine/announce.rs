@@ -25,9 +25,7 @@ impl Engine {
 
     /// Has the cubes that `after` wires differently hear of their netdevs.
     pub(super) fn announce_difference(&self, before: &View, after: &View) {
-        let place = |view: &View| (view.topology.clone(), view.netdevs.clone());
-        let (before, now) = (place(before), place(after));
-        let touched = Touched::between((&before.0, &before.1), (&now.0, &now.1), []);
+        let touched = Touched::between((&before.topology, &before.netdevs), (&after.topology, &after.netdevs), []);
         self.announce(after, &touched.cubes);
     }
 
