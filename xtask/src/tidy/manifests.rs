@@ -20,6 +20,11 @@ const BORDERS: &[Border] = &[
         why: "api has types only, and knows no HTTP library",
     },
     Border {
+        within: "document/",
+        forbidden: &["polycube-api", "api", "polycubed", "host", "tokio"],
+        why: "document knows the form of documents, and nothing of what they say",
+    },
+    Border {
         within: "tests/",
         forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "packetcapture", "simplebridge"],
         why: "the tests link neither host nor plugins",

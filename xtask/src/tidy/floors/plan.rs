@@ -78,6 +78,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &["body", "partial", "order", "packets", "request", "words", "flags", "path", "view", "error", "forms"],
     },
     Floors { sources: "api/src", house: "", rooms: &["error", "help", "word"] },
+    Floors { sources: "document/src", house: "", rooms: &["merge", "yaml", "json", "place", "error"] },
     Floors {
         sources: "plugin-api/src",
         house: "",
