@@ -1,12 +1,11 @@
 //! Several cubes as one change: they may refer to each other, whatever their order.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::body::Peer;
+use super::body::{Peer, parents, take};
 use super::change::Draft;
-use crate::problem::{ErrorTag, Problem, Problems};
-use crate::schema::word;
-use crate::topology::{CubeName, Place};
+use crate::problem::{Problem, Problems};
+use crate::topology::CubeName;
 
 /// What a cube's description says about other cubes, which have to exist first.
 struct Relations {
@@ -36,10 +35,8 @@ impl Draft<'_> {
                 problems.extend(set.err().into_iter().flat_map(|more| more.0));
             }
             for (cube, relations) in &made {
-                for (path, parent) in &relations.parents {
-                    let attached = self.attach(cube, parent, &Place::Auto);
-                    problems.extend(attached.err().map(|problem| problem.unless_about(cube, path)));
-                }
+                let attached = self.attach_all(cube, &relations.parents);
+                problems.extend(attached.err().into_iter().flat_map(|more| more.0));
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
@@ -69,40 +66,5 @@ impl Draft<'_> {
                 Err(Problems(created.chain(parents.err()).collect()))
             }
         }
-    }
-}
-
-/// Removes from a cube what it is to be attached to: `parents`, or `parent` with commas, which no name contains.
-fn parents(cube: &mut Map<String, Value>, name: &str) -> Result<Vec<(String, String)>, Problem> {
-    let (parent, parents) = (cube.shift_remove("parent"), cube.shift_remove("parents"));
-    let (key, listed) = match (parent, parents) {
-        (None, None) => return Ok(Vec::new()),
-        (Some(Value::String(text)), None) => {
-            let listed = text.split(',').filter(|one| !one.is_empty()).map(str::to_owned);
-            ("parent", Some(listed.collect::<Vec<_>>()))
-        }
-        (None, Some(Value::Array(listed))) => {
-            ("parents", listed.iter().map(|one| one.as_str().map(str::to_owned)).collect())
-        }
-        (Some(_), Some(_)) => {
-            return Err(Problem::bad(format!("{name}/parents"), "only one of parent and parents can be given"));
-        }
-        (Some(_), None) => ("parent", None),
-        (None, Some(_)) => ("parents", None),
-    };
-    let path = format!("{name}/{key}");
-    let Some(listed) = listed else {
-        let form = if key == "parent" { "a string" } else { "a list of strings" };
-        return Err(Problem::bad(path, format!("`{key}` is {form}: ports, as CUBE:PORT, and netdevs")));
-    };
-    Ok(listed.into_iter().map(|parent| (path.clone(), parent)).collect())
-}
-
-/// Removes a string from the object at `path`.
-fn take(object: &mut Map<String, Value>, key: &str, path: &str) -> Result<String, Problem> {
-    match object.shift_remove(key).map(|name| word(&name).ok_or(name)) {
-        Some(Ok(text)) => Ok(text),
-        Some(Err(other)) => Err(Problem::bad(format!("{path}/{key}"), format!("`{key}` is a string, not {other}"))),
-        None => Err(Problem::new(ErrorTag::MissingAttribute, format!("{path}/{key}"), format!("`{key}` is missing"))),
     }
 }

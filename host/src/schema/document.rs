@@ -36,6 +36,18 @@ pub(super) fn defaults(schema: &Value) -> Value {
     }
 }
 
+/// What of `config` is not as it would be by default, in the schema's order; `None` if all of it is.
+pub(super) fn sparse(schema: &Value, config: &Value) -> Option<Value> {
+    let Node::Container(schema) = Node::of(schema) else {
+        return (*config != defaults(schema)).then(|| config.clone());
+    };
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let members = properties.filter(|(_, member)| member.get(keyword::ALIAS).is_none());
+    let set: Map<String, Value> =
+        members.filter_map(|(name, member)| Some((name.clone(), sparse(member, &config[name])?))).collect();
+    (!set.is_empty()).then_some(Value::Object(set))
+}
+
 /// Replaces members of `under` by those of `over`, objects member by member.
 pub(super) fn overlay(under: &mut Value, over: Value) {
     match (under, over) {

@@ -8,8 +8,8 @@ use polycube_api::Limits;
 use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
 use serde_json::{Value, json};
 
-use super::coerce::{Aliased, Findings, coerce};
-use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
+use super::coerce::{Aliased, Findings, StateMembers, coerce};
+use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset, sparse};
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate, word};
@@ -31,6 +31,17 @@ enum Reason {
     Schema(String),
     #[error(transparent)]
     Metric(#[from] MetricError),
+}
+
+/// What a body is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A cube that is new: what was read from another one fits too.
+    Create,
+    /// A cube that exists, described as a whole.
+    Describe,
+    /// A part of a cube that exists.
+    Change,
 }
 
 /// The data model of a service.
@@ -102,7 +113,20 @@ impl Model {
     /// # Errors
     /// Everything that is wrong with `body`.
     pub(crate) fn create(&self, body: Value) -> Result<Value, Problems> {
-        self.apply(&self.defaults(), &[], Operation::Merge, body, true)
+        self.apply(&self.defaults(), &[], Operation::Merge, body, Purpose::Create)
+    }
+
+    /// The configuration of a cube that has `config` and is to be as `body` says, with defaults for all else.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `body`.
+    pub(crate) fn describe(&self, config: &Value, body: Value) -> Result<Value, Problems> {
+        self.apply(config, &[], Operation::Replace, body, Purpose::Describe)
+    }
+
+    /// What of a configuration is not as it would be by default: from this, [`Model::create`] makes it again.
+    pub(crate) fn sparse(&self, config: &Value) -> Value {
+        sparse(&self.config, config).unwrap_or_else(|| json!({}))
     }
 
     /// `config` after `operation` on the node at `path`.
@@ -116,7 +140,7 @@ impl Model {
         operation: Operation,
         value: Value,
     ) -> Result<Value, Problems> {
-        self.apply(config, path, operation, value, false)
+        self.apply(config, path, operation, value, Purpose::Change)
     }
 
     /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other
@@ -140,12 +164,17 @@ impl Model {
         path: &[String],
         operation: Operation,
         value: Value,
-        creating: bool,
+        purpose: Purpose,
     ) -> Result<Value, Problems> {
         let node = locate(&self.config, path).map_err(|(node, word)| self.nowhere(path, node, word))?;
         let place = path.join("/");
         let mut findings = Findings::default();
-        let value = coerce(node.schema(), value, &place, &|path| self.is_state(path), &mut findings);
+        let is_state = |path: &str| self.is_state(path);
+        let state = match purpose {
+            Purpose::Create | Purpose::Describe => StateMembers::Dropped(&is_state),
+            Purpose::Change => StateMembers::Refused(&is_state),
+        };
+        let value = coerce(node.schema(), value, &place, &state, &mut findings);
         if path.is_empty() {
             let twice = findings
                 .aliased
@@ -174,7 +203,7 @@ impl Model {
         }
         let violations = self.validator.iter_errors(&changed);
         problems.extend(violations.filter_map(|error| problem(&self.config, &changed, &error)));
-        if !creating {
+        if purpose != Purpose::Create {
             fixed(&self.config, config, &changed, "", &mut problems);
         }
         if problems.is_empty() { Ok(changed) } else { Err(Problems(problems)) }

@@ -228,6 +228,55 @@ pub(crate) fn cube_list() -> Value {
     })
 }
 
+/// A whole configuration.
+pub(crate) fn configuration() -> Value {
+    let mut cubes = cube_list();
+    if let Some(cube) = cubes["items"]["properties"].as_object_mut() {
+        cube.retain(|member, _| !member.starts_with("parent"));
+    }
+    cubes["description"] = "Cubes, each with the settings that are not as they would be by default".into();
+    let chains = json!({
+        "type": "object",
+        "additionalProperties": texts(),
+        "description": "Transparent cubes at each port, as CUBE:PORT, and each netdev, in the order in which packets from \
+                        the wire pass them",
+    });
+    json!({ "type": "object", "properties": { "cubes": cubes, "chains": chains }, "additionalProperties": false })
+}
+
+/// What applying a configuration changes.
+pub(crate) fn report() -> Value {
+    let result = json!({ "type": "string", "enum": ["created", "changed", "removed", "left", "unlisted"] });
+    let change = json!({
+        "type": "object",
+        "required": ["path", "from", "to"],
+        "properties": { "path": text("Setting, or ports/NAME"), "from": {}, "to": {} },
+    });
+    let cube = json!({
+        "type": "object",
+        "required": ["name", "service-name", "result"],
+        "properties": {
+            "name": text("Name of the cube"),
+            "service-name": text("Service that the cube is of"),
+            "result": result,
+            "changes": { "type": "array", "items": change },
+        },
+    });
+    let chain = json!({
+        "type": "object",
+        "required": ["name", "result"],
+        "properties": {
+            "name": text("Port, as CUBE:PORT, or netdev"), "result": result, "from": texts(), "cubes": texts(),
+        },
+    });
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    json!({
+        "type": "object",
+        "required": ["cubes", "chains"],
+        "properties": { "cubes": list(cube), "chains": list(chain) },
+    })
+}
+
 /// A model of the host's own as an answer, with what is always there.
 fn shown(model: &Model, required: &[&str]) -> Value {
     json!({ "type": "object", "required": required, "properties": model.tree["properties"] })
