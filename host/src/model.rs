@@ -24,6 +24,7 @@ mod service;
 mod tests;
 
 pub(crate) use apply::answer;
+pub(crate) use body::CONFIG;
 pub(crate) use change::{Change, change};
 pub(crate) use configuration::{Absent, Apply, Mode, Others};
 pub(crate) use cube::action_input;
@@ -32,7 +33,7 @@ pub(crate) use export::export;
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
 pub(crate) use restore::{Unrestored, restore, restore_again};
-pub(crate) use saved::{Row, Saved, SavedCube, rows};
+pub(crate) use saved::{Row, Saved, SavedCube, SavedPort, rows};
 #[cfg(test)]
 pub(crate) use saved::{SavedAttachment, SavedService};
 

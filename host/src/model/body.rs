@@ -47,6 +47,8 @@ impl Draft<'_> {
         let Value::Object(body) = body else { return Err(Problem::bad(name, "the body is not a JSON object")) };
         let mut split = Split { base: json!({}), config: json!({}), uuid: None, ports: None, problems: Vec::new() };
         let has_ports = service.model.service.kind == ServiceKind::Standard;
+        let is_shown = !matches!(form, Form::Part) && is_shown(service, &body);
+        let mut unseen = json!({});
         for (key, value) in body {
             match (key.as_str(), value) {
                 ("name", Value::String(same)) if same == name => {}
@@ -67,8 +69,12 @@ impl Draft<'_> {
                 ("ports", other) if has_ports => {
                     split.problems.push(Problem::bad(key, format!("`ports` is a list of ports, not {other}")));
                 }
+                (CONFIG, settings @ Value::Object(_)) if is_shown => unseen = settings,
                 (_, value) => self.split_member(service, key, value, form, &mut split),
             }
+        }
+        if is_shown {
+            split.config = service.model.settings(split.config, unseen);
         }
         Ok(split)
     }
@@ -140,6 +146,19 @@ impl Draft<'_> {
 
 /// The member of a shown cube that says why its plugin is not called, or what waits.
 const FAILURE: &str = "failure";
+
+/// The member of a shown cube that has the settings that cannot be seen otherwise.
+pub(crate) const CONFIG: &str = "config";
+
+/// Whether a body is what was shown of a cube: it has members that nobody would write by hand. There, what the state
+/// shadows is not a setting.
+fn is_shown(service: &Service, body: &Map<String, Value>) -> bool {
+    let whole = &service.whole;
+    let says_which = ["name", "service-name", "parent", "parents"];
+    let is_measured =
+        |key: &String| is_read_only(whole, std::slice::from_ref(key)) && !says_which.contains(&key.as_str());
+    whole["properties"][CONFIG].is_null() && body.keys().any(is_measured)
+}
 
 /// What a member that cannot be set says: a UUID, or nothing that matters.
 ///

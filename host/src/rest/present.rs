@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub(super) use self::chains::of_topology as chains_at;
 use super::context::Context;
 use crate::engine::View;
-use crate::model::{SavedCube, Unrestored};
+use crate::model::{CONFIG, SavedCube, SavedPort, Unrestored};
 use crate::problem::Problem;
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
@@ -50,6 +50,18 @@ pub(super) fn unrestored(name: &CubeName, unrestored: &Unrestored) -> Value {
     })
 }
 
+/// The same, with all that is stored of it.
+pub(super) fn stored(name: &CubeName, cube: &Unrestored) -> Value {
+    let mut json = unrestored(name, cube);
+    let SavedCube { config, ports, .. } = &cube.cube;
+    let port = |(name, SavedPort { uuid, peer, .. }): (&String, &SavedPort)| json!({ "name": name, "uuid": uuid, "status": "DOWN", "peer": peer.as_deref().unwrap_or_default() });
+    if let Some(ports) = ports {
+        json["ports"] = ports.iter().map(port).collect();
+    }
+    json[CONFIG] = config.clone();
+    json
+}
+
 /// A port.
 pub(super) fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value {
     let netdev = view.netdevs.of_port(cube, name, port);
@@ -86,6 +98,16 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
             json
         });
         json["points"] = points.collect();
+    }
+    json
+}
+
+/// The same, with the settings that are not as they would be by default.
+pub(super) fn configured(view: &View, name: &CubeName, cube: &Cube) -> Value {
+    let mut json = placed(view, name, cube);
+    let settings = view.registry.service(&cube.service).map(|service| service.model.sparse(&cube.config));
+    if let Some(settings) = settings.ok().filter(|settings| *settings != json!({})) {
+        json[CONFIG] = settings;
     }
     json
 }
@@ -151,6 +173,11 @@ pub(super) fn whole(
     }
     if let Some(failure) = failure {
         json["failure"] = failure.into();
+    }
+    if let Some(unseen) = service.model.unseen(&cube.config)
+        && json.get(CONFIG).is_none()
+    {
+        json[CONFIG] = unseen;
     }
     Ok(json)
 }

@@ -18,7 +18,7 @@ use polycube_api::{Method, Verb, Word};
 
 use super::framework::{self, config, links, metrics, netdevs, services, topology};
 use super::openapi;
-use super::openapi::components::{array_of, by_service, configuration, cube_list, one, report, root_links, version};
+use super::openapi::components::{array_of, by_service, configuration, cubes, one, report, root_links, version};
 use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Route, Segment};
 
 /// All of them, in the order in which the API is described.
@@ -69,7 +69,7 @@ pub(super) static ROUTES: [Route; 18] = [
                 status: StatusCode::CREATED,
                 ..post(
                     "Create several cubes from a list, all of them or none",
-                    Body::Schema(cube_list),
+                    Body::Schema(cubes),
                     Handler::Change(topology::create),
                 )
             },

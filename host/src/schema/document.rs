@@ -48,6 +48,36 @@ pub(super) fn sparse(schema: &Value, config: &Value) -> Option<Value> {
     (!set.is_empty()).then_some(Value::Object(set))
 }
 
+/// The part of `value`, which is of `schema`, that `state` has at the same paths: what is shown there is the state.
+pub(super) fn shadowed(schema: &Value, state: &Value, value: &Value) -> Option<Value> {
+    match (Node::of(schema), value) {
+        _ if state.is_null() => None,
+        (Node::Container(schema), Value::Object(members)) => {
+            let of = |name: &String| (&schema["properties"][name], &state["properties"][name]);
+            let found = members.iter().filter_map(|(name, value)| {
+                let (schema, state) = of(name);
+                Some((name.clone(), shadowed(schema, state, value)?))
+            });
+            let found: Map<String, Value> = found.collect();
+            (!found.is_empty()).then_some(Value::Object(found))
+        }
+        _ => Some(value.clone()),
+    }
+}
+
+/// Removes from `value` what [`shadowed`] finds in it.
+pub(super) fn drop_shadowed(schema: &Value, state: &Value, value: &mut Value) {
+    let (Node::Container(schema), Value::Object(members)) = (Node::of(schema), value) else { return };
+    members.retain(|name, value| {
+        let (schema, state) = (&schema["properties"][name], &state["properties"][name]);
+        let is_container = matches!(Node::of(schema), Node::Container(_)) && value.is_object();
+        if is_container {
+            drop_shadowed(schema, state, value);
+        }
+        is_container || state.is_null() || schema.is_null()
+    });
+}
+
 /// The same value, with the members of entries in the schema's order.
 fn ordered(schema: &Value, value: &Value) -> Value {
     match value {

@@ -9,7 +9,9 @@ use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
 use serde_json::{Value, json};
 
 use super::coerce::{Aliased, Findings, StateMembers, coerce};
-use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset, sparse};
+use super::document::{
+    Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, overlay, set, shadowed, show_unset, sparse,
+};
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate, word};
@@ -141,6 +143,18 @@ impl Model {
         value: Value,
     ) -> Result<Value, Problems> {
         self.apply(config, path, operation, value, Purpose::Change)
+    }
+
+    /// What of [`Model::sparse`] cannot be seen in [`Model::present`], because the state is shown at the same paths.
+    pub(crate) fn unseen(&self, config: &Value) -> Option<Value> {
+        shadowed(&self.config, &self.service.state, &self.sparse(config))
+    }
+
+    /// The settings in `shown`, which is what [`Model::present`] made, with those that could not be seen there.
+    pub(crate) fn settings(&self, mut shown: Value, unseen: Value) -> Value {
+        drop_shadowed(&self.config, &self.service.state, &mut shown);
+        overlay(&mut shown, unseen);
+        shown
     }
 
     /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other

@@ -125,6 +125,8 @@ fn cube_schema(cube: &Model) -> Value {
     cube["properties"]["ports"] =
         json!({ "type": "array", "items": reference("schemas", "port"), "description": "Ports of a standard cube" });
     cube["properties"]["parent"] = text("What a transparent cube is attached to, with commas; empty for nothing");
+    cube["properties"]["config"] =
+        json!({ "type": "object", "description": "Settings that are not as they would be by default" });
     cube["properties"]["parents"] =
         json!({ "type": "array", "items": { "type": "string" }, "description": "The same, one by one" });
     cube
@@ -205,8 +207,12 @@ pub(crate) fn root_links() -> Value {
     json!({ "type": "object", "required": ["_links"], "properties": { "_links": links } })
 }
 
-/// A body of several cubes.
-pub(crate) fn cube_list() -> Value {
+/// A body of several cubes: a list, or lists by service.
+pub(crate) fn cubes() -> Value {
+    json!({ "oneOf": [cube_list(), { "type": "object", "additionalProperties": cube_list() }] })
+}
+
+fn cube_list() -> Value {
     json!({
         "type": "array",
         "items": {
