@@ -108,11 +108,11 @@ impl Draft<'_> {
     ) -> Result<Vec<Peer>, Problems> {
         let registry = self.model.registry.clone();
         let service = registry.service(&there.service)?;
-        let Split { base, config, ports, problems, .. } =
+        let Split { source, base, config, ports, problems, .. } =
             self.split(service, name.as_str(), body, Form::Whole(there))?;
         let old = json!({ "type": "TC", "loglevel": there.loglevel });
-        let base = registry.cube.describe(&old, base);
-        let config = service.model.describe(&there.config, config);
+        let base = registry.cube.describe(&old, source, base);
+        let config = service.model.describe(&there.config, source, config);
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
         if level(&base) != there.loglevel || config != there.config {
             self.require_working(name.as_str())?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::change::Draft;
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Service;
-use crate::schema::{Node, is_read_only, word};
+use crate::schema::{Node, Source, is_read_only, word};
 use crate::topology::{Cube, PortName, Role};
 
 /// A port of a cube that is described, and its peer; empty for none.
@@ -33,6 +33,7 @@ pub(super) struct PortBody {
 
 /// A cube's body, split.
 pub(super) struct Split {
+    pub source: Source,
     pub base: Value,
     pub config: Value,
     pub uuid: Option<String>,
@@ -45,9 +46,12 @@ pub(super) struct Split {
 impl Draft<'_> {
     pub(super) fn split(&self, service: &Service, name: &str, body: Value, form: Form<'_>) -> Result<Split, Problem> {
         let Value::Object(body) = body else { return Err(Problem::bad(name, "the body is not a JSON object")) };
-        let mut split = Split { base: json!({}), config: json!({}), uuid: None, ports: None, problems: Vec::new() };
+        let source = if matches!(form, Form::Part) { Source::Written } else { source(&body) };
+        let (base, config, problems) = (json!({}), json!({}), Vec::new());
+        let mut split = Split { source, base, config, uuid: None, ports: None, problems };
         let has_ports = service.model.service.kind == ServiceKind::Standard;
-        let is_shown = !matches!(form, Form::Part) && is_shown(service, &body);
+        // A member of that name may be the service's own.
+        let is_shown = source == Source::Shown && service.whole["properties"][CONFIG].is_null();
         let mut unseen = json!({});
         for (key, value) in body {
             match (key.as_str(), value) {
@@ -73,7 +77,7 @@ impl Draft<'_> {
                 (_, value) => self.split_member(service, key, value, form, &mut split),
             }
         }
-        if is_shown {
+        if source == Source::Shown {
             split.config = service.model.settings(split.config, unseen);
         }
         Ok(split)
@@ -83,7 +87,7 @@ impl Draft<'_> {
     fn split_member(&self, service: &Service, key: String, value: Value, form: Form<'_>, split: &mut Split) {
         let whole = &service.whole;
         if is_read_only(whole, std::slice::from_ref(&key)) {
-            match said(service, &key, value, form) {
+            match said(service, &key, value, (form, split.source)) {
                 Ok(Some(uuid)) => split.uuid = Some(uuid),
                 Ok(None) => {}
                 Err(problem) => split.problems.push(problem.at(key)),
@@ -92,7 +96,7 @@ impl Draft<'_> {
             split.base[&key] = value;
         } else if !whole["properties"][&key].is_null() {
             split.config[&key] = value;
-        } else if key == FAILURE && !matches!(form, Form::Part) {
+        } else if key == FAILURE && split.source == Source::Shown {
             // Shown of a cube whose plugin failed: it describes a moment, as counters do.
         } else {
             let node = Node::of(whole);
@@ -123,12 +127,11 @@ impl Draft<'_> {
             Form::Whole(Cube { role: Role::Standard(ports), .. }) => ports.get(name.as_str()),
             _ => None,
         };
-        let uuid = match form {
-            Form::Part => Ok(None),
-            Form::New | Form::Whole(_) => uuid(&mut port, there.map(|port| port.uuid.as_str())),
-        };
+        let source = source(&port);
+        let uuid = uuid(&mut port, there.map(|port| port.uuid.as_str()));
         let given = port.get("peer").and_then(word).unwrap_or_default();
-        let created = self.model.registry.port.create(port.into()).map_err(|problems| problems.under(&path));
+        let created = self.model.registry.port.create_from(source, port.into());
+        let created = created.map_err(|problems| problems.under(&path));
         // A peer that the port already has may be gone for a while.
         let is_same = there.and_then(|port| port.peer.as_ref()).is_some_and(|peer| peer.to_string() == given);
         let peer = if is_same { Ok(None) } else { self.peer(&given) };
@@ -150,24 +153,25 @@ const FAILURE: &str = "failure";
 /// The member of a shown cube that has the settings that cannot be seen otherwise.
 pub(crate) const CONFIG: &str = "config";
 
-/// Whether a body is what was shown of a cube: it has members that nobody would write by hand. There, what the state
-/// shadows is not a setting.
-fn is_shown(service: &Service, body: &Map<String, Value>) -> bool {
-    let whole = &service.whole;
-    let says_which = ["name", "service-name", "parent", "parents"];
-    let is_measured =
-        |key: &String| is_read_only(whole, std::slice::from_ref(key)) && !says_which.contains(&key.as_str());
-    whole["properties"][CONFIG].is_null() && body.keys().any(is_measured)
+/// Where a body comes from: what says which cube or port it was, nobody writes. Then what was measured is accepted, and
+/// what is shown in the place of a setting is not taken for one.
+pub(super) fn source(body: &Map<String, Value>) -> Source {
+    if body.contains_key("uuid") || body.contains_key("service-name") { Source::Shown } else { Source::Written }
 }
 
 /// What a member that cannot be set says: a UUID, or nothing that matters.
 ///
 /// # Errors
 /// It may not be there, or it contradicts what is.
-fn said(service: &Service, key: &str, value: Value, form: Form<'_>) -> Result<Option<String>, Problem> {
+fn said(
+    service: &Service,
+    key: &str,
+    value: Value,
+    (form, source): (Form<'_>, Source),
+) -> Result<Option<String>, Problem> {
     let mut member = Map::from_iter([(key.to_owned(), value)]);
     match (form, key) {
-        (Form::Part, _) => Err(Problem::invalid(key, format!("`{key}` is read-only"))),
+        _ if source == Source::Written => Err(Problem::invalid(key, format!("`{key}` is read-only"))),
         (Form::New, "uuid") => uuid(&mut member, None),
         (Form::Whole(cube), "uuid") => uuid(&mut member, Some(&cube.uuid)),
         (_, "service-name") if member[key] != *service.model.service.name => {
@@ -206,9 +210,11 @@ pub(super) fn named(port: &str, mut body: Value) -> Result<Value, Problems> {
     }
 }
 
-/// Removes the UUID from the body of a new port.
-pub(super) fn uuid_of_new(body: &mut Value) -> Result<Option<String>, Problem> {
-    body.as_object_mut().map_or(Ok(None), |body| uuid(body, None).map_err(|problem| problem.at("uuid")))
+/// Removes the UUID from the body of a new port. Answers with it and with where the body comes from.
+pub(super) fn uuid_of_new(body: &mut Value) -> Result<(Option<String>, Source), Problem> {
+    let Some(members) = body.as_object_mut() else { return Ok((None, Source::Written)) };
+    let source = source(members);
+    Ok((uuid(members, None).map_err(|problem| problem.at("uuid"))?, source))
 }
 
 /// Removes from a cube what it is to be attached to: `parents`, or `parent` with commas, which no name contains, or both

@@ -38,9 +38,10 @@ impl Draft<'_> {
             return Err(Problem::bad(name.as_str(), message).into());
         }
         let body = if body.is_null() { json!({}) } else { body };
-        let Split { base, config, uuid, ports, problems } = self.split(service, name.as_str(), body, Form::New)?;
+        let Split { source, base, config, uuid, ports, problems } =
+            self.split(service, name.as_str(), body, Form::New)?;
         let base = registry.cube.create(base);
-        let config = service.model.create(config);
+        let config = service.model.create_from(source, config);
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
         let uuid = self.identify(uuid).map_err(|problem| problem.under(name.as_str()))?;
         let cube = Cube {

@@ -14,10 +14,10 @@ impl Draft<'_> {
         self.require_working(cube)?;
         let path = format!("{cube}/ports/{port}");
         let mut body = if body.is_null() { json!({}) } else { body };
-        let uuid = uuid_of_new(&mut body).map_err(|problem| problem.under(&path))?;
+        let (uuid, source) = uuid_of_new(&mut body).map_err(|problem| problem.under(&path))?;
         self.add_port(cube, port, uuid)?;
         let body = named(port, body);
-        let body = body.and_then(|body| self.model.registry.port.create(body));
+        let body = body.and_then(|body| self.model.registry.port.create_from(source, body));
         let body = body.map_err(|problems| problems.under(&path))?;
         Ok(self.set_peer(cube, port, body["peer"].as_str().unwrap_or_default())?)
     }

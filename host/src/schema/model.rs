@@ -35,15 +35,21 @@ enum Reason {
     Metric(#[from] MetricError),
 }
 
-/// What a body is for.
+/// Where a body that describes something as a whole comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Somebody wrote it: what cannot be set is a mistake.
+    Written,
+    /// It was shown: it has state, too.
+    Shown,
+}
+
+/// What becomes of leaves that are fixed at creation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// A cube that is new: what was read from another one fits too.
-    Create,
-    /// A cube that exists, described as a whole.
-    Describe,
-    /// A part of a cube that exists.
-    Change,
+enum Fixed {
+    /// They get their value now.
+    Set,
+    Kept,
 }
 
 /// The data model of a service.
@@ -115,15 +121,23 @@ impl Model {
     /// # Errors
     /// Everything that is wrong with `body`.
     pub(crate) fn create(&self, body: Value) -> Result<Value, Problems> {
-        self.apply(&self.defaults(), &[], Operation::Merge, body, Purpose::Create)
+        self.create_from(Source::Written, body)
+    }
+
+    /// As [`Model::create`], from a body that may have been shown.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `body`.
+    pub(crate) fn create_from(&self, source: Source, body: Value) -> Result<Value, Problems> {
+        self.apply(&self.defaults(), &[], Operation::Merge, body, (source, Fixed::Set))
     }
 
     /// The configuration of a cube that has `config` and is to be as `body` says, with defaults for all else.
     ///
     /// # Errors
     /// Everything that is wrong with `body`.
-    pub(crate) fn describe(&self, config: &Value, body: Value) -> Result<Value, Problems> {
-        self.apply(config, &[], Operation::Replace, body, Purpose::Describe)
+    pub(crate) fn describe(&self, config: &Value, source: Source, body: Value) -> Result<Value, Problems> {
+        self.apply(config, &[], Operation::Replace, body, (source, Fixed::Kept))
     }
 
     /// What of a configuration is not as it would be by default: from this, [`Model::create`] makes it again.
@@ -142,7 +156,7 @@ impl Model {
         operation: Operation,
         value: Value,
     ) -> Result<Value, Problems> {
-        self.apply(config, path, operation, value, Purpose::Change)
+        self.apply(config, path, operation, value, (Source::Written, Fixed::Kept))
     }
 
     /// What of [`Model::sparse`] cannot be seen in [`Model::present`], because the state is shown at the same paths.
@@ -178,15 +192,15 @@ impl Model {
         path: &[String],
         operation: Operation,
         value: Value,
-        purpose: Purpose,
+        (source, fixed_leaves): (Source, Fixed),
     ) -> Result<Value, Problems> {
         let node = locate(&self.config, path).map_err(|(node, word)| self.nowhere(path, node, word))?;
         let place = path.join("/");
         let mut findings = Findings::default();
         let is_state = |path: &str| self.is_state(path);
-        let state = match purpose {
-            Purpose::Create | Purpose::Describe => StateMembers::Dropped(&is_state),
-            Purpose::Change => StateMembers::Refused(&is_state),
+        let state = match source {
+            Source::Shown => StateMembers::Dropped(&is_state),
+            Source::Written => StateMembers::Refused(&is_state),
         };
         let value = coerce(node.schema(), value, &place, &state, &mut findings);
         if path.is_empty() {
@@ -217,7 +231,7 @@ impl Model {
         }
         let violations = self.validator.iter_errors(&changed);
         problems.extend(violations.filter_map(|error| problem(&self.config, &changed, &error)));
-        if purpose != Purpose::Create {
+        if fixed_leaves == Fixed::Kept {
             fixed(&self.config, config, &changed, "", &mut problems);
         }
         if problems.is_empty() { Ok(changed) } else { Err(Problems(problems)) }

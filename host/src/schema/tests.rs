@@ -1,7 +1,7 @@
 use polycube_plugin_api::{ServiceKind, ServiceSchema};
 use serde_json::{Value, json};
 
-use super::{Model, Operation};
+use super::{Model, Operation, Source};
 use crate::problem::{ErrorTag, Problems};
 
 /// A little of everything that a schema can have.
@@ -400,9 +400,13 @@ fn settings_that_the_state_hides_are_read_back_from_beside_it() {
     let mut shown = model.present(&config, state);
     let unseen = model.unseen(&config).unwrap();
     assert_eq!(unseen, json!({ "file": "mine", "table": { "entry": [{ "address": "a" }] } }));
-    assert_eq!(model.create(model.settings(shown.clone(), unseen)).unwrap(), config);
+    let again = model.settings(shown.clone(), unseen);
+    assert_eq!(model.create_from(Source::Shown, again.clone()).unwrap(), config);
+    assert_eq!(model.describe(&model.create(json!({})).unwrap(), Source::Shown, again.clone()).unwrap(), config);
+    let Problems(problems) = model.create(again).unwrap_err();
+    assert_eq!(problems[0].to_string(), "`seen` is read-only", "nobody writes that");
     shown["size"] = 5.into();
-    let changed = model.create(model.settings(shown, json!({}))).unwrap();
+    let changed = model.create_from(Source::Shown, model.settings(shown, json!({}))).unwrap();
     assert_eq!(changed, json!({ "size": 5, "table": { "age": 6, "entry": [] } }), "what can be seen can be changed");
     assert_eq!(model.unseen(&model.create(json!({ "size": 4 })).unwrap()), None);
 }

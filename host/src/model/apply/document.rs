@@ -82,7 +82,10 @@ impl Document {
             let name =
                 name.and_then(|name| CubeName::parse(&name).map_err(|problem| problem.at(format!("{path}/name"))));
             let service = take(&mut body, "service-name", &path);
-            for key in ["parent", "parents"].into_iter().filter(|key| body.contains_key(*key)) {
+            for key in ["parent", "parents"] {
+                if body.shift_remove(key).is_none() {
+                    continue;
+                }
                 let message = format!("`chains` says where cubes are attached, and `{key}` does not: leave it out");
                 problems.push(Problem::invalid(format!("{path}/{key}"), message));
             }

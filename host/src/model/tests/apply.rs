@@ -225,3 +225,18 @@ fn a_failed_plugin_does_not_hinder_where_its_cube_stays_as_it_is() {
     wanted["cubes"][0]["size"] = 4.into();
     check_refused(apply(wanted, Others::Stay), &failed, &[("config/cubes/a", "the plugin of cube `a` failed")]);
 }
+
+#[test]
+fn a_cube_that_could_not_be_brought_back_is_still_wanted() {
+    let mut model = lab();
+    model.set_aside(&CubeName::parse("a").unwrap(), "its plugin is gone");
+    assert_eq!(document(&model), site(), "it is in what is saved");
+    let refused = change(&model, apply(site(), Others::Stay), &facts()).map(|after| document(&after)).unwrap_err();
+    assert_eq!(refused.0[0].path, "config/cubes/a");
+    assert!(refused.0[0].to_string().contains("could not be brought back (its plugin is gone)"), "{refused:?}");
+    let others = json!({ "cubes": site()["cubes"].as_array().unwrap()[1..], "chains": {} });
+    let (stays, said) = results(&model, &apply(others.clone(), Others::Stay), &facts());
+    assert_eq!((said, document(&stays)), (vec!["unlisted a".to_owned()], site()));
+    let (gone, said) = results(&model, &apply(others.clone(), Others::Go), &facts());
+    assert_eq!((said, document(&gone)), (vec!["removed a".to_owned()], others));
+}

@@ -54,6 +54,10 @@ fn what_contradicts_is_refused_in_one_line() {
     check_refused(create("bridge", "br9", shown(ID)), &facts(), &[("br9/ports/p/uuid", "another cube's or port's")]);
     let taken = lab().topology.get("br1").unwrap().1.uuid.clone();
     check_refused(with("uuid", taken.into()), &facts(), &[("br9/uuid", "another cube's or port's")]);
+    for (key, value) in [("points", json!([])), ("failure", json!("why"))] {
+        let written = json!({ key: value });
+        check_refused(create("tap", "t", written), &facts(), &[(&format!("t/{key}"), key)]);
+    }
     let set = configure("br1", &[], Operation::Merge, json!({ "uuid": ID }));
     check_refused(set, &facts(), &[("br1/uuid", "read-only")]);
 }
