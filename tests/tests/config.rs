@@ -230,3 +230,45 @@ fn a_document_without_the_rest_removes_it_only_when_it_is_told_to() -> Result<()
     assert_eq!(save(daemon), "cubes:\n- name: inner\n  service-name: packetcapture\nchains:\n  veth3:\n  - inner\n");
     Ok(())
 }
+
+/// Lines of the log at this level that have to do with the directory of configurations.
+fn logged(daemon: &Daemon, level: &str) -> Vec<String> {
+    let directory = daemon.conf_dir().display().to_string();
+    let log = daemon.log();
+    log.lines().filter(|line| line.contains(level) && line.contains(&directory)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_directory_of_configurations_is_applied_at_start() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().commands(["packetcapture add byhand"]).start()?;
+    let daemon = &mut scene.daemon;
+    let file = |daemon: &Daemon, name: &str, text: &str| fs::write(daemon.conf_dir().join(name), text);
+    let bridge = "cubes:\n- name: br1\n  service-name: simplebridge\n  ports: [{name: a, peer: veth1}, {name: b, peer: late0}]\n";
+    file(daemon, "10-bridge.yaml", bridge)?;
+    file(daemon, "20-tap.yaml", "cubes:\n- {name: tap, service-name: packetcapture}\nchains: {'br1:a': [tap]}\n")?;
+    daemon.terminate()?;
+    daemon.restart()?;
+    assert_eq!(get(daemon, "br1/ports/a/status"), "UP");
+    assert_eq!(get(daemon, "br1/ports/b/status"), "DOWN", "a netdev may come later");
+    assert_eq!(get(daemon, "tap/parents"), json!(["br1:a"]));
+    assert_eq!(get(daemon, "byhand/name"), "byhand", "what was stored is there");
+    let saved = save(daemon);
+    let uuid = get(daemon, "br1/uuid");
+
+    file(daemon, "15-wrong.yaml", "cubes:\n- name: br2\n  service-name: simplebridge\n  sise: 4\n")?;
+    file(daemon, "10-bridge.yaml", &bridge.replace("veth1", "veth2"))?;
+    daemon.kill9()?;
+    daemon.restart()?;
+    assert_eq!((save(daemon), get(daemon, "br1/uuid")), (saved, uuid), "nothing is applied by halves");
+    let errors = logged(daemon, "ERROR");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("15-wrong.yaml:4:3: unknown key `sise`"), "{errors:?}");
+
+    fs::remove_file(daemon.conf_dir().join("15-wrong.yaml"))?;
+    daemon.terminate()?;
+    daemon.restart()?;
+    assert_eq!(get(daemon, "br1/ports/a/peer"), "veth2");
+    let applied = logged(daemon, "configuration applied");
+    assert!(applied.len() == 2 && applied[1].contains("created=0 changed=1 left=2"), "{applied:?}");
+    Ok(())
+}

@@ -14,6 +14,8 @@ const BORDERS: &[Border] = &[
     Border { within: "plugins/", forbidden: &["polycubed", "host"], why: "a plugin never depends on the host" },
     Border { within: "plugins/", forbidden: &["polycube-api", "api"], why: "no plugin depends on the REST API" },
     Border { within: "plugin-api/", forbidden: &["polycube-api", "api"], why: "no plugin depends on the REST API" },
+    Border { within: "plugins/", forbidden: &["polycube-document", "document"], why: "no plugin reads documents" },
+    Border { within: "plugin-api/", forbidden: &["polycube-document", "document"], why: "no plugin reads documents" },
     Border {
         within: "api/",
         forbidden: &["axum", "http", "http-body-util", "hyper", "hyper-util", "tokio", "polycubed", "host"],

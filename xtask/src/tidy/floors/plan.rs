@@ -10,6 +10,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "cleanup",
             "daemon",
+            "conf_dir",
             "lock",
             "options",
             "rest",
