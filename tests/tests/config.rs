@@ -272,3 +272,48 @@ fn a_directory_of_configurations_is_applied_at_start() -> Result<()> {
     assert!(applied.len() == 2 && applied[1].contains("created=0 changed=1 left=2"), "{applied:?}");
     Ok(())
 }
+
+#[test]
+fn one_change_replaces_everything_on_the_same_netdevs() -> Result<()> {
+    let mut scene = Scene::set_up().peers(3).kept().start()?;
+    let daemon = &mut scene.daemon;
+    let one = "\
+cubes:
+- name: br1
+  service-name: simplebridge
+  ports: [{name: a, peer: veth1}, {name: b, peer: veth2}, {name: link, peer: 'br2:link'}]
+- name: br2
+  service-name: simplebridge
+  ports: [{name: c, peer: veth3}, {name: link, peer: 'br1:link'}]
+- {name: tap, service-name: packetcapture, capture: bidirectional}
+chains: {'br1:a': [tap], veth3: [tap]}
+";
+    // The bridges exchange netdevs, another one takes the link, and the capture goes to the other side of it.
+    let other = "\
+cubes:
+- name: br2
+  service-name: simplebridge
+  ports: [{name: c, peer: veth1}, {name: d, peer: veth2}, {name: link, peer: 'br3:link'}]
+- name: br3
+  service-name: simplebridge
+  ports: [{name: e, peer: veth3}, {name: link, peer: 'br2:link'}]
+- {name: tap, service-name: packetcapture, capture: ingress}
+chains: {'br3:e': [tap], 'br2:link': [tap]}
+";
+    for text in [one, other, one, other] {
+        apply(daemon, &["--prune"], text);
+        assert!(apply(daemon, &["--prune"], text).ends_with("left as they were\n"));
+        let ports = get(daemon, "topology");
+        let ports =
+            ports.as_array().into_iter().flatten().flat_map(|cube| cube["ports"].as_array().into_iter().flatten());
+        let down: Vec<_> = ports.filter(|port| port["status"] != "UP").collect();
+        assert!(down.is_empty(), "{down:?}");
+    }
+    let saved = save(daemon);
+    daemon.kill9()?;
+    daemon.restart()?;
+    assert_eq!(save(daemon), saved, "it is stored");
+    assert_eq!(apply(daemon, &["--prune"], "cubes: []\n").lines().last(), Some("5 removed"));
+    assert!(daemon.pins()?.is_empty(), "{:?}", daemon.pins()?);
+    Ok(())
+}
