@@ -29,7 +29,7 @@ pub(crate) use change::{Change, change};
 pub(crate) use configuration::{Absent, Apply, Mode, Others};
 pub(crate) use cube::action_input;
 pub(crate) use deferred::{Deferred, Origin, Part};
-pub(crate) use export::export;
+pub(crate) use export::{export, from_wire};
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
 pub(crate) use restore::{Unrestored, restore, restore_again};

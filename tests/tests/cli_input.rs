@@ -301,11 +301,17 @@ fn what_is_shown_of_all_cubes_makes_them_again() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     daemon.ctl_reading(&["cubes", "add"], Some(SITE)).ok();
+    // Not the order in which a list of their names would attach them.
+    daemon.ctl("packetcapture add aaa").ok();
+    daemon.ctl("attach aaa br1:p1").ok();
+    daemon.ctl("attach aaa veth2").ok();
+    daemon.ctl("attach sniffer veth2 position=last").ok();
     let saved = daemon.ctl("config save").ok();
     for style in ["-json", "-yaml"] {
         let shown = daemon.ctl_words(&["cubes", "show", style]).ok();
-        daemon.ctl("del sniffer").ok();
-        daemon.ctl("del br1").ok();
+        for cube in ["aaa", "sniffer", "br1"] {
+            daemon.ctl_words(&["del", cube]).ok();
+        }
         assert_eq!(daemon.ctl_reading(&["cubes", "add"], Some(&shown)).ok(), "");
         assert_eq!(daemon.ctl("config save").ok(), saved, "{style}");
     }

@@ -1,6 +1,9 @@
 //! Several cubes as one change: they may refer to each other, whatever their order.
 
-use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
 
 use super::body::{Peer, parents, take};
 use super::change::Draft;
@@ -12,6 +15,8 @@ struct Relations {
     peers: Vec<Peer>,
     /// Points to attach to, each with the path of the member that names it.
     parents: Vec<(String, String)>,
+    /// Where in the chains at these points the cube was, counted from the wire, if it was shown.
+    positions: BTreeMap<String, u64>,
 }
 
 impl Draft<'_> {
@@ -34,8 +39,14 @@ impl Draft<'_> {
                 let set = self.set_peers(cube, std::mem::take(&mut relations.peers));
                 problems.extend(set.err().into_iter().flat_map(|more| more.0));
             }
-            for (cube, relations) in &made {
-                let attached = self.attach_all(cube, &relations.parents);
+            let attachments = made.iter().flat_map(|(cube, Relations { parents, positions, .. })| {
+                parents.iter().map(move |parent| (positions.get(&parent.1).copied(), cube, parent))
+            });
+            let mut attachments: Vec<_> = attachments.collect();
+            // Each is attached outermost, so those that were farther from the wire come first.
+            attachments.sort_by_key(|(position, ..)| Reverse(position.unwrap_or_default()));
+            for (_, cube, parent) in attachments {
+                let attached = self.attach_all(cube, std::slice::from_ref(parent));
                 problems.extend(attached.err().into_iter().flat_map(|more| more.0));
             }
         }
@@ -53,6 +64,7 @@ impl Draft<'_> {
             (name, service) => return Err(Problems([name.err(), service.err()].into_iter().flatten().collect())),
         };
         let parents = parents(&mut cube, &name);
+        let positions = positions(&cube);
         let of_name = CubeName::parse(&name).err().map(|problem| problem.at(format!("{path}/name")));
         let of_service =
             self.model.registry.service(&service).err().map(|problem| problem.at(format!("{path}/service-name")));
@@ -60,11 +72,17 @@ impl Draft<'_> {
             return Err(Problems(of_name.into_iter().chain(of_service).collect()));
         }
         match (self.create_cube(&service, &name, cube.into()), parents) {
-            (Ok(peers), Ok(parents)) => Ok((name, Relations { peers, parents })),
+            (Ok(peers), Ok(parents)) => Ok((name, Relations { peers, parents, positions })),
             (created, parents) => {
                 let created = created.err().into_iter().flat_map(|problems| problems.0);
                 Err(Problems(created.chain(parents.err()).collect()))
             }
         }
     }
+}
+
+/// Where a cube was in the chains of its points, as it was shown.
+fn positions(cube: &Map<String, Value>) -> BTreeMap<String, u64> {
+    let points = cube.get("points").and_then(Value::as_array).into_iter().flatten();
+    points.filter_map(|point| Some((point["name"].as_str()?.to_owned(), point["position"].as_u64()?))).collect()
 }

@@ -53,7 +53,7 @@ fn cube(registry: &Registry, name: &CubeName, cube: &SavedCube) -> Value {
 }
 
 /// The cubes at a point, in the order in which packets from the wire pass them.
-pub(super) fn from_wire(topology: &Topology, point: &Point) -> Vec<CubeName> {
+pub(crate) fn from_wire(topology: &Topology, point: &Point) -> Vec<CubeName> {
     in_order(point, topology.chain(point).iter().map(|attachment| attachment.cube.clone()).collect())
 }
 

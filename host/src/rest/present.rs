@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub(super) use self::chains::of_topology as chains_at;
 use super::context::Context;
 use crate::engine::View;
-use crate::model::{CONFIG, SavedCube, SavedPort, Unrestored};
+use crate::model::{CONFIG, SavedCube, SavedPort, Unrestored, from_wire};
 use crate::problem::Problem;
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
@@ -93,7 +93,9 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     if cube.role == Role::Transparent {
         let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
             let netdev = view.netdevs.of_point(&view.topology, point);
-            let mut json = json!({ "name": point.to_string(), "status": status(netdev.as_ref()) });
+            let position = from_wire(&view.topology, point).iter().position(|other| other == name);
+            let mut json =
+                json!({ "name": point.to_string(), "status": status(netdev.as_ref()), "position": position });
             add_chains(&mut json, point);
             json
         });

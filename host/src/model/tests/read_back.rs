@@ -1,6 +1,7 @@
 //! What is shown of cubes can be written again.
 
 use super::*;
+use crate::model::export;
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
 const OTHER: &str = "00000000-0000-4000-8000-000000000002";
@@ -39,6 +40,24 @@ fn a_transparent_cube_comes_back_where_it_was() {
     );
     check_refused(create("tap", "t", json!({ "parent": "veth9" })), &facts(), &[("t/parent", "does not exist")]);
     check_refused(create("bridge", "t", json!({ "parent": "veth2" })), &facts(), &[("t/parent", "unknown key")]);
+}
+
+#[test]
+fn cubes_come_back_in_their_order() {
+    let shown = |name: &str, point: &str, position: u64| {
+        let points = json!([{ "name": point, "status": "UP", "position": position }]);
+        json!({ "name": name, "service-name": "tap", "uuid": uuid(name), "parents": [point], "points": points })
+    };
+    for point in ["veth2", "br2:p"] {
+        let cubes = vec![shown("x", point, 1), shown("y", point, 0), shown("z", point, 2)];
+        let made = change(&lab(), Change::CreateCubes { cubes }, &facts()).unwrap();
+        assert_eq!(export(&made)["chains"][point], json!(["y", "x", "z"]));
+    }
+}
+
+/// A UUID for a name of one letter.
+fn uuid(name: &str) -> String {
+    format!("00000000-0000-4000-8000-0000000000{:02x}", name.as_bytes()[0])
 }
 
 #[test]
