@@ -15,6 +15,8 @@ pub enum Word {
     Netdevs,
     /// All cubes with their chains.
     Topology,
+    /// The whole configuration.
+    Config,
     /// Version of the daemon.
     Version,
     /// Metrics, for Prometheus.
@@ -33,11 +35,12 @@ pub enum Word {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Services,
         Self::Cubes,
         Self::Netdevs,
         Self::Topology,
+        Self::Config,
         Self::Version,
         Self::Metrics,
         Self::OpenApi,
@@ -55,6 +58,7 @@ impl Word {
             Self::Cubes => "cubes",
             Self::Netdevs => "netdevs",
             Self::Topology => "topology",
+            Self::Config => "config",
             Self::Version => "version",
             Self::Metrics => "metrics",
             Self::OpenApi => "openapi.json",
@@ -79,7 +83,7 @@ impl fmt::Display for Word {
 }
 
 /// Words that the command line keeps for itself. A cube cannot have one as its name either.
-pub const COMMAND_LINE: [&str; 3] = ["config", "help", "completion"];
+pub const COMMAND_LINE: [&str; 2] = ["help", "completion"];
 
 /// What the command line does to what a path names. Neither a cube nor a port can be called so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

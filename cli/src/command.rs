@@ -13,7 +13,7 @@ use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::terminal::{escape_text, width};
-use crate::{complete, grammar, help, input, show, stream};
+use crate::{complete, configuration, grammar, help, input, show, stream};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -36,6 +36,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Order::Help(question) => help(&question, session),
         Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
         Order::Script(shell) => print(complete::script(shell)),
+        Order::Configuration(asked) => configuration::run(&asked, session),
         Order::Packets(packets) => stream::take(&session()?, &packets),
         Order::Call(Call { output: Output::Versions(view), request, .. }) => {
             let answer = session().and_then(|session| session.accepted(&request));
@@ -48,6 +49,7 @@ pub(crate) fn run() -> Result<(), Failure> {
                     return Err(UsageError::NoCubes.into());
                 }
                 (None, Input::Required) => return Err(UsageError::NothingToSet.into()),
+                (None, Input::Dash) => return Err(input::InputError::Empty { name: input::NAME.to_owned() }.into()),
                 (None, Input::No | Input::Optional) => {}
             }
             let answer = session()?.ask(&call.request)?;

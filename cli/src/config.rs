@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use polycube_document::{Document, ParseError, Place};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use crate::endpoint::TlsFiles;
 
@@ -24,7 +26,11 @@ pub(crate) enum ConfigError {
     #[error("cannot read the configuration file {}: {source}", file.display())]
     Read { file: PathBuf, source: io::Error },
     #[error("{}: {source}", file.display())]
-    Malformed { file: PathBuf, source: yaml_serde::Error },
+    Malformed { file: PathBuf, source: ParseError },
+    #[error("{}: {source} at line {} column {}", file.display(), place.line, place.column)]
+    Setting { file: PathBuf, place: Place, source: serde_json::Error },
+    #[error("{}: the file is not a mapping: write KEY: VALUE", file.display())]
+    NotMapping { file: PathBuf },
     #[error("POLYCUBECTL_DEBUG={value}: give true or false")]
     Debug { value: String },
     #[error("{name} is not valid UTF-8: {value:?}")]
@@ -99,8 +105,26 @@ fn read(path: &Path) -> Result<File, ConfigError> {
         return Ok(File::default());
     }
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
-    let file: Result<Option<File>, _> = yaml_serde::from_str(&text);
-    file.map(Option::unwrap_or_default).map_err(|source| ConfigError::Malformed { file: path.to_owned(), source })
+    let document = Document::parse(&text);
+    let document = document.map_err(|source| ConfigError::Malformed { file: path.to_owned(), source })?;
+    let settings = match &document.value {
+        Value::Null => return Ok(File::default()),
+        Value::Object(settings) => settings,
+        _ => return Err(ConfigError::NotMapping { file: path.to_owned() }),
+    };
+    // One by one, because only then it is known which of them is wrong.
+    for (key, value) in settings {
+        let alone = Map::from_iter([(key.clone(), value.clone())]);
+        if let Err(source) = serde_json::from_value::<File>(alone.into()) {
+            let place = document.place(key).unwrap_or_default();
+            return Err(ConfigError::Setting { file: path.to_owned(), place, source });
+        }
+    }
+    serde_json::from_value(document.value.clone()).map_err(|source| ConfigError::Setting {
+        file: path.to_owned(),
+        place: Place::default(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -174,8 +198,13 @@ mod tests {
         let file = "~/.config/polycube/polycubectl_config.yaml";
         let error = with(&home("url: a\nurk: b\n"), &[]).unwrap_err();
         assert!(error.starts_with(&format!("{file}: unknown field `urk`")) && error.contains("line 2"), "{error}");
-        let error = with(&home("debug: maybe\n"), &[]).unwrap_err();
-        assert!(error.starts_with(&format!("{file}: debug: invalid type")), "{error}");
+        let error = with(&home("url: a\n\ndebug: maybe\n"), &[]).unwrap_err();
+        let expected = "invalid type: string \"maybe\", expected a boolean at line 3 column 1";
+        assert_eq!(error, format!("{file}: {expected}"));
+        assert_eq!(
+            with(&home("- a\n"), &[]).unwrap_err(),
+            format!("{file}: the file is not a mapping: write KEY: VALUE")
+        );
         let error = with(&home(""), &[("POLYCUBECTL_DEBUG", "loud")]).unwrap_err();
         assert_eq!(error, "POLYCUBECTL_DEBUG=loud: give true or false");
     }

@@ -4,6 +4,7 @@
 //! `del br1` is `br1 del`. The words of the path make the URL, the command makes the method, the pairs make the body.
 
 mod body;
+mod configuration;
 mod error;
 mod flags;
 mod forms;
@@ -21,9 +22,10 @@ use hyper::Method;
 use polycube_api::{Verb, Word};
 use serde_json::{Map, Value};
 
+pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
-pub(crate) use self::forms::{FORMS, Form, Shell, Topic, about};
+pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, Shell, Topic, about};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
 pub(crate) use self::packets::{Destination, PacketStream};
 pub(crate) use self::partial::Partial;
@@ -46,12 +48,17 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         Order::Help(Question { topic: words.topic(), path: words.path, command: words.command })
     } else if words.path.first().is_some_and(|word| word == "completion") {
         Order::Script(script(&words)?)
+    } else if let Some(configuration) = Configuration::parse(&words)? {
+        Order::Configuration(configuration)
     } else if let Some(stream) = PacketStream::parse(&mut words)? {
         Order::Packets(stream)
     } else {
         Order::Call(call(&words)?)
     };
-    Ok(Line { order, endpoint })
+    match order {
+        Order::Packets(_) | Order::Script(_) if words.dash => Err(UsageError::Dash),
+        order => Ok(Line { order, endpoint }),
+    }
 }
 
 fn script(words: &Words) -> Result<Shell, UsageError> {
@@ -62,6 +69,15 @@ fn script(words: &Words) -> Result<Shell, UsageError> {
 }
 
 fn call(words: &Words) -> Result<Call, UsageError> {
+    let call = request(words)?;
+    match call.input {
+        Input::No if words.dash => Err(UsageError::Dash),
+        _ if words.dash => Ok(Call { input: Input::Dash, ..call }),
+        _ => Ok(call),
+    }
+}
+
+fn request(words: &Words) -> Result<Call, UsageError> {
     let Some((first, rest)) = words.path.split_first() else {
         return Err(UsageError::NoPath { command: words.command.map_or("key=value", Verb::as_str) });
     };

@@ -76,7 +76,8 @@ fn general(width: usize) -> String {
     let anywhere = "The command may come anywhere among the words: del br1 is br1 del, sniffer dump show is sniffer \
                     show dump.";
     text.push_str(&paragraph("", 0, anywhere, width));
-    let input = "A configuration in YAML or JSON, from a file or pipe, can replace KEY=VALUE:";
+    let input = "A configuration in YAML or JSON, from a file or pipe, can replace KEY=VALUE; with - among the words, it \
+                 has to be there:";
     text.push_str(&paragraph("", 0, input, width));
     text.push_str("  polycubectl cubes add < cubes.yaml\n\nFlags:\n");
     text.extend(FLAGS.iter().map(|(flag, about)| paragraph(&format!("  {flag:<17}  "), 21, about, width)));
@@ -95,9 +96,12 @@ mod tests {
     #[test]
     fn every_example_is_a_valid_command_line() {
         for example in FORMS.iter().flat_map(|form| form.examples) {
-            let words = example.split(' ').take_while(|word| *word != "|");
+            let words = example.split(' ').take_while(|word| !["|", "<", ">"].contains(word));
             let line = grammar::parse(words.map(Into::into)).unwrap();
-            assert!(matches!(line.order, Order::Call(_) | Order::Script(_) | Order::Packets(_)), "{example}");
+            assert!(
+                matches!(line.order, Order::Call(_) | Order::Script(_) | Order::Packets(_) | Order::Configuration(_)),
+                "{example}"
+            );
         }
     }
 

@@ -1,28 +1,32 @@
 //! The body of a request from standard input: a file, a here-document or a pipe, in JSON or YAML.
 
-use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsFd;
-use std::time::Duration;
+mod offer;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, fstat, tell};
+use std::io::{self, IsTerminal, Read};
+
+use polycube_document::{Document, ParseError};
 use serde_json::Value;
 
 use crate::grammar::Input;
 
-/// How long a pipe may take to deliver something, where a body is optional. Over ssh, or run by a service, standard
-/// input is a pipe that nothing is ever written into.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: Duration::from_millis(100).subsec_nanos() as i64 };
+/// What standard input is called in messages.
+pub(crate) const NAME: &str = "standard input";
 
-/// Standard input that is not a body.
+/// Standard input or a file that is not a body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     #[error("cannot read standard input: {0}")]
-    Read(#[from] io::Error),
-    #[error("standard input is not valid JSON: {0}")]
-    Json(serde_json::Error),
-    #[error("standard input is not valid YAML: {0}")]
-    Yaml(yaml_serde::Error),
+    Read(#[source] io::Error),
+    #[error("cannot read {name}: {source}")]
+    File { name: String, source: io::Error },
+    #[error("standard input is not valid {}: {source}", .source.language)]
+    Invalid { source: ParseError },
+    #[error("{name}:{}:{}: not valid {}: {}", .source.line, .source.column, .source.language, .source.reason)]
+    Document { name: String, source: ParseError },
+    #[error("{name} has no configuration in it")]
+    Empty { name: String },
+    #[error("standard input is a terminal: give a file, or - to type a configuration")]
+    Terminal,
     #[error(
         "standard input holds {0}, which is not a configuration: add < /dev/null if it is not meant for this command"
     )]
@@ -37,15 +41,14 @@ pub(crate) enum InputError {
 pub(crate) fn read(input: Input) -> Result<Option<Value>, InputError> {
     let is_ours = match input {
         Input::No => false,
+        Input::Dash => true,
         Input::Required => !io::stdin().is_terminal(),
-        Input::Optional => is_offered()?,
+        Input::Optional => offer::is_made().map_err(InputError::Read)?,
     };
     if !is_ours {
         return Ok(None);
     }
-    let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text)?;
-    let value = parse(&text)?;
+    let value = parse(&text()?)?;
     match value {
         Some(scalar) if input == Input::Optional && !scalar.is_object() && !scalar.is_array() => {
             Err(InputError::Scalar(scalar))
@@ -54,40 +57,20 @@ pub(crate) fn read(input: Input) -> Result<Option<Value>, InputError> {
     }
 }
 
-/// Whether standard input is meant for us, where a body is optional.
-fn is_offered() -> io::Result<bool> {
-    let stdin = io::stdin();
-    Ok(match FileType::from_raw_mode(fstat(&stdin)?.st_mode) {
-        // The file of a shell loop, `while read line`, has been read from, and the rest belongs to the loop.
-        FileType::RegularFile => tell(&stdin)? == 0,
-        FileType::Fifo | FileType::Socket => {
-            let mut fds = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
-            poll(&mut fds, Some(&PATIENCE))? > 0
-        }
-        _ => false,
-    })
+/// All of standard input.
+///
+/// # Errors
+///
+/// It cannot be read, or is not text.
+pub(crate) fn text() -> Result<String, InputError> {
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text).map_err(InputError::Read)?;
+    Ok(text)
 }
 
-/// Reads JSON, or else YAML, which is nearly a superset: it forbids tabs as indentation.
 fn parse(text: &str) -> Result<Option<Value>, InputError> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let json = match serde_json::from_str(text) {
-        Ok(value) => return Ok(Some(value)),
-        Err(error) => error,
-    };
-    // Through YAML's own value, which refuses a key that is given twice.
-    let yaml =
-        yaml_serde::from_str::<yaml_serde::Value>(text).map_err(|error| match text.trim_start().as_bytes()[0] {
-            b'{' | b'[' => InputError::Json(json),
-            _ => InputError::Yaml(error),
-        })?;
-    match serde_json::to_value(yaml) {
-        Ok(Value::Null) => Ok(None),
-        Ok(value) => Ok(Some(value)),
-        Err(error) => Err(InputError::Json(error)),
-    }
+    let value = Document::parse(text).map_err(|source| InputError::Invalid { source })?.value;
+    Ok(Some(value).filter(|value| !value.is_null()))
 }
 
 #[cfg(test)]
@@ -130,8 +113,12 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused() {
         check_refused("{\"a\": 1,,}", "standard input is not valid JSON: key must be a string at line 1");
-        check_refused("a: b: c\n", "standard input is not valid YAML: mapping values are not allowed");
-        check_refused("a: 1\na: 2\n", "standard input is not valid YAML: duplicate entry with key \"a\"");
-        check_refused("[1, 2]: 3\n", "standard input is not valid JSON: ");
+        check_refused("a: b: c\n", "standard input is not valid YAML: ");
+        check_refused(
+            "a: 1\na: 2\n",
+            "standard input is not valid YAML: `a` is given twice, first in line 1 at line 2",
+        );
+        check_refused("? [1, 2]\n: 3\n", "standard input is not valid YAML: ");
+        check_refused("{\"a\": 1, \"a\": 1}", "standard input is not valid JSON: `a` is given twice");
     }
 }

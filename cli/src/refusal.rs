@@ -39,6 +39,19 @@ impl Refusal {
         }
         Self { text: lines.join("\n") }
     }
+
+    /// A refusal of a document: `place` says, for a path in it, where that was written.
+    pub(crate) fn of_document(answer: &Answer, place: impl Fn(&str) -> Option<String>) -> Self {
+        let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer.body) else { return Self::new(answer, Asked::Verb) };
+        let lines = body.errors.error.iter().map(|error| {
+            let place = place(&error.error_path).map(|place| format!("{place}: ")).unwrap_or_default();
+            format!("polycubectl: {}", escape(&format!("{place}{}", line(error, Asked::Verb))))
+        });
+        match lines.collect::<Vec<_>>() {
+            lines if lines.is_empty() => Self::new(answer, Asked::Verb),
+            lines => Self { text: lines.join("\n") },
+        }
+    }
 }
 
 fn lines(answer: &Answer, asked: Asked<'_>) -> Vec<String> {

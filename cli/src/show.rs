@@ -146,7 +146,11 @@ impl Printer<'_> {
         object: &'v Map<String, Value>,
         path: &str,
     ) -> impl Iterator<Item = (&'v str, &'v Value, String)> {
-        object.iter().filter(|(key, _)| *key != "_links").filter_map(move |(key, value)| {
+        // What cannot be seen otherwise is for reading it back: for people, state is shown in its place.
+        let is_cube = object.contains_key("service-name");
+        let is_for_programs =
+            move |key: &str, value: &Value| key == "_links" || (is_cube && key == "config" && value.is_object());
+        object.iter().filter(move |(key, value)| !is_for_programs(key, value)).filter_map(move |(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             (!self.hides(&path)).then_some((key.as_str(), value, path))
         })

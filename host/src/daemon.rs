@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::conf_dir;
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::{self, Kept, Parts};
 use crate::lock;
@@ -106,6 +107,9 @@ async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
 
+    if let Some(directory) = options.conf_dir() {
+        conf_dir::apply(&directory, &engine).await;
+    }
     let (stop, stopping) = watch::channel(false);
     let api = Api { engine: engine.clone(), netlink };
     let mut listeners = tokio::task::JoinSet::new();

@@ -68,7 +68,15 @@ pub(crate) struct View {
     pub unrestored: OrdMap<CubeName, Arc<Unrestored>>,
 }
 
-/// The answer to a change: what an action returned, else null.
+impl View {
+    /// What is wanted, as it is in force.
+    pub(crate) fn model(&self) -> Model {
+        let Self { topology, registry, deferred, unrestored, .. } = self.clone();
+        Model { topology, registry, deferred, unrestored }
+    }
+}
+
+/// The answer to a change: what an action returned, what applying a configuration changed, else null.
 pub(crate) type Answer = Result<Value, Problems>;
 
 /// Decides, when a change's turn has come, whether it is made of the state that it would change.
@@ -326,7 +334,9 @@ impl Engine {
     /// The cubes that are busy; then nothing has changed.
     fn change(&mut self, change: &Change, guard: Option<&Guard>) -> Result<Answer, BTreeSet<CubeName>> {
         tracing::debug!(?change, "change");
-        if let Err(problem) = self.require_store() {
+        if !change.is_comparison()
+            && let Err(problem) = self.require_store()
+        {
             return Ok(Err(problem.into()));
         }
         // A change made for the netdevs of a moment ago would forget which of them were renamed.
@@ -346,6 +356,10 @@ impl Engine {
                 None => return Ok(Err(problems)),
             },
         };
+        let answer = model::answer(self.reconciler.model(), &model, change, &facts);
+        if change.is_comparison() {
+            return Ok(Ok(answer));
+        }
         let touched = self.reconciler.model().topology.difference(&model.topology);
         // What deletes a cube needs no plugin, and may overtake what waits for it.
         let kept = touched.cubes.into_iter().filter(|cube| model.topology.get(cube.as_str()).is_some()).collect();
@@ -356,7 +370,7 @@ impl Engine {
             Ok(failed) => {
                 self.publish();
                 let failed: Vec<Problem> = failed.iter().map(|(cube, why)| in_force(cube, why)).collect();
-                Ok(if failed.is_empty() { Ok(Value::Null) } else { Err(Problems(failed)) })
+                Ok(if failed.is_empty() { Ok(answer) } else { Err(Problems(failed)) })
             }
             Err(Refused::Problems(problems)) => Ok(Err(problems)),
             Err(Refused::Busy(busy)) => Err(busy),

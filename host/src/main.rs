@@ -4,6 +4,7 @@
 //! `registry` → `wiring` → `topology`, `schema` → `sys`. ARCHITECTURE.md says what each is for.
 
 mod cleanup;
+mod conf_dir;
 mod daemon;
 mod datapath;
 mod engine;

@@ -5,11 +5,14 @@
 //! a kernel, and computed again when its cubes are busy. Whether kernel and plugins can follow shows afterwards, when
 //! `reconcile` carries the difference out. What cannot follow a netdev is part of the model too: it is *deferred*.
 
+mod apply;
 mod body;
 mod bulk;
 mod change;
+mod configuration;
 mod cube;
 mod deferred;
+mod export;
 mod facts;
 mod link;
 mod netdev;
@@ -20,13 +23,17 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use apply::answer;
+pub(crate) use body::CONFIG;
 pub(crate) use change::{Change, change};
+pub(crate) use configuration::{Absent, Apply, Mode, Others};
 pub(crate) use cube::action_input;
 pub(crate) use deferred::{Deferred, Origin, Part};
+pub(crate) use export::{export, from_wire};
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
 pub(crate) use restore::{Unrestored, restore, restore_again};
-pub(crate) use saved::{Row, Saved, SavedCube, rows};
+pub(crate) use saved::{Row, Saved, SavedCube, SavedPort, rows};
 #[cfg(test)]
 pub(crate) use saved::{SavedAttachment, SavedService};
 

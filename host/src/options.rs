@@ -10,6 +10,9 @@ use crate::datapath::AttachMode;
 use crate::plugins::CaptureDirs;
 use crate::sys::capabilities::{self, CapabilitySet};
 
+/// Where a distribution puts configurations.
+const CONF_DIR: &str = "/etc/polycube/conf.d";
+
 /// Hosts network functions as plugins and chains their eBPF programs into the path of a port
 #[derive(Debug, Parser)]
 #[command(name = "polycubed", version, disable_help_subcommand = true)]
@@ -41,6 +44,11 @@ pub(crate) struct Options {
     /// Where the daemon pins programs and maps: a directory in a bpf filesystem that nothing else uses
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/polycube")]
     pub bpffs: PathBuf,
+
+    /// Configurations (*.yaml) that are applied at start, all of them as one change, as `polycubectl config apply` would
+    /// [default: /etc/polycube/conf.d if it exists; none with --ephemeral]
+    #[arg(long, value_name = "DIR")]
+    pub conf_dir: Option<PathBuf>,
 
     /// Where plugins (libpcn_*.so) are [default: beside the executable, then /usr/lib/polycube/plugins]
     #[arg(long, value_name = "DIR")]
@@ -103,6 +111,12 @@ impl Options {
     /// The capabilities that plugins need.
     pub(crate) fn kept_capabilities(&self) -> CapabilitySet {
         self.keep_capability.iter().copied().collect()
+    }
+
+    /// The directory of configurations, if there is one.
+    pub(crate) fn conf_dir(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(CONF_DIR)).filter(|directory| !self.ephemeral && directory.is_dir());
+        self.conf_dir.clone().or_else(default)
     }
 
     /// The directories of captures, absolute.

@@ -10,7 +10,7 @@ mod scalar;
 mod strict;
 
 pub(crate) use document::{Operation, absent};
-pub(crate) use model::{Model, ModelError};
+pub(crate) use model::{Model, ModelError, Source};
 pub(crate) use node::{Node, is_read_only, locate, read, shown, word};
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Topology {
         self.cubes.iter()
     }
 
-    #[cfg(test)]
+    /// The points that have chains.
     pub(crate) fn chains(&self) -> impl Iterator<Item = (&Point, &[Attachment])> {
         self.chains.iter().map(|(point, chain)| (point, chain.as_slice()))
     }

@@ -252,6 +252,12 @@ impl Daemon {
         self.directory.captures()
     }
 
+    /// The directory of configurations that it applies when it starts; empty at first.
+    #[must_use]
+    pub fn conf_dir(&self) -> PathBuf {
+        self.directory.configurations()
+    }
+
     /// Where it keeps its state.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {

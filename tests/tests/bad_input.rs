@@ -247,14 +247,16 @@ fn a_body_in_which_everything_is_wrong() -> Result<()> {
             places.push(format!("new/{path}"));
         }
         body.insert("colour".to_owned(), json!("red"));
-        body.insert("uuid".to_owned(), json!("mine"));
         body.insert("name".to_owned(), json!("other"));
-        places.extend(["colour", "uuid", "name"].map(|name| format!("new/{name}")));
+        places.extend(["colour", "name"].map(|name| format!("new/{name}")));
         let errors = site.refused("POST", &format!("{service}/new"), &body.into());
         for place in &places {
             let said = errors.iter().filter(|(path, _)| path == place).count();
             assert_eq!(said, 1, "{place} is reported {said} times: {errors:?}");
         }
+        // With it, the body is what was shown, where state stands in the place of some settings.
+        let errors = site.refused("POST", &format!("{service}/new"), &json!({ "uuid": "mine" }));
+        assert!(errors.len() == 1 && errors[0].0 == "new/uuid", "{errors:?}");
     }
     let body = json!({ "peer1": 5, "per2": "x", "colour": [] });
     let errors = site.refused("POST", "connect", &body);

@@ -129,8 +129,8 @@ fn several_cubes_are_all_created_or_none() -> Result<()> {
         &["b/ports/p/x: unknown key `x`", "b/ports/p/peer: netdev `5` does not exist"],
     );
     check_refused(daemon, &json!([sniffer("a:b:c")]), &["s/parent: port name \"b:c\" contains ':'"]);
-    let both = json!({"name": "s", "service-name": "packetcapture", "parent": "veth1", "parents": ["veth1"]});
-    check_refused(daemon, &json!([both]), &["s/parents: only one of parent and parents"]);
+    let both = json!({"name": "s", "service-name": "packetcapture", "parent": "veth1", "parents": ["veth2"]});
+    check_refused(daemon, &json!([both]), &["s/parents: `parent` and `parents` say different things"]);
     let parents = |parents: Value| json!({"name": "s", "service-name": "packetcapture", "parents": parents});
     check_refused(daemon, &json!([parents(json!([1]))]), &["s/parents: `parents` is a list of strings"]);
     check_refused(daemon, &json!([parents(json!(["veth1", "veth9"]))]), &["s/parents: netdev `veth9` does not exist"]);
@@ -217,14 +217,104 @@ fn the_input_of_a_shells_loop_is_left_alone() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let names = directory.path().join("names");
     fs::write(&names, "b1\nb2\nb3\n")?;
-    let line = format!(
-        "while read -r name; do {} simplebridge add $name || exit 1; done < {}",
-        binary_dir()?.join("polycubectl").display(),
-        names.display()
-    );
+    let ctl = binary_dir()?.join("polycubectl").display().to_string();
     let url = format!("unix://{}", daemon.socket().display());
-    succeeded(&daemon.host().command("sh").args(["-c", &line]).env("POLYCUBECTL_URL", url).output()?);
-    assert_eq!(get(daemon, "simplebridge").as_array().map(Vec::len), Some(3));
+    let names = names.display();
+    let add = format!("while read -r name; do {ctl} simplebridge add $name || exit 1; done");
+    let del = format!("for name in b1 b2 b3; do {ctl} del $name || exit 1; done");
+    for (of, line) in [
+        ("a file", format!("{add} < {names}; {del}")),
+        ("a pipe", format!("cat {names} | {{ {add}; }}; {del}")),
+        (
+            "a pipe, an action",
+            format!(
+                "{ctl} simplebridge add b0; cat {names} | while read -r name; do {ctl} b0 fdb flush || exit 1; {ctl} simplebridge add $name || exit 1; done; {del}; {ctl} del b0"
+            ),
+        ),
+        ("a here-document", format!("{add} <<END\nb1\nb2\nb3\nEND\n{del}")),
+    ] {
+        let output = daemon.host().command("sh").args(["-c", &line]).env("POLYCUBECTL_URL", &url).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{of}: {said}");
+        assert_eq!(get(daemon, "cubes/"), json!({}), "{of}: all three were created and deleted");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_dash_takes_whatever_is_there() -> Result<()> {
+    let scene = site()?;
+    let daemon = &scene.daemon;
+    daemon.ctl_reading(&["simplebridge", "add", "b1", "-"], Some("{\"fdb\": {\"aging-time\": 7}}")).ok();
+    assert_eq!(get(daemon, "b1/fdb/aging-time"), 7);
+    daemon.ctl_reading(&["b1", "set", "-"], Some("fdb: {aging-time: 8}\n")).ok();
+    assert_eq!(get(daemon, "b1/fdb/aging-time"), 8);
+    let said = daemon.ctl_reading(&["simplebridge", "add", "b2", "-"], Some("")).one_line(64);
+    assert_eq!(said, "polycubectl: standard input has no configuration in it");
+    let said = daemon.ctl_reading(&["simplebridge", "add", "b2", "-"], Some("b3 b4\n")).one_line(2);
+    assert!(said.contains("the body is not a JSON object"), "{said}");
+    assert_eq!(daemon.ctl_reading(&["b1", "show", "-"], Some("{}")).code, Some(64));
+    Ok(())
+}
+
+/// Asserts that a cube, deleted, is made again by what `show -json` printed of it.
+#[track_caller]
+fn check_read_back(daemon: &Daemon, service: &str, cube: &str) {
+    let saved = daemon.ctl("config save").ok();
+    let shown = daemon.ctl_words(&[cube, "show", "-json"]).ok();
+    daemon.ctl_words(&["del", cube]).ok();
+    assert_ne!(daemon.ctl("config save").ok(), saved);
+    assert_eq!(daemon.ctl_reading(&[service, "add", cube], Some(&shown)).ok(), "");
+    assert_eq!(daemon.ctl("config save").ok(), saved, "{cube}");
+    let uuid: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(get(daemon, &format!("{cube}/uuid")), uuid["uuid"]);
+}
+
+#[test]
+fn what_is_shown_of_a_cube_makes_it_again() -> Result<()> {
+    let scene = site()?;
+    let daemon = &scene.daemon;
+    for line in [
+        "simplebridge add br1 loglevel=DEBUG fdb.aging-time=60",
+        "br1 ports add p1 peer=veth1",
+        "br1 ports add p2",
+        "br1 fdb entry add 02:00:00:00:00:01 port=p1",
+        "packetcapture add sniffer snaplen=96 filters.dport=80 capture=ingress anonimize=true dump=mine",
+        "attach sniffer veth2",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    check_read_back(daemon, "packetcapture", "sniffer");
+    check_read_back(daemon, "simplebridge", "br1");
+
+    let shown = daemon.ctl("br1 show -json").ok();
+    let said = daemon.ctl_reading(&["simplebridge", "add", "br2"], Some(&shown)).one_line(2);
+    assert!(said.contains("the name is `br2` in the path and \"br1\" in the body"), "{said}");
+    daemon.ctl("del br1").ok();
+    let said = daemon.ctl_reading(&["packetcapture", "add", "br1"], Some(&shown)).fails(2);
+    assert!(said.contains("the service is `packetcapture`, and the body says \"simplebridge\""), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_is_shown_of_all_cubes_makes_them_again() -> Result<()> {
+    let scene = site()?;
+    let daemon = &scene.daemon;
+    daemon.ctl_reading(&["cubes", "add"], Some(SITE)).ok();
+    // Not the order in which a list of their names would attach them.
+    daemon.ctl("packetcapture add aaa").ok();
+    daemon.ctl("attach aaa br1:p1").ok();
+    daemon.ctl("attach aaa veth2").ok();
+    daemon.ctl("attach sniffer veth2 position=last").ok();
+    let saved = daemon.ctl("config save").ok();
+    for style in ["-json", "-yaml"] {
+        let shown = daemon.ctl_words(&["cubes", "show", style]).ok();
+        for cube in ["aaa", "sniffer", "br1"] {
+            daemon.ctl_words(&["del", cube]).ok();
+        }
+        assert_eq!(daemon.ctl_reading(&["cubes", "add"], Some(&shown)).ok(), "");
+        assert_eq!(daemon.ctl("config save").ok(), saved, "{style}");
+    }
     Ok(())
 }
 
@@ -235,8 +325,8 @@ fn invalid_input_is_refused_before_anything_is_sent() -> Result<()> {
     for (input, reason) in [
         ("{\"capture\": \"off\"", "standard input is not valid JSON: EOF while parsing an object at line 1 column 17"),
         ("a: b: c", "standard input is not valid YAML: "),
-        ("a: 1\na: 2\n", "duplicate entry with key \"a\""),
-        ("br1\nbr2\n", "standard input holds \"br1 br2\", which is not a configuration"),
+        ("a: 1\na: 2\n", "`a` is given twice, first in line 1 at line 2"),
+        ("{}\n{}\n", "standard input is not valid JSON: trailing characters at line 2"),
     ] {
         let said = daemon.ctl_reading(&["packetcapture", "add", "s"], Some(input)).one_line(64);
         assert!(said.contains(reason), "{said}");

@@ -104,7 +104,8 @@ fn shown(path: &str, value: &Value, found: &mut Vec<String>) {
     found.push(path.to_owned());
     match value {
         Value::Object(members) => {
-            for (name, member) in members {
+            // A document of its own, to be given back as a whole.
+            for (name, member) in members.iter().filter(|(name, _)| *name != "config") {
                 shown(&format!("{path}/{name}"), member, found);
             }
         }

@@ -79,7 +79,14 @@ fn the_grammar_completes_without_the_daemon() {
     check(&["s", "show", "-b"], &nothing, &["-brief"]);
     check(&["s", "set", "-b"], &nothing, &[]);
     check(&["completion", ""], &nothing, &["bash", "zsh", "fish"]);
-    check(&["c"], &nothing, &["connect", "completion"]);
+    check(&["c"], &nothing, &["connect", "config", "completion"]);
+    check(&["config", ""], &nothing, &["save", "apply", "diff"]);
+    check(&["config", "diff", "--p"], &nothing, &["--prune"]);
+    check(
+        &["config", "save", "-"],
+        &nothing,
+        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version", "-json", "-yaml"],
+    );
     let words = ["".to_owned()];
     assert!(lines(&words, |_| None).contains("attach\tattach a transparent cube"), "words have a line about them");
 }

@@ -53,6 +53,12 @@ pub(crate) enum UsageError {
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
     PairWithPackets { key: String },
+    #[error("{word} goes with config apply and config diff only")]
+    WordWithoutConfig { word: &'static str },
+    #[error("- (standard input) and FILE exclude each other")]
+    TwoConfigurations,
+    #[error("- (standard input) does not go with key=value, and only with add, set, actions and config")]
+    Dash,
     #[error("attach takes one of position, before and after")]
     AttachOptions,
     #[error("attach does not know '{name}'")]
@@ -71,6 +77,7 @@ impl UsageError {
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NothingToSet => Topic::Set,
+            Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
             Self::HideWith { .. } | Self::HideWithoutNames => Topic::Show,
             _ => Topic::General,

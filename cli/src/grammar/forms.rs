@@ -15,6 +15,7 @@ pub(crate) enum Topic {
     Disconnect,
     Attach,
     Detach,
+    Config,
     Version,
     Completion,
     Dump,
@@ -29,7 +30,7 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 13] = [
+pub(crate) static FORMS: [Form; 14] = [
     Form {
         topic: Topic::Add,
         name: "add",
@@ -108,6 +109,14 @@ pub(crate) static FORMS: [Form; 13] = [
         examples: &["detach sniffer br1:toveth1"],
     },
     Form {
+        topic: Topic::Config,
+        name: "config",
+        usage: "config save | config apply|diff [--prune] [FILE|-]",
+        about: "print the whole configuration, bring one about as one change, or show what that would change; what it does \
+                not mention stays, or goes with --prune",
+        examples: &["config save > site.yaml", "config diff site.yaml", "config apply --prune < site.yaml"],
+    },
+    Form {
         topic: Topic::Version,
         name: "version",
         usage: "version",
@@ -173,6 +182,13 @@ pub(crate) fn about(verb: Verb) -> &'static str {
         Verb::Del => "delete, or reset to the default",
     }
 }
+
+/// What can be done with the whole configuration, and what each does.
+pub(crate) const CONFIG_WORDS: [(&str, &str); 3] = [
+    ("save", "print the whole configuration, in YAML or with -json"),
+    ("apply", "bring a configuration about"),
+    ("diff", "show what applying a configuration would change"),
+];
 
 /// A shell that there is a completion script for.
 #[derive(Debug, Clone, Copy, PartialEq)]

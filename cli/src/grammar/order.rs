@@ -3,6 +3,7 @@
 use hyper::Method;
 use polycube_api::Verb;
 
+use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
 use super::packets::PacketStream;
 use super::path;
@@ -27,6 +28,8 @@ pub(crate) enum Order {
     /// Take a capture's packets.
     Packets(PacketStream),
     Call(Call),
+    /// Save, apply or compare the whole configuration.
+    Configuration(Configuration),
 }
 
 /// What the user wants to know about: the words before the question mark.
@@ -53,6 +56,8 @@ pub(crate) enum Input {
     Optional,
     /// There must be something.
     Required,
+    /// There must be something, even if it is typed: `-` was given.
+    Dash,
 }
 
 /// What a successful answer prints.
@@ -69,7 +74,7 @@ pub(crate) enum Output {
 impl Question {
     /// Asks the daemon; `None` about words that only the command line knows.
     pub(crate) fn request(&self) -> Option<Request> {
-        if matches!(self.topic, Topic::Completion | Topic::Dump | Topic::Watch) {
+        if matches!(self.topic, Topic::Completion | Topic::Config | Topic::Dump | Topic::Watch) {
             return None;
         }
         let command = self.command.map_or("NONE".to_owned(), |verb| verb.as_str().to_ascii_uppercase());

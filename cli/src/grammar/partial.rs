@@ -36,6 +36,15 @@ impl Partial {
         let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["-hide="]);
         let shows = self.question.command == Some(Verb::Show);
         let dumps = self.question.topic == Topic::Dump;
-        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(flags::FLAGS.into_iter().filter(|_| dumps)).collect()
+        let configures = self.question.topic == Topic::Config;
+        let applies = configures && matches!(self.question.path.get(1).map(String::as_str), Some("apply" | "diff"));
+        let of_config = ["-json", "-yaml"].into_iter().filter(move |_| configures);
+        let of_config = of_config.chain(["--prune"].into_iter().filter(move |_| applies));
+        FLAGS
+            .into_iter()
+            .chain(styles.filter(|_| shows))
+            .chain(flags::FLAGS.into_iter().filter(|_| dumps))
+            .chain(of_config)
+            .collect()
     }
 }

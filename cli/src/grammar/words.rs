@@ -23,6 +23,10 @@ pub(super) struct Words {
     pub(super) hide: Option<Vec<String>>,
     pub(super) endpoint: Endpoint,
     pub(super) packets: Flags,
+    /// `--prune`.
+    pub(super) prune: bool,
+    /// `-`: standard input has the body.
+    pub(super) dash: bool,
 }
 
 /// `name=value`; `key` is the name, split at its dots.
@@ -51,7 +55,9 @@ impl Words {
             if asked {
                 return Err(UsageError::HelpNotLast);
             }
-            if word.starts_with('-') {
+            if word == "-" {
+                words.dash = true;
+            } else if word.starts_with('-') {
                 words.flag(&word, || args.next().transpose())?;
             } else if let Some((name, value)) = word.split_once('=') {
                 words.pair(name, value)?;
@@ -87,6 +93,7 @@ impl Words {
             (Some(Word::Attach), _) => Topic::Attach,
             (Some(Word::Detach), _) => Topic::Detach,
             (Some(Word::Version), _) => Topic::Version,
+            (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
@@ -135,6 +142,7 @@ impl Words {
             ("--key", _) => set_once(&mut self.endpoint.tls.key, "--key", "FILE", value, next)?,
             ("-w", _) => set_once(&mut self.packets.write, "-w", "FILE", value, next)?,
             ("--format", _) => set_once(&mut self.packets.format, "--format", "FORMAT", value, next)?,
+            ("--prune", None) => self.prune = true,
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
             ("-json", None) => self.style(Style::Json)?,

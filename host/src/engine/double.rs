@@ -4,7 +4,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use imbl::OrdMap;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{Answer, Ask, Handle, Message, View};
@@ -28,16 +27,14 @@ pub(crate) fn start(model: Model, facts: Facts) -> Handle {
         while let Some(message) = inbox.recv().await {
             let Message::Ask(Ask::Change { change, guard, answer }) = message else { continue };
             let before = Arc::clone(&view.read().unwrap());
-            let model = Model {
-                topology: before.topology.clone(),
-                registry: before.registry.clone(),
-                deferred: before.deferred.clone(),
-                unrestored: before.unrestored.clone(),
-            };
+            let model = before.model();
             let allowed = guard.map_or(Ok(()), |guard| guard(&before));
-            let made: Answer = allowed.and_then(|()| model::change(&model, change, &facts)).map(|model| {
-                *view.write().unwrap() = Arc::new(View::of(model, &facts));
-                Value::Null
+            let made: Answer = allowed.and_then(|()| model::change(&model, change.clone(), &facts)).map(|after| {
+                let answer = model::answer(&model, &after, &change, &facts);
+                if !change.is_comparison() {
+                    *view.write().unwrap() = Arc::new(View::of(after, &facts));
+                }
+                answer
             });
             // A test that is over does not wait for its answer.
             let _ = answer.send(made);

@@ -1,18 +1,22 @@
 //! Several cubes as one change: they may refer to each other, whatever their order.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
-use super::body::Peer;
+use super::body::{Peer, parents, take};
 use super::change::Draft;
-use crate::problem::{ErrorTag, Problem, Problems};
-use crate::schema::word;
-use crate::topology::{CubeName, Place};
+use crate::problem::{Problem, Problems};
+use crate::topology::CubeName;
 
 /// What a cube's description says about other cubes, which have to exist first.
 struct Relations {
     peers: Vec<Peer>,
     /// Points to attach to, each with the path of the member that names it.
     parents: Vec<(String, String)>,
+    /// Where in the chains at these points the cube was, counted from the wire, if it was shown.
+    positions: BTreeMap<String, u64>,
 }
 
 impl Draft<'_> {
@@ -35,11 +39,15 @@ impl Draft<'_> {
                 let set = self.set_peers(cube, std::mem::take(&mut relations.peers));
                 problems.extend(set.err().into_iter().flat_map(|more| more.0));
             }
-            for (cube, relations) in &made {
-                for (path, parent) in &relations.parents {
-                    let attached = self.attach(cube, parent, &Place::Auto);
-                    problems.extend(attached.err().map(|problem| problem.unless_about(cube, path)));
-                }
+            let attachments = made.iter().flat_map(|(cube, Relations { parents, positions, .. })| {
+                parents.iter().map(move |parent| (positions.get(&parent.1).copied(), cube, parent))
+            });
+            let mut attachments: Vec<_> = attachments.collect();
+            // Each is attached outermost, so those that were farther from the wire come first.
+            attachments.sort_by_key(|(position, ..)| Reverse(position.unwrap_or_default()));
+            for (_, cube, parent) in attachments {
+                let attached = self.attach_all(cube, std::slice::from_ref(parent));
+                problems.extend(attached.err().into_iter().flat_map(|more| more.0));
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
@@ -56,6 +64,7 @@ impl Draft<'_> {
             (name, service) => return Err(Problems([name.err(), service.err()].into_iter().flatten().collect())),
         };
         let parents = parents(&mut cube, &name);
+        let positions = positions(&cube);
         let of_name = CubeName::parse(&name).err().map(|problem| problem.at(format!("{path}/name")));
         let of_service =
             self.model.registry.service(&service).err().map(|problem| problem.at(format!("{path}/service-name")));
@@ -63,7 +72,7 @@ impl Draft<'_> {
             return Err(Problems(of_name.into_iter().chain(of_service).collect()));
         }
         match (self.create_cube(&service, &name, cube.into()), parents) {
-            (Ok(peers), Ok(parents)) => Ok((name, Relations { peers, parents })),
+            (Ok(peers), Ok(parents)) => Ok((name, Relations { peers, parents, positions })),
             (created, parents) => {
                 let created = created.err().into_iter().flat_map(|problems| problems.0);
                 Err(Problems(created.chain(parents.err()).collect()))
@@ -72,37 +81,8 @@ impl Draft<'_> {
     }
 }
 
-/// Removes from a cube what it is to be attached to: `parents`, or `parent` with commas, which no name contains.
-fn parents(cube: &mut Map<String, Value>, name: &str) -> Result<Vec<(String, String)>, Problem> {
-    let (parent, parents) = (cube.shift_remove("parent"), cube.shift_remove("parents"));
-    let (key, listed) = match (parent, parents) {
-        (None, None) => return Ok(Vec::new()),
-        (Some(Value::String(text)), None) => {
-            let listed = text.split(',').filter(|one| !one.is_empty()).map(str::to_owned);
-            ("parent", Some(listed.collect::<Vec<_>>()))
-        }
-        (None, Some(Value::Array(listed))) => {
-            ("parents", listed.iter().map(|one| one.as_str().map(str::to_owned)).collect())
-        }
-        (Some(_), Some(_)) => {
-            return Err(Problem::bad(format!("{name}/parents"), "only one of parent and parents can be given"));
-        }
-        (Some(_), None) => ("parent", None),
-        (None, Some(_)) => ("parents", None),
-    };
-    let path = format!("{name}/{key}");
-    let Some(listed) = listed else {
-        let form = if key == "parent" { "a string" } else { "a list of strings" };
-        return Err(Problem::bad(path, format!("`{key}` is {form}: ports, as CUBE:PORT, and netdevs")));
-    };
-    Ok(listed.into_iter().map(|parent| (path.clone(), parent)).collect())
-}
-
-/// Removes a string from the object at `path`.
-fn take(object: &mut Map<String, Value>, key: &str, path: &str) -> Result<String, Problem> {
-    match object.shift_remove(key).map(|name| word(&name).ok_or(name)) {
-        Some(Ok(text)) => Ok(text),
-        Some(Err(other)) => Err(Problem::bad(format!("{path}/{key}"), format!("`{key}` is a string, not {other}"))),
-        None => Err(Problem::new(ErrorTag::MissingAttribute, format!("{path}/{key}"), format!("`{key}` is missing"))),
-    }
+/// Where a cube was in the chains of its points, as it was shown.
+fn positions(cube: &Map<String, Value>) -> BTreeMap<String, u64> {
+    let points = cube.get("points").and_then(Value::as_array).into_iter().flatten();
+    points.filter_map(|point| Some((point["name"].as_str()?.to_owned(), point["position"].as_u64()?))).collect()
 }

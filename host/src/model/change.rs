@@ -1,11 +1,13 @@
 //! Changes: each makes a new model of the current one, or says everything that is wrong.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::configuration::{Absent, Apply, Mode};
 use super::{Facts, Model};
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 use crate::registry::Service;
 use crate::schema::Operation;
 use crate::topology::{Place, Point};
@@ -76,6 +78,8 @@ pub(crate) enum Change {
     RemoveService {
         name: String,
     },
+    /// Brings a whole configuration about.
+    Apply(Apply),
 }
 
 impl Change {
@@ -95,7 +99,8 @@ impl Change {
             | Self::Connect { .. }
             | Self::Disconnect { .. }
             | Self::AddService { .. }
-            | Self::RemoveService { .. } => None,
+            | Self::RemoveService { .. }
+            | Self::Apply(_) => None,
         }
     }
 }
@@ -105,7 +110,7 @@ impl Change {
 /// # Errors
 /// Everything that is wrong with the request, as far as one look can find it.
 pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Model, Problems> {
-    let mut draft = Draft { model: model.clone(), facts, uuids: 0 };
+    let mut draft = Draft::new(model, facts);
     if let Change::DeleteCube { cube } = &change
         && draft.model.forget(cube)
     {
@@ -115,10 +120,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         return Err(problem.into());
     }
     match change {
-        Change::CreateCube { service, name, body } => {
-            let peers = draft.create_cube(&service, &name, body)?;
-            draft.set_peers(&name, peers)?;
-        }
+        Change::CreateCube { service, name, body } => draft.create_one(&service, &name, body)?,
         Change::CreateCubes { cubes } => draft.create_cubes(cubes)?,
         Change::DeleteCube { cube } => draft.model.topology.remove_cube(&cube)?,
         Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
@@ -139,19 +141,53 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         }
         Change::AddService { name, service } => draft.add_service(&name, service)?,
         Change::RemoveService { name } => draft.remove_service(&name)?,
+        Change::Apply(apply) => draft.apply(apply)?,
     }
     Ok(draft.model)
+}
+
+impl Change {
+    /// Whether the change is only to be computed.
+    pub(crate) fn is_comparison(&self) -> bool {
+        matches!(self, Self::Apply(Apply { mode: Mode::Compare, .. }))
+    }
 }
 
 /// A model in the making.
 pub(super) struct Draft<'a> {
     pub(super) model: Model,
     pub(super) facts: &'a Facts,
+    /// What becomes of netdevs that do not exist.
+    pub(super) absent: Absent,
     /// How many UUIDs were made.
     uuids: u32,
+    /// The UUIDs that cubes and ports have, once one is given.
+    taken: Option<HashSet<String>>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    fn new(model: &Model, facts: &'a Facts) -> Self {
+        Self { model: model.clone(), facts, absent: Absent::Refused, uuids: 0, taken: None }
+    }
+
+    /// The UUID of a new cube or port: the one that was given, or another.
+    ///
+    /// # Errors
+    /// Something else has it.
+    pub(super) fn identify(&mut self, given: Option<String>) -> Result<String, Problem> {
+        let Some(given) = given else { return Ok(self.uuid()) };
+        let of_cubes = || {
+            let cubes = self.model.topology.cubes().map(|(_, cube)| cube);
+            cubes.flat_map(|cube| cube.ports().map(|(_, port)| &port.uuid).chain([&cube.uuid])).cloned().collect()
+        };
+        let taken = self.taken.get_or_insert_with(of_cubes);
+        if taken.insert(given.clone()) {
+            return Ok(given);
+        }
+        let message = format!("`uuid` {given} is another cube's or port's: leave it out to get a new one");
+        Err(Problem::invalid("uuid", message))
+    }
+
     pub(super) fn uuid(&mut self) -> String {
         self.uuids += 1;
         self.facts.uuid(self.uuids)

@@ -4,14 +4,26 @@ use polycube_api::Method;
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
-use super::body::{Peer, Split};
+use super::body::{Form, Peer, Split, parents};
 use super::change::Draft;
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
-use crate::topology::{Cube, CubeName, LogLevel, PortName, Role, Topology};
+use crate::topology::{Cube, CubeName, LogLevel, Role, Topology};
 
 impl Draft<'_> {
+    /// Creates a cube with its ports and their peers, and attaches it to its parents.
+    pub(super) fn create_one(&mut self, service: &str, name: &str, mut body: Value) -> Result<(), Problems> {
+        let kind = self.model.registry.service(service)?.model.service.kind;
+        let parents = match body.as_object_mut() {
+            Some(members) if kind == ServiceKind::Transparent => parents(members, name)?,
+            _ => Vec::new(),
+        };
+        let peers = self.create_cube(service, name, body)?;
+        self.set_peers(name, peers)?;
+        self.attach_all(name, &parents)
+    }
+
     /// Creates a cube with its ports. Answers with the ports' peers, which may be cubes that are created later.
     pub(super) fn create_cube(&mut self, service: &str, name: &str, body: Value) -> Result<Vec<Peer>, Problems> {
         // A registry is shared: this copies a pointer.
@@ -26,12 +38,14 @@ impl Draft<'_> {
             return Err(Problem::bad(name.as_str(), message).into());
         }
         let body = if body.is_null() { json!({}) } else { body };
-        let Split { base, config, ports, problems } = self.split(service, name.as_str(), body)?;
+        let Split { source, base, config, uuid, ports, problems } =
+            self.split(service, name.as_str(), body, Form::New)?;
         let base = registry.cube.create(base);
-        let config = service.model.create(config);
+        let config = service.model.create_from(source, config);
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
+        let uuid = self.identify(uuid).map_err(|problem| problem.under(name.as_str()))?;
         let cube = Cube {
-            uuid: self.uuid(),
+            uuid,
             service: service.model.service.name.clone(),
             loglevel: level(&base),
             config,
@@ -43,12 +57,12 @@ impl Draft<'_> {
         self.model.topology.add_cube(name.clone(), cube)?;
         let ports = ports.unwrap_or_default();
         let mut problems = Vec::new();
-        for (port, _) in &ports {
-            let uuid = self.uuid();
-            let added = PortName::parse(port).and_then(|port| self.model.topology.add_port(name.as_str(), port, uuid));
-            problems.extend(added.err());
+        let mut peers = Vec::new();
+        for port in ports {
+            problems.extend(self.add_port(name.as_str(), &port.name, port.uuid).err());
+            peers.push((port.name, port.peer));
         }
-        if problems.is_empty() { Ok(ports) } else { Err(Problems(problems)) }
+        if problems.is_empty() { Ok(peers) } else { Err(Problems(problems)) }
     }
 
     pub(super) fn configure(
@@ -65,7 +79,7 @@ impl Draft<'_> {
         let is_base = path.first().is_some_and(|word| !registry.cube.tree["properties"][word].is_null());
         let mut problems = Vec::new();
         let (base, config) = if path.is_empty() {
-            let split = self.split(service, name, value)?;
+            let split = self.split(service, name, value, Form::Part)?;
             problems = split.problems;
             if split.ports.is_some() {
                 let problem = Problem::invalid("ports", "ports are changed one by one");
@@ -134,7 +148,7 @@ pub(crate) fn action_input(
 }
 
 /// Both values, or everything that is wrong.
-fn both(
+pub(super) fn both(
     mut problems: Vec<Problem>,
     one: Result<Value, Problems>,
     other: Result<Value, Problems>,
@@ -148,6 +162,6 @@ fn both(
     }
 }
 
-fn level(base: &Value) -> LogLevel {
+pub(super) fn level(base: &Value) -> LogLevel {
     serde_json::from_value(base["loglevel"].clone()).unwrap_or(LogLevel::Info)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::Draft;
+use super::configuration::Absent;
 use super::{Facts, Model};
 use crate::netdev::{Framing, Link, Table};
 use crate::problem::Problem;
@@ -72,7 +73,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Refuses a netdev that does not exist or whose packets are not for cubes, and our own ends of links. The caller
+    /// Refuses a netdev that does not exist, unless it is awaited, or whose packets are not for cubes, and our own ends of links. The caller
     /// knows the path of the problem.
     pub(super) fn check_netdev(&self, netdev: &str, purpose: Use) -> Result<(), Problem> {
         let Facts { present, wired, .. } = self.facts;
@@ -89,6 +90,7 @@ impl Draft<'_> {
             None if self.model.topology.get(netdev).is_some() => {
                 format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT")
             }
+            None if self.absent == Absent::Awaited => return Ok(()),
             None => {
                 let theirs = present.links().filter(|link| wired.link_port(&link.name).is_none());
                 let message = format!("netdev `{netdev}` does not exist in the daemon's network namespace");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::body::{Peer, named};
+use super::body::{Peer, named, uuid_of_new};
 use super::change::Draft;
 use super::netdev::Use;
 use crate::problem::{Problem, Problems};
@@ -13,13 +13,21 @@ impl Draft<'_> {
     pub(super) fn create_port(&mut self, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
         self.require_working(cube)?;
         let path = format!("{cube}/ports/{port}");
-        let name = PortName::parse(port).map_err(|problem| problem.at(path.as_str()))?;
-        let uuid = self.uuid();
-        self.model.topology.add_port(cube, name, uuid)?;
-        let body = named(port, if body.is_null() { json!({}) } else { body });
-        let body = body.and_then(|body| self.model.registry.port.create(body));
+        let mut body = if body.is_null() { json!({}) } else { body };
+        let (uuid, source) = uuid_of_new(&mut body).map_err(|problem| problem.under(&path))?;
+        self.add_port(cube, port, uuid)?;
+        let body = named(port, body);
+        let body = body.and_then(|body| self.model.registry.port.create_from(source, body));
         let body = body.map_err(|problems| problems.under(&path))?;
         Ok(self.set_peer(cube, port, body["peer"].as_str().unwrap_or_default())?)
+    }
+
+    /// Adds a port that has no peer yet.
+    pub(super) fn add_port(&mut self, cube: &str, port: &str, uuid: Option<String>) -> Result<(), Problem> {
+        let path = format!("{cube}/ports/{port}");
+        let name = PortName::parse(port).map_err(|problem| problem.at(path.as_str()))?;
+        let uuid = self.identify(uuid).map_err(|problem| problem.under(&path))?;
+        self.model.topology.add_port(cube, name, uuid)
     }
 
     pub(super) fn configure_port(
@@ -63,6 +71,16 @@ impl Draft<'_> {
             self.check_netdev(netdev, Use::Peer)?;
         }
         Ok(Some(peer))
+    }
+
+    /// Attaches a cube to everything in `points`, each of which comes with the path of the member that names it.
+    pub(super) fn attach_all(&mut self, cube: &str, points: &[(String, String)]) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        for (path, point) in points {
+            let attached = self.attach(cube, point, &Place::Auto);
+            problems.extend(attached.err().map(|problem| problem.unless_about(cube, path)));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     /// Attaches a cube. Problems that are not about the cube are about `port`.

@@ -117,7 +117,7 @@ pub(super) fn save(cube: &Cube) -> SavedCube {
 }
 
 /// The chain at a point, with the cubes that could not be brought back in their places.
-fn chain(model: &Model, point: &Point) -> Option<Vec<SavedAttachment>> {
+pub(super) fn chain(model: &Model, point: &Point) -> Option<Vec<SavedAttachment>> {
     let mut chain = model.topology.chain(point).to_vec();
     for (name, unrestored) in &model.unrestored {
         if let Some(own) = unrestored.chains.get(point) {

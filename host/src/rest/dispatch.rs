@@ -71,8 +71,10 @@ async fn framework(context: Context, call: Call, route: &'static Route) -> Resul
             unconditional(&call)?;
             let input = input(endpoint, call, name).map_err(Refusal::framework)?;
             let change = change(input).map_err(Refusal::framework)?;
-            context.engine.change(change).await.map_err(Refusal::framework)?;
-            Content::Nothing
+            match context.engine.change(change).await.map_err(Refusal::framework)? {
+                Value::Null => Content::Nothing,
+                answer => Content::Document(answer),
+            }
         }
         Handler::Engine(work) => {
             unconditional(&call)?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(super) use self::chains::of_topology as chains_at;
 use super::context::Context;
 use crate::engine::View;
-use crate::model::{SavedCube, Unrestored};
+use crate::model::{CONFIG, SavedCube, SavedPort, Unrestored, from_wire};
 use crate::problem::Problem;
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
@@ -49,6 +49,18 @@ pub(super) fn unrestored(name: &CubeName, unrestored: &Unrestored) -> Value {
         "loglevel": loglevel,
         "failure": format!("could not be brought back: {}", unrestored.reason),
     })
+}
+
+/// The same, with all that is stored of it.
+pub(super) fn stored(name: &CubeName, cube: &Unrestored) -> Value {
+    let mut json = unrestored(name, cube);
+    let SavedCube { config, ports, .. } = &cube.cube;
+    let port = |(name, SavedPort { uuid, peer, .. }): (&String, &SavedPort)| json!({ "name": name, "uuid": uuid, "status": "DOWN", "peer": peer.as_deref().unwrap_or_default() });
+    if let Some(ports) = ports {
+        json["ports"] = ports.iter().map(port).collect();
+    }
+    json[CONFIG] = config.clone();
+    json
 }
 
 /// A port.
@@ -104,10 +116,22 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
             let netdev = view.netdevs.of_point(&view.topology, point);
             let mut json = json!({ "name": point.to_string() });
             add_status(&mut json, view, netdev.as_ref());
+            let position = from_wire(&view.topology, point).iter().position(|other| other == name);
+            json["position"] = position.into();
             add_chains(&mut json, point);
             json
         });
         json["points"] = points.collect();
+    }
+    json
+}
+
+/// The same, with the settings that are not as they would be by default.
+pub(super) fn configured(view: &View, name: &CubeName, cube: &Cube) -> Value {
+    let mut json = placed(view, name, cube);
+    let settings = view.registry.service(&cube.service).map(|service| service.model.sparse(&cube.config));
+    if let Some(settings) = settings.ok().filter(|settings| *settings != json!({})) {
+        json[CONFIG] = settings;
     }
     json
 }
@@ -173,6 +197,11 @@ pub(super) fn whole(
     }
     if let Some(failure) = failure {
         json["failure"] = failure.into();
+    }
+    if let Some(unseen) = service.model.unseen(&cube.config)
+        && json.get(CONFIG).is_none()
+    {
+        json[CONFIG] = unseen;
     }
     Ok(json)
 }

@@ -24,6 +24,8 @@ pub(super) struct Route {
 #[derive(Clone, Copy)]
 pub(super) enum Segment {
     Word(Word),
+    /// A word that follows another.
+    Fixed(&'static str),
     /// Any name: what the description of the API calls it, and what it names.
     Name(&'static str, Names),
 }
@@ -164,6 +166,7 @@ impl Route {
     pub(super) fn is_at(&self, words: &[String]) -> bool {
         let fits = |(segment, word): (&Segment, &String)| match segment {
             Segment::Word(own) => own.as_str() == word,
+            Segment::Fixed(own) => own == word,
             Segment::Name(..) => true,
         };
         self.path.len() == words.len() && self.path.iter().zip(words).all(fits)
@@ -236,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reads_has_no_body() {
+    fn what_only_reads_has_no_body_and_an_answer() {
         for endpoint in ROUTES.iter().flat_map(|route| route.endpoints) {
             let reads = matches!(endpoint.handler, Handler::Model(_) | Handler::Live(_) | Handler::Api(_));
             assert_eq!(endpoint.method == Method::Get, reads, "{}", endpoint.summary);
             assert!(!reads || matches!(endpoint.body, Body::None), "{}", endpoint.summary);
-            assert_eq!(reads, !matches!(endpoint.answer, AnswerSchema::Nothing), "{}", endpoint.summary);
+            assert!(!reads || !matches!(endpoint.answer, AnswerSchema::Nothing), "{}", endpoint.summary);
         }
     }
 

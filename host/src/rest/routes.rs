@@ -16,13 +16,13 @@
 use axum::http::StatusCode;
 use polycube_api::{Method, Verb, Word};
 
-use super::framework::{self, links, metrics, netdevs, services, topology};
+use super::framework::{self, config, links, metrics, netdevs, services, topology};
 use super::openapi;
-use super::openapi::components::{array_of, by_service, cube_list, one, root_links, version};
+use super::openapi::components::{array_of, by_service, configuration, cubes, one, report, root_links, version};
 use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Route, Segment};
 
 /// All of them, in the order in which the API is described.
-pub(super) static ROUTES: [Route; 16] = [
+pub(super) static ROUTES: [Route; 18] = [
     Route {
         path: &[],
         command_line: CommandLine::Hidden,
@@ -69,7 +69,7 @@ pub(super) static ROUTES: [Route; 16] = [
                 status: StatusCode::CREATED,
                 ..post(
                     "Create several cubes from a list, all of them or none",
-                    Body::Schema(cube_list),
+                    Body::Schema(cubes),
                     Handler::Change(topology::create),
                 )
             },
@@ -97,6 +97,39 @@ pub(super) static ROUTES: [Route; 16] = [
             || one("chains"),
             Handler::Live(|context, name| Box::pin(topology::chains(context, name))),
         )],
+    },
+    Route {
+        path: &[Segment::Word(Word::Config)],
+        command_line: CommandLine::Hidden,
+        endpoints: &[
+            get("The whole configuration: what differs from the defaults", configuration, Handler::Model(config::save)),
+            applying(
+                Method::Put,
+                "Bring this configuration about, as one change, and remove all else",
+                Handler::Change(config::replace),
+            ),
+            applying(
+                Method::Patch,
+                "Bring this configuration about, as one change, and leave all else as it is",
+                Handler::Change(config::apply),
+            ),
+        ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Config), Segment::Fixed("diff")],
+        command_line: CommandLine::Hidden,
+        endpoints: &[
+            applying(
+                Method::Put,
+                "What PUT to the configuration would do, without doing it",
+                Handler::Change(config::compare_replaced),
+            ),
+            applying(
+                Method::Patch,
+                "What PATCH to the configuration would do, without doing it",
+                Handler::Change(config::compare_applied),
+            ),
+        ],
     },
     Route {
         path: &[Segment::Word(Word::Netdevs)],
@@ -229,6 +262,12 @@ const fn post(summary: &'static str, body: Body, handler: Handler) -> Endpoint {
     Endpoint { method: Method::Post, summary, body, status: StatusCode::OK, answer: AnswerSchema::Nothing, handler }
 }
 
+/// A method that takes a configuration and answers what it changes.
+const fn applying(method: Method, summary: &'static str, handler: Handler) -> Endpoint {
+    let answer = AnswerSchema::Document(report);
+    Endpoint { method, summary, body: Body::Schema(configuration), status: StatusCode::OK, answer, handler }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +283,7 @@ mod tests {
                 .iter()
                 .map(|segment| match segment {
                     Segment::Word(word) => word.to_string(),
-                    Segment::Name(name, _) => (*name).to_owned(),
+                    Segment::Name(name, _) | Segment::Fixed(name) => (*name).to_owned(),
                 })
                 .collect();
             assert_eq!(ROUTES.iter().position(|other| other.is_at(&words)), Some(index), "{words:?}");

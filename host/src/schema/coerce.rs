@@ -32,12 +32,19 @@ pub(super) struct Findings {
     pub aliased: Vec<Aliased>,
 }
 
-/// Coerces `value`, which is at `path`, to `schema`. `is_state` says whether a path is one of the state's.
+/// What becomes of members that only the state has; the function says whether a path is one of the state's.
+pub(super) enum StateMembers<'a> {
+    Refused(&'a dyn Fn(&str) -> bool),
+    /// They say what was so at one moment, which no later one contradicts.
+    Dropped(&'a dyn Fn(&str) -> bool),
+}
+
+/// Coerces `value`, which is at `path`, to `schema`.
 pub(super) fn coerce(
     schema: &Value,
     value: Value,
     path: &str,
-    is_state: &dyn Fn(&str) -> bool,
+    state: &StateMembers<'_>,
     findings: &mut Findings,
 ) -> Value {
     match (Node::of(schema), value) {
@@ -47,10 +54,10 @@ pub(super) fn coerce(
             for (name, value) in members {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
                 let Some(member) = properties.and_then(|properties| properties.get(&name)) else {
-                    findings.problems.push(unknown(schema, &name, &path, is_state(&path)));
+                    findings.problems.extend(unknown(schema, &name, &path, state));
                     continue;
                 };
-                let value = coerce(member, value, &path, is_state, findings);
+                let value = coerce(member, value, &path, state, findings);
                 match member.get(keyword::ALIAS).and_then(Value::as_str) {
                     Some(target) => findings.aliased.push(Aliased { target: target.to_owned(), value }),
                     None => {
@@ -72,7 +79,7 @@ pub(super) fn coerce(
                 {
                     findings.problems.push(Problem::bad(place.as_str(), format!("`{name}` is in the list twice")));
                 }
-                to.push(coerce(items, entry, &place, is_state, findings));
+                to.push(coerce(items, entry, &place, state, findings));
             }
             Value::Array(to)
         }
@@ -80,11 +87,15 @@ pub(super) fn coerce(
     }
 }
 
-fn unknown(schema: &Value, name: &str, path: &str, is_state: bool) -> Problem {
-    if is_state {
-        return Problem::invalid(path, format!("`{name}` is read-only"));
+/// The problem with a member that the configuration does not have, if it is one.
+fn unknown(schema: &Value, name: &str, path: &str, state: &StateMembers<'_>) -> Option<Problem> {
+    match state {
+        StateMembers::Refused(is_state) if is_state(path) => {
+            Some(Problem::invalid(path, format!("`{name}` is read-only")))
+        }
+        StateMembers::Dropped(is_state) if is_state(path) => None,
+        _ => Some(Problem::invalid(path, format!("unknown key `{name}`")).knowing(name, Node::of(schema).children())),
     }
-    Problem::invalid(path, format!("unknown key `{name}`")).knowing(name, Node::of(schema).children())
 }
 
 #[cfg(test)]
@@ -111,7 +122,8 @@ mod tests {
     fn check(given: Value, expected: &Value, problems: &[(&str, &str)], aliased: &[(&str, Value)]) {
         let mut findings = Findings::default();
         let is_state = |path: &str| path == "seen" || path == "host/1/age";
-        assert_eq!(coerce(&schema(), given, "", &is_state, &mut findings), *expected);
+        let state = StateMembers::Refused(&is_state);
+        assert_eq!(coerce(&schema(), given, "", &state, &mut findings), *expected);
         let found: Vec<_> = findings.problems.iter().map(|one| (one.path.clone(), one.to_string())).collect();
         let wanted: Vec<_> = problems.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         assert_eq!(found, wanted);

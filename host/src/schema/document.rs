@@ -36,6 +36,67 @@ pub(super) fn defaults(schema: &Value) -> Value {
     }
 }
 
+/// What of `config` is not as it would be by default, in the schema's order; `None` if all of it is.
+pub(super) fn sparse(schema: &Value, config: &Value) -> Option<Value> {
+    let Node::Container(schema) = Node::of(schema) else {
+        return (*config != defaults(schema)).then(|| ordered(schema, config));
+    };
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let members = properties.filter(|(_, member)| member.get(keyword::ALIAS).is_none());
+    let set: Map<String, Value> =
+        members.filter_map(|(name, member)| Some((name.clone(), sparse(member, &config[name])?))).collect();
+    (!set.is_empty()).then_some(Value::Object(set))
+}
+
+/// The part of `value`, which is of `schema`, that `state` has at the same paths: what is shown there is the state.
+pub(super) fn shadowed(schema: &Value, state: &Value, value: &Value) -> Option<Value> {
+    match (Node::of(schema), value) {
+        _ if state.is_null() => None,
+        (Node::Container(schema), Value::Object(members)) => {
+            let of = |name: &String| (&schema["properties"][name], &state["properties"][name]);
+            let found = members.iter().filter_map(|(name, value)| {
+                let (schema, state) = of(name);
+                Some((name.clone(), shadowed(schema, state, value)?))
+            });
+            let found: Map<String, Value> = found.collect();
+            (!found.is_empty()).then_some(Value::Object(found))
+        }
+        _ => Some(value.clone()),
+    }
+}
+
+/// Removes from `value` what [`shadowed`] finds in it.
+pub(super) fn drop_shadowed(schema: &Value, state: &Value, value: &mut Value) {
+    let (Node::Container(schema), Value::Object(members)) = (Node::of(schema), value) else { return };
+    members.retain(|name, value| {
+        let (schema, state) = (&schema["properties"][name], &state["properties"][name]);
+        let is_container = matches!(Node::of(schema), Node::Container(_)) && value.is_object();
+        if is_container {
+            drop_shadowed(schema, state, value);
+        }
+        is_container || state.is_null() || schema.is_null()
+    });
+}
+
+/// The same value, with the members of entries in the schema's order.
+fn ordered(schema: &Value, value: &Value) -> Value {
+    match value {
+        Value::Array(entries) => entries.iter().map(|entry| ordered(&schema["items"], entry)).collect(),
+        Value::Object(members) => {
+            let known = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+            let known: Map<String, Value> =
+                known.filter_map(|(name, member)| Some((name.clone(), ordered(member, members.get(name)?)))).collect();
+            let others = members
+                .iter()
+                .filter(|(name, _)| !known.contains_key(*name))
+                .map(|(name, v)| (name.clone(), v.clone()));
+            let others: Vec<_> = others.collect();
+            Value::Object(known.into_iter().chain(others).collect())
+        }
+        other => other.clone(),
+    }
+}
+
 /// Replaces members of `under` by those of `over`, objects member by member.
 pub(super) fn overlay(under: &mut Value, over: Value) {
     match (under, over) {
@@ -224,6 +285,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_differs_from_the_defaults_is_in_the_schemas_order() {
+        let schema = json!({ "properties": {
+            "size": { "type": "integer", "default": 3 },
+            "word": { "type": ["string", "null"] },
+            "alias": { "x-alias": "/size" },
+            "box": { "properties": { "depth": { "default": 1 }, "name": { "default": "x" } } },
+            "host": { "type": "array", "x-list-key": "id", "items": { "properties": { "id": {}, "flag": {} } } },
+        } });
+        for (config, expected) in [
+            (defaults(&schema), None),
+            (json!({ "size": 3, "box": { "name": "x", "depth": 1 }, "word": null, "host": [] }), None),
+            (
+                json!({ "size": 3, "box": { "depth": 2, "name": "x" }, "host": [] }),
+                Some(json!({ "box": { "depth": 2 } })),
+            ),
+            (
+                json!({ "host": [{ "flag": true, "id": 1 }], "word": "a", "size": 3, "box": { "depth": 1, "name": "x" } }),
+                Some(json!({ "word": "a", "host": [{ "id": 1, "flag": true }] })),
+            ),
+        ] {
+            let found = sparse(&schema, &config);
+            assert_eq!(found.map(|one| one.to_string()), expected.map(|one| one.to_string()), "{config}");
+        }
+    }
 
     fn schema() -> Value {
         json!({ "properties": {

@@ -8,8 +8,10 @@ use polycube_api::Limits;
 use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
 use serde_json::{Value, json};
 
-use super::coerce::{Aliased, Findings, coerce};
-use super::document::{Operation, defaults, drop_nulls, fill_aliases, overlay, set, show_unset};
+use super::coerce::{Aliased, Findings, StateMembers, coerce};
+use super::document::{
+    Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, overlay, set, shadowed, show_unset, sparse,
+};
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate, word};
@@ -31,6 +33,23 @@ enum Reason {
     Schema(String),
     #[error(transparent)]
     Metric(#[from] MetricError),
+}
+
+/// Where a body that describes something as a whole comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Somebody wrote it: what cannot be set is a mistake.
+    Written,
+    /// It was shown: it has state, too.
+    Shown,
+}
+
+/// What becomes of leaves that are fixed at creation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fixed {
+    /// They get their value now.
+    Set,
+    Kept,
 }
 
 /// The data model of a service.
@@ -102,7 +121,28 @@ impl Model {
     /// # Errors
     /// Everything that is wrong with `body`.
     pub(crate) fn create(&self, body: Value) -> Result<Value, Problems> {
-        self.apply(&self.defaults(), &[], Operation::Merge, body, true)
+        self.create_from(Source::Written, body)
+    }
+
+    /// As [`Model::create`], from a body that may have been shown.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `body`.
+    pub(crate) fn create_from(&self, source: Source, body: Value) -> Result<Value, Problems> {
+        self.apply(&self.defaults(), &[], Operation::Merge, body, (source, Fixed::Set))
+    }
+
+    /// The configuration of a cube that has `config` and is to be as `body` says, with defaults for all else.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `body`.
+    pub(crate) fn describe(&self, config: &Value, source: Source, body: Value) -> Result<Value, Problems> {
+        self.apply(config, &[], Operation::Replace, body, (source, Fixed::Kept))
+    }
+
+    /// What of a configuration is not as it would be by default: from this, [`Model::create`] makes it again.
+    pub(crate) fn sparse(&self, config: &Value) -> Value {
+        sparse(&self.config, config).unwrap_or_else(|| json!({}))
     }
 
     /// `config` after `operation` on the node at `path`.
@@ -116,7 +156,19 @@ impl Model {
         operation: Operation,
         value: Value,
     ) -> Result<Value, Problems> {
-        self.apply(config, path, operation, value, false)
+        self.apply(config, path, operation, value, (Source::Written, Fixed::Kept))
+    }
+
+    /// What of [`Model::sparse`] cannot be seen in [`Model::present`], because the state is shown at the same paths.
+    pub(crate) fn unseen(&self, config: &Value) -> Option<Value> {
+        shadowed(&self.config, &self.service.state, &self.sparse(config))
+    }
+
+    /// The settings in `shown`, which is what [`Model::present`] made, with those that could not be seen there.
+    pub(crate) fn settings(&self, mut shown: Value, unseen: Value) -> Value {
+        drop_shadowed(&self.config, &self.service.state, &mut shown);
+        overlay(&mut shown, unseen);
+        shown
     }
 
     /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other
@@ -140,12 +192,17 @@ impl Model {
         path: &[String],
         operation: Operation,
         value: Value,
-        creating: bool,
+        (source, fixed_leaves): (Source, Fixed),
     ) -> Result<Value, Problems> {
         let node = locate(&self.config, path).map_err(|(node, word)| self.nowhere(path, node, word))?;
         let place = path.join("/");
         let mut findings = Findings::default();
-        let value = coerce(node.schema(), value, &place, &|path| self.is_state(path), &mut findings);
+        let is_state = |path: &str| self.is_state(path);
+        let state = match source {
+            Source::Shown => StateMembers::Dropped(&is_state),
+            Source::Written => StateMembers::Refused(&is_state),
+        };
+        let value = coerce(node.schema(), value, &place, &state, &mut findings);
         if path.is_empty() {
             let twice = findings
                 .aliased
@@ -174,7 +231,7 @@ impl Model {
         }
         let violations = self.validator.iter_errors(&changed);
         problems.extend(violations.filter_map(|error| problem(&self.config, &changed, &error)));
-        if !creating {
+        if fixed_leaves == Fixed::Kept {
             fixed(&self.config, config, &changed, "", &mut problems);
         }
         if problems.is_empty() { Ok(changed) } else { Err(Problems(problems)) }

@@ -1,7 +1,7 @@
 use polycube_plugin_api::{ServiceKind, ServiceSchema};
 use serde_json::{Value, json};
 
-use super::{Model, Operation};
+use super::{Model, Operation, Source};
 use crate::problem::{ErrorTag, Problems};
 
 /// A little of everything that a schema can have.
@@ -368,4 +368,45 @@ fn a_schema_that_cannot_be_used_is_refused() {
     schema.config["properties"]["depth"]["type"] = json!("figure");
     let message = Model::new(schema).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(message.starts_with("the schema of service `some` cannot be used"), "{message}");
+}
+
+/// A model whose state is shown in the place of some settings.
+fn shadowing() -> Model {
+    let entry = |more: Value| {
+        let mut properties = json!({ "address": { "type": "string" } });
+        properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "type": "array", "x-list-key": "address", "items": { "type": "object", "properties": properties } })
+    };
+    let config = json!({ "type": "object", "properties": {
+        "file": { "type": ["string", "null"] },
+        "size": { "type": "integer", "default": 3 },
+        "table": { "type": "object", "properties": { "age": { "type": "integer", "default": 5 }, "entry": entry(json!({})) } },
+    } });
+    let state = json!({ "type": "object", "properties": {
+        "file": { "type": "string" },
+        "seen": { "type": "integer" },
+        "table": { "type": "object", "properties": { "entry": entry(json!({ "origin": { "type": "string" } })) } },
+    } });
+    Model::of("some", config, state).unwrap()
+}
+
+#[test]
+fn settings_that_the_state_hides_are_read_back_from_beside_it() {
+    let model = shadowing();
+    let body = json!({ "file": "mine", "size": 4, "table": { "age": 6, "entry": [{ "address": "a" }] } });
+    let config = model.create(body).unwrap();
+    let learned = json!([{ "address": "a", "origin": "set" }, { "address": "b", "origin": "learned" }]);
+    let state = json!({ "file": "is being written", "seen": 7, "table": { "entry": learned } });
+    let mut shown = model.present(&config, state);
+    let unseen = model.unseen(&config).unwrap();
+    assert_eq!(unseen, json!({ "file": "mine", "table": { "entry": [{ "address": "a" }] } }));
+    let again = model.settings(shown.clone(), unseen);
+    assert_eq!(model.create_from(Source::Shown, again.clone()).unwrap(), config);
+    assert_eq!(model.describe(&model.create(json!({})).unwrap(), Source::Shown, again.clone()).unwrap(), config);
+    let Problems(problems) = model.create(again).unwrap_err();
+    assert_eq!(problems[0].to_string(), "`seen` is read-only", "nobody writes that");
+    shown["size"] = 5.into();
+    let changed = model.create_from(Source::Shown, model.settings(shown, json!({}))).unwrap();
+    assert_eq!(changed, json!({ "size": 5, "table": { "age": 6, "entry": [] } }), "what can be seen can be changed");
+    assert_eq!(model.unseen(&model.create(json!({ "size": 4 })).unwrap()), None);
 }

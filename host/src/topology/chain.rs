@@ -97,7 +97,7 @@ impl Topology {
                 format!("cube `{cube}` is already attached to {point}: detach it first to give it another place");
             return Err(Problem::bad(cube, message));
         }
-        let id = (0..).find(|id| points.iter().all(|(taken, _)| taken != id)).unwrap_or_default();
+        let id = self.free_id(&name);
         let index = self.index(cube, &point, place)?;
         self.attached.entry(name.clone()).or_default().insert(id, point.clone());
         Arc::make_mut(self.chains.entry(point).or_default()).insert(index, Attachment { cube: name, id });
@@ -123,6 +123,36 @@ impl Topology {
         self.attached.entry(name.clone()).or_default().insert(id, point.clone());
         let chain = Arc::make_mut(self.chains.entry(point.clone()).or_default());
         chain.insert(index.min(chain.len()), Attachment { cube: name, id });
+    }
+
+    /// Makes `cubes`, which are transparent, the chain at `point`. Those that are there already keep their ids, and a chain
+    /// that is as it should be is not touched. The caller knows whether the point exists.
+    pub(crate) fn arrange(&mut self, point: &Point, cubes: &[CubeName]) {
+        let before = self.chains.get(point).cloned().unwrap_or_default();
+        if before.iter().map(|one| &one.cube).eq(cubes) {
+            return;
+        }
+        for gone in before.iter().filter(|one| !cubes.contains(&one.cube)) {
+            self.forget(&gone.cube, gone.id);
+        }
+        let mut chain = Vec::new();
+        for cube in cubes {
+            let there = before.iter().find(|one| one.cube == *cube).map(|one| one.id);
+            let id = there.unwrap_or_else(|| self.free_id(cube));
+            self.attached.entry(cube.clone()).or_default().insert(id, point.clone());
+            chain.push(Attachment { cube: cube.clone(), id });
+        }
+        if chain.is_empty() {
+            self.chains.remove(point);
+        } else {
+            self.chains.insert(point.clone(), Arc::new(chain));
+        }
+    }
+
+    /// The lowest id that no attachment of the cube has.
+    fn free_id(&self, cube: &CubeName) -> u32 {
+        let taken = self.attached.get(cube);
+        (0..).find(|id| taken.is_none_or(|taken| !taken.contains_key(id))).unwrap_or_default()
     }
 
     /// Where in the chain at `point` a newcomer goes.

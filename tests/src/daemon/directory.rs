@@ -36,7 +36,7 @@ impl Directory {
         lock.lock().context("cannot lock a temporary directory")?;
         fs::rename(&unlocked, path.join(LOCK))?;
         let place = Self { _lock: lock, directory };
-        for directory in [place.state(), place.captures(), place.mount_point()] {
+        for directory in [place.state(), place.captures(), place.configurations(), place.mount_point()] {
             fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         }
         mount("bpf", place.mount_point(), "bpf", MountFlags::empty(), None)
@@ -51,12 +51,13 @@ impl Directory {
     /// The arguments of a daemon in this directory, followed by `more`. An option that `more` has is not given twice.
     /// Without [`KEPT`], the daemon is ephemeral.
     pub(super) fn arguments(&self, binaries: &Path, more: &[&str]) -> Vec<OsString> {
-        let own: [(&str, &Path); 6] = [
+        let own: [(&str, &Path); 7] = [
             ("--socket", &self.socket()),
             ("--state-dir", &self.state()),
             ("--bpffs", &self.bpffs()),
             ("--plugin-dir", binaries),
             ("--capture-dir", &self.captures()),
+            ("--conf-dir", &self.configurations()),
             ("--log", Path::new("info")),
         ];
         let own = own.into_iter().filter(|(name, _)| !more.contains(name));
@@ -76,6 +77,10 @@ impl Directory {
 
     pub(super) fn captures(&self) -> PathBuf {
         self.path().join("captures")
+    }
+
+    pub(super) fn configurations(&self) -> PathBuf {
+        self.path().join("conf.d")
     }
 
     pub(super) fn log(&self) -> PathBuf {

@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn input_output_and_http_in_the_shared_types_are_found() {
         check_text("api/src/error.rs", "use std::collections::BTreeMap; use serde::Serialize;", &[]);
-        check_text("api/src/error.rs", "use std::fs;", &["`std::fs`, but api does no I/O"]);
-        check_text("api/src/word.rs", "use http::Method;", &["`http`, but api knows no HTTP library"]);
+        check_text("api/src/error.rs", "use std::fs;", &["`std::fs`, but api and document do no I/O"]);
+        check_text("api/src/word.rs", "use http::Method;", &["`http`, but api and document know no HTTP library"]);
     }
 
     #[test]

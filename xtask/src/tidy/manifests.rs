@@ -14,10 +14,17 @@ const BORDERS: &[Border] = &[
     Border { within: "plugins/", forbidden: &["polycubed", "host"], why: "a plugin never depends on the host" },
     Border { within: "plugins/", forbidden: &["polycube-api", "api"], why: "no plugin depends on the REST API" },
     Border { within: "plugin-api/", forbidden: &["polycube-api", "api"], why: "no plugin depends on the REST API" },
+    Border { within: "plugins/", forbidden: &["polycube-document", "document"], why: "no plugin reads documents" },
+    Border { within: "plugin-api/", forbidden: &["polycube-document", "document"], why: "no plugin reads documents" },
     Border {
         within: "api/",
         forbidden: &["axum", "http", "http-body-util", "hyper", "hyper-util", "tokio", "polycubed", "host"],
         why: "api has types only, and knows no HTTP library",
+    },
+    Border {
+        within: "document/",
+        forbidden: &["polycube-api", "api", "polycubed", "host", "tokio"],
+        why: "document knows the form of documents, and nothing of what they say",
     },
     Border {
         within: "tests/",

@@ -4,8 +4,14 @@ use super::finding::{Finding, Rule};
 use super::source::Source;
 
 /// Roots of crates in which no unsafe code may be.
-const SAFE: [&str; 5] =
-    ["api/src/lib.rs", "cli/src/lib.rs", "cli/src/main.rs", "cli/src/bin/polycube-extcap.rs", "xtask/src/main.rs"];
+const SAFE: [&str; 6] = [
+    "api/src/lib.rs",
+    "document/src/lib.rs",
+    "cli/src/lib.rs",
+    "cli/src/main.rs",
+    "cli/src/bin/polycube-extcap.rs",
+    "xtask/src/main.rs",
+];
 
 /// Marks of work left undone, put together so that this file does not hold them.
 const UNDONE: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!(")];

@@ -21,6 +21,8 @@ enum Happening {
     SetPeer(usize, usize, Option<usize>),
     Attach(usize, usize),
     Detach(usize, usize),
+    /// The chain at a point begins with another of its cubes.
+    Rotate(usize, usize),
     Configure(usize, u32),
     Behave(usize, Behaviour),
     Appear(u32, usize),
@@ -58,6 +60,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
             .prop_map(|(cube, port, peer)| Happening::SetPeer(cube, port, peer)),
         6 => (0..TAPS.len(), 0..POINTS.len()).prop_map(|(cube, point)| Happening::Attach(cube, point)),
         2 => (0..TAPS.len(), 0..POINTS.len()).prop_map(|(cube, point)| Happening::Detach(cube, point)),
+        2 => (0..POINTS.len(), 1..4_usize).prop_map(|(point, by)| Happening::Rotate(point, by)),
         3 => (cube.clone(), 0_u32..6).prop_map(|(cube, flavour)| Happening::Configure(cube, flavour)),
         2 => (cube, behaviour).prop_map(|(cube, behaviour)| Happening::Behave(cube, behaviour)),
         3 => (11_u32..18, 0..NETDEVS.len()).prop_map(|(ifindex, name)| Happening::Appear(ifindex, name)),
@@ -85,6 +88,16 @@ fn edit(happening: &Happening, topology: &mut Topology) {
         }
         Happening::Attach(cube, point) => {
             topology.attach(TAPS[*cube], Point::parse(POINTS[*point]).unwrap(), &Place::Auto)
+        }
+        Happening::Rotate(point, by) => {
+            let point = Point::parse(POINTS[*point]).unwrap();
+            let mut cubes: Vec<_> = topology.chain(&point).iter().map(|attachment| attachment.cube.clone()).collect();
+            if !cubes.is_empty() {
+                let by = by % cubes.len();
+                cubes.rotate_left(by);
+                topology.arrange(&point, &cubes);
+            }
+            Ok(())
         }
         Happening::Detach(cube, point) => topology.detach(TAPS[*cube], &Point::parse(POINTS[*point]).unwrap()),
         Happening::Configure(cube, flavour) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::LengthLimitError;
-use polycube_api::{Limits, media};
+use polycube_api::{Limits, Word, media};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -16,6 +16,9 @@ use crate::rest::error::Refusal;
 
 /// Most bytes of a body; Polycube's limit.
 const SIZE: usize = 1 << 20;
+
+/// Most bytes of a configuration, which describes every cube.
+const CONFIG_SIZE: usize = 16 << 20;
 
 /// Most levels of nested objects and arrays. Data models have a few; recursion over a body is as deep as this.
 const DEPTH: usize = 32;
@@ -37,15 +40,17 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, path: &str) -> Result<
     let refused = |status, message: String| Refusal::new(status, Problem::invalid(path, message));
     let limit =
         |maximum: u64, unit: &str| Limits { maximum: Some(maximum.into()), unit: unit.to_owned(), ..Limits::default() };
+    let is_config = path.split('/').next() == Some(Word::Config.as_str());
+    let size = if is_config { CONFIG_SIZE } else { SIZE };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let too_large = || {
-        let problem = Problem::invalid(path, format!("the body is larger than {SIZE} bytes"));
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem.within(limit(SIZE as u64, "bytes")))
+        let problem = Problem::invalid(path, format!("the body is larger than {size} bytes"));
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, problem.within(limit(size as u64, "bytes")))
     };
-    if announced.is_some_and(|length| length > SIZE as u64) {
+    if announced.is_some_and(|length| length > size as u64) {
         return Err(too_large());
     }
-    let bytes = match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, SIZE)).await {
+    let bytes = match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, size)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if is_limit(&error) => return Err(too_large()),
         Ok(Err(error)) => {

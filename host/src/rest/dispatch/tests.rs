@@ -1,4 +1,5 @@
 mod conditions;
+mod config;
 mod framework;
 mod help;
 mod resources;

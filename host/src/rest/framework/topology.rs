@@ -8,7 +8,7 @@ use crate::model::Change;
 use crate::problem::{Problem, Problems};
 use crate::rest::call::Content;
 use crate::rest::context::Context;
-use crate::rest::present::{chains_at, placed, unrestored};
+use crate::rest::present::{chains_at, configured, placed, stored, unrestored};
 use crate::rest::route::Input;
 use crate::topology::Point;
 
@@ -17,13 +17,13 @@ pub(crate) fn all(context: &Context, _: &str) -> Result<Content, Problem> {
 }
 
 pub(crate) fn cube(context: &Context, name: &str) -> Result<Content, Problem> {
-    find("cube", name, cubes(context))
+    find("cube", name, with_settings(context))
 }
 
 /// By service, as Polycube's own client wants it: `{}` when there are none.
 pub(crate) fn by_service(context: &Context, _: &str) -> Result<Content, Problem> {
     let mut by_service = Map::new();
-    for (_, json) in cubes(context) {
+    for (_, json) in with_settings(context) {
         let service = json["service-name"].as_str().unwrap_or_default().to_owned();
         if let Value::Array(cubes) = by_service.entry(service).or_insert_with(|| json!([])) {
             cubes.push(json);
@@ -33,12 +33,31 @@ pub(crate) fn by_service(context: &Context, _: &str) -> Result<Content, Problem>
 }
 
 pub(crate) fn create(input: Input) -> Result<Change, Problems> {
+    let wrong = || Problem::bad("cubes", "the body is a list of cubes, each an object with name and service-name");
     match input.body {
         Value::Array(cubes) => Ok(Change::CreateCubes { cubes }),
-        _ => {
-            Err(Problem::bad("cubes", "the body is a list of cubes, each an object with name and service-name").into())
+        Value::Object(services) => {
+            let lists = services.into_iter().map(|(service, cubes)| of_service(&service, cubes).ok_or_else(wrong));
+            let cubes = lists.collect::<Result<Vec<_>, Problem>>()?.concat();
+            Ok(Change::CreateCubes { cubes })
+        }
+        _ => Err(wrong().into()),
+    }
+}
+
+/// Cubes as [`by_service`] lists them.
+fn of_service(service: &str, cubes: Value) -> Option<Vec<Value>> {
+    let Value::Array(mut cubes) = cubes else { return None };
+    for cube in &mut cubes {
+        let cube = cube.as_object_mut()?;
+        if !cube.contains_key("service-name") {
+            cube.insert("service-name".to_owned(), service.into());
+        }
+        if cube["service-name"] != service {
+            return None;
         }
     }
+    Some(cubes)
 }
 
 /// The chains at a port or a netdev.
@@ -57,6 +76,12 @@ pub(crate) async fn chains(context: Context, name: String) -> Result<Content, Pr
         Point::Netdev(_) => {}
     }
     Ok(Content::Document(chains_at(view, &point)))
+}
+
+fn with_settings(context: &Context) -> Vec<(String, Value)> {
+    let view = &context.view;
+    let cubes = view.topology.cubes().map(|(name, cube)| (name.to_string(), configured(view, name, cube)));
+    cubes.chain(view.unrestored.iter().map(|(name, cube)| (name.to_string(), stored(name, cube)))).collect()
 }
 
 fn cubes(context: &Context) -> Vec<(String, Value)> {

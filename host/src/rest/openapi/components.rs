@@ -125,6 +125,8 @@ fn cube_schema(cube: &Model) -> Value {
     cube["properties"]["ports"] =
         json!({ "type": "array", "items": reference("schemas", "port"), "description": "Ports of a standard cube" });
     cube["properties"]["parent"] = text("What a transparent cube is attached to, with commas; empty for nothing");
+    cube["properties"]["config"] =
+        json!({ "type": "object", "description": "Settings that are not as they would be by default" });
     cube["properties"]["parents"] =
         json!({ "type": "array", "items": { "type": "string" }, "description": "The same, one by one" });
     cube
@@ -214,8 +216,12 @@ pub(crate) fn root_links() -> Value {
     json!({ "type": "object", "required": ["_links"], "properties": { "_links": links } })
 }
 
-/// A body of several cubes.
-pub(crate) fn cube_list() -> Value {
+/// A body of several cubes: a list, or lists by service.
+pub(crate) fn cubes() -> Value {
+    json!({ "oneOf": [cube_list(), { "type": "object", "additionalProperties": cube_list() }] })
+}
+
+fn cube_list() -> Value {
     json!({
         "type": "array",
         "items": {
@@ -234,6 +240,55 @@ pub(crate) fn cube_list() -> Value {
                 "ports": { "type": "array", "items": { "type": "object" }, "description": "Ports of a standard cube" },
             },
         },
+    })
+}
+
+/// A whole configuration.
+pub(crate) fn configuration() -> Value {
+    let mut cubes = cube_list();
+    if let Some(cube) = cubes["items"]["properties"].as_object_mut() {
+        cube.retain(|member, _| !member.starts_with("parent"));
+    }
+    cubes["description"] = "Cubes, each with the settings that are not as they would be by default".into();
+    let chains = json!({
+        "type": "object",
+        "additionalProperties": texts(),
+        "description": "Transparent cubes at each port, as CUBE:PORT, and each netdev, in the order in which packets from \
+                        the wire pass them",
+    });
+    json!({ "type": "object", "properties": { "cubes": cubes, "chains": chains }, "additionalProperties": false })
+}
+
+/// What applying a configuration changes.
+pub(crate) fn report() -> Value {
+    let result = json!({ "type": "string", "enum": ["created", "changed", "removed", "left", "unlisted"] });
+    let change = json!({
+        "type": "object",
+        "required": ["path", "from", "to"],
+        "properties": { "path": text("Setting, or ports/NAME"), "from": {}, "to": {} },
+    });
+    let cube = json!({
+        "type": "object",
+        "required": ["name", "service-name", "result"],
+        "properties": {
+            "name": text("Name of the cube"),
+            "service-name": text("Service that the cube is of"),
+            "result": result,
+            "changes": { "type": "array", "items": change },
+        },
+    });
+    let chain = json!({
+        "type": "object",
+        "required": ["name", "result"],
+        "properties": {
+            "name": text("Port, as CUBE:PORT, or netdev"), "result": result, "from": texts(), "cubes": texts(),
+        },
+    });
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    json!({
+        "type": "object",
+        "required": ["cubes", "chains"],
+        "properties": { "cubes": list(cube), "chains": list(chain) },
     })
 }
 

@@ -26,6 +26,7 @@ pub(super) fn paths(routes: &[Route]) -> Value {
 fn path(route: &Route) -> String {
     let words = route.path.iter().map(|segment| match segment {
         Segment::Word(word) => format!("/{word}"),
+        Segment::Fixed(word) => format!("/{word}"),
         Segment::Name(name, _) => format!("/{{{name}}}"),
     });
     let path: String = words.collect();

@@ -18,6 +18,10 @@ pub(super) fn answers(model: &Model, whole: &Value) -> Value {
     answers["required"] = json!(["name", "uuid", "service-name", "type", "loglevel"]);
     let description = "Why the cube's plugin does not work any more";
     answers["properties"]["failure"] = json!({ "type": "string", "readOnly": true, "description": description });
+    let description = "Settings that cannot be seen, because state is shown in their place";
+    if answers["properties"]["config"].is_null() {
+        answers["properties"]["config"] = json!({ "type": "object", "readOnly": true, "description": description });
+    }
     // Answers may get more members in later releases.
     without(&mut answers, "additionalProperties");
     answers

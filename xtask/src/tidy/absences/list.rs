@@ -91,8 +91,18 @@ pub(super) const ABSENCES: &[Absence] = &[
         ]),
         why: "only plugins/packetcapture/src/store opens files",
     },
-    Absence { within: &["api/src/"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "api does no I/O" },
-    Absence { within: &["api/src/"], except: &[], what: What::Paths(HTTP), why: "api knows no HTTP library" },
+    Absence {
+        within: &["api/src/", "document/src/"],
+        except: &[],
+        what: What::Paths(OUTSIDE_WORLD),
+        why: "api and document do no I/O",
+    },
+    Absence {
+        within: &["api/src/", "document/src/"],
+        except: &[],
+        what: What::Paths(HTTP),
+        why: "api and document know no HTTP library",
+    },
     Absence { within: &["cli/src/grammar"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "grammar does no I/O" },
     Absence {
         within: &["cli/src/"],

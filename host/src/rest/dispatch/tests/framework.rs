@@ -73,7 +73,11 @@ async fn what_is_wrong_with_a_request_for_the_framework_is_said_where_it_is() {
     refused("POST attach", &both, 400, "attach", "only one of position, before and after").await;
     let where_ever = json!({ "cube": "b", "port": "br1:p", "position": "middle" });
     refused("POST attach", &where_ever, 400, "attach/position", "one of auto, first, last, not `middle`").await;
-    refused("POST cubes", &json!({}), 400, "cubes", "a list of cubes").await;
+    for wrong in
+        [json!({ "name": "c" }), json!({ "tap": [5] }), json!({ "tap": [{ "name": "c", "service-name": "bridge" }] })]
+    {
+        refused("POST cubes", &wrong, 400, "cubes", "a list of cubes").await;
+    }
     refused("GET cubes/br", &none, 400, "cubes/br", "did you mean `br1`?").await;
     refused("GET services/tip", &none, 400, "services/tip", "did you mean `tap`?").await;
     refused("DELETE services/tap", &none, 400, "services/tap", "a").await;
