@@ -135,6 +135,7 @@ impl Words {
             ("--key", _) => set_once(&mut self.endpoint.tls.key, "--key", "FILE", value, next)?,
             ("-w", _) => set_once(&mut self.packets.write, "-w", "FILE", value, next)?,
             ("--format", _) => set_once(&mut self.packets.format, "--format", "FORMAT", value, next)?,
+            ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
             ("-json", None) => self.style(Style::Json)?,

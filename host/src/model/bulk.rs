@@ -1,4 +1,4 @@
-//! Several cubes as one change: they may refer to each other, whatever their order.
+//! Cubes with what they say of others. Several are one change: they may refer to each other, whatever their order.
 
 use serde_json::{Map, Value};
 
@@ -43,6 +43,23 @@ impl Draft<'_> {
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+
+    /// Creates a cube with its ports and their peers, and attaches it.
+    pub(super) fn create_one(&mut self, service: &str, name: &str, mut body: Value) -> Result<(), Problems> {
+        let parents = body.as_object_mut().map_or_else(|| Ok(Vec::new()), |body| parents(body, name));
+        let (peers, parents) = match (self.create_cube(service, name, body), parents) {
+            (Ok(peers), Ok(parents)) => (peers, parents),
+            (created, parents) => {
+                let created = created.err().into_iter().flat_map(|problems| problems.0);
+                return Err(Problems(created.chain(parents.err()).collect()));
+            }
+        };
+        self.set_peers(name, peers)?;
+        for (path, parent) in &parents {
+            self.attach(name, parent, &Place::Auto).map_err(|problem| problem.unless_about(name, path))?;
+        }
+        Ok(())
     }
 
     /// Creates one, and returns what has to wait for the others.

@@ -116,8 +116,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
     }
     match change {
         Change::CreateCube { service, name, body } => {
-            let peers = draft.create_cube(&service, &name, body)?;
-            draft.set_peers(&name, peers)?;
+            draft.create_one(&service, &name, body)?;
         }
         Change::CreateCubes { cubes } => draft.create_cubes(cubes)?,
         Change::DeleteCube { cube } => draft.model.topology.remove_cube(&cube)?,

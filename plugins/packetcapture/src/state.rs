@@ -65,6 +65,7 @@ pub struct GlobalHeader {
     /// Accuracy of the times
     pub sigfigs: u32,
     /// Maximum recorded bytes of a packet
+    #[schemars(extend("x-unit" = "bytes"))]
     pub snaplen: u32,
     /// Link type: 1 is Ethernet
     pub linktype: u32,
@@ -136,6 +137,7 @@ pub struct File {
     /// Path
     pub path: String,
     /// Bytes
+    #[schemars(extend("x-unit" = "bytes"))]
     pub size: u64,
     /// Packets
     pub packets: u64,
@@ -174,6 +176,7 @@ pub struct Reader {
     /// Packets delivered
     pub packets: u64,
     /// Bytes of these packets
+    #[schemars(extend("x-unit" = "bytes"))]
     pub bytes: u64,
     /// Packets dropped because the reader was too slow
     pub dropped: u64,
@@ -215,7 +218,7 @@ pub struct Counters {
     #[schemars(extend("x-summary" = "packets", "x-metric" = { "name": "packetcapture_captured_packets_total", "type": "counter" }))]
     pub captured: u64,
     /// Recorded bytes of these packets
-    #[schemars(extend("x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
     pub bytes: u64,
     /// Packets lost: the sum of the counters that follow, without those after the limit of `stop-after`
     #[schemars(extend("x-summary" = "drops"))]
@@ -256,11 +259,7 @@ impl Counters {
             rejected: counted.rejected,
             captured: counted.written.saturating_sub(packets),
             bytes: counted.bytes.saturating_sub(bytes),
-            dropped: counted.full
-                + counted.nested
-                + counted.faults
-                + outcome.disk.packets()
-                + outcome.queue.packets(),
+            dropped: counted.full + counted.nested + counted.faults + outcome.disk.packets() + outcome.queue.packets(),
             dropped_ring_full: counted.full,
             dropped_nested: counted.nested,
             dropped_fault: counted.faults,

@@ -33,7 +33,11 @@ pub(crate) fn declared() -> Vec<Stream> {
         Stream::new(STREAM, "Packets as they come, or those so far", &formats)
             .parameter("format", "Form of the stream; the capture's if it is left out", &Format::NAMES)
             .parameter("follow", "Whether to wait for packets (true), or to end with those so far", &["true", "false"])
-            .parameter("packets", "Number of packets after which the stream ends; it has no end if this is left out", &[]),
+            .parameter(
+                "packets",
+                "Number of packets after which the stream ends; it has no end if this is left out",
+                &[],
+            ),
         Stream::new("files/{name}", "A capture file, whole or in ranges", &file),
         Stream::new(PACKET, "Takes the oldest packet of network mode's queue", &[JSON, "application/json"]),
     ]

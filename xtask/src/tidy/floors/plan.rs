@@ -77,7 +77,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "grammar",
         rooms: &["body", "partial", "order", "packets", "request", "words", "flags", "path", "view", "error", "forms"],
     },
-    Floors { sources: "api/src", house: "", rooms: &["error", "help", "word"] },
+    Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word"] },
     Floors {
         sources: "plugin-api/src",
         house: "",

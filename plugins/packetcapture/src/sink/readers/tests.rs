@@ -80,8 +80,8 @@ fn a_section_announces_another_resolution_before_its_packets() {
 #[test]
 fn each_reader_has_its_own_format() {
     let readers = readers();
-    let fds =
-        [Format::Pcapng, Format::PcapNanos].map(|format| (format, readers.open(format, Resolution::Micros, None).unwrap().1));
+    let fds = [Format::Pcapng, Format::PcapNanos]
+        .map(|format| (format, readers.open(format, Resolution::Micros, None).unwrap().1));
     readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
     for (format, fd) in fds {
         let header = format.stream_header(&readers.section(), Resolution::Micros);
