@@ -40,8 +40,8 @@ pub(crate) static FORMS: [Form; 13] = [
     Form {
         topic: Topic::Show,
         name: "show",
-        usage: "NAME show [PATH...] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
-        about: "show a cube or a part of it; also cubes, services, netdevs, topology",
+        usage: "NAME show [PATH...] [--all] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
+        about: "show a cube or a part of it, with --all defaults and details, too; also cubes, services, netdevs, topology",
         examples: &["sniffer show dump", "cubes show -json", "topology"],
     },
     Form {

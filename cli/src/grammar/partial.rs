@@ -33,9 +33,13 @@ impl Partial {
     /// The flags that can follow.
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let details = [Detail::Brief, Detail::Normal, Detail::Verbose].map(Style::Text);
-        let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["-hide="]);
+        let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["--all", "-hide="]);
         let shows = self.question.command == Some(Verb::Show);
-        let dumps = self.question.topic == Topic::Dump;
-        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(flags::FLAGS.into_iter().filter(|_| dumps)).collect()
+        let of_packets: &[&str] = match self.question.topic {
+            Topic::Dump => &flags::FLAGS,
+            Topic::Watch => &flags::OF_WATCH,
+            _ => &[],
+        };
+        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(of_packets.iter().copied()).collect()
     }
 }

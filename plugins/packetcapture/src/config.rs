@@ -49,7 +49,7 @@ pub struct Config {
     pub anonimize: bool,
     /// The same as `anonimize`
     #[serde(skip_serializing_if = "is_elsewhere")]
-    #[schemars(extend("x-alias" = "/anonimize"))]
+    #[schemars(extend("x-alias" = "/anonimize", "x-minor" = true))]
     pub anonymize: bool,
     /// When the next file begins
     pub rotate: Rotate,

@@ -100,12 +100,12 @@ pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
         (Ok(service), Some((_, below))) => (service, below),
         (Ok(service), None) => {
             let list = Keyword::new(first, KeywordKind::List, service.model.service.description.as_str());
-            return Some(Keyword { members: keyword::deep("", &service.whole).members, ..list });
+            return Some(Keyword { members: keyword::deep("", &service.whole, &service.whole).members, ..list });
         }
         (Err(_), _) => (registry.service(&context.view.topology.get(first)?.1.service).ok()?, rest),
     };
     let found = locate(&service.whole, below).ok()?;
-    Some(keyword::deep(path.last()?, found.schema()))
+    Some(keyword::deep(path.last()?, found.schema(), &service.whole))
 }
 
 async fn on_node(

@@ -68,8 +68,9 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "cli/src",
         house: "",
         rooms: &[
-            "extcap", "command", "complete", "output", "stream", "help", "session", "sink", "watch", "show", "failure",
-            "config", "input", "records", "refusal", "token", "client", "address", "grammar", "terminal", "endpoint",
+            "extcap", "command", "hint", "complete", "output", "stream", "help", "session", "sink", "watch", "show",
+            "failure", "config", "input", "records", "refusal", "token", "client", "address", "grammar", "terminal",
+            "endpoint",
         ],
     },
     Floors {
