@@ -54,6 +54,8 @@ impl Printer<'_> {
             }
             Value::Array(items) if items.iter().any(Value::is_object) => self.table(items, "", 0, out),
             Value::Array(items) => out.extend(items.iter().map(|item| leaf(item) + "\n")),
+            // Scripts read a single value.
+            _ if self.width.is_none() => out.extend([leaf(value).as_str(), "\n"]),
             _ => out.extend([self.leaf("", value).as_str(), "\n"]),
         }
     }

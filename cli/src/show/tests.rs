@@ -227,3 +227,10 @@ fn json_has_plain_numbers_and_everything() {
     let json = render(&View::Json, &value, Schema::of(Some(&node)), None);
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
 }
+
+#[test]
+fn a_single_number_has_a_unit_on_a_terminal_only() {
+    let node = polycube_api::Keyword { unit: "bytes".to_owned(), ..Default::default() };
+    let shown = |width| render(&View::plain(), &json!(1_048_576), Schema::of(Some(&node)), width);
+    assert_eq!((shown(None).as_str(), shown(Some(80)).as_str()), ("1048576\n", "1 MiB\n"));
+}
