@@ -24,7 +24,8 @@ fn document(name: &str) -> Result<String> {
 
 /// The first block of code in a language that contains these words.
 fn code<'a>(text: &'a str, language: &str, words: &str) -> Result<&'a str> {
-    let blocks = text.split(&format!("```{language}\n")).skip(1).filter_map(|block| block.split_once("\n```"));
+    let begin = format!("```{language}\n");
+    let blocks = text.split(begin.as_str()).skip(1).filter_map(|block| block.split_once("\n```"));
     blocks
         .map(|(block, _)| block)
         .find(|block| block.contains(words))
@@ -59,7 +60,9 @@ fn the_extcap_folder_is_found_and_linked_with_any_wireshark() -> Result<()> {
 fn the_example_of_a_plugin_is_a_crate_wherever_it_is() -> Result<()> {
     let text = document("docs/plugin-abi.md")?;
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    fs::write(place.path().join("Cargo.toml"), code(&text, "toml", "pcn_hello")?)?;
+    let manifest = code(&text, "toml", "pcn_hello")?;
+    let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-api");
+    fs::write(place.path().join("Cargo.toml"), manifest.replace("../plugin-api", sdk))?;
     fs::create_dir(place.path().join("src"))?;
     fs::write(place.path().join("src/lib.rs"), "")?;
     let cargo = Command::new(env!("CARGO"))

@@ -53,7 +53,7 @@ pub struct Storage {
     /// Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
     pub direct: bool,
     /// MiB of memory that buffers packets while the disk is slow
-    #[schemars(range(max = 65_536))]
+    #[schemars(range(min = 0, max = 65_536))]
     pub memory: Mebibytes,
 }
 
