@@ -75,7 +75,7 @@ fn the_example_of_a_plugin_is_a_crate_wherever_it_is() -> Result<()> {
 
 /// The shell replaces it where a file has a name of one letter, as in this directory.
 #[test]
-fn nobody_is_told_to_type_a_bare_question_mark() -> Result<()> {
+fn no_page_advises_a_bare_question_mark() -> Result<()> {
     let repository: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     ensure!(repository.join("x").exists(), "the reason has gone");
     let pages = fs::read_dir(repository.join("docs"))?.collect::<Result<Vec<_>, _>>()?;

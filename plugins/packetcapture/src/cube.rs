@@ -186,7 +186,7 @@ impl Service for PacketCapture {
         let file = outcome.dump(is_on).filter(|_| !network);
         Ok(State {
             dump: state::dump(network, file.as_deref()),
-            file: file.map(|path| path.display().to_string()),
+            path: file.map(|path| path.display().to_string()),
             status,
             idle,
             program,

@@ -24,7 +24,7 @@ pub struct State {
     /// Path of the capture file
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-minor" = true, "x-summary" = "file"))]
-    pub file: Option<String>,
+    pub path: Option<String>,
     /// What the capture is doing, or what prevents it
     #[schemars(extend("x-summary" = "status"))]
     pub status: String,
