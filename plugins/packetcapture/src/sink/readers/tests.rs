@@ -176,12 +176,12 @@ fn the_end_of_the_cube_ends_streams_without_a_reader() {
 
 /// Asserts the times that a reader of `limit` packets gets, and that the last block has the statistics.
 #[track_caller]
-fn check_limit(limit: u64, published: &[std::ops::Range<u64>], expected: &[u64]) {
+fn check_limit(limit: u64, published: &[(u64, u64)], expected: &[u64]) {
     let readers = readers();
     let (_, plain) = readers.open(Format::Pcap, Resolution::Micros, Some(limit)).unwrap();
     let (_, blocks) = readers.open(Format::Pcapng, Resolution::Micros, Some(limit)).unwrap();
-    for micros in published {
-        readers.publish(Format::Pcap, &[&records(micros.clone())], 1 << 20);
+    for (first, end) in published {
+        readers.publish(Format::Pcap, &[&records(*first..*end)], 1 << 20);
     }
     assert_eq!(times(&read(&plain, usize::MAX)[HEADER..]), expected, "{limit}");
     let bytes = read(&blocks, usize::MAX);
@@ -194,7 +194,7 @@ fn check_limit(limit: u64, published: &[std::ops::Range<u64>], expected: &[u64])
 
 #[test]
 fn a_stream_of_some_packets_ends_after_them_with_statistics() {
-    check_limit(3, &[0..3], &[0, 1, 2]);
-    check_limit(3, &[0..2, 2..9, 9..12], &[0, 1, 2]);
-    check_limit(1, &[5..6, 6..7], &[5]);
+    check_limit(3, &[(0, 3)], &[0, 1, 2]);
+    check_limit(3, &[(0, 2), (2, 9), (9, 12)], &[0, 1, 2]);
+    check_limit(1, &[(5, 6), (6, 7)], &[5]);
 }
