@@ -187,8 +187,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(unit: Unit, text: &str, whole: bool, expected: Result<serde_json::Value, UnitError>) {
-        assert_eq!(unit.read(text, whole).map(serde_json::Value::Number), expected, "{text} in {unit:?}");
+    fn check(unit: Unit, text: &str, whole: bool, expected: &Result<serde_json::Value, UnitError>) {
+        assert_eq!(unit.read(text, whole).map(serde_json::Value::Number), *expected, "{text} in {unit:?}");
     }
 
     #[test]
@@ -206,12 +206,12 @@ mod tests {
             ("3 bytes", 3),
             ("2T", 2_u64 << 40),
         ] {
-            check(Unit::Bytes, text, true, Ok(json!(bytes)));
+            check(Unit::Bytes, text, true, &Ok(json!(bytes)));
         }
-        check(Unit::Mebibytes, "1GiB", true, Ok(json!(1024)));
-        check(Unit::Mebibytes, "1024 K", true, Ok(json!(1)));
-        check(Unit::Mebibytes, "1MB", false, Ok(json!(0.953_674_316_406_25)));
-        check(Unit::Mebibytes, "64MiB", false, Ok(json!(64)));
+        check(Unit::Mebibytes, "1GiB", true, &Ok(json!(1024)));
+        check(Unit::Mebibytes, "1024 K", true, &Ok(json!(1)));
+        check(Unit::Mebibytes, "1MB", false, &Ok(json!(0.953_674_316_406_25)));
+        check(Unit::Mebibytes, "64MiB", false, &Ok(json!(64)));
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
             ("2000ms", 2),
             ("1w 1d", 691_200),
         ] {
-            check(Unit::Seconds, text, true, Ok(json!(seconds)));
+            check(Unit::Seconds, text, true, &Ok(json!(seconds)));
         }
     }
 
@@ -240,20 +240,20 @@ mod tests {
             (Unit::Seconds, "500ms", false),
             (Unit::Gibibytes, "9007199254740993B", false),
         ] {
-            check(unit, text, whole, Err(UnitError::Inexact(unit)));
+            check(unit, text, whole, &Err(UnitError::Inexact(unit)));
         }
     }
 
     #[test]
     fn what_is_not_a_quantity_of_the_kind_is_refused() {
         for text in ["", "MB", "10 parsecs", "1h", "-1MB", "1..5MB", ".MB", "1MB 2kB", "5", "1e3B", "1M/s"] {
-            check(Unit::Bytes, text, true, Err(UnitError::Form(Unit::Bytes)));
+            check(Unit::Bytes, text, true, &Err(UnitError::Form(Unit::Bytes)));
         }
         for text in ["", "h", "1MB", "1h30", "-1s", "1h-1m"] {
-            check(Unit::Seconds, text, true, Err(UnitError::Form(Unit::Seconds)));
+            check(Unit::Seconds, text, true, &Err(UnitError::Form(Unit::Seconds)));
         }
         let huge = "9".repeat(60) + "TiB";
-        check(Unit::Bytes, &huge, true, Err(UnitError::Form(Unit::Bytes)));
+        check(Unit::Bytes, &huge, true, &Err(UnitError::Form(Unit::Bytes)));
     }
 
     #[test]
