@@ -46,6 +46,7 @@ fn what_would_have_to_be_rounded_is_refused_in_words() -> Result<()> {
         ("s stop-after set bytes=10parsecs", "`10parsecs` is not a size: give bytes, or a unit, such as 64KiB"),
         ("s rotate set seconds=1MB", "`1MB` is not a time: give seconds, or a unit, such as 90s"),
         ("s rotate set size=1h", "`1h` is not a size: give MiB, or a unit"),
+        ("s rotate set size=10kB", "size: 10 kB is less than the minimum of 64 KiB"),
         ("s set ring-size=1MB", "is not one of 1, 2, 4, 8, 16, 32, 64"),
     ] {
         let line = scene.daemon.ctl(set).one_line(2);

@@ -274,6 +274,7 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
             let problem = Problem::bad(path, format!("`{}` {message}", text(value)));
             return Some(problem.within(limits(schema)));
         }
+        ValidationErrorKind::Minimum { limit } if let Some(message) = below(schema, value, limit) => message,
         _ => error.to_string(),
     };
     let message = if leaf.is_empty() { message } else { format!("{leaf}: {message}") };
@@ -286,6 +287,13 @@ fn not_in_unit(schema: &Value, value: &Value) -> Option<String> {
     let whole = schema["type"] != "number" && texts(&schema["type"]).iter().all(|kind| kind != "number");
     let error = unit_of(schema)?.read(text, whole).err()?;
     Some(format!("`{text}` {error}"))
+}
+
+/// How a fraction of the leaf's unit is less than its minimum: nobody typed it as a fraction.
+fn below(schema: &Value, value: &Value, limit: &Value) -> Option<String> {
+    let (unit, Value::Number(value), Value::Number(limit)) = (unit_of(schema)?, value, limit) else { return None };
+    let is_fraction = value.is_f64() || limit.is_f64();
+    is_fraction.then(|| format!("{} is less than the minimum of {}", unit.write(value), unit.write(limit)))
 }
 
 /// What a leaf's schema says of its values.

@@ -60,7 +60,7 @@ pub struct Config {
     /// Limits of network mode's queue; the oldest packets are discarded
     pub queue: Queue,
     /// MiB that buffer packets for a slow reader of a stream, per reader
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = 0.0625, max = 1024))]
     pub stream_buffer: Mebibytes,
 }
 

@@ -48,7 +48,7 @@ pub struct Storage {
     /// Whether closed files are compressed with zstd
     pub compress: bool,
     /// Maximum MiB of the directory's files: then the oldest are deleted, if `rotate files` is set, or the capture waits
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 0.0625))]
     pub ceiling: Option<Mebibytes>,
     /// Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
     pub direct: bool,
@@ -89,7 +89,7 @@ pub struct Queue {
     #[schemars(range(min = 1))]
     pub packets: u32,
     /// MiB
-    #[schemars(range(min = 1, max = 65_536))]
+    #[schemars(range(min = 0.0625, max = 65_536))]
     pub size: Mebibytes,
 }
 
