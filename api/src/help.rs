@@ -25,6 +25,9 @@ pub struct Help {
     /// What may be added.
     #[serde(rename = "optional-params", serialize_with = "write", deserialize_with = "read")]
     pub optional: Vec<Keyword>,
+    /// With `deep`: the node of the data model that the path leads to, with all that is below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Keyword>,
 }
 
 impl Help {
@@ -128,6 +131,9 @@ pub struct Keyword {
     /// What tells a list's entries apart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// What a number counts, as [`Unit`](crate::Unit) writes it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub unit: String,
     /// What its value names: `netdevs`, `ports` or `peers`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub names: String,
@@ -139,6 +145,17 @@ pub struct Keyword {
     pub create_only: bool,
     /// Whether it must be given.
     pub mandatory: bool,
+    /// Whether people see it only if they ask for everything.
+    #[serde(skip_serializing_if = "is_false")]
+    pub minor: bool,
+    /// With `deep`: the members of a container, or of a list's entries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Keyword>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Keyword {

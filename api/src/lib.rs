@@ -8,10 +8,12 @@
 
 mod error;
 mod help;
+mod unit;
 mod word;
 
 pub use self::error::{Candidates, Error, ErrorBody, ErrorInfo, ErrorTag, Errors, Instead, Limits};
 pub use self::help::{Help, Keyword, KeywordKind};
+pub use self::unit::{Unit, UnitError};
 pub use self::word::{COMMAND_LINE, Method, Verb, Word};
 
 /// What every path begins with, without a slash at its end.
@@ -19,6 +21,9 @@ pub const BASE: &str = "/polycube/v1";
 
 /// Header of a stream's answer: which of the readers in the cube's state the client is.
 pub const STREAM_ID: &str = "polycube-stream";
+
+/// Leaf of a cube with streams: what keeps packets from coming, such as `off`; null or not there if nothing does.
+pub const IDLE: &str = "idle";
 
 /// Media types.
 pub mod media {

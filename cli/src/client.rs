@@ -5,6 +5,7 @@ mod half_closed;
 mod redirect;
 mod tls;
 
+use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -127,6 +128,7 @@ impl Client {
         let address = self.address.to_string();
         match self.tls.as_ref().and_then(|tls| tls.reason(&source)) {
             Some(source) => ClientError::Tls { address, source },
+            None if is_closed(&source) => ClientError::Closed { address },
             None => ClientError::Broken { address, source },
         }
     }
@@ -208,6 +210,14 @@ impl Client {
         };
         timeout(ANSWER_TIMEOUT, head).await.map_err(|_| self.silent())?.map_err(|source| self.broken(source))
     }
+}
+
+/// Whether the peer closed the connection, and not sent something else than HTTP.
+fn is_closed(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_incomplete_message()
+        || source.is_some_and(|source| [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&source.kind()))
 }
 
 /// Whether a body of this media type can be shown: JSON in one of its forms, or text.

@@ -1,8 +1,10 @@
 //! `polycubectl`: does what a command line asks for.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 
+use hyper::Method;
 use polycube_api::{Help, Word};
 use serde_json::{Value, json};
 
@@ -12,8 +14,9 @@ use crate::grammar::{Call, Input, Line, Order, Output, Question, Request, UsageE
 use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
+use crate::show::Schema;
 use crate::terminal::{escape_text, width};
-use crate::{complete, configuration, grammar, help, input, show, stream};
+use crate::{complete, configuration, grammar, help, hint, input, show, stream};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -30,7 +33,12 @@ pub(crate) fn run() -> Result<(), Failure> {
             serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
         }));
     }
-    let Line { order, endpoint } = grammar::parse(env::args_os().skip(1))?;
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    obey(args.clone()).map_err(|failure| hint::add(failure, &args))
+}
+
+fn obey(args: Vec<OsString>) -> Result<(), Failure> {
+    let Line { order, endpoint } = grammar::parse(args)?;
     let session = || Session::new(endpoint);
     match order {
         Order::Help(question) => help(&question, session),
@@ -52,13 +60,40 @@ pub(crate) fn run() -> Result<(), Failure> {
                 (None, Input::Dash) => return Err(input::InputError::Empty { name: input::NAME.to_owned() }.into()),
                 (None, Input::No | Input::Optional) => {}
             }
-            let answer = session()?.ask(&call.request)?;
+            let session = session()?;
+            let answer = session.ask(&call.request)?;
             if !answer.status.is_success() {
                 let asked = if call.output == Output::Result { Asked::Action } else { Asked::Verb };
                 return Err(Refusal::new(&answer, asked).into());
             }
-            print(&output(&call.output, &answer)?)
+            let help = if call.is_for_people() { model(&session, &call.request) } else { None };
+            let schema = Schema::of(help.as_ref().and_then(|help| help.node.as_ref()));
+            if call.is_for_people() && is_empty(&answer) {
+                // Not on standard output, where programs count lines.
+                let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", call.request.words());
+            }
+            print(&output(&call.output, &answer, schema)?)
         }
+    }
+}
+
+/// The data model of what a request shows; without it, values are shown as they are.
+fn model(session: &Session, shown: &Request) -> Option<Help> {
+    // The framework's own documents have none.
+    if Word::parse(shown.path.split('/').next().unwrap_or_default()).is_some() {
+        return None;
+    }
+    let path = format!("{}?help=SHOW&deep", shown.path);
+    let answer = session.ask_briefly(&Request { method: Method::OPTIONS, path, body: None })?;
+    serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
+}
+
+/// Whether the answer is a list or a directory of nothing.
+fn is_empty(answer: &Answer) -> bool {
+    match serde_json::from_slice(&answer.body) {
+        Ok(Value::Array(entries)) => entries.is_empty(),
+        Ok(Value::Object(members)) => members.is_empty(),
+        _ => false,
     }
 }
 
@@ -103,11 +138,11 @@ fn versions(view: &View, answer: Result<Answer, Failure>) -> Result<(), Failure>
         Ok(_) => Some(Failure::NotJson),
         Err(failure) => Some(failure),
     };
-    print(&show::render(view, &both, width()))?;
+    print(&show::render(view, &both, Schema::default(), width()))?;
     failure.map_or(Ok(()), Err)
 }
 
-fn output(output: &Output, answer: &Answer) -> Result<String, Failure> {
+fn output(output: &Output, answer: &Answer, schema: Schema<'_>) -> Result<String, Failure> {
     let (view, is_result) = match output {
         Output::Nothing => return Ok(String::new()),
         Output::Result => (&View::plain(), true),
@@ -118,7 +153,7 @@ fn output(output: &Output, answer: &Answer) -> Result<String, Failure> {
     }
     match (serde_json::from_slice(&answer.body), view) {
         (Ok(Value::Null), _) if is_result => Ok(String::new()),
-        (Ok(value), _) => Ok(show::render(view, &value, width())),
+        (Ok(value), _) => Ok(show::render(view, &value, schema, width())),
         (Err(_), View::Json | View::Yaml) => Err(Failure::NotJson),
         (Err(_), View::Text { .. } | View::Topology) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
     }
@@ -133,7 +168,7 @@ mod tests {
     #[track_caller]
     fn check(form: &Output, body: &str, expected: &str) {
         let answer = Answer { status: StatusCode::OK, body: body.to_owned().into() };
-        assert_eq!(output(form, &answer).unwrap(), expected, "{body}");
+        assert_eq!(output(form, &answer, Schema::default()).unwrap(), expected, "{body}");
     }
 
     #[test]
@@ -154,6 +189,6 @@ mod tests {
     fn an_answer_that_is_not_json_is_text() {
         check(&Output::View(View::plain()), "drops 3\n\u{1b}", "drops 3\n\\u{1b}");
         let answer = Answer { status: StatusCode::OK, body: "drops 3".into() };
-        assert!(matches!(output(&Output::View(View::Json), &answer), Err(Failure::NotJson)));
+        assert!(matches!(output(&Output::View(View::Json), &answer, Schema::default()), Err(Failure::NotJson)));
     }
 }

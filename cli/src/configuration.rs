@@ -28,7 +28,7 @@ pub(crate) fn run(asked: &Configuration, session: impl FnOnce() -> Result<Sessio
         Configuration::Save(view) => {
             let answer = session()?.accepted(&request)?;
             let saved = serde_json::from_slice(&answer.body).map_err(|_| Failure::NotJson)?;
-            return print(&show::render(view, &saved, width()));
+            return print(&show::render(view, &saved, show::Schema::default(), width()));
         }
         Configuration::Apply(applying) => applying,
     };

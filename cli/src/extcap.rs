@@ -55,7 +55,8 @@ pub(crate) fn run() -> Result<(), Failure> {
             }
             let destination = Destination::Pipe(fifo.to_owned());
             let format = Some("pcapng".to_owned());
-            stream::take(&session, &PacketStream { cube: cube.to_owned(), destination, follow: true, format })
+            let cube = cube.to_owned();
+            stream::take(&session, &PacketStream { cube, destination, follow: true, format, packets: None })
         }
     }
 }

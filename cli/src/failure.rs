@@ -30,6 +30,10 @@ pub(crate) enum Failure {
     Client(#[from] ClientError),
     #[error("{0}")]
     Refused(#[from] Refusal),
+    #[error(
+        "{failure}\npolycubectl: if `{word}` was typed as `?`: the shell replaced it with the name of a file; use --help"
+    )]
+    Question { word: String, failure: Box<Failure> },
     #[error("polycubectl: the daemon's answer is not JSON")]
     NotJson,
     #[error("polycubectl: {0}")]
@@ -52,6 +56,7 @@ impl Failure {
     /// Scripts distinguish failures by this code; 64, 71 and 74 are those of sysexits.h.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::Question { failure, .. } => failure.exit_code(),
             Self::Client(ClientError::Stream { .. }) => 2,
             Self::Client(ClientError::Request { .. }) => 64,
             Self::Client(_) | Self::Cut => 1,

@@ -213,10 +213,10 @@ fn view(words: &Words) -> Result<View, UsageError> {
         Some(Style::Json) => return Ok(View::Json),
         Some(Style::Yaml) => return Ok(View::Yaml),
         Some(Style::Text(detail)) => detail,
-        None if hide.is_empty() && words.path == [Word::Topology.as_str()] => return Ok(View::Topology),
+        None if hide.is_empty() && !words.all && words.path == [Word::Topology.as_str()] => return Ok(View::Topology),
         None => Detail::Normal,
     };
-    Ok(View::Text { detail, hide })
+    Ok(View::Text { detail, all: words.all, hide })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Two programs share these rooms; their `main` functions only call here.
 //!
-//! From top to bottom: `command` and `extcap` are the programs. `configuration` saves and applies all of it, `stream` takes packets to a `sink`, `watch` describes
+//! From top to bottom: `command` and `extcap` are the programs; `hint` adds to what went wrong. `configuration` saves and
+//! applies all of it. `stream` takes packets to a `sink`, `watch` describes
 //! them, `session` asks the daemon. `help`, `complete` and `show` write what is printed, `input` reads a body. `failure`
 //! and `refusal` say what went wrong. `client` speaks HTTP, with what `config`, `token` and `address` say. The ground is
 //! `grammar`, the words of a command line without any I/O, with `endpoint`, `records` and `terminal`.
@@ -20,6 +21,7 @@ mod extcap;
 mod failure;
 mod grammar;
 mod help;
+mod hint;
 mod input;
 mod output;
 mod records;

@@ -1,5 +1,6 @@
 //! Printing of the daemon's answers.
 
+mod schema;
 mod table;
 mod topology;
 mod yaml;
@@ -10,18 +11,21 @@ use std::slice;
 
 use serde_json::{Map, Value};
 
+pub(crate) use self::schema::Schema;
 pub(crate) use self::table::{Table, paragraph};
 use crate::grammar::{Detail, View};
 use crate::terminal::{escape, escape_json, escape_text};
 
-/// Renders an answer; unless it is empty, it ends with one newline. Tables keep to `width` if it is given.
-pub(crate) fn render(view: &View, value: &Value, width: Option<usize>) -> String {
+/// Renders an answer, of which `schema` says more; unless it is empty, it ends with one newline. Tables keep to `width` if
+/// it is given.
+pub(crate) fn render(view: &View, value: &Value, schema: Schema<'_>, width: Option<usize>) -> String {
     match view {
         View::Json => escape_json(&format!("{value:#}\n")),
         View::Yaml => yaml::print(value),
-        View::Topology => topology::draw(value).unwrap_or_else(|| render(&View::plain(), value, width)),
-        View::Text { detail, hide } => {
-            let printer = Printer { detail: *detail, hide, width };
+        View::Topology => topology::draw(value).unwrap_or_else(|| render(&View::plain(), value, schema, width)),
+        View::Text { detail, all, hide } => {
+            let all = *all || *detail == Detail::Verbose;
+            let printer = Printer { detail: *detail, all, hide, schema, width };
             let mut out = String::new();
             printer.answer(value, &mut out);
             out
@@ -31,7 +35,10 @@ pub(crate) fn render(view: &View, value: &Value, width: Option<usize>) -> String
 
 struct Printer<'a> {
     detail: Detail,
+    /// Whether to show what few people want to see, too.
+    all: bool,
     hide: &'a [String],
+    schema: Schema<'a>,
     width: Option<usize>,
 }
 
@@ -40,24 +47,46 @@ impl Printer<'_> {
         match value {
             // A sentence of the daemon's, such as where the dump is, may have its own newline.
             Value::String(text) => out.extend([escape_text(text.trim_end_matches('\n')).as_str(), "\n"]),
-            Value::Object(object) => self.object(object, "", 0, out),
+            Value::Object(object) => self.whole(object, out),
             Value::Array(items) if items.is_empty() => {}
             Value::Array(items) if self.detail == Detail::Brief => {
                 let _ = writeln!(out, "{}", count(items));
             }
             Value::Array(items) if items.iter().any(Value::is_object) => self.table(items, "", 0, out),
             Value::Array(items) => out.extend(items.iter().map(|item| leaf(item) + "\n")),
-            _ => out.extend([leaf(value).as_str(), "\n"]),
+            // Scripts read a single value.
+            _ if self.width.is_none() => out.extend([leaf(value).as_str(), "\n"]),
+            _ => out.extend([self.leaf("", value).as_str(), "\n"]),
         }
+    }
+
+    /// An object, and below it the names of what is left out.
+    fn whole(&self, object: &Map<String, Value>, out: &mut String) {
+        self.object(object, "", 0, out);
+        let is_hidden = |key: &&String| self.hides(key) || key.as_str() == "_links";
+        let keys = object.keys().filter(|key| !is_hidden(key) && self.leaves_out(key, &object[key.as_str()]));
+        let keys: Vec<String> = keys.map(|key| escape(key)).collect();
+        if !keys.is_empty() {
+            let _ = writeln!(out, "\nnot shown, because they are defaults or details: {} (--all)", keys.join(", "));
+        }
+    }
+
+    /// Whether few people want to see the value at a path: it is a detail, or a group of defaults of the whole answer.
+    fn leaves_out(&self, path: &str, value: &Value) -> bool {
+        !self.all && (self.schema.is_minor(path) || !path.contains('.') && self.schema.is_default(path, value))
+    }
+
+    fn leaf(&self, path: &str, value: &Value) -> String {
+        self.schema.with_unit(path, value).unwrap_or_else(|| leaf(value))
     }
 
     /// Leaves first, then objects, then tables: what is short is not lost below what is long.
     fn object(&self, object: &Map<String, Value>, path: &str, indent: usize, out: &mut String) {
         let fields = || self.fields(object, path);
-        for (key, value, _) in fields().filter(|(_, value, _)| !is_tree(value)) {
+        for (key, value, path) in fields().filter(|(_, value, _)| !is_tree(value)) {
             let shown = match value {
                 Value::Array(items) if self.detail == Detail::Brief => count(items),
-                _ => leaf(value),
+                _ => self.leaf(&path, value),
             };
             let _ = writeln!(out, "{:indent$}{}: {shown}", "", escape(key));
         }
@@ -112,17 +141,17 @@ impl Printer<'_> {
         objects: &HashSet<&str>,
     ) -> usize {
         let Value::Object(object) = item else {
-            table.put(row, &title.of("value"), leaf(item));
+            table.put(row, &title.of("value"), self.leaf(path, item));
             return 1;
         };
         let open = self.detail == Detail::Verbose && title.depth == 0;
-        for (key, value, _) in self.fields(object, path) {
+        for (key, value, path) in self.fields(object, path) {
             match value {
                 Value::Array(items) if is_tree(value) && !open => table.put(row, &title.of(key), count(items)),
                 _ if is_tree(value) => {}
                 // Objects have no cell, and so their absence has none.
                 Value::Null if objects.contains(key) => {}
-                _ => table.put(row, &title.of(key), leaf(value)),
+                _ => table.put(row, &title.of(key), self.leaf(&path, value)),
             }
         }
         let mut taken = 1;
@@ -152,7 +181,7 @@ impl Printer<'_> {
             move |key: &str, value: &Value| key == "_links" || (is_cube && key == "config" && value.is_object());
         object.iter().filter(move |(key, value)| !is_for_programs(key, value)).filter_map(move |(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            (!self.hides(&path)).then_some((key.as_str(), value, path))
+            (!self.hides(&path) && !self.leaves_out(&path, value)).then_some((key.as_str(), value, path))
         })
     }
 }

@@ -153,6 +153,10 @@ impl Tally {
         self.bytes += packet.bytes.len() as u64;
     }
 
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets
+    }
+
     fn live(&mut self) -> String {
         let (then, before) = std::mem::replace(&mut self.last, (Instant::now(), self.packets));
         let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);

@@ -18,12 +18,15 @@ use crate::records::Records;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::{Sink, Tally};
+use crate::terminal::escape;
 use crate::watch;
 
 /// How often the live line is drawn, and the reader of a pipe checked.
 const TICK: Duration = Duration::from_millis(500);
 /// How long packets may wait for the number of dropped ones.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the daemon is asked why no packets come, while none do.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why no more packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,11 +57,14 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
             return Err(refusal.into());
         }
         let reader = reader(stream, response.headers());
-        let mut flow = Flow { client, reader, sink: Sink::open(destination)?, tally: Tally::begin() };
+        // Wireshark takes whatever an extcap program prints for an error.
+        let is_silent = matches!(destination, Destination::Pipe(_));
+        let idle = stream.follow && !is_silent;
+        let idle = idle.then(|| Idle { cube: cube.clone(), request: stream.idle(), packets: 0, said: None });
+        let mut flow = Flow { client, reader, idle, sink: Sink::open(destination)?, tally: Tally::begin() };
         let reason = flow.copy(response.into_body(), *destination == Destination::Lines).await;
         flow.sink.clear();
-        // Wireshark takes whatever an extcap program prints for an error.
-        if !matches!(reason, Ok(StopReason::ReaderGone)) && !matches!(destination, Destination::Pipe(_)) {
+        if !matches!(reason, Ok(StopReason::ReaderGone)) && !is_silent {
             // There is nowhere to report that stderr is closed.
             let _ = writeln!(io::stderr(), "{}{}", flow.tally, flow.sink.place());
         }
@@ -75,6 +81,8 @@ struct Flow<'a> {
     client: &'a Client,
     /// Asks the daemon for our counters.
     reader: Option<Request>,
+    /// Unless nobody wants to know.
+    idle: Option<Idle>,
     sink: Sink,
     tally: Tally,
 }
@@ -85,6 +93,8 @@ impl Flow<'_> {
         let mut records = Records::default();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -111,6 +121,7 @@ impl Flow<'_> {
                         self.sink.draw(&mut self.tally);
                     }
                 }
+                _ = look.tick(), if self.idle.is_some() => self.look().await,
             }
         }
         if records.is_cut() { Err(Failure::Cut) } else { Ok(StopReason::Ended) }
@@ -143,6 +154,24 @@ impl Flow<'_> {
         }
     }
 
+    /// Reports when the daemon has another reason why no packets come. If it does not say, there is none.
+    async fn look(&mut self) {
+        let packets = self.tally.packets();
+        let Some(idle) = self.idle.as_mut() else { return };
+        // The first time there can be no packets yet, and later it needs no question whether they come.
+        if std::mem::replace(&mut idle.packets, packets) != packets {
+            return;
+        }
+        let Ok(Ok(answer)) = timeout(COUNT_TIMEOUT, self.client.send(&idle.request)).await else { return };
+        let reason: Option<String> = serde_json::from_slice(&answer.body).ok().flatten();
+        let reason = reason.filter(|_| answer.status.is_success());
+        if let Some(line) = idle.news(reason) {
+            self.sink.clear();
+            // There is nowhere to report that stderr is closed.
+            let _ = writeln!(io::stderr(), "polycubectl: {line}");
+        }
+    }
+
     /// Counts the packets that were dropped because we were slow. If the daemon does not say, the stream goes on.
     async fn count_dropped(&mut self) {
         let Some(reader) = &self.reader else { return };
@@ -150,6 +179,28 @@ impl Flow<'_> {
         let state: Option<Value> = serde_json::from_slice(&answer.body).ok();
         if let Some(dropped) = state.and_then(|state| state.get("dropped")?.as_u64()) {
             self.tally.dropped = Some(dropped);
+        }
+    }
+}
+
+/// Why no packets come, as far as the user knows.
+struct Idle {
+    cube: String,
+    request: Request,
+    /// How many there were when the daemon was asked last.
+    packets: u64,
+    said: Option<String>,
+}
+
+impl Idle {
+    /// What to say when the reason is this one now.
+    fn news(&mut self, reason: Option<String>) -> Option<String> {
+        let former = std::mem::replace(&mut self.said, reason);
+        let cube = escape(&self.cube);
+        match &self.said {
+            reason if *reason == former => None,
+            Some(reason) => Some(format!("no packets come for now: {cube} is {}", escape(reason))),
+            None => Some(format!("packets can come again from {cube}")),
         }
     }
 }

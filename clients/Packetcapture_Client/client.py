@@ -10,12 +10,14 @@ import json
 import os
 import select
 import signal
+import ssl
 import struct
 import sys
 import time
 import urllib.parse
 
 BASE = "/polycube/v1/"
+PORT = 9000
 PATIENCE = 8  # seconds for an answer, as the original client had it
 REDIRECTS = 5
 # Seconds between questions while the queue is empty: short after a packet, longer when none come.
@@ -51,11 +53,20 @@ def arguments():
         epilog="exit status: 0 done, 1 daemon not reachable, 2 refused by the daemon, 64 wrong usage, "
         "74 the file cannot be written",
     )
-    parser.add_argument("address", metavar="<IPv4 address>", help="where the daemon listens")
+    parser.add_argument(
+        "address", metavar="<IPv4 address>", help="where the daemon listens: an address, a name, or https://NAME[:PORT]"
+    )
     parser.add_argument(
         "file", metavar="<file destination name>", help="file to write; .pcap is added where it is missing"
     )
-    parser.add_argument("--port", type=int, default=9000, help="port of the daemon (default: 9000)")
+    parser.add_argument("--port", type=int, help="port of the daemon (default: 9000)")
+    parser.add_argument(
+        "--cacert",
+        metavar="FILE",
+        help="speak https, with a daemon whose certificate is signed by this CA, in PEM (else POLYCUBECTL_CACERT)",
+    )
+    parser.add_argument("--cert", metavar="FILE", help="for https: a client certificate, in PEM")
+    parser.add_argument("--key", metavar="FILE", help="its private key")
     parser.add_argument(
         "--token",
         metavar="FILE|TOKEN",
@@ -84,12 +95,50 @@ def bearer(given):
     return f"Bearer {token}"
 
 
+def endpoint(options):
+    """Scheme, host and port of the daemon."""
+    given = options.address if "://" in options.address else f"//{options.address}"
+    try:
+        url = urllib.parse.urlsplit(given)
+        port = url.port
+    except ValueError as error:
+        raise Failure(EXIT_USAGE, f"{options.address} is not an address: {error}") from error
+    scheme = url.scheme or ("https" if options.cacert or options.cert else "http")
+    if scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query or url.username:
+        raise Failure(EXIT_USAGE, f"{options.address} is not an address, a name, http://NAME or https://NAME")
+    if scheme == "http" and (options.cacert or options.cert or options.key):
+        # Who asks for TLS must not send a token without it.
+        raise Failure(EXIT_USAGE, "--cacert, --cert and --key are for https")
+    if port and options.port and port != options.port:
+        raise Failure(EXIT_USAGE, f"the port is {port} in the address and {options.port} after --port")
+    return scheme, url.hostname, options.port or port or PORT
+
+
+def tls(options):
+    """Trusts the given CA, or the system's."""
+    cacert = options.cacert or os.environ.get("POLYCUBECTL_CACERT") or None
+    if options.key and not options.cert:
+        raise Failure(EXIT_USAGE, "--key needs --cert")
+    try:
+        context = ssl.create_default_context(cafile=cacert)
+        if options.cert:
+            context.load_cert_chain(options.cert, options.key)
+    except OSError as error:
+        files = ", ".join(file for file in (cacert, options.cert, options.key) if file)
+        raise Failure(EXIT_USAGE, f"cannot use {files}: {error}") from error
+    return context
+
+
 class Daemon:
     """The REST API, over a connection that is kept."""
 
-    def __init__(self, address, port, authorization):
-        self.name = f"http://{address}:{port}"
-        self.connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
+    def __init__(self, scheme, address, port, authorization, context=None):
+        host = f"[{address}]" if ":" in address else address
+        self.name = f"{scheme}://{host}:{port}"
+        if scheme == "https":
+            self.connection = http.client.HTTPSConnection(address, port, timeout=PATIENCE, context=context)
+        else:
+            self.connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
         self.headers = {"Accept": "application/json"}
         if authorization:
             self.headers["Authorization"] = authorization
@@ -135,6 +184,11 @@ class Daemon:
         return response, response.read()
 
     def unreachable(self, error):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = error.verify_message or error
+            return Failure(
+                EXIT_UNREACHABLE, f"{self.name}: its certificate is not trusted ({reason}): give its CA with --cacert"
+            )
         reason = f"does not answer within {PATIENCE} s" if isinstance(error, TimeoutError) else f"does not answer ({error})"
         return Failure(
             EXIT_UNREACHABLE, f"{self.name} {reason}: is it running, with --addr and --port for this address?"
@@ -401,7 +455,9 @@ def run(options):
     file = options.file if options.file.endswith(".pcap") else options.file + ".pcap"
     if os.path.lexists(file) and not options.force:
         raise cannot_write(file, FileExistsError())
-    daemon = Daemon(options.address, options.port, bearer(options.token))
+    scheme, host, port = endpoint(options)
+    context = tls(options) if scheme == "https" else None
+    daemon = Daemon(scheme, host, port, bearer(options.token), context)
     cubes = (daemon.get("cubes/") or {}).get("packetcapture")
     if not cubes:
         raise Failure(EXIT_REFUSED, "No packetcapture services up: make one with: polycubectl packetcapture add NAME")

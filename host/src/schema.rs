@@ -8,6 +8,7 @@ mod model;
 mod node;
 mod scalar;
 mod strict;
+mod summary;
 
 pub(crate) use document::{Operation, absent};
 pub(crate) use model::{Model, ModelError, Source};

@@ -73,7 +73,7 @@ fn help_comes_from_the_schema_of_any_service() -> Result<()> {
         ),
         (
             "sniffer ?",
-            &["uuid", "(read-only)", "filters", "container", "snaplen", "integer 1..262144", "default 262144"],
+            &["uuid", "(read-only)", "filters", "container", "snaplen", "bytes 1..262144", "default 256 KiB"],
         ),
         ("sniffer filters set ?", &["src", "10.10.10.0/24", "dport", "integer 0..65535"]),
         ("sniffer show ?", &["counters", "dump"]),
@@ -174,7 +174,7 @@ fn options_has_help_for_programs() -> Result<()> {
     assert_eq!(words(daemon, "br1/ports/", "DEL"), json!(["toveth1"]));
     assert_eq!(words(daemon, "br1/ports/toveth1/", "SET"), json!(["peer="]));
     assert_eq!(words(daemon, "br1/fdb/", "NONE"), json!(["add", "set", "show", "del", "aging-time", "entry", "flush"]));
-    assert_eq!(words(daemon, "", "SET"), json!(["packetcapture", "simplebridge", "br1", "sniffer"]));
+    assert_eq!(words(daemon, "", "SET"), json!(["br1", "sniffer"]));
 
     for (path, commands) in
         [("cubes/br1", &["show"][..]), ("services/simplebridge", &["show", "del"]), ("topology/br1:toveth1", &["show"])]

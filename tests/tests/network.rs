@@ -182,7 +182,8 @@ fn the_mode_is_changed_under_traffic() -> Result<()> {
     send(&scene, 100, 5)?;
     wait_for_seen(&scene, 12)?;
     let next = scene.wait_for_dump()?;
-    assert_eq!((waiting(&scene)?, pcap::read(&next)?.records.len()), (4, 5));
+    assert_eq!((waiting(&scene)?, pcap::read(&next)?.records.len()), (0, 5));
+    assert_eq!(scene.counter("dropped-queue")?, 4, "nobody can take them any more");
     assert_ne!(next, path);
     Ok(())
 }

@@ -126,7 +126,10 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer set snaplen=262145", &["sniffer/snaplen", "262145 is greater than the maximum of 262144"]),
         ("sniffer set snaplen=-1", &["sniffer/snaplen", "-1 is less than the minimum of 1"]),
         ("sniffer set snaplen=1.5", &["sniffer/snaplen", "1.5 is not of type \"integer\""]),
-        ("sniffer set snaplen=many", &["sniffer/snaplen", "\"many\" is not of type \"integer\""]),
+        (
+            "sniffer set snaplen=many",
+            &["sniffer/snaplen", "`many` is not a size: give bytes, or a unit, such as 64KiB"],
+        ),
         ("sniffer set snaplen=99999999999999999999", &["sniffer/snaplen"]),
         ("sniffer filters set snaplen=0", &["snaplen", "0 is less than the minimum of 1"]),
         (
@@ -147,7 +150,7 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer set type=XDP_SKB", &["sniffer/type", "\"XDP_SKB\" is not one of TC"]),
         ("packetcapture add s2 type=XDP_DRV", &["s2/type", "\"XDP_DRV\" is not one of TC"]),
         ("packetcapture add s2 capture=yes", &["s2/capture", "off, ingress, egress, bidirectional"]),
-        ("br1 set fdb.aging-time=soon loglevel=info", &["br1/fdb/aging-time", "not of type \"integer\""]),
+        ("br1 set fdb.aging-time=soon loglevel=info", &["br1/fdb/aging-time", "`soon` is not a time: give seconds"]),
         ("br1 fdb set aging-time=4294967296", &["br1/fdb/aging-time", "greater than the maximum of 4294967295"]),
         ("br1 fdb entry add zz port=p1", &["br1/fdb/entry/zz/address", "\"zz\"", "like 02:00:5e:10:00:01"]),
         ("br1 fdb entry add 02:00:00:00:00:01", &["br1/fdb/entry", "`port` is missing"]),

@@ -14,7 +14,7 @@ use polycube_tests::lab::Lab;
 use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 const TCP: [&str; 2] = ["--addr", "127.0.0.1"];
@@ -48,6 +48,8 @@ impl Files {
     fn ca(&self, name: &str) -> Result<Issuer<'static, KeyPair>> {
         let mut parameters = CertificateParams::new([])?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate whose issuer has the same name for a self-signed one.
+        parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
         self.write(&format!("{name}.pem"), &parameters.self_signed(&key)?.pem())?;
         self.write(&format!("{name}.key"), &key.serialize_pem())?;
@@ -308,5 +310,42 @@ fn strangers_that_do_not_finish_a_handshake_do_not_keep_others_out() -> Result<(
         ensure!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
         drop(strangers);
     }
+    Ok(())
+}
+
+#[test]
+fn the_demo_client_speaks_https_and_says_what_it_needs() -> Result<()> {
+    let files = Files::make()?;
+    let arguments = files.words("--addr 127.0.0.1 --cert @server.pem --key @server.key --token-file @token");
+    let scene = Scene::set_up().peers(2).arguments(&arguments).bridge().start()?;
+    scene.sniff("capture=ingress networkmode=true");
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, 100, 20))?;
+    eventually("packets in the queue", || Ok(scene.get("sniffer/queue")?["waiting"] == 20))?;
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/Packetcapture_Client/client.py");
+    let run = |line: &str| -> Result<(Option<i32>, String)> {
+        let mut client = scene.lab.host().command("python3");
+        client.arg(program).args(files.words(line)).current_dir(files.0.path()).env_remove("POLYCUBECTL_CACERT");
+        let output = client.stdin(Stdio::null()).output().context("python3 is missing: apt install python3")?;
+        Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+    };
+    let (code, text) = run("https://127.0.0.1:9000/ one --cacert @ca.pem --token @token")?;
+    ensure!(code == Some(0) && text.contains("20 packets"), "{code:?}: {text}");
+    assert_eq!(pcap::read(&files.path("one.pcap"))?.records.len(), 20);
+    for (line, expected, words) in [
+        ("127.0.0.1 two --cacert @ca.pem --token @token", 0, "0 packets"),
+        ("localhost three --cacert @ca.pem --token @token", 0, "0 packets"),
+        ("https://127.0.0.1 four --token @token", 1, "give its CA with --cacert"),
+        ("https://127.0.0.1 four --cacert @other.pem --token @token", 1, "is not trusted"),
+        ("https://127.0.0.1 four --cacert @ca.pem", 2, "wants a token"),
+        ("127.0.0.1 four --token @token", 2, "https://127.0.0.1:9000/"),
+        ("http://127.0.0.1 four --cacert @ca.pem", 64, "are for https"),
+        ("https://127.0.0.1 four --cacert @nowhere.pem", 64, "cannot use"),
+        ("ftp://127.0.0.1 four", 64, "is not an address"),
+        ("https://127.0.0.1:1 four --port 2", 64, "the port is 1 in the address"),
+    ] {
+        let (code, text) = run(line)?;
+        ensure!(code == Some(expected) && text.contains(words), "{line}: {code:?}: {text}");
+    }
+    ensure!(!files.path("four.pcap").exists(), "a refused client made a file");
     Ok(())
 }

@@ -18,6 +18,8 @@ pub(crate) enum ClientError {
     Request { target: String, source: hyper::http::Error },
     #[error("{address} does not answer as polycubed does: {source}")]
     Broken { address: String, source: hyper::Error },
+    #[error("{address} closed the connection before its answer was complete: polycubed has ended or was restarted")]
+    Closed { address: String },
     #[error("{address} did not answer within {seconds} s")]
     Silent { address: String, seconds: u64 },
     #[error("the answer of {address} is longer than {most} MiB")]

@@ -42,6 +42,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
     check(&["s", ""], &answer, &["dump", "watch"]);
     check(&["s", "show", ""], &answer, &["dump"]);
     check(&["s", "dump", "--f"], &answer, &["--follow", "--format", "--force"]);
+    check(&["s", "watch", "-c"], &answer, &["-c"]);
     check(
         &["s", "dump", "-"],
         &json!({}),
@@ -57,6 +58,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "--follow",
             "--format",
             "--force",
+            "-c",
         ],
     );
     check(&["s", "show", "--f"], &answer, &[]);

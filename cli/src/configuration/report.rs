@@ -20,7 +20,7 @@ const SUMMARY: [(&str, &str); 5] = [
 /// Renders the daemon's answer.
 pub(super) fn render(applying: &Applying, changes: &Value, width: Option<usize>) -> String {
     if matches!(applying.view, View::Json | View::Yaml) {
-        return show::render(&applying.view, changes, width);
+        return show::render(&applying.view, changes, show::Schema::default(), width);
     }
     let lists = [("cube", &changes["cubes"]), ("chain", &changes["chains"])];
     let entries: Vec<(&str, &Value)> = lists

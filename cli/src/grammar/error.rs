@@ -49,6 +49,8 @@ pub(crate) enum UsageError {
     Form { topic: Topic },
     #[error("there is no completion for '{word}': give bash, zsh or fish")]
     Shell { word: String },
+    #[error("'{value}' is not a number of packets: give -c 1 or more")]
+    Count { value: String },
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
@@ -75,7 +77,7 @@ impl UsageError {
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
-            Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
+            Self::Count { .. } | Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,

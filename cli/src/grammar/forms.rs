@@ -41,8 +41,8 @@ pub(crate) static FORMS: [Form; 14] = [
     Form {
         topic: Topic::Show,
         name: "show",
-        usage: "NAME show [PATH...] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
-        about: "show a cube or a part of it; also cubes, services, netdevs, topology",
+        usage: "NAME show [PATH...] [--all] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
+        about: "show a cube or a part of it, with --all defaults and details, too; also cubes, services, netdevs, topology",
         examples: &["sniffer show dump", "cubes show -json", "topology"],
     },
     Form {
@@ -69,16 +69,20 @@ pub(crate) static FORMS: [Form; 14] = [
     Form {
         topic: Topic::Dump,
         name: "dump",
-        usage: "NAME dump [-w FILE|-] [--follow] [--format pcap|pcap-nanos|pcapng] [--force]",
+        usage: "NAME dump [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] [--force]",
         about: "write a capture's packets so far, or with --follow those from now on; NAME show dump shows its file",
-        examples: &["sniffer dump -w out.pcap", "sniffer dump -w - --follow | tcpdump -nr -", "sniffer show dump"],
+        examples: &[
+            "sniffer dump -w out.pcap",
+            "sniffer dump -w - --follow -c 100 | tcpdump -nr -",
+            "sniffer show dump",
+        ],
     },
     Form {
         topic: Topic::Watch,
         name: "watch",
-        usage: "NAME watch",
-        about: "show a line for each packet that a capture sees from now on",
-        examples: &["sniffer watch"],
+        usage: "NAME watch [-c PACKETS]",
+        about: "show a line for each packet that a capture sees from now on, until Ctrl-C or for -c PACKETS",
+        examples: &["sniffer watch", "sniffer watch -c 10"],
     },
     Form {
         topic: Topic::Connect,

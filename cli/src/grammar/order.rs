@@ -71,6 +71,13 @@ pub(crate) enum Output {
     Versions(View),
 }
 
+impl Call {
+    /// Whether its answer is shown in words.
+    pub(crate) fn is_for_people(&self) -> bool {
+        matches!(self.output, Output::View(View::Text { .. } | View::Topology))
+    }
+}
+
 impl Question {
     /// Asks the daemon; `None` about words that only the command line knows.
     pub(crate) fn request(&self) -> Option<Request> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hyper::Method;
+use polycube_api::IDLE;
 
 use super::error::UsageError;
 use super::flags::Flags;
@@ -19,6 +20,8 @@ pub(crate) struct PacketStream {
     pub(crate) follow: bool,
     /// The cube's own when neither it nor the file's name says which.
     pub(crate) format: Option<String>,
+    /// How many; all if it is not given.
+    pub(crate) packets: Option<u64>,
 }
 
 /// Where packets go, and as what.
@@ -54,9 +57,14 @@ impl PacketStream {
         if let Some(pair) = words.pairs.first() {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
-        let Flags { write, format, follow, force } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
+        let packets = count.map(|count| match count.parse() {
+            Ok(packets) if packets > 0 => Ok(packets),
+            _ => Err(UsageError::Count { value: count }),
+        });
+        let packets = packets.transpose()?;
         if lines {
-            let flags = Flags { write, format, follow: false, force };
+            let flags = Flags { write, format, force, ..Flags::default() };
             return match flags.any() {
                 Some(flag) => Err(UsageError::FlagWithoutDump { flag }),
                 None => Ok(Some(Self {
@@ -64,6 +72,7 @@ impl PacketStream {
                     destination: Destination::Lines,
                     follow: true,
                     format: Some("pcapng".to_owned()),
+                    packets,
                 })),
             };
         }
@@ -72,14 +81,20 @@ impl PacketStream {
             _ => Destination::Records,
         };
         let format = format.or_else(|| destination.format().map(str::to_owned));
-        Ok(Some(Self { cube, destination, follow, format }))
+        Ok(Some(Self { cube, destination, follow, format, packets }))
     }
 
     /// Asks for the stream.
     pub(crate) fn request(&self) -> Request {
         let follow = self.follow;
         let format = self.format.iter().map(|format| format!("format={}&", path::segment(format))).collect::<String>();
-        self.get(&format!("stream?{format}follow={follow}"))
+        let packets = self.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
+        self.get(&format!("stream?{format}follow={follow}{packets}"))
+    }
+
+    /// Asks why no packets come.
+    pub(crate) fn idle(&self) -> Request {
+        self.get(&format!("{IDLE}/"))
     }
 
     /// Asks for the counters of reader `id` of the streams.

@@ -33,9 +33,13 @@ impl Partial {
     /// The flags that can follow.
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let details = [Detail::Brief, Detail::Normal, Detail::Verbose].map(Style::Text);
-        let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["-hide="]);
+        let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["--all", "-hide="]);
         let shows = self.question.command == Some(Verb::Show);
-        let dumps = self.question.topic == Topic::Dump;
+        let of_packets: &[&str] = match self.question.topic {
+            Topic::Dump => &flags::FLAGS,
+            Topic::Watch => &flags::OF_WATCH,
+            _ => &[],
+        };
         let configures = self.question.topic == Topic::Config;
         let applies = configures && matches!(self.question.path.get(1).map(String::as_str), Some("apply" | "diff"));
         let of_config = ["-json", "-yaml"].into_iter().filter(move |_| configures);
@@ -43,7 +47,7 @@ impl Partial {
         FLAGS
             .into_iter()
             .chain(styles.filter(|_| shows))
-            .chain(flags::FLAGS.into_iter().filter(|_| dumps))
+            .chain(of_packets.iter().copied())
             .chain(of_config)
             .collect()
     }

@@ -10,3 +10,10 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) body: Option<Value>,
 }
+
+impl Request {
+    /// The path as it is typed.
+    pub(crate) fn words(&self) -> String {
+        self.path.trim_end_matches('/').replace('/', " ")
+    }
+}

@@ -49,7 +49,7 @@ fn check_help(line: &str, expected: Topic) {
 }
 
 fn text(detail: Detail, hide: &[&str]) -> View {
-    View::Text { detail, hide: hide.iter().map(|&name| name.to_owned()).collect() }
+    View::Text { detail, all: false, hide: hide.iter().map(|&name| name.to_owned()).collect() }
 }
 
 const GET: Method = Method::GET;
@@ -353,4 +353,26 @@ fn the_flags_of_dump_go_with_dump_only() {
         "'snaplen=' sets nothing here: settings are set with NAME set snaplen=VALUE",
     );
     check_refused(&["s", "watch", "-json"], "-json goes with show only");
+}
+
+#[test]
+fn a_number_of_packets_ends_dump_and_watch() {
+    let request = |line: &str| match parse(line.split(' ').map(Into::into)).map(|line| line.order) {
+        Ok(Order::Packets(stream)) => stream.request().path,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(request("s dump -c 5 --follow"), "s/stream?follow=true&packets=5");
+    assert_eq!(request("s watch -c=5"), "s/stream?format=pcapng&follow=true&packets=5");
+    for count in ["0", "-1", "x", "1.5"] {
+        let error = parse(["s", "dump", "-c", count].map(Into::into)).unwrap_err();
+        assert_eq!(error, UsageError::Count { value: count.to_owned() });
+    }
+    let error = parse(["s", "show", "-c", "5"].map(Into::into)).unwrap_err();
+    assert_eq!(error, UsageError::FlagWithoutDump { flag: "-c" });
+}
+
+#[test]
+fn everything_is_only_for_show() {
+    let error = parse(["s", "set", "a=1", "--all"].map(Into::into)).unwrap_err();
+    assert_eq!(error, UsageError::ViewWithoutShow { flag: "--all" });
 }

@@ -8,6 +8,8 @@ pub(crate) enum View {
     /// For people; `hide` holds what to leave out: keys wherever they occur, or dotted ends of paths.
     Text {
         detail: Detail,
+        /// Whether to show defaults and details as well.
+        all: bool,
         hide: Vec<String>,
     },
     /// For people: the list of all cubes as a tree.
@@ -25,6 +27,6 @@ pub(crate) enum Detail {
 impl View {
     /// The view of something that the user did not ask to see in a certain way.
     pub(crate) fn plain() -> Self {
-        Self::Text { detail: Detail::Normal, hide: Vec::new() }
+        Self::Text { detail: Detail::Normal, all: false, hide: Vec::new() }
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Words {
     pub(super) help: bool,
     pub(super) own_version: bool,
     pub(super) style: Option<Style>,
+    pub(super) all: bool,
     pub(super) hide: Option<Vec<String>>,
     pub(super) endpoint: Endpoint,
     pub(super) packets: Flags,
@@ -107,6 +108,7 @@ impl Words {
         match (self.style, &self.hide) {
             (Some(style), _) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
             (None, Some(_)) => Err(UsageError::ViewWithoutShow { flag: "-hide" }),
+            (None, None) if self.all => Err(UsageError::ViewWithoutShow { flag: "--all" }),
             (None, None) => Ok(()),
         }
     }
@@ -143,8 +145,10 @@ impl Words {
             ("-w", _) => set_once(&mut self.packets.write, "-w", "FILE", value, next)?,
             ("--format", _) => set_once(&mut self.packets.format, "--format", "FORMAT", value, next)?,
             ("--prune", None) => self.prune = true,
+            ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
+            ("--all", None) => self.all = true,
             ("-json", None) => self.style(Style::Json)?,
             ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
             ("-normal", None) => self.style(Style::Text(Detail::Normal))?,

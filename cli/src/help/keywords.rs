@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use polycube_api::{Help, Keyword, KeywordKind, Verb};
+use polycube_api::{Help, Keyword, KeywordKind, Unit, Verb};
 use serde_json::Value;
 
 use crate::grammar::{Question, Topic, about};
@@ -111,18 +111,24 @@ impl Row {
         let kind = match keyword.simpletype.as_str() {
             "" => keyword.kind.as_str().to_owned(),
             "enum" => keyword.values.join("|"),
-            simple => match (&keyword.minimum, &keyword.maximum) {
-                (Value::Null, Value::Null) => simple.to_owned(),
-                (minimum, Value::Null) => format!("{simple} {minimum}.."),
-                (Value::Null, maximum) => format!("{simple} ..{maximum}"),
-                (minimum, maximum) => format!("{simple} {minimum}..{maximum}"),
-            },
+            simple => {
+                let simple = if keyword.unit.is_empty() { simple } else { &keyword.unit };
+                match (&keyword.minimum, &keyword.maximum) {
+                    (Value::Null, Value::Null) => simple.to_owned(),
+                    (minimum, Value::Null) => format!("{simple} {minimum}.."),
+                    (Value::Null, maximum) => format!("{simple} ..{maximum}"),
+                    (minimum, maximum) => format!("{simple} {minimum}..{maximum}"),
+                }
+            }
         };
         let mut remarks = Vec::new();
         match &keyword.initial {
             Value::Null => {}
             Value::String(text) if text.is_empty() => {}
             Value::String(text) => remarks.push(format!("default {text}")),
+            Value::Number(number) if let Some(unit) = Unit::parse(&keyword.unit) => {
+                remarks.push(format!("default {}", unit.write(number)));
+            }
             value => remarks.push(format!("default {value}")),
         }
         if keyword.read_only {

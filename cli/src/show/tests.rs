@@ -4,8 +4,8 @@ use super::*;
 
 #[track_caller]
 fn check(detail: Detail, hide: &[&str], value: &Value, expected: &str) {
-    let view = View::Text { detail, hide: hide.iter().map(|&path| path.to_owned()).collect() };
-    assert_eq!(render(&view, value, None), expected);
+    let view = View::Text { detail, all: false, hide: hide.iter().map(|&path| path.to_owned()).collect() };
+    assert_eq!(render(&view, value, Schema::default(), None), expected);
 }
 
 fn bridge() -> Value {
@@ -171,8 +171,66 @@ fn control_characters_do_not_reach_the_terminal() {
 fn json_is_the_whole_body() {
     let value = json!({"name": "s", "_links": [{"rel": "self"}], "raw": "\u{1b}\u{9b}é"});
     assert_eq!(
-        render(&View::Json, &value, None),
+        render(&View::Json, &value, Schema::default(), None),
         "{\n  \"name\": \"s\",\n  \"_links\": [\n    {\n      \"rel\": \"self\"\n    }\n  ],\n  \"raw\": \
          \"\\u001b\\u009bé\"\n}\n"
     );
+}
+
+/// A cube with a group of settings, a detail and a table, and the data model of it.
+fn capture() -> (Value, polycube_api::Keyword) {
+    let leaf = |unit: &str, initial: Value| json!({ "type": "leaf", "unit": unit, "default": initial });
+    let member = |name: &str, mut keyword: Value| {
+        keyword["name"] = name.into();
+        keyword
+    };
+    let node = json!({ "type": "container", "members": [
+        member("snaplen", leaf("bytes", json!(262_144))),
+        member("magic", json!({ "type": "leaf", "minor": true })),
+        member("rotate", json!({ "type": "container", "members": [member("size", leaf("MiB", Value::Null))] })),
+        member("stop", json!({ "type": "container", "members": [member("seconds", leaf("seconds", Value::Null))] })),
+        member("files", json!({ "type": "list", "members": [member("size", leaf("bytes", Value::Null))] })),
+    ] });
+    let value = json!({
+        "name": "s", "snaplen": 96, "magic": 7, "rotate": { "size": null }, "stop": { "seconds": 3600 },
+        "files": [{ "name": "a", "size": 1_000_000 }, { "name": "b", "size": 1_048_576 }],
+    });
+    (value, serde_json::from_value(node).unwrap())
+}
+
+#[track_caller]
+fn check_with_schema(detail: Detail, all: bool, expected: &str) {
+    let (value, node) = capture();
+    let view = View::Text { detail, all, hide: Vec::new() };
+    assert_eq!(render(&view, &value, Schema::of(Some(&node)), None), expected);
+}
+
+#[test]
+fn numbers_have_units_and_what_few_want_to_see_is_left_out() {
+    let files = "\nfiles:\n name  size\n a     1 MB\n b     1 MiB\n";
+    check_with_schema(
+        Detail::Normal,
+        false,
+        &format!(
+            "name: s\nsnaplen: 96 bytes\nstop:\n seconds: 1 h\n{files}\n\
+             not shown, because they are defaults or details: magic, rotate (--all)\n"
+        ),
+    );
+    let whole = format!("name: s\nsnaplen: 96 bytes\nmagic: 7\nrotate:\n size: unset\nstop:\n seconds: 1 h\n{files}");
+    check_with_schema(Detail::Normal, true, &whole);
+    check_with_schema(Detail::Verbose, false, &whole);
+}
+
+#[test]
+fn json_has_plain_numbers_and_everything() {
+    let (value, node) = capture();
+    let json = render(&View::Json, &value, Schema::of(Some(&node)), None);
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
+}
+
+#[test]
+fn a_single_number_has_a_unit_on_a_terminal_only() {
+    let node = polycube_api::Keyword { unit: "bytes".to_owned(), ..Default::default() };
+    let shown = |width| render(&View::plain(), &json!(1_048_576), Schema::of(Some(&node)), width);
+    assert_eq!((shown(None).as_str(), shown(Some(80)).as_str()), ("1048576\n", "1 MiB\n"));
 }

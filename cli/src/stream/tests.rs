@@ -47,7 +47,7 @@ fn daemon(status: &str, pieces: Vec<Vec<u8>>, end: &'static str) -> (Session, Jo
 
 fn into(path: &Path, force: bool) -> PacketStream {
     let destination = Destination::File { path: path.to_owned(), force };
-    PacketStream { cube: "s".to_owned(), destination, follow: false, format: None }
+    PacketStream { cube: "s".to_owned(), destination, follow: false, format: None, packets: None }
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -72,7 +72,7 @@ fn a_stream_becomes_a_file() {
 fn a_stream_that_breaks_off_leaves_whole_records() {
     let bytes = capture(3);
     let cut = bytes[..bytes.len() - 10].to_vec();
-    for (end, expected) in [(END, "ended within a packet"), ("", "does not answer as polycubed does")] {
+    for (end, expected) in [(END, "ended within a packet"), ("", "polycubed has ended or was restarted")] {
         let (_place, path) = place();
         let (session, _thread) = daemon("200 OK", vec![cut.clone()], end);
         let failure = take(&session, &into(&path, false)).unwrap_err();
@@ -119,4 +119,18 @@ fn a_file_that_is_there_is_kept_unless_forced() {
     let failure = take(&session, &into(&link, true)).unwrap_err();
     assert!(failure.to_string().contains("cannot write"), "{failure}");
     assert_eq!(fs::read(&path).unwrap(), capture(1));
+}
+
+#[test]
+fn each_reason_why_no_packets_come_is_reported_once() {
+    let request = Request { method: hyper::Method::GET, path: String::new(), body: None };
+    let mut idle = Idle { cube: "s".to_owned(), request, packets: 0, said: None };
+    let mut news = |reason: Option<&str>| idle.news(reason.map(str::to_owned));
+    assert_eq!(news(None), None);
+    assert_eq!(news(Some("off")).as_deref(), Some("no packets come for now: s is off"));
+    assert_eq!(news(Some("off")), None);
+    let nowhere = "no packets come for now: s is attached nowhere";
+    assert_eq!(news(Some("attached nowhere")).as_deref(), Some(nowhere));
+    assert_eq!(news(None).as_deref(), Some("packets can come again from s"));
+    assert_eq!(news(None), None);
 }

@@ -1,4 +1,4 @@
-//! Several cubes as one change: they may refer to each other, whatever their order.
+//! Cubes with what they say of others. Several are one change: they may refer to each other, whatever their order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! `OPTIONS PATH?help=VERB[&completion]`: what can follow a path, from the schemas, the declared paths and the names that
+//! `OPTIONS PATH?help=VERB[&completion][&deep]`: what can follow a path, from the schemas, the declared paths and the names that
 //! exist.
 //!
 //! The command line's help and completion are made of it: the command line knows no service itself.
@@ -16,6 +16,7 @@ use self::names::Asker;
 use super::call::{Call, Content, Done};
 use super::context::Context;
 use super::error::Refusal;
+use super::resource_kind::ResourceKind;
 use super::route::Route;
 use crate::problem::Problem;
 
@@ -28,11 +29,13 @@ struct Query {
     /// The verb that the words are for; none before it is typed.
     verb: Option<Verb>,
     completion: bool,
+    /// Whether the whole data model below is wanted as well.
+    deep: bool,
 }
 
 impl Query {
     fn parse(text: &str) -> Result<Self, Problem> {
-        let mut query = Self { verb: None, completion: false };
+        let mut query = Self { verb: None, completion: false, deep: false };
         for part in text.split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=').unwrap_or((part, "")) {
                 ("help", word) if word.eq_ignore_ascii_case(NO_VERB) => query.verb = None,
@@ -44,9 +47,10 @@ impl Query {
                     })?);
                 }
                 ("completion", _) => query.completion = true,
+                ("deep", _) => query.deep = true,
                 (other, _) => {
                     let problem = Problem::invalid("", format!("unknown parameter `{other}`"));
-                    return Err(problem.knowing(other, ["help", "completion"]));
+                    return Err(problem.knowing(other, ["help", "completion", "deep"]));
                 }
             }
         }
@@ -59,9 +63,17 @@ fn reads(verb: Option<Verb>) -> bool {
     matches!(verb, None | Some(Verb::Show))
 }
 
+/// Whether `verb` does something to resources of a kind.
+fn takes(kind: ResourceKind, verb: Verb) -> bool {
+    kind.methods().iter().any(|method| method.verb() == Some(verb))
+}
+
 pub(super) async fn answer(context: &Context, call: &Call, routes: &'static [Route]) -> Result<Done, Refusal> {
     let query = Query::parse(&call.query).map_err(|problem| problem.under(&call.place()))?;
     let mut help = on(context, &call.path, query.verb, routes).await?;
+    if query.deep {
+        help.node = cube::node(context, &call.path);
+    }
     Asker::new(context).fill_in(&call.path, &mut help).await?;
     let json = if query.completion { serde_json::to_value(help.words()) } else { serde_json::to_value(help) };
     let json = json.map_err(|error| Problem::failed("", format!("cannot write the help: {error}")))?;

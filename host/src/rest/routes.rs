@@ -64,7 +64,11 @@ pub(super) static ROUTES: [Route; 18] = [
         path: &[Segment::Word(Word::Cubes)],
         command_line: CommandLine::Takes(&[Verb::Add, Verb::Show]),
         endpoints: &[
-            get("All cubes, by service", by_service, Handler::Model(topology::by_service)),
+            get(
+                "All cubes, by service, each with what its service says of it in short",
+                by_service,
+                Handler::Live(|context, _| Box::pin(topology::by_service(context))),
+            ),
             Endpoint {
                 status: StatusCode::CREATED,
                 ..post(

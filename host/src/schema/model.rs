@@ -15,7 +15,9 @@ use super::document::{
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate, word};
+use super::scalar::unit_of;
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
+use super::summary::{self, Summary};
 use crate::problem::{ErrorTag, Problem, Problems};
 
 /// A schema that cannot be used.
@@ -58,6 +60,8 @@ pub(crate) struct Model {
     /// Schema of what can be read: configuration and state together.
     pub tree: Value,
     pub metrics: Vec<Metric>,
+    /// What the list of all cubes shows of the state.
+    pub summary: Vec<Summary>,
     /// Input of the actions that take some, by their paths.
     pub inputs: BTreeMap<String, Self>,
     config: Value,
@@ -96,11 +100,12 @@ impl Model {
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
         let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
         let inputs = taking.map(input).collect::<Result<_, ModelError>>()?;
+        let summary = summary::declared(&service.state);
         make_strict(&mut service.state);
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
         overlay(&mut tree, service.state.clone());
-        Ok(Self { service, tree, metrics, inputs, config, validator })
+        Ok(Self { service, tree, metrics, summary, inputs, config, validator })
     }
 
     /// Schema of what can be set, aliases included.
@@ -316,6 +321,7 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
             return Some(Problem::new(ErrorTag::MissingAttribute, property, message).under(&path));
         }
         ValidationErrorKind::Type { .. } if !schema["enum"].is_null() => return None,
+        ValidationErrorKind::Type { .. } if let Some(message) = not_in_unit(schema, value) => message,
         ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", list(options)),
         ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
             format!("{value} does not have the right form: write it like {}", list(&schema["examples"]))
@@ -325,10 +331,26 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
             let problem = Problem::bad(path, format!("`{}` {message}", text(value)));
             return Some(problem.within(limits(schema)));
         }
+        ValidationErrorKind::Minimum { limit } if let Some(message) = below(schema, value, limit) => message,
         _ => error.to_string(),
     };
     let message = if leaf.is_empty() { message } else { format!("{leaf}: {message}") };
     Some(Problem::bad(path, message).within(limits(schema)))
+}
+
+/// Why a text is not a number of what the leaf counts.
+fn not_in_unit(schema: &Value, value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let whole = schema["type"] != "number" && texts(&schema["type"]).iter().all(|kind| kind != "number");
+    let error = unit_of(schema)?.read(text, whole).err()?;
+    Some(format!("`{text}` {error}"))
+}
+
+/// How a fraction of the leaf's unit is less than its minimum: nobody typed it as a fraction.
+fn below(schema: &Value, value: &Value, limit: &Value) -> Option<String> {
+    let (unit, Value::Number(value), Value::Number(limit)) = (unit_of(schema)?, value, limit) else { return None };
+    let is_fraction = value.is_f64() || limit.is_f64();
+    is_fraction.then(|| format!("{} is less than the minimum of {}", unit.write(value), unit.write(limit)))
 }
 
 /// What a leaf's schema says of its values.
@@ -337,7 +359,7 @@ fn limits(schema: &Value) -> Limits {
     Limits {
         minimum: number("minimum"),
         maximum: number("maximum"),
-        unit: String::new(),
+        unit: schema[keyword::UNIT].as_str().unwrap_or_default().to_owned(),
         values: texts(&schema["enum"]),
         examples: texts(&schema["examples"]),
     }

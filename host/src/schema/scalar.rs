@@ -1,5 +1,6 @@
 //! Values without members, read as what a leaf wants. Enumerations are compared without regard to case, as Polycube did.
 
+use polycube_api::Unit;
 use polycube_plugin_api::keyword;
 use serde_json::{Number, Value};
 
@@ -28,10 +29,18 @@ pub(super) fn scalar(schema: &Value, value: Value) -> Value {
             let whole = number.as_f64().and_then(|number| integer(&number.to_string()));
             whole.unwrap_or(number).into()
         }
-        Value::String(text) if !wants("string") => parse(&text, &wants).unwrap_or(Value::String(text)),
+        Value::String(text) if !wants("string") => {
+            let in_unit = || unit_of(schema)?.read(&text, !wants("number")).ok().map(Value::Number);
+            parse(&text, &wants).or_else(in_unit).unwrap_or(Value::String(text))
+        }
         Value::String(text) if schema[keyword::LOWER_CASE] == true => text.to_lowercase().into(),
         other => other,
     }
+}
+
+/// What a number of `schema` counts.
+pub(super) fn unit_of(schema: &Value) -> Option<Unit> {
+    Unit::parse(schema[keyword::UNIT].as_str()?)
 }
 
 fn parse(text: &str, wants: &dyn Fn(&str) -> bool) -> Option<Value> {
@@ -121,6 +130,24 @@ mod tests {
         for text in ["0x10", "1_000", "5.0", "1e3", "-", "--5", " 5"] {
             check(&integer, json!(text), &json!(text));
         }
+    }
+
+    #[test]
+    fn a_text_with_a_unit_is_a_number_of_the_leafs_unit() {
+        let bytes = json!({ "type": ["integer", "null"], "x-unit": "bytes" });
+        check(&bytes, json!("10 MiB"), &json!(10_485_760));
+        check(&bytes, json!("1MB"), &json!(1_000_000));
+        check(&bytes, json!("96"), &json!(96));
+        for text in ["1.5B", "1h", "10 parsecs", "MB"] {
+            check(&bytes, json!(text), &json!(text));
+        }
+        let mebibytes = json!({ "type": "number", "x-unit": "MiB" });
+        check(&mebibytes, json!("1MB"), &json!(0.953_674_316_406_25));
+        check(&mebibytes, json!("2GiB"), &json!(2048));
+        check(&json!({ "type": "integer", "x-unit": "MiB" }), json!("1MB"), &json!("1MB"));
+        check(&json!({ "type": "integer", "x-unit": "seconds" }), json!("1h"), &json!(3600));
+        check(&json!({ "type": "integer" }), json!("1h"), &json!("1h"));
+        check(&json!({ "type": "string", "x-unit": "bytes" }), json!("1MB"), &json!("1MB"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::filter::fields::{Fields, ProtocolError};
 use crate::filter::{Netmask, NetmaskError};
 use crate::format::Format;
 
-pub use limits::{LimitError, RingSize, SnapLen};
+pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
 pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage};
 
 /// Configuration of a packet capture.
@@ -49,7 +49,7 @@ pub struct Config {
     pub anonimize: bool,
     /// The same as `anonimize`
     #[serde(skip_serializing_if = "is_elsewhere")]
-    #[schemars(extend("x-alias" = "/anonimize"))]
+    #[schemars(extend("x-alias" = "/anonimize", "x-minor" = true))]
     pub anonymize: bool,
     /// When the next file begins
     pub rotate: Rotate,
@@ -60,8 +60,8 @@ pub struct Config {
     /// Limits of network mode's queue; the oldest packets are discarded
     pub queue: Queue,
     /// MiB that buffer packets for a slow reader of a stream, per reader
-    #[schemars(range(min = 1, max = 1024))]
-    pub stream_buffer: u32,
+    #[schemars(range(min = 0.0625, max = 1024))]
+    pub stream_buffer: Mebibytes,
 }
 
 impl Default for Config {
@@ -82,7 +82,7 @@ impl Default for Config {
             stop_after: StopAfter::default(),
             storage: Storage::default(),
             queue: Queue::default(),
-            stream_buffer: 16,
+            stream_buffer: Mebibytes::whole(16),
         }
     }
 }

@@ -51,6 +51,9 @@ struct Phases {
     /// The filter in force, and the prepared one.
     filter: Option<Arc<Filter>>,
     next_filter: Option<Arc<Filter>>,
+    /// Why there are no packets with the configuration in force, and with the prepared one.
+    idle: Option<String>,
+    next_idle: Option<String>,
 }
 
 /// What `commit` puts in force.
@@ -145,6 +148,7 @@ impl Service for PacketCapture {
             }
         };
         (phases.next_filter, phases.next_settings) = (Some(filter), Some(settings));
+        phases.next_idle = state::idle(config.capture, points);
         Ok(())
     }
 
@@ -152,6 +156,10 @@ impl Service for PacketCapture {
         let mut phases = self.phases();
         phases.enact();
         if let Some(settings) = &phases.settings {
+            // A session does the same with the packets that are still in its rings.
+            if !settings.network && phases.running.is_none() {
+                self.context.queue.clear(&self.context.outcome.queue);
+            }
             self.context.cube.log(Level::Debug, &in_force(settings, phases.filter.as_deref()));
         }
     }
@@ -163,20 +171,24 @@ impl Service for PacketCapture {
 
     fn state(&self) -> Result<State, Refusal> {
         let CubeContext { outcome, queue, readers, .. } = &self.context;
-        let (settings, program, is_on) = {
+        let (settings, program, is_on, idle) = {
             let phases = self.phases();
             let program = phases.filter.as_ref().and_then(|filter| filter.state());
-            (phases.settings.clone(), program, phases.running.is_some())
+            let idle = phases.idle.clone().filter(|_| phases.running.is_none());
+            (phases.settings.clone(), program, phases.running.is_some(), idle)
         };
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
         let status = match outcome.trouble() {
             Some(trouble) => trouble,
             None if is_on => String::from("capturing"),
-            None => String::from("off"),
+            None => idle.clone().unwrap_or_else(|| String::from("off")),
         };
+        let file = outcome.dump(is_on).filter(|_| !network);
         Ok(State {
-            dump: state::dump(network, outcome.dump(is_on).as_deref()),
+            dump: state::dump(network, file.as_deref()),
+            path: file.map(|path| path.display().to_string()),
             status,
+            idle,
             program,
             counters: Counters::of(outcome),
             globalheader: GlobalHeader::new(snaplen),
@@ -266,7 +278,9 @@ fn refusal(error: &FilterError) -> Refusal {
 impl Phases {
     fn enact(&mut self) {
         self.filter = self.next_filter.take().or(self.filter.take());
-        self.settings = self.next_settings.take().or(self.settings.take());
+        if let Some(settings) = self.next_settings.take() {
+            (self.settings, self.idle) = (Some(settings), self.next_idle.take());
+        }
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing => {}
             Prepared::Off => self.end(),
@@ -280,7 +294,7 @@ impl Phases {
     }
 
     fn forget(&mut self) {
-        (self.next_filter, self.next_settings) = (None, None);
+        (self.next_filter, self.next_settings, self.next_idle) = (None, None, None);
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing | Prepared::Off => {}
             Prepared::On(session) => session.end(),

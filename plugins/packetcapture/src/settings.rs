@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Fsync};
+use crate::config::{Config, Fsync, Mebibytes};
 use crate::format::Format;
 use crate::format::pcapng::Section;
 use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
-
-const MEBIBYTE: u64 = 1 << 20;
 
 /// How a capture is written, stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +67,7 @@ impl Settings {
     /// # Errors
     /// A `dump` that is not a valid path, or contains a part of the time that is not known.
     pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
-        let mebibytes = |count: u32| u64::from(count) * MEBIBYTE;
-        let memory = |count: u32| usize::try_from(mebibytes(count)).unwrap_or(usize::MAX);
+        let memory = |size: Mebibytes| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
         let seconds = |count: u32| Duration::from_secs(count.into());
         let (directory, stem) = match config.dump.as_deref().filter(|path| !path.is_empty()) {
             Some(path) => {
@@ -89,12 +86,16 @@ impl Settings {
                 directory,
                 stem,
                 overwrite: storage.overwrite,
-                rotate: Extent { packets: None, bytes: rotate.size.map(mebibytes), time: rotate.seconds.map(seconds) },
+                rotate: Extent {
+                    packets: None,
+                    bytes: rotate.size.map(Mebibytes::bytes),
+                    time: rotate.seconds.map(seconds),
+                },
                 keep: rotate.files.map(|files| files as usize),
                 fsync: storage.fsync,
                 compress: storage.compress,
                 direct: storage.direct,
-                ceiling: storage.ceiling.map(mebibytes),
+                ceiling: storage.ceiling.map(Mebibytes::bytes),
             },
             stop: Extent { packets: stop.packets, bytes: stop.bytes, time: stop.seconds.map(seconds) },
             memory: memory(storage.memory),

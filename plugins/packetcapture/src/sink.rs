@@ -17,6 +17,7 @@ mod router;
 mod snapshot;
 mod stop;
 
+pub(crate) use excerpt::Excerpt;
 pub(crate) use file::CaptureFile;
 pub(crate) use file_worker::FileWorker;
 pub(crate) use files::Files;

@@ -4,9 +4,11 @@
 
 use std::path::Path;
 
+use polycube_plugin_api::Point;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::config::Capture;
 use crate::format::Format;
 use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
 pub use crate::outcome::FileStatus;
@@ -19,15 +21,25 @@ use crate::sink::{QueuedPacket, ReaderState, timestamp};
 pub struct State {
     /// Where the capture file is
     pub dump: String,
+    /// Path of the capture file
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-minor" = true, "x-summary" = "file"))]
+    pub path: Option<String>,
     /// What the capture is doing, or what prevents it
+    #[schemars(extend("x-summary" = "status"))]
     pub status: String,
+    /// What keeps packets from coming, such as `off` or `attached nowhere`; left out if nothing does
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<String>,
     /// The filter in force
     pub program: Option<ProgramState>,
     /// Packets since the cube was created
     pub counters: Counters,
     /// Header of the capture's pcap file
+    #[schemars(extend("x-minor" = true))]
     pub globalheader: GlobalHeader,
     /// The packet that a client of network mode gets next; GET `packet` removes it from the queue
+    #[schemars(extend("x-minor" = true))]
     pub packet: PacketHead,
     /// The queue of network mode
     pub queue: QueueState,
@@ -53,6 +65,7 @@ pub struct GlobalHeader {
     /// Accuracy of the times
     pub sigfigs: u32,
     /// Maximum recorded bytes of a packet
+    #[schemars(extend("x-unit" = "bytes"))]
     pub snaplen: u32,
     /// Link type: 1 is Ethernet
     pub linktype: u32,
@@ -124,6 +137,7 @@ pub struct File {
     /// Path
     pub path: String,
     /// Bytes
+    #[schemars(extend("x-unit" = "bytes"))]
     pub size: u64,
     /// Packets
     pub packets: u64,
@@ -162,6 +176,7 @@ pub struct Reader {
     /// Packets delivered
     pub packets: u64,
     /// Bytes of these packets
+    #[schemars(extend("x-unit" = "bytes"))]
     pub bytes: u64,
     /// Packets dropped because the reader was too slow
     pub dropped: u64,
@@ -185,7 +200,7 @@ pub struct ProgramState {
     pub instructions: usize,
 }
 
-/// Counters of a packet capture. `seen` is `matched` + `rejected`; `matched` is `captured` + all the `dropped`
+/// Counters of a packet capture. `seen` is `matched` + `rejected`; `matched` is `captured` + all the `dropped-`
 /// counters.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -200,11 +215,14 @@ pub struct Counters {
     #[schemars(extend("x-metric" = { "name": "packetcapture_rejected_packets_total", "type": "counter" }))]
     pub rejected: u64,
     /// Packets recorded; those of the last 100 ms may not be in the file yet
-    #[schemars(extend("x-metric" = { "name": "packetcapture_captured_packets_total", "type": "counter" }))]
+    #[schemars(extend("x-summary" = "packets", "x-metric" = { "name": "packetcapture_captured_packets_total", "type": "counter" }))]
     pub captured: u64,
     /// Recorded bytes of these packets
-    #[schemars(extend("x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
     pub bytes: u64,
+    /// Packets lost: the sum of the counters that follow, without those after the limit of `stop-after`
+    #[schemars(extend("x-summary" = "drops"))]
+    pub dropped: u64,
     /// Packets not recorded because the ring was full
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_ring_full_packets_total", "type": "counter" }))]
     pub dropped_ring_full: u64,
@@ -241,6 +259,7 @@ impl Counters {
             rejected: counted.rejected,
             captured: counted.written.saturating_sub(packets),
             bytes: counted.bytes.saturating_sub(bytes),
+            dropped: counted.full + counted.nested + counted.faults + outcome.disk.packets() + outcome.queue.packets(),
             dropped_ring_full: counted.full,
             dropped_nested: counted.nested,
             dropped_fault: counted.faults,
@@ -249,6 +268,17 @@ impl Counters {
             removed: outcome.removed.packets(),
             dropped_limit: outcome.limit.packets(),
         }
+    }
+}
+
+/// What keeps packets from coming with this configuration, to be said of the cube: `attached nowhere`.
+pub(crate) fn idle(capture: Capture, points: &[Point]) -> Option<String> {
+    let names = || points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (capture, points) {
+        (Capture::Off, _) => Some(String::from("off")),
+        (_, []) => Some(String::from("attached nowhere")),
+        _ if points.iter().all(|point| point.netdev.is_none()) => Some(format!("waiting for a netdev at {}", names())),
+        _ => None,
     }
 }
 
@@ -263,6 +293,24 @@ pub(crate) fn dump(network: bool, path: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_capture_without_packets_says_why() {
+        let point = |netdev: Option<&str>| Point {
+            id: 0,
+            name: "br1:p".to_owned(),
+            netdev: netdev.map(str::to_owned),
+            is_loopback: false,
+        };
+        let (away, there) = (point(None), point(Some("veth1")));
+        assert_eq!(idle(Capture::Off, std::slice::from_ref(&there)).as_deref(), Some("off"));
+        assert_eq!(idle(Capture::Ingress, &[]).as_deref(), Some("attached nowhere"));
+        assert_eq!(
+            idle(Capture::Ingress, std::slice::from_ref(&away)).as_deref(),
+            Some("waiting for a netdev at br1:p")
+        );
+        assert_eq!(idle(Capture::Ingress, &[away, there]), None);
+    }
 
     #[test]
     fn the_dump_is_a_sentence_that_scripts_know() {

@@ -14,7 +14,7 @@ use crate::format::Format;
 use crate::outcome::{FileState, Outcome};
 use crate::session::CubeContext;
 use crate::settings::Settings;
-use crate::sink::{bytes_in_a_pipe, is_there, snapshot};
+use crate::sink::{Excerpt, bytes_in_a_pipe, is_there, snapshot};
 use crate::state::Packet;
 use crate::store::Form;
 
@@ -32,7 +32,12 @@ pub(crate) fn declared() -> Vec<Stream> {
     vec![
         Stream::new(STREAM, "Packets as they come, or those so far", &formats)
             .parameter("format", "Form of the stream; the capture's if it is left out", &Format::NAMES)
-            .parameter("follow", "Whether to wait for packets (true), or to end with those so far", &["true", "false"]),
+            .parameter("follow", "Whether to wait for packets (true), or to end with those so far", &["true", "false"])
+            .parameter(
+                "packets",
+                "Number of packets after which the stream ends; it has no end if this is left out",
+                &[],
+            ),
         Stream::new("files/{name}", "A capture file, whole or in ranges", &file),
         Stream::new(PACKET, "Takes the oldest packet of network mode's queue", &[JSON, "application/json"]),
     ]
@@ -53,7 +58,8 @@ pub(crate) fn open(
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
             let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
-            stream(context, settings, format, follows(query)).map_err(|error| Refusal::from(error).at(path))
+            let limit = limit(query)?;
+            stream(context, settings, format, follows(query), limit).map_err(|error| Refusal::from(error).at(path))
         }
         PACKET => packet(context, settings).map_err(|error| Refusal::from(StreamError::Io(error)).at(path)),
         _ => match path.strip_prefix(FILES) {
@@ -61,6 +67,15 @@ pub(crate) fn open(
             None => Err(Refusal::new(Tag::OperationNotSupported, format!("packetcapture has no stream `{path}`"))),
         },
     }
+}
+
+/// The number of packets after which the stream is to end.
+fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refusal> {
+    let Some(text) = query.get("packets") else { return Ok(None) };
+    text.parse().ok().filter(|packets| *packets > 0).map(Some).ok_or_else(|| {
+        let message = format!("`packets` is a number from 1, not `{text}`");
+        Refusal::new(Tag::InvalidValue, message).at(STREAM)
+    })
 }
 
 /// Why a stream of packets cannot be opened.
@@ -87,18 +102,19 @@ fn stream(
     settings: Option<&Settings>,
     format: Format,
     follows: bool,
+    limit: Option<u64>,
 ) -> Result<Opened, StreamError> {
     let CubeContext { cube, outcome, queue, readers, .. } = context;
     let section = readers.section();
     let (id, fd) = if follows {
         let source = settings.map(|settings| settings.format).unwrap_or_default();
-        let (id, fd) = readers.open(format, source.resolution())?;
+        let (id, fd) = readers.open(format, source.resolution(), limit)?;
         (Some(id), fd)
     } else if settings.is_some_and(|settings| settings.network) {
-        let excerpt = queue.snapshot(format, &section);
+        let excerpt = queue.snapshot(format, &section, limit);
         (None, bytes_in_a_pipe(excerpt.finish(|packets| outcome.statistics_of_session(packets)))?)
     } else {
-        (None, snapshot(files(outcome)?, format, &section, Arc::clone(outcome))?)
+        (None, snapshot(files(outcome)?, Excerpt::new(format, &section).up_to(limit), Arc::clone(outcome))?)
     };
     let file_name = Some(format!("{}.{}", cube.name(), format.extension()));
     Ok(Opened { fd, media: format.media().to_owned(), file_name, id })

@@ -19,6 +19,7 @@ pub struct Config {
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct FdbConfig {
     /// Seconds after which an address that sends nothing is forgotten; 0 keeps it for ever
+    #[schemars(extend("x-unit" = "seconds"))]
     pub aging_time: u32,
     /// Addresses bound to a port
     #[schemars(extend("x-list-key" = "address"), length(max = FDB_SIZE))]

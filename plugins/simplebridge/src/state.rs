@@ -38,6 +38,7 @@ pub struct EntryState {
     /// Origin: the user (static), or the address's own frames (dynamic)
     pub r#type: Origin,
     /// Seconds since the address last sent a frame; static entries have none
+    #[schemars(extend("x-unit" = "seconds"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<u64>,
 }
@@ -72,13 +73,13 @@ pub struct PortState {
     #[schemars(extend("x-metric" = { "name": "simplebridge_port_in_packets_total", "type": "counter" }))]
     pub in_packets: u64,
     /// Bytes that entered the bridge
-    #[schemars(extend("x-metric" = { "name": "simplebridge_port_in_bytes_total", "type": "counter" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "simplebridge_port_in_bytes_total", "type": "counter" }))]
     pub in_bytes: u64,
     /// Frames that left the bridge, flooded copies included
     #[schemars(extend("x-metric" = { "name": "simplebridge_port_out_packets_total", "type": "counter" }))]
     pub out_packets: u64,
     /// Bytes that left the bridge, flooded copies included
-    #[schemars(extend("x-metric" = { "name": "simplebridge_port_out_bytes_total", "type": "counter" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "simplebridge_port_out_bytes_total", "type": "counter" }))]
     pub out_bytes: u64,
     /// Frames that entered here and were sent to all other ports
     #[schemars(extend("x-metric" = { "name": "simplebridge_port_flooded_packets_total", "type": "counter" }))]

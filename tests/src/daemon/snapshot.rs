@@ -11,11 +11,13 @@ use crate::hook::{Attached, programs_attached};
 
 /// Members of a cube that traffic changes.
 const TRAFFIC: [&str; 2] = ["counters", "port-counters"];
+/// The same in the list of cubes.
+const COUNTED: [&str; 2] = ["packets", "drops"];
 
 /// The model as the daemon shows it, and what is in the kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// `GET cubes/`.
+    /// `GET cubes/`, without its counters.
     pub cubes: Value,
     /// Each whole cube, without its counters.
     pub each: BTreeMap<String, Value>,
@@ -31,7 +33,10 @@ impl Daemon {
     /// # Errors
     /// Fails when the daemon does not answer, or the kernel cannot be asked.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let cubes = self.http("GET", "/polycube/v1/cubes/", None)?.ok().json()?;
+        let mut cubes: Value = self.http("GET", "/polycube/v1/cubes/", None)?.ok().json()?;
+        let listed =
+            cubes.as_object_mut().into_iter().flatten().filter_map(|(_, cubes)| cubes.as_array_mut()).flatten();
+        listed.filter_map(Value::as_object_mut).for_each(|cube| cube.retain(|key, _| !COUNTED.contains(&key.as_str())));
         let names = cubes.as_object().into_iter().flatten().flat_map(|(_, cubes)| cubes.as_array()).flatten();
         let names = names.filter_map(|cube| cube["name"].as_str());
         let mut each = BTreeMap::new();

@@ -1,16 +1,22 @@
 //! Cubes of all services, and the chains at a point.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use super::netdevs::netdevs;
 use super::{find, list};
 use crate::model::Change;
 use crate::problem::{Problem, Problems};
 use crate::rest::call::Content;
-use crate::rest::context::Context;
+use crate::rest::context::{Context, blocking};
 use crate::rest::present::{chains_at, configured, placed, stored, unrestored};
 use crate::rest::route::Input;
 use crate::topology::Point;
+
+/// How long plugins may take to say what their cubes do.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn all(context: &Context, _: &str) -> Result<Content, Problem> {
     Ok(list(cubes(context)))
@@ -21,9 +27,13 @@ pub(crate) fn cube(context: &Context, name: &str) -> Result<Content, Problem> {
 }
 
 /// By service, as Polycube's own client wants it: `{}` when there are none.
-pub(crate) fn by_service(context: &Context, _: &str) -> Result<Content, Problem> {
+pub(crate) async fn by_service(context: Context) -> Result<Content, Problem> {
+    let asked = context.clone();
+    let summarized = timeout(PATIENCE, blocking(move || Ok(summarized(&asked)))).await;
+    // A plugin that does not answer hides no cube.
+    let cubes = summarized.ok().and_then(Result::ok).unwrap_or_else(|| with_settings(&context));
     let mut by_service = Map::new();
-    for (_, json) in with_settings(context) {
+    for (_, json) in cubes {
         let service = json["service-name"].as_str().unwrap_or_default().to_owned();
         if let Value::Array(cubes) = by_service.entry(service).or_insert_with(|| json!([])) {
             cubes.push(json);
@@ -82,6 +92,22 @@ fn with_settings(context: &Context) -> Vec<(String, Value)> {
     let view = &context.view;
     let cubes = view.topology.cubes().map(|(name, cube)| (name.to_string(), configured(view, name, cube)));
     cubes.chain(view.unrestored.iter().map(|(name, cube)| (name.to_string(), stored(name, cube)))).collect()
+}
+
+/// The cubes, with what their services say of them in short.
+fn summarized(context: &Context) -> Vec<(String, Value)> {
+    let mut cubes = with_settings(context);
+    for (name, json) in &mut cubes {
+        let Ok((name, cube)) = context.view.topology.cube(name) else { continue };
+        let Ok(service) = context.view.registry.service(&cube.service) else { continue };
+        let summary = &service.model.summary;
+        let state = (!summary.is_empty()).then(|| context.view.instances[name].state().ok()).flatten();
+        let (Some(state), Value::Object(members)) = (state, json) else { continue };
+        for (leaf, value) in summary.iter().filter_map(|leaf| Some((leaf, leaf.value(&state)?))) {
+            members.entry(leaf.name.as_str()).or_insert_with(|| value.clone());
+        }
+    }
+    cubes
 }
 
 fn cubes(context: &Context) -> Vec<(String, Value)> {

@@ -1,15 +1,17 @@
 //! Help on services and their cubes: the nodes of the data model, and the actions and streams beside them.
 
 use polycube_api::{Help, Keyword, KeywordKind, Verb};
+use polycube_plugin_api::ServiceKind;
 use serde_json::Value;
 
 use super::names::Asker;
-use super::{keyword, node, reads};
+use super::{keyword, node, reads, takes};
 use crate::problem::{ErrorTag, Problem};
 use crate::registry::Service;
 use crate::rest::context::Context;
 use crate::rest::error::Refusal;
 use crate::rest::resource::{self, neither};
+use crate::rest::resource_kind::ResourceKind;
 use crate::schema::{Node, locate};
 
 /// Help on the path that is a service's name.
@@ -22,13 +24,23 @@ pub(super) fn on_service(context: &Context, service: &Service, verb: Option<Verb
         let about = name["description"].as_str().unwrap_or_default();
         help.params.push(Keyword { example, ..Keyword::key("name", about, Vec::new()) });
         node::add_entry(&mut help, &service.whole, "name");
+        help.optional.extend(parent(service));
         return help;
     }
     if verb.is_none() {
-        help.commands = Verb::ALL.to_vec();
+        help.commands = Verb::ALL.into_iter().filter(|verb| takes(ResourceKind::Service, *verb)).collect();
     }
     help.params = cubes_of(context, service);
     help
+}
+
+/// What a new cube can be attached to at once.
+fn parent(service: &Service) -> Option<Keyword> {
+    let is_transparent = service.model.service.kind == ServiceKind::Transparent;
+    let about = "Port, as CUBE:PORT, or netdev to attach the cube to";
+    let leaf = Keyword::new("parent", KeywordKind::Leaf, about);
+    let leaf = Keyword { simpletype: "string".to_owned(), example: "br1:port1".to_owned(), ..leaf };
+    is_transparent.then(|| Keyword { names: "peers".to_owned(), pair: true, ..leaf })
 }
 
 fn cubes_of(context: &Context, service: &Service) -> Vec<Keyword> {
@@ -48,6 +60,7 @@ pub(super) async fn on_cube(
         (service, false) if verb == Some(Verb::Add) && path.is_empty() => {
             let mut help = Help::of(service.model.service.description.as_str());
             node::add_entry(&mut help, &service.whole, "name");
+            help.optional.extend(parent(service));
             Ok(help)
         }
         (service, false) => {
@@ -77,6 +90,22 @@ fn service_of<'a>(
         (Err(_), Some(service)) => Ok((service, false)),
         (Err(_), None) => Err(neither(context, name)),
     }
+}
+
+/// The node at `path`, with all that is below it; a service is the list of its cubes.
+pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
+    let (first, rest) = path.split_first()?;
+    let registry = &context.view.registry;
+    let (service, below) = match (registry.service(first), rest.split_first()) {
+        (Ok(service), Some((_, below))) => (service, below),
+        (Ok(service), None) => {
+            let list = Keyword::new(first, KeywordKind::List, service.model.service.description.as_str());
+            return Some(Keyword { members: keyword::deep("", &service.whole, &service.whole).members, ..list });
+        }
+        (Err(_), _) => (registry.service(&context.view.topology.get(first)?.1.service).ok()?, rest),
+    };
+    let found = locate(&service.whole, below).ok()?;
+    Some(keyword::deep(path.last()?, found.schema(), &service.whole))
 }
 
 async fn on_node(
@@ -121,12 +150,21 @@ async fn on_node(
         (Node::List { key, .. }, Ok(())) => node::on(here, last, verb, &entries(context, name, path, key).await),
         (Node::Container(_) | Node::Leaf(_), Ok(())) => node::on(here, last, verb, &[]),
     };
+    if matches!(here, Node::Leaf(_)) && is_fixed_in(&service.whole, path) {
+        help.commands.retain(|verb| *verb != Verb::Del);
+    }
     if verb.is_none() {
         let is_new = |keyword: &Keyword| help.params.iter().all(|param| param.name != keyword.name);
         let more: Vec<Keyword> = beside.below.into_iter().filter(is_new).collect();
         help.params.extend(more);
     }
     Ok(help)
+}
+
+/// Whether the leaf at `path` must have a value, and has no default to go back to.
+fn is_fixed_in(schema: &Value, path: &[String]) -> bool {
+    let Some((word, above)) = path.split_last() else { return false };
+    locate(schema, above).is_ok_and(|above| node::is_fixed(above.schema(), word))
 }
 
 /// The actions and streams at and below a path.

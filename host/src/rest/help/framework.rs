@@ -3,10 +3,11 @@
 use polycube_api::{Help, Keyword, KeywordKind, Method, Verb};
 
 use super::names::Asker;
-use super::reads;
+use super::{reads, takes};
 use crate::problem::Problem;
 use crate::rest::context::Context;
 use crate::rest::error::Refusal;
+use crate::rest::resource_kind::ResourceKind;
 use crate::rest::route::{Body, CommandLine, Field, Handler, Route};
 
 /// Help on the empty path.
@@ -22,7 +23,10 @@ pub(super) fn on_all(context: &Context, verb: Option<Verb>, routes: &'static [Ro
     let words = routes.iter().filter(fits).filter_map(|route| Some((route.word()?, route.about())));
     help.params = words.map(|(word, about)| Keyword::new(word.as_str(), KeywordKind::Command, about)).collect();
     let asker = Asker::new(context);
-    help.params.extend(asker.services());
+    // A service has no settings, and goes with `services del`.
+    if verb.is_none_or(|verb| takes(ResourceKind::Service, verb)) {
+        help.params.extend(asker.services());
+    }
     help.params.extend(asker.cubes(|_| true));
     help
 }

@@ -24,10 +24,30 @@ pub(super) fn of(name: &str, schema: &Value) -> Keyword {
         pattern: of_leaf("pattern"),
         values: schema["enum"].as_array().into_iter().flatten().map(text).collect(),
         keys,
+        unit: schema[keyword::UNIT].as_str().unwrap_or_default().to_owned(),
+        minor: schema[keyword::MINOR] == true,
         names: schema[keyword::NAMES].as_str().unwrap_or_default().to_owned(),
         read_only: schema["readOnly"] == true,
         create_only: schema[keyword::CREATE_ONLY] == true,
         ..Keyword::new(name, kind, schema["description"].as_str().unwrap_or_default())
+    }
+}
+
+/// The member `name` of a schema, with all that is below it; `whole` is the schema of the cube.
+pub(super) fn deep(name: &str, schema: &Value, whole: &Value) -> Keyword {
+    let below = match Node::of(schema) {
+        Node::List { schema, .. } => &schema["items"],
+        Node::Container(schema) | Node::Entry(schema) | Node::Leaf(schema) => schema,
+    };
+    let members = below["properties"].as_object().into_iter().flatten().map(|(name, member)| deep(name, member, whole));
+    let keyword = Keyword { members: members.collect(), ..of(name, schema) };
+    // An alias has the default of the leaf that it stands for.
+    match schema[keyword::ALIAS].as_str() {
+        Some(target) => {
+            let target = whole.pointer(&target.replace('/', "/properties/"));
+            Keyword { initial: target.map(|leaf| leaf["default"].clone()).unwrap_or_default(), ..keyword }
+        }
+        None => keyword,
     }
 }
 
@@ -69,6 +89,21 @@ mod tests {
         check(&json!({ "type": "object", "properties": {} }), KeywordKind::Container, "");
         check(&json!({ "type": "array", "x-list-key": "id", "items": {} }), KeywordKind::List, "");
         check(&json!({ "type": "array", "items": {} }), KeywordKind::Leaf, "array");
+    }
+
+    #[test]
+    fn a_deep_keyword_has_its_members_and_those_of_a_lists_entries() {
+        let leaf = json!({ "type": "integer", "x-unit": "bytes", "x-minor": true });
+        let list =
+            json!({ "type": "array", "x-list-key": "id", "items": { "properties": { "id": {}, "size": leaf } } });
+        let same = json!({ "type": "integer", "x-alias": "/box/depth" });
+        let inner = json!({ "properties": { "depth": { "type": "integer", "default": 3 } } });
+        let schema = json!({ "properties": { "files": list, "box": inner, "depth": same } });
+        let whole = deep("cube", &schema, &schema);
+        let size = &whole.members[0].members[1];
+        assert_eq!(whole.members[2].initial, 3, "the default of what it stands for");
+        assert_eq!((size.name.as_str(), size.unit.as_str(), size.minor), ("size", "bytes", true));
+        assert!(of("cube", &json!({ "properties": { "files": list } })).members.is_empty());
     }
 
     #[test]

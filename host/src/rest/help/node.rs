@@ -65,7 +65,8 @@ fn children(schema: &Value, verb: Option<Verb>) -> impl Iterator<Item = Keyword>
         Some(Verb::Add) => is_addable(member),
         Some(Verb::Set | Verb::Del) => is_settable(member),
     };
-    members(schema).filter(move |(_, member)| fits(member)).map(move |(name, member)| {
+    let stays = move |name: &str| verb == Some(Verb::Del) && is_fixed(schema, name);
+    members(schema).filter(move |(name, member)| fits(member) && !stays(name)).map(move |(name, member)| {
         let keyword = keywords::of(name, member);
         Keyword { pair: verb == Some(Verb::Set) && keyword.kind == KeywordKind::Leaf, ..keyword }
     })
@@ -85,6 +86,13 @@ fn commands(node: Node<'_>) -> Vec<Verb> {
         ],
     };
     all.into_iter().filter(|(_, fits)| *fits).map(|(verb, _)| verb).collect()
+}
+
+/// Whether the leaf `name` of a container must have a value, and has no default to go back to: it cannot be deleted.
+pub(super) fn is_fixed(schema: &Value, name: &str) -> bool {
+    let is_required = schema["required"].as_array().is_some_and(|names| names.iter().any(|one| one == name));
+    let member = &schema["properties"][name];
+    is_required && matches!(Node::of(member), Node::Leaf(_)) && member["default"].is_null()
 }
 
 /// Whether something at or below the node can be changed once the cube exists.

@@ -42,6 +42,14 @@ pub(super) fn settings(model: &Model, cube: &Model) -> Value {
         });
         properties["ports"] = json!({ "type": "array", "items": port, "description": "Only when the cube is made" });
     }
+    if model.service.kind == ServiceKind::Transparent {
+        properties["parent"] = json!({
+            "type": "string",
+            "description": "What to attach it to, with commas between several; only when the cube is made",
+        });
+        properties["parents"] =
+            json!({ "type": "array", "items": { "type": "string" }, "description": "The same as a list" });
+    }
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 

@@ -4,12 +4,12 @@
 
 use polycube_layout::ring::MAX_SNAPLEN;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A snap length: 1 to [`MAX_SNAPLEN`] bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
-#[schemars(extend("minimum" = 1, "maximum" = MAX_SNAPLEN))]
+#[schemars(extend("minimum" = 1, "maximum" = MAX_SNAPLEN, "x-unit" = "bytes"))]
 pub struct SnapLen(u32);
 
 impl SnapLen {
@@ -42,7 +42,7 @@ impl TryFrom<u32> for SnapLen {
 /// The size of a CPU's ring: one of [`SIZES`](Self::SIZES), in MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
-#[schemars(extend("enum" = Self::SIZES))]
+#[schemars(extend("enum" = Self::SIZES, "x-unit" = "MiB"))]
 pub struct RingSize(u32);
 
 impl RingSize {
@@ -87,11 +87,59 @@ impl TryFrom<u32> for RingSize {
     }
 }
 
+/// A size in MiB, of whole bytes. It may be a fraction: 1 MB is 0.95367431640625 MiB, which a double holds exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "f64")]
+#[schemars(with = "f64", extend("x-unit" = "MiB"))]
+pub struct Mebibytes {
+    bytes: u64,
+}
+
+impl Mebibytes {
+    const BYTES: f64 = (1_u64 << 20) as f64;
+    /// All whole numbers below are doubles.
+    const END: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+
+    /// A whole number of MiB.
+    pub(crate) const fn whole(mebibytes: u32) -> Self {
+        Self { bytes: (mebibytes as u64) << 20 }
+    }
+
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+}
+
+impl TryFrom<f64> for Mebibytes {
+    type Error = LimitError;
+
+    fn try_from(mebibytes: f64) -> Result<Self, LimitError> {
+        let bytes = mebibytes * Self::BYTES;
+        match bytes.fract() == 0.0 && (0.0..Self::END).contains(&bytes) {
+            true => Ok(Self { bytes: bytes as u64 }),
+            false => Err(LimitError::Mebibytes),
+        }
+    }
+}
+
+/// As a whole number where it is one: most programs expect that.
+impl Serialize for Mebibytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.bytes.is_multiple_of(1 << 20) {
+            true => serializer.serialize_u64(self.bytes >> 20),
+            false => serializer.serialize_f64(self.bytes as f64 / Self::BYTES),
+        }
+    }
+}
+
 /// A value outside its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     #[error("a snap length is 1 to {MAX_SNAPLEN} bytes, not {0}")]
     SnapLen(u32),
+    #[error("a size is a whole number of bytes")]
+    Mebibytes,
     #[error("a ring has 1, 2, 4, 8, 16, 32 or 64 MiB, not {0}")]
     RingSize(u32),
 }
@@ -99,6 +147,18 @@ pub enum LimitError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_in_mebibytes_is_kept_to_the_byte() {
+        let read = |text: &str| serde_json::from_str::<Mebibytes>(text);
+        for (text, bytes) in [("0", 0), ("64", 64 << 20), ("0.95367431640625", 1_000_000), ("1.5", 3 << 19)] {
+            let size = read(text).unwrap();
+            assert_eq!((size.bytes(), serde_json::to_string(&size).unwrap().as_str()), (bytes, text));
+        }
+        for text in ["0.1", "-1", "1e300"] {
+            assert_eq!(read(text).unwrap_err().to_string(), "a size is a whole number of bytes", "{text}");
+        }
+    }
 
     #[test]
     fn rings_shrink_until_all_cpus_fit() {

@@ -5,15 +5,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::Mebibytes;
+
 /// When the next file begins. Unset limits do not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Rotate {
     /// Maximum size of a file, in MiB
-    #[schemars(range(min = 1))]
-    pub size: Option<u32>,
+    #[schemars(range(min = 0.0625))]
+    pub size: Option<Mebibytes>,
     /// Maximum time from a file's first packet to its last, in seconds
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "seconds"))]
     pub seconds: Option<u32>,
     /// Number of files that the capture keeps: the oldest are deleted
     #[schemars(range(min = 1, max = 100_000))]
@@ -28,10 +30,10 @@ pub struct StopAfter {
     #[schemars(range(min = 1))]
     pub packets: Option<u64>,
     /// Bytes of records
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "bytes"))]
     pub bytes: Option<u64>,
     /// Seconds
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("x-unit" = "seconds"))]
     pub seconds: Option<u32>,
 }
 
@@ -46,18 +48,25 @@ pub struct Storage {
     /// Whether closed files are compressed with zstd
     pub compress: bool,
     /// Maximum MiB of the directory's files: then the oldest are deleted, if `rotate files` is set, or the capture waits
-    #[schemars(range(min = 1))]
-    pub ceiling: Option<u32>,
+    #[schemars(range(min = 0.0625))]
+    pub ceiling: Option<Mebibytes>,
     /// Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
     pub direct: bool,
     /// MiB of memory that buffers packets while the disk is slow
-    #[schemars(range(max = 65_536))]
-    pub memory: u32,
+    #[schemars(range(min = 0, max = 65_536))]
+    pub memory: Mebibytes,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { fsync: Fsync::Never, overwrite: false, compress: false, ceiling: None, direct: false, memory: 512 }
+        Self {
+            fsync: Fsync::Never,
+            overwrite: false,
+            compress: false,
+            ceiling: None,
+            direct: false,
+            memory: Mebibytes::whole(512),
+        }
     }
 }
 
@@ -80,12 +89,12 @@ pub struct Queue {
     #[schemars(range(min = 1))]
     pub packets: u32,
     /// MiB
-    #[schemars(range(min = 1, max = 65_536))]
-    pub size: u32,
+    #[schemars(range(min = 0.0625, max = 65_536))]
+    pub size: Mebibytes,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { packets: 100_000, size: 64 }
+        Self { packets: 100_000, size: Mebibytes::whole(64) }
     }
 }

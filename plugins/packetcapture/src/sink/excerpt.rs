@@ -15,6 +15,8 @@ pub(crate) struct Excerpt {
     /// Whether statistics can belong to an interface.
     has_interface: bool,
     packets: u64,
+    /// Packets that the reader asked for; `None` for all.
+    limit: Option<u64>,
     /// What was not taken yet.
     bytes: Vec<u8>,
 }
@@ -23,12 +25,25 @@ impl Excerpt {
     /// A stream in `format`. `section` describes its packets, unless their source does.
     pub(crate) fn new(format: Format, section: &Section) -> Self {
         let section = section.clone();
-        Self { format, section, resolution: None, has_interface: false, packets: 0, bytes: Vec::new() }
+        Self { format, section, resolution: None, has_interface: false, packets: 0, limit: None, bytes: Vec::new() }
+    }
+
+    /// The stream's first `limit` packets, if that is given.
+    pub(crate) fn up_to(self, limit: Option<u64>) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Whether there are as many packets as the reader asked for: nothing is added any more.
+    pub(super) fn is_complete(&self) -> bool {
+        self.limit.is_some_and(|limit| self.packets >= limit)
     }
 
     /// Adds a record of `from`, or another block of a pcapng file. Blocks without packets matter only to
     /// readers of pcapng.
     pub(super) fn add(&mut self, from: Format, block: &[u8]) {
+        if self.is_complete() {
+            return;
+        }
         let kind = if from == Format::Pcapng { BlockKind::of(block) } else { BlockKind::Packet };
         match (kind, self.format) {
             (BlockKind::Packet, _) => {
@@ -53,6 +68,9 @@ impl Excerpt {
 
     /// Adds a packet whose time was recorded in `resolution`.
     pub(super) fn add_packet(&mut self, record: &Record, packet: &[u8], resolution: Resolution) {
+        if self.is_complete() {
+            return;
+        }
         self.turn_to(resolution);
         self.format.write(record, packet, resolution, &mut self.bytes);
         self.packets += 1;

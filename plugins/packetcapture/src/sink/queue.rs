@@ -60,9 +60,17 @@ impl Queue {
         self.lock().packets.len()
     }
 
-    /// All packets that `section` describes, as a stream in `format`; they stay in the queue.
-    pub(crate) fn snapshot(&self, format: Format, section: &Section) -> Excerpt {
-        let mut excerpt = Excerpt::new(format, section);
+    /// Discards all packets.
+    pub(crate) fn clear(&self, losses: &Losses) {
+        let mut waiting = self.lock();
+        losses.add(waiting.packets.len() as u64, waiting.bytes as u64);
+        *waiting = Waiting::default();
+    }
+
+    /// The packets that `section` describes, `limit` of them if that is given, as a stream in `format`; they stay in the
+    /// queue.
+    pub(crate) fn snapshot(&self, format: Format, section: &Section, limit: Option<u64>) -> Excerpt {
+        let mut excerpt = Excerpt::new(format, section).up_to(limit);
         for QueuedPacket { record, resolution, bytes } in &self.lock().packets {
             excerpt.add_packet(record, bytes, *resolution);
         }
@@ -98,7 +106,7 @@ mod tests {
     }
 
     fn snapshot(queue: &Queue) -> Vec<u64> {
-        let excerpt = queue.snapshot(Format::Pcap, &Section::default());
+        let excerpt = queue.snapshot(Format::Pcap, &Section::default(), None);
         times(&excerpt.finish(|_| Statistics::default())[HEADER..])
     }
 
@@ -115,6 +123,25 @@ mod tests {
         assert_eq!(queue.pop().as_ref().map(micros), Some(1));
         assert_eq!(queue.pop().as_ref().map(micros), Some(2));
         assert_eq!((queue.pop(), queue.peek(), queue.len()), (None, None, 0));
+    }
+
+    #[test]
+    fn what_is_discarded_is_counted() {
+        let queue = Queue::default();
+        push(&queue, &[1, 2, 3], 10, 1000);
+        let losses = Losses::default();
+        queue.clear(&losses);
+        assert_eq!((queue.len(), losses.packets(), losses.bytes()), (0, 3, 30));
+        assert_eq!(push(&queue, &[4], 1, 10), 0, "the bytes are forgotten, too");
+    }
+
+    #[test]
+    fn a_snapshot_has_as_many_packets_as_are_asked_for() {
+        let queue = Queue::default();
+        push(&queue, &[1, 2, 3], 10, 1000);
+        let excerpt = queue.snapshot(Format::Pcap, &Section::default(), Some(2));
+        assert_eq!(times(&excerpt.finish(|_| Statistics::default())[HEADER..]), [1, 2]);
+        assert_eq!(queue.len(), 3);
     }
 
     #[test]

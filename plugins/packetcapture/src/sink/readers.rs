@@ -57,6 +57,8 @@ pub(crate) struct ReaderState {
 struct Reader {
     id: u64,
     format: Format,
+    /// Packets that it asked for; `None` for all.
+    limit: Option<u64>,
     /// The programs' counters before it.
     began: Statistics,
     waiting: Mutex<Waiting>,
@@ -76,6 +78,9 @@ struct Waiting {
     owes_statistics: bool,
     /// The resolution of times that pcapng announces.
     resolution: Resolution,
+    /// Whether nothing follows: the reader has all the packets that it asked for.
+    is_complete: bool,
+    /// Whether the cube ends, and a reader that does not read may not delay it.
     has_ended: bool,
 }
 
@@ -101,8 +106,14 @@ impl Readers {
     }
 
     /// Starts a reader of `format`, which gets the header at once and then all packets from now on, whose times are
-    /// recorded in `resolution` until further notice. Returns its id and the pipe's read end.
-    pub(crate) fn open(self: &Arc<Self>, format: Format, resolution: Resolution) -> io::Result<(u64, OwnedFd)> {
+    /// recorded in `resolution` until further notice; its stream ends after `limit` packets, if that is given. Returns its
+    /// id and the pipe's read end.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        format: Format,
+        resolution: Resolution,
+        limit: Option<u64>,
+    ) -> io::Result<(u64, OwnedFd)> {
         let (receiver, sender) = pipe()?;
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
@@ -111,6 +122,7 @@ impl Readers {
         let reader = Arc::new(Reader {
             id,
             format,
+            limit,
             began: self.outcome.statistics(0),
             waiting: Mutex::new(Waiting {
                 bytes: header.bytes.len(),
@@ -146,17 +158,50 @@ impl Readers {
         let mut made: [Option<Arc<[u8]>>; Format::NAMES.len()] = Default::default();
         let list = lock(&self.list);
         for reader in &list.readers {
+            let left = reader.left();
+            if left == Some(0) {
+                continue;
+            }
             if reader.format == Format::Pcapng && reader.turn_to(format.resolution()) {
                 reader.announce(|resolution| list.section.bytes(resolution));
             }
-            let bytes = made[reader.format as usize].get_or_insert_with(|| {
+            let transcoded = |runs: &[&[u8]]| {
                 let mut bytes = Vec::new();
                 runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
-                bytes.into()
-            });
+                Arc::<[u8]>::from(bytes)
+            };
+            let block = match left.filter(|left| *left < tally.packets) {
+                Some(left) => {
+                    let records = runs.iter().flat_map(|run| format.records(run)).map(|(_, whole)| whole);
+                    let first: Vec<&[u8]> = records.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
+                    Block { bytes: transcoded(&first), tally: Tally::of(format, &first) }
+                }
+                None => {
+                    let bytes = made[reader.format as usize].get_or_insert_with(|| transcoded(runs));
+                    Block { bytes: Arc::clone(bytes), tally }
+                }
+            };
             let statistics = |waiting: &_| self.statistics(reader, waiting);
-            reader.push(Block { bytes: Arc::clone(bytes), tally }, limit, statistics);
+            reader.push(block, limit, statistics);
+            if reader.left() == Some(0) {
+                self.complete(reader, !list.section.interfaces.is_empty());
+            }
         }
+    }
+
+    /// Ends the stream of `reader` after what is queued for it, with statistics if they have an interface to belong to.
+    fn complete(&self, reader: &Reader, has_interface: bool) {
+        let mut waiting = lock(&reader.waiting);
+        if std::mem::replace(&mut waiting.is_complete, true) {
+            return;
+        }
+        if reader.format == Format::Pcapng && has_interface {
+            let block = Block::without_packets(self.statistics(reader, &waiting));
+            waiting.bytes += block.bytes.len();
+            waiting.blocks.push_back(block);
+        }
+        drop(waiting);
+        reader.wake.wake();
     }
 
     /// Tells the readers that do not know it yet where packets come from.
@@ -198,14 +243,8 @@ impl Readers {
     pub(crate) fn end(&self) {
         let list = lock(&self.list);
         for reader in &list.readers {
-            let mut waiting = lock(&reader.waiting);
-            waiting.has_ended = true;
-            // They belong to an interface.
-            if reader.format == Format::Pcapng && !list.section.interfaces.is_empty() {
-                let statistics = self.statistics(reader, &waiting);
-                waiting.blocks.push_back(Block::without_packets(statistics));
-            }
-            drop(waiting);
+            lock(&reader.waiting).has_ended = true;
+            self.complete(reader, !list.section.interfaces.is_empty());
             reader.wake.wake();
         }
     }
@@ -229,6 +268,11 @@ impl Readers {
 }
 
 impl Reader {
+    /// Packets that it still wants; `None` for all.
+    fn left(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_sub(lock(&self.waiting).packets))
+    }
+
     /// Notes that later times have `resolution`; whether it is another one.
     fn turn_to(&self, resolution: Resolution) -> bool {
         std::mem::replace(&mut lock(&self.waiting).resolution, resolution) != resolution
@@ -237,6 +281,9 @@ impl Reader {
     /// Adds blocks that later packets need, however much is queued.
     fn announce(&self, blocks: impl FnOnce(Resolution) -> Vec<u8>) {
         let mut waiting = lock(&self.waiting);
+        if waiting.is_complete {
+            return;
+        }
         let block = Block::without_packets(blocks(waiting.resolution));
         waiting.bytes += block.bytes.len();
         waiting.blocks.push_back(block);
@@ -268,10 +315,10 @@ impl Reader {
         loop {
             self.wake.clear();
             let mut waiting = lock(&self.waiting);
-            let has_ended = waiting.has_ended;
+            let is_complete = waiting.is_complete;
             let Some(block) = waiting.blocks.pop_front() else {
                 drop(waiting);
-                if has_ended || sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, None).is_err() {
+                if is_complete || sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, None).is_err() {
                     return;
                 }
                 continue;

@@ -72,6 +72,10 @@ impl Router {
     }
 
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
+        if !settings.network {
+            // Nobody can take them any more.
+            self.outlets.queue.clear(&self.outlets.outcome.queue);
+        }
         self.stop.apply(settings.stop);
         self.settings = Arc::clone(&settings);
         self.backlog.apply(settings);

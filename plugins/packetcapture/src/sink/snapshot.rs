@@ -10,7 +10,7 @@ use std::thread;
 use rustix::fs::OFlags;
 
 use super::excerpt::Excerpt;
-use crate::format::pcapng::{Section, block_length};
+use crate::format::pcapng::block_length;
 use crate::format::{Format, pcap};
 use crate::outcome::{FileState, Outcome};
 use crate::store::{Form, OpenError};
@@ -18,14 +18,9 @@ use crate::store::{Form, OpenError};
 /// Read at once.
 const PIECE: usize = 1 << 20;
 
-/// Copies the records of `files` to a pipe, in `format`, and then the counters of `outcome`; returns the read end.
-pub(crate) fn snapshot(
-    files: Vec<FileState>,
-    format: Format,
-    section: &Section,
-    outcome: Arc<Outcome>,
-) -> io::Result<OwnedFd> {
-    let mut excerpt = Excerpt::new(format, section);
+/// Copies the records of `files` to a pipe, in the form of `excerpt`, and then the counters of `outcome`; returns the read
+/// end.
+pub(crate) fn snapshot(files: Vec<FileState>, mut excerpt: Excerpt, outcome: Arc<Outcome>) -> io::Result<OwnedFd> {
     piped(move |out| {
         files.iter().try_for_each(|file| copy(file, &mut excerpt, out))?;
         out.write_all(&excerpt.finish(|packets| outcome.statistics_of_session(packets)))
@@ -68,7 +63,7 @@ fn copy(state: &FileState, excerpt: &mut Excerpt, out: &mut io::PipeWriter) -> i
         }
         out.write_all(&excerpt.take())?;
         held.drain(..at);
-        if is_last {
+        if is_last || excerpt.is_complete() {
             return Ok(());
         }
         // Our records and blocks are shorter: the rest of the file is invalid.
@@ -115,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{record, stored, times};
+    use crate::format::pcapng::Section;
     use crate::format::{Resolution, transcode};
     use crate::outcome::FileStatus;
     use crate::store::StoredFile;
@@ -126,7 +122,7 @@ mod tests {
 
     fn read(files: &[FileState], section: &Section) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let fd = snapshot(files.to_vec(), Format::Pcap, section, Arc::default()).unwrap();
+        let fd = snapshot(files.to_vec(), Excerpt::new(Format::Pcap, section), Arc::default()).unwrap();
         File::from(fd).read_to_end(&mut bytes).unwrap();
         bytes
     }

@@ -84,6 +84,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "extcap",
             "command",
+            "hint",
             "configuration",
             "complete",
             "output",
@@ -124,7 +125,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "forms",
         ],
     },
-    Floors { sources: "api/src", house: "", rooms: &["error", "help", "word"] },
+    Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word"] },
     Floors { sources: "document/src", house: "", rooms: &["merge", "yaml", "json", "place", "error"] },
     Floors {
         sources: "plugin-api/src",

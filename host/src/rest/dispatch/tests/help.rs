@@ -11,11 +11,12 @@ async fn completes(path: &str, verb: &str, expected: &[&str]) {
 
 #[tokio::test]
 async fn a_service_is_followed_by_its_own_cubes() {
-    completes("tap", "NONE", &["add", "set", "show", "del", "a", "b"]).await;
+    completes("tap", "NONE", &["add", "show", "a", "b"]).await;
     completes("tap", "SHOW", &["a", "b"]).await;
     completes("bridge", "DEL", &["br1"]).await;
-    completes("tap", "ADD", &["<name>", "type=", "loglevel=", "size=", "word=", "hook=", "filter.source="]).await;
-    completes("tap/c", "ADD", &["type=", "loglevel=", "size=", "word=", "hook=", "filter.source="]).await;
+    completes("tap", "ADD", &["<name>", "type=", "loglevel=", "size=", "word=", "hook=", "filter.source=", "parent="])
+        .await;
+    completes("tap/c", "ADD", &["type=", "loglevel=", "size=", "word=", "hook=", "filter.source=", "parent="]).await;
 }
 
 #[tokio::test]
@@ -97,7 +98,8 @@ async fn each_verb_can_be_followed_by_other_words_at_the_root() {
     };
     let add = words("ADD").await;
     assert_eq!(add, ["services", "cubes", "bridge", "tap", "a", "b", "br1"]);
-    assert_eq!(words("DEL").await, ["services", "bridge", "tap", "a", "b", "br1"]);
+    assert_eq!(words("DEL").await, ["services", "a", "b", "br1"]);
+    assert_eq!(words("SET").await, ["a", "b", "br1"]);
     let none = words("NONE").await;
     for word in ["add", "attach", "topology", "tap", "br1"] {
         assert!(none.contains(&word.to_owned()), "{word} is not in {none:?}");
@@ -105,6 +107,28 @@ async fn each_verb_can_be_followed_by_other_words_at_the_root() {
     for word in ["metrics", "openapi.json"] {
         assert!(!none.contains(&word.to_owned()), "{word} is for programs");
     }
+}
+
+/// What is offered after `del`, and after each word of it, can be deleted, or something below can.
+#[tokio::test]
+async fn nothing_is_offered_that_cannot_be_deleted() {
+    let mut paths = vec![String::new()];
+    let mut deleted = 0;
+    while let Some(path) = paths.pop() {
+        let below = ask("OPTIONS", &format!("{path}?help=DEL"), &Value::Null).await.body["params"].clone();
+        let below: Vec<String> = below.as_object().unwrap().keys().cloned().collect();
+        let commands = ask("OPTIONS", &path, &Value::Null).await.body["commands"].clone();
+        let is_offered = commands.as_array().unwrap().contains(&json!("del")) && !path.is_empty() && path != "services";
+        assert!(is_offered || !below.is_empty(), "{path}: offered after `del`, and neither it nor anything below goes");
+        // Their cubes keep them.
+        if is_offered && !path.starts_with("services/") {
+            let answer = ask("DELETE", &path, &Value::Null).await;
+            assert!((200..300).contains(&answer.status), "{path}: {} {}", answer.status, answer.body);
+            deleted += 1;
+        }
+        paths.extend(below.into_iter().map(|word| if path.is_empty() { word } else { format!("{path}/{word}") }));
+    }
+    assert!(deleted > 10, "{deleted} places were found");
 }
 
 #[tokio::test]

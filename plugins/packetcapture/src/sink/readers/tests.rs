@@ -47,7 +47,7 @@ fn until(what: impl Fn() -> bool) {
 fn a_reader_gets_a_header_and_what_comes_from_then_on() {
     let readers = readers();
     readers.publish(Format::Pcap, &[&records(0..3)], 1 << 20);
-    let (id, fd) = readers.open(Format::Pcap, Resolution::Micros).unwrap();
+    let (id, fd) = readers.open(Format::Pcap, Resolution::Micros, None).unwrap();
     assert_eq!(read(&fd, HEADER).len(), HEADER);
     readers.publish(Format::Pcap, &[&records(3..5), &records(5..6)], 1 << 20);
     assert_eq!(times(&read(&fd, 300)), [3, 4, 5]);
@@ -60,7 +60,7 @@ fn a_reader_gets_a_header_and_what_comes_from_then_on() {
 #[test]
 fn a_section_announces_another_resolution_before_its_packets() {
     let readers = readers();
-    let fd = readers.open(Format::Pcapng, Resolution::Micros).unwrap().1;
+    let fd = readers.open(Format::Pcapng, Resolution::Micros, None).unwrap().1;
     let mut nanos = Vec::new();
     transcode(Format::Pcap, Format::PcapNanos, &records(2..3), &mut nanos);
     readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
@@ -80,8 +80,8 @@ fn a_section_announces_another_resolution_before_its_packets() {
 #[test]
 fn each_reader_has_its_own_format() {
     let readers = readers();
-    let fds =
-        [Format::Pcapng, Format::PcapNanos].map(|format| (format, readers.open(format, Resolution::Micros).unwrap().1));
+    let fds = [Format::Pcapng, Format::PcapNanos]
+        .map(|format| (format, readers.open(format, Resolution::Micros, None).unwrap().1));
     readers.publish(Format::Pcap, &[&records(1..2)], 1 << 20);
     for (format, fd) in fds {
         let header = format.stream_header(&readers.section(), Resolution::Micros);
@@ -97,8 +97,8 @@ fn each_reader_has_its_own_format() {
 fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
     let readers = readers();
     let (stalled, going) = (
-        readers.open(Format::Pcapng, Resolution::Micros).unwrap().1,
-        readers.open(Format::Pcap, Resolution::Micros).unwrap().1,
+        readers.open(Format::Pcapng, Resolution::Micros, None).unwrap().1,
+        readers.open(Format::Pcap, Resolution::Micros, None).unwrap().1,
     );
     read(&going, HEADER);
     let batch = records(0..1000);
@@ -131,7 +131,7 @@ fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
 #[test]
 fn a_reader_that_goes_is_forgotten_though_nothing_comes() {
     let readers = readers();
-    let (_, fd) = readers.open(Format::Pcap, Resolution::Micros).unwrap();
+    let (_, fd) = readers.open(Format::Pcap, Resolution::Micros, None).unwrap();
     read(&fd, HEADER);
     drop(fd);
     until(|| readers.states().is_empty());
@@ -150,7 +150,7 @@ fn a_stream_promises_no_snap_length() {
 #[test]
 fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
     let readers = readers();
-    let fd = readers.open(Format::Pcap, Resolution::Micros).unwrap().1;
+    let fd = readers.open(Format::Pcap, Resolution::Micros, None).unwrap().1;
     readers.publish(Format::Pcap, &[&records(0..50_000)], 64 << 20);
     readers.end();
     thread::sleep(Duration::from_millis(20));
@@ -161,8 +161,8 @@ fn a_reader_that_still_reads_gets_all_that_waits_when_the_cube_ends() {
 fn the_end_of_the_cube_ends_streams_without_a_reader() {
     let readers = readers();
     let (reading, stalled) = (
-        readers.open(Format::Pcap, Resolution::Micros).unwrap().1,
-        readers.open(Format::Pcap, Resolution::Micros).unwrap().1,
+        readers.open(Format::Pcap, Resolution::Micros, None).unwrap().1,
+        readers.open(Format::Pcap, Resolution::Micros, None).unwrap().1,
     );
     let batch = records(0..20_000);
     readers.publish(Format::Pcap, &[&batch], 64 << 20);
@@ -172,4 +172,29 @@ fn the_end_of_the_cube_ends_streams_without_a_reader() {
     bytes.extend(read(&reading, usize::MAX));
     assert_eq!(times(&bytes[HEADER..]).len(), 20_000);
     drop(stalled);
+}
+
+/// Asserts the times that a reader of `limit` packets gets, and that the last block has the statistics.
+#[track_caller]
+fn check_limit(limit: u64, published: &[(u64, u64)], expected: &[u64]) {
+    let readers = readers();
+    let (_, plain) = readers.open(Format::Pcap, Resolution::Micros, Some(limit)).unwrap();
+    let (_, blocks) = readers.open(Format::Pcapng, Resolution::Micros, Some(limit)).unwrap();
+    for (first, end) in published {
+        readers.publish(Format::Pcap, &[&records(*first..*end)], 1 << 20);
+    }
+    assert_eq!(times(&read(&plain, usize::MAX)[HEADER..]), expected, "{limit}");
+    let bytes = read(&blocks, usize::MAX);
+    let last = &bytes[bytes.len() - usize::try_from(pcapng::STATISTICS).unwrap()..];
+    assert_eq!(last[..4], 5_u32.to_ne_bytes(), "{limit}: no statistics at the end");
+    let delivered = last.windows(12).find(|bytes| bytes[..4] == [8, 0, 8, 0]).unwrap();
+    assert_eq!(delivered[4..], limit.to_ne_bytes());
+    until(|| readers.states().is_empty());
+}
+
+#[test]
+fn a_stream_of_some_packets_ends_after_them_with_statistics() {
+    check_limit(3, &[(0, 3)], &[0, 1, 2]);
+    check_limit(3, &[(0, 2), (2, 9), (9, 12)], &[0, 1, 2]);
+    check_limit(1, &[(5, 6), (6, 7)], &[5]);
 }

@@ -1,0 +1,90 @@
+//! Do the lines that the documentation tells people to type work where they type them?
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::binary_dir;
+
+/// What `tshark -G folders` prints in Wireshark 4.0 (Debian 12) and in 4.4 (Debian 13), with `@` for the folder to use.
+const FOLDERS: [&str; 2] = [
+    "Temp:                \t/tmp\nPersonal configuration:\t/root/.config/wireshark\n\
+     Personal Plugins:    \t/root/.local/lib/wireshark/plugins/4.0\nExtcap path:         \t@\n\
+     MaxMind database path:\t/usr/share/GeoIP\n",
+    "Temp:                \t/tmp\nPersonal Plugins:    \t/root/.local/lib/wireshark/plugins/4.4\n\
+     Personal Extcap path:\t@\nGlobal Extcap path:  \t/usr/lib/x86_64-linux-gnu/wireshark/extcap\n",
+];
+
+fn document(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The first block of code in a language that contains these words.
+fn code<'a>(text: &'a str, language: &str, words: &str) -> Result<&'a str> {
+    let begin = format!("```{language}\n");
+    let blocks = text.split(begin.as_str()).skip(1).filter_map(|block| block.split_once("\n```"));
+    blocks
+        .map(|(block, _)| block)
+        .find(|block| block.contains(words))
+        .with_context(|| format!("no code with {words:?}"))
+}
+
+#[test]
+fn the_extcap_folder_is_found_and_linked_with_any_wireshark() -> Result<()> {
+    let text = document("docs/capture.md")?;
+    let lines = code(&text, "sh", "tshark -G folders")?;
+    let (lines, _) = lines.split_once("tshark -D").context("tshark -D follows")?;
+    for folders in FOLDERS {
+        let place = tempfile::tempdir()?;
+        let folder = place.path().join("with blanks/extcap");
+        fs::write(place.path().join("folders"), folders.replace('@', &folder.display().to_string()))?;
+        for (name, script) in [("tshark", "cat \"${0%/*}/folders\""), ("sudo", "\"$@\"")] {
+            let path = place.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+            fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        }
+        let path = format!("{}:{}:/usr/bin:/bin", place.path().display(), binary_dir()?.display());
+        let output = Command::new("sh").args(["-ec", lines]).env("PATH", path).output()?;
+        ensure!(output.status.success(), "{lines}\n{}", String::from_utf8_lossy(&output.stderr));
+        let version = Command::new(folder.join("polycube-extcap")).arg("--version").output()?;
+        ensure!(version.status.success(), "{folders}: the link leads nowhere");
+    }
+    Ok(())
+}
+
+/// People make it in a clone of this repository.
+#[test]
+fn the_example_of_a_plugin_is_a_crate_wherever_it_is() -> Result<()> {
+    let text = document("docs/plugin-abi.md")?;
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let manifest = code(&text, "toml", "pcn_hello")?;
+    let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-api");
+    fs::write(place.path().join("Cargo.toml"), manifest.replace("../plugin-api", sdk))?;
+    fs::create_dir(place.path().join("src"))?;
+    fs::write(place.path().join("src/lib.rs"), "")?;
+    let cargo = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(place.path())
+        .output()?;
+    ensure!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+    Ok(())
+}
+
+/// The shell replaces it where a file has a name of one letter, as in this directory.
+#[test]
+fn no_page_advises_a_bare_question_mark() -> Result<()> {
+    let repository: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    ensure!(repository.join("x").exists(), "the reason has gone");
+    let pages = fs::read_dir(repository.join("docs"))?.collect::<Result<Vec<_>, _>>()?;
+    let pages = pages.iter().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));
+    for page in pages.chain(["README.md".to_owned()]) {
+        for line in document(&page)?.lines() {
+            let advises = line.split('`').any(|text| text.starts_with("polycubectl") && text.ends_with(" ?"));
+            ensure!(!advises, "{page}: {line}");
+        }
+    }
+    Ok(())
+}
