@@ -113,8 +113,9 @@ impl Service for PacketCapture {
     fn create(cube: Cube) -> Result<Self, Refusal> {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("cannot read the number of CPUs: {error}")))?;
-        let key = sys::random().map_err(|error| Refusal::failed(format!("cannot read random bytes: {error}")))?;
-        let context = CubeContext::new(cube, key)?;
+        let random = |error| Refusal::failed(format!("cannot read random bytes: {error}"));
+        let (process, key) = (sys::random().map_err(random)?, sys::random().map_err(random)?);
+        let context = CubeContext::new(cube, u32::from_ne_bytes(process), key)?;
         Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
     }
 

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod ledger;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +14,13 @@ use serde::Serialize;
 
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
-use crate::ring::{Counters, Rings};
+use crate::ring::{Counters, Rings, Written};
 use crate::store::{FileId, StoredFile};
+use crate::sys::MapId;
 use crate::tally::Tally;
+
+use ledger::Ledger;
+pub(crate) use ledger::Resumption;
 
 /// Files that are remembered; older ones are on the disk, but no longer listed.
 const FILES: usize = 1000;
@@ -58,13 +64,10 @@ impl Losses {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
-}
 
-/// The programs' counters: those of open rings, and the sum of closed ones.
-#[derive(Default)]
-struct Ledger {
-    open: Vec<Arc<Rings>>,
-    closed: Counters,
+    fn pair(&self) -> [u64; 2] {
+        [self.packets(), self.bytes()]
+    }
 }
 
 /// A capture file.
@@ -100,25 +103,70 @@ impl FileStatus {
 }
 
 impl Outcome {
-    pub(crate) fn open_rings(&self, rings: Arc<Rings>) {
-        lock(&self.ledger).open.push(rings);
+    /// Adds rings, and what an earlier daemon noted in them. What waited in its memory is lost.
+    pub(crate) fn open_rings(&self, map_id: MapId, rings: Arc<Rings>) -> Resumption {
+        let mut ledger = lock(&self.ledger);
+        let resumption = ledger.open(map_id, rings, self.lost());
+        if let Some(note) = &resumption.inherited {
+            let losses = [&self.disk, &self.limit, &self.queue, &self.removed];
+            losses.iter().zip(note.lost).for_each(|(losses, [packets, bytes])| losses.add(packets, bytes));
+            let [packets, bytes] = note.waiting;
+            self.disk.add(packets, bytes);
+            ledger.note(self.lost());
+        }
+        resumption
     }
 
     /// Adds the counters of `rings`, to which nothing is written any more, to the sum of the closed ones.
     pub(crate) fn close_rings(&self, rings: &Arc<Rings>) {
-        let mut ledger = lock(&self.ledger);
-        if let Some(at) = ledger.open.iter().position(|open| Arc::ptr_eq(open, rings)) {
-            let rings = ledger.open.swap_remove(at);
-            ledger.closed += rings.counters();
-        }
+        lock(&self.ledger).close(rings);
     }
 
     /// The programs' counters since the cube was created.
     pub(crate) fn counters(&self) -> Counters {
-        let ledger = lock(&self.ledger);
-        let mut sum = ledger.closed;
-        ledger.open.iter().for_each(|rings| sum += rings.counters());
-        sum
+        lock(&self.ledger).counters()
+    }
+
+    /// Notes that the rings need not keep `bytes` of records any more: they are in the file, passed on, or counted as lost.
+    pub(crate) fn account(&self, bytes: u64, written: Option<Written>) {
+        self.note(|ledger| {
+            ledger.accounted += bytes;
+            ledger.written = written.or(ledger.written);
+        });
+    }
+
+    /// Notes that the file is complete.
+    pub(crate) fn leave_file(&self) {
+        self.note(|ledger| ledger.written = None);
+    }
+
+    /// Notes that records wait in memory for the disk: they are lost if the daemon is killed now.
+    pub(crate) fn wait(&self, tally: &Tally) {
+        self.note(|ledger| {
+            ledger.accounted += tally.size;
+            ledger.waiting[0] += tally.packets;
+            ledger.waiting[1] += tally.bytes;
+        });
+    }
+
+    /// Notes that records which [waited](Self::wait) are written, or lost.
+    pub(crate) fn end_wait(&self, tally: &Tally, written: Option<Written>) {
+        self.note(|ledger| {
+            let [packets, bytes] = ledger.waiting;
+            ledger.waiting = [packets.saturating_sub(tally.packets), bytes.saturating_sub(tally.bytes)];
+            ledger.written = written.or(ledger.written);
+        });
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Ledger)) {
+        let mut ledger = lock(&self.ledger);
+        change(&mut ledger);
+        ledger.note(self.lost());
+    }
+
+    /// Packets that were lost after they were recorded, and their bytes, by reason.
+    fn lost(&self) -> [[u64; 2]; 4] {
+        [self.disk.pair(), self.limit.pair(), self.queue.pair(), self.removed.pair()]
     }
 
     /// The same for a reader of pcapng that missed `elsewhere` more packets after they were recorded.

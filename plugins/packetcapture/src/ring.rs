@@ -6,6 +6,7 @@
 
 mod bell;
 mod mapping;
+mod note;
 
 use std::io;
 use std::mem::offset_of;
@@ -17,6 +18,9 @@ use polycube_layout::ring::{CONSUMER, Consumer, DATA, FILTER, Filter, Producer, 
 
 pub(crate) use bell::Bell;
 use mapping::{Access, Mapping};
+#[cfg(test)]
+pub(crate) use note::MARK_OFFSET;
+pub(crate) use note::{Found, LAYOUT, Note, Written};
 
 use crate::merge::Span;
 
@@ -43,6 +47,17 @@ pub(crate) struct Counters {
     pub(crate) faults: u64,
     /// Counted by the filter program, before any of the above.
     pub(crate) rejected: u64,
+}
+
+impl std::ops::SubAssign for Counters {
+    fn sub_assign(&mut self, less: Self) {
+        self.written -= less.written;
+        self.bytes -= less.bytes;
+        self.full -= less.full;
+        self.nested -= less.nested;
+        self.faults -= less.faults;
+        self.rejected -= less.rejected;
+    }
 }
 
 impl std::ops::AddAssign for Counters {
@@ -142,6 +157,11 @@ impl Reader {
         self.rings.size
     }
 
+    /// Notes how many bytes of records the cube's rings have released.
+    pub(crate) fn note_taken(&self, bytes: u64) {
+        self.rings.set_taken(bytes);
+    }
+
     /// Position after the last finished record of `cpu`.
     pub(crate) fn head(&self, cpu: usize) -> u64 {
         self.rings.mapping.word64(self.rings.producer(cpu, offset_of!(Producer, head))).load(Ordering::Acquire)
@@ -192,6 +212,16 @@ impl Reader {
     /// Discards everything that `cpu` has up to `head`.
     pub(crate) fn resync(&mut self, cpu: usize, head: u64) {
         self.store_tail(cpu, head);
+    }
+
+    /// Discards everything that the rings hold.
+    pub(crate) fn discard(&mut self) {
+        (0..self.cpus()).for_each(|cpu| self.resync(cpu, self.head(cpu)));
+    }
+
+    /// Bytes that the rings hold.
+    pub(crate) fn held(&self) -> u64 {
+        (0..self.cpus()).map(|cpu| self.head(cpu).saturating_sub(self.tail(cpu))).sum()
     }
 
     /// Requests the doorbell when a ring holds more than `mark` bytes.

@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+mod resumption;
+
 use std::fs;
 use std::os::fd::IntoRawFd as _;
 use std::path::Path;

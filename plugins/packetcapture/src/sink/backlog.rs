@@ -112,6 +112,7 @@ impl Backlog {
             drop(waiting);
             let tally = Tally::of(format, runs);
             self.shared.outcome.disk.add(tally.packets, tally.bytes);
+            self.shared.outcome.account(size as u64, None);
             return;
         }
         waiting.bytes += size;
@@ -119,6 +120,7 @@ impl Backlog {
         drop(waiting);
         buffer.reserve(size);
         runs.iter().for_each(|run| buffer.extend_from_slice(run));
+        self.shared.outcome.wait(&Tally::of(format, runs));
         self.push(Item::Records(format, buffer));
     }
 
@@ -202,7 +204,7 @@ impl Files {
     fn handle(&mut self, item: Item) -> Option<Vec<u8>> {
         match item {
             Item::Records(format, mut bytes) => {
-                self.write(format, &[&bytes]);
+                self.write_waiting(format, &bytes);
                 bytes.clear();
                 return Some(bytes);
             }

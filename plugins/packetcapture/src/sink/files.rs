@@ -16,6 +16,7 @@ use crate::config::Fsync;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
 use crate::outcome::FileStatus;
+use crate::ring::Written;
 use crate::settings::{Extent, Settings};
 use crate::store::{OwnFile, StoredFile};
 use crate::sys;
@@ -39,6 +40,8 @@ pub(crate) struct Files {
     failing: Option<u64>,
     /// Bytes in the directory besides `current`; `None` until they are measured.
     elsewhere: Option<u64>,
+    /// Whether records come from memory: then the rings have released them already.
+    is_memory: bool,
 }
 
 struct Current {
@@ -60,13 +63,25 @@ impl Files {
             closed: VecDeque::new(),
             failing: None,
             elsewhere: None,
+            is_memory: false,
         };
         files.reported = files.statistics();
         files
     }
 
-    /// Writes records of `format`. Records that cannot be written are counted.
+    /// Writes records of `format` from the rings. Records that cannot be written are counted.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        self.is_memory = false;
+        self.write_all(format, runs);
+    }
+
+    /// The same, for records that waited in memory.
+    pub(super) fn write_waiting(&mut self, format: Format, records: &[u8]) {
+        self.is_memory = true;
+        self.write_all(format, &[records]);
+    }
+
+    fn write_all(&mut self, format: Format, runs: &[&[u8]]) {
         let mut rest = runs.to_vec();
         while !rest.is_empty() {
             self.leave_unsuitable(format);
@@ -78,6 +93,7 @@ impl Files {
                     Level::Error,
                     &format!("{bytes} bytes of a ring are not valid records and are not written"),
                 );
+                self.account(&Tally { size: bytes as u64, ..Tally::default() });
             }
             if taken.tally.packets > 0 {
                 self.append(format, &taken.runs, &taken.tally);
@@ -86,6 +102,17 @@ impl Files {
             if !rest.is_empty() {
                 self.close();
             }
+        }
+    }
+
+    /// Notes that records are written, or lost.
+    fn account(&self, tally: &Tally) {
+        let written = |Current { file, .. }: &Current| Written { file: file.own().id(), length: file.length() };
+        let written = self.current.as_ref().map(written);
+        if self.is_memory {
+            self.context.outcome.end_wait(tally, written);
+        } else {
+            self.context.outcome.account(tally.size, written);
         }
     }
 
@@ -181,6 +208,7 @@ impl Files {
             );
             self.context.outcome.set_trouble(None);
         }
+        self.account(tally);
         if kept.packets == 0 {
             return;
         }
@@ -230,6 +258,8 @@ impl Files {
                     );
                     (self.context.log)(Level::Info, &message);
                 }
+                // A first write that is killed is taken back as a whole.
+                self.context.outcome.account(0, Some(Written { file: file.own().id(), length: 0 }));
                 let stored = StoredFile::new(file.own().clone());
                 Current { file, stored, tally: Tally::default(), began: Instant::now() }
             }
@@ -279,6 +309,7 @@ impl Files {
         if tally.packets == 0 {
             drop(file);
             (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
+            self.context.outcome.leave_file();
             self.context.journal.closed();
             return;
         }
@@ -294,6 +325,7 @@ impl Files {
                 self.report_failure(&error, 0);
             }
         }
+        self.context.outcome.leave_file();
         self.context.journal.closed();
         let size = file.length();
         let (name, packets) = (path.display(), tally.packets);

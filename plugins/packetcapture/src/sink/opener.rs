@@ -31,6 +31,8 @@ pub(crate) struct FileContext {
     pub(crate) cube: String,
     /// Number of the capture.
     pub(crate) session: u64,
+    /// Whether an earlier daemon began it. Its files are part of it, and are not overwritten.
+    pub(crate) continues: bool,
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outcome: Arc<Outcome>,
@@ -79,7 +81,8 @@ impl Opener {
         }
         // The name of a file that could not be created is still free.
         *self.next_number(&settings.files, &directory, &stem) = number + u32::from(result.is_ok());
-        if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
+        let should_be_first = settings.files.overwrite && !context.continues;
+        if let (Ok(file), Some(name), true) = (&result, passed_over, should_be_first) {
             let (kept, own) = (directory.path().join(name), file.own().path());
             let message = format!(
                 "{} was not written by a capture, or is still being written: it is kept, and {} is written",
@@ -156,7 +159,7 @@ impl FileSettings {
 fn is_free(context: &FileContext, directory: &Directory, name: &OsStr) -> io::Result<bool> {
     let settings = &context.settings.files;
     for form in [name, &compressed(name)] {
-        if !(settings.overwrite && settings.stem.is_some()) {
+        if !settings.overwrite || settings.stem.is_none() || context.continues {
             if directory.has(form) {
                 return Ok(false);
             }

@@ -112,3 +112,11 @@ fn a_probe_says_whether_files_can_be_made() {
     fs::write(&missing, "").unwrap();
     assert_eq!(probe(&missing).unwrap_err().kind(), io::ErrorKind::NotADirectory);
 }
+
+#[test]
+fn an_identity_survives_as_words() {
+    let directory = TempDir::new().unwrap();
+    let id = stored(directory.path(), "s.pcap", b"packet").current().0.id();
+    assert_eq!(FileId::from_words(id.words()), Some(id));
+    assert_eq!(FileId::from_words([0; 5]), None);
+}

@@ -207,6 +207,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "packet_socket",
             "lab",
             "http",
+            "object",
             "bpf",
             "disk",
         ],
