@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use crate::datapath::AttachMode;
 use crate::plugins::CaptureDirs;
 use crate::sys::capabilities::{self, CapabilitySet};
+use crate::sys::process::{GROUP, group_id};
 
 /// Hosts network functions as plugins and chains their eBPF programs into the path of a port
 #[derive(Debug, Parser)]
@@ -54,6 +55,15 @@ pub(crate) struct Options {
     /// allows every path
     #[arg(long, value_name = "DIR")]
     pub capture_root: Vec<PathBuf>,
+
+    /// Memory of all captures together, in MiB, for their rings and for packets that wait for a disk [default: a quarter of
+    /// the machine's memory, and at least 512]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    pub capture_memory: Option<u64>,
+
+    /// Space that captures leave free on each disk, in MiB; 0 is none [default: 5 % of the disk, and at most 1024]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..1 << 40))]
+    pub capture_floor: Option<u64>,
 
     /// File whose first line TCP clients have to send as their bearer token
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
@@ -105,7 +115,7 @@ impl Options {
         self.keep_capability.iter().copied().collect()
     }
 
-    /// The directories of captures, absolute.
+    /// The directories of captures, absolute, and what captures may use.
     ///
     /// # Errors
     /// The current directory cannot be determined.
@@ -113,7 +123,14 @@ impl Options {
         let absolute =
             |flag: &str, path: &Path| std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()));
         let roots = self.capture_root.iter().map(|path| absolute("--capture-root", path));
-        Ok(CaptureDirs { dir: absolute("--capture-dir", &self.capture_dir)?, roots: roots.collect::<Result<_>>()? })
+        let bytes = |mebibytes: u64| mebibytes << 20;
+        Ok(CaptureDirs {
+            dir: absolute("--capture-dir", &self.capture_dir)?,
+            roots: roots.collect::<Result<_>>()?,
+            memory: self.capture_memory.map(bytes),
+            floor: self.capture_floor.map(bytes),
+            group: group_id(GROUP),
+        })
     }
 }
 
@@ -167,6 +184,9 @@ mod tests {
         let given = dirs("--capture-dir caps --capture-root /mnt/one --capture-root ./two");
         assert_eq!(given.dir, here.join("caps"));
         assert_eq!(given.roots, [PathBuf::from("/mnt/one"), here.join("two")]);
+        assert_eq!((given.memory, given.floor), (None, None));
+        let given = dirs("--capture-memory 3 --capture-floor 0");
+        assert_eq!((given.memory, given.floor), (Some(3 << 20), Some(0)));
     }
 
     #[test]

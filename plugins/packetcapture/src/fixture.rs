@@ -199,6 +199,7 @@ impl Fixture {
             cube: String::from("sniffer"),
             session: 0,
             continues: false,
+            floor: Some(0),
             journal: Journal::new(roots(&self.captures()).capture_dir(), "sniffer"),
             settings,
             outcome: Arc::clone(&self.outcome),

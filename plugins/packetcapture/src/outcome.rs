@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
-use crate::ring::{Counters, Rings, Written};
+use crate::memory::Share;
+use crate::ring::{Counters, Lost, Rings, Written};
 use crate::store::{FileId, StoredFile};
 use crate::sys::MapId;
 use crate::tally::Tally;
@@ -30,12 +31,16 @@ const FILES: usize = 1000;
 pub(crate) struct Outcome {
     /// Not written to the disk, or waited for it too long.
     pub(crate) disk: Losses,
+    /// Not written, to leave the disk the space that others need.
+    pub(crate) floor: Losses,
     /// Arrived after the capture's own limit.
     pub(crate) limit: Losses,
     /// Discarded from network mode's queue.
     pub(crate) queue: Losses,
     /// In files that somebody else removed or truncated while they were being written.
     pub(crate) removed: Losses,
+    /// What the cube's rings and backlog take up.
+    pub(crate) memory: Share,
     ledger: Mutex<Ledger>,
     session: AtomicU64,
     /// The counters when the last capture started.
@@ -103,12 +108,17 @@ impl FileStatus {
 }
 
 impl Outcome {
+    /// Of a cube that takes memory from `memory`.
+    pub(crate) fn new(memory: Share) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     /// Adds rings, and what an earlier daemon noted in them. What waited in its memory is lost.
     pub(crate) fn open_rings(&self, map_id: MapId, rings: Arc<Rings>) -> Resumption {
         let mut ledger = lock(&self.ledger);
         let resumption = ledger.open(map_id, rings, self.lost());
         if let Some(note) = &resumption.inherited {
-            let losses = [&self.disk, &self.limit, &self.queue, &self.removed];
+            let losses = [&self.disk, &self.limit, &self.queue, &self.removed, &self.floor];
             losses.iter().zip(note.lost).for_each(|(losses, [packets, bytes])| losses.add(packets, bytes));
             let [packets, bytes] = note.waiting;
             self.disk.add(packets, bytes);
@@ -165,8 +175,8 @@ impl Outcome {
     }
 
     /// Packets that were lost after they were recorded, and their bytes, by reason.
-    fn lost(&self) -> [[u64; 2]; 4] {
-        [self.disk.pair(), self.limit.pair(), self.queue.pair(), self.removed.pair()]
+    fn lost(&self) -> Lost {
+        [self.disk.pair(), self.limit.pair(), self.queue.pair(), self.removed.pair(), self.floor.pair()]
     }
 
     /// The same for a reader of pcapng that missed `elsewhere` more packets after they were recorded.
@@ -180,13 +190,13 @@ impl Outcome {
 
     /// The same for a reader that got `delivered` packets of the last capture.
     pub(crate) fn statistics_of_session(&self, delivered: u64) -> Statistics {
-        let now = self.statistics(self.disk.packets() + self.queue.packets());
+        let now = self.statistics(self.disk.packets() + self.floor.packets() + self.queue.packets());
         now.since(&lock(&self.began), delivered)
     }
 
     /// Notes that another capture starts; returns its number.
     pub(crate) fn begin_session(&self) -> u64 {
-        *lock(&self.began) = self.statistics(self.disk.packets() + self.queue.packets());
+        *lock(&self.began) = self.statistics(self.disk.packets() + self.floor.packets() + self.queue.packets());
         self.set_trouble(None);
         self.session.fetch_add(1, Ordering::Relaxed) + 1
     }

@@ -17,6 +17,7 @@ use crate::drain::{Drain, RingSet};
 use crate::format::Format;
 use crate::lock::lock;
 use crate::log::Log;
+use crate::memory::{Held, NoRoom, Share, default_limit};
 use crate::outcome::{Outcome, Resumption};
 use crate::patience::{Errands, PATIENCE};
 use crate::ring::{Bell, Found, Note, Reader, RingError, Rings};
@@ -36,6 +37,8 @@ pub(crate) enum SessionError {
     MapId { map: &'static str, source: io::Error },
     #[error(transparent)]
     Rings(#[from] RingError),
+    #[error(transparent)]
+    Memory(#[from] NoRoom),
     #[error("cannot map the doorbell: {0}")]
     Bell(#[source] io::Error),
     #[error(
@@ -96,10 +99,11 @@ pub(crate) struct CubeContext {
 impl CubeContext {
     /// Starts to mend the files of killed daemons, too.
     pub(crate) fn new(cube: Cube, process: u32, key: [u8; 32]) -> Result<Self, SessionError> {
-        let outcome = Arc::<Outcome>::default();
+        let limit = cube.capture_memory().unwrap_or_else(default_limit);
+        let outcome = Arc::new(Outcome::new(Share::new(cube.name(), limit)));
         let readers = Arc::new(Readers::new(cube.name(), Arc::clone(&outcome), log_of(&cube)));
         let worker = Arc::new(FileWorker::new(Arc::clone(&outcome), log_of(&cube)));
-        let roots = Roots::new(cube.capture_dir(), cube.capture_roots());
+        let roots = Roots::new(cube.capture_dir(), cube.capture_roots()).readable_by(cube.capture_group());
         let mending = Arc::new(Mutex::new(start_mending(&cube, &roots).map_err(SessionError::Thread)?));
         let (queue, errands) = (Arc::default(), Errands::default());
         Ok(Self { cube, roots, outcome, queue, readers, worker, errands, mending, process, key })
@@ -153,6 +157,7 @@ impl CubeContext {
             cube: cube.name().to_owned(),
             session,
             continues,
+            floor: cube.capture_floor(),
             // The former session may still wait for its disk, and a killed daemon's note for its mending.
             journal: Journal::new(roots.capture_dir(), &format!("{}-{process:08x}-{session}", cube.uuid())),
             settings: Arc::clone(&settings),
@@ -171,6 +176,7 @@ pub(crate) struct OpenRings {
     id: u64,
     map_id: MapId,
     rings: Arc<Rings>,
+    _memory: Held,
 }
 
 impl OpenRings {
@@ -181,6 +187,7 @@ impl OpenRings {
         context: &CubeContext,
     ) -> Result<(Self, RingSet, Resumption), SessionError> {
         let CaptureMaps { rings: map, bell, map_id } = maps;
+        let memory = context.outcome.memory.hold(u64::from(map.value_size) * u64::from(map.max_entries))?;
         let (rings, mut reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
         rings.set_utc_offset(sys::utc_offset());
         let bell = Bell::map(bell.fd).map_err(SessionError::Bell)?;
@@ -195,7 +202,7 @@ impl OpenRings {
         if let Some(note) = &resumption.inherited {
             context.cube.log(Level::Info, &continues(reader.held(), note));
         }
-        Ok((Self { id, map_id, rings }, RingSet { id, format, reader, bell }, resumption))
+        Ok((Self { id, map_id, rings, _memory: memory }, RingSet { id, format, reader, bell }, resumption))
     }
 }
 

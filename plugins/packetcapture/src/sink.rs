@@ -15,6 +15,7 @@ mod queue;
 mod readers;
 mod router;
 mod snapshot;
+mod space;
 mod stop;
 
 pub(crate) use file::CaptureFile;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::format::Format;
 use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
+use crate::memory::Usage;
 pub use crate::outcome::FileStatus;
 use crate::outcome::{FileState, Outcome};
 use crate::sink::{QueuedPacket, ReaderState, timestamp};
@@ -25,6 +26,8 @@ pub struct State {
     pub program: Option<ProgramState>,
     /// Packets since the cube was created
     pub counters: Counters,
+    /// Memory in bytes
+    pub memory: MemoryState,
     /// Header of the capture's pcap file
     pub globalheader: GlobalHeader,
     /// The packet that a client of network mode gets next; GET `packet` removes it from the queue
@@ -37,6 +40,29 @@ pub struct State {
     /// Clients that read packets live
     #[schemars(extend("x-list-key" = "id"))]
     pub streams: Vec<Reader>,
+}
+
+/// The memory of a capture, and of all captures of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemoryState {
+    /// Rings, which exist while the capture is on and attached
+    #[schemars(extend("x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
+    pub rings: u64,
+    /// Packets that wait for the disk
+    #[schemars(extend("x-metric" = { "name": "packetcapture_backlog_bytes", "type": "gauge" }))]
+    pub backlog: u64,
+    /// Rings and backlogs of all captures
+    pub total: u64,
+    /// What all captures may use: polycubed's `--capture-memory`
+    #[schemars(extend("x-metric" = { "name": "packetcapture_memory_limit_bytes", "type": "gauge" }))]
+    pub limit: u64,
+}
+
+impl From<Usage> for MemoryState {
+    fn from(Usage { rings, backlog, total, limit }: Usage) -> Self {
+        Self { rings, backlog, total, limit }
+    }
 }
 
 /// The header of a classic pcap file, as the original client expects it.
@@ -217,6 +243,9 @@ pub struct Counters {
     /// Packets recorded but not written to the file
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_disk_packets_total", "type": "counter" }))]
     pub dropped_disk: u64,
+    /// Packets recorded but not written to the file, because its disk has no more space than captures leave to others
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_floor_packets_total", "type": "counter" }))]
+    pub dropped_floor: u64,
     /// Packets discarded from network mode's full queue, the oldest first
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_queue_packets_total", "type": "counter" }))]
     pub dropped_queue: u64,
@@ -231,7 +260,7 @@ pub struct Counters {
 
 impl Counters {
     pub(crate) fn of(outcome: &Outcome) -> Self {
-        let (counted, lost) = (outcome.counters(), [&outcome.disk, &outcome.queue, &outcome.limit]);
+        let (counted, lost) = (outcome.counters(), [&outcome.disk, &outcome.floor, &outcome.queue, &outcome.limit]);
         let matched = counted.written + counted.full + counted.nested + counted.faults;
         let packets = lost.iter().map(|losses| losses.packets()).sum::<u64>();
         let bytes = lost.iter().map(|losses| losses.bytes()).sum::<u64>();
@@ -245,6 +274,7 @@ impl Counters {
             dropped_nested: counted.nested,
             dropped_fault: counted.faults,
             dropped_disk: outcome.disk.packets(),
+            dropped_floor: outcome.floor.packets(),
             dropped_queue: outcome.queue.packets(),
             removed: outcome.removed.packets(),
             dropped_limit: outcome.limit.packets(),

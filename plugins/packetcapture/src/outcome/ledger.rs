@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::ring::{Counters, Found, Note, Rings, Written};
+use crate::ring::{Counters, Found, Lost, Note, Rings, Written};
 use crate::sys::MapId;
 
 /// The counters of open rings, the sum of closed ones, and how far their records have come.
@@ -39,7 +39,7 @@ pub(crate) struct Resumption {
 
 impl Ledger {
     /// Adds rings, with the reasons and counts of `lost` packets in case that they are new.
-    pub(super) fn open(&mut self, map_id: MapId, rings: Arc<Rings>, lost: [[u64; 2]; 4]) -> Resumption {
+    pub(super) fn open(&mut self, map_id: MapId, rings: Arc<Rings>, lost: Lost) -> Resumption {
         let inherited = match rings.found() {
             Found::Known(note) if self.open.is_empty() && self.last.is_none() => Some(note),
             _ => None,
@@ -89,7 +89,7 @@ impl Ledger {
     }
 
     /// Notes in all open rings how far records have come, and what is lost.
-    pub(super) fn note(&self, lost: [[u64; 2]; 4]) {
+    pub(super) fn note(&self, lost: Lost) {
         for Open { rings, .. } in &self.open {
             rings.set_lost(lost);
             rings.set_waiting(self.waiting);

@@ -27,8 +27,8 @@ const MARK: u64 = u64::from_le_bytes(*b"PCRINGS\0") | (LAYOUT as u64) << 56;
 
 /// Number of a file's words, see [`FileId::words`].
 const FILE_WORDS: usize = 5;
-/// Pairs of packets and bytes that were lost after they were recorded.
-const LOSSES: usize = 4;
+/// Reasons for which packets are lost after they were recorded.
+const LOSSES: usize = 5;
 const COUNTERS: usize = 6;
 
 /// The words of a note.
@@ -50,6 +50,9 @@ const _: () = assert!(
     "the note lies between what the programs use and the records"
 );
 
+/// Packets that were lost after they were recorded, and their bytes, by reason.
+pub(crate) type Lost = [[u64; 2]; LOSSES];
+
 /// The file that is being written, and its bytes that the rings need not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
@@ -67,8 +70,7 @@ pub(crate) struct Note {
     /// Packets that wait in memory for the disk, and their bytes.
     pub(crate) waiting: [u64; 2],
     pub(crate) written: Option<Written>,
-    /// Packets that were lost after they were recorded, and their bytes, by reason.
-    pub(crate) lost: [[u64; 2]; LOSSES],
+    pub(crate) lost: Lost,
     /// The counters of the cube's earlier rings.
     pub(crate) earlier: Counters,
 }
@@ -137,7 +139,7 @@ impl Rings {
         self.set(LENGTH, written.map_or(0, |written| written.length));
     }
 
-    pub(crate) fn set_lost(&self, lost: [[u64; 2]; LOSSES]) {
+    pub(crate) fn set_lost(&self, lost: Lost) {
         self.set_all(LOST, lost.as_flattened());
     }
 

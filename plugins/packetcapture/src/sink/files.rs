@@ -12,10 +12,11 @@ use polycube_plugin_api::Level;
 use super::file::{CaptureFile, Interference, Shortfall};
 use super::file_worker::FileTask;
 use super::opener::{FileContext, Opener};
+use super::space::Full;
 use crate::config::Fsync;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
-use crate::outcome::FileStatus;
+use crate::outcome::{FileStatus, Outcome};
 use crate::ring::Written;
 use crate::settings::{Extent, Settings};
 use crate::store::{OwnFile, StoredFile};
@@ -150,6 +151,7 @@ impl Files {
     /// Checks the clock.
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
+        self.measure_disk();
         if let Some(interference) = self.current.as_ref().and_then(|now| now.file.interference_at_path()) {
             self.abandon(interference);
         }
@@ -170,7 +172,7 @@ impl Files {
             && let Some(current) = &self.current
             && let Ok(fd) = current.file.descriptor()
         {
-            self.context.worker.sync_if_idle(fd);
+            self.context.worker.add_if_idle(FileTask::Sync(fd));
         }
     }
 
@@ -199,7 +201,10 @@ impl Files {
         let mut kept = *tally;
         if let Err(Shortfall { kept: size, error }) = &result {
             kept = take(format, runs, &Room { size: *size as u64, ..Room::default() }).tally;
-            self.context.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
+            let is_floor = error.get_ref().and_then(|inner| inner.downcast_ref::<Full>()).is_some();
+            let Outcome { disk, floor, .. } = &*self.context.outcome;
+            let losses = if is_floor { floor } else { disk };
+            losses.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
             self.report_failure(error, tally.packets - kept.packets);
         } else if let Some(lost) = self.failing.take() {
             (self.context.log)(
@@ -265,6 +270,7 @@ impl Files {
             }
         };
         let current = self.current.insert(current);
+        self.opener.space.take(size).map_err(io::Error::other)?;
         current.file.describe(&self.section)?;
         Ok(current)
     }
@@ -400,8 +406,16 @@ impl Files {
         self.elsewhere = Some(directory.size(own.map(OwnFile::name)));
     }
 
+    /// Has the disk looked at. If it is the disk of a later directory, that is looked at when its first file is opened.
+    fn measure_disk(&self) {
+        if let Some(directory) = &self.opener.directory {
+            let task = FileTask::Measure(Arc::clone(directory), self.opener.space.clone(), self.context.floor);
+            self.context.worker.add_if_idle(task);
+        }
+    }
+
     fn statistics(&self) -> Statistics {
-        self.context.outcome.statistics(self.context.outcome.disk.packets())
+        self.context.outcome.statistics(self.context.outcome.disk.packets() + self.context.outcome.floor.packets())
     }
 }
 

@@ -13,6 +13,7 @@ use super::file::CaptureFile;
 use super::file_worker::FileWorker;
 use super::journal::Journal;
 use super::name::{Names, compressed, default_stem, file_name};
+use super::space::Space;
 use crate::format::pcapng::Section;
 use crate::format::{Format, Stamp};
 use crate::log::Log;
@@ -33,6 +34,8 @@ pub(crate) struct FileContext {
     pub(crate) session: u64,
     /// Whether an earlier daemon began it. Its files are part of it, and are not overwritten.
     pub(crate) continues: bool,
+    /// Bytes of a disk that are left free; `None` for the default.
+    pub(crate) floor: Option<u64>,
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outcome: Arc<Outcome>,
@@ -44,8 +47,10 @@ pub(crate) struct FileContext {
 #[derive(Default)]
 pub(super) struct Opener {
     pub(super) names: Names,
+    /// Of the disk of `directory`.
+    pub(super) space: Space,
     /// The directory of the last file.
-    directory: Option<Arc<Directory>>,
+    pub(super) directory: Option<Arc<Directory>>,
     /// Whether the last file could not be noted.
     is_unnoted: bool,
 }
@@ -59,6 +64,7 @@ impl Opener {
         section: &Section,
     ) -> io::Result<CaptureFile> {
         let directory = self.directory(context)?;
+        self.space.measure(&*directory, context.floor);
         let settings = Arc::clone(&context.settings);
         let stem = stem(context);
         let next = self.next_number(&settings.files, &directory, &stem);
