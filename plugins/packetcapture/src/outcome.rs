@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::format::Format;
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
 use crate::memory::Share;
@@ -114,9 +115,9 @@ impl Outcome {
     }
 
     /// Adds rings, and what an earlier daemon noted in them. What waited in its memory is lost.
-    pub(crate) fn open_rings(&self, map_id: MapId, rings: Arc<Rings>) -> Resumption {
+    pub(crate) fn open_rings(&self, map_id: MapId, rings: Arc<Rings>, format: Format) -> Resumption {
         let mut ledger = lock(&self.ledger);
-        let resumption = ledger.open(map_id, rings, self.lost());
+        let resumption = ledger.open(map_id, rings, format, self.lost());
         if let Some(note) = &resumption.inherited {
             let losses = [&self.disk, &self.limit, &self.queue, &self.removed, &self.floor];
             losses.iter().zip(note.lost).for_each(|(losses, [packets, bytes])| losses.add(packets, bytes));

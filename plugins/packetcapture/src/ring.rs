@@ -22,7 +22,9 @@ use mapping::{Access, Mapping};
 pub(crate) use note::MARK_OFFSET;
 pub(crate) use note::{Found, LAYOUT, Lost, Note, Written};
 
+use crate::format::Format;
 use crate::merge::Span;
+use crate::tally::Tally;
 
 /// Why rings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -214,9 +216,17 @@ impl Reader {
         self.store_tail(cpu, head);
     }
 
-    /// Discards everything that the rings hold.
-    pub(crate) fn discard(&mut self) {
-        (0..self.cpus()).for_each(|cpu| self.resync(cpu, self.head(cpu)));
+    /// Discards everything that the rings hold; returns the totals of the records, if their format is known.
+    pub(crate) fn discard(&mut self, format: Option<Format>) -> Tally {
+        let mut tally = Tally::default();
+        for cpu in 0..self.cpus() {
+            let head = self.head(cpu);
+            if let (Some(format), Ok(span)) = (format, self.span(cpu, head)) {
+                tally.add(&Tally::of(format, &[span.first, span.second]));
+            }
+            self.resync(cpu, head);
+        }
+        tally
     }
 
     /// Bytes that the rings hold.

@@ -27,6 +27,7 @@ use crate::sink::{
 };
 use crate::store::Roots;
 use crate::sys::{self, MapId};
+use crate::tally::Tally;
 
 /// Why a capture cannot start or continue.
 #[derive(Debug, thiserror::Error)]
@@ -191,12 +192,22 @@ impl OpenRings {
         let (rings, mut reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
         rings.set_utc_offset(sys::utc_offset());
         let bell = Bell::map(bell.fd).map_err(SessionError::Bell)?;
-        if rings.found() == Found::Unknown {
-            reader.discard();
-            let message = "the rings were written by another version: the packets in them are lost";
-            context.cube.log(Level::Warn, message);
-        }
-        let mut resumption = context.outcome.open_rings(map_id, Arc::clone(&rings));
+        let found = rings.found();
+        let lost = match &found {
+            Found::Known(note) if note.format != format.constant() => {
+                let message = "the rings have records of another format, which are lost: a change was interrupted";
+                context.cube.log(Level::Warn, message);
+                reader.discard(Format::from_constant(note.format))
+            }
+            Found::Unknown => {
+                let message = "the rings were written by another version: the packets in them are lost";
+                context.cube.log(Level::Warn, message);
+                reader.discard(None)
+            }
+            Found::Fresh | Found::Known(_) => Tally::default(),
+        };
+        let mut resumption = context.outcome.open_rings(map_id, Arc::clone(&rings), format);
+        context.outcome.disk.add(lost.packets, lost.bytes);
         // Whatever the note says, later packets are not skipped.
         resumption.arrived = resumption.arrived.min(reader.held());
         if let Some(note) = &resumption.inherited {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::format::Format;
 use crate::ring::{Counters, Found, Lost, Note, Rings, Written};
 use crate::sys::MapId;
 
@@ -39,7 +40,7 @@ pub(crate) struct Resumption {
 
 impl Ledger {
     /// Adds rings, with the reasons and counts of `lost` packets in case that they are new.
-    pub(super) fn open(&mut self, map_id: MapId, rings: Arc<Rings>, lost: Lost) -> Resumption {
+    pub(super) fn open(&mut self, map_id: MapId, rings: Arc<Rings>, format: Format, lost: Lost) -> Resumption {
         let inherited = match rings.found() {
             Found::Known(note) if self.open.is_empty() && self.last.is_none() => Some(note),
             _ => None,
@@ -49,6 +50,7 @@ impl Ledger {
         }
         let mut resumption = Resumption { taken: self.accounted, arrived: 0, inherited: None };
         let mut note = Note {
+            format: format.constant(),
             taken: self.accounted,
             accounted: self.accounted,
             waiting: self.waiting,
@@ -62,7 +64,8 @@ impl Ledger {
             self.accounted = former.accounted.max(former.taken);
             let arrived = former.accounted.saturating_sub(former.taken);
             resumption = Resumption { taken: former.taken, arrived, inherited: None };
-            note = Note { accounted: self.accounted, waiting: [0; 2], written: None, ..Note::clone(&former) };
+            let (format, accounted) = (format.constant(), self.accounted);
+            note = Note { format, accounted, waiting: [0; 2], written: None, ..Note::clone(&former) };
             resumption.inherited = Some(former);
         }
         rings.set_note(&note);

@@ -33,7 +33,8 @@ const COUNTERS: usize = 6;
 
 /// The words of a note.
 const MARK_AT: usize = 0;
-const TAKEN: usize = MARK_AT + 1;
+const FORMAT: usize = MARK_AT + 1;
+const TAKEN: usize = FORMAT + 1;
 const ACCOUNTED: usize = TAKEN + 1;
 const WAITING: usize = ACCOUNTED + 1;
 const LENGTH: usize = WAITING + 2;
@@ -63,6 +64,8 @@ pub(crate) struct Written {
 /// What an earlier consumer noted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Note {
+    /// The format of the records, as the programs have it.
+    pub(crate) format: u32,
     /// Bytes of records that were released from the rings, since the cube was created.
     pub(crate) taken: u64,
     /// Bytes of records that the rings need not keep any more.
@@ -101,6 +104,7 @@ impl Rings {
         let file = std::array::from_fn(|at| self.word(FILE + at));
         let earlier: [u64; COUNTERS] = std::array::from_fn(|at| self.word(EARLIER + at));
         Note {
+            format: self.word(FORMAT) as u32,
             taken: self.word(TAKEN),
             accounted: self.word(ACCOUNTED),
             waiting: pair(WAITING),
@@ -112,7 +116,8 @@ impl Rings {
 
     /// Notes everything.
     pub(crate) fn set_note(&self, note: &Note) {
-        let Note { taken, accounted, waiting, written, lost, earlier } = note;
+        let Note { format, taken, accounted, waiting, written, lost, earlier } = note;
+        self.set(FORMAT, (*format).into());
         self.set_taken(*taken);
         self.set(ACCOUNTED, *accounted);
         self.set_waiting(*waiting);

@@ -92,3 +92,20 @@ fn a_change_that_is_undone_and_made_again_counts_once() {
     kernel.packet(0, 2, b"abc");
     assert_eq!(lab.state()["counters"]["captured"], 2);
 }
+
+/// As after a kill in the middle of a change.
+#[test]
+fn records_of_another_format_are_counted_and_not_taken_for_packets() {
+    let directory = TempDir::new().unwrap();
+    let (first, kernel) = (Lab::new(directory.path()), Kernel::new(2, 4096));
+    first.set(&on(96), Some(&kernel));
+    drop(first);
+    kernel.packet(0, 1, b"abc");
+    kernel.packet(1, 2, b"abc");
+    let second = Lab::new(directory.path());
+    second.set(&json!({"capture": "ingress", "format": "pcapng"}), Some(&kernel));
+    let counters = second.state()["counters"].clone();
+    assert_eq!((&counters["dropped-disk"], &counters["captured"]), (&json!(2), &json!(0)));
+    second.set(&json!({}), None);
+    assert_eq!(files(directory.path()), [[0; 0]; 0]);
+}
