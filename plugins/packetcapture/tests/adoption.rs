@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pcn_packetcapture::PacketCapture;
-use polycube_layout::ring::{BELL, MASK, RINGS, element_size};
+use polycube_layout::ring::{BELL, FORMAT, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, MASK, RINGS, element_size};
 use polycube_plugin_api::__private::abi_stable::sabi_trait::TD_Opaque;
 use polycube_plugin_api::__private::abi_stable::std_types::{RStr, RVec};
 use polycube_plugin_api::__private::instantiate;
@@ -54,7 +54,7 @@ impl HostAbi for Host {
 
 /// The plugin's process: it captures until its standard input says how it ends.
 fn capture(role: &str) {
-    let (maps, directory) = role.split_once(' ').unwrap();
+    let [maps, format, directory] = *role.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{role}") };
     let [rings, bell, cpus] = *maps.split(',').map(|text| text.parse::<i32>().unwrap()).collect::<Vec<_>>() else {
         panic!("{role}")
     };
@@ -67,11 +67,12 @@ fn capture(role: &str) {
     };
     let maps = [map(RINGS, element_size(RING), cpus, rings), map(BELL, 0, 4096, bell)];
     let change = |config: Value, maps: RVec<MapHandle>| {
-        let wanted = json!({ "config": config }).to_string();
+        let point = json!({"id": 0, "name": "veth1", "netdev": "veth1"});
+        let wanted = json!({ "config": config, "points": [point] }).to_string();
         cube.prepare(wanted.as_str().into(), maps).into_result().unwrap();
         cube.commit().into_result().unwrap();
     };
-    let on = json!({"capture": "ingress", "ring-size": 1, "format": "pcap-nanos", "rotate": {"size": 1}});
+    let on = json!({"capture": "ingress", "ring-size": 1, "format": format, "rotate": {"size": 1}});
     change(on, maps.into_iter().collect());
     println!("ready");
     let mut line = String::new();
@@ -87,21 +88,23 @@ fn capture(role: &str) {
 struct Kernel {
     loaded: Loaded,
     cpus: u32,
+    format: &'static str,
 }
 
 impl Kernel {
-    fn new() -> Self {
+    /// Whose program writes `format`, which has this constant.
+    fn new((format, constant): (&'static str, u32)) -> Self {
         let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
         let last = possible.trim().rsplit(['-', ',']).next().unwrap();
         let cpus = last.parse::<u32>().unwrap() + 1;
         let mask = (RING as u64 - 1).to_ne_bytes();
-        let format = 1_u32.to_ne_bytes();
-        let loaded = object::load(OBJECT, "capture", &[(MASK, &mask), ("FORMAT", &format)], |name, shape| {
+        let constants: [(&str, &[u8]); 2] = [(MASK, &mask), (FORMAT, &constant.to_ne_bytes())];
+        let loaded = object::load(OBJECT, "capture", &constants, |name, shape| {
             if name == RINGS {
                 (shape.value_size, shape.max_entries) = (element_size(RING) as u32, cpus);
             }
         });
-        Self { loaded: loaded.expect("this test needs root"), cpus }
+        Self { loaded: loaded.expect("this test needs root"), cpus, format }
     }
 
     fn packet(&self, number: u64, size: usize) {
@@ -113,8 +116,8 @@ impl Kernel {
     /// Starts a process that takes up the maps, and waits until it captures.
     fn adopt(&self, directory: &Path) -> Plugin {
         let inherited = [RINGS, BELL].map(|name| inheritable(self.loaded.maps[name].as_fd()));
-        let role =
-            format!("{},{},{} {}", inherited[0].as_raw_fd(), inherited[1].as_raw_fd(), self.cpus, directory.display());
+        let [rings, bell] = inherited.each_ref().map(OwnedFd::as_raw_fd);
+        let role = format!("{rings},{bell},{} {} {}", self.cpus, self.format, directory.display());
         let mut command = Command::new(env::current_exe().unwrap());
         let child = command.env(ROLE, role).arg("--nocapture").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = child.spawn().unwrap();
@@ -169,7 +172,8 @@ impl Plugin {
 /// The numbers of the frames in all files, in the order of their names.
 fn numbers(directory: &Path) -> Vec<u64> {
     let mut paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "pcap"));
+    // Notes begin with a full stop.
+    paths.retain(|path| path.extension().is_some() && !path.file_name().unwrap().as_encoded_bytes().starts_with(b"."));
     paths.sort();
     let records = paths.iter().flat_map(|path| pcap::read(path).unwrap().records);
     records.map(|record| u64::from_be_bytes(record.bytes[NUMBER..NUMBER + 8].try_into().unwrap())).collect()
@@ -185,8 +189,13 @@ fn each_packet_is_in_one_file_or_counted_though_daemons_are_killed() {
     if let Ok(role) = env::var(ROLE) {
         return capture(&role);
     }
+    [("pcap-nanos", FORMAT_PCAP_NANOS), ("pcapng", FORMAT_PCAPNG)].into_iter().for_each(check);
+}
+
+/// Kills and stops processes while the program records.
+fn check(format: (&'static str, u32)) {
     let directory = TempDir::new().unwrap();
-    let kernel = Arc::new(Kernel::new());
+    let kernel = Arc::new(Kernel::new(format));
     let (size, is_over) = (Arc::new(AtomicUsize::new(SIZES[0])), Arc::new(AtomicBool::new(false)));
     let sender = thread::spawn({
         let (kernel, size, is_over) = (Arc::clone(&kernel), Arc::clone(&size), Arc::clone(&is_over));
