@@ -120,8 +120,8 @@ impl Outcome {
         let resumption = ledger.open(map_id, rings, format, self.lost());
         if let Some(note) = &resumption.inherited {
             let losses = [&self.disk, &self.limit, &self.queue, &self.removed, &self.floor];
-            losses.iter().zip(note.lost).for_each(|(losses, [packets, bytes])| losses.add(packets, bytes));
-            let [packets, bytes] = note.waiting;
+            losses.iter().zip(note.progress.lost).for_each(|(losses, [packets, bytes])| losses.add(packets, bytes));
+            let [packets, bytes] = note.progress.waiting;
             self.disk.add(packets, bytes);
             ledger.note(self.lost());
         }

@@ -140,7 +140,7 @@ impl CubeContext {
     ) -> Result<Consumer, SessionError> {
         let Resumption { taken, arrived, inherited } = resumption;
         let continues = inherited.is_some();
-        if let Some(written) = inherited.and_then(|note| note.written) {
+        if let Some(written) = inherited.and_then(|note| note.progress.written) {
             let (roots, log) = (self.roots.clone(), log_of(&self.cube));
             let work = move || take_back(&roots, &written, &log);
             self.errands.run(&self.roots.capture_dir().path(), work).map_err(SessionError::Thread)?;
@@ -219,7 +219,7 @@ impl OpenRings {
 
 /// What a capture of an earlier daemon left, for the log.
 fn continues(held: u64, note: &Note) -> String {
-    let in_memory = match note.waiting[0] {
+    let in_memory = match note.progress.waiting[0] {
         0 => String::new(),
         packets => format!("; {packets} packets that waited in its memory for the disk are lost"),
     };

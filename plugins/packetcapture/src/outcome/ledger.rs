@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::format::Format;
-use crate::ring::{Counters, Found, Lost, Note, Rings, Written};
+use crate::ring::{Counters, Found, Lost, Note, Progress, Rings, Written};
 use crate::sys::MapId;
 
 /// The counters of open rings, the sum of closed ones, and how far their records have come.
@@ -52,20 +52,17 @@ impl Ledger {
         let mut note = Note {
             format: format.constant(),
             taken: self.accounted,
-            accounted: self.accounted,
-            waiting: self.waiting,
-            written: self.written,
-            lost,
+            progress: self.progress(lost),
             earlier: self.closed,
         };
         if let Some(former) = inherited {
             self.closed = former.earlier;
             // Only a damaged ring, whose records are discarded, lets the rings release more than is accounted.
-            self.accounted = former.accounted.max(former.taken);
-            let arrived = former.accounted.saturating_sub(former.taken);
+            self.accounted = former.progress.accounted.max(former.taken);
+            let arrived = former.progress.accounted.saturating_sub(former.taken);
             resumption = Resumption { taken: former.taken, arrived, inherited: None };
-            let (format, accounted) = (format.constant(), self.accounted);
-            note = Note { format, accounted, waiting: [0; 2], written: None, ..Note::clone(&former) };
+            let progress = Progress { accounted: self.accounted, lost: former.progress.lost, ..Progress::default() };
+            note = Note { format: format.constant(), progress, ..Note::clone(&former) };
             resumption.inherited = Some(former);
         }
         rings.set_note(&note);
@@ -93,11 +90,11 @@ impl Ledger {
 
     /// Notes in all open rings how far records have come, and what is lost.
     pub(super) fn note(&self, lost: Lost) {
-        for Open { rings, .. } in &self.open {
-            rings.set_lost(lost);
-            rings.set_waiting(self.waiting);
-            rings.set_written(self.written);
-            rings.set_accounted(self.accounted);
-        }
+        let progress = self.progress(lost);
+        self.open.iter().for_each(|open| open.rings.set_progress(&progress));
+    }
+
+    fn progress(&self, lost: Lost) -> Progress {
+        Progress { accounted: self.accounted, waiting: self.waiting, written: self.written, lost }
     }
 }

@@ -35,13 +35,19 @@ const COUNTERS: usize = 6;
 const MARK_AT: usize = 0;
 const FORMAT: usize = MARK_AT + 1;
 const TAKEN: usize = FORMAT + 1;
-const ACCOUNTED: usize = TAKEN + 1;
+const EARLIER: usize = TAKEN + 1;
+/// The number of the last progress. Odd ones are in the second place, so that a kill leaves the former or the new one.
+const TURN: usize = EARLIER + COUNTERS;
+const PROGRESS: usize = TURN + 1;
+const WORDS: usize = PROGRESS + 2 * PROGRESS_WORDS;
+
+/// The words of a progress.
+const ACCOUNTED: usize = 0;
 const WAITING: usize = ACCOUNTED + 1;
 const LENGTH: usize = WAITING + 2;
 const FILE: usize = LENGTH + 1;
 const LOST: usize = FILE + FILE_WORDS;
-const EARLIER: usize = LOST + 2 * LOSSES;
-const WORDS: usize = EARLIER + COUNTERS;
+const PROGRESS_WORDS: usize = LOST + 2 * LOSSES;
 
 const _: () = assert!(
     START >= FILTER + size_of::<Filter>()
@@ -68,14 +74,20 @@ pub(crate) struct Note {
     pub(crate) format: u32,
     /// Bytes of records that were released from the rings, since the cube was created.
     pub(crate) taken: u64,
+    pub(crate) progress: Progress,
+    /// The counters of the cube's earlier rings.
+    pub(crate) earlier: Counters,
+}
+
+/// How far records have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
     /// Bytes of records that the rings need not keep any more.
     pub(crate) accounted: u64,
     /// Packets that wait in memory for the disk, and their bytes.
     pub(crate) waiting: [u64; 2],
     pub(crate) written: Option<Written>,
     pub(crate) lost: Lost,
-    /// The counters of the cube's earlier rings.
-    pub(crate) earlier: Counters,
 }
 
 /// What a map contains.
@@ -100,29 +112,29 @@ impl Rings {
     }
 
     fn note(&self) -> Note {
-        let pair = |at: usize| [self.word(at), self.word(at + 1)];
-        let file = std::array::from_fn(|at| self.word(FILE + at));
         let earlier: [u64; COUNTERS] = std::array::from_fn(|at| self.word(EARLIER + at));
-        Note {
-            format: self.word(FORMAT) as u32,
-            taken: self.word(TAKEN),
-            accounted: self.word(ACCOUNTED),
+        let (format, taken) = (self.word(FORMAT) as u32, self.word(TAKEN));
+        Note { format, taken, progress: self.progress(), earlier: Counters::from(earlier) }
+    }
+
+    fn progress(&self) -> Progress {
+        let place = place(self.word(TURN));
+        let pair = |at: usize| [self.word(place + at), self.word(place + at + 1)];
+        let file = FileId::from_words(std::array::from_fn(|at| self.word(place + FILE + at)));
+        Progress {
+            accounted: self.word(place + ACCOUNTED),
             waiting: pair(WAITING),
-            written: FileId::from_words(file).map(|file| Written { file, length: self.word(LENGTH) }),
+            written: file.map(|file| Written { file, length: self.word(place + LENGTH) }),
             lost: std::array::from_fn(|at| pair(LOST + 2 * at)),
-            earlier: Counters::from(earlier),
         }
     }
 
     /// Notes everything.
     pub(crate) fn set_note(&self, note: &Note) {
-        let Note { format, taken, accounted, waiting, written, lost, earlier } = note;
+        let Note { format, taken, progress, earlier } = note;
         self.set(FORMAT, (*format).into());
         self.set_taken(*taken);
-        self.set(ACCOUNTED, *accounted);
-        self.set_waiting(*waiting);
-        self.set_written(*written);
-        self.set_lost(*lost);
+        self.set_progress(progress);
         self.set_earlier(earlier);
         self.set(MARK_AT, MARK);
     }
@@ -131,21 +143,16 @@ impl Rings {
         self.set(TAKEN, bytes);
     }
 
-    pub(crate) fn set_accounted(&self, bytes: u64) {
-        self.set(ACCOUNTED, bytes);
-    }
-
-    pub(crate) fn set_waiting(&self, waiting: [u64; 2]) {
-        self.set_all(WAITING, &waiting);
-    }
-
-    pub(crate) fn set_written(&self, written: Option<Written>) {
-        self.set_all(FILE, &written.map_or([0; FILE_WORDS], |written| written.file.words()));
-        self.set(LENGTH, written.map_or(0, |written| written.length));
-    }
-
-    pub(crate) fn set_lost(&self, lost: Lost) {
-        self.set_all(LOST, lost.as_flattened());
+    pub(crate) fn set_progress(&self, progress: &Progress) {
+        let Progress { accounted, waiting, written, lost } = progress;
+        let turn = self.word(TURN).wrapping_add(1);
+        let place = place(turn);
+        self.set(place + ACCOUNTED, *accounted);
+        self.set_all(place + WAITING, waiting);
+        self.set_all(place + FILE, &written.map_or([0; FILE_WORDS], |written| written.file.words()));
+        self.set(place + LENGTH, written.map_or(0, |written| written.length));
+        self.set_all(place + LOST, lost.as_flattened());
+        self.set(TURN, turn);
     }
 
     pub(crate) fn set_earlier(&self, earlier: &Counters) {
@@ -163,6 +170,10 @@ impl Rings {
     fn set(&self, at: usize, value: u64) {
         self.mapping.word64(START + at * 8).store(value, Ordering::Release);
     }
+}
+
+fn place(turn: u64) -> usize {
+    if turn.is_multiple_of(2) { PROGRESS } else { PROGRESS + PROGRESS_WORDS }
 }
 
 impl From<[u64; COUNTERS]> for Counters {
