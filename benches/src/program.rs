@@ -4,7 +4,6 @@
 
 mod filter;
 mod mapping;
-mod object;
 mod subject;
 
 use anyhow::{Context, Result};

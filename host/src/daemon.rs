@@ -53,6 +53,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let capture_dirs = options.capture_dirs()?;
     let _lock = lock::take(&options.state_dir)?;
     let unix = UnixSocket::bind(&options.socket)?;
+    if let Some(Err(error)) = capture_dirs.group.map(process::join_group) {
+        tracing::info!(%error, "cannot join group {}: it cannot read captures", process::GROUP);
+    }
     // Before anything else runs: plugins, and threads, which inherit capabilities.
     capabilities::restrict(options.kept_capabilities())?;
     let plugin_dirs = plugin_dirs(options)?;

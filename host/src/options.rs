@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use crate::datapath::AttachMode;
 use crate::plugins::CaptureDirs;
 use crate::sys::capabilities::{self, CapabilitySet};
+use crate::sys::process::{GROUP, group_id};
 
 /// Where a distribution puts configurations.
 const CONF_DIR: &str = "/etc/polycube/conf.d";
@@ -62,6 +63,15 @@ pub(crate) struct Options {
     /// allows every path
     #[arg(long, value_name = "DIR")]
     pub capture_root: Vec<PathBuf>,
+
+    /// Memory of all captures together, in MiB, for their rings and for packets that wait for a disk [default: a quarter of
+    /// the machine's memory, and at least 512]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    pub capture_memory: Option<u64>,
+
+    /// Space that captures leave free on each disk, in MiB; 0 is none [default: 5 % of the disk, and at most 1024]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..1 << 40))]
+    pub capture_floor: Option<u64>,
 
     /// File whose first line TCP clients have to send as their bearer token
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
@@ -119,7 +129,7 @@ impl Options {
         self.conf_dir.clone().or_else(default)
     }
 
-    /// The directories of captures, absolute.
+    /// The directories of captures, absolute, and what captures may use.
     ///
     /// # Errors
     /// The current directory cannot be determined.
@@ -127,7 +137,14 @@ impl Options {
         let absolute =
             |flag: &str, path: &Path| std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()));
         let roots = self.capture_root.iter().map(|path| absolute("--capture-root", path));
-        Ok(CaptureDirs { dir: absolute("--capture-dir", &self.capture_dir)?, roots: roots.collect::<Result<_>>()? })
+        let bytes = |mebibytes: u64| mebibytes << 20;
+        Ok(CaptureDirs {
+            dir: absolute("--capture-dir", &self.capture_dir)?,
+            roots: roots.collect::<Result<_>>()?,
+            memory: self.capture_memory.map(bytes),
+            floor: self.capture_floor.map(bytes),
+            group: group_id(GROUP),
+        })
     }
 }
 
@@ -181,6 +198,9 @@ mod tests {
         let given = dirs("--capture-dir caps --capture-root /mnt/one --capture-root ./two");
         assert_eq!(given.dir, here.join("caps"));
         assert_eq!(given.roots, [PathBuf::from("/mnt/one"), here.join("two")]);
+        assert_eq!((given.memory, given.floor), (None, None));
+        let given = dirs("--capture-memory 3 --capture-floor 0");
+        assert_eq!((given.memory, given.floor), (Some(3 << 20), Some(0)));
     }
 
     #[test]

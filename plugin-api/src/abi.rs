@@ -116,7 +116,8 @@ pub type CubeHandle = CubeAbi_TO<RBox<()>>;
 pub struct Plugin {
     /// The service (JSON text of a [`ServiceSchema`](crate::ServiceSchema)).
     pub describe: extern "C" fn() -> Answer<RString>,
-    /// Makes a cube. `cube` is JSON: `{"name", "uuid", "capture-dir", "capture-roots"}`.
+    /// Makes a cube. `cube` is JSON: `{"name", "uuid", "capture-dir", "capture-roots", "capture-memory", "capture-floor",
+    /// "capture-group"}`.
     #[sabi(last_prefix_field)]
     pub create: extern "C" fn(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle>,
 }

@@ -33,6 +33,13 @@ pub(crate) struct CubeInfo {
     /// Older hosts do not send this key, and allow no other directories.
     #[serde(default)]
     capture_roots: Vec<PathBuf>,
+    /// Older hosts do not send these keys.
+    #[serde(default)]
+    capture_memory: Option<u64>,
+    #[serde(default)]
+    capture_floor: Option<u64>,
+    #[serde(default)]
+    capture_group: Option<u32>,
 }
 
 /// A cube's identity, and its connection to the host. Clones refer to the same cube.
@@ -65,6 +72,21 @@ impl Cube {
     /// Other directories that may contain the paths that users give: the daemon's `--capture-root`, absolute.
     pub fn capture_roots(&self) -> &[PathBuf] {
         &self.info.capture_roots
+    }
+
+    /// Bytes of memory that all captures together may use: the daemon's `--capture-memory`, if it is set.
+    pub fn capture_memory(&self) -> Option<u64> {
+        self.info.capture_memory
+    }
+
+    /// Bytes of a disk that captures leave free: the daemon's `--capture-floor`, if it is set.
+    pub fn capture_floor(&self) -> Option<u64> {
+        self.info.capture_floor
+    }
+
+    /// The group that may read captures: the one that may use the daemon's socket, if it exists.
+    pub fn capture_group(&self) -> Option<u32> {
+        self.info.capture_group
     }
 
     /// Writes a line to the host's log, which adds the cube's name.

@@ -3,8 +3,8 @@
 //! A [`lab`] has namespaces and wires, [`traffic`] sends through them, and a [`daemon`] works in between; a [`scene`]
 //! sets all of them up, with the cubes that a test needs. [`hook`] lists what is attached, [`marks`] which cubes a
 //! frame passed, and [`sniffer`] what a capture reports. The kit's own [`capture`] records what crossed a wire, and a
-//! [`comparison`] checks the daemon's file, read by [`pcap`], against it. A [`disk`] is small, and [`bpf`] runs
-//! programs on single packets.
+//! [`comparison`] checks the daemon's file, read by [`pcap`], against it. A [`disk`] is small, [`bpf`] runs
+//! programs on single packets, and [`object`] loads them.
 
 pub mod bpf;
 pub mod capture;
@@ -15,6 +15,7 @@ pub mod hook;
 pub mod http;
 pub mod lab;
 pub mod marks;
+pub mod object;
 pub mod pcap;
 pub mod scene;
 pub mod sniffer;

@@ -136,16 +136,21 @@ fn the_cut_record_is_removed_and_the_capture_continues_in_a_new_file() -> Result
     Ok(())
 }
 
-/// Checks a sniffer that writes to `disk` with these other settings, and its status while there is no room.
-fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) -> Result<()> {
+/// Checks a sniffer that writes to `disk` with these other settings, above a floor of so many MiB, and its status and
+/// counter while there is no room.
+fn check_no_room(
+    (disk, filled, floor): (&Disk, usize, &str),
+    mut settings: Value,
+    (reason, counter): (&str, &str),
+) -> Result<()> {
     let filler = disk.fill(filled)?;
-    let scene =
-        Scene::set_up().peers(2).arguments(["--capture-root", disk.path().to_str().context("UTF-8")?]).start()?;
+    let root = disk.path().to_str().context("UTF-8")?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-root", root, "--capture-floor", floor]).start()?;
     settings["capture"] = "bidirectional".into();
     settings["dump"] = disk.path().join("trace").display().to_string().into();
     scene.sniff_at("veth1", &settings)?;
     send(&scene, 0..1000)?;
-    eventually("the end of the room", || Ok(scene.counter("dropped-disk")? > 0 && scene.counter("seen")? == 1000))?;
+    eventually("the end of the room", || Ok(scene.counter(counter)? > 0 && scene.counter("seen")? == 1000))?;
     let status = scene.status()?;
     assert!(status.starts_with("the capture file cannot be written") && status.contains(reason), "{status}");
     assert_eq!(lines(&scene, "packets are lost until it can"), 1, "the log reports it once");
@@ -169,7 +174,7 @@ fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) 
     assert_eq!((&counters["seen"], &counters["captured"]), (&json!(seen + 100), &json!(numbers.len())));
     assert!(numbers.is_sorted_by(|one, next| one < next), "doubled or out of order");
     assert!(numbers.iter().rev().copied().take(100).eq((seen..seen + 100).rev()));
-    let dropped = counters["dropped-disk"].as_u64().context("a number")?;
+    let dropped = counters[counter].as_u64().context("a number")?;
     assert_eq!(lines(&scene, &format!("is written again; packets missing in it: {dropped}")), 1, "{dropped}");
     Ok(())
 }
@@ -177,28 +182,30 @@ fn check_no_room(disk: &Disk, filled: usize, mut settings: Value, reason: &str) 
 #[test]
 fn a_full_disk_pauses_a_capture_until_there_is_room() -> Result<()> {
     for format in ["pcap", "pcapng"] {
-        check_no_room(&Disk::new(2)?, 3 << 19, json!({ "format": format }), "No space left on device")?;
+        let reported = ("No space left on device", "dropped-disk");
+        check_no_room((&Disk::new(2)?, 3 << 19, "0"), json!({ "format": format }), reported)?;
     }
     Ok(())
 }
 
 #[test]
 fn the_ceiling_of_a_directory_pauses_a_capture_until_there_is_room() -> Result<()> {
-    let disk = Disk::new(8)?;
-    check_no_room(
-        &disk,
-        3 << 18,
-        json!({ "storage": { "ceiling": 1 } }),
-        "the directory has reached its ceiling of 1 MiB",
-    )
+    let reported = ("the directory has reached its ceiling of 1 MiB", "dropped-disk");
+    check_no_room((&Disk::new(8)?, 3 << 18, "0"), json!({ "storage": { "ceiling": 1 } }), reported)
+}
+
+#[test]
+fn the_floor_of_a_disk_pauses_a_capture_until_there_is_room() -> Result<()> {
+    let reported = ("its disk has 1 MiB free or less, which captures leave to others", "dropped-floor");
+    check_no_room((&Disk::new(8)?, 13 << 19, "1"), json!({}), reported)
 }
 
 #[test]
 fn a_disk_that_is_full_from_the_start_is_reported_and_gets_the_first_file_later() -> Result<()> {
     let disk = Disk::new(2)?;
     let filler = disk.fill(2 << 20)?;
-    let scene =
-        Scene::set_up().peers(2).arguments(["--capture-dir", disk.path().to_str().context("UTF-8")?]).start()?;
+    let directory = disk.path().to_str().context("UTF-8")?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-dir", directory, "--capture-floor", "0"]).start()?;
     scene.daemon.ctl("packetcapture add sniffer").ok();
     scene.daemon.ctl("attach sniffer veth1").ok();
     let refusal = scene.daemon.ctl("sniffer set capture=ingress").one_line(2);

@@ -12,8 +12,8 @@ use polycube_tests::traffic::Flow;
 
 use super::filter::{self, Change};
 use super::mapping::Mapping;
-use super::object::{self, Loaded};
 use super::possible_cpus;
+use polycube_tests::object::{self, Loaded};
 
 static CAPTURE: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 static BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");

@@ -44,11 +44,6 @@ impl Partial {
         let applies = configures && matches!(self.question.path.get(1).map(String::as_str), Some("apply" | "diff"));
         let of_config = ["-json", "-yaml"].into_iter().filter(move |_| configures);
         let of_config = of_config.chain(["--prune"].into_iter().filter(move |_| applies));
-        FLAGS
-            .into_iter()
-            .chain(styles.filter(|_| shows))
-            .chain(of_packets.iter().copied())
-            .chain(of_config)
-            .collect()
+        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(of_packets.iter().copied()).chain(of_config).collect()
     }
 }

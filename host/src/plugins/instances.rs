@@ -23,13 +23,19 @@ use crate::wiring::CubeDatapath;
 /// How long a change waits for cubes that are in a call, before it is put off: ticks are short.
 const CLAIM: Duration = Duration::from_millis(50);
 
-/// Directories for captures, absolute.
-#[derive(Clone, Debug)]
+/// Directories for captures, absolute, and what captures may use.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CaptureDirs {
     /// The default.
     pub dir: PathBuf,
     /// Others that a client may choose.
     pub roots: Vec<PathBuf>,
+    /// Bytes of memory that all captures together may use; `None` leaves that to the plugin, as the next one does.
+    pub memory: Option<u64>,
+    /// Bytes of a disk that captures leave free.
+    pub floor: Option<u64>,
+    /// The group that may read captures.
+    pub group: Option<u32>,
 }
 
 /// What instances are created with.
@@ -115,6 +121,9 @@ impl Instances {
             "uuid": cube.uuid,
             "capture-dir": capture_dirs.dir,
             "capture-roots": capture_dirs.roots,
+            "capture-memory": capture_dirs.memory,
+            "capture-floor": capture_dirs.floor,
+            "capture-group": capture_dirs.group,
         });
         let (plugin, cube_name, level) = (plugin.clone(), name.clone(), cube.loglevel);
         let create = move || Instance::create(&plugin, cube_name.as_str(), &info, level, connections);

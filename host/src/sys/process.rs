@@ -3,6 +3,9 @@
 use std::io;
 use std::path::Path;
 
+/// The group whose members may use the socket, and read captures.
+pub(crate) const GROUP: &str = "polycube";
+
 /// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
@@ -49,6 +52,21 @@ pub(crate) fn group_id(name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
     })
+}
+
+/// Adds the group to those of this thread, and of the threads that it creates. To give a file to a group that one is in
+/// takes no capability, so the daemon need not keep one for that.
+///
+/// # Errors
+/// What the kernel says: it takes CAP_SETGID.
+pub(crate) fn join_group(id: u32) -> io::Result<()> {
+    let mut groups = rustix::process::getgroups()?;
+    let group = rustix::process::Gid::from_raw(id);
+    if rustix::process::getegid() == group || groups.contains(&group) {
+        return Ok(());
+    }
+    groups.push(group);
+    Ok(rustix::thread::set_thread_groups(&groups)?)
 }
 
 /// Ends this process at once, as `kill -9` does.

@@ -155,7 +155,7 @@ fn run(drain: &mut Drain, inbox: &mpsc::Receiver<Command>, wake: &Wake) {
 
 fn execute(drain: &mut Drain, command: Command) {
     match command {
-        Command::Open(source) => drain.sources.push(source),
+        Command::Open(source) => drain.open(source),
         Command::Close(id, done) => {
             drain.round(Cut::All);
             drain.sources.retain(|source| source.id != id);

@@ -14,7 +14,7 @@ use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError, Netmask};
 use crate::lock::lock;
-use crate::session::{CaptureMaps, CubeContext, OpenRings, Session};
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError};
 use crate::settings::Settings;
 use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
@@ -116,14 +116,20 @@ impl Service for PacketCapture {
     fn create(cube: Cube) -> Result<Self, Refusal> {
         let cpus = sys::possible_cpus()
             .map_err(|error| Refusal::failed(format!("cannot read the number of CPUs: {error}")))?;
-        let key = sys::random().map_err(|error| Refusal::failed(format!("cannot read random bytes: {error}")))?;
-        let context = CubeContext::new(cube, key)?;
+        let random = |error| Refusal::failed(format!("cannot read random bytes: {error}"));
+        let (process, key) = (sys::random().map_err(random)?, sys::random().map_err(random)?);
+        let context = CubeContext::new(cube, u32::from_ne_bytes(process), key)?;
         Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
         let filter = self.filter(&wanted.config)?;
-        datapath::datapath(&wanted.config, filter.program.as_ref(), &wanted.points, self.cpus)
+        let datapath = datapath::datapath(&wanted.config, filter.program.as_ref(), &wanted.points, self.cpus)?;
+        // Before the kernel has to find it.
+        let needed = datapath.maps.iter().filter_map(|map| map.value_size).map(u64::from).sum::<u64>();
+        let room = self.context.outcome.memory.check(needed * self.cpus as u64);
+        room.map_err(|error| Refusal::from(SessionError::from(error)).at("ring-size"))?;
+        Ok(datapath)
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
@@ -191,6 +197,7 @@ impl Service for PacketCapture {
             idle,
             program,
             counters: Counters::of(outcome),
+            memory: outcome.memory.usage().into(),
             globalheader: GlobalHeader::new(snaplen),
             packet: queue.peek().as_ref().map(PacketHead::from).unwrap_or_default(),
             queue: QueueState { waiting: queue.len() },

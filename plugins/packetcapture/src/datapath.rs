@@ -9,6 +9,7 @@ use polycube_plugin_api::{Code, Count, Datapath, Direction, MapSpec, Point, Prog
 
 use crate::config::{Capture, Config};
 use crate::filter::Compiled;
+use crate::ring::LAYOUT;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
@@ -41,7 +42,7 @@ pub(crate) fn datapath(
         filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
     let value_size = u32::try_from(element_size(ring))
         .map_err(|_| Refusal::failed("the ring is too large for a map").at("ring-size"))?;
-    let generation = config.format.constant().into();
+    let generation = u64::from(LAYOUT) << 32 | u64::from(config.format.constant());
     let rings =
         MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None, generation };
     Ok(Datapath {

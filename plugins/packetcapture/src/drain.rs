@@ -12,6 +12,7 @@ use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Reader};
 use crate::sink::{CaptureFile, Router};
 use crate::sys;
+use crate::tally::{Room, take};
 
 /// Maximum attempts to find the rings at rest. With few busy CPUs the first or second succeeds.
 const LOOKS: usize = 16;
@@ -50,6 +51,10 @@ pub(crate) struct Drain {
     pub(crate) sources: Vec<RingSet>,
     pub(crate) router: Router,
     log: Log,
+    /// Bytes of records that the cube's rings have released.
+    taken: u64,
+    /// Bytes of records that come next, but were written by a killed daemon.
+    arrived: u64,
 }
 
 /// The heads to drain to, of every CPU of every ring set.
@@ -68,7 +73,18 @@ struct Lane {
 
 impl Drain {
     pub(crate) fn new(router: Router, log: Log) -> Self {
-        Self { sources: Vec::new(), router, log }
+        Self { sources: Vec::new(), router, log, taken: 0, arrived: 0 }
+    }
+
+    /// Counts from what earlier consumers have done.
+    pub(crate) fn resume(&mut self, taken: u64, arrived: u64) {
+        (self.taken, self.arrived) = (taken, arrived);
+    }
+
+    /// Empties these rings as well.
+    pub(crate) fn open(&mut self, source: RingSet) {
+        source.reader.note_taken(self.taken);
+        self.sources.push(source);
     }
 
     pub(crate) fn log(&self, level: Level, message: &str) {
@@ -90,7 +106,15 @@ impl Drain {
                 progress = Progress::Moved;
             }
             let is_last = batch.runs.is_empty();
-            if !is_last {
+            let size = batch.runs.iter().map(|run| run.len() as u64).sum::<u64>();
+            if self.arrived > 0 && !is_last {
+                let room = Room { size: self.arrived, ..Room::default() };
+                let rest = take(format, &batch.runs, &room).rest;
+                let skipped = size - rest.iter().map(|run| run.len() as u64).sum::<u64>();
+                // They end where a record ends, unless the ring is damaged.
+                self.arrived = if rest.is_empty() { self.arrived - skipped } else { 0 };
+                self.router.write(format, &rest);
+            } else if !is_last {
                 self.router.write(format, &batch.runs);
             }
             damaged.extend(batch.damaged);
@@ -98,6 +122,8 @@ impl Drain {
             for (lane, taken) in heads.heads.iter().zip(taken) {
                 self.sources[lane.source].reader.release(lane.cpu, taken);
             }
+            self.taken += size;
+            self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
             for lane in damaged.into_iter().map(|at| heads.heads[at]) {
                 self.resync(lane);
             }

@@ -198,6 +198,8 @@ impl Fixture {
         Files::new(FileContext {
             cube: String::from("sniffer"),
             session: 0,
+            continues: false,
+            floor: Some(0),
             journal: Journal::new(roots(&self.captures()).capture_dir(), "sniffer"),
             settings,
             outcome: Arc::clone(&self.outcome),

@@ -68,6 +68,11 @@ impl Format {
         }
     }
 
+    /// The format whose [`constant`](Self::constant) this is.
+    pub(crate) fn from_constant(constant: u32) -> Option<Self> {
+        [Self::Pcap, Self::PcapNanos, Self::Pcapng].into_iter().find(|format| format.constant() == constant)
+    }
+
     /// Parses the record at the start of `bytes`. `None` if it is invalid or incomplete.
     pub(crate) fn parse(self, bytes: &[u8]) -> Option<Record> {
         match self {

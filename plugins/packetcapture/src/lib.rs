@@ -15,6 +15,7 @@ mod drain;
 mod format;
 mod lock;
 mod log;
+mod memory;
 mod merge;
 mod outcome;
 mod patience;

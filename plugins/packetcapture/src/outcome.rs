@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod ledger;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +12,17 @@ use std::sync::{Arc, Mutex};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::format::Format;
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
-use crate::ring::{Counters, Rings};
+use crate::memory::Share;
+use crate::ring::{Counters, Lost, Rings, Written};
 use crate::store::{FileId, StoredFile};
+use crate::sys::MapId;
 use crate::tally::Tally;
+
+use ledger::Ledger;
+pub(crate) use ledger::Resumption;
 
 /// Files that are remembered; older ones are on the disk, but no longer listed.
 const FILES: usize = 1000;
@@ -24,12 +32,16 @@ const FILES: usize = 1000;
 pub(crate) struct Outcome {
     /// Not written to the disk, or waited for it too long.
     pub(crate) disk: Losses,
+    /// Not written, to leave the disk the space that others need.
+    pub(crate) floor: Losses,
     /// Arrived after the capture's own limit.
     pub(crate) limit: Losses,
     /// Discarded from network mode's queue.
     pub(crate) queue: Losses,
     /// In files that somebody else removed or truncated while they were being written.
     pub(crate) removed: Losses,
+    /// What the cube's rings and backlog take up.
+    pub(crate) memory: Share,
     ledger: Mutex<Ledger>,
     session: AtomicU64,
     /// The counters when the last capture started.
@@ -58,13 +70,10 @@ impl Losses {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
-}
 
-/// The programs' counters: those of open rings, and the sum of closed ones.
-#[derive(Default)]
-struct Ledger {
-    open: Vec<Arc<Rings>>,
-    closed: Counters,
+    fn pair(&self) -> [u64; 2] {
+        [self.packets(), self.bytes()]
+    }
 }
 
 /// A capture file.
@@ -100,25 +109,75 @@ impl FileStatus {
 }
 
 impl Outcome {
-    pub(crate) fn open_rings(&self, rings: Arc<Rings>) {
-        lock(&self.ledger).open.push(rings);
+    /// Of a cube that takes memory from `memory`.
+    pub(crate) fn new(memory: Share) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    /// Adds rings, and what an earlier daemon noted in them. What waited in its memory is lost.
+    pub(crate) fn open_rings(&self, map_id: MapId, rings: Arc<Rings>, format: Format) -> Resumption {
+        let mut ledger = lock(&self.ledger);
+        let resumption = ledger.open(map_id, rings, format, self.lost());
+        if let Some(note) = &resumption.inherited {
+            let losses = [&self.disk, &self.limit, &self.queue, &self.removed, &self.floor];
+            losses.iter().zip(note.progress.lost).for_each(|(losses, [packets, bytes])| losses.add(packets, bytes));
+            let [packets, bytes] = note.progress.waiting;
+            self.disk.add(packets, bytes);
+            ledger.note(self.lost());
+        }
+        resumption
     }
 
     /// Adds the counters of `rings`, to which nothing is written any more, to the sum of the closed ones.
     pub(crate) fn close_rings(&self, rings: &Arc<Rings>) {
-        let mut ledger = lock(&self.ledger);
-        if let Some(at) = ledger.open.iter().position(|open| Arc::ptr_eq(open, rings)) {
-            let rings = ledger.open.swap_remove(at);
-            ledger.closed += rings.counters();
-        }
+        lock(&self.ledger).close(rings);
     }
 
     /// The programs' counters since the cube was created.
     pub(crate) fn counters(&self) -> Counters {
-        let ledger = lock(&self.ledger);
-        let mut sum = ledger.closed;
-        ledger.open.iter().for_each(|rings| sum += rings.counters());
-        sum
+        lock(&self.ledger).counters()
+    }
+
+    /// Notes that the rings need not keep `bytes` of records any more: they are in the file, passed on, or counted as lost.
+    pub(crate) fn account(&self, bytes: u64, written: Option<Written>) {
+        self.note(|ledger| {
+            ledger.accounted += bytes;
+            ledger.written = written.or(ledger.written);
+        });
+    }
+
+    /// Notes that the file is complete.
+    pub(crate) fn leave_file(&self) {
+        self.note(|ledger| ledger.written = None);
+    }
+
+    /// Notes that records wait in memory for the disk: they are lost if the daemon is killed now.
+    pub(crate) fn wait(&self, tally: &Tally) {
+        self.note(|ledger| {
+            ledger.accounted += tally.size;
+            ledger.waiting[0] += tally.packets;
+            ledger.waiting[1] += tally.bytes;
+        });
+    }
+
+    /// Notes that records which [waited](Self::wait) are written, or lost.
+    pub(crate) fn end_wait(&self, tally: &Tally, written: Option<Written>) {
+        self.note(|ledger| {
+            let [packets, bytes] = ledger.waiting;
+            ledger.waiting = [packets.saturating_sub(tally.packets), bytes.saturating_sub(tally.bytes)];
+            ledger.written = written.or(ledger.written);
+        });
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Ledger)) {
+        let mut ledger = lock(&self.ledger);
+        change(&mut ledger);
+        ledger.note(self.lost());
+    }
+
+    /// Packets that were lost after they were recorded, and their bytes, by reason.
+    fn lost(&self) -> Lost {
+        [self.disk.pair(), self.limit.pair(), self.queue.pair(), self.removed.pair(), self.floor.pair()]
     }
 
     /// The same for a reader of pcapng that missed `elsewhere` more packets after they were recorded.
@@ -132,13 +191,13 @@ impl Outcome {
 
     /// The same for a reader that got `delivered` packets of the last capture.
     pub(crate) fn statistics_of_session(&self, delivered: u64) -> Statistics {
-        let now = self.statistics(self.disk.packets() + self.queue.packets());
+        let now = self.statistics(self.disk.packets() + self.floor.packets() + self.queue.packets());
         now.since(&lock(&self.began), delivered)
     }
 
     /// Notes that another capture starts; returns its number.
     pub(crate) fn begin_session(&self) -> u64 {
-        *lock(&self.began) = self.statistics(self.disk.packets() + self.queue.packets());
+        *lock(&self.began) = self.statistics(self.disk.packets() + self.floor.packets() + self.queue.packets());
         self.set_trouble(None);
         self.session.fetch_add(1, Ordering::Relaxed) + 1
     }

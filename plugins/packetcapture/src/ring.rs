@@ -6,6 +6,7 @@
 
 mod bell;
 mod mapping;
+mod note;
 
 use std::io;
 use std::mem::offset_of;
@@ -17,8 +18,13 @@ use polycube_layout::ring::{CONSUMER, Consumer, DATA, FILTER, Filter, Producer, 
 
 pub(crate) use bell::Bell;
 use mapping::{Access, Mapping};
+#[cfg(test)]
+pub(crate) use note::MARK_OFFSET;
+pub(crate) use note::{Found, LAYOUT, Lost, Note, Progress, Written};
 
+use crate::format::Format;
 use crate::merge::Span;
+use crate::tally::Tally;
 
 /// Why rings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,17 @@ pub(crate) struct Counters {
     pub(crate) faults: u64,
     /// Counted by the filter program, before any of the above.
     pub(crate) rejected: u64,
+}
+
+impl std::ops::SubAssign for Counters {
+    fn sub_assign(&mut self, less: Self) {
+        self.written -= less.written;
+        self.bytes -= less.bytes;
+        self.full -= less.full;
+        self.nested -= less.nested;
+        self.faults -= less.faults;
+        self.rejected -= less.rejected;
+    }
 }
 
 impl std::ops::AddAssign for Counters {
@@ -142,6 +159,11 @@ impl Reader {
         self.rings.size
     }
 
+    /// Notes how many bytes of records the cube's rings have released.
+    pub(crate) fn note_taken(&self, bytes: u64) {
+        self.rings.set_taken(bytes);
+    }
+
     /// Position after the last finished record of `cpu`.
     pub(crate) fn head(&self, cpu: usize) -> u64 {
         self.rings.mapping.word64(self.rings.producer(cpu, offset_of!(Producer, head))).load(Ordering::Acquire)
@@ -192,6 +214,24 @@ impl Reader {
     /// Discards everything that `cpu` has up to `head`.
     pub(crate) fn resync(&mut self, cpu: usize, head: u64) {
         self.store_tail(cpu, head);
+    }
+
+    /// Discards everything that the rings hold; returns the totals of the records, if their format is known.
+    pub(crate) fn discard(&mut self, format: Option<Format>) -> Tally {
+        let mut tally = Tally::default();
+        for cpu in 0..self.cpus() {
+            let head = self.head(cpu);
+            if let (Some(format), Ok(span)) = (format, self.span(cpu, head)) {
+                tally.add(&Tally::of(format, &[span.first, span.second]));
+            }
+            self.resync(cpu, head);
+        }
+        tally
+    }
+
+    /// Bytes that the rings hold.
+    pub(crate) fn held(&self) -> u64 {
+        (0..self.cpus()).map(|cpu| self.head(cpu).saturating_sub(self.tail(cpu))).sum()
     }
 
     /// Requests the doorbell when a ring holds more than `mark` bytes.

@@ -17,15 +17,17 @@ use crate::drain::{Drain, RingSet};
 use crate::format::Format;
 use crate::lock::lock;
 use crate::log::Log;
-use crate::outcome::Outcome;
+use crate::memory::{Held, NoRoom, Share, default_limit};
+use crate::outcome::{Outcome, Resumption};
 use crate::patience::{Errands, PATIENCE};
-use crate::ring::{Bell, Reader, RingError, Rings};
+use crate::ring::{Bell, Found, Note, Reader, RingError, Rings};
 use crate::settings::Settings;
 use crate::sink::{
-    FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition, mend,
+    FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition, mend, take_back,
 };
 use crate::store::Roots;
 use crate::sys::{self, MapId};
+use crate::tally::Tally;
 
 /// Why a capture cannot start or continue.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,8 @@ pub(crate) enum SessionError {
     MapId { map: &'static str, source: io::Error },
     #[error(transparent)]
     Rings(#[from] RingError),
+    #[error(transparent)]
+    Memory(#[from] NoRoom),
     #[error("cannot map the doorbell: {0}")]
     Bell(#[source] io::Error),
     #[error(
@@ -87,20 +91,23 @@ pub(crate) struct CubeContext {
     errands: Errands,
     /// Closes when the files of killed daemons are mended.
     mending: Arc<Mutex<mpsc::Receiver<()>>>,
+    /// Distinguishes this process from others that have the cube.
+    process: u32,
     /// The key for replacing addresses.
     key: [u8; 32],
 }
 
 impl CubeContext {
     /// Starts to mend the files of killed daemons, too.
-    pub(crate) fn new(cube: Cube, key: [u8; 32]) -> Result<Self, SessionError> {
-        let outcome = Arc::<Outcome>::default();
+    pub(crate) fn new(cube: Cube, process: u32, key: [u8; 32]) -> Result<Self, SessionError> {
+        let limit = cube.capture_memory().unwrap_or_else(default_limit);
+        let outcome = Arc::new(Outcome::new(Share::new(cube.name(), limit)));
         let readers = Arc::new(Readers::new(cube.name(), Arc::clone(&outcome), log_of(&cube)));
         let worker = Arc::new(FileWorker::new(Arc::clone(&outcome), log_of(&cube)));
-        let roots = Roots::new(cube.capture_dir(), cube.capture_roots());
+        let roots = Roots::new(cube.capture_dir(), cube.capture_roots()).readable_by(cube.capture_group());
         let mending = Arc::new(Mutex::new(start_mending(&cube, &roots).map_err(SessionError::Thread)?));
         let (queue, errands) = (Arc::default(), Errands::default());
-        Ok(Self { cube, roots, outcome, queue, readers, worker, errands, mending, key })
+        Ok(Self { cube, roots, outcome, queue, readers, worker, errands, mending, process, key })
     }
 
     /// Whether files can be created. Network mode creates none.
@@ -123,13 +130,37 @@ impl CubeContext {
         Box::new(move || host.configure(&json!({ "capture": "off" })))
     }
 
-    fn router(&self, settings: Arc<Settings>, session: u64) -> io::Result<Router> {
-        let Self { cube, roots, outcome, queue, readers, worker, key, .. } = self;
+    /// Starts to empty the rings of `source`.
+    fn consumer(
+        &self,
+        settings: &Arc<Settings>,
+        session: u64,
+        source: RingSet,
+        resumption: Resumption,
+    ) -> Result<Consumer, SessionError> {
+        let Resumption { taken, arrived, inherited } = resumption;
+        let continues = inherited.is_some();
+        if let Some(written) = inherited.and_then(|note| note.progress.written) {
+            let (roots, log) = (self.roots.clone(), log_of(&self.cube));
+            let work = move || take_back(&roots, &written, &log);
+            self.errands.run(&self.roots.capture_dir().path(), work).map_err(SessionError::Thread)?;
+        }
+        let router = self.router(Arc::clone(settings), session, continues).map_err(SessionError::Thread)?;
+        let mut drain = Drain::new(router, log_of(&self.cube));
+        drain.resume(taken, arrived);
+        drain.open(source);
+        Consumer::start(self.cube.name(), drain).map_err(SessionError::Thread)
+    }
+
+    fn router(&self, settings: Arc<Settings>, session: u64, continues: bool) -> io::Result<Router> {
+        let Self { cube, roots, outcome, queue, readers, worker, process, key, .. } = self;
         let files = Files::new(FileContext {
             cube: cube.name().to_owned(),
             session,
-            // The former session may still wait for its disk.
-            journal: Journal::new(roots.capture_dir(), &format!("{}-{session}", cube.uuid())),
+            continues,
+            floor: cube.capture_floor(),
+            // The former session may still wait for its disk, and a killed daemon's note for its mending.
+            journal: Journal::new(roots.capture_dir(), &format!("{}-{process:08x}-{session}", cube.uuid())),
             settings: Arc::clone(&settings),
             outcome: Arc::clone(outcome),
             worker: Arc::clone(worker),
@@ -146,17 +177,53 @@ pub(crate) struct OpenRings {
     id: u64,
     map_id: MapId,
     rings: Arc<Rings>,
+    _memory: Held,
 }
 
 impl OpenRings {
-    fn map(id: u64, maps: CaptureMaps, format: Format, outcome: &Outcome) -> Result<(Self, RingSet), SessionError> {
+    fn map(
+        id: u64,
+        maps: CaptureMaps,
+        format: Format,
+        context: &CubeContext,
+    ) -> Result<(Self, RingSet, Resumption), SessionError> {
         let CaptureMaps { rings: map, bell, map_id } = maps;
-        let (rings, reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
+        let memory = context.outcome.memory.hold(u64::from(map.value_size) * u64::from(map.max_entries))?;
+        let (rings, mut reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
         rings.set_utc_offset(sys::utc_offset());
         let bell = Bell::map(bell.fd).map_err(SessionError::Bell)?;
-        outcome.open_rings(Arc::clone(&rings));
-        Ok((Self { id, map_id, rings }, RingSet { id, format, reader, bell }))
+        let found = rings.found();
+        let lost = match &found {
+            Found::Known(note) if note.format != format.constant() => {
+                let message = "the rings have records of another format, which are lost: a change was interrupted";
+                context.cube.log(Level::Warn, message);
+                reader.discard(Format::from_constant(note.format))
+            }
+            Found::Unknown => {
+                let message = "the rings were written by another version: the packets in them are lost";
+                context.cube.log(Level::Warn, message);
+                reader.discard(None)
+            }
+            Found::Fresh | Found::Known(_) => Tally::default(),
+        };
+        let mut resumption = context.outcome.open_rings(map_id, Arc::clone(&rings), format);
+        context.outcome.disk.add(lost.packets, lost.bytes);
+        // Whatever the note says, later packets are not skipped.
+        resumption.arrived = resumption.arrived.min(reader.held());
+        if let Some(note) = &resumption.inherited {
+            context.cube.log(Level::Info, &continues(reader.held(), note));
+        }
+        Ok((Self { id, map_id, rings, _memory: memory }, RingSet { id, format, reader, bell }, resumption))
     }
+}
+
+/// What a capture of an earlier daemon left, for the log.
+fn continues(held: u64, note: &Note) -> String {
+    let in_memory = match note.progress.waiting[0] {
+        0 => String::new(),
+        packets => format!("; {packets} packets that waited in its memory for the disk are lost"),
+    };
+    format!("continues the capture of an earlier daemon, with {held} bytes in the rings{in_memory}")
 }
 
 /// A capture that runs, or is about to.
@@ -178,14 +245,12 @@ impl Session {
         // So that the names of files that are deleted are free.
         let _ = lock(&context.mending).recv_timeout(PATIENCE);
         context.check_directory(&settings)?;
-        let session = context.outcome.begin_session();
         context.readers.describe(&settings.section);
-        let format = settings.format;
-        let router = context.router(Arc::clone(&settings), session).map_err(SessionError::Thread)?;
-        let consumer = Consumer::start(context.cube.name(), Drain::new(router, log_of(&context.cube)));
-        let consumer = consumer.map_err(SessionError::Thread)?;
-        let (current, source) = OpenRings::map(0, maps, format, &context.outcome)?;
-        consumer.open(source);
+        let (current, source, resumption) = OpenRings::map(0, maps, settings.format, context)?;
+        let session = context.outcome.begin_session();
+        let consumer = context.consumer(&settings, session, source, resumption).inspect_err(|_| {
+            context.outcome.close_rings(&current.rings);
+        })?;
         let kib = current.rings.size() >> 10;
         context.cube.log(Level::Debug, &format!("a session begins, with rings of {kib} KiB"));
         Ok(Self { consumer, context: context.clone(), current, opened: 1, settings })
@@ -198,7 +263,7 @@ impl Session {
 
     /// Starts to empty other rings as well.
     pub(crate) fn open(&mut self, maps: CaptureMaps, format: Format) -> Result<OpenRings, SessionError> {
-        let (opened, source) = OpenRings::map(self.opened, maps, format, &self.context.outcome)?;
+        let (opened, source, _) = OpenRings::map(self.opened, maps, format, &self.context)?;
         self.opened += 1;
         self.consumer.open(source);
         Ok(opened)

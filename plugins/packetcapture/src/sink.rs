@@ -15,13 +15,14 @@ mod queue;
 mod readers;
 mod router;
 mod snapshot;
+mod space;
 mod stop;
 
 pub(crate) use excerpt::Excerpt;
 pub(crate) use file::CaptureFile;
 pub(crate) use file_worker::FileWorker;
 pub(crate) use files::Files;
-pub(crate) use journal::{Journal, mend};
+pub(crate) use journal::{Journal, mend, take_back};
 pub(crate) use name::timestamp;
 pub(crate) use opener::FileContext;
 pub(crate) use queue::{Queue, QueuedPacket};

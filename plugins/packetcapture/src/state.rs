@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::Capture;
 use crate::format::Format;
 use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
+use crate::memory::Usage;
 pub use crate::outcome::FileStatus;
 use crate::outcome::{FileState, Outcome};
 use crate::sink::{QueuedPacket, ReaderState, timestamp};
@@ -35,6 +36,8 @@ pub struct State {
     pub program: Option<ProgramState>,
     /// Packets since the cube was created
     pub counters: Counters,
+    /// Memory in bytes
+    pub memory: MemoryState,
     /// Header of the capture's pcap file
     #[schemars(extend("x-minor" = true))]
     pub globalheader: GlobalHeader,
@@ -49,6 +52,29 @@ pub struct State {
     /// Clients that read packets live
     #[schemars(extend("x-list-key" = "id"))]
     pub streams: Vec<Reader>,
+}
+
+/// The memory of a capture, and of all captures of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemoryState {
+    /// Rings, which exist while the capture is on and attached
+    #[schemars(extend("x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
+    pub rings: u64,
+    /// Packets that wait for the disk
+    #[schemars(extend("x-metric" = { "name": "packetcapture_backlog_bytes", "type": "gauge" }))]
+    pub backlog: u64,
+    /// Rings and backlogs of all captures
+    pub total: u64,
+    /// What all captures may use: polycubed's `--capture-memory`
+    #[schemars(extend("x-metric" = { "name": "packetcapture_memory_limit_bytes", "type": "gauge" }))]
+    pub limit: u64,
+}
+
+impl From<Usage> for MemoryState {
+    fn from(Usage { rings, backlog, total, limit }: Usage) -> Self {
+        Self { rings, backlog, total, limit }
+    }
 }
 
 /// The header of a classic pcap file, as the original client expects it.
@@ -220,7 +246,7 @@ pub struct Counters {
     /// Recorded bytes of these packets
     #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
     pub bytes: u64,
-    /// Packets lost: the sum of the counters that follow, without those after the limit of `stop-after`
+    /// Packets lost: the sum of all `dropped-…` counters but `dropped-limit`
     #[schemars(extend("x-summary" = "drops"))]
     pub dropped: u64,
     /// Packets not recorded because the ring was full
@@ -235,6 +261,9 @@ pub struct Counters {
     /// Packets recorded but not written to the file
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_disk_packets_total", "type": "counter" }))]
     pub dropped_disk: u64,
+    /// Packets recorded but not written to the file, because its disk has no more space than captures leave to others
+    #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_floor_packets_total", "type": "counter" }))]
+    pub dropped_floor: u64,
     /// Packets discarded from network mode's full queue, the oldest first
     #[schemars(extend("x-metric" = { "name": "packetcapture_dropped_queue_packets_total", "type": "counter" }))]
     pub dropped_queue: u64,
@@ -249,7 +278,7 @@ pub struct Counters {
 
 impl Counters {
     pub(crate) fn of(outcome: &Outcome) -> Self {
-        let (counted, lost) = (outcome.counters(), [&outcome.disk, &outcome.queue, &outcome.limit]);
+        let (counted, lost) = (outcome.counters(), [&outcome.disk, &outcome.floor, &outcome.queue, &outcome.limit]);
         let matched = counted.written + counted.full + counted.nested + counted.faults;
         let packets = lost.iter().map(|losses| losses.packets()).sum::<u64>();
         let bytes = lost.iter().map(|losses| losses.bytes()).sum::<u64>();
@@ -259,11 +288,17 @@ impl Counters {
             rejected: counted.rejected,
             captured: counted.written.saturating_sub(packets),
             bytes: counted.bytes.saturating_sub(bytes),
-            dropped: counted.full + counted.nested + counted.faults + outcome.disk.packets() + outcome.queue.packets(),
+            dropped: counted.full
+                + counted.nested
+                + counted.faults
+                + outcome.disk.packets()
+                + outcome.floor.packets()
+                + outcome.queue.packets(),
             dropped_ring_full: counted.full,
             dropped_nested: counted.nested,
             dropped_fault: counted.faults,
             dropped_disk: outcome.disk.packets(),
+            dropped_floor: outcome.floor.packets(),
             dropped_queue: outcome.queue.packets(),
             removed: outcome.removed.packets(),
             dropped_limit: outcome.limit.packets(),

@@ -47,6 +47,13 @@ fn highest(ranges: &str) -> Option<usize> {
     ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
+/// The machine's memory in bytes, as far as the kernel says.
+pub(crate) fn memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
 /// Nanoseconds to add to `CLOCK_TAI` to get UTC.
 pub(crate) fn utc_offset() -> i64 {
     // The clock has existed since Linux 3.10.
@@ -172,6 +179,11 @@ mod tests {
     fn a_maps_id_is_found_in_its_descriptors_info() {
         assert_eq!(map_id("pos:\t0\nmap_type:\t2\nmap_id:\t117\nfrozen:\t0\n"), Some(117));
         assert_eq!(map_id("pos:\t0\nmnt_id:\t15\n"), None);
+    }
+
+    #[test]
+    fn the_machine_has_memory() {
+        assert!(memory().unwrap() > 64 << 20);
     }
 
     #[test]

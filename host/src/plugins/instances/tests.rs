@@ -21,7 +21,12 @@ fn instances() -> (Instances, Arc<AtomicUsize>) {
     let surroundings = Surroundings {
         calls: Arc::default(),
         failures: Arc::default(),
-        capture_dirs: CaptureDirs { dir: "/captures".into(), roots: vec!["/more".into()] },
+        capture_dirs: CaptureDirs {
+            dir: "/captures".into(),
+            roots: vec!["/more".into()],
+            memory: Some(7),
+            ..CaptureDirs::default()
+        },
         requests: Box::new(|_| Box::new(|_| {})),
         freed: Box::new(move || {
             let count = Arc::clone(&count);
@@ -92,8 +97,10 @@ fn a_plugin_gets_the_identity_of_its_cube_and_the_capture_directories() {
     });
     instances.create(&name("informed"), &cube(), &plugin).unwrap();
     let info: Value = serde_json::from_str(&sent.recv().unwrap()).unwrap();
-    let expected =
-        json!({ "name": "informed", "uuid": "the-uuid", "capture-dir": "/captures", "capture-roots": ["/more"] });
+    let expected = json!({
+        "name": "informed", "uuid": "the-uuid", "capture-dir": "/captures", "capture-roots": ["/more"],
+        "capture-memory": 7, "capture-floor": null, "capture-group": null,
+    });
     assert_eq!(info, expected);
     instances.remove(&name("informed"));
     assert!(instances.all().is_empty());

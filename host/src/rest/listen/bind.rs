@@ -8,11 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::ListenError;
-use crate::sys::process::group_id;
+use crate::sys::process::{GROUP, group_id};
 use crate::sys::socket;
-
-/// The group whose members may use the socket.
-const GROUP: &str = "polycube";
 
 /// Most connections that wait to be accepted.
 const BACKLOG: i32 = 1024;

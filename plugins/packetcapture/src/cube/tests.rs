@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+mod resumption;
+
 use std::fs;
 use std::os::fd::IntoRawFd as _;
 use std::path::Path;
@@ -103,7 +105,7 @@ fn a_session_has_one_file_from_on_to_off() {
     let counters = json!({
         "seen": 3, "matched": 3, "rejected": 0,
         "captured": 3, "bytes": 9, "dropped": 0, "dropped-ring-full": 0, "dropped-nested": 0, "dropped-fault": 0,
-        "dropped-disk": 0, "dropped-queue": 0, "removed": 0, "dropped-limit": 0
+        "dropped-disk": 0, "dropped-floor": 0, "dropped-queue": 0, "removed": 0, "dropped-limit": 0
     });
     assert_eq!(lab.state()["counters"], counters);
 

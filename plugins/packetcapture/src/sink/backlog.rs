@@ -55,6 +55,8 @@ pub(super) struct Backlog {
     is_slow: bool,
     /// When the last records arrived.
     last: Instant,
+    /// Whether records have waited since the last tick.
+    was_used: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,7 +91,15 @@ impl Backlog {
         let writer = Arc::clone(&shared);
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
         let (limit, is_direct) = (settings.memory, settings.files.direct);
-        Ok(Self { shared, limit, is_direct, is_slow: false, last: Instant::now(), thread: Some(thread) })
+        Ok(Self {
+            shared,
+            limit,
+            is_direct,
+            is_slow: false,
+            last: Instant::now(),
+            was_used: false,
+            thread: Some(thread),
+        })
     }
 
     /// Writes `runs`, or queues them.
@@ -108,17 +118,21 @@ impl Backlog {
             return;
         }
         self.is_slow = false;
-        if waiting.bytes + size > self.limit {
+        let has_room = waiting.bytes + size <= self.limit && self.shared.outcome.memory.wait(size as u64);
+        if !has_room {
             drop(waiting);
             let tally = Tally::of(format, runs);
             self.shared.outcome.disk.add(tally.packets, tally.bytes);
+            self.shared.outcome.account(size as u64, None);
             return;
         }
         waiting.bytes += size;
+        self.was_used = true;
         let mut buffer = waiting.spare.pop().unwrap_or_default();
         drop(waiting);
         buffer.reserve(size);
         runs.iter().for_each(|run| buffer.extend_from_slice(run));
+        self.shared.outcome.wait(&Tally::of(format, runs));
         self.push(Item::Records(format, buffer));
     }
 
@@ -132,6 +146,10 @@ impl Backlog {
     }
 
     pub(super) fn tick(&mut self) {
+        // A capture that no longer needs its buffers does not keep them.
+        if !std::mem::take(&mut self.was_used) {
+            lock(&self.shared.waiting).spare.clear();
+        }
         self.in_turn(Item::Tick);
     }
 
@@ -182,6 +200,7 @@ impl Shared {
                         self.outcome.set_trouble(Some(String::from(trouble)));
                         None
                     });
+                    self.outcome.memory.end_wait(size as u64);
                     waiting = lock(&self.waiting);
                     waiting.bytes -= size;
                     waiting.spare.extend(buffer);
@@ -202,7 +221,7 @@ impl Files {
     fn handle(&mut self, item: Item) -> Option<Vec<u8>> {
         match item {
             Item::Records(format, mut bytes) => {
-                self.write(format, &[&bytes]);
+                self.write_waiting(format, &bytes);
                 bytes.clear();
                 return Some(bytes);
             }

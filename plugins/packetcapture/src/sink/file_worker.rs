@@ -15,10 +15,11 @@ use polycube_plugin_api::Level;
 use rustix::fs::{OFlags, fdatasync};
 
 use super::name::{compressed, half_compressed};
+use super::space::Space;
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::{FileStatus, Outcome};
-use crate::store::{OpenError, OwnFile, Removal, StoredFile};
+use crate::store::{Directory, OpenError, OwnFile, Removal, StoredFile};
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
@@ -32,6 +33,8 @@ pub(crate) enum FileTask {
     Compress(StoredFile),
     /// Deletes a closed file, compressed or not.
     Delete(StoredFile),
+    /// Looks how much space the disk of a directory has above the floor.
+    Measure(Arc<Directory>, Space, Option<u64>),
 }
 
 /// Why a task failed.
@@ -85,10 +88,10 @@ impl FileWorker {
         }
     }
 
-    /// As [`FileTask::Sync`], but only if no task is pending: descriptors would pile up behind a slow disk.
-    pub(super) fn sync_if_idle(&self, fd: OwnedFd) {
+    /// As [`add`](Self::add), but only if no task is pending: tasks of every second would pile up behind a slow disk.
+    pub(super) fn add_if_idle(&self, task: FileTask) {
         if self.shared.pending.load(Ordering::Relaxed) == 0 {
-            self.add(FileTask::Sync(fd));
+            self.add(task);
         }
     }
 }
@@ -147,6 +150,7 @@ impl FileTask {
                 remove(&file)?;
                 outcome.forget(&stored);
             }
+            Self::Measure(directory, space, floor) => space.measure(&*directory, floor),
         }
         Ok(())
     }

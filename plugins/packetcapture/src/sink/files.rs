@@ -12,10 +12,12 @@ use polycube_plugin_api::Level;
 use super::file::{CaptureFile, Interference, Shortfall};
 use super::file_worker::FileTask;
 use super::opener::{FileContext, Opener};
+use super::space::Full;
 use crate::config::Fsync;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
-use crate::outcome::FileStatus;
+use crate::outcome::{FileStatus, Outcome};
+use crate::ring::Written;
 use crate::settings::{Extent, Settings};
 use crate::store::{OwnFile, StoredFile};
 use crate::sys;
@@ -39,6 +41,8 @@ pub(crate) struct Files {
     failing: Option<u64>,
     /// Bytes in the directory besides `current`; `None` until they are measured.
     elsewhere: Option<u64>,
+    /// Whether records come from memory: then the rings have released them already.
+    is_memory: bool,
 }
 
 struct Current {
@@ -60,13 +64,25 @@ impl Files {
             closed: VecDeque::new(),
             failing: None,
             elsewhere: None,
+            is_memory: false,
         };
         files.reported = files.statistics();
         files
     }
 
-    /// Writes records of `format`. Records that cannot be written are counted.
+    /// Writes records of `format` from the rings. Records that cannot be written are counted.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        self.is_memory = false;
+        self.write_all(format, runs);
+    }
+
+    /// The same, for records that waited in memory.
+    pub(super) fn write_waiting(&mut self, format: Format, records: &[u8]) {
+        self.is_memory = true;
+        self.write_all(format, &[records]);
+    }
+
+    fn write_all(&mut self, format: Format, runs: &[&[u8]]) {
         let mut rest = runs.to_vec();
         while !rest.is_empty() {
             self.leave_unsuitable(format);
@@ -78,6 +94,7 @@ impl Files {
                     Level::Error,
                     &format!("{bytes} bytes of a ring are not valid records and are not written"),
                 );
+                self.account(&Tally { size: bytes as u64, ..Tally::default() });
             }
             if taken.tally.packets > 0 {
                 self.append(format, &taken.runs, &taken.tally);
@@ -86,6 +103,17 @@ impl Files {
             if !rest.is_empty() {
                 self.close();
             }
+        }
+    }
+
+    /// Notes that records are written, or lost.
+    fn account(&self, tally: &Tally) {
+        let written = |Current { file, .. }: &Current| Written { file: file.own().id(), length: file.length() };
+        let written = self.current.as_ref().map(written);
+        if self.is_memory {
+            self.context.outcome.end_wait(tally, written);
+        } else {
+            self.context.outcome.account(tally.size, written);
         }
     }
 
@@ -123,6 +151,7 @@ impl Files {
     /// Checks the clock.
     pub(crate) fn tick(&mut self) {
         self.measure_directory();
+        self.measure_disk();
         if let Some(interference) = self.current.as_ref().and_then(|now| now.file.interference_at_path()) {
             self.abandon(interference);
         }
@@ -143,7 +172,7 @@ impl Files {
             && let Some(current) = &self.current
             && let Ok(fd) = current.file.descriptor()
         {
-            self.context.worker.sync_if_idle(fd);
+            self.context.worker.add_if_idle(FileTask::Sync(fd));
         }
     }
 
@@ -172,7 +201,10 @@ impl Files {
         let mut kept = *tally;
         if let Err(Shortfall { kept: size, error }) = &result {
             kept = take(format, runs, &Room { size: *size as u64, ..Room::default() }).tally;
-            self.context.outcome.disk.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
+            let is_floor = error.get_ref().and_then(|inner| inner.downcast_ref::<Full>()).is_some();
+            let Outcome { disk, floor, .. } = &*self.context.outcome;
+            let losses = if is_floor { floor } else { disk };
+            losses.add(tally.packets - kept.packets, tally.bytes - kept.bytes);
             self.report_failure(error, tally.packets - kept.packets);
         } else if let Some(lost) = self.failing.take() {
             (self.context.log)(
@@ -181,6 +213,7 @@ impl Files {
             );
             self.context.outcome.set_trouble(None);
         }
+        self.account(tally);
         if kept.packets == 0 {
             return;
         }
@@ -230,11 +263,14 @@ impl Files {
                     );
                     (self.context.log)(Level::Info, &message);
                 }
+                // A first write that is killed is taken back as a whole.
+                self.context.outcome.account(0, Some(Written { file: file.own().id(), length: 0 }));
                 let stored = StoredFile::new(file.own().clone());
                 Current { file, stored, tally: Tally::default(), began: Instant::now() }
             }
         };
         let current = self.current.insert(current);
+        self.opener.space.take(size).map_err(io::Error::other)?;
         current.file.describe(&self.section)?;
         Ok(current)
     }
@@ -279,6 +315,7 @@ impl Files {
         if tally.packets == 0 {
             drop(file);
             (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
+            self.context.outcome.leave_file();
             self.context.journal.closed();
             return;
         }
@@ -294,6 +331,7 @@ impl Files {
                 self.report_failure(&error, 0);
             }
         }
+        self.context.outcome.leave_file();
         self.context.journal.closed();
         let size = file.length();
         let (name, packets) = (path.display(), tally.packets);
@@ -368,8 +406,16 @@ impl Files {
         self.elsewhere = Some(directory.size(own.map(OwnFile::name)));
     }
 
+    /// Has the disk looked at. If it is the disk of a later directory, that is looked at when its first file is opened.
+    fn measure_disk(&self) {
+        if let Some(directory) = &self.opener.directory {
+            let task = FileTask::Measure(Arc::clone(directory), self.opener.space.clone(), self.context.floor);
+            self.context.worker.add_if_idle(task);
+        }
+    }
+
     fn statistics(&self) -> Statistics {
-        self.context.outcome.statistics(self.context.outcome.disk.packets())
+        self.context.outcome.statistics(self.context.outcome.disk.packets() + self.context.outcome.floor.packets())
     }
 }
 

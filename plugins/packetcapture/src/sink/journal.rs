@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use polycube_layout::ring::RECORD_HEADER;
 use polycube_plugin_api::Level;
@@ -17,6 +17,8 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use crate::format::Format;
 use crate::format::pcap::HEADER;
 use crate::format::pcapng::block_length;
+use crate::lock::lock;
+use crate::ring::Written;
 use crate::store::{Directory, FileId, Location, OpenError, OwnFile, Roots};
 
 /// File name of a note: `.packetcapture-<id>.open`.
@@ -27,6 +29,10 @@ const BUFFER: usize = 1 << 20;
 
 /// Longer than any note: a path has at most 4,096 bytes (`PATH_MAX`, include/uapi/linux/limits.h).
 const LONGEST: u64 = 8192;
+
+/// The files of killed daemons that this process has mended. Mending one takes its turn, because all cubes look for them
+/// in the same directory.
+static MENDED: Mutex<Vec<(FileId, PathBuf)>> = Mutex::new(Vec::new());
 
 /// The note of one cube: the path of the file that is being written, a zero byte, and, once the file exists, its
 /// identity. The note is locked while it is valid, so that other daemons do not take it for one left behind.
@@ -71,6 +77,7 @@ impl Journal {
 
 /// Truncates the files that killed daemons left in the middle of a record, and logs it.
 pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
+    let mut mended = lock(&MENDED);
     // If the directory is missing, nothing was noted.
     let Ok(directory) = roots.capture_dir().open() else { return };
     let notes = directory.names(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)).unwrap_or_default();
@@ -89,8 +96,29 @@ pub(crate) fn mend(roots: &Roots, log: &dyn Fn(Level, &str)) {
                 log(Level::Warn, &format!("{file} was left by a killed daemon and cannot be repaired: {error}"));
             }
         }
+        mended.extend(note.id.map(|id| (id, note.path)));
         // If this fails, the file is found to be complete the next time.
         let _ = directory.remove(name.as_ref());
+    }
+}
+
+/// Cuts off the end of a killed daemon's file that its rings still hold: it is written again, to the next file.
+pub(crate) fn take_back(roots: &Roots, written: &Written, log: &dyn Fn(Level, &str)) {
+    let Written { file: id, length } = *written;
+    let mended = lock(&MENDED);
+    let Some((id, path)) = mended.iter().find(|(mended, _)| *mended == id).cloned() else { return };
+    drop(mended);
+    let note = Note { path, id: Some(id) };
+    match note.truncate(roots, length) {
+        Ok(bytes) if bytes > 0 => {
+            let message = format!("the last {bytes} bytes of {} are moved to the next file", note.path.display());
+            log(Level::Debug, &message);
+        }
+        Ok(_) | Err(MendError::Open(OpenError::Deleted)) => {}
+        Err(error) => {
+            let file = note.path.display();
+            log(Level::Warn, &format!("some packets are both in {file} and in the next file: {error}"));
+        }
     }
 }
 
@@ -129,16 +157,33 @@ enum MendError {
 }
 
 impl Note {
-    fn mend(&self, roots: &Roots) -> Result<Mended, MendError> {
+    fn file(&self, roots: &Roots) -> Result<OwnFile, MendError> {
         let (location, name) = roots.split(&self.path).ok_or(MendError::Outside)?;
         let directory = location.open().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => OpenError::Deleted,
             _ => OpenError::Io(error),
         })?;
-        let file = match self.id {
+        Ok(match self.id {
             Some(id) => OwnFile::new(Arc::new(directory), &name, id),
             None => OwnFile::found(Arc::new(directory), &name)?,
-        };
+        })
+    }
+
+    /// Cuts off what follows the first `length` bytes; returns how much that was.
+    fn truncate(&self, roots: &Roots, length: u64) -> Result<u64, MendError> {
+        let file = self.file(roots)?;
+        let opened = file.open(OFlags::RDWR)?;
+        let excess = opened.metadata()?.len().saturating_sub(length);
+        if length == 0 {
+            file.remove()?;
+        } else if excess > 0 {
+            opened.set_len(length)?;
+        }
+        Ok(excess)
+    }
+
+    fn mend(&self, roots: &Roots) -> Result<Mended, MendError> {
+        let file = self.file(roots)?;
         let opened = file.open(OFlags::RDWR)?;
         if self.id.is_none() && opened.metadata()?.len() > 0 {
             return Err(MendError::Unknown);

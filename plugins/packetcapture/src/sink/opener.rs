@@ -13,6 +13,7 @@ use super::file::CaptureFile;
 use super::file_worker::FileWorker;
 use super::journal::Journal;
 use super::name::{Names, compressed, default_stem, file_name};
+use super::space::Space;
 use crate::format::pcapng::Section;
 use crate::format::{Format, Stamp};
 use crate::log::Log;
@@ -31,6 +32,10 @@ pub(crate) struct FileContext {
     pub(crate) cube: String,
     /// Number of the capture.
     pub(crate) session: u64,
+    /// Whether an earlier daemon began it. Its files are part of it, and are not overwritten.
+    pub(crate) continues: bool,
+    /// Bytes of a disk that are left free; `None` for the default.
+    pub(crate) floor: Option<u64>,
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outcome: Arc<Outcome>,
@@ -42,8 +47,10 @@ pub(crate) struct FileContext {
 #[derive(Default)]
 pub(super) struct Opener {
     pub(super) names: Names,
+    /// Of the disk of `directory`.
+    pub(super) space: Space,
     /// The directory of the last file.
-    directory: Option<Arc<Directory>>,
+    pub(super) directory: Option<Arc<Directory>>,
     /// Whether the last file could not be noted.
     is_unnoted: bool,
 }
@@ -57,6 +64,7 @@ impl Opener {
         section: &Section,
     ) -> io::Result<CaptureFile> {
         let directory = self.directory(context)?;
+        self.space.measure(&*directory, context.floor);
         let settings = Arc::clone(&context.settings);
         let stem = stem(context);
         let next = self.next_number(&settings.files, &directory, &stem);
@@ -79,7 +87,8 @@ impl Opener {
         }
         // The name of a file that could not be created is still free.
         *self.next_number(&settings.files, &directory, &stem) = number + u32::from(result.is_ok());
-        if let (Ok(file), Some(name), true) = (&result, passed_over, settings.files.overwrite) {
+        let should_be_first = settings.files.overwrite && !context.continues;
+        if let (Ok(file), Some(name), true) = (&result, passed_over, should_be_first) {
             let (kept, own) = (directory.path().join(name), file.own().path());
             let message = format!(
                 "{} was not written by a capture, or is still being written: it is kept, and {} is written",
@@ -156,7 +165,7 @@ impl FileSettings {
 fn is_free(context: &FileContext, directory: &Directory, name: &OsStr) -> io::Result<bool> {
     let settings = &context.settings.files;
     for form in [name, &compressed(name)] {
-        if !(settings.overwrite && settings.stem.is_some()) {
+        if !settings.overwrite || settings.stem.is_none() || context.continues {
             if directory.has(form) {
                 return Ok(false);
             }

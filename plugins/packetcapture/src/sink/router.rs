@@ -49,7 +49,13 @@ impl Router {
 
     /// Passes on `runs`, each of whole records of `format`. Records without room are counted where they are lost.
     pub(crate) fn write(&mut self, format: Format, runs: &[&[u8]]) {
+        let size = |runs: &[&[u8]]| runs.iter().map(|run| run.len() as u64).sum::<u64>();
+        let all = size(runs);
         let runs = &self.stop.admit(format, runs)[..];
+        let late = all - size(runs);
+        if late > 0 {
+            self.outlets.outcome.account(late, None);
+        }
         if runs.is_empty() {
             return;
         }
@@ -97,6 +103,7 @@ impl Router {
         readers.publish(format, runs, self.settings.stream_buffer);
         if self.settings.network {
             queue.push(format, runs, self.settings.queue, &outcome.queue);
+            outcome.account(runs.iter().map(|run| run.len() as u64).sum(), None);
         } else {
             self.backlog.write(format, runs);
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, flock, fsetxattr,
-    fstat, linkat, openat, openat2, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fchown,
+    fgetxattr, flock, fsetxattr, fstat, linkat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::{Errno, pwrite};
 
@@ -24,6 +24,8 @@ pub(crate) struct Directory {
     fd: OwnedFd,
     /// Its path when it was opened.
     path: PathBuf,
+    /// The group that may read its captures.
+    group: Option<u32>,
 }
 
 /// The result of making a name free.
@@ -38,7 +40,7 @@ pub(crate) enum Removal {
 }
 
 impl Directory {
-    pub(super) fn open(root: &Path, below: &Path, path: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(root: &Path, below: &Path, path: PathBuf, group: Option<u32>) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, root, flags | OFlags::PATH, Mode::empty())?;
         let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
@@ -48,7 +50,7 @@ impl Directory {
                 Errno::LOOP => io::Error::new(io::ErrorKind::NotADirectory, "a symbolic link is on the way to it"),
                 error => error.into(),
             })?;
-        Ok(Self { fd, path })
+        Ok(Self { fd, path, group })
     }
 
     /// Its path when it was opened.
@@ -65,7 +67,13 @@ impl Directory {
     /// Creates a file with our mark, and opens it for writing. It must not exist; a link in its place is not followed.
     pub(crate) fn create(self: &Arc<Self>, name: &OsStr) -> io::Result<(OwnFile, OwnedFd)> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(&self.fd, name, flags, Mode::from_raw_mode(0o640))?;
+        let fd = openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?;
+        // Where the group cannot have it, the file stays as private as one without a group.
+        if let Some(group) = self.group {
+            let _ = fchown(&fd, None, Some(Gid::from_raw(group)));
+        }
+        // Whatever the umask is. File systems without modes have their own.
+        let _ = fchmod(&fd, Mode::from_raw_mode(0o640));
         // On file systems without such attributes, only a cube that remembers the file replaces it.
         let _ = fsetxattr(&fd, MARK, b"capture", XattrFlags::empty());
         Ok((OwnFile::new(Arc::clone(self), name, FileId::of(fd.as_fd())?), fd))

@@ -37,6 +37,24 @@ impl FileId {
     }
 }
 
+impl FileId {
+    /// As five words: device, inode, whether there is a birth time, its seconds and its nanoseconds. They are not all
+    /// zero, because no inode has the number 0.
+    pub(crate) fn words(self) -> [u64; 5] {
+        let (major, minor) = self.device;
+        let (seconds, nanos) = self.born.unwrap_or_default();
+        let device = u64::from(major) << 32 | u64::from(minor);
+        [device, self.inode, self.born.is_some().into(), seconds.cast_unsigned(), nanos.into()]
+    }
+
+    /// The identity whose [`words`](Self::words) these are.
+    pub(crate) fn from_words([device, inode, has_birth, seconds, nanos]: [u64; 5]) -> Option<Self> {
+        let nanos = u32::try_from(nanos).ok()?;
+        let born = (has_birth != 0).then_some((seconds.cast_signed(), nanos));
+        (inode != 0).then_some(Self { device: ((device >> 32) as u32, device as u32), inode, born })
+    }
+}
+
 impl From<&Statx> for FileId {
     fn from(stat: &Statx) -> Self {
         let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);

@@ -26,15 +26,22 @@ pub(crate) enum RootError {
 pub(crate) struct Roots {
     capture_dir: PathBuf,
     others: Vec<PathBuf>,
+    /// The group that may read captures.
+    group: Option<u32>,
 }
 
 impl Roots {
     pub(crate) fn new(capture_dir: &Path, others: &[PathBuf]) -> Self {
-        Self { capture_dir: capture_dir.to_owned(), others: others.to_owned() }
+        Self { capture_dir: capture_dir.to_owned(), others: others.to_owned(), group: None }
+    }
+
+    /// Lets this group read captures, too.
+    pub(crate) fn readable_by(self, group: Option<u32>) -> Self {
+        Self { group, ..self }
     }
 
     pub(crate) fn capture_dir(&self) -> Location {
-        Location { root: self.capture_dir.clone(), below: PathBuf::new() }
+        Location { root: self.capture_dir.clone(), below: PathBuf::new(), group: self.group }
     }
 
     /// Directory and name of the file at `path`, which is absolute or relative to the capture directory.
@@ -58,7 +65,7 @@ impl Roots {
         let (root, below) = roots.filter_map(below).min_by_key(|(_, below)| below.as_os_str().len())?;
         let name = below.file_name()?.to_owned();
         let below = below.parent()?.to_owned();
-        Some((Location { root, below }, name))
+        Some((Location { root, below, group: self.group }, name))
     }
 }
 
@@ -67,6 +74,7 @@ impl Roots {
 pub(crate) struct Location {
     root: PathBuf,
     below: PathBuf,
+    group: Option<u32>,
 }
 
 impl Location {
@@ -78,7 +86,7 @@ impl Location {
     /// Opens the directory that is there now. Links are followed in the root's own path, which the operator chose, but
     /// not below it.
     pub(crate) fn open(&self) -> io::Result<Directory> {
-        Directory::open(&self.root, &self.below, self.path())
+        Directory::open(&self.root, &self.below, self.path(), self.group)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::process::umask;
 use tempfile::TempDir;
 
 use super::*;
@@ -111,4 +113,27 @@ fn a_probe_says_whether_files_can_be_made() {
     assert_eq!(probe(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
     fs::write(&missing, "").unwrap();
     assert_eq!(probe(&missing).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+}
+
+#[test]
+fn captures_are_readable_by_their_group_whatever_the_umask() {
+    let directory = TempDir::new().unwrap();
+    let create = |name: &str, group| {
+        let location = roots(directory.path()).readable_by(group).capture_dir();
+        let (file, _) = Arc::new(location.open().unwrap()).create(name.as_ref()).unwrap();
+        let metadata = fs::metadata(file.path()).unwrap();
+        (metadata.mode() & 0o7777, metadata.gid())
+    };
+    let before = umask(Mode::from_raw_mode(0o777));
+    let (own, given) = (create("own", None), create("given", Some(4321)));
+    umask(before);
+    assert_eq!((own.0, given), (0o640, (0o640, 4321)));
+}
+
+#[test]
+fn an_identity_survives_as_words() {
+    let directory = TempDir::new().unwrap();
+    let id = stored(directory.path(), "s.pcap", b"packet").current().0.id();
+    assert_eq!(FileId::from_words(id.words()), Some(id));
+    assert_eq!(FileId::from_words([0; 5]), None);
 }

@@ -6,21 +6,22 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use anyhow::{Context, Result};
 use aya_obj::{EbpfSectionKind, Map, Object};
 
-use polycube_tests::bpf::{self, Shape};
+use crate::bpf::{self, Shape};
 
 /// A program with its maps.
-pub(super) struct Loaded {
-    pub(super) program: OwnedFd,
-    pub(super) maps: HashMap<String, OwnedFd>,
+#[derive(Debug)]
+pub struct Loaded {
+    /// The program.
+    pub program: OwnedFd,
+    /// Its maps, by name.
+    pub maps: HashMap<String, OwnedFd>,
 }
 
 /// Loads `entry` of `elf` with constants of eight bytes at most. `shape` may change the object's definition of a map.
-pub(super) fn load(
-    elf: &[u8],
-    entry: &str,
-    constants: &[(&str, &[u8])],
-    shape: impl Fn(&str, &mut Shape),
-) -> Result<Loaded> {
+///
+/// # Errors
+/// The object is invalid, or the kernel's reason.
+pub fn load(elf: &[u8], entry: &str, constants: &[(&str, &[u8])], shape: impl Fn(&str, &mut Shape)) -> Result<Loaded> {
     // The parser requires 8-byte alignment, which the allocator provides.
     let aligned = elf.to_vec();
     let mut object = Object::parse(&aligned)?;
