@@ -25,6 +25,7 @@ use polycube_plugin_api::Code;
 
 pub(crate) use hook::AttachMode;
 use marks::{Mark, Marks};
+pub(crate) use object::{Facts, SECTIONS, is_of_chain};
 pub(crate) use pins::Pins;
 
 use crate::sys::bpf::{self, MapShape, ProgramRefused};

@@ -1,5 +1,7 @@
 //! From an ELF object to a loaded program: maps created or bound, constants set, instructions relocated.
 
+mod facts;
+mod sections;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,8 @@ use aya_obj::obj::copy_instructions;
 use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::{Count, MapKind};
+
+pub(crate) use facts::{Facts, SECTIONS, is_of_chain};
 
 use super::{CubeMap, DatapathError};
 use crate::sys::bpf::{self, MapShape};
@@ -170,7 +174,8 @@ pub(super) fn load_end() -> Result<OwnedFd, DatapathError> {
 }
 
 fn parse(what: &str, elf: &[u8]) -> Result<Object, DatapathError> {
-    Object::parse(&aligned(elf)).map_err(|source| DatapathError::Object { what: what.to_owned(), source })
+    Object::parse(&sections::normal(&aligned(elf)))
+        .map_err(|source| DatapathError::Object { what: what.to_owned(), source })
 }
 
 /// The ELF reader casts the bytes to structures, so they have to lie on a word's boundary.
