@@ -486,15 +486,85 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     daemon.ctl("panicky add p1").ok();
     daemon.ctl("del p1").ok();
     daemon.ctl("services del panicky").ok();
+    Ok(())
+}
 
-    // An upgrade: until the daemon ends, a path keeps yielding the library that was first loaded from it.
-    let built = fs::canonicalize(&late)?;
-    fs::remove_file(&late)?;
-    fs::copy(built, &late)?;
-    let replaced = daemon.ctl(&format!("{load}libpcn_panicky.so"));
-    assert!(replaced.code == Some(2) && replaced.stderr.contains("give it another name"), "{replaced}");
-    fs::rename(&late, directory.path().join("libpcn_panicky-2.so"))?;
-    daemon.ctl(&format!("{load}libpcn_panicky-2.so")).ok();
+/// The description of a service, as the daemon shows it.
+fn description(daemon: &Daemon) -> Result<String> {
+    let service = daemon.http("GET", "/polycube/v1/services/panicky", None)?.ok().json()?;
+    Ok(service["description"].as_str().context("no description")?.to_owned())
+}
+
+/// Writing over a mapped file changes the code that runs: the daemon died of it. It loads from a copy of its own.
+#[test]
+fn a_file_can_be_written_over_while_its_code_runs_and_is_new_code_when_it_is_loaded_again() -> Result<()> {
+    const WAS: &[u8] = b"Fails where it is told to";
+    let directory = plugin_dir(&["panicky"])?;
+    let file = directory.path().join("libpcn_panicky.so");
+    let mut code = fs::read(&file)?;
+    fs::remove_file(&file)?;
+    fs::write(&file, &code)?;
+    let scene = start(directory.path())?;
+    let daemon = &scene.daemon;
     daemon.ctl("panicky add p1").ok();
+    fs::write(&file, vec![0xff; code.len()])?;
+    daemon.ctl("p1 set size=3").ok();
+    daemon.ctl("p1 provoke").ok();
+    assert_eq!(description(daemon)?.as_bytes(), WAS);
+    let places: Vec<usize> = (0..code.len() - WAS.len()).filter(|at| code[*at..].starts_with(WAS)).collect();
+    ensure!(!places.is_empty(), "the description is not in the file");
+    for at in places {
+        code[at..at + 5].copy_from_slice(b"Falls");
+    }
+    fs::write(&file, &code)?;
+    daemon.ctl("p1 set size=4").ok();
+    assert_eq!(description(daemon)?.as_bytes(), WAS, "the loaded code is as it was");
+    let maps = format!("/proc/{}/maps", daemon.pid().context("the daemon has ended")?);
+    let mapped = fs::read_to_string(&maps)?;
+    assert!(mapped.contains("/memfd:libpcn_panicky.so"), "a map of the process's memory names the plugin");
+    daemon.ctl("del p1").ok();
+    for _ in 0..2 {
+        daemon.ctl("services del panicky").ok();
+        daemon.ctl("services add type=lib name=panicky uri=libpcn_panicky.so").ok();
+        assert_eq!(description(daemon)?, "Falls where it is told to");
+    }
+    daemon.ctl("panicky add p1").ok();
+    daemon.ctl("p1 provoke").ok();
+    let again = fs::read_to_string(&maps)?;
+    let copies = |maps: &str| {
+        let inodes = maps.lines().filter(|line| line.contains("/memfd:libpcn_panicky.so"));
+        inodes.filter_map(|line| line.split_whitespace().nth(4)).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!((copies(&mapped), copies(&again)), (1, 2), "the same bytes are in memory once");
+    Ok(())
+}
+
+#[test]
+fn a_service_is_shown_with_its_versions_and_since_when_it_is_loaded() -> Result<()> {
+    let scene = Scene::set_up().fixtures(["panicky"]).start()?;
+    let shown = scene.daemon.ctl("services panicky show -json").ok();
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((&shown["version"], &shown["sdk-version"]), (&version.into(), &version.into()), "{shown}");
+    assert_eq!(shown["abi"], "1.1", "{shown}");
+    assert!(shown["servicecontroller"].as_str().is_some_and(|file| file.ends_with("libpcn_panicky.so")), "{shown}");
+    assert!(shown["since"].as_str().is_some_and(|since| since.starts_with("20") && since.ends_with('Z')), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn a_panic_in_a_plugins_own_thread_is_in_the_log_with_its_place() -> Result<()> {
+    let commands = ["panicky add p1", "panicky add p2", "p1 thread", "p1 stray"];
+    let scene = Scene::set_up().fixtures(["panicky"]).commands(commands).start()?;
+    let daemon = &scene.daemon;
+    let place = "panicked at tests/fixtures/panicky/src/lib.rs:";
+    let of = |thread, cube| logged(daemon, &["ERROR", thread, place, "told to panic in a thread", cube]).len();
+    eventually("both panics in the log", || {
+        Ok(of("`worker`", "cube=\"p1\"") == 1 && of("`without a name`", "cube=\"p2\"") == 1)
+    })?;
+    assert_eq!(of("`worker`", "cube=\"p2\""), 0, "the thread is of the other cube");
+    assert_eq!(of("`without a name`", "cube=\"p1\""), 1, "it could be of any cube");
+    daemon.ctl("p1 set size=3").ok();
+    daemon.ctl("p2 provoke").ok();
     Ok(())
 }

@@ -186,7 +186,7 @@ impl Instance {
         let malformed = |error: serde_json::Error| Failure::Malformed(error.to_string());
         let datapath: Datapath = serde_json::from_str(&answer.spec).map_err(malformed)?;
         let asked: Asked = serde_json::from_str(wanted).map_err(malformed)?;
-        let objects = self.known(answer.objects.iter().map(|object| object.as_slice()));
+        let objects = self.known(answer.objects.iter().map(RVec::as_slice));
         described::check(&datapath, &objects, self.kind, &asked)
             .map_err(|fault| Failure::Unusable { service: self.service.clone(), fault })?;
         let Datapath { programs, maps, .. } = datapath;
