@@ -94,6 +94,9 @@ pub struct ErrorInfo {
     /// What a value must keep to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Lines of a log that says more, such as the verifier's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// Names that exist where an unknown one was given. As text, the advice that they make.

@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<(), Failure> {
             serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
         }));
     }
-    let Line { order, endpoint } = grammar::parse(env::args_os().skip(1))?;
+    let Line { order, endpoint, verbose } = grammar::parse(env::args_os().skip(1))?;
     let session = || Session::new(endpoint);
     match order {
         Order::Help(question) => help(&question, session),
@@ -55,7 +55,8 @@ pub(crate) fn run() -> Result<(), Failure> {
             let answer = session()?.ask(&call.request)?;
             if !answer.status.is_success() {
                 let asked = if call.output == Output::Result { Asked::Action } else { Asked::Verb };
-                return Err(Refusal::new(&answer, asked).into());
+                let refusal = Refusal::new(&answer, asked);
+                return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
             }
             print(&output(&call.output, &answer)?)
         }

@@ -52,6 +52,16 @@ impl Refusal {
             lines => Self { text: lines.join("\n") },
         }
     }
+
+    /// The same, with the log that the answer has.
+    pub(crate) fn with_log(mut self, answer: &Answer) -> Self {
+        let errors = serde_json::from_slice::<ErrorBody>(&answer.body).map(|body| body.errors.error);
+        for line in errors.unwrap_or_default().iter().flat_map(|error| &error.error_info.log) {
+            self.text.push('\n');
+            self.text.push_str(&escape(line));
+        }
+        self
+    }
 }
 
 fn lines(answer: &Answer, asked: Asked<'_>) -> Vec<String> {
@@ -87,7 +97,8 @@ fn line(error: &Error, asked: Asked<'_>) -> String {
         (Some(candidates), _) => candidates.to_string(),
         (None, _) => String::new(),
     };
-    let line = format!("{}{advice}{}", reason(error), instead(&info.instead));
+    let more = if info.log.is_empty() { "" } else { "; -v shows the whole log" };
+    let line = format!("{}{advice}{}{more}", reason(error), instead(&info.instead));
     // A sentence about the first word of a path names it.
     if path.is_empty() || *path == info.name { line } else { format!("{path}: {line}") }
 }

@@ -3,13 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::abi::HostHandle;
-use crate::threads;
+use crate::threads::{self, JoinHandle};
 
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

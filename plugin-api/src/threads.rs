@@ -8,7 +8,9 @@ use std::cell::RefCell;
 use std::io;
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
+
+pub(crate) use std::thread::JoinHandle;
 
 use crate::abi::HostHandle;
 

@@ -52,6 +52,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "--cert",
             "--key",
             "--help",
+            "--verbose",
             "--version",
             "-w",
             "--follow",
@@ -75,7 +76,11 @@ fn truth_values_and_formats_complete() {
 fn the_grammar_completes_without_the_daemon() {
     let nothing = json!({});
     check(&["a"], &nothing, &["add", "attach"]);
-    check(&["--"], &nothing, &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version"]);
+    check(
+        &["--"],
+        &nothing,
+        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--verbose", "--version"],
+    );
     check(&["s", "show", "-b"], &nothing, &["-brief"]);
     check(&["s", "set", "-b"], &nothing, &[]);
     check(&["completion", ""], &nothing, &["bash", "zsh", "fish"]);

@@ -1,8 +1,8 @@
 //! Loads plugins: identity first, then the layout of the border, and only then their code.
 //!
-//! Code is loaded from a private copy. Whoever writes over a file whose pages are mapped changes the code that runs, and
-//! the dynamic linker looks no second time where it has been; from a copy of its own, each file that differs is code of
-//! its own, and what happens to a file later makes no difference.
+//! Code is loaded from a private copy. To write over a file whose pages are mapped is to change the code that runs, and the
+//! dynamic linker looks no second time where it has been. With copies, each file that differs is code of its own, and what
+//! happens to a file later makes no difference.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

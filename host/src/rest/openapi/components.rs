@@ -116,6 +116,11 @@ fn error_info() -> Value {
                     "examples": texts(),
                 },
             },
+            "log": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "Lines of a log that says more, such as the verifier's",
+            },
         },
     })
 }
