@@ -90,7 +90,7 @@ fn the_grammar_completes_without_the_daemon() {
     check(
         &["config", "save", "-"],
         &nothing,
-        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version", "-json", "-yaml"],
+        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--verbose", "--version", "-json", "-yaml"],
     );
     let words = ["".to_owned()];
     assert!(lines(&words, |_| None).contains("attach\tattach a transparent cube"), "words have a line about them");
