@@ -94,6 +94,9 @@ pub struct ErrorInfo {
     /// What a value must keep to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Lines of a log that says more, such as the verifier's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// Names that exist where an unknown one was given. As text, the advice that they make.
@@ -171,6 +174,7 @@ mod tests {
                 allow: vec![Method::Get, Method::Delete],
                 instead: vec![Instead { method: Method::Patch, path: "br1".to_owned() }],
                 limits: Some(Limits { maximum: Some(7.into()), unit: "bytes".to_owned(), ..Limits::default() }),
+                log: vec!["0: (b7) r0 = 0".to_owned()],
             },
         };
         let body = ErrorBody { errors: Errors { error: vec![error] } };

@@ -38,7 +38,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 fn obey(args: Vec<OsString>) -> Result<(), Failure> {
-    let Line { order, endpoint } = grammar::parse(args)?;
+    let Line { order, endpoint, verbose } = grammar::parse(args)?;
     let session = || Session::new(endpoint);
     match order {
         Order::Help(question) => help(&question, session),
@@ -64,7 +64,8 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
             let answer = session.ask(&call.request)?;
             if !answer.status.is_success() {
                 let asked = if call.output == Output::Result { Asked::Action } else { Asked::Verb };
-                return Err(Refusal::new(&answer, asked).into());
+                let refusal = Refusal::new(&answer, asked);
+                return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
             }
             let help = if call.is_for_people() { model(&session, &call.request) } else { None };
             let schema = Schema::of(help.as_ref().and_then(|help| help.node.as_ref()));

@@ -41,7 +41,7 @@ use self::words::{Pair, Style, Words};
 /// The first thing that is wrong with it.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, UsageError> {
     let mut words = Words::classify(args)?;
-    let endpoint = std::mem::take(&mut words.endpoint);
+    let (endpoint, verbose) = (std::mem::take(&mut words.endpoint), words.verbose);
     let order = if words.own_version {
         Order::OwnVersion
     } else if words.help || words.is_empty() {
@@ -57,7 +57,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
     };
     match order {
         Order::Packets(_) | Order::Script(_) if words.dash => Err(UsageError::Dash),
-        order => Ok(Line { order, endpoint }),
+        order => Ok(Line { order, endpoint, verbose }),
     }
 }
 

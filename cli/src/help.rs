@@ -11,7 +11,7 @@ use crate::show::paragraph;
 /// Width of a text in columns when the output is not a terminal.
 pub(crate) const WIDTH: usize = 80;
 
-const FLAGS: [(&str, &str); 7] = [
+const FLAGS: [(&str, &str); 8] = [
     (
         "--url URL",
         "the daemon: unix:///path/to/socket, http://host:port or https://host:port (else POLYCUBECTL_URL, else url in \
@@ -32,6 +32,7 @@ const FLAGS: [(&str, &str); 7] = [
         "-h, --help, ?",
         "help; after words, help on what can follow them (quote '?' if a file here has a one-letter name)",
     ),
+    ("-v, --verbose", "after a refusal, the log that it comes from, such as the verifier's"),
     ("-V, --version", "the version of polycubectl"),
 ];
 

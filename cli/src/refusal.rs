@@ -55,6 +55,16 @@ impl Refusal {
         }
     }
 
+    /// The same, with the log that the answer has.
+    pub(crate) fn with_log(mut self, answer: &Answer) -> Self {
+        let errors = serde_json::from_slice::<ErrorBody>(&answer.body).map(|body| body.errors.error);
+        for line in errors.unwrap_or_default().iter().flat_map(|error| &error.error_info.log) {
+            self.text.push('\n');
+            self.text.push_str(&escape(line));
+        }
+        self
+    }
+
     /// Whether this word is one that is not known.
     pub(crate) fn is_about(&self, word: &str) -> bool {
         self.unknown.iter().any(|name| name == word)
@@ -101,7 +111,8 @@ fn line(error: &Error, asked: Asked<'_>) -> String {
         (Some(candidates), _) => candidates.to_string(),
         (None, _) => String::new(),
     };
-    let line = format!("{}{advice}{}", reason(error), instead(&info.instead));
+    let more = if info.log.is_empty() { "" } else { "; -v shows the whole log" };
+    let line = format!("{}{advice}{}{more}", reason(error), instead(&info.instead));
     // A sentence about the first word of a path names it.
     if path.is_empty() || *path == info.name { line } else { format!("{path}: {line}") }
 }

@@ -21,14 +21,15 @@ use std::time::Duration;
 
 use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
-use polycube_plugin_api::Code;
+use polycube_plugin_api::{Code, Direction};
 
 pub(crate) use hook::AttachMode;
 use marks::{Mark, Marks};
+pub(crate) use object::{Facts, SECTIONS, is_of_chain};
 pub(crate) use pins::Pins;
 
 use crate::sys::bpf::{self, MapShape, ProgramRefused};
-use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, Source};
+use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeKey, NodeSpec, Source};
 use clsact::Clsact;
 use detach::{Detacher, Leaving};
 use found::{Found, FoundRoot};
@@ -47,8 +48,12 @@ pub(crate) enum DatapathError {
     Relocation { what: String, source: aya_obj::relocation::EbpfRelocationError },
     #[error("the object of {what} has no {missing}")]
     Incomplete { what: String, missing: String },
-    #[error("program of {what}: {source}")]
-    Refused { what: String, source: ProgramRefused },
+    #[error("the object of {what} refers to types that this kernel does not have: {}", root_cause(&**source))]
+    KernelTypes { what: String, source: Box<aya_obj::btf::BtfRelocationError> },
+    #[error("the object of {what} refers to the kernel's types, which this kernel does not show: {reason}")]
+    NoKernelTypes { what: String, reason: String },
+    #[error("the kernel refuses program `{program}` of {what}: {source}")]
+    Refused { program: String, what: String, source: ProgramRefused },
     #[error("cannot create the map `{name}` of {what} ({bytes} bytes): {source}")]
     CreateMap { what: String, name: String, bytes: u64, source: io::Error },
     #[error("cannot write the map `{name}` of {what}: {source}")]
@@ -161,7 +166,7 @@ impl Datapath {
             }
             map
         } else {
-            let map = Pinned { pin: pins::map(id), object: object::create_cube_map(id, shape)? };
+            let map = Pinned { pin: pins::map(id), object: object::create_cube_map(id, shape, description)? };
             self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
             map
         };
@@ -174,7 +179,7 @@ impl Datapath {
     }
 
     pub(crate) fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
-        let what = format!("cube `{}`", id.key.cube);
+        let what = in_words(&id.key);
         let maps = || spec.maps.iter().filter_map(|map| Some((map.name.as_str(), &self.maps.get(map)?.object)));
         let digest = digest::of_node(spec, &maps().map(|(name, map)| (name, map.id)).collect());
         if let Some(loaded) = self.found.take_node(&id.key, &digest) {
@@ -379,6 +384,24 @@ impl Datapath {
     pub(crate) fn wait_for_detached(&self, patience: Duration) {
         self.detacher.wait(patience);
     }
+}
+
+/// What is wrong, without what it is wrong with.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// ``cube `br1` at point 0 ingress``.
+fn in_words(NodeKey { cube, point, direction, .. }: &NodeKey) -> String {
+    let side = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    format!("cube `{cube}` at point {point} {side}")
 }
 
 fn failed(netdev: &Netdev, source: ProgramError) -> DatapathError {

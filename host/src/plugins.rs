@@ -7,6 +7,7 @@
 
 mod caller;
 mod calls;
+mod described;
 #[cfg(test)]
 pub(crate) mod double;
 mod failures;

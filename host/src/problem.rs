@@ -33,6 +33,7 @@ struct Advice {
     allow: Vec<Method>,
     instead: Vec<Instead>,
     limits: Option<Limits>,
+    log: Vec<String>,
 }
 
 impl Problem {
@@ -128,6 +129,13 @@ impl Problem {
         self
     }
 
+    /// The same problem, with a log that says more.
+    #[must_use]
+    pub fn with_log(mut self, log: &str) -> Self {
+        self.advice_mut().log = log.trim_end().lines().map(str::to_owned).collect();
+        self
+    }
+
     /// The methods that work where this problem's does not.
     pub fn allowed(&self) -> &[Method] {
         self.advice.as_ref().map_or(&[], |advice| &advice.allow)
@@ -157,7 +165,7 @@ impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
         let message = problem.to_string();
         let Problem { tag, path, message: reason, advice } = problem;
-        let Advice { unknown, method, allow, instead, limits } = advice.map(|advice| *advice).unwrap_or_default();
+        let Advice { unknown, method, allow, instead, limits, log } = advice.map(|advice| *advice).unwrap_or_default();
         let (name, candidates) = unknown.unzip();
         let name = name.unwrap_or_else(|| path.rsplit('/').next().unwrap_or_default().to_owned());
         Self {
@@ -165,7 +173,7 @@ impl From<Problem> for Error {
             error_tag: tag,
             error_path: path,
             error_message: message,
-            error_info: ErrorInfo { name, reason, candidates, method, allow, instead, limits },
+            error_info: ErrorInfo { name, reason, candidates, method, allow, instead, limits, log },
         }
     }
 }

@@ -26,9 +26,9 @@ pub(crate) struct Service {
 
 impl Service {
     /// # Errors
-    /// The plugin's schema is not valid.
+    /// The plugin's schema is not valid, or describes what no request could reach.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
-        let model = Model::new(plugin.service.clone())?;
+        let model = Model::of_service(plugin.service.clone(), &host_words())?;
         let whole = whole(&model);
         Ok(Self { plugin, model, whole })
     }
@@ -120,6 +120,12 @@ fn take_read_only(schema: &mut Value) -> Value {
 /// The host's own schemas are part of the program. One that is not JSON becomes null, which [`Model::of`] refuses.
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// Members of cubes that the host itself defines, whatever their service.
+fn host_words() -> Vec<String> {
+    let members = |text: &str| parse(text)["properties"].as_object().cloned().unwrap_or_default();
+    [CUBE, STANDARD, TRANSPARENT].iter().flat_map(|text| members(text)).map(|(name, _)| name).collect()
 }
 
 /// What cubes of a service have: see [`Service::whole`].

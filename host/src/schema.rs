@@ -1,5 +1,6 @@
 //! Data models: a service's JSON Schema, composed with the host's own, and requests checked against it. Pure.
 
+mod check;
 mod coerce;
 mod document;
 mod format;

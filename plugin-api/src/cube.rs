@@ -1,5 +1,6 @@
 //! What the SDK gives a cube when it is created: its identity, and the host's log.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::abi::HostHandle;
+use crate::threads::{self, JoinHandle};
 
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,9 @@ pub struct Cube {
 
 impl Cube {
     pub(crate) fn new(info: CubeInfo, host: HostHandle) -> Self {
-        Self { info: Arc::new(info), host: Arc::new(host) }
+        let host = Arc::new(host);
+        threads::register(&host);
+        Self { info: Arc::new(info), host }
     }
 
     /// The name that the user chose. It contains no `/` and no control characters and is at most 64 bytes long.
@@ -92,6 +96,22 @@ impl Cube {
     /// Writes a line to the host's log, which adds the cube's name.
     pub fn log(&self, level: Level, message: &str) {
         self.host.log(level as u8, message.into());
+    }
+
+    /// Starts a thread that works for this cube: if it panics, the cube's log says where. `name` is at most 15 bytes long, or
+    /// the kernel shows the beginning only.
+    ///
+    /// # Errors
+    /// The operating system starts no thread.
+    ///
+    /// # Panics
+    /// If `name` contains a zero byte.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<T>> {
+        threads::spawn(Arc::clone(&self.host), name, work)
     }
 
     /// Asks the host to merge `patch` into this cube's configuration, as if a user had sent it. This happens some time

@@ -63,6 +63,7 @@ mod netdevs;
 mod refusal;
 mod schema;
 mod service;
+mod threads;
 
 pub use cube::{Cube, Level};
 pub use datapath::{Code, Count, Datapath, Direction, Map, MapKind, MapSpec, Maps, Program, constant};

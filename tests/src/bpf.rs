@@ -1,10 +1,12 @@
 //! bpf(2) for programs that are not attached: maps, and runs on one packet.
 
-use std::ffi::{CStr, c_long};
+use std::ffi::{CStr, CString, c_long};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type};
 
 const LOG_SIZE: usize = 1 << 22;
 /// How many lines of the verifier's log an error includes.
@@ -42,6 +44,49 @@ pub fn create(shape: Shape) -> io::Result<OwnedFd> {
     create.max_entries = shape.max_entries;
     create.map_flags = shape.flags;
     bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
+/// Opens what is pinned at `path`.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = empty();
+    // SAFETY: the union's member for BPF_OBJ_GET.
+    let get = unsafe { &mut attr.__bindgen_anon_4 };
+    get.pathname = path.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET, &mut attr).map(owned)
+}
+
+/// What the kernel knows of a map.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn map_info(map: BorrowedFd<'_>) -> io::Result<bpf_map_info> {
+    // SAFETY: plain data, of which zeroes are a value.
+    let mut info = unsafe { std::mem::zeroed() };
+    read_info(map, &mut info)?;
+    Ok(info)
+}
+
+/// What the kernel knows of a program.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
+    // SAFETY: plain data, of which zeroes are a value, and ask for no copies.
+    let mut info = unsafe { std::mem::zeroed() };
+    read_info(program, &mut info)?;
+    Ok(info)
+}
+
+fn read_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    let mut attr = empty();
+    attr.info.bpf_fd = object.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<T>() as u32;
+    attr.info.info = std::ptr::from_mut(info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
 }
 
 /// Sets `key` to `value`; both have the map's sizes.

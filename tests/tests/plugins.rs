@@ -441,60 +441,18 @@ fn debug_shows_what_one_cube_does_and_off_silences_it() -> Result<()> {
 }
 
 #[test]
-fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
-    let directory = plugin_dir(&["panicky"])?;
-    let (late, aside) = (directory.path().join("libpcn_panicky.so"), directory.path().join("later.so"));
-    fs::rename(&late, &aside)?;
-    let scene = start(directory.path())?;
+fn a_panic_in_a_plugins_own_thread_is_in_the_log_with_its_place() -> Result<()> {
+    let commands = ["panicky add p1", "panicky add p2", "p1 thread", "p1 stray"];
+    let scene = Scene::set_up().fixtures(["panicky"]).commands(commands).start()?;
     let daemon = &scene.daemon;
-    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge"]);
-    fs::rename(&aside, &late)?;
-
-    let load = "services add type=lib name=panicky uri=";
-    for (line, words) in [
-        (
-            format!("{load}nowhere.so"),
-            &["services/uri", "there is no file `nowhere.so` in", "put the plugin there"][..],
-        ),
-        (format!("{load}/etc/passwd"), &["services/uri", "there is no file `/etc/passwd` in"]),
-        (format!("{load}../{}", "libpcn_panicky.so"), &["services/uri", "there is no file"]),
-        (format!("{load}libpcn_simplebridge.so"), &["services/name", "is service `simplebridge`, not `panicky`"]),
-        (String::from("services add type=grpc name=panicky uri=x"), &["services/type", "`type` is lib, not `grpc`"]),
-        (String::from("services add type=lib name=panicky"), &["services/uri", "`uri` is missing"]),
-        (String::from("services del panicky"), &["service `panicky` does not exist"]),
-    ] {
-        let output = daemon.ctl(&line);
-        assert_eq!(output.code, Some(2), "{output}");
-        assert!(words.iter().all(|word| output.stderr.contains(word)), "{output}");
-    }
-    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge"]);
-
-    daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();
-    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge"]);
-    let again = daemon.ctl(&format!("{load}libpcn_panicky.so"));
-    assert!(again.stderr.contains("service `panicky` is already loaded"), "{again}");
-    daemon.ctl("panicky add p1").ok();
-    let busy = daemon.ctl("services del panicky");
-    assert!(busy.code == Some(2) && busy.stderr.contains("service `panicky` has cubes: delete p1 first"), "{busy}");
+    let place = "panicked at tests/fixtures/panicky/src/lib.rs:";
+    let of = |thread, cube| logged(daemon, &["ERROR", thread, place, "told to panic in a thread", cube]).len();
+    eventually("both panics in the log", || {
+        Ok(of("`worker`", "cube=\"p1\"") == 1 && of("`without a name`", "cube=\"p2\"") == 1)
+    })?;
+    assert_eq!(of("`worker`", "cube=\"p2\""), 0, "the thread is of the other cube");
+    assert_eq!(of("`without a name`", "cube=\"p1\""), 1, "it could be of any cube");
     daemon.ctl("p1 set size=3").ok();
-    daemon.ctl("del p1").ok();
-    daemon.ctl("services del panicky").ok();
-    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge"]);
-    let gone = daemon.ctl("panicky add p1");
-    assert!(gone.code == Some(2) && gone.stderr.contains("no service `panicky`"), "{gone}");
-    daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();
-    daemon.ctl("panicky add p1").ok();
-    daemon.ctl("del p1").ok();
-    daemon.ctl("services del panicky").ok();
-
-    // An upgrade: until the daemon ends, a path keeps yielding the library that was first loaded from it.
-    let built = fs::canonicalize(&late)?;
-    fs::remove_file(&late)?;
-    fs::copy(built, &late)?;
-    let replaced = daemon.ctl(&format!("{load}libpcn_panicky.so"));
-    assert!(replaced.code == Some(2) && replaced.stderr.contains("give it another name"), "{replaced}");
-    fs::rename(&late, directory.path().join("libpcn_panicky-2.so"))?;
-    daemon.ctl(&format!("{load}libpcn_panicky-2.so")).ok();
-    daemon.ctl("panicky add p1").ok();
+    daemon.ctl("p2 provoke").ok();
     Ok(())
 }

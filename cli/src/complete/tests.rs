@@ -53,6 +53,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "--cert",
             "--key",
             "--help",
+            "--verbose",
             "--version",
             "-w",
             "--follow",
@@ -77,7 +78,11 @@ fn truth_values_and_formats_complete() {
 fn the_grammar_completes_without_the_daemon() {
     let nothing = json!({});
     check(&["a"], &nothing, &["add", "attach"]);
-    check(&["--"], &nothing, &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version"]);
+    check(
+        &["--"],
+        &nothing,
+        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--verbose", "--version"],
+    );
     check(&["s", "show", "-b"], &nothing, &["-brief"]);
     check(&["s", "set", "-b"], &nothing, &[]);
     check(&["completion", ""], &nothing, &["bash", "zsh", "fish"]);
@@ -87,7 +92,7 @@ fn the_grammar_completes_without_the_daemon() {
     check(
         &["config", "save", "-"],
         &nothing,
-        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version", "-json", "-yaml"],
+        &["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--verbose", "--version", "-json", "-yaml"],
     );
     let words = ["".to_owned()];
     assert!(lines(&words, |_| None).contains("attach\tattach a transparent cube"), "words have a line about them");

@@ -16,6 +16,8 @@ use crate::endpoint::Endpoint;
 pub(crate) struct Line {
     pub(crate) order: Order,
     pub(crate) endpoint: Endpoint,
+    /// Whether a refusal is to be printed with the log that it may have.
+    pub(crate) verbose: bool,
 }
 
 /// What to do.

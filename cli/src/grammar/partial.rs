@@ -17,7 +17,7 @@ pub(crate) struct Partial {
     pub(crate) endpoint: Endpoint,
 }
 
-const FLAGS: [&str; 7] = ["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--version"];
+const FLAGS: [&str; 8] = ["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--verbose", "--version"];
 
 impl Partial {
     /// `None` when nothing sensible can follow these words.

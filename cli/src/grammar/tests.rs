@@ -207,6 +207,9 @@ fn flags_of_the_program_stand_anywhere() {
     assert_eq!(line.endpoint.url.as_deref(), Some("unix:///a=b"));
     assert_eq!(parse_text(&["s", "-V"]).unwrap().order, Order::OwnVersion);
     assert_eq!(parse_text(&["--version"]).unwrap().order, Order::OwnVersion);
+    for (flag, verbose) in [("-v", true), ("--verbose", true), ("-verbose", false)] {
+        assert_eq!(parse_text(&["s", "show", flag]).unwrap().verbose, verbose, "{flag}");
+    }
 }
 
 #[test]

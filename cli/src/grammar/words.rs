@@ -19,6 +19,7 @@ pub(super) struct Words {
     pub(super) pairs: Vec<Pair>,
     pub(super) help: bool,
     pub(super) own_version: bool,
+    pub(super) verbose: bool,
     pub(super) style: Option<Style>,
     pub(super) all: bool,
     pub(super) hide: Option<Vec<String>>,
@@ -137,6 +138,7 @@ impl Words {
         match (name, value) {
             ("-h" | "--help", None) => self.help = true,
             ("-V" | "--version", None) => self.own_version = true,
+            ("-v" | "--verbose", None) => self.verbose = true,
             ("--url", _) => set_once(&mut self.endpoint.url, "--url", "URL", value, next)?,
             ("--token-file", _) => set_once(&mut self.endpoint.token_file, "--token-file", "FILE", value, next)?,
             ("--cacert", _) => set_once(&mut self.endpoint.tls.cacert, "--cacert", "FILE", value, next)?,

@@ -148,3 +148,14 @@ fn a_missing_token_is_explained() {
          polycubectl: give the daemon's token with --token-file or POLYCUBECTL_TOKEN",
     );
 }
+
+#[test]
+fn a_log_is_shown_when_it_is_asked_for() {
+    let body = br#"{"ietf-restconf:errors":{"error":[{"error-type":"application","error-tag":"operation-failed",
+        "error-path":"t1","error-message":"no","error-info":{"name":"t1","reason":"no","log":["0: exit","R0\u0007"]}}]}}"#;
+    let answer = answer(StatusCode::INTERNAL_SERVER_ERROR, std::str::from_utf8(body).unwrap());
+    let refusal = Refusal::new(&answer, Asked::Verb);
+    assert_eq!(refusal.to_string(), "polycubectl: no; -v shows the whole log");
+    let lines = refusal.with_log(&answer).to_string();
+    assert_eq!(lines, "polycubectl: no; -v shows the whole log\n0: exit\nR0\\u{7}");
+}

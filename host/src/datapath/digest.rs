@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::wiring::NodeSpec;
 
 /// To be changed whenever the host makes another program of the same object.
-const LOADER: &str = "1";
+const LOADER: &str = "2";
 
 /// Of a program of a cube; `maps` are the kernel's ids of the maps that it may use, by their names.
 pub(super) fn of_node(spec: &NodeSpec, maps: &BTreeMap<&str, u32>) -> String {

@@ -1,7 +1,10 @@
 //! From an ELF object to a loaded program: maps created or bound, constants set, instructions relocated.
 
+mod facts;
+mod sections;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -15,9 +18,12 @@ use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::{Count, MapKind};
 
+pub(crate) use facts::{Facts, SECTIONS, is_of_chain};
+
 use super::{CubeMap, DatapathError};
-use crate::sys::bpf::{self, MapShape};
+use crate::sys::bpf::{self, MapShape, MapTypes, ProgramRefused};
 use crate::wiring::{MapDescription, MapId};
+use types::{Types, relocate_to_kernel};
 
 /// First bytes of an ELF file.
 const ELF: &[u8] = b"\x7fELF";
@@ -73,10 +79,17 @@ pub(super) fn shape_of_cube_map(id: &MapId, description: &MapDescription) -> Res
     Ok(shape)
 }
 
-/// Creates a map of a cube.
-pub(super) fn create_cube_map(id: &MapId, shape: MapShape) -> Result<CubeMap, DatapathError> {
+/// Creates a map of a cube, with the types that an object declares for it.
+pub(super) fn create_cube_map(
+    id: &MapId,
+    shape: MapShape,
+    description: &MapDescription,
+) -> Result<CubeMap, DatapathError> {
     let what = format!("cube `{}`", id.cube);
-    let fd = create(&what, &id.name, shape)?;
+    let fd = match typed(&what, &id.name, shape, &description.objects) {
+        Some((types, map)) => create(&what, &id.name, shape, types.of_map(&id.name, &map)),
+        None => create(&what, &id.name, shape, None),
+    }?;
     let (kernel_id, _) = bpf::map_info(fd.as_fd()).map_err(|source| refused(&what, &id.name, shape, source))?;
     Ok(CubeMap::new(fd, kernel_id, shape))
 }
@@ -89,6 +102,21 @@ fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, D
         }
     }
     Err(DatapathError::Incomplete { what: what.to_owned(), missing: format!("map `{name}`") })
+}
+
+/// The types of the map called `name`, if the object that declares it has some, and the map has the shape that it declares.
+fn typed(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Option<(Types, Map)> {
+    // What cannot be parsed is refused when its programs are loaded.
+    let parsed = objects.iter().filter(|object| object.starts_with(ELF)).filter_map(|elf| parse(what, elf).ok());
+    let mut object = { parsed }.find(|object| object.maps.contains_key(name))?;
+    let fits = |map: &Map| {
+        let declared = shape_of(map);
+        matches!(map, Map::Btf(_))
+            && (declared.map_type, declared.key_size, declared.value_size)
+                == (shape.map_type, shape.key_size, shape.value_size)
+    };
+    let map = object.maps.get(name).filter(|map| fits(map)).cloned()?;
+    Some((Types::load(what, &mut object)?, map))
 }
 
 /// Loads the program `entry` of `elf`; `shared` are maps to bind, by name, and every other map is created.
@@ -104,11 +132,14 @@ pub(super) fn load<'a>(
     object
         .patch_map_data(constants.map(|(name, bytes)| (name, (bytes, true))).collect())
         .map_err(|source| DatapathError::Object { what: what.to_owned(), source })?;
+    relocate_to_kernel(what, &mut object)?;
+    let types = Types::load(what, &mut object);
     let declared: Vec<(String, Map)> = object.maps.drain().collect();
     let mut own = HashMap::new();
     for (name, map) in &declared {
         if !shared.contains_key(name.as_str()) {
-            own.insert(name.as_str(), create_own(what, name, map, rodata)?);
+            let types = types.as_ref().and_then(|types| types.of_map(name, map));
+            own.insert(name.as_str(), create_own(what, name, map, (rodata, types))?);
         }
     }
     let fd_of = |name: &str| shared.get(name).copied().or_else(|| Some(own.get(name)?.as_raw_fd()));
@@ -122,8 +153,9 @@ pub(super) fn load<'a>(
     let program = object.programs.get(entry).ok_or_else(|| incomplete(format!("program `{entry}`")))?;
     let function = object.functions.get(&program.function_key());
     let function = function.ok_or_else(|| incomplete(format!("code for `{entry}`")))?;
-    let loaded = bpf::load_classifier(entry, &function.instructions, &object.license)
-        .map_err(|source| DatapathError::Refused { what: what.to_owned(), source })?;
+    let types = types.as_ref().map(|types| types.of_program(function));
+    let loaded = bpf::load_classifier(entry, &function.instructions, &object.license, types.as_ref())
+        .map_err(|source| refused_program(entry, what, source))?;
     let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
     Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
 }
@@ -141,7 +173,7 @@ pub(super) fn load_instructions(
         copy_instructions(code).map_err(|source| DatapathError::Object { what: what.to_owned(), source })?;
     let mut own: HashMap<&str, OwnedFd> = HashMap::new();
     for slot in [NEXT, ACCEPT].into_iter().filter(|slot| places.iter().any(|(_, name)| name == slot)) {
-        own.insert(slot, create(what, slot, SLOT)?);
+        own.insert(slot, create(what, slot, SLOT, None)?);
     }
     for (index, name) in places {
         let own = own.get(name.as_str()).map(std::os::fd::AsRawFd::as_raw_fd);
@@ -152,8 +184,8 @@ pub(super) fn load_instructions(
         load.set_src_reg(BPF_PSEUDO_MAP_FD as u8);
         load.imm = fd;
     }
-    let loaded = bpf::load_classifier("filter", &instructions, c"Dual MIT/GPL")
-        .map_err(|source| DatapathError::Refused { what: what.to_owned(), source })?;
+    let loaded = bpf::load_classifier("filter", &instructions, c"Dual MIT/GPL", None)
+        .map_err(|source| refused_program("filter", what, source))?;
     let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
     Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: None })
 }
@@ -165,12 +197,12 @@ pub(super) fn load_end() -> Result<OwnedFd, DatapathError> {
     let code = code.map(u64::to_ne_bytes).concat();
     let what = || "the end of chains".to_owned();
     let code = copy_instructions(&code).map_err(|source| DatapathError::Object { what: what(), source })?;
-    bpf::load_classifier("end", &code, c"Dual MIT/GPL")
-        .map_err(|source| DatapathError::Refused { what: what(), source })
+    bpf::load_classifier("end", &code, c"Dual MIT/GPL", None).map_err(|source| refused_program("end", &what(), source))
 }
 
 fn parse(what: &str, elf: &[u8]) -> Result<Object, DatapathError> {
-    Object::parse(&aligned(elf)).map_err(|source| DatapathError::Object { what: what.to_owned(), source })
+    Object::parse(&sections::normal(&aligned(elf)))
+        .map_err(|source| DatapathError::Object { what: what.to_owned(), source })
 }
 
 /// The ELF reader casts the bytes to structures, so they have to lie on a word's boundary.
@@ -182,8 +214,17 @@ fn aligned(elf: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(elf.to_vec())
 }
 
-fn create_own(what: &str, name: &str, map: &Map, rodata: Rodata) -> Result<OwnedFd, DatapathError> {
-    let fd = create(what, name, shape_of(map))?;
+fn refused_program(program: &str, what: &str, source: ProgramRefused) -> DatapathError {
+    DatapathError::Refused { program: program.to_owned(), what: what.to_owned(), source }
+}
+
+fn create_own(
+    what: &str,
+    name: &str,
+    map: &Map,
+    (rodata, types): (Rodata, Option<MapTypes<'_>>),
+) -> Result<OwnedFd, DatapathError> {
+    let fd = create(what, name, shape_of(map), types)?;
     let write = |source| DatapathError::WriteMap { what: what.to_owned(), name: name.to_owned(), source };
     match map.section_kind() {
         EbpfSectionKind::Data | EbpfSectionKind::Bss => bpf::map_update(fd.as_fd(), 0, map.data()).map_err(write)?,
@@ -198,8 +239,8 @@ fn create_own(what: &str, name: &str, map: &Map, rodata: Rodata) -> Result<Owned
     Ok(fd)
 }
 
-fn create(what: &str, name: &str, shape: MapShape) -> Result<OwnedFd, DatapathError> {
-    bpf::map_create(name, shape).map_err(|source| refused(what, name, shape, source))
+fn create(what: &str, name: &str, shape: MapShape, types: Option<MapTypes<'_>>) -> Result<OwnedFd, DatapathError> {
+    bpf::map_create(name, shape, types).map_err(|source| refused(what, name, shape, source))
 }
 
 fn refused(what: &str, name: &str, shape: MapShape, source: io::Error) -> DatapathError {

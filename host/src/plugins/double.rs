@@ -57,6 +57,9 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),
         service,
+        sdk: "0.1.0".to_owned(),
+        abi: "1.1".to_owned(),
+        since: "2026-01-31T12:00:00Z".to_owned(),
         root: Exports { describe, create }.leak_into_prefix(),
     }
 }

@@ -1,6 +1,4 @@
-//! Reads a plugin's identity record from its file, without running a line of it.
-
-use std::path::Path;
+//! Reads a plugin's identity record from its bytes, without running a line of it.
 
 use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _};
 use polycube_plugin_api::abi::ABI_MAJOR;
@@ -8,15 +6,13 @@ use polycube_plugin_api::identity::{Identity, SYMBOL};
 
 use super::LoadError;
 
-/// The identity of the plugin at `path`.
+/// The identity of the plugin whose bytes are those of `file`.
 ///
 /// # Errors
 /// The file is not a plugin, or one that this daemon cannot use.
-pub(super) fn read(path: &Path) -> Result<Identity, LoadError> {
-    let file = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
-    let no_plugin = |why: &str| LoadError::NoPlugin { file: file.clone(), why: why.to_owned() };
-    let elf = object::File::parse(&*bytes).map_err(|_| no_plugin("it is not an ELF file"))?;
+pub(super) fn of(file: &str, bytes: &[u8]) -> Result<Identity, LoadError> {
+    let no_plugin = |why: &str| LoadError::NoPlugin { file: file.to_owned(), why: why.to_owned() };
+    let elf = object::File::parse(bytes).map_err(|_| no_plugin("it is not an ELF file"))?;
     if elf.architecture() != native() {
         return Err(no_plugin("it is for another machine's architecture"));
     }
@@ -27,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<Identity, LoadError> {
     let identity = record.and_then(Identity::parse).ok_or_else(|| no_plugin("its identity record is damaged"))?;
     if identity.abi_major != ABI_MAJOR {
         return Err(LoadError::Abi {
-            file,
+            file: file.to_owned(),
             name: identity.name().to_owned(),
             theirs: identity.abi_major,
             ours: ABI_MAJOR,

@@ -5,18 +5,19 @@ mod tests;
 
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
-use polycube_plugin_api::{Code, Datapath, Direction, Level, Program, Refusal, Tag};
+use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Plugin;
 use super::calls::{Calls, Stuck};
+use super::described::{self, Asked, Fault, Known, in_words};
 use super::failures::Failures;
 use super::log::CubeLog;
 use super::report::Report;
@@ -35,6 +36,8 @@ pub enum Failure {
     Panicked(String),
     #[error("the plugin's answer is not JSON of the expected form: {0}")]
     Malformed(String),
+    #[error("the datapath of service `{service}` cannot be used: {fault}")]
+    Unusable { service: String, fault: Fault },
     /// An earlier call, or this one, has not returned.
     #[error(
         "the cube is stuck: its plugin has not returned from `{call}` for {seconds} s; wait, or delete the cube and create it again"
@@ -78,6 +81,10 @@ pub(crate) struct Instance {
     /// Distinguishes it from a later one of the same name.
     id: u64,
     cube: Arc<str>,
+    service: String,
+    kind: ServiceKind,
+    /// The objects of the latest datapath: most changes describe the same ones.
+    objects: Mutex<Vec<Arc<Known>>>,
     log: Arc<CubeLog>,
     turn: Arc<Turn>,
     netdevs: Report,
@@ -118,10 +125,20 @@ impl Instance {
         let created = (plugin.root.create())(RStr::from(info.as_str()), host);
         drop(entered);
         match created {
-            ROk(handle) => {
-                let (turn, netdevs, failed) = (Turn::new(freed), Report::default(), OnceLock::new());
-                Ok(Self { handle, id, cube, log, turn, netdevs, calls, failures, failed })
-            }
+            ROk(handle) => Ok(Self {
+                handle,
+                id,
+                cube,
+                service: plugin.service.name.clone(),
+                kind: plugin.service.kind,
+                objects: Mutex::default(),
+                log,
+                turn: Turn::new(freed),
+                netdevs: Report::default(),
+                calls,
+                failures,
+                failed: OnceLock::new(),
+            }),
             RErr(text) => {
                 let failure = refusal(&text);
                 if let Failure::Panicked(message) = &failure {
@@ -166,19 +183,33 @@ impl Instance {
     pub(crate) fn datapath(&self, wanted: &str) -> Result<CubeDatapath, Failure> {
         self.log.write(Level::Trace, &format!("asked for a datapath for {wanted}"));
         let answer = self.call_claimed("datapath", |cube| cube.datapath(wanted.into()))?;
-        let Datapath { programs, maps, .. } =
-            serde_json::from_str(&answer.spec).map_err(|error| Failure::Malformed(error.to_string()))?;
-        let objects: Vec<Arc<[u8]>> = answer.objects.iter().map(|object| Arc::from(object.as_slice())).collect();
-        if let Some(program) = programs.iter().find(|program| program.object >= objects.len()) {
-            return Err(Failure::Malformed(format!("a program is in object {} of {}", program.object, objects.len())));
-        }
+        let malformed = |error: serde_json::Error| Failure::Malformed(error.to_string());
+        let datapath: Datapath = serde_json::from_str(&answer.spec).map_err(malformed)?;
+        let asked: Asked = serde_json::from_str(wanted).map_err(malformed)?;
+        let objects = self.known(answer.objects.iter().map(RVec::as_slice));
+        described::check(&datapath, &objects, self.kind, &asked)
+            .map_err(|fault| Failure::Unusable { service: self.service.clone(), fault })?;
+        let Datapath { programs, maps, .. } = datapath;
         if self.admits(Level::Debug) {
             let list = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
             let maps = list(maps.iter().map(|map| map.name.clone()).collect());
             let programs = list(programs.iter().map(in_words).collect());
             self.log.write(Level::Debug, &format!("asks for programs: {programs}; maps: {maps}"));
         }
+        let objects = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
         Ok(CubeDatapath { programs, maps, objects })
+    }
+
+    /// The objects of an answer, those of the answer before it where they are the same.
+    fn known<'a>(&self, objects: impl Iterator<Item = &'a [u8]>) -> Vec<Arc<Known>> {
+        let mut latest = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |bytes: &[u8]| {
+            let known = latest.iter().find(|known| *known.bytes == *bytes);
+            known.map_or_else(|| Arc::new(Known::new(bytes)), Arc::clone)
+        };
+        let objects: Vec<Arc<Known>> = objects.map(known).collect();
+        latest.clone_from(&objects);
+        objects
     }
 
     /// Hands over copies of the maps' descriptors.
@@ -303,20 +334,6 @@ impl MapCopy {
         let info = json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
         Ok(Self { info: info.to_string(), fd: map.fd.try_clone()? })
     }
-}
-
-/// `capture at point 3 ingress`.
-fn in_words(program: &Program) -> String {
-    let Program { point, direction, .. } = program;
-    let what = match &program.code {
-        Code::Elf { entry, .. } => entry,
-        Code::Instructions { .. } => "a generated one",
-    };
-    let side = match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    };
-    format!("{what} at point {point} {side}")
 }
 
 fn refusal(text: &str) -> Failure {

@@ -1,9 +1,13 @@
 //! Loads plugins: identity first, then the layout of the border, and only then their code.
+//!
+//! Code is loaded from a private copy. To write over a file whose pages are mapped is to change the code that runs, and the
+//! dynamic linker looks no second time where it has been. With copies, each file that differs is code of its own, and what
+//! happens to a file later makes no difference.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,8 +17,13 @@ use abi_stable::std_types::{RErr, ROk};
 use abi_stable::{StableAbi as _, type_layout::TypeLayout};
 use polycube_plugin_api::ServiceSchema;
 use polycube_plugin_api::abi::{ABI_MAJOR, PluginRef};
+use polycube_plugin_api::identity::Identity;
+use sha2::{Digest as _, Sha256};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::identity;
+use crate::sys::code::CodeCopy;
 
 /// Why a file does not become a service.
 #[derive(Debug, thiserror::Error)]
@@ -35,23 +44,26 @@ pub(crate) enum LoadError {
     Layout { file: String, name: String },
     #[error("{file} cannot be loaded: {reason}")]
     Unloadable { file: String, reason: String },
-    #[error("{file} is another file than the one that was loaded from there: give it another name")]
-    Replaced { file: String },
+    #[error("{file} cannot be copied into memory: {source}")]
+    Copy { file: String, source: io::Error },
     #[error("{file}: plugin `{name}` cannot describe its service: {reason}")]
     Description { file: String, name: String, reason: String },
 }
 
-/// Files whose code is in memory, by their paths: the dynamic linker looks no second time where it has been.
-static LOADED: Mutex<BTreeMap<PathBuf, FileId>> = Mutex::new(BTreeMap::new());
-
-/// Device and inode.
-type FileId = (u64, u64);
+/// The copies that code was loaded from, by the digests of their bytes: a file that is loaded again as it was takes no more
+/// memory. They are kept open, because the dynamic linker knows them by their paths.
+static COPIES: Mutex<BTreeMap<[u8; 32], CodeCopy>> = Mutex::new(BTreeMap::new());
 
 /// A plugin in memory.
 #[derive(Clone)]
 pub(crate) struct Plugin {
     pub path: PathBuf,
     pub service: ServiceSchema,
+    /// Versions of the SDK and of the ABI that it was built with.
+    pub sdk: String,
+    pub abi: String,
+    /// When it was loaded, in UTC as RFC 3339 writes it.
+    pub since: String,
     pub(super) root: PluginRef,
 }
 
@@ -66,18 +78,16 @@ impl fmt::Debug for Plugin {
 /// # Errors
 /// What is wrong with it, and what to rebuild.
 pub(crate) fn load(path: &Path) -> Result<Plugin, LoadError> {
-    let identity = identity::read(path)?;
-    let (file, name) = (path.display().to_string(), identity.name().to_owned());
+    let file = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
+    let identity = identity::of(&file, &bytes)?;
+    let name = identity.name().to_owned();
+    let copy = copy(path, &bytes).map_err(|source| LoadError::Copy { file: file.clone(), source })?;
     let unloadable = |reason: String| {
-        let reason = reason.lines().next().unwrap_or("no reason given").to_owned();
+        let reason = reason.lines().next().unwrap_or("no reason given").replace(&copy.display().to_string(), &file);
         LoadError::Unloadable { file: file.clone(), reason }
     };
-    let metadata = std::fs::metadata(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
-    let id = (metadata.dev(), metadata.ino());
-    if *LOADED.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_insert(id) != id {
-        return Err(LoadError::Replaced { file });
-    }
-    let header = lib_header_from_path(path).map_err(|error| unloadable(error.to_string()))?;
+    let header = lib_header_from_path(&copy).map_err(|error| unloadable(error.to_string()))?;
     let theirs = header.layout().ok_or_else(|| LoadError::Layout { file: file.clone(), name: name.clone() })?;
     if !fits(PluginRef::LAYOUT, theirs) {
         return Err(LoadError::Layout { file, name });
@@ -89,7 +99,30 @@ pub(crate) fn load(path: &Path) -> Result<Plugin, LoadError> {
         ROk(text) => serde_json::from_str(&text).map_err(|error| description(error.to_string()))?,
         RErr(text) => return Err(description(text.into())),
     };
-    Ok(Plugin { path: path.to_owned(), service, root })
+    Ok(Plugin::new(path, service, &identity, root))
+}
+
+impl Plugin {
+    fn new(path: &Path, service: ServiceSchema, identity: &Identity, root: PluginRef) -> Self {
+        let mut since = String::new();
+        // Writing to a string does not fail.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut since));
+        let abi = format!("{}.{}", identity.abi_major, identity.abi_minor);
+        Self { path: path.to_owned(), service, sdk: identity.sdk().to_owned(), abi, since, root }
+    }
+}
+
+/// The path of a private copy of a file's bytes.
+fn copy(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let copy = match copies.entry(Sha256::digest(bytes).into()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            place.insert(CodeCopy::of(&name, bytes)?)
+        }
+    };
+    Ok(copy.path())
 }
 
 /// Whether a plugin's border fits ours: an older one has fewer methods than ours and a newer one has more, so one of

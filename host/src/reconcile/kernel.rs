@@ -247,10 +247,11 @@ impl Live {
 }
 
 fn refused(path: &str, error: &DatapathError) -> Problem {
-    if let DatapathError::Refused { what, source } = error {
-        tracing::error!(what, log = source.log, "the verifier's log");
-    }
     match error {
+        DatapathError::Refused { source, .. } => {
+            tracing::error!("{error}; the verifier's log:\n{}", source.log.trim_end());
+            Problem::failed(path, error.to_string()).with_log(&source.log)
+        }
         DatapathError::Attach { netdev, source: ProgramError::IOError(error) }
             if error.raw_os_error() == Some(libc::ENODEV) =>
         {

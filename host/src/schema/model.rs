@@ -8,6 +8,7 @@ use polycube_api::Limits;
 use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
 use serde_json::{Value, json};
 
+use super::check::{self, Fault};
 use super::coerce::{Aliased, Findings, StateMembers, coerce};
 use super::document::{
     Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, overlay, set, shadowed, show_unset, sparse,
@@ -22,7 +23,7 @@ use crate::problem::{ErrorTag, Problem, Problems};
 
 /// A schema that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the schema of service `{service}` cannot be used: {reason}")]
+#[error("service `{service}` cannot be used: {reason}")]
 pub(crate) struct ModelError {
     service: String,
     reason: Reason,
@@ -31,10 +32,12 @@ pub(crate) struct ModelError {
 /// What is wrong with it.
 #[derive(Debug, thiserror::Error)]
 enum Reason {
-    #[error("{0}")]
+    #[error("its schema is not valid: {0}")]
     Schema(String),
     #[error(transparent)]
     Metric(#[from] MetricError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 /// Where a body that describes something as a whole comes from.
@@ -84,6 +87,16 @@ impl Model {
             actions: Vec::new(),
             streams: Vec::new(),
         })
+    }
+
+    /// The model of a service, of whose cubes the host itself defines the members `words`.
+    ///
+    /// # Errors
+    /// The service cannot be used.
+    pub(crate) fn of_service(service: ServiceSchema, words: &[String]) -> Result<Self, ModelError> {
+        check::check(&service, words)
+            .map_err(|fault| ModelError { service: service.name.clone(), reason: fault.into() })?;
+        Self::new(service)
     }
 
     /// # Errors

@@ -367,7 +367,7 @@ fn a_schema_that_cannot_be_used_is_refused() {
     let mut schema = model().service;
     schema.config["properties"]["depth"]["type"] = json!("figure");
     let message = Model::new(schema).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(message.starts_with("the schema of service `some` cannot be used"), "{message}");
+    assert!(message.starts_with("service `some` cannot be used: its schema is not valid"), "{message}");
 }
 
 /// A model whose state is shown in the place of some settings.

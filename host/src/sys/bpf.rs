@@ -2,6 +2,7 @@
 //! (19 ms, `docs/benchmarks.md`).
 
 mod pinned;
+mod types;
 
 use std::ffi::{CStr, c_long};
 use std::io;
@@ -11,6 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+
+use types::{FUNCTION_SIZE, LINE_SIZE};
+pub(crate) use types::{MapTypes, ProgramTypes, map_create, types_load};
 
 pub(crate) use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
 
@@ -27,9 +31,9 @@ pub(crate) struct MapShape {
     pub flags: u32,
 }
 
-/// A program that the verifier refused.
+/// A program that the kernel refused: the verifier's last line, and the line of source that it was at.
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel refuses the program: {}", last_line(log).unwrap_or("no reason given"))]
+#[error("{}{}", last_line(log).unwrap_or("no reason given"), source_line(log))]
 pub(crate) struct ProgramRefused {
     /// The whole of the verifier's log.
     pub log: String,
@@ -38,7 +42,14 @@ pub(crate) struct ProgramRefused {
 }
 
 fn last_line(log: &str) -> Option<&str> {
-    log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "))
+    log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with(';'))
+}
+
+/// The last line of source in a log. The verifier shows one before the instructions that it became, if it knows the
+/// program's lines: `; return *nowhere; @ typed.bpf.c:66` (`verbose_linfo()` in kernel/bpf/log.c).
+fn source_line(log: &str) -> String {
+    let line = log.lines().rev().find_map(|line| Some(line.strip_prefix(';')?.trim()));
+    line.filter(|line| !line.is_empty()).map(|line| format!(", at `{line}`")).unwrap_or_default()
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<c_long> {
@@ -66,23 +77,6 @@ fn object_name(name: &str) -> [libc::c_char; 16] {
             if from.is_ascii_alphanumeric() || from == b'_' || from == b'.' { from as libc::c_char } else { b'_' as _ };
     }
     to
-}
-
-/// Creates a map.
-///
-/// # Errors
-/// What the kernel says.
-pub(crate) fn map_create(name: &str, shape: MapShape) -> io::Result<OwnedFd> {
-    let mut attr = empty();
-    // SAFETY: writing the union's member for BPF_MAP_CREATE.
-    let create = unsafe { &mut attr.__bindgen_anon_1 };
-    create.map_type = shape.map_type;
-    create.key_size = shape.key_size;
-    create.value_size = shape.value_size;
-    create.max_entries = shape.max_entries;
-    create.map_flags = shape.flags;
-    create.map_name = object_name(name);
-    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
 }
 
 /// Sets the 4-byte `key` to `value`, which has the map's value size.
@@ -125,16 +119,17 @@ pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
-/// Loads a TC program.
+/// Loads a TC program, with its types if the kernel takes them.
 ///
 /// # Errors
-/// [`ProgramRefused`] with the verifier's log, which a second attempt fetches.
+/// [`ProgramRefused`] with the verifier's log, which another attempt fetches.
 pub(crate) fn load_classifier(
     name: &str,
     instructions: &[bpf_insn],
     license: &CStr,
+    types: Option<&ProgramTypes<'_>>,
 ) -> Result<OwnedFd, ProgramRefused> {
-    let attempt = |log: &mut [u8]| {
+    let attempt = |types: Option<&ProgramTypes<'_>>, log: &mut [u8]| {
         let mut attr = empty();
         // SAFETY: writing the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
@@ -143,6 +138,15 @@ pub(crate) fn load_classifier(
         load.insn_cnt = instructions.len() as u32;
         load.license = license.as_ptr() as u64;
         load.prog_name = object_name(name);
+        if let Some(ProgramTypes { types, functions, lines }) = types {
+            load.prog_btf_fd = types.as_raw_fd() as u32;
+            load.func_info = functions.as_ptr() as u64;
+            load.func_info_cnt = (functions.len() / FUNCTION_SIZE) as u32;
+            load.func_info_rec_size = FUNCTION_SIZE as u32;
+            load.line_info = lines.as_ptr() as u64;
+            load.line_info_cnt = (lines.len() / LINE_SIZE) as u32;
+            load.line_info_rec_size = LINE_SIZE as u32;
+        }
         if !log.is_empty() {
             load.log_buf = log.as_mut_ptr() as u64;
             load.log_size = log.len() as u32;
@@ -150,9 +154,11 @@ pub(crate) fn load_classifier(
         }
         bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
     };
-    attempt(&mut []).or_else(|_| {
+    let loaded = attempt(types, &mut []);
+    let loaded = if types.is_some() { loaded.or_else(|_| attempt(None, &mut [])) } else { loaded };
+    loaded.or_else(|_| {
         let mut log = vec![0; LOG_SIZE];
-        attempt(&mut log).map_err(|source| {
+        attempt(types, &mut log).map_err(|source| {
             let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
             let mut log = String::from_utf8_lossy(&log[..end]).into_owned();
             // The program may be sound, and something else was short: descriptors, memory.
@@ -228,5 +234,28 @@ pub(crate) fn wait_for_programs() {
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result < 0 {
         std::thread::sleep(LONG);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asserts what is said of a program with this log.
+    #[track_caller]
+    fn check(log: &str, expected: &str) {
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(ProgramRefused { log: log.to_owned(), source }.to_string(), expected);
+    }
+
+    #[test]
+    fn a_refusal_has_the_last_line_and_the_line_of_source() {
+        check("", "no reason given");
+        check("0: (95) exit\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n", "R0 !read_ok");
+        let log = "; one @ a.c:1\n0: (b7) r0 = 0\n; return *nowhere; @ a.c:9\n5: (61) r0 = *(u32 *)(r6 +0)\n\
+                   R6 invalid mem access 'scalar'\nprocessed 6 insns\n\n";
+        check(log, "R6 invalid mem access 'scalar', at `return *nowhere; @ a.c:9`");
+        check(";  @ main.rs:7\nR1 unknown", "R1 unknown, at `@ main.rs:7`");
+        check("; only a line of source @ a.c:1", "no reason given, at `only a line of source @ a.c:1`");
     }
 }

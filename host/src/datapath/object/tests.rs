@@ -6,9 +6,22 @@ use polycube_plugin_api::MapSpec;
 use super::*;
 use crate::topology::CubeName;
 
-const ROOT: &[u8] = include_bytes!("../../../../ebpf/objects/root.o");
-const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
-const CAPTURE: &[u8] = include_bytes!("../../../../ebpf/objects/packetcapture.o");
+pub(super) const ROOT: &[u8] = include_bytes!("../../../../ebpf/objects/root.o");
+pub(super) const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
+pub(super) const CAPTURE: &[u8] = include_bytes!("../../../../ebpf/objects/packetcapture.o");
+
+/// The bridge with its program in another section, whose name is at most as long as `classifier`.
+pub(super) fn in_section(section: &str) -> Vec<u8> {
+    let mut renamed = section.as_bytes().to_vec();
+    renamed.resize("classifier".len(), 0);
+    let mut bytes = BRIDGE.to_vec();
+    for at in 0..bytes.len() - renamed.len() {
+        if bytes[at..].starts_with(b"classifier\0") {
+            bytes[at..at + renamed.len()].copy_from_slice(&renamed);
+        }
+    }
+    bytes
+}
 
 fn names(object: &Object) -> (BTreeSet<&str>, BTreeSet<&str>) {
     let maps = object.maps.keys().map(String::as_str);

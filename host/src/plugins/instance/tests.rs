@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use polycube_plugin_api::abi::HostHandle;
+use polycube_plugin_api::{Code, Direction, Program};
 
 use super::*;
 use crate::plugins::double::{instance, panicked, scripted, ticking};
@@ -119,17 +120,24 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
 }
 
 #[test]
-fn a_program_is_in_an_object_that_the_plugin_handed_over() {
-    let spec = |object: usize| {
-        let code = Code::Elf { entry: "main".to_owned(), constants: Vec::new() };
-        let program = Program { point: 3, direction: Direction::Egress, stage: 0, object, code };
+fn a_datapath_is_checked_before_it_is_used() {
+    let spec = |point: u32| {
+        let code = Code::Instructions { maps: Vec::new() };
+        let program = Program { point, direction: Direction::Ingress, stage: 0, object: 0, code };
         serde_json::to_string(&Datapath { programs: vec![program], ..Datapath::default() }).unwrap()
     };
-    let datapath = answering("inside", Ok(&spec(0))).datapath("{}").unwrap();
+    let inside = answering("inside", Ok(&spec(0)));
+    let datapath = inside.datapath("{}").unwrap();
     assert_eq!(datapath.objects, [Arc::from([1_u8, 2])]);
-    assert_eq!(datapath.programs.iter().map(in_words).collect::<Vec<_>>(), ["main at point 3 egress"]);
-    let malformed = Failure::Malformed("a program is in object 1 of 1".to_owned());
-    assert_eq!(answering("outside", Ok(&spec(1))).datapath("{}"), Err(malformed));
+    assert_eq!(datapath.programs.iter().map(in_words).collect::<Vec<_>>(), ["a generated one at point 0 ingress"]);
+    assert!(Arc::ptr_eq(&inside.datapath("{}").unwrap().objects[0], &datapath.objects[0]), "it is kept once");
+    let refused = answering("outside", Ok(&spec(1))).datapath("{}").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the datapath of service `scripted` cannot be used: a generated one at point 1 ingress: a standard cube's programs \
+         stand at point 0 ingress"
+    );
+    assert_eq!(Refusal::from(refused).tag, Tag::OperationFailed);
     assert!(matches!(answering("shapeless", Ok("[]")).datapath("{}"), Err(Failure::Malformed(_))));
 }
 

@@ -36,7 +36,10 @@ fn services(context: &Context) -> Vec<(String, Value)> {
                 "kind": schema.kind,
                 "description": schema.description,
                 "version": schema.version,
+                "sdk-version": service.plugin.sdk,
+                "abi": service.plugin.abi,
                 "servicecontroller": service.plugin.path,
+                "since": service.plugin.since,
             });
             (name.to_owned(), json)
         })

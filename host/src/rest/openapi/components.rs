@@ -116,6 +116,11 @@ fn error_info() -> Value {
                     "examples": texts(),
                 },
             },
+            "log": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "Lines of a log that says more, such as the verifier's",
+            },
         },
     })
 }
@@ -147,13 +152,16 @@ fn chains() -> Value {
 fn service() -> Value {
     json!({
         "type": "object",
-        "required": ["name", "kind", "description", "version", "servicecontroller"],
+        "required": ["name", "kind", "description", "version", "sdk-version", "abi", "servicecontroller", "since"],
         "properties": {
             "name": text("Name of the service"),
             "kind": { "type": "string", "enum": ["standard", "transparent"] },
             "description": text("What it does"),
             "version": text("Version of the plugin"),
+            "sdk-version": text("Version of polycube-plugin-api that the plugin was built with"),
+            "abi": text("Version of the plugin ABI that it was built with"),
             "servicecontroller": text("File that the plugin was loaded from"),
+            "since": text("When it was loaded, in UTC"),
         },
     })
 }

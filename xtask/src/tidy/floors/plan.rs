@@ -130,7 +130,10 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "plugin-api/src",
         house: "",
-        rooms: &["export", "guard", "identity", "service", "schema", "cube", "datapath", "netdevs", "abi", "refusal"],
+        rooms: &[
+            "export", "guard", "identity", "service", "schema", "cube", "threads", "datapath", "netdevs", "abi",
+            "refusal",
+        ],
     },
     Floors {
         sources: "plugins/packetcapture/src",

@@ -208,7 +208,10 @@ async fn services_are_read_with_the_file_that_they_come_from() {
             "kind": "transparent",
             "description": "A double",
             "version": "0",
+            "sdk-version": "0.1.0",
+            "abi": "1.1",
             "servicecontroller": "libpcn_tap.so",
+            "since": "2026-01-31T12:00:00Z",
         })
     );
 }

@@ -1,0 +1,98 @@
+//! What an ELF object has, as far as a datapath's description refers to it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
+
+use super::aligned;
+
+/// Sections of programs that can stand in a chain. What follows one of these after a `/` is a name.
+pub(crate) const SECTIONS: [&str; 6] = ["tc", "tc/ingress", "tc/egress", "tcx/ingress", "tcx/egress", "classifier"];
+
+/// Whether programs in `section` are for a chain: each other kind takes its verdict for something else.
+pub(crate) fn is_of_chain(section: &str) -> bool {
+    let is_named = |name: &str| section.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_named("classifier") || SECTIONS.contains(&section)
+}
+
+/// An object's contents by their names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Programs with their sections.
+    pub programs: BTreeMap<String, String>,
+    pub maps: BTreeSet<String>,
+    /// Global variables with their sizes in bytes.
+    pub globals: BTreeMap<String, u64>,
+}
+
+impl Facts {
+    /// `None` if `elf` is not an ELF object.
+    pub(crate) fn of(elf: &[u8]) -> Option<Self> {
+        let bytes = aligned(elf);
+        let file = object::File::parse(&*bytes).ok()?;
+        let mut facts = Self::default();
+        for symbol in file.symbols() {
+            let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+            let (Ok(name), Some(section)) = (symbol.name(), section) else { continue };
+            let Ok(section_name) = section.name() else { continue };
+            if name.is_empty() {
+                continue;
+            }
+            let is_data = [".rodata", ".data", ".bss"].iter().any(|prefix| section_name.starts_with(prefix));
+            let is_map = section_name.starts_with("maps") || section_name.starts_with(".maps");
+            if is_map && symbol.kind() == SymbolKind::Data {
+                facts.maps.insert(name.to_owned());
+            } else if is_data && symbol.kind() == SymbolKind::Data {
+                facts.globals.insert(name.to_owned(), symbol.size());
+            } else if section.kind() == SectionKind::Text
+                && symbol.kind() == SymbolKind::Text
+                && !section_name.starts_with(".text")
+            {
+                facts.programs.insert(name.to_owned(), section_name.to_owned());
+            }
+        }
+        Some(facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BRIDGE, CAPTURE, ROOT};
+    use super::*;
+
+    fn names<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+        names.into_iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn an_object_has_programs_maps_and_globals() {
+        for (elf, program, maps, globals) in [
+            (ROOT, "root", &["next"][..], &["PORT"][..]),
+            (BRIDGE, "bridge", &["counters", "fdb", "next", "ports"], &["AGING"]),
+            (CAPTURE, "capture", &["BELL", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
+        ] {
+            let facts = Facts::of(elf).unwrap();
+            assert_eq!(facts.programs, BTreeMap::from([(program.to_owned(), "classifier".to_owned())]));
+            assert_eq!(names(&facts.maps), maps);
+            for global in globals {
+                assert!(facts.globals.contains_key(*global), "{global}: {facts:?}");
+            }
+        }
+        assert_eq!(Facts::of(CAPTURE).unwrap().globals["MASK"], 8);
+        for bytes in [&b""[..], b"\x7fELF", &[1, 2]] {
+            assert_eq!(Facts::of(bytes), None);
+        }
+    }
+
+    #[test]
+    fn only_sections_for_tc_are_of_a_chain() {
+        for section in SECTIONS.into_iter().chain(["classifier/marker"]) {
+            assert!(is_of_chain(section), "{section}");
+        }
+        for section in
+            ["xdp", "xdp.frags", "kprobe/x", "tcx", "tc/other", "classifiers", "cgroup_skb/ingress", "", "action"]
+        {
+            assert!(!is_of_chain(section), "{section}");
+        }
+    }
+}

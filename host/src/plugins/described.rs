@@ -1,0 +1,201 @@
+//! Whether the datapath that a plugin describes can work: checked before anything is loaded. Pure.
+//!
+//! The kernel would take much of what is refused here: a program at a point that the cube does not have is never reached,
+//! and a map that nothing describes stays empty for ever.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use polycube_layout::chain::{ACCEPT, NEXT, PORTS};
+use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Program, ServiceKind};
+use serde::Deserialize;
+
+use crate::datapath::{Facts, SECTIONS, is_of_chain};
+
+/// Why a description is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("{program} is in object {index}, and there are {count}: they are numbered from 0")]
+    Index { program: String, index: usize, count: usize },
+    #[error("{program}: the cube has no such point; {}", known(.points))]
+    Point { program: String, points: Vec<String> },
+    #[error("{program}: a standard cube's programs stand at point 0 ingress")]
+    Standard { program: String },
+    #[error("{program} has the place and the stage of another program: number the stages of a place from 0")]
+    Twice { program: String },
+    #[error("{program}: object {index} is not an ELF object")]
+    NotElf { program: String, index: usize },
+    #[error("{program}: object {index} has no program of this name; {}", known(.programs))]
+    Entry { program: String, index: usize, programs: Vec<String> },
+    #[error(
+        "{program} is in section `{section}`, which is for another kind of program: put it into {}",
+        SECTIONS.map(|section| format!("`{section}`")).join(", ")
+    )]
+    Section { program: String, section: String },
+    #[error("{program}: object {index} has no global `{name}` to set; {}", known(.globals))]
+    Global { program: String, index: usize, name: String, globals: Vec<String> },
+    #[error("{program}: the global `{name}` has {size} bytes, and is set to {given}")]
+    GlobalSize { program: String, name: String, size: u64, given: usize },
+    #[error(
+        "{program}: object {index} has a map `{name}` that the datapath does not describe, so that nothing could read or \
+         fill it: add `MapSpec::declared(\"{name}\")` to its maps"
+    )]
+    Undescribed { program: String, index: usize, name: String },
+    #[error("{program} refers to a map `{name}` that the datapath does not describe; {}", known(.maps))]
+    NoMap { program: String, name: String, maps: Vec<String> },
+    #[error("the map `{name}` is described twice: describe it once, for all programs")]
+    MapTwice { name: String },
+    #[error("the map `{name}` is each program's own, which the host makes: do not describe it")]
+    Own { name: String },
+    #[error("no object declares the map `{name}`: declare it in one, or describe its kind")]
+    Undeclared { name: String },
+}
+
+fn known(names: &[String]) -> String {
+    if names.is_empty() { "there is none".to_owned() } else { format!("known: {}", names.join(", ")) }
+}
+
+/// The part of a plugin's question that its answer must fit.
+#[derive(Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    points: Vec<PointId>,
+}
+
+#[derive(Deserialize)]
+struct PointId {
+    id: u32,
+}
+
+/// An object that a plugin handed over, and what it has if it is an ELF object.
+pub(super) struct Known {
+    pub bytes: Arc<[u8]>,
+    facts: Option<Facts>,
+}
+
+impl Known {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self { bytes: Arc::from(bytes), facts: Facts::of(bytes) }
+    }
+}
+
+/// Checks a description for a cube of this kind.
+pub(super) fn check(
+    Datapath { programs, maps, .. }: &Datapath,
+    objects: &[Arc<Known>],
+    kind: ServiceKind,
+    asked: &Asked,
+) -> Result<(), Fault> {
+    check_maps(maps, objects)?;
+    let mut places = BTreeSet::new();
+    for program in programs {
+        let words = || in_words(program);
+        let Program { point, direction, stage, object: index, .. } = *program;
+        check_place(program, kind, asked)?;
+        if !places.insert((point, direction, stage)) {
+            return Err(Fault::Twice { program: words() });
+        }
+        let Some(object) = objects.get(index) else {
+            return Err(Fault::Index { program: words(), index, count: objects.len() });
+        };
+        match &program.code {
+            Code::Elf { entry, constants } => {
+                let Some(facts) = &object.facts else { return Err(Fault::NotElf { program: words(), index }) };
+                check_elf(program, facts, (entry, constants))?;
+                let is_described = |name: &String| {
+                    is_own(name)
+                        || maps.iter().any(|map| map.name == *name)
+                        || kind == ServiceKind::Standard && name == PORTS
+                };
+                if let Some(name) = facts.maps.iter().find(|name| !is_described(name)) {
+                    return Err(Fault::Undescribed { program: words(), index, name: name.clone() });
+                }
+            }
+            Code::Instructions { maps: places } => {
+                let missing = |name: &String| !is_own(name) && maps.iter().all(|map| map.name != *name);
+                if let Some((_, name)) = places.iter().find(|(_, name)| missing(name)) {
+                    let maps = maps.iter().map(|map| map.name.clone()).collect();
+                    return Err(Fault::NoMap { program: words(), name: name.clone(), maps });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether each program has a map of this name for itself.
+fn is_own(name: &str) -> bool {
+    name == NEXT || name == ACCEPT
+}
+
+fn check_maps(maps: &[MapSpec], objects: &[Arc<Known>]) -> Result<(), Fault> {
+    for (index, MapSpec { name, kind, .. }) in maps.iter().enumerate() {
+        let name = name.clone();
+        if is_own(&name) {
+            return Err(Fault::Own { name });
+        }
+        if maps[..index].iter().any(|other| other.name == name) {
+            return Err(Fault::MapTwice { name });
+        }
+        let mut facts = objects.iter().filter_map(|object| object.facts.as_ref());
+        if kind.is_none() && !facts.any(|facts| facts.maps.contains(&name)) {
+            return Err(Fault::Undeclared { name });
+        }
+    }
+    Ok(())
+}
+
+fn check_place(program: &Program, kind: ServiceKind, asked: &Asked) -> Result<(), Fault> {
+    match kind {
+        ServiceKind::Standard if (program.point, program.direction) == (0, Direction::Ingress) => Ok(()),
+        ServiceKind::Standard => Err(Fault::Standard { program: in_words(program) }),
+        ServiceKind::Transparent if asked.points.iter().any(|point| point.id == program.point) => Ok(()),
+        ServiceKind::Transparent => {
+            let points = asked.points.iter().map(|point| point.id.to_string()).collect();
+            Err(Fault::Point { program: in_words(program), points })
+        }
+    }
+}
+
+fn check_elf(program: &Program, facts: &Facts, (entry, constants): (&str, &[(String, Vec<u8>)])) -> Result<(), Fault> {
+    let (words, index) = (|| in_words(program), program.object);
+    let Some(section) = facts.programs.get(entry) else {
+        let programs = facts.programs.keys().cloned().collect();
+        return Err(Fault::Entry { program: words(), index, programs });
+    };
+    if !is_of_chain(section) {
+        return Err(Fault::Section { program: words(), section: section.clone() });
+    }
+    for (name, bytes) in constants {
+        let (name, given) = (name.clone(), bytes.len());
+        match facts.globals.get(&name) {
+            None => {
+                let globals = facts.globals.keys().cloned().collect();
+                return Err(Fault::Global { program: words(), index, name, globals });
+            }
+            Some(size) if *size != given as u64 => {
+                return Err(Fault::GlobalSize { program: words(), name, size: *size, given });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `capture at point 3 ingress`.
+pub(super) fn in_words(program: &Program) -> String {
+    let Program { point, direction, stage, .. } = program;
+    let what = match &program.code {
+        Code::Elf { entry, .. } => entry,
+        Code::Instructions { .. } => "a generated one",
+    };
+    let side = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    let stage = if *stage == 0 { String::new() } else { format!(" stage {stage}") };
+    format!("{what} at point {point} {side}{stage}")
+}
+
+#[cfg(test)]
+mod tests;

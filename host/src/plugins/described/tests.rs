@@ -1,0 +1,166 @@
+use polycube_plugin_api::{MapKind, constant};
+
+use super::*;
+
+const ROOT: &[u8] = include_bytes!("../../../../ebpf/objects/root.o");
+const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
+
+/// An object whose program stands in another section, whose name is at most as long as `classifier`.
+fn in_section(section: &str) -> Vec<u8> {
+    let mut renamed = section.as_bytes().to_vec();
+    renamed.resize("classifier".len(), 0);
+    let mut bytes = BRIDGE.to_vec();
+    let places: Vec<usize> = (0..bytes.len() - 11).filter(|at| bytes[*at..].starts_with(b"classifier\0")).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + renamed.len()].copy_from_slice(&renamed);
+    }
+    bytes
+}
+
+fn elf(point: u32, direction: Direction, entry: &str) -> Program {
+    let code = Code::Elf { entry: entry.to_owned(), constants: Vec::new() };
+    Program { point, direction, stage: 0, object: 0, code }
+}
+
+fn generated(map: &str) -> Program {
+    let code = Code::Instructions { maps: vec![(0, map.to_owned())] };
+    Program { point: 3, direction: Direction::Egress, stage: 1, object: 1, code }
+}
+
+/// A datapath that can work for a transparent cube with the points 3 and 4.
+fn described() -> Datapath {
+    let maps = ["fdb", "counters", "ports"].map(MapSpec::declared).to_vec();
+    Datapath { programs: vec![elf(3, Direction::Ingress, "bridge"), generated("fdb")], maps, objects: Vec::new() }
+}
+
+fn check_of(kind: ServiceKind, object: &[u8], datapath: &Datapath) -> String {
+    let objects = [object, &[0; 16]].map(|bytes| Arc::new(Known::new(bytes)));
+    let asked = Asked { points: [3, 4].map(|id| PointId { id }).into() };
+    check(datapath, &objects, kind, &asked).err().map(|fault| fault.to_string()).unwrap_or_default()
+}
+
+/// Asserts what is said of the datapath after `change`.
+#[track_caller]
+fn check_that(change: impl FnOnce(&mut Datapath), expected: &str) {
+    let mut datapath = described();
+    change(&mut datapath);
+    assert_eq!(check_of(ServiceKind::Transparent, BRIDGE, &datapath), expected);
+}
+
+#[test]
+fn programs_stand_where_packets_can_reach_them() {
+    check_that(|_| {}, "");
+    check_that(
+        |datapath| datapath.programs[0].point = 5,
+        "bridge at point 5 ingress: the cube has no such point; known: 3, 4",
+    );
+    check_that(
+        |datapath| datapath.programs.push(elf(3, Direction::Ingress, "bridge")),
+        "bridge at point 3 ingress has the place and the stage of another program: number the stages of a place from 0",
+    );
+    check_that(
+        |datapath| datapath.programs.push(generated("fdb")),
+        "a generated one at point 3 egress stage 1 has the place and the stage of another program: number the stages of a \
+         place from 0",
+    );
+    let standard = |point, direction| {
+        let datapath = Datapath { programs: vec![elf(point, direction, "bridge")], ..described() };
+        check_of(ServiceKind::Standard, BRIDGE, &datapath)
+    };
+    assert_eq!(standard(0, Direction::Ingress), "");
+    for (point, direction, side) in
+        [(0, Direction::Egress, "0 egress"), (3, Direction::Ingress, "3 ingress"), (3, Direction::Egress, "3 egress")]
+    {
+        let expected = format!("bridge at point {side}: a standard cube's programs stand at point 0 ingress");
+        assert_eq!(standard(point, direction), expected);
+    }
+}
+
+#[test]
+fn a_program_is_in_an_object_that_has_it() {
+    check_that(
+        |datapath| datapath.programs[0].object = 2,
+        "bridge at point 3 ingress is in object 2, and there are 2: they are numbered from 0",
+    );
+    check_that(|datapath| datapath.programs[0].object = 1, "bridge at point 3 ingress: object 1 is not an ELF object");
+    check_that(
+        |datapath| datapath.programs[0] = elf(3, Direction::Ingress, "brigde"),
+        "brigde at point 3 ingress: object 0 has no program of this name; known: bridge",
+    );
+    let constants = |constants| {
+        move |datapath: &mut Datapath| {
+            datapath.programs[0].code = Code::Elf { entry: "bridge".to_owned(), constants };
+        }
+    };
+    check_that(constants(vec![constant("AGING", [0; 8])]), "");
+    check_that(
+        constants(vec![constant("AGING", [0; 4])]),
+        "bridge at point 3 ingress: the global `AGING` has 8 bytes, and is set to 4",
+    );
+    let mut datapath = described();
+    constants(vec![constant("AGE", [0; 8])])(&mut datapath);
+    let refused = check_of(ServiceKind::Transparent, BRIDGE, &datapath);
+    assert!(refused.contains("object 0 has no global `AGE` to set; known: AGING"), "{refused}");
+}
+
+#[test]
+fn a_program_is_of_the_kind_that_chains_take() {
+    for section in ["tc", "tc/ingress", "tc/egress", "tcx/egress", "classifier"] {
+        assert_eq!(check_of(ServiceKind::Transparent, &in_section(section), &described()), "", "{section}");
+    }
+    for section in ["xdp", "socket", "kprobe/x", "cgroup/skb", "mine"] {
+        let expected = format!(
+            "bridge at point 3 ingress is in section `{section}`, which is for another kind of program: put it into `tc`, \
+             `tc/ingress`, `tc/egress`, `tcx/ingress`, `tcx/egress`, `classifier`"
+        );
+        assert_eq!(check_of(ServiceKind::Transparent, &in_section(section), &described()), expected);
+    }
+}
+
+#[test]
+fn every_map_is_made_and_can_be_filled() {
+    check_that(
+        |datapath| drop(datapath.maps.remove(1)),
+        "bridge at point 3 ingress: object 0 has a map `counters` that the datapath does not describe, so that nothing could \
+         read or fill it: add `MapSpec::declared(\"counters\")` to its maps",
+    );
+    check_that(
+        |datapath| drop(datapath.maps.remove(2)),
+        "bridge at point 3 ingress: object 0 has a map `ports` that the datapath does not describe, so that nothing could \
+         read or fill it: add `MapSpec::declared(\"ports\")` to its maps",
+    );
+    let standard = Datapath {
+        programs: vec![elf(0, Direction::Ingress, "bridge")],
+        maps: ["fdb", "counters"].map(MapSpec::declared).to_vec(),
+        objects: Vec::new(),
+    };
+    assert_eq!(check_of(ServiceKind::Standard, BRIDGE, &standard), "", "the host fills `ports`");
+    check_that(
+        |datapath| datapath.programs[1] = generated("bdf"),
+        "a generated one at point 3 egress stage 1 refers to a map `bdf` that the datapath does not describe; known: fdb, \
+         counters, ports",
+    );
+    check_that(|datapath| datapath.programs[1] = generated("next"), "");
+    check_that(
+        |datapath| datapath.maps.push(MapSpec::declared("fdb")),
+        "the map `fdb` is described twice: describe it once, for all programs",
+    );
+    for name in ["next", "accept"] {
+        check_that(
+            |datapath| datapath.maps.push(MapSpec::declared(name)),
+            &format!("the map `{name}` is each program's own, which the host makes: do not describe it"),
+        );
+    }
+    check_that(
+        |datapath| datapath.maps.push(MapSpec::declared("other")),
+        "no object declares the map `other`: declare it in one, or describe its kind",
+    );
+    let kind = Some(MapKind { map_type: 2, key_size: 4, flags: 0 });
+    check_that(|datapath| datapath.maps.push(MapSpec { kind, ..MapSpec::declared("other") }), "");
+    let root = Datapath { programs: vec![elf(4, Direction::Egress, "root")], ..Datapath::default() };
+    assert_eq!(check_of(ServiceKind::Transparent, ROOT, &root), "", "a program's own maps need no description");
+    let nothing = Asked::default();
+    let refused = check(&root, &[], ServiceKind::Transparent, &nothing).unwrap_err().to_string();
+    assert_eq!(refused, "root at point 4 egress: the cube has no such point; there is none");
+}

@@ -1,0 +1,160 @@
+use polycube_plugin_api::{ServiceKind, Stream};
+use serde_json::json;
+
+use super::*;
+
+fn service() -> ServiceSchema {
+    ServiceSchema {
+        name: "guard".to_owned(),
+        description: String::new(),
+        version: String::new(),
+        kind: ServiceKind::Transparent,
+        config: json!({ "type": "object", "properties": {
+            "size": { "type": "integer" },
+            "box": { "type": "object", "properties": { "word": { "type": "string", "x-alias": "/size" } } },
+            "routes": list("id"),
+        } }),
+        state: json!({ "type": "object" }),
+        actions: vec![Action::new("box/flush", "Flush"), Action::new("run", "Run")],
+        streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
+    }
+}
+
+fn list(key: &str) -> Value {
+    let members = json!({
+        "id": { "type": "integer" },
+        "tags": { "type": "array", "items": { "type": "string" } },
+        "box": { "type": "object" },
+        "inner": { "type": "object", "properties": {} },
+    });
+    json!({ "type": "array", "x-list-key": key, "items": { "type": "object", "properties": members } })
+}
+
+/// Asserts what is said of the service after `change`.
+#[track_caller]
+fn check_that(change: impl FnOnce(&mut ServiceSchema), expected: &str) {
+    let mut service = service();
+    change(&mut service);
+    let words = ["name", "uuid", "ports", "points", "parent", "loglevel"].map(str::to_owned);
+    let found = check(&service, &words).err().map(|fault| fault.to_string()).unwrap_or_default();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_service_that_every_request_can_reach_is_taken() {
+    check_that(|_| {}, "");
+    check_that(|service| service.name = "Guard-2.b_c".to_owned(), "");
+}
+
+#[test]
+fn a_name_is_a_word_that_means_nothing_else() {
+    const FORM: &str = "its name is not one that paths can carry: use at most 63 ASCII letters, digits, `-`, `_` and \
+                        `.`, a letter first";
+    const TAKEN: &str = "its name is a word of the API or of the command line: choose another";
+    for name in ["My Service", "", "a/b", "-a", "7", "näh", "a?", "a%20", &"x".repeat(64)] {
+        check_that(|service| service.name = name.to_owned(), FORM);
+    }
+    for name in ["cubes", "services", "openapi.json", "help", "config", "show", "add"] {
+        check_that(|service| service.name = name.to_owned(), TAKEN);
+    }
+}
+
+#[test]
+fn configuration_and_state_are_objects_without_words_of_the_host() {
+    let whole = |schema: Value| move |service: &mut ServiceSchema| service.state = schema;
+    let shape = "its state is not an object: make it a struct with named fields";
+    for schema in [json!({ "type": "integer" }), json!({ "type": ["object", "null"] }), json!(true), Value::Null] {
+        check_that(whole(schema), shape);
+    }
+    check_that(
+        |service| service.config = json!({ "type": "array" }),
+        "its configuration is not an object: make it a struct with named fields",
+    );
+    for word in ["name", "uuid", "ports", "points", "parent", "loglevel"] {
+        let schema = json!({ "type": "object", "properties": { word: { "type": "string" } } });
+        let taken =
+            |part| format!("`{word}` of its {part} is a word of the host's own: choose another name for the field");
+        check_that(|service| service.config = schema.clone(), &taken("configuration"));
+        check_that(whole(schema.clone()), &taken("state"));
+    }
+    let nested = json!({ "type": "object", "properties": { "box": { "properties": { "name": {} } } } });
+    check_that(whole(nested), "");
+    check_that(
+        |service| service.config["properties"]["box"]["properties"]["again"] = json!({ "$ref": "#" }),
+        "`box/again` of its configuration has `$ref`: a type that contains itself cannot be a data model",
+    );
+}
+
+#[test]
+fn a_list_is_identified_by_a_leaf_of_its_entries() {
+    let put =
+        |list: Value| move |service: &mut ServiceSchema| service.config["properties"]["box"]["properties"]["l"] = list;
+    for key in ["other", "tags", "box", "inner"] {
+        let expected = format!(
+            "the list `box/l` of its configuration has the key `{key}`, which is not a text, number or boolean of its \
+             entries"
+        );
+        check_that(put(list(key)), &expected);
+    }
+    let mut bare = list("id");
+    bare.as_object_mut().unwrap().shift_remove("x-list-key");
+    let missing = "of its configuration has no `x-list-key`: say which member identifies an entry";
+    check_that(put(bare.clone()), &format!("the list `box/l` {missing}"));
+    let mut outer = list("id");
+    outer["items"]["properties"]["below"] = bare.clone();
+    check_that(put(outer), &format!("the list `box/l/below` {missing}"));
+    check_that(
+        |service| service.state = json!({ "type": "object", "properties": { "l": bare } }),
+        "the list `l` of its state has no `x-list-key`: say which member identifies an entry",
+    );
+    check_that(put(json!({ "type": "array", "items": { "type": "string" } })), "");
+}
+
+#[test]
+fn an_alias_leads_to_a_value() {
+    for target in ["/nothing", "/box", "size", "", "/box/word", "/routes"] {
+        check_that(
+            |service| service.config["properties"]["box"]["properties"]["word"]["x-alias"] = json!(target),
+            &format!(
+                "`box/word` of its configuration is an alias of `{target}`, which is not a value of the configuration"
+            ),
+        );
+    }
+}
+
+#[test]
+fn an_action_has_a_path_of_its_own() {
+    const PATH: &str = "give it a path of words with `/` between them, each of letters, digits, `-`, `_` and `.`";
+    for (path, why) in [
+        ("", PATH),
+        ("/flush", PATH),
+        ("flush/", PATH),
+        ("box//flush", PATH),
+        ("flush all", PATH),
+        ("flush?", PATH),
+        ("show", "`show` is a word of the command line: choose another"),
+        ("box/del", "`del` is a word of the command line: choose another"),
+        ("ports/flush", "`ports` is a word of the host's own: choose another"),
+        ("size", "a node of the data model has this path: choose another"),
+        ("box", "a node of the data model has this path: choose another"),
+        ("routes", "a node of the data model has this path: choose another"),
+        ("routes/flush", "what follows the list `routes` names an entry: move the action out of the list"),
+        ("packets", "a stream has this path: choose another"),
+        ("run", "another action has this path: choose another"),
+        ("run/fast", "nothing follows the action `run`: choose a path that does not begin with it"),
+    ] {
+        check_that(
+            |service| service.actions.push(Action::new(path, "")),
+            &format!("the action `{path}` cannot be called: {why}"),
+        );
+    }
+    check_that(
+        |service| service.actions.extend([Action::new("a/b", ""), Action::new("a", "")]),
+        "the action `a` cannot be called: nothing follows the action `a`: choose a path that does not begin with it",
+    );
+    check_that(|service| service.actions.push(Action::new("runs", "")), "");
+    check_that(
+        |service| service.actions[1].input = Some(json!({ "type": "string" })),
+        "its action's input is not an object: make it a struct with named fields",
+    );
+}

@@ -1,0 +1,60 @@
+//! Copies of code in memory, which nobody else can change.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+/// A sealed copy of a file's bytes, from which the dynamic linker can load.
+pub(crate) struct CodeCopy(OwnedFd);
+
+impl CodeCopy {
+    /// Makes a copy that memory maps, and so debuggers and profilers, show as `memfd:NAME`.
+    ///
+    /// # Errors
+    /// What the kernel says: memory is short, or `vm.memfd_noexec` forbids code in memory.
+    pub(crate) fn of(name: &str, bytes: &[u8]) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let copy = match memfd_create(name, flags | MemfdFlags::EXEC) {
+            // Kernels before 6.3 do not know the flag, and make every copy executable.
+            Err(rustix::io::Errno::INVAL) => memfd_create(name, flags),
+            copy => copy,
+        }?;
+        let mut file = File::from(copy);
+        file.write_all(bytes)?;
+        let copy = OwnedFd::from(file);
+        fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+        Ok(Self(copy))
+    }
+
+    /// The path to load from, as long as the copy is kept. It has the process's id, so that a debugger finds the same file
+    /// there as the process itself.
+    pub(crate) fn path(&self) -> PathBuf {
+        let descriptor = self.0.as_raw_fd();
+        let path = PathBuf::from(format!("/proc/{}/fd/{descriptor}", std::process::id()));
+        // Where /proc is that of another PID namespace, the process has another id there.
+        if path.exists() { path } else { PathBuf::from(format!("/proc/self/fd/{descriptor}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_read_by_its_path_and_never_written() {
+        let copy = CodeCopy::of("libpcn_x.so", b"code").unwrap();
+        let path = copy.path();
+        assert_eq!(std::fs::read(&path).unwrap(), b"code");
+        assert_eq!(std::fs::read_link(&path).unwrap().to_str(), Some("/memfd:libpcn_x.so (deleted)"));
+        let write =
+            |options: &mut std::fs::OpenOptions| options.open(&path).and_then(|mut file| file.write_all(b"evil"));
+        assert!(write(std::fs::OpenOptions::new().write(true)).is_err());
+        assert!(write(std::fs::OpenOptions::new().write(true).truncate(true)).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"code");
+        let other = CodeCopy::of("libpcn_x.so", b"other").unwrap();
+        assert_ne!(other.path(), path, "each has a path of its own");
+    }
+}
