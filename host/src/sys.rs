@@ -5,5 +5,6 @@ pub(crate) mod capabilities;
 pub(crate) mod clsact;
 pub(crate) mod netdevs;
 pub(crate) mod netlink;
+pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod socket;

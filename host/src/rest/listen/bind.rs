@@ -12,7 +12,7 @@ use crate::sys::process::group_id;
 use crate::sys::socket;
 
 /// The group whose members may use the socket.
-const GROUP: &str = "polycube";
+pub(crate) const GROUP: &str = "polycube";
 
 /// Most connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
