@@ -26,8 +26,9 @@ fn check(text: &str) -> Result<Output> {
     let place = tempfile::tempdir()?;
     let file = place.path().join("polycubed.toml");
     fs::write(&file, text)?;
-    let output = Command::new(binary_dir()?.join("polycubed")).args(["check", "--config"]).arg(&file).output()?;
-    Ok(Output::new("polycubed", &["check"], &output))
+    let mut command = Command::new(binary_dir()?.join("polycubed"));
+    command.args(["check", "--config"]).arg(&file);
+    Ok(Output::of("polycubed", command)?)
 }
 
 #[test]
@@ -171,9 +172,9 @@ fn unit() -> Result<(TempDir, PathBuf)> {
 }
 
 fn analyze(words: &[&str]) -> Result<Output> {
-    let output = Command::new("systemd-analyze").args(words).env("SYSTEMD_COLORS", "0").output();
-    let output = output.context("there is no systemd-analyze: apt install systemd")?;
-    Ok(Output::new("systemd-analyze", words, &output))
+    let mut command = Command::new("systemd-analyze");
+    command.args(words).env("SYSTEMD_COLORS", "0");
+    Output::of("systemd-analyze", command).context("is it installed? apt install systemd")
 }
 
 #[test]
