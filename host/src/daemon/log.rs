@@ -28,30 +28,33 @@ impl Log {
 pub(super) fn start(options: &Options) -> Result<Log> {
     let (filter, handle) = reload::Layer::new(filter(&options.log)?);
     let text = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
-    let layer = match options.log_format {
-        None if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) => journal()?,
-        None | Some(LogFormat::Text) => text.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        Some(LogFormat::Json) => text.json().flatten_event(true).boxed(),
+    let stream = std::env::var("JOURNAL_STREAM").ok().filter(|_| options.log_format.is_none());
+    // Where the journal's own socket cannot be reached, its stream still takes text.
+    let journal = stream.filter(|stream| is_journal(stream)).and_then(|_| journal());
+    let layer = match (options.log_format, journal) {
+        (None, Some(journal)) => journal,
+        (None | Some(LogFormat::Text), _) => text.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        (Some(LogFormat::Json), _) => text.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(layer).init();
     Ok(Log(handle))
 }
 
 /// Lines with fields of their own: `journalctl CUBE=sniffer`.
-fn journal<S>() -> Result<Box<dyn Layer<S> + Send + Sync>>
+fn journal<S>() -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let layer = tracing_journald::layer().context("cannot write to the journal: give --log-format")?;
+    let layer = tracing_journald::layer().ok()?;
     // The prefix `F_`, the default, would hide the fields from those who look for them by name.
-    Ok(layer.with_field_prefix(None).with_syslog_identifier("polycubed".to_owned()).boxed())
+    Some(layer.with_field_prefix(None).with_syslog_identifier("polycubed".to_owned()).boxed())
 }
 
 /// Whether stderr leads to the journal: systemd then says device and inode of the stream (systemd.exec(5)), and a child
 /// inherits the variable even where its stderr leads elsewhere.
-fn is_journal(stream: Option<&str>) -> bool {
-    let stderr = || std::fs::metadata("/dev/stderr").map(|stderr| format!("{}:{}", stderr.dev(), stderr.ino()));
-    stream.is_some_and(|stream| stderr().is_ok_and(|stderr| stderr == stream))
+fn is_journal(stream: &str) -> bool {
+    let stderr = std::fs::metadata("/dev/stderr").map(|stderr| format!("{}:{}", stderr.dev(), stderr.ino()));
+    stderr.is_ok_and(|stderr| stderr == stream)
 }
 
 /// A level, or directives such as `info,polycubed::engine=debug`. A word that is neither would be taken for a module
@@ -98,8 +101,8 @@ mod tests {
     #[test]
     fn stderr_is_the_journal_only_where_systemd_says_so() {
         let stderr = std::fs::metadata("/dev/stderr").unwrap();
-        assert!(is_journal(Some(&format!("{}:{}", stderr.dev(), stderr.ino()))));
-        for stream in [None, Some(""), Some("0:0"), Some("journal")] {
+        assert!(is_journal(&format!("{}:{}", stderr.dev(), stderr.ino())));
+        for stream in ["", "0:0", "journal"] {
             assert!(!is_journal(stream), "{stream:?}");
         }
     }
