@@ -1,6 +1,7 @@
 //! Is the daemon a good service: of one configuration file, of a service manager, and of a unit that confines it?
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::{Daemon, Output, attempt, binary_dir};
+use polycube_tests::http;
 use polycube_tests::lab::Lab;
 use polycube_tests::scene::eventually;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -88,6 +90,7 @@ fn a_reload_changes_the_log_and_says_what_needs_a_restart() -> Result<()> {
 struct Managed {
     child: Child,
     manager: UnixDatagram,
+    journal: UnixDatagram,
     place: TempDir,
 }
 
@@ -108,31 +111,44 @@ impl Managed {
         );
         fs::write(path("p.toml"), text)?;
         let log = fs::File::create(path("log"))?;
-        let mut command = lab.host().command(binaries.join("polycubed"));
+        // The journal's socket is where the daemon looks for it, in a mount namespace of its own.
+        let mut command = lab.host().command("unshare");
+        let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd && ln -s \"$1\" /run/systemd/journal && shift && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(path("journal")).arg(binaries.join("polycubed"));
+        fs::create_dir(path("journal"))?;
+        let journal = UnixDatagram::bind(path("journal/socket"))?;
+        journal.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let stream = log.metadata()?;
+        command.env("JOURNAL_STREAM", format!("{}:{}", stream.dev(), stream.ino()));
         command.arg("--config").arg(path("p.toml")).current_dir(place.path());
         command.env("NOTIFY_SOCKET", path("notify")).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Ok(Self { child: command.spawn()?, manager, place })
+        Ok(Self { child: command.spawn()?, manager, journal, place })
     }
 
-    /// The next message that has all of `parts`.
+    /// The manager's next message that has all of `parts`.
     fn hears(&self, parts: &[&str]) -> Result<String> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut buffer = [0; 4096];
-        while Instant::now() < deadline {
-            let length = self.manager.recv(&mut buffer).with_context(|| format!("waiting for {parts:?}"))?;
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if parts.iter().all(|part| text.contains(part)) {
-                return Ok(text);
-            }
-        }
-        anyhow::bail!("nothing with {parts:?}")
+        next(&self.manager, parts)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process")?;
         Ok(kill_process(pid, signal)?)
     }
+}
+
+/// The next message that has all of `parts`.
+fn next(socket: &UnixDatagram, parts: &[&str]) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut buffer = [0; 4096];
+    while Instant::now() < deadline {
+        let length = socket.recv(&mut buffer).with_context(|| format!("waiting for {parts:?}"))?;
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if parts.iter().all(|part| text.contains(part)) {
+            return Ok(text);
+        }
+    }
+    anyhow::bail!("nothing with {parts:?}")
 }
 
 impl Drop for Managed {
@@ -158,6 +174,21 @@ fn the_service_manager_hears_of_start_work_reload_and_end() -> Result<()> {
     managed.hears(&["STOPPING=1"])?;
     let status = managed.child.wait()?;
     ensure!(status.success(), "{status}: {}", fs::read_to_string(managed.place.path().join("log"))?);
+    Ok(())
+}
+
+#[test]
+fn the_journal_gets_fields() -> Result<()> {
+    let lab = Lab::new()?;
+    let managed = Managed::start(&lab, Duration::from_secs(60), "log = \"info\"\n")?;
+    managed.hears(&["READY=1"])?;
+    let added = http::request(&managed.place.path().join("s"), &[], "POST", "/polycube/v1/simplebridge/br1", None)?;
+    assert_eq!(added.status, 201, "{}", added.text());
+    // A field's name, and its value after a length of eight bytes (systemd.io, native journal protocol).
+    let entry = next(&managed.journal, &["WHO", "uid 0 (root)", "CHANGE", "POST simplebridge/br1", "CUBE", "br1"])?;
+    assert!(entry.starts_with("PRIORITY") && entry.contains("6\nTARGET"), "{entry:?}");
+    let log = fs::read_to_string(managed.place.path().join("log"))?;
+    assert_eq!(log, "", "it is in the journal alone");
     Ok(())
 }
 

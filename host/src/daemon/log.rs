@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -45,7 +46,15 @@ fn journal<S>() -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let layer = tracing_journald::layer().ok()?;
+    // Its own default calls info a notice, and debug what syslog calls info.
+    let priorities = PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    };
+    let layer = tracing_journald::layer().ok()?.with_priority_mappings(priorities);
     // The prefix `F_`, the default, would hide the fields from those who look for them by name.
     Some(layer.with_field_prefix(None).with_syslog_identifier("polycubed".to_owned()).boxed())
 }
