@@ -199,6 +199,8 @@ fn unit() -> Result<(TempDir, PathBuf)> {
     let program = binary_dir()?.join("polycubed").display().to_string();
     let text = fs::read_to_string(&from).with_context(|| format!("{}", from.display()))?;
     fs::write(&to, text.replace("/usr/bin/polycubed", &program))?;
+    let mount = "run-bpf-polycube.mount";
+    fs::copy(repository().join("packaging/systemd").join(mount), place.path().join(mount))?;
     Ok((place, to))
 }
 
@@ -211,9 +213,10 @@ fn analyze(words: &[&str]) -> Result<Output> {
 #[test]
 fn the_unit_is_one_that_systemd_understands() -> Result<()> {
     let (_place, unit) = unit()?;
-    let output = analyze(&["verify", "--man=no", &unit.display().to_string()])?;
+    let mount = unit.with_file_name("run-bpf-polycube.mount").display().to_string();
+    let output = analyze(&["verify", "--man=no", &unit.display().to_string(), &mount])?;
     // What other units of this machine have wrong is not ours.
-    let about_ours: Vec<&str> = output.stderr.lines().filter(|line| line.contains("polycubed")).collect();
+    let about_ours: Vec<&str> = output.stderr.lines().filter(|line| line.contains("polycube")).collect();
     assert!(about_ours.is_empty() && output.code == Some(0), "{output}");
     Ok(())
 }
