@@ -116,8 +116,9 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
 
-    if let Some(directory) = options.conf_dir() {
-        conf_dir::apply(&directory, &engine).await;
+    let conf_dir = reload.loaded.options.conf_dir();
+    if let Some(directory) = &conf_dir {
+        conf_dir::apply(directory, &engine).await;
     }
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
@@ -137,7 +138,10 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let reloading = async {
         while hung_up.recv().await.is_some() {
             manager.reloading();
-            reload.again();
+            let is_sound = reload.again();
+            if let Some(directory) = conf_dir.as_ref().filter(|_| is_sound) {
+                conf_dir::apply(directory, &engine).await;
+            }
             manager.ready();
         }
     };

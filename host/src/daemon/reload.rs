@@ -28,10 +28,11 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Reads everything again, and logs in one line what became of that. What else a reload is to apply, such as a
-    /// directory of cubes, belongs after this, in `serve`.
-    pub(super) fn again(&self) {
-        match self.replace() {
+    /// Reads everything again, and logs in one line what became of that; false if it stays as it was.
+    pub(super) fn again(&self) -> bool {
+        let replaced = self.replace();
+        let is_sound = replaced.is_ok();
+        match replaced {
             Ok(later) if later.is_empty() => tracing::info!("SIGHUP: read the configuration again"),
             Ok(later) => {
                 let later = later.join(", ");
@@ -43,6 +44,7 @@ impl Reload {
                 tracing::error!("SIGHUP: everything stays as it was: {error}");
             }
         }
+        is_sound
     }
 
     /// Answers with the flags whose new values are of no effect yet.
