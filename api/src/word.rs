@@ -21,6 +21,8 @@ pub enum Word {
     Version,
     /// Metrics, for Prometheus.
     Metrics,
+    /// Whether the daemon works, for probes.
+    Healthz,
     /// The API's description.
     OpenApi,
     /// Connects a port.
@@ -35,7 +37,7 @@ pub enum Word {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Services,
         Self::Cubes,
         Self::Netdevs,
@@ -43,6 +45,7 @@ impl Word {
         Self::Config,
         Self::Version,
         Self::Metrics,
+        Self::Healthz,
         Self::OpenApi,
         Self::Connect,
         Self::Disconnect,
@@ -61,6 +64,7 @@ impl Word {
             Self::Config => "config",
             Self::Version => "version",
             Self::Metrics => "metrics",
+            Self::Healthz => "healthz",
             Self::OpenApi => "openapi.json",
             Self::Connect => "connect",
             Self::Disconnect => "disconnect",

@@ -1,28 +1,35 @@
 //! Starts everything in order, waits for a signal, and stops everything in the reverse order.
 
+mod check;
+mod log;
+mod reload;
+mod service;
+mod tcp;
+
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+
+pub(crate) use self::check::check;
+use self::reload::Reload;
+use self::service::Manager;
+use self::tcp::Tcp;
 
 use crate::conf_dir;
 use crate::datapath::{AttachMode, Datapath, Pins};
-use crate::engine::{self, Kept, Parts};
+use crate::engine::{self, Kept, Parts, Pulse};
 use crate::lock;
-use crate::options::{LogFormat, Options};
-use crate::plugins::{CaptureDirs, LOG_TARGET, Plugin, find, load, load_directory};
+use crate::options::{Loaded, Options};
+use crate::plugins::{CaptureDirs, Plugin, find, load, load_directory};
 use crate::reconcile::Live;
 use crate::registry::{Registry, Service};
-use crate::rest::{Access, Api, TlsFiles, UnixSocket, bind_tcp, serve_tcp, serve_unix, tls_acceptor};
+use crate::rest::{Api, Statistics, UnixSocket, serve_tcp, serve_unix};
 use crate::store::{Contents, Store};
 use crate::sys::capabilities;
 use crate::sys::netlink::{self, Netlink};
@@ -38,18 +45,15 @@ const PLUGINS: &str = "/usr/lib/polycube/plugins";
 ///
 /// # Errors
 /// Why it cannot start.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    let filter = log_filter(&options.log)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    match options.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
+pub(crate) fn run(words: &[OsString], loaded: Loaded) -> Result<()> {
+    let options = &loaded.options;
+    let log = log::start(options)?;
     #[cfg(debug_assertions)]
     options.fault.as_deref().map(crate::fault::arm);
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();
-    let tcp = tcp(options)?;
+    let tcp = tcp::open(options)?;
+    warn(options);
     let capture_dirs = options.capture_dirs()?;
     let _lock = lock::take(&options.state_dir)?;
     let unix = UnixSocket::bind(&options.socket)?;
@@ -64,14 +68,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
     let datapath = Datapath::new(pins, mode)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let prepared = Prepared { unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept };
-    let ended = runtime.block_on(serve(options, prepared));
+    let security = tcp.as_ref().map(|tcp| tcp.security.clone());
+    let (is_ephemeral, bpffs) = (options.ephemeral, options.bpffs.clone());
+    let reload = Reload { words: words.to_owned(), log, security, loaded };
+    let prepared = Prepared { reload, unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept };
+    let ended = runtime.block_on(serve(prepared));
     // A plugin that does not return must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN);
     // Where the engine has panicked, its programs are still there.
     ended?;
-    if options.ephemeral {
-        remove_pins(&options.bpffs);
+    if is_ephemeral {
+        remove_pins(&bpffs);
     }
     Ok(())
 }
@@ -85,6 +92,7 @@ pub(crate) fn remove_pins(directory: &Path) {
 
 /// What is made before there are threads, and in part while the daemon has all its capabilities.
 struct Prepared {
+    reload: Reload,
     unix: UnixSocket,
     tcp: Option<Tcp>,
     registry: Registry,
@@ -94,13 +102,14 @@ struct Prepared {
     kept: Kept,
 }
 
-async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
+async fn serve(prepared: Prepared) -> Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let netlink = Netlink::open().context("cannot open a netlink socket")?;
-    let link_prefix = link_prefix(&options.bpffs)?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    let Prepared { reload, unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept } = prepared;
+    let link_prefix = link_prefix(&reload.loaded.options.bpffs)?;
     let found_pairs = netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
-    let Prepared { unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept } = prepared;
     let runtime = tokio::runtime::Handle::current();
     let (kernel_netlink, promiscuous) = (netlink.clone(), BTreeSet::new());
     let kernel =
@@ -110,26 +119,44 @@ async fn serve(options: &Options, prepared: Prepared) -> Result<()> {
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
 
-    if let Some(directory) = options.conf_dir() {
-        conf_dir::apply(&directory, &engine).await;
+    let conf_dir = reload.loaded.options.conf_dir();
+    if let Some(directory) = &conf_dir {
+        conf_dir::apply(directory, &engine).await;
     }
     let (stop, stopping) = watch::channel(false);
-    let api = Api { engine: engine.clone(), netlink };
+    let pulse = Pulse::of(&engine);
+    let statistics = Arc::new(Statistics::new());
+    let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics };
     let mut listeners = tokio::task::JoinSet::new();
     listeners.spawn(serve_unix(api.clone(), &unix, stopping.clone())?);
-    tracing::info!(socket = %options.socket.display(), "listening");
-    if let Some(Tcp { listener, access, tls }) = tcp {
-        let address = listener.local_addr()?;
-        listeners.spawn(serve_tcp(api, listener, access, tls, stopping)?);
+    tracing::info!(socket = %reload.loaded.options.socket.display(), "listening");
+    if let Some(tcp) = tcp {
+        let address = tcp.listener.local_addr()?;
+        listeners.spawn(serve_tcp(api, tcp.listener, tcp.security, stopping)?);
         tracing::info!(%address, "listening");
     }
+    let manager = Manager::from_environment();
+    manager.ready();
+    let feeding = manager.keep_feeding(pulse, engine.clone());
+    let reloading = async {
+        while hung_up.recv().await.is_some() {
+            manager.reloading();
+            let is_sound = reload.again();
+            if let Some(directory) = conf_dir.as_ref().filter(|_| is_sound) {
+                conf_dir::apply(directory, &engine).await;
+            }
+            manager.ready();
+        }
+    };
     tokio::select! {
         _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
         _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
         () = supervisor.panicked() => bail!(
             "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
         ),
+        () = async { tokio::join!(feeding, reloading); } => {}
     }
+    manager.stopping();
     // There is no receiver if every listener has ended by itself.
     let _ = stop.send(true);
     // A connection that idles must not keep the datapath up.
@@ -152,18 +179,18 @@ pub(crate) fn link_prefix(bpffs: &Path) -> Result<String> {
     Ok(format!("pcn{:06x}", (hash >> 24) ^ (hash & 0x00ff_ffff)))
 }
 
-/// A level, or directives such as `info,polycubed::engine=debug`. A word that is neither would be taken for a module
-/// of that name, and nothing would be logged.
-fn log_filter(text: &str) -> Result<EnvFilter> {
-    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    let sound = text.split(',').all(|word| is_level(word) || word.contains(['=', '[']) || word.contains("::"));
-    let filter = Some(EnvFilter::try_new(text)).filter(|_| sound).and_then(Result::ok);
-    let filter = filter.with_context(|| {
-        format!("--log {text:?} is not a level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
-    })?;
-    // Each cube has its own level, unless the filter is `off` or names the cubes.
-    let is_given = text.split(',').any(|word| word == "off" || word.starts_with(&format!("{LOG_TARGET}=")));
-    Ok(if is_given { filter } else { filter.add_directive(format!("{LOG_TARGET}=trace").parse()?) })
+/// Logs what leaves the daemon more open, or less, than an operator may think.
+fn warn(options: &Options) {
+    for line in tcp::warnings(options) {
+        tracing::warn!("{line}");
+    }
+    if process::group_id(process::GROUP).is_none() {
+        tracing::warn!(
+            "there is no group {}: only the daemon's user can use {}",
+            process::GROUP,
+            options.socket.display()
+        );
+    }
 }
 
 /// Checks what the operator has to change, with one clear line each; returns how roots are attached.
@@ -185,39 +212,6 @@ fn check_machine(options: &Options) -> Result<AttachMode> {
         options.bpffs.display()
     );
     Ok(options.attach.unwrap_or_else(|| AttachMode::of_kernel(version)))
-}
-
-/// A TCP listener.
-struct Tcp {
-    listener: TcpListener,
-    access: Access,
-    tls: Option<TlsAcceptor>,
-}
-
-/// The TCP listener that the options ask for.
-fn tcp(options: &Options) -> Result<Option<Tcp>> {
-    let Options { addr, port, token_file, no_auth, cert, key, cacert, .. } = options;
-    if addr.is_none() && port.is_none() {
-        ensure!(
-            token_file.is_none() && !no_auth && cert.is_none() && key.is_none() && cacert.is_none(),
-            "--token-file, --no-auth, --cert, --key and --cacert are for TCP: give --addr or --port too"
-        );
-        return Ok(None);
-    }
-    let address = SocketAddr::new(addr.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.unwrap_or(9000));
-    ensure!(cert.is_some() == key.is_some(), "TLS needs both --cert FILE and --key FILE");
-    ensure!(cacert.is_none() || cert.is_some(), "--cacert is for TLS: give --cert FILE and --key FILE too");
-    let access = match token_file {
-        Some(file) => Access::from_file(file).map_err(|error| anyhow!(error))?,
-        None if *no_auth => Access::Open,
-        None if cacert.is_some() => Access::Certificate,
-        None if cert.is_some() => bail!("TLS needs --token-file FILE or --cacert FILE, or --no-auth in a lab"),
-        None => bail!("TCP needs --token-file FILE, or --no-auth in a lab"),
-    };
-    let files = cert.as_ref().zip(key.as_ref());
-    let files = files.map(|(cert, key)| TlsFiles { cert, key, cacert: cacert.as_deref() });
-    let tls = files.map(|files| tls_acceptor(&files, &access)).transpose().map_err(|error| anyhow!(error))?;
-    Ok(Some(Tcp { listener: bind_tcp(address)?, access, tls }))
 }
 
 /// Loads the plugins. One that does not load is logged and left out.
@@ -266,8 +260,8 @@ fn add(registry: &mut Registry, plugin: Plugin) -> Result<String> {
 }
 
 fn plugin_dirs(options: &Options) -> Result<Vec<PathBuf>> {
-    if let Some(directory) = &options.plugin_dir {
-        return Ok(vec![directory.clone()]);
+    if !options.plugin_dir.is_empty() {
+        return Ok(options.plugin_dir.clone());
     }
     let beside = std::env::current_exe()?.parent().map(Path::to_owned);
     let system = Some(PathBuf::from(PLUGINS)).filter(|directory| directory.is_dir());
@@ -292,61 +286,11 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_of_the_log_lets_cubes_decide_unless_it_names_them() {
-        for (text, cubes) in [
-            ("info", true),
-            ("DEBUG", true),
-            ("warn,polycubed::engine=debug", true),
-            ("off", false),
-            ("info,cube=warn", false),
-            ("info,cube=off", false),
-        ] {
-            let filter = log_filter(text).unwrap().to_string();
-            assert_eq!(filter.contains("cube=trace"), cubes, "{text}: {filter}");
-        }
-    }
-
-    #[test]
-    fn a_word_that_is_not_a_level_is_not_taken_for_a_module() {
-        for text in ["", "verbose", "inof", "info,", "info,debgu", "=", "polycubed::engine=loud"] {
-            let message = log_filter(text).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(message.contains(&format!("--log {text:?} is not a level")), "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn the_network_needs_authentication_and_only_tcp_has_options_for_it() {
-        for (words, expected) in [
-            ("--no-auth", "are for TCP: give --addr or --port too"),
-            ("--token-file t", "are for TCP: give --addr or --port too"),
-            ("--cert c --key k", "are for TCP: give --addr or --port too"),
-            ("--port 0", "TCP needs --token-file FILE"),
-            ("--addr 127.0.0.1", "TCP needs --token-file FILE"),
-            ("--port 0 --cert c", "TLS needs both --cert FILE and --key FILE"),
-            ("--port 0 --key k --no-auth", "TLS needs both --cert FILE and --key FILE"),
-            ("--port 0 --cacert ca", "--cacert is for TLS"),
-            ("--port 0 --cert c --key k", "TLS needs --token-file FILE or --cacert FILE"),
-            ("--port 0 --token-file /no/such/file", "/no/such/file"),
-            ("--port 0 --no-auth --cert /no/cert --key /no/key", "/no/"),
-        ] {
-            let options = Options::parse_from(std::iter::once("polycubed").chain(words.split(' ')));
-            let message = tcp(&options).err().map(|error| format!("{error:#}")).unwrap_or_default();
-            assert!(message.contains(expected), "{words}: {message}");
-        }
-    }
-
-    #[test]
-    fn tcp_is_off_unless_it_is_asked_for() {
-        assert!(tcp(&Options::parse_from(["polycubed"])).unwrap().is_none());
-        let open = tcp(&Options::parse_from(["polycubed", "--port", "0", "--no-auth"])).unwrap().unwrap();
-        assert!(open.listener.local_addr().unwrap().ip().is_loopback(), "the default is this machine alone");
-        assert!(open.tls.is_none());
-    }
-
-    #[test]
-    fn a_plugin_directory_that_is_given_is_the_only_one() {
+    fn plugin_directories_that_are_given_are_the_only_ones() {
         let dirs = |words: &[&str]| plugin_dirs(&Options::parse_from(["polycubed"].iter().chain(words))).unwrap();
         assert_eq!(dirs(&["--plugin-dir", "mine"]), [PathBuf::from("mine")]);
+        let two = ["--plugin-dir", "mine", "--plugin-dir=theirs"];
+        assert_eq!(dirs(&two), ["mine", "theirs"].map(PathBuf::from));
         let beside = std::env::current_exe().unwrap().parent().unwrap().to_owned();
         assert_eq!(dirs(&[]).first(), Some(&beside));
     }

@@ -15,6 +15,7 @@ mod follow;
 mod handle;
 mod keep;
 mod parked;
+mod pulse;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use handle::{Handle, Supervisor};
 use keep::{Keeper, not_stored};
 use parked::{Parked, Resumed};
+pub(crate) use pulse::Pulse;
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
@@ -96,6 +98,8 @@ enum Message {
     Look,
     /// A cube that a change waits for can be called again.
     Freed,
+    /// Asks for a sign of life.
+    Turn(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -272,6 +276,8 @@ impl Engine {
                     self.follow_netdevs();
                     self.resume();
                 }
+                // The one that asks may have given up.
+                Message::Turn(taken) => drop(taken.send(())),
                 Message::Stop(done) => {
                     self.stop();
                     // The daemon may have given up waiting.

@@ -21,35 +21,46 @@ mod reconcile;
 mod registry;
 mod rest;
 mod schema;
+mod source;
 mod store;
 mod sys;
 mod topology;
 mod wiring;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use options::{Command, Options};
+use options::{Command, LoadError, Loaded, one_line};
 
-/// `EX_USAGE` of sysexits(3).
+/// `EX_USAGE` of sysexits(3): a wrong command line.
 const USAGE: u8 = 64;
+/// `EX_CONFIG` of sysexits(3): a wrong configuration file.
+const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        Err(error) if error.use_stderr() => {
-            eprintln!("polycubed: {}", one_line(&error.to_string()));
-            return USAGE.into();
-        }
-        Err(text) => {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let loaded = match Loaded::read(&words) {
+        Ok(loaded) => loaded,
+        Err(LoadError::CommandLine(text)) if !text.use_stderr() => {
             // Help or the version, to stdout; when even that fails, the exit status is all there is.
             let _ = text.print();
             return ExitCode::SUCCESS;
         }
+        Err(LoadError::CommandLine(error)) => {
+            eprintln!("polycubed: {}; see polycubed --help", one_line(&error.to_string()));
+            return USAGE.into();
+        }
+        Err(error) => {
+            for line in format!("{:#}", anyhow::Error::from(error)).lines() {
+                eprintln!("polycubed: {line}");
+            }
+            return CONFIG.into();
+        }
     };
-    let done = match options.command {
-        None => daemon::run(&options),
-        Some(Command::Cleanup { dry_run }) => cleanup::run(&options, dry_run),
+    let done = match loaded.options.command {
+        Some(Command::Check) => daemon::check(&loaded),
+        Some(Command::Cleanup { dry_run }) => cleanup::run(&loaded.options, dry_run),
+        None => daemon::run(&words, loaded),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,29 +71,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// What clap says of a wrong command line, without the usage: `--help` has it.
-fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-    let kept: Vec<&str> = kept.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ")).collect();
-    format!("{}; see polycubed --help", kept.join("; "))
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::options::Options;
 
     #[test]
     fn a_wrong_command_line_gets_one_line() {
         for (words, line) in [
-            (
-                ["polycubed", "--logg"],
-                "unexpected argument '--logg' found; a similar argument exists: '--log'; see polycubed --help",
-            ),
-            (
-                ["polycubed", "--port=x"],
-                "invalid value 'x' for '--port <PORT>': invalid digit found in string; see polycubed --help",
-            ),
+            (["polycubed", "--logg"], "unexpected argument '--logg' found; a similar argument exists: '--log'"),
+            (["polycubed", "--port=x"], "invalid value 'x' for '--port <PORT>': invalid digit found in string"),
         ] {
             assert_eq!(one_line(&Options::try_parse_from(words).unwrap_err().to_string()), line);
         }

@@ -1,10 +1,18 @@
-//! Command line of the daemon. Every path can be set, so that several daemons run side by side.
+//! Command line of the daemon, and its configuration file. Every path can be set, so that several daemons run side by side.
 
+mod file;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::file::Fault;
 
 use crate::datapath::AttachMode;
 use crate::plugins::CaptureDirs;
@@ -20,6 +28,11 @@ const CONF_DIR: &str = "/etc/polycube/conf.d";
 pub(crate) struct Options {
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    /// Read the flags below from this file too, in TOML, with the names that they have here, as in `port = 9000`; flags that
+    /// are given win [default: /etc/polycube/polycubed.toml, if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 
     /// Listen on TCP, at this address; needs --token-file, --no-auth or, with TLS, --cacert [default: 127.0.0.1 when
     /// --port is given]
@@ -51,9 +64,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub conf_dir: Option<PathBuf>,
 
-    /// Where plugins (libpcn_*.so) are [default: beside the executable, then /usr/lib/polycube/plugins]
+    /// Where plugins (libpcn_*.so) are; may be repeated [default: beside the executable, then /usr/lib/polycube/plugins]
     #[arg(long, value_name = "DIR")]
-    pub plugin_dir: Option<PathBuf>,
+    pub plugin_dir: Vec<PathBuf>,
 
     /// Where captures are written
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -73,7 +86,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..1 << 40))]
     pub capture_floor: Option<u64>,
 
-    /// File whose first line TCP clients have to send as their bearer token
+    /// File with the token that TCP clients have to send, in its first line, or with a [[token]] for each client, which has
+    /// a name and a role
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
     pub token_file: Option<PathBuf>,
 
@@ -112,9 +126,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: String,
 
-    /// How to write the log
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
+    /// How to write the log [default: to the journal, with fields, where stderr leads there; else text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
 }
 
 impl Options {
@@ -148,9 +162,11 @@ impl Options {
     }
 }
 
-/// What to do instead of running the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Subcommand)]
+/// What to do instead of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
+    /// Check the configuration file, tokens, certificates and plugins, without starting
+    Check,
     /// Remove what a daemon that is not running left in the kernel: programs, maps, pins, links between cubes. What is
     /// stored stays
     Cleanup {
@@ -160,11 +176,87 @@ pub(crate) enum Command {
     },
 }
 
+/// Why there are no options.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error(transparent)]
+    CommandLine(#[from] clap::Error),
+    #[error("--config {}", file.display())]
+    Read { file: PathBuf, source: io::Error },
+    /// Everything that is wrong with the file.
+    #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
+    File(Vec<Fault>),
+}
+
+/// The options, of the command line and of the file.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub options: Options,
+    /// The file that was looked for.
+    pub file: PathBuf,
+    /// The values of all flags, as they were written, by flag.
+    settings: BTreeMap<String, Vec<OsString>>,
+}
+
+impl Loaded {
+    /// Reads a command line, which begins with the program, and the file that it names.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, or help or the version, which clap calls an error too.
+    pub(crate) fn read(words: &[OsString]) -> Result<Self, LoadError> {
+        let command = Options::command();
+        let given = command.clone().try_get_matches_from(words)?;
+        let named = given.get_one::<PathBuf>("config").cloned();
+        let is_optional = named.is_none();
+        let file = named.unwrap_or_else(|| file::DEFAULT.into());
+        let text = file::read(&file, is_optional).map_err(|source| LoadError::Read { file: file.clone(), source })?;
+        let found = file::settings(&command, &file, &text).map_err(LoadError::File)?;
+        let is_new = |setting: &&file::Setting| !is_given(&given, &setting.flag);
+        let (program, rest) = words.split_at(words.len().min(1));
+        let of_file = found.iter().filter(is_new).flat_map(|setting| &setting.words);
+        let all: Vec<&OsString> = program.iter().chain(of_file).chain(rest).collect();
+        // Each word is sound by itself, so what is wrong now is how they go together.
+        let matches = command.try_get_matches_from(all);
+        let conflict =
+            |error: clap::Error| LoadError::File(vec![file::conflict(&file, &found, &one_line(&error.to_string()))]);
+        let matches = matches.map_err(conflict)?;
+        let options = Options::from_arg_matches(&matches).map_err(conflict)?;
+        Ok(Self { options, file, settings: settings(&matches) })
+    }
+
+    /// The flags that `other` has other values for.
+    pub(crate) fn differences<'a>(&'a self, other: &'a Self) -> Vec<&'a str> {
+        let differs = |(flag, value): &(&String, &Vec<OsString>)| other.settings.get(*flag) != Some(value);
+        self.settings.iter().filter(differs).map(|(flag, _)| flag.as_str()).collect()
+    }
+}
+
+fn is_given(matches: &ArgMatches, flag: &str) -> bool {
+    matches.value_source(&flag.replace('-', "_")) == Some(ValueSource::CommandLine)
+}
+
+/// The values of all flags, as they were written.
+fn settings(matches: &ArgMatches) -> BTreeMap<String, Vec<OsString>> {
+    let command = Options::command();
+    let flags = file::keys(&command).filter_map(|arg| {
+        let values = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
+        Some((arg.get_long()?.to_owned(), values.map(ToOwned::to_owned).collect()))
+    });
+    flags.collect()
+}
+
+/// What clap says of a wrong command line, without the usage: `--help` has it.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let kept: Vec<&str> = kept.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ")).collect();
+    kept.join("; ")
+}
+
 /// How lines of the log look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people
-    #[default]
     Text,
     /// One JSON object a line
     Json,
@@ -185,7 +277,7 @@ mod tests {
         assert_eq!((options.addr, options.port, &options.token_file), (None, None, &None));
         assert_eq!(options.socket, Path::new("/run/polycube/polycubed.sock"));
         assert_eq!(options.bpffs, Path::new("/sys/fs/bpf/polycube"));
-        assert_eq!((options.log.as_str(), options.log_format, options.attach), ("info", LogFormat::Text, None));
+        assert_eq!((options.log.as_str(), options.log_format, options.attach), ("info", None, None));
         assert!(options.kept_capabilities().is_empty());
     }
 
@@ -223,6 +315,107 @@ mod tests {
         ] {
             let message = parse(words).err().unwrap_or_default();
             assert!(message.contains(expected), "{words}: {message}");
+        }
+    }
+
+    /// Loads a command line and the text of a file; the words that the file stands for, or what is wrong.
+    fn load(words: &str, text: &str) -> Result<Loaded, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("p.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = format!("--config={}", file.display());
+        let words = ["polycubed", &config].into_iter().chain(words.split_whitespace()).map(OsString::from);
+        let loaded = Loaded::read(&words.collect::<Vec<_>>());
+        loaded.map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))
+    }
+
+    #[test]
+    fn the_file_has_what_the_command_line_has() {
+        let text =
+            "port = 9001\nsocket = \"/s\"\nno-auth = true\nplugin-dir = [\"/a\", \"/b\"]\nlog-format = \"json\"\n";
+        let options = load("", text).unwrap().options;
+        assert_eq!((options.port, options.socket.as_path(), options.no_auth), (Some(9001), Path::new("/s"), true));
+        assert_eq!(options.plugin_dir, ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(options.log_format, Some(LogFormat::Json));
+        assert!(!load("", "no-auth = false").unwrap().options.no_auth);
+        assert_eq!(load("check", "port = 1").unwrap().options.command, Some(Command::Check));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let text = "port = 9001\nplugin-dir = [\"/a\"]\nlog = \"warn\"\n";
+        let options = load("--port 5 --plugin-dir /x --plugin-dir /y", text).unwrap().options;
+        assert_eq!((options.port, options.log.as_str()), (Some(5), "warn"));
+        assert_eq!(options.plugin_dir, ["/x", "/y"].map(PathBuf::from), "lists are not joined");
+        // The short form is the same flag.
+        assert_eq!(load("-p 5", text).unwrap().options.port, Some(5));
+    }
+
+    #[test]
+    fn faults_of_the_file_have_their_places() {
+        for (text, expected) in [
+            ("prot = 1", "p.toml:1:1: `prot` is not known: is `port` meant?"),
+            ("capture_dir = '/c'", "p.toml:1:1: `capture_dir` is not known: is `capture-dir` meant?"),
+            ("\nconfig = '/x'", "p.toml:2:1: `config` is not known"),
+            ("port = '9000'", "p.toml:1:8: `port` must be a number, and this is a value of type string"),
+            ("port = 70000", "p.toml:1:8: invalid value '70000'"),
+            ("log = 5", "p.toml:1:7: `log` must be a string, and this is a value of type integer"),
+            ("no-auth = 'yes'", "p.toml:1:11: `no-auth` must be true or false"),
+            ("plugin-dir = '/a'", "p.toml:1:14: `plugin-dir` must be an array of strings"),
+            ("plugin-dir = ['/a', 5]", "p.toml:1:21: `plugin-dir` must be an array of strings"),
+            ("addr = 'localhost'", "p.toml:1:8: invalid value 'localhost'"),
+            ("attach = 'xdp'", "p.toml:1:10: invalid value 'xdp'"),
+            ("keep-capability = ['CAP_ROOT']", "p.toml:1:20: invalid value 'CAP_ROOT'"),
+            ("port = 1\nport = 2", "p.toml:2:1: "),
+            ("port", "p.toml:1:5: "),
+            ("[tcp]\nport = 1", "p.toml:1:2: `tcp` is not known"),
+            ("no-auth = true\ntoken-file = 't'", "p.toml:2:1: the argument '--no-auth' cannot be used with"),
+        ] {
+            let message = load("", text).err().unwrap_or_default();
+            assert!(message.starts_with(expected), "{text}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+        let all = load("", "prot = 1\nlog = 5").err().unwrap();
+        assert_eq!(all.lines().count(), 2, "every fault is reported: {all}");
+        let conflict = load("--no-auth", "token-file = 't'").err().unwrap();
+        assert!(conflict.starts_with("p.toml:1:1: the argument"), "{conflict}");
+    }
+
+    #[test]
+    fn a_file_that_is_named_has_to_exist() {
+        let words = ["polycubed", "--config", "/no/such/file"].map(OsString::from);
+        let message = Loaded::read(&words).err().unwrap().to_string();
+        assert_eq!(message, "--config /no/such/file");
+    }
+
+    /// Holds flags and keys together: a value of the flag's type is accepted for each, and for nothing else.
+    #[test]
+    fn every_flag_is_a_key() {
+        let command = Options::command();
+        let flags: Vec<&clap::Arg> = command.get_arguments().filter(|arg| arg.get_long().is_some()).collect();
+        assert!(flags.len() > 15, "{}", flags.len());
+        for arg in flags {
+            let flag = arg.get_long().unwrap();
+            let choices = arg.get_possible_values();
+            let text = match flag {
+                "addr" => "::1",
+                "keep-capability" => "CAP_BPF",
+                _ => choices.first().map_or("x", |choice| choice.get_name()),
+            };
+            let line = match arg.get_action() {
+                clap::ArgAction::SetTrue => format!("{flag} = true"),
+                clap::ArgAction::Append => format!("{flag} = ['{text}', '{text}']"),
+                _ if flag == "port" => format!("{flag} = 1"),
+                _ => format!("{flag} = '{text}'"),
+            };
+            let loaded = load("", &line);
+            if ["config", "help", "version"].contains(&flag) {
+                assert!(loaded.is_err(), "{flag}");
+                continue;
+            }
+            let (loaded, before) = (loaded.unwrap(), load("", "").unwrap());
+            assert_eq!(loaded.differences(&before), [flag], "{line} sets its flag and nothing else");
+            assert!(loaded.differences(&load("", &line).unwrap()).is_empty(), "{line}");
         }
     }
 }

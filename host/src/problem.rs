@@ -215,20 +215,22 @@ fn candidates<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Candi
     let mut known: Vec<&str> = known.into_iter().collect();
     let mut seen = HashSet::new();
     known.retain(|name| seen.insert(*name));
-    // A word can be as long as a request's body, and the distance takes the product of both lengths in time and memory.
-    let length = word.chars().count();
-    let nearest = known
-        .iter()
-        .filter(|name| name.chars().count().abs_diff(length) <= 2)
-        .map(|name| (strsim::damerau_levenshtein(word, name), *name))
-        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2))
-        .min();
+    let nearest = nearest(word, known.iter().copied());
     let listed = known.len().min(MOST_LISTED);
     Candidates {
-        nearest: nearest.map(|(_, name)| name.to_owned()),
+        nearest: nearest.map(str::to_owned),
         known: known[..listed].iter().map(|&name| name.to_owned()).collect(),
         more: known.len() - listed,
     }
+}
+
+/// The name that `word` was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A word can be as long as a request's body, and the distance takes the product of both lengths in time and memory.
+    let length = word.chars().count();
+    let near = known.into_iter().filter(|name| name.chars().count().abs_diff(length) <= 2);
+    let near = near.map(|name| (strsim::damerau_levenshtein(word, name), name));
+    near.filter(|(distance, name)| *distance <= 2.min(name.len() / 2)).min().map(|(_, name)| name)
 }
 
 #[cfg(test)]

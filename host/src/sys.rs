@@ -6,5 +6,6 @@ pub(crate) mod clsact;
 pub(crate) mod code;
 pub(crate) mod netdevs;
 pub(crate) mod netlink;
+pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod socket;

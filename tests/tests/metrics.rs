@@ -46,10 +46,24 @@ fn a_scrape_has_the_values_that_show_prints() -> Result<()> {
 }
 
 #[test]
-fn a_daemon_without_cubes_has_no_metrics() -> Result<()> {
+fn a_daemon_without_cubes_counts_what_it_is_asked() -> Result<()> {
     let scene = Scene::set_up().start()?;
     let daemon = &scene.daemon;
-    assert_eq!(daemon.http("GET", "/metrics", None)?.ok().text(), "");
+    let own = |metrics: &BTreeMap<String, f64>| {
+        let values = ["polycube_changes_total", "polycube_errors_total{kind=\"refused\"}", "polycube_attachments"]
+            .map(|name| metrics[name]);
+        assert!(metrics.keys().all(|name| name.starts_with("polycube_")), "{metrics:?}");
+        values
+    };
+    let metrics = scrape(&scene, "/metrics")?;
+    assert_eq!(own(&metrics), [0.0; 3]);
+    assert!(metrics.iter().any(|(name, value)| name.starts_with("polycube_build_info{version=") && *value == 1.0));
+    assert!(metrics["polycube_uptime_seconds"] > 0.0);
+    daemon.ctl("simplebridge add br1").ok();
+    assert_eq!(daemon.ctl("simplebridge add br1").code, Some(2));
+    daemon.ctl("del br1").ok();
+    let metrics = scrape(&scene, "/metrics")?;
+    assert_eq!(own(&metrics), [2.0, 1.0, 0.0]);
     assert_eq!(daemon.http("POST", "/metrics", None)?.status, 405);
     assert_eq!(daemon.http("GET", "/metrics/more", None)?.status, 404);
     Ok(())

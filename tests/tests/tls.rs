@@ -15,6 +15,7 @@ use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const TCP: [&str; 2] = ["--addr", "127.0.0.1"];
@@ -124,6 +125,11 @@ fn a_client_certificate_is_accepted_and_required() -> Result<()> {
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --cacert @ca.pem")?;
     let with = |more: &str| format!("{URL} --cacert @ca.pem {more} cubes show");
     files.check(&daemon, &with("--cert @client.pem --key @client.key"), 0, &[]);
+    let add = format!("{URL} --cacert @ca.pem --cert @client.pem --key @client.key simplebridge add br1");
+    files.check(&daemon, &add, 0, &[]);
+    // The name that rcgen gives.
+    let who = "who=\"certificate CN=rcgen self signed cert\"";
+    assert!(daemon.log().lines().any(|line| line.contains(who) && line.contains("simplebridge/br1")), "no {who}");
     files.check(
         &daemon,
         &with(""),
@@ -134,6 +140,29 @@ fn a_client_certificate_is_accepted_and_required() -> Result<()> {
     let refused = ["rejects our certificate", "--cacert"];
     files.check(&daemon, &with("--cert @stranger.pem --key @stranger.key"), 1, &refused);
     files.check(&daemon, &with("--cert @expired.pem --key @expired.key"), 1, &refused);
+    Ok(())
+}
+
+#[test]
+fn a_reload_takes_a_new_certificate_unless_it_does_not_fit() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::make()?);
+    for kind in ["pem", "key"] {
+        fs::copy(files.path(&format!("server.{kind}")), files.path(&format!("now.{kind}")))?;
+    }
+    let daemon = files.daemon(&lab, "--cert @now.pem --key @now.key --no-auth")?;
+    let hang_up = |about: &str| -> Result<()> {
+        let pid = daemon.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("it runs")?;
+        kill_process(pid, Signal::HUP)?;
+        eventually(about, || Ok(daemon.log().contains(about)))
+    };
+    let show = format!("{URL} --cacert @ca.pem cubes show");
+    fs::copy(files.path("expired.pem"), files.path("now.pem"))?;
+    hang_up("everything stays as it was")?;
+    assert!(daemon.log().contains("it is not the key of the certificate in"), "{}", daemon.log());
+    files.check(&daemon, &show, 0, &[]);
+    fs::copy(files.path("expired.key"), files.path("now.key"))?;
+    hang_up("read the configuration again")?;
+    files.check(&daemon, &show, 1, &["has expired"]);
     Ok(())
 }
 

@@ -96,6 +96,12 @@ impl Handle {
         self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
     }
 
+    /// Waits until the engine has taken every earlier message. False when there is no engine any more.
+    pub(crate) async fn turn(&self) -> bool {
+        let (taken, turn) = oneshot::channel();
+        self.messages.send(Message::Turn(taken)).is_ok() && turn.await.is_ok()
+    }
+
     /// Has the engine look at the netdevs. Returns at once.
     pub(crate) fn look(&self) {
         look(&self.messages, &self.is_looking);

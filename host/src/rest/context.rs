@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Handle, View};
+use super::statistics::Statistics;
+use crate::engine::{Handle, Pulse, View};
 use crate::plugins;
 use crate::problem::Problem;
 use crate::sys::netlink::Netlink;
@@ -14,6 +15,8 @@ use crate::topology::CubeName;
 pub(crate) struct Api {
     pub engine: Handle,
     pub netlink: Netlink,
+    pub pulse: Pulse,
+    pub statistics: Arc<Statistics>,
 }
 
 /// What one request is answered from: the model as it was when the request arrived, whatever happens meanwhile.
@@ -21,12 +24,15 @@ pub(crate) struct Api {
 pub(super) struct Context {
     pub engine: Handle,
     pub netlink: Netlink,
+    pub pulse: Pulse,
+    pub statistics: Arc<Statistics>,
     pub view: Arc<View>,
 }
 
 impl Context {
     pub(super) fn new(api: Api) -> Self {
-        Self { view: api.engine.view(), engine: api.engine, netlink: api.netlink }
+        let Api { engine, netlink, pulse, statistics } = api;
+        Self { view: engine.view(), engine, netlink, pulse, statistics }
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = &str> {

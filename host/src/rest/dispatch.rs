@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use polycube_api::Word;
 use serde_json::Value;
 
+use super::audit::Entry;
 use super::call::{Call, Content, Done};
+use super::client::{Client, Role};
 use super::context::{Api, Context};
 use super::error::Refusal;
 use super::framework::fields;
 use super::route::{Body, CommandLine, Endpoint, Handler, Input, Route};
 use super::routes::{ROUTES, is_short};
-use super::{help, resource, stream};
+use super::{help, permission, resource, stream};
 use crate::problem::{ErrorTag, Problem, Problems, list};
 
 /// The API as a service.
@@ -23,11 +25,26 @@ pub(super) fn router(api: Api) -> Router {
     Router::new().fallback(dispatch).with_state(api)
 }
 
-async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, Refusal> {
+async fn dispatch(
+    State(api): State<Api>,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let call = Call::read(request, is_short).await?;
     let context = Context::new(api);
+    let entry = Entry::begin(&context, &client, &call);
+    let answer = answer(context, &client, call).await;
+    if let Some(entry) = entry {
+        entry.end(&answer);
+    }
+    answer
+}
+
+/// Answers a request, if its client may ask for that.
+async fn answer(context: Context, client: &Client, call: Call) -> Result<Response, Refusal> {
     let route = ROUTES.iter().find(|route| route.is_at(&call.path));
     if call.method == Method::OPTIONS {
+        permission::require(client, Role::Read, &call)?;
         return match route.filter(|route| matches!(route.command_line, CommandLine::Hidden) && !route.path.is_empty()) {
             Some(route) => Ok(allow(route)),
             None => Ok(help::answer(&context, &call, &ROUTES).await?.into_response()),
@@ -35,14 +52,23 @@ async fn dispatch(State(api): State<Api>, request: Request) -> Result<Response, 
     }
     let is_own = call.path.first().is_none_or(|word| Word::parse(word).is_some());
     let done = match route {
-        Some(route) => framework(context, call, route).await?,
+        Some(route) => {
+            permission::require(client, permission::of_route(&context, route, &call), &call)?;
+            framework(context, call, route).await?
+        }
         None if is_own => {
             let message = format!("there is nothing at `{}`", call.path.join(" "));
             return Err(call.nowhere(message).into());
         }
         None => match stream::find(&context, &call)? {
-            Some(found) => return stream::answer(found, &call).await,
-            None => resource::answer(context, call).await?,
+            Some(found) => {
+                permission::require(client, permission::STREAM, &call)?;
+                return stream::answer(found, &call).await;
+            }
+            None => {
+                permission::require(client, permission::of_resource(&context, &call), &call)?;
+                resource::answer(context, call).await?
+            }
         },
     };
     Ok(done.into_response())

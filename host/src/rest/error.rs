@@ -21,6 +21,15 @@ impl Refusal {
         Self { status, problems: problem.into(), closes: false }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong, in the words of the first problem.
+    pub(super) fn reason(&self) -> &str {
+        self.problems.0.first().map_or("", |problem| problem.message.as_str())
+    }
+
     /// The same, as the last answer of its connection: no further request is read from it.
     #[must_use]
     pub(super) fn closing(self) -> Self {

@@ -7,7 +7,8 @@ use polycube_plugin_api::{ServiceKind, Stream};
 use serde_json::json;
 
 use super::context::Api;
-use crate::engine::double;
+use super::statistics::Statistics;
+use crate::engine::{Pulse, double};
 use crate::model::{Change, Facts, Model, change};
 use crate::netdev::{Table, ethernet};
 use crate::plugins::double::plugin;
@@ -62,5 +63,7 @@ pub(super) fn model() -> Model {
 
 /// The API of [`model`]. Has to be called in a tokio runtime.
 pub(super) fn api() -> Api {
-    Api { engine: double::start(model(), facts()), netlink: Netlink::open().unwrap() }
+    let engine = double::start(model(), facts());
+    let pulse = Pulse::of(&engine);
+    Api { engine, netlink: Netlink::open().unwrap(), pulse, statistics: Arc::new(Statistics::new()) }
 }

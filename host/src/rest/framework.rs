@@ -2,6 +2,7 @@
 
 pub(super) mod config;
 pub(super) mod fields;
+pub(super) mod health;
 pub(super) mod links;
 pub(super) mod metrics;
 pub(super) mod netdevs;

@@ -3,9 +3,12 @@
 mod access;
 mod admission;
 mod bind;
+mod current;
 mod host;
 mod progress;
+mod subject;
 mod tls;
+mod tokens;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +33,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use self::access::Access;
-use self::access::{Gate, Peer, check};
+use self::access::{Gate, Peer, Whence, check, welcome};
 use self::admission::{Admission, Connection, Origin, admit};
 pub(crate) use self::bind::{UnixSocket, bind_tcp};
+pub(crate) use self::current::Current;
 use self::progress::{Pause, Progress};
+use self::subject::subject;
 pub(crate) use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
 use super::call::MayPause;
 use super::context::Api;
@@ -45,6 +50,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What TLS begins with: a record of type handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
+
+/// What a TCP listener asks of its clients. It may change while the daemon runs.
+pub(crate) struct Security {
+    pub access: Access,
+    pub tls: Option<TlsAcceptor>,
+}
 
 /// A socket that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -67,21 +78,28 @@ pub(crate) fn serve_unix(
     stop: watch::Receiver<bool>,
 ) -> io::Result<impl Future<Output = ()> + use<>> {
     let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
-    // The permissions of the socket are all the access control that there is.
-    let router = router(api).layer(middleware::from_fn(admit));
-    let origin = |stream: &UnixStream, _: &_| Origin::User(stream.peer_cred().ok().map(|peer| peer.uid()));
-    Ok(serve(listener, router, stop, origin, |stream, exchange: Exchange| exchange.plain(stream)))
+    let router = router(api).layer(middleware::from_fn(admit)).layer(middleware::from_fn(welcome));
+    let origin = |stream: &UnixStream, _: &_| {
+        let credentials = stream.peer_cred().ok();
+        let process = credentials.and_then(|peer| peer.pid());
+        let from = process.map_or_else(|| "Unix socket".to_owned(), |pid| format!("Unix socket, pid {pid}"));
+        (Origin::User(credentials.map(|peer| peer.uid())), Whence(from.into()))
+    };
+    let greet = |stream: UnixStream, exchange: Exchange| {
+        let user = stream.peer_cred().ok().map(|peer| peer.uid());
+        exchange.plain(stream, Peer::Local(user))
+    };
+    Ok(serve(listener, router, stop, origin, greet))
 }
 
-/// Serves the API over TCP, with TLS if there is an acceptor, until `stop` changes.
+/// Serves the API over TCP, as `security` says when a connection or a request comes, until `stop` changes.
 ///
 /// # Errors
 /// What the kernel says.
 pub(crate) fn serve_tcp(
     api: Api,
     listener: std::net::TcpListener,
-    access: Access,
-    tls: Option<TlsAcceptor>,
+    security: Current<Security>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<impl Future<Output = ()> + use<>> {
     let address = listener.local_addr()?;
@@ -92,18 +110,19 @@ pub(crate) fn serve_tcp(
             tracing::debug!(%error, "cannot turn off Nagle's algorithm on a connection");
         }
     });
-    let gate = Gate { access, address };
+    let gate = Gate { security: security.clone(), address };
     let router = router(api).layer(middleware::from_fn(admit)).layer(middleware::from_fn_with_state(gate, check));
     let greet = move |stream, exchange: Exchange| {
-        let tls = tls.clone();
+        let tls = security.get().tls.clone();
         async move {
             match tls {
                 Some(tls) => exchange.encrypted(stream, tls).await,
-                None => exchange.plain(stream).await,
+                None => exchange.plain(stream, Peer::Plain).await,
             }
         }
     };
-    Ok(serve(listener, router, stop, |_: &_, peer: &SocketAddr| Origin::of(peer.ip()), greet))
+    let origin = |_: &_, peer: &SocketAddr| (Origin::of(peer.ip()), Whence(peer.to_string().into()));
+    Ok(serve(listener, router, stop, origin, greet))
 }
 
 /// Serves until `stop` changes, and then finishes what has begun. `greet` turns a connection into what HTTP is spoken
@@ -112,7 +131,7 @@ async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>
     mut listener: L,
     router: Router,
     mut stop: watch::Receiver<bool>,
-    origin: impl Fn(&L::Io, &L::Addr) -> Origin,
+    origin: impl Fn(&L::Io, &L::Addr) -> (Origin, Whence),
     greet: impl Fn(L::Io, Exchange) -> F,
 ) {
     let router = router.layer(middleware::from_fn(host::check));
@@ -125,12 +144,14 @@ async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>
             // The sender is gone only when the daemon is.
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let connection = admission.accept(origin(&stream, &address));
+        let (origin, whence) = origin(&stream, &address);
+        let connection = admission.accept(origin);
         let exchange = Exchange {
             router: router.clone(),
             stop: stop.clone(),
             connection: Arc::clone(&connection),
             pause: Pause::default(),
+            whence,
         };
         let served = greet(stream, exchange);
         connections.spawn(async move {
@@ -158,12 +179,13 @@ struct Exchange {
     stop: watch::Receiver<bool>,
     connection: Arc<Connection>,
     pause: Pause,
+    whence: Whence,
 }
 
 impl Exchange {
-    async fn plain<S: AsyncRead + AsyncWrite + AsFd + Unpin + 'static>(self, stream: S) -> io::Result<()> {
+    async fn plain<S: AsyncRead + AsyncWrite + AsFd + Unpin + 'static>(self, stream: S, peer: Peer) -> io::Result<()> {
         let stream = self.watched(stream);
-        self.run(stream, Peer::Plain).await
+        self.run(stream, peer).await
     }
 
     async fn encrypted(self, stream: TcpStream, tls: TlsAcceptor) -> io::Result<()> {
@@ -175,7 +197,8 @@ impl Exchange {
         }
         let stream = tls.accept(stream).await?;
         let (_, session) = stream.get_ref();
-        let peer = if session.peer_certificates().is_some() { Peer::Certified } else { Peer::Encrypted };
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let peer = certificate.map_or(Peer::Encrypted, |certificate| Peer::Certified(subject(certificate).into()));
         self.run(stream, peer).await
     }
 
@@ -184,11 +207,12 @@ impl Exchange {
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, peer: Peer) -> io::Result<()> {
-        let Self { router, mut stop, connection, pause } = self;
+        let Self { router, mut stop, connection, pause, whence } = self;
         let service = TowerToHyperService::new(router);
         let extension = Arc::clone(&connection);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(whence.clone());
             request.extensions_mut().insert(Arc::clone(&extension));
             let (pause, answer) = (pause.clone(), service.call(request));
             async move {

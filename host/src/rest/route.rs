@@ -8,6 +8,7 @@ use polycube_api::{Method, Verb, Word};
 use serde_json::Value;
 
 use super::call::Content;
+use super::client::Role;
 use super::context::Context;
 use crate::model::Change;
 use crate::problem::{Problem, Problems};
@@ -50,7 +51,18 @@ pub(super) struct Endpoint {
     /// Status of the answer when it is done.
     pub status: StatusCode,
     pub answer: AnswerSchema,
+    pub needs: Needs,
     pub handler: Handler,
+}
+
+/// What a client needs for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Not even to say who it is.
+    Nothing,
+    Role(Role),
+    /// The role for the cube that this field of the body names.
+    RoleForCube(&'static str),
 }
 
 /// What is sent.

@@ -16,13 +16,14 @@
 use axum::http::StatusCode;
 use polycube_api::{Method, Verb, Word};
 
-use super::framework::{self, config, links, metrics, netdevs, services, topology};
+use super::client::Role;
+use super::framework::{self, config, health, links, metrics, netdevs, services, topology};
 use super::openapi;
 use super::openapi::components::{array_of, by_service, configuration, cubes, one, report, root_links, version};
-use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Route, Segment};
+use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Needs, Route, Segment};
 
 /// All of them, in the order in which the API is described.
-pub(super) static ROUTES: [Route; 18] = [
+pub(super) static ROUTES: [Route; 19] = [
     Route {
         path: &[],
         command_line: CommandLine::Hidden,
@@ -166,6 +167,16 @@ pub(super) static ROUTES: [Route; 18] = [
         }],
     },
     Route {
+        path: &[Segment::Word(Word::Healthz)],
+        command_line: CommandLine::Hidden,
+        endpoints: &[Endpoint {
+            answer: AnswerSchema::Text("text/plain", || serde_json::json!({ "type": "string" })),
+            // A probe has no secret, and learns nothing but that the daemon is there.
+            needs: Needs::Nothing,
+            ..get("Whether the daemon works, for probes", version, Handler::Model(health::answer))
+        }],
+    },
+    Route {
         path: &[Segment::Word(Word::OpenApi)],
         command_line: CommandLine::Hidden,
         endpoints: &[Endpoint {
@@ -190,26 +201,39 @@ pub(super) static ROUTES: [Route; 18] = [
     Route {
         path: &[Segment::Word(Word::Attach)],
         command_line: CommandLine::Command,
-        endpoints: &[post(
-            "Attach a transparent cube to a port or a netdev",
-            Body::Fields(&ATTACHMENT),
-            Handler::Change(links::attach),
-        )],
+        endpoints: &[Endpoint {
+            needs: Needs::RoleForCube("cube"),
+            ..post(
+                "Attach a transparent cube to a port or a netdev",
+                Body::Fields(&ATTACHMENT),
+                Handler::Change(links::attach),
+            )
+        }],
     },
     Route {
         path: &[Segment::Word(Word::Detach)],
         command_line: CommandLine::Command,
-        endpoints: &[post(
-            "Detach a transparent cube from a port or a netdev",
-            Body::Fields(&DETACHMENT),
-            Handler::Change(links::detach),
-        )],
+        endpoints: &[Endpoint {
+            needs: Needs::RoleForCube("cube"),
+            ..post(
+                "Detach a transparent cube from a port or a netdev",
+                Body::Fields(&DETACHMENT),
+                Handler::Change(links::detach),
+            )
+        }],
     },
 ];
 
-/// Paths that are found without the base path as well: scrapers and generators look for them there.
+/// Paths that are found without the base path as well: scrapers, generators and probes look for them there.
 pub(super) fn is_short(path: &str) -> bool {
-    [Word::Metrics, Word::OpenApi].iter().any(|word| path.strip_prefix('/') == Some(word.as_str()))
+    [Word::Metrics, Word::OpenApi, Word::Healthz].iter().any(|word| path.strip_prefix('/') == Some(word.as_str()))
+}
+
+/// Whether what is at `path` is answered without asking for a token or a certificate.
+pub(super) fn is_public(path: &str) -> bool {
+    let word = path.strip_prefix(polycube_api::BASE).unwrap_or(path).strip_prefix('/').and_then(Word::parse);
+    let needs_nothing = |route: &Route| route.endpoints.iter().all(|endpoint| endpoint.needs == Needs::Nothing);
+    word.is_some_and(|word| ROUTES.iter().filter(|route| route.word() == Some(word)).all(needs_nothing))
 }
 
 const POINT: Field =
@@ -258,18 +282,20 @@ const fn text(name: &'static str) -> Field {
 /// A method that reads a document.
 const fn get(summary: &'static str, schema: fn() -> serde_json::Value, handler: Handler) -> Endpoint {
     let answer = AnswerSchema::Document(schema);
-    Endpoint { method: Method::Get, summary, body: Body::None, status: StatusCode::OK, answer, handler }
+    let needs = Needs::Role(Role::Read);
+    Endpoint { method: Method::Get, summary, body: Body::None, status: StatusCode::OK, answer, needs, handler }
 }
 
 /// A method that makes a change and answers nothing.
 const fn post(summary: &'static str, body: Body, handler: Handler) -> Endpoint {
-    Endpoint { method: Method::Post, summary, body, status: StatusCode::OK, answer: AnswerSchema::Nothing, handler }
+    let (answer, needs) = (AnswerSchema::Nothing, Needs::Role(Role::Admin));
+    Endpoint { method: Method::Post, summary, body, status: StatusCode::OK, answer, needs, handler }
 }
 
 /// A method that takes a configuration and answers what it changes.
 const fn applying(method: Method, summary: &'static str, handler: Handler) -> Endpoint {
-    let answer = AnswerSchema::Document(report);
-    Endpoint { method, summary, body: Body::Schema(configuration), status: StatusCode::OK, answer, handler }
+    let (answer, needs) = (AnswerSchema::Document(report), Needs::Role(Role::Admin));
+    Endpoint { method, summary, body: Body::Schema(configuration), status: StatusCode::OK, answer, needs, handler }
 }
 
 #[cfg(test)]
@@ -298,8 +324,41 @@ mod tests {
 
     #[test]
     fn what_is_found_without_the_base_path() {
-        for (path, expected) in [("/metrics", true), ("/openapi.json", true), ("/cubes", false), ("metrics", false)] {
+        for (path, expected) in
+            [("/metrics", true), ("/openapi.json", true), ("/healthz", true), ("/cubes", false), ("metrics", false)]
+        {
             assert_eq!(is_short(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_the_probe_needs_nobody_to_say_who_it_is() {
+        let public: Vec<_> = Word::ALL.into_iter().filter(|word| is_public(&format!("/{word}"))).collect();
+        assert_eq!(public, [Word::Healthz]);
+        for (path, expected) in [
+            ("/healthz", true),
+            ("/polycube/v1/healthz", true),
+            ("/polycube/v1/healthz/", false),
+            ("/polycube/v1/healthz/../cubes", false),
+            ("healthz", false),
+            ("/", false),
+            ("/polycube/v1", false),
+        ] {
+            assert_eq!(is_public(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_needs_a_role_that_may() {
+        for endpoint in ROUTES.iter().flat_map(|route| route.endpoints) {
+            match endpoint.needs {
+                Needs::Nothing | Needs::Role(Role::Read) => assert_eq!(endpoint.method, Method::Get),
+                Needs::Role(Role::Capture | Role::Admin) => assert_ne!(endpoint.method, Method::Get),
+                Needs::RoleForCube(field) => {
+                    let Body::Fields(fields) = endpoint.body else { panic!("{} has no fields", endpoint.summary) };
+                    assert!(fields.iter().any(|other| other.name == field && other.is_required), "{field}");
+                }
+            }
         }
     }
 }

@@ -76,6 +76,16 @@ pub(crate) fn kill_self() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
+/// The name of the user with this id in /etc/passwd.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +113,12 @@ mod tests {
         for name in ["", "roo", "root:x", "no-such-group-anywhere"] {
             assert_eq!(group_id(name), None, "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_user_is_found_by_id() {
+        assert_eq!(user_name(0).as_deref(), Some("root"));
+        assert_eq!(user_name(4_000_000_000), None);
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Directory {
     /// The arguments of a daemon in this directory, followed by `more`. An option that `more` has is not given twice.
     /// Without [`KEPT`], the daemon is ephemeral.
     pub(super) fn arguments(&self, binaries: &Path, more: &[&str]) -> Vec<OsString> {
-        let own: [(&str, &Path); 7] = [
+        let own: [(&str, &Path); 8] = [
+            // The machine's own configuration file is not for tests.
+            ("--config", Path::new("/dev/null")),
             ("--socket", &self.socket()),
             ("--state-dir", &self.state()),
             ("--bpffs", &self.bpffs()),

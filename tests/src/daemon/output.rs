@@ -1,6 +1,7 @@
 //! What a command printed, and how it ended.
 
 use std::fmt;
+use std::io;
 use std::process;
 
 /// A finished `polycubectl`, or a `polycubed` that did not start.
@@ -27,6 +28,16 @@ impl Output {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Runs another command to its end.
+    ///
+    /// # Errors
+    /// It cannot be run at all.
+    pub fn of(program: &'static str, mut command: process::Command) -> io::Result<Self> {
+        let output = command.output()?;
+        let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        Ok(Self::new(program, &words.iter().map(String::as_str).collect::<Vec<_>>(), &output))
     }
 
     /// Asserts exit code 0 and returns standard output.

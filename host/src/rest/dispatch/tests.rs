@@ -3,7 +3,9 @@ mod config;
 mod framework;
 mod help;
 mod resources;
+mod roles;
 
+use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -12,6 +14,7 @@ use polycube_api::BASE;
 use serde_json::Value;
 
 use super::dispatch;
+use crate::rest::client::{Client, Role, Who};
 use crate::rest::context::Api;
 use crate::rest::fixture;
 
@@ -43,12 +46,19 @@ impl Answer {
 
 /// Sends a request, with a body unless that is null, and headers.
 async fn send(api: &Api, method: &str, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    send_as(api, Role::Admin, &format!("{method} {path}"), body, headers).await
+}
+
+/// As [`send`], by a client with this role; the request is method and path.
+async fn send_as(api: &Api, role: Role, request: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    let (method, path) = request.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
+    let client = Client { who: Who::Token(Some("lab".into())), from: "192.0.2.1:5".into(), role };
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-    let answer = dispatch(State(api.clone()), request.body(body).unwrap()).await.into_response();
+    let answer = dispatch(State(api.clone()), Extension(client), request.body(body).unwrap()).await.into_response();
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let bytes = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();

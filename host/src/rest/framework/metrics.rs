@@ -1,4 +1,5 @@
-//! `GET /metrics`: what services declare as metrics, in Prometheus's text format 0.0.4.
+//! `GET /metrics`: what the daemon counts of itself, and what services declare as metrics, in Prometheus's text format
+//! 0.0.4.
 
 use std::fmt::Write as _;
 
@@ -6,6 +7,7 @@ use crate::engine::View;
 use crate::problem::Problem;
 use crate::rest::call::Content;
 use crate::rest::context::{Context, blocking};
+use crate::rest::statistics::{Outcome, Statistics};
 use crate::schema::metric::{Metric, MetricKind, Sample};
 
 /// Media type of the text format.
@@ -15,8 +17,58 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const CUBE: &str = "cubeName";
 
 pub(crate) async fn all(context: Context) -> Result<Content, Problem> {
-    let text = blocking(move || Ok(samples(&context.view))).await?;
+    let text = blocking(move || Ok(own(&context.view, &context.statistics) + &samples(&context.view))).await?;
     Ok(Content::Text { media_type: TEXT, text })
+}
+
+/// The daemon's own families.
+fn own(view: &View, statistics: &Statistics) -> String {
+    let attachments: usize = view.topology.chains().map(|(_, chain)| chain.len()).sum();
+    let (refused, failed) = (statistics.of(Outcome::Refused), statistics.of(Outcome::Failed));
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = String::new();
+    for (name, kind, help, samples) in [
+        (
+            "polycube_build_info",
+            "gauge",
+            "The version of the daemon, as a label",
+            vec![(format!("{{version=\"{version}\"}}"), "1".to_owned())],
+        ),
+        (
+            "polycube_uptime_seconds",
+            "gauge",
+            "Time since the daemon started",
+            vec![(String::new(), format!("{:.3}", statistics.uptime().as_secs_f64()))],
+        ),
+        (
+            "polycube_changes_total",
+            "counter",
+            "Changes that clients asked for and got",
+            vec![(String::new(), statistics.of(Outcome::Made).to_string())],
+        ),
+        (
+            "polycube_errors_total",
+            "counter",
+            "Changes that clients asked for and did not get: refused, or failed in the daemon or a plugin",
+            vec![
+                ("{kind=\"refused\"}".to_owned(), refused.to_string()),
+                ("{kind=\"failed\"}".to_owned(), failed.to_string()),
+            ],
+        ),
+        (
+            "polycube_attachments",
+            "gauge",
+            "Places where transparent cubes are attached",
+            vec![(String::new(), attachments.to_string())],
+        ),
+    ] {
+        // Writing to a string does not fail.
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    }
+    text
 }
 
 /// Asks every cube once. One that does not answer has no samples; its `show` and the log say why.
@@ -66,7 +118,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rest::fixture;
     use crate::schema::metric::declared;
+
+    #[test]
+    fn the_daemon_counts_changes_errors_and_attachments() {
+        let statistics = Statistics::new();
+        for outcome in [Outcome::Made, Outcome::Made, Outcome::Refused] {
+            statistics.count(outcome);
+        }
+        let text = own(&View::of(fixture::model(), &fixture::facts()), &statistics);
+        let samples: Vec<&str> =
+            text.lines().filter(|line| !line.starts_with('#') && !line.contains("uptime")).collect();
+        let version = format!("polycube_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            samples,
+            [
+                version.as_str(),
+                "polycube_changes_total 2",
+                "polycube_errors_total{kind=\"refused\"} 1",
+                "polycube_errors_total{kind=\"failed\"} 0",
+                "polycube_attachments 1"
+            ]
+        );
+    }
 
     #[test]
     fn a_family_is_in_one_piece_and_escaped() {

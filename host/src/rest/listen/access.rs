@@ -1,4 +1,4 @@
-//! Access over TCP: a request needs the token or a client certificate, and must be meant for this daemon. Access to the
+//! Access over TCP: a request needs a token or a client certificate, and must be meant for this daemon. Access to the
 //! Unix socket is up to the file system.
 
 use std::io;
@@ -8,20 +8,23 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use subtle::ConstantTimeEq as _;
 
+use super::tokens::{TokenError, Tokens};
+use super::{Current, Security};
 use crate::problem::Problem;
+use crate::rest::client::{Client, Role, Who};
 use crate::rest::error::Refusal;
+use crate::rest::routes::is_public;
 use crate::sys::process;
 
 /// What a request over TCP needs.
 #[derive(Clone)]
 pub(crate) enum Access {
-    /// `Authorization: Bearer …` with this token, or a client certificate where one is asked for.
-    Token(Arc<str>),
+    /// `Authorization: Bearer …` with one of these tokens, or a client certificate where one is asked for.
+    Tokens(Tokens),
     /// A client certificate: clients without one cannot connect.
     Certificate,
     /// Nothing. For labs.
@@ -29,28 +32,25 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    /// Reads a token: the file's first line.
+    /// Reads the tokens in a file.
     ///
     /// # Errors
-    /// The file cannot be read, or others can read it, or it holds no token.
-    pub(crate) fn from_file(path: &Path) -> Result<Self, SecretError> {
-        let text = String::from_utf8(read_secret("token file", path)?);
-        let text = text.map_err(|_| SecretError::NotUtf8 { file: path.to_owned() })?;
-        match text.lines().next().map(str::trim) {
-            Some(token) if !token.is_empty() => Ok(Self::Token(Arc::from(token))),
-            _ => Err(SecretError::Empty { file: path.to_owned() }),
-        }
+    /// What is wrong with the file, and where.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, TokenError> {
+        Tokens::from_file(path).map(Self::Tokens)
     }
 
-    fn allows(&self, peer: Peer, authorization: Option<&[u8]>) -> bool {
-        match self {
-            _ if peer == Peer::Certified => true,
-            Self::Open => true,
-            Self::Certificate => false,
-            Self::Token(token) => authorization
-                .and_then(|value| value.split_at_checked(b"Bearer ".len()))
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
-                .is_some_and(|(_, given)| given.ct_eq(token.as_bytes()).into()),
+    /// A client's identity and role; `None` if it may do nothing.
+    fn admits(&self, peer: &Peer, authorization: Option<&[u8]>) -> Option<(Who, Role)> {
+        match (self, peer) {
+            (_, Peer::Certified(subject)) => Some((Who::Certificate(Arc::clone(subject)), Role::Admin)),
+            (Self::Open, _) => Some((Who::Anyone, Role::Admin)),
+            (Self::Certificate, _) => None,
+            (Self::Tokens(tokens), _) => {
+                let (scheme, given) = authorization?.split_at_checked(b"Bearer ".len())?;
+                let (name, role) = tokens.find(given).filter(|_| scheme.eq_ignore_ascii_case(b"Bearer "))?;
+                Some((Who::Token(name), role))
+            }
         }
     }
 }
@@ -62,10 +62,6 @@ pub(crate) enum SecretError {
     Read { what: &'static str, file: PathBuf, source: io::Error },
     #[error("{what} {file}: everybody can use it: chmod 640 {file}", file = file.display())]
     Exposed { what: &'static str, file: PathBuf },
-    #[error("token file {} is not valid UTF-8", file.display())]
-    NotUtf8 { file: PathBuf },
-    #[error("token file {} is empty: write a token into its first line", file.display())]
-    Empty { file: PathBuf },
 }
 
 /// Reads a file that only its owner and group may use. Errors begin with `what` it is.
@@ -82,49 +78,95 @@ pub(super) fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, Se
     std::fs::read(path).map_err(read)
 }
 
-/// What is known of a TCP connection's peer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What is known of a connection's peer. Each request has it as an extension.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Peer {
+    /// A local user, if the kernel says which.
+    Local(Option<u32>),
     /// Nothing: there is no TLS.
     Plain,
     /// It speaks TLS.
     Encrypted,
-    /// It speaks TLS, and has presented a certificate of ours.
-    Certified,
+    /// It speaks TLS, and has presented a certificate of ours, with this subject.
+    Certified(Arc<str>),
     /// It does not speak TLS on a port that requires it.
     Mistaken,
 }
 
+/// Where a connection comes from, in words. Each request has it as an extension.
+#[derive(Clone, Debug)]
+pub(super) struct Whence(pub Arc<str>);
+
+/// Marks, as an extension, a request that needs no admission: its connection stays pending.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Public;
+
 /// What a TCP listener lets pass.
 #[derive(Clone)]
 pub(super) struct Gate {
-    pub access: Access,
+    pub security: Current<Security>,
     pub address: SocketAddr,
 }
 
-/// Middleware of the TCP listener. Each request has its [`Peer`] as an extension.
+/// Middleware of the Unix socket: its permissions are all the access control that there is.
+pub(super) async fn welcome(
+    Extension(peer): Extension<Peer>,
+    Extension(Whence(from)): Extension<Whence>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let uid = if let Peer::Local(uid) = peer { uid } else { None };
+    request.extensions_mut().insert(Client { who: Who::User(uid), from, role: Role::Admin });
+    next.run(request).await
+}
+
+/// Middleware of the TCP listener.
 pub(super) async fn check(
     State(gate): State<Gate>,
     Extension(peer): Extension<Peer>,
-    request: Request,
+    Extension(Whence(from)): Extension<Whence>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match gate.examine(peer, request.headers()) {
-        Ok(()) => next.run(request).await,
+    let access = &gate.security.get().access;
+    let admitted = gate.meant(&peer, request.headers()).and_then(|()| gate.admit(access, &peer, request.headers()));
+    let is_probe = matches!(*request.method(), Method::GET | Method::HEAD) && is_public(request.uri().path());
+    match admitted {
+        Ok((who, role)) => {
+            request.extensions_mut().insert(Client { who, from, role });
+            next.run(request).await
+        }
+        Err(refused) if is_probe && refused.status() == StatusCode::UNAUTHORIZED => {
+            request.extensions_mut().insert(Client { who: Who::Anyone, from, role: Role::Read });
+            request.extensions_mut().insert(Public);
+            let mut response = next.run(request).await;
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
         Err(refused) => refused.closing().into_response(),
     }
 }
 
 impl Gate {
-    fn examine(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// The client of a request with these headers.
+    fn admit(&self, access: &Access, peer: &Peer, headers: &HeaderMap) -> Result<(Who, Role), Refusal> {
+        let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        access.admits(peer, authorization).ok_or_else(|| {
+            let message = "no valid token: send `Authorization: Bearer TOKEN`, the token of the daemon's --token-file";
+            Refusal::new(StatusCode::UNAUTHORIZED, Problem::invalid("", message))
+        })
+    }
+
+    /// Whether the request is meant for this daemon.
+    fn meant(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
         let header = |name| headers.get(name).map(HeaderValue::as_bytes);
         let refused = |status, message| Err(Refusal::new(status, Problem::invalid("", message)));
-        if peer == Peer::Mistaken {
+        if *peer == Peer::Mistaken {
             let message = format!("this port speaks TLS: use https://{}/", self.address);
             return refused(StatusCode::BAD_REQUEST, message);
         }
         // Over TLS, the client has compared the name with our certificate.
-        let is_meant = |host| peer != Peer::Plain || is_ours(host, self.address);
+        let is_meant = |host| *peer != Peer::Plain || is_ours(host, self.address);
         let host = header(header::HOST).filter(|host| is_meant(host));
         let Some(host) = host else {
             // Otherwise a page in a browser could make its own name point here (DNS rebinding).
@@ -138,10 +180,6 @@ impl Gate {
         };
         if header(header::ORIGIN).is_some_and(is_elsewhere) {
             return refused(StatusCode::FORBIDDEN, "requests from pages of another origin are refused".to_owned());
-        }
-        if !self.access.allows(peer, header(header::AUTHORIZATION)) {
-            let message = "no valid token: send `Authorization: Bearer TOKEN`, the token of the daemon's --token-file";
-            return refused(StatusCode::UNAUTHORIZED, message.to_owned());
         }
         Ok(())
     }
@@ -163,6 +201,16 @@ fn is_ours(host: &[u8], address: SocketAddr) -> bool {
 mod tests {
     use super::*;
 
+    fn gate(access: Access) -> Gate {
+        let security = Current::new(Security { access, tls: None });
+        Gate { security, address: "127.0.0.1:9000".parse().unwrap() }
+    }
+
+    fn examine(gate: &Gate, peer: &Peer, headers: &HeaderMap) -> Result<(Who, Role), Refusal> {
+        gate.meant(peer, headers)?;
+        gate.admit(&gate.security.get().access, peer, headers)
+    }
+
     #[test]
     fn only_names_of_this_daemon_are_taken() {
         let address = "0.0.0.0:9000".parse().unwrap();
@@ -182,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_token_opens_and_nothing_else_does() {
-        let access = Access::Token("secret".into());
+        let access = Access::Tokens(Tokens::alone("secret"));
         for (given, allowed) in [
             (Some("Bearer secret"), true),
             (Some("bearer secret"), true),
@@ -190,34 +238,38 @@ mod tests {
             (Some("secret"), false),
             (None, false),
         ] {
-            assert_eq!(access.allows(Peer::Encrypted, given.map(str::as_bytes)), allowed, "{given:?}");
+            let admitted = access.admits(&Peer::Encrypted, given.map(str::as_bytes));
+            assert_eq!(admitted, allowed.then_some((Who::Token(None), Role::Admin)), "{given:?}");
         }
     }
 
     #[test]
     fn a_certificate_replaces_a_token() {
-        for access in [Access::Token("secret".into()), Access::Certificate] {
-            assert!(access.allows(Peer::Certified, None));
-            assert!(!access.allows(Peer::Encrypted, None));
+        for access in [Access::Tokens(Tokens::alone("secret")), Access::Certificate] {
+            let subject = Arc::from("CN=alice");
+            let expected = (Who::Certificate(Arc::clone(&subject)), Role::Admin);
+            assert_eq!(access.admits(&Peer::Certified(subject), None), Some(expected));
+            assert_eq!(access.admits(&Peer::Encrypted, None), None);
         }
     }
 
     #[test]
     fn over_tls_the_certificate_vouches_for_the_name() {
-        let gate = Gate { access: Access::Certificate, address: "127.0.0.1:9000".parse().unwrap() };
+        let gate = gate(Access::Certificate);
+        let certified = || Peer::Certified("CN=alice".into());
         let check = |peer: Peer, host: &'static str, origin: Option<&'static str>, status: Option<u16>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));
             headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
-            let refused = gate.examine(peer, &headers).err();
+            let refused = examine(&gate, &peer, &headers).err();
             let found = refused.map(|refused| refused.into_response().status().as_u16());
             assert_eq!(found, status, "{peer:?} {host} {origin:?}");
         };
-        check(Peer::Certified, "lab.example:9000", None, None);
-        check(Peer::Certified, "lab.example:9000", Some("https://lab.example:9000"), None);
-        check(Peer::Certified, "lab.example:9000", Some("http://lab.example:9000"), Some(403));
-        check(Peer::Certified, "lab.example:9000", Some("https://evil.example"), Some(403));
-        check(Peer::Certified, "lab.example:9000", Some("null"), Some(403));
+        check(certified(), "lab.example:9000", None, None);
+        check(certified(), "lab.example:9000", Some("https://lab.example:9000"), None);
+        check(certified(), "lab.example:9000", Some("http://lab.example:9000"), Some(403));
+        check(certified(), "lab.example:9000", Some("https://evil.example"), Some(403));
+        check(certified(), "lab.example:9000", Some("null"), Some(403));
         check(Peer::Encrypted, "lab.example:9000", None, Some(401));
         check(Peer::Plain, "lab.example:9000", None, Some(421));
         check(Peer::Mistaken, "127.0.0.1:9000", None, Some(400));
@@ -232,7 +284,7 @@ mod tests {
         std::fs::write(&file, bytes).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         match (Access::from_file(&file), expected) {
-            (Ok(Access::Token(token)), Ok(expected)) => assert_eq!(&*token, expected),
+            (Ok(Access::Tokens(tokens)), Ok(expected)) => assert!(tokens.find(expected.as_bytes()).is_some()),
             (Err(error), Err(expected)) => {
                 let message = error.to_string();
                 assert!(message.contains(expected) && message.contains("/token"), "{message}");
@@ -252,6 +304,8 @@ mod tests {
         check_file(b"\nsecret\n", 0o600, Err("is empty: write a token"));
         check_file(b" \t\n", 0o600, Err("is empty: write a token"));
         check_file(b"\xff\n", 0o600, Err("is not valid UTF-8"));
+        check_file(b"# secret\n", 0o600, Err("/token:1:1: it has neither a token"));
+        check_file(b"# Ours\n[[token]]\nname = 'a'\nrole = 'read'\ntoken = 't'\n", 0o600, Ok("t"));
         for mode in [0o644, 0o602, 0o601, 0o777] {
             check_file(b"secret\n", mode, Err("everybody can use it: chmod 640"));
         }
@@ -281,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_origin_cannot_send_requests_without_tls_either() {
-        let gate = Gate { access: Access::Open, address: "127.0.0.1:9000".parse().unwrap() };
+        let gate = gate(Access::Open);
         for (origin, status) in [
             (None, None),
             (Some("http://localhost:9000"), None),
@@ -295,16 +349,16 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static("localhost:9000"));
             headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
-            let refused = gate.examine(Peer::Plain, &headers).err();
+            let refused = examine(&gate, &Peer::Plain, &headers).err();
             assert_eq!(refused.map(|refused| refused.into_response().status().as_u16()), status, "{origin:?}");
         }
-        let nameless = gate.examine(Peer::Plain, &HeaderMap::new()).unwrap_err().into_response();
+        let nameless = examine(&gate, &Peer::Plain, &HeaderMap::new()).unwrap_err().into_response();
         assert_eq!(nameless.status(), StatusCode::MISDIRECTED_REQUEST);
     }
 
     #[test]
     fn a_token_is_compared_whole() {
-        let access = Access::Token("secret".into());
+        let access = Access::Tokens(Tokens::alone("secret"));
         for given in [
             "Bearer ",
             "Bearer secre",
@@ -315,9 +369,9 @@ mod tests {
             "Bearersecret",
             "",
         ] {
-            assert!(!access.allows(Peer::Plain, Some(given.as_bytes())), "{given:?}");
+            assert_eq!(access.admits(&Peer::Plain, Some(given.as_bytes())), None, "{given:?}");
         }
-        assert!(!access.allows(Peer::Plain, Some(b"Bearer \xff")));
-        assert!(access.allows(Peer::Plain, Some(b"BEARER secret")));
+        assert_eq!(access.admits(&Peer::Plain, Some(b"Bearer \xff")), None);
+        assert!(access.admits(&Peer::Plain, Some(b"BEARER secret")).is_some());
     }
 }

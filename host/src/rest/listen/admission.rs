@@ -25,6 +25,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
+use super::access::Public;
 use crate::problem::{ErrorTag, Problem};
 use crate::rest::error::Refusal;
 
@@ -191,8 +192,12 @@ impl Drop for Connection {
     }
 }
 
-/// Middleware of all listeners, which admits requests. Each has its [`Connection`] as an extension.
+/// Middleware of all listeners, which admits requests, except for those that anybody may send. Each has its [`Connection`]
+/// as an extension.
 pub(super) async fn admit(Extension(connection): Extension<Arc<Connection>>, request: Request, next: Next) -> Response {
+    if request.extensions().get::<Public>().is_some() {
+        return next.run(request).await;
+    }
     match connection.admit().await {
         Ok(()) => next.run(request).await,
         Err(Full) => {

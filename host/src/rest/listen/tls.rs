@@ -57,7 +57,8 @@ pub(crate) fn acceptor(files: &Files<'_>, access: &Access) -> Result<TlsAcceptor
         None => config.with_no_client_auth(),
         Some(file) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(roots(file)?, provider);
-            let verifier = if matches!(access, Access::Token(_)) { verifier.allow_unauthenticated() } else { verifier };
+            let verifier =
+                if matches!(access, Access::Tokens(_)) { verifier.allow_unauthenticated() } else { verifier };
             let unusable = |source| TlsError::Cacert { file: file.to_owned(), source };
             config.with_client_cert_verifier(verifier.build().map_err(unusable)?)
         }
