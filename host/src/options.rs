@@ -405,7 +405,7 @@ mod tests {
             let line = match arg.get_action() {
                 clap::ArgAction::SetTrue => format!("{flag} = true"),
                 clap::ArgAction::Append => format!("{flag} = ['{text}', '{text}']"),
-                _ if flag == "port" => format!("{flag} = 1"),
+                _ if ["port", "capture-memory", "capture-floor"].contains(&flag) => format!("{flag} = 1"),
                 _ => format!("{flag} = '{text}'"),
             };
             let loaded = load("", &line);
