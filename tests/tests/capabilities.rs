@@ -27,15 +27,15 @@ use tempfile::TempDir;
 /// What the daemon cannot do without.
 const REQUIRED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 
-/// The lines of `/proc/PID/task/TID/status`, for each thread.
+/// The lines of `/proc/PID/task/TID/status`, for each thread that does not end meanwhile.
 fn statuses(pid: u32) -> Result<Vec<BTreeMap<String, String>>> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
-    let read = |thread: PathBuf| -> Result<_> {
-        let text = fs::read_to_string(thread.join("status"))?;
+    let mut statuses = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = fs::read_to_string(thread?.path().join("status")) else { continue };
         let lines = text.lines().filter_map(|line| line.split_once(':'));
-        Ok(lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
-    };
-    threads.map(|thread| read(thread?.path())).collect()
+        statuses.push(lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect());
+    }
+    Ok(statuses)
 }
 
 /// Asserts what every thread of a process may do.
