@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -150,9 +151,14 @@ enum Unreadable {
     Refused(StoreError),
 }
 
-/// Opens the database and reads everything.
+/// Opens the database and reads everything. redb panics at some damages, mostly where a page is not one.
 fn read(path: &Path) -> Result<(Database, Saved), Unreadable> {
-    let database = open(path)?;
+    let panicked = |_| Err(Unreadable::Damaged("the database panics at it".to_owned()));
+    catch_unwind(|| try_read(path)).unwrap_or_else(panicked)
+}
+
+fn try_read(path: &Path) -> Result<(Database, Saved), Unreadable> {
+    let database = open(path, Absent::Make)?;
     let saved = contents(&database).map_err(|error| match error {
         redb::Error::Io(source) => Unreadable::Refused(StoreError::File { path: path.to_owned(), source }),
         error => Unreadable::Damaged(error.to_string()),
@@ -164,10 +170,18 @@ fn read(path: &Path) -> Result<(Database, Saved), Unreadable> {
     }
 }
 
-fn open(path: &Path) -> Result<Database, Unreadable> {
+/// What to do where there is no file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Make,
+    /// One that was there is gone: a new one would have the last changes and nothing else.
+    Refuse,
+}
+
+fn open(path: &Path, absent: Absent) -> Result<Database, Unreadable> {
     let file = |source| Unreadable::Refused(StoreError::File { path: path.to_owned(), source });
     let opened: io::Result<File> =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        OpenOptions::new().read(true).write(true).create(absent == Absent::Make).truncate(false).mode(0o600).open(path);
     let opened = opened.map_err(file)?;
     let opened = FileBackend::new(opened).and_then(|file| Database::builder().create_with_backend(file));
     opened.map_err(|error| match error {
@@ -273,7 +287,8 @@ impl Thread {
     }
 
     fn write(&mut self) -> Result<(), NotStored> {
-        let written = self.try_write();
+        let written = catch_unwind(AssertUnwindSafe(|| self.try_write()))
+            .unwrap_or_else(|_| Err(NotStored(format!("{}: the database panicked", self.path.display()))));
         match written {
             Ok(()) => self.pending.clear(),
             Err(_) => self.database = None,
@@ -284,7 +299,7 @@ impl Thread {
     fn try_write(&mut self) -> Result<(), NotStored> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => open(&self.path).map_err(|unreadable| match unreadable {
+            None => open(&self.path, Absent::Refuse).map_err(|unreadable| match unreadable {
                 Unreadable::Refused(error) => NotStored(error.to_string()),
                 Unreadable::Damaged(why) => NotStored(format!("{}: {why}", self.path.display())),
             })?,

@@ -122,7 +122,10 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
     match change {
         Change::CreateCube { service, name, body } => draft.create_one(&service, &name, body)?,
         Change::CreateCubes { cubes } => draft.create_cubes(cubes)?,
-        Change::DeleteCube { cube } => draft.model.topology.remove_cube(&cube)?,
+        Change::DeleteCube { cube } => {
+            draft.model.topology.remove_cube(&cube)?;
+            draft.model.forget_attachments(&cube);
+        }
         Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
         Change::CreatePort { cube, port, body } => draft.create_port(&cube, &port, body)?,
         Change::ConfigurePort { cube, port, operation, body } => draft.configure_port(&cube, &port, operation, body)?,

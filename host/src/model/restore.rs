@@ -11,7 +11,7 @@ use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
 
 use super::Model;
-use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, save};
+use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, save, whole_chain};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
 use crate::topology::{Attachment, Cube, CubeName, Point, Port, PortName, Role};
@@ -69,13 +69,13 @@ pub(crate) fn restore_again(model: &Model, name: &CubeName) -> Result<Model, Pro
     let Some(unrestored) = model.unrestored.remove(name) else { return Ok(model) };
     model.bring_back(name, &unrestored.cube)?;
     for (point, chain) in &unrestored.chains {
-        for Attachment { cube, id } in chain {
-            let index = model.topology.chain(point).len();
-            model.topology.put_attachment(cube.as_str(), point, index, *id);
-        }
+        model.bring_attachments_back(point, chain);
     }
     for (point, index, id) in &unrestored.places {
-        model.topology.put_attachment(name.as_str(), point, *index, *id);
+        // Those that still wait are counted in the index, and are not in the chain.
+        let places = model.unrestored.values().flat_map(|waiting| &waiting.places);
+        let before = places.filter(|(place, other, _)| place == point && other < index).count();
+        model.topology.put_attachment(name.as_str(), point, index - before, *id);
     }
     Ok(model)
 }
@@ -83,7 +83,36 @@ pub(crate) fn restore_again(model: &Model, name: &CubeName) -> Result<Model, Pro
 impl Model {
     /// Forgets a cube that could not be brought back. Answers whether there was one.
     pub(super) fn forget(&mut self, name: &str) -> bool {
-        self.unrestored.remove(name).is_some()
+        let was_there = self.unrestored.remove(name).is_some();
+        if was_there {
+            self.forget_attachments(name);
+        }
+        was_there
+    }
+
+    /// Takes a cube that is deleted, and its ports, out of what waits to be brought back: another cube may get its name.
+    pub(super) fn forget_attachments(&mut self, name: &str) {
+        let is_of = |point: &Point| matches!(point, Point::Port(owner, _) if owner.as_str() == name);
+        self.change_waiting(
+            |waiting| {
+                waiting.places.iter().any(|(point, ..)| is_of(point))
+                    || waiting.chains.values().flatten().any(|attachment| attachment.cube.as_str() == name)
+            },
+            |waiting| {
+                waiting.places.retain(|(point, ..)| !is_of(point));
+                waiting.chains.values_mut().for_each(|chain| chain.retain(|one| one.cube.as_str() != name));
+            },
+        );
+    }
+
+    /// Changes those that wait and are touched: what is not, is shared with the model before.
+    fn change_waiting(&mut self, is_touched: impl Fn(&Unrestored) -> bool, change: impl Fn(&mut Unrestored)) {
+        let touched = self.unrestored.iter().filter(|(_, waiting)| is_touched(waiting));
+        for name in touched.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            if let Some(waiting) = self.unrestored.get_mut(&name) {
+                change(Arc::make_mut(waiting));
+            }
+        }
     }
 
     /// Why nothing can be asked of a cube that could not be brought back.
@@ -97,15 +126,21 @@ impl Model {
         let cube = Arc::clone(cube);
         let ports = cube.ports().map(|(port, _)| Point::Port(name.clone(), port.clone()));
         let chains = ports.filter_map(|point| {
-            let chain = self.topology.chain(&point).to_vec();
+            let chain = whole_chain(self, &point);
             (!chain.is_empty()).then_some((point, chain))
         });
         let chains = chains.collect();
         let places = self.topology.points(name.as_str()).into_iter().filter_map(|(id, point)| {
-            let index = self.topology.chain(point).iter().position(|attachment| attachment.cube == *name)?;
+            let index = whole_chain(self, point).iter().position(|attachment| attachment.cube == *name)?;
             Some((point.clone(), index, id))
         });
         let places = places.collect();
+        // The chains of its ports have them now.
+        let is_own = |(point, ..): &(Point, usize, u32)| matches!(point, Point::Port(owner, _) if owner == name);
+        self.change_waiting(
+            |waiting| waiting.places.iter().any(is_own),
+            |waiting| waiting.places.retain(|place| !is_own(place)),
+        );
         // It is there.
         let _ = self.topology.remove_cube(name.as_str());
         let unrestored = Unrestored { cube: save(&cube), reason: reason.to_owned(), chains, places };
@@ -154,12 +189,17 @@ impl Model {
             Arc::make_mut(unrestored).chains.insert(point.clone(), attachments);
             return;
         }
-        for (index, Attachment { cube, id }) in attachments.into_iter().enumerate() {
-            if let Some(unrestored) = self.unrestored.get_mut(&cube) {
-                Arc::make_mut(unrestored).places.push((point.clone(), index, id));
+        self.bring_attachments_back(point, &attachments);
+    }
+
+    /// Attaches what stands at a point, or has it wait with its cube.
+    fn bring_attachments_back(&mut self, point: &Point, chain: &[Attachment]) {
+        for (index, Attachment { cube, id }) in chain.iter().enumerate() {
+            if let Some(waiting) = self.unrestored.get_mut(cube) {
+                Arc::make_mut(waiting).places.push((point.clone(), index, *id));
             } else {
                 let end = self.topology.chain(point).len();
-                self.topology.put_attachment(cube.as_str(), point, end, id);
+                self.topology.put_attachment(cube.as_str(), point, end, *id);
             }
         }
     }

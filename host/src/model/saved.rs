@@ -116,17 +116,26 @@ pub(super) fn save(cube: &Cube) -> SavedCube {
     }
 }
 
-/// The chain at a point, with the cubes that could not be brought back in their places.
+/// The chain at a point as it is stored.
 pub(super) fn chain(model: &Model, point: &Point) -> Option<Vec<SavedAttachment>> {
-    let mut chain = model.topology.chain(point).to_vec();
-    for (name, unrestored) in &model.unrestored {
-        if let Some(own) = unrestored.chains.get(point) {
-            chain.clone_from(own);
-        }
-        for (_, index, id) in unrestored.places.iter().filter(|(place, ..)| place == point) {
-            chain.insert(chain.len().min(*index), Attachment { cube: name.clone(), id: *id });
-        }
-    }
-    let chain = chain.into_iter().map(|Attachment { cube, id }| SavedAttachment { cube: cube.to_string(), id });
+    let chain = whole_chain(model, point).into_iter();
+    let chain = chain.map(|Attachment { cube, id }| SavedAttachment { cube: cube.to_string(), id });
     Some(chain.collect()).filter(|chain: &Vec<_>| !chain.is_empty())
+}
+
+/// The chain at a point, with the cubes that could not be brought back in their places.
+pub(super) fn whole_chain(model: &Model, point: &Point) -> Vec<Attachment> {
+    let own = model.unrestored.values().find_map(|unrestored| unrestored.chains.get(point));
+    let mut chain = own.map_or_else(|| model.topology.chain(point).to_vec(), Clone::clone);
+    let waiting = model.unrestored.iter().flat_map(|(name, unrestored)| {
+        let places = unrestored.places.iter().filter(|(place, ..)| place == point);
+        places.map(|(_, index, id)| (*index, Attachment { cube: name.clone(), id: *id }))
+    });
+    let mut waiting: Vec<_> = waiting.collect();
+    // The indexes are those in the whole chain.
+    waiting.sort_by_key(|(index, _)| *index);
+    for (index, attachment) in waiting {
+        chain.insert(chain.len().min(index), attachment);
+    }
+    chain
 }

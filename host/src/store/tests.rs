@@ -91,6 +91,39 @@ fn a_store_that_was_cut_is_put_aside() {
 }
 
 #[test]
+fn a_store_that_the_database_panics_at_is_put_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let (store, _) = reopen(directory.path());
+    let many = (0..40).map(|number| Row::Cube(format!("s{number}"), Some(cube("one")))).collect();
+    write(&store, many).unwrap();
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let mut put_aside = 0;
+    for page in (4096..whole.len()).step_by(4096) {
+        let mut damaged = whole.clone();
+        damaged[page..page + 4096].fill(0);
+        std::fs::write(&path, &damaged).unwrap();
+        put_aside += usize::from(reopen(directory.path()).1.damaged.is_some());
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert!(put_aside > 1, "some pages are in use");
+}
+
+#[test]
+fn a_store_that_goes_after_an_error_is_not_made_again_with_the_last_changes_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    drop(reopen(directory.path()));
+    std::fs::remove_file(&path).unwrap();
+    let pending = vec![Row::Cube("s2".to_owned(), Some(cube("two")))];
+    let mut thread = Thread { path: path.clone(), database: None, pending, failure: Arc::default() };
+    let why = thread.write().unwrap_err();
+    assert!(why.to_string().contains("No such file"), "{why}");
+    assert!(!path.exists() && thread.pending.len() == 1, "it is tried again, and nothing is lost meanwhile");
+}
+
+#[test]
 fn a_later_version_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);

@@ -221,3 +221,79 @@ fn a_configuration_that_the_schema_does_not_take_any_more_is_kept() {
     stored.cubes.get_mut("a").unwrap().config = json!({ "size": 9 });
     assert_eq!(restore(&stored, both()).topology.cube("a").unwrap().1.config, json!({ "size": 9, "word": "" }));
 }
+
+/// The names of the cubes that stand at a point.
+fn chain_of(model: &Model, at: &str) -> Vec<String> {
+    model.topology.chain(&point(at)).iter().map(|one| one.cube.to_string()).collect()
+}
+
+#[test]
+fn cubes_that_all_wait_come_back_with_their_attachments_whatever_comes_first() {
+    let model = lab();
+    let stored = saved(&model);
+    for order in [["br1", "br2", "a", "b", "c"], ["a", "b", "c", "br1", "br2"], ["c", "br1", "a", "br2", "b"]] {
+        let without = restore(&stored, registry(&[]));
+        assert_eq!(without.unrestored.len(), 5);
+        let mut back = Model { registry: both(), ..without.clone() };
+        for cube in order {
+            back = restore_again(&back, &name(cube)).unwrap();
+            let mut written = stored.clone();
+            let loaded = BTreeSet::from(["bridge".to_owned(), "tap".to_owned()]);
+            write(&mut written, rows(&without, &back, &loaded));
+            written.services.clone_from(&stored.services);
+            assert_eq!(written, stored, "{order:?}: nothing is lost while the rest waits");
+        }
+        assert_eq!(back.topology, model.topology, "{order:?}");
+    }
+}
+
+#[test]
+fn cubes_that_wait_at_one_point_keep_their_order() {
+    let mut model = lab();
+    for (cube, place) in [("c", Place::First), ("b", Place::Last)] {
+        let detach = Change::Detach { cube: cube.to_owned(), port: "br1:p".to_owned() };
+        model = change(&model, detach, &facts()).unwrap();
+        let attach = Change::Attach { cube: cube.to_owned(), port: "br1:p".to_owned(), place };
+        model = change(&model, attach, &facts()).unwrap();
+    }
+    assert_eq!(chain_of(&model, "br1:p"), ["c", "a", "b"]);
+    let stored = saved(&model);
+    for order in [["a", "c"], ["c", "a"]] {
+        let mut aside = model.clone();
+        for cube in order {
+            aside.set_aside(&name(cube), "its plugin refuses");
+        }
+        let mut written = stored.clone();
+        write(&mut written, rows(&model, &aside, &BTreeSet::new()));
+        assert_eq!(written, stored, "{order:?}");
+        for back in [["a", "c"], ["c", "a"]] {
+            let mut again = aside.clone();
+            for cube in back {
+                again = restore_again(&again, &name(cube)).unwrap();
+            }
+            assert_eq!(chain_of(&again, "br1:p"), ["c", "a", "b"], "{order:?}, then {back:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_cube_does_not_get_the_place_of_a_deleted_one_of_its_name() {
+    let stored = saved(&lab());
+    let model = restore(&stored, registry(&[("tap", ServiceKind::Transparent)]));
+    let delete = |name: &str| Change::DeleteCube { cube: name.to_owned() };
+    let create = |service: &str, name: &str, body| Change::CreateCube {
+        service: service.to_owned(),
+        name: name.to_owned(),
+        body,
+    };
+    let model = change(&model, delete("b"), &facts()).unwrap();
+    let model = change(&model, create("tap", "b", json!({})), &facts()).unwrap();
+    let back = restore_again(&Model { registry: both(), ..model }, &name("br1")).unwrap();
+    assert_eq!(chain_of(&back, "br1:p"), ["a", "c"], "nobody attached the new b");
+
+    let model = restore(&stored, registry(&[("bridge", ServiceKind::Standard)]));
+    let model = change(&model, delete("br1"), &facts()).unwrap();
+    let model = change(&model, create("bridge", "br1", json!({ "ports": [{ "name": "p" }] })), &facts()).unwrap();
+    let back = restore_again(&Model { registry: both(), ..model }, &name("a")).unwrap();
+    assert_eq!(chain_of(&back, "br1:p"), Vec::<String>::new(), "nobody attached a to the new br1");
+}
