@@ -25,7 +25,7 @@ pub(crate) fn run(options: &Options, dry_run: bool) -> Result<()> {
         let _context = runtime.enter();
         Netlink::open().context("cannot open a netlink socket")?
     };
-    let links = runtime.block_on(netlink.pairs(&link_prefix(&options.bpffs)?))?;
+    let (links, broken) = runtime.block_on(netlink.pairs(&link_prefix(&options.bpffs)?))?;
     let is_pinned = options.bpffs.is_dir();
     if is_pinned {
         let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
@@ -51,10 +51,12 @@ pub(crate) fn run(options: &Options, dry_run: bool) -> Result<()> {
             remove_pins(&options.bpffs);
         }
     }
-    for (alias, [(name, ifindex), _]) in &links {
-        println!("{name}: {alias}");
+    let links = links.iter().map(|(alias, [(name, ifindex), _])| (name, ifindex, alias.as_str()));
+    let links: Vec<_> = links.chain(broken.iter().map(|(name, ifindex)| (name, ifindex, "half a link"))).collect();
+    for (name, ifindex, what) in &links {
+        println!("{name}: {what}");
         if !dry_run {
-            runtime.block_on(netlink.delete(*ifindex)).with_context(|| format!("cannot delete {name}"))?;
+            runtime.block_on(netlink.delete(**ifindex)).with_context(|| format!("cannot delete {name}"))?;
         }
     }
     if !is_pinned && links.is_empty() {

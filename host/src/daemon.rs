@@ -6,7 +6,7 @@ mod reload;
 mod service;
 mod tcp;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,11 +109,24 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let mut hung_up = signal(SignalKind::hangup())?;
     let Prepared { reload, unix, tcp, registry, plugin_dirs, datapath, capture_dirs, kept } = prepared;
     let link_prefix = link_prefix(&reload.loaded.options.bpffs)?;
-    let found_pairs = netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
+    let (found_pairs, broken) =
+        netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
+    for (name, ifindex) in broken {
+        tracing::info!(netdev = name, "deleting half of a link between cubes that an earlier daemon left");
+        netlink.delete(ifindex).await.with_context(|| format!("cannot delete {name}"))?;
+    }
     let runtime = tokio::runtime::Handle::current();
-    let (kernel_netlink, promiscuous) = (netlink.clone(), BTreeSet::new());
-    let kernel =
-        Live { datapath, netlink: kernel_netlink, runtime, promiscuous, link_prefix, next_link: 0, found_pairs };
+    let (kernel_netlink, promiscuous, taken_pairs) = (netlink.clone(), BTreeSet::new(), HashMap::new());
+    let kernel = Live {
+        datapath,
+        netlink: kernel_netlink,
+        runtime,
+        promiscuous,
+        link_prefix,
+        next_link: 0,
+        found_pairs,
+        taken_pairs,
+    };
     let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();

@@ -32,7 +32,7 @@ use crate::sys::bpf::{self, MapShape, ProgramRefused};
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeKey, NodeSpec, Source};
 use clsact::Clsact;
 use detach::{Detacher, Leaving};
-use found::{Found, FoundRoot};
+use found::{Found, FoundRoot, Taken};
 use hook::{Attachment, TcxThread};
 use object::{Loaded, Rodata};
 
@@ -122,6 +122,8 @@ pub(crate) struct Datapath {
     nodes: HashMap<NodeId, Node>,
     roots: HashMap<Hook, Root>,
     found: Found,
+    /// What was found and taken over by the current plan.
+    taken: Taken,
     /// Tables of ports that were found, and the ports that have been set in them since.
     found_ports: HashMap<MapId, BTreeSet<u32>>,
 }
@@ -149,6 +151,7 @@ impl Datapath {
             nodes,
             roots,
             found,
+            taken: Taken::default(),
             found_ports,
         })
     }
@@ -161,6 +164,7 @@ impl Datapath {
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
         let shape = object::shape_of_cube_map(id, description)?;
         let map = if let Some(map) = self.found.take_map(id, shape) {
+            self.taken.maps.insert(id.clone());
             if id.name == PORTS {
                 self.found_ports.insert(id.clone(), BTreeSet::new());
             }
@@ -183,6 +187,7 @@ impl Datapath {
         let maps = || spec.maps.iter().filter_map(|map| Some((map.name.as_str(), &self.maps.get(map)?.object)));
         let digest = digest::of_node(spec, &maps().map(|(name, map)| (name, map.id)).collect());
         if let Some(loaded) = self.found.take_node(&id.key, &digest) {
+            self.taken.nodes.insert(id.clone());
             self.nodes.insert(id.clone(), Node { digest, loaded });
             return Ok(());
         }
@@ -208,6 +213,7 @@ impl Datapath {
     pub(crate) fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
         match self.found.take_root(hook) {
             Some(FoundRoot { digest: Some(digest), root }) if digest == self.root_digest => {
+                self.taken.roots.insert(hook.clone());
                 self.roots.insert(hook.clone(), root);
                 return self.set_root_port(hook, port);
             }
@@ -249,6 +255,7 @@ impl Datapath {
             root.attachment = Attachment::Tcx(link);
         }
         self.pins.unpin(&found.pin);
+        self.taken.roots.insert(hook.clone());
         self.roots.insert(hook.clone(), root);
         Ok(())
     }

@@ -160,7 +160,8 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
-    let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now(), is_lost: false };
+    let is_kept = store.is_some();
+    let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now(), is_lost: false, is_kept };
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
     let view = Arc::new(RwLock::new(Arc::new(view(&reconciler, present.table()))));
     let (urgent, is_urgent) = std_mpsc::channel();
@@ -231,7 +232,7 @@ fn spawn(
         // Dropped, it would take its clsact filters out of the kernel.
         let mut engine = ManuallyDrop::new(engine);
         let run = || {
-            engine.restore(&contents.saved, contents.damaged.is_some());
+            engine.restore(&contents);
             #[cfg(debug_assertions)]
             crate::fault::restored();
             // The daemon may be ending already.
@@ -240,7 +241,7 @@ fn spawn(
         };
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
             report.panicked();
-        } else if engine.keeper.store.take().is_none() {
+        } else if !engine.keeper.is_kept {
             ManuallyDrop::into_inner(engine);
         }
     })?;
@@ -429,6 +430,8 @@ impl Engine {
         if self.keeper.store.is_some() {
             self.keep_unasked();
             self.reconciler.leave();
+            // What is on its way to the disk gets there before the process ends.
+            self.keeper.store = None;
         } else {
             self.clear();
         }

@@ -70,9 +70,18 @@ pub(crate) struct Plan {
 impl Plan {
     /// `asked` are the cubes whose plugins have to adopt a new configuration or new surroundings.
     pub(crate) fn new(old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) -> Self {
+        Self::build(old, new, asked, false)
+    }
+
+    /// The same where a program that is new to the wiring may be there already, with slots that lead anywhere.
+    pub(crate) fn taking_over(old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>) -> Self {
+        Self::build(old, new, asked, true)
+    }
+
+    fn build(old: &Wiring, new: &Wiring, asked: &BTreeSet<CubeName>, takes_over: bool) -> Self {
         let mut plan = Self::default();
         plan.create(old, new, asked);
-        plan.link(old, new);
+        plan.link(old, new, takes_over);
         plan.drop_unused(old, new, asked);
         plan
     }
@@ -108,13 +117,14 @@ impl Plan {
     ///
     /// Where a port moves from one netdev to another, the chain at the new one is whole before the cube sends there, and
     /// the chain at the old one until no packet is on its way to it.
-    fn link(&mut self, old: &Wiring, new: &Wiring) {
+    fn link(&mut self, old: &Wiring, new: &Wiring, takes_over: bool) {
         let changed: BTreeSet<&Hook> = keys(old.hooks.diff(&new.hooks)).collect();
         let before = slots(old, &changed);
-        let (roots, unreached): (Vec<_>, Vec<_>) = slots(new, &changed)
-            .iter()
-            .filter(|(from, _)| !before.contains_key(*from))
-            .filter_map(|(from, to)| relink(&before, from, to.as_ref()))
+        let chains = changed.iter().filter_map(|hook| new.hooks.get_key_value(*hook));
+        let (roots, unreached): (Vec<_>, Vec<_>) = chains
+            .flat_map(|(hook, chain)| chain.slots(hook).into_iter().rev())
+            .filter(|(from, to)| !before.contains_key(from) && (takes_over || to.is_some()))
+            .map(|(from, to)| Step::Link { from, to, was: None })
             .partition(|step| matches!(step, Step::Link { from: Source::Root(_), .. }));
         self.steps.extend(unreached);
         let moves: Vec<_> = ports(old, new).into_iter().filter(|(map, ..)| old.maps.contains_key(*map)).collect();

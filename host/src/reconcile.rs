@@ -383,8 +383,13 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         })?;
         let is_restoring = origin == Origin::Restore;
         let called = asked.keys().cloned().collect();
-        let plan =
-            if is_restoring { Plan::restoring(&wiring, &called) } else { Plan::new(&self.wiring, &wiring, &called) };
+        let plan = if is_restoring {
+            Plan::restoring(&wiring, &called)
+        } else if self.kernel.has_found() {
+            Plan::taking_over(&self.wiring, &wiring, &called)
+        } else {
+            Plan::new(&self.wiring, &wiring, &called)
+        };
         tracing::debug!(?plan, "plan");
         let (kernel, cubes) = (&mut self.kernel, &mut self.cubes);
         let mut world = World { kernel, cubes, requests: &asked, is_restoring };
@@ -432,8 +437,10 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     /// Undoes what was done before the kernel's part of a change.
     fn undo(&mut self, attempt: &Attempt, origin: Origin) {
         // Pairs of an earlier daemon are among those of a restored model, and packets pass them.
-        for end in attempt.pairs.iter().rev().filter(|_| origin != Origin::Restore) {
-            self.kernel.delete_pair(end);
+        if origin == Origin::Restore {
+            self.kernel.put_pairs_back();
+        } else {
+            attempt.pairs.iter().rev().for_each(|end| self.kernel.delete_pair(end));
         }
         for name in attempt.created.iter().rev() {
             self.cubes.remove(name);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition};
@@ -34,6 +34,9 @@ const VERSION: u64 = 1;
 
 /// How long a disk that did not take a change is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the last changes may take to get to the disk.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Changes that go to the disk together at most.
 const TOGETHER: usize = 256;
@@ -85,6 +88,8 @@ pub(crate) struct Contents {
     pub saved: Saved,
     /// Where a store that could not be read was put aside.
     pub damaged: Option<PathBuf>,
+    /// Whether there was no store.
+    pub is_new: bool,
 }
 
 impl Store {
@@ -95,6 +100,7 @@ impl Store {
     pub(crate) fn open(directory: &Path) -> Result<(Self, Contents), StoreError> {
         let path = directory.join(FILE);
         let mut damaged = None;
+        let is_new = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
         let (database, saved) = match read(&path) {
             Err(Unreadable::Damaged(why)) => {
                 let aside = put_aside(&path)?;
@@ -119,7 +125,7 @@ impl Store {
         let mut writer = Thread { path, database: Some(database), pending: Vec::new(), failure: Arc::clone(&failure) };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&inbox));
         let thread = Some(thread.map_err(StoreError::Thread)?);
-        Ok((Self { jobs: Some(jobs), failure, thread }, Contents { saved, damaged }))
+        Ok((Self { jobs: Some(jobs), failure, thread }, Contents { saved, damaged, is_new }))
     }
 
     /// Has rows written, all or none. `done` is called on the thread that writes.
@@ -137,11 +143,19 @@ impl Store {
 }
 
 impl Drop for Store {
+    /// Waits until everything is written, but not for ever: a disk may hang.
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + LAST_WRITES;
+        while !thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
             // A panic is in the log, and what was not written has been answered with an error.
             let _ = thread.join();
+        } else {
+            tracing::error!("the disk of the store does not answer: the last changes may be lost");
         }
     }
 }

@@ -337,9 +337,10 @@ fn a_port_whose_peer_is_deleted_is_down_until_it_returns() -> Result<()> {
 
     scene.host(3).clone().delete()?;
     eventually("the port to be down", || Ok(port(&scene, "toveth3")? == ("DOWN".to_owned(), "veth3".to_owned())))?;
-    let log = scene.daemon.log();
     let words = ["WARN", "cube=br1", "port=\"toveth3\"", "netdev=\"veth3\""];
-    assert!(log.lines().any(|line| words.iter().all(|word| line.contains(word))), "{log}");
+    eventually("the warning", || {
+        Ok(scene.daemon.log().lines().any(|line| words.iter().all(|word| line.contains(word))))
+    })?;
     assert_eq!(scene.get("sniffer")?["parent"], "br1:toveth3", "still attached");
     assert_eq!(exchange(&scene, 5)?, 0, "the other ports do not go on working");
 

@@ -5,7 +5,7 @@
 //! digest, in the chain that it stands in; a root, with its place among other programs on its hook. So packets pass all
 //! the while, and a slot is written only where it leads elsewhere. What no step has asked for is removed afterwards.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,14 @@ pub(super) struct FoundRoot {
     /// `None` for one that an earlier version pinned.
     pub digest: Option<String>,
     pub root: Root,
+}
+
+/// What a plan has taken over, until it is carried out to its end.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub maps: HashSet<MapId>,
+    pub nodes: HashSet<NodeId>,
+    pub roots: HashSet<Hook>,
 }
 
 /// What was found and has not been taken over.
@@ -227,6 +235,8 @@ impl Found {
         self.roots = roots.into_iter().filter_map(|key| Some((key, removed.roots.remove(&key)?))).collect();
         (self.nodes, removed.nodes) = removed.nodes.into_iter().partition(|(mark, _)| stays.contains(&mark.cube));
         (self.maps, removed.maps) = removed.maps.into_iter().partition(|((cube, _), _)| stays.contains(cube));
+        let is_of = |pin: &PathBuf| pin.iter().nth(1).is_some_and(|cube| stays.contains(&*cube.to_string_lossy()));
+        (self.rest, removed.rest) = removed.rest.into_iter().partition(is_of);
         removed
     }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-use super::found::Found;
+use super::found::{Found, Taken};
 use super::hook::{Attachment, wait_for};
 use super::{Datapath, Node, pins};
 use crate::sys::bpf;
 use crate::topology::CubeName;
-use crate::wiring::{Hook, Netdev};
+use crate::wiring::{Hook, MapId, Netdev, NodeId, Source};
 
 impl Datapath {
     /// The highest revision among the pins that were found.
@@ -27,10 +27,53 @@ impl Datapath {
         !self.found_ports.is_empty() || self.found.all().next().is_some()
     }
 
+    /// What was taken over is this daemon's own.
+    pub(crate) fn keep_taken(&mut self) {
+        self.taken = Taken::default();
+    }
+
+    /// Whether this slot was taken over by the current plan.
+    pub(crate) fn is_taken(&self, from: &Source) -> bool {
+        match from {
+            Source::Root(hook) => self.taken.roots.contains(hook),
+            Source::Node(id) | Source::Accept(id) => self.taken.nodes.contains(id),
+        }
+    }
+
+    /// Whether this map was taken over by the current plan.
+    pub(crate) fn is_map_taken(&self, id: &MapId) -> bool {
+        self.taken.maps.contains(id)
+    }
+
+    /// Takes a map for found again, if the current plan took it over. Answers whether it did.
+    pub(crate) fn give_map_back(&mut self, id: &MapId) -> bool {
+        let Some(map) = self.taken.maps.take(id).and_then(|id| self.maps.remove(&id)) else { return false };
+        self.found_ports.remove(id);
+        self.found.put_map(id, map);
+        true
+    }
+
+    /// As [`Datapath::give_map_back`], a program.
+    pub(crate) fn give_node_back(&mut self, id: &NodeId) -> bool {
+        let Some(Node { digest, loaded }) = self.taken.nodes.take(id).and_then(|id| self.nodes.remove(&id)) else {
+            return false;
+        };
+        self.found.put_node(id, &digest, loaded);
+        true
+    }
+
+    /// As [`Datapath::give_map_back`], a root.
+    pub(crate) fn give_root_back(&mut self, hook: &Hook) -> bool {
+        let Some(root) = self.taken.roots.take(hook).and_then(|hook| self.roots.remove(&hook)) else { return false };
+        self.found.put_root(hook, self.root_digest.clone(), root);
+        true
+    }
+
     /// Takes everything for found again: the plan that took it over could not be carried out to its end, and another one
     /// will be. Packets pass what is there meanwhile.
     pub(crate) fn put_back(&mut self) {
         self.found_ports.clear();
+        self.taken = Taken::default();
         for (id, map) in self.maps.drain() {
             self.found.put_map(&id, map);
         }

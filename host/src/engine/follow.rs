@@ -65,7 +65,7 @@ impl Engine {
         let facts = Facts { present, ..self.facts() };
         let renamed = model::renamed(changed, &facts);
         let mut model = self.reconciler.model().clone();
-        model.topology.rename_netdevs(renamed.clone());
+        model.rename_netdevs(&renamed);
         match self.reconciler.reconcile(model, &facts, changed, Origin::Netdevs) {
             Ok(_) => {
                 for (old, new) in &renamed {

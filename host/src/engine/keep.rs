@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::model::{self, Model, Origin, Saved};
+use crate::model::{self, Model, Origin};
 use crate::problem::{Problem, Problems};
 use crate::reconcile::Refused;
-use crate::store::{NotStored, Store};
+use crate::store::{Contents, NotStored, Store};
 use crate::topology::CubeName;
 
 /// How long a cube that could not be brought back waits.
@@ -25,12 +25,15 @@ pub(super) struct Keeper {
     pub tried: Instant,
     /// Whether nothing that an earlier daemon left is removed: the store that said what it was for is damaged.
     pub is_lost: bool,
+    /// Whether everything outlives the daemon.
+    pub is_kept: bool,
 }
 
 impl Engine {
     /// Brings back what is stored, and takes over what an earlier daemon left in the kernel. What is left there and not
-    /// asked for goes, unless `is_damaged`: then nothing says what is asked for.
-    pub(super) fn restore(&mut self, saved: &Saved, is_damaged: bool) {
+    /// asked for goes, unless the store is lost: then nothing says what is asked for.
+    pub(super) fn restore(&mut self, Contents { saved, damaged, is_new }: &Contents) {
+        let is_lost = damaged.is_some() || (self.keeper.is_kept && *is_new && self.reconciler.has_found());
         let registry = self.reconciler.model().registry.clone();
         let mut model = model::restore(saved, registry.clone());
         self.keeper.stored = model.clone();
@@ -50,9 +53,12 @@ impl Engine {
         for (name, unrestored) in &self.reconciler.model().unrestored {
             tracing::error!(cube = %name, "cannot be brought back, and is tried again: {}", unrestored.reason);
         }
-        self.keeper.is_lost = is_damaged;
-        if is_damaged {
-            tracing::warn!("what an earlier daemon left in the kernel stays there: polycubed cleanup removes it");
+        self.keeper.is_lost = is_lost;
+        if is_lost {
+            tracing::warn!(
+                "there is no store that says what the programs of an earlier daemon are for: they go on as they are, until \
+                 polycubed cleanup removes them"
+            );
         } else {
             self.reconciler.release_found();
         }

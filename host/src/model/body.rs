@@ -96,8 +96,10 @@ impl Draft<'_> {
             split.base[&key] = value;
         } else if !whole["properties"][&key].is_null() {
             split.config[&key] = value;
-        } else if key == FAILURE && split.source == Source::Shown {
-            // Shown of a cube whose plugin failed: it describes a moment, as counters do.
+        } else if split.source == Source::Shown
+            && (key == FAILURE || service.model.summary.iter().any(|leaf| leaf.name == key))
+        {
+            // Shown of a cube whose plugin failed, or in short: it describes a moment, as counters do.
         } else {
             let node = Node::of(whole);
             let known = node.children().filter(|name| !is_read_only(whole, &[(*name).to_owned()]));

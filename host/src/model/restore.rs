@@ -81,6 +81,32 @@ pub(crate) fn restore_again(model: &Model, name: &CubeName) -> Result<Model, Pro
 }
 
 impl Model {
+    /// Renames netdevs, old name to new, for all cubes and for those that wait to be brought back.
+    pub(crate) fn rename_netdevs(&mut self, names: &BTreeMap<String, String>) {
+        self.topology.rename_netdevs(names.clone());
+        if names.is_empty() {
+            return;
+        }
+        let renamed = |name: &str| names.get(name).cloned();
+        self.change_waiting(
+            |_| true,
+            |waiting| {
+                for (point, ..) in &mut waiting.places {
+                    if let Point::Netdev(name) = point
+                        && let Some(new) = renamed(name)
+                    {
+                        *name = new;
+                    }
+                }
+                for port in waiting.cube.ports.iter_mut().flatten().map(|(_, port)| port) {
+                    if let Some(new) = port.peer.as_deref().and_then(renamed) {
+                        port.peer = Some(new);
+                    }
+                }
+            },
+        );
+    }
+
     /// Forgets a cube that could not be brought back. Answers whether there was one.
     pub(super) fn forget(&mut self, name: &str) -> bool {
         let was_there = self.unrestored.remove(name).is_some();

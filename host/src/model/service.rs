@@ -18,6 +18,9 @@ impl Draft<'_> {
             return Err(refused("name", format!("`{name}` is the name of a cube")).into());
         }
         CubeName::parse(name).map_err(|problem| problem.under("services/name"))?;
+        if let Some(problem) = self.model.still_waits(name) {
+            return Err(problem.into());
+        }
         let plugin = &service.plugin;
         if plugin.service.name != name {
             let found = &plugin.service.name;

@@ -3,6 +3,7 @@
 //! There is no list of keys. Each key is looked up among the flags that clap knows, its value becomes the word that the
 //! command line would have, and clap reads that. So a key means what its flag means, and a new flag is a key at once.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -143,7 +144,7 @@ fn words(command: &Command, arg: &Arg, flag: &str, value: &Spanned<DeValue<'_>>)
 }
 
 fn is_number(parser: &ValueParser) -> bool {
-    parser.type_id() == std::any::TypeId::of::<u16>()
+    [TypeId::of::<u16>(), TypeId::of::<u64>()].iter().any(|number| parser.type_id() == *number)
 }
 
 /// The word for a value, if the flag takes it.

@@ -40,6 +40,8 @@ pub(crate) struct DoubleKernel {
     /// Netdevs that were made for links, and those in promiscuous mode.
     pub pairs: BTreeSet<Netdev>,
     pub promiscuous: BTreeSet<u32>,
+    /// Whether an earlier daemon left something.
+    pub has_found: bool,
     /// The cubes whose leavings were kept.
     pub kept: BTreeSet<CubeName>,
     last_pair: u32,
@@ -255,7 +257,7 @@ impl Kernel for DoubleKernel {
     }
 
     fn has_found(&self) -> bool {
-        true
+        self.has_found
     }
 
     fn release_found(&mut self, kept: &BTreeSet<CubeName>) {

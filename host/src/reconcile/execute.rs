@@ -45,6 +45,7 @@ impl<K: Kernel> World<'_, K> {
             crate::fault::step();
             self.clean(step);
         }
+        self.kernel.keep_taken();
         Ok(())
     }
 
@@ -89,19 +90,19 @@ impl<K: Kernel> World<'_, K> {
             let undone = match step {
                 Step::Attach(hook) => {
                     unlinked = true;
-                    self.kernel.detach(hook);
+                    self.kernel.undo_attach(hook);
                     Ok(())
                 }
                 Step::AwaitAttach(_) => Ok(()),
                 Step::Link { from, was, .. } => {
                     unlinked = true;
-                    self.kernel.link(from, was.as_ref())
+                    self.kernel.undo_link(from, was.as_ref())
                 }
-                Step::SetPort { map, port, was, .. } => self.kernel.set_port(map, *port, *was),
+                Step::SetPort { map, port, was, .. } => self.kernel.undo_port(map, *port, *was),
                 Step::SetRootPort { hook, was, .. } => self.kernel.set_root_port(hook, *was),
                 Step::LoadRoot(hook, _) => {
                     self.settle(&mut unlinked);
-                    self.kernel.unload_root(hook);
+                    self.kernel.undo_root(hook);
                     Ok(())
                 }
                 Step::Prepare(cube) => {
@@ -111,11 +112,11 @@ impl<K: Kernel> World<'_, K> {
                 }
                 Step::Load(node) => {
                     self.settle(&mut unlinked);
-                    self.kernel.unload(node);
+                    self.kernel.undo_load(node);
                     Ok(())
                 }
                 Step::CreateMap(map) => {
-                    self.kernel.drop_map(map);
+                    self.kernel.undo_map(map);
                     Ok(())
                 }
                 Step::Wait => {

@@ -17,6 +17,11 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.kernel.release_found(&kept);
     }
 
+    /// Whether anything of an earlier daemon is left.
+    pub(crate) fn has_found(&self) -> bool {
+        self.kernel.has_found()
+    }
+
     /// Says why a cube still cannot be brought back.
     pub(crate) fn set_reason(&mut self, name: &CubeName, reason: String) {
         if let Some(unrestored) = self.model.unrestored.get_mut(name).filter(|unrestored| unrestored.reason != reason) {

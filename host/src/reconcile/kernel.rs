@@ -61,6 +61,31 @@ pub(crate) trait Kernel {
     fn put_back(&mut self);
     /// Whether anything of an earlier daemon is left.
     fn has_found(&self) -> bool;
+    /// A plan has been carried out to its end: what it took over is its own now.
+    fn keep_taken(&mut self) {}
+
+    /// The steps back of a plan that failed. What it had taken over goes back to what was found, and packets go on passing
+    /// it.
+    fn undo_map(&mut self, id: &MapId) {
+        self.drop_map(id);
+    }
+    fn undo_load(&mut self, id: &NodeId) {
+        self.unload(id);
+    }
+    fn undo_root(&mut self, hook: &Hook) {
+        self.unload_root(hook);
+    }
+    fn undo_attach(&mut self, hook: &Hook) {
+        self.detach(hook);
+    }
+    fn undo_link(&mut self, from: &Source, was: Option<&NodeId>) -> Result<(), Problem> {
+        self.link(from, was)
+    }
+    fn undo_port(&mut self, map: &MapId, port: u32, was: u32) -> Result<(), Problem> {
+        self.set_port(map, port, was)
+    }
+    /// Takes pairs for found again.
+    fn put_pairs_back(&mut self) {}
     /// Removes what an earlier daemon left and no step has taken over, but for what belongs to the cubes `kept`.
     fn release_found(&mut self, kept: &BTreeSet<CubeName>);
 }
@@ -79,6 +104,8 @@ pub(crate) struct Live {
     pub(crate) next_link: u32,
     /// Pairs that an earlier daemon made, by what they link.
     pub found_pairs: HashMap<String, Pair>,
+    /// Those that the current plan took over.
+    pub taken_pairs: HashMap<String, Pair>,
 }
 
 impl Kernel for Live {
@@ -163,11 +190,13 @@ impl Kernel for Live {
     fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem> {
         let [one, other] = [one, other].map(|(cube, port)| format!("{cube}:{port}"));
         let alias = format!("{one} - {other}");
-        if let Some([one, other]) = self.found_pairs.remove(&alias) {
-            return Ok([one, other].map(|(name, ifindex)| Netdev { ifindex, name }));
-        }
-        if let Some([other, one]) = self.found_pairs.remove(&format!("{other} - {one}")) {
-            return Ok([one, other].map(|(name, ifindex)| Netdev { ifindex, name }));
+        let reversed = format!("{other} - {one}");
+        let found = self.found_pairs.remove_entry(&alias).or_else(|| self.found_pairs.remove_entry(&reversed));
+        if let Some((found, pair)) = found {
+            let [one, other] = pair.clone();
+            let ends = if found == alias { [one, other] } else { [other, one] };
+            self.taken_pairs.insert(found, pair);
+            return Ok(ends.map(|(name, ifindex)| Netdev { ifindex, name }));
         }
         let pair = self.netlink.add_pair(&self.link_prefix, &mut self.next_link, &alias);
         let pair = self.runtime.block_on(pair);
@@ -203,6 +232,48 @@ impl Kernel for Live {
 
     fn has_found(&self) -> bool {
         self.datapath.has_found() || !self.found_pairs.is_empty()
+    }
+
+    fn keep_taken(&mut self) {
+        self.datapath.keep_taken();
+        self.taken_pairs.clear();
+    }
+
+    fn undo_map(&mut self, id: &MapId) {
+        if !self.datapath.give_map_back(id) {
+            self.drop_map(id);
+        }
+    }
+
+    fn undo_load(&mut self, id: &NodeId) {
+        if !self.datapath.give_node_back(id) {
+            self.unload(id);
+        }
+    }
+
+    fn undo_attach(&mut self, hook: &Hook) {
+        if !self.datapath.is_taken(&Source::Root(hook.clone())) {
+            self.detach(hook);
+        }
+    }
+
+    fn undo_root(&mut self, hook: &Hook) {
+        if !self.datapath.give_root_back(hook) {
+            self.unload_root(hook);
+        }
+    }
+
+    /// A slot that was taken over leads on: what it held before is not known any more.
+    fn undo_link(&mut self, from: &Source, was: Option<&NodeId>) -> Result<(), Problem> {
+        if was.is_none() && self.datapath.is_taken(from) { Ok(()) } else { self.link(from, was) }
+    }
+
+    fn undo_port(&mut self, map: &MapId, port: u32, was: u32) -> Result<(), Problem> {
+        if self.datapath.is_map_taken(map) { Ok(()) } else { self.set_port(map, port, was) }
+    }
+
+    fn put_pairs_back(&mut self) {
+        self.found_pairs.extend(std::mem::take(&mut self.taken_pairs));
     }
 
     fn release_found(&mut self, kept: &BTreeSet<CubeName>) {

@@ -220,12 +220,15 @@ impl Netlink {
         Ok(self.0.link().set(change).execute().await?)
     }
 
-    /// The pairs that an earlier daemon made with this `prefix`, by their aliases. One that is half made, or that has lost
-    /// an end, is deleted.
+    /// The pairs that an earlier daemon made with this `prefix`, by their aliases; and an end of each one that is half made,
+    /// down, or cannot be told apart.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) async fn pairs(&self, prefix: &str) -> Result<HashMap<String, Pair>, NetlinkError> {
+    pub(crate) async fn pairs(
+        &self,
+        prefix: &str,
+    ) -> Result<(HashMap<String, Pair>, Vec<(String, u32)>), NetlinkError> {
         let socket = Self::for_a_list()?;
         let mut ends = BTreeMap::new();
         let mut messages = pin!(socket.0.link().get().execute());
@@ -240,17 +243,17 @@ impl Netlink {
                 ends.insert((number, end.to_owned()), (name.clone(), message.header.index, alias));
             }
         }
-        let mut pairs = HashMap::new();
+        let (mut pairs, mut broken) = (HashMap::new(), Vec::new());
         while let Some(((number, _), (name, ifindex, alias))) = ends.pop_first() {
             let other = ends.remove(&(number, "b".to_owned()));
             match (alias, other) {
                 (Some(alias), Some((other, its, Some(same)))) if alias == same && !pairs.contains_key(&alias) => {
                     pairs.insert(alias, [(name, ifindex), (other, its)]);
                 }
-                _ => self.delete(ifindex).await?,
+                _ => broken.push((name, ifindex)),
             }
         }
-        Ok(pairs)
+        Ok((pairs, broken))
     }
 }
 

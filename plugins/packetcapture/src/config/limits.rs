@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// A snap length: 1 to [`MAX_SNAPLEN`] bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
-#[schemars(extend("minimum" = 1, "maximum" = MAX_SNAPLEN, "x-unit" = "bytes"))]
+#[schemars(extend("minimum" = 1, "maximum" = MAX_SNAPLEN))]
 pub struct SnapLen(u32);
 
 impl SnapLen {
