@@ -152,7 +152,7 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
     run(&scene, "polycubectl packetcapture add sniffer capture=bidirectional");
     run(&scene, "polycubectl attach sniffer br1:toveth1");
     run(&scene, "polycubectl sniffer filters set snaplen=65535");
-    assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 65535 bytes\n"));
+    assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 65535\n"));
     assert_eq!(run(&scene, "polycubectl sniffer show snaplen").trim_end(), "65535", "the two show the same setting");
 
     let recorder = Recorder::start(scene.peer(1))?;
@@ -166,7 +166,7 @@ fn the_snap_length_of_the_document_is_set_shown_and_kept() -> Result<()> {
     compare(&file.records, &recorder.stop()?.reversed().frames, 65535)?;
 
     run(&scene, "polycubectl sniffer filters set snaplen=100");
-    assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 100 bytes\n"));
+    assert_eq!(run(&scene, "polycubectl sniffer filters show"), format!("{UNSET}snaplen: 100\n"));
     sender.send_segments(&[longest])?;
     let records = scene.captured()?.records;
     assert_eq!((records[1].bytes.len(), records[1].orig_len), (100, 65535));

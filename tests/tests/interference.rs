@@ -104,7 +104,8 @@ fn packets_that_were_removed_are_not_an_empty_capture() -> Result<()> {
 fn deleting_the_open_file_makes_room_on_a_full_disk() -> Result<()> {
     let disk = Disk::new(2)?;
     let directory = disk.path().to_str().context("UTF-8")?;
-    let scene = Scene::set_up().peers(2).arguments(["--capture-dir", directory]).bridge().start()?;
+    let arguments = ["--capture-dir", directory, "--capture-floor", "0"];
+    let scene = Scene::set_up().peers(2).arguments(arguments).bridge().start()?;
     let (scene, path) = capturing(scene)?;
     send(&scene, 10, 3000)?;
     eventually("a full disk", || Ok(scene.counter("dropped-disk")? > 0))?;

@@ -31,6 +31,10 @@ fn snapshot(scene: &Scene) -> Result<Snapshot> {
             port["netdev"] = json!(port["netdev"].as_str().map(str::len));
         }
         let name = cube["name"].as_str().context("a name")?.to_owned();
+        // What a capture has seen and does changes by itself.
+        for key in ["packets", "drops", "file", "idle", "status", "config"] {
+            cube.as_object_mut().context("a cube")?.remove(key);
+        }
         for key in ["filters", "snaplen", "capture"] {
             cube[key] = scene.get(&name)?[key].clone();
         }
