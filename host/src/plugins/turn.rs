@@ -16,7 +16,13 @@ struct State {
     /// The holder of the turn, and its calls that have not returned.
     holders: usize,
     is_wanted: bool,
+    /// Until then, the turn is kept for what wanted it.
+    kept_until: Option<Instant>,
 }
+
+/// How long a turn that has become free is kept for what wanted it: a change needs a moment to come for it, and a tick
+/// that is due just then must not take it away.
+pub(super) const KEPT: Duration = Duration::from_millis(100);
 
 impl Turn {
     pub(crate) fn new(freed: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
@@ -26,7 +32,8 @@ impl Turn {
     /// Takes the turn unless it is taken or wanted.
     pub(crate) fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
         let state = self.state();
-        if state.is_wanted { None } else { self.take_now(state) }
+        let is_kept = state.kept_until.is_some_and(|until| Instant::now() < until);
+        if state.is_wanted || is_kept { None } else { self.take_now(state) }
     }
 
     /// Takes the turn as soon as it is free; `None` if it does not become free in time.
@@ -60,7 +67,7 @@ impl Turn {
         if state.holders > 0 {
             return None;
         }
-        *state = State { holders: 1, is_wanted: false };
+        *state = State { holders: 1, ..State::default() };
         Some(Taken(Arc::clone(self)))
     }
 
@@ -90,8 +97,9 @@ impl Drop for Taken {
         let mut state = self.0.state();
         state.holders -= 1;
         let is_free = state.holders == 0;
-        // Whatever wanted the turn may not come for it: ticks must not wait for that.
+        // Whatever wanted the turn may not come for it: ticks must not wait for that for long.
         let is_wanted = is_free && std::mem::take(&mut state.is_wanted);
+        state.kept_until = is_wanted.then(|| Instant::now() + KEPT);
         drop(state);
         if is_free {
             self.0.is_free.notify_all();
@@ -122,6 +130,8 @@ mod tests {
         turn.want();
         drop(call);
         assert_eq!(freed.load(Ordering::SeqCst), 1);
+        assert!(turn.take_if_idle().is_none(), "it is kept for what wanted it");
+        std::thread::sleep(KEPT);
         assert!(turn.take_if_idle().is_some(), "what wanted it may have gone away");
         assert_eq!(freed.load(Ordering::SeqCst), 1, "nothing wanted it again");
         let holder = turn.take(Duration::ZERO).unwrap();

@@ -217,6 +217,9 @@ fn a_tick_stays_away_from_a_cube_while_its_turn_is_taken() {
     assert_eq!(count(), 1, "a change holds the turn, and another one waits for it");
     drop(turn);
     cube.tick();
+    assert_eq!(count(), 1, "the turn is kept for what waited");
+    std::thread::sleep(crate::plugins::turn::KEPT);
+    cube.tick();
     assert_eq!(count(), 2, "what waited may not come for the turn");
 }
 
