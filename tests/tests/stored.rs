@@ -28,6 +28,10 @@ fn configuration(scene: &Scene) -> Result<Value> {
     for (_, mut cubes) in scene.get("cubes")?.as_object().context("cubes by service")?.clone() {
         for cube in cubes.as_array_mut().context("a list of cubes")? {
             let name = cube["name"].as_str().context("a name")?.to_owned();
+            // What a capture has seen and does changes by itself.
+            for key in ["packets", "drops", "file", "idle", "status"] {
+                cube.as_object_mut().context("a cube")?.remove(key);
+            }
             let set = scene.get(&name)?;
             for key in ["filters", "snaplen", "capture", "format"] {
                 cube[key] = set[key].clone();
