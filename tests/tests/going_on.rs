@@ -57,5 +57,7 @@ fn each_packet_is_recorded_once_or_counted_over_many_restarts() -> Result<()> {
     let numbers = numbers(&scene)?;
     assert!(numbers.is_sorted_by(|one, next| one < next), "a packet is in the files twice, or out of order");
     assert_eq!(counters["captured"], json!(numbers.len()), "{counters:?}");
+    let lost = counters["dropped-ring-full"].as_u64().context("a number")?;
+    assert_eq!(lost, 0, "{counters:?}");
     Ok(())
 }
