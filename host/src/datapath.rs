@@ -8,7 +8,6 @@ mod digest;
 mod found;
 mod hook;
 mod marks;
-mod object;
 mod pins;
 mod release;
 mod repin;
@@ -21,20 +20,20 @@ use std::time::Duration;
 
 use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
+use polycube_loader::object::{self, Loaded, Rodata};
 use polycube_plugin_api::{Code, Direction};
 
 pub(crate) use hook::AttachMode;
 use marks::{Mark, Marks};
-pub(crate) use object::{Facts, SECTIONS, is_of_chain};
 pub(crate) use pins::Pins;
+pub(crate) use polycube_loader::{CubeMap, LoadError};
 
-use crate::sys::bpf::{self, MapShape, ProgramRefused};
+use crate::sys::bpf;
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeKey, NodeSpec, Source};
 use clsact::Clsact;
 use detach::{Detacher, Leaving};
 use found::{Found, FoundRoot, Taken};
 use hook::{Attachment, TcxThread};
-use object::{Loaded, Rodata};
 
 /// The roots' ELF object.
 static ROOT: &[u8] = include_bytes!("../../ebpf/objects/root.o");
@@ -42,22 +41,8 @@ static ROOT: &[u8] = include_bytes!("../../ebpf/objects/root.o");
 /// A step that the kernel did not take.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatapathError {
-    #[error("the object of {what} cannot be read: {source}")]
-    Object { what: String, source: aya_obj::ParseError },
-    #[error("the object of {what} cannot be relocated: {source}")]
-    Relocation { what: String, source: aya_obj::relocation::EbpfRelocationError },
-    #[error("the object of {what} has no {missing}")]
-    Incomplete { what: String, missing: String },
-    #[error("the object of {what} refers to types that this kernel does not have: {}", root_cause(&**source))]
-    KernelTypes { what: String, source: Box<aya_obj::btf::BtfRelocationError> },
-    #[error("the object of {what} refers to the kernel's types, which this kernel does not show: {reason}")]
-    NoKernelTypes { what: String, reason: String },
-    #[error("the kernel refuses program `{program}` of {what}: {source}")]
-    Refused { program: String, what: String, source: ProgramRefused },
-    #[error("cannot create the map `{name}` of {what} ({bytes} bytes): {source}")]
-    CreateMap { what: String, name: String, bytes: u64, source: io::Error },
-    #[error("cannot write the map `{name}` of {what}: {source}")]
-    WriteMap { what: String, name: String, source: io::Error },
+    #[error(transparent)]
+    Load(#[from] LoadError),
     #[error("cannot pin {path}: {source}")]
     Pin { path: String, source: io::Error },
     #[error("cannot attach to netdev `{netdev}` ({source}): is it still there?")]
@@ -67,24 +52,6 @@ pub(crate) enum DatapathError {
          removes it, `--attach tcx` does without (Linux 6.6 or later)"
     )]
     Taken { netdev: String, kind: String },
-}
-
-/// A map of a cube, as the plugin will see it.
-#[derive(Debug)]
-pub(crate) struct CubeMap {
-    pub fd: OwnedFd,
-    /// The kernel's id of it.
-    pub id: u32,
-    pub key_size: u32,
-    pub value_size: u32,
-    pub max_entries: u32,
-}
-
-impl CubeMap {
-    fn new(fd: OwnedFd, id: u32, shape: MapShape) -> Self {
-        let MapShape { key_size, value_size, max_entries, .. } = shape;
-        Self { fd, id, key_size, value_size, max_entries }
-    }
 }
 
 /// Something with its place in the directory of pins.
@@ -162,7 +129,8 @@ impl Datapath {
     }
 
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
-        let shape = object::shape_of_cube_map(id, description)?;
+        let (what, MapDescription { spec, objects }) = (format!("cube `{}`", id.cube), description);
+        let shape = object::shape_of_cube_map(&what, spec, objects)?;
         let map = if let Some(map) = self.found.take_map(id, shape) {
             self.taken.maps.insert(id.clone());
             if id.name == PORTS {
@@ -170,7 +138,7 @@ impl Datapath {
             }
             map
         } else {
-            let map = Pinned { pin: pins::map(id), object: object::create_cube_map(id, shape, description)? };
+            let map = Pinned { pin: pins::map(id), object: object::create_cube_map(&what, &id.name, shape, objects)? };
             self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
             map
         };
@@ -268,12 +236,9 @@ impl Datapath {
         let Some(root) = self.roots.get(hook) else { return Ok(()) };
         let what = || format!("the root of netdev `{}`", hook.netdev.name);
         let rodata = root.program.rodata.as_ref();
-        let rodata = rodata.ok_or_else(|| DatapathError::Incomplete { what: what(), missing: PORT.to_owned() })?;
-        bpf::map_update(rodata.as_fd(), 0, &port.to_ne_bytes()).map_err(|source| DatapathError::WriteMap {
-            what: what(),
-            name: PORT.to_owned(),
-            source,
-        })
+        let rodata = rodata.ok_or_else(|| LoadError::Incomplete { what: what(), missing: PORT.to_owned() })?;
+        bpf::map_update(rodata.as_fd(), 0, &port.to_ne_bytes())
+            .map_err(|source| LoadError::WriteMap { what: what(), name: PORT.to_owned(), source }.into())
     }
 
     pub(crate) fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), DatapathError> {
@@ -282,7 +247,7 @@ impl Datapath {
             set.insert(port);
         }
         bpf::map_update(ports.object.fd.as_fd(), port, &ifindex.to_ne_bytes()).map_err(|source| {
-            DatapathError::WriteMap { what: format!("cube `{}`", map.cube), name: map.name.clone(), source }
+            LoadError::WriteMap { what: format!("cube `{}`", map.cube), name: map.name.clone(), source }.into()
         })
     }
 
@@ -299,7 +264,7 @@ impl Datapath {
                 (format!("cube `{}`", id.key.cube), ACCEPT, node(id).and_then(|node| node.accept.as_ref()))
             }
         };
-        let incomplete = || DatapathError::Incomplete { what: what.clone(), missing: format!("map `{name}`") };
+        let incomplete = || LoadError::Incomplete { what: what.clone(), missing: format!("map `{name}`") };
         let slot = slot.ok_or_else(incomplete)?.as_fd();
         match to {
             None => bpf::map_clear(slot, 0),
@@ -308,7 +273,7 @@ impl Datapath {
                 bpf::map_update(slot, 0, &target.to_ne_bytes())
             }
         }
-        .map_err(|source| DatapathError::WriteMap { what, name: name.to_owned(), source })
+        .map_err(|source| LoadError::WriteMap { what, name: name.to_owned(), source }.into())
     }
 
     /// Starts to put a root on its netdev. [`Datapath::await_attach`] tells how it went.
@@ -391,15 +356,6 @@ impl Datapath {
     pub(crate) fn wait_for_detached(&self, patience: Duration) {
         self.detacher.wait(patience);
     }
-}
-
-/// What is wrong, without what it is wrong with.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// ``cube `br1` at point 0 ingress``.

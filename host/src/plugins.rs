@@ -7,7 +7,6 @@
 
 mod caller;
 mod calls;
-mod described;
 #[cfg(test)]
 pub(crate) mod double;
 mod failures;
@@ -19,6 +18,8 @@ mod log;
 mod report;
 mod ticker;
 mod turn;
+
+use polycube_loader::described;
 
 pub(crate) use calls::{Calls, PATIENCE};
 pub(crate) use failures::Failures;

@@ -1,6 +1,5 @@
-//! The only raw system calls of the host.
+//! The only raw system calls of the host; those of bpf(2) are in the loader, which the test kit shares.
 
-pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod clsact;
 pub(crate) mod code;
@@ -9,3 +8,5 @@ pub(crate) mod netlink;
 pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod socket;
+
+pub(crate) use polycube_loader::bpf;

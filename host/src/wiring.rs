@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
-use polycube_plugin_api::{Direction, MapSpec, Program};
+use polycube_loader::chain::{self, Slots};
+use polycube_plugin_api::{Direction, MapSpec, Program, ServiceKind};
 
 pub(crate) use netdevs::{Netdevs, PortKey};
 pub(crate) use touched::{Place, Touched};
@@ -147,13 +148,12 @@ impl Chain {
     /// next stage of its own cube.
     pub(crate) fn slots(&self, hook: &Hook) -> Vec<(Source, Option<NodeId>)> {
         let mut slots = vec![(Source::Root(hook.clone()), self.nodes.first().cloned())];
-        for (index, node) in self.nodes.iter().enumerate() {
-            let rest = &self.nodes[index + 1..];
-            if let Some(stage) = rest.first().filter(|other| other.key.is_beside(&node.key)) {
-                slots.push((Source::Accept(node.clone()), Some(stage.clone())));
+        let chain = chain::slots(&self.nodes, |one, other| one.key.is_beside(&other.key));
+        for (node, Slots { accept, next }) in self.nodes.iter().zip(chain) {
+            if let Some(stage) = accept {
+                slots.push((Source::Accept(node.clone()), Some(self.nodes[stage].clone())));
             }
-            let next = rest.iter().find(|other| !other.key.is_beside(&node.key));
-            slots.push((Source::Node(node.clone()), next.cloned()));
+            slots.push((Source::Node(node.clone()), next.map(|next| self.nodes[next].clone())));
         }
         slots
     }
@@ -248,10 +248,8 @@ impl Wiring {
     }
 
     fn add_cube(&mut self, cube: &CubeName, datapath: &CubeDatapath, standard: bool, previous: &Self) {
-        let mut specs = datapath.maps.clone();
-        if standard && !datapath.programs.is_empty() && specs.iter().all(|spec| spec.name != PORTS) {
-            specs.push(MapSpec::declared(PORTS));
-        }
+        let kind = if standard { ServiceKind::Standard } else { ServiceKind::Transparent };
+        let specs = chain::maps_of(kind, &datapath.programs, &datapath.maps);
         let mut maps = Vec::new();
         for spec in specs {
             let unchanged = previous

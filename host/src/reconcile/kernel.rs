@@ -6,7 +6,7 @@ use std::time::Duration;
 use aya::programs::ProgramError;
 use tokio::runtime;
 
-use crate::datapath::{CubeMap, Datapath, DatapathError};
+use crate::datapath::{CubeMap, Datapath, DatapathError, LoadError};
 use crate::problem::Problem;
 use crate::sys::bpf;
 use crate::sys::netlink::{Netlink, NetlinkError, Pair};
@@ -319,7 +319,7 @@ impl Live {
 
 fn refused(path: &str, error: &DatapathError) -> Problem {
     match error {
-        DatapathError::Refused { source, .. } => {
+        DatapathError::Load(LoadError::Refused { source, .. }) => {
             tracing::error!("{error}; the verifier's log:\n{}", source.log.trim_end());
             Problem::failed(path, error.to_string()).with_log(&source.log)
         }

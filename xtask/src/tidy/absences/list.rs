@@ -44,6 +44,12 @@ pub(super) const ABSENCES: &[Absence] = &[
         why: "only host/src/sys makes system calls",
     },
     Absence {
+        within: &["loader/src/"],
+        except: &["loader/src/bpf"],
+        what: What::Calls(&["libc", "rustix"]),
+        why: "only loader/src/bpf makes system calls",
+    },
+    Absence {
         within: &["host/src/"],
         except: &["host/src/rest"],
         what: What::Paths(HTTP),

@@ -130,6 +130,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "forms",
         ],
     },
+    Floors { sources: "loader/src", house: "", rooms: &["described", "object", "chain", "error", "map", "bpf"] },
     Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word"] },
     Floors { sources: "document/src", house: "", rooms: &["merge", "yaml", "json", "place", "error"] },
     Floors {

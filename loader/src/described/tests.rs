@@ -2,8 +2,8 @@ use polycube_plugin_api::{MapKind, constant};
 
 use super::*;
 
-const ROOT: &[u8] = include_bytes!("../../../../ebpf/objects/root.o");
-const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
+const ROOT: &[u8] = include_bytes!("../../../ebpf/objects/root.o");
+const BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
 
 /// An object whose program stands in another section, whose name is at most as long as `classifier`.
 fn in_section(section: &str) -> Vec<u8> {

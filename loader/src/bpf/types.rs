@@ -9,7 +9,7 @@ use super::{MapShape, bpf, empty, object_name, owned};
 
 /// Types of a map's keys and values, by their ids in a BTF.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MapTypes<'a> {
+pub struct MapTypes<'a> {
     pub types: BorrowedFd<'a>,
     /// 0 for none.
     pub key: u32,
@@ -19,7 +19,7 @@ pub(crate) struct MapTypes<'a> {
 /// Types of a program: where its functions and its lines of source are, as `struct bpf_func_info` and
 /// `struct bpf_line_info` of include/uapi/linux/bpf.h.
 #[derive(Clone, Debug)]
-pub(crate) struct ProgramTypes<'a> {
+pub struct ProgramTypes<'a> {
     pub types: BorrowedFd<'a>,
     pub functions: Vec<u8>,
     pub lines: Vec<u8>,
@@ -33,7 +33,7 @@ pub(super) const LINE_SIZE: usize = 16;
 ///
 /// # Errors
 /// What the kernel says: it knows less types than the compiler, or none.
-pub(crate) fn types_load(btf: &[u8]) -> io::Result<OwnedFd> {
+pub fn types_load(btf: &[u8]) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_BTF_LOAD.
     let load = unsafe { &mut attr.__bindgen_anon_7 };
@@ -46,7 +46,7 @@ pub(crate) fn types_load(btf: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn map_create(name: &str, shape: MapShape, types: Option<MapTypes<'_>>) -> io::Result<OwnedFd> {
+pub fn map_create(name: &str, shape: MapShape, types: Option<MapTypes<'_>>) -> io::Result<OwnedFd> {
     let attempt = |types: Option<MapTypes<'_>>| {
         let mut attr = empty();
         // SAFETY: writing the union's member for BPF_MAP_CREATE.

@@ -11,8 +11,8 @@ use aya_obj::btf::{Btf, BtfError, BtfFeatures, BtfKind};
 use aya_obj::generated::bpf_map_type;
 use aya_obj::{EbpfSectionKind, Function, Map, Object};
 
-use super::DatapathError;
-use crate::sys::bpf::{self, MapTypes, ProgramTypes};
+use crate::bpf::{self, MapTypes, ProgramTypes};
+use crate::error::LoadError;
 
 /// Every feature that `aya-obj` knows: nothing is left out for older kernels.
 const FEATURES: BtfFeatures = BtfFeatures::new(true, true, true, true, true, true, true, true);
@@ -21,7 +21,7 @@ const FEATURES: BtfFeatures = BtfFeatures::new(true, true, true, true, true, tru
 static KERNEL: OnceLock<Result<Btf, BtfError>> = OnceLock::new();
 
 /// Adapts an object to the types of the running kernel, if it refers to them.
-pub(super) fn relocate_to_kernel(what: &str, object: &mut Object) -> Result<(), DatapathError> {
+pub(super) fn relocate_to_kernel(what: &str, object: &mut Object) -> Result<(), LoadError> {
     if !object.has_btf_relocations() {
         return Ok(());
     }
@@ -31,10 +31,10 @@ pub(super) fn relocate_to_kernel(what: &str, object: &mut Object) -> Result<(), 
     });
     let kernel = kernel
         .as_ref()
-        .map_err(|reason| DatapathError::NoKernelTypes { what: what.to_owned(), reason: reason.to_string() })?;
+        .map_err(|reason| LoadError::NoKernelTypes { what: what.to_owned(), reason: reason.to_string() })?;
     object
         .relocate_btf(kernel)
-        .map_err(|source| DatapathError::KernelTypes { what: what.to_owned(), source: Box::new(source) })
+        .map_err(|source| LoadError::KernelTypes { what: what.to_owned(), source: Box::new(source) })
 }
 
 /// An object's types in the kernel.

@@ -1,14 +1,12 @@
 use std::collections::BTreeSet;
 
 use polycube_layout::chain::{MAX_PORTS, NO_PORT, PORT, PORTS};
-use polycube_plugin_api::MapSpec;
 
 use super::*;
-use crate::topology::CubeName;
 
-pub(super) const ROOT: &[u8] = include_bytes!("../../../../ebpf/objects/root.o");
-pub(super) const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
-pub(super) const CAPTURE: &[u8] = include_bytes!("../../../../ebpf/objects/packetcapture.o");
+pub(super) const ROOT: &[u8] = include_bytes!("../../../ebpf/objects/root.o");
+pub(super) const BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
+pub(super) const CAPTURE: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
 /// The bridge with its program in another section, whose name is at most as long as `classifier`.
 pub(super) fn in_section(section: &str) -> Vec<u8> {
@@ -103,9 +101,8 @@ fn a_map_is_as_the_first_object_that_has_it_declares() {
 
 #[test]
 fn a_map_that_nothing_declares_is_refused_before_the_kernel_is_asked() {
-    let id = MapId { cube: CubeName::parse("br1").unwrap(), name: "fdb".to_owned(), revision: 1 };
-    let description = MapDescription { spec: MapSpec::declared("fdb"), objects: vec![Arc::from(ROOT)] };
-    let refused = shape_of_cube_map(&id, &description).err().map(|error| error.to_string());
+    let refused = shape_of_cube_map("cube `br1`", &MapSpec::declared("fdb"), &[Arc::from(ROOT)]);
+    let refused = refused.err().map(|error| error.to_string());
     assert_eq!(refused.as_deref(), Some("the object of cube `br1` has no map `fdb`"));
 }
 

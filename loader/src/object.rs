@@ -16,13 +16,13 @@ use aya_obj::generated::{BPF_DW, BPF_IMM, BPF_LD, BPF_PSEUDO_MAP_FD, bpf_map_typ
 use aya_obj::obj::copy_instructions;
 use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
-use polycube_plugin_api::{Count, MapKind};
+use polycube_plugin_api::{Count, MapKind, MapSpec};
 
-pub(crate) use facts::{Facts, SECTIONS, is_of_chain};
+pub use facts::{Facts, SECTIONS, is_of_chain};
 
-use super::{CubeMap, DatapathError};
-use crate::sys::bpf::{self, MapShape, MapTypes, ProgramRefused};
-use crate::wiring::{MapDescription, MapId};
+use crate::bpf::{self, MapShape, MapTypes, ProgramRefused};
+use crate::error::LoadError;
+use crate::map::CubeMap;
 use types::{Types, relocate_to_kernel};
 
 /// First bytes of an ELF file.
@@ -41,7 +41,7 @@ const SLOT: MapShape = MapShape {
 };
 
 /// A program in the kernel, with what must stay open for it to work.
-pub(super) struct Loaded {
+pub struct Loaded {
     pub program: OwnedFd,
     /// The slot of the next program. The kernel empties a `PROG_ARRAY` when its last user-space reference closes.
     pub next: OwnedFd,
@@ -52,21 +52,23 @@ pub(super) struct Loaded {
 
 /// Whether the verifier may take read-only data for constant.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rodata {
+pub enum Rodata {
     /// Frozen: branches that it turns off are removed.
     Constant,
     /// The host changes it while the program runs.
     Variable,
 }
 
-/// What a map of a cube is to be created as.
-pub(super) fn shape_of_cube_map(id: &MapId, description: &MapDescription) -> Result<MapShape, DatapathError> {
-    let spec = &description.spec;
+/// What a map of a cube is to be created as: sizes from its description, the rest from whichever object declares it.
+///
+/// # Errors
+/// Nothing declares it, or an object cannot be read.
+pub fn shape_of_cube_map(what: &str, spec: &MapSpec, objects: &[Arc<[u8]>]) -> Result<MapShape, LoadError> {
     let mut shape = match spec.kind {
         Some(MapKind { map_type, key_size, flags }) => {
             MapShape { map_type, key_size, value_size: 0, max_entries: 0, flags }
         }
-        None => declared(&format!("cube `{}`", id.cube), &id.name, &description.objects)?,
+        None => declared(what, &spec.name, objects)?,
     };
     if let Some(value_size) = spec.value_size {
         shape.value_size = value_size;
@@ -79,29 +81,27 @@ pub(super) fn shape_of_cube_map(id: &MapId, description: &MapDescription) -> Res
     Ok(shape)
 }
 
-/// Creates a map of a cube, with the types that an object declares for it.
-pub(super) fn create_cube_map(
-    id: &MapId,
-    shape: MapShape,
-    description: &MapDescription,
-) -> Result<CubeMap, DatapathError> {
-    let what = format!("cube `{}`", id.cube);
-    let fd = match typed(&what, &id.name, shape, &description.objects) {
-        Some((types, map)) => create(&what, &id.name, shape, types.of_map(&id.name, &map)),
-        None => create(&what, &id.name, shape, None),
+/// Creates the map `name` of a cube, with the types that an object declares for it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn create_cube_map(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Result<CubeMap, LoadError> {
+    let fd = match typed(what, name, shape, objects) {
+        Some((types, map)) => create(what, name, shape, types.of_map(name, &map)),
+        None => create(what, name, shape, None),
     }?;
-    let (kernel_id, _) = bpf::map_info(fd.as_fd()).map_err(|source| refused(&what, &id.name, shape, source))?;
+    let (kernel_id, _) = bpf::map_info(fd.as_fd()).map_err(|source| refused(what, name, shape, source))?;
     Ok(CubeMap::new(fd, kernel_id, shape))
 }
 
 /// What the first ELF object that has a map called `name` declares.
-fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, DatapathError> {
+fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, LoadError> {
     for elf in objects.iter().filter(|object| object.starts_with(ELF)) {
         if let Some(map) = parse(what, elf)?.maps.get(name) {
             return Ok(shape_of(map));
         }
     }
-    Err(DatapathError::Incomplete { what: what.to_owned(), missing: format!("map `{name}`") })
+    Err(LoadError::Incomplete { what: what.to_owned(), missing: format!("map `{name}`") })
 }
 
 /// The types of the map called `name`, if the object that declares it has some, and the map has the shape that it declares.
@@ -120,18 +120,21 @@ fn typed(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Opti
 }
 
 /// Loads the program `entry` of `elf`; `shared` are maps to bind, by name, and every other map is created.
-pub(super) fn load<'a>(
+///
+/// # Errors
+/// What is wrong with the object, or what the kernel says.
+pub fn load<'a>(
     what: &str,
     elf: &[u8],
     entry: &str,
     constants: impl Iterator<Item = (&'a str, &'a [u8])>,
     shared: &HashMap<&str, RawFd>,
     rodata: Rodata,
-) -> Result<Loaded, DatapathError> {
+) -> Result<Loaded, LoadError> {
     let mut object = parse(what, elf)?;
     object
         .patch_map_data(constants.map(|(name, bytes)| (name, (bytes, true))).collect())
-        .map_err(|source| DatapathError::Object { what: what.to_owned(), source })?;
+        .map_err(|source| LoadError::Object { what: what.to_owned(), source })?;
     relocate_to_kernel(what, &mut object)?;
     let types = Types::load(what, &mut object);
     let declared: Vec<(String, Map)> = object.maps.drain().collect();
@@ -145,11 +148,11 @@ pub(super) fn load<'a>(
     let fd_of = |name: &str| shared.get(name).copied().or_else(|| Some(own.get(name)?.as_raw_fd()));
     let bound = declared.iter().filter_map(|(name, map)| Some((name.as_str(), fd_of(name)?, map)));
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-    let relocation = |source| DatapathError::Relocation { what: what.to_owned(), source };
+    let relocation = |source| LoadError::Relocation { what: what.to_owned(), source };
     object.relocate_maps(bound, &text).map_err(relocation)?;
     object.relocate_calls(&text).map_err(relocation)?;
 
-    let incomplete = |missing: String| DatapathError::Incomplete { what: what.to_owned(), missing };
+    let incomplete = |missing: String| LoadError::Incomplete { what: what.to_owned(), missing };
     let program = object.programs.get(entry).ok_or_else(|| incomplete(format!("program `{entry}`")))?;
     let function = object.functions.get(&program.function_key());
     let function = function.ok_or_else(|| incomplete(format!("code for `{entry}`")))?;
@@ -162,15 +165,18 @@ pub(super) fn load<'a>(
 
 /// Loads finished instructions; `places` are the loads that refer to maps, and `shared` the maps that are not the
 /// program's own slots.
-pub(super) fn load_instructions(
+///
+/// # Errors
+/// What is wrong with the instructions, or what the kernel says.
+pub fn load_instructions(
     what: &str,
     code: &[u8],
     places: &[(usize, String)],
     shared: &HashMap<&str, RawFd>,
-) -> Result<Loaded, DatapathError> {
-    let incomplete = |missing: String| DatapathError::Incomplete { what: what.to_owned(), missing };
+) -> Result<Loaded, LoadError> {
+    let incomplete = |missing: String| LoadError::Incomplete { what: what.to_owned(), missing };
     let mut instructions =
-        copy_instructions(code).map_err(|source| DatapathError::Object { what: what.to_owned(), source })?;
+        copy_instructions(code).map_err(|source| LoadError::Object { what: what.to_owned(), source })?;
     let mut own: HashMap<&str, OwnedFd> = HashMap::new();
     for slot in [NEXT, ACCEPT].into_iter().filter(|slot| places.iter().any(|(_, name)| name == slot)) {
         own.insert(slot, create(what, slot, SLOT, None)?);
@@ -191,18 +197,21 @@ pub(super) fn load_instructions(
 }
 
 /// Loads a program that ends its chain, like an empty slot.
-pub(super) fn load_end() -> Result<OwnedFd, DatapathError> {
+///
+/// # Errors
+/// What the kernel says.
+pub fn load_end() -> Result<OwnedFd, LoadError> {
     // r0 = TCX_NEXT · exit (include/uapi/linux/bpf.h).
     let code: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
     let code = code.map(u64::to_ne_bytes).concat();
     let what = || "the end of chains".to_owned();
-    let code = copy_instructions(&code).map_err(|source| DatapathError::Object { what: what(), source })?;
+    let code = copy_instructions(&code).map_err(|source| LoadError::Object { what: what(), source })?;
     bpf::load_classifier("end", &code, c"Dual MIT/GPL", None).map_err(|source| refused_program("end", &what(), source))
 }
 
-fn parse(what: &str, elf: &[u8]) -> Result<Object, DatapathError> {
+fn parse(what: &str, elf: &[u8]) -> Result<Object, LoadError> {
     Object::parse(&sections::normal(&aligned(elf)))
-        .map_err(|source| DatapathError::Object { what: what.to_owned(), source })
+        .map_err(|source| LoadError::Object { what: what.to_owned(), source })
 }
 
 /// The ELF reader casts the bytes to structures, so they have to lie on a word's boundary.
@@ -214,8 +223,8 @@ fn aligned(elf: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(elf.to_vec())
 }
 
-fn refused_program(program: &str, what: &str, source: ProgramRefused) -> DatapathError {
-    DatapathError::Refused { program: program.to_owned(), what: what.to_owned(), source }
+fn refused_program(program: &str, what: &str, source: ProgramRefused) -> LoadError {
+    LoadError::Refused { program: program.to_owned(), what: what.to_owned(), source }
 }
 
 fn create_own(
@@ -223,9 +232,9 @@ fn create_own(
     name: &str,
     map: &Map,
     (rodata, types): (Rodata, Option<MapTypes<'_>>),
-) -> Result<OwnedFd, DatapathError> {
+) -> Result<OwnedFd, LoadError> {
     let fd = create(what, name, shape_of(map), types)?;
-    let write = |source| DatapathError::WriteMap { what: what.to_owned(), name: name.to_owned(), source };
+    let write = |source| LoadError::WriteMap { what: what.to_owned(), name: name.to_owned(), source };
     match map.section_kind() {
         EbpfSectionKind::Data | EbpfSectionKind::Bss => bpf::map_update(fd.as_fd(), 0, map.data()).map_err(write)?,
         EbpfSectionKind::Rodata => {
@@ -239,13 +248,13 @@ fn create_own(
     Ok(fd)
 }
 
-fn create(what: &str, name: &str, shape: MapShape, types: Option<MapTypes<'_>>) -> Result<OwnedFd, DatapathError> {
+fn create(what: &str, name: &str, shape: MapShape, types: Option<MapTypes<'_>>) -> Result<OwnedFd, LoadError> {
     bpf::map_create(name, shape, types).map_err(|source| refused(what, name, shape, source))
 }
 
-fn refused(what: &str, name: &str, shape: MapShape, source: io::Error) -> DatapathError {
+fn refused(what: &str, name: &str, shape: MapShape, source: io::Error) -> LoadError {
     let bytes = u64::from(shape.value_size) * u64::from(shape.max_entries);
-    DatapathError::CreateMap { what: what.to_owned(), name: name.to_owned(), bytes, source }
+    LoadError::CreateMap { what: what.to_owned(), name: name.to_owned(), bytes, source }
 }
 
 fn shape_of(map: &Map) -> MapShape {

@@ -7,17 +7,17 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, Sy
 use super::aligned;
 
 /// Sections of programs that can stand in a chain. What follows one of these after a `/` is a name.
-pub(crate) const SECTIONS: [&str; 6] = ["tc", "tc/ingress", "tc/egress", "tcx/ingress", "tcx/egress", "classifier"];
+pub const SECTIONS: [&str; 6] = ["tc", "tc/ingress", "tc/egress", "tcx/ingress", "tcx/egress", "classifier"];
 
 /// Whether programs in `section` are for a chain: each other kind takes its verdict for something else.
-pub(crate) fn is_of_chain(section: &str) -> bool {
+pub fn is_of_chain(section: &str) -> bool {
     let is_named = |name: &str| section.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     is_named("classifier") || SECTIONS.contains(&section)
 }
 
 /// An object's contents by their names.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub struct Facts {
     /// Programs with their sections.
     pub programs: BTreeMap<String, String>,
     pub maps: BTreeSet<String>,
@@ -27,7 +27,7 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// `None` if `elf` is not an ELF object.
-    pub(crate) fn of(elf: &[u8]) -> Option<Self> {
+    pub fn of(elf: &[u8]) -> Option<Self> {
         let bytes = aligned(elf);
         let file = object::File::parse(&*bytes).ok()?;
         let mut facts = Self::default();

@@ -13,17 +13,16 @@ use std::time::Duration;
 
 use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
+pub use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
 use types::{FUNCTION_SIZE, LINE_SIZE};
-pub(crate) use types::{MapTypes, ProgramTypes, map_create, types_load};
-
-pub(crate) use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
+pub use types::{MapTypes, ProgramTypes, map_create, types_load};
 
 /// Bytes of a verifier log that are kept.
 const LOG_SIZE: usize = 1 << 20;
 
 /// What `BPF_MAP_CREATE` needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MapShape {
+pub struct MapShape {
     pub map_type: u32,
     pub key_size: u32,
     pub value_size: u32,
@@ -34,7 +33,7 @@ pub(crate) struct MapShape {
 /// A program that the kernel refused: the verifier's last line, and the line of source that it was at.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{}", last_line(log).unwrap_or("no reason given"), source_line(log))]
-pub(crate) struct ProgramRefused {
+pub struct ProgramRefused {
     /// The whole of the verifier's log.
     pub log: String,
     #[source]
@@ -83,7 +82,7 @@ fn object_name(name: &str) -> [libc::c_char; 16] {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
+pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_MAP_UPDATE_ELEM.
     let update = unsafe { &mut attr.__bindgen_anon_2 };
@@ -97,7 +96,7 @@ pub(crate) fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Res
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+pub fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_MAP_DELETE_ELEM.
     let delete = unsafe { &mut attr.__bindgen_anon_2 };
@@ -113,7 +112,7 @@ pub(crate) fn map_clear(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
@@ -123,7 +122,7 @@ pub(crate) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// [`ProgramRefused`] with the verifier's log, which another attempt fetches.
-pub(crate) fn load_classifier(
+pub fn load_classifier(
     name: &str,
     instructions: &[bpf_insn],
     license: &CStr,
@@ -172,7 +171,7 @@ pub(crate) fn load_classifier(
 
 /// The hooks of a netdev.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Tcx {
+pub enum Tcx {
     Ingress,
     Egress,
 }
@@ -182,7 +181,7 @@ pub(crate) enum Tcx {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
+pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_LINK_CREATE.
     let create = unsafe { &mut attr.link_create };
@@ -201,7 +200,7 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> i
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
@@ -211,7 +210,7 @@ pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_OBJ_PIN.
@@ -227,7 +226,7 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// section. With one CPU it returns at once, and rightly but for PREEMPT_RT: a TC program runs with bottom halves off, so
 /// none is under way while this thread runs. Where the kernel refuses it (CPUs without ticks), time has to do: a program
 /// runs for microseconds.
-pub(crate) fn wait_for_programs() {
+pub fn wait_for_programs() {
     const MEMBARRIER_CMD_GLOBAL: i32 = 1;
     const LONG: Duration = Duration::from_millis(200);
     // SAFETY: membarrier(2) takes no pointers.

@@ -13,7 +13,7 @@ use super::{MapShape, bpf, empty, owned};
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_OBJ_GET.
@@ -24,7 +24,7 @@ pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
 
 /// A TCX link, as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LinkInfo {
+pub struct LinkInfo {
     /// 0 for one that was detached by force, or whose netdev is gone (`tcx_link_fill_info()` in kernel/bpf/tcx.c).
     pub ifindex: u32,
     /// The kernel's id of the program that runs.
@@ -33,7 +33,7 @@ pub(crate) struct LinkInfo {
 
 /// # Errors
 /// What the kernel says.
-pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // SAFETY: bpf_link_info is plain data; all zeroes is a value of it.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     read_info(link, &mut info)?;
@@ -46,7 +46,7 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
+pub fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(link_info(link)?.ifindex != 0)
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: bpf_prog_info is plain data; all zeroes is a value of it, and asks for no copies.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     read_info(program, &mut info)?;
@@ -65,7 +65,7 @@ pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<(u32, MapShape)> {
+pub fn map_info(map: BorrowedFd<'_>) -> io::Result<(u32, MapShape)> {
     // SAFETY: bpf_map_info is plain data; all zeroes is a value of it.
     let mut info: bpf_map_info = unsafe { std::mem::zeroed() };
     read_info(map, &mut info)?;
@@ -86,7 +86,7 @@ fn read_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = empty();
     attr.link_update.link_fd = link.as_raw_fd() as u32;
     attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
@@ -98,7 +98,7 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn lookup(map: BorrowedFd<'_>, key: u32) -> io::Result<Option<u32>> {
+pub fn lookup(map: BorrowedFd<'_>, key: u32) -> io::Result<Option<u32>> {
     let mut value = 0_u32;
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_MAP_LOOKUP_ELEM.

@@ -10,7 +10,7 @@ use polycube_layout::chain::{ACCEPT, NEXT, PORTS};
 use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Program, ServiceKind};
 use serde::Deserialize;
 
-use crate::datapath::{Facts, SECTIONS, is_of_chain};
+use crate::object::{Facts, SECTIONS, is_of_chain};
 
 /// Why a description is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +57,7 @@ fn known(names: &[String]) -> String {
 
 /// The part of a plugin's question that its answer must fit.
 #[derive(Default, Deserialize)]
-pub(super) struct Asked {
+pub struct Asked {
     #[serde(default)]
     points: Vec<PointId>,
 }
@@ -68,19 +68,22 @@ struct PointId {
 }
 
 /// An object that a plugin handed over, and what it has if it is an ELF object.
-pub(super) struct Known {
+pub struct Known {
     pub bytes: Arc<[u8]>,
     facts: Option<Facts>,
 }
 
 impl Known {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub fn new(bytes: &[u8]) -> Self {
         Self { bytes: Arc::from(bytes), facts: Facts::of(bytes) }
     }
 }
 
 /// Checks a description for a cube of this kind.
-pub(super) fn check(
+///
+/// # Errors
+/// The first thing that cannot work.
+pub fn check(
     Datapath { programs, maps, .. }: &Datapath,
     objects: &[Arc<Known>],
     kind: ServiceKind,
@@ -183,7 +186,7 @@ fn check_elf(program: &Program, facts: &Facts, (entry, constants): (&str, &[(Str
 }
 
 /// `capture at point 3 ingress`.
-pub(super) fn in_words(program: &Program) -> String {
+pub fn in_words(program: &Program) -> String {
     let Program { point, direction, stage, .. } = program;
     let what = match &program.code {
         Code::Elf { entry, .. } => entry,
