@@ -16,11 +16,9 @@ mod netdev;
 mod options;
 mod plan;
 mod plugins;
-mod problem;
 mod reconcile;
 mod registry;
 mod rest;
-mod schema;
 mod source;
 mod store;
 mod sys;
@@ -29,6 +27,8 @@ mod wiring;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+use polycube_schema::{self as schema, problem};
 
 use options::{Command, LoadError, Loaded, one_line};
 

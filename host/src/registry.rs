@@ -9,12 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::plugins::Plugin;
 use crate::problem::Problem;
+use crate::schema::host::{CUBE, PORT, STANDARD, TRANSPARENT, parse, words};
 use crate::schema::{Model, ModelError};
-
-const CUBE: &str = include_str!("../../schemas/cube.json");
-const PORT: &str = include_str!("../../schemas/port.json");
-const STANDARD: &str = include_str!("../../schemas/standard.json");
-const TRANSPARENT: &str = include_str!("../../schemas/transparent.json");
 
 /// A service.
 pub(crate) struct Service {
@@ -28,7 +24,7 @@ impl Service {
     /// # Errors
     /// The plugin's schema is not valid, or describes what no request could reach.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
-        let model = Model::of_service(plugin.service.clone(), &host_words())?;
+        let model = Model::of_service(plugin.service.clone(), &words())?;
         let whole = whole(&model);
         Ok(Self { plugin, model, whole })
     }
@@ -115,17 +111,6 @@ fn take_read_only(schema: &mut Value) -> Value {
         properties.retain(|_, member| !is_state(member));
     }
     json!({ "type": "object", "properties": state })
-}
-
-/// The host's own schemas are part of the program. One that is not JSON becomes null, which [`Model::of`] refuses.
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
-}
-
-/// Members of cubes that the host itself defines, whatever their service.
-fn host_words() -> Vec<String> {
-    let members = |text: &str| parse(text)["properties"].as_object().cloned().unwrap_or_default();
-    [CUBE, STANDARD, TRANSPARENT].iter().flat_map(|text| members(text)).map(|(name, _)| name).collect()
 }
 
 /// What cubes of a service have: see [`Service::whole`].

@@ -31,7 +31,7 @@ pub(super) const TYPES: &[&str] =
 
 pub(super) const ABSENCES: &[Absence] = &[
     Absence {
-        within: &["host/src/topology", "host/src/wiring", "host/src/plan", "host/src/schema", "host/src/model"],
+        within: &["host/src/topology", "host/src/wiring", "host/src/plan", "schema/src/", "host/src/model"],
         except: &[],
         what: What::Paths(OUTSIDE_WORLD),
         why: "topology, wiring, plan, schema and model do no I/O",

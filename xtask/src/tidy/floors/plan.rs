@@ -24,12 +24,10 @@ pub(super) const FLOORS: &[Floors] = &[
             "datapath",
             "wiring",
             "topology",
-            "schema",
             "fault",
             "sys",
             "source",
             "netdev",
-            "problem",
         ],
     },
     Floors {
@@ -131,6 +129,14 @@ pub(super) const FLOORS: &[Floors] = &[
         ],
     },
     Floors { sources: "loader/src", house: "", rooms: &["described", "object", "chain", "error", "map", "bpf"] },
+    Floors {
+        sources: "schema/src",
+        house: "",
+        rooms: &[
+            "model", "check", "summary", "metric", "strict", "coerce", "document", "format", "node", "scalar", "host",
+            "problem",
+        ],
+    },
     Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word"] },
     Floors { sources: "document/src", house: "", rooms: &["merge", "yaml", "json", "place", "error"] },
     Floors {

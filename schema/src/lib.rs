@@ -4,16 +4,18 @@ mod check;
 mod coerce;
 mod document;
 mod format;
-pub(crate) mod metric;
+pub mod host;
+pub mod metric;
 mod model;
 mod node;
+pub mod problem;
 mod scalar;
 mod strict;
 mod summary;
 
-pub(crate) use document::{Operation, absent};
-pub(crate) use model::{Model, ModelError, Source};
-pub(crate) use node::{Node, is_read_only, locate, read, shown, word};
+pub use document::{Operation, absent};
+pub use model::{Model, ModelError, Source};
+pub use node::{Node, is_read_only, locate, read, shown, word};
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ use crate::problem::{ErrorTag, Problem, Problems};
 /// A schema that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("service `{service}` cannot be used: {reason}")]
-pub(crate) struct ModelError {
+pub struct ModelError {
     service: String,
     reason: Reason,
 }
@@ -42,7 +42,7 @@ enum Reason {
 
 /// Where a body that describes something as a whole comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub enum Source {
     /// Somebody wrote it: what cannot be set is a mistake.
     Written,
     /// It was shown: it has state, too.
@@ -58,7 +58,7 @@ enum Fixed {
 }
 
 /// The data model of a service.
-pub(crate) struct Model {
+pub struct Model {
     pub service: ServiceSchema,
     /// Schema of what can be read: configuration and state together.
     pub tree: Value,
@@ -76,7 +76,7 @@ impl Model {
     ///
     /// # Errors
     /// A schema cannot be used.
-    pub(crate) fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
+    pub fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
         Self::new(ServiceSchema {
             name: name.to_owned(),
             description: String::new(),
@@ -93,7 +93,7 @@ impl Model {
     ///
     /// # Errors
     /// The service cannot be used.
-    pub(crate) fn of_service(service: ServiceSchema, words: &[String]) -> Result<Self, ModelError> {
+    pub fn of_service(service: ServiceSchema, words: &[String]) -> Result<Self, ModelError> {
         check::check(&service, words)
             .map_err(|fault| ModelError { service: service.name.clone(), reason: fault.into() })?;
         Self::new(service)
@@ -101,7 +101,7 @@ impl Model {
 
     /// # Errors
     /// The schema cannot be used.
-    pub(crate) fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
+    pub fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
         let error = |reason: Reason| ModelError { service: service.name.clone(), reason };
         let mut config = service.config.clone();
         make_strict(&mut config);
@@ -122,12 +122,12 @@ impl Model {
     }
 
     /// Schema of what can be set, aliases included.
-    pub(crate) fn config(&self) -> &Value {
+    pub fn config(&self) -> &Value {
         &self.config
     }
 
     /// The tree as clients see it: `required` is what must be given, not what is always shown.
-    pub(crate) fn asked(&self) -> Value {
+    pub fn asked(&self) -> Value {
         let mut tree = self.tree.clone();
         drop_required(&mut tree);
         overlay(&mut tree, self.config.clone());
@@ -138,7 +138,7 @@ impl Model {
     ///
     /// # Errors
     /// Everything that is wrong with `body`.
-    pub(crate) fn create(&self, body: Value) -> Result<Value, Problems> {
+    pub fn create(&self, body: Value) -> Result<Value, Problems> {
         self.create_from(Source::Written, body)
     }
 
@@ -146,7 +146,7 @@ impl Model {
     ///
     /// # Errors
     /// Everything that is wrong with `body`.
-    pub(crate) fn create_from(&self, source: Source, body: Value) -> Result<Value, Problems> {
+    pub fn create_from(&self, source: Source, body: Value) -> Result<Value, Problems> {
         self.apply(&self.defaults(), &[], Operation::Merge, body, (source, Fixed::Set))
     }
 
@@ -154,12 +154,12 @@ impl Model {
     ///
     /// # Errors
     /// Everything that is wrong with `body`.
-    pub(crate) fn describe(&self, config: &Value, source: Source, body: Value) -> Result<Value, Problems> {
+    pub fn describe(&self, config: &Value, source: Source, body: Value) -> Result<Value, Problems> {
         self.apply(config, &[], Operation::Replace, body, (source, Fixed::Kept))
     }
 
     /// What of a configuration is not as it would be by default: from this, [`Model::create`] makes it again.
-    pub(crate) fn sparse(&self, config: &Value) -> Value {
+    pub fn sparse(&self, config: &Value) -> Value {
         sparse(&self.config, config).unwrap_or_else(|| json!({}))
     }
 
@@ -167,7 +167,7 @@ impl Model {
     ///
     /// # Errors
     /// Everything that is wrong with the path or with `value`.
-    pub(crate) fn change(
+    pub fn change(
         &self,
         config: &Value,
         path: &[String],
@@ -178,12 +178,12 @@ impl Model {
     }
 
     /// What of [`Model::sparse`] cannot be seen in [`Model::present`], because the state is shown at the same paths.
-    pub(crate) fn unseen(&self, config: &Value) -> Option<Value> {
+    pub fn unseen(&self, config: &Value) -> Option<Value> {
         shadowed(&self.config, &self.service.state, &self.sparse(config))
     }
 
     /// The settings in `shown`, which is what [`Model::present`] made, with those that could not be seen there.
-    pub(crate) fn settings(&self, mut shown: Value, unseen: Value) -> Value {
+    pub fn settings(&self, mut shown: Value, unseen: Value) -> Value {
         drop_shadowed(&self.config, &self.service.state, &mut shown);
         overlay(&mut shown, unseen);
         shown
@@ -191,7 +191,7 @@ impl Model {
 
     /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other
     /// members without a value are left out.
-    pub(crate) fn present(&self, config: &Value, state: Value) -> Value {
+    pub fn present(&self, config: &Value, state: Value) -> Value {
         let mut document = config.clone();
         fill_aliases(&self.config, &mut document, config);
         overlay(&mut document, state);

@@ -7,7 +7,7 @@ use super::scalar::scalar;
 
 /// A node of a data model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Node<'a> {
+pub enum Node<'a> {
     /// An object of named nodes.
     Container(&'a Value),
     /// An array of objects, identified by `key`.
@@ -20,7 +20,7 @@ pub(crate) enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// The node that `schema` describes.
-    pub(crate) fn of(schema: &'a Value) -> Self {
+    pub fn of(schema: &'a Value) -> Self {
         match (schema.get("properties"), schema.get(keyword::LIST_KEY).and_then(Value::as_str)) {
             (Some(_), _) => Self::Container(schema),
             (None, Some(key)) => Self::List { schema, key },
@@ -28,7 +28,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub(crate) fn schema(&self) -> &'a Value {
+    pub fn schema(&self) -> &'a Value {
         match self {
             Self::Container(schema) | Self::List { schema, .. } | Self::Entry(schema) | Self::Leaf(schema) => schema,
         }
@@ -44,7 +44,7 @@ impl<'a> Node<'a> {
     }
 
     /// The words that can follow in a path. Those of a list are data and left out.
-    pub(crate) fn children(&self) -> impl Iterator<Item = &'a str> {
+    pub fn children(&self) -> impl Iterator<Item = &'a str> {
         let properties = match self {
             Self::Container(schema) | Self::Entry(schema) => schema.get("properties").and_then(Value::as_object),
             Self::List { .. } | Self::Leaf(_) => None,
@@ -54,12 +54,12 @@ impl<'a> Node<'a> {
 }
 
 /// The node at `path`, or the first word that leads nowhere and the node before it.
-pub(crate) fn locate<'a, 'p>(schema: &'a Value, path: &'p [String]) -> Result<Node<'a>, (Node<'a>, &'p str)> {
+pub fn locate<'a, 'p>(schema: &'a Value, path: &'p [String]) -> Result<Node<'a>, (Node<'a>, &'p str)> {
     path.iter().try_fold(Node::of(schema), |node, word| node.child(word).ok_or((node, word.as_str())))
 }
 
 /// The value at `path` in a document of `schema`; `None` when the document has none there.
-pub(crate) fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<&'a Value> {
+pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<&'a Value> {
     let mut node = Node::of(schema);
     let mut value = document;
     for word in path {
@@ -77,7 +77,7 @@ pub(crate) fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> 
 
 /// The value at `path` in what is shown of a document, which may have members that are not in the schema; null for
 /// what is unset.
-pub(crate) fn shown(schema: &Value, document: &Value, path: &[String]) -> Option<Value> {
+pub fn shown(schema: &Value, document: &Value, path: &[String]) -> Option<Value> {
     match path {
         [] => return Some(document.clone()),
         [word] if schema["properties"][word].is_null() => return document.get(word).cloned(),
@@ -96,7 +96,7 @@ pub(crate) fn shown(schema: &Value, document: &Value, path: &[String]) -> Option
 }
 
 /// Whether the node at `path`, or one that it is part of, is read-only.
-pub(crate) fn is_read_only(schema: &Value, path: &[String]) -> bool {
+pub fn is_read_only(schema: &Value, path: &[String]) -> bool {
     (1..=path.len()).any(|depth| {
         locate(schema, &path[..depth]).is_ok_and(|node| node.schema().get("readOnly") == Some(&true.into()))
     })
@@ -108,7 +108,7 @@ pub(super) fn name(list: &Value, key: &str, word: &str) -> Value {
 }
 
 /// How a name is written in a path; `None` if the value cannot be a name.
-pub(crate) fn word(name: &Value) -> Option<String> {
+pub fn word(name: &Value) -> Option<String> {
     match name {
         Value::String(text) => Some(text.clone()),
         Value::Number(_) | Value::Bool(_) => Some(name.to_string()),

@@ -7,14 +7,14 @@ use super::node::Node;
 
 /// A leaf, and the name that it has in the list.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Summary {
+pub struct Summary {
     path: Vec<String>,
     pub name: String,
 }
 
 impl Summary {
     /// Its value in a cube's state; `None` if it has none.
-    pub(crate) fn value<'a>(&self, state: &'a Value) -> Option<&'a Value> {
+    pub fn value<'a>(&self, state: &'a Value) -> Option<&'a Value> {
         let value = self.path.iter().try_fold(state, |value, word| value.get(word))?;
         Some(value).filter(|value| !value.is_null())
     }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-pub(crate) use polycube_api::ErrorTag;
+pub use polycube_api::ErrorTag;
 use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method};
 use polycube_plugin_api::{Refusal, Tag};
 
@@ -179,7 +179,7 @@ impl From<Problem> for Error {
 }
 
 /// Methods as the `Allow` header has them.
-pub(crate) fn list(methods: &[Method]) -> String {
+pub fn list(methods: &[Method]) -> String {
     methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -192,7 +192,7 @@ fn join(parent: &str, child: &str) -> String {
 
 /// Everything that is wrong with one request; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problems(pub Vec<Problem>);
+pub struct Problems(pub Vec<Problem>);
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
@@ -202,7 +202,7 @@ impl From<Problem> for Problems {
 
 impl Problems {
     #[must_use]
-    pub(crate) fn under(self, parent: &str) -> Self {
+    pub fn under(self, parent: &str) -> Self {
         Self(self.0.into_iter().map(|problem| problem.under(parent)).collect())
     }
 }
@@ -225,7 +225,7 @@ fn candidates<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Candi
 }
 
 /// The name that `word` was probably meant to be.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A word can be as long as a request's body, and the distance takes the product of both lengths in time and memory.
     let length = word.chars().count();
     let near = known.into_iter().filter(|name| name.chars().count().abs_diff(length) <= 2);

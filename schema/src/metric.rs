@@ -9,14 +9,14 @@ use super::node::Node;
 /// What a metric's value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum MetricKind {
+pub enum MetricKind {
     Counter,
     Gauge,
 }
 
 /// A metric of a service.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Metric {
+pub struct Metric {
     pub name: String,
     pub help: String,
     pub kind: MetricKind,
@@ -36,7 +36,7 @@ enum Step {
 
 /// A value of a metric, with the labels that distinguish it from others of its cube.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Sample<'a> {
+pub struct Sample<'a> {
     pub labels: Vec<(&'a str, String)>,
     pub value: String,
 }
@@ -50,7 +50,7 @@ struct Declared {
 
 /// A declaration that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MetricError {
+pub enum MetricError {
     #[error("metric {name:?}: a name is `{prefix}` and ASCII letters, digits and `_`")]
     Name { name: String, prefix: String },
     #[error("metric `{name}` is declared twice")]
@@ -67,7 +67,7 @@ pub(crate) enum MetricError {
 ///
 /// # Errors
 /// What is wrong with one of them.
-pub(crate) fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
+pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
     let mut found = Vec::new();
     find(&service.state, &mut Vec::new(), &mut found)?;
     let prefix = format!("{}_", label(&service.name));
@@ -137,7 +137,7 @@ impl Metric {
     }
 
     /// The metric's values in `state`.
-    pub(crate) fn samples(&self, state: &Value) -> Vec<Sample<'_>> {
+    pub fn samples(&self, state: &Value) -> Vec<Sample<'_>> {
         let mut places = vec![(Vec::new(), state)];
         for step in &self.path {
             places = match step {

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 
 /// What a request does to the node that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub enum Operation {
     /// POST: creates a list entry; sets in a container.
     Create,
     /// PUT: what is not named gets its default.
@@ -205,7 +205,7 @@ fn set_entry(
 }
 
 /// The problem that there is no entry `name`.
-pub(crate) fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
+pub fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
     let names: Vec<String> = entries.iter().filter_map(|entry| word_of(entry.get(key)?)).collect();
     Problem::missing("", format!("there is no entry `{name}`")).knowing(name, names.iter().map(String::as_str))
 }
