@@ -2,6 +2,7 @@
 //! (19 ms, `docs/benchmarks.md`).
 
 mod pinned;
+pub mod trial;
 mod types;
 
 use std::ffi::{CStr, c_long};

@@ -128,7 +128,7 @@ mod tests {
             "host/src/topology/port.rs",
             "host/src/wiring.rs",
             "host/src/plan.rs",
-            "host/src/schema/node.rs",
+            "schema/src/node.rs",
             "host/src/model.rs",
         ] {
             check_text(path, "use crate::problem::Problem; use std::net::IpAddr;", &[]);

@@ -137,6 +137,11 @@ pub(super) const FLOORS: &[Floors] = &[
             "problem",
         ],
     },
+    Floors {
+        sources: "plugin-test/src",
+        house: "",
+        rooms: &["conformance", "cube", "border", "generation", "setup", "pcap", "failure", "host", "place"],
+    },
     Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word"] },
     Floors { sources: "document/src", house: "", rooms: &["merge", "yaml", "json", "place", "error"] },
     Floors {

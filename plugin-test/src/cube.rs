@@ -1,0 +1,330 @@
+//! A cube without a daemon: created, changed and asked as the daemon does it, with its programs in the real kernel.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use polycube_layout::chain::NO_PORT;
+use polycube_loader::bpf::trial::{self, Packet};
+use polycube_loader::described::{self, Asked, Known};
+use polycube_plugin_api::{Datapath, Netdevs, Service, Tag};
+use polycube_schema::{Model, Operation, host};
+use serde_json::{Value, json};
+
+use crate::border::{self, Instance};
+use crate::generation::{Generation, Wanted};
+use crate::host::{Heard, Line};
+use crate::setup::Directory;
+use crate::{Answer, Failure, Place, Setup, Verdict, pcap};
+
+/// How many of the latest packets a failed test leaves behind.
+const KEPT: usize = 1000;
+
+/// A cube of the service `S`.
+///
+/// Every method may be called from several threads at once, as the daemon does it: one change at a time, and packets and
+/// reads of the state meanwhile. Dropping it deletes the cube. If that happens because a test panics, the latest packets
+/// are written to a pcap file below `target/`, and its path is printed.
+pub struct Cube<S> {
+    instance: Instance,
+    model: Model,
+    setup: Setup,
+    heard: Heard,
+    config: Mutex<Value>,
+    running: RwLock<Generation>,
+    packets: Mutex<VecDeque<Vec<u8>>>,
+    _directory: Directory,
+    _service: PhantomData<fn() -> S>,
+}
+
+impl<S: Service> Cube<S> {
+    /// Creates a cube as [`Setup::default`] describes it.
+    ///
+    /// # Errors
+    /// What the daemon would say.
+    pub fn create(config: Value) -> Result<Self, Failure> {
+        Self::create_in(Setup::default(), config)
+    }
+
+    /// Creates a cube with a name, ports or points of the test's choice.
+    ///
+    /// # Errors
+    /// What the daemon would say.
+    pub fn create_in(setup: Setup, config: Value) -> Result<Self, Failure> {
+        let model = Model::of_service(border::describe::<S>()?, &host::words())?;
+        let config = model.create(config)?;
+        let (heard, directory) = (Heard::default(), Directory::new()?);
+        let instance = Instance::create::<S>(&setup.info(directory.path()), heard.clone())?;
+        let cube = Self {
+            instance,
+            model,
+            setup,
+            heard,
+            config: Mutex::new(Value::Null),
+            running: RwLock::default(),
+            packets: Mutex::default(),
+            _directory: directory,
+            _service: PhantomData,
+        };
+        cube.change(&mut cube.config(), config)?;
+        Ok(cube)
+    }
+
+    fn config(&self) -> MutexGuard<'_, Value> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Merges `patch` into the configuration, as `PATCH` and `polycubectl … set` do.
+    ///
+    /// # Errors
+    /// What the daemon would say; the cube stays as it was.
+    pub fn reconfigure(&self, patch: Value) -> Result<(), Failure> {
+        let mut config = self.config();
+        let changed = self.model.change(&config, &[], Operation::Merge, patch)?;
+        self.change(&mut config, changed)
+    }
+
+    /// Gives the cube the configuration of a new one that is created with `body`, but for what is fixed at creation.
+    ///
+    /// # Errors
+    /// What the daemon would say; the cube stays as it was.
+    pub fn replace(&self, body: Value) -> Result<(), Failure> {
+        let mut config = self.config();
+        let changed = self.model.describe(&config, polycube_schema::Source::Written, body)?;
+        self.change(&mut config, changed)
+    }
+
+    /// One change of the cube, in the daemon's order.
+    fn change(&self, config: &mut Value, changed: Value) -> Result<(), Failure> {
+        let wanted = self.setup.wanted(S::KIND, &changed).to_string();
+        let (datapath, objects) = self.instance.datapath(&wanted)?;
+        let objects: Vec<Arc<Known>> = objects.iter().map(|bytes| Arc::new(Known::new(bytes))).collect();
+        let asked: Asked = serde_json::from_str(&wanted).map_err(|error| Failure::Malformed(error.to_string()))?;
+        described::check(&datapath, &objects, S::KIND, &asked)
+            .map_err(|fault| Failure::Unusable { service: S::NAME.to_owned(), fault })?;
+        let Datapath { programs, maps, .. } = datapath;
+        let objects: Vec<Arc<[u8]>> = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
+        let what = format!("cube `{}`", self.setup.name);
+        let ports = self.setup.ports_of(S::KIND);
+        let made = Generation::load(
+            &Wanted { what: &what, kind: S::KIND, programs: &programs, maps: &maps, objects: &objects, ports: &ports },
+            &self.running.read().unwrap_or_else(PoisonError::into_inner),
+        )?;
+        self.instance.prepare(&wanted, &made.maps())?;
+        if let Err(failure) = made.link() {
+            self.instance.abort()?;
+            return Err(failure);
+        }
+        // A packet under way holds the lock, so that the earlier programs have seen their last one afterwards.
+        let earlier = std::mem::replace(&mut *self.running.write().unwrap_or_else(PoisonError::into_inner), made);
+        *config = changed;
+        self.instance.commit()?;
+        drop(earlier);
+        Ok(())
+    }
+
+    /// Passes a frame through the cube's programs, in the kernel (`BPF_PROG_TEST_RUN`). A cube without programs at a place
+    /// lets packets go on.
+    ///
+    /// The frame begins with an Ethernet header. It counts as a packet of the loopback of the test's network namespace.
+    ///
+    /// # Errors
+    /// The cube has no such place, or the frame is too short.
+    pub fn run(&self, place: Place, frame: &[u8]) -> Result<Answer, Failure> {
+        let known = self.setup.places(S::KIND);
+        if !known.contains(&place) {
+            return Err(Failure::NoProgram { place, known });
+        }
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let answer = pass(&running, place, frame)?;
+        drop(running);
+        self.keep([frame, &answer.frame]);
+        Ok(answer)
+    }
+
+    /// Passes a frame through the cube and panics if the verdict is another one. The message says where the pcap file with
+    /// the latest packets is.
+    ///
+    /// # Panics
+    /// With another verdict, or if the frame cannot be passed through.
+    #[track_caller]
+    pub fn check(&self, place: Place, frame: &[u8], expected: Verdict) -> Answer {
+        match self.run(place, frame) {
+            Ok(answer) if answer.verdict == expected => answer,
+            Ok(Answer { verdict, .. }) => {
+                let seen = self.save().map_or_else(|failure| failure.to_string(), |path| path.display().to_string());
+                panic!("{place}: the verdict is {verdict}, not {expected}; the latest packets are in {seen}")
+            }
+            Err(failure) => panic!("{place}: {failure}"),
+        }
+    }
+
+    fn keep<const N: usize>(&self, frames: [&[u8]; N]) {
+        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        for frame in frames {
+            if packets.len() == KEPT {
+                packets.pop_front();
+            }
+            packets.push_back(frame.to_vec());
+        }
+    }
+
+    /// Writes the latest packets to a pcap file below `target/`, each as it came and as it left.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self) -> Result<PathBuf, Failure> {
+        let thread = std::thread::current();
+        let path = pcap::place(&format!("{}-{}", thread.name().unwrap_or("test"), self.setup.name));
+        let packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        pcap::write(&path, packets.iter().map(Vec::as_slice))?;
+        Ok(path)
+    }
+
+    /// Configuration and state as one document, as `show` has it.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    pub fn state(&self) -> Result<Value, Failure> {
+        Ok(self.model.present(&self.config(), self.instance.state()?))
+    }
+
+    /// Performs an action. `input` is checked and completed as the daemon does it; an action without input takes null.
+    ///
+    /// # Errors
+    /// What the daemon would say.
+    pub fn action(&self, path: &str, input: Value) -> Result<Value, Failure> {
+        if !self.model.service.actions.iter().any(|action| action.path == path) {
+            let message = format!("{} declares no action `{path}`", S::NAME);
+            return Err(Failure::Refused(polycube_plugin_api::Refusal::new(Tag::OperationNotSupported, message)));
+        }
+        let input = match self.model.inputs.get(path) {
+            Some(model) => model.create(if input.is_null() { json!({}) } else { input })?,
+            None => Value::Null,
+        };
+        self.instance.action(path, &input)
+    }
+
+    /// What the daemon calls about once a second.
+    ///
+    /// # Errors
+    /// The plugin panicked.
+    pub fn tick(&self) -> Result<(), Failure> {
+        self.instance.tick()
+    }
+
+    /// Reports the netdevs at the cube's ports and points, as the daemon does when one of them changes.
+    ///
+    /// # Errors
+    /// The plugin panicked.
+    pub fn report(&self, netdevs: &Netdevs) -> Result<(), Failure> {
+        let text = serde_json::to_string(netdevs).map_err(|error| Failure::Malformed(error.to_string()))?;
+        self.instance.netdevs(&text)
+    }
+
+    /// Opens a stream, with what the plugin says of it.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    pub fn open(&self, path: &str, query: &Value) -> Result<(Value, OwnedFd), Failure> {
+        self.instance.open(path, query)
+    }
+
+    /// What the plugin has written to the log so far.
+    pub fn log(&self) -> Vec<Line> {
+        self.heard.lines()
+    }
+
+    /// The changes of its own configuration that the plugin has asked for since the last time. The daemon would make them;
+    /// here they are made with [`Cube::reconfigure`].
+    pub fn requests(&self) -> Vec<Value> {
+        self.heard.requests()
+    }
+
+    /// A copy of the descriptor of one of the cube's maps.
+    pub fn map(&self, name: &str) -> Option<OwnedFd> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.map(name)?.fd.try_clone().ok()
+    }
+
+    /// Where packets can enter.
+    pub fn places(&self) -> Vec<Place> {
+        self.setup.places(S::KIND)
+    }
+
+    /// The cube as a member of a chain: see [`run_chain`].
+    pub fn at(&self, place: Place) -> Stop<'_> {
+        Stop { running: &self.running, place }
+    }
+
+    /// The kernel's ids of its programs and maps.
+    pub(crate) fn ids(&self) -> (Vec<u32>, Vec<u32>) {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).ids()
+    }
+
+    /// JSON Schema of the configuration, strict.
+    pub(crate) fn schema(&self) -> &Value {
+        self.model.config()
+    }
+
+    /// The whole configuration.
+    pub fn configuration(&self) -> Value {
+        self.config().clone()
+    }
+}
+
+impl<S> Drop for Cube<S> {
+    fn drop(&mut self) {
+        let packets = self.packets.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !std::thread::panicking() || packets.is_empty() {
+            return;
+        }
+        let thread = std::thread::current();
+        let path = pcap::place(&format!("{}-{}", thread.name().unwrap_or("test"), self.setup.name));
+        match pcap::write(&path, packets.iter().map(Vec::as_slice)) {
+            Ok(()) => eprintln!("the latest packets of cube `{}` are in {}", self.setup.name, path.display()),
+            Err(failure) => eprintln!("the packets of cube `{}` are lost: {failure}", self.setup.name),
+        }
+    }
+}
+
+fn pass(generation: &Generation, place: Place, frame: &[u8]) -> Result<Answer, Failure> {
+    let port = if let Place::Port(id) = place { id } else { NO_PORT };
+    let Some(program) = generation.entry(place) else {
+        return Ok(Answer { verdict: Verdict::Next, frame: frame.to_vec(), mark: 0 });
+    };
+    let packet = Packet { bytes: frame.to_vec(), mark: 0, cb: [port, 0, 0, 0, 0] };
+    let (number, after) =
+        trial::run(program, &packet).map_err(|source| Failure::Run { length: frame.len(), source })?;
+    Ok(Answer { verdict: Verdict::of(number), frame: after.bytes, mark: after.mark })
+}
+
+/// A place of a cube, for [`run_chain`].
+pub struct Stop<'a> {
+    running: &'a RwLock<Generation>,
+    place: Place,
+}
+
+/// Passes a frame through several cubes, in the order in which packets meet them: what one cube lets go on enters the
+/// next. The cubes are joined for this one packet, and other packets wait. Each cube stands in the chain once.
+///
+/// # Errors
+/// As [`Cube::run`].
+pub fn run_chain(stops: &[Stop<'_>], frame: &[u8]) -> Result<Answer, Failure> {
+    let running = stops.iter().map(|stop| (stop.running.write().unwrap_or_else(PoisonError::into_inner), stop.place));
+    let locks: Vec<_> = running.collect();
+    // A cube without programs at its place is not in the chain.
+    let members = locks.iter().map(|(running, place)| (&**running, *place));
+    let members: Vec<_> = members.filter(|(running, place)| running.entry(*place).is_some()).collect();
+    let Some((first, place)) = members.first() else {
+        return Ok(Answer { verdict: Verdict::Next, frame: frame.to_vec(), mark: 0 });
+    };
+    let joined = members.windows(2).try_for_each(|pair| pair[0].0.link_to(pair[0].1, Some(pair[1])));
+    let answer = joined.and_then(|()| pass(first, *place, frame));
+    for (running, place) in &members {
+        running.link_to(*place, None)?;
+    }
+    answer
+}
