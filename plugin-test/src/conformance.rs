@@ -16,7 +16,7 @@ pub use traffic::changes_under_traffic;
 
 /// Makes the tests that every plugin should pass, in a module `conformance`:
 ///
-/// ```ignore
+/// ```text
 /// polycube_plugin_test::conformance!(Hello, examples: [json!({}), json!({ "action": "drop" })]);
 /// ```
 ///

@@ -6,18 +6,18 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use polycube_layout::chain::NO_PORT;
-use polycube_loader::bpf::trial::{self, Packet};
+use polycube_layout::chain::{MAX_PORTS, NO_PORT};
+use polycube_loader::bpf::trial::{self, Outcome, Packet};
 use polycube_loader::described::{self, Asked, Known};
 use polycube_plugin_api::{Datapath, Netdevs, Service, Tag};
 use polycube_schema::{Model, Operation, host};
 use serde_json::{Value, json};
 
 use crate::border::{self, Instance};
-use crate::generation::{Generation, Wanted};
+use crate::generation::{FIRST_IFINDEX, Generation, Wanted};
 use crate::host::{Heard, Line};
 use crate::setup::Directory;
-use crate::{Answer, Failure, Place, Setup, Verdict, pcap};
+use crate::{Answer, Exit, Failure, Place, Setup, Verdict, pcap};
 
 /// How many of the latest packets a failed test leaves behind.
 const KEPT: usize = 1000;
@@ -293,12 +293,19 @@ impl<S> Drop for Cube<S> {
 fn pass(generation: &Generation, place: Place, frame: &[u8]) -> Result<Answer, Failure> {
     let port = if let Place::Port(id) = place { id } else { NO_PORT };
     let Some(program) = generation.entry(place) else {
-        return Ok(Answer { verdict: Verdict::Next, frame: frame.to_vec(), mark: 0 });
+        return Ok(Answer::untouched(frame));
     };
     let packet = Packet { bytes: frame.to_vec(), mark: 0, cb: [port, 0, 0, 0, 0] };
-    let (number, after) =
-        trial::run(program, &packet).map_err(|source| Failure::Run { length: frame.len(), source })?;
-    Ok(Answer { verdict: Verdict::of(number), frame: after.bytes, mark: after.mark })
+    let ran = trial::run(program, &packet).map_err(|source| Failure::Run { length: frame.len(), source })?;
+    let Outcome { verdict, packet: Packet { bytes, mark, .. }, exits } = ran;
+    let exit = |ifindex: u32| {
+        let port = ifindex.checked_sub(FIRST_IFINDEX).filter(|port| *port < MAX_PORTS);
+        port.map_or(Exit::Netdev(ifindex), Exit::Port)
+    };
+    let (verdict, mut copies) = (Verdict::of(verdict), exits.into_iter().map(exit).collect::<Vec<_>>());
+    // A program decides to redirect last.
+    let to = if verdict == Verdict::Redirect { copies.pop() } else { None };
+    Ok(Answer { verdict, frame: bytes, mark, to, copies })
 }
 
 /// A place of a cube, for [`run_chain`].
@@ -319,7 +326,7 @@ pub fn run_chain(stops: &[Stop<'_>], frame: &[u8]) -> Result<Answer, Failure> {
     let members = locks.iter().map(|(running, place)| (&**running, *place));
     let members: Vec<_> = members.filter(|(running, place)| running.entry(*place).is_some()).collect();
     let Some((first, place)) = members.first() else {
-        return Ok(Answer { verdict: Verdict::Next, frame: frame.to_vec(), mark: 0 });
+        return Ok(Answer::untouched(frame));
     };
     let joined = members.windows(2).try_for_each(|pair| pair[0].0.link_to(pair[0].1, Some(pair[1])));
     let answer = joined.and_then(|()| pass(first, *place, frame));

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use polycube_layout::chain::PORTS;
-use polycube_loader::bpf::{self, MapShape};
+use polycube_loader::bpf::{self, MapShape, trial};
 use polycube_loader::chain::{self, Slots};
 use polycube_loader::object::{self, Loaded, Rodata};
 use polycube_loader::{CubeMap, LoadError};
@@ -80,6 +80,7 @@ impl Generation {
                 Some(node) => Arc::clone(node),
                 None => {
                     check_permission()?;
+                    trial::observe().map_err(|source| Failure::Kernel { what: "observe programs", source })?;
                     let loaded = made.load_program(what, program, object)?;
                     Arc::new(Node { program: program.clone(), object: Arc::clone(object), loaded })
                 }

@@ -54,7 +54,7 @@ pub use cube::{Cube, Stop, run_chain};
 pub use failure::Failure;
 pub use host::Line;
 pub use pcap::read_pcap;
-pub use place::{Answer, Place, Verdict};
+pub use place::{Answer, Exit, Place, Verdict};
 pub use setup::Setup;
 
 #[doc(hidden)]

@@ -84,4 +84,24 @@ pub struct Answer {
     pub frame: Vec<u8>,
     /// `skb->mark` as the programs left it.
     pub mark: u32,
+    /// Where a packet with the verdict [`Verdict::Redirect`] goes.
+    pub to: Option<Exit>,
+    /// Where copies went, in their order: the first 15 of them.
+    pub copies: Vec<Exit>,
+}
+
+/// Where a program sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exit {
+    /// Out of a port of a standard cube, by its id.
+    Port(u32),
+    /// To another netdev, by its ifindex.
+    Netdev(u32),
+}
+
+impl Answer {
+    /// What becomes of a packet that no program sees.
+    pub(crate) fn untouched(frame: &[u8]) -> Self {
+        Self { verdict: Verdict::Next, frame: frame.to_vec(), mark: 0, to: None, copies: Vec::new() }
+    }
 }

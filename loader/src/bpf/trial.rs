@@ -1,11 +1,17 @@
 //! bpf(2) for a program that is attached nowhere: runs it over one packet (`BPF_PROG_TEST_RUN`).
 
+mod exits;
+
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use aya_obj::generated::bpf_cmd;
 
 use super::{bpf, empty, owned};
+
+pub(super) use exits::observed;
+
+pub use exits::observe;
 
 /// Words of `struct __sk_buff` up to the end of `cb`, and where `mark` and `cb` are (include/uapi/linux/bpf.h).
 const CONTEXT_WORDS: usize = 17;
@@ -27,11 +33,20 @@ pub struct Packet {
     pub cb: [u32; 5],
 }
 
-/// Runs a program, and what it calls, over a packet. Answers with its verdict and the packet afterwards.
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub verdict: i32,
+    pub packet: Packet,
+    /// Where programs that are observed ([`observe`]) sent it and its copies, by ifindex.
+    pub exits: Vec<u32>,
+}
+
+/// Runs a program, and what it calls, over a packet.
 ///
 /// # Errors
 /// What the kernel says; a packet without a whole Ethernet header is invalid.
-pub fn run(program: BorrowedFd<'_>, packet: &Packet) -> io::Result<(i32, Packet)> {
+pub fn run(program: BorrowedFd<'_>, packet: &Packet) -> io::Result<Outcome> {
     let mut context = [0_u32; CONTEXT_WORDS];
     context[MARK] = packet.mark;
     context[CB..].copy_from_slice(&packet.cb);
@@ -50,13 +65,15 @@ pub fn run(program: BorrowedFd<'_>, packet: &Packet) -> io::Result<(i32, Packet)
     test.ctx_size_in = size_of_val(&context) as u32;
     test.ctx_out = after.as_mut_ptr() as u64;
     test.ctx_size_out = size_of_val(&after) as u32;
+    let notes = exits::Notes::begin()?;
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    let exits = notes.end()?;
     // SAFETY: reading the member that the kernel has filled.
     let (verdict, length) = unsafe { (attr.test.retval, attr.test.data_size_out) };
     bytes.truncate(length as usize);
     let mut cb = [0; 5];
     cb.copy_from_slice(&after[CB..CONTEXT_WORDS]);
-    Ok((verdict.cast_signed(), Packet { bytes, mark: after[MARK], cb }))
+    Ok(Outcome { verdict: verdict.cast_signed(), packet: Packet { bytes, mark: after[MARK], cb }, exits })
 }
 
 /// Whether the kernel still has the program with this id.

@@ -2,7 +2,7 @@
 //! (`BPF_PROG_TEST_RUN`)?
 
 use pcn_simplebridge::SimpleBridge;
-use polycube_plugin_test::{Cube, Failure, Place, Verdict};
+use polycube_plugin_test::{Cube, Exit, Failure, Place, Verdict};
 use serde_json::{Value, json};
 
 /// The port through which frames come in.
@@ -27,7 +27,9 @@ fn check(
     (verdict, is_known): (Verdict, bool),
 ) -> Result<()> {
     let frame = [&destination[..], &source, &[0x88, 0xb5], &[0; 50]].concat();
-    bridge.check(IN, &frame, verdict);
+    let answer = bridge.check(IN, &frame, verdict);
+    let expected = (verdict == Verdict::Redirect).then_some(Exit::Port(2));
+    assert_eq!((answer.to, answer.copies), (expected, Vec::new()), "from {source:02x?} to {destination:02x?}");
     let state = bridge.state()?;
     let known = state["fdb"]["entry"].as_array().into_iter().flatten().filter(|entry| entry["type"] == "dynamic");
     let expected: Vec<String> = if is_known { vec![text(source)] } else { Vec::new() };
