@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
-use polycube_loader::object::{self, Loaded, Rodata};
+use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
 use polycube_plugin_api::{Code, Direction};
 
 pub(crate) use hook::AttachMode;
@@ -162,8 +162,10 @@ impl Datapath {
         let maps = maps().map(|(name, map)| (name, map.fd.as_raw_fd())).collect();
         let loaded = match &spec.program.code {
             Code::Elf { entry, constants } => {
-                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-                object::load(&what, &spec.object, entry, constants, &maps, Rodata::Constant)
+                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+                let standing = if spec.is_followed { Standing::Followed } else { Standing::Last };
+                let entry = Entry { elf: &spec.object, name: entry, constants, standing };
+                object::load(&what, entry, &maps, Rodata::Constant)
             }
             Code::Instructions { maps: places } => object::load_instructions(&what, &spec.object, places, &maps),
         }?;
@@ -197,8 +199,9 @@ impl Datapath {
     fn make_root(&mut self, hook: &Hook, port: u32) -> Result<Root, DatapathError> {
         let what = format!("the root of netdev `{}`", hook.netdev.name);
         let port = port.to_ne_bytes();
-        let constants = [(PORT, port.as_slice())].into_iter();
-        let program = object::load(&what, ROOT, "root", constants, &HashMap::new(), Rodata::Variable)?;
+        let constants = vec![(PORT, port.as_slice())];
+        let root = Entry { elf: ROOT, name: "root", constants, standing: Standing::Last };
+        let program = object::load(&what, root, &HashMap::new(), Rodata::Variable)?;
         let pin = pins::root(hook, &self.root_digest);
         // One that was on its way to the hook, or from it, when its daemon ended.
         if self.found.take_rest(&pin) {

@@ -115,6 +115,8 @@ pub(crate) struct NodeId {
 pub(crate) struct NodeSpec {
     pub program: Program,
     pub object: Arc<[u8]>,
+    /// Whether another stage of the cube comes after it.
+    pub is_followed: bool,
     /// Maps of the cube that the program uses if its object names them.
     pub maps: Vec<MapId>,
 }
@@ -264,7 +266,9 @@ impl Wiring {
             let Program { point, direction, stage, .. } = *program;
             let key = NodeKey { cube: cube.clone(), point, direction, stage };
             let object = Arc::clone(&datapath.objects[program.object]);
-            let spec = NodeSpec { program: program.clone(), object, maps: maps.clone() };
+            let is_next = |other: &Program| (other.point, other.direction) == (point, direction) && other.stage > stage;
+            let is_followed = datapath.programs.iter().any(is_next);
+            let spec = NodeSpec { program: program.clone(), object, is_followed, maps: maps.clone() };
             let unchanged = previous
                 .nodes_at(&key.cube, point, direction)
                 .filter_map(|id| previous.nodes.get_key_value(id))

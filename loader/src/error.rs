@@ -2,6 +2,8 @@
 
 use std::io;
 
+use polycube_layout::chain::NEXT;
+
 use crate::bpf::ProgramRefused;
 
 /// What could not be loaded, and why.
@@ -17,6 +19,11 @@ pub enum LoadError {
     KernelTypes { what: String, source: Box<aya_obj::btf::BtfRelocationError> },
     #[error("the object of {what} refers to the kernel's types, which this kernel does not show: {reason}")]
     NoKernelTypes { what: String, reason: String },
+    #[error(
+        "program `{program}` of {what} makes tail calls, and its object has no BTF, without which the kernel does not let it \
+         stand in a chain: compile it with -g, or give it a map `{NEXT}`"
+    )]
+    Untyped { program: String, what: String },
     #[error("the kernel refuses program `{program}` of {what}: {source}")]
     Refused { program: String, what: String, source: ProgramRefused },
     #[error("cannot create the map `{name}` of {what} ({bytes} bytes): {source}")]

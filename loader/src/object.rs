@@ -5,6 +5,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod types;
+mod wrap;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -116,33 +117,58 @@ fn typed(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Opti
                 == (shape.map_type, shape.key_size, shape.value_size)
     };
     let map = object.maps.get(name).filter(|map| fits(map)).cloned()?;
-    Some((Types::load(what, &mut object)?, map))
+    Some((Types::load(what, &mut object, None)?, map))
 }
 
-/// Loads the program `entry` of `elf`; `shared` are maps to bind, by name, and every other map is created.
+/// Where a program stands among those of its cube.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// In a chain, as the last of its cube there.
+    Last,
+    /// In a chain, with another stage of its cube after it.
+    Followed,
+}
+
+/// A program of an ELF object, and what it is loaded with.
+pub struct Entry<'a> {
+    pub elf: &'a [u8],
+    pub name: &'a str,
+    /// Globals to set, by name.
+    pub constants: Vec<(&'a str, &'a [u8])>,
+    pub standing: Standing,
+}
+
+/// Loads a program; `shared` are maps to bind, by name, and every other map is created.
 ///
 /// # Errors
 /// What is wrong with the object, or what the kernel says.
-pub fn load<'a>(
+pub fn load(what: &str, entry: Entry<'_>, shared: &HashMap<&str, RawFd>, rodata: Rodata) -> Result<Loaded, LoadError> {
+    let (program, mut own) = assemble(what, entry, shared, rodata)?;
+    let incomplete = |missing: String| LoadError::Incomplete { what: what.to_owned(), missing };
+    let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
+    Ok(Loaded { program, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
+}
+
+/// A program in the kernel, and the maps that were created for it.
+fn assemble(
     what: &str,
-    elf: &[u8],
-    entry: &str,
-    constants: impl Iterator<Item = (&'a str, &'a [u8])>,
+    Entry { elf, name: entry, constants, standing }: Entry<'_>,
     shared: &HashMap<&str, RawFd>,
     rodata: Rodata,
-) -> Result<Loaded, LoadError> {
+) -> Result<(OwnedFd, HashMap<String, OwnedFd>), LoadError> {
     let mut object = parse(what, elf)?;
     object
-        .patch_map_data(constants.map(|(name, bytes)| (name, (bytes, true))).collect())
+        .patch_map_data(constants.into_iter().map(|(name, bytes)| (name, (bytes, true))).collect())
         .map_err(|source| LoadError::Object { what: what.to_owned(), source })?;
     relocate_to_kernel(what, &mut object)?;
-    let types = Types::load(what, &mut object);
+    let is_wrapped = !object.maps.contains_key(NEXT);
+    let types = Types::load(what, &mut object, is_wrapped.then_some(entry));
     let declared: Vec<(String, Map)> = object.maps.drain().collect();
     let mut own = HashMap::new();
     for (name, map) in &declared {
         if !shared.contains_key(name.as_str()) {
             let types = types.as_ref().and_then(|types| types.of_map(name, map));
-            own.insert(name.as_str(), create_own(what, name, map, (rodata, types))?);
+            own.insert(name.clone(), create_own(what, name, map, (rodata, types))?);
         }
     }
     let fd_of = |name: &str| shared.get(name).copied().or_else(|| Some(own.get(name)?.as_raw_fd()));
@@ -154,13 +180,25 @@ pub fn load<'a>(
 
     let incomplete = |missing: String| LoadError::Incomplete { what: what.to_owned(), missing };
     let program = object.programs.get(entry).ok_or_else(|| incomplete(format!("program `{entry}`")))?;
-    let function = object.functions.get(&program.function_key());
+    let function = object.functions.get_mut(&program.function_key());
     let function = function.ok_or_else(|| incomplete(format!("code for `{entry}`")))?;
+    if is_wrapped {
+        if wrap::makes_tail_calls(&function.instructions) && function.func_info.len() == 0 {
+            return Err(LoadError::Untyped { program: entry.to_owned(), what: what.to_owned() });
+        }
+        let slots = if standing == Standing::Followed { &[ACCEPT, NEXT][..] } else { &[NEXT] };
+        let mut fds = Vec::new();
+        for slot in slots {
+            let fd = create(what, slot, SLOT, None)?;
+            fds.push(fd.as_raw_fd());
+            own.insert((*slot).to_owned(), fd);
+        }
+        wrap::wrap(function, &fds).map_err(|source| LoadError::Object { what: what.to_owned(), source })?;
+    }
     let types = types.as_ref().map(|types| types.of_program(function));
     let loaded = bpf::load_classifier(entry, &function.instructions, &object.license, types.as_ref())
         .map_err(|source| refused_program(entry, what, source))?;
-    let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
-    Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
+    Ok((loaded, own))
 }
 
 /// Loads finished instructions; `places` are the loads that refer to maps, and `shared` the maps that are not the

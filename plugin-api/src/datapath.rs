@@ -18,7 +18,7 @@ pub enum Direction {
 /// One program to load and chain.
 ///
 /// It ends with a tail call through its map `next`, a `PROG_ARRAY` of one slot, which holds the next cube's first
-/// program. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such
+/// program. The host wraps a program whose object has no such map: its verdict then says whether the packet goes on. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such
 /// map, `accept`, which holds its cube's next stage.
 ///
 /// A standard cube names one ingress program with `point` 0, and the host fills its map `ports` (`ARRAY` of `u32`,

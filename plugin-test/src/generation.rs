@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use polycube_layout::chain::PORTS;
 use polycube_loader::bpf::{self, MapShape, trial};
 use polycube_loader::chain::{self, Slots};
-use polycube_loader::object::{self, Loaded, Rodata};
+use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
 use polycube_loader::{CubeMap, LoadError};
 use polycube_plugin_api::{Code, MapSpec, Port, Program, ServiceKind};
 
@@ -26,6 +26,7 @@ struct Described {
 struct Node {
     program: Program,
     object: Arc<[u8]>,
+    standing: Standing,
     loaded: Loaded,
 }
 
@@ -72,17 +73,21 @@ impl Generation {
         }
         let mut programs: Vec<&Program> = programs.iter().collect();
         programs.sort_by_key(|program| (program.point, program.direction, program.stage));
-        for program in programs {
+        for program in &programs {
             let object = &objects[program.object];
-            let is_unchanged =
-                |node: &&Arc<Node>| node.program == *program && node.object == *object && made.shares_maps(previous);
+            let place = |program: &Program| (program.point, program.direction);
+            let is_after = |other: &&Program| place(other) == place(program) && other.stage > program.stage;
+            let standing = if programs.iter().any(is_after) { Standing::Followed } else { Standing::Last };
+            let is_alike =
+                |node: &&Arc<Node>| node.program == **program && node.object == *object && node.standing == standing;
+            let is_unchanged = |node: &&Arc<Node>| is_alike(node) && made.shares_maps(previous);
             let node = match previous.nodes.iter().find(is_unchanged) {
                 Some(node) => Arc::clone(node),
                 None => {
                     check_permission()?;
                     trial::observe().map_err(|source| Failure::Kernel { what: "observe programs", source })?;
-                    let loaded = made.load_program(what, program, object)?;
-                    Arc::new(Node { program: program.clone(), object: Arc::clone(object), loaded })
+                    let loaded = made.load_program(what, program, object, standing)?;
+                    Arc::new(Node { program: (*program).clone(), object: Arc::clone(object), standing, loaded })
                 }
             };
             made.nodes.push(node);
@@ -96,15 +101,15 @@ impl Generation {
         self.maps.len() == other.maps.len() && self.maps.iter().all(is_same)
     }
 
-    fn load_program(&self, what: &str, program: &Program, object: &[u8]) -> Result<Loaded, LoadError> {
+    fn load_program(&self, what: &str, program: &Program, elf: &[u8], standing: Standing) -> Result<Loaded, LoadError> {
         let shared: HashMap<&str, _> =
             self.maps.iter().map(|(name, found)| (name.as_str(), found.map.fd.as_raw_fd())).collect();
         match &program.code {
             Code::Elf { entry, constants } => {
-                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-                object::load(what, object, entry, constants, &shared, Rodata::Constant)
+                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+                object::load(what, Entry { elf, name: entry, constants, standing }, &shared, Rodata::Constant)
             }
-            Code::Instructions { maps } => object::load_instructions(what, object, maps, &shared),
+            Code::Instructions { maps } => object::load_instructions(what, elf, maps, &shared),
         }
     }
 

@@ -20,6 +20,10 @@ pub(super) fn of_node(spec: &NodeSpec, maps: &BTreeMap<&str, u32>) -> String {
                 feed(&mut digest, name.as_bytes());
                 feed(&mut digest, bytes);
             }
+            // Otherwise it is made as it was before there was a difference.
+            if spec.is_followed {
+                feed(&mut digest, b"followed");
+            }
         }
         Code::Instructions { maps } => {
             for (index, name) in maps {
@@ -72,7 +76,7 @@ mod tests {
 
     fn spec(object: &[u8], code: Code) -> NodeSpec {
         let program = Program { point: 0, direction: Direction::Ingress, stage: 0, object: 0, code };
-        NodeSpec { program, object: Arc::from(object), maps: Vec::new() }
+        NodeSpec { program, object: Arc::from(object), is_followed: false, maps: Vec::new() }
     }
 
     fn elf(entry: &str, constants: &[(&str, &[u8])]) -> Code {

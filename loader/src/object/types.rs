@@ -11,6 +11,7 @@ use aya_obj::btf::{Btf, BtfError, BtfFeatures, BtfKind};
 use aya_obj::generated::bpf_map_type;
 use aya_obj::{EbpfSectionKind, Function, Map, Object};
 
+use super::wrap::make_static;
 use crate::bpf::{self, MapTypes, ProgramTypes};
 use crate::error::LoadError;
 
@@ -44,8 +45,9 @@ pub(super) struct Types {
 }
 
 impl Types {
-    /// Gives the kernel an object's types. `None` if the object has none, or the kernel does not take them.
-    pub(super) fn load(what: &str, object: &mut Object) -> Option<Self> {
+    /// Gives the kernel an object's types. `None` if the object has none, or the kernel does not take them. The program
+    /// called `wrapped` is a function of another one.
+    pub(super) fn load(what: &str, object: &mut Object, wrapped: Option<&str>) -> Option<Self> {
         let names: Vec<String> = object.maps.keys().cloned().collect();
         let btf = match object.fixup_and_sanitize_btf(&FEATURES) {
             Ok(btf) => btf?,
@@ -54,7 +56,11 @@ impl Types {
                 return None;
             }
         };
-        let fd = match bpf::types_load(&btf.to_bytes()) {
+        let mut bytes = btf.to_bytes();
+        if let Some(name) = wrapped {
+            make_static(&mut bytes, name);
+        }
+        let fd = match bpf::types_load(&bytes) {
             Ok(fd) => fd,
             Err(error) => {
                 tracing::debug!(what, %error, "the kernel does not take the types");

@@ -5,7 +5,6 @@ use crate::tidy::finding::Rule::{Absence, Floors, Shape};
 
 /// The host, without `rest`.
 pub(super) const HOST: &[Known] = &[
-    known("loader/src/object.rs", Shape, "`fn load` takes more than 5 arguments: take a struct"),
     known("host/src/datapath/pins.rs", Absence, "`rustix`, but only host/src/sys makes system calls"),
     known("schema/src/tests.rs", Shape, "`fn check` takes more than 5 arguments: take a struct"),
 ];
