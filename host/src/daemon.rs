@@ -24,9 +24,10 @@ use self::tcp::Tcp;
 use crate::conf_dir;
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::{self, Kept, Parts, Pulse};
+use crate::file_type::FileType;
 use crate::lock;
 use crate::options::{Loaded, Options};
-use crate::plugins::{CaptureDirs, Plugin, find, load, load_directory};
+use crate::plugins::{CaptureDirs, Plugin, load_directory, load_service};
 use crate::reconcile::Live;
 use crate::registry::{Registry, Service};
 use crate::rest::{Api, Statistics, UnixSocket, serve_tcp, serve_unix};
@@ -257,7 +258,11 @@ fn kept(options: &Options, directories: &[PathBuf], registry: &mut Registry) -> 
             registry.remove(name);
             continue;
         };
-        let plugin = find(directories, &uri.display().to_string()).and_then(|file| load(&file));
+        if service.file_type == FileType::Object {
+            // It may stand in the place of a plugin that was removed, and is loaded at each start.
+            registry.remove(name);
+        }
+        let plugin = load_service(directories, service.file_type, &uri.display().to_string(), name);
         if let Err(error) = plugin.map_err(anyhow::Error::from).and_then(|plugin| add(registry, plugin)) {
             tracing::error!(service = name, "cannot be loaded again: {error}");
         }

@@ -10,6 +10,7 @@ mod datapath;
 mod engine;
 #[cfg(debug_assertions)]
 mod fault;
+mod file_type;
 mod lock;
 mod model;
 mod netdev;

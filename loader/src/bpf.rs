@@ -1,6 +1,7 @@
 //! bpf(2), as far as aya offers no way to do without its loader, which parses the kernel's BTF at every construction
 //! (19 ms, `docs/benchmarks.md`).
 
+mod elements;
 mod pinned;
 pub mod trial;
 mod types;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
+pub use elements::Elements;
 pub use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
 use types::{FUNCTION_SIZE, LINE_SIZE};
 pub use types::{MapTypes, ProgramTypes, map_create, types_load};

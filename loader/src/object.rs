@@ -19,7 +19,7 @@ use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::{Count, MapKind, MapSpec};
 
-pub use facts::{Facts, SECTIONS, is_of_chain};
+pub use facts::{DeclaredMap, Facts, SECTIONS, declared_maps, is_of_chain};
 
 use crate::bpf::{self, MapShape, MapTypes, ProgramRefused};
 use crate::error::LoadError;
@@ -127,6 +127,8 @@ pub enum Standing {
     Last,
     /// In a chain, with another stage of its cube after it.
     Followed,
+    /// Behind a tail call of another program, whose verdict its own is.
+    Target,
 }
 
 /// A program of an ELF object, and what it is loaded with.
@@ -149,6 +151,22 @@ pub fn load(what: &str, entry: Entry<'_>, shared: &HashMap<&str, RawFd>, rodata:
     Ok(Loaded { program, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
 }
 
+/// Loads a program that others reach with a tail call, and no chain leads to.
+///
+/// # Errors
+/// What is wrong with the object, or what the kernel says.
+pub fn load_target(
+    what: &str,
+    elf: &[u8],
+    name: &str,
+    constants: &[(String, Vec<u8>)],
+    shared: &HashMap<&str, RawFd>,
+) -> Result<OwnedFd, LoadError> {
+    let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let entry = Entry { elf, name, constants, standing: Standing::Target };
+    Ok(assemble(what, entry, shared, Rodata::Constant)?.0)
+}
+
 /// A program in the kernel, and the maps that were created for it.
 fn assemble(
     what: &str,
@@ -161,7 +179,7 @@ fn assemble(
         .patch_map_data(constants.into_iter().map(|(name, bytes)| (name, (bytes, true))).collect())
         .map_err(|source| LoadError::Object { what: what.to_owned(), source })?;
     relocate_to_kernel(what, &mut object)?;
-    let is_wrapped = !object.maps.contains_key(NEXT);
+    let is_wrapped = standing != Standing::Target && !object.maps.contains_key(NEXT);
     let types = Types::load(what, &mut object, is_wrapped.then_some(entry));
     let declared: Vec<(String, Map)> = object.maps.drain().collect();
     let mut own = HashMap::new();

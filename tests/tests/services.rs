@@ -37,7 +37,10 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
         (format!("{load}/etc/passwd"), &["services/uri", "there is no file `/etc/passwd` in"]),
         (format!("{load}../{}", "libpcn_panicky.so"), &["services/uri", "there is no file"]),
         (format!("{load}libpcn_simplebridge.so"), &["services/name", "is service `simplebridge`, not `panicky`"]),
-        (String::from("services add type=grpc name=panicky uri=x"), &["services/type", "`type` is lib, not `grpc`"]),
+        (
+            String::from("services add type=grpc name=panicky uri=x"),
+            &["services/type", "`type` is one of lib, object, not `grpc`"],
+        ),
         (String::from("services add type=lib name=panicky"), &["services/uri", "`uri` is missing"]),
         (String::from("services del panicky"), &["service `panicky` does not exist"]),
     ] {

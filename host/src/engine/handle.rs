@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::{Answer, Ask, Guard, Message, View};
+use crate::file_type::FileType;
 use crate::model::{Change, action_input};
-use crate::plugins::{self, Instance, PATIENCE};
+use crate::plugins::{Instance, PATIENCE, load_service};
 use crate::problem::{Problem, Problems};
 use crate::registry::Service;
 
@@ -78,22 +79,27 @@ impl Handle {
             .unwrap_or_else(|error| Err(Problem::failed("", format!("the action was not finished: {error}"))))?)
     }
 
-    /// Loads the plugin in the file `uri` of a plugin directory, which has to be service `name`.
+    /// Loads the file `uri` of a plugin directory, which has to be service `name`.
     ///
     /// # Errors
     /// The file cannot be loaded, or is not this service.
-    pub(crate) async fn load_service(&self, name: &str, uri: &str) -> Answer {
+    pub(crate) async fn load_service(&self, file_type: FileType, name: &str, uri: &str) -> Answer {
         if self.view().registry.service(name).is_ok() {
             return Err(Problem::exists("services/name", format!("service `{name}` is already loaded")).into());
         }
-        let (directories, uri) = (Arc::clone(&self.plugin_dirs), uri.to_owned());
+        let service = self.read_service(file_type, name, uri).await?;
+        self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
+    }
+
+    /// What the file `uri` of a plugin directory is as service `name`.
+    async fn read_service(&self, file_type: FileType, name: &str, uri: &str) -> Result<Service, Problems> {
+        let (directories, uri, name) = (Arc::clone(&self.plugin_dirs), uri.to_owned(), name.to_owned());
         // Reading a file may take any time.
-        let loaded = spawn_blocking(move || plugins::find(&directories, &uri).and_then(|file| plugins::load(&file)));
+        let loaded = spawn_blocking(move || load_service(&directories, file_type, &uri, &name));
         let loaded = loaded.await.map_err(|error| Problem::failed("services/uri", error.to_string()))?;
         let refused = |error: &dyn std::error::Error| Problem::bad("services/uri", error.to_string());
         let plugin = loaded.map_err(|error| refused(&error))?;
-        let service = Service::new(plugin).map_err(|error| refused(&error))?;
-        self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
+        Ok(Service::new(plugin).map_err(|error| refused(&error))?)
     }
 
     /// Waits until the engine has taken every earlier message. False when there is no engine any more.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Model;
+use crate::file_type::FileType;
 use crate::topology::{Attachment, Cube, CubeName, LogLevel, Point, Role, keys};
 
 /// A cube.
@@ -46,6 +47,9 @@ pub(crate) struct SavedAttachment {
 pub(crate) struct SavedService {
     /// Its file; `None` for one that was removed.
     pub uri: Option<PathBuf>,
+    /// What the file is. Earlier versions wrote none, for a library.
+    #[serde(default, rename = "type")]
+    pub file_type: FileType,
 }
 
 /// Everything that is stored.
@@ -81,16 +85,18 @@ pub(crate) fn rows(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> 
 }
 
 fn services(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> Vec<Row> {
-    let uri = |model: &Model, name: &str| {
-        model.registry.services().find(|(other, _)| *other == name).map(|(_, service)| service.plugin.path.clone())
+    let file = |model: &Model, name: &str| {
+        let (_, service) = model.registry.services().find(|(other, _)| *other == name)?;
+        Some((service.plugin.path.clone(), service.plugin.file_type()))
     };
     let named = |model: &Model| model.registry.services().map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>();
     let mut rows = Vec::new();
     for name in named(before).union(&named(after)) {
-        let now = uri(after, name);
-        if uri(before, name) != now {
-            let is_given = now.is_some() != loaded.contains(name);
-            rows.push(Row::Service(name.clone(), is_given.then_some(SavedService { uri: now })));
+        let now = file(after, name);
+        if file(before, name) != now {
+            let (uri, file_type) = now.map_or((None, FileType::Lib), |(path, file_type)| (Some(path), file_type));
+            let is_given = uri.is_some() != loaded.contains(name) || file_type == FileType::Object;
+            rows.push(Row::Service(name.clone(), is_given.then_some(SavedService { uri, file_type })));
         }
     }
     rows

@@ -20,6 +20,7 @@ use super::Plugin;
 use super::calls::Calls;
 use super::failures::Failures;
 use super::instance::{Connections, Instance};
+use super::loader::Code;
 use crate::topology::LogLevel;
 
 extern "C" fn describe() -> Answer<RString> {
@@ -57,10 +58,10 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),
         service,
-        sdk: "0.1.0".to_owned(),
-        abi: "1.1".to_owned(),
+        sdk: Some("0.1.0".to_owned()),
+        abi: Some("1.1".to_owned()),
         since: "2026-01-31T12:00:00Z".to_owned(),
-        root: Exports { describe, create }.leak_into_prefix(),
+        code: Code::Library(Exports { describe, create }.leak_into_prefix()),
     }
 }
 
@@ -146,8 +147,8 @@ pub(crate) fn scripted(
     script: impl Fn(&str, &str, &HostHandle) -> Result<String, String> + Send + Sync + 'static,
 ) -> Plugin {
     SCRIPTS.lock().unwrap().insert(cube.to_owned(), Box::new(script));
-    let root = Exports { describe, create: create_scripted }.leak_into_prefix();
-    Plugin { root, ..plugin("scripted", ServiceKind::Standard) }
+    let code = Code::Library(Exports { describe, create: create_scripted }.leak_into_prefix());
+    Plugin { code, ..plugin("scripted", ServiceKind::Standard) }
 }
 
 /// The instance of a scripted cube, without its surroundings.

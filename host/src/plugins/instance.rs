@@ -122,7 +122,7 @@ impl Instance {
         let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure }, TD_Opaque);
         let info = info.to_string();
         let entered = calls.enter(id, &cube, "create");
-        let created = (plugin.root.create())(RStr::from(info.as_str()), host);
+        let created = plugin.create(&info, host);
         drop(entered);
         match created {
             ROk(handle) => Ok(Self {

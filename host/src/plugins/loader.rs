@@ -9,20 +9,22 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{RootModule as _, lib_header_from_path};
-use abi_stable::std_types::{RErr, ROk};
+use abi_stable::std_types::{RErr, ROk, RStr};
 use abi_stable::{StableAbi as _, type_layout::TypeLayout};
 use polycube_plugin_api::ServiceSchema;
-use polycube_plugin_api::abi::{ABI_MAJOR, PluginRef};
+use polycube_plugin_api::abi::{ABI_MAJOR, Answer, CubeHandle, HostHandle, PluginRef};
 use polycube_plugin_api::identity::Identity;
 use sha2::{Digest as _, Sha256};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::identity;
+use super::object::{self, Definition, Fault, FileError, Malformed};
+use crate::file_type::FileType;
 use crate::sys::code::CodeCopy;
 
 /// Why a file does not become a service.
@@ -48,6 +50,12 @@ pub(crate) enum LoadError {
     Copy { file: String, source: io::Error },
     #[error("{file}: plugin `{name}` cannot describe its service: {reason}")]
     Description { file: String, name: String, reason: String },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{file}:{source}")]
+    Manifest { file: String, source: Malformed },
+    #[error("{file}: {fault}")]
+    Object { file: String, fault: Box<Fault> },
 }
 
 /// The copies that code was loaded from, by the digests of their bytes: a file that is loaded again as it was takes no more
@@ -59,12 +67,19 @@ static COPIES: Mutex<BTreeMap<[u8; 32], CodeCopy>> = Mutex::new(BTreeMap::new())
 pub(crate) struct Plugin {
     pub path: PathBuf,
     pub service: ServiceSchema,
-    /// Versions of the SDK and of the ABI that it was built with.
-    pub sdk: String,
-    pub abi: String,
+    /// Versions of the SDK and of the ABI that a library was built with.
+    pub sdk: Option<String>,
+    pub abi: Option<String>,
     /// When it was loaded, in UTC as RFC 3339 writes it.
     pub since: String,
-    pub(super) root: PluginRef,
+    pub(super) code: Code,
+}
+
+/// What makes a plugin's cubes.
+#[derive(Clone)]
+pub(super) enum Code {
+    Library(PluginRef),
+    Object(Arc<Definition>),
 }
 
 impl fmt::Debug for Plugin {
@@ -73,11 +88,30 @@ impl fmt::Debug for Plugin {
     }
 }
 
+/// Loads what `uri` names in one of `directories`, as a service called `name`. A library has a name of its own.
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub(crate) fn load_service(
+    directories: &[PathBuf],
+    file_type: FileType,
+    uri: &str,
+    name: &str,
+) -> Result<Plugin, LoadError> {
+    match file_type {
+        FileType::Lib => load(&find(directories, uri)?),
+        FileType::Object => {
+            let (path, service, definition) = object::read(directories, uri, name)?;
+            Ok(Plugin { path, service, sdk: None, abi: None, since: now(), code: Code::Object(definition) })
+        }
+    }
+}
+
 /// Loads the plugin at `path`. Its code stays in memory until the daemon ends.
 ///
 /// # Errors
 /// What is wrong with it, and what to rebuild.
-pub(crate) fn load(path: &Path) -> Result<Plugin, LoadError> {
+fn load(path: &Path) -> Result<Plugin, LoadError> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
     let identity = identity::of(&file, &bytes)?;
@@ -104,12 +138,33 @@ pub(crate) fn load(path: &Path) -> Result<Plugin, LoadError> {
 
 impl Plugin {
     fn new(path: &Path, service: ServiceSchema, identity: &Identity, root: PluginRef) -> Self {
-        let mut since = String::new();
-        // Writing to a string does not fail.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut since));
         let abi = format!("{}.{}", identity.abi_major, identity.abi_minor);
-        Self { path: path.to_owned(), service, sdk: identity.sdk().to_owned(), abi, since, root }
+        let (sdk, abi) = (Some(identity.sdk().to_owned()), Some(abi));
+        Self { path: path.to_owned(), service, sdk, abi, since: now(), code: Code::Library(root) }
     }
+
+    pub(crate) fn file_type(&self) -> FileType {
+        match self.code {
+            Code::Library(_) => FileType::Lib,
+            Code::Object(_) => FileType::Object,
+        }
+    }
+
+    /// Makes the plugin's side of a cube.
+    pub(super) fn create(&self, info: &str, host: HostHandle) -> Answer<CubeHandle> {
+        match &self.code {
+            Code::Library(root) => (root.create())(RStr::from(info), host),
+            Code::Object(definition) => object::create(definition, info, host),
+        }
+    }
+}
+
+/// The time, in UTC as RFC 3339 writes it.
+fn now() -> String {
+    let mut now = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    now
 }
 
 /// The path of a private copy of a file's bytes.
@@ -136,7 +191,7 @@ fn fits(ours: &'static TypeLayout, theirs: &'static TypeLayout) -> bool {
 ///
 /// # Errors
 /// There is no such file, or it is elsewhere.
-pub(crate) fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, LoadError> {
+fn find(directories: &[PathBuf], uri: &str) -> Result<PathBuf, LoadError> {
     for directory in directories {
         let path = directory.join(uri);
         let is_inside = path.parent().and_then(|parent| parent.canonicalize().ok()) == directory.canonicalize().ok();

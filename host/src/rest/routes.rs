@@ -21,6 +21,7 @@ use super::framework::{self, config, health, links, metrics, netdevs, services, 
 use super::openapi;
 use super::openapi::components::{array_of, by_service, configuration, cubes, one, report, root_links, version};
 use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Needs, Route, Segment};
+use crate::file_type::FileType;
 
 /// All of them, in the order in which the API is described.
 pub(super) static ROUTES: [Route; 19] = [
@@ -269,9 +270,14 @@ static DETACHMENT: [Field; 2] = [
 ];
 
 static SERVICE: [Field; 3] = [
-    Field { about: "How the service comes: a library that the daemon loads", values: &["lib"], ..text("type") },
+    Field {
+        about: "What the file is: a plugin, or an eBPF object with a manifest",
+        example: "lib",
+        values: &FileType::NAMES,
+        ..text("type")
+    },
     Field { about: "File of the plugin directory", example: "libpcn_simplebridge.so", ..text("uri") },
-    Field { about: "Name of the service; the plugin must have the same", example: "simplebridge", ..text("name") },
+    Field { about: "Name of the service; a library must have the same", example: "simplebridge", ..text("name") },
 ];
 
 /// A field that must be given.

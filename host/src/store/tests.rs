@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use serde_json::json;
 
 use super::*;
+use crate::file_type::FileType;
 use crate::model::{SavedAttachment, SavedCube, SavedService};
 use crate::topology::LogLevel;
 
@@ -34,7 +35,7 @@ fn what_was_written_is_there_when_it_is_opened_again() {
     let (store, contents) = reopen(directory.path());
     assert_eq!(contents.saved, Saved::default());
     let chain = vec![SavedAttachment { cube: "s1".to_owned(), id: 3 }];
-    let service = SavedService { uri: None };
+    let service = SavedService { uri: None, file_type: FileType::Lib };
     let rows = vec![
         Row::Cube("s1".to_owned(), Some(cube("one"))),
         Row::Cube("s2".to_owned(), Some(cube("two"))),
@@ -155,4 +156,12 @@ fn a_row_that_cannot_be_read_stays_and_the_others_are_read() {
     let database = Database::open(directory.path().join(FILE)).unwrap();
     let transaction = database.begin_read().unwrap();
     assert!(transaction.open_table(CUBES).unwrap().get("odd").unwrap().is_some());
+}
+
+#[test]
+fn a_service_that_an_earlier_version_wrote_is_a_library() {
+    let service: SavedService = serde_json::from_str(r#"{ "uri": "/plugins/libpcn_x.so" }"#).unwrap();
+    assert_eq!(service.file_type, FileType::Lib);
+    let object = SavedService { uri: None, file_type: FileType::Object };
+    assert_eq!(serde_json::to_value(object).unwrap(), json!({ "uri": null, "type": "object" }));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aya_obj::{EbpfSectionKind, Map, ParseError};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
 use super::aligned;
@@ -53,6 +54,48 @@ impl Facts {
         }
         Some(facts)
     }
+}
+
+/// A map as an object declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredMap {
+    pub name: String,
+    /// One of `enum bpf_map_type`.
+    pub map_type: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    /// Ids of types in the object's BTF; 0 for none.
+    pub key_type: u32,
+    pub value_type: u32,
+}
+
+/// The maps that an object declares, those of its variables left out, by name.
+///
+/// # Errors
+/// It is not an object that can be loaded.
+pub fn declared_maps(elf: &[u8]) -> Result<Vec<DeclaredMap>, ParseError> {
+    let object = aya_obj::Object::parse(&super::sections::normal(&aligned(elf)))?;
+    let is_declared =
+        |map: &(&String, &Map)| matches!(map.1.section_kind(), EbpfSectionKind::Maps | EbpfSectionKind::BtfMaps);
+    let declared = |(name, map): (&String, &Map)| {
+        let (key_type, value_type) = match map {
+            Map::Btf(map) => (map.def.btf_key_type_id, map.def.btf_value_type_id),
+            Map::Legacy(_) => (0, 0),
+        };
+        DeclaredMap {
+            name: name.clone(),
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            key_type,
+            value_type,
+        }
+    };
+    let mut maps: Vec<DeclaredMap> = object.maps.iter().filter(is_declared).map(declared).collect();
+    maps.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(maps)
 }
 
 #[cfg(test)]

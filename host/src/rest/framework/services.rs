@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{find, list};
+use crate::file_type::FileType;
 use crate::model::Change;
 use crate::problem::{Problem, Problems};
 use crate::rest::call::Content;
@@ -18,7 +19,9 @@ pub(crate) fn one(context: &Context, name: &str) -> Result<Content, Problem> {
 }
 
 pub(crate) async fn load(context: Context, mut input: Input) -> Result<Content, Problems> {
-    context.engine.load_service(&input.take("name"), &input.take("uri")).await?;
+    // The body's fields have been checked.
+    let file_type = FileType::parse(&input.take("type")).unwrap_or_default();
+    context.engine.load_service(file_type, &input.take("name"), &input.take("uri")).await?;
     Ok(Content::Nothing)
 }
 
@@ -31,8 +34,9 @@ fn services(context: &Context) -> Vec<(String, Value)> {
     services
         .map(|(name, service)| {
             let schema = &service.model.service;
-            let json = json!({
+            let mut json = json!({
                 "name": name,
+                "type": service.plugin.file_type(),
                 "kind": schema.kind,
                 "description": schema.description,
                 "version": schema.version,
@@ -41,6 +45,10 @@ fn services(context: &Context) -> Vec<(String, Value)> {
                 "servicecontroller": service.plugin.path,
                 "since": service.plugin.since,
             });
+            if let Value::Object(members) = &mut json {
+                // An object was built with neither.
+                members.retain(|_, value| !value.is_null());
+            }
             (name.to_owned(), json)
         })
         .collect()

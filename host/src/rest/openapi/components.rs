@@ -4,6 +4,7 @@ use polycube_api::media;
 use serde_json::{Value, json};
 
 use super::operation::reference;
+use crate::file_type::FileType;
 use crate::schema::Model;
 
 fn text(description: &str) -> Value {
@@ -152,15 +153,16 @@ fn chains() -> Value {
 fn service() -> Value {
     json!({
         "type": "object",
-        "required": ["name", "kind", "description", "version", "sdk-version", "abi", "servicecontroller", "since"],
+        "required": ["name", "type", "kind", "description", "version", "servicecontroller", "since"],
         "properties": {
             "name": text("Name of the service"),
+            "type": { "type": "string", "enum": FileType::NAMES, "description": "What it was made from" },
             "kind": { "type": "string", "enum": ["standard", "transparent"] },
             "description": text("What it does"),
-            "version": text("Version of the plugin"),
-            "sdk-version": text("Version of polycube-plugin-api that the plugin was built with"),
+            "version": text("Version of the plugin, or the one in the object's manifest"),
+            "sdk-version": text("Version of polycube-plugin-api that a library was built with"),
             "abi": text("Version of the plugin ABI that it was built with"),
-            "servicecontroller": text("File that the plugin was loaded from"),
+            "servicecontroller": text("File that it was loaded from"),
             "since": text("When it was loaded, in UTC"),
         },
     })

@@ -25,6 +25,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "wiring",
             "topology",
             "fault",
+            "file_type",
             "sys",
             "source",
             "netdev",

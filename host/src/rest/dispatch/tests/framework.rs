@@ -205,6 +205,7 @@ async fn services_are_read_with_the_file_that_they_come_from() {
         tap,
         json!({
             "name": "tap",
+            "type": "lib",
             "kind": "transparent",
             "description": "A double",
             "version": "0",

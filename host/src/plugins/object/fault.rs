@@ -1,0 +1,124 @@
+//! Why an object does not become a service: each line says where, and what to do.
+
+use polycube_layout::chain::{ACCEPT, NEXT, PORTS};
+use polycube_loader::object::SECTIONS;
+
+use super::fit::Misfit;
+use super::manifest::Malformed;
+
+/// What is wrong with an object or its manifest.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("it is not an ELF object: compile it with clang -target bpf")]
+    NotElf,
+    #[error("it is an object for another machine: compile it with clang -target bpf")]
+    Machine,
+    #[error("it is big-endian, and this machine is not: compile it with -target bpfel")]
+    BigEndian,
+    #[error("it has no BTF, which declares its maps: compile it with -g, and strip it with llvm-strip -g only")]
+    NoTypes,
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] aya_obj::ParseError),
+    #[error("it has no manifest: write {file}, or add a section `.polycube` to the object")]
+    NoManifest { file: String },
+    #[error("the manifest in section `.polycube` is not UTF-8 text")]
+    NotText,
+    #[error("section `.polycube`:{0}")]
+    Section(Malformed),
+    #[error("`hooks` is empty: name at least one program")]
+    NoHooks,
+    #[error("hook {hook}: the object has no program `{program}`; {}", known(.programs))]
+    NoProgram { hook: usize, program: String, programs: Vec<String> },
+    #[error(
+        "hook {hook}: program `{program}` is in section `{section}`, which is for another kind of program: put it into {}",
+        SECTIONS.map(|section| format!("`{section}`")).join(", ")
+    )]
+    ProgramSection { hook: usize, program: String, section: String },
+    #[error("hook {hook}: hook {first} has the same direction and stage: number the stages of a direction from 0")]
+    Twice { hook: usize, first: usize },
+    #[error(
+        "hook {hook}: the programs of a standard service see what comes in from its ports: its direction is `ingress`"
+    )]
+    Egress { hook: usize },
+    #[error(
+        "a standard service needs the map `{PORTS}` in its object, which the daemon fills: an ARRAY of 4-byte values with \
+         128 entries"
+    )]
+    NoPorts,
+    #[error(
+        "the map `{map}` is a {kind}, which a process would have to read or fill: use hash, array, LPM trie, queue or stack"
+    )]
+    MapKind { map: String, kind: String },
+    #[error("the map `{map}` has a name of the chain's: make it a PROG_ARRAY with one entry, or give it another name")]
+    ChainMap { map: String },
+    #[error(
+        "the map `{map}` is a PROG_ARRAY, and `tail-calls` does not say which programs are in it: add `\"{map}\": \
+         [\"PROGRAM\", …]`"
+    )]
+    Unfilled { map: String },
+    #[error("`tail-calls` names the map `{map}`, which is not a PROG_ARRAY of the object's; {}", known(.maps))]
+    NoCalls { map: String, maps: Vec<String> },
+    #[error("`tail-calls` has {given} programs for the map `{map}`, which has room for {room}")]
+    CallCount { map: String, given: usize, room: u32 },
+    #[error("`tail-calls` names the program `{program}` for the map `{map}`, and the object has none for TC; {}", known(.programs))]
+    NoTarget { map: String, program: String, programs: Vec<String> },
+    #[error(
+        "`tail-calls` cannot fill maps of an object with a map `{NEXT}` or `{ACCEPT}`: its programs make their way through \
+         the chain themselves"
+    )]
+    CallsInChain,
+    #[error("{place} is connected to nothing in the object: give it `{keyword}`")]
+    Unbound { place: Place, keyword: &'static str },
+    #[error("`{keyword}` of {place} is not {wanted}")]
+    Keyword { place: Place, keyword: &'static str, wanted: &'static str },
+    #[error("{place} is a list without `x-list-key`: say which member identifies an entry")]
+    NoKey { place: Place },
+    #[error("{place}: the object has no global variable `{name}`; {}", known(.globals))]
+    NoGlobal { place: Place, name: String, globals: Vec<String> },
+    #[error("{place}: the object has no map `{name}`; {}", known(.maps))]
+    NoMap { place: Place, name: String, maps: Vec<String> },
+    #[error("{place}: the map `{map}` is a {kind}; {wanted}")]
+    WrongMap { place: Place, map: String, kind: String, wanted: &'static str },
+    #[error("{place}: the index {index} is past the end of the map `{map}`, which has {entries} entries")]
+    Index { place: Place, map: String, index: u64, entries: u32 },
+    #[error(
+        "{place}: neither key nor value of the map `{map}` has a field `{field}`; {}; `x-field` names another",
+        known(.fields)
+    )]
+    NoField { place: Place, map: String, field: String, fields: Vec<String> },
+    #[error("{place}: the field `{field}` is a bit field, which has no place of its own: make it a whole integer")]
+    BitField { place: Place, field: String },
+    #[error("{place}: no member has the key of the map `{map}`: add one, or name the one in `x-list-key` so")]
+    NoMapKey { place: Place, map: String },
+    #[error("{place}: {source}")]
+    Misfit { place: Place, source: Box<Misfit> },
+}
+
+/// A node of the manifest's schemas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub part: &'static str,
+    pub path: String,
+}
+
+impl Place {
+    pub(super) fn below(&self, word: &str) -> Self {
+        let path = if self.path.is_empty() { word.to_owned() } else { format!("{}/{word}", self.path) };
+        Self { part: self.part, path }
+    }
+
+    /// The words of the path.
+    pub(super) fn words(&self) -> Vec<String> {
+        self.path.split('/').map(str::to_owned).collect()
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` of the {}", self.path, self.part)
+    }
+}
+
+fn known(names: &[String]) -> String {
+    if names.is_empty() { "there is none".to_owned() } else { format!("known: {}", names.join(", ")) }
+}

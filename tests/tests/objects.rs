@@ -1,0 +1,456 @@
+//! Do services from eBPF objects work like those from plugins, with programs that know nothing of chains?
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::capture::Recorder;
+use polycube_tests::daemon::plugin_dir;
+use polycube_tests::hook::programs_attached;
+use polycube_tests::marks::{FRAME, marked, marks};
+use polycube_tests::scene::{PATIENCE, Scene, Watched, eventually};
+use polycube_tests::traffic::{Protocol, Sender};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/objects")
+}
+
+/// Plugins, the marker, and the objects with their manifests.
+fn directory() -> Result<TempDir> {
+    let directory = plugin_dir(&["marker"])?;
+    for file in fs::read_dir(fixtures())? {
+        let file = file?.path();
+        if file.extension().is_some_and(|ending| ending == "o" || ending == "json") {
+            fs::copy(&file, directory.path().join(file.file_name().context("a name")?))?;
+        }
+    }
+    Ok(directory)
+}
+
+fn start(directory: &TempDir, lines: &[&str]) -> Result<Scene> {
+    let argument = directory.path().display().to_string();
+    Scene::set_up().peers(2).kept().arguments(["--plugin-dir", &argument]).bridge().commands(lines).start()
+}
+
+const GUARD: [&str; 4] =
+    ["services add type=object uri=guard.o name=guard", "guard add g1", "marker add a mark=97", "marker add b mark=98"];
+
+const CHAIN: [&str; 3] =
+    ["attach a veth1 position=last", "attach g1 veth1 position=last", "attach b veth1 position=last"];
+
+/// How long a frame that a later one overtook may take.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// The marks on a frame that is sent from peer 1 to a port of peer 2; `None` if no such frame arrives.
+fn arrives(scene: &Scene, port: u16) -> Result<Option<String>> {
+    let recorder = Recorder::start(scene.peer(2))?;
+    let sender = Sender::open(scene.peer(1))?;
+    let mut flow = scene.flow(1, 2);
+    flow.to.port = port;
+    sender.send(&flow.frames(Protocol::Udp, FRAME, 1))?;
+    // Another frame after it, larger and to a port that no test blocks, shows that the first had its time.
+    let mut last = scene.flow(1, 2);
+    last.to.port = 7;
+    sender.send(&last.frames(Protocol::Udp, FRAME + 50, 1))?;
+    recorder.wait_for(1, PATIENCE)?;
+    std::thread::sleep(QUIET);
+    Ok(marked(&recorder.stop()?).first().map(marks))
+}
+
+fn metric(scene: &Scene, name: &str) -> Result<f64> {
+    let text = scene.daemon.http("GET", "/metrics", None)?.ok().text();
+    let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name} in {text}"))?;
+    Ok(line.rsplit(' ').next().context("a value")?.parse()?)
+}
+
+#[test]
+fn an_unmodified_program_stands_in_a_chain_and_is_configured_under_traffic() -> Result<()> {
+    let directory = directory()?;
+    let scene = start(&directory, &GUARD)?;
+    let daemon = &scene.daemon;
+    for line in CHAIN {
+        daemon.ctl(line).ok();
+    }
+    assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"), "the guard stands between the markers");
+
+    daemon.ctl("g1 rules add 9999").ok();
+    assert_eq!(arrives(&scene, 9999)?, None);
+    assert_eq!(arrives(&scene, 9998)?.as_deref(), Some("ab"));
+    daemon.ctl("g1 rules 9999 set action=count").ok();
+    assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"));
+    let state = scene.get("g1")?;
+    assert_eq!(state["rules"], json!([{ "port": 9999, "action": "count" }]), "{state}");
+    assert_eq!(state["hits"], json!([{ "port": 9999, "packets": 2 }]), "the program's own field stays: {state}");
+    assert_eq!((&state["blocked"], &state["min-ttl"]), (&json!(1), &json!(1)), "{state}");
+    assert!(state["seen"].as_u64().is_some_and(|seen| seen >= 8), "{state}");
+    daemon.ctl("g1 rules del 9999").ok();
+    assert_eq!(scene.get("g1")?["hits"], json!([]));
+
+    let watched = Watched::start(&scene)?;
+    for ttl in (2..30).chain([1]) {
+        daemon.ctl(&format!("g1 set min-ttl={ttl}")).ok();
+        daemon.ctl(&format!("g1 rules add {}", 10000 + ttl)).ok();
+    }
+    watched.stop()?;
+    daemon.ctl("g1 set min-ttl=255").ok();
+    let recorder = Recorder::start(scene.peer(2))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 5))?;
+    eventually("five packets are dropped for their TTL", || Ok(scene.get("g1")?["short-lived"] == 5))?;
+    assert!(marked(&recorder.stop()?).is_empty());
+
+    let labels = "{cubeName=\"g1\"}";
+    assert_eq!(metric(&scene, &format!("guard_short_lived_packets_total{labels}"))?, 5.0);
+    assert_eq!(metric(&scene, &format!("guard_blocked_packets_total{labels}"))?, 1.0);
+    assert_eq!(metric(&scene, "guard_rule_packets_total{cubeName=\"g1\",port=\"10005\"}")?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn a_service_and_its_cubes_outlive_the_daemon() -> Result<()> {
+    let directory = directory()?;
+    let mut scene = start(&directory, &GUARD)?;
+    for line in CHAIN.into_iter().chain(["g1 rules add 9999", "g1 set min-ttl=3"]) {
+        scene.daemon.ctl(line).ok();
+    }
+    assert_eq!(arrives(&scene, 9999)?, None);
+    let shown = |scene: &Scene| -> Result<Value> {
+        let mut service = scene.daemon.http("GET", "/polycube/v1/services/guard", None)?.ok().json()?;
+        let since = service.as_object_mut().context("an object")?.remove("since");
+        ensure!(since.is_some_and(|since| since.as_str().is_some_and(|since| since.ends_with('Z'))));
+        Ok(service)
+    };
+    let (service, state, pins) = (shown(&scene)?, scene.get("g1")?, scene.daemon.pins()?);
+    let file = directory.path().join("guard.o").display().to_string();
+    assert_eq!((&service["type"], &service["servicecontroller"]), (&json!("object"), &json!(file)), "{service}");
+    assert_eq!((&service["version"], &service["sdk-version"]), (&json!("1.0.0"), &json!(null)), "{service}");
+    let attached = |scene: &Scene| -> Result<Vec<u32>> {
+        Ok(programs_attached(scene.lab.host(), "veth1")?.iter().map(|one| one.program).collect())
+    };
+    let programs = attached(&scene)?;
+    for round in 0..3 {
+        if round == 1 {
+            scene.daemon.kill9()?;
+        } else {
+            let _ = scene.daemon.terminate()?;
+        }
+        scene.daemon.restart()?;
+        assert_eq!((shown(&scene)?, scene.get("g1")?), (service.clone(), state.clone()), "{}", scene.daemon.log());
+        assert_eq!((scene.daemon.pins()?, attached(&scene)?), (pins.clone(), programs.clone()), "all is taken over");
+    }
+    assert_eq!(arrives(&scene, 9999)?, None);
+    assert_eq!(scene.get("g1")?["blocked"], 2);
+
+    let refused = scene.daemon.ctl("services del guard");
+    assert!(refused.stderr.contains("service `guard` has cubes: delete g1 first"), "{refused}");
+    scene.daemon.ctl("del g1").ok();
+    scene.daemon.ctl("services del guard").ok();
+    scene.daemon.terminate()?;
+    scene.daemon.restart()?;
+    let gone = scene.daemon.ctl("guard add g1");
+    assert!(gone.stderr.contains("no service `guard`"), "{gone}");
+    assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"));
+    Ok(())
+}
+
+const VERDICTS: [&str; 5] = [
+    "services add type=object uri=verdicts.o name=verdicts",
+    "verdicts add g1",
+    "marker add a mark=97",
+    "marker add b mark=98",
+    "attach a veth1",
+];
+
+/// Programs call functions and make tail calls of their own: what counts is the verdict that comes out.
+#[test]
+fn each_verdict_goes_on_or_keeps_its_meaning() -> Result<()> {
+    let directory = directory()?;
+    let scene = start(&directory, &VERDICTS)?;
+    let daemon = &scene.daemon;
+    for line in ["attach g1 veth1 position=last", "attach b veth1 position=last"] {
+        daemon.ctl(line).ok();
+    }
+    let index = scene.host(2).index();
+    daemon.ctl(&format!("g1 set ifindex={index}")).ok();
+    for by_tail_call in [false, true] {
+        for (verdict, way) in [
+            (0, Some("ab")),
+            (-1, Some("ab")),
+            (3, Some("ab")),
+            (2, None),
+            // Past the other marker and the bridge, out of the netdev.
+            (7, Some("a")),
+            // TC_ACT_STOLEN: the kernel takes the packet.
+            (4, None),
+            // TC_ACT_RECLASSIFY: what TCX does not know is as "next", and the host's stack has no use for the frame.
+            (1, None),
+        ] {
+            daemon.ctl(&format!("g1 set verdict={verdict} by-tail-call={by_tail_call}")).ok();
+            let found = with_last(&scene, verdict)?;
+            assert_eq!(found.as_deref(), way, "verdict {verdict}, by a tail call: {by_tail_call}");
+        }
+    }
+    daemon.ctl("g1 set verdict=0 by-tail-call=true slot=2").ok();
+    assert_eq!(with_last(&scene, 2)?, None, "the program in slot 2 drops");
+    daemon.ctl("g1 set verdict=0 slot=1").ok();
+    assert_eq!(with_last(&scene, 0)?.as_deref(), Some("ab"), "slot 1 is empty");
+    let state = scene.get("g1")?;
+    let packets = state["packets"].as_u64().context("packets")?;
+    let sum: u64 =
+        state["lengths"].as_array().into_iter().flatten().filter_map(|entry| entry["packets"].as_u64()).sum();
+    assert!(packets >= 16 && packets == sum, "{state}");
+    assert_eq!(metric(&scene, "verdicts_packets_total{cubeName=\"g1\"}")? as u64, packets);
+    Ok(())
+}
+
+/// The marks on a frame from peer 1 to peer 2, whatever happens to its like.
+fn with_last(scene: &Scene, verdict: i32) -> Result<Option<String>> {
+    let recorder = Recorder::start(scene.peer(2))?;
+    let before = scene.get("g1")?["packets"].as_u64().unwrap_or(0);
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
+    eventually("the program has the frame", || Ok(scene.get("g1")?["packets"].as_u64().unwrap_or(0) > before))?;
+    if [0, -1, 3, 7].contains(&verdict) {
+        recorder.wait_for(1, PATIENCE)?;
+    }
+    Ok(marked(&recorder.stop()?).first().map(marks))
+}
+
+#[test]
+fn a_cube_with_tail_calls_is_taken_over_with_what_they_lead_to() -> Result<()> {
+    let directory = directory()?;
+    let mut scene = start(&directory, &VERDICTS)?;
+    scene.daemon.ctl("attach g1 veth1 position=last").ok();
+    scene.daemon.ctl("g1 set by-tail-call=true slot=2").ok();
+    assert_eq!(with_last(&scene, 2)?, None);
+    scene.daemon.kill9()?;
+    scene.daemon.restart()?;
+    assert_eq!(with_last(&scene, 2)?, None);
+    scene.daemon.ctl("g1 set slot=0").ok();
+    assert_eq!(with_last(&scene, 0)?.as_deref(), Some("a"));
+    Ok(())
+}
+
+#[test]
+fn values_of_all_types_and_several_stages_work() -> Result<()> {
+    let directory = directory()?;
+    let scene = start(&directory, &["services add type=object uri=types.o name=types", "types add t1 label=seven77"])?;
+    let daemon = &scene.daemon;
+    for line in [
+        "attach t1 veth1",
+        "t1 set mode=auto mac=02:00:00:00:00:01 address=10.0.0.1 plain=7",
+        "t1 limits set offset=-3",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    for line in [
+        "t1 flows add web from=10.0.0.1 port=443 gateway=fe80::1 hardware=02:00:00:00:00:02",
+        "t1 flows add dns port=53 mode=off",
+        "t1 networks add 10.0.0.0/8 class=7",
+        "t1 classes add 3 weight=500",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 4))?;
+    Sender::open(scene.peer(2))?.send(&scene.flow(2, 1).frames(Protocol::Udp, FRAME, 2))?;
+    eventually("both stages and the other direction", || {
+        let stages = scene.get("t1")?["stages"].clone();
+        let packets = |index: usize| stages[index]["packets"].as_u64().unwrap_or(0);
+        Ok(packets(0) >= 4 && packets(1) == packets(0) && packets(2) >= 2)
+    })?;
+    let state = scene.get("t1")?;
+    assert_eq!(state["class-3"], 500, "{state}");
+    let stored = json!([
+        { "name": "dns", "port": 53, "mode": "off", "gateway": "::", "swapped-as-it-is": 513, "packets": 0 },
+        { "name": "web", "port": 443, "mode": "MODE_ON", "gateway": "fe80::1", "swapped-as-it-is": 513, "packets": 0 },
+    ]);
+    assert_eq!(state["stored"], stored);
+    let sum: u64 = (0..3).filter_map(|index| state["stages"][index]["packets"].as_u64()).sum();
+    assert!(state["passes"].as_u64().is_some_and(|passes| passes >= sum), "{state}");
+
+    let before = daemon.snapshot()?;
+    for (line, words) in [
+        ("t1 flows add other port=53 mode=off", "entries `dns` and `other` mean the same to the program: remove one"),
+        ("t1 classes add 8", "is greater than the maximum of 7"),
+        ("t1 networks add 2001:db8::/32", "is not an address of the kind that the object stores"),
+        ("t1 set mac=02:00", "`mac` cannot be stored: `02:00` is not an address"),
+        ("t1 set label=eight888", "7"),
+        ("t1 limits set offset=-101", "-100"),
+    ] {
+        let refused = daemon.ctl(line).one_line(2);
+        assert!(refused.contains(words), "{line}: {refused}");
+        assert_eq!(daemon.snapshot()?, before, "{line}");
+    }
+    daemon.ctl("t1 classes del 3").ok();
+    daemon.ctl("t1 flows del web").ok();
+    let state = scene.get("t1")?;
+    assert_eq!((&state["class-3"], state["stored"].as_array().map(Vec::len)), (&json!(0), Some(1)), "{state}");
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_one_line_that_names_it() -> Result<()> {
+    let directory = directory()?;
+    let scene = start(&directory, &[])?;
+    let daemon = &scene.daemon;
+    let place = directory.path();
+    let object = fs::read(place.join("guard.o"))?;
+    let manifest: Value = serde_json::from_slice(&fs::read(place.join("guard.json"))?)?;
+    let write = |name: &str, object: &[u8], manifest: &str| -> Result<()> {
+        fs::write(place.join(format!("{name}.o")), object)?;
+        Ok(fs::write(place.join(format!("{name}.json")), manifest)?)
+    };
+    write("text", b"not an object", "{}")?;
+    write("half", &object, "{\n  \"description\": \"x\",\n  \"kind\": transparent }")?;
+    write("name", &object, &{
+        let mut manifest = manifest.clone();
+        manifest["name"] = json!("guard");
+        manifest.to_string()
+    })?;
+    write("leaf", &object, &manifest.to_string().replace("\"min_ttl\"", "\"max_ttl\""))?;
+    write("wide", &object, &manifest.to_string().replace("\"x-global\"", "\"maximum\":300,\"x-global\""))?;
+    write("words", &object, &manifest.to_string().replace("\"min-ttl\"", "\"loglevel\""))?;
+    write("metric", &object, &manifest.to_string().replace("rule_packets_total", "packets_total"))?;
+    write(
+        "ring",
+        &fs::read(place.join("ring.o"))?,
+        r#"{"description":"","kind":"transparent","hooks":[{"program":"report"}]}"#,
+    )?;
+    fs::write(place.join("alone.o"), &object)?;
+    fs::write(place.parent().context("a parent")?.join("outside.o"), &object)?;
+    symlink("../outside.o", place.join("out.o"))?;
+    let show = |file: &str| place.join(file).display().to_string();
+    for (uri, expected) in [
+        ("none.o", "there is no file `none.o` in ".to_owned()),
+        ("../outside.o", "there is no file `../outside.o` in ".to_owned()),
+        ("out.o", format!("{} leads out of its directory", show("out.o"))),
+        ("text.o", format!("{}: it is not an ELF object", show("text.o"))),
+        ("half.o", format!("{}:3:11: it is not valid JSON: expected value", show("half.json"))),
+        ("name.o", format!("{}:1:", show("name.json"))),
+        ("alone.o", format!("{}: it has no manifest: write {}", show("alone.o"), show("alone.json"))),
+        (
+            "leaf.o",
+            format!("{}: `min-ttl` of the configuration: the object has no global variable `max_ttl`", show("leaf.o")),
+        ),
+        (
+            "wide.o",
+            format!(
+                "{}: `min-ttl` of the configuration: its `maximum` is 300, and the object's type goes from 0 to 255",
+                show("wide.o")
+            ),
+        ),
+        (
+            "words.o",
+            "service `bad` cannot be used: `loglevel` of its configuration is a word of the host's own".to_owned(),
+        ),
+        ("metric.o", "service `bad` cannot be used: metric `bad_packets_total` is declared twice".to_owned()),
+        ("ring.o", format!("{}: the map `events` is a RINGBUF", show("ring.o"))),
+    ] {
+        let line = daemon.ctl(&format!("services add type=object uri={uri} name=bad")).one_line(2);
+        assert!(line.contains(&expected), "{uri}: {line}");
+    }
+    for (name, words) in [
+        ("simplebridge", "service `simplebridge` is already loaded"),
+        ("cubes", "its name is a word of the API or of the command line"),
+        ("br1", "`br1` is the name of a cube"),
+    ] {
+        let line = daemon.ctl(&format!("services add type=object uri=guard.o name={name}")).one_line(2);
+        assert!(line.contains(words), "{name}: {line}");
+    }
+    fs::remove_file(place.parent().context("a parent")?.join("outside.o"))?;
+    Ok(())
+}
+
+#[test]
+fn a_refusal_of_the_verifiers_names_program_and_line() -> Result<()> {
+    let directory = directory()?;
+    let manifest = fs::read_to_string(directory.path().join("verdicts.json"))?;
+    fs::write(directory.path().join("verdicts.json"), manifest.replace("\"enter\"", "\"refused\""))?;
+    let scene = start(&directory, &VERDICTS[..2])?;
+    let line = scene.daemon.ctl("attach g1 veth1").one_line(2);
+    let words = [
+        "the kernel refuses program `refused` of cube `g1` at point ",
+        "invalid mem access 'scalar', at `return *nowhere; @ verdicts.bpf.c:",
+        "; -v shows the whole log",
+    ];
+    assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    Ok(())
+}
+
+#[test]
+fn a_standard_service_has_ports() -> Result<()> {
+    let directory = directory()?;
+    let argument = directory.path().display().to_string();
+    let scene = Scene::set_up().peers(2).arguments(["--plugin-dir", &argument]).start()?;
+    for line in [
+        "services add type=object uri=patch.o name=patch",
+        "patch add p1",
+        "p1 ports add one peer=veth1",
+        "p1 ports add two peer=veth2",
+        "marker add a mark=97",
+        "marker add b mark=98",
+        "attach a p1:one",
+        "attach b p1:two",
+    ] {
+        scene.daemon.ctl(line).ok();
+    }
+    assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"), "what is attached to its ports sees the frame");
+    scene.daemon.ctl("p1 ports del two").ok();
+    let recorder = Recorder::start(scene.peer(2))?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 3))?;
+    std::thread::sleep(QUIET);
+    assert!(marked(&recorder.stop()?).is_empty(), "there is no other port");
+    Ok(())
+}
+
+/// A manifest can be in the object, and one object be several services.
+#[test]
+fn one_object_can_be_several_services() -> Result<()> {
+    let directory = directory()?;
+    let scene = start(&directory, &[])?;
+    for name in ["first-guard", "second"] {
+        scene.daemon.ctl(&format!("services add type=object uri=embedded.o name={name}")).ok();
+        // What happens to a file later makes no difference.
+        if name == "second" {
+            fs::write(directory.path().join("embedded.o"), "gone")?;
+        }
+        scene.daemon.ctl(&format!("{name} add {name}-1")).ok();
+        scene.daemon.ctl(&format!("attach {name}-1 veth1")).ok();
+    }
+    scene.daemon.ctl("second-1 set min-ttl=9").ok();
+    eventually("both count", || {
+        Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
+        let seen = |cube: &str| -> Result<bool> { Ok(scene.get(cube)?["seen"].as_u64().is_some_and(|seen| seen > 0)) };
+        Ok(seen("first-guard-1")? && seen("second-1")?)
+    })?;
+    assert!(metric(&scene, "first_guard_packets_total{cubeName=\"first-guard-1\"}")? > 0.0);
+    Ok(())
+}
+
+/// The objects are committed, so that tests need no clang: `build.sh` there records what they were built from.
+#[test]
+fn objects_and_documentation_are_those_of_the_sources() -> Result<()> {
+    let output = Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet", "DIGEST"])
+        .current_dir(fixtures())
+        .output()?;
+    ensure!(output.status.success(), "run build.sh: {}", String::from_utf8_lossy(&output.stdout));
+    let digests: BTreeMap<String, String> = fs::read_to_string(fixtures().join("DIGEST"))?
+        .lines()
+        .filter_map(|line| line.split_once("  ").map(|(digest, name)| (name.to_owned(), digest.to_owned())))
+        .collect();
+    for file in fs::read_dir(fixtures())? {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        assert_eq!(digests.contains_key(&name), !["DIGEST", "build.sh"].contains(&name.as_str()), "{name}");
+    }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/object-services.md"))?;
+    for (language, file) in [("c", "guard.bpf.c"), ("json", "guard.json")] {
+        let block = format!("```{language}\n{}```\n", fs::read_to_string(fixtures().join(file))?);
+        assert!(page.contains(&block), "docs/object-services.md does not have {file} as it is");
+    }
+    Ok(())
+}
