@@ -13,12 +13,12 @@ pub mod daemon;
 pub mod disk;
 pub mod hook;
 pub mod http;
-pub mod lab;
 pub mod marks;
 pub mod object;
 pub mod pcap;
 pub mod scene;
 pub mod sniffer;
-pub mod traffic;
 
-mod packet_socket;
+pub use polycube_lab::{lab, traffic};
+
+use polycube_lab::packet_socket;

@@ -11,10 +11,10 @@ use libc::{c_int, sockaddr_ll, socklen_t};
 use crate::lab::Interface;
 
 #[derive(Debug)]
-pub(crate) struct PacketSocket(OwnedFd);
+pub struct PacketSocket(OwnedFd);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     Send,
     /// Takes every protocol, both directions.
     Capture,
@@ -22,7 +22,7 @@ pub(crate) enum Purpose {
 
 impl PacketSocket {
     /// Opens a socket in the interface's namespace. `prepare` runs before the first packet can arrive.
-    pub(crate) fn open(
+    pub fn open(
         interface: &Interface,
         purpose: Purpose,
         prepare: impl FnOnce(&Self) -> io::Result<()> + Send,
@@ -56,17 +56,17 @@ impl PacketSocket {
         if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    pub(crate) fn set(&self, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    pub fn set(&self, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
         set_option(self.as_fd(), level, option, value)
     }
 
     /// Sets an option whose value is a kernel structure.
-    pub(crate) fn set_to<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    pub fn set_to<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
         set_option_to(self.as_fd(), level, option, value)
     }
 
     /// Packets that found the receive buffer full since the last call (PACKET_STATISTICS clears as it reads).
-    pub(crate) fn drops(&self) -> io::Result<u32> {
+    pub fn drops(&self) -> io::Result<u32> {
         // SAFETY: a tpacket_stats of zero bytes is valid; every member is a number.
         let mut stats: libc::tpacket_stats = unsafe { mem::zeroed() };
         let mut length = size_of::<libc::tpacket_stats>() as socklen_t;
@@ -91,7 +91,7 @@ impl AsFd for PacketSocket {
 }
 
 /// Sets an option of any socket whose value is a number.
-pub(crate) fn set_option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+pub fn set_option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     set_option_to(socket, level, option, &value)
 }
 
