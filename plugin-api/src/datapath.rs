@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Point;
+
 /// The direction of a packet: into the cube (or the host's stack), or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,6 +119,44 @@ pub struct Datapath {
     /// ELF objects and instructions that contain the programs.
     #[serde(skip)]
     pub objects: Vec<Cow<'static, [u8]>>,
+}
+
+impl Datapath {
+    /// A datapath with one ELF object, and neither programs nor maps.
+    pub fn of(object: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { objects: vec![object.into()], ..Self::default() }
+    }
+
+    /// The same with the program `entry` of the object at each of `points` that has a netdev, with `constants` (see
+    /// [`constant`]). At a point that waits for its netdev, there is nothing to attach a program to.
+    #[must_use]
+    pub fn at(mut self, points: &[Point], direction: Direction, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let code = || Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
+        let points = points.iter().filter(|point| point.netdev.is_some());
+        self.programs.extend(points.map(|point| Program {
+            point: point.id,
+            direction,
+            stage: 0,
+            object: 0,
+            code: code(),
+        }));
+        self
+    }
+
+    /// The same with the program `entry` of the object for the ports of a standard cube, with `constants`.
+    #[must_use]
+    pub fn at_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
+        self.programs.push(Program { point: 0, direction: Direction::Ingress, stage: 0, object: 0, code });
+        self
+    }
+
+    /// The same with the map `name` of the object, which becomes the cube's.
+    #[must_use]
+    pub fn map(mut self, name: &str) -> Self {
+        self.maps.push(MapSpec::declared(name));
+        self
+    }
 }
 
 /// A read-only global's name and bytes, for [`Code::Elf`].

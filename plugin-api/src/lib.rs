@@ -54,15 +54,20 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+mod counters;
 mod cube;
 mod datapath;
 mod export;
 mod guard;
 pub mod identity;
+pub mod maps;
 mod netdevs;
 mod refusal;
 mod schema;
 mod service;
+mod staged;
+#[cfg(test)]
+mod testing;
 mod threads;
 
 pub use cube::{Cube, Level};
@@ -71,11 +76,18 @@ pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};
 pub use service::{Opened, Point, Port, Service, Wanted};
+pub use staged::Staged;
 
 #[doc(hidden)]
 pub mod __private {
+    /// What [`counters!`](crate::counters!) needs.
+    pub mod counters {
+        pub use crate::counters::{Counter, get, schema, serialize, set};
+    }
+
     pub use crate::export::{describe, instantiate};
     pub use crate::guard::install_hook;
     pub use abi_stable;
     pub use schemars;
+    pub use serde;
 }

@@ -89,17 +89,23 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// The plugin's reason; the change is refused.
     fn datapath(&self, wanted: &Wanted<Self::Config>) -> Result<Datapath, Refusal>;
 
-    /// Prepares for `wanted`. The programs are loaded, and no packet has passed them yet.
+    /// Prepares for `wanted`. The programs are loaded, and no packet has passed them yet. What is needed of the
+    /// configuration and the maps goes into a [`Staged`](crate::Staged), and rings to their
+    /// [`RingReader`](crate::maps::RingReader): these follow the commit or the abort by themselves.
     ///
     /// # Errors
     /// The plugin's reason; the host undoes its part.
-    fn prepare(&self, wanted: &Wanted<Self::Config>, maps: Maps) -> Result<(), Refusal>;
+    fn prepare(&self, wanted: &Wanted<Self::Config>, maps: Maps) -> Result<(), Refusal> {
+        let _ = (wanted, maps);
+        Ok(())
+    }
 
-    /// The prepared programs are in the path; the earlier ones have seen their last packet.
-    fn commit(&self);
+    /// The prepared programs are in the path; the earlier ones have seen their last packet. What is
+    /// [`Staged`](crate::Staged) is in force already.
+    fn commit(&self) {}
 
-    /// Forgets what was prepared.
-    fn abort(&self);
+    /// Forgets what was prepared and is not [`Staged`](crate::Staged).
+    fn abort(&self) {}
 
     /// The state. Reading it changes nothing.
     ///
