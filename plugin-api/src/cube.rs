@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::abi::HostHandle;
-use crate::staged::{Stage, Stages};
+use crate::stages::{Stage, Stages};
 use crate::threads::{self, JoinHandle};
 
 /// Severity of a line in the host's log.

@@ -5,8 +5,6 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Point;
-
 /// The direction of a packet: into the cube (or the host's stack), or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,22 +123,6 @@ impl Datapath {
     /// A datapath with one ELF object, and neither programs nor maps.
     pub fn of(object: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { objects: vec![object.into()], ..Self::default() }
-    }
-
-    /// The same with the program `entry` of the object at each of `points` that has a netdev, with `constants` (see
-    /// [`constant`]). At a point that waits for its netdev, there is nothing to attach a program to.
-    #[must_use]
-    pub fn at(mut self, points: &[Point], direction: Direction, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
-        let code = || Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
-        let points = points.iter().filter(|point| point.netdev.is_some());
-        self.programs.extend(points.map(|point| Program {
-            point: point.id,
-            direction,
-            stage: 0,
-            object: 0,
-            code: code(),
-        }));
-        self
     }
 
     /// The same with the program `entry` of the object for the ports of a standard cube, with `constants`.

@@ -15,7 +15,7 @@ use crate::{
     Cube, Map, Maps, Opened, Refusal, Service, ServiceSchema, Wanted,
     abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
-    staged::Stages,
+    stages::Stages,
 };
 
 /// Exports `$service`, which implements [`Service`], as this library's plugin.

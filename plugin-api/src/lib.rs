@@ -66,6 +66,7 @@ mod refusal;
 mod schema;
 mod service;
 mod staged;
+mod stages;
 #[cfg(test)]
 mod testing;
 mod threads;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::plain::Plain;
 use super::ring::Ring;
-use crate::staged::Stage;
+use crate::stages::Stage;
 use crate::threads::{JoinHandle, is_current};
 use crate::{Cube, Level, Refusal};
 

@@ -136,8 +136,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "plugin-api/src",
         house: "",
         rooms: &[
-            "export", "guard", "identity", "service", "schema", "cube", "threads", "datapath", "netdevs", "abi",
-            "refusal",
+            "export", "guard", "identity", "service", "counters", "schema", "maps", "staged", "cube", "stages",
+            "threads", "datapath", "netdevs", "abi", "refusal",
         ],
     },
     Floors {
