@@ -223,7 +223,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "plugins/simplebridge/src",
         house: "",
-        rooms: &["cube", "counters", "fdb", "links", "datapath", "state", "config", "mac"],
+        rooms: &["cube", "fdb", "links", "datapath", "state", "config", "mac"],
     },
     Floors {
         sources: "xtask/src",
