@@ -9,8 +9,8 @@ use core::arch::asm;
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::generated::{bpf_clone_redirect, bpf_ktime_get_coarse_ns, bpf_redirect},
     btf_maps::{Array, HashMap, PerCpuArray},
+    helpers::generated::{bpf_clone_redirect, bpf_ktime_get_coarse_ns, bpf_redirect},
     macros::{btf_map, classifier},
     programs::TcContext,
 };
