@@ -43,7 +43,7 @@ pub use table::{Hash, LpmTrie, LruHash, LruPerCpuHash, PerCpuHash, PerCpuTable, 
 use crate::{Map, Maps};
 
 impl Maps {
-    /// Takes the map called `name` and opens it as an `M`: an [`Array`], a [`Hash`], a [`Ring`] or another of the
+    /// Takes the map called `name` and opens it as an `M`: an [`Array`], a [`Hash`](type@Hash), a [`Ring`] or another of the
     /// [typed maps](crate::maps).
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub mod kind {
 
 use kind::Kind;
 
-/// A hash table with one value for each key: a [`Hash`] or an [`LruHash`].
+/// A hash table with one value for each key: a [`Hash`](type@Hash) or an [`LruHash`].
 #[derive(Debug)]
 pub struct Table<K, V, T> {
     raw: Raw,

@@ -275,8 +275,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "api", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder", "report",
-            "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
+            "report", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
