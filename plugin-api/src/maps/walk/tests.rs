@@ -91,3 +91,29 @@ fn both_ways_find_the_same() {
     assert_eq!(batches.len(), 9000);
     assert!(batches == keys);
 }
+
+#[test]
+fn a_walk_that_begins_again_passes_over_what_it_has_seen() {
+    let (raw, other) = raw(HASH, 4, 9000);
+    for n in 0..1000_u32 {
+        raw.update(&key(HASH, n), &n.to_ne_bytes(), Presence::Any).unwrap();
+    }
+    let mut visits = vec![0; 1000];
+    // The kernel begins again after a key that is gone.
+    let result = key_by_key(&raw, &mut |key, value| {
+        let n = u32::from_ne_bytes(*value.first_chunk().unwrap());
+        visits[n as usize] += 1;
+        if n % 10 == 0 {
+            other.remove(key).unwrap();
+        }
+    });
+    assert!(result.is_ok() && visits.iter().all(|visits| *visits == 1));
+    let mut count = 0_u32;
+    // A walk that never gets further gives up.
+    let result = key_by_key(&raw, &mut |key, _| {
+        count += 1;
+        other.remove(key).unwrap();
+        other.update(&(100_000 + count).to_ne_bytes(), &[0; 4], Presence::Any).unwrap();
+    });
+    assert!(matches!(result, Err(MapError::Busy { .. })), "{result:?} after {count}");
+}
