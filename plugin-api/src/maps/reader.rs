@@ -137,19 +137,22 @@ impl Inner {
 
 impl Stage for Inner {
     fn commit(&self) {
-        let mut rings = self.rings();
-        let before = match std::mem::take(&mut rings.prepared) {
-            Next::Same => return,
-            Next::None => rings.running.take(),
-            Next::Other(running) => {
-                // A thread that ended early has said why.
-                let _ = running.begin.send(());
-                rings.running.replace(running)
-            }
+        let (next, before) = {
+            let mut rings = self.rings();
+            let next = match std::mem::take(&mut rings.prepared) {
+                Next::Same => return,
+                Next::None => None,
+                Next::Other(next) => Some(next),
+            };
+            (next, rings.running.take())
         };
-        // The end of a thread can take a while.
-        drop(rings);
+        // It takes what is left before the next one begins.
         drop(before);
+        if let Some(next) = &next {
+            // A thread that ended early has said why.
+            let _ = next.begin.send(());
+        }
+        self.rings().running = next;
     }
 
     fn abort(&self) {

@@ -96,6 +96,16 @@ fn a_change_that_keeps_the_map_keeps_the_thread_and_another_map_another() {
     lab.host.cube.stages().commit();
     assert_eq!(lab.next(), Ok(3));
     assert!(thread(&lab) != first);
+    // What is left in one ring comes before what is in the next.
+    lab.prepare(&map);
+    for record in 200..250 {
+        assert!(new_program.send(record) && program.send(record + 100));
+    }
+    lab.host.cube.stages().commit();
+    let found: Vec<_> = (0..100).map(|_| lab.next().unwrap()).collect();
+    assert!(found.into_iter().eq((200..250).chain(300..350)));
+    lab.prepare(&new);
+    lab.host.cube.stages().commit();
     lab.reader.prepare_end();
     lab.host.cube.stages().commit();
     assert!(new_program.send(5));
