@@ -4,6 +4,7 @@
 //! the median over pairs of neighbouring turns, with the middle half of the pairs in brackets.
 
 mod api;
+mod border;
 mod bridge;
 mod capture;
 mod figures;
@@ -61,6 +62,8 @@ enum Bench {
     Api,
     /// Filters that reject, many sniffers, and a change of filter
     Filter,
+    /// A call from the host to a plugin, compared with one of a trait object
+    Border,
     /// Changes that are stored, and a daemon that brings them back
     Restart,
 }
@@ -76,6 +79,7 @@ impl Bench {
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
+            Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
         }
     }

@@ -22,7 +22,7 @@ pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
 pub const ABI_MINOR: u32 = 2;
 
-/// A result whose error is the JSON text of a [`Refusal`](crate::Refusal).
+/// A result whose error is the JSON text of a [`Refusal`].
 pub type Answer<T> = RResult<T, RString>;
 
 /// A map of the cube, as the host passes it: the JSON text of its name and sizes, and a descriptor that the plugin then

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::abi::HostHandle;
+use crate::stages::{Stage, Stages};
 use crate::threads::{self, JoinHandle};
 
 /// Severity of a line in the host's log.
@@ -49,13 +50,25 @@ pub(crate) struct CubeInfo {
 pub struct Cube {
     info: Arc<CubeInfo>,
     host: Arc<HostHandle>,
+    stages: Arc<Stages>,
 }
 
 impl Cube {
     pub(crate) fn new(info: CubeInfo, host: HostHandle) -> Self {
         let host = Arc::new(host);
         threads::register(&host);
-        Self { info: Arc::new(info), host }
+        Self { info: Arc::new(info), host, stages: Arc::default() }
+    }
+
+    /// What follows the phases of this cube's changes.
+    pub(crate) fn stages(&self) -> Arc<Stages> {
+        Arc::clone(&self.stages)
+    }
+
+    /// Has `stage` follow the phases of this cube's changes as long as it exists.
+    pub(crate) fn enlist<S: Stage + 'static>(&self, stage: &Arc<S>) {
+        let stage: Weak<S> = Arc::downgrade(stage);
+        self.stages.enlist(stage);
     }
 
     /// The name that the user chose. It contains no `/` and no control characters and is at most 64 bytes long.

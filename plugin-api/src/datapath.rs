@@ -119,6 +119,28 @@ pub struct Datapath {
     pub objects: Vec<Cow<'static, [u8]>>,
 }
 
+impl Datapath {
+    /// A datapath with one ELF object, and neither programs nor maps.
+    pub fn of(object: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { objects: vec![object.into()], ..Self::default() }
+    }
+
+    /// The same with the program `entry` of the object for the ports of a standard cube, with `constants`.
+    #[must_use]
+    pub fn at_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
+        self.programs.push(Program { point: 0, direction: Direction::Ingress, stage: 0, object: 0, code });
+        self
+    }
+
+    /// The same with the map `name` of the object, which becomes the cube's.
+    #[must_use]
+    pub fn map(mut self, name: &str) -> Self {
+        self.maps.push(MapSpec::declared(name));
+        self
+    }
+}
+
 /// A read-only global's name and bytes, for [`Code::Elf`].
 pub fn constant<const N: usize>(name: &str, bytes: [u8; N]) -> (String, Vec<u8>) {
     (name.to_owned(), bytes.to_vec())

@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::sync::Arc;
 
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
@@ -14,6 +15,7 @@ use crate::{
     Cube, Map, Maps, Opened, Refusal, Service, ServiceSchema, Wanted,
     abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
+    stages::Stages,
 };
 
 /// Exports `$service`, which implements [`Service`], as this library's plugin.
@@ -71,17 +73,23 @@ pub fn describe<S: Service>(version: &str) -> Answer<RString> {
 pub fn instantiate<S: Service>(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle> {
     guard(|| {
         let cube = Cube::new(serde_json::from_str(cube.as_str())?, host);
-        Ok(CubeAbi_TO::from_value(Instance(ManuallyDrop::new(S::create(cube)?)), TD_Opaque))
+        let stages = cube.stages();
+        let instance = Instance { service: ManuallyDrop::new(S::create(cube)?), stages };
+        Ok(CubeAbi_TO::from_value(instance, TD_Opaque))
     })
 }
 
-struct Instance<S>(ManuallyDrop<S>);
+struct Instance<S> {
+    service: ManuallyDrop<S>,
+    /// What follows the phases of a change without the service's help.
+    stages: Arc<Stages>,
+}
 
 impl<S> Drop for Instance<S> {
     fn drop(&mut self) {
         let _ = guard(|| {
             // SAFETY: the service is dropped only here, and `self` is not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.0) };
+            unsafe { ManuallyDrop::drop(&mut self.service) };
             Ok(())
         });
     }
@@ -106,7 +114,7 @@ impl<S: Service> CubeAbi for Instance<S> {
     fn datapath(&self, wanted: RStr<'_>) -> Answer<DatapathText> {
         guard(|| {
             let wanted: Wanted<S::Config> = serde_json::from_str(wanted.as_str())?;
-            let datapath = self.0.datapath(&wanted)?;
+            let datapath = self.service.datapath(&wanted)?;
             let spec = serde_json::to_string(&datapath)?.into();
             let objects = datapath.objects.into_iter().map(|object| RVec::from(object.into_owned())).collect();
             Ok(DatapathText { spec, objects })
@@ -114,48 +122,58 @@ impl<S: Service> CubeAbi for Instance<S> {
     }
 
     fn prepare(&self, wanted: RStr<'_>, maps: RVec<MapHandle>) -> Answer<()> {
-        guard(|| {
+        let answer = guard(|| {
             let maps = maps.iter().map(adopt).collect::<Vec<_>>();
             let maps = Maps(maps.into_iter().collect::<Result<_, _>>()?);
-            self.0.prepare(&serde_json::from_str(wanted.as_str())?, maps)
-        })
+            self.service.prepare(&serde_json::from_str(wanted.as_str())?, maps)
+        });
+        if answer.is_err() {
+            // Neither a commit nor an abort follows.
+            let _ = guard(|| {
+                self.stages.abort();
+                Ok(())
+            });
+        }
+        answer
     }
 
     fn commit(&self) -> Answer<()> {
         guard(|| {
-            self.0.commit();
+            self.stages.commit();
+            self.service.commit();
             Ok(())
         })
     }
 
     fn abort(&self) -> Answer<()> {
         guard(|| {
-            self.0.abort();
+            self.stages.abort();
+            self.service.abort();
             Ok(())
         })
     }
 
     fn state(&self) -> Answer<RString> {
-        guard(|| Ok(serde_json::to_string(&self.0.state()?)?.into()))
+        guard(|| Ok(serde_json::to_string(&self.service.state()?)?.into()))
     }
 
     fn action(&self, path: RStr<'_>, input: RStr<'_>) -> Answer<RString> {
         guard(|| {
-            let output = self.0.action(path.as_str(), &serde_json::from_str(input.as_str())?)?;
+            let output = self.service.action(path.as_str(), &serde_json::from_str(input.as_str())?)?;
             Ok(output.to_string().into())
         })
     }
 
     fn tick(&self) -> Answer<()> {
         guard(|| {
-            self.0.tick();
+            self.service.tick();
             Ok(())
         })
     }
 
     fn netdevs(&self, netdevs: RStr<'_>) -> Answer<()> {
         guard(|| {
-            self.0.netdevs(&serde_json::from_str(netdevs.as_str())?);
+            self.service.netdevs(&serde_json::from_str(netdevs.as_str())?);
             Ok(())
         })
     }
@@ -163,7 +181,7 @@ impl<S: Service> CubeAbi for Instance<S> {
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         guard(|| {
             let Opened { fd, media, file_name, id } =
-                self.0.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
+                self.service.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
             let info = json!({ "media": media, "file-name": file_name, "id": id });
             Ok(StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() })
         })

@@ -4,7 +4,7 @@
 //! and exports it:
 //!
 //! ```
-//! use polycube_plugin_api::{Cube, Datapath, Maps, Refusal, Service, ServiceKind, Wanted, export_plugin};
+//! use polycube_plugin_api::{Cube, Datapath, Refusal, Service, ServiceKind, Wanted, export_plugin};
 //!
 //! #[derive(Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(rename_all = "kebab-case", default)]
@@ -34,11 +34,6 @@
 //!     fn datapath(&self, _: &Wanted<Config>) -> Result<Datapath, Refusal> {
 //!         Ok(Datapath::default())
 //!     }
-//!     fn prepare(&self, _: &Wanted<Config>, _: Maps) -> Result<(), Refusal> {
-//!         Ok(())
-//!     }
-//!     fn commit(&self) {}
-//!     fn abort(&self) {}
 //!     fn state(&self) -> Result<State, Refusal> {
 //!         Ok(State { length: self.0.name().len() })
 //!     }
@@ -48,21 +43,33 @@
 //! # fn main() {}
 //! ```
 //!
-//! The plugin describes programs and the host loads them: a plugin needs no `bpf(2)` call to be in a packet's path.
-//! This crate does no I/O.
+//! The plugin describes programs and the host loads them: a plugin needs no `bpf(2)` call to be in a packet's path. What
+//! most plugins need besides is here as well, without unsafe code in the plugin:
+//!
+//! - [`Staged`]: a value that belongs to a configuration, and follows the two phases of a change by itself;
+//! - [`maps`]: typed access to the cube's maps, and a thread that reads a ring;
+//! - [`counters!`]: counters declared once, from the map to the metrics.
+//!
+//! This crate does no I/O except on the maps that the host hands over.
 
 #![warn(missing_docs)]
 
 pub mod abi;
+mod counters;
 mod cube;
 mod datapath;
 mod export;
 mod guard;
 pub mod identity;
+pub mod maps;
 mod netdevs;
 mod refusal;
 mod schema;
 mod service;
+mod staged;
+mod stages;
+#[cfg(test)]
+mod testing;
 mod threads;
 
 pub use cube::{Cube, Level};
@@ -71,11 +78,23 @@ pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};
 pub use service::{Opened, Point, Port, Service, Wanted};
+pub use staged::Staged;
 
 #[doc(hidden)]
 pub mod __private {
+    /// What [`counters!`](crate::counters!) needs.
+    pub mod counters {
+        pub use crate::counters::{Counter, get, schema, serialize, set};
+    }
+
     pub use crate::export::{describe, instantiate};
     pub use crate::guard::install_hook;
     pub use abi_stable;
     pub use schemars;
+    pub use serde;
 }
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Action, Cube, Datapath, Maps, Netdevs, Refusal, ServiceKind, Stream, Tag};
+use crate::{Action, Code, Cube, Datapath, Direction, Maps, Netdevs, Program, Refusal, ServiceKind, Stream, Tag};
 
 /// A port of a standard cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,24 @@ pub struct Point {
     /// Whether the netdev is the loopback, on which every packet that leaves comes in again.
     #[serde(default)]
     pub is_loopback: bool,
+}
+
+impl Datapath {
+    /// The same with the program `entry` of the object at each of `points` that has a netdev, with `constants` (see
+    /// [`constant`](crate::constant)). At a point that waits for its netdev, there is nothing to attach a program to.
+    #[must_use]
+    pub fn at(mut self, points: &[Point], direction: Direction, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let code = || Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
+        let points = points.iter().filter(|point| point.netdev.is_some());
+        self.programs.extend(points.map(|point| Program {
+            point: point.id,
+            direction,
+            stage: 0,
+            object: 0,
+            code: code(),
+        }));
+        self
+    }
 }
 
 /// The wanted state of a cube: its configuration, and where it is attached.
@@ -89,17 +107,23 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// The plugin's reason; the change is refused.
     fn datapath(&self, wanted: &Wanted<Self::Config>) -> Result<Datapath, Refusal>;
 
-    /// Prepares for `wanted`. The programs are loaded, and no packet has passed them yet.
+    /// Prepares for `wanted`. The programs are loaded, and no packet has passed them yet. What is needed of the
+    /// configuration and the maps goes into a [`Staged`](crate::Staged), and rings to their
+    /// [`RingReader`](crate::maps::RingReader): these follow the commit or the abort by themselves.
     ///
     /// # Errors
     /// The plugin's reason; the host undoes its part.
-    fn prepare(&self, wanted: &Wanted<Self::Config>, maps: Maps) -> Result<(), Refusal>;
+    fn prepare(&self, wanted: &Wanted<Self::Config>, maps: Maps) -> Result<(), Refusal> {
+        let _ = (wanted, maps);
+        Ok(())
+    }
 
-    /// The prepared programs are in the path; the earlier ones have seen their last packet.
-    fn commit(&self);
+    /// The prepared programs are in the path; the earlier ones have seen their last packet. What is
+    /// [`Staged`](crate::Staged) is in force already.
+    fn commit(&self) {}
 
-    /// Forgets what was prepared.
-    fn abort(&self);
+    /// Forgets what was prepared and is not [`Staged`](crate::Staged).
+    fn abort(&self) {}
 
     /// The state. Reading it changes nothing.
     ///

@@ -42,6 +42,11 @@ pub(crate) fn spawn<T: Send + 'static>(
     })
 }
 
+/// Whether the caller runs on `thread`.
+pub(crate) fn is_current<T>(thread: &JoinHandle<T>) -> bool {
+    thread.thread().id() == thread::current().id()
+}
+
 /// Writes a panic that no call of the host's catches to the log.
 pub(crate) fn report(info: &PanicHookInfo<'_>) {
     let place = info.location().map_or_else(|| String::from("an unknown place"), ToString::to_string);

@@ -47,6 +47,10 @@ fn a_program_has_its_types_and_the_kernels() -> Result<()> {
     let records = pinned(daemon, "t1", "records")?;
     let info = bpf::map_info(records.as_fd())?;
     assert!(info.btf_id != 0 && info.btf_key_type_id != 0 && info.btf_value_type_id != 0, "{info:?}");
+    for map in ["fdb", "counters"] {
+        let info = bpf::map_info(pinned(daemon, "br1", map)?.as_fd())?;
+        assert!(info.btf_key_type_id != 0 && info.btf_value_type_id != 0, "{map}: {info:?}");
+    }
     for cube in ["t1", "br1", "c1"] {
         let program = bpf::program_info(pinned(daemon, cube, "program")?.as_fd())?;
         assert!(program.btf_id != 0 && program.nr_func_info > 0 && program.nr_line_info > 0, "{cube}: {program:?}");

@@ -18,6 +18,7 @@ pub const FDB_SIZE: u32 = 16_384;
 /// A MAC address, padded to a word so that the kernel hashes whole words.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct FdbKey {
     pub mac: [u8; 6],
     pub zero: [u8; 2],
@@ -26,6 +27,7 @@ pub struct FdbKey {
 /// The port that leads to an address, and when the address was last seen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "zerocopy", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct FdbEntry {
     /// `CLOCK_MONOTONIC` (coarse) nanoseconds of the last frame from the address; an entry with
     /// [`STATIC`] never ages and never moves.

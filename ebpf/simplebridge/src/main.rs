@@ -9,9 +9,9 @@ use core::arch::asm;
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    btf_maps::{Array, HashMap, PerCpuArray},
     helpers::generated::{bpf_clone_redirect, bpf_ktime_get_coarse_ns, bpf_redirect},
-    macros::{classifier, map},
-    maps::{Array, HashMap, PerCpuArray},
+    macros::{btf_map, classifier},
     programs::TcContext,
 };
 use polycube_chain::{Hook, next, tc::DROP};
@@ -25,16 +25,16 @@ mod address;
 use address::{Address, Addresses};
 
 /// Port id to ifindex; see [`polycube_layout::chain::PORTS`].
-#[map(name = "ports")]
-static PORTS: Array<u32> = Array::with_max_entries(MAX_PORTS, 0);
+#[btf_map(name = "ports")]
+static PORTS: Array<u32, { MAX_PORTS as usize }> = Array::new();
 
 /// See [`polycube_layout::bridge::FDB`]. Memory is allocated as addresses are learned.
-#[map(name = "fdb")]
-static FDB: HashMap<Address, FdbEntry> = HashMap::with_max_entries(FDB_SIZE, BPF_F_NO_PREALLOC);
+#[btf_map(name = "fdb")]
+static FDB: HashMap<Address, FdbEntry, { FDB_SIZE as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// See [`polycube_layout::bridge::COUNTERS`].
-#[map(name = "counters")]
-static COUNTERS: PerCpuArray<PortCounters> = PerCpuArray::with_max_entries(MAX_PORTS, 0);
+#[btf_map(name = "counters")]
+static COUNTERS: PerCpuArray<PortCounters, { MAX_PORTS as usize }> = PerCpuArray::new();
 
 /// See [`polycube_layout::bridge::AGING`]. IEEE 802.1Q's recommended 300 s, unless the host says otherwise.
 #[unsafe(no_mangle)]

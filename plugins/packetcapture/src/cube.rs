@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Stream, Tag, Wanted};
+use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Staged, Stream, Tag, Wanted};
 
 use crate::config::Config;
 use crate::datapath;
@@ -27,6 +27,7 @@ const DISK_PATIENCE: Duration = Duration::from_secs(10);
 pub struct PacketCapture {
     context: CubeContext,
     cpus: usize,
+    in_force: Staged<InForce>,
     phases: Mutex<Phases>,
     /// The filter compiled last: a change asks for it twice, and most changes do not affect the filter.
     compiled: Mutex<Option<Arc<Filter>>>,
@@ -41,22 +42,22 @@ struct Filter {
     program: Option<Compiled>,
 }
 
+/// What belongs to a configuration.
+struct InForce {
+    settings: Arc<Settings>,
+    filter: Arc<Filter>,
+    /// Why there are no packets with it.
+    idle: Option<String>,
+}
+
+/// The session, which outlives changes of its settings.
 #[derive(Default)]
 struct Phases {
     running: Option<Session>,
     prepared: Prepared,
-    /// The settings in force, and the prepared ones.
-    settings: Option<Arc<Settings>>,
-    next_settings: Option<Arc<Settings>>,
-    /// The filter in force, and the prepared one.
-    filter: Option<Arc<Filter>>,
-    next_filter: Option<Arc<Filter>>,
-    /// Why there are no packets with the configuration in force, and with the prepared one.
-    idle: Option<String>,
-    next_idle: Option<String>,
 }
 
-/// What `commit` puts in force.
+/// What `commit` does with the session.
 #[derive(Default)]
 enum Prepared {
     #[default]
@@ -96,6 +97,19 @@ impl PacketCapture {
         Ok(filter)
     }
 
+    /// Forgets what was prepared for the session.
+    fn forget(&self, phases: &mut Phases) {
+        match std::mem::take(&mut phases.prepared) {
+            Prepared::Nothing | Prepared::Off => {}
+            Prepared::On(session) => session.end(),
+            Prepared::Change(opened) => {
+                if let (Some(running), Some(now)) = (&phases.running, self.in_force.now()) {
+                    running.forget(Arc::clone(&now.settings), opened.as_ref());
+                }
+            }
+        }
+    }
+
     fn report_reduced_rings(&self, session: &Session, wanted: usize) {
         let got = session.ring_size();
         if got < wanted {
@@ -118,8 +132,9 @@ impl Service for PacketCapture {
             .map_err(|error| Refusal::failed(format!("cannot read the number of CPUs: {error}")))?;
         let random = |error| Refusal::failed(format!("cannot read random bytes: {error}"));
         let (process, key) = (sys::random().map_err(random)?, sys::random().map_err(random)?);
+        let in_force = Staged::new(&cube);
         let context = CubeContext::new(cube, u32::from_ne_bytes(process), key)?;
-        Ok(Self { context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
+        Ok(Self { in_force, context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -139,7 +154,7 @@ impl Service for PacketCapture {
         let maps = CaptureMaps::find(maps)?;
         let filter = self.filter(config)?;
         let mut phases = self.phases();
-        phases.forget();
+        self.forget(&mut phases);
         let phases = &mut *phases;
         phases.prepared = match (maps, &mut phases.running) {
             (None, _) => Prepared::Off,
@@ -153,36 +168,32 @@ impl Service for PacketCapture {
                 Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.format)?) })
             }
         };
-        (phases.next_filter, phases.next_settings) = (Some(filter), Some(settings));
-        phases.next_idle = state::idle(config.capture, points);
+        self.in_force.prepare(InForce { settings, filter, idle: state::idle(config.capture, points) });
         Ok(())
     }
 
     fn commit(&self) {
+        let Some(now) = self.in_force.now() else { return };
         let mut phases = self.phases();
-        phases.enact();
-        if let Some(settings) = &phases.settings {
-            // A session does the same with the packets that are still in its rings.
-            if !settings.network && phases.running.is_none() {
-                self.context.queue.clear(&self.context.outcome.queue);
-            }
-            self.context.cube.log(Level::Debug, &in_force(settings, phases.filter.as_deref()));
+        phases.enact(&now.settings);
+        // A session does the same with the packets that are still in its rings.
+        if !now.settings.network && phases.running.is_none() {
+            self.context.queue.clear(&self.context.outcome.queue);
         }
+        self.context.cube.log(Level::Debug, &now.summary());
     }
 
     fn abort(&self) {
-        self.phases().forget();
+        self.forget(&mut self.phases());
         self.context.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
     }
 
     fn state(&self) -> Result<State, Refusal> {
         let CubeContext { outcome, queue, readers, .. } = &self.context;
-        let (settings, program, is_on, idle) = {
-            let phases = self.phases();
-            let program = phases.filter.as_ref().and_then(|filter| filter.state());
-            let idle = phases.idle.clone().filter(|_| phases.running.is_none());
-            (phases.settings.clone(), program, phases.running.is_some(), idle)
-        };
+        let (now, is_on) = (self.in_force.now(), self.phases().running.is_some());
+        let program = now.as_ref().and_then(|now| now.filter.state());
+        let idle = now.as_ref().and_then(|now| now.idle.clone()).filter(|_| !is_on);
+        let settings = now.as_ref().map(|now| &now.settings);
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
         let status = match outcome.trouble() {
             Some(trouble) => trouble,
@@ -209,7 +220,7 @@ impl Service for PacketCapture {
     fn tick(&self) {
         let phases = self.phases();
         let Some(running) = &phases.running else { return };
-        if phases.settings.as_ref().is_some_and(|settings| settings.watches_the_clock()) {
+        if self.in_force.now().is_some_and(|now| now.settings.watches_the_clock()) {
             running.tick();
         }
         let offset = sys::utc_offset();
@@ -227,10 +238,10 @@ impl Service for PacketCapture {
     }
 
     fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<polycube_plugin_api::Opened, Refusal> {
-        let (settings, flushed) = {
+        let flushed = {
             let phases = self.phases();
             let running = phases.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
-            (phases.settings.clone(), running.map(Session::flush))
+            running.map(Session::flush)
         };
         // A reader of the packets so far also wants those still on their way to the file.
         if let Some(flushed) = flushed {
@@ -240,7 +251,8 @@ impl Service for PacketCapture {
                 return Err(Refusal::failed(message).at(path));
             }
         }
-        streams::open(&self.context, settings.as_deref(), path, query)
+        let now = self.in_force.now();
+        streams::open(&self.context, now.as_ref().map(|now| &*now.settings), path, query)
     }
 }
 
@@ -259,15 +271,21 @@ impl Filter {
     }
 }
 
-/// The configuration in force, for the log.
-fn in_force(settings: &Settings, filter: Option<&Filter>) -> String {
-    let Settings { format, section, network, files, .. } = settings;
-    let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
-    let places = if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
-    let to =
-        if *network { "the queue of network mode".to_owned() } else { files.directory.path().display().to_string() };
-    let filter = if filter.is_some_and(|filter| filter.program.is_some()) { "a filter" } else { "no filter" };
-    format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
+impl InForce {
+    /// The configuration, for the log.
+    fn summary(&self) -> String {
+        let Settings { format, section, network, files, .. } = &*self.settings;
+        let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
+        let places =
+            if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
+        let to = if *network {
+            "the queue of network mode".to_owned()
+        } else {
+            files.directory.path().display().to_string()
+        };
+        let filter = if self.filter.program.is_some() { "a filter" } else { "no filter" };
+        format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
+    }
 }
 
 /// The user's view of a filter error.
@@ -283,31 +301,14 @@ fn refusal(error: &FilterError) -> Refusal {
 }
 
 impl Phases {
-    fn enact(&mut self) {
-        self.filter = self.next_filter.take().or(self.filter.take());
-        if let Some(settings) = self.next_settings.take() {
-            (self.settings, self.idle) = (Some(settings), self.next_idle.take());
-        }
+    fn enact(&mut self, settings: &Arc<Settings>) {
         match std::mem::take(&mut self.prepared) {
             Prepared::Nothing => {}
             Prepared::Off => self.end(),
             Prepared::On(session) => self.running = Some(*session),
             Prepared::Change(opened) => {
-                if let (Some(running), Some(settings)) = (&mut self.running, &self.settings) {
+                if let Some(running) = &mut self.running {
                     running.settle(Arc::clone(settings), opened);
-                }
-            }
-        }
-    }
-
-    fn forget(&mut self) {
-        (self.next_filter, self.next_settings, self.next_idle) = (None, None, None);
-        match std::mem::take(&mut self.prepared) {
-            Prepared::Nothing | Prepared::Off => {}
-            Prepared::On(session) => session.end(),
-            Prepared::Change(opened) => {
-                if let (Some(running), Some(settings)) = (&self.running, &self.settings) {
-                    running.forget(Arc::clone(settings), opened.as_ref());
                 }
             }
         }

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use polycube_layout::bridge;
+use polycube_layout::bridge::{COUNTERS, FDB};
+use polycube_plugin_api::maps::{MapError, PerCpuArray};
 use polycube_plugin_api::{
-    Action, Cube, Datapath, Level, Map, Maps, Netdevs, Port, Refusal, Service, ServiceKind, Tag, Wanted,
+    Action, Cube, Datapath, Level, Maps, Netdevs, Port, Refusal, Service, ServiceKind, Staged, Tag, Wanted,
 };
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::counters::{Counters, CountersError};
 use crate::datapath::{self, Statics};
-use crate::fdb::{Ageing, Changes, Entries, Fdb, FdbError};
+use crate::fdb::{Ageing, Changes, Entries, Fdb};
 use crate::links::Links;
-use crate::state::{EntryState, FdbState, Origin, PortState, State};
+use crate::state::{EntryState, FdbState, Origin, PortCounts, PortState, State};
 
 const FLUSH: &str = "fdb/flush";
 
@@ -25,13 +25,13 @@ const SWEEP: u32 = 30;
 /// A cube of the service.
 pub struct SimpleBridge {
     cube: Cube,
-    phases: Mutex<Phases>,
+    bridge: Staged<Bridge>,
+    watch: Mutex<Watch>,
 }
 
+/// What is observed from one call to the next.
 #[derive(Default)]
-struct Phases {
-    prepared: Option<Bridge>,
-    running: Option<Bridge>,
+struct Watch {
     links: Links,
     ticks: u32,
 }
@@ -39,19 +39,21 @@ struct Phases {
 /// The maps, and what they should hold.
 struct Bridge {
     fdb: Fdb,
-    counters: Counters,
+    counters: PerCpuArray<PortCounts>,
     ports: Vec<Port>,
+    /// Ports that the bridge had before as well, or might have had, because it took over the map.
+    kept: BTreeSet<u32>,
     statics: Statics,
     aging: u64,
 }
 
 impl SimpleBridge {
-    fn phases(&self) -> MutexGuard<'_, Phases> {
-        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs the outcome of the changes that `why` made to the forwarding database.
-    fn note(&self, why: &str, result: Result<Changes, FdbError>) {
+    fn note(&self, why: &str, result: Result<Changes, MapError>) {
         match result {
             Err(error) => self.cube.log(Level::Error, &error.to_string()),
             Ok(changes) => {
@@ -77,7 +79,7 @@ impl Service for SimpleBridge {
     type State = State;
 
     fn create(cube: Cube) -> Result<Self, Refusal> {
-        Ok(Self { cube, phases: Mutex::default() })
+        Ok(Self { bridge: Staged::new(&cube), watch: Mutex::default(), cube })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -86,44 +88,40 @@ impl Service for SimpleBridge {
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {
-        let mut bridge = Bridge {
-            fdb: Fdb::open(take(&mut maps, bridge::FDB)?.fd)?,
-            counters: Counters::open(take(&mut maps, bridge::COUNTERS)?.fd)?,
+        let fdb = Fdb(maps.open(FDB)?);
+        let counters: PerCpuArray<PortCounts> = maps.open(COUNTERS)?;
+        let running = self.bridge.now();
+        // Without a predecessor, the maps are new, or taken over from an earlier daemon.
+        let is_kept = |port: &&Port| running.as_ref().is_none_or(|running| running.has(port));
+        let (kept, new): (Vec<_>, Vec<_>) = wanted.ports.iter().partition(is_kept);
+        for port in new {
+            // Another port may have had its id before.
+            counters.set(port.id, &PortCounts::default())?;
+        }
+        self.bridge.prepare(Bridge {
+            fdb,
+            counters,
             ports: wanted.ports.clone(),
+            kept: kept.into_iter().map(|port| port.id).collect(),
             statics: datapath::statics(&wanted.config.fdb, &wanted.ports)?,
             aging: wanted.config.fdb.aging(),
-        };
-        let mut phases = self.phases();
-        // Without a predecessor the maps are new.
-        if let Some(running) = &phases.running {
-            for port in wanted.ports.iter().filter(|port| !running.has(port)) {
-                bridge.counters.reset(port)?;
-            }
-        }
-        phases.prepared = Some(bridge);
+        });
         Ok(())
     }
 
     fn commit(&self) {
-        let mut phases = self.phases();
-        let Some(mut bridge) = phases.prepared.take() else { return };
-        let running = phases.running.as_ref();
-        let kept = bridge.ports.iter().filter(|port| running.is_none_or(|running| running.has(port)));
-        let kept = kept.map(|port| port.id).collect();
-        let statics = bridge.statics.clone();
-        self.note("configured", bridge.change(|present, _| Changes::to_configuration(present, &statics, &kept)));
+        let Some(bridge) = self.bridge.now() else { return };
+        let changes = bridge.change(|present, _| Changes::to_configuration(present, &bridge.statics, &bridge.kept));
+        self.note("configured", changes);
         self.cube.log(Level::Debug, &bridge.summary());
-        phases.running = Some(bridge);
     }
 
     fn abort(&self) {
-        if self.phases().prepared.take().is_some() {
-            self.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
-        }
+        self.cube.log(Level::Debug, "a change was undone: the previous configuration stays in force");
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        self.phases().running.as_ref().map_or_else(|| Ok(State::default()), Bridge::state)
+        self.bridge.read(Bridge::state)
     }
 
     fn actions() -> Vec<Action> {
@@ -135,7 +133,7 @@ impl Service for SimpleBridge {
             let message = format!("{} has no action `{path}`: it has {FLUSH}", Self::NAME);
             return Err(Refusal::new(Tag::OperationNotSupported, message));
         }
-        if let Some(bridge) = &mut self.phases().running {
+        if let Some(bridge) = self.bridge.now() {
             let changes = bridge.change(|present, _| Changes::flush(present))?;
             self.note("flushed", Ok(changes));
         }
@@ -143,13 +141,12 @@ impl Service for SimpleBridge {
     }
 
     fn tick(&self) {
-        let mut phases = self.phases();
-        phases.ticks += 1;
-        if phases.ticks < SWEEP {
-            return;
-        }
-        phases.ticks = 0;
-        if let Some(bridge) = &mut phases.running {
+        let is_due = {
+            let mut watch = self.watch();
+            watch.ticks = (watch.ticks + 1) % SWEEP;
+            watch.ticks == 0
+        };
+        if let Some(bridge) = self.bridge.now().filter(|_| is_due) {
             let ports = bridge.port_ids();
             self.note("swept", bridge.change(|present, ageing| Changes::sweep(present, ageing, &ports)));
         }
@@ -158,9 +155,8 @@ impl Service for SimpleBridge {
     /// Forgets the addresses on ports that have gone down, as `br_stp_disable_port()` in net/bridge/br_stp_if.c does:
     /// their stations may appear elsewhere and wait for a frame, rather than send one.
     fn netdevs(&self, netdevs: &Netdevs) {
-        let mut phases = self.phases();
-        let Phases { running: Some(bridge), links, .. } = &mut *phases else { return };
-        let lost = links.update(&bridge.port_ids(), &netdevs.ports);
+        let Some(bridge) = self.bridge.now() else { return };
+        let lost = self.watch().links.update(&bridge.port_ids(), &netdevs.ports);
         if !lost.is_empty() {
             self.note("ports down", bridge.change(|present, _| Changes::forget(present, &lost)));
         }
@@ -177,7 +173,7 @@ impl Bridge {
         self.ports.iter().any(|own| own.id == port.id && own.name == port.name)
     }
 
-    fn change(&mut self, plan: impl FnOnce(&Entries, Ageing) -> Changes) -> Result<Changes, FdbError> {
+    fn change(&self, plan: impl FnOnce(&Entries, Ageing) -> Changes) -> Result<Changes, MapError> {
         let changes = plan(&self.fdb.entries()?, Ageing::with_limit(self.aging));
         self.fdb.apply(&changes)?;
         Ok(changes)
@@ -194,14 +190,14 @@ impl Bridge {
         format!("in force: aging-time {seconds} s, {statics} static addresses, ports: {}", ports.join(", "))
     }
 
-    fn state(&self) -> Result<State, Refusal> {
+    fn state(&self) -> Result<State, MapError> {
         let entry = shown(&self.fdb.entries()?, &self.ports, Ageing::with_limit(self.aging));
         let mut state = State { fdb: FdbState { entry }, ..State::default() };
         state.counters.entries = state.fdb.entry.len();
         for port in &self.ports {
-            let counters = self.counters.of(port)?;
-            state.counters.fdb_full += counters.fdb_full;
-            state.port_counters.push(PortState::new(port, &counters));
+            let counts = self.counters.sum(port.id)?;
+            state.counters.fdb_full += counts.fdb_full;
+            state.port_counters.push(PortState { port: port.name.clone(), counts });
         }
         Ok(state)
     }
@@ -218,22 +214,6 @@ fn shown(entries: &Entries, ports: &[Port], ageing: Ageing) -> Vec<EntryState> {
             Some(EntryState { address: *address, port, r#type, age: age.map(|nanos| nanos / 1_000_000_000) })
         })
         .collect()
-}
-
-fn take(maps: &mut Maps, name: &str) -> Result<Map, Refusal> {
-    maps.take(name).ok_or_else(|| Refusal::failed(format!("the host did not pass the map `{name}`")))
-}
-
-impl From<FdbError> for Refusal {
-    fn from(error: FdbError) -> Self {
-        Self::failed(error.to_string()).at("fdb")
-    }
-}
-
-impl From<CountersError> for Refusal {
-    fn from(error: CountersError) -> Self {
-        Self::failed(error.to_string()).at("counters")
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! What the bridge asks the host to load.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use polycube_layout::bridge::{AGING, COUNTERS, FDB, PORT_LIMIT, PORT_STEP};
-use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Port, Program, Refusal, Tag, constant};
+use polycube_plugin_api::{Datapath, Port, Refusal, Tag, constant};
 
 use crate::config::{FdbConfig, StaticEntry};
 use crate::mac::Mac;
@@ -15,23 +14,9 @@ static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
 pub(crate) type Statics = BTreeMap<Mac, u32>;
 
 pub(crate) fn datapath(config: &FdbConfig, ports: &[Port]) -> Datapath {
-    Datapath {
-        programs: vec![Program {
-            point: 0,
-            direction: Direction::Ingress,
-            stage: 0,
-            object: 0,
-            code: Code::Elf {
-                entry: String::from("bridge"),
-                constants: vec![
-                    constant(AGING, config.aging().to_ne_bytes()),
-                    constant(PORT_LIMIT, port_limit(ports).to_ne_bytes()),
-                ],
-            },
-        }],
-        maps: vec![MapSpec::declared(FDB), MapSpec::declared(COUNTERS)],
-        objects: vec![Cow::Borrowed(OBJECT)],
-    }
+    let constants =
+        [constant(AGING, config.aging().to_ne_bytes()), constant(PORT_LIMIT, port_limit(ports).to_ne_bytes())];
+    Datapath::of(OBJECT).at_ports("bridge", &constants).map(FDB).map(COUNTERS)
 }
 
 /// An upper bound of port ids for flooding. It doubles as ports are added, so that few additions need a new program.
@@ -72,6 +57,8 @@ fn no_port(address: Mac, name: &str, ports: &[Port]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use polycube_plugin_api::Code;
+
     use super::*;
 
     #[track_caller]

@@ -1,10 +1,9 @@
 //! The forwarding database: the kernel's map, and how to change it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 
-use aya::maps::{HashMap, Map, MapData, MapError};
 use polycube_layout::bridge::{FDB_SIZE, FdbEntry, FdbKey, STATIC};
+use polycube_plugin_api::maps::{Hash, MapError};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::datapath::Statics;
@@ -94,60 +93,24 @@ impl Changes {
     }
 }
 
-/// A failed operation on the map.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FdbError {
-    #[error("could not use the map `fdb`: {0}")]
-    Open(#[source] MapError),
-    #[error("could not read the forwarding database: {0}")]
-    Read(#[source] MapError),
-    #[error("could not remove {0} from the forwarding database: {1}")]
-    Remove(Mac, #[source] MapError),
-    #[error("could not bind {0} in the forwarding database: {1}")]
-    Bind(Mac, #[source] MapError),
-}
-
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Key(FdbKey);
-
-// SAFETY: integers without padding; every bit pattern is valid (`polycube_layout` keeps it so for the kernel's hash).
-unsafe impl aya::Pod for Key {}
-
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Value(FdbEntry);
-
-// SAFETY: as for `Key`.
-unsafe impl aya::Pod for Value {}
-
-impl From<Mac> for Key {
-    fn from(mac: Mac) -> Self {
-        Self(FdbKey { mac: mac.0, zero: [0; 2] })
-    }
+fn key(mac: Mac) -> FdbKey {
+    FdbKey { mac: mac.0, zero: [0; 2] }
 }
 
 /// The kernel's map. Programs add and refresh entries; only this removes any.
-pub(crate) struct Fdb(HashMap<MapData, Key, Value>);
+pub(crate) struct Fdb(pub(crate) Hash<FdbKey, FdbEntry>);
 
 impl Fdb {
-    pub(crate) fn open(fd: OwnedFd) -> Result<Self, FdbError> {
-        let map = MapData::from_fd(fd).and_then(|data| HashMap::try_from(Map::HashMap(data)));
-        Ok(Self(map.map_err(FdbError::Open)?))
+    pub(crate) fn entries(&self) -> Result<Entries, MapError> {
+        Ok(self.0.entries()?.into_iter().map(|(key, entry)| (Mac(key.mac), entry)).collect())
     }
 
-    pub(crate) fn entries(&self) -> Result<Entries, FdbError> {
-        let entries = self.0.iter().map(|entry| entry.map(|(Key(key), Value(value))| (Mac(key.mac), value)));
-        entries.collect::<Result<_, _>>().map_err(FdbError::Read)
-    }
-
-    pub(crate) fn apply(&mut self, changes: &Changes) -> Result<(), FdbError> {
+    pub(crate) fn apply(&self, changes: &Changes) -> Result<(), MapError> {
         for mac in &changes.remove {
-            self.0.remove(&Key::from(*mac)).map_err(|error| FdbError::Remove(*mac, error))?;
+            self.0.remove(&key(*mac))?;
         }
         for (mac, port) in &changes.bind {
-            let value = Value(FdbEntry { seen: STATIC, port: *port, zero: 0 });
-            self.0.insert(Key::from(*mac), value, 0).map_err(|error| FdbError::Bind(*mac, error))?;
+            self.0.insert(&key(*mac), &FdbEntry { seen: STATIC, port: *port, zero: 0 })?;
         }
         Ok(())
     }

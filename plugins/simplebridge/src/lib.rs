@@ -1,9 +1,8 @@
 //! simplebridge: a learning switch, the standard cube of the examples.
 //!
 //! The program `bridge` learns, forwards and floods in the kernel. This side sets static entries, removes aged ones and
-//! those of ports that go down, and shows the state. It uses only aya's typed maps: the host loads the program.
+//! those of ports that go down, and shows the state. The host loads the program.
 
-mod counters;
 mod cube;
 mod datapath;
 mod fdb;

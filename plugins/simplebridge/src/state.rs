@@ -1,5 +1,7 @@
 //! What the user reads.
 
+use polycube_layout::bridge::PortCounters;
+use polycube_plugin_api::counters;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -69,22 +71,26 @@ pub struct Totals {
 pub struct PortState {
     /// Name of the port
     pub port: String,
-    /// Frames that entered the bridge
-    #[schemars(extend("x-metric" = { "name": "simplebridge_port_in_packets_total", "type": "counter" }))]
-    pub in_packets: u64,
-    /// Bytes that entered the bridge
-    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "simplebridge_port_in_bytes_total", "type": "counter" }))]
-    pub in_bytes: u64,
-    /// Frames that left the bridge, flooded copies included
-    #[schemars(extend("x-metric" = { "name": "simplebridge_port_out_packets_total", "type": "counter" }))]
-    pub out_packets: u64,
-    /// Bytes that left the bridge, flooded copies included
-    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "simplebridge_port_out_bytes_total", "type": "counter" }))]
-    pub out_bytes: u64,
-    /// Frames that entered here and were sent to all other ports
-    #[schemars(extend("x-metric" = { "name": "simplebridge_port_flooded_packets_total", "type": "counter" }))]
-    pub flooded: u64,
-    /// Frames that entered here and were not forwarded
-    #[schemars(extend("x-metric" = { "name": "simplebridge_port_filtered_packets_total", "type": "counter" }))]
-    pub filtered: u64,
+    #[serde(flatten)]
+    pub counts: PortCounts,
+}
+
+counters! {
+    /// What a port has counted.
+    pub struct PortCounts from PortCounters {
+        /// Frames that entered the bridge
+        in_packets: "simplebridge_port_in_packets_total",
+        /// Bytes that entered the bridge
+        in_bytes: "simplebridge_port_in_bytes_total",
+        /// Frames that left the bridge, flooded copies included
+        out_packets: "simplebridge_port_out_packets_total",
+        /// Bytes that left the bridge, flooded copies included
+        out_bytes: "simplebridge_port_out_bytes_total",
+        /// Frames that entered here and were sent to all other ports
+        flooded: "simplebridge_port_flooded_packets_total",
+        /// Frames that entered here and were not forwarded
+        filtered: "simplebridge_port_filtered_packets_total",
+        /// Part of [`Totals::fdb_full`]
+        fdb_full: _,
+    }
 }

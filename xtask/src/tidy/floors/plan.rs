@@ -150,8 +150,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "plugin-api/src",
         house: "",
         rooms: &[
-            "export", "guard", "identity", "service", "schema", "cube", "threads", "datapath", "netdevs", "abi",
-            "refusal",
+            "export", "guard", "identity", "service", "counters", "schema", "maps", "staged", "cube", "stages",
+            "threads", "datapath", "netdevs", "abi", "refusal",
         ],
     },
     Floors {
@@ -237,7 +237,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "plugins/simplebridge/src",
         house: "",
-        rooms: &["cube", "counters", "fdb", "links", "datapath", "state", "config", "mac"],
+        rooms: &["cube", "fdb", "links", "datapath", "state", "config", "mac"],
     },
     Floors {
         sources: "xtask/src",
@@ -286,8 +286,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "api", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder", "report",
-            "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
+            "report", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
