@@ -87,7 +87,7 @@ impl fmt::Display for Word {
 }
 
 /// Words that the command line keeps for itself. A cube cannot have one as its name either.
-pub const COMMAND_LINE: [&str; 2] = ["help", "completion"];
+pub const COMMAND_LINE: [&str; 3] = ["help", "completion", "plugin"];
 
 /// What the command line does to what a path names. Neither a cube nor a port can be called so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

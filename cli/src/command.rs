@@ -16,7 +16,7 @@ use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::show::Schema;
 use crate::terminal::{escape_text, width};
-use crate::{complete, configuration, grammar, help, hint, input, show, stream};
+use crate::{complete, configuration, grammar, help, hint, input, plugin, show, stream};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -45,6 +45,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
         Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
         Order::Script(shell) => print(complete::script(shell)),
         Order::Configuration(asked) => configuration::run(&asked, session),
+        Order::Plugin(order) => plugin::run(&order, session),
         Order::Packets(packets) => stream::take(&session()?, &packets),
         Order::Call(Call { output: Output::Versions(view), request, .. }) => {
             let answer = session().and_then(|session| session.accepted(&request));

@@ -7,6 +7,7 @@ use crate::client::{ClientError, FileError};
 use crate::config::ConfigError;
 use crate::grammar::UsageError;
 use crate::input::InputError;
+use crate::project::{BuildError, CheckError, NewError};
 use crate::records::RecordError;
 use crate::refusal::Refusal;
 use crate::token::TokenError;
@@ -26,6 +27,12 @@ pub(crate) enum Failure {
     Config(#[from] ConfigError),
     #[error("polycubectl: {0}")]
     Input(#[from] InputError),
+    #[error("polycubectl: {0}")]
+    Project(#[from] NewError),
+    #[error("polycubectl: {0}")]
+    Plugin(#[from] CheckError),
+    #[error("polycubectl: {0}")]
+    Build(#[from] BuildError),
     #[error("polycubectl: {0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -59,8 +66,8 @@ impl Failure {
             Self::Question { failure, .. } => failure.exit_code(),
             Self::Client(ClientError::Stream { .. }) => 2,
             Self::Client(ClientError::Request { .. }) => 64,
-            Self::Client(_) | Self::Cut => 1,
-            Self::Refused(_) | Self::NotJson | Self::Record(_) => 2,
+            Self::Client(_) | Self::Cut | Self::Build(_) => 1,
+            Self::Refused(_) | Self::NotJson | Self::Record(_) | Self::Plugin(_) => 2,
             Self::Usage(_)
             | Self::Address(_)
             | Self::Token(_)
@@ -69,7 +76,7 @@ impl Failure {
             | Self::Input(_)
             | Self::Terminal => 64,
             Self::Runtime(_) => 71,
-            Self::Output(_) | Self::File { .. } => 74,
+            Self::Output(_) | Self::File { .. } | Self::Project(_) => 74,
         }
     }
 }

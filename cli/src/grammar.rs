@@ -12,6 +12,7 @@ mod order;
 mod packets;
 mod partial;
 mod path;
+mod plugin;
 mod request;
 mod view;
 mod words;
@@ -25,11 +26,12 @@ use serde_json::{Map, Value};
 pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
-pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, Shell, Topic, about};
+pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
 pub(crate) use self::packets::{Destination, PacketStream};
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
+pub(crate) use self::plugin::{CubeKind, Development, Language, NewPlugin, PluginOrder};
 pub(crate) use self::request::Request;
 pub(crate) use self::view::{Detail, View};
 use self::words::{Pair, Style, Words};
@@ -48,6 +50,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         Order::Help(Question { topic: words.topic(), path: words.path, command: words.command })
     } else if words.path.first().is_some_and(|word| word == "completion") {
         Order::Script(script(&words)?)
+    } else if let Some(plugin) = PluginOrder::parse(&words)? {
+        Order::Plugin(plugin)
     } else if let Some(configuration) = Configuration::parse(&words)? {
         Order::Configuration(configuration)
     } else if let Some(stream) = PacketStream::parse(&mut words)? {
@@ -56,7 +60,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         Order::Call(call(&words)?)
     };
     match order {
-        Order::Packets(_) | Order::Script(_) if words.dash => Err(UsageError::Dash),
+        Order::Packets(_) | Order::Script(_) | Order::Plugin(_) if words.dash => Err(UsageError::Dash),
         order => Ok(Line { order, endpoint, verbose }),
     }
 }

@@ -1,6 +1,7 @@
 //! Starts everything in order, waits for a signal, and stops everything in the reverse order.
 
 mod check;
+mod check_plugin;
 mod log;
 mod reload;
 mod service;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub(crate) use self::check::check;
+pub(crate) use self::check_plugin::check_plugin;
 use self::reload::Reload;
 use self::service::Manager;
 use self::tcp::Tcp;

@@ -58,8 +58,9 @@ fn main() -> ExitCode {
             return CONFIG.into();
         }
     };
-    let done = match loaded.options.command {
+    let done = match loaded.options.command.clone() {
         Some(Command::Check) => daemon::check(&loaded),
+        Some(Command::CheckPlugin { file }) => daemon::check_plugin(&file),
         Some(Command::Cleanup { dry_run }) => cleanup::run(&loaded.options, dry_run),
         None => daemon::run(&words, loaded),
     };

@@ -163,10 +163,16 @@ impl Options {
 }
 
 /// What to do instead of running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Check the configuration file, tokens, certificates and plugins, without starting
     Check,
+    /// Load a plugin for a moment and print, as JSON, what it is, what it takes and what it would have loaded into the kernel;
+    /// `polycubectl plugin check` shows that
+    CheckPlugin {
+        /// The plugin, wherever it is
+        file: PathBuf,
+    },
     /// Remove what a daemon that is not running left in the kernel: programs, maps, pins, links between cubes. What is
     /// stored stays
     Cleanup {

@@ -18,6 +18,7 @@ mod log;
 mod object;
 mod report;
 mod ticker;
+mod trial;
 mod turn;
 
 use polycube_loader::described;
@@ -29,3 +30,4 @@ pub(crate) use instances::{CaptureDirs, Instances, Surroundings};
 pub(crate) use loader::{LoadError, Plugin, load_directory, load_service};
 pub(crate) use log::LOG_TARGET;
 pub(crate) use ticker::keep_ticking;
+pub(crate) use trial::trial;

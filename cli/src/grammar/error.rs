@@ -55,6 +55,12 @@ pub(crate) enum UsageError {
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
     PairWithPackets { key: String },
+    #[error("{flag} goes with plugin only")]
+    FlagWithoutPlugin { flag: &'static str },
+    #[error("{flag} goes with plugin {word} only")]
+    FlagOfPlugin { flag: &'static str, word: &'static str },
+    #[error("'{name}' cannot be a plugin's name: give up to 15 of a-z, 0-9 and _, a letter first")]
+    PluginName { name: String },
     #[error("{word} goes with config apply and config diff only")]
     WordWithoutConfig { word: &'static str },
     #[error("- (standard input) and FILE exclude each other")]
@@ -76,6 +82,7 @@ impl UsageError {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
+            Self::FlagWithoutPlugin { .. } | Self::FlagOfPlugin { .. } | Self::PluginName { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::Count { .. } | Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NothingToSet => Topic::Set,

@@ -16,6 +16,7 @@ pub(crate) enum Topic {
     Attach,
     Detach,
     Config,
+    Plugin,
     Version,
     Completion,
     Dump,
@@ -30,7 +31,7 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 14] = [
+pub(crate) static FORMS: [Form; 15] = [
     Form {
         topic: Topic::Add,
         name: "add",
@@ -121,6 +122,15 @@ pub(crate) static FORMS: [Form; 14] = [
         examples: &["config save > site.yaml", "config diff site.yaml", "config apply --prune < site.yaml"],
     },
     Form {
+        topic: Topic::Plugin,
+        name: "plugin",
+        usage: "plugin new NAME [--standard|--transparent] [--c|--rust|--object] [--sdk=DIR] | plugin check FILE | plugin dev \
+                [DIR] [--plugin-dir=DIR] [--once]",
+        about: "write a plugin of your own, show what one is without loading it into the daemon, or build, load and reload it \
+                while you work on it",
+        examples: &["plugin new guard --c", "plugin check target/release/libpcn_guard.so", "plugin dev guard"],
+    },
+    Form {
         topic: Topic::Version,
         name: "version",
         usage: "version",
@@ -192,6 +202,13 @@ pub(crate) const CONFIG_WORDS: [(&str, &str); 3] = [
     ("save", "print the whole configuration, in YAML or with -json"),
     ("apply", "bring a configuration about"),
     ("diff", "show what applying a configuration would change"),
+];
+
+/// What can be done with plugins of one's own, and what each does.
+pub(crate) const PLUGIN_WORDS: [(&str, &str); 3] = [
+    ("new", "write a plugin's project into a new directory"),
+    ("check", "show what a plugin is, without loading it into the daemon"),
+    ("dev", "build a plugin, load it, and follow what it logs"),
 ];
 
 /// A shell that there is a completion script for.

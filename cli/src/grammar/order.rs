@@ -7,6 +7,7 @@ use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
 use super::packets::PacketStream;
 use super::path;
+use super::plugin::PluginOrder;
 use super::request::Request;
 use super::view::View;
 use crate::endpoint::Endpoint;
@@ -32,6 +33,8 @@ pub(crate) enum Order {
     Call(Call),
     /// Save, apply or compare the whole configuration.
     Configuration(Configuration),
+    /// Write, check or try a plugin.
+    Plugin(PluginOrder),
 }
 
 /// What the user wants to know about: the words before the question mark.
@@ -83,7 +86,7 @@ impl Call {
 impl Question {
     /// Asks the daemon; `None` about words that only the command line knows.
     pub(crate) fn request(&self) -> Option<Request> {
-        if matches!(self.topic, Topic::Completion | Topic::Config | Topic::Dump | Topic::Watch) {
+        if matches!(self.topic, Topic::Completion | Topic::Config | Topic::Dump | Topic::Plugin | Topic::Watch) {
             return None;
         }
         let command = self.command.map_or("NONE".to_owned(), |verb| verb.as_str().to_ascii_uppercase());

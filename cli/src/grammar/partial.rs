@@ -5,7 +5,7 @@ use polycube_api::Verb;
 use super::forms::Topic;
 use super::view::Detail;
 use super::words::{Style, Words};
-use super::{flags, order::Question};
+use super::{flags, order::Question, plugin};
 use crate::endpoint::Endpoint;
 
 /// The words before the cursor, understood.
@@ -38,6 +38,11 @@ impl Partial {
         let of_packets: &[&str] = match self.question.topic {
             Topic::Dump => &flags::FLAGS,
             Topic::Watch => &flags::OF_WATCH,
+            Topic::Plugin => match self.question.path.get(1).map(String::as_str) {
+                Some("new") => &plugin::OF_NEW,
+                Some("dev") => &plugin::OF_DEV,
+                _ => &[],
+            },
             _ => &[],
         };
         let configures = self.question.topic == Topic::Config;

@@ -8,6 +8,7 @@ use super::error::UsageError;
 use super::flags::Flags;
 use super::forms::Topic;
 use super::path;
+use super::plugin::PluginFlags;
 use super::view::Detail;
 use crate::endpoint::Endpoint;
 
@@ -25,6 +26,7 @@ pub(super) struct Words {
     pub(super) hide: Option<Vec<String>>,
     pub(super) endpoint: Endpoint,
     pub(super) packets: Flags,
+    pub(super) plugin: PluginFlags,
     /// `--prune`.
     pub(super) prune: bool,
     /// `-`: standard input has the body.
@@ -97,6 +99,7 @@ impl Words {
             (Some(Word::Version), _) => Topic::Version,
             (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
+            _ if first == "plugin" => Topic::Plugin,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
             (_, Some(verb)) => Topic::of(verb),
@@ -146,6 +149,8 @@ impl Words {
             ("--key", _) => set_once(&mut self.endpoint.tls.key, "--key", "FILE", value, next)?,
             ("-w", _) => set_once(&mut self.packets.write, "-w", "FILE", value, next)?,
             ("--format", _) => set_once(&mut self.packets.format, "--format", "FORMAT", value, next)?,
+            ("--sdk", _) => set_once(&mut self.plugin.sdk, "--sdk", "DIR", value, next)?,
+            ("--plugin-dir", _) => set_once(&mut self.plugin.plugin_dir, "--plugin-dir", "DIR", value, next)?,
             ("--prune", None) => self.prune = true,
             ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
             ("--follow", None) => self.packets.follow = true,
@@ -160,6 +165,7 @@ impl Words {
             ("-hide", Some(names)) => {
                 self.hide.get_or_insert_default().extend(names.split(',').map(str::to_owned));
             }
+            (_, None) if self.plugin.take(name) => {}
             _ => return Err(UsageError::UnknownFlag { word: word.to_owned() }),
         }
         Ok(())

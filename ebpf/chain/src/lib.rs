@@ -1,12 +1,29 @@
 //! What all programs of a chain share: a link to the next program, the input port, and the licence.
 //!
-//! A program ends with [`next`], or with a verdict of its hook. [`Hook`] has what differs between hooks.
+//! A program ends with [`next`], or with a verdict of its hook. [`Hook`] has what differs between hooks, [`tc`] the verdicts
+//! of the only hook that there is today.
+//!
+//! ```text
+//! #![no_std]
+//! #![no_main]
+//!
+//! use aya_ebpf::{macros::classifier, programs::TcContext};
+//! use polycube_chain::{next, tc};
+//!
+//! #[classifier]
+//! pub fn guard(ctx: TcContext) -> i32 {
+//!     if ctx.len() > 1_500 { tc::DROP } else { next(&ctx) }
+//! }
+//! ```
 
 #![no_std]
 
 use aya_ebpf::{EbpfContext, macros::map, maps::ProgramArray};
 
 pub mod tc;
+
+#[doc(no_inline)]
+pub use polycube_layout::chain::{MAX_PORTS, NO_PORT};
 
 /// The next program, in slot 0; see [`polycube_layout::chain::NEXT`].
 #[map(name = "next")]
@@ -27,6 +44,16 @@ pub trait Hook: EbpfContext {
 
     /// Sets the id of the port through which the packet came in, for the programs that follow.
     fn set_port(&mut self, id: u32);
+}
+
+/// Declares the ports of a standard cube as `PORTS`, which the host fills: port id to ifindex, 0 for a port without a peer.
+/// For [`tc::forward`].
+#[macro_export]
+macro_rules! ports {
+    () => {
+        #[::aya_ebpf::macros::map(name = "ports")]
+        static PORTS: ::aya_ebpf::maps::Array<u32> = ::aya_ebpf::maps::Array::with_max_entries($crate::MAX_PORTS, 0);
+    };
 }
 
 /// Runs the next program, or ends the chain if there is none.

@@ -1,12 +1,27 @@
 //! The TC hook: ingress and egress of a netdev, by TCX or clsact.
 
-use aya_ebpf::{bindings, programs::TcContext};
+use aya_ebpf::{bindings, helpers::generated::bpf_redirect, maps::Array, programs::TcContext};
 use polycube_layout::chain::CB_PORT;
 
 use crate::Hook;
 
 /// Drops the packet.
 pub const DROP: i32 = bindings::TC_ACT_SHOT;
+
+/// Takes the packet out of the chain, to where its netdev leads: neither the programs that follow nor those that others
+/// attached see it.
+pub const PASS: i32 = bindings::TC_ACT_OK;
+
+/// Sends the packet out of a port of a standard cube, whose `ports` are those that [`ports!`](crate::ports) declares; drops
+/// it if the port has no peer.
+#[inline(always)]
+pub fn forward(ports: &Array<u32>, port: u32) -> i32 {
+    match ports.get(port) {
+        // SAFETY: takes numbers; the kernel drops the packet if the netdev is gone.
+        Some(&ifindex) if ifindex != 0 => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        _ => DROP,
+    }
+}
 
 impl Hook for TcContext {
     /// `TCX_NEXT`, which clsact calls `TC_ACT_UNSPEC`.

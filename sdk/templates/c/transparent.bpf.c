@@ -1,0 +1,12 @@
+// The kernel side of @name@: runs for each packet that comes in where a cube is attached.
+#include "polycube.h"
+
+PCN_LICENSE("Dual MIT/GPL");
+PCN_SETTING(__u8, DROP) = 0;
+PCN_COUNTERS(counters, 1);
+
+SEC("tc") int @name@(struct __sk_buff *skb)
+{
+	pcn_count(&counters, 0, skb);
+	return DROP ? PCN_DROP : pcn_next(skb);
+}

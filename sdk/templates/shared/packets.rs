@@ -1,0 +1,13 @@
+//! Do packets pass, are they counted, and are they dropped? In a real kernel: this needs root.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+#[test]
+fn packets_pass_are_counted_and_dropped() {
+    // cargo has built the plugin beside this test's own directory.
+    let test = std::env::current_exe().expect("a test has a path");
+    let built: PathBuf = test.parent().and_then(|deps| deps.parent()).expect("target/debug/deps").to_owned();
+    let status = Command::new("tests/packets.sh").arg(built).status().expect("the script starts");
+    assert!(status.success(), "{status}");
+}
