@@ -10,6 +10,7 @@ mod fuzz_api;
 mod fuzz_filter;
 mod lint;
 mod machine;
+mod sdk;
 mod test;
 mod tidy;
 
@@ -53,6 +54,8 @@ enum Task {
     FuzzApi(fuzz_api::Arguments),
     /// Build the eBPF programs into ebpf/objects
     Ebpf(ebpf::Arguments),
+    /// Make the SDK for plugins outside this repository: crates, polycube.h, templates and pages
+    Sdk(sdk::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
         Task::FuzzApi(arguments) => fuzz_api::run(&arguments),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
+        Task::Sdk(arguments) => sdk::run(&arguments),
     }
 }
 

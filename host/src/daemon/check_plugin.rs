@@ -53,6 +53,8 @@ pub(crate) fn check_plugin(file: &Path) -> Result<()> {
     });
     if let (Value::Object(found), Value::Object(datapath)) = (&mut found, datapath) {
         found.extend(datapath);
+        // Nothing is said of what there is none of.
+        found.retain(|_, member| member.as_array().is_none_or(|members| !members.is_empty()));
     }
     println!("{found}");
     Ok(())

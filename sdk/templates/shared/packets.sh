@@ -1,9 +1,9 @@
-#!/bin/sh
+#!/bin/bash
 # Passes packets through @name@ in a real kernel: a daemon with nothing else, in network and mount namespaces of its own.
 #
 #     tests/packets.sh DIRECTORY-OF-THE-PLUGIN
 #
-# Needs root, iproute2, ping, and polycubed and polycubectl on PATH.
+# Needs root, iproute2, and polycubed and polycubectl on PATH.
 set -eu
 
 if [ "${2:-}" != inside ]; then
@@ -11,8 +11,14 @@ if [ "${2:-}" != inside ]; then
 fi
 
 work=$(mktemp -d)
-trap 'kill $processes 2>/dev/null || :; umount "$work/bpf" 2>/dev/null || :; rm -rf "$work"' EXIT
 processes=
+finish() {
+	kill $processes 2>/dev/null || :
+	wait
+	umount "$work/bpf" 2>/dev/null || :
+	rm -rf "$work"
+}
+trap finish EXIT
 fail() {
 	echo "packets.sh: $*" >&2
 	cat "$work/log" >&2
@@ -30,7 +36,12 @@ neighbour() { # INTERFACE ADDRESS
 	nsenter --net=/proc/$there/ns/net ip link set eth0 up
 	ip link set "$1" up
 }
-ping_from() { nsenter --net=/proc/$1/ns/net ping -c 3 -i 0.2 -W 1 -q "$2" >/dev/null; }
+# Whether a host answers: it refuses a connection to a port where nothing listens. Without an answer, time runs out.
+answers() { # FROM ADDRESS
+	local status=0
+	timeout 2 nsenter --net=/proc/$1/ns/net bash -c "exec 3<>/dev/tcp/$2/9" 2>/dev/null || status=$?
+	[ $status -ne 124 ]
+}
 ctl() { polycubectl --url "unix://$work/socket" "$@" || fail "polycubectl $*"; }
 
 mkdir "$work/bpf"

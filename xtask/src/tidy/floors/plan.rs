@@ -245,7 +245,19 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "xtask/src",
         house: "",
-        rooms: &["bench", "demo", "ebpf", "fuzz_api", "fuzz_filter", "lint", "test", "tidy", "command", "machine"],
+        rooms: &[
+            "bench",
+            "demo",
+            "ebpf",
+            "fuzz_api",
+            "fuzz_filter",
+            "lint",
+            "sdk",
+            "test",
+            "tidy",
+            "command",
+            "machine",
+        ],
     },
     Floors {
         sources: "xtask/src",

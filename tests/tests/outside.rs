@@ -1,0 +1,238 @@
+//! Can people who have no clone of this repository write, build, test and load a plugin? With the SDK as `./x sdk` packs it, and
+//! the lines and files of docs/first-plugin.md.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::binary_dir;
+use polycube_tests::scene::Scene;
+use polycube_tests::traffic::reachable;
+
+/// Cargo's builds share a directory, and one at a time is fast enough.
+static WORKSHOP: Mutex<()> = Mutex::new(());
+
+/// From a project to a packet that is counted, once the dependencies are built.
+const BUDGET: Duration = Duration::from_secs(60);
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A directory to work in, and an SDK.
+struct Workshop {
+    directory: PathBuf,
+    sdk: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Workshop {
+    fn open() -> Result<Self> {
+        let turn = WORKSHOP.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
+        let directory = place.join("work");
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir_all(directory.join("bin"))?;
+        // Root runs the tests.
+        let sudo = directory.join("bin/sudo");
+        fs::write(&sudo, "#!/bin/sh\nexec \"$@\"\n")?;
+        fs::set_permissions(&sudo, Permissions::from_mode(0o755))?;
+        let sdk = place.join(format!("sdk/polycube-sdk-{}", env!("CARGO_PKG_VERSION")));
+        let workshop = Self { directory, sdk, _turn: turn };
+        let mut xtask = workshop.command(binary_dir()?.join("xtask"));
+        run(xtask.args(["sdk", "--out"]).arg(place.join("sdk")).current_dir(repository()))?;
+        Ok(workshop)
+    }
+
+    /// A command that finds our programs, and no registry.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let own = [self.directory.join("bin"), binary_dir().unwrap_or_default()];
+        let inherited = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&inherited)));
+        // What cargo sets for this test is about another workspace.
+        for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(&self.directory)
+            .env("PATH", path.unwrap_or_default())
+            .env("CARGO_NET_OFFLINE", "true")
+            .env("CARGO_BUILD_BUILD_DIR", self.directory.with_file_name("build"));
+        command
+    }
+
+    /// Runs lines of a shell; answers with what they print.
+    fn shell(&self, lines: &str) -> Result<String> {
+        run(self.command("sh").args(["-ec", lines]))
+    }
+
+    fn new_project(&self, flags: &str) -> Result<PathBuf> {
+        self.shell(&format!("polycubectl plugin new guard {flags} --sdk={}", self.sdk.display()))?;
+        Ok(self.directory.join("guard"))
+    }
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    ensure!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    Ok(out)
+}
+
+/// The blocks of code in a language, of a page's part.
+fn blocks(part: &str, language: &str) -> Vec<String> {
+    let begin = format!("```{language}\n");
+    let blocks = part.split(begin.as_str()).skip(1).filter_map(|block| block.split_once("\n```"));
+    blocks.map(|(block, _)| block.to_owned()).collect()
+}
+
+/// A part of the page, by its heading.
+fn part(heading: &str) -> Result<String> {
+    let page = fs::read_to_string(repository().join("docs/first-plugin.md"))?;
+    let part = page.split("\n## ").find(|part| part.starts_with(heading)).with_context(|| format!("no {heading}"))?;
+    Ok(part.to_owned())
+}
+
+/// Does in a scene what the page says to do with a daemon, and drops a packet.
+fn use_it(project: &Path, lines: &str) -> Result<()> {
+    let scene = Scene::set_up().peers(1).fixtures(["panicky"]).start()?;
+    let plugins = scene.plugin("panicky")?.parent().context("a directory")?.to_owned();
+    let (files, commands): (Vec<&str>, Vec<&str>) = lines.lines().partition(|line| line.starts_with("sudo cp "));
+    for words in files {
+        let words: Vec<&str> = words.split_whitespace().skip(2).collect();
+        let (directory, files) = words.split_last().context("files, and a directory")?;
+        ensure!(*directory == "/usr/lib/polycube/plugins/", "{words:?}");
+        for file in files {
+            let from = project.join(file);
+            fs::copy(&from, plugins.join(from.file_name().context("a file")?))?;
+        }
+    }
+    for line in commands {
+        let line = line.strip_prefix("polycubectl ").with_context(|| format!("{line:?} is not a command"))?;
+        scene.daemon.ctl(&line.replace("eth0", "veth1")).ok();
+    }
+    scene.peer(1).add_address("10.0.0.1/24")?;
+    let address = scene.host(1).add_address("10.0.0.2/24")?;
+    let answers =
+        || Ok::<_, anyhow::Error>(reachable(scene.namespace(1), scene.host(1).namespace(), address)?.is_some());
+    ensure!(!answers()?, "packets are dropped");
+    let dropped = counted(&scene)?;
+    ensure!(dropped > 0, "they are counted");
+    scene.daemon.ctl("g1 set drop=false").ok();
+    ensure!(answers()?, "packets pass");
+    ensure!(counted(&scene)? > dropped, "the counters go on");
+    Ok(())
+}
+
+fn counted(scene: &Scene) -> Result<u64> {
+    let shown = scene.get("g1")?;
+    shown["packets"].as_u64().with_context(|| format!("no packets in {shown}"))
+}
+
+#[test]
+fn a_plugin_in_c_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
+    let workshop = Workshop::open()?;
+    let part = part("In C and Rust")?;
+    let sh = blocks(&part, "sh");
+    let first = sh[0].replacen("plugin new guard", &format!("plugin new guard --sdk={}", workshop.sdk.display()), 1);
+    let shown = workshop.shell(&first)?;
+    for words in ["service: guard", "abi: 1.", "drop", "packets pass, are counted"] {
+        ensure!(shown.contains(words), "{words}: {shown}");
+    }
+    let project = workshop.directory.join("guard");
+    for (language, file) in [("c", "src/guard.bpf.c"), ("rust", "src/lib.rs")] {
+        let text = fs::read_to_string(project.join(file))?;
+        ensure!(blocks(&part, language) == [text.trim_end()], "the page shows another {file}");
+    }
+    use_it(&project, &sh[1])?;
+
+    // The dependencies are built. How long does the second project take?
+    fs::remove_dir_all(&project)?;
+    let begin = Instant::now();
+    let project = workshop.new_project("--standard")?;
+    let shown = workshop.shell("cd guard; cargo build --release; tests/packets.sh target/release")?;
+    ensure!(shown.contains("are counted") && begin.elapsed() < BUDGET, "{:?}: {shown}", begin.elapsed());
+    println!("from `plugin new` to a counted packet: {:?}", begin.elapsed());
+    // The test of the project's own: cargo builds the plugin for it.
+    run(workshop.command(env!("CARGO")).arg("test").current_dir(project))?;
+    Ok(())
+}
+
+/// The kernel side needs tools that few machines have: `fixtures/outside` has the objects, and which sources they are of.
+#[test]
+fn a_plugin_in_rust_alone_builds_and_passes_packets() -> Result<()> {
+    let workshop = Workshop::open()?;
+    let part = part("In Rust alone")?;
+    for kind in ["standard", "transparent"] {
+        let project = workshop.new_project(&format!("--rust --{kind}"))?;
+        let main = fs::read_to_string(project.join("ebpf/src/main.rs"))?;
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/outside");
+        let built_from = fs::read_to_string(fixtures.join(format!("rust-{kind}.rs")))?;
+        ensure!(
+            main == built_from,
+            "rust-{kind}.o is of other sources: fixtures/outside/README.md says how to build it"
+        );
+        if kind == "transparent" {
+            ensure!(blocks(&part, "rust") == [main.trim_end()], "the page shows another program");
+        }
+        let lines = format!(
+            "cd guard; export EBPF_OBJECT={}; cargo build --release; tests/packets.sh target/release",
+            fixtures.join(format!("rust-{kind}.o")).display()
+        );
+        let shown = workshop.shell(&lines)?;
+        ensure!(shown.contains("are counted"), "{shown}");
+        fs::remove_dir_all(project)?;
+    }
+    Ok(())
+}
+
+/// A plugin is code: what it does to the process that loads it is one line.
+#[test]
+fn a_file_that_is_not_a_plugin_or_crashes_is_one_line() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let check = |file: &Path| -> Result<String> {
+        let output = Command::new(binary_dir()?.join("polycubectl")).args(["plugin", "check"]).arg(file).output()?;
+        ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    let text = place.path().join("notes.so");
+    fs::write(&text, "nothing")?;
+    let line = check(&text)?;
+    ensure!(line.lines().count() == 1 && line.contains("is not a polycube plugin: it is not an ELF file"), "{line}");
+
+    // Past the identity record, every byte of the code is a breakpoint.
+    let whole = fs::read(binary_dir()?.join("libpcn_simplebridge.so"))?;
+    let crashing = place.path().join("libpcn_crash.so");
+    fs::write(&crashing, with_breakpoints(&whole)?)?;
+    let line = check(&crashing)?;
+    ensure!(line.lines().count() == 1 && line.contains("ended the process, with signal 5"), "{line}");
+    Ok(())
+}
+
+/// A plugin whose code is nothing but breakpoints.
+fn with_breakpoints(plugin: &[u8]) -> Result<Vec<u8>> {
+    // `sh_offset` and `sh_size` of `.text`, which is the largest section that is executable (ELF-64).
+    let word = |at: usize, bytes: usize| -> Result<usize> {
+        let mut word = [0; 8];
+        word[..bytes].copy_from_slice(plugin.get(at..at + bytes).context("an ELF file")?);
+        Ok(usize::try_from(u64::from_le_bytes(word))?)
+    };
+    let (headers, count) = (word(0x28, 8)?, word(0x3c, 2)?);
+    let mut text = (0, 0);
+    for header in (0..count).map(|index| headers + index * 64) {
+        let (flags, offset, size) = (word(header + 8, 8)?, word(header + 24, 8)?, word(header + 32, 8)?);
+        if flags & 4 != 0 && size > text.1 {
+            text = (offset, size);
+        }
+    }
+    let mut changed = plugin.to_vec();
+    changed[text.0..text.0 + text.1].fill(0xcc);
+    Ok(changed)
+}

@@ -1,0 +1,94 @@
+//! `./x sdk`: everything that a plugin outside this repository is built with, as one directory and one archive.
+//!
+//! The crates in it come out of `cargo package`, as they would be published: a file that a manifest leaves out is missing here,
+//! and the tests build plugins with what is here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::command::{cargo, run as run_command};
+
+/// Crates, with the workspaces that they are members of: each stands before those that depend on it.
+const CRATES: [(&str, &str); 3] =
+    [("polycube-plugin-api", "."), ("polycube-layout", "ebpf"), ("polycube-chain", "ebpf")];
+
+/// Pages for those who write plugins.
+const PAGES: [&str; 5] = ["first-plugin.md", "kernel-side.md", "object-services.md", "plugin-abi.md", "porting.md"];
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Where the directory and the archive go
+    #[arg(long, value_name = "DIR", default_value = "target/sdk")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let out = crate::root().join(&arguments.out);
+    let name = format!("polycube-sdk-{}", env!("CARGO_PKG_VERSION"));
+    let sdk = out.join(&name);
+    if sdk.exists() {
+        fs::remove_dir_all(&sdk).with_context(|| format!("removing {}", sdk.display()))?;
+    }
+    for directory in ["crates", "docs"] {
+        fs::create_dir_all(sdk.join(directory)).with_context(|| format!("making {}", sdk.display()))?;
+    }
+    for (package, workspace) in CRATES {
+        unpack(&pack(package, workspace, &out)?, &sdk.join("crates").join(package))?;
+    }
+    let root = crate::root();
+    for directory in ["include", "templates"] {
+        copy_tree(&root.join("sdk").join(directory), &sdk.join(directory))?;
+    }
+    let pages = PAGES.iter().map(|page| (root.join("docs").join(page), sdk.join("docs").join(page)));
+    let others = [("sdk/README.md", "README.md"), ("LICENSE", "LICENSE"), ("ebpf/LICENSE", "LICENSE.kernel-side")];
+    let others = others.map(|(from, to)| (root.join(from), sdk.join(to)));
+    for (from, to) in pages.chain(others) {
+        copy(&from, &to)?;
+    }
+    let archive = format!("{name}.tar.gz");
+    let reproducible = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "-czf"];
+    execute(Command::new("tar").current_dir(&out).args(reproducible).args([&archive, &name]))?;
+    println!("sdk: {}", out.join(archive).display());
+    Ok(())
+}
+
+/// Packs a crate as for a registry.
+fn pack(package: &str, workspace: &str, out: &Path) -> Result<PathBuf> {
+    let directory = crate::root().join(workspace);
+    // The user of a library has a lock file of their own. Without one, none of the dependencies is looked for.
+    let options =
+        ["package", "--package", package, "--no-verify", "--allow-dirty", "--exclude-lockfile", "--target-dir"];
+    let mut command = cargo();
+    run_command(&format!("cargo package {package}"), command.current_dir(directory).args(options).arg(out))?;
+    Ok(out.join(format!("package/{package}-{}.crate", env!("CARGO_PKG_VERSION"))))
+}
+
+fn unpack(archive: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    execute(Command::new("tar").arg("-xzf").arg(archive).arg("--strip-components=1").arg("-C").arg(to))
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() { copy_tree(&entry.path(), &to)? } else { copy(&entry.path(), &to)? }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    Ok(())
+}
+
+fn execute(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
