@@ -161,7 +161,7 @@ fn a_plugin_in_c_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
     ensure!(shown.contains("are counted") && begin.elapsed() < BUDGET, "{:?}: {shown}", begin.elapsed());
     println!("from `plugin new` to a counted packet: {:?}", begin.elapsed());
     // The test of the project's own: cargo builds the plugin for it.
-    run(workshop.command(env!("CARGO")).arg("test").current_dir(project))?;
+    run(workshop.command(env!("CARGO")).args(["test", "--release"]).current_dir(project))?;
     Ok(())
 }
 

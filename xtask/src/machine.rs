@@ -35,7 +35,8 @@ pub(crate) fn check() -> Result<()> {
     if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
         missing.push(String::from("python3, for the demo client: apt install python3"));
     }
-    let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    let is_there =
+        |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     if !["clang", "clang-19", "clang-16", "clang-14"].iter().any(|name| is_there(&name)) {
         missing.push(String::from("clang, for plugins in C: apt install clang"));
     }
