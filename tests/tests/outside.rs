@@ -193,6 +193,26 @@ fn a_plugin_in_rust_alone_builds_and_passes_packets() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_plugin_as_an_object_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
+    let workshop = Workshop::open()?;
+    let part = part("As an object")?;
+    let sh = blocks(&part, "sh");
+    let shown = workshop.shell(&format!("{}\npolycubectl plugin check guard.o", sh[0]))?;
+    for words in ["packets pass, are counted", "service: guard", "drop"] {
+        ensure!(shown.contains(words), "{words}: {shown}");
+    }
+    let project = workshop.directory.join("guard");
+    let manifest = fs::read_to_string(project.join("guard.json"))?;
+    ensure!(blocks(&part, "json") == [manifest.trim_end()], "the page shows another manifest");
+    use_it(&project, &sh[1])?;
+    fs::remove_dir_all(&project)?;
+    workshop.new_project("--object --standard")?;
+    let shown = workshop.shell("cd guard; make test")?;
+    ensure!(shown.contains("are counted"), "{shown}");
+    Ok(())
+}
+
 /// A plugin is code: what it does to the process that loads it is one line.
 #[test]
 fn a_file_that_is_not_a_plugin_or_crashes_is_one_line() -> Result<()> {

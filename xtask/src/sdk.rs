@@ -13,8 +13,15 @@ use clap::Args;
 use crate::command::{cargo, run as run_command};
 
 /// Crates, with the workspaces that they are members of: each stands before those that depend on it.
-const CRATES: [(&str, &str); 3] =
-    [("polycube-plugin-api", "."), ("polycube-layout", "ebpf"), ("polycube-chain", "ebpf")];
+const CRATES: [(&str, &str); 7] = [
+    ("polycube-plugin-api", "."),
+    ("polycube-layout", "ebpf"),
+    ("polycube-chain", "ebpf"),
+    ("polycube-api", "."),
+    ("polycube-schema", "."),
+    ("polycube-loader", "."),
+    ("polycube-plugin-test", "."),
+];
 
 /// Pages for those who write plugins.
 const PAGES: [&str; 5] = ["first-plugin.md", "kernel-side.md", "object-services.md", "plugin-abi.md", "porting.md"];

@@ -59,12 +59,8 @@ fn next(NewPlugin { name, language, .. }: &NewPlugin) -> String {
         Language::C | Language::Rust => ("cargo build --release", format!("target/release/libpcn_{name}.so")),
         Language::Object => ("make", format!("{name}.o")),
     };
-    let check = match language {
-        Language::C | Language::Rust => format!("\n  polycubectl plugin check {built}"),
-        Language::Object => String::new(),
-    };
     format!(
-        "{name}/ has the project. Next:\n  cd {name}\n  {build}{check}\n  sudo tests/packets.sh {}\n  polycubectl plugin dev\n",
+        "{name}/ has the project. Next:\n  cd {name}\n  {build}\n  polycubectl plugin check {built}\n  sudo tests/packets.sh {}\n  polycubectl plugin dev\n",
         if *language == Language::Object { "." } else { "target/release" }
     )
 }

@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use polycube_loader::object::Facts;
 use polycube_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};
 use polycube_plugin_api::{Code, Direction, Program, ServiceKind};
 use serde_json::{Value, json};
 
-use crate::datapath::Facts;
-use crate::plugins::{load, trial};
+use crate::file_type::FileType;
+use crate::plugins::{Plugin, load_service, trial};
 use crate::problem::Problems;
 use crate::registry::Service;
 use crate::wiring::CubeDatapath;
@@ -21,7 +22,7 @@ use crate::wiring::CubeDatapath;
 /// A daemon would refuse it, or its first cube.
 pub(crate) fn check_plugin(file: &Path) -> Result<()> {
     let place = || file.display().to_string();
-    let service = Service::new(load(file)?).with_context(place)?;
+    let service = Service::new(loaded(file)?).with_context(place)?;
     let plugin = &service.plugin;
     let config = service.model.create(json!({}));
     // A plugin may need a setting from its user, which only the user knows.
@@ -54,10 +55,20 @@ pub(crate) fn check_plugin(file: &Path) -> Result<()> {
     if let (Value::Object(found), Value::Object(datapath)) = (&mut found, datapath) {
         found.extend(datapath);
         // Nothing is said of what there is none of.
-        found.retain(|_, member| member.as_array().is_none_or(|members| !members.is_empty()));
+        found.retain(|_, member| member.as_array().is_none_or(|members| !members.is_empty()) && !member.is_null());
     }
     println!("{found}");
     Ok(())
+}
+
+/// A service from a library, or from an object with its manifest.
+fn loaded(file: &Path) -> Result<Plugin> {
+    let file = file.canonicalize().with_context(|| file.display().to_string())?;
+    let directory = file.parent().map(Path::to_owned).into_iter().collect::<Vec<_>>();
+    let [name, stem] = [file.file_name(), file.file_stem()].map(|name| name.unwrap_or_default().to_string_lossy());
+    let is_object = file.extension().is_some_and(|extension| extension == "o");
+    let file_type = if is_object { FileType::Object } else { FileType::Lib };
+    Ok(load_service(&directory, file_type, &name, &stem)?)
 }
 
 fn named(path: &str, about: &str) -> Value {
