@@ -100,7 +100,10 @@ mod tests {
             let words = example.split(' ').take_while(|word| !["|", "<", ">"].contains(word));
             let line = grammar::parse(words.map(Into::into)).unwrap();
             assert!(
-                matches!(line.order, Order::Call(_) | Order::Script(_) | Order::Packets(_) | Order::Configuration(_)),
+                matches!(
+                    line.order,
+                    Order::Call(_) | Order::Script(_) | Order::Packets(_) | Order::Configuration(_) | Order::Plugin(_)
+                ),
                 "{example}"
             );
         }

@@ -31,3 +31,6 @@ pub(crate) use loader::{LoadError, Plugin, load_directory, load_service};
 pub(crate) use log::LOG_TARGET;
 pub(crate) use ticker::keep_ticking;
 pub(crate) use trial::trial;
+
+/// The version of the border.
+pub(crate) use polycube_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};

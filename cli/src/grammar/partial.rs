@@ -5,7 +5,7 @@ use polycube_api::Verb;
 use super::forms::Topic;
 use super::view::Detail;
 use super::words::{Style, Words};
-use super::{flags, order::Question, plugin};
+use super::{flags, order::Question, plugin_flags};
 use crate::endpoint::Endpoint;
 
 /// The words before the cursor, understood.
@@ -39,8 +39,8 @@ impl Partial {
             Topic::Dump => &flags::FLAGS,
             Topic::Watch => &flags::OF_WATCH,
             Topic::Plugin => match self.question.path.get(1).map(String::as_str) {
-                Some("new") => &plugin::OF_NEW,
-                Some("dev") => &plugin::OF_DEV,
+                Some("new") => &plugin_flags::OF_NEW,
+                Some("dev") => &plugin_flags::OF_DEV,
                 _ => &[],
             },
             _ => &[],

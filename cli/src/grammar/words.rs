@@ -8,7 +8,7 @@ use super::error::UsageError;
 use super::flags::Flags;
 use super::forms::Topic;
 use super::path;
-use super::plugin::PluginFlags;
+use super::plugin_flags::PluginFlags;
 use super::view::Detail;
 use crate::endpoint::Endpoint;
 

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use polycube_loader::object::Facts;
-use polycube_plugin_api::abi::{ABI_MAJOR, ABI_MINOR};
 use polycube_plugin_api::{Code, Direction, Program, ServiceKind};
 use serde_json::{Value, json};
 
 use crate::file_type::FileType;
-use crate::plugins::{Plugin, load_service, trial};
+use crate::plugins::{ABI_MAJOR, ABI_MINOR, Plugin, load_service, trial};
 use crate::problem::Problems;
 use crate::registry::Service;
 use crate::wiring::CubeDatapath;

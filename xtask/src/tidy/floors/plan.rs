@@ -125,6 +125,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "packets",
             "request",
             "words",
+            "plugin_flags",
             "flags",
             "path",
             "view",
