@@ -103,7 +103,7 @@ fn build_crate(project: &Path) -> Result<Built, BuildError> {
     });
     let service =
         |path: &PathBuf| Some(path.file_name()?.to_str()?.strip_prefix("libpcn_")?.strip_suffix(".so")?.to_owned());
-    let built = files.filter_map(|path| Some((service(&path)?, path))).last();
+    let built = files.filter_map(|path| Some((service(&path)?, path))).next_back();
     let (service, file) = built.ok_or(BuildError::NotBuilt { tool, wanted: "there is no libpcn_NAME.so" })?;
     Ok(Built { files: vec![file], service, kind: "lib" })
 }
