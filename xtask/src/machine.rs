@@ -37,7 +37,7 @@ pub(crate) fn check() -> Result<()> {
     }
     let is_there =
         |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !["clang", "clang-19", "clang-16", "clang-14"].iter().any(|name| is_there(name)) {
+    if !["clang", "clang-19", "clang-16", "clang-14"].iter().any(is_there) {
         missing.push(String::from("clang, for plugins in C: apt install clang"));
     }
     if missing.is_empty() {

@@ -66,12 +66,12 @@ fn load(built: &Built, plugin_dir: Option<&Path>, session: &Session) -> Result<(
         .ok_or(BuildError::NoDirectory)?;
     built.install(&directory)?;
     let (service, kind) = (&built.service, built.kind);
+    let uri = built.files.first().and_then(|file| file.file_name()).map(|name| name.to_string_lossy().into_owned());
     if loaded.is_some() {
-        ask(session, Method::POST, format!("services/{service}/reload/"), None)?;
+        ask(session, Method::POST, format!("services/{service}/reload/"), Some(json!({ "uri": uri })))?;
         note(&format!("polycubectl: service `{service}` is reloaded"));
         return Ok(());
     }
-    let uri = built.files.first().and_then(|file| file.file_name()).map(|name| name.to_string_lossy().into_owned());
     let body = json!({ "type": kind, "uri": uri, "name": service });
     ask(session, Method::POST, "services/".to_owned(), Some(body))?;
     note(&format!("polycubectl: service `{service}` is loaded: try `polycubectl {service} add f1`"));
