@@ -25,7 +25,12 @@ fn write(store: &Store, rows: Vec<Row>) -> Result<(), NotStored> {
 }
 
 fn reopen(directory: &Path) -> (Store, Contents) {
-    Store::open(directory).unwrap()
+    without_trial(directory).unwrap()
+}
+
+/// A trial would run this test's program.
+fn without_trial(directory: &Path) -> Result<(Store, Contents), StoreError> {
+    Store::open_after(directory, |_| Ok(()))
 }
 
 #[test]
@@ -49,6 +54,7 @@ fn what_was_written_is_there_when_it_is_opened_again() {
         services: BTreeMap::from([("bridge".to_owned(), service)]),
         cubes: BTreeMap::from([("s1".to_owned(), cube("one"))]),
         chains: BTreeMap::from([("veth1".to_owned(), chain)]),
+        unreadable: BTreeMap::new(),
     };
     assert_eq!(contents.saved, expected);
     assert_eq!(contents.damaged, None);
@@ -133,7 +139,7 @@ fn a_later_version_is_refused_and_left_alone() {
     transaction.open_table(META).unwrap().insert("version", VERSION + 1).unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let message = Store::open(directory.path()).err().unwrap().to_string();
+    let message = without_trial(directory.path()).err().unwrap().to_string();
     assert!(message.contains("later version of polycubed"), "{message}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
@@ -151,8 +157,23 @@ fn a_row_that_cannot_be_read_stays_and_the_others_are_read() {
     drop(database);
     let (store, contents) = reopen(directory.path());
     assert_eq!(contents.saved.cubes.keys().collect::<Vec<_>>(), ["s1"]);
+    let odd = &contents.saved.unreadable["odd"];
+    assert!(odd.why.starts_with("what is stored of it cannot be read (EOF"), "{}", odd.why);
     drop(store);
     let database = Database::open(directory.path().join(FILE)).unwrap();
     let transaction = database.begin_read().unwrap();
     assert!(transaction.open_table(CUBES).unwrap().get("odd").unwrap().is_some());
+}
+
+#[test]
+fn a_store_that_does_not_pass_its_trial_is_put_aside_unopened() {
+    let directory = tempfile::tempdir().unwrap();
+    let refuse = |_: &Path| Err("the database ends a process".to_owned());
+    let (store, contents) = Store::open_after(directory.path(), refuse).unwrap();
+    assert_eq!(contents.damaged, None, "a new store needs no trial");
+    write(&store, vec![Row::Cube("s1".to_owned(), Some(cube("one")))]).unwrap();
+    drop(store);
+    let (_store, contents) = Store::open_after(directory.path(), refuse).unwrap();
+    assert!(contents.damaged.is_some_and(|aside| aside.exists()));
+    assert_eq!(contents.saved, Saved::default());
 }
