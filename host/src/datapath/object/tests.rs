@@ -104,7 +104,8 @@ fn a_map_is_as_the_first_object_that_has_it_declares() {
 #[test]
 fn a_map_that_nothing_declares_is_refused_before_the_kernel_is_asked() {
     let id = MapId { cube: CubeName::parse("br1").unwrap(), name: "fdb".to_owned(), revision: 1 };
-    let description = MapDescription { spec: MapSpec::declared("fdb"), objects: vec![Arc::from(ROOT)] };
+    let description =
+        MapDescription { spec: MapSpec::declared("fdb"), owner: String::new(), objects: vec![Arc::from(ROOT)] };
     let refused = shape_of_cube_map(&id, &description).err().map(|error| error.to_string());
     assert_eq!(refused.as_deref(), Some("the object of cube `br1` has no map `fdb`"));
 }
