@@ -8,10 +8,14 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
+use redb::Database;
 use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::{CHAINS, CUBES, SERVICES};
 
 /// The word of the command line that asks for a trial of the path after it. It is for the daemon alone.
 pub(crate) const WORD: &str = "try-store";
@@ -26,6 +30,10 @@ const FATAL: [i32; 5] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGIL
 pub(super) fn in_child(path: &Path) -> Result<(), String> {
     let mut command = Command::new("/proc/self/exe");
     command.args([OsString::from(WORD), path.into()]).env_remove("NOTIFY_SOCKET");
+    #[cfg(debug_assertions)]
+    if crate::fault::is_armed(FAULT) {
+        command.env(FAULT, "");
+    }
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match status {
         Ok(status) if is_fatal(status) => Err(format!("the database ends a process that opens it, {status}")),
@@ -42,14 +50,47 @@ fn is_fatal(status: ExitStatus) -> bool {
     status.signal().is_some_and(|signal| FATAL.contains(&signal))
 }
 
+/// The fault that makes a trial end as redb does at some damages.
+#[cfg(debug_assertions)]
+const FAULT: &str = "trial";
+
+/// Panics while it unwinds.
+#[cfg(debug_assertions)]
+struct Twice;
+
+#[cfg(debug_assertions)]
+impl Drop for Twice {
+    fn drop(&mut self) {
+        panic!("fault: a panic in a drop");
+    }
+}
+
 /// What that process does.
 pub(crate) fn run(path: &Path) {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
         eprintln!("polycubed: a core file may be written: {error}");
     }
-    // Whether it can be read is for the daemon to find out: this process only has to survive it.
-    let _ = super::read(path);
+    #[cfg(debug_assertions)]
+    if std::env::var_os(FAULT).is_some() {
+        let _twice = Twice;
+        panic!("fault: a panic");
+    }
+    // Whether it can be used is for the daemon to find out: this process only has to survive it.
+    if let Ok((database, _)) = super::read(path) {
+        let _ = catch_unwind(AssertUnwindSafe(|| write(&database)));
+    }
+}
+
+/// Writes to each table, and takes it back.
+fn write(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    for table in [SERVICES, CUBES, CHAINS] {
+        let mut table = transaction.open_table(table)?;
+        table.insert("", &[][..])?;
+    }
+    transaction.abort()?;
+    Ok(())
 }
 
 #[cfg(test)]
