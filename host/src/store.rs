@@ -27,6 +27,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::model::{Row, Saved, UnreadableCube};
+use trial::TrialError;
 pub(crate) use trial::{WORD as TRIAL, run as run_trial};
 
 /// The file in the state directory.
@@ -107,12 +108,12 @@ impl Store {
     /// As [`Store::open`], after a `trial` of the file, which says why it must not be opened.
     fn open_after(
         directory: &Path,
-        trial: impl Fn(&Path) -> Result<(), String>,
+        trial: impl Fn(&Path) -> Result<(), TrialError>,
     ) -> Result<(Self, Contents), StoreError> {
         let path = directory.join(FILE);
         let mut damaged = None;
         let is_new = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
-        let tried = if is_new { Ok(()) } else { trial(&path).map_err(Unreadable::Damaged) };
+        let tried = if is_new { Ok(()) } else { trial(&path).map_err(|error| Unreadable::Damaged(error.to_string())) };
         let (database, saved) = match tried.and_then(|()| read(&path)) {
             Err(Unreadable::Damaged(why)) => {
                 let aside = put_aside(&path)?;

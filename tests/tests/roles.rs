@@ -179,7 +179,7 @@ fn a_file_of_tokens_that_everybody_can_read_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_comparison_is_no_change_of_the_audit_trail() -> Result<()> {
+fn a_comparison_leaves_no_line_in_the_audit_trail() -> Result<()> {
     let site = Site::build()?;
     let document = "{\"cubes\":[{\"name\":\"br1\",\"service-name\":\"simplebridge\"}]}";
     let diff = site.daemon.ctl_reading(&["config", "diff"], Some(document));

@@ -303,3 +303,26 @@ fn a_second_daemon_and_a_cleanup_beside_a_running_one_are_refused() -> Result<()
     assert_eq!(scene.get("br1")?["ports"].as_array().map(Vec::len), Some(2));
     Ok(())
 }
+
+#[test]
+fn a_second_daemon_with_the_same_port_hears_of_the_first_by_its_pid() -> Result<()> {
+    let tcp = ["--addr", "127.0.0.1", "--no-auth"];
+    let scene = Scene::set_up().kept().arguments(tcp).start()?;
+    let (state, pid) = (scene.daemon.state_dir(), scene.daemon.pid().context("a daemon")?);
+    let words = [&tcp[..], &["--state-dir", state.to_str().context("UTF-8")?]].concat();
+    let said = attempt(&scene.lab, &words)?.one_line(1);
+    assert!(said.contains(&format!("polycubed (pid {pid}) already uses")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_store_without_anything_in_the_kernel_is_no_reason_to_clean_up() -> Result<()> {
+    let mut scene = Scene::set_up().kept().start()?;
+    scene.daemon.terminate()?;
+    assert!(scene.daemon.pins()?.is_empty());
+    fs::write(scene.daemon.state_dir().join("state.redb"), [7; 50_000])?;
+    scene.daemon.restart()?;
+    let log = scene.daemon.log();
+    assert!(log.contains("is damaged") && !log.contains("there is no store that says"), "{log}");
+    Ok(())
+}

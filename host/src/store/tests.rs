@@ -1,5 +1,7 @@
 //! Tests of the store, with real files.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::sync::mpsc;
 
 use serde_json::json;
@@ -168,7 +170,7 @@ fn a_row_that_cannot_be_read_stays_and_the_others_are_read() {
 #[test]
 fn a_store_that_does_not_pass_its_trial_is_put_aside_unopened() {
     let directory = tempfile::tempdir().unwrap();
-    let refuse = |_: &Path| Err("the database ends a process".to_owned());
+    let refuse = |_: &Path| Err(TrialError(ExitStatus::from_raw(libc::SIGABRT)));
     let (store, contents) = Store::open_after(directory.path(), refuse).unwrap();
     assert_eq!(contents.damaged, None, "a new store needs no trial");
     write(&store, vec![Row::Cube("s1".to_owned(), Some(cube("one")))]).unwrap();

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use redb::Database;
-use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{CHAINS, CUBES, SERVICES};
+use crate::sys::process;
 
 /// The word of the command line that asks for a trial of the path after it. It is for the daemon alone.
 pub(crate) const WORD: &str = "try-store";
@@ -23,11 +23,16 @@ pub(crate) const WORD: &str = "try-store";
 /// The signals by which a process ends itself because of what it has read.
 const FATAL: [i32; 5] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
+/// A trial that its process did not survive.
+#[derive(Debug, thiserror::Error)]
+#[error("the database ends a process that opens it, {0}")]
+pub(super) struct TrialError(pub ExitStatus);
+
 /// Has another process open the store.
 ///
 /// # Errors
 /// What became of the process, if it did not survive.
-pub(super) fn in_child(path: &Path) -> Result<(), String> {
+pub(super) fn in_child(path: &Path) -> Result<(), TrialError> {
     let mut command = Command::new("/proc/self/exe");
     command.args([OsString::from(WORD), path.into()]).env_remove("NOTIFY_SOCKET");
     #[cfg(debug_assertions)]
@@ -36,7 +41,7 @@ pub(super) fn in_child(path: &Path) -> Result<(), String> {
     }
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match status {
-        Ok(status) if is_fatal(status) => Err(format!("the database ends a process that opens it, {status}")),
+        Ok(status) if is_fatal(status) => Err(TrialError(status)),
         Ok(_) => Ok(()),
         Err(error) => {
             tracing::warn!(%error, "cannot start a process to try the store in: it is opened without a trial");
@@ -67,8 +72,7 @@ impl Drop for Twice {
 
 /// What that process does.
 pub(crate) fn run(path: &Path) {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = setrlimit(Resource::Core, none) {
+    if let Err(error) = process::forbid_core_files() {
         eprintln!("polycubed: a core file may be written: {error}");
     }
     #[cfg(debug_assertions)]

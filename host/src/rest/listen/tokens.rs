@@ -163,14 +163,16 @@ type EntryFault = (Option<Position>, String);
 
 fn add_token(text: &str, entry: &Spanned<DeValue<'_>>, tokens: &mut Vec<Token>) -> Result<(), EntryFault> {
     let [(name, name_at), (role, role_at), (token, token_at)] = members(text, entry, ("token", MEMBERS))?;
-    let name = one_line(&name, "a token needs a name, in one line").map_err(|message| (Some(name_at), message))?;
-    let role = role_called(&role).map_err(|message| (Some(role_at), message))?;
+    if !is_line(&name) {
+        return Err((Some(name_at), "a token needs a name, in one line".to_owned()));
+    }
+    let role = role_called(&role, role_at)?;
     // What a header can carry (RFC 6750 section 2.1), without the spaces that HTTP would trim.
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "a token consists of ASCII letters, digits and signs, without spaces";
         return Err((Some(token_at), message.to_owned()));
     }
-    let token = Token { name: Some(name.into()), role, digest: digest(token.as_bytes()) };
+    let token = Token { name: Some(name.as_str().into()), role, digest: digest(token.as_bytes()) };
     if tokens.iter().any(|other| other.name == token.name) {
         return Err((None, format!("a second token is called `{name}`: give each its own name")));
     }
@@ -183,10 +185,12 @@ fn add_token(text: &str, entry: &Spanned<DeValue<'_>>, tokens: &mut Vec<Token>) 
 
 fn add_rule(text: &str, entry: &Spanned<DeValue<'_>>, rules: &mut BTreeMap<String, Role>) -> Result<(), EntryFault> {
     let [(name, name_at), (role, role_at)] = members(text, entry, ("certificate", RULE))?;
-    let asked = "give the common name of the certificates' subject, or `*` for all others";
-    let name = one_line(&name, asked).map_err(|message| (Some(name_at), message))?;
-    let role = role_called(&role).map_err(|message| (Some(role_at), message))?;
-    match rules.insert(name.to_owned(), role) {
+    if !is_line(&name) {
+        let message = "give the common name of the certificates' subject, or `*` for all others";
+        return Err((Some(name_at), message.to_owned()));
+    }
+    let role = role_called(&role, role_at)?;
+    match rules.insert(name.clone(), role) {
         None => Ok(()),
         Some(_) => Err((None, format!("a second rule is for certificates of `{name}`: give each one role"))),
     }
@@ -222,13 +226,12 @@ fn members<const N: usize>(
     found.try_into().map_err(|_| (None, format!("a {what} has {}", listed())))
 }
 
-fn one_line<'a>(text: &'a str, otherwise: &str) -> Result<&'a str, String> {
-    let is_line = !text.is_empty() && !text.contains(char::is_control);
-    is_line.then_some(text).ok_or_else(|| otherwise.to_owned())
+fn is_line(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
 }
 
-fn role_called(role: &str) -> Result<Role, String> {
-    Role::parse(role).ok_or_else(|| format!("there is no role `{role}`: give read, capture or admin"))
+fn role_called(role: &str, at: Position) -> Result<Role, EntryFault> {
+    Role::parse(role).ok_or_else(|| (Some(at), format!("there is no role `{role}`: give read, capture or admin")))
 }
 
 #[cfg(test)]
