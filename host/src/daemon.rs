@@ -55,10 +55,11 @@ pub(crate) fn run(words: &[OsString], loaded: Loaded) -> Result<()> {
     options.fault.as_deref().map(crate::fault::arm);
     let mode = check_machine(options)?;
     process::raise_descriptor_limit();
+    // A second daemon hears which process is the first, rather than that a port is in use.
+    let _lock = lock::take(&options.state_dir)?;
     let tcp = tcp::open(options)?;
     warn(options);
     let capture_dirs = options.capture_dirs()?;
-    let _lock = lock::take(&options.state_dir)?;
     let unix = UnixSocket::bind(&options.socket)?;
     if let Some(Err(error)) = capture_dirs.group.map(process::join_group) {
         tracing::info!(%error, "cannot join group {}: it cannot read captures", process::GROUP);

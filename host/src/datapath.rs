@@ -101,8 +101,9 @@ impl Datapath {
     pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
         let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
         let clsact = Clsact::new(pins.directory())?;
-        let promiscuous = Marks::read(pins.directory(), Mark::Promiscuous)?;
+        let mut promiscuous = Marks::read(pins.directory(), Mark::Promiscuous)?;
         let found = Found::look(&pins)?;
+        forget_strangers(&mut promiscuous, &found);
         let root_digest = digest::of_object(ROOT);
         let (maps, nodes, roots, found_ports) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self {
@@ -131,14 +132,17 @@ impl Datapath {
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
         let (what, MapDescription { spec, objects }) = (format!("cube `{}`", id.cube), description);
         let shape = object::shape_of_cube_map(&what, spec, objects)?;
-        let map = if let Some(map) = self.found.take_map(id, shape) {
+        let map = if let Some(map) = self.found.take_map(id, shape, description) {
             self.taken.maps.insert(id.clone());
             if id.name == PORTS {
                 self.found_ports.insert(id.clone(), BTreeSet::new());
             }
             map
         } else {
-            let map = Pinned { pin: pins::map(id), object: object::create_cube_map(&what, &id.name, shape, objects)? };
+            let map = Pinned {
+                pin: pins::map(id, spec.generation, &description.owner),
+                object: object::create_cube_map(&what, &id.name, shape, objects)?,
+            };
             self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
             map
         };
@@ -147,7 +151,9 @@ impl Datapath {
     }
 
     pub(crate) fn drop_map(&mut self, id: &MapId) {
-        self.pins.unpin(&self.maps.remove(id).map_or_else(|| pins::map(id), |map| map.pin));
+        if let Some(map) = self.maps.remove(id) {
+            self.pins.unpin(&map.pin);
+        }
     }
 
     pub(crate) fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
@@ -358,6 +364,18 @@ impl Datapath {
     /// Waits until every root that was detached is off its netdev, at most for `patience`.
     pub(crate) fn wait_for_detached(&self, patience: Duration) {
         self.detacher.wait(patience);
+    }
+}
+
+/// Forgets marks of netdevs that are gone. Another netdev may have got their ifindex, perhaps with the same name and MAC
+/// address: after a restart of a container, all three are often as before. So the proof that a netdev is still the same
+/// is our root on it, which the kernel removes with the netdev. Without it, a mode stays as it is: it may be its user's.
+fn forget_strangers(marks: &mut Marks, found: &Found) {
+    for ifindex in marks.all() {
+        if !found.has_root_on(ifindex) {
+            tracing::info!(ifindex, "is not the netdev any more that an earlier daemon put into promiscuous mode");
+            marks.remove(ifindex);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `delete CUBE` panics when that cube is deleted. `restore N` and `change N` kill the process at the Nth step of bringing
 //! back what is stored, or of the changes after that: as `kill -9` would, at the moment when it matters. `upgrade` takes
-//! every program that was found for one of another version.
+//! every program that was found for one of another version. `trial` has the process abort that tries the store.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

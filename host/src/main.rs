@@ -27,6 +27,7 @@ mod topology;
 mod wiring;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use polycube_schema::{self as schema, problem};
@@ -40,6 +41,12 @@ const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let [_, word, path] = words.as_slice()
+        && word == store::TRIAL
+    {
+        store::run_trial(Path::new(path));
+        return ExitCode::SUCCESS;
+    }
     let loaded = match Loaded::read(&words) {
         Ok(loaded) => loaded,
         Err(LoadError::CommandLine(text)) if !text.use_stderr() => {

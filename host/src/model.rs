@@ -33,7 +33,7 @@ pub(crate) use export::{export, from_wire};
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
 pub(crate) use restore::{Unrestored, restore, restore_again};
-pub(crate) use saved::{Row, Saved, SavedCube, SavedPort, rows};
+pub(crate) use saved::{Row, Saved, SavedCube, SavedPort, UnreadableCube, rows};
 #[cfg(test)]
 pub(crate) use saved::{SavedAttachment, SavedService};
 

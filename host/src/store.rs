@@ -6,6 +6,8 @@
 //!
 //! The rows are JSON, in the forms of [`crate::model::Saved`].
 
+mod trial;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -24,7 +26,9 @@ use serde::de::DeserializeOwned;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-use crate::model::{Row, Saved};
+use crate::model::{Row, Saved, UnreadableCube};
+use trial::TrialError;
+pub(crate) use trial::{WORD as TRIAL, run as run_trial};
 
 /// The file in the state directory.
 const FILE: &str = "state.redb";
@@ -98,10 +102,19 @@ impl Store {
     /// # Errors
     /// The file cannot be opened or made, or a later version wrote it.
     pub(crate) fn open(directory: &Path) -> Result<(Self, Contents), StoreError> {
+        Self::open_after(directory, trial::in_child)
+    }
+
+    /// As [`Store::open`], after a `trial` of the file, which says why it must not be opened.
+    fn open_after(
+        directory: &Path,
+        trial: impl Fn(&Path) -> Result<(), TrialError>,
+    ) -> Result<(Self, Contents), StoreError> {
         let path = directory.join(FILE);
         let mut damaged = None;
         let is_new = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
-        let (database, saved) = match read(&path) {
+        let tried = if is_new { Ok(()) } else { trial(&path).map_err(|error| Unreadable::Damaged(error.to_string())) };
+        let (database, saved) = match tried.and_then(|()| read(&path)) {
             Err(Unreadable::Damaged(why)) => {
                 let aside = put_aside(&path)?;
                 tracing::error!(
@@ -224,25 +237,35 @@ fn contents(database: &Database) -> Result<(u64, Saved), redb::Error> {
     };
     transaction.commit()?;
     let transaction = database.begin_read()?;
+    let mut unreadable = BTreeMap::new();
+    let log = |table: Table| {
+        move |name: String, _: &[u8], error: &serde_json::Error| {
+            tracing::error!(%table, name, "a stored row cannot be read, and is left as it is: {error}");
+        }
+    };
     let saved = Saved {
-        services: rows(&transaction, SERVICES)?,
-        cubes: rows(&transaction, CUBES)?,
-        chains: rows(&transaction, CHAINS)?,
+        services: rows(&transaction, SERVICES, log(SERVICES))?,
+        cubes: rows(&transaction, CUBES, |name, row, error| {
+            unreadable.insert(name, UnreadableCube::of(row, error));
+        })?,
+        chains: rows(&transaction, CHAINS, log(CHAINS))?,
+        unreadable,
     };
     Ok((version, saved))
 }
 
-/// The rows of a table. One that is not what this version writes stays stored, and is left out.
+/// The rows of a table. One that is not what this version writes stays stored, and is handed to `odd`.
 fn rows<T: DeserializeOwned>(
     transaction: &redb::ReadTransaction,
     table: Table,
+    mut odd: impl FnMut(String, &[u8], &serde_json::Error),
 ) -> Result<BTreeMap<String, T>, redb::Error> {
     let mut found = BTreeMap::new();
     for row in transaction.open_table(table)?.iter()? {
         let (name, text) = row?;
         match serde_json::from_slice(text.value()) {
             Ok(row) => drop(found.insert(name.value().to_owned(), row)),
-            Err(error) => tracing::error!(%table, name = name.value(), "a stored row cannot be read: {error}"),
+            Err(error) => odd(name.value().to_owned(), text.value(), &error),
         }
     }
     Ok(found)

@@ -24,7 +24,7 @@ use polycube_plugin_api::{Direction, MapSpec, Program, ServiceKind};
 pub(crate) use netdevs::{Netdevs, PortKey};
 pub(crate) use touched::{Place, Touched};
 
-use crate::topology::{Attachment, CubeName, Point, Role};
+use crate::topology::{Attachment, Cube, CubeName, Point, Role};
 
 /// What one cube asks to have loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,6 +133,8 @@ pub(crate) struct MapId {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MapDescription {
     pub spec: MapSpec,
+    /// The UUID of the cube: another cube of its name does not get what is in the map.
+    pub owner: String,
     pub objects: Vec<Arc<[u8]>>,
 }
 
@@ -210,7 +212,7 @@ impl Wiring {
             let (Some(datapath), Some((_, found))) = (datapaths.get(cube), topology.get(cube.as_str())) else {
                 continue;
             };
-            wiring.add_cube(cube, datapath, found.role != Role::Transparent, self);
+            wiring.add_cube((cube, found), datapath, self);
             wiring.add_port_table(cube, (topology, netdevs));
         }
         wiring.rewire_hooks((topology, netdevs), touched, self)?;
@@ -249,17 +251,20 @@ impl Wiring {
         }
     }
 
-    fn add_cube(&mut self, cube: &CubeName, datapath: &CubeDatapath, standard: bool, previous: &Self) {
-        let kind = if standard { ServiceKind::Standard } else { ServiceKind::Transparent };
+    fn add_cube(&mut self, (cube, found): (&CubeName, &Cube), datapath: &CubeDatapath, previous: &Self) {
+        let kind = if found.role == Role::Transparent { ServiceKind::Transparent } else { ServiceKind::Standard };
         let specs = chain::maps_of(kind, &datapath.programs, &datapath.maps);
         let mut maps = Vec::new();
         for spec in specs {
-            let unchanged = previous
-                .maps_of(cube)
-                .find(|id| id.name == spec.name && previous.maps.get(*id).is_some_and(|map| map.spec == spec));
+            let is_same = |map: &Arc<MapDescription>| map.spec == spec && map.owner == found.uuid;
+            let unchanged =
+                previous.maps_of(cube).find(|id| id.name == spec.name && previous.maps.get(*id).is_some_and(is_same));
             let revision = unchanged.map_or_else(|| self.next_revision(), |id| id.revision);
             let id = MapId { cube: cube.clone(), name: spec.name.clone(), revision };
-            self.maps.insert(id.clone(), Arc::new(MapDescription { spec, objects: datapath.objects.clone() }));
+            self.maps.insert(
+                id.clone(),
+                Arc::new(MapDescription { spec, owner: found.uuid.clone(), objects: datapath.objects.clone() }),
+            );
             maps.push(id);
         }
         for program in &datapath.programs {

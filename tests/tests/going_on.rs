@@ -61,3 +61,29 @@ fn each_packet_is_recorded_once_or_counted_over_many_restarts() -> Result<()> {
     assert_eq!(lost, 0, "{counters:?}");
     Ok(())
 }
+
+#[test]
+fn a_capture_stops_after_as_many_packets_as_it_was_asked_for_whatever_daemons_come_and_go() -> Result<()> {
+    let mut scene = Scene::set_up().kept().peers(2).bridge().start()?;
+    scene.daemon.ctl("packetcapture add sniffer format=pcap-nanos stop-after.packets=100000").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+    scene.daemon.ctl("sniffer set capture=ingress").ok();
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 200, u32::MAX)?;
+    for round in 0..2 {
+        steady.wait_for(100)?;
+        eventually("packets", || Ok(count(&scene.get("sniffer/counters")?, "captured")? > 0))?;
+        if round == 0 {
+            scene.daemon.kill9()?;
+        } else {
+            scene.daemon.terminate()?;
+        }
+        scene.daemon.restart()?;
+        assert_eq!(scene.status()?, "capturing", "round {round}");
+    }
+    eventually("the end", || Ok(scene.get("sniffer/capture")? == json!("off")))?;
+    steady.stop()?;
+    let numbers = numbers(&scene)?;
+    assert_eq!(numbers.len(), 100_000);
+    assert!(numbers.is_sorted_by(|one, next| one < next));
+    Ok(())
+}

@@ -234,6 +234,34 @@ fn a_port_stays_in_promiscuous_mode_and_leaves_the_mode_of_its_user_alone() -> R
 }
 
 #[test]
+fn a_netdev_that_got_the_ifindex_of_another_keeps_the_mode_of_its_user() -> Result<()> {
+    let mut scene = Scene::set_up().peers(1).kept().start()?;
+    let make = |scene: &Scene, name: &str| {
+        let kind = ["type", "veth", "peer", "name", "far"];
+        let same = ["ip", "link", "add", name, "index", "4242", "address", "02:00:00:00:00:01"];
+        run(scene, &[&same[..], &kind[..]].concat())?;
+        run(scene, &["ip", "link", "set", "far", "up"])?;
+        run(scene, &["ip", "link", "set", name, "up"])
+    };
+    let is_promiscuous =
+        |scene: &Scene| Ok::<_, anyhow::Error>(run(scene, &["ip", "-d", "link", "show", "spare"])?.contains("PROMISC"));
+    make(&scene, "spare")?;
+    scene.daemon.ctl("simplebridge add br1").ok();
+    scene.daemon.ctl("br1 ports add p peer=spare").ok();
+    assert!(is_promiscuous(&scene)?);
+    // A namespace that starts anew gives the same names, addresses and ifindexes.
+    scene.daemon.kill9()?;
+    run(&scene, &["ip", "link", "del", "spare"])?;
+    make(&scene, "spare")?;
+    run(&scene, &["ip", "link", "set", "spare", "promisc", "on"])?;
+    scene.daemon.restart()?;
+    assert_eq!(scene.get("br1/ports/p/status")?, json!("UP"));
+    scene.daemon.ctl("br1 ports del p").ok();
+    assert!(is_promiscuous(&scene)?, "its user has set it: {}", scene.daemon.log());
+    Ok(())
+}
+
+#[test]
 fn packets_go_on_while_the_plugin_of_their_bridge_is_gone() -> Result<()> {
     let mut scene = Scene::set_up().peers(3).kept().fixtures(["marker"]).bridge().start()?;
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
@@ -258,15 +286,27 @@ fn packets_go_on_while_the_plugin_of_their_bridge_is_gone() -> Result<()> {
 
 #[test]
 fn a_link_between_cubes_keeps_its_netdevs_and_carries_on() -> Result<()> {
+    check_link(["br1", "br2"], "link")
+}
+
+#[test]
+fn a_link_between_ports_with_the_longest_names_is_taken_over_too() -> Result<()> {
+    let [one, other, port] = ["b", "c", "p"].map(|letter| letter.repeat(64));
+    check_link([&one, &other], &port)
+}
+
+/// Asserts that a link between ports of these cubes outlives daemons, and no frame is lost.
+#[track_caller]
+fn check_link([one, other]: [&str; 2], port: &str) -> Result<()> {
     let mut scene = Scene::set_up().peers(2).kept().start()?;
     for line in [
-        "simplebridge add br1",
-        "simplebridge add br2",
-        "br1 ports add p peer=veth1",
-        "br2 ports add p peer=veth2",
-        "br1 ports add link",
-        "br2 ports add link",
-        "connect br1:link br2:link",
+        &format!("simplebridge add {one}"),
+        &format!("simplebridge add {other}"),
+        &format!("{one} ports add p peer=veth1"),
+        &format!("{other} ports add p peer=veth2"),
+        &format!("{one} ports add {port}"),
+        &format!("{other} ports add {port}"),
+        &format!("connect {one}:{port} {other}:{port}"),
     ] {
         scene.daemon.ctl(line).ok();
     }
@@ -304,5 +344,60 @@ fn a_daemon_that_stands_still_holds_up_no_packet() -> Result<()> {
     kill_process(pid, Signal::CONT)?;
     watched.stop()?;
     assert_eq!(scene.get("br1")?["name"], "br1");
+    Ok(())
+}
+
+/// Gives the pins the names that the daemons before version 0.1.0 gave them: without a digest, and maps without their
+/// generation and cube.
+fn make_old(directory: &std::path::Path) -> Result<()> {
+    for cube in fs::read_dir(directory.join("cubes"))? {
+        let cube = cube?.path();
+        for pin in fs::read_dir(&cube)? {
+            let pin = pin?.path();
+            let name = pin.file_name().and_then(|name| name.to_str()).context("UTF-8")?.to_owned();
+            if name != "maps" {
+                fs::rename(&pin, cube.join(name.rsplitn(2, '-').last().context("a name")?))?;
+                continue;
+            }
+            for map in fs::read_dir(&pin)? {
+                let map = map?.path();
+                let name = map.file_name().and_then(|name| name.to_str()).context("UTF-8")?.to_owned();
+                fs::rename(&map, pin.join(name.split('+').next().context("a name")?))?;
+            }
+        }
+    }
+    for root in fs::read_dir(directory.join("netdevs"))? {
+        let root = root?.path();
+        let name = root.file_name().and_then(|name| name.to_str()).context("UTF-8")?.to_owned();
+        if name.split('-').count() == 3 {
+            fs::rename(&root, root.with_file_name(name.rsplitn(2, '-').last().context("a name")?))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pins_of_the_oldest_layout_are_exchanged_and_no_frame_is_lost() -> Result<()> {
+    let mut scene = lab()?;
+    let watched = Watched::start(&scene)?;
+    watched.steady().wait_for(10)?;
+    let before = links(&scene, "veth1")?;
+    scene.daemon.terminate()?;
+    make_old(&scene.daemon.bpffs_dir())?;
+    assert!(scene.daemon.pins()?.iter().all(|pin| !pin.to_string_lossy().contains('+')));
+    scene.daemon.restart()?;
+    let after = links(&scene, "veth1")?;
+    assert_eq!(after.0, before.0, "each link keeps its place");
+    assert!(after.1.iter().all(|program| !before.1.contains(program)), "without a digest, each program is exchanged");
+    assert!(
+        scene.get("br1/fdb/entry")?.as_array().is_some_and(|learned| !learned.is_empty()),
+        "its map was taken over"
+    );
+    watched.stop()?;
+    // The next start finds today's layout.
+    let before = kernel(&scene)?;
+    scene.daemon.kill9()?;
+    scene.daemon.restart()?;
+    assert_eq!(kernel(&scene)?["veth1"], before["veth1"]);
     Ok(())
 }

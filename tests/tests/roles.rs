@@ -177,3 +177,15 @@ fn a_file_of_tokens_that_everybody_can_read_is_refused() -> Result<()> {
     assert!(refusal.contains("everybody can use it: chmod 640"), "{refusal}");
     Ok(())
 }
+
+#[test]
+fn a_comparison_leaves_no_line_in_the_audit_trail() -> Result<()> {
+    let site = Site::build()?;
+    let document = "{\"cubes\":[{\"name\":\"br1\",\"service-name\":\"simplebridge\"}]}";
+    let diff = site.daemon.ctl_reading(&["config", "diff"], Some(document));
+    assert!(diff.to_string().contains("br1"), "{diff}");
+    assert_eq!(site.audited("PATCH config/diff").len() + site.audited("PUT config/diff").len(), 0);
+    assert_eq!(site.daemon.ctl_reading(&["config", "apply"], Some(document)).code, Some(0));
+    assert_eq!(site.audited("PATCH config").len(), 1, "{}", site.daemon.log());
+    Ok(())
+}

@@ -175,6 +175,62 @@ fn a_damaged_store_is_put_aside_and_packets_go_on() -> Result<()> {
     Ok(())
 }
 
+/// The table of cubes in the store, with a name and a text for each.
+const CUBES: redb::TableDefinition<'static, &'static str, &'static [u8]> = redb::TableDefinition::new("cubes");
+
+/// Writes over what is stored of a cube, while no daemon runs.
+fn write_row(scene: &Scene, cube: &str, text: &[u8]) -> Result<Vec<u8>> {
+    let database = redb::Database::open(scene.daemon.state_dir().join("state.redb"))?;
+    let transaction = database.begin_write()?;
+    let former = transaction.open_table(CUBES)?.insert(cube, text)?.context("a row")?.value().to_owned();
+    transaction.commit()?;
+    Ok(former)
+}
+
+#[test]
+fn a_cube_whose_row_cannot_be_read_is_shown_and_kept_with_its_pins() -> Result<()> {
+    let mut scene = lab()?;
+    let before = configuration(&scene)?;
+    let pins = scene.daemon.pins()?;
+    let watched = Watched::start(&scene)?;
+    scene.daemon.terminate()?;
+    let odd = br#"{"uuid":"5","service":"packetcapture","config":7,"ports":"none"}"#;
+    let former = write_row(&scene, "outer", odd)?;
+    scene.daemon.restart()?;
+    wait_for_failure(&scene, "outer", "could not be brought back: what is stored of it cannot be read (")?;
+    assert!(scene.get("topology")?.to_string().contains("cannot be read"));
+    assert_eq!(scene.daemon.pins()?, pins, "{}", scene.daemon.log());
+    scene.daemon.ctl("packetcapture add outer").fails_saying("is tried again at each start, and can be deleted");
+    scene.daemon.ctl("detach sniffer br1:toveth1").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth1 position=first").ok();
+    // What config save prints can be read back while it waits.
+    let saved = scene.daemon.ctl("config save").ok();
+    assert!(!saved.contains("outer"), "{saved}");
+    assert_eq!(scene.daemon.ctl_reading(&["config", "apply"], Some(&saved)).code, Some(0));
+    scene.daemon.terminate()?;
+    assert_eq!(write_row(&scene, "outer", &former)?, odd, "it is left as it is");
+    watched.stop()?;
+    scene.daemon.restart()?;
+    assert_eq!(configuration(&scene)?["outer"], before["outer"]);
+    Ok(())
+}
+
+#[test]
+fn a_store_at_which_the_database_aborts_is_put_aside() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;
+    let watched = Watched::start(&scene)?;
+    scene.daemon.kill9()?;
+    // A process that opens the store panics, and again while it unwinds.
+    scene.daemon.restart_with(&["--fault", "trial"])?;
+    scene.daemon.wait_until_it_answers()?;
+    let log = scene.daemon.log();
+    assert!(log.contains("is damaged (the database ends a process that opens it, signal: 6"), "{log}");
+    assert_eq!(scene.get("cubes")?, json!({}));
+    scene.daemon.ctl("simplebridge add br2").ok();
+    watched.stop()?;
+    Ok(())
+}
+
 #[test]
 fn a_daemon_that_cannot_store_a_change_says_so_and_makes_no_other() -> Result<()> {
     let disk = Disk::new(8)?;
@@ -245,5 +301,28 @@ fn a_second_daemon_and_a_cleanup_beside_a_running_one_are_refused() -> Result<()
     // What is stored stays, and is built again.
     scene.daemon.restart()?;
     assert_eq!(scene.get("br1")?["ports"].as_array().map(Vec::len), Some(2));
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_with_the_same_port_hears_of_the_first_by_its_pid() -> Result<()> {
+    let tcp = ["--addr", "127.0.0.1", "--no-auth"];
+    let scene = Scene::set_up().kept().arguments(tcp).start()?;
+    let (state, pid) = (scene.daemon.state_dir(), scene.daemon.pid().context("a daemon")?);
+    let words = [&tcp[..], &["--state-dir", state.to_str().context("UTF-8")?]].concat();
+    let said = attempt(&scene.lab, &words)?.one_line(1);
+    assert!(said.contains(&format!("polycubed (pid {pid}) already uses")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_store_without_anything_in_the_kernel_is_no_reason_to_clean_up() -> Result<()> {
+    let mut scene = Scene::set_up().kept().start()?;
+    scene.daemon.terminate()?;
+    assert!(scene.daemon.pins()?.is_empty());
+    fs::write(scene.daemon.state_dir().join("state.redb"), [7; 50_000])?;
+    scene.daemon.restart()?;
+    let log = scene.daemon.log();
+    assert!(log.contains("is damaged") && !log.contains("there is no store that says"), "{log}");
     Ok(())
 }

@@ -179,6 +179,46 @@ fn token_and_certificate_are_alternatives() -> Result<()> {
 }
 
 #[test]
+fn a_certificate_has_the_role_that_the_token_file_gives_its_name() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::make()?);
+    let rule = |name: &str, role: &str| format!("[[certificate]]\ncommon-name = \"{name}\"\nrole = \"{role}\"\n");
+    // The name that rcgen gives.
+    let own = "rcgen self signed cert";
+    files.write("roles", &rule(own, "read"))?;
+    let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --cacert @ca.pem --token-file @roles")?;
+    let with = |words: &str| format!("{URL} --cacert @ca.pem --cert @client.pem --key @client.key {words}");
+    let refused = ["this needs the role `admin`, and certificate CN=rcgen self signed cert has `read`"];
+    files.check(&daemon, &with("cubes show"), 0, &[]);
+    files.check(&daemon, &with("simplebridge add br1"), 2, &refused);
+    // The file has no token, so there is no way in without a certificate.
+    let without = format!("{URL} --cacert @ca.pem cubes show");
+    files.check(&daemon, &without, 1, &["requires a client certificate"]);
+    let pid = daemon.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("it runs")?;
+    let hang_up = |about: &str, count: usize| -> Result<()> {
+        kill_process(pid, Signal::HUP)?;
+        eventually(about, || Ok(daemon.log().matches(about).count() == count))
+    };
+    files.write("roles", &(rule("*", "read") + &rule(own, "admin")))?;
+    hang_up("read the configuration again", 1)?;
+    files.check(&daemon, &with("simplebridge add br1"), 0, &[]);
+    files.write("roles", &rule("*", "read"))?;
+    hang_up("read the configuration again", 2)?;
+    files.check(&daemon, &with("del br1"), 2, &refused);
+    files.write("roles", &rule("somebody else", "read"))?;
+    hang_up("read the configuration again", 3)?;
+    files.check(&daemon, &with("del br1"), 0, &[]);
+    files.write("roles", &rule("*", "root"))?;
+    hang_up("everything stays as it was", 1)?;
+    files.check(&daemon, &with("simplebridge add br1"), 0, &[]);
+    drop(daemon);
+    let words = files.words("--addr 127.0.0.1 --cert @server.pem --key @server.key --token-file @roles");
+    files.write("roles", &rule("*", "read"))?;
+    let refusal = attempt(&lab, &words.iter().map(String::as_str).collect::<Vec<_>>())?.one_line(1);
+    assert!(refusal.contains("give --cacert FILE too"), "{refusal}");
+    Ok(())
+}
+
+#[test]
 fn settings_come_from_the_environment_and_the_file() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::make()?);
     let daemon = files.daemon(&lab, "--cert @server.pem --key @server.key --cacert @ca.pem")?;

@@ -93,3 +93,32 @@ fn a_dry_run_deletes_nothing() -> Result<()> {
     assert!(links(&scene)?.is_empty());
     Ok(())
 }
+
+#[test]
+fn a_new_cube_does_not_get_the_maps_of_a_deleted_one_of_its_name() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().fixtures(["marker"]).bridge().start()?;
+    let watched = Watched::start(&scene)?;
+    watched.steady().wait_for(100)?;
+    watched.stop()?;
+    eventually("an address", || Ok(scene.get("br1/fdb/entry")?.as_array().is_some_and(|all| !all.is_empty())))?;
+    scene.daemon.terminate()?;
+    let plugin = scene.plugin("simplebridge")?;
+    let away = plugin.with_extension("away");
+    fs::rename(&plugin, &away)?;
+    scene.daemon.restart()?;
+    let failure = |scene: &Scene| Ok::<_, anyhow::Error>(scene.get("br1")?["failure"].clone());
+    eventually("the reason", || Ok(failure(&scene)?.is_string()))?;
+    let old = pins(&scene, "br1")?;
+    assert!(!old.is_empty());
+    fs::rename(&away, &plugin)?;
+    // Before the cube is tried again, and before what it left is removed.
+    scene.daemon.ctl("del br1").ok();
+    scene.daemon.ctl(&format!("services add type=lib uri={} name=simplebridge", plugin.display())).ok();
+    scene.daemon.ctl("simplebridge add br1").ok();
+    assert_eq!(scene.get("br1/fdb/entry")?, serde_json::json!([]), "{}", scene.daemon.log());
+    eventually("what the old one left to go", || {
+        let now = pins(&scene, "br1")?;
+        Ok(now.iter().all(|pin| !old.contains(pin)))
+    })?;
+    Ok(())
+}

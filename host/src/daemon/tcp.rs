@@ -49,6 +49,12 @@ pub(super) fn security(options: &Options) -> Result<Option<Security>> {
         None if cert.is_some() => bail!("TLS needs --token-file FILE or --cacert FILE, or --no-auth in a lab"),
         None => bail!("TCP needs --token-file FILE, or --no-auth in a lab"),
     };
+    if let Access::Tokens(tokens) = &access {
+        ensure!(
+            cacert.is_some() || !tokens.has_certificates(),
+            "the [[certificate]] of the token file are for clients with certificates: give --cacert FILE too"
+        );
+    }
     let files = cert.as_ref().zip(key.as_ref());
     let files = files.map(|(cert, key)| TlsFiles { cert, key, cacert: cacert.as_deref() });
     let tls = files.map(|files| tls_acceptor(&files, &access)).transpose().map_err(|error| anyhow!(error))?;

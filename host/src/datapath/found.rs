@@ -18,12 +18,12 @@ use polycube_plugin_api::Direction;
 use super::hook::Attachment;
 use super::marks;
 use super::object::Loaded;
-use super::pins::{self, CUBES, LINK, MAPS, PROGRAM, Pins, RODATA, ROOTS};
+use super::pins::{self, CUBES, LINK, MAPS, MapPin, PROGRAM, Pins, RODATA, ROOTS};
 use super::{CubeMap, Pinned, Root};
 use crate::sys::bpf::{self, MapShape};
 use crate::sys::clsact;
 use crate::topology::CubeName;
-use crate::wiring::{Hook, MapId, NodeId, NodeKey};
+use crate::wiring::{Hook, MapDescription, MapId, NodeId, NodeKey};
 
 /// A program of a cube, whatever its revision. The cube is as pins have it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ struct Mark {
 
 /// A map that was found.
 struct FoundMap {
-    revision: u64,
+    is: MapPin,
     shape: MapShape,
     map: Pinned<CubeMap>,
 }
@@ -101,18 +101,16 @@ impl Found {
                 found.look_at_root(pins, &Path::new(ROOTS).join(&name), &name);
             }
         }
-        found.maps.values_mut().for_each(|maps| maps.sort_by_key(|map| map.revision));
+        found.maps.values_mut().for_each(|maps| maps.sort_by_key(|map| map.is.revision));
         Ok(found)
     }
 
     fn look_at_map(&mut self, pins: &Pins, cube: &str, pin: &Path, name: &str) {
-        let revision = name.rsplit_once('-').and_then(|(name, revision)| Some((name, revision.parse::<u64>().ok()?)));
-        let opened = open_map(&pins.path(pin));
-        let Some((name, revision)) = revision else { return strange(pin) };
-        let Ok((map, shape)) = opened else { return self.rest.push(pin.to_owned()) };
-        self.revision = self.revision.max(revision);
+        let Some(is) = MapPin::parse(name) else { return strange(pin) };
+        let Ok((map, shape)) = open_map(&pins.path(pin)) else { return self.rest.push(pin.to_owned()) };
+        self.revision = self.revision.max(is.revision);
         let map = Pinned { pin: pin.to_owned(), object: map };
-        self.maps.entry((cube.to_owned(), name.to_owned())).or_default().push(FoundMap { revision, shape, map });
+        self.maps.entry((cube.to_owned(), is.name.clone())).or_default().push(FoundMap { is, shape, map });
     }
 
     fn look_at_node(&mut self, pins: &Pins, cube: &str, pin: &Path, name: &str) {
@@ -156,10 +154,22 @@ impl Found {
         self.revision
     }
 
-    /// Takes a map of this shape.
-    pub(super) fn take_map(&mut self, id: &MapId, shape: MapShape) -> Option<Pinned<CubeMap>> {
+    /// Whether a root is on a netdev.
+    pub(super) fn has_root_on(&self, ifindex: u32) -> bool {
+        self.roots.keys().any(|(other, _)| *other == ifindex)
+    }
+
+    /// Takes a map of this shape, with the contents that the same cube would have there.
+    pub(super) fn take_map(
+        &mut self,
+        id: &MapId,
+        shape: MapShape,
+        description: &MapDescription,
+    ) -> Option<Pinned<CubeMap>> {
         let maps = self.maps.get_mut(&(pins::escape(id.cube.as_str()), pins::escape(&id.name)))?;
-        let index = maps.iter().position(|map| map.shape == shape)?;
+        let is_same =
+            |map: &FoundMap| map.shape == shape && map.is.is_of(description.spec.generation, &description.owner);
+        let index = maps.iter().position(is_same)?;
         Some(maps.remove(index).map)
     }
 
@@ -182,12 +192,13 @@ impl Found {
 
     /// Puts back what was taken, or what was made meanwhile.
     pub(super) fn put_map(&mut self, id: &MapId, map: Pinned<CubeMap>) {
-        let Ok((_, shape)) = bpf::map_info(map.object.fd.as_fd()) else {
+        let pin = map.pin.file_name().and_then(|name| MapPin::parse(name.to_str()?));
+        let (Some(is), Ok((_, shape))) = (pin, bpf::map_info(map.object.fd.as_fd())) else {
             self.rest.push(map.pin);
             return;
         };
         let key = (pins::escape(id.cube.as_str()), pins::escape(&id.name));
-        self.maps.entry(key).or_default().push(FoundMap { revision: id.revision, shape, map });
+        self.maps.entry(key).or_default().push(FoundMap { is, shape, map });
     }
 
     pub(super) fn put_node(&mut self, id: &NodeId, digest: &str, node: Pinned<Loaded>) {

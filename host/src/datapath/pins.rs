@@ -4,7 +4,7 @@
 //! netdevs/3-ingress-DIGEST/{program,next,rodata,link}
 //! netdevs/3-clsact/
 //! cubes/sniffer/0-ingress-0-7-DIGEST/{program,next,accept}
-//! cubes/sniffer/maps/RINGS-3
+//! cubes/sniffer/maps/RINGS-3+GENERATION+UUID
 //! ```
 //!
 //! A program's directory ends with the digest of what it was made of: a daemon that starts takes over what it would load
@@ -129,8 +129,41 @@ fn remove_program(directory: &Path) -> io::Result<()> {
     std::fs::remove_dir(directory)
 }
 
-pub(super) fn map(id: &MapId) -> PathBuf {
-    [CUBES, &escape(id.cube.as_str()), MAPS, &format!("{}-{}", escape(&id.name), id.revision)].iter().collect()
+pub(super) fn map(id: &MapId, generation: u64, owner: &str) -> PathBuf {
+    let name = format!("{}-{}+{generation}+{}", escape(&id.name), id.revision, escape(owner));
+    [CUBES, &escape(id.cube.as_str()), MAPS, &name].iter().collect()
+}
+
+/// What the name of a map's pin says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MapPin {
+    /// As pins have it.
+    pub name: String,
+    pub revision: u64,
+    /// The generation of the contents, and the UUID of the cube; daemons up to version 0.1.0 did not say.
+    pub contents: Option<(u64, String)>,
+}
+
+impl MapPin {
+    pub(super) fn parse(pin: &str) -> Option<Self> {
+        let mut parts = pin.split('+');
+        let (name, revision) = parts.next()?.rsplit_once('-')?;
+        let contents = match (parts.next(), parts.next(), parts.next()) {
+            (None, ..) => None,
+            (Some(generation), Some(owner), None) => Some((generation.parse().ok()?, owner.to_owned())),
+            _ => return None,
+        };
+        Some(Self { name: name.to_owned(), revision: revision.parse().ok()?, contents })
+    }
+
+    /// Whether the map contains what a cube would make of it that has this UUID.
+    pub(super) fn is_of(&self, generation: u64, owner: &str) -> bool {
+        match &self.contents {
+            Some((its, cube)) => *its == generation && *cube == escape(owner),
+            // Only plugins that tell no generations apart have never changed what it contains.
+            None => generation == 0,
+        }
+    }
 }
 
 pub(super) fn node(id: &NodeId, digest: &str) -> PathBuf {
@@ -169,7 +202,7 @@ mod tests {
 
     use polycube_plugin_api::Direction;
 
-    use super::{Pins, escape, map, node, root};
+    use super::{MapPin, Pins, escape, map, node, root};
     use crate::topology::CubeName;
     use crate::wiring::{Hook, MapId, Netdev, NodeId, NodeKey};
 
@@ -179,7 +212,7 @@ mod tests {
     }
 
     fn map_of(cube: &str, name: &str, revision: u64) -> PathBuf {
-        map(&MapId { cube: CubeName::parse(cube).unwrap(), name: name.to_owned(), revision })
+        map(&MapId { cube: CubeName::parse(cube).unwrap(), name: name.to_owned(), revision }, 5, "0a-7c")
     }
 
     fn root_of(ifindex: u32, name: &str, direction: Direction) -> PathBuf {
@@ -194,9 +227,9 @@ mod tests {
             (node_of("sniffer", 0, egress, 0, 7), "cubes/sniffer/0-egress-0-7-5eed"),
             (node_of("sniffer", 12, egress, 1, 8), "cubes/sniffer/12-egress-1-8-5eed"),
             (node_of("a.b", 0, ingress, 0, 1), "cubes/a%2eb/0-ingress-0-1-5eed"),
-            (map_of("sniffer", "RINGS", 3), "cubes/sniffer/maps/RINGS-3"),
-            (map_of("sniffer", ".data", 3), "cubes/sniffer/maps/%2edata-3"),
-            (map_of("sniffer", "a/b", 3), "cubes/sniffer/maps/a%2fb-3"),
+            (map_of("sniffer", "RINGS", 3), "cubes/sniffer/maps/RINGS-3+5+0a-7c"),
+            (map_of("sniffer", ".data", 3), "cubes/sniffer/maps/%2edata-3+5+0a-7c"),
+            (map_of("sniffer", "a/b", 3), "cubes/sniffer/maps/a%2fb-3+5+0a-7c"),
             (root_of(3, "eth0", ingress), "netdevs/3-ingress-5eed"),
             (root_of(3, "renamed", egress), "netdevs/3-egress-5eed"),
         ];
@@ -204,6 +237,22 @@ mod tests {
             assert_eq!(path, Path::new(expected));
         }
         assert_eq!(pins.iter().map(|(path, _)| path).collect::<BTreeSet<_>>().len(), pins.len());
+    }
+
+    #[test]
+    fn a_map_is_of_one_generation_and_one_cube() {
+        let pin = |text: &str| MapPin::parse(text).unwrap();
+        let path = map_of("sniffer", "a-b", 3);
+        let new = pin(path.file_name().unwrap().to_str().unwrap());
+        assert_eq!((new.name.as_str(), new.revision), ("a-b", 3));
+        assert!(new.is_of(5, "0a-7c"));
+        assert!(!new.is_of(6, "0a-7c") && !new.is_of(5, "0a-7d"));
+        let old = pin("a-b-3");
+        assert_eq!((old.name.as_str(), old.revision, &old.contents), ("a-b", 3, &None));
+        assert!(old.is_of(0, "0a-7c") && !old.is_of(5, "0a-7c"));
+        for strange in ["a", "a-", "a-3+5", "a-3+x+u", "a-3+5+u+v", "+5+u"] {
+            assert_eq!(MapPin::parse(strange), None, "{strange}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Engine {
     /// Brings back what is stored, and takes over what an earlier daemon left in the kernel. What is left there and not
     /// asked for goes, unless the store is lost: then nothing says what is asked for.
     pub(super) fn restore(&mut self, Contents { saved, damaged, is_new }: &Contents) {
-        let is_lost = damaged.is_some() || (self.keeper.is_kept && *is_new && self.reconciler.has_found());
+        let is_lost = self.reconciler.has_found() && (damaged.is_some() || (self.keeper.is_kept && *is_new));
         let registry = self.reconciler.model().registry.clone();
         let mut model = model::restore(saved, registry.clone());
         self.keeper.stored = model.clone();

@@ -2,28 +2,32 @@
 //!
 //! It has what a user asked for and nothing else: settings that are not as they would be by default, ports with their
 //! peers, and the chains. It has no UUIDs, so it describes the same for another machine. Cubes that could not be brought
-//! back are in it too: they are still wanted.
+//! back are in it too: they are still wanted. Those whose row in the store cannot be read are not: nothing is known of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::Model;
-use super::saved::{SavedCube, SavedPort, chain, save};
+use super::saved::{SavedCube, SavedPort, save, whole_chain};
 use crate::registry::Registry;
 use crate::topology::{CubeName, Point, Topology};
 
 /// Everything that is wanted, as a document.
 pub(crate) fn export(model: &Model) -> Value {
     let running = model.topology.cubes().map(|(name, cube)| (name, save(cube)));
-    let waiting = model.unrestored.iter().map(|(name, unrestored)| (name, unrestored.cube.clone()));
+    let is_readable = |name: &CubeName| model.unrestored.get(name).is_none_or(|waiting| !waiting.is_unreadable);
+    let waiting = model.unrestored.iter().filter(|(name, _)| is_readable(name));
+    let waiting = waiting.map(|(name, unrestored)| (name, unrestored.cube.clone()));
     let cubes: BTreeMap<&CubeName, SavedCube> = running.chain(waiting).collect();
     let cubes: Value = cubes.iter().map(|(name, each)| cube(&model.registry, name, each)).collect();
     let waiting = model.unrestored.values().flat_map(|unrestored| unrestored.points());
     let points: BTreeSet<&Point> = model.topology.chains().map(|(point, _)| point).chain(waiting).collect();
-    let chains = points.into_iter().filter_map(|point| {
-        let cubes = chain(model, point)?.into_iter().map(|attachment| attachment.cube).collect();
-        Some((point.to_string(), in_order(point, cubes).into()))
+    let points = points.into_iter().filter(|point| !matches!(point, Point::Port(owner, _) if !is_readable(owner)));
+    let chains = points.filter_map(|point| {
+        let cubes = whole_chain(model, point).into_iter().map(|attachment| attachment.cube);
+        let cubes: Vec<String> = cubes.filter(|cube| is_readable(cube)).map(|cube| cube.to_string()).collect();
+        (!cubes.is_empty()).then(|| (point.to_string(), in_order(point, cubes).into()))
     });
     json!({ "cubes": cubes, "chains": chains.collect::<Map<String, Value>>() })
 }

@@ -11,7 +11,7 @@ use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
 
 use super::Model;
-use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, save, whole_chain};
+use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, UnreadableCube, save, whole_chain};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
 use crate::topology::{Attachment, Cube, CubeName, Point, Port, PortName, Role};
@@ -21,6 +21,8 @@ use crate::topology::{Attachment, Cube, CubeName, Point, Port, PortName, Role};
 pub(crate) struct Unrestored {
     pub cube: SavedCube,
     pub reason: String,
+    /// Whether what is stored of it cannot be read. Then it is not written, either: a later version may read it.
+    pub is_unreadable: bool,
     /// The chains at its ports.
     pub chains: BTreeMap<Point, Vec<Attachment>>,
     /// Where it is attached itself: the point, its index in the chain there, and the id of the attachment.
@@ -28,10 +30,15 @@ pub(crate) struct Unrestored {
 }
 
 impl Unrestored {
+    fn new(cube: &SavedCube, reason: String, is_unreadable: bool) -> Self {
+        Self { cube: cube.clone(), reason, is_unreadable, chains: BTreeMap::new(), places: Vec::new() }
+    }
+
     /// What to say to those who want something of it.
     pub(crate) fn refusal(&self, name: &CubeName) -> Problem {
+        let when = if self.is_unreadable { "at each start" } else { "every 5 s" };
         let message = format!(
-            "cube `{name}` is stored and could not be brought back ({}): it is tried again every 5 s, and can be deleted",
+            "cube `{name}` is stored and could not be brought back ({}): it is tried again {when}, and can be deleted",
             self.reason
         );
         Problem::failed(name.as_str(), message)
@@ -49,9 +56,12 @@ pub(crate) fn restore(saved: &Saved, registry: Registry) -> Model {
     for (name, cube) in &saved.cubes {
         let Ok(name) = CubeName::parse(name) else { continue };
         if let Err(Problem { message: reason, .. }) = model.bring_back(&name, cube) {
-            let (cube, chains, places) = (cube.clone(), BTreeMap::new(), Vec::new());
-            model.unrestored.insert(name, Arc::new(Unrestored { cube, reason, chains, places }));
+            model.unrestored.insert(name, Arc::new(Unrestored::new(cube, reason, false)));
         }
+    }
+    for (name, UnreadableCube { cube, why }) in &saved.unreadable {
+        let Ok(name) = CubeName::parse(name) else { continue };
+        model.unrestored.insert(name, Arc::new(Unrestored::new(cube, why.clone(), true)));
     }
     for (point, chain) in &saved.chains {
         let Ok(point) = Point::parse(point) else { continue };
@@ -67,6 +77,9 @@ pub(crate) fn restore(saved: &Saved, registry: Registry) -> Model {
 pub(crate) fn restore_again(model: &Model, name: &CubeName) -> Result<Model, Problem> {
     let mut model = model.clone();
     let Some(unrestored) = model.unrestored.remove(name) else { return Ok(model) };
+    if unrestored.is_unreadable {
+        return Err(Problem::failed(name.as_str(), unrestored.reason.clone()));
+    }
     model.bring_back(name, &unrestored.cube)?;
     for (point, chain) in &unrestored.chains {
         model.bring_attachments_back(point, chain);
@@ -169,7 +182,8 @@ impl Model {
         );
         // It is there.
         let _ = self.topology.remove_cube(name.as_str());
-        let unrestored = Unrestored { cube: save(&cube), reason: reason.to_owned(), chains, places };
+        let reason = reason.to_owned();
+        let unrestored = Unrestored { cube: save(&cube), reason, is_unreadable: false, chains, places };
         self.unrestored.insert(name.clone(), Arc::new(unrestored));
     }
 

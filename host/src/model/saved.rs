@@ -52,11 +52,37 @@ pub(crate) struct SavedService {
     pub file_type: FileType,
 }
 
+/// A cube whose row this version cannot read: it stays in the store as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnreadableCube {
+    /// What can be read of it.
+    pub cube: SavedCube,
+    pub why: String,
+}
+
+impl UnreadableCube {
+    /// From the text of a row.
+    pub(crate) fn of(row: &[u8], why: &serde_json::Error) -> Self {
+        let row: Value = serde_json::from_slice(row).unwrap_or_default();
+        let text = |member: &str| row[member].as_str().unwrap_or_default().to_owned();
+        let loglevel = serde_json::from_value(row["loglevel"].clone()).unwrap_or(LogLevel::Info);
+        let cube = SavedCube {
+            uuid: text("uuid"),
+            service: text("service"),
+            loglevel,
+            config: Value::Object(serde_json::Map::new()),
+            ports: None,
+        };
+        Self { cube, why: format!("what is stored of it cannot be read ({why})") }
+    }
+}
+
 /// Everything that is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Saved {
     pub services: BTreeMap<String, SavedService>,
     pub cubes: BTreeMap<String, SavedCube>,
+    pub unreadable: BTreeMap<String, UnreadableCube>,
     /// By point, in the order of [`crate::topology::Topology::chain`].
     pub chains: BTreeMap<String, Vec<SavedAttachment>>,
 }
@@ -79,7 +105,9 @@ pub(crate) fn rows(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> 
         }
     }
     let mut rows = services(before, after, loaded);
-    rows.extend(difference.cubes.iter().map(|name| Row::Cube(name.to_string(), cube(after, name))));
+    let is_unreadable = |name: &CubeName| after.unrestored.get(name).is_some_and(|waiting| waiting.is_unreadable);
+    let cubes = difference.cubes.iter().filter(|name| !is_unreadable(name));
+    rows.extend(cubes.map(|name| Row::Cube(name.to_string(), cube(after, name))));
     rows.extend(difference.points.iter().map(|point| Row::Chain(point.to_string(), chain(after, point))));
     rows
 }

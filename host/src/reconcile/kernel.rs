@@ -9,7 +9,7 @@ use tokio::runtime;
 use crate::datapath::{CubeMap, Datapath, DatapathError, LoadError};
 use crate::problem::Problem;
 use crate::sys::bpf;
-use crate::sys::netlink::{Netlink, NetlinkError, Pair};
+use crate::sys::netlink::{Netlink, NetlinkError, Pair, link_aliases};
 use crate::topology::CubeName;
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortKey, Source};
 
@@ -189,16 +189,16 @@ impl Kernel for Live {
 
     fn make_pair(&mut self, one: &PortKey, other: &PortKey) -> Result<[Netdev; 2], Problem> {
         let [one, other] = [one, other].map(|(cube, port)| format!("{cube}:{port}"));
-        let alias = format!("{one} - {other}");
-        let reversed = format!("{other} - {one}");
-        let found = self.found_pairs.remove_entry(&alias).or_else(|| self.found_pairs.remove_entry(&reversed));
-        if let Some((found, pair)) = found {
+        let (aliases, reversed) = (link_aliases(&one, &other), link_aliases(&other, &one));
+        let mut found = |aliases: &[String; 2]| aliases.iter().find_map(|alias| self.found_pairs.remove_entry(alias));
+        let found = found(&aliases).map(|found| (found, false)).or_else(|| Some((found(&reversed)?, true)));
+        if let Some(((alias, pair), is_reversed)) = found {
             let [one, other] = pair.clone();
-            let ends = if found == alias { [one, other] } else { [other, one] };
-            self.taken_pairs.insert(found, pair);
+            let ends = if is_reversed { [other, one] } else { [one, other] };
+            self.taken_pairs.insert(alias, pair);
             return Ok(ends.map(|(name, ifindex)| Netdev { ifindex, name }));
         }
-        let pair = self.netlink.add_pair(&self.link_prefix, &mut self.next_link, &alias);
+        let pair = self.netlink.add_pair(&self.link_prefix, &mut self.next_link, &aliases[0]);
         let pair = self.runtime.block_on(pair);
         let pair = pair.map_err(|error| {
             Problem::failed("connect", format!("cannot make a veth pair between {one} and {other}: {error}"))

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::http::Method;
 use axum::response::Response;
 use polycube_api::Word;
 use serde_json::Value;
@@ -32,19 +31,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Begins the line of a request; none for one that only reads.
-    pub(super) fn begin(context: &Context, client: &Client, call: &Call) -> Option<Self> {
-        if matches!(call.method, Method::GET | Method::OPTIONS) {
-            return None;
-        }
-        Some(Self {
+    /// Begins the line of a request.
+    pub(super) fn begin(context: &Context, client: &Client, call: &Call) -> Self {
+        Self {
             client: client.clone(),
             change: format!("{} {}", call.method, call.place()),
             cube: cube(context, call),
             body: (!call.body.is_null()).then(|| shortened(call.body.to_string())),
             statistics: Arc::clone(&context.statistics),
             is_written: false,
-        })
+        }
     }
 
     /// Writes the line.

@@ -32,12 +32,23 @@ async fn dispatch(
 ) -> Result<Response, Refusal> {
     let call = Call::read(request, is_short).await?;
     let context = Context::new(api);
-    let entry = Entry::begin(&context, &client, &call);
+    let entry = changes(&call).then(|| Entry::begin(&context, &client, &call));
     let answer = answer(context, &client, call).await;
     if let Some(entry) = entry {
         entry.end(&answer);
     }
     answer
+}
+
+/// Whether a request is for a change, if its client may ask for it.
+fn changes(call: &Call) -> bool {
+    let route = ROUTES.iter().find(|route| route.is_at(&call.path));
+    let method = polycube_api::Method::parse(call.method.as_str());
+    let compares = route
+        .zip(method)
+        .and_then(|(route, method)| route.endpoint(method))
+        .is_some_and(|endpoint| matches!(endpoint.handler, Handler::Comparison(_)));
+    !compares && !matches!(call.method, Method::GET | Method::OPTIONS)
 }
 
 /// Answers a request, if its client may ask for that.
@@ -93,7 +104,7 @@ async fn framework(context: Context, call: Call, route: &'static Route) -> Resul
         Handler::Model(read) => read(&context, &name).map_err(Refusal::framework)?,
         Handler::Live(read) => read(context, name).await.map_err(Refusal::framework)?,
         Handler::Api(describe) => describe(&context, &ROUTES),
-        Handler::Change(change) => {
+        Handler::Change(change) | Handler::Comparison(change) => {
             unconditional(&call)?;
             let input = input(endpoint, call, name).map_err(Refusal::framework)?;
             let change = change(input).map_err(Refusal::framework)?;

@@ -38,7 +38,7 @@ use self::admission::{Admission, Connection, Origin, admit};
 pub(crate) use self::bind::{UnixSocket, bind_tcp};
 pub(crate) use self::current::Current;
 use self::progress::{Pause, Progress};
-use self::subject::subject;
+use self::subject::Subject;
 pub(crate) use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
 use super::call::MayPause;
 use super::context::Api;
@@ -198,7 +198,7 @@ impl Exchange {
         let stream = tls.accept(stream).await?;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let peer = certificate.map_or(Peer::Encrypted, |certificate| Peer::Certified(subject(certificate).into()));
+        let peer = certificate.map_or(Peer::Encrypted, |certificate| Peer::Certified(Subject::of(certificate)));
         self.run(stream, peer).await
     }
 

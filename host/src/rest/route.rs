@@ -136,6 +136,8 @@ pub(super) enum Handler {
     Api(fn(&Context, &'static [Route]) -> Content),
     /// Says which change is asked for.
     Change(fn(Input) -> Result<Change, Problems>),
+    /// Says which change is to be compared with what is there, and makes none.
+    Comparison(fn(Input) -> Result<Change, Problems>),
     /// Has the engine do what takes more than a change.
     Engine(fn(Context, Input) -> Work),
 }

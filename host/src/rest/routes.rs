@@ -128,12 +128,12 @@ pub(super) static ROUTES: [Route; 19] = [
             applying(
                 Method::Put,
                 "What PUT to the configuration would do, without doing it",
-                Handler::Change(config::compare_replaced),
+                Handler::Comparison(config::compare_replaced),
             ),
             applying(
                 Method::Patch,
                 "What PATCH to the configuration would do, without doing it",
-                Handler::Change(config::compare_applied),
+                Handler::Comparison(config::compare_applied),
             ),
         ],
     },

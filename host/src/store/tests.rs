@@ -1,5 +1,7 @@
 //! Tests of the store, with real files.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::sync::mpsc;
 
 use serde_json::json;
@@ -26,7 +28,12 @@ fn write(store: &Store, rows: Vec<Row>) -> Result<(), NotStored> {
 }
 
 fn reopen(directory: &Path) -> (Store, Contents) {
-    Store::open(directory).unwrap()
+    without_trial(directory).unwrap()
+}
+
+/// A trial would run this test's program.
+fn without_trial(directory: &Path) -> Result<(Store, Contents), StoreError> {
+    Store::open_after(directory, |_| Ok(()))
 }
 
 #[test]
@@ -50,6 +57,7 @@ fn what_was_written_is_there_when_it_is_opened_again() {
         services: BTreeMap::from([("bridge".to_owned(), service)]),
         cubes: BTreeMap::from([("s1".to_owned(), cube("one"))]),
         chains: BTreeMap::from([("veth1".to_owned(), chain)]),
+        unreadable: BTreeMap::new(),
     };
     assert_eq!(contents.saved, expected);
     assert_eq!(contents.damaged, None);
@@ -134,7 +142,7 @@ fn a_later_version_is_refused_and_left_alone() {
     transaction.open_table(META).unwrap().insert("version", VERSION + 1).unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let message = Store::open(directory.path()).err().unwrap().to_string();
+    let message = without_trial(directory.path()).err().unwrap().to_string();
     assert!(message.contains("later version of polycubed"), "{message}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
@@ -152,6 +160,8 @@ fn a_row_that_cannot_be_read_stays_and_the_others_are_read() {
     drop(database);
     let (store, contents) = reopen(directory.path());
     assert_eq!(contents.saved.cubes.keys().collect::<Vec<_>>(), ["s1"]);
+    let odd = &contents.saved.unreadable["odd"];
+    assert!(odd.why.starts_with("what is stored of it cannot be read (EOF"), "{}", odd.why);
     drop(store);
     let database = Database::open(directory.path().join(FILE)).unwrap();
     let transaction = database.begin_read().unwrap();
@@ -164,4 +174,17 @@ fn a_service_that_an_earlier_version_wrote_is_a_library() {
     assert_eq!(service.file_type, FileType::Lib);
     let object = SavedService { uri: None, file_type: FileType::Object };
     assert_eq!(serde_json::to_value(object).unwrap(), json!({ "uri": null, "type": "object" }));
+}
+
+#[test]
+fn a_store_that_does_not_pass_its_trial_is_put_aside_unopened() {
+    let directory = tempfile::tempdir().unwrap();
+    let refuse = |_: &Path| Err(TrialError(ExitStatus::from_raw(libc::SIGABRT)));
+    let (store, contents) = Store::open_after(directory.path(), refuse).unwrap();
+    assert_eq!(contents.damaged, None, "a new store needs no trial");
+    write(&store, vec![Row::Cube("s1".to_owned(), Some(cube("one")))]).unwrap();
+    drop(store);
+    let (_store, contents) = Store::open_after(directory.path(), refuse).unwrap();
+    assert!(contents.damaged.is_some_and(|aside| aside.exists()));
+    assert_eq!(contents.saved, Saved::default());
 }

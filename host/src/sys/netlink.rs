@@ -10,6 +10,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, Prop};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, MulticastGroup, new_connection, new_multicast_connection};
+use sha2::{Digest as _, Sha256};
 
 use crate::netdev::{Framing, Link};
 
@@ -179,7 +180,7 @@ impl Netlink {
                 tracing::debug!(netdev = name, %error, "cannot turn IPv6 off: the kernel may send its own there");
             }
             *index = self.by_name(name).await?.header.index;
-            let change = LinkUnspec::new_with_index(*index).alias(short(alias)).up().build();
+            let change = LinkUnspec::new_with_index(*index).alias(alias).up().build();
             self.0.link().set(change).execute().await?;
         }
         let deadline = Instant::now() + CARRIER_PATIENCE;
@@ -239,7 +240,7 @@ impl Netlink {
             let is_ours = matches!(end, "a" | "b") && number.bytes().all(|byte| byte.is_ascii_digit());
             if let Some(number) = number.parse::<u32>().ok().filter(|_| is_ours) {
                 let is_up = message.header.flags.contains(LinkFlags::Up);
-                let alias = alias(&message).filter(|alias| is_up && alias.len() < LONGEST_ALIAS);
+                let alias = alias(&message).filter(|_| is_up);
                 ends.insert((number, end.to_owned()), (name.clone(), message.header.index, alias));
             }
         }
@@ -265,9 +266,21 @@ fn alias(message: &LinkMessage) -> Option<String> {
     })
 }
 
-/// As much of an alias as the kernel takes.
-fn short(alias: &str) -> &str {
-    &alias[..alias.floor_char_boundary(LONGEST_ALIAS)]
+/// Bytes of a digest in an alias. Links of one daemon are told apart by it.
+const ALIAS_DIGEST: usize = 16;
+
+/// The aliases that say that a pair links these ports, in this order: the one to set first, then that of daemons up to
+/// version 0.1.0, which cut off what the kernel does not take.
+pub(crate) fn link_aliases(one: &str, other: &str) -> [String; 2] {
+    let whole = format!("{one} - {other}");
+    let cut = whole[..whole.floor_char_boundary(LONGEST_ALIAS)].to_owned();
+    if whole.len() < LONGEST_ALIAS {
+        return [whole, cut];
+    }
+    let digest: String = Sha256::digest(&whole)[..ALIAS_DIGEST].iter().map(|byte| format!("{byte:02x}")).collect();
+    let end = format!("… {digest}");
+    let start = &whole[..whole.floor_char_boundary(LONGEST_ALIAS - 1 - end.len())];
+    [format!("{start}{end}"), cut]
 }
 
 fn errno(error: &rtnetlink::Error) -> Option<i32> {
@@ -422,6 +435,19 @@ mod tests {
             message.header.link_layer_type = layer;
             assert_eq!(link(&message).framing, framing, "{layer:?}");
         }
+    }
+
+    #[test]
+    fn a_link_is_told_apart_however_long_the_names_of_its_ends_are() {
+        assert_eq!(link_aliases("br1:p", "br2:q"), ["br1:p - br2:q", "br1:p - br2:q"]);
+        let [cube, port] = ["c", "p"].map(|letter| letter.repeat(63));
+        let ends = ["1", "2", "é"].map(|last| format!("{cube}{last}:{port}{last}"));
+        let links = [(0, 1), (1, 0), (0, 2), (1, 2)].map(|(one, other)| link_aliases(&ends[one], &ends[other]));
+        for [alias, cut] in &links {
+            assert!(alias.len() < LONGEST_ALIAS && cut.len() <= LONGEST_ALIAS, "{alias}");
+            assert!(alias.starts_with(&cube), "people can read what it begins with: {alias}");
+        }
+        assert_eq!(links.iter().map(|[alias, _]| alias).collect::<std::collections::BTreeSet<_>>().len(), links.len());
     }
 
     #[test]

@@ -86,6 +86,15 @@ pub(crate) fn user_name(uid: u32) -> Option<String> {
     })
 }
 
+/// Has this process leave no core file when it aborts.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn forbid_core_files() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    Ok(setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -211,7 +211,7 @@ impl Fixture {
     pub(crate) fn stop_condition(&self, settings: &Settings) -> StopCondition {
         let stops = Arc::clone(&self.stops);
         let on_stop: OnStop = Box::new(move || *stops.lock().unwrap() += 1);
-        StopCondition::new(settings.stop, Arc::clone(&self.outcome), self.log(), on_stop)
+        StopCondition::new(settings.stop, None, Arc::clone(&self.outcome), self.log(), on_stop)
     }
 
     pub(crate) fn router(&self, settings: Arc<Settings>) -> Router {

@@ -16,7 +16,7 @@ use crate::format::Format;
 use crate::format::pcapng::Statistics;
 use crate::lock::lock;
 use crate::memory::Share;
-use crate::ring::{Counters, Lost, Rings, Written};
+use crate::ring::{Counters, Lost, Passed, Rings, Written};
 use crate::store::{FileId, StoredFile};
 use crate::sys::MapId;
 use crate::tally::Tally;
@@ -136,6 +136,11 @@ impl Outcome {
     /// The programs' counters since the cube was created.
     pub(crate) fn counters(&self) -> Counters {
         lock(&self.ledger).counters()
+    }
+
+    /// What counts towards the limits of the capture. It is noted with what becomes of these records next.
+    pub(crate) fn pass(&self, passed: Passed) {
+        lock(&self.ledger).passed = passed;
     }
 
     /// Notes that the rings need not keep `bytes` of records any more: they are in the file, passed on, or counted as lost.

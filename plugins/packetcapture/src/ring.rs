@@ -20,7 +20,7 @@ pub(crate) use bell::Bell;
 use mapping::{Access, Mapping};
 #[cfg(test)]
 pub(crate) use note::MARK_OFFSET;
-pub(crate) use note::{Found, LAYOUT, Lost, Note, Progress, Written};
+pub(crate) use note::{Found, LAYOUT, Lost, Note, Passed, Progress, Written};
 
 use crate::format::Format;
 use crate::merge::Span;

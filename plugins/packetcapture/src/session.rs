@@ -20,7 +20,7 @@ use crate::log::Log;
 use crate::memory::{Held, NoRoom, Share, default_limit};
 use crate::outcome::{Outcome, Resumption};
 use crate::patience::{Errands, PATIENCE};
-use crate::ring::{Bell, Found, Note, Reader, RingError, Rings};
+use crate::ring::{Bell, Found, Note, Passed, Reader, RingError, Rings};
 use crate::settings::Settings;
 use crate::sink::{
     FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition, mend, take_back,
@@ -139,25 +139,25 @@ impl CubeContext {
         resumption: Resumption,
     ) -> Result<Consumer, SessionError> {
         let Resumption { taken, arrived, inherited } = resumption;
-        let continues = inherited.is_some();
+        let former = inherited.as_ref().map(|note| note.progress.passed);
         if let Some(written) = inherited.and_then(|note| note.progress.written) {
             let (roots, log) = (self.roots.clone(), log_of(&self.cube));
             let work = move || take_back(&roots, &written, &log);
             self.errands.run(&self.roots.capture_dir().path(), work).map_err(SessionError::Thread)?;
         }
-        let router = self.router(Arc::clone(settings), session, continues).map_err(SessionError::Thread)?;
+        let router = self.router(Arc::clone(settings), session, former).map_err(SessionError::Thread)?;
         let mut drain = Drain::new(router, log_of(&self.cube));
         drain.resume(taken, arrived);
         drain.open(source);
         Consumer::start(self.cube.name(), drain).map_err(SessionError::Thread)
     }
 
-    fn router(&self, settings: Arc<Settings>, session: u64, continues: bool) -> io::Result<Router> {
+    fn router(&self, settings: Arc<Settings>, session: u64, former: Option<Passed>) -> io::Result<Router> {
         let Self { cube, roots, outcome, queue, readers, worker, process, key, .. } = self;
         let files = Files::new(FileContext {
             cube: cube.name().to_owned(),
             session,
-            continues,
+            continues: former.is_some(),
             floor: cube.capture_floor(),
             // The former session may still wait for its disk, and a killed daemon's note for its mending.
             journal: Journal::new(roots.capture_dir(), &format!("{}-{process:08x}-{session}", cube.uuid())),
@@ -166,7 +166,7 @@ impl CubeContext {
             worker: Arc::clone(worker),
             log: log_of(cube),
         });
-        let stop = StopCondition::new(settings.stop, Arc::clone(outcome), log_of(cube), self.on_stop());
+        let stop = StopCondition::new(settings.stop, former, Arc::clone(outcome), log_of(cube), self.on_stop());
         let (outcome, queue, readers) = (Arc::clone(outcome), Arc::clone(queue), Arc::clone(readers));
         Router::new(Outlets { outcome, queue, readers, key: *key }, settings, stop, files)
     }

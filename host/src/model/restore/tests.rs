@@ -297,3 +297,31 @@ fn a_new_cube_does_not_get_the_place_of_a_deleted_one_of_its_name() {
     let back = restore_again(&Model { registry: both(), ..model }, &name("a")).unwrap();
     assert_eq!(chain_of(&back, "br1:p"), Vec::<String>::new(), "nobody attached a to the new br1");
 }
+
+#[test]
+fn a_cube_whose_row_cannot_be_read_waits_with_its_places_and_is_never_written() {
+    let model = lab();
+    let mut stored = saved(&model);
+    let row = serde_json::to_vec(&json!({ "uuid": "u", "service": "tap", "config": 5, "loglevel": "DEBUG" })).unwrap();
+    let why = serde_json::from_slice::<SavedCube>(b"{").unwrap_err();
+    for name in ["a", "br2"] {
+        stored.cubes.remove(name).unwrap();
+        stored.unreadable.insert(name.to_owned(), UnreadableCube::of(&row, &why));
+    }
+    let without = restore(&stored, both());
+    let waiting = &without.unrestored[&name("a")];
+    assert_eq!((waiting.cube.uuid.as_str(), waiting.cube.service.as_str()), ("u", "tap"));
+    assert_eq!(waiting.places.len(), 2, "it keeps its places: {waiting:?}");
+    assert!(restore_again(&without, &name("a")).is_err(), "the row is what it was");
+    // Other cubes come and go at the same places.
+    let gone = change(&without, Change::DeleteCube { cube: "b".to_owned() }, &facts()).unwrap();
+    let written = rows(&without, &gone, &BTreeSet::new());
+    let [Row::Cube(cube, None), Row::Chain(at, Some(chain))] = written.as_slice() else { panic!("{written:?}") };
+    assert_eq!((cube.as_str(), at.as_str()), ("b", "br1:p"));
+    assert_eq!(chain.iter().map(|one| one.cube.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    assert!(rows(&model, &without, &BTreeSet::new()).iter().all(|row| !matches!(row, Row::Cube(..))));
+    // What is exported can be applied: nothing of it names the cube.
+    assert!(!crate::model::export(&without).to_string().contains("\"a\""));
+    let deleted = change(&gone, Change::DeleteCube { cube: "a".to_owned() }, &facts()).unwrap();
+    assert!(rows(&gone, &deleted, &BTreeSet::new()).contains(&Row::Cube("a".to_owned(), None)));
+}

@@ -88,7 +88,9 @@ async fn exists(context: &Context, route: &Route, name: &str) -> Result<(), Refu
     let found = match route.endpoint(Method::Get).map(|endpoint| endpoint.handler) {
         Some(Handler::Model(read)) => read(context, name),
         Some(Handler::Live(read)) => read(context.clone(), name.to_owned()).await,
-        Some(Handler::Api(_) | Handler::Change(_) | Handler::Engine(_)) | None => return Ok(()),
+        Some(Handler::Api(_) | Handler::Change(_) | Handler::Comparison(_) | Handler::Engine(_)) | None => {
+            return Ok(());
+        }
     };
     found.map(drop).map_err(Refusal::framework)
 }

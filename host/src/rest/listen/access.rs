@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::subject::Subject;
 use super::tokens::{TokenError, Tokens};
 use super::{Current, Security};
 use crate::problem::Problem;
@@ -43,7 +44,13 @@ impl Access {
     /// A client's identity and role; `None` if it may do nothing.
     fn admits(&self, peer: &Peer, authorization: Option<&[u8]>) -> Option<(Who, Role)> {
         match (self, peer) {
-            (_, Peer::Certified(subject)) => Some((Who::Certificate(Arc::clone(subject)), Role::Admin)),
+            (access, Peer::Certified(subject)) => {
+                let role = match access {
+                    Self::Tokens(tokens) => tokens.role_of_certificate(&subject.common_names),
+                    Self::Certificate | Self::Open => Role::Admin,
+                };
+                Some((Who::Certificate(Arc::clone(&subject.text)), role))
+            }
             (Self::Open, _) => Some((Who::Anyone, Role::Admin)),
             (Self::Certificate, _) => None,
             (Self::Tokens(tokens), _) => {
@@ -88,7 +95,7 @@ pub(super) enum Peer {
     /// It speaks TLS.
     Encrypted,
     /// It speaks TLS, and has presented a certificate of ours, with this subject.
-    Certified(Arc<str>),
+    Certified(Subject),
     /// It does not speak TLS on a port that requires it.
     Mistaken,
 }
@@ -243,12 +250,15 @@ mod tests {
         }
     }
 
+    fn alice() -> Peer {
+        Peer::Certified(Subject { text: "CN=alice".into(), common_names: ["alice".to_owned()].into() })
+    }
+
     #[test]
     fn a_certificate_replaces_a_token() {
         for access in [Access::Tokens(Tokens::alone("secret")), Access::Certificate] {
-            let subject = Arc::from("CN=alice");
-            let expected = (Who::Certificate(Arc::clone(&subject)), Role::Admin);
-            assert_eq!(access.admits(&Peer::Certified(subject), None), Some(expected));
+            let expected = (Who::Certificate("CN=alice".into()), Role::Admin);
+            assert_eq!(access.admits(&alice(), None), Some(expected));
             assert_eq!(access.admits(&Peer::Encrypted, None), None);
         }
     }
@@ -256,7 +266,7 @@ mod tests {
     #[test]
     fn over_tls_the_certificate_vouches_for_the_name() {
         let gate = gate(Access::Certificate);
-        let certified = || Peer::Certified("CN=alice".into());
+        let certified = alice;
         let check = |peer: Peer, host: &'static str, origin: Option<&'static str>, status: Option<u16>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));

@@ -1,7 +1,9 @@
-//! The subject of a client's certificate, for the audit trail.
+//! The subject of a client's certificate, for the audit trail and for the role that it has.
 //!
 //! TLS has verified the certificate before, so its form is sound, and this reads no more of DER (ITU-T X.690) than the
 //! way to the subject takes (RFC 5280 section 4.1): a tag, a length, and that many bytes.
+
+use std::sync::Arc;
 
 /// The tag of `version`, which may be left out: `[0]`, constructed.
 const VERSION: u8 = 0xa0;
@@ -10,26 +12,36 @@ const BEFORE: usize = 4;
 /// The tag of a `SEQUENCE`.
 const SEQUENCE: u8 = 0x30;
 
-/// Short names of attributes, by the last byte of their object identifiers, `2.5.4.N` (RFC 4514 section 3).
-const ATTRIBUTES: [(u8, &str); 6] = [(3, "CN"), (6, "C"), (7, "L"), (8, "ST"), (10, "O"), (11, "OU")];
+/// The short name of common names.
+const CN: &str = "CN";
+/// An attribute's short name and its value.
+type Attribute = (&'static str, String);
 
-/// The subject in the form of `CN=alice,O=lab`; its serial number in hexadecimal where it has none of these attributes.
-pub(super) fn subject(certificate: &[u8]) -> String {
-    let read = || {
-        let (_, certificate, _) = element(certificate)?;
-        let (_, mut body, _) = element(certificate)?;
-        if body.first() == Some(&VERSION) {
-            body = element(body)?.2;
+/// Short names of attributes, by the last byte of their object identifiers, `2.5.4.N` (RFC 4514 section 3).
+const ATTRIBUTES: [(u8, &str); 6] = [(3, CN), (6, "C"), (7, "L"), (8, "ST"), (10, "O"), (11, "OU")];
+
+/// Whom a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// In the form of `CN=alice,O=lab`; the serial number in hexadecimal where there is none of these attributes.
+    pub text: Arc<str>,
+    /// The common names: a certificate may have several.
+    pub common_names: Arc<[String]>,
+}
+
+impl Subject {
+    pub(super) fn of(certificate: &[u8]) -> Self {
+        let found = attributes_of(certificate).map(|(attributes, _)| attributes).unwrap_or_default();
+        let names = found.into_iter().filter(|(short, _)| *short == CN).map(|(_, value)| value);
+        Self { text: subject(certificate).into(), common_names: names.collect() }
+    }
+}
+
+fn subject(certificate: &[u8]) -> String {
+    match attributes_of(certificate) {
+        Some((attributes, _)) if !attributes.is_empty() => {
+            attributes.iter().map(|(short, value)| format!("{short}={value}")).collect::<Vec<_>>().join(",")
         }
-        let serial = element(body)?.1;
-        for _ in 0..BEFORE {
-            body = element(body)?.2;
-        }
-        let (_, name, _) = element(body)?;
-        Some((attributes(name), serial))
-    };
-    match read() {
-        Some((attributes, _)) if !attributes.is_empty() => attributes.join(","),
         Some((_, serial)) => {
             let digits: String = serial.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("serial {digits}")
@@ -38,8 +50,23 @@ pub(super) fn subject(certificate: &[u8]) -> String {
     }
 }
 
+/// The attributes of the subject, and the serial number.
+fn attributes_of(certificate: &[u8]) -> Option<(Vec<Attribute>, &[u8])> {
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut body, _) = element(certificate)?;
+    if body.first() == Some(&VERSION) {
+        body = element(body)?.2;
+    }
+    let serial = element(body)?.1;
+    for _ in 0..BEFORE {
+        body = element(body)?.2;
+    }
+    let (_, name, _) = element(body)?;
+    Some((attributes(name), serial))
+}
+
 /// The attributes of a name that have short names.
-fn attributes(mut name: &[u8]) -> Vec<String> {
+fn attributes(mut name: &[u8]) -> Vec<Attribute> {
     let mut found = Vec::new();
     while let Some((_, mut set, after)) = element(name) {
         name = after;
@@ -48,7 +75,7 @@ fn attributes(mut name: &[u8]) -> Vec<String> {
             let Some((_, kind, value)) = element(attribute) else { continue };
             let Some((_, value, _)) = element(value) else { continue };
             let short = ATTRIBUTES.iter().find(|(last, _)| *kind == [0x55, 4, *last]);
-            found.extend(short.map(|(_, short)| format!("{short}={}", printable(value))));
+            found.extend(short.map(|(_, short)| (*short, printable(value))));
         }
     }
     found
@@ -107,6 +134,14 @@ mod tests {
         assert_eq!(subject(&certificate(&[attribute(99, "x")])), "serial 0aff");
         assert_eq!(subject(&certificate(&[])), "serial 0aff");
         assert_eq!(subject(&certificate(&[attribute(3, "a\nb")])), "CN=a\u{fffd}b");
+    }
+
+    #[test]
+    fn common_names_are_told_apart_from_what_looks_like_them() {
+        let names = |attributes: &[Vec<u8>]| Subject::of(&certificate(attributes)).common_names.to_vec();
+        assert_eq!(names(&[attribute(3, "bob,CN=alice"), attribute(10, "CN=root")]), ["bob,CN=alice"]);
+        assert_eq!(names(&[attribute(3, "a"), attribute(3, "b")]), ["a", "b"]);
+        assert_eq!(names(&[attribute(10, "lab")]), Vec::<String>::new());
     }
 
     #[test]

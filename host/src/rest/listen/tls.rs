@@ -57,8 +57,8 @@ pub(crate) fn acceptor(files: &Files<'_>, access: &Access) -> Result<TlsAcceptor
         None => config.with_no_client_auth(),
         Some(file) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(roots(file)?, provider);
-            let verifier =
-                if matches!(access, Access::Tokens(_)) { verifier.allow_unauthenticated() } else { verifier };
+            let is_enough = matches!(access, Access::Tokens(tokens) if tokens.len() > 0);
+            let verifier = if is_enough { verifier.allow_unauthenticated() } else { verifier };
             let unusable = |source| TlsError::Cacert { file: file.to_owned(), source };
             config.with_client_cert_verifier(verifier.build().map_err(unusable)?)
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::format::Format;
-use crate::ring::{Counters, Found, Lost, Note, Progress, Rings, Written};
+use crate::ring::{Counters, Found, Lost, Note, Passed, Progress, Rings, Written};
 use crate::sys::MapId;
 
 /// The counters of open rings, the sum of closed ones, and how far their records have come.
@@ -20,6 +20,7 @@ pub(super) struct Ledger {
     /// Packets that wait in memory for the disk, and their bytes.
     pub(super) waiting: [u64; 2],
     pub(super) written: Option<Written>,
+    pub(super) passed: Passed,
 }
 
 struct Open {
@@ -61,7 +62,9 @@ impl Ledger {
             self.accounted = former.progress.accounted.max(former.taken);
             let arrived = former.progress.accounted.saturating_sub(former.taken);
             resumption = Resumption { taken: former.taken, arrived, inherited: None };
-            let progress = Progress { accounted: self.accounted, lost: former.progress.lost, ..Progress::default() };
+            let Progress { lost, passed, .. } = former.progress;
+            self.passed = passed;
+            let progress = Progress { accounted: self.accounted, lost, passed, ..Progress::default() };
             note = Note { format: format.constant(), progress, ..Note::clone(&former) };
             resumption.inherited = Some(former);
         }
@@ -95,6 +98,7 @@ impl Ledger {
     }
 
     fn progress(&self, lost: Lost) -> Progress {
-        Progress { accounted: self.accounted, waiting: self.waiting, written: self.written, lost }
+        let Self { accounted, waiting, written, passed, .. } = *self;
+        Progress { accounted, waiting, written, lost, passed }
     }
 }

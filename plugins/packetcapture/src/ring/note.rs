@@ -21,7 +21,7 @@ use crate::store::FileId;
 /// Where the note begins.
 const START: usize = 1024;
 /// The layout of rings and note; another number for each change of either. The host makes a new map for each.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 /// Where a consumer of this layout has used the map.
 const MARK: u64 = u64::from_le_bytes(*b"PCRINGS\0") | (LAYOUT as u64) << 56;
 
@@ -47,7 +47,8 @@ const WAITING: usize = ACCOUNTED + 1;
 const LENGTH: usize = WAITING + 2;
 const FILE: usize = LENGTH + 1;
 const LOST: usize = FILE + FILE_WORDS;
-const PROGRESS_WORDS: usize = LOST + 2 * LOSSES;
+const PASSED: usize = LOST + 2 * LOSSES;
+const PROGRESS_WORDS: usize = PASSED + 3;
 
 const _: () = assert!(
     START >= FILTER + size_of::<Filter>()
@@ -79,6 +80,16 @@ pub(crate) struct Note {
     pub(crate) earlier: Counters,
 }
 
+/// What counts towards the limits of a capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub(crate) packets: u64,
+    /// Bytes of records.
+    pub(crate) size: u64,
+    /// When it began: nanoseconds of UTC.
+    pub(crate) began: u64,
+}
+
 /// How far records have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -88,6 +99,7 @@ pub(crate) struct Progress {
     pub(crate) waiting: [u64; 2],
     pub(crate) written: Option<Written>,
     pub(crate) lost: Lost,
+    pub(crate) passed: Passed,
 }
 
 /// What a map contains.
@@ -126,6 +138,11 @@ impl Rings {
             waiting: pair(WAITING),
             written: file.map(|file| Written { file, length: self.word(place + LENGTH) }),
             lost: std::array::from_fn(|at| pair(LOST + 2 * at)),
+            passed: Passed {
+                packets: self.word(place + PASSED),
+                size: self.word(place + PASSED + 1),
+                began: self.word(place + PASSED + 2),
+            },
         }
     }
 
@@ -144,7 +161,7 @@ impl Rings {
     }
 
     pub(crate) fn set_progress(&self, progress: &Progress) {
-        let Progress { accounted, waiting, written, lost } = progress;
+        let Progress { accounted, waiting, written, lost, passed } = progress;
         let turn = self.word(TURN).wrapping_add(1);
         let place = place(turn);
         self.set(place + ACCOUNTED, *accounted);
@@ -152,6 +169,7 @@ impl Rings {
         self.set_all(place + FILE, &written.map_or([0; FILE_WORDS], |written| written.file.words()));
         self.set(place + LENGTH, written.map_or(0, |written| written.length));
         self.set_all(place + LOST, lost.as_flattened());
+        self.set_all(place + PASSED, &[passed.packets, passed.size, passed.began]);
         self.set(TURN, turn);
     }
 

@@ -10,6 +10,7 @@ use polycube_plugin_api::Level;
 use crate::format::{Format, Stamp};
 use crate::log::Log;
 use crate::outcome::Outcome;
+use crate::ring::Passed;
 use crate::settings::Extent;
 use crate::sys;
 use crate::tally::{Room, Tally, take};
@@ -30,8 +31,21 @@ pub(crate) struct StopCondition {
 }
 
 impl StopCondition {
-    pub(crate) fn new(extent: Extent, outcome: Arc<Outcome>, log: Log, on_stop: OnStop) -> Self {
-        let (passed, began) = (Tally::default(), Instant::now());
+    /// `former` is what a killed or stopped daemon has let pass of the same capture.
+    pub(crate) fn new(
+        extent: Extent,
+        former: Option<Passed>,
+        outcome: Arc<Outcome>,
+        log: Log,
+        on_stop: OnStop,
+    ) -> Self {
+        let utc = u64::try_from(sys::utc_now()).unwrap_or_default();
+        let Passed { packets, size, began } = former.unwrap_or(Passed { began: utc, ..Passed::default() });
+        outcome.pass(Passed { packets, size, began });
+        let passed = Tally { packets, size, ..Tally::default() };
+        let now = Instant::now();
+        // No clock but that of the wall goes on from one process to the next: if it was set back, no time has passed.
+        let began = now.checked_sub(Duration::from_nanos(utc.saturating_sub(began))).unwrap_or(now);
         Self { extent, passed, began, is_reached: false, outcome, log, on_stop }
     }
 
@@ -47,6 +61,8 @@ impl StopCondition {
         }
         let taken = take(format, runs, &self.room());
         self.passed.add(&taken.tally);
+        let Tally { packets, size, .. } = self.passed;
+        self.outcome.pass(Passed { packets, size, began: self.began_utc() });
         let late = Tally::of(format, &taken.rest);
         self.outcome.limit.add(late.packets, late.bytes);
         // The capture stops with its last packet, not with the one after.
@@ -61,6 +77,10 @@ impl StopCondition {
         if self.extent.time.is_some_and(|time| self.began.elapsed() >= time) {
             self.reach();
         }
+    }
+
+    fn began_utc(&self) -> u64 {
+        after(self.began, Duration::ZERO).0
     }
 
     fn reach(&mut self) {
