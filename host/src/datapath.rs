@@ -178,6 +178,12 @@ impl Datapath {
         Ok(())
     }
 
+    /// Whether a map that is there has the shape that `description` asks for.
+    pub(crate) fn fits(&self, id: &MapId, description: &MapDescription) -> bool {
+        let now = self.maps.get(id).and_then(|map| bpf::map_info(map.object.fd.as_fd()).ok());
+        now.map(|(_, shape)| shape) == object::shape_of_cube_map(id, description).ok()
+    }
+
     pub(crate) fn drop_map(&mut self, id: &MapId) {
         self.pins.unpin(&self.maps.remove(id).map_or_else(|| pins::map(id), |map| map.pin));
     }

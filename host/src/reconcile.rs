@@ -46,7 +46,9 @@ use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::topology::{Cube, CubeName, Point, Topology, keys};
-use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
+use crate::wiring::{
+    CubeDatapath, Datapaths, MapDescription, MapId, Netdev, Netdevs, PortKey, Source, Touched, Wiring,
+};
 
 /// How long a deferred part waits before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -97,6 +99,8 @@ struct Attempt {
     model: Model,
     netdevs: Netdevs,
     created: Vec<CubeName>,
+    /// Cubes whose service has other code now.
+    renewed: BTreeSet<CubeName>,
     /// One end of each pair that was made.
     pairs: Vec<Netdev>,
     /// Ports whose link is left down.
@@ -167,18 +171,21 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         origin: Origin,
     ) -> Result<BTreeMap<CubeName, String>, Refused> {
         let difference = self.model.topology.difference(&model.topology);
+        let renewed = self.renewed(&model);
         let mut attempt = Attempt {
             model,
             netdevs: self.netdevs.clone(),
             created: Vec::new(),
+            renewed,
             pairs: Vec::new(),
             broken: BTreeSet::new(),
         };
-        let retried = self.keep_deferred(&mut attempt.model, facts, origin);
+        let retried = self.keep_deferred(&mut attempt, facts, origin);
         let names = self.names(&attempt.model.topology, &difference.cubes, &difference.points, changed, &retried.0);
         self.defer_unfit(&mut attempt.model, facts, &names);
         let made = self
             .create(&mut attempt, &difference.cubes, origin)
+            .and_then(|()| Ok(self.renew(&attempt)?))
             .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present, origin)?))
             .and_then(|()| self.settle(&mut attempt, &names, &retried.1, &facts.present, origin));
         self.cubes.release();
@@ -191,7 +198,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 return Err(refused);
             }
         };
-        let Attempt { model, netdevs, broken, .. } = attempt;
+        let Attempt { model, netdevs, broken, renewed, .. } = attempt;
         self.losses.close();
         self.broken_links = broken;
         self.report_deferred(&model.deferred);
@@ -200,14 +207,15 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.remove_unused((&before.topology, &wired), &difference.cubes);
         self.kernel.finish(FINISH);
         self.report_netdevs(&before.topology, &wired, &names);
-        let sound = touched.cubes.into_iter().filter(|cube| !facts.failed.contains_key(cube));
+        let sound = |cube: &CubeName| renewed.contains(cube) || !facts.failed.contains_key(cube);
+        let sound = touched.cubes.into_iter().filter(sound);
         Ok(sound.filter_map(|cube| Some((cube.clone(), self.cubes.failure(&cube)?))).collect())
     }
 
     /// Leaves deferred what stays so. Answers with the names of netdevs and the cubes that are to be tried again.
     fn keep_deferred(
         &mut self,
-        model: &mut Model,
+        Attempt { model, renewed, .. }: &mut Attempt,
         facts: &Facts,
         origin: Origin,
     ) -> (BTreeSet<String>, BTreeSet<CubeName>) {
@@ -218,6 +226,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         } else {
             before.kept(&self.model.topology, &model.topology, &facts.present)
         };
+        model.deferred.forget_cubes(renewed);
         self.losses.defer(model, &facts.present);
         let (mut names, mut cubes) = before.subjects();
         let kept = model.deferred.subjects();
@@ -281,6 +290,27 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         if problems.is_empty() { Ok(()) } else { Err(Refused::Problems(Problems(problems))) }
     }
 
+    /// The cubes whose service has other code in `model`.
+    fn renewed(&self, model: &Model) -> BTreeSet<CubeName> {
+        let services: BTreeSet<&str> = self.model.registry.replaced(&model.registry).collect();
+        if services.is_empty() {
+            return BTreeSet::new();
+        }
+        let cubes = model.topology.cubes().filter(|(_, cube)| services.contains(cube.service.as_str()));
+        cubes.map(|(name, _)| name.clone()).filter(|name| self.model.topology.get(name.as_str()).is_some()).collect()
+    }
+
+    /// Creates instances with the new code, beside those that the renewed cubes have.
+    fn renew(&mut self, attempt: &Attempt) -> Result<(), Problem> {
+        for name in &attempt.renewed {
+            let Some((_, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
+            self.cubes.renew(name, cube, &attempt.model.registry)?;
+            #[cfg(debug_assertions)]
+            crate::fault::step();
+        }
+        Ok(())
+    }
+
     /// Tries to wire, and defers what is to blame and may be, until the rest can follow.
     fn settle(
         &mut self,
@@ -295,7 +325,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             let mut touched = Touched::between(
                 (&self.model.topology, &self.netdevs),
                 (&attempt.model.topology, &attempt.netdevs),
-                retried.iter().cloned(),
+                retried.union(&attempt.renewed).cloned(),
             );
             touched.netdevs.extend(self.losses.open(present));
             self.claim(attempt, &touched, origin)?;
@@ -306,6 +336,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             }
             let before = (&self.model.topology, &self.netdevs);
             let deferred = part
+                .filter(|part| !matches!(part, Part::Cube(cube) if attempt.renewed.contains(cube)))
                 .filter(|part| part.may_be_deferred(origin, before, &attempt.model.topology))
                 .is_some_and(|part| attempt.model.deferred.add(part, problem.to_string()));
             if !deferred {
@@ -359,7 +390,8 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 continue;
             };
             let request = request(name, cube, place);
-            let is_same = requests.get(name).is_some_and(|before| **before == *request);
+            let is_renewed = attempt.renewed.contains(name);
+            let is_same = !is_renewed && requests.get(name).is_some_and(|before| **before == *request);
             let is_deferred = attempt.model.deferred.has_cube(name);
             // The datapath of a failed plugin stays as it is, like that of a deferred cube.
             let is_kept = requests.contains_key(name) && (is_deferred || self.cubes.failure(name).is_some());
@@ -377,10 +409,12 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             };
             datapaths.insert(name.clone(), Arc::new(datapath));
         }
-        let wiring = self.wiring.rewire(place, &datapaths, touched).map_err(|too_long| Failure {
-            problem: Problem::bad("attach", too_long.to_string()),
-            part: Some(Part::Netdev(too_long.hook.netdev)),
-        })?;
+        let unfit = self.unfit_maps(attempt, &datapaths);
+        let wiring =
+            self.wiring.without_maps(&unfit).rewire(place, &datapaths, touched).map_err(|too_long| Failure {
+                problem: Problem::bad("attach", too_long.to_string()),
+                part: Some(Part::Netdev(too_long.hook.netdev)),
+            })?;
         let is_restoring = origin == Origin::Restore;
         let called = asked.keys().cloned().collect();
         let plan = if is_restoring {
@@ -402,6 +436,18 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
         (self.wiring, self.requests, self.datapaths) = (wiring, requests, datapaths);
         Ok(())
+    }
+
+    /// Maps of renewed cubes that are described as before, and that the objects of the new code declare otherwise.
+    fn unfit_maps(&self, attempt: &Attempt, datapaths: &Datapaths) -> BTreeSet<MapId> {
+        let maps = attempt.renewed.iter().flat_map(|cube| self.wiring.maps_of(cube));
+        let is_unfit = |id: &&MapId| {
+            let spec = |datapath: &Arc<CubeDatapath>| datapath.maps.iter().find(|spec| spec.name == id.name).cloned();
+            let Some(datapath) = datapaths.get(&id.cube) else { return false };
+            let Some(spec) = spec(datapath) else { return false };
+            !self.kernel.fits(id, &MapDescription { spec, objects: datapath.objects.clone() })
+        };
+        maps.filter(is_unfit).cloned().collect()
     }
 
     /// A bridge needs the frames that are addressed to others, as `br_add_if()` in net/bridge/br_if.c has it.
@@ -444,6 +490,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
         for name in attempt.created.iter().rev() {
             self.cubes.remove(name);
+        }
+        for name in &attempt.renewed {
+            self.cubes.forget_renewed(name);
         }
         self.cubes.drop_removed();
     }

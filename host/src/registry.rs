@@ -85,6 +85,19 @@ impl Registry {
         Ok(())
     }
 
+    /// Puts other code in the place of the service of the same name.
+    pub(crate) fn replace(&mut self, service: Arc<Service>) {
+        self.services.insert(service.plugin.service.name.clone(), service);
+    }
+
+    /// The services that have other code in `after`.
+    pub(crate) fn replaced<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a str> {
+        let is_other = |name: &String, service: &Arc<Service>| {
+            after.services.get(name).is_some_and(|other| !Arc::ptr_eq(other, service))
+        };
+        self.services.iter().filter(move |(name, service)| is_other(name, service)).map(|(name, _)| name.as_str())
+    }
+
     /// Removes the service called `name`, if there is one.
     pub(crate) fn remove(&mut self, name: &str) {
         self.services.remove(name);

@@ -86,14 +86,30 @@ impl Handle {
         if self.view().registry.service(name).is_ok() {
             return Err(Problem::exists("services/name", format!("service `{name}` is already loaded")).into());
         }
-        let (directories, uri) = (Arc::clone(&self.plugin_dirs), uri.to_owned());
+        let service = self.read_service(uri.to_owned()).await?;
+        self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
+    }
+
+    /// Puts the code in the file `uri` of a plugin directory, or in the file of service `name`, in the place of that
+    /// service's code.
+    ///
+    /// # Errors
+    /// The file cannot be loaded, or is not this service, or one of its cubes cannot go on with it; then nothing has
+    /// changed.
+    pub(crate) async fn reload_service(&self, name: &str, uri: &str) -> Answer {
+        let loaded = self.view().registry.service(name)?.plugin.path.display().to_string();
+        let service = self.read_service(if uri.is_empty() { loaded } else { uri.to_owned() }).await?;
+        self.change(Change::ReloadService { name: name.to_owned(), service: Arc::new(service) }).await
+    }
+
+    async fn read_service(&self, uri: String) -> Result<Service, Problems> {
+        let directories = Arc::clone(&self.plugin_dirs);
         // Reading a file may take any time.
         let loaded = spawn_blocking(move || plugins::find(&directories, &uri).and_then(|file| plugins::load(&file)));
         let loaded = loaded.await.map_err(|error| Problem::failed("services/uri", error.to_string()))?;
         let refused = |error: &dyn std::error::Error| Problem::bad("services/uri", error.to_string());
         let plugin = loaded.map_err(|error| refused(&error))?;
-        let service = Service::new(plugin).map_err(|error| refused(&error))?;
-        self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
+        Ok(Service::new(plugin).map_err(|error| refused(&error))?)
     }
 
     /// Waits until the engine has taken every earlier message. False when there is no engine any more.

@@ -27,6 +27,14 @@ pub(crate) trait Cubes<Map> {
     /// # Errors
     /// The plugin's reason.
     fn create(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem>;
+    /// Creates an instance with the code that `registry` has now, beside the one that the cube has. The calls of the change
+    /// are for this one, and [`Cubes::commit`] puts it in the other's place.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn renew(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem>;
+    /// Drops what [`Cubes::renew`] made.
+    fn forget_renewed(&mut self, name: &CubeName);
     fn remove(&mut self, name: &CubeName);
     /// Has the plugins of removed cubes finish.
     fn drop_removed(&mut self);
@@ -65,6 +73,15 @@ impl Cubes<CubeMap> for Instances {
         self.create(name, cube, &service.plugin).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
     }
 
+    fn renew(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem> {
+        let service = registry.service(&cube.service)?;
+        self.renew(name, cube, &service.plugin).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+    }
+
+    fn forget_renewed(&mut self, name: &CubeName) {
+        self.forget_renewed(name);
+    }
+
     fn remove(&mut self, name: &CubeName) {
         self.remove(name);
     }
@@ -74,7 +91,7 @@ impl Cubes<CubeMap> for Instances {
     }
 
     fn failure(&self, name: &CubeName) -> Option<String> {
-        self.get(name)?.failure().map(str::to_owned)
+        self.called(name)?.failure().map(str::to_owned)
     }
 
     fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem> {
@@ -99,7 +116,7 @@ impl Cubes<CubeMap> for Instances {
     }
 
     fn set_level(&mut self, name: &CubeName, level: LogLevel) {
-        if let Some(instance) = self.get(name) {
+        if let Some(instance) = self.called(name) {
             instance.set_level(level);
         }
     }

@@ -22,6 +22,8 @@ pub(crate) trait Kernel {
     fn map(&self, id: &MapId) -> Option<&Self::Map>;
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
     fn drop_map(&mut self, id: &MapId);
+    /// Whether a map that is there is what `description` would make.
+    fn fits(&self, id: &MapId, description: &MapDescription) -> bool;
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem>;
     fn unload(&mut self, id: &NodeId);
     fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), Problem>;
@@ -121,6 +123,10 @@ impl Kernel for Live {
 
     fn drop_map(&mut self, id: &MapId) {
         self.datapath.drop_map(id);
+    }
+
+    fn fits(&self, id: &MapId, description: &MapDescription) -> bool {
+        self.datapath.fits(id, description)
     }
 
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem> {

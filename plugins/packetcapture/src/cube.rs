@@ -65,6 +65,9 @@ enum Prepared {
     Off,
     /// A session starts; there was none.
     On(Box<Session>),
+    /// The same in rings that another instance has used, or still uses until it ends: a session would take packets away
+    /// from it.
+    TakeOver(CaptureMaps),
     /// Other settings, and other rings if given.
     Change(Option<OpenRings>),
 }
@@ -94,6 +97,23 @@ impl PacketCapture {
         let filter = Arc::new(Filter { fields, expression: expression.to_owned(), netmask, program });
         *compiled = Some(Arc::clone(&filter));
         Ok(filter)
+    }
+
+    /// Goes on in the rings of an instance that has ended. Their packets wait there meanwhile.
+    fn take_over(&self, phases: &mut Phases) {
+        match (std::mem::take(&mut phases.prepared), &phases.next_settings) {
+            (Prepared::TakeOver(maps), Some(settings)) => {
+                match Session::start(&self.context, maps, Arc::clone(settings)) {
+                    Ok(session) => phases.prepared = Prepared::On(Box::new(session)),
+                    Err(error) => {
+                        let message = format!("cannot continue: {error}; turn the capture off and on");
+                        self.context.cube.log(Level::Error, &message);
+                        self.context.outcome.set_trouble(Some(message));
+                    }
+                }
+            }
+            (prepared, _) => phases.prepared = prepared,
+        }
     }
 
     fn report_reduced_rings(&self, session: &Session, wanted: usize) {
@@ -143,6 +163,10 @@ impl Service for PacketCapture {
         let phases = &mut *phases;
         phases.prepared = match (maps, &mut phases.running) {
             (None, _) => Prepared::Off,
+            (Some(maps), None) if maps.are_used()? => {
+                self.context.check_directory(&settings)?;
+                Prepared::TakeOver(maps)
+            }
             (Some(maps), None) => {
                 let session = Session::start(&self.context, maps, Arc::clone(&settings))?;
                 self.report_reduced_rings(&session, config.ring_size.wanted());
@@ -160,6 +184,7 @@ impl Service for PacketCapture {
 
     fn commit(&self) {
         let mut phases = self.phases();
+        self.take_over(&mut phases);
         phases.enact();
         if let Some(settings) = &phases.settings {
             // A session does the same with the packets that are still in its rings.
@@ -289,7 +314,7 @@ impl Phases {
             (self.settings, self.idle) = (Some(settings), self.next_idle.take());
         }
         match std::mem::take(&mut self.prepared) {
-            Prepared::Nothing => {}
+            Prepared::Nothing | Prepared::TakeOver(_) => {}
             Prepared::Off => self.end(),
             Prepared::On(session) => self.running = Some(*session),
             Prepared::Change(opened) => {
@@ -303,7 +328,7 @@ impl Phases {
     fn forget(&mut self) {
         (self.next_filter, self.next_settings, self.next_idle) = (None, None, None);
         match std::mem::take(&mut self.prepared) {
-            Prepared::Nothing | Prepared::Off => {}
+            Prepared::Nothing | Prepared::Off | Prepared::TakeOver(_) => {}
             Prepared::On(session) => session.end(),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(settings)) = (&self.running, &self.settings) {
