@@ -304,7 +304,8 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     fn renew(&mut self, attempt: &Attempt) -> Result<(), Problem> {
         for name in &attempt.renewed {
             let Some((_, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
-            self.cubes.renew(name, cube, &attempt.model.registry)?;
+            let renewed = self.cubes.renew(name, cube, &attempt.model.registry);
+            renewed.map_err(|problem| cannot_go_on(name, problem))?;
             #[cfg(debug_assertions)]
             crate::fault::step();
         }
@@ -335,8 +336,12 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 continue;
             }
             let before = (&self.model.topology, &self.netdevs);
+            if let Some(Part::Cube(cube)) = &part
+                && attempt.renewed.contains(cube)
+            {
+                return Err(cannot_go_on(cube, problem).into());
+            }
             let deferred = part
-                .filter(|part| !matches!(part, Part::Cube(cube) if attempt.renewed.contains(cube)))
                 .filter(|part| part.may_be_deferred(origin, before, &attempt.model.topology))
                 .is_some_and(|part| attempt.model.deferred.add(part, problem.to_string()));
             if !deferred {
@@ -496,6 +501,12 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
         self.cubes.drop_removed();
     }
+}
+
+/// Why a service is not loaded again.
+fn cannot_go_on(cube: &CubeName, mut problem: Problem) -> Problem {
+    problem.message = format!("cube `{cube}` cannot go on with the new code: {}", problem.message);
+    problem
 }
 
 /// The part that a step is about.

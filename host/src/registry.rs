@@ -201,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn other_code_takes_the_place_of_a_service() {
+        let mut registry = Registry::new().unwrap();
+        registry.add(service("tap", ServiceKind::Transparent)).unwrap();
+        registry.add(service("bridge", ServiceKind::Standard)).unwrap();
+        let mut after = registry.clone();
+        assert_eq!(registry.replaced(&after).count(), 0);
+        after.replace(service("tap", ServiceKind::Transparent));
+        after.remove("bridge");
+        after.add(service("more", ServiceKind::Standard)).unwrap();
+        assert_eq!(registry.replaced(&after).collect::<Vec<_>>(), ["tap"]);
+    }
+
+    #[test]
     fn cubes_have_the_members_of_the_host_then_those_of_their_service() {
         for (kind, role) in [(ServiceKind::Standard, "ports"), (ServiceKind::Transparent, "parents")] {
             let whole = service("double", kind).whole.clone();

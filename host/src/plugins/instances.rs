@@ -138,6 +138,11 @@ impl Instances {
         Ok(())
     }
 
+    /// Whether a cube has an instance with other code beside the one that runs.
+    pub(crate) fn is_renewed(&self, name: &CubeName) -> bool {
+        self.fresh.contains_key(name)
+    }
+
     /// Drops the instance with other code: the one before goes on.
     pub(crate) fn forget_renewed(&mut self, name: &CubeName) {
         self.removed.extend(self.fresh.remove(name));
@@ -225,7 +230,7 @@ impl Instances {
     ) -> Result<T, Failure> {
         let Some(instance) = self.called(name).cloned() else { return Err(overdue(what)) };
         // New code that does not return must not keep the turn of the cube, which goes on with the code before.
-        let holds = |turn: &&Taken| turn.is_of(instance.turn()) && !self.fresh.contains_key(name);
+        let holds = |turn: &&Taken| turn.is_of(instance.turn()) && !self.is_renewed(name);
         let turn = self.claimed.iter().find(holds).cloned();
         let late_instance = Arc::clone(&instance);
         let answer = self.caller.call(

@@ -75,7 +75,7 @@ impl Cubes<CubeMap> for Instances {
 
     fn renew(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem> {
         let service = registry.service(&cube.service)?;
-        self.renew(name, cube, &service.plugin).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+        self.renew(name, cube, &service.plugin).map_err(|failure| refused(name, failure, Code::New))
     }
 
     fn forget_renewed(&mut self, name: &CubeName) {
@@ -95,14 +95,14 @@ impl Cubes<CubeMap> for Instances {
     }
 
     fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem> {
-        self.datapath(name, request).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+        self.datapath(name, request).map_err(|failure| refused(name, failure, self.code(name)))
     }
 
     fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &CubeMap)]) -> Result<(), Problem> {
         let copies: io::Result<Vec<MapCopy>> = maps.iter().map(|(map, found)| MapCopy::of(map, found)).collect();
         let copies = copies
             .map_err(|error| Problem::failed(name.as_str(), format!("cannot copy the descriptor of a map: {error}")))?;
-        self.prepare(name, request, copies).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+        self.prepare(name, request, copies).map_err(|failure| refused(name, failure, self.code(name)))
     }
 
     fn abort(&mut self, name: &CubeName) {
@@ -123,6 +123,27 @@ impl Cubes<CubeMap> for Instances {
 
     fn admits(&self, name: &CubeName, level: Level) -> bool {
         self.get(name).is_some_and(|instance| instance.admits(level))
+    }
+}
+
+/// Whose failure it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Code {
+    Running,
+    /// What would replace the code that runs, and is dropped.
+    New,
+}
+
+impl Instances {
+    fn code(&self, name: &CubeName) -> Code {
+        if self.is_renewed(name) { Code::New } else { Code::Running }
+    }
+}
+
+fn refused(name: &CubeName, failure: Failure, code: Code) -> Problem {
+    match failure {
+        Failure::Panicked(why) if code == Code::New => Problem::failed(name.as_str(), format!("it {why}")),
+        other => Problem::from_plugin(name.as_str(), other.into()),
     }
 }
 
