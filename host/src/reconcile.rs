@@ -21,6 +21,7 @@ mod cubes;
 #[cfg(test)]
 pub(crate) mod double;
 mod execute;
+mod instances;
 mod kept;
 mod kernel;
 mod links;
@@ -38,6 +39,7 @@ use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 
 pub(crate) use cubes::Cubes;
 pub(crate) use execute::{Requests, World};
+use instances::cannot_go_on;
 pub(crate) use kernel::{Kernel, Live};
 use losses::Losses;
 
@@ -46,9 +48,7 @@ use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::topology::{Cube, CubeName, Point, Topology, keys};
-use crate::wiring::{
-    CubeDatapath, Datapaths, MapDescription, MapId, Netdev, Netdevs, PortKey, Source, Touched, Wiring,
-};
+use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
 /// How long a deferred part waits before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -272,46 +272,6 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
     }
 
-    /// Creates the instances of cubes that are new.
-    fn create(&mut self, attempt: &mut Attempt, changed: &BTreeSet<CubeName>, origin: Origin) -> Result<(), Refused> {
-        let mut problems = Vec::new();
-        for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
-            let Some((name, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
-            match self.cubes.create(name, cube, &attempt.model.registry) {
-                Ok(()) => {
-                    attempt.created.push(name.clone());
-                    #[cfg(debug_assertions)]
-                    crate::fault::step();
-                }
-                Err(problem) if origin == Origin::Restore => attempt.model.set_aside(&name.clone(), &problem.message),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(Refused::Problems(Problems(problems))) }
-    }
-
-    /// The cubes whose service has other code in `model`.
-    fn renewed(&self, model: &Model) -> BTreeSet<CubeName> {
-        let services: BTreeSet<&str> = self.model.registry.replaced(&model.registry).collect();
-        if services.is_empty() {
-            return BTreeSet::new();
-        }
-        let cubes = model.topology.cubes().filter(|(_, cube)| services.contains(cube.service.as_str()));
-        cubes.map(|(name, _)| name.clone()).filter(|name| self.model.topology.get(name.as_str()).is_some()).collect()
-    }
-
-    /// Creates instances with the new code, beside those that the renewed cubes have.
-    fn renew(&mut self, attempt: &Attempt) -> Result<(), Problem> {
-        for name in &attempt.renewed {
-            let Some((_, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
-            let renewed = self.cubes.renew(name, cube, &attempt.model.registry);
-            renewed.map_err(|problem| cannot_go_on(name, problem))?;
-            #[cfg(debug_assertions)]
-            crate::fault::step();
-        }
-        Ok(())
-    }
-
     /// Tries to wire, and defers what is to blame and may be, until the rest can follow.
     fn settle(
         &mut self,
@@ -443,18 +403,6 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         Ok(())
     }
 
-    /// Maps of renewed cubes that are described as before, and that the objects of the new code declare otherwise.
-    fn unfit_maps(&self, attempt: &Attempt, datapaths: &Datapaths) -> BTreeSet<MapId> {
-        let maps = attempt.renewed.iter().flat_map(|cube| self.wiring.maps_of(cube));
-        let is_unfit = |id: &&MapId| {
-            let spec = |datapath: &Arc<CubeDatapath>| datapath.maps.iter().find(|spec| spec.name == id.name).cloned();
-            let Some(datapath) = datapaths.get(&id.cube) else { return false };
-            let Some(spec) = spec(datapath) else { return false };
-            !self.kernel.fits(id, &MapDescription { spec, objects: datapath.objects.clone() })
-        };
-        maps.filter(is_unfit).cloned().collect()
-    }
-
     /// A bridge needs the frames that are addressed to others, as `br_add_if()` in net/bridge/br_if.c has it.
     fn set_promiscuous(&mut self, new: &Wiring) {
         let entries: Vec<_> = keys(self.wiring.ports.diff(&new.ports)).collect();
@@ -501,12 +449,6 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
         self.cubes.drop_removed();
     }
-}
-
-/// Why a service is not loaded again.
-fn cannot_go_on(cube: &CubeName, mut problem: Problem) -> Problem {
-    problem.message = format!("cube `{cube}` cannot go on with the new code: {}", problem.message);
-    problem
 }
 
 /// The part that a step is about.

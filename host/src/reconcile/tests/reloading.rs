@@ -99,7 +99,7 @@ fn a_cube_that_cannot_go_on_with_new_code_keeps_all_from_it() {
         let mut world = started();
         let before = world.snapshot();
         world.reconciler.cubes.behaviour.insert(name("b"), behaviour);
-        let Err(Refused::Problems(problems)) = reload(&mut world, 1) else { panic!("{behaviour:?} is no matter") };
+        let Err(Refused::Problems(problems)) = reload(&mut world, 1) else { panic!("{behaviour:?} is not refused") };
         assert_eq!(problems.0[0].path, "b", "{behaviour:?}");
         assert_eq!(world.snapshot(), before, "{behaviour:?}");
         assert_eq!(codes(&world), [0, 0, 0], "{behaviour:?}");
