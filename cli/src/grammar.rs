@@ -38,6 +38,9 @@ pub(crate) use self::request::Request;
 pub(crate) use self::view::{Detail, View};
 use self::words::{Pair, Style, Words};
 
+/// What can be done with a service besides the verbs; the word stands before its name or after it.
+const RELOAD: &str = "reload";
+
 /// Reads the words of a command line, without the program's name.
 ///
 /// # Errors
@@ -118,6 +121,10 @@ fn request(words: &Words) -> Result<Call, UsageError> {
                 output => output,
             };
             Ok(Call { request, output, input })
+        }
+        Some(Word::Services) if rest.len() == 2 && rest[0] == RELOAD && words.command.is_none() => {
+            let path = path::encode(&[first.clone(), rest[1].to_owned(), RELOAD.to_owned()]);
+            quiet(words, Request { method: Method::POST, path, body: body_of(words)? })
         }
         Some(Word::Cubes | Word::Netdevs | Word::Services | Word::Topology)
             if rest.is_empty() && words.command.is_none() && words.pairs.is_empty() =>

@@ -16,12 +16,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
 use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
-use polycube_plugin_api::{Code, Direction};
+use polycube_plugin_api::{Code, Direction, MapSpec};
 
 pub(crate) use hook::AttachMode;
 use marks::{Mark, Marks};
@@ -130,7 +131,7 @@ impl Datapath {
     }
 
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
-        let (what, MapDescription { spec, objects }) = (format!("cube `{}`", id.cube), description);
+        let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
         let shape = object::shape_of_cube_map(&what, spec, objects)?;
         let map = if let Some(map) = self.found.take_map(id, shape, description) {
             self.taken.maps.insert(id.clone());
@@ -140,7 +141,7 @@ impl Datapath {
             map
         } else {
             let map = Pinned {
-                pin: pins::map(id, spec.generation, &description.owner),
+                pin: pins::map(id, spec.generation, owner),
                 object: object::create_cube_map(&what, &id.name, shape, objects)?,
             };
             self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
@@ -148,6 +149,12 @@ impl Datapath {
         };
         self.maps.insert(id.clone(), map);
         Ok(())
+    }
+
+    /// Whether a map that is there has the shape that `spec` and `objects` ask for.
+    pub(crate) fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool {
+        let now = self.maps.get(id).and_then(|map| bpf::map_info(map.object.fd.as_fd()).ok());
+        now.map(|(_, shape)| shape) == object::shape_of_cube_map(&format!("cube `{}`", id.cube), spec, objects).ok()
     }
 
     pub(crate) fn drop_map(&mut self, id: &MapId) {

@@ -376,6 +376,9 @@ impl Engine {
         match self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             Ok(failed) => {
                 self.publish();
+                if matches!(change, Change::ReloadService { .. }) {
+                    self.restore_at_once();
+                }
                 let failed: Vec<Problem> = failed.iter().map(|(cube, why)| in_force(cube, why)).collect();
                 Ok(if failed.is_empty() { Ok(answer) } else { Err(Problems(failed)) })
             }

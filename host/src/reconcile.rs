@@ -21,6 +21,7 @@ mod cubes;
 #[cfg(test)]
 pub(crate) mod double;
 mod execute;
+mod instances;
 mod kept;
 mod kernel;
 mod links;
@@ -38,6 +39,7 @@ use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 
 pub(crate) use cubes::Cubes;
 pub(crate) use execute::{Requests, World};
+use instances::cannot_go_on;
 pub(crate) use kernel::{Kernel, Live};
 use losses::Losses;
 
@@ -97,6 +99,8 @@ struct Attempt {
     model: Model,
     netdevs: Netdevs,
     created: Vec<CubeName>,
+    /// Cubes whose service has other code now.
+    renewed: BTreeSet<CubeName>,
     /// One end of each pair that was made.
     pairs: Vec<Netdev>,
     /// Ports whose link is left down.
@@ -167,18 +171,21 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         origin: Origin,
     ) -> Result<BTreeMap<CubeName, String>, Refused> {
         let difference = self.model.topology.difference(&model.topology);
+        let renewed = self.renewed(&model);
         let mut attempt = Attempt {
             model,
             netdevs: self.netdevs.clone(),
             created: Vec::new(),
+            renewed,
             pairs: Vec::new(),
             broken: BTreeSet::new(),
         };
-        let retried = self.keep_deferred(&mut attempt.model, facts, origin);
+        let retried = self.keep_deferred(&mut attempt, facts, origin);
         let names = self.names(&attempt.model.topology, &difference.cubes, &difference.points, changed, &retried.0);
         self.defer_unfit(&mut attempt.model, facts, &names);
         let made = self
             .create(&mut attempt, &difference.cubes, origin)
+            .and_then(|()| Ok(self.renew(&attempt)?))
             .and_then(|()| Ok(self.make_links(&mut attempt, &difference.cubes, &names, &facts.present, origin)?))
             .and_then(|()| self.settle(&mut attempt, &names, &retried.1, &facts.present, origin));
         self.cubes.release();
@@ -191,7 +198,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 return Err(refused);
             }
         };
-        let Attempt { model, netdevs, broken, .. } = attempt;
+        let Attempt { model, netdevs, broken, renewed, .. } = attempt;
         self.losses.close();
         self.broken_links = broken;
         self.report_deferred(&model.deferred);
@@ -200,14 +207,15 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         self.remove_unused((&before.topology, &wired), &difference.cubes);
         self.kernel.finish(FINISH);
         self.report_netdevs(&before.topology, &wired, &names);
-        let sound = touched.cubes.into_iter().filter(|cube| !facts.failed.contains_key(cube));
+        let sound = |cube: &CubeName| renewed.contains(cube) || !facts.failed.contains_key(cube);
+        let sound = touched.cubes.into_iter().filter(sound);
         Ok(sound.filter_map(|cube| Some((cube.clone(), self.cubes.failure(&cube)?))).collect())
     }
 
     /// Leaves deferred what stays so. Answers with the names of netdevs and the cubes that are to be tried again.
     fn keep_deferred(
         &mut self,
-        model: &mut Model,
+        Attempt { model, renewed, .. }: &mut Attempt,
         facts: &Facts,
         origin: Origin,
     ) -> (BTreeSet<String>, BTreeSet<CubeName>) {
@@ -218,6 +226,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         } else {
             before.kept(&self.model.topology, &model.topology, &facts.present)
         };
+        model.deferred.forget_cubes(renewed);
         self.losses.defer(model, &facts.present);
         let (mut names, mut cubes) = before.subjects();
         let kept = model.deferred.subjects();
@@ -263,24 +272,6 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
     }
 
-    /// Creates the instances of cubes that are new.
-    fn create(&mut self, attempt: &mut Attempt, changed: &BTreeSet<CubeName>, origin: Origin) -> Result<(), Refused> {
-        let mut problems = Vec::new();
-        for name in changed.iter().filter(|name| self.model.topology.get(name.as_str()).is_none()) {
-            let Some((name, cube)) = attempt.model.topology.get(name.as_str()) else { continue };
-            match self.cubes.create(name, cube, &attempt.model.registry) {
-                Ok(()) => {
-                    attempt.created.push(name.clone());
-                    #[cfg(debug_assertions)]
-                    crate::fault::step();
-                }
-                Err(problem) if origin == Origin::Restore => attempt.model.set_aside(&name.clone(), &problem.message),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(Refused::Problems(Problems(problems))) }
-    }
-
     /// Tries to wire, and defers what is to blame and may be, until the rest can follow.
     fn settle(
         &mut self,
@@ -295,7 +286,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             let mut touched = Touched::between(
                 (&self.model.topology, &self.netdevs),
                 (&attempt.model.topology, &attempt.netdevs),
-                retried.iter().cloned(),
+                retried.union(&attempt.renewed).cloned(),
             );
             touched.netdevs.extend(self.losses.open(present));
             self.claim(attempt, &touched, origin)?;
@@ -305,6 +296,11 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 continue;
             }
             let before = (&self.model.topology, &self.netdevs);
+            if let Some(Part::Cube(cube)) = &part
+                && attempt.renewed.contains(cube)
+            {
+                return Err(cannot_go_on(cube, problem).into());
+            }
             let deferred = part
                 .filter(|part| part.may_be_deferred(origin, before, &attempt.model.topology))
                 .is_some_and(|part| attempt.model.deferred.add(part, problem.to_string()));
@@ -359,7 +355,8 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 continue;
             };
             let request = request(name, cube, place);
-            let is_same = requests.get(name).is_some_and(|before| **before == *request);
+            let is_renewed = attempt.renewed.contains(name);
+            let is_same = !is_renewed && requests.get(name).is_some_and(|before| **before == *request);
             let is_deferred = attempt.model.deferred.has_cube(name);
             // The datapath of a failed plugin stays as it is, like that of a deferred cube.
             let is_kept = requests.contains_key(name) && (is_deferred || self.cubes.failure(name).is_some());
@@ -377,10 +374,12 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             };
             datapaths.insert(name.clone(), Arc::new(datapath));
         }
-        let wiring = self.wiring.rewire(place, &datapaths, touched).map_err(|too_long| Failure {
-            problem: Problem::bad("attach", too_long.to_string()),
-            part: Some(Part::Netdev(too_long.hook.netdev)),
-        })?;
+        let unfit = self.unfit_maps(attempt, &datapaths);
+        let wiring =
+            self.wiring.without_maps(&unfit).rewire(place, &datapaths, touched).map_err(|too_long| Failure {
+                problem: Problem::bad("attach", too_long.to_string()),
+                part: Some(Part::Netdev(too_long.hook.netdev)),
+            })?;
         let is_restoring = origin == Origin::Restore;
         let called = asked.keys().cloned().collect();
         let plan = if is_restoring {
@@ -444,6 +443,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         }
         for name in attempt.created.iter().rev() {
             self.cubes.remove(name);
+        }
+        for name in &attempt.renewed {
+            self.cubes.forget_renewed(name);
         }
         self.cubes.drop_removed();
     }

@@ -81,6 +81,19 @@ impl Registry {
         Ok(())
     }
 
+    /// Puts other code in the place of the service of the same name.
+    pub(crate) fn replace(&mut self, service: Arc<Service>) {
+        self.services.insert(service.plugin.service.name.clone(), service);
+    }
+
+    /// The services that have other code in `after`.
+    pub(crate) fn replaced<'a>(&'a self, after: &'a Self) -> impl Iterator<Item = &'a str> {
+        let is_other = |name: &String, service: &Arc<Service>| {
+            after.services.get(name).is_some_and(|other| !Arc::ptr_eq(other, service))
+        };
+        self.services.iter().filter(move |(name, service)| is_other(name, service)).map(|(name, _)| name.as_str())
+    }
+
     /// Removes the service called `name`, if there is one.
     pub(crate) fn remove(&mut self, name: &str) {
         self.services.remove(name);
@@ -170,6 +183,19 @@ mod tests {
         assert_eq!((names(&before), names(&registry)), (vec!["tap"], vec!["bridge"]));
         let problem = registry.service("tap").unwrap_err();
         assert!(problem.to_string().contains("service `tap` does not exist"), "{problem}");
+    }
+
+    #[test]
+    fn other_code_takes_the_place_of_a_service() {
+        let mut registry = Registry::new().unwrap();
+        registry.add(service("tap", ServiceKind::Transparent)).unwrap();
+        registry.add(service("bridge", ServiceKind::Standard)).unwrap();
+        let mut after = registry.clone();
+        assert_eq!(registry.replaced(&after).count(), 0);
+        after.replace(service("tap", ServiceKind::Transparent));
+        after.remove("bridge");
+        after.add(service("more", ServiceKind::Standard)).unwrap();
+        assert_eq!(registry.replaced(&after).collect::<Vec<_>>(), ["tap"]);
     }
 
     #[test]

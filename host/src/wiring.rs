@@ -220,6 +220,18 @@ impl Wiring {
         Ok(wiring)
     }
 
+    /// The same without these maps: what is described like one of them gets a map of its own.
+    pub(crate) fn without_maps(&self, maps: &BTreeSet<MapId>) -> Self {
+        let mut wiring = self.clone();
+        for map in maps {
+            wiring.maps.remove(map);
+            for (entry, _) in self.ports.range((map.clone(), 0)..=(map.clone(), u32::MAX)) {
+                wiring.ports.remove(entry);
+            }
+        }
+        wiring
+    }
+
     /// The maps of `cube`.
     pub(crate) fn maps_of(&self, cube: &CubeName) -> impl Iterator<Item = &MapId> {
         let first = MapId { cube: cube.clone(), name: String::new(), revision: 0 };

@@ -176,9 +176,13 @@ fn options_has_help_for_programs() -> Result<()> {
     assert_eq!(words(daemon, "br1/fdb/", "NONE"), json!(["add", "set", "show", "del", "aging-time", "entry", "flush"]));
     assert_eq!(words(daemon, "", "SET"), json!(["br1", "sniffer"]));
 
-    for (path, commands) in
-        [("cubes/br1", &["show"][..]), ("services/simplebridge", &["show", "del"]), ("topology/br1:toveth1", &["show"])]
-    {
+    for (path, commands) in [
+        ("cubes/br1", &["show"][..]),
+        ("services/simplebridge", &["show", "del", "reload"]),
+        ("services/reload", &["packetcapture", "simplebridge"]),
+        ("services/reload/simplebridge", &["uri="]),
+        ("topology/br1:toveth1", &["show"]),
+    ] {
         assert_eq!(words(daemon, path, "NONE"), json!(commands), "{path}");
     }
 

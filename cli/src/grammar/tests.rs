@@ -131,6 +131,9 @@ fn del_deletes() {
     check("packetcapture del sniffer", &DELETE, "packetcapture/sniffer/", json!(null));
     check("br1 ports del toveth1", &DELETE, "br1/ports/toveth1/", json!(null));
     check("br1 del ports toveth1", &DELETE, "br1/ports/toveth1/", json!(null));
+    for line in ["services reload packetcapture uri=x.so", "services packetcapture reload uri=x.so"] {
+        check(line, &POST, "services/packetcapture/reload/", json!({ "uri": "x.so" }));
+    }
     check("services del packetcapture", &DELETE, "services/packetcapture/", json!(null));
 }
 

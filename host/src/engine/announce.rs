@@ -25,7 +25,13 @@ impl Engine {
 
     /// Has the cubes that `after` wires differently hear of their netdevs.
     pub(super) fn announce_difference(&self, before: &View, after: &View) {
-        let touched = Touched::between((&before.topology, &before.netdevs), (&after.topology, &after.netdevs), []);
+        // Code that has come in another's place has heard of nothing yet.
+        let is_other = |(name, now): &(&CubeName, &Arc<_>)| {
+            before.instances.get(*name).is_some_and(|before| !Arc::ptr_eq(before, now))
+        };
+        let is_reloaded = before.registry.replaced(&after.registry).next().is_some();
+        let renewed = after.instances.iter().filter(|_| is_reloaded).filter(is_other).map(|(name, _)| name.clone());
+        let touched = Touched::between((&before.topology, &before.netdevs), (&after.topology, &after.netdevs), renewed);
         self.announce(after, &touched.cubes);
     }
 

@@ -91,6 +91,22 @@ impl Handle {
         self.change(Change::AddService { name: name.to_owned(), service: Arc::new(service) }).await
     }
 
+    /// Puts the code in the file `uri` of a plugin directory, or in the file of service `name`, in the place of that
+    /// service's code.
+    ///
+    /// # Errors
+    /// The file cannot be loaded, or is not this service, or one of its cubes cannot go on with it; then nothing has
+    /// changed.
+    pub(crate) async fn reload_service(&self, name: &str, uri: &str) -> Answer {
+        let (file_type, loaded) = {
+            let view = self.view();
+            let plugin = &view.registry.service(name)?.plugin;
+            (plugin.file_type(), plugin.path.display().to_string())
+        };
+        let service = self.read_service(file_type, name, if uri.is_empty() { &loaded } else { uri }).await?;
+        self.change(Change::ReloadService { name: name.to_owned(), service: Arc::new(service) }).await
+    }
+
     /// What the file `uri` of a plugin directory is as service `name`.
     async fn read_service(&self, file_type: FileType, name: &str, uri: &str) -> Result<Service, Problems> {
         let (directories, uri, name) = (Arc::clone(&self.plugin_dirs), uri.to_owned(), name.to_owned());

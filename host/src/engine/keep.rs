@@ -95,9 +95,13 @@ impl Engine {
 
     /// Tries to bring back what could not be, when it is time.
     pub(super) fn restore_again(&mut self) {
-        if self.keeper.tried.elapsed() < PAUSE {
-            return;
+        if self.keeper.tried.elapsed() >= PAUSE {
+            self.restore_at_once();
         }
+    }
+
+    /// The same without a pause: what was in the way may be gone.
+    pub(super) fn restore_at_once(&mut self) {
         self.keeper.tried = Instant::now();
         let waiting: Vec<CubeName> = self.reconciler.model().unrestored.keys().cloned().collect();
         for name in waiting {

@@ -78,6 +78,11 @@ pub(crate) enum Change {
     RemoveService {
         name: String,
     },
+    /// Puts other code in the place of a service that is loaded. Its cubes stay.
+    ReloadService {
+        name: String,
+        service: Arc<Service>,
+    },
     /// Brings a whole configuration about.
     Apply(Apply),
 }
@@ -100,6 +105,7 @@ impl Change {
             | Self::Disconnect { .. }
             | Self::AddService { .. }
             | Self::RemoveService { .. }
+            | Self::ReloadService { .. }
             | Self::Apply(_) => None,
         }
     }
@@ -144,6 +150,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         }
         Change::AddService { name, service } => draft.add_service(&name, service)?,
         Change::RemoveService { name } => draft.remove_service(&name)?,
+        Change::ReloadService { name, service } => draft.reload_service(&name, service)?,
         Change::Apply(apply) => draft.apply(apply)?,
     }
     Ok(draft.model)

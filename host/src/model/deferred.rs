@@ -67,6 +67,11 @@ impl Deferred {
         self.0.insert(part, reason).is_none()
     }
 
+    /// Has cubes tried again.
+    pub(crate) fn forget_cubes(&mut self, cubes: &BTreeSet<CubeName>) {
+        self.0.retain(|part, _| !matches!(part, Part::Cube(cube) if cubes.contains(cube)));
+    }
+
     pub(crate) fn has_cube(&self, cube: &CubeName) -> bool {
         self.0.contains_key(&Part::Cube(cube.clone()))
     }

@@ -30,6 +30,41 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Puts other code in the place of service `name`, if all of its cubes fit it.
+    pub(super) fn reload_service(&mut self, name: &str, service: Arc<Service>) -> Result<(), Problems> {
+        let before = self.model.registry.service(name)?.model.service.kind;
+        let refused = |why: String| Problem::bad("services/uri", why);
+        let (file, found) = (service.plugin.path.display(), &service.model.service);
+        if found.name != name {
+            return Err(refused(format!("{file} is service `{}`, not `{name}`", found.name)).into());
+        }
+        if found.kind != before {
+            let [now, was] = [found.kind, before].map(|kind| format!("{kind:?}").to_lowercase());
+            return Err(refused(format!("{file} makes service `{name}` {now}, and its cubes are {was}")).into());
+        }
+        let mut problems = Vec::new();
+        let cubes = self.model.topology.cubes().filter(|(_, cube)| cube.service == name);
+        let cubes: Vec<_> = cubes.map(|(cube, found)| (cube.clone(), found.config.clone())).collect();
+        for (cube, config) in cubes {
+            match service.model.create(config.clone()) {
+                Ok(same) if same == config => {}
+                // Settings that are new have their defaults.
+                Ok(completed) => self.model.topology.cube_mut(cube.as_str())?.config = completed,
+                Err(wrong) => {
+                    let why: Vec<String> = wrong.0.iter().map(|one| format!("{}: {}", one.path, one.message)).collect();
+                    let message =
+                        format!("{file} does not take the configuration of cube `{cube}`: {}", why.join("; "));
+                    problems.push(Problem::bad(cube.as_str(), message));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        self.model.registry.replace(service);
+        Ok(())
+    }
+
     /// Removes a service. Its code stays in memory: Rust libraries are not made to be unloaded.
     pub(super) fn remove_service(&mut self, name: &str) -> Result<(), Problems> {
         self.model.registry.service(name)?;

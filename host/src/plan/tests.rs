@@ -334,6 +334,12 @@ impl Cubes<crate::wiring::MapId> for Willing {
     fn create(&mut self, _: &CubeName, _: &Cube, _: &Registry) -> Result<(), Problem> {
         Ok(())
     }
+    fn renew(&mut self, _: &CubeName, _: &Cube, _: &Registry) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn forget_renewed(&mut self, _: &CubeName) {}
+
     fn remove(&mut self, _: &CubeName) {}
     fn drop_removed(&mut self) {}
     fn failure(&self, _: &CubeName) -> Option<String> {

@@ -5,7 +5,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
@@ -77,7 +77,7 @@ pub(crate) struct StreamInfo {
 
 /// A cube's code. Its datapath goes on when the code fails.
 pub(crate) struct Instance {
-    handle: CubeHandle,
+    side: RwLock<Side>,
     /// Distinguishes it from a later one of the same name.
     id: u64,
     cube: Arc<str>,
@@ -91,6 +91,13 @@ pub(crate) struct Instance {
     calls: Arc<Calls>,
     failures: Arc<Failures>,
     failed: OnceLock<String>,
+}
+
+/// The plugin's side of a cube.
+enum Side {
+    Running(CubeHandle),
+    /// It has ended, and another instance has the cube: whatever still holds this one reaches that one.
+    Replaced(Arc<Instance>),
 }
 
 /// What a new instance is connected to.
@@ -126,7 +133,7 @@ impl Instance {
         drop(entered);
         match created {
             ROk(handle) => Ok(Self {
-                handle,
+                side: RwLock::new(Side::Running(handle)),
                 id,
                 cube,
                 service: plugin.service.name.clone(),
@@ -154,6 +161,23 @@ impl Instance {
         let entered = self.calls.enter(self.id, &self.cube, "drop");
         drop(self);
         drop(entered);
+    }
+
+    /// Gives the instance the turn of the one that it is to replace: a turn is the cube's.
+    pub(crate) fn share_turn(&mut self, turn: &Arc<Turn>) {
+        self.turn = Arc::clone(turn);
+    }
+
+    /// Ends the plugin's side when its calls have returned, and passes later calls on to `by`.
+    pub(crate) fn replace(&self, by: Arc<Self>) {
+        let entered = self.calls.enter(self.id, &self.cube, "drop");
+        let side = {
+            let mut side = self.side.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *side, Side::Replaced(by))
+        };
+        drop(side);
+        drop(entered);
+        self.failures.remove(self.id);
     }
 
     /// What a cube's changes, actions and ticks take before they call the plugin.
@@ -282,9 +306,6 @@ impl Instance {
     }
 
     fn call<T>(&self, name: &'static str, call: impl FnOnce(&CubeHandle) -> Answer<T>) -> Result<T, Failure> {
-        if let Some(message) = self.failed.get() {
-            return Err(Failure::Panicked(message.clone()));
-        }
         if let Some(Stuck { call, since }) = self.stuck() {
             return Err(Failure::Stuck { call, seconds: since.as_secs() });
         }
@@ -294,12 +315,22 @@ impl Instance {
     /// As [`Instance::call`], for a caller that has the cube's turn: only reads can be under way besides, and one of them
     /// that is stuck must not keep a change from its end.
     fn call_claimed<T>(&self, name: &'static str, call: impl FnOnce(&CubeHandle) -> Answer<T>) -> Result<T, Failure> {
+        let side = self.side.read().unwrap_or_else(PoisonError::into_inner);
+        let handle = match &*side {
+            Side::Running(handle) => handle,
+            Side::Replaced(by) => {
+                let by = Arc::clone(by);
+                drop(side);
+                return by.call_claimed(name, call);
+            }
+        };
         if let Some(message) = self.failed.get() {
             return Err(Failure::Panicked(message.clone()));
         }
         let entered = self.calls.enter(self.id, &self.cube, name);
-        let answer = call(&self.handle);
+        let answer = call(handle);
         drop(entered);
+        drop(side);
         let failure = match answer {
             ROk(value) => return Ok(value),
             RErr(text) => refusal(&text),

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +55,8 @@ pub(crate) struct Instances {
     surroundings: Surroundings,
     caller: Caller,
     claimed: Vec<Taken>,
+    /// Instances with other code, each beside the one that it is to replace.
+    fresh: BTreeMap<CubeName, Arc<Instance>>,
     /// Those that were removed and not dropped yet.
     removed: Vec<Arc<Instance>>,
     /// How long a call may take.
@@ -64,7 +66,8 @@ pub(crate) struct Instances {
 impl Instances {
     pub(crate) fn new(surroundings: Surroundings) -> Self {
         let (caller, claimed, removed) = (Caller::default(), Vec::new(), Vec::new());
-        Self { all: OrdMap::new(), surroundings, caller, claimed, removed, patience: PATIENCE }
+        let (all, fresh) = (OrdMap::new(), BTreeMap::new());
+        Self { all, surroundings, caller, claimed, fresh, removed, patience: PATIENCE }
     }
 
     pub(crate) fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
@@ -75,13 +78,19 @@ impl Instances {
         self.all.get(name)
     }
 
+    /// The instance that a change calls: of a cube that is renewed, the one with the new code.
+    pub(crate) fn called(&self, name: &CubeName) -> Option<&Arc<Instance>> {
+        self.fresh.get(name).or_else(|| self.all.get(name))
+    }
+
     /// Takes the turns of those cubes that exist, until [`Instances::release`].
     ///
     /// # Errors
     /// The cubes whose turn is taken; then no turn is kept.
     pub(crate) fn claim(&mut self, cubes: &BTreeSet<CubeName>) -> Result<(), BTreeSet<CubeName>> {
         let mut busy = BTreeSet::new();
-        for (name, instance) in cubes.iter().filter_map(|name| self.all.get_key_value(name)) {
+        let found = cubes.iter().filter_map(|name| Some((name, Arc::clone(self.called(name)?))));
+        for (name, instance) in found.collect::<Vec<_>>() {
             // One that is wanted already has been waited for.
             let is_worth_waiting = busy.is_empty() && !instance.turn().is_wanted();
             let patience = if is_worth_waiting { CLAIM } else { Duration::ZERO };
@@ -94,7 +103,7 @@ impl Instances {
             return Ok(());
         }
         self.release();
-        for instance in busy.iter().filter_map(|name| self.all.get(name)) {
+        for instance in busy.iter().filter_map(|name| self.called(name)) {
             instance.turn().want();
         }
         Err(busy)
@@ -109,6 +118,47 @@ impl Instances {
     /// # Errors
     /// The plugin's reason.
     pub(crate) fn create(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
+        let created = self.make(name, cube, plugin)?;
+        self.all.insert(name.clone(), Arc::new(created));
+        Ok(())
+    }
+
+    /// Creates an instance with other code beside the one that a cube has. Until [`Instances::commit`] or
+    /// [`Instances::forget_renewed`], changes call it alone.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    pub(crate) fn renew(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
+        let mut fresh = self.make(name, cube, plugin)?;
+        // The turn of a stuck instance never becomes free: it is left behind, as when its cube is deleted.
+        if let Some(running) = self.all.get(name).filter(|running| running.stuck().is_none()) {
+            fresh.share_turn(running.turn());
+        }
+        self.fresh.insert(name.clone(), Arc::new(fresh));
+        Ok(())
+    }
+
+    /// Whether a cube has an instance with other code beside the one that runs.
+    pub(crate) fn is_renewed(&self, name: &CubeName) -> bool {
+        self.fresh.contains_key(name)
+    }
+
+    /// Drops the instance with other code: the one before goes on.
+    pub(crate) fn forget_renewed(&mut self, name: &CubeName) {
+        self.removed.extend(self.fresh.remove(name));
+    }
+
+    /// Ends the instance before, and puts the one with other code in its place.
+    fn adopt(&mut self, name: &CubeName) {
+        let Some(fresh) = self.fresh.remove(name) else { return };
+        let Some(before) = self.all.insert(name.clone(), Arc::clone(&fresh)) else { return };
+        let patience = if before.stuck().is_some() { Duration::ZERO } else { self.patience };
+        if self.caller.call(patience, move || before.replace(fresh), drop).is_none() {
+            tracing::warn!(cube = %name, "the code before has not returned: it is left behind");
+        }
+    }
+
+    fn make(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<Instance, Failure> {
         let Surroundings { calls, failures, capture_dirs, requests, freed } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
@@ -127,9 +177,7 @@ impl Instances {
         });
         let (plugin, cube_name, level) = (plugin.clone(), name.clone(), cube.loglevel);
         let create = move || Instance::create(&plugin, cube_name.as_str(), &info, level, connections);
-        let created = self.caller.call(self.patience, create, drop).unwrap_or_else(|| Err(overdue("create")));
-        self.all.insert(name.clone(), Arc::new(created?));
-        Ok(())
+        self.caller.call(self.patience, create, drop).unwrap_or_else(|| Err(overdue("create")))
     }
 
     pub(crate) fn remove(&mut self, name: &CubeName) {
@@ -166,7 +214,9 @@ impl Instances {
         self.call(name, "abort", Instance::abort, |_, _| {})
     }
 
+    /// Where the cube is renewed, the instance before ends first: both may want the same files.
     pub(crate) fn commit(&mut self, name: &CubeName) -> Result<(), Failure> {
+        self.adopt(name);
         self.call(name, "commit", Instance::commit, |_, _| {})
     }
 
@@ -178,8 +228,10 @@ impl Instances {
         call: impl FnOnce(&Instance) -> Result<T, Failure> + Send + 'static,
         late: impl FnOnce(&Instance, Result<T, Failure>) + Send + 'static,
     ) -> Result<T, Failure> {
-        let Some(instance) = self.all.get(name).cloned() else { return Err(overdue(what)) };
-        let turn = self.claimed.iter().find(|turn| turn.is_of(instance.turn())).cloned();
+        let Some(instance) = self.called(name).cloned() else { return Err(overdue(what)) };
+        // New code that does not return must not keep the turn of the cube, which goes on with the code before.
+        let holds = |turn: &&Taken| turn.is_of(instance.turn()) && !self.is_renewed(name);
+        let turn = self.claimed.iter().find(holds).cloned();
         let late_instance = Arc::clone(&instance);
         let answer = self.caller.call(
             self.patience,

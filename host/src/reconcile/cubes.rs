@@ -27,6 +27,14 @@ pub(crate) trait Cubes<Map> {
     /// # Errors
     /// The plugin's reason.
     fn create(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem>;
+    /// Creates an instance with the code that `registry` has now, beside the one that the cube has. The calls of the change
+    /// are for this one, and [`Cubes::commit`] puts it in the other's place.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn renew(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem>;
+    /// Drops what [`Cubes::renew`] made.
+    fn forget_renewed(&mut self, name: &CubeName);
     fn remove(&mut self, name: &CubeName);
     /// Has the plugins of removed cubes finish.
     fn drop_removed(&mut self);
@@ -65,6 +73,15 @@ impl Cubes<CubeMap> for Instances {
         self.create(name, cube, &service.plugin).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
     }
 
+    fn renew(&mut self, name: &CubeName, cube: &Cube, registry: &Registry) -> Result<(), Problem> {
+        let service = registry.service(&cube.service)?;
+        self.renew(name, cube, &service.plugin).map_err(|failure| refused(name, failure, Code::New))
+    }
+
+    fn forget_renewed(&mut self, name: &CubeName) {
+        self.forget_renewed(name);
+    }
+
     fn remove(&mut self, name: &CubeName) {
         self.remove(name);
     }
@@ -74,18 +91,18 @@ impl Cubes<CubeMap> for Instances {
     }
 
     fn failure(&self, name: &CubeName) -> Option<String> {
-        self.get(name)?.failure().map(str::to_owned)
+        self.called(name)?.failure().map(str::to_owned)
     }
 
     fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem> {
-        self.datapath(name, request).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+        self.datapath(name, request).map_err(|failure| refused(name, failure, self.code(name)))
     }
 
     fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &CubeMap)]) -> Result<(), Problem> {
         let copies: io::Result<Vec<MapCopy>> = maps.iter().map(|(map, found)| MapCopy::of(map, found)).collect();
         let copies = copies
             .map_err(|error| Problem::failed(name.as_str(), format!("cannot copy the descriptor of a map: {error}")))?;
-        self.prepare(name, request, copies).map_err(|failure| Problem::from_plugin(name.as_str(), failure.into()))
+        self.prepare(name, request, copies).map_err(|failure| refused(name, failure, self.code(name)))
     }
 
     fn abort(&mut self, name: &CubeName) {
@@ -99,13 +116,34 @@ impl Cubes<CubeMap> for Instances {
     }
 
     fn set_level(&mut self, name: &CubeName, level: LogLevel) {
-        if let Some(instance) = self.get(name) {
+        if let Some(instance) = self.called(name) {
             instance.set_level(level);
         }
     }
 
     fn admits(&self, name: &CubeName, level: Level) -> bool {
         self.get(name).is_some_and(|instance| instance.admits(level))
+    }
+}
+
+/// Whose failure it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Code {
+    Running,
+    /// What would replace the code that runs, and is dropped.
+    New,
+}
+
+impl Instances {
+    fn code(&self, name: &CubeName) -> Code {
+        if self.is_renewed(name) { Code::New } else { Code::Running }
+    }
+}
+
+fn refused(name: &CubeName, failure: Failure, code: Code) -> Problem {
+    match failure {
+        Failure::Panicked(why) if code == Code::New => Problem::failed(name.as_str(), format!("it {why}")),
+        other => Problem::from_plugin(name.as_str(), other.into()),
     }
 }
 

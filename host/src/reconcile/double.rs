@@ -45,6 +45,8 @@ pub(crate) struct DoubleKernel {
     /// The cubes whose leavings were kept.
     pub kept: BTreeSet<CubeName>,
     last_pair: u32,
+    /// Cubes whose maps the new code declares otherwise.
+    pub unfit: BTreeSet<CubeName>,
     /// How many effects succeed before one fails; `None` for all.
     pub fails_after: Option<usize>,
 }
@@ -126,6 +128,10 @@ impl Kernel for DoubleKernel {
         self.effect()?;
         assert!(self.state.maps.insert(id.clone()), "{id:?} is there already");
         Ok(())
+    }
+
+    fn fits(&self, id: &MapId, _: &MapSpec, _: &[Arc<[u8]>]) -> bool {
+        !self.unfit.contains(&id.cube)
     }
 
     fn drop_map(&mut self, id: &MapId) {
@@ -284,12 +290,18 @@ pub(crate) struct Plugin {
     pub committed: Option<String>,
     pub prepared: Option<String>,
     pub failed: bool,
+    /// The version of its code.
+    pub code: u32,
 }
 
 /// Plugins that ask for a program at each point, and for one map.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DoubleCubes {
     pub plugins: BTreeMap<CubeName, Plugin>,
+    /// Instances with other code, beside those above.
+    pub fresh: BTreeMap<CubeName, Plugin>,
+    /// The version of the code that new instances have.
+    pub code: u32,
     pub behaviour: BTreeMap<CubeName, Behaviour>,
     pub claimed: BTreeSet<CubeName>,
 }
@@ -303,14 +315,14 @@ impl DoubleCubes {
     #[track_caller]
     fn called(&mut self, name: &CubeName) -> &mut Plugin {
         assert!(self.claimed.contains(name), "{name} is called and was not claimed");
-        let plugin = self.plugins.get_mut(name).unwrap();
+        let plugin = self.fresh.get_mut(name).or_else(|| self.plugins.get_mut(name)).unwrap();
         assert!(!plugin.failed, "{name} has failed and is called again");
         plugin
     }
 }
 
 /// What a plugin asks for: programs by the cube's configuration, a map whose size depends on it.
-pub(crate) fn datapath(request: &Value) -> CubeDatapath {
+pub(crate) fn datapath(request: &Value, code: u32) -> CubeDatapath {
     let flavour = request["config"].as_u64().unwrap_or_default();
     let points = ["ports", "points"].into_iter().flat_map(|key| request[key].as_array().cloned().unwrap_or_default());
     let is_standard = request["ports"].as_array().is_some_and(|ports| !ports.is_empty());
@@ -319,7 +331,10 @@ pub(crate) fn datapath(request: &Value) -> CubeDatapath {
         direction,
         stage: 0,
         object: 0,
-        code: Code::Elf { entry: "entry".to_owned(), constants: vec![constant("FLAVOUR", flavour.to_ne_bytes())] },
+        code: Code::Elf {
+            entry: "entry".to_owned(),
+            constants: vec![constant("FLAVOUR", (flavour + u64::from(code) * 100).to_ne_bytes())],
+        },
     };
     let programs = if is_standard {
         vec![at(0, Direction::Ingress)]
@@ -351,8 +366,23 @@ impl Cubes<MapId> for DoubleCubes {
         if self.behaviour(name) == Behaviour::RefusesCreate {
             return Err(Problem::bad(name.as_str(), "the plugin refuses"));
         }
-        assert!(self.plugins.insert(name.clone(), Plugin::default()).is_none(), "{name} is created twice");
+        let plugin = Plugin { code: self.code, ..Plugin::default() };
+        assert!(self.plugins.insert(name.clone(), plugin).is_none(), "{name} is created twice");
         Ok(())
+    }
+
+    fn renew(&mut self, name: &CubeName, _: &Cube, _: &Registry) -> Result<(), Problem> {
+        if self.behaviour(name) == Behaviour::RefusesCreate {
+            return Err(Problem::bad(name.as_str(), "the plugin refuses"));
+        }
+        assert!(self.plugins.contains_key(name), "{name} is renewed and was not created");
+        let plugin = Plugin { code: self.code, ..Plugin::default() };
+        assert!(self.fresh.insert(name.clone(), plugin).is_none(), "{name} is renewed twice");
+        Ok(())
+    }
+
+    fn forget_renewed(&mut self, name: &CubeName) {
+        self.fresh.remove(name);
     }
 
     fn remove(&mut self, name: &CubeName) {
@@ -362,15 +392,19 @@ impl Cubes<MapId> for DoubleCubes {
     fn drop_removed(&mut self) {}
 
     fn failure(&self, name: &CubeName) -> Option<String> {
-        self.plugins.get(name).filter(|plugin| plugin.failed).map(|_| "panicked".to_owned())
+        self.fresh
+            .get(name)
+            .or_else(|| self.plugins.get(name))
+            .filter(|plugin| plugin.failed)
+            .map(|_| "panicked".to_owned())
     }
 
     fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem> {
-        self.called(name);
+        let code = self.called(name).code;
         if self.behaviour(name) == Behaviour::RefusesDatapath {
             return Err(Problem::bad(name.as_str(), "the plugin refuses"));
         }
-        Ok(datapath(&serde_json::from_str(request).unwrap()))
+        Ok(datapath(&serde_json::from_str(request).unwrap(), code))
     }
 
     fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &MapId)]) -> Result<(), Problem> {
@@ -390,12 +424,15 @@ impl Cubes<MapId> for DoubleCubes {
     }
 
     fn abort(&mut self, name: &CubeName) {
-        if let Some(plugin) = self.plugins.get_mut(name) {
+        if let Some(plugin) = self.fresh.get_mut(name).or_else(|| self.plugins.get_mut(name)) {
             plugin.prepared = None;
         }
     }
 
     fn commit(&mut self, name: &CubeName) {
+        if let Some(fresh) = self.fresh.remove(name) {
+            self.plugins.insert(name.clone(), fresh);
+        }
         let plugin = self.called(name);
         plugin.committed = plugin.prepared.take();
         assert!(plugin.committed.is_some(), "{name} has prepared nothing");

@@ -1,9 +1,11 @@
 //! The kernel, as far as the reconciler knows it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::programs::ProgramError;
+use polycube_plugin_api::MapSpec;
 use tokio::runtime;
 
 use crate::datapath::{CubeMap, Datapath, DatapathError, LoadError};
@@ -22,6 +24,8 @@ pub(crate) trait Kernel {
     fn map(&self, id: &MapId) -> Option<&Self::Map>;
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
     fn drop_map(&mut self, id: &MapId);
+    /// Whether a map that is there is what `description` would make.
+    fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem>;
     fn unload(&mut self, id: &NodeId);
     fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), Problem>;
@@ -121,6 +125,10 @@ impl Kernel for Live {
 
     fn drop_map(&mut self, id: &MapId) {
         self.datapath.drop_map(id);
+    }
+
+    fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool {
+        self.datapath.fits(id, spec, objects)
     }
 
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem> {

@@ -1,6 +1,7 @@
 //! Changes in a world where netdevs come, go and are renamed, plugins refuse, panic and are busy, and the kernel fails.
 
 mod parts;
+mod reloading;
 mod restoring;
 mod sequences;
 

@@ -99,7 +99,7 @@ async fn framework(context: Context, call: Call, route: &'static Route) -> Resul
     let Some(endpoint) = method.and_then(|method| route.endpoint(method)) else {
         return Err(call.wrong_method(&route.methods()).into());
     };
-    let name = route.name().and(call.path.last()).cloned().unwrap_or_default();
+    let name = route.name_in(&call.path).cloned().unwrap_or_default();
     let content = match endpoint.handler {
         Handler::Model(read) => read(&context, &name).map_err(Refusal::framework)?,
         Handler::Live(read) => read(context, name).await.map_err(Refusal::framework)?,

@@ -38,6 +38,8 @@ pub(super) enum CommandLine {
     Hidden,
     /// The word is a command, and what the request needs are its operands.
     Command,
+    /// Its last word is a command that can also stand before the name: `services reload NAME`.
+    Action,
     /// These verbs can follow.
     Takes(&'static [Verb]),
 }
@@ -144,7 +146,7 @@ pub(super) enum Handler {
 
 /// What a request for a change has, checked against its declaration.
 pub(super) struct Input {
-    /// The name that the path ends with.
+    /// The name in the path.
     pub name: String,
     /// Its fields, if fields are declared.
     pub fields: BTreeMap<&'static str, String>,
@@ -166,6 +168,23 @@ impl Route {
             Some(Segment::Word(word)) => Some(*word),
             _ => None,
         }
+    }
+
+    /// The name in a path that the route is at.
+    pub(super) fn name_in<'a>(&self, words: &'a [String]) -> Option<&'a String> {
+        words.get(self.path.iter().position(|segment| matches!(segment, Segment::Name(..)))?)
+    }
+
+    /// Its last word, if it is an action.
+    pub(super) fn action(&self) -> Option<&'static str> {
+        match (self.command_line, self.path.last()) {
+            (CommandLine::Action, Some(Segment::Fixed(word))) => Some(word),
+            _ => None,
+        }
+    }
+
+    pub(super) fn word_is(&self, text: &str) -> bool {
+        self.word().is_some_and(|word| word.as_str() == text)
     }
 
     /// What the name at the end of the path is called, and names.
@@ -203,7 +222,7 @@ impl Route {
     pub(super) fn verbs(&self) -> &'static [Verb] {
         match self.command_line {
             CommandLine::Takes(verbs) => verbs,
-            CommandLine::Hidden | CommandLine::Command => &[],
+            CommandLine::Hidden | CommandLine::Command | CommandLine::Action => &[],
         }
     }
 }

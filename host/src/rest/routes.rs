@@ -24,7 +24,7 @@ use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Na
 use crate::file_type::FileType;
 
 /// All of them, in the order in which the API is described.
-pub(super) static ROUTES: [Route; 19] = [
+pub(super) static ROUTES: [Route; 20] = [
     Route {
         path: &[],
         command_line: CommandLine::Hidden,
@@ -61,6 +61,15 @@ pub(super) static ROUTES: [Route; 19] = [
                 ..post("Unload a service that has no cubes", Body::None, Handler::Change(services::unload))
             },
         ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Services), Segment::Name("service", Names::Services), Segment::Fixed("reload")],
+        command_line: CommandLine::Action,
+        endpoints: &[post(
+            "Load the file of a service again, and have its cubes go on with the new code",
+            Body::Fields(&RELOAD),
+            Handler::Engine(|context, input| Box::pin(services::reload(context, input))),
+        )],
     },
     Route {
         path: &[Segment::Word(Word::Cubes)],
@@ -279,6 +288,13 @@ static SERVICE: [Field; 3] = [
     Field { about: "File of the plugin directory", example: "libpcn_simplebridge.so", ..text("uri") },
     Field { about: "Name of the service; a library must have the same", example: "simplebridge", ..text("name") },
 ];
+
+static RELOAD: [Field; 1] = [Field {
+    about: "Another file of the plugin directory, with the same service",
+    example: "libpcn_simplebridge.so",
+    is_required: false,
+    ..text("uri")
+}];
 
 /// A field that must be given.
 const fn text(name: &'static str) -> Field {

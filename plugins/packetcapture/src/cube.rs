@@ -66,6 +66,9 @@ enum Prepared {
     Off,
     /// A session starts; there was none.
     On(Box<Session>),
+    /// The same in rings that another instance has used, or still uses until it ends: a session would take packets away
+    /// from it.
+    TakeOver(CaptureMaps),
     /// Other settings, and other rings if given.
     Change(Option<OpenRings>),
 }
@@ -100,13 +103,28 @@ impl PacketCapture {
     /// Forgets what was prepared for the session.
     fn forget(&self, phases: &mut Phases) {
         match std::mem::take(&mut phases.prepared) {
-            Prepared::Nothing | Prepared::Off => {}
+            Prepared::Nothing | Prepared::Off | Prepared::TakeOver(_) => {}
             Prepared::On(session) => session.end(),
             Prepared::Change(opened) => {
                 if let (Some(running), Some(now)) = (&phases.running, self.in_force.now()) {
                     running.forget(Arc::clone(&now.settings), opened.as_ref());
                 }
             }
+        }
+    }
+
+    /// Goes on in the rings of an instance that has ended. Their packets wait there meanwhile.
+    fn take_over(&self, phases: &mut Phases, settings: &Arc<Settings>) {
+        match std::mem::take(&mut phases.prepared) {
+            Prepared::TakeOver(maps) => match Session::start(&self.context, maps, Arc::clone(settings)) {
+                Ok(session) => phases.prepared = Prepared::On(Box::new(session)),
+                Err(error) => {
+                    let message = format!("cannot continue: {error}; turn the capture off and on");
+                    self.context.cube.log(Level::Error, &message);
+                    self.context.outcome.set_trouble(Some(message));
+                }
+            },
+            prepared => phases.prepared = prepared,
         }
     }
 
@@ -158,6 +176,10 @@ impl Service for PacketCapture {
         let phases = &mut *phases;
         phases.prepared = match (maps, &mut phases.running) {
             (None, _) => Prepared::Off,
+            (Some(maps), None) if maps.are_used()? => {
+                self.context.check_directory(&settings)?;
+                Prepared::TakeOver(maps)
+            }
             (Some(maps), None) => {
                 let session = Session::start(&self.context, maps, Arc::clone(&settings))?;
                 self.report_reduced_rings(&session, config.ring_size.wanted());
@@ -175,6 +197,7 @@ impl Service for PacketCapture {
     fn commit(&self) {
         let Some(now) = self.in_force.now() else { return };
         let mut phases = self.phases();
+        self.take_over(&mut phases, &now.settings);
         phases.enact(&now.settings);
         // A session does the same with the packets that are still in its rings.
         if !now.settings.network && phases.running.is_none() {
@@ -303,7 +326,7 @@ fn refusal(error: &FilterError) -> Refusal {
 impl Phases {
     fn enact(&mut self, settings: &Arc<Settings>) {
         match std::mem::take(&mut self.prepared) {
-            Prepared::Nothing => {}
+            Prepared::Nothing | Prepared::TakeOver(_) => {}
             Prepared::Off => self.end(),
             Prepared::On(session) => self.running = Some(*session),
             Prepared::Change(opened) => {

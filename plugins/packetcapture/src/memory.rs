@@ -149,7 +149,9 @@ impl Table {
     }
 
     fn check(&self, id: u64, needed: u64, limit: u64) -> Result<(), NoRoom> {
-        let own = self.shares.iter().find(|entry| entry.id == id).map_or(0, |entry| entry.rings);
+        // Two instances of a cube use the same rings while its service is loaded again.
+        let cube = self.shares.iter().find(|entry| entry.id == id).map_or("", |entry| entry.cube.as_str());
+        let own = self.shares.iter().filter(|entry| entry.cube == cube).map(|entry| entry.rings).sum();
         // Rings that are there already, as after a restart with another limit, may stay.
         if needed <= own || (self.total() - own).saturating_add(needed) <= limit {
             return Ok(());

@@ -77,6 +77,13 @@ impl CaptureMaps {
         let map_id = MapId::of(rings.fd.as_fd()).map_err(|source| SessionError::MapId { map: RINGS, source })?;
         Ok(Some(Self { rings, bell, map_id }))
     }
+
+    /// Whether another instance's session has used them.
+    pub(crate) fn are_used(&self) -> Result<bool, SessionError> {
+        let Map { fd, value_size, max_entries, .. } = &self.rings;
+        let (rings, _) = Rings::map(fd.as_fd(), *value_size, *max_entries)?;
+        Ok(rings.found() != Found::Fresh)
+    }
 }
 
 /// What outlives the sessions of a cube.
@@ -111,7 +118,7 @@ impl CubeContext {
     }
 
     /// Whether files can be created. Network mode creates none.
-    fn check_directory(&self, settings: &Settings) -> Result<(), SessionError> {
+    pub(crate) fn check_directory(&self, settings: &Settings) -> Result<(), SessionError> {
         if settings.network {
             return Ok(());
         }

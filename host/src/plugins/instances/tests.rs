@@ -200,6 +200,43 @@ fn a_plugin_that_does_not_return_holds_up_no_other() {
     assert!(turn.take(LONG).is_some());
 }
 
+/// A scripted plugin that logs its calls, after `tag`.
+fn logging(cube_name: &str, tag: &'static str, log: mpsc::Sender<String>) -> Plugin {
+    scripted(cube_name, move |call, _, _| {
+        log.send(format!("{tag} {call}")).unwrap();
+        Ok("null".to_owned())
+    })
+}
+
+#[test]
+fn new_code_takes_the_place_of_the_old_when_it_commits_and_readers_reach_it() {
+    let (mut instances, _) = instances();
+    let (log, heard) = mpsc::channel();
+    let cube_name = name("renewed");
+    instances.create(&cube_name, &cube(), &logging("renewed", "old", log.clone())).unwrap();
+    // As a reader of an earlier view has it.
+    let old = Arc::clone(instances.get(&cube_name).unwrap());
+    let calls = || heard.try_iter().collect::<Vec<_>>();
+    assert_eq!(calls(), ["old create"]);
+
+    instances.renew(&cube_name, &cube(), &logging("renewed", "undone", log.clone())).unwrap();
+    instances.prepare(&cube_name, "{}", Vec::new()).unwrap();
+    old.state().unwrap();
+    instances.forget_renewed(&cube_name);
+    instances.drop_removed();
+    assert_eq!(calls(), ["undone create", "undone prepare", "old state"]);
+
+    instances.renew(&cube_name, &cube(), &logging("renewed", "new", log)).unwrap();
+    instances.claim(&names(&["renewed"])).unwrap();
+    instances.prepare(&cube_name, "{}", Vec::new()).unwrap();
+    instances.commit(&cube_name).unwrap();
+    instances.release();
+    old.state().unwrap();
+    old.tick();
+    assert_eq!(calls(), ["new create", "new prepare", "new commit", "new state", "new tick"]);
+    assert!(Arc::ptr_eq(old.turn(), instances.get(&cube_name).unwrap().turn()), "the turn is the cube's");
+}
+
 #[test]
 fn a_cube_that_is_created_too_late_is_not_there() {
     let (mut instances, _) = instances();

@@ -17,6 +17,8 @@ pub(crate) fn read(
     body: Value,
     fields: &'static [Field],
 ) -> Result<BTreeMap<&'static str, String>, Problems> {
+    let is_nothing = body.is_null() && fields.iter().all(|field| !field.is_required);
+    let body = if is_nothing { Value::Object(serde_json::Map::new()) } else { body };
     let Value::Object(mut body) = body else {
         return Err(Problem::bad(word, "the body must be a JSON object").into());
     };

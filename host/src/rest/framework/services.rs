@@ -25,6 +25,12 @@ pub(crate) async fn load(context: Context, mut input: Input) -> Result<Content, 
     Ok(Content::Nothing)
 }
 
+pub(crate) async fn reload(context: Context, mut input: Input) -> Result<Content, Problems> {
+    let uri = input.take("uri");
+    context.engine.reload_service(&input.name, &uri).await?;
+    Ok(Content::Nothing)
+}
+
 pub(crate) fn unload(input: Input) -> Result<Change, Problems> {
     Ok(Change::RemoveService { name: input.name })
 }

@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use crate::rest::context::Context;
 use crate::rest::error::Refusal;
 use crate::rest::resource_kind::ResourceKind;
-use crate::rest::route::{Body, CommandLine, Field, Handler, Route};
+use crate::rest::route::{Body, CommandLine, Field, Handler, Names, Route};
 
 /// Help on the empty path.
 pub(super) fn on_all(context: &Context, verb: Option<Verb>, routes: &'static [Route]) -> Help {
@@ -42,6 +42,9 @@ pub(super) async fn on(
     let is_command = |route: &&Route| matches!(route.command_line, CommandLine::Command) && route.is_at(&path[..1]);
     if let Some(command) = routes.iter().find(is_command) {
         return Ok(Some(on_operands(context, command, &path[1..]).await?));
+    }
+    if let Some(help) = on_action(context, path, verb, routes).await? {
+        return Ok(Some(help));
     }
     match routes.iter().find(|route| route.is_at(path)) {
         Some(route) => Ok(Some(on_route(context, route, path, verb, routes).await?)),
@@ -80,7 +83,44 @@ async fn on_route(
     if let Some((_, names)) = below.filter(takes).and_then(Route::name) {
         help.params = Asker::new(context).keywords(names).await?;
     }
+    if verb.is_none() {
+        let actions = routes.iter().filter(|one| one.word() == route.word() && route.word().is_some());
+        let actions = actions.filter_map(|one| Some((one.action()?, one.about())));
+        help.params.extend(actions.map(|(word, about)| Keyword::new(word, KeywordKind::Command, about)));
+    }
     Ok(help)
+}
+
+/// Help on a path that has an action's word before a name, or at its end.
+async fn on_action(
+    context: &Context,
+    path: &[String],
+    verb: Option<Verb>,
+    routes: &'static [Route],
+) -> Result<Option<Help>, Refusal> {
+    let is_first = |route: &&Route| path.get(1).is_some_and(|word| route.action() == Some(word.as_str()));
+    let is_of_word = |route: &&Route| route.is_at(path) || path.len() < 4 && is_first(route) && route.word_is(&path[0]);
+    let actions = routes.iter().filter(|route| route.action().is_some() && verb.is_none());
+    let Some(action) = { actions }.find(is_of_word) else { return Ok(None) };
+    let name = if action.is_at(path) { path.get(1) } else { path.get(2) };
+    let mut help = Help::of(action.about());
+    let above = routes.iter().find(|route| route.word() == action.word() && route.name().is_some());
+    match (name, above) {
+        (None, Some(above)) => {
+            let names = above.name().map_or(Names::Nothing, |(_, names)| names);
+            help.params = Asker::new(context).keywords(names).await?;
+        }
+        (Some(name), above) => {
+            if let Some(above) = above {
+                exists(context, above, name).await?;
+            }
+            if let Some(Body::Fields(fields)) = action.endpoint(Method::Post).map(|endpoint| &endpoint.body) {
+                help.optional = fields.iter().map(|field| pair(field, &[])).collect();
+            }
+        }
+        (None, None) => {}
+    }
+    Ok(Some(help))
 }
 
 /// Refuses a name as a request to read it would.

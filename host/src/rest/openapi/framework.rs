@@ -10,7 +10,11 @@ pub(super) fn paths(routes: &[Route]) -> Value {
     let items = routes.iter().map(|route| {
         let path = path(route);
         let mut item = Map::new();
-        if let Some((name, _)) = route.name() {
+        let names = route.path.iter().filter_map(|segment| match segment {
+            Segment::Name(name, _) => Some(name),
+            Segment::Word(_) | Segment::Fixed(_) => None,
+        });
+        for name in names {
             let parameter = path_parameter(name, &json!({ "type": "string", "minLength": 1 }));
             item.insert("parameters".to_owned(), json!([parameter]));
         }
@@ -48,7 +52,7 @@ fn operation(route: &Route, endpoint: &Endpoint) -> Operation<'static> {
     };
     let body = match &endpoint.body {
         Body::None => None,
-        Body::Fields(fields) => Some((object(fields), true)),
+        Body::Fields(fields) => Some((object(fields), fields.iter().any(|field| field.is_required))),
         Body::Schema(schema) => Some((schema(), true)),
     };
     Operation { tag: "framework", summary: endpoint.summary.to_owned(), body, done, refused, tagged: false }
