@@ -14,11 +14,13 @@ use crate::figures::Samples;
 use crate::process::RECORDER;
 use crate::report::{Cell, Row, Table};
 use filter::{OTHER_ADDRESSES, OTHER_PORTS, OTHER_TYPE};
-use subject::Subject;
+use subject::{Reader, Subject};
 
 const SIZES: [usize; 3] = [64, 512, 1500];
-/// Runs on one packet per call: as many records as fit in a ring of 4 MiB.
-const REPEAT: u32 = 2000;
+/// The default `ring-size`.
+const RING: usize = 16 << 20;
+/// Runs on one packet per call: their records are to fit into a small lane.
+const REPEAT: u32 = 140;
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
     let lab = Lab::new()?;
@@ -27,8 +29,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let subjects = [
         Subject::empty()?,
         Subject::timestamp()?,
-        Subject::capture(4 << 20)?,
-        Subject::capture(16 << 20)?,
+        Subject::capture("capture, whole frames, reader in time", RING, Reader::InTime)?,
+        Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
         Subject::bridge(&flow)?,
         Subject::filters("filter, accepts", &flow, 1, None)?,
         Subject::filters("filter, rejects at the EtherType", &flow, 1, Some(OTHER_TYPE))?,

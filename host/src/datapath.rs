@@ -170,6 +170,13 @@ impl Datapath {
             }
             map
         } else {
+            if self.found.has_map(id) {
+                tracing::warn!(
+                    cube = %id.cube,
+                    map = %id.name,
+                    "another version made this map with another shape: what it holds is left there and removed with it"
+                );
+            }
             let map = Pinned { pin: pins::map(id), object: object::create_cube_map(id, shape, description)? };
             self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
             map

@@ -1,12 +1,13 @@
 //! The programs that are compared.
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context, Result};
 use aya_obj::generated::bpf_insn;
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
-use polycube_layout::ring::{CONSUMER, Consumer, MASK, Producer, RINGS, element_size};
+use polycube_layout::ring::{CONSUMER, Consumer, LaneEnd, MASK, Producer, RINGS, SMALL_MASK, element_size, small_size};
 use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
 
@@ -44,6 +45,16 @@ struct Rings {
     mapping: Mapping,
     size: usize,
     cpus: usize,
+    reader: Reader,
+}
+
+/// How the rings are read between the turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Everything is: records go to the small lanes.
+    InTime,
+    /// One record stays in each small lane: all others go to the large ones.
+    Late,
 }
 
 impl Subject {
@@ -64,10 +75,10 @@ impl Subject {
     }
 
     /// The capture program, whole frames, with a ring of `size` bytes for each CPU.
-    pub(super) fn capture(size: usize) -> Result<Self> {
+    pub(super) fn capture(name: &str, size: usize, reader: Reader) -> Result<Self> {
         let cpus = possible_cpus()?;
-        let mask = (size as u64 - 1).to_ne_bytes();
-        let loaded = object::load(CAPTURE, "capture", &[(MASK, &mask)], |name, shape| {
+        let masks = [size, small_size(size)].map(|size| (size as u64 - 1).to_ne_bytes());
+        let loaded = object::load(CAPTURE, "capture", &[(MASK, &masks[0]), (SMALL_MASK, &masks[1])], |name, shape| {
             if name == RINGS {
                 shape.value_size = element_size(size) as u32;
                 shape.max_entries = cpus as u32;
@@ -75,8 +86,9 @@ impl Subject {
         })?;
         let rings = loaded.maps.get(RINGS).context("no rings")?;
         let mapping = Mapping::new(rings, element_size(size) * cpus).context("the rings cannot be mapped")?;
-        let rings = Rings { mapping, size, cpus };
-        Ok(Self::with(format!("capture, ring of {} MiB", size >> 20), loaded, Some(rings)))
+        let rings = Rings { mapping, size, cpus, reader };
+        rings.set_late(reader == Reader::Late);
+        Ok(Self::with(name.to_owned(), loaded, Some(rings)))
     }
 
     /// The bridge, which has learned both ends of `flow`.
@@ -126,17 +138,32 @@ impl Subject {
 }
 
 impl Rings {
-    /// Frees all room, as a consumer does.
+    /// Frees room, as a consumer does.
     fn empty(&self) {
         for cpu in 0..self.cpus {
             let element = cpu * element_size(self.size);
-            let head = self.mapping.read(element + std::mem::offset_of!(Producer, head));
-            self.mapping.write(element + CONSUMER + std::mem::offset_of!(Consumer, tail), head);
+            let lanes = [offset_of!(Producer, small), offset_of!(Producer, large)];
+            for (lane, ends) in lanes.into_iter().enumerate() {
+                // In the small lane of a late reader, a record remains.
+                if self.reader == Reader::InTime || lane == 1 {
+                    let head = self.mapping.read(element + ends + offset_of!(LaneEnd, head));
+                    self.mapping.write(element + CONSUMER + offset_of!(Consumer, tails) + lane * 8, head);
+                }
+            }
+        }
+    }
+
+    /// Lets the program believe that the small lanes have been too full, and still have something.
+    fn set_late(&self, late: bool) {
+        for cpu in 0..self.cpus {
+            let element = cpu * element_size(self.size);
+            self.mapping.write(element + offset_of!(Producer, busy), u64::from(late) << 32);
+            self.mapping.write(element + offset_of!(Producer, small.head), u64::from(late));
         }
     }
 
     fn drops(&self) -> u64 {
-        let at = |cpu| cpu * element_size(self.size) + std::mem::offset_of!(Producer, drops);
+        let at = |cpu| cpu * element_size(self.size) + offset_of!(Producer, drops);
         (0..self.cpus).map(|cpu| self.mapping.read(at(cpu))).sum()
     }
 }
