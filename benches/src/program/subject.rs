@@ -1,10 +1,9 @@
 //! The programs that are compared.
 
 use std::mem::offset_of;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Context, Result};
-use aya_obj::generated::bpf_insn;
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
 use polycube_layout::ring::{CONSUMER, Consumer, LaneEnd, MASK, Producer, RINGS, SMALL_MASK, element_size, small_size};
@@ -23,8 +22,12 @@ static BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
 const CONTEXT_WORDS: usize = 17;
 /// Where `cb` begins in it.
 const CB: usize = 12;
-/// `BPF_FUNC_ktime_get_tai_ns` (include/uapi/linux/bpf.h).
+/// `BPF_FUNC_*` (include/uapi/linux/bpf.h).
 const KTIME_GET_TAI_NS: i32 = 208;
+const MAP_LOOKUP_ELEM: i32 = 1;
+const SKB_LOAD_BYTES: i32 = 26;
+/// Bytes that the floor has room for.
+const FLOOR: i32 = 2048;
 /// The ports that the bridge has here. Nothing is sent: a test run ends with the verdict.
 const IN: u32 = 1;
 const OUT: u32 = 2;
@@ -60,18 +63,50 @@ pub(super) enum Reader {
 impl Subject {
     /// `return TCX_NEXT`.
     pub(super) fn empty() -> Result<Self> {
-        Self::raw("empty", &EXIT)
+        Self::raw("empty", &EXIT, Vec::new())
     }
 
     /// The same after reading the clock.
     pub(super) fn timestamp() -> Result<Self> {
-        // `call KTIME_GET_TAI_NS`
-        Self::raw("timestamp alone", &[instruction(0x85, KTIME_GET_TAI_NS), EXIT[0], EXIT[1]])
+        Self::raw("timestamp alone", &[call(KTIME_GET_TAI_NS), EXIT[0], EXIT[1]], Vec::new())
     }
 
-    fn raw(name: &str, instructions: &[bpf_insn]) -> Result<Self> {
+    /// The least that a capture does: it reads the clock and copies the frame, always to the same place.
+    pub(super) fn floor() -> Result<Self> {
+        let map_type = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+        let shape = bpf::Shape { map_type, key_size: 4, value_size: FLOOR as u32, max_entries: 1, flags: 0 };
+        let map = bpf::create(shape).context("cannot create the floor's map")?;
+        let instructions = [
+            // r6 = context
+            instruction(0xbf, 6, 1, 0, 0),
+            call(KTIME_GET_TAI_NS),
+            // *(u32 *)(r10 - 4) = 0; r1 = map; r2 = r10 - 4
+            instruction(0x62, 10, 0, -4, 0),
+            instruction(0x18, 1, 1, 0, map.as_raw_fd()),
+            instruction(0, 0, 0, 0, 0),
+            instruction(0xbf, 2, 10, 0, 0),
+            instruction(0x07, 2, 0, 0, -4),
+            call(MAP_LOOKUP_ELEM),
+            // if r0 == 0 goto exit; r3 = r0; r4 = context->len
+            instruction(0x15, 0, 0, 7, 0),
+            instruction(0xbf, 3, 0, 0, 0),
+            instruction(0x61, 4, 6, 0, 0),
+            // if r4 > FLOOR or r4 == 0 goto exit
+            instruction(0x25, 4, 0, 4, FLOOR),
+            instruction(0x15, 4, 0, 3, 0),
+            // r1 = context; r2 = 0
+            instruction(0xbf, 1, 6, 0, 0),
+            instruction(0xb7, 2, 0, 0, 0),
+            call(SKB_LOAD_BYTES),
+            EXIT[0],
+            EXIT[1],
+        ];
+        Self::raw("timestamp and one copy of the frame", &instructions, vec![map])
+    }
+
+    fn raw(name: &str, instructions: &[Instruction], maps: Vec<OwnedFd>) -> Result<Self> {
         let program = bpf::load(instructions, c"Dual MIT/GPL").with_context(|| name.to_owned())?;
-        Ok(Self { name: name.to_owned(), program, _maps: Vec::new(), rings: None, change: None })
+        Ok(Self { name: name.to_owned(), program, _maps: maps, rings: None, change: None })
     }
 
     /// The capture program, whole frames, with a ring of `size` bytes for each CPU.
@@ -168,15 +203,17 @@ impl Rings {
     }
 }
 
-/// `r0 = TCX_NEXT; exit`.
-const EXIT: [bpf_insn; 2] = [instruction(0xb7, -1), instruction(0x95, 0)];
+/// `struct bpf_insn`.
+type Instruction = [u8; 8];
 
-const fn instruction(code: u8, imm: i32) -> bpf_insn {
-    bpf_insn {
-        code,
-        _bitfield_align_1: [],
-        _bitfield_1: aya_obj::generated::__BindgenBitfieldUnit::new([0]),
-        off: 0,
-        imm,
-    }
+/// `r0 = TCX_NEXT; exit`.
+const EXIT: [Instruction; 2] = [instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)];
+
+const fn call(function: i32) -> Instruction {
+    instruction(0x85, 0, 0, 0, function)
+}
+
+const fn instruction(code: u8, to: u8, from: u8, offset: i16, imm: i32) -> Instruction {
+    let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), imm.to_le_bytes());
+    [code, to | from << 4, o0, o1, i0, i1, i2, i3]
 }
