@@ -276,7 +276,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "restart", "api", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder", "report",
-            "figures", "peer", "recorded", "sniffer", "process",
+            "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
