@@ -123,10 +123,10 @@ impl Drain {
                 self.sources[*source].reader.release(*cpu, head, taken);
             }
             self.taken += size;
-            self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
             for ring in damaged.into_iter().map(|at| heads.heads[at]) {
                 self.resync(ring);
             }
+            self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
             if is_last {
                 return progress;
             }

@@ -148,6 +148,12 @@ impl Rings {
         cpu * self.element + CONSUMER + field
     }
 
+    /// Another number after each release: positions never go back.
+    fn sum_of_tails(&self) -> u64 {
+        let lanes = (0..self.cpus).flat_map(|cpu| [SMALL, LARGE].map(|lane| self.tail(cpu, lane)));
+        lanes.map(|at| self.mapping.word64(at).load(Ordering::Acquire)).fold(0, u64::wrapping_add)
+    }
+
     /// Where `tail` of a lane is.
     fn tail(&self, cpu: usize, lane: usize) -> usize {
         self.consumer(cpu, offset_of!(Consumer, tails) + lane * size_of::<u64>())

@@ -3,7 +3,8 @@
 use polycube_layout::ring::{CONSUMER, Consumer};
 
 use super::*;
-use crate::ring::MARK_OFFSET;
+use crate::fixture::record;
+use crate::ring::{Found, MARK_OFFSET, Progress};
 
 /// The times in all files of `directory`, in the order of their names.
 fn files(directory: &Path) -> Vec<Vec<u64>> {
@@ -57,6 +58,29 @@ fn what_another_version_left_is_not_taken_for_packets() {
     assert_eq!(files(directory.path()), [[2]]);
     let message = "the rings were written by another version: the packets in them are lost";
     assert!(lab.lines.lock().unwrap().iter().any(|line| line == message));
+}
+
+/// The rings released what is in the file, and the daemon was killed before it noted that.
+#[test]
+fn a_kill_between_two_stores_skips_no_later_packet() {
+    let directory = TempDir::new().unwrap();
+    let (first, kernel) = (Lab::new(directory.path()), Kernel::new(2, 4096));
+    first.set(&on(96), Some(&kernel));
+    kernel.packet(0, 1, b"abc");
+    drop(first);
+    kernel.packet(0, 2, b"abc");
+    let (rings, mut reader) = kernel.map();
+    let Found::Known(note) = rings.found() else { panic!("no note") };
+    let (head, size) = (reader.head(0), record(2, b"abc").len());
+    rings.set_progress(&Progress { accounted: note.progress.accounted + size as u64, ..note.progress });
+    reader.release(0, &head, size);
+    kernel.packet(0, 3, b"abc");
+    let second = Lab::new(directory.path());
+    second.set(&on(96), Some(&kernel));
+    second.set(&json!({}), None);
+    let mut found = files(directory.path());
+    found.sort();
+    assert_eq!(found, [[1], [3]]);
 }
 
 #[test]
