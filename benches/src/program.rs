@@ -31,6 +31,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::timestamp()?,
         Subject::floor()?,
         Subject::capture("capture, whole frames, reader in time", RING, Reader::InTime)?,
+        Subject::capture("the same on two CPUs at once", RING, Reader::InTime)?.on_both(),
         Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
         Subject::bridge(&flow)?,
         Subject::filters("filter, accepts", &flow, 1, None)?,
