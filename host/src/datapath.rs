@@ -174,7 +174,7 @@ impl Datapath {
                 tracing::warn!(
                     cube = %id.cube,
                     map = %id.name,
-                    "another version made this map with another shape: what it holds is left there and removed with it"
+                    "an earlier daemon's map of this name is another one: it is replaced, and what it holds is lost"
                 );
             }
             let map = Pinned { pin: pins::map(id), object: object::create_cube_map(id, shape, description)? };

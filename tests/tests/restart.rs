@@ -226,7 +226,7 @@ fn a_map_that_another_version_made_otherwise_is_replaced_and_the_log_names_it() 
     fs::rename(directory.join(&bell), directory.join(&rings))?;
     scene.daemon.restart()?;
     let log = scene.daemon.log();
-    assert!(log.contains("another version made this map with another shape") && log.contains("map=RINGS"), "{log}");
+    assert!(log.contains("an earlier daemon's map of this name is another one") && log.contains("map=RINGS"), "{log}");
     assert_eq!(scene.status()?, "capturing");
     Ok(())
 }

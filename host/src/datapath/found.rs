@@ -163,7 +163,7 @@ impl Found {
         Some(maps.remove(index).map)
     }
 
-    /// Whether there is a map of this name, whatever its shape.
+    /// Whether there is a map of this name, whatever it is.
     pub(super) fn has_map(&self, id: &MapId) -> bool {
         let maps = self.maps.get(&(pins::escape(id.cube.as_str()), pins::escape(&id.name)));
         maps.is_some_and(|maps| !maps.is_empty())
