@@ -10,7 +10,7 @@ use anyhow::Result;
 use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, Sent, pin_to_core};
 
-use crate::figures::Samples;
+use crate::figures::{Samples, goes_on};
 use crate::process::{self, RECORDER, SENDER};
 use crate::recorded;
 use crate::recorder::{Recorder, Settings, Setup};
@@ -52,7 +52,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         flood(&sender, &frames)?;
         let mut alone = Samples::default();
         let mut measured = BTreeMap::<&str, Measured>::new();
-        for round in 0..rounds {
+        let mut round = 0;
+        while goes_on(round, rounds, measured.values().map(|measured| &measured.kept)) {
             for recorder in Recorder::all(round) {
                 let before = flood(&sender, &frames)?;
                 let settings = Settings { direction: "ingress", snaplen };
@@ -63,6 +64,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
                 in_file.push(recorded.records as f64 * 100.0 / sent.frames as f64);
                 cpu.push(recorded.cpu.as_secs_f64() * 1e6 / recorded.records.max(1) as f64);
             }
+            round += 1;
         }
         for recorder in Recorder::all(0) {
             let Measured { kept, in_file, cpu } = &measured[recorder.name()];

@@ -1,7 +1,8 @@
 //! The benches: what the packets' path costs, compared with other programs in the same run.
 //!
 //! A shared machine is fast now and slow a second later. So the things compared take turns, many times, and a figure is
-//! the median over pairs of neighbouring turns, with the middle half of the pairs in brackets.
+//! the median over pairs of neighbouring turns, with the middle half of the pairs in brackets. A bench whose main figures
+//! are not steady by then goes on for a while; what is not steady at the end is named under its table.
 
 mod api;
 mod border;
@@ -10,6 +11,7 @@ mod capture;
 mod figures;
 mod filter;
 mod live;
+mod machine;
 mod peer;
 mod process;
 mod program;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
+use machine::Machine;
 use report::Table;
 
 #[derive(Parser)]
@@ -33,10 +36,11 @@ use report::Table;
 struct Arguments {
     /// What to measure [default: everything]
     names: Vec<Bench>,
-    /// Print JSON
+    /// Print JSON, with all measurements
     #[arg(long)]
     json: bool,
-    /// How often each pair is run [default: about a minute's worth]
+    /// How often each pair is run; up to three times as often if the figures are not steady [default: about a minute's
+    /// worth]
     #[arg(long)]
     rounds: Option<usize>,
     /// Minutes that `api` and `restart` may spend on creating their cubes; after that they measure with those they have
@@ -71,7 +75,7 @@ enum Bench {
 impl Bench {
     fn run(self, rounds: Option<usize>, patience: Duration) -> Result<Table> {
         match self {
-            Self::Program => program::run(rounds.unwrap_or(400)),
+            Self::Program => program::run(rounds.unwrap_or(1000)),
             Self::Capture => capture::run(rounds.unwrap_or(9)),
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
@@ -88,6 +92,7 @@ impl Bench {
 fn main() -> Result<()> {
     let Arguments { names, json, rounds, minutes } = Arguments::parse();
     let benches = if names.is_empty() { Bench::value_variants() } else { &names };
+    let machine = Machine::look();
     let mut tables = Vec::new();
     for bench in benches {
         let name = bench.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -99,9 +104,9 @@ fn main() -> Result<()> {
         tables.push(table.json(&report::command(&name, rounds)));
     }
     if json {
-        println!("{:#}", report::document(&tables));
+        println!("{:#}", report::document(&machine, &tables));
     } else {
-        println!("Machine: {}.", report::machine());
+        print!("{}", machine.text());
     }
     Ok(())
 }

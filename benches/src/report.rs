@@ -1,11 +1,11 @@
 //! A bench's results, as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
-use std::fs;
 
 use serde_json::{Map, Value, json};
 
 use crate::figures::Samples;
+use crate::machine::Machine;
 
 /// What a bench found.
 pub(crate) struct Table {
@@ -25,27 +25,33 @@ pub(crate) struct Row {
 /// One figure, or none.
 pub(crate) struct Cell {
     value: Option<f64>,
-    spread: Option<(f64, f64)>,
+    samples: Option<Samples>,
     digits: usize,
 }
 
 impl Cell {
     /// The median of `samples` and their middle half.
     pub(crate) fn of(samples: &Samples, digits: usize) -> Self {
-        Self { value: Some(samples.median()), spread: Some(samples.middle_half()), digits }
+        Self { value: Some(samples.median()), samples: Some(samples.clone()), digits }
     }
 
     pub(crate) fn number(value: f64, digits: usize) -> Self {
-        Self { value: Some(value), spread: None, digits }
+        Self { value: Some(value), samples: None, digits }
     }
 
     pub(crate) fn none() -> Self {
-        Self { value: None, spread: None, digits: 0 }
+        Self { value: None, samples: None, digits: 0 }
+    }
+
+    /// Whether its middle half is narrow, as far as its digits show.
+    fn is_steady(&self) -> bool {
+        let unit = 10_f64.powi(-i32::try_from(self.digits).unwrap_or(0));
+        self.samples.as_ref().is_none_or(|samples| samples.is_steady(unit))
     }
 
     fn text(&self) -> String {
         let digits = self.digits;
-        match (self.value, self.spread) {
+        match (self.value, self.samples.as_ref().map(Samples::middle_half)) {
             (None, _) => String::from("–"),
             (Some(value), None) => format!("{value:.digits$}"),
             (Some(value), Some((low, high))) => format!("{value:.digits$} ({low:.digits$}–{high:.digits$})"),
@@ -53,10 +59,14 @@ impl Cell {
     }
 
     fn json(&self) -> Value {
-        match (self.value, self.spread) {
+        match (self.value, &self.samples) {
             (None, _) => Value::Null,
             (Some(value), None) => json!(value),
-            (Some(value), Some((low, high))) => json!({"median": value, "low": low, "high": high}),
+            (Some(value), Some(samples)) => {
+                let (low, high) = samples.middle_half();
+                let steady = self.is_steady();
+                json!({"median": value, "low": low, "high": high, "steady": steady, "samples": samples.all()})
+            }
         }
     }
 }
@@ -81,7 +91,21 @@ impl Table {
             }
         }
         text.push('\n');
+        let unsteady = self.unsteady();
+        if !unsteady.is_empty() {
+            let _ = writeln!(text, "Not steady (middle half wider than 5 % of the median): {}.\n", unsteady.join("; "));
+        }
         text
+    }
+
+    /// The figures that are not steady.
+    fn unsteady(&self) -> Vec<String> {
+        let of_row = |row: &Row| {
+            let cells = self.columns.iter().zip(&row.cells).filter(|(_, cell)| !cell.is_steady());
+            let columns = cells.map(|(&column, _)| column).collect::<Vec<_>>();
+            (!columns.is_empty()).then(|| format!("{}: {}", row.name, columns.join(", ")))
+        };
+        self.rows.iter().filter_map(of_row).collect()
     }
 
     pub(crate) fn json(&self, command: &str) -> Value {
@@ -104,16 +128,6 @@ pub(crate) fn command(bench: &str, rounds: Option<usize>) -> String {
     format!("{directory}./x bench {bench}{rounds}")
 }
 
-pub(crate) fn document(benches: &[Value]) -> Value {
-    json!({"machine": machine(), "benches": benches})
-}
-
-/// The machine that the figures are from.
-pub(crate) fn machine() -> String {
-    let uname = rustix::system::uname();
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpus = info.lines().filter(|line| line.starts_with("processor")).count();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
-    let (model, release, machine) = (model.unwrap_or("CPU"), uname.release(), uname.machine());
-    format!("{cpus} × {model}, Linux {} {}", release.to_string_lossy(), machine.to_string_lossy())
+pub(crate) fn document(machine: &Machine, benches: &[Value]) -> Value {
+    json!({"machine": machine.json(), "benches": benches})
 }

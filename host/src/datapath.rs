@@ -140,6 +140,13 @@ impl Datapath {
             }
             map
         } else {
+            if self.found.has_map(id) {
+                tracing::warn!(
+                    cube = %id.cube,
+                    map = %id.name,
+                    "an earlier daemon's map of this name is another one: it is replaced, and what it holds is lost"
+                );
+            }
             let map = Pinned {
                 pin: pins::map(id, spec.generation, owner),
                 object: object::create_cube_map(&what, &id.name, shape, objects)?,

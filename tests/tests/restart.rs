@@ -1,6 +1,7 @@
 //! Do packets keep their way, and cubes what they know, while one daemon ends and the next one starts?
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use polycube_tests::daemon::attempt;
@@ -168,7 +169,7 @@ fn an_ephemeral_daemon_leaves_nothing_and_takes_what_another_left() -> Result<()
     scene.daemon.kill9()?;
     assert!(!scene.daemon.pins()?.is_empty());
     scene.daemon.restart()?;
-    assert_eq!(scene.daemon.pins()?, Vec::<std::path::PathBuf>::new());
+    assert_eq!(scene.daemon.pins()?, Vec::<PathBuf>::new());
     assert_eq!(scene.get("cubes")?, json!({}));
     assert!(!fs::exists(scene.daemon.state_dir().join("state.redb"))?);
     eventually("free hooks", || Ok(programs_attached(scene.lab.host(), "veth1")?.is_empty()))?;
@@ -204,6 +205,29 @@ fn pins_that_others_removed_are_made_again_and_pins_of_others_stay() -> Result<(
     scene.daemon.ctl("del br1").ok();
     assert!(theirs.iter().all(|directory| scene.daemon.bpffs_dir().join(directory).is_dir()));
     assert!(scene.daemon.log().contains("netdevs/theirs"), "{}", scene.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_map_that_another_version_made_otherwise_is_replaced_and_the_log_names_it() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;
+    scene.daemon.ctl("packetcapture add sniffer capture=ingress").ok();
+    scene.daemon.ctl("attach sniffer br1:toveth1").ok();
+    let pin = |name: &str| -> Result<PathBuf> {
+        let pins = scene.daemon.pins()?;
+        let is_it = |pin: &&PathBuf| pin.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+        pins.iter().find(is_it).cloned().with_context(|| format!("no {name} among {pins:?}"))
+    };
+    let (rings, bell) = (pin("RINGS-")?, pin("BELL-")?);
+    scene.daemon.kill9()?;
+    // A map of another type has the rings' name now.
+    let directory = scene.daemon.bpffs_dir();
+    fs::remove_file(directory.join(&rings))?;
+    fs::rename(directory.join(&bell), directory.join(&rings))?;
+    scene.daemon.restart()?;
+    let log = scene.daemon.log();
+    assert!(log.contains("an earlier daemon's map of this name is another one") && log.contains("map=RINGS"), "{log}");
+    assert_eq!(scene.status()?, "capturing");
     Ok(())
 }
 

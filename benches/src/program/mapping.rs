@@ -9,6 +9,9 @@ pub(super) struct Mapping {
     length: usize,
 }
 
+// SAFETY: the mapping belongs to the process, and its words are read and written as a whole.
+unsafe impl Sync for Mapping {}
+
 impl Mapping {
     pub(super) fn new(map: impl AsFd, length: usize) -> io::Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
@@ -24,7 +27,7 @@ impl Mapping {
     }
 
     pub(super) fn write(&self, at: usize, value: u64) {
-        // SAFETY: `word` checks the place; no program runs while the bench writes.
+        // SAFETY: `word` checks the place; nothing else writes the words of a reader, whole ones.
         unsafe { self.word(at).write_volatile(value) }
     }
 

@@ -1,18 +1,20 @@
 //! The programs that are compared.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::mem::offset_of;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Context, Result};
-use aya_obj::generated::bpf_insn;
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
-use polycube_layout::ring::{CONSUMER, Consumer, MASK, Producer, RINGS, element_size};
+use polycube_layout::ring::{CONSUMER, Consumer, LaneEnd, MASK, Producer, RINGS, SMALL_MASK, element_size, small_size};
 use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
+use rustix::thread::sched_getcpu;
 
 use super::filter::{self, Change};
 use super::mapping::Mapping;
 use super::possible_cpus;
+use crate::capture::on_the_senders_core;
 use polycube_tests::object::{self, Loaded};
 
 static CAPTURE: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
@@ -22,8 +24,12 @@ static BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
 const CONTEXT_WORDS: usize = 17;
 /// Where `cb` begins in it.
 const CB: usize = 12;
-/// `BPF_FUNC_ktime_get_tai_ns` (include/uapi/linux/bpf.h).
+/// `BPF_FUNC_*` (include/uapi/linux/bpf.h).
 const KTIME_GET_TAI_NS: i32 = 208;
+const MAP_LOOKUP_ELEM: i32 = 1;
+const SKB_LOAD_BYTES: i32 = 26;
+/// Bytes that the floor has room for.
+const FLOOR: i32 = 2048;
 /// The ports that the bridge has here. Nothing is sent: a test run ends with the verdict.
 const IN: u32 = 1;
 const OUT: u32 = 2;
@@ -38,36 +44,80 @@ pub(super) struct Subject {
     rings: Option<Rings>,
     /// What it sees instead of the original frame.
     change: Option<Change>,
+    /// Whether it runs on two CPUs at once.
+    on_both: bool,
 }
 
 struct Rings {
     mapping: Mapping,
     size: usize,
     cpus: usize,
+    reader: Reader,
+}
+
+/// How the rings are read between the turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Everything is: records go to the small lanes.
+    InTime,
+    /// One record stays in each small lane: all others go to the large ones.
+    Late,
 }
 
 impl Subject {
     /// `return TCX_NEXT`.
     pub(super) fn empty() -> Result<Self> {
-        Self::raw("empty", &EXIT)
+        Self::raw("empty", &EXIT, Vec::new())
     }
 
     /// The same after reading the clock.
     pub(super) fn timestamp() -> Result<Self> {
-        // `call KTIME_GET_TAI_NS`
-        Self::raw("timestamp alone", &[instruction(0x85, KTIME_GET_TAI_NS), EXIT[0], EXIT[1]])
+        Self::raw("timestamp alone", &[call(KTIME_GET_TAI_NS), EXIT[0], EXIT[1]], Vec::new())
     }
 
-    fn raw(name: &str, instructions: &[bpf_insn]) -> Result<Self> {
+    /// The least that a capture does: it reads the clock and copies the frame, always to the same place.
+    pub(super) fn floor() -> Result<Self> {
+        let map_type = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+        let shape = bpf::Shape { map_type, key_size: 4, value_size: FLOOR as u32, max_entries: 1, flags: 0 };
+        let map = bpf::create(shape).context("cannot create the floor's map")?;
+        let instructions = [
+            // r6 = context
+            instruction(0xbf, 6, 1, 0, 0),
+            call(KTIME_GET_TAI_NS),
+            // *(u32 *)(r10 - 4) = 0; r1 = map; r2 = r10 - 4
+            instruction(0x62, 10, 0, -4, 0),
+            instruction(0x18, 1, 1, 0, map.as_raw_fd()),
+            instruction(0, 0, 0, 0, 0),
+            instruction(0xbf, 2, 10, 0, 0),
+            instruction(0x07, 2, 0, 0, -4),
+            call(MAP_LOOKUP_ELEM),
+            // if r0 == 0 goto exit; r3 = r0; r4 = context->len
+            instruction(0x15, 0, 0, 7, 0),
+            instruction(0xbf, 3, 0, 0, 0),
+            instruction(0x61, 4, 6, 0, 0),
+            // if r4 > FLOOR or r4 == 0 goto exit
+            instruction(0x25, 4, 0, 4, FLOOR),
+            instruction(0x15, 4, 0, 3, 0),
+            // r1 = context; r2 = 0
+            instruction(0xbf, 1, 6, 0, 0),
+            instruction(0xb7, 2, 0, 0, 0),
+            call(SKB_LOAD_BYTES),
+            EXIT[0],
+            EXIT[1],
+        ];
+        Self::raw("timestamp and one copy of the frame", &instructions, vec![map])
+    }
+
+    fn raw(name: &str, instructions: &[Instruction], maps: Vec<OwnedFd>) -> Result<Self> {
         let program = bpf::load(instructions, c"Dual MIT/GPL").with_context(|| name.to_owned())?;
-        Ok(Self { name: name.to_owned(), program, _maps: Vec::new(), rings: None, change: None })
+        Ok(Self { name: name.to_owned(), program, _maps: maps, rings: None, change: None, on_both: false })
     }
 
     /// The capture program, whole frames, with a ring of `size` bytes for each CPU.
-    pub(super) fn capture(size: usize) -> Result<Self> {
+    pub(super) fn capture(name: &str, size: usize, reader: Reader) -> Result<Self> {
         let cpus = possible_cpus()?;
-        let mask = (size as u64 - 1).to_ne_bytes();
-        let loaded = object::load(CAPTURE, "capture", &[(MASK, &mask)], |name, shape| {
+        let masks = [size, small_size(size)].map(|size| (size as u64 - 1).to_ne_bytes());
+        let loaded = object::load(CAPTURE, "capture", &[(MASK, &masks[0]), (SMALL_MASK, &masks[1])], |name, shape| {
             if name == RINGS {
                 shape.value_size = element_size(size) as u32;
                 shape.max_entries = cpus as u32;
@@ -75,8 +125,14 @@ impl Subject {
         })?;
         let rings = loaded.maps.get(RINGS).context("no rings")?;
         let mapping = Mapping::new(rings, element_size(size) * cpus).context("the rings cannot be mapped")?;
-        let rings = Rings { mapping, size, cpus };
-        Ok(Self::with(format!("capture, ring of {} MiB", size >> 20), loaded, Some(rings)))
+        let rings = Rings { mapping, size, cpus, reader };
+        rings.set_late(reader == Reader::Late);
+        Ok(Self::with(name.to_owned(), loaded, Some(rings)))
+    }
+
+    /// The same program, run on two CPUs at once.
+    pub(super) fn on_both(self) -> Self {
+        Self { on_both: true, ..self }
     }
 
     /// The bridge, which has learned both ends of `flow`.
@@ -95,19 +151,49 @@ impl Subject {
     /// A chain of filters that accept `flow`, and how the frame they see differs from it.
     pub(super) fn filters(name: &str, flow: &Flow, length: usize, change: Option<Change>) -> Result<Self> {
         let (program, held) = filter::chain(flow, length)?;
-        Ok(Self { name: name.to_owned(), program, _maps: held, rings: None, change })
+        Ok(Self { name: name.to_owned(), program, _maps: held, rings: None, change, on_both: false })
     }
 
     fn with(name: String, loaded: Loaded, rings: Option<Rings>) -> Self {
-        Self { name, program: loaded.program, _maps: loaded.maps.into_values().collect(), rings, change: None }
+        Self {
+            name,
+            program: loaded.program,
+            _maps: loaded.maps.into_values().collect(),
+            rings,
+            change: None,
+            on_both: false,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The nanoseconds of one run, averaged over `repeat`.
+    /// The nanoseconds of one run, averaged over `repeat`; on two CPUs at once, those of the slower one.
     pub(super) fn run(&self, frame: &[u8], repeat: u32) -> Result<u32> {
+        if !self.on_both {
+            return self.run_warm(frame, repeat);
+        }
+        let other = || on_the_senders_core(|| self.run_warm(frame, repeat));
+        let (other, this) = std::thread::scope(|scope| {
+            let other = scope.spawn(other);
+            let this = self.run_warm(frame, repeat);
+            (other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), this)
+        });
+        Ok(this?.max(other?))
+    }
+
+    /// As in a capture, a small lane is in the cache before.
+    fn run_warm(&self, frame: &[u8], repeat: u32) -> Result<u32> {
+        if let Some(Rings { size, reader: Reader::InTime, .. }) = self.rings {
+            for _ in 0..small_size(size).div_ceil(frame.len() * repeat as usize) {
+                self.run_cold(frame, repeat)?;
+            }
+        }
+        self.run_cold(frame, repeat)
+    }
+
+    fn run_cold(&self, frame: &[u8], repeat: u32) -> Result<u32> {
         if let Some(rings) = &self.rings {
             rings.empty();
         }
@@ -126,30 +212,45 @@ impl Subject {
 }
 
 impl Rings {
-    /// Frees all room, as a consumer does.
+    /// Frees room on this CPU, as a consumer does.
     fn empty(&self) {
+        let element = sched_getcpu() * element_size(self.size);
+        let lanes = [offset_of!(Producer, small), offset_of!(Producer, large)];
+        for (lane, ends) in lanes.into_iter().enumerate() {
+            // In the small lane of a late reader, a record remains.
+            if self.reader == Reader::InTime || lane == 1 {
+                let head = self.mapping.read(element + ends + offset_of!(LaneEnd, head));
+                self.mapping.write(element + CONSUMER + offset_of!(Consumer, tails) + lane * 8, head);
+            }
+        }
+    }
+
+    /// Lets the program believe that the small lanes have been too full, and still have something.
+    fn set_late(&self, late: bool) {
         for cpu in 0..self.cpus {
             let element = cpu * element_size(self.size);
-            let head = self.mapping.read(element + std::mem::offset_of!(Producer, head));
-            self.mapping.write(element + CONSUMER + std::mem::offset_of!(Consumer, tail), head);
+            self.mapping.write(element + offset_of!(Producer, busy), u64::from(late) << 32);
+            self.mapping.write(element + offset_of!(Producer, small.head), u64::from(late));
         }
     }
 
     fn drops(&self) -> u64 {
-        let at = |cpu| cpu * element_size(self.size) + std::mem::offset_of!(Producer, drops);
+        let at = |cpu| cpu * element_size(self.size) + offset_of!(Producer, drops);
         (0..self.cpus).map(|cpu| self.mapping.read(at(cpu))).sum()
     }
 }
 
-/// `r0 = TCX_NEXT; exit`.
-const EXIT: [bpf_insn; 2] = [instruction(0xb7, -1), instruction(0x95, 0)];
+/// `struct bpf_insn`.
+type Instruction = [u8; 8];
 
-const fn instruction(code: u8, imm: i32) -> bpf_insn {
-    bpf_insn {
-        code,
-        _bitfield_align_1: [],
-        _bitfield_1: aya_obj::generated::__BindgenBitfieldUnit::new([0]),
-        off: 0,
-        imm,
-    }
+/// `r0 = TCX_NEXT; exit`.
+const EXIT: [Instruction; 2] = [instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)];
+
+const fn call(function: i32) -> Instruction {
+    instruction(0x85, 0, 0, 0, function)
+}
+
+const fn instruction(code: u8, to: u8, from: u8, offset: i16, imm: i32) -> Instruction {
+    let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), imm.to_le_bytes());
+    [code, to | from << 4, o0, o1, i0, i1, i2, i3]
 }

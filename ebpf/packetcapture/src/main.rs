@@ -21,7 +21,7 @@ mod ring;
 
 use frame::Frame;
 use record::Record;
-use ring::Ring;
+use ring::{Masks, Ring};
 
 /// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU that has room
 /// for the ring; this declaration only names it.
@@ -35,6 +35,10 @@ static BELL: RingBuf = RingBuf::with_byte_size(BELL_SIZE, 0);
 /// See [`polycube_layout::ring::MASK`].
 #[unsafe(no_mangle)]
 static MASK: Global<u64> = Global::new(4095);
+
+/// See [`polycube_layout::ring::SMALL_MASK`].
+#[unsafe(no_mangle)]
+static SMALL_MASK: Global<u64> = Global::new(1023);
 
 /// See [`polycube_layout::ring::SNAPLEN`].
 #[unsafe(no_mangle)]
@@ -63,8 +67,9 @@ fn record(ctx: &TcContext) {
     // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(element) = RINGS.get_ptr_mut(cpu) else { return };
-    // SAFETY: the host sizes the elements for MASK, and the verifier checks every access against that size.
-    let ring = unsafe { Ring::new(element.cast(), MASK.load()) };
+    let masks = Masks { small: SMALL_MASK.load(), large: MASK.load() };
+    // SAFETY: the host sizes the elements for the masks, and the verifier checks every access against that size.
+    let ring = unsafe { Ring::new(element.cast(), masks) };
     if !ring.enter() {
         return;
     }

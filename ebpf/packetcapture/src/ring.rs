@@ -6,32 +6,66 @@
 use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, maps::RingBuf};
-use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer};
+use polycube_layout::ring::{CONSUMER, Consumer, DATA, LaneEnd, Producer, large_at};
 
 /// This CPU's element.
 pub struct Ring {
     element: *mut u8,
-    mask: u64,
+    masks: Masks,
 }
 
-/// Where a record goes, and the ring's positions once it is there.
+/// Sizes of the lanes, less one.
+#[derive(Clone, Copy)]
+pub struct Masks {
+    pub small: u64,
+    pub large: u64,
+}
+
+/// Where a record goes, and its lane's positions once it is there.
 pub struct Place {
     pub record: *mut u8,
+    is_late: bool,
+    room: Room,
+}
+
+/// A lane's positions with one more record.
+struct Room {
+    /// End of the record.
     end: u64,
     head: u64,
     fill: u64,
 }
 
+impl Room {
+    /// For a record of `size` bytes from `head` on.
+    #[inline(always)]
+    fn new(head: u64, tail: u64, size: u64, mask: u64) -> Self {
+        let crosses = (head & mask) + size > mask;
+        let next = if crosses { (head | mask) + 1 } else { head + size };
+        Self { end: head + size, head: next, fill: next.wrapping_sub(tail) }
+    }
+
+    #[inline(always)]
+    fn is_there(&self, mask: u64) -> bool {
+        self.fill <= mask + 1
+    }
+}
+
 /// How much of the ring is in use, as far as the doorbell cares.
 pub struct Fill(u64);
+
+impl Fill {
+    /// More than any mark.
+    const LATE: Self = Self(u64::MAX);
+}
 
 impl Ring {
     /// # Safety
     ///
-    /// `element` is an element of a ring of `mask + 1` bytes, and this CPU's.
+    /// `element` is this CPU's, and has lanes of the sizes that `masks` are of.
     #[inline(always)]
-    pub unsafe fn new(element: *mut u8, mask: u64) -> Self {
-        Self { element, mask }
+    pub unsafe fn new(element: *mut u8, masks: Masks) -> Self {
+        Self { element, masks }
     }
 
     /// Starts a packet; false if this CPU is in the middle of another one.
@@ -73,38 +107,51 @@ impl Ring {
         unsafe { (&raw const (*self.consumer()).utc_offset).read_volatile() }
     }
 
-    /// Finds room for a record of `size` bytes.
+    /// Finds room for a record of `size` bytes: in the small lane, unless that has been too full for a record and is
+    /// not empty yet.
     #[inline(always)]
     pub fn reserve(&self, size: u64) -> Option<Place> {
-        // SAFETY: `head` is ours, and the consumer stores `tail` whole.
-        let (head, tail) = unsafe { ((*self.producer()).head, (&raw const (*self.consumer()).tail).read_volatile()) };
-        let offset = head & self.mask;
-        let crosses = offset + size > self.mask;
-        let next = if crosses { (head | self.mask) + 1 } else { head + size };
-        let fill = next.wrapping_sub(tail);
-        if fill > self.mask + 1 {
+        let Masks { small, large } = self.masks;
+        let producer = self.producer();
+        // SAFETY: `head` and `is_late` are ours, and the consumer stores `tail` whole.
+        let (head, is_late, tail) = unsafe { ((*producer).small.head, (*producer).is_late, self.tail(0)) };
+        let room = Room::new(head, tail, size, small);
+        if room.is_there(small) && (is_late == 0 || head == tail) {
+            // SAFETY: the offset is within the lane.
+            let record = unsafe { self.element.add(DATA).add((head & small) as usize) };
+            return Some(Place { record, is_late: false, room });
+        }
+        // SAFETY: as above.
+        let (head, tail) = unsafe { ((*producer).large.head, self.tail(1)) };
+        let room = Room::new(head, tail, size, large);
+        if !room.is_there(large) {
             return None;
         }
-        // SAFETY: the offset is within the ring.
-        let record = unsafe { self.element.add(DATA).add(offset as usize) };
-        Some(Place { record, end: head + size, head: next, fill })
+        // SAFETY: as above.
+        let record = unsafe { self.element.add(large_at(small as usize + 1)).add((head & large) as usize) };
+        Some(Place { record, is_late: true, room })
     }
 
     /// Makes the record visible to the consumer.
     #[inline(always)]
     pub fn commit(&self, place: &Place, captured: u32) -> Fill {
-        let producer = self.producer();
+        let (producer, room) = (self.producer(), &place.room);
         // SAFETY: the element is ours.
         unsafe {
-            // Also where a record ends at the ring's very end: the consumer never finds the last round's value.
-            if place.head & self.mask == 0 {
-                (&raw mut (*producer).wrap).write_volatile(place.end);
-            }
             add(&raw mut (*producer).written, 1);
             add(&raw mut (*producer).bytes, captured.into());
-            (&raw mut (*producer).head).write_volatile(place.head);
+            if place.is_late {
+                (&raw mut (*producer).is_late).write_volatile(1);
+                store(&raw mut (*producer).large, room, self.masks.large);
+                return Fill::LATE;
+            }
+            if (*producer).is_late != 0 {
+                (&raw mut (*producer).turn).write_volatile((*producer).large.head);
+                (&raw mut (*producer).is_late).write_volatile(0);
+            }
+            store(&raw mut (*producer).small, room, self.masks.small);
         }
-        Fill(place.fill)
+        Fill(room.fill)
     }
 
     /// Counts a packet for which there was no room. A consumer that sleeps although the ring is full is woken.
@@ -112,7 +159,7 @@ impl Ring {
     pub fn drop_packet(&self) -> Fill {
         // SAFETY: the element is ours.
         unsafe { add(&raw mut (*self.producer()).drops, 1) };
-        Fill(u64::MAX)
+        Fill::LATE
     }
 
     /// Counts a packet that could not be copied.
@@ -142,6 +189,15 @@ impl Ring {
         let _ = bell.output::<u64>(1, BPF_RB_FORCE_WAKEUP.into());
     }
 
+    /// # Safety
+    ///
+    /// `lane` is 0 or 1.
+    #[inline(always)]
+    unsafe fn tail(&self, lane: usize) -> u64 {
+        // SAFETY: the caller's promise; the consumer stores whole words.
+        unsafe { (&raw const (*self.consumer()).tails).cast::<u64>().add(lane).read_volatile() }
+    }
+
     #[inline(always)]
     fn producer(&self) -> *mut Producer {
         self.element.cast()
@@ -151,6 +207,23 @@ impl Ring {
     fn consumer(&self) -> *mut Consumer {
         // SAFETY: within the page of headers.
         unsafe { self.element.add(CONSUMER).cast() }
+    }
+}
+
+/// Stores a lane's positions.
+///
+/// # Safety
+///
+/// `lane` is of this CPU's element.
+#[inline(always)]
+unsafe fn store(lane: *mut LaneEnd, room: &Room, mask: u64) {
+    // SAFETY: the caller's promise; only this CPU writes it.
+    unsafe {
+        // Also where a record ends at the lane's very end: the consumer never finds the last round's value.
+        if room.head & mask == 0 {
+            (&raw mut (*lane).wrap).write_volatile(room.end);
+        }
+        (&raw mut (*lane).head).write_volatile(room.head);
     }
 }
 

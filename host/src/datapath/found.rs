@@ -173,6 +173,12 @@ impl Found {
         Some(maps.remove(index).map)
     }
 
+    /// Whether there is a map of this name, whatever it is.
+    pub(super) fn has_map(&self, id: &MapId) -> bool {
+        let maps = self.maps.get(&(pins::escape(id.cube.as_str()), pins::escape(&id.name)));
+        maps.is_some_and(|maps| !maps.is_empty())
+    }
+
     /// Takes a program of this digest.
     pub(super) fn take_node(&mut self, key: &NodeKey, digest: &str) -> Option<Pinned<Loaded>> {
         self.nodes.remove(&mark(key, digest)).map(|found| found.node)

@@ -1,7 +1,7 @@
 //! The thread that empties a cube's rings, and sleeps as long as it can.
 //!
-//! Nothing here costs the packets' path more than wake-ups. While packets flow, the thread wakes when a ring is an
-//! eighth full, or after [`SLOW`]. If a sleep of that length brings nothing, it waits for the bell only.
+//! Nothing here costs the packets' path more than wake-ups. While packets flow, the thread wakes when a small lane is
+//! half full, or after [`SLOW`]. If a sleep of that length brings nothing, it waits for the bell only.
 
 #![forbid(unsafe_code)]
 
@@ -24,9 +24,9 @@ use crate::sys::{self, Wake, Woken};
 
 /// How long a packet waits for the file while few others follow.
 const SLOW: Duration = Duration::from_millis(50);
-/// With a smaller part of the ring, wake-ups are more frequent; with a larger one, less room is left until the thread
-/// runs.
-const MARK: usize = 8;
+/// The part of a small lane that may fill meanwhile. With a smaller one, wake-ups are more frequent; with a larger one,
+/// the program more often goes over to the large lane until the thread runs.
+const MARK: usize = 2;
 /// `TASK_COMM_LEN` (include/linux/sched.h) without the terminating zero.
 const THREAD_NAME: usize = 15;
 
@@ -178,7 +178,7 @@ fn execute(drain: &mut Drain, command: Command) {
 /// Sleeps until there is something to do. `last` is what ended the previous sleep.
 fn rest(drain: &mut Drain, wake: &Wake, progress: Progress, last: Woken) -> io::Result<Woken> {
     let mark = |reader: &Reader| match progress {
-        Progress::Moved => (reader.size() / MARK) as u64,
+        Progress::Moved => (reader.small_size() / MARK) as u64,
         Progress::Empty => 0,
     };
     // A program that passes the mark now either rings, or does not see `sleeping` yet. In the latter case the next

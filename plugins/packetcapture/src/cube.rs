@@ -16,7 +16,7 @@ use crate::filter::{self, Compiled, FilterError, Netmask};
 use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError};
 use crate::settings::Settings;
-use crate::state::{self, Counters, GlobalHeader, PacketHead, ProgramState, QueueState, State};
+use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
 use crate::sys;
 
@@ -218,9 +218,13 @@ impl Service for PacketCapture {
         let idle = now.as_ref().and_then(|now| now.idle.clone()).filter(|_| !is_on);
         let settings = now.as_ref().map(|now| &now.settings);
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
+        let memory = outcome.memory.usage();
+        let disk = DiskState::new(outcome.pace.rate(), memory.backlog);
         let status = match outcome.trouble() {
             Some(trouble) => trouble,
-            None if is_on => String::from("capturing"),
+            None if is_on => disk
+                .remark(memory.backlog)
+                .map_or_else(|| String::from("capturing"), |remark| format!("capturing; {remark}")),
             None => idle.clone().unwrap_or_else(|| String::from("off")),
         };
         let file = outcome.dump(is_on).filter(|_| !network);
@@ -231,7 +235,8 @@ impl Service for PacketCapture {
             idle,
             program,
             counters: Counters::of(outcome),
-            memory: outcome.memory.usage().into(),
+            memory: memory.into(),
+            disk,
             globalheader: GlobalHeader::new(snaplen),
             packet: queue.peek().as_ref().map(PacketHead::from).unwrap_or_default(),
             queue: QueueState { waiting: queue.len() },

@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
-use polycube_layout::ring::{BELL, FLAGS, FORMAT, INBOUND, INTERFACE, MASK, OUTBOUND, RINGS, SNAPLEN, element_size};
+use polycube_layout::ring::{
+    BELL, FLAGS, FORMAT, INBOUND, INTERFACE, MASK, OUTBOUND, RINGS, SMALL_MASK, SNAPLEN, element_size, small_size,
+};
 use polycube_plugin_api::{Code, Count, Datapath, Direction, MapSpec, Point, Program, Refusal, constant};
 
 use crate::config::{Capture, Config};
@@ -76,6 +78,7 @@ fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction
         entry: String::from("capture"),
         constants: vec![
             constant(MASK, (ring as u64 - 1).to_ne_bytes()),
+            constant(SMALL_MASK, (small_size(ring) as u64 - 1).to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
             constant(FORMAT, config.format.constant().to_ne_bytes()),
             constant(INTERFACE, interface.to_ne_bytes()),

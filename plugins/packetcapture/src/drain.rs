@@ -9,7 +9,7 @@ use polycube_plugin_api::Level;
 use crate::format::{Format, Stamp};
 use crate::log::Log;
 use crate::merge::{Limits, Span, batch};
-use crate::ring::{Bell, Damage, Reader};
+use crate::ring::{Bell, Damage, Head, Reader};
 use crate::sink::{CaptureFile, Router};
 use crate::sys;
 use crate::tally::{Room, take};
@@ -59,16 +59,16 @@ pub(crate) struct Drain {
 
 /// The heads to drain to, of every CPU of every ring set.
 struct Heads {
-    heads: Vec<Lane>,
+    heads: Vec<Ring>,
     before: Option<Stamp>,
 }
 
 /// One CPU's ring.
 #[derive(Clone, Copy)]
-struct Lane {
+struct Ring {
     source: usize,
     cpu: usize,
-    head: u64,
+    head: Head,
 }
 
 impl Drain {
@@ -119,14 +119,14 @@ impl Drain {
             }
             damaged.extend(batch.damaged);
             let taken = batch.taken;
-            for (lane, taken) in heads.heads.iter().zip(taken) {
-                self.sources[lane.source].reader.release(lane.cpu, taken);
+            for (Ring { source, cpu, head }, taken) in heads.heads.iter().zip(taken) {
+                self.sources[*source].reader.release(*cpu, head, taken);
             }
             self.taken += size;
-            self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
-            for lane in damaged.into_iter().map(|at| heads.heads[at]) {
-                self.resync(lane);
+            for ring in damaged.into_iter().map(|at| heads.heads[at]) {
+                self.resync(ring);
             }
+            self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
             if is_last {
                 return progress;
             }
@@ -135,9 +135,9 @@ impl Drain {
 
     /// Whether any ring holds more bytes than `mark` returns for it.
     pub(crate) fn holds_more_than(&self, mark: impl Fn(&Reader) -> u64) -> bool {
-        self.lanes().any(|(source, cpu)| {
+        self.rings().any(|(source, cpu)| {
             let reader = &self.sources[source].reader;
-            reader.head(cpu).wrapping_sub(reader.tail(cpu)) > mark(reader)
+            reader.exceeds(cpu, mark(reader))
         })
     }
 
@@ -146,7 +146,7 @@ impl Drain {
         self.sources.first().map(|source| source.format)
     }
 
-    fn lanes(&self) -> impl Iterator<Item = (usize, usize)> {
+    fn rings(&self) -> impl Iterator<Item = (usize, usize)> {
         self.sources
             .iter()
             .enumerate()
@@ -173,7 +173,7 @@ impl Drain {
         // With so many busy CPUs, some head always moves. Everything up to a time is complete once each CPU has been
         // seen between two packets after that time.
         let before = Some(Stamp::from_nanos(sys::utc_now() - MARGIN_NANOS));
-        for (source, cpu) in self.lanes() {
+        for (source, cpu) in self.rings() {
             let reader = &self.sources[source].reader;
             let head = reader.head(cpu);
             let passed = || !reader.is_busy(cpu) || reader.head(cpu) != head;
@@ -185,41 +185,41 @@ impl Drain {
         Heads { heads: self.look(), before }
     }
 
-    fn look(&self) -> Vec<Lane> {
-        let lane = |(source, cpu): (usize, usize)| Lane { source, cpu, head: self.sources[source].reader.head(cpu) };
-        self.lanes().map(lane).collect()
+    fn look(&self) -> Vec<Ring> {
+        let ring = |(source, cpu): (usize, usize)| Ring { source, cpu, head: self.sources[source].reader.head(cpu) };
+        self.rings().map(ring).collect()
     }
 
-    fn is_settled(&self, lanes: &[Lane]) -> bool {
-        let reader = |lane: &Lane| &self.sources[lane.source].reader;
-        let has_records = |lane: &Lane| lane.head != reader(lane).tail(lane.cpu);
-        let full = lanes.iter().filter(|lane| has_records(lane)).count();
-        lanes.iter().all(|lane| {
-            let has_company = full > usize::from(has_records(lane));
-            !has_company || (!reader(lane).is_busy(lane.cpu) && reader(lane).head(lane.cpu) == lane.head)
+    fn is_settled(&self, rings: &[Ring]) -> bool {
+        let reader = |ring: &Ring| &self.sources[ring.source].reader;
+        let has_records = |ring: &Ring| reader(ring).has_records(ring.cpu, &ring.head);
+        let full = rings.iter().filter(|ring| has_records(ring)).count();
+        rings.iter().all(|ring| {
+            let has_company = full > usize::from(has_records(ring));
+            !has_company || (!reader(ring).is_busy(ring.cpu) && reader(ring).head(ring.cpu) == ring.head)
         })
     }
 
-    fn resync(&mut self, lane: Lane) {
-        let reader = &mut self.sources[lane.source].reader;
-        let Lane { cpu, head, .. } = lane;
-        let tail = reader.tail(cpu);
-        reader.resync(cpu, head);
-        let message = format!("the ring of CPU {cpu} is damaged: bytes {tail} to {head} are lost");
+    fn resync(&mut self, ring: Ring) {
+        let reader = &mut self.sources[ring.source].reader;
+        let Ring { cpu, head, .. } = ring;
+        let lost = reader.fill(cpu, &head);
+        reader.resync(cpu, &head);
+        let message = format!("the ring of CPU {cpu} is damaged: the {lost} bytes that it holds are lost");
         self.log(Level::Error, &message);
     }
 }
 
-/// What the rings hold up to the heads, and the lanes whose positions are inconsistent.
-fn spans<'a>(sources: &'a [RingSet], lanes: &[Lane]) -> (Vec<Span<'a>>, Vec<usize>) {
+/// What the rings hold up to the heads, and the rings whose positions are inconsistent.
+fn spans<'a>(sources: &'a [RingSet], rings: &[Ring]) -> (Vec<Span<'a>>, Vec<usize>) {
     let mut damaged = Vec::new();
-    let span = |(at, lane): (usize, &Lane)| {
-        sources[lane.source].reader.span(lane.cpu, lane.head).unwrap_or_else(|Damage| {
+    let span = |(at, ring): (usize, &Ring)| {
+        sources[ring.source].reader.span(ring.cpu, &ring.head).unwrap_or_else(|Damage| {
             damaged.push(at);
             Span::default()
         })
     };
-    (lanes.iter().enumerate().map(span).collect(), damaged)
+    (rings.iter().enumerate().map(span).collect(), damaged)
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use polycube_layout::ring::{BELL_SIZE, CONSUMER, Consumer, DATA, Producer, RECORD_HEADER, element_size};
+use polycube_layout::ring::{
+    BELL_SIZE, CONSUMER, Consumer, DATA, LaneEnd, Producer, RECORD_HEADER, element_size, large_at, small_size,
+};
 use polycube_plugin_api::{Level, Point};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
@@ -67,6 +69,10 @@ pub(crate) fn bell() -> Bell {
     Bell::map(bell_memory()).unwrap()
 }
 
+pub(crate) const SMALL: usize = 0;
+pub(crate) const LARGE: usize = 1;
+const ENDS: [usize; 2] = [offset_of!(Producer, small), offset_of!(Producer, large)];
+
 /// The program on all CPUs.
 pub(crate) struct Kernel {
     fd: OwnedFd,
@@ -93,23 +99,46 @@ impl Kernel {
 
     /// Records a packet as the program does; false if the ring is full.
     pub(crate) fn packet(&self, cpu: usize, micros: u64, body: &[u8]) -> bool {
-        let (head, tail, size) = (self.head(cpu), self.tail(cpu), self.size as u64);
         let record = record(micros, body);
-        let end = head + record.len() as u64;
-        let crosses = head % size + record.len() as u64 >= size;
-        let next = if crosses { (head / size + 1) * size } else { end };
-        if next - tail > size {
+        let is_late = offset_of!(Producer, is_late);
+        let was_late = self.get32(cpu, is_late) != 0;
+        let is_empty = self.lane_head(cpu, SMALL) == self.lane_tail(cpu, SMALL);
+        if let Some((end, next)) = self.room(cpu, SMALL, record.len()).filter(|_| !was_late || is_empty) {
+            if was_late {
+                self.set(cpu, offset_of!(Producer, turn), self.lane_head(cpu, LARGE));
+                self.write(cpu, is_late, &0_u32.to_ne_bytes());
+            }
+            self.store(cpu, SMALL, &record, end, next);
+            return true;
+        }
+        let Some((end, next)) = self.room(cpu, LARGE, record.len()) else {
             self.add(cpu, offset_of!(Producer, drops), 1);
             return false;
-        }
-        self.write(cpu, DATA + (head % size) as usize, &record);
+        };
+        self.write(cpu, is_late, &1_u32.to_ne_bytes());
+        self.store(cpu, LARGE, &record, end, next);
+        true
+    }
+
+    /// Where a record of `length` bytes would end, and the lane's head then, if there is room.
+    fn room(&self, cpu: usize, lane: usize, length: usize) -> Option<(u64, u64)> {
+        let (head, tail, size) = (self.lane_head(cpu, lane), self.lane_tail(cpu, lane), self.lane_size(lane));
+        let end = head + length as u64;
+        let crosses = head % size + length as u64 >= size;
+        let next = if crosses { (head / size + 1) * size } else { end };
+        (next - tail <= size).then_some((end, next))
+    }
+
+    fn store(&self, cpu: usize, lane: usize, record: &[u8], end: u64, next: u64) {
+        let (size, head) = (self.lane_size(lane), self.lane_head(cpu, lane));
+        let at = [DATA, large_at(small_size(self.size))][lane];
+        self.write(cpu, at + (head % size) as usize, record);
         if next.is_multiple_of(size) {
-            self.set(cpu, offset_of!(Producer, wrap), end);
+            self.set(cpu, ENDS[lane] + offset_of!(LaneEnd, wrap), end);
         }
         self.add(cpu, offset_of!(Producer, written), 1);
         self.add(cpu, offset_of!(Producer, bytes), (record.len() - RECORD_HEADER) as u64);
-        self.set(cpu, offset_of!(Producer, head), next);
-        true
+        self.set(cpu, ENDS[lane] + offset_of!(LaneEnd, head), next);
     }
 
     /// Starts or ends a packet.
@@ -117,12 +146,21 @@ impl Kernel {
         self.write(cpu, offset_of!(Producer, busy), &u32::from(busy).to_ne_bytes());
     }
 
-    pub(crate) fn head(&self, cpu: usize) -> u64 {
-        self.get(cpu, offset_of!(Producer, head))
+    /// Whether the consumer has taken everything.
+    pub(crate) fn is_empty(&self, cpu: usize) -> bool {
+        [SMALL, LARGE].into_iter().all(|lane| self.lane_head(cpu, lane) == self.lane_tail(cpu, lane))
     }
 
-    pub(crate) fn tail(&self, cpu: usize) -> u64 {
-        self.get(cpu, CONSUMER + offset_of!(Consumer, tail))
+    pub(crate) fn lane_head(&self, cpu: usize, lane: usize) -> u64 {
+        self.get(cpu, ENDS[lane] + offset_of!(LaneEnd, head))
+    }
+
+    pub(crate) fn lane_tail(&self, cpu: usize, lane: usize) -> u64 {
+        self.get(cpu, CONSUMER + offset_of!(Consumer, tails) + 8 * lane)
+    }
+
+    fn lane_size(&self, lane: usize) -> u64 {
+        [small_size(self.size), self.size][lane] as u64
     }
 
     pub(crate) fn set(&self, cpu: usize, field: usize, value: u64) {
@@ -133,6 +171,11 @@ impl Kernel {
         let mut word = [0; 8];
         pread(&self.fd, &mut word, self.at(cpu, field)).unwrap();
         u64::from_ne_bytes(word)
+    }
+
+    fn get32(&self, cpu: usize, field: usize) -> u32 {
+        let word = self.get(cpu, field & !7);
+        if field.is_multiple_of(8) { word as u32 } else { (word >> 32) as u32 }
     }
 
     /// Writes into the element of `cpu` what the program never would.

@@ -8,20 +8,18 @@ use std::ops::Range;
 
 use crate::format::{Format, Record, Stamp};
 
-/// Whole records of one ring from its tail on: up to the lap's end, and after it.
+/// Whole records of one ring, in their order, in up to [`PIECES`](Span::PIECES) pieces; some of them may be empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span<'a> {
-    pub(crate) first: &'a [u8],
-    pub(crate) second: &'a [u8],
+    pub(crate) pieces: [&'a [u8]; Span::PIECES],
 }
 
-impl<'a> Span<'a> {
-    pub(crate) fn len(&self) -> usize {
-        self.first.len() + self.second.len()
-    }
+impl Span<'_> {
+    /// The large lane, the small one, and the large one again: each up to its lap's end, and after it.
+    pub(crate) const PIECES: usize = 6;
 
-    fn halves(&self) -> [&'a [u8]; 2] {
-        [self.first, self.second]
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum()
     }
 }
 
@@ -30,7 +28,7 @@ impl<'a> Span<'a> {
 pub(crate) struct Limits {
     /// The format of all spans.
     pub(crate) format: Format,
-    /// At least two, because a span has two halves.
+    /// At least as many as a span has pieces.
     pub(crate) runs: usize,
     /// A batch ends with the record that exceeds this.
     pub(crate) bytes: usize,
@@ -59,7 +57,7 @@ pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
         (Some((lone, span)), None) if limits.before.is_none() && span.len() <= limits.bytes => {
             let mut taken = vec![0; spans.len()];
             taken[lone] = span.len();
-            let runs = span.halves().into_iter().filter(|half| !half.is_empty()).collect();
+            let runs = span.pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
             Batch { runs, taken, ..Batch::default() }
         }
         _ => merge(spans, limits),
@@ -105,8 +103,8 @@ fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
             }
         }
     }
-    batch.runs = runs.iter().map(|run| &spans[run.source].halves()[run.piece.half][run.piece.range.clone()]).collect();
-    batch.taken = cursors.iter().map(Cursor::taken).collect();
+    batch.runs = runs.iter().map(|run| &spans[run.source].pieces[run.piece.number][run.piece.range.clone()]).collect();
+    batch.taken = cursors.iter().map(|cursor| cursor.taken).collect();
     batch.damaged = cursors.iter().enumerate().filter(|(_, cursor)| cursor.is_damaged()).map(|(at, _)| at).collect();
     batch
 }
@@ -117,9 +115,9 @@ fn is_held(stamp: Stamp, before: Stamp) -> bool {
     stamp >= before && stamp.0 - before.0 < 2_000_000_000
 }
 
-/// Part of one half of a span.
+/// Part of one piece of a span.
 struct Piece {
-    half: usize,
+    number: usize,
     range: Range<usize>,
 }
 
@@ -130,7 +128,7 @@ struct Run {
 
 impl Run {
     fn continues_in(&self, source: usize, piece: &Piece) -> bool {
-        self.source == source && self.piece.half == piece.half && self.piece.range.end == piece.range.start
+        self.source == source && self.piece.number == piece.number && self.piece.range.end == piece.range.start
     }
 }
 
@@ -138,18 +136,27 @@ impl Run {
 struct Cursor<'a> {
     span: Span<'a>,
     format: Format,
-    half: usize,
+    /// The first piece that is not empty, if there is one.
+    number: usize,
     at: usize,
+    taken: usize,
 }
 
 impl<'a> Cursor<'a> {
     fn new(span: Span<'a>, format: Format) -> Self {
-        let half = usize::from(span.first.is_empty());
-        Self { span, format, half, at: 0 }
+        let mut cursor = Self { span, format, number: 0, at: 0, taken: 0 };
+        cursor.skip_empty();
+        cursor
+    }
+
+    fn skip_empty(&mut self) {
+        while self.at == self.span.pieces[self.number].len() && self.number + 1 < Span::PIECES {
+            (self.number, self.at) = (self.number + 1, 0);
+        }
     }
 
     fn rest(&self) -> &'a [u8] {
-        &self.span.halves()[self.half][self.at..]
+        &self.span.pieces[self.number][self.at..]
     }
 
     fn peek(&self) -> Option<Record> {
@@ -161,20 +168,16 @@ impl<'a> Cursor<'a> {
     }
 
     fn advance(&mut self, record: &Record) -> Piece {
-        let piece = Piece { half: self.half, range: self.at..self.at + record.size };
+        let piece = Piece { number: self.number, range: self.at..self.at + record.size };
         self.at = piece.range.end;
-        if self.half == 0 && self.at == self.span.first.len() {
-            (self.half, self.at) = (1, 0);
-        }
+        self.taken += record.size;
+        self.skip_empty();
         piece
     }
 
     fn back(&mut self, piece: &Piece) {
-        (self.half, self.at) = (piece.half, piece.range.start);
-    }
-
-    fn taken(&self) -> usize {
-        self.half * self.span.first.len() + self.at
+        (self.number, self.at) = (piece.number, piece.range.start);
+        self.taken -= piece.range.len();
     }
 }
 

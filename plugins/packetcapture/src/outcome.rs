@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod ledger;
+mod pace;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::tally::Tally;
 
 use ledger::Ledger;
 pub(crate) use ledger::Resumption;
+use pace::Pace;
 
 /// Files that are remembered; older ones are on the disk, but no longer listed.
 const FILES: usize = 1000;
@@ -42,6 +44,8 @@ pub(crate) struct Outcome {
     pub(crate) removed: Losses,
     /// What the cube's rings and backlog take up.
     pub(crate) memory: Share,
+    /// How fast files are written.
+    pub(crate) pace: Pace,
     ledger: Mutex<Ledger>,
     session: AtomicU64,
     /// The counters when the last capture started.

@@ -38,6 +38,8 @@ pub struct State {
     pub counters: Counters,
     /// Memory in bytes
     pub memory: MemoryState,
+    /// The disk of the capture's files
+    pub disk: DiskState,
     /// Header of the capture's pcap file
     #[schemars(extend("x-minor" = true))]
     pub globalheader: GlobalHeader,
@@ -74,6 +76,31 @@ pub struct MemoryState {
 impl From<Usage> for MemoryState {
     fn from(Usage { rings, backlog, total, limit }: Usage) -> Self {
         Self { rings, backlog, total, limit }
+    }
+}
+
+/// The disk that a capture writes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct DiskState {
+    /// Bytes per second that it took of the last writes; left out before there were any
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-metric" = { "name": "packetcapture_disk_bytes_per_second", "type": "gauge" }))]
+    pub rate: Option<u64>,
+    /// Whether it is slower than the packets: more than it takes in half a second waits in memory
+    pub is_limit: bool,
+}
+
+impl DiskState {
+    /// Of a disk to which `backlog` bytes are to be written.
+    pub(crate) fn new(rate: Option<u64>, backlog: u64) -> Self {
+        Self { rate, is_limit: rate.is_some_and(|rate| backlog > rate / 2) }
+    }
+
+    /// What a user should know about it, for the status.
+    pub(crate) fn remark(&self, backlog: u64) -> Option<String> {
+        let rate = self.rate.filter(|_| self.is_limit)? / 1_000_000;
+        Some(format!("the disk is the limit: it takes {rate} MB/s, and {} MiB wait in memory", backlog >> 20))
     }
 }
 
@@ -345,6 +372,23 @@ mod tests {
             Some("waiting for a netdev at br1:p")
         );
         assert_eq!(idle(Capture::Ingress, &[away, there]), None);
+    }
+
+    #[test]
+    fn a_disk_that_is_slower_than_the_packets_is_named() {
+        let check = |rate, backlog: u64, expected: Option<&str>| {
+            let disk = DiskState::new(rate, backlog);
+            assert_eq!(disk.remark(backlog).as_deref(), expected);
+            assert_eq!(disk.is_limit, expected.is_some());
+        };
+        check(None, 1 << 30, None);
+        check(Some(200_000_000), 0, None);
+        check(Some(200_000_000), 100_000_000, None);
+        check(
+            Some(200_000_000),
+            150 << 20,
+            Some("the disk is the limit: it takes 200 MB/s, and 150 MiB wait in memory"),
+        );
     }
 
     #[test]

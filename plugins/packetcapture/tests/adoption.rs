@@ -17,7 +17,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pcn_packetcapture::PacketCapture;
-use polycube_layout::ring::{BELL, FORMAT, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, MASK, RINGS, element_size};
+use polycube_layout::ring::{
+    BELL, FORMAT, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, MASK, RINGS, SMALL_MASK, element_size, small_size,
+};
 use polycube_plugin_api::__private::abi_stable::sabi_trait::TD_Opaque;
 use polycube_plugin_api::__private::abi_stable::std_types::{RStr, RVec};
 use polycube_plugin_api::__private::instantiate;
@@ -97,8 +99,9 @@ impl Kernel {
         let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
         let last = possible.trim().rsplit(['-', ',']).next().unwrap();
         let cpus = last.parse::<u32>().unwrap() + 1;
-        let mask = (RING as u64 - 1).to_ne_bytes();
-        let constants: [(&str, &[u8]); 2] = [(MASK, &mask), (FORMAT, &constant.to_ne_bytes())];
+        let masks = [RING, small_size(RING)].map(|size| (size as u64 - 1).to_ne_bytes());
+        let constants: [(&str, &[u8]); 3] =
+            [(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (FORMAT, &constant.to_ne_bytes())];
         let loaded = object::load(OBJECT, "capture", &constants, |name, shape| {
             if name == RINGS {
                 (shape.value_size, shape.max_entries) = (element_size(RING) as u32, cpus);

@@ -9,8 +9,12 @@ fn ring(micros: &[u64]) -> Vec<u8> {
     micros.iter().flat_map(|micros| record(*micros, b"packet")).collect()
 }
 
+fn halves<'a>(first: &'a [u8], second: &'a [u8]) -> Span<'a> {
+    Span { pieces: [&[], &[], first, second, &[], &[]] }
+}
+
 fn span(bytes: &[u8]) -> Span<'_> {
-    Span { first: bytes, second: &[] }
+    halves(bytes, &[])
 }
 
 #[track_caller]
@@ -66,13 +70,13 @@ fn records_from_before_the_clock_was_set_back_are_not_held() {
 #[test]
 fn runs_do_not_go_around_the_laps_end() {
     let (first, second, other) = (ring(&[1, 3]), ring(&[4, 6]), ring(&[5]));
-    let spans = [Span { first: &first, second: &second }, span(&other)];
+    let spans = [halves(&first, &second), span(&other)];
     let found = batch(&spans, &ALL);
     assert_eq!(found.runs.iter().map(|run| times(run)).collect::<Vec<_>>(), [vec![1, 3], vec![4], vec![5], vec![6]]);
     assert_eq!(found.taken, [88, 22]);
     let found = batch(&spans[..1], &ALL);
     assert_eq!(found.runs, [&first[..], &second[..]]);
-    let found = batch(&[Span { first: &[], second: &second }, span(&other)], &ALL);
+    let found = batch(&[halves(&[], &second), span(&other)], &ALL);
     assert_eq!(found.taken, [44, 22]);
 }
 
@@ -107,8 +111,8 @@ fn any_rings_come_out_sorted_and_whole() {
         let mut out = Vec::new();
         loop {
             let spans = rings.iter().zip(&at).map(|((first, second), at)| match first.get(*at..) {
-                Some(first) => Span { first, second },
-                None => Span { first: &[], second: &second[at - first.len()..] },
+                Some(first) => halves(first, second),
+                None => halves(&[], &second[at - first.len()..]),
             });
             let spans = spans.collect::<Vec<_>>();
             let limits = Limits { runs: 2 + random.below(9) as usize, bytes: random.below(400) as usize, ..ALL };

@@ -7,6 +7,9 @@
 //! comes first, since batches are taken in one order. Packets that waited in memory (`WAITING`) count as lost. What a
 //! killed write left in the file (`FILE`) after its `LENGTH` is cut off, because the ring still has it.
 //!
+//! The rings release records before that is noted. If a kill comes between, the `tail`s are not those of the note
+//! (`TAILS`, their sum): then everything that is accounted for was released, and nothing is skipped.
+//!
 //! The note lies in the page of headers of the first CPU's element, after what the programs use.
 
 #![forbid(unsafe_code)]
@@ -35,7 +38,8 @@ const COUNTERS: usize = 6;
 const MARK_AT: usize = 0;
 const FORMAT: usize = MARK_AT + 1;
 const TAKEN: usize = FORMAT + 1;
-const EARLIER: usize = TAKEN + 1;
+const TAILS: usize = TAKEN + 1;
+const EARLIER: usize = TAILS + 1;
 /// The number of the last progress. Odd ones are in the second place, so that a kill leaves the former or the new one.
 const TURN: usize = EARLIER + COUNTERS;
 const PROGRESS: usize = TURN + 1;
@@ -125,8 +129,9 @@ impl Rings {
 
     fn note(&self) -> Note {
         let earlier: [u64; COUNTERS] = std::array::from_fn(|at| self.word(EARLIER + at));
-        let (format, taken) = (self.word(FORMAT) as u32, self.word(TAKEN));
-        Note { format, taken, progress: self.progress(), earlier: Counters::from(earlier) }
+        let (format, noted, progress) = (self.word(FORMAT) as u32, self.word(TAKEN), self.progress());
+        let taken = if self.word(TAILS) == self.sum_of_tails() { noted } else { noted.max(progress.accounted) };
+        Note { format, taken, progress, earlier: Counters::from(earlier) }
     }
 
     fn progress(&self) -> Progress {
@@ -158,6 +163,7 @@ impl Rings {
 
     pub(crate) fn set_taken(&self, bytes: u64) {
         self.set(TAKEN, bytes);
+        self.set(TAILS, self.sum_of_tails());
     }
 
     pub(crate) fn set_progress(&self, progress: &Progress) {

@@ -1,71 +1,117 @@
 #![forbid(unsafe_code)]
 
+mod protocol;
+
+use polycube_layout::ring::SLACK;
+
 use super::*;
-use crate::fixture::{Kernel, Random, record};
+use crate::fixture::{Kernel, Random, record, times};
 use crate::format::Format;
 
-const SIZE: usize = 4096;
+/// Of a large lane. The small one has a quarter of it.
+const SIZE: usize = 16_384;
+const QUARTER: usize = 4096;
 
 /// Everything that `cpu` has, and its size.
 fn all(reader: &Reader, cpu: usize) -> (Vec<u8>, usize) {
-    let span = reader.span(cpu, reader.head(cpu)).unwrap();
-    ([span.first, span.second].concat(), span.len())
+    let span = reader.span(cpu, &reader.head(cpu)).unwrap();
+    (span.pieces.concat(), span.len())
+}
+
+/// Takes the first bytes of `cpu`.
+fn take(reader: &mut Reader, cpu: usize, taken: usize) {
+    let head = reader.head(cpu);
+    reader.release(cpu, &head, taken);
+}
+
+fn pieces(reader: &Reader, cpu: usize) -> [Vec<u8>; Span::PIECES] {
+    reader.span(cpu, &reader.head(cpu)).unwrap().pieces.map(<[u8]>::to_vec)
 }
 
 #[test]
 fn a_record_that_crosses_the_laps_end_is_in_one_piece() {
-    let kernel = Kernel::new(2, SIZE);
-    let (_, mut reader) = kernel.map();
-    assert!(kernel.packet(1, 1, &[1; 3000]));
-    reader.release(1, 3016);
-    assert!(kernel.packet(1, 2, &[2; 2000]));
-    assert!(kernel.packet(1, 3, &[3; 10]));
-    let span = reader.span(1, reader.head(1)).unwrap();
-    assert_eq!(span.first, record(2, &[2; 2000]));
-    assert_eq!(span.second, record(3, &[3; 10]));
-    reader.release(1, 2016);
-    assert_eq!((reader.tail(1), kernel.tail(1)), (SIZE as u64, SIZE as u64));
-    reader.release(1, 26);
-    assert_eq!(reader.tail(1), reader.head(1));
-    assert_eq!(reader.head(0), 0);
+    for (lane, length) in [(SMALL, QUARTER), (LARGE, SIZE)] {
+        let kernel = Kernel::new(2, SIZE);
+        let (_, mut reader) = kernel.map();
+        let fill_small = || lane == SMALL || kernel.packet(1, 0, &[0; QUARTER - 16]);
+        assert!(fill_small() && kernel.packet(1, 1, &vec![1; length - 1000]));
+        let (_, all) = all(&reader, 1);
+        take(&mut reader, 1, all);
+        assert!(fill_small() && kernel.packet(1, 2, &[2; 2000]) && kernel.packet(1, 3, &[3; 10]));
+        let (at, before) = if lane == SMALL { (2, 0) } else { (4, QUARTER) };
+        let found = pieces(&reader, 1);
+        assert_eq!(found[at], record(2, &[2; 2000]));
+        assert_eq!(found[at + 1], record(3, &[3; 10]));
+        take(&mut reader, 1, before + 2016);
+        assert_eq!((reader.tails[1][lane], kernel.lane_tail(1, lane)), (length as u64, length as u64));
+        take(&mut reader, 1, 26);
+        assert!(kernel.is_empty(1));
+        assert_eq!(kernel.lane_head(0, lane), 0);
+    }
 }
 
 #[test]
 fn a_record_that_ends_with_the_lap_leaves_nothing_in_the_slack() {
     let kernel = Kernel::new(1, SIZE);
     let (_, mut reader) = kernel.map();
-    assert!(kernel.packet(0, 1, &[7; SIZE - 16]));
-    assert!(!kernel.packet(0, 2, b"no room"));
-    let span = reader.span(0, reader.head(0)).unwrap();
-    assert_eq!((span.first.len(), span.second.len()), (SIZE, 0));
-    reader.release(0, SIZE);
-    assert!(kernel.packet(0, 3, b"room"));
-    assert_eq!(all(&reader, 0).0, record(3, b"room"));
+    assert!(kernel.packet(0, 1, &[7; QUARTER - 16]));
+    assert!(kernel.packet(0, 2, &[7; SIZE - 16]));
+    assert!(!kernel.packet(0, 3, b"no room"));
+    let lengths = pieces(&reader, 0).map(|piece| piece.len());
+    assert_eq!(lengths, [0, 0, QUARTER, 0, SIZE, 0]);
+    take(&mut reader, 0, QUARTER);
+    assert!(kernel.packet(0, 4, b"room"));
+    assert_eq!(all(&reader, 0).0, [record(2, &[7; SIZE - 16]), record(4, b"room")].concat());
     assert_eq!(
         reader.rings.counters(),
-        Counters { written: 2, bytes: SIZE as u64 - 12, full: 1, ..Counters::default() }
+        Counters { written: 3, bytes: (QUARTER + SIZE) as u64 - 28, full: 1, ..Counters::default() }
     );
 }
 
 #[test]
-fn the_longest_packet_fits_into_a_ring_that_is_smaller() {
+fn the_longest_packet_fits_into_lanes_that_are_smaller() {
     let kernel = Kernel::new(1, SIZE);
     let (_, mut reader) = kernel.map();
-    for micros in 0..3 {
-        let body = vec![micros as u8; 262_144];
-        assert!(kernel.packet(0, micros, &body));
+    for micros in (0..9).step_by(3) {
+        let bodies = [micros, micros + 1].map(|micros| record(micros, &vec![micros as u8; 262_144]));
+        assert!(kernel.packet(0, micros, &bodies[0][16..]));
+        assert!(kernel.packet(0, micros + 1, &bodies[1][16..]));
+        assert!(!kernel.packet(0, micros + 2, b""), "both lanes have one");
         let (bytes, length) = all(&reader, 0);
-        assert_eq!(bytes, record(micros, &body));
-        reader.release(0, length);
+        assert!(bytes == bodies.concat());
+        take(&mut reader, 0, length);
     }
-    assert_eq!(reader.tail(0), 3 * SIZE as u64);
+    assert_eq!(reader.tails[0], [3 * QUARTER as u64, 3 * SIZE as u64]);
+}
+
+#[test]
+fn the_small_lane_is_used_again_when_it_is_empty() {
+    let kernel = Kernel::new(1, SIZE);
+    let (_, mut reader) = kernel.map();
+    let body = [5; QUARTER / 2 - 16];
+    let lengths = |reader: &Reader| pieces(reader, 0).map(|piece| piece.len() / (QUARTER / 2));
+    (0..4).for_each(|micros| assert!(kernel.packet(0, micros, &body)));
+    assert_eq!(lengths(&reader), [0, 0, 2, 0, 2, 0]);
+    take(&mut reader, 0, QUARTER / 2);
+    assert!(kernel.packet(0, 4, &body));
+    assert_eq!(lengths(&reader), [0, 0, 1, 0, 3, 0], "there is room, but something older as well");
+    take(&mut reader, 0, QUARTER / 2);
+    (5..8).for_each(|micros| assert!(kernel.packet(0, micros, &body)));
+    assert_eq!(lengths(&reader), [3, 0, 2, 0, 1, 0]);
+    assert_eq!(times(&all(&reader, 0).0), [2, 3, 4, 5, 6, 7]);
+    // A later consumer has the same order, wherever this one stopped.
+    for expected in [3, 4, 5, 6, 7] {
+        take(&mut reader, 0, QUARTER / 2);
+        reader = kernel.map().1;
+        assert_eq!(times(&all(&reader, 0).0), (expected..8).collect::<Vec<_>>());
+    }
 }
 
 #[test]
 fn everything_comes_out_as_it_went_in() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for _ in 0..20 {
-        let kernel = Kernel::new(1, SIZE << random.below(3));
+        let kernel = Kernel::new(1, (SIZE / 4) << random.below(3));
         let (_, mut reader) = kernel.map();
         let (mut put, mut got) = (Vec::new(), Vec::new());
         for micros in 0..2000 {
@@ -83,7 +129,7 @@ fn everything_comes_out_as_it_went_in() {
                     taken = sizes[..random.below(sizes.len() as u64 + 1) as usize].iter().sum();
                 }
                 got.extend(&bytes[..taken]);
-                reader.release(0, taken);
+                take(&mut reader, 0, taken);
             }
             if random.below(100) == 0 {
                 // A later consumer continues where this one stopped.
@@ -97,25 +143,45 @@ fn everything_comes_out_as_it_went_in() {
 
 #[test]
 fn positions_that_contradict_each_other_are_damage() {
-    let check = |head: u64, tail: u64, wrap: u64, expected: bool| {
+    for (lane, size) in [(SMALL, QUARTER as u64), (LARGE, SIZE as u64)] {
+        let check = |head: u64, tail: u64, wrap: u64, expected: bool| {
+            let kernel = Kernel::new(1, SIZE);
+            kernel.set(0, ENDS[lane] + offset_of!(LaneEnd, wrap), wrap);
+            kernel.set(0, ENDS[lane] + offset_of!(LaneEnd, head), head);
+            kernel.set(0, CONSUMER + offset_of!(Consumer, tails) + 8 * lane, tail);
+            let (_, mut reader) = kernel.map();
+            let head = reader.head(0);
+            assert_eq!(reader.span(0, &head).is_err(), expected, "lane {lane}: {head:?} {tail} {wrap}");
+            reader.resync(0, &head);
+            assert_eq!(reader.span(0, &reader.head(0)).map(|span| span.len()), Ok(0));
+        };
+        check(100, 200, 0, true);
+        check(size + 1, 0, size, true);
+        check(size, 0, size - 1, true);
+        check(size, 0, size + SLACK as u64 + 1, true);
+        check(size, 0, 0, true);
+        check(0, u64::MAX, 0, true);
+        check(u64::MAX - 1, 0, 0, true);
+        check(size, 0, size + 5, false);
+        check(size - 1, 0, 0, false);
+    }
+}
+
+#[test]
+fn a_turn_that_contradicts_the_lanes_is_damage() {
+    let check = |turn: u64, tail: u64, head: u64, expected: bool| {
         let kernel = Kernel::new(1, SIZE);
-        kernel.set(0, offset_of!(Producer, wrap), wrap);
-        kernel.set(0, CONSUMER + TAIL, tail);
-        let (_, mut reader) = kernel.map();
-        assert_eq!(reader.span(0, head).is_err(), expected, "{head} {tail} {wrap}");
-        reader.resync(0, head);
-        assert_eq!(reader.span(0, head).map(|span| span.len()), Ok(0));
+        kernel.set(0, offset_of!(Producer, small.head), 10);
+        kernel.set(0, offset_of!(Producer, turn), turn);
+        kernel.set(0, offset_of!(Producer, large.head), head);
+        kernel.set(0, CONSUMER + offset_of!(Consumer, tails) + 8, tail);
+        let (_, reader) = kernel.map();
+        assert_eq!(reader.span(0, &reader.head(0)).is_err(), expected, "{turn} {tail} {head}");
     };
-    let size = SIZE as u64;
-    check(100, 200, 0, true);
-    check(size + 1, 0, size, true);
-    check(size, 0, size - 1, true);
-    check(size, 0, size + SLACK as u64 + 1, true);
-    check(size, 0, 0, true);
-    check(0, u64::MAX, 0, true);
-    check(u64::MAX - 1, 0, 0, true);
-    check(size, 0, size + 5, false);
-    check(size - 1, 0, 0, false);
+    check(5, 5, 5, false);
+    check(7, 5, 9, false);
+    check(4, 5, 9, true);
+    check(u64::MAX, 5, 9, true);
 }
 
 #[test]

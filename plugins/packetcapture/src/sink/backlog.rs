@@ -114,7 +114,9 @@ impl Backlog {
         if waiting.is_empty() && (!is_urgent || size > self.limit) {
             drop(waiting);
             lock(&self.shared.files).write(format, runs);
-            self.is_slow = began.elapsed() > SLOW;
+            let took = began.elapsed();
+            self.shared.outcome.pace.add(size as u64, took);
+            self.is_slow = took > SLOW;
             return;
         }
         self.is_slow = false;
@@ -192,7 +194,7 @@ impl Shared {
                 Some(item) => {
                     waiting.is_busy = true;
                     drop(waiting);
-                    let size = item.size();
+                    let (size, began) = (item.size(), Instant::now());
                     // If this thread ended, later items would wait for ever.
                     let result = catch_unwind(AssertUnwindSafe(|| lock(&self.files).handle(item)));
                     let buffer = result.unwrap_or_else(|_| {
@@ -200,6 +202,9 @@ impl Shared {
                         self.outcome.set_trouble(Some(String::from(trouble)));
                         None
                     });
+                    if size > 0 {
+                        self.outcome.pace.add(size as u64, began.elapsed());
+                    }
                     self.outcome.memory.end_wait(size as u64);
                     waiting = lock(&self.waiting);
                     waiting.bytes -= size;

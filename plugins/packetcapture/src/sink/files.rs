@@ -41,6 +41,8 @@ pub(crate) struct Files {
     failing: Option<u64>,
     /// Bytes in the directory besides `current`; `None` until they are measured.
     elsewhere: Option<u64>,
+    /// Whether the directory has reached its ceiling since it was measured: then nothing more fits until the next time.
+    is_at_ceiling: bool,
     /// Whether records come from memory: then the rings have released them already.
     is_memory: bool,
 }
@@ -64,6 +66,7 @@ impl Files {
             closed: VecDeque::new(),
             failing: None,
             elsewhere: None,
+            is_at_ceiling: false,
             is_memory: false,
         };
         files.reported = files.statistics();
@@ -246,7 +249,8 @@ impl Files {
                 files.elsewhere.unwrap_or_default() + files.current.as_ref().map_or(0, |now| now.file.length()) + size
             };
             while used(self) > ceiling && self.context.settings.files.keep.is_some() && self.delete_oldest() {}
-            if used(self) > ceiling {
+            self.is_at_ceiling |= used(self) > ceiling;
+            if self.is_at_ceiling {
                 let ceiling = ceiling >> 20;
                 return Err(io::Error::other(format!("the directory has reached its ceiling of {ceiling} MiB")));
             }
@@ -404,6 +408,7 @@ impl Files {
         let Ok(directory) = self.context.settings.files.directory.open() else { return };
         let own = self.current.as_ref().map(|current| current.file.own()).filter(|own| own.directory().is(&directory));
         self.elsewhere = Some(directory.size(own.map(OwnFile::name)));
+        self.is_at_ceiling = false;
     }
 
     /// Has the disk looked at. If it is the disk of a later directory, that is looked at when its first file is opened.

@@ -303,7 +303,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
-            "report", "figures", "peer", "recorded", "sniffer", "process",
+            "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {

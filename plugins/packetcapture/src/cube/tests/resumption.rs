@@ -3,7 +3,8 @@
 use polycube_layout::ring::{CONSUMER, Consumer};
 
 use super::*;
-use crate::ring::MARK_OFFSET;
+use crate::fixture::record;
+use crate::ring::{Found, MARK_OFFSET, Progress};
 
 /// The times in all files of `directory`, in the order of their names.
 fn files(directory: &Path) -> Vec<Vec<u64>> {
@@ -38,10 +39,10 @@ fn a_later_daemon_takes_what_came_while_there_was_none() {
     second.set(&json!({}), None);
     assert_eq!(counters["dropped-limit"], 1, "what the first daemon counted itself");
     assert_eq!(counters["dropped-ring-full"], 1);
-    assert_eq!((&counters["seen"], &counters["captured"]), (&json!(11), &json!(9)));
+    assert_eq!((&counters["seen"], &counters["captured"]), (&json!(12), &json!(10)));
     let found = files(directory.path());
-    assert_eq!(found, [vec![3], vec![4, 5, 5, 5, 5, 5, 6], vec![1]], "s-000001, s-000002 and the first capture's");
-    let line = "continues the capture of an earlier daemon, with 4096 bytes in the rings";
+    assert_eq!(found, [vec![3], vec![4, 5, 5, 5, 5, 5, 5, 6], vec![1]], "s-000001, s-000002 and the first capture's");
+    let line = "continues the capture of an earlier daemon, with 5120 bytes in the rings";
     assert_eq!(second.lines.lock().unwrap()[0], line);
 }
 
@@ -59,6 +60,29 @@ fn what_another_version_left_is_not_taken_for_packets() {
     assert!(lab.lines.lock().unwrap().iter().any(|line| line == message));
 }
 
+/// The rings released what is in the file, and the daemon was killed before it noted that.
+#[test]
+fn a_kill_between_two_stores_skips_no_later_packet() {
+    let directory = TempDir::new().unwrap();
+    let (first, kernel) = (Lab::new(directory.path()), Kernel::new(2, 4096));
+    first.set(&on(96), Some(&kernel));
+    kernel.packet(0, 1, b"abc");
+    drop(first);
+    kernel.packet(0, 2, b"abc");
+    let (rings, mut reader) = kernel.map();
+    let Found::Known(note) = rings.found() else { panic!("no note") };
+    let (head, size) = (reader.head(0), record(2, b"abc").len());
+    rings.set_progress(&Progress { accounted: note.progress.accounted + size as u64, ..note.progress });
+    reader.release(0, &head, size);
+    kernel.packet(0, 3, b"abc");
+    let second = Lab::new(directory.path());
+    second.set(&on(96), Some(&kernel));
+    second.set(&json!({}), None);
+    let mut found = files(directory.path());
+    found.sort();
+    assert_eq!(found, [[1], [3]]);
+}
+
 #[test]
 fn a_ring_whose_positions_make_no_sense_goes_on_with_the_next_packet() {
     let directory = TempDir::new().unwrap();
@@ -66,10 +90,10 @@ fn a_ring_whose_positions_make_no_sense_goes_on_with_the_next_packet() {
     first.set(&on(96), Some(&kernel));
     kernel.packet(0, 1, b"abc");
     drop(first);
-    kernel.set(0, CONSUMER + std::mem::offset_of!(Consumer, tail), 1 << 40);
+    kernel.set(0, CONSUMER + std::mem::offset_of!(Consumer, tails), 1 << 40);
     let second = Lab::new(directory.path());
     second.set(&on(96), Some(&kernel));
-    while kernel.tail(0) != kernel.head(0) {
+    while !kernel.is_empty(0) {
         std::thread::yield_now();
     }
     kernel.packet(0, 2, b"abc");
