@@ -228,7 +228,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "xtask/src",
         house: "",
-        rooms: &["bench", "demo", "ebpf", "fuzz_api", "fuzz_filter", "lint", "test", "tidy", "command", "machine"],
+        rooms: &["bench", "ebpf", "labs", "fuzz_filter", "lint", "test", "tidy", "command", "machine"],
     },
     Floors {
         sources: "xtask/src",
@@ -290,5 +290,5 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "traffic",
         rooms: &["pages", "ping", "steady", "stream", "sender", "segments", "flow"],
     },
-    Floors { sources: "xtask/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
+    Floors { sources: "labs/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
 ];
