@@ -9,6 +9,7 @@ mod fuzz_filter;
 mod labs;
 mod lint;
 mod machine;
+mod packaging;
 mod test;
 mod tidy;
 
@@ -58,6 +59,18 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         args: Vec<String>,
     },
+    /// Make the packages: .deb, tarball, image, chart, list of crates
+    Package {
+        /// Passed on: `--out DIR`, `--level N`, `--profile NAME`, `--no-build`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the programs and install them, into /usr/local or `--prefix DIR`
+    Install {
+        /// Passed on: `--prefix DIR`, `--uninstall`, `--profile NAME`, `--no-build`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the eBPF programs into ebpf/objects
     Ebpf(ebpf::Arguments),
 }
@@ -83,6 +96,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { args } => bench::run(&args),
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
         Task::FuzzApi { args } => labs::fuzz_api(&args),
+        Task::Package { args } => packaging::run("package", &args),
+        Task::Install { args } => packaging::run("install", &args),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
     }
 }

@@ -228,7 +228,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "xtask/src",
         house: "",
-        rooms: &["bench", "ebpf", "labs", "fuzz_filter", "lint", "test", "tidy", "command", "machine"],
+        rooms: &["bench", "ebpf", "labs", "fuzz_filter", "lint", "packaging", "test", "tidy", "command", "machine"],
     },
     Floors {
         sources: "xtask/src",
@@ -289,6 +289,11 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "tests/src",
         house: "traffic",
         rooms: &["pages", "ping", "steady", "stream", "sender", "segments", "flow"],
+    },
+    Floors {
+        sources: "packaging/src",
+        house: "",
+        rooms: &["build", "chart", "deb", "image", "contents", "sbom", "time", "tree"],
     },
     Floors { sources: "labs/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
 ];
