@@ -41,9 +41,10 @@ if [ -n "$uninstall" ]; then
         echo "install.sh: nothing is installed in $prefix ($list is missing)" >&2
         exit 1
     fi
-    while IFS= read -r file; do rm -f "$to/$file"; done <"$list"
+    files=$(cat "$list")
+    for file in $files; do rm -f "$to/$file"; done
     # Directories last to first; those that others use are not empty, and stay.
-    sed 's,/[^/]*$,,' "$list" | sort -ru | while IFS= read -r directory; do
+    printf '%s\n' "$files" | sed 's,/[^/]*$,,' | sort -ru | while IFS= read -r directory; do
         while [ -n "$directory" ] && [ "$directory" != . ]; do
             rmdir "$to/$directory" 2>/dev/null || break
             case $directory in */*) directory=${directory%/*} ;; *) directory= ;; esac
