@@ -5,6 +5,8 @@ use anyhow::Result;
 use crate::command::{cargo, run as run_command};
 
 pub(crate) fn run(task: &str, args: &[String]) -> Result<()> {
-    let run = ["run", "--quiet", "--locked", "-p", "polycube-packaging", "--", task];
+    // Compression takes minutes without optimisation; installing compresses nothing.
+    let profile = if task == "package" { "release" } else { "dev" };
+    let run = ["run", "--quiet", "--locked", "--profile", profile, "-p", "polycube-packaging", "--", task];
     run_command(task, cargo().args(run).args(args))
 }
