@@ -1,6 +1,8 @@
 //! Help: the forms of the command line as text, and what the daemon says can follow.
 
 mod keywords;
+#[cfg(test)]
+mod man;
 
 use std::fmt::Write;
 

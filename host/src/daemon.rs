@@ -41,8 +41,8 @@ use crate::sys::process;
 /// How long calls of plugins may take when the daemon ends.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Where a distribution puts plugins.
-const PLUGINS: &str = "/usr/lib/polycube/plugins";
+/// Where plugins are installed, below a prefix.
+const PLUGINS: &str = "lib/polycube/plugins";
 
 /// Runs the daemon until SIGINT or SIGTERM.
 ///
@@ -285,8 +285,9 @@ fn plugin_dirs(options: &Options) -> Result<Vec<PathBuf>> {
         return Ok(options.plugin_dir.clone());
     }
     let beside = std::env::current_exe()?.parent().map(Path::to_owned);
-    let system = Some(PathBuf::from(PLUGINS)).filter(|directory| directory.is_dir());
-    Ok(beside.into_iter().chain(system).collect())
+    let prefix = beside.as_deref().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    let installed = [prefix, Path::new("/usr")].map(|prefix| prefix.join(PLUGINS));
+    Ok(beside.into_iter().chain(installed.into_iter().find(|directory| directory.is_dir())).collect())
 }
 
 #[cfg(test)]

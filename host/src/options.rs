@@ -1,6 +1,8 @@
 //! Command line of the daemon, and its configuration file. Every path can be set, so that several daemons run side by side.
 
 mod file;
+#[cfg(test)]
+mod man;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -64,7 +66,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub conf_dir: Option<PathBuf>,
 
-    /// Where plugins (libpcn_*.so) are; may be repeated [default: beside the executable, then /usr/lib/polycube/plugins]
+    /// Where plugins (libpcn_*.so) are; may be repeated [default: beside the executable, then
+    /// lib/polycube/plugins of its prefix, or of /usr]
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Vec<PathBuf>,
 

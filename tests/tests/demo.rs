@@ -11,7 +11,7 @@ use polycube_tests::pcap;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Lines of the output, in this order, with others in between.
-const KEY_LINES: [&str; 44] = [
+const KEY_LINES: [&str; 47] = [
     "$ polycubectl simplebridge add br1",
     "$ polycubectl br1 ports add toveth1 peer=veth1",
     "$ polycubectl connect br1:toveth2 veth2",
@@ -22,6 +22,8 @@ const KEY_LINES: [&str; 44] = [
     "$ polycubectl attach sniffer br1:toveth1",
     "$ polycubectl topology",
     "br1:toveth1",
+    "$ polycubectl sniffer show counters captured",
+    "2",
     "-> 2 more captured",
     "$ polycubectl sniffer set capture=ingress",
     "-> 1 more captured",
@@ -56,11 +58,12 @@ const KEY_LINES: [&str; 44] = [
     "$ polycubectl sniffer set networkmode=false",
     "Nothing is left in the kernel, and no process is running.",
     "The captures are kept in ",
+    "polycubectl attach sniffer eth0",
 ];
 
 fn start_demo() -> Result<Child> {
-    let mut command = Command::new(binary_dir()?.join("xtask"));
-    command.args(["demo", "--profile", "dev"]).stdin(Stdio::null());
+    let mut command = Command::new(binary_dir()?.join("labs"));
+    command.arg("demo").stdin(Stdio::null());
     command.stdout(Stdio::piped()).spawn().context("cannot start the demo")
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use polycube_tests::daemon::binary_dir;
+use polycube_tests::daemon::{Daemon, binary_dir};
+use polycube_tests::lab::Lab;
 
 /// What `tshark -G folders` prints in Wireshark 4.0 (Debian 12) and in 4.4 (Debian 13), with `@` for the folder to use.
 const FOLDERS: [&str; 2] = [
@@ -86,5 +87,32 @@ fn no_page_advises_a_bare_question_mark() -> Result<()> {
             ensure!(!advises, "{page}: {line}");
         }
     }
+    Ok(())
+}
+
+/// Those who search for a recipe copy it.
+#[test]
+fn the_recipes_work_one_after_the_other() -> Result<()> {
+    let text = document("docs/recipes.md")?;
+    let lab = Lab::new()?;
+    for number in 1..=2 {
+        lab.veth(&format!("veth{number}"), &lab.peer(&format!("host{number}"))?, "eth0")?;
+    }
+    let daemon = Daemon::start(&lab)?;
+    let place = tempfile::tempdir()?;
+    let blocks: Vec<&str> =
+        text.split("```sh\n").skip(1).filter_map(|block| Some(block.split_once("\n```")?.0)).collect();
+    ensure!(blocks.len() >= 10, "{} recipes", blocks.len());
+    for block in blocks {
+        let mut shell = lab.host().command(Path::new("sh"));
+        shell.args(["-euc", block]).current_dir(place.path());
+        shell.env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()));
+        shell.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary_dir()?.display()));
+        let output = shell.output()?;
+        ensure!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let attached = daemon.ctl("topology").ok();
+    ensure!(attached.contains("sniffer") && attached.contains("after"), "{attached}");
+    ensure!(fs::metadata(place.path().join("so-far.pcapng"))?.len() > 0, "the file is empty");
     Ok(())
 }

@@ -4,12 +4,12 @@
 
 mod bench;
 mod command;
-mod demo;
 mod ebpf;
-mod fuzz_api;
 mod fuzz_filter;
+mod labs;
 mod lint;
 mod machine;
+mod packaging;
 mod sdk;
 mod test;
 mod tidy;
@@ -41,7 +41,11 @@ enum Task {
     /// What CI runs: lint, then test
     Ci,
     /// Show a capture of real traffic, in a lab that is removed afterwards; needs root
-    Demo(demo::Arguments),
+    Demo {
+        /// Cargo profile to build and run
+        #[arg(long, default_value = "dev")]
+        profile: String,
+    },
     /// Measure the packets' path, compared with other programs in the same run; needs root
     Bench {
         /// Passed on to the benches: names, `--rounds N`, `--minutes N`, `--json`
@@ -51,7 +55,23 @@ enum Task {
     /// Compare random filters on random packets with libpcap's verdicts; needs root
     FuzzFilter(fuzz_filter::Arguments),
     /// Send the daemon random requests, generated from its OpenAPI document; needs root, and PyPI the first time
-    FuzzApi(fuzz_api::Arguments),
+    FuzzApi {
+        /// Passed on: how many seconds to run, and `--seed N`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<String>,
+    },
+    /// Make the packages: .deb, tarball, image, chart, list of crates
+    Package {
+        /// Passed on: `--out DIR`, `--level N`, `--profile NAME`, `--no-build`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the programs and install them, into /usr/local or `--prefix DIR`
+    Install {
+        /// Passed on: `--prefix DIR`, `--uninstall`, `--profile NAME`, `--no-build`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the eBPF programs into ebpf/objects
     Ebpf(ebpf::Arguments),
     /// Make the SDK for plugins outside this repository: crates, polycube.h, templates and pages
@@ -75,10 +95,12 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
         Task::Ci => lint::run().and_then(|()| test::run(&[])),
-        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Demo { profile } => labs::demo(&profile),
         Task::Bench { args } => bench::run(&args),
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
-        Task::FuzzApi(arguments) => fuzz_api::run(&arguments),
+        Task::FuzzApi { args } => labs::fuzz_api(&args),
+        Task::Package { args } => packaging::run("package", &args),
+        Task::Install { args } => packaging::run("install", &args),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Sdk(arguments) => sdk::run(&arguments),
     }

@@ -248,11 +248,11 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "bench",
-            "demo",
             "ebpf",
-            "fuzz_api",
+            "labs",
             "fuzz_filter",
             "lint",
+            "packaging",
             "sdk",
             "test",
             "tidy",
@@ -317,5 +317,10 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "traffic",
         rooms: &["pages", "ping", "steady", "stream", "sender", "segments", "flow"],
     },
-    Floors { sources: "xtask/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
+    Floors {
+        sources: "packaging/src",
+        house: "",
+        rooms: &["build", "chart", "deb", "image", "contents", "sbom", "time", "tree"],
+    },
+    Floors { sources: "labs/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
 ];

@@ -37,13 +37,21 @@ pub(super) fn give(stage: &Stage, interruption: &Interruption) -> Result<()> {
     Ok(())
 }
 
-/// Prints what stays, and what to do next.
-pub(super) fn print_what_is_next(captures: &Path) {
+/// Prints what stays, and what to try next.
+pub(super) fn print_what_is_next(captures: &Path, binaries: &Path) {
     say(&format!(
         "The captures are kept in {}: open them with tcpdump or Wireshark, or remove them.",
         captures.display()
     ));
-    println!("Next: the quick start in README.md does the same by hand, on interfaces of your own.");
+    say("To try next, on an interface of your own (as root; README.md has the quick start, docs/recipes.md more):");
+    println!("  export PATH={}:$PATH", binaries.display());
+    println!("  polycubed --ephemeral &");
+    println!("  polycubectl packetcapture add sniffer capture=bidirectional");
+    println!("  polycubectl attach sniffer eth0");
+    println!("  polycubectl sniffer watch                 # a line for each packet, until Ctrl-C");
+    println!("  polycubectl sniffer set filter='port 53'  # or any tcpdump expression");
+    println!("  polycubectl sniffer set --help            # what else can be set");
+    println!("./x install puts the programs into /usr/local.");
 }
 
 fn say(text: &str) {
@@ -212,7 +220,8 @@ impl Tour<'_> {
     /// Packets captured since `sniffer` was created, once everything sent so far is counted.
     fn captured(&self) -> Result<u64> {
         thread::sleep(SETTLE);
-        captured(&self.ctl("sniffer show counters")?)
+        let answer = self.ctl("sniffer show counters captured")?;
+        answer.trim().parse().with_context(|| format!("`captured` is not a number: {answer:?}"))
     }
 
     fn ping_all(&self) -> Result<()> {
@@ -241,9 +250,4 @@ fn answer(output: Output) -> Result<String> {
     print!("{}{}", output.stdout, output.stderr);
     ensure!(output.code == Some(0), "{output}");
     Ok(output.stdout)
-}
-
-fn captured(counters: &str) -> Result<u64> {
-    let figure = counters.lines().find_map(|line| line.trim().strip_prefix("captured:"));
-    figure.context("`show counters` lacks `captured`")?.trim().parse().context("`captured` is not a number")
 }

@@ -1,6 +1,5 @@
 //! `./x fuzz-api`: requests that Schemathesis makes from `/openapi.json`, sent to a daemon in its own lab.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +8,7 @@ use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::Lab;
 
-use crate::command::{cargo, run as run_command};
-use crate::machine;
+use crate::run_command;
 
 /// What pip installs. Pinned, because a later release may have other checks.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -36,17 +34,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    machine::check()?;
-    run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
-    let own = env::current_exe().context("cannot find xtask itself")?;
-    let target = own.parent().and_then(Path::parent).context("xtask is not in a target directory")?;
+    let binaries = crate::binaries()?;
+    let target = binaries.parent().context("this program is not in a target directory")?;
     let place = target.join("fuzz-api");
     let program = install(&place)?;
     fs::write(place.join("hooks.py"), include_str!("fuzz_api/hooks.py"))?;
 
     let lab = Lab::new()?;
     lab.veth("veth1", &lab.peer("peer")?, "veth1")?;
-    let mut daemon = Daemon::start_from(&target.join("debug"), &lab, &["--addr", "127.0.0.1", "--no-auth"])?;
+    let mut daemon = Daemon::start_from(&binaries, &lab, &["--addr", "127.0.0.1", "--no-auth"])?;
     let mut command = lab.host().command(&program);
     command.current_dir(&place).env("SCHEMATHESIS_HOOKS", "hooks.py").env("PYTHONDONTWRITEBYTECODE", "1");
     command.args(["run", "http://127.0.0.1:9000/openapi.json", "--workers", "1", "--continue-on-failure"]);

@@ -1,0 +1,61 @@
+//! Builds what packages have, such that the result does not depend on where.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+pub(crate) const PACKAGES: [&str; 4] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge"];
+
+/// Stores in each program which crates it is made of, for `cargo audit bin` and image scanners. Built in half a minute.
+const AUDITABLE: &str = "0.7.7";
+
+/// The target directory: this program is in its directory of a profile.
+pub(crate) fn target() -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot find this program")?;
+    let target = own.parent().and_then(Path::parent).context("this program is not in a target directory")?;
+    Ok(target.to_owned())
+}
+
+/// Builds the programs; with `audited`, with the list of their crates inside.
+pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    if audited {
+        let tools = target.join("tools");
+        let auditable = tools.join("bin/cargo-auditable");
+        if !auditable.exists() {
+            eprintln!("./x: installing cargo-auditable {AUDITABLE} into {}", tools.display());
+            let mut install = Command::new(&cargo);
+            install.args(["install", "cargo-auditable", "--locked", "--version", AUDITABLE, "--root"]).arg(&tools);
+            ensure!(install.status()?.success(), "cargo-auditable cannot be installed");
+        }
+        // `cargo-auditable auditable` is what cargo runs for `cargo auditable`.
+        command = Command::new(auditable);
+        command.arg("auditable");
+    }
+    eprintln!("./x: building with link-time optimisation (profile {profile}), which takes some minutes");
+    command.current_dir(root).args(["build", "--locked", "--profile", profile]).arg("--target-dir").arg(target);
+    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).context("there is no HOME")?;
+    // Of several that fit, rustc and gcc take the last: the target directory may be in the repository.
+    let places = [(home.as_path(), "/cargo"), (root, "/usr/src/polycube"), (target, "/usr/src/polycube/target")];
+    let flags = |flag: &str| places.map(|(from, to)| format!("{flag}={}={to}", from.display()));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix").join("\u{1f}"));
+    command.env("CFLAGS", flags("-ffile-prefix-map").join(" "));
+    command.env("SOURCE_DATE_EPOCH", epoch(root)?.to_string());
+    ensure!(command.status().context("cannot run cargo")?.success(), "cargo build failed");
+    Ok(())
+}
+
+/// The time of everything in the packages: SOURCE_DATE_EPOCH, or that of the last commit.
+pub(crate) fn epoch(root: &Path) -> Result<u64> {
+    if let Ok(given) = env::var("SOURCE_DATE_EPOCH") {
+        return given.parse().with_context(|| format!("SOURCE_DATE_EPOCH is not a number: {given}"));
+    }
+    let git = Command::new("git").current_dir(root).args(["log", "-1", "--format=%ct"]).stderr(Stdio::null()).output();
+    let text = git.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    text.parse().context("this is not a clone with a commit: set SOURCE_DATE_EPOCH")
+}

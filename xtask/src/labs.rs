@@ -1,0 +1,45 @@
+//! `./x demo` and `./x fuzz-api`: builds what they run, and starts them.
+//!
+//! They are programs of the crate `labs`, because they bring the test kit and with it a third of the daemon's crates.
+
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::{cargo, run as run_command};
+
+/// What the demo runs. The tests need more, and the benches are the slowest to build.
+const PACKAGES: [&str; 5] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "polycube-labs"];
+
+/// Builds in a profile, which is also that of this program unless it is asked for, so that no crate is built twice.
+pub(crate) fn demo(profile: &str) -> Result<()> {
+    let directory = directory(profile)?;
+    let first = if directory.join("labs").exists() { "" } else { "; the first time, this takes some minutes" };
+    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
+    let mut build = cargo();
+    build.args(["build", "--locked", "--profile", profile]).args(packages);
+    // What speeds up the next build is a third of what the demo would leave on the disk.
+    build.env("CARGO_INCREMENTAL", "0");
+    run_command(&format!("building what the demo runs (1 of 2){first}"), &mut build)?;
+    eprintln!("./x: the demo (2 of 2)");
+    // In place of this program, so that Ctrl-C ends the demo alone, which cleans up.
+    let error = Command::new(directory.join("labs")).arg("demo").exec();
+    Err(error).context("cannot start the demo")
+}
+
+pub(crate) fn fuzz_api(args: &[String]) -> Result<()> {
+    crate::machine::check()?;
+    run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
+    run_command("fuzz-api", Command::new(directory("dev")?.join("labs")).arg("fuzz-api").args(args))
+}
+
+/// Where cargo puts what it builds with a profile, relative to the directory of this program's own profile.
+pub(crate) fn directory(profile: &str) -> Result<PathBuf> {
+    let name = if profile == "dev" { "debug" } else { profile };
+    let own = env::current_exe().context("cannot find xtask itself")?;
+    let target = own.parent().and_then(|own| own.parent()).context("xtask is not in a target directory")?;
+    Ok(target.join(name))
+}
