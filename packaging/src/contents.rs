@@ -58,23 +58,28 @@ pub(crate) fn programs(root: &Path, binaries: &Path, zsh: &str) -> Result<Tree> 
     Ok(tree)
 }
 
-/// What a plugin is built from: crates in the source tree's own form.
+/// What a plugin is built from: the directory that `./x sdk` makes.
 ///
 /// # Errors
 /// Something cannot be read.
-pub(crate) fn development(root: &Path) -> Result<Tree> {
+pub(crate) fn development(sdk: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
-    for crate_ in ["plugin-api", "ebpf/layout", "ebpf/chain"] {
-        let listed = Command::new("git").current_dir(root).args(["ls-files", crate_]).output();
-        let listed = listed.context("cannot run git, which knows what belongs to the SDK")?;
-        ensure!(listed.status.success(), "git ls-files {crate_}: {}", String::from_utf8_lossy(&listed.stderr).trim());
-        for path in String::from_utf8(listed.stdout)?.lines() {
-            tree.file(&format!("share/polycube/sdk/{path}"), 0o644, read(&root.join(path))?);
+    add_directory(&mut tree, sdk, "share/polycube/sdk")?;
+    tree.link("share/doc/polycube-dev", "../polycube/sdk/docs");
+    Ok(tree)
+}
+
+fn add_directory(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+        let entry = entry?;
+        let to = format!("{to}/{}", entry.file_name().display());
+        if entry.file_type()?.is_dir() {
+            add_directory(tree, &entry.path(), &to)?;
+        } else {
+            tree.file(&to, 0o644, read(&entry.path())?);
         }
     }
-    tree.file("share/doc/polycube-dev/plugin-abi.md", 0o644, read(&root.join("docs/plugin-abi.md"))?);
-    tree.file("share/doc/polycube-dev/copyright", 0o644, read(&root.join("LICENSE"))?);
-    Ok(tree)
+    Ok(())
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {

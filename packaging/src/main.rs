@@ -51,6 +51,9 @@ enum Task {
         /// How hard to compress, 1 to 19
         #[arg(long, default_value_t = 19)]
         level: i32,
+        /// The directory that `./x sdk` made; without it, there is no polycube-dev
+        #[arg(long)]
+        sdk: Option<PathBuf>,
     },
     /// Install the programs
     Install {
@@ -81,9 +84,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let binaries = target.join(if arguments.profile == "dev" { "debug" } else { &arguments.profile });
     match &arguments.task {
-        Task::Package { out, level } => {
+        Task::Package { out, level, sdk } => {
             let out = out.clone().unwrap_or_else(|| target.join("packages"));
-            package(&binaries, &out, *level)
+            package(|| pack(&binaries, *level, sdk.as_deref()), &out)
         }
         Task::Install { prefix, uninstall: true } => {
             let script = root().join("packaging/install.sh");
@@ -119,10 +122,9 @@ fn root() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
-fn package(binaries: &Path, out: &Path, level: i32) -> Result<()> {
+fn package(pack: impl Fn() -> Result<Vec<(String, Vec<u8>)>>, out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let packed = pack(binaries, level)?;
-    let again = pack(binaries, level)?;
+    let (packed, again) = (pack()?, pack()?);
     let mut sums = String::new();
     for ((name, bytes), (_, other)) in packed.iter().zip(&again) {
         ensure!(bytes == other, "packing {name} twice gives different bytes");
@@ -136,7 +138,7 @@ fn package(binaries: &Path, out: &Path, level: i32) -> Result<()> {
 }
 
 /// All packages, by file name.
-fn pack(binaries: &Path, level: i32) -> Result<Vec<(String, Vec<u8>)>> {
+fn pack(binaries: &Path, level: i32, sdk: Option<&Path>) -> Result<Vec<(String, Vec<u8>)>> {
     let root = root();
     let time = build::epoch(root)?;
     let created = time::rfc3339(time);
@@ -150,8 +152,10 @@ fn pack(binaries: &Path, level: i32) -> Result<Vec<(String, Vec<u8>)>> {
     let programs = with_sbom("vendor-completions")?;
     let (deb, tree) = daemon(&programs)?;
     let mut packages = vec![(deb.file_name(), deb.pack(&tree, time, level)?)];
-    let (deb, tree) = development()?;
-    packages.push((deb.file_name(), deb.pack(&tree, time, level)?));
+    if let Some(sdk) = sdk {
+        let (deb, tree) = development(sdk)?;
+        packages.push((deb.file_name(), deb.pack(&tree, time, level)?));
+    }
     let name = format!("polycube-{VERSION}-{architecture}-linux");
     let tarball = tarball(&with_sbom("site-functions")?)?.tar(&format!("{name}/"), time)?;
     packages.push((format!("{name}.tar.zst"), compress(&tarball, level)?));
@@ -192,11 +196,11 @@ fn daemon(programs: &Tree) -> Result<(Deb, Tree)> {
 }
 
 /// The package `polycube-dev`.
-fn development() -> Result<(Deb, Tree)> {
+fn development(sdk: &Path) -> Result<(Deb, Tree)> {
     let mut tree = Tree::default();
-    tree.add("usr", &contents::development(root())?);
+    tree.add("usr", &contents::development(sdk)?);
     let fields = "Suggests: polycube\nDescription: what plugins of polycubed are built from\n \
-                  The crates that a plugin depends on, and the memory layouts that it shares\n with its eBPF programs.\n";
+                  Crates, the header polycube.h, templates and pages, for plugins with eBPF\n programs in C or Rust.\n";
     let version = format!("{VERSION}-1");
     let deb = Deb { package: "polycube-dev", version, architecture: "all", fields: fields.to_owned(), scripts: vec![] };
     Ok((deb, tree))

@@ -62,7 +62,7 @@ const KEY_LINES: [&str; 47] = [
 ];
 
 fn start_demo() -> Result<Child> {
-    let mut command = Command::new(binary_dir()?.join("labs"));
+    let mut command = Command::new(binary_dir()?.join("tasks"));
     command.arg("demo").stdin(Stdio::null());
     command.stdout(Stdio::piped()).spawn().context("cannot start the demo")
 }

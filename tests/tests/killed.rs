@@ -59,7 +59,8 @@ fn snapshot(scene: &Scene) -> Result<Snapshot> {
 fn without_numbers(pin: &Path) -> String {
     let parts = pin.components().map(|part| {
         let part = part.as_os_str().to_string_lossy().into_owned();
-        let words: Vec<&str> = part.split('-').collect();
+        // Of a map's name, what follows its revision is its generation and its cube's UUID.
+        let words: Vec<&str> = part.split('+').next().unwrap_or_default().split('-').collect();
         match words[..] {
             [point, direction, stage, _, _] => [point, direction, stage].join("-"),
             [_, direction, _] => direction.to_owned(),

@@ -14,8 +14,11 @@ use tempfile::TempDir;
 /// Packs what the tests run, as `./x package` packs what it has built.
 fn packages() -> Result<TempDir> {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let sdk = place.path().join("sdk");
+    run(Command::new(binary_dir()?.join("xtask")).args(["sdk", "--out"]).arg(&sdk))?;
     let mut command = Command::new(binary_dir()?.join("packaging"));
     command.args(["package", "--no-build", "--profile", "dev", "--level", "1", "--out"]).arg(place.path());
+    command.arg("--sdk").arg(one_file(&sdk, "polycube-sdk-", env!("CARGO_PKG_VERSION"))?);
     let said = Output::of("packaging", command)?.ok();
     ensure!(said.contains("packed twice with the same bytes"), "{said}");
     Ok(place)
@@ -144,6 +147,15 @@ fn the_debian_package_is_installed_used_upgraded_removed_and_purged() -> Result<
     root.dpkg(&["--install", &deb])?;
     root.dpkg(&["--purge", "polycube"])?;
     assert_eq!(root.files()?, BTreeSet::new());
+
+    let deb = one_file(packages.path(), "polycube-dev_", ".deb")?.display().to_string();
+    root.dpkg(&["--install", &deb])?;
+    let sdk = root.path().join("usr/share/polycube/sdk");
+    run(Command::new(binary_dir()?.join("polycubectl"))
+        .current_dir(packages.path())
+        .args(["plugin", "new", "guard", "--c"])
+        .arg(format!("--sdk={}", sdk.display())))?;
+    assert!(packages.path().join("guard/src/lib.rs").exists() && sdk.join("include/polycube.h").exists());
 
     archive_installs_and_uninstalls(packages.path())?;
     image_has_a_sound_layout(packages.path())

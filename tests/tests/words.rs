@@ -73,7 +73,7 @@ fn a_capture_is_shown_in_short_unless_everything_is_wanted() -> Result<()> {
     scene.sniff("capture=bidirectional stop-after.seconds=1h");
     let short = scene.daemon.ctl("sniffer show").ok();
     let whole = scene.daemon.ctl("sniffer show --all").ok();
-    for name in ["globalheader", "packet", "rotate", "storage", "queue", "filters"] {
+    for name in ["globalheader", "packet", "rotate", "storage", "queue", "disk", "filters"] {
         let heading = format!("{name}:");
         assert!(!short.lines().any(|line| line == heading), "{name} is shown in {short}");
         assert!(whole.lines().any(|line| line == heading), "{name} is not shown in {whole}");

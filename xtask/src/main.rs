@@ -6,11 +6,11 @@ mod bench;
 mod command;
 mod ebpf;
 mod fuzz_filter;
-mod labs;
 mod lint;
 mod machine;
 mod packaging;
 mod sdk;
+mod tasks;
 mod test;
 mod tidy;
 
@@ -95,12 +95,12 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Test { args } => test::run(&args),
         Task::Ci => lint::run().and_then(|()| test::run(&[])),
-        Task::Demo { profile } => labs::demo(&profile),
+        Task::Demo { profile } => tasks::demo(&profile),
         Task::Bench { args } => bench::run(&args),
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
-        Task::FuzzApi { args } => labs::fuzz_api(&args),
-        Task::Package { args } => packaging::run("package", &args),
-        Task::Install { args } => packaging::run("install", &args),
+        Task::FuzzApi { args } => tasks::fuzz_api(&args),
+        Task::Package { args } => packaging::package(&args),
+        Task::Install { args } => packaging::install(&args),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Sdk(arguments) => sdk::run(&arguments),
     }

@@ -3,10 +3,29 @@
 use anyhow::Result;
 
 use crate::command::{cargo, run as run_command};
+use crate::sdk;
 
-pub(crate) fn run(task: &str, args: &[String]) -> Result<()> {
-    // Compression takes minutes without optimisation; installing compresses nothing.
-    let profile = if task == "package" { "release" } else { "dev" };
-    let run = ["run", "--quiet", "--locked", "--profile", profile, "-p", "polycube-packaging", "--", task];
-    run_command(task, cargo().args(run).args(args))
+/// Makes the SDK first, which the package for development consists of.
+pub(crate) fn package(args: &[String]) -> Result<()> {
+    let sdk = sdk::make(&crate::root().join("target/sdk"))?;
+    // Compression takes minutes without optimisation.
+    let mut run = cargo();
+    run.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--profile",
+        "release",
+        "-p",
+        "polycube-packaging",
+        "--",
+        "package",
+        "--sdk",
+    ]);
+    run_command("package", run.arg(sdk).args(args))
+}
+
+pub(crate) fn install(args: &[String]) -> Result<()> {
+    let run = ["run", "--quiet", "--locked", "-p", "polycube-packaging", "--", "install"];
+    run_command("install", cargo().args(run).args(args))
 }

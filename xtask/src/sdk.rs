@@ -34,7 +34,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let out = crate::root().join(&arguments.out);
+    make(&crate::root().join(&arguments.out)).map(drop)
+}
+
+/// Makes the SDK in `out`, and returns its directory.
+pub(crate) fn make(out: &Path) -> Result<PathBuf> {
     let name = format!("polycube-sdk-{}", env!("CARGO_PKG_VERSION"));
     let sdk = out.join(&name);
     if sdk.exists() {
@@ -44,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         fs::create_dir_all(sdk.join(directory)).with_context(|| format!("making {}", sdk.display()))?;
     }
     for (package, workspace) in CRATES {
-        unpack(&pack(package, workspace, &out)?, &sdk.join("crates").join(package))?;
+        unpack(&pack(package, workspace, out)?, &sdk.join("crates").join(package))?;
     }
     let root = crate::root();
     for directory in ["include", "templates"] {
@@ -58,9 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let archive = format!("{name}.tar.gz");
     let reproducible = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "-czf"];
-    execute(Command::new("tar").current_dir(&out).args(reproducible).args([&archive, &name]))?;
+    execute(Command::new("tar").current_dir(out).args(reproducible).args([&archive, &name]))?;
     println!("sdk: {}", out.join(archive).display());
-    Ok(())
+    Ok(sdk)
 }
 
 /// Packs a crate as for a registry.

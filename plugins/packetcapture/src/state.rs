@@ -39,6 +39,7 @@ pub struct State {
     /// Memory in bytes
     pub memory: MemoryState,
     /// The disk of the capture's files
+    #[schemars(extend("x-minor" = true))]
     pub disk: DiskState,
     /// Header of the capture's pcap file
     #[schemars(extend("x-minor" = true))]

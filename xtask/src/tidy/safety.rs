@@ -10,7 +10,7 @@ const SAFE: [&str; 8] = [
     "cli/src/lib.rs",
     "cli/src/main.rs",
     "cli/src/bin/polycube-extcap.rs",
-    "labs/src/main.rs",
+    "tasks/src/main.rs",
     "packaging/src/main.rs",
     "xtask/src/main.rs",
 ];

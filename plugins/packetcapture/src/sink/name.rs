@@ -10,7 +10,7 @@ use crate::calendar::date;
 use crate::format::Stamp;
 
 /// The numbers of a capture's next files. None is used twice: a file that is being deleted or compressed may still have
-/// the name, and the order of names is the order of time.
+/// the name, and the order of names, without their extensions, is the order of time.
 #[derive(Default)]
 pub(super) struct Names {
     chosen: HashMap<PathBuf, u32>,
@@ -50,8 +50,8 @@ fn with_ending(name: &OsStr, ending: &str) -> OsString {
     name
 }
 
-/// `<stem>.<extension>`, or `<stem>-<number>.<extension>` if there is a number. With leading zeros, the order of names is
-/// the order of numbers.
+/// `<stem>.<extension>`, or `<stem>-<number>.<extension>` if there is a number. With leading zeros, the order of stems
+/// is the order of numbers.
 pub(super) fn file_name(stem: &str, number: u32, extension: &str) -> String {
     if number == 0 { format!("{stem}.{extension}") } else { format!("{stem}-{number:06}.{extension}") }
 }

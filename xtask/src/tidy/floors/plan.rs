@@ -249,7 +249,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "bench",
             "ebpf",
-            "labs",
+            "tasks",
             "fuzz_filter",
             "lint",
             "packaging",
@@ -322,5 +322,5 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &["build", "chart", "deb", "image", "contents", "sbom", "time", "tree"],
     },
-    Floors { sources: "labs/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
+    Floors { sources: "tasks/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
 ];

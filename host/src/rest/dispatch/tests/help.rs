@@ -83,7 +83,7 @@ async fn the_frameworks_words_are_followed_by_names() {
     completes("cubes", "DEL", &[]).await;
     completes("services", "DEL", &["bridge", "tap"]).await;
     completes("services", "ADD", &["type=", "uri=", "name="]).await;
-    completes("services/tap", "NONE", &["show", "del"]).await;
+    completes("services/tap", "NONE", &["show", "del", "reload"]).await;
     completes("version", "NONE", &["show"]).await;
     let kinds = ask("OPTIONS", "topology?help=SHOW", &Value::Null).await.body["params"].clone();
     assert_eq!((&kinds["br1:p"]["type"], &kinds["lo"]["type"]), (&json!("port"), &json!("netdev")));

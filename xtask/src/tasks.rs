@@ -1,6 +1,6 @@
 //! `./x demo` and `./x fuzz-api`: builds what they run, and starts them.
 //!
-//! They are programs of the crate `labs`, because they bring the test kit and with it a third of the daemon's crates.
+//! They are programs of the crate `tasks`, because they bring the test kit and with it a third of the daemon's crates.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result};
 use crate::command::{cargo, run as run_command};
 
 /// What the demo runs. The tests need more, and the benches are the slowest to build.
-const PACKAGES: [&str; 5] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "polycube-labs"];
+const PACKAGES: [&str; 5] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "polycube-tasks"];
 
 /// Builds in a profile, which is also that of this program unless it is asked for, so that no crate is built twice.
 pub(crate) fn demo(profile: &str) -> Result<()> {
     let directory = directory(profile)?;
-    let first = if directory.join("labs").exists() { "" } else { "; the first time, this takes some minutes" };
+    let first = if directory.join("tasks").exists() { "" } else { "; the first time, this takes some minutes" };
     let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
     let mut build = cargo();
     build.args(["build", "--locked", "--profile", profile]).args(packages);
@@ -26,14 +26,14 @@ pub(crate) fn demo(profile: &str) -> Result<()> {
     run_command(&format!("building what the demo runs (1 of 2){first}"), &mut build)?;
     eprintln!("./x: the demo (2 of 2)");
     // In place of this program, so that Ctrl-C ends the demo alone, which cleans up.
-    let error = Command::new(directory.join("labs")).arg("demo").exec();
+    let error = Command::new(directory.join("tasks")).arg("demo").exec();
     Err(error).context("cannot start the demo")
 }
 
 pub(crate) fn fuzz_api(args: &[String]) -> Result<()> {
     crate::machine::check()?;
     run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
-    run_command("fuzz-api", Command::new(directory("dev")?.join("labs")).arg("fuzz-api").args(args))
+    run_command("fuzz-api", Command::new(directory("dev")?.join("tasks")).arg("fuzz-api").args(args))
 }
 
 /// Where cargo puts what it builds with a profile, relative to the directory of this program's own profile.

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "labs", about = "Tasks of ./x that need a lab", arg_required_else_help = true)]
+#[command(name = "tasks", about = "Tasks of ./x that need a lab", arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
