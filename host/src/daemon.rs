@@ -266,6 +266,11 @@ fn kept(options: &Options, directories: &[PathBuf], registry: &mut Registry) -> 
             registry.remove(name);
         }
         let plugin = load_service(directories, service.file_type, &uri.display().to_string(), name);
+        // One that was added by hand is also found in the plugin directory, if its file is named like a plugin's.
+        let is_loaded = |plugin: &Plugin| registry.service(name).is_ok_and(|there| there.plugin.path == plugin.path);
+        if plugin.as_ref().is_ok_and(is_loaded) {
+            continue;
+        }
         if let Err(error) = plugin.map_err(anyhow::Error::from).and_then(|plugin| add(registry, plugin)) {
             tracing::error!(service = name, "cannot be loaded again: {error}");
         }

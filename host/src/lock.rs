@@ -19,7 +19,7 @@ pub(crate) fn take(state_dir: &Path) -> Result<File> {
     if file.try_lock().is_err() {
         let owner = std::fs::read_to_string(&path).unwrap_or_default();
         bail!(
-            "polycubed (pid {}) already uses {}: give --state-dir another directory",
+            "polycubed (pid {}) already uses {}: stop it, or give --state-dir another directory",
             owner.trim(),
             state_dir.display()
         );

@@ -50,7 +50,7 @@ pub(crate) struct Options {
     pub socket: PathBuf,
 
     /// Where the daemon keeps its own files
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/polycube")]
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/polycube", global = true)]
     pub state_dir: PathBuf,
 
     /// Store nothing, and leave nothing behind: neither cubes for the next start nor programs in the kernel
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     pub ephemeral: bool,
 
     /// Where the daemon pins programs and maps: a directory in a bpf filesystem that nothing else uses
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/polycube")]
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/polycube", global = true)]
     pub bpffs: PathBuf,
 
     /// Configurations (*.yaml) that are applied at start, all of them as one change, as `polycubectl config apply` would

@@ -11,7 +11,7 @@ use crate::bpf::ProgramRefused;
 pub enum LoadError {
     #[error("the object of {what} cannot be read: {source}")]
     Object { what: String, source: aya_obj::ParseError },
-    #[error("the object of {what} cannot be relocated: {source}")]
+    #[error("the object of {what} cannot be relocated: {}", root_cause(source))]
     Relocation { what: String, source: aya_obj::relocation::EbpfRelocationError },
     #[error("the object of {what} has no {missing}")]
     Incomplete { what: String, missing: String },

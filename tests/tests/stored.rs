@@ -131,6 +131,11 @@ fn a_cube_whose_plugin_is_gone_is_kept_and_comes_back_with_it() -> Result<()> {
     assert_eq!((&after["uuid"], &after["parents"]), (&before["uuid"], &before["parents"]));
     let chain = scene.get("br1")?["ports"][0]["ingress-chain"].clone();
     assert!(chain.to_string().contains("m1") && chain.to_string().contains("sniffer"), "{chain}");
+    // The next start finds the plugin by itself, as well as in the store.
+    scene.daemon.terminate()?;
+    scene.daemon.restart()?;
+    assert!(scene.get("m1")?.get("failure").is_none());
+    assert!(!scene.daemon.log().contains("ERROR"), "{}", scene.daemon.log());
     Ok(())
 }
 
@@ -297,7 +302,9 @@ fn a_second_daemon_and_a_cleanup_beside_a_running_one_are_refused() -> Result<()
     let left = programs_attached(scene.lab.host(), "veth1")?;
     assert_eq!(left.len(), 1, "what others attached stays: {left:?}");
     drop(theirs);
-    assert_eq!(run(&["cleanup"])?.ok().trim(), "nothing is left");
+    // The flags may follow, as where a package is removed.
+    let said = attempt(&scene.lab, &["cleanup", "--state-dir", state, "--bpffs", bpffs])?.ok();
+    assert_eq!(said.trim(), "nothing is left");
     // What is stored stays, and is built again.
     scene.daemon.restart()?;
     assert_eq!(scene.get("br1")?["ports"].as_array().map(Vec::len), Some(2));

@@ -61,6 +61,8 @@ pub(crate) enum UsageError {
     FlagOfPlugin { flag: &'static str, word: &'static str },
     #[error("'{name}' cannot be a plugin's name: give up to 15 of a-z, 0-9 and _, a letter first")]
     PluginName { name: String },
+    #[error("'{name}' cannot be a plugin's name: it is a word of the API or of the command line; choose another")]
+    ReservedName { name: String },
     #[error("{word} goes with config apply and config diff only")]
     WordWithoutConfig { word: &'static str },
     #[error("- (standard input) and FILE exclude each other")]
@@ -82,7 +84,10 @@ impl UsageError {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
-            Self::FlagWithoutPlugin { .. } | Self::FlagOfPlugin { .. } | Self::PluginName { .. } => Topic::Plugin,
+            Self::FlagWithoutPlugin { .. }
+            | Self::FlagOfPlugin { .. }
+            | Self::PluginName { .. }
+            | Self::ReservedName { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::Count { .. } | Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NothingToSet => Topic::Set,

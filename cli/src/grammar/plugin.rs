@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use polycube_api::{COMMAND_LINE, Verb, Word};
+
 use super::error::UsageError;
 use super::forms::Topic;
 use super::plugin_flags::{CubeKind, Language};
@@ -101,7 +103,13 @@ fn checked(name: &str) -> Result<String, UsageError> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     // The kernel keeps 15 bytes of a program's name.
     let fits = name.len() <= 15 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(is_word);
-    if fits { Ok(name.to_owned()) } else { Err(UsageError::PluginName { name: name.to_owned() }) }
+    if !fits {
+        return Err(UsageError::PluginName { name: name.to_owned() });
+    }
+    if Word::parse(name).is_some() || COMMAND_LINE.contains(&name) || Verb::parse(name).is_some() {
+        return Err(UsageError::ReservedName { name: name.to_owned() });
+    }
+    Ok(name.to_owned())
 }
 
 #[cfg(test)]
@@ -151,6 +159,10 @@ mod tests {
             ("plugin check guard --rust", "--rust goes with plugin new only"),
             ("plugin new guard --once", "--once goes with plugin dev only"),
             ("br1 show --once", "--once goes with plugin only"),
+            (
+                "plugin new cubes",
+                "'cubes' cannot be a plugin's name: it is a word of the API or of the command line; choose another",
+            ),
             (
                 "plugin new My-Guard",
                 "'My-Guard' cannot be a plugin's name: give up to 15 of a-z, 0-9 and _, a letter first",

@@ -121,6 +121,9 @@ fn contents(object: &[u8]) -> Result<Contents, Fault> {
     }
     let maps = declared_maps(object)?;
     let facts = Facts::of(object).ok_or(Fault::NotElf)?;
+    if let Some(name) = facts.undefined.first() {
+        return Err(Fault::Undefined { name: name.clone() });
+    }
     let types = types.and_then(|btf| Types::parse(&btf));
     Ok(Contents { facts, maps, types })
 }

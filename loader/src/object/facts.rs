@@ -24,6 +24,8 @@ pub struct Facts {
     pub maps: BTreeSet<String>,
     /// Global variables with their sizes in bytes.
     pub globals: BTreeMap<String, u64>,
+    /// Functions and variables that it uses and does not define.
+    pub undefined: BTreeSet<String>,
 }
 
 impl Facts {
@@ -33,6 +35,10 @@ impl Facts {
         let file = object::File::parse(&*bytes).ok()?;
         let mut facts = Self::default();
         for symbol in file.symbols() {
+            if symbol.is_undefined() && symbol.is_global() {
+                facts.undefined.extend(symbol.name().ok().map(str::to_owned));
+                continue;
+            }
             let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
             let (Ok(name), Some(section)) = (symbol.name(), section) else { continue };
             let Ok(section_name) = section.name() else { continue };
@@ -105,6 +111,20 @@ mod tests {
 
     fn names<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
         names.into_iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn what_an_object_uses_and_does_not_define_is_named() {
+        let bytes = aligned(BRIDGE);
+        let file = object::File::parse(&*bytes).unwrap();
+        let (table, bridge) = (file.section_by_name(".symtab"), file.symbols().find(|s| s.name() == Ok("bridge")));
+        let (at, _) = table.and_then(|table| table.file_range()).unwrap();
+        // `st_shndx` of an `Elf64_Sym`, which has 24 bytes.
+        let section = usize::try_from(at).unwrap() + bridge.unwrap().index().0 * 24 + 6;
+        let mut without = BRIDGE.to_vec();
+        without[section..section + 2].fill(0);
+        assert!(Facts::of(BRIDGE).unwrap().undefined.is_empty());
+        assert_eq!(names(&Facts::of(&without).unwrap().undefined), ["bridge"]);
     }
 
     #[test]

@@ -18,7 +18,8 @@ fn main() {
     );
     for name in names {
         let mut clang = Command::new(&name);
-        clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Iinclude", "-c", SOURCE, "-o"]);
+        clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"]);
+        clang.args(["-Iinclude", "-c", SOURCE, "-o"]);
         match clang.arg(&object).status() {
             Ok(status) if status.success() => return,
             Ok(status) => panic!("{name} failed: {status}"),

@@ -39,7 +39,7 @@ neighbour() { # INTERFACE ADDRESS
 # Whether a host answers: it refuses a connection to a port where nothing listens. Without an answer, time runs out.
 answers() { # FROM ADDRESS
 	local status=0
-	timeout 2 nsenter --net=/proc/$1/ns/net bash -c "exec 3<>/dev/tcp/$2/9" 2>/dev/null || status=$?
+	timeout 4 nsenter --net=/proc/$1/ns/net bash -c "exec 3<>/dev/tcp/$2/9" 2>/dev/null || status=$?
 	[ $status -ne 124 ]
 }
 ctl() { polycubectl --url "unix://$work/socket" "$@" || fail "polycubectl $*"; }
@@ -49,7 +49,7 @@ mount -t bpf none "$work/bpf"
 ip link set lo up
 neighbour veth1 10.0.0.1
 first=$there
-polycubed --ephemeral --socket "$work/socket" --state-dir "$work/state" --bpffs "$work/bpf/polycube" \
+polycubed --config /dev/null --ephemeral --socket "$work/socket" --state-dir "$work/state" --bpffs "$work/bpf/polycube" \
 	--plugin-dir "$1" >"$work/log" 2>&1 &
 processes="$processes $!"
 for _ in $(seq 100); do [ -S "$work/socket" ] && break; sleep 0.05; done
