@@ -11,6 +11,8 @@ use crate::bpf::ProgramRefused;
 pub enum LoadError {
     #[error("the object of {what} cannot be read: {source}")]
     Object { what: String, source: aya_obj::ParseError },
+    #[error("the object of {what} is malformed: compile it again")]
+    Malformed { what: String },
     #[error("the object of {what} cannot be relocated: {}", root_cause(source))]
     Relocation { what: String, source: aya_obj::relocation::EbpfRelocationError },
     #[error("the object of {what} has no {missing}")]

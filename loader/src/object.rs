@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use aya_obj::generated::{BPF_DW, BPF_IMM, BPF_LD, BPF_PSEUDO_MAP_FD, bpf_map_type};
@@ -117,7 +118,8 @@ fn typed(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Opti
                 == (shape.map_type, shape.key_size, shape.value_size)
     };
     let map = object.maps.get(name).filter(|map| fits(map)).cloned()?;
-    Some((Types::load(what, &mut object, None)?, map))
+    let types = guarded(what, || Ok(Types::load(what, &mut object, None))).ok().flatten();
+    Some((types?, map))
 }
 
 /// Where a program stands among those of its cube.
@@ -145,7 +147,7 @@ pub struct Entry<'a> {
 /// # Errors
 /// What is wrong with the object, or what the kernel says.
 pub fn load(what: &str, entry: Entry<'_>, shared: &HashMap<&str, RawFd>, rodata: Rodata) -> Result<Loaded, LoadError> {
-    let (program, mut own) = assemble(what, entry, shared, rodata)?;
+    let (program, mut own) = guarded(what, || assemble(what, entry, shared, rodata))?;
     let incomplete = |missing: String| LoadError::Incomplete { what: what.to_owned(), missing };
     let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
     Ok(Loaded { program, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
@@ -164,7 +166,7 @@ pub fn load_target(
 ) -> Result<OwnedFd, LoadError> {
     let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     let entry = Entry { elf, name, constants, standing: Standing::Target };
-    Ok(assemble(what, entry, shared, Rodata::Constant)?.0)
+    Ok(guarded(what, || assemble(what, entry, shared, Rodata::Constant))?.0)
 }
 
 /// A program in the kernel, and the maps that were created for it.
@@ -266,8 +268,14 @@ pub fn load_end() -> Result<OwnedFd, LoadError> {
 }
 
 fn parse(what: &str, elf: &[u8]) -> Result<Object, LoadError> {
-    Object::parse(&sections::normal(&aligned(elf)))
-        .map_err(|source| LoadError::Object { what: what.to_owned(), source })
+    let refused = |source| LoadError::Object { what: what.to_owned(), source };
+    guarded(what, || Object::parse(&sections::normal(&aligned(elf))).map_err(refused))
+}
+
+/// Runs what reads an object. The ELF reader panics at some malformed ones, and no file may end a daemon.
+fn guarded<T>(what: &str, body: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    let malformed = |_| Err(LoadError::Malformed { what: what.to_owned() });
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(malformed)
 }
 
 /// The ELF reader casts the bytes to structures, so they have to lie on a word's boundary.

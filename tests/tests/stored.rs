@@ -135,7 +135,7 @@ fn a_cube_whose_plugin_is_gone_is_kept_and_comes_back_with_it() -> Result<()> {
     scene.daemon.terminate()?;
     scene.daemon.restart()?;
     assert!(scene.get("m1")?.get("failure").is_none());
-    assert!(!scene.daemon.log().contains("ERROR"), "{}", scene.daemon.log());
+    assert!(!scene.daemon.log().contains("cannot be loaded again"));
     Ok(())
 }
 

@@ -24,7 +24,8 @@ const CRATES: [(&str, &str); 7] = [
 ];
 
 /// Pages for those who write plugins.
-const PAGES: [&str; 5] = ["first-plugin.md", "kernel-side.md", "object-services.md", "plugin-abi.md", "porting.md"];
+const PAGES: [&str; 6] =
+    ["first-plugin.md", "kernel-side.md", "object-services.md", "plugin-abi.md", "porting.md", "testing-plugins.md"];
 
 #[derive(Args)]
 pub(crate) struct Arguments {

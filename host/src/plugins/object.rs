@@ -24,6 +24,7 @@ mod tests;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,8 +81,7 @@ pub(super) fn read(
         Some((file, text)) => Manifest::parse(&text).map_err(|source| LoadError::Manifest { file, source })?,
         None => in_section(&path, &object).map_err(in_object)?,
     };
-    let contents = contents(&object).map_err(in_object)?;
-    let (service, definition) = define(name, &object, manifest, &contents).map_err(in_object)?;
+    let (service, definition) = make(name, &object, manifest).map_err(in_object)?;
     Ok((path, service, Arc::new(definition)))
 }
 
@@ -128,7 +128,12 @@ fn contents(object: &[u8]) -> Result<Contents, Fault> {
     Ok(Contents { facts, maps, types })
 }
 
-/// Makes a service of a manifest and the object that it is for.
+/// Makes a service of a manifest and the object that it is for. The ELF reader panics at some malformed objects.
+fn make(name: &str, object: &[u8], manifest: Manifest) -> Result<(ServiceSchema, Definition), Fault> {
+    let body = || define(name, object, manifest, &contents(object)?);
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Fault::Malformed))
+}
+
 fn define(
     name: &str,
     object: &[u8],

@@ -1,4 +1,4 @@
-//! @name@: counts packets, and drops them if it is to.
+//! @name@: counts packets, and drops them if told to.
 
 use polycube_plugin_api::maps::PerCpuArray;
 use polycube_plugin_api::{
@@ -34,7 +34,7 @@ struct Function {
 
 impl Service for Function {
     const NAME: &'static str = "@name@";
-    const DESCRIPTION: &'static str = "Counts packets, and drops them if it is to";
+    const DESCRIPTION: &'static str = "Counts packets, and drops them if told to";
     const KIND: ServiceKind = ServiceKind::Standard;
     type Config = Config;
     type State = Counters;

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     BigEndian,
     #[error("it has no BTF, which declares its maps: compile it with -g, and strip it with llvm-strip -g only")]
     NoTypes,
+    #[error("it is malformed: compile it again")]
+    Malformed,
     #[error("it uses `{name}`, which it does not define: define it, or correct the name")]
     Undefined { name: String },
     #[error("it cannot be read: {0}")]

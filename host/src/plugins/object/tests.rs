@@ -12,7 +12,7 @@ const VERDICTS_MANIFEST: &str = include_str!("../../../../tests/fixtures/objects
 
 fn made(object: &[u8], manifest: &str) -> Result<(ServiceSchema, Definition), Fault> {
     check_elf(object)?;
-    define("my-service", object, Manifest::parse(manifest).unwrap(), &contents(object)?)
+    make("my-service", object, Manifest::parse(manifest).unwrap())
 }
 
 /// A manifest with another value at a JSON pointer, whose last word may be new; null removes what is there.
@@ -364,4 +364,21 @@ fn entries_become_keys_and_values() {
         (many.path.as_str(), many.message.as_str()),
         ("flows", "the program's map has room for 4 entries, not for 5")
     );
+}
+
+/// The reader of ELF files panics at some of these.
+#[test]
+fn no_damage_to_an_object_is_more_than_a_refusal() {
+    let (mut made_anyway, mut malformed) = (0, 0);
+    for at in (0..VERDICTS.len()).step_by(3) {
+        let mut object = VERDICTS.to_vec();
+        object[at] = 0xff;
+        match made(&object, VERDICTS_MANIFEST) {
+            Ok(_) => made_anyway += 1,
+            Err(Fault::Malformed) => malformed += 1,
+            Err(_) => {}
+        }
+        let _ = made(&VERDICTS[..at], VERDICTS_MANIFEST);
+    }
+    assert!(made_anyway > 0 && malformed > 0, "{made_anyway}, {malformed}");
 }
