@@ -101,7 +101,7 @@ fn part(heading: &str) -> Result<String> {
 }
 
 /// Does in a scene what the page says to do with a daemon, and drops a packet.
-fn use_it(project: &Path, lines: &str) -> Result<()> {
+fn use_it(project: &Path, lines: &str) -> Result<Scene> {
     let scene = Scene::set_up().peers(1).fixtures(["panicky"]).start()?;
     let plugins = scene.plugin("panicky")?.parent().context("a directory")?.to_owned();
     let (files, commands): (Vec<&str>, Vec<&str>) = lines.lines().partition(|line| line.starts_with("sudo cp "));
@@ -128,7 +128,7 @@ fn use_it(project: &Path, lines: &str) -> Result<()> {
     scene.daemon.ctl("g1 set drop=false").ok();
     ensure!(answers()?, "packets pass");
     ensure!(counted(&scene)? > dropped, "the counters go on");
-    Ok(())
+    Ok(scene)
 }
 
 fn counted(scene: &Scene) -> Result<u64> {
@@ -205,7 +205,11 @@ fn a_plugin_as_an_object_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
     let project = workshop.directory.join("guard");
     let manifest = fs::read_to_string(project.join("guard.json"))?;
     ensure!(blocks(&part, "json") == [manifest.trim_end()], "the page shows another manifest");
-    use_it(&project, &sh[1])?;
+    let scene = use_it(&project, &sh[1])?;
+    let before = counted(&scene)?;
+    let said = scene.daemon.ctl(&format!("plugin dev {} --once", project.display()));
+    ensure!(said.code == Some(0) && said.stderr.contains("service `guard` is reloaded"), "{said:?}");
+    ensure!(counted(&scene)? >= before, "a reload keeps the map");
     fs::remove_dir_all(&project)?;
     workshop.new_project("--object --standard")?;
     let shown = workshop.shell("cd guard; make test")?;
