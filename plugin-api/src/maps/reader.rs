@@ -59,7 +59,7 @@ enum Next {
     Other(Running),
 }
 
-/// A thread, which begins to read when it is told to.
+/// A thread that waits for the word to begin reading.
 struct Running {
     map: u32,
     begin: Sender<()>,
