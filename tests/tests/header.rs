@@ -33,7 +33,7 @@ fn compile() -> Result<Vec<u8>> {
         ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         return Ok(std::fs::read(&object)?);
     }
-    bail!("there is no clang: apt install clang")
+    bail!("clang is not installed: apt install clang")
 }
 
 /// Runs a program on a packet from a port: the verdict, and the packet afterwards.

@@ -95,7 +95,7 @@ fn follow() -> Option<Child> {
     journal.args(["--follow", "--lines=0", "--output=cat", "--identifier=polycubed"]).stderr(Stdio::null());
     let started = journal.spawn();
     if started.is_err() {
-        note("polycubectl: there is no journalctl: the log is where the daemon's standard error leads");
+        note("polycubectl: journalctl is not installed: the log is on the daemon's standard error");
     }
     started.ok()
 }

@@ -192,7 +192,10 @@ fn check_maps(
             return Err(Fault::Unfilled { map: name });
         }
     }
-    let is_table = |map: &&DeclaredMap| map.name == PORTS && map.kind() == "ARRAY" && map.value_size == 4;
+    let is_table = |map: &&DeclaredMap| {
+        (map.name.as_str(), map.kind(), map.key_size, map.value_size) == (PORTS, "ARRAY", 4, 4)
+            && map.max_entries >= 128
+    };
     if kind == ServiceKind::Standard && !maps.iter().any(|map| is_table(&map)) {
         return Err(Fault::NoPorts);
     }

@@ -27,5 +27,5 @@ fn main() {
             Err(error) => panic!("{name} cannot be started: {error}"),
         }
     }
-    panic!("there is no clang: install it (apt-get install clang), or set CLANG to its path");
+    panic!("clang is not installed: install it (apt-get install clang), or set CLANG to its path");
 }

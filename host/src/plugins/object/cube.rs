@@ -108,7 +108,7 @@ impl Cube {
         });
         let programs = programs.collect();
         // The programs that tail calls lead to are loaded with the globals: other globals, other programs and slots.
-        let generation = generation(&self.definition.elf, &constants);
+        let generation = generation(&self.definition, &constants);
         let map = |name: &String| MapSpec {
             generation: if tail_calls.contains_key(name) { generation } else { 0 },
             count: Count::Declared,
@@ -216,10 +216,12 @@ fn cpus() -> usize {
     aya::util::nr_cpus().unwrap_or(1)
 }
 
-/// Another number for another object or other globals.
-fn generation(elf: &[u8], constants: &Constants) -> u64 {
+/// Another number for another object, other globals or other tail calls.
+fn generation(Definition { elf, tail_calls, .. }: &Definition, constants: &Constants) -> u64 {
     let mut digest = Sha256::new();
-    for bytes in std::iter::once(elf).chain(constants.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes])) {
+    let calls = json!(tail_calls).to_string();
+    let constants = constants.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+    for bytes in [&**elf, calls.as_bytes()].into_iter().chain(constants) {
         digest.update((bytes.len() as u64).to_ne_bytes());
         digest.update(bytes);
     }
@@ -306,5 +308,28 @@ impl CubeAbi for Cube {
 
     fn tick(&self) -> Answer<()> {
         ROk(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_tail_calls_are_another_generation() {
+        let of = |slot: Option<&str>| {
+            let calls = BTreeMap::from([("calls".to_owned(), vec![slot.map(str::to_owned)])]);
+            let definition = Definition {
+                elf: Vec::new().into(),
+                kind: ServiceKind::Transparent,
+                hooks: Vec::new(),
+                maps: Vec::new(),
+                tail_calls: calls,
+                bindings: Default::default(),
+            };
+            generation(&definition, &Constants::default())
+        };
+        assert_eq!(of(Some("target")), of(Some("target")));
+        assert_ne!(of(Some("target")), of(None));
     }
 }

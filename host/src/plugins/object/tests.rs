@@ -382,3 +382,13 @@ fn no_damage_to_an_object_is_more_than_a_refusal() {
     }
     assert!(made_anyway > 0 && malformed > 0, "{made_anyway}, {malformed}");
 }
+
+#[test]
+fn the_map_of_ports_has_room_for_every_port() {
+    let mut contents = contents(BRIDGE).unwrap();
+    let check = |contents: &Contents| check_maps(contents, ServiceKind::Standard, &BTreeMap::new());
+    assert!(check(&contents).is_ok());
+    let ports = contents.maps.iter_mut().find(|map| map.name == PORTS).unwrap();
+    ports.max_entries = 127;
+    assert!(matches!(check(&contents), Err(Fault::NoPorts)));
+}
