@@ -13,7 +13,7 @@ const PROGRAMS: [&str; 3] = ["polycubed", "polycubectl", "polycube-extcap"];
 const PLUGINS: [&str; 2] = ["libpcn_packetcapture.so", "libpcn_simplebridge.so"];
 
 /// Files of the repository, and where they go.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 16] = [
     ("packaging/systemd/polycubed.service", "lib/systemd/system/polycubed.service"),
     ("packaging/systemd/run-bpf-polycube.mount", "lib/systemd/system/run-bpf-polycube.mount"),
     ("packaging/sysusers.d/polycube.conf", "lib/sysusers.d/polycube.conf"),
@@ -27,6 +27,8 @@ const FILES: [(&str, &str); 14] = [
     ("README.md", "share/doc/polycube/README.md"),
     ("CHANGELOG.md", "share/doc/polycube/CHANGELOG.md"),
     ("clients/Packetcapture_Client/client.py", "share/doc/polycube/examples/client.py"),
+    ("packaging/monitoring/polycube.rules.yml", "share/doc/polycube/examples/polycube.rules.yml"),
+    ("packaging/monitoring/polycube-dashboard.json", "share/doc/polycube/examples/polycube-dashboard.json"),
     ("LICENSE", "share/doc/polycube/copyright"),
 ];
 

@@ -1,6 +1,8 @@
 //! Does a scrape show what the cubes count, and change nothing?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use polycube_tests::scene::{Scene, eventually};
@@ -66,5 +68,40 @@ fn a_daemon_without_cubes_counts_what_it_is_asked() -> Result<()> {
     assert_eq!(own(&metrics), [2.0, 1.0, 0.0]);
     assert_eq!(daemon.http("POST", "/metrics", None)?.status, 405);
     assert_eq!(daemon.http("GET", "/metrics/more", None)?.status, 404);
+    Ok(())
+}
+
+/// The metrics that a file speaks of: words that begin with the name of the daemon or of a service.
+fn names_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words
+        .filter(|word| ["polycube_", "packetcapture_", "simplebridge_"].iter().any(|prefix| word.starts_with(prefix)))
+        .collect()
+}
+
+/// An alert on a metric that does not exist never fires.
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_exist() -> Result<()> {
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress");
+    let metrics = scene.daemon.http("GET", "/metrics", None)?.ok().text();
+    let declared: BTreeSet<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, _)| name)
+        .collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring");
+    let read = |name: &str| fs::read_to_string(directory.join(name)).with_context(|| format!("cannot read {name}"));
+    let (rules, dashboard) = (read("polycube.rules.yml")?, read("polycube-dashboard.json")?);
+    for text in [&rules, &dashboard] {
+        let unknown: Vec<_> = names_in(text).into_iter().filter(|name| !declared.contains(name)).collect();
+        assert!(unknown.is_empty(), "not in /metrics: {unknown:?}");
+        assert!(names_in(text).len() >= 5, "{text}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard)?;
+    let panels = dashboard["panels"].as_array().context("panels")?;
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len(), "two panels have the same id");
+    assert!(panels.iter().all(|panel| panel["targets"][0]["expr"].is_string()), "{dashboard}");
     Ok(())
 }
