@@ -72,6 +72,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Draw the pictures of the documentation from docs/pictures
+    Pictures,
     /// Build the eBPF programs into ebpf/objects
     Ebpf(ebpf::Arguments),
     /// Make the SDK for plugins outside this repository: crates, polycube.h, templates and pages
@@ -101,6 +103,7 @@ fn run(task: Task) -> Result<()> {
         Task::FuzzApi { args } => tasks::fuzz_api(&args),
         Task::Package { args } => packaging::package(&args),
         Task::Install { args } => packaging::install(&args),
+        Task::Pictures => tasks::pictures(),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Sdk(arguments) => sdk::run(&arguments),
     }

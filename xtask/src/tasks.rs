@@ -1,6 +1,6 @@
-//! `./x demo` and `./x fuzz-api`: builds what they run, and starts them.
+//! `./x demo`, `./x fuzz-api` and `./x pictures`: builds what they run, and starts them.
 //!
-//! They are programs of the crate `tasks`, because they bring the test kit and with it a third of the daemon's crates.
+//! The first two are programs of the crate `tasks`, because they bring the test kit and with it a third of the daemon's crates.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
@@ -34,6 +34,10 @@ pub(crate) fn fuzz_api(args: &[String]) -> Result<()> {
     crate::machine::check()?;
     run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
     run_command("fuzz-api", Command::new(directory("dev")?.join("tasks")).arg("fuzz-api").args(args))
+}
+
+pub(crate) fn pictures() -> Result<()> {
+    run_command("pictures", cargo().args(["run", "--quiet", "--locked", "-p", "polycube-pictures"]))
 }
 
 /// Where cargo puts what it builds with a profile, relative to the directory of this program's own profile.
