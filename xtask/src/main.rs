@@ -72,6 +72,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the demo and a restart on another kernel, emulated: 6.1, 6.12
+    Vmtest {
+        /// Passed on: versions, `--test NAME`, `--seconds N`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Draw the pictures of the documentation from docs/pictures
     Pictures,
     /// Build the eBPF programs into ebpf/objects
@@ -103,6 +109,7 @@ fn run(task: Task) -> Result<()> {
         Task::FuzzApi { args } => tasks::fuzz_api(&args),
         Task::Package { args } => packaging::package(&args),
         Task::Install { args } => packaging::install(&args),
+        Task::Vmtest { args } => tasks::vmtest(&args),
         Task::Pictures => tasks::pictures(),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Sdk(arguments) => sdk::run(&arguments),

@@ -1,4 +1,4 @@
-//! `./x demo`, `./x fuzz-api` and `./x pictures`: builds what they run, and starts them.
+//! `./x demo`, `./x fuzz-api`, `./x vmtest` and `./x pictures`: builds what they run, and starts them.
 //!
 //! The first two are programs of the crate `tasks`, because they bring the test kit and with it a third of the daemon's crates.
 
@@ -34,6 +34,12 @@ pub(crate) fn fuzz_api(args: &[String]) -> Result<()> {
     crate::machine::check()?;
     run_command("cargo build", cargo().args(["build", "--locked", "--workspace"]))?;
     run_command("fuzz-api", Command::new(directory("dev")?.join("tasks")).arg("fuzz-api").args(args))
+}
+
+pub(crate) fn vmtest(args: &[String]) -> Result<()> {
+    let packages = PACKAGES.iter().chain(&["polycube-vmtest"]).flat_map(|package| ["--package", package]);
+    run_command("cargo build", cargo().args(["build", "--locked"]).args(packages))?;
+    run_command("vmtest", Command::new(directory("dev")?.join("vmtest")).args(args))
 }
 
 pub(crate) fn pictures() -> Result<()> {
