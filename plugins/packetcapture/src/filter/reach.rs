@@ -78,13 +78,16 @@ fn with_tag(code: &mut Assembly, size: Size) {
     code.add(Insn::alu32(Alu::Mov, Reg::R2, TAG));
     copy(code, WINDOW + 8);
     code.set(complete);
+    // A number to which a pointer is added counts as one into the caller's stack, until some kernel after 6.1.
+    let base = Reg::R2;
+    code.add(Insn::alu64(Alu::Mov, base, Reg::R10));
+    code.add(Insn::alu64(Alu::Add, base, index));
     // Byte by byte, because the verifier only accepts aligned accesses to the stack.
-    code.add(Insn::alu64(Alu::Add, index, Reg::R10));
     code.add(Insn::alu32(Alu::Mov, Reg::R0, 0));
     let start = WINDOW + (first - WINDOW_START.cast_signed()) as i16;
     for at in start..start + bytes as i16 {
         code.add(Insn::alu32(Alu::Lsh, Reg::R0, 8));
-        code.add(Insn::load(Width::B, Reg::R1, index, at));
+        code.add(Insn::load(Width::B, Reg::R1, base, at));
         code.add(Insn::alu32(Alu::Or, Reg::R0, Reg::R1));
     }
     code.add(Insn::exit());
