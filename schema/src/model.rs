@@ -334,9 +334,18 @@ fn fixed((schema, thing): (&Value, &'static str), old: &Value, new: &Value, path
     }
 }
 
-/// The path that a JSON pointer leads to in a document, entries of lists by their names, and the schema there.
-fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (String, &'a Value) {
+/// Where a JSON pointer leads to in a document.
+struct Place<'a> {
+    /// With the names of lists' entries.
+    path: String,
+    /// The last name in it, which a value of a list does not have.
+    name: String,
+    schema: &'a Value,
+}
+
+fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> Place<'a> {
     let mut path = Vec::new();
+    let mut last = String::new();
     for step in words(pointer) {
         let index = step.parse::<usize>().ok().filter(|_| document.is_array());
         document = index.map_or(&document[&step], |index| &document[index]);
@@ -344,16 +353,23 @@ fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (Str
             Node::List { key, .. } => document.get(key).and_then(word),
             _ => None,
         };
-        schema = if index.is_some() { &schema["items"] } else { &schema["properties"][&step] };
+        let is_value = index.is_some() && name.is_none();
+        schema = match schema["properties"].get(&step) {
+            _ if index.is_some() => &schema["items"],
+            Some(member) => member,
+            None => &schema["additionalProperties"],
+        };
         path.push(name.unwrap_or(step));
+        if !is_value {
+            last.clone_from(&path[path.len() - 1]);
+        }
     }
-    (path.join("/"), schema)
+    Place { path: path.join("/"), name: last, schema }
 }
 
 /// The problem with a violation in `document`; `None` where another problem says the same, and better.
 fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Option<Problem> {
-    let (path, schema) = place(schema, document, &error.instance_path().to_string());
-    let leaf = path.rsplit('/').next().unwrap_or_default();
+    let Place { path, name: leaf, schema } = place(schema, document, &error.instance_path().to_string());
     let value = error.instance();
     let list = |values: &Value| texts(values).join(", ");
     let message = match error.kind() {

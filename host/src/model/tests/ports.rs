@@ -5,7 +5,7 @@ use crate::model::saved::{Row, Saved, rows};
 use crate::model::{Absent, Apply, Mode, Others, export, restore};
 
 /// A service whose ports have an address, a cost, a list and a leaf that is fixed.
-fn router(cost: Value) -> Arc<Service> {
+fn router(cost: &Value) -> Arc<Service> {
     let mut router = plugin("router", ServiceKind::Standard);
     let via = json!({ "type": "object", "properties": { "id": { "type": "integer" }, "on": { "type": "boolean" } } });
     let items = json!({
@@ -31,7 +31,7 @@ fn cost() -> Value {
 /// `r1` with the ports `p` and `q`.
 fn routed() -> Model {
     let mut registry = Registry::new().unwrap();
-    registry.add(router(cost())).unwrap();
+    registry.add(router(&cost())).unwrap();
     let cubes = vec![json!({ "name": "r1", "service-name": "router", "ports": [
         { "name": "p", "ip": "10.0.0.1/24", "peer": "veth1" },
         { "name": "q", "ip": "10.0.1.1/24", "cost": 3, "vlan": 7, "via": [{ "id": 1 }] },
@@ -156,7 +156,7 @@ fn the_configuration_as_a_document_says_what_is_not_by_default() {
 fn what_is_stored_comes_back_and_a_schema_that_refuses_it_sets_the_cube_aside() {
     let model = routed();
     let mut registry = Registry::new().unwrap();
-    registry.add(router(cost())).unwrap();
+    registry.add(router(&cost())).unwrap();
     let mut saved = Saved::default();
     for row in rows(&Model::new(registry.clone()), &model, &Default::default()) {
         if let Row::Cube(name, Some(cube)) = row {
@@ -165,7 +165,7 @@ fn what_is_stored_comes_back_and_a_schema_that_refuses_it_sets_the_cube_aside() 
     }
     assert_eq!(restore(&saved, registry).topology, model.topology);
     let mut other = Registry::new().unwrap();
-    other.add(router(json!({ "type": "integer", "maximum": 5, "default": 5 }))).unwrap();
+    other.add(router(&json!({ "type": "integer", "maximum": 5, "default": 5 }))).unwrap();
     let aside = restore(&saved, other);
     let waiting = &aside.unrestored[&CubeName::parse("r1").unwrap()];
     let reason = "service `router` does not take the settings of port `p` any more: cost: cost: 10 is greater than";
@@ -176,7 +176,7 @@ fn what_is_stored_comes_back_and_a_schema_that_refuses_it_sets_the_cube_aside() 
 
 #[test]
 fn other_code_completes_the_settings_of_ports_or_is_refused() {
-    let reload = |cost| Change::ReloadService { name: "router".to_owned(), service: router(cost) };
+    let reload = |cost| Change::ReloadService { name: "router".to_owned(), service: router(&cost) };
     let model = change(&routed(), reload(json!({ "type": "integer", "default": 1 })), &facts()).unwrap();
     assert_eq!(settings(&model, "p")["cost"], 10, "what is set stays");
     let message = "libpcn_router.so does not take the settings of port r1:p: cost: cost: 10 is not of type \"boolean\"";
