@@ -132,21 +132,18 @@ impl Draft<'_> {
         let source = source(&port);
         let uuid = uuid(&mut port, there.map(|port| port.uuid.as_str()));
         let model = service.port()?;
+        let given = port.get("peer").and_then(word).unwrap_or_default();
         let made = match there {
             Some(there) => describe(model, there, source, port.into()),
             None => create(model, source, port.into()),
         };
         let made = made.map_err(|problems| problems.under(&path));
         // A peer that the port already has may be gone for a while.
-        let is_same =
-            |peer: &str| there.and_then(|port| port.peer.as_ref()).is_some_and(|there| there.to_string() == peer);
-        let peer = match &made {
-            Ok(PortConfig { peer, .. }) if !is_same(peer) => self.peer(peer).map(drop),
-            Ok(_) | Err(_) => Ok(()),
-        };
+        let is_same = there.and_then(|port| port.peer.as_ref()).is_some_and(|peer| peer.to_string() == given);
+        let peer = if is_same { Ok(None) } else { self.peer(&given) };
         let peer = peer.map_err(|problem| problem.at(format!("{path}/peer")));
         match (made, peer, uuid) {
-            (Ok(config), Ok(()), Ok(uuid)) => Ok(PortBody { name, config, uuid }),
+            (Ok(config), Ok(_), Ok(uuid)) => Ok(PortBody { name, config, uuid }),
             (made, peer, uuid) => {
                 let uuid = uuid.err().map(|problem| problem.at(format!("{path}/uuid")));
                 let problems = made.err().into_iter().flat_map(|problems| problems.0).chain(peer.err()).chain(uuid);
