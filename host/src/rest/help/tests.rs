@@ -117,6 +117,7 @@ fn queries_are_understood_or_refused() {
     assert_eq!(Query::parse("help=add&completion"), query(Some(Verb::Add), true));
     assert_eq!(Query::parse("completion&help=DEL"), query(Some(Verb::Del), true));
     assert!(Query::parse("help=SHOW&deep").unwrap().deep);
+    assert!(Query::parse("model").unwrap().model);
     for (text, reason) in [
         ("help=YES", "help=YES is not one of NONE, ADD, SET, SHOW, DEL"),
         ("help", "help= is not one of"),
