@@ -46,13 +46,19 @@ pub(crate) struct Registry {
     pub port: Arc<Model>,
 }
 
-/// A service whose name another one has.
+/// What the names of the daemon's own metrics begin with.
+const OWN_METRICS: &str = "polycube_";
+
+/// A service with a name that another one has.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}: service `{name}` is already loaded, from {first}")]
-pub(crate) struct Taken {
-    file: String,
-    name: String,
-    first: String,
+pub(crate) enum Taken {
+    #[error("{file}: service `{name}` is already loaded, from {first}")]
+    Service { file: String, name: String, first: String },
+    /// All services' metrics stand beside each other in `/metrics`.
+    #[error("{file}: metric `{metric}` of service `{name}` is also one of service `{other}`: rename one of them")]
+    Metric { file: String, name: String, metric: String, other: String },
+    #[error("{file}: metric `{metric}` of service `{name}` has a name of the daemon's own metrics: rename it")]
+    OwnMetric { file: String, name: String, metric: String },
 }
 
 impl Registry {
@@ -70,20 +76,42 @@ impl Registry {
     /// Adds a service.
     ///
     /// # Errors
-    /// The name is taken.
+    /// Its name, or that of a metric, is taken.
     pub(crate) fn add(&mut self, service: Arc<Service>) -> Result<(), Taken> {
         let name = service.plugin.service.name.clone();
         if let Some(other) = self.services.get(&name) {
             let [file, first] = [&service.plugin, &other.plugin].map(|plugin| plugin.path.display().to_string());
-            return Err(Taken { file, name, first });
+            return Err(Taken::Service { file, name, first });
         }
+        self.check_metrics(&service)?;
         self.services.insert(name, service);
         Ok(())
     }
 
     /// Puts other code in the place of the service of the same name.
-    pub(crate) fn replace(&mut self, service: Arc<Service>) {
+    ///
+    /// # Errors
+    /// The name of a metric is taken.
+    pub(crate) fn replace(&mut self, service: Arc<Service>) -> Result<(), Taken> {
+        self.check_metrics(&service)?;
         self.services.insert(service.plugin.service.name.clone(), service);
+        Ok(())
+    }
+
+    fn check_metrics(&self, service: &Service) -> Result<(), Taken> {
+        let (name, file) = (&service.plugin.service.name, service.plugin.path.display().to_string());
+        let others = || self.services.iter().filter(|(other, _)| *other != name);
+        for metric in &service.model.metrics {
+            let (name, metric) = (name.clone(), metric.name.clone());
+            if metric.starts_with(OWN_METRICS) {
+                return Err(Taken::OwnMetric { file, name, metric });
+            }
+            let has_it = |other: &Service| other.model.metrics.iter().any(|theirs| theirs.name == metric);
+            if let Some((other, _)) = others().find(|(_, other)| has_it(other)) {
+                return Err(Taken::Metric { file, name, metric, other: other.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// The services that have other code in `after`.
@@ -192,10 +220,35 @@ mod tests {
         registry.add(service("bridge", ServiceKind::Standard)).unwrap();
         let mut after = registry.clone();
         assert_eq!(registry.replaced(&after).count(), 0);
-        after.replace(service("tap", ServiceKind::Transparent));
+        after.replace(service("tap", ServiceKind::Transparent)).unwrap();
         after.remove("bridge");
         after.add(service("more", ServiceKind::Standard)).unwrap();
         assert_eq!(registry.replaced(&after).collect::<Vec<_>>(), ["tap"]);
+    }
+
+    /// A service with one metric.
+    fn counting(name: &str, metric: &str) -> Arc<Service> {
+        let mut plugin = plugin(name, ServiceKind::Transparent);
+        let leaf = json!({ "type": "integer", "x-metric": { "name": metric, "type": "counter" } });
+        plugin.service.state = json!({ "type": "object", "properties": { "n": leaf } });
+        Arc::new(Service::new(plugin).unwrap())
+    }
+
+    #[test]
+    fn a_metric_is_of_one_service() {
+        let mut registry = Registry::new().unwrap();
+        registry.add(counting("g", "g_x_n")).unwrap();
+        let refused = registry.add(counting("g-x", "g_x_n")).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "libpcn_g-x.so: metric `g_x_n` of service `g-x` is also one of service `g`: rename one of them"
+        );
+        registry.add(counting("g-x", "g_x_m")).unwrap();
+        let refused = registry.replace(counting("g", "g_x_m")).unwrap_err().to_string();
+        assert!(refused.contains("metric `g_x_m` of service `g` is also one of service `g-x`"), "{refused}");
+        registry.replace(counting("g", "g_x_n")).unwrap();
+        let refused = registry.add(counting("polycube", "polycube_uptime_seconds")).unwrap_err().to_string();
+        assert!(refused.contains("has a name of the daemon's own metrics"), "{refused}");
     }
 
     #[test]

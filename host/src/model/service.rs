@@ -61,7 +61,7 @@ impl Draft<'_> {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        self.model.registry.replace(service);
+        self.model.registry.replace(service).map_err(|error| refused(error.to_string()))?;
         Ok(())
     }
 

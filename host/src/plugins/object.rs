@@ -21,6 +21,7 @@ mod schema;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod twice;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -23,6 +23,10 @@ pub(crate) trait Kernel {
 
     fn map(&self, id: &MapId) -> Option<&Self::Map>;
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
+    /// Whether the current plan took a map over from an earlier daemon.
+    fn is_map_taken(&self, _: &MapId) -> bool {
+        false
+    }
     fn drop_map(&mut self, id: &MapId);
     /// Whether a map that is there is what `description` would make.
     fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
@@ -121,6 +125,10 @@ impl Kernel for Live {
 
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
         self.datapath.create_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
+    }
+
+    fn is_map_taken(&self, id: &MapId) -> bool {
+        self.datapath.is_map_taken(id)
     }
 
     fn drop_map(&mut self, id: &MapId) {
