@@ -251,6 +251,8 @@ fn values_of_all_types_and_several_stages_work() -> Result<()> {
         "t1 flows add web from=10.0.0.1 port=443 gateway=fe80::1 hardware=02:00:00:00:00:02",
         "t1 flows add dns port=53 mode=off",
         "t1 networks add 10.0.0.0/8 class=7",
+        // A trie that is asked for it answers with the prefix before.
+        "t1 networks add 10.1.0.0/16 class=7",
         "t1 classes add 3 weight=500",
     ] {
         daemon.ctl(line).ok();
@@ -269,6 +271,8 @@ fn values_of_all_types_and_several_stages_work() -> Result<()> {
         { "name": "web", "port": 443, "mode": "MODE_ON", "gateway": "fe80::1", "swapped-as-it-is": 513, "packets": 0 },
     ]);
     assert_eq!(state["stored"], stored);
+    let prefixes = json!([{ "network": "10.0.0.0/8", "class": 7 }, { "network": "10.1.0.0/16", "class": 7 }]);
+    assert_eq!(state["prefixes"], prefixes);
     let sum: u64 = (0..3).filter_map(|index| state["stages"][index]["packets"].as_u64()).sum();
     assert!(state["passes"].as_u64().is_some_and(|passes| passes >= sum), "{state}");
 
@@ -421,6 +425,9 @@ fn one_object_can_be_several_services() -> Result<()> {
         scene.daemon.ctl(&format!("{name} add {name}-1")).ok();
         scene.daemon.ctl(&format!("attach {name}-1 veth1")).ok();
     }
+    let line = scene.daemon.ctl("services add type=object uri=guard.o name=first_guard").one_line(2);
+    let same = "metric `first_guard_packets_total` of service `first_guard` is also one of service `first-guard`";
+    assert!(line.contains(same), "{line}");
     scene.daemon.ctl("second-1 set min-ttl=9").ok();
     eventually("both count", || {
         Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
