@@ -1,12 +1,14 @@
 //! The loaded services, and what the host adds to each one's data model.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
+use crate::file_type::FileType;
 use crate::plugins::Plugin;
 use crate::problem::Problem;
 use crate::schema::host::{CUBE, PORT, STANDARD, TRANSPARENT, parse, words};
@@ -36,10 +38,20 @@ impl fmt::Debug for Service {
     }
 }
 
+/// A service that is stored and could not be loaded.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    pub uri: PathBuf,
+    pub file_type: FileType,
+    pub why: String,
+}
+
 /// All services, and the models of what the host itself defines. Copies share their services.
 #[derive(Clone)]
 pub(crate) struct Registry {
     services: OrdMap<String, Arc<Service>>,
+    /// None of these is loaded.
+    missing: OrdMap<String, Arc<Missing>>,
     /// What every cube has.
     pub cube: Arc<Model>,
     /// What every port has.
@@ -70,7 +82,8 @@ impl Registry {
             let state = take_read_only(&mut config);
             Model::of(name, config, state)
         };
-        Ok(Self { services: OrdMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
+        let (services, missing) = (OrdMap::new(), OrdMap::new());
+        Ok(Self { services, missing, cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
     }
 
     /// Adds a service.
@@ -84,8 +97,24 @@ impl Registry {
             return Err(Taken::Service { file, name, first });
         }
         self.check_metrics(&service)?;
+        self.missing.remove(&name);
         self.services.insert(name, service);
         Ok(())
+    }
+
+    /// Remembers why a stored service is not loaded.
+    pub(crate) fn miss(&mut self, name: &str, missing: Missing) {
+        self.missing.insert(name.to_owned(), Arc::new(missing));
+    }
+
+    /// Takes a service that could not be loaded for one that is not wanted any more. Answers whether it was one.
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
+        self.missing.remove(name).is_some()
+    }
+
+    /// The stored services that could not be loaded.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (&str, &Missing)> {
+        self.missing.iter().map(|(name, missing)| (name.as_str(), &**missing))
     }
 
     /// Puts other code in the place of the service of the same name.
@@ -137,6 +166,11 @@ impl Registry {
     /// A problem that names it and those that are loaded.
     pub(crate) fn service(&self, name: &str) -> Result<&Service, Problem> {
         self.services.get(name).map(|service| &**service).ok_or_else(|| {
+            if let Some(Missing { why, .. }) = self.missing.get(name).map(|missing| &**missing) {
+                let message =
+                    format!("service `{name}` is not loaded, and is tried again when its files change: {why}");
+                return Problem::missing(name, message);
+            }
             let known = self.services.keys().map(String::as_str);
             Problem::missing(name, format!("service `{name}` does not exist")).knowing(name, known)
         })
@@ -175,8 +209,6 @@ pub(crate) fn whole(model: &Model) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::plugins::double::plugin;
 
@@ -224,6 +256,19 @@ mod tests {
         after.remove("bridge");
         after.add(service("more", ServiceKind::Standard)).unwrap();
         assert_eq!(registry.replaced(&after).collect::<Vec<_>>(), ["tap"]);
+    }
+
+    #[test]
+    fn a_service_that_is_missing_says_why_until_it_is_there() {
+        let mut registry = Registry::new().unwrap();
+        let missing = |why: &str| Missing { uri: "/p/tap.o".into(), file_type: FileType::Object, why: why.to_owned() };
+        registry.miss("tap", missing("there is no file"));
+        let problem = registry.service("tap").err().unwrap().message;
+        assert!(problem.contains("service `tap` is not loaded") && problem.ends_with("there is no file"), "{problem}");
+        registry.add(service("tap", ServiceKind::Transparent)).unwrap();
+        assert!(registry.service("tap").is_ok() && !registry.forget("tap"));
+        registry.miss("other", missing("it is malformed"));
+        assert!(registry.forget("other") && registry.missing().next().is_none());
     }
 
     /// A service with one metric.

@@ -78,6 +78,9 @@ fn an_unmodified_program_stands_in_a_chain_and_is_configured_under_traffic() -> 
         daemon.ctl(line).ok();
     }
     assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"), "the guard stands between the markers");
+    let places = scene.get("topology")?.to_string();
+    assert!(places.contains("\"a ---> g1 ---> b ---> br1:toveth1\""), "{places}");
+    assert!(places.contains("\"br1:toveth1 ---> b ---> a\""), "the guard has no program for the egress: {places}");
 
     daemon.ctl("g1 rules add 9999").ok();
     assert_eq!(arrives(&scene, 9999)?, None);
@@ -155,6 +158,45 @@ fn a_service_and_its_cubes_outlive_the_daemon() -> Result<()> {
     let gone = scene.daemon.ctl("guard add g1");
     assert!(gone.stderr.contains("no service `guard`"), "{gone}");
     assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"));
+    Ok(())
+}
+
+#[test]
+fn a_service_whose_file_is_missing_at_start_comes_back_with_it() -> Result<()> {
+    let directory = directory()?;
+    let mut scene = start(&directory, &GUARD)?;
+    for line in CHAIN.into_iter().chain(["g1 rules add 9999"]) {
+        scene.daemon.ctl(line).ok();
+    }
+    let (file, aside) = (directory.path().join("guard.o"), directory.path().join("aside"));
+    fs::rename(&file, &aside)?;
+    scene.daemon.terminate()?;
+    scene.daemon.restart()?;
+    let failure =
+        |scene: &Scene| -> Result<String> { Ok(scene.get("g1")?["failure"].as_str().unwrap_or_default().to_owned()) };
+    let reason = failure(&scene)?;
+    assert!(reason.contains("service `guard` is not loaded") && reason.contains("there is no file `"), "{reason}");
+    assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"), "the others go on");
+    let refused = scene.daemon.ctl("services del guard").one_line(2);
+    assert!(refused.contains("service `guard` has cubes: delete g1 first"), "{refused}");
+    fs::write(&file, "half of it")?;
+    eventually("the reason is of now", || Ok(failure(&scene)?.contains("it is not an ELF object")))?;
+    fs::rename(&aside, &file)?;
+    eventually("the cube is back", || Ok(failure(&scene)?.is_empty()))?;
+    assert_eq!(arrives(&scene, 9999)?, None);
+    scene.daemon.ctl("g1 rules del 9999").ok();
+    assert_eq!(arrives(&scene, 9999)?.as_deref(), Some("ab"));
+
+    // One that is not wanted any more can be removed without its file.
+    scene.daemon.ctl("del g1").ok();
+    fs::remove_file(&file)?;
+    scene.daemon.terminate()?;
+    scene.daemon.restart()?;
+    scene.daemon.ctl("services del guard").ok();
+    scene.daemon.terminate()?;
+    scene.daemon.restart()?;
+    let gone = scene.daemon.ctl("services show guard").one_line(2);
+    assert!(gone.contains("service `guard` does not exist"), "{gone}");
     Ok(())
 }
 
@@ -338,13 +380,16 @@ fn what_is_wrong_with_a_file_is_one_line_that_names_it() -> Result<()> {
         ("alone.o", format!("{}: it has no manifest: write {}", show("alone.o"), show("alone.json"))),
         (
             "leaf.o",
-            format!("{}: `min-ttl` of the configuration: the object has no global variable `max_ttl`", show("leaf.o")),
+            format!(
+                "{}: `min-ttl` of the configuration: the object has no global variable `max_ttl`",
+                show("leaf.json")
+            ),
         ),
         (
             "wide.o",
             format!(
                 "{}: `min-ttl` of the configuration: its `maximum` is 300, and the object's type goes from 0 to 255",
-                show("wide.o")
+                show("wide.json")
             ),
         ),
         (

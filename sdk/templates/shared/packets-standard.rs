@@ -1,10 +1,10 @@
 //! Does it count and drop packets, and do what every plugin should? In the real kernel, without a daemon: this needs root.
 
 use pcn_@name@::Function;
-use polycube_plugin_test::{Cube, Exit, Failure, Place, Setup, Verdict, conformance};
+use polycube_plugin_test::{Cube, Exit, Failure, Place, Setup, Verdict};
 use serde_json::json;
 
-conformance!(Function, examples: [json!({}), json!({ "drop": true })]);
+polycube_plugin_test::conformance!(Function, examples: [json!({}), json!({ "drop": true })]);
 
 #[test]
 fn packets_pass_are_counted_and_dropped() -> Result<(), Failure> {

@@ -106,6 +106,31 @@ pub(crate) enum Fault {
     Misfit { place: Place, source: Box<Misfit> },
 }
 
+impl Fault {
+    /// Whether the manifest is to be corrected, and not the object.
+    pub(super) fn is_of_manifest(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotElf
+                | Self::Machine
+                | Self::BigEndian
+                | Self::NoTypes
+                | Self::Malformed
+                | Self::Undefined { .. }
+                | Self::Unreadable(_)
+                | Self::NoManifest { .. }
+                | Self::NotText
+                | Self::Section(_)
+                | Self::ProgramSection { .. }
+                | Self::NoPorts
+                | Self::MapKind { .. }
+                | Self::ChainMap { .. }
+                | Self::CallsInChain
+                | Self::BitField { .. }
+        )
+    }
+}
+
 /// A node of the manifest's schemas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {

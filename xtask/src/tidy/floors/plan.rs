@@ -29,6 +29,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "sys",
             "source",
             "netdev",
+            "causes",
         ],
     },
     Floors {
