@@ -17,6 +17,7 @@ mod process;
 mod program;
 mod recorded;
 mod recorder;
+mod reload;
 mod report;
 mod restart;
 mod sniffer;
@@ -70,6 +71,8 @@ enum Bench {
     Border,
     /// Changes that are stored, and a daemon that brings them back
     Restart,
+    /// Plugins that are loaded, and loaded again under traffic
+    Reload,
 }
 
 impl Bench {
@@ -85,6 +88,7 @@ impl Bench {
             Self::Filter => filter::run(rounds.unwrap_or(9)),
             Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
+            Self::Reload => reload::run(rounds.unwrap_or(30)),
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod double;
 mod follow;
 mod handle;
 mod keep;
+mod missing;
 mod parked;
 mod pulse;
 #[cfg(test)]
@@ -376,7 +377,7 @@ impl Engine {
         match self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             Ok(failed) => {
                 self.publish();
-                if matches!(change, Change::ReloadService { .. }) {
+                if matches!(change, Change::AddService { .. } | Change::ReloadService { .. }) {
                     self.restore_at_once();
                 }
                 let failed: Vec<Problem> = failed.iter().map(|(cube, why)| in_force(cube, why)).collect();

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use imbl::OrdMap;
 use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 
-pub(crate) use cubes::Cubes;
+pub(crate) use cubes::{Cubes, Handed};
 pub(crate) use execute::{Requests, World};
 use instances::cannot_go_on;
 pub(crate) use kernel::{Kernel, Live};
@@ -392,7 +392,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         };
         tracing::debug!(?plan, "plan");
         let (kernel, cubes) = (&mut self.kernel, &mut self.cubes);
-        let mut world = World { kernel, cubes, requests: &asked, is_restoring };
+        let mut world = World { kernel, cubes, requests: &asked, is_restoring, made: BTreeSet::new() };
         world.execute(&plan, &wiring).map_err(|(step, problem)| Failure { part: part_of(step), problem })?;
         self.set_promiscuous(&wiring);
         for name in &touched.cubes {

@@ -85,6 +85,11 @@ pub(crate) enum Change {
         name: String,
         service: Arc<Service>,
     },
+    /// Says why a service that is stored still cannot be loaded.
+    MissService {
+        name: String,
+        why: String,
+    },
     /// Brings a whole configuration about.
     Apply(Apply),
 }
@@ -108,6 +113,7 @@ impl Change {
             | Self::AddService { .. }
             | Self::RemoveService { .. }
             | Self::ReloadService { .. }
+            | Self::MissService { .. }
             | Self::Apply(_) => None,
         }
     }
@@ -155,6 +161,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         Change::AddService { name, service } => draft.add_service(&name, service)?,
         Change::RemoveService { name } => draft.remove_service(&name)?,
         Change::ReloadService { name, service } => draft.reload_service(&name, service)?,
+        Change::MissService { name, why } => draft.miss_service(&name, why),
         Change::Apply(apply) => draft.apply(apply)?,
     }
     Ok(draft.model)

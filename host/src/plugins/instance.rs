@@ -352,7 +352,7 @@ impl Drop for Instance {
 
 /// A map of a cube, as its plugin gets it.
 pub(crate) struct MapCopy {
-    /// JSON: name, key size, value size and number of entries.
+    /// JSON: name, key size, value size, number of entries, and whether it is new.
     info: String,
     fd: OwnedFd,
 }
@@ -360,9 +360,11 @@ pub(crate) struct MapCopy {
 impl MapCopy {
     /// # Errors
     /// The descriptor cannot be copied.
-    pub(crate) fn of(name: &str, map: &CubeMap) -> io::Result<Self> {
+    pub(crate) fn of(name: &str, map: &CubeMap, is_new: bool) -> io::Result<Self> {
         let CubeMap { key_size, value_size, max_entries, .. } = map;
-        let info = json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
+        let info = json!({
+            "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries, "new": is_new,
+        });
         Ok(Self { info: info.to_string(), fd: map.fd.try_clone()? })
     }
 }

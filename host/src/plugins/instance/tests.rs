@@ -150,10 +150,10 @@ fn a_plugin_gets_copies_of_its_maps_and_the_host_keeps_none() {
         Ok(String::new())
     });
     let (map, other_end) = map();
-    cube.prepare("{}", vec![MapCopy::of("fdb", &map).unwrap()]).unwrap();
+    cube.prepare("{}", vec![MapCopy::of("fdb", &map, true).unwrap()]).unwrap();
     let heard = heard.lock().unwrap();
     let info: Value = serde_json::from_str(heard[1].strip_prefix("prepare {} ").unwrap()).unwrap();
-    assert_eq!(info, json!({ "name": "fdb", "key_size": 4, "value_size": 8, "max_entries": 16 }));
+    assert_eq!(info, json!({ "name": "fdb", "key_size": 4, "value_size": 8, "max_entries": 16, "new": true }));
     assert_closed(map, other_end);
 }
 
@@ -163,7 +163,10 @@ fn maps_for_a_plugin_that_is_not_called_any_more_are_closed() {
     let cube = answering("deaf", Err(&panicked("gone")));
     cube.commit().unwrap_err();
     let (map, other_end) = map();
-    assert_eq!(cube.prepare("{}", vec![MapCopy::of("fdb", &map).unwrap()]), Err(Failure::Panicked("gone".to_owned())));
+    assert_eq!(
+        cube.prepare("{}", vec![MapCopy::of("fdb", &map, false).unwrap()]),
+        Err(Failure::Panicked("gone".to_owned()))
+    );
     assert_closed(map, other_end);
 }
 

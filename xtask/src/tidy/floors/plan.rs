@@ -29,6 +29,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "sys",
             "source",
             "netdev",
+            "causes",
         ],
     },
     Floors {
@@ -302,8 +303,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
-            "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "reload", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture",
+            "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
