@@ -20,6 +20,7 @@ pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Fai
         calls: Arc::default(),
         failures: Arc::default(),
         configure: Box::new(drop),
+        make_map: Box::new(|_| Err(polycube_plugin_api::Refusal::failed("no maps"))),
         freed: Box::new(|| ()),
     };
     let info = json!({

@@ -23,6 +23,8 @@ pub(crate) trait Kernel {
 
     fn map(&self, id: &MapId) -> Option<&Self::Map>;
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
+    /// Makes a map that is described as late, unless it is there.
+    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
     fn drop_map(&mut self, id: &MapId);
     /// Whether a map that is there is what `description` would make.
     fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
@@ -121,6 +123,10 @@ impl Kernel for Live {
 
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
         self.datapath.create_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
+    }
+
+    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
+        self.datapath.make_late_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
     }
 
     fn drop_map(&mut self, id: &MapId) {

@@ -14,7 +14,7 @@ use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError, Netmask};
 use crate::lock::lock;
-use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError};
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
 use crate::settings::Settings;
 use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
@@ -159,8 +159,8 @@ impl Service for PacketCapture {
         let filter = self.filter(&wanted.config)?;
         let datapath = datapath::datapath(&wanted.config, filter.program.as_ref(), &wanted.points, self.cpus)?;
         // Before the kernel has to find it.
-        let needed = datapath.maps.iter().filter_map(|map| map.value_size).map(u64::from).sum::<u64>();
-        let room = self.context.outcome.memory.check(needed * self.cpus as u64);
+        let needed = if datapath.maps.is_empty() { 0 } else { datapath::memory(&wanted.config, self.cpus) };
+        let room = self.context.outcome.memory.check(needed);
         room.map_err(|error| Refusal::from(SessionError::from(error)).at("ring-size"))?;
         Ok(datapath)
     }
@@ -169,7 +169,8 @@ impl Service for PacketCapture {
         let Wanted { config, points, .. } = wanted;
         let CubeContext { cube, roots, .. } = &self.context;
         let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
-        let maps = CaptureMaps::find(maps)?;
+        let large = Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
+        let maps = CaptureMaps::find(maps, large)?;
         let filter = self.filter(config)?;
         let mut phases = self.phases();
         self.forget(&mut phases);

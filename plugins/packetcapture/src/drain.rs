@@ -7,6 +7,7 @@ use std::hint::spin_loop;
 use polycube_plugin_api::Level;
 
 use crate::format::{Format, Stamp};
+use crate::larger::Larger;
 use crate::log::Log;
 use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Head, Reader};
@@ -28,6 +29,8 @@ pub(crate) struct RingSet {
     pub(crate) format: Format,
     pub(crate) reader: Reader,
     pub(crate) bell: Bell,
+    /// The way to the large lanes, if they are not there from the beginning.
+    pub(crate) larger: Option<Larger>,
 }
 
 /// The result of a round.
@@ -94,6 +97,7 @@ impl Drain {
     /// Moves what the rings hold now.
     pub(crate) fn round(&mut self, cut: Cut) -> Progress {
         let Some(format) = self.format() else { return Progress::Empty };
+        self.enlarge();
         let heads = self.heads(cut);
         let mut progress = Progress::Empty;
         let smallest = self.sources.iter().map(|source| source.reader.size()).min().unwrap_or_default();
@@ -129,6 +133,18 @@ impl Drain {
             self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
             if is_last {
                 return progress;
+            }
+        }
+    }
+
+    /// Has large lanes made for rings that do not have them, if a small one is half full: so they are there the next time
+    /// that the thread is late.
+    fn enlarge(&mut self) {
+        for RingSet { reader, larger, .. } in &mut self.sources {
+            let Some(larger) = larger.as_mut().filter(|_| !reader.has_large_lanes()) else { continue };
+            let mark = (reader.small_size() / 2) as u64;
+            if (0..reader.cpus()).any(|cpu| reader.exceeds(cpu, mark)) {
+                larger.ask();
             }
         }
     }

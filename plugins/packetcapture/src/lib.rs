@@ -13,6 +13,7 @@ mod cube;
 mod datapath;
 mod drain;
 mod format;
+mod larger;
 mod lock;
 mod log;
 mod memory;

@@ -15,7 +15,7 @@ fn start(fixture: &Fixture) -> Consumer {
 }
 
 fn source(id: u64, kernel: &Kernel) -> RingSet {
-    RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() }
+    RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell(), larger: None }
 }
 
 #[test]
