@@ -42,7 +42,8 @@ pub(crate) use pulse::Pulse;
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, Request, Surroundings, keep_ticking,
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, Request, Surroundings,
+    keep_ticking,
 };
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
@@ -101,7 +102,11 @@ enum Message {
     /// Asks for a sign of life.
     Turn(oneshot::Sender<()>),
     /// A plugin wants a map that its cube's datapath describes as late.
-    MakeMap { cube: CubeName, spec: MapSpec, answer: std_mpsc::Sender<Result<MapCopy, Refusal>> },
+    MakeMap {
+        cube: CubeName,
+        spec: MapSpec,
+        answer: std_mpsc::Sender<Result<MapCopy, Refusal>>,
+    },
     Stop(oneshot::Sender<()>),
 }
 

@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_attr__bindgen_ty_1, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attr, bpf_attr__bindgen_ty_1, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type,
+};
 
 const LOG_SIZE: usize = 1 << 22;
 /// How many lines of the verifier's log an error includes.

@@ -60,7 +60,7 @@ fn pinned_bytes(scene: &Scene, name: &str) -> Result<u64> {
 #[test]
 fn the_large_ring_comes_when_it_is_needed_and_stays_through_a_restart() -> Result<()> {
     let mut scene = Scene::set_up().kept().peers(2).bridge().start()?;
-    scene.sniff("capture=ingress");
+    scene.sniff("capture=ingress ring-memory=when-needed");
     let flow = scene.flow(1, 2);
     let send = |scene: &Scene, numbers: Range<u32>, length: usize| {
         let frames = numbers.map(|number| flow.frame(Protocol::Udp, length, number)).collect::<Vec<_>>();

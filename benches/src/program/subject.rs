@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
 use polycube_layout::ring::{
-    CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, element_size, segment_size,
-    segments, small_size, with_slack,
+    CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, element_size,
+    segment_size, segments, small_size, with_slack,
 };
 use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;

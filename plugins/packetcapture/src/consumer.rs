@@ -168,7 +168,7 @@ fn execute(drain: &mut Drain, command: Command) {
         Command::Describe(section) => drain.router.describe(section),
         Command::Apply(settings, done) => {
             drain.round(Cut::All);
-            drain.router.apply(settings);
+            drain.apply(settings);
             let _ = done.send(());
         }
         Command::Tick => drain.router.tick(),

@@ -169,7 +169,8 @@ impl Service for PacketCapture {
         let Wanted { config, points, .. } = wanted;
         let CubeContext { cube, roots, .. } = &self.context;
         let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
-        let large = Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
+        let large =
+            Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
         let maps = CaptureMaps::find(maps, large)?;
         let filter = self.filter(config)?;
         let mut phases = self.phases();

@@ -3,14 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;
+use std::sync::Arc;
 
 use polycube_plugin_api::Level;
 
+use crate::config::RingMemory;
 use crate::format::{Format, Stamp};
 use crate::larger::Larger;
 use crate::log::Log;
 use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Head, Reader};
+use crate::settings::Settings;
 use crate::sink::{CaptureFile, Router};
 use crate::sys;
 use crate::tally::{Room, take};
@@ -54,6 +57,7 @@ pub(crate) struct Drain {
     pub(crate) sources: Vec<RingSet>,
     pub(crate) router: Router,
     log: Log,
+    ring_memory: RingMemory,
     /// Bytes of records that the cube's rings have released.
     taken: u64,
     /// Bytes of records that come next, but were written by a killed daemon.
@@ -76,12 +80,23 @@ struct Ring {
 
 impl Drain {
     pub(crate) fn new(router: Router, log: Log) -> Self {
-        Self { sources: Vec::new(), router, log, taken: 0, arrived: 0 }
+        Self { sources: Vec::new(), router, log, ring_memory: RingMemory::WhenNeeded, taken: 0, arrived: 0 }
     }
 
     /// Counts from what earlier consumers have done.
     pub(crate) fn resume(&mut self, taken: u64, arrived: u64) {
         (self.taken, self.arrived) = (taken, arrived);
+    }
+
+    /// Later packets are handled under these settings.
+    pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
+        self.ring_memory = settings.ring_memory;
+        self.router.apply(settings);
+    }
+
+    /// When to have large lanes made.
+    pub(crate) fn set_ring_memory(&mut self, ring_memory: RingMemory) {
+        self.ring_memory = ring_memory;
     }
 
     /// Empties these rings as well.
@@ -137,13 +152,14 @@ impl Drain {
         }
     }
 
-    /// Has large lanes made for rings that do not have them, if a small one is half full: so they are there the next time
-    /// that the thread is late.
+    /// Has large lanes made for rings that do not have them: at once, or if a small one is half full. So they are there the
+    /// next time that the thread is late.
     fn enlarge(&mut self) {
         for RingSet { reader, larger, .. } in &mut self.sources {
             let Some(larger) = larger.as_mut().filter(|_| !reader.has_large_lanes()) else { continue };
             let mark = (reader.small_size() / 2) as u64;
-            if (0..reader.cpus()).any(|cpu| reader.exceeds(cpu, mark)) {
+            let is_needed = || (0..reader.cpus()).any(|cpu| reader.exceeds(cpu, mark));
+            if self.ring_memory == RingMemory::AtOnce || is_needed() {
                 larger.ask();
             }
         }

@@ -1,8 +1,8 @@
-//! The large lanes of rings, which come when small lanes fill for the first time.
+//! The large lanes of rings, which come when the capture is attached, or when small lanes fill for the first time.
 //!
 //! The kernel zeroes a map when it makes it, which takes milliseconds for what a busy capture needs, and the memory of a
-//! capture that never needs it. So a thread asks the host for the map, and the consumer empties the small lanes meanwhile.
-//! What they have no room for until then is lost, and the log says how much that was.
+//! capture that never needs it. So an attachment does not wait for the map: a thread asks the host for it, and the consumer
+//! empties the small lanes meanwhile. What they have no room for until then is lost, and the log says how much that was.
 
 #![forbid(unsafe_code)]
 
@@ -64,9 +64,9 @@ fn make(cube: &Cube, spec: &MapSpec, rings: &Weak<Rings>, slots: &Slots) {
     let made = cube.make_map(spec);
     // After its capture has ended, nobody needs it.
     let Some(rings) = rings.upgrade() else { return };
-    let given = made.map_err(|refusal| refusal.to_string()).and_then(|map| {
-        give(&rings, &map, Some(slots)).map_err(|error| error.to_string())
-    });
+    let given = made
+        .map_err(|refusal| refusal.to_string())
+        .and_then(|map| give(&rings, &map, Some(slots)).map_err(|error| error.to_string()));
     let (lost, ms) = (rings.early_losses(), began.elapsed().as_millis());
     match given {
         Ok(()) if lost == 0 => cube.log(Level::Debug, &format!("the large ring was made in {ms} ms")),
@@ -75,7 +75,8 @@ fn make(cube: &Cube, spec: &MapSpec, rings: &Weak<Rings>, slots: &Slots) {
             cube.log(Level::Warn, &message);
         }
         Err(reason) => {
-            let message = format!("cannot make the large ring, so packets are lost while the capture is late: {reason}");
+            let message =
+                format!("cannot make the large ring, so packets are lost while the capture is late: {reason}");
             cube.log(Level::Error, &message);
         }
     }

@@ -182,6 +182,7 @@ impl CubeContext {
         let router = self.router(Arc::clone(settings), session, former).map_err(SessionError::Thread)?;
         let mut drain = Drain::new(router, log_of(&self.cube));
         drain.resume(taken, arrived);
+        drain.set_ring_memory(settings.ring_memory);
         drain.open(source);
         Consumer::start(self.cube.name(), drain).map_err(SessionError::Thread)
     }

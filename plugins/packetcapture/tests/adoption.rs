@@ -59,7 +59,8 @@ impl HostAbi for Host {
 /// The plugin's process: it captures until its standard input says how it ends.
 fn capture(role: &str) {
     let [maps, format, directory] = *role.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{role}") };
-    let [rings, bell, large, cpus] = *maps.split(',').map(|text| text.parse::<i32>().unwrap()).collect::<Vec<_>>() else {
+    let [rings, bell, large, cpus] = *maps.split(',').map(|text| text.parse::<i32>().unwrap()).collect::<Vec<_>>()
+    else {
         panic!("{role}")
     };
     let birth = json!({"name": "sniffer", "uuid": "the-uuid", "capture-dir": directory}).to_string();

@@ -22,7 +22,13 @@ impl Lab {
         let fixture = Fixture::new();
         let mut drain = Drain::new(fixture.router(fixture.settings(json!({}))), fixture.log());
         for (id, kernel) in (0..).zip(kernels) {
-            drain.sources.push(RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell(), larger: None });
+            drain.sources.push(RingSet {
+                id,
+                format: Format::Pcap,
+                reader: kernel.map().1,
+                bell: bell(),
+                larger: None,
+            });
         }
         Self { fixture, drain }
     }

@@ -87,7 +87,8 @@ fn the_small_lane_is_used_again_when_it_is_empty() {
     let kernel = Kernel::new(1, SIZE);
     let (_, mut reader) = kernel.map();
     let body = [5; QUARTER / 2 - 16];
-    let lengths = |reader: &Reader| pieces(reader, 0).iter().map(|piece| piece.len() / (QUARTER / 2)).collect::<Vec<_>>();
+    let lengths =
+        |reader: &Reader| pieces(reader, 0).iter().map(|piece| piece.len() / (QUARTER / 2)).collect::<Vec<_>>();
     (0..4).for_each(|micros| assert!(kernel.packet(0, micros, &body)));
     assert_eq!(lengths(&reader), [2, 2]);
     take(&mut reader, 0, QUARTER / 2);
