@@ -33,6 +33,9 @@ pub struct Config {
     /// they are written for the first time (then an idle capture needs 1.3 MiB per CPU, and packets may be lost until the
     /// rest is there, within milliseconds)
     pub ring_memory: RingMemory,
+    /// Scheduling priority of the thread that takes packets from the rings: high lets it run before programs that compete for
+    /// its CPU, which loses fewer packets and slows those down; the daemon needs `--keep-capability CAP_SYS_NICE` for it
+    pub priority: Priority,
     /// Which packets to record, within VLAN tags too, and how much of them; all conditions must hold
     pub filters: Filters,
     /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or an empty value records every packet
@@ -75,6 +78,7 @@ impl Default for Config {
             snaplen: SnapLen::default(),
             ring_size: RingSize::default(),
             ring_memory: RingMemory::default(),
+            priority: Priority::default(),
             filters: Filters::default(),
             filter: None,
             netmask: None,
@@ -100,6 +104,16 @@ pub enum RingMemory {
     #[default]
     AtOnce,
     WhenNeeded,
+}
+
+/// Scheduling priority of the thread that takes packets from the rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Priority {
+    #[default]
+    Normal,
+    High,
 }
 
 /// Directions to capture: into the cube or netdev, out of it, both or none.

@@ -68,7 +68,7 @@ enum Prepared {
     On(Box<Session>),
     /// The same in rings that another instance has used, or still uses until it ends: a session would take packets away
     /// from it.
-    TakeOver(CaptureMaps),
+    TakeOver(Box<CaptureMaps>),
     /// Other settings, and other rings if given.
     Change(Option<OpenRings>),
 }
@@ -116,7 +116,7 @@ impl PacketCapture {
     /// Goes on in the rings of an instance that has ended. Their packets wait there meanwhile.
     fn take_over(&self, phases: &mut Phases, settings: &Arc<Settings>) {
         match std::mem::take(&mut phases.prepared) {
-            Prepared::TakeOver(maps) => match Session::start(&self.context, maps, Arc::clone(settings)) {
+            Prepared::TakeOver(maps) => match Session::start(&self.context, *maps, Arc::clone(settings)) {
                 Ok(session) => phases.prepared = Prepared::On(Box::new(session)),
                 Err(error) => {
                     let message = format!("cannot continue: {error}; turn the capture off and on");
@@ -180,7 +180,7 @@ impl Service for PacketCapture {
             (None, _) => Prepared::Off,
             (Some(maps), None) if maps.are_used()? => {
                 self.context.check_directory(&settings)?;
-                Prepared::TakeOver(maps)
+                Prepared::TakeOver(Box::new(maps))
             }
             (Some(maps), None) => {
                 let session = Session::start(&self.context, maps, Arc::clone(&settings))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use polycube_plugin_api::Level;
 
-use crate::config::RingMemory;
+use crate::config::{Priority, RingMemory};
 use crate::format::{Format, Stamp};
 use crate::larger::Larger;
 use crate::log::Log;
@@ -25,6 +25,10 @@ const SPINS: usize = 2000;
 /// The programs' clock (`ktime_get_tai_fast_ns`, kernel/time/timekeeping.c) differs a little from ours while it is
 /// adjusted.
 const MARGIN_NANOS: i64 = 20_000;
+
+/// The nice value of high priority, the least that there is: it gets 87 times the share of 0 (`sched_prio_to_weight`,
+/// kernel/sched/core.c).
+const HIGH: i32 = -20;
 
 /// Rings of the same size, and the bell of their programs.
 pub(crate) struct RingSet {
@@ -58,6 +62,7 @@ pub(crate) struct Drain {
     pub(crate) router: Router,
     log: Log,
     ring_memory: RingMemory,
+    priority: Priority,
     /// Bytes of records that the cube's rings have released.
     taken: u64,
     /// Bytes of records that come next, but were written by a killed daemon.
@@ -80,7 +85,15 @@ struct Ring {
 
 impl Drain {
     pub(crate) fn new(router: Router, log: Log) -> Self {
-        Self { sources: Vec::new(), router, log, ring_memory: RingMemory::WhenNeeded, taken: 0, arrived: 0 }
+        Self {
+            sources: Vec::new(),
+            router,
+            log,
+            ring_memory: RingMemory::WhenNeeded,
+            priority: Priority::Normal,
+            taken: 0,
+            arrived: 0,
+        }
     }
 
     /// Counts from what earlier consumers have done.
@@ -90,13 +103,23 @@ impl Drain {
 
     /// Later packets are handled under these settings.
     pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
-        self.ring_memory = settings.ring_memory;
+        self.follow(&settings);
         self.router.apply(settings);
     }
 
-    /// When to have large lanes made.
-    pub(crate) fn set_ring_memory(&mut self, ring_memory: RingMemory) {
-        self.ring_memory = ring_memory;
+    /// Adopts what this thread itself needs of `settings`.
+    pub(crate) fn follow(&mut self, settings: &Settings) {
+        self.ring_memory = settings.ring_memory;
+        if self.priority == settings.priority {
+            return;
+        }
+        self.priority = settings.priority;
+        let nice = if settings.priority == Priority::High { HIGH } else { 0 };
+        if let Err(error) = sys::set_nice(nice) {
+            let message =
+                format!("cannot have a high priority: {error}; start polycubed with `--keep-capability CAP_SYS_NICE`");
+            self.log(Level::Warn, &message);
+        }
     }
 
     /// Empties these rings as well.

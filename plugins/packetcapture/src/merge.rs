@@ -10,8 +10,8 @@ use crate::format::{Format, Record, Stamp};
 
 /// Whole records of one ring, in their order, in pieces that are not empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span<'a> {
-    pub(crate) pieces: Vec<&'a [u8]>,
+pub struct Span<'a> {
+    pub pieces: Vec<&'a [u8]>,
 }
 
 impl Span<'_> {
@@ -22,32 +22,32 @@ impl Span<'_> {
 
 /// Limits of a batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// The format of all spans.
-    pub(crate) format: Format,
+    pub format: Format,
     /// The maximum number of runs.
-    pub(crate) runs: usize,
+    pub runs: usize,
     /// A batch ends with the record that exceeds this.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Records at or after this time are held back: an earlier record may still appear in another ring.
-    pub(crate) before: Option<Stamp>,
+    pub before: Option<Stamp>,
 }
 
 /// What to write next.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Batch<'a> {
+pub struct Batch<'a> {
     /// Whole records, ordered by time.
-    pub(crate) runs: Vec<&'a [u8]>,
+    pub runs: Vec<&'a [u8]>,
     /// Bytes of each span that are in `runs`.
-    pub(crate) taken: Vec<usize>,
+    pub taken: Vec<usize>,
     /// Whether [`Limits::before`] held back a record.
-    pub(crate) held: bool,
+    pub held: bool,
     /// Spans that contain an invalid record. The records before it are in `runs`.
-    pub(crate) damaged: Vec<usize>,
+    pub damaged: Vec<usize>,
 }
 
 /// Takes the earliest records of `spans`. A single span is not even parsed.
-pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
+pub fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
     let mut full = spans.iter().enumerate().filter(|(_, span)| span.len() > 0);
     let is_small = |span: &Span<'_>| span.len() <= limits.bytes && span.pieces.len() <= limits.runs;
     match (full.next(), full.next()) {

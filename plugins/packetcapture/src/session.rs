@@ -182,9 +182,8 @@ impl CubeContext {
         let router = self.router(Arc::clone(settings), session, former).map_err(SessionError::Thread)?;
         let mut drain = Drain::new(router, log_of(&self.cube));
         drain.resume(taken, arrived);
-        drain.set_ring_memory(settings.ring_memory);
         drain.open(source);
-        Consumer::start(self.cube.name(), drain).map_err(SessionError::Thread)
+        Consumer::start(self.cube.name(), drain, Arc::clone(settings)).map_err(SessionError::Thread)
     }
 
     fn router(&self, settings: Arc<Settings>, session: u64, former: Option<Passed>) -> io::Result<Router> {

@@ -169,6 +169,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "session",
             "consumer",
             "drain",
+            "larger",
             "sink",
             "anonymize",
             "outcome",
