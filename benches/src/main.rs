@@ -12,6 +12,7 @@ mod figures;
 mod filter;
 mod live;
 mod machine;
+mod merge;
 mod peer;
 mod process;
 mod program;
@@ -53,6 +54,8 @@ struct Arguments {
 enum Bench {
     /// The eBPF programs alone, in nanoseconds per packet
     Program,
+    /// One order from many CPUs' records, alone
+    Merge,
     /// A capture of the highest rate that one core can send at
     Capture,
     /// A capture of a TCP transfer
@@ -79,6 +82,7 @@ impl Bench {
     fn run(self, rounds: Option<usize>, patience: Duration) -> Result<Table> {
         match self {
             Self::Program => program::run(rounds.unwrap_or(1000)),
+            Self::Merge => merge::run(rounds.unwrap_or(100)),
             Self::Capture => capture::run(rounds.unwrap_or(9)),
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),

@@ -134,7 +134,7 @@ impl Datapath {
     }
 
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
-        let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
+        let (what, MapDescription { spec, objects, .. }) = (format!("cube `{}`", id.cube), description);
         let shape = object::shape_of_cube_map(&what, spec, objects)?;
         let map = if let Some(map) = self.found.take_map(id, shape, description) {
             self.taken.maps.insert(id.clone());
@@ -150,19 +150,38 @@ impl Datapath {
                     "an earlier daemon's map of this name is another one: it is replaced, and what it holds is lost"
                 );
             }
-            let map = Pinned {
-                pin: pins::map(id, spec.generation, owner),
-                object: object::create_cube_map(&what, &id.name, shape, objects)?,
-            };
-            self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
-            map
+            if spec.late {
+                return Ok(());
+            }
+            self.make_map(id, description)?
         };
         self.maps.insert(id.clone(), map);
         Ok(())
     }
 
+    /// Makes a map that was described as late, unless it is there.
+    pub(crate) fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
+        if !self.maps.contains_key(id) {
+            let map = self.make_map(id, description)?;
+            self.maps.insert(id.clone(), map);
+        }
+        Ok(())
+    }
+
+    fn make_map(&self, id: &MapId, description: &MapDescription) -> Result<Pinned<CubeMap>, DatapathError> {
+        let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
+        let shape = object::shape_of_cube_map(&what, spec, objects)?;
+        let pin = pins::map(id, spec.generation, owner);
+        let map = Pinned { pin, object: object::create_cube_map(&what, spec, shape, objects)? };
+        self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
+        Ok(map)
+    }
+
     /// Whether a map that is there has the shape that `spec` and `objects` ask for.
     pub(crate) fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool {
+        if spec.late && !self.maps.contains_key(id) {
+            return true;
+        }
         let now = self.maps.get(id).and_then(|map| bpf::map_info(map.object.fd.as_fd()).ok());
         now.map(|(_, shape)| shape) == object::shape_of_cube_map(&format!("cube `{}`", id.cube), spec, objects).ok()
     }

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use imbl::OrdMap;
-use polycube_plugin_api::Level;
+use polycube_plugin_api::{Level, MapSpec, Refusal};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,7 +43,8 @@ pub(crate) use pulse::Pulse;
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, Request, Surroundings,
+    keep_ticking,
 };
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
@@ -101,6 +102,12 @@ enum Message {
     Freed,
     /// Asks for a sign of life.
     Turn(oneshot::Sender<()>),
+    /// A plugin wants a map that its cube's datapath describes as late.
+    MakeMap {
+        cube: CubeName,
+        spec: MapSpec,
+        answer: std_mpsc::Sender<Result<MapCopy, Refusal>>,
+    },
     Stop(oneshot::Sender<()>),
 }
 
@@ -196,10 +203,18 @@ fn surroundings(
     failures: &Arc<Failures>,
     capture_dirs: CaptureDirs,
 ) -> Surroundings {
-    let (for_requests, for_turns) = (inbox.clone(), inbox.clone());
+    let (for_requests, for_maps, for_turns) = (inbox.clone(), inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
         let (inbox, cube) = (for_requests.clone(), cube.clone());
         Box::new(move |patch| send(&inbox, Message::Ask(Ask::Request(cube.clone(), patch))))
+    };
+    let late_maps = move |cube: &CubeName| -> MakeMap {
+        let (inbox, cube) = (for_maps.clone(), cube.clone());
+        Box::new(move |spec| {
+            let (answer, made) = std_mpsc::channel();
+            send(&inbox, Message::MakeMap { cube: cube.clone(), spec, answer });
+            made.recv().unwrap_or_else(|_| Err(Refusal::failed("the daemon is shutting down")))
+        })
     };
     let freed = move || -> Box<dyn Fn() + Send + Sync> {
         let inbox = for_turns.clone();
@@ -210,6 +225,7 @@ fn surroundings(
         failures: Arc::clone(failures),
         capture_dirs,
         requests: Box::new(requests),
+        late_maps: Box::new(late_maps),
         freed: Box::new(freed),
     }
 }
@@ -280,6 +296,8 @@ impl Engine {
                 }
                 // The one that asks may have given up.
                 Message::Turn(taken) => drop(taken.send(())),
+                // The plugin may have given up.
+                Message::MakeMap { cube, spec, answer } => drop(answer.send(self.make_map(&cube, &spec))),
                 Message::Stop(done) => {
                     self.stop();
                     // The daemon may have given up waiting.
@@ -288,6 +306,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn make_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<MapCopy, Refusal> {
+        let map = self.reconciler.make_late_map(cube, spec).map_err(|problem| Refusal::failed(problem.message))?;
+        MapCopy::of(&spec.name, map, true).map_err(|error| Refusal::failed(format!("cannot pass on the map: {error}")))
     }
 
     /// Makes a change, or parks it. `since` is when it was parked first, or now.

@@ -20,7 +20,7 @@ use crate::Refusal;
 /// Major version of this border. Host and plugin work together if theirs are equal.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
-pub const ABI_MINOR: u32 = 2;
+pub const ABI_MINOR: u32 = 3;
 
 /// A result whose error is the JSON text of a [`Refusal`].
 pub type Answer<T> = RResult<T, RString>;
@@ -67,6 +67,13 @@ pub trait HostAbi: Send + Sync + 'static {
     fn configure(&self, patch: RStr<'_>) {
         // A host of ABI 1.0 cannot do it.
         let _ = patch;
+    }
+    /// Makes a map that the cube's datapath describes as `late`: `spec` is the JSON text of its
+    /// [`MapSpec`](crate::MapSpec). Waits for the engine, so no call of the host may wait for it.
+    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
+        // A host of ABI 1.2 or earlier has made it already.
+        let _ = spec;
+        RResult::RErr(Refusal::failed("the daemon is too old to make a map later").text())
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
-use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -60,6 +60,9 @@ const HEAR: Duration = Duration::from_millis(100);
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
 
+/// Makes a map that a plugin described as late, and waits until it is there.
+pub(crate) type MakeMap = Box<dyn Fn(MapSpec) -> Result<MapCopy, Refusal> + Send + Sync>;
+
 /// A stream that a plugin has opened for one reader.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -106,6 +109,8 @@ pub(crate) struct Connections {
     pub failures: Arc<Failures>,
     /// Takes the changes of its configuration that the plugin itself asks for.
     pub configure: Request,
+    /// Takes the late maps that it asks for.
+    pub make_map: MakeMap,
     /// Called when the cube's turn becomes free and somebody waits for it.
     pub freed: Box<dyn Fn() + Send + Sync>,
 }
@@ -123,10 +128,10 @@ impl Instance {
         connections: Connections,
     ) -> Result<Self, Failure> {
         let cube: Arc<str> = name.into();
-        let Connections { calls, failures, configure, freed } = connections;
+        let Connections { calls, failures, configure, make_map, freed } = connections;
         let id = failures.next_id();
         let log = Arc::new(CubeLog::new(Arc::clone(&cube), level));
-        let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure }, TD_Opaque);
+        let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure, make_map }, TD_Opaque);
         let info = info.to_string();
         let entered = calls.enter(id, &cube, "create");
         let created = plugin.create(&info, host);
@@ -240,10 +245,7 @@ impl Instance {
     pub(crate) fn prepare(&self, wanted: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
         self.call("prepare", |cube| {
             // From here on the plugin owns the descriptors. A plugin that is not called any more gets none.
-            let handles: RVec<MapHandle> = maps
-                .into_iter()
-                .map(|MapCopy { info, fd }| MapHandle { info: info.into(), fd: fd.into_raw_fd() })
-                .collect();
+            let handles: RVec<MapHandle> = maps.into_iter().map(MapHandle::from).collect();
             cube.prepare(wanted.into(), handles)
         })
     }
@@ -369,6 +371,13 @@ impl MapCopy {
     }
 }
 
+/// Whoever takes the handle owns the descriptor.
+impl From<MapCopy> for MapHandle {
+    fn from(MapCopy { info, fd }: MapCopy) -> Self {
+        Self { info: info.into(), fd: fd.into_raw_fd() }
+    }
+}
+
 fn refusal(text: &str) -> Failure {
     match serde_json::from_str::<Refusal>(text) {
         Ok(refusal) if refusal.tag == Tag::Panic => Failure::Panicked(refusal.message),
@@ -381,6 +390,7 @@ fn refusal(text: &str) -> Failure {
 struct Host {
     log: Arc<CubeLog>,
     configure: Request,
+    make_map: MakeMap,
 }
 
 impl HostAbi for Host {
@@ -394,6 +404,14 @@ impl HostAbi for Host {
             Err(error) => {
                 self.log.write(Level::Error, &format!("the plugin asks for a change that is not JSON: {error}"));
             }
+        }
+    }
+
+    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
+        let made = serde_json::from_str(spec.as_str()).map_err(Refusal::from).and_then(|spec| (self.make_map)(spec));
+        match made {
+            Ok(map) => ROk(map.into()),
+            Err(refusal) => RErr(json!(refusal).to_string().into()),
         }
     }
 }

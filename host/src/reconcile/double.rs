@@ -130,6 +130,12 @@ impl Kernel for DoubleKernel {
         Ok(())
     }
 
+    fn make_late_map(&mut self, id: &MapId, _: &MapDescription) -> Result<(), Problem> {
+        self.effect()?;
+        self.state.maps.insert(id.clone());
+        Ok(())
+    }
+
     fn fits(&self, id: &MapId, _: &MapSpec, _: &[Arc<[u8]>]) -> bool {
         !self.unfit.contains(&id.cube)
     }

@@ -27,6 +27,8 @@ pub(crate) trait Kernel {
     fn is_map_taken(&self, _: &MapId) -> bool {
         false
     }
+    /// Makes a map that is described as late, unless it is there.
+    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
     fn drop_map(&mut self, id: &MapId);
     /// Whether a map that is there is what `description` would make.
     fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
@@ -129,6 +131,10 @@ impl Kernel for Live {
 
     fn is_map_taken(&self, id: &MapId) -> bool {
         self.datapath.is_map_taken(id)
+    }
+
+    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
+        self.datapath.make_late_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
     }
 
     fn drop_map(&mut self, id: &MapId) {

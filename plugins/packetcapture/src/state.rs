@@ -61,7 +61,7 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryState {
-    /// Rings, which exist while the capture is on and attached
+    /// What rings may take up while the capture is on and attached; most of it is made when it is first needed
     #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
     pub rings: u64,
     /// Packets that wait for the disk

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use polycube_plugin_api::abi::HostHandle;
-use polycube_plugin_api::{Code, Direction, Program};
+use polycube_plugin_api::{Code, Direction, MapSpec, Program, Refusal};
 
 use super::*;
 use crate::plugins::double::{instance, panicked, scripted, ticking};
@@ -109,6 +109,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
             calls: Arc::clone(&calls),
             failures: Arc::clone(&failures),
             configure: Box::new(|_| {}),
+            make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
             freed: Box::new(|| {}),
         };
         Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).err()
@@ -239,6 +240,7 @@ fn a_plugin_asks_for_changes_as_json_only() {
         calls: Arc::default(),
         failures: Arc::default(),
         configure: Box::new(move |patch| send.send(patch).unwrap()),
+        make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
         freed: Box::new(|| {}),
     };
     let info = json!({ "name": "asking" });
@@ -247,6 +249,35 @@ fn a_plugin_asks_for_changes_as_json_only() {
         cube.action("ask", &patch).unwrap();
     }
     assert_eq!(asked.try_iter().collect::<Vec<_>>(), [json!({ "size": 5 }), json!([1])]);
+}
+
+#[test]
+fn a_plugin_gets_the_late_map_that_it_asks_for_or_a_reason() {
+    let plugin = scripted("later", |call, arguments, host: &HostHandle| {
+        if call != "action" {
+            return Ok("null".to_owned());
+        }
+        let made = host.make_map(arguments.strip_prefix("make ").unwrap().into()).into_result();
+        // SAFETY: the host passes ownership of an open descriptor.
+        let made = made.map(|map| (map.info, unsafe { OwnedFd::from_raw_fd(map.fd) }));
+        Ok(json!(made.map_or_else(|reason| reason.into_string(), |(info, _)| info.into_string())).to_string())
+    });
+    let connections = Connections {
+        calls: Arc::default(),
+        failures: Arc::default(),
+        configure: Box::new(|_| {}),
+        make_map: Box::new(|spec| match spec.late {
+            true => Ok(MapCopy { info: spec.name, fd: std::fs::File::open("/dev/null").unwrap().into() }),
+            false => Err(Refusal::failed("it is not late")),
+        }),
+        freed: Box::new(|| {}),
+    };
+    let cube = Instance::create(&plugin, "later", &json!({ "name": "later" }), LogLevel::Off, connections).unwrap();
+    let answer = |spec: Value| cube.action("make", &spec).unwrap().as_str().unwrap().to_owned();
+    let spec = MapSpec { late: true, ..MapSpec::declared("LARGE") };
+    assert_eq!(answer(json!(spec)), "LARGE");
+    assert!(answer(json!(MapSpec::declared("LARGE"))).contains("it is not late"));
+    assert!(answer(json!([1])).contains("invalid-value"));
 }
 
 #[test]

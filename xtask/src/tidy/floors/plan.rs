@@ -170,6 +170,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "session",
             "consumer",
             "drain",
+            "larger",
             "sink",
             "anonymize",
             "outcome",
