@@ -8,12 +8,11 @@ mod storage;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use polycube_filter::{Fields, Netmask, NetmaskError, ProtocolError};
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::fields::{Fields, ProtocolError};
-use crate::filter::{Netmask, NetmaskError};
 use crate::format::Format;
 
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};

@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 
+use polycube_filter::Compiled;
 use polycube_layout::ring::{
     BELL, FLAGS, FORMAT, INBOUND, INTERFACE, MASK, OUTBOUND, RINGS, SMALL_MASK, SNAPLEN, element_size, small_size,
 };
 use polycube_plugin_api::{Code, Count, Datapath, Direction, MapSpec, Point, Program, Refusal, constant};
 
 use crate::config::{Capture, Config};
-use crate::filter::Compiled;
 use crate::ring::LAYOUT;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
@@ -65,7 +65,7 @@ fn directions(capture: Capture, point: &Point) -> impl Iterator<Item = Direction
 }
 
 fn instructions(filter: &Compiled) -> Code {
-    let maps = filter.maps.iter().map(|(index, map)| (*index, map.as_str().to_owned()));
+    let maps = filter.maps.iter().map(|(index, map)| (*index, (*map).to_owned()));
     Code::Instructions { maps: maps.collect() }
 }
 

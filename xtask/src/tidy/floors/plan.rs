@@ -190,8 +190,8 @@ pub(super) const FLOORS: &[Floors] = &[
         ],
     },
     Floors {
-        sources: "plugins/packetcapture/src",
-        house: "filter",
+        sources: "filter/src",
+        house: "",
         rooms: &[
             "attempt",
             "emit",
@@ -203,9 +203,8 @@ pub(super) const FLOORS: &[Floors] = &[
             "bounds",
             "join",
             "libpcap",
-            "netmask",
             "liveness",
-            "skb",
+            "reader",
             "terms",
             "access",
             "blocks",
@@ -215,6 +214,9 @@ pub(super) const FLOORS: &[Floors] = &[
             "insn",
             "classic",
             "mode",
+            "link",
+            "netmask",
+            "target",
         ],
     },
     Floors {

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "its modules say `pub` for `pub(crate)` so far")]
 
 mod expressions;
+mod hooks;
 mod judge;
 mod kernel;
 mod packets;
@@ -15,17 +16,17 @@ mod random;
 use std::time::{Duration, Instant};
 
 use judge::Judge;
-use kernel::{Kernel, TAGS};
-use pcn_packetcapture::filter::{Fields, FilterError, Modes, Netmask, Protocol, Raw, compile, translate};
+use kernel::{Kernel, TAGS, translated};
+use polycube_filter::{Fields, FilterError, Hook, Link, Netmask, Protocol, Raw, compile};
 use random::Random;
 
 /// The network of most packets' addresses.
-fn netmask() -> Netmask {
-    "24".parse().unwrap()
+fn link() -> Link {
+    "24".parse::<Netmask>().unwrap().into()
 }
 
 fn raw(expression: &str) -> Result<Vec<Raw>, FilterError> {
-    pcn_packetcapture::filter::raw(expression, netmask())
+    polycube_filter::raw(expression, link())
 }
 
 /// The packet as in a record: with its tag.
@@ -47,12 +48,13 @@ fn hex(packet: &[u8]) -> String {
     packet.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Tries a filter on all packets, with and without a tag, in all modes and in the general mode only.
+/// Tries a filter on all packets, with and without a tag, in all modes, and in the general mode only, as sockets have
+/// it.
 fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], packets: &[Vec<u8>]) -> Tally {
     let mut tally = Tally::default();
     let judged = judge::defined(raw);
-    for modes in [Modes::All, Modes::General] {
-        let compiled = translate(raw, expression, modes).unwrap_or_else(|error| panic!("{expression}: {error}"));
+    for hook in [Hook::Tc, Hook::SocketFilter] {
+        let compiled = translated(raw, expression, hook);
         kernel.load(&compiled);
         for (number, packet) in packets.iter().enumerate() {
             for tag in [None, Some(number % TAGS.len())] {
@@ -63,7 +65,7 @@ fn try_filter(kernel: &Kernel, judge: &Judge, expression: &str, raw: &[Raw], pac
                 tally.rejected += u64::from(!expected);
                 if found != expected {
                     let hex = hex(&whole);
-                    let what = format!("{expression}: libpcap says {expected}; {modes:?}, {tag:?}, packet {hex}");
+                    let what = format!("{expression}: libpcap says {expected}; {hook:?}, {tag:?}, packet {hex}");
                     tally.disagreements.push(what);
                 }
             }
@@ -115,7 +117,7 @@ fn random_expressions_match_what_libpcap_matches() {
         expressions += 1;
         matching += usize::from(tally.matched > 0);
         assert!(tally.disagreements.is_empty(), "seed {seed}:\n{}", tally.disagreements.join("\n"));
-        match compile(&Fields::default(), &expression, netmask()) {
+        match compile(&Fields::default(), &expression, link(), &kernel::stage(Hook::Tc)) {
             Ok(None) => assert_eq!(tally.rejected, 0, "seed {seed}: {expression} was taken for always true"),
             Err(FilterError::Expression(_)) => {
                 assert_eq!(tally.matched, 0, "seed {seed}: {expression} was taken for never true");
@@ -196,7 +198,7 @@ fn a_filter_may_have_many_loops() {
     for count in 1..=chains.len() {
         let expression = chains[..count].join(" or ");
         let start = Instant::now();
-        kernel.load(&translate(&raw(&expression).unwrap(), &expression, Modes::All).unwrap());
+        kernel.load(&translated(&raw(&expression).unwrap(), &expression, Hook::Tc));
         println!("{count}: {:?}", start.elapsed());
         // As long as each loop has its least number of rounds.
         assert!([0, 1, 63, 64].into_iter().all(|headers| kernel.matches(None, &packets::extended(headers))));
@@ -210,7 +212,7 @@ fn a_chain_without_an_end_does_not_match() {
     let mut endless = packets::authenticated(3);
     endless[14 + 24 + 1] = 4;
     for expression in ["protochain 17", "ip protochain 17"] {
-        kernel.load(&translate(&raw(expression).unwrap(), expression, Modes::All).unwrap());
+        kernel.load(&translated(&raw(expression).unwrap(), expression, Hook::Tc));
         assert!(!kernel.matches(None, &endless));
         assert!(kernel.matches(None, &packets::authenticated(3)));
     }
@@ -249,7 +251,7 @@ fn fields_match_within_two_tags_whatever_the_expression_says_of_them() {
     }) {
         let plain = judge::defined(&raw(&fields.expression().unwrap().unwrap()).unwrap());
         let own = (!expression.is_empty()).then(|| judge::defined(&raw(expression).unwrap()));
-        kernel.load(&compile(fields, expression, netmask()).unwrap().unwrap());
+        kernel.load(&compile(fields, expression, link(), &kernel::stage(Hook::Tc)).unwrap().unwrap());
         let mut matched = [0; 3];
         for (number, packet) in packets.iter().enumerate() {
             for tag in [None, Some(number % TAGS.len())] {

@@ -90,7 +90,7 @@ fn leaves(operation: Operation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::classic::{Register, Size};
+    use crate::classic::{Register, Size};
 
     const LOAD: Operation = Operation::Load { size: Size::Half, k: 12 };
     const NOTHING: Operation = Operation::LoadImmediate(Register::A, 0);

@@ -86,8 +86,8 @@ fn settle<T: Copy + PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::blocks::split;
-    use crate::filter::classic::{Operand, Size, Test};
+    use crate::blocks::split;
+    use crate::classic::{Operand, Size, Test};
 
     fn load(k: u32) -> Operation {
         Operation::Load { size: Size::Half, k }

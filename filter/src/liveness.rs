@@ -102,8 +102,8 @@ fn effect(operation: Operation) -> (LiveSet, LiveSet) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::blocks::split;
-    use crate::filter::classic::{Arithmetic, Size, Test};
+    use crate::blocks::split;
+    use crate::classic::{Arithmetic, Size, Test};
 
     const LOAD: Operation = Operation::Load { size: Size::Half, k: 12 };
     const ADD_X: Operation = Operation::Arithmetic(Arithmetic::Add, Operand::X);

@@ -9,13 +9,11 @@ use std::sync::OnceLock;
 use libloading::Library;
 
 use super::classic::Raw;
-use super::netmask::Netmask;
+use super::link::Link;
 
 /// Its names in distributions: the soname that libpcap gives itself, and Debian's.
 const NAMES: [&str; 2] = ["libpcap.so.1", "libpcap.so.0.8"];
 
-/// Ethernet.
-const DLT_EN10MB: c_int = 1;
 /// The return value for a match; libpcap's `MAXIMUM_SNAPLEN`.
 const SNAPLEN: c_int = 262_144;
 /// Maximum bytes of an expression. Without the optimizer, 8 KiB of ports take 6 s and 16 KiB 50 to 80 s.
@@ -104,36 +102,36 @@ impl Libpcap {
         }
     }
 
-    /// The optimized classic program for an expression on Ethernet. Long expressions need a larger stack than threads
-    /// have by default. Only `ip broadcast` needs `netmask`.
+    /// The optimized classic program for an expression. Long expressions need a larger stack than threads
+    /// have by default. Only `ip broadcast` needs a netmask.
     ///
     /// This looks up host names, and takes as long as that does.
     ///
     /// # Errors
     /// [`CompileError`].
-    pub(crate) fn compile(&self, expression: &str, netmask: Netmask) -> Result<Vec<Raw>, CompileError> {
+    pub(crate) fn compile(&self, expression: &str, link: Link) -> Result<Vec<Raw>, CompileError> {
         if expression.len() > LONGEST {
             return Err(CompileError::Long(expression.len()));
         }
         let text = CString::new(expression).map_err(|_| CompileError::Nul)?;
         if expression.len() > SHORT {
-            let count = self.compile_as((&text, netmask), false, <[Raw]>::len)?;
+            let count = self.compile_as((&text, link), false, <[Raw]>::len)?;
             if count > MOST_UNOPTIMIZED {
                 return Err(CompileError::Unoptimized(count));
             }
         }
-        self.compile_as((&text, netmask), true, <[Raw]>::to_vec)
+        self.compile_as((&text, link), true, <[Raw]>::to_vec)
     }
 
     /// Compiles `text` and passes the program to `read`.
     fn compile_as<T>(
         &self,
-        (text, netmask): (&CStr, Netmask),
+        (text, link): (&CStr, Link),
         is_optimized: bool,
         read: impl FnOnce(&[Raw]) -> T,
     ) -> Result<T, CompileError> {
         // SAFETY: it only takes numbers.
-        let handle = unsafe { (self.open_dead)(DLT_EN10MB, SNAPLEN) };
+        let handle = unsafe { (self.open_dead)(link.link_type.number(), SNAPLEN) };
         if handle.is_null() {
             return Err(CompileError::Memory);
         }
@@ -141,7 +139,8 @@ impl Libpcap {
         let optimize = c_int::from(is_optimized);
         // SAFETY: the handle is open, the program is ours and the text ends with NUL. Concurrent calls are safe since
         // 1.8 of 2016 (pcap_compile(3PCAP), "BUGS"); our programs need Linux 6.1, of 2022.
-        let result = unsafe { (self.compile)(handle, &raw mut program, text.as_ptr(), optimize, netmask.number()) };
+        let result =
+            unsafe { (self.compile)(handle, &raw mut program, text.as_ptr(), optimize, link.netmask.number()) };
         let compiled = if result == 0 {
             // SAFETY: libpcap returned 0, so `instructions` is an array of `length` until it is freed.
             let found = read(unsafe { std::slice::from_raw_parts(program.instructions, program.length as usize) });
@@ -162,18 +161,18 @@ impl Libpcap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{FilterError, raw};
+    use crate::{FilterError, raw};
 
     #[test]
     fn an_expression_becomes_a_program() {
-        let program = raw("ip", Netmask::default()).unwrap();
+        let program = raw("ip", Link::default()).unwrap();
         let raw = |code, jt, jf, k| Raw { code, jt, jf, k };
         assert_eq!(program, [raw(0x28, 0, 0, 12), raw(0x15, 0, 1, 0x800), raw(6, 0, 0, 262_144), raw(6, 0, 0, 0)]);
     }
 
     /// Retries after a timeout, which a busy machine may cause.
     fn settled(expression: &str) -> Result<Vec<Raw>, FilterError> {
-        let mut answers = std::iter::repeat_with(|| raw(expression, Netmask::default())).take(30);
+        let mut answers = std::iter::repeat_with(|| raw(expression, Link::default())).take(30);
         answers.find(|answer| !matches!(answer, Err(FilterError::Timeout))).expect("an answer in a minute")
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_long};
 
 use libloading::Library;
-use pcn_packetcapture::filter::Raw;
+use polycube_filter::Raw;
 
 /// `struct bpf_program`.
 #[repr(C)]

@@ -3,14 +3,19 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya_obj::generated::bpf_map_type;
-use pcn_packetcapture::filter::{Compiled, MapName};
-use polycube_layout::ring::{FILTER, Filter};
+use polycube_filter::{Compiled, Counter, Element, Exit, Hook, LinkType, Raw, Target, translate};
 use polycube_tests::bpf::{self, Outcome, Shape};
 
 /// More CPUs than any machine that runs these tests.
 const CPUS: u32 = 256;
-/// Size of a ring without room for packets.
-const ELEMENT: usize = FILTER + size_of::<Filter>();
+/// Size of an element that has a counter, and where it has it.
+const ELEMENT: usize = 16;
+const COUNTER: usize = 8;
+
+/// The maps' names.
+const ACCEPT: &str = "accept";
+const COUNTERS: &str = "counters";
+const NEXT: &str = "next";
 
 /// Return values of the programs after the filter, and of those before it if something is wrong.
 const ACCEPTED: u32 = 1;
@@ -42,7 +47,7 @@ const MARK: usize = 2;
 /// Maps, and the programs before and after the filter.
 pub(crate) struct Kernel {
     accept: OwnedFd,
-    rings: OwnedFd,
+    counters: OwnedFd,
     next: OwnedFd,
     entry: OwnedFd,
     /// Programs that prepare a packet and continue with the filter: without a tag, and with each of the tags.
@@ -109,6 +114,21 @@ fn maker(tag: Option<Tag>, entry: &OwnedFd) -> OwnedFd {
     load(&program).unwrap()
 }
 
+/// A stage between two other programs.
+pub(crate) const fn stage(hook: Hook) -> Target {
+    let counter = Counter { map: COUNTERS, element: Element::OfCpu, offset: COUNTER as i16 };
+    Target {
+        hook,
+        on_match: Exit::tail_call(ACCEPT, 0, -1),
+        on_mismatch: Exit::tail_call(NEXT, 0, -1).counted(counter),
+    }
+}
+
+/// libpcap's program as a stage.
+pub(crate) fn translated(raw: &[Raw], title: &str, hook: Hook) -> Compiled {
+    translate(raw, title, LinkType::Ethernet, &stage(hook)).unwrap_or_else(|error| panic!("{title}: {error}"))
+}
+
 impl Kernel {
     pub(crate) fn new() -> Self {
         let slot = || map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 1);
@@ -116,7 +136,7 @@ impl Kernel {
         let kernel = Self {
             accept: slot(),
             next: slot(),
-            rings: map(bpf_map_type::BPF_MAP_TYPE_ARRAY, ELEMENT as u32, CPUS),
+            counters: map(bpf_map_type::BPF_MAP_TYPE_ARRAY, ELEMENT as u32, CPUS),
             makers: [None].into_iter().chain(TAGS.map(Some)).map(|tag| maker(tag, &entry)).collect(),
             entry,
         };
@@ -129,10 +149,10 @@ impl Kernel {
     pub(crate) fn load(&self, compiled: &Compiled) {
         let mut instructions = compiled.instructions.iter().map(|insn| insn.to_bytes()).collect::<Vec<_>>();
         for (at, name) in &compiled.maps {
-            let map = match name {
-                MapName::Accept => &self.accept,
-                MapName::Rings => &self.rings,
-                MapName::Next => &self.next,
+            let map = match *name {
+                ACCEPT => &self.accept,
+                NEXT => &self.next,
+                _ => &self.counters,
             };
             instructions[*at][4..].copy_from_slice(&map.as_raw_fd().to_ne_bytes());
         }
@@ -167,9 +187,9 @@ impl Kernel {
     /// Packets that the filter has counted, on all CPUs.
     pub(crate) fn rejected(&self) -> u64 {
         let count = |cpu: u32| {
-            let mut ring = [0_u8; ELEMENT];
-            bpf::lookup(self.rings.as_fd(), &cpu.to_ne_bytes(), &mut ring).unwrap();
-            u64::from_ne_bytes(ring[FILTER..FILTER + 8].try_into().unwrap())
+            let mut element = [0_u8; ELEMENT];
+            bpf::lookup(self.counters.as_fd(), &cpu.to_ne_bytes(), &mut element).unwrap();
+            u64::from_ne_bytes(element[COUNTER..].try_into().unwrap())
         };
         (0..CPUS).map(count).sum()
     }

@@ -55,7 +55,8 @@ pub enum Invalid {
     Operand { at: usize, k: u32 },
     /// The packet's direction, which a frame does not contain, and libpcap gets from Linux.
     #[error(
-        "a packet does not say its direction: instead of `inbound` or `outbound`, set `capture` to ingress or egress"
+        "a packet does not say its direction: instead of `inbound` or `outbound`, choose the direction where the program \
+         is attached"
     )]
     Direction,
     /// More than [`MOST_LOOPS`] loops.

@@ -192,7 +192,7 @@ fn unknown(protocols: &[u8], ports: &Ports<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{Netmask, raw};
+    use crate::{Link, raw};
 
     /// Sets fields as the command line does.
     fn fields(text: &str) -> Fields {
@@ -213,7 +213,7 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let expression = fields(text).expression().unwrap().unwrap();
         assert_eq!(expression, expected);
-        raw(&expression, Netmask::default()).unwrap();
+        raw(&expression, Link::default()).unwrap();
     }
 
     #[track_caller]

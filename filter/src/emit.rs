@@ -3,31 +3,25 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::mem::offset_of;
-
-use polycube_layout::ring::{self, FILTER};
 
 use super::access::{A, Access, CONTEXT, X};
-use super::assembly::{Assembly, Label, MapName};
+use super::assembly::{Assembly, Label};
 use super::blocks::{Block, Terminator};
 use super::body::{Body, NetworkOrder};
 use super::bounds::{Headers, checks};
 use super::classic::{Operand, Operation, SCRATCH, Test};
 use super::insn::{Alu, Compare, Insn, Reg, Source, Width};
+use super::link::LinkType;
 use super::liveness::{LiveSet, Liveness};
-use super::mode::{Mode, Modes, View};
+use super::mode::{Mode, View};
 use super::reach;
-use super::skb::{self, Skb};
+use super::reader::{self, Reader};
 use super::stack::{SCRAP, forget, rounds, word};
+use super::target::{Counter, Element, Exit, Hook, Target, Then};
 
 const MAP_LOOKUP: i32 = 1;
 const CPU: i32 = 8;
 const TAIL_CALL: i32 = 12;
-/// `TCX_NEXT`: programs that others attached after the chain still run.
-const END: i32 = -1;
-
-/// Offset of the counter in this CPU's element.
-const REJECTED: i16 = (FILTER + offset_of!(ring::Filter, rejected)) as i16;
 
 /// Maximum rounds of all loops (`protochain`) together, as the verifier follows each: it processes at most a million
 /// instructions (`BPF_COMPLEXITY_LIMIT_INSNS`), and takes some tenths of a second for this many.
@@ -41,18 +35,20 @@ pub(crate) struct Filter<'a> {
     pub(crate) blocks: &'a [Block],
     pub(crate) headers: &'a Headers,
     pub(crate) liveness: &'a Liveness,
+    pub(crate) link_type: LinkType,
+    pub(crate) target: &'a Target,
 }
 
 /// Emits all versions, the exits that they share and the functions that they call.
-pub(crate) fn emit(filter: &Filter<'_>, modes: Modes) -> Assembly {
+pub(crate) fn emit(filter: &Filter<'_>) -> Assembly {
     let mut code = Assembly::default();
-    let versions = filter.versions(modes);
+    let versions = filter.versions();
     let tagged = versions.iter().find(|version| version.view == View::Tagged);
-    skb::begin(&mut code, tagged.map(|version| Label::Version(version.view, version.mode)));
+    reader::begin(&mut code, tagged.map(|version| Label::Version(version.view, version.mode)));
     for (number, version) in versions.iter().enumerate() {
         if number > 0 && versions[number - 1].view == version.view {
             code.set(Label::Short(version.view));
-            skb::short(&mut code);
+            reader::short(&mut code, filter.target.hook);
         }
         filter.version(&mut code, *version, (number == 0).then_some(Label::Accept));
         if number == 0 {
@@ -62,7 +58,7 @@ pub(crate) fn emit(filter: &Filter<'_>, modes: Modes) -> Assembly {
     let mut number = 0;
     while let Some((view, size)) = code.function(number) {
         code.set(Label::Load(view, size));
-        reach::function(&mut code, view, size);
+        reach::function(&mut code, view, size, filter.target.hook);
         number += 1;
     }
     code
@@ -95,20 +91,22 @@ impl Filter<'_> {
     }
 
     /// The versions that packets can need; a linear one comes before the general one that it falls back on.
-    fn versions(&self, modes: Modes) -> Vec<Skb> {
-        let sees_tag = self.operations().any(skb::sees_tag);
+    fn versions(&self) -> Vec<Reader> {
+        let hook = self.target.hook;
+        let has_tag = self.link_type == LinkType::Ethernet && hook != Hook::Xdp;
+        let sees_tag = has_tag && self.operations().any(reader::sees_tag);
         let views = if sees_tag { &[View::Untagged, View::Tagged][..] } else { &[View::Untagged] };
         let of = |view: &View| {
-            let linear = Skb { view: *view, mode: Mode::Linear };
+            let linear = Reader { hook, view: *view, mode: Mode::Linear };
             let pays = self.operations().any(|load| linear.reads_directly(load) || linear.extent(load).is_some());
-            let general = Skb { mode: Mode::General, ..linear };
-            [(pays && modes == Modes::All).then_some(linear), Some(general)]
+            let general = Reader { mode: Mode::General, ..linear };
+            [(pays && hook != Hook::SocketFilter).then_some(linear), Some(general)]
         };
         views.iter().flat_map(of).flatten().collect()
     }
 
     /// Emits a version; `following` is the label after its code.
-    fn version(&self, code: &mut Assembly, access: Skb, following: Option<Label>) {
+    fn version(&self, code: &mut Assembly, access: Reader, following: Option<Label>) {
         code.set(Label::Version(access.view, access.mode));
         access.enter(code);
         self.clear(code, access.mode);
@@ -203,23 +201,11 @@ impl Filter<'_> {
         };
         if ends(|value| value != 0) {
             code.set(Label::Accept);
-            tail_call(code, MapName::Accept);
+            exit(code, self.target.on_match);
         }
         if self.loops().next().is_some() || ends(|value| value == 0) || self.operations().any(can_fail) {
             code.set(Label::Reject);
-            let absent = code.near();
-            code.add(Insn::helper(CPU));
-            code.add(Insn::store(Width::W, Reg::R10, SCRAP, Reg::R0));
-            code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R10));
-            code.add(Insn::alu64(Alu::Add, Reg::R2, i32::from(SCRAP)));
-            code.map(Reg::R1, MapName::Rings);
-            code.add(Insn::helper(MAP_LOOKUP));
-            code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), absent);
-            code.add(Insn::load(Width::D, Reg::R1, Reg::R0, REJECTED));
-            code.add(Insn::alu64(Alu::Add, Reg::R1, 1));
-            code.add(Insn::store(Width::D, Reg::R0, REJECTED, Reg::R1));
-            code.set(absent);
-            tail_call(code, MapName::Next);
+            exit(code, self.target.on_mismatch);
         }
     }
 }
@@ -240,13 +226,43 @@ fn outcome(value: u32) -> Label {
     if value == 0 { Label::Reject } else { Label::Accept }
 }
 
-fn tail_call(code: &mut Assembly, map: MapName) {
-    code.add(Insn::alu64(Alu::Mov, Reg::R1, CONTEXT));
-    code.map(Reg::R2, map);
-    code.add(Insn::alu32(Alu::Mov, Reg::R3, 0));
-    code.add(Insn::helper(TAIL_CALL));
-    code.add(Insn::alu32(Alu::Mov, Reg::R0, END));
+fn exit(code: &mut Assembly, exit: Exit) {
+    if let Some(counter) = exit.count {
+        count(code, counter);
+    }
+    let value = match exit.then {
+        Then::Return(value) => value,
+        Then::TailCall { map, slot, otherwise } => {
+            code.add(Insn::alu64(Alu::Mov, Reg::R1, CONTEXT));
+            code.map(Reg::R2, map);
+            code.add(Insn::alu32(Alu::Mov, Reg::R3, slot));
+            code.add(Insn::helper(TAIL_CALL));
+            otherwise
+        }
+    };
+    code.add(Insn::alu32(Alu::Mov, Reg::R0, value));
     code.add(Insn::exit());
+}
+
+/// Adds one to a counter of this CPU's.
+fn count(code: &mut Assembly, counter: Counter) {
+    let absent = code.near();
+    match counter.element {
+        Element::OfCpu => {
+            code.add(Insn::helper(CPU));
+            code.add(Insn::store(Width::W, Reg::R10, SCRAP, Reg::R0));
+        }
+        Element::At(element) => code.add(Insn::store(Width::W, Reg::R10, SCRAP, Source::K(element.cast_signed()))),
+    }
+    code.add(Insn::alu64(Alu::Mov, Reg::R2, Reg::R10));
+    code.add(Insn::alu64(Alu::Add, Reg::R2, i32::from(SCRAP)));
+    code.map(Reg::R1, counter.map);
+    code.add(Insn::helper(MAP_LOOKUP));
+    code.goto(Insn::branch64(Compare::Eq, Reg::R0, 0), absent);
+    code.add(Insn::load(Width::D, Reg::R1, Reg::R0, counter.offset));
+    code.add(Insn::alu64(Alu::Add, Reg::R1, 1));
+    code.add(Insn::store(Width::D, Reg::R0, counter.offset, Reg::R1));
+    code.set(absent);
 }
 
 /// Before a jump back: the verifier requires an upper bound, and follows each round separately.

@@ -193,13 +193,13 @@ fn compute(arithmetic: Arithmetic, a: Interval, other: Interval) -> Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::blocks::split;
-    use crate::filter::{Netmask, classic, raw};
+    use crate::blocks::split;
+    use crate::{Link, classic, raw};
 
     #[track_caller]
     fn check(expressions: &[&str], expected: Verdict) {
         for expression in expressions {
-            let program = classic::decode(&raw(expression, Netmask::default()).unwrap()).unwrap();
+            let program = classic::decode(&raw(expression, Link::default()).unwrap()).unwrap();
             assert_eq!(verdict(&split(&program), &program), expected, "{expression}");
         }
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::classic::Raw;
 use super::join::both;
 use super::libpcap::{CompileError, Libpcap};
-use super::netmask::Netmask;
+use super::link::{Link, LinkType};
 use super::terms::{Terms, moves, within_tags};
 
 /// Time limit of the search. Host names may be looked up again and again.
@@ -96,25 +97,33 @@ fn excerpt(expression: &str, around: usize) -> String {
 #[derive(Clone, Copy)]
 pub(crate) struct Compiler {
     pub(crate) libpcap: &'static Libpcap,
-    pub(crate) netmask: Netmask,
+    pub(crate) link: Link,
 }
 
 impl Compiler {
     fn compile(self, expression: &str) -> Result<Vec<Raw>, CompileError> {
-        self.libpcap.compile(expression, self.netmask)
+        self.libpcap.compile(expression, self.link)
+    }
+
+    /// `fields` within tags, where packets can have some.
+    fn fields(self, fields: &str) -> Cow<'_, str> {
+        match self.link.link_type {
+            LinkType::Ethernet => Cow::Owned(within_tags(fields)),
+            LinkType::RawIp => Cow::Borrowed(fields),
+        }
     }
 }
 
 /// libpcap's program for `terms`.
 pub(crate) fn compile(compiler: Compiler, terms: &Terms) -> Result<Vec<Raw>, ExpressionError> {
     match terms {
-        Terms::Fields(fields) => compile_one(compiler, &within_tags(fields)),
+        Terms::Fields(fields) => compile_one(compiler, &compiler.fields(fields)),
         Terms::Expression(expression) => compile_one(compiler, expression),
         Terms::Both { fields, expression } => {
             // Alone first: the error's location is in what the user wrote, and `a) or (b` must be rejected.
             let alone = compile_one(compiler, expression)?;
             if !moves(expression) {
-                match compiler.compile(&format!("({expression}) and ({})", within_tags(fields))) {
+                match compiler.compile(&format!("({expression}) and ({})", compiler.fields(fields))) {
                     Ok(together) => return Ok(together),
                     Err(CompileError::Libpcap(reason)) if reason == REJECTS_ALL => {
                         return Err(ExpressionError::rejects_all(terms));
@@ -123,7 +132,7 @@ pub(crate) fn compile(compiler: Compiler, terms: &Terms) -> Result<Vec<Raw>, Exp
                     Err(_) => {}
                 }
             }
-            Ok(both(&compile_one(compiler, &within_tags(fields))?, &alone))
+            Ok(both(&compile_one(compiler, &compiler.fields(fields))?, &alone))
         }
     }
 }
@@ -233,11 +242,11 @@ fn words(expression: &str) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{Fields, FilterError, compile as compile_filter, raw};
+    use crate::{Fields, FilterError, Hook, Link, Target, compile as compile_filter, raw};
 
     #[track_caller]
     fn check(expression: &str, expected: &str) {
-        assert_eq!(raw(expression, Netmask::default()).unwrap_err().to_string(), expected);
+        assert_eq!(raw(expression, Link::default()).unwrap_err().to_string(), expected);
     }
 
     #[test]
@@ -293,7 +302,11 @@ mod tests {
     #[test]
     fn what_contradicts_the_fields_is_reported_with_them() {
         let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
-        let refused = |expression| compile_filter(&fields, expression, Netmask::default()).unwrap_err().to_string();
+        let refused = |expression| {
+            compile_filter(&fields, expression, Link::default(), &Target::returning(Hook::Tc, 1, 0))
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(
             refused("udp"),
             "expression rejects all packets: `udp` and the fields, which say `tcp`: clear one of them"
@@ -307,7 +320,12 @@ mod tests {
     fn fields_do_not_contradict_tags() {
         let fields = Fields { dport: Some(53), l4proto: "udp".parse().ok(), ..Fields::default() };
         for expression in ["vlan 10", "vlan 10 and ip", "ip or vlan 10", "vlan and vlan", "mpls", "vlan and udp"] {
-            assert!(compile_filter(&fields, expression, Netmask::default()).unwrap().is_some(), "{expression}");
+            assert!(
+                compile_filter(&fields, expression, Link::default(), &Target::returning(Hook::Tc, 1, 0))
+                    .unwrap()
+                    .is_some(),
+                "{expression}"
+            );
         }
     }
 
@@ -318,7 +336,7 @@ mod tests {
         let expression = vec!["ip[0] = 1"; 620].join(" or ");
         assert!(within_tags(&fields.expression().unwrap().unwrap()).len() + expression.len() > 8192);
         let compiled = loop {
-            match compile_filter(&fields, &expression, Netmask::default()) {
+            match compile_filter(&fields, &expression, Link::default(), &Target::returning(Hook::Tc, 1, 0)) {
                 Err(FilterError::Timeout) => {}
                 compiled => break compiled,
             }

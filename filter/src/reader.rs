@@ -1,4 +1,4 @@
-//! Access at the TC hook, where the context is a `struct __sk_buff`.
+//! Access to the packet from the context of each hook: a `struct __sk_buff`, or a `struct xdp_md`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ use super::classic::{Operation, Size};
 use super::insn::{Alu, Compare, Insn, Reg, Width};
 use super::mode::{Mode, View};
 use super::stack::forget;
+use super::target::Hook;
 
 /// Fields of `struct __sk_buff` (`include/uapi/linux/bpf.h`). The tag's protocol is in network order, its `TCI` in host
 /// order.
@@ -17,6 +18,11 @@ pub(crate) const VLAN_TCI: i16 = 24;
 pub(crate) const VLAN_PROTO: i16 = 28;
 const DATA_FIELD: i16 = 76;
 const DATA_END_FIELD: i16 = 80;
+/// Fields of `struct xdp_md`.
+const XDP_DATA_FIELD: i16 = 0;
+const XDP_DATA_END_FIELD: i16 = 4;
+
+const XDP_GET_BUFF_LEN: i32 = 188;
 
 /// End of the packet's directly readable memory, in a linear version. Calls clobber it.
 const DATA_END: Reg = Reg::R5;
@@ -35,7 +41,8 @@ const GREATEST_X: i32 = 0x7fff;
 
 /// The access of one version to the packet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Skb {
+pub(crate) struct Reader {
+    pub(crate) hook: Hook,
     pub(crate) view: View,
     pub(crate) mode: Mode,
 }
@@ -78,15 +85,18 @@ pub(crate) fn sees_tag(operation: Operation) -> bool {
 }
 
 /// After a failed check: if all of the packet is linear, it ends there and does not match. Otherwise the general
-/// version, which must follow, decides.
-pub(crate) fn short(code: &mut Assembly) {
+/// version, which must follow, decides; at XDP it always does, and a frame in several parts is rare.
+pub(crate) fn short(code: &mut Assembly, hook: Hook) {
+    if hook == Hook::Xdp {
+        return;
+    }
     code.add(Insn::alu64(Alu::Mov, Reg::R1, DATA_END));
     code.add(Insn::alu64(Alu::Sub, Reg::R1, DATA));
     code.add(Insn::load(Width::W, Reg::R2, CONTEXT, LEN));
     code.goto(Insn::branch64(Compare::Eq, Reg::R1, Reg::R2), Label::Reject);
 }
 
-impl Skb {
+impl Reader {
     /// The parts of a load at a constant offset, in order.
     fn pieces(self, k: u32, size: Size) -> Vec<Piece> {
         // No packet is that long, so the tag does not matter for offsets near the maximum.
@@ -145,17 +155,31 @@ impl Skb {
         if to != Reg::R0 {
             code.add(Insn::alu32(Alu::Mov, to, Reg::R0));
         }
+        self.restore_end(code);
+    }
+
+    /// After a call, which clobbers it.
+    fn restore_end(self, code: &mut Assembly) {
         if self.mode == Mode::Linear {
-            code.add(Insn::load(Width::W, DATA_END, CONTEXT, DATA_END_FIELD));
+            code.add(Insn::load(Width::W, DATA_END, CONTEXT, self.data_fields().1));
+        }
+    }
+
+    /// The fields of the context that have the start and the end of the directly readable memory.
+    fn data_fields(self) -> (i16, i16) {
+        match self.hook {
+            Hook::Xdp => (XDP_DATA_FIELD, XDP_DATA_END_FIELD),
+            Hook::Tc | Hook::SocketFilter => (DATA_FIELD, DATA_END_FIELD),
         }
     }
 }
 
-impl Access for Skb {
+impl Access for Reader {
     fn enter(&self, code: &mut Assembly) {
         if self.mode == Mode::Linear {
-            code.add(Insn::load(Width::W, DATA, CONTEXT, DATA_FIELD));
-            code.add(Insn::load(Width::W, DATA_END, CONTEXT, DATA_END_FIELD));
+            let (start, end) = self.data_fields();
+            code.add(Insn::load(Width::W, DATA, CONTEXT, start));
+            code.add(Insn::load(Width::W, DATA_END, CONTEXT, end));
         }
     }
 
@@ -232,6 +256,12 @@ impl Access for Skb {
     }
 
     fn length(&self, code: &mut Assembly, to: Reg) {
+        if self.hook == Hook::Xdp {
+            code.add(Insn::alu64(Alu::Mov, Reg::R1, CONTEXT));
+            code.add(Insn::helper(XDP_GET_BUFF_LEN));
+            code.add(Insn::alu32(Alu::Mov, to, Reg::R0));
+            return self.restore_end(code);
+        }
         code.add(Insn::load(Width::W, to, CONTEXT, LEN));
         if self.view == View::Tagged {
             code.add(Insn::alu32(Alu::Add, to, TAG_SIZE));
@@ -256,8 +286,8 @@ mod tests {
 
     #[track_caller]
     fn check(k: u32, size: Size, expected: &[Piece]) {
-        assert_eq!(Skb { view: View::Tagged, mode: Mode::Linear }.pieces(k, size), expected, "{k}");
-        let untagged = Skb { view: View::Untagged, mode: Mode::Linear };
+        assert_eq!(Reader { hook: Hook::Tc, view: View::Tagged, mode: Mode::Linear }.pieces(k, size), expected, "{k}");
+        let untagged = Reader { hook: Hook::Tc, view: View::Untagged, mode: Mode::Linear };
         assert_eq!(untagged.pieces(k, size), [Piece::Frame(k, size)]);
     }
 
@@ -286,12 +316,12 @@ mod tests {
 
     #[test]
     fn x_may_decide_where_a_byte_before_the_tags_end_is() {
-        let direct = |view, k| Skb { view, mode: Mode::Linear }.direct(k, Size::Half);
+        let direct = |view, k| Reader { hook: Hook::Tc, view, mode: Mode::Linear }.direct(k, Size::Half);
         assert_eq!(direct(View::Untagged, 14), Some(14));
         assert_eq!(direct(View::Tagged, 15), None);
         assert_eq!(direct(View::Tagged, 18), Some(14));
         assert_eq!(direct(View::Untagged, 0x7ffd), Some(0x7ffd));
         assert_eq!(direct(View::Untagged, 0x7ffe), None);
-        assert_eq!(Skb { view: View::Untagged, mode: Mode::General }.direct(14, Size::Half), None);
+        assert_eq!(Reader { hook: Hook::Tc, view: View::Untagged, mode: Mode::General }.direct(14, Size::Half), None);
     }
 }

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,9 +15,8 @@ use super::FilterError;
 use super::classic::Raw;
 use super::diagnosis::{self, Compiler, ExpressionError};
 use super::libpcap::Libpcap;
-use super::netmask::Netmask;
+use super::link::Link;
 use super::terms::Terms;
-use crate::lock::lock;
 
 /// How long a caller waits. 100 ports take 0.1 s, 200 take 1 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,7 +29,7 @@ const STACK: usize = 64 << 20;
 
 struct Attempt {
     terms: Terms,
-    netmask: Netmask,
+    link: Link,
     thread: JoinHandle<()>,
     answer: Receiver<Result<Vec<Raw>, ExpressionError>>,
 }
@@ -42,10 +41,10 @@ static LEFT: Mutex<Vec<Attempt>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 /// Any [`FilterError`] except those of the program.
-pub(crate) fn compile(terms: Terms, netmask: Netmask) -> Result<Vec<Raw>, FilterError> {
-    let attempt = match taken_up(&terms, netmask)? {
+pub(crate) fn compile(terms: Terms, link: Link) -> Result<Vec<Raw>, FilterError> {
+    let attempt = match taken_up(&terms, link)? {
         Some(attempt) => attempt,
-        None => Attempt::start(terms, netmask)?,
+        None => Attempt::start(terms, link)?,
     };
     match attempt.answer.recv_timeout(PATIENCE) {
         Ok(result) => Ok(result?),
@@ -58,13 +57,13 @@ pub(crate) fn compile(terms: Terms, netmask: Netmask) -> Result<Vec<Raw>, Filter
 }
 
 fn left() -> MutexGuard<'static, Vec<Attempt>> {
-    lock(&LEFT)
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The attempt for the same terms, if it timed out before. If there is none, makes room for another.
-fn taken_up(terms: &Terms, netmask: Netmask) -> Result<Option<Attempt>, FilterError> {
+fn taken_up(terms: &Terms, link: Link) -> Result<Option<Attempt>, FilterError> {
     let mut left = left();
-    if let Some(at) = left.iter().position(|attempt| attempt.terms == *terms && attempt.netmask == netmask) {
+    if let Some(at) = left.iter().position(|attempt| attempt.terms == *terms && attempt.link == link) {
         return Ok(Some(left.remove(at)));
     }
     if left.len() >= MOST_LEFT {
@@ -75,15 +74,14 @@ fn taken_up(terms: &Terms, netmask: Netmask) -> Result<Option<Attempt>, FilterEr
 }
 
 impl Attempt {
-    fn start(terms: Terms, netmask: Netmask) -> Result<Self, FilterError> {
+    fn start(terms: Terms, link: Link) -> Result<Self, FilterError> {
         let libpcap = Libpcap::get()?;
         let (answered, answer) = mpsc::channel();
         let asked = terms.clone();
         let thread = thread::Builder::new().name("libpcap".to_owned()).stack_size(STACK);
         // The caller may have left.
-        let thread =
-            thread.spawn(move || drop(answered.send(diagnosis::compile(Compiler { libpcap, netmask }, &asked))));
-        Ok(Self { terms, netmask, thread: thread.map_err(FilterError::Thread)?, answer })
+        let thread = thread.spawn(move || drop(answered.send(diagnosis::compile(Compiler { libpcap, link }, &asked))));
+        Ok(Self { terms, link, thread: thread.map_err(FilterError::Thread)?, answer })
     }
 }
 
@@ -101,7 +99,7 @@ mod tests {
         let mut rounds = 0;
         let result = loop {
             let start = Instant::now();
-            let result = compile(terms.clone(), Netmask::default());
+            let result = compile(terms.clone(), Link::default());
             assert!(start.elapsed() < PATIENCE + PATIENCE / 2, "{:?}", start.elapsed());
             rounds += 1;
             if !matches!(result, Err(FilterError::Timeout)) || rounds == 30 {

@@ -1,6 +1,6 @@
 //! Classic programs that no expression compiles to.
 
-use pcn_packetcapture::filter::Raw;
+use polycube_filter::Raw;
 
 use super::random::Random;
 

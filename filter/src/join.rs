@@ -34,7 +34,7 @@ pub(crate) fn both(first: &[Raw], second: &[Raw]) -> Vec<Raw> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::classic::decode;
+    use crate::classic::decode;
 
     #[track_caller]
     fn check(first: &[(u16, u32)], second: &[(u16, u32)], expected: &[&str]) {

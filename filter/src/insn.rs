@@ -270,6 +270,8 @@ fn helper_name(number: i32) -> String {
         8 => "bpf_get_smp_processor_id".to_owned(),
         12 => "bpf_tail_call".to_owned(),
         26 => "bpf_skb_load_bytes".to_owned(),
+        188 => "bpf_xdp_get_buff_len".to_owned(),
+        189 => "bpf_xdp_load_bytes".to_owned(),
         other => other.to_string(),
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn moves(expression: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::fields::Protocol;
+    use crate::fields::Protocol;
 
     #[track_caller]
     fn check(fields: &Fields, expression: &str, expected: Option<&str>) {

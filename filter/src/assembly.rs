@@ -9,28 +9,6 @@ use super::classic::Size;
 use super::insn::{Insn, Reg};
 use super::mode::{Mode, View};
 
-/// A map that the host binds to the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MapName {
-    /// `PROG_ARRAY`, slot 0: the program for packets that match.
-    Accept,
-    /// The capture's rings, which count packets that do not match: see [`polycube_layout::ring::Filter`].
-    Rings,
-    /// `PROG_ARRAY`, slot 0: the program after the capture.
-    Next,
-}
-
-impl MapName {
-    /// The name of the map as the host knows it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Accept => polycube_layout::chain::ACCEPT,
-            Self::Rings => polycube_layout::ring::RINGS,
-            Self::Next => polycube_layout::chain::NEXT,
-        }
-    }
-}
-
 /// A program that is too long for its jumps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the filter becomes {0} instructions, and {most} is the most: use a shorter expression", most = MOST)]
@@ -80,7 +58,7 @@ impl fmt::Display for Label {
 pub(crate) struct Item {
     pub(crate) insn: Insn,
     pub(crate) target: Option<Label>,
-    pub(crate) map: Option<MapName>,
+    pub(crate) map: Option<&'static str>,
     /// The classic instruction that it implements.
     pub(crate) origin: Option<usize>,
 }
@@ -100,7 +78,7 @@ pub(crate) struct Assembly {
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) instructions: Vec<Insn>,
-    pub(crate) maps: Vec<(usize, MapName)>,
+    pub(crate) maps: Vec<(usize, &'static str)>,
     /// The item of each instruction.
     pub(crate) items: Vec<Item>,
     /// The labels, in order of position.
@@ -123,7 +101,7 @@ impl Assembly {
     }
 
     /// Loads the address of a map.
-    pub(crate) fn map(&mut self, dst: Reg, map: MapName) {
+    pub(crate) fn map(&mut self, dst: Reg, map: &'static str) {
         self.push(Insn::map(dst), None, Some(map));
         self.add(Insn::default());
     }
@@ -152,7 +130,7 @@ impl Assembly {
         self.labels.insert(label, self.items.len());
     }
 
-    fn push(&mut self, insn: Insn, target: Option<Label>, map: Option<MapName>) {
+    fn push(&mut self, insn: Insn, target: Option<Label>, map: Option<&'static str>) {
         self.items.push(Item { insn, target, map, origin: self.origin });
     }
 
@@ -225,7 +203,7 @@ fn finished(insn: Insn, at: usize, target: Option<usize>, is_far: bool) -> Vec<I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::insn::Compare;
+    use crate::insn::Compare;
 
     /// A branch over `between` instructions, and a jump back to it.
     fn program(between: usize) -> Vec<Insn> {

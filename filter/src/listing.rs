@@ -31,7 +31,7 @@ pub(crate) fn listing(title: &str, program: &[Operation], assembled: &Assembled)
         }
         is_second_half = insn.is_wide();
         if let Some(map) = item.map {
-            let _ = write!(line, " {}", map.as_str());
+            let _ = write!(line, " {map}");
         }
         if item.target.is_some() {
             let distance = if insn.is_call() || insn.is_long_jump() { insn.immediate } else { insn.offset.into() };

@@ -6,10 +6,17 @@ use std::path::Path;
 
 use super::*;
 
+/// A stage between two others.
+const STAGE: Target = Target {
+    hook: Hook::Tc,
+    on_match: Exit::tail_call("accept", 0, -1),
+    on_mismatch: Exit::tail_call("next", 0, -1).counted(Counter { map: "RINGS", element: Element::OfCpu, offset: 256 }),
+};
+
 #[track_caller]
 fn check_golden(name: &str, expression: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/filter/goldens/{name}.txt"));
-    let compiled = compile(&Fields::default(), expression, Netmask::default()).unwrap().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/goldens/{name}.txt"));
+    let compiled = compile(&Fields::default(), expression, Link::default(), &STAGE).unwrap().unwrap();
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
         std::fs::write(&path, compiled.listing()).unwrap();
     }
@@ -30,7 +37,7 @@ fn the_programs_are_the_golden_ones() {
 #[test]
 fn no_filter_gives_no_program() {
     for expression in ["", " ", "all", " all "] {
-        assert!(compile(&Fields::default(), expression, Netmask::default()).unwrap().is_none());
+        assert!(compile(&Fields::default(), expression, Link::default(), &STAGE).unwrap().is_none());
     }
 }
 
@@ -38,17 +45,17 @@ fn no_filter_gives_no_program() {
 #[test]
 fn what_is_always_true_needs_no_program() {
     for expression in ["1 = 1", "len >= 0", "ip or not ip", "tcp-syn = 2", "icmp-echo = 8", "not (ip and arp)"] {
-        assert!(compile(&Fields::default(), expression, Netmask::default()).unwrap().is_none(), "{expression}");
+        assert!(compile(&Fields::default(), expression, Link::default(), &STAGE).unwrap().is_none(), "{expression}");
     }
     let fields = Fields { l4proto: "tcp".parse().ok(), ..Fields::default() };
-    let compiled = compile(&fields, "len >= 0", Netmask::default()).unwrap().unwrap();
+    let compiled = compile(&fields, "len >= 0", Link::default(), &STAGE).unwrap().unwrap();
     assert_eq!(compiled.maps.len(), 3);
 }
 
 #[test]
 fn what_is_never_true_is_refused_even_if_libpcap_takes_it() {
     let refused =
-        |fields: &Fields, expression| compile(fields, expression, Netmask::default()).unwrap_err().to_string();
+        |fields: &Fields, expression| compile(fields, expression, Link::default(), &STAGE).unwrap_err().to_string();
     for expression in ["1 = 2", "ip and arp", "len < 0", "ether[0] = 256", "1 = 2 and ip protochain 6"] {
         let expected = format!("expression rejects all packets: `{expression}`");
         assert_eq!(refused(&Fields::default(), expression), expected);
@@ -59,8 +66,8 @@ fn what_is_never_true_is_refused_even_if_libpcap_takes_it() {
 
 #[test]
 fn maps_are_loaded_where_the_program_says() {
-    let compiled = compile(&Fields::default(), "tcp", Netmask::default()).unwrap().unwrap();
-    let names = compiled.maps.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>();
+    let compiled = compile(&Fields::default(), "tcp", Link::default(), &STAGE).unwrap().unwrap();
+    let names = compiled.maps.iter().map(|(_, name)| *name).collect::<Vec<_>>();
     assert_eq!(names, ["accept", "RINGS", "next"]);
     for (at, _) in compiled.maps {
         assert_eq!((compiled.instructions[at].code, compiled.instructions[at + 1]), (0x18, Insn::default()));

@@ -33,13 +33,3 @@ impl fmt::Display for Mode {
         f.write_str(if *self == Self::Linear { "linear" } else { "general" })
     }
 }
-
-/// The versions that a program contains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Modes {
-    /// All that the filter can need.
-    #[default]
-    All,
-    /// Only those that do not read memory directly, for tests of the general mode.
-    General,
-}
