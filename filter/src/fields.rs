@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -67,6 +68,20 @@ pub enum FieldsError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a protocol: give tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255")]
 pub struct ProtocolError(String);
+
+/// A text that is not a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a prefix: give an address and its length, such as 10.10.10.0/24")]
+pub struct PrefixError(String);
+
+/// Parses a prefix, or an address as the prefix of full length.
+///
+/// # Errors
+/// It is neither.
+pub fn prefix(text: &str) -> Result<IpNet, PrefixError> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address).ok_or_else(|| PrefixError(text.to_owned()))
+}
 
 impl FromStr for Protocol {
     type Err = ProtocolError;

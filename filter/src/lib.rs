@@ -87,7 +87,7 @@ mod tests;
 pub use assembly::TooLong;
 pub use classic::{Invalid, Raw};
 pub use diagnosis::ExpressionError;
-pub use fields::{Fields, FieldsError, Protocol, ProtocolError};
+pub use fields::{Fields, FieldsError, PrefixError, Protocol, ProtocolError, prefix};
 pub use insn::Insn;
 pub use libpcap::Missing;
 pub use link::{Link, LinkType};

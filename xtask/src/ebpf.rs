@@ -19,7 +19,7 @@ use digest::Digest;
 use toolchain::Toolchain;
 
 /// The programs: each is a binary of the workspace `ebpf`, and an object.
-const PROGRAMS: [&str; 3] = ["root", "simplebridge", "packetcapture"];
+const PROGRAMS: [&str; 4] = ["root", "simplebridge", "packetcapture", "span"];
 
 const TARGET: &str = "bpfel-unknown-none";
 
