@@ -71,9 +71,14 @@ pub fn mirror(ctx: TcContext) -> i32 {
             (*counters).sampled_out += 1;
             return next(&ctx);
         }
-        let ifindex = DESTINATION.get(0).map_or(0, |destination| destination.ifindex);
+        let Some(destination) = DESTINATION.get(0) else { return next(&ctx) };
+        let ifindex = destination.ifindex;
         if ifindex == 0 {
             (*counters).no_way += 1;
+            return next(&ctx);
+        }
+        if KIND.load() >= kind::VXLAN && tunnel::is_complaint(skb, destination) {
+            (*counters).again += 1;
             return next(&ctx);
         }
         (*skb).mark = MARK;

@@ -9,7 +9,8 @@ use aya_ebpf::{
     bindings::__sk_buff,
     btf_maps::Array,
     helpers::generated::{
-        bpf_get_hash_recalc, bpf_skb_change_head, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+        bpf_get_hash_recalc, bpf_skb_change_head, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+        bpf_skb_vlan_push,
     },
     macros::btf_map,
 };
@@ -38,6 +39,10 @@ const ADDRESSES: usize = 12;
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+/// Lower types of ICMPv6 are errors (RFC 4443, section 2.1).
+const FIRST_INFORMATION: u8 = 128;
 /// The first of the ports that IANA leaves for such uses (RFC 7348, section 5).
 const FIRST_PORT: u16 = 0xc000;
 
@@ -66,6 +71,42 @@ fn length() -> usize {
 #[inline(always)]
 pub fn room(destination: &Destination, tag: u32) -> u32 {
     (destination.mtu + ETHERNET as u32).saturating_sub(length() as u32 + tag)
+}
+
+/// Whether a packet is the collector's machine's complaint, such as "port unreachable": the copy of a complaint about a copy
+/// would lead to the next.
+#[inline(always)]
+pub unsafe fn is_complaint(skb: *mut __sk_buff, destination: &Destination) -> bool {
+    // SAFETY: the context is the kernel's, and the header has room for what is read of it.
+    unsafe {
+        if IS_V6.load() == 0 {
+            let mut bytes = [0; IPV4 + 1];
+            (*skb).protocol == u32::from(ETH_P_IP.to_be())
+                && load(skb, &mut bytes)
+                && bytes[9] == ICMP
+                && matches!(bytes[IPV4], 3 | 11 | 12)
+                && word(&bytes, 12) == word(&destination.header, ETHERNET + 16)
+        } else {
+            let mut bytes = [0; IPV6 + 1];
+            (*skb).protocol == u32::from(ETH_P_IPV6.to_be())
+                && load(skb, &mut bytes)
+                && bytes[6] == ICMPV6
+                && bytes[IPV6] < FIRST_INFORMATION
+                && (0..4).all(|at| word(&bytes, 8 + 4 * at) == word(&destination.header, ETHERNET + 24 + 4 * at))
+        }
+    }
+}
+
+/// Reads what follows the Ethernet header.
+#[inline(always)]
+unsafe fn load<const N: usize>(skb: *mut __sk_buff, bytes: &mut [u8; N]) -> bool {
+    // SAFETY: the context is the kernel's, and the bytes are there.
+    unsafe { bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, bytes.as_mut_ptr().cast(), N as u32) == 0 }
+}
+
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> [u8; 4] {
+    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
 }
 
 #[repr(C, align(8))]

@@ -34,8 +34,9 @@ const IFLA_MTU: u16 = 4;
 
 const NDMSG: usize = 12;
 const NDA_DST: u16 = 1;
-/// `NUD_FAILED` (`include/uapi/linux/neighbour.h`).
-const FAILED: u16 = 0x20;
+/// `NUD_INCOMPLETE` and `NUD_FAILED` (`include/uapi/linux/neighbour.h`): while packets are sent, the kernel asks again and
+/// again.
+const UNKNOWN: u16 = 0x01 | 0x20;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -106,7 +107,7 @@ impl Netlink {
         push(&mut body, NDA_DST, &octets(address));
         // Without an entry, nothing has been sent there.
         let Ok(answer) = self.ask(RTM_GETNEIGH, &body, RTM_NEWNEIGH) else { return false };
-        answer.get(8..10).is_some_and(|state| u16::from_ne_bytes([state[0], state[1]]) & FAILED != 0)
+        answer.get(8..10).is_some_and(|state| u16::from_ne_bytes([state[0], state[1]]) & UNKNOWN != 0)
     }
 
     /// Sends a request, and returns the body of the answer.

@@ -80,7 +80,7 @@ counters! {
         filtered: "span_filtered_packets_total",
         /// Packets that were not sampled
         sampled_out: "span_sampled_out_packets_total",
-        /// Copies that passed here again, and were not mirrored again
+        /// Copies that passed here again, and ICMP errors from the collector, which are not mirrored
         again: "span_again_packets_total",
         /// Packets that were not mirrored because the netdev, or a route to the collector, was missing
         no_way: "span_no_way_packets_total",
