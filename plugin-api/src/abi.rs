@@ -12,7 +12,7 @@ use abi_stable::{
     library::RootModule,
     package_version_strings, sabi_trait,
     sabi_types::VersionStrings,
-    std_types::{RBox, RResult, RStr, RString, RVec},
+    std_types::{RBox, ROption, RResult, RStr, RString, RVec},
 };
 
 use crate::Refusal;
@@ -20,7 +20,7 @@ use crate::Refusal;
 /// Major version of this border. Host and plugin work together if theirs are equal.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
-pub const ABI_MINOR: u32 = 2;
+pub const ABI_MINOR: u32 = 3;
 
 /// A result whose error is the JSON text of a [`Refusal`].
 pub type Answer<T> = RResult<T, RString>;
@@ -67,6 +67,13 @@ pub trait HostAbi: Send + Sync + 'static {
     fn configure(&self, patch: RStr<'_>) {
         // A host of ABI 1.0 cannot do it.
         let _ = patch;
+    }
+    /// The name of the netdev whose packets pass a point, such as the port `br1:p1`; none while the port does not exist, or
+    /// has no peer.
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        // A host of ABI 1.2 or earlier does not say.
+        let _ = point;
+        ROption::RNone
     }
 }
 

@@ -160,6 +160,7 @@ pub(crate) fn instance(
         calls: Arc::new(Calls::default()),
         failures: Arc::new(Failures::default()),
         configure: Box::new(|_| {}),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
     };
     let plugin = scripted(cube, script);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
-use abi_stable::std_types::{RErr, ROk, RStr, RVec};
+use abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
 use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
@@ -56,6 +56,9 @@ impl From<Failure> for Refusal {
 
 /// How long news of netdevs waits for a cube's turn.
 const HEAR: Duration = Duration::from_millis(100);
+
+/// The netdev whose packets pass a point.
+pub(crate) type NetdevAt = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
@@ -106,6 +109,7 @@ pub(crate) struct Connections {
     pub failures: Arc<Failures>,
     /// Takes the changes of its configuration that the plugin itself asks for.
     pub configure: Request,
+    pub netdev_at: NetdevAt,
     /// Called when the cube's turn becomes free and somebody waits for it.
     pub freed: Box<dyn Fn() + Send + Sync>,
 }
@@ -123,10 +127,10 @@ impl Instance {
         connections: Connections,
     ) -> Result<Self, Failure> {
         let cube: Arc<str> = name.into();
-        let Connections { calls, failures, configure, freed } = connections;
+        let Connections { calls, failures, configure, netdev_at, freed } = connections;
         let id = failures.next_id();
         let log = Arc::new(CubeLog::new(Arc::clone(&cube), level));
-        let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure }, TD_Opaque);
+        let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure, netdev_at }, TD_Opaque);
         let info = info.to_string();
         let entered = calls.enter(id, &cube, "create");
         let created = plugin.create(&info, host);
@@ -379,6 +383,7 @@ fn refusal(text: &str) -> Failure {
 struct Host {
     log: Arc<CubeLog>,
     configure: Request,
+    netdev_at: NetdevAt,
 }
 
 impl HostAbi for Host {
@@ -393,5 +398,9 @@ impl HostAbi for Host {
                 self.log.write(Level::Error, &format!("the plugin asks for a change that is not JSON: {error}"));
             }
         }
+    }
+
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        (self.netdev_at)(point.as_str()).map(RString::from).into()
     }
 }

@@ -15,7 +15,7 @@ use super::Plugin;
 use super::caller::Caller;
 use super::calls::{Calls, PATIENCE};
 use super::failures::Failures;
-use super::instance::{Connections, Failure, Instance, MapCopy, Request};
+use super::instance::{Connections, Failure, Instance, MapCopy, NetdevAt, Request};
 use super::turn::Taken;
 use crate::topology::{Cube, CubeName};
 use crate::wiring::CubeDatapath;
@@ -45,6 +45,8 @@ pub(crate) struct Surroundings {
     pub capture_dirs: CaptureDirs,
     /// The way for the plugin of a cube to ask for changes. It returns at once: a change may be waiting for the plugin.
     pub requests: Box<dyn Fn(&CubeName) -> Request + Send>,
+    /// The way to learn which netdev is at a point.
+    pub netdev_at: NetdevAt,
     /// The way to learn that a cube's turn became free.
     pub freed: Box<dyn Fn() -> Box<dyn Fn() + Send + Sync> + Send>,
 }
@@ -159,11 +161,12 @@ impl Instances {
     }
 
     fn make(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<Instance, Failure> {
-        let Surroundings { calls, failures, capture_dirs, requests, freed } = &self.surroundings;
+        let Surroundings { calls, failures, capture_dirs, requests, netdev_at, freed } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
             failures: Arc::clone(failures),
             configure: requests(name),
+            netdev_at: Arc::clone(netdev_at),
             freed: freed(),
         };
         let info = json!({

@@ -20,6 +20,7 @@ pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Fai
         calls: Arc::default(),
         failures: Arc::default(),
         configure: Box::new(drop),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| ()),
     };
     let info = json!({

@@ -61,7 +61,7 @@ impl Span {
     /// Finds the way anew. What changes is logged.
     fn look(&self) {
         let Some(mirror) = self.mirror.now() else { return };
-        let found = mirror.goal.way();
+        let found = mirror.goal.way(|port| self.cube.netdev_at(port));
         let mut way = lock(&mirror.way);
         if way.as_ref() == Some(&found) {
             return;
@@ -159,11 +159,11 @@ impl Filter {
 
 /// A mirror whose copies pass itself again. Other loops are cut when a copy comes back.
 fn refuse_loop(goal: &Goal, points: &[Point]) -> Result<(), Refusal> {
-    let Goal::Netdev(target) = goal else { return Ok(()) };
-    match points.iter().find(|point| point.netdev.as_ref() == Some(target)) {
+    let (Goal::Netdev(target) | Goal::Port(target)) = goal else { return Ok(()) };
+    match points.iter().find(|point| point.netdev.as_ref() == Some(target) || point.name == *target) {
         Some(Point { name, .. }) => {
-            let at = if name == target { String::new() } else { format!(" at {name}") };
-            let why = format!("target={target} is the netdev that is mirrored{at}: copies would be mirrored again");
+            let at = if name == target { String::new() } else { format!(", at {name}") };
+            let why = format!("target={target} is what is mirrored{at}: copies would be mirrored again");
             Err(Refusal::new(Tag::InvalidValue, why).at("target"))
         }
         None => Ok(()),

@@ -39,20 +39,30 @@ const MIRROR: u32 = 1;
 pub(crate) struct Form {
     kind: u32,
     is_v6: bool,
+    /// Whether copies come in at their netdev.
+    comes_in: bool,
 }
+
+/// `BPF_F_INGRESS` of `bpf_redirect` and `bpf_clone_redirect`.
+const COMES_IN: u32 = 1;
 
 impl Form {
     pub(crate) fn of(config: &Config, goal: &Goal) -> Self {
         match goal {
-            Goal::Collector(address, collector) => Self { kind: header::kind_of(collector), is_v6: address.is_ipv6() },
-            _ if config.snaplen < MAX_SNAPLEN => Self { kind: kind::CUT, is_v6: false },
-            _ => Self { kind: kind::DIRECT, is_v6: false },
+            Goal::Collector(address, collector) => {
+                Self { kind: header::kind_of(collector), is_v6: address.is_ipv6(), comes_in: false }
+            }
+            _ => Self {
+                kind: if config.snaplen < MAX_SNAPLEN { kind::CUT } else { kind::DIRECT },
+                is_v6: false,
+                comes_in: matches!(goal, Goal::Port(_)),
+            },
         }
     }
 
     /// A program must never find the header of another form in its map.
     fn generation(self) -> u64 {
-        u64::from(self.kind) << 1 | u64::from(self.is_v6)
+        u64::from(self.kind) << 2 | u64::from(self.comes_in) << 1 | u64::from(self.is_v6)
     }
 }
 
@@ -123,7 +133,7 @@ fn constants(config: &Config, form: Form, (id, place): (u64, (u32, Direction))) 
         constant(SNAPLEN, config.snaplen.to_ne_bytes()),
         constant(KIND, form.kind.to_ne_bytes()),
         constant(IS_V6, u32::from(form.is_v6).to_ne_bytes()),
-        constant(FLAGS, 0_u32.to_ne_bytes()),
+        constant(FLAGS, if form.comes_in { COMES_IN } else { 0 }.to_ne_bytes()),
         constant(INDEX, index.to_ne_bytes()),
     ]
 }

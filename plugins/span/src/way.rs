@@ -20,6 +20,8 @@ pub(crate) enum Goal {
     None,
     /// Out of a netdev.
     Netdev(String),
+    /// Into a port of a cube.
+    Port(String),
     /// To a collector.
     Collector(IpAddr, Collector),
 }
@@ -48,16 +50,22 @@ impl Goal {
                 Err(Refusal::new(Tag::InvalidValue, why).at("target"))
             }
             (Some((address, collector)), None) => Ok(Self::Collector(address, collector.clone())),
+            // The kernel gives no netdev a name with a colon.
+            (None, Some(target)) if target.contains(':') => Ok(Self::Port(target.to_owned())),
             (None, Some(target)) => Ok(Self::Netdev(target.to_owned())),
             (None, None) => Ok(Self::None),
         }
     }
 
-    /// The way there now.
-    pub(crate) fn way(&self) -> Way {
+    /// The way there now; `netdev_at` finds the netdev at a port.
+    pub(crate) fn way(&self, netdev_at: impl Fn(&str) -> Option<String>) -> Way {
         match self {
             Self::None => Way::none("nowhere to mirror to: set target, or the address of a collector".to_owned()),
             Self::Netdev(name) => to_netdev(name),
+            Self::Port(port) => match netdev_at(port) {
+                Some(name) => to_netdev(&name),
+                None => Way::none(format!("waiting for the port {port}, which does not exist, or has no peer")),
+            },
             Self::Collector(address, collector) => to_collector(*address, collector)
                 .unwrap_or_else(|error| Way::none(no_route(*address, collector, &error))),
         }
@@ -74,6 +82,7 @@ impl Goal {
                 let (kind, from) = (collector.encapsulation, way.source.map(|source| format!(" from {source}")));
                 format!("mirroring to {address} by {kind}, over {netdev}{}", from.unwrap_or_default())
             }
+            (Self::Port(port), None) => format!("mirroring into {port}, at {netdev}"),
             _ => format!("mirroring to {netdev}"),
         }
     }
@@ -142,7 +151,7 @@ mod tests {
     #[track_caller]
     fn check(config: Value, expected: Result<Option<&str>, &str>) {
         let config: Config = serde_json::from_value(config).unwrap();
-        let found = Goal::of(&config).map(|goal| goal.way().problem).map_err(|refusal| refusal.message);
+        let found = Goal::of(&config).map(|goal| goal.way(|_| None).problem).map_err(|refusal| refusal.message);
         let found = found.as_ref().map(Option::as_deref).map_err(String::as_str);
         assert_eq!(found, expected);
     }
@@ -152,6 +161,8 @@ mod tests {
         check(json!({}), Ok(Some("nowhere to mirror to: set target, or the address of a collector")));
         check(json!({ "target": "lo" }), Ok(None));
         check(json!({ "target": "absent0" }), Ok(Some("waiting for the netdev `absent0`, which does not exist")));
+        let problem = "waiting for the port br1:p1, which does not exist, or has no peer";
+        check(json!({ "target": "br1:p1" }), Ok(Some(problem)));
         let both = json!({ "target": "lo", "collector": { "address": "192.0.2.9" } });
         check(both, Err("copies go to target=lo or to the collector: clear one of them"));
     }

@@ -120,17 +120,41 @@ fn a_netdev_that_is_missing_is_waited_for_and_found_again() -> Result<()> {
     Ok(())
 }
 
+/// Another bridge floods what comes in at its port, as it does with any frame.
+#[test]
+fn a_port_gets_copies_as_if_they_came_in_there() -> Result<()> {
+    for settings in ["target=br2:in", "target=br2:in snaplen=200"] {
+        let stage = Stage::new(settings)?;
+        assert_eq!(stage.status()?, "waiting for the port br2:in, which does not exist, or has no peer");
+        let _wire = stage.scene.lab.veth("veth8", stage.wire.peer.namespace(), "eth8")?;
+        for line in ["simplebridge add br2", "br2 ports add in peer=veth8", "br2 ports add out peer=veth9"] {
+            stage.scene.daemon.ctl(line).ok();
+        }
+        eventually("a way", || Ok(stage.status()? == "mirroring into br2:in, at veth8"))?;
+        let flow = stage.scene.flow(1, 2);
+        let sent = [flow.frame(Udp, 60, 1), flow.with_vlan(5).frame(Udp, 80, 2)];
+        assert_frames(&stage.copies(1, &sent, 2)?, &sent);
+        let back = [flow.reversed().frame(Udp, 100, 3)];
+        // The bridge has learned where peer 1 is: at the port where its frames came in.
+        assert!(stage.copies(2, &back, 0)?.is_empty());
+        assert_eq!(stage.counter("mirrored-packets")?, 3);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_mirror_to_what_it_mirrors_is_refused() -> Result<()> {
     let stage = Stage::unmirrored()?;
     stage.scene.daemon.ctl("span add s1 target=veth1").ok();
     let refused = stage.scene.daemon.ctl("attach s1 br1:toveth1").fails(2);
-    let why = "target=veth1 is the netdev that is mirrored at br1:toveth1: copies would be mirrored again";
+    let why = "target=veth1 is what is mirrored, at br1:toveth1: copies would be mirrored again";
     assert!(refused.contains(why), "{refused}");
     stage.scene.daemon.ctl("s1 set target=veth9").ok();
     stage.scene.daemon.ctl("attach s1 br1:toveth1").ok();
     let refused = stage.scene.daemon.ctl("s1 set target=veth1").fails(2);
     assert!(refused.contains(why), "{refused}");
+    let refused = stage.scene.daemon.ctl("s1 set target=br1:toveth1").fails(2);
+    assert!(refused.contains("target=br1:toveth1 is what is mirrored: copies would be mirrored again"), "{refused}");
     Ok(())
 }
 

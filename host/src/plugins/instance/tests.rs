@@ -109,6 +109,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
             calls: Arc::clone(&calls),
             failures: Arc::clone(&failures),
             configure: Box::new(|_| {}),
+            netdev_at: Arc::new(|_| None),
             freed: Box::new(|| {}),
         };
         Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).err()
@@ -236,6 +237,7 @@ fn a_plugin_asks_for_changes_as_json_only() {
         calls: Arc::default(),
         failures: Arc::default(),
         configure: Box::new(move |patch| send.send(patch).unwrap()),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
     };
     let info = json!({ "name": "asking" });

@@ -28,6 +28,7 @@ fn instances() -> (Instances, Arc<AtomicUsize>) {
             ..CaptureDirs::default()
         },
         requests: Box::new(|_| Box::new(|_| {})),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(move || {
             let count = Arc::clone(&count);
             Box::new(move || {

@@ -246,6 +246,11 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &["cube", "fdb", "links", "datapath", "state", "config", "mac"],
     },
     Floors {
+        sources: "plugins/span/src",
+        house: "",
+        rooms: &["cube", "datapath", "state", "way", "netlink", "header", "config"],
+    },
+    Floors {
         sources: "xtask/src",
         house: "",
         rooms: &[
