@@ -59,7 +59,7 @@ pub fn mirror(ctx: TcContext) -> i32 {
         let mark = (*skb).mark;
         if mark == MARK {
             if is_on_its_way(skb) {
-                // Nobody has given it its form, and it must not leave as it is.
+                // It has not got its form, and must not leave without.
                 (*counters).failed += 1;
                 return DROP;
             }

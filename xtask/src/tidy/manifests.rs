@@ -28,12 +28,28 @@ const BORDERS: &[Border] = &[
     },
     Border {
         within: "tests/",
-        forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "pcn_span", "packetcapture", "simplebridge"],
+        forbidden: &[
+            "polycubed",
+            "host",
+            "pcn_packetcapture",
+            "pcn_simplebridge",
+            "pcn_span",
+            "packetcapture",
+            "simplebridge",
+        ],
         why: "the tests link neither host nor plugins",
     },
     Border {
         within: "benches/",
-        forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "pcn_span", "packetcapture", "simplebridge"],
+        forbidden: &[
+            "polycubed",
+            "host",
+            "pcn_packetcapture",
+            "pcn_simplebridge",
+            "pcn_span",
+            "packetcapture",
+            "simplebridge",
+        ],
         why: "the benches link neither host nor plugins",
     },
     Border {

@@ -309,8 +309,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
-            "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "api", "border", "bridge", "span", "filter", "live", "program", "splice", "tcp", "capture",
+            "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
