@@ -230,8 +230,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(collector: Value, expected: Result<bool, (&str, &str)>) {
-        let collector: Collector = serde_json::from_value(collector).unwrap();
+    fn check(collector: &Value, expected: Result<bool, (&str, &str)>) {
+        let collector: Collector = serde_json::from_value(collector.clone()).unwrap();
         let found = collector.checked().map(|found| found.is_some());
         let found = found.as_ref().map_err(|refusal| (refusal.path.as_str(), refusal.message.as_str()));
         assert_eq!(found.copied(), expected);
@@ -239,14 +239,14 @@ mod tests {
 
     #[test]
     fn values_of_a_collector_go_together() {
-        check(json!({}), Ok(false));
-        check(json!({ "address": "2001:db8::9", "encapsulation": "gre", "id": 4_294_967_295_u32 }), Ok(true));
+        check(&json!({}), Ok(false));
+        check(&json!({ "address": "2001:db8::9", "encapsulation": "gre", "id": 4_294_967_295_u32 }), Ok(true));
         let why = "a session of ERSPAN is at most 1023, not 1024";
-        check(json!({ "encapsulation": "erspan", "id": 1024 }), Err(("collector/id", why)));
-        check(json!({ "id": 1 << 24 }), Err(("collector/id", "a VNI of VXLAN is at most 16777215, not 16777216")));
+        check(&json!({ "encapsulation": "erspan", "id": 1024 }), Err(("collector/id", why)));
+        check(&json!({ "id": 1 << 24 }), Err(("collector/id", "a VNI of VXLAN is at most 16777215, not 16777216")));
         let why = "224.0.0.1 is not the address of one machine";
-        check(json!({ "address": "224.0.0.1" }), Err(("collector/address", why)));
+        check(&json!({ "address": "224.0.0.1" }), Err(("collector/address", why)));
         let why = "::1 and the collector's 192.0.2.9 are of different families";
-        check(json!({ "address": "192.0.2.9", "source": "::1" }), Err(("collector/source", why)));
+        check(&json!({ "address": "192.0.2.9", "source": "::1" }), Err(("collector/source", why)));
     }
 }

@@ -150,8 +150,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(config: Value, points: &[Point], expected: &[(u32, Direction, u32)]) {
-        let config: Config = serde_json::from_value(config).unwrap();
+    fn check(config: &Value, points: &[Point], expected: &[(u32, Direction, u32)]) {
+        let config: Config = serde_json::from_value(config.clone()).unwrap();
         let goal = Goal::of(&config).unwrap();
         let datapath = datapath(&config, Form::of(&config, &goal), None, (7, points));
         let found = datapath.programs.iter().map(|program| (program.point, program.direction, program.stage));
@@ -162,10 +162,10 @@ mod tests {
     #[test]
     fn programs_stand_where_packets_are() {
         let both = [(3, Ingress, MIRROR), (3, Egress, MIRROR)];
-        check(json!({ "target": "veth9" }), &[point(3, Some("veth3")), point(4, None)], &both);
-        check(json!({ "target": "veth9", "direction": "egress" }), &[point(3, Some("veth3"))], &both[1..]);
-        check(json!({ "target": "veth9" }), &[point(4, None)], &[]);
-        check(json!({ "target": "veth9" }), &[point(5, Some("lo"))], &[(5, Ingress, MIRROR)]);
+        check(&json!({ "target": "veth9" }), &[point(3, Some("veth3")), point(4, None)], &both);
+        check(&json!({ "target": "veth9", "direction": "egress" }), &[point(3, Some("veth3"))], &both[1..]);
+        check(&json!({ "target": "veth9" }), &[point(4, None)], &[]);
+        check(&json!({ "target": "veth9" }), &[point(5, Some("lo"))], &[(5, Ingress, MIRROR)]);
     }
 
     #[test]
@@ -175,13 +175,13 @@ mod tests {
             json!({ "direction": "ingress", "target": "veth9", "snaplen": 96 }),
             json!({ "direction": "ingress", "collector": { "address": "192.0.2.9" } }),
         ] {
-            check(to, &[point(3, Some("veth3"))], &expected);
+            check(&to, &[point(3, Some("veth3"))], &expected);
         }
     }
 
     #[test]
     fn each_form_has_a_map_of_its_own() {
-        let generation = |collector: Value| {
+        let generation = |collector: &Value| {
             let config: Config = serde_json::from_value(json!({ "collector": collector })).unwrap();
             Form::of(&config, &Goal::of(&config).unwrap()).generation()
         };
@@ -189,9 +189,10 @@ mod tests {
             ["192.0.2.9", "2001:db8::9"].map(|address| json!({ "address": address, "encapsulation": encapsulation }))
         });
         let with_key = json!({ "address": "192.0.2.9", "encapsulation": "gre", "id": 5 });
-        let forms = forms.chain([with_key]).map(generation).collect::<std::collections::BTreeSet<_>>();
+        let forms =
+            forms.chain([with_key]).map(|collector| generation(&collector)).collect::<std::collections::BTreeSet<_>>();
         assert_eq!(forms.len(), 7);
-        let other = |address: &str| generation(json!({ "address": address }));
+        let other = |address: &str| generation(&json!({ "address": address }));
         assert_eq!(other("192.0.2.9"), other("192.0.2.8"), "an address is in the map, and needs no other program");
     }
 }

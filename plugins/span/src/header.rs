@@ -116,8 +116,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(collector: Collector, address: &str, source: &str, expected: &str) {
-        let header = Header::new(&collector, address.parse().unwrap(), source.parse().unwrap());
+    fn check(collector: &Collector, address: &str, source: &str, expected: &str) {
+        let header = Header::new(collector, address.parse().unwrap(), source.parse().unwrap());
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(hex(&header.bytes[ETHERNET..header.length]), expected.replace(' ', ""));
         assert!(header.bytes[header.length..].iter().all(|byte| *byte == 0));
@@ -125,18 +125,18 @@ mod tests {
 
     #[test]
     fn vxlan_over_ipv4() {
-        let collector = Collector { id: Some(0x0001_0203), ttl: 9, dscp: 46, ..Collector::default() };
+        let collector = Collector { ttl: 9, dscp: 46, ..Collector::default() };
         let expected = "45b80000 00004000 09110000 c0000201 c0000209 0000 12b5 0000 0000 08000000 01020300";
-        check(Collector { id: Some(0x1_0203), ..collector }, "192.0.2.9", "192.0.2.1", expected);
+        check(&Collector { id: Some(0x1_0203), ..collector }, "192.0.2.9", "192.0.2.1", expected);
     }
 
     #[test]
     fn gre_has_a_key_if_it_has_an_id() {
         let collector = Collector { encapsulation: Encapsulation::Gre, ..Collector::default() };
         let ip = "45000000 00004000 402f0000 c0000201 c0000209";
-        check(collector.clone(), "192.0.2.9", "192.0.2.1", &format!("{ip} 0000 6558"));
+        check(&collector, "192.0.2.9", "192.0.2.1", &format!("{ip} 0000 6558"));
         let with_key = Collector { id: Some(7), ..collector };
-        check(with_key, "192.0.2.9", "192.0.2.1", &format!("{ip} 2000 6558 00000007"));
+        check(&with_key, "192.0.2.9", "192.0.2.1", &format!("{ip} 2000 6558 00000007"));
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
             Collector { encapsulation: Encapsulation::Erspan, id: Some(100), dscp: 46, ..Collector::default() };
         let expected = "6b800000 0000 2f 40 20010db8000000000000000000000001 20010db8000000000000000000000009 \
                         1000 88be 00000000 1000 0064 00000000";
-        check(collector, "2001:db8::9", "2001:db8::1", expected);
+        check(&collector, "2001:db8::9", "2001:db8::1", expected);
     }
 
     #[test]

@@ -149,8 +149,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(config: Value, expected: Result<Option<&str>, &str>) {
-        let config: Config = serde_json::from_value(config).unwrap();
+    fn check(config: &Value, expected: Result<Option<&str>, &str>) {
+        let config: Config = serde_json::from_value(config.clone()).unwrap();
         let found = Goal::of(&config).map(|goal| goal.way(|_| None).problem).map_err(|refusal| refusal.message);
         let found = found.as_ref().map(Option::as_deref).map_err(String::as_str);
         assert_eq!(found, expected);
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn copies_go_to_one_place() {
-        check(json!({}), Ok(Some("nowhere to mirror to: set target, or the address of a collector")));
-        check(json!({ "target": "lo" }), Ok(None));
-        check(json!({ "target": "absent0" }), Ok(Some("waiting for the netdev `absent0`, which does not exist")));
+        check(&json!({}), Ok(Some("nowhere to mirror to: set target, or the address of a collector")));
+        check(&json!({ "target": "lo" }), Ok(None));
+        check(&json!({ "target": "absent0" }), Ok(Some("waiting for the netdev `absent0`, which does not exist")));
         let problem = "waiting for the port br1:p1, which does not exist, or has no peer";
-        check(json!({ "target": "br1:p1" }), Ok(Some(problem)));
+        check(&json!({ "target": "br1:p1" }), Ok(Some(problem)));
         let both = json!({ "target": "lo", "collector": { "address": "192.0.2.9" } });
-        check(both, Err("copies go to target=lo or to the collector: clear one of them"));
+        check(&both, Err("copies go to target=lo or to the collector: clear one of them"));
     }
 }

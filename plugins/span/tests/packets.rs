@@ -17,7 +17,7 @@ fn query() -> Vec<u8> {
 
 /// The original goes on as it came, whatever becomes of its copy.
 #[track_caller]
-fn check(config: Value, place: Place, counter: &str) {
+fn check(config: &Value, place: Place, counter: &str) {
     let cube = Cube::<Span>::create(config.clone()).unwrap();
     let before = cube.state().unwrap()["counters"].clone();
     for _ in 0..3 {
@@ -36,10 +36,10 @@ fn check(config: Value, place: Place, counter: &str) {
 #[test]
 fn every_packet_is_counted_once_and_goes_on() {
     for place in [Place::Ingress(1), Place::Egress(1)] {
-        check(json!({ "target": "lo" }), place, "mirrored-packets");
-        check(json!({ "target": "absent0" }), place, "no-way");
-        check(json!({ "target": "lo", "filter": "tcp" }), place, "filtered");
-        check(json!({ "target": "lo", "filter": "udp port 53" }), place, "mirrored-packets");
-        check(json!({ "target": "lo", "sample": 4_000_000_000_u32 }), place, "sampled-out");
+        check(&json!({ "target": "lo" }), place, "mirrored-packets");
+        check(&json!({ "target": "absent0" }), place, "no-way");
+        check(&json!({ "target": "lo", "filter": "tcp" }), place, "filtered");
+        check(&json!({ "target": "lo", "filter": "udp port 53" }), place, "mirrored-packets");
+        check(&json!({ "target": "lo", "sample": 4_000_000_000_u32 }), place, "sampled-out");
     }
 }
