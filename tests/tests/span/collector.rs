@@ -226,7 +226,7 @@ fn a_frame_of_many_segments_passes_whole_and_its_copy_is_cut() -> Result<()> {
         let stage = collecting(settings)?;
         let large = Segments::new(&stage.scene.flow(1, 2), 20_000, 1448, 1);
         let (copies, originals) = (Recorder::start(&stage.wire.peer)?, Recorder::start(stage.scene.peer(2))?);
-        Sender::open(stage.scene.peer(1))?.send_segments(&[large.clone()])?;
+        Sender::open(stage.scene.peer(1))?.send_segments(std::slice::from_ref(&large))?;
         copies.wait_for(1, PATIENCE)?;
         originals.wait_for(1, PATIENCE)?;
         std::thread::sleep(MOMENT);
