@@ -22,6 +22,7 @@ mod reload;
 mod report;
 mod restart;
 mod sniffer;
+mod span;
 mod splice;
 mod tcp;
 
@@ -64,6 +65,8 @@ enum Bench {
     Splice,
     /// simplebridge compared with the kernel's bridge
     Bridge,
+    /// span compared with tc's mirred, to a netdev and by VXLAN
+    Span,
     /// Ten readers of a live stream, and how soon each sees a packet
     Live,
     /// The daemon with up to ten thousand cubes, and a cube at a hundred places
@@ -87,6 +90,7 @@ impl Bench {
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
+            Self::Span => span::run(rounds.unwrap_or(9)),
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),

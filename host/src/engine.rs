@@ -26,7 +26,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -43,7 +43,7 @@ pub(crate) use pulse::Pulse;
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, Request, Surroundings,
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, NetdevAt, Request, Surroundings,
     keep_ticking,
 };
 use crate::problem::{Problem, Problems};
@@ -52,7 +52,7 @@ use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
-use crate::topology::{CubeName, Topology};
+use crate::topology::{CubeName, Point, Topology};
 use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
@@ -165,13 +165,15 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model::new(registry);
     let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
-    let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
+    let published = Published::default();
+    let surroundings = surroundings(&messages.downgrade(), (&calls, &failures), capture_dirs, netdev_at(&published));
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
     let is_kept = store.is_some();
     let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now(), is_lost: false, is_kept };
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
     let view = Arc::new(RwLock::new(Arc::new(view(&reconciler, present.table()))));
+    published.get_or_init(|| Arc::downgrade(&view));
     let (urgent, is_urgent) = std_mpsc::channel();
     let is_looking = Arc::new(AtomicBool::new(false));
     let engine = Engine {
@@ -197,11 +199,25 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     Ok((handle, supervisor))
 }
 
+/// What is in force, once there is something.
+type Published = Arc<OnceLock<Weak<RwLock<Arc<View>>>>>;
+
+/// What plugins learn of points. It waits for nothing: a change under way is not published yet.
+fn netdev_at(published: &Published) -> NetdevAt {
+    let published = Arc::clone(published);
+    Arc::new(move |point| {
+        let view = published.get()?.upgrade()?;
+        let view = Arc::clone(&view.read().unwrap_or_else(PoisonError::into_inner));
+        let point = Point::parse(point).ok()?;
+        Some(view.netdevs.of_point(&view.topology, &point)?.name)
+    })
+}
+
 fn surroundings(
     inbox: &Inbox,
-    calls: &Arc<Calls>,
-    failures: &Arc<Failures>,
+    (calls, failures): (&Arc<Calls>, &Arc<Failures>),
     capture_dirs: CaptureDirs,
+    netdev_at: NetdevAt,
 ) -> Surroundings {
     let (for_requests, for_maps, for_turns) = (inbox.clone(), inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
@@ -226,6 +242,7 @@ fn surroundings(
         capture_dirs,
         requests: Box::new(requests),
         late_maps: Box::new(late_maps),
+        netdev_at,
         freed: Box::new(freed),
     }
 }

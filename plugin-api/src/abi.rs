@@ -12,7 +12,7 @@ use abi_stable::{
     library::RootModule,
     package_version_strings, sabi_trait,
     sabi_types::VersionStrings,
-    std_types::{RBox, RResult, RStr, RString, RVec},
+    std_types::{RBox, ROption, RResult, RStr, RString, RVec},
 };
 
 use crate::Refusal;
@@ -74,6 +74,13 @@ pub trait HostAbi: Send + Sync + 'static {
         // A host of ABI 1.2 or earlier has made it already.
         let _ = spec;
         RResult::RErr(Refusal::failed("the daemon is too old to make a map later").text())
+    }
+    /// The name of the netdev whose packets pass a point, such as the port `br1:p1`; none while the port does not exist, or
+    /// has no peer.
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        // A host of ABI 1.2 or earlier does not say.
+        let _ = point;
+        ROption::RNone
     }
 }
 

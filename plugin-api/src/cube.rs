@@ -114,6 +114,12 @@ impl Cube {
         self.host.log(level as u8, message.into());
     }
 
+    /// The name of the netdev whose packets pass a point, such as the port `br1:p1`: the netdev itself, if the point is one.
+    /// `None` while the port does not exist, or has no peer. What it says is as of the last change that has ended.
+    pub fn netdev_at(&self, point: &str) -> Option<String> {
+        self.host.netdev_at(point.into()).into_option().map(String::from)
+    }
+
     /// Starts a thread that works for this cube: if it panics, the cube's log says where. `name` is at most 15 bytes long, or
     /// the kernel shows the beginning only.
     ///

@@ -29,13 +29,24 @@ pub struct Program {
     pub point: u32,
     /// The hook.
     pub direction: Direction,
-    /// Position among the cube's programs at this point and hook.
+    /// Position among the cube's programs at this point and hook, or [`AHEAD`](Self::AHEAD).
     #[serde(default)]
     pub stage: u32,
     /// Index into [`Datapath::objects`].
     pub object: usize,
     /// The kind of object.
     pub code: Code,
+}
+
+impl Program {
+    /// The [`stage`](Self::stage) of a program that stands before the programs of all cubes at its hook, so that packets which
+    /// its cube sends there itself meet it first. It has no map `accept`: all other packets go on through `next`.
+    pub const AHEAD: u32 = u32::MAX;
+
+    /// Whether it stands before the programs of all cubes.
+    pub fn is_ahead(&self) -> bool {
+        self.stage == Self::AHEAD
+    }
 }
 
 /// The two forms of a program.

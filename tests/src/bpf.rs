@@ -157,12 +157,20 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// The kernel's reason, and the end of the verifier's log.
 pub fn load<T>(instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
+    load_as(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, instructions, license)
+}
+
+/// Loads a program of another type; `T` is an instruction of eight bytes.
+///
+/// # Errors
+/// The kernel's reason, and the end of the verifier's log.
+pub fn load_as<T>(program_type: bpf_prog_type, instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
     const { assert!(size_of::<T>() == size_of::<bpf_insn>()) };
     let attempt = |level: u32, log: &mut [u8]| {
         let mut attr = empty();
         // SAFETY: the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+        load.prog_type = program_type as u32;
         load.insns = instructions.as_ptr() as u64;
         load.insn_cnt = instructions.len() as u32;
         load.license = license.as_ptr() as u64;
@@ -237,8 +245,11 @@ pub fn test_run(
         test.data_out = out.as_mut_ptr() as u64;
         test.data_size_out = out.len() as u32;
     }
-    test.ctx_in = context.as_ptr() as u64;
-    test.ctx_size_in = size_of_val(context) as u32;
+    // A context without words would be refused.
+    if !context.is_empty() {
+        test.ctx_in = context.as_ptr() as u64;
+        test.ctx_size_in = size_of_val(context) as u32;
+    }
     test.repeat = repeat;
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
     // SAFETY: as above; the kernel has filled the member.

@@ -20,7 +20,8 @@ use digest::Digest;
 use toolchain::Toolchain;
 
 /// The programs: each is a binary of the workspace `ebpf`, and an object.
-const PROGRAMS: [&str; 5] = ["root", "simplebridge", "packetcapture", "template-standard", "template-transparent"];
+const PROGRAMS: [&str; 6] =
+    ["root", "simplebridge", "packetcapture", "span", "template-standard", "template-transparent"];
 
 const TARGET: &str = "bpfel-unknown-none";
 

@@ -10,6 +10,7 @@ use polycube_layout::ring::{
     CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, element_size,
     segment_size, segments, small_size, with_slack,
 };
+use polycube_layout::span::{DESTINATION, Destination, SAMPLE};
 use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
 use rustix::thread::sched_getcpu;
@@ -22,6 +23,7 @@ use polycube_tests::object::{self, Loaded};
 
 static CAPTURE: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 static BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
+static SPAN: &[u8] = include_bytes!("../../../ebpf/objects/span.o");
 
 /// Words of `struct __sk_buff` up to the end of `cb` (include/uapi/linux/bpf.h).
 const CONTEXT_WORDS: usize = 17;
@@ -30,6 +32,7 @@ const CB: usize = 12;
 /// `BPF_FUNC_*` (include/uapi/linux/bpf.h).
 const KTIME_GET_TAI_NS: i32 = 208;
 const MAP_LOOKUP_ELEM: i32 = 1;
+const CLONE_REDIRECT: i32 = 13;
 const SKB_LOAD_BYTES: i32 = 26;
 /// Bytes that the floor has room for.
 const FLOOR: i32 = 2048;
@@ -162,6 +165,30 @@ impl Subject {
             bpf::update(fdb.as_fd(), &[&end.mac[..], &[0; 2]].concat(), &entry)?;
         }
         Ok(Self::with(String::from("bridge, both known"), loaded, None))
+    }
+
+    /// A mirror to the netdev `ifindex`, of one in `sample` packets.
+    pub(super) fn span(name: &str, ifindex: u32, sample: u32) -> Result<Self> {
+        let sample = sample.to_ne_bytes();
+        let loaded = object::load(SPAN, "mirror", &[(SAMPLE, &sample)], |_, _| {})?;
+        let destination = loaded.maps.get(DESTINATION).context("no destination")?;
+        let mut bytes = [0; size_of::<Destination>()];
+        bytes[..4].copy_from_slice(&ifindex.to_ne_bytes());
+        bpf::update(destination.as_fd(), &0_u32.to_ne_bytes(), &bytes)?;
+        Ok(Self::with(name.to_owned(), loaded, None))
+    }
+
+    /// `bpf_clone_redirect` and nothing else.
+    pub(super) fn clone_redirect(name: &str, ifindex: u32) -> Result<Self> {
+        let instructions = [
+            // r2 = ifindex; r3 = 0
+            instruction(0xb4, 2, 0, 0, ifindex.cast_signed()),
+            instruction(0xb7, 3, 0, 0, 0),
+            call(CLONE_REDIRECT),
+            EXIT[0],
+            EXIT[1],
+        ];
+        Self::raw(name, &instructions, Vec::new())
     }
 
     /// A chain of filters that accept `flow`, and how the frame they see differs from it.

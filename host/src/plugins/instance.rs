@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
-use abi_stable::std_types::{RErr, ROk, RStr, RVec};
+use abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
 use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
@@ -56,6 +56,9 @@ impl From<Failure> for Refusal {
 
 /// How long news of netdevs waits for a cube's turn.
 const HEAR: Duration = Duration::from_millis(100);
+
+/// The netdev whose packets pass a point.
+pub(crate) type NetdevAt = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
@@ -111,6 +114,7 @@ pub(crate) struct Connections {
     pub configure: Request,
     /// Takes the late maps that it asks for.
     pub make_map: MakeMap,
+    pub netdev_at: NetdevAt,
     /// Called when the cube's turn becomes free and somebody waits for it.
     pub freed: Box<dyn Fn() + Send + Sync>,
 }
@@ -128,10 +132,11 @@ impl Instance {
         connections: Connections,
     ) -> Result<Self, Failure> {
         let cube: Arc<str> = name.into();
-        let Connections { calls, failures, configure, make_map, freed } = connections;
+        let Connections { calls, failures, configure, make_map, netdev_at, freed } = connections;
         let id = failures.next_id();
         let log = Arc::new(CubeLog::new(Arc::clone(&cube), level));
-        let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure, make_map }, TD_Opaque);
+        let host = Host { log: Arc::clone(&log), configure, make_map, netdev_at };
+        let host = HostAbi_TO::from_value(host, TD_Opaque);
         let info = info.to_string();
         let entered = calls.enter(id, &cube, "create");
         let created = plugin.create(&info, host);
@@ -391,6 +396,7 @@ struct Host {
     log: Arc<CubeLog>,
     configure: Request,
     make_map: MakeMap,
+    netdev_at: NetdevAt,
 }
 
 impl HostAbi for Host {
@@ -413,5 +419,9 @@ impl HostAbi for Host {
             Ok(map) => ROk(map.into()),
             Err(refusal) => RErr(json!(refusal).to_string().into()),
         }
+    }
+
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        (self.netdev_at)(point.as_str()).map(RString::from).into()
     }
 }

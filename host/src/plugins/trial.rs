@@ -21,6 +21,7 @@ pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Fai
         failures: Arc::default(),
         configure: Box::new(drop),
         make_map: Box::new(|_| Err(Refusal::failed("a trial has no maps"))),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| ()),
     };
     let info = json!({

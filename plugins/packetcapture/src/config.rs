@@ -5,15 +5,11 @@
 mod limits;
 mod storage;
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
+use polycube_filter::{Fields, Netmask, NetmaskError, PrefixError, ProtocolError};
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::fields::{Fields, ProtocolError};
-use crate::filter::{Netmask, NetmaskError};
 use crate::format::Format;
 
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
@@ -174,11 +170,9 @@ impl Config {
     pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
         let Filters { src, dst, sport, dport, l4proto, .. } = &self.filters;
         let prefix = |name: &str, text: &Option<String>| {
-            let refused = |text: &String| {
-                let why = format!("`{text}` is not a prefix: give an address and its length, such as 10.10.10.0/24");
-                Refusal::new(Tag::InvalidValue, why).at(format!("filters/{name}"))
-            };
-            text.as_ref().map(|text| parse_prefix(text).ok_or_else(|| refused(text))).transpose()
+            let refused =
+                |error: PrefixError| Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{name}"));
+            text.as_deref().map(polycube_filter::prefix).transpose().map_err(refused)
         };
         let protocol = l4proto.as_ref().map(|text| text.to_ascii_lowercase().parse());
         let protocol = protocol
@@ -201,11 +195,6 @@ impl Config {
     pub(crate) fn expression(&self) -> &str {
         self.filter.as_deref().unwrap_or_default()
     }
-}
-
-/// Parses a prefix, or an address as the prefix of full length.
-fn parse_prefix(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()))
 }
 
 /// The host reads and writes the leaf that an alias refers to: the value here is meaningless, so it is never

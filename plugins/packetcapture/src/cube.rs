@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
+use polycube_filter::{Compiled, Fields, Netmask, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Staged, Stream, Tag, Wanted};
+use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Staged, Stream, Wanted};
 
 use crate::config::Config;
 use crate::datapath;
-use crate::filter::fields::Fields;
-use crate::filter::{self, Compiled, FilterError, Netmask};
+use crate::filter;
 use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
 use crate::settings::Settings;
@@ -88,10 +88,10 @@ impl PacketCapture {
             return Ok(Arc::clone(same));
         }
         let began = Instant::now();
-        let program = filter::compile(&fields, expression, netmask).map_err(|error| refusal(&error))?;
+        let program = filter::compile(&fields, expression, netmask).map_err(|error| filter::refusal(&error))?;
         if let Some(Compiled { instructions, classic, .. }) = &program {
             let (count, ms) = (instructions.len(), began.elapsed().as_millis());
-            let whole = filter::joined(&fields, expression).ok().flatten().unwrap_or_default();
+            let whole = joined(&fields, expression).ok().flatten().unwrap_or_default();
             let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
             self.context.cube.log(Level::Debug, &message);
         }
@@ -296,7 +296,7 @@ impl Drop for PacketCapture {
 impl Filter {
     fn state(&self) -> Option<ProgramState> {
         let program = self.program.as_ref()?;
-        let expression = filter::joined(&self.fields, &self.expression).ok().flatten()?;
+        let expression = joined(&self.fields, &self.expression).ok().flatten()?;
         Some(ProgramState { expression, classic: program.classic, instructions: program.instructions.len() })
     }
 }
@@ -316,18 +316,6 @@ impl InForce {
         let filter = if self.filter.program.is_some() { "a filter" } else { "no filter" };
         format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
     }
-}
-
-/// The user's view of a filter error.
-fn refusal(error: &FilterError) -> Refusal {
-    let (tag, path) = match error {
-        FilterError::Missing(_) | FilterError::Timeout | FilterError::Thread(_) | FilterError::Ended => {
-            (Tag::OperationFailed, "filter")
-        }
-        FilterError::Fields(_) => (Tag::InvalidValue, "filters"),
-        FilterError::Expression(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
-    };
-    Refusal::new(tag, error.to_string()).at(path)
 }
 
 impl Phases {

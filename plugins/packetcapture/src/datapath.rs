@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use polycube_filter::Compiled;
 use polycube_layout::ring::{
     ARRAY, ARRAY_OF_MAPS, BELL, FLAGS, FORMAT, INBOUND, INTERFACE, LANES, LARGE, LARGE_FLAGS, MASK, OUTBOUND, RINGS,
     SEGMENT_BITS, SMALL_MASK, SNAPLEN, segment_size, small_size,
@@ -13,7 +14,6 @@ use polycube_plugin_api::{
 };
 
 use crate::config::{Capture, Config};
-use crate::filter::Compiled;
 use crate::ring::{LAYOUT, MapSize};
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
@@ -105,7 +105,7 @@ fn directions(capture: Capture, point: &Point) -> impl Iterator<Item = Direction
 }
 
 fn instructions(filter: &Compiled) -> Code {
-    let maps = filter.maps.iter().map(|(index, map)| (*index, map.as_str().to_owned()));
+    let maps = filter.maps.iter().map(|(index, map)| (*index, (*map).to_owned()));
     Code::Instructions { maps: maps.collect() }
 }
 

@@ -12,6 +12,7 @@ mod consumer;
 mod cube;
 mod datapath;
 mod drain;
+mod filter;
 mod format;
 mod larger;
 mod lock;
@@ -31,7 +32,6 @@ mod tally;
 
 pub mod anonymize;
 pub mod config;
-pub mod filter;
 #[doc(hidden)]
 pub mod merge;
 pub mod state;

@@ -110,6 +110,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
             failures: Arc::clone(&failures),
             configure: Box::new(|_| {}),
             make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
+            netdev_at: Arc::new(|_| None),
             freed: Box::new(|| {}),
         };
         Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).err()
@@ -241,6 +242,7 @@ fn a_plugin_asks_for_changes_as_json_only() {
         failures: Arc::default(),
         configure: Box::new(move |patch| send.send(patch).unwrap()),
         make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
     };
     let info = json!({ "name": "asking" });
@@ -270,6 +272,7 @@ fn a_plugin_gets_the_late_map_that_it_asks_for_or_a_reason() {
             true => Ok(MapCopy { info: spec.name, fd: std::fs::File::open("/dev/null").unwrap().into() }),
             false => Err(Refusal::failed("it is not late")),
         }),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
     };
     let cube = Instance::create(&plugin, "later", &json!({ "name": "later" }), LogLevel::Off, connections).unwrap();
