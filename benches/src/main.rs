@@ -10,6 +10,7 @@ mod bridge;
 mod capture;
 mod figures;
 mod filter;
+mod line;
 mod live;
 mod machine;
 mod peer;
@@ -60,6 +61,8 @@ enum Bench {
     Splice,
     /// simplebridge compared with the kernel's bridge
     Bridge,
+    /// A capture in one line, compared with tcpdump and dumpcap
+    Line,
     /// Ten readers of a live stream, and how soon each sees a packet
     Live,
     /// The daemon with up to ten thousand cubes, and a cube at a hundred places
@@ -80,6 +83,7 @@ impl Bench {
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
+            Self::Line => line::run(rounds.unwrap_or(5)),
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
