@@ -304,8 +304,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "reload", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture",
-            "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "reload", "api", "border", "bridge", "filter", "live", "merge", "program", "splice", "tcp",
+            "capture", "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
