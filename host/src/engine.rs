@@ -14,6 +14,7 @@ pub(crate) mod double;
 mod follow;
 mod handle;
 mod keep;
+mod late_maps;
 mod missing;
 mod parked;
 mod pulse;
@@ -43,7 +44,7 @@ pub(crate) use pulse::Pulse;
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, NetdevAt, Request, Surroundings,
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, NetdevAt, Request, Surroundings,
     keep_ticking,
 };
 use crate::problem::{Problem, Problems};
@@ -224,14 +225,6 @@ fn surroundings(
         let (inbox, cube) = (for_requests.clone(), cube.clone());
         Box::new(move |patch| send(&inbox, Message::Ask(Ask::Request(cube.clone(), patch))))
     };
-    let late_maps = move |cube: &CubeName| -> MakeMap {
-        let (inbox, cube) = (for_maps.clone(), cube.clone());
-        Box::new(move |spec| {
-            let (answer, made) = std_mpsc::channel();
-            send(&inbox, Message::MakeMap { cube: cube.clone(), spec, answer });
-            made.recv().unwrap_or_else(|_| Err(Refusal::failed("the daemon is shutting down")))
-        })
-    };
     let freed = move || -> Box<dyn Fn() + Send + Sync> {
         let inbox = for_turns.clone();
         Box::new(move || send(&inbox, Message::Freed))
@@ -241,7 +234,7 @@ fn surroundings(
         failures: Arc::clone(failures),
         capture_dirs,
         requests: Box::new(requests),
-        late_maps: Box::new(late_maps),
+        late_maps: Box::new(move |cube| late_maps::way(&for_maps, cube)),
         netdev_at,
         freed: Box::new(freed),
     }
@@ -323,11 +316,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    fn make_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<MapCopy, Refusal> {
-        let map = self.reconciler.make_late_map(cube, spec).map_err(|problem| Refusal::failed(problem.message))?;
-        MapCopy::of(&spec.name, map, true).map_err(|error| Refusal::failed(format!("cannot pass on the map: {error}")))
     }
 
     /// Makes a change, or parks it. `since` is when it was parked first, or now.

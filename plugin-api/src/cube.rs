@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use crate::abi::HostHandle;
 use crate::datapath::{Map, MapSpec};
-use crate::export::adopt;
 use crate::refusal::Refusal;
 use crate::stages::{Stage, Stages};
 use crate::threads::{self, JoinHandle};
@@ -152,7 +151,7 @@ impl Cube {
     pub fn make_map(&self, spec: &MapSpec) -> Result<Map, Refusal> {
         let spec = serde_json::to_string(spec)?;
         match self.host.make_map(spec.as_str().into()).into_result() {
-            Ok(handle) => adopt(&handle),
+            Ok(handle) => Map::adopt(&handle),
             Err(text) => Err(serde_json::from_str(&text)?),
         }
     }

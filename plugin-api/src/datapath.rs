@@ -1,9 +1,12 @@
 //! What a plugin asks the host to load.
 
 use std::borrow::Cow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use serde::{Deserialize, Serialize};
+
+use crate::abi::MapHandle;
+use crate::refusal::Refusal;
 
 /// The direction of a packet: into the cube (or the host's stack), or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -198,6 +201,24 @@ pub struct Map {
     pub max_entries: u32,
     /// The map.
     pub fd: OwnedFd,
+}
+
+#[derive(Deserialize)]
+struct MapInfo {
+    name: String,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+impl Map {
+    /// Takes a map over from the host.
+    pub(crate) fn adopt(handle: &MapHandle) -> Result<Self, Refusal> {
+        // SAFETY: with every handle, the host passes ownership of an open descriptor, once.
+        let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
+        let MapInfo { name, key_size, value_size, max_entries } = serde_json::from_str(&handle.info)?;
+        Ok(Self { name, key_size, value_size, max_entries, fd })
+    }
 }
 
 /// The maps of a cube.

@@ -1,18 +1,17 @@
 //! From the trait to the ABI.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
     std_types::{RStr, RString, RVec},
 };
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    Cube, Map, Maps, Opened, Refusal, Service, ServiceSchema, Wanted,
+    Cube, Map, Maps, Opened, Service, ServiceSchema, Wanted,
     abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
     stages::Stages,
@@ -95,22 +94,6 @@ impl<S> Drop for Instance<S> {
     }
 }
 
-#[derive(Deserialize)]
-struct MapInfo {
-    name: String,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-}
-
-/// Takes a map over from the host.
-pub(crate) fn adopt(handle: &MapHandle) -> Result<Map, Refusal> {
-    // SAFETY: with every handle, the host passes ownership of an open descriptor, once.
-    let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
-    let MapInfo { name, key_size, value_size, max_entries } = serde_json::from_str(&handle.info)?;
-    Ok(Map { name, key_size, value_size, max_entries, fd })
-}
-
 impl<S: Service> CubeAbi for Instance<S> {
     fn datapath(&self, wanted: RStr<'_>) -> Answer<DatapathText> {
         guard(|| {
@@ -124,7 +107,7 @@ impl<S: Service> CubeAbi for Instance<S> {
 
     fn prepare(&self, wanted: RStr<'_>, maps: RVec<MapHandle>) -> Answer<()> {
         let answer = guard(|| {
-            let maps = maps.iter().map(adopt).collect::<Vec<_>>();
+            let maps = maps.iter().map(Map::adopt).collect::<Vec<_>>();
             let maps = Maps(maps.into_iter().collect::<Result<_, _>>()?);
             self.service.prepare(&serde_json::from_str(wanted.as_str())?, maps)
         });

@@ -1,11 +1,12 @@
 //! Does the file contain what crossed the port? An independent recording in the peer's namespace shows what did.
 
+use std::fs;
 use std::slice;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use polycube_tests::capture::{Direction, Recorder};
 use polycube_tests::comparison::compare;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
@@ -200,5 +201,36 @@ fn no_packet_is_lost_or_doubled_when_the_snap_length_changes() -> Result<()> {
     }
     let known = lengths.iter().all(|len| [46, 64, 100, LEN].contains(len));
     assert!(known && lengths.len() > changes / 2, "{changes} changes gave {lengths:?}");
+    Ok(())
+}
+
+/// The nice value of the thread that empties the rings (proc_pid_stat(5), field 19).
+fn nice(scene: &Scene) -> Result<i32> {
+    let tasks = format!("/proc/{}/task", scene.daemon.pid().context("the daemon runs")?);
+    for task in fs::read_dir(tasks)? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        if let Some((_, fields)) = stat.split_once("(capture:sniffer) ") {
+            return Ok(fields.split(' ').nth(16).context("a nice value")?.parse()?);
+        }
+    }
+    bail!("no thread captures")
+}
+
+#[test]
+fn the_thread_that_records_has_the_priority_that_is_set_if_the_daemon_may_give_it() -> Result<()> {
+    let scene = Scene::set_up().peers(2).bridge().arguments(["--keep-capability", "CAP_SYS_NICE"]).start()?;
+    scene.sniff("capture=ingress");
+    let usual = nice(&scene)?;
+    scene.daemon.ctl("sniffer set priority=high").ok();
+    assert_eq!(nice(&scene)?, -20);
+    scene.daemon.ctl("sniffer set priority=normal").ok();
+    assert_eq!(nice(&scene)?, usual);
+    let scene = Scene::bridge(2)?;
+    scene.sniff("capture=ingress priority=high");
+    eventually("a reason", || {
+        Ok(scene.daemon.log().contains("start polycubed with `--keep-capability CAP_SYS_NICE`"))
+    })?;
+    assert_eq!(nice(&scene)?, usual);
+    assert_eq!(scene.status()?, "capturing");
     Ok(())
 }

@@ -376,7 +376,7 @@ impl MapCopy {
     }
 }
 
-/// Whoever takes the handle owns the descriptor.
+/// With the handle, its receiver owns the descriptor.
 impl From<MapCopy> for MapHandle {
     fn from(MapCopy { info, fd }: MapCopy) -> Self {
         Self { info: info.into(), fd: fd.into_raw_fd() }

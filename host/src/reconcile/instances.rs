@@ -1,6 +1,9 @@
-//! Instances of new cubes, and of cubes whose service is loaded again: these get theirs beside the one that they have.
+//! Instances of new cubes, and of cubes whose service is loaded again: these get theirs beside the one that they have. And
+//! the maps that instances ask for.
 
 use std::collections::BTreeSet;
+
+use polycube_plugin_api::MapSpec;
 
 use super::{Attempt, Cubes, Kernel, Reconciler, Refused};
 use crate::model::{Model, Origin};
@@ -52,6 +55,18 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             crate::fault::step();
         }
         Ok(())
+    }
+
+    /// Makes a map that the datapath of `cube` in force describes as late, unless it is there.
+    ///
+    /// # Errors
+    /// There is no such description, or what the kernel says.
+    pub(crate) fn make_late_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<&K::Map, Problem> {
+        let missing = || Problem::failed(cube.as_str(), format!("nothing describes a late map `{}`", spec.name));
+        let is_it = |id: &&MapId| spec.late && self.wiring.maps[*id].spec == *spec;
+        let id = self.wiring.maps_of(cube).find(is_it).ok_or_else(missing)?;
+        self.kernel.make_late_map(id, &self.wiring.maps[id])?;
+        self.kernel.map(id).ok_or_else(missing)
     }
 
     /// Maps of renewed cubes that are described as before, and that the objects of the new code declare otherwise.

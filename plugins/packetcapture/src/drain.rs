@@ -63,6 +63,8 @@ pub(crate) struct Drain {
     log: Log,
     ring_memory: RingMemory,
     priority: Priority,
+    /// The thread's nice value before it had a high priority.
+    usual: i32,
     /// Bytes of records that the cube's rings have released.
     taken: u64,
     /// Bytes of records that come next, but were written by a killed daemon.
@@ -91,6 +93,7 @@ impl Drain {
             log,
             ring_memory: RingMemory::WhenNeeded,
             priority: Priority::Normal,
+            usual: 0,
             taken: 0,
             arrived: 0,
         }
@@ -114,8 +117,14 @@ impl Drain {
             return;
         }
         self.priority = settings.priority;
-        let nice = if settings.priority == Priority::High { HIGH } else { 0 };
-        if let Err(error) = sys::set_nice(nice) {
+        let changed = match settings.priority {
+            Priority::High => sys::nice().and_then(|usual| {
+                self.usual = usual;
+                sys::set_nice(HIGH)
+            }),
+            Priority::Normal => sys::set_nice(self.usual),
+        };
+        if let Err(error) = changed {
             let message =
                 format!("cannot have a high priority: {error}; start polycubed with `--keep-capability CAP_SYS_NICE`");
             self.log(Level::Warn, &message);

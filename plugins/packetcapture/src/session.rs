@@ -82,7 +82,7 @@ pub(crate) struct CaptureMaps {
     bell: Map,
     map_id: MapId,
     wanting: Wanting,
-    /// Where the large lanes are to go. Without it, whoever makes them gives them to the program.
+    /// Where the large lanes are to go. Without it, their maker gives them to the program.
     slots: Option<Slots>,
     /// The large lanes, if they are there.
     large: Option<Map>,

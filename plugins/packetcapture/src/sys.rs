@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::{MembarrierCommand, membarrier};
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
@@ -89,7 +89,12 @@ pub(crate) fn barrier() -> io::Result<()> {
     Ok(membarrier(MembarrierCommand::Global)?)
 }
 
-/// Sets the nice value of this thread: the kernel's processes are threads.
+/// The nice value of this thread: the kernel's processes are threads.
+pub(crate) fn nice() -> io::Result<i32> {
+    Ok(getpriority_process(None)?)
+}
+
+/// Sets the nice value of this thread.
 pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
     Ok(setpriority_process(None, nice)?)
 }

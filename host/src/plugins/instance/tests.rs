@@ -260,9 +260,15 @@ fn a_plugin_gets_the_late_map_that_it_asks_for_or_a_reason() {
             return Ok("null".to_owned());
         }
         let made = host.make_map(arguments.strip_prefix("make ").unwrap().into()).into_result();
-        // SAFETY: the host passes ownership of an open descriptor.
-        let made = made.map(|map| (map.info, unsafe { OwnedFd::from_raw_fd(map.fd) }));
-        Ok(json!(made.map_or_else(|reason| reason.into_string(), |(info, _)| info.into_string())).to_string())
+        let text = match made {
+            Ok(map) => {
+                // SAFETY: the host passes ownership of an open descriptor.
+                drop(unsafe { OwnedFd::from_raw_fd(map.fd) });
+                map.info
+            }
+            Err(reason) => reason,
+        };
+        Ok(json!(text.as_str()).to_string())
     });
     let connections = Connections {
         calls: Arc::default(),
