@@ -50,6 +50,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "deferred",
             "facts",
             "restore",
+            "port_config",
             "saved",
         ],
     },
@@ -118,12 +119,13 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "cli/src",
         house: "grammar",
         rooms: &[
-            "body",
             "partial",
             "order",
             "plugin",
             "configuration",
             "packets",
+            "settings",
+            "body",
             "request",
             "words",
             "plugin_flags",
@@ -139,8 +141,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "schema/src",
         house: "",
         rooms: &[
-            "model", "check", "summary", "metric", "strict", "coerce", "document", "format", "node", "scalar", "host",
-            "problem",
+            "model", "check", "summary", "metric", "port", "strict", "coerce", "document", "format", "node", "scalar",
+            "host", "problem",
         ],
     },
     Floors {
