@@ -17,6 +17,7 @@ mod facts;
 mod link;
 mod netdev;
 mod port;
+mod port_config;
 mod restore;
 mod saved;
 mod service;
@@ -24,7 +25,6 @@ mod service;
 mod tests;
 
 pub(crate) use apply::answer;
-pub(crate) use body::CONFIG;
 pub(crate) use change::{Change, change};
 pub(crate) use configuration::{Absent, Apply, Mode, Others};
 pub(crate) use cube::action_input;
@@ -32,7 +32,7 @@ pub(crate) use deferred::{Deferred, Origin, Part};
 pub(crate) use export::{export, from_wire};
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
-pub(crate) use port::PortConfig;
+pub(crate) use port_config::{CONFIG, PortConfig};
 pub(crate) use restore::{Unrestored, restore, restore_again};
 pub(crate) use saved::{Row, Saved, SavedCube, SavedPort, UnreadableCube, rows};
 #[cfg(test)]

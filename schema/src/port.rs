@@ -1,9 +1,9 @@
 //! What a service says of its ports: the lists `ports` of its configuration and of its state.
 //!
 //! A service describes its ports as it describes any list, keyed by `name`. The host's own members of a port (its peer, its
-//! status) stand beside the service's, so each port is one entry, whoever defines its members. The lists are taken out of the
-//! service's schemas, because a port comes and goes by the host's rules: there is an entry for each port that exists, and
-//! for no other. A port thereby has a data model of its own, with the port in the place of the cube.
+//! status) stand beside the service's, and each port is one entry. The lists are taken out of the service's schemas, because a
+//! port comes and goes by the host's rules: there is an entry for each port that exists, and for no other. A port thereby has
+//! a data model of its own, with the port in the place of the cube.
 
 use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
 use serde_json::{Map, Value, json};

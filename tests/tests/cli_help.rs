@@ -172,7 +172,7 @@ fn options_has_help_for_programs() -> Result<()> {
         "{points}"
     );
     assert_eq!(words(daemon, "br1/ports/", "DEL"), json!(["toveth1"]));
-    assert_eq!(words(daemon, "br1/ports/toveth1/", "SET"), json!(["peer="]));
+    assert_eq!(words(daemon, "br1/ports/toveth1/", "SET"), json!(["peer=", "learning=", "flood=", "isolated="]));
     assert_eq!(words(daemon, "br1/fdb/", "NONE"), json!(["add", "set", "show", "del", "aging-time", "entry", "flush"]));
     assert_eq!(words(daemon, "", "SET"), json!(["br1", "sniffer"]));
 

@@ -102,7 +102,7 @@ fn unknown_keys() -> Result<()> {
         ("br1 ports p2 set pear=veth3", &["br1/ports/p2/pear"]),
         ("br1 fdb flsh", &["br1/fdb/flsh", "no `flsh`", "did you mean `flush`?"]),
         ("br1 fdb entries show", &["no `fdb entries`", "known: aging-time, entry"]),
-        ("br1 ports p1 mac show", &["no `ports p1 mac`", "peer, name, uuid, status, reason, netdev"]),
+        ("br1 ports p1 mac show", &["no `ports p1 mac`", "name, uuid, status, reason, peer, netdev"]),
         ("sniffer set uuid=1", &["sniffer/uuid", "`uuid` is read-only"]),
         ("sniffer set name=other", &["sniffer/name", "`name` is read-only"]),
         ("sniffer set parent=veth3", &["sniffer/parent", "`parent` is read-only"]),

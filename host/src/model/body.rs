@@ -5,7 +5,7 @@ use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
 use super::change::Draft;
-use super::port::{PortConfig, create, describe};
+use super::port_config::{CONFIG, PortConfig, create, describe};
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Service;
 use crate::schema::{Node, Source, is_read_only, word};
@@ -109,7 +109,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A port's name, and what is to be set at it, checked.
+    /// A port's name and what it sets there, checked.
     fn split_port(&self, service: &Service, at: usize, port: Value, form: Form<'_>) -> Result<PortBody, Problems> {
         let path = format!("ports/{at}");
         let Value::Object(mut port) = port else {
@@ -156,9 +156,6 @@ impl Draft<'_> {
 
 /// The member of a shown cube that says why its plugin is not called, or what waits.
 const FAILURE: &str = "failure";
-
-/// The member of a shown cube that has the settings that cannot be seen otherwise.
-pub(crate) const CONFIG: &str = "config";
 
 /// Where a body comes from: what says which cube or port it was, nobody writes. Then what was measured is accepted, and
 /// what is shown in the place of a setting is not taken for one.

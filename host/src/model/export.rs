@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::Model;
-use super::port::PortConfig;
+use super::port_config::PortConfig;
 use super::saved::{SavedCube, SavedPort, save, whole_chain};
 use crate::registry::Registry;
 use crate::topology::{CubeName, Point, Topology};

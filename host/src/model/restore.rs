@@ -11,7 +11,7 @@ use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
 
 use super::Model;
-use super::port::create;
+use super::port_config::create;
 use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, UnreadableCube, save, whole_chain};
 use crate::problem::{Problem, Problems};
 use crate::registry::{Registry, Service};

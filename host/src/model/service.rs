@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::change::Draft;
-use super::port::{PortConfig, create};
+use super::port_config::{PortConfig, create};
 use crate::problem::{Problem, Problems};
 use crate::registry::{Missing, Service};
 use crate::schema::Source;

@@ -12,15 +12,14 @@ use crate::mac::Mac;
 pub struct Config {
     /// Forwarding database
     pub fdb: FdbConfig,
-    /// What becomes of frames between spanning trees (01:80:c2:00:00:00): forward, as a Linux bridge without a spanning tree
-    /// does, lets others find loops through the bridge; drop is the rule of IEEE 802.1D
+    /// Whether spanning trees' frames (01:80:c2:00:00:00) pass, as through Linux without one, or not (IEEE 802.1D)
     pub bpdu: Bpdu,
     /// Ports of the bridge
     #[schemars(extend("x-list-key" = "name"))]
     pub ports: Vec<PortConfig>,
 }
 
-/// What becomes of spanning trees' frames.
+/// What becomes of spanning trees' frames. To forward them lets others find loops through the bridge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]

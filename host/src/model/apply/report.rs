@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::document::Document;
 use crate::model::configuration::Apply;
 use crate::model::export::from_wire;
-use crate::model::port::PortConfig;
+use crate::model::port_config::PortConfig;
 use crate::model::{Facts, Model};
 use crate::topology::{Cube, CubeName, Point, Topology};
 
