@@ -22,6 +22,10 @@ pub const BASE: &str = "/polycube/v1";
 /// Header of a stream's answer: which of the readers in the cube's state the client is.
 pub const STREAM_ID: &str = "polycube-stream";
 
+/// Parameter of a request that creates a cube: the stream that the cube goes with, and with which it is answered. Member of
+/// such a cube: whose it is.
+pub const EPHEMERAL: &str = "ephemeral";
+
 /// Leaf of a cube with streams: what keeps packets from coming, such as `off`; null or not there if nothing does.
 pub const IDLE: &str = "idle";
 

@@ -3,6 +3,7 @@
 mod check;
 mod check_plugin;
 mod log;
+mod private;
 mod reload;
 mod service;
 mod tcp;
@@ -48,9 +49,14 @@ const PLUGINS: &str = "lib/polycube/plugins";
 ///
 /// # Errors
 /// Why it cannot start.
-pub(crate) fn run(words: &[OsString], loaded: Loaded) -> Result<()> {
+pub(crate) fn run(words: &[OsString], mut loaded: Loaded) -> Result<()> {
+    let private = loaded.options.private.clone();
+    let not_own = private.as_ref().and_then(|directory| private::enter(directory, &mut loaded.options));
     let options = &loaded.options;
     let log = log::start(options)?;
+    if let Some(error) = not_own {
+        tracing::info!(%error, "cannot mount a bpf filesystem of its own: pins are in the machine's");
+    }
     #[cfg(debug_assertions)]
     options.fault.as_deref().map(crate::fault::arm);
     let mode = check_machine(options)?;
@@ -83,6 +89,9 @@ pub(crate) fn run(words: &[OsString], loaded: Loaded) -> Result<()> {
     ended?;
     if is_ephemeral {
         remove_pins(&bpffs);
+    }
+    if let Some(directory) = private {
+        private::leave(&directory);
     }
     Ok(())
 }
@@ -152,6 +161,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         listeners.spawn(serve_tcp(api, tcp.listener, tcp.security, stopping)?);
         tracing::info!(%address, "listening");
     }
+    let abandoned = private::abandoned(reload.loaded.options.private.is_some())?;
     let manager = Manager::from_environment();
     manager.ready();
     let feeding = manager.keep_feeding(pulse, engine.clone());
@@ -168,6 +178,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     tokio::select! {
         _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
         _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
+        () = abandoned => tracing::info!("the process that this daemon was started for is gone: stopping"),
         () = supervisor.panicked() => bail!(
             "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
         ),

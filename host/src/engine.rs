@@ -382,7 +382,7 @@ impl Engine {
     /// The cubes that are busy; then nothing has changed.
     fn change(&mut self, change: &Change, guard: Option<&Guard>) -> Result<Answer, BTreeSet<CubeName>> {
         tracing::debug!(?change, "change");
-        if !change.is_comparison()
+        if !change.is_ephemeral(&self.reconciler.model().topology)
             && let Err(problem) = self.require_store()
         {
             return Ok(Err(problem.into()));
@@ -472,6 +472,7 @@ impl Engine {
     /// Leaves everything in the kernel for the next daemon, or takes it out where nothing is stored.
     fn stop(&mut self) {
         if self.keeper.store.is_some() {
+            self.end_ephemeral();
             self.keep_unasked();
             self.reconciler.leave();
             // What is on its way to the disk gets there before the process ends.
@@ -479,6 +480,24 @@ impl Engine {
         } else {
             self.clear();
         }
+    }
+
+    /// Removes the cubes whose streams end with the daemon.
+    fn end_ephemeral(&mut self) {
+        let ephemeral = self.reconciler.model().topology.ephemeral();
+        if ephemeral.is_empty() {
+            return;
+        }
+        let facts = self.facts();
+        let mut model = self.reconciler.model().clone();
+        for name in &ephemeral {
+            // It is there, which is all that could be wrong.
+            let _ = model.topology.remove_cube(name.as_str());
+        }
+        if let Err(refused) = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
+            tracing::error!(?refused, "cannot remove the cubes of streams: the next daemon does");
+        }
+        self.publish();
     }
 
     /// Takes everything out of the kernel.

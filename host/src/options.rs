@@ -120,6 +120,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOW")]
     pub attach: Option<AttachMode>,
 
+    /// Serve the process at the other end of standard input alone, with everything in this directory and in a mount namespace
+    /// of the daemon's own, until that end is closed: `polycubectl capture` starts a daemon so
+    #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["addr", "port", "conf_dir"])]
+    pub private: Option<PathBuf>,
+
     /// Fail at this place: for tests
     #[cfg(debug_assertions)]
     #[arg(long, value_name = "PLACE", hide = true)]

@@ -5,6 +5,7 @@
 
 mod chain;
 mod difference;
+mod ephemeral;
 mod names;
 mod port;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub(crate) use chain::{Attachment, Place, Point};
 pub(crate) use difference::keys;
+pub(crate) use ephemeral::Ephemeral;
 pub(crate) use names::{CubeName, LONGEST, PortName, pattern};
 pub(crate) use port::Port;
 
@@ -51,6 +53,8 @@ pub(crate) struct Cube {
     /// The configuration of its service's schema, defaults filled in.
     pub config: Value,
     pub role: Role,
+    /// Set if it goes with the stream that it was created for.
+    pub ephemeral: Option<Ephemeral>,
 }
 
 impl Cube {

@@ -27,6 +27,9 @@ pub mod keyword {
     pub const UNIT: &str = "x-unit";
     /// On a leaf of the state: the name that it has in the list of all cubes.
     pub const SUMMARY: &str = "x-summary";
+    /// On a text leaf: if a cube is created for a stream over TCP, it gets the two ends of that connection, as
+    /// `ADDRESS:PORT ADDRESS:PORT`, unless the request sets it.
+    pub const CONNECTION: &str = "x-connection";
     /// On a member: people see it only if they ask for everything.
     pub const MINOR: &str = "x-minor";
 }

@@ -68,7 +68,7 @@ impl Draft<'_> {
     /// Removes the cubes that the document does not mention.
     fn remove_others(&mut self, document: &Document) {
         let described: BTreeSet<&CubeName> = document.cubes.iter().map(|cube| &cube.name).collect();
-        let cubes = self.model.topology.cubes().map(|(name, _)| name);
+        let cubes = self.model.topology.cubes().filter(|(_, cube)| cube.ephemeral.is_none()).map(|(name, _)| name);
         let others: Vec<CubeName> = cubes.filter(|name| !described.contains(name)).cloned().collect();
         for name in others {
             // It is there, which is all that could be wrong.
@@ -89,6 +89,10 @@ impl Draft<'_> {
             return self.create_cube(&service, name.as_str(), body);
         };
         let there = Arc::clone(there);
+        if there.ephemeral.is_some() {
+            let message = format!("cube `{name}` goes with the stream that it was created for: choose another name");
+            return Err(Problem::invalid(name.as_str(), message).into());
+        }
         if there.service != service {
             let message = format!(
                 "cube `{name}` exists and is of service `{}`: delete it first, or choose another name",
@@ -207,7 +211,10 @@ impl Draft<'_> {
         if others == Others::Go {
             let points = self.model.topology.chains().map(|(point, _)| point);
             let others: Vec<Point> = points.filter(|point| !arranged.contains(point)).cloned().collect();
-            others.iter().for_each(|point| self.model.topology.arrange(point, &[]));
+            for point in &others {
+                let kept = self.ephemeral_at(point);
+                self.model.topology.arrange(point, &in_order(point, kept));
+            }
         }
         problems
     }
@@ -233,10 +240,17 @@ impl Draft<'_> {
             problems.extend(working.err().map(|problem| problem.at(format!("{place}/{cube}"))));
         }
         if problems.is_empty() {
-            let wanted = if others == Others::Go { cubes } else { with_others(cubes, &there) };
+            let stays = |cube: &CubeName| others == Others::Stay || self.model.topology.is_ephemeral(cube.as_str());
+            let wanted = with_others(cubes, &there, stays);
             self.model.topology.arrange(point, &in_order(point, wanted));
         }
         problems
+    }
+
+    /// The ephemeral cubes at a point, from the wire. No document removes them.
+    fn ephemeral_at(&self, point: &Point) -> Vec<CubeName> {
+        let there = from_wire(&self.model.topology, point);
+        there.into_iter().filter(|cube| self.model.topology.is_ephemeral(cube.as_str())).collect()
     }
 
     fn require_transparent(&self, name: &CubeName) -> Result<(), Problem> {
@@ -252,10 +266,10 @@ impl Draft<'_> {
     }
 }
 
-/// `wanted`, and each of the others that are there after the same neighbour as now.
-fn with_others(mut wanted: Vec<CubeName>, there: &[CubeName]) -> Vec<CubeName> {
+/// `wanted`, and each of the others that are there and stay after the same neighbour as now.
+fn with_others(mut wanted: Vec<CubeName>, there: &[CubeName], stays: impl Fn(&CubeName) -> bool) -> Vec<CubeName> {
     for (at, other) in there.iter().enumerate() {
-        if wanted.contains(other) {
+        if wanted.contains(other) || !stays(other) {
             continue;
         }
         let neighbour = at.checked_sub(1).map(|before| &there[before]);

@@ -1,5 +1,6 @@
 //! The body of a cube or a port, split by who defines each member: the host for all cubes, the service, the ports.
 
+use polycube_api::EPHEMERAL;
 use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
@@ -97,7 +98,7 @@ impl Draft<'_> {
         } else if !whole["properties"][&key].is_null() {
             split.config[&key] = value;
         } else if split.source == Source::Shown
-            && (key == FAILURE || service.model.summary.iter().any(|leaf| leaf.name == key))
+            && (key == FAILURE || key == EPHEMERAL || service.model.summary.iter().any(|leaf| leaf.name == key))
         {
             // Shown of a cube whose plugin failed, or in short: it describes a moment, as counters do.
         } else {

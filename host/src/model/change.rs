@@ -10,7 +10,7 @@ use super::{Facts, Model};
 use crate::problem::{Problem, Problems};
 use crate::registry::Service;
 use crate::schema::Operation;
-use crate::topology::{Place, Point};
+use crate::topology::{Ephemeral, Place, Point, Topology};
 
 /// What can be asked of the model.
 #[derive(Clone, Debug)]
@@ -19,6 +19,13 @@ pub(crate) enum Change {
         service: String,
         name: String,
         body: Value,
+    },
+    /// Creates a cube that goes with the stream that it is created for.
+    CreateEphemeral {
+        service: String,
+        name: String,
+        body: Value,
+        ephemeral: Ephemeral,
     },
     /// Creates all of them, or none.
     CreateCubes {
@@ -99,6 +106,7 @@ impl Change {
     fn cube(&self) -> Option<&str> {
         match self {
             Self::CreateCube { name: cube, .. }
+            | Self::CreateEphemeral { name: cube, .. }
             | Self::DeleteCube { cube }
             | Self::Configure { cube, .. }
             | Self::CreatePort { cube, .. }
@@ -135,6 +143,9 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
     }
     match change {
         Change::CreateCube { service, name, body } => draft.create_one(&service, &name, body)?,
+        Change::CreateEphemeral { service, name, body, ephemeral } => {
+            draft.create_ephemeral(&service, &name, body, ephemeral)?;
+        }
         Change::CreateCubes { cubes } => draft.create_cubes(cubes)?,
         Change::DeleteCube { cube } => {
             draft.model.topology.remove_cube(&cube)?;
@@ -171,6 +182,15 @@ impl Change {
     /// Whether the change is only to be computed.
     pub(crate) fn is_comparison(&self) -> bool {
         matches!(self, Self::Apply(Apply { mode: Mode::Compare, .. }))
+    }
+
+    /// Whether it changes nothing that is stored.
+    pub(crate) fn is_ephemeral(&self, topology: &Topology) -> bool {
+        match self {
+            Self::CreateEphemeral { .. } => true,
+            Self::DeleteCube { cube } | Self::Configure { cube, .. } => topology.is_ephemeral(cube),
+            change => change.is_comparison(),
+        }
     }
 }
 

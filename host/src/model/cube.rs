@@ -9,7 +9,7 @@ use super::change::Draft;
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
-use crate::topology::{Cube, CubeName, LogLevel, Role, Topology};
+use crate::topology::{Cube, CubeName, Ephemeral, LogLevel, Role, Topology};
 
 impl Draft<'_> {
     /// Creates a cube with its ports and their peers, and attaches it to its parents.
@@ -22,6 +22,19 @@ impl Draft<'_> {
         let peers = self.create_cube(service, name, body)?;
         self.set_peers(name, peers)?;
         self.attach_all(name, &parents)
+    }
+
+    /// Creates a cube that goes with the stream that it is created for.
+    pub(super) fn create_ephemeral(
+        &mut self,
+        service: &str,
+        name: &str,
+        body: Value,
+        ephemeral: Ephemeral,
+    ) -> Result<(), Problems> {
+        self.create_one(service, name, body)?;
+        self.model.topology.cube_mut(name)?.ephemeral = Some(ephemeral);
+        Ok(())
     }
 
     /// Creates a cube with its ports. Answers with the ports' peers, which may be cubes that are created later.
@@ -53,6 +66,7 @@ impl Draft<'_> {
                 ServiceKind::Standard => Role::Standard(imbl::OrdMap::new()),
                 ServiceKind::Transparent => Role::Transparent,
             },
+            ephemeral: None,
         };
         self.model.topology.add_cube(name.clone(), cube)?;
         let ports = ports.unwrap_or_default();

@@ -16,7 +16,8 @@ use crate::topology::{CubeName, Point, Topology};
 
 /// Everything that is wanted, as a document.
 pub(crate) fn export(model: &Model) -> Value {
-    let running = model.topology.cubes().map(|(name, cube)| (name, save(cube)));
+    let running = model.topology.cubes().filter(|(_, cube)| cube.ephemeral.is_none());
+    let running = running.map(|(name, cube)| (name, save(cube)));
     let is_readable = |name: &CubeName| model.unrestored.get(name).is_none_or(|waiting| !waiting.is_unreadable);
     let waiting = model.unrestored.iter().filter(|(name, _)| is_readable(name));
     let waiting = waiting.map(|(name, unrestored)| (name, unrestored.cube.clone()));
@@ -24,10 +25,11 @@ pub(crate) fn export(model: &Model) -> Value {
     let cubes: Value = cubes.iter().map(|(name, each)| cube(&model.registry, name, each)).collect();
     let waiting = model.unrestored.values().flat_map(|unrestored| unrestored.points());
     let points: BTreeSet<&Point> = model.topology.chains().map(|(point, _)| point).chain(waiting).collect();
+    let is_stored = |name: &CubeName| is_readable(name) && !model.topology.is_ephemeral(name.as_str());
     let points = points.into_iter().filter(|point| !matches!(point, Point::Port(owner, _) if !is_readable(owner)));
     let chains = points.filter_map(|point| {
         let cubes = whole_chain(model, point).into_iter().map(|attachment| attachment.cube);
-        let cubes: Vec<String> = cubes.filter(|cube| is_readable(cube)).map(|cube| cube.to_string()).collect();
+        let cubes: Vec<String> = cubes.filter(|cube| is_stored(cube)).map(|cube| cube.to_string()).collect();
         (!cubes.is_empty()).then(|| (point.to_string(), in_order(point, cubes).into()))
     });
     json!({ "cubes": cubes, "chains": chains.collect::<Map<String, Value>>() })

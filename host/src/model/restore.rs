@@ -212,7 +212,7 @@ impl Model {
             }
         };
         let SavedCube { uuid, service, loglevel, .. } = saved.clone();
-        let cube = Cube { uuid, service, loglevel, config, role };
+        let cube = Cube { uuid, service, loglevel, config, role, ephemeral: None };
         self.topology.add_cube(name.clone(), cube)?;
         self.topology.take_peers(name.as_str()).inspect_err(|_| {
             // It was added a line above.

@@ -110,8 +110,17 @@ pub(crate) fn rows(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> 
     let mut rows = services(before, after, loaded);
     let is_unreadable = |name: &CubeName| after.unrestored.get(name).is_some_and(|waiting| waiting.is_unreadable);
     let cubes = difference.cubes.iter().filter(|name| !is_unreadable(name));
+    // What was never stored need not be removed.
+    let is_ephemeral = |name: &CubeName| {
+        let is = |model: &Model| model.topology.is_ephemeral(name.as_str());
+        let is_there = |model: &Model| cube(model, name).is_some();
+        (is(before) || is(after)) && !is_there(before) && !is_there(after)
+    };
+    let cubes = cubes.filter(|name| !is_ephemeral(name));
     rows.extend(cubes.map(|name| Row::Cube(name.to_string(), cube(after, name))));
-    rows.extend(difference.points.iter().map(|point| Row::Chain(point.to_string(), chain(after, point))));
+    let points = difference.points.iter().map(|point| (point, chain(before, point), chain(after, point)));
+    let points = points.filter(|(_, before, after)| before != after);
+    rows.extend(points.map(|(point, _, after)| Row::Chain(point.to_string(), after)));
     rows
 }
 
@@ -141,8 +150,8 @@ fn services(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> Vec<Row
 }
 
 fn cube(model: &Model, name: &CubeName) -> Option<SavedCube> {
-    let running = model.topology.get(name.as_str()).map(|(_, cube)| save(cube));
-    running.or_else(|| Some(model.unrestored.get(name)?.cube.clone()))
+    let running = model.topology.get(name.as_str()).filter(|(_, cube)| cube.ephemeral.is_none());
+    running.map(|(_, cube)| save(cube)).or_else(|| Some(model.unrestored.get(name)?.cube.clone()))
 }
 
 /// A cube as it is stored.
@@ -164,6 +173,7 @@ pub(super) fn save(cube: &Cube) -> SavedCube {
 /// The chain at a point as it is stored.
 pub(super) fn chain(model: &Model, point: &Point) -> Option<Vec<SavedAttachment>> {
     let chain = whole_chain(model, point).into_iter();
+    let chain = chain.filter(|Attachment { cube, .. }| !model.topology.is_ephemeral(cube.as_str()));
     let chain = chain.map(|Attachment { cube, id }| SavedAttachment { cube: cube.to_string(), id });
     Some(chain.collect()).filter(|chain: &Vec<_>| !chain.is_empty())
 }

@@ -453,5 +453,12 @@ impl Cubes<MapId> for DoubleCubes {
 
 /// A cube of a service that no plugin is needed for.
 pub(crate) fn cube(role: Role) -> Cube {
-    Cube { uuid: String::new(), service: "double".to_owned(), loglevel: LogLevel::Info, config: Value::Null, role }
+    Cube {
+        uuid: String::new(),
+        service: "double".to_owned(),
+        loglevel: LogLevel::Info,
+        config: Value::Null,
+        role,
+        ephemeral: None,
+    }
 }

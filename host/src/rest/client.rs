@@ -1,6 +1,7 @@
 //! The client of a request: its identity, and what it may do.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::sys::process;
@@ -74,6 +75,8 @@ pub(super) struct Client {
     pub who: Who,
     /// Where its connection comes from.
     pub from: Arc<str>,
+    /// The ends of its connection, over TCP: ours and the client's.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     pub role: Role,
 }
 

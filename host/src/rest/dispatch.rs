@@ -17,7 +17,7 @@ use super::error::Refusal;
 use super::framework::fields;
 use super::route::{Body, CommandLine, Endpoint, Handler, Input, Route};
 use super::routes::{ROUTES, is_short};
-use super::{help, permission, resource, stream};
+use super::{ephemeral, help, permission, resource, stream};
 use crate::problem::{ErrorTag, Problem, Problems, list};
 
 /// The API as a service.
@@ -71,15 +71,21 @@ async fn answer(context: Context, client: &Client, call: Call) -> Result<Respons
             let message = format!("there is nothing at `{}`", call.path.join(" "));
             return Err(call.nowhere(message).into());
         }
-        None => match stream::find(&context, &call)? {
-            Some(found) => {
-                permission::require(client, permission::STREAM, &call)?;
-                return stream::answer(found, &call).await;
+        None => match ephemeral::find(&context, &call)? {
+            Some(wanted) => {
+                permission::require(client, wanted.needs(), &call)?;
+                return ephemeral::answer(context, client, wanted, &call).await;
             }
-            None => {
-                permission::require(client, permission::of_resource(&context, &call), &call)?;
-                resource::answer(context, call).await?
-            }
+            None => match stream::find(&context, &call)? {
+                Some(found) => {
+                    permission::require(client, permission::STREAM, &call)?;
+                    return stream::answer(found, &call).await;
+                }
+                None => {
+                    permission::require(client, permission::of_resource(&context, &call), &call)?;
+                    resource::answer(context, call).await?
+                }
+            },
         },
     };
     Ok(done.into_response())

@@ -43,6 +43,7 @@ pub(crate) use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
 use super::call::MayPause;
 use super::context::Api;
 use super::dispatch::router;
+use crate::sys::socket;
 
 /// How long the head of a request may take to arrive, how long a connection may idle before it, how long a client may
 /// read nothing of an answer, and how long a request may wait to be admitted. [`admission::PENDING_PATIENCE`] is shorter.
@@ -83,7 +84,7 @@ pub(crate) fn serve_unix(
         let credentials = stream.peer_cred().ok();
         let process = credentials.and_then(|peer| peer.pid());
         let from = process.map_or_else(|| "Unix socket".to_owned(), |pid| format!("Unix socket, pid {pid}"));
-        (Origin::User(credentials.map(|peer| peer.uid())), Whence(from.into()))
+        (Origin::User(credentials.map(|peer| peer.uid())), Whence { from: from.into(), ends: None })
     };
     let greet = |stream: UnixStream, exchange: Exchange| {
         let user = stream.peer_cred().ok().map(|peer| peer.uid());
@@ -109,6 +110,9 @@ pub(crate) fn serve_tcp(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot turn off Nagle's algorithm on a connection");
         }
+        if let Err(error) = socket::keep_alive(&*stream) {
+            tracing::debug!(%error, "cannot have the kernel check whether a client is still there");
+        }
     });
     let gate = Gate { security: security.clone(), address };
     let router = router(api).layer(middleware::from_fn(admit)).layer(middleware::from_fn_with_state(gate, check));
@@ -121,7 +125,10 @@ pub(crate) fn serve_tcp(
             }
         }
     };
-    let origin = |_: &_, peer: &SocketAddr| (Origin::of(peer.ip()), Whence(peer.to_string().into()));
+    let origin = |stream: &TcpStream, peer: &SocketAddr| {
+        let ends = stream.local_addr().ok().map(|own| (own, *peer));
+        (Origin::of(peer.ip()), Whence { from: peer.to_string().into(), ends })
+    };
     Ok(serve(listener, router, stop, origin, greet))
 }
 

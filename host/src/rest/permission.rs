@@ -12,6 +12,7 @@ use super::error::Refusal;
 use super::route::{Needs, Route};
 use crate::engine::View;
 use crate::problem::Problem;
+use crate::registry::Service;
 
 /// What a stream needs: it may carry packets.
 pub(super) const STREAM: Role = Role::Capture;
@@ -36,17 +37,25 @@ pub(super) fn of_resource(context: &Context, call: &Call) -> Role {
     }
     let below = usize::from(call.path.first().is_some_and(|word| context.view.registry.service(word).is_ok()));
     let Some((cube, node)) = call.path.get(below..).and_then(<[String]>::split_first) else { return Role::Admin };
-    // To create and to delete cubes is the administrator's.
+    let is_ephemeral = node.is_empty() && call.method == Method::DELETE && context.view.topology.is_ephemeral(cube);
+    // To create and to delete other cubes is the administrator's.
     let is_setting = !node.is_empty() || matches!(call.method, Method::PUT | Method::PATCH);
-    if is_setting && is_capture(&context.view, cube) { Role::Capture } else { Role::Admin }
+    if (is_setting || is_ephemeral) && is_capture(&context.view, cube) { Role::Capture } else { Role::Admin }
+}
+
+/// What it takes to create a cube of a service that goes with its stream.
+pub(super) fn of_ephemeral(service: &Service) -> Role {
+    if records_packets(service) { Role::Capture } else { Role::Admin }
 }
 
 /// Whether `cube` exists and records packets: a transparent cube whose service hands out streams.
 fn is_capture(view: &View, cube: &str) -> bool {
     let service = view.topology.get(cube).and_then(|(_, cube)| view.registry.service(&cube.service).ok());
-    service.is_some_and(|service| {
-        service.model.service.kind == ServiceKind::Transparent && !service.model.service.streams.is_empty()
-    })
+    service.is_some_and(records_packets)
+}
+
+fn records_packets(service: &Service) -> bool {
+    service.model.service.kind == ServiceKind::Transparent && !service.model.service.streams.is_empty()
 }
 
 /// Refuses a client whose role does not include `needed`.

@@ -4,7 +4,9 @@ mod chains;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use polycube_api::EPHEMERAL;
 use polycube_plugin_api::NetdevState;
 use serde_json::{Value, json};
 
@@ -15,7 +17,7 @@ use crate::model::{CONFIG, PortConfig, SavedCube, SavedPort, Unrestored, from_wi
 use crate::problem::Problem;
 use crate::schema::{Model, PORTS};
 use crate::sys::netlink::{NetlinkError, Traffic};
-use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
+use crate::topology::{Cube, CubeName, Ephemeral, Point, Port, PortName, Role};
 use crate::wiring::Netdev;
 
 /// What every cube has.
@@ -35,6 +37,12 @@ pub(super) fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
             json["parent"] = points.join(",").into();
             json["parents"] = points.into();
         }
+    }
+    if let Some(Ephemeral { owner, since, .. }) = &cube.ephemeral {
+        // The clock may have been set back.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = now.saturating_sub(*since).as_secs();
+        json[EPHEMERAL] = json!({ "owner": owner, "age": age });
     }
     json
 }

@@ -35,12 +35,12 @@ const ID: HeaderName = HeaderName::from_static(STREAM_ID);
 
 /// A stream that a request names.
 pub(super) struct Found {
-    cube: String,
-    instance: Arc<Instance>,
-    path: String,
-    query: BTreeMap<String, String>,
+    pub cube: String,
+    pub instance: Arc<Instance>,
+    pub path: String,
+    pub query: BTreeMap<String, String>,
     /// Media types that it may have.
-    media: Vec<String>,
+    pub media: Vec<String>,
 }
 
 /// Finds the stream that `call` asks for, if it is one.
@@ -147,7 +147,7 @@ fn accepts(headers: &HeaderMap, media: &[String]) -> bool {
 ///
 /// # Errors
 /// One that the stream does not have, or not with this value.
-fn parameters(stream: &plugin::Stream, query: &str) -> Result<BTreeMap<String, String>, Problem> {
+pub(super) fn parameters(stream: &plugin::Stream, query: &str) -> Result<BTreeMap<String, String>, Problem> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
         let decoded = percent_decode_str(&text).decode_utf8().map(Cow::into_owned);

@@ -20,6 +20,21 @@ pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statfs(path)?.f_type as u64 == BPF_FS_MAGIC)
 }
 
+/// Mounts a bpf filesystem at `place`, in a mount namespace of this process's own: both go with its last thread. There must
+/// be no other thread yet.
+///
+/// # Errors
+/// What the kernel says: it takes CAP_SYS_ADMIN.
+pub(crate) fn mount_own_bpffs(place: &Path) -> io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    // SAFETY: only the mount namespace becomes this thread's own, and no descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?;
+    // Otherwise the mount would appear in the namespace that this one was made from.
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(mount("bpf", place, "bpf", flags, None)?)
+}
+
 /// Allows as many descriptors as the system lets us: a capture takes about a dozen.
 pub(crate) fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 use libc::{TIOCOUTQ, c_int};
 use rustix::ioctl::{Getter, ioctl};
@@ -13,6 +14,21 @@ use rustix::ioctl::{Getter, ioctl};
 pub(crate) fn waiting(socket: impl AsFd) -> io::Result<c_int> {
     // SAFETY: for sockets, the number is that of SIOCOUTQ (include/uapi/linux/sockios.h), which stores an int.
     Ok(unsafe { ioctl(socket, Getter::<{ TIOCOUTQ as u32 }, c_int>::new()) }?)
+}
+
+/// How long a TCP connection may be silent before the kernel asks whether the peer is still there, how often it asks again,
+/// and how many questions remain without an answer when it ends the connection: what a lost client left goes within 90 s.
+const SILENCE: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(10);
+const QUESTIONS: u32 = 3;
+
+/// Has the kernel end a TCP connection whose peer has vanished, even if there is nothing to send.
+pub(crate) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_tcp_keepidle(&socket, SILENCE)?;
+    sockopt::set_tcp_keepintvl(&socket, INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&socket, QUESTIONS)?;
+    Ok(sockopt::set_socket_keepalive(&socket, true)?)
 }
 
 /// Opens a Unix socket that only its owner can use, from the beginning. There must be no other thread: the umask is the

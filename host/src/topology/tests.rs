@@ -5,7 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn cube(role: Role) -> Cube {
-    Cube { uuid: String::new(), service: "some".to_owned(), loglevel: LogLevel::Info, config: Value::Null, role }
+    Cube {
+        uuid: String::new(),
+        service: "some".to_owned(),
+        loglevel: LogLevel::Info,
+        config: Value::Null,
+        role,
+        ephemeral: None,
+    }
 }
 
 fn lab() -> Topology {

@@ -90,8 +90,14 @@ impl Model {
     }
 
     fn add(&mut self, name: &str, role: Role) {
-        let cube =
-            Cube { uuid: String::new(), service: "s".into(), loglevel: LogLevel::Info, config: Value::Null, role };
+        let cube = Cube {
+            uuid: String::new(),
+            service: "s".into(),
+            loglevel: LogLevel::Info,
+            config: Value::Null,
+            role,
+            ephemeral: None,
+        };
         self.topology.add_cube(CubeName::parse(name).unwrap(), cube).unwrap();
     }
 

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod connection;
 mod limits;
 mod storage;
 
@@ -12,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
 
+pub(crate) use connection::Connection;
+use connection::ConnectionError;
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
-pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage};
+pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage, Store};
 
 /// Configuration of a packet capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +49,14 @@ pub struct Config {
     /// %d, %H, %M, %S, %F and %s in the name are the time in UTC
     #[schemars(extend("examples" = ["trace"]))]
     pub dump: Option<String>,
+    /// Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
+    pub store: Store,
+    /// A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its own
+    #[schemars(
+        regex(pattern = "^[0-9a-fA-F.:\\[\\]]+ [0-9a-fA-F.:\\[\\]]+$"),
+        extend("x-connection" = true, "x-minor" = true, "examples" = ["192.0.2.1:9000 192.0.2.7:40000"])
+    )]
+    pub without_connection: Option<String>,
     /// Whether packets go to a queue, from which clients take them one by one, instead of to a file
     pub networkmode: bool,
     /// Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
@@ -80,6 +91,8 @@ impl Default for Config {
             netmask: None,
             format: Format::default(),
             dump: None,
+            store: Store::default(),
+            without_connection: None,
             networkmode: false,
             anonimize: false,
             anonymize: false,
@@ -189,6 +202,16 @@ impl Config {
     pub(crate) fn netmask(&self) -> Result<Netmask, Refusal> {
         let refused = |error: NetmaskError| Refusal::new(Tag::InvalidValue, error.to_string()).at("netmask");
         self.netmask.as_deref().map_or(Ok(Netmask::default()), str::parse).map_err(refused)
+    }
+
+    /// The connection that is not recorded.
+    ///
+    /// # Errors
+    /// A text that is not two ends of a connection.
+    pub(crate) fn without_connection(&self) -> Result<Option<Connection>, Refusal> {
+        let refused = |error: ConnectionError| Refusal::new(Tag::InvalidValue, error.to_string());
+        let parsed = self.without_connection.as_deref().map(str::parse).transpose();
+        parsed.map_err(|error| refused(error).at("without-connection"))
     }
 
     /// The expression; empty if there is none.

@@ -10,7 +10,7 @@ use polycube_filter::{Compiled, Fields, Netmask, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Staged, Stream, Wanted};
 
-use crate::config::Config;
+use crate::config::{Config, Store};
 use crate::datapath;
 use crate::filter;
 use crate::lock::lock;
@@ -79,7 +79,9 @@ impl PacketCapture {
     }
 
     fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
-        let (fields, expression, netmask) = (config.fields()?, config.expression(), config.netmask()?);
+        let (fields, netmask, connection) = (config.fields()?, config.netmask()?, config.without_connection()?);
+        let given = config.expression();
+        let expression = connection.map_or_else(|| given.to_owned(), |connection| connection.left_out_of(given));
         let mut compiled = lock(&self.compiled);
         let is_same = |filter: &&Arc<Filter>| {
             filter.fields == fields && filter.expression == expression && filter.netmask == netmask
@@ -88,14 +90,18 @@ impl PacketCapture {
             return Ok(Arc::clone(same));
         }
         let began = Instant::now();
-        let program = filter::compile(&fields, expression, netmask).map_err(|error| filter::refusal(&error))?;
+        let program = filter::compile(&fields, &expression, netmask).map_err(|error| {
+            // About what the user wrote, if that alone is wrong.
+            let own = connection.and_then(|_| filter::compile(&fields, given, netmask).err());
+            filter::refusal(&own.unwrap_or(error))
+        })?;
         if let Some(Compiled { instructions, classic, .. }) = &program {
             let (count, ms) = (instructions.len(), began.elapsed().as_millis());
-            let whole = joined(&fields, expression).ok().flatten().unwrap_or_default();
+            let whole = joined(&fields, &expression).ok().flatten().unwrap_or_default();
             let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
             self.context.cube.log(Level::Debug, &message);
         }
-        let filter = Arc::new(Filter { fields, expression: expression.to_owned(), netmask, program });
+        let filter = Arc::new(Filter { fields, expression, netmask, program });
         *compiled = Some(Arc::clone(&filter));
         Ok(filter)
     }
@@ -220,6 +226,7 @@ impl Service for PacketCapture {
         let idle = now.as_ref().and_then(|now| now.idle.clone()).filter(|_| !is_on);
         let settings = now.as_ref().map(|now| &now.settings);
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
+        let keeps_files = settings.is_none_or(|now| now.keeps_files());
         let memory = outcome.memory.usage();
         let disk = DiskState::new(outcome.pace.rate(), memory.backlog);
         let status = match outcome.trouble() {
@@ -229,7 +236,7 @@ impl Service for PacketCapture {
                 .map_or_else(|| String::from("capturing"), |remark| format!("capturing; {remark}")),
             None => idle.clone().unwrap_or_else(|| String::from("off")),
         };
-        let file = outcome.dump(is_on).filter(|_| !network);
+        let file = outcome.dump(is_on).filter(|_| keeps_files);
         Ok(State {
             dump: state::dump(network, file.as_deref()),
             path: file.map(|path| path.display().to_string()),
@@ -304,12 +311,14 @@ impl Filter {
 impl InForce {
     /// The configuration, for the log.
     fn summary(&self) -> String {
-        let Settings { format, section, network, files, .. } = &*self.settings;
+        let Settings { format, section, network, store, files, .. } = &*self.settings;
         let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
         let places =
             if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
         let to = if *network {
             "the queue of network mode".to_owned()
+        } else if *store == Store::None {
+            "streams alone".to_owned()
         } else {
             files.directory.path().display().to_string()
         };

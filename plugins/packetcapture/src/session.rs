@@ -144,9 +144,9 @@ impl CubeContext {
         Ok(Self { cube, roots, outcome, queue, readers, worker, errands, mending, process, key })
     }
 
-    /// Whether files can be created. Network mode creates none.
+    /// Whether files can be created, if any are.
     pub(crate) fn check_directory(&self, settings: &Settings) -> Result<(), SessionError> {
-        if settings.network {
+        if !settings.keeps_files() {
             return Ok(());
         }
         let location = settings.files.directory.clone();
@@ -283,7 +283,9 @@ impl Session {
         settings: Arc<Settings>,
     ) -> Result<Self, SessionError> {
         // So that the names of files that are deleted are free.
-        let _ = lock(&context.mending).recv_timeout(PATIENCE);
+        if settings.keeps_files() {
+            let _ = lock(&context.mending).recv_timeout(PATIENCE);
+        }
         context.check_directory(&settings)?;
         context.readers.describe(&settings.section);
         let (current, source, resumption) = OpenRings::map(0, maps, settings.format, context)?;
@@ -311,7 +313,7 @@ impl Session {
 
     /// Prepares the recipients for packets that `settings` describe.
     pub(crate) fn announce(&self, settings: &Settings) -> Result<(), SessionError> {
-        let place = |settings: &Settings| (settings.network, settings.files.directory.clone());
+        let place = |settings: &Settings| (settings.keeps_files(), settings.files.directory.clone());
         // Where the capture writes already, it knows itself what is wrong.
         let is_elsewhere = place(settings) != place(&self.settings);
         match if is_elsewhere { self.context.check_directory(settings) } else { Ok(()) } {

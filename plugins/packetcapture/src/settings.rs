@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Fsync, Mebibytes, Priority, RingMemory};
+use crate::config::{Config, Fsync, Mebibytes, Priority, RingMemory, Store};
 use crate::format::Format;
 use crate::format::pcapng::Section;
 use crate::pattern::{Pattern, PatternError};
@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) section: Section,
     /// Whether packets go to the queue instead of to files.
     pub(crate) network: bool,
+    /// Whether packets go to files, unless they go to the queue.
+    pub(crate) store: Store,
     pub(crate) anonymize: bool,
     pub(crate) ring_memory: RingMemory,
     pub(crate) priority: Priority,
@@ -83,6 +85,7 @@ impl Settings {
             format: config.format,
             section: section(cube, points, config.snaplen.bytes()),
             network: config.networkmode,
+            store: config.store,
             anonymize: config.anonimize,
             ring_memory: config.ring_memory,
             priority: config.priority,
@@ -108,9 +111,14 @@ impl Settings {
         })
     }
 
+    /// Whether packets go to files.
+    pub(crate) fn keeps_files(&self) -> bool {
+        !self.network && self.store == Store::Files
+    }
+
     /// Whether anything depends on the passing of time. Files always do: another program may remove them.
     pub(crate) fn watches_the_clock(&self) -> bool {
-        !self.network || self.stop.time.is_some()
+        self.keeps_files() || self.stop.time.is_some()
     }
 }
 

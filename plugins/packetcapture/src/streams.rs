@@ -85,13 +85,15 @@ enum StreamError {
     Io(#[from] io::Error),
     #[error("the capture's files were removed or truncated by another program: `files show` lists them")]
     Removed,
+    #[error("the capture keeps no packets (`store=none`): follow the stream, which has those from now on")]
+    NotKept,
 }
 
 impl From<StreamError> for Refusal {
     fn from(error: StreamError) -> Self {
         let tag = match error {
             StreamError::Io(_) => Tag::OperationFailed,
-            StreamError::Removed => Tag::DataMissing,
+            StreamError::Removed | StreamError::NotKept => Tag::DataMissing,
         };
         Self::new(tag, error.to_string())
     }
@@ -114,7 +116,11 @@ fn stream(
         let excerpt = queue.snapshot(format, &section, limit);
         (None, bytes_in_a_pipe(excerpt.finish(|packets| outcome.statistics_of_session(packets)))?)
     } else {
-        (None, snapshot(files(outcome)?, Excerpt::new(format, &section).up_to(limit), Arc::clone(outcome))?)
+        let files = files(outcome)?;
+        if files.is_empty() && settings.is_some_and(|settings| !settings.keeps_files()) {
+            return Err(StreamError::NotKept);
+        }
+        (None, snapshot(files, Excerpt::new(format, &section).up_to(limit), Arc::clone(outcome))?)
     };
     let file_name = Some(format!("{}.{}", cube.name(), format.extension()));
     Ok(Opened { fd, media: format.media().to_owned(), file_name, id })

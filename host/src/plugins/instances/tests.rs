@@ -55,6 +55,7 @@ fn cube() -> Cube {
         loglevel: LogLevel::Info,
         config: Value::Null,
         role: Role::Standard(OrdMap::new()),
+        ephemeral: None,
     }
 }
 

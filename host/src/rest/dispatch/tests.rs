@@ -56,7 +56,7 @@ async fn send_as(api: &Api, role: Role, request: &str, body: &Value, headers: &[
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let client = Client { who: Who::Token(Some("lab".into())), from: "192.0.2.1:5".into(), role };
+    let client = Client { who: Who::Token(Some("lab".into())), from: "192.0.2.1:5".into(), ends: None, role };
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
     let answer = dispatch(State(api.clone()), Extension(client), request.body(body).unwrap()).await.into_response();
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

@@ -100,9 +100,14 @@ pub(super) enum Peer {
     Mistaken,
 }
 
-/// Where a connection comes from, in words. Each request has it as an extension.
+/// Where a connection comes from. Each request has it as an extension.
 #[derive(Clone, Debug)]
-pub(super) struct Whence(pub Arc<str>);
+pub(super) struct Whence {
+    /// In words.
+    pub from: Arc<str>,
+    /// Its ends, over TCP: ours and the client's.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
+}
 
 /// Marks, as an extension, a request that needs no admission: its connection stays pending.
 #[derive(Clone, Copy, Debug)]
@@ -118,12 +123,12 @@ pub(super) struct Gate {
 /// Middleware of the Unix socket: its permissions are all the access control that there is.
 pub(super) async fn welcome(
     Extension(peer): Extension<Peer>,
-    Extension(Whence(from)): Extension<Whence>,
+    Extension(Whence { from, ends }): Extension<Whence>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let uid = if let Peer::Local(uid) = peer { uid } else { None };
-    request.extensions_mut().insert(Client { who: Who::User(uid), from, role: Role::Admin });
+    request.extensions_mut().insert(Client { who: Who::User(uid), from, ends, role: Role::Admin });
     next.run(request).await
 }
 
@@ -131,7 +136,7 @@ pub(super) async fn welcome(
 pub(super) async fn check(
     State(gate): State<Gate>,
     Extension(peer): Extension<Peer>,
-    Extension(Whence(from)): Extension<Whence>,
+    Extension(Whence { from, ends }): Extension<Whence>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -140,11 +145,11 @@ pub(super) async fn check(
     let is_probe = matches!(*request.method(), Method::GET | Method::HEAD) && is_public(request.uri().path());
     match admitted {
         Ok((who, role)) => {
-            request.extensions_mut().insert(Client { who, from, role });
+            request.extensions_mut().insert(Client { who, from, ends, role });
             next.run(request).await
         }
         Err(refused) if is_probe && refused.status() == StatusCode::UNAUTHORIZED => {
-            request.extensions_mut().insert(Client { who: Who::Anyone, from, role: Role::Read });
+            request.extensions_mut().insert(Client { who: Who::Anyone, from, ends, role: Role::Read });
             request.extensions_mut().insert(Public);
             let mut response = next.run(request).await;
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

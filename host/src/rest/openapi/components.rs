@@ -4,6 +4,7 @@ use polycube_api::media;
 use serde_json::{Value, json};
 
 use super::operation::reference;
+use super::schemas::ephemeral;
 use crate::file_type::FileType;
 use crate::schema::Model;
 
@@ -133,6 +134,7 @@ fn cube_schema(cube: &Model) -> Value {
     cube["properties"]["parent"] = text("What a transparent cube is attached to, with commas; empty for nothing");
     cube["properties"]["config"] =
         json!({ "type": "object", "description": "Settings that are not as they would be by default" });
+    cube["properties"]["ephemeral"] = ephemeral();
     cube["properties"]["parents"] =
         json!({ "type": "array", "items": { "type": "string" }, "description": "The same, one by one" });
     cube

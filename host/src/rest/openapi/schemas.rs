@@ -18,6 +18,7 @@ pub(super) fn answers(model: &Model, whole: &Value) -> Value {
     answers["required"] = json!(["name", "uuid", "service-name", "type", "loglevel"]);
     let description = "Why the cube's plugin does not work any more";
     answers["properties"]["failure"] = json!({ "type": "string", "readOnly": true, "description": description });
+    answers["properties"]["ephemeral"] = ephemeral();
     let description = "Settings that cannot be seen, because state is shown in their place";
     if answers["properties"]["config"].is_null() {
         answers["properties"]["config"] = json!({ "type": "object", "readOnly": true, "description": description });
@@ -25,6 +26,19 @@ pub(super) fn answers(model: &Model, whole: &Value) -> Value {
     // Answers may get more members in later releases.
     without(&mut answers, "additionalProperties");
     answers
+}
+
+/// Whose an ephemeral cube is.
+pub(super) fn ephemeral() -> Value {
+    json!({
+        "type": "object",
+        "readOnly": true,
+        "description": "Whose it is, if it goes with the stream that it was created for",
+        "properties": {
+            "owner": { "type": "string", "description": "The client that created it" },
+            "age": { "type": "integer", "minimum": 0, "x-unit": "seconds", "description": "Seconds since then" },
+        },
+    })
 }
 
 /// What can be set in a cube.

@@ -1,6 +1,7 @@
 //! A service's part of the document: every node of its tree, with the methods that it takes.
 
 use axum::http::Method;
+use polycube_api::EPHEMERAL;
 use polycube_plugin_api::{Parameter, Stream};
 use serde_json::{Map, Value, json};
 
@@ -66,6 +67,11 @@ impl Tree<'_> {
             body: (body, true),
         };
         self.add(&place, &resource);
+        let streams = self.model.service.streams.iter().filter(|stream| !stream.path.contains('{'));
+        let streams: Vec<&Stream> = streams.collect();
+        if !streams.is_empty() {
+            add_ephemeral(&mut self.paths[&place.path]["post"], &streams);
+        }
     }
 
     fn add_cube(&mut self, whole: &Value) {
@@ -230,6 +236,28 @@ impl Tree<'_> {
         }
         self.paths.insert(place.path.clone(), item.into());
     }
+}
+
+/// Adds, to the creation of a cube, that it can go with one of `streams` and be answered with that.
+fn add_ephemeral(post: &mut Value, streams: &[&Stream]) {
+    let names: Vec<&str> = streams.iter().map(|stream| stream.path.as_str()).collect();
+    let own = json!({
+        "name": EPHEMERAL,
+        "in": "query",
+        "description": "Create a cube, with or without a name, that goes with this stream of it, and answer with the stream; the \
+            parameters are the stream's",
+        "schema": { "type": "string", "enum": names },
+    });
+    let mut parameters = vec![own];
+    parameters.extend(streams.iter().flat_map(|stream| &stream.query).map(query_parameter));
+    post["parameters"] = parameters.into();
+    let media = streams.iter().flat_map(|stream| &stream.media);
+    let media = media.map(|media| media.split(';').next().unwrap_or_default().to_owned());
+    let content: Map<String, Value> = media.map(|media| (media, json!({ "schema": {} }))).collect();
+    post["responses"]["201"]["content"] = content.into();
+    post["responses"]["201"]["headers"] = json!({
+        "Location": { "description": "The cube, if it goes with its stream", "schema": { "type": "string" } },
+    });
 }
 
 fn query_parameter(parameter: &Parameter) -> Value {

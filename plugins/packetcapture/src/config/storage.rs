@@ -70,6 +70,16 @@ impl Default for Storage {
     }
 }
 
+/// Where packets are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Store {
+    #[default]
+    Files,
+    None,
+}
+
 /// When data is forced to the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -142,7 +142,7 @@ impl Files {
         let place = |settings: &Settings| (settings.files.directory.clone(), settings.files.stem.clone());
         // The first records of another format may already have begun a file.
         let is_other = self.current.as_ref().is_some_and(|current| current.file.format() != new.format);
-        if place(old) != place(new) || is_other || (!old.network && new.network) {
+        if place(old) != place(new) || is_other || (old.keeps_files() && !new.keeps_files()) {
             self.close();
         }
         self.section = settings.section.clone();

@@ -104,8 +104,10 @@ impl Router {
         if self.settings.network {
             queue.push(format, runs, self.settings.queue, &outcome.queue);
             outcome.account(runs.iter().map(|run| run.len() as u64).sum(), None);
-        } else {
+        } else if self.settings.keeps_files() {
             self.backlog.write(format, runs);
+        } else {
+            outcome.account(runs.iter().map(|run| run.len() as u64).sum(), None);
         }
     }
 

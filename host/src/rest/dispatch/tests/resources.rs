@@ -16,6 +16,20 @@ async fn set(request: &str, body: Value, status: u16, pointer: &str, expected: V
 }
 
 #[tokio::test]
+async fn a_cube_goes_with_a_stream_that_there_is() {
+    let known = "`ephemeral` is one of packets, not `";
+    refused("POST tap?ephemeral", &json!({}), 400, "tap", known).await;
+    refused("POST tap?ephemeral=files", &json!({}), 400, "tap", known).await;
+    refused("POST bridge?ephemeral=x", &json!({}), 400, "bridge", "service `bridge` has no streams").await;
+    let unknown = "there is no parameter `fromat`; did you mean `format`?";
+    refused("POST tap?ephemeral=packets&fromat=x", &json!({}), 400, "tap", unknown).await;
+    let absent = json!({ "parents": ["veth9"] });
+    refused("POST tap?ephemeral=packets", &absent, 400, "parents", "netdev `veth9` does not exist").await;
+    let named = json!({ "name": "a" });
+    refused("POST tap?ephemeral=packets", &named, 409, "a", "cube `a` exists already").await;
+}
+
+#[tokio::test]
 async fn nodes_are_changed_as_the_method_says() {
     set("PATCH a", json!({ "size": 4 }), 200, "/size", json!(4)).await;
     set("PATCH tap/a", json!({ "size": 4 }), 200, "/host/0/age", json!(1)).await;

@@ -36,6 +36,7 @@ async fn captures_are_for_those_who_may_capture() {
     needs("PATCH", "a", json!({ "filter": { "source": "x" } }), Role::Capture).await;
     needs("PATCH", "tap/a/filter", json!({ "source": "x" }), Role::Capture).await;
     needs("DELETE", "a/host/x", Value::Null, Role::Capture).await;
+    needs("POST", "tap?ephemeral=packets", json!({ "parents": ["veth2"] }), Role::Capture).await;
 }
 
 #[tokio::test]

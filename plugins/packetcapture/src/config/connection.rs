@@ -1,0 +1,72 @@
+//! A TCP connection that is not recorded.
+
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// A connection by its two ends, in either order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    one: SocketAddr,
+    other: SocketAddr,
+}
+
+/// A text that is not a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a connection: give its two ends, such as `192.0.2.1:9000 [2001:db8::7]:40000`")]
+pub(crate) struct ConnectionError(String);
+
+impl FromStr for Connection {
+    type Err = ConnectionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ends = text.split_once(' ').and_then(|(one, other)| Some((one.parse().ok()?, other.parse().ok()?)));
+        ends.map(|(one, other)| Self { one, other }).ok_or_else(|| ConnectionError(text.to_owned()))
+    }
+}
+
+impl Connection {
+    /// The expression that matches what `expression` does, but for this connection's packets.
+    pub(crate) fn left_out_of(&self, expression: &str) -> String {
+        // A socket that takes both families shows IPv4 addresses within IPv6; packets have them plain.
+        let end = |end: SocketAddr| format!("host {} and port {}", end.ip().to_canonical(), end.port());
+        let own = format!("not (tcp and {} and {})", end(self.one), end(self.other));
+        match expression.trim() {
+            "" | "all" => own,
+            expression => format!("({expression}) and {own}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expression: &str, expected: Result<&str, &str>) {
+        let found = text.parse::<Connection>().map(|connection| connection.left_out_of(expression));
+        let found = found.map_err(|error| error.to_string());
+        assert_eq!(found.as_deref().map_err(String::as_str), expected);
+    }
+
+    #[test]
+    fn a_connection_is_left_out_of_any_expression() {
+        let own = "not (tcp and host 10.0.0.1 and port 9000 and host 10.0.0.2 and port 40000)";
+        check("10.0.0.1:9000 10.0.0.2:40000", "", Ok(own));
+        check("10.0.0.1:9000 10.0.0.2:40000", "all", Ok(own));
+        check("[::ffff:10.0.0.1]:9000 10.0.0.2:40000", "udp or tcp", Ok(&format!("(udp or tcp) and {own}")));
+        let own = "not (tcp and host ::1 and port 1 and host ::1 and port 2)";
+        check("[::1]:1 [::1]:2", "tcp", Ok(&format!("(tcp) and {own}")));
+    }
+
+    #[test]
+    fn what_is_not_two_ends_is_refused() {
+        for text in ["", "10.0.0.1:9000", "10.0.0.1 10.0.0.2", "a:1 b:2", "10.0.0.1:1  10.0.0.2:2"] {
+            let message = format!(
+                "`{text}` is not a connection: give its two ends, such as `192.0.2.1:9000 [2001:db8::7]:40000`"
+            );
+            check(text, "", Err(&message));
+        }
+    }
+}
