@@ -16,7 +16,7 @@ use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::show::Schema;
 use crate::terminal::{escape_text, width};
-use crate::{complete, configuration, grammar, help, hint, input, plugin, show, stream};
+use crate::{capture, complete, configuration, grammar, help, hint, input, plugin, show, stream};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -39,13 +39,14 @@ pub(crate) fn run() -> Result<(), Failure> {
 
 fn obey(args: Vec<OsString>) -> Result<(), Failure> {
     let Line { order, endpoint, verbose } = grammar::parse(args)?;
-    let session = || Session::new(endpoint);
+    let session = || Session::new(endpoint.clone());
     match order {
         Order::Help(question) => help(&question, session),
         Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
         Order::Script(shell) => print(complete::script(shell)),
         Order::Configuration(asked) => configuration::run(&asked, session),
         Order::Plugin(order) => plugin::run(&order, session),
+        Order::Capture(asked) => capture::run(endpoint.clone(), &asked, verbose),
         Order::Packets(packets) => stream::take(&session()?, &packets),
         Order::Call(Call { output: Output::Versions(view), request, .. }) => {
             let answer = session().and_then(|session| session.accepted(&request));
@@ -164,7 +165,7 @@ fn output(output: &Output, answer: &Answer, schema: Schema<'_>) -> Result<String
     match (serde_json::from_slice(&answer.body), view) {
         (Ok(Value::Null), _) if is_result => Ok(String::new()),
         (Ok(value), _) => Ok(show::render(view, &value, schema, width())),
-        (Err(_), View::Json | View::Yaml) => Err(Failure::NotJson),
+        (Err(_), View::Json | View::Yaml | View::Names) => Err(Failure::NotJson),
         (Err(_), View::Text { .. } | View::Topology) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
     }
 }

@@ -7,8 +7,10 @@ use crate::client::{ClientError, FileError};
 use crate::config::ConfigError;
 use crate::grammar::UsageError;
 use crate::input::InputError;
+use crate::private::PrivateError;
 use crate::project::{BuildError, CheckError, NewError};
 use crate::records::RecordError;
+use crate::records::blocks::BlockError;
 use crate::refusal::Refusal;
 use crate::token::TokenError;
 
@@ -47,6 +49,12 @@ pub(crate) enum Failure {
     Record(#[from] RecordError),
     #[error("polycubectl: the daemon's stream ended within a packet")]
     Cut,
+    #[error("polycubectl: the daemon has ended the capture")]
+    CaptureEnded,
+    #[error("polycubectl: {0}")]
+    Stream(#[from] BlockError),
+    #[error("polycubectl: {0}")]
+    Private(#[from] PrivateError),
     #[error("polycubectl: {}", file_line(.path, .source))]
     File { path: String, source: io::Error },
     #[error(
@@ -66,8 +74,8 @@ impl Failure {
             Self::Question { failure, .. } => failure.exit_code(),
             Self::Client(ClientError::Stream { .. }) => 2,
             Self::Client(ClientError::Request { .. }) => 64,
-            Self::Client(_) | Self::Cut | Self::Build(_) => 1,
-            Self::Refused(_) | Self::NotJson | Self::Record(_) | Self::Plugin(_) => 2,
+            Self::Client(_) | Self::Cut | Self::CaptureEnded | Self::Private(_) | Self::Build(_) => 1,
+            Self::Refused(_) | Self::NotJson | Self::Record(_) | Self::Stream(_) | Self::Plugin(_) => 2,
             Self::Usage(_)
             | Self::Address(_)
             | Self::Token(_)

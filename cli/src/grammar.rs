@@ -4,6 +4,8 @@
 //! `del br1` is `br1 del`. The words of the path make the URL, the command makes the method, the pairs make the body.
 
 mod body;
+mod capture;
+mod capture_flags;
 mod configuration;
 mod error;
 mod flags;
@@ -25,6 +27,9 @@ use hyper::Method;
 use polycube_api::{Verb, Word};
 use serde_json::{Map, Value};
 
+use self::capture::Meaning;
+pub(crate) use self::capture::{Capture, Extent, Limits, RecordFormat, Rotation};
+pub(crate) use self::capture_flags::{Clock, FLAGS as CAPTURE_FLAGS};
 pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
@@ -49,6 +54,15 @@ const RELOAD: &str = "reload";
 ///
 /// The first thing that is wrong with it.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, UsageError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if capture::is_meant(&args) {
+        let (meaning, endpoint, verbose) = capture::parse(args)?;
+        let order = match meaning {
+            Meaning::Capture(capture) => Order::Capture(capture),
+            Meaning::Help => Order::Help(Question { topic: Topic::Capture, path: Vec::new(), command: None }),
+        };
+        return Ok(Line { order, endpoint, verbose });
+    }
     let mut words = Words::classify(args)?;
     let (endpoint, verbose) = (std::mem::take(&mut words.endpoint), words.verbose);
     let order = if words.own_version {
@@ -237,11 +251,12 @@ fn optional(words: &Words) -> Input {
 fn view(words: &Words) -> Result<View, UsageError> {
     let hide = words.hide.clone().unwrap_or_default();
     let detail = match words.style {
-        Some(style @ (Style::Json | Style::Yaml)) if !hide.is_empty() => {
+        Some(style @ (Style::Json | Style::Yaml | Style::Names)) if !hide.is_empty() => {
             return Err(UsageError::HideWith { flag: style.flag() });
         }
         Some(Style::Json) => return Ok(View::Json),
         Some(Style::Yaml) => return Ok(View::Yaml),
+        Some(Style::Names) => return Ok(View::Names),
         Some(Style::Text(detail)) => detail,
         None if hide.is_empty() && !words.all && words.path == [Word::Topology.as_str()] => return Ok(View::Topology),
         None => Detail::Normal,

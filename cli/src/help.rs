@@ -7,7 +7,7 @@ mod man;
 use std::fmt::Write;
 
 pub(crate) use self::keywords::{has_packets, names, text as text_of};
-use crate::grammar::{FORMS, Form, Topic};
+use crate::grammar::{CAPTURE_FLAGS, FORMS, Form, Topic};
 use crate::show::paragraph;
 
 /// Width of a text in columns when the output is not a terminal.
@@ -58,6 +58,12 @@ pub(crate) fn text(topic: Topic, width: usize) -> String {
 
 fn form_text(form: &Form, width: usize) -> String {
     let mut text = summary(form, "", "  ", width);
+    if form.topic == Topic::Capture {
+        text.push_str("\nFlags:\n");
+        for (flag, value, about) in CAPTURE_FLAGS {
+            text.push_str(&paragraph(&format!("  {:<18}  ", format!("{flag} {value}")), 22, about, width));
+        }
+    }
     text.push_str("\nExamples:\n");
     for example in form.examples {
         let _ = writeln!(text, "  polycubectl {example}");
@@ -104,7 +110,12 @@ mod tests {
             assert!(
                 matches!(
                     line.order,
-                    Order::Call(_) | Order::Script(_) | Order::Packets(_) | Order::Configuration(_) | Order::Plugin(_)
+                    Order::Call(_)
+                        | Order::Capture(_)
+                        | Order::Script(_)
+                        | Order::Packets(_)
+                        | Order::Configuration(_)
+                        | Order::Plugin(_)
                 ),
                 "{example}"
             );

@@ -1,5 +1,7 @@
 //! The packets in a stream of pcap or pcapng, as its bytes arrive.
 
+pub(crate) mod blocks;
+
 use std::mem;
 use std::time::Duration;
 

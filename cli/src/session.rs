@@ -22,6 +22,8 @@ const WHILE_TYPING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    /// Whether the user has not said where the daemon is.
+    is_default: bool,
 }
 
 impl Session {
@@ -32,7 +34,9 @@ impl Session {
     /// The settings make no sense. Whether there is a daemon is not known before [`Session::ask`].
     pub(crate) fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         let config = config::load(variable)?;
-        let address = endpoint.url.or(config.url).map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
+        let url = endpoint.url.or(config.url);
+        let is_default = url.is_none();
+        let address = url.map_or_else(|| Ok(Address::default()), |url| Address::parse(&url))?;
         let token = config::text(variable, "POLYCUBECTL_TOKEN")?;
         let authorization = token::authorization(endpoint.token_file.as_deref(), token, config.token_file.as_deref())?;
         let is_wanted = endpoint.tls != TlsFiles::default();
@@ -46,13 +50,18 @@ impl Session {
         if tls.is_none() && is_wanted {
             return Err(FileError::NotHttps { address: address.to_string() }.into());
         }
-        Ok(Self { client: Client::new(address, tls, authorization, config.debug) })
+        Ok(Self { client: Client::new(address, tls, authorization, config.debug), is_default })
+    }
+
+    /// Whether the user has not said where the daemon is, so that it is where it usually is.
+    pub(crate) fn is_default(&self) -> bool {
+        self.is_default
     }
 
     /// With a daemon that is known already.
     #[cfg(test)]
     pub(crate) fn with(client: Client) -> Self {
-        Self { client }
+        Self { client, is_default: false }
     }
 
     /// Sends a request.

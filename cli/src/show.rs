@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::slice;
 
+use polycube_api::{EPHEMERAL, Unit};
 use serde_json::{Map, Value};
 
 pub(crate) use self::schema::Schema;
@@ -22,6 +23,7 @@ pub(crate) fn render(view: &View, value: &Value, schema: Schema<'_>, width: Opti
     match view {
         View::Json => escape_json(&format!("{value:#}\n")),
         View::Yaml => yaml::print(value),
+        View::Names => names(value),
         View::Topology => topology::draw(value).unwrap_or_else(|| render(&View::plain(), value, schema, width)),
         View::Text { detail, all, hide } => {
             let all = *all || *detail == Detail::Verbose;
@@ -30,6 +32,22 @@ pub(crate) fn render(view: &View, value: &Value, schema: Schema<'_>, width: Opti
             printer.answer(value, &mut out);
             out
         }
+    }
+}
+
+/// What the entries of a list are called, one a line: their names, or what comes first in each. Cubes come by service.
+fn names(value: &Value) -> String {
+    let name = |entry: &Value| match entry {
+        Value::Object(members) => {
+            let first = || members.values().find(|value| !is_tree(value));
+            members.get("name").or_else(first).map_or_else(String::new, |name| leaf(name) + "\n")
+        }
+        entry => leaf(entry) + "\n",
+    };
+    match value {
+        Value::Array(entries) => entries.iter().map(name).collect(),
+        Value::Object(services) if services.values().all(Value::is_array) => services.values().map(names).collect(),
+        value => name(value),
     }
 }
 
@@ -148,6 +166,7 @@ impl Printer<'_> {
         for (key, value, path) in self.fields(object, path) {
             match value {
                 Value::Array(items) if is_tree(value) && !open => table.put(row, &title.of(key), count(items)),
+                Value::Object(whose) if key == EPHEMERAL && !open => table.put(row, &title.of(key), ephemeral(whose)),
                 _ if is_tree(value) => {}
                 // Objects have no cell, and so their absence has none.
                 Value::Null if objects.contains(key) => {}
@@ -225,6 +244,13 @@ fn leaf(value: &Value) -> String {
         Value::Array(items) if !is_tree(value) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),
         _ => escape(&value.to_string()),
     }
+}
+
+/// Whose a cube is that goes with its stream, and how long it has been there.
+fn ephemeral(whose: &Map<String, Value>) -> String {
+    let member = |name: &str| whose.get(name).unwrap_or(&Value::Null);
+    let age = member("age").as_u64().map(|age| format!(", {}", Unit::Seconds.write(&age.into())));
+    format!("{}{}", leaf(member("owner")), age.unwrap_or_default())
 }
 
 fn count(items: &[Value]) -> String {

@@ -21,7 +21,7 @@ use crate::terminal::escape;
 /// Mode of a new capture file: not for everybody.
 const MODE: u32 = 0o640;
 /// From anywhere in a line to its beginning, and nothing on it.
-const CLEAR: &str = "\r\x1b[K";
+pub(crate) const CLEAR: &str = "\r\x1b[K";
 
 /// A file or standard output.
 pub(crate) struct Sink {
@@ -63,17 +63,13 @@ impl Sink {
             }
             Destination::Pipe(path) => (path, &mut options),
             Destination::File { path, force } => {
-                // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
-                options.mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-                (path, if *force { options.create(true).truncate(true) } else { options.create_new(true) })
+                let file = File::from_std(create(path, *force)?);
+                let kind = SinkKind::File { live: io::stderr().is_terminal() };
+                return Ok(Self { file, kind, path: Some(path.clone()) });
             }
         };
         let file = File::from_std(options.open(path).map_err(|source| failure(path, source))?);
-        let kind = match destination {
-            Destination::File { .. } => SinkKind::File { live: io::stderr().is_terminal() },
-            _ => SinkKind::Pipe,
-        };
-        Ok(Self { file, kind, path: Some(path.clone()) })
+        Ok(Self { file, kind: SinkKind::Pipe, path: Some(path.clone()) })
     }
 
     /// Writes, and returns when it is written: a reader wants packets as they arrive.
@@ -124,6 +120,15 @@ impl Sink {
             None => Failure::Output(source),
         }
     }
+}
+
+/// Creates a file of packets, over an old one with `force`.
+pub(crate) fn create(path: &std::path::Path, force: bool) -> Result<std::fs::File, Failure> {
+    let mut options = OpenOptions::new();
+    // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
+    options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
+    options.open(path).map_err(|source| failure(path, source))
 }
 
 fn failure(path: &std::path::Path, source: io::Error) -> Failure {

@@ -73,7 +73,9 @@ impl Configuration {
         let view = match words.style {
             Some(Style::Json) => View::Json,
             Some(Style::Yaml) => View::Yaml,
-            Some(style @ Style::Text(_)) => return Err(UsageError::ViewWithoutShow { flag: style.flag() }),
+            Some(style @ (Style::Text(_) | Style::Names)) => {
+                return Err(UsageError::ViewWithoutShow { flag: style.flag() });
+            }
             None => View::plain(),
         };
         Ok(Some(Self::Apply(Applying { from, prune: words.prune, compare, view })))
@@ -87,7 +89,7 @@ impl Configuration {
             _ if !words.pairs.is_empty() => Err(UsageError::Form { topic: Topic::Config }),
             Some(Style::Json) => Ok(Self::Save(View::Json)),
             Some(Style::Yaml) | None => Ok(Self::Save(View::Yaml)),
-            Some(style @ Style::Text(_)) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
+            Some(style @ (Style::Text(_) | Style::Names)) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
         }
     }
 

@@ -55,6 +55,30 @@ pub(crate) enum UsageError {
     Shell { word: String },
     #[error("'{value}' is not a number of packets: give -c 1 or more")]
     Count { value: String },
+    #[error("capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i")]
+    NoPlace,
+    #[error("the place {place} is given twice")]
+    PlaceTwice { place: String },
+    #[error("{kind} is not a kind of place yet: give a netdev or CUBE:PORT")]
+    PlaceKind { kind: String },
+    #[error("capture does not know {word}")]
+    CaptureFlag { word: String },
+    #[error("{flag} needs a file: give -w FILE")]
+    NeedsFile { flag: &'static str },
+    #[error("--keep goes with --rotate only")]
+    KeepWithoutRotate,
+    #[error("'{value}' is not a whole number from 1: {flag} takes one")]
+    NotPositive { flag: &'static str, value: String },
+    #[error("'{value}' is not a size: {flag} takes one such as 10M or 100kB")]
+    Size { flag: &'static str, value: String },
+    #[error("'{value}' is not a time: {flag} takes one such as 30s or 5min")]
+    Time { flag: &'static str, value: String },
+    #[error("'{value}' is neither a size nor a time: --rotate takes one such as 100MB or 1h")]
+    Rotate { value: String },
+    #[error("'{value}' is not a format: --format takes pcapng, pcap or pcap-nanos")]
+    Format { value: String },
+    #[error("'{value}' is not a form of output: -o takes json, yaml, wide or name")]
+    OutputForm { value: String },
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
@@ -94,9 +118,20 @@ impl UsageError {
             | Self::ReservedName { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::Count { .. } | Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
+            Self::NoPlace
+            | Self::PlaceTwice { .. }
+            | Self::PlaceKind { .. }
+            | Self::CaptureFlag { .. }
+            | Self::NeedsFile { .. }
+            | Self::KeepWithoutRotate
+            | Self::NotPositive { .. }
+            | Self::Size { .. }
+            | Self::Time { .. }
+            | Self::Rotate { .. }
+            | Self::Format { .. } => Topic::Capture,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
-            Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
+            Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
             Self::HideWith { .. } | Self::HideWithoutNames => Topic::Show,
             _ => Topic::General,
         }

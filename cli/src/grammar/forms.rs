@@ -21,6 +21,7 @@ pub(crate) enum Topic {
     Completion,
     Dump,
     Watch,
+    Capture,
 }
 
 pub(crate) struct Form {
@@ -31,7 +32,21 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 15] = [
+pub(crate) static FORMS: [Form; 16] = [
+    Form {
+        topic: Topic::Capture,
+        name: "capture",
+        usage: "capture PLACE... [EXPRESSION] [-w FILE|-] [-c PACKETS] [--for TIME] [--bytes SIZE] [-s BYTES] [--in|--out] \
+                [--rotate SIZE|TIME [--keep FILES]] [-q] [--utc|--local]",
+        about: "capture packets at netdevs and ports of cubes for as long as it runs, with no daemon if you are root, and leave \
+                nothing behind; capture --help lists the flags",
+        examples: &[
+            "capture eth0",
+            "capture eth0 tcp port 443 -w out.pcapng",
+            "capture veth1 br1:p2 --rotate 1h -w all.pcapng",
+            "capture eth0 -w - | tcpdump -nr -",
+        ],
+    },
     Form {
         topic: Topic::Add,
         name: "add",
@@ -42,8 +57,9 @@ pub(crate) static FORMS: [Form; 15] = [
     Form {
         topic: Topic::Show,
         name: "show",
-        usage: "NAME show [PATH...] [--all] [-brief|-normal|-verbose|-json|-yaml] [-hide=KEY,...]",
-        about: "show a cube or a part of it, with --all defaults and details, too; also cubes, services, netdevs, topology",
+        usage: "NAME show [PATH...] [--all] [-brief|-normal|-verbose|-json|-yaml|-o FORM] [-hide=KEY,...]",
+        about: "show a cube or a part of it, with --all defaults and details, too; also cubes, services, netdevs, topology; -o takes json, yaml, \
+                wide (-verbose) and name",
         examples: &["sniffer show dump", "cubes show -json", "topology"],
     },
     Form {

@@ -3,6 +3,7 @@
 use hyper::Method;
 use polycube_api::Verb;
 
+use super::capture::Capture;
 use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
 use super::packets::PacketStream;
@@ -29,6 +30,8 @@ pub(crate) enum Order {
     OwnVersion,
     /// Print a shell's completion script.
     Script(Shell),
+    /// Capture packets for as long as this runs.
+    Capture(Box<Capture>),
     /// Take a capture's packets.
     Packets(PacketStream),
     Call(Call),
@@ -89,7 +92,10 @@ impl Call {
 impl Question {
     /// Asks the daemon; `None` about words that only the command line knows.
     pub(crate) fn request(&self) -> Option<Request> {
-        if matches!(self.topic, Topic::Completion | Topic::Config | Topic::Dump | Topic::Plugin | Topic::Watch) {
+        if matches!(
+            self.topic,
+            Topic::Capture | Topic::Completion | Topic::Config | Topic::Dump | Topic::Plugin | Topic::Watch
+        ) {
             return None;
         }
         let command = self.command.map_or("NONE".to_owned(), |verb| verb.as_str().to_ascii_uppercase());

@@ -5,7 +5,7 @@ use polycube_api::Verb;
 use super::forms::Topic;
 use super::view::Detail;
 use super::words::{Style, Words};
-use super::{flags, order::Question, plugin_flags};
+use super::{capture_flags, flags, order::Question, plugin_flags};
 use crate::endpoint::Endpoint;
 
 /// The words before the cursor, understood.
@@ -33,7 +33,8 @@ impl Partial {
     /// The flags that can follow.
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let details = [Detail::Brief, Detail::Normal, Detail::Verbose].map(Style::Text);
-        let styles = [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["--all", "-hide="]);
+        let styles =
+            [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["--all", "-hide=", "-o"]);
         let shows = self.question.command == Some(Verb::Show);
         let of_packets: &[&str] = match self.question.topic {
             Topic::Dump => &flags::FLAGS,
@@ -45,10 +46,18 @@ impl Partial {
             },
             _ => &[],
         };
+        let of_capture = capture_flags::FLAGS.iter().map(|(flag, ..)| *flag);
+        let of_capture = of_capture.filter(|_| self.question.topic == Topic::Capture);
         let configures = self.question.topic == Topic::Config;
         let applies = configures && matches!(self.question.path.get(1).map(String::as_str), Some("apply" | "diff"));
         let of_config = ["-json", "-yaml"].into_iter().filter(move |_| configures);
         let of_config = of_config.chain(["--prune"].into_iter().filter(move |_| applies));
-        FLAGS.into_iter().chain(styles.filter(|_| shows)).chain(of_packets.iter().copied()).chain(of_config).collect()
+        FLAGS
+            .into_iter()
+            .chain(styles.filter(|_| shows))
+            .chain(of_packets.iter().copied())
+            .chain(of_capture)
+            .chain(of_config)
+            .collect()
     }
 }

@@ -184,6 +184,8 @@ fn output_follows_the_command() {
     check_output("s show -json", &Output::View(View::Json));
     check_output("cubes -json", &Output::View(View::Json));
     check_output("cubes show -yaml", &Output::View(View::Yaml));
+    check_output("cubes show -o yaml", &Output::View(View::Yaml));
+    check_output("cubes show -o=name", &Output::View(View::Names));
     check_output("s show -brief dump", &Output::View(text(Detail::Brief, &[])));
     check_output("s show -normal -normal", &Output::View(text(Detail::Normal, &[])));
     check_output("s show -verbose -hide=a,b.c", &Output::View(text(Detail::Verbose, &["a", "b.c"])));
@@ -270,6 +272,7 @@ fn bad_flags_are_refused() {
     check_refused(&["s", "show", "--token-file="], "--token-file needs a value: --token-file FILE");
     check_refused(&["--url=a", "--url", "b"], "--url is given twice");
     check_refused(&["s", "show", "-yaml", "-json"], "-yaml and -json exclude each other");
+    check_refused(&["s", "show", "-o", "xml"], "'xml' is not a form of output: -o takes json, yaml, wide or name");
     check_refused(&["s", "show", "-yaml", "-hide=a"], "-hide does not go with -yaml");
     check_refused(&["s", "show", "-json", "-brief"], "-json and -brief exclude each other");
     check_refused(&["s", "show", "-json", "-hide=a"], "-hide does not go with -json");

@@ -5,6 +5,8 @@
 pub(crate) enum View {
     Json,
     Yaml,
+    /// What the entries are called, one a line: for scripts.
+    Names,
     /// For people; `hide` holds what to leave out: keys wherever they occur, or dotted ends of paths.
     Text {
         detail: Detail,

@@ -46,6 +46,7 @@ pub(super) struct Pair {
 pub(super) enum Style {
     Json,
     Yaml,
+    Names,
     Text(Detail),
 }
 
@@ -100,6 +101,7 @@ impl Words {
             (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
+            (_, None) if first == "capture" => Topic::Capture,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
             (_, Some(verb)) => Topic::of(verb),
@@ -160,6 +162,11 @@ impl Words {
             ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
             ("-normal", None) => self.style(Style::Text(Detail::Normal))?,
             ("-verbose", None) => self.style(Style::Text(Detail::Verbose))?,
+            ("-o", _) => {
+                let mut form = None;
+                set_once(&mut form, "-o", "FORM", value, next)?;
+                self.style(Style::parse(&form.unwrap_or_default())?)?;
+            }
             ("-yaml", None) => self.style(Style::Yaml)?,
             ("-hide", None | Some("")) => return Err(UsageError::HideWithoutNames),
             ("-hide", Some(names)) => {
@@ -182,10 +189,22 @@ impl Words {
 }
 
 impl Style {
+    /// What follows `-o`.
+    fn parse(form: &str) -> Result<Self, UsageError> {
+        match form {
+            "json" => Ok(Self::Json),
+            "yaml" => Ok(Self::Yaml),
+            "name" => Ok(Self::Names),
+            "wide" => Ok(Self::Text(Detail::Verbose)),
+            _ => Err(UsageError::OutputForm { value: form.to_owned() }),
+        }
+    }
+
     pub(super) fn flag(self) -> &'static str {
         match self {
             Self::Json => "-json",
             Self::Yaml => "-yaml",
+            Self::Names => "-o name",
             Self::Text(Detail::Brief) => "-brief",
             Self::Text(Detail::Normal) => "-normal",
             Self::Text(Detail::Verbose) => "-verbose",
@@ -193,7 +212,7 @@ impl Style {
     }
 }
 
-fn set_once(
+pub(super) fn set_once(
     slot: &mut Option<String>,
     flag: &'static str,
     metavar: &'static str,
@@ -211,6 +230,6 @@ fn set_once(
     }
 }
 
-fn utf8(word: OsString) -> Result<String, UsageError> {
+pub(super) fn utf8(word: OsString) -> Result<String, UsageError> {
     word.into_string().map_err(|word| UsageError::NotUtf8 { word: word.to_string_lossy().into_owned() })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{CONFIGURATION, FLAGS, STATUSES};
-use crate::grammar::FORMS;
+use crate::grammar::{CAPTURE_FLAGS, FORMS};
 
 /// Text that roff takes as it is (groff_char(7)).
 fn escape(text: &str) -> String {
@@ -27,6 +27,10 @@ fn there_is_a_manual_page_with_each_form() {
         for example in form.examples {
             let _ = writeln!(page, ".IP\npolycubectl {}", escape(example));
         }
+    }
+    page.push_str(".SH \"OPTIONS OF CAPTURE\"\n");
+    for (flag, value, about) in CAPTURE_FLAGS {
+        let _ = writeln!(page, ".TP\n\\fB{}\\fR\n{}", escape(format!("{flag} {value}").trim_end()), escape(about));
     }
     page.push_str(".SH OPTIONS\n");
     for (flag, about) in FLAGS {

@@ -33,6 +33,25 @@ fn cubes() -> Value {
 }
 
 #[test]
+fn names_are_for_scripts() {
+    let names = |value: &Value| render(&View::Names, value, Schema::default(), None);
+    assert_eq!(names(&cubes()), "br1\nsniffer\n");
+    assert_eq!(names(&json!({"simplebridge": [{"name": "br1"}], "packetcapture": [{"name": "s"}]})), "br1\ns\n");
+    assert_eq!(names(&json!([{"mac": "02:00:00:00:00:01", "port": "p2"}, "x"])), "02:00:00:00:00:01\nx\n");
+    assert_eq!(names(&bridge()), "br1\n");
+    assert_eq!(names(&json!({})), "");
+}
+
+#[test]
+fn a_list_says_whose_a_cube_is_that_goes_with_its_stream() {
+    let cubes = json!([
+        {"name": "c", "ephemeral": {"owner": "uid 0 (root)", "age": 120}},
+        {"name": "sniffer"},
+    ]);
+    check(Detail::Normal, &[], &cubes, "name     ephemeral\nc        uid 0 (root), 2 min\nsniffer\n");
+}
+
+#[test]
 fn a_cube_shows_leaves_then_objects_then_tables() {
     check(
         Detail::Normal,

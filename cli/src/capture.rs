@@ -1,0 +1,233 @@
+//! `capture`: packets in one line, from a cube that goes with its stream.
+//!
+//! One request creates the cube and is answered with its packets. However this program ends, the daemon then removes the
+//! cube: there is nothing to tidy up. Where it ends in good order, it has the cube deleted first and reads on: so it gets
+//! what the rings still held, and the counters. Where no daemon runs, `private` starts one for as long as this takes.
+
+mod clock;
+mod files;
+mod output;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::LOCATION;
+use hyper::{HeaderMap, Response};
+use polycube_api::{IDLE, media};
+use serde_json::Value;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use self::output::Output;
+use crate::client::{Client, ClientError};
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
+use crate::grammar::Capture;
+use crate::private::{self, PrivateDaemon};
+use crate::refusal::{Asked, Refusal};
+use crate::session::Session;
+use crate::sink::CLEAR;
+use crate::stream::Stop;
+use crate::terminal::escape;
+
+/// How often the daemon is asked how the capture is doing.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the live line is drawn, and the reader of a pipe checked.
+const TICK: Duration = Duration::from_millis(500);
+/// How long packets may wait for an answer that is only of interest.
+const ASIDE: Duration = Duration::from_secs(1);
+/// How long the rest of the stream may take once the capture is over.
+const REST: Duration = Duration::from_secs(5);
+/// Later than anything: 30 years.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// Why it is over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    /// The daemon has ended the stream.
+    Stream,
+    /// The user has had enough, or a limit is reached.
+    Enough,
+    /// The reader of the pipe has closed it.
+    ReaderGone,
+}
+
+/// Captures until a limit is reached, the user interrupts it, or the pipe is closed.
+///
+/// # Errors
+///
+/// The daemon refuses or ends, the connection breaks, or nothing can be written. What has arrived until then is written.
+pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Result<(), Failure> {
+    Output::check(capture)?;
+    let session = Session::new(endpoint)?;
+    match session.run(async |client| record(client, capture, verbose).await) {
+        Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() && private::is_allowed() => {
+            let daemon = PrivateDaemon::start()?;
+            let session = Session::new(daemon.endpoint())?;
+            let recorded = session.run(async |client| record(client, capture, verbose).await);
+            daemon.end();
+            recorded
+        }
+        recorded => recorded,
+    }
+}
+
+async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(), Failure> {
+    // Before anything is started, so that no signal is lost.
+    let mut stop = Stop::new().map_err(Failure::Runtime)?;
+    let accept = [media::PCAPNG, media::JSON].join(", ");
+    let response = client.open(&capture.request(), &accept).await?;
+    if !response.status().is_success() {
+        let answer = client.answer(response).await?;
+        let refusal = Refusal::new(&answer, Asked::Verb);
+        return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
+    }
+    let cube = cube(response.headers());
+    let mut flow = Flow { client, capture, cube, output: Output::open(capture)?, said: None, looked: 0 };
+    if !capture.quiet {
+        say(&format!("polycubectl: capturing at {}", escape(&capture.places.join(", "))));
+    }
+    let end = flow.copy(response, &mut stop).await;
+    flow.clear();
+    if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
+        say(&flow.output.summary());
+    }
+    match end? {
+        End::Stream if !flow.output.is_enough() => Err(Failure::CaptureEnded),
+        _ => Ok(()),
+    }
+}
+
+/// The cube's name.
+fn cube(headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(LOCATION)?.to_str().ok()?;
+    location.trim_end_matches('/').rsplit('/').next().map(str::to_owned)
+}
+
+/// There is nowhere to report that stderr is closed.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A capture on its way.
+struct Flow<'a> {
+    client: &'a Client,
+    capture: &'a Capture,
+    cube: Option<String>,
+    output: Output,
+    /// What was said last of why no packets come.
+    said: Option<String>,
+    /// How many packets there were when the daemon was asked last.
+    looked: u64,
+}
+
+impl Flow<'_> {
+    async fn copy(&mut self, response: Response<Incoming>, stop: &mut Stop) -> Result<End, Failure> {
+        let mut body = response.into_body();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deadline = Instant::now() + self.capture.limits.time.unwrap_or(NEVER);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.wait() => break,
+                () = sleep_until(deadline) => break,
+                frame = body.frame() => {
+                    let Some(frame) = frame else { return self.ended() };
+                    let frame = frame.map_err(|source| self.client.broken(source))?;
+                    // Trailers have no meaning here.
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    tokio::select! {
+                        biased;
+                        // A pipe with a slow reader is not waited for.
+                        () = stop.wait(), if !self.output.is_file() => return Ok(End::Enough),
+                        written = self.output.take(&bytes) => if written? { return Ok(End::ReaderGone) },
+                    }
+                    if self.output.has_had_bytes() {
+                        break;
+                    }
+                }
+                _ = tick.tick() => {
+                    if self.output.is_reader_gone() {
+                        return Ok(End::ReaderGone);
+                    }
+                    self.output.rotate_by_time()?;
+                    if self.is_live() {
+                        self.output.draw();
+                    }
+                }
+                _ = look.tick(), if !self.capture.quiet => self.look().await,
+            }
+        }
+        self.finish(&mut body, stop).await
+    }
+
+    /// Ends the capture, and takes what it still had.
+    async fn finish(&mut self, body: &mut Incoming, stop: &mut Stop) -> Result<End, Failure> {
+        let Some(cube) = &self.cube else { return Ok(End::Enough) };
+        // If the daemon does not answer, the end of the connection ends the capture.
+        let _ = timeout(ASIDE, self.client.send(&Capture::end(cube))).await;
+        let deadline = Instant::now() + REST;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.wait() => return Ok(End::Enough),
+                () = sleep_until(deadline) => return Ok(End::Enough),
+                frame = body.frame() => {
+                    let Some(Ok(frame)) = frame else { return Ok(End::Enough) };
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    tokio::select! {
+                        biased;
+                        () = stop.wait(), if !self.output.is_file() => return Ok(End::Enough),
+                        written = self.output.take(&bytes) => if written? { return Ok(End::ReaderGone) },
+                    }
+                }
+            }
+        }
+    }
+
+    fn ended(&self) -> Result<End, Failure> {
+        if self.output.is_cut() { Err(Failure::Cut) } else { Ok(End::Stream) }
+    }
+
+    /// Whether there is a terminal to show a live line on.
+    fn is_live(&self) -> bool {
+        self.output.is_file() && !self.capture.quiet && io::stderr().is_terminal()
+    }
+
+    /// Removes the live line.
+    fn clear(&self) {
+        if self.is_live() {
+            let _ = write!(io::stderr(), "{CLEAR}");
+        }
+    }
+
+    /// Asks how the capture is doing, if that is of interest: there is a live line, or no packets come. If the daemon does
+    /// not say, packets are what matters.
+    async fn look(&mut self) {
+        let packets = self.output.packets();
+        let has_more = std::mem::replace(&mut self.looked, packets) != packets;
+        let Some(cube) = self.cube.as_ref().filter(|_| self.is_live() || !has_more) else { return };
+        let Ok(Ok(answer)) = timeout(ASIDE, self.client.send(&Capture::state(cube))).await else { return };
+        let Ok(state) = serde_json::from_slice::<Value>(&answer.body) else { return };
+        if !answer.status.is_success() {
+            return;
+        }
+        let readers = state["streams"].as_array().into_iter().flatten();
+        let missed: u64 = readers.filter_map(|reader| reader["dropped"].as_u64()).sum();
+        self.output.dropped = state["counters"]["dropped"].as_u64().map(|dropped| dropped + missed);
+        let reason = state[IDLE].as_str().map(str::to_owned);
+        if reason == self.said {
+            return;
+        }
+        self.clear();
+        match &reason {
+            Some(reason) => say(&format!("polycubectl: no packets come for now: the capture is {}", escape(reason))),
+            None => say("polycubectl: packets can come again"),
+        }
+        self.said = reason;
+    }
+}

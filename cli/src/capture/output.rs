@@ -1,0 +1,283 @@
+//! What becomes of the packets of a capture: lines, or records of a file or a pipe.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use super::clock::Clock;
+use super::files::Files;
+use crate::failure::Failure;
+use crate::grammar::{Capture, Destination, Limits, RecordFormat};
+use crate::records::Packet;
+use crate::records::blocks::{Block, Blocks, Counts, Kind};
+use crate::sink::{CLEAR, Sink};
+use crate::terminal::escape;
+use crate::watch;
+
+/// The snap length that a file of pcap announces: no record is longer.
+const SNAPLEN: u32 = 262_144;
+/// Link type Ethernet.
+const ETHERNET: u32 = 1;
+
+/// Where packets go, and how many there were.
+pub(super) struct Output {
+    blocks: Blocks,
+    form: Form,
+    /// Rendered, and not written yet.
+    pending: Vec<u8>,
+    /// Whether there is a packet among it.
+    has_packets: bool,
+    target: Target,
+    limits: Limits,
+    packets: u64,
+    /// What was recorded of them.
+    bytes: u64,
+    /// Packets that were left out because there were enough bytes.
+    left_out: u64,
+    /// What the programs have counted, at the end.
+    counts: Option<Counts>,
+    /// What is lost so far, if the daemon has said.
+    pub(super) dropped: Option<u64>,
+    began: Instant,
+    /// When the rate was last computed, and how many packets there were.
+    last: (Instant, u64),
+}
+
+enum Target {
+    Stdout(Sink),
+    Files(Files),
+}
+
+/// How packets are rendered.
+enum Form {
+    Lines(Clock),
+    /// As they come. A further file needs `header` again.
+    Pcapng {
+        header: Vec<u8>,
+    },
+    /// Converted; `unit` is the nanoseconds of a unit of time.
+    Pcap {
+        magic: u32,
+        unit: u32,
+    },
+}
+
+impl Output {
+    /// Refuses what makes no sense, before packets are asked for.
+    pub(super) fn check(capture: &Capture) -> Result<(), Failure> {
+        if capture.rotation.is_some() { Ok(()) } else { Sink::check(&capture.destination) }
+    }
+
+    /// Creates the file, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub(super) fn open(capture: &Capture) -> Result<Self, Failure> {
+        let target = match &capture.destination {
+            Destination::File { path, force } => Target::Files(Files::open(path, *force, capture.rotation.clone())?),
+            other => Target::Stdout(Sink::open(other)?),
+        };
+        let form = match (&capture.destination, capture.format) {
+            (Destination::Lines, _) => Form::Lines(Clock::new(capture.clock)),
+            (_, RecordFormat::Pcapng) => Form::Pcapng { header: Vec::new() },
+            (_, RecordFormat::Pcap) => Form::Pcap { magic: 0xa1b2_c3d4, unit: 1_000 },
+            (_, RecordFormat::PcapNanos) => Form::Pcap { magic: 0xa1b2_3c4d, unit: 1 },
+        };
+        let now = Instant::now();
+        let mut pending = Vec::new();
+        form.begin(&mut pending);
+        Ok(Self {
+            blocks: Blocks::default(),
+            form,
+            pending,
+            has_packets: false,
+            target,
+            limits: capture.limits.clone(),
+            packets: 0,
+            bytes: 0,
+            left_out: 0,
+            counts: None,
+            dropped: None,
+            began: now,
+            last: (now, 0),
+        })
+    }
+
+    /// Takes bytes of the stream and writes what is whole; true if nobody reads it any more.
+    ///
+    /// # Errors
+    /// They are not a capture, or cannot be written.
+    pub(super) async fn take(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        let fed = blocks.feed(bytes, |block, blocks| self.add(block, blocks));
+        self.blocks = blocks;
+        fed?;
+        self.write().await
+    }
+
+    fn add(&mut self, block: &Block<'_>, blocks: &Blocks) -> Result<(), Failure> {
+        match &block.kind {
+            Kind::Packet(packet, index) => {
+                if self.has_had_bytes() || self.limits.packets.is_some_and(|most| self.packets >= most) {
+                    self.left_out += 1;
+                    return Ok(());
+                }
+                self.make_room(block.bytes.len())?;
+                self.packets += 1;
+                self.bytes += packet.bytes.len() as u64;
+                self.has_packets = true;
+                self.form.packet(packet, block.bytes, place(blocks, *index), &mut self.pending);
+            }
+            Kind::Header { is_section } => {
+                if let Form::Pcapng { header } = &mut self.form {
+                    if *is_section {
+                        header.clear();
+                    }
+                    header.extend_from_slice(block.bytes);
+                    self.pending.extend_from_slice(block.bytes);
+                }
+            }
+            Kind::Statistics(counts) => {
+                self.counts = Some(*counts);
+                // They count packets that are not in the file.
+                if matches!(self.form, Form::Pcapng { .. }) && self.left_out == 0 {
+                    self.pending.extend_from_slice(block.bytes);
+                }
+            }
+            Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    /// Begins the next file if this one has no room for so many bytes.
+    fn make_room(&mut self, size: usize) -> Result<(), Failure> {
+        let Target::Files(files) = &mut self.target else { return Ok(()) };
+        if files.is_full(self.pending.len() + size, self.has_packets) {
+            files.write(&self.pending, self.has_packets)?;
+            self.pending.clear();
+            self.has_packets = false;
+            files.rotate()?;
+            self.form.begin(&mut self.pending);
+        }
+        Ok(())
+    }
+
+    /// Begins the next file if its time has come, with or without packets to come.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub(super) fn rotate_by_time(&mut self) -> Result<(), Failure> {
+        match &self.target {
+            Target::Files(files) if files.time().is_some() => self.make_room(0),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write(&mut self) -> Result<bool, Failure> {
+        let result = match &mut self.target {
+            Target::Files(files) => files.write(&self.pending, self.has_packets).map(|()| false),
+            Target::Stdout(_) if self.pending.is_empty() => Ok(false),
+            Target::Stdout(sink) => match sink.write(&self.pending).await {
+                Ok(()) => Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+                Err(error) => Err(sink.failure(error)),
+            },
+        };
+        self.pending.clear();
+        self.has_packets = false;
+        result
+    }
+
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.target, Target::Files(_))
+    }
+
+    pub(super) fn is_reader_gone(&self) -> bool {
+        matches!(&self.target, Target::Stdout(sink) if sink.is_reader_gone())
+    }
+
+    /// Whether the stream ended within a block.
+    pub(super) fn is_cut(&self) -> bool {
+        self.blocks.is_cut()
+    }
+
+    /// Whether there are as many bytes of packets as were asked for.
+    pub(super) fn has_had_bytes(&self) -> bool {
+        self.limits.bytes.is_some_and(|most| self.bytes >= most)
+    }
+
+    /// Whether a limit is reached.
+    pub(super) fn is_enough(&self) -> bool {
+        self.has_had_bytes() || self.limits.packets.is_some_and(|most| self.packets >= most)
+    }
+
+    /// Draws the live line.
+    pub(super) fn draw(&mut self) {
+        let (then, before) = std::mem::replace(&mut self.last, (Instant::now(), self.packets));
+        let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);
+        let dropped = self.dropped.map_or_else(String::new, |dropped| format!(", {dropped} dropped"));
+        let (packets, bytes) = (self.packets, self.bytes);
+        // There is nowhere to report that stderr is closed.
+        let _ = write!(io::stderr(), "{CLEAR}{packets} packets, {bytes} bytes, {rate:.0} packets a second{dropped}");
+    }
+
+    /// What to say in the end.
+    pub(super) fn summary(&self) -> String {
+        let place = if let Target::Files(files) = &self.target { files.place() } else { String::new() };
+        let (packets, bytes, seconds) = (self.packets, self.bytes, self.began.elapsed().as_secs_f64());
+        let first = format!("{packets} packets captured, {bytes} bytes in {seconds:.1} s{place}");
+        match (self.counts, self.dropped) {
+            (Some(Counts { seen, dropped }), _) => {
+                format!("{first}\n{seen} packets seen by the filter\n{dropped} packets dropped")
+            }
+            (None, Some(dropped)) => format!("{first}\n{dropped} packets dropped"),
+            (None, None) => first,
+        }
+    }
+}
+
+/// The name of the place, if there are several.
+fn place(blocks: &Blocks, index: usize) -> &str {
+    if blocks.interfaces() > 1 { blocks.interface(index).unwrap_or_default() } else { "" }
+}
+
+impl Form {
+    /// Appends what a file begins with.
+    fn begin(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Lines(_) => {}
+            Self::Pcapng { header } => out.extend_from_slice(header),
+            Self::Pcap { magic, .. } => {
+                // draft-ietf-opsawg-pcap, section 4: version 2.4, and two fields that are 0.
+                let words = [*magic, 2 | 4 << 16, 0, 0, SNAPLEN, ETHERNET];
+                words.iter().for_each(|word| out.extend(word.to_ne_bytes()));
+            }
+        }
+    }
+
+    fn packet(&self, packet: &Packet<'_>, block: &[u8], place: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Lines(clock) => {
+                let gap = if place.is_empty() { "" } else { " " };
+                let place = format!("{}{gap}", escape(place));
+                let line = watch::line_at(packet, clock.second_of_day(packet.time), &place);
+                out.extend_from_slice(line.as_bytes());
+                out.push(b'\n');
+            }
+            Self::Pcapng { .. } => out.extend_from_slice(block),
+            Self::Pcap { unit, .. } => {
+                // The format has 32 bits for seconds.
+                let seconds = packet.time.as_secs() as u32;
+                let fraction = packet.time.subsec_nanos() / unit;
+                let captured = packet.bytes.len() as u32;
+                for word in [seconds, fraction, captured, packet.length] {
+                    out.extend(word.to_ne_bytes());
+                }
+                out.extend_from_slice(packet.bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! `capture PLACE... [EXPRESSION]`: packets in one line.
+//!
+//! The words of `capture` are not those of other commands: an expression may contain `=`, `[` and the names of verbs. So they
+//! have a reader of their own. Places come first, and the expression begins at the first word that can begin one: a word
+//! of pcap-filter(7), or one with a blank, a bracket or an operator. A place that has such a name is given with `-i`; then
+//! all other words are the expression, as in tcpdump. Nothing depends on which netdevs exist: a place that is misspelt is
+//! refused by its name, and does not turn into an expression.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::Method;
+use polycube_api::{EPHEMERAL, Unit, Verb};
+use serde_json::{Value, json};
+
+use super::capture_flags::{Clock, Direction, Flags, KEYWORDS};
+use super::error::UsageError;
+use super::packets::Destination;
+use super::path;
+use super::request::Request;
+use super::words::utf8;
+use crate::endpoint::Endpoint;
+
+/// The word that this begins with.
+const CAPTURE: &str = "capture";
+
+/// The service whose cubes record packets, and their stream.
+const SERVICE: &str = "packetcapture";
+const STREAM: &str = "stream";
+
+/// A short-lived capture, and where its packets go.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Capture {
+    pub(crate) places: Vec<String>,
+    /// Empty for all packets.
+    pub(crate) expression: String,
+    pub(crate) direction: Direction,
+    pub(crate) snaplen: Option<u64>,
+    pub(crate) destination: Destination,
+    pub(crate) format: RecordFormat,
+    pub(crate) limits: Limits,
+    pub(crate) rotation: Option<Rotation>,
+    /// Neither a live line nor a summary.
+    pub(crate) quiet: bool,
+    pub(crate) clock: Clock,
+}
+
+/// What a file of packets is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RecordFormat {
+    Pcap,
+    PcapNanos,
+    Pcapng,
+}
+
+/// When it is enough; the first limit that is reached counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) packets: Option<u64>,
+    /// Of packets, as far as they are recorded.
+    pub(crate) bytes: Option<u64>,
+    pub(crate) time: Option<Duration>,
+}
+
+/// When the next file begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rotation {
+    pub(crate) every: Extent,
+    /// How many files are kept; all if it is not given.
+    pub(crate) keep: Option<usize>,
+}
+
+/// The extent of a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Extent {
+    Bytes(u64),
+    Time(Duration),
+}
+
+/// What words after `capture` mean.
+#[derive(Debug, PartialEq)]
+pub(super) enum Meaning {
+    Capture(Box<Capture>),
+    Help,
+}
+
+/// Whether a command line is about `capture`. With a verb after it, it is about a cube that is called so.
+pub(super) fn is_meant(args: &[OsString]) -> bool {
+    let mut args = args.iter();
+    let mut is_first = true;
+    while let Some(word) = args.next() {
+        match word.to_str() {
+            Some("--url" | "--token-file" | "--cacert" | "--cert" | "--key") => drop(args.next()),
+            Some(flag) if flag.starts_with('-') => {}
+            word if is_first => {
+                if word != Some(CAPTURE) {
+                    return false;
+                }
+                is_first = false;
+            }
+            word => return word.and_then(Verb::parse).is_none(),
+        }
+    }
+    !is_first
+}
+
+/// Reads the words of a command line that is about `capture`.
+pub(super) fn parse(args: Vec<OsString>) -> Result<(Meaning, Endpoint, bool), UsageError> {
+    let mut flags = Flags::default();
+    let mut words = Vec::new();
+    let mut args = args.into_iter().map(utf8);
+    while let Some(word) = args.next().transpose()? {
+        match word.as_str() {
+            "--" => words.extend(args.by_ref().collect::<Result<Vec<_>, _>>()?),
+            "-" => words.push(word),
+            "-h" | "--help" => flags.help = true,
+            flag if flag.starts_with('-') => flags.take(flag, || args.next().transpose())?,
+            _ => words.push(word),
+        }
+    }
+    words.remove(0);
+    if words.last().is_some_and(|word| word == "?") {
+        flags.help = true;
+    }
+    let (endpoint, verbose) = (std::mem::take(&mut flags.endpoint), flags.verbose);
+    let meaning = if flags.help { Meaning::Help } else { Meaning::Capture(Box::new(Capture::of(words, flags)?)) };
+    Ok((meaning, endpoint, verbose))
+}
+
+impl Capture {
+    fn of(mut words: Vec<String>, flags: Flags) -> Result<Self, UsageError> {
+        let mut places = flags.places;
+        if places.is_empty() {
+            let first = words.iter().position(|word| begins_expression(word)).unwrap_or(words.len());
+            places = words.drain(..first).collect();
+        }
+        if places.is_empty() {
+            return Err(UsageError::NoPlace);
+        }
+        if let Some(twice) =
+            places.iter().enumerate().find_map(|(at, place)| places[..at].contains(place).then_some(place))
+        {
+            return Err(UsageError::PlaceTwice { place: twice.clone() });
+        }
+        if let Some(kind) = places.iter().find_map(|place| kind_of(place)) {
+            return Err(UsageError::PlaceKind { kind: kind.to_owned() });
+        }
+        let destination = match flags.write {
+            None => Destination::Lines,
+            Some(path) if path == "-" => Destination::Records,
+            Some(path) => Destination::File { path: path.into(), force: flags.force },
+        };
+        if flags.force && !matches!(destination, Destination::File { .. }) {
+            return Err(UsageError::NeedsFile { flag: "--force" });
+        }
+        let number = |flag, value: Option<String>| value.map(|value| positive(flag, &value)).transpose();
+        let limits = Limits {
+            packets: number("-c", flags.count)?,
+            bytes: flags.bytes.map(|value| bytes("--bytes", &value)).transpose()?,
+            time: flags.time.map(|value| time("--for", &value)).transpose()?,
+        };
+        let keep = number("--keep", flags.keep)?.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
+        let rotation = match (flags.rotate, keep) {
+            (Some(value), keep) => Some(Rotation { every: extent(&value)?, keep }),
+            (None, Some(_)) => return Err(UsageError::KeepWithoutRotate),
+            (None, None) => None,
+        };
+        if rotation.is_some() && !matches!(destination, Destination::File { .. }) {
+            return Err(UsageError::NeedsFile { flag: "--rotate" });
+        }
+        Ok(Self {
+            places,
+            expression: words.join(" "),
+            direction: flags.direction.map(|(_, direction)| direction).unwrap_or_default(),
+            snaplen: number("-s", flags.snaplen)?,
+            format: format(flags.format.as_deref(), &destination)?,
+            destination,
+            limits,
+            rotation,
+            quiet: flags.quiet,
+            clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
+        })
+    }
+
+    /// Asks for a cube that goes with its stream, and for that stream. Whatever the file is to be, the stream is pcapng: it
+    /// says where packets come from, and ends with the counters.
+    pub(crate) fn request(&self) -> Request {
+        let packets = self.limits.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
+        let directions = match self.direction {
+            Direction::Both => "bidirectional",
+            Direction::In => "ingress",
+            Direction::Out => "egress",
+        };
+        let mut body = json!({
+            "parents": self.places,
+            "capture": directions,
+            "format": "pcapng",
+            "store": "none",
+        });
+        if !self.expression.is_empty() {
+            body["filter"] = Value::from(self.expression.as_str());
+        }
+        if let Some(snaplen) = self.snaplen {
+            body["snaplen"] = snaplen.into();
+        }
+        let path = format!("{SERVICE}/?{EPHEMERAL}={STREAM}&format=pcapng{packets}");
+        Request { method: Method::POST, path, body: Some(body) }
+    }
+
+    /// Asks for all about the cube.
+    pub(crate) fn state(cube: &str) -> Request {
+        Request { method: Method::GET, path: format!("{}/", path::segment(cube)), body: None }
+    }
+
+    /// Ends the capture; the stream then has what is left, and the counters.
+    pub(crate) fn end(cube: &str) -> Request {
+        Request { method: Method::DELETE, path: format!("{}/", path::segment(cube)), body: None }
+    }
+}
+
+/// Whether a word can begin an expression. No place needs one of these characters.
+fn begins_expression(word: &str) -> bool {
+    KEYWORDS.contains(&word) || word.contains(|c: char| c.is_whitespace() || "()[]!<>=&|".contains(c))
+}
+
+/// The kind of a place that is not known yet: a netdev's name has no `:` in it, and a cube is not called so.
+fn kind_of(place: &str) -> Option<&str> {
+    let kind = place.split_once(':').map_or(place, |(kind, _)| kind);
+    ["any", "netns", "pid", "container", "pod"].into_iter().find(|known| *known == kind)
+}
+
+fn positive(flag: &'static str, value: &str) -> Result<u64, UsageError> {
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| UsageError::NotPositive { flag, value: value.to_owned() })
+}
+
+fn read(unit: Unit, value: &str) -> Option<u64> {
+    unit.read(value, true).ok()?.as_u64().filter(|number| *number > 0)
+}
+
+fn is_bare(value: &str) -> bool {
+    value.chars().all(|c| c.is_ascii_digit())
+}
+
+fn bytes(flag: &'static str, value: &str) -> Result<u64, UsageError> {
+    let plain = || value.parse().ok().filter(|bytes| *bytes > 0);
+    let bytes = if is_bare(value) { plain() } else { read(Unit::Bytes, value) };
+    bytes.ok_or_else(|| UsageError::Size { flag, value: value.to_owned() })
+}
+
+fn time(flag: &'static str, value: &str) -> Result<Duration, UsageError> {
+    let plain = || value.parse().ok().filter(|seconds| *seconds > 0);
+    let seconds = if is_bare(value) { plain() } else { read(Unit::Seconds, value) };
+    seconds.map(Duration::from_secs).ok_or_else(|| UsageError::Time { flag, value: value.to_owned() })
+}
+
+/// A size or a time. A plain number could be either.
+fn extent(value: &str) -> Result<Extent, UsageError> {
+    let size = || read(Unit::Bytes, value).map(Extent::Bytes);
+    let time = || read(Unit::Seconds, value).map(|seconds| Extent::Time(Duration::from_secs(seconds)));
+    let extent = if is_bare(value) { None } else { size().or_else(time) };
+    extent.ok_or_else(|| UsageError::Rotate { value: value.to_owned() })
+}
+
+/// The format that was asked for, or the one that the file's name asks for.
+fn format(given: Option<&str>, destination: &Destination) -> Result<RecordFormat, UsageError> {
+    let has_ending = |path: &Path, ending: &str| path.extension().is_some_and(|it| it.eq_ignore_ascii_case(ending));
+    match (given, destination) {
+        (Some(format), _) => match format {
+            "pcap" => Ok(RecordFormat::Pcap),
+            "pcap-nanos" => Ok(RecordFormat::PcapNanos),
+            "pcapng" => Ok(RecordFormat::Pcapng),
+            _ => Err(UsageError::Format { value: format.to_owned() }),
+        },
+        (None, Destination::File { path, .. }) if has_ending(path, "pcap") || has_ending(path, "cap") => {
+            Ok(RecordFormat::Pcap)
+        }
+        (None, _) => Ok(RecordFormat::Pcapng),
+    }
+}
+
+impl Rotation {
+    /// The name of file number `number`: `trace-000001.pcapng` for `trace.pcapng`.
+    pub(crate) fn name(path: &Path, number: u64) -> PathBuf {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+        path.with_file_name(format!("{stem}-{number:06}{ending}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use super::super::{Order, parse as parse_line};
+use super::*;
+
+#[track_caller]
+fn order(words: &[&str]) -> Result<Order, UsageError> {
+    Ok(parse_line(words.iter().map(Into::into))?.order)
+}
+
+#[track_caller]
+fn capture(line: &str) -> Capture {
+    match order(&line.split(' ').collect::<Vec<_>>()).unwrap() {
+        Order::Capture(capture) => *capture,
+        order => panic!("{line}: {order:?}"),
+    }
+}
+
+#[track_caller]
+fn check_split(line: &str, places: &[&str], expression: &str) {
+    let found = capture(line);
+    assert_eq!(
+        (found.places.iter().map(String::as_str).collect::<Vec<_>>(), found.expression.as_str()),
+        (places.to_vec(), expression),
+        "{line}"
+    );
+}
+
+#[test]
+fn places_come_before_the_expression() {
+    check_split("capture eth0", &["eth0"], "");
+    check_split("capture eth0 tcp port 80", &["eth0"], "tcp port 80");
+    check_split(
+        "capture eth0 br1:toveth2 host 10.0.0.1 and not port 22",
+        &["eth0", "br1:toveth2"],
+        "host 10.0.0.1 and not port 22",
+    );
+    check_split("capture veth1 tcp[13]=2 or (udp)", &["veth1"], "tcp[13]=2 or (udp)");
+    check_split("capture -i ip -i eth0 show and set", &["ip", "eth0"], "show and set");
+    check_split("capture eth0 -c 3 udp -w -", &["eth0"], "udp");
+    check_split("--url http://h:1 capture eth0 all", &["eth0"], "all");
+    check_split("capture eth0 -- len = 60", &["eth0"], "len = 60");
+    let Order::Capture(quoted) = order(&["capture", "eth0", "eth1", "tcp or udp"]).unwrap() else { panic!() };
+    assert_eq!((quoted.places.len(), quoted.expression.as_str()), (2, "tcp or udp"));
+}
+
+#[test]
+fn a_cube_can_still_be_called_capture() {
+    for line in ["capture show", "capture set snaplen=96", "del capture", "packetcapture add capture"] {
+        let found = order(&line.split(' ').collect::<Vec<_>>()).unwrap();
+        assert!(matches!(found, Order::Call(_)), "{line}: {found:?}");
+    }
+}
+
+#[test]
+fn the_file_says_what_it_is() {
+    for (line, format) in [
+        ("capture eth0 -w a.pcapng", RecordFormat::Pcapng),
+        ("capture eth0 -w a", RecordFormat::Pcapng),
+        ("capture eth0 -w -", RecordFormat::Pcapng),
+        ("capture eth0 -w a.pcap", RecordFormat::Pcap),
+        ("capture eth0 -w a.CAP", RecordFormat::Pcap),
+        ("capture eth0 -w a.pcap --format=pcap-nanos", RecordFormat::PcapNanos),
+    ] {
+        assert_eq!(capture(line).format, format, "{line}");
+    }
+}
+
+#[test]
+fn limits_and_rotation_have_units() {
+    let found = capture("capture eth0 -c 5 --for 1min30s --bytes 10M -s 96 -w a.pcapng --rotate 100MB --keep 3");
+    let time = Some(Duration::from_secs(90));
+    assert_eq!(found.limits, Limits { packets: Some(5), bytes: Some(10 << 20), time });
+    assert_eq!(found.rotation, Some(Rotation { every: Extent::Bytes(100_000_000), keep: Some(3) }));
+    assert_eq!(found.snaplen, Some(96));
+    let found = capture("capture eth0 --for 30 --bytes 4096 -w a --rotate=1h");
+    assert_eq!(found.limits, Limits { packets: None, bytes: Some(4096), time: Some(Duration::from_secs(30)) });
+    assert_eq!(found.rotation, Some(Rotation { every: Extent::Time(Duration::from_secs(3600)), keep: None }));
+}
+
+#[test]
+fn a_file_that_is_rotated_has_a_number() {
+    assert_eq!(Rotation::name(Path::new("/tmp/a.b.pcapng"), 12), Path::new("/tmp/a.b-000012.pcapng"));
+    assert_eq!(Rotation::name(Path::new("trace"), 1), Path::new("trace-000001"));
+}
+
+#[test]
+fn the_request_is_for_a_cube_that_goes_with_its_stream() {
+    let Request { method, path, body } = capture("capture eth0 br1:p udp --in -s 64 -c 2").request();
+    assert_eq!((method, path.as_str()), (Method::POST, "packetcapture/?ephemeral=stream&format=pcapng&packets=2"));
+    let expected = json!({
+        "parents": ["eth0", "br1:p"], "capture": "ingress", "format": "pcapng", "store": "none", "filter": "udp",
+        "snaplen": 64,
+    });
+    assert_eq!(body, Some(expected));
+    assert_eq!(Capture::end("a b").path, "a%20b/");
+}
+
+#[test]
+fn help_can_be_asked_for_anywhere() {
+    for line in ["capture -h", "capture eth0 --help", "capture eth0 tcp ?"] {
+        let Order::Help(question) = order(&line.split(' ').collect::<Vec<_>>()).unwrap() else { panic!("{line}") };
+        assert_eq!(question.topic, crate::grammar::Topic::Capture);
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (line, message) in [
+        ("capture", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
+        ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
+        ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
+        ("capture container:web", "container is not a kind of place yet: give a netdev or CUBE:PORT"),
+        ("capture any", "any is not a kind of place yet: give a netdev or CUBE:PORT"),
+        ("capture eth0 --rotate 1h", "--rotate needs a file: give -w FILE"),
+        ("capture eth0 -w - --rotate 1h", "--rotate needs a file: give -w FILE"),
+        ("capture eth0 -w a --keep 2", "--keep goes with --rotate only"),
+        (
+            "capture eth0 -w a --rotate 100",
+            "'100' is neither a size nor a time: --rotate takes one such as 100MB or 1h",
+        ),
+        ("capture eth0 -c 0", "'0' is not a whole number from 1: -c takes one"),
+        ("capture eth0 --for soon", "'soon' is not a time: --for takes one such as 30s or 5min"),
+        ("capture eth0 --bytes 1s", "'1s' is not a size: --bytes takes one such as 10M or 100kB"),
+        ("capture eth0 --format erf", "'erf' is not a format: --format takes pcapng, pcap or pcap-nanos"),
+        ("capture eth0 --in --out", "--in and --out exclude each other"),
+        ("capture eth0 --follow", "capture does not know --follow"),
+        ("capture eth0 --force", "--force needs a file: give -w FILE"),
+        ("capture eth0 -c 1 -c 2", "-c is given twice"),
+    ] {
+        assert_eq!(order(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string(), message, "{line}");
+    }
+}
