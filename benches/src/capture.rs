@@ -17,7 +17,7 @@ use crate::recorder::{Recorder, Settings, Setup};
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
 
-const WINDOW: Duration = Duration::from_millis(600);
+pub(crate) const WINDOW: Duration = Duration::from_millis(600);
 /// The address of no station. The receiver drops such packets first (`PACKET_OTHERHOST`, net/ipv4/ip_input.c): the less
 /// it does for a packet, the more visible the capture's cost is.
 pub(crate) const NO_STATION: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
@@ -82,7 +82,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     })
 }
 
-fn flood(sender: &Sender, frames: &[Vec<u8>]) -> Result<Sent> {
+/// Sends frames for a window.
+pub(crate) fn flood(sender: &Sender, frames: &[Vec<u8>]) -> Result<Sent> {
     on_the_senders_core(|| sender.flood(frames, Pace::Flood(WINDOW)))
 }
 

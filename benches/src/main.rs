@@ -10,6 +10,7 @@ mod bridge;
 mod capture;
 mod figures;
 mod filter;
+mod line;
 mod live;
 mod machine;
 mod merge;
@@ -67,6 +68,8 @@ enum Bench {
     Bridge,
     /// span compared with tc's mirred, to a netdev and by VXLAN
     Span,
+    /// A capture in one line, compared with tcpdump and dumpcap
+    Line,
     /// Ten readers of a live stream, and how soon each sees a packet
     Live,
     /// The daemon with up to ten thousand cubes, and a cube at a hundred places
@@ -91,6 +94,7 @@ impl Bench {
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
             Self::Span => span::run(rounds.unwrap_or(9)),
+            Self::Line => line::run(rounds.unwrap_or(5)),
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),

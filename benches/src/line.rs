@@ -1,0 +1,246 @@
+//! A capture in one line, compared with tcpdump and dumpcap on the same netdev: what it costs, what it keeps, and how soon
+//! the first packet is there.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use polycube_tests::daemon::binary_dir;
+use polycube_tests::scene::Scene;
+use polycube_tests::traffic::{Flow, Protocol, Sender, Steady};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::capture::{NO_STATION, WINDOW, flood};
+use crate::figures::{Samples, goes_on};
+use crate::process::{self, RECORDER};
+use crate::report::{Cell, Row, Table};
+
+/// How long the last packets of a window may take.
+const SETTLE: Duration = Duration::from_millis(200);
+/// The headers of a file of pcap and of a record (draft-ietf-opsawg-pcap, sections 4 and 5).
+const FIRST_PACKET: usize = 24 + 16;
+const NETDEV: &str = "veth1";
+
+/// What captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tool {
+    Line,
+    /// The same without a daemon, which costs the start of one.
+    Alone,
+    Tcpdump,
+    Dumpcap,
+}
+
+impl Tool {
+    const ALL: [Self; 4] = [Self::Line, Self::Alone, Self::Tcpdump, Self::Dumpcap];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Line => "polycubectl capture",
+            Self::Alone => "the same without a daemon",
+            Self::Tcpdump => "tcpdump -i",
+            Self::Dumpcap => "dumpcap -i",
+        }
+    }
+
+    /// What it prints once it captures.
+    fn greeting(self) -> &'static str {
+        match self {
+            Self::Line | Self::Alone => "capturing at",
+            Self::Tcpdump => "listening on",
+            Self::Dumpcap => "File: ",
+        }
+    }
+
+    fn is_there(self) -> bool {
+        let (Self::Tcpdump | Self::Dumpcap) = self else { return true };
+        let name = self.name().split(' ').next().unwrap_or_default();
+        let mut command = Command::new(name);
+        command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// Writes classic pcap, as all of them can, to `target`.
+    fn command(self, scene: &Scene, target: &Path) -> Result<Command> {
+        let namespace = scene.daemon.host();
+        let mut command = match self {
+            Self::Line | Self::Alone => {
+                let mut command = namespace.command(binary_dir()?.join("polycubectl"));
+                command.args(["capture", NETDEV, "--format", "pcap"]);
+                command.env_remove("POLYCUBECTL_URL");
+                if self == Self::Line {
+                    command.env("POLYCUBECTL_URL", format!("unix://{}", scene.daemon.socket().display()));
+                }
+                command
+            }
+            Self::Tcpdump => {
+                let mut command = namespace.command("tcpdump");
+                command.args(["-n", "-U", "-Z", "root", "-i", NETDEV]);
+                command
+            }
+            Self::Dumpcap => {
+                let mut command = namespace.command("dumpcap");
+                command.args(["-P", "-i", NETDEV]);
+                command
+            }
+        };
+        command.arg("-w").arg(target);
+        match (self, target == Path::new("-")) {
+            (_, true) => drop(command.args(["-c", "1"])),
+            // The others overwrite files unasked.
+            (Self::Line | Self::Alone, false) => drop(command.arg("--force")),
+            (Self::Tcpdump | Self::Dumpcap, false) => {}
+        }
+        Ok(command)
+    }
+}
+
+#[derive(Default)]
+struct Measured {
+    kept: Samples,
+    recorded: Samples,
+    cpu: Samples,
+}
+
+pub(crate) fn run(rounds: usize) -> Result<Table> {
+    let scene = Scene::set_up().peers(1).start()?;
+    if let Some(pid) = scene.daemon.pid() {
+        process::confine(pid, RECORDER)?;
+    }
+    let tools: Vec<Tool> = Tool::ALL.into_iter().filter(|tool| tool.is_there()).collect();
+    let mut rows = Vec::new();
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("line.pcap");
+    for (length, target, what) in [
+        (64, file.as_path(), "64 B to a file"),
+        (64, Path::new("/dev/null"), "64 B to /dev/null"),
+        (1500, file.as_path(), "1500 B to a file"),
+        (1500, Path::new("/dev/null"), "1500 B to /dev/null"),
+    ] {
+        rows.extend(costs(&scene, &tools, &Case { length, target, what }, rounds)?);
+    }
+    for tool in tools {
+        let mut first = Samples::default();
+        for _ in 0..rounds * 2 {
+            first.push(first_packet(&scene, tool)?.as_secs_f64() * 1e3);
+        }
+        let cells = vec![Cell::none(), Cell::none(), Cell::none(), Cell::of(&first, 0)];
+        rows.push(Row { name: format!("an idle netdev, {}", tool.name()), cells });
+    }
+    Ok(Table {
+        bench: "line",
+        what: format!("A capture in one line of a flood from one core, {} ms per window", WINDOW.as_millis()),
+        columns: vec!["rate kept", "% recorded", "capture CPU-s/Mpkt", "ms from exec to the first packet"],
+        rows,
+    })
+}
+
+/// Frames of one length, and where they go.
+struct Case<'a> {
+    length: usize,
+    target: &'a Path,
+    what: &'a str,
+}
+
+/// What each tool costs.
+fn costs(scene: &Scene, tools: &[Tool], case: &Case<'_>, rounds: usize) -> Result<Vec<Row>> {
+    let Case { length, target, what } = *case;
+    let sender = Sender::open(scene.peer(1))?;
+    let mut flow = Flow::between(scene.peer(1), scene.host(1));
+    flow.to.mac = NO_STATION;
+    let frames = flow.frames(Protocol::Udp, length, 64);
+    flood(&sender, &frames)?;
+    let mut measured = BTreeMap::<Tool, Measured>::new();
+    let mut round = 0;
+    while goes_on(round, rounds, measured.values().map(|measured| &measured.kept)) {
+        // Its daemon starts anew each time: what it costs per packet is what the first costs.
+        for tool in tools.iter().copied().filter(|tool| *tool != Tool::Alone) {
+            let before = flood(&sender, &frames)?;
+            let capture = Running::start(scene, tool, target)?;
+            let began = capture.cpu_time()?;
+            let sent = flood(&sender, &frames)?;
+            std::thread::sleep(SETTLE);
+            let cpu = capture.cpu_time()?.saturating_sub(began);
+            let recorded = capture.stop()?;
+            let found = measured.entry(tool).or_default();
+            found.kept.push(sent.rate() / before.rate());
+            found.recorded.push(recorded as f64 * 100.0 / sent.frames as f64);
+            found.cpu.push(cpu.as_secs_f64() * 1e6 / recorded.max(1) as f64);
+        }
+        round += 1;
+    }
+    let row = |(tool, Measured { kept, recorded, cpu }): (&Tool, &Measured)| Row {
+        name: format!("{what}, {}", tool.name()),
+        cells: vec![Cell::of(kept, 2), Cell::of(recorded, 1), Cell::of(cpu, 3), Cell::none()],
+    };
+    Ok(measured.iter().map(row).collect())
+}
+
+/// From the start of the program to its first packet, on a netdev where one passes each half millisecond or so.
+fn first_packet(scene: &Scene, tool: Tool) -> Result<Duration> {
+    let steady = Steady::start(scene.peer(1), Flow::between(scene.peer(1), scene.host(1)), 64, u32::MAX)?;
+    let mut command = tool.command(scene, Path::new("-"))?;
+    let began = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut bytes = [0; FIRST_PACKET];
+    let read = child.stdout.take().context("stdout is a pipe")?.read_exact(&mut bytes);
+    let took = began.elapsed();
+    child.wait()?;
+    steady.stop()?;
+    read.with_context(|| format!("{} has captured nothing", tool.name()))?;
+    Ok(took)
+}
+
+/// A capture that runs.
+struct Running {
+    tool: Tool,
+    child: Child,
+    messages: BufReader<ChildStderr>,
+    /// The daemon that works for it.
+    daemon: Option<u32>,
+}
+
+impl Running {
+    fn start(scene: &Scene, tool: Tool, target: &Path) -> Result<Self> {
+        let mut command = tool.command(scene, target)?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        process::confine(child.id(), RECORDER)?;
+        let mut messages = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
+        let mut line = String::new();
+        while !line.contains(tool.greeting()) {
+            line.clear();
+            ensure!(messages.read_line(&mut line)? > 0, "{} ended at once", tool.name());
+        }
+        let daemon = scene.daemon.pid().filter(|_| tool == Tool::Line);
+        Ok(Self { tool, child, messages, daemon })
+    }
+
+    fn cpu_time(&self) -> Result<Duration> {
+        let daemon = self.daemon.map_or(Ok(Duration::ZERO), process::cpu_time)?;
+        Ok(daemon + process::cpu_time(self.child.id())?)
+    }
+
+    /// Ends it, and returns how many packets it says that it has captured.
+    fn stop(mut self) -> Result<u64> {
+        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        let mut said = String::new();
+        self.messages.read_to_string(&mut said)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "{}: {status}: {said}", self.tool.name());
+        let count = said.lines().find_map(|line| match line.trim().split_once(" packets captured") {
+            Some((count, _)) => count.parse().ok(),
+            None => line.trim().strip_prefix("Packets captured: ")?.parse().ok(),
+        });
+        count.with_context(|| format!("{} does not say how many packets: {said}", self.tool.name()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
