@@ -67,6 +67,8 @@ fn cubes(scene: &Scene) -> Result<Vec<String>> {
 
 /// Waits until everything is as it was.
 fn assert_nothing_is_left(scene: &Scene, before: &Snapshot) -> Result<()> {
+    // A snapshot asks each cube that it finds in the list.
+    eventually("no cube", || Ok(cubes(scene)?.is_empty()))?;
     eventually("nothing is left", || Ok(scene.daemon.snapshot()? == *before))?;
     let files = fs::read_dir(scene.daemon.capture_dir())?.collect::<Result<Vec<_>, _>>()?;
     ensure!(files.iter().all(|file| !file.file_name().to_string_lossy().contains("pcap")), "{files:?}");
