@@ -230,7 +230,7 @@ impl Running {
         self.messages.read_to_string(&mut said)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "{}: {status}: {said}", self.tool.name());
-        let count = said.lines().find_map(|line| match line.trim().split_once(" packets captured") {
+        let count = said.split(['\r', '\n']).find_map(|line| match line.trim().split_once(" packets captured") {
             Some((count, _)) => count.parse().ok(),
             None => line.trim().strip_prefix("Packets captured: ")?.parse().ok(),
         });
