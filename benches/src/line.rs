@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::binary_dir;
 use polycube_tests::scene::Scene;
-use polycube_tests::traffic::{Flow, Protocol, Sender, Steady};
+use polycube_tests::traffic::{Flow, Protocol, Sender};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::capture::{NO_STATION, WINDOW, flood};
@@ -179,18 +180,35 @@ fn costs(scene: &Scene, tools: &[Tool], case: &Case<'_>, rounds: usize) -> Resul
     Ok(measured.iter().map(row).collect())
 }
 
-/// From the start of the program to its first packet, on a netdev where one passes each half millisecond or so.
+/// From the start of the program to its first packet, on a netdev where one passes each millisecond.
 fn first_packet(scene: &Scene, tool: Tool) -> Result<Duration> {
-    let steady = Steady::start(scene.peer(1), Flow::between(scene.peer(1), scene.host(1)), 64, u32::MAX)?;
+    let sender = Sender::open(scene.peer(1))?;
+    let frames = Flow::between(scene.peer(1), scene.host(1)).frames(Protocol::Udp, 64, 1);
     let mut command = tool.command(scene, Path::new("-"))?;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| -> Result<()> {
+            while !is_over.load(Ordering::Acquire) {
+                sender.send(&frames)?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        let took = time_to_first_packet(&mut command).with_context(|| tool.name());
+        is_over.store(true, Ordering::Release);
+        sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        took
+    })
+}
+
+fn time_to_first_packet(command: &mut Command) -> Result<Duration> {
     let began = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut bytes = [0; FIRST_PACKET];
     let read = child.stdout.take().context("stdout is a pipe")?.read_exact(&mut bytes);
     let took = began.elapsed();
     child.wait()?;
-    steady.stop()?;
-    read.with_context(|| format!("{} has captured nothing", tool.name()))?;
+    read.context("it has captured nothing")?;
     Ok(took)
 }
 
