@@ -316,8 +316,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "program", "splice", "tcp",
-            "capture", "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "program", "splice",
+            "tcp", "capture", "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
