@@ -54,7 +54,7 @@ impl Wanted {
 pub(super) fn find(context: &Context, call: &Call) -> Result<Option<Wanted>, Problem> {
     let mut pairs: Vec<&str> = call.query.split('&').filter(|pair| !pair.is_empty()).collect();
     let is_ephemeral = |pair: &&str| pair.split('=').next() == Some(EPHEMERAL);
-    let Some(at) = pairs.iter().position(|pair| is_ephemeral(pair)) else { return Ok(None) };
+    let Some(at) = pairs.iter().position(is_ephemeral) else { return Ok(None) };
     let ([name], &Method::POST) = (call.path.as_slice(), &call.method) else { return Ok(None) };
     let Ok(service) = context.view.registry.service(name) else { return Ok(None) };
     let asked = pairs.remove(at).split_once('=').map_or("", |(_, value)| value);
