@@ -9,6 +9,7 @@ use polycube_api::{COMMAND_LINE, Verb, Word};
 use polycube_plugin_api::{Action, ServiceSchema, keyword};
 use serde_json::Value;
 
+use super::key::Key;
 use super::node::{Node, locate};
 
 /// Bytes that a service's name has at most: the identity record ends it with a zero.
@@ -35,6 +36,17 @@ pub(crate) enum Fault {
         "the list `{place}` of its {part} has the key `{key}`, which is not a text, number or boolean of its entries"
     )]
     Key { part: Part, place: String, key: String },
+    #[error(
+        "the list `{place}` of its {part} has an `{}` that is neither the name of a member nor an array of such names",
+        keyword::LIST_KEY
+    )]
+    KeyForm { part: Part, place: String },
+    #[error("the list `{place}` of its {part} has the key `{key}` twice")]
+    KeyTwice { part: Part, place: String, key: String },
+    #[error(
+        "the list `{place}` of its {part} has the key `{key}`, which its entries need not have: make it a required member"
+    )]
+    KeyOptional { part: Part, place: String, key: String },
     #[error("`{place}` of its configuration is an alias of `{target}`, which is not a value of the configuration")]
     Alias { place: String, target: String },
     #[error("the action `{path}` cannot be called: {why}")]
@@ -146,15 +158,31 @@ fn below(place: &str, name: &str) -> String {
 /// Checks what identifies an entry of a list of objects.
 fn check_key(part: Part, list: &Value, place: &str) -> Result<(), Fault> {
     let place = place.to_owned();
-    let Some(key) = list.get(keyword::LIST_KEY).and_then(Value::as_str) else {
-        return Err(Fault::NoKey { part, place });
+    let Some(key) = Key::of(list) else {
+        let is_declared = list.get(keyword::LIST_KEY).is_some();
+        return Err(if is_declared { Fault::KeyForm { part, place } } else { Fault::NoKey { part, place } });
     };
-    let member = list["items"]["properties"].get(key);
     let is_leaf = |member: &Value| {
         let is_composed = |kind: &Value| kind == "object" || kind == "array" || kind == "null";
-        matches!(Node::of(member), Node::Leaf(_)) && member.get("items").is_none() && !is_composed(&member["type"])
+        let is_leaf = matches!(Node::of(member), Node::Leaf(_)) && member.get("items").is_none();
+        !member.is_null() && is_leaf && !is_composed(&member["type"])
     };
-    if member.is_some_and(is_leaf) { Ok(()) } else { Err(Fault::Key { part, place, key: key.to_owned() }) }
+    let lists = |names: &Value, name: &str| names.as_array().is_some_and(|names| names.iter().any(|one| one == name));
+    for (index, name) in key.names().enumerate() {
+        let member = key.member(name);
+        let is_always_there = || lists(&list["items"]["required"], name) && !lists(&member["type"], "null");
+        let key_name = name.to_owned();
+        if !is_leaf(member) {
+            return Err(Fault::Key { part, place, key: key_name });
+        }
+        if key.names().take(index).any(|other| other == name) {
+            return Err(Fault::KeyTwice { part, place, key: key_name });
+        }
+        if key.is_composite() && !is_always_there() {
+            return Err(Fault::KeyOptional { part, place, key: key_name });
+        }
+    }
+    Ok(())
 }
 
 fn check_aliases(config: &Value, schema: &Value, place: &str) -> Result<(), Fault> {

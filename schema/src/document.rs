@@ -3,7 +3,8 @@
 use polycube_plugin_api::keyword;
 use serde_json::{Map, Value};
 
-use super::node::{Node, name, word as word_of};
+use super::key::Key;
+use super::node::Node;
 use crate::problem::Problem;
 
 /// What a request does to the node that it names.
@@ -32,7 +33,7 @@ pub(super) fn defaults(schema: &Value) -> Value {
             )
         }
         Node::List { .. } => schema.get("default").cloned().unwrap_or_else(|| Value::Array(Vec::new())),
-        Node::Entry(_) | Node::Leaf(_) => schema.get("default").cloned().unwrap_or(Value::Null),
+        Node::Part { .. } | Node::Entry(_) | Node::Leaf(_) => schema.get("default").cloned().unwrap_or(Value::Null),
     }
 }
 
@@ -129,8 +130,11 @@ pub(super) fn set(
         return Ok(());
     };
     if let Node::List { key, schema } = Node::of(schema) {
-        let entry = Entry { list: schema, key, word };
-        return set_entry(&entry, config, rest, operation, value).map_err(|problem| problem.under(word));
+        let Some((words, rest)) = path.split_at_checked(key.words()) else {
+            return Err(key.incomplete(path.len()).under(&path.join("/")));
+        };
+        let entry = Entry { list: schema, key, words };
+        return set_entry(&entry, config, rest, operation, value).map_err(|problem| problem.under(&words.join("/")));
     }
     if !config.is_object() {
         *config = Value::Object(Map::new());
@@ -148,8 +152,8 @@ pub(super) fn set(
 struct Entry<'a> {
     /// Schema of the list.
     list: &'a Value,
-    key: &'a str,
-    word: &'a str,
+    key: Key<'a>,
+    words: &'a [String],
 }
 
 fn set_entry(
@@ -159,33 +163,37 @@ fn set_entry(
     operation: Operation,
     value: Value,
 ) -> Result<(), Problem> {
-    let Entry { list: list_schema, key, word } = *entry;
+    let Entry { list: list_schema, key, words } = *entry;
     if !list.is_array() {
         *list = Value::Array(Vec::new());
     }
     let Some(entries) = list.as_array_mut() else { return Ok(()) };
-    let (schema, name) = (&list_schema["items"], name(list_schema, key, word));
+    let (schema, names) = (&list_schema["items"], key.read(words));
     let value = if value.is_null() && operation == Operation::Create { Value::Object(Map::new()) } else { value };
     if rest.is_empty() && operation != Operation::Remove && !value.is_object() {
         return Err(Problem::bad("", format!("an entry is a JSON object, not {value}")));
     }
-    let given = match rest {
-        [] => value.get(key),
-        [only] if only == key => Some(&value),
-        _ => None,
-    };
-    if let Some(other) = given.filter(|other| **other != name && operation != Operation::Remove) {
-        let message = format!("the {key} is {name} in the path and {other} in the body");
-        return Err(Problem::invalid(key, message));
+    for (member, name) in key.names().zip(&names) {
+        let given = match rest {
+            [] => value.get(member),
+            [only] if only == member => Some(&value),
+            _ => None,
+        };
+        if let Some(other) = given.filter(|other| *other != name && operation != Operation::Remove) {
+            let message = format!("the {member} is {name} in the path and {other} in the body");
+            return Err(Problem::invalid(member, message));
+        }
     }
-    let found = entries.iter().position(|entry| entry.get(key) == Some(&name));
-    let missing = |entries: &[Value]| absent(entries, key, word);
+    let found = key.find(entries, &names);
+    let missing = |entries: &[Value]| absent(entries, key, words);
     if !rest.is_empty() {
         let index = found.ok_or_else(|| missing(entries))?;
         return set(schema, &mut entries[index], rest, operation, value);
     }
     match (operation, found) {
-        (Operation::Create, Some(_)) => return Err(Problem::exists("", format!("the entry `{word}` exists already"))),
+        (Operation::Create, Some(_)) => {
+            return Err(Problem::exists("", format!("the entry `{}` exists already", words.join(" "))));
+        }
         (Operation::Remove, Some(index)) => drop(entries.remove(index)),
         (Operation::Merge, Some(index)) => merge(schema, &mut entries[index], value),
         (Operation::Remove | Operation::Merge, None) => return Err(missing(entries)),
@@ -193,7 +201,7 @@ fn set_entry(
             let mut entry = defaults(schema);
             merge(schema, &mut entry, value);
             if let Some(members) = entry.as_object_mut() {
-                members.insert(key.to_owned(), name);
+                members.extend(key.names().map(str::to_owned).zip(names));
             }
             match found {
                 Some(index) => entries[index] = entry,
@@ -204,10 +212,11 @@ fn set_entry(
     Ok(())
 }
 
-/// The problem that there is no entry `name`.
-pub fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
-    let names: Vec<String> = entries.iter().filter_map(|entry| word_of(entry.get(key)?)).collect();
-    Problem::missing("", format!("there is no entry `{name}`")).knowing(name, names.iter().map(String::as_str))
+/// The problem that there is no entry with these words as its key.
+pub fn absent(entries: &[Value], key: Key<'_>, words: &[String]) -> Problem {
+    let name = words.join(" ");
+    let names: Vec<String> = entries.iter().filter_map(|entry| Some(key.of_entry(entry)?.join(" "))).collect();
+    Problem::missing("", format!("there is no entry `{name}`")).knowing(&name, names.iter().map(String::as_str))
 }
 
 fn merge(schema: &Value, into: &mut Value, value: Value) {
@@ -225,10 +234,9 @@ fn merge(schema: &Value, into: &mut Value, value: Value) {
         }
         (Node::List { key, schema }, Value::Array(entries)) if into.is_array() => {
             for entry in entries {
-                let same = |one: &&mut Value| entry.get(key).is_some() && one.get(key) == entry.get(key);
                 let Some(list) = into.as_array_mut() else { return };
-                match list.iter_mut().find(same) {
-                    Some(one) => merge(&schema["items"], one, entry),
+                match key.find_like(list, &entry) {
+                    Some(one) => merge(&schema["items"], &mut list[one], entry),
                     None => list.push(entry),
                 }
             }
@@ -407,10 +415,13 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_there_is_reported_with_those_that_are() {
+        let schema = schema();
+        let key = Key::of(&schema["properties"]["host"]).unwrap();
         let entries = [json!({ "id": 10 }), json!({ "id": 20 }), json!({ "weight": 1 })];
-        assert_eq!(absent(&entries, "id", "15").to_string(), "there is no entry `15`; did you mean `10`?");
-        assert_eq!(absent(&entries, "id", "abc").to_string(), "there is no entry `abc`; known: 10, 20");
-        assert_eq!(absent(&[], "id", "abc").to_string(), "there is no entry `abc`");
+        let said = |entries: &[Value], word: &str| absent(entries, key, &[word.to_owned()]).to_string();
+        assert_eq!(said(&entries, "15"), "there is no entry `15`; did you mean `10`?");
+        assert_eq!(said(&entries, "abc"), "there is no entry `abc`; known: 10, 20");
+        assert_eq!(said(&[], "abc"), "there is no entry `abc`");
     }
 
     #[test]

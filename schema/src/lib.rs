@@ -5,6 +5,7 @@ mod coerce;
 mod document;
 mod format;
 pub mod host;
+mod key;
 pub mod metric;
 mod model;
 mod node;
@@ -14,6 +15,7 @@ mod strict;
 mod summary;
 
 pub use document::{Operation, absent};
+pub use key::Key;
 pub use model::{Model, ModelError, Source};
 pub use node::{Node, is_read_only, locate, read, shown, word};
 

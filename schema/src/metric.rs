@@ -27,11 +27,8 @@ pub struct Metric {
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Member(String),
-    /// Into each entry of a list.
-    Each {
-        key: String,
-        label: String,
-    },
+    /// Into each entry of a list: the members of its key, and the labels that they are.
+    Each(Vec<(String, String)>),
 }
 
 /// A value of a metric, with the labels that distinguish it from others of its cube.
@@ -92,7 +89,7 @@ pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
 fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<(), MetricError> {
     let (step, below): (_, Vec<_>) = match Node::of(schema) {
         Node::List { key, schema } => {
-            let step = Step::Each { key: key.to_owned(), label: label(key) };
+            let step = Step::Each(key.names().map(|name| (name.to_owned(), label(name))).collect());
             (Some(step), schema["items"]["properties"].as_object().into_iter().flatten().collect())
         }
         _ => (None, schema["properties"].as_object().into_iter().flatten().collect()),
@@ -130,10 +127,11 @@ fn label(name: &str) -> String {
 
 impl Metric {
     fn labels(&self) -> impl Iterator<Item = &str> {
-        self.path.iter().filter_map(|step| match step {
-            Step::Each { label, .. } => Some(label.as_str()),
+        let members = self.path.iter().filter_map(|step| match step {
+            Step::Each(members) => Some(members),
             Step::Member(_) => None,
-        })
+        });
+        members.flatten().map(|(_, label)| label.as_str())
     }
 
     /// The metric's values in `state`.
@@ -145,14 +143,16 @@ impl Metric {
                     .into_iter()
                     .filter_map(|(labels, value)| value.get(name).map(|value| (labels, value)))
                     .collect(),
-                Step::Each { key, label } => places
+                Step::Each(members) => places
                     .into_iter()
                     .flat_map(|(labels, list)| {
                         list.as_array().into_iter().flatten().filter_map(move |entry| {
-                            let key = entry.get(key)?;
-                            let text = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
                             let mut labels = labels.clone();
-                            labels.push((label.as_str(), text));
+                            for (member, label) in members {
+                                let value = entry.get(member)?;
+                                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                                labels.push((label.as_str(), text));
+                            }
                             Some((labels, entry))
                         })
                     })

@@ -15,7 +15,7 @@ use super::document::{
 };
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
-use super::node::{Node, locate, word};
+use super::node::{Node, locate};
 use super::scalar::unit_of;
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
 use super::summary::{self, Summary};
@@ -214,6 +214,9 @@ impl Model {
     ) -> Result<Value, Problems> {
         let node = locate(&self.config, path).map_err(|(node, word)| self.nowhere(path, node, word))?;
         let place = path.join("/");
+        if let Node::Part { key, given, .. } = node {
+            return Err(key.incomplete(given).at(place).into());
+        }
         let mut findings = Findings::default();
         let is_state = |path: &str| self.is_state(path);
         let state = match source {
@@ -312,11 +315,11 @@ fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (Str
         let index = step.parse::<usize>().ok().filter(|_| document.is_array());
         document = index.map_or(&document[&step], |index| &document[index]);
         let name = match Node::of(schema) {
-            Node::List { key, .. } => document.get(key).and_then(word),
+            Node::List { key, .. } => key.of_entry(document),
             _ => None,
         };
         schema = if index.is_some() { &schema["items"] } else { &schema["properties"][&step] };
-        path.push(name.unwrap_or(step));
+        path.extend(name.unwrap_or_else(|| vec![step]));
     }
     (path.join("/"), schema)
 }
