@@ -3,12 +3,14 @@
 //! A schema can be valid and yet describe something that no request reaches, or that hides a node of the host's. Such a
 //! service would load and fail its users later, one by one; here it is refused in one line.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use polycube_api::{COMMAND_LINE, Verb, Word};
-use polycube_plugin_api::{Action, ServiceSchema, keyword};
+use polycube_plugin_api::{Action, ServiceSchema, Stream, keyword};
 use serde_json::Value;
 
+use super::action::{is_any, meet, name_in_braces};
 use super::key::Key;
 use super::node::{Node, locate};
 
@@ -82,8 +84,12 @@ pub(crate) enum Unreachable {
     Taken(String),
     #[error("a node of the data model has this path: choose another")]
     Node,
-    #[error("what follows the list `{0}` names an entry: move the action out of the list")]
-    Entry(String),
+    #[error("what follows the list `{place}` names an entry: write {keys} after it")]
+    Entry { place: String, keys: String },
+    #[error("`{0}` stands for no key of a list: leave out the braces")]
+    Braces(String),
+    #[error("`{0}` is there twice: give the words in braces different names")]
+    SameName(String),
     #[error("a stream has this path: choose another")]
     Stream,
     #[error("another action has this path: choose another")]
@@ -209,7 +215,7 @@ fn check_action(
     host: &[String],
 ) -> Result<(), Unreachable> {
     let words: Vec<String> = action.path.split('/').map(str::to_owned).collect();
-    if !words.iter().all(|word| is_word(word)) {
+    if !words.iter().all(|word| is_word(name_in_braces(word).unwrap_or(word))) {
         return Err(Unreachable::Path);
     }
     if let Some(verb) = words.iter().find(|word| Verb::parse(word).is_some()) {
@@ -218,29 +224,52 @@ fn check_action(
     if host.contains(&words[0]) {
         return Err(Unreachable::Taken(words[0].clone()));
     }
-    for schema in [&service.config, &service.state] {
-        let list = (1..words.len())
-            .find(|depth| matches!(locate(schema, &words[..*depth]), Ok(Node::List { .. } | Node::Entry(_))));
-        if let Some(depth) = list {
-            return Err(Unreachable::Entry(words[..depth].join("/")));
-        }
-        if locate(schema, &words).is_ok() {
-            return Err(Unreachable::Node);
-        }
+    check_braces(service, &words)?;
+    if [&service.config, &service.state].iter().any(|schema| locate(schema, &words).is_ok()) {
+        return Err(Unreachable::Node);
     }
-    if service.streams.iter().any(|stream| stream.path == action.path) {
+    let has_braces = words.iter().any(|word| is_any(word));
+    let is_same = |stream: &Stream| {
+        let has_its_length = stream.path.split('/').count() == words.len();
+        stream.path == action.path || has_braces && has_its_length && meet(&stream.path, &action.path)
+    };
+    if service.streams.iter().any(is_same) {
         return Err(Unreachable::Stream);
     }
     for other in earlier {
-        if other.path == action.path {
-            return Err(Unreachable::Twice);
+        if !meet(&other.path, &action.path) {
+            continue;
         }
-        let [longer, shorter] = match other.path.len() < action.path.len() {
-            true => [action, other],
-            false => [other, action],
-        };
-        if longer.path.starts_with(&format!("{}/", shorter.path)) {
-            return Err(Unreachable::After(shorter.path.clone()));
+        return Err(match other.path.split('/').count().cmp(&words.len()) {
+            Ordering::Equal => Unreachable::Twice,
+            Ordering::Less => Unreachable::After(other.path.clone()),
+            Ordering::Greater => Unreachable::After(action.path.clone()),
+        });
+    }
+    Ok(())
+}
+
+/// Checks that words in braces stand where entries have their keys, and nothing else does.
+fn check_braces(service: &ServiceSchema, words: &[String]) -> Result<(), Unreachable> {
+    for (depth, word) in words.iter().enumerate() {
+        let named = [&service.config, &service.state].into_iter().find_map(|schema| {
+            match locate(schema, &words[..depth]).ok()? {
+                Node::List { key, .. } | Node::Part { key, .. } => Some(key),
+                _ => None,
+            }
+        });
+        match named {
+            Some(key) if !is_any(word) => {
+                let keys: Vec<String> = key.names().map(|name| format!("{{{name}}}")).collect();
+                let is_list = |depth: &usize| !words[*depth - 1].starts_with('{');
+                let list = (1..=depth).rev().find(is_list).unwrap_or(depth);
+                return Err(Unreachable::Entry { place: words[..list].join("/"), keys: keys.join("/") });
+            }
+            None if is_any(word) => return Err(Unreachable::Braces(word.clone())),
+            _ => {}
+        }
+        if is_any(word) && words[..depth].contains(word) {
+            return Err(Unreachable::SameName(word.clone()));
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Data models: a service's JSON Schema, composed with the host's own, and requests checked against it. Pure.
 
+pub mod action;
 mod check;
 mod coerce;
 mod document;

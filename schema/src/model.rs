@@ -67,6 +67,8 @@ pub struct Model {
     pub summary: Vec<Summary>,
     /// Input of the actions that take some, by their paths.
     pub inputs: BTreeMap<String, Self>,
+    /// What checks the output of the actions that describe it, by their paths.
+    pub(super) outputs: BTreeMap<String, Validator>,
     config: Value,
     validator: Validator,
 }
@@ -108,7 +110,11 @@ impl Model {
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
         let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
-        let validator = options.build(&enforced).map_err(|failure| error(Reason::Schema(failure.to_string())))?;
+        let build =
+            |schema: &Value| options.build(schema).map_err(|failure| error(Reason::Schema(failure.to_string())));
+        let validator = build(&enforced)?;
+        let described = service.actions.iter().filter_map(|action| Some((action.path.clone(), action.output.as_ref()?)));
+        let outputs = described.map(|(path, schema)| Ok((path, build(schema)?))).collect::<Result<_, ModelError>>()?;
         let metrics = metric::declared(&service).map_err(|failure| error(failure.into()))?;
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
         let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
@@ -118,7 +124,7 @@ impl Model {
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
         overlay(&mut tree, service.state.clone());
-        Ok(Self { service, tree, metrics, summary, inputs, config, validator })
+        Ok(Self { service, tree, metrics, summary, inputs, outputs, config, validator })
     }
 
     /// Schema of what can be set, aliases included.
