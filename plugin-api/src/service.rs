@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Action, ActionCall, Code, Cube, Datapath, Direction, Maps, Netdevs, Outcome, Program, Refusal, ServiceKind, Stream, Tag};
+use crate::{
+    Action, ActionCall, Code, Cube, Datapath, Direction, Maps, Netdevs, Outcome, Program, Refusal, ServiceKind, Stream,
+    Tag,
+};
 
 /// A port of a standard cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

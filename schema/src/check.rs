@@ -61,6 +61,7 @@ pub(crate) enum Part {
     Config,
     State,
     Input,
+    Output,
 }
 
 impl fmt::Display for Part {
@@ -69,6 +70,7 @@ impl fmt::Display for Part {
             Self::Config => "configuration",
             Self::State => "state",
             Self::Input => "action's input",
+            Self::Output => "action's output",
         })
     }
 }
@@ -113,6 +115,9 @@ pub(super) fn check(service: &ServiceSchema, words: &[String]) -> Result<(), Fau
         if let Some(input) = &action.input {
             check_tree(Part::Input, input)?;
         }
+        if let Some(output) = &action.output {
+            check_references(Part::Output, output, "")?;
+        }
         check_action(service, action, &service.actions[..index], words)
             .map_err(|why| Fault::Action { path: action.path.clone(), why })?;
     }
@@ -153,6 +158,20 @@ fn check_node(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
     }
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {
         check_node(part, member, &below(place, name))?;
+    }
+    Ok(())
+}
+
+/// Checks that a schema describes all that it contains where it is.
+fn check_references(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
+    if schema.get("$ref").is_some() {
+        return Err(Fault::Reference { part, place: place.to_owned() });
+    }
+    if let Some(items) = schema.get("items") {
+        check_references(part, items, place)?;
+    }
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        check_references(part, member, &below(place, name))?;
     }
     Ok(())
 }

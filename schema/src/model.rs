@@ -113,7 +113,8 @@ impl Model {
         let build =
             |schema: &Value| options.build(schema).map_err(|failure| error(Reason::Schema(failure.to_string())));
         let validator = build(&enforced)?;
-        let described = service.actions.iter().filter_map(|action| Some((action.path.clone(), action.output.as_ref()?)));
+        let described =
+            service.actions.iter().filter_map(|action| Some((action.path.clone(), action.output.as_ref()?)));
         let outputs = described.map(|(path, schema)| Ok((path, build(schema)?))).collect::<Result<_, ModelError>>()?;
         let metrics = metric::declared(&service).map_err(|failure| error(failure.into()))?;
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));

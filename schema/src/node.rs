@@ -37,7 +37,7 @@ impl<'a> Node<'a> {
     }
 
     /// The node one step further down.
-    fn child(&self, word: &str) -> Option<Self> {
+    pub fn child(&self, word: &str) -> Option<Self> {
         match self {
             Self::Container(schema) | Self::Entry(schema) => schema.get("properties")?.get(word).map(Self::of),
             Self::List { schema, key } => Self::named(schema, *key, 1),

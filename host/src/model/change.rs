@@ -34,6 +34,11 @@ pub(crate) enum Change {
         operation: Operation,
         value: Value,
     },
+    /// Gives a cube the configuration that its plugin wants it to have, whole.
+    Become {
+        cube: String,
+        config: Value,
+    },
     CreatePort {
         cube: String,
         port: String,
@@ -94,6 +99,7 @@ impl Change {
             Self::CreateCube { name: cube, .. }
             | Self::DeleteCube { cube }
             | Self::Configure { cube, .. }
+            | Self::Become { cube, .. }
             | Self::CreatePort { cube, .. }
             | Self::ConfigurePort { cube, .. }
             | Self::DeletePort { cube, .. }
@@ -133,6 +139,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
             draft.model.forget_attachments(&cube);
         }
         Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
+        Change::Become { cube, config } => draft.become_as(&cube, config)?,
         Change::CreatePort { cube, port, body } => draft.create_port(&cube, &port, body)?,
         Change::ConfigurePort { cube, port, operation, body } => draft.configure_port(&cube, &port, operation, body)?,
         Change::DeletePort { cube, port } => draft.model.topology.remove_port(&cube, &port)?,

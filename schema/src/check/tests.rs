@@ -187,7 +187,10 @@ fn an_action_has_a_path_of_its_own() {
         ("services/{a}/{a}/drain", "`{a}` is there twice: give the words in braces different names"),
         ("routes/{other}/reset", "another action has this path: choose another"),
         ("routes/{}/x", PATH),
-        ("routes/{id}/reset/now", "nothing follows the action `routes/{id}/reset`: choose a path that does not begin with it"),
+        (
+            "routes/{id}/reset/now",
+            "nothing follows the action `routes/{id}/reset`: choose a path that does not begin with it",
+        ),
         ("packets", "a stream has this path: choose another"),
         ("run", "another action has this path: choose another"),
         ("run/fast", "nothing follows the action `run`: choose a path that does not begin with it"),
@@ -205,5 +208,12 @@ fn an_action_has_a_path_of_its_own() {
     check_that(
         |service| service.actions[1].input = Some(json!({ "type": "string" })),
         "its action's input is not an object: make it a struct with named fields",
+    );
+    for output in [json!({ "type": "string" }), json!({ "type": "array", "items": { "properties": { "a": {} } } })] {
+        check_that(|service| service.actions[1].output = Some(output), "");
+    }
+    check_that(
+        |service| service.actions[1].output = Some(json!({ "items": { "properties": { "a": { "$ref": "#" } } } })),
+        "`a` of its action's output has `$ref`: a type that contains itself cannot be a data model",
     );
 }

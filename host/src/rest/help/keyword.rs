@@ -10,7 +10,9 @@ use crate::schema::Node;
 pub(super) fn of(name: &str, schema: &Value) -> Keyword {
     let (kind, keys) = match Node::of(schema) {
         Node::Container(_) | Node::Entry(_) => (KeywordKind::Container, Vec::new()),
-        Node::List { key, .. } => (KeywordKind::List, vec![key.to_owned()]),
+        Node::List { key, .. } | Node::Part { key, .. } => {
+            (KeywordKind::List, key.names().map(str::to_owned).collect())
+        }
         Node::Leaf(_) => (KeywordKind::Leaf, Vec::new()),
     };
     let is_leaf = kind == KeywordKind::Leaf;
@@ -36,7 +38,7 @@ pub(super) fn of(name: &str, schema: &Value) -> Keyword {
 /// The member `name` of a schema, with all that is below it; `whole` is the schema of the cube.
 pub(super) fn deep(name: &str, schema: &Value, whole: &Value) -> Keyword {
     let below = match Node::of(schema) {
-        Node::List { schema, .. } => &schema["items"],
+        Node::List { schema, .. } | Node::Part { schema, .. } => &schema["items"],
         Node::Container(schema) | Node::Entry(schema) | Node::Leaf(schema) => schema,
     };
     let members = below["properties"].as_object().into_iter().flatten().map(|(name, member)| deep(name, member, whole));

@@ -3,13 +3,13 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::take_name;
+use super::{take_key, take_name};
 use crate::model::Change;
 use crate::problem::Problem;
 use crate::registry::Service;
 use crate::rest::call::Call;
 use crate::rest::resource_kind::ResourceKind;
-use crate::schema::{Model, Node, Operation, is_read_only, locate};
+use crate::schema::{Model, Node, Operation, action, is_read_only, locate};
 use crate::topology::PortName;
 
 /// A change of a cube's ports; `path` begins below them.
@@ -69,6 +69,9 @@ pub(super) fn of_node(
         let actions = actions_beside(service, path);
         call.nowhere(format!("there is no `{word}`")).knowing(word, node.children().chain(actions))
     })?;
+    if let Node::Part { key, given, .. } = node {
+        return Err(key.incomplete(given).at(format!("{cube}/{name}")));
+    }
     let kind = if is_read_only(whole, path) { ResourceKind::Read } else { ResourceKind::of(&node) };
     let operation = match (&call.method, kind) {
         (&Method::PUT | &Method::PATCH | &Method::DELETE, ResourceKind::Read) => {
@@ -83,18 +86,15 @@ pub(super) fn of_node(
     };
     let (mut path, mut value) = (path.to_vec(), call.body.clone());
     if let (Node::List { key, .. }, Operation::Create) = (node, operation) {
-        path.push(take_name(&mut value, key, &format!("{cube}/{name}"))?);
+        path.extend(take_key(&mut value, key, &format!("{cube}/{name}"))?);
     }
     Ok((Change::Configure { cube: cube.to_owned(), path, operation, value }, kind))
 }
 
 /// The words of actions that could follow where `path` leaves the data model.
-fn actions_beside<'a>(service: &'a Service, path: &[String]) -> impl Iterator<Item = &'a str> {
+fn actions_beside<'a>(service: &'a Service, path: &'a [String]) -> impl Iterator<Item = &'a str> {
     let Service { model, whole, .. } = service;
     let before = (0..path.len()).find(|depth| locate(whole, &path[..=*depth]).is_err()).unwrap_or_default();
-    model.service.actions.iter().filter_map(move |action| {
-        let words: Vec<&str> = action.path.split('/').collect();
-        let (begin, next) = words.split_at_checked(before)?;
-        (path[..before] == *begin).then_some(*next.first()?)
-    })
+    let next = move |declared: &'a str| action::after(declared, &path[..before])?.first().copied();
+    model.service.actions.iter().filter_map(move |action| next(&action.path)).filter(|word| !action::is_any(word))
 }
