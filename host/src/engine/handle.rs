@@ -82,6 +82,8 @@ impl Handle {
             if let Some(guard) = guard() {
                 guard(&view)?;
             }
+            // What is wrong is said without a turn: the plugin may be in a call for a while.
+            action_input((&view.topology, &view.registry), cube, path, input.clone())?;
             let Tried { output, config, found } = self.call(&view, cube, path, input.clone()).await?;
             let Some(config) = config else { return Ok(output) };
             let was_stale = Arc::new(AtomicBool::new(false));

@@ -3,6 +3,7 @@
 mod change;
 pub(super) mod etag;
 mod read;
+mod restconf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,6 +118,7 @@ async fn of_cube(
         return Err(Problem::missing(format!("{service}/{cube}"), message).into());
     }
     let of_service = view.registry.service(&found.service)?;
+    let path = &restconf::words(&of_service.whole, &call.segments[call.segments.len() - path.len()..])[..];
     let action = of_service.model.called(path);
     if action.is_some() && call.method != Method::POST {
         return Err(call.wrong_method(ResourceKind::Run.methods()).into());
