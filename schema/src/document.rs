@@ -170,6 +170,9 @@ fn set_entry(
     let Some(entries) = list.as_array_mut() else { return Ok(()) };
     let (schema, names) = (&list_schema["items"], key.read(words));
     let value = if value.is_null() && operation == Operation::Create { Value::Object(Map::new()) } else { value };
+    if let Some(problem) = key.misfit(&names) {
+        return Err(problem);
+    }
     if rest.is_empty() && operation != Operation::Remove && !value.is_object() {
         return Err(Problem::bad("", format!("an entry is a JSON object, not {value}")));
     }

@@ -94,6 +94,23 @@ impl<'a> Key<'a> {
         Problem::new(ErrorTag::MissingAttribute, "", message)
     }
 
+    /// The problem with values that cannot be those of a key of several members: a word is missing before them, say.
+    pub fn misfit(self, values: &[Value]) -> Option<Problem> {
+        let misfit = |name: &str, value: &Value| {
+            let member = self.member(name);
+            let options = member["enum"].as_array();
+            if let Some(options) = options.filter(|options| !options.contains(value)) {
+                let options: Vec<String> = options.iter().filter_map(word).collect();
+                return Some(format!("is not one of {}", options.join(", ")));
+            }
+            let kind = member["type"].as_str().filter(|kind| *kind != "string" && value.is_string())?;
+            Some(format!("is not of type \"{kind}\""))
+        };
+        let mut members = self.names().zip(values).filter(|_| self.is_composite());
+        let (name, value, why) = members.find_map(|(name, value)| Some((name, value, misfit(name, value)?)))?;
+        Some(Problem::bad(name, format!("{name}: {value} {why}")))
+    }
+
     /// The problem with an empty text in a key of several members: no path can have it.
     pub fn empty(self, words: &[String]) -> Option<Problem> {
         let (name, _) = self.names().zip(words).find(|(_, word)| self.is_composite() && word.is_empty())?;
@@ -166,6 +183,16 @@ mod tests {
         assert_eq!(key.find_like(&entries, &json!({ "vip": "a", "vport": 80 })), None, "the key is not whole");
         let begins = entries.iter().filter(|one| key.fits(one, &[json!("a"), json!(80)]));
         assert_eq!(begins.count(), 2);
+    }
+
+    #[test]
+    fn a_word_that_its_member_cannot_have_is_named() {
+        let list = list(&json!(["vip", "vport", "proto"]));
+        let key = Key::of(&list).unwrap();
+        let misfit = |given: &[&str]| key.misfit(&key.read(&words(given))).map(|problem| problem.message);
+        assert_eq!(misfit(&["a", "80", "tcp"]), None);
+        assert_eq!(misfit(&["a", "80", "name"]).as_deref(), Some("proto: \"name\" is not one of TCP, UDP"));
+        assert_eq!(misfit(&["80", "a", "TCP"]).as_deref(), Some("vport: \"a\" is not of type \"integer\""));
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Site {
             "fw1 service 10.0.0.1 80 TCP backend add 10.1.0.1 80",
             "fw1 service 10.0.0.1 80 TCP backend add 10.1.0.2 80",
         ];
-        Ok(Self { scene: Scene::set_up().fixtures(["wall"]).commands(commands).start()? })
+        Ok(Self { scene: Scene::set_up().kept().fixtures(["wall"]).commands(commands).start()? })
     }
 
     #[track_caller]
@@ -108,14 +108,11 @@ fn calls_at_the_same_time_all_have_their_effect() -> Result<()> {
     const CALLS: usize = 24;
     let site = Site::build()?;
     let append = |number: usize| -> Result<u64> {
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             // A change of another kind in between.
-            site.ask(
-                "PATCH",
-                "fw1/chain/EGRESS",
-                Some(json!({ "default": if number % 8 == 0 { "DROP" } else { "FORWARD" } })),
-            )
-            .ok();
+            let policy = if number.is_multiple_of(8) { "DROP" } else { "FORWARD" };
+            let change = site.ask("PATCH", "fw1/chain/EGRESS", Some(json!({ "default": policy })));
+            assert_eq!(change.status, 201);
         }
         let body = json!({ "src": format!("10.0.0.{number}") });
         site.ask("POST", "fw1/chain/INGRESS/append", Some(body)).ok().json()?["id"].as_u64().context("an id")
@@ -234,7 +231,7 @@ fn actions_are_found_where_they_are() -> Result<()> {
     let names: Vec<_> = append["parameters"].as_array().context("parameters")?.iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["cube", "name"]);
     let post = &append["post"];
-    let answer = &post["responses"]["200"]["content"]["application/yang-data+json"]["schema"];
+    let answer = &post["responses"]["200"]["content"]["application/yang.data+json"]["schema"];
     assert_eq!(answer["properties"]["id"]["type"], "integer", "{post}");
     let input = &post["requestBody"]["content"]["application/json"]["schema"]["properties"];
     assert_eq!(input["src"]["format"], "ip-prefix", "{post}");
