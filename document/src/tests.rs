@@ -140,7 +140,7 @@ fn an_entry_is_found_by_several_of_its_members_in_any_order() {
         ("service/a/80/TCP", 2, 3),
         ("service/a/80/UDP", 3, 3),
         ("service/a/80/UDP/weight", 3, 35),
-        ("service/a/81/proto", 4, 19),
+        ("service/a/81/proto", 4, 23),
         ("service/a/81/TCP/x", 4, 3),
         ("service/a", 2, 3),
     ] {

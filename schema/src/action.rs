@@ -1,7 +1,4 @@
-//! Actions: where their paths are, and what they take and answer.
-//!
-//! A word in braces in an action's path stands for a word of a list's key, so `chain/{name}/append` is an action of each
-//! entry of `chain`. Streams are declared in the same way, but their words in braces match any word.
+//! Actions: where they are called, and what they take and answer.
 
 use polycube_plugin_api::{Action, keyword};
 use serde_json::{Map, Value, json};
@@ -10,6 +7,7 @@ use super::document::defaults;
 use super::key::Key;
 use super::model::Model;
 use super::node::{Node, locate};
+use super::template::{agrees, is_at, name_in_braces};
 use crate::problem::{Problem, Problems};
 
 /// An action that a path leads to.
@@ -19,37 +17,6 @@ pub struct Called<'a> {
     pub keys: Map<String, Value>,
     /// How many words of the path lead to the innermost entry that it is an action of; 0 if it is the cube's.
     pub entry: usize,
-}
-
-/// Whether a word of a declared path stands for any.
-pub fn is_any(word: &str) -> bool {
-    word.starts_with('{')
-}
-
-/// The name of a word in braces.
-pub fn name_in_braces(word: &str) -> Option<&str> {
-    word.strip_prefix('{')?.strip_suffix('}')
-}
-
-/// Whether `path` is at, or below, what `declared` leads to; or on the way to it, as far as it goes.
-fn agrees(declared: &str, path: &[String]) -> bool {
-    declared.split('/').zip(path).all(|(word, given)| is_any(word) || word == given)
-}
-
-/// Whether `declared` leads to `path`.
-pub fn is_at(declared: &str, path: &[String]) -> bool {
-    declared.split('/').count() == path.len() && agrees(declared, path)
-}
-
-/// The words of `declared` that follow `path`, if it begins with that.
-pub fn after<'a>(declared: &'a str, path: &[String]) -> Option<Vec<&'a str>> {
-    let words: Vec<&str> = declared.split('/').collect();
-    (words.len() >= path.len() && agrees(declared, path)).then(|| words[path.len()..].to_vec())
-}
-
-/// Whether a path can lead to both, or begin with one of them and lead to the other.
-pub(super) fn meet(one: &str, other: &str) -> bool {
-    one.split('/').zip(other.split('/')).all(|(one, other)| is_any(one) || is_any(other) || one == other)
 }
 
 impl Model {
@@ -186,21 +153,21 @@ mod tests {
 
     /// Asserts which action a path leads to, with which keys, and of which entry.
     #[track_caller]
-    fn check(path: &str, expected: Option<(&str, Value, usize)>) {
+    fn check(path: &str, expected: Option<&(&str, Value, usize)>) {
         let model = model();
         let found = model.called(&words(path));
         let found = found.map(|called| (called.action.path.as_str(), called.keys.into(), called.entry));
-        assert_eq!(found, expected, "{path}");
+        assert_eq!(found.as_ref(), expected, "{path}");
     }
 
     #[test]
     fn a_path_leads_to_an_action_with_the_words_in_braces_as_values() {
-        check("flush", Some(("flush", json!({}), 0)));
-        check("chain/ingress/append", Some(("chain/{name}/append", json!({ "name": "INGRESS" }), 2)));
+        check("flush", Some(&("flush", json!({}), 0)));
+        check("chain/ingress/append", Some(&("chain/{name}/append", json!({ "name": "INGRESS" }), 2)));
         let keys = json!({ "chain": "EGRESS", "id": 7 });
-        check("chain/EGRESS/rule/7/reset", Some(("chain/{chain}/rule/{id}/reset", keys, 4)));
+        check("chain/EGRESS/rule/7/reset", Some(&("chain/{chain}/rule/{id}/reset", keys, 4)));
         let keys = json!({ "vip": "10.0.0.1", "vport": 80 });
-        check("service/10.0.0.1/80/drain", Some(("service/{vip}/{vport}/drain", keys, 3)));
+        check("service/10.0.0.1/80/drain", Some(&("service/{vip}/{vport}/drain", keys, 3)));
         for path in ["flush/now", "chain/INGRESS", "chain/append", "chain/INGRESS/x", "service/10.0.0.1/drain", ""] {
             check(path, None);
         }
@@ -217,17 +184,6 @@ mod tests {
         ] {
             assert_eq!(model.action_above(&words(path)).map(|action| action.path.as_str()), above, "{path}");
         }
-    }
-
-    #[test]
-    fn what_follows_on_the_way_to_an_action() {
-        assert_eq!(after("chain/{name}/append", &words("chain/x")), Some(vec!["append"]));
-        assert_eq!(after("chain/{name}/append", &words("chain")), Some(vec!["{name}", "append"]));
-        assert_eq!(after("chain/{name}/append", &words("chain/x/append")), Some(vec![]));
-        assert_eq!(after("chain/{name}/append", &words("chain/x/other")), None);
-        assert_eq!(after("chain/{name}/append", &words("chain/x/append/y")), None);
-        assert_eq!(name_in_braces("{name}"), Some("name"));
-        assert_eq!(name_in_braces("name"), None);
     }
 
     #[test]

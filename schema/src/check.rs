@@ -10,9 +10,9 @@ use polycube_api::{COMMAND_LINE, Verb, Word};
 use polycube_plugin_api::{Action, ServiceSchema, Stream, keyword};
 use serde_json::Value;
 
-use super::action::{is_any, meet, name_in_braces};
 use super::key::Key;
 use super::node::{Node, locate};
+use super::template::{is_any, meet, name_in_braces};
 
 /// Bytes that a service's name has at most: the identity record ends it with a zero.
 const LONGEST: usize = 63;

@@ -6,8 +6,7 @@
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
-use super::node::word;
-use super::scalar::scalar;
+use super::scalar::{scalar, word};
 use crate::problem::{ErrorTag, Problem};
 
 /// The key of a list.
@@ -80,7 +79,7 @@ impl<'a> Key<'a> {
         self.names().map(|name| word(entry.get(name)?)).collect()
     }
 
-    /// The same of an entry in a body, whose values may be written otherwise than entries have them.
+    /// The same of an entry in a body, whose values may be written in another way.
     pub fn of_given(self, entry: &Value) -> Option<Vec<String>> {
         self.names().map(|name| word(&scalar(self.member(name), entry.get(name)?.clone()))).collect()
     }

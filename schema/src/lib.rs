@@ -14,11 +14,13 @@ pub mod problem;
 mod scalar;
 mod strict;
 mod summary;
+pub mod template;
 
 pub use document::{Operation, absent};
 pub use key::Key;
 pub use model::{Model, ModelError, Source};
-pub use node::{Node, is_read_only, locate, read, shown, word};
+pub use node::{Node, is_read_only, locate, read, shown};
+pub use scalar::word;
 
 #[cfg(test)]
 mod tests;

@@ -108,15 +108,6 @@ pub fn is_read_only(schema: &Value, path: &[String]) -> bool {
     })
 }
 
-/// How a name is written in a path; `None` if the value cannot be a name.
-pub fn word(name: &Value) -> Option<String> {
-    match name {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(name.to_string()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -246,21 +237,6 @@ mod tests {
             ("nothing", false),
         ] {
             assert_eq!(is_read_only(&schema, &words(path)), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn only_values_without_members_can_be_names() {
-        for (value, expected) in [
-            (json!("a"), Some("a")),
-            (json!(""), Some("")),
-            (json!(7), Some("7")),
-            (json!(true), Some("true")),
-            (Value::Null, None),
-            (json!(["a"]), None),
-            (json!({}), None),
-        ] {
-            assert_eq!(word(&value).as_deref(), expected, "{value}");
         }
     }
 }

@@ -25,9 +25,9 @@ impl Site {
     }
 
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
         let path = format!("/polycube/v1/{path}");
-        self.scene.daemon.http(method, &path, body.as_ref()).expect("an answer")
+        self.scene.daemon.http(method, &path, body).expect("an answer")
     }
 
     #[track_caller]
@@ -37,7 +37,7 @@ impl Site {
 
     /// Asserts that a call is refused with this status and a message with this in it, and that nothing has changed.
     #[track_caller]
-    fn refuses(&self, method: &str, path: &str, body: Option<Value>, (status, expected): (u16, &str)) {
+    fn refuses(&self, method: &str, path: &str, body: Option<&Value>, (status, expected): (u16, &str)) {
         let before = self.get("fw1");
         let response = self.ask(method, path, body);
         let answer = response.json().expect("JSON");
@@ -76,7 +76,7 @@ fn an_action_of_an_entry_changes_the_configuration_and_answers() -> Result<()> {
             { "id": 2, "dst": "10.1.0.0/16", "action": "FORWARD" },
         ])
     );
-    let answer = site.ask("POST", "fw1/chain=INGRESS/append", Some(json!({ "action": "DROP" }))).ok();
+    let answer = site.ask("POST", "fw1/chain=INGRESS/append", Some(&json!({ "action": "DROP" }))).ok();
     assert_eq!((answer.status, answer.json()?), (200, json!({ "id": 3 })));
     site.prints("fw1 chain INGRESS rule 2 explain", "INGRESS 2: FORWARD\n");
     site.prints("fw1 service 10.0.0.1 80 tcp drain", "drained: 2\n");
@@ -111,11 +111,11 @@ fn calls_at_the_same_time_all_have_their_effect() -> Result<()> {
         if number.is_multiple_of(4) {
             // A change of another kind in between.
             let policy = if number.is_multiple_of(8) { "DROP" } else { "FORWARD" };
-            let change = site.ask("PATCH", "fw1/chain/EGRESS", Some(json!({ "default": policy })));
+            let change = site.ask("PATCH", "fw1/chain/EGRESS", Some(&json!({ "default": policy })));
             assert_eq!(change.status, 201);
         }
         let body = json!({ "src": format!("10.0.0.{number}") });
-        site.ask("POST", "fw1/chain/INGRESS/append", Some(body)).ok().json()?["id"].as_u64().context("an id")
+        site.ask("POST", "fw1/chain/INGRESS/append", Some(&body)).ok().json()?["id"].as_u64().context("an id")
     };
     let ids: BTreeSet<u64> = thread::scope(|scope| {
         let calls: Vec<_> = (0..CALLS).map(|number| scope.spawn(move || append(number))).collect();
@@ -180,7 +180,7 @@ fn what_cannot_be_is_refused_as_a_whole() -> Result<()> {
         // What the plugin answers.
         ("POST", "fw1/misanswer", None, (500, "fw1/misanswer: the plugin answers something else than it declares")),
     ] {
-        site.refuses(method, path, body, expected);
+        site.refuses(method, path, body.as_ref(), expected);
     }
     for (line, expected) in [
         ("fw1 chain NOWHERE append", "there is no entry `NOWHERE`"),

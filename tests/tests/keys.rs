@@ -18,14 +18,14 @@ impl Site {
     }
 
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
         let path = format!("/polycube/v1/{path}");
-        self.scene.daemon.http(method, &path, body.as_ref()).expect("an answer")
+        self.scene.daemon.http(method, &path, body).expect("an answer")
     }
 
     /// The status of an answer, and the path and the message of its first error.
     #[track_caller]
-    fn refused(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String, String) {
+    fn refused(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String, String) {
         let before = self.ask("GET", "lb1", None).text();
         let response = self.ask(method, path, body);
         assert_eq!(self.ask("GET", "lb1", None).text(), before, "{method} {path}: a refused request changes nothing");
@@ -76,21 +76,21 @@ fn an_entry_is_named_by_one_word_for_each_member() -> Result<()> {
 #[test]
 fn every_method_finds_the_entry() -> Result<()> {
     let site = Site::build()?;
-    let status = |method: &str, path: &str, body: Value| site.ask(method, path, Some(body)).status;
+    let status = |method: &str, path: &str, body: &Value| site.ask(method, path, Some(body)).status;
     let path = "wall/lb1/service/10.0.0.3/53/UDP/";
-    assert_eq!(status("POST", path, json!({ "name": "dns" })), 201);
-    assert_eq!(status("POST", path, json!({})), 409);
-    assert_eq!(status("PATCH", path, json!({ "proto": "udp", "name": "DNS" })), 201);
+    assert_eq!(status("POST", path, &json!({ "name": "dns" })), 201);
+    assert_eq!(status("POST", path, &json!({})), 409);
+    assert_eq!(status("PATCH", path, &json!({ "proto": "udp", "name": "DNS" })), 201);
     assert_eq!(site.ask("GET", path, None).ok().json()?["name"], "DNS");
-    assert_eq!(status("PUT", "lb1/service/10.0.0.3/53/UDP/name", json!("n")), 200);
-    assert_eq!(status("PUT", path, json!({ "vip": "10.0.0.3" })), 201);
+    assert_eq!(status("PUT", "lb1/service/10.0.0.3/53/UDP/name", &json!("n")), 200);
+    assert_eq!(status("PUT", path, &json!({ "vip": "10.0.0.3" })), 201);
     assert_eq!(site.ask("GET", "lb1/service=10.0.0.3,53,UDP/name", None).ok().json()?, Value::Null);
     assert_eq!(site.ask("DELETE", path, None).status, 204);
     assert_eq!(site.refused("DELETE", path, None).0, 409);
     // The key in the body, for a path that ends at the list.
     let whole = json!({ "vip": "10.0.0.4", "vport": "53", "proto": "tcp", "name": "x" });
-    assert_eq!(status("POST", "lb1/service", whole.clone()), 201);
-    assert_eq!(site.refused("POST", "lb1/service", Some(whole)).0, 409);
+    assert_eq!(status("POST", "lb1/service", &whole), 201);
+    assert_eq!(site.refused("POST", "lb1/service", Some(&whole)).0, 409);
     assert_eq!(site.ask("GET", "lb1/service/10.0.0.4/53/TCP/vport", None).ok().json()?, 53);
     assert_eq!(site.ask("DELETE", "lb1/service=10.0.0.4,53,TCP", None).status, 204);
     Ok(())
@@ -134,12 +134,12 @@ fn a_key_that_is_not_whole_or_not_the_same_is_refused() -> Result<()> {
             (400, "the proto is \"TCP\" in the path and \"UDP\" in the body", ""),
         ),
     ] {
-        let (status, _, message) = site.refused(method, path, body);
+        let (status, _, message) = site.refused(method, path, body.as_ref());
         let (expected, begin, more) = expected;
         assert_eq!(status, expected, "{method} {path}: {message}");
         assert!(message.contains(begin) && message.contains(more), "{method} {path}: {message}");
     }
-    let (_, path, _) = site.refused("POST", "lb1/service/10.0.0.9/many/TCP", Some(json!({})));
+    let (_, path, _) = site.refused("POST", "lb1/service/10.0.0.9/many/TCP", Some(&json!({})));
     assert_eq!(path, "lb1/service/10.0.0.9/many/TCP/vport");
     for (line, expected) in [
         ("show lb1 service 10.0.0.1 80", "`proto` is missing: an entry is named by vip, vport, proto"),
@@ -168,12 +168,12 @@ fn a_key_can_have_any_character_and_is_not_empty() -> Result<()> {
         daemon.ctl_words(&["lb1", "note", topic, word, "set", "text=u"]).ok();
         daemon.ctl_words(&["lb1", "note", "del", topic, word]).ok();
     }
-    assert_eq!(site.ask("POST", "lb1/note/a%2Fb/C%2Cd", Some(json!({}))).status, 201);
+    assert_eq!(site.ask("POST", "lb1/note/a%2Fb/C%2Cd", Some(&json!({}))).status, 201);
     assert_eq!(site.ask("GET", "lb1/note=a%2Fb,c%2CD/word", None).ok().json()?, "c,d", "in lower case");
     for body in [json!({ "topic": "", "word": "x" }), json!({ "topic": "x", "word": "" })] {
-        let (status, _, message) = site.refused("POST", "lb1/note", Some(body.clone()));
+        let (status, _, message) = site.refused("POST", "lb1/note", Some(&body));
         assert!(status == 400 && message.contains("is empty, and it is part of the entry's name"), "{message}");
-        let (status, path, message) = site.refused("PATCH", "lb1", Some(json!({ "note": [body] })));
+        let (status, path, message) = site.refused("PATCH", "lb1", Some(&json!({ "note": [body] })));
         assert!(status == 400 && message.contains("is empty, and it is part of the entry's name"), "{path}: {message}");
     }
     Ok(())
@@ -188,16 +188,16 @@ fn lists_are_merged_and_compared_by_the_whole_key() -> Result<()> {
         service
     };
     let services = json!([service(json!(80), "UDP", json!({ "name": "u" })), service(json!(81), "TCP", json!({}))]);
-    assert_eq!(site.ask("PATCH", "lb1", Some(json!({ "service": services }))).status, 200);
+    assert_eq!(site.ask("PATCH", "lb1", Some(&json!({ "service": services }))).status, 200);
     let names = site.ask("GET", "lb1/service", None).ok().json()?;
     let names: Vec<&Value> = names.as_array().context("a list")?.iter().map(|one| &one["name"]).collect();
     assert_eq!(names, [&json!("web"), &json!("u"), &Value::Null]);
     let twice = json!([service(json!("80"), "tcp", json!({})), service(json!(80), "TCP", json!({}))]);
-    let (status, path, message) = site.refused("PATCH", "lb1", Some(json!({ "service": twice })));
+    let (status, path, message) = site.refused("PATCH", "lb1", Some(&json!({ "service": twice })));
     assert_eq!((status, path.as_str()), (400, "lb1/service/10.0.0.1/80/TCP"), "{message}");
     assert!(message.contains("`10.0.0.1 80 TCP` is in the list twice"), "{message}");
     let half = json!([{ "vip": "10.0.0.1", "proto": "TCP" }]);
-    let (status, path, message) = site.refused("PATCH", "lb1", Some(json!({ "service": half })));
+    let (status, path, message) = site.refused("PATCH", "lb1", Some(&json!({ "service": half })));
     assert_eq!((status, path.as_str()), (400, "lb1/service/3/vport"), "{message}");
     Ok(())
 }
@@ -313,7 +313,7 @@ fn random_keys_survive_the_round_trip() -> Result<()> {
             _ => "lb1/note".to_owned(),
         };
         let body = if path.ends_with("note") { json!({ "topic": topic, "word": word }) } else { json!({}) };
-        let status = site.ask("POST", &path, Some(body)).status;
+        let status = site.ask("POST", &path, Some(&body)).status;
         assert_eq!(status, if is_there { 409 } else { 201 }, "{round}: {topic:?} {word:?} at {path}");
         if !is_there {
             there.push((topic.clone(), lower.clone()));

@@ -26,7 +26,7 @@ use super::error::Refusal;
 use super::resource_kind::ResourceKind;
 use crate::plugins::{Instance, Stream};
 use crate::problem::Problem;
-use crate::schema::{action, locate};
+use crate::schema::{locate, template};
 
 /// Bytes per read: what a pipe holds (`PIPE_DEF_BUFFERS` pages, include/linux/pipe_fs_i.h).
 const PIECE: usize = 64 << 10;
@@ -57,7 +57,7 @@ pub(super) fn find(context: &Context, call: &Call) -> Result<Option<Found>, Prob
         return Ok(None);
     }
     let model = &registry.service(&cube.service)?.model;
-    let Some(stream) = model.service.streams.iter().find(|stream| action::is_at(&stream.path, path)) else {
+    let Some(stream) = model.service.streams.iter().find(|stream| template::is_at(&stream.path, path)) else {
         return Ok(None);
     };
     let is_node = locate(&model.tree, path).is_ok();
@@ -271,10 +271,10 @@ mod tests {
     #[test]
     fn a_word_in_braces_matches_any() {
         let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
-        assert!(action::is_at("files/{name}", &path("files/a.pcap")));
-        assert!(!action::is_at("files/{name}", &path("files")));
-        assert!(!action::is_at("files/{name}", &path("file/a.pcap")));
-        assert!(!action::is_at("files/{name}", &path("files/a/b")));
+        assert!(template::is_at("files/{name}", &path("files/a.pcap")));
+        assert!(!template::is_at("files/{name}", &path("files")));
+        assert!(!template::is_at("files/{name}", &path("file/a.pcap")));
+        assert!(!template::is_at("files/{name}", &path("files/a/b")));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::rest::context::Context;
 use crate::rest::error::Refusal;
 use crate::rest::resource::{self, neither};
 use crate::rest::resource_kind::ResourceKind;
-use crate::schema::{Key, Node, absent, action, locate};
+use crate::schema::{Key, Node, absent, locate, template};
 
 /// Help on the path that is a service's name.
 pub(super) fn on_service(context: &Context, service: &Service, verb: Option<Verb>) -> Help {
@@ -203,15 +203,17 @@ impl Beside {
         let streams = service.streams.iter().map(|stream| (&stream.path, &stream.description, KeywordKind::Stream));
         let mut found = Self::default();
         for (whole, description, kind) in actions.chain(streams) {
-            let Some(words) = action::after(whole, path) else { continue };
+            let Some(words) = template::after(whole, path) else { continue };
             let keyword = match words.as_slice() {
                 [] => {
                     found.description = Some(description.clone());
                     continue;
                 }
                 // The list has its entries.
-                [word, ..] if action::is_any(word) && kind == KeywordKind::Action => continue,
-                [word] if action::is_any(word) => Keyword::key(word.trim_matches(['{', '}']), description, Vec::new()),
+                [word, ..] if template::is_any(word) && kind == KeywordKind::Action => continue,
+                [word] if template::is_any(word) => {
+                    Keyword::key(word.trim_matches(['{', '}']), description, Vec::new())
+                }
                 [word] => Keyword::new(*word, kind, description.as_str()),
                 [word, ..] => Keyword::new(*word, KeywordKind::Container, ""),
             };

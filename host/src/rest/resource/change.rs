@@ -9,7 +9,7 @@ use crate::problem::Problem;
 use crate::registry::Service;
 use crate::rest::call::Call;
 use crate::rest::resource_kind::ResourceKind;
-use crate::schema::{Model, Node, Operation, action, is_read_only, locate};
+use crate::schema::{Model, Node, Operation, is_read_only, locate, template};
 use crate::topology::PortName;
 
 /// A change of a cube's ports; `path` begins below them.
@@ -95,6 +95,6 @@ pub(super) fn of_node(
 fn actions_beside<'a>(service: &'a Service, path: &'a [String]) -> impl Iterator<Item = &'a str> {
     let Service { model, whole, .. } = service;
     let before = (0..path.len()).find(|depth| locate(whole, &path[..=*depth]).is_err()).unwrap_or_default();
-    let next = move |declared: &'a str| action::after(declared, &path[..before])?.first().copied();
-    model.service.actions.iter().filter_map(move |action| next(&action.path)).filter(|word| !action::is_any(word))
+    let next = move |declared: &'a str| template::after(declared, &path[..before])?.first().copied();
+    model.service.actions.iter().filter_map(move |action| next(&action.path)).filter(|word| !template::is_any(word))
 }
