@@ -57,7 +57,7 @@ mod tests {
     fn two_declared_paths_meet_where_one_path_can_be_both() {
         for (one, other, expected) in [
             ("a/{x}/b", "a/{y}/b", true),
-            ("a/{x}/b", "a/b", false),
+            ("a/{x}/b", "a/b", true),
             ("a/{x}", "a/b", true),
             ("a/{x}/b", "a/{x}", true),
             ("a/{x}/b", "a/{x}/c", false),
