@@ -47,6 +47,7 @@ use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
 use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
+use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, Point, Topology, keys};
 use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
@@ -354,7 +355,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 datapaths.remove(name);
                 continue;
             };
-            let request = request(name, cube, place);
+            let request = request(name, cube, place, &attempt.model.registry);
             let is_renewed = attempt.renewed.contains(name);
             let is_same = !is_renewed && requests.get(name).is_some_and(|before| **before == *request);
             let is_deferred = attempt.model.deferred.has_cube(name);
@@ -472,7 +473,7 @@ fn part_of(step: &Step) -> Option<Part> {
 const LOOPBACK: u32 = 1;
 
 /// What a plugin is asked with: the JSON text of a [`Wanted`].
-fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs)) -> Arc<str> {
+fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs), registry: &Registry) -> Arc<str> {
     let ports = cube.ports().map(|(port_name, port)| PluginPort {
         id: port.id,
         name: port_name.to_string(),
@@ -487,6 +488,11 @@ fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netde
             netdev: netdev.map(|netdev| netdev.name),
         }
     });
-    let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.collect() };
+    // In tests, the service may not be loaded.
+    let service = registry.service(&cube.service).ok().filter(|service| service.model.has_port_settings);
+    let settings = || cube.ports().map(|(name, port)| (name.as_str(), &port.settings));
+    let completed = service.map(|service| service.model.with_ports(&cube.config, settings()));
+    let config = completed.as_ref().unwrap_or(&cube.config);
+    let wanted = Wanted { config, ports: ports.collect(), points: points.collect() };
     serde_json::to_string(&wanted).unwrap_or_default().into()
 }

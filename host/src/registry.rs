@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::plugins::Plugin;
 use crate::problem::Problem;
 use crate::schema::host::{CUBE, PORT, STANDARD, TRANSPARENT, parse, words};
-use crate::schema::{Model, ModelError};
+use crate::schema::{Model, ModelError, take_read_only};
 
 /// A service.
 pub(crate) struct Service {
@@ -21,6 +21,17 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// What each port of its cubes has.
+    ///
+    /// # Errors
+    /// Its cubes have no ports.
+    pub(crate) fn port(&self) -> Result<&Model, Problem> {
+        self.model.port.as_deref().ok_or_else(|| {
+            let name = &self.model.service.name;
+            Problem::bad("ports", format!("service `{name}` is transparent: its cubes have no ports"))
+        })
+    }
+
     /// # Errors
     /// The plugin's schema is not valid, or describes what no request could reach.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
@@ -42,7 +53,7 @@ pub(crate) struct Registry {
     services: OrdMap<String, Arc<Service>>,
     /// What every cube has.
     pub cube: Arc<Model>,
-    /// What every port has.
+    /// What every port has, whatever its cube's service.
     pub port: Arc<Model>,
 }
 
@@ -115,27 +126,24 @@ impl Registry {
     }
 }
 
-/// Moves the members that cannot be set out of a schema, into another.
-fn take_read_only(schema: &mut Value) -> Value {
-    let mut state = Map::new();
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        let is_state = |member: &Value| member["readOnly"] == true;
-        state = properties.iter().filter(|(_, m)| is_state(m)).map(|(name, m)| (name.clone(), m.clone())).collect();
-        properties.retain(|_, member| !is_state(member));
-    }
-    json!({ "type": "object", "properties": state })
-}
-
 /// What cubes of a service have: see [`Service::whole`].
 pub(crate) fn whole(model: &Model) -> Value {
     let mut role = parse(match model.service.kind {
         ServiceKind::Standard => STANDARD,
         ServiceKind::Transparent => TRANSPARENT,
     });
-    if let Some(ports) = role.pointer_mut("/properties/ports/items") {
-        *ports = parse(PORT);
-    }
     let members = |schema: &Value| schema["properties"].as_object().cloned().unwrap_or_default();
+    if let (Some(entry), Some(model)) = (role.pointer_mut("/properties/ports/items"), &model.port) {
+        *entry = parse(PORT);
+        let asked = model.asked();
+        let own = members(entry);
+        if let Some(all) = entry["properties"].as_object_mut() {
+            all.extend(members(&asked).into_iter().filter(|(name, _)| !own.contains_key(name)));
+        }
+        if let Some(required) = asked.get("required") {
+            entry["required"] = required.clone();
+        }
+    }
     let mut properties = members(&parse(CUBE));
     properties.extend(members(&role));
     let tree = model.asked();
@@ -214,24 +222,5 @@ mod tests {
         let standard = service("double", ServiceKind::Standard).whole.clone();
         let port = &standard["properties"]["ports"]["items"]["properties"];
         assert!(port["peer"].is_object() && port["name"].is_object(), "{port}");
-    }
-
-    #[test]
-    fn what_cannot_be_set_is_state() {
-        let mut config = json!({
-            "type": "object",
-            "properties": {
-                "name": { "type": "string" },
-                "uuid": { "type": "string", "readOnly": true },
-                "mode": { "type": "string", "readOnly": false },
-            },
-        });
-        let state = take_read_only(&mut config);
-        let keys = |schema: &Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(
-            (keys(&config), keys(&state)),
-            (vec!["name".to_owned(), "mode".to_owned()], vec!["uuid".to_owned()])
-        );
-        assert_eq!(take_read_only(&mut json!(true)), json!({ "type": "object", "properties": {} }));
     }
 }

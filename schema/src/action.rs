@@ -7,6 +7,7 @@ use super::document::defaults;
 use super::key::Key;
 use super::model::Model;
 use super::node::{Node, locate};
+use super::port::PORTS;
 use super::template::{agrees, is_at, name_in_braces};
 use crate::problem::{Problem, Problems};
 
@@ -80,6 +81,10 @@ impl Model {
     /// # Errors
     /// Everything that is wrong with `wanted`.
     pub fn become_as(&self, config: &Value, mut wanted: Value) -> Result<Value, Problems> {
+        if let Some(members) = wanted.as_object_mut().filter(|_| self.has_port_settings) {
+            // Ports have their own settings, which are in the call so that the plugin can read them.
+            members.shift_remove(PORTS);
+        }
         keep_own(self.config(), &mut wanted);
         self.describe(config, super::Source::Written, wanted)
     }

@@ -10,6 +10,7 @@ mod key;
 pub mod metric;
 mod model;
 mod node;
+mod port;
 pub mod problem;
 mod scalar;
 mod strict;
@@ -20,6 +21,7 @@ pub use document::{Operation, absent};
 pub use key::Key;
 pub use model::{Model, ModelError, Source};
 pub use node::{Node, is_read_only, locate, read, shown};
+pub use port::{PORTS, take_read_only};
 pub use scalar::word;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::node::Node;
+use super::port::PORTS;
 
 /// What a metric's value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -89,7 +90,10 @@ pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
 fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<(), MetricError> {
     let (step, below): (_, Vec<_>) = match Node::of(schema) {
         Node::List { key, schema } => {
-            let step = Step::Each(key.names().map(|name| (name.to_owned(), label(name))).collect());
+            // A port is known by its name, which says little beside names of other things.
+            let is_of_ports = matches!(path.as_slice(), [Step::Member(name)] if name == PORTS);
+            let of = |name: &str| if is_of_ports { "port".to_owned() } else { label(name) };
+            let step = Step::Each(key.names().map(|name| (name.to_owned(), of(name))).collect());
             (Some(step), schema["items"]["properties"].as_object().into_iter().flatten().collect())
         }
         _ => (None, schema["properties"].as_object().into_iter().flatten().collect()),

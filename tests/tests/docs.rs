@@ -116,3 +116,51 @@ fn the_recipes_work_one_after_the_other() -> Result<()> {
     ensure!(fs::metadata(place.path().join("so-far.pcapng"))?.len() > 0, "the file is empty");
     Ok(())
 }
+
+/// The pages of the repository, relative to its root.
+fn pages() -> Result<Vec<String>> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let names = fs::read_dir(repository.join("docs"))?.collect::<Result<Vec<_>, _>>()?;
+    let pages = names.iter().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));
+    let pages = pages.filter(|page| page.ends_with(".md"));
+    Ok(pages.chain(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned)).collect())
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    headings.map(|line| line.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+/// The targets of a page's links, outside code.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|prose| prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)))
+}
+
+#[test]
+fn every_link_leads_somewhere() -> Result<()> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut checked, mut broken) = (0, Vec::new());
+    for page in pages()? {
+        let text = document(&page)?;
+        let directory = Path::new(&page).parent().context("a page is in a directory")?;
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            checked += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { repository.join(&page) } else { repository.join(directory).join(path) };
+            let leads = if anchor.is_empty() {
+                target.exists()
+            } else {
+                fs::read_to_string(&target).is_ok_and(|text| anchors(&text).iter().any(|found| found == anchor))
+            };
+            if !leads {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    ensure!(broken.is_empty(), "these links lead nowhere: {broken:#?}");
+    ensure!(checked >= 100, "only {checked} links were found");
+    Ok(())
+}

@@ -212,8 +212,12 @@ fn unchanged(guard: Option<Guard>, cube: String, found: Arc<Cube>, was_stale: Ar
         if let Some(guard) = &guard {
             guard(view)?;
         }
-        let now = view.topology.get(&cube).map(|(_, now)| now);
-        if now.is_some_and(|now| now.uuid == found.uuid && now.config == found.config) {
+        let settings = |cube: &Cube| cube.ports().map(|(name, port)| (name.clone(), port.settings.clone())).collect();
+        let is_same = |now: &Cube| {
+            let ports: [Vec<_>; 2] = [settings(now), settings(&found)];
+            now.uuid == found.uuid && now.config == found.config && ports[0] == ports[1]
+        };
+        if view.topology.get(&cube).is_some_and(|(_, now)| is_same(now)) {
             return Ok(());
         }
         was_stale.store(true, Ordering::Release);

@@ -44,9 +44,11 @@ pub(crate) enum Change {
         port: String,
         body: Value,
     },
+    /// Changes what is set at `path` below a port.
     ConfigurePort {
         cube: String,
         port: String,
+        path: Vec<String>,
         operation: Operation,
         body: Value,
     },
@@ -141,7 +143,9 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
         Change::Become { cube, config } => draft.become_as(&cube, config)?,
         Change::CreatePort { cube, port, body } => draft.create_port(&cube, &port, body)?,
-        Change::ConfigurePort { cube, port, operation, body } => draft.configure_port(&cube, &port, operation, body)?,
+        Change::ConfigurePort { cube, port, path, operation, body } => {
+            draft.configure_port((&cube, &port), &path, operation, body)?;
+        }
         Change::DeletePort { cube, port } => draft.model.topology.remove_port(&cube, &port)?,
         Change::DeletePorts { cube } => draft.model.topology.remove_ports(&cube)?,
         Change::Connect { one, other } => draft.connect(&one, &other)?,

@@ -60,8 +60,7 @@ impl Draft<'_> {
         let mut problems = Vec::new();
         let mut peers = Vec::new();
         for port in ports {
-            problems.extend(self.add_port(name.as_str(), &port.name, port.uuid).err());
-            peers.push((port.name, port.peer));
+            problems.extend(self.add_described(name.as_str(), port, &mut peers).err());
         }
         if problems.is_empty() { Ok(peers) } else { Err(Problems(problems)) }
     }
@@ -160,7 +159,9 @@ pub(crate) fn action_input(
         return Err(problem.knowing(&path, actions).into());
     };
     let input = model.action_input(&action.path, input).map_err(|problems| problems.under(&place))?;
-    let call = json!({ "action": action.path, "keys": keys, "input": input, "config": found.config });
+    let settings = found.ports().map(|(name, port)| (name.as_str(), &port.settings));
+    let config = model.with_ports(&found.config, settings);
+    let call = json!({ "action": action.path, "keys": keys, "input": input, "config": config });
     Ok(ActionInput { call, place, action: action.path.clone() })
 }
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::change::Draft;
+use super::port::{PortConfig, create};
 use crate::problem::{Problem, Problems};
 use crate::registry::Service;
+use crate::schema::Source;
 use crate::topology::CubeName;
 
 impl Draft<'_> {
@@ -44,17 +46,25 @@ impl Draft<'_> {
         }
         let mut problems = Vec::new();
         let cubes = self.model.topology.cubes().filter(|(_, cube)| cube.service == name);
-        let cubes: Vec<_> = cubes.map(|(cube, found)| (cube.clone(), found.config.clone())).collect();
-        for (cube, config) in cubes {
-            match service.model.create(config.clone()) {
-                Ok(same) if same == config => {}
+        let cubes: Vec<_> = cubes.map(|(cube, found)| (cube.clone(), Arc::clone(found))).collect();
+        for (cube, found) in cubes {
+            let refused = |what: String, wrong: Problems| {
+                let why: Vec<String> = wrong.0.iter().map(|one| format!("{}: {}", one.path, one.message)).collect();
+                Problem::bad(cube.as_str(), format!("{file} does not take {what}: {}", why.join("; ")))
+            };
+            match service.model.create(found.config.clone()) {
+                Ok(same) if same == found.config => {}
                 // Settings that are new have their defaults.
                 Ok(completed) => self.model.topology.cube_mut(cube.as_str())?.config = completed,
-                Err(wrong) => {
-                    let why: Vec<String> = wrong.0.iter().map(|one| format!("{}: {}", one.path, one.message)).collect();
-                    let message =
-                        format!("{file} does not take the configuration of cube `{cube}`: {}", why.join("; "));
-                    problems.push(Problem::bad(cube.as_str(), message));
+                Err(wrong) => problems.push(refused(format!("the configuration of cube `{cube}`"), wrong)),
+            }
+            for (port, there) in found.ports() {
+                match create(service.port()?, Source::Written, there.settings.clone()) {
+                    Ok(PortConfig { settings, .. }) if settings == there.settings => {}
+                    Ok(PortConfig { settings, .. }) => {
+                        self.model.topology.set_settings(cube.as_str(), port.as_str(), settings)?;
+                    }
+                    Err(wrong) => problems.push(refused(format!("the settings of port {cube}:{port}"), wrong)),
                 }
             }
         }

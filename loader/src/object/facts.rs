@@ -131,7 +131,7 @@ mod tests {
     fn an_object_has_programs_maps_and_globals() {
         for (elf, program, maps, globals) in [
             (ROOT, "root", &["next"][..], &["PORT"][..]),
-            (BRIDGE, "bridge", &["counters", "fdb", "next", "ports"], &["AGING"]),
+            (BRIDGE, "bridge", &["counters", "fdb", "flags", "next", "ports"], &["AGING", "ANY_FLAGS"]),
             (CAPTURE, "capture", &["BELL", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
         ] {
             let facts = Facts::of(elf).unwrap();

@@ -94,8 +94,15 @@ fn service_of<'a>(
     }
 }
 
-/// The node at `path`, with all that is below it; a service is the list of its cubes.
-pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
+/// Which data model of an action is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Takes,
+    Answers,
+}
+
+/// The node at `path`, with all that is below it; a service is the list of its cubes, and an action what it takes or answers.
+pub(super) fn node(context: &Context, path: &[String], side: Side) -> Option<Keyword> {
     let (first, rest) = path.split_first()?;
     let registry = &context.view.registry;
     let (service, below) = match (registry.service(first), rest.split_first()) {
@@ -108,8 +115,11 @@ pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
     };
     let last = path.last()?;
     if let Some(called) = service.model.called(below) {
-        let output = called.action.output.as_ref()?;
-        return Some(keyword::deep(last, output, output));
+        let schema = match side {
+            Side::Takes => service.model.inputs.get(&called.action.path)?.config(),
+            Side::Answers => called.action.output.as_ref()?,
+        };
+        return Some(keyword::deep(last, schema, schema));
     }
     let found = locate(&service.whole, below).ok()?;
     Some(keyword::deep(last, found.schema(), &service.whole))
