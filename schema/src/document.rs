@@ -167,11 +167,11 @@ pub(super) fn set(
         }
         return Ok(());
     };
-    if let Node::List { key, schema } = Node::of(schema) {
+    if let Node::List { key, .. } = Node::of(schema) {
         let Some((words, rest)) = path.split_at_checked(key.words()) else {
             return Err(key.incomplete(path.len()).under(&path.join("/")));
         };
-        let entry = Entry { list: schema, key, words };
+        let entry = Entry { key, words };
         return set_entry(&entry, config, rest, operation, value).map_err(|problem| problem.under(&words.join("/")));
     }
     if !config.is_object() {
@@ -188,8 +188,6 @@ pub(super) fn set(
 
 /// An entry of a list, by its name in a path.
 struct Entry<'a> {
-    /// Schema of the list.
-    list: &'a Value,
     key: Key<'a>,
     words: &'a [String],
 }
@@ -201,12 +199,12 @@ fn set_entry(
     operation: Operation,
     value: Value,
 ) -> Result<(), Problem> {
-    let Entry { list: list_schema, key, words } = *entry;
+    let Entry { key, words } = *entry;
     if !list.is_array() {
         *list = Value::Array(Vec::new());
     }
     let Some(entries) = list.as_array_mut() else { return Ok(()) };
-    let (schema, names) = (&list_schema["items"], key.read(words));
+    let (schema, names) = (key.items(), key.read(words));
     let value = if value.is_null() && operation == Operation::Create { Value::Object(Map::new()) } else { value };
     if let Some(problem) = key.misfit(&names) {
         return Err(problem);

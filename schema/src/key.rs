@@ -48,9 +48,14 @@ impl<'a> Key<'a> {
         self.names().any(|name| name == member)
     }
 
+    /// Schema of an entry.
+    pub fn items(self) -> &'a Value {
+        &self.list["items"]
+    }
+
     /// Schema of one of its members.
     pub fn member(self, name: &str) -> &'a Value {
-        &self.list["items"]["properties"][name]
+        &self.items()["properties"][name]
     }
 
     /// The values that words of a path mean, as entries have them. Fewer words are the first of them.

@@ -223,6 +223,8 @@ fn ports_of_a_standard_service_are_a_list_by_name_of_members_that_the_host_has_n
     let with = |part: fn(&mut ServiceSchema) -> &mut Value, ports: Value| {
         move |service: &mut ServiceSchema| {
             service.kind = ServiceKind::Standard;
+            // They are actions of entries that this configuration does not have.
+            service.actions.clear();
             *part(service) = json!({ "type": "object", "properties": { "ports": ports } });
         }
     };
