@@ -12,14 +12,17 @@ mod figures;
 mod filter;
 mod live;
 mod machine;
+mod merge;
 mod peer;
 mod process;
 mod program;
 mod recorded;
 mod recorder;
+mod reload;
 mod report;
 mod restart;
 mod sniffer;
+mod span;
 mod splice;
 mod tcp;
 
@@ -52,6 +55,8 @@ struct Arguments {
 enum Bench {
     /// The eBPF programs alone, in nanoseconds per packet
     Program,
+    /// One order from many CPUs' records, alone
+    Merge,
     /// A capture of the highest rate that one core can send at
     Capture,
     /// A capture of a TCP transfer
@@ -60,6 +65,8 @@ enum Bench {
     Splice,
     /// simplebridge compared with the kernel's bridge
     Bridge,
+    /// span compared with tc's mirred, to a netdev and by VXLAN
+    Span,
     /// Ten readers of a live stream, and how soon each sees a packet
     Live,
     /// The daemon with up to ten thousand cubes, and a cube at a hundred places
@@ -70,21 +77,26 @@ enum Bench {
     Border,
     /// Changes that are stored, and a daemon that brings them back
     Restart,
+    /// Plugins that are loaded, and loaded again under traffic
+    Reload,
 }
 
 impl Bench {
     fn run(self, rounds: Option<usize>, patience: Duration) -> Result<Table> {
         match self {
             Self::Program => program::run(rounds.unwrap_or(1000)),
+            Self::Merge => merge::run(rounds.unwrap_or(100)),
             Self::Capture => capture::run(rounds.unwrap_or(9)),
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),
+            Self::Span => span::run(rounds.unwrap_or(9)),
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
             Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
+            Self::Reload => reload::run(rounds.unwrap_or(30)),
         }
     }
 }

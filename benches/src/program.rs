@@ -19,6 +19,8 @@ use subject::{Reader, Subject};
 const SIZES: [usize; 3] = [64, 512, 1500];
 /// The default `ring-size`.
 const RING: usize = 16 << 20;
+/// No netdev has this index: a copy to it is asked for, and not made.
+const ABSENT: u32 = 0x7fff_ffff;
 /// Runs on one packet per call: their records are to fit into a small lane.
 const REPEAT: u32 = 140;
 
@@ -34,6 +36,9 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::capture("the same on two CPUs at once", RING, Reader::InTime)?.on_both(),
         Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
         Subject::bridge(&flow)?,
+        Subject::span("span, not sampled", 1, u32::MAX)?,
+        Subject::span("span, all but the copy", ABSENT, 1)?,
+        Subject::clone_redirect("a copy to a netdev alone", ABSENT)?,
         Subject::filters("filter, accepts", &flow, 1, None)?,
         Subject::filters("filter, rejects at the EtherType", &flow, 1, Some(OTHER_TYPE))?,
         Subject::filters("filter, rejects at the address", &flow, 1, Some(OTHER_ADDRESSES))?,

@@ -14,6 +14,7 @@ pub(crate) mod double;
 mod follow;
 mod handle;
 mod keep;
+mod missing;
 mod parked;
 mod pulse;
 #[cfg(test)]
@@ -25,12 +26,12 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use imbl::OrdMap;
-use polycube_plugin_api::Level;
+use polycube_plugin_api::{Level, MapSpec, Refusal};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,7 +43,8 @@ pub(crate) use pulse::Pulse;
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, NetdevAt, Request, Surroundings,
+    keep_ticking,
 };
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
@@ -50,7 +52,7 @@ use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
-use crate::topology::{CubeName, Topology};
+use crate::topology::{CubeName, Point, Topology};
 use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
@@ -100,6 +102,12 @@ enum Message {
     Freed,
     /// Asks for a sign of life.
     Turn(oneshot::Sender<()>),
+    /// A plugin wants a map that its cube's datapath describes as late.
+    MakeMap {
+        cube: CubeName,
+        spec: MapSpec,
+        answer: std_mpsc::Sender<Result<MapCopy, Refusal>>,
+    },
     Stop(oneshot::Sender<()>),
 }
 
@@ -157,13 +165,15 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model::new(registry);
     let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
-    let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
+    let published = Published::default();
+    let surroundings = surroundings(&messages.downgrade(), (&calls, &failures), capture_dirs, netdev_at(&published));
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
     let is_kept = store.is_some();
     let keeper = Keeper { store, stored: model.clone(), loaded, tried: Instant::now(), is_lost: false, is_kept };
     let reconciler = Reconciler::new(kernel, Instances::new(surroundings), model);
     let view = Arc::new(RwLock::new(Arc::new(view(&reconciler, present.table()))));
+    published.get_or_init(|| Arc::downgrade(&view));
     let (urgent, is_urgent) = std_mpsc::channel();
     let is_looking = Arc::new(AtomicBool::new(false));
     let engine = Engine {
@@ -189,16 +199,38 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     Ok((handle, supervisor))
 }
 
+/// What is in force, once there is something.
+type Published = Arc<OnceLock<Weak<RwLock<Arc<View>>>>>;
+
+/// What plugins learn of points. It waits for nothing: a change under way is not published yet.
+fn netdev_at(published: &Published) -> NetdevAt {
+    let published = Arc::clone(published);
+    Arc::new(move |point| {
+        let view = published.get()?.upgrade()?;
+        let view = Arc::clone(&view.read().unwrap_or_else(PoisonError::into_inner));
+        let point = Point::parse(point).ok()?;
+        Some(view.netdevs.of_point(&view.topology, &point)?.name)
+    })
+}
+
 fn surroundings(
     inbox: &Inbox,
-    calls: &Arc<Calls>,
-    failures: &Arc<Failures>,
+    (calls, failures): (&Arc<Calls>, &Arc<Failures>),
     capture_dirs: CaptureDirs,
+    netdev_at: NetdevAt,
 ) -> Surroundings {
-    let (for_requests, for_turns) = (inbox.clone(), inbox.clone());
+    let (for_requests, for_maps, for_turns) = (inbox.clone(), inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
         let (inbox, cube) = (for_requests.clone(), cube.clone());
         Box::new(move |patch| send(&inbox, Message::Ask(Ask::Request(cube.clone(), patch))))
+    };
+    let late_maps = move |cube: &CubeName| -> MakeMap {
+        let (inbox, cube) = (for_maps.clone(), cube.clone());
+        Box::new(move |spec| {
+            let (answer, made) = std_mpsc::channel();
+            send(&inbox, Message::MakeMap { cube: cube.clone(), spec, answer });
+            made.recv().unwrap_or_else(|_| Err(Refusal::failed("the daemon is shutting down")))
+        })
     };
     let freed = move || -> Box<dyn Fn() + Send + Sync> {
         let inbox = for_turns.clone();
@@ -209,6 +241,8 @@ fn surroundings(
         failures: Arc::clone(failures),
         capture_dirs,
         requests: Box::new(requests),
+        late_maps: Box::new(late_maps),
+        netdev_at,
         freed: Box::new(freed),
     }
 }
@@ -279,6 +313,8 @@ impl Engine {
                 }
                 // The one that asks may have given up.
                 Message::Turn(taken) => drop(taken.send(())),
+                // The plugin may have given up.
+                Message::MakeMap { cube, spec, answer } => drop(answer.send(self.make_map(&cube, &spec))),
                 Message::Stop(done) => {
                     self.stop();
                     // The daemon may have given up waiting.
@@ -287,6 +323,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn make_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<MapCopy, Refusal> {
+        let map = self.reconciler.make_late_map(cube, spec).map_err(|problem| Refusal::failed(problem.message))?;
+        MapCopy::of(&spec.name, map, true).map_err(|error| Refusal::failed(format!("cannot pass on the map: {error}")))
     }
 
     /// Makes a change, or parks it. `since` is when it was parked first, or now.
@@ -376,7 +417,7 @@ impl Engine {
         match self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             Ok(failed) => {
                 self.publish();
-                if matches!(change, Change::ReloadService { .. }) {
+                if matches!(change, Change::AddService { .. } | Change::ReloadService { .. }) {
                     self.restore_at_once();
                 }
                 let failed: Vec<Problem> = failed.iter().map(|(cube, why)| in_force(cube, why)).collect();

@@ -35,9 +35,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
-use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
+use polycube_plugin_api::{MapSpec, Point as PluginPoint, Port as PluginPort, Wanted};
 
-pub(crate) use cubes::Cubes;
+pub(crate) use cubes::{Cubes, Handed};
 pub(crate) use execute::{Requests, World};
 use instances::cannot_go_on;
 pub(crate) use kernel::{Kernel, Live};
@@ -49,7 +49,7 @@ use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, Point, Topology, keys};
-use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
+use crate::wiring::{CubeDatapath, Datapaths, MapId, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
 /// How long a deferred part waits before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -135,6 +135,18 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
 
     pub(crate) fn cubes(&self) -> &C {
         &self.cubes
+    }
+
+    /// Makes a map that the datapath of `cube` in force describes as late, unless it is there.
+    ///
+    /// # Errors
+    /// There is no such description, or what the kernel says.
+    pub(crate) fn make_late_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<&K::Map, Problem> {
+        let missing = || Problem::failed(cube.as_str(), format!("nothing describes a late map `{}`", spec.name));
+        let is_it = |id: &&MapId| spec.late && self.wiring.maps[*id].spec == *spec;
+        let id = self.wiring.maps_of(cube).find(is_it).ok_or_else(missing)?;
+        self.kernel.make_late_map(id, &self.wiring.maps[id])?;
+        self.kernel.map(id).ok_or_else(missing)
     }
 
     /// Has the plugins of deleted cubes finish. To be called when nothing refers to them any more.
@@ -392,7 +404,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         };
         tracing::debug!(?plan, "plan");
         let (kernel, cubes) = (&mut self.kernel, &mut self.cubes);
-        let mut world = World { kernel, cubes, requests: &asked, is_restoring };
+        let mut world = World { kernel, cubes, requests: &asked, is_restoring, made: BTreeSet::new() };
         world.execute(&plan, &wiring).map_err(|(step, problem)| Failure { part: part_of(step), problem })?;
         self.set_promiscuous(&wiring);
         for name in &touched.cubes {

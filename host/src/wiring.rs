@@ -97,9 +97,18 @@ pub(crate) struct NodeKey {
 }
 
 impl NodeKey {
-    /// Whether both are stages of one cube at one place.
+    /// Whether both are stages of one cube at one place. What stands ahead of all cubes is not.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.is_with(other) && self.is_ahead() == other.is_ahead()
+    }
+
+    /// Whether both are of one cube at one place.
+    fn is_with(&self, other: &Self) -> bool {
         (&self.cube, self.point, self.direction) == (&other.cube, other.point, other.direction)
+    }
+
+    fn is_ahead(&self) -> bool {
+        self.stage == Program::AHEAD
     }
 }
 
@@ -247,7 +256,7 @@ impl Wiring {
     /// The programs of `cube` at one of its points, stage after stage.
     fn nodes_at(&self, cube: &CubeName, point: u32, direction: Direction) -> impl Iterator<Item = &NodeId> {
         let first = NodeId { key: NodeKey { cube: cube.clone(), point, direction, stage: 0 }, revision: 0 };
-        self.nodes.range(first.clone()..).map(|(id, _)| id).take_while(move |id| id.key.is_beside(&first.key))
+        self.nodes.range(first.clone()..).map(|(id, _)| id).take_while(move |id| id.key.is_with(&first.key))
     }
 
     fn remove_cube(&mut self, cube: &CubeName) {
@@ -273,17 +282,22 @@ impl Wiring {
                 previous.maps_of(cube).find(|id| id.name == spec.name && previous.maps.get(*id).is_some_and(is_same));
             let revision = unchanged.map_or_else(|| self.next_revision(), |id| id.revision);
             let id = MapId { cube: cube.clone(), name: spec.name.clone(), revision };
+            // No program refers to a late one, and whether it is there makes no other program.
+            if !spec.late {
+                maps.push(id.clone());
+            }
             self.maps.insert(
-                id.clone(),
+                id,
                 Arc::new(MapDescription { spec, owner: found.uuid.clone(), objects: datapath.objects.clone() }),
             );
-            maps.push(id);
         }
         for program in &datapath.programs {
             let Program { point, direction, stage, .. } = *program;
             let key = NodeKey { cube: cube.clone(), point, direction, stage };
             let object = Arc::clone(&datapath.objects[program.object]);
-            let is_next = |other: &Program| (other.point, other.direction) == (point, direction) && other.stage > stage;
+            let is_next = |other: &Program| {
+                (other.point, other.direction) == (point, direction) && other.stage > stage && !other.is_ahead()
+            };
             let is_followed = datapath.programs.iter().any(is_next);
             let spec = NodeSpec { program: program.clone(), object, is_followed, maps: maps.clone() };
             let unchanged = previous
@@ -395,7 +409,8 @@ impl Wiring {
         nodes
     }
 
-    fn add_hook(&mut self, hook: Hook, port: u32, nodes: Vec<NodeId>) -> Result<(), TooLong> {
+    fn add_hook(&mut self, hook: Hook, port: u32, mut nodes: Vec<NodeId>) -> Result<(), TooLong> {
+        nodes.sort_by_key(|node| !node.key.is_ahead());
         if nodes.len() > MAX_TAIL_CALLS {
             return Err(TooLong { hook, programs: nodes.len() });
         }

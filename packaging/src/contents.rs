@@ -10,7 +10,7 @@ use crate::tree::{Content, Tree};
 
 /// Programs, in `bin`.
 const PROGRAMS: [&str; 3] = ["polycubed", "polycubectl", "polycube-extcap"];
-const PLUGINS: [&str; 2] = ["libpcn_packetcapture.so", "libpcn_simplebridge.so"];
+const PLUGINS: [&str; 3] = ["libpcn_packetcapture.so", "libpcn_simplebridge.so", "libpcn_span.so"];
 
 /// Files of the repository, and where they go.
 const FILES: [(&str, &str); 16] = [

@@ -187,7 +187,8 @@ fn daemon(programs: &Tree) -> Result<(Deb, Tree)> {
          Description: host of network functions in eBPF, with a packet capture\n \
          polycubed loads network functions as plugins and chains their eBPF programs into\n \
          the path of a port or a network device. packetcapture records what passes there,\n \
-         filtered and truncated in the kernel. simplebridge is a learning switch.\n"
+         filtered and truncated in the kernel. simplebridge is a learning switch. span\n \
+         mirrors packets to a netdev, a port or a collector.\n"
     );
     let script = |name: &str| contents::read(&root().join("packaging/debian").join(name));
     let scripts = vec![("postinst", script("postinst")?), ("postrm", script("postrm")?), ("prerm", script("prerm")?)];

@@ -12,7 +12,7 @@ use abi_stable::{
     library::RootModule,
     package_version_strings, sabi_trait,
     sabi_types::VersionStrings,
-    std_types::{RBox, RResult, RStr, RString, RVec},
+    std_types::{RBox, ROption, RResult, RStr, RString, RVec},
 };
 
 use serde_json::Value;
@@ -69,6 +69,20 @@ pub trait HostAbi: Send + Sync + 'static {
     fn configure(&self, patch: RStr<'_>) {
         // A host of ABI 1.0 cannot do it.
         let _ = patch;
+    }
+    /// Makes a map that the cube's datapath describes as `late`: `spec` is the JSON text of its
+    /// [`MapSpec`](crate::MapSpec). Waits for the engine, so no call of the host may wait for it.
+    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
+        // A host of ABI 1.2 or earlier has made it already.
+        let _ = spec;
+        RResult::RErr(Refusal::failed("the daemon is too old to make a map later").text())
+    }
+    /// The name of the netdev whose packets pass a point, such as the port `br1:p1`; none while the port does not exist, or
+    /// has no peer.
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        // A host of ABI 1.2 or earlier does not say.
+        let _ = point;
+        ROption::RNone
     }
 }
 

@@ -53,14 +53,14 @@ impl Generation {
     pub(crate) fn load(wanted: &Wanted<'_>, previous: &Self) -> Result<Self, Failure> {
         let Wanted { what, kind, programs, maps, objects, ports } = *wanted;
         let mut made = Self::default();
-        for spec in chain::maps_of(kind, programs, maps) {
+        for spec in chain::maps_of(kind, programs, maps).into_iter().filter(|spec| !spec.late) {
             check_permission()?;
             let kept = previous.maps.get(&spec.name).filter(|map| map.spec == spec);
             let map = match kept {
                 Some(map) => Arc::clone(map),
                 None => {
                     let shape = object::shape_of_cube_map(what, &spec, objects)?;
-                    let map = object::create_cube_map(what, &spec.name, shape, objects)?;
+                    let map = object::create_cube_map(what, &spec, shape, objects)?;
                     Arc::new(Described { spec: spec.clone(), map })
                 }
             };
@@ -72,11 +72,12 @@ impl Generation {
             }
         }
         let mut programs: Vec<&Program> = programs.iter().collect();
-        programs.sort_by_key(|program| (program.point, program.direction, program.stage));
+        programs.sort_by_key(|program| (program.point, program.direction, !program.is_ahead(), program.stage));
         for program in &programs {
             let object = &objects[program.object];
             let place = |program: &Program| (program.point, program.direction);
-            let is_after = |other: &&Program| place(other) == place(program) && other.stage > program.stage;
+            let is_after =
+                |other: &&Program| place(other) == place(program) && other.stage > program.stage && !other.is_ahead();
             let standing = if programs.iter().any(is_after) { Standing::Followed } else { Standing::Last };
             let is_alike =
                 |node: &&Arc<Node>| node.program == **program && node.object == *object && node.standing == standing;
@@ -115,8 +116,14 @@ impl Generation {
 
     /// Points each program's slots to what follows it in the cube; what follows the cube is nothing.
     pub(crate) fn link(&self) -> Result<(), Failure> {
-        let is_beside = |one: &Arc<Node>, other: &Arc<Node>| place_of(one) == place_of(other);
-        for (node, Slots { accept, .. }) in self.nodes.iter().zip(chain::slots(&self.nodes, is_beside)) {
+        let is_beside = |one: &Arc<Node>, other: &Arc<Node>| {
+            place_of(one) == place_of(other) && one.program.is_ahead() == other.program.is_ahead()
+        };
+        for (node, Slots { accept, next }) in self.nodes.iter().zip(chain::slots(&self.nodes, is_beside)) {
+            let following = next.map(|next| &self.nodes[next]).filter(|next| place_of(next) == place_of(node));
+            if node.program.is_ahead() {
+                point(node.loaded.next.as_fd(), following)?;
+            }
             if let (Some(slot), Some(stage)) = (&node.loaded.accept, accept) {
                 point(slot.as_fd(), Some(&self.nodes[stage]))?;
             }
@@ -127,7 +134,8 @@ impl Generation {
     /// Points the cube's `next` slots at one place to what comes first in another cube, or to nothing.
     pub(crate) fn link_to(&self, place: Place, next: Option<(&Self, Place)>) -> Result<(), Failure> {
         let target = next.and_then(|(generation, place)| generation.stages(place).next());
-        self.stages(place).try_for_each(|node| point(node.loaded.next.as_fd(), target))
+        let mut stages = self.stages(place).filter(|node| !node.program.is_ahead());
+        stages.try_for_each(|node| point(node.loaded.next.as_fd(), target))
     }
 
     fn stages(&self, place: Place) -> impl Iterator<Item = &Arc<Node>> {

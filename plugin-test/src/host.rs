@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use abi_stable::std_types::RStr;
+use abi_stable::std_types::{ROption, RStr, RString};
 use polycube_plugin_api::Level;
 use polycube_plugin_api::abi::HostAbi;
 use serde_json::Value;
@@ -61,5 +61,10 @@ impl HostAbi for Heard {
             Ok(patch) => self.said().requests.push(patch),
             Err(error) => self.write(Level::Error, format!("the plugin asks for a change that is not JSON: {error}")),
         }
+    }
+
+    /// A netdev is the netdev of the point that it is; there are no ports of other cubes.
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        Some(point).filter(|point| !point.contains(':')).map(RString::from).into()
     }
 }

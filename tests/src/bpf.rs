@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attr, bpf_attr__bindgen_ty_1, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type,
+};
 
 const LOG_SIZE: usize = 1 << 22;
 /// How many lines of the verifier's log an error includes.
@@ -35,6 +37,10 @@ pub struct Shape {
 /// # Errors
 /// The kernel's reason.
 pub fn create(shape: Shape) -> io::Result<OwnedFd> {
+    create_with(shape, |_| {})
+}
+
+fn create_with(shape: Shape, with: impl FnOnce(&mut bpf_attr__bindgen_ty_1)) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: the union's member for BPF_MAP_CREATE.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
@@ -43,7 +49,20 @@ pub fn create(shape: Shape) -> io::Result<OwnedFd> {
     create.value_size = shape.value_size;
     create.max_entries = shape.max_entries;
     create.map_flags = shape.flags;
+    with(create);
     bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
+/// `BPF_MAP_TYPE_ARRAY` and `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+pub const ARRAY: u32 = 2;
+pub(crate) const ARRAY_OF_MAPS: u32 = 12;
+
+/// Creates a map of maps, which can hold such as `inner`.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn create_slots(shape: Shape, inner: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    create_with(shape, |create| create.inner_map_fd = inner.as_raw_fd().cast_unsigned())
 }
 
 /// Opens what is pinned at `path`.
@@ -138,12 +157,20 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// The kernel's reason, and the end of the verifier's log.
 pub fn load<T>(instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
+    load_as(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, instructions, license)
+}
+
+/// Loads a program of another type; `T` is an instruction of eight bytes.
+///
+/// # Errors
+/// The kernel's reason, and the end of the verifier's log.
+pub fn load_as<T>(program_type: bpf_prog_type, instructions: &[T], license: &CStr) -> io::Result<OwnedFd> {
     const { assert!(size_of::<T>() == size_of::<bpf_insn>()) };
     let attempt = |level: u32, log: &mut [u8]| {
         let mut attr = empty();
         // SAFETY: the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+        load.prog_type = program_type as u32;
         load.insns = instructions.as_ptr() as u64;
         load.insn_cnt = instructions.len() as u32;
         load.license = license.as_ptr() as u64;
@@ -218,8 +245,11 @@ pub fn test_run(
         test.data_out = out.as_mut_ptr() as u64;
         test.data_size_out = out.len() as u32;
     }
-    test.ctx_in = context.as_ptr() as u64;
-    test.ctx_size_in = size_of_val(context) as u32;
+    // A context without words would be refused.
+    if !context.is_empty() {
+        test.ctx_in = context.as_ptr() as u64;
+        test.ctx_size_in = size_of_val(context) as u32;
+    }
     test.repeat = repeat;
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
     // SAFETY: as above; the kernel has filled the member.

@@ -27,7 +27,7 @@ struct Site {
 }
 
 impl Site {
-    /// `br1` with a port and an entry, and `sniffer` with a filter, so that every node is there.
+    /// `br1` with a port and an entry, and `sniffer` and `mirror` with filters, so that every node is there.
     fn build() -> Result<Self> {
         let commands = [
             "simplebridge add br1",
@@ -35,6 +35,8 @@ impl Site {
             "br1 fdb entry add 02:00:00:00:00:07 port=p1",
             "packetcapture add sniffer capture=ingress filters.dport=80",
             "attach sniffer br1:p1",
+            "span add mirror target=veth9 filters.dport=80",
+            "attach mirror br1:p1",
         ];
         let scene = Scene::set_up().peers(1).commands(commands).start()?;
         let document = scene.daemon.http("GET", "/polycube/v1/openapi.json", None)?.ok().json()?;
@@ -44,10 +46,11 @@ impl Site {
     /// Paths as they are declared, paths as they can be requested, and the methods declared for them.
     fn paths(&self) -> impl Iterator<Item = (&str, String, Vec<String>)> {
         self.document["paths"].as_object().into_iter().flatten().map(|(declared, item)| {
-            let sniffs = declared.starts_with("/packetcapture/");
+            let cubes = [("/packetcapture/", "sniffer"), ("/span/", "mirror")];
+            let other = cubes.iter().find(|(service, _)| declared.starts_with(service));
             let mut path = declared.clone();
             for (parameter, name) in NAMES {
-                let name = if parameter == "cube" && sniffs { "sniffer" } else { name };
+                let name = other.filter(|_| parameter == "cube").map_or(name, |(_, cube)| cube);
                 path = path.replace(&format!("{{{parameter}}}"), name);
             }
             assert!(!path.contains('{'), "the test has no name for a parameter of {declared}");

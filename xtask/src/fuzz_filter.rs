@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     machine::check()?;
-    let test = ["test", "--release", "--locked", "-p", "pcn_packetcapture", "--test", "filter_kernel", "random"];
+    let test = ["test", "--release", "--locked", "-p", "polycube-filter", "--test", "kernel", "random"];
     let mut command = cargo();
     command.args(test).args(["--", "--nocapture"]);
     command.env("FUZZ_SECONDS", arguments.seconds.to_string()).env("FUZZ_SEED", arguments.seed.to_string());

@@ -13,8 +13,9 @@ use clap::Args;
 use crate::command::{cargo, run as run_command};
 
 /// Crates, with the workspaces that they are members of: each stands before those that depend on it.
-const CRATES: [(&str, &str); 7] = [
+const CRATES: [(&str, &str); 8] = [
     ("polycube-plugin-api", "."),
+    ("polycube-filter", "."),
     ("polycube-layout", "ebpf"),
     ("polycube-chain", "ebpf"),
     ("polycube-api", "."),

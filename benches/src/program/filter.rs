@@ -4,8 +4,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Context, Result};
 use aya_obj::generated::bpf_map_type;
-use pcn_packetcapture::filter::{Compiled, Fields, MapName, Netmask, compile};
-use polycube_layout::ring::{FILTER, Filter};
+use polycube_filter::{Compiled, Counter, Element, Exit, Fields, Hook, Link, Target, compile};
+use polycube_layout::chain::{ACCEPT, NEXT};
+use polycube_layout::ring::{FILTER, Filter, RINGS};
 use polycube_tests::bpf::{self, Shape};
 use polycube_tests::traffic::Flow;
 
@@ -19,11 +20,25 @@ pub(super) const OTHER_TYPE: Change = (12, &[0x88, 0xcc]);
 pub(super) const OTHER_ADDRESSES: Change = (26, &[192, 0, 2, 1, 192, 0, 2, 2]);
 pub(super) const OTHER_PORTS: Change = (34, &[0, 9, 0, 9]);
 
+/// Programs that others attached after the chain still run.
+const TCX_NEXT: i32 = -1;
+
+/// The stage before a capture.
+const STAGE: Target = Target {
+    hook: Hook::Tc,
+    on_match: Exit::tail_call(ACCEPT, 0, TCX_NEXT),
+    on_mismatch: Exit::tail_call(NEXT, 0, TCX_NEXT).counted(Counter {
+        map: RINGS,
+        element: Element::OfCpu,
+        offset: FILTER as i16,
+    }),
+};
+
 /// A chain of filters that accept only the flow: what one rejects goes to the next. Nothing follows the last one, or
 /// receives what they accept. The first is the program to run.
 pub(super) fn chain(flow: &Flow, length: usize) -> Result<(OwnedFd, Vec<OwnedFd>)> {
     let expression = format!("host {} and udp port {}", flow.from.ip, flow.to.port);
-    let compiled = compile(&Fields::default(), &expression, Netmask::default())?.context("no filter")?;
+    let compiled = compile(&Fields::default(), &expression, Link::default(), &STAGE)?.context("no filter")?;
     let mut held = Vec::new();
     let mut following: Option<OwnedFd> = None;
     for _ in 0..length {
@@ -43,10 +58,10 @@ pub(super) fn chain(flow: &Flow, length: usize) -> Result<(OwnedFd, Vec<OwnedFd>
 fn load(compiled: &Compiled, accept: &OwnedFd, rings: &OwnedFd, next: &OwnedFd) -> Result<OwnedFd> {
     let mut instructions = compiled.instructions.iter().map(|insn| insn.to_bytes()).collect::<Vec<_>>();
     for (at, name) in &compiled.maps {
-        let map = match name {
-            MapName::Accept => accept,
-            MapName::Rings => rings,
-            MapName::Next => next,
+        let map = match *name {
+            ACCEPT => accept,
+            NEXT => next,
+            _ => rings,
         };
         instructions[*at][4..].copy_from_slice(&map.as_raw_fd().to_ne_bytes());
     }

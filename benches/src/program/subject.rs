@@ -6,7 +6,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use anyhow::{Context, Result};
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
-use polycube_layout::ring::{CONSUMER, Consumer, LaneEnd, MASK, Producer, RINGS, SMALL_MASK, element_size, small_size};
+use polycube_layout::ring::{
+    CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, element_size,
+    segment_size, segments, small_size, with_slack,
+};
+use polycube_layout::span::{DESTINATION, Destination, SAMPLE};
 use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
 use rustix::thread::sched_getcpu;
@@ -19,6 +23,7 @@ use polycube_tests::object::{self, Loaded};
 
 static CAPTURE: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 static BRIDGE: &[u8] = include_bytes!("../../../ebpf/objects/simplebridge.o");
+static SPAN: &[u8] = include_bytes!("../../../ebpf/objects/span.o");
 
 /// Words of `struct __sk_buff` up to the end of `cb` (include/uapi/linux/bpf.h).
 const CONTEXT_WORDS: usize = 17;
@@ -27,6 +32,7 @@ const CB: usize = 12;
 /// `BPF_FUNC_*` (include/uapi/linux/bpf.h).
 const KTIME_GET_TAI_NS: i32 = 208;
 const MAP_LOOKUP_ELEM: i32 = 1;
+const CLONE_REDIRECT: i32 = 13;
 const SKB_LOAD_BYTES: i32 = 26;
 /// Bytes that the floor has room for.
 const FLOOR: i32 = 2048;
@@ -117,12 +123,25 @@ impl Subject {
     pub(super) fn capture(name: &str, size: usize, reader: Reader) -> Result<Self> {
         let cpus = possible_cpus()?;
         let masks = [size, small_size(size)].map(|size| (size as u64 - 1).to_ne_bytes());
-        let loaded = object::load(CAPTURE, "capture", &[(MASK, &masks[0]), (SMALL_MASK, &masks[1])], |name, shape| {
+        let bits = segment_size(size).ilog2().to_ne_bytes();
+        let constants: [(&str, &[u8]); 3] = [(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (SEGMENT_BITS, &bits)];
+        let large = bpf::Shape {
+            map_type: bpf::ARRAY,
+            key_size: 4,
+            value_size: with_slack(segment_size(size)) as u32,
+            max_entries: (segments(size) * cpus) as u32,
+            flags: LARGE_FLAGS,
+        };
+        let shape = |name: &str, shape: &mut bpf::Shape| {
             if name == RINGS {
                 shape.value_size = element_size(size) as u32;
                 shape.max_entries = cpus as u32;
             }
-        })?;
+        };
+        let loaded = object::load_with_slots(CAPTURE, "capture", &constants, shape, large)?;
+        let large = bpf::create(large).context("cannot create the large lanes")?;
+        let slots = loaded.maps.get(LANES).context("no slot for the large lanes")?;
+        bpf::update(slots.as_fd(), &0_u32.to_ne_bytes(), &large.as_raw_fd().to_ne_bytes())?;
         let rings = loaded.maps.get(RINGS).context("no rings")?;
         let mapping = Mapping::new(rings, element_size(size) * cpus).context("the rings cannot be mapped")?;
         let rings = Rings { mapping, size, cpus, reader };
@@ -146,6 +165,30 @@ impl Subject {
             bpf::update(fdb.as_fd(), &[&end.mac[..], &[0; 2]].concat(), &entry)?;
         }
         Ok(Self::with(String::from("bridge, both known"), loaded, None))
+    }
+
+    /// A mirror to the netdev `ifindex`, of one in `sample` packets.
+    pub(super) fn span(name: &str, ifindex: u32, sample: u32) -> Result<Self> {
+        let sample = sample.to_ne_bytes();
+        let loaded = object::load(SPAN, "mirror", &[(SAMPLE, &sample)], |_, _| {})?;
+        let destination = loaded.maps.get(DESTINATION).context("no destination")?;
+        let mut bytes = [0; size_of::<Destination>()];
+        bytes[..4].copy_from_slice(&ifindex.to_ne_bytes());
+        bpf::update(destination.as_fd(), &0_u32.to_ne_bytes(), &bytes)?;
+        Ok(Self::with(name.to_owned(), loaded, None))
+    }
+
+    /// `bpf_clone_redirect` and nothing else.
+    pub(super) fn clone_redirect(name: &str, ifindex: u32) -> Result<Self> {
+        let instructions = [
+            // r2 = ifindex; r3 = 0
+            instruction(0xb4, 2, 0, 0, ifindex.cast_signed()),
+            instruction(0xb7, 3, 0, 0, 0),
+            call(CLONE_REDIRECT),
+            EXIT[0],
+            EXIT[1],
+        ];
+        Self::raw(name, &instructions, Vec::new())
     }
 
     /// A chain of filters that accept `flow`, and how the frame they see differs from it.
@@ -215,11 +258,11 @@ impl Rings {
     /// Frees room on this CPU, as a consumer does.
     fn empty(&self) {
         let element = sched_getcpu() * element_size(self.size);
-        let lanes = [offset_of!(Producer, small), offset_of!(Producer, large)];
-        for (lane, ends) in lanes.into_iter().enumerate() {
+        let heads = [offset_of!(Producer, small), offset_of!(Producer, large)];
+        for (lane, head) in heads.into_iter().enumerate() {
             // In the small lane of a late reader, a record remains.
             if self.reader == Reader::InTime || lane == 1 {
-                let head = self.mapping.read(element + ends + offset_of!(LaneEnd, head));
+                let head = self.mapping.read(element + head);
                 self.mapping.write(element + CONSUMER + offset_of!(Consumer, tails) + lane * 8, head);
             }
         }
@@ -230,7 +273,7 @@ impl Rings {
         for cpu in 0..self.cpus {
             let element = cpu * element_size(self.size);
             self.mapping.write(element + offset_of!(Producer, busy), u64::from(late) << 32);
-            self.mapping.write(element + offset_of!(Producer, small.head), u64::from(late));
+            self.mapping.write(element + offset_of!(Producer, small), u64::from(late));
         }
     }
 

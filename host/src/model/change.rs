@@ -90,6 +90,11 @@ pub(crate) enum Change {
         name: String,
         service: Arc<Service>,
     },
+    /// Says why a service that is stored still cannot be loaded.
+    MissService {
+        name: String,
+        why: String,
+    },
     /// Brings a whole configuration about.
     Apply(Apply),
 }
@@ -114,6 +119,7 @@ impl Change {
             | Self::AddService { .. }
             | Self::RemoveService { .. }
             | Self::ReloadService { .. }
+            | Self::MissService { .. }
             | Self::Apply(_) => None,
         }
     }
@@ -162,6 +168,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         Change::AddService { name, service } => draft.add_service(&name, service)?,
         Change::RemoveService { name } => draft.remove_service(&name)?,
         Change::ReloadService { name, service } => draft.reload_service(&name, service)?,
+        Change::MissService { name, why } => draft.miss_service(&name, why),
         Change::Apply(apply) => draft.apply(apply)?,
     }
     Ok(draft.model)

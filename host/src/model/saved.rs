@@ -117,10 +117,17 @@ pub(crate) fn rows(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> 
 
 fn services(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> Vec<Row> {
     let file = |model: &Model, name: &str| {
-        let (_, service) = model.registry.services().find(|(other, _)| *other == name)?;
-        Some((service.plugin.path.clone(), service.plugin.file_type()))
+        let loaded = model.registry.service(name).ok();
+        let loaded = loaded.map(|service| (service.plugin.path.clone(), service.plugin.file_type()));
+        loaded.or_else(|| {
+            let (_, missing) = model.registry.missing().find(|(other, _)| *other == name)?;
+            Some((missing.uri.clone(), missing.file_type))
+        })
     };
-    let named = |model: &Model| model.registry.services().map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>();
+    let named = |model: &Model| {
+        let loaded = model.registry.services().map(|(name, _)| name);
+        loaded.chain(model.registry.missing().map(|(name, _)| name)).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
     let mut rows = Vec::new();
     for name in named(before).union(&named(after)) {
         let now = file(after, name);

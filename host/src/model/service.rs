@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::change::Draft;
 use super::port::{PortConfig, create};
 use crate::problem::{Problem, Problems};
-use crate::registry::Service;
+use crate::registry::{Missing, Service};
 use crate::schema::Source;
 use crate::topology::CubeName;
 
@@ -71,20 +71,35 @@ impl Draft<'_> {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        self.model.registry.replace(service);
+        self.model.registry.replace(service).map_err(|error| refused(error.to_string()))?;
         Ok(())
     }
 
     /// Removes a service. Its code stays in memory: Rust libraries are not made to be unloaded.
     pub(super) fn remove_service(&mut self, name: &str) -> Result<(), Problems> {
-        self.model.registry.service(name)?;
-        let cubes = self.model.topology.cubes().filter(|(_, cube)| cube.service == name);
-        let cubes: Vec<&str> = cubes.map(|(cube, _)| cube.as_str()).collect();
+        let is_missing = self.model.registry.missing().any(|(missing, _)| missing == name);
+        if !is_missing {
+            self.model.registry.service(name)?;
+        }
+        let cubes = self.model.topology.cubes().filter(|(_, cube)| cube.service == name).map(|(cube, _)| cube.as_str());
+        let waiting = self.model.unrestored.iter().filter(|(_, waiting)| is_missing && waiting.cube.service == name);
+        let cubes: Vec<&str> = cubes.chain(waiting.map(|(cube, _)| cube.as_str())).collect();
         if !cubes.is_empty() {
             let message = format!("service `{name}` has cubes: delete {} first", cubes.join(", "));
             return Err(Problem::invalid(format!("services/{name}"), message).into());
         }
+        self.model.registry.forget(name);
         self.model.registry.remove(name);
         Ok(())
+    }
+
+    /// Says why a service that is stored still cannot be loaded.
+    pub(super) fn miss_service(&mut self, name: &str, why: String) {
+        let missing = self.model.registry.missing().find(|(missing, _)| *missing == name);
+        let missing = missing.map(|(_, missing)| (missing.uri.clone(), missing.file_type));
+        if let Some((uri, file_type)) = missing {
+            tracing::error!(service = name, "still cannot be loaded: {why}");
+            self.model.registry.miss(name, Missing { uri, file_type, why });
+        }
     }
 }

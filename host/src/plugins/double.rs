@@ -160,6 +160,8 @@ pub(crate) fn instance(
         calls: Arc::new(Calls::default()),
         failures: Arc::new(Failures::default()),
         configure: Box::new(|_| {}),
+        make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
     };
     let plugin = scripted(cube, script);

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
-use abi_stable::std_types::{RErr, ROk, RStr, RVec};
+use abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
-use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,8 +57,14 @@ impl From<Failure> for Refusal {
 /// How long news of netdevs waits for a cube's turn.
 const HEAR: Duration = Duration::from_millis(100);
 
+/// The netdev whose packets pass a point.
+pub(crate) type NetdevAt = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
+
+/// Makes a map that a plugin described as late, and waits until it is there.
+pub(crate) type MakeMap = Box<dyn Fn(MapSpec) -> Result<MapCopy, Refusal> + Send + Sync>;
 
 /// A stream that a plugin has opened for one reader.
 #[derive(Debug)]
@@ -116,6 +122,9 @@ pub(crate) struct Connections {
     pub failures: Arc<Failures>,
     /// Takes the changes of its configuration that the plugin itself asks for.
     pub configure: Request,
+    /// Takes the late maps that it asks for.
+    pub make_map: MakeMap,
+    pub netdev_at: NetdevAt,
     /// Called when the cube's turn becomes free and somebody waits for it.
     pub freed: Box<dyn Fn() + Send + Sync>,
 }
@@ -133,10 +142,11 @@ impl Instance {
         connections: Connections,
     ) -> Result<Self, Failure> {
         let cube: Arc<str> = name.into();
-        let Connections { calls, failures, configure, freed } = connections;
+        let Connections { calls, failures, configure, make_map, netdev_at, freed } = connections;
         let id = failures.next_id();
         let log = Arc::new(CubeLog::new(Arc::clone(&cube), level));
-        let host = HostAbi_TO::from_value(Host { log: Arc::clone(&log), configure }, TD_Opaque);
+        let host = Host { log: Arc::clone(&log), configure, make_map, netdev_at };
+        let host = HostAbi_TO::from_value(host, TD_Opaque);
         let info = info.to_string();
         let entered = calls.enter(id, &cube, "create");
         let created = plugin.create(&info, host);
@@ -250,10 +260,7 @@ impl Instance {
     pub(crate) fn prepare(&self, wanted: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
         self.call("prepare", |cube| {
             // From here on the plugin owns the descriptors. A plugin that is not called any more gets none.
-            let handles: RVec<MapHandle> = maps
-                .into_iter()
-                .map(|MapCopy { info, fd }| MapHandle { info: info.into(), fd: fd.into_raw_fd() })
-                .collect();
+            let handles: RVec<MapHandle> = maps.into_iter().map(MapHandle::from).collect();
             cube.prepare(wanted.into(), handles)
         })
     }
@@ -363,7 +370,7 @@ impl Drop for Instance {
 
 /// A map of a cube, as its plugin gets it.
 pub(crate) struct MapCopy {
-    /// JSON: name, key size, value size and number of entries.
+    /// JSON: name, key size, value size, number of entries, and whether it is new.
     info: String,
     fd: OwnedFd,
 }
@@ -371,10 +378,19 @@ pub(crate) struct MapCopy {
 impl MapCopy {
     /// # Errors
     /// The descriptor cannot be copied.
-    pub(crate) fn of(name: &str, map: &CubeMap) -> io::Result<Self> {
+    pub(crate) fn of(name: &str, map: &CubeMap, is_new: bool) -> io::Result<Self> {
         let CubeMap { key_size, value_size, max_entries, .. } = map;
-        let info = json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
+        let info = json!({
+            "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries, "new": is_new,
+        });
         Ok(Self { info: info.to_string(), fd: map.fd.try_clone()? })
+    }
+}
+
+/// Whoever takes the handle owns the descriptor.
+impl From<MapCopy> for MapHandle {
+    fn from(MapCopy { info, fd }: MapCopy) -> Self {
+        Self { info: info.into(), fd: fd.into_raw_fd() }
     }
 }
 
@@ -390,6 +406,8 @@ fn refusal(text: &str) -> Failure {
 struct Host {
     log: Arc<CubeLog>,
     configure: Request,
+    make_map: MakeMap,
+    netdev_at: NetdevAt,
 }
 
 impl HostAbi for Host {
@@ -404,5 +422,17 @@ impl HostAbi for Host {
                 self.log.write(Level::Error, &format!("the plugin asks for a change that is not JSON: {error}"));
             }
         }
+    }
+
+    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
+        let made = serde_json::from_str(spec.as_str()).map_err(Refusal::from).and_then(|spec| (self.make_map)(spec));
+        match made {
+            Ok(map) => ROk(map.into()),
+            Err(refusal) => RErr(json!(refusal).to_string().into()),
+        }
+    }
+
+    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
+        (self.netdev_at)(point.as_str()).map(RString::from).into()
     }
 }

@@ -15,7 +15,7 @@ use super::Plugin;
 use super::caller::Caller;
 use super::calls::{Calls, PATIENCE};
 use super::failures::Failures;
-use super::instance::{Connections, Failure, Instance, MapCopy, Request};
+use super::instance::{Connections, Failure, Instance, MakeMap, MapCopy, NetdevAt, Request};
 use super::turn::Taken;
 use crate::topology::{Cube, CubeName};
 use crate::wiring::CubeDatapath;
@@ -45,6 +45,10 @@ pub(crate) struct Surroundings {
     pub capture_dirs: CaptureDirs,
     /// The way for the plugin of a cube to ask for changes. It returns at once: a change may be waiting for the plugin.
     pub requests: Box<dyn Fn(&CubeName) -> Request + Send>,
+    /// The way to get a map that a plugin described as late. It waits for the engine.
+    pub late_maps: Box<dyn Fn(&CubeName) -> MakeMap + Send>,
+    /// The way to learn which netdev is at a point.
+    pub netdev_at: NetdevAt,
     /// The way to learn that a cube's turn became free.
     pub freed: Box<dyn Fn() -> Box<dyn Fn() + Send + Sync> + Send>,
 }
@@ -159,11 +163,13 @@ impl Instances {
     }
 
     fn make(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<Instance, Failure> {
-        let Surroundings { calls, failures, capture_dirs, requests, freed } = &self.surroundings;
+        let Surroundings { calls, failures, capture_dirs, requests, late_maps, freed, netdev_at } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
             failures: Arc::clone(failures),
             configure: requests(name),
+            make_map: late_maps(name),
+            netdev_at: Arc::clone(netdev_at),
             freed: freed(),
         };
         let info = json!({

@@ -68,6 +68,7 @@ mod tests {
         let services = [
             model(include_str!("../../../schemas/packetcapture.json")),
             model(include_str!("../../../schemas/simplebridge.json")),
+            model(include_str!("../../../schemas/span.json")),
         ];
         let registry = Registry::new().unwrap();
         let services = services.map(|model| (whole(&model), model));

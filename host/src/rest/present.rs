@@ -108,7 +108,7 @@ pub(super) fn add_state(json: &mut Value, state: Option<NetdevState>) {
 pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = base(view, name, cube);
     let add_chains = |json: &mut Value, point: &Point| {
-        let chains = chains::at((&view.topology, &view.netdevs), point);
+        let chains = chains::at(view, point);
         json[chains::INGRESS] = chains.ingress.into();
         json[chains::EGRESS] = chains.egress.into();
     };

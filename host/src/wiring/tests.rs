@@ -1,7 +1,7 @@
-use polycube_plugin_api::Direction;
+use polycube_plugin_api::{Direction, Program};
 
-use super::Wiring;
 use super::fixture::Model;
+use super::{NodeId, Source, Wiring};
 
 /// Asserts the cubes that packets pass at a hook, in their order.
 #[track_caller]
@@ -99,6 +99,28 @@ fn what_is_unchanged_keeps_its_revision() {
     assert!(new.maps.keys().eq(old.maps.keys()), "a map of the same size is the same map");
     let other = before.load("a", super::fixture::BOTH, 2).wire(&old);
     assert!(!other.maps.keys().eq(old.maps.keys()), "a map of another size is another map");
+}
+
+/// What a cube sends to a hook must not meet other cubes, nor be skipped with the stages of its cube.
+#[test]
+fn what_stands_ahead_comes_before_all_cubes_and_is_not_a_stage_among_others() {
+    let stages = &[(super::fixture::LAST, 0), (Program::AHEAD, 0)];
+    let model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p").tap("b", "br1:p").tap("c", "veth1");
+    let model = model.load_stages("b", &[Direction::Egress], stages);
+    check(&model, "veth1", Direction::Egress, "b a b c");
+    let wiring = model.wire(&Wiring::default());
+    let (hook, chain) = wiring.hooks.iter().find(|(hook, _)| hook.direction == Direction::Egress).unwrap();
+    let name = |node: &NodeId| format!("{}{}", node.key.cube.as_str(), if node.key.is_ahead() { " ahead" } else { "" });
+    let slots = chain.slots(hook).into_iter().map(|(source, target)| {
+        let source = match &source {
+            Source::Root(_) => "root".to_owned(),
+            Source::Node(node) => name(node),
+            Source::Accept(node) => format!("{} accept", name(node)),
+        };
+        format!("{source} > {}", target.as_ref().map_or_else(String::new, name))
+    });
+    assert_eq!(slots.collect::<Vec<_>>(), ["root > b ahead", "b ahead > a", "a > b", "b > c", "c > "]);
+    assert!(wiring.nodes.iter().all(|(id, spec)| id.key.cube.as_str() != "b" || !spec.is_followed));
 }
 
 #[test]

@@ -132,7 +132,7 @@ mod tests {
         for (elf, program, maps, globals) in [
             (ROOT, "root", &["next"][..], &["PORT"][..]),
             (BRIDGE, "bridge", &["counters", "fdb", "flags", "next", "ports"], &["AGING", "ANY_FLAGS"]),
-            (CAPTURE, "capture", &["BELL", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
+            (CAPTURE, "capture", &["BELL", "LANES", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
         ] {
             let facts = Facts::of(elf).unwrap();
             assert_eq!(facts.programs, BTreeMap::from([(program.to_owned(), "classifier".to_owned())]));

@@ -5,15 +5,11 @@
 mod limits;
 mod storage;
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
+use polycube_filter::{Fields, Netmask, NetmaskError, PrefixError, ProtocolError};
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::fields::{Fields, ProtocolError};
-use crate::filter::{Netmask, NetmaskError};
 use crate::format::Format;
 
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
@@ -29,6 +25,13 @@ pub struct Config {
     pub snaplen: SnapLen,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
+    /// When the greater part of the rings is made: right after the capture is attached, or when packets come faster than
+    /// they are written for the first time (then an idle capture needs 1.3 MiB per CPU, and packets may be lost until the
+    /// rest is there, within milliseconds)
+    pub ring_memory: RingMemory,
+    /// Scheduling priority of the thread that takes packets from the rings: high lets it run before programs that compete for
+    /// its CPU, which loses fewer packets and slows those down; the daemon needs `--keep-capability CAP_SYS_NICE` for it
+    pub priority: Priority,
     /// Which packets to record, within VLAN tags too, and how much of them; all conditions must hold
     pub filters: Filters,
     /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or an empty value records every packet
@@ -70,6 +73,8 @@ impl Default for Config {
             capture: Capture::default(),
             snaplen: SnapLen::default(),
             ring_size: RingSize::default(),
+            ring_memory: RingMemory::default(),
+            priority: Priority::default(),
             filters: Filters::default(),
             filter: None,
             netmask: None,
@@ -85,6 +90,26 @@ impl Default for Config {
             stream_buffer: Mebibytes::whole(16),
         }
     }
+}
+
+/// When the greater part of the rings is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum RingMemory {
+    #[default]
+    AtOnce,
+    WhenNeeded,
+}
+
+/// Scheduling priority of the thread that takes packets from the rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Priority {
+    #[default]
+    Normal,
+    High,
 }
 
 /// Directions to capture: into the cube or netdev, out of it, both or none.
@@ -145,11 +170,9 @@ impl Config {
     pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
         let Filters { src, dst, sport, dport, l4proto, .. } = &self.filters;
         let prefix = |name: &str, text: &Option<String>| {
-            let refused = |text: &String| {
-                let why = format!("`{text}` is not a prefix: give an address and its length, such as 10.10.10.0/24");
-                Refusal::new(Tag::InvalidValue, why).at(format!("filters/{name}"))
-            };
-            text.as_ref().map(|text| parse_prefix(text).ok_or_else(|| refused(text))).transpose()
+            let refused =
+                |error: PrefixError| Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{name}"));
+            text.as_deref().map(polycube_filter::prefix).transpose().map_err(refused)
         };
         let protocol = l4proto.as_ref().map(|text| text.to_ascii_lowercase().parse());
         let protocol = protocol
@@ -172,11 +195,6 @@ impl Config {
     pub(crate) fn expression(&self) -> &str {
         self.filter.as_deref().unwrap_or_default()
     }
-}
-
-/// Parses a prefix, or an address as the prefix of full length.
-fn parse_prefix(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()))
 }
 
 /// The host reads and writes the leaf that an alias refers to: the value here is meaningless, so it is never

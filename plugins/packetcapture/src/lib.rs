@@ -12,11 +12,12 @@ mod consumer;
 mod cube;
 mod datapath;
 mod drain;
+mod filter;
 mod format;
+mod larger;
 mod lock;
 mod log;
 mod memory;
-mod merge;
 mod outcome;
 mod patience;
 mod pattern;
@@ -31,7 +32,8 @@ mod tally;
 
 pub mod anonymize;
 pub mod config;
-pub mod filter;
+#[doc(hidden)]
+pub mod merge;
 pub mod state;
 
 #[cfg(test)]

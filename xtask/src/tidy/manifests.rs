@@ -28,13 +28,34 @@ const BORDERS: &[Border] = &[
     },
     Border {
         within: "tests/",
-        forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "packetcapture", "simplebridge"],
+        forbidden: &[
+            "polycubed",
+            "host",
+            "pcn_packetcapture",
+            "pcn_simplebridge",
+            "pcn_span",
+            "packetcapture",
+            "simplebridge",
+        ],
         why: "the tests link neither host nor plugins",
     },
     Border {
         within: "benches/",
-        forbidden: &["polycubed", "host", "pcn_simplebridge", "simplebridge"],
-        why: "the benches link no host, and of the plugins the filter compiler alone",
+        forbidden: &[
+            "polycubed",
+            "host",
+            "pcn_packetcapture",
+            "pcn_simplebridge",
+            "pcn_span",
+            "packetcapture",
+            "simplebridge",
+        ],
+        why: "the benches link neither host nor plugins",
+    },
+    Border {
+        within: "filter/",
+        forbidden: &["polycubed", "host", "polycube-plugin-api", "plugin-api", "polycube-layout", "layout"],
+        why: "the filter compiler knows nothing of polycube",
     },
     Border {
         within: "cli/",

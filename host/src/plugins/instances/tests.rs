@@ -28,6 +28,8 @@ fn instances() -> (Instances, Arc<AtomicUsize>) {
             ..CaptureDirs::default()
         },
         requests: Box::new(|_| Box::new(|_| {})),
+        late_maps: Box::new(|_| Box::new(|_| Err(Refusal::failed("no maps")))),
+        netdev_at: Arc::new(|_| None),
         freed: Box::new(move || {
             let count = Arc::clone(&count);
             Box::new(move || {

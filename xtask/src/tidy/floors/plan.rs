@@ -29,6 +29,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "sys",
             "source",
             "netdev",
+            "causes",
         ],
     },
     Floors {
@@ -169,6 +170,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "session",
             "consumer",
             "drain",
+            "larger",
             "sink",
             "anonymize",
             "outcome",
@@ -190,8 +192,8 @@ pub(super) const FLOORS: &[Floors] = &[
         ],
     },
     Floors {
-        sources: "plugins/packetcapture/src",
-        house: "filter",
+        sources: "filter/src",
+        house: "",
         rooms: &[
             "attempt",
             "emit",
@@ -203,9 +205,8 @@ pub(super) const FLOORS: &[Floors] = &[
             "bounds",
             "join",
             "libpcap",
-            "netmask",
             "liveness",
-            "skb",
+            "reader",
             "terms",
             "access",
             "blocks",
@@ -215,6 +216,9 @@ pub(super) const FLOORS: &[Floors] = &[
             "insn",
             "classic",
             "mode",
+            "link",
+            "netmask",
+            "target",
         ],
     },
     Floors {
@@ -242,6 +246,11 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "plugins/simplebridge/src",
         house: "",
         rooms: &["cube", "fdb", "links", "datapath", "state", "config", "mac"],
+    },
+    Floors {
+        sources: "plugins/span/src",
+        house: "",
+        rooms: &["cube", "datapath", "state", "way", "netlink", "header", "config"],
     },
     Floors {
         sources: "xtask/src",
@@ -302,8 +311,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
-            "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "reload", "api", "border", "bridge", "span", "filter", "live", "program", "splice", "tcp",
+            "capture", "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {

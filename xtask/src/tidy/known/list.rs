@@ -18,11 +18,7 @@ pub(super) const REST: &[Known] = &[
 /// The SDK, the services and the kernel side.
 pub(super) const SERVICES: &[Known] = &[
     known("plugin-api/src/schema.rs", Floors, "`schema` uses `service`, which is above it"),
-    known(
-        "plugins/packetcapture/src/filter/access.rs",
-        Shape,
-        "`fn load_memory` takes more than 5 arguments: take a struct",
-    ),
+    known("filter/src/access.rs", Shape, "`fn load_memory` takes more than 5 arguments: take a struct"),
     known(
         "plugins/packetcapture/src/sink/direct.rs",
         Absence,
