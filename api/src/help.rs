@@ -25,6 +25,9 @@ pub struct Help {
     /// What may be added.
     #[serde(rename = "optional-params", serialize_with = "write", deserialize_with = "read")]
     pub optional: Vec<Keyword>,
+    /// What the action that the path leads to answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answer: Vec<Keyword>,
     /// With `deep`: the node of the data model that the path leads to, with all that is below it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<Keyword>,

@@ -72,9 +72,10 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
                 let refusal = Refusal::new(&answer, asked);
                 return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
             }
-            let model = if call.is_for_people() { model(&session, &call.request) } else { None };
+            let is_said = call.is_for_people() && !answer.body.trim_ascii().is_empty();
+            let model = if is_said { model(&session, &call.request) } else { None };
             let schema = Schema::of(model.as_ref());
-            if call.is_for_people() && is_empty(&answer) {
+            if call.shows_entries() && is_empty(&answer) {
                 // Not on standard output, where programs count lines.
                 let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", call.request.words());
             }

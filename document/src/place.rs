@@ -1,5 +1,6 @@
 //! Where values were written.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -80,19 +81,34 @@ fn below<'p>(path: &'p str, word: &str) -> Option<&'p str> {
     }
 }
 
-/// What follows the name of an entry of a list in a path that begins with it, and how good a name it is: the entry's
-/// `name`, then whatever else distinguishes it, then its number.
-fn called<'p>(entry: &Value, at: usize, path: &'p str) -> Option<(u8, &'p str)> {
+/// What follows the name of an entry of a list in a path that begins with it, and how good a name it is: of how many members
+/// it is made; then, the entry's `name`, whatever else distinguishes it, its number.
+fn called<'p>(entry: &Value, at: usize, path: &'p str) -> Option<((Reverse<usize>, u8), &'p str)> {
     let members = entry.as_object().into_iter().flatten();
-    let texts = members.filter_map(|(key, value)| {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        Some((u8::from(key != "name"), text))
+    let texts: Vec<(&str, String)> = members
+        .filter_map(|(key, value)| match value {
+            Value::String(text) if !text.is_empty() => Some((key.as_str(), text.clone())),
+            Value::Number(number) => Some((key.as_str(), number.to_string())),
+            _ => None,
+        })
+        .collect();
+    let named = texts.iter().filter_map(|(key, text)| {
+        let (used, rest) = more(entry, &texts, &[key], below(path, text)?);
+        Some(((Reverse(used), u8::from(*key != "name")), rest))
     });
-    let own = entry.as_str().map(|text| (0, text.to_owned()));
-    let names = texts.chain(own).filter(|(_, text)| !text.is_empty()).chain([(2, at.to_string())]);
-    names.filter_map(|(rank, name)| Some((rank, below(path, &name)?))).min()
+    let own = entry.as_str().filter(|text| !text.is_empty()).and_then(|text| below(path, text));
+    let numbered = below(path, &at.to_string());
+    let one = |rank: u8| move |rest| ((Reverse(1), rank), rest);
+    named.chain(own.map(one(0))).chain(numbered.map(one(2))).min()
+}
+
+/// How many members a name is made of that `used` begin, and what follows it: a list's key can have several, and which, a
+/// document does not say. What is the name of a member does not belong to it.
+fn more<'p>(entry: &Value, texts: &[(&str, String)], used: &[&str], rest: &'p str) -> (usize, &'p str) {
+    let is_member = entry.as_object().into_iter().flatten().any(|(key, _)| below(rest, key).is_some());
+    let mut others = texts.iter().filter(|(key, _)| !is_member && !used.contains(key));
+    match others.find_map(|(key, text)| Some((*key, below(rest, text)?))) {
+        Some((key, rest)) => more(entry, texts, &[used, &[key]].concat(), rest),
+        None => (used.len(), rest),
+    }
 }

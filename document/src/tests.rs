@@ -132,6 +132,24 @@ fn a_value_is_found_by_names_and_numbers() {
 }
 
 #[test]
+fn an_entry_is_found_by_several_of_its_members_in_any_order() {
+    let services = "service:\n- {vip: a, vport: 80, proto: TCP}\n- {proto: UDP, vip: a, vport: 80, weight: 5}\n\
+                    - {vip: a, vport: 81, proto: proto}\n";
+    let document = Document::parse(services).unwrap();
+    for (path, line, column) in [
+        ("service/a/80/TCP", 2, 3),
+        ("service/a/80/UDP", 3, 3),
+        ("service/a/80/UDP/weight", 3, 35),
+        ("service/a/81/proto", 4, 23),
+        ("service/a/81/TCP/x", 4, 3),
+        ("service/a", 2, 3),
+    ] {
+        let found = document.place(path).map(|place| (place.line, place.column));
+        assert_eq!(found, Some((line, column)), "{path}");
+    }
+}
+
+#[test]
 fn documents_become_one_that_remembers_where_each_value_is_from() {
     let parse = |text| Document::parse(text).unwrap();
     let merged = merge(vec![

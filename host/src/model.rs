@@ -27,7 +27,7 @@ mod tests;
 pub(crate) use apply::answer;
 pub(crate) use change::{Change, change};
 pub(crate) use configuration::{Absent, Apply, Mode, Others};
-pub(crate) use cube::action_input;
+pub(crate) use cube::{ActionInput, action_input};
 pub(crate) use deferred::{Deferred, Origin, Part};
 pub(crate) use export::{export, from_wire};
 pub(crate) use facts::Facts;

@@ -15,6 +15,8 @@ use abi_stable::{
     std_types::{RBox, ROption, RResult, RStr, RString, RVec},
 };
 
+use serde_json::Value;
+
 use crate::Refusal;
 
 /// Major version of this border. Host and plugin work together if theirs are equal.
@@ -117,6 +119,23 @@ pub trait CubeAbi: Send + Sync + 'static {
         let _ = netdevs;
         RResult::ROk(())
     }
+    /// Carries out an action. `call` is JSON: `{"action", "keys", "input", "config"}`, the action's path as it is declared,
+    /// the words in the place of those in braces by their names, the input, and the cube's configuration. Answers with
+    /// JSON: `{"output", "config"}`, both optional; a configuration is to replace exactly the one in `call`.
+    fn act(&self, call: RStr<'_>) -> Answer<RString> {
+        // A plugin of ABI 1.2 or earlier declares no words in braces, and changes no configuration.
+        act_without_keys(call, |path, input| self.action(path, input))
+    }
+}
+
+/// [`CubeAbi::act`] of a plugin that only has [`CubeAbi::action`].
+fn act_without_keys(call: RStr<'_>, action: impl FnOnce(RStr<'_>, RStr<'_>) -> Answer<RString>) -> Answer<RString> {
+    let call: Value = match serde_json::from_str(call.as_str()) {
+        Ok(call) => call,
+        Err(error) => return RResult::RErr(Refusal::failed(error.to_string()).text()),
+    };
+    let (path, input) = (call["action"].as_str().unwrap_or_default(), call["input"].to_string());
+    action(path.into(), input.as_str().into()).map(|output| format!(r#"{{"output":{output}}}"#).into())
 }
 
 /// One cube, as the host holds it.

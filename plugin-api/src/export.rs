@@ -148,6 +148,10 @@ impl<S: Service> CubeAbi for Instance<S> {
         })
     }
 
+    fn act(&self, call: RStr<'_>) -> Answer<RString> {
+        guard(|| Ok(serde_json::to_string(&self.service.act(&serde_json::from_str(call.as_str())?)?)?.into()))
+    }
+
     fn tick(&self) -> Answer<()> {
         guard(|| {
             self.service.tick();

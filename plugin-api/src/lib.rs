@@ -55,6 +55,7 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+mod action;
 mod counters;
 mod cube;
 mod datapath;
@@ -72,6 +73,7 @@ mod stages;
 mod testing;
 mod threads;
 
+pub use action::{ActionCall, Outcome};
 pub use cube::{Cube, Level};
 pub use datapath::{Code, Count, Datapath, Direction, InnerMap, Map, MapKind, MapSpec, Maps, Program, constant};
 pub use netdevs::{Netdev, NetdevState, Netdevs};

@@ -12,7 +12,8 @@ pub mod keyword {
     pub const ALIAS: &str = "x-alias";
     /// On a leaf: it can only be set when the cube is created.
     pub const CREATE_ONLY: &str = "x-create-only";
-    /// On an array of objects: the member that identifies an entry, and appears in paths.
+    /// On an array of objects: the member that identifies an entry, and appears in paths; or an array of members, which do so
+    /// together, in this order.
     pub const LIST_KEY: &str = "x-list-key";
     /// On a text: case does not matter, and it is stored in lower case. Two spellings of a list's key are one entry.
     pub const LOWER_CASE: &str = "x-lower-case";
@@ -47,26 +48,36 @@ pub enum ServiceKind {
 /// An action of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
-    /// Path below the cube: `fdb/flush`.
+    /// Path below the cube: `fdb/flush`. A word in braces stands for the key of an entry: `chain/{name}/append` is an action
+    /// of each entry of the list `chain`. A key of several members takes as many words in braces.
     pub path: String,
     /// One line for the user.
     pub description: String,
     /// JSON Schema of its input, an object; without one it takes no input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+    /// JSON Schema of its output; without one, the output is not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
 }
 
 impl Action {
-    /// An action without input.
+    /// An action without input, whose output is not described.
     #[must_use]
     pub fn new(path: &str, description: &str) -> Self {
-        Self { path: path.to_owned(), description: description.to_owned(), input: None }
+        Self { path: path.to_owned(), description: description.to_owned(), input: None, output: None }
     }
 
     /// The same, with an input. The doc comments of the input's fields are the user's help.
     #[must_use]
     pub fn taking<T: JsonSchema>(self) -> Self {
         Self { input: Some(schema_of::<T>()), ..self }
+    }
+
+    /// The same, with an output. The host checks each answer, and describes it in the API's documentation and in help.
+    #[must_use]
+    pub fn returning<T: JsonSchema>(self) -> Self {
+        Self { output: Some(schema_of::<T>()), ..self }
     }
 }
 

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Action, Code, Cube, Datapath, Direction, Maps, Netdevs, Program, Refusal, ServiceKind, Stream, Tag};
+use crate::{
+    Action, ActionCall, Code, Cube, Datapath, Direction, Maps, Netdevs, Outcome, Program, Refusal, ServiceKind, Stream,
+    Tag,
+};
 
 /// A port of a standard cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +139,8 @@ pub trait Service: Send + Sync + Sized + 'static {
         Vec::new()
     }
 
-    /// Performs one of the [`actions`](Self::actions). `input` is valid under its schema, with defaults filled in; it
+    /// Performs one of the [`actions`](Self::actions) that have no words in braces and change no configuration; others need
+    /// [`act`](Self::act). `input` is valid under its schema, with defaults filled in; it
     /// is null for an action without input.
     ///
     /// # Errors
@@ -169,5 +173,18 @@ pub trait Service: Send + Sync + Sized + 'static {
     fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<Opened, Refusal> {
         let _ = query;
         Err(Refusal::no_stream(path))
+    }
+
+    /// Performs one of the [`actions`](Self::actions); by default, [`action`](Self::action) does. Match on
+    /// [`ActionCall::action`], which is the declared path; [`ActionCall::key`] has the words in the place of those in braces.
+    ///
+    /// An action that changes the configuration answers with a whole new one, made of [`ActionCall::config`], and changes
+    /// nothing itself: the host makes the change, which is checked, prepared and committed as any other, and answers when it
+    /// is in force. If another change of the cube comes first, the host calls again with the new configuration.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn act(&self, call: &ActionCall<Self::Config>) -> Result<Outcome<Self::Config>, Refusal> {
+        self.action(&call.action, call.raw_input()).map(Outcome::raw)
     }
 }

@@ -130,8 +130,9 @@ impl Instance {
         serde_json::from_str(&text).map_err(malformed)
     }
 
-    pub(crate) fn action(&self, path: &str, input: &Value) -> Result<Value, Failure> {
-        let text = self.call(|cube| cube.action(path.into(), input.to_string().as_str().into()))?;
+    /// Calls an action; `call` is what the SDK's `ActionCall` is read from.
+    pub(crate) fn act(&self, call: &Value) -> Result<Value, Failure> {
+        let text = self.call(|cube| cube.act(call.to_string().as_str().into()))?;
         serde_json::from_str(&text).map_err(malformed)
     }
 

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use polycube_layout::chain::{MAX_PORTS, NO_PORT};
 use polycube_loader::bpf::trial::{self, Outcome, Packet};
 use polycube_loader::described::{self, Asked, Known};
-use polycube_plugin_api::{Datapath, Netdevs, Service, ServiceKind, Tag};
-use polycube_schema::{Model, Operation, PORTS, host};
+use polycube_plugin_api::{Datapath, Netdevs, Refusal, Service, ServiceKind, Tag};
+use polycube_schema::action::Called;
+use polycube_schema::problem::Problems;
+use polycube_schema::{Model, Operation, PORTS, host, read};
 use serde_json::{Value, json};
 
 use crate::border::{self, Instance};
@@ -233,20 +235,38 @@ impl<S: Service> Cube<S> {
         Ok(shown)
     }
 
-    /// Performs an action. `input` is checked and completed as the daemon does it; an action without input takes null.
+    /// Performs an action. `path` has a word for each word in braces of the declared one: `chain/INGRESS/append`. `input` is
+    /// checked and completed as the daemon does it; an action without input takes null. If the action answers with a
+    /// configuration, the cube gets it before its output is returned.
     ///
     /// # Errors
-    /// What the daemon would say.
+    /// What the daemon would say; then the cube stays as it was.
     pub fn action(&self, path: &str, input: Value) -> Result<Value, Failure> {
-        if !self.model.service.actions.iter().any(|action| action.path == path) {
-            let message = format!("{} declares no action `{path}`", S::NAME);
-            return Err(Failure::Refused(polycube_plugin_api::Refusal::new(Tag::OperationNotSupported, message)));
-        }
-        let input = match self.model.inputs.get(path) {
-            Some(model) => model.create(if input.is_null() { json!({}) } else { input })?,
-            None => Value::Null,
+        let words: Vec<String> = path.split('/').map(str::to_owned).collect();
+        let refused = |tag, message| Failure::Refused(Refusal::new(tag, message));
+        let Some(Called { action, keys, entry }) = self.model.called(&words) else {
+            return Err(refused(Tag::OperationNotSupported, format!("{} declares no action `{path}`", S::NAME)));
         };
-        self.instance.action(path, &input)
+        let mut config = self.config();
+        let has_entry = || -> Result<bool, Failure> {
+            let shown = self.model.present(&config.cube, self.instance.state()?);
+            Ok(read(&self.model.tree, &shown, &words[..entry]).is_some())
+        };
+        if entry > 0 && !has_entry()? {
+            return Err(refused(Tag::DataMissing, format!("there is no entry `{}`", words[..entry].join("/"))));
+        }
+        let input = self.model.action_input(&action.path, input)?;
+        let settings = config.ports.iter().map(|(name, settings)| (name.as_str(), settings));
+        let whole = self.model.with_ports(&config.cube, settings);
+        let call = json!({ "action": action.path, "keys": keys, "input": input, "config": whole });
+        let mut acted = self.instance.act(&call)?;
+        self.model.check_output(&action.path, &acted["output"]).map_err(Problems::from)?;
+        if let Some(wanted) = acted.get("config").filter(|wanted| !wanted.is_null()) {
+            let cube = self.model.become_as(&config.cube, wanted.clone())?;
+            let ports = config.ports.clone();
+            self.change(&mut config, Configured { cube, ports })?;
+        }
+        Ok(acted["output"].take())
     }
 
     /// What the daemon calls about once a second.
@@ -341,7 +361,7 @@ fn without_peer(mut settings: Value) -> Value {
 }
 
 fn no_port(name: &str) -> Failure {
-    Failure::Refused(polycube_plugin_api::Refusal::new(Tag::DataMissing, format!("there is no port `{name}`")))
+    Failure::Refused(Refusal::new(Tag::DataMissing, format!("there is no port `{name}`")))
 }
 
 impl<S> Drop for Cube<S> {

@@ -3,14 +3,17 @@
 //! A schema can be valid and yet describe something that no request reaches, or that hides a node of the host's. Such a
 //! service would load and fail its users later, one by one; here it is refused in one line.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use polycube_api::{COMMAND_LINE, Verb, Word};
-use polycube_plugin_api::{Action, ServiceKind, ServiceSchema, keyword};
+use polycube_plugin_api::{Action, ServiceKind, ServiceSchema, Stream, keyword};
 use serde_json::Value;
 
+use super::key::Key;
 use super::node::{Node, locate};
 use super::port::{self, PORTS};
+use super::template::{is_any, meet, name_in_braces};
 
 /// Bytes that a service's name has at most: the identity record ends it with a zero.
 const LONGEST: usize = 63;
@@ -41,6 +44,17 @@ pub(crate) enum Fault {
         "the list `{place}` of its {part} has the key `{key}`, which is not a text, number or boolean of its entries"
     )]
     Key { part: Part, place: String, key: String },
+    #[error(
+        "the list `{place}` of its {part} has an `{}` that is neither the name of a member nor an array of such names",
+        keyword::LIST_KEY
+    )]
+    KeyForm { part: Part, place: String },
+    #[error("the list `{place}` of its {part} has the key `{key}` twice")]
+    KeyTwice { part: Part, place: String, key: String },
+    #[error(
+        "the list `{place}` of its {part} has the key `{key}`, which its entries need not have: make it a required member"
+    )]
+    KeyOptional { part: Part, place: String, key: String },
     #[error("`{place}` of its configuration is an alias of `{target}`, which is not a value of the configuration")]
     Alias { place: String, target: String },
     #[error("the action `{path}` cannot be called: {why}")]
@@ -53,6 +67,7 @@ pub(crate) enum Part {
     Config,
     State,
     Input,
+    Output,
     PortConfig,
     PortState,
 }
@@ -63,6 +78,7 @@ impl fmt::Display for Part {
             Self::Config => "configuration",
             Self::State => "state",
             Self::Input => "action's input",
+            Self::Output => "action's output",
             Self::PortConfig => "ports' configuration",
             Self::PortState => "ports' state",
         })
@@ -80,8 +96,12 @@ pub(crate) enum Unreachable {
     Taken(String),
     #[error("a node of the data model has this path: choose another")]
     Node,
-    #[error("what follows the list `{0}` names an entry: move the action out of the list")]
-    Entry(String),
+    #[error("what follows the list `{place}` names an entry: write {keys} after it")]
+    Entry { place: String, keys: String },
+    #[error("`{0}` stands for no key of a list: leave out the braces")]
+    Braces(String),
+    #[error("`{0}` is there twice: give the words in braces different names")]
+    SameName(String),
     #[error("a stream has this path: choose another")]
     Stream,
     #[error("another action has this path: choose another")]
@@ -112,6 +132,9 @@ pub(super) fn check(service: &ServiceSchema, words: &[String]) -> Result<(), Fau
     for (index, action) in service.actions.iter().enumerate() {
         if let Some(input) = &action.input {
             check_tree(Part::Input, input)?;
+        }
+        if let Some(output) = &action.output {
+            check_references(Part::Output, output, "")?;
         }
         check_action(service, action, &service.actions[..index], words)
             .map_err(|why| Fault::Action { path: action.path.clone(), why })?;
@@ -168,6 +191,20 @@ fn check_node(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Checks that a schema describes all that it contains where it is.
+fn check_references(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
+    if schema.get("$ref").is_some() {
+        return Err(Fault::Reference { part, place: place.to_owned() });
+    }
+    if let Some(items) = schema.get("items") {
+        check_references(part, items, place)?;
+    }
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        check_references(part, member, &below(place, name))?;
+    }
+    Ok(())
+}
+
 fn below(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
 }
@@ -175,15 +212,31 @@ fn below(place: &str, name: &str) -> String {
 /// Checks what identifies an entry of a list of objects.
 fn check_key(part: Part, list: &Value, place: &str) -> Result<(), Fault> {
     let place = place.to_owned();
-    let Some(key) = list.get(keyword::LIST_KEY).and_then(Value::as_str) else {
-        return Err(Fault::NoKey { part, place });
+    let Some(key) = Key::of(list) else {
+        let is_declared = list.get(keyword::LIST_KEY).is_some();
+        return Err(if is_declared { Fault::KeyForm { part, place } } else { Fault::NoKey { part, place } });
     };
-    let member = list["items"]["properties"].get(key);
     let is_leaf = |member: &Value| {
         let is_composed = |kind: &Value| kind == "object" || kind == "array" || kind == "null";
-        matches!(Node::of(member), Node::Leaf(_)) && member.get("items").is_none() && !is_composed(&member["type"])
+        let is_leaf = matches!(Node::of(member), Node::Leaf(_)) && member.get("items").is_none();
+        !member.is_null() && is_leaf && !is_composed(&member["type"])
     };
-    if member.is_some_and(is_leaf) { Ok(()) } else { Err(Fault::Key { part, place, key: key.to_owned() }) }
+    let lists = |names: &Value, name: &str| names.as_array().is_some_and(|names| names.iter().any(|one| one == name));
+    for (index, name) in key.names().enumerate() {
+        let member = key.member(name);
+        let is_always_there = || lists(&list["items"]["required"], name) && !lists(&member["type"], "null");
+        let key_name = name.to_owned();
+        if !is_leaf(member) {
+            return Err(Fault::Key { part, place, key: key_name });
+        }
+        if key.names().take(index).any(|other| other == name) {
+            return Err(Fault::KeyTwice { part, place, key: key_name });
+        }
+        if key.is_composite() && !is_always_there() {
+            return Err(Fault::KeyOptional { part, place, key: key_name });
+        }
+    }
+    Ok(())
 }
 
 fn check_aliases(config: &Value, schema: &Value, place: &str) -> Result<(), Fault> {
@@ -210,7 +263,7 @@ fn check_action(
     host: &[String],
 ) -> Result<(), Unreachable> {
     let words: Vec<String> = action.path.split('/').map(str::to_owned).collect();
-    if !words.iter().all(|word| is_word(word)) {
+    if !words.iter().all(|word| is_word(name_in_braces(word).unwrap_or(word))) {
         return Err(Unreachable::Path);
     }
     if let Some(verb) = words.iter().find(|word| Verb::parse(word).is_some()) {
@@ -219,29 +272,52 @@ fn check_action(
     if host.contains(&words[0]) {
         return Err(Unreachable::Taken(words[0].clone()));
     }
-    for schema in [&service.config, &service.state] {
-        let list = (1..words.len())
-            .find(|depth| matches!(locate(schema, &words[..*depth]), Ok(Node::List { .. } | Node::Entry(_))));
-        if let Some(depth) = list {
-            return Err(Unreachable::Entry(words[..depth].join("/")));
-        }
-        if locate(schema, &words).is_ok() {
-            return Err(Unreachable::Node);
-        }
+    check_braces(service, &words)?;
+    if [&service.config, &service.state].iter().any(|schema| locate(schema, &words).is_ok()) {
+        return Err(Unreachable::Node);
     }
-    if service.streams.iter().any(|stream| stream.path == action.path) {
+    let has_braces = words.iter().any(|word| is_any(word));
+    let is_same = |stream: &Stream| {
+        let has_its_length = stream.path.split('/').count() == words.len();
+        stream.path == action.path || has_braces && has_its_length && meet(&stream.path, &action.path)
+    };
+    if service.streams.iter().any(is_same) {
         return Err(Unreachable::Stream);
     }
     for other in earlier {
-        if other.path == action.path {
-            return Err(Unreachable::Twice);
+        if !meet(&other.path, &action.path) {
+            continue;
         }
-        let [longer, shorter] = match other.path.len() < action.path.len() {
-            true => [action, other],
-            false => [other, action],
-        };
-        if longer.path.starts_with(&format!("{}/", shorter.path)) {
-            return Err(Unreachable::After(shorter.path.clone()));
+        return Err(match other.path.split('/').count().cmp(&words.len()) {
+            Ordering::Equal => Unreachable::Twice,
+            Ordering::Less => Unreachable::After(other.path.clone()),
+            Ordering::Greater => Unreachable::After(action.path.clone()),
+        });
+    }
+    Ok(())
+}
+
+/// Checks that words in braces stand where entries have their keys, and nothing else does.
+fn check_braces(service: &ServiceSchema, words: &[String]) -> Result<(), Unreachable> {
+    for (depth, word) in words.iter().enumerate() {
+        let named = [&service.config, &service.state].into_iter().find_map(|schema| {
+            match locate(schema, &words[..depth]).ok()? {
+                Node::List { key, .. } | Node::Part { key, .. } => Some(key),
+                _ => None,
+            }
+        });
+        match named {
+            Some(key) if !is_any(word) => {
+                let keys: Vec<String> = key.names().map(|name| format!("{{{name}}}")).collect();
+                let is_list = |depth: &usize| !words[*depth - 1].starts_with('{');
+                let list = (1..=depth).rev().find(is_list).unwrap_or(depth);
+                return Err(Unreachable::Entry { place: words[..list].join("/"), keys: keys.join("/") });
+            }
+            None if is_any(word) => return Err(Unreachable::Braces(word.clone())),
+            _ => {}
+        }
+        if is_any(word) && words[..depth].contains(word) {
+            return Err(Unreachable::SameName(word.clone()));
         }
     }
     Ok(())

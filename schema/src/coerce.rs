@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
-use super::node::{Node, word};
+use super::node::Node;
 use super::scalar::scalar;
 use crate::problem::Problem;
 
@@ -72,12 +72,15 @@ pub(super) fn coerce(
             let mut names = HashSet::new();
             let mut to = Vec::new();
             for (at, entry) in entries.into_iter().enumerate() {
-                let name = entry.get(key).and_then(|name| word(&scalar(&items["properties"][key], name.clone())));
-                let place = format!("{path}/{}", name.as_ref().unwrap_or(&at.to_string()));
-                if let Some(name) = name
-                    && !names.insert(name.clone())
-                {
-                    findings.problems.push(Problem::bad(place.as_str(), format!("`{name}` is in the list twice")));
+                let name = key.of_given(&entry);
+                let place = format!("{path}/{}", name.as_ref().map_or_else(|| at.to_string(), |name| name.join("/")));
+                if let Some(name) = name {
+                    findings.problems.extend(key.empty(&name).map(|problem| problem.under(&place)));
+                    let words = name.join(" ");
+                    if !names.insert(name) {
+                        let message = format!("`{words}` is in the list twice");
+                        findings.problems.push(Problem::bad(place.as_str(), message));
+                    }
                 }
                 to.push(coerce(items, entry, &place, state, findings));
             }

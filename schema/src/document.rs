@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use polycube_plugin_api::keyword;
 use serde_json::{Map, Value};
 
-use super::node::{Node, name, word as word_of};
-use super::scalar::scalar;
+use super::key::Key;
+use super::node::Node;
 use crate::problem::Problem;
 
 /// What a request does to the node that it names.
@@ -35,7 +35,7 @@ pub(super) fn defaults(schema: &Value) -> Value {
             )
         }
         Node::List { .. } => schema.get("default").cloned().unwrap_or_else(|| Value::Array(Vec::new())),
-        Node::Entry(_) | Node::Leaf(_) => schema.get("default").cloned().unwrap_or(Value::Null),
+        Node::Part { .. } | Node::Entry(_) | Node::Leaf(_) => schema.get("default").cloned().unwrap_or(Value::Null),
     }
 }
 
@@ -124,18 +124,16 @@ pub(super) fn lay_over((config, state): (&Value, &Value), under: &mut Value, ove
         }
         (Value::Array(under), Value::Array(over)) if let Some(key) = common_key(config, state) => {
             let schemas = (&config["items"], &state["items"]);
-            let of_key = &schemas.0["properties"][key];
-            let name = |entry: &Value| word_of(&scalar(of_key, entry.get(key)?.clone()));
-            let places: HashMap<String, usize> =
-                under.iter().enumerate().filter_map(|(at, entry)| Some((name(entry)?, at))).collect();
+            let places: HashMap<Vec<String>, usize> =
+                under.iter().enumerate().filter_map(|(at, entry)| Some((key.of_given(entry)?, at))).collect();
             for mut entry in over {
-                let Some(&at) = name(&entry).and_then(|name| places.get(&name)) else {
+                let Some(&at) = key.of_given(&entry).and_then(|name| places.get(&name)) else {
                     under.push(entry);
                     continue;
                 };
                 if let Some(members) = entry.as_object_mut() {
                     // The name is the configuration's, which may be spelt in another way.
-                    members.shift_remove(key);
+                    members.retain(|member, _| !key.has(member));
                 }
                 lay_over(schemas, &mut under[at], entry);
             }
@@ -145,11 +143,9 @@ pub(super) fn lay_over((config, state): (&Value, &Value), under: &mut Value, ove
 }
 
 /// The key of a list that both have.
-fn common_key<'a>(config: &'a Value, state: &'a Value) -> Option<&'a str> {
-    match (Node::of(config), Node::of(state)) {
-        (Node::List { key, .. }, Node::List { key: same, .. }) if key == same => Some(key),
-        _ => None,
-    }
+fn common_key<'a>(config: &'a Value, state: &Value) -> Option<Key<'a>> {
+    let key = Key::of(config)?;
+    Key::of(state).is_some_and(|same| key.names().eq(same.names())).then_some(key)
 }
 
 pub(super) fn set(
@@ -171,9 +167,12 @@ pub(super) fn set(
         }
         return Ok(());
     };
-    if let Node::List { key, schema } = Node::of(schema) {
-        let entry = Entry { list: schema, key, word };
-        return set_entry(&entry, config, rest, operation, value).map_err(|problem| problem.under(word));
+    if let Node::List { key, .. } = Node::of(schema) {
+        let Some((words, rest)) = path.split_at_checked(key.words()) else {
+            return Err(key.incomplete(path.len()).under(&path.join("/")));
+        };
+        let entry = Entry { key, words };
+        return set_entry(&entry, config, rest, operation, value).map_err(|problem| problem.under(&words.join("/")));
     }
     if !config.is_object() {
         *config = Value::Object(Map::new());
@@ -189,10 +188,8 @@ pub(super) fn set(
 
 /// An entry of a list, by its name in a path.
 struct Entry<'a> {
-    /// Schema of the list.
-    list: &'a Value,
-    key: &'a str,
-    word: &'a str,
+    key: Key<'a>,
+    words: &'a [String],
 }
 
 fn set_entry(
@@ -202,33 +199,40 @@ fn set_entry(
     operation: Operation,
     value: Value,
 ) -> Result<(), Problem> {
-    let Entry { list: list_schema, key, word } = *entry;
+    let Entry { key, words } = *entry;
     if !list.is_array() {
         *list = Value::Array(Vec::new());
     }
     let Some(entries) = list.as_array_mut() else { return Ok(()) };
-    let (schema, name) = (&list_schema["items"], name(list_schema, key, word));
+    let (schema, names) = (key.items(), key.read(words));
     let value = if value.is_null() && operation == Operation::Create { Value::Object(Map::new()) } else { value };
+    if let Some(problem) = key.misfit(&names) {
+        return Err(problem);
+    }
     if rest.is_empty() && operation != Operation::Remove && !value.is_object() {
         return Err(Problem::bad("", format!("an entry is a JSON object, not {value}")));
     }
-    let given = match rest {
-        [] => value.get(key),
-        [only] if only == key => Some(&value),
-        _ => None,
-    };
-    if let Some(other) = given.filter(|other| **other != name && operation != Operation::Remove) {
-        let message = format!("the {key} is {name} in the path and {other} in the body");
-        return Err(Problem::invalid(key, message));
+    for (member, name) in key.names().zip(&names) {
+        let given = match rest {
+            [] => value.get(member),
+            [only] if only == member => Some(&value),
+            _ => None,
+        };
+        if let Some(other) = given.filter(|other| *other != name && operation != Operation::Remove) {
+            let message = format!("the {member} is {name} in the path and {other} in the body");
+            return Err(Problem::invalid(member, message));
+        }
     }
-    let found = entries.iter().position(|entry| entry.get(key) == Some(&name));
-    let missing = |entries: &[Value]| absent(entries, key, word);
+    let found = key.find(entries, &names);
+    let missing = |entries: &[Value]| absent(entries, key, words);
     if !rest.is_empty() {
         let index = found.ok_or_else(|| missing(entries))?;
         return set(schema, &mut entries[index], rest, operation, value);
     }
     match (operation, found) {
-        (Operation::Create, Some(_)) => return Err(Problem::exists("", format!("the entry `{word}` exists already"))),
+        (Operation::Create, Some(_)) => {
+            return Err(Problem::exists("", format!("the entry `{}` exists already", words.join(" "))));
+        }
         (Operation::Remove, Some(index)) => drop(entries.remove(index)),
         (Operation::Merge, Some(index)) => merge(schema, &mut entries[index], value),
         (Operation::Remove | Operation::Merge, None) => return Err(missing(entries)),
@@ -236,7 +240,7 @@ fn set_entry(
             let mut entry = defaults(schema);
             merge(schema, &mut entry, value);
             if let Some(members) = entry.as_object_mut() {
-                members.insert(key.to_owned(), name);
+                members.extend(key.names().map(str::to_owned).zip(names));
             }
             match found {
                 Some(index) => entries[index] = entry,
@@ -247,10 +251,11 @@ fn set_entry(
     Ok(())
 }
 
-/// The problem that there is no entry `name`.
-pub fn absent(entries: &[Value], key: &str, name: &str) -> Problem {
-    let names: Vec<String> = entries.iter().filter_map(|entry| word_of(entry.get(key)?)).collect();
-    Problem::missing("", format!("there is no entry `{name}`")).knowing(name, names.iter().map(String::as_str))
+/// The problem that there is no entry with these words as its key.
+pub fn absent(entries: &[Value], key: Key<'_>, words: &[String]) -> Problem {
+    let name = words.join(" ");
+    let names: Vec<String> = entries.iter().filter_map(|entry| Some(key.of_entry(entry)?.join(" "))).collect();
+    Problem::missing("", format!("there is no entry `{name}`")).knowing(&name, names.iter().map(String::as_str))
 }
 
 fn merge(schema: &Value, into: &mut Value, value: Value) {
@@ -268,10 +273,9 @@ fn merge(schema: &Value, into: &mut Value, value: Value) {
         }
         (Node::List { key, schema }, Value::Array(entries)) if into.is_array() => {
             for entry in entries {
-                let same = |one: &&mut Value| entry.get(key).is_some() && one.get(key) == entry.get(key);
                 let Some(list) = into.as_array_mut() else { return };
-                match list.iter_mut().find(same) {
-                    Some(one) => merge(&schema["items"], one, entry),
+                match key.find_like(list, &entry) {
+                    Some(one) => merge(&schema["items"], &mut list[one], entry),
                     None => list.push(entry),
                 }
             }
@@ -450,10 +454,13 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_there_is_reported_with_those_that_are() {
+        let schema = schema();
+        let key = Key::of(&schema["properties"]["host"]).unwrap();
         let entries = [json!({ "id": 10 }), json!({ "id": 20 }), json!({ "weight": 1 })];
-        assert_eq!(absent(&entries, "id", "15").to_string(), "there is no entry `15`; did you mean `10`?");
-        assert_eq!(absent(&entries, "id", "abc").to_string(), "there is no entry `abc`; known: 10, 20");
-        assert_eq!(absent(&[], "id", "abc").to_string(), "there is no entry `abc`");
+        let said = |entries: &[Value], word: &str| absent(entries, key, &[word.to_owned()]).to_string();
+        assert_eq!(said(&entries, "15"), "there is no entry `15`; did you mean `10`?");
+        assert_eq!(said(&entries, "abc"), "there is no entry `abc`; known: 10, 20");
+        assert_eq!(said(&[], "abc"), "there is no entry `abc`");
     }
 
     #[test]

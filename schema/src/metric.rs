@@ -28,11 +28,8 @@ pub struct Metric {
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Member(String),
-    /// Into each entry of a list.
-    Each {
-        key: String,
-        label: String,
-    },
+    /// Into each entry of a list: the members of its key, and the labels that they are.
+    Each(Vec<(String, String)>),
 }
 
 /// A value of a metric, with the labels that distinguish it from others of its cube.
@@ -95,8 +92,8 @@ fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result
         Node::List { key, schema } => {
             // A port is known by its name, which says little beside names of other things.
             let is_of_ports = matches!(path.as_slice(), [Step::Member(name)] if name == PORTS);
-            let label = if is_of_ports { "port".to_owned() } else { label(key) };
-            let step = Step::Each { key: key.to_owned(), label };
+            let of = |name: &str| if is_of_ports { "port".to_owned() } else { label(name) };
+            let step = Step::Each(key.names().map(|name| (name.to_owned(), of(name))).collect());
             (Some(step), schema["items"]["properties"].as_object().into_iter().flatten().collect())
         }
         _ => (None, schema["properties"].as_object().into_iter().flatten().collect()),
@@ -134,10 +131,11 @@ fn label(name: &str) -> String {
 
 impl Metric {
     fn labels(&self) -> impl Iterator<Item = &str> {
-        self.path.iter().filter_map(|step| match step {
-            Step::Each { label, .. } => Some(label.as_str()),
+        let members = self.path.iter().filter_map(|step| match step {
+            Step::Each(members) => Some(members),
             Step::Member(_) => None,
-        })
+        });
+        members.flatten().map(|(_, label)| label.as_str())
     }
 
     /// The metric's values in `state`.
@@ -149,14 +147,16 @@ impl Metric {
                     .into_iter()
                     .filter_map(|(labels, value)| value.get(name).map(|value| (labels, value)))
                     .collect(),
-                Step::Each { key, label } => places
+                Step::Each(members) => places
                     .into_iter()
                     .flat_map(|(labels, list)| {
                         list.as_array().into_iter().flatten().filter_map(move |entry| {
-                            let key = entry.get(key)?;
-                            let text = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
                             let mut labels = labels.clone();
-                            labels.push((label.as_str(), text));
+                            for (member, label) in members {
+                                let value = entry.get(member)?;
+                                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                                labels.push((label.as_str(), text));
+                            }
                             Some((labels, entry))
                         })
                     })

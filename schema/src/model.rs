@@ -15,7 +15,7 @@ use super::document::{
 };
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
-use super::node::{Node, locate, word};
+use super::node::{Node, locate};
 use super::port::{self, PORTS, PortSchemas};
 use super::scalar::unit_of;
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
@@ -68,6 +68,8 @@ pub struct Model {
     pub summary: Vec<Summary>,
     /// Input of the actions that take some, by their paths.
     pub inputs: BTreeMap<String, Self>,
+    /// What checks the output of the actions that describe it, by their paths.
+    pub(super) outputs: BTreeMap<String, Validator>,
     /// What each port of its cubes has, the host's members and the service's; `None` if its cubes have no ports.
     pub port: Option<Box<Self>>,
     /// Whether the service defines something that can be set at a port.
@@ -123,7 +125,12 @@ impl Model {
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
         let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
-        let validator = options.build(&enforced).map_err(|failure| error(Reason::Schema(failure.to_string())))?;
+        let build =
+            |schema: &Value| options.build(schema).map_err(|failure| error(Reason::Schema(failure.to_string())));
+        let validator = build(&enforced)?;
+        let described =
+            service.actions.iter().filter_map(|action| Some((action.path.clone(), action.output.as_ref()?)));
+        let outputs = described.map(|(path, schema)| Ok((path, build(schema)?))).collect::<Result<_, ModelError>>()?;
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
         let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
         let inputs = taking.map(input).collect::<Result<_, ModelError>>()?;
@@ -132,7 +139,19 @@ impl Model {
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
         overlay(&mut tree, service.state.clone());
-        Ok(Self { service, tree, metrics, summary, inputs, port, has_port_settings, config, validator, thing: "cube" })
+        Ok(Self {
+            service,
+            tree,
+            metrics,
+            summary,
+            inputs,
+            outputs,
+            port,
+            has_port_settings,
+            config,
+            validator,
+            thing: "cube",
+        })
     }
 
     /// Schema of what can be set, aliases included.
@@ -242,6 +261,9 @@ impl Model {
     ) -> Result<Value, Problems> {
         let node = locate(&self.config, path).map_err(|(node, word)| self.nowhere(path, node, word))?;
         let place = path.join("/");
+        if let Node::Part { key, given, .. } = node {
+            return Err(key.incomplete(given).at(place).into());
+        }
         let mut findings = Findings::default();
         let is_state = |path: &str| self.is_state(path);
         let state = match source {
@@ -350,7 +372,7 @@ fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> Plac
         let index = step.parse::<usize>().ok().filter(|_| document.is_array());
         document = index.map_or(&document[&step], |index| &document[index]);
         let name = match Node::of(schema) {
-            Node::List { key, .. } => document.get(key).and_then(word),
+            Node::List { key, .. } => key.of_entry(document),
             _ => None,
         };
         let is_value = index.is_some() && name.is_none();
@@ -359,7 +381,7 @@ fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> Plac
             Some(member) => member,
             None => &schema["additionalProperties"],
         };
-        path.push(name.unwrap_or(step));
+        path.extend(name.unwrap_or_else(|| vec![step]));
         if !is_value {
             last.clone_from(&path[path.len() - 1]);
         }

@@ -1,9 +1,8 @@
 //! Nodes of a data model: what a path leads to.
 
-use polycube_plugin_api::keyword;
 use serde_json::Value;
 
-use super::scalar::scalar;
+use super::key::Key;
 
 /// A node of a data model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,7 +10,9 @@ pub enum Node<'a> {
     /// An object of named nodes.
     Container(&'a Value),
     /// An array of objects, identified by `key`.
-    List { schema: &'a Value, key: &'a str },
+    List { schema: &'a Value, key: Key<'a> },
+    /// Entries of a list of whose key only the first `given` members are named.
+    Part { schema: &'a Value, key: Key<'a>, given: usize },
     /// One of them.
     Entry(&'a Value),
     /// A value.
@@ -21,7 +22,7 @@ pub enum Node<'a> {
 impl<'a> Node<'a> {
     /// The node that `schema` describes.
     pub fn of(schema: &'a Value) -> Self {
-        match (schema.get("properties"), schema.get(keyword::LIST_KEY).and_then(Value::as_str)) {
+        match (schema.get("properties"), Key::of(schema)) {
             (Some(_), _) => Self::Container(schema),
             (None, Some(key)) => Self::List { schema, key },
             (None, None) => Self::Leaf(schema),
@@ -30,24 +31,32 @@ impl<'a> Node<'a> {
 
     pub fn schema(&self) -> &'a Value {
         match self {
-            Self::Container(schema) | Self::List { schema, .. } | Self::Entry(schema) | Self::Leaf(schema) => schema,
+            Self::Container(schema) | Self::Entry(schema) | Self::Leaf(schema) => schema,
+            Self::List { schema, .. } | Self::Part { schema, .. } => schema,
         }
     }
 
     /// The node one step further down.
-    fn child(&self, word: &str) -> Option<Self> {
+    pub fn child(&self, word: &str) -> Option<Self> {
         match self {
             Self::Container(schema) | Self::Entry(schema) => schema.get("properties")?.get(word).map(Self::of),
-            Self::List { schema, .. } => schema.get("items").map(Self::Entry),
+            Self::List { schema, key } => Self::named(schema, *key, 1),
+            Self::Part { schema, key, given } => Self::named(schema, *key, given + 1),
             Self::Leaf(_) => None,
         }
+    }
+
+    /// Entries of a list of whose key the first `given` members are named.
+    fn named(schema: &'a Value, key: Key<'a>, given: usize) -> Option<Self> {
+        let entry = schema.get("items")?;
+        Some(if given < key.words() { Self::Part { schema, key, given } } else { Self::Entry(entry) })
     }
 
     /// The words that can follow in a path. Those of a list are data and left out.
     pub fn children(&self) -> impl Iterator<Item = &'a str> {
         let properties = match self {
             Self::Container(schema) | Self::Entry(schema) => schema.get("properties").and_then(Value::as_object),
-            Self::List { .. } | Self::Leaf(_) => None,
+            Self::List { .. } | Self::Part { .. } | Self::Leaf(_) => None,
         };
         properties.into_iter().flatten().map(|(name, _)| name.as_str())
     }
@@ -60,19 +69,16 @@ pub fn locate<'a, 'p>(schema: &'a Value, path: &'p [String]) -> Result<Node<'a>,
 
 /// The value at `path` in a document of `schema`; `None` when the document has none there.
 pub fn read<'a>(schema: &Value, document: &'a Value, path: &[String]) -> Option<&'a Value> {
-    let mut node = Node::of(schema);
-    let mut value = document;
-    for word in path {
-        value = match node {
-            Node::List { key, schema } => {
-                let name = name(schema, key, word);
-                value.as_array()?.iter().find(|entry| entry.get(key) == Some(&name))?
-            }
-            _ => value.get(word)?,
-        };
-        node = node.child(word)?;
+    let Some((word, rest)) = path.split_first() else { return Some(document) };
+    match Node::of(schema) {
+        Node::List { key, schema } => {
+            let (words, rest) = path.split_at_checked(key.words())?;
+            let entries = document.as_array()?;
+            let entry = key.find(entries, &key.read(words))?;
+            read(&schema["items"], &entries[entry], rest)
+        }
+        node => read(node.child(word)?.schema(), document.get(word)?, rest),
     }
-    Some(value)
 }
 
 /// The value at `path` in what is shown of a document, which may have members that are not in the schema; null for
@@ -100,20 +106,6 @@ pub fn is_read_only(schema: &Value, path: &[String]) -> bool {
     (1..=path.len()).any(|depth| {
         locate(schema, &path[..depth]).is_ok_and(|node| node.schema().get("readOnly") == Some(&true.into()))
     })
-}
-
-/// The value of a list's key that is written `word` in a path, as entries have it.
-pub(super) fn name(list: &Value, key: &str, word: &str) -> Value {
-    scalar(&list["items"]["properties"][key], word.into())
-}
-
-/// How a name is written in a path; `None` if the value cannot be a name.
-pub fn word(name: &Value) -> Option<String> {
-    match name {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(name.to_string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -150,6 +142,7 @@ mod tests {
         match node {
             Node::Container(_) => "container",
             Node::List { .. } => "list",
+            Node::Part { .. } => "part",
             Node::Entry(_) => "entry",
             Node::Leaf(_) => "leaf",
         }
@@ -244,21 +237,6 @@ mod tests {
             ("nothing", false),
         ] {
             assert_eq!(is_read_only(&schema, &words(path)), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn only_values_without_members_can_be_names() {
-        for (value, expected) in [
-            (json!("a"), Some("a")),
-            (json!(""), Some("")),
-            (json!(7), Some("7")),
-            (json!(true), Some("true")),
-            (Value::Null, None),
-            (json!(["a"]), None),
-            (json!({}), None),
-        ] {
-            assert_eq!(word(&value).as_deref(), expected, "{value}");
         }
     }
 }

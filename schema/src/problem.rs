@@ -84,6 +84,12 @@ impl Problem {
         problem
     }
 
+    /// The same problem of another kind.
+    #[must_use]
+    pub fn tagged(self, tag: ErrorTag) -> Self {
+        Self { tag, ..self }
+    }
+
     /// The same problem, about `path`: the caller knows better where the mistake is.
     #[must_use]
     pub fn at(self, path: impl Into<String>) -> Self {

@@ -38,6 +38,15 @@ pub(super) fn scalar(schema: &Value, value: Value) -> Value {
     }
 }
 
+/// How a name is written in a path; `None` if the value cannot be a name.
+pub fn word(name: &Value) -> Option<String> {
+    match name {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(name.to_string()),
+        _ => None,
+    }
+}
+
 /// What a number of `schema` counts.
 pub(super) fn unit_of(schema: &Value) -> Option<Unit> {
     Unit::parse(schema[keyword::UNIT].as_str()?)
@@ -175,5 +184,20 @@ mod tests {
             }
         }
         check(&json!({}), json!("5"), &json!("5"));
+    }
+
+    #[test]
+    fn only_values_without_members_can_be_names() {
+        for (value, expected) in [
+            (json!("a"), Some("a")),
+            (json!(""), Some("")),
+            (json!(7), Some("7")),
+            (json!(true), Some("true")),
+            (Value::Null, None),
+            (json!(["a"]), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(word(&value).as_deref(), expected, "{value}");
+        }
     }
 }

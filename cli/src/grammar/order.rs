@@ -85,7 +85,12 @@ pub(crate) enum Output {
 impl Call {
     /// Whether its answer is shown in words.
     pub(crate) fn is_for_people(&self) -> bool {
-        matches!(self.output, Output::View(View::Text { .. } | View::Topology))
+        matches!(self.output, Output::View(View::Text { .. } | View::Topology) | Output::Result)
+    }
+
+    /// Whether an answer without entries needs a word: what an action answers may be nothing.
+    pub(crate) fn shows_entries(&self) -> bool {
+        self.is_for_people() && self.output != Output::Result
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn text(help: &Help, question: &Question, width: Option<usize>) -> St
     rows.extend(Topic::packet_commands().filter(|_| has_packets(help)).map(|(word, about)| Row::command(word, about)));
     rows.extend(help.params.iter().map(Row::of));
     let example = example(help, question);
-    if rows.is_empty() && help.optional.is_empty() && example.is_none() {
+    let says_more = !help.optional.is_empty() || !help.answer.is_empty() || example.is_some();
+    if rows.is_empty() && !says_more {
         text.push_str("Nothing follows.\n");
     }
     table(&rows, width, &mut text);
@@ -36,6 +37,10 @@ pub(crate) fn text(help: &Help, question: &Question, width: Option<usize>) -> St
         let start = if rows.is_empty() { "Parameters:\n" } else { "\nOther parameters:\n" };
         text.push_str(start);
         table(&help.optional.iter().map(Row::of).collect::<Vec<_>>(), width, &mut text);
+    }
+    if !help.answer.is_empty() {
+        text.push_str(if rows.is_empty() && help.optional.is_empty() { "Answer:\n" } else { "\nAnswer:\n" });
+        table(&help.answer.iter().map(Row::of).collect::<Vec<_>>(), width, &mut text);
     }
     if let Some(example) = example {
         let gap = if rows.is_empty() && help.optional.is_empty() { "" } else { "\n" };
@@ -144,7 +149,7 @@ impl Row {
         if keyword.create_only {
             remarks.push("at creation only".to_owned());
         }
-        if keyword.kind == KeywordKind::Key && !keyword.values.is_empty() {
+        if keyword.kind == KeywordKind::Key && keyword.simpletype != "enum" && !keyword.values.is_empty() {
             let more = if keyword.values.len() > MOST_NAMES { ", …" } else { "" };
             let names: Vec<&str> = keyword.values.iter().take(MOST_NAMES).map(String::as_str).collect();
             remarks.push(format!("now: {}{more}", names.join(", ")));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -10,10 +11,11 @@ use tokio::task::spawn_blocking;
 
 use super::{Answer, Ask, Guard, Message, View};
 use crate::file_type::FileType;
-use crate::model::{Change, action_input};
-use crate::plugins::{Instance, PATIENCE, load_service};
+use crate::model::{ActionInput, Change, action_input};
+use crate::plugins::{Acted, Instance, PATIENCE, load_service};
 use crate::problem::{Problem, Problems};
 use crate::registry::Service;
+use crate::topology::Cube;
 
 /// The way to the engine. Copies lead to the same one.
 #[derive(Clone)]
@@ -59,24 +61,63 @@ impl Handle {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Runs an action of a cube's plugin, beside the engine: it holds up the changes of this cube alone.
+    /// Runs an action of a cube's plugin, beside the engine: it holds up the changes of this cube alone. If the plugin
+    /// answers with a configuration, the cube gets that as one change, which replaces exactly the configuration that the
+    /// plugin was called with: where another change came first, the plugin is called again. `guard` makes the condition of
+    /// each try.
     ///
     /// # Errors
-    /// There is no such action, its input is wrong, or what the plugin says.
-    pub(crate) async fn act(&self, cube: &str, path: &str, input: Value) -> Answer {
-        let view = self.view();
-        let input = action_input((&view.topology, &view.registry), cube, path, input)?;
+    /// There is no such action, its input is wrong, what the plugin says, or why its cube cannot have the configuration;
+    /// then nothing has changed.
+    pub(crate) async fn act(
+        &self,
+        guard: impl Fn() -> Option<Guard>,
+        cube: &str,
+        path: &[String],
+        input: Value,
+    ) -> Answer {
+        let begin = Instant::now();
+        loop {
+            let view = self.view();
+            if let Some(guard) = guard() {
+                guard(&view)?;
+            }
+            // What is wrong is said without a turn: the plugin may be in a call for a while.
+            action_input((&view.topology, &view.registry), cube, path, input.clone())?;
+            let Tried { output, config, found } = self.call(&view, cube, path, input.clone()).await?;
+            let Some(config) = config else { return Ok(output) };
+            let was_stale = Arc::new(AtomicBool::new(false));
+            let condition = unchanged(guard(), cube.to_owned(), found, Arc::clone(&was_stale));
+            let change = Change::Become { cube: cube.to_owned(), config };
+            match self.change_if(Some(condition), change).await {
+                Err(_) if was_stale.load(Ordering::Acquire) && begin.elapsed() < PATIENCE => {}
+                changed => return changed.map(|_| output),
+            }
+        }
+    }
+
+    /// Calls an action once, in the cube's turn.
+    async fn call(&self, view: &View, cube: &str, path: &[String], input: Value) -> Result<Tried, Problems> {
         let (name, _) = view.topology.cube(cube)?;
         let missing = || Problem::missing(cube, format!("cube `{cube}` does not exist"));
         let instance = Arc::clone(view.instances.get(name).ok_or_else(missing)?);
-        let (cube, path) = (cube.to_owned(), path.to_owned());
-        let acted = spawn_blocking(move || {
-            let Some(_turn) = instance.turn().take(PATIENCE) else { return Err(busy(&cube)) };
-            instance.action(&path, &input).map_err(|failure| Problem::from_plugin(&cube, failure.into()))
+        let (handle, cube, path) = (self.clone(), cube.to_owned(), path.to_vec());
+        let tried = spawn_blocking(move || {
+            let Some(_turn) = instance.turn().take(PATIENCE) else { return Err(busy(&cube).into()) };
+            // What a change that had the turn before has made of the cube.
+            let view = handle.view();
+            let asked = (&view.topology, &view.registry);
+            let ActionInput { call, place, action } = action_input(asked, &cube, &path, input)?;
+            let (_, found) = view.topology.cube(&cube)?;
+            let acted = instance.act(&call).map_err(|failure| Problem::from_plugin(&cube, failure.into()))?;
+            let model = &view.registry.service(&found.service)?.model;
+            model.check_output(&action, &acted.output).map_err(|problem| problem.at(place))?;
+            let Acted { output, config } = acted;
+            Ok(Tried { output, config, found: Arc::clone(found) })
         });
-        Ok(acted
+        tried
             .await
-            .unwrap_or_else(|error| Err(Problem::failed("", format!("the action was not finished: {error}"))))?)
+            .unwrap_or_else(|error| Err(Problem::failed("", format!("the action was not finished: {error}")).into()))
     }
 
     /// Loads the file `uri` of a plugin directory, which has to be service `name`.
@@ -156,6 +197,33 @@ fn look(messages: &mpsc::UnboundedSender<Message>, is_looking: &AtomicBool) {
         // After the engine has stopped, netdevs are of no interest.
         let _ = messages.send(Message::Look);
     }
+}
+
+/// What an action answered, and the cube that it was called for, as it was.
+struct Tried {
+    output: Value,
+    config: Option<Value>,
+    found: Arc<Cube>,
+}
+
+/// The condition that a cube is as an action found it, besides the client's own.
+fn unchanged(guard: Option<Guard>, cube: String, found: Arc<Cube>, was_stale: Arc<AtomicBool>) -> Guard {
+    Box::new(move |view| {
+        if let Some(guard) = &guard {
+            guard(view)?;
+        }
+        let settings = |cube: &Cube| cube.ports().map(|(name, port)| (name.clone(), port.settings.clone())).collect();
+        let is_same = |now: &Cube| {
+            let ports: [Vec<_>; 2] = [settings(now), settings(&found)];
+            now.uuid == found.uuid && now.config == found.config && ports[0] == ports[1]
+        };
+        if view.topology.get(&cube).is_some_and(|(_, now)| is_same(now)) {
+            return Ok(());
+        }
+        was_stale.store(true, Ordering::Release);
+        let message = format!("cube `{cube}` was changed again and again meanwhile, so nothing was changed: try again");
+        Err(Problem::failed(cube.as_str(), message).into())
+    })
 }
 
 fn busy(cube: &str) -> Problem {

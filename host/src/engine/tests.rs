@@ -147,6 +147,6 @@ fn parked_changes_keep_their_order_and_the_time_since_they_came() {
 #[tokio::test]
 async fn an_action_of_no_cube_calls_no_plugin() {
     let (handle, _inbox) = handle(OrdMap::new());
-    let problems = handle.act("nowhere", "run", json!({})).await.unwrap_err();
+    let problems = handle.act(|| None, "nowhere", &["run".to_owned()], json!({})).await.unwrap_err();
     assert!(problems.0[0].to_string().contains("`nowhere` does not exist"), "{problems:?}");
 }

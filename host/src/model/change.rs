@@ -41,6 +41,11 @@ pub(crate) enum Change {
         operation: Operation,
         value: Value,
     },
+    /// Gives a cube the configuration that its plugin wants it to have, whole.
+    Become {
+        cube: String,
+        config: Value,
+    },
     CreatePort {
         cube: String,
         port: String,
@@ -109,6 +114,7 @@ impl Change {
             | Self::CreateEphemeral { name: cube, .. }
             | Self::DeleteCube { cube }
             | Self::Configure { cube, .. }
+            | Self::Become { cube, .. }
             | Self::CreatePort { cube, .. }
             | Self::ConfigurePort { cube, .. }
             | Self::DeletePort { cube, .. }
@@ -152,6 +158,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
             draft.model.forget_attachments(&cube);
         }
         Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
+        Change::Become { cube, config } => draft.become_as(&cube, config)?,
         Change::CreatePort { cube, port, body } => draft.create_port(&cube, &port, body)?,
         Change::ConfigurePort { cube, port, path, operation, body } => {
             draft.configure_port((&cube, &port), &path, operation, body)?;

@@ -9,6 +9,7 @@ use super::change::Draft;
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
+use crate::schema::action::Called;
 use crate::topology::{Cube, CubeName, Ephemeral, LogLevel, Role, Topology};
 
 impl Draft<'_> {
@@ -118,6 +119,19 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Gives a cube the configuration that its plugin wants it to have.
+    pub(super) fn become_as(&mut self, name: &str, config: Value) -> Result<(), Problems> {
+        self.require_working(name)?;
+        let registry = self.model.registry.clone();
+        let (_, cube) = self.model.topology.cube(name)?;
+        let model = &registry.service(&cube.service)?.model;
+        let config = model.become_as(&cube.config, config).map_err(|problems| problems.under(name))?;
+        if config != cube.config {
+            self.model.topology.cube_mut(name)?.config = config;
+        }
+        Ok(())
+    }
+
     /// Refuses what needs the plugin of a cube where it has failed. Removals do without it.
     pub(super) fn require_working(&self, cube: &str) -> Result<(), Problem> {
         self.model.topology.cube(cube)?;
@@ -127,37 +141,42 @@ impl Draft<'_> {
     }
 }
 
-/// The input of an action, checked and with its defaults filled in.
+/// A call of an action, checked.
+#[derive(Debug)]
+pub(crate) struct ActionInput {
+    /// What the SDK's `ActionCall` is read from.
+    pub call: Value,
+    /// Its path, from the cube.
+    pub place: String,
+    /// Its path as it is declared.
+    pub action: String,
+}
+
+/// The call of the action at `path` of a cube, with the defaults of its input filled in.
 ///
 /// # Errors
 /// The cube has no such action, or the input does not fit its schema.
 pub(crate) fn action_input(
     (topology, registry): (&Topology, &Registry),
     cube: &str,
-    path: &str,
+    path: &[String],
     input: Value,
-) -> Result<Value, Problems> {
+) -> Result<ActionInput, Problems> {
     let (_, found) = topology.cube(cube)?;
-    let service = &registry.service(&found.service)?.model;
-    let place = format!("{cube}/{path}");
-    let actions = &service.service.actions;
-    if actions.iter().all(|action| action.path != path) {
+    let model = &registry.service(&found.service)?.model;
+    let place = format!("{cube}/{}", path.join("/"));
+    let Some(Called { action, keys, .. }) = model.called(path) else {
+        let path = path.join("/");
         let message = format!("`{path}` is not an action of service `{}`", found.service);
         let problem = Problem::new(ErrorTag::OperationNotSupported, place, message);
-        return Err(problem.knowing(path, actions.iter().map(|action| action.path.as_str())).into());
-    }
-    let input = match (service.inputs.get(path), input) {
-        (Some(model), Value::Null) => model.create(json!({})),
-        (Some(model), input) => model.create(input),
-        (None, Value::Null) => Ok(Value::Null),
-        (None, Value::Object(members)) if members.is_empty() => Ok(Value::Null),
-        (None, Value::Object(members)) => {
-            let unknown = |key: &String| Problem::invalid(key, format!("unknown key `{key}`: the action takes none"));
-            Err(Problems(members.keys().map(unknown).collect()))
-        }
-        (None, _) => Err(Problem::bad("", "the action takes no body").into()),
+        let actions = model.service.actions.iter().map(|action| action.path.as_str());
+        return Err(problem.knowing(&path, actions).into());
     };
-    input.map_err(|problems| problems.under(&place))
+    let input = model.action_input(&action.path, input).map_err(|problems| problems.under(&place))?;
+    let settings = found.ports().map(|(name, port)| (name.as_str(), &port.settings));
+    let config = model.with_ports(&found.config, settings);
+    let call = json!({ "action": action.path, "keys": keys, "input": input, "config": config });
+    Ok(ActionInput { call, place, action: action.path.clone() })
 }
 
 /// Both values, or everything that is wrong.

@@ -251,8 +251,11 @@ fn services_come_and_go_with_their_cubes() {
 fn the_input_of_an_action_is_checked_and_filled_in() {
     let Model { topology, registry, .. } = lab();
     let input = |cube: &str, path: &str, input: Value| {
-        let input = action_input((&topology, &registry), cube, path, input);
-        input.map_err(|Problems(problems)| format!("{}: {}", problems[0].path, problems[0]))
+        let path: Vec<String> = path.split('/').map(str::to_owned).collect();
+        let asked = action_input((&topology, &registry), cube, &path, input);
+        asked
+            .map(|asked| asked.call["input"].clone())
+            .map_err(|Problems(problems)| format!("{}: {}", problems[0].path, problems[0]))
     };
     assert_eq!(input("a", "run", Value::Null), Ok(json!({ "times": 1 })));
     assert_eq!(input("a", "run", json!({ "times": 2 })), Ok(json!({ "times": 2 })));

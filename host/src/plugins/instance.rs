@@ -73,6 +73,16 @@ pub(crate) struct Stream {
     pub fd: OwnedFd,
 }
 
+/// What a plugin answers to the call of an action.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct Acted {
+    #[serde(default)]
+    pub output: Value,
+    /// The configuration that the cube is to have.
+    #[serde(default)]
+    pub config: Option<Value>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct StreamInfo {
@@ -268,9 +278,10 @@ impl Instance {
         serde_json::from_str(&text).map_err(|error| Failure::Malformed(error.to_string()))
     }
 
-    pub(crate) fn action(&self, path: &str, input: &Value) -> Result<Value, Failure> {
-        let input = input.to_string();
-        let text = self.call("action", |cube| cube.action(path.into(), input.as_str().into()))?;
+    /// Calls an action; `call` is what the SDK's `ActionCall` is read from.
+    pub(crate) fn act(&self, call: &Value) -> Result<Acted, Failure> {
+        let call = call.to_string();
+        let text = self.call("action", |cube| cube.act(call.as_str().into()))?;
         serde_json::from_str(&text).map_err(|error| Failure::Malformed(error.to_string()))
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Call {
     pub is_head: bool,
     /// Words of the path below [`BASE`].
     pub path: Vec<String>,
+    /// The same as they came, percent-encoded.
+    pub segments: Vec<String>,
     /// What follows the `?`.
     pub query: String,
     pub headers: HeaderMap,
@@ -45,14 +47,15 @@ impl Call {
             return Err(Problem::new(ErrorTag::UnknownElement, path, message).into());
         };
         let decode = |word: &str| percent_decode_str(word).decode_utf8().map(Cow::into_owned);
-        let words: Result<Vec<String>, _> = below.split('/').filter(|word| !word.is_empty()).map(decode).collect();
+        let segments: Vec<String> = below.split('/').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        let words: Result<Vec<String>, _> = segments.iter().map(|segment| decode(segment)).collect();
         let words = words.map_err(|_| Problem::invalid(below, "the path is not valid UTF-8"))?;
         let body = body::read(&parts.headers, body, &words.join("/")).await?;
         let query = parts.uri.query().unwrap_or_default().to_owned();
         // hyper sends only the head of an answer to HEAD.
         let is_head = parts.method == Method::HEAD;
         let method = if is_head { Method::GET } else { parts.method };
-        Ok(Self { method, is_head, path: words, query, headers: parts.headers, body })
+        Ok(Self { method, is_head, path: words, segments, query, headers: parts.headers, body })
     }
 
     /// The path in one piece.

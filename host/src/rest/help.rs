@@ -74,14 +74,14 @@ fn takes(kind: ResourceKind, verb: Verb) -> bool {
 pub(super) async fn answer(context: &Context, call: &Call, routes: &'static [Route]) -> Result<Done, Refusal> {
     let query = Query::parse(&call.query).map_err(|problem| problem.under(&call.place()))?;
     if query.model {
-        let help = Help { node: cube::node(context, &call.path), ..Help::default() };
+        let help = Help { node: cube::node(context, &call.path, cube::Side::Takes), ..Help::default() };
         let json = serde_json::to_value(help);
         let json = json.map_err(|error| Problem::failed("", format!("cannot write the data model: {error}")))?;
         return Ok(Done::new(StatusCode::OK, Content::Document(json)));
     }
     let mut help = on(context, &call.path, query.verb, routes).await?;
     if query.deep {
-        help.node = cube::node(context, &call.path);
+        help.node = cube::node(context, &call.path, cube::Side::Answers);
     }
     Asker::new(context).fill_in(&call.path, &mut help).await?;
     let json = if query.completion { serde_json::to_value(help.words()) } else { serde_json::to_value(help) };

@@ -3,6 +3,7 @@
 mod change;
 pub(super) mod etag;
 mod read;
+mod restconf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +20,10 @@ use super::present::{traffic, unrestored, whole};
 use super::resource_kind::ResourceKind;
 use crate::model::{Change, Unrestored};
 use crate::problem::{ErrorTag, Problem};
-use crate::schema::{Operation, PORTS, word};
-use crate::topology::CubeName;
+use crate::registry::Service;
+use crate::schema::action::Called;
+use crate::schema::{self, Key, Operation, PORTS, locate, word};
+use crate::topology::{Cube, CubeName};
 
 pub(super) async fn answer(context: Context, call: Call) -> Result<Done, Refusal> {
     let first = call.path[0].as_str();
@@ -80,6 +83,12 @@ fn take_name(body: &mut Value, key: &str, list: &str) -> Result<String, Problem>
     }
 }
 
+/// Takes the key of a new entry out of its body, for a path that ends at the list.
+fn take_key(body: &mut Value, key: Key<'_>, list: &str) -> Result<Vec<String>, Problem> {
+    let words: Vec<String> = key.names().map(|name| take_name(body, name, list)).collect::<Result<_, _>>()?;
+    key.empty(&words).map_or(Ok(words), |problem| Err(problem.under(list)))
+}
+
 async fn create(context: &Context, service: &str, name: &str, call: &Call, body: Value) -> Result<Done, Refusal> {
     let guard = etag::guard(call, name, &[]);
     let change = Change::CreateCube { service: service.to_owned(), name: name.to_owned(), body };
@@ -108,24 +117,25 @@ async fn of_cube(
         let message = format!("cube `{cube}` is of service {}, not of {service}", found.service);
         return Err(Problem::missing(format!("{service}/{cube}"), message).into());
     }
-    let actions = &context.view.registry.service(&found.service)?.model.service.actions;
-    let is_action = actions.iter().any(|action| action.path == path.join("/"));
-    if is_action && call.method != Method::POST {
+    let of_service = view.registry.service(&found.service)?;
+    let path = &restconf::words(&of_service.whole, &call.segments[call.segments.len() - path.len()..])[..];
+    let action = of_service.model.called(path);
+    if action.is_some() && call.method != Method::POST {
         return Err(call.wrong_method(ResourceKind::Run.methods()).into());
     }
-    if let Some(action) = actions.iter().find(|action| path.join("/").starts_with(&format!("{}/", action.path))) {
-        let message = format!("`{}` is an action: nothing follows it", action.path.replace('/', " "));
+    if let Some(action) = of_service.model.action_above(path) {
+        let words = &path[..action.path.split('/').count()];
+        let message = format!("`{}` is an action: nothing follows it", words.join(" "));
         return Err(call.nowhere(message).into());
     }
     if call.method == Method::GET {
         return Ok(read(context, cube.to_owned(), path.to_vec()).await?.answer(call));
     }
-    if is_action {
+    if let Some(action) = action {
+        require_entry(&context, (cube, found, of_service), path, &action).await?;
         // The condition on an action is about the whole cube.
-        if let Some(guard) = etag::guard(call, name.as_str(), &[]) {
-            guard(&view)?;
-        }
-        let answer = context.engine.act(cube, &path.join("/"), call.body.clone()).await?;
+        let guard = || etag::guard(call, name.as_str(), &[]);
+        let answer = context.engine.act(guard, cube, path, call.body.clone()).await?;
         return Ok(done(ResourceKind::Run, call, answer));
     }
     let (change, kind) = match path {
@@ -140,6 +150,27 @@ async fn of_cube(
     let guard = etag::guard(call, name.as_str(), path);
     let answer = context.engine.change_if(guard, change).await?;
     Ok(done(kind, call, answer))
+}
+
+/// Refuses an action of an entry that does not exist. Those that only the state has are asked for at the plugin.
+async fn require_entry(
+    context: &Context,
+    (cube, found, service): (&str, &Cube, &Service),
+    path: &[String],
+    action: &Called<'_>,
+) -> Result<(), Problem> {
+    let entry = &path[..action.entry];
+    let model = &service.model;
+    if entry.is_empty() || schema::read(model.config(), &found.config, entry).is_some() {
+        return Ok(());
+    }
+    let missing = |problem: Problem| problem.tagged(ErrorTag::UnknownElement);
+    if locate(&model.service.state, entry).is_err() {
+        let problem = read::missing_entry(model.config(), &found.config, entry);
+        return problem.map_or(Ok(()), |problem| Err(missing(problem.under(cube))));
+    }
+    let found = read(context.clone(), cube.to_owned(), entry.to_vec()).await;
+    found.map(drop).map_err(|problem| if problem.tag == ErrorTag::DataMissing { missing(problem) } else { problem })
 }
 
 /// A cube that could not be brought back can be looked at and deleted.

@@ -29,7 +29,7 @@ impl ResourceKind {
     pub(super) fn of(node: &Node<'_>) -> Self {
         match node {
             Node::Container(_) | Node::Entry(_) => Self::Whole,
-            Node::List { .. } => Self::List,
+            Node::List { .. } | Node::Part { .. } => Self::List,
             Node::Leaf(_) => Self::Leaf,
         }
     }

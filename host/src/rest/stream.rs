@@ -26,7 +26,7 @@ use super::error::Refusal;
 use super::resource_kind::ResourceKind;
 use crate::plugins::{Instance, Stream};
 use crate::problem::Problem;
-use crate::schema::locate;
+use crate::schema::{locate, template};
 
 /// Bytes per read: what a pipe holds (`PIPE_DEF_BUFFERS` pages, include/linux/pipe_fs_i.h).
 const PIECE: usize = 64 << 10;
@@ -57,7 +57,9 @@ pub(super) fn find(context: &Context, call: &Call) -> Result<Option<Found>, Prob
         return Ok(None);
     }
     let model = &registry.service(&cube.service)?.model;
-    let Some(stream) = model.service.streams.iter().find(|stream| is_at(&stream.path, path)) else { return Ok(None) };
+    let Some(stream) = model.service.streams.iter().find(|stream| template::is_at(&stream.path, path)) else {
+        return Ok(None);
+    };
     let is_node = locate(&model.tree, path).is_ok();
     if call.method != Method::GET {
         return if is_node { Ok(None) } else { Err(call.wrong_method(ResourceKind::Read.methods())) };
@@ -123,12 +125,6 @@ pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, 
         set(ID, &id.to_string());
     }
     Ok(response)
-}
-
-/// Whether `path` matches `pattern`.
-fn is_at(pattern: &str, path: &[String]) -> bool {
-    let words: Vec<&str> = pattern.split('/').collect();
-    words.len() == path.len() && words.iter().zip(path).all(|(word, given)| word.starts_with('{') || word == given)
 }
 
 /// Whether a client that says what it accepts would take one of `media`. Weights are ignored.
@@ -275,10 +271,10 @@ mod tests {
     #[test]
     fn a_word_in_braces_matches_any() {
         let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
-        assert!(is_at("files/{name}", &path("files/a.pcap")));
-        assert!(!is_at("files/{name}", &path("files")));
-        assert!(!is_at("files/{name}", &path("file/a.pcap")));
-        assert!(!is_at("files/{name}", &path("files/a/b")));
+        assert!(template::is_at("files/{name}", &path("files/a.pcap")));
+        assert!(!template::is_at("files/{name}", &path("files")));
+        assert!(!template::is_at("files/{name}", &path("file/a.pcap")));
+        assert!(!template::is_at("files/{name}", &path("files/a/b")));
     }
 
     #[test]

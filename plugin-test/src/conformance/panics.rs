@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use polycube_plugin_api::{
-    Action, Cube, Datapath, Maps, Netdevs, Opened, Refusal, Service, ServiceKind, Stream, Wanted,
+    Action, ActionCall, Cube, Datapath, Maps, Netdevs, Opened, Outcome, Refusal, Service, ServiceKind, Stream, Wanted,
 };
 use serde_json::Value;
 
@@ -50,6 +50,10 @@ impl<S: Service> Service for Panicky<S> {
 
     fn action(&self, path: &str, input: &Value) -> Result<Value, Refusal> {
         self.0.action(path, input)
+    }
+
+    fn act(&self, call: &ActionCall<S::Config>) -> Result<Outcome<S::Config>, Refusal> {
+        self.0.act(call)
     }
 
     fn tick(&self) {

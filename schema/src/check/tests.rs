@@ -13,9 +13,15 @@ fn service() -> ServiceSchema {
             "size": { "type": "integer" },
             "box": { "type": "object", "properties": { "word": { "type": "string", "x-alias": "/size" } } },
             "routes": list("id"),
+            "services": composite(&json!(["vip", "vport"])),
         } }),
         state: json!({ "type": "object" }),
-        actions: vec![Action::new("box/flush", "Flush"), Action::new("run", "Run")],
+        actions: vec![
+            Action::new("box/flush", "Flush"),
+            Action::new("run", "Run"),
+            Action::new("routes/{id}/reset", "Reset"),
+            Action::new("services/{vip}/{port}/reset", "Reset"),
+        ],
         streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
     }
 }
@@ -28,6 +34,19 @@ fn list(key: &str) -> Value {
         "inner": { "type": "object", "properties": {} },
     });
     json!({ "type": "array", "x-list-key": key, "items": { "type": "object", "properties": members } })
+}
+
+/// A list whose key has several members.
+fn composite(key: &Value) -> Value {
+    let members = json!({
+        "vip": { "type": "string" },
+        "vport": { "type": "integer" },
+        "maybe": { "type": ["string", "null"] },
+        "weight": { "type": "integer" },
+        "tags": { "type": "array", "items": { "type": "string" } },
+    });
+    let items = json!({ "type": "object", "properties": members, "required": ["vip", "vport", "maybe", "tags"] });
+    json!({ "type": "array", "x-list-key": key, "items": items })
 }
 
 /// Asserts what is said of the service after `change`.
@@ -111,6 +130,26 @@ fn a_list_is_identified_by_a_leaf_of_its_entries() {
 }
 
 #[test]
+fn a_key_of_several_members_is_of_leaves_that_every_entry_has() {
+    let put = |key: Value| move |service: &mut ServiceSchema| service.config["properties"]["l"] = composite(&key);
+    for key in [json!(["vip", "vport"]), json!(["vport", "vip"]), json!(["vip"])] {
+        check_that(put(key), "");
+    }
+    let about = "the list `l` of its configuration has";
+    let form = format!("{about} an `x-list-key` that is neither the name of a member nor an array of such names");
+    for key in [json!([]), json!(["vip", 5]), json!(true), json!({})] {
+        check_that(put(key), &form);
+    }
+    check_that(put(json!(["vip", "vport", "vip"])), &format!("{about} the key `vip` twice"));
+    let leaf = "which is not a text, number or boolean of its entries";
+    check_that(put(json!(["vip", "tags"])), &format!("{about} the key `tags`, {leaf}"));
+    check_that(put(json!(["vip", "other"])), &format!("{about} the key `other`, {leaf}"));
+    let optional = "which its entries need not have: make it a required member";
+    check_that(put(json!(["vip", "weight"])), &format!("{about} the key `weight`, {optional}"));
+    check_that(put(json!(["vip", "maybe"])), &format!("{about} the key `maybe`, {optional}"));
+}
+
+#[test]
 fn an_alias_leads_to_a_value() {
     for target in ["/nothing", "/box", "size", "", "/box/word", "/routes"] {
         check_that(
@@ -138,7 +177,20 @@ fn an_action_has_a_path_of_its_own() {
         ("size", "a node of the data model has this path: choose another"),
         ("box", "a node of the data model has this path: choose another"),
         ("routes", "a node of the data model has this path: choose another"),
-        ("routes/flush", "what follows the list `routes` names an entry: move the action out of the list"),
+        ("routes/flush", "what follows the list `routes` names an entry: write {id} after it"),
+        ("routes/flush/all", "what follows the list `routes` names an entry: write {id} after it"),
+        ("services/{vip}/drain", "what follows the list `services` names an entry: write {vip}/{vport} after it"),
+        ("box/{id}/flush", "`{id}` stands for no key of a list: leave out the braces"),
+        ("routes/{id}/{id}", "`{id}` stands for no key of a list: leave out the braces"),
+        ("routes/{id}", "a node of the data model has this path: choose another"),
+        ("routes/{id}/tags", "a node of the data model has this path: choose another"),
+        ("services/{a}/{a}/drain", "`{a}` is there twice: give the words in braces different names"),
+        ("routes/{other}/reset", "another action has this path: choose another"),
+        ("routes/{}/x", PATH),
+        (
+            "routes/{id}/reset/now",
+            "nothing follows the action `routes/{id}/reset`: choose a path that does not begin with it",
+        ),
         ("packets", "a stream has this path: choose another"),
         ("run", "another action has this path: choose another"),
         ("run/fast", "nothing follows the action `run`: choose a path that does not begin with it"),
@@ -157,6 +209,13 @@ fn an_action_has_a_path_of_its_own() {
         |service| service.actions[1].input = Some(json!({ "type": "string" })),
         "its action's input is not an object: make it a struct with named fields",
     );
+    for output in [json!({ "type": "string" }), json!({ "type": "array", "items": { "properties": { "a": {} } } })] {
+        check_that(|service| service.actions[1].output = Some(output), "");
+    }
+    check_that(
+        |service| service.actions[1].output = Some(json!({ "items": { "properties": { "a": { "$ref": "#" } } } })),
+        "`a` of its action's output has `$ref`: a type that contains itself cannot be a data model",
+    );
 }
 
 #[test]
@@ -164,6 +223,8 @@ fn ports_of_a_standard_service_are_a_list_by_name_of_members_that_the_host_has_n
     let with = |part: fn(&mut ServiceSchema) -> &mut Value, ports: Value| {
         move |service: &mut ServiceSchema| {
             service.kind = ServiceKind::Standard;
+            // They are actions of entries that this configuration does not have.
+            service.actions.clear();
             *part(service) = json!({ "type": "object", "properties": { "ports": ports } });
         }
     };

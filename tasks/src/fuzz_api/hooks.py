@@ -9,7 +9,15 @@ import schemathesis
 
 BASE = "http://127.0.0.1:9000/polycube/v1"
 NAMES = {"cube": "br1", "service": "simplebridge", "netdev": "veth1", "port": "p1", "address": "02:00:00:00:00:07"}
+# Of the fixture, which has keys of several members and actions in lists.
+WALL = {
+    "cube": "wall1", "name": "INGRESS", "id": 1, "vip": "10.0.0.1", "vport": 80, "proto": "TCP", "ip": "10.1.0.1",
+    "port": 80, "src": "10.0.0.1", "sport": 443, "topic": "a,b", "word": "c%",
+}
 STAGE = [
+    ("wall/wall1", {"note": [{"topic": "a,b", "word": "c%"}]}),
+    ("wall1/service/10.0.0.1/80/TCP", {"backend": [{"ip": "10.1.0.1", "port": 80}]}),
+    ("wall1/chain/INGRESS/rule/1", {}),
     ("simplebridge/br1", {"ports": [{"name": "p1", "peer": "veth1"}]}),
     ("br1/fdb/entry/02:00:00:00:00:07", {"port": "p1"}),
     ("packetcapture/sniffer", {"capture": "ingress"}),
@@ -37,7 +45,7 @@ def still(value):
 
 
 def state():
-    return still([ask("GET", service) for service in ("simplebridge", "packetcapture")])
+    return still([ask("GET", service) for service in ("simplebridge", "packetcapture", "wall")])
 
 
 @schemathesis.hook
@@ -50,9 +58,10 @@ def before_call(context, case, kwargs):
         # A generated tag never matches.
         (case.headers or {}).pop("If-Match", None)
     sniffs = "/packetcapture/" in case.operation.path
+    names = WALL if "/wall/" in case.operation.path else NAMES
     for name, given in (case.path_parameters or {}).items():
-        if name in NAMES and zlib.crc32(str(given).encode()) % 10 < 7:
-            case.path_parameters[name] = "sniffer" if name == "cube" and sniffs else NAMES[name]
+        if name in names and zlib.crc32(str(given).encode()) % 10 < 7:
+            case.path_parameters[name] = "sniffer" if name == "cube" and sniffs else names[name]
 
 
 @schemathesis.check

@@ -28,8 +28,8 @@ impl List {
         let invalid = |at: String, why: String| Refusal::new(Tag::InvalidValue, why).at(at);
         let mut encoded: BTreeMap<Vec<u8>, (Vec<u8>, String)> = BTreeMap::new();
         for entry in entries {
-            let name = in_words(&entry[&self.key]);
-            let place = format!("{path}/{name}");
+            let words: Vec<String> = self.keys.iter().map(|key| in_words(&entry[key])).collect();
+            let (name, place) = (words.join(" "), format!("{path}/{}", words.join("/")));
             let (mut key, mut value) = (vec![0; self.map.key_size], vec![0; self.map.value_size]);
             for Member { name, side, slot } in &self.members {
                 let bytes = if *side == Side::Key { &mut key } else { &mut value };
@@ -108,7 +108,11 @@ impl List {
             };
             entries.push(Value::Object(self.members.iter().map(member).collect::<Map<_, _>>()));
         }
-        entries.sort_by(|one, other| order(&one[&self.key], &other[&self.key]));
+        let compare = |one: &Value, other: &Value| {
+            let by_key = self.keys.iter().map(|key| order(&one[key], &other[key]));
+            by_key.fold(Ordering::Equal, Ordering::then)
+        };
+        entries.sort_by(compare);
         Ok(Value::Array(entries))
     }
 }

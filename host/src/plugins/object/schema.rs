@@ -10,6 +10,7 @@ use super::fit::{self, BIG_ENDIAN, Declared, Misfit, fit};
 use super::map::{MapShape, ObjectMap as _, Use};
 use super::slot::Slot;
 use super::twice;
+use crate::schema::Key;
 
 /// Our own keywords, which are for the daemon and not for its clients.
 const GLOBAL: &str = "x-global";
@@ -48,8 +49,8 @@ pub(super) struct Reading {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct List {
     pub path: Vec<String>,
-    /// The member that identifies an entry.
-    pub key: String,
+    /// The members that identify an entry.
+    pub keys: Vec<String>,
     pub map: MapShape,
     pub members: Vec<Member>,
 }
@@ -192,10 +193,10 @@ impl Contents {
     }
 
     fn bind_list(&self, list: &mut Value, place: &Place, purpose: Use) -> Result<List, Fault> {
-        let key = list.get(keyword::LIST_KEY).and_then(Value::as_str).map(str::to_owned);
-        let key = key.ok_or_else(|| Fault::NoKey { place: place.clone() })?;
+        let key = Key::of(list).ok_or_else(|| Fault::NoKey { place: place.clone() })?;
+        let keys: Vec<String> = key.names().map(str::to_owned).collect();
         let map = self.map(list, place, purpose)?;
-        let mut binding = Binding { map, types: self.types.as_ref(), key: &key, has_whole_value: false, purpose };
+        let mut binding = Binding { map, types: self.types.as_ref(), keys: &keys, has_whole_value: false, purpose };
         let mut bound = Vec::new();
         for (name, member) in members(&mut list["items"]) {
             let place = place.below(name);
@@ -216,7 +217,7 @@ impl Contents {
         if bound.iter().all(|member| member.side == Side::Value) {
             return Err(Fault::NoMapKey { place: place.clone(), map: map.name.clone() });
         }
-        Ok(List { path: place.words(), key, map: map.shape(), members: bound })
+        Ok(List { path: place.words(), keys, map: map.shape(), members: bound })
     }
 }
 
@@ -224,8 +225,8 @@ impl Contents {
 struct Binding<'a> {
     map: &'a DeclaredMap,
     types: Option<&'a Types>,
-    /// The member that identifies an entry.
-    key: &'a str,
+    /// The members that identify an entry.
+    keys: &'a [String],
     has_whole_value: bool,
     purpose: Use,
 }
@@ -239,7 +240,7 @@ impl<'a> Binding<'a> {
         place: &Place,
     ) -> Result<Option<(Side, Declared<'a>, usize)>, Fault> {
         let (key, value) = (self.map.key(self.types), self.map.value(self.types));
-        if self.map.is_trie() && (member["format"] == "ip-prefix" || name == self.key) {
+        if self.map.is_trie() && (member["format"] == "ip-prefix" || self.keys == [name]) {
             return Ok(Some((Side::Key, Declared::Prefix(self.map.key_size as usize), 0)));
         }
         let given = optional_text(member, FIELD, place)?;
@@ -253,9 +254,10 @@ impl<'a> Binding<'a> {
             known.extend(types.names(fields));
         }
         if given.is_none() {
-            if name == self.key {
+            if self.keys.iter().any(|own| own == name) {
                 return match fields_of(key) {
-                    None => Ok(Some((Side::Key, key, 0))),
+                    None if self.keys.len() == 1 => Ok(Some((Side::Key, key, 0))),
+                    None => Err(self.no_field(place, field, known)),
                     Some(_) if self.purpose == Use::Entries => Ok(None),
                     Some(_) => Err(self.no_field(place, field, known)),
                 };

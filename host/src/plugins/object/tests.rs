@@ -67,7 +67,7 @@ fn leaves_and_lists_are_connected_by_the_types_of_the_object() {
         .collect::<Vec<_>>()
     );
     let flows = &lists[0];
-    assert_eq!((flows.map.key_size, flows.map.value_size, flows.key.as_str()), (16, 64, "name"));
+    assert_eq!((flows.map.key_size, flows.map.value_size, flows.keys.join(" ")), (16, 64, "name".to_owned()));
     for (name, side, offset, size, form) in [
         ("from", schema::Side::Key, 0, 4, Form::Ipv4),
         ("to", schema::Side::Key, 4, 4, Form::Ipv4),
@@ -392,6 +392,25 @@ fn entries_become_keys_and_values() {
 }
 
 /// The reader of ELF files panics at some of these.
+#[test]
+fn a_key_of_several_members_is_of_fields_of_the_maps_key() {
+    let key = json!(["from", "to", "port", "protocol"]);
+    let manifest = changed(TYPES_MANIFEST, "/config/properties/flows/x-list-key", key);
+    let (_, definition) = made(TYPES, &manifest).unwrap();
+    let flows = definition.bindings.lists.iter().find(|list| list.path == ["flows"]).unwrap();
+    assert_eq!(flows.keys, ["from", "to", "port", "protocol"]);
+    let flow = |port: u16| json!({ "from": "10.0.0.1", "to": "10.0.0.2", "port": port, "protocol": 6, "name": port.to_string() });
+    assert_eq!(flows.encode(&[flow(80), flow(81)]).unwrap().len(), 2);
+    let refused = flows.encode(&[flow(80), flow(80)]).unwrap_err();
+    assert_eq!(refused.path, "flows/10.0.0.1/10.0.0.2/80/6");
+    check(
+        (TYPES, TYPES_MANIFEST),
+        "/config/properties/classes/x-list-key",
+        json!(["class", "weight"]),
+        "`classes/class` of the configuration: neither key nor value of the map `classes` has a field `class`",
+    );
+}
+
 #[test]
 fn no_damage_to_an_object_is_more_than_a_refusal() {
     let (mut made_anyway, mut malformed) = (0, 0);

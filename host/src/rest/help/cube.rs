@@ -1,7 +1,9 @@
 //! Help on services and their cubes: the nodes of the data model, and the actions and streams beside them.
 
+use std::collections::HashSet;
+
 use polycube_api::{Help, Keyword, KeywordKind, Verb};
-use polycube_plugin_api::ServiceKind;
+use polycube_plugin_api::{Action, ServiceKind};
 use serde_json::Value;
 
 use super::names::Asker;
@@ -12,7 +14,7 @@ use crate::rest::context::Context;
 use crate::rest::error::Refusal;
 use crate::rest::resource::{self, neither};
 use crate::rest::resource_kind::ResourceKind;
-use crate::schema::{Node, locate};
+use crate::schema::{Key, Node, absent, locate, template};
 
 /// Help on the path that is a service's name.
 pub(super) fn on_service(context: &Context, service: &Service, verb: Option<Verb>) -> Help {
@@ -23,7 +25,7 @@ pub(super) fn on_service(context: &Context, service: &Service, verb: Option<Verb
         let example = keyword::of("name", name).example;
         let about = name["description"].as_str().unwrap_or_default();
         help.params.push(Keyword { example, ..Keyword::key("name", about, Vec::new()) });
-        node::add_entry(&mut help, &service.whole, "name");
+        node::add_entry(&mut help, &service.whole, &["name"]);
         help.optional.extend(parent(service));
         return help;
     }
@@ -59,7 +61,7 @@ pub(super) async fn on_cube(
         (service, true) => on_node(context, service, name, path, verb).await,
         (service, false) if verb == Some(Verb::Add) && path.is_empty() => {
             let mut help = Help::of(service.model.service.description.as_str());
-            node::add_entry(&mut help, &service.whole, "name");
+            node::add_entry(&mut help, &service.whole, &["name"]);
             help.optional.extend(parent(service));
             Ok(help)
         }
@@ -92,8 +94,15 @@ fn service_of<'a>(
     }
 }
 
-/// The node at `path`, with all that is below it; a service is the list of its cubes, and an action what it takes.
-pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
+/// Which data model of an action is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Takes,
+    Answers,
+}
+
+/// The node at `path`, with all that is below it; a service is the list of its cubes, and an action what it takes or answers.
+pub(super) fn node(context: &Context, path: &[String], side: Side) -> Option<Keyword> {
     let (first, rest) = path.split_first()?;
     let registry = &context.view.registry;
     let (service, below) = match (registry.service(first), rest.split_first()) {
@@ -104,11 +113,16 @@ pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
         }
         (Err(_), _) => (registry.service(&context.view.topology.get(first)?.1.service).ok()?, rest),
     };
-    if let Some(input) = service.model.inputs.get(&below.join("/")) {
-        return Some(keyword::deep(path.last()?, input.config(), input.config()));
+    let last = path.last()?;
+    if let Some(called) = service.model.called(below) {
+        let schema = match side {
+            Side::Takes => service.model.inputs.get(&called.action.path)?.config(),
+            Side::Answers => called.action.output.as_ref()?,
+        };
+        return Some(keyword::deep(last, schema, schema));
     }
     let found = locate(&service.whole, below).ok()?;
-    Some(keyword::deep(path.last()?, found.schema(), &service.whole))
+    Some(keyword::deep(last, found.schema(), &service.whole))
 }
 
 async fn on_node(
@@ -118,16 +132,16 @@ async fn on_node(
     path: &[String],
     verb: Option<Verb>,
 ) -> Result<Help, Refusal> {
+    if let Some(called) = service.model.called(path) {
+        find(context, &service.whole, name, &path[..called.entry]).await?;
+        return Ok(on_action(service, called.action, verb));
+    }
     let beside = Beside::at(service, path);
     let here = match locate(&service.whole, path) {
         Ok(here) => here,
         Err(_) if beside.description.is_some() || !beside.below.is_empty() => {
             let params = if verb.is_none() { beside.below } else { Vec::new() };
-            let mut help = Help { params, ..Help::of(beside.description.unwrap_or_default()) };
-            if let Some(input) = service.model.inputs.get(&path.join("/")).filter(|_| verb.is_none()) {
-                node::add_entry(&mut help, input.config(), "");
-            }
-            return Ok(help);
+            return Ok(Help { params, ..Help::of(beside.description.unwrap_or_default()) });
         }
         Err((node, word)) => {
             let problem = nowhere(&format!("{name}/{}", path.join("/")), format!("there is no `{word}`"));
@@ -135,11 +149,14 @@ async fn on_node(
         }
     };
     let last = path.last().map_or(name, String::as_str);
-    let found = find(context, &service.whole, name, path).await;
+    let found = match here {
+        Node::Part { given, .. } => find(context, &service.whole, name, &path[..path.len() - given]).await,
+        _ => find(context, &service.whole, name, path).await,
+    };
     let mut help = match (here, found) {
         (Node::Entry(item), Err(_)) if verb == Some(Verb::Add) => {
             let mut help = Help::of(item["description"].as_str().unwrap_or_default());
-            node::add_entry(&mut help, item, key(&service.whole, path));
+            node::add_entry(&mut help, item, &key(&service.whole, path));
             return Ok(help);
         }
         (_, Err(problem)) => return Err(problem.into()),
@@ -147,10 +164,21 @@ async fn on_node(
             let key = key(&service.whole, path);
             let mut help = node::on(here, last, verb, &[]);
             // An entry keeps its key.
-            help.params.retain(|param| reads(verb) || param.name != key);
+            help.params.retain(|param| reads(verb) || !key.contains(&param.name.as_str()));
             help
         }
-        (Node::List { key, .. }, Ok(())) => node::on(here, last, verb, &entries(context, name, path, key).await),
+        (Node::List { key, .. }, Ok(())) => {
+            node::on(here, last, verb, &next_words(&entries(context, name, path).await, key, &[]))
+        }
+        (Node::Part { key, given, .. }, Ok(())) => {
+            let (list, words) = path.split_at(path.len() - given);
+            let entries = entries(context, name, list).await;
+            let next = next_words(&entries, key, words);
+            if next.is_empty() && verb != Some(Verb::Add) {
+                return Err(absent(&entries, key, words).at(format!("{name}/{}", path.join("/"))).into());
+            }
+            node::on(here, last, verb, &next)
+        }
         (Node::Container(_) | Node::Leaf(_), Ok(())) => node::on(here, last, verb, &[]),
     };
     if matches!(here, Node::Leaf(_)) && is_fixed_in(&service.whole, path) {
@@ -185,18 +213,17 @@ impl Beside {
         let streams = service.streams.iter().map(|stream| (&stream.path, &stream.description, KeywordKind::Stream));
         let mut found = Self::default();
         for (whole, description, kind) in actions.chain(streams) {
-            let words: Vec<&str> = whole.split('/').collect();
-            // A word in braces matches any.
-            let is_same = |(word, given): (&&str, &String)| word.starts_with('{') || *word == given;
-            if words.len() < path.len() || !words.iter().zip(path).all(is_same) {
-                continue;
-            }
-            let keyword = match &words[path.len()..] {
+            let Some(words) = template::after(whole, path) else { continue };
+            let keyword = match words.as_slice() {
                 [] => {
                     found.description = Some(description.clone());
                     continue;
                 }
-                [word] if word.starts_with('{') => Keyword::key(word.trim_matches(['{', '}']), description, Vec::new()),
+                // The list has its entries.
+                [word, ..] if template::is_any(word) && kind == KeywordKind::Action => continue,
+                [word] if template::is_any(word) => {
+                    Keyword::key(word.trim_matches(['{', '}']), description, Vec::new())
+                }
                 [word] => Keyword::new(*word, kind, description.as_str()),
                 [word, ..] => Keyword::new(*word, KeywordKind::Container, ""),
             };
@@ -208,11 +235,12 @@ impl Beside {
     }
 }
 
-/// The key of the list whose entry `path` leads to.
-fn key<'a>(schema: &'a Value, path: &[String]) -> &'a str {
-    match path.split_last().map(|(_, list)| locate(schema, list)) {
-        Some(Ok(Node::List { key, .. })) => key,
-        _ => "",
+/// The members of the key of the list whose entry `path` leads to.
+fn key<'a>(schema: &'a Value, path: &[String]) -> Vec<&'a str> {
+    let above = path.split_last().and_then(|(_, above)| locate(schema, above).ok());
+    match above {
+        Some(Node::List { key, .. } | Node::Part { key, .. }) => key.names().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -229,11 +257,32 @@ async fn find(context: &Context, schema: &Value, cube: &str, path: &[String]) ->
     }
 }
 
-/// The keys of a list's entries as they are now; none if the plugin cannot report its state.
-async fn entries(context: &Context, cube: &str, path: &[String], key: &str) -> Vec<String> {
+/// A list's entries as they are now; none if the plugin cannot report its state.
+async fn entries(context: &Context, cube: &str, path: &[String]) -> Vec<Value> {
     let Ok(list) = resource::read(context.clone(), cube.to_owned(), path.to_vec()).await else {
         return Vec::new();
     };
-    let word = |entry: &Value| Some(keyword::text(entry.get(key)?));
-    list.value.as_array().into_iter().flatten().filter_map(word).collect()
+    list.value.as_array().cloned().unwrap_or_default()
+}
+
+/// The words that go on towards the entries whose key begins with `words`, each once.
+fn next_words(entries: &[Value], key: Key<'_>, words: &[String]) -> Vec<String> {
+    let Some(next) = key.names().nth(words.len()) else { return Vec::new() };
+    let values = key.read(words);
+    let fitting = entries.iter().filter(|entry| key.fits(entry, &values));
+    let mut seen = HashSet::new();
+    let found = fitting.filter_map(|entry| Some(keyword::text(entry.get(next)?)));
+    found.filter(|word| seen.insert(word.clone())).collect()
+}
+
+/// Help on an action: what it takes, and what it answers.
+fn on_action(service: &Service, action: &Action, verb: Option<Verb>) -> Help {
+    let mut help = Help::of(action.description.as_str());
+    if verb.is_none() {
+        if let Some(input) = service.model.inputs.get(&action.path) {
+            node::add_entry(&mut help, input.config(), &[]);
+        }
+        help.answer = action.output.iter().flat_map(|output| keyword::deep("", output, output).members).collect();
+    }
+    help
 }

@@ -10,7 +10,9 @@ use crate::schema::Node;
 pub(super) fn of(name: &str, schema: &Value) -> Keyword {
     let (kind, keys) = match Node::of(schema) {
         Node::Container(_) | Node::Entry(_) => (KeywordKind::Container, Vec::new()),
-        Node::List { key, .. } => (KeywordKind::List, vec![key.to_owned()]),
+        Node::List { key, .. } | Node::Part { key, .. } => {
+            (KeywordKind::List, key.names().map(str::to_owned).collect())
+        }
         Node::Leaf(_) => (KeywordKind::Leaf, Vec::new()),
     };
     let is_leaf = kind == KeywordKind::Leaf;
@@ -41,7 +43,7 @@ pub(super) fn of(name: &str, schema: &Value) -> Keyword {
 pub(super) fn deep(name: &str, schema: &Value, whole: &Value) -> Keyword {
     let (below, whole) = match Node::of(schema) {
         // What an alias in a port stands for is in the port.
-        Node::List { schema, .. } => (&schema["items"], &schema["items"]),
+        Node::List { schema, .. } | Node::Part { schema, .. } => (&schema["items"], &schema["items"]),
         Node::Container(schema) | Node::Entry(schema) | Node::Leaf(schema) => (schema, whole),
     };
     let members = below["properties"].as_object().into_iter().flatten().map(|(name, member)| deep(name, member, whole));

@@ -5,9 +5,9 @@ use polycube_plugin_api::keyword;
 use serde_json::Value;
 
 use super::{keyword as keywords, reads};
-use crate::schema::Node;
+use crate::schema::{Key, Node};
 
-/// Help on `node`, which is called `name`; `entries` are those that a list has now.
+/// Help on `node`, which is called `name`; `entries` are the words that lead to those that a list has now.
 pub(super) fn on(node: Node<'_>, name: &str, verb: Option<Verb>, entries: &[String]) -> Help {
     let mut help = Help::of(node.schema()["description"].as_str().unwrap_or_default());
     if verb.is_none() {
@@ -15,27 +15,44 @@ pub(super) fn on(node: Node<'_>, name: &str, verb: Option<Verb>, entries: &[Stri
     }
     match node {
         Node::Leaf(schema) => help.leaf = Some(keywords::of(name, schema)),
-        Node::List { schema, key } if verb == Some(Verb::Add) => {
-            let item = &schema["items"];
-            let own = &item["properties"][key];
-            let about = own["description"].as_str().unwrap_or_default();
-            let example = keywords::of(key, own).example;
-            help.params.push(Keyword { example, ..Keyword::key(key, about, Vec::new()) });
-            add_entry(&mut help, item, key);
+        Node::List { schema, key } if verb == Some(Verb::Add) => add_word(&mut help, schema, (key, 0), entries),
+        Node::Part { schema, key, given } if verb == Some(Verb::Add) => {
+            add_word(&mut help, schema, (key, given), entries);
         }
-        Node::List { schema, .. } if reads(verb) || is_settable(schema) => {
+        Node::List { schema, .. } | Node::Part { schema, .. } if reads(verb) || is_settable(schema) => {
             let about = schema["items"]["description"].as_str().unwrap_or_default();
             help.params.extend(entries.iter().map(|entry| Keyword::new(entry, KeywordKind::Entry, about)));
         }
-        Node::List { .. } => {}
+        Node::List { .. } | Node::Part { .. } => {}
         Node::Container(schema) | Node::Entry(schema) => help.params.extend(children(schema, verb)),
     }
     help
 }
 
-/// Help on an entry that does not exist yet, or on its list while `key` is not given.
-pub(super) fn add_entry(help: &mut Help, item: &Value, key: &str) {
-    let settings = creation(item, "").into_iter().filter(|setting| setting.name != key);
+/// Help on a new entry of whose key `given` members are named. The last one has to be new, too; those before it can be
+/// the same as other entries have.
+fn add_word(help: &mut Help, list: &Value, (key, given): (Key<'_>, usize), entries: &[String]) {
+    let names: Vec<&str> = key.names().collect();
+    let Some(name) = names.get(given) else { return };
+    let own = keywords::of(name, key.member(name));
+    let is_last = given + 1 == names.len();
+    let is_enum = key.is_composite() && !own.values.is_empty();
+    let values = match is_last {
+        _ if is_enum => own.values,
+        true => Vec::new(),
+        false => entries.to_vec(),
+    };
+    let word = Keyword::key(name, &own.description, values);
+    let simpletype = if is_enum { own.simpletype } else { word.simpletype };
+    help.params.push(Keyword { example: own.example, simpletype, ..word });
+    if is_last {
+        add_entry(help, &list["items"], &names);
+    }
+}
+
+/// Help on an entry that does not exist yet, or on its list while the last member of its `key` is not given.
+pub(super) fn add_entry(help: &mut Help, item: &Value, key: &[&str]) {
+    let settings = creation(item, "").into_iter().filter(|setting| !key.contains(&setting.name.as_str()));
     let (mandatory, optional): (Vec<_>, Vec<_>) = settings.partition(|setting| setting.mandatory);
     help.params.extend(mandatory);
     help.optional.extend(optional);
@@ -53,7 +70,7 @@ pub(super) fn creation(schema: &Value, prefix: &str) -> Vec<Keyword> {
                 found.push(Keyword { pair: true, mandatory: is_required(name), ..keyword });
             }
             Node::Container(inner) => found.extend(creation(inner, &format!("{dotted}."))),
-            Node::List { .. } | Node::Entry(_) => {}
+            Node::List { .. } | Node::Part { .. } | Node::Entry(_) => {}
         }
     }
     found
@@ -78,6 +95,8 @@ fn commands(node: Node<'_>) -> Vec<Verb> {
     // In the order that suits the node.
     let all = match node {
         Node::Leaf(_) => [(Verb::Show, true), (Verb::Del, is_settable(schema)), (Verb::Set, false), (Verb::Add, false)],
+        // Nothing can be done before the entry is named.
+        Node::Part { .. } => return Vec::new(),
         Node::List { .. } | Node::Container(_) | Node::Entry(_) => [
             (Verb::Add, is_addable(schema)),
             (Verb::Set, is_container && is_settable(schema)),
@@ -100,7 +119,7 @@ fn is_settable(schema: &Value) -> bool {
     schema["readOnly"] != true
         && match Node::of(schema) {
             Node::Leaf(_) => schema[keyword::CREATE_ONLY] != true,
-            Node::List { .. } | Node::Entry(_) => true,
+            Node::List { .. } | Node::Part { .. } | Node::Entry(_) => true,
             Node::Container(_) => members(schema).any(|(_, member)| is_settable(member)),
         }
 }
@@ -110,7 +129,7 @@ fn is_addable(schema: &Value) -> bool {
     schema["readOnly"] != true
         && match Node::of(schema) {
             Node::Leaf(_) | Node::Entry(_) => false,
-            Node::List { .. } => true,
+            Node::List { .. } | Node::Part { .. } => true,
             Node::Container(_) => members(schema).any(|(_, member)| is_addable(member)),
         }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use polycube_api::EPHEMERAL;
-use polycube_plugin_api::{Parameter, Stream};
+use polycube_plugin_api::{Action, Parameter, Stream};
 use serde_json::{Map, Value, json};
 
 use super::node_path::NodePath;
@@ -92,14 +92,29 @@ impl Tree<'_> {
             }
         }
         for action in &self.model.service.actions {
-            let place = NodePath { path: format!("{}/{}", root.path, action.path), ..root.clone() };
-            let summary = action.description.clone();
-            let body = match self.model.inputs.get(&action.path) {
-                Some(input) => (input.config().clone(), input.config()["required"].is_array()),
-                None => (json!({ "type": "object", "additionalProperties": false }), false),
-            };
-            self.add(&place, &Resource { kind: ResourceKind::Run, summary, answer: json!({}), body });
+            self.add_action(&root, action);
         }
+    }
+
+    fn add_action(&mut self, root: &NodePath, action: &Action) {
+        let (words, mut place) = (action.path.split('/'), root.clone());
+        let mut node = Node::of(&self.model.tree);
+        for word in words {
+            let below = node.child(word);
+            place = match node {
+                Node::List { key, .. } => place.entry(key),
+                // The list's first word has added them all.
+                Node::Part { .. } => place,
+                _ => place.member(word),
+            };
+            node = below.unwrap_or(Node::Leaf(&Value::Null));
+        }
+        let body = match self.model.inputs.get(&action.path) {
+            Some(input) => (input.config().clone(), input.config()["required"].is_array()),
+            None => (json!({ "type": "object", "additionalProperties": false }), false),
+        };
+        let answer = action.output.clone().unwrap_or(Value::Null);
+        self.add(&place, &Resource { kind: ResourceKind::Run, summary: action.description.clone(), answer, body });
     }
 
     fn add_ports(&mut self, ports: &NodePath, schema: &Value) {
@@ -124,7 +139,7 @@ impl Tree<'_> {
             body: (named, true),
         };
         self.add(ports, &resource);
-        let one = ports.entry("port", &json!({ "properties": { "port": name_schema() } }));
+        let one = ports.port(&name_schema());
         let summary = "a port".to_owned();
         self.add(&one, &Resource { kind: ResourceKind::Whole, summary, answer: port, body: (body, false) });
         for (word, member) in members(&schema["items"]) {
@@ -152,14 +167,14 @@ impl Tree<'_> {
             }
             _ => self.answer(&place.pointer),
         };
-        let body = match (self.settable(&place.words), place.key.as_deref()) {
-            (Some(Node::Entry(entry)), Some(key)) => without_key(entry, key),
+        let body = match self.settable(&place.words) {
+            Some(Node::Entry(entry)) => without_key(entry, &place.key),
             _ => self.body(&place.pointer),
         };
         self.add(place, &Resource { kind, summary: description(schema), answer, body: (body, true) });
         match node {
             Node::List { key, schema } => {
-                self.add_node(&place.entry(key, &schema["items"]), &Node::Entry(&schema["items"]));
+                self.add_node(&place.entry(*key), &Node::Entry(&schema["items"]));
             }
             _ => {
                 for (word, member) in members(schema) {
@@ -228,7 +243,11 @@ impl Tree<'_> {
                 tag: &self.model.service.name,
                 summary: summary.clone(),
                 body,
-                done: if name == "GET" { Done::document(status, answer.clone()) } else { Done::nothing(status) },
+                done: match (name, kind) {
+                    ("GET", _) => Done::document(status, answer.clone()),
+                    (_, ResourceKind::Run) if !answer.is_null() => Done::document(status, answer.clone()),
+                    _ => Done::nothing(status),
+                },
                 tagged: !matches!(kind, ResourceKind::Read | ResourceKind::Run | ResourceKind::Service),
                 refused: if name == "GET" { &[404, 409, 500] } else { &CHANGE },
             };
@@ -277,10 +296,10 @@ fn description(schema: &Value) -> String {
 }
 
 /// An entry of a list, whose key is in the path.
-fn without_key(entry: &Value, key: &str) -> Value {
+fn without_key(entry: &Value, key: &[String]) -> Value {
     let mut entry = entry.clone();
     if let Some(required) = entry.get_mut("required").and_then(Value::as_array_mut) {
-        required.retain(|name| name != key);
+        required.retain(|name| key.iter().all(|member| name != member));
     }
     entry
 }

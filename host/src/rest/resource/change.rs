@@ -3,13 +3,13 @@
 use axum::http::Method;
 use serde_json::Value;
 
-use super::take_name;
+use super::{take_key, take_name};
 use crate::model::Change;
 use crate::problem::Problem;
 use crate::registry::Service;
 use crate::rest::call::Call;
 use crate::rest::resource_kind::ResourceKind;
-use crate::schema::{Model, Node, Operation, is_read_only, locate};
+use crate::schema::{Model, Node, Operation, is_read_only, locate, template};
 use crate::topology::PortName;
 
 /// A change of a cube's ports; `path` begins below them, and `model` is a port's.
@@ -89,6 +89,9 @@ fn of_settings(
     path: &[String],
     call: &Call,
 ) -> Result<(NodeChange, ResourceKind), Problem> {
+    if let Node::Part { key, given, .. } = node {
+        return Err(key.incomplete(given).at(format!("{place}/{}", path.join("/"))));
+    }
     let kind = if is_read_only(whole, path) { ResourceKind::Read } else { ResourceKind::of(&node) };
     let place = format!("{place}/{}", path.join("/"));
     let operation = match (&call.method, kind) {
@@ -103,18 +106,15 @@ fn of_settings(
     };
     let (mut path, mut value) = (path.to_vec(), call.body.clone());
     if let (Node::List { key, .. }, Operation::Create) = (node, operation) {
-        path.push(take_name(&mut value, key, &place)?);
+        path.extend(take_key(&mut value, key, &place)?);
     }
     Ok((NodeChange { path, operation, value }, kind))
 }
 
 /// The words of actions that could follow where `path` leaves the data model.
-fn actions_beside<'a>(service: &'a Service, path: &[String]) -> impl Iterator<Item = &'a str> {
+fn actions_beside<'a>(service: &'a Service, path: &'a [String]) -> impl Iterator<Item = &'a str> {
     let Service { model, whole, .. } = service;
     let before = (0..path.len()).find(|depth| locate(whole, &path[..=*depth]).is_err()).unwrap_or_default();
-    model.service.actions.iter().filter_map(move |action| {
-        let words: Vec<&str> = action.path.split('/').collect();
-        let (begin, next) = words.split_at_checked(before)?;
-        (path[..before] == *begin).then_some(*next.first()?)
-    })
+    let next = move |declared: &'a str| template::after(declared, &path[..before])?.first().copied();
+    model.service.actions.iter().filter_map(move |action| next(&action.path)).filter(|word| !template::is_any(word))
 }

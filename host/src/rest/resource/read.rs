@@ -41,6 +41,9 @@ pub(crate) async fn read(context: Context, cube: String, path: Vec<String>) -> R
         {
             view.topology.port(&cube, port)?;
         }
+        if let Ok(Node::Part { key, given, .. }) = locate(all, &path) {
+            return Err(key.incomplete(given).at(format!("{cube}/{}", path.join("/"))));
+        }
         let value = shown(all, &json, &path);
         let set = etag::of(view, &cube, &path);
         let value = value.ok_or_else(|| match missing_entry(all, &json, &path) {
@@ -59,13 +62,15 @@ pub(crate) async fn read(context: Context, cube: String, path: Vec<String>) -> R
 }
 
 /// The problem with a path that the schema has, and that names a list's entry that does not exist.
-fn missing_entry(all: &Value, json: &Value, path: &[String]) -> Option<Problem> {
+pub(super) fn missing_entry(all: &Value, json: &Value, path: &[String]) -> Option<Problem> {
     locate(all, path).ok()?;
-    (1..=path.len()).find_map(|depth| {
-        let (place, list) = (&path[..depth], &path[..depth - 1]);
+    (0..path.len()).find_map(|depth| {
+        let (list, below) = path.split_at(depth);
         let Ok(Node::List { key, .. }) = locate(all, list) else { return None };
+        let (words, _) = below.split_at_checked(key.words())?;
+        let place = &path[..depth + words.len()];
         let entries = schema::read(all, json, list)?.as_array()?;
         let is_missing = schema::read(all, json, place).is_none();
-        is_missing.then(|| absent(entries, key, &path[depth - 1]).at(place.join("/")))
+        is_missing.then(|| absent(entries, key, words).at(place.join("/")))
     })
 }

@@ -146,8 +146,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "schema/src",
         house: "",
         rooms: &[
-            "model", "check", "summary", "metric", "port", "strict", "coerce", "document", "format", "node", "scalar",
-            "host", "problem",
+            "action", "model", "check", "summary", "metric", "port", "strict", "coerce", "document", "format", "node",
+            "key", "scalar", "template", "host", "problem",
         ],
     },
     Floors {
@@ -162,8 +162,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "plugin-api/src",
         house: "",
         rooms: &[
-            "export", "guard", "identity", "service", "counters", "schema", "maps", "staged", "cube", "stages",
-            "threads", "datapath", "netdevs", "abi", "refusal",
+            "export", "guard", "identity", "service", "action", "counters", "schema", "maps", "staged", "cube",
+            "stages", "threads", "datapath", "netdevs", "abi", "refusal",
         ],
     },
     Floors {
