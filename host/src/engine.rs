@@ -48,6 +48,7 @@ use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;
+use crate::slow_path::SlowPath;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
 use crate::topology::{CubeName, Topology};
@@ -157,7 +158,13 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model::new(registry);
     let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
-    let surroundings = surroundings(&messages.downgrade(), &calls, &failures, capture_dirs);
+    let surroundings = surroundings(
+        &messages.downgrade(),
+        &calls,
+        &failures,
+        capture_dirs,
+        Some(Arc::clone(kernel.datapath.slow_path())),
+    );
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
     let is_kept = store.is_some();
@@ -194,6 +201,7 @@ fn surroundings(
     calls: &Arc<Calls>,
     failures: &Arc<Failures>,
     capture_dirs: CaptureDirs,
+    slow_path: Option<Arc<SlowPath>>,
 ) -> Surroundings {
     let (for_requests, for_turns) = (inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
@@ -210,6 +218,7 @@ fn surroundings(
         capture_dirs,
         requests: Box::new(requests),
         freed: Box::new(freed),
+        slow_path,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::Refusal;
 /// Major version of this border. Host and plugin work together if theirs are equal.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
-pub const ABI_MINOR: u32 = 2;
+pub const ABI_MINOR: u32 = 3;
 
 /// A result whose error is the JSON text of a [`Refusal`].
 pub type Answer<T> = RResult<T, RString>;
@@ -57,6 +57,21 @@ pub struct StreamHandle {
     pub fd: i32,
 }
 
+/// The way by which a cube's packets go from user space into the datapath: the JSON text that describes it, and descriptors
+/// that the plugin then owns. `docs/plugin-abi.md` says what is written to them.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct SenderHandle {
+    /// JSON: `{"cube": 7}`, the number of the cube.
+    pub info: RString,
+    /// A tap device, which takes one frame with each write(2).
+    pub frames: i32,
+    /// Map: where the exits of all cubes lead.
+    pub exits: i32,
+    /// Map: what became of each cube's frames.
+    pub outcomes: i32,
+}
+
 /// What a plugin may ask of the host.
 #[sabi_trait]
 pub trait HostAbi: Send + Sync + 'static {
@@ -67,6 +82,14 @@ pub trait HostAbi: Send + Sync + 'static {
     fn configure(&self, patch: RStr<'_>) {
         // A host of ABI 1.0 cannot do it.
         let _ = patch;
+    }
+    /// Opens the way by which the cube's packets go from user space into the datapath. To be called while the cube is
+    /// created.
+    fn sender(&self) -> Answer<SenderHandle> {
+        // A host of ABI 1.2 or earlier cannot do it.
+        RResult::RErr(
+            Refusal::failed("this host takes no packets from plugins: it needs polycubed of ABI 1.3 or later").text(),
+        )
     }
 }
 

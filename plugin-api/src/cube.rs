@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::abi::HostHandle;
+use crate::abi::{Answer, HostHandle, SenderHandle};
 use crate::stages::{Stage, Stages};
 use crate::threads::{self, JoinHandle};
 
@@ -125,6 +125,11 @@ impl Cube {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
         threads::spawn(Arc::clone(&self.host), name, work)
+    }
+
+    /// Opens the way of this cube's packets from user space.
+    pub(crate) fn sender(&self) -> Answer<SenderHandle> {
+        self.host.sender()
     }
 
     /// Asks the host to merge `patch` into this cube's configuration, as if a user had sent it. This happens some time

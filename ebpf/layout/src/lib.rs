@@ -9,3 +9,4 @@
 pub mod bridge;
 pub mod chain;
 pub mod ring;
+pub mod slow;

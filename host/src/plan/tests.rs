@@ -361,7 +361,7 @@ impl Cubes<crate::wiring::MapId> for Willing {
 
 /// Lets `work` have effects on a kernel, with plugins that take everything.
 fn on<T>(kernel: &mut DoubleKernel, work: impl FnOnce(&mut World<'_, DoubleKernel>) -> T) -> T {
-    work(&mut World { kernel, cubes: &mut Willing, requests: &Requests::new(), is_restoring: false })
+    work(&mut World { kernel, cubes: &mut Willing, requests: &Requests::new(), exits: &[], is_restoring: false })
 }
 
 proptest! {

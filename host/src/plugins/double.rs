@@ -161,6 +161,7 @@ pub(crate) fn instance(
         failures: Arc::new(Failures::default()),
         configure: Box::new(|_| {}),
         freed: Box::new(|| {}),
+        slow_path: None,
     };
     let plugin = scripted(cube, script);
     Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).unwrap()

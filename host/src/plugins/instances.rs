@@ -17,6 +17,7 @@ use super::calls::{Calls, PATIENCE};
 use super::failures::Failures;
 use super::instance::{Connections, Failure, Instance, MapCopy, Request};
 use super::turn::Taken;
+use crate::slow_path::SlowPath;
 use crate::topology::{Cube, CubeName};
 use crate::wiring::CubeDatapath;
 
@@ -47,6 +48,8 @@ pub(crate) struct Surroundings {
     pub requests: Box<dyn Fn(&CubeName) -> Request + Send>,
     /// The way to learn that a cube's turn became free.
     pub freed: Box<dyn Fn() -> Box<dyn Fn() + Send + Sync> + Send>,
+    /// The way of packets from user space.
+    pub slow_path: Option<Arc<SlowPath>>,
 }
 
 /// All instances, and the one thread that calls them for changes.
@@ -159,12 +162,13 @@ impl Instances {
     }
 
     fn make(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<Instance, Failure> {
-        let Surroundings { calls, failures, capture_dirs, requests, freed } = &self.surroundings;
+        let Surroundings { calls, failures, capture_dirs, requests, freed, slow_path } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
             failures: Arc::clone(failures),
             configure: requests(name),
             freed: freed(),
+            slow_path: slow_path.clone(),
         };
         let info = json!({
             "name": name.as_str(),

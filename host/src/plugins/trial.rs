@@ -21,6 +21,7 @@ pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Fai
         failures: Arc::default(),
         configure: Box::new(drop),
         freed: Box::new(|| ()),
+        slow_path: None,
     };
     let info = json!({
         "name": "trial",

@@ -109,6 +109,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
             calls: Arc::clone(&calls),
             failures: Arc::clone(&failures),
             configure: Box::new(|_| {}),
+            slow_path: None,
             freed: Box::new(|| {}),
         };
         Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).err()
@@ -237,6 +238,7 @@ fn a_plugin_asks_for_changes_as_json_only() {
         failures: Arc::default(),
         configure: Box::new(move |patch| send.send(patch).unwrap()),
         freed: Box::new(|| {}),
+        slow_path: None,
     };
     let info = json!({ "name": "asking" });
     let cube = Instance::create(&plugin, "asking", &info, LogLevel::Off, connections).unwrap();

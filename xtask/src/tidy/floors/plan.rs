@@ -22,6 +22,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "registry",
             "plugins",
             "datapath",
+            "slow_path",
             "wiring",
             "topology",
             "fault",
