@@ -25,17 +25,16 @@ fn bridge() -> Result<(Scene, IpAddr)> {
 #[test]
 fn a_ping_passes_user_space_in_both_directions() -> Result<()> {
     let (scene, address) = bridge()?;
-    for line in [
-        "transparenthelloworld add t1 ingress-action=slowpath egress-action=SlowPath",
-        "attach t1 br1:toveth1",
-    ] {
+    for line in ["transparenthelloworld add t1 ingress-action=slowpath egress-action=SlowPath", "attach t1 br1:toveth1"]
+    {
         scene.daemon.ctl(line).ok();
     }
     ping(scene.namespace(1), address)?;
     assert!(counted(&scene, "t1", "packets")? >= 4, "ARP and ICMP, both ways");
     assert_eq!((counted(&scene, "t1", "lost")?, counted(&scene, "t1", "stopped")?), (0, 0));
     let log = scene.daemon.log();
-    for expected in ["attached to br1:toveth1, whose peer is veth1", "a packet at br1:toveth1 ingress: ", "type 0x0800"] {
+    for expected in ["attached to br1:toveth1, whose peer is veth1", "a packet at br1:toveth1 ingress: ", "type 0x0800"]
+    {
         assert!(log.contains(expected), "no `{expected}` in {log}");
     }
     Ok(())
