@@ -19,6 +19,7 @@ mod recorded;
 mod recorder;
 mod report;
 mod restart;
+mod slow;
 mod sniffer;
 mod splice;
 mod tcp;
@@ -70,6 +71,8 @@ enum Bench {
     Border,
     /// Changes that are stored, and a daemon that brings them back
     Restart,
+    /// Packets through user space and back, compared with two packet sockets
+    Slow,
 }
 
 impl Bench {
@@ -85,6 +88,7 @@ impl Bench {
             Self::Filter => filter::run(rounds.unwrap_or(9)),
             Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
+            Self::Slow => slow::run(rounds.unwrap_or(9)),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Datapath {
         let ids = [&shared.resume, &shared.key].map(|map| Ok(bpf::map_info(map.as_fd())?.0.to_ne_bytes()));
         let ids = ids.into_iter().collect::<io::Result<Vec<_>>>()?.concat();
         let root_digest = digest::of_object(&[ROOT, &ids].concat());
-        let scratch = pins.path(Path::new(pins::SHARED)).with_extension("scratch");
+        let scratch = pins.path(&Path::new(pins::SHARED).join("inject"));
         let slow_path = Arc::new(SlowPath::new(shared, mode == AttachMode::Tcx, scratch));
         let (maps, nodes, roots, found_ports) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self {

@@ -295,6 +295,7 @@ impl SlowPath {
 
     /// For kernels without TCX.
     fn attach_filter(&self, program: BorrowedFd<'_>, netdev: &str) -> Result<(), Box<dyn std::error::Error>> {
+        self.scratch.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         bpf::pin(program, &self.scratch)?;
         let attach = || -> Result<(), Box<dyn std::error::Error>> {
             qdisc_add_clsact(netdev)?;
@@ -307,6 +308,8 @@ impl SlowPath {
         };
         let attached = attach();
         std::fs::remove_file(&self.scratch)?;
+        // Others may be in it.
+        let _ = self.scratch.parent().map(std::fs::remove_dir);
         attached
     }
 }

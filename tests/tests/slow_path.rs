@@ -167,3 +167,144 @@ fn a_third_port_and_an_unknown_action_are_refused() -> Result<()> {
     assert_eq!(scene.get("hw1")?["ports"].as_array().map(Vec::len), Some(2));
     Ok(())
 }
+
+/// Whether a ping passes, with the daemon's opinion of what was said before.
+fn passes(scene: &Scene, address: IpAddr) -> bool {
+    ping(scene.namespace(1), address).is_ok()
+}
+
+#[test]
+fn a_cube_is_attached_before_its_port_has_a_peer_and_after() -> Result<()> {
+    let scene =
+        Scene::set_up().peers(2).commands(["simplebridge add br1", "br1 ports add p1", "br1 ports add p2"]).start()?;
+    scene.peer(1).add_address("10.9.3.1/24")?;
+    let address = scene.peer(2).add_address("10.9.3.2/24")?;
+    for line in [
+        "transparenthelloworld add before ingress-action=SLOWPATH egress-action=SLOWPATH",
+        "attach before br1:p1",
+        "br1 ports p1 set peer=veth1",
+        "br1 ports p2 set peer=veth2",
+        "transparenthelloworld add after ingress-action=SLOWPATH egress-action=SLOWPATH",
+        "attach after br1:p2",
+    ] {
+        scene.daemon.ctl(line).ok();
+    }
+    assert!(passes(&scene, address));
+    for cube in ["before", "after"] {
+        assert!(counted(&scene, cube, "packets")? >= 2, "{cube}");
+    }
+    let log = scene.daemon.log();
+    for line in ["attached to br1:p1, which has no peer", "attached to br1:p1, whose peer is veth1"] {
+        assert!(log.contains(line), "no `{line}` in {log}");
+    }
+    // The port loses its peer, and gets it back.
+    scene.daemon.ctl("br1 ports p1 set peer=").ok();
+    assert!(!passes(&scene, address));
+    scene.daemon.ctl("br1 ports p1 set peer=veth1").ok();
+    assert!(passes(&scene, address));
+    Ok(())
+}
+
+#[test]
+fn cubes_come_and_go_in_every_position() -> Result<()> {
+    let (scene, address) = bridge()?;
+    for cube in ["a", "b", "c", "d"] {
+        scene
+            .daemon
+            .ctl(&format!("transparenthelloworld add {cube} ingress-action=SLOWPATH egress-action=SLOWPATH"))
+            .ok();
+    }
+    for line in [
+        "attach a br1:toveth1 position=first",
+        "attach b br1:toveth1 position=last",
+        "attach c br1:toveth1 after=a",
+        "attach d br1:toveth1 before=b",
+        // From the middle, detached first; then one that is still attached.
+        "detach c br1:toveth1",
+        "transparenthelloworld del c",
+        "transparenthelloworld del d",
+        "attach a br1:toveth2",
+        "detach a br1:toveth1",
+    ] {
+        scene.daemon.ctl(line).ok();
+        assert!(passes(&scene, address), "after {line}");
+    }
+    assert_eq!(counted(&scene, "a", "stopped")? + counted(&scene, "b", "stopped")?, 0);
+    // The port goes first, with a cube at it.
+    scene.daemon.ctl("br1 ports del toveth2").ok();
+    assert!(!passes(&scene, address));
+    for line in ["br1 ports add toveth2 peer=veth2", "transparenthelloworld del a", "transparenthelloworld del b"] {
+        scene.daemon.ctl(line).ok();
+    }
+    assert!(passes(&scene, address));
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_attached_or_detached_is_refused() -> Result<()> {
+    let scene = Scene::bridge(1)?;
+    for line in ["helloworld add hw1", "transparenthelloworld add t1", "attach t1 br1:toveth1"] {
+        scene.daemon.ctl(line).ok();
+    }
+    for (line, expected) in [
+        ("attach hw1 br1:toveth1", "hw1"),
+        ("attach t1 br1:toveth1", "already"),
+        ("detach t1 veth1", "t1"),
+        ("detach t1 br1:no-port", "no-port"),
+    ] {
+        let said = scene.daemon.ctl(line).one_line(2);
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+    scene.daemon.ctl("detach t1 br1:toveth1").ok();
+    scene.daemon.ctl("detach t1 br1:toveth1").one_line(2);
+    Ok(())
+}
+
+#[test]
+fn the_chain_of_a_netdev_is_shown_in_polycubes_words() -> Result<()> {
+    let scene = Scene::set_up().peers(1).start()?;
+    for line in [
+        "transparenthelloworld add th1",
+        "transparenthelloworld add th2",
+        "attach th1 veth1",
+        "attach th2 veth1 position=last",
+    ] {
+        scene.daemon.ctl(line).ok();
+    }
+    let shown = scene.daemon.ctl("topology show veth1").ok();
+    assert!(shown.contains("th1 ---> th2 ---> stack"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn packets_go_on_through_user_space_after_a_restart() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).bridge().kept().start()?;
+    scene.peer(1).add_address("10.9.4.1/24")?;
+    let address = scene.peer(2).add_address("10.9.4.2/24")?;
+    for line in ["transparenthelloworld add t1 ingress-action=SLOWPATH egress-action=SLOWPATH", "attach t1 br1:toveth1"]
+    {
+        scene.daemon.ctl(line).ok();
+    }
+    assert!(passes(&scene, address));
+    scene.daemon.kill9()?;
+    assert!(!passes(&scene, address), "nothing takes the packets");
+    scene.daemon.restart()?;
+    assert!(passes(&scene, address));
+    scene.daemon.ctl("transparenthelloworld del t1").ok();
+    assert!(passes(&scene, address));
+    Ok(())
+}
+
+#[test]
+fn kernels_without_tcx_have_a_slow_path_too() -> Result<()> {
+    let scene = Scene::set_up().peers(2).arguments(["--attach", "clsact"]).bridge().start()?;
+    scene.peer(1).add_address("10.9.5.1/24")?;
+    let address = scene.peer(2).add_address("10.9.5.2/24")?;
+    for line in ["transparenthelloworld add t1 ingress-action=SLOWPATH egress-action=SLOWPATH", "attach t1 br1:toveth1"]
+    {
+        scene.daemon.ctl(line).ok();
+    }
+    assert!(passes(&scene, address));
+    assert!(counted(&scene, "t1", "packets")? >= 2);
+    Ok(())
+}

@@ -303,7 +303,7 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
+            "restart", "slow", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
             "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
