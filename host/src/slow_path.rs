@@ -7,8 +7,8 @@
 //! slot `next` of the cube's program leads: so a change of the chain after the cube changes both ways at once.
 //!
 //! A tap device takes no capability that the daemon does not have anyway. A packet socket would take CAP_NET_RAW, by which
-//! a plugin could also read every packet of the machine. A frame's way is told by VLAN tags before it, because the kernel
-//! takes those off frames of any protocol and size, also of those that are still to be cut into segments.
+//! a plugin could also read every packet of the machine. VLAN tags before a frame say its way, because the kernel takes those
+//! off frames of any protocol and size, also of those that are still to be cut into segments.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

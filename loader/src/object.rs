@@ -267,8 +267,8 @@ pub fn load_end() -> Result<OwnedFd, LoadError> {
     bpf::load_classifier("end", &code, c"Dual MIT/GPL", None).map_err(|source| refused_program("end", &what(), source))
 }
 
-/// Loads a program that goes on with the one in `next`, the slot of another program, or ends its chain if that is empty:
-/// whoever runs it continues after that other program.
+/// Loads a program that goes on with the one in `next`, the slot of another program, or ends its chain if that is empty: a
+/// packet that is sent to it continues after that other program.
 ///
 /// # Errors
 /// What the kernel says.

@@ -6,7 +6,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-pub(crate) const PACKAGES: [&str; 4] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge"];
+pub(crate) const PACKAGES: [&str; 6] = [
+    "polycubed",
+    "polycubectl",
+    "pcn_helloworld",
+    "pcn_packetcapture",
+    "pcn_simplebridge",
+    "pcn_transparenthelloworld",
+];
 
 /// Stores in each program which crates it is made of, for `cargo audit bin` and image scanners. Built in half a minute.
 const AUDITABLE: &str = "0.7.7";

@@ -29,7 +29,7 @@
 //! }
 //! ```
 
-mod log;
+mod lines;
 mod offload;
 mod record;
 mod sender;
@@ -38,7 +38,7 @@ use std::sync::Mutex;
 
 use polycube_layout::slow::{DIRECTION, PACKET_COUNTS, PACKETS, POINT};
 
-pub use log::PacketLog;
+pub use lines::PacketLog;
 pub use record::{Gso, PacketIn};
 pub use sender::{Outcomes, SendError, Sender};
 

@@ -12,7 +12,15 @@ use anyhow::{Context as _, Result};
 use crate::command::{cargo, run as run_command};
 
 /// What the demo runs. The tests need more, and the benches are the slowest to build.
-const PACKAGES: [&str; 5] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "polycube-tasks"];
+const PACKAGES: [&str; 7] = [
+    "polycubed",
+    "polycubectl",
+    "pcn_helloworld",
+    "pcn_packetcapture",
+    "pcn_simplebridge",
+    "pcn_transparenthelloworld",
+    "polycube-tasks",
+];
 
 /// Builds in a profile, which is also that of this program unless it is asked for, so that no crate is built twice.
 pub(crate) fn demo(profile: &str) -> Result<()> {

@@ -27,9 +27,9 @@ pub(super) fn open(pins: &Pins) -> io::Result<Shared> {
             bpf::map_clear(resume.as_fd(), slot)?;
         }
     }
-    let mut secret = [0; 8];
-    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())?;
-    bpf::map_update(key.as_fd(), 0, &secret)?;
+    // Sixty random bits, and never 0.
+    let secret = uuid::Uuid::new_v4();
+    bpf::map_update(key.as_fd(), 0, &secret.as_bytes()[..8])?;
     Ok(Shared { resume, key })
 }
 

@@ -64,7 +64,7 @@ impl PacketIn {
         self.frame.len() < self.length
     }
 
-    /// Reads a record in place of what is there; false if it is not one.
+    /// Reads a record in place of what is there; false if it cannot be one.
     pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
         let Ok((record, frame)) = PacketRecord::read_from_prefix(bytes) else { return false };
         let captured = record.captured as usize;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_says_so_and_what_is_no_record_is_left_out() {
+    fn what_is_cut_says_so_and_other_bytes_are_left_out() {
         let mut record = PacketRecord { length: 70_000, captured: 65_600, ..PacketRecord::default() };
         let mut packet = PacketIn::default();
         assert!(packet.read(&[record.as_bytes(), &vec![0; 65_600]].concat()));

@@ -16,7 +16,7 @@ use crate::state::{SlowPath, State};
 pub struct TransparentHelloWorld {
     cube: Cube,
     points: Arc<Staged<Vec<Point>>>,
-    /// The points that the log has been told of.
+    /// The points that are in the log.
     known: Mutex<Vec<Point>>,
     sender: Sender,
     reader: PacketReader,

@@ -28,12 +28,28 @@ const BORDERS: &[Border] = &[
     },
     Border {
         within: "tests/",
-        forbidden: &["polycubed", "host", "pcn_packetcapture", "pcn_simplebridge", "packetcapture", "simplebridge"],
+        forbidden: &[
+            "polycubed",
+            "host",
+            "pcn_helloworld",
+            "pcn_packetcapture",
+            "pcn_simplebridge",
+            "pcn_transparenthelloworld",
+            "packetcapture",
+            "simplebridge",
+        ],
         why: "the tests link neither host nor plugins",
     },
     Border {
         within: "benches/",
-        forbidden: &["polycubed", "host", "pcn_simplebridge", "simplebridge"],
+        forbidden: &[
+            "polycubed",
+            "host",
+            "pcn_helloworld",
+            "pcn_simplebridge",
+            "pcn_transparenthelloworld",
+            "simplebridge",
+        ],
         why: "the benches link no host, and of the plugins the filter compiler alone",
     },
     Border {

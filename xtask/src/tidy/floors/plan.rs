@@ -155,8 +155,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "plugin-api/src",
         house: "",
         rooms: &[
-            "export", "guard", "identity", "service", "counters", "schema", "maps", "staged", "cube", "stages",
-            "threads", "datapath", "netdevs", "abi", "refusal",
+            "export", "guard", "identity", "packets", "service", "counters", "schema", "maps", "staged", "cube",
+            "stages", "threads", "datapath", "netdevs", "abi", "refusal",
         ],
     },
     Floors {
@@ -239,6 +239,8 @@ pub(super) const FLOORS: &[Floors] = &[
             "name",
         ],
     },
+    Floors { sources: "plugins/helloworld/src", house: "", rooms: &["cube", "datapath", "state", "config"] },
+    Floors { sources: "plugins/transparenthelloworld/src", house: "", rooms: &["cube", "datapath", "state", "config"] },
     Floors {
         sources: "plugins/simplebridge/src",
         house: "",
@@ -303,8 +305,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "slow", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture", "recorder",
-            "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "slow", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture",
+            "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
