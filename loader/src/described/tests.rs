@@ -162,6 +162,7 @@ fn every_map_is_made_and_can_be_filled() {
     let root = Datapath { programs: vec![elf(4, Direction::Egress, "root")], maps, objects: Vec::new() };
     assert_eq!(check_of(ServiceKind::Transparent, ROOT, &root), "", "a program's own maps need no description");
     let nothing = Asked::default();
+    let root = Datapath { maps: Vec::new(), ..root };
     let refused = check(&root, &[], ServiceKind::Transparent, &nothing).unwrap_err().to_string();
     assert_eq!(refused, "root at point 4 egress: the cube has no such point; there is none");
 }
