@@ -21,13 +21,16 @@ const NAMES: [(&str, &str); 8] = [
     ("cube", "br1"),
 ];
 
+/// The cube of each service that has one besides the bridge.
+const CUBES: [(&str, &str); 3] = [("packetcapture", "sniffer"), ("helloworld", "hw1"), ("transparenthelloworld", "t1")];
+
 struct Site {
     scene: Scene,
     document: Value,
 }
 
 impl Site {
-    /// `br1` with a port and an entry, and `sniffer` with a filter, so that every node is there.
+    /// A cube of each service, `br1` with a port and an entry, and `sniffer` with a filter, so that every node is there.
     fn build() -> Result<Self> {
         let commands = [
             "simplebridge add br1",
@@ -35,6 +38,9 @@ impl Site {
             "br1 fdb entry add 02:00:00:00:00:07 port=p1",
             "packetcapture add sniffer capture=ingress filters.dport=80",
             "attach sniffer br1:p1",
+            "helloworld add hw1",
+            "hw1 ports add p1",
+            "transparenthelloworld add t1",
         ];
         let scene = Scene::set_up().peers(1).commands(commands).start()?;
         let document = scene.daemon.http("GET", "/polycube/v1/openapi.json", None)?.ok().json()?;
@@ -44,10 +50,11 @@ impl Site {
     /// Paths as they are declared, paths as they can be requested, and the methods declared for them.
     fn paths(&self) -> impl Iterator<Item = (&str, String, Vec<String>)> {
         self.document["paths"].as_object().into_iter().flatten().map(|(declared, item)| {
-            let sniffs = declared.starts_with("/packetcapture/");
+            let of_service = |(service, _): &&(&str, &str)| declared.starts_with(&format!("/{service}/"));
+            let cube = CUBES.iter().find(of_service).map(|(_, cube)| *cube);
             let mut path = declared.clone();
             for (parameter, name) in NAMES {
-                let name = if parameter == "cube" && sniffs { "sniffer" } else { name };
+                let name = cube.filter(|_| parameter == "cube").unwrap_or(name);
                 path = path.replace(&format!("{{{parameter}}}"), name);
             }
             assert!(!path.contains('{'), "the test has no name for a parameter of {declared}");
