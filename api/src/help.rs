@@ -96,6 +96,26 @@ impl KeywordKind {
     }
 }
 
+/// How many values a leaf has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// One.
+    #[default]
+    One,
+    /// A list of values.
+    List,
+    /// Values by keys that the user chooses.
+    Map,
+}
+
+impl Form {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_one(&self) -> bool {
+        *self == Self::One
+    }
+}
+
 /// A word that can follow. One of [`KeywordKind::Key`] stands for any.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -108,6 +128,9 @@ pub struct Keyword {
     /// The type of its value.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub simpletype: String,
+    /// Whether its value is one, or several of the type.
+    #[serde(skip_serializing_if = "Form::is_one")]
+    pub form: Form,
     /// One line about it.
     pub description: String,
     /// A value that it can have.

@@ -12,7 +12,7 @@ mod unit;
 mod word;
 
 pub use self::error::{Candidates, Error, ErrorBody, ErrorInfo, ErrorTag, Errors, Instead, Limits};
-pub use self::help::{Help, Keyword, KeywordKind};
+pub use self::help::{Form, Help, Keyword, KeywordKind};
 pub use self::unit::{Unit, UnitError};
 pub use self::word::{COMMAND_LINE, Method, Verb, Word};
 

@@ -12,11 +12,13 @@ mod figures;
 mod filter;
 mod live;
 mod machine;
+mod merge;
 mod peer;
 mod process;
 mod program;
 mod recorded;
 mod recorder;
+mod reload;
 mod report;
 mod restart;
 mod slow;
@@ -53,6 +55,8 @@ struct Arguments {
 enum Bench {
     /// The eBPF programs alone, in nanoseconds per packet
     Program,
+    /// One order from many CPUs' records, alone
+    Merge,
     /// A capture of the highest rate that one core can send at
     Capture,
     /// A capture of a TCP transfer
@@ -73,12 +77,15 @@ enum Bench {
     Restart,
     /// Packets through user space and back, compared with two packet sockets
     Slow,
+    /// Plugins that are loaded, and loaded again under traffic
+    Reload,
 }
 
 impl Bench {
     fn run(self, rounds: Option<usize>, patience: Duration) -> Result<Table> {
         match self {
             Self::Program => program::run(rounds.unwrap_or(1000)),
+            Self::Merge => merge::run(rounds.unwrap_or(100)),
             Self::Capture => capture::run(rounds.unwrap_or(9)),
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
@@ -89,6 +96,7 @@ impl Bench {
             Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
             Self::Slow => slow::run(rounds.unwrap_or(9)),
+            Self::Reload => reload::run(rounds.unwrap_or(30)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use hyper::Method;
-use polycube_api::{Help, Word};
+use polycube_api::{Help, Keyword, Word};
 use serde_json::{Value, json};
 
 use crate::client::Answer;
@@ -62,14 +62,17 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
                 (None, Input::No | Input::Optional) => {}
             }
             let session = session()?;
+            if let Some(model) = call.settings.question().and_then(|question| node(&session, &question)) {
+                call.request.body = Some(call.settings.body(&model)?);
+            }
             let answer = session.ask(&call.request)?;
             if !answer.status.is_success() {
                 let asked = if call.output == Output::Result { Asked::Action } else { Asked::Verb };
                 let refusal = Refusal::new(&answer, asked);
                 return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
             }
-            let help = if call.is_for_people() { model(&session, &call.request) } else { None };
-            let schema = Schema::of(help.as_ref().and_then(|help| help.node.as_ref()));
+            let model = if call.is_for_people() { model(&session, &call.request) } else { None };
+            let schema = Schema::of(model.as_ref());
             if call.is_for_people() && is_empty(&answer) {
                 // Not on standard output, where programs count lines.
                 let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", call.request.words());
@@ -80,14 +83,19 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
 }
 
 /// The data model of what a request shows; without it, values are shown as they are.
-fn model(session: &Session, shown: &Request) -> Option<Help> {
+fn model(session: &Session, shown: &Request) -> Option<Keyword> {
     // The framework's own documents have none.
     if Word::parse(shown.path.split('/').next().unwrap_or_default()).is_some() {
         return None;
     }
     let path = format!("{}?help=SHOW&deep", shown.path);
-    let answer = session.ask_briefly(&Request { method: Method::OPTIONS, path, body: None })?;
-    serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
+    node(session, &Request { method: Method::OPTIONS, path, body: None })
+}
+
+/// The data model in the answer to a question.
+fn node(session: &Session, question: &Request) -> Option<Keyword> {
+    let answer = session.ask_briefly(question).filter(|answer| answer.status.is_success())?;
+    serde_json::from_slice::<Help>(&answer.body).ok()?.node
 }
 
 /// Whether the answer is a list or a directory of nothing.

@@ -15,6 +15,7 @@ mod path;
 mod plugin;
 mod plugin_flags;
 mod request;
+mod settings;
 mod view;
 mod words;
 
@@ -35,6 +36,7 @@ pub(crate) use self::path::segment;
 pub(crate) use self::plugin::{Development, NewPlugin, PluginOrder};
 pub(crate) use self::plugin_flags::{CubeKind, Language};
 pub(crate) use self::request::Request;
+use self::settings::{Kind, Settings};
 pub(crate) use self::view::{Detail, View};
 use self::words::{Pair, Style, Words};
 
@@ -115,12 +117,12 @@ fn request(words: &Words) -> Result<Call, UsageError> {
             if !rest.is_empty() || !matches!(words.command, None | Some(Verb::Show)) {
                 return Err(UsageError::Form { topic: Topic::Version });
             }
-            let Call { request, output, input } = resource(words, Some(Verb::Show))?;
-            let output = match output {
+            let call = resource(words, Some(Verb::Show))?;
+            let output = match call.output {
                 Output::View(view) => Output::Versions(view),
                 output => output,
             };
-            Ok(Call { request, output, input })
+            Ok(Call { output, ..call })
         }
         Some(Word::Services) if rest.len() == 2 && rest[0] == RELOAD && words.command.is_none() => {
             let path = path::encode(&[first.clone(), rest[1].to_owned(), RELOAD.to_owned()]);
@@ -146,7 +148,7 @@ fn framework(
     let fields: Map<String, Value> =
         operands.into_iter().chain(option).map(|(key, value)| (key.to_owned(), value.into())).collect();
     let request = Request { method: Method::POST, path: format!("{word}/"), body: Some(fields.into()) };
-    Ok(Call { request, output: Output::Nothing, input: Input::No })
+    Ok(Call { request, output: Output::Nothing, input: Input::No, settings: Settings::default() })
 }
 
 fn attach_option(pairs: &[Pair]) -> Result<Option<(&str, &str)>, UsageError> {
@@ -165,13 +167,20 @@ fn attach_option(pairs: &[Pair]) -> Result<Option<(&str, &str)>, UsageError> {
 /// Anything in the tree of the daemon's resources.
 fn resource(words: &Words, command: Option<Verb>) -> Result<Call, UsageError> {
     let here = path::encode(&words.path);
+    // The framework's own paths have texts only.
+    let is_own = words.path.first().is_some_and(|word| Word::parse(word).is_some());
+    let settings = |kind| match is_own {
+        true => Settings::default(),
+        false => Settings::new(&here, &words.pairs, kind),
+    };
     match command {
         Some(command @ (Verb::Show | Verb::Del)) if !words.pairs.is_empty() => {
             Err(UsageError::PairsNotTaken { command: command.as_str(), topic: Topic::of(command) })
         }
         Some(Verb::Show) => {
             let request = Request { method: Method::GET, path: here, body: None };
-            Ok(Call { request, output: Output::View(view(words)?), input: Input::No })
+            let output = Output::View(view(words)?);
+            Ok(Call { request, output, input: Input::No, settings: Settings::default() })
         }
         Some(Verb::Del) => quiet(words, Request { method: Method::DELETE, path: here, body: None }),
         Some(Verb::Add) if words.path == [Word::Cubes.as_str()] => {
@@ -182,8 +191,9 @@ fn resource(words: &Words, command: Option<Verb>) -> Result<Call, UsageError> {
             Ok(Call { input: Input::Required, ..call })
         }
         Some(Verb::Add) => {
+            let settings = settings(Kind::New);
             let call = quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? })?;
-            Ok(Call { input: optional(words), ..call })
+            Ok(Call { input: optional(words), settings, ..call })
         }
         Some(Verb::Set) => match words.pairs.as_slice() {
             [] => {
@@ -191,25 +201,32 @@ fn resource(words: &Words, command: Option<Verb>) -> Result<Call, UsageError> {
                 Ok(Call { input: Input::Required, ..call })
             }
             [pair] => {
+                let settings = settings(Kind::Single);
                 let path = here + &path::encode(&pair.key);
-                quiet(words, Request { method: Method::PATCH, path, body: Some(body::scalar(&pair.value)) })
+                let request = Request { method: Method::PATCH, path, body: Some(body::scalar(&pair.value)) };
+                Ok(Call { settings, ..quiet(words, request)? })
             }
-            [..] => quiet(words, Request { method: Method::PATCH, path: here, body: body_of(words)? }),
+            [..] => {
+                let settings = settings(Kind::Change);
+                let request = Request { method: Method::PATCH, path: here, body: body_of(words)? };
+                Ok(Call { settings, ..quiet(words, request)? })
+            }
         },
         None => {
+            let settings = settings(Kind::New);
             let call = quiet(words, Request { method: Method::POST, path: here, body: body_of(words)? })?;
-            Ok(Call { output: Output::Result, input: optional(words), ..call })
+            Ok(Call { output: Output::Result, input: optional(words), settings, ..call })
         }
     }
 }
 
 fn body_of(words: &Words) -> Result<Option<Value>, UsageError> {
-    body::object(&words.pairs).map(Some)
+    body::object(words.pairs.iter().map(|pair| (pair, body::scalar(&pair.value)))).map(Some)
 }
 
 fn quiet(words: &Words, request: Request) -> Result<Call, UsageError> {
     words.refuse_view()?;
-    Ok(Call { request, output: Output::Nothing, input: Input::No })
+    Ok(Call { request, output: Output::Nothing, input: Input::No, settings: Settings::default() })
 }
 
 /// Pairs on the command line are a body already.

@@ -31,7 +31,7 @@ use crate::lock;
 use crate::options::{Loaded, Options};
 use crate::plugins::{CaptureDirs, Plugin, load_directory, load_service};
 use crate::reconcile::Live;
-use crate::registry::{Registry, Service};
+use crate::registry::{Missing, Registry, Service};
 use crate::rest::{Api, Statistics, UnixSocket, serve_tcp, serve_unix};
 use crate::store::{Contents, Store};
 use crate::sys::capabilities;
@@ -171,7 +171,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         () = supervisor.panicked() => bail!(
             "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
         ),
-        () = async { tokio::join!(feeding, reloading); } => {}
+        () = async { tokio::join!(feeding, reloading, engine.return_services()); } => {}
     }
     manager.stopping();
     // There is no receiver if every listener has ended by itself.
@@ -273,6 +273,8 @@ fn kept(options: &Options, directories: &[PathBuf], registry: &mut Registry) -> 
         }
         if let Err(error) = plugin.map_err(anyhow::Error::from).and_then(|plugin| add(registry, plugin)) {
             tracing::error!(service = name, "cannot be loaded again: {error}");
+            let (uri, file_type, why) = (uri.clone(), service.file_type, error.to_string());
+            registry.miss(name, Missing { uri, file_type, why });
         }
     }
     Ok(Kept { store: Some(store), contents, loaded })

@@ -106,10 +106,13 @@ impl Datapath {
     /// A thread cannot be started, the pins cannot be read, or the kernel does not take a program of two instructions.
     pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
         let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
-        let clsact = Clsact::new(pins.directory())?;
+        let mut clsact = Marks::read(pins.directory(), Mark::Clsact)?;
         let mut promiscuous = Marks::read(pins.directory(), Mark::Promiscuous)?;
         let found = Found::look(&pins)?;
-        forget_strangers(&mut promiscuous, &found);
+        for (marks, what) in [(&mut promiscuous, "put into promiscuous mode"), (&mut clsact, "gave clsact to")] {
+            forget_strangers(marks, &found, what);
+        }
+        let clsact = Clsact::new(clsact);
         let shared = shared::open(&pins).context("cannot make the maps of roots")?;
         // A root refers to these very maps.
         let ids = [&shared.resume, &shared.key].map(|map| Ok(bpf::map_info(map.as_fd())?.0.to_ne_bytes()));
@@ -148,7 +151,7 @@ impl Datapath {
     }
 
     pub(crate) fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
-        let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
+        let (what, MapDescription { spec, objects, .. }) = (format!("cube `{}`", id.cube), description);
         let shape = object::shape_of_cube_map(&what, spec, objects)?;
         let map = if let Some(map) = self.found.take_map(id, shape, description) {
             self.taken.maps.insert(id.clone());
@@ -164,19 +167,38 @@ impl Datapath {
                     "an earlier daemon's map of this name is another one: it is replaced, and what it holds is lost"
                 );
             }
-            let map = Pinned {
-                pin: pins::map(id, spec.generation, owner),
-                object: object::create_cube_map(&what, &id.name, shape, objects)?,
-            };
-            self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
-            map
+            if spec.late {
+                return Ok(());
+            }
+            self.make_map(id, description)?
         };
         self.maps.insert(id.clone(), map);
         Ok(())
     }
 
+    /// Makes a map that was described as late, unless it is there.
+    pub(crate) fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
+        if !self.maps.contains_key(id) {
+            let map = self.make_map(id, description)?;
+            self.maps.insert(id.clone(), map);
+        }
+        Ok(())
+    }
+
+    fn make_map(&self, id: &MapId, description: &MapDescription) -> Result<Pinned<CubeMap>, DatapathError> {
+        let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
+        let shape = object::shape_of_cube_map(&what, spec, objects)?;
+        let pin = pins::map(id, spec.generation, owner);
+        let map = Pinned { pin, object: object::create_cube_map(&what, spec, shape, objects)? };
+        self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
+        Ok(map)
+    }
+
     /// Whether a map that is there has the shape that `spec` and `objects` ask for.
     pub(crate) fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool {
+        if spec.late && !self.maps.contains_key(id) {
+            return true;
+        }
         let now = self.maps.get(id).and_then(|map| bpf::map_info(map.object.fd.as_fd()).ok());
         now.map(|(_, shape)| shape) == object::shape_of_cube_map(&format!("cube `{}`", id.cube), spec, objects).ok()
     }
@@ -370,8 +392,9 @@ impl Datapath {
             Attachment::Tcx(link) => self.detacher.detach(Leaving::Link(link)),
             Attachment::Clsact(link) => {
                 if let Err(error) = aya::programs::links::Link::detach(link) {
-                    // A netdev that is gone has taken its filters along.
+                    // A netdev that is gone has taken its filters along, and another one may have its ifindex.
                     tracing::debug!(netdev = hook.netdev.name, %error, "detaching");
+                    return self.clsact.forget(&hook.netdev);
                 }
             }
         }
@@ -404,11 +427,12 @@ impl Datapath {
 
 /// Forgets marks of netdevs that are gone. Another netdev may have got their ifindex, perhaps with the same name and MAC
 /// address: after a restart of a container, all three are often as before. So the proof that a netdev is still the same
-/// is our root on it, which the kernel removes with the netdev. Without it, a mode stays as it is: it may be its user's.
-fn forget_strangers(marks: &mut Marks, found: &Found) {
+/// is our root on it, which the kernel removes with the netdev. Without it, a mode or a queueing discipline stays as it is: it
+/// may be its user's.
+fn forget_strangers(marks: &mut Marks, found: &Found, what: &str) {
     for ifindex in marks.all() {
         if !found.has_root_on(ifindex) {
-            tracing::info!(ifindex, "is not the netdev any more that an earlier daemon put into promiscuous mode");
+            tracing::info!(ifindex, "is not known to be the netdev that an earlier daemon {what}");
             marks.remove(ifindex);
         }
     }

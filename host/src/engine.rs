@@ -14,6 +14,7 @@ pub(crate) mod double;
 mod follow;
 mod handle;
 mod keep;
+mod missing;
 mod parked;
 mod pulse;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use imbl::OrdMap;
-use polycube_plugin_api::Level;
+use polycube_plugin_api::{Level, MapSpec, Refusal};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,7 +43,8 @@ pub(crate) use pulse::Pulse;
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, Request, Surroundings, keep_ticking,
+    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MakeMap, MapCopy, Request, Surroundings,
+    keep_ticking,
 };
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
@@ -101,6 +103,12 @@ enum Message {
     Freed,
     /// Asks for a sign of life.
     Turn(oneshot::Sender<()>),
+    /// A plugin wants a map that its cube's datapath describes as late.
+    MakeMap {
+        cube: CubeName,
+        spec: MapSpec,
+        answer: std_mpsc::Sender<Result<MapCopy, Refusal>>,
+    },
     Stop(oneshot::Sender<()>),
 }
 
@@ -203,10 +211,18 @@ fn surroundings(
     capture_dirs: CaptureDirs,
     slow_path: Option<Arc<SlowPath>>,
 ) -> Surroundings {
-    let (for_requests, for_turns) = (inbox.clone(), inbox.clone());
+    let (for_requests, for_maps, for_turns) = (inbox.clone(), inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
         let (inbox, cube) = (for_requests.clone(), cube.clone());
         Box::new(move |patch| send(&inbox, Message::Ask(Ask::Request(cube.clone(), patch))))
+    };
+    let late_maps = move |cube: &CubeName| -> MakeMap {
+        let (inbox, cube) = (for_maps.clone(), cube.clone());
+        Box::new(move |spec| {
+            let (answer, made) = std_mpsc::channel();
+            send(&inbox, Message::MakeMap { cube: cube.clone(), spec, answer });
+            made.recv().unwrap_or_else(|_| Err(Refusal::failed("the daemon is shutting down")))
+        })
     };
     let freed = move || -> Box<dyn Fn() + Send + Sync> {
         let inbox = for_turns.clone();
@@ -217,6 +233,7 @@ fn surroundings(
         failures: Arc::clone(failures),
         capture_dirs,
         requests: Box::new(requests),
+        late_maps: Box::new(late_maps),
         freed: Box::new(freed),
         slow_path,
     }
@@ -288,6 +305,8 @@ impl Engine {
                 }
                 // The one that asks may have given up.
                 Message::Turn(taken) => drop(taken.send(())),
+                // The plugin may have given up.
+                Message::MakeMap { cube, spec, answer } => drop(answer.send(self.make_map(&cube, &spec))),
                 Message::Stop(done) => {
                     self.stop();
                     // The daemon may have given up waiting.
@@ -296,6 +315,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn make_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<MapCopy, Refusal> {
+        let map = self.reconciler.make_late_map(cube, spec).map_err(|problem| Refusal::failed(problem.message))?;
+        MapCopy::of(&spec.name, map, true).map_err(|error| Refusal::failed(format!("cannot pass on the map: {error}")))
     }
 
     /// Makes a change, or parks it. `since` is when it was parked first, or now.
@@ -385,7 +409,7 @@ impl Engine {
         match self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             Ok(failed) => {
                 self.publish();
-                if matches!(change, Change::ReloadService { .. }) {
+                if matches!(change, Change::AddService { .. } | Change::ReloadService { .. }) {
                     self.restore_at_once();
                 }
                 let failed: Vec<Problem> = failed.iter().map(|(cube, why)| in_force(cube, why)).collect();

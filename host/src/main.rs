@@ -3,6 +3,7 @@
 //! Rooms, each above what it uses: `daemon` → `rest` → `engine` → `reconcile` → `plan` → `model` → `datapath`, `plugins` →
 //! `registry` → `wiring` → `topology`, `schema` → `sys`. ARCHITECTURE.md says what each is for.
 
+mod causes;
 mod cleanup;
 mod conf_dir;
 mod daemon;
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
         store::run_trial(Path::new(path));
         return ExitCode::SUCCESS;
     }
+    if let [_, word, path] = words.as_slice()
+        && word == store::TRIAL_OF_COPY
+    {
+        return store::run_trial_of_copy(Path::new(path));
+    }
     let loaded = match Loaded::read(&words) {
         Ok(loaded) => loaded,
         Err(LoadError::CommandLine(text)) if !text.use_stderr() => {
@@ -60,7 +66,7 @@ fn main() -> ExitCode {
             return USAGE.into();
         }
         Err(error) => {
-            for line in format!("{:#}", anyhow::Error::from(error)).lines() {
+            for line in causes::in_one_line(&error.into()).lines() {
                 eprintln!("polycubed: {line}");
             }
             return CONFIG.into();
@@ -75,7 +81,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("polycubed: {error:#}");
+            eprintln!("polycubed: {}", causes::in_one_line(&error));
             ExitCode::FAILURE
         }
     }

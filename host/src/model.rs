@@ -32,6 +32,7 @@ pub(crate) use deferred::{Deferred, Origin, Part};
 pub(crate) use export::{export, from_wire};
 pub(crate) use facts::Facts;
 pub(crate) use netdev::{renamed, unfit};
+pub(crate) use port::PortConfig;
 pub(crate) use restore::{Unrestored, restore, restore_again};
 pub(crate) use saved::{Row, Saved, SavedCube, SavedPort, UnreadableCube, rows};
 #[cfg(test)]

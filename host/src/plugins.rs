@@ -26,7 +26,7 @@ use polycube_loader::described;
 
 pub(crate) use calls::{Calls, PATIENCE};
 pub(crate) use failures::Failures;
-pub(crate) use instance::{Failure, Instance, MapCopy, Request, Stream};
+pub(crate) use instance::{Failure, Instance, MakeMap, MapCopy, Request, Stream};
 pub(crate) use instances::{CaptureDirs, Instances, Surroundings};
 pub(crate) use loader::{LoadError, Plugin, load_directory, load_service};
 pub(crate) use log::LOG_TARGET;

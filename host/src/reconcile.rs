@@ -35,9 +35,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
-use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
+use polycube_plugin_api::{MapSpec, Point as PluginPoint, Port as PluginPort, Wanted};
 
-pub(crate) use cubes::Cubes;
+pub(crate) use cubes::{Cubes, Handed};
 pub(crate) use execute::{Requests, World};
 use instances::cannot_go_on;
 pub(crate) use kernel::{Kernel, Live};
@@ -47,8 +47,9 @@ use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
 use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
+use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, Point, Topology, keys};
-use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
+use crate::wiring::{CubeDatapath, Datapaths, MapId, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
 /// How long a deferred part waits before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -134,6 +135,18 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
 
     pub(crate) fn cubes(&self) -> &C {
         &self.cubes
+    }
+
+    /// Makes a map that the datapath of `cube` in force describes as late, unless it is there.
+    ///
+    /// # Errors
+    /// There is no such description, or what the kernel says.
+    pub(crate) fn make_late_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<&K::Map, Problem> {
+        let missing = || Problem::failed(cube.as_str(), format!("nothing describes a late map `{}`", spec.name));
+        let is_it = |id: &&MapId| spec.late && self.wiring.maps[*id].spec == *spec;
+        let id = self.wiring.maps_of(cube).find(is_it).ok_or_else(missing)?;
+        self.kernel.make_late_map(id, &self.wiring.maps[id])?;
+        self.kernel.map(id).ok_or_else(missing)
     }
 
     /// Has the plugins of deleted cubes finish. To be called when nothing refers to them any more.
@@ -354,7 +367,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
                 datapaths.remove(name);
                 continue;
             };
-            let request = request(name, cube, place);
+            let request = request(name, cube, place, &attempt.model.registry);
             let is_renewed = attempt.renewed.contains(name);
             let is_same = !is_renewed && requests.get(name).is_some_and(|before| **before == *request);
             let is_deferred = attempt.model.deferred.has_cube(name);
@@ -392,7 +405,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         tracing::debug!(?plan, "plan");
         let (kernel, cubes) = (&mut self.kernel, &mut self.cubes);
         let exits = wiring.exits(touched.cubes.iter(), (&self.model.topology, place));
-        let mut world = World { kernel, cubes, requests: &asked, exits: &exits, is_restoring };
+        let mut world = World { kernel, cubes, requests: &asked, exits: &exits, is_restoring, made: BTreeSet::new() };
         world.execute(&plan, &wiring).map_err(|(step, problem)| Failure { part: part_of(step), problem })?;
         self.set_promiscuous(&wiring);
         for name in &touched.cubes {
@@ -473,7 +486,7 @@ fn part_of(step: &Step) -> Option<Part> {
 const LOOPBACK: u32 = 1;
 
 /// What a plugin is asked with: the JSON text of a [`Wanted`].
-fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs)) -> Arc<str> {
+fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs), registry: &Registry) -> Arc<str> {
     let ports = cube.ports().map(|(port_name, port)| PluginPort {
         id: port.id,
         name: port_name.to_string(),
@@ -488,6 +501,11 @@ fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netde
             netdev: netdev.map(|netdev| netdev.name),
         }
     });
-    let wanted = Wanted { config: &cube.config, ports: ports.collect(), points: points.collect() };
+    // In tests, the service may not be loaded.
+    let service = registry.service(&cube.service).ok().filter(|service| service.model.has_port_settings);
+    let settings = || cube.ports().map(|(name, port)| (name.as_str(), &port.settings));
+    let completed = service.map(|service| service.model.with_ports(&cube.config, settings()));
+    let config = completed.as_ref().unwrap_or(&cube.config);
+    let wanted = Wanted { config, ports: ports.collect(), points: points.collect() };
     serde_json::to_string(&wanted).unwrap_or_default().into()
 }

@@ -1,16 +1,18 @@
 //! The loaded services, and what the host adds to each one's data model.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::file_type::FileType;
 use crate::plugins::Plugin;
 use crate::problem::Problem;
 use crate::schema::host::{CUBE, PORT, STANDARD, TRANSPARENT, parse, words};
-use crate::schema::{Model, ModelError};
+use crate::schema::{Model, ModelError, take_read_only};
 
 /// A service.
 pub(crate) struct Service {
@@ -21,6 +23,17 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// What each port of its cubes has.
+    ///
+    /// # Errors
+    /// Its cubes have no ports.
+    pub(crate) fn port(&self) -> Result<&Model, Problem> {
+        self.model.port.as_deref().ok_or_else(|| {
+            let name = &self.model.service.name;
+            Problem::bad("ports", format!("service `{name}` is transparent: its cubes have no ports"))
+        })
+    }
+
     /// # Errors
     /// The plugin's schema is not valid, or describes what no request could reach.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
@@ -36,23 +49,39 @@ impl fmt::Debug for Service {
     }
 }
 
+/// A service that is stored and could not be loaded.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    pub uri: PathBuf,
+    pub file_type: FileType,
+    pub why: String,
+}
+
 /// All services, and the models of what the host itself defines. Copies share their services.
 #[derive(Clone)]
 pub(crate) struct Registry {
     services: OrdMap<String, Arc<Service>>,
+    /// None of these is loaded.
+    missing: OrdMap<String, Arc<Missing>>,
     /// What every cube has.
     pub cube: Arc<Model>,
-    /// What every port has.
+    /// What every port has, whatever its cube's service.
     pub port: Arc<Model>,
 }
 
-/// A service whose name another one has.
+/// What the names of the daemon's own metrics begin with.
+const OWN_METRICS: &str = "polycube_";
+
+/// A service with a name that another one has.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}: service `{name}` is already loaded, from {first}")]
-pub(crate) struct Taken {
-    file: String,
-    name: String,
-    first: String,
+pub(crate) enum Taken {
+    #[error("{file}: service `{name}` is already loaded, from {first}")]
+    Service { file: String, name: String, first: String },
+    /// All services' metrics stand beside each other in `/metrics`.
+    #[error("{file}: metric `{metric}` of service `{name}` is also one of service `{other}`: rename one of them")]
+    Metric { file: String, name: String, metric: String, other: String },
+    #[error("{file}: metric `{metric}` of service `{name}` has a name of the daemon's own metrics: rename it")]
+    OwnMetric { file: String, name: String, metric: String },
 }
 
 impl Registry {
@@ -64,26 +93,65 @@ impl Registry {
             let state = take_read_only(&mut config);
             Model::of(name, config, state)
         };
-        Ok(Self { services: OrdMap::new(), cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
+        let (services, missing) = (OrdMap::new(), OrdMap::new());
+        Ok(Self { services, missing, cube: own("cube", CUBE)?.into(), port: own("port", PORT)?.into() })
     }
 
     /// Adds a service.
     ///
     /// # Errors
-    /// The name is taken.
+    /// Its name, or that of a metric, is taken.
     pub(crate) fn add(&mut self, service: Arc<Service>) -> Result<(), Taken> {
         let name = service.plugin.service.name.clone();
         if let Some(other) = self.services.get(&name) {
             let [file, first] = [&service.plugin, &other.plugin].map(|plugin| plugin.path.display().to_string());
-            return Err(Taken { file, name, first });
+            return Err(Taken::Service { file, name, first });
         }
+        self.check_metrics(&service)?;
+        self.missing.remove(&name);
         self.services.insert(name, service);
         Ok(())
     }
 
+    /// Remembers why a stored service is not loaded.
+    pub(crate) fn miss(&mut self, name: &str, missing: Missing) {
+        self.missing.insert(name.to_owned(), Arc::new(missing));
+    }
+
+    /// Takes a service that could not be loaded for one that is not wanted any more. Answers whether it was one.
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
+        self.missing.remove(name).is_some()
+    }
+
+    /// The stored services that could not be loaded.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (&str, &Missing)> {
+        self.missing.iter().map(|(name, missing)| (name.as_str(), &**missing))
+    }
+
     /// Puts other code in the place of the service of the same name.
-    pub(crate) fn replace(&mut self, service: Arc<Service>) {
+    ///
+    /// # Errors
+    /// The name of a metric is taken.
+    pub(crate) fn replace(&mut self, service: Arc<Service>) -> Result<(), Taken> {
+        self.check_metrics(&service)?;
         self.services.insert(service.plugin.service.name.clone(), service);
+        Ok(())
+    }
+
+    fn check_metrics(&self, service: &Service) -> Result<(), Taken> {
+        let (name, file) = (&service.plugin.service.name, service.plugin.path.display().to_string());
+        let others = || self.services.iter().filter(|(other, _)| *other != name);
+        for metric in &service.model.metrics {
+            let (name, metric) = (name.clone(), metric.name.clone());
+            if metric.starts_with(OWN_METRICS) {
+                return Err(Taken::OwnMetric { file, name, metric });
+            }
+            let has_it = |other: &Service| other.model.metrics.iter().any(|theirs| theirs.name == metric);
+            if let Some((other, _)) = others().find(|(_, other)| has_it(other)) {
+                return Err(Taken::Metric { file, name, metric, other: other.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// The services that have other code in `after`.
@@ -109,21 +177,15 @@ impl Registry {
     /// A problem that names it and those that are loaded.
     pub(crate) fn service(&self, name: &str) -> Result<&Service, Problem> {
         self.services.get(name).map(|service| &**service).ok_or_else(|| {
+            if let Some(Missing { why, .. }) = self.missing.get(name).map(|missing| &**missing) {
+                let message =
+                    format!("service `{name}` is not loaded, and is tried again when its files change: {why}");
+                return Problem::missing(name, message);
+            }
             let known = self.services.keys().map(String::as_str);
             Problem::missing(name, format!("service `{name}` does not exist")).knowing(name, known)
         })
     }
-}
-
-/// Moves the members that cannot be set out of a schema, into another.
-fn take_read_only(schema: &mut Value) -> Value {
-    let mut state = Map::new();
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        let is_state = |member: &Value| member["readOnly"] == true;
-        state = properties.iter().filter(|(_, m)| is_state(m)).map(|(name, m)| (name.clone(), m.clone())).collect();
-        properties.retain(|_, member| !is_state(member));
-    }
-    json!({ "type": "object", "properties": state })
 }
 
 /// What cubes of a service have: see [`Service::whole`].
@@ -132,10 +194,18 @@ pub(crate) fn whole(model: &Model) -> Value {
         ServiceKind::Standard => STANDARD,
         ServiceKind::Transparent => TRANSPARENT,
     });
-    if let Some(ports) = role.pointer_mut("/properties/ports/items") {
-        *ports = parse(PORT);
-    }
     let members = |schema: &Value| schema["properties"].as_object().cloned().unwrap_or_default();
+    if let (Some(entry), Some(model)) = (role.pointer_mut("/properties/ports/items"), &model.port) {
+        *entry = parse(PORT);
+        let asked = model.asked();
+        let own = members(entry);
+        if let Some(all) = entry["properties"].as_object_mut() {
+            all.extend(members(&asked).into_iter().filter(|(name, _)| !own.contains_key(name)));
+        }
+        if let Some(required) = asked.get("required") {
+            entry["required"] = required.clone();
+        }
+    }
     let mut properties = members(&parse(CUBE));
     properties.extend(members(&role));
     let tree = model.asked();
@@ -147,8 +217,6 @@ pub(crate) fn whole(model: &Model) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::plugins::double::plugin;
 
@@ -192,10 +260,48 @@ mod tests {
         registry.add(service("bridge", ServiceKind::Standard)).unwrap();
         let mut after = registry.clone();
         assert_eq!(registry.replaced(&after).count(), 0);
-        after.replace(service("tap", ServiceKind::Transparent));
+        after.replace(service("tap", ServiceKind::Transparent)).unwrap();
         after.remove("bridge");
         after.add(service("more", ServiceKind::Standard)).unwrap();
         assert_eq!(registry.replaced(&after).collect::<Vec<_>>(), ["tap"]);
+    }
+
+    #[test]
+    fn a_service_that_is_missing_says_why_until_it_is_there() {
+        let mut registry = Registry::new().unwrap();
+        let missing = |why: &str| Missing { uri: "/p/tap.o".into(), file_type: FileType::Object, why: why.to_owned() };
+        registry.miss("tap", missing("there is no file"));
+        let problem = registry.service("tap").err().unwrap().message;
+        assert!(problem.contains("service `tap` is not loaded") && problem.ends_with("there is no file"), "{problem}");
+        registry.add(service("tap", ServiceKind::Transparent)).unwrap();
+        assert!(registry.service("tap").is_ok() && !registry.forget("tap"));
+        registry.miss("other", missing("it is malformed"));
+        assert!(registry.forget("other") && registry.missing().next().is_none());
+    }
+
+    /// A service with one metric.
+    fn counting(name: &str, metric: &str) -> Arc<Service> {
+        let mut plugin = plugin(name, ServiceKind::Transparent);
+        let leaf = json!({ "type": "integer", "x-metric": { "name": metric, "type": "counter" } });
+        plugin.service.state = json!({ "type": "object", "properties": { "n": leaf } });
+        Arc::new(Service::new(plugin).unwrap())
+    }
+
+    #[test]
+    fn a_metric_is_of_one_service() {
+        let mut registry = Registry::new().unwrap();
+        registry.add(counting("g", "g_x_n")).unwrap();
+        let refused = registry.add(counting("g-x", "g_x_n")).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "libpcn_g-x.so: metric `g_x_n` of service `g-x` is also one of service `g`: rename one of them"
+        );
+        registry.add(counting("g-x", "g_x_m")).unwrap();
+        let refused = registry.replace(counting("g", "g_x_m")).unwrap_err().to_string();
+        assert!(refused.contains("metric `g_x_m` of service `g` is also one of service `g-x`"), "{refused}");
+        registry.replace(counting("g", "g_x_n")).unwrap();
+        let refused = registry.add(counting("polycube", "polycube_uptime_seconds")).unwrap_err().to_string();
+        assert!(refused.contains("has a name of the daemon's own metrics"), "{refused}");
     }
 
     #[test]
@@ -214,24 +320,5 @@ mod tests {
         let standard = service("double", ServiceKind::Standard).whole.clone();
         let port = &standard["properties"]["ports"]["items"]["properties"];
         assert!(port["peer"].is_object() && port["name"].is_object(), "{port}");
-    }
-
-    #[test]
-    fn what_cannot_be_set_is_state() {
-        let mut config = json!({
-            "type": "object",
-            "properties": {
-                "name": { "type": "string" },
-                "uuid": { "type": "string", "readOnly": true },
-                "mode": { "type": "string", "readOnly": false },
-            },
-        });
-        let state = take_read_only(&mut config);
-        let keys = |schema: &Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(
-            (keys(&config), keys(&state)),
-            (vec!["name".to_owned(), "mode".to_owned()], vec!["uuid".to_owned()])
-        );
-        assert_eq!(take_read_only(&mut json!(true)), json!({ "type": "object", "properties": {} }));
     }
 }

@@ -6,29 +6,32 @@
 //!
 //! The rows are JSON, in the forms of [`crate::model::Saved`].
 
+mod file;
 mod trial;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::model::{Row, Saved, UnreadableCube};
+use file::{Open, Shared};
 use trial::TrialError;
-pub(crate) use trial::{WORD as TRIAL, run as run_trial};
+pub(crate) use trial::{COPY as TRIAL_OF_COPY, WORD as TRIAL, run as run_trial, run_on_copy as run_trial_of_copy};
+use writer::Thread;
 
 /// The file in the state directory.
 const FILE: &str = "state.redb";
@@ -135,7 +138,7 @@ impl Store {
         })?;
         let failure = Arc::default();
         let (jobs, inbox) = mpsc::channel();
-        let mut writer = Thread { path, database: Some(database), pending: Vec::new(), failure: Arc::clone(&failure) };
+        let mut writer = Thread::new(path, Some(database), Arc::clone(&failure));
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&inbox));
         let thread = Some(thread.map_err(StoreError::Thread)?);
         Ok((Self { jobs: Some(jobs), failure, thread }, Contents { saved, damaged, is_new }))
@@ -179,19 +182,19 @@ enum Unreadable {
 }
 
 /// Opens the database and reads everything. redb panics at some damages, mostly where a page is not one.
-fn read(path: &Path) -> Result<(Database, Saved), Unreadable> {
+fn read(path: &Path) -> Result<(Open, Saved), Unreadable> {
     let panicked = |_| Err(Unreadable::Damaged("the database panics at it".to_owned()));
     catch_unwind(|| try_read(path)).unwrap_or_else(panicked)
 }
 
-fn try_read(path: &Path) -> Result<(Database, Saved), Unreadable> {
-    let database = open(path, Absent::Make)?;
-    let saved = contents(&database).map_err(|error| match error {
+fn try_read(path: &Path) -> Result<(Open, Saved), Unreadable> {
+    let opened = open(path, Absent::Make)?;
+    let saved = contents(&opened.database).map_err(|error| match error {
         redb::Error::Io(source) => Unreadable::Refused(StoreError::File { path: path.to_owned(), source }),
         error => Unreadable::Damaged(error.to_string()),
     })?;
     match saved {
-        (VERSION, saved) => Ok((database, saved)),
+        (VERSION, saved) => Ok((opened, saved)),
         (version, _) if version > VERSION => Err(Unreadable::Refused(StoreError::Later { path: path.to_owned() })),
         (version, _) => Err(Unreadable::Damaged(format!("no version has the number {version}"))),
     }
@@ -205,12 +208,15 @@ enum Absent {
     Refuse,
 }
 
-fn open(path: &Path, absent: Absent) -> Result<Database, Unreadable> {
+fn open(path: &Path, absent: Absent) -> Result<Open, Unreadable> {
     let file = |source| Unreadable::Refused(StoreError::File { path: path.to_owned(), source });
     let opened: io::Result<File> =
         OpenOptions::new().read(true).write(true).create(absent == Absent::Make).truncate(false).mode(0o600).open(path);
     let opened = opened.map_err(file)?;
-    let opened = FileBackend::new(opened).and_then(|file| Database::builder().create_with_backend(file));
+    let opened = FileBackend::new(opened).map(|file| Shared(Arc::new(file))).and_then(|file| {
+        let database = Database::builder().create_with_backend(file.clone())?;
+        Ok(Open { database, file })
+    });
     opened.map_err(|error| match error {
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => file(source),
         DatabaseError::UpgradeRequired(_) => Unreadable::Refused(StoreError::Later { path: path.to_owned() }),
@@ -279,115 +285,6 @@ fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let aside = path.with_file_name(format!("{FILE}.damaged-{time}"));
     std::fs::rename(path, &aside).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
     Ok(aside)
-}
-
-/// The thread's side.
-struct Thread {
-    path: PathBuf,
-    /// `None` after an error: a database that could not write has to be opened again.
-    database: Option<Database>,
-    /// What could not be written yet, in order.
-    pending: Vec<Row>,
-    failure: Arc<Mutex<Option<NotStored>>>,
-}
-
-impl Thread {
-    fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
-        loop {
-            let first = if self.pending.is_empty() {
-                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                inbox.recv_timeout(PAUSE)
-            };
-            let mut jobs = match first {
-                Ok(job) => vec![job],
-                Err(RecvTimeoutError::Timeout) => Vec::new(),
-                Err(RecvTimeoutError::Disconnected) => {
-                    if !self.pending.is_empty() && self.write().is_err() {
-                        tracing::error!("{}: the last changes are lost", self.path.display());
-                    }
-                    return;
-                }
-            };
-            jobs.extend(inbox.try_iter().take(TOGETHER));
-            let mut answers = Vec::new();
-            for Job { rows, done } in jobs {
-                self.pending.extend(rows);
-                answers.push(done);
-            }
-            let written = self.write();
-            self.report(&written);
-            for done in answers {
-                done(written.clone());
-            }
-        }
-    }
-
-    fn write(&mut self) -> Result<(), NotStored> {
-        let written = catch_unwind(AssertUnwindSafe(|| self.try_write()))
-            .unwrap_or_else(|_| Err(NotStored(format!("{}: the database panicked", self.path.display()))));
-        match written {
-            Ok(()) => self.pending.clear(),
-            Err(_) => self.database = None,
-        }
-        written
-    }
-
-    fn try_write(&mut self) -> Result<(), NotStored> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => open(&self.path, Absent::Refuse).map_err(|unreadable| match unreadable {
-                Unreadable::Refused(error) => NotStored(error.to_string()),
-                Unreadable::Damaged(why) => NotStored(format!("{}: {why}", self.path.display())),
-            })?,
-        };
-        let database = self.database.insert(database);
-        put(database, &self.pending).map_err(|error| NotStored(format!("{}: {error}", self.path.display())))
-    }
-
-    fn report(&self, written: &Result<(), NotStored>) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        match (written, failure.is_some()) {
-            (Err(why), false) => tracing::error!("changes cannot be stored: {why}"),
-            (Ok(()), true) => tracing::info!("changes can be stored again"),
-            _ => {}
-        }
-        *failure = written.as_ref().err().cloned();
-    }
-}
-
-fn put(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
-    #[cfg(debug_assertions)]
-    crate::fault::step();
-    let transaction = database.begin_write()?;
-    for row in rows {
-        match row {
-            Row::Service(name, value) => put_row(&transaction, SERVICES, name, value.as_ref())?,
-            Row::Cube(name, value) => put_row(&transaction, CUBES, name, value.as_ref())?,
-            Row::Chain(point, value) => put_row(&transaction, CHAINS, point, value.as_ref())?,
-        }
-    }
-    transaction.commit()?;
-    #[cfg(debug_assertions)]
-    crate::fault::step();
-    Ok(())
-}
-
-fn put_row<T: Serialize>(
-    transaction: &redb::WriteTransaction,
-    table: Table,
-    name: &str,
-    value: Option<&T>,
-) -> Result<(), redb::Error> {
-    let mut table = transaction.open_table(table)?;
-    match value {
-        Some(value) => {
-            let text = serde_json::to_vec(value).map_err(|error| redb::Error::Io(io::Error::other(error)))?;
-            table.insert(name, text.as_slice())?;
-        }
-        None => drop(table.remove(name)?),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -274,11 +274,14 @@ impl Wiring {
                 previous.maps_of(cube).find(|id| id.name == spec.name && previous.maps.get(*id).is_some_and(is_same));
             let revision = unchanged.map_or_else(|| self.next_revision(), |id| id.revision);
             let id = MapId { cube: cube.clone(), name: spec.name.clone(), revision };
+            // No program refers to a late one, and whether it is there makes no other program.
+            if !spec.late {
+                maps.push(id.clone());
+            }
             self.maps.insert(
-                id.clone(),
+                id,
                 Arc::new(MapDescription { spec, owner: found.uuid.clone(), objects: datapath.objects.clone() }),
             );
-            maps.push(id);
         }
         for program in &datapath.programs {
             let Program { point, direction, stage, .. } = *program;

@@ -18,7 +18,7 @@ use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_in
 pub use elements::Elements;
 pub use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
 use types::{FUNCTION_SIZE, LINE_SIZE};
-pub use types::{MapTypes, ProgramTypes, map_create, types_load};
+pub use types::{MapTypes, ProgramTypes, map_create, map_of_maps_create, types_load};
 
 /// Bytes of a verifier log that are kept.
 const LOG_SIZE: usize = 1 << 20;

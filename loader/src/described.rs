@@ -4,13 +4,13 @@
 //! and a map that nothing describes stays empty for ever.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use polycube_layout::chain::{ACCEPT, NEXT, PORTS};
 use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Program, ServiceKind};
 use serde::Deserialize;
 
-use crate::object::{Facts, SECTIONS, is_of_chain};
+use crate::object::{Facts, SECTIONS, declared_maps, is_of_chain};
 
 /// Why a description is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,11 @@ pub enum Fault {
     Own { name: String },
     #[error("no object declares the map `{name}`: declare it in one, or describe its kind")]
     Undeclared { name: String },
+    #[error(
+        "{program}: the map `{PORTS}` of object {index} has room for {room} ports, and one has the id {id}: delete another \
+         port first, or build the service with a larger map"
+    )]
+    Room { program: String, index: usize, room: u32, id: u32 },
 }
 
 fn known(names: &[String]) -> String {
@@ -59,11 +64,13 @@ fn known(names: &[String]) -> String {
 #[derive(Default, Deserialize)]
 pub struct Asked {
     #[serde(default)]
-    points: Vec<PointId>,
+    points: Vec<Id>,
+    #[serde(default)]
+    ports: Vec<Id>,
 }
 
 #[derive(Deserialize)]
-struct PointId {
+struct Id {
     id: u32,
 }
 
@@ -71,11 +78,22 @@ struct PointId {
 pub struct Known {
     pub bytes: Arc<[u8]>,
     facts: Option<Facts>,
+    /// How many ports its map of them has room for: found out when there are ports.
+    room: OnceLock<Option<u32>>,
 }
 
 impl Known {
     pub fn new(bytes: &[u8]) -> Self {
-        Self { bytes: Arc::from(bytes), facts: Facts::of(bytes) }
+        Self { bytes: Arc::from(bytes), facts: Facts::of(bytes), room: OnceLock::new() }
+    }
+
+    fn room(&self) -> Option<u32> {
+        let find = || {
+            // What cannot be parsed is refused when its programs are loaded.
+            let maps = declared_maps(&self.bytes).ok()?;
+            maps.into_iter().find(|map| map.name == PORTS).map(|map| map.max_entries)
+        };
+        *self.room.get_or_init(find)
     }
 }
 
@@ -110,6 +128,11 @@ pub fn check(
                         || maps.iter().any(|map| map.name == *name)
                         || kind == ServiceKind::Standard && name == PORTS
                 };
+                let last = asked.ports.iter().map(|port| port.id).max().filter(|_| facts.maps.contains(PORTS));
+                if let Some((id, room)) = last.and_then(|id| Some((id, object.room()?))).filter(|(id, room)| id >= room)
+                {
+                    return Err(Fault::Room { program: words(), index, room, id });
+                }
                 if let Some(name) = facts.maps.iter().find(|name| !is_described(name)) {
                     return Err(Fault::Undescribed { program: words(), index, name: name.clone() });
                 }

@@ -18,7 +18,7 @@ use aya_obj::generated::{BPF_DW, BPF_IMM, BPF_LD, BPF_PSEUDO_MAP_FD, bpf_map_typ
 use aya_obj::obj::copy_instructions;
 use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
-use polycube_plugin_api::{Count, MapKind, MapSpec};
+use polycube_plugin_api::{Count, InnerMap, MapKind, MapSpec};
 
 pub use facts::{DeclaredMap, Facts, SECTIONS, declared_maps, is_of_chain};
 
@@ -83,17 +83,31 @@ pub fn shape_of_cube_map(what: &str, spec: &MapSpec, objects: &[Arc<[u8]>]) -> R
     Ok(shape)
 }
 
-/// Creates the map `name` of a cube, with the types that an object declares for it.
+/// Creates the map `spec` of a cube, with the types that an object declares for it.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn create_cube_map(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Result<CubeMap, LoadError> {
-    let fd = match typed(what, name, shape, objects) {
-        Some((types, map)) => create(what, name, shape, types.of_map(name, &map)),
-        None => create(what, name, shape, None),
+pub fn create_cube_map(
+    what: &str,
+    spec: &MapSpec,
+    shape: MapShape,
+    objects: &[Arc<[u8]>],
+) -> Result<CubeMap, LoadError> {
+    let name = spec.name.as_str();
+    let fd = match (spec.inner, typed(what, name, shape, objects)) {
+        (Some(inner), _) => create_map_of_maps(what, name, shape, inner),
+        (None, Some((types, map))) => create(what, name, shape, types.of_map(name, &map)),
+        (None, None) => create(what, name, shape, None),
     }?;
     let (kernel_id, _) = bpf::map_info(fd.as_fd()).map_err(|source| refused(what, name, shape, source))?;
     Ok(CubeMap::new(fd, kernel_id, shape))
+}
+
+/// Creates a map of maps, from an example of what it is to hold.
+fn create_map_of_maps(what: &str, name: &str, shape: MapShape, inner: InnerMap) -> Result<OwnedFd, LoadError> {
+    let InnerMap { kind: MapKind { map_type, key_size, flags }, value_size } = inner;
+    let example = create(what, name, MapShape { map_type, key_size, value_size, max_entries: 1, flags }, None)?;
+    bpf::map_of_maps_create(name, shape, example.as_fd()).map_err(|source| refused(what, name, shape, source))
 }
 
 /// What the first ELF object that has a map called `name` declares.

@@ -83,6 +83,13 @@ pub trait HostAbi: Send + Sync + 'static {
         // A host of ABI 1.0 cannot do it.
         let _ = patch;
     }
+    /// Makes a map that the cube's datapath describes as `late`: `spec` is the JSON text of its
+    /// [`MapSpec`](crate::MapSpec). Waits for the engine, so no call of the host may wait for it.
+    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
+        // A host of ABI 1.2 or earlier has made it already.
+        let _ = spec;
+        RResult::RErr(Refusal::failed("the daemon is too old to make a map later").text())
+    }
     /// Opens the way by which the cube's packets go from user space into the datapath. To be called while the cube is
     /// created.
     fn sender(&self) -> Answer<SenderHandle> {

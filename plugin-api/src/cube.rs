@@ -8,6 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::abi::{Answer, HostHandle, SenderHandle};
+use crate::datapath::{Map, MapSpec};
+use crate::export::adopt;
+use crate::refusal::Refusal;
 use crate::stages::{Stage, Stages};
 use crate::threads::{self, JoinHandle};
 
@@ -136,5 +139,20 @@ impl Cube {
     /// after the call; a failure is logged.
     pub fn configure(&self, patch: &Value) {
         self.host.configure(patch.to_string().as_str().into());
+    }
+
+    /// Has the host make the map `spec`, which the datapath in force describes as late. One that is there already is what it
+    /// returns.
+    ///
+    /// This waits until the host has no other change to make. So call it on a thread that no method of the service waits for.
+    ///
+    /// # Errors
+    /// The datapath in force has no such map, the kernel does not make it, or the host is from before ABI 1.3.
+    pub fn make_map(&self, spec: &MapSpec) -> Result<Map, Refusal> {
+        let spec = serde_json::to_string(spec)?;
+        match self.host.make_map(spec.as_str().into()).into_result() {
+            Ok(handle) => adopt(&handle),
+            Err(text) => Err(serde_json::from_str(&text)?),
+        }
     }
 }

@@ -87,6 +87,26 @@ pub struct MapSpec {
     /// else.
     #[serde(default)]
     pub generation: u64,
+    /// For a map of maps: what the maps in it are. An array takes arrays with another number of entries if they have the
+    /// flag `BPF_F_INNER_MAP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<InnerMap>,
+    /// Whether the map is made when the plugin asks with [`Cube::make_map`](crate::Cube::make_map), and not before. One that
+    /// an earlier daemon made is there from the beginning. Programs cannot refer to it, but to a map of maps that the plugin
+    /// puts it in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+}
+
+/// Maps that a map of maps can hold. The kernel wants an example of them when it makes that map, which the host makes with one
+/// entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InnerMap {
+    /// Type and flags.
+    #[serde(flatten)]
+    pub kind: MapKind,
+    /// Bytes of a value.
+    pub value_size: u32,
 }
 
 /// Type and flags of a map that no ELF object declares.
@@ -103,7 +123,15 @@ pub struct MapKind {
 impl MapSpec {
     /// A map with the sizes that the object declares.
     pub fn declared(name: &str) -> Self {
-        Self { name: name.to_owned(), count: Count::Declared, value_size: None, kind: None, generation: 0 }
+        Self {
+            name: name.to_owned(),
+            count: Count::Declared,
+            value_size: None,
+            kind: None,
+            generation: 0,
+            inner: None,
+            late: false,
+        }
     }
 }
 

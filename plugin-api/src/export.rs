@@ -103,7 +103,8 @@ struct MapInfo {
     max_entries: u32,
 }
 
-fn adopt(handle: &MapHandle) -> Result<Map, Refusal> {
+/// Takes a map over from the host.
+pub(crate) fn adopt(handle: &MapHandle) -> Result<Map, Refusal> {
     // SAFETY: with every handle, the host passes ownership of an open descriptor, once.
     let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
     let MapInfo { name, key_size, value_size, max_entries } = serde_json::from_str(&handle.info)?;

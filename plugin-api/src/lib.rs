@@ -75,7 +75,7 @@ mod testing;
 mod threads;
 
 pub use cube::{Cube, Level};
-pub use datapath::{Code, Count, Datapath, Direction, Map, MapKind, MapSpec, Maps, Program, constant};
+pub use datapath::{Code, Count, Datapath, Direction, InnerMap, Map, MapKind, MapSpec, Maps, Program, constant};
 pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};

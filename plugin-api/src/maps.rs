@@ -29,6 +29,7 @@ mod plain;
 mod raw;
 mod reader;
 mod ring;
+mod slots;
 mod sys;
 mod table;
 mod walk;
@@ -38,6 +39,7 @@ pub use error::{MapError, MapType, OpenError, Operation};
 pub use plain::{Plain, Total};
 pub use reader::RingReader;
 pub use ring::Ring;
+pub use slots::Slots;
 pub use table::{Hash, LpmTrie, LruHash, LruPerCpuHash, PerCpuHash, PerCpuTable, Prefix, Table, kind};
 
 use crate::{Map, Maps};

@@ -1,6 +1,6 @@
 //! A cube without a daemon: created, changed and asked as the daemon does it, with its programs in the real kernel.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use polycube_layout::chain::{MAX_PORTS, NO_PORT};
 use polycube_loader::bpf::trial::{self, Outcome, Packet};
 use polycube_loader::described::{self, Asked, Known};
-use polycube_plugin_api::{Datapath, Netdevs, Service, Tag};
-use polycube_schema::{Model, Operation, host};
+use polycube_plugin_api::{Datapath, Netdevs, Service, ServiceKind, Tag};
+use polycube_schema::{Model, Operation, PORTS, host};
 use serde_json::{Value, json};
 
 use crate::border::{self, Instance};
@@ -32,11 +32,18 @@ pub struct Cube<S> {
     model: Model,
     setup: Setup,
     heard: Heard,
-    config: Mutex<Value>,
+    config: Mutex<Configured>,
     running: RwLock<Generation>,
     packets: Mutex<VecDeque<Vec<u8>>>,
     _directory: Directory,
     _service: PhantomData<fn() -> S>,
+}
+
+/// What is set at a cube, and at its ports by their names.
+#[derive(Clone)]
+struct Configured {
+    cube: Value,
+    ports: BTreeMap<String, Value>,
 }
 
 impl<S: Service> Cube<S> {
@@ -55,6 +62,7 @@ impl<S: Service> Cube<S> {
     pub fn create_in(setup: Setup, config: Value) -> Result<Self, Failure> {
         let model = Model::of_service(border::describe::<S>()?, &host::words())?;
         let config = model.create(config)?;
+        let ports = settings_of(&setup, S::KIND, &model)?;
         let (heard, directory) = (Heard::default(), Directory::new()?);
         let instance = Instance::create::<S>(&setup.info(directory.path()), heard.clone())?;
         let cube = Self {
@@ -62,17 +70,17 @@ impl<S: Service> Cube<S> {
             model,
             setup,
             heard,
-            config: Mutex::new(Value::Null),
+            config: Mutex::new(Configured { cube: Value::Null, ports: BTreeMap::new() }),
             running: RwLock::default(),
             packets: Mutex::default(),
             _directory: directory,
             _service: PhantomData,
         };
-        cube.change(&mut cube.config(), config)?;
+        cube.change(&mut cube.config(), Configured { cube: config, ports })?;
         Ok(cube)
     }
 
-    fn config(&self) -> MutexGuard<'_, Value> {
+    fn config(&self) -> MutexGuard<'_, Configured> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +90,24 @@ impl<S: Service> Cube<S> {
     /// What the daemon would say; the cube stays as it was.
     pub fn reconfigure(&self, patch: Value) -> Result<(), Failure> {
         let mut config = self.config();
-        let changed = self.model.change(&config, &[], Operation::Merge, patch)?;
+        let cube = self.model.change(&config.cube, &[], Operation::Merge, patch)?;
+        let ports = config.ports.clone();
+        self.change(&mut config, Configured { cube, ports })
+    }
+
+    /// Merges `patch` into what is set at a port, as `polycubectl … ports PORT set` does. A port's peer is the test's
+    /// [`Setup`].
+    ///
+    /// # Errors
+    /// What the daemon would say; the cube stays as it was.
+    pub fn reconfigure_port(&self, port: &str, patch: Value) -> Result<(), Failure> {
+        let mut config = self.config();
+        let (Some(model), Some(before)) = (&self.model.port, config.ports.get(port)) else {
+            return Err(no_port(port));
+        };
+        let mut changed = config.clone();
+        let settings = model.change(before, &[], Operation::Merge, patch)?;
+        changed.ports.insert(port.to_owned(), without_peer(settings));
         self.change(&mut config, changed)
     }
 
@@ -92,13 +117,17 @@ impl<S: Service> Cube<S> {
     /// What the daemon would say; the cube stays as it was.
     pub fn replace(&self, body: Value) -> Result<(), Failure> {
         let mut config = self.config();
-        let changed = self.model.describe(&config, polycube_schema::Source::Written, body)?;
-        self.change(&mut config, changed)
+        let cube = self.model.describe(&config.cube, polycube_schema::Source::Written, body)?;
+        let ports = config.ports.clone();
+        self.change(&mut config, Configured { cube, ports })
     }
 
     /// One change of the cube, in the daemon's order.
-    fn change(&self, config: &mut Value, changed: Value) -> Result<(), Failure> {
-        let wanted = self.setup.wanted(S::KIND, &changed).to_string();
+    fn change(&self, config: &mut Configured, changed: Configured) -> Result<(), Failure> {
+        let ports = self.setup.ports_of(S::KIND);
+        let settings = changed.ports.iter().map(|(name, settings)| (name.as_str(), settings));
+        let whole = self.model.with_ports(&changed.cube, settings);
+        let wanted = self.setup.wanted(S::KIND, &whole).to_string();
         let (datapath, objects) = self.instance.datapath(&wanted)?;
         let objects: Vec<Arc<Known>> = objects.iter().map(|bytes| Arc::new(Known::new(bytes))).collect();
         let asked: Asked = serde_json::from_str(&wanted).map_err(|error| Failure::Malformed(error.to_string()))?;
@@ -107,7 +136,6 @@ impl<S: Service> Cube<S> {
         let Datapath { programs, maps, .. } = datapath;
         let objects: Vec<Arc<[u8]>> = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
         let what = format!("cube `{}`", self.setup.name);
-        let ports = self.setup.ports_of(S::KIND);
         let made = Generation::load(
             &Wanted { what: &what, kind: S::KIND, programs: &programs, maps: &maps, objects: &objects, ports: &ports },
             &self.running.read().unwrap_or_else(PoisonError::into_inner),
@@ -188,7 +216,21 @@ impl<S: Service> Cube<S> {
     /// # Errors
     /// The plugin's reason.
     pub fn state(&self) -> Result<Value, Failure> {
-        Ok(self.model.present(&self.config(), self.instance.state()?))
+        let mut state = self.instance.state()?;
+        let config = self.config();
+        let of_ports = state.as_object_mut().and_then(|state| state.shift_remove(PORTS)).unwrap_or_default();
+        let mut shown = self.model.present(&config.cube, state);
+        let Some(model) = &self.model.port else { return Ok(shown) };
+        let port = |(name, settings): (&String, &Value)| {
+            let state = of_ports.as_array().into_iter().flatten().find(|entry| entry["name"] == **name);
+            let mut shown = model.present(settings, state.cloned().unwrap_or_else(|| json!({})));
+            shown["name"] = name.as_str().into();
+            shown
+        };
+        if self.model.has_port_settings || !of_ports.is_null() {
+            shown[PORTS] = config.ports.iter().map(port).collect();
+        }
+        Ok(shown)
     }
 
     /// Performs an action. `input` is checked and completed as the daemon does it; an action without input takes null.
@@ -269,10 +311,37 @@ impl<S: Service> Cube<S> {
         self.model.config()
     }
 
-    /// The whole configuration.
+    /// The whole configuration, without that of ports.
     pub fn configuration(&self) -> Value {
-        self.config().clone()
+        self.config().cube.clone()
     }
+}
+
+/// What is set at each port of a new cube, defaults filled in.
+fn settings_of(setup: &Setup, kind: ServiceKind, model: &Model) -> Result<BTreeMap<String, Value>, Failure> {
+    let ports: Vec<String> = setup.ports_of(kind).into_iter().map(|port| port.name).collect();
+    if let Some(other) = setup.port_settings.keys().find(|name| !ports.contains(name)) {
+        return Err(no_port(other));
+    }
+    let Some(model) = &model.port else { return Ok(BTreeMap::new()) };
+    let settings = |name: String| {
+        let body = setup.port_settings.get(&name).cloned().unwrap_or_else(|| json!({}));
+        let settings = model.create(body).map_err(|problems| problems.under(&format!("ports/{name}")))?;
+        Ok((name, without_peer(settings)))
+    };
+    ports.into_iter().map(settings).collect()
+}
+
+/// What a service lets one set at a port.
+fn without_peer(mut settings: Value) -> Value {
+    if let Some(members) = settings.as_object_mut() {
+        members.shift_remove("peer");
+    }
+    settings
+}
+
+fn no_port(name: &str) -> Failure {
+    Failure::Refused(polycube_plugin_api::Refusal::new(Tag::DataMissing, format!("there is no port `{name}`")))
 }
 
 impl<S> Drop for Cube<S> {

@@ -53,14 +53,14 @@ impl Generation {
     pub(crate) fn load(wanted: &Wanted<'_>, previous: &Self) -> Result<Self, Failure> {
         let Wanted { what, kind, programs, maps, objects, ports } = *wanted;
         let mut made = Self::default();
-        for spec in chain::maps_of(kind, programs, maps) {
+        for spec in chain::maps_of(kind, programs, maps).into_iter().filter(|spec| !spec.late) {
             check_permission()?;
             let kept = previous.maps.get(&spec.name).filter(|map| map.spec == spec);
             let map = match kept {
                 Some(map) => Arc::clone(map),
                 None => {
                     let shape = object::shape_of_cube_map(what, &spec, objects)?;
-                    let map = object::create_cube_map(what, &spec.name, shape, objects)?;
+                    let map = object::create_cube_map(what, &spec, shape, objects)?;
                     Arc::new(Described { spec: spec.clone(), map })
                 }
             };

@@ -1,5 +1,6 @@
 //! What a cube under test is created with besides its configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,13 +15,17 @@ pub struct Setup {
     pub(crate) name: String,
     ports: Vec<Port>,
     points: Vec<Point>,
+    /// What is set at ports, by their names.
+    pub(crate) port_settings: BTreeMap<String, Value>,
 }
 
 impl Default for Setup {
     /// A cube called `cube1`. If it is a standard one, it has the ports `port1` and `port2` with the ids 1 and 2; if it is a
     /// transparent one, it is attached to `veth1`, as its point 1.
     fn default() -> Self {
-        Self { name: "cube1".to_owned(), ports: Vec::new(), points: Vec::new() }.ports(2).points(&["veth1"])
+        let bare =
+            Self { name: "cube1".to_owned(), ports: Vec::new(), points: Vec::new(), port_settings: BTreeMap::new() };
+        bare.ports(2).points(&["veth1"])
     }
 }
 
@@ -37,6 +42,13 @@ impl Setup {
     pub fn ports(mut self, count: u32) -> Self {
         let port = |id| Port { id, name: format!("port{id}"), netdev: Some(format!("veth{id}")) };
         self.ports = (1..=count).map(port).collect();
+        self
+    }
+
+    /// The same with what is set at one of the ports, as in `cube1 ports add port1 …`.
+    #[must_use]
+    pub fn port(mut self, name: &str, settings: Value) -> Self {
+        self.port_settings.insert(name.to_owned(), settings);
         self
     }
 

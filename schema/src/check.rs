@@ -6,10 +6,11 @@
 use std::fmt;
 
 use polycube_api::{COMMAND_LINE, Verb, Word};
-use polycube_plugin_api::{Action, ServiceSchema, keyword};
+use polycube_plugin_api::{Action, ServiceKind, ServiceSchema, keyword};
 use serde_json::Value;
 
 use super::node::{Node, locate};
+use super::port::{self, PORTS};
 
 /// Bytes that a service's name has at most: the identity record ends it with a zero.
 const LONGEST: usize = 63;
@@ -29,6 +30,11 @@ pub(crate) enum Fault {
     Taken { part: Part, word: String },
     #[error("`{place}` of its {part} has `$ref`: a type that contains itself cannot be a data model")]
     Reference { part: Part, place: String },
+    #[error(
+        "the list `{PORTS}` of its {part} has no text `name` as its `{}`: ports are known by their names",
+        keyword::LIST_KEY
+    )]
+    Ports { part: Part },
     #[error("the list `{place}` of its {part} has no `{}`: say which member identifies an entry", keyword::LIST_KEY)]
     NoKey { part: Part, place: String },
     #[error(
@@ -47,6 +53,8 @@ pub(crate) enum Part {
     Config,
     State,
     Input,
+    PortConfig,
+    PortState,
 }
 
 impl fmt::Display for Part {
@@ -55,6 +63,8 @@ impl fmt::Display for Part {
             Self::Config => "configuration",
             Self::State => "state",
             Self::Input => "action's input",
+            Self::PortConfig => "ports' configuration",
+            Self::PortState => "ports' state",
         })
     }
 }
@@ -83,14 +93,22 @@ pub(crate) enum Unreachable {
 /// Checks a service; `words` are the members that the host itself gives cubes.
 pub(super) fn check(service: &ServiceSchema, words: &[String]) -> Result<(), Fault> {
     check_name(&service.name)?;
-    for (part, schema) in [(Part::Config, &service.config), (Part::State, &service.state)] {
+    let has_ports = service.kind == ServiceKind::Standard;
+    let parts = [(Part::Config, Part::PortConfig, &service.config), (Part::State, Part::PortState, &service.state)];
+    for (part, of_ports, schema) in parts {
         check_tree(part, schema)?;
         let members = schema["properties"].as_object().into_iter().flatten();
-        if let Some((word, _)) = members.into_iter().find(|(name, _)| words.contains(name)) {
+        let is_taken = |name: &String| words.contains(name) && !(has_ports && name == PORTS);
+        if let Some((word, _)) = members.into_iter().find(|(name, _)| is_taken(name)) {
             return Err(Fault::Taken { part, word: word.clone() });
+        }
+        if let Some(ports) = schema["properties"].get(PORTS) {
+            check_ports((part, of_ports), ports)?;
         }
     }
     check_aliases(&service.config, &service.config, "")?;
+    let port = &service.config["properties"][PORTS]["items"];
+    check_aliases(port, port, PORTS)?;
     for (index, action) in service.actions.iter().enumerate() {
         if let Some(input) = &action.input {
             check_tree(Part::Input, input)?;
@@ -99,6 +117,17 @@ pub(super) fn check(service: &ServiceSchema, words: &[String]) -> Result<(), Fau
             .map_err(|why| Fault::Action { path: action.path.clone(), why })?;
     }
     Ok(())
+}
+
+/// Checks what a service says of its ports, beside what the host says.
+fn check_ports((part, of_ports): (Part, Part), ports: &Value) -> Result<(), Fault> {
+    if !port::is_by_name(ports) {
+        return Err(Fault::Ports { part });
+    }
+    match port::taken(ports) {
+        Some(word) => Err(Fault::Taken { part: of_ports, word: word.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {

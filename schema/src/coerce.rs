@@ -83,6 +83,17 @@ pub(super) fn coerce(
             }
             Value::Array(to)
         }
+        // A list of values, and a map.
+        (Node::Leaf(schema), Value::Array(values)) if schema["items"].is_object() => {
+            values.into_iter().map(|value| coerce(&schema["items"], value, path, state, findings)).collect()
+        }
+        (Node::Leaf(schema), Value::Object(members)) if schema["additionalProperties"].is_object() => {
+            let of_members = &schema["additionalProperties"];
+            let members = members.into_iter();
+            Value::Object(
+                members.map(|(name, value)| (name, coerce(of_members, value, path, state, findings))).collect(),
+            )
+        }
         (_, value) => scalar(schema, value),
     }
 }

@@ -1,9 +1,12 @@
 //! Documents of a schema: filled with defaults, changed at a path, and prepared for reading.
 
+use std::collections::HashMap;
+
 use polycube_plugin_api::keyword;
 use serde_json::{Map, Value};
 
 use super::node::{Node, name, word as word_of};
+use super::scalar::scalar;
 use crate::problem::Problem;
 
 /// What a request does to the node that it names.
@@ -106,6 +109,46 @@ pub(super) fn overlay(under: &mut Value, over: Value) {
             }
         }
         (under, over) => *under = over,
+    }
+}
+
+/// Lays a state over a configuration, each with its schema: objects member by member, and entries of a list that both have
+/// by their key, in the order of the configuration. Entries that only the state has follow.
+pub(super) fn lay_over((config, state): (&Value, &Value), under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                let schemas = (&config["properties"][&name], &state["properties"][&name]);
+                lay_over(schemas, under.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(under), Value::Array(over)) if let Some(key) = common_key(config, state) => {
+            let schemas = (&config["items"], &state["items"]);
+            let of_key = &schemas.0["properties"][key];
+            let name = |entry: &Value| word_of(&scalar(of_key, entry.get(key)?.clone()));
+            let places: HashMap<String, usize> =
+                under.iter().enumerate().filter_map(|(at, entry)| Some((name(entry)?, at))).collect();
+            for mut entry in over {
+                let Some(&at) = name(&entry).and_then(|name| places.get(&name)) else {
+                    under.push(entry);
+                    continue;
+                };
+                if let Some(members) = entry.as_object_mut() {
+                    // The name is the configuration's, which may be spelt in another way.
+                    members.shift_remove(key);
+                }
+                lay_over(schemas, &mut under[at], entry);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+/// The key of a list that both have.
+fn common_key<'a>(config: &'a Value, state: &'a Value) -> Option<&'a str> {
+    match (Node::of(config), Node::of(state)) {
+        (Node::List { key, .. }, Node::List { key: same, .. }) if key == same => Some(key),
+        _ => None,
     }
 }
 

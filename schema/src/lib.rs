@@ -8,6 +8,7 @@ pub mod host;
 pub mod metric;
 mod model;
 mod node;
+mod port;
 pub mod problem;
 mod scalar;
 mod strict;
@@ -16,6 +17,7 @@ mod summary;
 pub use document::{Operation, absent};
 pub use model::{Model, ModelError, Source};
 pub use node::{Node, is_read_only, locate, read, shown, word};
+pub use port::{PORTS, take_read_only};
 
 #[cfg(test)]
 mod tests;

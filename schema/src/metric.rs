@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::node::Node;
+use super::port::PORTS;
 
 /// What a metric's value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -92,7 +93,10 @@ pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
 fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result<(), MetricError> {
     let (step, below): (_, Vec<_>) = match Node::of(schema) {
         Node::List { key, schema } => {
-            let step = Step::Each { key: key.to_owned(), label: label(key) };
+            // A port is known by its name, which says little beside names of other things.
+            let is_of_ports = matches!(path.as_slice(), [Step::Member(name)] if name == PORTS);
+            let label = if is_of_ports { "port".to_owned() } else { label(key) };
+            let step = Step::Each { key: key.to_owned(), label };
             (Some(step), schema["items"]["properties"].as_object().into_iter().flatten().collect())
         }
         _ => (None, schema["properties"].as_object().into_iter().flatten().collect()),

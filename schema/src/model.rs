@@ -6,16 +6,17 @@ use jsonschema::Validator;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use polycube_api::Limits;
 use polycube_plugin_api::{ServiceKind, ServiceSchema, keyword};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::check::{self, Fault};
 use super::coerce::{Aliased, Findings, StateMembers, coerce};
 use super::document::{
-    Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, overlay, set, shadowed, show_unset, sparse,
+    Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, lay_over, overlay, set, shadowed, show_unset, sparse,
 };
 use super::format::{IP_PREFIX, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate, word};
+use super::port::{self, PORTS, PortSchemas};
 use super::scalar::unit_of;
 use super::strict::{drop_aliases, drop_required, make_strict, mark_read_only};
 use super::summary::{self, Summary};
@@ -67,8 +68,14 @@ pub struct Model {
     pub summary: Vec<Summary>,
     /// Input of the actions that take some, by their paths.
     pub inputs: BTreeMap<String, Self>,
+    /// What each port of its cubes has, the host's members and the service's; `None` if its cubes have no ports.
+    pub port: Option<Box<Self>>,
+    /// Whether the service defines something that can be set at a port.
+    pub has_port_settings: bool,
     config: Value,
     validator: Validator,
+    /// What is created and deleted as a whole, for messages.
+    thing: &'static str,
 }
 
 impl Model {
@@ -81,7 +88,7 @@ impl Model {
             name: name.to_owned(),
             description: String::new(),
             version: String::new(),
-            kind: ServiceKind::Standard,
+            kind: ServiceKind::Transparent,
             config,
             state,
             actions: Vec::new(),
@@ -102,14 +109,21 @@ impl Model {
     /// # Errors
     /// The schema cannot be used.
     pub fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
-        let error = |reason: Reason| ModelError { service: service.name.clone(), reason };
+        let name = service.name.clone();
+        let error = |reason: Reason| ModelError { service: name.clone(), reason };
+        let metrics = metric::declared(&service).map_err(|failure| error(failure.into()))?;
+        let ports = port::take(&mut service);
+        let has_port_settings = ports.as_ref().is_some_and(|port| port.has_settings);
+        let of_port = |PortSchemas { config, state, .. }| {
+            Ok::<_, ModelError>(Box::new(Self { thing: "port", ..Self::of(&name, config, state)? }))
+        };
+        let port = ports.map(of_port).transpose()?;
         let mut config = service.config.clone();
         make_strict(&mut config);
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
         let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
         let validator = options.build(&enforced).map_err(|failure| error(Reason::Schema(failure.to_string())))?;
-        let metrics = metric::declared(&service).map_err(|failure| error(failure.into()))?;
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
         let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
         let inputs = taking.map(input).collect::<Result<_, ModelError>>()?;
@@ -118,7 +132,7 @@ impl Model {
         let mut tree = config.clone();
         mark_read_only(&mut service.state, &config);
         overlay(&mut tree, service.state.clone());
-        Ok(Self { service, tree, metrics, summary, inputs, config, validator })
+        Ok(Self { service, tree, metrics, summary, inputs, port, has_port_settings, config, validator, thing: "cube" })
     }
 
     /// Schema of what can be set, aliases included.
@@ -189,15 +203,29 @@ impl Model {
         shown
     }
 
-    /// Configuration and state as one document: aliases filled in; settings that are unset are null, and other
-    /// members without a value are left out.
+    /// Configuration and state as one document: aliases filled in, entries of a list that both have joined by their key;
+    /// settings that are unset are null, and other members without a value are left out.
     pub fn present(&self, config: &Value, state: Value) -> Value {
         let mut document = config.clone();
         fill_aliases(&self.config, &mut document, config);
-        overlay(&mut document, state);
+        lay_over((&self.config, &self.service.state), &mut document, state);
         drop_nulls(&mut document);
         show_unset(&self.config, &mut document);
         document
+    }
+
+    /// A configuration as the plugin gets it: if the service has settings for its ports, with those of `ports`.
+    pub fn with_ports<'a>(&self, config: &Value, ports: impl Iterator<Item = (&'a str, &'a Value)>) -> Value {
+        let mut config = config.clone();
+        if self.has_port_settings {
+            let port = |(name, settings): (&str, &Value)| {
+                let mut port = Map::from_iter([(port::NAME.to_owned(), name.into())]);
+                port.extend(settings.as_object().cloned().unwrap_or_default());
+                Value::Object(port)
+            };
+            config[PORTS] = ports.map(port).collect();
+        }
+        config
     }
 
     fn defaults(&self) -> Value {
@@ -250,7 +278,7 @@ impl Model {
         let violations = self.validator.iter_errors(&changed);
         problems.extend(violations.filter_map(|error| problem(&self.config, &changed, &error)));
         if fixed_leaves == Fixed::Kept {
-            fixed(&self.config, config, &changed, "", &mut problems);
+            fixed((&self.config, self.thing), config, &changed, "", &mut problems);
         }
         if problems.is_empty() { Ok(changed) } else { Err(Problems(problems)) }
     }
@@ -286,7 +314,7 @@ fn aliases(schema: &Value) -> Vec<Vec<String>> {
 }
 
 /// Finds leaves that are fixed at creation and would change.
-fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Vec<Problem>) {
+fn fixed((schema, thing): (&Value, &'static str), old: &Value, new: &Value, path: &str, problems: &mut Vec<Problem>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     for (name, member) in properties {
         let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
@@ -296,18 +324,28 @@ fn fixed(schema: &Value, old: &Value, new: &Value, path: &str, problems: &mut Ve
             if problems.iter().any(|problem| problem.path == path) {
                 continue;
             }
-            let message =
-                format!("`{name}` is fixed when the cube is created: delete the cube and create it with the new value");
+            let message = format!(
+                "`{name}` is fixed when the {thing} is created: delete the {thing} and create it with the new value"
+            );
             problems.push(Problem::invalid(path, message));
         } else {
-            fixed(member, old, new, &path, problems);
+            fixed((member, thing), old, new, &path, problems);
         }
     }
 }
 
-/// The path that a JSON pointer leads to in a document, entries of lists by their names, and the schema there.
-fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (String, &'a Value) {
+/// Where a JSON pointer leads to in a document.
+struct Place<'a> {
+    /// With the names of lists' entries.
+    path: String,
+    /// The last name in it, which a value of a list does not have.
+    name: String,
+    schema: &'a Value,
+}
+
+fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> Place<'a> {
     let mut path = Vec::new();
+    let mut last = String::new();
     for step in words(pointer) {
         let index = step.parse::<usize>().ok().filter(|_| document.is_array());
         document = index.map_or(&document[&step], |index| &document[index]);
@@ -315,16 +353,23 @@ fn place<'a>(mut schema: &'a Value, mut document: &Value, pointer: &str) -> (Str
             Node::List { key, .. } => document.get(key).and_then(word),
             _ => None,
         };
-        schema = if index.is_some() { &schema["items"] } else { &schema["properties"][&step] };
+        let is_value = index.is_some() && name.is_none();
+        schema = match schema["properties"].get(&step) {
+            _ if index.is_some() => &schema["items"],
+            Some(member) => member,
+            None => &schema["additionalProperties"],
+        };
         path.push(name.unwrap_or(step));
+        if !is_value {
+            last.clone_from(&path[path.len() - 1]);
+        }
     }
-    (path.join("/"), schema)
+    Place { path: path.join("/"), name: last, schema }
 }
 
 /// The problem with a violation in `document`; `None` where another problem says the same, and better.
 fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Option<Problem> {
-    let (path, schema) = place(schema, document, &error.instance_path().to_string());
-    let leaf = path.rsplit('/').next().unwrap_or_default();
+    let Place { path, name: leaf, schema } = place(schema, document, &error.instance_path().to_string());
     let value = error.instance();
     let list = |values: &Value| texts(values).join(", ");
     let message = match error.kind() {

@@ -1,3 +1,5 @@
+mod lists;
+
 use polycube_plugin_api::{ServiceKind, ServiceSchema};
 use serde_json::{Value, json};
 

@@ -156,7 +156,7 @@ PCN_HELPER(__u64, bpf_ktime_get_coarse_ns, 160, void);
 /* What pcn_port() answers for a packet of a netdev that is not the peer of any port. */
 #define PCN_NO_PORT 0xffffffffU
 /* Ports that a cube can have; all port ids are lower. */
-#define PCN_MAX_PORTS 128
+#define PCN_MAX_PORTS 1024
 
 /* The licence of an object. Without a GPL-compatible one, the kernel refuses many helpers. */
 #define PCN_LICENSE(text) char pcn_license[] SEC("license") = text

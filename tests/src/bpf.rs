@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attr, bpf_attr__bindgen_ty_1, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type,
+};
 
 const LOG_SIZE: usize = 1 << 22;
 /// How many lines of the verifier's log an error includes.
@@ -35,6 +37,10 @@ pub struct Shape {
 /// # Errors
 /// The kernel's reason.
 pub fn create(shape: Shape) -> io::Result<OwnedFd> {
+    create_with(shape, |_| {})
+}
+
+fn create_with(shape: Shape, with: impl FnOnce(&mut bpf_attr__bindgen_ty_1)) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: the union's member for BPF_MAP_CREATE.
     let create = unsafe { &mut attr.__bindgen_anon_1 };
@@ -43,7 +49,20 @@ pub fn create(shape: Shape) -> io::Result<OwnedFd> {
     create.value_size = shape.value_size;
     create.max_entries = shape.max_entries;
     create.map_flags = shape.flags;
+    with(create);
     bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
+/// `BPF_MAP_TYPE_ARRAY` and `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+pub const ARRAY: u32 = 2;
+pub(crate) const ARRAY_OF_MAPS: u32 = 12;
+
+/// Creates a map of maps, which can hold such as `inner`.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn create_slots(shape: Shape, inner: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    create_with(shape, |create| create.inner_map_fd = inner.as_raw_fd().cast_unsigned())
 }
 
 /// Opens what is pinned at `path`.

@@ -22,6 +22,22 @@ pub struct Loaded {
 /// # Errors
 /// The object is invalid, or the kernel's reason.
 pub fn load(elf: &[u8], entry: &str, constants: &[(&str, &[u8])], shape: impl Fn(&str, &mut Shape)) -> Result<Loaded> {
+    // Nothing is put into slots.
+    let inner = Shape { map_type: bpf::ARRAY, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+    load_with_slots(elf, entry, constants, shape, inner)
+}
+
+/// The same with maps of maps that can hold such as `inner`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_slots(
+    elf: &[u8],
+    entry: &str,
+    constants: &[(&str, &[u8])],
+    shape: impl Fn(&str, &mut Shape),
+    inner: Shape,
+) -> Result<Loaded> {
     // The parser requires 8-byte alignment, which the allocator provides.
     let aligned = elf.to_vec();
     let mut object = Object::parse(&aligned)?;
@@ -37,7 +53,12 @@ pub fn load(elf: &[u8], entry: &str, constants: &[(&str, &[u8])], shape: impl Fn
             flags: map.map_flags(),
         };
         shape(name, &mut wanted);
-        let fd = bpf::create(wanted).with_context(|| format!("map {name}"))?;
+        let fd = match wanted.map_type {
+            bpf::ARRAY_OF_MAPS => bpf::create(Shape { max_entries: 1, ..inner })
+                .and_then(|example| bpf::create_slots(wanted, example.as_fd())),
+            _ => bpf::create(wanted),
+        };
+        let fd = fd.with_context(|| format!("map {name}"))?;
         if map.section_kind() == EbpfSectionKind::Rodata {
             bpf::update(fd.as_fd(), &0_u32.to_ne_bytes(), map.data())?;
             bpf::freeze(fd.as_fd())?;

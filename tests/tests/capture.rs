@@ -110,6 +110,7 @@ fn a_tcp_transfer_is_captured_as_it_crosses_the_port() -> Result<()> {
     scene.peer(1).add_address("10.10.10.1/24")?;
     let address = scene.peer(2).add_address("10.10.10.2/24")?;
     scene.sniff("capture=bidirectional snaplen=65535");
+    scene.wait_for_large_rings()?;
     let recorder = Recorder::start(scene.peer(1))?;
     // On two cores, packets of one connection may overtake each other between the recorder and the port.
     thread::scope(|scope| {

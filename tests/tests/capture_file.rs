@@ -163,6 +163,7 @@ fn what_does_not_fit_into_a_full_ring_is_counted_and_passes() -> Result<()> {
     const FRAMES: u32 = 5000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional ring-size=1");
+    scene.wait_for_large_rings()?;
     let far = Recorder::start(scene.peer(2))?;
     let sender = Sender::open(scene.peer(1))?;
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 1000, 2 * FRAMES);
@@ -202,6 +203,7 @@ fn what_does_not_fit_into_a_full_ring_is_counted_and_passes() -> Result<()> {
 fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1 snaplen=13");
+    scene.wait_for_large_rings()?;
     let frames = scene.flow(1, 2).with_vlan(100).frames(Protocol::Udp, 64, 1);
     let sender = Sender::open(scene.peer(1))?;
     // The ring is full up to the reader's position: in the middle of a lap, at the end of a record.
@@ -225,6 +227,7 @@ fn captured_and_dropped_are_what_was_sent() -> Result<()> {
     const FRAMES: u64 = 200_000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1");
+    scene.wait_for_large_rings()?;
     let before = scene.host(2).counters()?.tx_frames;
     Sender::open(scene.peer(1))?.flood(&scene.flow(1, 2).frames(Protocol::Udp, 200, 64), Pace::Count(FRAMES))?;
     eventually("the end of the flood", || Ok(scene.host(2).counters()?.tx_frames - before >= FRAMES))?;

@@ -222,6 +222,29 @@ fn an_existing_clsact_stays() -> Result<()> {
     Ok(())
 }
 
+/// Another netdev can get the ifindex of one that had a clsact of ours.
+#[test]
+fn a_clsact_of_another_netdev_with_the_same_ifindex_stays() -> Result<()> {
+    let mut scene = Scene::set_up().peers(1).kept().arguments(["--attach", "clsact"]).start()?;
+    scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
+    scene.daemon.ctl("attach sniffer veth1").ok();
+    let index = scene.host(1).index().to_string();
+    let run = |scene: &Scene, program: &str, words: &str| -> Result<()> {
+        let status = scene.lab.host().command(program).args(words.split(' ')).status()?;
+        anyhow::ensure!(status.success(), "{program} {words}");
+        Ok(())
+    };
+    scene.daemon.terminate()?;
+    run(&scene, "ip", "link del veth1")?;
+    run(&scene, "ip", &format!("link add other index {index} type veth peer name otherend"))?;
+    run(&scene, "tc", "qdisc add dev other clsact")?;
+    scene.daemon.restart()?;
+    assert!(filters(&scene, "other")?.contains("clsact"), "it is its user's: {}", scene.daemon.log());
+    scene.daemon.ctl("detach sniffer veth1").ok();
+    assert!(filters(&scene, "other")?.contains("clsact"));
+    Ok(())
+}
+
 /// The kernel has one slot for clsact and `ingress`, and an egress filter on `ingress` would see incoming packets.
 #[test]
 fn an_ingress_qdisc_is_not_taken_for_clsact() -> Result<()> {

@@ -1,13 +1,16 @@
 //! Do the lines that the documentation tells people to type work where they type them?
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use polycube_tests::daemon::{Daemon, binary_dir};
+use anyhow::{Context, Result, bail, ensure};
+use polycube_tests::daemon::{Daemon, binary_dir, plugin_dir};
 use polycube_tests::lab::Lab;
+use polycube_tests::scene::Scene;
+use serde_json::json;
 
 /// What `tshark -G folders` prints in Wireshark 4.0 (Debian 12) and in 4.4 (Debian 13), with `@` for the folder to use.
 const FOLDERS: [&str; 2] = [
@@ -114,5 +117,112 @@ fn the_recipes_work_one_after_the_other() -> Result<()> {
     let attached = daemon.ctl("topology").ok();
     ensure!(attached.contains("sniffer") && attached.contains("after"), "{attached}");
     ensure!(fs::metadata(place.path().join("so-far.pcapng"))?.len() > 0, "the file is empty");
+    Ok(())
+}
+
+/// The pages of the repository, relative to its root.
+fn pages() -> Result<Vec<String>> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let names = fs::read_dir(repository.join("docs"))?.collect::<Result<Vec<_>, _>>()?;
+    let pages = names.iter().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));
+    let pages = pages.filter(|page| page.ends_with(".md"));
+    Ok(pages.chain(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned)).collect())
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    headings.map(|line| line.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+/// The targets of a page's links, outside code.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|prose| prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)))
+}
+
+#[test]
+fn every_link_leads_somewhere() -> Result<()> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut checked, mut broken) = (0, Vec::new());
+    for page in pages()? {
+        let text = document(&page)?;
+        let directory = Path::new(&page).parent().context("a page is in a directory")?;
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            checked += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { repository.join(&page) } else { repository.join(directory).join(path) };
+            let leads = if anchor.is_empty() {
+                target.exists()
+            } else {
+                fs::read_to_string(&target).is_ok_and(|text| anchors(&text).iter().any(|found| found == anchor))
+            };
+            if !leads {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    ensure!(broken.is_empty(), "these links lead nowhere: {broken:#?}");
+    ensure!(checked >= 100, "only {checked} links were found");
+    Ok(())
+}
+
+fn objects() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/objects")
+}
+
+/// What the page says to type, with a directory and a netdev of the scene's. The objects are committed, so nothing is compiled.
+#[test]
+fn the_page_on_object_services_works_line_by_line() -> Result<()> {
+    let page = document("docs/object-services.md")?;
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).filter_map(|block| Some(block.split_once("```")?.0)).collect();
+    let [install, compile, reload] = blocks[..] else { bail!("{} blocks", blocks.len()) };
+    let directory = plugin_dir(&[])?;
+    let argument = directory.path().display().to_string();
+    let scene = Scene::set_up().peers(1).arguments(["--plugin-dir", &argument]).start()?;
+    for lines in [install, reload] {
+        let lines = lines.replace("/usr/lib/polycube/plugins/", &format!("{}/", directory.path().display()));
+        let mut shell = scene.lab.host().command(Path::new("sh"));
+        shell.args(["-euc", &lines]).current_dir(objects());
+        shell.env("POLYCUBECTL_URL", format!("unix://{}", scene.daemon.socket().display()));
+        shell.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary_dir()?.display()));
+        let output = shell.output()?;
+        ensure!(output.status.success(), "{lines}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let rules = scene.get("g1/rules")?;
+    ensure!(rules == json!([{ "port": 9999, "action": "drop" }]), "{rules}");
+    let built = fs::read_to_string(objects().join("build.sh"))?;
+    let flags = "-target bpf -mcpu=v3 -O2 -g";
+    ensure!(built.contains(flags) && compile.contains(flags), "{flags}: {compile}");
+    let fields = page.split("```c\n").last().and_then(|block| Some(block.split_once("```")?.0)).context("a map")?;
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain: String =
+        fields.lines().map(|line| format!("{} ", line.split("/*").next().unwrap_or_default())).collect();
+    let patch = fs::read_to_string(objects().join("patch.bpf.c"))?;
+    ensure!(words(&patch).contains(&words(&plain)), "no such map in patch.bpf.c: {plain}");
+    Ok(())
+}
+
+/// The objects are committed, so that tests need no clang: `build.sh` there records what they were built from.
+#[test]
+fn objects_and_documentation_are_those_of_the_sources() -> Result<()> {
+    let output =
+        Command::new("sha256sum").args(["--check", "--strict", "--quiet", "DIGEST"]).current_dir(objects()).output()?;
+    ensure!(output.status.success(), "run build.sh: {}", String::from_utf8_lossy(&output.stdout));
+    let digests: BTreeMap<String, String> = fs::read_to_string(objects().join("DIGEST"))?
+        .lines()
+        .filter_map(|line| line.split_once("  ").map(|(digest, name)| (name.to_owned(), digest.to_owned())))
+        .collect();
+    for file in fs::read_dir(objects())? {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        assert_eq!(digests.contains_key(&name), !["DIGEST", "build.sh"].contains(&name.as_str()), "{name}");
+    }
+    let page = document("docs/object-services.md")?;
+    for (language, file) in [("c", "guard.bpf.c"), ("json", "guard.json")] {
+        let block = format!("```{language}\n{}```\n", fs::read_to_string(objects().join(file))?);
+        assert!(page.contains(&block), "docs/object-services.md does not have {file} as it is");
+    }
     Ok(())
 }

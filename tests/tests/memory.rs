@@ -1,6 +1,11 @@
 //! What do captures take up, and when do they give it back?
 
+use std::ops::Range;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
+use polycube_tests::bpf;
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
 use serde_json::{Value, json};
@@ -39,6 +44,55 @@ fn a_capture_has_rings_while_it_is_on_and_keeps_the_rest() -> Result<()> {
     assert_eq!((kept(&scene)?, pinned_rings(&scene)?), (before.clone(), 1));
     scene.daemon.ctl("detach sniffer br1:toveth1").ok();
     assert_eq!((kept(&scene)?, pinned_rings(&scene)?), (before, 0));
+    Ok(())
+}
+
+/// Bytes of the pinned maps whose names contain `name`.
+fn pinned_bytes(scene: &Scene, name: &str) -> Result<u64> {
+    let pins = scene.daemon.pins()?;
+    let bytes = |pin: &PathBuf| {
+        let info = bpf::map_info(bpf::open(&scene.daemon.bpffs_dir().join(pin))?.as_fd())?;
+        Ok(u64::from(info.value_size) * u64::from(info.max_entries))
+    };
+    pins.iter().filter(|pin| pin.to_string_lossy().contains(name)).map(bytes).sum()
+}
+
+#[test]
+fn the_large_ring_comes_when_it_is_needed_and_stays_through_a_restart() -> Result<()> {
+    let mut scene = Scene::set_up().kept().peers(2).bridge().start()?;
+    scene.sniff("capture=ingress ring-memory=when-needed");
+    let flow = scene.flow(1, 2);
+    let send = |scene: &Scene, numbers: Range<u32>, length: usize| {
+        let frames = numbers.map(|number| flow.frame(Protocol::Udp, length, number)).collect::<Vec<_>>();
+        Sender::open(scene.peer(1))?.send(&frames)
+    };
+    send(&scene, 0..10, 1000)?;
+    eventually("the first packets", || Ok(scene.counter("captured")? == 10))?;
+    let small = pinned_bytes(&scene, "RINGS")?;
+    assert_eq!((small > 0, pinned_bytes(&scene, "LARGE")?), (true, 0), "an idle capture has the small lanes only");
+    let promised = rings(&scene, "sniffer")?;
+    assert!(small < promised / 8, "{small} of {promised} bytes");
+
+    // More than half of a small lane, so that the consumer has the large one made, and less than all of it.
+    eventually("the large ring", || {
+        send(&scene, 0..700, 1000)?;
+        Ok(pinned_bytes(&scene, "LARGE")? == promised - small)
+    })?;
+    let counters = |scene: &Scene| scene.get("sniffer/counters");
+    eventually("all packets", || Ok(counters(&scene)?["captured"] == counters(&scene)?["seen"]))?;
+
+    scene.daemon.kill9()?;
+    // More than a small lane has room for, while nobody empties it.
+    send(&scene, 0..3000, 1000)?;
+    scene.daemon.restart()?;
+    assert_eq!(pinned_bytes(&scene, "LARGE")?, promised - small);
+    eventually("the packets of the time without a daemon", || {
+        let counters = counters(&scene)?;
+        Ok(counters["captured"] == counters["seen"] && counters["seen"].as_u64() > Some(3000))
+    })?;
+    assert_eq!(counters(&scene)?["dropped-ring-full"], 0);
+    scene.daemon.ctl("sniffer set capture=off").ok();
+    assert_eq!((pinned_bytes(&scene, "LARGE")?, pinned_bytes(&scene, "LANES")?), (0, 0));
     Ok(())
 }
 

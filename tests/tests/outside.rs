@@ -93,9 +93,14 @@ fn blocks(part: &str, language: &str) -> Vec<String> {
     blocks.map(|(block, _)| block.to_owned()).collect()
 }
 
-/// A part of the page, by its heading.
+fn page(name: &str) -> Result<String> {
+    let path = repository().join("docs").join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A part of the page for beginners, by its heading.
 fn part(heading: &str) -> Result<String> {
-    let page = fs::read_to_string(repository().join("docs/first-plugin.md"))?;
+    let page = page("first-plugin.md")?;
     let part = page.split("\n## ").find(|part| part.starts_with(heading)).with_context(|| format!("no {heading}"))?;
     Ok(part.to_owned())
 }
@@ -160,12 +165,78 @@ fn a_plugin_in_c_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
     let shown = workshop.shell("cd guard; cargo build --release; tests/packets.sh target/release")?;
     ensure!(shown.contains("are counted") && begin.elapsed() < BUDGET, "{:?}: {shown}", begin.elapsed());
     println!("from `plugin new` to a counted packet: {:?}", begin.elapsed());
-    // The test of the project's own: cargo builds the plugin for it.
-    run(workshop.command(env!("CARGO")).args(["test", "--release"]).current_dir(project))?;
+    // The tests of the project's own: cargo builds the plugin for them.
+    check_tests(&workshop, &project, &[])
+}
+
+/// Runs a project's tests, which are those of the kit and one with a daemon, and others. Without optimisation, the kit is built in a
+/// third of the time.
+fn check_tests(workshop: &Workshop, project: &Path, more: &[&str]) -> Result<()> {
+    let shown = run(workshop.command(env!("CARGO")).args(["test"]).current_dir(project))?;
+    let own = ["packets_pass_are_counted_and_dropped", "conformance::creates_and_deletes_without_leaks"];
+    let conformance = ["each_example_creates", "changes_under_traffic", "refuses_garbage", "survives_a_panic"];
+    for name in own.iter().chain(&conformance).chain(more) {
+        ensure!(shown.contains(&format!("{name} ... ok")), "{name}: {shown}");
+    }
+    ensure!(shown.matches("packets_pass_are_counted_and_dropped ... ok").count() == 2, "with a daemon, too: {shown}");
     Ok(())
 }
 
-/// The kernel side needs tools that few machines have: `fixtures/outside` has the objects, and which sources they are of.
+/// What docs/testing-plugins.md says, in a project that it is about: its tests, its macro, and its lines for other projects.
+#[test]
+fn the_kit_tests_a_plugin_as_its_page_says() -> Result<()> {
+    let workshop = Workshop::open()?;
+    let page = page("testing-plugins.md")?;
+    let project = workshop.new_project("")?;
+    let rust = blocks(&page, "rust");
+    fs::write(project.join("tests/page.rs"), format!("{}\n\n{}\n", rust[0], rust[1]))?;
+    let toml = blocks(&page, "toml");
+    let (manifest, config) = (project.join("Cargo.toml"), project.join(".cargo/config.toml"));
+    let written = fs::read_to_string(&manifest)?;
+    for lines in toml[0].split("\n\n") {
+        let (heading, lines) = lines.split_once('\n').context("a table")?;
+        let table = written.split_once(&format!("{heading}\n")).with_context(|| format!("no {heading}"))?.1;
+        let table = table.split("\n[").next().unwrap_or_default();
+        for line in lines.lines() {
+            ensure!(table.contains(&line.replace("\"0.1\"", "\"0.1.0\"")), "{line} is not in {written}");
+        }
+    }
+    let elsewhere = workshop.sdk.display().to_string();
+    fs::write(&config, toml[1].replace("/usr/share/polycube/sdk", &elsewhere))?;
+    check_tests(&workshop, &project, &["drops_what_it_is_told_to_drop"])
+}
+
+/// The line that compiles in docs/kernel-side.md.
+#[test]
+fn a_program_compiles_as_the_page_on_the_kernel_side_says() -> Result<()> {
+    let workshop = Workshop::open()?;
+    workshop.new_project("")?;
+    let page = page("kernel-side.md")?;
+    let line = blocks(&page, "sh").into_iter().find(|block| block.contains("clang -target bpf")).context("no clang")?;
+    let (installs, line) = line.split_once('\n').context("two lines")?;
+    ensure!(installs == "apt-get install -y clang", "{installs}");
+    // Debian also calls it by its version.
+    let clang = "clang() { command clang \"$@\" || clang-19 \"$@\" || clang-14 \"$@\"; }";
+    workshop.shell(&format!("cd guard; cp src/guard.bpf.c hello.bpf.c; {clang}; {line}; test -s hello.o"))?;
+    Ok(())
+}
+
+/// A test installs no toolchain: the page has the tools that the committed objects were built with.
+#[test]
+fn the_page_on_the_kernel_side_installs_what_the_toolchain_asks_for() -> Result<()> {
+    let page = page("kernel-side.md")?;
+    let sh = blocks(&page, "sh").concat();
+    let asked = fs::read_to_string(repository().join("xtask/src/ebpf/toolchain.rs"))?;
+    for package in ["rustc-web", "cargo-web", "rust-web-src"] {
+        ensure!(sh.contains(package) && asked.contains(package), "{package}");
+    }
+    let digest = fs::read_to_string(repository().join("ebpf/objects/DIGEST"))?;
+    let linker = digest.lines().find_map(|line| line.strip_prefix("tool bpf-linker ")).context("no bpf-linker")?;
+    ensure!(sh.contains(&format!("--version {linker} ")), "the objects are built with bpf-linker {linker}: {sh}");
+    Ok(())
+}
+
+/// The kernel side needs tools that few machines have: `./x ebpf` builds the objects, and keeps what they were built from.
 #[test]
 fn a_plugin_in_rust_alone_builds_and_passes_packets() -> Result<()> {
     let workshop = Workshop::open()?;
@@ -173,18 +244,14 @@ fn a_plugin_in_rust_alone_builds_and_passes_packets() -> Result<()> {
     for kind in ["standard", "transparent"] {
         let project = workshop.new_project(&format!("--rust --{kind}"))?;
         let main = fs::read_to_string(project.join("ebpf/src/main.rs"))?;
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/outside");
-        let built_from = fs::read_to_string(fixtures.join(format!("rust-{kind}.rs")))?;
-        ensure!(
-            main == built_from,
-            "rust-{kind}.o is of other sources: fixtures/outside/README.md says how to build it"
-        );
+        let built_from = fs::read_to_string(repository().join(format!("ebpf/templates/src/{kind}.rs")))?;
+        ensure!(main == built_from, "template-{kind}.o is of other sources: run ./x ebpf");
         if kind == "transparent" {
             ensure!(blocks(&part, "rust") == [main.trim_end()], "the page shows another program");
         }
         let lines = format!(
             "cd guard; export EBPF_OBJECT={}; cargo build --release; tests/packets.sh target/release",
-            fixtures.join(format!("rust-{kind}.o")).display()
+            repository().join(format!("ebpf/objects/template-{kind}.o")).display()
         );
         let shown = workshop.shell(&lines)?;
         ensure!(shown.contains("are counted"), "{shown}");

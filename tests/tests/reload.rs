@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use polycube_tests::daemon::{Daemon, plugin_dir};
@@ -64,6 +65,7 @@ fn no_packet_is_lost_and_each_is_captured_once_or_counted() -> Result<()> {
     {
         scene.daemon.ctl(line).ok();
     }
+    scene.wait_for_large_rings()?;
     let before = pins(&scene)?;
     let fdb = scene.get("br1/fdb/entry")?.as_array().map(Vec::len);
     let watched = Watched::start(&scene)?;
@@ -160,6 +162,79 @@ fn a_cube_whose_code_has_failed_goes_on_with_new_code() -> Result<()> {
 }
 
 #[test]
+fn a_stuck_cube_gets_code_that_answers() -> Result<()> {
+    let plugins = plugin_dir(&["panicky"])?;
+    let scene = scene(plugins.path()).peers(2).bridge().start()?;
+    let daemon = &scene.daemon;
+    for line in ["panicky add p1 sleep=action milliseconds=60000", "panicky add p2", "attach p1 br1:toveth1"] {
+        daemon.ctl(line).ok();
+    }
+    let watched = Watched::start(&scene)?;
+    thread::scope(|scope| -> Result<()> {
+        scope.spawn(|| daemon.ctl("p1 provoke"));
+        eventually("the cube is stuck", || {
+            Ok(scene.get("p1")?["failure"].as_str().is_some_and(|why| why.contains("the cube is stuck")))
+        })?;
+        daemon.ctl("services reload panicky").ok();
+        assert_eq!(scene.get("p1")?["failure"], Value::Null);
+        daemon.ctl("p1 set sleep=none size=5").ok();
+        daemon.ctl("p1 provoke").ok();
+        assert_eq!((scene.get("p1/size")?, scene.get("p2/size")?), (json!(5), json!(0)));
+        Ok(())
+    })?;
+    watched.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_cube_that_was_set_aside_comes_back_with_code_that_takes_it() -> Result<()> {
+    let plugins = plugin_dir(&["panicky"])?;
+    let (file, whole) = (plugins.path().join("libpcn_panicky.so"), plugins.path().join("whole.so"));
+    fs::copy(&file, &whole)?;
+    let mut scene = scene(plugins.path()).kept().peers(2).bridge().start()?;
+    for line in ["panicky add p1 milliseconds=7", "panicky add p2", "attach p1 br1:toveth1"] {
+        scene.daemon.ctl(line).ok();
+    }
+    let watched = Watched::start(&scene)?;
+    scene.daemon.terminate()?;
+    rebuild(&whole, &file, &[("milliseconds", "millisecondz")])?;
+    scene.daemon.restart()?;
+    for cube in ["p1", "p2"] {
+        let failure = scene.get(cube)?["failure"].to_string();
+        assert!(failure.contains("service `panicky` does not take its configuration any more"), "{failure}");
+    }
+    fs::remove_file(&file)?;
+    fs::copy(&whole, &file)?;
+    scene.daemon.ctl("services reload panicky").ok();
+    for cube in ["p1", "p2"] {
+        assert_eq!(scene.get(cube)?["failure"], Value::Null, "{cube} is back at once");
+    }
+    assert_eq!(scene.get("p1/milliseconds")?, 7);
+    scene.daemon.ctl("p1 set size=3").ok();
+    watched.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_is_missing_at_start_is_loaded_when_it_is_there() -> Result<()> {
+    let plugins = plugin_dir(&["panicky"])?;
+    let (file, aside) = (plugins.path().join("libpcn_panicky.so"), plugins.path().join("aside"));
+    let mut scene = scene(plugins.path()).kept().peers(2).bridge().start()?;
+    for line in ["panicky add p1 size=7", "attach p1 br1:toveth1"] {
+        scene.daemon.ctl(line).ok();
+    }
+    fs::rename(&file, &aside)?;
+    scene.daemon.terminate()?;
+    scene.daemon.restart()?;
+    let failure = scene.get("p1")?["failure"].to_string();
+    assert!(failure.contains("service `panicky` does not exist"), "{failure}");
+    fs::rename(&aside, &file)?;
+    eventually("the cube is back", || Ok(scene.get("p1")?["failure"] == Value::Null))?;
+    scene.daemon.ctl("p1 set size=8").ok();
+    Ok(())
+}
+
+#[test]
 fn a_daemon_that_is_killed_while_it_reloads_has_one_code_or_the_other() -> Result<()> {
     let plugins = plugin_dir(&["panicky"])?;
     let mut scene = scene(plugins.path()).kept().peers(2).bridge().start()?;
@@ -176,6 +251,7 @@ fn a_daemon_that_is_killed_while_it_reloads_has_one_code_or_the_other() -> Resul
         cubes.as_array_mut().context("cubes")?.iter_mut().for_each(|cube| cube["ports"] = Value::Null);
         Ok(cubes)
     };
+    scene.wait_for_large_rings()?;
     let (before, found) = (cubes(&scene)?, pins(&scene)?);
     let watched = Watched::start(&scene)?;
     let mut killed = 0;

@@ -236,6 +236,44 @@ fn a_store_at_which_the_database_aborts_is_put_aside() -> Result<()> {
     Ok(())
 }
 
+/// The database panics at some damages, and aborts the process at others.
+#[test]
+fn a_store_that_is_damaged_while_the_daemon_runs_ends_nothing() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;
+    let store = scene.daemon.state_dir().join("state.redb");
+    let whole = fs::read(&store)?;
+    let watched = Watched::start(&scene)?;
+    // Pages of the trees, everything after the header, and half of the file.
+    let of = |damage: fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        bytes
+    };
+    for damaged in [
+        of(|bytes| bytes.iter_mut().skip(4096).step_by(97).for_each(|byte| *byte ^= 0xff)),
+        of(|bytes| bytes[320..].fill(0xff)),
+        of(|bytes| bytes.truncate(bytes.len() / 2)),
+    ] {
+        fs::write(&store, damaged)?;
+        eventually("the daemon has seen it", || Ok(scene.daemon.ctl("br1 set loglevel=DEBUG").code != Some(0)))?;
+        let refused = scene.daemon.ctl("simplebridge add br2").one_line(2);
+        assert!(refused.contains("changes cannot be stored, so nothing was changed: "), "{refused}");
+        assert!(refused.contains("state.redb was written by another program and is damaged"), "{refused}");
+        fs::write(&store, &whole)?;
+        eventually("changes are made again", || Ok(scene.daemon.ctl("br1 set loglevel=INFO").code == Some(0)))?;
+    }
+    assert!(scene.daemon.is_running()?);
+    scene.daemon.ctl("simplebridge add br3").ok();
+    scene.daemon.kill9()?;
+    scene.daemon.restart()?;
+    assert_eq!(scene.get("simplebridge")?.as_array().map(Vec::len), Some(2));
+    // It ends as ever with a store that is damaged.
+    fs::write(&store, of(|bytes| bytes[320..].fill(0xff)))?;
+    assert!(scene.daemon.terminate()?.success());
+    watched.stop()?;
+    Ok(())
+}
+
 #[test]
 fn a_daemon_that_cannot_store_a_change_says_so_and_makes_no_other() -> Result<()> {
     let disk = Disk::new(8)?;

@@ -13,13 +13,22 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 mod digest;
+mod templates;
 mod toolchain;
 
 use digest::Digest;
 use toolchain::Toolchain;
 
 /// The programs: each is a binary of the workspace `ebpf`, and an object.
-const PROGRAMS: [&str; 5] = ["root", "inject", "simplebridge", "packetcapture", "transparenthelloworld"];
+const PROGRAMS: [&str; 7] = [
+    "root",
+    "inject",
+    "simplebridge",
+    "packetcapture",
+    "transparenthelloworld",
+    "template-standard",
+    "template-transparent",
+];
 
 /// Programs in C, as plugins of others have theirs: each is `ebpf/NAME/NAME.bpf.c`, which includes `polycube.h` alone.
 const C_PROGRAMS: [&str; 1] = ["helloworld"];
@@ -39,11 +48,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         let recorded = fs::read_to_string(&digest).with_context(|| format!("reading {}", digest.display()))?;
         recorded.parse::<Digest>()?.check(&workspace)?;
+        templates::check(&workspace)?;
         println!("ebpf: the objects match the sources");
         return Ok(());
     }
     let toolchain = Toolchain::find()?;
     println!("ebpf: building with {}", toolchain.versions.join(", "));
+    templates::write(&workspace)?;
     build(&workspace, &toolchain)?;
     fs::write(&digest, Digest::of(&workspace, toolchain.versions)?.to_string())
         .with_context(|| format!("writing {}", digest.display()))

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use anyhow::{Context, Result};
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
-use polycube_layout::ring::{CONSUMER, Consumer, LaneEnd, MASK, Producer, RINGS, SMALL_MASK, element_size, small_size};
+use polycube_layout::ring::{
+    CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, element_size,
+    segment_size, segments, small_size, with_slack,
+};
 use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
 use rustix::thread::sched_getcpu;
@@ -117,12 +120,25 @@ impl Subject {
     pub(super) fn capture(name: &str, size: usize, reader: Reader) -> Result<Self> {
         let cpus = possible_cpus()?;
         let masks = [size, small_size(size)].map(|size| (size as u64 - 1).to_ne_bytes());
-        let loaded = object::load(CAPTURE, "capture", &[(MASK, &masks[0]), (SMALL_MASK, &masks[1])], |name, shape| {
+        let bits = segment_size(size).ilog2().to_ne_bytes();
+        let constants: [(&str, &[u8]); 3] = [(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (SEGMENT_BITS, &bits)];
+        let large = bpf::Shape {
+            map_type: bpf::ARRAY,
+            key_size: 4,
+            value_size: with_slack(segment_size(size)) as u32,
+            max_entries: (segments(size) * cpus) as u32,
+            flags: LARGE_FLAGS,
+        };
+        let shape = |name: &str, shape: &mut bpf::Shape| {
             if name == RINGS {
                 shape.value_size = element_size(size) as u32;
                 shape.max_entries = cpus as u32;
             }
-        })?;
+        };
+        let loaded = object::load_with_slots(CAPTURE, "capture", &constants, shape, large)?;
+        let large = bpf::create(large).context("cannot create the large lanes")?;
+        let slots = loaded.maps.get(LANES).context("no slot for the large lanes")?;
+        bpf::update(slots.as_fd(), &0_u32.to_ne_bytes(), &large.as_raw_fd().to_ne_bytes())?;
         let rings = loaded.maps.get(RINGS).context("no rings")?;
         let mapping = Mapping::new(rings, element_size(size) * cpus).context("the rings cannot be mapped")?;
         let rings = Rings { mapping, size, cpus, reader };
@@ -215,11 +231,11 @@ impl Rings {
     /// Frees room on this CPU, as a consumer does.
     fn empty(&self) {
         let element = sched_getcpu() * element_size(self.size);
-        let lanes = [offset_of!(Producer, small), offset_of!(Producer, large)];
-        for (lane, ends) in lanes.into_iter().enumerate() {
+        let heads = [offset_of!(Producer, small), offset_of!(Producer, large)];
+        for (lane, head) in heads.into_iter().enumerate() {
             // In the small lane of a late reader, a record remains.
             if self.reader == Reader::InTime || lane == 1 {
-                let head = self.mapping.read(element + ends + offset_of!(LaneEnd, head));
+                let head = self.mapping.read(element + head);
                 self.mapping.write(element + CONSUMER + offset_of!(Consumer, tails) + lane * 8, head);
             }
         }
@@ -230,7 +246,7 @@ impl Rings {
         for cpu in 0..self.cpus {
             let element = cpu * element_size(self.size);
             self.mapping.write(element + offset_of!(Producer, busy), u64::from(late) << 32);
-            self.mapping.write(element + offset_of!(Producer, small.head), u64::from(late));
+            self.mapping.write(element + offset_of!(Producer, small), u64::from(late));
         }
     }
 

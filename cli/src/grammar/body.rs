@@ -22,15 +22,15 @@ pub(super) fn scalar(text: &str) -> Value {
     }
 }
 
-/// Makes one object of all pairs; dotted keys nest.
+/// Makes one object of all pairs with their values; dotted keys nest.
 ///
 /// # Errors
 ///
 /// A key that would be a value and an object at once, as in `a=1 a.b=2`.
-pub(super) fn object(pairs: &[Pair]) -> Result<Value, UsageError> {
+pub(super) fn object<'a>(pairs: impl IntoIterator<Item = (&'a Pair, Value)>) -> Result<Value, UsageError> {
     let mut object = Map::new();
-    for pair in pairs {
-        if !insert(&mut object, &pair.key, scalar(&pair.value)) {
+    for (pair, value) in pairs {
+        if !insert(&mut object, &pair.key, value) {
             return Err(UsageError::KeyConflict { key: pair.name.clone() });
         }
     }

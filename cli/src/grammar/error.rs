@@ -31,6 +31,10 @@ pub(crate) enum UsageError {
     DuplicateKey { key: String },
     #[error("'{key}' would be a value and an object at once")]
     KeyConflict { key: String },
+    #[error("'{entry}' in {map}= is not KEY=VALUE: write {map}=a=b,c=d, or JSON")]
+    MapEntry { map: String, entry: String },
+    #[error("'{map}' is set as a whole: {map}=KEY=VALUE,KEY=VALUE")]
+    MapMember { map: String },
     #[error("'{word}' cannot be part of a path")]
     PathWord { word: String },
     #[error("'?' must be the last word")]

@@ -50,8 +50,12 @@ pub(crate) static FORMS: [Form; 15] = [
         topic: Topic::Set,
         name: "set",
         usage: "NAME [PATH...] set KEY=VALUE...",
-        about: "change settings; NAME set < FILE takes them from a file or pipe",
-        examples: &["sniffer set capture=off", "sniffer filters set src=10.0.0.0/8 dport=80"],
+        about: "change settings; a list is KEY=A,B, a map KEY=a=1,b=2; NAME set < FILE takes them from a file or pipe",
+        examples: &[
+            "sniffer set capture=off",
+            "sniffer filters set src=10.0.0.0/8 dport=80",
+            "br1 ports toveth1 set flood=off",
+        ],
     },
     Form {
         topic: Topic::Del,

@@ -9,6 +9,7 @@ use super::packets::PacketStream;
 use super::path;
 use super::plugin::PluginOrder;
 use super::request::Request;
+use super::settings::Settings;
 use super::view::View;
 use crate::endpoint::Endpoint;
 
@@ -51,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) output: Output,
     pub(crate) input: Input,
+    /// What the request's body was made of.
+    pub(crate) settings: Settings,
 }
 
 /// Whether standard input has the body.

@@ -34,7 +34,7 @@ pub(super) struct Words {
 }
 
 /// `name=value`; `key` is the name, split at its dots.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pair {
     pub(super) name: String,
     pub(super) key: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use polycube_api::{Help, Keyword, KeywordKind, Unit, Verb};
+use polycube_api::{Form, Help, Keyword, KeywordKind, Unit, Verb};
 use serde_json::Value;
 
 use crate::grammar::{Question, Topic, about};
@@ -121,10 +121,17 @@ impl Row {
                 }
             }
         };
+        let kind = match keyword.form {
+            Form::One => kind,
+            Form::List => format!("{kind},..."),
+            Form::Map => format!("KEY={kind},..."),
+        };
         let mut remarks = Vec::new();
         match &keyword.initial {
             Value::Null => {}
             Value::String(text) if text.is_empty() => {}
+            Value::Array(values) if values.is_empty() => {}
+            Value::Object(members) if members.is_empty() => {}
             Value::String(text) => remarks.push(format!("default {text}")),
             Value::Number(number) if let Some(unit) = Unit::parse(&keyword.unit) => {
                 remarks.push(format!("default {}", unit.write(number)));

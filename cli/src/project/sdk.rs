@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 /// The SDK's version is ours.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Crates of the user side, with their directories in a clone of the repository.
-const USER: [(&str, &str); 1] = [("polycube-plugin-api", "plugin-api")];
+/// Crates of the user side and of its tests, with their directories in a clone of the repository.
+const USER: [(&str, &str); 6] = [
+    ("polycube-plugin-api", "plugin-api"),
+    ("polycube-plugin-test", "plugin-test"),
+    ("polycube-loader", "loader"),
+    ("polycube-schema", "schema"),
+    ("polycube-api", "api"),
+    ("polycube-layout", "ebpf/layout"),
+];
 
 /// Crates of the kernel side, likewise.
 const KERNEL: [(&str, &str); 2] = [("polycube-chain", "ebpf/chain"), ("polycube-layout", "ebpf/layout")];
@@ -79,15 +86,18 @@ mod tests {
     fn crates_are_found_in_a_clone_and_in_an_unpacked_sdk() {
         let clone = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let sdk = Sdk::find(Some(clone)).unwrap();
-        assert!(sdk.of_user_side().ends_with("/plugin-api\" }"), "{}", sdk.of_user_side());
+        assert!(sdk.of_user_side().contains("/plugin-api\" }"), "{}", sdk.of_user_side());
         assert_eq!(sdk.of_kernel_side().lines().count(), 2);
 
         let unpacked = tempfile::tempdir().unwrap();
-        let crates = unpacked.path().join("crates/polycube-plugin-api");
+        let crates = unpacked.path().join("crates");
         std::fs::create_dir_all(&crates).unwrap();
         let error = Sdk::find(Some(unpacked.path())).unwrap_err().to_string();
         assert!(error.contains("give its directory with --sdk=DIR"), "{error}");
-        std::fs::write(crates.join("Cargo.toml"), "").unwrap();
+        for (name, _) in USER {
+            std::fs::create_dir(crates.join(name)).unwrap();
+            std::fs::write(crates.join(name).join("Cargo.toml"), "").unwrap();
+        }
         let sdk = Sdk::find(Some(unpacked.path())).unwrap();
         assert!(sdk.of_user_side().contains("/crates/polycube-plugin-api\""), "{}", sdk.of_user_side());
     }

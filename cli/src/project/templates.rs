@@ -87,7 +87,12 @@ pub(super) fn files(asked: &NewPlugin, patches: &Patches, version: &str) -> Vec<
         add("src/lib.rs".to_owned(), user(code));
         add("Cargo.toml".to_owned(), user(template!("shared/Cargo.toml")));
         add(".cargo/config.toml".to_owned(), user(template!("shared/cargo-config.toml")));
-        add("tests/packets.rs".to_owned(), user(template!("shared/packets.rs")));
+        let tests = match kind {
+            CubeKind::Standard => template!("shared/packets-standard.rs"),
+            CubeKind::Transparent => template!("shared/packets-transparent.rs"),
+        };
+        add("tests/packets.rs".to_owned(), user(tests));
+        add("tests/daemon.rs".to_owned(), user(template!("shared/daemon.rs")));
     }
     add(".gitignore".to_owned(), user(template!("shared/gitignore")));
     add("README.md".to_owned(), user(template!("shared/README.md")));

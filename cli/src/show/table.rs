@@ -7,10 +7,13 @@ const GAP: usize = 2;
 /// Values of records get so many columns, even where the terminal has fewer.
 const LEAST: usize = 12;
 
-/// Cells by column and row; columns keep the order in which they were first seen.
+/// Cells by column and row. Columns keep the order that they have in the rows: one that the first row does not have stands
+/// where a later one has it.
 #[derive(Default)]
 pub(crate) struct Table {
     columns: Vec<Column>,
+    /// The row and the column of the latest cell.
+    latest: Option<(usize, usize)>,
 }
 
 struct Column {
@@ -21,9 +24,12 @@ struct Column {
 impl Table {
     pub(crate) fn put(&mut self, row: usize, title: &str, cell: String) {
         let index = self.columns.iter().position(|column| column.title == title).unwrap_or_else(|| {
-            self.columns.push(Column { title: title.to_owned(), cells: Vec::new() });
-            self.columns.len() - 1
+            let after = self.latest.filter(|(latest, _)| *latest == row).map(|(_, column)| column + 1);
+            let index = after.unwrap_or(self.columns.len());
+            self.columns.insert(index, Column { title: title.to_owned(), cells: Vec::new() });
+            index
         });
+        self.latest = Some((row, index));
         let cells = &mut self.columns[index].cells;
         if cells.len() <= row {
             cells.resize(row + 1, String::new());
@@ -185,6 +191,23 @@ mod tests {
             " name  about                 uuid\n br1   what a bridge is for  0123456789abcdef\n 日本                        f\n"
         );
         assert_eq!(table(None), table(Some(46)));
+    }
+
+    #[test]
+    fn columns_stand_in_the_order_of_all_rows() {
+        let rows = [&["name", "file"][..], &["name", "sdk", "abi", "file"], &["name", "abi", "last"]];
+        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]] {
+            let mut table = Table::default();
+            for (row, index) in order.into_iter().enumerate() {
+                rows[index].iter().for_each(|title| table.put(row, title, String::new()));
+            }
+            let titles: Vec<&str> = table.columns.iter().map(|column| column.title.as_str()).collect();
+            let place = |title: &str| titles.iter().position(|other| *other == title);
+            assert!(
+                place("name") < place("sdk") && place("sdk") < place("abi") && place("abi") < place("file"),
+                "{titles:?}"
+            );
+        }
     }
 
     #[test]

@@ -4,6 +4,21 @@
 pub const FDB: &str = "fdb";
 /// Map, `PERCPU_ARRAY`, port id to [`PortCounters`].
 pub const COUNTERS: &str = "counters";
+/// Map, `ARRAY` of `u32`, port id to the flags of the port: [`NO_LEARNING`], [`NO_FLOOD`], [`ISOLATED`], [`DOWN`].
+pub const FLAGS: &str = "flags";
+/// Global, `u32`: the flags that ports have, except [`DOWN`], which may come and go at any time.
+pub const ANY_FLAGS: &str = "ANY_FLAGS";
+/// Nothing is learned from what comes in.
+pub const NO_LEARNING: u32 = 1;
+/// Frames to single stations go out only if the station is known to be there.
+pub const NO_FLOOD: u32 = 1 << 1;
+/// Nothing is forwarded between two ports with this flag.
+pub const ISOLATED: u32 = 1 << 2;
+/// The link is down: nothing is flooded there.
+pub const DOWN: u32 = 1 << 3;
+/// Global, `u32`: not 0 if spanning trees' frames (01:80:c2:00:00:00) are forwarded.
+pub const FORWARD_BPDU: &str = "FORWARD_BPDU";
+
 /// Global, `u64`, nanoseconds: how long an entry lives after its address was last seen; 0 means for ever.
 pub const AGING: &str = "AGING";
 

@@ -13,8 +13,9 @@ pub const PORT: &str = "PORT";
 /// without a peer.
 pub const PORTS: &str = "ports";
 
-/// Ports a cube can have. Polycube's limit.
-pub const MAX_PORTS: u32 = 128;
+/// Ports a cube can have: those of a Linux bridge (`BR_MAX_PORTS` in net/bridge/br_private.h). Polycube's limit was 128, and
+/// objects that were built for it have room for no more.
+pub const MAX_PORTS: u32 = 1024;
 
 /// The port id of a netdev that is not the peer of any port.
 pub const NO_PORT: u32 = u32::MAX;

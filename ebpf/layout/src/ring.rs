@@ -1,30 +1,43 @@
 //! The capture ring: one element per CPU of a memory-mapped array, written by the capture program on that CPU,
 //! read by one consumer.
 //!
-//! An element is a page of two headers and then two *lanes*. Records go to the small lane, which goes round in a CPU's
-//! cache; what it has no room for, because the consumer is late, goes to the large one. So memory outside of the cache
-//! is written only while it is needed, and nothing is lost that the large lane alone would have held.
+//! A CPU has two *lanes*. Records go to the small lane, which goes round in the CPU's cache; what it has no room for,
+//! because the consumer is late, goes to the large one. So memory outside of the cache is written only while it is
+//! needed, and nothing is lost that the large lane alone would have held.
+//!
+//! An element of the array is a page of two headers and the small lane. The large lanes are in a map of their own, which
+//! comes into the slot [`LANES`] when small lanes fill for the first time: zeroing it takes the kernel milliseconds, and
+//! most captures never need it. Until then, what the small lane has no room for is lost, and counted in `early`.
 //!
 //! The order is kept without a look at the records. A program that has gone over to the large lane stays there until
 //! the small lane is *empty*, and only then returns; it stores in `turn` how far the large lane went until then. So
 //! while the small lane has a record, `turn` does not change: what the large lane has before it is older than all of
 //! the small lane, and the rest is newer.
 //!
-//! A lane is `size` bytes and then [`SLACK`]. Positions (`head`, `tail`, `wrap`, `turn`) count bytes since the start and
-//! never go back; `position & (size - 1)` is the place in the lane. A record that would cross the lane's end continues
-//! into the slack, so that every record is contiguous: the producer stores where it ended in `wrap` and moves `head` to
-//! the next multiple of `size`. It does the same where a record ends exactly there, so that each pass over the end
-//! leaves its own `wrap`. The slack does not count as fill: whatever the lane's size, a record of any length fits an
-//! empty lane.
+//! A lane is one or several *segments*, each of `size` bytes and then [`SLACK`]. Positions (`head`, `tail`, `wrap`,
+//! `turn`) count bytes since the start and never go back; `position & (size - 1)` is the place in a segment, and the bits
+//! above it say in which. A record that would cross the segment's end continues into the slack, so that every record is
+//! contiguous: the producer stores where it ended in the segment's `wrap` and moves `head` to the next multiple of
+//! `size`. It does the same where a record ends exactly there, so that each pass over the end leaves its own `wrap`. The
+//! slack does not count as fill: whatever the segment's size, a record of any length fits an empty lane.
+//!
+//! The segments are there because the kernel wants an example of a map before it makes a slot for such maps: one of a
+//! single segment is as good as one of all.
 
 /// Map, `ARRAY` with `BPF_F_MMAPABLE`, CPU number to element.
 pub const RINGS: &str = "RINGS";
+/// Map, `ARRAY_OF_MAPS` of one slot, for [`LARGE`].
+pub const LANES: &str = "LANES";
+/// Map, `ARRAY` with [`LARGE_FLAGS`]: the segments of all large lanes, [`segments`] for each CPU.
+pub const LARGE: &str = "LARGE";
 /// Map, `RINGBUF`, [`BELL_SIZE`] bytes: one record wakes the consumer; its content has no meaning.
 pub const BELL: &str = "BELL";
 /// Global, `u64`: bytes of the large lane, less one.
 pub const MASK: &str = "MASK";
 /// Global, `u64`: bytes of the small lane, less one; see [`small_size`].
 pub const SMALL_MASK: &str = "SMALL_MASK";
+/// Global, `u32`: the binary logarithm of a large lane's [`segment_size`].
+pub const SEGMENT_BITS: &str = "SEGMENT_BITS";
 /// Global, `u32`: the maximum number of bytes of a packet that are recorded, 1 to [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
 /// Global, `u32`: [`FORMAT_PCAP_MICROS`], [`FORMAT_PCAP_NANOS`] or [`FORMAT_PCAPNG`].
@@ -50,6 +63,12 @@ pub const BELL_SIZE: u32 = 4096;
 pub const DATA: usize = 4096;
 /// libpcap's `MAXIMUM_SNAPLEN`, and tcpdump's default.
 pub const MAX_SNAPLEN: u32 = 262_144;
+/// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` of include/uapi/linux/bpf.h: the slot takes such a map whatever its number of
+/// segments is.
+pub const LARGE_FLAGS: u32 = 1 << 10 | 1 << 12;
+/// `BPF_MAP_TYPE_ARRAY` and `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+pub const ARRAY: u32 = 2;
+pub const ARRAY_OF_MAPS: u32 = 12;
 /// Bytes of a classic pcap record header.
 pub const RECORD_HEADER: usize = 16;
 /// `block_type` of an Enhanced Packet Block.
@@ -61,43 +80,37 @@ pub const BLOCK_TRAILER: usize = 16;
 /// Room after a lane for the record that crosses its end.
 pub const SLACK: usize = MAX_SNAPLEN as usize + 4096;
 
-/// How far the program has written a lane.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LaneEnd {
-    /// End of the last finished record. Stored last, so that everything before it is complete.
-    pub head: u64,
-    /// End of the last record that reached the lane's end or ran into the slack. Stored before `head`.
-    pub wrap: u64,
-}
-
 /// Written by the program, read by the consumer. At offset 0 of the element.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Producer {
-    pub small: LaneEnd,
+    /// End of the last finished record in the small lane. Stored last, so that everything before it is complete.
+    pub small: u64,
     /// Records written.
     pub written: u64,
     /// Bytes of packets in them, headers not counted.
     pub bytes: u64,
     /// Packets that were not recorded because both lanes were full.
     pub drops: u64,
-    /// 1 while the program is between taking a packet's time and storing `head`. Every CPU can see it before the time
-    /// is taken.
+    /// 1 while the program is between taking a packet's time and storing `small` or `large`. Every CPU can see it before
+    /// the time is taken.
     pub busy: u32,
     /// 1 from a record in the large lane to the next in the small one. The consumer does not need it.
     pub is_late: u32,
-    pub large: LaneEnd,
-    /// `head` of the large lane when the small lane got the first of the records that it has. Stored before that
-    /// record's `head`.
+    pub zero: [u64; 3],
+    /// As `small`, of the large lane.
+    pub large: u64,
+    /// `large` when the small lane got the first of the records that it has. Stored before that record's `small`.
     pub turn: u64,
     /// Times the doorbell was rung.
     pub bells: u64,
     /// Packets that could not be copied (`bpf_skb_load_bytes` refused).
     pub faults: u64,
+    /// The part of `drops` for which there was no large lane yet.
+    pub early: u64,
     /// Packets that were not recorded because they interrupted the recording of another on the same CPU.
     pub nested: u32,
-    pub zero: u32,
+    pub zero_too: u32,
 }
 
 /// Written by the consumer, read by the program. At offset [`CONSUMER`] of the element.
@@ -140,12 +153,32 @@ pub const fn small_size(large: usize) -> usize {
     if large / 4 < SMALL { large / 4 } else { SMALL }
 }
 
-/// Offset of the large lane in an element whose small lane has `small` bytes. The small lane is at [`DATA`].
-pub const fn large_at(small: usize) -> usize {
-    DATA + small + SLACK
+/// Bytes of a segment of a large lane: more make an attachment slower, and fewer have more slack.
+const SEGMENT: usize = 2 << 20;
+
+/// Bytes of a segment of a large lane of `large` bytes, the slack not counted: a power of two.
+pub const fn segment_size(large: usize) -> usize {
+    if large < SEGMENT { large } else { SEGMENT }
 }
 
-/// Bytes of one CPU's element with a large lane of `large` bytes (a power of two, at least a page).
+/// Segments of a large lane of `large` bytes: a power of two.
+pub const fn segments(large: usize) -> usize {
+    large / segment_size(large)
+}
+
+/// Bytes of a segment of `size` bytes with its slack.
+pub const fn with_slack(size: usize) -> usize {
+    size + SLACK
+}
+
+/// Offset of `wrap` in a segment of `size` bytes: where the last record ended that reached the segment's end or ran into
+/// the slack, a `u64`. It is stored before the lane's head, in the last bytes of the slack, which no record reaches.
+pub const fn wrap_at(size: usize) -> usize {
+    with_slack(size) - size_of::<u64>()
+}
+
+/// Bytes of one CPU's element in [`RINGS`] with a small lane beside a large one of `large` bytes (a power of two, at
+/// least a page).
 pub const fn element_size(large: usize) -> usize {
-    large_at(small_size(large)) + large + SLACK
+    DATA + with_slack(small_size(large))
 }

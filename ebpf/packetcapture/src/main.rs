@@ -16,12 +16,13 @@ use polycube_chain::next;
 use polycube_layout::ring::{BELL_SIZE, FORMAT_PCAP_MICROS, INBOUND, MAX_SNAPLEN};
 
 mod frame;
+mod lanes;
 mod record;
 mod ring;
 
 use frame::Frame;
 use record::Record;
-use ring::{Masks, Ring};
+use ring::{Ring, Sizes};
 
 /// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU that has room
 /// for the ring; this declaration only names it.
@@ -39,6 +40,10 @@ static MASK: Global<u64> = Global::new(4095);
 /// See [`polycube_layout::ring::SMALL_MASK`].
 #[unsafe(no_mangle)]
 static SMALL_MASK: Global<u64> = Global::new(1023);
+
+/// See [`polycube_layout::ring::SEGMENT_BITS`].
+#[unsafe(no_mangle)]
+static SEGMENT_BITS: Global<u32> = Global::new(12);
 
 /// See [`polycube_layout::ring::SNAPLEN`].
 #[unsafe(no_mangle)]
@@ -67,9 +72,9 @@ fn record(ctx: &TcContext) {
     // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(element) = RINGS.get_ptr_mut(cpu) else { return };
-    let masks = Masks { small: SMALL_MASK.load(), large: MASK.load() };
-    // SAFETY: the host sizes the elements for the masks, and the verifier checks every access against that size.
-    let ring = unsafe { Ring::new(element.cast(), masks) };
+    let sizes = Sizes { small: SMALL_MASK.load(), large: MASK.load(), segment_bits: SEGMENT_BITS.load() };
+    // SAFETY: the host sizes the elements for the lanes, and the verifier checks every access against that size.
+    let ring = unsafe { Ring::new(element.cast(), cpu, sizes) };
     if !ring.enter() {
         return;
     }
@@ -79,7 +84,7 @@ fn record(ctx: &TcContext) {
     let frame = Frame::new(ctx, SNAPLEN.load());
     let record = Record { format: FORMAT.load(), captured: frame.captured, length: frame.length };
     let fill = match ring.reserve(record.size()) {
-        Some(place) => {
+        Ok(place) => {
             // SAFETY: `reserve` found room for the record.
             let copied = unsafe {
                 let body = record.begin(place.record, nanos, INTERFACE.load());
@@ -89,7 +94,7 @@ fn record(ctx: &TcContext) {
             };
             if copied { ring.commit(&place, frame.captured) } else { ring.fault() }
         }
-        None => ring.drop_packet(),
+        Err(why) => ring.drop_packet(&why),
     };
     ring.leave();
     ring.ring_bell(fill, &BELL);

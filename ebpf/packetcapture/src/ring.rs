@@ -6,26 +6,50 @@
 use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, maps::RingBuf};
-use polycube_layout::ring::{CONSUMER, Consumer, DATA, LaneEnd, Producer, large_at};
+use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer, wrap_at};
+
+use crate::lanes::{LANES, Slot};
 
 /// This CPU's element.
 pub struct Ring {
     element: *mut u8,
-    masks: Masks,
+    cpu: u32,
+    sizes: Sizes,
 }
 
-/// Sizes of the lanes, less one.
+/// Sizes of the lanes.
 #[derive(Clone, Copy)]
-pub struct Masks {
+pub struct Sizes {
+    /// Bytes of the small lane, less one.
     pub small: u64,
+    /// Bytes of the large lane, less one.
     pub large: u64,
+    /// Binary logarithm of the bytes of the large lane's segments.
+    pub segment_bits: u32,
+}
+
+impl Sizes {
+    #[inline(always)]
+    fn segment(self) -> u64 {
+        (1 << self.segment_bits) - 1
+    }
 }
 
 /// Where a record goes, and its lane's positions once it is there.
 pub struct Place {
     pub record: *mut u8,
+    /// The beginning of its segment.
+    segment: *mut u8,
     is_late: bool,
     room: Room,
+}
+
+/// Why there is no place for a record.
+pub enum NoRoom {
+    /// Both lanes are full.
+    Full,
+    /// The small lane is full, and there is no large one yet.
+    Early,
 }
 
 /// A lane's positions with one more record.
@@ -37,7 +61,7 @@ struct Room {
 }
 
 impl Room {
-    /// For a record of `size` bytes from `head` on.
+    /// For a record of `size` bytes from `head` on; `mask` is the segment's size less one.
     #[inline(always)]
     fn new(head: u64, tail: u64, size: u64, mask: u64) -> Self {
         let crosses = (head & mask) + size > mask;
@@ -62,10 +86,10 @@ impl Fill {
 impl Ring {
     /// # Safety
     ///
-    /// `element` is this CPU's, and has lanes of the sizes that `masks` are of.
+    /// `element` is that of `cpu`, which is this one, and has a small lane of this size.
     #[inline(always)]
-    pub unsafe fn new(element: *mut u8, masks: Masks) -> Self {
-        Self { element, masks }
+    pub unsafe fn new(element: *mut u8, cpu: u32, sizes: Sizes) -> Self {
+        Self { element, cpu, sizes }
     }
 
     /// Starts a packet; false if this CPU is in the middle of another one.
@@ -110,55 +134,74 @@ impl Ring {
     /// Finds room for a record of `size` bytes: in the small lane, unless that has been too full for a record and is
     /// not empty yet.
     #[inline(always)]
-    pub fn reserve(&self, size: u64) -> Option<Place> {
-        let Masks { small, large } = self.masks;
+    pub fn reserve(&self, size: u64) -> Result<Place, NoRoom> {
+        let Sizes { small, large, .. } = self.sizes;
         let producer = self.producer();
-        // SAFETY: `head` and `is_late` are ours, and the consumer stores `tail` whole.
-        let (head, is_late, tail) = unsafe { ((*producer).small.head, (*producer).is_late, self.tail(0)) };
+        // SAFETY: `small` and `is_late` are ours, and the consumer stores `tail` whole.
+        let (head, is_late, tail) = unsafe { ((*producer).small, (*producer).is_late, self.tail(0)) };
         let room = Room::new(head, tail, size, small);
         if room.is_there(small) && (is_late == 0 || head == tail) {
-            // SAFETY: the offset is within the lane.
-            let record = unsafe { self.element.add(DATA).add((head & small) as usize) };
-            return Some(Place { record, is_late: false, room });
+            // SAFETY: the offsets are within the element.
+            let (segment, record) = unsafe {
+                let segment = self.element.add(DATA);
+                (segment, segment.add((head & small) as usize))
+            };
+            return Ok(Place { record, segment, is_late: false, room });
         }
         // SAFETY: as above.
-        let (head, tail) = unsafe { ((*producer).large.head, self.tail(1)) };
-        let room = Room::new(head, tail, size, large);
+        let (head, tail) = unsafe { ((*producer).large, self.tail(1)) };
+        let room = Room::new(head, tail, size, self.sizes.segment());
         if !room.is_there(large) {
-            return None;
+            return Err(NoRoom::Full);
         }
-        // SAFETY: as above.
-        let record = unsafe { self.element.add(large_at(small as usize + 1)).add((head & large) as usize) };
-        Some(Place { record, is_late: true, room })
+        let segment = self.segment(head).ok_or(NoRoom::Early)?;
+        // SAFETY: the offset is within the segment.
+        let record = unsafe { segment.add((head & self.sizes.segment()) as usize) };
+        Ok(Place { record, segment, is_late: true, room })
+    }
+
+    /// The segment of the large lane that `position` is in, if there is a large lane.
+    #[inline(always)]
+    fn segment(&self, position: u64) -> Option<*mut u8> {
+        let Sizes { large, segment_bits, .. } = self.sizes;
+        let segments = (large + 1) >> segment_bits;
+        let segment = u64::from(self.cpu) * segments + ((position & large) >> segment_bits);
+        LANES.get(Slot::LARGE)?.get(segment as u32)
     }
 
     /// Makes the record visible to the consumer.
     #[inline(always)]
     pub fn commit(&self, place: &Place, captured: u32) -> Fill {
-        let (producer, room) = (self.producer(), &place.room);
+        let (producer, sizes) = (self.producer(), self.sizes);
         // SAFETY: the element is ours.
         unsafe {
             add(&raw mut (*producer).written, 1);
             add(&raw mut (*producer).bytes, captured.into());
             if place.is_late {
                 (&raw mut (*producer).is_late).write_volatile(1);
-                store(&raw mut (*producer).large, room, self.masks.large);
+                store(&raw mut (*producer).large, place, sizes.segment());
                 return Fill::LATE;
             }
             if (*producer).is_late != 0 {
-                (&raw mut (*producer).turn).write_volatile((*producer).large.head);
+                (&raw mut (*producer).turn).write_volatile((*producer).large);
                 (&raw mut (*producer).is_late).write_volatile(0);
             }
-            store(&raw mut (*producer).small, room, self.masks.small);
+            store(&raw mut (*producer).small, place, sizes.small);
         }
-        Fill(room.fill)
+        Fill(place.room.fill)
     }
 
     /// Counts a packet for which there was no room. A consumer that sleeps although the ring is full is woken.
     #[inline(always)]
-    pub fn drop_packet(&self) -> Fill {
+    pub fn drop_packet(&self, why: &NoRoom) -> Fill {
+        let producer = self.producer();
         // SAFETY: the element is ours.
-        unsafe { add(&raw mut (*self.producer()).drops, 1) };
+        unsafe {
+            if matches!(why, NoRoom::Early) {
+                add(&raw mut (*producer).early, 1);
+            }
+            add(&raw mut (*producer).drops, 1);
+        }
         Fill::LATE
     }
 
@@ -210,20 +253,21 @@ impl Ring {
     }
 }
 
-/// Stores a lane's positions.
+/// Stores where a record ends.
 ///
 /// # Safety
 ///
-/// `lane` is of this CPU's element.
+/// `head` is that of the lane with `place`, whose segments have `mask` and one bytes.
 #[inline(always)]
-unsafe fn store(lane: *mut LaneEnd, room: &Room, mask: u64) {
+unsafe fn store(head: *mut u64, place: &Place, mask: u64) {
+    let room = &place.room;
     // SAFETY: the caller's promise; only this CPU writes it.
     unsafe {
-        // Also where a record ends at the lane's very end: the consumer never finds the last round's value.
+        // Also where a record ends at the segment's very end: the consumer never finds the last round's value.
         if room.head & mask == 0 {
-            (&raw mut (*lane).wrap).write_volatile(room.end);
+            place.segment.add(wrap_at(mask as usize + 1)).cast::<u64>().write_volatile(room.end);
         }
-        (&raw mut (*lane).head).write_volatile(room.head);
+        head.write_volatile(room.head);
     }
 }
 

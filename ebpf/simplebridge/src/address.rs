@@ -17,7 +17,7 @@ const OCTETS: u64 = 0xffff_ffff_ffff;
 const LAST_DIGIT: u64 = 0x0f00_0000_0000;
 
 impl Address {
-    /// 01:80:c2:00:00:00, the first of sixteen reserved addresses. A bridge without a spanning tree of its own forwards
+    /// 01:80:c2:00:00:00, the first of sixteen reserved addresses. A bridge without a spanning tree of its own may forward
     /// it, as Linux does (`br_handle_frame()` in net/bridge/br_input.c), so that others can find loops through it.
     const SPANNING_TREE: Self = Self(0x00c2_8001);
 
@@ -27,11 +27,17 @@ impl Address {
         self.0 & 1 != 0
     }
 
-    /// 01:80:c2:00:00:01 to 01:80:c2:00:00:0f: for the neighbour only, such as pause frames, LACP, 802.1X and LLDP. No
-    /// bridge forwards them (IEEE 802.1D-2004 table 7-10, 802.1Q table 8-1).
+    /// 01:80:c2:00:00:00 to 01:80:c2:00:00:0f: for the neighbour only, such as spanning trees, pause frames, LACP, 802.1X
+    /// and LLDP (IEEE 802.1D-2004 table 7-10, 802.1Q table 8-1).
     #[inline(always)]
     pub fn is_reserved(self) -> bool {
-        self.0 & !LAST_DIGIT == Self::SPANNING_TREE.0 && self != Self::SPANNING_TREE
+        self.0 & !LAST_DIGIT == Self::SPANNING_TREE.0
+    }
+
+    /// Whether it is the one of spanning trees.
+    #[inline(always)]
+    pub fn is_of_spanning_trees(self) -> bool {
+        self == Self::SPANNING_TREE
     }
 
     /// Whether it can be the address of a single station.

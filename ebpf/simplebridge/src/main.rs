@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use polycube_chain::{Hook, next, tc::DROP};
 use polycube_layout::{
-    bridge::{FDB_SIZE, FdbEntry, PORT_STEP, PortCounters, STATIC},
+    bridge::{DOWN, FDB_SIZE, FdbEntry, ISOLATED, NO_FLOOD, NO_LEARNING, PORT_STEP, PortCounters, STATIC},
     chain::MAX_PORTS,
 };
 
@@ -35,6 +35,18 @@ static FDB: HashMap<Address, FdbEntry, { FDB_SIZE as usize }, { BPF_F_NO_PREALLO
 /// See [`polycube_layout::bridge::COUNTERS`].
 #[btf_map(name = "counters")]
 static COUNTERS: PerCpuArray<PortCounters, { MAX_PORTS as usize }> = PerCpuArray::new();
+
+/// See [`polycube_layout::bridge::FLAGS`].
+#[btf_map(name = "flags")]
+static FLAGS: Array<u32, { MAX_PORTS as usize }> = Array::new();
+
+/// See [`polycube_layout::bridge::ANY_FLAGS`].
+#[unsafe(no_mangle)]
+static ANY_FLAGS: Global<u32> = Global::new(0);
+
+/// See [`polycube_layout::bridge::FORWARD_BPDU`].
+#[unsafe(no_mangle)]
+static FORWARD_BPDU: Global<u32> = Global::new(1);
 
 /// See [`polycube_layout::bridge::AGING`]. IEEE 802.1Q's recommended 300 s, unless the host says otherwise.
 #[unsafe(no_mangle)]
@@ -68,17 +80,23 @@ pub fn bridge(ctx: TcContext) -> i32 {
     };
     // Before anything is learned: neither a frame that no bridge may forward nor an address that no station can have
     // says where a station is.
-    if destination.is_reserved() || !source.is_station() {
+    let is_kept = destination.is_reserved() && !(FORWARD_BPDU.load() != 0 && destination.is_of_spanning_trees());
+    if is_kept || !source.is_station() {
         counters.filtered += 1;
         return DROP;
     }
+    let any = ANY_FLAGS.load();
+    // Without flags, nothing is looked up.
+    let of_input = if any == 0 { 0 } else { flags(input) };
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    if !learn(source, input, now) {
+    let learns = any & NO_LEARNING == 0 || of_input & NO_LEARNING == 0;
+    if learns && !learn(source, input, now) {
         counters.fdb_full += 1;
     }
     if let Some(output) = look_up(destination, now) {
-        if output == input {
+        let is_cut = any & ISOLATED != 0 && of_input & flags(output) & ISOLATED != 0;
+        if output == input || is_cut {
             counters.filtered += 1;
             return DROP;
         }
@@ -89,7 +107,20 @@ pub fn bridge(ctx: TcContext) -> i32 {
             return redirect(ifindex);
         }
     }
-    flood(&ctx, input, counters)
+    let mut avoided = DOWN;
+    if any & ISOLATED != 0 {
+        avoided |= of_input & ISOLATED;
+    }
+    if any & NO_FLOOD != 0 && !destination.is_group() {
+        avoided |= NO_FLOOD;
+    }
+    flood(&ctx, input, avoided, counters)
+}
+
+/// The flags of a port.
+#[inline(always)]
+fn flags(port: u32) -> u32 {
+    FLAGS.get(port).copied().unwrap_or(0)
 }
 
 /// Notes that a port leads to an address; false if the database has no room.
@@ -127,11 +158,11 @@ fn look_up(destination: Address, now: u64) -> Option<u32> {
     (!aged).then_some(port)
 }
 
-/// Sends a frame to every port except the one through which it came in.
+/// Sends a frame to every port except the one through which it came in, and those that have one of the flags `avoided`.
 ///
 /// Each target except the last gets a copy; the last gets the frame itself, which saves a copy.
 #[inline(always)]
-fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
+fn flood(ctx: &TcContext, input: u32, avoided: u32, counters: &mut PortCounters) -> i32 {
     let mut last = 0;
     let limit = PORT_LIMIT.load();
     let mut port = 0;
@@ -139,7 +170,7 @@ fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
     // third of the time.
     while port < limit {
         for step in 0..PORT_STEP {
-            last = visit(ctx, input, port + step, last);
+            last = visit(ctx, input, avoided, port + step, last);
         }
         port += PORT_STEP;
     }
@@ -153,9 +184,9 @@ fn flood(ctx: &TcContext, input: u32, counters: &mut PortCounters) -> i32 {
 
 /// Sends a copy to the last target that was found, if this port is another; returns the last target.
 #[inline(always)]
-fn visit(ctx: &TcContext, input: u32, port: u32, last: u32) -> u32 {
+fn visit(ctx: &TcContext, input: u32, avoided: u32, port: u32, last: u32) -> u32 {
     let ifindex = PORTS.get(port).copied().unwrap_or(0);
-    if ifindex == 0 || same(port, input) {
+    if ifindex == 0 || same(port, input) || flags(port) & avoided != 0 {
         return last;
     }
     if last != 0 {

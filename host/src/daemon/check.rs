@@ -3,6 +3,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::{log, plugin_dirs, tcp};
+use crate::causes::in_one_line;
 use crate::options::{Loaded, Options};
 use crate::plugins::load_directory;
 use crate::rest::Access;
@@ -18,7 +19,7 @@ pub(crate) fn check(loaded: &Loaded) -> Result<()> {
     let mut note = |checked: Result<String>| match checked {
         Ok(line) => println!("{line}"),
         Err(error) => {
-            eprintln!("polycubed: {error:#}");
+            eprintln!("polycubed: {}", in_one_line(&error));
             faults += 1;
         }
     };

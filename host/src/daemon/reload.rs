@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::log::{self, Log};
 use super::tcp;
+use crate::causes::in_one_line;
 use crate::options::Loaded;
 use crate::rest::{Current, Security};
 
@@ -40,7 +41,7 @@ impl Reload {
             }
             Err(error) => {
                 // One line, even where a file has several faults.
-                let error = format!("{error:#}").replace('\n', "; ");
+                let error = in_one_line(&error).replace('\n', "; ");
                 tracing::error!("SIGHUP: everything stays as it was: {error}");
             }
         }

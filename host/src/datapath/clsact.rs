@@ -1,13 +1,12 @@
 //! The queueing disciplines that clsact filters hang on.
 
 use std::io;
-use std::path::Path;
 
 use aya::programs::ProgramError;
 use aya::programs::tc::{TcError, qdisc_add_clsact};
 use rustix::io::Errno;
 
-use super::marks::{Mark, Marks};
+use super::marks::Marks;
 use super::{DatapathError, failed};
 use crate::sys::clsact;
 use crate::wiring::Netdev;
@@ -19,10 +18,8 @@ const KIND: &str = "clsact";
 pub(super) struct Clsact(Marks);
 
 impl Clsact {
-    /// # Errors
-    /// The marks in the directory of pins cannot be read.
-    pub(super) fn new(pins: &Path) -> io::Result<Self> {
-        Ok(Self(Marks::read(pins, Mark::Clsact)?))
+    pub(super) fn new(marks: Marks) -> Self {
+        Self(marks)
     }
 
     /// Sees to it that `netdev` has one.
@@ -43,6 +40,11 @@ impl Clsact {
             }
             Err(error) => Err(failed(netdev, error.into())),
         }
+    }
+
+    /// Takes a netdev's for somebody else's.
+    pub(super) fn forget(&mut self, netdev: &Netdev) {
+        self.0.remove(netdev.ifindex);
     }
 
     /// Removes those that are ours and have no filters.

@@ -20,7 +20,7 @@ use crate::registry::Service;
 pub(crate) struct Handle {
     messages: mpsc::UnboundedSender<Message>,
     view: Arc<RwLock<Arc<View>>>,
-    plugin_dirs: Arc<[PathBuf]>,
+    pub(super) plugin_dirs: Arc<[PathBuf]>,
     /// Whether a message to look is on its way: one is enough.
     is_looking: Arc<AtomicBool>,
 }
@@ -108,7 +108,7 @@ impl Handle {
     }
 
     /// What the file `uri` of a plugin directory is as service `name`.
-    async fn read_service(&self, file_type: FileType, name: &str, uri: &str) -> Result<Service, Problems> {
+    pub(super) async fn read_service(&self, file_type: FileType, name: &str, uri: &str) -> Result<Service, Problems> {
         let (directories, uri, name) = (Arc::clone(&self.plugin_dirs), uri.to_owned(), name.to_owned());
         // Reading a file may take any time.
         let loaded = spawn_blocking(move || load_service(&directories, file_type, &uri, &name));

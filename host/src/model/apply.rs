@@ -129,15 +129,24 @@ impl Draft<'_> {
         let mut peers = Vec::new();
         let mut problems = Vec::new();
         for port in ports {
-            let is_there = matches!(&there.role, Role::Standard(before) if before.contains_key(port.name.as_str()));
-            if !is_there {
+            let before = match &there.role {
+                Role::Standard(before) => before.get(port.name.as_str()),
+                Role::Transparent => None,
+            };
+            let Some(before) = before else {
                 let working = self.require_working(name.as_str());
-                problems.extend(working.and_then(|()| self.add_port(name.as_str(), &port.name, port.uuid)).err());
-            } else if peers.iter().any(|(other, _)| *other == port.name) {
+                let added = working.and_then(|()| self.add_described(name.as_str(), port, &mut peers));
+                problems.extend(added.err());
+                continue;
+            };
+            if peers.iter().any(|(other, _)| *other == port.name) {
                 let path = format!("{name}/ports/{}", port.name);
                 problems.push(Problem::exists(path, format!("port `{}` is in the list twice", port.name)));
+            } else if port.config.settings != before.settings {
+                self.require_working(name.as_str())?;
+                self.model.topology.set_settings(name.as_str(), &port.name, port.config.settings)?;
             }
-            peers.push((port.name, port.peer));
+            peers.push((port.name, port.config.peer));
         }
         if problems.is_empty() { Ok(peers) } else { Err(Problems(problems)) }
     }

@@ -4,6 +4,7 @@ use polycube_plugin_api::ServiceKind;
 use serde_json::{Map, Value, json};
 
 use super::change::Draft;
+use super::port::{PortConfig, create, describe};
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Service;
 use crate::schema::{Node, Source, is_read_only, word};
@@ -26,8 +27,7 @@ pub(super) enum Form<'a> {
 /// A port as a body describes it.
 pub(super) struct PortBody {
     pub name: String,
-    /// Empty for none.
-    pub peer: String,
+    pub config: PortConfig,
     pub uuid: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl Draft<'_> {
                 ("ports", Value::Array(ports)) if has_ports => {
                     let mut found = Vec::new();
                     for (at, port) in ports.into_iter().enumerate() {
-                        match self.split_port(at, port, form) {
+                        match self.split_port(service, at, port, form) {
                             Ok(port) => found.push(port),
                             Err(problems) => split.problems.extend(problems.0),
                         }
@@ -108,8 +108,8 @@ impl Draft<'_> {
         }
     }
 
-    /// A port's name and peer; its settings are checked.
-    fn split_port(&self, at: usize, port: Value, form: Form<'_>) -> Result<PortBody, Problems> {
+    /// A port's name, and what is to be set at it, checked.
+    fn split_port(&self, service: &Service, at: usize, port: Value, form: Form<'_>) -> Result<PortBody, Problems> {
         let path = format!("ports/{at}");
         let Value::Object(mut port) = port else {
             return Err(Problem::bad(path, "a port is an object with a name").into());
@@ -131,18 +131,22 @@ impl Draft<'_> {
         };
         let source = source(&port);
         let uuid = uuid(&mut port, there.map(|port| port.uuid.as_str()));
+        let model = service.port()?;
         let given = port.get("peer").and_then(word).unwrap_or_default();
-        let created = self.model.registry.port.create_from(source, port.into());
-        let created = created.map_err(|problems| problems.under(&path));
+        let made = match there {
+            Some(there) => describe(model, there, source, port.into()),
+            None => create(model, source, port.into()),
+        };
+        let made = made.map_err(|problems| problems.under(&path));
         // A peer that the port already has may be gone for a while.
         let is_same = there.and_then(|port| port.peer.as_ref()).is_some_and(|peer| peer.to_string() == given);
         let peer = if is_same { Ok(None) } else { self.peer(&given) };
         let peer = peer.map_err(|problem| problem.at(format!("{path}/peer")));
-        match (created, peer, uuid) {
-            (Ok(_), Ok(_), Ok(uuid)) => Ok(PortBody { name, peer: given, uuid }),
-            (created, peer, uuid) => {
+        match (made, peer, uuid) {
+            (Ok(config), Ok(_), Ok(uuid)) => Ok(PortBody { name, config, uuid }),
+            (made, peer, uuid) => {
                 let uuid = uuid.err().map(|problem| problem.at(format!("{path}/uuid")));
-                let problems = created.err().into_iter().flat_map(|problems| problems.0).chain(peer.err()).chain(uuid);
+                let problems = made.err().into_iter().flat_map(|problems| problems.0).chain(peer.err()).chain(uuid);
                 Err(Problems(problems.collect()))
             }
         }

@@ -39,9 +39,11 @@ pub(crate) enum Change {
         port: String,
         body: Value,
     },
+    /// Changes what is set at `path` below a port.
     ConfigurePort {
         cube: String,
         port: String,
+        path: Vec<String>,
         operation: Operation,
         body: Value,
     },
@@ -83,6 +85,11 @@ pub(crate) enum Change {
         name: String,
         service: Arc<Service>,
     },
+    /// Says why a service that is stored still cannot be loaded.
+    MissService {
+        name: String,
+        why: String,
+    },
     /// Brings a whole configuration about.
     Apply(Apply),
 }
@@ -106,6 +113,7 @@ impl Change {
             | Self::AddService { .. }
             | Self::RemoveService { .. }
             | Self::ReloadService { .. }
+            | Self::MissService { .. }
             | Self::Apply(_) => None,
         }
     }
@@ -134,7 +142,9 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         }
         Change::Configure { cube, path, operation, value } => draft.configure(&cube, &path, operation, value)?,
         Change::CreatePort { cube, port, body } => draft.create_port(&cube, &port, body)?,
-        Change::ConfigurePort { cube, port, operation, body } => draft.configure_port(&cube, &port, operation, body)?,
+        Change::ConfigurePort { cube, port, path, operation, body } => {
+            draft.configure_port((&cube, &port), &path, operation, body)?;
+        }
         Change::DeletePort { cube, port } => draft.model.topology.remove_port(&cube, &port)?,
         Change::DeletePorts { cube } => draft.model.topology.remove_ports(&cube)?,
         Change::Connect { one, other } => draft.connect(&one, &other)?,
@@ -151,6 +161,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         Change::AddService { name, service } => draft.add_service(&name, service)?,
         Change::RemoveService { name } => draft.remove_service(&name)?,
         Change::ReloadService { name, service } => draft.reload_service(&name, service)?,
+        Change::MissService { name, why } => draft.miss_service(&name, why),
         Change::Apply(apply) => draft.apply(apply)?,
     }
     Ok(draft.model)

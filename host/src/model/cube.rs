@@ -59,8 +59,7 @@ impl Draft<'_> {
         let mut problems = Vec::new();
         let mut peers = Vec::new();
         for port in ports {
-            problems.extend(self.add_port(name.as_str(), &port.name, port.uuid).err());
-            peers.push((port.name, port.peer));
+            problems.extend(self.add_described(name.as_str(), port, &mut peers).err());
         }
         if problems.is_empty() { Ok(peers) } else { Err(Problems(problems)) }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::Model;
+use super::port::PortConfig;
 use super::saved::{SavedCube, SavedPort, save, whole_chain};
 use crate::registry::Registry;
 use crate::topology::{CubeName, Point, Topology};
@@ -40,15 +41,24 @@ fn cube(registry: &Registry, name: &CubeName, cube: &SavedCube) -> Value {
         }
     };
     add(registry.cube.sparse(&json!({ "type": "TC", "loglevel": cube.loglevel })));
-    let ports = cube.ports.iter().flatten().map(|(name, SavedPort { peer, .. })| match peer {
-        Some(peer) => json!({ "name": name, "peer": peer }),
-        None => json!({ "name": name }),
+    let service = registry.service(&cube.service);
+    let ports = cube.ports.iter().flatten().map(|(name, SavedPort { peer, settings, .. })| {
+        let settings = Value::from(settings.clone());
+        let config = PortConfig { peer: peer.clone().unwrap_or_default(), settings: settings.clone() }.whole();
+        let members = match service.as_ref().ok().and_then(|service| service.model.port.as_ref()) {
+            Some(model) => model.sparse(&config),
+            None if peer.is_none() => settings,
+            None => config,
+        };
+        let mut port = Map::from_iter([("name".to_owned(), name.as_str().into())]);
+        port.extend(members.as_object().cloned().unwrap_or_default());
+        Value::Object(port)
     });
     let ports: Vec<Value> = ports.collect();
     if !ports.is_empty() {
         add(json!({ "ports": ports }));
     }
-    add(match registry.service(&cube.service) {
+    add(match service {
         Ok(service) => service.model.sparse(&cube.config),
         // Without its service nothing is known of defaults.
         Err(_) => cube.config.clone(),

@@ -2,12 +2,74 @@
 
 use serde_json::{Value, json};
 
-use super::body::{Peer, named, uuid_of_new};
+use super::body::{CONFIG, Peer, PortBody, named, uuid_of_new};
 use super::change::Draft;
 use super::netdev::Use;
 use crate::problem::{Problem, Problems};
-use crate::schema::Operation;
-use crate::topology::{Place, Point, PortName};
+use crate::schema::{Model, Operation, Source};
+use crate::topology::{Place, Point, Port, PortName};
+
+/// What is set at a port.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PortConfig {
+    /// Empty for none.
+    pub peer: String,
+    /// What the service lets one set.
+    pub settings: Value,
+}
+
+impl PortConfig {
+    pub(crate) fn of(port: &Port) -> Self {
+        let peer = port.peer.as_ref().map(ToString::to_string).unwrap_or_default();
+        Self { peer, settings: port.settings.clone() }
+    }
+
+    /// As one document, of the port's data model.
+    pub(crate) fn whole(self) -> Value {
+        let mut whole = json!({ PEER: self.peer });
+        if let (Some(whole), Value::Object(settings)) = (whole.as_object_mut(), self.settings) {
+            whole.extend(settings);
+        }
+        whole
+    }
+}
+
+impl From<Value> for PortConfig {
+    fn from(mut whole: Value) -> Self {
+        let peer = whole.as_object_mut().and_then(|whole| whole.shift_remove(PEER));
+        Self { peer: peer.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(), settings: whole }
+    }
+}
+
+/// The member of a port that says what is on the other side.
+const PEER: &str = "peer";
+
+/// What is set at a new port.
+///
+/// # Errors
+/// Everything that is wrong with `body`.
+pub(super) fn create(model: &Model, source: Source, body: Value) -> Result<PortConfig, Problems> {
+    model.create_from(source, settable(model, source, body)).map(PortConfig::from)
+}
+
+/// What is set at a port that exists, and that `body` describes as a whole.
+///
+/// # Errors
+/// Everything that is wrong with `body`.
+pub(super) fn describe(model: &Model, port: &Port, source: Source, body: Value) -> Result<PortConfig, Problems> {
+    let before = PortConfig::of(port).whole();
+    model.describe(&before, source, settable(model, source, body)).map(PortConfig::from)
+}
+
+/// A body with the settings that could not be seen when it was shown.
+fn settable(model: &Model, source: Source, mut body: Value) -> Value {
+    // A member of that name may be the service's own.
+    if source == Source::Written || !model.config()["properties"][CONFIG].is_null() {
+        return body;
+    }
+    let unseen = body.as_object_mut().and_then(|body| body.shift_remove(CONFIG)).filter(Value::is_object);
+    if body.is_object() { model.settings(body, unseen.unwrap_or_else(|| json!({}))) } else { body }
+}
 
 impl Draft<'_> {
     pub(super) fn create_port(&mut self, cube: &str, port: &str, body: Value) -> Result<(), Problems> {
@@ -16,13 +78,15 @@ impl Draft<'_> {
         let mut body = if body.is_null() { json!({}) } else { body };
         let (uuid, source) = uuid_of_new(&mut body).map_err(|problem| problem.under(&path))?;
         self.add_port(cube, port, uuid)?;
-        let body = named(port, body);
-        let body = body.and_then(|body| self.model.registry.port.create_from(source, body));
-        let body = body.map_err(|problems| problems.under(&path))?;
-        Ok(self.set_peer(cube, port, body["peer"].as_str().unwrap_or_default())?)
+        let registry = self.model.registry.clone();
+        let model = registry.service(&self.model.topology.cube(cube)?.1.service)?.port()?;
+        let made = named(port, body).and_then(|body| create(model, source, body));
+        let PortConfig { peer, settings } = made.map_err(|problems| problems.under(&path))?;
+        self.model.topology.set_settings(cube, port, settings)?;
+        Ok(self.set_peer(cube, port, &peer)?)
     }
 
-    /// Adds a port that has no peer yet.
+    /// Adds a port that has neither peer nor settings yet.
     pub(super) fn add_port(&mut self, cube: &str, port: &str, uuid: Option<String>) -> Result<(), Problem> {
         let path = format!("{cube}/ports/{port}");
         let name = PortName::parse(port).map_err(|problem| problem.at(path.as_str()))?;
@@ -30,22 +94,35 @@ impl Draft<'_> {
         self.model.topology.add_port(cube, name, uuid)
     }
 
+    /// Adds a port as a body describes it, without its peer, which goes to `peers`.
+    pub(super) fn add_described(&mut self, cube: &str, port: PortBody, peers: &mut Vec<Peer>) -> Result<(), Problem> {
+        let PortBody { name, config, uuid } = port;
+        self.add_port(cube, &name, uuid)?;
+        self.model.topology.set_settings(cube, &name, config.settings)?;
+        peers.push((name, config.peer));
+        Ok(())
+    }
+
+    /// Changes what is set at a port, at `path` below it.
     pub(super) fn configure_port(
         &mut self,
-        cube: &str,
-        port: &str,
+        (cube, port): (&str, &str),
+        path: &[String],
         operation: Operation,
         body: Value,
     ) -> Result<(), Problems> {
-        let found = self.model.topology.port(cube, port)?;
-        let old = json!({ "peer": found.peer.as_ref().map(ToString::to_string).unwrap_or_default() });
-        let new = named(port, body).and_then(|body| self.model.registry.port.change(&old, &[], operation, body));
-        let new = new.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?;
-        // The peer that it already has may be gone for a while, which is no reason to refuse it.
-        if new == old {
-            return Ok(());
+        let old = PortConfig::of(self.model.topology.port(cube, port)?);
+        let registry = self.model.registry.clone();
+        let model = registry.service(&self.model.topology.cube(cube)?.1.service)?.port()?;
+        let body = if path.is_empty() { named(port, body) } else { Ok(body) };
+        let new = body.and_then(|body| model.change(&old.clone().whole(), path, operation, body));
+        let new = PortConfig::from(new.map_err(|problems| problems.under(&format!("{cube}/ports/{port}")))?);
+        if new.settings != old.settings {
+            self.require_working(cube)?;
+            self.model.topology.set_settings(cube, port, new.settings)?;
         }
-        Ok(self.set_peer(cube, port, new["peer"].as_str().unwrap_or_default())?)
+        // The peer that it already has may be gone for a while, which is no reason to refuse it.
+        if new.peer == old.peer { Ok(()) } else { Ok(self.set_peer(cube, port, &new.peer)?) }
     }
 
     pub(super) fn set_peers(&mut self, cube: &str, peers: Vec<Peer>) -> Result<(), Problems> {

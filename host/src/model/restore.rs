@@ -11,9 +11,11 @@ use imbl::OrdMap;
 use polycube_plugin_api::ServiceKind;
 
 use super::Model;
+use super::port::create;
 use super::saved::{Saved, SavedAttachment, SavedCube, SavedPort, UnreadableCube, save, whole_chain};
 use crate::problem::{Problem, Problems};
-use crate::registry::Registry;
+use crate::registry::{Registry, Service};
+use crate::schema::Source;
 use crate::topology::{Attachment, Cube, CubeName, Point, Port, PortName, Role};
 
 /// A cube that could not be brought back.
@@ -201,7 +203,7 @@ impl Model {
         let kind = service.model.service.kind;
         let role = match (kind, &saved.ports) {
             (ServiceKind::Transparent, None) => Role::Transparent,
-            (ServiceKind::Standard, Some(ports)) => Role::Standard(bring_ports_back(ports)?),
+            (ServiceKind::Standard, Some(ports)) => Role::Standard(bring_ports_back(name, service, ports)?),
             (ServiceKind::Standard, None) => {
                 return Err(refused(format!("service `{}` is standard now", saved.service)));
             }
@@ -245,12 +247,21 @@ impl Model {
     }
 }
 
-fn bring_ports_back(saved: &BTreeMap<String, SavedPort>) -> Result<OrdMap<PortName, Port>, Problem> {
+fn bring_ports_back(
+    cube: &CubeName,
+    service: &Service,
+    saved: &BTreeMap<String, SavedPort>,
+) -> Result<OrdMap<PortName, Port>, Problem> {
     let mut ports = OrdMap::new();
-    for (name, SavedPort { id, uuid, peer }) in saved {
+    for (name, SavedPort { id, uuid, peer, settings }) in saved {
         let peer = peer.as_deref().map(Point::parse).transpose()?;
+        let settings = create(service.port()?, Source::Written, settings.clone().into()).map_err(|problems| {
+            let (service, why) = (&service.model.service.name, one_line(&problems));
+            let message = format!("service `{service}` does not take the settings of port `{name}` any more: {why}");
+            Problem::bad(cube.as_str(), message)
+        })?;
         let name = PortName::parse(name)?;
-        ports.insert(name, Port { id: *id, uuid: uuid.clone(), peer });
+        ports.insert(name, Port { id: *id, uuid: uuid.clone(), peer, settings: settings.settings });
     }
     Ok(ports)
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Model;
 use crate::file_type::FileType;
@@ -33,6 +33,9 @@ pub(crate) struct SavedPort {
     /// `CUBE:PORT`, or a netdev.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
+    /// What the service lets one set. Earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
 }
 
 /// A transparent cube in the chain of a point.
@@ -70,7 +73,7 @@ impl UnreadableCube {
             uuid: text("uuid"),
             service: text("service"),
             loglevel,
-            config: Value::Object(serde_json::Map::new()),
+            config: Value::Object(Map::new()),
             ports: None,
         };
         Self { cube, why: format!("what is stored of it cannot be read ({why})") }
@@ -114,10 +117,17 @@ pub(crate) fn rows(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> 
 
 fn services(before: &Model, after: &Model, loaded: &BTreeSet<String>) -> Vec<Row> {
     let file = |model: &Model, name: &str| {
-        let (_, service) = model.registry.services().find(|(other, _)| *other == name)?;
-        Some((service.plugin.path.clone(), service.plugin.file_type()))
+        let loaded = model.registry.service(name).ok();
+        let loaded = loaded.map(|service| (service.plugin.path.clone(), service.plugin.file_type()));
+        loaded.or_else(|| {
+            let (_, missing) = model.registry.missing().find(|(other, _)| *other == name)?;
+            Some((missing.uri.clone(), missing.file_type))
+        })
     };
-    let named = |model: &Model| model.registry.services().map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>();
+    let named = |model: &Model| {
+        let loaded = model.registry.services().map(|(name, _)| name);
+        loaded.chain(model.registry.missing().map(|(name, _)| name)).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
     let mut rows = Vec::new();
     for name in named(before).union(&named(after)) {
         let now = file(after, name);
@@ -139,7 +149,8 @@ fn cube(model: &Model, name: &CubeName) -> Option<SavedCube> {
 pub(super) fn save(cube: &Cube) -> SavedCube {
     let ports = cube.ports().map(|(name, port)| {
         let peer = port.peer.as_ref().map(ToString::to_string);
-        (name.to_string(), SavedPort { id: port.id, uuid: port.uuid.clone(), peer })
+        let settings = port.settings.as_object().cloned().unwrap_or_default();
+        (name.to_string(), SavedPort { id: port.id, uuid: port.uuid.clone(), peer, settings })
     });
     SavedCube {
         uuid: cube.uuid.clone(),

@@ -1,4 +1,5 @@
 mod apply;
+mod ports;
 mod read_back;
 mod round_trip;
 
@@ -207,7 +208,7 @@ fn ports_come_go_and_change_their_peers() {
     check_refused(port(json!({ "name": "r" })), &facts(), &[("br2/ports/q/name", "in the path")]);
     let set = |body| {
         let (cube, port) = ("br1".to_owned(), "p".to_owned());
-        Change::ConfigurePort { cube, port, operation: Operation::Merge, body }
+        Change::ConfigurePort { cube, port, path: Vec::new(), operation: Operation::Merge, body }
     };
     check(set(json!({ "peer": "" })), peer("br1", "p"), Value::Null);
     let mut gone = facts();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Cleanup, Plan, Step};
 use crate::problem::Problem;
 use crate::reconcile::double::{DoubleKernel, State, Verdict};
-use crate::reconcile::{Cubes, Requests, World};
+use crate::reconcile::{Cubes, Handed, Requests, World};
 use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, LogLevel, Place, Point, PortName};
 use crate::wiring::fixture::{BOTH, LAST, Model};
@@ -348,7 +348,7 @@ impl Cubes<crate::wiring::MapId> for Willing {
     fn datapath(&mut self, _: &CubeName, _: &str) -> Result<CubeDatapath, Problem> {
         Ok(CubeDatapath::default())
     }
-    fn prepare(&mut self, _: &CubeName, _: &str, _: &[(&str, &crate::wiring::MapId)]) -> Result<(), Problem> {
+    fn prepare(&mut self, _: &CubeName, _: &str, _: &[Handed<'_, crate::wiring::MapId>]) -> Result<(), Problem> {
         Ok(())
     }
     fn abort(&mut self, _: &CubeName) {}
@@ -361,7 +361,14 @@ impl Cubes<crate::wiring::MapId> for Willing {
 
 /// Lets `work` have effects on a kernel, with plugins that take everything.
 fn on<T>(kernel: &mut DoubleKernel, work: impl FnOnce(&mut World<'_, DoubleKernel>) -> T) -> T {
-    work(&mut World { kernel, cubes: &mut Willing, requests: &Requests::new(), exits: &[], is_restoring: false })
+    work(&mut World {
+        kernel,
+        cubes: &mut Willing,
+        requests: &Requests::new(),
+        exits: &[],
+        is_restoring: false,
+        made: BTreeSet::new(),
+    })
 }
 
 proptest! {

@@ -160,6 +160,7 @@ pub(crate) fn instance(
         calls: Arc::new(Calls::default()),
         failures: Arc::new(Failures::default()),
         configure: Box::new(|_| {}),
+        make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
         freed: Box::new(|| {}),
         slow_path: None,
     };

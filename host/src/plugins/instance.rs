@@ -11,7 +11,7 @@ use std::time::Duration;
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle, SenderHandle};
-use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -62,6 +62,9 @@ const HEAR: Duration = Duration::from_millis(100);
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
 
+/// Makes a map that a plugin described as late, and waits until it is there.
+pub(crate) type MakeMap = Box<dyn Fn(MapSpec) -> Result<MapCopy, Refusal> + Send + Sync>;
+
 /// A stream that a plugin has opened for one reader.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -108,6 +111,8 @@ pub(crate) struct Connections {
     pub failures: Arc<Failures>,
     /// Takes the changes of its configuration that the plugin itself asks for.
     pub configure: Request,
+    /// Takes the late maps that it asks for.
+    pub make_map: MakeMap,
     /// Called when the cube's turn becomes free and somebody waits for it.
     pub freed: Box<dyn Fn() + Send + Sync>,
     /// The way of its packets from user space.
@@ -127,11 +132,11 @@ impl Instance {
         connections: Connections,
     ) -> Result<Self, Failure> {
         let cube: Arc<str> = name.into();
-        let Connections { calls, failures, configure, freed, slow_path } = connections;
+        let Connections { calls, failures, configure, make_map, freed, slow_path } = connections;
         let id = failures.next_id();
         let log = Arc::new(CubeLog::new(Arc::clone(&cube), level));
         let host = HostAbi_TO::from_value(
-            Host { log: Arc::clone(&log), configure, doors: Doors::new(slow_path, info) },
+            Host { log: Arc::clone(&log), configure, make_map, doors: Doors::new(slow_path, info) },
             TD_Opaque,
         );
         let info = info.to_string();
@@ -247,10 +252,7 @@ impl Instance {
     pub(crate) fn prepare(&self, wanted: &str, maps: Vec<MapCopy>) -> Result<(), Failure> {
         self.call("prepare", |cube| {
             // From here on the plugin owns the descriptors. A plugin that is not called any more gets none.
-            let handles: RVec<MapHandle> = maps
-                .into_iter()
-                .map(|MapCopy { info, fd }| MapHandle { info: info.into(), fd: fd.into_raw_fd() })
-                .collect();
+            let handles: RVec<MapHandle> = maps.into_iter().map(MapHandle::from).collect();
             cube.prepare(wanted.into(), handles)
         })
     }
@@ -359,7 +361,7 @@ impl Drop for Instance {
 
 /// A map of a cube, as its plugin gets it.
 pub(crate) struct MapCopy {
-    /// JSON: name, key size, value size and number of entries.
+    /// JSON: name, key size, value size, number of entries, and whether it is new.
     info: String,
     fd: OwnedFd,
 }
@@ -367,10 +369,19 @@ pub(crate) struct MapCopy {
 impl MapCopy {
     /// # Errors
     /// The descriptor cannot be copied.
-    pub(crate) fn of(name: &str, map: &CubeMap) -> io::Result<Self> {
+    pub(crate) fn of(name: &str, map: &CubeMap, is_new: bool) -> io::Result<Self> {
         let CubeMap { key_size, value_size, max_entries, .. } = map;
-        let info = json!({ "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries });
+        let info = json!({
+            "name": name, "key_size": key_size, "value_size": value_size, "max_entries": max_entries, "new": is_new,
+        });
         Ok(Self { info: info.to_string(), fd: map.fd.try_clone()? })
+    }
+}
+
+/// Whoever takes the handle owns the descriptor.
+impl From<MapCopy> for MapHandle {
+    fn from(MapCopy { info, fd }: MapCopy) -> Self {
+        Self { info: info.into(), fd: fd.into_raw_fd() }
     }
 }
 
@@ -387,6 +398,7 @@ struct Host {
     log: Arc<CubeLog>,
     configure: Request,
     doors: Doors,
+    make_map: MakeMap,
 }
 
 impl HostAbi for Host {
@@ -405,5 +417,13 @@ impl HostAbi for Host {
 
     fn sender(&self) -> Answer<SenderHandle> {
         self.doors.open()
+    }
+
+    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
+        let made = serde_json::from_str(spec.as_str()).map_err(Refusal::from).and_then(|spec| (self.make_map)(spec));
+        match made {
+            Ok(map) => ROk(map.into()),
+            Err(refusal) => RErr(json!(refusal).to_string().into()),
+        }
     }
 }

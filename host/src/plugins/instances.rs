@@ -15,7 +15,7 @@ use super::Plugin;
 use super::caller::Caller;
 use super::calls::{Calls, PATIENCE};
 use super::failures::Failures;
-use super::instance::{Connections, Failure, Instance, MapCopy, Request};
+use super::instance::{Connections, Failure, Instance, MakeMap, MapCopy, Request};
 use super::turn::Taken;
 use crate::slow_path::SlowPath;
 use crate::topology::{Cube, CubeName};
@@ -46,6 +46,8 @@ pub(crate) struct Surroundings {
     pub capture_dirs: CaptureDirs,
     /// The way for the plugin of a cube to ask for changes. It returns at once: a change may be waiting for the plugin.
     pub requests: Box<dyn Fn(&CubeName) -> Request + Send>,
+    /// The way to get a map that a plugin described as late. It waits for the engine.
+    pub late_maps: Box<dyn Fn(&CubeName) -> MakeMap + Send>,
     /// The way to learn that a cube's turn became free.
     pub freed: Box<dyn Fn() -> Box<dyn Fn() + Send + Sync> + Send>,
     /// The way of packets from user space.
@@ -162,11 +164,12 @@ impl Instances {
     }
 
     fn make(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<Instance, Failure> {
-        let Surroundings { calls, failures, capture_dirs, requests, freed, slow_path } = &self.surroundings;
+        let Surroundings { calls, failures, capture_dirs, requests, late_maps, freed, slow_path } = &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
             failures: Arc::clone(failures),
             configure: requests(name),
+            make_map: late_maps(name),
             freed: freed(),
             slow_path: slow_path.clone(),
         };

@@ -15,9 +15,9 @@ use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{RootModule as _, lib_header_from_path};
 use abi_stable::std_types::{RErr, ROk, RStr};
 use abi_stable::{StableAbi as _, type_layout::TypeLayout};
-use polycube_plugin_api::ServiceSchema;
 use polycube_plugin_api::abi::{ABI_MAJOR, Answer, CubeHandle, HostHandle, PluginRef};
 use polycube_plugin_api::identity::Identity;
+use polycube_plugin_api::{Direction, ServiceSchema};
 use sha2::{Digest as _, Sha256};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
@@ -147,6 +147,14 @@ impl Plugin {
         match self.code {
             Code::Library(_) => FileType::Lib,
             Code::Object(_) => FileType::Object,
+        }
+    }
+
+    /// Whether cubes can have programs for a direction. What a library describes is known for a cube only.
+    pub(crate) fn stands(&self, direction: Direction) -> bool {
+        match &self.code {
+            Code::Library(_) => true,
+            Code::Object(definition) => definition.stands(direction),
         }
     }
 

@@ -21,6 +21,7 @@ mod schema;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod twice;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,12 @@ pub(crate) struct Definition {
     bindings: Bindings,
 }
 
+impl Definition {
+    pub(super) fn stands(&self, direction: Direction) -> bool {
+        self.hooks.iter().any(|hook| hook.direction == direction)
+    }
+}
+
 /// Reads the object `uri` of a plugin directory and its manifest, as a service called `name`. Answers with the path of the
 /// object, too.
 ///
@@ -75,13 +82,15 @@ pub(super) fn read(
 ) -> Result<(PathBuf, ServiceSchema, Arc<Definition>), LoadError> {
     let Files { path, object, manifest } = files::read(directories, uri)?;
     let file = path.display().to_string();
-    let in_object = |fault: Fault| LoadError::Object { file: file.clone(), fault: Box::new(fault) };
-    check_elf(&object).map_err(in_object)?;
+    let in_file = |file: &str, fault| LoadError::Object { file: file.to_owned(), fault: Box::new(fault) };
+    check_elf(&object).map_err(|fault| in_file(&file, fault))?;
+    let beside = manifest.as_ref().map_or(&file, |(beside, _)| beside).clone();
     let manifest = match manifest {
         Some((file, text)) => Manifest::parse(&text).map_err(|source| LoadError::Manifest { file, source })?,
-        None => in_section(&path, &object).map_err(in_object)?,
+        None => in_section(&path, &object).map_err(|fault| in_file(&file, fault))?,
     };
-    let (service, definition) = make(name, &object, manifest).map_err(in_object)?;
+    let at_fault = |fault: Fault| in_file(if fault.is_of_manifest() { &beside } else { &file }, fault);
+    let (service, definition) = make(name, &object, manifest).map_err(at_fault)?;
     Ok((path, service, Arc::new(definition)))
 }
 

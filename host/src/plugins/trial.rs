@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polycube_plugin_api::ServiceKind;
+use polycube_plugin_api::{Refusal, ServiceKind};
 use serde_json::{Value, json};
 
 use super::Plugin;
@@ -20,6 +20,7 @@ pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Fai
         calls: Arc::default(),
         failures: Arc::default(),
         configure: Box::new(drop),
+        make_map: Box::new(|_| Err(Refusal::failed("a trial has no maps"))),
         freed: Box::new(|| ()),
         slow_path: None,
     };

@@ -12,6 +12,14 @@ use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, LogLevel};
 use crate::wiring::CubeDatapath;
 
+/// A map, as a plugin gets it.
+pub(crate) struct Handed<'a, Map> {
+    pub name: &'a str,
+    pub map: &'a Map,
+    /// Whether this change made it: it is empty, and no program that packets pass has it.
+    pub is_new: bool,
+}
+
 /// Calls of plugins. `Map` is what the kernel side has of a map.
 pub(crate) trait Cubes<Map> {
     /// Reserves these cubes for a change: until [`Cubes::release`], nothing else calls their plugins. Cubes that do not
@@ -46,11 +54,11 @@ pub(crate) trait Cubes<Map> {
     /// # Errors
     /// The plugin's reason.
     fn datapath(&mut self, name: &CubeName, request: &str) -> Result<CubeDatapath, Problem>;
-    /// Hands over the maps, by their names. No packet passes the new programs yet.
+    /// Hands over the maps. No packet passes the new programs yet.
     ///
     /// # Errors
     /// The plugin's reason.
-    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &Map)]) -> Result<(), Problem>;
+    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[Handed<'_, Map>]) -> Result<(), Problem>;
     fn abort(&mut self, name: &CubeName);
     fn commit(&mut self, name: &CubeName);
 
@@ -98,8 +106,9 @@ impl Cubes<CubeMap> for Instances {
         self.datapath(name, request).map_err(|failure| refused(name, failure, self.code(name)))
     }
 
-    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &CubeMap)]) -> Result<(), Problem> {
-        let copies: io::Result<Vec<MapCopy>> = maps.iter().map(|(map, found)| MapCopy::of(map, found)).collect();
+    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[Handed<'_, CubeMap>]) -> Result<(), Problem> {
+        let copies: io::Result<Vec<MapCopy>> =
+            maps.iter().map(|Handed { name, map, is_new }| MapCopy::of(name, map, *is_new)).collect();
         let copies = copies
             .map_err(|error| Problem::failed(name.as_str(), format!("cannot copy the descriptor of a map: {error}")))?;
         self.prepare(name, request, copies).map_err(|failure| refused(name, failure, self.code(name)))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use polycube_plugin_api::{Code, Direction, Level, MapSpec, Program, constant};
 use serde_json::Value;
 
-use super::{Cubes, Kernel};
+use super::{Cubes, Handed, Kernel};
 use crate::problem::Problem;
 use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, LogLevel, Role};
@@ -127,6 +127,12 @@ impl Kernel for DoubleKernel {
     fn create_map(&mut self, id: &MapId, _: &MapDescription) -> Result<(), Problem> {
         self.effect()?;
         assert!(self.state.maps.insert(id.clone()), "{id:?} is there already");
+        Ok(())
+    }
+
+    fn make_late_map(&mut self, id: &MapId, _: &MapDescription) -> Result<(), Problem> {
+        self.effect()?;
+        self.state.maps.insert(id.clone());
         Ok(())
     }
 
@@ -407,10 +413,10 @@ impl Cubes<MapId> for DoubleCubes {
         Ok(datapath(&serde_json::from_str(request).unwrap(), code))
     }
 
-    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[(&str, &MapId)]) -> Result<(), Problem> {
+    fn prepare(&mut self, name: &CubeName, request: &str, maps: &[Handed<'_, MapId>]) -> Result<(), Problem> {
         let behaviour = self.behaviour(name);
         let plugin = self.called(name);
-        assert!(maps.iter().any(|(map, _)| *map == "data"), "{name} has no map");
+        assert!(maps.iter().any(|map| map.name == "data"), "{name} has no map");
         assert_eq!(plugin.prepared, None, "{name} is prepared twice");
         match behaviour {
             Behaviour::RefusesPrepare => return Err(Problem::bad(name.as_str(), "the plugin refuses")),

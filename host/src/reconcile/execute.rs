@@ -1,13 +1,13 @@
 //! Carries out a plan, and undoes it in reverse order when a step fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Cubes, Kernel};
+use super::{Cubes, Handed, Kernel};
 use crate::plan::{Cleanup, Plan, Step};
 use crate::problem::Problem;
 use crate::topology::CubeName;
-use crate::wiring::{CubeExits, Wiring};
+use crate::wiring::{CubeExits, MapId, Wiring};
 
 /// What each plugin is asked with: the JSON text of a `Wanted`.
 pub(crate) type Requests = BTreeMap<CubeName, Arc<str>>;
@@ -21,6 +21,8 @@ pub(crate) struct World<'a, K: Kernel> {
     pub exits: &'a [CubeExits],
     /// Whether what an earlier daemon left is being taken over.
     pub is_restoring: bool,
+    /// Maps that this plan has made, and did not take over.
+    pub made: BTreeSet<MapId>,
 }
 
 impl<K: Kernel> World<'_, K> {
@@ -55,11 +57,21 @@ impl<K: Kernel> World<'_, K> {
     pub(crate) fn carry_out(&mut self, step: &Step, wiring: &Wiring) -> Result<(), Problem> {
         let kernel = &mut *self.kernel;
         match step {
-            Step::CreateMap(map) => kernel.create_map(map, &wiring.maps[map]),
+            Step::CreateMap(map) => {
+                kernel.create_map(map, &wiring.maps[map])?;
+                if !kernel.is_map_taken(map) {
+                    self.made.insert(map.clone());
+                }
+                Ok(())
+            }
             Step::Load(node) => kernel.load(node, &wiring.nodes[node]),
             Step::Prepare(cube) => {
-                let maps: Vec<_> =
-                    wiring.maps_of(cube).filter_map(|id| Some((id.name.as_str(), kernel.map(id)?))).collect();
+                let mut maps = Vec::new();
+                for id in wiring.maps_of(cube) {
+                    if let Some(map) = kernel.map(id) {
+                        maps.push(Handed { name: &id.name, map, is_new: self.made.contains(id) });
+                    }
+                }
                 let request = self.requests.get(cube).map_or("", |request| request);
                 self.cubes.prepare(cube, request, &maps)
             }

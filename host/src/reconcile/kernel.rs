@@ -23,6 +23,12 @@ pub(crate) trait Kernel {
 
     fn map(&self, id: &MapId) -> Option<&Self::Map>;
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
+    /// Whether the current plan took a map over from an earlier daemon.
+    fn is_map_taken(&self, _: &MapId) -> bool {
+        false
+    }
+    /// Makes a map that is described as late, unless it is there.
+    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
     fn drop_map(&mut self, id: &MapId);
     /// Whether a map that is there is what `description` would make.
     fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
@@ -125,6 +131,14 @@ impl Kernel for Live {
 
     fn create_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
         self.datapath.create_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
+    }
+
+    fn is_map_taken(&self, id: &MapId) -> bool {
+        self.datapath.is_map_taken(id)
+    }
+
+    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
+        self.datapath.make_late_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
     }
 
     fn drop_map(&mut self, id: &MapId) {
@@ -285,7 +299,13 @@ impl Kernel for Live {
     }
 
     fn undo_port(&mut self, map: &MapId, port: u32, was: u32) -> Result<(), Problem> {
-        if self.datapath.is_map_taken(map) { Ok(()) } else { self.set_port(map, port, was) }
+        if self.datapath.is_map_taken(map) {
+            return Ok(());
+        }
+        match self.datapath.set_port(map, port, was) {
+            Err(error) if was == 0 && is_past_the_end(&error) => Ok(()),
+            done => done.map_err(|error| refused(map.cube.as_str(), &error)),
+        }
     }
 
     fn put_pairs_back(&mut self) {
@@ -333,6 +353,11 @@ impl Live {
     }
 }
 
+/// Whether a map has no such entry (`array_map_update_elem()` in the kernel's kernel/bpf/arraymap.c): then it was never set.
+fn is_past_the_end(error: &DatapathError) -> bool {
+    matches!(error, DatapathError::Load(LoadError::WriteMap { source, .. }) if source.raw_os_error() == Some(libc::E2BIG))
+}
+
 fn refused(path: &str, error: &DatapathError) -> Problem {
     match error {
         DatapathError::Load(LoadError::Refused { source, .. }) => {
@@ -355,6 +380,15 @@ mod tests {
 
     use super::*;
     use crate::problem::ErrorTag;
+
+    #[test]
+    fn an_entry_past_the_end_of_a_map_was_never_set() {
+        let failed = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            DatapathError::Load(LoadError::WriteMap { what: "cube `p1`".to_owned(), name: "ports".to_owned(), source })
+        };
+        assert!(is_past_the_end(&failed(libc::E2BIG)) && !is_past_the_end(&failed(libc::EPERM)));
+    }
 
     #[test]
     fn a_netdev_that_is_gone_or_taken_is_not_an_internal_error() {

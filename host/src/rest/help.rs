@@ -1,5 +1,5 @@
 //! `OPTIONS PATH?help=VERB[&completion][&deep]`: what can follow a path, from the schemas, the declared paths and the names that
-//! exist.
+//! exist. `OPTIONS PATH?model`: the data model below a path alone, which asks no plugin; what the path names need not exist.
 //!
 //! The command line's help and completion are made of it: the command line knows no service itself.
 
@@ -31,11 +31,13 @@ struct Query {
     completion: bool,
     /// Whether the whole data model below is wanted as well.
     deep: bool,
+    /// Whether the data model below is all that is wanted.
+    model: bool,
 }
 
 impl Query {
     fn parse(text: &str) -> Result<Self, Problem> {
-        let mut query = Self { verb: None, completion: false, deep: false };
+        let mut query = Self { verb: None, completion: false, deep: false, model: false };
         for part in text.split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=').unwrap_or((part, "")) {
                 ("help", word) if word.eq_ignore_ascii_case(NO_VERB) => query.verb = None,
@@ -48,9 +50,10 @@ impl Query {
                 }
                 ("completion", _) => query.completion = true,
                 ("deep", _) => query.deep = true,
+                ("model", _) => query.model = true,
                 (other, _) => {
                     let problem = Problem::invalid("", format!("unknown parameter `{other}`"));
-                    return Err(problem.knowing(other, ["help", "completion", "deep"]));
+                    return Err(problem.knowing(other, ["help", "completion", "deep", "model"]));
                 }
             }
         }
@@ -70,6 +73,12 @@ fn takes(kind: ResourceKind, verb: Verb) -> bool {
 
 pub(super) async fn answer(context: &Context, call: &Call, routes: &'static [Route]) -> Result<Done, Refusal> {
     let query = Query::parse(&call.query).map_err(|problem| problem.under(&call.place()))?;
+    if query.model {
+        let help = Help { node: cube::node(context, &call.path), ..Help::default() };
+        let json = serde_json::to_value(help);
+        let json = json.map_err(|error| Problem::failed("", format!("cannot write the data model: {error}")))?;
+        return Ok(Done::new(StatusCode::OK, Content::Document(json)));
+    }
     let mut help = on(context, &call.path, query.verb, routes).await?;
     if query.deep {
         help.node = cube::node(context, &call.path);

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 pub(super) use self::chains::of_topology as chains_at;
 use super::context::Context;
 use crate::engine::View;
-use crate::model::{CONFIG, SavedCube, SavedPort, Unrestored, from_wire};
+use crate::model::{CONFIG, PortConfig, SavedCube, SavedPort, Unrestored, from_wire};
 use crate::problem::Problem;
+use crate::schema::{Model, PORTS};
 use crate::sys::netlink::{NetlinkError, Traffic};
 use crate::topology::{Cube, CubeName, Point, Port, PortName, Role};
 use crate::wiring::Netdev;
@@ -55,7 +56,12 @@ pub(super) fn unrestored(name: &CubeName, unrestored: &Unrestored) -> Value {
 pub(super) fn stored(name: &CubeName, cube: &Unrestored) -> Value {
     let mut json = unrestored(name, cube);
     let SavedCube { config, ports, .. } = &cube.cube;
-    let port = |(name, SavedPort { uuid, peer, .. }): (&String, &SavedPort)| json!({ "name": name, "uuid": uuid, "status": "DOWN", "peer": peer.as_deref().unwrap_or_default() });
+    let port = |(name, SavedPort { uuid, peer, settings, .. }): (&String, &SavedPort)| {
+        let peer = peer.as_deref().unwrap_or_default();
+        let mut json = json!({ "name": name, "uuid": uuid, "status": "DOWN", "peer": peer });
+        add(&mut json, settings.clone().into());
+        json
+    };
     if let Some(ports) = ports {
         json["ports"] = ports.iter().map(port).collect();
     }
@@ -102,7 +108,7 @@ pub(super) fn add_state(json: &mut Value, state: Option<NetdevState>) {
 pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = base(view, name, cube);
     let add_chains = |json: &mut Value, point: &Point| {
-        let chains = chains::at((&view.topology, &view.netdevs), point);
+        let chains = chains::at(view, point);
         json[chains::INGRESS] = chains.ingress.into();
         json[chains::EGRESS] = chains.egress.into();
     };
@@ -129,11 +135,43 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
 /// The same, with the settings that are not as they would be by default.
 pub(super) fn configured(view: &View, name: &CubeName, cube: &Cube) -> Value {
     let mut json = placed(view, name, cube);
-    let settings = view.registry.service(&cube.service).map(|service| service.model.sparse(&cube.config));
-    if let Some(settings) = settings.ok().filter(|settings| *settings != json!({})) {
+    let Ok(service) = view.registry.service(&cube.service) else { return json };
+    let settings = service.model.sparse(&cube.config);
+    if settings != json!({}) {
         json[CONFIG] = settings;
     }
+    if let Some(model) = &service.model.port {
+        for ((_, port), json) in cube.ports().zip(ports_of(&mut json)) {
+            add(json, model.sparse(&PortConfig::of(port).whole()));
+        }
+    }
     json
+}
+
+/// What is set at the ports of a cube, and what `state`, the plugin's, says of them. What it says of others is left out.
+pub(super) fn add_settings(json: &mut Value, model: &Model, cube: &Cube, state: Value) {
+    let Value::Array(entries) = state else { return add_settings(json, model, cube, json!([])) };
+    let named = entries.into_iter().filter_map(|entry| Some((entry["name"].as_str()?.to_owned(), entry)));
+    let mut named: BTreeMap<String, Value> = named.collect();
+    for ((name, port), json) in cube.ports().zip(ports_of(json)) {
+        let mut state = named.remove(name.as_str()).unwrap_or_else(|| json!({}));
+        if let Some(state) = state.as_object_mut() {
+            state.shift_remove("name");
+        }
+        let config = PortConfig::of(port).whole();
+        add(json, model.present(&config, state));
+        if let Some(unseen) = model.unseen(&config)
+            && json.get(CONFIG).is_none()
+        {
+            json[CONFIG] = unseen;
+        }
+    }
+}
+
+fn add(json: &mut Value, members: Value) {
+    if let (Some(json), Value::Object(members)) = (json.as_object_mut(), members) {
+        json.extend(members);
+    }
 }
 
 /// What all netdevs have counted, by ifindex.
@@ -187,10 +225,14 @@ pub(super) fn whole(
     add_counters(view, name, cube, traffic, &mut json);
     let service = view.registry.service(&cube.service)?;
     let state = view.instances[name].state();
-    let (state, failure) = match state {
+    let (mut state, failure) = match state {
         Ok(state) => (state, view.deferred.of_cube(&view.topology, name, cube)),
         Err(failure) => (json!({}), Some(failure.to_string())),
     };
+    if let Some(model) = &service.model.port {
+        let of_ports = state.as_object_mut().and_then(|state| state.shift_remove(PORTS));
+        add_settings(&mut json, model, cube, of_ports.unwrap_or_default());
+    }
     let Value::Object(members) = service.model.present(&cube.config, state) else { return Ok(json) };
     for (key, value) in members {
         json[&key] = value;

@@ -19,7 +19,7 @@ use super::present::{traffic, unrestored, whole};
 use super::resource_kind::ResourceKind;
 use crate::model::{Change, Unrestored};
 use crate::problem::{ErrorTag, Problem};
-use crate::schema::{Operation, word};
+use crate::schema::{Operation, PORTS, word};
 use crate::topology::CubeName;
 
 pub(super) async fn answer(context: Context, call: Call) -> Result<Done, Refusal> {
@@ -130,7 +130,11 @@ async fn of_cube(
     }
     let (change, kind) = match path {
         [] => change_of_cube(cube, call)?,
-        [ports, rest @ ..] if ports == "ports" => change::of_ports(&context.view.registry.port, cube, rest, call)?,
+        [ports, rest @ ..] if ports == PORTS => {
+            let registry = &context.view.registry;
+            let model = registry.service(&found.service)?.model.port.as_deref();
+            change::of_ports(model.unwrap_or(&registry.port), cube, rest, call)?
+        }
         _ => change::of_node(context.view.registry.service(&found.service)?, cube, path, call)?,
     };
     let guard = etag::guard(call, name.as_str(), path);

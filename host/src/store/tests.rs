@@ -126,7 +126,8 @@ fn a_store_that_goes_after_an_error_is_not_made_again_with_the_last_changes_alon
     drop(reopen(directory.path()));
     std::fs::remove_file(&path).unwrap();
     let pending = vec![Row::Cube("s2".to_owned(), Some(cube("two")))];
-    let mut thread = Thread { path: path.clone(), database: None, pending, failure: Arc::default() };
+    let mut thread = Thread::new(path.clone(), None, Arc::default());
+    thread.pending = pending;
     let why = thread.write().unwrap_err();
     assert!(why.to_string().contains("No such file"), "{why}");
     assert!(!path.exists() && thread.pending.len() == 1, "it is tried again, and nothing is lost meanwhile");
@@ -179,7 +180,7 @@ fn a_service_that_an_earlier_version_wrote_is_a_library() {
 #[test]
 fn a_store_that_does_not_pass_its_trial_is_put_aside_unopened() {
     let directory = tempfile::tempdir().unwrap();
-    let refuse = |_: &Path| Err(TrialError(ExitStatus::from_raw(libc::SIGABRT)));
+    let refuse = |_: &Path| Err(TrialError::Ended(ExitStatus::from_raw(libc::SIGABRT)));
     let (store, contents) = Store::open_after(directory.path(), refuse).unwrap();
     assert_eq!(contents.damaged, None, "a new store needs no trial");
     write(&store, vec![Row::Cube("s1".to_owned(), Some(cube("one")))]).unwrap();

@@ -10,9 +10,10 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use redb::Database;
+use redb::backends::InMemoryBackend;
+use redb::{Database, StorageBackend as _};
 
 use super::{CHAINS, CUBES, SERVICES};
 use crate::sys::process;
@@ -20,34 +21,60 @@ use crate::sys::process;
 /// The word of the command line that asks for a trial of the path after it. It is for the daemon alone.
 pub(crate) const WORD: &str = "try-store";
 
+/// The word that asks for a trial of what is in the file now, while the daemon has it open. For the daemon alone, too.
+pub(crate) const COPY: &str = "try-store-copy";
+
 /// The signals by which a process ends itself because of what it has read.
 const FATAL: [i32; 5] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
-/// A trial that its process did not survive.
+/// A trial that did not go well.
 #[derive(Debug, thiserror::Error)]
-#[error("the database ends a process that opens it, {0}")]
-pub(super) struct TrialError(pub ExitStatus);
+pub(super) enum TrialError {
+    #[error("the database ends a process that opens it, {0}")]
+    Ended(ExitStatus),
+    #[error("the database cannot be read")]
+    Unreadable,
+}
 
 /// Has another process open the store.
 ///
 /// # Errors
 /// What became of the process, if it did not survive.
 pub(super) fn in_child(path: &Path) -> Result<(), TrialError> {
+    match start(WORD, path) {
+        Some(status) if is_fatal(status) => Err(TrialError::Ended(status)),
+        _ => Ok(()),
+    }
+}
+
+/// Has another process read what is in the store's file, as a copy in its memory.
+///
+/// # Errors
+/// It cannot be read, or the process did not survive it.
+pub(super) fn of_copy(path: &Path) -> Result<(), TrialError> {
+    match start(COPY, path) {
+        Some(status) if is_fatal(status) => Err(TrialError::Ended(status)),
+        Some(status) if status.code() == Some(UNREADABLE) => Err(TrialError::Unreadable),
+        _ => Ok(()),
+    }
+}
+
+/// The exit code of a process that cannot read the store: `EX_DATAERR` of sysexits(3).
+const UNREADABLE: i32 = 65;
+
+/// What becomes of a process that tries a store; `None` if it cannot be started.
+fn start(word: &str, path: &Path) -> Option<ExitStatus> {
     let mut command = Command::new("/proc/self/exe");
-    command.args([OsString::from(WORD), path.into()]).env_remove("NOTIFY_SOCKET");
+    command.args([OsString::from(word), path.into()]).env_remove("NOTIFY_SOCKET");
     #[cfg(debug_assertions)]
     if crate::fault::is_armed(FAULT) {
         command.env(FAULT, "");
     }
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match status {
-        Ok(status) if is_fatal(status) => Err(TrialError(status)),
-        Ok(_) => Ok(()),
-        Err(error) => {
-            tracing::warn!(%error, "cannot start a process to try the store in: it is opened without a trial");
-            Ok(())
-        }
-    }
+    let failed = |error: &std::io::Error| {
+        tracing::warn!(%error, "cannot start a process to try the store in: it is opened without a trial");
+    };
+    status.inspect_err(failed).ok()
 }
 
 /// Whether the file is to blame. A signal from elsewhere, such as that of a machine without memory, says nothing of it.
@@ -81,8 +108,27 @@ pub(crate) fn run(path: &Path) {
         panic!("fault: a panic");
     }
     // Whether it can be used is for the daemon to find out: this process only has to survive it.
-    if let Ok((database, _)) = super::read(path) {
-        let _ = catch_unwind(AssertUnwindSafe(|| write(&database)));
+    if let Ok((opened, _)) = super::read(path) {
+        let _ = catch_unwind(AssertUnwindSafe(|| write(&opened.database)));
+    }
+}
+
+/// What that process does with a copy. It ends with [`UNREADABLE`] where the daemon could not go on with the file.
+pub(crate) fn run_on_copy(path: &Path) -> ExitCode {
+    if let Err(error) = process::forbid_core_files() {
+        eprintln!("polycubed: a core file may be written: {error}");
+    }
+    let try_it = || -> Result<(), redb::Error> {
+        let bytes = std::fs::read(path)?;
+        let memory = InMemoryBackend::new();
+        memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes)).map_err(std::io::Error::other)?;
+        let database = Database::builder().create_with_backend(memory)?;
+        super::contents(&database)?;
+        write(&database)
+    };
+    match catch_unwind(AssertUnwindSafe(try_it)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::from(UNREADABLE as u8),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use polycube_layout::chain::MAX_PORTS;
+use serde_json::{Map, Value};
 
 use super::{Attachment, Cube, CubeName, Point, PortName, Role, Topology};
 use crate::problem::Problem;
@@ -15,6 +16,8 @@ pub(crate) struct Port {
     pub uuid: String,
     /// What is on the other side: a netdev, or the port of another cube, which has to name this one too.
     pub peer: Option<Point>,
+    /// What its cube's service lets one set at a port, defaults filled in: an object.
+    pub settings: Value,
 }
 
 impl Topology {
@@ -48,7 +51,21 @@ impl Topology {
             Problem::bad(path, message)
         })?;
         if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role {
-            ports.insert(port, Port { id, uuid, peer: None });
+            ports.insert(port, Port { id, uuid, peer: None, settings: Value::Object(Map::new()) });
+        }
+        Ok(())
+    }
+
+    /// Sets what the service lets one set at a port.
+    ///
+    /// # Errors
+    /// As [`Topology::port`].
+    pub(crate) fn set_settings(&mut self, cube: &str, port: &str, settings: Value) -> Result<(), Problem> {
+        self.port(cube, port)?;
+        if let Role::Standard(ports) = &mut self.cube_mut(cube)?.role
+            && let Some(found) = ports.get_mut(port)
+        {
+            found.settings = settings;
         }
         Ok(())
     }

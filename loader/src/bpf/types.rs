@@ -42,6 +42,24 @@ pub fn types_load(btf: &[u8]) -> io::Result<OwnedFd> {
     bpf(bpf_cmd::BPF_BTF_LOAD, &mut attr).map(owned)
 }
 
+/// Creates a map of maps, which can hold such as `inner`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_of_maps_create(name: &str, shape: MapShape, inner: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    // SAFETY: writing the union's member for BPF_MAP_CREATE.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    create.map_type = shape.map_type;
+    create.key_size = shape.key_size;
+    create.value_size = shape.value_size;
+    create.max_entries = shape.max_entries;
+    create.map_flags = shape.flags;
+    create.map_name = object_name(name);
+    create.inner_map_fd = inner.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map(owned)
+}
+
 /// Creates a map, with its types if the kernel takes them: some kinds of maps have none.
 ///
 /// # Errors

@@ -30,13 +30,19 @@ fn generated(map: &str) -> Program {
 
 /// A datapath that can work for a transparent cube with the points 3 and 4.
 fn described() -> Datapath {
-    let maps = ["fdb", "counters", "ports"].map(MapSpec::declared).to_vec();
+    let maps = ["fdb", "counters", "flags", "ports"].map(MapSpec::declared).to_vec();
     Datapath { programs: vec![elf(3, Direction::Ingress, "bridge"), generated("fdb")], maps, objects: Vec::new() }
 }
 
 fn check_of(kind: ServiceKind, object: &[u8], datapath: &Datapath) -> String {
+    check_with(&[], kind, object, datapath)
+}
+
+/// With ports of these ids.
+fn check_with(ports: &[u32], kind: ServiceKind, object: &[u8], datapath: &Datapath) -> String {
     let objects = [object, &[0; 16]].map(|bytes| Arc::new(Known::new(bytes)));
-    let asked = Asked { points: [3, 4].map(|id| PointId { id }).into() };
+    let ports = ports.iter().map(|id| Id { id: *id }).collect();
+    let asked = Asked { points: [3, 4].map(|id| Id { id }).into(), ports };
     check(datapath, &objects, kind, &asked).err().map(|fault| fault.to_string()).unwrap_or_default()
 }
 
@@ -126,20 +132,20 @@ fn every_map_is_made_and_can_be_filled() {
          read or fill it: add `MapSpec::declared(\"counters\")` to its maps",
     );
     check_that(
-        |datapath| drop(datapath.maps.remove(2)),
+        |datapath| drop(datapath.maps.remove(3)),
         "bridge at point 3 ingress: object 0 has a map `ports` that the datapath does not describe, so that nothing could \
          read or fill it: add `MapSpec::declared(\"ports\")` to its maps",
     );
     let standard = Datapath {
         programs: vec![elf(0, Direction::Ingress, "bridge")],
-        maps: ["fdb", "counters"].map(MapSpec::declared).to_vec(),
+        maps: ["fdb", "counters", "flags"].map(MapSpec::declared).to_vec(),
         objects: Vec::new(),
     };
     assert_eq!(check_of(ServiceKind::Standard, BRIDGE, &standard), "", "the host fills `ports`");
     check_that(
         |datapath| datapath.programs[1] = generated("bdf"),
         "a generated one at point 3 egress stage 1 refers to a map `bdf` that the datapath does not describe; known: fdb, \
-         counters, ports",
+         counters, flags, ports",
     );
     check_that(|datapath| datapath.programs[1] = generated("next"), "");
     check_that(
@@ -165,4 +171,17 @@ fn every_map_is_made_and_can_be_filled() {
     let root = Datapath { maps: Vec::new(), ..root };
     let refused = check(&root, &[], ServiceKind::Transparent, &nothing).unwrap_err().to_string();
     assert_eq!(refused, "root at point 4 egress: the cube has no such point; there is none");
+}
+
+#[test]
+fn a_port_that_the_table_has_no_room_for_is_refused() {
+    let maps = ["fdb", "counters", "flags"].map(MapSpec::declared).to_vec();
+    let datapath = Datapath { programs: vec![elf(0, Direction::Ingress, "bridge")], maps, objects: Vec::new() };
+    let check = |ports: &[u32]| check_with(ports, ServiceKind::Standard, BRIDGE, &datapath);
+    assert_eq!(check(&[0, 1023]), "");
+    assert_eq!(
+        check(&[1024, 0]),
+        "bridge at point 0 ingress: the map `ports` of object 0 has room for 1024 ports, and one has the id 1024: delete \
+         another port first, or build the service with a larger map"
+    );
 }

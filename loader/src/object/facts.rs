@@ -131,8 +131,8 @@ mod tests {
     fn an_object_has_programs_maps_and_globals() {
         for (elf, program, maps, globals) in [
             (ROOT, "root", &["key", "next", "resume"][..], &["PORT"][..]),
-            (BRIDGE, "bridge", &["counters", "fdb", "next", "ports"], &["AGING"]),
-            (CAPTURE, "capture", &["BELL", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
+            (BRIDGE, "bridge", &["counters", "fdb", "flags", "next", "ports"], &["AGING", "ANY_FLAGS"]),
+            (CAPTURE, "capture", &["BELL", "LANES", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
         ] {
             let facts = Facts::of(elf).unwrap();
             assert_eq!(facts.programs, BTreeMap::from([(program.to_owned(), "classifier".to_owned())]));

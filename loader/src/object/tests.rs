@@ -37,7 +37,7 @@ fn the_objects_have_the_programs_and_maps_that_the_host_binds() {
     for (what, elf, program, maps) in [
         ("root", ROOT, "root", &[NEXT, ".rodata"][..]),
         ("simplebridge", BRIDGE, "bridge", &[NEXT, PORTS, "fdb", "counters", ".rodata"]),
-        ("packetcapture", CAPTURE, "capture", &[NEXT, "RINGS", "BELL", ".rodata"]),
+        ("packetcapture", CAPTURE, "capture", &[NEXT, "RINGS", "LANES", "BELL", ".rodata"]),
     ] {
         let object = parse(what, elf).unwrap();
         let (programs, found) = names(&object);

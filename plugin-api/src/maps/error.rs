@@ -129,6 +129,7 @@ impl MapType {
     pub(super) const LRU_HASH: Self = Self(9);
     pub(super) const LRU_PERCPU_HASH: Self = Self(10);
     pub(super) const LPM_TRIE: Self = Self(11);
+    pub(super) const ARRAY_OF_MAPS: Self = Self(12);
     pub(super) const RINGBUF: Self = Self(27);
 
     /// Whether it has a value for each CPU.
@@ -148,6 +149,7 @@ impl fmt::Display for MapType {
             Self::LRU_HASH => "LRU_HASH",
             Self::LRU_PERCPU_HASH => "LRU_PERCPU_HASH",
             Self::LPM_TRIE => "LPM_TRIE",
+            Self::ARRAY_OF_MAPS => "ARRAY_OF_MAPS",
             Self::RINGBUF => "RINGBUF",
             Self(3) => "PROG_ARRAY",
             Self(other) if f.alternate() => return write!(f, "of type {other}"),

@@ -29,6 +29,13 @@ pub struct Config {
     pub snaplen: SnapLen,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
+    /// When the greater part of the rings is made: right after the capture is attached, or when packets come faster than
+    /// they are written for the first time (then an idle capture needs 1.3 MiB per CPU, and packets may be lost until the
+    /// rest is there, within milliseconds)
+    pub ring_memory: RingMemory,
+    /// Scheduling priority of the thread that takes packets from the rings: high lets it run before programs that compete for
+    /// its CPU, which loses fewer packets and slows those down; the daemon needs `--keep-capability CAP_SYS_NICE` for it
+    pub priority: Priority,
     /// Which packets to record, within VLAN tags too, and how much of them; all conditions must hold
     pub filters: Filters,
     /// Which packets to record, in tcpdump's language (pcap-filter(7)); `all` or an empty value records every packet
@@ -70,6 +77,8 @@ impl Default for Config {
             capture: Capture::default(),
             snaplen: SnapLen::default(),
             ring_size: RingSize::default(),
+            ring_memory: RingMemory::default(),
+            priority: Priority::default(),
             filters: Filters::default(),
             filter: None,
             netmask: None,
@@ -85,6 +94,26 @@ impl Default for Config {
             stream_buffer: Mebibytes::whole(16),
         }
     }
+}
+
+/// When the greater part of the rings is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum RingMemory {
+    #[default]
+    AtOnce,
+    WhenNeeded,
+}
+
+/// Scheduling priority of the thread that takes packets from the rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Priority {
+    #[default]
+    Normal,
+    High,
 }
 
 /// Directions to capture: into the cube or netdev, out of it, both or none.

@@ -56,13 +56,17 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) fn start(cube: &str, mut drain: Drain) -> io::Result<Self> {
+    pub(crate) fn start(cube: &str, mut drain: Drain, settings: Arc<Settings>) -> io::Result<Self> {
         let wake = Arc::new(Wake::new()?);
         let (commands, inbox) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         let woken = Arc::clone(&wake);
         thread::Builder::new().name(thread_name(cube)).spawn(move || {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(&mut drain, &inbox, &woken))) {
+            let work = || {
+                drain.follow(&settings);
+                run(&mut drain, &inbox, &woken);
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
                 let text = payload.downcast_ref::<String>().map(String::as_str);
                 let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("a payload that is not text");
                 drain.log(Level::Error, &format!("the capture thread panicked and writes no more packets: {what}"));
@@ -168,7 +172,7 @@ fn execute(drain: &mut Drain, command: Command) {
         Command::Describe(section) => drain.router.describe(section),
         Command::Apply(settings, done) => {
             drain.round(Cut::All);
-            drain.router.apply(settings);
+            drain.apply(settings);
             let _ = done.send(());
         }
         Command::Tick => drain.router.tick(),

@@ -14,7 +14,7 @@ use crate::datapath;
 use crate::filter::fields::Fields;
 use crate::filter::{self, Compiled, FilterError, Netmask};
 use crate::lock::lock;
-use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError};
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
 use crate::settings::Settings;
 use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
@@ -68,7 +68,7 @@ enum Prepared {
     On(Box<Session>),
     /// The same in rings that another instance has used, or still uses until it ends: a session would take packets away
     /// from it.
-    TakeOver(CaptureMaps),
+    TakeOver(Box<CaptureMaps>),
     /// Other settings, and other rings if given.
     Change(Option<OpenRings>),
 }
@@ -116,7 +116,7 @@ impl PacketCapture {
     /// Goes on in the rings of an instance that has ended. Their packets wait there meanwhile.
     fn take_over(&self, phases: &mut Phases, settings: &Arc<Settings>) {
         match std::mem::take(&mut phases.prepared) {
-            Prepared::TakeOver(maps) => match Session::start(&self.context, maps, Arc::clone(settings)) {
+            Prepared::TakeOver(maps) => match Session::start(&self.context, *maps, Arc::clone(settings)) {
                 Ok(session) => phases.prepared = Prepared::On(Box::new(session)),
                 Err(error) => {
                     let message = format!("cannot continue: {error}; turn the capture off and on");
@@ -159,8 +159,8 @@ impl Service for PacketCapture {
         let filter = self.filter(&wanted.config)?;
         let datapath = datapath::datapath(&wanted.config, filter.program.as_ref(), &wanted.points, self.cpus)?;
         // Before the kernel has to find it.
-        let needed = datapath.maps.iter().filter_map(|map| map.value_size).map(u64::from).sum::<u64>();
-        let room = self.context.outcome.memory.check(needed * self.cpus as u64);
+        let needed = if datapath.maps.is_empty() { 0 } else { datapath::memory(&wanted.config, self.cpus) };
+        let room = self.context.outcome.memory.check(needed);
         room.map_err(|error| Refusal::from(SessionError::from(error)).at("ring-size"))?;
         Ok(datapath)
     }
@@ -169,7 +169,9 @@ impl Service for PacketCapture {
         let Wanted { config, points, .. } = wanted;
         let CubeContext { cube, roots, .. } = &self.context;
         let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
-        let maps = CaptureMaps::find(maps)?;
+        let large =
+            Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
+        let maps = CaptureMaps::find(maps, large)?;
         let filter = self.filter(config)?;
         let mut phases = self.phases();
         self.forget(&mut phases);
@@ -178,7 +180,7 @@ impl Service for PacketCapture {
             (None, _) => Prepared::Off,
             (Some(maps), None) if maps.are_used()? => {
                 self.context.check_directory(&settings)?;
-                Prepared::TakeOver(maps)
+                Prepared::TakeOver(Box::new(maps))
             }
             (Some(maps), None) => {
                 let session = Session::start(&self.context, maps, Arc::clone(&settings))?;

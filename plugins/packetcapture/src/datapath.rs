@@ -5,13 +5,16 @@
 use std::borrow::Cow;
 
 use polycube_layout::ring::{
-    BELL, FLAGS, FORMAT, INBOUND, INTERFACE, MASK, OUTBOUND, RINGS, SMALL_MASK, SNAPLEN, element_size, small_size,
+    ARRAY, ARRAY_OF_MAPS, BELL, FLAGS, FORMAT, INBOUND, INTERFACE, LANES, LARGE, LARGE_FLAGS, MASK, OUTBOUND, RINGS,
+    SEGMENT_BITS, SMALL_MASK, SNAPLEN, segment_size, small_size,
 };
-use polycube_plugin_api::{Code, Count, Datapath, Direction, MapSpec, Point, Program, Refusal, constant};
+use polycube_plugin_api::{
+    Code, Count, Datapath, Direction, InnerMap, MapKind, MapSpec, Point, Program, Refusal, constant,
+};
 
 use crate::config::{Capture, Config};
 use crate::filter::Compiled;
-use crate::ring::LAYOUT;
+use crate::ring::{LAYOUT, MapSize};
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
@@ -42,16 +45,53 @@ pub(crate) fn datapath(
     }
     let generated =
         filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
-    let value_size = u32::try_from(element_size(ring))
-        .map_err(|_| Refusal::failed("the ring is too large for a map").at("ring-size"))?;
-    let generation = u64::from(LAYOUT) << 32 | u64::from(config.format.constant());
-    let rings =
-        MapSpec { name: RINGS.to_owned(), count: Count::PerCpu, value_size: Some(value_size), kind: None, generation };
     Ok(Datapath {
         programs,
-        maps: vec![rings, MapSpec::declared(BELL)],
+        maps: maps(config, cpus).into(),
         objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
     })
+}
+
+/// The maps for `config`, whose contents mean something else for another format or size.
+fn maps(config: &Config, cpus: usize) -> [MapSpec; 4] {
+    let ring = config.ring_size.granted(cpus);
+    let large = large_lanes(config, cpus);
+    let (generation, value_size) = (large.generation, MapSize::of_rings(ring, cpus).value_size);
+    let inner = large.kind.zip(large.value_size).map(|(kind, value_size)| InnerMap { kind, value_size });
+    let slot = MapKind { map_type: ARRAY_OF_MAPS, key_size: 4, flags: 0 };
+    [
+        MapSpec { count: Count::PerCpu, value_size: Some(value_size), generation, ..MapSpec::declared(RINGS) },
+        MapSpec {
+            count: Count::Entries(1),
+            value_size: Some(4),
+            kind: Some(slot),
+            generation,
+            inner,
+            ..MapSpec::declared(LANES)
+        },
+        large,
+        MapSpec::declared(BELL),
+    ]
+}
+
+/// The map of the large lanes.
+pub(crate) fn large_lanes(config: &Config, cpus: usize) -> MapSpec {
+    let ring = config.ring_size.granted(cpus);
+    let MapSize { value_size, count } = MapSize::of_large_lanes(ring, cpus);
+    MapSpec {
+        count: Count::Entries(count),
+        value_size: Some(value_size),
+        kind: Some(MapKind { map_type: ARRAY, key_size: 4, flags: LARGE_FLAGS }),
+        generation: u64::from(LAYOUT) << 32 | u64::from(ring.ilog2()) << 8 | u64::from(config.format.constant()),
+        late: true,
+        ..MapSpec::declared(LARGE)
+    }
+}
+
+/// Bytes of memory that rings for `config` take up when there are large lanes.
+pub(crate) fn memory(config: &Config, cpus: usize) -> u64 {
+    let ring = config.ring_size.granted(cpus);
+    MapSize::of_rings(ring, cpus).bytes() + MapSize::of_large_lanes(ring, cpus).bytes()
 }
 
 /// The hooks that need a program at `point`. What leaves through the loopback comes in again: one of the two is left
@@ -79,6 +119,7 @@ fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction
         constants: vec![
             constant(MASK, (ring as u64 - 1).to_ne_bytes()),
             constant(SMALL_MASK, (small_size(ring) as u64 - 1).to_ne_bytes()),
+            constant(SEGMENT_BITS, segment_size(ring).ilog2().to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
             constant(FORMAT, config.format.constant().to_ne_bytes()),
             constant(INTERFACE, interface.to_ne_bytes()),
@@ -89,6 +130,7 @@ fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction
 
 #[cfg(test)]
 mod tests {
+    use polycube_layout::ring::element_size;
     use polycube_plugin_api::Direction::{self, Egress, Ingress};
 
     use super::*;
@@ -134,14 +176,18 @@ mod tests {
     }
 
     #[test]
-    fn the_map_has_room_for_the_ring_that_the_mask_is_of() {
+    fn the_maps_have_room_for_the_ring_that_the_mask_is_of() {
         let config = Config { capture: Capture::Ingress, ..Config::default() };
-        for (cpus, ring) in [(2, 16 << 20), (64, 4 << 20)] {
+        for (cpus, ring, segments) in [(2, 16 << 20, 8), (64, 4 << 20, 2), (1024, 256 << 10, 1)] {
             let found = datapath(&config, None, &points(), cpus).unwrap();
             let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
             assert_eq!(constants[0], constant("MASK", (ring as u64 - 1).to_ne_bytes()));
-            assert_eq!(found.maps[0].value_size, Some(element_size(ring) as u32));
-            assert_eq!(found.maps[0].count, Count::PerCpu);
+            let [rings, slot, large, _] = &found.maps[..] else { panic!("{:?}", found.maps) };
+            assert_eq!(rings.value_size, Some(element_size(ring) as u32));
+            assert_eq!(rings.count, Count::PerCpu);
+            assert_eq!(large.count, Count::Entries(segments * cpus as u32));
+            assert_eq!(slot.inner.map(|inner| inner.value_size), large.value_size);
+            assert!(large.late && !rings.late && !slot.late);
         }
     }
 }

@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::hint::spin_loop;
+use std::sync::Arc;
 
 use polycube_plugin_api::Level;
 
+use crate::config::{Priority, RingMemory};
 use crate::format::{Format, Stamp};
+use crate::larger::Larger;
 use crate::log::Log;
 use crate::merge::{Limits, Span, batch};
 use crate::ring::{Bell, Damage, Head, Reader};
+use crate::settings::Settings;
 use crate::sink::{CaptureFile, Router};
 use crate::sys;
 use crate::tally::{Room, take};
@@ -22,12 +26,18 @@ const SPINS: usize = 2000;
 /// adjusted.
 const MARGIN_NANOS: i64 = 20_000;
 
+/// The nice value of high priority, the least that there is: it gets 87 times the share of 0 (`sched_prio_to_weight`,
+/// kernel/sched/core.c).
+const HIGH: i32 = -20;
+
 /// Rings of the same size, and the bell of their programs.
 pub(crate) struct RingSet {
     pub(crate) id: u64,
     pub(crate) format: Format,
     pub(crate) reader: Reader,
     pub(crate) bell: Bell,
+    /// The way to the large lanes, if they are not there from the beginning.
+    pub(crate) larger: Option<Larger>,
 }
 
 /// The result of a round.
@@ -51,6 +61,8 @@ pub(crate) struct Drain {
     pub(crate) sources: Vec<RingSet>,
     pub(crate) router: Router,
     log: Log,
+    ring_memory: RingMemory,
+    priority: Priority,
     /// Bytes of records that the cube's rings have released.
     taken: u64,
     /// Bytes of records that come next, but were written by a killed daemon.
@@ -73,12 +85,41 @@ struct Ring {
 
 impl Drain {
     pub(crate) fn new(router: Router, log: Log) -> Self {
-        Self { sources: Vec::new(), router, log, taken: 0, arrived: 0 }
+        Self {
+            sources: Vec::new(),
+            router,
+            log,
+            ring_memory: RingMemory::WhenNeeded,
+            priority: Priority::Normal,
+            taken: 0,
+            arrived: 0,
+        }
     }
 
     /// Counts from what earlier consumers have done.
     pub(crate) fn resume(&mut self, taken: u64, arrived: u64) {
         (self.taken, self.arrived) = (taken, arrived);
+    }
+
+    /// Later packets are handled under these settings.
+    pub(crate) fn apply(&mut self, settings: Arc<Settings>) {
+        self.follow(&settings);
+        self.router.apply(settings);
+    }
+
+    /// Adopts what this thread itself needs of `settings`.
+    pub(crate) fn follow(&mut self, settings: &Settings) {
+        self.ring_memory = settings.ring_memory;
+        if self.priority == settings.priority {
+            return;
+        }
+        self.priority = settings.priority;
+        let nice = if settings.priority == Priority::High { HIGH } else { 0 };
+        if let Err(error) = sys::set_nice(nice) {
+            let message =
+                format!("cannot have a high priority: {error}; start polycubed with `--keep-capability CAP_SYS_NICE`");
+            self.log(Level::Warn, &message);
+        }
     }
 
     /// Empties these rings as well.
@@ -94,6 +135,7 @@ impl Drain {
     /// Moves what the rings hold now.
     pub(crate) fn round(&mut self, cut: Cut) -> Progress {
         let Some(format) = self.format() else { return Progress::Empty };
+        self.enlarge();
         let heads = self.heads(cut);
         let mut progress = Progress::Empty;
         let smallest = self.sources.iter().map(|source| source.reader.size()).min().unwrap_or_default();
@@ -129,6 +171,19 @@ impl Drain {
             self.sources.iter().for_each(|source| source.reader.note_taken(self.taken));
             if is_last {
                 return progress;
+            }
+        }
+    }
+
+    /// Has large lanes made for rings that do not have them: at once, or if a small one is half full. So they are there the
+    /// next time that the thread is late.
+    fn enlarge(&mut self) {
+        for RingSet { reader, larger, .. } in &mut self.sources {
+            let Some(larger) = larger.as_mut().filter(|_| !reader.has_large_lanes()) else { continue };
+            let mark = (reader.small_size() / 2) as u64;
+            let is_needed = || (0..reader.cpus()).any(|cpu| reader.exceeds(cpu, mark));
+            if self.ring_memory == RingMemory::AtOnce || is_needed() {
+                larger.ask();
             }
         }
     }

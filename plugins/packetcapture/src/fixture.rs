@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Write as _;
 use std::mem::offset_of;
@@ -10,7 +11,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use polycube_layout::ring::{
-    BELL_SIZE, CONSUMER, Consumer, DATA, LaneEnd, Producer, RECORD_HEADER, element_size, large_at, small_size,
+    BELL_SIZE, CONSUMER, Consumer, DATA, Producer, RECORD_HEADER, element_size, segment_size, segments, small_size,
+    with_slack, wrap_at,
 };
 use polycube_plugin_api::{Level, Point};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -23,7 +25,7 @@ use crate::format::Format;
 use crate::format::pcap::HEADER;
 use crate::log::Log;
 use crate::outcome::Outcome;
-use crate::ring::{Bell, Reader, Rings};
+use crate::ring::{Bell, MapSize, Reader, Rings};
 use crate::settings::Settings;
 use crate::sink::{FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition};
 use crate::store::{Roots, StoredFile};
@@ -71,30 +73,60 @@ pub(crate) fn bell() -> Bell {
 
 pub(crate) const SMALL: usize = 0;
 pub(crate) const LARGE: usize = 1;
-const ENDS: [usize; 2] = [offset_of!(Producer, small), offset_of!(Producer, large)];
+const HEADS: [usize; 2] = [offset_of!(Producer, small), offset_of!(Producer, large)];
 
 /// The program on all CPUs.
 pub(crate) struct Kernel {
     fd: OwnedFd,
+    large: OwnedFd,
+    /// Whether the program has the large lanes.
+    has_large: Cell<bool>,
     size: usize,
     cpus: u32,
 }
 
 impl Kernel {
+    /// With large lanes of `size` bytes.
     pub(crate) fn new(cpus: u32, size: usize) -> Self {
-        Self { fd: memory(cpus as usize * element_size(size)), size, cpus }
+        let count = cpus as usize;
+        let large = memory(MapSize::of_large_lanes(size, count).bytes() as usize);
+        Self { fd: memory(count * element_size(size)), large, has_large: Cell::new(true), size, cpus }
+    }
+
+    /// Without large lanes, which may come.
+    pub(crate) fn small(cpus: u32, size: usize) -> Self {
+        Self { has_large: Cell::new(false), ..Self::new(cpus, size) }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    pub(crate) fn value_size(&self) -> u32 {
-        element_size(self.size) as u32
+    pub(crate) fn large_fd(&self) -> BorrowedFd<'_> {
+        self.large.as_fd()
     }
 
+    pub(crate) fn map_size(&self) -> MapSize {
+        MapSize::of_rings(self.size, self.cpus as usize)
+    }
+
+    pub(crate) fn large_map_size(&self) -> MapSize {
+        MapSize::of_large_lanes(self.size, self.cpus as usize)
+    }
+
+    /// Maps the rings, and the large lanes if they are there.
     pub(crate) fn map(&self) -> (Arc<Rings>, Reader) {
-        Rings::map(self.fd(), self.value_size(), self.cpus).unwrap()
+        let (rings, reader) = Rings::map(self.fd(), self.map_size(), self.size).unwrap();
+        if self.has_large.get() {
+            self.enlarge(&rings);
+        }
+        (rings, reader)
+    }
+
+    /// Gives the large lanes to the consumer and the program.
+    pub(crate) fn enlarge(&self, rings: &Rings) {
+        rings.map_large_lanes(self.large.as_fd(), self.large_map_size()).unwrap();
+        self.has_large.set(true);
     }
 
     /// Records a packet as the program does; false if the ring is full.
@@ -111,8 +143,10 @@ impl Kernel {
             self.store(cpu, SMALL, &record, end, next);
             return true;
         }
-        let Some((end, next)) = self.room(cpu, LARGE, record.len()) else {
+        let room = self.room(cpu, LARGE, record.len());
+        let Some((end, next)) = room.filter(|_| self.has_large.get()) else {
             self.add(cpu, offset_of!(Producer, drops), 1);
+            self.add(cpu, offset_of!(Producer, early), room.is_some().into());
             return false;
         };
         self.write(cpu, is_late, &1_u32.to_ne_bytes());
@@ -122,23 +156,40 @@ impl Kernel {
 
     /// Where a record of `length` bytes would end, and the lane's head then, if there is room.
     fn room(&self, cpu: usize, lane: usize, length: usize) -> Option<(u64, u64)> {
-        let (head, tail, size) = (self.lane_head(cpu, lane), self.lane_tail(cpu, lane), self.lane_size(lane));
+        let (head, tail, size) = (self.lane_head(cpu, lane), self.lane_tail(cpu, lane), self.segment(lane));
         let end = head + length as u64;
         let crosses = head % size + length as u64 >= size;
         let next = if crosses { (head / size + 1) * size } else { end };
-        (next - tail <= size).then_some((end, next))
+        (next - tail <= self.lane_size(lane)).then_some((end, next))
     }
 
     fn store(&self, cpu: usize, lane: usize, record: &[u8], end: u64, next: u64) {
-        let (size, head) = (self.lane_size(lane), self.lane_head(cpu, lane));
-        let at = [DATA, large_at(small_size(self.size))][lane];
-        self.write(cpu, at + (head % size) as usize, record);
+        let (size, head) = (self.segment(lane), self.lane_head(cpu, lane));
+        let (map, at) = self.place(cpu, lane, (head / size) as usize);
+        let write = |at: usize, bytes: &[u8]| assert_eq!(pwrite(map, bytes, at as u64).unwrap(), bytes.len());
+        write(at + (head % size) as usize, record);
         if next.is_multiple_of(size) {
-            self.set(cpu, ENDS[lane] + offset_of!(LaneEnd, wrap), end);
+            write(at + wrap_at(size as usize), &end.to_ne_bytes());
         }
         self.add(cpu, offset_of!(Producer, written), 1);
         self.add(cpu, offset_of!(Producer, bytes), (record.len() - RECORD_HEADER) as u64);
-        self.set(cpu, ENDS[lane] + offset_of!(LaneEnd, head), next);
+        self.set(cpu, HEADS[lane], next);
+    }
+
+    /// Sets where the last record of a segment ends.
+    pub(crate) fn set_wrap(&self, cpu: usize, lane: usize, segment: usize, wrap: u64) {
+        let size = self.segment(lane) as usize;
+        let (map, at) = self.place(cpu, lane, segment);
+        assert_eq!(pwrite(map, &wrap.to_ne_bytes(), (at + wrap_at(size)) as u64).unwrap(), 8);
+    }
+
+    /// Where a segment begins.
+    fn place(&self, cpu: usize, lane: usize, segment: usize) -> (&OwnedFd, usize) {
+        let count = segments(self.size);
+        match lane {
+            SMALL => (&self.fd, cpu * element_size(self.size) + DATA),
+            _ => (&self.large, (cpu * count + segment % count) * with_slack(segment_size(self.size))),
+        }
     }
 
     /// Starts or ends a packet.
@@ -152,11 +203,16 @@ impl Kernel {
     }
 
     pub(crate) fn lane_head(&self, cpu: usize, lane: usize) -> u64 {
-        self.get(cpu, ENDS[lane] + offset_of!(LaneEnd, head))
+        self.get(cpu, HEADS[lane])
     }
 
     pub(crate) fn lane_tail(&self, cpu: usize, lane: usize) -> u64 {
         self.get(cpu, CONSUMER + offset_of!(Consumer, tails) + 8 * lane)
+    }
+
+    /// Bytes of a lane's segments.
+    fn segment(&self, lane: usize) -> u64 {
+        [small_size(self.size), segment_size(self.size)][lane] as u64
     }
 
     fn lane_size(&self, lane: usize) -> u64 {

@@ -148,7 +148,7 @@ impl Resolution {
 
 /// A packet's time, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp(pub(crate) u64);
+pub struct Stamp(pub(crate) u64);
 
 impl Stamp {
     /// The time `nanos` after 1970; earlier times become 1970.

@@ -13,10 +13,10 @@ mod cube;
 mod datapath;
 mod drain;
 mod format;
+mod larger;
 mod lock;
 mod log;
 mod memory;
-mod merge;
 mod outcome;
 mod patience;
 mod pattern;
@@ -32,6 +32,8 @@ mod tally;
 pub mod anonymize;
 pub mod config;
 pub mod filter;
+#[doc(hidden)]
+pub mod merge;
 pub mod state;
 
 #[cfg(test)]

@@ -8,16 +8,13 @@ use std::ops::Range;
 
 use crate::format::{Format, Record, Stamp};
 
-/// Whole records of one ring, in their order, in up to [`PIECES`](Span::PIECES) pieces; some of them may be empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span<'a> {
-    pub(crate) pieces: [&'a [u8]; Span::PIECES],
+/// Whole records of one ring, in their order, in pieces that are not empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span<'a> {
+    pub pieces: Vec<&'a [u8]>,
 }
 
 impl Span<'_> {
-    /// The large lane, the small one, and the large one again: each up to its lap's end, and after it.
-    pub(crate) const PIECES: usize = 6;
-
     pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(|piece| piece.len()).sum()
     }
@@ -25,40 +22,40 @@ impl Span<'_> {
 
 /// Limits of a batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// The format of all spans.
-    pub(crate) format: Format,
-    /// At least as many as a span has pieces.
-    pub(crate) runs: usize,
+    pub format: Format,
+    /// The maximum number of runs.
+    pub runs: usize,
     /// A batch ends with the record that exceeds this.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Records at or after this time are held back: an earlier record may still appear in another ring.
-    pub(crate) before: Option<Stamp>,
+    pub before: Option<Stamp>,
 }
 
 /// What to write next.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Batch<'a> {
+pub struct Batch<'a> {
     /// Whole records, ordered by time.
-    pub(crate) runs: Vec<&'a [u8]>,
+    pub runs: Vec<&'a [u8]>,
     /// Bytes of each span that are in `runs`.
-    pub(crate) taken: Vec<usize>,
+    pub taken: Vec<usize>,
     /// Whether [`Limits::before`] held back a record.
-    pub(crate) held: bool,
+    pub held: bool,
     /// Spans that contain an invalid record. The records before it are in `runs`.
-    pub(crate) damaged: Vec<usize>,
+    pub damaged: Vec<usize>,
 }
 
 /// Takes the earliest records of `spans`. A single span is not even parsed.
-pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
+pub fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
     let mut full = spans.iter().enumerate().filter(|(_, span)| span.len() > 0);
+    let is_small = |span: &Span<'_>| span.len() <= limits.bytes && span.pieces.len() <= limits.runs;
     match (full.next(), full.next()) {
         (None, _) => Batch { taken: vec![0; spans.len()], ..Batch::default() },
-        (Some((lone, span)), None) if limits.before.is_none() && span.len() <= limits.bytes => {
+        (Some((lone, span)), None) if limits.before.is_none() && is_small(span) => {
             let mut taken = vec![0; spans.len()];
             taken[lone] = span.len();
-            let runs = span.pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-            Batch { runs, taken, ..Batch::default() }
+            Batch { runs: span.pieces.clone(), taken, ..Batch::default() }
         }
         _ => merge(spans, limits),
     }
@@ -66,7 +63,7 @@ pub(crate) fn batch<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
 
 fn merge<'a>(spans: &[Span<'a>], limits: &Limits) -> Batch<'a> {
     let mut batch = Batch::default();
-    let mut cursors = spans.iter().map(|span| Cursor::new(*span, limits.format)).collect::<Vec<_>>();
+    let mut cursors = spans.iter().map(|span| Cursor::new(span, limits.format)).collect::<Vec<_>>();
     let mut runs = Vec::<Run>::new();
     let mut bytes = 0;
     let mut queue = BinaryHeap::with_capacity(spans.len());
@@ -133,30 +130,22 @@ impl Run {
 }
 
 /// How far a span has been taken.
-struct Cursor<'a> {
-    span: Span<'a>,
+struct Cursor<'s, 'a> {
+    pieces: &'s [&'a [u8]],
     format: Format,
-    /// The first piece that is not empty, if there is one.
+    /// The piece that comes next.
     number: usize,
     at: usize,
     taken: usize,
 }
 
-impl<'a> Cursor<'a> {
-    fn new(span: Span<'a>, format: Format) -> Self {
-        let mut cursor = Self { span, format, number: 0, at: 0, taken: 0 };
-        cursor.skip_empty();
-        cursor
-    }
-
-    fn skip_empty(&mut self) {
-        while self.at == self.span.pieces[self.number].len() && self.number + 1 < Span::PIECES {
-            (self.number, self.at) = (self.number + 1, 0);
-        }
+impl<'s, 'a> Cursor<'s, 'a> {
+    fn new(span: &'s Span<'a>, format: Format) -> Self {
+        Self { pieces: &span.pieces, format, number: 0, at: 0, taken: 0 }
     }
 
     fn rest(&self) -> &'a [u8] {
-        &self.span.pieces[self.number][self.at..]
+        self.pieces.get(self.number).map_or(&[], |piece| &piece[self.at..])
     }
 
     fn peek(&self) -> Option<Record> {
@@ -171,7 +160,9 @@ impl<'a> Cursor<'a> {
         let piece = Piece { number: self.number, range: self.at..self.at + record.size };
         self.at = piece.range.end;
         self.taken += record.size;
-        self.skip_empty();
+        if self.at == self.pieces[self.number].len() {
+            (self.number, self.at) = (self.number + 1, 0);
+        }
         piece
     }
 

@@ -12,16 +12,17 @@ mod note;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use polycube_layout::ring::{
-    CONSUMER, Consumer, DATA, FILTER, Filter, LaneEnd, Producer, element_size, large_at, small_size,
+    CONSUMER, Consumer, DATA, FILTER, Filter, Producer, SLACK, element_size, segment_size, segments, small_size,
+    with_slack, wrap_at,
 };
 
 pub(crate) use bell::Bell;
 pub(crate) use lane::Head;
-use lane::{LARGE, Lane, SMALL};
+use lane::{LARGE, Lane, Piece, SMALL, Stretch};
 use mapping::{Access, Mapping};
 #[cfg(test)]
 pub(crate) use note::MARK_OFFSET;
@@ -34,8 +35,8 @@ use crate::tally::Tally;
 /// Why rings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RingError {
-    #[error("the map's elements have {value_size} bytes, which is not the size of an element with two lanes")]
-    Size { value_size: u32 },
+    #[error("the map has {count} elements of {value_size} bytes, which is not what the lanes of a ring need")]
+    Size { value_size: u32, count: u32 },
     #[error("cannot map the rings: {0}")]
     Map(#[source] io::Error),
 }
@@ -78,35 +79,93 @@ impl std::ops::AddAssign for Counters {
     }
 }
 
-/// The map [`RINGS`](polycube_layout::ring::RINGS).
+/// The sizes of a map of rings or large lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapSize {
+    pub(crate) value_size: u32,
+    pub(crate) count: u32,
+}
+
+impl MapSize {
+    /// Of [`RINGS`](polycube_layout::ring::RINGS), where the large lanes have `large` bytes.
+    pub(crate) fn of_rings(large: usize, cpus: usize) -> Self {
+        Self { value_size: element_size(large) as u32, count: cpus as u32 }
+    }
+
+    /// Of [`LARGE`](polycube_layout::ring::LARGE), where the lanes have `large` bytes.
+    pub(crate) fn of_large_lanes(large: usize, cpus: usize) -> Self {
+        Self { value_size: with_slack(segment_size(large)) as u32, count: (segments(large) * cpus) as u32 }
+    }
+
+    /// Bytes of each large lane, where this is their map for `cpus` CPUs.
+    pub(crate) fn large_lane(self, cpus: u32) -> usize {
+        (self.value_size as usize).saturating_sub(SLACK) * (self.count / cpus.max(1)) as usize
+    }
+
+    pub(crate) fn bytes(self) -> u64 {
+        u64::from(self.value_size) * u64::from(self.count)
+    }
+
+    fn require(self, expected: Self) -> Result<(), RingError> {
+        let Self { value_size, count } = self;
+        if self == expected { Ok(()) } else { Err(RingError::Size { value_size, count }) }
+    }
+}
+
+/// The map [`RINGS`](polycube_layout::ring::RINGS), and [`LARGE`](polycube_layout::ring::LARGE) when it is there.
 pub(crate) struct Rings {
     mapping: Mapping,
+    large: OnceLock<Mapping>,
     cpus: usize,
     element: usize,
-    /// The lanes of an element, small and large.
-    lanes: [Lane; 2],
+    /// Bytes of each large lane.
+    size: usize,
 }
 
 impl Rings {
-    /// Maps the rings of `cpus` CPUs. An earlier consumer's `tail` is where we continue.
-    pub(crate) fn map(fd: BorrowedFd<'_>, value_size: u32, cpus: u32) -> Result<(Arc<Self>, Reader), RingError> {
-        let cpus = cpus as usize;
-        let element = value_size as usize;
-        let sizes = (DATA.ilog2()..u32::BITS).map(|bits| 1 << bits);
-        let large = sizes.map(|size| (size, element_size(size))).find(|(_, bytes)| *bytes == element);
-        let (large, _) = large.ok_or(RingError::Size { value_size })?;
-        let small = small_size(large);
-        let lanes = [Lane { at: DATA, size: small }, Lane { at: large_at(small), size: large }];
+    /// Maps rings whose large lanes have `size` bytes. An earlier consumer's `tail` is where we continue.
+    pub(crate) fn map(fd: BorrowedFd<'_>, found: MapSize, size: usize) -> Result<(Arc<Self>, Reader), RingError> {
+        let (cpus, element) = (found.count as usize, found.value_size as usize);
+        found.require(MapSize::of_rings(size, cpus))?;
         let mapping = Mapping::new(fd, 0, element * cpus, Access::ReadWrite).map_err(RingError::Map)?;
-        let rings = Arc::new(Self { mapping, cpus, element, lanes });
+        let rings = Arc::new(Self { mapping, large: OnceLock::new(), cpus, element, size });
         let tail = |cpu, lane| rings.mapping.word64(rings.tail(cpu, lane)).load(Ordering::Acquire);
         let tails = (0..cpus).map(|cpu| [tail(cpu, SMALL), tail(cpu, LARGE)]).collect();
         Ok((Arc::clone(&rings), Reader { rings, tails }))
     }
 
+    /// Maps the large lanes. The program may get them afterwards.
+    pub(crate) fn map_large_lanes(&self, fd: BorrowedFd<'_>, found: MapSize) -> Result<(), RingError> {
+        found.require(MapSize::of_large_lanes(self.size, self.cpus))?;
+        let mapping = Mapping::new(fd, 0, found.bytes() as usize, Access::ReadWrite).map_err(RingError::Map)?;
+        // If they are mapped already, it is the same map.
+        let _ = self.large.set(mapping);
+        Ok(())
+    }
+
+    /// Whether the large lanes are mapped.
+    pub(crate) fn has_large_lanes(&self) -> bool {
+        self.large.get().is_some()
+    }
+
     /// Size of each large lane in bytes: what the user calls the ring's.
     pub(crate) fn size(&self) -> usize {
-        self.lanes[LARGE].size
+        self.size
+    }
+
+    /// Packets that were lost because the small lane was full and there was no large one yet.
+    pub(crate) fn early_losses(&self) -> u64 {
+        let word = |cpu| self.mapping.word64(self.producer(cpu, offset_of!(Producer, early))).load(Ordering::Relaxed);
+        (0..self.cpus).map(word).sum()
+    }
+
+    /// A lane of `cpu`, and the map that it is in.
+    fn lane(&self, cpu: usize, lane: usize) -> (Lane, Option<&Mapping>) {
+        let (size, segments) =
+            if lane == SMALL { (small_size(self.size), 1) } else { (segment_size(self.size), segments(self.size)) };
+        let stride = with_slack(size);
+        let at = if lane == SMALL { cpu * self.element + DATA } else { cpu * segments * stride };
+        (Lane { at, size, stride, segments }, if lane == SMALL { Some(&self.mapping) } else { self.large.get() })
     }
 
     /// The programs' counters so far.
@@ -160,8 +219,8 @@ impl Rings {
     }
 }
 
-/// Where the ends of the lanes are.
-const ENDS: [usize; 2] = [offset_of!(Producer, small), offset_of!(Producer, large)];
+/// Where the heads of the lanes are.
+const HEADS: [usize; 2] = [offset_of!(Producer, small), offset_of!(Producer, large)];
 
 /// The consumer's side. There is one per [`Rings`], so bytes that it has not released are not written.
 pub(crate) struct Reader {
@@ -182,7 +241,12 @@ impl Reader {
 
     /// Size of each small lane in bytes.
     pub(crate) fn small_size(&self) -> usize {
-        self.rings.lanes[SMALL].size
+        small_size(self.rings.size)
+    }
+
+    /// Whether there are large lanes.
+    pub(crate) fn has_large_lanes(&self) -> bool {
+        self.rings.has_large_lanes()
     }
 
     /// Notes how many bytes of records the cube's rings have released.
@@ -196,8 +260,8 @@ impl Reader {
     /// small lane is looked at later: then no record of it is missing. If it has any, `turn` is theirs, and the large
     /// lane has come that far.
     pub(crate) fn head(&self, cpu: usize) -> Head {
-        let large = self.written(cpu, ENDS[LARGE] + offset_of!(LaneEnd, head));
-        let small = self.written(cpu, ENDS[SMALL] + offset_of!(LaneEnd, head));
+        let large = self.written(cpu, HEADS[LARGE]);
+        let small = self.written(cpu, HEADS[SMALL]);
         if small == self.tails[cpu][SMALL] {
             return Head { small, turn: large, large };
         }
@@ -229,16 +293,16 @@ impl Reader {
 
     /// The records of `cpu` up to `head`, which [`head`](Self::head) returned, in their order.
     pub(crate) fn span(&self, cpu: usize, head: &Head) -> Result<Span<'_>, Damage> {
-        let mut pieces = [&[][..]; Span::PIECES];
-        let stretches = head.stretches(self.tails[cpu])?;
-        for (stretch, pieces) in stretches.into_iter().zip(pieces.chunks_exact_mut(2)) {
-            let lane = self.rings.lanes[stretch.lane];
-            let extent = lane.extent(stretch.from, stretch.to, self.wrap(cpu, stretch.lane))?;
-            for (piece, range) in pieces.iter_mut().zip(extent) {
+        let mut pieces = Vec::new();
+        for Stretch { lane, mut from, to } in head.stretches(self.tails[cpu])? {
+            let (place, mapping) = self.rings.lane(cpu, lane);
+            while from != to {
+                let Piece { range, next } = place.piece(from, to, |segment| self.wrap(cpu, lane, segment))?;
                 // SAFETY: the bytes lie between `tail` and `head`, or in the slack that belongs to them. The program
                 // writes there only after `tail` was stored, and `release` cannot store it while `self` is borrowed.
-                let bytes = unsafe { self.rings.mapping.bytes(cpu * self.rings.element + range.start, range.len()) };
-                *piece = bytes.ok_or(Damage)?;
+                let bytes = mapping.and_then(|mapping| unsafe { mapping.bytes(range.start, range.len()) });
+                pieces.push(bytes.ok_or(Damage)?);
+                from = next;
             }
         }
         Ok(Span { pieces })
@@ -250,18 +314,18 @@ impl Reader {
         let mut rest = taken;
         // Without a span, nothing was taken.
         let Ok(stretches) = head.stretches(self.tails[cpu]) else { return };
-        for stretch in stretches.into_iter().filter(|stretch| stretch.from != stretch.to) {
-            if rest == 0 {
-                return;
+        for Stretch { lane, mut from, to } in stretches {
+            let (place, _) = self.rings.lane(cpu, lane);
+            while from != to && rest > 0 {
+                let Ok(piece) = place.piece(from, to, |segment| self.wrap(cpu, lane, segment)) else { return };
+                let length = piece.range.len().min(rest);
+                from = if length == piece.range.len() { piece.next } else { from + length as u64 };
+                rest -= length;
+                self.store_tail(cpu, lane, from);
+                if length < piece.range.len() {
+                    return;
+                }
             }
-            let (lane, wrap) = (self.rings.lanes[stretch.lane], self.wrap(cpu, stretch.lane));
-            let Ok(extent) = lane.extent(stretch.from, stretch.to, wrap) else { return };
-            let length = extent[0].len() + extent[1].len();
-            if rest < length {
-                return self.store_tail(cpu, stretch.lane, lane.advance(stretch.from, rest, wrap));
-            }
-            self.store_tail(cpu, stretch.lane, stretch.to);
-            rest -= length;
         }
     }
 
@@ -312,10 +376,12 @@ impl Reader {
         self.rings.mapping.word64(self.rings.producer(cpu, field)).load(Ordering::Acquire)
     }
 
-    /// End of the last record of the lap that `tail` is in, once `head` has left it. It is stable while `tail` is in the
-    /// lap, because no other record has room to end there.
-    fn wrap(&self, cpu: usize, lane: usize) -> u64 {
-        self.written(cpu, ENDS[lane] + offset_of!(LaneEnd, wrap))
+    /// Where the last record of a segment ended, once `head` has left it. It is stable while `tail` is in the segment or
+    /// before it, because no other record has room to end there.
+    fn wrap(&self, cpu: usize, lane: usize, segment: usize) -> u64 {
+        let (place, mapping) = self.rings.lane(cpu, lane);
+        let at = place.at + segment * place.stride + wrap_at(place.size);
+        mapping.map_or(0, |mapping| mapping.word64(at).load(Ordering::Acquire))
     }
 
     fn store_tail(&mut self, cpu: usize, lane: usize, tail: u64) {

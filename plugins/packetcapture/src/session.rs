@@ -8,19 +8,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use polycube_layout::ring::{BELL, RINGS};
-use polycube_plugin_api::{Cube, Level, Map, Maps, Refusal};
+use polycube_layout::ring::{BELL, LANES, LARGE, RINGS};
+use polycube_plugin_api::maps::{OpenError, Slots};
+use polycube_plugin_api::{Cube, Level, Map, MapSpec, Maps, Refusal};
 use serde_json::json;
 
 use crate::consumer::Consumer;
 use crate::drain::{Drain, RingSet};
 use crate::format::Format;
+use crate::larger::{Larger, LargerError, give};
 use crate::lock::lock;
 use crate::log::Log;
 use crate::memory::{Held, NoRoom, Share, default_limit};
 use crate::outcome::{Outcome, Resumption};
 use crate::patience::{Errands, PATIENCE};
-use crate::ring::{Bell, Found, Note, Passed, Reader, RingError, Rings};
+use crate::ring::{Bell, Found, MapSize, Note, Passed, Reader, RingError, Rings};
 use crate::settings::Settings;
 use crate::sink::{
     FileContext, FileWorker, Files, Journal, OnStop, Outlets, Queue, Readers, Router, StopCondition, mend, take_back,
@@ -38,6 +40,10 @@ pub(crate) enum SessionError {
     MapId { map: &'static str, source: io::Error },
     #[error(transparent)]
     Rings(#[from] RingError),
+    #[error(transparent)]
+    Slots(#[from] OpenError),
+    #[error(transparent)]
+    Larger(#[from] LargerError),
     #[error(transparent)]
     Memory(#[from] NoRoom),
     #[error("cannot map the doorbell: {0}")]
@@ -62,27 +68,48 @@ impl From<SessionError> for Refusal {
     }
 }
 
+/// The large lanes that a configuration wants.
+pub(crate) struct Wanting {
+    /// Bytes of each.
+    pub(crate) size: usize,
+    /// Their map.
+    pub(crate) spec: MapSpec,
+}
+
 /// The maps that a session reads.
 pub(crate) struct CaptureMaps {
     rings: Map,
     bell: Map,
     map_id: MapId,
+    wanting: Wanting,
+    /// Where the large lanes are to go. Without it, whoever makes them gives them to the program.
+    slots: Option<Slots>,
+    /// The large lanes, if they are there.
+    large: Option<Map>,
 }
 
 impl CaptureMaps {
     /// Finds them among the cube's `maps`. There are none while the capture is off.
-    pub(crate) fn find(mut maps: Maps) -> Result<Option<Self>, SessionError> {
+    pub(crate) fn find(mut maps: Maps, mut wanting: Wanting) -> Result<Option<Self>, SessionError> {
         let Some(rings) = maps.take(RINGS) else { return Ok(None) };
         let bell = maps.take(BELL).ok_or(SessionError::NoMap(BELL))?;
         let map_id = MapId::of(rings.fd.as_fd()).map_err(|source| SessionError::MapId { map: RINGS, source })?;
-        Ok(Some(Self { rings, bell, map_id }))
+        let slots = maps.take(LANES).map(Slots::try_from).transpose()?;
+        let large = maps.take(LARGE);
+        if let Some(map) = &large {
+            wanting.size = size_of(map).large_lane(rings.max_entries);
+        }
+        Ok(Some(Self { rings, bell, map_id, wanting, slots, large }))
     }
 
     /// Whether another instance's session has used them.
     pub(crate) fn are_used(&self) -> Result<bool, SessionError> {
-        let Map { fd, value_size, max_entries, .. } = &self.rings;
-        let (rings, _) = Rings::map(fd.as_fd(), *value_size, *max_entries)?;
+        let (rings, _) = self.map()?;
         Ok(rings.found() != Found::Fresh)
+    }
+
+    fn map(&self) -> Result<(Arc<Rings>, Reader), RingError> {
+        Rings::map(self.rings.fd.as_fd(), size_of(&self.rings), self.wanting.size)
     }
 }
 
@@ -156,7 +183,7 @@ impl CubeContext {
         let mut drain = Drain::new(router, log_of(&self.cube));
         drain.resume(taken, arrived);
         drain.open(source);
-        Consumer::start(self.cube.name(), drain).map_err(SessionError::Thread)
+        Consumer::start(self.cube.name(), drain, Arc::clone(settings)).map_err(SessionError::Thread)
     }
 
     fn router(&self, settings: Arc<Settings>, session: u64, former: Option<Passed>) -> io::Result<Router> {
@@ -194,9 +221,15 @@ impl OpenRings {
         format: Format,
         context: &CubeContext,
     ) -> Result<(Self, RingSet, Resumption), SessionError> {
-        let CaptureMaps { rings: map, bell, map_id } = maps;
-        let memory = context.outcome.memory.hold(u64::from(map.value_size) * u64::from(map.max_entries))?;
-        let (rings, mut reader): (_, Reader) = Rings::map(map.fd.as_fd(), map.value_size, map.max_entries)?;
+        let (size, cpus) = (maps.wanting.size, maps.rings.max_entries as usize);
+        let bytes = MapSize::of_rings(size, cpus).bytes() + MapSize::of_large_lanes(size, cpus).bytes();
+        let memory = context.outcome.memory.hold(bytes)?;
+        let (rings, mut reader) = maps.map()?;
+        let CaptureMaps { bell, map_id, wanting, slots, large, .. } = maps;
+        if let Some(large) = &large {
+            give(&rings, large, slots.as_ref())?;
+        }
+        let larger = slots.map(|slots| Larger::new(&context.cube, wanting.spec, &rings, Arc::new(slots)));
         rings.set_utc_offset(sys::utc_offset());
         let bell = Bell::map(bell.fd).map_err(SessionError::Bell)?;
         let found = rings.found();
@@ -220,7 +253,7 @@ impl OpenRings {
         if let Some(note) = &resumption.inherited {
             context.cube.log(Level::Info, &continues(reader.held(), note));
         }
-        Ok((Self { id, map_id, rings, _memory: memory }, RingSet { id, format, reader, bell }, resumption))
+        Ok((Self { id, map_id, rings, _memory: memory }, RingSet { id, format, reader, bell, larger }, resumption))
     }
 }
 
@@ -352,6 +385,10 @@ impl Session {
         let _ = self.consumer.close(opened.id);
         self.context.outcome.close_rings(&opened.rings);
     }
+}
+
+fn size_of(map: &Map) -> MapSize {
+    MapSize { value_size: map.value_size, count: map.max_entries }
 }
 
 fn log_of(cube: &Cube) -> Log {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Fsync, Mebibytes};
+use crate::config::{Config, Fsync, Mebibytes, Priority, RingMemory};
 use crate::format::Format;
 use crate::format::pcapng::Section;
 use crate::pattern::{Pattern, PatternError};
@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     /// Whether packets go to the queue instead of to files.
     pub(crate) network: bool,
     pub(crate) anonymize: bool,
+    pub(crate) ring_memory: RingMemory,
+    pub(crate) priority: Priority,
     pub(crate) files: FileSettings,
     pub(crate) stop: Extent,
     /// Maximum bytes that wait for a slow disk.
@@ -82,6 +84,8 @@ impl Settings {
             section: section(cube, points, config.snaplen.bytes()),
             network: config.networkmode,
             anonymize: config.anonimize,
+            ring_memory: config.ring_memory,
+            priority: config.priority,
             files: FileSettings {
                 directory,
                 stem,

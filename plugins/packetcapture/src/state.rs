@@ -61,16 +61,17 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryState {
-    /// Rings, which exist while the capture is on and attached
-    #[schemars(extend("x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
+    /// What rings may take up while the capture is on and attached; most of it is made when it is first needed
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
     pub rings: u64,
     /// Packets that wait for the disk
-    #[schemars(extend("x-metric" = { "name": "packetcapture_backlog_bytes", "type": "gauge" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_backlog_bytes", "type": "gauge" }))]
     pub backlog: u64,
     /// Rings and backlogs of all captures
+    #[schemars(extend("x-unit" = "bytes"))]
     pub total: u64,
     /// What all captures may use: polycubed's `--capture-memory`
-    #[schemars(extend("x-metric" = { "name": "packetcapture_memory_limit_bytes", "type": "gauge" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_memory_limit_bytes", "type": "gauge" }))]
     pub limit: u64,
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
+use rustix::process::setpriority_process;
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::{MembarrierCommand, membarrier};
 use rustix::time::{ClockId, DynamicClockId, Timespec, clock_gettime, clock_gettime_dynamic};
@@ -86,6 +87,11 @@ fn nanos(time: Timespec) -> i64 {
 /// `synchronize_rcu`, kernel/sched/membarrier.c). The kernel refuses if a CPU runs without ticks.
 pub(crate) fn barrier() -> io::Result<()> {
     Ok(membarrier(MembarrierCommand::Global)?)
+}
+
+/// Sets the nice value of this thread: the kernel's processes are threads.
+pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
+    Ok(setpriority_process(None, nice)?)
 }
 
 /// Wakes a sleeping thread.

@@ -18,7 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pcn_packetcapture::PacketCapture;
 use polycube_layout::ring::{
-    BELL, FORMAT, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, MASK, RINGS, SMALL_MASK, element_size, small_size,
+    BELL, FORMAT, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, LANES, LARGE, LARGE_FLAGS, MASK, RINGS, SEGMENT_BITS, SMALL_MASK,
+    element_size, segment_size, segments, small_size, with_slack,
 };
 use polycube_plugin_api::__private::abi_stable::sabi_trait::TD_Opaque;
 use polycube_plugin_api::__private::abi_stable::std_types::{RStr, RVec};
@@ -31,7 +32,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
-const RING: usize = 1 << 20;
+/// Large enough for a large lane of two segments.
+const RING: usize = 4 << 20;
 /// Tells a process that it is the plugin's: the directory of the captures, and the descriptors of the maps.
 const ROLE: &str = "POLYCUBE_TEST_ADOPTION";
 const KILLS: u32 = 30;
@@ -57,7 +59,8 @@ impl HostAbi for Host {
 /// The plugin's process: it captures until its standard input says how it ends.
 fn capture(role: &str) {
     let [maps, format, directory] = *role.splitn(3, ' ').collect::<Vec<_>>() else { panic!("{role}") };
-    let [rings, bell, cpus] = *maps.split(',').map(|text| text.parse::<i32>().unwrap()).collect::<Vec<_>>() else {
+    let [rings, bell, large, cpus] = *maps.split(',').map(|text| text.parse::<i32>().unwrap()).collect::<Vec<_>>()
+    else {
         panic!("{role}")
     };
     let birth = json!({"name": "sniffer", "uuid": "the-uuid", "capture-dir": directory}).to_string();
@@ -67,14 +70,16 @@ fn capture(role: &str) {
         let info = json!({"name": name, "key_size": 4, "value_size": value_size, "max_entries": count});
         MapHandle { info: info.to_string().into(), fd }
     };
-    let maps = [map(RINGS, element_size(RING), cpus, rings), map(BELL, 0, 4096, bell)];
+    let mut maps = vec![map(RINGS, element_size(RING), cpus, rings), map(BELL, 0, 4096, bell)];
+    let count = segments(RING) as i32 * cpus;
+    maps.push(map(LARGE, with_slack(segment_size(RING)), count, large));
     let change = |config: Value, maps: RVec<MapHandle>| {
         let point = json!({"id": 0, "name": "veth1", "netdev": "veth1"});
         let wanted = json!({ "config": config, "points": [point] }).to_string();
         cube.prepare(wanted.as_str().into(), maps).into_result().unwrap();
         cube.commit().into_result().unwrap();
     };
-    let on = json!({"capture": "ingress", "ring-size": 1, "format": format, "rotate": {"size": 1}});
+    let on = json!({"capture": "ingress", "ring-size": 4, "format": format, "rotate": {"size": 1}});
     change(on, maps.into_iter().collect());
     println!("ready");
     let mut line = String::new();
@@ -100,14 +105,27 @@ impl Kernel {
         let last = possible.trim().rsplit(['-', ',']).next().unwrap();
         let cpus = last.parse::<u32>().unwrap() + 1;
         let masks = [RING, small_size(RING)].map(|size| (size as u64 - 1).to_ne_bytes());
-        let constants: [(&str, &[u8]); 3] =
-            [(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (FORMAT, &constant.to_ne_bytes())];
-        let loaded = object::load(OBJECT, "capture", &constants, |name, shape| {
+        let bits = segment_size(RING).ilog2().to_ne_bytes();
+        let constants: [(&str, &[u8]); 4] =
+            [(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (SEGMENT_BITS, &bits), (FORMAT, &constant.to_ne_bytes())];
+        let large = bpf::Shape {
+            map_type: bpf::ARRAY,
+            key_size: 4,
+            value_size: with_slack(segment_size(RING)) as u32,
+            max_entries: segments(RING) as u32 * cpus,
+            flags: LARGE_FLAGS,
+        };
+        let shape = |name: &str, shape: &mut bpf::Shape| {
             if name == RINGS {
                 (shape.value_size, shape.max_entries) = (element_size(RING) as u32, cpus);
             }
-        });
-        Self { loaded: loaded.expect("this test needs root"), cpus, format }
+        };
+        let mut loaded =
+            object::load_with_slots(OBJECT, "capture", &constants, shape, large).expect("this test needs root");
+        let large = bpf::create(large).unwrap();
+        bpf::update(loaded.maps[LANES].as_fd(), &0_u32.to_ne_bytes(), &large.as_raw_fd().to_ne_bytes()).unwrap();
+        loaded.maps.insert(LARGE.to_owned(), large);
+        Self { loaded, cpus, format }
     }
 
     fn packet(&self, number: u64, size: usize) {
@@ -118,9 +136,9 @@ impl Kernel {
 
     /// Starts a process that takes up the maps, and waits until it captures.
     fn adopt(&self, directory: &Path) -> Plugin {
-        let inherited = [RINGS, BELL].map(|name| inheritable(self.loaded.maps[name].as_fd()));
-        let [rings, bell] = inherited.each_ref().map(OwnedFd::as_raw_fd);
-        let role = format!("{rings},{bell},{} {} {}", self.cpus, self.format, directory.display());
+        let inherited = [RINGS, BELL, LARGE].map(|name| inheritable(self.loaded.maps[name].as_fd()));
+        let [rings, bell, large] = inherited.each_ref().map(OwnedFd::as_raw_fd);
+        let role = format!("{rings},{bell},{large},{} {} {}", self.cpus, self.format, directory.display());
         let mut command = Command::new(env::current_exe().unwrap());
         let child = command.env(ROLE, role).arg("--nocapture").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = child.spawn().unwrap();

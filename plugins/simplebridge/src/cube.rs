@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use polycube_layout::bridge::{COUNTERS, FDB};
-use polycube_plugin_api::maps::{MapError, PerCpuArray};
+use polycube_layout::bridge::{COUNTERS, DOWN, FDB, FLAGS};
+use polycube_plugin_api::maps::{Array, MapError, PerCpuArray};
 use polycube_plugin_api::{
     Action, Cube, Datapath, Level, Maps, Netdevs, Port, Refusal, Service, ServiceKind, Staged, Tag, Wanted,
 };
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::datapath::{self, Statics};
+use crate::datapath::{self, Flags, Statics};
 use crate::fdb::{Ageing, Changes, Entries, Fdb};
 use crate::links::Links;
 use crate::state::{EntryState, FdbState, Origin, PortCounts, PortState, State};
@@ -40,6 +40,9 @@ struct Watch {
 struct Bridge {
     fdb: Fdb,
     counters: PerCpuArray<PortCounts>,
+    flags: Array<u32>,
+    /// What is set at ports.
+    set: Flags,
     ports: Vec<Port>,
     /// Ports that the bridge had before as well, or might have had, because it took over the map.
     kept: BTreeSet<u32>,
@@ -84,7 +87,7 @@ impl Service for SimpleBridge {
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
         datapath::statics(&wanted.config.fdb, &wanted.ports)?;
-        Ok(datapath::datapath(&wanted.config.fdb, &wanted.ports))
+        Ok(datapath::datapath(&wanted.config, &wanted.ports))
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {
@@ -98,14 +101,20 @@ impl Service for SimpleBridge {
             // Another port may have had its id before.
             counters.set(port.id, &PortCounts::default())?;
         }
-        self.bridge.prepare(Bridge {
+        let kept: BTreeSet<u32> = kept.into_iter().map(|port| port.id).collect();
+        let bridge = Bridge {
             fdb,
             counters,
+            flags: maps.open(FLAGS)?,
+            set: datapath::flags(&wanted.config, &wanted.ports),
             ports: wanted.ports.clone(),
-            kept: kept.into_iter().map(|port| port.id).collect(),
+            kept,
             statics: datapath::statics(&wanted.config.fdb, &wanted.ports)?,
             aging: wanted.config.fdb.aging(),
-        });
+        };
+        // If packets meet the map already, its flags are these: others would be in another map.
+        bridge.set_flags(|port| bridge.kept.contains(&port) && self.watch().links.is_down(port))?;
+        self.bridge.prepare(bridge);
         Ok(())
     }
 
@@ -113,6 +122,7 @@ impl Service for SimpleBridge {
         let Some(bridge) = self.bridge.now() else { return };
         let changes = bridge.change(|present, _| Changes::to_configuration(present, &bridge.statics, &bridge.kept));
         self.note("configured", changes);
+        self.watch().links.retain(&bridge.kept);
         self.cube.log(Level::Debug, &bridge.summary());
     }
 
@@ -156,7 +166,11 @@ impl Service for SimpleBridge {
     /// their stations may appear elsewhere and wait for a frame, rather than send one.
     fn netdevs(&self, netdevs: &Netdevs) {
         let Some(bridge) = self.bridge.now() else { return };
-        let lost = self.watch().links.update(&bridge.port_ids(), &netdevs.ports);
+        let mut watch = self.watch();
+        let lost = watch.links.update(&bridge.port_ids(), &netdevs.ports);
+        let marked = bridge.set_flags(|port| watch.links.is_down(port));
+        drop(watch);
+        self.note("links", marked.map(|()| Changes::default()));
         if !lost.is_empty() {
             self.note("ports down", bridge.change(|present, _| Changes::forget(present, &lost)));
         }
@@ -164,6 +178,14 @@ impl Service for SimpleBridge {
 }
 
 impl Bridge {
+    /// Writes the flags of all ports.
+    fn set_flags(&self, is_down: impl Fn(u32) -> bool) -> Result<(), MapError> {
+        self.ports.iter().try_for_each(|Port { id, .. }| {
+            let down = if is_down(*id) { DOWN } else { 0 };
+            self.flags.set(*id, &(self.set.get(id).copied().unwrap_or_default() | down))
+        })
+    }
+
     fn port_ids(&self) -> BTreeSet<u32> {
         self.ports.iter().map(|port| port.id).collect()
     }

@@ -26,6 +26,18 @@ impl Links {
     }
 }
 
+impl Links {
+    /// Whether a port was reported last, and was down.
+    pub(crate) fn is_down(&self, port: u32) -> bool {
+        self.0.get(&port) == Some(&None)
+    }
+
+    /// Forgets what was reported of other ports than `ports`: their ids may become new ports'.
+    pub(crate) fn retain(&mut self, ports: &BTreeSet<u32>) {
+        self.0.retain(|port, _| ports.contains(port));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -158,3 +158,49 @@ fn an_action_has_a_path_of_its_own() {
         "its action's input is not an object: make it a struct with named fields",
     );
 }
+
+#[test]
+fn ports_of_a_standard_service_are_a_list_by_name_of_members_that_the_host_has_not() {
+    let with = |part: fn(&mut ServiceSchema) -> &mut Value, ports: Value| {
+        move |service: &mut ServiceSchema| {
+            service.kind = ServiceKind::Standard;
+            *part(service) = json!({ "type": "object", "properties": { "ports": ports } });
+        }
+    };
+    let ports = |key: &str, members: Value| json!({ "type": "array", "x-list-key": key, "items": { "type": "object", "properties": members } });
+    let text = json!({ "type": "string" });
+    let named = ports("name", json!({ "name": text, "ip": text }));
+    check_that(with(|service| &mut service.config, named.clone()), "");
+    check_that(with(|service| &mut service.state, named.clone()), "");
+    const KEY: &str = "has no text `name` as its `x-list-key`: ports are known by their names";
+    for wrong in [
+        ports("ip", json!({ "name": text, "ip": text })),
+        ports("name", json!({ "name": { "type": "integer" } })),
+        json!({ "type": "array", "items": text }),
+        json!({ "type": "object", "properties": {} }),
+    ] {
+        check_that(
+            with(|service| &mut service.config, wrong.clone()),
+            &format!("the list `ports` of its configuration {KEY}"),
+        );
+        check_that(with(|service| &mut service.state, wrong), &format!("the list `ports` of its state {KEY}"));
+    }
+    const OWN: &str = "is a word of the host's own: choose another name for the field";
+    let clash = |word: &str| ports("name", json!({ "name": text, word: text }));
+    check_that(
+        with(|service| &mut service.config, clash("peer")),
+        &format!("`peer` of its ports' configuration {OWN}"),
+    );
+    check_that(with(|service| &mut service.state, clash("counters")), &format!("`counters` of its ports' state {OWN}"));
+    let alias = ports("name", json!({ "name": text, "ip": text, "address": { "x-alias": "/ip" } }));
+    check_that(with(|service| &mut service.config, alias), "");
+    let stray = ports("name", json!({ "name": text, "address": { "x-alias": "/ports/ip" } }));
+    check_that(
+        with(|service| &mut service.config, stray),
+        "`ports/address` of its configuration is an alias of `/ports/ip`, which is not a value of the configuration",
+    );
+    check_that(
+        |service| service.config = json!({ "type": "object", "properties": { "ports": named } }),
+        &format!("`ports` of its configuration {OWN}"),
+    );
+}

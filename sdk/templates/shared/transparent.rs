@@ -12,14 +12,14 @@ static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/@name@.o"));
 
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default)]
-struct Config {
+pub struct Config {
     /// Drop every packet
     drop: bool,
 }
 
 counters! {
     /// What came in
-    struct Counters {
+    pub struct Counters {
         /// Packets
         packets: "@name@_packets_total",
         /// Bytes of these packets
@@ -28,7 +28,7 @@ counters! {
 }
 
 /// One cube.
-struct Function {
+pub struct Function {
     counters: Staged<PerCpuArray<Counters>>,
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::document::Document;
 use crate::model::configuration::Apply;
 use crate::model::export::from_wire;
+use crate::model::port::PortConfig;
 use crate::model::{Facts, Model};
 use crate::topology::{Cube, CubeName, Point, Topology};
 
@@ -115,9 +116,8 @@ impl Fate {
 
 /// What can be said of a cube in a document, ports by their names.
 fn described(cube: &Cube) -> Value {
-    let peer = |peer: &Option<Point>| peer.as_ref().map(ToString::to_string).unwrap_or_default();
     let ports: Map<String, Value> =
-        cube.ports().map(|(name, port)| (name.to_string(), json!({ "peer": peer(&port.peer) }))).collect();
+        cube.ports().map(|(name, port)| (name.to_string(), PortConfig::of(port).whole())).collect();
     let mut all = json!({ "loglevel": cube.loglevel, "ports": ports });
     if let (Some(all), Value::Object(config)) = (all.as_object_mut(), &cube.config) {
         all.extend(config.clone());

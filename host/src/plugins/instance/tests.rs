@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use polycube_plugin_api::abi::HostHandle;
-use polycube_plugin_api::{Code, Direction, Program};
+use polycube_plugin_api::{Code, Direction, MapSpec, Program, Refusal};
 
 use super::*;
 use crate::plugins::double::{instance, panicked, scripted, ticking};
@@ -110,6 +110,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
             failures: Arc::clone(&failures),
             configure: Box::new(|_| {}),
             slow_path: None,
+            make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
             freed: Box::new(|| {}),
         };
         Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).err()
@@ -151,10 +152,10 @@ fn a_plugin_gets_copies_of_its_maps_and_the_host_keeps_none() {
         Ok(String::new())
     });
     let (map, other_end) = map();
-    cube.prepare("{}", vec![MapCopy::of("fdb", &map).unwrap()]).unwrap();
+    cube.prepare("{}", vec![MapCopy::of("fdb", &map, true).unwrap()]).unwrap();
     let heard = heard.lock().unwrap();
     let info: Value = serde_json::from_str(heard[1].strip_prefix("prepare {} ").unwrap()).unwrap();
-    assert_eq!(info, json!({ "name": "fdb", "key_size": 4, "value_size": 8, "max_entries": 16 }));
+    assert_eq!(info, json!({ "name": "fdb", "key_size": 4, "value_size": 8, "max_entries": 16, "new": true }));
     assert_closed(map, other_end);
 }
 
@@ -164,7 +165,10 @@ fn maps_for_a_plugin_that_is_not_called_any_more_are_closed() {
     let cube = answering("deaf", Err(&panicked("gone")));
     cube.commit().unwrap_err();
     let (map, other_end) = map();
-    assert_eq!(cube.prepare("{}", vec![MapCopy::of("fdb", &map).unwrap()]), Err(Failure::Panicked("gone".to_owned())));
+    assert_eq!(
+        cube.prepare("{}", vec![MapCopy::of("fdb", &map, false).unwrap()]),
+        Err(Failure::Panicked("gone".to_owned()))
+    );
     assert_closed(map, other_end);
 }
 
@@ -237,6 +241,7 @@ fn a_plugin_asks_for_changes_as_json_only() {
         calls: Arc::default(),
         failures: Arc::default(),
         configure: Box::new(move |patch| send.send(patch).unwrap()),
+        make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
         freed: Box::new(|| {}),
         slow_path: None,
     };
@@ -246,6 +251,36 @@ fn a_plugin_asks_for_changes_as_json_only() {
         cube.action("ask", &patch).unwrap();
     }
     assert_eq!(asked.try_iter().collect::<Vec<_>>(), [json!({ "size": 5 }), json!([1])]);
+}
+
+#[test]
+fn a_plugin_gets_the_late_map_that_it_asks_for_or_a_reason() {
+    let plugin = scripted("later", |call, arguments, host: &HostHandle| {
+        if call != "action" {
+            return Ok("null".to_owned());
+        }
+        let made = host.make_map(arguments.strip_prefix("make ").unwrap().into()).into_result();
+        // SAFETY: the host passes ownership of an open descriptor.
+        let made = made.map(|map| (map.info, unsafe { OwnedFd::from_raw_fd(map.fd) }));
+        Ok(json!(made.map_or_else(|reason| reason.into_string(), |(info, _)| info.into_string())).to_string())
+    });
+    let connections = Connections {
+        calls: Arc::default(),
+        failures: Arc::default(),
+        configure: Box::new(|_| {}),
+        make_map: Box::new(|spec| match spec.late {
+            true => Ok(MapCopy { info: spec.name, fd: std::fs::File::open("/dev/null").unwrap().into() }),
+            false => Err(Refusal::failed("it is not late")),
+        }),
+        slow_path: None,
+        freed: Box::new(|| {}),
+    };
+    let cube = Instance::create(&plugin, "later", &json!({ "name": "later" }), LogLevel::Off, connections).unwrap();
+    let answer = |spec: Value| cube.action("make", &spec).unwrap().as_str().unwrap().to_owned();
+    let spec = MapSpec { late: true, ..MapSpec::declared("LARGE") };
+    assert_eq!(answer(json!(spec)), "LARGE");
+    assert!(answer(json!(MapSpec::declared("LARGE"))).contains("it is not late"));
+    assert!(answer(json!([1])).contains("invalid-value"));
 }
 
 #[test]

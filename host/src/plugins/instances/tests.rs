@@ -28,6 +28,7 @@ fn instances() -> (Instances, Arc<AtomicUsize>) {
             ..CaptureDirs::default()
         },
         requests: Box::new(|_| Box::new(|_| {})),
+        late_maps: Box::new(|_| Box::new(|_| Err(Refusal::failed("no maps")))),
         freed: Box::new(move || {
             let count = Arc::clone(&count);
             Box::new(move || {

@@ -39,10 +39,11 @@ struct Cube {
     state: Mutex<State>,
 }
 
-/// A map of the cube, with the kernel's id of it.
+/// A map of the cube.
 struct CubeMap {
     fd: OwnedFd,
-    id: u32,
+    /// Whether the change made it: no packet has been looked up in it yet.
+    is_new: bool,
 }
 
 #[derive(Default)]
@@ -56,6 +57,14 @@ struct Staged {
     maps: BTreeMap<String, CubeMap>,
     /// The contents of the lists, in the definition's order.
     lists: Vec<Entries>,
+    targets: Vec<Target>,
+}
+
+/// A program for a slot that tail calls go through.
+struct Target {
+    map: String,
+    slot: u32,
+    program: OwnedFd,
 }
 
 /// A global's name and its bytes.
@@ -117,53 +126,63 @@ impl Cube {
         Ok(Datapath { programs, maps: maps.iter().map(map).collect(), objects: Vec::new() })
     }
 
-    /// Fills the maps that are new; the others are in use, and are changed by [`Cube::finish`].
+    /// Fills the maps that are new. The others are in use, by the code before at times: [`Cube::finish`] writes to them, when
+    /// nothing can be undone any more.
     fn stage(&self, wanted: &Wanted<Value>, maps: BTreeMap<String, CubeMap>) -> Result<(), Refusal> {
         let lists = self.lists(&wanted.config)?;
-        let mut state = self.state();
-        let is_new = |name: &str| match (maps.get(name), state.maps.get(name)) {
-            (Some(map), Some(before)) => map.id != before.id,
-            (there, _) => there.is_some(),
-        };
         for (list, entries) in self.definition.bindings.lists.iter().zip(&lists) {
-            if is_new(&list.map.name) {
+            if maps.get(&list.map.name).is_some_and(|map| map.is_new) {
                 write(&maps, &list.map, |map| list.apply(map, entries))?;
             }
         }
-        let constants = self.constants(&wanted.config)?;
-        for (name, slots) in self.definition.tail_calls.iter().filter(|(name, _)| is_new(name)) {
-            self.fill(&maps, name, slots, &constants)?;
-        }
-        state.staged = Some(Staged { maps, lists });
+        let targets = self.targets(&maps, &self.constants(&wanted.config)?)?;
+        let (now, later) = targets.into_iter().partition(|target| maps[&target.map].is_new);
+        self.fill(&maps, now)?;
+        self.state().staged = Some(Staged { maps, lists, targets: later });
         Ok(())
     }
 
-    /// Loads the programs that tail calls through a map lead to. The map keeps them.
-    fn fill(
-        &self,
-        maps: &BTreeMap<String, CubeMap>,
-        name: &str,
-        slots: &[Option<String>],
-        constants: &Constants,
-    ) -> Result<(), Refusal> {
+    /// Loads the programs for slots that do not have theirs. A map that is kept has those of the same object and globals, with
+    /// the maps of that time.
+    fn targets(&self, maps: &BTreeMap<String, CubeMap>, constants: &Constants) -> Result<Vec<Target>, Refusal> {
         let what = format!("cube `{}`", self.name);
-        let failed = |why: String| Refusal::failed(why);
         let shared: HashMap<&str, RawFd> = maps.iter().map(|(name, map)| (name.as_str(), map.fd.as_raw_fd())).collect();
-        let Some(map) = maps.get(name) else { return Ok(()) };
-        for (index, program) in (0_u32..).zip(slots) {
-            let Some(program) = program else { continue };
-            let loaded = load_target(&what, &self.definition.elf, program, constants, &shared);
-            let loaded = loaded.map_err(|error| failed(error.to_string()))?;
-            bpf::map_update(map.fd.as_fd(), index, &loaded.as_raw_fd().to_ne_bytes())
-                .map_err(|error| failed(format!("cannot write the map `{name}` of {what}: {error}")))?;
+        let is_other = maps.values().any(|map| map.is_new);
+        let mut targets = Vec::new();
+        for (map, slots) in &self.definition.tail_calls {
+            let Some(CubeMap { fd, .. }) = maps.get(map) else { continue };
+            for (slot, program) in (0..).zip(slots) {
+                let Some(program) = program else { continue };
+                let there = bpf::lookup(fd.as_fd(), slot)
+                    .map_err(|error| Refusal::failed(format!("cannot read the map `{map}` of {what}: {error}")))?;
+                if is_other || there.is_none() {
+                    let program = load_target(&what, &self.definition.elf, program, constants, &shared)
+                        .map_err(|error| Refusal::failed(error.to_string()))?;
+                    targets.push(Target { map: map.clone(), slot, program });
+                }
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Puts programs into their slots. The maps keep them.
+    fn fill(&self, maps: &BTreeMap<String, CubeMap>, targets: Vec<Target>) -> Result<(), Refusal> {
+        for Target { map, slot, program } in targets {
+            bpf::map_update(maps[&map].fd.as_fd(), slot, &program.as_raw_fd().to_ne_bytes()).map_err(|error| {
+                Refusal::failed(format!("cannot write the map `{map}` of cube `{}`: {error}", self.name))
+            })?;
         }
         Ok(())
     }
 
     fn finish(&self) {
         let mut state = self.state();
-        let Some(Staged { maps, lists }) = state.staged.take() else { return };
+        let Some(Staged { maps, lists, targets }) = state.staged.take() else { return };
         state.maps = maps;
+        if let Err(refusal) = self.fill(&state.maps, targets) {
+            self.host
+                .log(Level::Error as u8, format!("tail calls are not in force as a whole: {refusal}").as_str().into());
+        }
         for (list, entries) in self.definition.bindings.lists.iter().zip(&lists) {
             if let Err(refusal) = write(&state.maps, &list.map, |map| list.apply(map, entries)) {
                 // The change is made; what is wrong shows in the map's contents until the next one.
@@ -256,8 +275,9 @@ fn guard<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Answer<T> {
 }
 
 #[derive(Deserialize)]
-struct MapName {
+struct MapInfo {
     name: String,
+    new: bool,
 }
 
 impl CubeAbi for Cube {
@@ -275,10 +295,8 @@ impl CubeAbi for Cube {
             let maps: Vec<(&MapHandle, OwnedFd)> = maps.iter().map(|handle| (handle, owned(handle))).collect();
             let mut named = BTreeMap::new();
             for (handle, fd) in maps {
-                let MapName { name } = serde_json::from_str(&handle.info)?;
-                let (id, _) = bpf::map_info(fd.as_fd())
-                    .map_err(|error| Refusal::failed(format!("cannot look at the map `{name}`: {error}")))?;
-                named.insert(name, CubeMap { fd, id });
+                let MapInfo { name, new } = serde_json::from_str(&handle.info)?;
+                named.insert(name, CubeMap { fd, is_new: new });
             }
             self.stage(&serde_json::from_str(wanted.as_str())?, named)
         })

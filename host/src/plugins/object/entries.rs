@@ -1,7 +1,7 @@
 //! The entries of lists as keys and values of maps, and the way into a map and back.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use polycube_plugin_api::{Refusal, Tag};
@@ -67,22 +67,21 @@ impl List {
     /// # Errors
     /// What the kernel says.
     pub(super) fn apply(&self, map: &Elements<'_>, entries: &Entries) -> io::Result<()> {
-        for key in keys(map, &self.map)? {
-            if entries.contains_key(&key) {
-                continue;
-            }
+        let there: BTreeSet<Vec<u8>> = keys(map, &self.map)?.into_iter().collect();
+        for key in there.iter().filter(|key| !entries.contains_key(*key)) {
             if !self.map.is_array {
-                map.delete(&key)?;
-            } else if let Some(mut value) = map.lookup(&key)?
+                map.delete(key)?;
+            } else if let Some(mut value) = map.lookup(key)?
                 && self.overlay(&mut value, &vec![0; self.map.value_size])
             {
-                map.update(&key, &value)?;
+                map.update(key, &value)?;
             }
         }
         for (key, wanted) in entries {
-            let there = map.lookup(key)?;
-            let is_new = there.is_none();
-            let mut value = there.unwrap_or_else(|| vec![0; self.map.value_size]);
+            // A trie answers with the longest prefix that it has.
+            let before = if there.contains(key) { map.lookup(key)? } else { None };
+            let is_new = before.is_none();
+            let mut value = before.unwrap_or_else(|| vec![0; self.map.value_size]);
             if self.overlay(&mut value, wanted) || is_new {
                 map.update(key, &value)?;
             }

@@ -94,8 +94,41 @@ pub(crate) enum Fault {
     BitField { place: Place, field: String },
     #[error("{place}: no member has the key of the map `{map}`: add one, or name the one in `x-list-key` so")]
     NoMapKey { place: Place, map: String },
+    #[error("{place}: {first} has the global variable `{name}` already: give each a variable of its own")]
+    SameGlobal { place: Place, first: Place, name: String },
+    #[error("{place}: {first} has the map `{map}` already: give each list a map of its own")]
+    SameMap { place: Place, first: Place, map: String },
+    #[error(
+        "{place}: {first} is stored in the same bytes of the map `{map}`: name another field with `x-field`, or remove one"
+    )]
+    SameBytes { place: Place, first: Place, map: String },
     #[error("{place}: {source}")]
     Misfit { place: Place, source: Box<Misfit> },
+}
+
+impl Fault {
+    /// Whether the manifest is to be corrected, and not the object.
+    pub(super) fn is_of_manifest(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotElf
+                | Self::Machine
+                | Self::BigEndian
+                | Self::NoTypes
+                | Self::Malformed
+                | Self::Undefined { .. }
+                | Self::Unreadable(_)
+                | Self::NoManifest { .. }
+                | Self::NotText
+                | Self::Section(_)
+                | Self::ProgramSection { .. }
+                | Self::NoPorts
+                | Self::MapKind { .. }
+                | Self::ChainMap { .. }
+                | Self::CallsInChain
+                | Self::BitField { .. }
+        )
+    }
 }
 
 /// A node of the manifest's schemas.

@@ -9,6 +9,7 @@ use super::fault::{Fault, Place};
 use super::fit::{self, BIG_ENDIAN, Declared, Misfit, fit};
 use super::map::{MapShape, ObjectMap as _, Use};
 use super::slot::Slot;
+use super::twice;
 
 /// Our own keywords, which are for the daemon and not for its clients.
 const GLOBAL: &str = "x-global";
@@ -86,6 +87,7 @@ pub(super) fn bind(contents: &Contents, config: &mut Value, state: &mut Value) -
     let mut bindings = Bindings::default();
     let root = |part| Place { part, path: String::new() };
     contents.bind_config(config, &root("configuration"), &mut bindings)?;
+    twice::check(&bindings)?;
     contents.bind_state(state, &root("state"), &mut bindings)?;
     remove_keywords(config);
     remove_keywords(state);

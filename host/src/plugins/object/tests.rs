@@ -164,6 +164,25 @@ fn a_leaf_that_does_not_fit_is_refused_by_its_place() {
 }
 
 #[test]
+fn what_two_places_would_write_is_refused_by_both() {
+    let types = (TYPES, TYPES_MANIFEST);
+    check(
+        types,
+        "/config/properties/limits/properties/strict/x-global",
+        json!("offset"),
+        "`limits/strict` of the configuration: `limits/offset` of the configuration has the global variable `offset` already",
+    );
+    let manifest: Value = serde_json::from_str(TYPES_MANIFEST).unwrap();
+    let same = manifest["config"]["properties"]["classes"].clone();
+    check(
+        types,
+        "/config/properties/more",
+        same,
+        "`more` of the configuration: `classes` of the configuration has the map `classes` already",
+    );
+}
+
+#[test]
 fn a_list_that_does_not_fit_is_refused_by_its_place() {
     let types = (TYPES, TYPES_MANIFEST);
     let list = |word: &str| format!("/config/properties/flows/{word}");
@@ -204,6 +223,12 @@ fn a_list_that_does_not_fit_is_refused_by_its_place() {
         &item("rate", "x-field"),
         json!("bytes"),
         "`flows/rate` of the configuration: it is an integer, and the object has a structure of 8 bytes",
+    );
+    check(
+        types,
+        &item("burst", "x-field"),
+        json!("bytes.rate"),
+        "`flows/burst` of the configuration: `flows/rate` of the configuration is stored in the same bytes of the map `flows`",
     );
     check(
         types,

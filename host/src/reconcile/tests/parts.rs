@@ -55,7 +55,7 @@ fn what_a_step_fails_at_is_to_blame() {
 #[track_caller]
 fn check_request(fixture: &Fixture, cube: &str, expected: &Value) {
     let (cube_name, found) = fixture.topology.get(cube).unwrap();
-    let text = request(cube_name, found, (&fixture.topology, &fixture.netdevs));
+    let text = request(cube_name, found, (&fixture.topology, &fixture.netdevs), &Registry::new().unwrap());
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), *expected, "{cube}");
 }
 
@@ -105,7 +105,7 @@ fn what_does_not_concern_a_cube_does_not_change_its_request() {
     let fixture = Fixture::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
     let ask = |fixture: &Fixture, cube: &str| {
         let (cube_name, found) = fixture.topology.get(cube).unwrap();
-        request(cube_name, found, (&fixture.topology, &fixture.netdevs))
+        request(cube_name, found, (&fixture.topology, &fixture.netdevs), &Registry::new().unwrap())
     };
     let mut changed = fixture.clone().tap("b", "br1:p").bridge("br2", &[("p", "veth2")]);
     changed.netdevs.name("veth1", Some(99));

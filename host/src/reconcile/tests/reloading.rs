@@ -29,7 +29,7 @@ fn reload(world: &mut World, code: u32) -> Result<BTreeMap<CubeName, String>, Re
     world.reconciler.cubes.code = code;
     let mut model = world.reconciler.model().clone();
     let service = Service::new(plugin("double", ServiceKind::Transparent)).unwrap();
-    model.registry.replace(Arc::new(service));
+    model.registry.replace(Arc::new(service)).unwrap();
     let facts = world.facts();
     world.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request)
 }

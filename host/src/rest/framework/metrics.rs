@@ -2,13 +2,18 @@
 //! 0.0.4.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::engine::View;
 use crate::problem::Problem;
 use crate::rest::call::Content;
 use crate::rest::context::{Context, blocking};
 use crate::rest::statistics::{Outcome, Statistics};
+use crate::schema::PORTS;
 use crate::schema::metric::{Metric, MetricKind, Sample};
+use crate::topology::{Cube, CubeName, Role};
 
 /// Media type of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -77,14 +82,26 @@ fn samples(view: &View) -> String {
     for (service, found) in view.registry.services() {
         let metrics = &found.model.metrics;
         let cubes = view.topology.cubes().filter(|(_, cube)| !metrics.is_empty() && cube.service == service);
-        let states: Vec<_> =
-            cubes.filter_map(|(name, _)| Some((name.as_str(), view.instances[name].state().ok()?))).collect();
+        let state = |(name, cube): (&'_ CubeName, &Arc<Cube>)| {
+            let mut state = view.instances[name].state().ok()?;
+            keep_ports(&mut state, cube);
+            Some(state)
+        };
+        let states: Vec<_> = cubes.filter_map(|each| Some((each.0.as_str(), state(each)?))).collect();
         for metric in metrics {
             let samples = states.iter().flat_map(|(cube, state)| metric.samples(state).into_iter().map(|s| (*cube, s)));
             family(&mut text, metric, samples);
         }
     }
     text
+}
+
+/// Removes what a state says of ports that do not exist.
+fn keep_ports(state: &mut Value, cube: &Cube) {
+    let Role::Standard(there) = &cube.role else { return };
+    if let Some(ports) = state.get_mut(PORTS).and_then(Value::as_array_mut) {
+        ports.retain(|entry| entry["name"].as_str().is_some_and(|name| there.contains_key(name)));
+    }
 }
 
 fn family<'a>(text: &mut String, metric: &Metric, samples: impl Iterator<Item = (&'a str, Sample<'a>)>) {

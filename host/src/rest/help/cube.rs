@@ -92,7 +92,7 @@ fn service_of<'a>(
     }
 }
 
-/// The node at `path`, with all that is below it; a service is the list of its cubes.
+/// The node at `path`, with all that is below it; a service is the list of its cubes, and an action what it takes.
 pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
     let (first, rest) = path.split_first()?;
     let registry = &context.view.registry;
@@ -104,6 +104,9 @@ pub(super) fn node(context: &Context, path: &[String]) -> Option<Keyword> {
         }
         (Err(_), _) => (registry.service(&context.view.topology.get(first)?.1.service).ok()?, rest),
     };
+    if let Some(input) = service.model.inputs.get(&below.join("/")) {
+        return Some(keyword::deep(path.last()?, input.config(), input.config()));
+    }
     let found = locate(&service.whole, below).ok()?;
     Some(keyword::deep(path.last()?, found.schema(), &service.whole))
 }

@@ -1,6 +1,6 @@
 //! Keywords of a data model, from its schema.
 
-use polycube_api::{Keyword, KeywordKind};
+use polycube_api::{Form, Keyword, KeywordKind};
 use polycube_plugin_api::keyword;
 use serde_json::Value;
 
@@ -14,19 +14,23 @@ pub(super) fn of(name: &str, schema: &Value) -> Keyword {
         Node::Leaf(_) => (KeywordKind::Leaf, Vec::new()),
     };
     let is_leaf = kind == KeywordKind::Leaf;
-    let of_leaf = |member: &str| if is_leaf { schema[member].clone() } else { Value::Null };
+    // What is said of its values: of a list of values and of a map, that is another schema.
+    let (form, values) = if is_leaf { form(schema) } else { (Form::One, schema) };
+    let of_leaf = |member: &str| if is_leaf { values[member].clone() } else { Value::Null };
+    let example = [schema, values].into_iter().find_map(|schema| schema["examples"].get(0)).map(text);
     Keyword {
-        simpletype: if is_leaf { simpletype(schema) } else { String::new() },
-        example: schema["examples"].get(0).map(text).unwrap_or_default(),
-        initial: of_leaf("default"),
+        form,
+        simpletype: if is_leaf { simpletype(values) } else { String::new() },
+        example: example.unwrap_or_default(),
+        initial: if is_leaf { schema["default"].clone() } else { Value::Null },
         minimum: of_leaf("minimum"),
         maximum: of_leaf("maximum"),
         pattern: of_leaf("pattern"),
-        values: schema["enum"].as_array().into_iter().flatten().map(text).collect(),
+        values: values["enum"].as_array().into_iter().flatten().map(text).collect(),
         keys,
-        unit: schema[keyword::UNIT].as_str().unwrap_or_default().to_owned(),
+        unit: values[keyword::UNIT].as_str().unwrap_or_default().to_owned(),
         minor: schema[keyword::MINOR] == true,
-        names: schema[keyword::NAMES].as_str().unwrap_or_default().to_owned(),
+        names: values[keyword::NAMES].as_str().unwrap_or_default().to_owned(),
         read_only: schema["readOnly"] == true,
         create_only: schema[keyword::CREATE_ONLY] == true,
         ..Keyword::new(name, kind, schema["description"].as_str().unwrap_or_default())
@@ -35,9 +39,10 @@ pub(super) fn of(name: &str, schema: &Value) -> Keyword {
 
 /// The member `name` of a schema, with all that is below it; `whole` is the schema of the cube.
 pub(super) fn deep(name: &str, schema: &Value, whole: &Value) -> Keyword {
-    let below = match Node::of(schema) {
-        Node::List { schema, .. } => &schema["items"],
-        Node::Container(schema) | Node::Entry(schema) | Node::Leaf(schema) => schema,
+    let (below, whole) = match Node::of(schema) {
+        // What an alias in a port stands for is in the port.
+        Node::List { schema, .. } => (&schema["items"], &schema["items"]),
+        Node::Container(schema) | Node::Entry(schema) | Node::Leaf(schema) => (schema, whole),
     };
     let members = below["properties"].as_object().into_iter().flatten().map(|(name, member)| deep(name, member, whole));
     let keyword = Keyword { members: members.collect(), ..of(name, schema) };
@@ -51,9 +56,29 @@ pub(super) fn deep(name: &str, schema: &Value, whole: &Value) -> Keyword {
     }
 }
 
+/// How many values a leaf has, and the schema of each.
+fn form(schema: &Value) -> (Form, &Value) {
+    let is = |kind: &str| match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().any(|one| one == kind),
+        only => only == kind,
+    };
+    let is_value = |schema: &Value| schema.is_object() && schema["properties"].is_null() && schema["items"].is_null();
+    match (&schema["items"], &schema["additionalProperties"]) {
+        (items, _) if is("array") && is_value(items) => (Form::List, items),
+        (_, members) if is("object") && is_value(members) => (Form::Map, members),
+        _ => (Form::One, schema),
+    }
+}
+
 /// As it is typed.
 pub(super) fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.iter().all(|value| !value.is_array() && !value.is_object()) => {
+            values.iter().map(text).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
 }
 
 fn simpletype(schema: &Value) -> String {
@@ -88,7 +113,25 @@ mod tests {
         check(&json!({}), KeywordKind::Leaf, "");
         check(&json!({ "type": "object", "properties": {} }), KeywordKind::Container, "");
         check(&json!({ "type": "array", "x-list-key": "id", "items": {} }), KeywordKind::List, "");
-        check(&json!({ "type": "array", "items": {} }), KeywordKind::Leaf, "array");
+        check(&json!({ "type": "array", "items": { "items": {} } }), KeywordKind::Leaf, "array");
+    }
+
+    #[test]
+    fn a_list_of_values_and_a_map_say_what_each_value_is() {
+        let number = json!({ "type": "integer", "maximum": 9, "x-unit": "bytes" });
+        let word = json!({ "type": "string", "enum": ["in", "out"], "examples": ["in"], "x-names": "ports" });
+        let list = of("l", &json!({ "type": ["array", "null"], "items": number, "default": [1] }));
+        assert_eq!((list.form, list.simpletype.as_str(), list.unit.as_str()), (Form::List, "integer", "bytes"));
+        assert_eq!((&list.maximum, &list.initial), (&json!(9), &json!([1])));
+        let map = of("m", &json!({ "type": "object", "additionalProperties": word }));
+        assert_eq!((map.form, map.simpletype.as_str(), map.example.as_str()), (Form::Map, "enum", "in"));
+        assert_eq!((map.values, map.names.as_str()), (vec!["in".to_owned(), "out".to_owned()], "ports"));
+        let strict = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+        for other in [json!({ "type": "object" }), json!({ "type": "array" }), strict, json!({ "type": "string" })] {
+            assert_eq!(of("o", &other).form, Form::One, "{other}");
+        }
+        let example = json!({ "type": "array", "items": {}, "examples": [["a", "b"]] });
+        assert_eq!(of("e", &example).example, "a,b", "as it is typed");
     }
 
     #[test]

@@ -111,12 +111,13 @@ fn a_keyword_has_all_that_the_schema_says() {
 
 #[test]
 fn queries_are_understood_or_refused() {
-    let query = |verb: Option<Verb>, completion| Ok(Query { verb, completion, deep: false });
+    let query = |verb: Option<Verb>, completion| Ok(Query { verb, completion, deep: false, model: false });
     assert_eq!(Query::parse(""), query(None, false));
     assert_eq!(Query::parse("help=NONE"), query(None, false));
     assert_eq!(Query::parse("help=add&completion"), query(Some(Verb::Add), true));
     assert_eq!(Query::parse("completion&help=DEL"), query(Some(Verb::Del), true));
     assert!(Query::parse("help=SHOW&deep").unwrap().deep);
+    assert!(Query::parse("model").unwrap().model);
     for (text, reason) in [
         ("help=YES", "help=YES is not one of NONE, ADD, SET, SHOW, DEL"),
         ("help", "help= is not one of"),

@@ -33,13 +33,14 @@ pub(super) fn settings(model: &Model, cube: &Model) -> Value {
     for (name, member) in members(cube.config()).chain(members(model.config())) {
         properties[name] = member.clone();
     }
-    if model.service.kind == ServiceKind::Standard {
-        let port = json!({
+    if let Some(model) = &model.port {
+        let mut port = json!({
             "type": "object",
             "required": ["name"],
             "properties": { "name": name_schema(), "peer": { "type": "string" } },
             "additionalProperties": false,
         });
+        add_port_settings(&mut port, model);
         properties["ports"] = json!({ "type": "array", "items": port, "description": "Only when the cube is made" });
     }
     if model.service.kind == ServiceKind::Transparent {
@@ -51,6 +52,23 @@ pub(super) fn settings(model: &Model, cube: &Model) -> Value {
             json!({ "type": "array", "items": { "type": "string" }, "description": "The same as a list" });
     }
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// Adds what a service lets one set at a port to the schema of a port's body.
+pub(super) fn add_port_settings(body: &mut Value, port: &Model) {
+    for (name, member) in members(port.config()).filter(|(name, _)| *name != "peer") {
+        body["properties"][name] = member.clone();
+    }
+    let required = port.config()["required"].as_array().into_iter().flatten().cloned();
+    match body.get_mut("required").and_then(Value::as_array_mut) {
+        Some(all) => all.extend(required),
+        None => {
+            let required: Vec<Value> = required.collect();
+            if !required.is_empty() {
+                body["required"] = required.into();
+            }
+        }
+    }
 }
 
 /// Names of cubes and ports.

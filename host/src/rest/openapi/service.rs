@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::node_path::NodePath;
 use super::operation::{CHANGE, Done, Operation, id, path_parameter, reference};
-use super::schemas::{answers, members, name_schema, settings, settings_of};
+use super::schemas::{add_port_settings, answers, members, name_schema, settings, settings_of};
 use crate::rest::resource_kind::ResourceKind;
-use crate::schema::{Model, Node, locate};
+use crate::schema::host::{PORT, parse};
+use crate::schema::{Model, Node, PORTS, locate};
 
 /// Adds what belongs to the service of `model`. `whole` is the schema of all that its cubes have, `cube` what every cube
 /// has.
@@ -16,7 +17,7 @@ pub(super) fn add(document: &mut Value, model: &Model, whole: &Value, cube: &Mod
     let name = &model.service.name;
     document["components"]["schemas"][name] = answers(model, whole);
     document["components"]["schemas"][settings_of(name)] = settings(model, cube);
-    let mut tree = Tree { model, paths: Map::new() };
+    let mut tree = Tree { model, host_port: parse(PORT), paths: Map::new() };
     tree.add_service();
     tree.add_cube(whole);
     for stream in &model.service.streams {
@@ -39,6 +40,8 @@ struct Resource {
 
 struct Tree<'a> {
     model: &'a Model,
+    /// Schema of what every port has.
+    host_port: Value,
     paths: Map<String, Value>,
 }
 
@@ -94,12 +97,20 @@ impl Tree<'_> {
     }
 
     fn add_ports(&mut self, ports: &NodePath, schema: &Value) {
-        let port = reference("schemas", "port");
+        let is_extended = members(&schema["items"]).any(|(name, _)| self.host_port["properties"][name].is_null());
+        let port = match is_extended {
+            true => self.answer("/properties/ports/items"),
+            false => reference("schemas", "port"),
+        };
         let peer = json!({ "type": "string", "description": "Netdev on the other side; empty for none" });
-        let body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
+        let mut body = json!({ "type": "object", "properties": { "peer": peer }, "additionalProperties": false });
         let mut named = body.clone();
         named["properties"]["name"] = name_schema();
         named["required"] = json!(["name"]);
+        if let Some(model) = &self.model.port {
+            add_port_settings(&mut body, model);
+            add_port_settings(&mut named, model);
+        }
         let resource = Resource {
             kind: ResourceKind::Ports,
             summary: "ports of a cube".to_owned(),
@@ -115,6 +126,14 @@ impl Tree<'_> {
         }
     }
 
+    /// What can be set at a node.
+    fn settable(&self, words: &[String]) -> Option<Node<'_>> {
+        match (words, &self.model.port) {
+            ([ports, _, below @ ..], Some(port)) if ports == PORTS => locate(port.config(), below).ok(),
+            _ => locate(self.model.config(), words).ok(),
+        }
+    }
+
     /// A node, and what is below it.
     fn add_node(&mut self, place: &NodePath, node: &Node<'_>) {
         let schema = node.schema();
@@ -127,8 +146,8 @@ impl Tree<'_> {
             }
             _ => self.answer(&place.pointer),
         };
-        let body = match (locate(self.model.config(), &place.words), place.key.as_deref()) {
-            (Ok(Node::Entry(entry)), Some(key)) => without_key(entry, key),
+        let body = match (self.settable(&place.words), place.key.as_deref()) {
+            (Some(Node::Entry(entry)), Some(key)) => without_key(entry, key),
             _ => self.body(&place.pointer),
         };
         self.add(place, &Resource { kind, summary: description(schema), answer, body: (body, true) });

@@ -1,9 +1,10 @@
 //! Chains in words: the cubes that packets pass at a port or a netdev, in order.
 
+use polycube_plugin_api::Direction;
 use serde_json::{Value, json};
 
 use crate::engine::View;
-use crate::topology::Point;
+use crate::topology::{CubeName, Point};
 use crate::wiring::Place;
 
 /// Keys of the chains in a port, or in a point where a transparent cube is attached.
@@ -18,7 +19,8 @@ pub(super) struct Chains {
     pub is_ours: bool,
 }
 
-pub(super) fn at((topology, netdevs): Place<'_>, point: &Point) -> Chains {
+/// `stands` says whether a cube can have programs for a direction.
+fn between((topology, netdevs): Place<'_>, stands: impl Fn(&CubeName, Direction) -> bool, point: &Point) -> Chains {
     // A chain is what is wanted, whether the netdev exists or not. The other end of a link has another chain.
     let (port, netdev) = match point {
         Point::Port(cube, name) => {
@@ -34,17 +36,30 @@ pub(super) fn at((topology, netdevs): Place<'_>, point: &Point) -> Chains {
     let outer = netdev.map_or(&[][..], |point| topology.chain(point));
     let inner = port.as_ref().map_or(&[][..], |point| topology.chain(point));
     let end = port.as_ref().map_or_else(|| "stack".to_owned(), ToString::to_string);
-    let mut passed: Vec<String> = outer.iter().chain(inner.iter().rev()).map(|one| one.cube.to_string()).collect();
-    let is_ours = port.is_some() || !passed.is_empty();
-    passed.push(end);
-    let ingress = passed.join(" ---> ");
-    passed.reverse();
-    Chains { ingress, egress: passed.join(" ---> "), is_ours }
+    let is_ours = port.is_some() || !outer.is_empty();
+    let passed = |direction| {
+        let cubes = outer.iter().chain(inner.iter().rev()).map(|one| &one.cube);
+        let cubes = cubes.filter(|cube| stands(cube, direction)).map(ToString::to_string);
+        cubes.chain([end.clone()]).collect::<Vec<_>>()
+    };
+    let ingress = passed(Direction::Ingress).join(" ---> ");
+    let egress = passed(Direction::Egress).into_iter().rev().collect::<Vec<_>>().join(" ---> ");
+    Chains { ingress, egress, is_ours }
+}
+
+/// The chains of what is in force.
+pub(super) fn at(view: &View, point: &Point) -> Chains {
+    let stands = |cube: &CubeName, direction| {
+        let service = view.topology.get(cube.as_str()).map(|(_, cube)| cube.service.as_str());
+        let service = service.and_then(|name| view.registry.service(name).ok());
+        service.is_none_or(|service| service.plugin.stands(direction))
+    };
+    between((&view.topology, &view.netdevs), stands, point)
 }
 
 /// What Polycube's `topology/NAME` answers; for a netdev that no cube uses, only its name.
 pub(crate) fn of_topology(view: &View, point: &Point) -> Value {
-    let Chains { ingress, egress, is_ours } = at((&view.topology, &view.netdevs), point);
+    let Chains { ingress, egress, is_ours } = at(view, point);
     let mut json = json!({ "name": point.to_string() });
     if is_ours {
         json["ingress service chain"] = ingress.into();
@@ -60,7 +75,8 @@ mod tests {
 
     #[track_caller]
     fn check(model: &Model, point: &str, ingress: &str, egress: &str) {
-        let found = at((&model.topology, &model.netdevs), &Point::parse(point).unwrap());
+        let stands = |cube: &CubeName, direction| cube.as_str() != "in" || direction == Direction::Ingress;
+        let found = between((&model.topology, &model.netdevs), stands, &Point::parse(point).unwrap());
         assert_eq!((found.ingress.as_str(), found.egress.as_str()), (ingress, egress));
     }
 
@@ -74,6 +90,12 @@ mod tests {
         check(&model, "veth2", "br1:q", "br1:q");
         check(&model, "veth3", "y ---> x ---> stack", "stack ---> x ---> y");
         check(&model, "veth9", "stack", "stack");
+    }
+
+    #[test]
+    fn a_cube_stands_where_its_service_has_programs() {
+        let model = Model::new().tap("in", "veth1").tap("both", "veth1");
+        check(&model, "veth1", "both ---> in ---> stack", "stack ---> both");
     }
 
     #[test]

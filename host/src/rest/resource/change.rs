@@ -1,7 +1,7 @@
 //! Requests on nodes below a cube, as changes.
 
 use axum::http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::take_name;
 use crate::model::Change;
@@ -12,48 +12,50 @@ use crate::rest::resource_kind::ResourceKind;
 use crate::schema::{Model, Node, Operation, is_read_only, locate};
 use crate::topology::PortName;
 
-/// A change of a cube's ports; `path` begins below them.
+/// A change of a cube's ports; `path` begins below them, and `model` is a port's.
 pub(super) fn of_ports(
     model: &Model,
     cube: &str,
     path: &[String],
     call: &Call,
 ) -> Result<(Change, ResourceKind), Problem> {
-    let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let (cube, mut body) = (cube.to_owned(), call.body.clone());
-    let configure = |cube, port: &str, body| {
-        let operation = if call.method == Method::PUT { Operation::Replace } else { Operation::Merge };
-        Change::ConfigurePort { cube, port: port.to_owned(), operation, body }
-    };
-    let peer = |cube, port: &str, peer| configure(cube, port, json!({ "peer": peer }));
-    Ok(match (words.as_slice(), &call.method) {
-        ([], &Method::POST) => {
-            let list = format!("{cube}/ports");
-            let port = take_name(&mut body, "name", &list)?;
-            PortName::parse(&port).map_err(|problem| problem.at(format!("{list}/name")))?;
-            (Change::CreatePort { cube, port, body }, ResourceKind::Ports)
-        }
-        ([], &Method::DELETE) => (Change::DeletePorts { cube }, ResourceKind::Ports),
-        ([port], &Method::POST) => (Change::CreatePort { cube, port: (*port).to_owned(), body }, ResourceKind::Whole),
-        ([port], &Method::PATCH | &Method::PUT) => (configure(cube, port, body), ResourceKind::Whole),
-        ([port], &Method::DELETE) => (Change::DeletePort { cube, port: (*port).to_owned() }, ResourceKind::Whole),
-        ([port, "peer"], &Method::PATCH | &Method::PUT) => (peer(cube, port, body), ResourceKind::Leaf),
-        ([port, "peer"], &Method::DELETE) => (peer(cube, port, Value::from("")), ResourceKind::Leaf),
-        ([], _) => return Err(call.wrong_method(ResourceKind::Ports.methods())),
-        ([_], _) => return Err(call.wrong_method(ResourceKind::Whole.methods())),
-        ([_, "peer"], _) => return Err(call.wrong_method(ResourceKind::Leaf.methods())),
-        ([port, state @ ..], method) if locate(&model.tree, &path[1..]).is_ok() => {
-            if !matches!(*method, Method::PATCH | Method::PUT | Method::DELETE) {
-                return Err(call.wrong_method(ResourceKind::Read.methods()));
+    let Some((port, below)) = path.split_first() else {
+        return Ok(match call.method {
+            Method::POST => {
+                let list = format!("{cube}/ports");
+                let port = take_name(&mut body, "name", &list)?;
+                PortName::parse(&port).map_err(|problem| problem.at(format!("{list}/name")))?;
+                (Change::CreatePort { cube, port, body }, ResourceKind::Ports)
             }
-            let message = format!("`{}` of port `{port}` is read-only", state.join(" "));
-            return Err(Problem::invalid(format!("{cube}/ports/{}", words.join("/")), message));
+            Method::DELETE => (Change::DeletePorts { cube }, ResourceKind::Ports),
+            _ => return Err(call.wrong_method(ResourceKind::Ports.methods())),
+        });
+    };
+    let port = port.clone();
+    if !below.is_empty() {
+        let node = locate(&model.tree, below).map_err(|(node, word)| {
+            let problem = call.nowhere(format!("a port has no `{word}`"));
+            problem.knowing(word, node.children())
+        })?;
+        let place = format!("{cube}/ports/{port}");
+        let sets = matches!(call.method, Method::PATCH | Method::PUT | Method::DELETE);
+        if sets && is_read_only(&model.tree, below) {
+            let message = format!("`{}` of port `{port}` is read-only", below.join(" "));
+            return Err(Problem::invalid(format!("{place}/{}", below.join("/")), message));
         }
-        ([.., last], _) => {
-            let problem = call.nowhere(format!("a port has no `{last}`"));
-            return Err(problem.knowing(last, Node::of(&model.tree).children()));
-        }
-    })
+        let (change, kind) = of_settings((&model.tree, node), &place, below, call)?;
+        let NodeChange { path, operation, value: body } = change;
+        return Ok((Change::ConfigurePort { cube, port, path, operation, body }, kind));
+    }
+    let operation = if call.method == Method::PUT { Operation::Replace } else { Operation::Merge };
+    let change = match call.method {
+        Method::POST => Change::CreatePort { cube, port, body },
+        Method::PATCH | Method::PUT => Change::ConfigurePort { cube, port, path: Vec::new(), operation, body },
+        Method::DELETE => Change::DeletePort { cube, port },
+        _ => return Err(call.wrong_method(ResourceKind::Whole.methods())),
+    };
+    Ok((change, ResourceKind::Whole))
 }
 
 /// A change of the node at `path` below a cube, by its service's data model.
@@ -64,16 +66,34 @@ pub(super) fn of_node(
     call: &Call,
 ) -> Result<(Change, ResourceKind), Problem> {
     let Service { whole, .. } = service;
-    let name = path.join("/");
     let node = locate(whole, path).map_err(|(node, word)| {
         let actions = actions_beside(service, path);
         call.nowhere(format!("there is no `{word}`")).knowing(word, node.children().chain(actions))
     })?;
+    let (change, kind) = of_settings((whole, node), cube, path, call)?;
+    let NodeChange { path, operation, value } = change;
+    Ok((Change::Configure { cube: cube.to_owned(), path, operation, value }, kind))
+}
+
+/// What a request does to a node.
+struct NodeChange {
+    path: Vec<String>,
+    operation: Operation,
+    value: Value,
+}
+
+/// What `call` does to `node`, which is at `path` below `place` in the data model `whole`.
+fn of_settings(
+    (whole, node): (&Value, Node<'_>),
+    place: &str,
+    path: &[String],
+    call: &Call,
+) -> Result<(NodeChange, ResourceKind), Problem> {
     let kind = if is_read_only(whole, path) { ResourceKind::Read } else { ResourceKind::of(&node) };
+    let place = format!("{place}/{}", path.join("/"));
     let operation = match (&call.method, kind) {
         (&Method::PUT | &Method::PATCH | &Method::DELETE, ResourceKind::Read) => {
-            let message = format!("`{}` is read-only", path.join(" "));
-            return Err(Problem::invalid(format!("{cube}/{name}"), message));
+            return Err(Problem::invalid(place, format!("`{}` is read-only", path.join(" "))));
         }
         (&Method::DELETE, _) => Operation::Remove,
         (&Method::PATCH, _) | (&Method::PUT, ResourceKind::Leaf) => Operation::Merge,
@@ -83,9 +103,9 @@ pub(super) fn of_node(
     };
     let (mut path, mut value) = (path.to_vec(), call.body.clone());
     if let (Node::List { key, .. }, Operation::Create) = (node, operation) {
-        path.push(take_name(&mut value, key, &format!("{cube}/{name}"))?);
+        path.push(take_name(&mut value, key, &place)?);
     }
-    Ok((Change::Configure { cube: cube.to_owned(), path, operation, value }, kind))
+    Ok((NodeChange { path, operation, value }, kind))
 }
 
 /// The words of actions that could follow where `path` leaves the data model.

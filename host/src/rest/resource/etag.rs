@@ -13,7 +13,7 @@ use crate::engine::{Guard, View};
 use crate::problem::{ErrorTag, Problem};
 use crate::registry::Service;
 use crate::rest::call::Call;
-use crate::rest::present::{base, ports_of};
+use crate::rest::present::{add_settings, base, ports_of};
 use crate::schema::{is_read_only, shown};
 
 /// What is set at a node of a cube, and the tag that stands for it; `None` where nothing can be set.
@@ -26,6 +26,9 @@ pub(in crate::rest) fn of(view: &View, cube: &str, path: &[String]) -> Option<(V
     let mut json = base(view, name, found);
     for port in ports_of(&mut json).filter_map(Value::as_object_mut) {
         port.retain(|key, _| ["name", "uuid", "peer"].contains(&key.as_str()));
+    }
+    if let Some(port) = &model.port {
+        add_settings(&mut json, port, found, json!([]));
     }
     if let Value::Object(members) = model.present(&found.config, json!({})) {
         members.into_iter().for_each(|(key, value)| json[&key] = value);

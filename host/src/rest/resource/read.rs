@@ -47,9 +47,7 @@ pub(crate) async fn read(context: Context, cube: String, path: Vec<String>) -> R
             Some(problem) => problem.under(&cube),
             None => {
                 let last = path.last().map_or("", String::as_str);
-                // Ports have members of the host's own.
-                let port = Node::of(&view.registry.port.tree);
-                let node = if path[0] == "ports" { port } else { locate(all, &path).unwrap_or_else(|(node, _)| node) };
+                let node = locate(all, &path).unwrap_or_else(|(node, _)| node);
                 let message = format!("cube `{cube}` has no `{}`", path.join(" "));
                 let place = format!("{cube}/{}", path.join("/"));
                 Problem::new(ErrorTag::UnknownElement, place, message).knowing(last, node.children())

@@ -10,8 +10,8 @@ use aya_obj::obj::copy_instructions;
 
 use super::super::{MapShape, bpf, empty, map_create, map_update};
 
-/// Bytes of the one value: how many were noted, then the ifindexes.
-const VALUE: usize = 64;
+/// Bytes of the one value: how many were noted, then the ifindexes. A flood has room for one for each port.
+const VALUE: usize = 4096;
 const NOTES: usize = VALUE / 4 - 1;
 
 const CALL: u8 = 0x85;

@@ -11,11 +11,12 @@ use crate::format::Format;
 const SIZE: usize = 4096;
 
 fn start(fixture: &Fixture) -> Consumer {
-    Consumer::start("sniffer", Drain::new(fixture.router(fixture.settings(json!({}))), fixture.log())).unwrap()
+    let settings = fixture.settings(json!({}));
+    Consumer::start("sniffer", Drain::new(fixture.router(Arc::clone(&settings)), fixture.log()), settings).unwrap()
 }
 
 fn source(id: u64, kernel: &Kernel) -> RingSet {
-    RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() }
+    RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell(), larger: None }
 }
 
 #[test]

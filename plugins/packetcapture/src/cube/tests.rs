@@ -3,10 +3,10 @@
 mod resumption;
 
 use std::fs;
-use std::os::fd::IntoRawFd as _;
+use std::os::fd::{BorrowedFd, IntoRawFd as _};
 use std::path::Path;
 
-use polycube_layout::ring::{BELL, RINGS};
+use polycube_layout::ring::{BELL, LARGE, RINGS};
 use polycube_plugin_api::__private::abi_stable::std_types::{RStr, RVec};
 use polycube_plugin_api::__private::{abi_stable, instantiate};
 use polycube_plugin_api::abi::{CubeHandle, HostAbi, HostAbi_TO, MapHandle};
@@ -51,8 +51,13 @@ impl Lab {
                 let info = json!({"name": name, "key_size": 4, "value_size": value_size, "max_entries": cpus});
                 MapHandle { info: info.to_string().into(), fd }
             };
-            let rings = kernel.fd().try_clone_to_owned().unwrap().into_raw_fd();
-            [map(BELL, 0, 4096, bell_memory().into_raw_fd()), map(RINGS, kernel.value_size(), 2, rings)]
+            let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().unwrap().into_raw_fd();
+            let (rings, large) = (kernel.map_size(), kernel.large_map_size());
+            [
+                map(BELL, 0, 4096, bell_memory().into_raw_fd()),
+                map(RINGS, rings.value_size, rings.count, copy(kernel.fd())),
+                map(LARGE, large.value_size, large.count, copy(kernel.large_fd())),
+            ]
         });
         let wanted = json!({"config": config}).to_string();
         let answer = self.cube.prepare(wanted.as_str().into(), maps.into_iter().flatten().collect::<RVec<_>>());

@@ -22,7 +22,13 @@ impl Lab {
         let fixture = Fixture::new();
         let mut drain = Drain::new(fixture.router(fixture.settings(json!({}))), fixture.log());
         for (id, kernel) in (0..).zip(kernels) {
-            drain.sources.push(RingSet { id, format: Format::Pcap, reader: kernel.map().1, bell: bell() });
+            drain.sources.push(RingSet {
+                id,
+                format: Format::Pcap,
+                reader: kernel.map().1,
+                bell: bell(),
+                larger: None,
+            });
         }
         Self { fixture, drain }
     }
@@ -184,7 +190,7 @@ fn a_damaged_ring_is_left_at_its_head() {
     lab.drain.round(Cut::Ordered);
     lab.check_file(&[1, 2, 4]);
 
-    kernel.set(1, offset_of!(Producer, small.head), 1 << 40);
+    kernel.set(1, offset_of!(Producer, small), 1 << 40);
     lab.drain.round(Cut::Ordered);
     assert_eq!(kernel.lane_tail(1, SMALL), 1 << 40);
     assert_eq!(lab.drain.round(Cut::Ordered), Progress::Empty);

@@ -48,47 +48,48 @@ impl Head {
     }
 }
 
-/// A lane's place in the element of its CPU.
+/// A lane's place in its map, and its segments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lane {
+    /// Where its first segment begins.
     pub(super) at: usize,
-    /// A power of two.
+    /// Bytes of a segment, a power of two.
     pub(super) size: usize,
+    /// Bytes from one segment to the next: of a segment with its slack.
+    pub(super) stride: usize,
+    /// How many segments it has, a power of two.
+    pub(super) segments: usize,
+}
+
+/// Records of one segment that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Its place in the map.
+    pub(super) range: Range<usize>,
+    /// The position after it.
+    pub(super) next: u64,
 }
 
 impl Lane {
-    /// The bytes from `from` to `to`, as offsets in the element: up to the lap's end, and after it. `wrap` is where the
-    /// lap's last record ends, if `to` is not in the lap.
-    pub(super) fn extent(self, from: u64, to: u64, wrap: u64) -> Result<[Range<usize>; 2], Damage> {
-        if from == to {
-            return Ok([0..0, 0..0]);
-        }
-        let lap_end = self.lap_end(from).ok_or(Damage)?;
-        if to < from || to - from > self.size as u64 {
+    /// The records from `from` on, up to `to` or the segment's end. `wrap` is where a segment's last record ends, if `to`
+    /// is not in the segment.
+    pub(super) fn piece(self, from: u64, to: u64, wrap: impl FnOnce(usize) -> u64) -> Result<Piece, Damage> {
+        let (size, count) = (self.size as u64, self.segments as u64);
+        let lap_end = (from | (size - 1)).checked_add(1).ok_or(Damage)?;
+        if to < from || to - from > size * count {
             return Err(Damage);
         }
-        let end = if to < lap_end { to } else { wrap };
+        let segment = self.segment(from);
+        let (end, next) = if to < lap_end { (to, to) } else { (wrap(segment), lap_end) };
         if to >= lap_end && !(lap_end..=lap_end.saturating_add(SLACK as u64)).contains(&end) {
             return Err(Damage);
         }
-        let range = |from: u64, length: u64| {
-            let start = self.at + (from & (self.size as u64 - 1)) as usize;
-            start..start + length as usize
-        };
-        Ok([range(from, end - from), range(lap_end, to.saturating_sub(lap_end))])
+        let start = self.at + segment * self.stride + (from & (size - 1)) as usize;
+        Ok(Piece { range: start..start + (end - from) as usize, next })
     }
 
-    /// The position `taken` bytes after `from`.
-    pub(super) fn advance(self, from: u64, taken: usize, wrap: u64) -> u64 {
-        let end = from.saturating_add(taken as u64);
-        match self.lap_end(from) {
-            // A record that ends at or after the lap's end is the lap's last.
-            Some(lap_end) if end >= lap_end => lap_end + end.saturating_sub(wrap),
-            _ => end,
-        }
-    }
-
-    fn lap_end(self, position: u64) -> Option<u64> {
-        (position | (self.size as u64 - 1)).checked_add(1)
+    /// The segment that `position` is in.
+    pub(super) fn segment(self, position: u64) -> usize {
+        (position / self.size as u64) as usize & (self.segments - 1)
     }
 }

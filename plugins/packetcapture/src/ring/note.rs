@@ -24,7 +24,7 @@ use crate::store::FileId;
 /// Where the note begins.
 const START: usize = 1024;
 /// The layout of rings and note; another number for each change of either. The host makes a new map for each.
-pub(crate) const LAYOUT: u32 = 2;
+pub(crate) const LAYOUT: u32 = 3;
 /// Where a consumer of this layout has used the map.
 const MARK: u64 = u64::from_le_bytes(*b"PCRINGS\0") | (LAYOUT as u64) << 56;
 

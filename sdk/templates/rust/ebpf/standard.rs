@@ -3,10 +3,10 @@
 #![no_std]
 #![no_main]
 
+use aya_ebpf::Global;
 use aya_ebpf::macros::{classifier, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::TcContext;
-use aya_ebpf::Global;
 use polycube_chain::{Hook as _, ports, tc};
 
 /// What one CPU counted.

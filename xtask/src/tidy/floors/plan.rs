@@ -30,6 +30,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "sys",
             "source",
             "netdev",
+            "causes",
         ],
     },
     Floors {
@@ -170,6 +171,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "session",
             "consumer",
             "drain",
+            "larger",
             "sink",
             "anonymize",
             "outcome",
@@ -305,8 +307,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "slow", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp", "capture",
-            "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
+            "restart", "slow", "reload", "api", "border", "bridge", "filter", "live", "program", "splice", "tcp",
+            "capture", "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {

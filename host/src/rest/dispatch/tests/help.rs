@@ -141,3 +141,24 @@ async fn a_port_of_another_cube_can_be_a_peer() {
     let operands = send(&api, "OPTIONS", "/polycube/v1/connect?completion", &Value::Null, &[]).await;
     assert_eq!(operands.body, json!(["br1:p", "br1:q", "br2:r"]));
 }
+
+#[tokio::test]
+async fn the_data_model_of_a_path_is_answered_whether_the_path_exists_or_not() {
+    for (path, member) in [
+        ("tap", "size"),
+        ("tap/new", "size"),
+        ("a", "size"),
+        ("a/host/new", "age"),
+        ("a/run", "times"),
+        ("bridge/new/ports/p", "peer"),
+    ] {
+        let answer = ask("OPTIONS", &format!("{path}?model"), &Value::Null).await;
+        let members = answer.body["node"]["members"].as_array().cloned().unwrap_or_default();
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(members.iter().any(|one| one["name"] == member), "{path}: {}", answer.body);
+        assert_eq!(answer.body["params"], json!({}), "{path}: nothing that exists is looked for");
+    }
+    for path in ["cubes", "services", "nothing/x"] {
+        assert_eq!(ask("OPTIONS", &format!("{path}?model"), &Value::Null).await.body["node"], Value::Null, "{path}");
+    }
+}

@@ -1,4 +1,5 @@
-//! Do packets pass, are they counted, and are they dropped? In a real kernel: this needs root.
+//! Does a daemon load it, and do packets pass and stop between network namespaces? This needs root, and polycubed and
+//! polycubectl on PATH.
 
 use std::path::PathBuf;
 use std::process::Command;
