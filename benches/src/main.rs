@@ -22,6 +22,7 @@ mod recorder;
 mod reload;
 mod report;
 mod restart;
+mod slow;
 mod sniffer;
 mod span;
 mod splice;
@@ -80,6 +81,8 @@ enum Bench {
     Border,
     /// Changes that are stored, and a daemon that brings them back
     Restart,
+    /// Packets through user space and back, compared with two packet sockets
+    Slow,
     /// Plugins that are loaded, and loaded again under traffic
     Reload,
 }
@@ -100,6 +103,7 @@ impl Bench {
             Self::Filter => filter::run(rounds.unwrap_or(9)),
             Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
+            Self::Slow => slow::run(rounds.unwrap_or(9)),
             Self::Reload => reload::run(rounds.unwrap_or(30)),
         }
     }

@@ -11,16 +11,19 @@ mod marks;
 mod pins;
 mod release;
 mod repin;
+mod shared;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
+use polycube_layout::slow::{KEY, RESUME};
 use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
 use polycube_plugin_api::{Code, Direction, MapSpec};
 
@@ -29,6 +32,7 @@ use marks::{Mark, Marks};
 pub(crate) use pins::Pins;
 pub(crate) use polycube_loader::{CubeMap, LoadError};
 
+use crate::slow_path::{Shared, SlowPath};
 use crate::sys::bpf;
 use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeKey, NodeSpec, Source};
 use clsact::Clsact;
@@ -90,6 +94,7 @@ pub(crate) struct Datapath {
     nodes: HashMap<NodeId, Node>,
     roots: HashMap<Hook, Root>,
     found: Found,
+    slow_path: Arc<SlowPath>,
     /// What was found and taken over by the current plan.
     taken: Taken,
     /// Tables of ports that were found, and the ports that have been set in them since.
@@ -108,7 +113,13 @@ impl Datapath {
             forget_strangers(marks, &found, what);
         }
         let clsact = Clsact::new(clsact);
-        let root_digest = digest::of_object(ROOT);
+        let shared = shared::open(&pins).context("cannot make the maps of roots")?;
+        // A root refers to these very maps.
+        let ids = [&shared.resume, &shared.key].map(|map| Ok(bpf::map_info(map.as_fd())?.0.to_ne_bytes()));
+        let ids = ids.into_iter().collect::<io::Result<Vec<_>>>()?.concat();
+        let root_digest = digest::of_object(&[ROOT, &ids].concat());
+        let scratch = pins.path(&Path::new(pins::SHARED).join("inject"));
+        let slow_path = Arc::new(SlowPath::new(shared, mode == AttachMode::Tcx, scratch));
         let (maps, nodes, roots, found_ports) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self {
             pins,
@@ -123,9 +134,15 @@ impl Datapath {
             nodes,
             roots,
             found,
+            slow_path,
             taken: Taken::default(),
             found_ports,
         })
+    }
+
+    /// The way of packets from user space.
+    pub(crate) fn slow_path(&self) -> &Arc<SlowPath> {
+        &self.slow_path
     }
 
     /// A map that [`Datapath::create_map`] made.
@@ -243,7 +260,10 @@ impl Datapath {
         let port = port.to_ne_bytes();
         let constants = vec![(PORT, port.as_slice())];
         let root = Entry { elf: ROOT, name: "root", constants, standing: Standing::Last };
-        let program = object::load(&what, root, &HashMap::new(), Rodata::Variable)?;
+        self.pin_shared()?;
+        let Shared { resume, key } = self.slow_path.shared();
+        let shared = HashMap::from([(RESUME, resume.as_raw_fd()), (KEY, key.as_raw_fd())]);
+        let program = object::load(&what, root, &shared, Rodata::Variable)?;
         let pin = pins::root(hook, &self.root_digest);
         // One that was on its way to the hook, or from it, when its daemon ended.
         if self.found.take_rest(&pin) {
@@ -275,6 +295,7 @@ impl Datapath {
 
     pub(crate) fn unload_root(&mut self, hook: &Hook) {
         self.pins.unpin(&self.roots.remove(hook).map_or_else(|| pins::root(hook, &self.root_digest), |root| root.pin));
+        self.unpin_shared();
     }
 
     pub(crate) fn set_root_port(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {

@@ -51,6 +51,7 @@ use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;
+use crate::slow_path::SlowPath;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
 use crate::topology::{CubeName, Point, Topology};
@@ -167,7 +168,9 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let model = Model::new(registry);
     let (calls, failures) = (Arc::new(Calls::default()), Arc::new(Failures::default()));
     let published = Published::default();
-    let surroundings = surroundings(&messages.downgrade(), (&calls, &failures), capture_dirs, netdev_at(&published));
+    let slow_path = Some(Arc::clone(kernel.datapath.slow_path()));
+    let ways = Ways { netdev_at: netdev_at(&published), slow_path };
+    let surroundings = surroundings(&messages.downgrade(), (&calls, &failures), capture_dirs, ways);
     let (netlink, runtime) = (kernel.netlink.clone(), kernel.runtime.clone());
     let present = tokio::task::spawn_blocking(move || Present::open(netlink, runtime)).await??;
     let is_kept = store.is_some();
@@ -214,11 +217,17 @@ fn netdev_at(published: &Published) -> NetdevAt {
     })
 }
 
+/// What plugins reach beside the engine.
+struct Ways {
+    netdev_at: NetdevAt,
+    slow_path: Option<Arc<SlowPath>>,
+}
+
 fn surroundings(
     inbox: &Inbox,
     (calls, failures): (&Arc<Calls>, &Arc<Failures>),
     capture_dirs: CaptureDirs,
-    netdev_at: NetdevAt,
+    Ways { netdev_at, slow_path }: Ways,
 ) -> Surroundings {
     let (for_requests, for_maps, for_turns) = (inbox.clone(), inbox.clone(), inbox.clone());
     let requests = move |cube: &CubeName| -> Request {
@@ -237,6 +246,7 @@ fn surroundings(
         late_maps: Box::new(move |cube| late_maps::way(&for_maps, cube)),
         netdev_at,
         freed: Box::new(freed),
+        slow_path,
     }
 }
 

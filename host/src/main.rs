@@ -21,6 +21,7 @@ mod plugins;
 mod reconcile;
 mod registry;
 mod rest;
+mod slow_path;
 mod source;
 mod store;
 mod sys;

@@ -7,6 +7,7 @@
 
 mod caller;
 mod calls;
+mod doors;
 #[cfg(test)]
 pub(crate) mod double;
 mod failures;

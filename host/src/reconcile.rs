@@ -392,7 +392,8 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         };
         tracing::debug!(?plan, "plan");
         let (kernel, cubes) = (&mut self.kernel, &mut self.cubes);
-        let mut world = World { kernel, cubes, requests: &asked, is_restoring, made: BTreeSet::new() };
+        let exits = wiring.exits(touched.cubes.iter(), (&self.model.topology, place));
+        let mut world = World { kernel, cubes, requests: &asked, exits: &exits, is_restoring, made: BTreeSet::new() };
         world.execute(&plan, &wiring).map_err(|(step, problem)| Failure { part: part_of(step), problem })?;
         self.set_promiscuous(&wiring);
         for name in &touched.cubes {

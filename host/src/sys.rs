@@ -9,5 +9,6 @@ pub(crate) mod netlink;
 pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod tap;
 
 pub(crate) use polycube_loader::bpf;

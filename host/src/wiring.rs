@@ -21,6 +21,7 @@ use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_loader::chain::{self, Slots};
 use polycube_plugin_api::{Direction, MapSpec, Program, ServiceKind};
 
+pub(crate) use exits::{CubeExits, Exit};
 pub(crate) use netdevs::{Netdevs, PortKey};
 pub(crate) use touched::{Place, Touched};
 
@@ -421,6 +422,7 @@ impl Wiring {
     }
 }
 
+mod exits;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod netdevs;

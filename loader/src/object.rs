@@ -10,7 +10,7 @@ mod wrap;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -281,6 +281,17 @@ pub fn load_end() -> Result<OwnedFd, LoadError> {
     bpf::load_classifier("end", &code, c"Dual MIT/GPL", None).map_err(|source| refused_program("end", &what(), source))
 }
 
+/// Loads a program that goes on with the one in `next`, the slot of another program, or ends its chain if that is empty: a
+/// packet that is sent to it continues after that other program.
+///
+/// # Errors
+/// What the kernel says.
+pub fn load_after(what: &str, next: BorrowedFd<'_>) -> Result<OwnedFd, LoadError> {
+    let code = copy_instructions(&wrap::after(next.as_raw_fd()));
+    let code = code.map_err(|source| LoadError::Object { what: what.to_owned(), source })?;
+    bpf::load_classifier("after", &code, c"Dual MIT/GPL", None).map_err(|source| refused_program("after", what, source))
+}
+
 fn parse(what: &str, elf: &[u8]) -> Result<Object, LoadError> {
     let refused = |source| LoadError::Object { what: what.to_owned(), source };
     guarded(what, || Object::parse(&sections::normal(&aligned(elf))).map_err(refused))
@@ -346,6 +357,6 @@ fn shape_of(map: &Map) -> MapShape {
 }
 
 /// CPUs that the machine can have.
-fn cpus() -> u32 {
+pub fn cpus() -> u32 {
     aya::util::nr_cpus().map_or(1, |count| count as u32)
 }

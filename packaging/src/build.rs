@@ -6,8 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-pub(crate) const PACKAGES: [&str; 5] =
-    ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "pcn_span"];
+pub(crate) const PACKAGES: [&str; 7] = [
+    "polycubed",
+    "polycubectl",
+    "pcn_helloworld",
+    "pcn_packetcapture",
+    "pcn_simplebridge",
+    "pcn_span",
+    "pcn_transparenthelloworld",
+];
 
 /// Stores in each program which crates it is made of, for `cargo audit bin` and image scanners. Built in half a minute.
 const AUDITABLE: &str = "0.7.7";

@@ -10,7 +10,13 @@ use crate::tree::{Content, Tree};
 
 /// Programs, in `bin`.
 const PROGRAMS: [&str; 3] = ["polycubed", "polycubectl", "polycube-extcap"];
-const PLUGINS: [&str; 3] = ["libpcn_packetcapture.so", "libpcn_simplebridge.so", "libpcn_span.so"];
+const PLUGINS: [&str; 5] = [
+    "libpcn_helloworld.so",
+    "libpcn_packetcapture.so",
+    "libpcn_simplebridge.so",
+    "libpcn_span.so",
+    "libpcn_transparenthelloworld.so",
+];
 
 /// Files of the repository, and where they go.
 const FILES: [(&str, &str); 16] = [

@@ -59,6 +59,21 @@ pub struct StreamHandle {
     pub fd: i32,
 }
 
+/// The way by which a cube's packets go from user space into the datapath: the JSON text that describes it, and descriptors
+/// that the plugin then owns. `docs/plugin-abi.md` says what is written to them.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct SenderHandle {
+    /// JSON: `{"cube": 7}`, the number of the cube.
+    pub info: RString,
+    /// A tap device, which takes one frame with each write(2).
+    pub frames: i32,
+    /// Map: where the exits of all cubes lead.
+    pub exits: i32,
+    /// Map: what became of each cube's frames.
+    pub outcomes: i32,
+}
+
 /// What a plugin may ask of the host.
 #[sabi_trait]
 pub trait HostAbi: Send + Sync + 'static {
@@ -83,6 +98,14 @@ pub trait HostAbi: Send + Sync + 'static {
         // A host of ABI 1.2 or earlier does not say.
         let _ = point;
         ROption::RNone
+    }
+    /// Opens the way by which the cube's packets go from user space into the datapath. To be called while the cube is
+    /// created.
+    fn sender(&self) -> Answer<SenderHandle> {
+        // A host of ABI 1.2 or earlier cannot do it.
+        RResult::RErr(
+            Refusal::failed("this host takes no packets from plugins: it needs polycubed of ABI 1.3 or later").text(),
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::abi::HostHandle;
+use crate::abi::{Answer, HostHandle, SenderHandle};
 use crate::datapath::{Map, MapSpec};
 use crate::refusal::Refusal;
 use crate::stages::{Stage, Stages};
@@ -133,6 +133,11 @@ impl Cube {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
         threads::spawn(Arc::clone(&self.host), name, work)
+    }
+
+    /// Opens the way of this cube's packets from user space.
+    pub(crate) fn sender(&self) -> Answer<SenderHandle> {
+        self.host.sender()
     }
 
     /// Asks the host to merge `patch` into this cube's configuration, as if a user had sent it. This happens some time

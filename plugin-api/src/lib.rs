@@ -48,9 +48,10 @@
 //!
 //! - [`Staged`]: a value that belongs to a configuration, and follows the two phases of a change by itself;
 //! - [`maps`]: typed access to the cube's maps, and a thread that reads a ring;
+//! - [`packets`]: packets to user space, and from there;
 //! - [`counters!`]: counters declared once, from the map to the metrics.
 //!
-//! This crate does no I/O except on the maps that the host hands over.
+//! This crate does no I/O except on the maps and the device that the host hands over.
 
 #![warn(missing_docs)]
 
@@ -64,6 +65,7 @@ mod guard;
 pub mod identity;
 pub mod maps;
 mod netdevs;
+pub mod packets;
 mod refusal;
 mod schema;
 mod service;

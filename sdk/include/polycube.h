@@ -219,6 +219,12 @@ static __always_inline int pcn_forward_through(void *ports, __u32 port)
  */
 #define PCN_SETTING(type, name) const volatile type name
 
+/*
+ * Ends the way of a packet that user space has: it goes nowhere, as with PCN_DROP, but where it comes from this machine, its
+ * sender does not take it for lost. No netdev has this index, and a redirection counts as sent.
+ */
+#define pcn_taken() ((int)bpf_redirect(0, 0))
+
 /* ---- Counters ---- */
 
 /* What one CPU counted; the plugin adds up the CPUs'. */
@@ -245,6 +251,114 @@ static __always_inline void pcn_count(void *counters, __u32 index, const struct 
 		counter->packets += 1;
 		counter->bytes += skb->len;
 	}
+}
+
+/* ---- Packets to user space ---- */
+
+/* What the plugin gets to know of a packet; the frame follows. `struct PacketRecord` of polycube-layout is the same. */
+struct pcn_packet_record {
+	__u32 at;
+	__u16 direction;
+	__u16 reason;
+	__u32 metadata[4];
+	__u32 length;
+	__u32 captured;
+	__u32 mark;
+	__u32 hash;
+	__u32 gso_size;
+	__u16 has_tag;
+	__u16 tag_tci;
+	__u16 tag_protocol;
+	__u16 zero;
+	__u8 room[4];
+};
+
+/* What one CPU handed over, and what found no room. */
+struct pcn_packet_counts {
+	__u64 queued;
+	__u64 lost;
+};
+
+/*
+ * Declares what pcn_to_user() needs: a ring of `bytes` bytes, which is a power of two and a multiple of the page size, and
+ * what the program knows of its place.
+ */
+#define PCN_PACKETS(bytes)                          \
+	struct {                                        \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);         \
+		__uint(max_entries, bytes);                 \
+	} packets SEC(".maps");                         \
+	struct {                                        \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);    \
+		__uint(max_entries, 1);                     \
+		__type(key, __u32);                         \
+		__type(value, struct pcn_packet_counts);    \
+	} packet_counts SEC(".maps");                   \
+	PCN_SETTING(__u32, PCN_POINT) = PCN_NO_PORT;    \
+	PCN_SETTING(__u32, PCN_DIRECTION)
+
+/*
+ * Copies the packet to user space, with a number of the program's for why; pcn_to_user_with() adds four words of its own.
+ * Answers whether there was room: what finds none is counted. The program goes on to decide about the packet itself. If
+ * user space is to decide, that is: return pcn_to_user(skb, 1) ? pcn_taken() : PCN_DROP;
+ */
+#define pcn_to_user(skb, reason) pcn_to_user_with(skb, reason, 0, 0, 0, 0)
+#define pcn_to_user_with(skb, reason, a, b, c, d) \
+	pcn_hand_over(skb, &packets, &packet_counts, PCN_POINT, PCN_DIRECTION, reason, (const __u32[4]){ a, b, c, d })
+
+static __always_inline int pcn_copy(struct __sk_buff *skb, void *ring, const struct pcn_packet_record *head,
+				    const __u32 room)
+{
+	struct pcn_packet_record *record = bpf_ringbuf_reserve(ring, sizeof(*record) + room, 0);
+	__u32 captured = skb->len;
+
+	if (!record)
+		return 0;
+	/* The verifier has to see the comparison with this very register. */
+	asm volatile("" : "+r"(captured));
+	if (captured > room)
+		captured = room;
+	if (!captured || bpf_skb_load_bytes(skb, 0, record + 1, captured)) {
+		bpf_ringbuf_discard(record, 0);
+		return 0;
+	}
+	*record = *head;
+	record->captured = captured;
+	bpf_ringbuf_submit(record, 0);
+	return 1;
+}
+
+static __always_inline int pcn_hand_over(struct __sk_buff *skb, void *ring, void *counts, __u32 point, __u32 direction,
+					 __u16 reason, const __u32 *metadata)
+{
+	struct pcn_packet_record head = {
+		.at = point == PCN_NO_PORT ? pcn_port(skb) : point,
+		.direction = direction,
+		.reason = reason,
+		.metadata = { metadata[0], metadata[1], metadata[2], metadata[3] },
+		.length = skb->len,
+		.mark = skb->mark,
+		.hash = bpf_get_hash_recalc(skb),
+		.gso_size = skb->gso_size,
+		.has_tag = skb->vlan_present != 0,
+		.tag_tci = skb->vlan_tci,
+		.tag_protocol = skb->vlan_proto,
+	};
+	struct pcn_packet_counts *counted = bpf_map_lookup_elem(counts, &(__u32){ 0 });
+	int queued;
+
+	/* The size of a record is a constant: the smallest of four that has room. */
+	if (head.length <= 192)
+		queued = pcn_copy(skb, ring, &head, 192);
+	else if (head.length <= 1600)
+		queued = pcn_copy(skb, ring, &head, 1600);
+	else if (head.length <= 9216)
+		queued = pcn_copy(skb, ring, &head, 9216);
+	else
+		queued = pcn_copy(skb, ring, &head, 65600);
+	if (counted)
+		*(queued ? &counted->queued : &counted->lost) += 1;
+	return queued;
 }
 
 /* ---- Headers ---- */

@@ -256,7 +256,9 @@ fn tables_fit_the_terminal() -> Result<()> {
         let longest = narrow.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(80), "`{line}` needs {longest:?} columns:\n{narrow}");
         // Without room for a column of examples, they follow the descriptions.
-        for word in wide.split([' ', '\n', '|']).filter(|word| *word != "Example") {
+        // Only the path of a file may be longer than the terminal.
+        let fits = |word: &&str| *word != "Example" && (word.len() <= 60 || !word.contains('/'));
+        for word in wide.split([' ', '\n', '|']).filter(fits) {
             assert!(narrow.contains(word), "{word} of `{line}` is broken or lost:\n{narrow}");
         }
         assert_eq!(on_terminal(daemon, 500, line)?, wide, "{line}");

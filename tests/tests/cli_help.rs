@@ -179,7 +179,7 @@ fn options_has_help_for_programs() -> Result<()> {
     for (path, commands) in [
         ("cubes/br1", &["show"][..]),
         ("services/simplebridge", &["show", "del", "reload"]),
-        ("services/reload", &["packetcapture", "simplebridge", "span"]),
+        ("services/reload", &["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]),
         ("services/reload/simplebridge", &["uri="]),
         ("topology/br1:toveth1", &["show"]),
     ] {

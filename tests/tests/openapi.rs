@@ -21,13 +21,18 @@ const NAMES: [(&str, &str); 8] = [
     ("cube", "br1"),
 ];
 
+/// The cube of each service that has one besides the bridge.
+const CUBES: [(&str, &str); 4] =
+    [("packetcapture", "sniffer"), ("span", "mirror"), ("helloworld", "hw1"), ("transparenthelloworld", "t1")];
+
 struct Site {
     scene: Scene,
     document: Value,
 }
 
 impl Site {
-    /// `br1` with a port and an entry, and `sniffer` and `mirror` with filters, so that every node is there.
+    /// A cube of each service, `br1` with a port and an entry, and `sniffer` and `mirror` with filters, so that every node is
+    /// there.
     fn build() -> Result<Self> {
         let commands = [
             "simplebridge add br1",
@@ -37,6 +42,9 @@ impl Site {
             "attach sniffer br1:p1",
             "span add mirror target=veth9 filters.dport=80",
             "attach mirror br1:p1",
+            "helloworld add hw1",
+            "hw1 ports add p1",
+            "transparenthelloworld add t1",
         ];
         let scene = Scene::set_up().peers(1).commands(commands).start()?;
         let document = scene.daemon.http("GET", "/polycube/v1/openapi.json", None)?.ok().json()?;
@@ -46,11 +54,11 @@ impl Site {
     /// Paths as they are declared, paths as they can be requested, and the methods declared for them.
     fn paths(&self) -> impl Iterator<Item = (&str, String, Vec<String>)> {
         self.document["paths"].as_object().into_iter().flatten().map(|(declared, item)| {
-            let cubes = [("/packetcapture/", "sniffer"), ("/span/", "mirror")];
-            let other = cubes.iter().find(|(service, _)| declared.starts_with(service));
+            let of_service = |(service, _): &&(&str, &str)| declared.starts_with(&format!("/{service}/"));
+            let cube = CUBES.iter().find(of_service).map(|(_, cube)| *cube);
             let mut path = declared.clone();
             for (parameter, name) in NAMES {
-                let name = other.filter(|_| parameter == "cube").map_or(name, |(_, cube)| cube);
+                let name = cube.filter(|_| parameter == "cube").unwrap_or(name);
                 path = path.replace(&format!("{{{parameter}}}"), name);
             }
             assert!(!path.contains('{'), "the test has no name for a parameter of {declared}");
@@ -151,7 +159,7 @@ fn everything_that_the_root_links_to_is_declared() -> Result<()> {
     for link in links {
         let href = link["href"].as_str().context("an address")?;
         let path = href.strip_prefix("/polycube/v1").context("a path below the base")?;
-        let is_cube = ["/br1", "/sniffer"].contains(&path);
+        let is_cube = ["/br1", "/hw1", "/sniffer", "/t1"].contains(&path);
         assert!(is_cube || declared.contains_key(path), "{path} is not declared");
         let methods = declared.get(path).cloned().unwrap_or_default();
         if is_cube || methods.iter().any(|method| method == "GET") {

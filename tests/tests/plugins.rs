@@ -76,7 +76,10 @@ fn files_that_are_not_plugins_are_logged_and_ignored() -> Result<()> {
 
     let scene = start(directory.path())?;
     let daemon = &scene.daemon;
-    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge", "span"]);
+    assert_eq!(
+        services(daemon)?,
+        ["helloworld", "packetcapture", "panicky", "simplebridge", "span", "transparenthelloworld"]
+    );
     for (name, why) in [
         ("libpcn_empty.so", &["is not a polycube plugin", "not an ELF file"][..]),
         ("libpcn_garbage.so", &["is not a polycube plugin", "not an ELF file"]),
@@ -108,7 +111,10 @@ fn of_two_plugins_with_one_name_the_first_file_is_used() -> Result<()> {
     fs::copy(binary_dir()?.join("libpcn_simplebridge.so"), directory.path().join("libpcn_again.so"))?;
     let scene = start(directory.path())?;
     let daemon = &scene.daemon;
-    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge", "span"]);
+    assert_eq!(
+        services(daemon)?,
+        ["helloworld", "packetcapture", "panicky", "simplebridge", "span", "transparenthelloworld"]
+    );
     assert_logged_once(
         daemon,
         &["ERROR", "libpcn_simplebridge.so", "service `simplebridge` is already loaded, from", "libpcn_again.so"],

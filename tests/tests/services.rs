@@ -25,7 +25,7 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     fs::rename(&late, &aside)?;
     let scene = start(directory.path())?;
     let daemon = &scene.daemon;
-    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge", "span"]);
+    assert_eq!(services(daemon)?, ["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]);
     fs::rename(&aside, &late)?;
 
     let load = "services add type=lib name=panicky uri=";
@@ -48,10 +48,13 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
         assert_eq!(output.code, Some(2), "{output}");
         assert!(words.iter().all(|word| output.stderr.contains(word)), "{output}");
     }
-    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge", "span"]);
+    assert_eq!(services(daemon)?, ["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]);
 
     daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();
-    assert_eq!(services(daemon)?, ["packetcapture", "panicky", "simplebridge", "span"]);
+    assert_eq!(
+        services(daemon)?,
+        ["helloworld", "packetcapture", "panicky", "simplebridge", "span", "transparenthelloworld"]
+    );
     let again = daemon.ctl(&format!("{load}libpcn_panicky.so"));
     assert!(again.stderr.contains("service `panicky` is already loaded"), "{again}");
     daemon.ctl("panicky add p1").ok();
@@ -60,7 +63,7 @@ fn services_come_and_go_while_the_daemon_runs() -> Result<()> {
     daemon.ctl("p1 set size=3").ok();
     daemon.ctl("del p1").ok();
     daemon.ctl("services del panicky").ok();
-    assert_eq!(services(daemon)?, ["packetcapture", "simplebridge", "span"]);
+    assert_eq!(services(daemon)?, ["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]);
     let gone = daemon.ctl("panicky add p1");
     assert!(gone.code == Some(2) && gone.stderr.contains("no service `panicky`"), "{gone}");
     daemon.ctl(&format!("{load}libpcn_panicky.so")).ok();

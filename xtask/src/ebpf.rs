@@ -20,8 +20,19 @@ use digest::Digest;
 use toolchain::Toolchain;
 
 /// The programs: each is a binary of the workspace `ebpf`, and an object.
-const PROGRAMS: [&str; 6] =
-    ["root", "simplebridge", "packetcapture", "span", "template-standard", "template-transparent"];
+const PROGRAMS: [&str; 8] = [
+    "root",
+    "inject",
+    "simplebridge",
+    "packetcapture",
+    "span",
+    "transparenthelloworld",
+    "template-standard",
+    "template-transparent",
+];
+
+/// Programs in C, as plugins of others have theirs: each is `ebpf/NAME/NAME.bpf.c`, which includes `polycube.h` alone.
+const C_PROGRAMS: [&str; 1] = ["helloworld"];
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -65,6 +76,18 @@ fn build(workspace: &Path, toolchain: &Toolchain) -> Result<()> {
     )?;
     let objects = workspace.join("objects");
     fs::create_dir_all(&objects)?;
+    for program in C_PROGRAMS {
+        let directory = workspace.join(program);
+        execute(
+            Command::new(&toolchain.clang)
+                .current_dir(&directory)
+                .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", "-fdebug-compilation-dir=."])
+                .arg("-I../../sdk/include")
+                .args(["-c", &format!("{program}.bpf.c"), "-o"])
+                .arg(objects.join(program).with_extension("o")),
+        )?;
+        execute(Command::new(&toolchain.strip).arg("-g").arg(objects.join(program).with_extension("o")))?;
+    }
     for program in PROGRAMS {
         // Debug sections name every source file. BTF stays: the kernel reads it.
         execute(

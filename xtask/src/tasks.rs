@@ -12,8 +12,16 @@ use anyhow::{Context as _, Result};
 use crate::command::{cargo, run as run_command};
 
 /// What the demo runs. The tests need more, and the benches are the slowest to build.
-const PACKAGES: [&str; 6] =
-    ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "pcn_span", "polycube-tasks"];
+const PACKAGES: [&str; 8] = [
+    "polycubed",
+    "polycubectl",
+    "pcn_helloworld",
+    "pcn_packetcapture",
+    "pcn_simplebridge",
+    "pcn_span",
+    "pcn_transparenthelloworld",
+    "polycube-tasks",
+];
 
 /// Builds in a profile, which is also that of this program unless it is asked for, so that no crate is built twice.
 pub(crate) fn demo(profile: &str) -> Result<()> {

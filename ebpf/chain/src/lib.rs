@@ -20,6 +20,7 @@
 
 use aya_ebpf::{EbpfContext, macros::map, maps::ProgramArray};
 
+pub mod packets;
 pub mod tc;
 
 #[doc(no_inline)]

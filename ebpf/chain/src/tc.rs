@@ -12,6 +12,15 @@ pub const DROP: i32 = bindings::TC_ACT_SHOT;
 /// attached see it.
 pub const PASS: i32 = bindings::TC_ACT_OK;
 
+/// Ends the way of a packet that user space has: it goes nowhere, as with [`DROP`], but where it comes from this machine, its
+/// sender does not take it for lost. `DROP` at egress has `sendto(2)` answer `ENOBUFS`.
+#[inline(always)]
+pub fn taken() -> i32 {
+    // SAFETY: takes numbers. No netdev has this index, and a redirection counts as sent (`sch_handle_egress()` in
+    // net/core/dev.c).
+    unsafe { bpf_redirect(0, 0) as i32 }
+}
+
 /// Sends the packet out of a port of a standard cube, whose `ports` are those that [`ports!`](crate::ports) declares; drops
 /// it if the port has no peer.
 #[inline(always)]

@@ -9,4 +9,5 @@
 pub mod bridge;
 pub mod chain;
 pub mod ring;
+pub mod slow;
 pub mod span;

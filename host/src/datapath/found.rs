@@ -159,6 +159,11 @@ impl Found {
         self.roots.keys().any(|(other, _)| *other == ifindex)
     }
 
+    /// Whether there is any root.
+    pub(super) fn has_roots(&self) -> bool {
+        !self.roots.is_empty()
+    }
+
     /// Takes a map of this shape, with the contents that the same cube would have there.
     pub(super) fn take_map(
         &mut self,

@@ -5,6 +5,7 @@
 //! netdevs/3-clsact/
 //! cubes/sniffer/0-ingress-0-7-DIGEST/{program,next,accept}
 //! cubes/sniffer/maps/RINGS-3+GENERATION+UUID
+//! shared/{resume,key}
 //! ```
 //!
 //! A program's directory ends with the digest of what it was made of: a daemon that starts takes over what it would load
@@ -24,13 +25,16 @@ use crate::sys::bpf;
 use crate::wiring::{Hook, MapId, NodeId, NodeKey};
 
 /// What a daemon makes in its directory.
-const OWN: [&str; 2] = [CUBES, ROOTS];
+const OWN: [&str; 3] = [CUBES, ROOTS, SHARED];
 
 /// Where the cubes' programs and maps are.
 pub(super) const CUBES: &str = "cubes";
 
 /// Where the roots are.
 pub(super) const ROOTS: &str = "netdevs";
+
+/// Where the maps are that all roots share.
+pub(super) const SHARED: &str = "shared";
 
 /// The directory of a cube's maps, beside those of its programs.
 pub(super) const MAPS: &str = "maps";

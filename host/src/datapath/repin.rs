@@ -19,6 +19,11 @@ impl Datapath {
     /// The first pin that cannot be made.
     pub(crate) fn repin(&self) -> Result<Vec<PathBuf>, DatapathError> {
         let mut made = Vec::new();
+        if !self.roots.is_empty() {
+            for (pin, map) in self.shared() {
+                self.repin_one(&pin, map, &mut made)?;
+            }
+        }
         for map in self.maps.values() {
             self.repin_one(&map.pin, map.object.fd.as_fd(), &mut made)?;
         }

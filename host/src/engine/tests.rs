@@ -39,8 +39,8 @@ fn assert_shutting_down(answer: Answer) {
 fn plugins_reach_the_engine_and_do_not_keep_it() {
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let dirs = CaptureDirs { dir: "/".into(), ..CaptureDirs::default() };
-    let surroundings =
-        surroundings(&messages.downgrade(), (&Arc::default(), &Arc::default()), dirs, Arc::new(|_| None));
+    let ways = Ways { netdev_at: Arc::new(|_| None), slow_path: None };
+    let surroundings = surroundings(&messages.downgrade(), (&Arc::default(), &Arc::default()), dirs, ways);
     let (first, second) = ((surroundings.requests)(&name("br1")), (surroundings.requests)(&name("br2")));
     let freed = (surroundings.freed)();
     second(json!({ "size": 2 }));

@@ -365,6 +365,7 @@ fn on<T>(kernel: &mut DoubleKernel, work: impl FnOnce(&mut World<'_, DoubleKerne
         kernel,
         cubes: &mut Willing,
         requests: &Requests::new(),
+        exits: &[],
         is_restoring: false,
         made: BTreeSet::new(),
     })

@@ -163,6 +163,7 @@ pub(crate) fn instance(
         make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
         netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
+        slow_path: None,
     };
     let plugin = scripted(cube, script);
     Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).unwrap()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
-use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
+use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle, SenderHandle};
 use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,11 +18,13 @@ use serde_json::{Value, json};
 use super::Plugin;
 use super::calls::{Calls, Stuck};
 use super::described::{self, Asked, Fault, Known, in_words};
+use super::doors::Doors;
 use super::failures::Failures;
 use super::log::CubeLog;
 use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
+use crate::slow_path::SlowPath;
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
 
@@ -127,6 +129,8 @@ pub(crate) struct Connections {
     pub netdev_at: NetdevAt,
     /// Called when the cube's turn becomes free and somebody waits for it.
     pub freed: Box<dyn Fn() + Send + Sync>,
+    /// The way of its packets from user space.
+    pub slow_path: Option<Arc<SlowPath>>,
 }
 
 impl Instance {
@@ -142,10 +146,11 @@ impl Instance {
         connections: Connections,
     ) -> Result<Self, Failure> {
         let cube: Arc<str> = name.into();
-        let Connections { calls, failures, configure, make_map, netdev_at, freed } = connections;
+        let Connections { calls, failures, configure, make_map, netdev_at, freed, slow_path } = connections;
         let id = failures.next_id();
         let log = Arc::new(CubeLog::new(Arc::clone(&cube), level));
-        let host = Host { log: Arc::clone(&log), configure, make_map, netdev_at };
+        let doors = Doors::new(slow_path, info);
+        let host = Host { log: Arc::clone(&log), configure, make_map, netdev_at, doors };
         let host = HostAbi_TO::from_value(host, TD_Opaque);
         let info = info.to_string();
         let entered = calls.enter(id, &cube, "create");
@@ -406,6 +411,7 @@ fn refusal(text: &str) -> Failure {
 struct Host {
     log: Arc<CubeLog>,
     configure: Request,
+    doors: Doors,
     make_map: MakeMap,
     netdev_at: NetdevAt,
 }
@@ -422,6 +428,10 @@ impl HostAbi for Host {
                 self.log.write(Level::Error, &format!("the plugin asks for a change that is not JSON: {error}"));
             }
         }
+    }
+
+    fn sender(&self) -> Answer<SenderHandle> {
+        self.doors.open()
     }
 
     fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {

@@ -17,6 +17,7 @@ use super::calls::{Calls, PATIENCE};
 use super::failures::Failures;
 use super::instance::{Connections, Failure, Instance, MakeMap, MapCopy, NetdevAt, Request};
 use super::turn::Taken;
+use crate::slow_path::SlowPath;
 use crate::topology::{Cube, CubeName};
 use crate::wiring::CubeDatapath;
 
@@ -51,6 +52,8 @@ pub(crate) struct Surroundings {
     pub netdev_at: NetdevAt,
     /// The way to learn that a cube's turn became free.
     pub freed: Box<dyn Fn() -> Box<dyn Fn() + Send + Sync> + Send>,
+    /// The way of packets from user space.
+    pub slow_path: Option<Arc<SlowPath>>,
 }
 
 /// All instances, and the one thread that calls them for changes.
@@ -163,7 +166,8 @@ impl Instances {
     }
 
     fn make(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<Instance, Failure> {
-        let Surroundings { calls, failures, capture_dirs, requests, late_maps, freed, netdev_at } = &self.surroundings;
+        let Surroundings { calls, failures, capture_dirs, requests, late_maps, netdev_at, freed, slow_path } =
+            &self.surroundings;
         let connections = Connections {
             calls: Arc::clone(calls),
             failures: Arc::clone(failures),
@@ -171,6 +175,7 @@ impl Instances {
             make_map: late_maps(name),
             netdev_at: Arc::clone(netdev_at),
             freed: freed(),
+            slow_path: slow_path.clone(),
         };
         let info = json!({
             "name": name.as_str(),

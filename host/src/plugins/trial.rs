@@ -23,6 +23,7 @@ pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Fai
         make_map: Box::new(|_| Err(Refusal::failed("a trial has no maps"))),
         netdev_at: Arc::new(|_| None),
         freed: Box::new(|| ()),
+        slow_path: None,
     };
     let info = json!({
         "name": "trial",

@@ -7,7 +7,7 @@ use super::{Cubes, Handed, Kernel};
 use crate::plan::{Cleanup, Plan, Step};
 use crate::problem::Problem;
 use crate::topology::CubeName;
-use crate::wiring::{MapId, Wiring};
+use crate::wiring::{CubeExits, MapId, Wiring};
 
 /// What each plugin is asked with: the JSON text of a `Wanted`.
 pub(crate) type Requests = BTreeMap<CubeName, Arc<str>>;
@@ -17,6 +17,8 @@ pub(crate) struct World<'a, K: Kernel> {
     pub kernel: &'a mut K,
     pub cubes: &'a mut dyn Cubes<K::Map>,
     pub requests: &'a Requests,
+    /// Where packets of user space can go when the steps are through.
+    pub exits: &'a [CubeExits],
     /// Whether what an earlier daemon left is being taken over.
     pub is_restoring: bool,
     /// Maps that this plan has made, and did not take over.
@@ -42,6 +44,7 @@ impl<K: Kernel> World<'_, K> {
                 return Err((step, problem));
             }
         }
+        self.kernel.set_exits(self.exits);
         for step in &plan.cleanup {
             #[cfg(debug_assertions)]
             crate::fault::step();

@@ -13,7 +13,7 @@ use crate::problem::Problem;
 use crate::sys::bpf;
 use crate::sys::netlink::{Netlink, NetlinkError, Pair, link_aliases};
 use crate::topology::CubeName;
-use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortKey, Source};
+use crate::wiring::{CubeExits, Hook, MapDescription, MapId, Netdev, NodeId, NodeSpec, PortKey, Source};
 
 /// Single effects on the kernel, each about one thing. Whatever removes something takes an absent thing for a removed
 /// one, so that a step that failed half-way can be undone.
@@ -40,6 +40,10 @@ pub(crate) trait Kernel {
     /// Where a port's packets go; ifindex 0 is nowhere.
     fn set_port(&mut self, map: &MapId, port: u32, ifindex: u32) -> Result<(), Problem>;
     fn link(&mut self, from: &Source, to: Option<&NodeId>) -> Result<(), Problem>;
+    /// Says where packets that plugins send can go: all exits of these cubes.
+    fn set_exits(&mut self, exits: &[CubeExits]) {
+        let _ = exits;
+    }
     /// Starts to attach a root; [`Kernel::await_attach`] returns when it is attached.
     fn attach(&mut self, hook: &Hook) -> Result<(), Problem>;
     fn await_attach(&mut self, hook: &Hook) -> Result<(), Problem>;
@@ -175,6 +179,10 @@ impl Kernel for Live {
             Source::Node(node) | Source::Accept(node) => node.key.cube.as_str(),
         };
         self.datapath.link(from, to).map_err(|error| refused(path, &error))
+    }
+
+    fn set_exits(&mut self, exits: &[CubeExits]) {
+        self.datapath.set_exits(exits);
     }
 
     fn attach(&mut self, hook: &Hook) -> Result<(), Problem> {

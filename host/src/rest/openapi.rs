@@ -66,9 +66,11 @@ mod tests {
     #[test]
     fn the_document_is_the_golden_one() {
         let services = [
+            model(include_str!("../../../schemas/helloworld.json")),
             model(include_str!("../../../schemas/packetcapture.json")),
             model(include_str!("../../../schemas/simplebridge.json")),
             model(include_str!("../../../schemas/span.json")),
+            model(include_str!("../../../schemas/transparenthelloworld.json")),
         ];
         let registry = Registry::new().unwrap();
         let services = services.map(|model| (whole(&model), model));

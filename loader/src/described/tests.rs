@@ -164,9 +164,11 @@ fn every_map_is_made_and_can_be_filled() {
     );
     let kind = Some(MapKind { map_type: 2, key_size: 4, flags: 0 });
     check_that(|datapath| datapath.maps.push(MapSpec { kind, ..MapSpec::declared("other") }), "");
-    let root = Datapath { programs: vec![elf(4, Direction::Egress, "root")], ..Datapath::default() };
+    let maps = ["resume", "key"].map(MapSpec::declared).to_vec();
+    let root = Datapath { programs: vec![elf(4, Direction::Egress, "root")], maps, objects: Vec::new() };
     assert_eq!(check_of(ServiceKind::Transparent, ROOT, &root), "", "a program's own maps need no description");
     let nothing = Asked::default();
+    let root = Datapath { maps: Vec::new(), ..root };
     let refused = check(&root, &[], ServiceKind::Transparent, &nothing).unwrap_err().to_string();
     assert_eq!(refused, "root at point 4 egress: the cube has no such point; there is none");
 }

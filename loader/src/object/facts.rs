@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn an_object_has_programs_maps_and_globals() {
         for (elf, program, maps, globals) in [
-            (ROOT, "root", &["next"][..], &["PORT"][..]),
+            (ROOT, "root", &["key", "next", "resume"][..], &["PORT"][..]),
             (BRIDGE, "bridge", &["counters", "fdb", "flags", "next", "ports"], &["AGING", "ANY_FLAGS"]),
             (CAPTURE, "capture", &["BELL", "LANES", "RINGS", "next"], &["FLAGS", "MASK", "SNAPLEN"]),
         ] {

@@ -71,20 +71,34 @@ fn entrance(slots: &[RawFd]) -> Vec<u8> {
     }
     code.push(instruction(0x95, 0, 0, 0, 0));
     for slot in slots {
-        code.extend([
-            instruction(0xbf, 1, 6, 0, 0),
-            instruction(0x18, 2, BPF_PSEUDO_MAP_FD as u8, 0, *slot),
-            instruction(0, 0, 0, 0, 0),
-            instruction(0xb7, 3, 0, 0, 0),
-            instruction(CALL, 0, 0, 0, TAIL_CALL),
-        ]);
+        code.push(instruction(0xbf, 1, 6, 0, 0));
+        code.extend(tail_call(*slot));
     }
-    // TCX_NEXT, as at the end of every chain.
-    code.extend([instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)]);
+    code.extend(END);
     code.concat()
 }
 
-fn instruction(opcode: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> [u8; 8] {
+/// A program that goes on with the one in `slot`, or ends the chain.
+pub(super) fn after(slot: RawFd) -> Vec<u8> {
+    let mut code = tail_call(slot).to_vec();
+    code.extend(END);
+    code.concat()
+}
+
+/// TCX_NEXT, as at the end of every chain: r0 = -1 · exit.
+const END: [[u8; 8]; 2] = [instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)];
+
+/// A tail call to the program in a slot, with the packet in r1.
+fn tail_call(slot: RawFd) -> [[u8; 8]; 4] {
+    [
+        instruction(0x18, 2, BPF_PSEUDO_MAP_FD as u8, 0, slot),
+        instruction(0, 0, 0, 0, 0),
+        instruction(0xb7, 3, 0, 0, 0),
+        instruction(CALL, 0, 0, 0, TAIL_CALL),
+    ]
+}
+
+const fn instruction(opcode: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> [u8; 8] {
     let ([low, high], [a, b, c, d]) = (offset.to_le_bytes(), immediate.to_le_bytes());
     [opcode, dst | src << 4, low, high, a, b, c, d]
 }

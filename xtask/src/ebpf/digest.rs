@@ -12,6 +12,9 @@ use std::{
 use anyhow::{Context, Error, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
+/// The header of the SDK, from the directory `ebpf`.
+const HEADER: &str = "../sdk/include/polycube.h";
+
 const REMEDY: &str = "run `cargo xtask ebpf` and commit ebpf/objects";
 
 #[derive(Debug, PartialEq)]
@@ -85,11 +88,13 @@ impl FromStr for Digest {
     }
 }
 
-/// One hash of everything, except the tools, that determines the objects' bytes: Rust, manifests, lock file,
-/// configuration.
+/// One hash of everything, except the tools, that determines the objects' bytes: Rust, C, manifests,
+/// lock file, configuration.
 fn hash_sources(workspace: &Path) -> Result<String> {
     let mut files = Vec::new();
     collect(workspace, Path::new(""), &mut files)?;
+    // What programs in C include.
+    files.extend(workspace.join(HEADER).is_file().then(|| PathBuf::from(HEADER)));
     files.sort();
     let mut hash = Sha256::new();
     for file in files {
@@ -114,7 +119,8 @@ fn collect(workspace: &Path, directory: &Path, files: &mut Vec<PathBuf>) -> Resu
             if name != "target" && name != "objects" {
                 collect(workspace, &relative, files)?;
             }
-        } else if name == "Cargo.lock" || relative.extension().is_some_and(|ending| ending == "rs" || ending == "toml")
+        } else if name == "Cargo.lock"
+            || relative.extension().is_some_and(|ending| ending == "rs" || ending == "toml" || ending == "c")
         {
             files.push(relative);
         }

@@ -25,6 +25,7 @@ pub(super) struct Toolchain {
     bin: PathBuf,
     linker: PathBuf,
     pub(super) strip: PathBuf,
+    pub(super) clang: PathBuf,
     /// Where the installation keeps the sources of `core`.
     pub(super) std_sources: PathBuf,
     /// One line for each tool: another version may build different bytes from the same sources.
@@ -40,7 +41,8 @@ impl Toolchain {
     pub(super) fn find() -> Result<Self> {
         let rust = nightly().or_else(|| installation(Path::new("/usr")));
         let linker = on_path("bpf-linker").or_else(|| executable(cargo_home().ok()?.join("bin/bpf-linker")));
-        let strip = on_path("llvm-strip").or_else(debian_strip);
+        let strip = on_path("llvm-strip").or_else(|| debian_tool("llvm-strip"));
+        let clang = on_path("clang").or_else(|| debian_tool("clang"));
         let mut missing = Vec::new();
         if rust.is_none() {
             missing.push(
@@ -54,11 +56,14 @@ impl Toolchain {
         if strip.is_none() {
             missing.push("llvm-strip (apt-get install llvm)");
         }
-        let (Some((bin, std_sources)), Some(linker), Some(strip)) = (rust, linker, strip) else {
+        if clang.is_none() {
+            missing.push("clang (apt-get install clang)");
+        }
+        let (Some((bin, std_sources)), Some(linker), Some(strip), Some(clang)) = (rust, linker, strip, clang) else {
             bail!("building eBPF needs {}", missing.join(", and "));
         };
-        let versions = vec![version(&bin.join("rustc"))?, version(&linker)?, version(&strip)?];
-        Ok(Self { bin, linker, strip, std_sources, versions })
+        let versions = vec![version(&bin.join("rustc"))?, version(&linker)?, version(&strip)?, version(&clang)?];
+        Ok(Self { bin, linker, strip, clang, std_sources, versions })
     }
 
     /// A cargo that builds with this toolchain, isolated from the calling one.
@@ -103,14 +108,14 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// The newest of Debian's: it has a directory of LLVM tools for each version.
-fn debian_strip() -> Option<PathBuf> {
+fn debian_tool(name: &str) -> Option<PathBuf> {
     let version = |path: &Path| path.file_name()?.to_str()?.strip_prefix("llvm-")?.parse::<u32>().ok();
     fs::read_dir("/usr/lib")
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some((version(&path)?, executable(path.join("bin/llvm-strip"))?)))
+        .filter_map(|path| Some((version(&path)?, executable(path.join("bin").join(name))?)))
         .max()
-        .map(|(_, strip)| strip)
+        .map(|(_, tool)| tool)
 }
 
 fn executable(path: PathBuf) -> Option<PathBuf> {

@@ -31,9 +31,11 @@ const BORDERS: &[Border] = &[
         forbidden: &[
             "polycubed",
             "host",
+            "pcn_helloworld",
             "pcn_packetcapture",
             "pcn_simplebridge",
             "pcn_span",
+            "pcn_transparenthelloworld",
             "packetcapture",
             "simplebridge",
         ],
@@ -44,9 +46,11 @@ const BORDERS: &[Border] = &[
         forbidden: &[
             "polycubed",
             "host",
+            "pcn_helloworld",
             "pcn_packetcapture",
             "pcn_simplebridge",
             "pcn_span",
+            "pcn_transparenthelloworld",
             "packetcapture",
             "simplebridge",
         ],

@@ -114,6 +114,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
             calls: Arc::clone(&calls),
             failures: Arc::clone(&failures),
             configure: Box::new(|_| {}),
+            slow_path: None,
             make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
             netdev_at: Arc::new(|_| None),
             freed: Box::new(|| {}),
@@ -249,6 +250,7 @@ fn a_plugin_asks_for_changes_as_json_only() {
         make_map: Box::new(|_| Err(Refusal::failed("no maps"))),
         netdev_at: Arc::new(|_| None),
         freed: Box::new(|| {}),
+        slow_path: None,
     };
     let info = json!({ "name": "asking" });
     let cube = Instance::create(&plugin, "asking", &info, LogLevel::Off, connections).unwrap();
@@ -284,6 +286,7 @@ fn a_plugin_gets_the_late_map_that_it_asks_for_or_a_reason() {
             false => Err(Refusal::failed("it is not late")),
         }),
         netdev_at: Arc::new(|_| None),
+        slow_path: None,
         freed: Box::new(|| {}),
     };
     let cube = Instance::create(&plugin, "later", &json!({ "name": "later" }), LogLevel::Off, connections).unwrap();

@@ -36,6 +36,7 @@ fn instances() -> (Instances, Arc<AtomicUsize>) {
                 count.fetch_add(1, Ordering::SeqCst);
             })
         }),
+        slow_path: None,
     };
     (Instances::new(surroundings), freed)
 }

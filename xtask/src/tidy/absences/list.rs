@@ -64,8 +64,8 @@ pub(super) const ABSENCES: &[Absence] = &[
     },
     Absence {
         within: &["plugin-api/src/"],
-        // The maps that the host hands over.
-        except: &["plugin-api/src/maps"],
+        // The maps and the device that the host hands over.
+        except: &["plugin-api/src/maps", "plugin-api/src/packets"],
         what: What::Paths(&["std::fs", "std::net", "std::process", "libc", "rustix"]),
         why: "plugin-api does no I/O",
     },

@@ -22,6 +22,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "registry",
             "plugins",
             "datapath",
+            "slow_path",
             "wiring",
             "topology",
             "fault",
@@ -162,8 +163,8 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "plugin-api/src",
         house: "",
         rooms: &[
-            "export", "guard", "identity", "service", "action", "counters", "schema", "maps", "staged", "cube",
-            "stages", "threads", "datapath", "netdevs", "abi", "refusal",
+            "export", "guard", "identity", "packets", "service", "action", "counters", "schema", "maps", "staged",
+            "cube", "stages", "threads", "datapath", "netdevs", "abi", "refusal",
         ],
     },
     Floors {
@@ -249,6 +250,8 @@ pub(super) const FLOORS: &[Floors] = &[
             "name",
         ],
     },
+    Floors { sources: "plugins/helloworld/src", house: "", rooms: &["cube", "datapath", "state", "config"] },
+    Floors { sources: "plugins/transparenthelloworld/src", house: "", rooms: &["cube", "datapath", "state", "config"] },
     Floors {
         sources: "plugins/simplebridge/src",
         house: "",
@@ -318,9 +321,9 @@ pub(super) const FLOORS: &[Floors] = &[
         sources: "benches/src",
         house: "",
         rooms: &[
-            "restart", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "merge", "program",
-            "splice", "tcp", "capture", "recorder", "report", "machine", "figures", "peer", "recorded", "sniffer",
-            "process",
+            "restart", "slow", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "merge",
+            "program", "splice", "tcp", "capture", "recorder", "report", "machine", "figures", "peer", "recorded",
+            "sniffer", "process",
         ],
     },
     Floors {
