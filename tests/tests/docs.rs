@@ -79,9 +79,7 @@ fn the_example_of_a_plugin_is_a_crate_wherever_it_is() -> Result<()> {
 fn no_page_advises_a_bare_question_mark() -> Result<()> {
     let repository: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     ensure!(repository.join("x").exists(), "the reason has gone");
-    let pages = fs::read_dir(repository.join("docs"))?.collect::<Result<Vec<_>, _>>()?;
-    let pages = pages.iter().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));
-    for page in pages.chain(["README.md".to_owned()]) {
+    for page in pages()? {
         for line in document(&page)?.lines() {
             let advises = line.split('`').any(|text| text.starts_with("polycubectl") && text.ends_with(" ?"));
             ensure!(!advises, "{page}: {line}");
