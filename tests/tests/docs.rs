@@ -79,7 +79,8 @@ fn the_example_of_a_plugin_is_a_crate_wherever_it_is() -> Result<()> {
 fn no_page_advises_a_bare_question_mark() -> Result<()> {
     let repository: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     ensure!(repository.join("x").exists(), "the reason has gone");
-    for page in pages()? {
+    // The changelog says what the advice was.
+    for page in pages()?.into_iter().filter(|page| page != "CHANGELOG.md") {
         for line in document(&page)?.lines() {
             let advises = line.split('`').any(|text| text.starts_with("polycubectl") && text.ends_with(" ?"));
             ensure!(!advises, "{page}: {line}");
