@@ -15,6 +15,8 @@ const LINE: f64 = 26.0;
 const MARGIN: f64 = 12.0;
 /// Length of the head of an arrow.
 const HEAD: f64 = 7.0;
+/// Half of its width.
+const HEAD_SIDE: f64 = 4.0;
 
 /// A part of a line: where it begins, and what it is.
 #[derive(Debug, PartialEq)]
@@ -22,7 +24,7 @@ enum Token<'a> {
     Box { class: &'static str, text: &'a str, width: usize },
     Dashes { width: usize, left: bool, right: bool },
     Vertical,
-    Corner,
+    Corner { left: bool, right: bool, above: bool, below: bool },
     Down,
     Up,
     Text(&'a str),
@@ -38,40 +40,13 @@ pub(crate) fn draw(text: &str) -> Result<String> {
     let rows: Vec<&str> = rows.trim_end().lines().collect();
     let columns = rows.iter().map(|row| row.len()).max().context("there is nothing to draw")?;
     let mut picture = Picture::new(columns as f64 * COLUMN + 2.0 * MARGIN, rows.len() as f64 * LINE + 2.0 * MARGIN);
-    for (number, row) in rows.iter().enumerate() {
+    for number in 0..rows.len() {
         let middle = MARGIN + (number as f64 + 0.5) * LINE;
-        for (column, token) in tokens(row).with_context(|| format!("line {}", number + 2))? {
-            let x = MARGIN + column as f64 * COLUMN;
-            if token == Token::Corner {
-                let above = number.checked_sub(1).and_then(|above| letter(rows[above], column));
-                let below = rows.get(number + 1).and_then(|below| letter(below, column));
-                let sides = [column.checked_sub(1).and_then(|left| letter(row, left)), letter(row, column + 1)];
-                corner(&mut picture, (x + COLUMN / 2.0, middle), sides.map(|side| side == Some(b'-')), [above, below]);
-            } else {
-                place(&mut picture, x, middle, &token);
-            }
+        for (column, token) in tokens(&rows, number).with_context(|| format!("line {}", number + 2))? {
+            place(&mut picture, MARGIN + column as f64 * COLUMN, middle, &token);
         }
     }
     Ok(picture.finish(title.trim()))
-}
-
-fn letter(row: &str, column: usize) -> Option<u8> {
-    row.as_bytes().get(column).copied()
-}
-
-/// Joins the lines beside, above and below.
-fn corner(picture: &mut Picture, (x, y): (f64, f64), [left, right]: [bool; 2], [above, below]: [Option<u8>; 2]) {
-    let stands = |letter: Option<u8>| matches!(letter, Some(b'|' | b'v' | b'^' | b'+'));
-    for (joined, [dx, dy]) in [
-        (left, [-COLUMN, 0.0]),
-        (right, [COLUMN, 0.0]),
-        (stands(above), [0.0, -LINE / 2.0]),
-        (stands(below), [0.0, LINE / 2.0]),
-    ] {
-        if joined {
-            picture.line([x, y, x + dx, y + dy]);
-        }
-    }
 }
 
 fn place(picture: &mut Picture, x: f64, middle: f64, token: &Token<'_>) {
@@ -87,37 +62,70 @@ fn place(picture: &mut Picture, x: f64, middle: f64, token: &Token<'_>) {
             let (from, to) = (x + 1.0, x + width as f64 * COLUMN - 1.0);
             picture.line([from + if left { HEAD } else { 0.0 }, middle, to - if right { HEAD } else { 0.0 }, middle]);
             if right {
-                picture.polygon("head", &[(to, middle), (to - HEAD, middle - 4.0), (to - HEAD, middle + 4.0)]);
+                head(picture, (to, middle), (-1.0, 0.0));
             }
             if left {
-                picture.polygon("head", &[(from, middle), (from + HEAD, middle - 4.0), (from + HEAD, middle + 4.0)]);
+                head(picture, (from, middle), (1.0, 0.0));
             }
         }
-        // Drawn with its neighbours.
-        Token::Corner => {}
+        Token::Corner { left, right, above, below } => {
+            for (joined, [x, y]) in [
+                (left, [centre - COLUMN, middle]),
+                (right, [centre + COLUMN, middle]),
+                (above, [centre, top]),
+                (below, [centre, bottom]),
+            ] {
+                if joined {
+                    picture.line([centre, middle, x, y]);
+                }
+            }
+        }
         Token::Vertical => picture.line([centre, top, centre, bottom]),
         Token::Down => {
             picture.line([centre, top, centre, bottom - HEAD]);
-            picture.polygon("head", &[(centre, bottom), (centre - 4.0, bottom - HEAD), (centre + 4.0, bottom - HEAD)]);
+            head(picture, (centre, bottom), (0.0, -1.0));
         }
         Token::Up => {
             picture.line([centre, top + HEAD, centre, bottom]);
-            picture.polygon("head", &[(centre, top), (centre - 4.0, top + HEAD), (centre + 4.0, top + HEAD)]);
+            head(picture, (centre, top), (0.0, 1.0));
         }
         Token::Text(text) => picture.text("note", "start", (x, middle + 4.5), text),
     }
 }
 
-/// The tokens of a line, each with its column.
-fn tokens(row: &str) -> Result<Vec<(usize, Token<'_>)>> {
+/// The head of an arrow: where its tip is, and the direction of its line from there.
+fn head(picture: &mut Picture, (x, y): (f64, f64), (dx, dy): (f64, f64)) {
+    let (x_end, y_end) = (x + dx * HEAD, y + dy * HEAD);
+    let (x_side, y_side) = (dy.abs() * HEAD_SIDE, dx.abs() * HEAD_SIDE);
+    picture.polygon("head", &[(x, y), (x_end - x_side, y_end - y_side), (x_end + x_side, y_end + y_side)]);
+}
+
+/// The tokens of a row, each with its column.
+fn tokens<'a>(rows: &[&'a str], number: usize) -> Result<Vec<(usize, Token<'a>)>> {
+    let row = rows[number];
     let mut tokens = Vec::new();
     let mut column = 0;
     while let Some(rest) = row.get(column..).filter(|rest| !rest.is_empty()) {
-        let (token, width) = token(rest)?;
+        let (mut token, width) = token(rest)?;
+        if rest.starts_with('+') {
+            token = Some(corner(rows, number, column));
+        }
         tokens.extend(token.map(|token| (column, token)));
         column += width;
     }
     Ok(tokens)
+}
+
+/// A corner joins the lines beside, above and below it.
+fn corner(rows: &[&str], number: usize, column: usize) -> Token<'static> {
+    let letter = |row: Option<usize>, column: Option<usize>| rows.get(row?)?.as_bytes().get(column?).copied();
+    let stands = |letter: Option<u8>| matches!(letter, Some(b'|' | b'v' | b'^' | b'+'));
+    Token::Corner {
+        left: letter(Some(number), column.checked_sub(1)) == Some(b'-'),
+        right: letter(Some(number), Some(column + 1)) == Some(b'-'),
+        above: stands(letter(number.checked_sub(1), Some(column))),
+        below: stands(letter(Some(number + 1), Some(column))),
+    }
 }
 
 /// The first token, unless it is a space, and its width.
@@ -140,7 +148,8 @@ fn token(rest: &str) -> Result<(Option<Token<'_>>, usize)> {
     Ok(match word {
         "" => (None, 1),
         "|" => (Some(Token::Vertical), 1),
-        _ if rest.starts_with('+') => (Some(Token::Corner), 1),
+        // What it joins is in other lines.
+        _ if rest.starts_with('+') => (None, 1),
         "v" => (Some(Token::Down), 1),
         "^" => (Some(Token::Up), 1),
         _ => {
@@ -158,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_line_is_what_it_looks_like() -> Result<()> {
-        let found = tokens("in (veth1) --> [root]  |  two words <-- {user}")?;
+        let found = tokens(&["in (veth1) --> [root]  |  two words <-- {user}"], 0)?;
         let dashes = |width, left, right| Token::Dashes { width, left, right };
         let expected = vec![
             (0, Token::Text("in")),
@@ -171,6 +180,15 @@ mod tests {
             (40, Token::Box { class: "user", text: "user", width: 6 }),
         ];
         assert_eq!(found, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_corner_joins_what_is_beside_it() -> Result<()> {
+        let found = tokens(&["+--", "|", "+"], 0)?;
+        assert_eq!(found[0], (0, Token::Corner { left: false, right: true, above: false, below: true }));
+        let found = tokens(&["+--", "|", "+"], 2)?;
+        assert_eq!(found, [(0, Token::Corner { left: false, right: false, above: true, below: false })]);
         Ok(())
     }
 

@@ -82,9 +82,8 @@ fn the_example_of_a_plugin_is_a_crate_wherever_it_is() -> Result<()> {
 fn no_page_advises_a_bare_question_mark() -> Result<()> {
     let repository: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     ensure!(repository.join("x").exists(), "the reason has gone");
-    let pages = fs::read_dir(repository.join("docs"))?.collect::<Result<Vec<_>, _>>()?;
-    let pages = pages.iter().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));
-    for page in pages.chain(["README.md".to_owned()]) {
+    // The changelog says what the advice was.
+    for page in pages()?.into_iter().filter(|page| page != "CHANGELOG.md") {
         for line in document(&page)?.lines() {
             let advises = line.split('`').any(|text| text.starts_with("polycubectl") && text.ends_with(" ?"));
             ensure!(!advises, "{page}: {line}");
@@ -93,30 +92,57 @@ fn no_page_advises_a_bare_question_mark() -> Result<()> {
     Ok(())
 }
 
+/// Runs each block of shell commands of a page against a daemon, one after the other, and says how many there were.
+fn run_blocks(page: &str, daemon: &Daemon, lab: &Lab, directory: &Path) -> Result<usize> {
+    let text = document(page)?;
+    // A block in a list is indented.
+    let blocks: Vec<&str> =
+        text.split("```sh\n").skip(1).filter_map(|block| Some(block.split_once("```")?.0.trim_end())).collect();
+    for block in &blocks {
+        let mut shell = lab.host().command(Path::new("sh"));
+        shell.args(["-euc", block]).current_dir(directory);
+        shell.env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()));
+        shell.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary_dir()?.display()));
+        let output = shell.output()?;
+        ensure!(output.status.success(), "{page}: {block}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(blocks.len())
+}
+
 /// Those who search for a recipe copy it.
 #[test]
 fn the_recipes_work_one_after_the_other() -> Result<()> {
-    let text = document("docs/recipes.md")?;
     let lab = Lab::new()?;
     for number in 1..=2 {
         lab.veth(&format!("veth{number}"), &lab.peer(&format!("host{number}"))?, "eth0")?;
     }
     let daemon = Daemon::start(&lab)?;
     let place = tempfile::tempdir()?;
-    let blocks: Vec<&str> =
-        text.split("```sh\n").skip(1).filter_map(|block| Some(block.split_once("\n```")?.0)).collect();
-    ensure!(blocks.len() >= 10, "{} recipes", blocks.len());
-    for block in blocks {
-        let mut shell = lab.host().command(Path::new("sh"));
-        shell.args(["-euc", block]).current_dir(place.path());
-        shell.env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()));
-        shell.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary_dir()?.display()));
-        let output = shell.output()?;
-        ensure!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
-    }
+    let count = run_blocks("docs/recipes.md", &daemon, &lab, place.path())?;
+    ensure!(count >= 10, "{count} recipes");
     let attached = daemon.ctl("topology").ok();
     ensure!(attached.contains("sniffer") && attached.contains("after"), "{attached}");
     ensure!(fs::metadata(place.path().join("so-far.pcapng"))?.len() > 0, "the file is empty");
+    Ok(())
+}
+
+#[test]
+fn what_operators_are_to_type_works() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab)?;
+    daemon.ctl("packetcapture add sniffer").ok();
+    let place = tempfile::tempdir()?;
+    let count = run_blocks("docs/operations.md", &daemon, &lab, place.path())?;
+    ensure!(count >= 4, "{count} blocks");
+    let saved = fs::read_dir(place.path())?.next().context("config save wrote a file")??;
+    ensure!(fs::read_to_string(saved.path())?.contains("sniffer"), "{} lacks the capture", saved.path().display());
+    let text = document("docs/operations.md")?;
+    let check = text.lines().find(|line| line.starts_with("NEW/usr/bin/polycubed ")).context("the line with check")?;
+    let binaries = binary_dir()?.display().to_string();
+    let check = check.replace("NEW/usr/bin/polycubed", "polycubed").replace("NEW/usr/lib/polycube/plugins", &binaries);
+    let output = Command::new("sh").args(["-euc", &check]).env("PATH", format!("{binaries}:/usr/bin:/bin")).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(printed.contains("plugin packetcapture") && output.status.code() != Some(64), "{check}: {output:?}");
     Ok(())
 }
 
@@ -129,17 +155,22 @@ fn pages() -> Result<Vec<String>> {
     Ok(pages.chain(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned)).collect())
 }
 
+/// A page without its blocks of code, where `#` begins a comment.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    text.split("```").step_by(2)
+}
+
 /// The anchors of a page's headings, as GitHub makes them.
 fn anchors(text: &str) -> Vec<String> {
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let lines = prose(text).flat_map(str::lines).filter(|line| line.starts_with('#'));
+    let headings = lines.map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
-    headings.map(|line| line.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+    headings.map(|heading| heading.chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
 /// The targets of a page's links, outside code.
 fn links(text: &str) -> impl Iterator<Item = &str> {
-    let prose = text.split("```").step_by(2);
-    prose.flat_map(|prose| prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)))
+    prose(text).flat_map(|prose| prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)))
 }
 
 #[test]

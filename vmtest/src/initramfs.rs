@@ -41,7 +41,7 @@ pub(crate) fn pack(contents: &Contents<'_>, place: &Path) -> Result<PathBuf> {
     for directory in ["proc", "sys", "dev", "tmp", "run", "etc", "root", "var/tmp", "var/lib"] {
         fs::create_dir_all(root.0.join(directory))?;
     }
-    root.file(Path::new("/bin/busybox"), "/bin/busybox")?;
+    root.program(Path::new("/bin/busybox"), "/bin/busybox")?;
     for (name, text) in SCRIPTS {
         fs::write(root.0.join(name), text)?;
         fs::set_permissions(root.0.join(name), Permissions::from_mode(0o755))?;
@@ -81,7 +81,11 @@ impl Root {
         self.file(from, to)?;
         let copy = self.0.join(to.trim_start_matches('/'));
         output(Command::new("strip").arg("--strip-debug").arg(&copy))?;
-        let listed = String::from_utf8(output(Command::new("ldd").arg(from))?)?;
+        let ldd = Command::new("ldd").arg(from).env("LC_ALL", "C").output().context("cannot run ldd")?;
+        let listed = String::from_utf8(ldd.stdout)?;
+        let complaint = String::from_utf8_lossy(&ldd.stderr);
+        let is_static = complaint.contains("not a dynamic executable");
+        ensure!(ldd.status.success() || is_static, "ldd {}: {}", from.display(), complaint.trim());
         let libraries: BTreeSet<&str> = listed.split_whitespace().filter(|word| word.starts_with('/')).collect();
         for library in libraries {
             if !self.0.join(library.trim_start_matches('/')).exists() {

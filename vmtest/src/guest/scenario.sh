@@ -61,6 +61,6 @@ polycubectl del br1
 kill "$daemon"
 wait "$daemon" || true
 polycubed cleanup --state-dir /tmp/state
-expect "programs that are left" "$(ls /sys/fs/bpf | wc -l)" 0
+expect "directories of pins that are left" "$(ls /sys/fs/bpf | wc -l)" 0
 ip netns del host1
 ip netns del host2
