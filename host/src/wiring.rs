@@ -88,9 +88,13 @@ pub(crate) struct TooLong {
 }
 
 /// A program of a cube, whatever its revision.
+///
+/// A program on the way out of a standard cube is followed by what is attached to the port, which differs from port to port.
+/// So each port has an instance of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeKey {
     pub cube: CubeName,
+    /// Of a transparent cube, the point; of a program on the way out of a standard cube, the id of the port; else 0.
     pub point: u32,
     pub direction: Direction,
     pub stage: u32,
@@ -244,7 +248,7 @@ impl Wiring {
         self.nodes.range(NodeId { key, revision: 0 }..).map(|(id, _)| id).take_while(move |id| id.key.cube == *cube)
     }
 
-    /// The programs of `cube` at one of its points, stage after stage.
+    /// The programs of `cube` at one of its points, or on the way out of one of its ports, stage after stage.
     fn nodes_at(&self, cube: &CubeName, point: u32, direction: Direction) -> impl Iterator<Item = &NodeId> {
         let first = NodeId { key: NodeKey { cube: cube.clone(), point, direction, stage: 0 }, revision: 0 };
         self.nodes.range(first.clone()..).map(|(id, _)| id).take_while(move |id| id.key.is_beside(&first.key))
@@ -281,21 +285,29 @@ impl Wiring {
         }
         for program in &datapath.programs {
             let Program { point, direction, stage, .. } = *program;
-            let key = NodeKey { cube: cube.clone(), point, direction, stage };
             let object = Arc::clone(&datapath.objects[program.object]);
             let is_next = |other: &Program| (other.point, other.direction) == (point, direction) && other.stage > stage;
             let is_followed = datapath.programs.iter().any(is_next);
-            let spec = NodeSpec { program: program.clone(), object, is_followed, maps: maps.clone() };
-            let unchanged = previous
-                .nodes_at(&key.cube, point, direction)
-                .filter_map(|id| previous.nodes.get_key_value(id))
-                .find(|(id, old)| id.key == key && ***old == spec);
-            let (revision, spec) = match unchanged {
-                Some((id, old)) => (id.revision, Arc::clone(old)),
-                None => (self.next_revision(), Arc::new(spec)),
-            };
-            self.nodes.insert(NodeId { key, revision }, spec);
+            let spec = Arc::new(NodeSpec { program: program.clone(), object, is_followed, maps: maps.clone() });
+            let leaves = kind == ServiceKind::Standard && direction == Direction::Egress;
+            let points =
+                if leaves { found.ports().map(|(_, port)| port.id).collect::<Vec<_>>() } else { vec![point] };
+            for point in points {
+                self.add_node(NodeKey { cube: cube.clone(), point, direction, stage }, &spec, previous);
+            }
         }
+    }
+
+    fn add_node(&mut self, key: NodeKey, spec: &Arc<NodeSpec>, previous: &Self) {
+        let unchanged = previous
+            .nodes_at(&key.cube, key.point, key.direction)
+            .filter_map(|id| previous.nodes.get_key_value(id))
+            .find(|(id, old)| id.key == key && *old == spec);
+        let (revision, spec) = match unchanged {
+            Some((id, old)) => (id.revision, Arc::clone(old)),
+            None => (self.next_revision(), Arc::clone(spec)),
+        };
+        self.nodes.insert(NodeId { key, revision }, spec);
     }
 
     fn next_revision(&mut self) -> u64 {
@@ -351,11 +363,12 @@ impl Wiring {
         let inner = inner.as_ref().map_or(&[][..], |point| topology.chain(point));
         let port = id.unwrap_or(NO_PORT);
         let hook = Hook { netdev: netdev.clone(), direction: Direction::Ingress };
-        let mut nodes = self.stages(outer.iter().chain(inner.iter().rev()), &hook, stood);
+        let mut nodes = self.stages(places(outer.iter().chain(inner.iter().rev())), &hook, stood);
         nodes.extend(owner.iter().flat_map(|(cube, _)| self.nodes_at(cube, 0, Direction::Ingress)).cloned());
         self.add_hook(hook, port, nodes)?;
         let hook = Hook { netdev: netdev.clone(), direction: Direction::Egress };
-        let nodes = self.stages(inner.iter().chain(outer.iter().rev()), &hook, stood);
+        let leaving = owner.iter().filter_map(|(cube, _)| Some((cube, id?)));
+        let nodes = self.stages(leaving.chain(places(inner.iter().chain(outer.iter().rev()))), &hook, stood);
         self.add_hook(hook, port, nodes)
     }
 
@@ -372,16 +385,16 @@ impl Wiring {
         }
     }
 
-    /// The programs of transparent cubes at `hook`. One that stood at another hook gets a new revision.
+    /// The programs of cubes at `hook` that stand at no other. One that stood at another hook gets a new revision.
     fn stages<'a>(
         &mut self,
-        attachments: impl Iterator<Item = &'a Attachment>,
+        places: impl Iterator<Item = (&'a CubeName, u32)>,
         hook: &Hook,
         stood: &HashMap<&NodeId, Hook>,
     ) -> Vec<NodeId> {
         let mut nodes = Vec::new();
-        for Attachment { cube, id } in attachments {
-            let here: Vec<NodeId> = self.nodes_at(cube, *id, hook.direction).cloned().collect();
+        for (cube, point) in places {
+            let here: Vec<NodeId> = self.nodes_at(cube, point, hook.direction).cloned().collect();
             for mut node in here {
                 if stood.get(&node).is_some_and(|before| before != hook)
                     && let Some(spec) = self.nodes.remove(&node)
@@ -404,6 +417,11 @@ impl Wiring {
         }
         Ok(())
     }
+}
+
+/// Where attached cubes have their programs.
+fn places<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> impl Iterator<Item = (&'a CubeName, u32)> {
+    attachments.map(|Attachment { cube, id }| (cube, *id))
 }
 
 #[cfg(test)]

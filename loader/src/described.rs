@@ -19,7 +19,7 @@ pub enum Fault {
     Index { program: String, index: usize, count: usize },
     #[error("{program}: the cube has no such point; {}", known(.points))]
     Point { program: String, points: Vec<String> },
-    #[error("{program}: a standard cube's programs stand at point 0 ingress")]
+    #[error("{program}: a standard cube's programs stand at point 0, which is all of its ports")]
     Standard { program: String },
     #[error("{program} has the place and the stage of another program: number the stages of a place from 0")]
     Twice { program: String },
@@ -173,7 +173,7 @@ fn check_maps(maps: &[MapSpec], objects: &[Arc<Known>]) -> Result<(), Fault> {
 
 fn check_place(program: &Program, kind: ServiceKind, asked: &Asked) -> Result<(), Fault> {
     match kind {
-        ServiceKind::Standard if (program.point, program.direction) == (0, Direction::Ingress) => Ok(()),
+        ServiceKind::Standard if program.point == 0 => Ok(()),
         ServiceKind::Standard => Err(Fault::Standard { program: in_words(program) }),
         ServiceKind::Transparent if asked.points.iter().any(|point| point.id == program.point) => Ok(()),
         ServiceKind::Transparent => {

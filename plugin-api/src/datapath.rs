@@ -18,11 +18,13 @@ pub enum Direction {
 /// One program to load and chain.
 ///
 /// It ends with a tail call through its map `next`, a `PROG_ARRAY` of one slot, which holds the next cube's first
-/// program. The host wraps a program whose object has no such map: its verdict then says whether the packet goes on. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such
-/// map, `accept`, which holds its cube's next stage.
+/// program. The host wraps a program whose object has no such map: its verdict then says whether the packet goes on. A
+/// cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such map, `accept`,
+/// which holds its cube's next stage.
 ///
-/// A standard cube names one ingress program with `point` 0, and the host fills its map `ports` (`ARRAY` of `u32`,
-/// port id to ifindex).
+/// A standard cube names its programs with `point` 0, which is all of its ports, and the host fills its map `ports` (`ARRAY`
+/// of `u32`, port id to ifindex). Its ingress program gets what comes in from a port. An egress program, if it has one, gets
+/// whatever leaves through a port, before the cubes that are attached there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Id of the [`Point`](crate::Point) that it is attached to.
@@ -130,6 +132,15 @@ impl Datapath {
     pub fn at_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
         let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
         self.programs.push(Program { point: 0, direction: Direction::Ingress, stage: 0, object: 0, code });
+        self
+    }
+
+    /// The same with the program `entry` of the object for what leaves through the ports of a standard cube: packets that the
+    /// cube forwards, their copies, and what the host itself sends there.
+    #[must_use]
+    pub fn leaving_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
+        self.programs.push(Program { point: 0, direction: Direction::Egress, stage: 0, object: 0, code });
         self
     }
 

@@ -360,7 +360,7 @@ impl<S> Drop for Cube<S> {
 }
 
 fn pass(generation: &Generation, place: Place, frame: &[u8]) -> Result<Answer, Failure> {
-    let port = if let Place::Port(id) = place { id } else { NO_PORT };
+    let port = if let Place::Port(id) | Place::Leaving(id) = place { id } else { NO_PORT };
     let Some(program) = generation.entry(place) else {
         return Ok(Answer::untouched(frame));
     };

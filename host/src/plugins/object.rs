@@ -150,7 +150,7 @@ fn define(
     contents: &Contents,
 ) -> Result<(ServiceSchema, Definition), Fault> {
     let Manifest { description, version, kind, hooks, mut config, mut state, tail_calls } = manifest;
-    check_hooks(&hooks, kind, &contents.facts)?;
+    check_hooks(&hooks, &contents.facts)?;
     check_maps(contents, kind, &tail_calls)?;
     let bindings = schema::bind(contents, &mut config, &mut state)?;
     name_metrics(&mut state, &name.replace(['-', '.'], "_"));
@@ -161,7 +161,7 @@ fn define(
     Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams }, definition))
 }
 
-fn check_hooks(hooks: &[Hook], kind: ServiceKind, facts: &Facts) -> Result<(), Fault> {
+fn check_hooks(hooks: &[Hook], facts: &Facts) -> Result<(), Fault> {
     if hooks.is_empty() {
         return Err(Fault::NoHooks);
     }
@@ -172,9 +172,6 @@ fn check_hooks(hooks: &[Hook], kind: ServiceKind, facts: &Facts) -> Result<(), F
         };
         if !is_of_chain(section) {
             return Err(Fault::ProgramSection { hook, program, section: section.clone() });
-        }
-        if kind == ServiceKind::Standard && *direction == Direction::Egress {
-            return Err(Fault::Egress { hook });
         }
         let is_same = |other: &Hook| (other.direction, other.stage) == (*direction, *stage);
         if let Some(first) = hooks[..index].iter().position(is_same) {

@@ -1,7 +1,8 @@
 use polycube_plugin_api::Direction;
 
 use super::Wiring;
-use super::fixture::Model;
+use super::fixture::{BOTH, Model};
+use crate::topology::Point;
 
 /// Asserts the cubes that packets pass at a hook, in their order.
 #[track_caller]
@@ -45,6 +46,35 @@ fn a_cube_at_several_points_has_a_program_at_each() {
     let nodes = model.wire(&Wiring::default()).nodes;
     let points: Vec<_> = nodes.keys().filter(|id| id.key.cube.as_str() == "a").map(|id| id.key.point).collect();
     assert_eq!(points, [0, 0, 1, 1, 2, 2, 3, 3]);
+}
+
+#[test]
+fn a_program_on_the_way_out_of_a_port_comes_first_and_knows_the_port() {
+    let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2"), ("r", "veth9")]).load("br1", BOTH, 0);
+    let model = model.tap("outer", "veth1").tap("inner", "br1:p");
+    check(&model, "veth1", Direction::Ingress, "outer inner br1");
+    check(&model, "veth1", Direction::Egress, "br1 inner outer");
+    check(&model, "veth2", Direction::Egress, "br1");
+    let wiring = model.wire(&Wiring::default());
+    let leaving = wiring.hooks.iter().filter(|(hook, _)| hook.direction == Direction::Egress);
+    let leaving: Vec<_> = leaving.map(|(_, chain)| (chain.port, chain.nodes[0].key.point)).collect();
+    assert_eq!(leaving, [(0, 0), (1, 1)], "the root says which port it is, and each port has an instance");
+    let count = wiring.nodes.keys().filter(|id| id.key.cube.as_str() == "br1").count();
+    assert_eq!(count, 3, "none for the port that is down");
+}
+
+#[test]
+fn a_program_on_the_way_out_of_a_port_that_moves_is_another_one() {
+    let before = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth3")]).load("br1", BOTH, 0);
+    let old = before.wire(&Wiring::default());
+    let mut model = before.clone();
+    model.topology.set_peer("br1", "p", Some(Point::parse("veth2").unwrap())).unwrap();
+    let new = model.rewire(&before, &old);
+    let leaving = |wiring: &Wiring, port: u32| {
+        wiring.nodes.keys().find(|id| id.key.direction == Direction::Egress && id.key.point == port).cloned().unwrap()
+    };
+    assert_ne!(leaving(&new, 0), leaving(&old, 0), "packets may still pass the one at veth1");
+    assert_eq!(leaving(&new, 1), leaving(&old, 1));
 }
 
 #[test]
