@@ -19,7 +19,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_loader::chain::{self, Slots};
-use polycube_plugin_api::{Direction, MapSpec, Program, ServiceKind};
+use polycube_loader::described::Checked;
+use polycube_loader::object::JumpTable;
+use polycube_plugin_api::{Direction, Jumps, MapSpec, Program, ServiceKind};
 
 pub(crate) use netdevs::{Netdevs, PortKey};
 pub(crate) use touched::{Place, Touched};
@@ -31,7 +33,9 @@ use crate::topology::{Attachment, Cube, CubeName, Point, Role};
 pub(crate) struct CubeDatapath {
     pub programs: Vec<Program>,
     pub maps: Vec<MapSpec>,
+    pub jumps: Vec<Jumps>,
     pub objects: Vec<Arc<[u8]>>,
+    pub checked: Checked,
 }
 
 /// A netdev in the daemon's network namespace, identified by its index: a new name changes nothing.
@@ -77,14 +81,17 @@ pub(crate) struct Hook {
 /// A chain that is longer than the kernel's tail calls reach.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the {} chain on {} would have {programs} programs, each filter one of them: the kernel allows {MAX_TAIL_CALLS} \
+    "the {} chain on {} would have {programs} programs, each filter one of them{}: the kernel allows {MAX_TAIL_CALLS} \
      tail calls; detach a cube or clear a filter there first",
     if hook.direction == Direction::Ingress { "ingress" } else { "egress" },
-    hook.netdev.name
+    hook.netdev.name,
+    if *jumps == 0 { String::new() } else { format!(", and its cubes jump up to {jumps} times") }
 )]
 pub(crate) struct TooLong {
     pub hook: Hook,
     pub programs: usize,
+    /// Tail calls between the programs of one cube.
+    pub jumps: usize,
 }
 
 /// A program of a cube, whatever its revision.
@@ -123,6 +130,10 @@ pub(crate) struct NodeSpec {
     pub is_followed: bool,
     /// Maps of the cube that the program uses if its object names them.
     pub maps: Vec<MapId>,
+    /// What it jumps to.
+    pub jumps: Vec<JumpTable>,
+    /// Tail calls between it and what it jumps to.
+    pub tail_calls: usize,
 }
 
 /// A map of a cube.
@@ -269,7 +280,7 @@ impl Wiring {
 
     fn add_cube(&mut self, (cube, found): (&CubeName, &Cube), datapath: &CubeDatapath, previous: &Self) {
         let kind = if found.role == Role::Transparent { ServiceKind::Transparent } else { ServiceKind::Standard };
-        let specs = chain::maps_of(kind, &datapath.programs, &datapath.maps);
+        let specs = chain::maps_of(kind, &datapath.programs, &datapath.maps, datapath.checked.logs);
         let mut maps = Vec::new();
         for spec in specs {
             let is_same = |map: &Arc<MapDescription>| map.spec == spec && map.owner == found.uuid;
@@ -283,15 +294,15 @@ impl Wiring {
             );
             maps.push(id);
         }
-        for program in &datapath.programs {
-            let Program { point, direction, stage, .. } = *program;
+        for (program, described) in programs::of(datapath, found.loglevel) {
+            let Program { point, direction, stage, .. } = program;
             let object = Arc::clone(&datapath.objects[program.object]);
             let is_next = |other: &Program| (other.point, other.direction) == (point, direction) && other.stage > stage;
             let is_followed = datapath.programs.iter().any(is_next);
-            let spec = Arc::new(NodeSpec { program: program.clone(), object, is_followed, maps: maps.clone() });
+            let programs::Described { jumps, tail_calls } = described;
+            let spec = Arc::new(NodeSpec { program, object, is_followed, maps: maps.clone(), jumps, tail_calls });
             let leaves = kind == ServiceKind::Standard && direction == Direction::Egress;
-            let points =
-                if leaves { found.ports().map(|(_, port)| port.id).collect::<Vec<_>>() } else { vec![point] };
+            let points = if leaves { found.ports().map(|(_, port)| port.id).collect::<Vec<_>>() } else { vec![point] };
             for point in points {
                 self.add_node(NodeKey { cube: cube.clone(), point, direction, stage }, &spec, previous);
             }
@@ -409,8 +420,9 @@ impl Wiring {
     }
 
     fn add_hook(&mut self, hook: Hook, port: u32, nodes: Vec<NodeId>) -> Result<(), TooLong> {
-        if nodes.len() > MAX_TAIL_CALLS {
-            return Err(TooLong { hook, programs: nodes.len() });
+        let jumps = nodes.iter().filter_map(|id| self.nodes.get(id)).map(|spec| spec.tail_calls).sum();
+        if nodes.len() + jumps > MAX_TAIL_CALLS {
+            return Err(TooLong { hook, programs: nodes.len(), jumps });
         }
         if !nodes.is_empty() {
             self.hooks.insert(hook, Arc::new(Chain { port, nodes }));
@@ -427,6 +439,7 @@ fn places<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> impl Iterato
 #[cfg(test)]
 pub(crate) mod fixture;
 mod netdevs;
+mod programs;
 #[cfg(test)]
 mod tests;
 mod touched;

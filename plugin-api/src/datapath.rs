@@ -109,6 +109,33 @@ impl MapSpec {
     }
 }
 
+/// Programs that others of the cube jump to by index, through a map of theirs: a `PROG_ARRAY` that an object declares and
+/// [`Datapath::maps`] does not describe.
+///
+/// The host fills such a map for each program that jumps, before a packet passes it. A target ends as the program that jumped
+/// does, with the same `next` and `accept`, and may jump on, also through the same map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jumps {
+    /// Name of the map in the objects.
+    pub map: String,
+    /// What its slots hold. A jump to an index that is not here fails, and the program goes on after it.
+    pub targets: Vec<Target>,
+}
+
+/// A program that others jump to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Index in the map.
+    pub index: u32,
+    /// Index into [`Datapath::objects`], of an ELF object.
+    pub object: usize,
+    /// Name of the program in the object.
+    pub entry: String,
+    /// Read-only globals to set, as in [`Code::Elf`].
+    #[serde(default)]
+    pub constants: Vec<(String, Vec<u8>)>,
+}
+
 /// Programs and maps for one configuration. The default is none: packets pass by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datapath {
@@ -116,6 +143,9 @@ pub struct Datapath {
     pub programs: Vec<Program>,
     /// Maps of the cube.
     pub maps: Vec<MapSpec>,
+    /// Programs that others jump to by index. A host of ABI 1.2 or earlier does not know them, and refuses the map.
+    #[serde(default)]
+    pub jumps: Vec<Jumps>,
     /// ELF objects and instructions that contain the programs.
     #[serde(skip)]
     pub objects: Vec<Cow<'static, [u8]>>,
@@ -141,6 +171,17 @@ impl Datapath {
     pub fn leaving_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
         let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
         self.programs.push(Program { point: 0, direction: Direction::Egress, stage: 0, object: 0, code });
+        self
+    }
+
+    /// The same with the program `entry` of the object at `index` of the map `map`, through which programs jump to it.
+    #[must_use]
+    pub fn jump(mut self, map: &str, index: u32, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let target = Target { index, object: 0, entry: entry.to_owned(), constants: constants.to_vec() };
+        match self.jumps.iter_mut().find(|jumps| jumps.map == map) {
+            Some(jumps) => jumps.targets.push(target),
+            None => self.jumps.push(Jumps { map: map.to_owned(), targets: vec![target] }),
+        }
         self
     }
 

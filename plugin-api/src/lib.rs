@@ -73,7 +73,7 @@ mod testing;
 mod threads;
 
 pub use cube::{Cube, Level};
-pub use datapath::{Code, Count, Datapath, Direction, Map, MapKind, MapSpec, Maps, Program, constant};
+pub use datapath::{Code, Count, Datapath, Direction, Jumps, Map, MapKind, MapSpec, Maps, Program, Target, constant};
 pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};

@@ -131,15 +131,22 @@ impl<S: Service> Cube<S> {
         let (datapath, objects) = self.instance.datapath(&wanted)?;
         let objects: Vec<Arc<Known>> = objects.iter().map(|bytes| Arc::new(Known::new(bytes))).collect();
         let asked: Asked = serde_json::from_str(&wanted).map_err(|error| Failure::Malformed(error.to_string()))?;
-        described::check(&datapath, &objects, S::KIND, &asked)
+        let checked = described::check(&datapath, &objects, S::KIND, &asked)
             .map_err(|fault| Failure::Unusable { service: S::NAME.to_owned(), fault })?;
-        let Datapath { programs, maps, .. } = datapath;
+        let Datapath { programs, maps, jumps, .. } = datapath;
         let objects: Vec<Arc<[u8]>> = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
         let what = format!("cube `{}`", self.setup.name);
-        let made = Generation::load(
-            &Wanted { what: &what, kind: S::KIND, programs: &programs, maps: &maps, objects: &objects, ports: &ports },
-            &self.running.read().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        let wanted_of_kernel = Wanted {
+            what: &what,
+            kind: S::KIND,
+            programs: &programs,
+            maps: &maps,
+            jumps: &jumps,
+            objects: &objects,
+            checked: &checked,
+            ports: &ports,
+        };
+        let made = Generation::load(&wanted_of_kernel, &self.running.read().unwrap_or_else(PoisonError::into_inner))?;
         self.instance.prepare(&wanted, &made.maps())?;
         if let Err(failure) = made.link() {
             self.instance.abort()?;
@@ -274,8 +281,12 @@ impl<S: Service> Cube<S> {
         self.instance.open(path, query)
     }
 
-    /// What the plugin has written to the log so far.
+    /// What the plugin and its programs have written to the log so far: of the programs' lines, those of all levels, as far
+    /// as there are no more than 100 in a second.
     pub fn log(&self) -> Vec<Line> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.lines(|level, text| self.heard.hear(level, text));
+        drop(running);
         self.heard.lines()
     }
 

@@ -8,4 +8,5 @@
 
 pub mod bridge;
 pub mod chain;
+pub mod log;
 pub mod ring;

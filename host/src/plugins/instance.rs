@@ -5,7 +5,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
@@ -19,6 +19,7 @@ use super::Plugin;
 use super::calls::{Calls, Stuck};
 use super::described::{self, Asked, Fault, Known, in_words};
 use super::failures::Failures;
+use super::lines::{self, Reading};
 use super::log::CubeLog;
 use super::report::Report;
 use super::turn::Turn;
@@ -88,9 +89,17 @@ pub(crate) struct Instance {
     log: Arc<CubeLog>,
     turn: Arc<Turn>,
     netdevs: Report,
+    lines: Mutex<Lines>,
     calls: Arc<Calls>,
     failures: Arc<Failures>,
     failed: OnceLock<String>,
+}
+
+/// The lines that the cube's programs write: those that are read, and what a change has prepared.
+#[derive(Default)]
+struct Lines {
+    reading: Option<Reading>,
+    prepared: Option<lines::Maps>,
 }
 
 /// The plugin's side of a cube.
@@ -142,6 +151,7 @@ impl Instance {
                 log,
                 turn: Turn::new(freed),
                 netdevs: Report::default(),
+                lines: Mutex::default(),
                 calls,
                 failures,
                 failed: OnceLock::new(),
@@ -177,6 +187,7 @@ impl Instance {
         };
         drop(side);
         drop(entered);
+        *self.lines() = Lines::default();
         self.failures.remove(self.id);
     }
 
@@ -211,9 +222,9 @@ impl Instance {
         let datapath: Datapath = serde_json::from_str(&answer.spec).map_err(malformed)?;
         let asked: Asked = serde_json::from_str(wanted).map_err(malformed)?;
         let objects = self.known(answer.objects.iter().map(RVec::as_slice));
-        described::check(&datapath, &objects, self.kind, &asked)
+        let checked = described::check(&datapath, &objects, self.kind, &asked)
             .map_err(|fault| Failure::Unusable { service: self.service.clone(), fault })?;
-        let Datapath { programs, maps, .. } = datapath;
+        let Datapath { programs, maps, jumps, .. } = datapath;
         if self.admits(Level::Debug) {
             let list = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
             let maps = list(maps.iter().map(|map| map.name.clone()).collect());
@@ -221,7 +232,7 @@ impl Instance {
             self.log.write(Level::Debug, &format!("asks for programs: {programs}; maps: {maps}"));
         }
         let objects = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
-        Ok(CubeDatapath { programs, maps, objects })
+        Ok(CubeDatapath { programs, maps, jumps, objects, checked })
     }
 
     /// The objects of an answer, those of the answer before it where they are the same.
@@ -254,6 +265,34 @@ impl Instance {
 
     pub(crate) fn abort(&self) -> Result<(), Failure> {
         self.call_claimed("abort", CubeHandle::abort)
+    }
+
+    /// Sets whose lines are read when the change is made.
+    pub(crate) fn prepare_lines(&self, maps: Option<lines::Maps>) {
+        self.lines().prepared = maps;
+    }
+
+    /// Reads the lines of the programs that are in the path now.
+    pub(crate) fn commit_lines(&self) {
+        let mut lines = self.lines();
+        let Some(maps) = lines.prepared.take() else {
+            lines.reading = None;
+            return;
+        };
+        if lines.reading.as_ref().is_some_and(|reading| reading.reads(&maps)) {
+            return;
+        }
+        lines.reading = match Reading::begin(maps, Arc::clone(&self.log)) {
+            Ok(reading) => Some(reading),
+            Err(error) => {
+                self.log.write(Level::Error, &format!("the lines of its programs cannot be read: {error}"));
+                None
+            }
+        };
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn state(&self) -> Result<Value, Failure> {

@@ -154,7 +154,8 @@ fn define(
     check_maps(contents, kind, &tail_calls)?;
     let bindings = schema::bind(contents, &mut config, &mut state)?;
     name_metrics(&mut state, &name.replace(['-', '.'], "_"));
-    let maps = contents.maps.iter().filter(|map| !map.is_of_chain()).map(|map| map.name.clone()).collect();
+    let own = contents.maps.iter().filter(|map| !map.is_of_chain() && !map.is_of_log());
+    let maps = own.map(|map| map.name.clone()).collect();
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
@@ -186,7 +187,7 @@ fn check_maps(
     kind: ServiceKind,
     tail_calls: &BTreeMap<String, Vec<Option<String>>>,
 ) -> Result<(), Fault> {
-    for map in maps {
+    for map in maps.iter().filter(|map| !map.is_of_log()) {
         let (name, purpose) = (map.name.clone(), map.purpose());
         if map.is_of_chain() {
             if purpose != Use::Calls || map.max_entries != 1 {

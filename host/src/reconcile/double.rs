@@ -344,7 +344,7 @@ pub(crate) fn datapath(request: &Value, code: u32) -> CubeDatapath {
         ids.flat_map(|id| [at(id, Direction::Ingress), at(id, Direction::Egress)]).collect()
     };
     let map = MapSpec { value_size: u32::try_from(flavour / 2).ok(), ..MapSpec::declared("data") };
-    CubeDatapath { programs, maps: vec![map], objects: vec![Arc::from([])] }
+    CubeDatapath { programs, maps: vec![map], objects: vec![Arc::from([])], ..CubeDatapath::default() }
 }
 
 impl Cubes<MapId> for DoubleCubes {

@@ -1,7 +1,7 @@
 use polycube_plugin_api::Direction;
 
 use super::Wiring;
-use super::fixture::{BOTH, Model};
+use super::fixture::{BOTH, LAST, Model};
 use crate::topology::Point;
 
 /// Asserts the cubes that packets pass at a hook, in their order.
@@ -122,12 +122,12 @@ fn a_netdev_that_does_not_exist_is_not_wired() {
 fn what_is_unchanged_keeps_its_revision() {
     let before = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
     let old = before.wire(&Wiring::default());
-    let new = before.clone().load("a", super::fixture::BOTH, 1).wire(&old);
+    let new = before.clone().load("a", BOTH, 1).wire(&old);
     let kept =
         |cube: &str| new.nodes.keys().filter(|node| node.key.cube.as_str() == cube).all(|n| old.nodes.contains_key(n));
     assert!(kept("br1") && !kept("a"));
     assert!(new.maps.keys().eq(old.maps.keys()), "a map of the same size is the same map");
-    let other = before.load("a", super::fixture::BOTH, 2).wire(&old);
+    let other = before.load("a", BOTH, 2).wire(&old);
     assert!(!other.maps.keys().eq(old.maps.keys()), "a map of another size is another map");
 }
 
@@ -145,12 +145,8 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() {
          detach a cube or clear a filter there first"
     );
     let with_filters = |count: usize| {
-        let stages = &[(0, 0), (super::fixture::LAST, 0)];
-        with_taps(count).load_stages("tap0", super::fixture::BOTH, stages).load_stages(
-            "tap1",
-            super::fixture::BOTH,
-            stages,
-        )
+        let stages = &[(0, 0), (LAST, 0)];
+        with_taps(count).load_stages("tap0", BOTH, stages).load_stages("tap1", BOTH, stages)
     };
     assert!(with_filters(30).try_wire(&Wiring::default()).is_ok());
     assert!(with_filters(31).try_wire(&Wiring::default()).is_err());

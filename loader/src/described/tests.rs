@@ -156,7 +156,7 @@ fn every_map_is_made_and_can_be_filled() {
     for name in ["next", "accept"] {
         check_that(
             |datapath| datapath.maps.push(MapSpec::declared(name)),
-            &format!("the map `{name}` is each program's own, which the host makes: do not describe it"),
+            &format!("the host makes the map `{name}` by itself: do not describe it"),
         );
     }
     check_that(

@@ -51,6 +51,7 @@ pub(crate) fn datapath(
         programs,
         maps: vec![rings, MapSpec::declared(BELL)],
         objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
+        ..Datapath::default()
     })
 }
 

@@ -1,3 +1,4 @@
+use polycube_plugin_api::Direction;
 use serde_json::json;
 
 use super::slot::Form;

@@ -1,0 +1,228 @@
+//! Does what stands beside a cube's program work: a program on the way out, programs that it jumps to, lines to the log?
+//!
+//! The frames show it: the fixture's programs write marks into them at byte 100.
+
+use anyhow::{Context as _, Result};
+use polycube_tests::capture::{Direction, Recorder};
+use polycube_tests::hook::programs_attached;
+use polycube_tests::lab::Interface;
+use polycube_tests::marks::FRAME;
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Protocol, Sender, Steady, sequence_of};
+use serde_json::{Value, json};
+
+const MARKS: std::ops::Range<usize> = 100..103;
+
+/// A cube `b1` that joins the peers.
+fn lab(settings: &str) -> Result<Scene> {
+    let scene = Scene::set_up().peers(2).fixtures(["beside", "marker"]).kept().start()?;
+    for line in [
+        format!("beside add b1 {settings}"),
+        "b1 ports add p1 peer=veth1".to_owned(),
+        "b1 ports add p2 peer=veth2".to_owned(),
+    ] {
+        scene.daemon.ctl(&line).ok();
+    }
+    Ok(scene)
+}
+
+/// The marks in the last frame that gets from an interface to a peer; `None` if none does.
+fn marks(scene: &Scene, from: &Interface, to: usize) -> Result<Option<String>> {
+    let recorder = Recorder::start(scene.peer(to))?;
+    let flow = scene.flow(3 - to, to);
+    let frames = flow.frames(Protocol::Udp, FRAME, 3);
+    let sender = Sender::open(from)?;
+    sender.send(&frames)?;
+    let came = recorder.wait_for(3, std::time::Duration::from_millis(500)).is_ok();
+    let recording = recorder.stop()?;
+    let seen = recording.going(Direction::In).into_iter().rfind(|seen| seen.bytes.len() == FRAME);
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| if *byte < 32 { '.' } else { char::from(*byte) }).collect();
+    let found = seen.map(|seen| text(&seen.bytes[MARKS]));
+    assert!(came || found.is_none(), "some of the frames are lost");
+    Ok(found)
+}
+
+fn lines_with(scene: &Scene, text: &str) -> usize {
+    scene.daemon.log().lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn what_leaves_a_port_passes_the_program_on_the_way_out() -> Result<()> {
+    let scene = lab("")?;
+    let daemon = &scene.daemon;
+    let mark = |from: &Interface, to| marks(&scene, from, to);
+    assert!(!programs_attached(daemon.host(), "veth2")?.is_empty());
+    let hooks = || Ok::<_, anyhow::Error>(programs_attached(daemon.host(), "veth2")?.len());
+    assert_eq!(hooks()?, 1, "without a program on the way out there is nothing there");
+    let sent = mark(scene.peer(1), 2)?.context("a frame")?;
+    assert!(sent.starts_with('m') && !sent.ends_with('B'), "{sent}");
+
+    daemon.ctl("b1 set leaves=true").ok();
+    assert_eq!(hooks()?, 2);
+    let ends = |from: &Interface, to| Ok::<_, anyhow::Error>(mark(from, to)?.and_then(|marks| marks.chars().last()));
+    assert_eq!(ends(scene.peer(1), 2)?, Some('B'));
+    assert_eq!(ends(scene.peer(2), 1)?, Some('A'), "each port has its own id there");
+    assert_eq!(ends(scene.host(1), 1)?, Some('A'), "what the host itself sends");
+
+    daemon.ctl("b1 set closed=1").ok();
+    assert_eq!(mark(scene.peer(1), 2)?, None);
+    assert_eq!(mark(scene.host(2), 2)?, None);
+    assert_eq!(ends(scene.peer(2), 1)?, Some('A'));
+
+    // The cubes at the port come after it.
+    daemon.ctl("b1 set closed=0").ok();
+    daemon.ctl("marker add m1 mark=77").ok();
+    daemon.ctl("attach m1 b1:p2").ok();
+    assert_eq!(
+        mark(scene.peer(1), 2)?.map(|marks| (marks.chars().next(), marks.chars().last())),
+        Some((Some('M'), Some('B')))
+    );
+    daemon.ctl("b1 set leaves=false").ok();
+    daemon.ctl("detach m1 b1:p2").ok();
+    assert_eq!(hooks()?, 1);
+    Ok(())
+}
+
+#[test]
+fn what_leaves_by_a_link_between_cubes_passes_the_program_too() -> Result<()> {
+    let scene = lab("leaves=true loglevel=DEBUG mark=120")?;
+    let daemon = &scene.daemon;
+    for line in [
+        "b1 ports del p2",
+        "beside add b2 leaves=true loglevel=DEBUG mark=121",
+        "b1 ports add p2",
+        "b2 ports add p1",
+        "b2 ports add p2 peer=veth2",
+        "connect b1:p2 b2:p1",
+    ] {
+        daemon.ctl(line).ok();
+    }
+    let sent = marks(&scene, scene.peer(1), 2)?.context("a frame")?;
+    assert!(sent.starts_with('y') && sent.ends_with('B'), "{sent}");
+    for cube in ["b1", "b2"] {
+        let says = |line: &str| line.contains(&format!("cube=\"{cube}\"")) && line.contains("by port 1, 10000000000");
+        eventually(cube, || Ok(daemon.log().lines().any(says)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_program_on_the_way_out_comes_and_goes_under_traffic() -> Result<()> {
+    let scene = lab("")?;
+    let recorder = Recorder::start(scene.peer(2))?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), FRAME, 2_000_000)?;
+    for round in 0..12 {
+        steady.wait_for(64)?;
+        scene.daemon.ctl(&format!("b1 set leaves={} target={}", round % 2 == 0, round / 2 % 2)).ok();
+    }
+    steady.wait_for(64)?;
+    let sent = steady.stop()?;
+    let _ = recorder.wait_for(sent as usize, PATIENCE);
+    let recording = recorder.stop()?;
+    assert_eq!(recording.drops, 0, "the recorder lost frames");
+    let frames = recording.going(Direction::In).into_iter().filter(|frame| frame.bytes.len() == FRAME);
+    let numbers: Vec<_> = frames.map(|frame| sequence_of(&frame.bytes)).collect();
+    assert!(numbers.iter().copied().eq((0..sent).map(Some)), "{} of {sent} frames arrived in order", numbers.len());
+    Ok(())
+}
+
+#[test]
+fn programs_jump_to_each_other_by_index() -> Result<()> {
+    let scene = lab("leaves=true")?;
+    let daemon = &scene.daemon;
+    let sent = |settings: &str| {
+        daemon.ctl(&format!("b1 set {settings}")).ok();
+        marks(&scene, scene.peer(1), 2)
+    };
+    assert!(sent("mark=97")?.is_some_and(|marks| marks.starts_with('a') && marks.ends_with('B')));
+    assert_eq!(sent("target=1 mark=98")?.as_deref(), Some("bjB"), "a target jumps on");
+    assert_eq!(sent("target=3")?, None, "the program goes on after a slot that is empty");
+    eventually("a line of the program", || Ok(lines_with(&scene, "nothing at 3") > 0))?;
+    assert_eq!(sent("target=2")?, None, "the kernel ends a circle");
+    eventually("a line of the program", || Ok(lines_with(&scene, "33 tail calls") > 0))?;
+    assert_eq!(sent("target=1")?.as_deref(), Some("bjB"));
+
+    for (settings, expected) in [
+        ("extra=0", "target 0 of `calls` (around) has the index of another target of the map"),
+        ("extra=4", "target 4 of `calls` (around) is past the end of the map, which has 4 slots"),
+    ] {
+        let line = daemon.ctl(&format!("b1 set {settings}")).fails(1);
+        assert!(line.contains(expected), "{line}");
+    }
+    assert_eq!(marks(&scene, scene.peer(1), 2)?.as_deref(), Some("bjB"), "a refused change leaves what was there");
+    Ok(())
+}
+
+/// What is in the kernel, by its ids and pins.
+fn kernel(scene: &Scene) -> Result<Value> {
+    let mut found = json!({});
+    for netdev in ["veth1", "veth2"] {
+        let programs = programs_attached(scene.lab.host(), netdev)?;
+        found[netdev] = programs.iter().map(|one| json!([one.program, one.link, one.name])).collect();
+    }
+    found["pins"] = scene.daemon.pins()?.iter().map(|path| path.display().to_string()).collect();
+    Ok(found)
+}
+
+#[test]
+fn the_next_daemon_takes_over_what_stands_beside_a_program() -> Result<()> {
+    let mut scene = lab("leaves=true target=1 loglevel=DEBUG")?;
+    let before = kernel(&scene)?;
+    let pins = before["pins"].to_string();
+    for pin in ["jumps-calls", "pcn_log_lines", "0-egress", "1-egress"] {
+        assert!(pins.contains(pin), "no {pin} among {pins}");
+    }
+    for round in 0..3 {
+        scene.daemon.kill9()?;
+        assert_eq!(marks(&scene, scene.peer(1), 2)?.as_deref(), Some("mjB"), "without a daemon, round {round}");
+        scene.daemon.restart()?;
+        assert_eq!(kernel(&scene)?, before, "round {round}: {}", scene.daemon.log());
+        assert_eq!(marks(&scene, scene.peer(1), 2)?.as_deref(), Some("mjB"), "round {round}");
+    }
+    eventually("lines of all rounds", || Ok(lines_with(&scene, "by port 1") >= 18))?;
+    scene.daemon.ctl("b1 set mark=110").ok();
+    assert_eq!(marks(&scene, scene.peer(1), 2)?.as_deref(), Some("njB"));
+    scene.daemon.ctl("b1 set mark=109").ok();
+    scene.daemon.ctl("del b1").ok();
+    assert!(scene.daemon.pins()?.is_empty(), "{:?}", scene.daemon.pins()?);
+    Ok(())
+}
+
+#[test]
+fn lines_of_programs_are_in_the_log_at_the_cubes_level_and_limited() -> Result<()> {
+    let scene = lab("target=3 leaves=true")?;
+    let daemon = &scene.daemon;
+    let send = |count| Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, count));
+    send(1)?;
+    eventually("a line", || Ok(daemon.log().contains("WARN cube: nothing at 3 cube=\"b1\"")))?;
+
+    // What it says at another level is in the log from the change on, and no longer.
+    daemon.ctl("b1 set target=0").ok();
+    send(2)?;
+    daemon.ctl("b1 set loglevel=DEBUG").ok();
+    send(1)?;
+    let mac = scene.peer(1).mac().map(|byte| format!("{byte:02x}")).join(":");
+    let says = format!("DEBUG cube: {mac} sends from 10.");
+    eventually("a line of a packet", || Ok(lines_with(&scene, &says) > 0))?;
+    assert_eq!(lines_with(&scene, ":4000 by port 1, 10000000000"), 1, "{}", daemon.log());
+    daemon.ctl("b1 set loglevel=OFF target=3").ok();
+    let before = lines_with(&scene, "nothing at 3");
+    send(5)?;
+    daemon.ctl("b1 set loglevel=INFO").ok();
+    send(1)?;
+    eventually("a line", || Ok(lines_with(&scene, "nothing at 3") > before))?;
+    assert_eq!(lines_with(&scene, "nothing at 3"), before + 1);
+
+    // A flood is counted.
+    send(2000)?;
+    eventually("what was left out", || Ok(lines_with(&scene, "lines of its programs were left out") > 0))?;
+    eventually("the whole flood", || {
+        let log = daemon.log();
+        let left_out = log.lines().filter_map(|line| {
+            line.split_once(" lines of its programs were left out")?.0.rsplit(' ').next()?.parse::<usize>().ok()
+        });
+        let written = lines_with(&scene, "nothing at 3") - before - 1;
+        Ok(written >= 100 && written < 1000 && left_out.sum::<usize>() + written == 2000)
+    })?;
+    Ok(())
+}
