@@ -15,6 +15,7 @@ mod follow;
 mod handle;
 mod keep;
 mod missing;
+mod observe;
 mod parked;
 mod pulse;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::{Handle, Supervisor};
 use keep::{Keeper, not_stored};
+use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
 
@@ -145,6 +147,8 @@ struct Engine {
     keeper: Keeper,
     /// Cubes that have to hear of their netdevs.
     urgent: std_mpsc::Sender<Arc<Instance>>,
+    /// Cubes that hear of addresses, neighbours and routes.
+    watch: Watch,
 }
 
 /// Starts the engine on a thread of its own, and returns when it has brought back what is stored. Must be called in a
@@ -180,6 +184,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         repinned: Instant::now(),
         keeper,
         urgent,
+        watch: Watch::default(),
     };
     let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
     let ticking = handle.for_ticks();
@@ -465,6 +470,8 @@ impl Engine {
             std::mem::replace(&mut *current, Arc::clone(&now))
         };
         self.announce_difference(&before, &now);
+        let observing = now.instances.values().filter(|instance| !instance.observes().is_empty());
+        self.watch.set(observing.cloned().collect(), &self.urgent);
         // What only the old view still has is dropped after readers can go on.
         drop(before);
         self.reconciler.drop_removed();

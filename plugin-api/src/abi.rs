@@ -20,7 +20,7 @@ use crate::Refusal;
 /// Major version of this border. Host and plugin work together if theirs are equal.
 pub const ABI_MAJOR: u32 = 1;
 /// Minor version: counts the methods that were added since the major version began.
-pub const ABI_MINOR: u32 = 2;
+pub const ABI_MINOR: u32 = 3;
 
 /// A result whose error is the JSON text of a [`Refusal`].
 pub type Answer<T> = RResult<T, RString>;
@@ -101,6 +101,13 @@ pub trait CubeAbi: Send + Sync + 'static {
     fn netdevs(&self, netdevs: RStr<'_>) -> Answer<()> {
         // A plugin of ABI 1.1 or earlier does not depend on it.
         let _ = netdevs;
+        RResult::ROk(())
+    }
+    /// Reports what has changed in the host's network namespace (JSON of an [`Environment`](crate::Environment)), of the
+    /// topics that the service observes.
+    fn environment(&self, news: RStr<'_>) -> Answer<()> {
+        // A plugin of ABI 1.2 or earlier observes nothing.
+        let _ = news;
         RResult::ROk(())
     }
 }

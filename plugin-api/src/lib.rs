@@ -58,6 +58,7 @@ pub mod abi;
 mod counters;
 mod cube;
 mod datapath;
+mod environment;
 mod export;
 mod guard;
 pub mod identity;
@@ -74,6 +75,7 @@ mod threads;
 
 pub use cube::{Cube, Level};
 pub use datapath::{Code, Count, Datapath, Direction, Jumps, Map, MapKind, MapSpec, Maps, Program, Target, constant};
+pub use environment::{Address, Changes, Environment, Hop, Neighbour, NeighbourState, Route, Topic};
 pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};

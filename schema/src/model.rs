@@ -93,6 +93,7 @@ impl Model {
             state,
             actions: Vec::new(),
             streams: Vec::new(),
+            observes: Vec::new(),
         })
     }
 

@@ -66,7 +66,6 @@ fn what_leaves_a_port_passes_the_program_on_the_way_out() -> Result<()> {
 
     daemon.ctl("b1 set closed=1").ok();
     assert_eq!(mark(scene.peer(1), 2)?, None);
-    assert_eq!(mark(scene.host(2), 2)?, None);
     assert_eq!(ends(scene.peer(2), 1)?, Some('A'));
 
     // The cubes at the port come after it.
@@ -146,7 +145,7 @@ fn programs_jump_to_each_other_by_index() -> Result<()> {
         ("extra=0", "target 0 of `calls` (around) has the index of another target of the map"),
         ("extra=4", "target 4 of `calls` (around) is past the end of the map, which has 4 slots"),
     ] {
-        let line = daemon.ctl(&format!("b1 set {settings}")).fails(1);
+        let line = daemon.ctl(&format!("b1 set {settings}")).one_line(2);
         assert!(line.contains(expected), "{line}");
     }
     assert_eq!(marks(&scene, scene.peer(1), 2)?.as_deref(), Some("bjB"), "a refused change leaves what was there");
@@ -194,7 +193,7 @@ fn lines_of_programs_are_in_the_log_at_the_cubes_level_and_limited() -> Result<(
     let daemon = &scene.daemon;
     let send = |count| Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, count));
     send(1)?;
-    eventually("a line", || Ok(daemon.log().contains("WARN cube: nothing at 3 cube=\"b1\"")))?;
+    eventually("a line", || Ok(daemon.log().contains("WARN nothing at 3 cube=\"b1\"")))?;
 
     // What it says at another level is in the log from the change on, and no longer.
     daemon.ctl("b1 set target=0").ok();
@@ -202,7 +201,7 @@ fn lines_of_programs_are_in_the_log_at_the_cubes_level_and_limited() -> Result<(
     daemon.ctl("b1 set loglevel=DEBUG").ok();
     send(1)?;
     let mac = scene.peer(1).mac().map(|byte| format!("{byte:02x}")).join(":");
-    let says = format!("DEBUG cube: {mac} sends from 10.");
+    let says = format!("DEBUG {mac} sends from ");
     eventually("a line of a packet", || Ok(lines_with(&scene, &says) > 0))?;
     assert_eq!(lines_with(&scene, ":4000 by port 1, 10000000000"), 1, "{}", daemon.log());
     daemon.ctl("b1 set loglevel=OFF target=3").ok();
@@ -224,5 +223,110 @@ fn lines_of_programs_are_in_the_log_at_the_cubes_level_and_limited() -> Result<(
         let written = lines_with(&scene, "nothing at 3") - before - 1;
         Ok(written >= 100 && written < 1000 && left_out.sum::<usize>() + written == 2000)
     })?;
+    Ok(())
+}
+
+/// Whether the daemon has joined a group of netlink that reports neighbours, addresses or routes.
+fn observes(scene: &Scene) -> Result<bool> {
+    // Bits of RTNLGRP_NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR and IPV6_ROUTE of include/uapi/linux/rtnetlink.h.
+    const GROUPS: u32 = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10;
+    let pid = scene.daemon.pid().context("a daemon")?;
+    let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/netlink"))?;
+    let groups =
+        sockets.lines().skip(1).filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(3)?, 16).ok());
+    Ok(groups.into_iter().any(|groups| groups & GROUPS != 0))
+}
+
+/// Runs `ip` beside the daemon.
+fn ip(scene: &Scene, words: &str) -> Result<()> {
+    let output = scene.lab.host().command("ip").args(words.split_whitespace()).output()?;
+    anyhow::ensure!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn a_plugin_hears_of_what_stands_beside_its_cube() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).fixtures(["beside"]).kept().start()?;
+    assert!(!observes(&scene)?, "nobody wants to know");
+    for line in ["beside add b1", "b1 ports add p1 peer=veth1"] {
+        scene.daemon.ctl(line).ok();
+    }
+    let index = scene.host(2).index();
+    let has = |scene: &Scene, list: &str, text: String| {
+        eventually(&format!("{list}: {text}"), || {
+            let cube = scene.get("b1")?;
+            Ok(cube[list].as_array().is_some_and(|list| list.iter().any(|entry| entry.as_str() == Some(&text))))
+        })
+    };
+    eventually("a first report", || Ok(scene.get("b1")?["whole"] == json!(1)))?;
+    assert!(observes(&scene)?);
+
+    let mac = scene.host(1).mac().map(|byte| format!("{byte:02x}")).join(":");
+    has(&scene, "netdevs", format!("veth1 {mac} 1500"))?;
+    ip(&scene, "link set veth1 mtu 1400")?;
+    ip(&scene, "link set veth1 address 02:00:00:00:aa:01")?;
+    has(&scene, "netdevs", "veth1 02:00:00:00:aa:01 1400".to_owned())?;
+
+    ip(&scene, "address add 192.0.2.1/24 dev veth2")?;
+    ip(&scene, "address add 2001:db8::1/64 dev veth2 nodad")?;
+    ip(&scene, "neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 dev veth2")?;
+    ip(&scene, "route add 203.0.113.0/24 via 192.0.2.9 metric 7")?;
+    ip(&scene, "route add 2001:db8:1::/48 via 2001:db8::9")?;
+    ip(&scene, "route add 198.51.100.0/24 nexthop via 192.0.2.9 nexthop via 192.0.2.10")?;
+    // Of another table.
+    ip(&scene, "route add 203.0.114.0/24 via 192.0.2.9 table 7")?;
+    has(&scene, "addresses", format!("{index} 192.0.2.1/24"))?;
+    has(&scene, "addresses", format!("{index} 2001:db8::1/64"))?;
+    has(&scene, "neighbours", format!("{index} 192.0.2.9 02:00:00:00:00:09 Permanent"))?;
+    has(&scene, "routes", format!("203.0.113.0/24 metric 7 via 192.0.2.9 dev {index}"))?;
+    has(&scene, "routes", format!("2001:db8:1::/48 metric 1024 via 2001:db8::9 dev {index}"))?;
+    has(&scene, "routes", format!("198.51.100.0/24 metric 0 via 192.0.2.9 dev {index} via 192.0.2.10 dev {index}"))?;
+    assert!(!scene.get("b1")?["routes"].to_string().contains("203.0.114.0"));
+
+    ip(&scene, "route replace 203.0.113.0/24 via 192.0.2.10 metric 7")?;
+    has(&scene, "routes", format!("203.0.113.0/24 metric 7 via 192.0.2.10 dev {index}"))?;
+    ip(&scene, "neighbour del 192.0.2.9 dev veth2")?;
+    // IPv4 routes go without an event.
+    ip(&scene, "link set veth2 down")?;
+    eventually("what went along", || {
+        let cube = scene.get("b1")?;
+        Ok(!cube["routes"].to_string().contains("/24 metric") && !cube["neighbours"].to_string().contains("192.0.2.9"))
+    })?;
+    assert_eq!(scene.get("b1")?["whole"], json!(1), "all else were differences");
+
+    // The next daemon's instance hears everything anew.
+    scene.daemon.kill9()?;
+    scene.daemon.restart()?;
+    has(&scene, "addresses", format!("{index} 192.0.2.1/24"))?;
+    scene.daemon.ctl("del b1").ok();
+    eventually("nobody wants to know any more", || Ok(!observes(&scene)?))?;
+    Ok(())
+}
+
+#[test]
+fn a_large_table_of_routes_comes_in_parts_and_an_overrun_loses_nothing() -> Result<()> {
+    const ROUTES: usize = 20_000;
+    let scene = Scene::set_up().peers(1).fixtures(["beside"]).start()?;
+    scene.daemon.ctl("beside add b1").ok();
+    eventually("a first report", || Ok(scene.get("b1")?["whole"] == json!(1)))?;
+    ip(&scene, "address add 192.0.2.1/24 dev veth1")?;
+    let batch = |verb: &str| -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        let line = |number: usize| {
+            format!("route {verb} 10.{}.{}.{}/32 dev veth1\n", number >> 16, number >> 8 & 255, number & 255)
+        };
+        std::fs::write(file.path(), (0..ROUTES).map(line).collect::<String>())?;
+        ip(&scene, &format!("-batch {}", file.path().display()))
+    };
+    let count = || Ok::<_, anyhow::Error>(scene.get("b1")?["route-count"].as_u64().unwrap_or_default() as usize);
+    batch("add")?;
+    eventually("all routes", || Ok(count()? == ROUTES + 1))?;
+    let reports = scene.get("b1")?["reports"].as_u64().unwrap_or_default();
+    assert!(reports < 200, "{reports} reports");
+    scene.daemon.ctl("beside add b2").ok();
+    eventually("another cube", || Ok(scene.get("b2")?["route-count"] == json!(ROUTES + 1)))?;
+    batch("del")?;
+    eventually("no routes", || Ok(count()? == 1))?;
+    assert_eq!(scene.get("b1")?["whole"], json!(1));
     Ok(())
 }

@@ -6,12 +6,12 @@ mod tests;
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle};
-use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Level, Refusal, ServiceKind, Tag, Topic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ use super::log::CubeLog;
 use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
+use crate::environment::{Table, Told};
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
 
@@ -58,6 +59,9 @@ impl From<Failure> for Refusal {
 /// How long news of netdevs waits for a cube's turn.
 const HEAR: Duration = Duration::from_millis(100);
 
+/// How long a cube may take for reports of what it observes, before its turn is free for others.
+const PARTS: Duration = Duration::from_millis(150);
+
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
 
@@ -90,6 +94,9 @@ pub(crate) struct Instance {
     turn: Arc<Turn>,
     netdevs: Report,
     lines: Mutex<Lines>,
+    /// What the service wants to hear of the daemon's network namespace, and what the cube has heard.
+    observes: Vec<Topic>,
+    environment: Mutex<Told>,
     calls: Arc<Calls>,
     failures: Arc<Failures>,
     failed: OnceLock<String>,
@@ -152,6 +159,8 @@ impl Instance {
                 turn: Turn::new(freed),
                 netdevs: Report::default(),
                 lines: Mutex::default(),
+                observes: plugin.service.observes.clone(),
+                environment: Mutex::default(),
                 calls,
                 failures,
                 failed: OnceLock::new(),
@@ -320,10 +329,41 @@ impl Instance {
         self.netdevs.set(netdevs)
     }
 
-    /// Has the plugin hear of its cube's netdevs. If it is in a call for longer, it hears with the next tick.
+    /// What the service wants to hear of the daemon's network namespace.
+    pub(crate) fn observes(&self) -> &[Topic] {
+        &self.observes
+    }
+
+    /// Notes what there is in the daemon's network namespace. Answers whether the plugin has not heard that yet.
+    pub(crate) fn surround(&self, table: &Table) -> bool {
+        self.environment().set(table.of(&self.observes))
+    }
+
+    fn environment(&self) -> MutexGuard<'_, Told> {
+        self.environment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the plugin hear of its cube's netdevs, and of what it observes. If it is in a call for longer, it hears with the
+    /// next tick.
     pub(crate) fn hear(&self) {
         if let Some(_turn) = self.turn.take(HEAR) {
             self.pass_report();
+            self.pass_environment();
+        }
+    }
+
+    /// Reports part after part, as many as there is time for: the rest comes with the next tick.
+    fn pass_environment(&self) {
+        let begin = Instant::now();
+        while begin.elapsed() < PARTS {
+            let Some(news) = self.environment().next() else { return };
+            let text = match serde_json::to_string(&news) {
+                Ok(text) => text,
+                Err(error) => return tracing::error!(%error, "cannot report what a cube observes"),
+            };
+            self.log.write(Level::Trace, &format!("hears of what it observes: {text}"));
+            // A panic is already logged, and nothing depends on the other refusals.
+            let _ = self.call_claimed("environment", |cube| cube.environment(text.as_str().into()));
         }
     }
 
@@ -339,6 +379,7 @@ impl Instance {
     pub(crate) fn tick(&self) {
         if let Some(_turn) = self.turn.take_if_idle() {
             self.pass_report();
+            self.pass_environment();
             // A panic is already logged, and nothing depends on the other refusals.
             let _ = self.call("tick", CubeHandle::tick);
         }

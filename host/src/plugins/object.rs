@@ -159,7 +159,8 @@ fn define(
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
-    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams }, definition))
+    let observes = Vec::new();
+    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams, observes }, definition))
 }
 
 fn check_hooks(hooks: &[Hook], facts: &Facts) -> Result<(), Fault> {

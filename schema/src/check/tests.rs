@@ -17,6 +17,7 @@ fn service() -> ServiceSchema {
         state: json!({ "type": "object" }),
         actions: vec![Action::new("box/flush", "Flush"), Action::new("run", "Run")],
         streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
+        observes: Vec::new(),
     }
 }
 
