@@ -241,7 +241,7 @@ static __always_inline int pcn_forward_through(void *ports, __u32 port)
 /* Levels, by the names of Polycube. */
 enum { LOG_CRITICAL = 1, LOG_ERR = 1, LOG_WARN = 2, LOG_INFO = 3, LOG_DEBUG = 4, LOG_TRACE = 5 };
 
-/* Lines that a cube may write in a second, words of a line, and bytes of its format. */
+/* Lines that a cube may write in a second on each CPU, words of a line, and bytes of its format. */
 #define PCN_LOG_PER_SECOND 100
 #define PCN_LOG_WORDS 8
 #define PCN_LOG_LONGEST 200
@@ -267,7 +267,7 @@ struct pcn_log_header {
 		__uint(max_entries, 1 << 16);               \
 	} pcn_log_lines SEC(".maps");                   \
 	struct {                                        \
-		__uint(type, BPF_MAP_TYPE_ARRAY);           \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);    \
 		__type(key, __u32);                         \
 		__type(value, struct pcn_log_state);        \
 		__uint(max_entries, 1);                     \
@@ -288,10 +288,10 @@ static __always_inline int pcn_log_admits(void *states)
 		state->count = 0;
 	}
 	if (state->count < PCN_LOG_PER_SECOND) {
-		__sync_fetch_and_add(&state->count, 1);
+		state->count += 1;
 		return 1;
 	}
-	__sync_fetch_and_add(&state->lost, 1);
+	state->lost += 1;
 	return 0;
 }
 
@@ -301,7 +301,7 @@ static __always_inline void pcn_log_lost(void *states)
 	struct pcn_log_state *state = bpf_map_lookup_elem(states, &first);
 
 	if (state)
-		__sync_fetch_and_add(&state->lost, 1);
+		state->lost += 1;
 }
 
 /* Six bytes of a MAC address as a word, for %M. */

@@ -1,11 +1,12 @@
 //! Lines that programs write to their cube's log.
 //!
-//! A line is a [`Header`], its words, and its format, which the host puts the words into. Programs write at most
-//! [`PER_SECOND`] lines of a cube each second, and count the rest, so that nobody who sends packets fills the log.
+//! A line is a [`Header`], its words, and its format, which the host puts the words into. On each CPU, programs write at most
+//! [`PER_SECOND`] lines of a cube a second, and count the rest; of what all CPUs write, the host logs as many. So nobody who
+//! sends packets fills the log, and a flood costs little.
 
 /// Map, `RINGBUF`, [`RING_SIZE`] bytes: the lines of a cube. The host reads it.
 pub const LINES: &str = "pcn_log_lines";
-/// Map, `ARRAY` of one [`State`].
+/// Map, `PERCPU_ARRAY` of one [`State`].
 pub const STATE: &str = "pcn_log_state";
 /// Global, `u8`: the highest level that is written, 0 for none. The host sets it to the cube's `loglevel`.
 pub const LEVEL: &str = "pcn_log_level";
@@ -31,7 +32,7 @@ pub struct Header {
     pub zero: u32,
 }
 
-/// What is counted of a cube's lines.
+/// What is counted of a cube's lines on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {

@@ -1,8 +1,8 @@
 //! Reads the lines that programs write, of all cubes, and writes them to the cubes' logs.
 //!
 //! One thread waits for all rings. It starts with the first of them: where no program writes lines, there is none. How many
-//! lines a program may write is limited in the kernel, where the rest costs least; here, the rest is reported in one line a
-//! second. What makes the thread panic is left out from then on, and the others go on.
+//! lines a program may write is limited in the kernel, where the rest costs least, for each CPU; here, for the cube. The rest
+//! is reported in one line a second. What makes the thread panic is left out from then on, and the others go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -74,7 +74,8 @@ impl Reading {
         let ring = Map { name: LINES.to_owned(), key_size, value_size, max_entries, fd };
         let ring = Ring::try_from(ring).map_err(|error| error.to_string())?;
         let lost = lost(&state).map_err(|error| error.to_string())?;
-        let source = Source { ring, state, log, lost: Mutex::new(lost) };
+        let counted = Counted { since: Instant::now(), written: 0, lost: 0, reported: lost };
+        let source = Source { ring, state, log, counted: Mutex::new(counted) };
         let reader = Reader::get().map_err(|error| error.to_string())?;
         let number = reader.add(source).map_err(|error| error.to_string())?;
         Ok(Self { reader, number, map })
@@ -99,41 +100,69 @@ struct Source {
     ring: Ring,
     state: OwnedFd,
     log: Arc<CubeLog>,
-    /// How many lines have been reported as left out.
-    lost: Mutex<u64>,
+    counted: Mutex<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    /// When the current second began.
+    since: Instant,
+    /// Lines since then.
+    written: u64,
+    /// Lines that were read and left out, and not reported yet.
+    lost: u64,
+    /// Of those that programs left out, how many have been reported.
+    reported: u64,
 }
 
 impl Source {
     fn read(&self) {
-        self.ring.drain(&mut Vec::new(), |record| match Line::read(record) {
-            Some(Line { level, text }) => self.log.write_number(level, &text),
-            None => self.log.write(Level::Error, "a program wrote a line that cannot be read"),
+        let mut counted = self.counted();
+        self.ring.drain(&mut Vec::new(), |record| {
+            if counted.since.elapsed() >= PAUSE {
+                (counted.since, counted.written) = (Instant::now(), 0);
+            }
+            if counted.written >= PER_SECOND {
+                counted.lost += 1;
+                return;
+            }
+            counted.written += 1;
+            match Line::read(record) {
+                Some(Line { level, text }) => self.log.write_number(level, &text),
+                None => self.log.write(Level::Error, "a program wrote a line that cannot be read"),
+            }
         });
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says how many lines were left out since the last time.
     fn report(&self) {
-        let mut reported = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        match lost(&self.state) {
-            Ok(lost) if lost > *reported => {
-                let more = lost - std::mem::replace(&mut *reported, lost);
-                self.log.write(
-                    Level::Warn,
-                    &format!("{more} lines of its programs were left out: {PER_SECOND} are written in a second"),
-                );
+        let mut counted = self.counted();
+        let lost = match lost(&self.state) {
+            Ok(lost) => lost,
+            Err(error) => {
+                return self.log.write(Level::Error, &format!("cannot count its programs' lines: {error}"));
             }
-            Ok(_) => {}
-            Err(error) => self.log.write(Level::Error, &format!("cannot count its programs' lines: {error}")),
+        };
+        let in_kernel = lost.saturating_sub(std::mem::replace(&mut counted.reported, lost));
+        let more = std::mem::take(&mut counted.lost) + in_kernel;
+        if more > 0 {
+            let line = format!("{more} lines of its programs were left out: {PER_SECOND} are written in a second");
+            self.log.write(Level::Warn, &line);
         }
     }
 }
 
-/// Lines that were left out, ever.
+/// Lines that programs have left out, ever, on all CPUs.
 fn lost(state: &OwnedFd) -> io::Result<u64> {
-    let value = Elements::of(state.as_fd(), None)?.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    let values = Elements::of(state.as_fd(), Some(cpus))?.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
     let at = std::mem::offset_of!(State, lost);
-    let bytes = value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-    Ok(bytes.map_or(0, u64::from_ne_bytes))
+    let lost = |value: &[u8]| value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
+    Ok(values.chunks_exact(size_of::<State>()).map(lost).sum())
 }
 
 /// The thread's side and everybody else's.
