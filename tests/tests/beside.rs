@@ -332,3 +332,25 @@ fn a_large_table_of_routes_comes_in_parts_and_an_overrun_loses_nothing() -> Resu
     assert_eq!(scene.get("b1")?["whole"], json!(1));
     Ok(())
 }
+
+#[test]
+fn an_object_service_in_rust_writes_lines_too() -> Result<()> {
+    let directory = polycube_tests::daemon::plugin_dir(&[])?;
+    let object = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/lines/lines.o");
+    std::fs::copy(object, directory.path().join("speaker.o"))?;
+    let manifest = json!({ "description": "Speaks", "kind": "transparent", "hooks": [{ "program": "speak", "direction": "ingress" }] });
+    std::fs::write(directory.path().join("speaker.json"), manifest.to_string())?;
+    let argument = directory.path().display().to_string();
+    let commands = ["services add type=object uri=speaker.o name=speaker", "speaker add s1", "attach s1 br1:toveth1"];
+    let scene = Scene::set_up().peers(2).arguments(["--plugin-dir", &argument]).bridge().commands(commands).start()?;
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
+    let mac = scene.peer(1).mac().map(|byte| format!("{byte:02x}")).join(":");
+    let line = format!("INFO {mac} at port 0, -5 of 10.0.0.7 cube=\"s1\"");
+    eventually(&line, || Ok(lines_with(&scene, &line) == 1))?;
+    scene.daemon.ctl("s1 set loglevel=WARN").ok();
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
+    scene.daemon.ctl("s1 set loglevel=INFO").ok();
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
+    eventually(&line, || Ok(lines_with(&scene, &line) == 2))?;
+    Ok(())
+}

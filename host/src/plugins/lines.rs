@@ -161,7 +161,8 @@ fn lost(state: &OwnedFd) -> io::Result<u64> {
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let values = Elements::of(state.as_fd(), Some(cpus))?.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
     let at = std::mem::offset_of!(State, lost);
-    let lost = |value: &[u8]| value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
+    let lost =
+        |value: &[u8]| value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
     Ok(values.chunks_exact(size_of::<State>()).map(lost).sum())
 }
 

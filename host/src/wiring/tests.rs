@@ -1,8 +1,9 @@
-use polycube_plugin_api::Direction;
+use polycube_loader::described::{Checked, Reach};
+use polycube_plugin_api::{Code, Direction, Jumps, Target};
 
 use super::Wiring;
 use super::fixture::{BOTH, LAST, Model};
-use crate::topology::Point;
+use crate::topology::{LogLevel, Point};
 
 /// Asserts the cubes that packets pass at a hook, in their order.
 #[track_caller]
@@ -150,4 +151,57 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() {
     };
     assert!(with_filters(30).try_wire(&Wiring::default()).is_ok());
     assert!(with_filters(31).try_wire(&Wiring::default()).is_err());
+}
+
+/// Lets the programs of a cube write lines, and jump.
+fn add(model: &mut Model, cube: &str, logs: bool, tail_calls: usize) {
+    let datapath = std::sync::Arc::make_mut(model.datapaths.get_mut(cube).unwrap());
+    datapath.checked = Checked {
+        logs,
+        has_level: vec![logs],
+        reaches: vec![Reach { tables: [0].into(), tail_calls }; datapath.programs.len()],
+    };
+    let target = Target { index: 1, object: 0, entry: "target".to_owned(), constants: Vec::new() };
+    datapath.jumps = vec![Jumps { map: "calls".to_owned(), targets: vec![target] }];
+}
+
+#[test]
+fn another_loglevel_is_another_program_if_the_program_writes_lines() {
+    for (logs, expected) in [(true, [3, 4]), (false, [0, 0])] {
+        let mut before = Model::new().bridge("br1", &[("p", "veth1")]);
+        add(&mut before, "br1", logs, 1);
+        let old = before.wire(&Wiring::default());
+        let mut after = before.clone();
+        after.topology.cube_mut("br1").unwrap().loglevel = LogLevel::Debug;
+        let new = after.rewire(&before, &old);
+        let level = |wiring: &Wiring| {
+            let spec = wiring.nodes.values().next().unwrap();
+            let Code::Elf { constants, .. } = &spec.program.code else { panic!("{spec:?}") };
+            let of = |constants: &[(String, Vec<u8>)]| {
+                constants.iter().find(|(name, _)| name == "pcn_log_level").map_or(0, |(_, level)| level[0])
+            };
+            assert_eq!(of(constants), of(&spec.jumps[0].targets[0].constants), "what it jumps to has it, too");
+            of(constants)
+        };
+        assert_eq!([level(&old), level(&new)], expected);
+        assert_eq!(new.nodes.keys().eq(old.nodes.keys()), !logs, "nothing else is loaded anew");
+        let names: Vec<_> = new.maps.keys().map(|map| map.name.as_str()).collect();
+        assert_eq!(names.contains(&"pcn_log_lines"), logs, "{names:?}");
+    }
+}
+
+#[test]
+fn jumps_count_among_the_tail_calls_of_a_chain() {
+    let with_jumps = |tail_calls: usize| {
+        let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
+        add(&mut model, "a", false, tail_calls);
+        model.try_wire(&Wiring::default()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(with_jumps(31), Ok(()));
+    assert_eq!(
+        with_jumps(32),
+        Err("the ingress chain on veth1 would have 2 programs, each filter one of them, and its cubes jump up to 32 times: \
+             the kernel allows 33 tail calls; detach a cube or clear a filter there first"
+            .to_owned())
+    );
 }
