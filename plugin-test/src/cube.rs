@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use polycube_layout::chain::{MAX_PORTS, NO_PORT};
 use polycube_loader::bpf::trial::{self, Outcome, Packet};
 use polycube_loader::described::{self, Asked, Known};
-use polycube_plugin_api::{Datapath, Netdevs, Service, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Environment, Netdevs, Service, ServiceKind, Tag};
 use polycube_schema::{Model, Operation, PORTS, host};
 use serde_json::{Value, json};
 
@@ -271,6 +271,15 @@ impl<S: Service> Cube<S> {
     pub fn report(&self, netdevs: &Netdevs) -> Result<(), Failure> {
         let text = serde_json::to_string(netdevs).map_err(|error| Failure::Malformed(error.to_string()))?;
         self.instance.netdevs(&text)
+    }
+
+    /// Reports addresses, neighbours and routes, as the daemon does to a service that observes them.
+    ///
+    /// # Errors
+    /// The plugin panicked.
+    pub fn surround(&self, news: &Environment) -> Result<(), Failure> {
+        let text = serde_json::to_string(news).map_err(|error| Failure::Malformed(error.to_string()))?;
+        self.instance.environment(&text)
     }
 
     /// Opens a stream, with what the plugin says of it.
