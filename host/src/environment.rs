@@ -28,7 +28,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The same without what nobody has asked for.
+    /// The same without the topics that are not asked for.
     pub(crate) fn of(&self, topics: &[Topic]) -> Self {
         let mut table = self.clone();
         let has = |topic| topics.contains(&topic);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_first_report_is_whole_even_if_there_is_nothing() {
         let mut told = Told::default();
-        assert_eq!(told.next(), None, "nobody has looked yet");
+        assert_eq!(told.next(), None, "the daemon has not looked yet");
         told.set(Table::default());
         assert_eq!(told.next(), Some(Environment { is_whole: true, ..Environment::default() }));
         assert_eq!(told.next(), None);
@@ -190,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_hears_everything_knows_what_there_is(
+        fn all_reports_together_say_what_there_is(
             states in prop::collection::vec(prop::collection::btree_map(0_u32..3000, 0_u32..3, 0..1500), 1..5),
             heard in prop::collection::vec(0_usize..3, 5),
         ) {
