@@ -28,6 +28,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "file_type",
             "sys",
             "source",
+            "environment",
             "netdev",
             "causes",
         ],
@@ -134,7 +135,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "forms",
         ],
     },
-    Floors { sources: "loader/src", house: "", rooms: &["described", "object", "chain", "error", "map", "bpf"] },
+    Floors { sources: "loader/src", house: "", rooms: &["described", "object", "chain", "lines", "error", "map", "bpf"] },
     Floors {
         sources: "schema/src",
         house: "",
@@ -156,7 +157,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "export", "guard", "identity", "service", "counters", "schema", "maps", "staged", "cube", "stages",
-            "threads", "datapath", "netdevs", "abi", "refusal",
+            "threads", "datapath", "environment", "netdevs", "abi", "refusal",
         ],
     },
     Floors {
