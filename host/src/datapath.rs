@@ -213,7 +213,7 @@ impl Datapath {
         let what = in_words(&id.key);
         let maps = || spec.maps.iter().filter_map(|map| Some((map.name.as_str(), &self.maps.get(map)?.object)));
         let digest = digest::of_node(spec, &maps().map(|(name, map)| (name, map.id)).collect());
-        if let Some(loaded) = self.found.take_node(&id.key, &digest) {
+        if let Some(loaded) = self.found.take_node(&id.key, &digest, spec.jumps.len()) {
             self.taken.nodes.insert(id.clone());
             self.nodes.insert(id.clone(), Node { digest, loaded });
             return Ok(());
@@ -224,7 +224,7 @@ impl Datapath {
                 let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
                 let standing = if spec.is_followed { Standing::Followed } else { Standing::Last };
                 let entry = Entry { elf: &spec.object, name: entry, constants, standing };
-                object::load(&what, entry, &maps, Rodata::Constant)
+                object::load_jumping(&what, entry, &maps, Rodata::Constant, &spec.jumps)
             }
             Code::Instructions { maps: places } => object::load_instructions(&what, &spec.object, places, &maps),
         }?;

@@ -16,6 +16,7 @@ mod handle;
 mod keep;
 mod late_maps;
 mod missing;
+mod observe;
 mod parked;
 mod pulse;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::{Handle, Supervisor};
 use keep::{Keeper, not_stored};
+use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
 
@@ -154,6 +156,8 @@ struct Engine {
     keeper: Keeper,
     /// Cubes that have to hear of their netdevs.
     urgent: std_mpsc::Sender<Arc<Instance>>,
+    /// Cubes that hear of addresses, neighbours and routes.
+    watch: Watch,
 }
 
 /// Starts the engine on a thread of its own, and returns when it has brought back what is stored. Must be called in a
@@ -193,6 +197,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         repinned: Instant::now(),
         keeper,
         urgent,
+        watch: Watch::default(),
     };
     let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
     let ticking = handle.for_ticks();
@@ -522,6 +527,8 @@ impl Engine {
             std::mem::replace(&mut *current, Arc::clone(&now))
         };
         self.announce_difference(&before, &now);
+        let observing = now.instances.values().filter(|instance| !instance.observes().is_empty());
+        self.watch.set(observing.cloned().collect(), &self.urgent);
         // What only the old view still has is dropped after readers can go on.
         drop(before);
         self.reconciler.drop_removed();

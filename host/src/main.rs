@@ -9,6 +9,7 @@ mod conf_dir;
 mod daemon;
 mod datapath;
 mod engine;
+mod environment;
 #[cfg(debug_assertions)]
 mod fault;
 mod file_type;

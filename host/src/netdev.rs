@@ -65,7 +65,7 @@ pub(crate) struct Table {
 pub(crate) struct Changed {
     /// The names that may stand for another netdev now.
     pub names: BTreeSet<String>,
-    /// Whether it went down, came up, or did both.
+    /// Whether it went down, came up, or did both, or has another MAC address or MTU.
     pub is_state: bool,
 }
 
@@ -94,7 +94,8 @@ impl Table {
                 self.epochs
             }
         };
-        let is_state = before.as_ref().is_none_or(|b| (b.epoch, b.state()) != (link.epoch, link.state()));
+        let reported = |link: &Link| (link.epoch, link.state(), link.mac.clone(), link.mtu);
+        let is_state = before.as_ref().is_none_or(|before| reported(before) != reported(&link));
         let changed = match &before {
             Some(before) if names(before).eq(names(&link)) => BTreeSet::new(),
             _ => self.remove(link.ifindex).into_iter().chain(names(&link).cloned()).collect(),

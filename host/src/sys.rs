@@ -3,6 +3,7 @@
 pub(crate) mod capabilities;
 pub(crate) mod clsact;
 pub(crate) mod code;
+pub(crate) mod environment;
 pub(crate) mod inside;
 pub(crate) mod netdevs;
 pub(crate) mod netlink;

@@ -35,6 +35,20 @@ pub(crate) enum LogLevel {
     Off,
 }
 
+impl LogLevel {
+    /// The highest level of lines that are written, by its number in the plugin ABI; 0 for none.
+    pub(crate) fn highest(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Critical | Self::Err => 1,
+            Self::Warn => 2,
+            Self::Info => 3,
+            Self::Debug => 4,
+            Self::Trace => 5,
+        }
+    }
+}
+
 /// What a cube is by the kind of its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {

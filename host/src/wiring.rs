@@ -19,7 +19,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_loader::chain::{self, Slots};
-use polycube_plugin_api::{Direction, MapSpec, Program, ServiceKind};
+use polycube_loader::described::Checked;
+use polycube_loader::object::JumpTable;
+use polycube_plugin_api::{Direction, Jumps, MapSpec, Program, ServiceKind};
 
 pub(crate) use exits::{CubeExits, Exit};
 pub(crate) use netdevs::{Netdevs, PortKey};
@@ -32,7 +34,9 @@ use crate::topology::{Attachment, Cube, CubeName, Point, Role};
 pub(crate) struct CubeDatapath {
     pub programs: Vec<Program>,
     pub maps: Vec<MapSpec>,
+    pub jumps: Vec<Jumps>,
     pub objects: Vec<Arc<[u8]>>,
+    pub checked: Checked,
 }
 
 /// A netdev in the daemon's network namespace, identified by its index: a new name changes nothing.
@@ -78,20 +82,27 @@ pub(crate) struct Hook {
 /// A chain that is longer than the kernel's tail calls reach.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the {} chain on {} would have {programs} programs, each filter one of them: the kernel allows {MAX_TAIL_CALLS} \
+    "the {} chain on {} would have {programs} programs, each filter one of them{}: the kernel allows {MAX_TAIL_CALLS} \
      tail calls; detach a cube or clear a filter there first",
     if hook.direction == Direction::Ingress { "ingress" } else { "egress" },
-    hook.netdev.name
+    hook.netdev.name,
+    if *jumps == 0 { String::new() } else { format!(", and its cubes jump up to {jumps} times") }
 )]
 pub(crate) struct TooLong {
     pub hook: Hook,
     pub programs: usize,
+    /// Tail calls between the programs of one cube.
+    pub jumps: usize,
 }
 
 /// A program of a cube, whatever its revision.
+///
+/// A program on the way out of a standard cube is followed by what is attached to the port, which differs from port to port.
+/// So each port has an instance of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeKey {
     pub cube: CubeName,
+    /// Of a transparent cube, the point; of a program on the way out of a standard cube, the id of the port; else 0.
     pub point: u32,
     pub direction: Direction,
     pub stage: u32,
@@ -129,6 +140,10 @@ pub(crate) struct NodeSpec {
     pub is_followed: bool,
     /// Maps of the cube that the program uses if its object names them.
     pub maps: Vec<MapId>,
+    /// What it jumps to.
+    pub jumps: Vec<JumpTable>,
+    /// Tail calls between it and what it jumps to.
+    pub tail_calls: usize,
 }
 
 /// A map of a cube.
@@ -254,7 +269,7 @@ impl Wiring {
         self.nodes.range(NodeId { key, revision: 0 }..).map(|(id, _)| id).take_while(move |id| id.key.cube == *cube)
     }
 
-    /// The programs of `cube` at one of its points, stage after stage.
+    /// The programs of `cube` at one of its points, or on the way out of one of its ports, stage after stage.
     fn nodes_at(&self, cube: &CubeName, point: u32, direction: Direction) -> impl Iterator<Item = &NodeId> {
         let first = NodeId { key: NodeKey { cube: cube.clone(), point, direction, stage: 0 }, revision: 0 };
         self.nodes.range(first.clone()..).map(|(id, _)| id).take_while(move |id| id.key.is_with(&first.key))
@@ -275,7 +290,7 @@ impl Wiring {
 
     fn add_cube(&mut self, (cube, found): (&CubeName, &Cube), datapath: &CubeDatapath, previous: &Self) {
         let kind = if found.role == Role::Transparent { ServiceKind::Transparent } else { ServiceKind::Standard };
-        let specs = chain::maps_of(kind, &datapath.programs, &datapath.maps);
+        let specs = chain::maps_of(kind, &datapath.programs, &datapath.maps, datapath.checked.logs);
         let mut maps = Vec::new();
         for spec in specs {
             let is_same = |map: &Arc<MapDescription>| map.spec == spec && map.owner == found.uuid;
@@ -292,25 +307,33 @@ impl Wiring {
                 Arc::new(MapDescription { spec, owner: found.uuid.clone(), objects: datapath.objects.clone() }),
             );
         }
-        for program in &datapath.programs {
-            let Program { point, direction, stage, .. } = *program;
-            let key = NodeKey { cube: cube.clone(), point, direction, stage };
+        for (program, described) in programs::of(datapath, found.loglevel) {
+            let Program { point, direction, stage, .. } = program;
             let object = Arc::clone(&datapath.objects[program.object]);
             let is_next = |other: &Program| {
                 (other.point, other.direction) == (point, direction) && other.stage > stage && !other.is_ahead()
             };
             let is_followed = datapath.programs.iter().any(is_next);
-            let spec = NodeSpec { program: program.clone(), object, is_followed, maps: maps.clone() };
-            let unchanged = previous
-                .nodes_at(&key.cube, point, direction)
-                .filter_map(|id| previous.nodes.get_key_value(id))
-                .find(|(id, old)| id.key == key && ***old == spec);
-            let (revision, spec) = match unchanged {
-                Some((id, old)) => (id.revision, Arc::clone(old)),
-                None => (self.next_revision(), Arc::new(spec)),
-            };
-            self.nodes.insert(NodeId { key, revision }, spec);
+            let programs::Described { jumps, tail_calls } = described;
+            let spec = Arc::new(NodeSpec { program, object, is_followed, maps: maps.clone(), jumps, tail_calls });
+            let leaves = kind == ServiceKind::Standard && direction == Direction::Egress;
+            let points = if leaves { found.ports().map(|(_, port)| port.id).collect::<Vec<_>>() } else { vec![point] };
+            for point in points {
+                self.add_node(NodeKey { cube: cube.clone(), point, direction, stage }, &spec, previous);
+            }
         }
+    }
+
+    fn add_node(&mut self, key: NodeKey, spec: &Arc<NodeSpec>, previous: &Self) {
+        let unchanged = previous
+            .nodes_at(&key.cube, key.point, key.direction)
+            .filter_map(|id| previous.nodes.get_key_value(id))
+            .find(|(id, old)| id.key == key && *old == spec);
+        let (revision, spec) = match unchanged {
+            Some((id, old)) => (id.revision, Arc::clone(old)),
+            None => (self.next_revision(), Arc::clone(spec)),
+        };
+        self.nodes.insert(NodeId { key, revision }, spec);
     }
 
     fn next_revision(&mut self) -> u64 {
@@ -366,11 +389,12 @@ impl Wiring {
         let inner = inner.as_ref().map_or(&[][..], |point| topology.chain(point));
         let port = id.unwrap_or(NO_PORT);
         let hook = Hook { netdev: netdev.clone(), direction: Direction::Ingress };
-        let mut nodes = self.stages(outer.iter().chain(inner.iter().rev()), &hook, stood);
+        let mut nodes = self.stages(places(outer.iter().chain(inner.iter().rev())), &hook, stood);
         nodes.extend(owner.iter().flat_map(|(cube, _)| self.nodes_at(cube, 0, Direction::Ingress)).cloned());
         self.add_hook(hook, port, nodes)?;
         let hook = Hook { netdev: netdev.clone(), direction: Direction::Egress };
-        let nodes = self.stages(inner.iter().chain(outer.iter().rev()), &hook, stood);
+        let leaving = owner.iter().filter_map(|(cube, _)| Some((cube, id?)));
+        let nodes = self.stages(leaving.chain(places(inner.iter().chain(outer.iter().rev()))), &hook, stood);
         self.add_hook(hook, port, nodes)
     }
 
@@ -387,16 +411,16 @@ impl Wiring {
         }
     }
 
-    /// The programs of transparent cubes at `hook`. One that stood at another hook gets a new revision.
+    /// The programs of cubes at `hook` that stand at no other. One that stood at another hook gets a new revision.
     fn stages<'a>(
         &mut self,
-        attachments: impl Iterator<Item = &'a Attachment>,
+        places: impl Iterator<Item = (&'a CubeName, u32)>,
         hook: &Hook,
         stood: &HashMap<&NodeId, Hook>,
     ) -> Vec<NodeId> {
         let mut nodes = Vec::new();
-        for Attachment { cube, id } in attachments {
-            let here: Vec<NodeId> = self.nodes_at(cube, *id, hook.direction).cloned().collect();
+        for (cube, point) in places {
+            let here: Vec<NodeId> = self.nodes_at(cube, point, hook.direction).cloned().collect();
             for mut node in here {
                 if stood.get(&node).is_some_and(|before| before != hook)
                     && let Some(spec) = self.nodes.remove(&node)
@@ -412,8 +436,9 @@ impl Wiring {
 
     fn add_hook(&mut self, hook: Hook, port: u32, mut nodes: Vec<NodeId>) -> Result<(), TooLong> {
         nodes.sort_by_key(|node| !node.key.is_ahead());
-        if nodes.len() > MAX_TAIL_CALLS {
-            return Err(TooLong { hook, programs: nodes.len() });
+        let jumps = nodes.iter().filter_map(|id| self.nodes.get(id)).map(|spec| spec.tail_calls).sum();
+        if nodes.len() + jumps > MAX_TAIL_CALLS {
+            return Err(TooLong { hook, programs: nodes.len(), jumps });
         }
         if !nodes.is_empty() {
             self.hooks.insert(hook, Arc::new(Chain { port, nodes }));
@@ -422,10 +447,16 @@ impl Wiring {
     }
 }
 
+/// Where attached cubes have their programs.
+fn places<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> impl Iterator<Item = (&'a CubeName, u32)> {
+    attachments.map(|Attachment { cube, id }| (cube, *id))
+}
+
 mod exits;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod netdevs;
+mod programs;
 #[cfg(test)]
 mod tests;
 mod touched;

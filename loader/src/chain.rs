@@ -1,6 +1,7 @@
 //! Which slot leads where. Pure.
 
 use polycube_layout::chain::PORTS;
+use polycube_layout::log;
 use polycube_plugin_api::{MapSpec, Program, ServiceKind};
 
 /// What the two slots of a program in a chain hold, as indices into the chain.
@@ -24,12 +25,16 @@ pub fn slots<T>(chain: &[T], is_beside: impl Fn(&T, &T) -> bool) -> Vec<Slots> {
     chain.iter().enumerate().map(slots).collect()
 }
 
-/// The maps of a cube: those that its plugin describes, and the table of ports that a standard cube with programs has.
-pub fn maps_of(kind: ServiceKind, programs: &[Program], maps: &[MapSpec]) -> Vec<MapSpec> {
+/// The maps of a cube: those that its plugin describes, the table of ports that a standard cube with programs has, and those
+/// of its log, if its programs write to it.
+pub fn maps_of(kind: ServiceKind, programs: &[Program], maps: &[MapSpec], logs: bool) -> Vec<MapSpec> {
     let mut maps = maps.to_vec();
     let has_ports = kind == ServiceKind::Standard && !programs.is_empty();
     if has_ports && maps.iter().all(|map| map.name != PORTS) {
         maps.push(MapSpec::declared(PORTS));
+    }
+    if logs && !programs.is_empty() {
+        maps.extend([log::LINES, log::STATE].map(MapSpec::declared));
     }
     maps
 }

@@ -3,12 +3,17 @@
 //! The kernel would take much of what is refused here: a program at a point that the cube does not have is never reached,
 //! and a map that nothing describes stays empty for ever.
 
+mod jumps;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use polycube_layout::chain::{ACCEPT, NEXT, PORTS};
+use polycube_layout::log;
 use polycube_plugin_api::{Code, Datapath, Direction, MapSpec, Program, ServiceKind};
 use serde::Deserialize;
+
+pub use jumps::Reach;
 
 use crate::object::{Facts, SECTIONS, declared_maps, is_of_chain};
 
@@ -19,7 +24,7 @@ pub enum Fault {
     Index { program: String, index: usize, count: usize },
     #[error("{program}: the cube has no such point; {}", known(.points))]
     Point { program: String, points: Vec<String> },
-    #[error("{program}: a standard cube's programs stand at point 0 ingress")]
+    #[error("{program}: a standard cube's programs stand at point 0, which is all of its ports")]
     Standard { program: String },
     #[error("{program} has the place and the stage of another program: number the stages of a place from 0")]
     Twice { program: String },
@@ -45,7 +50,7 @@ pub enum Fault {
     NoMap { program: String, name: String, maps: Vec<String> },
     #[error("the map `{name}` is described twice: describe it once, for all programs")]
     MapTwice { name: String },
-    #[error("the map `{name}` is each program's own, which the host makes: do not describe it")]
+    #[error("the host makes the map `{name}` by itself: do not describe it")]
     Own { name: String },
     #[error("no object declares the map `{name}`: declare it in one, or describe its kind")]
     Undeclared { name: String },
@@ -54,6 +59,16 @@ pub enum Fault {
          port first, or build the service with a larger map"
     )]
     Room { program: String, index: usize, room: u32, id: u32 },
+    #[error("{program}: the host sets the global `{}` to the cube's loglevel: leave it out", log::LEVEL)]
+    Level { program: String },
+    #[error("programs jump through the map `{name}`, and it is described twice: name it once, in `jumps` alone")]
+    JumpsTwice { name: String },
+    #[error("programs cannot jump through the map `{name}`: make it a PROG_ARRAY with keys and values of 4 bytes")]
+    NotJumps { name: String },
+    #[error("{program} is past the end of the map, which has {room} slots: make it larger, or take a lower index")]
+    JumpIndex { program: String, room: u32 },
+    #[error("{program} has the index of another target of the map: give each an index of its own")]
+    JumpTwice { program: String },
 }
 
 fn known(names: &[String]) -> String {
@@ -97,17 +112,25 @@ impl Known {
     }
 }
 
+/// What is found out about a description, beside that it can work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether its programs write lines to the cube's log.
+    pub logs: bool,
+    /// By object: whether it has the global that says which lines are written.
+    pub has_level: Vec<bool>,
+    /// By program.
+    pub reaches: Vec<Reach>,
+}
+
 /// Checks a description for a cube of this kind.
 ///
 /// # Errors
 /// The first thing that cannot work.
-pub fn check(
-    Datapath { programs, maps, .. }: &Datapath,
-    objects: &[Arc<Known>],
-    kind: ServiceKind,
-    asked: &Asked,
-) -> Result<(), Fault> {
+pub fn check(datapath: &Datapath, objects: &[Arc<Known>], kind: ServiceKind, asked: &Asked) -> Result<Checked, Fault> {
+    let Datapath { programs, maps, jumps, .. } = datapath;
     check_maps(maps, objects)?;
+    jumps::check(datapath, objects)?;
     let mut places = BTreeSet::new();
     for program in programs {
         let words = || in_words(program);
@@ -125,7 +148,9 @@ pub fn check(
                 check_elf(program, facts, (entry, constants))?;
                 let is_described = |name: &String| {
                     is_own(name)
+                        || is_of_log(name)
                         || maps.iter().any(|map| map.name == *name)
+                        || jumps.iter().any(|jumps| jumps.map == *name)
                         || kind == ServiceKind::Standard && name == PORTS
                 };
                 let last = asked.ports.iter().map(|port| port.id).max().filter(|_| facts.maps.contains(PORTS));
@@ -146,7 +171,12 @@ pub fn check(
             }
         }
     }
-    Ok(())
+    let facts = || objects.iter().map(|object| object.facts.as_ref());
+    Ok(Checked {
+        logs: facts().flatten().any(|facts| facts.maps.contains(log::LINES)),
+        has_level: facts().map(|facts| facts.is_some_and(|facts| facts.globals.contains_key(log::LEVEL))).collect(),
+        reaches: jumps::reach(datapath, objects),
+    })
 }
 
 /// Whether each program has a map of this name for itself.
@@ -154,10 +184,15 @@ fn is_own(name: &str) -> bool {
     name == NEXT || name == ACCEPT
 }
 
+/// Whether the host makes the map for the cube's log.
+fn is_of_log(name: &str) -> bool {
+    name == log::LINES || name == log::STATE
+}
+
 fn check_maps(maps: &[MapSpec], objects: &[Arc<Known>]) -> Result<(), Fault> {
     for (index, MapSpec { name, kind, .. }) in maps.iter().enumerate() {
         let name = name.clone();
-        if is_own(&name) {
+        if is_own(&name) || is_of_log(&name) {
             return Err(Fault::Own { name });
         }
         if maps[..index].iter().any(|other| other.name == name) {
@@ -173,7 +208,7 @@ fn check_maps(maps: &[MapSpec], objects: &[Arc<Known>]) -> Result<(), Fault> {
 
 fn check_place(program: &Program, kind: ServiceKind, asked: &Asked) -> Result<(), Fault> {
     match kind {
-        ServiceKind::Standard if (program.point, program.direction) == (0, Direction::Ingress) => Ok(()),
+        ServiceKind::Standard if program.point == 0 => Ok(()),
         ServiceKind::Standard => Err(Fault::Standard { program: in_words(program) }),
         ServiceKind::Transparent if asked.points.iter().any(|point| point.id == program.point) => Ok(()),
         ServiceKind::Transparent => {
@@ -192,15 +227,20 @@ fn check_elf(program: &Program, facts: &Facts, (entry, constants): (&str, &[(Str
     if !is_of_chain(section) {
         return Err(Fault::Section { program: words(), section: section.clone() });
     }
+    check_constants(&words(), index, facts, constants)
+}
+
+fn check_constants(program: &str, index: usize, facts: &Facts, constants: &[(String, Vec<u8>)]) -> Result<(), Fault> {
     for (name, bytes) in constants {
-        let (name, given) = (name.clone(), bytes.len());
+        let (program, name, given) = (program.to_owned(), name.clone(), bytes.len());
         match facts.globals.get(&name) {
+            _ if name == log::LEVEL => return Err(Fault::Level { program }),
             None => {
                 let globals = facts.globals.keys().cloned().collect();
-                return Err(Fault::Global { program: words(), index, name, globals });
+                return Err(Fault::Global { program, index, name, globals });
             }
             Some(size) if *size != given as u64 => {
-                return Err(Fault::GlobalSize { program: words(), name, size: *size, given });
+                return Err(Fault::GlobalSize { program, name, size: *size, given });
             }
             Some(_) => {}
         }

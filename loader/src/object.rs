@@ -50,6 +50,25 @@ pub struct Loaded {
     /// The slot of its cube's next stage.
     pub accept: Option<OwnedFd>,
     pub rodata: Option<OwnedFd>,
+    /// Its maps of programs that it jumps to, by name.
+    pub jumps: Vec<(String, OwnedFd)>,
+}
+
+/// A map through which a program jumps to others of its cube.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JumpTable {
+    /// Name in the objects.
+    pub map: String,
+    pub targets: Vec<JumpTarget>,
+}
+
+/// A program to jump to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JumpTarget {
+    pub index: u32,
+    pub object: Arc<[u8]>,
+    pub entry: String,
+    pub constants: Vec<(String, Vec<u8>)>,
 }
 
 /// Whether the verifier may take read-only data for constant.
@@ -161,10 +180,50 @@ pub struct Entry<'a> {
 /// # Errors
 /// What is wrong with the object, or what the kernel says.
 pub fn load(what: &str, entry: Entry<'_>, shared: &HashMap<&str, RawFd>, rodata: Rodata) -> Result<Loaded, LoadError> {
+    load_jumping(what, entry, shared, rodata, &[])
+}
+
+/// Loads a program and those that it jumps to.
+///
+/// The targets have the program's own slots, so that each of them goes on where the program would, wherever it stands, and
+/// keeps its place in the chain when the slots change.
+///
+/// # Errors
+/// What is wrong with an object, or what the kernel says.
+pub fn load_jumping(
+    what: &str,
+    entry: Entry<'_>,
+    shared: &HashMap<&str, RawFd>,
+    rodata: Rodata,
+    jumps: &[JumpTable],
+) -> Result<Loaded, LoadError> {
+    let (elf, standing) = (entry.elf, entry.standing);
     let (program, mut own) = guarded(what, || assemble(what, entry, shared, rodata))?;
     let incomplete = |missing: String| LoadError::Incomplete { what: what.to_owned(), missing };
     let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
-    Ok(Loaded { program, next, accept: own.remove(ACCEPT), rodata: own.remove(".rodata") })
+    let accept = own.remove(ACCEPT);
+    // The verdict of what replaces a wrapped program comes to the instructions around it.
+    let is_wrapped = !jumps.is_empty() && !parse(what, elf)?.maps.contains_key(NEXT);
+    let standing = if is_wrapped { Standing::Target } else { standing };
+    let mut tables = Vec::new();
+    for JumpTable { map, .. } in jumps {
+        let table = own.remove(map.as_str()).ok_or_else(|| incomplete(format!("map `{map}`")))?;
+        tables.push((map.clone(), table));
+    }
+    let mut bound = shared.clone();
+    bound.insert(NEXT, next.as_raw_fd());
+    bound.extend(accept.iter().map(|accept| (ACCEPT, accept.as_raw_fd())));
+    bound.extend(tables.iter().map(|(map, table)| (map.as_str(), table.as_raw_fd())));
+    for (JumpTable { map, targets }, (_, table)) in jumps.iter().zip(&tables) {
+        for JumpTarget { index, object, entry, constants } in targets {
+            let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+            let target = Entry { elf: object, name: entry, constants, standing };
+            let (target, _) = guarded(what, || assemble(what, target, &bound, Rodata::Constant))?;
+            bpf::map_update(table.as_fd(), *index, &target.as_raw_fd().to_ne_bytes())
+                .map_err(|source| LoadError::WriteMap { what: what.to_owned(), name: map.clone(), source })?;
+        }
+    }
+    Ok(Loaded { program, next, accept, rodata: own.remove(".rodata"), jumps: tables })
 }
 
 /// Loads a program that others reach with a tail call, and no chain leads to.
@@ -223,6 +282,10 @@ fn assemble(
         let slots = if standing == Standing::Followed { &[ACCEPT, NEXT][..] } else { &[NEXT] };
         let mut fds = Vec::new();
         for slot in slots {
+            if let Some(fd) = shared.get(slot) {
+                fds.push(*fd);
+                continue;
+            }
             let fd = create(what, slot, SLOT, None)?;
             fds.push(fd.as_raw_fd());
             own.insert((*slot).to_owned(), fd);
@@ -265,7 +328,7 @@ pub fn load_instructions(
     let loaded = bpf::load_classifier("filter", &instructions, c"Dual MIT/GPL", None)
         .map_err(|source| refused_program("filter", what, source))?;
     let next = own.remove(NEXT).ok_or_else(|| incomplete(format!("map `{NEXT}`")))?;
-    Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: None })
+    Ok(Loaded { program: loaded, next, accept: own.remove(ACCEPT), rodata: None, jumps: Vec::new() })
 }
 
 /// Loads a program that ends its chain, like an empty slot.

@@ -149,6 +149,14 @@ pub trait CubeAbi: Send + Sync + 'static {
         // A plugin of ABI 1.2 or earlier declares no words in braces, and changes no configuration.
         act_without_keys(call, |path, input| self.action(path, input))
     }
+
+    /// Reports what has changed in the host's network namespace (JSON of an [`Environment`](crate::Environment)), of the
+    /// topics that the service observes.
+    fn environment(&self, news: RStr<'_>) -> Answer<()> {
+        // A plugin of ABI 1.2 or earlier observes nothing.
+        let _ = news;
+        RResult::ROk(())
+    }
 }
 
 /// [`CubeAbi::act`] of a plugin that only has [`CubeAbi::action`].

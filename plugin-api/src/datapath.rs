@@ -21,11 +21,13 @@ pub enum Direction {
 /// One program to load and chain.
 ///
 /// It ends with a tail call through its map `next`, a `PROG_ARRAY` of one slot, which holds the next cube's first
-/// program. The host wraps a program whose object has no such map: its verdict then says whether the packet goes on. A cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such
-/// map, `accept`, which holds its cube's next stage.
+/// program. The host wraps a program whose object has no such map: its verdict then says whether the packet goes on. A
+/// cube that needs several programs at one hook numbers them by `stage`; each but the last has a second such map, `accept`,
+/// which holds its cube's next stage.
 ///
-/// A standard cube names one ingress program with `point` 0, and the host fills its map `ports` (`ARRAY` of `u32`,
-/// port id to ifindex).
+/// A standard cube names its programs with `point` 0, which is all of its ports, and the host fills its map `ports` (`ARRAY`
+/// of `u32`, port id to ifindex). Its ingress program gets what comes in from a port. An egress program, if it has one, gets
+/// whatever leaves through a port, before the cubes that are attached there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Id of the [`Point`](crate::Point) that it is attached to.
@@ -149,6 +151,33 @@ impl MapSpec {
     }
 }
 
+/// Programs that others of the cube jump to by index, through a map of theirs: a `PROG_ARRAY` that an object declares and
+/// [`Datapath::maps`] does not describe.
+///
+/// The host fills such a map for each program that jumps, before a packet passes it. A target ends as the program that jumped
+/// does, with the same `next` and `accept`, and may jump on, also through the same map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jumps {
+    /// Name of the map in the objects.
+    pub map: String,
+    /// What its slots hold. A jump to an index that is not here fails, and the program goes on after it.
+    pub targets: Vec<Target>,
+}
+
+/// A program that others jump to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Index in the map.
+    pub index: u32,
+    /// Index into [`Datapath::objects`], of an ELF object.
+    pub object: usize,
+    /// Name of the program in the object.
+    pub entry: String,
+    /// Read-only globals to set, as in [`Code::Elf`].
+    #[serde(default)]
+    pub constants: Vec<(String, Vec<u8>)>,
+}
+
 /// Programs and maps for one configuration. The default is none: packets pass by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datapath {
@@ -156,6 +185,9 @@ pub struct Datapath {
     pub programs: Vec<Program>,
     /// Maps of the cube.
     pub maps: Vec<MapSpec>,
+    /// Programs that others jump to by index. A host of ABI 1.2 or earlier does not know them, and refuses the map.
+    #[serde(default)]
+    pub jumps: Vec<Jumps>,
     /// ELF objects and instructions that contain the programs.
     #[serde(skip)]
     pub objects: Vec<Cow<'static, [u8]>>,
@@ -172,6 +204,26 @@ impl Datapath {
     pub fn at_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
         let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
         self.programs.push(Program { point: 0, direction: Direction::Ingress, stage: 0, object: 0, code });
+        self
+    }
+
+    /// The same with the program `entry` of the object for what leaves through the ports of a standard cube: packets that the
+    /// cube forwards, their copies, and what the host itself sends there.
+    #[must_use]
+    pub fn leaving_ports(mut self, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let code = Code::Elf { entry: entry.to_owned(), constants: constants.to_vec() };
+        self.programs.push(Program { point: 0, direction: Direction::Egress, stage: 0, object: 0, code });
+        self
+    }
+
+    /// The same with the program `entry` of the object at `index` of the map `map`, through which programs jump to it.
+    #[must_use]
+    pub fn jump(mut self, map: &str, index: u32, entry: &str, constants: &[(String, Vec<u8>)]) -> Self {
+        let target = Target { index, object: 0, entry: entry.to_owned(), constants: constants.to_vec() };
+        match self.jumps.iter_mut().find(|jumps| jumps.map == map) {
+            Some(jumps) => jumps.targets.push(target),
+            None => self.jumps.push(Jumps { map: map.to_owned(), targets: vec![target] }),
+        }
         self
     }
 

@@ -166,6 +166,13 @@ impl<S: Service> CubeAbi for Instance<S> {
         })
     }
 
+    fn environment(&self, news: RStr<'_>) -> Answer<()> {
+        guard(|| {
+            self.service.environment(&serde_json::from_str(news.as_str())?);
+            Ok(())
+        })
+    }
+
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         guard(|| {
             let Opened { fd, media, file_name, id } =

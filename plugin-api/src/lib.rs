@@ -60,6 +60,7 @@ mod action;
 mod counters;
 mod cube;
 mod datapath;
+mod environment;
 mod export;
 mod guard;
 pub mod identity;
@@ -77,7 +78,10 @@ mod threads;
 
 pub use action::{ActionCall, Outcome};
 pub use cube::{Cube, Level};
-pub use datapath::{Code, Count, Datapath, Direction, InnerMap, Map, MapKind, MapSpec, Maps, Program, constant};
+pub use datapath::{
+    Code, Count, Datapath, Direction, InnerMap, Jumps, Map, MapKind, MapSpec, Maps, Program, Target, constant,
+};
+pub use environment::{Address, Changes, Environment, Hop, Neighbour, NeighbourState, Route, Topic};
 pub use netdevs::{Netdev, NetdevState, Netdevs};
 pub use refusal::{Refusal, Tag};
 pub use schema::{Action, Parameter, ServiceKind, ServiceSchema, Stream, keyword};

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Service;
+use crate::{Service, Topic};
 
 /// Our own keywords in a JSON Schema; `#[schemars(extend("x-list-key" = "address"))]` sets one.
 pub mod keyword {
@@ -145,6 +145,9 @@ pub struct ServiceSchema {
     /// Streams.
     #[serde(default)]
     pub streams: Vec<Stream>,
+    /// What it wants to hear of the host's network namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observes: Vec<Topic>,
 }
 
 impl ServiceSchema {
@@ -158,6 +161,7 @@ impl ServiceSchema {
             state: schema_of::<S::State>(),
             actions: S::actions(),
             streams: S::streams(),
+            observes: S::observes(),
         }
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Action, ActionCall, Code, Cube, Datapath, Direction, Maps, Netdevs, Outcome, Program, Refusal, ServiceKind, Stream,
-    Tag,
+    Action, ActionCall, Code, Cube, Datapath, Direction, Environment, Maps, Netdevs, Outcome, Program, Refusal,
+    ServiceKind, Stream, Tag, Topic,
 };
 
 /// A port of a standard cube.
@@ -158,6 +158,18 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// like a [`tick`](Self::tick).
     fn netdevs(&self, netdevs: &Netdevs) {
         let _ = netdevs;
+    }
+
+    /// What [`environment`](Self::environment) is to report. While no cube wants it, the host does not look.
+    fn observes() -> Vec<Topic> {
+        Vec::new()
+    }
+
+    /// Reports addresses, neighbours and routes of the host's network namespace, of the topics that
+    /// [`observes`](Self::observes) names: everything first, then changes, at most some ten times a second. It must return
+    /// quickly, like a [`tick`](Self::tick).
+    fn environment(&self, news: &Environment) {
+        let _ = news;
     }
 
     /// The resources that [`open`](Self::open) serves.

@@ -144,6 +144,10 @@ impl Instance {
         self.call(|cube| cube.netdevs(netdevs.into()))
     }
 
+    pub(crate) fn environment(&self, news: &str) -> Result<(), Failure> {
+        self.call(|cube| cube.environment(news.into()))
+    }
+
     /// Opens a stream: what the plugin says of it, and what to read.
     pub(crate) fn open(&self, path: &str, query: &Value) -> Result<(Value, OwnedFd), Failure> {
         let handle = self.call(|cube| cube.open(path.into(), query.to_string().as_str().into()))?;

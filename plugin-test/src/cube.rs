@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use polycube_layout::chain::{MAX_PORTS, NO_PORT};
 use polycube_loader::bpf::trial::{self, Outcome, Packet};
 use polycube_loader::described::{self, Asked, Known};
-use polycube_plugin_api::{Datapath, Netdevs, Refusal, Service, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Environment, Netdevs, Refusal, Service, ServiceKind, Tag};
 use polycube_schema::action::Called;
 use polycube_schema::problem::Problems;
 use polycube_schema::{Model, Operation, PORTS, host, read};
@@ -133,15 +133,22 @@ impl<S: Service> Cube<S> {
         let (datapath, objects) = self.instance.datapath(&wanted)?;
         let objects: Vec<Arc<Known>> = objects.iter().map(|bytes| Arc::new(Known::new(bytes))).collect();
         let asked: Asked = serde_json::from_str(&wanted).map_err(|error| Failure::Malformed(error.to_string()))?;
-        described::check(&datapath, &objects, S::KIND, &asked)
+        let checked = described::check(&datapath, &objects, S::KIND, &asked)
             .map_err(|fault| Failure::Unusable { service: S::NAME.to_owned(), fault })?;
-        let Datapath { programs, maps, .. } = datapath;
+        let Datapath { programs, maps, jumps, .. } = datapath;
         let objects: Vec<Arc<[u8]>> = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
         let what = format!("cube `{}`", self.setup.name);
-        let made = Generation::load(
-            &Wanted { what: &what, kind: S::KIND, programs: &programs, maps: &maps, objects: &objects, ports: &ports },
-            &self.running.read().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        let wanted_of_kernel = Wanted {
+            what: &what,
+            kind: S::KIND,
+            programs: &programs,
+            maps: &maps,
+            jumps: &jumps,
+            objects: &objects,
+            checked: &checked,
+            ports: &ports,
+        };
+        let made = Generation::load(&wanted_of_kernel, &self.running.read().unwrap_or_else(PoisonError::into_inner))?;
         self.instance.prepare(&wanted, &made.maps())?;
         if let Err(failure) = made.link() {
             self.instance.abort()?;
@@ -286,6 +293,15 @@ impl<S: Service> Cube<S> {
         self.instance.netdevs(&text)
     }
 
+    /// Reports addresses, neighbours and routes, as the daemon does to a service that observes them.
+    ///
+    /// # Errors
+    /// The plugin panicked.
+    pub fn surround(&self, news: &Environment) -> Result<(), Failure> {
+        let text = serde_json::to_string(news).map_err(|error| Failure::Malformed(error.to_string()))?;
+        self.instance.environment(&text)
+    }
+
     /// Opens a stream, with what the plugin says of it.
     ///
     /// # Errors
@@ -294,8 +310,12 @@ impl<S: Service> Cube<S> {
         self.instance.open(path, query)
     }
 
-    /// What the plugin has written to the log so far.
+    /// What the plugin and its programs have written to the log so far: of the programs' lines, those of all levels, as far
+    /// as there are no more than 100 in a second.
     pub fn log(&self) -> Vec<Line> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.lines(|level, text| self.heard.hear(level, text));
+        drop(running);
         self.heard.lines()
     }
 
@@ -380,7 +400,7 @@ impl<S> Drop for Cube<S> {
 }
 
 fn pass(generation: &Generation, place: Place, frame: &[u8]) -> Result<Answer, Failure> {
-    let port = if let Place::Port(id) = place { id } else { NO_PORT };
+    let port = if let Place::Port(id) | Place::Leaving(id) = place { id } else { NO_PORT };
     let Some(program) = generation.entry(place) else {
         return Ok(Answer::untouched(frame));
     };

@@ -5,16 +5,23 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use polycube_layout::chain::PORTS;
+use polycube_layout::log::{LEVEL, LINES};
 use polycube_loader::bpf::{self, MapShape, trial};
 use polycube_loader::chain::{self, Slots};
-use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
+use polycube_loader::described::Checked;
+use polycube_loader::lines::Line;
+use polycube_loader::object::{self, Entry, JumpTable, JumpTarget, Loaded, Rodata, Standing};
 use polycube_loader::{CubeMap, LoadError};
-use polycube_plugin_api::{Code, MapSpec, Port, Program, ServiceKind};
+use polycube_plugin_api::maps::Ring;
+use polycube_plugin_api::{Code, Jumps, Level, Map, MapSpec, Port, Program, ServiceKind, Target};
 
 use crate::{Failure, Place};
 
 /// Ifindexes of ports: this and their id. No netdev has one, so a copy that a program sends goes nowhere.
 pub(crate) const FIRST_IFINDEX: u32 = 0x4000_0000;
+
+/// A test sees all lines that programs write.
+const EVERY_LEVEL: u8 = 5;
 
 /// A map, and the description that it was made from.
 struct Described {
@@ -27,6 +34,7 @@ struct Node {
     program: Program,
     object: Arc<[u8]>,
     standing: Standing,
+    jumps: Vec<JumpTable>,
     loaded: Loaded,
 }
 
@@ -44,16 +52,35 @@ pub(crate) struct Wanted<'a> {
     pub kind: ServiceKind,
     pub programs: &'a [Program],
     pub maps: &'a [MapSpec],
+    pub jumps: &'a [Jumps],
     pub objects: &'a [Arc<[u8]>],
+    pub checked: &'a Checked,
     pub ports: &'a [Port],
+}
+
+impl Wanted<'_> {
+    /// The maps through which a program jumps, and what is in them.
+    fn tables(&self, program: usize) -> Vec<JumpTable> {
+        let target = |Target { index, object, entry, constants }: &Target| {
+            let mut constants = constants.clone();
+            constants.extend(self.checked.has_level[*object].then(|| (LEVEL.to_owned(), vec![EVERY_LEVEL])));
+            JumpTarget { index: *index, object: Arc::clone(&self.objects[*object]), entry: entry.clone(), constants }
+        };
+        let tables = self.checked.reaches[program].tables.iter().map(|table| &self.jumps[*table]);
+        let table = |Jumps { map, targets }: &Jumps| JumpTable {
+            map: map.clone(),
+            targets: targets.iter().map(target).collect(),
+        };
+        tables.map(table).collect()
+    }
 }
 
 impl Generation {
     /// Loads what is wanted and is not in `previous`. Nothing leads to it yet.
     pub(crate) fn load(wanted: &Wanted<'_>, previous: &Self) -> Result<Self, Failure> {
-        let Wanted { what, kind, programs, maps, objects, ports } = *wanted;
+        let Wanted { what, kind, programs, maps, objects, checked, ports, .. } = *wanted;
         let mut made = Self::default();
-        for spec in chain::maps_of(kind, programs, maps).into_iter().filter(|spec| !spec.late) {
+        for spec in chain::maps_of(kind, programs, maps, checked.logs).into_iter().filter(|spec| !spec.late) {
             check_permission()?;
             let kept = previous.maps.get(&spec.name).filter(|map| map.spec == spec);
             let map = match kept {
@@ -71,24 +98,29 @@ impl Generation {
                 set_port(what, &table.map, port)?;
             }
         }
-        let mut programs: Vec<&Program> = programs.iter().collect();
-        programs.sort_by_key(|program| (program.point, program.direction, !program.is_ahead(), program.stage));
-        for program in &programs {
+        let mut programs: Vec<(&Program, Vec<JumpTable>)> =
+            programs.iter().enumerate().map(|(index, program)| (program, wanted.tables(index))).collect();
+        programs.sort_by_key(|(program, _)| (program.point, program.direction, !program.is_ahead(), program.stage));
+        for (program, jumps) in &programs {
             let object = &objects[program.object];
             let place = |program: &Program| (program.point, program.direction);
-            let is_after =
-                |other: &&Program| place(other) == place(program) && other.stage > program.stage && !other.is_ahead();
+            let is_after = |(other, _): &(&Program, _)| {
+                place(other) == place(program) && other.stage > program.stage && !other.is_ahead()
+            };
             let standing = if programs.iter().any(is_after) { Standing::Followed } else { Standing::Last };
-            let is_alike =
-                |node: &&Arc<Node>| node.program == **program && node.object == *object && node.standing == standing;
+            let is_alike = |node: &&Arc<Node>| {
+                (&node.program, &node.object, node.standing, &node.jumps) == (program, object, standing, jumps)
+            };
             let is_unchanged = |node: &&Arc<Node>| is_alike(node) && made.shares_maps(previous);
             let node = match previous.nodes.iter().find(is_unchanged) {
                 Some(node) => Arc::clone(node),
                 None => {
                     check_permission()?;
                     trial::observe().map_err(|source| Failure::Kernel { what: "observe programs", source })?;
-                    let loaded = made.load_program(what, program, object, standing)?;
-                    Arc::new(Node { program: (*program).clone(), object: Arc::clone(object), standing, loaded })
+                    let has_level = checked.has_level[program.object];
+                    let loaded = made.load_program(what, program, (object, has_level), standing, jumps)?;
+                    let (program, object, jumps) = ((*program).clone(), Arc::clone(object), jumps.clone());
+                    Arc::new(Node { program, object, standing, jumps, loaded })
                 }
             };
             made.nodes.push(node);
@@ -102,13 +134,22 @@ impl Generation {
         self.maps.len() == other.maps.len() && self.maps.iter().all(is_same)
     }
 
-    fn load_program(&self, what: &str, program: &Program, elf: &[u8], standing: Standing) -> Result<Loaded, LoadError> {
+    fn load_program(
+        &self,
+        what: &str,
+        program: &Program,
+        (elf, has_level): (&[u8], bool),
+        standing: Standing,
+        jumps: &[JumpTable],
+    ) -> Result<Loaded, LoadError> {
         let shared: HashMap<&str, _> =
             self.maps.iter().map(|(name, found)| (name.as_str(), found.map.fd.as_raw_fd())).collect();
         match &program.code {
             Code::Elf { entry, constants } => {
-                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-                object::load(what, Entry { elf, name: entry, constants, standing }, &shared, Rodata::Constant)
+                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+                let constants = constants.chain(has_level.then_some((LEVEL, &[EVERY_LEVEL][..]))).collect();
+                let entry = Entry { elf, name: entry, constants, standing };
+                object::load_jumping(what, entry, &shared, Rodata::Constant, jumps)
             }
             Code::Instructions { maps } => object::load_instructions(what, elf, maps, &shared),
         }
@@ -150,6 +191,19 @@ impl Generation {
     /// The cube's maps, for the plugin.
     pub(crate) fn maps(&self) -> Vec<(String, &CubeMap)> {
         self.maps.iter().map(|(name, found)| (name.clone(), &found.map)).collect()
+    }
+
+    /// Takes the lines that programs have written since the last time.
+    pub(crate) fn lines(&self, mut take: impl FnMut(u8, String)) {
+        let copy = |map: &CubeMap| {
+            let CubeMap { key_size, value_size, max_entries, .. } = *map;
+            Some(Map { name: LINES.to_owned(), key_size, value_size, max_entries, fd: map.fd.try_clone().ok()? })
+        };
+        let Some(ring) = self.map(LINES).and_then(copy).and_then(|map| Ring::try_from(map).ok()) else { return };
+        ring.drain(&mut Vec::new(), |record| match Line::read(record) {
+            Some(Line { level, text }) => take(level, text),
+            None => take(Level::Error as u8, "a program wrote a line that cannot be read".to_owned()),
+        });
     }
 
     /// The map called `name`.

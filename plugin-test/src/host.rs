@@ -39,13 +39,8 @@ impl Heard {
         std::mem::take(&mut self.said().requests)
     }
 
-    fn write(&self, level: Level, message: String) {
-        self.said().lines.push(Line { level, message });
-    }
-}
-
-impl HostAbi for Heard {
-    fn log(&self, level: u8, message: RStr<'_>) {
+    /// Takes a line whose level has the number that it has at the border.
+    pub(crate) fn hear(&self, level: u8, message: String) {
         let level = match level {
             1 => Level::Error,
             2 => Level::Warn,
@@ -53,7 +48,17 @@ impl HostAbi for Heard {
             4 => Level::Debug,
             _ => Level::Trace,
         };
-        self.write(level, message.to_string());
+        self.write(level, message);
+    }
+
+    fn write(&self, level: Level, message: String) {
+        self.said().lines.push(Line { level, message });
+    }
+}
+
+impl HostAbi for Heard {
+    fn log(&self, level: u8, message: RStr<'_>) {
+        self.hear(level, message.to_string());
     }
 
     fn configure(&self, patch: RStr<'_>) {

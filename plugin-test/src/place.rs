@@ -9,6 +9,8 @@ use polycube_plugin_api::Direction;
 pub enum Place {
     /// The port of a standard cube, by its id.
     Port(u32),
+    /// On its way out of a port of a standard cube, by the port's id.
+    Leaving(u32),
     /// From the netdev of a transparent cube's point, by its id.
     Ingress(u32),
     /// To the netdev of a transparent cube's point, by its id.
@@ -20,6 +22,7 @@ impl Place {
     pub(crate) fn of_programs(self) -> (u32, Direction) {
         match self {
             Self::Port(_) => (0, Direction::Ingress),
+            Self::Leaving(_) => (0, Direction::Egress),
             Self::Ingress(point) => (point, Direction::Ingress),
             Self::Egress(point) => (point, Direction::Egress),
         }
@@ -30,6 +33,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(id) => write!(f, "port {id}"),
+            Self::Leaving(id) => write!(f, "out of port {id}"),
             Self::Ingress(id) => write!(f, "point {id} ingress"),
             Self::Egress(id) => write!(f, "point {id} egress"),
         }

@@ -72,7 +72,9 @@ impl Setup {
     /// Where packets can enter.
     pub(crate) fn places(&self, kind: ServiceKind) -> Vec<Place> {
         match kind {
-            ServiceKind::Standard => self.ports.iter().map(|port| Place::Port(port.id)).collect(),
+            ServiceKind::Standard => {
+                self.ports.iter().flat_map(|port| [Place::Port(port.id), Place::Leaving(port.id)]).collect()
+            }
             ServiceKind::Transparent => {
                 self.points.iter().flat_map(|point| [Place::Ingress(point.id), Place::Egress(point.id)]).collect()
             }

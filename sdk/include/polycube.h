@@ -225,6 +225,131 @@ static __always_inline int pcn_forward_through(void *ports, __u32 port)
  */
 #define pcn_taken() ((int)bpf_redirect(0, 0))
 
+/* ---- Jumps ---- */
+
+/*
+ * Declares programs of the cube that others jump to by index: PCN_PROGRAMS(calls, 8), whose slots the plugin describes
+ * (Datapath::jump).
+ */
+#define PCN_PROGRAMS(name, count)                   \
+	struct {                                        \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);      \
+		__uint(key_size, 4);                        \
+		__uint(value_size, 4);                      \
+		__uint(max_entries, count);                 \
+	} name SEC(".maps")
+
+/* Jumps to a program of the cube. Returns only where the slot is empty, or after 33 tail calls of one packet. */
+#define pcn_jump(skb, programs, index) bpf_tail_call(skb, &(programs), index)
+
+/* ---- Log lines ---- */
+
+/* Levels, by the names of Polycube. */
+enum { LOG_CRITICAL = 1, LOG_ERR = 1, LOG_WARN = 2, LOG_INFO = 3, LOG_DEBUG = 4, LOG_TRACE = 5 };
+
+/* Lines that a cube may write in a second on each CPU, words of a line, and bytes of its format. */
+#define PCN_LOG_PER_SECOND 100
+#define PCN_LOG_WORDS 8
+#define PCN_LOG_LONGEST 200
+
+struct pcn_log_state {
+	__u64 since;
+	__u64 count;
+	__u64 lost;
+};
+
+struct pcn_log_header {
+	__u8 level;
+	__u8 words;
+	__u16 length;
+	__u32 zero;
+};
+
+/* Declares what pcn_log() needs, once in an object. The host makes the maps and sets the level to the cube's loglevel. */
+#define PCN_LOGGING                                 \
+	const volatile __u8 pcn_log_level = LOG_INFO;   \
+	struct {                                        \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);         \
+		__uint(max_entries, 1 << 16);               \
+	} pcn_log_lines SEC(".maps");                   \
+	struct {                                        \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);    \
+		__type(key, __u32);                         \
+		__type(value, struct pcn_log_state);        \
+		__uint(max_entries, 1);                     \
+	} pcn_log_state SEC(".maps")
+
+/* Counts a line. Answers whether it may be written. */
+static __always_inline int pcn_log_admits(void *states)
+{
+	__u32 first = 0;
+	struct pcn_log_state *state = bpf_map_lookup_elem(states, &first);
+	__u64 now;
+
+	if (!state)
+		return 0;
+	now = bpf_ktime_get_coarse_ns();
+	if (now - state->since >= 1000000000) {
+		state->since = now;
+		state->count = 0;
+	}
+	if (state->count < PCN_LOG_PER_SECOND) {
+		state->count += 1;
+		return 1;
+	}
+	state->lost += 1;
+	return 0;
+}
+
+static __always_inline void pcn_log_lost(void *states)
+{
+	__u32 first = 0;
+	struct pcn_log_state *state = bpf_map_lookup_elem(states, &first);
+
+	if (state)
+		state->lost += 1;
+}
+
+/* Six bytes of a MAC address as a word, for %M. */
+static __always_inline __u64 pcn_mac(const __u8 *mac)
+{
+	return mac[0] | mac[1] << 8 | mac[2] << 16 | (__u64)mac[3] << 24 | (__u64)mac[4] << 32 | (__u64)mac[5] << 40;
+}
+
+/*
+ * Writes a line to the cube's log, if the cube's loglevel admits it; otherwise it costs nothing. Formats: %d %i %u %x %X %c
+ * take 32 bits of their word, %ld %lu %lx all 64, as %lld does; %I is an IPv4 address and %P the port of TCP or UDP, both in
+ * network byte order; %M is a MAC address, from pcn_mac(). At most eight words, all of them numbers.
+ *
+ *     pcn_log(skb, LOG_INFO, "from %I:%P, by port %u", ip->source, udp->source, pcn_port(skb));
+ */
+#define pcn_log(skb, severity, text, ...)                                                         \
+	do {                                                                                          \
+		(void)(skb);                                                                              \
+		if ((severity) <= pcn_log_level && pcn_log_admits(&pcn_log_state)) {                      \
+			const __u64 pcn_words[] = { 0, ##__VA_ARGS__ };                                       \
+			enum { pcn_count = sizeof(pcn_words) / 8 - 1 };                                       \
+			_Static_assert(pcn_count <= PCN_LOG_WORDS, "a line of the log has eight words");      \
+			_Static_assert(sizeof(text) <= PCN_LOG_LONGEST, "a line of the log has 200 bytes");   \
+			struct {                                                                              \
+				struct pcn_log_header header;                                                     \
+				__u64 words[pcn_count];                                                           \
+				char format[sizeof(text)];                                                        \
+			} *pcn_line = bpf_ringbuf_reserve(&pcn_log_lines, sizeof(*pcn_line), 0);              \
+			if (pcn_line) {                                                                       \
+				pcn_line->header.level = (severity);                                              \
+				pcn_line->header.words = pcn_count;                                               \
+				pcn_line->header.length = sizeof(text);                                           \
+				pcn_line->header.zero = 0;                                                        \
+				__builtin_memcpy(pcn_line->words, pcn_words + 1, 8 * pcn_count);                  \
+				__builtin_memcpy(pcn_line->format, text, sizeof(text));                           \
+				bpf_ringbuf_submit(pcn_line, 0);                                                  \
+			} else {                                                                              \
+				pcn_log_lost(&pcn_log_state);                                                     \
+			}                                                                                     \
+		}                                                                                         \
+	} while (0)
+
 /* ---- Counters ---- */
 
 /* What one CPU counted; the plugin adds up the CPUs'. */

@@ -20,6 +20,7 @@
 
 use aya_ebpf::{EbpfContext, macros::map, maps::ProgramArray};
 
+pub mod log;
 pub mod packets;
 pub mod tc;
 
@@ -55,6 +56,23 @@ macro_rules! ports {
         #[::aya_ebpf::macros::map(name = "ports")]
         static PORTS: ::aya_ebpf::maps::Array<u32> = ::aya_ebpf::maps::Array::with_max_entries($crate::MAX_PORTS, 0);
     };
+}
+
+/// Declares programs of the cube that others jump to by index, whose slots the plugin describes (`Datapath::jump`):
+/// `programs!(CALLS, "calls", 8)`. For [`jump`].
+#[macro_export]
+macro_rules! programs {
+    ($name:ident, $map:literal, $count:expr) => {
+        #[::aya_ebpf::macros::map(name = $map)]
+        static $name: ::aya_ebpf::maps::ProgramArray = ::aya_ebpf::maps::ProgramArray::with_max_entries($count, 0);
+    };
+}
+
+/// Jumps to a program of the cube. Returns only where the slot is empty, or after 33 tail calls of one packet.
+#[inline(always)]
+pub fn jump<H: Hook>(ctx: &H, programs: &ProgramArray, index: u32) {
+    // SAFETY: a tail call does not return, and no caller holds a value with a destructor.
+    unsafe { programs.tail_call(ctx, index) };
 }
 
 /// Runs the next program, or ends the chain if there is none.

@@ -8,6 +8,7 @@
 
 pub mod bridge;
 pub mod chain;
+pub mod log;
 pub mod ring;
 pub mod slow;
 pub mod span;

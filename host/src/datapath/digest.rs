@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use polycube_loader::object::{JumpTable, JumpTarget};
 use polycube_plugin_api::Code;
 use sha2::{Digest as _, Sha256};
 
@@ -24,6 +25,7 @@ pub(super) fn of_node(spec: &NodeSpec, maps: &BTreeMap<&str, u32>) -> String {
             if spec.is_followed {
                 feed(&mut digest, b"followed");
             }
+            spec.jumps.iter().for_each(|table| feed_table(&mut digest, table));
         }
         Code::Instructions { maps } => {
             for (index, name) in maps {
@@ -37,6 +39,21 @@ pub(super) fn of_node(spec: &NodeSpec, maps: &BTreeMap<&str, u32>) -> String {
         feed(&mut digest, &id.to_ne_bytes());
     }
     text(digest)
+}
+
+fn feed_table(digest: &mut Sha256, JumpTable { map, targets }: &JumpTable) {
+    feed(digest, b"jumps");
+    feed(digest, map.as_bytes());
+    for JumpTarget { index, object, entry, constants } in targets {
+        feed(digest, &index.to_ne_bytes());
+        feed(digest, object);
+        feed(digest, entry.as_bytes());
+        for (name, bytes) in constants {
+            feed(digest, name.as_bytes());
+            feed(digest, bytes);
+        }
+        feed(digest, b"end");
+    }
 }
 
 /// Of a program that is alike wherever it stands.
@@ -76,7 +93,21 @@ mod tests {
 
     fn spec(object: &[u8], code: Code) -> NodeSpec {
         let program = Program { point: 0, direction: Direction::Ingress, stage: 0, object: 0, code };
-        NodeSpec { program, object: Arc::from(object), is_followed: false, maps: Vec::new() }
+        NodeSpec {
+            program,
+            object: Arc::from(object),
+            is_followed: false,
+            maps: Vec::new(),
+            jumps: Vec::new(),
+            tail_calls: 0,
+        }
+    }
+
+    fn jumping(index: u32, entry: &str, constants: &[(&str, &[u8])]) -> NodeSpec {
+        let constants = constants.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        let target = JumpTarget { index, object: Arc::from(*b"one"), entry: entry.to_owned(), constants };
+        let table = JumpTable { map: "calls".to_owned(), targets: vec![target] };
+        NodeSpec { jumps: vec![table], ..spec(b"one", elf("main", &[])) }
     }
 
     fn elf(entry: &str, constants: &[(&str, &[u8])]) -> Code {
@@ -98,6 +129,10 @@ mod tests {
             of_node(&spec(b"one", elf("main", &[])), &BTreeMap::new()),
             of_node(&spec(b"one", instructions(0, "next")), &maps(1)),
             of_node(&spec(b"one", instructions(1, "next")), &maps(1)),
+            of_node(&jumping(0, "target", &[]), &maps(1)),
+            of_node(&jumping(1, "target", &[]), &maps(1)),
+            of_node(&jumping(0, "other", &[]), &maps(1)),
+            of_node(&jumping(0, "target", &[("A", b"b")]), &maps(1)),
             of_object(b"one"),
         ];
         for (index, digest) in digests.iter().enumerate() {

@@ -184,9 +184,11 @@ impl Found {
         maps.is_some_and(|maps| !maps.is_empty())
     }
 
-    /// Takes a program of this digest.
-    pub(super) fn take_node(&mut self, key: &NodeKey, digest: &str) -> Option<Pinned<Loaded>> {
-        self.nodes.remove(&mark(key, digest)).map(|found| found.node)
+    /// Takes a program of this digest that has all of its `jumps` maps: one that nobody held is empty.
+    pub(super) fn take_node(&mut self, key: &NodeKey, digest: &str, jumps: usize) -> Option<Pinned<Loaded>> {
+        let mark = mark(key, digest);
+        self.nodes.get(&mark).filter(|found| found.node.object.jumps.len() == jumps)?;
+        self.nodes.remove(&mark).map(|found| found.node)
     }
 
     /// Takes pins out of what will be removed. Answers whether they were there.
@@ -334,7 +336,9 @@ fn open_program(directory: &Path) -> io::Result<Loaded> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     };
+    let table = |(pin, map): (String, String)| Ok((map, bpf::open(&directory.join(pin))?));
     Ok(Loaded {
+        jumps: pins::jumps_in(directory)?.into_iter().map(table).collect::<io::Result<_>>()?,
         program: bpf::open(&directory.join(PROGRAM))?,
         next: bpf::open(&directory.join(NEXT))?,
         accept: optional(ACCEPT)?,

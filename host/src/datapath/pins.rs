@@ -3,7 +3,7 @@
 //! ```text
 //! netdevs/3-ingress-DIGEST/{program,next,rodata,link}
 //! netdevs/3-clsact/
-//! cubes/sniffer/0-ingress-0-7-DIGEST/{program,next,accept}
+//! cubes/sniffer/0-ingress-0-7-DIGEST/{program,next,accept,jumps-MAP}
 //! cubes/sniffer/maps/RINGS-3+GENERATION+UUID
 //! shared/{resume,key}
 //! ```
@@ -44,6 +44,9 @@ pub(super) const PROGRAM: &str = "program";
 pub(super) const LINK: &str = "link";
 pub(super) const RODATA: &str = "rodata";
 const PARTS: [&str; 5] = [PROGRAM, NEXT, ACCEPT, RODATA, LINK];
+
+/// What the name of a map of programs begins with there.
+const JUMPS: &str = "jumps-";
 
 /// Where pins are kept.
 pub(crate) struct Pins {
@@ -101,6 +104,9 @@ impl Pins {
             (RODATA, loaded.rodata.as_ref()),
             (NEXT, Some(&loaded.next)),
         ];
+        for (table, map) in &loaded.jumps {
+            self.pin(map.as_fd(), &directory.join(jumps(table))).inspect_err(|_| self.unpin(directory))?;
+        }
         for (name, part) in parts {
             let Some(part) = part else { continue };
             self.pin(part.as_fd(), &directory.join(name)).inspect_err(|_| self.unpin(directory))?;
@@ -123,8 +129,26 @@ impl Pins {
     }
 }
 
+/// The name of a map through which a program jumps, in the program's directory.
+pub(super) fn jumps(map: &str) -> String {
+    format!("{JUMPS}{}", escape(map))
+}
+
+/// The pins of those maps in a program's directory, each with the map's name.
+pub(super) fn jumps_in(directory: &Path) -> io::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let pin = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(map) = pin.strip_prefix(JUMPS).and_then(unescape) {
+            found.push((pin, map));
+        }
+    }
+    Ok(found)
+}
+
 fn remove_program(directory: &Path) -> io::Result<()> {
-    for pin in PARTS {
+    let jumps = jumps_in(directory)?;
+    for pin in PARTS.into_iter().chain(jumps.iter().map(|(pin, _)| pin.as_str())) {
         match std::fs::remove_file(directory.join(pin)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -199,6 +223,18 @@ pub(super) fn escape(name: &str) -> String {
         .collect()
 }
 
+/// What [`escape`] made of a name, back.
+fn unescape(pin: &str) -> Option<String> {
+    let mut parts = pin.split('%');
+    let mut name = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        name.push(u8::from_str_radix(digits, 16).ok()?);
+        name.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(name).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -264,6 +300,7 @@ mod tests {
         let names = ["a.b", "a%2eb", "a%b", "a b", "a_b", "a-b", "a/b", "ä", "%", "%25", "..", "."];
         let escaped: BTreeSet<String> = names.iter().map(|name| escape(name)).collect();
         assert_eq!(escaped.len(), names.len(), "{escaped:?}");
+        assert!(names.iter().all(|name| super::unescape(&escape(name)).as_deref() == Some(*name)), "{escaped:?}");
         assert!(escaped.iter().all(|name| !name.contains(['.', '/', ' ']) && name.is_ascii()), "{escaped:?}");
     }
 
@@ -283,7 +320,9 @@ mod tests {
         let node = node_of("sniffer", 0, Direction::Ingress, 0, 7);
         let other = node_of("sniffer", 0, Direction::Egress, 0, 8);
         let map = map_of("sniffer", "RINGS", 3);
-        let files = [node.join("program"), node.join("next"), node.join("accept"), other.join("program"), map.clone()];
+        let jumps = node.join(super::jumps("a.b"));
+        let files =
+            [node.join("program"), node.join("next"), node.join("accept"), jumps, other.join("program"), map.clone()];
         let (directory, pins) = with_files(&files);
         let there = |pin: &Path| pins.path(pin).exists();
         pins.unpin(&node);

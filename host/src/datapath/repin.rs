@@ -46,6 +46,9 @@ impl Datapath {
             (pins::RODATA, loaded.rodata.as_ref()),
             (NEXT, Some(&loaded.next)),
         ];
+        for (table, map) in &loaded.jumps {
+            self.repin_one(&pin.join(pins::jumps(table)), map.as_fd(), made)?;
+        }
         for (name, part) in parts {
             if let Some(part) = part {
                 self.repin_one(&pin.join(name), part.as_fd(), made)?;

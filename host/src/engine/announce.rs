@@ -63,7 +63,15 @@ fn at(view: &View, ifindexes: &BTreeSet<u32>) -> BTreeSet<CubeName> {
 fn report(view: &View, cube: &CubeName) -> String {
     let netdev = |at: u32, wired: Option<Wired>| {
         let link = view.present.link(wired?.ifindex)?;
-        Some(Netdev { at, name: link.name.clone(), state: link.state(), epoch: link.epoch })
+        Some(Netdev {
+            at,
+            name: link.name.clone(),
+            state: link.state(),
+            epoch: link.epoch,
+            ifindex: link.ifindex,
+            mac: link.mac.clone(),
+            mtu: link.mtu,
+        })
     };
     let ports = view.topology.get(cube.as_str()).into_iter().flat_map(|(name, found)| {
         found.ports().filter_map(move |(port_name, port)| netdev(port.id, view.netdevs.of_port(name, port_name, port)))
@@ -116,7 +124,11 @@ mod tests {
         let id = |port: &str| view.topology.port("br1", port).unwrap().id;
         let heard =
             |cube: &str| serde_json::from_str::<Report>(&report(&view, &CubeName::parse(cube).unwrap())).unwrap();
-        let netdev = |at, name: &str, state, epoch| Netdev { at, name: name.to_owned(), state, epoch };
+        let netdev = |at, name: &str, state, epoch| Netdev {
+            ifindex: if name == "veth1" { 11 } else { 12 },
+            mtu: 1500,
+            ..Netdev { at, name: name.to_owned(), state, epoch, ..Netdev::default() }
+        };
         let veth1 = |at| netdev(at, "veth1", NetdevState::NoCarrier, 2);
         assert_eq!(heard("br1"), Report { ports: vec![veth1(id("p"))], points: vec![] });
         assert_eq!(heard("inner"), Report { ports: vec![], points: vec![veth1(0)] });

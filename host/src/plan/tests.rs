@@ -228,6 +228,30 @@ fn a_port_that_moves_leaves_a_whole_chain_behind_until_nothing_goes_there() {
 }
 
 #[test]
+fn a_program_on_the_way_out_comes_before_what_is_attached_without_a_gap() {
+    let old = bridge().tap("a", "br1:p").load("a", &[Direction::Egress], 0);
+    let new = old.clone().load("br1", BOTH, 0);
+    let steps = [
+        "root veth2-out port 1",
+        "attach veth2-out",
+        "load br1-out",
+        "load br1-out",
+        "prepare br1",
+        "await veth2-out",
+        "link br1-out: end -> a-out",
+        "link veth1-out: a-out -> br1-out",
+        "link veth2-out: end -> br1-out",
+    ];
+    check(&old, &new, &steps, &["commit br1"]);
+    check(
+        &new,
+        &old,
+        &["prepare br1", "link veth1-out: br1-out -> a-out"],
+        &["detach veth2-out", "wait", "unload root veth2-out", "unload br1-out", "unload br1-out", "commit br1"],
+    );
+}
+
+#[test]
 fn no_change_needs_no_step() {
     let model = bridge().tap("a", "br1:p").tap("b", "veth3");
     assert_eq!(model.plan_to(&model), Plan::default());
@@ -241,6 +265,7 @@ const TAPS: [(&str, &str); 7] =
 prop_compose! {
     fn models()(
         bridges in [any::<bool>(), any::<bool>()],
+        leaving in [any::<bool>(), any::<bool>()],
         flavours in [0_u32..4, 0_u32..4],
         peers in [any::<bool>(), any::<bool>(), any::<bool>()],
         moved in any::<bool>(),
@@ -250,7 +275,8 @@ prop_compose! {
         let mut model = Model::new();
         let ports: [&[(&str, &str)]; 2] = [&[("p", "veth1"), ("p2", "veth2")], &[("q", "veth3")]];
         for (index, name) in ["br1", "br2"].into_iter().enumerate().filter(|(index, _)| bridges[*index]) {
-            model = model.bridge(name, ports[index]).load(name, &[Direction::Ingress], flavours[index]);
+            let directions = if leaving[index] { BOTH } else { &BOTH[..1] };
+            model = model.bridge(name, ports[index]).load(name, directions, flavours[index]);
         }
         for (index, (cube, port)) in [("br1", "p"), ("br1", "p2"), ("br2", "q")].into_iter().enumerate() {
             if !peers[index] && model.topology.cube(cube).is_ok() {
@@ -300,7 +326,8 @@ fn assert_no_gap(kernel: &State, old: &Wiring, new: &Wiring) -> Result<(), TestC
     Ok(())
 }
 
-/// Where each port of a bridge sends, every tap is passed that stands before the port before and after.
+/// Where each port of a bridge sends, every tap is passed that stands before the port before and after, and what the bridge
+/// itself has on the way out.
 fn assert_no_way_around(kernel: &State, old: &Model, new: &Model) -> Result<(), TestCaseError> {
     for (map, id, ifindex) in kernel.ports() {
         let taps = |model: &Model| {
@@ -309,7 +336,9 @@ fn assert_no_way_around(kernel: &State, old: &Model, new: &Model) -> Result<(), 
             let chain = port.map(|port| model.topology.chain(&Point::Port(map.cube.clone(), port)).to_vec());
             let sees =
                 |cube: &CubeName| model.datapaths[cube].programs.iter().any(|p| p.direction == Direction::Egress);
-            chain.unwrap_or_default().into_iter().map(|at| at.cube).filter(sees).collect::<Vec<_>>()
+            let own = chain.as_ref().map(|_| map.cube.clone());
+            let attached = chain.unwrap_or_default().into_iter().map(|at| at.cube);
+            own.into_iter().chain(attached).filter(sees).collect::<Vec<_>>()
         };
         let after = taps(new);
         let at = Hook { netdev: Netdev { ifindex, name: String::new() }, direction: Direction::Egress };

@@ -5,13 +5,13 @@ mod tests;
 
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
 use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle, SenderHandle};
-use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag};
+use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag, Topic};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,10 +20,12 @@ use super::calls::{Calls, Stuck};
 use super::described::{self, Asked, Fault, Known, in_words};
 use super::doors::Doors;
 use super::failures::Failures;
+use super::lines::{self, Reading};
 use super::log::CubeLog;
 use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
+use crate::environment::{Table, Told};
 use crate::slow_path::SlowPath;
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
@@ -61,6 +63,8 @@ const HEAR: Duration = Duration::from_millis(100);
 
 /// The netdev whose packets pass a point.
 pub(crate) type NetdevAt = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// How long a cube may take for reports of what it observes, before its turn is free for others.
+const PARTS: Duration = Duration::from_millis(150);
 
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
@@ -106,9 +110,20 @@ pub(crate) struct Instance {
     log: Arc<CubeLog>,
     turn: Arc<Turn>,
     netdevs: Report,
+    lines: Mutex<Lines>,
+    /// What the service wants to hear of the daemon's network namespace, and what the cube has heard.
+    observes: Vec<Topic>,
+    environment: Mutex<Told>,
     calls: Arc<Calls>,
     failures: Arc<Failures>,
     failed: OnceLock<String>,
+}
+
+/// The lines that the cube's programs write: those that are read, and what a change has prepared.
+#[derive(Default)]
+struct Lines {
+    reading: Option<Reading>,
+    prepared: Option<lines::Maps>,
 }
 
 /// The plugin's side of a cube.
@@ -167,6 +182,9 @@ impl Instance {
                 log,
                 turn: Turn::new(freed),
                 netdevs: Report::default(),
+                lines: Mutex::default(),
+                observes: plugin.service.observes.clone(),
+                environment: Mutex::default(),
                 calls,
                 failures,
                 failed: OnceLock::new(),
@@ -202,6 +220,7 @@ impl Instance {
         };
         drop(side);
         drop(entered);
+        *self.lines() = Lines::default();
         self.failures.remove(self.id);
     }
 
@@ -236,9 +255,9 @@ impl Instance {
         let datapath: Datapath = serde_json::from_str(&answer.spec).map_err(malformed)?;
         let asked: Asked = serde_json::from_str(wanted).map_err(malformed)?;
         let objects = self.known(answer.objects.iter().map(RVec::as_slice));
-        described::check(&datapath, &objects, self.kind, &asked)
+        let checked = described::check(&datapath, &objects, self.kind, &asked)
             .map_err(|fault| Failure::Unusable { service: self.service.clone(), fault })?;
-        let Datapath { programs, maps, .. } = datapath;
+        let Datapath { programs, maps, jumps, .. } = datapath;
         if self.admits(Level::Debug) {
             let list = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
             let maps = list(maps.iter().map(|map| map.name.clone()).collect());
@@ -246,7 +265,7 @@ impl Instance {
             self.log.write(Level::Debug, &format!("asks for programs: {programs}; maps: {maps}"));
         }
         let objects = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
-        Ok(CubeDatapath { programs, maps, objects })
+        Ok(CubeDatapath { programs, maps, jumps, objects, checked })
     }
 
     /// The objects of an answer, those of the answer before it where they are the same.
@@ -278,6 +297,34 @@ impl Instance {
         self.call_claimed("abort", CubeHandle::abort)
     }
 
+    /// Sets whose lines are read when the change is made.
+    pub(crate) fn prepare_lines(&self, maps: Option<lines::Maps>) {
+        self.lines().prepared = maps;
+    }
+
+    /// Reads the lines of the programs that are in the path now.
+    pub(crate) fn commit_lines(&self) {
+        let mut lines = self.lines();
+        let Some(maps) = lines.prepared.take() else {
+            lines.reading = None;
+            return;
+        };
+        if lines.reading.as_ref().is_some_and(|reading| reading.reads(&maps)) {
+            return;
+        }
+        lines.reading = match Reading::begin(maps, Arc::clone(&self.log)) {
+            Ok(reading) => Some(reading),
+            Err(error) => {
+                self.log.write(Level::Error, &format!("the lines of its programs cannot be read: {error}"));
+                None
+            }
+        };
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn state(&self) -> Result<Value, Failure> {
         let text = self.call("state", CubeHandle::state)?;
         serde_json::from_str(&text).map_err(|error| Failure::Malformed(error.to_string()))
@@ -304,10 +351,41 @@ impl Instance {
         self.netdevs.set(netdevs)
     }
 
-    /// Has the plugin hear of its cube's netdevs. If it is in a call for longer, it hears with the next tick.
+    /// What the service wants to hear of the daemon's network namespace.
+    pub(crate) fn observes(&self) -> &[Topic] {
+        &self.observes
+    }
+
+    /// Notes what there is in the daemon's network namespace. Answers whether the plugin has not heard that yet.
+    pub(crate) fn surround(&self, table: &Table) -> bool {
+        self.environment().set(table.of(&self.observes))
+    }
+
+    fn environment(&self) -> MutexGuard<'_, Told> {
+        self.environment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the plugin hear of its cube's netdevs, and of what it observes. If it is in a call for longer, it hears with the
+    /// next tick.
     pub(crate) fn hear(&self) {
         if let Some(_turn) = self.turn.take(HEAR) {
             self.pass_report();
+            self.pass_environment();
+        }
+    }
+
+    /// Reports part after part, as many as there is time for: the rest comes with the next tick.
+    fn pass_environment(&self) {
+        let begin = Instant::now();
+        while begin.elapsed() < PARTS {
+            let Some(news) = self.environment().next() else { return };
+            let text = match serde_json::to_string(&news) {
+                Ok(text) => text,
+                Err(error) => return tracing::error!(%error, "cannot report what a cube observes"),
+            };
+            self.log.write(Level::Trace, &format!("hears of what it observes: {text}"));
+            // A panic is already logged, and nothing depends on the other refusals.
+            let _ = self.call_claimed("environment", |cube| cube.environment(text.as_str().into()));
         }
     }
 
@@ -323,6 +401,7 @@ impl Instance {
     pub(crate) fn tick(&self) {
         if let Some(_turn) = self.turn.take_if_idle() {
             self.pass_report();
+            self.pass_environment();
             // A panic is already logged, and nothing depends on the other refusals.
             let _ = self.call("tick", CubeHandle::tick);
         }

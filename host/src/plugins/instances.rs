@@ -228,6 +228,9 @@ impl Instances {
     /// Where the cube is renewed, the instance before ends first: both may want the same files.
     pub(crate) fn commit(&mut self, name: &CubeName) -> Result<(), Failure> {
         self.adopt(name);
+        if let Some(instance) = self.called(name) {
+            instance.commit_lines();
+        }
         self.call(name, "commit", Instance::commit, |_, _| {})
     }
 

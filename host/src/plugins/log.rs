@@ -11,6 +11,7 @@ use crate::topology::LogLevel;
 pub(crate) const LOG_TARGET: &str = "cube";
 
 /// A cube's part of the log.
+#[derive(Debug)]
 pub(super) struct CubeLog {
     cube: Arc<str>,
     /// The highest level that is written.
@@ -19,11 +20,11 @@ pub(super) struct CubeLog {
 
 impl CubeLog {
     pub(super) fn new(cube: Arc<str>, level: LogLevel) -> Self {
-        Self { cube, threshold: AtomicU8::new(threshold(level)) }
+        Self { cube, threshold: AtomicU8::new(level.highest()) }
     }
 
     pub(super) fn set_level(&self, level: LogLevel) {
-        self.threshold.store(threshold(level), Ordering::Relaxed);
+        self.threshold.store(level.highest(), Ordering::Relaxed);
     }
 
     pub(super) fn admits(&self, level: Level) -> bool {
@@ -56,18 +57,6 @@ impl CubeLog {
             4 => tracing::debug!(target: LOG_TARGET, cube, "{message}"),
             _ => tracing::trace!(target: LOG_TARGET, cube, "{message}"),
         }
-    }
-}
-
-/// The highest level that is written.
-fn threshold(level: LogLevel) -> u8 {
-    match level {
-        LogLevel::Off => 0,
-        LogLevel::Critical | LogLevel::Err => 1,
-        LogLevel::Warn => 2,
-        LogLevel::Info => 3,
-        LogLevel::Debug => 4,
-        LogLevel::Trace => 5,
     }
 }
 

@@ -150,18 +150,20 @@ fn define(
     contents: &Contents,
 ) -> Result<(ServiceSchema, Definition), Fault> {
     let Manifest { description, version, kind, hooks, mut config, mut state, tail_calls } = manifest;
-    check_hooks(&hooks, kind, &contents.facts)?;
+    check_hooks(&hooks, &contents.facts)?;
     check_maps(contents, kind, &tail_calls)?;
     let bindings = schema::bind(contents, &mut config, &mut state)?;
     name_metrics(&mut state, &name.replace(['-', '.'], "_"));
-    let maps = contents.maps.iter().filter(|map| !map.is_of_chain()).map(|map| map.name.clone()).collect();
+    let own = contents.maps.iter().filter(|map| !map.is_of_chain() && !map.is_of_log());
+    let maps = own.map(|map| map.name.clone()).collect();
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
-    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams }, definition))
+    let observes = Vec::new();
+    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams, observes }, definition))
 }
 
-fn check_hooks(hooks: &[Hook], kind: ServiceKind, facts: &Facts) -> Result<(), Fault> {
+fn check_hooks(hooks: &[Hook], facts: &Facts) -> Result<(), Fault> {
     if hooks.is_empty() {
         return Err(Fault::NoHooks);
     }
@@ -172,9 +174,6 @@ fn check_hooks(hooks: &[Hook], kind: ServiceKind, facts: &Facts) -> Result<(), F
         };
         if !is_of_chain(section) {
             return Err(Fault::ProgramSection { hook, program, section: section.clone() });
-        }
-        if kind == ServiceKind::Standard && *direction == Direction::Egress {
-            return Err(Fault::Egress { hook });
         }
         let is_same = |other: &Hook| (other.direction, other.stage) == (*direction, *stage);
         if let Some(first) = hooks[..index].iter().position(is_same) {
@@ -189,7 +188,7 @@ fn check_maps(
     kind: ServiceKind,
     tail_calls: &BTreeMap<String, Vec<Option<String>>>,
 ) -> Result<(), Fault> {
-    for map in maps {
+    for map in maps.iter().filter(|map| !map.is_of_log()) {
         let (name, purpose) = (map.name.clone(), map.purpose());
         if map.is_of_chain() {
             if purpose != Use::Calls || map.max_entries != 1 {

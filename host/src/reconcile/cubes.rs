@@ -6,7 +6,7 @@ use std::io;
 use polycube_plugin_api::Level;
 
 use crate::datapath::CubeMap;
-use crate::plugins::{Failure, Instances, MapCopy};
+use crate::plugins::{Failure, Instances, LineMaps, MapCopy};
 use crate::problem::Problem;
 use crate::registry::Registry;
 use crate::topology::{Cube, CubeName, LogLevel};
@@ -111,10 +111,19 @@ impl Cubes<CubeMap> for Instances {
             maps.iter().map(|Handed { name, map, is_new }| MapCopy::of(name, map, *is_new)).collect();
         let copies = copies
             .map_err(|error| Problem::failed(name.as_str(), format!("cannot copy the descriptor of a map: {error}")))?;
+        let listed: Vec<_> = maps.iter().map(|Handed { name, map, .. }| (*name, *map)).collect();
+        let lines = LineMaps::among(&listed)
+            .map_err(|error| Problem::failed(name.as_str(), format!("cannot copy the descriptor of a map: {error}")))?;
+        if let Some(instance) = self.called(name) {
+            instance.prepare_lines(lines);
+        }
         self.prepare(name, request, copies).map_err(|failure| refused(name, failure, self.code(name)))
     }
 
     fn abort(&mut self, name: &CubeName) {
+        if let Some(instance) = self.called(name) {
+            instance.prepare_lines(None);
+        }
         let aborted = self.abort(name);
         report(name, "undone", aborted);
     }

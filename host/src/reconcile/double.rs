@@ -343,13 +343,14 @@ pub(crate) fn datapath(request: &Value, code: u32) -> CubeDatapath {
         },
     };
     let programs = if is_standard {
-        vec![at(0, Direction::Ingress)]
+        let leaving = (flavour % 3 == 1).then(|| at(0, Direction::Egress));
+        std::iter::once(at(0, Direction::Ingress)).chain(leaving).collect()
     } else {
         let ids = points.filter_map(|point| u32::try_from(point["id"].as_u64()?).ok());
         ids.flat_map(|id| [at(id, Direction::Ingress), at(id, Direction::Egress)]).collect()
     };
     let map = MapSpec { value_size: u32::try_from(flavour / 2).ok(), ..MapSpec::declared("data") };
-    CubeDatapath { programs, maps: vec![map], objects: vec![Arc::from([])] }
+    CubeDatapath { programs, maps: vec![map], objects: vec![Arc::from([])], ..CubeDatapath::default() }
 }
 
 impl Cubes<MapId> for DoubleCubes {

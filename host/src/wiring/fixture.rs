@@ -84,7 +84,12 @@ impl Model {
         });
         let size = stages.last().map(|(_, flavour)| flavour / 2);
         let map = MapSpec { value_size: size, ..MapSpec::declared("data") };
-        let datapath = CubeDatapath { programs: programs.collect(), maps: vec![map], objects: vec![Arc::from([])] };
+        let datapath = CubeDatapath {
+            programs: programs.collect(),
+            maps: vec![map],
+            objects: vec![Arc::from([])],
+            ..CubeDatapath::default()
+        };
         self.datapaths.insert(CubeName::parse(name).unwrap(), Arc::new(datapath));
         self
     }

@@ -1,7 +1,9 @@
-use polycube_plugin_api::{Direction, Program};
+use polycube_loader::described::{Checked, Reach};
+use polycube_plugin_api::{Code, Direction, Jumps, Program, Target};
 
-use super::fixture::Model;
+use super::fixture::{BOTH, LAST, Model};
 use super::{NodeId, Source, Wiring};
+use crate::topology::{LogLevel, Point};
 
 /// Asserts the cubes that packets pass at a hook, in their order.
 #[track_caller]
@@ -45,6 +47,35 @@ fn a_cube_at_several_points_has_a_program_at_each() {
     let nodes = model.wire(&Wiring::default()).nodes;
     let points: Vec<_> = nodes.keys().filter(|id| id.key.cube.as_str() == "a").map(|id| id.key.point).collect();
     assert_eq!(points, [0, 0, 1, 1, 2, 2, 3, 3]);
+}
+
+#[test]
+fn a_program_on_the_way_out_of_a_port_comes_first_and_knows_the_port() {
+    let model = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth2"), ("r", "veth9")]).load("br1", BOTH, 0);
+    let model = model.tap("outer", "veth1").tap("inner", "br1:p");
+    check(&model, "veth1", Direction::Ingress, "outer inner br1");
+    check(&model, "veth1", Direction::Egress, "br1 inner outer");
+    check(&model, "veth2", Direction::Egress, "br1");
+    let wiring = model.wire(&Wiring::default());
+    let leaving = wiring.hooks.iter().filter(|(hook, _)| hook.direction == Direction::Egress);
+    let leaving: Vec<_> = leaving.map(|(_, chain)| (chain.port, chain.nodes[0].key.point)).collect();
+    assert_eq!(leaving, [(0, 0), (1, 1)], "the root says which port it is, and each port has an instance");
+    let count = wiring.nodes.keys().filter(|id| id.key.cube.as_str() == "br1").count();
+    assert_eq!(count, 3, "none for the port that is down");
+}
+
+#[test]
+fn a_program_on_the_way_out_of_a_port_that_moves_is_another_one() {
+    let before = Model::new().bridge("br1", &[("p", "veth1"), ("q", "veth3")]).load("br1", BOTH, 0);
+    let old = before.wire(&Wiring::default());
+    let mut model = before.clone();
+    model.topology.set_peer("br1", "p", Some(Point::parse("veth2").unwrap())).unwrap();
+    let new = model.rewire(&before, &old);
+    let leaving = |wiring: &Wiring, port: u32| {
+        wiring.nodes.keys().find(|id| id.key.direction == Direction::Egress && id.key.point == port).cloned().unwrap()
+    };
+    assert_ne!(leaving(&new, 0), leaving(&old, 0), "packets may still pass the one at veth1");
+    assert_eq!(leaving(&new, 1), leaving(&old, 1));
 }
 
 #[test]
@@ -92,19 +123,19 @@ fn a_netdev_that_does_not_exist_is_not_wired() {
 fn what_is_unchanged_keeps_its_revision() {
     let before = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
     let old = before.wire(&Wiring::default());
-    let new = before.clone().load("a", super::fixture::BOTH, 1).wire(&old);
+    let new = before.clone().load("a", BOTH, 1).wire(&old);
     let kept =
         |cube: &str| new.nodes.keys().filter(|node| node.key.cube.as_str() == cube).all(|n| old.nodes.contains_key(n));
     assert!(kept("br1") && !kept("a"));
     assert!(new.maps.keys().eq(old.maps.keys()), "a map of the same size is the same map");
-    let other = before.load("a", super::fixture::BOTH, 2).wire(&old);
+    let other = before.load("a", BOTH, 2).wire(&old);
     assert!(!other.maps.keys().eq(old.maps.keys()), "a map of another size is another map");
 }
 
 /// What a cube sends to a hook must not meet other cubes, nor be skipped with the stages of its cube.
 #[test]
 fn what_stands_ahead_comes_before_all_cubes_and_is_not_a_stage_among_others() {
-    let stages = &[(super::fixture::LAST, 0), (Program::AHEAD, 0)];
+    let stages = &[(LAST, 0), (Program::AHEAD, 0)];
     let model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p").tap("b", "br1:p").tap("c", "veth1");
     let model = model.load_stages("b", &[Direction::Egress], stages);
     check(&model, "veth1", Direction::Egress, "b a b c");
@@ -137,13 +168,62 @@ fn a_chain_ends_where_the_kernels_tail_calls_end() {
          detach a cube or clear a filter there first"
     );
     let with_filters = |count: usize| {
-        let stages = &[(0, 0), (super::fixture::LAST, 0)];
-        with_taps(count).load_stages("tap0", super::fixture::BOTH, stages).load_stages(
-            "tap1",
-            super::fixture::BOTH,
-            stages,
-        )
+        let stages = &[(0, 0), (LAST, 0)];
+        with_taps(count).load_stages("tap0", BOTH, stages).load_stages("tap1", BOTH, stages)
     };
     assert!(with_filters(30).try_wire(&Wiring::default()).is_ok());
     assert!(with_filters(31).try_wire(&Wiring::default()).is_err());
+}
+
+/// Lets the programs of a cube write lines, and jump.
+fn add(model: &mut Model, cube: &str, logs: bool, tail_calls: usize) {
+    let datapath = std::sync::Arc::make_mut(model.datapaths.get_mut(cube).unwrap());
+    datapath.checked = Checked {
+        logs,
+        has_level: vec![logs],
+        reaches: vec![Reach { tables: [0].into(), tail_calls }; datapath.programs.len()],
+    };
+    let target = Target { index: 1, object: 0, entry: "target".to_owned(), constants: Vec::new() };
+    datapath.jumps = vec![Jumps { map: "calls".to_owned(), targets: vec![target] }];
+}
+
+#[test]
+fn another_loglevel_is_another_program_if_the_program_writes_lines() {
+    for (logs, expected) in [(true, [3, 4]), (false, [0, 0])] {
+        let mut before = Model::new().bridge("br1", &[("p", "veth1")]);
+        add(&mut before, "br1", logs, 1);
+        let old = before.wire(&Wiring::default());
+        let mut after = before.clone();
+        after.topology.cube_mut("br1").unwrap().loglevel = LogLevel::Debug;
+        let new = after.rewire(&before, &old);
+        let level = |wiring: &Wiring| {
+            let spec = wiring.nodes.values().next().unwrap();
+            let Code::Elf { constants, .. } = &spec.program.code else { panic!("{spec:?}") };
+            let of = |constants: &[(String, Vec<u8>)]| {
+                constants.iter().find(|(name, _)| name == "pcn_log_level").map_or(0, |(_, level)| level[0])
+            };
+            assert_eq!(of(constants), of(&spec.jumps[0].targets[0].constants), "what it jumps to has it, too");
+            of(constants)
+        };
+        assert_eq!([level(&old), level(&new)], expected);
+        assert_eq!(new.nodes.keys().eq(old.nodes.keys()), !logs, "nothing else is loaded anew");
+        let names: Vec<_> = new.maps.keys().map(|map| map.name.as_str()).collect();
+        assert_eq!(names.contains(&"pcn_log_lines"), logs, "{names:?}");
+    }
+}
+
+#[test]
+fn jumps_count_among_the_tail_calls_of_a_chain() {
+    let with_jumps = |tail_calls: usize| {
+        let mut model = Model::new().bridge("br1", &[("p", "veth1")]).tap("a", "br1:p");
+        add(&mut model, "a", false, tail_calls);
+        model.try_wire(&Wiring::default()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(with_jumps(31), Ok(()));
+    assert_eq!(
+        with_jumps(32),
+        Err("the ingress chain on veth1 would have 2 programs, each filter one of them, and its cubes jump up to 32 times: \
+             the kernel allows 33 tail calls; detach a cube or clear a filter there first"
+            .to_owned())
+    );
 }

@@ -31,7 +31,7 @@ fn generated(map: &str) -> Program {
 /// A datapath that can work for a transparent cube with the points 3 and 4.
 fn described() -> Datapath {
     let maps = ["fdb", "counters", "flags", "ports"].map(MapSpec::declared).to_vec();
-    Datapath { programs: vec![elf(3, Direction::Ingress, "bridge"), generated("fdb")], maps, objects: Vec::new() }
+    Datapath { programs: vec![elf(3, Direction::Ingress, "bridge"), generated("fdb")], maps, ..Datapath::default() }
 }
 
 fn check_of(kind: ServiceKind, object: &[u8], datapath: &Datapath) -> String {
@@ -74,11 +74,12 @@ fn programs_stand_where_packets_can_reach_them() {
         let datapath = Datapath { programs: vec![elf(point, direction, "bridge")], ..described() };
         check_of(ServiceKind::Standard, BRIDGE, &datapath)
     };
-    assert_eq!(standard(0, Direction::Ingress), "");
-    for (point, direction, side) in
-        [(0, Direction::Egress, "0 egress"), (3, Direction::Ingress, "3 ingress"), (3, Direction::Egress, "3 egress")]
-    {
-        let expected = format!("bridge at point {side}: a standard cube's programs stand at point 0 ingress");
+    for direction in [Direction::Ingress, Direction::Egress] {
+        assert_eq!(standard(0, direction), "");
+    }
+    for (point, direction, side) in [(3, Direction::Ingress, "3 ingress"), (3, Direction::Egress, "3 egress")] {
+        let expected =
+            format!("bridge at point {side}: a standard cube's programs stand at point 0, which is all of its ports");
         assert_eq!(standard(point, direction), expected);
     }
 }
@@ -139,7 +140,7 @@ fn every_map_is_made_and_can_be_filled() {
     let standard = Datapath {
         programs: vec![elf(0, Direction::Ingress, "bridge")],
         maps: ["fdb", "counters", "flags"].map(MapSpec::declared).to_vec(),
-        objects: Vec::new(),
+        ..Datapath::default()
     };
     assert_eq!(check_of(ServiceKind::Standard, BRIDGE, &standard), "", "the host fills `ports`");
     check_that(
@@ -155,7 +156,7 @@ fn every_map_is_made_and_can_be_filled() {
     for name in ["next", "accept"] {
         check_that(
             |datapath| datapath.maps.push(MapSpec::declared(name)),
-            &format!("the map `{name}` is each program's own, which the host makes: do not describe it"),
+            &format!("the host makes the map `{name}` by itself: do not describe it"),
         );
     }
     check_that(
@@ -165,7 +166,12 @@ fn every_map_is_made_and_can_be_filled() {
     let kind = Some(MapKind { map_type: 2, key_size: 4, flags: 0 });
     check_that(|datapath| datapath.maps.push(MapSpec { kind, ..MapSpec::declared("other") }), "");
     let maps = ["resume", "key"].map(MapSpec::declared).to_vec();
-    let root = Datapath { programs: vec![elf(4, Direction::Egress, "root")], maps, objects: Vec::new() };
+    let root = Datapath {
+        programs: vec![elf(4, Direction::Egress, "root")],
+        maps,
+        objects: Vec::new(),
+        ..Datapath::default()
+    };
     assert_eq!(check_of(ServiceKind::Transparent, ROOT, &root), "", "a program's own maps need no description");
     let nothing = Asked::default();
     let root = Datapath { maps: Vec::new(), ..root };
@@ -176,7 +182,7 @@ fn every_map_is_made_and_can_be_filled() {
 #[test]
 fn a_port_that_the_table_has_no_room_for_is_refused() {
     let maps = ["fdb", "counters", "flags"].map(MapSpec::declared).to_vec();
-    let datapath = Datapath { programs: vec![elf(0, Direction::Ingress, "bridge")], maps, objects: Vec::new() };
+    let datapath = Datapath { programs: vec![elf(0, Direction::Ingress, "bridge")], maps, ..Datapath::default() };
     let check = |ports: &[u32]| check_with(ports, ServiceKind::Standard, BRIDGE, &datapath);
     assert_eq!(check(&[0, 1023]), "");
     assert_eq!(
@@ -184,4 +190,88 @@ fn a_port_that_the_table_has_no_room_for_is_refused() {
         "bridge at point 0 ingress: the map `ports` of object 0 has room for 1024 ports, and one has the id 1024: delete \
          another port first, or build the service with a larger map"
     );
+}
+
+/// Programs that jump: `enter`, `twice` and `around` refer to `calls`, which has four slots, `cross` and `leave` do not.
+const JUMPING: &[u8] = include_bytes!("../../../tests/fixtures/beside/beside.o");
+
+fn jumping(targets: &[(u32, &str)]) -> Datapath {
+    let datapath = Datapath::of(JUMPING).at_ports("enter", &[]).leaving_ports("leave", &[]);
+    targets.iter().fold(datapath, |datapath, (index, entry)| datapath.jump("calls", *index, entry, &[]))
+}
+
+fn checked(datapath: &Datapath) -> Result<Checked, String> {
+    let objects = [Arc::new(Known::new(JUMPING))];
+    check(datapath, &objects, ServiceKind::Standard, &Asked::default()).map_err(|fault| fault.to_string())
+}
+
+#[test]
+fn jumps_lead_to_programs_of_an_object_in_slots_that_the_map_has() {
+    assert!(checked(&jumping(&[(0, "cross"), (3, "twice")])).is_ok());
+    let refused = |datapath: Datapath| checked(&datapath).unwrap_err();
+    assert_eq!(
+        refused(jumping(&[(1, "cross"), (1, "twice")])),
+        "target 1 of `calls` (twice) has the index of another target of the map: give each an index of its own"
+    );
+    assert_eq!(
+        refused(jumping(&[(4, "cross")])),
+        "target 4 of `calls` (cross) is past the end of the map, which has 4 slots: make it larger, or take a lower index"
+    );
+    assert_eq!(
+        refused(jumping(&[(0, "crsos")])),
+        "target 0 of `calls` (crsos): object 0 has no program of this name; known: around, cross, enter, leave, twice"
+    );
+    assert_eq!(
+        refused(jumping(&[]).jump("ports", 0, "cross", &[])),
+        "programs cannot jump through the map `ports`: make it a PROG_ARRAY with keys and values of 4 bytes"
+    );
+    assert_eq!(
+        refused(jumping(&[]).jump("cals", 0, "cross", &[])),
+        "no object declares the map `cals`: declare it in one, or describe its kind"
+    );
+    assert_eq!(
+        refused(jumping(&[(0, "cross")]).map("calls")),
+        "programs jump through the map `calls`, and it is described twice: name it once, in `jumps` alone"
+    );
+    assert_eq!(
+        refused(jumping(&[]).jump("next", 0, "cross", &[])),
+        "the host makes the map `next` by itself: do not describe it"
+    );
+    let mut elsewhere = jumping(&[(0, "cross")]);
+    elsewhere.jumps[0].targets[0].object = 7;
+    assert_eq!(
+        refused(elsewhere),
+        "target 0 of `calls` (cross) is in object 7, and there are 1: they are numbered from 0"
+    );
+    assert_eq!(
+        refused(jumping(&[]).jump("calls", 0, "cross", &[constant("MARK", [0; 2])])),
+        "target 0 of `calls` (cross): the global `MARK` has 1 bytes, and is set to 2"
+    );
+    let undescribed = refused(Datapath { jumps: Vec::new(), ..jumping(&[]) });
+    assert!(undescribed.contains("a map `calls` that the datapath does not describe"), "{undescribed}");
+}
+
+#[test]
+fn it_is_known_how_deep_jumps_go_unless_they_go_in_a_circle() {
+    let reaches = |targets: &[(u32, &str)]| {
+        let reaches = checked(&jumping(targets)).unwrap().reaches;
+        reaches.into_iter().map(|reach| (reach.tables.len(), reach.tail_calls)).collect::<Vec<_>>()
+    };
+    assert_eq!(reaches(&[(0, "cross")]), [(1, 1), (0, 0)], "the program on the way out does not jump");
+    assert_eq!(reaches(&[(0, "cross"), (1, "leave")]), [(1, 1), (0, 0)]);
+    assert_eq!(reaches(&[(0, "cross"), (1, "twice")]), [(1, 1), (0, 0)], "a circle counts as one");
+}
+
+#[test]
+fn programs_that_write_lines_have_the_hosts_maps_and_level() {
+    let found = checked(&jumping(&[(0, "cross")])).unwrap();
+    assert_eq!((found.logs, found.has_level), (true, vec![true]));
+    let level =
+        Datapath::of(JUMPING).at_ports("enter", &[constant("pcn_log_level", [1])]).jump("calls", 0, "cross", &[]);
+    assert_eq!(
+        checked(&level).unwrap_err(),
+        "enter at point 0 ingress: the host sets the global `pcn_log_level` to the cube's loglevel: leave it out"
+    );
+    let lines = jumping(&[(0, "cross")]).map("pcn_log_lines");
+    assert_eq!(checked(&lines).unwrap_err(), "the host makes the map `pcn_log_lines` by itself: do not describe it");
 }

@@ -1,9 +1,11 @@
 //! What an ELF object has, as far as a datapath's description refers to it. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aya_obj::{EbpfSectionKind, Map, ParseError};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
+use object::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SectionKind, SymbolKind,
+};
 
 use super::aligned;
 
@@ -26,6 +28,8 @@ pub struct Facts {
     pub globals: BTreeMap<String, u64>,
     /// Functions and variables that it uses and does not define.
     pub undefined: BTreeSet<String>,
+    /// By program, the maps that it refers to, those of the functions that it calls included.
+    pub refers: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Facts {
@@ -58,8 +62,40 @@ impl Facts {
                 facts.programs.insert(name.to_owned(), section_name.to_owned());
             }
         }
+        facts.refers = references(&file, &facts);
         Some(facts)
     }
+}
+
+/// The maps that each program refers to.
+fn references(file: &object::File<'_>, facts: &Facts) -> BTreeMap<String, BTreeSet<String>> {
+    // By section: where what is referred to. The functions that programs call are in a section of their own.
+    let mut maps: HashMap<SectionIndex, Vec<(u64, String)>> = HashMap::new();
+    let mut calls: HashMap<SectionIndex, Vec<(u64, SectionIndex)>> = HashMap::new();
+    for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
+            let Ok(symbol) = file.symbol_by_index(symbol) else { continue };
+            let name = symbol.name().unwrap_or_default();
+            if facts.maps.contains(name) {
+                maps.entry(section.index()).or_default().push((offset, name.to_owned()));
+            } else if let Some(other) = symbol.section_index() {
+                calls.entry(section.index()).or_default().push((offset, other));
+            }
+        }
+    }
+    let is_program = |symbol: &object::Symbol<'_, '_>| {
+        symbol.kind() == SymbolKind::Text && symbol.name().is_ok_and(|name| facts.programs.contains_key(name))
+    };
+    let of_program = |symbol: object::Symbol<'_, '_>| {
+        let (section, range) = (symbol.section_index()?, symbol.address()..symbol.address() + symbol.size());
+        let own = maps.get(&section).into_iter().flatten().filter(|(offset, _)| range.contains(offset));
+        let called = calls.get(&section).into_iter().flatten().filter(|(offset, _)| range.contains(offset));
+        let called = called.flat_map(|(_, other)| maps.get(other).into_iter().flatten());
+        let names = own.chain(called).map(|(_, name)| name.clone()).collect();
+        Some((symbol.name().ok()?.to_owned(), names))
+    };
+    file.symbols().filter(is_program).filter_map(of_program).collect()
 }
 
 /// A map as an object declares it.

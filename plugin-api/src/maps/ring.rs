@@ -63,8 +63,9 @@ impl Ring {
         self.raw.info.id
     }
 
-    /// Reads the records that are there now.
-    pub(super) fn drain(&self, record: &mut Vec<u8>, mut take: impl FnMut(&[u8])) {
+    /// Reads the records that are there now. For hosts: plugins have the [`RingReader`](super::RingReader), which waits.
+    #[doc(hidden)]
+    pub fn drain(&self, record: &mut Vec<u8>, mut take: impl FnMut(&[u8])) {
         // What comes meanwhile makes another round.
         let end = self.produced().load(Ordering::Acquire);
         loop {

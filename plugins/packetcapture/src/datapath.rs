@@ -49,6 +49,7 @@ pub(crate) fn datapath(
         programs,
         maps: maps(config, cpus).into(),
         objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
+        ..Datapath::default()
     })
 }
 

@@ -48,8 +48,10 @@ mod tests {
         let mut links = Links::default();
         let mut lost = BTreeSet::new();
         for report in reports {
-            let netdev = |(state, epoch)| Netdev { at: 1, name: String::from("veth1"), state, epoch };
-            let other = Netdev { at: 2, name: String::from("veth2"), state: NetdevState::Up, epoch: 9 };
+            let netdev =
+                |(state, epoch)| Netdev { at: 1, name: String::from("veth1"), state, epoch, ..Netdev::default() };
+            let other =
+                Netdev { at: 2, name: String::from("veth2"), state: NetdevState::Up, epoch: 9, ..Netdev::default() };
             let netdevs: Vec<_> = report.map(netdev).into_iter().chain([other]).collect();
             lost = links.update(&BTreeSet::from([1, 2]), &netdevs);
         }
@@ -81,7 +83,8 @@ mod tests {
     #[test]
     fn ports_that_do_not_exist_any_more_are_forgotten() {
         let mut links = Links::default();
-        let netdev = Netdev { at: 1, name: String::from("veth1"), state: NetdevState::Up, epoch: 1 };
+        let netdev =
+            Netdev { at: 1, name: String::from("veth1"), state: NetdevState::Up, epoch: 1, ..Netdev::default() };
         links.update(&BTreeSet::from([1]), std::slice::from_ref(&netdev));
         assert_eq!(links.update(&BTreeSet::new(), &[]), BTreeSet::new());
         assert_eq!(links.update(&BTreeSet::from([1]), &[Netdev { epoch: 2, ..netdev }]), BTreeSet::new());

@@ -151,7 +151,7 @@ fn nothing_is_flooded_to_a_port_whose_link_is_down() -> Result<()> {
     let report = |down: &[u32]| {
         let netdev = |at: u32| {
             let state = if down.contains(&at) { NetdevState::NoCarrier } else { NetdevState::Up };
-            Netdev { at, name: format!("veth{at}"), state, epoch: 1 }
+            Netdev { at, name: format!("veth{at}"), state, epoch: 1, ..Netdev::default() }
         };
         bridge.report(&Netdevs { ports: (1..=3).map(netdev).collect(), points: Vec::new() })
     };

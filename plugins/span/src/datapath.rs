@@ -100,6 +100,7 @@ pub(crate) fn datapath(
             MapSpec::declared(SEQUENCE),
         ],
         objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
+        ..Datapath::default()
     }
 }
 

@@ -123,7 +123,7 @@ impl Cube {
             count: Count::Declared,
             ..MapSpec::declared(name)
         };
-        Ok(Datapath { programs, maps: maps.iter().map(map).collect(), objects: Vec::new() })
+        Ok(Datapath { programs, maps: maps.iter().map(map).collect(), ..Datapath::default() })
     }
 
     /// Fills the maps that are new. The others are in use, by the code before at times: [`Cube::finish`] writes to them, when

@@ -41,10 +41,6 @@ pub(crate) enum Fault {
     #[error("hook {hook}: hook {first} has the same direction and stage: number the stages of a direction from 0")]
     Twice { hook: usize, first: usize },
     #[error(
-        "hook {hook}: the programs of a standard service see what comes in from its ports: its direction is `ingress`"
-    )]
-    Egress { hook: usize },
-    #[error(
         "a standard service needs the map `{PORTS}` in its object, which the daemon fills: an ARRAY of 4-byte values with \
          128 entries"
     )]

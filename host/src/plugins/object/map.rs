@@ -1,6 +1,7 @@
 //! The maps of an object, and which of them can be what. Pure.
 
 use polycube_layout::chain::{ACCEPT, NEXT};
+use polycube_layout::log;
 use polycube_loader::object::DeclaredMap;
 
 use super::btf::Types;
@@ -78,6 +79,8 @@ pub(super) trait ObjectMap {
     fn kind(&self) -> &'static str;
     /// Whether each program has a map of this name for itself.
     fn is_of_chain(&self) -> bool;
+    /// Whether it is for lines to the cube's log.
+    fn is_of_log(&self) -> bool;
     fn is_trie(&self) -> bool;
     fn shape(&self) -> MapShape;
     /// What the object says of its keys.
@@ -103,6 +106,10 @@ impl ObjectMap for DeclaredMap {
 
     fn is_of_chain(&self) -> bool {
         self.name == NEXT || self.name == ACCEPT
+    }
+
+    fn is_of_log(&self) -> bool {
+        self.name == log::LINES || self.name == log::STATE
     }
 
     fn is_trie(&self) -> bool {

@@ -1,3 +1,4 @@
+use polycube_plugin_api::Direction;
 use serde_json::json;
 
 use super::slot::Form;
@@ -296,9 +297,6 @@ fn hooks_and_maps_are_checked() {
         json!([]),
         "`tail-calls` names the map `lengths`, which is not a PROG_ARRAY of the object's; known: jumps",
     );
-    let standard = json!([{ "program": "enter", "direction": "egress" }]);
-    let manifest = changed(VERDICTS_MANIFEST, "/kind", json!("standard"));
-    check((VERDICTS, &manifest), "/hooks", standard, "hook 0: the programs of a standard service see what comes in");
     let ring = r#"{ "description": "", "kind": "transparent", "hooks": [{ "program": "report" }] }"#;
     check(
         (RING, ring),
@@ -310,8 +308,10 @@ fn hooks_and_maps_are_checked() {
 
 #[test]
 fn objects_of_our_own_are_services_too() {
-    let manifest = r#"{ "description": "", "kind": "standard", "hooks": [{ "program": "bridge" }] }"#;
+    let manifest = r#"{ "description": "", "kind": "standard", "hooks":
+        [{ "program": "bridge" }, { "program": "bridge", "direction": "egress" }] }"#;
     let (_, definition) = made(BRIDGE, manifest).unwrap();
+    assert_eq!(definition.hooks[1].direction, Direction::Egress, "on the way out of the ports");
     assert_eq!(definition.maps, ["counters", "fdb", "ports"], "each program has `next` for itself");
 }
 

@@ -174,6 +174,7 @@ mod tests {
             state: json!({ "properties": { "l": { "type": "array", "x-list-key": "port", "items": items } } }),
             actions: Vec::new(),
             streams: Vec::new(),
+            observes: Vec::new(),
         };
         let metric = declared(&schema).unwrap().remove(0);
         let state = json!({ "l": [{ "port": "a\"\\\n", "n": 5 }] });
