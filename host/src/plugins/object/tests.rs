@@ -312,7 +312,7 @@ fn objects_of_our_own_are_services_too() {
         [{ "program": "bridge" }, { "program": "bridge", "direction": "egress" }] }"#;
     let (_, definition) = made(BRIDGE, manifest).unwrap();
     assert_eq!(definition.hooks[1].direction, Direction::Egress, "on the way out of the ports");
-    assert_eq!(definition.maps, ["counters", "fdb", "ports"], "each program has `next` for itself");
+    assert_eq!(definition.maps, ["counters", "fdb", "flags", "ports"], "each program has `next` for itself");
 }
 
 #[test]
