@@ -21,6 +21,7 @@ mod parked;
 mod pulse;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,7 +29,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak, mpsc as std_mpsc};
+use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -42,21 +43,18 @@ use keep::{Keeper, not_stored};
 use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
+use ways::{Published, Ways, netdev_at, surroundings};
 
 use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
 use crate::netdev::Table;
-use crate::plugins::{
-    Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, NetdevAt, Request, Surroundings,
-    keep_ticking,
-};
+use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;
-use crate::slow_path::SlowPath;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
-use crate::topology::{CubeName, Point, Topology};
+use crate::topology::{CubeName, Topology};
 use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
@@ -206,53 +204,6 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
     let supervisor = spawn(engine, inbox, contents, restored)?;
     is_restored.await.context("the engine has panicked while it brought back what is stored")?;
     Ok((handle, supervisor))
-}
-
-/// What is in force, once there is something.
-type Published = Arc<OnceLock<Weak<RwLock<Arc<View>>>>>;
-
-/// What plugins learn of points. It waits for nothing: a change under way is not published yet.
-fn netdev_at(published: &Published) -> NetdevAt {
-    let published = Arc::clone(published);
-    Arc::new(move |point| {
-        let view = published.get()?.upgrade()?;
-        let view = Arc::clone(&view.read().unwrap_or_else(PoisonError::into_inner));
-        let point = Point::parse(point).ok()?;
-        Some(view.netdevs.of_point(&view.topology, &point)?.name)
-    })
-}
-
-/// What plugins reach beside the engine.
-struct Ways {
-    netdev_at: NetdevAt,
-    slow_path: Option<Arc<SlowPath>>,
-}
-
-fn surroundings(
-    inbox: &Inbox,
-    (calls, failures): (&Arc<Calls>, &Arc<Failures>),
-    capture_dirs: CaptureDirs,
-    Ways { netdev_at, slow_path }: Ways,
-) -> Surroundings {
-    let (for_requests, for_maps, for_turns) = (inbox.clone(), inbox.clone(), inbox.clone());
-    let requests = move |cube: &CubeName| -> Request {
-        let (inbox, cube) = (for_requests.clone(), cube.clone());
-        Box::new(move |patch| send(&inbox, Message::Ask(Ask::Request(cube.clone(), patch))))
-    };
-    let freed = move || -> Box<dyn Fn() + Send + Sync> {
-        let inbox = for_turns.clone();
-        Box::new(move || send(&inbox, Message::Freed))
-    };
-    Surroundings {
-        calls: Arc::clone(calls),
-        failures: Arc::clone(failures),
-        capture_dirs,
-        requests: Box::new(requests),
-        late_maps: Box::new(move |cube| late_maps::way(&for_maps, cube)),
-        netdev_at,
-        freed: Box::new(freed),
-        slow_path,
-    }
 }
 
 fn send(inbox: &Inbox, message: Message) {

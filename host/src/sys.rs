@@ -11,5 +11,6 @@ pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod tap;
+pub(crate) mod wait;
 
 pub(crate) use polycube_loader::bpf;

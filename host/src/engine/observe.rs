@@ -6,17 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use polycube_plugin_api::Topic;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::plugins::Instance;
 use crate::sys::environment::Observer;
+use crate::sys::wait::Wake;
 
 /// How long events are collected before cubes hear of them.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +29,7 @@ pub(super) struct Watch(Option<Arc<Shared>>);
 
 struct Shared {
     /// Wakes the thread when other cubes want something.
-    wake: OwnedFd,
+    wake: Wake,
     wanted: Mutex<Vec<Arc<Instance>>>,
     urgent: Sender<Arc<Instance>>,
 }
@@ -52,7 +51,7 @@ impl Watch {
             Some(shared) => {
                 let is_over = cubes.is_empty();
                 *shared.wanted() = cubes;
-                shared.wake();
+                shared.wake.wake();
                 if is_over {
                     self.0 = None;
                 }
@@ -65,14 +64,14 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
             shared.wanted().clear();
-            shared.wake();
+            shared.wake.wake();
         }
     }
 }
 
 impl Shared {
     fn start(cubes: Vec<Arc<Instance>>, urgent: Sender<Arc<Instance>>) -> io::Result<Arc<Self>> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Wake::new()?;
         let shared = Arc::new(Self { wake, wanted: Mutex::new(cubes), urgent });
         let own = Arc::clone(&shared);
         thread::Builder::new().name("environment".to_owned()).spawn(move || own.run())?;
@@ -81,11 +80,6 @@ impl Shared {
 
     fn wanted(&self) -> MutexGuard<'_, Vec<Arc<Instance>>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        // An eventfd is full only after 2^64 - 2 writes.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
     /// Looks until no cube wants anything.
@@ -104,10 +98,13 @@ impl Shared {
             };
             drop(cubes);
             let waited = match looked {
-                Ok(()) => self.wait(observer.as_ref(), None).and_then(|()| self.wait(None, Some(PAUSE))),
+                Ok(()) => {
+                    let events = observer.as_ref().map(Observer::events);
+                    self.wake.wait(events, None).and_then(|()| self.wake.wait(None, Some(PAUSE)))
+                }
                 Err(error) => {
                     tracing::error!(%error, "cannot read addresses, neighbours and routes");
-                    self.wait(None, Some(AGAIN))
+                    self.wake.wait(None, Some(AGAIN))
                 }
             };
             if let Err(error) = waited {
@@ -124,22 +121,6 @@ impl Shared {
                 // The thread that calls ticks ends with the daemon.
                 let _ = self.urgent.send(Arc::clone(cube));
             }
-        }
-        Ok(())
-    }
-
-    /// Waits for the engine, and for events if there is an observer.
-    fn wait(&self, observer: Option<&Observer>, patience: Option<Duration>) -> io::Result<()> {
-        let mut ready = vec![PollFd::new(&self.wake, PollFlags::IN)];
-        let events = observer.map(Observer::events);
-        ready.extend(events.as_ref().map(|events| PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)));
-        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
-        match poll(&mut ready, patience.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if !ready[0].revents().is_empty() {
-            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         }
         Ok(())
     }

@@ -1,16 +1,18 @@
 //! One cube of a plugin, as the host calls it.
 
+mod hear;
+mod host;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use abi_stable::sabi_trait::prelude::TD_Opaque;
-use abi_stable::std_types::{RErr, ROk, ROption, RStr, RString, RVec};
-use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi, HostAbi_TO, MapHandle, SenderHandle};
+use abi_stable::std_types::{RErr, ROk, RVec};
+use host::Host;
+use polycube_plugin_api::abi::{Answer, CubeHandle, HostAbi_TO, MapHandle};
 use polycube_plugin_api::{Datapath, Level, MapSpec, Refusal, ServiceKind, Tag, Topic};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ use super::log::CubeLog;
 use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
-use crate::environment::{Table, Told};
+use crate::environment::Told;
 use crate::slow_path::SlowPath;
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
@@ -58,13 +60,8 @@ impl From<Failure> for Refusal {
     }
 }
 
-/// How long news of netdevs waits for a cube's turn.
-const HEAR: Duration = Duration::from_millis(100);
-
 /// The netdev whose packets pass a point.
 pub(crate) type NetdevAt = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-/// How long a cube may take for reports of what it observes, before its turn is free for others.
-const PARTS: Duration = Duration::from_millis(150);
 
 /// What a plugin asks the engine for.
 pub(crate) type Request = Box<dyn Fn(Value) + Send + Sync>;
@@ -346,67 +343,6 @@ impl Instance {
         Ok(Stream { info, fd })
     }
 
-    /// Keeps what the plugin is to hear of its cube's netdevs, JSON. Answers whether it has not heard that yet.
-    pub(crate) fn report(&self, netdevs: &str) -> bool {
-        self.netdevs.set(netdevs)
-    }
-
-    /// What the service wants to hear of the daemon's network namespace.
-    pub(crate) fn observes(&self) -> &[Topic] {
-        &self.observes
-    }
-
-    /// Notes what there is in the daemon's network namespace. Answers whether the plugin has not heard that yet.
-    pub(crate) fn surround(&self, table: &Table) -> bool {
-        self.environment().set(table.of(&self.observes))
-    }
-
-    fn environment(&self) -> MutexGuard<'_, Told> {
-        self.environment.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the plugin hear of its cube's netdevs, and of what it observes. If it is in a call for longer, it hears with the
-    /// next tick.
-    pub(crate) fn hear(&self) {
-        if let Some(_turn) = self.turn.take(HEAR) {
-            self.pass_report();
-            self.pass_environment();
-        }
-    }
-
-    /// Reports part after part, as many as there is time for: the rest comes with the next tick.
-    fn pass_environment(&self) {
-        let begin = Instant::now();
-        while begin.elapsed() < PARTS {
-            let Some(news) = self.environment().next() else { return };
-            let text = match serde_json::to_string(&news) {
-                Ok(text) => text,
-                Err(error) => return tracing::error!(%error, "cannot report what a cube observes"),
-            };
-            self.log.write(Level::Trace, &format!("hears of what it observes: {text}"));
-            // A panic is already logged, and nothing depends on the other refusals.
-            let _ = self.call_claimed("environment", |cube| cube.environment(text.as_str().into()));
-        }
-    }
-
-    fn pass_report(&self) {
-        if let Some(netdevs) = self.netdevs.take() {
-            self.log.write(Level::Trace, &format!("hears of its netdevs: {netdevs}"));
-            // A panic is already logged, and nothing depends on the other refusals.
-            let _ = self.call_claimed("netdevs", |cube| cube.netdevs((&*netdevs).into()));
-        }
-    }
-
-    /// Calls the plugin's tick, unless something else calls it at the moment.
-    pub(crate) fn tick(&self) {
-        if let Some(_turn) = self.turn.take_if_idle() {
-            self.pass_report();
-            self.pass_environment();
-            // A panic is already logged, and nothing depends on the other refusals.
-            let _ = self.call("tick", CubeHandle::tick);
-        }
-    }
-
     fn call<T>(&self, name: &'static str, call: impl FnOnce(&CubeHandle) -> Answer<T>) -> Result<T, Failure> {
         if let Some(Stuck { call, since }) = self.stuck() {
             return Err(Failure::Stuck { call, seconds: since.as_secs() });
@@ -483,45 +419,5 @@ fn refusal(text: &str) -> Failure {
         Ok(refusal) if refusal.tag == Tag::Panic => Failure::Panicked(refusal.message),
         Ok(refusal) => Failure::Refused(refusal),
         Err(error) => Failure::Malformed(error.to_string()),
-    }
-}
-
-/// The host, as one cube sees it.
-struct Host {
-    log: Arc<CubeLog>,
-    configure: Request,
-    doors: Doors,
-    make_map: MakeMap,
-    netdev_at: NetdevAt,
-}
-
-impl HostAbi for Host {
-    fn log(&self, level: u8, message: RStr<'_>) {
-        self.log.write_number(level, message.as_str());
-    }
-
-    fn configure(&self, patch: RStr<'_>) {
-        match serde_json::from_str(patch.as_str()) {
-            Ok(patch) => (self.configure)(patch),
-            Err(error) => {
-                self.log.write(Level::Error, &format!("the plugin asks for a change that is not JSON: {error}"));
-            }
-        }
-    }
-
-    fn sender(&self) -> Answer<SenderHandle> {
-        self.doors.open()
-    }
-
-    fn make_map(&self, spec: RStr<'_>) -> Answer<MapHandle> {
-        let made = serde_json::from_str(spec.as_str()).map_err(Refusal::from).and_then(|spec| (self.make_map)(spec));
-        match made {
-            Ok(map) => ROk(map.into()),
-            Err(refusal) => RErr(json!(refusal).to_string().into()),
-        }
-    }
-
-    fn netdev_at(&self, point: RStr<'_>) -> ROption<RString> {
-        (self.netdev_at)(point.as_str()).map(RString::from).into()
     }
 }

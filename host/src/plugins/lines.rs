@@ -14,19 +14,25 @@ use std::time::{Duration, Instant};
 
 use polycube_layout::log::{LINES, PER_SECOND, STATE, State};
 use polycube_loader::lines::Line;
-use polycube_plugin_api::maps::Ring;
+use polycube_plugin_api::maps::{OpenError, Ring};
 use polycube_plugin_api::{Level, Map};
-use rustix::event::{Timespec, epoll};
 
 use super::log::CubeLog;
 use crate::datapath::CubeMap;
 use crate::sys::bpf::Elements;
+use crate::sys::wait::Readiness;
 
 /// How long after a line the counters are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Rings that are looked at in one round.
-const ROUND: usize = 64;
+/// Why the lines of a cube's programs cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinesError {
+    #[error(transparent)]
+    Ring(#[from] OpenError),
+    #[error(transparent)]
+    Kernel(#[from] io::Error),
+}
 
 /// The maps for the lines of a cube, before they are read.
 #[derive(Debug)]
@@ -69,15 +75,14 @@ impl Reading {
     ///
     /// # Errors
     /// What the kernel says, or what the map is instead.
-    pub(super) fn begin(Maps { ring, state }: Maps, log: Arc<CubeLog>) -> Result<Self, String> {
+    pub(super) fn begin(Maps { ring, state }: Maps, log: Arc<CubeLog>) -> Result<Self, LinesError> {
         let CubeMap { fd, id: map, key_size, value_size, max_entries } = ring;
         let ring = Map { name: LINES.to_owned(), key_size, value_size, max_entries, fd };
-        let ring = Ring::try_from(ring).map_err(|error| error.to_string())?;
-        let lost = lost(&state).map_err(|error| error.to_string())?;
-        let counted = Counted { since: Instant::now(), written: 0, lost: 0, reported: lost };
+        let ring = Ring::try_from(ring)?;
+        let counted = Counted { since: Instant::now(), written: 0, lost: 0, reported: lost(&state)? };
         let source = Source { ring, state, log, counted: Mutex::new(counted) };
-        let reader = Reader::get().map_err(|error| error.to_string())?;
-        let number = reader.add(source).map_err(|error| error.to_string())?;
+        let reader = Reader::get()?;
+        let number = reader.add(source)?;
         Ok(Self { reader, number, map })
     }
 
@@ -169,7 +174,7 @@ fn lost(state: &OwnedFd) -> io::Result<u64> {
 /// The thread's side and everybody else's.
 #[derive(Debug)]
 struct Reader {
-    epoll: OwnedFd,
+    rings: Readiness,
     sources: Mutex<Sources>,
 }
 
@@ -188,7 +193,7 @@ impl Reader {
         if let Some(reader) = READER.get() {
             return Ok(reader);
         }
-        let reader = Arc::new(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, sources: Mutex::default() });
+        let reader = Arc::new(Self { rings: Readiness::new()?, sources: Mutex::default() });
         let thread = Arc::clone(&reader);
         thread::Builder::new().name("lines".to_owned()).spawn(move || thread.run())?;
         Ok(READER.get_or_init(|| reader))
@@ -202,35 +207,30 @@ impl Reader {
         let mut sources = self.sources();
         sources.last += 1;
         let number = sources.last;
-        epoll::add(&self.epoll, &source.ring, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+        self.rings.add(&source.ring, number)?;
         sources.all.insert(number, Arc::new(source));
         Ok(number)
     }
 
     fn remove(&self, number: u64) -> Option<Arc<Source>> {
         let source = self.sources().all.remove(&number)?;
-        // The kernel has forgotten a ring whose last descriptor is closed.
-        let _ = epoll::delete(&self.epoll, &source.ring);
+        self.rings.remove(&source.ring);
         Some(source)
     }
 
     fn run(&self) {
-        let mut events = Vec::with_capacity(ROUND);
         let mut active = BTreeSet::new();
         let mut due = Instant::now();
         loop {
             let patience = (!active.is_empty()).then(|| due.saturating_duration_since(Instant::now()));
-            let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
-            events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            let ready = match self.rings.wait(patience) {
+                Ok(ready) => ready,
                 Err(error) => return tracing::error!(%error, "cannot wait for the lines of programs"),
-            }
+            };
             if active.is_empty() {
                 due = Instant::now() + PAUSE;
             }
-            for event in &events {
-                let number = event.data.u64();
+            for number in ready {
                 active.insert(number);
                 self.with(number, Source::read);
             }
