@@ -221,7 +221,7 @@ fn lines_of_programs_are_in_the_log_at_the_cubes_level_and_limited() -> Result<(
             line.split_once(" lines of its programs were left out")?.0.rsplit(' ').next()?.parse::<usize>().ok()
         });
         let written = lines_with(&scene, "nothing at 3") - before - 1;
-        Ok(written >= 50 && written < 1000 && left_out.sum::<usize>() + written == 2000)
+        Ok((50..1000).contains(&written) && left_out.sum::<usize>() + written == 2000)
     })?;
     Ok(())
 }
