@@ -98,7 +98,8 @@ fn a_daemon_that_ends_is_named_as_the_reason() -> Result<()> {
     let mut follower = Follower::start(&scene, &["sniffer", "watch"])?;
     eventually("a reader", || Ok(!scene.readers()?.is_empty()))?;
     scene.daemon.kill9()?;
-    assert!(follower.says()?.starts_with("0 packets"));
+    let said = follower.says()?;
+    assert!(said.starts_with("0 packets"), "{said}");
     let reason = follower.says()?;
     assert!(
         reason.ends_with("closed the connection before its answer was complete: polycubed has ended or was restarted")

@@ -159,7 +159,7 @@ fn everything_that_the_root_links_to_is_declared() -> Result<()> {
     for link in links {
         let href = link["href"].as_str().context("an address")?;
         let path = href.strip_prefix("/polycube/v1").context("a path below the base")?;
-        let is_cube = ["/br1", "/hw1", "/sniffer", "/t1"].contains(&path);
+        let is_cube = ["/br1", "/hw1", "/mirror", "/sniffer", "/t1"].contains(&path);
         assert!(is_cube || declared.contains_key(path), "{path} is not declared");
         let methods = declared.get(path).cloned().unwrap_or_default();
         if is_cube || methods.iter().any(|method| method == "GET") {

@@ -23,6 +23,11 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+fn script(path: &Path, lines: &str) -> Result<()> {
+    fs::write(path, format!("#!/bin/sh\n{lines}\n"))?;
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o755))?)
+}
+
 /// A directory to work in, and an SDK.
 struct Workshop {
     directory: PathBuf,
@@ -40,9 +45,11 @@ impl Workshop {
         }
         fs::create_dir_all(directory.join("bin"))?;
         // Root runs the tests.
-        let sudo = directory.join("bin/sudo");
-        fs::write(&sudo, "#!/bin/sh\nexec \"$@\"\n")?;
-        fs::set_permissions(&sudo, Permissions::from_mode(0o755))?;
+        script(&directory.join("bin/sudo"), "exec \"$@\"")?;
+        // Without a registry, only the versions that this repository uses are sure to be there.
+        let lock = repository().join("Cargo.lock");
+        let cargo = format!("test -e Cargo.lock || cp {} .\nexec {} \"$@\"", lock.display(), env!("CARGO"));
+        script(&directory.join("bin/cargo"), &cargo)?;
         let sdk = place.join(format!("sdk/polycube-sdk-{}", env!("CARGO_PKG_VERSION")));
         let workshop = Self { directory, sdk, _turn: turn };
         let mut xtask = workshop.command(binary_dir()?.join("xtask"));
@@ -172,7 +179,7 @@ fn a_plugin_in_c_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
 /// Runs a project's tests, which are those of the kit and one with a daemon, and others. Without optimisation, the kit is built in a
 /// third of the time.
 fn check_tests(workshop: &Workshop, project: &Path, more: &[&str]) -> Result<()> {
-    let shown = run(workshop.command(env!("CARGO")).args(["test"]).current_dir(project))?;
+    let shown = run(workshop.command("cargo").args(["test"]).current_dir(project))?;
     let own = ["packets_pass_are_counted_and_dropped", "conformance::creates_and_deletes_without_leaks"];
     let conformance = ["each_example_creates", "changes_under_traffic", "refuses_garbage", "survives_a_panic"];
     for name in own.iter().chain(&conformance).chain(more) {

@@ -60,7 +60,10 @@ fn refused(output: Output, about: &[&str]) {
 fn what_does_not_exist() -> Result<()> {
     Site::build()?.refuses(&[
         ("simplebridg add br3", &["no cube and no service `simplebridg`", "did you mean `simplebridge`?"]),
-        ("services show router", &["service `router` does not exist", "known: packetcapture, simplebridge"]),
+        (
+            "services show router",
+            &["service `router` does not exist", "known: helloworld, packetcapture, simplebridge"],
+        ),
         ("br3 show", &["no cube and no service `br3`", "did you mean `br"]),
         ("del br3", &["no cube and no service `br3`"]),
         ("packetcapture del sniffr", &["cube `sniffr` does not exist", "did you mean `sniffer`?"]),

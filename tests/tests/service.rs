@@ -165,7 +165,7 @@ fn the_service_manager_hears_of_start_work_reload_and_end() -> Result<()> {
     let lab = Lab::new()?;
     let mut managed = Managed::start(&lab, Duration::from_secs(2), "log = \"info\"\n")?;
     managed.hears(&["READY=1"])?;
-    managed.hears(&["WATCHDOG=1", "STATUS=services: 2, cubes: 0, attachments: 0"])?;
+    managed.hears(&["WATCHDOG=1", "STATUS=services: 5, cubes: 0, attachments: 0"])?;
     managed.hears(&["WATCHDOG=1"])?;
     managed.signal(Signal::HUP)?;
     managed.hears(&["RELOADING=1", "MONOTONIC_USEC="])?;

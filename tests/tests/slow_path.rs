@@ -138,7 +138,7 @@ fn hello_worlds_in_a_row_forward_show_and_drop() -> Result<()> {
     let pings = || ping(scene.namespace(1), address).is_ok();
     assert!(!pings(), "the default drops");
     scene.daemon.ctl("hw1 set action=FORWARD").ok();
-    assert!(pings(), "both forward");
+    eventually("both to forward", || Ok(pings()))?;
     scene.daemon.ctl("hw2 set action=SLOWPATH").ok();
     assert!(!pings(), "user space lets nothing go on");
     eventually("packets in user space", || Ok(counted(&scene, "hw2", "packets")? > 0))?;
@@ -150,7 +150,7 @@ fn hello_worlds_in_a_row_forward_show_and_drop() -> Result<()> {
     assert!(!pings());
     assert_eq!(counted(&scene, "hw2", "packets")?, before);
     scene.daemon.ctl("hw2 set action=FORWARD").ok();
-    assert!(pings());
+    eventually("both to forward again", || Ok(pings()))?;
     Ok(())
 }
 

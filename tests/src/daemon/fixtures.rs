@@ -13,7 +13,7 @@ use super::binary_dir;
 /// Fails when a plugin is not built, and names it.
 pub fn plugin_dir(fixtures: &[&str]) -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
-    let real = ["helloworld", "packetcapture", "simplebridge", "transparenthelloworld"]
+    let real = ["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]
         .map(|service| (format!("libpcn_{service}.so"), service));
     let fixtures = fixtures.iter().map(|service| (format!("lib{service}.so"), *service));
     for (built, service) in real.into_iter().chain(fixtures) {

@@ -17,7 +17,10 @@ fn framework_resources() -> Result<()> {
         list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).map(str::to_owned).collect()
     };
     assert!(site.get("version/")["polycubed"]["version"].is_string());
-    assert_eq!(names(&site.get("services/")), ["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]);
+    assert_eq!(
+        names(&site.get("services/")),
+        ["helloworld", "packetcapture", "simplebridge", "span", "transparenthelloworld"]
+    );
     let service = site.get("services/packetcapture/");
     assert_eq!((&service["kind"], &service["name"]), (&json!("transparent"), &json!("packetcapture")));
     assert!(service["servicecontroller"].as_str().is_some_and(|path| path.ends_with("libpcn_packetcapture.so")));

@@ -9,7 +9,8 @@ use crate::model::configuration::Apply;
 use crate::model::export::from_wire;
 use crate::model::port_config::PortConfig;
 use crate::model::{Facts, Model};
-use crate::topology::{Cube, CubeName, Point, Topology};
+use crate::schema;
+use crate::topology::{Cube, CubeName, Point, Port, PortName, Topology};
 
 /// What became of a part of the configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,9 @@ fn cubes(before: &Model, after: &Model, listed: &Listed) -> Value {
             (None, None) | (Some(_), None) => Fate::Removed,
             (None, Some(_)) => Fate::Created,
             (Some(old), Some(new)) => {
-                compare(&described(old), &described(new), "", &mut changes);
+                let port = after.registry.service(&new.service).ok().and_then(|service| service.model.port.as_deref());
+                let [old, new] = [(old, new), (new, old)].map(|(cube, other)| described(cube, other, port));
+                compare(&old, &new, "", &mut changes);
                 fate(!changes.is_empty(), listed.cubes.contains(name))
             }
         };
@@ -114,10 +117,16 @@ impl Fate {
     }
 }
 
-/// What can be said of a cube in a document, ports by their names.
-fn described(cube: &Cube) -> Value {
-    let ports: Map<String, Value> =
-        cube.ports().map(|(name, port)| (name.to_string(), PortConfig::of(port).whole())).collect();
+/// What can be said of a cube in a document, ports by their names. A port that `other` lacks is described without what is as by
+/// default.
+fn described(cube: &Cube, other: &Cube, model: Option<&schema::Model>) -> Value {
+    let is_alone = |name: &PortName| other.ports().all(|(other, _)| other != name);
+    let port = |(name, port): (&PortName, &Port)| {
+        let whole = PortConfig::of(port).whole();
+        let model = model.filter(|_| is_alone(name));
+        (name.to_string(), model.map_or_else(|| whole.clone(), |model| model.sparse(&whole)))
+    };
+    let ports: Map<String, Value> = cube.ports().map(port).collect();
     let mut all = json!({ "loglevel": cube.loglevel, "ports": ports });
     if let (Some(all), Value::Object(config)) = (all.as_object_mut(), &cube.config) {
         all.extend(config.clone());
