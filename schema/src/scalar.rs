@@ -7,8 +7,7 @@ use serde_json::{Number, Value};
 /// Makes a value what `schema` wants, as far as its text allows it. Values with members are left as they are.
 pub(super) fn scalar(schema: &Value, value: Value) -> Value {
     if let (Some(options), Value::String(text)) = (schema.get("enum").and_then(Value::as_array), &value)
-        && let Some(option) =
-            options.iter().find(|option| option.as_str().is_some_and(|option| option.eq_ignore_ascii_case(text)))
+        && let Some(option) = option(options, text)
     {
         return option.clone();
     }
@@ -36,6 +35,13 @@ pub(super) fn scalar(schema: &Value, value: Value) -> Value {
         Value::String(text) if schema[keyword::LOWER_CASE] == true => text.to_lowercase().into(),
         other => other,
     }
+}
+
+/// What `text` is among `options`: a text if there is one, or a number or a truth value that is written like that.
+fn option<'a>(options: &'a [Value], text: &str) -> Option<&'a Value> {
+    let texts = options.iter().filter(|option| option.is_string());
+    let others = options.iter().filter(|option| !option.is_string());
+    texts.chain(others).find(|option| word(option).is_some_and(|word| word.eq_ignore_ascii_case(text)))
 }
 
 /// How a name is written in a path; `None` if the value cannot be a name.
@@ -165,7 +171,11 @@ mod tests {
         check(&schema, json!("xdp"), &json!("XDP"));
         check(&schema, json!("STRAßE"), &json!("straße"));
         check(&schema, json!("xd"), &json!("xd"));
-        check(&json!({ "enum": ["5", 5] }), json!("5"), &json!("5"));
+        check(&json!({ "enum": [5, "5"] }), json!("5"), &json!("5"));
+        let mixed = json!({ "type": ["boolean", "string"], "enum": [false, true, "auto"] });
+        for (text, option) in [("TRUE", json!(true)), ("false", json!(false)), ("Auto", json!("auto"))] {
+            check(&mixed, json!(text), &option);
+        }
     }
 
     #[test]

@@ -188,6 +188,30 @@ fn a_full_disk_pauses_a_capture_until_there_is_room() -> Result<()> {
     Ok(())
 }
 
+/// Direct writes are found to have failed later than others.
+#[test]
+fn what_a_full_disk_did_not_take_by_direct_writes_is_counted() -> Result<()> {
+    let disk = Disk::new(2)?;
+    let scene = Scene::set_up().peers(2).arguments(["--capture-root", disk.path().to_str().context("UTF-8")?]);
+    let scene = scene.arguments(["--capture-floor", "0"]).start()?;
+    disk.fill(3 << 19)?;
+    let dump = disk.path().join("trace").display().to_string();
+    scene.sniff_at("veth1", &json!({ "capture": "ingress", "dump": dump, "storage": { "direct": true } }))?;
+    for first in (0..1000).step_by(100) {
+        send(&scene, first..first + 100)?;
+    }
+    eventually("the packets", || Ok(scene.counter("seen")? == 1000))?;
+    let path = scene.wait_for_dump()?;
+    scene.daemon.ctl("sniffer set capture=off").ok();
+    let numbers = pcap::read(&path)?.numbers()?;
+    assert!(numbers.iter().copied().eq(0..numbers.len() as u32) && !numbers.is_empty(), "{numbers:?}");
+    let counters = scene.balance()?;
+    let lost = 1000 - numbers.len();
+    assert!(lost > 0, "there was room");
+    assert_eq!((&counters["captured"], &counters["dropped-disk"]), (&json!(numbers.len()), &json!(lost)));
+    Ok(())
+}
+
 #[test]
 fn the_ceiling_of_a_directory_pauses_a_capture_until_there_is_room() -> Result<()> {
     let reported = ("the directory has reached its ceiling of 1 MiB", "dropped-disk");

@@ -16,7 +16,7 @@ use crate::format::Format;
 pub(crate) use connection::Connection;
 use connection::ConnectionError;
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
-pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage, Store};
+pub use storage::{Direct, Fsync, Queue, Rotate, StopAfter, Storage, Store};
 
 /// Configuration of a packet capture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

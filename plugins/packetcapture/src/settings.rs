@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Fsync, Mebibytes, Priority, RingMemory, Store};
+use crate::config::{Config, Direct, Fsync, Mebibytes, Priority, RingMemory, Store};
 use crate::format::Format;
 use crate::format::pcapng::Section;
 use crate::pattern::{Pattern, PatternError};
@@ -46,7 +46,7 @@ pub(crate) struct FileSettings {
     pub(crate) fsync: Fsync,
     pub(crate) compress: bool,
     /// Whether to write past the page cache.
-    pub(crate) direct: bool,
+    pub(crate) direct: Direct,
     /// Maximum bytes of all files in the directory.
     pub(crate) ceiling: Option<u64>,
 }

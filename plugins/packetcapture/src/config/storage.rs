@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::limits::Mebibytes;
@@ -50,8 +52,9 @@ pub struct Storage {
     /// Maximum MiB of the directory's files: then the oldest are deleted, if `rotate files` is set, or the capture waits
     #[schemars(range(min = 0.0625))]
     pub ceiling: Option<Mebibytes>,
-    /// Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
-    pub direct: bool,
+    /// Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second; auto does so
+    /// while packets come fast and the disk keeps up
+    pub direct: Direct,
     /// MiB of memory that buffers packets while the disk is slow
     #[schemars(range(min = 0, max = 65_536))]
     pub memory: Mebibytes,
@@ -64,8 +67,67 @@ impl Default for Storage {
             overwrite: false,
             compress: false,
             ceiling: None,
-            direct: false,
+            direct: Direct::Never,
             memory: Mebibytes::whole(512),
+        }
+    }
+}
+
+/// Whether files are written past the page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "DirectValue", into = "DirectValue")]
+pub enum Direct {
+    #[default]
+    Never,
+    Always,
+    /// While packets come fast and the disk keeps up.
+    Auto,
+}
+
+/// What stands in documents for [`Direct`]: a truth value, or a word.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum DirectValue {
+    Certain(bool),
+    Chosen(DirectWord),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DirectWord {
+    Auto,
+}
+
+impl JsonSchema for Direct {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Direct".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["boolean", "string"], "enum": [false, true, "auto"] })
+    }
+}
+
+impl From<DirectValue> for Direct {
+    fn from(value: DirectValue) -> Self {
+        match value {
+            DirectValue::Certain(false) => Self::Never,
+            DirectValue::Certain(true) => Self::Always,
+            DirectValue::Chosen(DirectWord::Auto) => Self::Auto,
+        }
+    }
+}
+
+impl From<Direct> for DirectValue {
+    fn from(direct: Direct) -> Self {
+        match direct {
+            Direct::Never => Self::Certain(false),
+            Direct::Always => Self::Certain(true),
+            Direct::Auto => Self::Chosen(DirectWord::Auto),
         }
     }
 }

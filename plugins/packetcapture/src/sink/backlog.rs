@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -49,8 +50,6 @@ pub(super) struct Backlog {
     shared: Arc<Shared>,
     /// Maximum bytes that wait.
     limit: usize,
-    /// Whether writes bypass the page cache.
-    is_direct: bool,
     /// Whether the last write was slow.
     is_slow: bool,
     /// When the last records arrived.
@@ -62,6 +61,8 @@ pub(super) struct Backlog {
 
 struct Shared {
     files: Mutex<Files>,
+    /// Whether the last write bypassed the page cache.
+    is_direct: AtomicBool,
     waiting: Mutex<Waiting>,
     more: Condvar,
     outcome: Arc<Outcome>,
@@ -86,15 +87,18 @@ impl Waiting {
 
 impl Backlog {
     pub(super) fn new(files: Files, outcome: Arc<Outcome>, settings: &Settings) -> io::Result<Self> {
-        let shared =
-            Arc::new(Shared { files: Mutex::new(files), waiting: Mutex::default(), more: Condvar::new(), outcome });
+        let shared = Arc::new(Shared {
+            is_direct: AtomicBool::new(files.is_direct()),
+            files: Mutex::new(files),
+            waiting: Mutex::default(),
+            more: Condvar::new(),
+            outcome,
+        });
         let writer = Arc::clone(&shared);
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
-        let (limit, is_direct) = (settings.memory, settings.files.direct);
         Ok(Self {
             shared,
-            limit,
-            is_direct,
+            limit: settings.memory,
             is_slow: false,
             last: Instant::now(),
             was_used: false,
@@ -109,14 +113,12 @@ impl Backlog {
         let began = Instant::now();
         let since = began.duration_since(std::mem::replace(&mut self.last, began));
         let is_fast = size as f64 > FAST * since.as_secs_f64();
-        let is_urgent = self.is_slow || (is_fast && !self.is_direct);
+        let is_urgent = self.is_slow || (is_fast && !self.shared.is_direct.load(Ordering::Relaxed));
         // Records larger than the whole limit would never have room in it.
         if waiting.is_empty() && (!is_urgent || size > self.limit) {
             drop(waiting);
-            lock(&self.shared.files).write(format, runs);
-            let took = began.elapsed();
-            self.shared.outcome.pace.add(size as u64, took);
-            self.is_slow = took > SLOW;
+            self.shared.handle(|files| files.write(format, runs));
+            self.is_slow = began.elapsed() > SLOW;
             return;
         }
         self.is_slow = false;
@@ -143,7 +145,7 @@ impl Backlog {
     }
 
     pub(super) fn apply(&mut self, settings: Arc<Settings>) {
-        (self.limit, self.is_direct) = (settings.memory, settings.files.direct);
+        self.limit = settings.memory;
         self.in_turn(Item::Apply(settings));
     }
 
@@ -163,7 +165,7 @@ impl Backlog {
     fn in_turn(&self, item: Item) {
         let is_idle = lock(&self.shared.waiting).is_empty();
         if is_idle {
-            lock(&self.shared.files).handle(item);
+            self.shared.handle(|files| files.handle(item));
         } else {
             self.push(item);
         }
@@ -187,6 +189,13 @@ impl Drop for Backlog {
 }
 
 impl Shared {
+    fn handle<T>(&self, work: impl FnOnce(&mut Files) -> T) -> T {
+        let mut files = lock(&self.files);
+        let result = work(&mut files);
+        self.is_direct.store(files.is_direct(), Ordering::Relaxed);
+        result
+    }
+
     fn write(&self) {
         let mut waiting = lock(&self.waiting);
         loop {
@@ -194,17 +203,14 @@ impl Shared {
                 Some(item) => {
                     waiting.is_busy = true;
                     drop(waiting);
-                    let (size, began) = (item.size(), Instant::now());
+                    let size = item.size();
                     // If this thread ended, later items would wait for ever.
-                    let result = catch_unwind(AssertUnwindSafe(|| lock(&self.files).handle(item)));
+                    let result = catch_unwind(AssertUnwindSafe(|| self.handle(|files| files.handle(item))));
                     let buffer = result.unwrap_or_else(|_| {
                         let trouble = "the capture file cannot be written: the thread that writes it panicked";
                         self.outcome.set_trouble(Some(String::from(trouble)));
                         None
                     });
-                    if size > 0 {
-                        self.outcome.pace.add(size as u64, began.elapsed());
-                    }
                     self.outcome.memory.end_wait(size as u64);
                     waiting = lock(&self.waiting);
                     waiting.bytes -= size;

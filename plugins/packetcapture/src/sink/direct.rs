@@ -2,51 +2,75 @@
 //! fraction of copying them into the cache.
 //!
 //! The file system requires aligned blocks. An incomplete block waits here, and reaches the file through the cache on
-//! request: at most one block, for at most a second.
+//! request: at most one block, for at most a second. Full ones are written by the thread of [`disk`].
 
 #![forbid(unsafe_code)]
 
+mod block;
+mod disk;
+pub(super) mod way;
+
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{Errno, pwrite};
+use rustix::io::{Errno, pread, pwrite};
 
-/// Size of a block in bytes.
-const BLOCK: usize = 1 << 20;
-/// A multiple of every disk's logical block size.
-const ALIGNMENT: usize = 4096;
+use block::{ALIGNMENT, Block};
+use disk::Disk;
+
+use crate::outcome::Outcome;
 
 /// The end of a file, from the start of its incomplete block.
 pub(super) struct Direct {
-    /// A second open file description of the file.
-    fd: OwnedFd,
-    memory: Vec<u8>,
-    /// Offset of the block in `memory`.
-    offset: usize,
+    disk: Disk,
+    block: Block,
     /// Offset of the block in the file.
     start: u64,
-    filled: usize,
 }
 
 impl Direct {
-    /// Takes over the end of an empty file. `None` if the file system does not support direct writes.
-    pub(super) fn new(cached: &OwnedFd) -> io::Result<Option<Self>> {
+    /// Takes over the end of a file of `length` bytes. `None` if the file system does not support direct writes.
+    pub(super) fn new(cached: &OwnedFd, length: u64, outcome: &Arc<Outcome>) -> io::Result<Option<Self>> {
         // `O_DIRECT` is a property of the open file description, which a duplicated descriptor would share.
         let again = format!("/proc/self/fd/{}", cached.as_raw_fd());
-        let fd = match open(again, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
+        let fd = match open(&again, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::INVAL) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let memory = vec![0; BLOCK + ALIGNMENT];
-        let offset = memory.as_ptr().align_offset(ALIGNMENT);
-        Ok(Some(Self { fd, memory, offset, start: 0, filled: 0 }))
+        let start = length - length % ALIGNMENT as u64;
+        let mut block = Block::default();
+        if start < length {
+            let mut last = vec![0; (length - start) as usize];
+            let readable = open(&again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let mut filled = 0;
+            while filled < last.len() {
+                match pread(&readable, &mut last[filled..], start + filled as u64)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    count => filled += count,
+                }
+            }
+            block.append(&last);
+        }
+        Ok(Some(Self { disk: Disk::new(fd, start, Arc::clone(outcome)), block, start }))
     }
 
     /// The bytes that are in the file for good.
     pub(super) fn start(&self) -> u64 {
-        self.start
+        self.disk.start()
+    }
+
+    /// Whether full blocks are on their way to the file.
+    pub(super) fn is_busy(&self) -> bool {
+        self.disk.is_busy()
+    }
+
+    /// How long the disk was busy since the last call.
+    pub(super) fn take_busy(&self) -> Duration {
+        self.disk.take_busy()
     }
 
     /// Appends `slices`. Returns how many of their bytes were taken, even if it fails.
@@ -54,17 +78,13 @@ impl Direct {
         let mut written = 0;
         for mut slice in slices.iter().map(|slice| &**slice) {
             while !slice.is_empty() {
-                if self.filled == BLOCK
+                if self.block.is_full()
                     && let Err(error) = self.flush()
                 {
                     return (written, Err(error));
                 }
-                let count = slice.len().min(BLOCK - self.filled);
-                let (piece, rest) = slice.split_at(count);
-                let at = self.offset + self.filled;
-                self.memory[at..at + count].copy_from_slice(piece);
-                self.filled += count;
-                written += count;
+                let rest = self.block.append(slice);
+                written += slice.len() - rest.len();
                 slice = rest;
             }
         }
@@ -74,20 +94,28 @@ impl Direct {
     /// Discards what follows the file's first `length` bytes. They end in the current block, which is longer than a
     /// record.
     pub(super) fn truncate(&mut self, length: u64) {
-        self.filled = usize::try_from(length.saturating_sub(self.start)).unwrap_or(BLOCK).min(self.filled);
+        self.block.truncate(length.saturating_sub(self.start) as usize);
     }
 
     /// Overwrites waiting bytes from `position` on; false if they are already in the file.
-    pub(super) fn overwrite(&mut self, position: u64, bytes: &[u8]) -> bool {
-        let Some(at) = position.checked_sub(self.start).and_then(|at| usize::try_from(at).ok()) else { return false };
-        let place = self.memory[self.offset..self.offset + self.filled].get_mut(at..at + bytes.len());
-        place.map(|place| place.copy_from_slice(bytes)).is_some()
+    pub(super) fn overwrite(&mut self, position: u64, bytes: &[u8]) -> io::Result<bool> {
+        let at = position.checked_sub(self.start).map(|at| at as usize);
+        if let Some(at) = at
+            && let Some(place) = self.block.bytes_mut().get_mut(at..at + bytes.len())
+        {
+            place.copy_from_slice(bytes);
+            return Ok(true);
+        }
+        self.disk.settle()?;
+        Ok(false)
     }
 
-    /// Writes the incomplete block to the file through `cached`, a descriptor without `O_DIRECT`. The block keeps
-    /// waiting: it is written as a whole when it is full.
+    /// Writes the incomplete block to the file through `cached`, a descriptor without `O_DIRECT`, after the full ones. The
+    /// block keeps waiting: it is written as a whole when it is full.
     pub(super) fn settle(&self, cached: &OwnedFd) -> io::Result<()> {
-        let mut rest = &self.memory[self.offset..self.offset + self.filled];
+        self.disk.settle()?;
+        self.disk.tidy();
+        let mut rest = self.block.bytes();
         let mut position = self.start;
         while !rest.is_empty() {
             let count = pwrite(cached, rest, position)?;
@@ -97,16 +125,11 @@ impl Direct {
         Ok(())
     }
 
-    /// Writes the full block.
+    /// Hands the full block over.
     fn flush(&mut self) -> io::Result<()> {
-        let block = &self.memory[self.offset..self.offset + BLOCK];
-        match pwrite(&self.fd, block, self.start)? {
-            BLOCK => {}
-            // A short direct write means that the disk is full.
-            _ => return Err(io::ErrorKind::StorageFull.into()),
-        }
-        self.start += BLOCK as u64;
-        self.filled = 0;
+        let length = self.block.bytes().len() as u64;
+        self.disk.push(&mut self.block)?;
+        self.start += length;
         Ok(())
     }
 }
@@ -119,11 +142,14 @@ mod tests {
 
     use tempfile::TempDir;
 
+    use super::block::BLOCK;
     use super::*;
 
     fn file(directory: &Path) -> (OwnedFd, Direct) {
         let cached = File::create(directory.join("s")).unwrap().into();
-        let direct = Direct::new(&cached).unwrap().expect("the file system of this program has direct writes");
+        let direct = Direct::new(&cached, 0, &Arc::default())
+            .unwrap()
+            .expect("the file system of this program has direct writes");
         (cached, direct)
     }
 
@@ -141,6 +167,7 @@ mod tests {
         result.unwrap();
         assert_eq!(written, bytes.len());
         let path = directory.path().join("s");
+        direct.disk.settle().unwrap();
         assert_eq!(fs::read(&path).unwrap(), bytes[..2 * BLOCK]);
         direct.settle(&cached).unwrap();
         assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -155,10 +182,25 @@ mod tests {
         let (cached, mut direct) = file(directory.path());
         direct.write_all(&[IoSlice::new(&vec![1; BLOCK + 10])]).1.unwrap();
         direct.truncate(BLOCK as u64 + 4);
-        assert!(!direct.overwrite(16, &[9]), "the first block is on the disk");
-        assert!(direct.overwrite(BLOCK as u64 + 1, &[9]));
+        assert!(!direct.overwrite(16, &[9]).unwrap(), "the first block is on the disk");
+        assert!(direct.overwrite(BLOCK as u64 + 1, &[9]).unwrap());
         direct.settle(&cached).unwrap();
         let bytes = fs::read(directory.path().join("s")).unwrap();
         assert_eq!(bytes[BLOCK..], [1, 9, 1, 1]);
+    }
+
+    #[test]
+    fn a_file_that_has_something_is_continued() {
+        for before in [1, ALIGNMENT, BLOCK + 5000] {
+            let directory = disk();
+            let path = directory.path().join("s");
+            let bytes = (0..BLOCK * 10 + before).map(|at| (at / 7) as u8).collect::<Vec<_>>();
+            fs::write(&path, &bytes[..before]).unwrap();
+            let cached = OwnedFd::from(File::options().write(true).open(&path).unwrap());
+            let mut direct = Direct::new(&cached, before as u64, &Arc::default()).unwrap().unwrap();
+            direct.write_all(&[IoSlice::new(&bytes[before..])]).1.unwrap();
+            direct.settle(&cached).unwrap();
+            assert!(fs::read(&path).unwrap() == bytes, "after {before} bytes");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, fstat, ftruncate};
 use rustix::io::{Errno, pwrite, pwritev};
@@ -15,6 +16,7 @@ use super::direct::Direct;
 use crate::format::Format;
 use crate::format::pcap::SNAPLEN_AT;
 use crate::format::pcapng::Section;
+use crate::outcome::Outcome;
 use crate::store::{Directory, OwnFile};
 
 /// `UIO_MAXIOV` (include/uapi/linux/uio.h).
@@ -75,10 +77,27 @@ impl CaptureFile {
         Self { fd, own, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
     }
 
-    /// Bypasses the page cache from now on; false if the file system does not support it. The file must be empty.
-    pub(crate) fn bypass_cache(&mut self) -> io::Result<bool> {
-        self.direct = Direct::new(&self.fd)?;
+    /// Bypasses the page cache from now on; false if the file system does not support it.
+    pub(super) fn bypass_cache(&mut self, outcome: &Arc<Outcome>) -> io::Result<bool> {
+        self.direct = Direct::new(&self.fd, self.length, outcome)?;
         Ok(self.direct.is_some())
+    }
+
+    /// Writes through the page cache from now on. If that fails, the file stays as it is.
+    pub(super) fn use_cache(&mut self) -> io::Result<()> {
+        self.settle()?;
+        self.direct = None;
+        Ok(())
+    }
+
+    /// Whether it bypasses the page cache.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// How long the disk was busy with direct writes since the last call.
+    pub(super) fn take_busy(&self) -> Duration {
+        self.direct.as_ref().map_or(Duration::ZERO, Direct::take_busy)
     }
 
     pub(crate) fn own(&self) -> &OwnFile {
@@ -92,6 +111,24 @@ impl CaptureFile {
     /// Size of the file in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Bytes that are in the file for good.
+    pub(super) fn start(&self) -> u64 {
+        self.direct.as_ref().map_or(self.length, Direct::start)
+    }
+
+    /// Bytes that are in the file though writing has failed: all writes follow each other.
+    pub(super) fn reached(&self) -> u64 {
+        let size = fstat(&self.fd).map_or(0, |stat| stat.st_size.cast_unsigned());
+        size.min(self.length).max(self.start())
+    }
+
+    /// Keeps only the first `length` bytes of those that are in the file.
+    pub(super) fn shorten(&mut self, length: u64) {
+        self.direct = None;
+        self.length = length;
+        self.cut();
     }
 
     /// A second descriptor, for operations that take time.
@@ -109,10 +146,9 @@ impl CaptureFile {
     /// What was done to the file since it was created, as far as the file itself shows it.
     pub(crate) fn interference(&self) -> Option<Interference> {
         let stat = fstat(&self.fd).ok()?;
-        let written = self.direct.as_ref().map_or(self.length, Direct::start);
         if stat.st_nlink == 0 {
             Some(Interference::Deleted)
-        } else if stat.st_size.cast_unsigned() < written {
+        } else if stat.st_size.cast_unsigned() < self.start() {
             Some(Interference::Truncated)
         } else {
             None
@@ -135,7 +171,11 @@ impl CaptureFile {
             Format::Pcapng => self.pending.extend(self.section.extension(section, self.format.resolution())),
             Format::Pcap | Format::PcapNanos if section.snaplen > self.section.snaplen => {
                 let snaplen = section.snaplen.to_ne_bytes();
-                if !self.direct.as_mut().is_some_and(|direct| direct.overwrite(SNAPLEN_AT, &snaplen)) {
+                let is_waiting = match &mut self.direct {
+                    Some(direct) => direct.overwrite(SNAPLEN_AT, &snaplen)?,
+                    None => false,
+                };
+                if !is_waiting {
                     pwrite(&self.fd, &snaplen, SNAPLEN_AT)?;
                 }
             }
@@ -185,6 +225,11 @@ impl CaptureFile {
         self.direct.as_ref().map_or(Ok(()), |direct| direct.settle(&self.fd))
     }
 
+    /// The same, unless full blocks are on their way: then an incomplete one is not old.
+    pub(super) fn settle_if_idle(&self) -> io::Result<()> {
+        if self.direct.as_ref().is_some_and(Direct::is_busy) { Ok(()) } else { self.settle() }
+    }
+
     fn write_all(&mut self, slices: &mut [IoSlice<'_>]) -> (usize, io::Result<()>) {
         match &mut self.direct {
             Some(direct) => direct.write_all(slices),
@@ -194,12 +239,12 @@ impl CaptureFile {
 
     /// Removes what is not valid.
     fn cut(&mut self) {
-        match &mut self.direct {
-            Some(direct) => direct.truncate(self.length),
-            None => {
-                // If this fails too, the next write overwrites the excess.
-                let _ = ftruncate(&self.fd, self.length);
-            }
+        if let Some(direct) = &mut self.direct {
+            direct.truncate(self.length);
+        }
+        if fstat(&self.fd).is_ok_and(|stat| stat.st_size.cast_unsigned() > self.length) {
+            // If this fails too, the next write overwrites the excess.
+            let _ = ftruncate(&self.fd, self.length);
         }
     }
 }

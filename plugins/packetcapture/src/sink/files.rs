@@ -5,10 +5,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use polycube_plugin_api::Level;
 
+use super::direct::way::{Way, Work};
 use super::file::{CaptureFile, Interference, Shortfall};
 use super::file_worker::FileTask;
 use super::opener::{FileContext, Opener};
@@ -45,6 +46,10 @@ pub(crate) struct Files {
     is_at_ceiling: bool,
     /// Whether records come from memory: then the rings have released them already.
     is_memory: bool,
+    way: Way,
+    /// Bytes written since `looked`, when the way was last decided.
+    written: u64,
+    looked: Instant,
 }
 
 struct Current {
@@ -52,12 +57,17 @@ struct Current {
     stored: StoredFile,
     tally: Tally,
     began: Instant,
+    /// What was appended and may not be in the file yet, and where it ends.
+    waiting: VecDeque<(u64, Tally)>,
 }
 
 impl Files {
     pub(crate) fn new(context: FileContext) -> Self {
         let section = context.settings.section.clone();
         let mut files = Self {
+            way: Way::new(context.settings.files.direct),
+            written: 0,
+            looked: Instant::now(),
             context,
             section,
             current: None,
@@ -146,6 +156,7 @@ impl Files {
             self.close();
         }
         self.section = settings.section.clone();
+        self.way.set(settings.files.direct);
         self.context.settings = settings;
         self.measure_directory();
         self.prune();
@@ -158,7 +169,11 @@ impl Files {
         if let Some(interference) = self.current.as_ref().and_then(|now| now.file.interference_at_path()) {
             self.abandon(interference);
         }
-        self.settle();
+        self.choose_way();
+        let settled = self.current.as_ref().map_or(Ok(()), |current| current.file.settle_if_idle());
+        if let Err(error) = settled {
+            self.report_failure(&error, 0);
+        }
         let is_old = |current: &Current, time| current.tally.packets > 0 && current.began.elapsed() >= time;
         if self
             .context
@@ -179,9 +194,28 @@ impl Files {
         }
     }
 
-    /// Makes sure that everything is in the file.
-    pub(crate) fn settle(&mut self) {
-        if let Some(error) = self.current.as_ref().and_then(|current| current.file.settle().err()) {
+    /// Whether records bypass the page cache.
+    pub(super) fn is_direct(&self) -> bool {
+        self.current.as_ref().map_or(self.way.is_direct(), |current| current.file.is_direct())
+    }
+
+    /// Goes past the page cache or back, where the capture chooses itself.
+    fn choose_way(&mut self) {
+        let busy = self.current.as_ref().map_or(Duration::ZERO, |current| current.file.take_busy());
+        let now = Instant::now();
+        let elapsed = now.duration_since(std::mem::replace(&mut self.looked, now));
+        self.way.decide(Work { bytes: std::mem::take(&mut self.written), busy, elapsed });
+        let Some(Current { file, .. }) = self.current.as_mut().filter(|_| self.way.is_chosen()) else { return };
+        let result = match (self.way.is_direct(), file.is_direct()) {
+            (true, false) => file.bypass_cache(&self.context.outcome).map(|is_possible| {
+                if !is_possible {
+                    self.way.give_up();
+                }
+            }),
+            (false, true) => file.use_cache(),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
             self.report_failure(&error, 0);
         }
     }
@@ -200,8 +234,17 @@ impl Files {
 
     fn append(&mut self, format: Format, runs: &[&[u8]], tally: &Tally) {
         let result = self.ready(format, tally.size).map_err(|error| Shortfall { kept: 0, error });
-        let result = result.and_then(|current| current.file.append(runs));
+        let result = result.and_then(|current| {
+            let began = Instant::now();
+            current.file.append(runs)?;
+            Ok((!current.file.is_direct()).then(|| began.elapsed()))
+        });
         let mut kept = *tally;
+        self.written += tally.size;
+        // Past the page cache, the disk is busy at other times.
+        if let Ok(Some(took)) = &result {
+            self.context.outcome.pace.add(tally.size, *took);
+        }
         if let Err(Shortfall { kept: size, error }) = &result {
             kept = take(format, runs, &Room { size: *size as u64, ..Room::default() }).tally;
             let is_floor = error.get_ref().and_then(|inner| inner.downcast_ref::<Full>()).is_some();
@@ -225,6 +268,7 @@ impl Files {
                 self.context.outcome.file_begun(&current.stored, self.context.session);
             }
             current.tally.add(&kept);
+            current.note_waiting(&kept);
             let (tally, size) = (current.tally, current.file.length());
             self.context.outcome.update(&current.stored, |file| (file.tally, file.size) = (tally, size));
         }
@@ -259,7 +303,7 @@ impl Files {
             Some(current) => current,
             None => {
                 let mut file = self.opener.open(&mut self.context, format, &self.section)?;
-                if self.context.settings.files.direct && !file.bypass_cache()? {
+                if self.way.is_direct() && !file.bypass_cache(&self.context.outcome)? {
                     let path = file.own().path();
                     let message = format!(
                         "{} is written through the page cache: its file system does not support direct writes",
@@ -270,7 +314,7 @@ impl Files {
                 // A first write that is killed is taken back as a whole.
                 self.context.outcome.account(0, Some(Written { file: file.own().id(), length: 0 }));
                 let stored = StoredFile::new(file.own().clone());
-                Current { file, stored, tally: Tally::default(), began: Instant::now() }
+                Current { file, stored, tally: Tally::default(), began: Instant::now(), waiting: VecDeque::new() }
             }
         };
         let current = self.current.insert(current);
@@ -314,33 +358,24 @@ impl Files {
 
     /// Closes the current file, whose status becomes `status`.
     fn retire(&mut self, status: FileStatus) {
-        let Some(Current { mut file, stored, tally, .. }) = self.current.take() else { return };
+        let Some(mut current) = self.current.take() else { return };
+        if current.tally.packets > 0 {
+            self.complete(&mut current, status);
+        }
+        let Current { file, stored, tally, .. } = current;
         let path = file.own().path();
-        if tally.packets == 0 {
-            drop(file);
-            (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
-            self.context.outcome.leave_file();
-            self.context.journal.closed();
-            return;
-        }
-        let counted = self.statistics();
-        let statistics = counted.since(&self.reported, tally.packets);
-        self.reported = counted;
-        // In a truncated file, they would follow a gap; in one that was moved, they are still of use.
-        if status != FileStatus::Truncated {
-            // The file is complete without them, too.
-            let now = Stamp::from_nanos(sys::utc_now());
-            let _ = file.append_block(&pcapng::statistics(now, file.format().resolution(), &statistics));
-            if let Err(error) = file.settle() {
-                self.report_failure(&error, 0);
-            }
-        }
         self.context.outcome.leave_file();
         self.context.journal.closed();
+        if tally.packets == 0 {
+            drop(file);
+            self.context.outcome.forget(&stored);
+            (self.context.log)(Level::Debug, &format!("{} is closed without a packet", path.display()));
+            return;
+        }
         let size = file.length();
         let (name, packets) = (path.display(), tally.packets);
         (self.context.log)(Level::Debug, &format!("{name} is closed: {packets} packets, {size} bytes"));
-        self.context.outcome.update(&stored, |file| (file.size, file.status) = (size, status));
+        self.context.outcome.update(&stored, |file| (file.tally, file.size, file.status) = (tally, size, status));
         if status != FileStatus::Closed {
             // It is not ours any more.
             return;
@@ -360,6 +395,29 @@ impl Files {
             self.closed.pop_front();
         }
         self.prune();
+    }
+
+    /// Writes what the file of `current` still needs. What cannot be written is lost.
+    fn complete(&mut self, current: &mut Current, status: FileStatus) {
+        let Current { file, tally, .. } = current;
+        let counted = self.statistics();
+        let statistics = counted.since(&self.reported, tally.packets);
+        self.reported = counted;
+        // In a truncated file, they would follow a gap; in one that was moved, they are still of use.
+        if status == FileStatus::Truncated {
+            return;
+        }
+        // The file is complete without them, too.
+        let now = Stamp::from_nanos(sys::utc_now());
+        let _ = file.append_block(&pcapng::statistics(now, file.format().resolution(), &statistics));
+        if let Err(error) = file.settle() {
+            let lost = current.cut_to_whole();
+            // The packets of a file that is not ours any more are counted already.
+            if status == FileStatus::Closed {
+                self.context.outcome.disk.add(lost.packets, lost.bytes);
+            }
+            self.report_failure(&error, lost.packets);
+        }
     }
 
     /// Deletes files in excess of those to keep; the current file counts.
@@ -421,6 +479,30 @@ impl Files {
 
     fn statistics(&self) -> Statistics {
         self.context.outcome.statistics(self.context.outcome.disk.packets() + self.context.outcome.floor.packets())
+    }
+}
+
+impl Current {
+    /// Notes what was appended, as long as it is not in the file for good, and where the last that is in it ends.
+    fn note_waiting(&mut self, appended: &Tally) {
+        self.waiting.push_back((self.file.length(), *appended));
+        let start = self.file.start();
+        while self.waiting.get(1).is_some_and(|(end, _)| *end <= start) {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Removes what could not be written; returns its totals.
+    fn cut_to_whole(&mut self) -> Tally {
+        let reached = self.file.reached();
+        let (mut whole, mut lost) = (0, Tally::default());
+        for (end, tally) in &self.waiting {
+            if *end <= reached { whole = *end } else { lost.add(tally) }
+        }
+        self.file.shorten(whole);
+        self.tally.packets -= lost.packets;
+        self.tally.bytes -= lost.bytes;
+        lost
     }
 }
 

@@ -304,12 +304,35 @@ fn past_the_page_cache_a_file_is_the_same() {
     for second in 0..3 {
         files.write(Format::Pcap, &[&records(second * SECOND..second * SECOND + 9_000)]);
     }
-    files.settle();
+    files.current.as_ref().unwrap().file.settle().unwrap();
     let expected = (0..3).flat_map(|second| second * SECOND..second * SECOND + 9_000).collect::<Vec<_>>();
     assert_eq!(fixture.times(), [expected.as_slice()]);
     files.write(Format::Pcap, &[&records(9 * SECOND..9 * SECOND + 1)]);
     files.finish();
     assert_eq!(fixture.times(), [[expected, vec![9 * SECOND]].concat()]);
+    assert_eq!(fixture.outcome.disk.packets(), 0);
+}
+
+#[test]
+fn a_file_changes_its_way_to_the_disk_and_is_the_same() {
+    let fixture = Fixture::new();
+    let mut files = fixture.files(fixture.settings(json!({"storage": {"direct": "auto"}})));
+    let mut ways = Vec::new();
+    let mut write = |second: u64, count: u64| {
+        files.write(Format::Pcap, &[&records(second * SECOND..second * SECOND + count)]);
+        // Any number of packets in no time is a high rate.
+        files.looked = Instant::now();
+        files.choose_way();
+        ways.push(files.is_direct());
+    };
+    (0..3).for_each(|second| write(second, 9_000));
+    write(3, 0);
+    write(4, 9_000);
+    assert_eq!(ways, [true, true, true, false, true]);
+    files.finish();
+    let seconds = [0, 1, 2, 4].into_iter();
+    let expected = seconds.flat_map(|second| second * SECOND..second * SECOND + 9_000).collect::<Vec<_>>();
+    assert_eq!(fixture.times(), [expected]);
     assert_eq!(fixture.outcome.disk.packets(), 0);
 }
 
