@@ -10,6 +10,12 @@ use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer, wrap_at};
 
 use crate::lanes::{LANES, Slot};
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Packets of more bytes have the next record's first lines fetched: by then the CPU needs a while to write a record into
+/// memory that is not in its cache, and for shorter ones the loads cost as much as they save.
+const LONG: u32 = 256;
+
 /// This CPU's element.
 pub struct Ring {
     element: *mut u8,
@@ -42,6 +48,28 @@ pub struct Place {
     segment: *mut u8,
     is_late: bool,
     room: Room,
+}
+
+impl Place {
+    /// Has the cache fetch the first lines of the next record; `mask` is the segment's size less one.
+    ///
+    /// There is no instruction for it, but a load whose result nothing waits for does the same. With four lines, the CPU
+    /// sees the direction and fetches those that follow: two or eight gain less.
+    ///
+    /// # Safety
+    ///
+    /// The segment has `mask` and one bytes, and the slack after them.
+    #[inline(always)]
+    unsafe fn fetch_next(&self, mask: u64) {
+        // SAFETY: the caller's promise; nothing depends on what is there.
+        unsafe {
+            let next = self.segment.add((self.room.head & mask) as usize);
+            let _ = next.read_volatile();
+            let _ = next.add(LINE).read_volatile();
+            let _ = next.add(2 * LINE).read_volatile();
+            let _ = next.add(3 * LINE).read_volatile();
+        }
+    }
 }
 
 /// Why there is no place for a record.
@@ -180,6 +208,9 @@ impl Ring {
             if place.is_late {
                 (&raw mut (*producer).is_late).write_volatile(1);
                 store(&raw mut (*producer).large, place, sizes.segment());
+                if captured > LONG {
+                    place.fetch_next(sizes.segment());
+                }
                 return Fill::LATE;
             }
             if (*producer).is_late != 0 {
