@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
 
+mod order;
 mod protocol;
 
 use super::*;

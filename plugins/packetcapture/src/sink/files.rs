@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod current;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -9,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use polycube_plugin_api::Level;
 
+use current::Current;
+
 use super::direct::way::{Way, Work};
-use super::file::{CaptureFile, Interference, Shortfall};
+use super::file::{Interference, Shortfall};
 use super::file_worker::FileTask;
 use super::opener::{FileContext, Opener};
 use super::space::Full;
@@ -50,15 +54,6 @@ pub(crate) struct Files {
     /// Bytes written since `looked`, when the way was last decided.
     written: u64,
     looked: Instant,
-}
-
-struct Current {
-    file: CaptureFile,
-    stored: StoredFile,
-    tally: Tally,
-    began: Instant,
-    /// What was appended and may not be in the file yet, and where it ends.
-    waiting: VecDeque<(u64, Tally)>,
 }
 
 impl Files {
@@ -313,8 +308,7 @@ impl Files {
                 }
                 // A first write that is killed is taken back as a whole.
                 self.context.outcome.account(0, Some(Written { file: file.own().id(), length: 0 }));
-                let stored = StoredFile::new(file.own().clone());
-                Current { file, stored, tally: Tally::default(), began: Instant::now(), waiting: VecDeque::new() }
+                Current::new(file)
             }
         };
         let current = self.current.insert(current);
@@ -479,30 +473,6 @@ impl Files {
 
     fn statistics(&self) -> Statistics {
         self.context.outcome.statistics(self.context.outcome.disk.packets() + self.context.outcome.floor.packets())
-    }
-}
-
-impl Current {
-    /// Notes what was appended, as long as it is not in the file for good, and where the last that is in it ends.
-    fn note_waiting(&mut self, appended: &Tally) {
-        self.waiting.push_back((self.file.length(), *appended));
-        let start = self.file.start();
-        while self.waiting.get(1).is_some_and(|(end, _)| *end <= start) {
-            self.waiting.pop_front();
-        }
-    }
-
-    /// Removes what could not be written; returns its totals.
-    fn cut_to_whole(&mut self) -> Tally {
-        let reached = self.file.reached();
-        let (mut whole, mut lost) = (0, Tally::default());
-        for (end, tally) in &self.waiting {
-            if *end <= reached { whole = *end } else { lost.add(tally) }
-        }
-        self.file.shorten(whole);
-        self.tally.packets -= lost.packets;
-        self.tally.bytes -= lost.bytes;
-        lost
     }
 }
 

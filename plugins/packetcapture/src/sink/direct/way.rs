@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::Direct;
 
-/// Bytes per second from which on the copy into the page cache counts: a tenth of what a CPU copies there.
+/// From so many bytes per second, the copy into the page cache counts: it takes a tenth of a CPU.
 const FAST: f64 = 200e6;
 /// Below this rate, writes go through the cache again.
 const SLOW: f64 = 50e6;
