@@ -8,6 +8,7 @@ mod api;
 mod border;
 mod bridge;
 mod capture;
+mod disk;
 mod figures;
 mod filter;
 mod line;
@@ -17,6 +18,7 @@ mod merge;
 mod peer;
 mod process;
 mod program;
+mod queues;
 mod recorded;
 mod recorder;
 mod reload;
@@ -61,6 +63,10 @@ enum Bench {
     Merge,
     /// A capture of the highest rate that one core can send at
     Capture,
+    /// One capture of two, four and eight senders at once, and whether it keeps their order
+    Queues,
+    /// What the disk takes, with one request at a time and with several: the least that a recorder spends
+    Disk,
     /// A capture of a TCP transfer
     Tcp,
     /// Attaching and detaching under traffic, and the daemon's start
@@ -93,6 +99,8 @@ impl Bench {
             Self::Program => program::run(rounds.unwrap_or(1000)),
             Self::Merge => merge::run(rounds.unwrap_or(100)),
             Self::Capture => capture::run(rounds.unwrap_or(9)),
+            Self::Queues => queues::run(rounds.unwrap_or(5)),
+            Self::Disk => disk::run(rounds.unwrap_or(9)),
             Self::Tcp => tcp::run(rounds.unwrap_or(5)),
             Self::Splice => splice::run(rounds.unwrap_or(30)),
             Self::Bridge => bridge::run(rounds.unwrap_or(9)),

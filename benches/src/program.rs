@@ -19,6 +19,9 @@ use subject::{Reader, Subject};
 const SIZES: [usize; 3] = [64, 512, 1500];
 /// The default `ring-size`.
 const RING: usize = 16 << 20;
+/// A ring that stays in the cache even as a large lane.
+const CACHED: usize = 1 << 20;
+const IN_TIME: &str = "capture, whole frames, reader in time";
 /// No netdev has this index: a copy to it is asked for, and not made.
 const ABSENT: u32 = 0x7fff_ffff;
 /// Runs on one packet per call: their records are to fit into a small lane.
@@ -32,9 +35,12 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::empty()?,
         Subject::timestamp()?,
         Subject::floor()?,
-        Subject::capture("capture, whole frames, reader in time", RING, Reader::InTime)?,
-        Subject::capture("the same on two CPUs at once", RING, Reader::InTime)?.on_both(),
+        Subject::floor()?.on_both("the same on two CPUs at once"),
+        Subject::capture(IN_TIME, RING, Reader::InTime)?,
+        Subject::capture(IN_TIME, RING, Reader::InTime)?.on_both("the same on two CPUs at once"),
         Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
+        Subject::capture("the same with the large lane in the cache", CACHED, Reader::LateInCache)?,
+        Subject::look_ups()?,
         Subject::bridge(&flow)?,
         Subject::span("span, not sampled", 1, u32::MAX)?,
         Subject::span("span, all but the copy", ABSENT, 1)?,

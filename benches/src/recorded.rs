@@ -14,6 +14,21 @@ const BUFFER: usize = 1 << 20;
 
 /// Counts the records of a classic pcap file in this machine's byte order.
 pub(crate) fn count(path: &Path) -> Result<u64> {
+    each(path, |_| ())
+}
+
+/// Counts the records, and those whose time is before that of the one before them.
+pub(crate) fn count_with_order(path: &Path) -> Result<(u64, u64)> {
+    let (mut last, mut out_of_order) = ((0, 0), 0);
+    let count = each(path, |time| {
+        out_of_order += u64::from(time < last);
+        last = time;
+    })?;
+    Ok((count, out_of_order))
+}
+
+/// Calls `visit` with each record's seconds and fraction; returns how many records there are.
+fn each(path: &Path, mut visit: impl FnMut((u32, u32))) -> Result<u64> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut left = file.metadata()?.len().cast_signed() - FILE_HEADER;
     let mut reader = BufReader::with_capacity(BUFFER, file);
@@ -25,7 +40,9 @@ pub(crate) fn count(path: &Path) -> Result<u64> {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
             result => result?,
         }
-        let captured = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+        let [seconds, fraction, captured] =
+            [0, 4, 8].map(|at| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+        visit((seconds, fraction));
         reader.seek_relative(captured.into())?;
         left -= RECORD_HEADER as i64 + i64::from(captured);
         records += 1;

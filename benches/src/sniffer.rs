@@ -18,8 +18,13 @@ impl<'a> Sniffer<'a> {
     pub(crate) fn new(daemon: &'a Daemon, point: &str) -> Result<Self> {
         let sniffer = Self { daemon, pid: daemon.pid().context("the daemon has ended")? };
         sniffer.ctl("packetcapture add sniffer capture=off")?;
-        sniffer.ctl(&format!("attach sniffer {point}"))?;
+        sniffer.attach(point)?;
         Ok(sniffer)
+    }
+
+    /// Attaches it to another netdev as well.
+    pub(crate) fn attach(&self, point: &str) -> Result<()> {
+        self.ctl(&format!("attach sniffer {point}"))
     }
 
     /// Starts a capture. `direction` and `snaplen` are as on the command line.

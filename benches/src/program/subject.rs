@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
 use polycube_layout::ring::{
-    CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, element_size,
-    segment_size, segments, small_size, with_slack,
+    ARRAY_OF_MAPS, CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK,
+    element_size, segment_size, segments, small_size, with_slack,
 };
 use polycube_layout::span::{DESTINATION, Destination, SAMPLE};
 use polycube_tests::bpf;
@@ -68,6 +68,8 @@ pub(super) enum Reader {
     InTime,
     /// One record stays in each small lane: all others go to the large ones.
     Late,
+    /// The same, with all of the large lanes in the cache.
+    LateInCache,
 }
 
 impl Subject {
@@ -114,6 +116,34 @@ impl Subject {
         Self::raw("timestamp and one copy of the frame", &instructions, vec![map])
     }
 
+    /// What finds the place of a record in a large lane: a map in a slot, and an element of it.
+    pub(super) fn look_ups() -> Result<Self> {
+        let inner =
+            bpf::Shape { map_type: bpf::ARRAY, key_size: 4, value_size: 4096, max_entries: 16, flags: LARGE_FLAGS };
+        let slots = bpf::Shape { map_type: ARRAY_OF_MAPS, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+        let inner = bpf::create(inner).context("cannot create a map for a slot")?;
+        let slots = bpf::create_slots(slots, inner.as_fd()).context("cannot create a slot")?;
+        bpf::update(slots.as_fd(), &0_u32.to_ne_bytes(), &inner.as_raw_fd().to_ne_bytes())?;
+        let instructions = [
+            // *(u32 *)(r10 - 4) = 0; r1 = slots; r2 = r10 - 4
+            instruction(0x62, 10, 0, -4, 0),
+            instruction(0x18, 1, 1, 0, slots.as_raw_fd()),
+            instruction(0, 0, 0, 0, 0),
+            instruction(0xbf, 2, 10, 0, 0),
+            instruction(0x07, 2, 0, 0, -4),
+            call(MAP_LOOKUP_ELEM),
+            // if r0 == 0 goto exit; r1 = r0; r2 = r10 - 4
+            instruction(0x15, 0, 0, 4, 0),
+            instruction(0xbf, 1, 0, 0, 0),
+            instruction(0xbf, 2, 10, 0, 0),
+            instruction(0x07, 2, 0, 0, -4),
+            call(MAP_LOOKUP_ELEM),
+            EXIT[0],
+            EXIT[1],
+        ];
+        Self::raw("the look-ups of a late record alone", &instructions, vec![inner, slots])
+    }
+
     fn raw(name: &str, instructions: &[Instruction], maps: Vec<OwnedFd>) -> Result<Self> {
         let program = bpf::load(instructions, c"Dual MIT/GPL").with_context(|| name.to_owned())?;
         Ok(Self { name: name.to_owned(), program, _maps: maps, rings: None, change: None, on_both: false })
@@ -145,13 +175,13 @@ impl Subject {
         let rings = loaded.maps.get(RINGS).context("no rings")?;
         let mapping = Mapping::new(rings, element_size(size) * cpus).context("the rings cannot be mapped")?;
         let rings = Rings { mapping, size, cpus, reader };
-        rings.set_late(reader == Reader::Late);
+        rings.set_late(reader != Reader::InTime);
         Ok(Self::with(name.to_owned(), loaded, Some(rings)))
     }
 
     /// The same program, run on two CPUs at once.
-    pub(super) fn on_both(self) -> Self {
-        Self { on_both: true, ..self }
+    pub(super) fn on_both(self, name: &str) -> Self {
+        Self { name: name.to_owned(), on_both: true, ..self }
     }
 
     /// The bridge, which has learned both ends of `flow`.
@@ -228,10 +258,13 @@ impl Subject {
 
     /// As in a capture, a small lane is in the cache before.
     fn run_warm(&self, frame: &[u8], repeat: u32) -> Result<u32> {
-        if let Some(Rings { size, reader: Reader::InTime, .. }) = self.rings {
-            for _ in 0..small_size(size).div_ceil(frame.len() * repeat as usize) {
-                self.run_cold(frame, repeat)?;
-            }
+        let lap = self.rings.as_ref().map_or(0, |rings| match rings.reader {
+            Reader::InTime => small_size(rings.size),
+            Reader::Late => 0,
+            Reader::LateInCache => rings.size,
+        });
+        for _ in 0..lap.div_ceil(frame.len() * repeat as usize) {
+            self.run_cold(frame, repeat)?;
         }
         self.run_cold(frame, repeat)
     }

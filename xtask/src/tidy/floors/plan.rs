@@ -343,8 +343,8 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "restart", "slow", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "merge",
-            "program", "splice", "tcp", "capture", "recorder", "report", "machine", "figures", "peer", "recorded",
-            "sniffer", "process",
+            "queues", "disk", "program", "splice", "tcp", "capture", "recorder", "report", "machine", "figures",
+            "peer", "recorded", "sniffer", "process",
         ],
     },
     Floors {
