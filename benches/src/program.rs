@@ -13,7 +13,7 @@ use polycube_tests::traffic::{Flow, Protocol, pin_to_core};
 use crate::figures::{Samples, goes_on};
 use crate::process::RECORDER;
 use crate::report::{Cell, Row, Table};
-use filter::{OTHER_ADDRESSES, OTHER_PORTS, OTHER_TYPE};
+use filter::{Index, OTHER_ADDRESSES, OTHER_PORTS, OTHER_TYPE};
 use subject::{Reader, Subject};
 
 const SIZES: [usize; 3] = [64, 512, 1500];
@@ -50,6 +50,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::filters("filter, rejects at the address", &flow, 1, Some(OTHER_ADDRESSES))?,
         Subject::filters("filter, rejects at the port", &flow, 1, Some(OTHER_PORTS))?,
         Subject::filters("eight filters, all reject at the port", &flow, 8, Some(OTHER_PORTS))?,
+        Subject::tail_calls("eight tail calls, as between them", 8, Index::Constant)?,
+        Subject::tail_calls("eight tail calls with an index from the packet", 8, Index::Read)?,
     ];
     pin_to_core(RECORDER)?;
     let mut times = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));

@@ -11,6 +11,11 @@ use polycube_tests::bpf::{self, Shape};
 use polycube_tests::traffic::Flow;
 
 use super::possible_cpus;
+use super::subject::{EXIT, call, instruction};
+
+/// `BPF_FUNC_tail_call`, and where `struct __sk_buff` has `mark` (include/uapi/linux/bpf.h).
+const TAIL_CALL: i32 = 12;
+const MARK: i16 = 8;
 
 /// How a frame differs from the flow's: an offset, and the bytes there.
 pub(super) type Change = (usize, &'static [u8]);
@@ -53,6 +58,39 @@ pub(super) fn chain(flow: &Flow, length: usize) -> Result<(OwnedFd, Vec<OwnedFd>
         held.extend([accept, rings, next]);
     }
     Ok((following.context("an empty chain")?, held))
+}
+
+/// How a tail call finds its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Index {
+    /// It is a constant: the kernel makes the call a direct jump, as in our chains.
+    Constant,
+    /// It is read from the packet: an indirect jump, with whatever the machine does against speculation.
+    Read,
+}
+
+/// A chain of so many tail calls and nothing else. The first is the program to run.
+pub(super) fn tail_calls(length: usize, index: Index) -> Result<(OwnedFd, Vec<OwnedFd>)> {
+    let mut held = Vec::new();
+    let mut following = bpf::load(&EXIT, c"Dual MIT/GPL")?;
+    for _ in 0..length {
+        let next = slot()?;
+        bpf::put(next.as_fd(), following.as_fd())?;
+        let instructions = [
+            // *(u32 *)(r10 - 8) = 0: as all of our programs, it has a stack
+            instruction(0x62, 10, 0, -8, 0),
+            // r2 = slot; r3 = 0, or r1->mark, which is 0
+            instruction(0x18, 2, 1, 0, next.as_raw_fd()),
+            instruction(0, 0, 0, 0, 0),
+            if index == Index::Constant { instruction(0xb7, 3, 0, 0, 0) } else { instruction(0x61, 3, 1, MARK, 0) },
+            call(TAIL_CALL),
+            EXIT[0],
+            EXIT[1],
+        ];
+        held.extend([following, next]);
+        following = bpf::load(&instructions, c"Dual MIT/GPL").context("cannot load a tail call")?;
+    }
+    Ok((following, held))
 }
 
 fn load(compiled: &Compiled, accept: &OwnedFd, rings: &OwnedFd, next: &OwnedFd) -> Result<OwnedFd> {

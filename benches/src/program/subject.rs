@@ -15,7 +15,7 @@ use polycube_tests::bpf;
 use polycube_tests::traffic::Flow;
 use rustix::thread::sched_getcpu;
 
-use super::filter::{self, Change};
+use super::filter::{self, Change, Index};
 use super::mapping::Mapping;
 use super::possible_cpus;
 use crate::capture::on_the_senders_core;
@@ -227,6 +227,12 @@ impl Subject {
         Ok(Self { name: name.to_owned(), program, _maps: held, rings: None, change, on_both: false })
     }
 
+    /// So many tail calls and nothing else.
+    pub(super) fn tail_calls(name: &str, length: usize, index: Index) -> Result<Self> {
+        let (program, held) = filter::tail_calls(length, index)?;
+        Ok(Self { name: name.to_owned(), program, _maps: held, rings: None, change: None, on_both: false })
+    }
+
     fn with(name: String, loaded: Loaded, rings: Option<Rings>) -> Self {
         Self {
             name,
@@ -317,16 +323,16 @@ impl Rings {
 }
 
 /// `struct bpf_insn`.
-type Instruction = [u8; 8];
+pub(super) type Instruction = [u8; 8];
 
 /// `r0 = TCX_NEXT; exit`.
-const EXIT: [Instruction; 2] = [instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)];
+pub(super) const EXIT: [Instruction; 2] = [instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)];
 
-const fn call(function: i32) -> Instruction {
+pub(super) const fn call(function: i32) -> Instruction {
     instruction(0x85, 0, 0, 0, function)
 }
 
-const fn instruction(code: u8, to: u8, from: u8, offset: i16, imm: i32) -> Instruction {
+pub(super) const fn instruction(code: u8, to: u8, from: u8, offset: i16, imm: i32) -> Instruction {
     let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), imm.to_le_bytes());
     [code, to | from << 4, o0, o1, i0, i1, i2, i3]
 }
