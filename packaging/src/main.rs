@@ -106,7 +106,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             // The version before differs in its number alone.
             let packages = Packages { before: daemon(&programs, 0)?, now: daemon(&programs, REVISION)? };
             let suites = if suites.is_empty() { trial::SUITES.map(str::to_owned).to_vec() } else { suites.clone() };
-            let guide = String::from_utf8(contents::read(&root().join("README.md"))?)?;
+            let guide = String::from_utf8(contents::read(&root().join(trial::GUIDE))?)?;
             let place = Place { roots: &target.join("roots"), mirror: mirror.as_deref() };
             trial::run(&packages, &guide, &suites, &place, build::epoch(root())?)
         }

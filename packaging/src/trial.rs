@@ -2,7 +2,7 @@
 //!
 //! What can break there cannot break on the machine that built the package: another glibc, another systemd that reads the
 //! unit, a name of a dependency that the distribution does not have. So each root is made by debootstrap, runs as a
-//! container with a network of its own, and goes through what an operator does, in this order: install, README's quick
+//! container with a network of its own, and goes through what an operator does, in this order: install, the quick
 //! start, upgrade under traffic, remove, purge. Whatever needs the outside is fetched before; the package itself is
 //! installed offline.
 
@@ -21,6 +21,9 @@ use root::Root;
 
 /// Debian 12 and 13. Ubuntu's need a mirror, which debootstrap of Debian does not know.
 pub(crate) const SUITES: [&str; 2] = ["bookworm", "trixie"];
+
+/// The page with the quick start.
+pub(crate) const GUIDE: &str = "README.md";
 
 /// Packets of an upgrade: one each 10 ms, for longer than it takes.
 const PINGS: u32 = 800;
@@ -77,7 +80,7 @@ fn steps(before: &str, now: &str, guide: &str) -> Result<Vec<(&'static str, Stri
     Ok(vec![
         ("installing the version before, offline", format!("{}{SERVICE}", install(before))),
         ("what the quick start needs", format!("{INSTALL} iproute2 iputils-ping tcpdump")),
-        ("the quick start of README.md", format!("cd /root\n{}\n{}", guide.use_it, CAPTURED)),
+        ("the quick start", format!("cd /root\n{}\n{}", guide.use_it, CAPTURED)),
         ("upgrading under traffic", upgrade.replace("PINGS", &PINGS.to_string())),
         ("removing what the quick start made", guide.remove_it),
         ("removing the package with a bridge in use", REMOVE.to_owned()),
@@ -154,12 +157,12 @@ mod tests {
 
     #[test]
     fn steps_name_both_versions_and_have_the_guide() {
-        let guide = include_str!("../../README.md");
-        let steps = steps("/packages/polycube_0.1.0-0_amd64.deb", "/packages/polycube_0.1.0-1_amd64.deb", guide);
+        let guide = fs::read_to_string(crate::root().join(GUIDE)).unwrap();
+        let steps = steps("/packages/polycube_0.1.0-0_amd64.deb", "/packages/polycube_0.1.0-1_amd64.deb", &guide);
         let steps = steps.unwrap();
         assert!(steps[0].1.contains("= 0.1.0-0\n") && steps[3].1.contains("= 0.1.0-1\n"), "{steps:?}");
         assert!(steps[2].1.contains("polycubectl simplebridge add br1"), "{steps:?}");
         let same = "/packages/polycube_0.1.0-1_amd64.deb";
-        assert!(super::steps(same, same, guide).is_err());
+        assert!(super::steps(same, same, &guide).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The quick start of README.md, as a script.
+//! The quick start of the documentation, as a script.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -8,6 +8,9 @@ const PATIENCE: &str = "timeout --signal=INT 2";
 /// Commands that a reader types for a daemon of their own, which here is the service.
 const OWN_DAEMON: [&str; 4] = ["sudo -s", "export PATH=", "polycubed --ephemeral", "kill %1"];
 
+/// The heading that follows it.
+const AFTERWARDS: &str = "\n## From another machine\n";
+
 #[derive(Debug, PartialEq)]
 pub(super) struct Guide {
     pub(super) use_it: String,
@@ -16,8 +19,8 @@ pub(super) struct Guide {
 }
 
 pub(super) fn read(text: &str) -> Result<Guide> {
-    let (_, section) = text.split_once("\n## Quick start\n").context("README.md has no quick start")?;
-    let section = section.split("\n## ").next().unwrap_or_default();
+    let (_, section) = text.split_once("# Quick start\n").context("there is no quick start")?;
+    let (section, _) = section.split_once(AFTERWARDS).context("the quick start has no end")?;
     let blocks = section.split("```sh\n").skip(1).filter_map(|block| block.split_once("\n```"));
     let mut scripts: Vec<String> =
         blocks.map(|(block, _)| block.lines().filter_map(line).collect::<Vec<_>>().join("\n")).collect();
@@ -51,7 +54,7 @@ mod tests {
     fn commands_are_kept_but_for_those_of_a_daemon_of_ones_own() {
         let text = "# A\n```sh\nrm -r /\n```\n## Quick start\n```sh\nsudo -s\n\nip netns add a\n```\n```sh\npolycubed --ephemeral \
                     &\n```\n```sh\npolycubectl attach sniffer x\npolycubectl watch  # until Ctrl-C; or so\n```\n```sh\n\
-                    polycubectl del br1\nkill %1\n```\n## Next\n```sh\nb\n```\n";
+                    polycubectl del br1\nkill %1\n```\n## From another machine\n```sh\nb\n```\n";
         let guide = read(text).unwrap();
         assert_eq!(
             guide.use_it,
@@ -59,7 +62,8 @@ mod tests {
              ;; *) false ;; esac"
         );
         assert_eq!(guide.remove_it, "polycubectl del br1");
-        for wrong in ["# no section\n", "\n## Quick start\n", "\n## Quick start\n```sh\nls\n```\n"] {
+        for wrong in ["# no section\n", "# Quick start\n", "# Quick start\n```sh\nls\n```\n\n## From another machine\n"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }
