@@ -98,7 +98,7 @@ const SERVICE: &str = "
 systemctl is-enabled polycubed
 systemd-analyze verify --man=no polycubed.service
 polycubed check
-ldconfig -p | grep -q libpcap.so
+grep libpcap.so <<<\"$(ldconfig -p)\"
 id polycube
 polycubectl services show
 for program in polycubed polycubectl; do not grep 'not found' <<<\"$(ldd /usr/bin/$program)\"; done
