@@ -13,7 +13,7 @@ use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, Sent, pin_to_core};
 use crate::figures::{Samples, goes_on};
 use crate::process::{self, RECORDER, SENDER};
 use crate::recorded;
-use crate::recorder::{Recorder, Settings, Setup};
+use crate::recorder::{Recorder, Settings, Setup, WHOLE};
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
 
@@ -21,7 +21,6 @@ pub(crate) const WINDOW: Duration = Duration::from_millis(600);
 /// The address of no station. The receiver drops such packets first (`PACKET_OTHERHOST`, net/ipv4/ip_input.c): the less
 /// it does for a packet, the more visible the capture's cost is.
 pub(crate) const NO_STATION: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
-const WHOLE: u32 = 262_144;
 /// How many frames of 1500 bytes a fast machine sends in a window.
 const MOST_FRAMES: u64 = 1_500_000;
 
@@ -54,7 +53,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         let mut measured = BTreeMap::<&str, Measured>::new();
         let mut round = 0;
         while goes_on(round, rounds, measured.values().map(|measured| &measured.kept)) {
-            for recorder in Recorder::all(round) {
+            for recorder in Recorder::of_flood(round, snaplen) {
                 let before = flood(&sender, &frames)?;
                 let settings = Settings { direction: "ingress", snaplen };
                 let (sent, recorded) = recorder.record(&setup, settings, || flood(&sender, &frames))?;
@@ -66,7 +65,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
             }
             round += 1;
         }
-        for recorder in Recorder::all(0) {
+        for recorder in Recorder::of_flood(0, snaplen) {
             let Measured { kept, in_file, cpu } = &measured[recorder.name()];
             rows.push(Row {
                 name: format!("{what}, {}", recorder.name()),

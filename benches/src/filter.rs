@@ -17,7 +17,7 @@ use crate::figures::Samples;
 use crate::peer::Peer;
 use crate::process::{self, RECORDER};
 use crate::recorded;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, WHOLE};
 use crate::report::{Cell, Row, Table};
 
 const WINDOW: Duration = Duration::from_millis(400);
@@ -112,7 +112,7 @@ impl Site<'_> {
                     let running = RefCell::new(None);
                     let start = || {
                         let directory = self.daemon.capture_dir();
-                        let peer = Peer::start(program, self.interface, &directory, 262_144, Some(REJECTS_ALL))?;
+                        let peer = Peer::start(program, self.interface, &directory, WHOLE, Some(REJECTS_ALL))?;
                         process::confine(peer.pid(), RECORDER)?;
                         running.replace(Some(peer));
                         Ok(())

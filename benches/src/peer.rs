@@ -1,8 +1,9 @@
-//! tcpdump and dumpcap, whose costs and losses are compared with ours.
+//! Other programs that record, whose costs and losses are compared with ours.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, pipe};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +17,10 @@ use crate::process;
 pub(crate) enum Program {
     Tcpdump,
     Dumpcap,
+    /// Records whole frames only: it has no snap length.
+    NetsniffNg,
+    /// Records what comes in, before the kernel makes a packet of it (XDP), and has no filter.
+    Xdpdump,
 }
 
 impl Program {
@@ -23,22 +28,48 @@ impl Program {
         match self {
             Self::Tcpdump => "tcpdump",
             Self::Dumpcap => "dumpcap",
+            Self::NetsniffNg => "netsniff-ng",
+            Self::Xdpdump => "xdpdump",
         }
     }
 
-    /// Whether it is on the PATH.
+    /// Whether it is on the PATH. Some of them answer with a failure.
     pub(crate) fn is_there(self) -> bool {
         let mut command = Command::new(self.name());
         command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
+        command.status().is_ok()
     }
 
     /// What it prints once it records.
     fn greeting(self) -> &'static str {
         match self {
-            Self::Tcpdump => "listening on",
+            Self::Tcpdump | Self::Xdpdump => "listening on",
             Self::Dumpcap => "File: ",
+            Self::NetsniffNg => "Running!",
         }
+    }
+
+    /// What makes it record into a file, of classic pcap, as the other recorders write.
+    fn arguments(self, interface: &str, file: &Path, snaplen: u32, expression: Option<&str>) -> Vec<OsString> {
+        let snaplen = snaplen.to_string();
+        let mut arguments: Vec<OsString> = match self {
+            Self::Tcpdump => ["-n", "-i", interface, "-s", &snaplen, "-Z", "root", "-w"].map(Into::into).into(),
+            Self::Dumpcap => ["-n", "-P", "-i", interface, "-s", &snaplen, "-w"].map(Into::into).into(),
+            // Silent, and the machine's interrupts and limits stay as they are.
+            Self::NetsniffNg => ["-s", "-Q", "-A", "-T", "0xa1b2c3d4", "-i", interface, "-o"].map(Into::into).into(),
+            Self::Xdpdump => {
+                ["--load-xdp-program", "--use-pcap", "-i", interface, "-s", &snaplen, "-w"].map(Into::into).into()
+            }
+        };
+        arguments.push(file.into());
+        match (self, expression) {
+            (Self::Dumpcap | Self::NetsniffNg, Some(expression)) => {
+                arguments.extend(["-f", expression].map(Into::into));
+            }
+            (Self::Tcpdump | Self::Xdpdump, Some(expression)) => arguments.push(expression.into()),
+            (_, None) => {}
+        }
+        arguments
     }
 }
 
@@ -46,7 +77,7 @@ impl Program {
 pub(crate) struct Peer {
     program: Program,
     child: Child,
-    messages: BufReader<ChildStderr>,
+    messages: BufReader<PipeReader>,
     file: PathBuf,
 }
 
@@ -61,16 +92,15 @@ impl Peer {
     ) -> Result<Self> {
         let name = program.name();
         let file = directory.join(format!("{name}.pcap"));
+        // netsniff-ng speaks on standard output, the others on standard error.
+        let (messages, output) = pipe()?;
         let mut command = interface.namespace().command(name);
-        command.args(["-n", "-i", interface.name(), "-s", &snaplen.to_string(), "-w"]).arg(&file);
-        match program {
-            Program::Tcpdump => command.args(["-Z", "root"]).args(expression),
-            // Classic pcap, as the other recorders write.
-            Program::Dumpcap => command.arg("-P").args(expression.iter().flat_map(|expression| ["-f", expression])),
-        };
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context(name)?;
-        let mut messages = BufReader::new(child.stderr.take().context("no standard error")?);
+        command.args(program.arguments(interface.name(), &file, snaplen, expression));
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let mut child = command.spawn().context(name)?;
+        // It has the ends of the pipe that are written to, which ours would keep open.
+        drop(command);
+        let mut messages = BufReader::new(messages);
         let mut line = String::new();
         while !line.contains(program.greeting()) {
             line.clear();

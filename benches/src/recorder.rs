@@ -15,6 +15,8 @@ use crate::sniffer::Sniffer;
 
 /// Time for a recorder to write what it has: twice what ours may need.
 const SETTLE: Duration = Duration::from_millis(200);
+/// The snap length that cuts nothing off.
+pub(crate) const WHOLE: u32 = 262_144;
 
 /// A program that records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +53,22 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// All that this machine has. Every other round is in reverse order, so that none always follows the pause.
+    /// All that this machine has and that can filter, cut and record both directions. Every other round is in reverse
+    /// order, so that none always follows the pause.
     pub(crate) fn all(round: usize) -> Vec<Self> {
-        let theirs = [Program::Tcpdump, Program::Dumpcap].into_iter().filter(|program| program.is_there());
-        let mut all = [Self::Ours, Self::Direct].into_iter().chain(theirs.map(Self::Theirs)).collect::<Vec<_>>();
+        Self::those(&[Program::Tcpdump, Program::Dumpcap], round)
+    }
+
+    /// As [`Recorder::all`], with those that can record what comes in up to a snap length.
+    pub(crate) fn of_flood(round: usize, snaplen: u32) -> Vec<Self> {
+        let (mut programs, is_whole) = (vec![Program::Tcpdump, Program::Dumpcap, Program::Xdpdump], snaplen == WHOLE);
+        programs.extend(is_whole.then_some(Program::NetsniffNg));
+        Self::those(&programs, round)
+    }
+
+    fn those(programs: &[Program], round: usize) -> Vec<Self> {
+        let theirs = programs.iter().copied().filter(|program| program.is_there()).map(Self::Theirs);
+        let mut all = [Self::Ours, Self::Direct].into_iter().chain(theirs).collect::<Vec<_>>();
         if round % 2 == 1 {
             all.reverse();
         }

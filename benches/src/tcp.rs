@@ -9,7 +9,7 @@ use polycube_tests::traffic::tcp_transfer;
 
 use crate::figures::{Samples, goes_on};
 use crate::recorded;
-use crate::recorder::{Recorder, Settings, Setup};
+use crate::recorder::{Recorder, Settings, Setup, WHOLE};
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     recorded::warm(&directory, bytes + bytes / 8)?;
 
     let mut rows = Vec::new();
-    for (snaplen, what) in [(262_144, "whole frames"), (96, "96 bytes")] {
+    for (snaplen, what) in [(WHOLE, "whole frames"), (96, "96 bytes")] {
         let mut alone = Samples::default();
         let mut measured = BTreeMap::<&str, Measured>::new();
         let mut round = 0;

@@ -13,6 +13,7 @@ mod image;
 mod sbom;
 mod time;
 mod tree;
+mod trial;
 
 use std::env;
 use std::fs;
@@ -25,8 +26,11 @@ use clap::{Parser, Subcommand};
 use crate::deb::Deb;
 use crate::image::Image;
 use crate::tree::Tree;
+use crate::trial::{Packages, Place};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Of Debian's packages: how often this version was packed.
+const REVISION: u32 = 1;
 
 #[derive(Parser)]
 #[command(name = "packaging", about = "Makes packages, or installs the programs", arg_required_else_help = true)]
@@ -54,6 +58,14 @@ enum Task {
         /// The directory that `./x sdk` made; without it, there is no polycube-dev
         #[arg(long)]
         sdk: Option<PathBuf>,
+    },
+    /// Install, use, upgrade, remove and purge the Debian package in fresh roots of distributions
+    Trial {
+        /// Names of releases of Debian and Ubuntu [default: bookworm, trixie]
+        suites: Vec<String>,
+        /// Where they are, for releases of Ubuntu
+        #[arg(long)]
+        mirror: Option<String>,
     },
     /// Install the programs
     Install {
@@ -87,6 +99,16 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Package { out, level, sdk } => {
             let out = out.clone().unwrap_or_else(|| target.join("packages"));
             package(|| pack(&binaries, *level, sdk.as_deref()), &out)
+        }
+        Task::Trial { suites, mirror } => {
+            let programs =
+                with_sbom(&sbom::write(root(), &build::PACKAGES, VERSION, "")?, &binaries, "vendor-completions")?;
+            // The version before differs in its number alone.
+            let packages = Packages { before: daemon(&programs, 0)?, now: daemon(&programs, REVISION)? };
+            let suites = if suites.is_empty() { trial::SUITES.map(str::to_owned).to_vec() } else { suites.clone() };
+            let guide = String::from_utf8(contents::read(&root().join(trial::GUIDE))?)?;
+            let place = Place { roots: &target.join("roots"), mirror: mirror.as_deref() };
+            trial::run(&packages, &guide, &suites, &place, build::epoch(root())?)
         }
         Task::Install { prefix, uninstall: true } => {
             let script = root().join("packaging/install.sh");
@@ -144,20 +166,15 @@ fn pack(binaries: &Path, level: i32, sdk: Option<&Path>) -> Result<Vec<(String, 
     let created = time::rfc3339(time);
     let architecture = env::consts::ARCH;
     let sbom = sbom::write(root, &build::PACKAGES, VERSION, &created)?;
-    let with_sbom = |zsh: &str| -> Result<Tree> {
-        let mut tree = contents::programs(root, binaries, zsh)?;
-        tree.file("share/doc/polycube/sbom.cdx.json", 0o644, sbom.clone());
-        Ok(tree)
-    };
-    let programs = with_sbom("vendor-completions")?;
-    let (deb, tree) = daemon(&programs)?;
+    let programs = with_sbom(&sbom, binaries, "vendor-completions")?;
+    let (deb, tree) = daemon(&programs, REVISION)?;
     let mut packages = vec![(deb.file_name(), deb.pack(&tree, time, level)?)];
     if let Some(sdk) = sdk {
         let (deb, tree) = development(sdk)?;
         packages.push((deb.file_name(), deb.pack(&tree, time, level)?));
     }
     let name = format!("polycube-{VERSION}-{architecture}-linux");
-    let tarball = tarball(&with_sbom("site-functions")?)?.tar(&format!("{name}/"), time)?;
+    let tarball = tarball(&with_sbom(&sbom, binaries, "site-functions")?)?.tar(&format!("{name}/"), time)?;
     packages.push((format!("{name}.tar.zst"), compress(&tarball, level)?));
     let image = Image { version: VERSION, created, time, level };
     packages.push((format!("polycube-{VERSION}-{architecture}.oci.tar"), image.pack(&programs)?));
@@ -168,12 +185,19 @@ fn pack(binaries: &Path, level: i32, sdk: Option<&Path>) -> Result<Vec<(String, 
     Ok(packages)
 }
 
+/// The programs, and what they are made of.
+fn with_sbom(sbom: &[u8], binaries: &Path, zsh: &str) -> Result<Tree> {
+    let mut tree = contents::programs(root(), binaries, zsh)?;
+    tree.file("share/doc/polycube/sbom.cdx.json", 0o644, sbom);
+    Ok(tree)
+}
+
 fn debian_architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
 /// The package `polycube`.
-fn daemon(programs: &Tree) -> Result<(Deb, Tree)> {
+fn daemon(programs: &Tree, revision: u32) -> Result<(Deb, Tree)> {
     let mut tree = Tree::default();
     tree.add("usr", programs);
     let library = format!("usr/lib/{}-linux-gnu", env::consts::ARCH);
@@ -192,7 +216,7 @@ fn daemon(programs: &Tree) -> Result<(Deb, Tree)> {
     );
     let script = |name: &str| contents::read(&root().join("packaging/debian").join(name));
     let scripts = vec![("postinst", script("postinst")?), ("postrm", script("postrm")?), ("prerm", script("prerm")?)];
-    let version = format!("{VERSION}-1");
+    let version = format!("{VERSION}-{revision}");
     Ok((Deb { package: "polycube", version, architecture: debian_architecture(), fields, scripts }, tree))
 }
 
@@ -202,7 +226,7 @@ fn development(sdk: &Path) -> Result<(Deb, Tree)> {
     tree.add("usr", &contents::development(sdk)?);
     let fields = "Suggests: polycube\nDescription: what plugins of polycubed are built from\n \
                   Crates, the header polycube.h, templates and pages, for plugins with eBPF\n programs in C or Rust.\n";
-    let version = format!("{VERSION}-1");
+    let version = format!("{VERSION}-{REVISION}");
     let deb = Deb { package: "polycube-dev", version, architecture: "all", fields: fields.to_owned(), scripts: vec![] };
     Ok((deb, tree))
 }

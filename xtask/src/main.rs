@@ -4,6 +4,7 @@
 
 mod bench;
 mod command;
+mod deny;
 mod ebpf;
 mod fuzz_filter;
 mod lint;
@@ -14,7 +15,8 @@ mod tasks;
 mod test;
 mod tidy;
 
-use std::{path::Path, process::ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -32,6 +34,12 @@ enum Task {
     Lint,
     /// Check only the house rules
     Tidy,
+    /// Check licences, duplicates, sources and advisories of all crates; the advisories need GitHub
+    Deny {
+        /// Take the advisories from this clone of their database, without GitHub
+        #[arg(long, value_name = "DIR")]
+        database: Option<PathBuf>,
+    },
     /// Build everything, then run all tests; needs root
     Test {
         /// Passed on to `cargo test`
@@ -63,6 +71,12 @@ enum Task {
     /// Make the packages: .deb, tarball, image, chart, list of crates
     Package {
         /// Passed on: `--out DIR`, `--level N`, `--profile NAME`, `--no-build`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Install, use, upgrade, remove and purge the .deb in fresh roots of Debian and Ubuntu; needs root and their mirrors
+    Packagetest {
+        /// Passed on: releases such as `bookworm`, `--profile NAME`, `--no-build`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -101,6 +115,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
+        Task::Deny { database } => deny::run(database.as_deref()),
         Task::Test { args } => test::run(&args),
         Task::Ci => lint::run().and_then(|()| test::run(&[])),
         Task::Demo { profile } => tasks::demo(&profile),
@@ -108,6 +123,7 @@ fn run(task: Task) -> Result<()> {
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
         Task::FuzzApi { args } => tasks::fuzz_api(&args),
         Task::Package { args } => packaging::package(&args),
+        Task::Packagetest { args } => packaging::trial(&args),
         Task::Install { args } => packaging::install(&args),
         Task::Vmtest { args } => tasks::vmtest(&args),
         Task::Pictures => tasks::pictures(),

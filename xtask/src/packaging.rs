@@ -1,4 +1,4 @@
-//! `./x package` and `./x install`: hands over to the crate `packaging`, which brings archives and compression.
+//! `./x package`, `./x packagetest` and `./x install`: hands over to the crate `packaging`, which brings archives and compression.
 
 use anyhow::Result;
 
@@ -28,4 +28,9 @@ pub(crate) fn package(args: &[String]) -> Result<()> {
 pub(crate) fn install(args: &[String]) -> Result<()> {
     let run = ["run", "--quiet", "--locked", "-p", "polycube-packaging", "--", "install"];
     run_command("install", cargo().args(run).args(args))
+}
+
+pub(crate) fn trial(args: &[String]) -> Result<()> {
+    let run = ["run", "--quiet", "--locked", "-p", "polycube-packaging", "--", "trial"];
+    run_command("packagetest", cargo().args(run).args(args))
 }

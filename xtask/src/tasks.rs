@@ -12,16 +12,13 @@ use anyhow::{Context as _, Result};
 use crate::command::{cargo, run as run_command};
 
 /// What the demo runs. The tests need more, and the benches are the slowest to build.
-const PACKAGES: [&str; 8] = [
-    "polycubed",
-    "polycubectl",
-    "pcn_helloworld",
-    "pcn_packetcapture",
-    "pcn_simplebridge",
-    "pcn_span",
-    "pcn_transparenthelloworld",
-    "polycube-tasks",
-];
+const PACKAGES: [&str; 5] = ["polycubed", "polycubectl", "pcn_packetcapture", "pcn_simplebridge", "polycube-tasks"];
+
+/// Of these packages: plugins are libraries, and the program for Wireshark is left out.
+const TARGETS: [&str; 7] = ["--lib", "--bin", "polycubed", "--bin", "polycubectl", "--bin", "tasks"];
+
+/// What `./x vmtest` builds besides.
+const OTHERS: [&str; 4] = ["pcn_helloworld", "pcn_span", "pcn_transparenthelloworld", "polycube-vmtest"];
 
 /// Builds in a profile, which is also that of this program unless it is asked for, so that no crate is built twice.
 pub(crate) fn demo(profile: &str) -> Result<()> {
@@ -29,7 +26,7 @@ pub(crate) fn demo(profile: &str) -> Result<()> {
     let first = if directory.join("tasks").exists() { "" } else { "; the first time, this takes some minutes" };
     let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
     let mut build = cargo();
-    build.args(["build", "--locked", "--profile", profile]).args(packages);
+    build.args(["build", "--locked", "--profile", profile]).args(packages).args(TARGETS);
     // What speeds up the next build is a third of what the demo would leave on the disk.
     build.env("CARGO_INCREMENTAL", "0");
     run_command(&format!("building what the demo runs (1 of 2){first}"), &mut build)?;
@@ -46,7 +43,7 @@ pub(crate) fn fuzz_api(args: &[String]) -> Result<()> {
 }
 
 pub(crate) fn vmtest(args: &[String]) -> Result<()> {
-    let packages = PACKAGES.iter().chain(&["polycube-vmtest"]).flat_map(|package| ["--package", package]);
+    let packages = PACKAGES.iter().chain(&OTHERS).flat_map(|package| ["--package", package]);
     run_command("cargo build", cargo().args(["build", "--locked"]).args(packages))?;
     run_command("vmtest", Command::new(directory("dev")?.join("vmtest")).args(args))
 }

@@ -289,9 +289,10 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "bench",
             "ebpf",
+            "lint",
+            "deny",
             "tasks",
             "fuzz_filter",
-            "lint",
             "packaging",
             "sdk",
             "test",
@@ -361,7 +362,8 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "packaging/src",
         house: "",
-        rooms: &["build", "chart", "deb", "image", "contents", "sbom", "time", "tree"],
+        rooms: &["build", "chart", "trial", "deb", "image", "contents", "sbom", "time", "tree"],
     },
+    Floors { sources: "packaging/src", house: "trial", rooms: &["guide", "root"] },
     Floors { sources: "tasks/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
 ];
