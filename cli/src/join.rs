@@ -82,7 +82,8 @@ impl Flow<'_> {
         for timer in [&mut tick, &mut look, &mut step] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let mut last = 0;
+        // The first one has the first turn.
+        let mut last = bodies.len() - 1;
         while bodies.iter().any(Option::is_some) && !self.merge.is_enough() {
             tokio::select! {
                 biased;
