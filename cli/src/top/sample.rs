@@ -75,7 +75,7 @@ impl Sample {
                 ("drops/s", rate.packets("drops")),
             ]
         });
-        table("capture", "place", &self.captures, captures, paper, &mut out);
+        table(["capture", "place"], &self.captures, captures, paper, &mut out);
         let ports = self.ports.iter().map(|row| {
             let rate = row.rates(&before.ports, seconds);
             vec![
@@ -88,7 +88,7 @@ impl Sample {
         if !self.captures.is_empty() && !self.ports.is_empty() {
             out.push('\n');
         }
-        table("port", "peer", &self.ports, ports, paper, &mut out);
+        table(["port", "peer"], &self.ports, ports, paper, &mut out);
         if out.is_empty() { "neither captures nor ports\n".to_owned() } else { out }
     }
 }
@@ -98,8 +98,7 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 fn table(
-    what: &str,
-    place: &str,
+    [what, place]: [&str; 2],
     rows: &[Row],
     cells: impl Iterator<Item = Vec<(&'static str, String)>>,
     paper: &Paper,
