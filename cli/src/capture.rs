@@ -4,7 +4,6 @@
 //! cube: there is nothing to tidy up. Where it ends in good order, it has the cube deleted first and reads on: so it gets
 //! what the rings still held, and the counters. Where no daemon runs, `private` starts one for as long as this takes.
 
-mod clock;
 mod files;
 mod output;
 

@@ -14,9 +14,9 @@ use crate::grammar::{Call, Input, Line, Order, Output, Question, Request, UsageE
 use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
-use crate::show::Schema;
+use crate::show::{Paper, Schema};
 use crate::terminal::{escape_text, width};
-use crate::{capture, complete, configuration, grammar, help, hint, input, plugin, show, stream};
+use crate::{capture, complete, configuration, grammar, help, hint, input, join, plugin, show, stream, top};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,7 +38,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 fn obey(args: Vec<OsString>) -> Result<(), Failure> {
-    let Line { order, endpoint, verbose } = grammar::parse(args)?;
+    let Line { order, endpoint, verbose, clock } = grammar::parse(args)?;
     let session = || Session::new(endpoint.clone());
     match order {
         Order::Help(question) => help(&question, session),
@@ -48,9 +48,11 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
         Order::Plugin(order) => plugin::run(&order, session),
         Order::Capture(asked) => capture::run(endpoint.clone(), &asked, verbose),
         Order::Packets(packets) => stream::take(&session()?, &packets),
+        Order::Joined(joined) => join::take(&session()?, &joined),
+        Order::Top { once } => top::run(&session()?, once),
         Order::Call(Call { output: Output::Versions(view), request, .. }) => {
             let answer = session().and_then(|session| session.accepted(&request));
-            versions(&view, answer)
+            versions(&view, answer, Paper::of_stdout(clock))
         }
         Order::Call(mut call) => {
             match (input::read(call.input)?, call.input) {
@@ -79,7 +81,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
                 // Not on standard output, where programs count lines.
                 let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", call.request.words());
             }
-            print(&output(&call.output, &answer, schema)?)
+            print(&output(&call.output, &answer, schema, Paper::of_stdout(clock))?)
         }
     }
 }
@@ -140,7 +142,7 @@ fn help(question: &Question, session: impl FnOnce() -> Result<Session, Failure>)
 }
 
 /// Both ends' versions: our own whether or not the other answers.
-fn versions(view: &View, answer: Result<Answer, Failure>) -> Result<(), Failure> {
+fn versions(view: &View, answer: Result<Answer, Failure>, paper: Paper) -> Result<(), Failure> {
     let mut both = json!({ "polycubectl": { "version": VERSION } });
     let failure = match answer.map(|answer| serde_json::from_slice(&answer.body)) {
         Ok(Ok(Value::Object(theirs))) => {
@@ -150,11 +152,11 @@ fn versions(view: &View, answer: Result<Answer, Failure>) -> Result<(), Failure>
         Ok(_) => Some(Failure::NotJson),
         Err(failure) => Some(failure),
     };
-    print(&show::render(view, &both, Schema::default(), width()))?;
+    print(&show::render(view, &both, Schema::default(), paper))?;
     failure.map_or(Ok(()), Err)
 }
 
-fn output(output: &Output, answer: &Answer, schema: Schema<'_>) -> Result<String, Failure> {
+fn output(output: &Output, answer: &Answer, schema: Schema<'_>, paper: Paper) -> Result<String, Failure> {
     let (view, is_result) = match output {
         Output::Nothing => return Ok(String::new()),
         Output::Result => (&View::plain(), true),
@@ -165,7 +167,7 @@ fn output(output: &Output, answer: &Answer, schema: Schema<'_>) -> Result<String
     }
     match (serde_json::from_slice(&answer.body), view) {
         (Ok(Value::Null), _) if is_result => Ok(String::new()),
-        (Ok(value), _) => Ok(show::render(view, &value, schema, width())),
+        (Ok(value), _) => Ok(show::render(view, &value, schema, paper)),
         (Err(_), View::Json | View::Yaml | View::Names) => Err(Failure::NotJson),
         (Err(_), View::Text { .. } | View::Topology) => Ok(escape_text(&String::from_utf8_lossy(&answer.body))),
     }
@@ -180,7 +182,7 @@ mod tests {
     #[track_caller]
     fn check(form: &Output, body: &str, expected: &str) {
         let answer = Answer { status: StatusCode::OK, body: body.to_owned().into() };
-        assert_eq!(output(form, &answer, Schema::default()).unwrap(), expected, "{body}");
+        assert_eq!(output(form, &answer, Schema::default(), None.into()).unwrap(), expected, "{body}");
     }
 
     #[test]
@@ -201,6 +203,9 @@ mod tests {
     fn an_answer_that_is_not_json_is_text() {
         check(&Output::View(View::plain()), "drops 3\n\u{1b}", "drops 3\n\\u{1b}");
         let answer = Answer { status: StatusCode::OK, body: "drops 3".into() };
-        assert!(matches!(output(&Output::View(View::Json), &answer, Schema::default()), Err(Failure::NotJson)));
+        assert!(matches!(
+            output(&Output::View(View::Json), &answer, Schema::default(), None.into()),
+            Err(Failure::NotJson)
+        ));
     }
 }

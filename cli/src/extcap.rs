@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 use self::arguments::{Arguments, Task};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::grammar::{Destination, PacketStream, Request, segment};
+use crate::grammar::{Clock, Destination, PacketStream, Request, segment};
 use crate::output::print;
 use crate::session::Session;
 use crate::stream;
+use crate::wireshark;
 
 /// The service whose cubes have packets.
 const SERVICE: &str = "packetcapture";
@@ -39,6 +40,8 @@ arg {number=1}{call=--snaplen}{display=Snap length}{type=unsigned}{range=1,26214
 pub(crate) fn run() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     match arguments.task() {
+        Task::Install(whose) => print(&wireshark::install(whose)?),
+        Task::Uninstall(whose) => print(&wireshark::uninstall(whose)?),
         Task::Interfaces => interfaces(),
         Task::LinkTypes => print(ETHERNET),
         Task::Options => print(OPTIONS),
@@ -56,7 +59,10 @@ pub(crate) fn run() -> Result<(), Failure> {
             let destination = Destination::Pipe(fifo.to_owned());
             let format = Some("pcapng".to_owned());
             let cube = cube.to_owned();
-            stream::take(&session, &PacketStream { cube, destination, follow: true, format, packets: None })
+            stream::take(
+                &session,
+                &PacketStream { cube, destination, follow: true, format, packets: None, clock: Clock::default() },
+            )
         }
     }
 }
@@ -150,9 +156,16 @@ mod tests {
         check("--extcap-interface polycube-s --extcap-capture-filter arp", &Task::FilterIsValid);
         let fifo = "/tmp/f".as_ref();
         check("--capture --extcap-interface s --fifo /tmp/f", &Task::Capture { interface: "s", fifo });
-        for line in
-            ["", "--capture", "--capture --fifo /f", "--capture --extcap-interface s", "--extcap-dlts", "--what"]
-        {
+        for line in [
+            "",
+            "--system",
+            "--install --uninstall",
+            "--capture",
+            "--capture --fifo /f",
+            "--capture --extcap-interface s",
+            "--extcap-dlts",
+            "--what",
+        ] {
             assert!(Arguments::try_parse_from(["x"].into_iter().chain(line.split_whitespace())).is_err(), "{line}");
         }
     }

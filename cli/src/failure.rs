@@ -13,6 +13,7 @@ use crate::records::RecordError;
 use crate::records::blocks::BlockError;
 use crate::refusal::Refusal;
 use crate::token::TokenError;
+use crate::wireshark::InstallError;
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,8 @@ pub(crate) enum Failure {
     CaptureEnded,
     #[error("polycubectl: {0}")]
     Stream(#[from] BlockError),
+    #[error("polycube-extcap: {0}")]
+    Install(#[from] InstallError),
     #[error("polycubectl: {0}")]
     Private(#[from] PrivateError),
     #[error("polycubectl: {}", file_line(.path, .source))]
@@ -84,7 +87,7 @@ impl Failure {
             | Self::Input(_)
             | Self::Terminal => 64,
             Self::Runtime(_) => 71,
-            Self::Output(_) | Self::File { .. } | Self::Project(_) => 74,
+            Self::Output(_) | Self::File { .. } | Self::Project(_) | Self::Install(_) => 74,
         }
     }
 }

@@ -29,20 +29,20 @@ use serde_json::{Map, Value};
 
 use self::capture::Meaning;
 pub(crate) use self::capture::{Capture, Extent, Limits, RecordFormat, Rotation};
-pub(crate) use self::capture_flags::{Clock, FLAGS as CAPTURE_FLAGS};
+pub(crate) use self::capture_flags::FLAGS as CAPTURE_FLAGS;
 pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
 pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
-pub(crate) use self::packets::{Destination, PacketStream};
+pub(crate) use self::packets::{Destination, Joined, PacketStream};
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
 pub(crate) use self::plugin::{Development, NewPlugin, PluginOrder};
 pub(crate) use self::plugin_flags::{CubeKind, Language};
 pub(crate) use self::request::Request;
 use self::settings::{Kind, Settings};
-pub(crate) use self::view::{Detail, View};
+pub(crate) use self::view::{Clock, Detail, View};
 use self::words::{Pair, Style, Words};
 
 /// What can be done with a service besides the verbs; the word stands before its name or after it.
@@ -61,28 +61,37 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
             Meaning::Capture(capture) => Order::Capture(capture),
             Meaning::Help => Order::Help(Question { topic: Topic::Capture, path: Vec::new(), command: None }),
         };
-        return Ok(Line { order, endpoint, verbose });
+        return Ok(Line { order, endpoint, verbose, clock: Clock::default() });
     }
     let mut words = Words::classify(args)?;
     let (endpoint, verbose) = (std::mem::take(&mut words.endpoint), words.verbose);
+    let clock = words.clock.map(|(_, clock)| clock).unwrap_or_default();
     let order = if words.own_version {
         Order::OwnVersion
     } else if words.help || words.is_empty() {
         Order::Help(Question { topic: words.topic(), path: words.path, command: words.command })
     } else if words.path.first().is_some_and(|word| word == "completion") {
         Order::Script(script(&words)?)
+    } else if let Some(once) = top(&words)? {
+        Order::Top { once }
     } else if let Some(plugin) = PluginOrder::parse(&words)? {
         Order::Plugin(plugin)
     } else if let Some(configuration) = Configuration::parse(&words)? {
         Order::Configuration(configuration)
+    } else if let Some(joined) = Joined::parse(&mut words)? {
+        Order::Joined(joined)
     } else if let Some(stream) = PacketStream::parse(&mut words)? {
         Order::Packets(stream)
     } else {
         Order::Call(call(&words)?)
     };
     match order {
-        Order::Packets(_) | Order::Script(_) | Order::Plugin(_) if words.dash => Err(UsageError::Dash),
-        order => Ok(Line { order, endpoint, verbose }),
+        Order::Packets(_) | Order::Joined(_) | Order::Top { .. } | Order::Script(_) | Order::Plugin(_)
+            if words.dash =>
+        {
+            Err(UsageError::Dash)
+        }
+        order => Ok(Line { order, endpoint, verbose, clock }),
     }
 }
 
@@ -90,6 +99,19 @@ fn script(words: &Words) -> Result<Shell, UsageError> {
     match (words.path.as_slice(), words.command, words.pairs.as_slice()) {
         ([_, shell], None, []) => Shell::parse(shell).ok_or_else(|| UsageError::Shell { word: shell.clone() }),
         _ => Err(UsageError::Form { topic: Topic::Completion }),
+    }
+}
+
+/// `top`, and whether it ends at once; `None` when the words ask for something else.
+fn top(words: &Words) -> Result<Option<bool>, UsageError> {
+    if words.topic() != Topic::Top {
+        return Ok(None);
+    }
+    words.refuse_view()?;
+    let flag = words.packets.any().or(words.plugin.of_new()).or(words.plugin.of_dev());
+    match (words.path.as_slice(), flag) {
+        ([_], None | Some("--once")) => Ok(Some(words.plugin.once)),
+        _ => Err(UsageError::Form { topic: Topic::Top }),
     }
 }
 

@@ -114,6 +114,8 @@ mod tests {
                         | Order::Capture(_)
                         | Order::Script(_)
                         | Order::Packets(_)
+                        | Order::Joined(_)
+                        | Order::Top { .. }
                         | Order::Configuration(_)
                         | Order::Plugin(_)
                 ),

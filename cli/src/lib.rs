@@ -3,9 +3,9 @@
 //! Two programs share these rooms; their `main` functions only call here.
 //!
 //! From top to bottom: `command` and `extcap` are the programs; `hint` adds to what went wrong. `configuration` saves and
-//! applies all of it, `plugin` writes and tries plugins of one's own. `capture` captures in one line, `stream` takes packets to a `sink`, `watch` describes
+//! applies all of it, `plugin` writes and tries plugins of one's own. `capture` captures in one line, `stream` takes packets to a `sink`, `join` those of several captures, `top` shows what passes, `watch` describes
 //! them, `session` asks the daemon. `help`, `complete` and `show` write what is printed, `input` reads a body. `failure`
-//! and `refusal` say what went wrong. `project` has the templates of plugins. `private` starts a daemon for one capture. `client` speaks HTTP, with what `config`, `token` and `address` say. The ground is
+//! and `refusal` say what went wrong. `project` has the templates of plugins. `private` starts a daemon for one capture. `client` speaks HTTP, with what `config`, `token` and `address` say. `wireshark` finds its folder, `clock` and `quantity` are for people. The ground is
 //! `grammar`, the words of a command line without any I/O, with `endpoint`, `records` and `terminal`.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@
 mod address;
 mod capture;
 mod client;
+mod clock;
 mod command;
 mod complete;
 mod config;
@@ -24,10 +25,12 @@ mod grammar;
 mod help;
 mod hint;
 mod input;
+mod join;
 mod output;
 mod plugin;
 mod private;
 mod project;
+mod quantity;
 mod records;
 mod refusal;
 mod session;
@@ -36,7 +39,9 @@ mod sink;
 mod stream;
 mod terminal;
 mod token;
+mod top;
 mod watch;
+mod wireshark;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! Printing of the daemon's answers.
 
+mod paper;
 mod schema;
 mod table;
 mod topology;
@@ -12,22 +13,23 @@ use std::slice;
 use polycube_api::{EPHEMERAL, Unit};
 use serde_json::{Map, Value};
 
+pub(crate) use self::paper::Paper;
 pub(crate) use self::schema::Schema;
 pub(crate) use self::table::{Table, paragraph};
 use crate::grammar::{Detail, View};
 use crate::terminal::{escape, escape_json, escape_text};
 
-/// Renders an answer, of which `schema` says more; unless it is empty, it ends with one newline. Tables keep to `width` if
-/// it is given.
-pub(crate) fn render(view: &View, value: &Value, schema: Schema<'_>, width: Option<usize>) -> String {
+/// Renders an answer, of which `schema` says more; unless it is empty, it ends with one newline.
+pub(crate) fn render(view: &View, value: &Value, schema: Schema<'_>, paper: impl Into<Paper>) -> String {
+    let paper = paper.into();
     match view {
         View::Json => escape_json(&format!("{value:#}\n")),
         View::Yaml => yaml::print(value),
         View::Names => names(value),
-        View::Topology => topology::draw(value).unwrap_or_else(|| render(&View::plain(), value, schema, width)),
+        View::Topology => topology::draw(value).unwrap_or_else(|| render(&View::plain(), value, schema, paper)),
         View::Text { detail, all, hide } => {
             let all = *all || *detail == Detail::Verbose;
-            let printer = Printer { detail: *detail, all, hide, schema, width };
+            let printer = Printer { detail: *detail, all, hide, schema, paper };
             let mut out = String::new();
             printer.answer(value, &mut out);
             out
@@ -57,7 +59,7 @@ struct Printer<'a> {
     all: bool,
     hide: &'a [String],
     schema: Schema<'a>,
-    width: Option<usize>,
+    paper: Paper,
 }
 
 impl Printer<'_> {
@@ -71,9 +73,9 @@ impl Printer<'_> {
                 let _ = writeln!(out, "{}", count(items));
             }
             Value::Array(items) if items.iter().any(Value::is_object) => self.table(items, "", 0, out),
-            Value::Array(items) => out.extend(items.iter().map(|item| leaf(item) + "\n")),
+            Value::Array(items) => out.extend(items.iter().map(|item| self.leaf("", item) + "\n")),
             // Scripts read a single value.
-            _ if self.width.is_none() => out.extend([leaf(value).as_str(), "\n"]),
+            _ if self.paper.width.is_none() => out.extend([leaf(value).as_str(), "\n"]),
             _ => out.extend([self.leaf("", value).as_str(), "\n"]),
         }
     }
@@ -95,7 +97,8 @@ impl Printer<'_> {
     }
 
     fn leaf(&self, path: &str, value: &Value) -> String {
-        self.schema.with_unit(path, value).unwrap_or_else(|| leaf(value))
+        let time = || self.paper.clock.shows(value.as_str()?);
+        self.schema.with_unit(path, value).or_else(time).unwrap_or_else(|| leaf(value))
     }
 
     /// Leaves first, then objects, then tables: what is short is not lost below what is long.
@@ -106,12 +109,13 @@ impl Printer<'_> {
                 Value::Array(items) if self.detail == Detail::Brief => count(items),
                 _ => self.leaf(&path, value),
             };
+            let shown = self.paper.cell(key, &shown);
             let _ = writeln!(out, "{:indent$}{}: {shown}", "", escape(key));
         }
         let mut gap = "";
         for (key, value, path) in fields() {
             if let Value::Object(inner) = value {
-                let _ = writeln!(out, "{gap}{:indent$}{}:", "", escape(key));
+                let _ = writeln!(out, "{gap}{:indent$}{}", "", self.paper.title(&format!("{}:", escape(key))));
                 let begin = out.len() - 1;
                 self.object(inner, &path, indent + 1, out);
                 // What follows a table is not a row of it.
@@ -122,7 +126,7 @@ impl Printer<'_> {
             match value {
                 Value::Array(items) if is_tree(value) && self.detail > Detail::Brief => {
                     let gap = if out.is_empty() { "" } else { "\n" };
-                    let _ = writeln!(out, "{gap}{:indent$}{}:", "", escape(key));
+                    let _ = writeln!(out, "{gap}{:indent$}{}", "", self.paper.title(&format!("{}:", escape(key))));
                     self.table(items, &path, indent + 1, out);
                 }
                 Value::Array(items) if is_tree(value) => {
@@ -136,7 +140,7 @@ impl Printer<'_> {
     fn table(&self, items: &[Value], path: &str, indent: usize, out: &mut String) {
         let mut table = Table::default();
         self.entries(&mut table, 0, items, path, &Title::default());
-        table.print(indent, self.width, out);
+        table.print(indent, &self.paper, out);
     }
 
     /// Writes a list's entries into the table, from `row` down; returns how many rows they took.

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::failure::Failure;
 use crate::grammar::Destination;
+use crate::quantity;
 use crate::records::Packet;
 use crate::terminal::escape;
 
@@ -166,7 +167,8 @@ impl Tally {
         let (then, before) = std::mem::replace(&mut self.last, (Instant::now(), self.packets));
         let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);
         let dropped = self.dropped.map_or_else(String::new, |dropped| format!(", {dropped} dropped"));
-        format!("{} packets, {rate:.0} a second{dropped}", self.packets)
+        let size = quantity::size(self.bytes);
+        format!("{} packets, {size}, {rate:.0} packets a second{dropped}", self.packets)
     }
 }
 
@@ -174,7 +176,7 @@ impl Tally {
 impl Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { packets, bytes, dropped, began, .. } = self;
-        write!(f, "{packets} packets, {bytes} bytes in {:.1} s", began.elapsed().as_secs_f64())?;
+        write!(f, "{packets} packets, {} in {}", quantity::size(*bytes), quantity::time(began.elapsed()))?;
         dropped.map_or(Ok(()), |dropped| write!(f, ", {dropped} dropped"))
     }
 }

@@ -19,14 +19,14 @@ use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::{Sink, Tally};
 use crate::terminal::escape;
-use crate::watch;
+use crate::watch::Lines;
 
 /// How often the live line is drawn, and the reader of a pipe checked.
-const TICK: Duration = Duration::from_millis(500);
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 /// How long packets may wait for the number of dropped ones.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the daemon is asked why no packets come, while none do.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Why no more packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,10 +59,10 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
         let reader = reader(stream, response.headers());
         // Wireshark takes whatever an extcap program prints for an error.
         let is_silent = matches!(destination, Destination::Pipe(_));
-        let idle = stream.follow && !is_silent;
-        let idle = idle.then(|| Idle { cube: cube.clone(), request: stream.idle(), packets: 0, said: None });
-        let mut flow = Flow { client, reader, idle, sink: Sink::open(destination)?, tally: Tally::begin() };
-        let reason = flow.copy(response.into_body(), *destination == Destination::Lines).await;
+        let idle = (stream.follow && !is_silent).then(|| Idle::new(stream));
+        let lines = (*destination == Destination::Lines).then(|| Lines::new(stream.clock));
+        let mut flow = Flow { client, reader, idle, sink: Sink::open(destination)?, tally: Tally::begin(), lines };
+        let reason = flow.copy(response.into_body()).await;
         flow.sink.clear();
         if !matches!(reason, Ok(StopReason::ReaderGone)) && !is_silent {
             // There is nowhere to report that stderr is closed.
@@ -72,7 +72,7 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
     })
 }
 
-fn reader(stream: &PacketStream, headers: &HeaderMap) -> Option<Request> {
+pub(crate) fn reader(stream: &PacketStream, headers: &HeaderMap) -> Option<Request> {
     Some(stream.reader(headers.get(STREAM_ID)?.to_str().ok()?))
 }
 
@@ -85,10 +85,12 @@ struct Flow<'a> {
     idle: Option<Idle>,
     sink: Sink,
     tally: Tally,
+    /// Instead of records.
+    lines: Option<Lines>,
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, mut body: Incoming, as_lines: bool) -> Result<StopReason, Failure> {
+    async fn copy(&mut self, mut body: Incoming) -> Result<StopReason, Failure> {
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let mut records = Records::default();
         let mut tick = interval(TICK);
@@ -107,7 +109,7 @@ impl Flow<'_> {
                     let frame = frame.map_err(|source| self.client.broken(source))?;
                     // Trailers have no meaning here.
                     let Ok(bytes) = frame.into_data() else { continue };
-                    let out = self.render(&mut records, &bytes, as_lines)?;
+                    let out = self.render(&mut records, &bytes)?;
                     if let Some(reason) = self.write(out, &mut stop).await? {
                         return Ok(reason);
                     }
@@ -127,16 +129,16 @@ impl Flow<'_> {
         if records.is_cut() { Err(Failure::Cut) } else { Ok(StopReason::Ended) }
     }
 
-    fn render(&mut self, records: &mut Records, bytes: &Bytes, as_lines: bool) -> Result<Vec<u8>, Failure> {
-        let mut lines = String::new();
+    fn render(&mut self, records: &mut Records, bytes: &Bytes) -> Result<Vec<u8>, Failure> {
+        let mut text = String::new();
         let whole = records.feed(bytes, |packet| {
             self.tally.add(packet);
-            if as_lines {
-                lines.push_str(&watch::line(packet));
-                lines.push('\n');
+            if let Some(lines) = &self.lines {
+                text.push_str(&lines.line(packet, ""));
+                text.push('\n');
             }
         })?;
-        Ok(if as_lines { lines.into_bytes() } else { whole })
+        Ok(if self.lines.is_some() { text.into_bytes() } else { whole })
     }
 
     /// Writes. When the user has had enough, a pipe with a slow reader is not waited for.
@@ -158,14 +160,7 @@ impl Flow<'_> {
     async fn look(&mut self) {
         let packets = self.tally.packets();
         let Some(idle) = self.idle.as_mut() else { return };
-        // The first time there can be no packets yet, and later it needs no question whether they come.
-        if std::mem::replace(&mut idle.packets, packets) != packets {
-            return;
-        }
-        let Ok(Ok(answer)) = timeout(COUNT_TIMEOUT, self.client.send(&idle.request)).await else { return };
-        let reason: Option<String> = serde_json::from_slice(&answer.body).ok().flatten();
-        let reason = reason.filter(|_| answer.status.is_success());
-        if let Some(line) = idle.news(reason) {
+        if let Some(line) = idle.look(self.client, packets).await {
             self.sink.clear();
             // There is nowhere to report that stderr is closed.
             let _ = writeln!(io::stderr(), "polycubectl: {line}");
@@ -175,16 +170,20 @@ impl Flow<'_> {
     /// Counts the packets that were dropped because we were slow. If the daemon does not say, the stream goes on.
     async fn count_dropped(&mut self) {
         let Some(reader) = &self.reader else { return };
-        let Ok(Ok(answer)) = timeout(COUNT_TIMEOUT, self.client.send(reader)).await else { return };
-        let state: Option<Value> = serde_json::from_slice(&answer.body).ok();
-        if let Some(dropped) = state.and_then(|state| state.get("dropped")?.as_u64()) {
+        if let Some(dropped) = dropped(self.client, reader).await {
             self.tally.dropped = Some(dropped);
         }
     }
 }
 
+/// How many packets were dropped because a reader was slow, if the daemon says.
+pub(crate) async fn dropped(client: &Client, reader: &Request) -> Option<u64> {
+    let answer = timeout(COUNT_TIMEOUT, client.send(reader)).await.ok()?.ok()?;
+    serde_json::from_slice::<Value>(&answer.body).ok()?.get("dropped")?.as_u64()
+}
+
 /// Why no packets come, as far as the user knows.
-struct Idle {
+pub(crate) struct Idle {
     cube: String,
     request: Request,
     /// How many there were when the daemon was asked last.
@@ -193,6 +192,22 @@ struct Idle {
 }
 
 impl Idle {
+    pub(crate) fn new(stream: &PacketStream) -> Self {
+        Self { cube: stream.cube.clone(), request: stream.idle(), packets: 0, said: None }
+    }
+
+    /// Asks the daemon why no packets come, unless they do; returns what to say if the reason is another one. If the
+    /// daemon does not say, there is none.
+    pub(crate) async fn look(&mut self, client: &Client, packets: u64) -> Option<String> {
+        // The first time there can be no packets yet, and later it needs no question whether they come.
+        if std::mem::replace(&mut self.packets, packets) != packets {
+            return None;
+        }
+        let answer = timeout(COUNT_TIMEOUT, client.send(&self.request)).await.ok()?.ok()?;
+        let reason: Option<String> = serde_json::from_slice(&answer.body).ok().flatten();
+        self.news(reason.filter(|_| answer.status.is_success()))
+    }
+
     /// What to say when the reason is this one now.
     fn news(&mut self, reason: Option<String>) -> Option<String> {
         let former = std::mem::replace(&mut self.said, reason);

@@ -1,5 +1,7 @@
-//! The terminal: how wide it is, and text that cannot control it.
+//! The terminal: how wide it is, its colours, and text that cannot control it.
 
+use std::env;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal};
 
 use rustix::termios::tcgetwinsize;
@@ -10,6 +12,51 @@ pub(crate) fn width() -> Option<usize> {
     let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok())??;
     // A terminal that does not know its size reports 0.
     (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// Whether to write in colours there: it is a terminal that has some, and the user has not asked for none
+/// (<https://no-color.org>).
+pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
+    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal()
+        && !is_set("NO_COLOR")
+        && env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
+}
+
+/// How a text stands out on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Colour {
+    /// What is above something.
+    Title,
+    Good,
+    Bad,
+    /// What is there to be looked at only if need be.
+    Aside,
+}
+
+/// A text in a colour, or plain.
+pub(crate) struct Painted<'a> {
+    text: &'a str,
+    colour: Option<Colour>,
+}
+
+/// A text in a colour; the text must not control the terminal.
+pub(crate) fn paint(text: &str, colour: Option<Colour>) -> Painted<'_> {
+    Painted { text, colour: colour.filter(|_| !text.is_empty()) }
+}
+
+impl Display for Painted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Select Graphic Rendition (ECMA-48, 8.3.117).
+        let code = match self.colour {
+            None => return f.write_str(self.text),
+            Some(Colour::Title) => 1,
+            Some(Colour::Good) => 32,
+            Some(Colour::Bad) => 31,
+            Some(Colour::Aside) => 2,
+        };
+        write!(f, "\x1b[{code}m{}\x1b[0m", self.text)
+    }
 }
 
 /// Escapes control characters, so that a value stays on its line.

@@ -2,27 +2,45 @@
 
 mod summary;
 
-use crate::records::{Direction, Packet};
-use crate::terminal::escape;
+use std::io;
 
-/// The line, without its end: time of day in UTC, direction if it is known, source and destination, what it is, and its
-/// length on the wire.
-pub(crate) fn line(packet: &Packet<'_>) -> String {
-    line_at(packet, packet.time.as_secs() % 86_400, "")
+use crate::clock::Clock;
+use crate::grammar;
+use crate::records::{Direction, Packet};
+use crate::terminal::{Colour, escape, has_colours, paint};
+
+/// How lines look.
+pub(crate) struct Lines {
+    clock: Clock,
+    colours: bool,
 }
 
-/// The same with another second of the day, and with the place, if there are several.
-pub(crate) fn line_at(packet: &Packet<'_>, seconds: u64, place: &str) -> String {
-    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let micros = packet.time.subsec_micros();
-    let direction = match packet.direction {
-        Some(Direction::In) => "in  ",
-        Some(Direction::Out) => "out ",
-        None => "",
-    };
-    let what = summary::of(packet.bytes);
-    let length = packet.length;
-    escape(&format!("{hours:02}:{minutes:02}:{seconds:02}.{micros:06} {place}{direction}{what}, {length} bytes"))
+impl Lines {
+    /// For standard output.
+    pub(crate) fn new(clock: grammar::Clock) -> Self {
+        Self { clock: Clock::new(clock), colours: has_colours(&io::stdout()) }
+    }
+
+    /// The line, without its end: time of day, the place if there are several, direction if it is known, source and
+    /// destination, what it is, and its length on the wire.
+    pub(crate) fn line(&self, packet: &Packet<'_>, place: &str) -> String {
+        let second = self.clock.second_of_day(packet.time);
+        let (hours, minutes, seconds) = (second / 3_600, second / 60 % 60, second % 60);
+        let time = format!("{hours:02}:{minutes:02}:{seconds:02}.{:06}", packet.time.subsec_micros());
+        let direction = match packet.direction {
+            Some(Direction::In) => "in  ",
+            Some(Direction::Out) => "out ",
+            None => "",
+        };
+        let what = escape(&summary::of(packet.bytes));
+        let (time, direction) = (self.paint(&time, Colour::Aside), self.paint(direction, Colour::Title));
+        let (gap, place) = (if place.is_empty() { "" } else { " " }, escape(place));
+        format!("{time} {place}{gap}{direction}{what}, {} bytes", packet.length)
+    }
+
+    fn paint(&self, text: &str, colour: Colour) -> String {
+        paint(text, self.colours.then_some(colour)).to_string()
+    }
 }
 
 #[cfg(test)]

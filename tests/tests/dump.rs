@@ -75,7 +75,7 @@ fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
         let frames = send(&scene, FRAMES)?;
         eventually("the packets", || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == frames.len())))?;
         let summary = interrupt(child)?;
-        assert!(summary.starts_with("200 packets, 20000 bytes in ") && summary.contains(", 0 dropped: "), "{summary}");
+        assert!(summary.starts_with("200 packets, 20 kB in ") && summary.contains(", 0 dropped: "), "{summary}");
         let file = pcap::read(&path)?;
         assert_eq!((file.format, bytes(&file.records)), (format, frames.iter().map(Vec::as_slice).collect()));
         assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);

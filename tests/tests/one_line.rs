@@ -89,7 +89,7 @@ fn a_file_has_the_packets_of_all_places_in_order_of_time() -> Result<()> {
     }
     eventually("the packets", || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == 200)))?;
     let said = interrupt(child, stderr)?;
-    assert!(said.starts_with("200 packets captured, 20000 bytes in "), "{said}");
+    assert!(said.starts_with("200 packets captured, 20 kB in "), "{said}");
     assert!(said.contains(" packets seen by the filter\n0 packets dropped\n"), "{said}");
     let file = pcap::read(&path)?;
     assert!(file.numbers()?.into_iter().eq(0..200));
@@ -186,10 +186,10 @@ fn nothing_is_left_of_a_client_that_is_killed() -> Result<()> {
     let scene = scene()?;
     let before = scene.daemon.snapshot()?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 100, u32::MAX)?;
-    for round in 0..25_u64 {
+    for round in 0..100_u64 {
         let mut child = ctl(&scene, &["capture", "veth1", "veth2"])?.stdout(Stdio::null()).spawn()?;
-        // From before its request to the middle of its packets.
-        thread::sleep(Duration::from_millis(round * 7 % 60));
+        // From before its request to the middle of its packets, at another moment each time.
+        thread::sleep(Duration::from_micros(round * 7_300 % 60_000));
         child.kill()?;
         child.wait()?;
     }

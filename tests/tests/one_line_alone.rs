@@ -145,6 +145,19 @@ fn whichever_is_killed_nothing_is_left() -> Result<()> {
 }
 
 #[test]
+fn nothing_is_left_of_a_client_that_is_killed_at_any_moment() -> Result<()> {
+    let (site, pinned) = (Site::build()?, own_pins()?);
+    for round in 0..10_u64 {
+        let mut child = site.ctl(&["capture", "veth1"])?.stdout(Stdio::null()).spawn()?;
+        // From before its daemon is started to the middle of the capture.
+        std::thread::sleep(std::time::Duration::from_millis(round * 45));
+        child.kill()?;
+        child.wait()?;
+    }
+    site.assert_nothing_is_left(&pinned)
+}
+
+#[test]
 fn what_is_wrong_leaves_nothing_either() -> Result<()> {
     let (site, pinned) = (Site::build()?, own_pins()?);
     let output = site.ctl(&["capture", "veth1", "nosuch"])?.output()?;

@@ -3,15 +3,14 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use super::clock::Clock;
 use super::files::Files;
 use crate::failure::Failure;
 use crate::grammar::{Capture, Destination, Limits, RecordFormat};
+use crate::quantity;
 use crate::records::Packet;
 use crate::records::blocks::{Block, Blocks, Counts, Kind};
 use crate::sink::{CLEAR, Sink};
-use crate::terminal::escape;
-use crate::watch;
+use crate::watch::Lines;
 
 /// The snap length that a file of pcap announces: no record is longer.
 const SNAPLEN: u32 = 262_144;
@@ -49,7 +48,7 @@ enum Target {
 
 /// How packets are rendered.
 enum Form {
-    Lines(Clock),
+    Lines(Lines),
     /// As they come. A further file needs `header` again.
     Pcapng {
         header: Vec<u8>,
@@ -77,7 +76,7 @@ impl Output {
             other => Target::Stdout(Sink::open(other)?),
         };
         let form = match (&capture.destination, capture.format) {
-            (Destination::Lines, _) => Form::Lines(Clock::new(capture.clock)),
+            (Destination::Lines, _) => Form::Lines(Lines::new(capture.clock)),
             (_, RecordFormat::Pcapng) => Form::Pcapng { header: Vec::new() },
             (_, RecordFormat::Pcap) => Form::Pcap { magic: 0xa1b2_c3d4, unit: 1_000 },
             (_, RecordFormat::PcapNanos) => Form::Pcap { magic: 0xa1b2_3c4d, unit: 1 },
@@ -219,16 +218,16 @@ impl Output {
         let (then, before) = std::mem::replace(&mut self.last, (Instant::now(), self.packets));
         let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);
         let dropped = self.dropped.map_or_else(String::new, |dropped| format!(", {dropped} dropped"));
-        let (packets, bytes) = (self.packets, self.bytes);
+        let (packets, size) = (self.packets, quantity::size(self.bytes));
         // There is nowhere to report that stderr is closed.
-        let _ = write!(io::stderr(), "{CLEAR}{packets} packets, {bytes} bytes, {rate:.0} packets a second{dropped}");
+        let _ = write!(io::stderr(), "{CLEAR}{packets} packets, {size}, {rate:.0} packets a second{dropped}");
     }
 
     /// What to say in the end.
     pub(super) fn summary(&self) -> String {
         let place = if let Target::Files(files) = &self.target { files.place() } else { String::new() };
-        let (packets, bytes, seconds) = (self.packets, self.bytes, self.began.elapsed().as_secs_f64());
-        let first = format!("{packets} packets captured, {bytes} bytes in {seconds:.1} s{place}");
+        let (packets, size, time) = (self.packets, quantity::size(self.bytes), quantity::time(self.began.elapsed()));
+        let first = format!("{packets} packets captured, {size} in {time}{place}");
         match (self.counts, self.dropped) {
             (Some(Counts { seen, dropped }), _) => {
                 format!("{first}\n{seen} packets seen by the filter\n{dropped} packets dropped")
@@ -260,11 +259,8 @@ impl Form {
 
     fn packet(&self, packet: &Packet<'_>, block: &[u8], place: &str, out: &mut Vec<u8>) {
         match self {
-            Self::Lines(clock) => {
-                let gap = if place.is_empty() { "" } else { " " };
-                let place = format!("{}{gap}", escape(place));
-                let line = watch::line_at(packet, clock.second_of_day(packet.time), &place);
-                out.extend_from_slice(line.as_bytes());
+            Self::Lines(lines) => {
+                out.extend_from_slice(lines.line(packet, place).as_bytes());
                 out.push(b'\n');
             }
             Self::Pcapng { .. } => out.extend_from_slice(block),

@@ -4,16 +4,26 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Parser};
 
+use crate::wireshark::Whose;
+
 /// Makes packetcapture cubes interfaces of Wireshark's.
 ///
-/// Wireshark calls this program itself. To install it, copy or link it into Wireshark's extcap folder, which `tshark -G
-/// folders` shows. POLYCUBECTL_URL, POLYCUBECTL_TOKEN and polycubectl's configuration file say where the daemon is.
+/// Wireshark calls this program itself, once --install has linked it into the folder that your Wireshark reads. POLYCUBECTL_URL, POLYCUBECTL_TOKEN and polycubectl's configuration file say where the daemon is.
 #[derive(Debug, Parser)]
 #[command(name = "polycube-extcap", version, arg_required_else_help = true)]
 #[command(group = ArgGroup::new("question").required(true).multiple(true).args(
-    ["extcap_interfaces", "extcap_dlts", "extcap_config", "capture", "extcap_capture_filter"]
+    ["extcap_interfaces", "extcap_dlts", "extcap_config", "capture", "extcap_capture_filter", "install", "uninstall"]
 ))]
 pub(super) struct Arguments {
+    /// Link this program into Wireshark's folder, so that Wireshark lists captures
+    #[arg(long, conflicts_with = "uninstall")]
+    install: bool,
+    /// Remove that link
+    #[arg(long)]
+    uninstall: bool,
+    /// With --install and --uninstall: for all users, as root
+    #[arg(long)]
+    system: bool,
     /// List the cubes
     #[arg(long)]
     extcap_interfaces: bool,
@@ -49,6 +59,8 @@ pub(super) struct Arguments {
 /// What is asked.
 #[derive(Debug, PartialEq)]
 pub(super) enum Task<'a> {
+    Install(Whose),
+    Uninstall(Whose),
     Interfaces,
     LinkTypes,
     Options,
@@ -58,7 +70,10 @@ pub(super) enum Task<'a> {
 
 impl Arguments {
     pub(super) fn task(&self) -> Task<'_> {
+        let whose = if self.system { Whose::System } else { Whose::Own };
         match (&self.extcap_interface, &self.fifo) {
+            _ if self.install => Task::Install(whose),
+            _ if self.uninstall => Task::Uninstall(whose),
             (Some(interface), Some(fifo)) if self.capture => Task::Capture { interface, fifo },
             _ if self.extcap_interfaces => Task::Interfaces,
             _ if self.extcap_dlts => Task::LinkTypes,

@@ -14,11 +14,12 @@ use hyper::Method;
 use polycube_api::{EPHEMERAL, Unit, Verb};
 use serde_json::{Value, json};
 
-use super::capture_flags::{Clock, Direction, Flags, KEYWORDS};
+use super::capture_flags::{Direction, Flags, KEYWORDS};
 use super::error::UsageError;
 use super::packets::Destination;
 use super::path;
 use super::request::Request;
+use super::view::Clock;
 use super::words::utf8;
 use crate::endpoint::Endpoint;
 

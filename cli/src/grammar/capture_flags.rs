@@ -1,7 +1,8 @@
 //! Flags of `capture`, and the words that begin an expression.
 
 use super::error::UsageError;
-use super::words::set_once;
+use super::view::Clock;
+use super::words::{one, set_once};
 use crate::endpoint::Endpoint;
 
 /// Which packets, as seen from the place.
@@ -11,14 +12,6 @@ pub(crate) enum Direction {
     Both,
     In,
     Out,
-}
-
-/// The clock that lines show.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) enum Clock {
-    #[default]
-    Local,
-    Utc,
 }
 
 /// The flags, what follows each, and what it is for.
@@ -182,12 +175,4 @@ impl Flags {
 fn set(flag: &mut bool) -> Result<(), UsageError> {
     *flag = true;
     Ok(())
-}
-
-/// Two that say the opposite exclude each other.
-fn one<T: Copy + PartialEq>(slot: &mut Option<(&'static str, T)>, given: (&'static str, T)) -> Result<(), UsageError> {
-    match slot.replace(given) {
-        Some((first, value)) if value != given.1 => Err(UsageError::StylesTogether { first, second: given.0 }),
-        _ => Ok(()),
-    }
 }

@@ -17,6 +17,8 @@ pub(crate) enum UsageError {
     StylesTogether { first: &'static str, second: &'static str },
     #[error("{flag} goes with show only")]
     ViewWithoutShow { flag: &'static str },
+    #[error("{flag} goes with show and watch only")]
+    ClockWithoutTimes { flag: &'static str },
     #[error("-hide does not go with {flag}")]
     HideWith { flag: &'static str },
     #[error("-hide needs names: -hide=uuid,ports.peer")]
@@ -79,6 +81,10 @@ pub(crate) enum UsageError {
     Format { value: String },
     #[error("'{value}' is not a form of output: -o takes json, yaml, wide or name")]
     OutputForm { value: String },
+    #[error("the capture {cube} is given twice")]
+    CubeTwice { cube: String },
+    #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
+    JoinedFormat { format: String },
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
@@ -117,7 +123,11 @@ impl UsageError {
             | Self::PluginName { .. }
             | Self::ReservedName { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
-            Self::Count { .. } | Self::FlagWithoutDump { .. } | Self::PairWithPackets { .. } => Topic::Dump,
+            Self::Count { .. }
+            | Self::CubeTwice { .. }
+            | Self::JoinedFormat { .. }
+            | Self::FlagWithoutDump { .. }
+            | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NoPlace
             | Self::PlaceTwice { .. }
             | Self::PlaceKind { .. }
@@ -132,7 +142,7 @@ impl UsageError {
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
-            Self::HideWith { .. } | Self::HideWithoutNames => Topic::Show,
+            Self::HideWith { .. } | Self::HideWithoutNames | Self::ClockWithoutTimes { .. } => Topic::Show,
             _ => Topic::General,
         }
     }

@@ -3,7 +3,7 @@
 /// Names of the flags of `dump`.
 pub(super) const FLAGS: [&str; 5] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c"];
 /// Those that `watch` takes, too.
-pub(super) const OF_WATCH: [&str; 1] = ["-c"];
+pub(super) const OF_WATCH: [&str; 3] = ["-c", "--utc", "--local"];
 pub(crate) const FORMAT_FLAG: &str = "--format";
 /// Formats of a stream that can be asked for; the daemon knows which of them the cube has.
 pub(crate) const FORMATS: [&str; 3] = ["pcap", "pcap-nanos", "pcapng"];

@@ -22,6 +22,7 @@ pub(crate) enum Topic {
     Dump,
     Watch,
     Capture,
+    Top,
 }
 
 pub(crate) struct Form {
@@ -32,7 +33,7 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 16] = [
+pub(crate) static FORMS: [Form; 17] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
@@ -57,7 +58,7 @@ pub(crate) static FORMS: [Form; 16] = [
     Form {
         topic: Topic::Show,
         name: "show",
-        usage: "NAME show [PATH...] [--all] [-brief|-normal|-verbose|-json|-yaml|-o FORM] [-hide=KEY,...]",
+        usage: "NAME show [PATH...] [--all] [-brief|-normal|-verbose|-json|-yaml|-o FORM] [-hide=KEY,...] [--utc|--local]",
         about: "show a cube or a part of it, with --all defaults and details, too; also cubes, services, netdevs, topology; -o takes json, yaml, \
                 wide (-verbose) and name",
         examples: &["sniffer show dump", "cubes show -json", "topology"],
@@ -90,20 +91,30 @@ pub(crate) static FORMS: [Form; 16] = [
     Form {
         topic: Topic::Dump,
         name: "dump",
-        usage: "NAME dump [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] [--force]",
-        about: "write a capture's packets so far, or with --follow those from now on; NAME show dump shows its file",
+        usage: "NAME dump | dump NAME... [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] [--force]",
+        about: "write a capture's packets so far, or with --follow those from now on; of several captures in one pcapng stream, \
+                in order of time; NAME show dump shows its file",
         examples: &[
             "sniffer dump -w out.pcap",
             "sniffer dump -w - --follow -c 100 | tcpdump -nr -",
+            "dump before after --follow -w both.pcapng",
             "sniffer show dump",
         ],
     },
     Form {
         topic: Topic::Watch,
         name: "watch",
-        usage: "NAME watch [-c PACKETS]",
+        usage: "NAME watch [-c PACKETS] [--utc|--local]",
         about: "show a line for each packet that a capture sees from now on, until Ctrl-C or for -c PACKETS",
         examples: &["sniffer watch", "sniffer watch -c 10"],
+    },
+    Form {
+        topic: Topic::Top,
+        name: "top",
+        usage: "top [--once]",
+        about: "show what passes captures and ports, with rates and drops, until q; with --once, or into a pipe, one table after a \
+                second",
+        examples: &["top", "top --once"],
     },
     Form {
         topic: Topic::Connect,

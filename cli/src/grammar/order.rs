@@ -6,12 +6,12 @@ use polycube_api::Verb;
 use super::capture::Capture;
 use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
-use super::packets::PacketStream;
+use super::packets::{Joined, PacketStream};
 use super::path;
 use super::plugin::PluginOrder;
 use super::request::Request;
 use super::settings::Settings;
-use super::view::View;
+use super::view::{Clock, View};
 use crate::endpoint::Endpoint;
 
 /// What the user typed, understood.
@@ -21,6 +21,8 @@ pub(crate) struct Line {
     pub(crate) endpoint: Endpoint,
     /// Whether a refusal is to be printed with the log that it may have.
     pub(crate) verbose: bool,
+    /// The clock of times that are shown.
+    pub(crate) clock: Clock,
 }
 
 /// What to do.
@@ -34,6 +36,12 @@ pub(crate) enum Order {
     Capture(Box<Capture>),
     /// Take a capture's packets.
     Packets(PacketStream),
+    /// Take several captures' packets as one stream.
+    Joined(Joined),
+    /// Show what passes captures and ports.
+    Top {
+        once: bool,
+    },
     Call(Call),
     /// Save, apply or compare the whole configuration.
     Configuration(Configuration),
@@ -99,7 +107,13 @@ impl Question {
     pub(crate) fn request(&self) -> Option<Request> {
         if matches!(
             self.topic,
-            Topic::Capture | Topic::Completion | Topic::Config | Topic::Dump | Topic::Plugin | Topic::Watch
+            Topic::Capture
+                | Topic::Completion
+                | Topic::Config
+                | Topic::Dump
+                | Topic::Plugin
+                | Topic::Top
+                | Topic::Watch
         ) {
             return None;
         }

@@ -9,6 +9,7 @@ use super::error::UsageError;
 use super::flags::Flags;
 use super::path;
 use super::request::Request;
+use super::view::Clock;
 use super::words::Words;
 
 /// A stream of packets, and where it goes.
@@ -21,6 +22,17 @@ pub(crate) struct PacketStream {
     /// The cube's own when neither it nor the file's name says which.
     pub(crate) format: Option<String>,
     /// How many; all if it is not given.
+    pub(crate) packets: Option<u64>,
+    /// The clock of lines.
+    pub(crate) clock: Clock,
+}
+
+/// Streams of several cubes, as one.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Joined {
+    pub(crate) cubes: Vec<String>,
+    pub(crate) destination: Destination,
+    pub(crate) follow: bool,
     pub(crate) packets: Option<u64>,
 }
 
@@ -37,11 +49,72 @@ pub(crate) enum Destination {
     Lines,
 }
 
+impl Joined {
+    /// `None` when the words ask for something else.
+    pub(super) fn parse(words: &mut Words) -> Result<Option<Self>, UsageError> {
+        let ([first, cubes @ ..], None) = (words.path.as_slice(), words.command) else { return Ok(None) };
+        // `dump watch` looks at a cube that is called so.
+        if first != "dump" || cubes.is_empty() || cubes == ["watch"] || cubes == ["dump"] {
+            return Ok(None);
+        }
+        let cubes = cubes.to_vec();
+        words.refuse_view()?;
+        if let Some(pair) = words.pairs.first() {
+            return Err(UsageError::PairWithPackets { key: pair.name.clone() });
+        }
+        if let Some(twice) = cubes.iter().enumerate().find_map(|(at, cube)| cubes[..at].contains(cube).then_some(cube))
+        {
+            return Err(UsageError::CubeTwice { cube: twice.clone() });
+        }
+        let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
+        let destination = destination(write, force);
+        // Neither other format says where a packet comes from.
+        match format.as_deref().or(destination.ending()) {
+            None | Some("pcapng") => {}
+            Some(format) => return Err(UsageError::JoinedFormat { format: format.to_owned() }),
+        }
+        Ok(Some(Self { cubes, destination, follow, packets: packets(count)? }))
+    }
+
+    /// The stream of each.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = PacketStream> {
+        self.cubes.iter().map(|cube| PacketStream {
+            cube: cube.clone(),
+            destination: Destination::Records,
+            follow: self.follow,
+            format: Some("pcapng".to_owned()),
+            packets: None,
+            clock: Clock::default(),
+        })
+    }
+}
+
+fn destination(write: Option<String>, force: bool) -> Destination {
+    match write {
+        Some(path) if path != "-" => Destination::File { path: path.into(), force },
+        _ => Destination::Records,
+    }
+}
+
+fn packets(count: Option<String>) -> Result<Option<u64>, UsageError> {
+    let packets = count.map(|count| match count.parse() {
+        Ok(packets) if packets > 0 => Ok(packets),
+        _ => Err(UsageError::Count { value: count }),
+    });
+    packets.transpose()
+}
+
 impl Destination {
+    /// The format that a file's name names.
+    fn ending(&self) -> Option<&'static str> {
+        let Self::File { path, .. } = self else { return None };
+        let ending = path.extension()?;
+        ["pcapng", "pcap"].into_iter().find(|known| ending.eq_ignore_ascii_case(known))
+    }
+
     /// The format that a file's name asks for. `.pcap` may be either resolution: the cube's own is best.
     fn format(&self) -> Option<&'static str> {
-        let Self::File { path, .. } = self else { return None };
-        path.extension().filter(|ending| ending.eq_ignore_ascii_case("pcapng")).map(|_| "pcapng")
+        self.ending().filter(|ending| *ending == "pcapng")
     }
 }
 
@@ -53,16 +126,13 @@ impl PacketStream {
             ([cube, verb], None) if verb == "watch" => (cube.clone(), true),
             _ => return words.packets.any().map_or(Ok(None), |flag| Err(UsageError::FlagWithoutDump { flag })),
         };
+        let clock = words.clock.take_if(|_| lines).map(|(_, clock)| clock).unwrap_or_default();
         words.refuse_view()?;
         if let Some(pair) = words.pairs.first() {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
         let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
-        let packets = count.map(|count| match count.parse() {
-            Ok(packets) if packets > 0 => Ok(packets),
-            _ => Err(UsageError::Count { value: count }),
-        });
-        let packets = packets.transpose()?;
+        let packets = packets(count)?;
         if lines {
             let flags = Flags { write, format, force, ..Flags::default() };
             return match flags.any() {
@@ -73,15 +143,13 @@ impl PacketStream {
                     follow: true,
                     format: Some("pcapng".to_owned()),
                     packets,
+                    clock,
                 })),
             };
         }
-        let destination = match write {
-            Some(path) if path != "-" => Destination::File { path: path.into(), force },
-            _ => Destination::Records,
-        };
+        let destination = destination(write, force);
         let format = format.or_else(|| destination.format().map(str::to_owned));
-        Ok(Some(Self { cube, destination, follow, format, packets }))
+        Ok(Some(Self { cube, destination, follow, format, packets, clock }))
     }
 
     /// Asks for the stream.

@@ -33,12 +33,16 @@ impl Partial {
     /// The flags that can follow.
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let details = [Detail::Brief, Detail::Normal, Detail::Verbose].map(Style::Text);
-        let styles =
-            [Style::Json, Style::Yaml].into_iter().chain(details).map(Style::flag).chain(["--all", "-hide=", "-o"]);
+        let styles = [Style::Json, Style::Yaml]
+            .into_iter()
+            .chain(details)
+            .map(Style::flag)
+            .chain(["--all", "-hide=", "-o", "--utc", "--local"]);
         let shows = self.question.command == Some(Verb::Show);
         let of_packets: &[&str] = match self.question.topic {
             Topic::Dump => &flags::FLAGS,
             Topic::Watch => &flags::OF_WATCH,
+            Topic::Top => &["--once"],
             Topic::Plugin => match self.question.path.get(1).map(String::as_str) {
                 Some("new") => &plugin_flags::OF_NEW,
                 Some("dev") => &plugin_flags::OF_DEV,

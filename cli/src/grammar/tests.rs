@@ -385,3 +385,56 @@ fn everything_is_only_for_show() {
     let error = parse(["s", "set", "a=1", "--all"].map(Into::into)).unwrap_err();
     assert_eq!(error, UsageError::ViewWithoutShow { flag: "--all" });
 }
+
+#[test]
+fn several_captures_are_dumped_as_one() {
+    let joined = |line: &str| match parse_text(&line.split(' ').collect::<Vec<_>>()).map(|line| line.order) {
+        Ok(Order::Joined(joined)) => joined,
+        other => panic!("{line}: {other:?}"),
+    };
+    let expected = Joined {
+        cubes: vec!["a".to_owned(), "b".to_owned()],
+        destination: Destination::File { path: "o.pcapng".into(), force: false },
+        follow: true,
+        packets: Some(5),
+    };
+    assert_eq!(joined("dump a b --follow -w o.pcapng -c 5"), expected);
+    let paths: Vec<_> = expected.streams().map(|stream| stream.request().path).collect();
+    assert_eq!(paths, ["a/stream?format=pcapng&follow=true", "b/stream?format=pcapng&follow=true"]);
+    assert_eq!(joined("dump a").cubes, ["a"]);
+    check_refused(&["dump", "a", "b", "a"], "the capture a is given twice");
+    for line in [&["dump", "a", "b", "-w", "o.pcap"][..], &["dump", "a", "b", "--format", "pcap"]] {
+        let expected = "packets of several captures are written as pcapng: pcap does not say where a packet comes from";
+        check_refused(line, expected);
+    }
+    check_refused(&["dump", "a", "--utc"], "--utc goes with show and watch only");
+    // A cube may be called so.
+    check_help("dump show ?", Topic::Show);
+    assert!(matches!(parse_text(&["dump", "watch"]).unwrap().order, Order::Packets(_)));
+    check("dump set snaplen=96", &PATCH, "dump/snaplen/", json!(96));
+}
+
+#[test]
+fn top_is_a_command_unless_a_cube_is_called_so() {
+    let order = |line: &[&str]| parse_text(line).map(|line| line.order);
+    assert_eq!(order(&["top"]), Ok(Order::Top { once: false }));
+    assert_eq!(order(&["top", "--once"]), Ok(Order::Top { once: true }));
+    check_refused(&["top", "br1"], "wrong number of words for top");
+    check_refused(&["top", "-w", "x"], "wrong number of words for top");
+    check("top show", &GET, "top/", Value::Null);
+}
+
+#[test]
+fn times_are_local_unless_it_is_said_otherwise() {
+    for (line, expected) in [
+        (&["s", "files", "show"][..], Clock::Local),
+        (&["s", "files", "show", "--utc"], Clock::Utc),
+        (&["s", "files", "show", "--local"], Clock::Local),
+    ] {
+        assert_eq!(parse_text(line).unwrap().clock, expected, "{line:?}");
+    }
+    let Order::Packets(watched) = parse_text(&["s", "watch", "--utc"]).unwrap().order else { panic!("watch") };
+    assert_eq!(watched.clock, Clock::Utc);
+    check_refused(&["s", "show", "--utc", "--local"], "--utc and --local exclude each other");
+    check_refused(&["s", "set", "a=1", "--utc"], "--utc goes with show and watch only");
+}

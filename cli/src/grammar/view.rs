@@ -18,6 +18,14 @@ pub(crate) enum View {
     Topology,
 }
 
+/// The clock that people read.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) enum Clock {
+    #[default]
+    Local,
+    Utc,
+}
+
 /// How deep lists are opened: counted, their entries in a table, or their entries' own lists too.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) enum Detail {

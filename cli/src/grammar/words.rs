@@ -9,7 +9,7 @@ use super::flags::Flags;
 use super::forms::Topic;
 use super::path;
 use super::plugin_flags::PluginFlags;
-use super::view::Detail;
+use super::view::{Clock, Detail};
 use crate::endpoint::Endpoint;
 
 /// The words by kind.
@@ -23,6 +23,8 @@ pub(super) struct Words {
     pub(super) verbose: bool,
     pub(super) style: Option<Style>,
     pub(super) all: bool,
+    /// `--utc` or `--local`.
+    pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) hide: Option<Vec<String>>,
     pub(super) endpoint: Endpoint,
     pub(super) packets: Flags,
@@ -102,6 +104,8 @@ impl Words {
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
             (_, None) if first == "capture" => Topic::Capture,
+            (_, None) if first == "top" && self.pairs.is_empty() => Topic::Top,
+            (_, None) if first == "dump" && self.path.len() > 1 && self.path[1] != "watch" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
             (_, Some(verb)) => Topic::of(verb),
@@ -115,6 +119,7 @@ impl Words {
             (Some(style), _) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
             (None, Some(_)) => Err(UsageError::ViewWithoutShow { flag: "-hide" }),
             (None, None) if self.all => Err(UsageError::ViewWithoutShow { flag: "--all" }),
+            (None, None) if let Some((flag, _)) = self.clock => Err(UsageError::ClockWithoutTimes { flag }),
             (None, None) => Ok(()),
         }
     }
@@ -158,6 +163,8 @@ impl Words {
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
             ("--all", None) => self.all = true,
+            ("--utc", None) => one(&mut self.clock, ("--utc", Clock::Utc))?,
+            ("--local", None) => one(&mut self.clock, ("--local", Clock::Local))?,
             ("-json", None) => self.style(Style::Json)?,
             ("-brief", None) => self.style(Style::Text(Detail::Brief))?,
             ("-normal", None) => self.style(Style::Text(Detail::Normal))?,
@@ -209,6 +216,17 @@ impl Style {
             Self::Text(Detail::Normal) => "-normal",
             Self::Text(Detail::Verbose) => "-verbose",
         }
+    }
+}
+
+/// Takes one of several flags that exclude each other.
+pub(super) fn one<T: Copy + PartialEq>(
+    slot: &mut Option<(&'static str, T)>,
+    given: (&'static str, T),
+) -> Result<(), UsageError> {
+    match slot.replace(given) {
+        Some((first, value)) if value != given.1 => Err(UsageError::StylesTogether { first, second: given.0 }),
+        _ => Ok(()),
     }
 }
 

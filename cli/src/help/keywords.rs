@@ -168,7 +168,7 @@ impl Row {
 fn table(rows: &[Row], width: Option<usize>, text: &mut String) {
     let has_example = rows.iter().any(|row| !row.example.is_empty());
     let whole = columns(rows, has_example);
-    if whole.fits(width) { whole } else { columns(rows, false) }.print(0, width, text);
+    if whole.fits(width) { whole } else { columns(rows, false) }.print(0, &width.into(), text);
 }
 
 fn columns(rows: &[Row], has_example: bool) -> Table {

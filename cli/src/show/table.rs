@@ -2,6 +2,9 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::paper::Paper;
+use crate::terminal::Painted;
+
 /// Blanks between two columns.
 const GAP: usize = 2;
 /// Values of records get so many columns, even where the terminal has fewer.
@@ -46,14 +49,14 @@ impl Table {
 
     /// Writes the table into lines of at most `width` cells, where there is such a limit: what does not fit into its
     /// column goes on below, and where that is not enough, each row becomes a record.
-    pub(crate) fn print(&self, indent: usize, width: Option<usize>, out: &mut String) {
-        let room = width.map(|width| width.saturating_sub(indent));
+    pub(crate) fn print(&self, indent: usize, paper: &Paper, out: &mut String) {
+        let room = paper.width.map(|width| width.saturating_sub(indent));
         let Some(widths) = self.widths(room) else { return self.records(indent, room.unwrap_or_default(), out) };
         if !self.columns.is_empty() {
-            self.line(indent, &widths, |column| &column.title, out);
+            self.line(indent, &widths, |column| &column.title, |_, part| paper.title(part), out);
         }
         for row in 0..self.rows() {
-            self.line(indent, &widths, |column| column.cell(row), out);
+            self.line(indent, &widths, |column| column.cell(row), |title, part| paper.cell(title, part), out);
         }
     }
 
@@ -86,15 +89,22 @@ impl Table {
         }
     }
 
-    fn line<'a>(&'a self, indent: usize, widths: &[usize], text: impl Fn(&'a Column) -> &'a str, out: &mut String) {
+    fn line<'a>(
+        &'a self,
+        indent: usize,
+        widths: &[usize],
+        text: impl Fn(&'a Column) -> &'a str,
+        paint: impl for<'t> Fn(&str, &'t str) -> Painted<'t>,
+        out: &mut String,
+    ) {
         let cells: Vec<Vec<String>> =
             self.columns.iter().zip(widths).map(|(column, width)| wrap(text(column), *width)).collect();
         let height = cells.iter().map(Vec::len).max().unwrap_or(0);
         for at in 0..height {
             let mut line = " ".repeat(indent);
-            for (cell, width) in cells.iter().zip(widths) {
+            for ((cell, width), column) in cells.iter().zip(widths).zip(&self.columns) {
                 let part = cell.get(at).map_or("", String::as_str);
-                line.push_str(part);
+                line.push_str(&paint(&column.title, part).to_string());
                 line.extend(std::iter::repeat_n(' ', width.saturating_sub(part.width()) + GAP));
             }
             out.push_str(line.trim_end());
@@ -187,7 +197,7 @@ mod tests {
         table.put(1, "name", "日本".to_owned());
         table.put(1, "uuid", "f".to_owned());
         let mut out = String::new();
-        table.print(1, width, &mut out);
+        table.print(1, &width.into(), &mut out);
         out
     }
 

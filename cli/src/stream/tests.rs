@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::address::Address;
+use crate::grammar::Clock;
 
 const END: &str = "0\r\n\r\n";
 
@@ -47,7 +48,14 @@ fn daemon(status: &str, pieces: Vec<Vec<u8>>, end: &'static str) -> (Session, Jo
 
 fn into(path: &Path, force: bool) -> PacketStream {
     let destination = Destination::File { path: path.to_owned(), force };
-    PacketStream { cube: "s".to_owned(), destination, follow: false, format: None, packets: None }
+    PacketStream {
+        cube: "s".to_owned(),
+        destination,
+        follow: false,
+        format: None,
+        packets: None,
+        clock: Clock::default(),
+    }
 }
 
 fn place() -> (TempDir, PathBuf) {

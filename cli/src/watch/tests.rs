@@ -21,6 +21,10 @@ fn frame(write: impl FnOnce(&mut Vec<u8>) -> Result<(), etherparse::err::packet:
     bytes
 }
 
+fn line(packet: &Packet<'_>) -> String {
+    Lines { clock: Clock::Utc, colours: false }.line(packet, "")
+}
+
 #[track_caller]
 fn check(bytes: &[u8], expected: &str) {
     let time = Duration::from_micros(1_700_000_000_123_456);
@@ -92,4 +96,12 @@ fn the_direction_follows_the_time() {
     let of = |direction| line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: Some(direction) });
     assert_eq!(of(Direction::In), "00:00:00.000000 in  10.0.0.1:5 > 10.0.0.2:53 UDP, 42 bytes");
     assert_eq!(of(Direction::Out), "00:00:00.000000 out 10.0.0.1:5 > 10.0.0.2:53 UDP, 42 bytes");
+}
+
+#[test]
+fn on_a_terminal_times_recede() {
+    let lines = Lines { clock: Clock::Utc, colours: true };
+    let bytes = frame(|out| v4().udp(1, 2).write(out, &[]));
+    let line = lines.line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: None }, "veth1");
+    assert_eq!(line, "\u{1b}[2m00:00:00.000000\u{1b}[0m veth1 10.0.0.1:1 > 10.0.0.2:2 UDP, 42 bytes");
 }

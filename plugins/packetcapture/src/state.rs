@@ -273,7 +273,7 @@ pub struct Counters {
     #[schemars(extend("x-summary" = "packets", "x-metric" = { "name": "packetcapture_captured_packets_total", "type": "counter" }))]
     pub captured: u64,
     /// Recorded bytes of these packets
-    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-summary" = "bytes", "x-metric" = { "name": "packetcapture_captured_bytes_total", "type": "counter" }))]
     pub bytes: u64,
     /// Packets lost: the sum of all `dropped-…` counters but `dropped-limit`
     #[schemars(extend("x-summary" = "drops"))]

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use crate::grammar;
 
-/// The clock that lines show.
+/// The clock that people read.
+#[derive(Clone, Debug)]
 pub(crate) enum Clock {
     Utc,
     /// The time zone of `TZ`, or of this machine.
@@ -21,6 +23,18 @@ impl Clock {
             // Without a time zone, it is UTC.
             grammar::Clock::Local => Self::Local(TimeZone::system()),
         }
+    }
+
+    /// A text that is a time in UTC as daemons write it (RFC 3339), on this clock; `None` if it is something else.
+    pub(crate) fn shows(&self, text: &str) -> Option<String> {
+        let Self::Local(zone) = self else { return None };
+        let is_time = (20..=30).contains(&text.len()) && text.ends_with('Z') && text.as_bytes()[10] == b'T';
+        let time: Timestamp = is_time.then(|| text.parse().ok())??;
+        let offset = zone.to_offset(time);
+        // In UTC, it is as it was.
+        let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len() - 1);
+        let printer = DateTimePrinter::new().precision(u8::try_from(digits).ok());
+        (offset.seconds() != 0).then(|| printer.timestamp_with_offset_to_string(&time, offset))
     }
 
     /// The second of the day at a time since 1970.
@@ -49,5 +63,19 @@ mod tests {
             assert_eq!(berlin.second_of_day(Duration::from_secs(seconds)), hour * 3600);
             assert_eq!(Clock::Utc.second_of_day(Duration::from_secs(seconds)), 12 * 3600);
         }
+    }
+
+    #[test]
+    fn only_times_in_utc_are_shown_otherwise() {
+        let berlin = Clock::Local(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        let shown = berlin.shows("2026-07-15T23:00:00.000120Z").unwrap();
+        assert_eq!(shown, "2026-07-16T01:00:00.000120+02:00");
+        for other in
+            ["", "Z", "2026-07-15", "2026-07-15T23:00:00+02:00", "a-name-that-ends-inZ", "ééééééééééééT-12345678Z"]
+        {
+            assert_eq!(berlin.shows(other), None, "{other}");
+        }
+        assert_eq!(Clock::Utc.shows("2026-07-15T23:00:00.000120Z"), None);
+        assert_eq!(Clock::Local(TimeZone::UTC).shows("2026-07-15T23:00:00Z"), None);
     }
 }
