@@ -53,6 +53,8 @@ pub(crate) enum UsageError {
     Form { topic: Topic },
     #[error("there is no completion for '{word}': give bash, zsh or fish")]
     Shell { word: String },
+    #[error("there is no topic '{word}': {}polycubectl help lists the topics", meant(near))]
+    NoTopic { word: String, near: Vec<&'static str> },
     #[error("'{value}' is not a number of packets: give -c 1 or more")]
     Count { value: String },
     #[error("capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i")]
@@ -105,6 +107,11 @@ pub(crate) enum UsageError {
     AttachPosition { value: String },
 }
 
+/// A question, if there are names that could be meant.
+fn meant(near: &[&str]) -> String {
+    if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) }
+}
+
 impl UsageError {
     /// The topic that shows the right form.
     pub(crate) fn topic(&self) -> Topic {
@@ -112,6 +119,7 @@ impl UsageError {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
+            Self::NoTopic { .. } => Topic::Help,
             Self::FlagWithoutPlugin { .. }
             | Self::FlagOfPlugin { .. }
             | Self::PluginName { .. }

@@ -6,6 +6,7 @@ use polycube_api::Verb;
 use super::capture::Capture;
 use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
+use super::manual::Explanation;
 use super::packets::PacketStream;
 use super::path;
 use super::plugin::PluginOrder;
@@ -27,6 +28,8 @@ pub(crate) struct Line {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Order {
     Help(Question),
+    /// Explain a topic.
+    Explanation(Explanation),
     OwnVersion,
     /// Print a shell's completion script.
     Script(Shell),
@@ -99,7 +102,13 @@ impl Question {
     pub(crate) fn request(&self) -> Option<Request> {
         if matches!(
             self.topic,
-            Topic::Capture | Topic::Completion | Topic::Config | Topic::Dump | Topic::Plugin | Topic::Watch
+            Topic::Capture
+                | Topic::Completion
+                | Topic::Config
+                | Topic::Dump
+                | Topic::Help
+                | Topic::Plugin
+                | Topic::Watch
         ) {
             return None;
         }

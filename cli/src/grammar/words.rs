@@ -101,6 +101,7 @@ impl Words {
             (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
+            (_, None) if first == "help" => Topic::Help,
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
