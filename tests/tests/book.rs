@@ -86,10 +86,13 @@ fn line_matches(expected: &str, found: &str) -> bool {
     }
 }
 
-/// Runs a page's blocks after `before`, and compares what they print. Returns the directory in which they ran.
-fn run(page: &str, before: &str, at_least: usize) -> Result<tempfile::TempDir> {
-    let text = fs::read_to_string(Path::new(REPOSITORY).join(page)).with_context(|| format!("cannot read {page}"))?;
-    let blocks = blocks(&text);
+fn read(page: &str) -> Result<String> {
+    fs::read_to_string(Path::new(REPOSITORY).join(page)).with_context(|| format!("cannot read {page}"))
+}
+
+/// Runs the blocks of a page's text after `before`, and compares what they print. Returns the directory in which they ran.
+fn run(page: &str, text: &str, before: &str, at_least: usize) -> Result<tempfile::TempDir> {
+    let blocks = blocks(text);
     ensure!(blocks.len() >= at_least, "{page} has {} blocks", blocks.len());
     let mut script = format!("set -eu\n{MACHINE}{}", before.lines().flat_map(line).collect::<String>());
     for block in &blocks {
@@ -125,7 +128,7 @@ fn run(page: &str, before: &str, at_least: usize) -> Result<tempfile::TempDir> {
 
 #[test]
 fn the_quick_start_is_what_happens() -> Result<()> {
-    let place = run("docs/start.md", "", 11)?;
+    let place = run("docs/start.md", &read("docs/start.md")?, "", 11)?;
     let saved = fs::read_to_string(place.path().join("site.yaml"))?;
     ensure!(saved.contains("toveth1") && saved.contains("icmp or arp"), "{saved}");
     Ok(())
@@ -133,12 +136,67 @@ fn the_quick_start_is_what_happens() -> Result<()> {
 
 #[test]
 fn the_examples_of_rest_and_python_print_what_the_page_says() -> Result<()> {
-    let place = run("docs/rest.md", LAB, 6)?;
+    let place = run("docs/rest.md", &read("docs/rest.md")?, LAB, 6)?;
     for name in ["ten.pcapng", "so-far.pcapng"] {
         let bytes = fs::read(place.path().join(name))?;
         ensure!(bytes.len() > 200 && bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "{name}: {} bytes", bytes.len());
     }
     Ok(())
+}
+
+/// What those have who read the page on captures: the netdev `eth0`, the bridge, root, and Ctrl-C after a second.
+const READER: &str = "ip link add eth0 type veth peer name other; ip link set eth0 up; ip link set other up
+polycubectl simplebridge add br1; for i in 1 2; do polycubectl br1 ports add toveth$i peer=veth$i; done
+sudo() { \"$@\"; }
+wireshark() { cat > /dev/null; }
+interrupted() { timeout --foreground --signal INT 1 \"$@\" || [ $? = 124 ]; }
+curl() { interrupted curl \"$@\"; }
+polycubectl() {
+    case \"$*\" in
+        capture*|*--follow*|*watch*) interrupted polycubectl \"$@\";;
+        *) command polycubectl \"$@\";;
+    esac
+}
+TOKEN=none
+";
+
+#[test]
+fn the_page_on_captures_can_be_typed() -> Result<()> {
+    let page = read("docs/capture.md")?;
+    // Wireshark has a test of its own, because it is set up for the whole machine.
+    let (text, _) = page.split_once("\n## Wireshark").context("a part about Wireshark")?;
+    let text = text.replace("HOST:9000", "192.0.2.1:9000").replace("clients/", &format!("{REPOSITORY}/clients/"));
+    let lab = LAB.replace("--ephemeral", "--ephemeral --addr 192.0.2.1 --no-auth");
+    let place = run("docs/capture.md", &text, &format!("{lab}{READER}"), 6)?;
+    let mut files = 0;
+    for file in fs::read_dir(place.path())? {
+        let path = file?.path();
+        if path.extension().is_some_and(|ending| ending == "pcap" || ending == "pcapng") {
+            ensure!(fs::metadata(&path)?.len() >= 24, "{} is empty", path.display());
+            files += 1;
+        }
+    }
+    ensure!(files >= 7, "{files} files");
+    Ok(())
+}
+
+#[test]
+fn the_recipes_work_one_after_the_other() -> Result<()> {
+    let bridge = "polycubectl simplebridge add br1
+for i in 1 2; do polycubectl br1 ports add toveth$i peer=veth$i; done
+until ip netns exec host1 ping -q -c 1 10.0.0.2; do :; done > /dev/null
+";
+    let place = run("docs/recipes.md", &read("docs/recipes.md")?, &format!("{LAB}{bridge}"), 17)?;
+    ensure!(fs::metadata(place.path().join("so-far.pcapng"))?.len() > 0, "the file is empty");
+    Ok(())
+}
+
+#[test]
+fn the_pages_on_configuration_and_the_slow_path_can_be_typed() -> Result<()> {
+    let before = format!("{LAB}polycubectl simplebridge add br1\n");
+    let place = run("docs/configuration.md", &read("docs/configuration.md")?, &before, 1)?;
+    ensure!(fs::read_to_string(place.path().join("site.yaml"))?.contains("br1"), "site.yaml lacks the bridge");
+    run("docs/slow-path.md", &read("docs/slow-path.md")?, LAB, 1).map(drop)
 }
 
 #[test]

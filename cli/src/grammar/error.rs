@@ -53,7 +53,7 @@ pub(crate) enum UsageError {
     Form { topic: Topic },
     #[error("there is no completion for '{word}': give bash, zsh or fish")]
     Shell { word: String },
-    #[error("there is no topic '{word}': {}polycubectl help lists the topics", meant(near))]
+    #[error("there is no topic '{word}': {}", meant(near))]
     NoTopic { word: String, near: Vec<&'static str> },
     #[error("'{value}' is not a number of packets: give -c 1 or more")]
     Count { value: String },
@@ -107,9 +107,12 @@ pub(crate) enum UsageError {
     AttachPosition { value: String },
 }
 
-/// A question, if there are names that could be meant.
+/// Names that could be meant, or where all of them are.
 fn meant(near: &[&str]) -> String {
-    if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) }
+    match near {
+        [] => "polycubectl help lists them".to_owned(),
+        near => format!("did you mean {}?", near.join(" or ")),
+    }
 }
 
 impl UsageError {

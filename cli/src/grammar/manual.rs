@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn an_unknown_topic_is_refused_with_those_that_are_near() {
-        check("help filtrs", "there is no topic 'filtrs': did you mean filters? polycubectl help lists the topics");
-        check("help Place", "there is no topic 'Place': did you mean places? polycubectl help lists the topics");
-        check("help atach", "there is no topic 'atach': did you mean attach? polycubectl help lists the topics");
-        check("help br1", "there is no topic 'br1': polycubectl help lists the topics");
+        check("help filtrs", "there is no topic 'filtrs': did you mean filters?");
+        check("help Place", "there is no topic 'Place': did you mean places?");
+        check("help atach", "there is no topic 'atach': did you mean attach?");
+        check("help br1", "there is no topic 'br1': polycubectl help lists them");
         check("help a b", "wrong number of words for help");
     }
 

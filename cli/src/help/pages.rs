@@ -61,42 +61,4 @@ fn text(page: &Page, width: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::grammar;
-
-    #[test]
-    fn every_line_fits_a_narrow_terminal() {
-        for page in &PAGES {
-            let found = text(page, super::super::WIDTH);
-            assert!(found.lines().all(|line| line.len() <= super::super::WIDTH), "{found}");
-        }
-    }
-
-    /// The words that a shell makes of a command, up to a pipe or a file.
-    fn words(command: &str) -> Vec<String> {
-        let (mut words, mut is_quoted) = (vec![String::new()], false);
-        for letter in command.chars().filter(|letter| *letter != '\\') {
-            match letter {
-                '\'' => is_quoted = !is_quoted,
-                ' ' if !is_quoted => words.push(String::new()),
-                _ => words.last_mut().unwrap().push(letter),
-            }
-        }
-        let is_end = |word: &String| ["|", "<", ">", "&&"].contains(&word.as_str());
-        words.into_iter().take_while(|word| !is_end(word)).filter(|word| !word.is_empty()).collect()
-    }
-
-    #[test]
-    fn every_command_of_a_page_is_one() {
-        let mut checked = 0;
-        for line in PAGES.iter().flat_map(lines) {
-            let Line::Fixed(line) = line else { continue };
-            let Some(command) = line.trim_start().strip_prefix("polycubectl ") else { continue };
-            let order = grammar::parse(words(command).into_iter().map(Into::into));
-            assert!(order.is_ok(), "{line}: {order:?}");
-            checked += 1;
-        }
-        assert!(checked > 30, "{checked}");
-    }
-}
+mod tests;
