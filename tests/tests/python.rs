@@ -84,17 +84,20 @@ fn a_capture_is_an_iterator_over_what_passes() -> Result<()> {
 
 /// However the block ends; and `stop` ends the stream with what was on its way, and the counters.
 const ENDINGS: &str = r#"
-import json, threading
-from polycube import Client, Refused
+import json, threading, time
+from polycube import Client
 import polycube.types
 with Client() as daemon:
+    kept = []  # Python closes what it collects.
     for _ in range(2):
         with daemon.capture("veth1") as packets:
+            kept.append(packets)
             first = next(iter(packets))
             second = next(iter(packets))
             assert second.time_ns >= first.time_ns
     try:
-        with daemon.capture("veth1"):
+        with daemon.capture("veth1") as packets:
+            kept.append(packets)
             raise KeyError("mine")
     except KeyError:
         pass
@@ -106,7 +109,9 @@ with Client() as daemon:
     packets.stop()
     packets.stop()
     rest = len(list(packets))
-    left = daemon.cubes().get("packetcapture", [])
+    until = time.monotonic() + 10
+    while (left := daemon.cubes().get("packetcapture", [])) and time.monotonic() < until:
+        time.sleep(0.01)
     settings: polycube.types.PacketcaptureSettings = {"name": "kept", "capture": "ingress", "parents": ["veth1"]}
     daemon.post("packetcapture", settings)
     with daemon.stream("kept", packets=3) as live:

@@ -74,19 +74,23 @@ class Client:
 
     def version(self) -> str:
         """The daemon's version."""
-        return self.get("version")["polycubed"]["version"]
+        version: str = self.get("version")["polycubed"]["version"]
+        return version
 
     def cubes(self) -> Dict[str, List[types.Cube]]:
         """All cubes, by service."""
-        return self.get("cubes")
+        cubes: Dict[str, List[types.Cube]] = self.get("cubes")
+        return cubes
 
     def services(self) -> List[types.Service]:
         """The services that are loaded."""
-        return self.get("services")
+        services: List[types.Service] = self.get("services")
+        return services
 
     def netdevs(self) -> List[types.Netdev]:
         """The network devices beside the daemon."""
-        return self.get("netdevs")
+        netdevs: List[types.Netdev] = self.get("netdevs")
+        return netdevs
 
     def attach(self, cube: str, port: str, **place: str) -> None:
         """Attaches a transparent cube; `position`, `before` or `after` says where in the chain."""
