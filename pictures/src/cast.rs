@@ -11,7 +11,7 @@ const COLUMN: f64 = 7.25;
 /// Pixels of a line.
 const LINE: f64 = 17.0;
 const COLUMNS: usize = 110;
-const ROWS: usize = 30;
+const ROWS: usize = 22;
 const MARGIN: f64 = 14.0;
 /// Seconds for a command, a line that people read, and a line of output.
 const COMMAND: f64 = 0.7;
