@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::WIDTH;
+use super::super::{STATUSES, WIDTH};
 use super::*;
 use crate::grammar;
 
@@ -49,6 +49,16 @@ fn every_command_of_a_topic_is_one() {
         }
     }
     assert!(checked > 30, "{checked}");
+}
+
+/// The table is declared once, and the topic repeats it.
+#[test]
+fn the_topic_on_scripts_has_the_exit_statuses() {
+    let page = PAGES.iter().find(|page| page.name == "scripts").unwrap();
+    for (status, about) in STATUSES {
+        let line = format!("  {status:<4} {about}");
+        assert!(page.text.lines().any(|found| found == line), "{line:?} is not in the topic");
+    }
 }
 
 /// The lines of a page's blocks of shell commands, where `\\` joins lines.
