@@ -59,6 +59,7 @@ pub(crate) fn programs(root: &Path, binaries: &Path, zsh: &str) -> Result<Tree> 
         let section = name.rsplit('.').next().unwrap_or_default();
         tree.file(&format!("share/man/man{section}/{name}"), 0o644, read(&page.path())?);
     }
+    add_python(&mut tree, &root.join("clients/python"))?;
     for page in fs::read_dir(root.join("docs")).context("the repository has no docs")? {
         let page = page?;
         if page.path().extension().is_some_and(|ending| ending == "md") {
@@ -66,6 +67,24 @@ pub(crate) fn programs(root: &Path, binaries: &Path, zsh: &str) -> Result<Tree> 
         }
     }
     Ok(tree)
+}
+
+/// The Python package and its examples, without what Python leaves beside them.
+fn add_python(tree: &mut Tree, from: &Path) -> Result<()> {
+    for directory in ["polycube", "examples"] {
+        let entries = fs::read_dir(from.join(directory)).with_context(|| format!("there is no {directory}"))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_file() {
+                let name = path.file_name().unwrap_or_default().display().to_string();
+                tree.file(&format!("share/polycube/python/{directory}/{name}"), 0o644, read(&path)?);
+            }
+        }
+    }
+    for name in ["README.md", "pyproject.toml"] {
+        tree.file(&format!("share/polycube/python/{name}"), 0o644, read(&from.join(name))?);
+    }
+    Ok(())
 }
 
 /// What a plugin is built from: the directory that `./x sdk` makes.
