@@ -2,7 +2,7 @@
 //!
 //! `docs/SUMMARY.md` says which pages there are, in the form of mdbook's. Why not mdbook: two chapters, README and
 //! ARCHITECTURE, are not in `docs`, pages link to files of the repository, and a reader searches all pages at once. mdbook leaves
-//! such links broken, and takes minutes to build where this takes seconds.
+//! such links broken, and is a program to build or to fetch first, where this is one crate more.
 
 #![forbid(unsafe_code)]
 
