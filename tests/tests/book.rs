@@ -199,6 +199,21 @@ fn the_pages_on_configuration_and_the_slow_path_can_be_typed() -> Result<()> {
     run("docs/slow-path.md", &read("docs/slow-path.md")?, LAB, 1).map(drop)
 }
 
+/// The examples are alternatives with one name, and part of them is for the machine that gets the copies.
+#[test]
+fn the_page_on_mirroring_can_be_typed() -> Result<()> {
+    let elsewhere = |line: &&str| !["tshark ", "tcpdump ", "ip link "].iter().any(|begin| line.starts_with(begin));
+    let again = |line: &str| match line.strip_prefix("polycubectl span add s1") {
+        Some(rest) => format!("polycubectl del s1 2> /dev/null || :; polycubectl span add s1{rest}\n"),
+        None => format!("{line}\n"),
+    };
+    let text: String = read("docs/span.md")?.lines().filter(elsewhere).map(again).collect();
+    let before = "polycubectl simplebridge add br1; for i in 1 2; do polycubectl br1 ports add p$i peer=veth$i; done
+ip link add eth0 type veth peer name veth9; ip link set eth0 up; ip link set veth9 up
+";
+    run("docs/span.md", &text, &format!("{LAB}{before}"), 6).map(drop)
+}
+
 #[test]
 fn dots_stand_for_anything_and_nothing_else_does() {
     let fits = |expected: &str, found: &str| {
