@@ -42,6 +42,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
     let session = || Session::new(endpoint.clone());
     match order {
         Order::Help(question) => help(&question, session),
+        Order::Explanation(asked) => print(&help::explain(&asked, width().unwrap_or(help::WIDTH))),
         Order::OwnVersion => print(&format!("polycubectl {VERSION}\n")),
         Order::Script(shell) => print(complete::script(shell)),
         Order::Configuration(asked) => configuration::run(&asked, session),

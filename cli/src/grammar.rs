@@ -10,6 +10,7 @@ mod configuration;
 mod error;
 mod flags;
 mod forms;
+mod manual;
 mod order;
 mod packets;
 mod partial;
@@ -34,6 +35,7 @@ pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
 pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
+pub(crate) use self::manual::{Explanation, PAGES, Page};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
 pub(crate) use self::packets::{Destination, Joined, PacketStream};
 pub(crate) use self::partial::Partial;
@@ -44,6 +46,7 @@ pub(crate) use self::request::Request;
 use self::settings::{Kind, Settings};
 pub(crate) use self::view::{Clock, Detail, View};
 use self::words::{Pair, Style, Words};
+use crate::endpoint::Endpoint;
 
 /// What can be done with a service besides the verbs; the word stands before its name or after it.
 const RELOAD: &str = "reload";
@@ -62,6 +65,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
             Meaning::Help => Order::Help(Question { topic: Topic::Capture, path: Vec::new(), command: None }),
         };
         return Ok(Line { order, endpoint, verbose, clock: Clock::default() });
+    }
+    if let Some(asked) = Explanation::asked(&args)? {
+        return Ok(Line { order: Order::Explanation(asked), endpoint: Endpoint::default(), verbose: false });
     }
     let mut words = Words::classify(args)?;
     let (endpoint, verbose) = (std::mem::take(&mut words.endpoint), words.verbose);

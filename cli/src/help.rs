@@ -3,10 +3,12 @@
 mod keywords;
 #[cfg(test)]
 mod man;
+mod pages;
 
 use std::fmt::Write;
 
 pub(crate) use self::keywords::{has_packets, names, text as text_of};
+pub(crate) use self::pages::explain;
 use crate::grammar::{CAPTURE_FLAGS, FORMS, Form, Topic};
 use crate::show::paragraph;
 
@@ -118,6 +120,7 @@ mod tests {
                         | Order::Top { .. }
                         | Order::Configuration(_)
                         | Order::Plugin(_)
+                        | Order::Explanation(_)
                 ),
                 "{example}"
             );

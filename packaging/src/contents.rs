@@ -19,17 +19,13 @@ const PLUGINS: [&str; 5] = [
 ];
 
 /// Files of the repository, and where they go.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 12] = [
     ("packaging/systemd/polycubed.service", "lib/systemd/system/polycubed.service"),
     ("packaging/systemd/run-bpf-polycube.mount", "lib/systemd/system/run-bpf-polycube.mount"),
     ("packaging/sysusers.d/polycube.conf", "lib/sysusers.d/polycube.conf"),
     ("packaging/tmpfiles.d/polycube.conf", "lib/tmpfiles.d/polycube.conf"),
     ("cli/src/complete/polycubectl.bash", "share/bash-completion/completions/polycubectl"),
     ("cli/src/complete/polycubectl.fish", "share/fish/vendor_completions.d/polycubectl.fish"),
-    ("packaging/man/polycubectl.1", "share/man/man1/polycubectl.1"),
-    ("packaging/man/polycubed.toml.5", "share/man/man5/polycubed.toml.5"),
-    ("packaging/man/polycube-plugin.7", "share/man/man7/polycube-plugin.7"),
-    ("packaging/man/polycubed.8", "share/man/man8/polycubed.8"),
     ("README.md", "share/doc/polycube/README.md"),
     ("CHANGELOG.md", "share/doc/polycube/CHANGELOG.md"),
     ("clients/Packetcapture_Client/client.py", "share/doc/polycube/examples/client.py"),
@@ -57,6 +53,13 @@ pub(crate) fn programs(root: &Path, binaries: &Path, zsh: &str) -> Result<Tree> 
         tree.file(to, 0o644, read(&root.join(from))?);
     }
     tree.file(&format!("share/zsh/{zsh}/_polycubectl"), 0o644, read(&root.join(ZSH))?);
+    for page in fs::read_dir(root.join("packaging/man")).context("the repository has no manual pages")? {
+        let page = page?;
+        let name = page.file_name().display().to_string();
+        let section = name.rsplit('.').next().unwrap_or_default();
+        tree.file(&format!("share/man/man{section}/{name}"), 0o644, read(&page.path())?);
+    }
+    add_python(&mut tree, &root.join("clients/python"))?;
     for page in fs::read_dir(root.join("docs")).context("the repository has no docs")? {
         let page = page?;
         if page.path().extension().is_some_and(|ending| ending == "md") {
@@ -64,6 +67,24 @@ pub(crate) fn programs(root: &Path, binaries: &Path, zsh: &str) -> Result<Tree> 
         }
     }
     Ok(tree)
+}
+
+/// The Python package and its examples, without what Python leaves beside them.
+fn add_python(tree: &mut Tree, from: &Path) -> Result<()> {
+    for directory in ["polycube", "examples"] {
+        let entries = fs::read_dir(from.join(directory)).with_context(|| format!("there is no {directory}"))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_file() {
+                let name = path.file_name().unwrap_or_default().display().to_string();
+                tree.file(&format!("share/polycube/python/{directory}/{name}"), 0o644, read(&path)?);
+            }
+        }
+    }
+    for name in ["README.md", "pyproject.toml"] {
+        tree.file(&format!("share/polycube/python/{name}"), 0o644, read(&from.join(name))?);
+    }
+    Ok(())
 }
 
 /// What a plugin is built from: the directory that `./x sdk` makes.

@@ -23,7 +23,7 @@ use root::Root;
 pub(crate) const SUITES: [&str; 2] = ["bookworm", "trixie"];
 
 /// The page with the quick start.
-pub(crate) const GUIDE: &str = "README.md";
+pub(crate) const GUIDE: &str = "docs/start.md";
 
 /// Packets of an upgrade: one each 10 ms, for longer than it takes.
 const PINGS: u32 = 800;

@@ -105,6 +105,36 @@ fn help_without_a_daemon_comes_from_the_grammar() -> Result<()> {
 }
 
 #[test]
+fn topics_are_explained_without_a_daemon() -> Result<()> {
+    let mut scene = site()?;
+    let daemon = &mut scene.daemon;
+    daemon.terminate()?;
+    check_golden("topics.txt", &daemon.ctl("help").ok());
+    for (line, words) in [
+        ("help filters", "polycubectl sniffer filters set src=10.0.0.1"),
+        ("help expressions", "pcap-filter(7)"),
+        ("help places", "IN THE CHAIN"),
+        ("help plugins", "polycubectl plugin new"),
+        ("help attach", "polycubectl attach CUBE PORT"),
+        ("help show", "polycubectl NAME show"),
+    ] {
+        let text = daemon.ctl(line).ok();
+        assert!(text.contains(words), "{line}: {text}");
+    }
+    for (line, expected) in [
+        ("help filtrs", "polycubectl: there is no topic 'filtrs': did you mean filters?\n"),
+        ("help br1", "polycubectl: there is no topic 'br1': polycubectl help lists them\n"),
+        ("help two words", "polycubectl: wrong number of words for help\n"),
+    ] {
+        let output = daemon.ctl(line);
+        assert!(output.code == Some(64) && output.stderr.starts_with(expected), "{output}");
+    }
+    let completed = daemon.ctl_words(&["--complete", "help", "p"]).ok();
+    assert!(completed.contains("places\t") && completed.contains("plugins\t"), "{completed}");
+    Ok(())
+}
+
+#[test]
 fn the_daemon_is_not_asked_about_words_it_does_not_know() -> Result<()> {
     let mut scene = site()?;
     let daemon = &mut scene.daemon;

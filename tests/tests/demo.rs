@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::binary_dir;
 use polycube_tests::pcap;
 use rustix::process::{Pid, Signal, kill_process};
@@ -83,6 +83,27 @@ fn check_gone(demo: u32, captures: &str) -> Result<()> {
     Ok(())
 }
 
+/// The lines that are the same each time: commands, and what has neither figures nor paths in it.
+fn stable(text: &str) -> Vec<&str> {
+    let is_stable = |line: &&str| {
+        let is_command = line.starts_with("$ polycubectl") && !line.contains("polycube-demo");
+        is_command || !line.contains(|letter: char| letter.is_ascii_digit() || letter == '/')
+    };
+    text.lines().filter(is_stable).collect()
+}
+
+/// README's picture of the demo is drawn from a recording, which has to be what the demo prints.
+fn check_recording(text: &str) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures/demo.cast");
+    let recorded = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (_, recorded) = recorded.split_once('\n').context("a title")?;
+    let (recorded, found) = (stable(recorded), stable(text.trim_start()));
+    let differs = recorded.iter().zip(&found).find(|(recorded, found)| recorded != found);
+    ensure!(recorded == found, "run ./x pictures --record: the recording of the demo differs, first at {differs:?}");
+    ensure!(found.len() > 60, "{found:?}");
+    Ok(())
+}
+
 #[test]
 fn the_demo_shows_a_capture_of_real_traffic_and_leaves_nothing_behind() -> Result<()> {
     let demo = start_demo()?;
@@ -91,6 +112,7 @@ fn the_demo_shows_a_capture_of_real_traffic_and_leaves_nothing_behind() -> Resul
     let text = String::from_utf8(output.stdout)?;
     assert!(output.status.success(), "{}\n{text}", output.status);
 
+    check_recording(&text)?;
     let mut lines = text.lines();
     for key in KEY_LINES {
         assert!(lines.any(|line| line.contains(key)), "`{key}` is missing, or in the wrong place:\n{text}");

@@ -109,23 +109,6 @@ fn run_blocks(page: &str, daemon: &Daemon, lab: &Lab, directory: &Path) -> Resul
     Ok(blocks.len())
 }
 
-/// Those who search for a recipe copy it.
-#[test]
-fn the_recipes_work_one_after_the_other() -> Result<()> {
-    let lab = Lab::new()?;
-    for number in 1..=2 {
-        lab.veth(&format!("veth{number}"), &lab.peer(&format!("host{number}"))?, "eth0")?;
-    }
-    let daemon = Daemon::start(&lab)?;
-    let place = tempfile::tempdir()?;
-    let count = run_blocks("docs/recipes.md", &daemon, &lab, place.path())?;
-    ensure!(count >= 10, "{count} recipes");
-    let attached = daemon.ctl("topology").ok();
-    ensure!(attached.contains("sniffer") && attached.contains("after"), "{attached}");
-    ensure!(fs::metadata(place.path().join("so-far.pcapng"))?.len() > 0, "the file is empty");
-    Ok(())
-}
-
 #[test]
 fn what_operators_are_to_type_works() -> Result<()> {
     let lab = Lab::new()?;

@@ -103,5 +103,9 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() -> Result<()> {
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
     assert_eq!(ids.len(), panels.len(), "two panels have the same id");
     assert!(panels.iter().all(|panel| panel["targets"][0]["expr"].is_string()), "{dashboard}");
+    // What Grafana's schema asks for (jsonschema/dashboard.jsonschema.json in grafana-foundation-sdk).
+    assert!(dashboard["annotations"]["list"].is_array());
+    let variables = dashboard["templating"]["list"].as_array().context("variables")?;
+    assert!(variables.iter().all(|variable| variable["query"].is_string()), "{variables:?}");
     Ok(())
 }

@@ -116,6 +116,8 @@ fn the_debian_package_is_installed_used_upgraded_removed_and_purged() -> Result<
         "usr/bin/polycubectl",
         "usr/lib/systemd/system/polycubed.service",
         "usr/share/man/man8/polycubed.8",
+        "usr/share/man/man7/polycube-filter.7",
+        "usr/share/polycube/python/polycube/client.py",
         "usr/share/bash-completion/completions/polycubectl",
         "usr/share/zsh/vendor-completions/_polycubectl",
         "usr/share/fish/vendor_completions.d/polycubectl.fish",

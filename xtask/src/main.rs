@@ -93,7 +93,17 @@ enum Task {
         args: Vec<String>,
     },
     /// Draw the pictures of the documentation from docs/pictures
-    Pictures,
+    Pictures {
+        /// Run the demo first, and record it for its picture; needs root
+        #[arg(long)]
+        record: bool,
+    },
+    /// Make a book of the documentation, in HTML
+    Book {
+        /// Passed on: `--out DIR`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the eBPF programs into ebpf/objects
     Ebpf(ebpf::Arguments),
     /// Make the SDK for plugins outside this repository: crates, polycube.h, templates and pages
@@ -126,7 +136,8 @@ fn run(task: Task) -> Result<()> {
         Task::Packagetest { args } => packaging::trial(&args),
         Task::Install { args } => packaging::install(&args),
         Task::Vmtest { args } => tasks::vmtest(&args),
-        Task::Pictures => tasks::pictures(),
+        Task::Pictures { record } => tasks::pictures(record),
+        Task::Book { args } => tasks::book(&args),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Sdk(arguments) => sdk::run(&arguments),
     }

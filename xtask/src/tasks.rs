@@ -1,13 +1,14 @@
-//! `./x demo`, `./x fuzz-api`, `./x vmtest` and `./x pictures`: builds what they run, and starts them.
+//! `./x demo`, `./x fuzz-api`, `./x vmtest`, `./x pictures` and `./x book`: builds what they run, and starts them.
 //!
 //! The first two are programs of the crate `tasks`, because they bring the test kit and with it a third of the daemon's crates.
 
 use std::env;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::command::{cargo, run as run_command};
 
@@ -48,8 +49,35 @@ pub(crate) fn vmtest(args: &[String]) -> Result<()> {
     run_command("vmtest", Command::new(directory("dev")?.join("vmtest")).args(args))
 }
 
-pub(crate) fn pictures() -> Result<()> {
+/// Where the demo is recorded. `tests/tests/demo.rs` compares it with what the demo prints.
+const RECORDING: &str = "docs/pictures/demo.cast";
+
+pub(crate) fn pictures(records: bool) -> Result<()> {
+    if records {
+        record()?;
+    }
     run_command("pictures", cargo().args(["run", "--quiet", "--locked", "-p", "polycube-pictures"]))
+}
+
+fn record() -> Result<()> {
+    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
+    run_command("cargo build", cargo().args(["build", "--locked"]).args(packages))?;
+    let binaries = directory("dev")?;
+    eprintln!("./x: demo");
+    let output = Command::new(binaries.join("tasks")).arg("demo").output().context("cannot start the demo")?;
+    ensure!(output.status.success(), "demo: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).context("the demo prints what is not UTF-8")?;
+    let captures = text.lines().find_map(|line| line.strip_prefix("The captures are kept in ")?.split_once(": "));
+    let (captures, _) = captures.context("the demo does not say where its captures are")?;
+    fs::remove_dir_all(captures).with_context(|| format!("cannot remove {captures}"))?;
+    let text = text.replace(captures, "/tmp/polycube-demo").replace(&binaries.display().to_string(), "target/debug");
+    let path = crate::root().join(RECORDING);
+    fs::write(&path, format!("./x demo: a bridge, and a capture at one of its ports{text}"))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+pub(crate) fn book(args: &[String]) -> Result<()> {
+    run_command("book", cargo().args(["run", "--quiet", "--locked", "-p", "polycube-book", "--"]).args(args))
 }
 
 /// Where cargo puts what it builds with a profile, relative to the directory of this program's own profile.

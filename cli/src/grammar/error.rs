@@ -55,6 +55,8 @@ pub(crate) enum UsageError {
     Form { topic: Topic },
     #[error("there is no completion for '{word}': give bash, zsh or fish")]
     Shell { word: String },
+    #[error("there is no topic '{word}': {}", meant(near))]
+    NoTopic { word: String, near: Vec<&'static str> },
     #[error("'{value}' is not a number of packets: give -c 1 or more")]
     Count { value: String },
     #[error("capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i")]
@@ -111,6 +113,14 @@ pub(crate) enum UsageError {
     AttachPosition { value: String },
 }
 
+/// Names that could be meant, or where all of them are.
+fn meant(near: &[&str]) -> String {
+    match near {
+        [] => "polycubectl help lists them".to_owned(),
+        near => format!("did you mean {}?", near.join(" or ")),
+    }
+}
+
 impl UsageError {
     /// The topic that shows the right form.
     pub(crate) fn topic(&self) -> Topic {
@@ -118,6 +128,7 @@ impl UsageError {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
+            Self::NoTopic { .. } => Topic::Help,
             Self::FlagWithoutPlugin { .. }
             | Self::FlagOfPlugin { .. }
             | Self::PluginName { .. }

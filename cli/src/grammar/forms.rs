@@ -23,6 +23,7 @@ pub(crate) enum Topic {
     Watch,
     Capture,
     Top,
+    Help,
 }
 
 pub(crate) struct Form {
@@ -33,7 +34,7 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 17] = [
+pub(crate) static FORMS: [Form; 18] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
@@ -175,7 +176,30 @@ pub(crate) static FORMS: [Form; 17] = [
         about: "print a completion script for a shell",
         examples: &["completion bash"],
     },
+    Form {
+        topic: Topic::Help,
+        name: "help",
+        usage: "help [TOPIC]",
+        about: "explain a topic, such as filters, places or remote; without one, list them",
+        examples: &["help", "help filters"],
+    },
 ];
+
+impl Form {
+    /// As it is called in a sentence.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether its name is a word of command lines.
+    pub(crate) fn is_a_word(&self) -> bool {
+        self.topic != Topic::Action
+    }
+
+    pub(super) fn is_named(&self, word: &str) -> bool {
+        self.is_a_word() && self.name == word
+    }
+}
 
 impl Topic {
     /// The topic of a verb.

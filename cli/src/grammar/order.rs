@@ -6,6 +6,7 @@ use polycube_api::Verb;
 use super::capture::Capture;
 use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
+use super::manual::Explanation;
 use super::packets::{Joined, PacketStream};
 use super::path;
 use super::plugin::PluginOrder;
@@ -29,6 +30,8 @@ pub(crate) struct Line {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Order {
     Help(Question),
+    /// Explain a topic.
+    Explanation(Explanation),
     OwnVersion,
     /// Print a shell's completion script.
     Script(Shell),
@@ -111,6 +114,7 @@ impl Question {
                 | Topic::Completion
                 | Topic::Config
                 | Topic::Dump
+                | Topic::Help
                 | Topic::Plugin
                 | Topic::Top
                 | Topic::Watch

@@ -103,6 +103,7 @@ impl Words {
             (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
+            (_, None) if first == "help" => Topic::Help,
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if first == "top" && self.pairs.is_empty() => Topic::Top,
             (_, None) if first == "dump" && self.path.len() > 1 && self.path[1] != "watch" => Topic::Dump,

@@ -43,7 +43,7 @@ pub(super) fn print_what_is_next(captures: &Path, binaries: &Path) {
         "The captures are kept in {}: open them with tcpdump or Wireshark, or remove them.",
         captures.display()
     ));
-    say("To try next, on an interface of your own (as root; README.md has the quick start, docs/recipes.md more):");
+    say("To try next, on an interface of your own (as root; docs/start.md has the quick start, docs/recipes.md more):");
     println!("  export PATH={}:$PATH", binaries.display());
     println!("  polycubed --ephemeral &");
     println!("  polycubectl packetcapture add sniffer capture=bidirectional");

@@ -131,6 +131,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "partial",
             "order",
+            "manual",
             "plugin",
             "configuration",
             "capture",
