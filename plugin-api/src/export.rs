@@ -14,6 +14,7 @@ use crate::{
     Cube, Map, Maps, Opened, Service, ServiceSchema, Wanted,
     abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
+    shared::Shared,
     stages::Stages,
 };
 
@@ -72,6 +73,9 @@ pub fn describe<S: Service>(version: &str) -> Answer<RString> {
 pub fn instantiate<S: Service>(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle> {
     guard(|| {
         let cube = Cube::new(serde_json::from_str(cube.as_str())?, host);
+        if cube.is_shared() {
+            return Ok(CubeAbi_TO::from_value(Shared::<S>::new(cube), TD_Opaque));
+        }
         let stages = cube.stages();
         let instance = Instance { service: ManuallyDrop::new(S::create(cube)?), stages };
         Ok(CubeAbi_TO::from_value(instance, TD_Opaque))
@@ -175,12 +179,17 @@ impl<S: Service> CubeAbi for Instance<S> {
 
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         guard(|| {
-            let Opened { fd, media, file_name, id } =
-                self.service.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
-            let info = json!({ "media": media, "file-name": file_name, "id": id });
-            Ok(StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() })
+            let opened = self.service.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
+            Ok(handle(opened))
         })
     }
+}
+
+/// A stream as it crosses the border.
+pub(crate) fn handle(opened: Opened) -> StreamHandle {
+    let Opened { fd, media, file_name, id } = opened;
+    let info = json!({ "media": media, "file-name": file_name, "id": id });
+    StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() }
 }
 
 #[cfg(test)]
