@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::failure::Failure;
-use crate::grammar::{Call, Input, Line, Order, Output, Question, Request, UsageError, View};
+use crate::grammar::{Call, Captures, Input, Line, Order, Output, Question, Request, Topic, UsageError, View};
 use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::show::Schema;
 use crate::terminal::{escape_text, width};
-use crate::{capture, complete, configuration, grammar, help, hint, input, plugin, show, stream};
+use crate::{capture, captures, complete, configuration, grammar, help, hint, input, plugin, show, stream};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -47,6 +47,9 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
         Order::Configuration(asked) => configuration::run(&asked, session),
         Order::Plugin(order) => plugin::run(&order, session),
         Order::Capture(asked) => capture::run(endpoint.clone(), &asked, verbose),
+        Order::Captures(Captures::Get { name, destination }) => captures::get(&session()?, &name, &destination),
+        Order::Captures(Captures::Query(packets)) => stream::take(&session()?, &packets),
+        Order::Captures(Captures::Help) => print(&help::text(Topic::Captures, width().unwrap_or(help::WIDTH))),
         Order::Packets(packets) => stream::take(&session()?, &packets),
         Order::Call(Call { output: Output::Versions(view), request, .. }) => {
             let answer = session().and_then(|session| session.accepted(&request));

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use self::arguments::{Arguments, Task};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::grammar::{Destination, PacketStream, Request, segment};
+use crate::grammar::{Destination, PacketSource, PacketStream, Request, segment};
 use crate::output::print;
 use crate::session::Session;
 use crate::stream;
@@ -56,7 +56,10 @@ pub(crate) fn run() -> Result<(), Failure> {
             let destination = Destination::Pipe(fifo.to_owned());
             let format = Some("pcapng".to_owned());
             let cube = cube.to_owned();
-            stream::take(&session, &PacketStream { cube, destination, follow: true, format, packets: None })
+            stream::take(
+                &session,
+                &PacketStream { source: PacketSource::Cube(cube), destination, follow: true, format, packets: None },
+            )
         }
     }
 }

@@ -131,12 +131,12 @@ mod tests {
         for expression in ["tcp", "host 10.0.0.3", "dst port 5000", "vlan", "ip6 protochain 17", "len = 45"] {
             check(expression, false);
         }
-        check("udp[8:4] = 0x74657874 and ip[0] & 0xf * 4 = 5 * 4", true);
+        check("udp[8:4] = 0x74657874 and (ip[0] & 0xf) * 4 = 20", true);
     }
 
     #[test]
     fn what_reads_past_the_end_or_has_no_end_does_not_match() {
-        check("udp[100] = 0 or udp", false);
+        check("udp[100] = 0 or len > 1", false);
         let endless = Interpreter(vec![Operation::Jump(1), Operation::Jump(0), Operation::Return(1)]);
         assert!(!endless.matches(&packet(), 46));
         let divided = [Operation::Arithmetic(Arithmetic::Div, Operand::X), Operation::Return(1)];

@@ -79,6 +79,8 @@ pub(crate) enum UsageError {
     Format { value: String },
     #[error("'{value}' is not a form of output: -o takes json, yaml, wide or name")]
     OutputForm { value: String },
+    #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
+    QueryFormat,
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
@@ -129,6 +131,7 @@ impl UsageError {
             | Self::Time { .. }
             | Self::Rotate { .. }
             | Self::Format { .. } => Topic::Capture,
+            Self::QueryFormat => Topic::Captures,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,

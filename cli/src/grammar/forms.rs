@@ -22,6 +22,7 @@ pub(crate) enum Topic {
     Dump,
     Watch,
     Capture,
+    Captures,
 }
 
 pub(crate) struct Form {
@@ -32,7 +33,7 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 16] = [
+pub(crate) static FORMS: [Form; 17] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
@@ -104,6 +105,20 @@ pub(crate) static FORMS: [Form; 16] = [
         usage: "NAME watch [-c PACKETS]",
         about: "show a line for each packet that a capture sees from now on, until Ctrl-C or for -c PACKETS",
         examples: &["sniffer watch", "sniffer watch -c 10"],
+    },
+    Form {
+        topic: Topic::Captures,
+        name: "captures",
+        usage: "captures show | captures get NAME [-w FILE|-] [--force] | captures del NAME | captures query \
+                [EXPRESSION] [-w FILE|-] [-c PACKETS] [--force]",
+        about: "list, download and delete the files of all captures, also of cubes that are gone, or take the packets in them \
+                that match an expression, which may have times (UTC)",
+        examples: &[
+            "captures show",
+            "captures get sniffer_20261129T101500Z.pcap",
+            "captures query 'host 10.0.0.1 and after 3h ago' -w found.pcapng",
+            "captures query udp and since 2026-11-29T10:15 and before 2026-11-29T10:20",
+        ],
     },
     Form {
         topic: Topic::Connect,

@@ -4,6 +4,7 @@ use hyper::Method;
 use polycube_api::Verb;
 
 use super::capture::Capture;
+use super::captures::Captures;
 use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
 use super::packets::PacketStream;
@@ -32,6 +33,8 @@ pub(crate) enum Order {
     Script(Shell),
     /// Capture packets for as long as this runs.
     Capture(Box<Capture>),
+    /// Take a file, or packets, of all captures.
+    Captures(Captures),
     /// Take a capture's packets.
     Packets(PacketStream),
     Call(Call),
@@ -99,7 +102,13 @@ impl Question {
     pub(crate) fn request(&self) -> Option<Request> {
         if matches!(
             self.topic,
-            Topic::Capture | Topic::Completion | Topic::Config | Topic::Dump | Topic::Plugin | Topic::Watch
+            Topic::Capture
+                | Topic::Captures
+                | Topic::Completion
+                | Topic::Config
+                | Topic::Dump
+                | Topic::Plugin
+                | Topic::Watch
         ) {
             return None;
         }

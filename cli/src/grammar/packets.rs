@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hyper::Method;
 use polycube_api::IDLE;
 
+use super::captures;
 use super::error::UsageError;
 use super::flags::Flags;
 use super::path;
@@ -14,7 +15,7 @@ use super::words::Words;
 /// A stream of packets, and where it goes.
 #[derive(Debug, PartialEq)]
 pub(crate) struct PacketStream {
-    pub(crate) cube: String,
+    pub(crate) source: PacketSource,
     pub(crate) destination: Destination,
     /// Packets from now on, instead of what there is.
     pub(crate) follow: bool,
@@ -22,6 +23,15 @@ pub(crate) struct PacketStream {
     pub(crate) format: Option<String>,
     /// How many; all if it is not given.
     pub(crate) packets: Option<u64>,
+}
+
+/// Where packets come from.
+#[derive(Debug, PartialEq)]
+pub(crate) enum PacketSource {
+    /// The capture of this name.
+    Cube(String),
+    /// The files of all captures, of which this expression chooses packets.
+    Query(String),
 }
 
 /// Where packets go, and as what.
@@ -58,17 +68,13 @@ impl PacketStream {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
         let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
-        let packets = count.map(|count| match count.parse() {
-            Ok(packets) if packets > 0 => Ok(packets),
-            _ => Err(UsageError::Count { value: count }),
-        });
-        let packets = packets.transpose()?;
+        let packets = self::count(count)?;
         if lines {
             let flags = Flags { write, format, force, ..Flags::default() };
             return match flags.any() {
                 Some(flag) => Err(UsageError::FlagWithoutDump { flag }),
                 None => Ok(Some(Self {
-                    cube,
+                    source: PacketSource::Cube(cube),
                     destination: Destination::Lines,
                     follow: true,
                     format: Some("pcapng".to_owned()),
@@ -81,11 +87,22 @@ impl PacketStream {
             _ => Destination::Records,
         };
         let format = format.or_else(|| destination.format().map(str::to_owned));
-        Ok(Some(Self { cube, destination, follow, format, packets }))
+        Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets }))
+    }
+
+    /// What the user calls the source.
+    pub(crate) fn name(&self) -> &str {
+        match &self.source {
+            PacketSource::Cube(cube) => cube,
+            PacketSource::Query(_) => captures::WORD,
+        }
     }
 
     /// Asks for the stream.
     pub(crate) fn request(&self) -> Request {
+        if let PacketSource::Query(expression) = &self.source {
+            return captures::query(expression, self.packets);
+        }
         let follow = self.follow;
         let format = self.format.iter().map(|format| format!("format={}&", path::segment(format))).collect::<String>();
         let packets = self.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
@@ -103,6 +120,16 @@ impl PacketStream {
     }
 
     fn get(&self, rest: &str) -> Request {
-        Request { method: Method::GET, path: format!("{}/{rest}", path::segment(&self.cube)), body: None }
+        let cube = path::segment(self.name());
+        Request { method: Method::GET, path: format!("{cube}/{rest}"), body: None }
     }
+}
+
+/// The number of packets that `-c` gives.
+pub(super) fn count(given: Option<String>) -> Result<Option<u64>, UsageError> {
+    let packets = given.map(|given| match given.parse() {
+        Ok(packets) if packets > 0 => Ok(packets),
+        _ => Err(UsageError::Count { value: given }),
+    });
+    packets.transpose()
 }

@@ -101,6 +101,7 @@ impl Words {
             (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
+            _ if first == super::captures::WORD => Topic::Captures,
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
@@ -131,7 +132,8 @@ impl Words {
         Ok(())
     }
 
-    fn flag(
+    /// Takes a flag; `next` is the word after it.
+    pub(super) fn flag(
         &mut self,
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,

@@ -138,8 +138,9 @@ impl Work {
         // The next one is the last.
         waiting.sort_by_key(|(first, _)| Reverse(*first));
         let mut heads: Vec<Option<Head>> = Vec::new();
+        let mut left = self.query.limit.unwrap_or(u64::MAX);
         let mut order: BinaryHeap<Reverse<(Stamp, usize)>> = BinaryHeap::new();
-        loop {
+        while left > 0 {
             let next = order.peek().map(|Reverse((stamp, _))| *stamp);
             if let Some((_, file)) = waiting.pop_if(|(first, _)| next.is_none_or(|next| *first <= next)) {
                 let index = heads.iter().position(Option::is_none).unwrap_or(heads.len());
@@ -151,6 +152,7 @@ impl Work {
             }
             let Some(Reverse((stamp, index))) = order.pop() else { break };
             let Some(Head { mut source, packet, place }) = heads[index].take() else { continue };
+            left -= 1;
             output.packet(&packet, &source.interfaces()[packet.interface], &place)?;
             if let Some(packet) = self.next(&mut source, output)? {
                 // A clock that was set back does not bring later packets of other files forward.

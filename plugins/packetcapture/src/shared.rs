@@ -14,6 +14,7 @@ use crate::catalogue::{find, list};
 use crate::format::Format;
 use crate::query::{self, Query};
 use crate::store::{Form, Roots};
+use crate::streams::limit;
 
 const FILES: &str = "files";
 const QUERY: &str = "query";
@@ -34,7 +35,8 @@ pub(crate) fn declared() -> Vec<Stream> {
             "expression",
             "Which packets, in tcpdump's language (pcap-filter(7)) and with times: `host 10.0.0.1 and after 3h ago`",
             &[],
-        ),
+        )
+        .parameter("packets", "Number of packets after which the result ends", &[]),
     ]
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn open(host: &Cube, path: &str, query: &BTreeMap<String, String>) ->
         }
         QUERY => {
             let given = query.get("expression").map_or("", String::as_str);
-            let query = Query::parse(given).map_err(|error| Refusal::from(error).at(path))?;
+            let query = Query::parse(given).map_err(|error| Refusal::from(error).at(path))?.up_to(limit(query)?);
             let fd = query::run(query, roots, host.clone()).map_err(|error| Refusal::from(error).at(path))?;
             let file_name = Some("query.pcapng".to_owned());
             Ok(Opened { fd, media: Format::Pcapng.media().to_owned(), file_name, id: None })

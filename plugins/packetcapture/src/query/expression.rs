@@ -42,6 +42,8 @@ pub(crate) struct Query {
     /// The first time, and the first one after the last.
     pub(crate) from: Stamp,
     pub(crate) until: Stamp,
+    /// How many packets; `None` for all.
+    pub(crate) limit: Option<u64>,
     /// What each matching packet has.
     terms: Vec<Term>,
 }
@@ -92,7 +94,12 @@ impl Query {
         }
         let expression = if whole.is_some() { kept.join(" ") } else { text.trim().to_owned() };
         let expression = if expression == "all" { String::new() } else { expression };
-        Ok(Self { terms: terms(&kept), expression, from, until })
+        Ok(Self { terms: terms(&kept), expression, from, until, limit: None })
+    }
+
+    /// The same for the first `limit` packets.
+    pub(crate) fn up_to(self, limit: Option<u64>) -> Self {
+        Self { limit, ..self }
     }
 
     /// Whether a packet of this time is asked for.
