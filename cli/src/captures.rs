@@ -6,23 +6,23 @@ use http_body_util::BodyExt;
 use polycube_api::media;
 
 use crate::failure::Failure;
-use crate::grammar::{Destination, captured_file};
+use crate::grammar::{Destination, Request};
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::Sink;
 use crate::stream::Stop;
 
-/// Downloads the file `name`. What has arrived when it is interrupted is kept.
+/// Downloads the file that `request` asks for. What has arrived when it is interrupted is kept.
 ///
 /// # Errors
 ///
 /// There is no such file, the connection breaks, or nothing can be written.
-pub(crate) fn get(session: &Session, name: &str, destination: &Destination) -> Result<(), Failure> {
+pub(crate) fn get(session: &Session, request: &Request, destination: &Destination) -> Result<(), Failure> {
     Sink::check(destination)?;
     session.run(async |client| {
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let accept = [media::PCAP, media::PCAPNG, "application/zstd", media::JSON].join(", ");
-        let response = client.open(&captured_file(name), &accept).await?;
+        let response = client.open(request, &accept).await?;
         if !response.status().is_success() {
             return Err(Refusal::new(&client.answer(response).await?, Asked::Verb).into());
         }

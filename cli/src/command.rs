@@ -47,7 +47,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
         Order::Configuration(asked) => configuration::run(&asked, session),
         Order::Plugin(order) => plugin::run(&order, session),
         Order::Capture(asked) => capture::run(endpoint.clone(), &asked, verbose),
-        Order::Captures(Captures::Get { name, destination }) => captures::get(&session()?, &name, &destination),
+        Order::Captures(Captures::Get { request, destination }) => captures::get(&session()?, &request, &destination),
         Order::Captures(Captures::Query(packets)) => stream::take(&session()?, &packets),
         Order::Captures(Captures::Help) => print(&help::text(Topic::Captures, width().unwrap_or(help::WIDTH))),
         Order::Packets(packets) => stream::take(&session()?, &packets),

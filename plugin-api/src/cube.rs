@@ -65,7 +65,7 @@ impl Cube {
         Self { info: Arc::new(info), host, stages: Arc::default() }
     }
 
-    /// Whether this is no cube, but what requests to the service as a whole are answered with.
+    /// Whether it stands for the service as a whole, and not for a cube.
     pub(crate) fn is_shared(&self) -> bool {
         self.info.is_shared
     }

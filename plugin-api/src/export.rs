@@ -1,20 +1,18 @@
 //! From the trait to the ABI.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
     std_types::{RStr, RString, RVec},
 };
-use serde_json::json;
 
 use crate::{
-    Cube, Map, Maps, Opened, Service, ServiceSchema, Wanted,
+    Cube, Map, Maps, Service, ServiceSchema, Wanted,
     abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
-    shared::Shared,
+    shared::{Shared, handle},
     stages::Stages,
 };
 
@@ -183,13 +181,6 @@ impl<S: Service> CubeAbi for Instance<S> {
             Ok(handle(opened))
         })
     }
-}
-
-/// A stream as it crosses the border.
-pub(crate) fn handle(opened: Opened) -> StreamHandle {
-    let Opened { fd, media, file_name, id } = opened;
-    let info = json!({ "media": media, "file-name": file_name, "id": id });
-    StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() }
 }
 
 #[cfg(test)]

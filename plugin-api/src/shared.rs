@@ -2,13 +2,14 @@
 //! in what a cube is made of, calls it once and drops it. A plugin without shared streams is never asked for it.
 
 use std::marker::PhantomData;
+use std::os::fd::IntoRawFd as _;
 
 use abi_stable::std_types::{RStr, RString, RVec};
+use serde_json::json;
 
 use crate::abi::{Answer, CubeAbi, DatapathText, MapHandle, StreamHandle};
-use crate::export::handle;
 use crate::guard::guard;
-use crate::{Cube, Refusal, Service};
+use crate::{Cube, Opened, Refusal, Service};
 
 /// The action that deletes the stream whose path is its input.
 const DELETE: &str = "delete";
@@ -67,4 +68,11 @@ impl<S: Service> CubeAbi for Shared<S> {
     fn tick(&self) -> Answer<()> {
         no_cube()
     }
+}
+
+/// A stream as it crosses the border.
+pub(crate) fn handle(opened: Opened) -> StreamHandle {
+    let Opened { fd, media, file_name, id } = opened;
+    let info = json!({ "media": media, "file-name": file_name, "id": id });
+    StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() }
 }

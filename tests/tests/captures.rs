@@ -63,6 +63,7 @@ fn files_of_deleted_cubes_and_of_earlier_runs_are_listed_read_and_deleted() -> R
     let mut scene = Scene::bridge(2)?;
     record(&scene, "first", &json!({}), 0, 20)?;
     record(&scene, "second", &json!({ "format": "pcapng" }), 20, 30)?;
+    scene.daemon.terminate()?;
     scene.daemon.restart()?;
     ensure!(names(&scene.daemon)? == ["first.pcap", "second.pcapng"]);
     let second = &list(&scene.daemon)?[1];

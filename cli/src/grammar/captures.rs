@@ -8,23 +8,22 @@ use polycube_api::{Verb, Word};
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::Topic;
+use super::forms::{CAPTURES, Topic};
 use super::packets::{Destination, PacketSource, PacketStream};
 use super::path;
 use super::request::Request;
 use super::words::Words;
 
-/// The command's word. A cube of that name is reached by its service: `packetcapture captures show`.
-pub(super) const WORD: &str = "captures";
-const SERVICE: &str = "packetcapture";
-const FILES: &str = "files";
+/// The service whose captures these are, and where their files are.
+const SERVICE: [&str; 2] = [Word::Services.as_str(), "packetcapture"];
+const FILES: [&str; 3] = [SERVICE[0], SERVICE[1], "files"];
 
 /// What `captures` does besides the verbs.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Captures {
     /// Download a file.
     Get {
-        name: String,
+        request: Request,
         destination: Destination,
     },
     /// Take the packets of all files that match.
@@ -35,7 +34,7 @@ pub(crate) enum Captures {
 /// Whether a command line asks for one of these: their words are not all words of a path.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
     let word = |at: usize| args.get(at).and_then(|arg| arg.to_str());
-    word(0) == Some(WORD) && matches!(word(1), Some("get" | "query"))
+    word(0) == Some(CAPTURES) && matches!(word(1), Some("get" | "query"))
 }
 
 /// Reads a command line that [`is_meant`]; returns its flags, too.
@@ -71,14 +70,8 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
             }
             Some(path) => Destination::File { path: path.into(), force },
         };
-        let source = PacketSource::Query(words.join(" "));
-        Captures::Query(PacketStream {
-            source,
-            destination,
-            follow: false,
-            format: None,
-            packets: super::packets::count(count)?,
-        })
+        let source = PacketSource::Query(query(&words.join(" "), super::packets::count(count)?));
+        Captures::Query(PacketStream { source, destination, follow: false, format: None, packets: None })
     } else {
         let [name] = <[String; 1]>::try_from(words).map_err(|_| UsageError::Form { topic: Topic::Captures })?;
         let destination = match write {
@@ -86,14 +79,15 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
             Some(path) => Destination::File { path: path.into(), force },
             None => Destination::File { path: Path::new(&name).file_name().unwrap_or_default().into(), force },
         };
-        Captures::Get { name, destination }
+        let path = path::encode(&FILES) + &path::encode(&[name]);
+        Captures::Get { request: Request { method: Method::GET, path, body: None }, destination }
     };
     Ok((captures, flags))
 }
 
 /// Turns `captures show` and `captures del NAME` into words of the path where the files are.
 pub(super) fn locate(words: &mut Words) -> Result<(), UsageError> {
-    if words.help || words.path.first().is_none_or(|word| word != WORD) {
+    if words.help || words.path.first().is_none_or(|word| word != CAPTURES) {
         return Ok(());
     }
     let wanted = match words.command {
@@ -104,23 +98,15 @@ pub(super) fn locate(words: &mut Words) -> Result<(), UsageError> {
     if words.path.len() != wanted || !words.pairs.is_empty() {
         return Err(UsageError::Form { topic: Topic::Captures });
     }
-    let files = [Word::Services.as_str(), SERVICE, FILES].map(str::to_owned);
-    words.path.splice(..1, files);
+    words.path.splice(..1, FILES.map(str::to_owned));
     Ok(())
 }
 
-/// Asks for a file.
-pub(crate) fn file(name: &str) -> Request {
-    let path = path::encode(&[Word::Services.as_str(), SERVICE, FILES, name]);
-    Request { method: Method::GET, path, body: None }
-}
-
 /// Asks for the packets that match `expression`, at most `packets`.
-pub(super) fn query(expression: &str, packets: Option<u64>) -> Request {
+fn query(expression: &str, packets: Option<u64>) -> Request {
     let packets = packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
-    let path = path::encode(&[Word::Services.as_str(), SERVICE]);
-    let path = format!("{path}query?expression={}{packets}", path::segment(expression));
-    Request { method: Method::GET, path, body: None }
+    let (service, expression) = (path::encode(&SERVICE), path::segment(expression));
+    Request { method: Method::GET, path: format!("{service}query?expression={expression}{packets}"), body: None }
 }
 
 #[cfg(test)]
@@ -132,7 +118,9 @@ mod tests {
     fn check(line: &[&str], expected: &str) {
         let parsed = parse(line.iter().map(Into::into)).map(|line| match line.order {
             Order::Call(call) => format!("{} {}", call.request.method, call.request.path),
-            Order::Captures(Captures::Get { name, destination }) => format!("{} to {destination:?}", file(&name).path),
+            Order::Captures(Captures::Get { request, destination }) => {
+                format!("{} to {destination:?}", request.path)
+            }
             Order::Captures(Captures::Query(stream)) => {
                 format!("{} to {:?}", stream.request().path, stream.destination)
             }

@@ -25,6 +25,9 @@ pub(crate) enum Topic {
     Captures,
 }
 
+/// The word for the files of all captures. A cube of that name is reached by its service: `packetcapture captures show`.
+pub(super) const CAPTURES: &str = "captures";
+
 pub(crate) struct Form {
     pub(crate) topic: Topic,
     name: &'static str,
@@ -108,7 +111,7 @@ pub(crate) static FORMS: [Form; 17] = [
     },
     Form {
         topic: Topic::Captures,
-        name: "captures",
+        name: CAPTURES,
         usage: "captures show | captures get NAME [-w FILE|-] [--force] | captures del NAME | captures query \
                 [EXPRESSION] [-w FILE|-] [-c PACKETS] [--force]",
         about: "list, download and delete the files of all captures, also of cubes that are gone, or take the packets in them \

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use hyper::Method;
 use polycube_api::IDLE;
 
-use super::captures;
 use super::error::UsageError;
 use super::flags::Flags;
+use super::forms::CAPTURES;
 use super::path;
 use super::request::Request;
 use super::words::Words;
@@ -30,8 +30,8 @@ pub(crate) struct PacketStream {
 pub(crate) enum PacketSource {
     /// The capture of this name.
     Cube(String),
-    /// The files of all captures, of which this expression chooses packets.
-    Query(String),
+    /// The files of all captures, of which this request chooses packets.
+    Query(Request),
 }
 
 /// Where packets go, and as what.
@@ -94,14 +94,14 @@ impl PacketStream {
     pub(crate) fn name(&self) -> &str {
         match &self.source {
             PacketSource::Cube(cube) => cube,
-            PacketSource::Query(_) => captures::WORD,
+            PacketSource::Query(_) => CAPTURES,
         }
     }
 
     /// Asks for the stream.
     pub(crate) fn request(&self) -> Request {
-        if let PacketSource::Query(expression) = &self.source {
-            return captures::query(expression, self.packets);
+        if let PacketSource::Query(request) = &self.source {
+            return request.clone();
         }
         let follow = self.follow;
         let format = self.format.iter().map(|format| format!("format={}&", path::segment(format))).collect::<String>();

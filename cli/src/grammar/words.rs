@@ -6,7 +6,7 @@ use polycube_api::{Verb, Word};
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::Topic;
+use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::plugin_flags::PluginFlags;
 use super::view::Detail;
@@ -101,7 +101,7 @@ impl Words {
             (Some(Word::Config), _) => Topic::Config,
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
-            _ if first == super::captures::WORD => Topic::Captures,
+            _ if first == CAPTURES => Topic::Captures,
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
             (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,

@@ -40,7 +40,7 @@ pub(crate) struct CaptureDirs {
 }
 
 impl CaptureDirs {
-    /// What the SDK's `Cube` is told of them.
+    /// Their members of what the SDK's `Cube` is made of.
     pub(super) fn members(&self) -> Value {
         json!({
             "capture-dir": self.dir,

@@ -57,43 +57,45 @@ struct Entry {
 
 /// All files below the capture directories, in the order of their paths.
 pub(crate) fn files(roots: &Roots) -> Vec<Found> {
-    let mut found = Vec::new();
-    let mut left = MOST;
-    let mut seen = Vec::new();
+    let mut search = Search { left: MOST, seen: Vec::new(), found: Vec::new() };
     for (location, prefix) in roots.all() {
         // A root that is missing has no files.
         if let Ok(directory) = location.open() {
-            search(&Arc::new(directory), &prefix, DEPTH, &mut left, &mut seen, &mut found);
+            search.look(&Arc::new(directory), &prefix, DEPTH);
         }
     }
-    found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
-    found.dedup_by(|one, other| one.path == other.path);
+    let mut found = search.found;
+    found.sort_by(|one, other| one.path.cmp(&other.path));
     found
 }
 
-fn search(
-    directory: &Arc<Directory>,
-    prefix: &Path,
-    depth: usize,
-    left: &mut usize,
-    seen: &mut Vec<PathBuf>,
-    found: &mut Vec<Found>,
-) {
-    // One root may be below another.
-    if seen.iter().any(|path| path == directory.path()) {
-        return;
-    }
-    seen.push(directory.path().to_owned());
-    let (names, directories) = directory.contents(left, is_capture);
-    for name in names {
-        let path = prefix.join(&name).display().to_string();
-        let form = if name.ends_with(".zst") { Form::Compressed } else { Form::Plain };
-        found.push(Found { directory: Arc::clone(directory), name, path, form });
-    }
-    for name in directories.iter().filter(|_| depth > 0) {
-        // Another user's directory may be closed to us.
-        if let Ok(below) = directory.below(name) {
-            search(&Arc::new(below), &prefix.join(name), depth - 1, left, seen, found);
+/// A search for files.
+struct Search {
+    /// How many entries may still be looked at.
+    left: usize,
+    /// Directories that were looked at: one root may be below another.
+    seen: Vec<PathBuf>,
+    found: Vec<Found>,
+}
+
+impl Search {
+    /// Looks into `directory`, and `depth` levels below it. `prefix` precedes the names of its files.
+    fn look(&mut self, directory: &Arc<Directory>, prefix: &Path, depth: usize) {
+        if self.seen.iter().any(|path| path == directory.path()) {
+            return;
+        }
+        self.seen.push(directory.path().to_owned());
+        let (names, directories) = directory.contents(&mut self.left, is_capture);
+        for name in names {
+            let path = prefix.join(&name).display().to_string();
+            let form = if name.ends_with(".zst") { Form::Compressed } else { Form::Plain };
+            self.found.push(Found { directory: Arc::clone(directory), name, path, form });
+        }
+        for name in directories.iter().filter(|_| depth > 0) {
+            // Another user's directory may be closed to us.
+            if let Ok(below) = directory.below(name) {
+                self.look(&Arc::new(below), &prefix.join(name), depth - 1);
+            }
         }
     }
 }

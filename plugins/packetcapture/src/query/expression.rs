@@ -73,9 +73,9 @@ impl Query {
                     let (time, taken) =
                         time(&words[at + 1..], now).ok_or_else(|| QueryError::NoTime((*word).to_owned()))?;
                     if *word == "before" {
-                        until = until.min(time)
+                        until = until.min(time);
                     } else {
-                        from = from.max(time)
+                        from = from.max(time);
                     }
                     whole = Some(word);
                     at += 1 + taken;
@@ -169,7 +169,7 @@ fn terms(words: &[&str]) -> Vec<Term> {
         };
         let is_plain =
             |word: &&str| matches!(*word, "ip" | "ip6" | "arp" | "tcp" | "udp" | "sctp" | "icmp" | "icmp6" | "vlan");
-        if primitive.iter().all(|word| is_plain(word)) && primitive.len() == 1 {
+        if primitive.len() == 1 && is_plain(&last) {
             continue;
         }
         let Some((kind, qualifiers)) = before.split_last() else { return Vec::new() };
