@@ -6,7 +6,7 @@ use std::env;
 
 use polycube_api::{Help, Keyword, KeywordKind};
 
-use crate::grammar::{CONFIG_WORDS, FORMAT_FLAG, FORMATS, PLUGIN_WORDS, Partial, Shell, Topic, about};
+use crate::grammar::{CAPTURES_WORDS, CONFIG_WORDS, FORMAT_FLAG, FORMATS, PLUGIN_WORDS, Partial, Shell, Topic, about};
 use crate::help::has_packets;
 
 /// What a shell runs when it starts.
@@ -95,6 +95,7 @@ fn following(partial: &Partial, answer: Option<&Help>) -> Vec<Candidate> {
             return Shell::ALL.iter().map(|shell| Candidate::new((shell.name(), "Its completion script"))).collect();
         }
         (Topic::Config, [_], None) => return CONFIG_WORDS.map(Candidate::new).into(),
+        (Topic::Captures, [_], None) => return CAPTURES_WORDS.map(Candidate::new).into(),
         (Topic::Plugin, [_], None) => return PLUGIN_WORDS.map(Candidate::new).into(),
         (_, [], None) => Topic::words().map(Candidate::new).collect(),
         _ => Vec::new(),

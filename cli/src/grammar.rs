@@ -35,7 +35,7 @@ pub(crate) use self::captures::Captures;
 pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
-pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
+pub(crate) use self::forms::{CAPTURES_WORDS, CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
 pub(crate) use self::packets::{Destination, PacketSource, PacketStream};
 pub(crate) use self::partial::Partial;

@@ -119,8 +119,8 @@ pub(crate) static FORMS: [Form; 17] = [
         examples: &[
             "captures show",
             "captures get sniffer_20261129T101500Z.pcap",
-            "captures query 'host 10.0.0.1 and after 3h ago' -w found.pcapng",
-            "captures query udp and since 2026-11-29T10:15 and before 2026-11-29T10:20",
+            "captures query 'host 10.0.0.1 and after 3h ago' -w f.pcapng",
+            "captures query udp and before 2026-11-29T10:20",
         ],
     },
     Form {
@@ -240,6 +240,14 @@ pub(crate) const CONFIG_WORDS: [(&str, &str); 3] = [
     ("save", "print the whole configuration, in YAML or with -json"),
     ("apply", "bring a configuration about"),
     ("diff", "show what applying a configuration would change"),
+];
+
+/// What can be done with the files of all captures, and what each does.
+pub(crate) const CAPTURES_WORDS: [(&str, &str); 4] = [
+    ("show", "list the files"),
+    ("get", "download a file"),
+    ("del", "delete a file that is not being written"),
+    ("query", "take the packets that match an expression, which may have times"),
 ];
 
 /// What can be done with plugins of one's own, and what each does.
