@@ -119,7 +119,7 @@ pub(crate) static FORMS: [Form; 17] = [
         examples: &[
             "captures show",
             "captures get sniffer_20261129T101500Z.pcap",
-            "captures query 'host 10.0.0.1 and after 3h ago' -w f.pcapng",
+            "captures query 'udp and after 3h ago' -w f.pcapng",
             "captures query udp and before 2026-11-29T10:20",
         ],
     },
