@@ -140,6 +140,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         found_pairs,
         taken_pairs,
     };
+    let shared_dirs = Arc::new(capture_dirs.clone());
     let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
@@ -152,7 +153,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
     let statistics = Arc::new(Statistics::new());
-    let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics };
+    let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics, capture_dirs: shared_dirs };
     let mut listeners = tokio::task::JoinSet::new();
     listeners.spawn(serve_unix(api.clone(), &unix, stopping.clone())?);
     tracing::info!(socket = %reload.loaded.options.socket.display(), "listening");

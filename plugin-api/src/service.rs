@@ -199,4 +199,29 @@ pub trait Service: Send + Sync + Sized + 'static {
     fn act(&self, call: &ActionCall<Self::Config>) -> Result<Outcome<Self::Config>, Refusal> {
         self.action(&call.action, call.raw_input()).map(Outcome::raw)
     }
+
+    /// Resources of the service as a whole, which are there without a cube: what outlives cubes, or is about all of them.
+    /// Their paths stand below `services/NAME/`, so the first word is not `reload`.
+    fn shared_streams() -> Vec<Stream> {
+        Vec::new()
+    }
+
+    /// Opens one of [`shared_streams`](Self::shared_streams) for one reader, as [`open`](Self::open) does. `host` has the
+    /// directories, the limits and the log of a cube, and is none: its name is the service's.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn open_shared(host: &Cube, path: &str, query: &BTreeMap<String, String>) -> Result<Opened, Refusal> {
+        let _ = (host, query);
+        Err(Refusal::no_stream(path))
+    }
+
+    /// Deletes one of [`shared_streams`](Self::shared_streams) that is [`deletable`](Stream::deletable).
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn delete_shared(host: &Cube, path: &str) -> Result<(), Refusal> {
+        let _ = host;
+        Err(Refusal::no_stream(path))
+    }
 }

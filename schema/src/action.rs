@@ -150,6 +150,7 @@ mod tests {
                     action("service/{vip}/{vport}/drain"),
                 ],
                 streams: Vec::new(),
+                shared_streams: Vec::new(),
                 observes: Vec::new(),
             },
             &[],

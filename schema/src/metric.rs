@@ -192,6 +192,7 @@ mod tests {
             state,
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
         }
     }

@@ -95,6 +95,7 @@ impl Model {
             state,
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
         })
     }

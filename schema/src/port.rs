@@ -107,6 +107,7 @@ mod tests {
             state: json!({ "properties": { "ports": seen } }),
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
         }
     }

@@ -59,6 +59,7 @@ fn model() -> Model {
         state,
         actions: Vec::new(),
         streams: Vec::new(),
+        shared_streams: Vec::new(),
         observes: Vec::new(),
     })
     .unwrap()

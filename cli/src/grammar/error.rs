@@ -87,6 +87,8 @@ pub(crate) enum UsageError {
     CubeTwice { cube: String },
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
+    #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
+    QueryFormat,
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
@@ -150,6 +152,7 @@ impl UsageError {
             | Self::Time { .. }
             | Self::Rotate { .. }
             | Self::Format { .. } => Topic::Capture,
+            Self::QueryFormat => Topic::Captures,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,

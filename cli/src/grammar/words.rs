@@ -6,7 +6,7 @@ use polycube_api::{Verb, Word};
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::Topic;
+use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::plugin_flags::PluginFlags;
 use super::view::{Clock, Detail};
@@ -104,6 +104,7 @@ impl Words {
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
             (_, None) if first == "help" => Topic::Help,
+            _ if first == CAPTURES => Topic::Captures,
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if first == "top" && self.pairs.is_empty() => Topic::Top,
             (_, None) if first == "dump" && self.path.len() > 1 && self.path[1] != "watch" => Topic::Dump,
@@ -137,7 +138,8 @@ impl Words {
         Ok(())
     }
 
-    fn flag(
+    /// Takes a flag; `next` is the word after it.
+    pub(super) fn flag(
         &mut self,
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,

@@ -54,6 +54,7 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
         state: json!({ "type": "object", "properties": {} }),
         actions: if kind == ServiceKind::Transparent { vec![run] } else { Vec::new() },
         streams: Vec::new(),
+        shared_streams: Vec::new(),
         observes: Vec::new(),
     };
     Plugin {

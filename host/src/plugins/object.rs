@@ -160,7 +160,10 @@ fn define(
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
     let observes = Vec::new();
-    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams, observes }, definition))
+    let shared_streams = Vec::new();
+    let service =
+        ServiceSchema { name, description, version, kind, config, state, actions, streams, shared_streams, observes };
+    Ok((service, definition))
 }
 
 fn check_hooks(hooks: &[Hook], facts: &Facts) -> Result<(), Fault> {

@@ -65,5 +65,6 @@ pub(super) fn model() -> Model {
 pub(super) fn api() -> Api {
     let engine = double::start(model(), facts());
     let pulse = Pulse::of(&engine);
-    Api { engine, netlink: Netlink::open().unwrap(), pulse, statistics: Arc::new(Statistics::new()) }
+    let (statistics, capture_dirs) = (Arc::new(Statistics::new()), Arc::default());
+    Api { engine, netlink: Netlink::open().unwrap(), pulse, statistics, capture_dirs }
 }

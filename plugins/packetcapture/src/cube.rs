@@ -16,6 +16,7 @@ use crate::filter;
 use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
 use crate::settings::Settings;
+use crate::shared;
 use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
 use crate::sys;
@@ -290,6 +291,22 @@ impl Service for PacketCapture {
         }
         let now = self.in_force.now();
         streams::open(&self.context, now.as_ref().map(|now| &*now.settings), path, query)
+    }
+
+    fn shared_streams() -> Vec<Stream> {
+        shared::declared()
+    }
+
+    fn open_shared(
+        host: &Cube,
+        path: &str,
+        query: &BTreeMap<String, String>,
+    ) -> Result<polycube_plugin_api::Opened, Refusal> {
+        shared::open(host, path, query)
+    }
+
+    fn delete_shared(host: &Cube, path: &str) -> Result<(), Refusal> {
+        shared::delete(host, path)
     }
 }
 

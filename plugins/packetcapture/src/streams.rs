@@ -70,7 +70,7 @@ pub(crate) fn open(
 }
 
 /// The number of packets after which the stream is to end.
-fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refusal> {
+pub(crate) fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refusal> {
     let Some(text) = query.get("packets") else { return Ok(None) };
     text.parse().ok().filter(|packets| *packets > 0).map(Some).ok_or_else(|| {
         let message = format!("`packets` is a number from 1, not `{text}`");

@@ -174,6 +174,7 @@ mod tests {
             state: json!({ "properties": { "l": { "type": "array", "x-list-key": "port", "items": items } } }),
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
         };
         let metric = declared(&schema).unwrap().remove(0);

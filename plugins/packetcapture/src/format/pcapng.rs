@@ -9,9 +9,9 @@ use super::{Record, Resolution, Stamp};
 
 /// Section 4.1: type and byte-order magic of a Section Header Block.
 pub(crate) const SECTION_BLOCK: u32 = 0x0a0d_0d0a;
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+pub(crate) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Types of an Interface Description Block (4.2) and an Interface Statistics Block (4.6).
-const INTERFACE_BLOCK: u32 = 1;
+pub(crate) const INTERFACE_BLOCK: u32 = 1;
 const STATISTICS_BLOCK: u32 = 5;
 /// Size of an empty block: its type, and its length twice.
 const FRAME: usize = 12;
@@ -225,6 +225,37 @@ fn packet_block(captured: u32) -> usize {
 pub(crate) fn block_length(header: &[u8]) -> Option<u64> {
     let length = u32::from_ne_bytes(*header.get(4..)?.first_chunk()?);
     (length as usize >= FRAME && length.is_multiple_of(4)).then_some(length.into())
+}
+
+/// The section header of packets from many captures.
+pub(crate) fn packets_header() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut header = Block::begin(SECTION_BLOCK, &mut out);
+    header.word(BYTE_ORDER).half(1).half(0).word(u32::MAX).word(u32::MAX);
+    header.option(USER_APPLICATION, concat!("polycubed ", env!("CARGO_PKG_VERSION")).as_bytes());
+    header.end();
+    out
+}
+
+/// Blocks of packets from many captures, with times in nanoseconds.
+pub(crate) struct Packets<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl Packets<'_> {
+    /// Describes the next interface.
+    pub(crate) fn interface(&mut self, name: &str, link: u16) {
+        let mut interface = Block::begin(INTERFACE_BLOCK, self.0);
+        interface.half(link).half(0).word(MAX_SNAPLEN);
+        interface.option(INTERFACE_NAME, name.as_bytes());
+        interface.option(RESOLUTION, &[Resolution::Nanos.exponent()]);
+        interface.end();
+    }
+
+    /// Adds a packet of `length` bytes, of which `packet` was recorded.
+    pub(crate) fn packet(&mut self, interface: u32, stamp: Stamp, length: u32, flags: u32, packet: &[u8]) {
+        let captured = packet.len() as u32;
+        let record = Record { stamp, captured, length, body: 0, size: 0, interface, flags };
+        write(&record, packet, Resolution::Nanos, self.0);
+    }
 }
 
 /// A block that is being written.
