@@ -69,7 +69,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         return Ok(Line { order, endpoint, verbose, clock: Clock::default() });
     }
     if let Some(asked) = Explanation::asked(&args)? {
-        return Ok(Line { order: Order::Explanation(asked), endpoint: Endpoint::default(), verbose: false });
+        return Ok(Line {
+            order: Order::Explanation(asked),
+            endpoint: Endpoint::default(),
+            verbose: false,
+            clock: Clock::default(),
+        });
     }
     if captures::is_meant(&args) {
         let (asked, Words { endpoint, verbose, .. }) = captures::parse(args)?;

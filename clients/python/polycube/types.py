@@ -364,8 +364,9 @@ PacketcaptureStorage = TypedDict(
         # Maximum MiB of the directory's files: then the oldest are deleted, if `rotate files` is set, or the capture
         # waits
         "ceiling": Optional[float],
-        # Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
-        "direct": bool,
+        # Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second; auto
+        # does so while packets come fast and the disk keeps up
+        "direct": Literal[false, true, "auto"],
         # MiB of memory that buffers packets while the disk is slow
         "memory": float,
     },
@@ -705,8 +706,9 @@ PacketcaptureSettingsStorage = TypedDict(
         # Maximum MiB of the directory's files: then the oldest are deleted, if `rotate files` is set, or the capture
         # waits
         "ceiling": Optional[float],
-        # Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second
-        "direct": bool,
+        # Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second; auto
+        # does so while packets come fast and the disk keeps up
+        "direct": Literal[false, true, "auto"],
         # MiB of memory that buffers packets while the disk is slow
         "memory": float,
     },
