@@ -47,6 +47,18 @@ pub const INTERFACE: &str = "INTERFACE";
 /// Global, `u32`: the `epb_flags` option of pcapng blocks, [`INBOUND`] or [`OUTBOUND`].
 pub const FLAGS: &str = "FLAGS";
 
+/// Global, `u32`: how much of a packet is recorded, [`WHOLE`], [`HEADERS`] or [`HEADERS_AND_DNS`].
+pub const EXTENT: &str = "EXTENT";
+/// Global, `u32`: not 0 where packets begin with the IP header. Only headers are looked for.
+pub const RAW_IP: &str = "RAW_IP";
+
+/// Up to [`SNAPLEN`] bytes, whatever they are.
+pub const WHOLE: u32 = 0;
+/// Up to the end of the last header that is known.
+pub const HEADERS: u32 = 1;
+/// The same, but packets from and to port 53 of TCP and UDP whole.
+pub const HEADERS_AND_DNS: u32 = 2;
+
 /// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
 pub const FORMAT_PCAP_MICROS: u32 = 0;
 /// Classic pcap, seconds and nanoseconds (magic 0xa1b23c4d).
