@@ -20,7 +20,7 @@ pub(crate) fn line_at(packet: &Packet<'_>, seconds: u64, place: &str) -> String 
         Some(Direction::Out) => "out ",
         None => "",
     };
-    let what = summary::of(packet.bytes);
+    let what = if packet.is_raw_ip { summary::of_ip(packet.bytes) } else { summary::of(packet.bytes) };
     let length = packet.length;
     escape(&format!("{hours:02}:{minutes:02}:{seconds:02}.{micros:06} {place}{direction}{what}, {length} bytes"))
 }

@@ -44,7 +44,7 @@ pub(crate) use kernel::{Kernel, Live};
 use losses::Losses;
 
 use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
-use crate::netdev::Table;
+use crate::netdev::{Framing, Table};
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
@@ -340,6 +340,9 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             let link = present.named(name).filter(|link| link.name == *name && model.wants(name));
             let there = link.filter(|link| !model.deferred.has_netdev(link.ifindex));
             netdevs.name(name, there.map(|link| link.ifindex));
+            if let Some(link) = there {
+                netdevs.set_raw_ip(link.ifindex, link.framing == Framing::RawIp);
+            }
         }
     }
 
@@ -486,6 +489,7 @@ fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netde
             id,
             name: point.to_string(),
             is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
+            is_raw_ip: netdev.as_ref().is_some_and(|netdev| netdevs.is_raw_ip(netdev.ifindex)),
             netdev: netdev.map(|netdev| netdev.name),
         }
     });

@@ -151,6 +151,7 @@ mod tests {
                 ],
                 streams: Vec::new(),
                 observes: Vec::new(),
+                takes_raw_ip: false,
             },
             &[],
         )

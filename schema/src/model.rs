@@ -96,6 +96,7 @@ impl Model {
             actions: Vec::new(),
             streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         })
     }
 

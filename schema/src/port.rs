@@ -108,6 +108,7 @@ mod tests {
             actions: Vec::new(),
             streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         }
     }
 

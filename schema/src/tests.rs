@@ -60,6 +60,7 @@ fn model() -> Model {
         actions: Vec::new(),
         streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     })
     .unwrap()
 }

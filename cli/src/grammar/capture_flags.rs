@@ -22,7 +22,7 @@ pub(crate) enum Clock {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 18] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 19] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
     ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
@@ -30,7 +30,8 @@ pub(crate) const FLAGS: [(&str, &str, &str); 18] = [
     ("-c", "PACKETS", "end after so many packets"),
     ("--for", "TIME", "end after this time, such as 30s or 5min"),
     ("--bytes", "SIZE", "end after so many bytes of packets, such as 10M"),
-    ("-s", "BYTES", "record at most so many bytes of each packet"),
+    ("-s", "BYTES|headers", "record at most so many bytes of each packet, or its headers and no payload"),
+    ("--whole-dns", "", "with -s headers: record DNS packets whole"),
     ("--in", "", "only packets that come in at the place"),
     ("--out", "", "only packets that go out at the place"),
     ("--rotate", "SIZE|TIME", "begin the next file, FILE-000002, after so much, such as 100MB or 1h"),
@@ -124,6 +125,7 @@ pub(super) struct Flags {
     pub(super) time: Option<String>,
     pub(super) bytes: Option<String>,
     pub(super) snaplen: Option<String>,
+    pub(super) whole_dns: bool,
     pub(super) direction: Option<(&'static str, Direction)>,
     pub(super) rotate: Option<String>,
     pub(super) keep: Option<String>,
@@ -170,6 +172,7 @@ impl Flags {
             ("--utc", None) => one(&mut self.clock, ("--utc", Clock::Utc)),
             ("--local", None) => one(&mut self.clock, ("--local", Clock::Local)),
             ("--force", None) => set(&mut self.force),
+            ("--whole-dns", None) => set(&mut self.whole_dns),
             ("-q", None) => set(&mut self.quiet),
             ("-v" | "--verbose", None) => set(&mut self.verbose),
             // What tcpdump takes: we never do otherwise.

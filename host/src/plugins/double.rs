@@ -55,6 +55,7 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
         actions: if kind == ServiceKind::Transparent { vec![run] } else { Vec::new() },
         streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     };
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),

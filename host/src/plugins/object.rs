@@ -159,8 +159,10 @@ fn define(
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
-    let observes = Vec::new();
-    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams, observes }, definition))
+    let (observes, takes_raw_ip) = (Vec::new(), false);
+    let schema =
+        ServiceSchema { name, description, version, kind, config, state, actions, streams, observes, takes_raw_ip };
+    Ok((schema, definition))
 }
 
 fn check_hooks(hooks: &[Hook], facts: &Facts) -> Result<(), Fault> {

@@ -1,6 +1,6 @@
 //! The netdevs behind the ports and names of a topology.
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use super::Netdev;
 use crate::topology::{CubeName, Point, Port, PortName, Topology};
@@ -19,6 +19,8 @@ pub(crate) struct Netdevs {
     names: OrdMap<u32, String>,
     /// The port of each link's end, by the end's name: read off `links`.
     ends: OrdMap<String, PortKey>,
+    /// Those of the named ones on which packets begin with the IP header, by their ifindex.
+    raw_ip: OrdSet<u32>,
 }
 
 impl Netdevs {
@@ -32,10 +34,25 @@ impl Netdevs {
             && self.names.get(&before).is_some_and(|named| named == name)
         {
             self.names.remove(&before);
+            self.raw_ip.remove(&before);
         }
         if let Some(ifindex) = ifindex {
             self.names.insert(ifindex, name.to_owned());
         }
+    }
+
+    /// Sets whether packets on a named netdev begin with the IP header.
+    pub(crate) fn set_raw_ip(&mut self, ifindex: u32, is_raw_ip: bool) {
+        if is_raw_ip {
+            self.raw_ip.insert(ifindex);
+        } else {
+            self.raw_ip.remove(&ifindex);
+        }
+    }
+
+    /// Whether packets on a netdev begin with the IP header.
+    pub(crate) fn is_raw_ip(&self, ifindex: u32) -> bool {
+        self.raw_ip.contains(&ifindex)
     }
 
     /// Sets our end of the link at a port.

@@ -24,8 +24,12 @@ pub use storage::{Fsync, Queue, Rotate, StopAfter, Storage, Store};
 pub struct Config {
     /// Which packets to capture
     pub capture: Capture,
-    /// Maximum bytes to record of each packet
+    /// Maximum bytes to record of each packet, or `headers`: everything up to the end of the TCP, UDP, ICMP or SCTP header,
+    /// and no payload
     pub snaplen: SnapLen,
+    /// Whether DNS packets (port 53 of TCP and UDP) are recorded whole with `snaplen=headers`
+    #[schemars(extend("x-minor" = true))]
+    pub whole_dns: bool,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
     /// When the greater part of the rings is made: right after the capture is attached, or when packets come faster than
@@ -83,6 +87,7 @@ impl Default for Config {
         Self {
             capture: Capture::default(),
             snaplen: SnapLen::default(),
+            whole_dns: false,
             ring_size: RingSize::default(),
             ring_memory: RingMemory::default(),
             priority: Priority::default(),
@@ -254,6 +259,7 @@ mod tests {
     #[test]
     fn what_is_out_of_range_or_unknown_is_refused() {
         check(json!({"snaplen": 0}), Err("a snap length is 1 to 262144 bytes, not 0"));
+        check(json!({"snaplen": "header"}), Err("a snap length is a number of bytes, or `headers`"));
         check(json!({"snaplen": 262_145}), Err("a snap length is 1 to 262144 bytes, not 262145"));
         check(json!({"ring-size": 3}), Err("a ring has 1, 2, 4, 8, 16, 32 or 64 MiB, not 3"));
         check(

@@ -8,7 +8,7 @@ use polycube_plugin_api::{Point, Refusal, Tag};
 
 use crate::config::{Config, Fsync, Mebibytes, Priority, RingMemory, Store};
 use crate::format::Format;
-use crate::format::pcapng::Section;
+use crate::format::pcapng::{Interface, Section};
 use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
 
@@ -125,8 +125,11 @@ impl Settings {
 /// The interfaces, indexed by the ids of their points.
 fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
     let count = points.iter().map(|point| point.id as usize + 1).max().unwrap_or_default();
-    let name = |id| points.iter().find(|point| point.id as usize == id).map(|point| point.name.clone());
-    let interfaces = (0..count).map(name).collect();
+    let interface = |id| {
+        let point = points.iter().find(|point| point.id as usize == id)?;
+        Some(Interface { name: point.name.clone(), is_raw_ip: point.is_raw_ip })
+    };
+    let interfaces = (0..count).map(interface).collect();
     Section { cube: cube.to_owned(), interfaces, snaplen }
 }
 
@@ -185,9 +188,11 @@ mod tests {
 
     #[test]
     fn interfaces_stand_at_their_points_ids() {
-        let point = |id, name: &str| Point { id, name: name.to_owned(), netdev: None, is_loopback: false };
+        let point =
+            |id, name: &str| Point { id, name: name.to_owned(), netdev: None, is_loopback: false, is_raw_ip: false };
         let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], 96);
         let expected = [Some("br1:p1"), None, Some("br1:p2")];
-        assert_eq!(section.interfaces.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+        let found = section.interfaces.iter().map(|it| it.as_ref().map(|it| it.name.as_str())).collect::<Vec<_>>();
+        assert_eq!(found, expected);
     }
 }

@@ -24,6 +24,7 @@ fn service() -> ServiceSchema {
         ],
         streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
         observes: Vec::new(),
+        takes_raw_ip: false,
     }
 }
 

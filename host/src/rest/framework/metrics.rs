@@ -175,6 +175,7 @@ mod tests {
             actions: Vec::new(),
             streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         };
         let metric = declared(&schema).unwrap().remove(0);
         let state = json!({ "l": [{ "port": "a\"\\\n", "n": 5 }] });

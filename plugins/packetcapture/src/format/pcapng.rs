@@ -4,7 +4,7 @@
 
 use polycube_layout::ring::{BLOCK_HEADER, BLOCK_TRAILER, MAX_SNAPLEN, PACKET_BLOCK};
 
-use super::pcap::ETHERNET;
+use super::pcap::{ETHERNET, RAW_IP};
 use super::{Record, Resolution, Stamp};
 
 /// Section 4.1: type and byte-order magic of a Section Header Block.
@@ -43,12 +43,27 @@ impl Resolution {
     }
 }
 
+/// A place where packets come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    /// Whether packets begin with the IP header.
+    pub(crate) is_raw_ip: bool,
+}
+
+impl Interface {
+    /// Whether packets of either can have the id of the other.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.is_raw_ip) == (&other.name, other.is_raw_ip)
+    }
+}
+
 /// The origin of a capture's packets, as described to readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) cube: String,
     /// Indexed by the ids in packets; an id may be unused.
-    pub(crate) interfaces: Vec<Option<String>>,
+    pub(crate) interfaces: Vec<Option<Interface>>,
     /// Maximum bytes of a packet in a record.
     pub(crate) snaplen: u32,
 }
@@ -91,7 +106,22 @@ impl Section {
     /// Whether a reader that knows `self` needs at most further interfaces to read what `newer` describes.
     pub(crate) fn is_extended_by(&self, newer: &Self) -> bool {
         newer.snaplen <= self.snaplen
-            && newer.interfaces.iter().zip(&self.interfaces).all(|(new, old)| new.is_none() || new == old)
+            && newer.interfaces.iter().zip(&self.interfaces).all(|pair| match pair {
+                (None, _) => true,
+                (Some(new), Some(old)) => new.is_same(old),
+                (Some(_), None) => false,
+            })
+    }
+
+    /// Whether packets with this interface begin with the IP header.
+    pub(crate) fn is_raw_ip(&self, interface: u32) -> bool {
+        self.interfaces.get(interface as usize).and_then(Option::as_ref).is_some_and(|interface| interface.is_raw_ip)
+    }
+
+    /// A place whose packets begin with the IP header, if there is one.
+    pub(crate) fn raw_ip(&self) -> Option<&str> {
+        let raw = self.interfaces.iter().flatten().find(|interface| interface.is_raw_ip);
+        raw.map(|interface| interface.name.as_str())
     }
 
     /// Interface Description Blocks for the interfaces of `newer` that `self` lacks. Where they are enough, they are
@@ -104,9 +134,12 @@ impl Section {
 
     /// Appends Interface Description Blocks for the interfaces from id `first` on.
     fn describe_interfaces(&self, first: usize, resolution: Resolution, out: &mut Vec<u8>) {
-        for name in self.interfaces[first..].iter().map(|name| name.as_deref().unwrap_or("detached")) {
+        let detached = Interface { name: String::from("detached"), ..Interface::default() };
+        for Interface { name, is_raw_ip } in self.interfaces[first..].iter().map(|it| it.as_ref().unwrap_or(&detached))
+        {
             let mut interface = Block::begin(INTERFACE_BLOCK, out);
-            interface.half(ETHERNET as u16).half(0).word(self.snaplen);
+            let link_type = if *is_raw_ip { RAW_IP } else { ETHERNET };
+            interface.half(link_type as u16).half(0).word(self.snaplen);
             interface.option(INTERFACE_NAME, name.as_bytes());
             interface.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
             interface.option(RESOLUTION, &[resolution.exponent()]);

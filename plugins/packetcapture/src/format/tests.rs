@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::fixture::record;
+use crate::fixture::{interface, record};
 
 fn section() -> Section {
-    Section { cube: String::from("sniffer"), interfaces: vec![Some(String::from("br1:p1"))], snaplen: 96 }
+    Section { cube: String::from("sniffer"), interfaces: vec![Some(interface("br1:p1"))], snaplen: 96 }
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_section_is_made_of_blocks_that_know_their_length() {
 fn a_reader_gets_what_the_packets_do_not_say() {
     let old = section();
     let with = |names: &[&str], snaplen| Section {
-        interfaces: names.iter().map(|name| Some((*name).to_owned())).collect(),
+        interfaces: names.iter().map(|name| Some(interface(name))).collect(),
         snaplen,
         ..old.clone()
     };

@@ -12,7 +12,7 @@ use crate::format::pcap::HEADER;
 use crate::format::transcode;
 
 fn section(names: &[&str], snaplen: u32) -> Section {
-    let interfaces = names.iter().map(|name| Some((*name).to_owned())).collect();
+    let interfaces = names.iter().map(|name| Some(crate::fixture::interface(name))).collect();
     Section { cube: String::from("sniffer"), interfaces, snaplen }
 }
 

@@ -10,7 +10,11 @@ use crate::format::pcap::HEADER;
 
 fn readers() -> Arc<Readers> {
     let readers = Arc::new(Readers::new("s", Arc::default(), Box::new(|_, _| {})));
-    readers.describe(&Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 });
+    readers.describe(&Section {
+        cube: String::from("s"),
+        interfaces: vec![Some(crate::fixture::interface("p"))],
+        snaplen: 96,
+    });
     readers
 }
 
