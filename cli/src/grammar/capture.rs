@@ -43,6 +43,7 @@ pub(crate) struct Capture {
     pub(crate) format: RecordFormat,
     pub(crate) limits: Limits,
     pub(crate) rotation: Option<Rotation>,
+    pub(crate) comment: Option<String>,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -187,6 +188,7 @@ impl Capture {
             destination,
             limits,
             rotation,
+            comment: flags.comment,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })
@@ -209,6 +211,9 @@ impl Capture {
         });
         if !self.expression.is_empty() {
             body["filter"] = Value::from(self.expression.as_str());
+        }
+        if let Some(comment) = &self.comment {
+            body["comment"] = Value::from(comment.as_str());
         }
         match self.snaplen {
             Some(SnapLen::Bytes(bytes)) => body["snaplen"] = bytes.into(),

@@ -69,6 +69,9 @@ pub const FORMAT_PCAPNG: u32 = 2;
 /// Section 4.3.1, the flags word's direction.
 pub const INBOUND: u32 = 1;
 pub const OUTBOUND: u32 = 2;
+/// The same word: the checksum is not computed yet, and what was recorded is sent in several segments.
+pub const CHECKSUM_NOT_READY: u32 = 1 << 9;
+pub const SEGMENTED_LATER: u32 = 1 << 11;
 
 /// Bytes of a page, of the doorbell and of the headers before the lanes.
 pub const BELL_SIZE: u32 = 4096;

@@ -13,7 +13,9 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use polycube_chain::next;
-use polycube_layout::ring::{BELL_SIZE, FORMAT_PCAP_MICROS, HEADERS_AND_DNS, INBOUND, MAX_SNAPLEN, WHOLE};
+use polycube_layout::ring::{
+    BELL_SIZE, CHECKSUM_NOT_READY, FORMAT_PCAP_MICROS, HEADERS_AND_DNS, INBOUND, MAX_SNAPLEN, SEGMENTED_LATER, WHOLE,
+};
 
 mod frame;
 mod headers;
@@ -98,7 +100,7 @@ fn record(ctx: &TcContext) {
             let copied = unsafe {
                 let body = record.begin(place.record, nanos, INTERFACE.load());
                 let copied = frame.copy(body);
-                record.end(body, FLAGS.load());
+                record.end(body, FLAGS.load() | offloads(ctx));
                 copied
             };
             if copied { ring.commit(&place, frame.captured) } else { ring.fault() }
@@ -107,6 +109,13 @@ fn record(ctx: &TcContext) {
     };
     ring.leave();
     ring.ring_bell(fill, &BELL);
+}
+
+/// What is left to the device: a packet that is still to be cut into segments has no checksum of its own yet.
+#[inline(always)]
+fn offloads(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is the kernel's.
+    if unsafe { (*ctx.skb.skb).gso_size } == 0 { 0 } else { CHECKSUM_NOT_READY | SEGMENTED_LATER }
 }
 
 #[inline(always)]

@@ -53,6 +53,9 @@ pub struct Config {
     /// %d, %H, %M, %S, %F and %s in the name are the time in UTC
     #[schemars(extend("examples" = ["trace"]))]
     pub dump: Option<String>,
+    /// A comment that the capture's pcapng begins with
+    #[schemars(extend("x-minor" = true, "maxLength" = 4096, "examples" = ["before the change of firmware"]))]
+    pub comment: Option<String>,
     /// Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
     pub store: Store,
     /// A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its own
@@ -96,6 +99,7 @@ impl Default for Config {
             netmask: None,
             format: Format::default(),
             dump: None,
+            comment: None,
             store: Store::default(),
             without_connection: None,
             networkmode: false,
@@ -217,6 +221,11 @@ impl Config {
         let refused = |error: ConnectionError| Refusal::new(Tag::InvalidValue, error.to_string());
         let parsed = self.without_connection.as_deref().map(str::parse).transpose();
         parsed.map_err(|error| refused(error).at("without-connection"))
+    }
+
+    /// The format of what the kernel writes. It is that of the file; where there is none, nothing is lost for streams.
+    pub(crate) fn recorded(&self) -> Format {
+        if self.store == Store::None && !self.networkmode { Format::Pcapng } else { self.format }
     }
 
     /// The expression; empty if there is none.

@@ -195,7 +195,7 @@ impl Service for PacketCapture {
             }
             (Some(maps), Some(running)) => {
                 running.announce(&settings)?;
-                Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.format)?) })
+                Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.recorded())?) })
             }
         };
         self.in_force.prepare(InForce { settings, filter, idle: state::idle(config.capture, points) });

@@ -78,7 +78,7 @@ pub(crate) fn link_type(point: &Point) -> LinkType {
 fn check_formats(config: &Config, points: &[Point]) -> Result<(), Refusal> {
     let Some(point) = points.iter().find(|point| point.is_raw_ip && point.netdev.is_some()) else { return Ok(()) };
     let name = &point.name;
-    if config.format != Format::Pcapng {
+    if config.recorded() != Format::Pcapng {
         let message =
             format!("`{name}` has packets without Ethernet headers, which pcapng alone records: set format=pcapng");
         return Err(Refusal::new(Tag::InvalidValue, message).at("format"));
@@ -123,7 +123,7 @@ pub(crate) fn large_lanes(config: &Config, cpus: usize) -> MapSpec {
         count: Count::Entries(count),
         value_size: Some(value_size),
         kind: Some(MapKind { map_type: ARRAY, key_size: 4, flags: LARGE_FLAGS }),
-        generation: u64::from(LAYOUT) << 32 | u64::from(ring.ilog2()) << 8 | u64::from(config.format.constant()),
+        generation: u64::from(LAYOUT) << 32 | u64::from(ring.ilog2()) << 8 | u64::from(config.recorded().constant()),
         late: true,
         ..MapSpec::declared(LARGE)
     }
@@ -167,7 +167,7 @@ fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)
             constant(SMALL_MASK, (small_size(ring) as u64 - 1).to_ne_bytes()),
             constant(SEGMENT_BITS, segment_size(ring).ilog2().to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
-            constant(FORMAT, config.format.constant().to_ne_bytes()),
+            constant(FORMAT, config.recorded().constant().to_ne_bytes()),
             constant(INTERFACE, point.id.to_ne_bytes()),
             constant(FLAGS, flags.to_ne_bytes()),
             constant(EXTENT, extent.to_ne_bytes()),

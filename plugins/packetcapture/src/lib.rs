@@ -30,6 +30,7 @@ mod streams;
 mod sys;
 mod tally;
 
+mod about;
 pub mod anonymize;
 pub mod config;
 #[doc(hidden)]

@@ -57,7 +57,7 @@ pub(crate) fn open(
     match path {
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
-            let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
+            let format = given.or(settings.map(|settings| settings.stream_format)).unwrap_or_default();
             let limit = limit(query)?;
             stream(context, settings, format, follows(query), limit).map_err(|error| Refusal::from(error).at(path))
         }

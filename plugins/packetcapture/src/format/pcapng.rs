@@ -6,6 +6,7 @@ use polycube_layout::ring::{BLOCK_HEADER, BLOCK_TRAILER, MAX_SNAPLEN, PACKET_BLO
 
 use super::pcap::{ETHERNET, RAW_IP};
 use super::{Record, Resolution, Stamp};
+use crate::about::{Machine, Netdev};
 
 /// Section 4.1: type and byte-order magic of a Section Header Block.
 pub(crate) const SECTION_BLOCK: u32 = 0x0a0d_0d0a;
@@ -18,10 +19,19 @@ const FRAME: usize = 12;
 
 /// Option codes (3.5, 4.1, 4.2 and 4.6).
 const COMMENT: u16 = 1;
+const HARDWARE: u16 = 2;
+const OS: u16 = 3;
 const USER_APPLICATION: u16 = 4;
 const INTERFACE_NAME: u16 = 2;
 const INTERFACE_DESCRIPTION: u16 = 3;
+const INTERFACE_IPV4: u16 = 4;
+const INTERFACE_IPV6: u16 = 5;
+const INTERFACE_MAC: u16 = 6;
+const INTERFACE_SPEED: u16 = 8;
 const RESOLUTION: u16 = 9;
+const INTERFACE_FILTER: u16 = 11;
+/// What a filter's text is: libpcap's language.
+const LIBPCAP: u8 = 0;
 const RECEIVED: u16 = 4;
 const ACCEPTED: u16 = 6;
 const SYSTEM_DROPS: u16 = 7;
@@ -49,6 +59,11 @@ pub(crate) struct Interface {
     pub(crate) name: String,
     /// Whether packets begin with the IP header.
     pub(crate) is_raw_ip: bool,
+    /// The expression that packets matched when this was written; empty if there was none.
+    pub(crate) filter: String,
+    /// Whether packets end after their last header.
+    pub(crate) has_headers_alone: bool,
+    pub(crate) netdev: Netdev,
 }
 
 impl Interface {
@@ -66,6 +81,7 @@ pub(crate) struct Section {
     pub(crate) interfaces: Vec<Option<Interface>>,
     /// Maximum bytes of a packet in a record.
     pub(crate) snaplen: u32,
+    pub(crate) machine: Machine,
 }
 
 impl Section {
@@ -82,6 +98,7 @@ impl Section {
             cube: newer.cube.clone(),
             interfaces: (0..count).map(|id| of(newer, id).or_else(|| of(self, id))).collect(),
             snaplen: self.snaplen.max(newer.snaplen),
+            machine: newer.machine.clone(),
         }
     }
 
@@ -96,8 +113,15 @@ impl Section {
         let mut out = Vec::new();
         let mut header = Block::begin(SECTION_BLOCK, &mut out);
         header.word(BYTE_ORDER).half(1).half(0).word(u32::MAX).word(u32::MAX);
+        let Machine { hardware, os, comments } = &self.machine;
+        for (code, text) in [(HARDWARE, hardware), (OS, os)].into_iter().filter(|(_, text)| !text.is_empty()) {
+            header.option(code, text.as_bytes());
+        }
         header.option(USER_APPLICATION, concat!("polycubed ", env!("CARGO_PKG_VERSION")).as_bytes());
         header.option(COMMENT, format!("packetcapture cube {}", self.cube).as_bytes());
+        for comment in comments {
+            header.option(COMMENT, comment.as_bytes());
+        }
         header.end();
         self.describe_interfaces(0, resolution, &mut out);
         out
@@ -135,16 +159,43 @@ impl Section {
     /// Appends Interface Description Blocks for the interfaces from id `first` on.
     fn describe_interfaces(&self, first: usize, resolution: Resolution, out: &mut Vec<u8>) {
         let detached = Interface { name: String::from("detached"), ..Interface::default() };
-        for Interface { name, is_raw_ip } in self.interfaces[first..].iter().map(|it| it.as_ref().unwrap_or(&detached))
-        {
-            let mut interface = Block::begin(INTERFACE_BLOCK, out);
-            let link_type = if *is_raw_ip { RAW_IP } else { ETHERNET };
-            interface.half(link_type as u16).half(0).word(self.snaplen);
-            interface.option(INTERFACE_NAME, name.as_bytes());
-            interface.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
-            interface.option(RESOLUTION, &[resolution.exponent()]);
-            interface.end();
+        for interface in self.interfaces[first..].iter().map(|interface| interface.as_ref().unwrap_or(&detached)) {
+            self.describe(interface, resolution, out);
         }
+    }
+
+    fn describe(&self, interface: &Interface, resolution: Resolution, out: &mut Vec<u8>) {
+        let Interface { name, is_raw_ip, filter, has_headers_alone, netdev } = interface;
+        let link_type = if *is_raw_ip { RAW_IP } else { ETHERNET };
+        let mut block = Block::begin(INTERFACE_BLOCK, out);
+        block.half(link_type as u16).half(0).word(self.snaplen);
+        block.option(INTERFACE_NAME, name.as_bytes());
+        block.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
+        block.option(RESOLUTION, &[resolution.exponent()]);
+        let Netdev { mac, ipv4, ipv6, speed, offloads } = netdev;
+        for (address, mask) in ipv4 {
+            block.option(INTERFACE_IPV4, &[*address, *mask].concat());
+        }
+        for (address, length) in ipv6 {
+            block.option(INTERFACE_IPV6, &[&address[..], &[*length]].concat());
+        }
+        if let Some(mac) = mac {
+            block.option(INTERFACE_MAC, mac);
+        }
+        if let Some(speed) = speed {
+            block.option(INTERFACE_SPEED, &speed.to_ne_bytes());
+        }
+        if !filter.is_empty() {
+            block.option(INTERFACE_FILTER, &[&[LIBPCAP], filter.as_bytes()].concat());
+        }
+        if *has_headers_alone {
+            block.option(COMMENT, b"packets end after their last header (snaplen=headers)");
+        }
+        if let Some(offloads) = offloads {
+            let list = if offloads.is_empty() { "none".to_owned() } else { offloads.join(", ") };
+            block.option(COMMENT, format!("offloads: {list}").as_bytes());
+        }
+        block.end();
     }
 }
 

@@ -100,7 +100,7 @@ impl Block {
 impl Readers {
     pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, log: Log) -> Self {
         // The section is not known yet: packets may be of any length.
-        let section = Section { cube: cube.to_owned(), interfaces: Vec::new(), snaplen: MAX_SNAPLEN };
+        let section = Section { cube: cube.to_owned(), snaplen: MAX_SNAPLEN, ..Section::default() };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
         Self { outcome, log, list, count: AtomicUsize::new(0) }
     }

@@ -13,7 +13,7 @@ use crate::format::transcode;
 
 fn section(names: &[&str], snaplen: u32) -> Section {
     let interfaces = names.iter().map(|name| Some(crate::fixture::interface(name))).collect();
-    Section { cube: String::from("sniffer"), interfaces, snaplen }
+    Section { cube: String::from("sniffer"), interfaces, snaplen, ..Section::default() }
 }
 
 fn create(directory: &TempDir, name: &str, format: Format) -> io::Result<CaptureFile> {
