@@ -44,7 +44,7 @@ pub(crate) use kernel::{Kernel, Live};
 use losses::Losses;
 
 use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
-use crate::netdev::{Framing, Table};
+use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
@@ -339,10 +339,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         for name in names.union(&deferred) {
             let link = present.named(name).filter(|link| link.name == *name && model.wants(name));
             let there = link.filter(|link| !model.deferred.has_netdev(link.ifindex));
-            netdevs.name(name, there.map(|link| link.ifindex));
-            if let Some(link) = there {
-                netdevs.set_raw_ip(link.ifindex, link.framing == Framing::RawIp);
-            }
+            netdevs.name_link(name, there.map(|link| &**link));
         }
     }
 

@@ -41,7 +41,7 @@ fn wireshark_reads_it_all() -> Result<()> {
     let bytes = std::fs::read(&path)?;
     let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
     ensure!(has(b"clock ") && has(b"host ") && has(b"offloads: "), "{said}");
-    ensure!(has(&scene.host(1).mac), "the MAC address is missing");
+    ensure!(has(&scene.host(1).mac()), "the MAC address is missing");
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn what_is_hidden_in_packets_is_not_in_their_description() -> Result<()> {
     let path = scene.wait_for_dump()?;
     pcap::wait_for(&path, 1, PATIENCE)?;
     let bytes = std::fs::read(&path)?;
-    ensure!(!bytes.windows(6).any(|window| window == scene.host(1).mac), "the MAC address is there");
+    ensure!(!bytes.windows(6).any(|window| window == scene.host(1).mac()), "the MAC address is there");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use imbl::{OrdMap, OrdSet};
 
 use super::Netdev;
+use crate::netdev::{Framing, Link};
 use crate::topology::{CubeName, Point, Port, PortName, Topology};
 
 /// A port, by its cube and its own name.
@@ -26,6 +27,9 @@ pub(crate) struct Netdevs {
 impl Netdevs {
     /// Sets the netdev that a user's name stands for.
     pub(crate) fn name(&mut self, name: &str, ifindex: Option<u32>) {
+        if let Some(ifindex) = ifindex {
+            self.raw_ip.remove(&ifindex);
+        }
         let before = match ifindex {
             Some(ifindex) => self.named.insert(name.to_owned(), ifindex),
             None => self.named.remove(name),
@@ -41,18 +45,17 @@ impl Netdevs {
         }
     }
 
-    /// Sets whether packets on a named netdev begin with the IP header.
-    pub(crate) fn set_raw_ip(&mut self, ifindex: u32, is_raw_ip: bool) {
-        if is_raw_ip {
-            self.raw_ip.insert(ifindex);
-        } else {
-            self.raw_ip.remove(&ifindex);
-        }
-    }
-
     /// Whether packets on a netdev begin with the IP header.
     pub(crate) fn is_raw_ip(&self, ifindex: u32) -> bool {
         self.raw_ip.contains(&ifindex)
+    }
+
+    /// Sets the netdev that a user's name stands for, and what packets begin with there.
+    pub(crate) fn name_link(&mut self, name: &str, link: Option<&Link>) {
+        self.name(name, link.map(|link| link.ifindex));
+        if let Some(link) = link.filter(|link| link.framing == Framing::RawIp) {
+            self.raw_ip.insert(link.ifindex);
+        }
     }
 
     /// Sets our end of the link at a port.

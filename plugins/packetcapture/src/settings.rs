@@ -140,7 +140,7 @@ fn section(cube: &str, points: &[Point], config: &Config) -> Result<Section, Ref
             is_raw_ip: point.is_raw_ip,
             filter: filter.clone(),
             has_headers_alone: config.snaplen == SnapLen::Headers,
-            // Its addresses are what is to be hidden.
+            // Its addresses would say what the packets hide.
             netdev: if config.anonimize { Netdev::default() } else { Netdev::at(point) },
         })
     };

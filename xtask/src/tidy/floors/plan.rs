@@ -216,6 +216,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "log",
             "sys",
             "format",
+            "about",
             "calendar",
             "lock",
         ],
