@@ -46,7 +46,9 @@ pub(crate) enum Framing {
     Ethernet,
     /// Ethernet headers too, and the host itself at both ends.
     Loopback,
-    /// Something else, or nothing: tun devices and tunnels have bare IP packets.
+    /// The IP header: tun devices and tunnels.
+    RawIp,
+    /// Something else.
     Other,
 }
 

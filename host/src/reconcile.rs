@@ -339,7 +339,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         for name in names.union(&deferred) {
             let link = present.named(name).filter(|link| link.name == *name && model.wants(name));
             let there = link.filter(|link| !model.deferred.has_netdev(link.ifindex));
-            netdevs.name(name, there.map(|link| link.ifindex));
+            netdevs.name_link(name, there.map(|link| &**link));
         }
     }
 
@@ -486,6 +486,7 @@ fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netde
             id,
             name: point.to_string(),
             is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
+            is_raw_ip: netdev.as_ref().is_some_and(|netdev| netdevs.is_raw_ip(netdev.ifindex)),
             netdev: netdev.map(|netdev| netdev.name),
         }
     });

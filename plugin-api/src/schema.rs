@@ -166,6 +166,9 @@ pub struct ServiceSchema {
     /// What it wants to hear of the host's network namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observes: Vec<Topic>,
+    /// Whether cubes can be attached where packets begin with the IP header.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_raw_ip: bool,
 }
 
 impl ServiceSchema {
@@ -181,6 +184,7 @@ impl ServiceSchema {
             streams: S::streams(),
             shared_streams: S::shared_streams(),
             observes: S::observes(),
+            takes_raw_ip: S::TAKES_RAW_IP,
         }
     }
 }

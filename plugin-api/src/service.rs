@@ -35,6 +35,10 @@ pub struct Point {
     /// Whether the netdev is the loopback, on which every packet that leaves comes in again.
     #[serde(default)]
     pub is_loopback: bool,
+    /// Whether packets on the netdev begin with the IP header, as on tun devices and tunnels. Only services that
+    /// [say so](Service::TAKES_RAW_IP) are attached there.
+    #[serde(default)]
+    pub is_raw_ip: bool,
 }
 
 impl Datapath {
@@ -93,6 +97,8 @@ pub trait Service: Send + Sync + Sized + 'static {
     const DESCRIPTION: &'static str;
     /// Whether cubes have ports or are attached to one.
     const KIND: ServiceKind;
+    /// Whether a transparent cube also works where packets begin with the IP header: without, it gets Ethernet frames alone.
+    const TAKES_RAW_IP: bool = false;
     /// Configuration. The doc comments of its fields are the user's help.
     type Config: DeserializeOwned + Serialize + JsonSchema;
     /// State that `show` adds to the configuration. Objects are merged; other values appear beside it.

@@ -194,6 +194,7 @@ mod tests {
             streams: Vec::new(),
             shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         }
     }
 

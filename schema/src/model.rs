@@ -97,6 +97,7 @@ impl Model {
             streams: Vec::new(),
             shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         })
     }
 

@@ -61,6 +61,7 @@ fn model() -> Model {
         streams: Vec::new(),
         shared_streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     })
     .unwrap()
 }

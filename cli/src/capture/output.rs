@@ -127,6 +127,9 @@ impl Output {
                 self.form.packet(packet, block.bytes, place(blocks, *index), &mut self.pending);
             }
             Kind::Header { is_section } => {
+                if let (Form::Pcap { .. }, Some(place)) = (&self.form, blocks.raw_ip()) {
+                    return Err(Failure::RawIp { place: escape(place) });
+                }
                 if let Form::Pcapng { header } = &mut self.form {
                     if *is_section {
                         header.clear();

@@ -71,6 +71,8 @@ pub(crate) enum UsageError {
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
     KeepWithoutRotate,
+    #[error("--whole-dns goes with -s headers only")]
+    WholeDns,
     #[error("'{value}' is not a whole number from 1: {flag} takes one")]
     NotPositive { flag: &'static str, value: String },
     #[error("'{value}' is not a size: {flag} takes one such as 10M or 100kB")]
@@ -147,6 +149,7 @@ impl UsageError {
             | Self::CaptureFlag { .. }
             | Self::NeedsFile { .. }
             | Self::KeepWithoutRotate
+            | Self::WholeDns
             | Self::NotPositive { .. }
             | Self::Size { .. }
             | Self::Time { .. }

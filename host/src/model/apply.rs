@@ -23,7 +23,6 @@ use super::change::{Change, Draft};
 use super::configuration::{Apply, Others};
 use super::cube::{both, level};
 use super::export::{from_wire, in_order};
-use super::netdev::Use;
 use super::{Facts, Model};
 use crate::problem::{Problem, Problems};
 use crate::topology::{Cube, CubeName, Point, Role};
@@ -231,7 +230,8 @@ impl Draft<'_> {
             }
             // What is attached to a netdev that is gone stays so.
             Point::Netdev(netdev) if !new.is_empty() => {
-                problems.extend(self.check_netdev(netdev, Use::Place).err().map(|problem| problem.at(place)));
+                let purpose = self.model.place(new.iter().copied());
+                problems.extend(self.check_netdev(netdev, purpose).err().map(|problem| problem.at(place)));
             }
             Point::Netdev(_) => {}
         }

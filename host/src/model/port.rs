@@ -103,7 +103,8 @@ impl Draft<'_> {
     pub(super) fn attach(&mut self, cube: &str, port: &str, place: &Place) -> Result<(), Problem> {
         let point = self.primary(Point::parse(port)?);
         if let Point::Netdev(netdev) = &point {
-            self.check_netdev(netdev, Use::Place)?;
+            let found = self.model.topology.get(cube);
+            self.check_netdev(netdev, self.model.place(found.map(|(name, _)| name)))?;
         }
         self.require_working(cube)?;
         self.model.topology.attach(cube, point, place)

@@ -56,6 +56,7 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
         streams: Vec::new(),
         shared_streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     };
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),

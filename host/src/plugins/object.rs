@@ -159,10 +159,20 @@ fn define(
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
-    let observes = Vec::new();
-    let shared_streams = Vec::new();
-    let service =
-        ServiceSchema { name, description, version, kind, config, state, actions, streams, shared_streams, observes };
+    let (observes, shared_streams, takes_raw_ip) = (Vec::new(), Vec::new(), false);
+    let service = ServiceSchema {
+        name,
+        description,
+        version,
+        kind,
+        config,
+        state,
+        actions,
+        streams,
+        shared_streams,
+        observes,
+        takes_raw_ip,
+    };
     Ok((service, definition))
 }
 

@@ -327,6 +327,15 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         framing: match message.header.link_layer_type {
             LinkLayerType::Ether => Framing::Ethernet,
             LinkLayerType::Loopback => Framing::Loopback,
+            // As libpcap has it (`map_arphrd_to_dlt()` in pcap-linux.c), and tunnels without headers of their own.
+            LinkLayerType::None
+            | LinkLayerType::Ppp
+            | LinkLayerType::Rawip
+            | LinkLayerType::Tunnel
+            | LinkLayerType::Tunnel6
+            | LinkLayerType::Sit
+            | LinkLayerType::Ipgre
+            | LinkLayerType::Ip6gre => Framing::RawIp,
             _ => Framing::Other,
         },
         master: None,
@@ -427,9 +436,10 @@ mod tests {
         for (layer, framing) in [
             (LinkLayerType::Ether, Framing::Ethernet),
             (LinkLayerType::Loopback, Framing::Loopback),
-            (LinkLayerType::None, Framing::Other),
-            (LinkLayerType::Ppp, Framing::Other),
-            (LinkLayerType::Ipgre, Framing::Other),
+            (LinkLayerType::None, Framing::RawIp),
+            (LinkLayerType::Ppp, Framing::RawIp),
+            (LinkLayerType::Ipgre, Framing::RawIp),
+            (LinkLayerType::Can, Framing::Other),
         ] {
             let mut message = message(Vec::new());
             message.header.link_layer_type = layer;

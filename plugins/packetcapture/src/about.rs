@@ -28,7 +28,7 @@ pub(crate) struct About {
 impl About {
     pub(crate) fn new(section: &Section, tally: &Tally) -> Self {
         let places = section.interfaces.iter().flatten().take(PLACES);
-        let places = places.map(|place| place.chars().take(PLACE).collect()).collect();
+        let places = places.map(|place| place.name.chars().take(PLACE).collect()).collect();
         Self { cube: section.cube.clone(), places, packets: tally.packets, first: tally.first.0, last: tally.last.0 }
     }
 

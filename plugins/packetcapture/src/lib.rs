@@ -20,6 +20,7 @@ mod index;
 mod larger;
 mod lock;
 mod log;
+mod machine;
 mod memory;
 mod outcome;
 mod patience;

@@ -217,9 +217,14 @@ mod tests {
         file
     }
 
+    fn section(name: &str) -> Section {
+        let interface = pcapng::Interface { name: name.to_owned(), ..pcapng::Interface::default() };
+        Section { cube: "s".to_owned(), interfaces: vec![Some(interface)], ..Section::default() }
+    }
+
     #[test]
     fn packets_of_all_formats_are_read_up_to_where_the_file_ends() {
-        let section = Section { cube: "s".to_owned(), interfaces: vec![Some("veth1".to_owned())], snaplen: 96 };
+        let section = Section { snaplen: 96, ..section("veth1") };
         for format in [Format::Pcap, Format::PcapNanos, Format::Pcapng] {
             let mut bytes = format.header(&section);
             for micros in [5, 7] {
@@ -238,11 +243,6 @@ mod tests {
 
     #[test]
     fn sections_have_interfaces_of_their_own() {
-        let section = |name: &str| Section {
-            cube: "s".to_owned(),
-            interfaces: vec![Some(name.to_owned())],
-            ..Section::default()
-        };
         let mut packet = Vec::new();
         transcode(Format::PcapNanos, Format::Pcapng, &record(1, b"x"), &mut packet);
         let header = |name| Format::Pcapng.header(&section(name));

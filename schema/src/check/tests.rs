@@ -25,6 +25,7 @@ fn service() -> ServiceSchema {
         streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
         shared_streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     }
 }
 

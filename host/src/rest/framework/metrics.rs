@@ -176,6 +176,7 @@ mod tests {
             streams: Vec::new(),
             shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         };
         let metric = declared(&schema).unwrap().remove(0);
         let state = json!({ "l": [{ "port": "a\"\\\n", "n": 5 }] });

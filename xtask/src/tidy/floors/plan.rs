@@ -232,6 +232,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "log",
             "sys",
             "format",
+            "machine",
             "calendar",
             "lock",
         ],
