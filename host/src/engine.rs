@@ -15,6 +15,7 @@ mod follow;
 mod handle;
 mod keep;
 mod late_maps;
+mod looks;
 mod missing;
 mod observe;
 mod parked;
@@ -45,7 +46,8 @@ use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
 use ways::{Published, Ways, netdev_at, surroundings};
 
-use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
+use crate::containers::Containers;
+use crate::model::{self, Change, Deferred, Facts, Looks, Model, Origin, Unrestored};
 use crate::netdev::Table;
 use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
 use crate::problem::{Problem, Problems};
@@ -54,7 +56,7 @@ use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
-use crate::topology::{CubeName, Topology};
+use crate::topology::{CubeName, Namespace, Topology};
 use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
@@ -100,6 +102,8 @@ enum Message {
     Ask(Ask),
     /// Something may have happened to netdevs, or something that waits may be due.
     Look,
+    /// Something has happened to a container.
+    ChooseAgain,
     /// A cube that a change waits for can be called again.
     Freed,
     /// Asks for a sign of life.
@@ -131,6 +135,7 @@ pub(crate) struct Parts {
     pub kernel: Live,
     pub plugin_dirs: Vec<PathBuf>,
     pub capture_dirs: CaptureDirs,
+    pub containers: Arc<Containers>,
     pub kept: Kept,
 }
 
@@ -142,6 +147,11 @@ struct Engine {
     news: News,
     /// When to try again what could not be followed.
     follow_again: Option<Instant>,
+    containers: Arc<Containers>,
+    /// What was known last of the namespaces that selectors name.
+    looked: Looks,
+    /// Whether selectors may stand for something else, though no netdev has changed.
+    is_choice_stale: bool,
     reconciler: Reconciler<Live, Instances>,
     failures: Arc<Failures>,
     parked: Parked,
@@ -164,7 +174,7 @@ struct Engine {
 /// # Errors
 /// A thread or a socket cannot be made.
 pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
-    let Parts { registry, kernel, plugin_dirs, capture_dirs, kept } = parts;
+    let Parts { registry, kernel, plugin_dirs, capture_dirs, containers, kept } = parts;
     let Kept { store, contents, loaded } = kept;
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model::new(registry);
@@ -187,6 +197,9 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         present,
         news: News::default(),
         follow_again: None,
+        containers: Arc::clone(&containers),
+        looked: Looks::new(),
+        is_choice_stale: false,
         reconciler,
         failures,
         parked: Parked::default(),
@@ -197,7 +210,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         urgent,
         watch: Watch::default(),
     };
-    let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
+    let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking, containers);
     let ticking = handle.for_ticks();
     keep_ticking(calls, ticking, is_urgent)?;
     let (restored, is_restored) = oneshot::channel();
@@ -264,6 +277,11 @@ impl Engine {
                     self.restore_again();
                     self.keep_unasked();
                     self.refuse_overdue();
+                }
+                Message::ChooseAgain => {
+                    self.is_choice_stale = true;
+                    self.follow_netdevs();
+                    self.keep_unasked();
                 }
                 Message::Freed => {
                     self.reconciler.retry_deferred();
@@ -341,6 +359,14 @@ impl Engine {
         {
             return Ok(Err(problem.into()));
         }
+        let named = change.namespaces();
+        if !named.is_empty() {
+            // The kernel does not report each netdev whose other end moves to another namespace.
+            match self.present.reread() {
+                Ok(news) => self.news.extend(news),
+                Err(error) => tracing::error!("cannot look netdevs up: {error}"),
+            }
+        }
         // A change made for the netdevs of a moment ago would forget which of them were renamed.
         self.follow_netdevs();
         if let Some(Err(problems)) = guard.map(|guard| guard(&self.view())) {
@@ -350,7 +376,7 @@ impl Engine {
         if let Change::DeleteCube { cube } = change {
             crate::fault::point(&format!("delete {cube}"));
         }
-        let facts = self.facts();
+        let facts = self.facts(&named);
         let (model, facts) = match model::change(self.reconciler.model(), change.clone(), &facts) {
             Ok(model) => (model, facts),
             Err(problems) => match self.change_again(change) {
@@ -382,8 +408,10 @@ impl Engine {
         }
     }
 
-    fn facts(&self) -> Facts {
+    /// `named` are the namespaces that the change is about.
+    fn facts(&self, named: &BTreeSet<Namespace>) -> Facts {
         Facts {
+            looks: self.looks(named),
             present: self.present.table().clone(),
             wired: self.reconciler.netdevs().clone(),
             failed: self.failures.all(),
@@ -442,7 +470,7 @@ impl Engine {
         if ephemeral.is_empty() {
             return;
         }
-        let facts = self.facts();
+        let facts = self.facts(&BTreeSet::new());
         let mut model = self.reconciler.model().clone();
         for name in &ephemeral {
             // It is there, which is all that could be wrong.
@@ -456,7 +484,7 @@ impl Engine {
 
     /// Takes everything out of the kernel.
     fn clear(&mut self) {
-        let facts = self.facts();
+        let facts = self.facts(&BTreeSet::new());
         let model = Model { topology: Topology::default(), ..self.reconciler.model().clone() };
         if let Err(refused) = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             tracing::error!(?refused, "cannot take everything out of the kernel");

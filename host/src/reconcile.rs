@@ -48,7 +48,7 @@ use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
 use crate::registry::Registry;
-use crate::topology::{Cube, CubeName, Point, Topology, keys};
+use crate::topology::{Chosen, Cube, CubeName, Point, Topology, keys};
 use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
 /// How long a deferred part waits before it is tried again.
@@ -251,7 +251,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             let peers = cubes.flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_ref());
             names.extend(peers.chain(points).filter_map(|point| match point {
                 Point::Netdev(name) => Some(name.clone()),
-                Point::Port(..) => None,
+                Point::Port(..) | Point::Selector(_) => None,
             }));
         }
         names
@@ -480,11 +480,14 @@ fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netde
         name: port_name.to_string(),
         netdev: netdevs.of_port(name, port_name, port).map(|netdev| netdev.name),
     });
-    let points = topology.points(name.as_str()).into_iter().map(|(id, point)| {
+    let points = topology.points(name.as_str()).into_iter().filter(|(_, point)| !matches!(point, Point::Selector(_)));
+    let points = points.map(|(id, point)| {
         let netdev = netdevs.of_point(topology, point);
+        let inside = topology.chosen_at(name, point).and_then(Chosen::name);
         PluginPoint {
             id,
-            name: point.to_string(),
+            is_reversed: inside.is_some(),
+            name: inside.unwrap_or_else(|| point.to_string()),
             is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
             netdev: netdev.map(|netdev| netdev.name),
         }

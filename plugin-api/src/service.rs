@@ -35,6 +35,10 @@ pub struct Point {
     /// Whether the netdev is the loopback, on which every packet that leaves comes in again.
     #[serde(default)]
     pub is_loopback: bool,
+    /// Whether the point is the other end of the netdev, in another namespace: what comes in at the netdev is what leaves
+    /// there. Hosts before version 1.3 do not have such points.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_reversed: bool,
 }
 
 impl Datapath {

@@ -60,6 +60,7 @@ impl Setup {
             name: (*name).to_owned(),
             netdev: Some((*name).to_owned()),
             is_loopback: *name == "lo",
+            is_reversed: false,
         };
         self.points = (1..).zip(netdevs).map(point).collect();
         self

@@ -2,6 +2,7 @@ use serde_json::json;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
+use crate::containers::Containers;
 use crate::plugins::double::ticking;
 
 fn name(name: &str) -> CubeName {
@@ -21,7 +22,7 @@ fn handle(instances: OrdMap<CubeName, Arc<Instance>>) -> (Handle, mpsc::Unbounde
         unrestored: OrdMap::new(),
     };
     let view = Arc::new(RwLock::new(Arc::new(view)));
-    (Handle::new(messages, view, Arc::from([]), Arc::default()), inbox)
+    (Handle::new(messages, view, Arc::from([]), Arc::default(), Arc::new(Containers::new(&[]))), inbox)
 }
 
 fn delete(cube: &str) -> Change {

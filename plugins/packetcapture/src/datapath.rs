@@ -32,8 +32,14 @@ pub(crate) fn datapath(
 ) -> Result<Datapath, Refusal> {
     let ring = config.ring_size.granted(cpus);
     let points = points.iter().filter(|point| point.netdev.is_some());
-    let places = points.flat_map(|point| directions(config.capture, point).map(|direction| (point.id, direction)));
-    let program = |(point, direction), stage, code| Program { point, direction, stage, object: stage as usize, code };
+    let places = points.flat_map(|point| directions(config.capture, point).map(move |direction| (point, direction)));
+    let program = |(point, direction): (&Point, Direction), stage, code| Program {
+        point: point.id,
+        direction,
+        stage,
+        object: stage as usize,
+        code,
+    };
     let programs = places
         .flat_map(|place| {
             let filter = filter.map(|filter| program(place, FILTER, instructions(filter)));
@@ -102,7 +108,16 @@ fn directions(capture: Capture, point: &Point) -> impl Iterator<Item = Direction
         Capture::Bidirectional if point.is_loopback => Capture::Ingress,
         capture => capture,
     };
-    capture.directions().iter().copied()
+    capture.directions().iter().map(|direction| hook(point, *direction))
+}
+
+/// The hook of the netdev that packets pass when they go in this direction, as seen from the point; and the other way round.
+fn hook(point: &Point, direction: Direction) -> Direction {
+    match (point.is_reversed, direction) {
+        (false, direction) => direction,
+        (true, Direction::Ingress) => Direction::Egress,
+        (true, Direction::Egress) => Direction::Ingress,
+    }
 }
 
 fn instructions(filter: &Compiled) -> Code {
@@ -110,8 +125,8 @@ fn instructions(filter: &Compiled) -> Code {
     Code::Instructions { maps: maps.collect() }
 }
 
-fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction)) -> Code {
-    let flags = match direction {
+fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)) -> Code {
+    let flags = match hook(point, direction) {
         Direction::Ingress => INBOUND,
         Direction::Egress => OUTBOUND,
     };
@@ -123,7 +138,7 @@ fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction
             constant(SEGMENT_BITS, segment_size(ring).ilog2().to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
             constant(FORMAT, config.format.constant().to_ne_bytes()),
-            constant(INTERFACE, interface.to_ne_bytes()),
+            constant(INTERFACE, point.id.to_ne_bytes()),
             constant(FLAGS, flags.to_ne_bytes()),
         ],
     }
@@ -142,6 +157,7 @@ mod tests {
             name: format!("br1:p{id}"),
             netdev: netdev.map(str::to_owned),
             is_loopback: false,
+            is_reversed: false,
         };
         [point(3, Some("veth3")), point(4, None)]
     }
@@ -169,11 +185,30 @@ mod tests {
     #[test]
     fn what_passes_the_loopback_both_ways_is_captured_once() {
         let [port, _] = points();
-        let loopback = Point { id: 5, name: "lo".to_owned(), netdev: Some("lo".to_owned()), is_loopback: true };
+        let loopback = Point {
+            id: 5,
+            name: "lo".to_owned(),
+            netdev: Some("lo".to_owned()),
+            is_loopback: true,
+            is_reversed: false,
+        };
         let points = [port, loopback];
         check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);
         check(Capture::Ingress, &points, &[(3, Ingress), (5, Ingress)]);
         check(Capture::Egress, &points, &[(3, Egress), (5, Egress)]);
+    }
+
+    #[test]
+    fn what_enters_a_namespace_leaves_the_netdev_here() {
+        let [port, _] = points();
+        let inside = Point { id: 5, name: "netns:web/eth0".to_owned(), is_reversed: true, ..port };
+        check(Capture::Bidirectional, std::slice::from_ref(&inside), &[(5, Egress), (5, Ingress)]);
+        check(Capture::Ingress, std::slice::from_ref(&inside), &[(5, Egress)]);
+        check(Capture::Egress, std::slice::from_ref(&inside), &[(5, Ingress)]);
+        let config = Config { capture: Capture::Ingress, ..Config::default() };
+        let found = datapath(&config, None, &[inside], 2).unwrap();
+        let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
+        assert_eq!(constants.last(), Some(&constant(FLAGS, INBOUND.to_ne_bytes())));
     }
 
     #[test]

@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn interfaces_stand_at_their_points_ids() {
-        let point = |id, name: &str| Point { id, name: name.to_owned(), netdev: None, is_loopback: false };
+        let point =
+            |id, name: &str| Point { id, name: name.to_owned(), netdev: None, is_loopback: false, is_reversed: false };
         let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], 96);
         let expected = [Some("br1:p1"), None, Some("br1:p2")];
         assert_eq!(section.interfaces.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
