@@ -122,7 +122,7 @@ impl Stage {
         let peer = lab.peer("web")?;
         let wire = lab.veth("veth1", &peer, "eth0")?;
         let socket = runtime.socket.display().to_string();
-        let daemon = Daemon::start_with(&lab, &["--container-socket", &socket])?;
+        let daemon = Daemon::start_with(&lab, &["--kept", "--container-socket", &socket])?;
         Ok(Self { runtime, wire, peer, daemon, lab, directory })
     }
 
@@ -166,7 +166,7 @@ impl Stage {
     /// The points of the cube `s`, as name and status.
     fn points(&self) -> Result<Vec<String>> {
         let cube = self.daemon.http("GET", "/polycube/v1/s/", None)?.json()?;
-        let points = cube["points"].as_array().context("points")?.iter();
+        let points = cube["points"].as_array().with_context(|| format!("no points: {cube}"))?.iter();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let shown = points.map(|point| format!("{} {}", text(&point["name"]), text(&point["status"])));
         let mut shown: Vec<_> = shown.collect();
@@ -270,10 +270,8 @@ fn a_capture_follows_its_container() -> Result<()> {
     stage.runtime.set("web", Answer::Never);
     thread::sleep(Duration::from_secs(5));
     assert_eq!(stage.points()?, ["container:web UP", "veth9 UP"], "a runtime that is stuck ends nothing");
-    let socket = stage.runtime.socket.display().to_string();
     stage.daemon.kill9()?;
-    stage.daemon.restart_with(&["--container-socket", &socket])?;
-    stage.daemon.wait_until_it_answers()?;
+    stage.daemon.restart()?;
     assert_eq!(stage.points()?, ["container:web UP", "veth9 UP"], "nor does a new daemon");
     stage.daemon.ctl("detach s container:web").ok();
     assert_eq!(stage.points()?, Vec::<String>::new());
