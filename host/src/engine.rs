@@ -22,6 +22,7 @@ mod parked;
 mod pulse;
 #[cfg(test)]
 mod tests;
+mod view;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -34,7 +35,6 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use imbl::OrdMap;
 use polycube_plugin_api::{Level, MapSpec, Refusal};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -44,11 +44,12 @@ use keep::{Keeper, not_stored};
 use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
+pub(crate) use view::View;
+use view::view;
 use ways::{Published, Ways, netdev_at, surroundings};
 
 use crate::containers::Containers;
-use crate::model::{self, Change, Deferred, Facts, Looks, Model, Origin, Unrestored};
-use crate::netdev::Table;
+use crate::model::{self, Change, Facts, Looks, Model, Origin};
 use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
@@ -57,32 +58,9 @@ use crate::schema::Operation;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
 use crate::topology::{CubeName, Namespace, Topology};
-use crate::wiring::Netdevs;
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
 const CLEAR: Duration = Duration::from_secs(60);
-
-/// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub topology: Topology,
-    pub registry: Registry,
-    pub deferred: Deferred,
-    /// Those that are wired.
-    pub netdevs: Netdevs,
-    /// Those that exist, with their states.
-    pub present: Table,
-    pub instances: OrdMap<CubeName, Arc<Instance>>,
-    pub unrestored: OrdMap<CubeName, Arc<Unrestored>>,
-}
-
-impl View {
-    /// What is wanted, as it is in force.
-    pub(crate) fn model(&self) -> Model {
-        let Self { topology, registry, deferred, unrestored, .. } = self.clone();
-        Model { topology, registry, deferred, unrestored }
-    }
-}
 
 /// The answer to a change: what an action returned, what applying a configuration changed, else null.
 pub(crate) type Answer = Result<Value, Problems>;
@@ -252,12 +230,6 @@ fn spawn(
         }
     })?;
     Ok(supervisor)
-}
-
-fn view(reconciler: &Reconciler<Live, Instances>, present: &Table) -> View {
-    let Model { topology, registry, deferred, unrestored } = reconciler.model().clone();
-    let (netdevs, instances) = (reconciler.netdevs().clone(), reconciler.cubes().all().clone());
-    View { topology, registry, deferred, netdevs, present: present.clone(), instances, unrestored }
 }
 
 impl Engine {

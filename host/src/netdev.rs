@@ -186,6 +186,10 @@ mod tests {
         let link = Link { alt_names: vec!["uplink".to_owned()], ..ethernet(3, "eth0") };
         assert_eq!(table.set(link.clone()).names, names(&["eth0", "uplink"]));
         assert_eq!(table.set(Link { mtu: 9000, ..link.clone() }).names, names(&[]), "no name changed");
+        let peer = Some(Peer { nsid: 1, ifindex: 2 });
+        let moved = table.set(Link { mtu: 9000, peer, ..link.clone() }).names;
+        assert_eq!(moved, names(&["eth0"]), "selectors may choose it now");
+        table.set(Link { mtu: 9000, ..link.clone() });
         assert_eq!(table.named("uplink").map(|link| link.mtu), Some(9000));
         assert_eq!(table.set(Link { name: "lan0".to_owned(), ..link }).names, names(&["eth0", "lan0", "uplink"]));
         assert_eq!((table.named("eth0"), table.named("lan0").map(|link| link.ifindex)), (None, Some(3)));

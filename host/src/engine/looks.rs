@@ -1,7 +1,7 @@
 //! What is known of the namespaces that selectors name.
 //!
-//! Names and processes are looked up here, which the kernel answers at once. Containers are not: whoever asks for a change
-//! looks up those that it names before the engine sees it, and a task looks again at those that are in use.
+//! Names and processes are looked up here, which the kernel answers at once. Containers are not: those that a
+//! change names are looked up before the engine sees it, and a task looks again at those that are in use.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_exist_is_told_from_what_cannot_be_read() {
+    fn what_does_not_exist_differs_from_what_cannot_be_read() {
         let error = io::Error::from_raw_os_error;
         let web = || Namespace::Named("web".to_owned());
         assert_eq!(look(&web(), Ok(Inside::default())), Look::Found(Inside::default()));

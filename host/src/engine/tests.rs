@@ -1,9 +1,13 @@
+use imbl::OrdMap;
 use serde_json::json;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
 use crate::containers::Containers;
+use crate::model::Deferred;
+use crate::netdev::Table;
 use crate::plugins::double::ticking;
+use crate::wiring::Netdevs;
 
 fn name(name: &str) -> CubeName {
     CubeName::parse(name).unwrap()

@@ -445,6 +445,19 @@ mod tests {
     }
 
     #[test]
+    fn only_a_pair_that_leads_elsewhere_has_a_peer() {
+        let of = |kind, attributes: &[LinkAttribute]| {
+            let info = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]);
+            link(&message([&[info], attributes].concat())).peer
+        };
+        let elsewhere = [LinkAttribute::Link(5), LinkAttribute::LinkNetNsId(2)];
+        assert_eq!(of(InfoKind::Veth, &elsewhere), Some(Peer { nsid: 2, ifindex: 5 }));
+        assert_eq!(of(InfoKind::Netkit, &elsewhere), Some(Peer { nsid: 2, ifindex: 5 }));
+        assert_eq!(of(InfoKind::MacVlan, &elsewhere), None);
+        assert_eq!(of(InfoKind::Veth, &elsewhere[..1]), None, "it leads nowhere else");
+    }
+
+    #[test]
     fn framing_is_that_of_the_link_layer() {
         for (layer, framing) in [
             (LinkLayerType::Ether, Framing::Ethernet),

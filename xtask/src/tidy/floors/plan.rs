@@ -61,7 +61,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "host/src",
         house: "reconcile",
-        rooms: &["instances", "links", "losses", "report", "kept", "execute", "cubes", "kernel"],
+        rooms: &["instances", "links", "losses", "report", "request", "kept", "execute", "cubes", "kernel"],
     },
     Floors {
         sources: "host/src",
