@@ -25,6 +25,7 @@ use self::service::Manager;
 use self::tcp::Tcp;
 
 use crate::conf_dir;
+use crate::containers::Containers;
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::{self, Kept, Parts, Pulse};
 use crate::file_type::FileType;
@@ -141,7 +142,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
         taken_pairs,
     };
     let shared_dirs = Arc::new(capture_dirs.clone());
-    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, kept };
+    let containers = Arc::new(Containers::new(&reload.loaded.options.container_socket));
+    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, containers, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
@@ -183,7 +185,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         () = supervisor.panicked() => bail!(
             "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
         ),
-        () = async { tokio::join!(feeding, reloading, engine.return_services()); } => {}
+        () = async { tokio::join!(feeding, reloading, engine.return_services(), engine.keep_choosing()); } => {}
     }
     manager.stopping();
     // There is no receiver if every listener has ended by itself.

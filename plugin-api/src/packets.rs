@@ -129,6 +129,7 @@ mod tests {
             netdev: Some(netdev.into()),
             is_loopback: false,
             is_raw_ip: false,
+            is_reversed: false,
         };
         let points = [point(3, "veth1")];
         let transparent = Datapath::of(&b"elf"[..]).at(&points, Direction::Egress, "hello", &[]).packets(&points);

@@ -39,6 +39,10 @@ pub struct Point {
     /// [say so](Service::TAKES_RAW_IP) are attached there.
     #[serde(default)]
     pub is_raw_ip: bool,
+    /// Whether the point is the other end of the netdev, in another namespace: what comes in at the netdev is what leaves
+    /// there. Hosts before version 1.3 do not have such points.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_reversed: bool,
 }
 
 impl Datapath {

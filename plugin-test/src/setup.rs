@@ -62,6 +62,7 @@ impl Setup {
             netdev: Some((*name).to_owned()),
             is_loopback: *name == "lo",
             is_raw_ip: name.starts_with("tun"),
+            is_reversed: false,
         };
         self.points = (1..).zip(netdevs).map(point).collect();
         self

@@ -154,9 +154,6 @@ impl Capture {
         {
             return Err(UsageError::PlaceTwice { place: twice.clone() });
         }
-        if let Some(kind) = places.iter().find_map(|place| kind_of(place)) {
-            return Err(UsageError::PlaceKind { kind: kind.to_owned() });
-        }
         let destination = match flags.write {
             None => Destination::Lines,
             Some(path) if path == "-" => Destination::Records,
@@ -244,12 +241,6 @@ impl Capture {
 /// Whether a word can begin an expression. No place needs one of these characters.
 fn begins_expression(word: &str) -> bool {
     KEYWORDS.contains(&word) || word.contains(|c: char| c.is_whitespace() || "()[]!<>=&|".contains(c))
-}
-
-/// The kind of a place that is not known yet: a netdev's name has no `:` in it, and a cube is not called so.
-fn kind_of(place: &str) -> Option<&str> {
-    let kind = place.split_once(':').map_or(place, |(kind, _)| kind);
-    ["any", "netns", "pid", "container", "pod"].into_iter().find(|known| *known == kind)
 }
 
 fn snaplen(value: Option<String>, whole_dns: bool) -> Result<Option<SnapLen>, UsageError> {

@@ -63,8 +63,6 @@ pub(crate) enum UsageError {
     NoPlace,
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
-    #[error("{kind} is not a kind of place yet: give a netdev or CUBE:PORT")]
-    PlaceKind { kind: String },
     #[error("capture does not know {word}")]
     CaptureFlag { word: String },
     #[error("{flag} needs a file: give -w FILE")]
@@ -145,7 +143,6 @@ impl UsageError {
             | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NoPlace
             | Self::PlaceTwice { .. }
-            | Self::PlaceKind { .. }
             | Self::CaptureFlag { .. }
             | Self::NeedsFile { .. }
             | Self::KeepWithoutRotate

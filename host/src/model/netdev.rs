@@ -84,7 +84,7 @@ impl Draft<'_> {
                 let found = self.facts.present.named(&name).map(|link| link.name.clone());
                 Point::Netdev(found.unwrap_or(name))
             }
-            port @ Point::Port(..) => port,
+            other @ (Point::Port(..) | Point::Selector(_)) => other,
         }
     }
 

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, Prop};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop,
+};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, MulticastGroup, new_connection, new_multicast_connection};
 use sha2::{Digest as _, Sha256};
 
-use crate::netdev::{Framing, Link};
+use crate::netdev::{Framing, Link, Peer};
 
 /// What the kernel counted on a netdev.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -339,7 +341,9 @@ pub(super) fn link(message: &LinkMessage) -> Link {
             _ => Framing::Other,
         },
         master: None,
+        peer: None,
     };
+    link.peer = peer(message);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -363,6 +367,23 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+/// The other end of a pair, where that is in another namespace. Other netdevs that refer to one of another namespace, such
+/// as a macvlan, do not carry its packets.
+fn peer(message: &LinkMessage) -> Option<Peer> {
+    let (mut nsid, mut ifindex, mut is_pair) = (None, None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::LinkNetNsId(id) => nsid = Some(*id),
+            LinkAttribute::Link(index) => ifindex = Some(*index),
+            LinkAttribute::LinkInfo(infos) => {
+                is_pair = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth | InfoKind::Netkit)));
+            }
+            _ => {}
+        }
+    }
+    is_pair.then_some(Peer { nsid: nsid?, ifindex: ifindex? })
 }
 
 fn traffic(message: &LinkMessage) -> Traffic {
@@ -417,6 +438,7 @@ mod tests {
             epoch: 0,
             framing: Framing::Ethernet,
             master: Some(3),
+            peer: None,
         };
         assert_eq!(link(&told), expected);
     }
@@ -429,6 +451,19 @@ mod tests {
             (bare.master, bare.state(), bare.mac.as_str(), bare.alt_names.len()),
             (None, NetdevState::Down, "", 0)
         );
+    }
+
+    #[test]
+    fn only_a_pair_that_leads_elsewhere_has_a_peer() {
+        let of = |kind, attributes: &[LinkAttribute]| {
+            let info = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]);
+            link(&message([&[info], attributes].concat())).peer
+        };
+        let elsewhere = [LinkAttribute::Link(5), LinkAttribute::LinkNetNsId(2)];
+        assert_eq!(of(InfoKind::Veth, &elsewhere), Some(Peer { nsid: 2, ifindex: 5 }));
+        assert_eq!(of(InfoKind::Netkit, &elsewhere), Some(Peer { nsid: 2, ifindex: 5 }));
+        assert_eq!(of(InfoKind::MacVlan, &elsewhere), None);
+        assert_eq!(of(InfoKind::Veth, &elsewhere[..1]), None, "it leads nowhere else");
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl Netdevs {
         match port.peer.as_ref()? {
             Point::Netdev(netdev) => self.of_name(netdev),
             Point::Port(..) => self.links.get(&(cube.clone(), name.clone())).cloned(),
+            Point::Selector(_) => None,
         }
     }
 
@@ -99,6 +100,8 @@ impl Netdevs {
         match point {
             Point::Netdev(netdev) => self.of_name(netdev),
             Point::Port(cube, name) => self.of_port(cube, name, topology.port(cube.as_str(), name.as_str()).ok()?),
+            // It has no packets of its own: the netdevs that it chose are points, too.
+            Point::Selector(_) => None,
         }
     }
 

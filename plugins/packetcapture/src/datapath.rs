@@ -38,7 +38,7 @@ pub(crate) fn datapath(
     let ring = config.ring_size.granted(cpus);
     let points = points.iter().filter(|point| point.netdev.is_some());
     let places = points.flat_map(|point| directions(config.capture, point).map(move |direction| (point, direction)));
-    let program = |(point, direction): (&Point, _), stage, object, code| Program {
+    let program = |(point, direction): (&Point, Direction), stage, object, code| Program {
         point: point.id,
         direction,
         stage,
@@ -142,7 +142,16 @@ fn directions(capture: Capture, point: &Point) -> impl Iterator<Item = Direction
         Capture::Bidirectional if point.is_loopback => Capture::Ingress,
         capture => capture,
     };
-    capture.directions().iter().copied()
+    capture.directions().iter().map(|direction| hook(point, *direction))
+}
+
+/// The hook of the netdev that packets pass when they go in this direction, as seen from the point; and the other way round.
+fn hook(point: &Point, direction: Direction) -> Direction {
+    match (point.is_reversed, direction) {
+        (false, direction) => direction,
+        (true, Direction::Ingress) => Direction::Egress,
+        (true, Direction::Egress) => Direction::Ingress,
+    }
 }
 
 fn instructions(filter: &Compiled) -> Code {
@@ -156,7 +165,7 @@ fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)
         (SnapLen::Headers, false) => HEADERS,
         (SnapLen::Headers, true) => HEADERS_AND_DNS,
     };
-    let flags = match direction {
+    let flags = match hook(point, direction) {
         Direction::Ingress => INBOUND,
         Direction::Egress => OUTBOUND,
     };
@@ -190,6 +199,7 @@ mod tests {
             netdev: netdev.map(str::to_owned),
             is_loopback: false,
             is_raw_ip: false,
+            is_reversed: false,
         };
         [point(3, Some("veth3")), point(4, None)]
     }
@@ -218,7 +228,7 @@ mod tests {
     fn what_passes_the_loopback_both_ways_is_captured_once() {
         let [port, _] = points();
         let loopback =
-            Point { id: 5, name: "lo".to_owned(), netdev: Some("lo".to_owned()), is_loopback: true, is_raw_ip: false };
+            Point { id: 5, name: "lo".to_owned(), netdev: Some("lo".to_owned()), is_loopback: true, is_raw_ip: false, is_reversed: false };
         let points = [port, loopback];
         check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);
         check(Capture::Ingress, &points, &[(3, Ingress), (5, Ingress)]);
@@ -243,6 +253,19 @@ mod tests {
         assert!(raw(ask(pcapng.clone(), &tun).unwrap()));
         assert!(!raw(ask(pcapng, &Point { is_raw_ip: false, ..tun.clone() }).unwrap()));
         ask(Config::default(), &Point { netdev: None, ..tun }).unwrap();
+    }
+
+    #[test]
+    fn what_enters_a_namespace_leaves_the_netdev_here() {
+        let [port, _] = points();
+        let inside = Point { id: 5, name: "netns:web/eth0".to_owned(), is_reversed: true, ..port };
+        check(Capture::Bidirectional, std::slice::from_ref(&inside), &[(5, Egress), (5, Ingress)]);
+        check(Capture::Ingress, std::slice::from_ref(&inside), &[(5, Egress)]);
+        check(Capture::Egress, std::slice::from_ref(&inside), &[(5, Ingress)]);
+        let config = Config { capture: Capture::Ingress, ..Config::default() };
+        let found = datapath(&config, &Programs::default(), &[inside], 2).unwrap();
+        let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
+        assert!(constants.contains(&constant(FLAGS, INBOUND.to_ne_bytes())));
     }
 
     #[test]

@@ -86,6 +86,7 @@ mod tests {
             netdev: Some(netdev.to_owned()),
             is_loopback: true,
             is_raw_ip: false,
+            is_reversed: false,
         };
         let found = Netdev::at(&point("lo"));
         assert!(found.ipv4.contains(&([127, 0, 0, 1], [255, 0, 0, 0])), "{found:?}");

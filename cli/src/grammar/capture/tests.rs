@@ -113,8 +113,6 @@ fn what_makes_no_sense_is_refused() {
         ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
         ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),
         ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
-        ("capture container:web", "container is not a kind of place yet: give a netdev or CUBE:PORT"),
-        ("capture any", "any is not a kind of place yet: give a netdev or CUBE:PORT"),
         ("capture eth0 --rotate 1h", "--rotate needs a file: give -w FILE"),
         ("capture eth0 -w - --rotate 1h", "--rotate needs a file: give -w FILE"),
         ("capture eth0 -w a --keep 2", "--keep goes with --rotate only"),

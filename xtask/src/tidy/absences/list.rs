@@ -51,9 +51,9 @@ pub(super) const ABSENCES: &[Absence] = &[
     },
     Absence {
         within: &["host/src/"],
-        except: &["host/src/rest"],
+        except: &["host/src/rest", "host/src/containers"],
         what: What::Paths(HTTP),
-        why: "only host/src/rest knows HTTP",
+        why: "only host/src/rest and host/src/containers know HTTP",
     },
     Absence {
         within: &["host/src/"],

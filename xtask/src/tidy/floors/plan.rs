@@ -24,6 +24,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "datapath",
             "slow_path",
             "wiring",
+            "containers",
             "topology",
             "fault",
             "file_type",
@@ -46,6 +47,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "service",
             "export",
             "body",
+            "choice",
             "netdev",
             "change",
             "configuration",
@@ -59,7 +61,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "host/src",
         house: "reconcile",
-        rooms: &["instances", "links", "losses", "report", "kept", "execute", "cubes", "kernel"],
+        rooms: &["instances", "links", "losses", "report", "request", "kept", "execute", "cubes", "kernel"],
     },
     Floors {
         sources: "host/src",
