@@ -82,7 +82,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
             Captures::Help => Order::Help(Question { topic: Topic::Captures, path: Vec::new(), command: None }),
             asked => Order::Captures(asked),
         };
-        return Ok(Line { order, endpoint, verbose });
+        return Ok(Line { order, endpoint, verbose, clock: Clock::default() });
     }
     let mut words = Words::classify(args)?;
     captures::locate(&mut words)?;

@@ -10,6 +10,7 @@ use crate::quantity;
 use crate::records::Packet;
 use crate::records::blocks::{Block, Blocks, Counts, Kind};
 use crate::sink::{CLEAR, Sink};
+use crate::terminal::escape;
 use crate::watch::Lines;
 
 /// The snap length that a file of pcap announces: no record is longer.

@@ -65,6 +65,12 @@ pub(crate) struct Wrong {
     link_type: Option<LinkType>,
 }
 
+impl From<FilterError> for Wrong {
+    fn from(error: FilterError) -> Self {
+        Self { error, link_type: None }
+    }
+}
+
 /// The programs for `source`.
 ///
 /// # Errors

@@ -52,7 +52,7 @@ pub(crate) enum RunError {
 impl From<RunError> for Refusal {
     fn from(error: RunError) -> Self {
         match error {
-            RunError::Filter(error) => filter::refusal(&error),
+            RunError::Filter(error) => filter::refusal(&error.into()),
             error => Self::failed(error.to_string()),
         }
     }

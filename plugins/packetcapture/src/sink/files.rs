@@ -384,9 +384,10 @@ impl Files {
         if let Ok(fd) = file.descriptor() {
             About::new(file.section(), &tally).write(fd);
         }
+        let was_direct = file.is_direct();
         drop(file);
         // A file that bypassed the page cache would have to be read from the disk, which has enough to do.
-        if !self.context.settings.files.direct {
+        if !was_direct {
             self.context.worker.add(FileTask::Index(stored.clone()));
         }
         if self.context.settings.files.compress {
