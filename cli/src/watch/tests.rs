@@ -105,6 +105,7 @@ fn the_direction_follows_the_time() {
 fn on_a_terminal_times_recede() {
     let lines = Lines { clock: Clock::Utc, colours: true };
     let bytes = frame(|out| v4().udp(1, 2).write(out, &[]));
-    let line = lines.line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: None }, "veth1");
+    let line = lines
+        .line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: None, is_raw_ip: false }, "veth1");
     assert_eq!(line, "\u{1b}[2m00:00:00.000000\u{1b}[0m veth1 10.0.0.1:1 > 10.0.0.2:2 UDP, 42 bytes");
 }

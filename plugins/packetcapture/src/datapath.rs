@@ -227,8 +227,14 @@ mod tests {
     #[test]
     fn what_passes_the_loopback_both_ways_is_captured_once() {
         let [port, _] = points();
-        let loopback =
-            Point { id: 5, name: "lo".to_owned(), netdev: Some("lo".to_owned()), is_loopback: true, is_raw_ip: false, is_reversed: false };
+        let loopback = Point {
+            id: 5,
+            name: "lo".to_owned(),
+            netdev: Some("lo".to_owned()),
+            is_loopback: true,
+            is_raw_ip: false,
+            is_reversed: false,
+        };
         let points = [port, loopback];
         check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);
         check(Capture::Ingress, &points, &[(3, Ingress), (5, Ingress)]);

@@ -353,7 +353,14 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
         config["snaplen"] = json!(96);
     }
     let config: Config = serde_json::from_value(config).unwrap();
-    let point = Point { id: 0, name: String::from("br1:p1"), netdev: None, is_loopback: false, is_raw_ip: false, is_reversed: false };
+    let point = Point {
+        id: 0,
+        name: String::from("br1:p1"),
+        netdev: None,
+        is_loopback: false,
+        is_raw_ip: false,
+        is_reversed: false,
+    };
     Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory)).unwrap())
 }
 

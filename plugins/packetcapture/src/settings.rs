@@ -8,9 +8,9 @@ use polycube_filter::joined;
 use polycube_plugin_api::{Point, Refusal, Tag};
 
 use crate::config::{Config, Direct, Fsync, Mebibytes, Priority, RingMemory, SnapLen, Store};
-use crate::machine::{Machine, Netdev};
 use crate::format::Format;
 use crate::format::pcapng::{Interface, Section};
+use crate::machine::{Machine, Netdev};
 use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
 
@@ -204,8 +204,14 @@ mod tests {
 
     #[test]
     fn interfaces_stand_at_their_points_ids() {
-        let point =
-            |id, name: &str| Point { id, name: name.to_owned(), netdev: None, is_loopback: false, is_raw_ip: false, is_reversed: false };
+        let point = |id, name: &str| Point {
+            id,
+            name: name.to_owned(),
+            netdev: None,
+            is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
+        };
         let config = Config { filter: Some(String::from("udp")), ..Config::default() };
         let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], &config).unwrap();
         let expected = [Some("br1:p1"), None, Some("br1:p2")];

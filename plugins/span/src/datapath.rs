@@ -148,7 +148,14 @@ mod tests {
 
     fn point(id: u32, netdev: Option<&str>) -> Point {
         let is_loopback = netdev == Some("lo");
-        Point { id, name: format!("p{id}"), netdev: netdev.map(str::to_owned), is_loopback, is_raw_ip: false, is_reversed: false }
+        Point {
+            id,
+            name: format!("p{id}"),
+            netdev: netdev.map(str::to_owned),
+            is_loopback,
+            is_raw_ip: false,
+            is_reversed: false,
+        }
     }
 
     #[track_caller]

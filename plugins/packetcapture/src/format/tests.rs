@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::machine::{Machine, Netdev};
 use crate::fixture::{interface, record};
 use crate::format::pcapng::Interface;
+use crate::machine::{Machine, Netdev};
 
 fn section() -> Section {
     Section {
