@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::record;
-    use crate::format::pcapng::Section;
+    use crate::format::pcapng::{self, Section};
     use crate::format::transcode;
 
     fn packets(mut source: Source) -> Vec<(u64, usize, Vec<u8>)> {
