@@ -1,8 +1,7 @@
 //! Do the lines that the documentation tells people to type work where they type them?
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
