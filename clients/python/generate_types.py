@@ -78,7 +78,7 @@ class Types:
 
 
 def literal(values):
-    return f"Literal[{', '.join(json.dumps(value) for value in values)}]"
+    return f"Literal[{', '.join(json.dumps(value) if isinstance(value, str) else repr(value) for value in values)}]"
 
 
 def wrap(text):

@@ -239,6 +239,7 @@ fn on_terminal(daemon: &Daemon, columns: u16, line: &str) -> Result<String> {
         .command("script")
         .args(["-qec", &line, "/dev/null"])
         .env("POLYCUBECTL_URL", format!("unix://{}", daemon.socket().display()))
+        .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()?;
     assert!(output.status.success(), "{output:?}");

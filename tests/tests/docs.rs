@@ -1,8 +1,7 @@
 //! Do the lines that the documentation tells people to type work where they type them?
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,15 +10,6 @@ use polycube_tests::daemon::{Daemon, binary_dir, plugin_dir};
 use polycube_tests::lab::Lab;
 use polycube_tests::scene::Scene;
 use serde_json::json;
-
-/// What `tshark -G folders` prints in Wireshark 4.0 (Debian 12) and in 4.4 (Debian 13), with `@` for the folder to use.
-const FOLDERS: [&str; 2] = [
-    "Temp:                \t/tmp\nPersonal configuration:\t/root/.config/wireshark\n\
-     Personal Plugins:    \t/root/.local/lib/wireshark/plugins/4.0\nExtcap path:         \t@\n\
-     MaxMind database path:\t/usr/share/GeoIP\n",
-    "Temp:                \t/tmp\nPersonal Plugins:    \t/root/.local/lib/wireshark/plugins/4.4\n\
-     Personal Extcap path:\t@\nGlobal Extcap path:  \t/usr/lib/x86_64-linux-gnu/wireshark/extcap\n",
-];
 
 fn document(name: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -34,29 +24,6 @@ fn code<'a>(text: &'a str, language: &str, words: &str) -> Result<&'a str> {
         .map(|(block, _)| block)
         .find(|block| block.contains(words))
         .with_context(|| format!("no code with {words:?}"))
-}
-
-#[test]
-fn the_extcap_folder_is_found_and_linked_with_any_wireshark() -> Result<()> {
-    let text = document("docs/capture.md")?;
-    let lines = code(&text, "sh", "tshark -G folders")?;
-    let (lines, _) = lines.split_once("tshark -D").context("tshark -D follows")?;
-    for folders in FOLDERS {
-        let place = tempfile::tempdir()?;
-        let folder = place.path().join("with blanks/extcap");
-        fs::write(place.path().join("folders"), folders.replace('@', &folder.display().to_string()))?;
-        for (name, script) in [("tshark", "cat \"${0%/*}/folders\""), ("sudo", "\"$@\"")] {
-            let path = place.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
-            fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        }
-        let path = format!("{}:{}:/usr/bin:/bin", place.path().display(), binary_dir()?.display());
-        let output = Command::new("sh").args(["-ec", lines]).env("PATH", path).output()?;
-        ensure!(output.status.success(), "{lines}\n{}", String::from_utf8_lossy(&output.stderr));
-        let version = Command::new(folder.join("polycube-extcap")).arg("--version").output()?;
-        ensure!(version.status.success(), "{folders}: the link leads nowhere");
-    }
-    Ok(())
 }
 
 /// People make it in a clone of this repository.

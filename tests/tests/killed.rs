@@ -32,7 +32,7 @@ fn snapshot(scene: &Scene) -> Result<Snapshot> {
         }
         let name = cube["name"].as_str().context("a name")?.to_owned();
         // What a capture has seen and does changes by itself.
-        for key in ["packets", "drops", "file", "idle", "status", "config"] {
+        for key in ["packets", "bytes", "drops", "file", "idle", "status", "config"] {
             cube.as_object_mut().context("a cube")?.remove(key);
         }
         for key in ["filters", "snaplen", "capture"] {

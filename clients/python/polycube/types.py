@@ -366,7 +366,7 @@ PacketcaptureStorage = TypedDict(
         "ceiling": Optional[float],
         # Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second; auto
         # does so while packets come fast and the disk keeps up
-        "direct": Literal[false, true, "auto"],
+        "direct": Literal[False, True, "auto"],
         # MiB of memory that buffers packets while the disk is slow
         "memory": float,
     },
@@ -708,7 +708,7 @@ PacketcaptureSettingsStorage = TypedDict(
         "ceiling": Optional[float],
         # Whether to write past the page cache: less work for the CPU, and the last MiB follows within a second; auto
         # does so while packets come fast and the disk keeps up
-        "direct": Literal[false, true, "auto"],
+        "direct": Literal[False, True, "auto"],
         # MiB of memory that buffers packets while the disk is slow
         "memory": float,
     },

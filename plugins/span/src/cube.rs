@@ -1,5 +1,6 @@
 //! One mirror.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use polycube_filter::{Compiled, Fields, FilterError, Invalid, Netmask, compile, joined};
@@ -27,8 +28,8 @@ pub struct Span {
 struct Mirror {
     goal: Goal,
     filter: Arc<Filter>,
-    /// Whether packets pass anywhere.
-    is_attached: bool,
+    /// The netdevs whose packets are mirrored.
+    mirrored: BTreeSet<String>,
     maps: Option<(Array<Destination>, PerCpuArray<Counters>)>,
     way: Mutex<Option<Way>>,
 }
@@ -61,7 +62,7 @@ impl Span {
     /// Finds the way anew. What changes is logged.
     fn look(&self) {
         let Some(mirror) = self.mirror.now() else { return };
-        let found = mirror.goal.way(|port| self.cube.netdev_at(port));
+        let found = mirror.goal.way(&mirror.mirrored, |port| self.cube.netdev_at(port));
         let mut way = lock(&mirror.way);
         if way.as_ref() == Some(&found) {
             return;
@@ -72,7 +73,7 @@ impl Span {
             return;
         }
         let level = if found.problem.is_some() { Level::Warn } else { Level::Info };
-        if mirror.is_attached {
+        if !mirror.mirrored.is_empty() {
             self.cube.log(level, &mirror.goal.in_words(&found));
         }
         *way = Some(found);
@@ -93,20 +94,21 @@ impl Service for Span {
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
         let Wanted { config, points, .. } = wanted;
         let goal = Goal::of(config)?;
-        refuse_loop(&goal, points)?;
+        refuse_loop(&goal, points, |port| self.cube.netdev_at(port))?;
         let filter = self.filter(config)?;
         Ok(datapath::datapath(config, Form::of(config, &goal), filter.program.as_ref(), (self.id, points)))
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {
         let config = &wanted.config;
-        let is_attached = wanted.points.iter().any(|point| point.netdev.is_some());
-        let maps =
-            is_attached.then(|| Ok::<_, Refusal>((maps.open(DESTINATION)?, maps.open(COUNTERS)?))).transpose()?;
+        let mirrored: BTreeSet<String> = wanted.points.iter().filter_map(|point| point.netdev.clone()).collect();
+        let maps = (!mirrored.is_empty())
+            .then(|| Ok::<_, Refusal>((maps.open(DESTINATION)?, maps.open(COUNTERS)?)))
+            .transpose()?;
         self.mirror.prepare(Mirror {
             goal: Goal::of(config)?,
             filter: self.filter(config)?,
-            is_attached,
+            mirrored,
             maps,
             way: Mutex::default(),
         });
@@ -136,7 +138,7 @@ impl Mirror {
         let way = lock(&self.way);
         let counters = self.maps.as_ref().map(|(_, counters)| counters.sum(0)).transpose()?.unwrap_or_default();
         let status = match &*way {
-            _ if !self.is_attached => "attached to nothing that exists".to_owned(),
+            _ if self.mirrored.is_empty() => "attached to nothing that exists".to_owned(),
             Some(way) => self.goal.in_words(way),
             None => "starting".to_owned(),
         };
@@ -158,9 +160,14 @@ impl Filter {
 }
 
 /// A mirror whose copies pass itself again. Other loops are cut when a copy comes back.
-fn refuse_loop(goal: &Goal, points: &[Point]) -> Result<(), Refusal> {
-    let (Goal::Netdev(target) | Goal::Port(target)) = goal else { return Ok(()) };
-    match points.iter().find(|point| point.netdev.as_ref() == Some(target) || point.name == *target) {
+fn refuse_loop(goal: &Goal, points: &[Point], netdev_at: impl Fn(&str) -> Option<String>) -> Result<(), Refusal> {
+    let (target, netdev) = match goal {
+        Goal::Netdev(target) => (target, Some(target.clone())),
+        Goal::Port(target) => (target, netdev_at(target)),
+        Goal::None | Goal::Collector(..) => return Ok(()),
+    };
+    let is_fed = |point: &&Point| point.name == *target || netdev.is_some() && point.netdev == netdev;
+    match points.iter().find(is_fed) {
         Some(Point { name, .. }) => {
             let at = if name == target { String::new() } else { format!(", at {name}") };
             let why = format!("target={target} is what is mirrored{at}: copies would be mirrored again");

@@ -1,6 +1,7 @@
 //! Where copies go: found when the configuration comes into force, and again every second, because netdevs, routes and
 //! neighbours come and go.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -57,12 +58,15 @@ impl Goal {
         }
     }
 
-    /// The way there now; `netdev_at` finds the netdev at a port.
-    pub(crate) fn way(&self, netdev_at: impl Fn(&str) -> Option<String>) -> Way {
+    /// The way there now; `netdev_at` finds the netdev at a port. A port may come to one of the netdevs that are mirrored.
+    pub(crate) fn way(&self, mirrored: &BTreeSet<String>, netdev_at: impl Fn(&str) -> Option<String>) -> Way {
         match self {
             Self::None => Way::none("nowhere to mirror to: set target, or the address of a collector".to_owned()),
             Self::Netdev(name) => to_netdev(name),
             Self::Port(port) => match netdev_at(port) {
+                Some(name) if mirrored.contains(&name) => {
+                    Way::none(format!("{name}, at {port}, is what is mirrored: copies would be mirrored again"))
+                }
                 Some(name) => to_netdev(&name),
                 None => Way::none(format!("waiting for the port {port}, which does not exist, or has no peer")),
             },
@@ -151,7 +155,9 @@ mod tests {
     #[track_caller]
     fn check(config: &Value, expected: Result<Option<&str>, &str>) {
         let config: Config = serde_json::from_value(config.clone()).unwrap();
-        let found = Goal::of(&config).map(|goal| goal.way(|_| None).problem).map_err(|refusal| refusal.message);
+        let found = Goal::of(&config)
+            .map(|goal| goal.way(&BTreeSet::new(), |_| None).problem)
+            .map_err(|refusal| refusal.message);
         let found = found.as_ref().map(Option::as_deref).map_err(String::as_str);
         assert_eq!(found, expected);
     }

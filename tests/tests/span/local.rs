@@ -162,6 +162,22 @@ fn a_mirror_to_what_it_mirrors_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// The port is not what is mirrored, but its netdev is.
+#[test]
+fn a_mirror_into_the_port_of_what_it_mirrors_is_refused_or_stops() -> Result<()> {
+    let stage = Stage::unmirrored()?;
+    stage.scene.daemon.ctl("span add s1 target=br1:toveth2").ok();
+    let refused = stage.scene.daemon.ctl("attach s1 veth2").fails(2);
+    let why = "target=br1:toveth2 is what is mirrored, at veth2: copies would be mirrored again";
+    assert!(refused.contains(why), "{refused}");
+    stage.scene.daemon.ctl("br1 ports add later").ok();
+    stage.scene.daemon.ctl("s1 set target=br1:later").ok();
+    stage.scene.daemon.ctl("attach s1 veth9").ok();
+    stage.scene.daemon.ctl("br1 ports later set peer=veth9").ok();
+    let why = "veth9, at br1:later, is what is mirrored: copies would be mirrored again";
+    eventually("the loop to be seen", || Ok(stage.scene.get("s1")?["status"] == why))
+}
+
 /// Two mirrors that each mirror the other's target.
 #[test]
 fn a_loop_that_cannot_be_seen_is_cut_and_counted() -> Result<()> {
