@@ -45,7 +45,7 @@ impl Table {
     }
 }
 
-/// What one cube has been told, and what there is.
+/// What one cube has heard, and what there is.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     told: Table,
