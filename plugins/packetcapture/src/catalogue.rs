@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ struct Entry {
 
 /// All files below the capture directories, in the order of their paths.
 pub(crate) fn files(roots: &Roots) -> Vec<Found> {
-    let mut search = Search { left: MOST, seen: Vec::new(), found: Vec::new() };
+    let mut search = Search { left: MOST, seen: HashSet::new(), found: Vec::new() };
     for (location, prefix) in roots.all() {
         // A root that is missing has no files.
         if let Ok(directory) = location.open() {
@@ -74,17 +75,16 @@ struct Search {
     /// How many entries may still be looked at.
     left: usize,
     /// Directories that were looked at: one root may be below another.
-    seen: Vec<PathBuf>,
+    seen: HashSet<PathBuf>,
     found: Vec<Found>,
 }
 
 impl Search {
     /// Looks into `directory`, and `depth` levels below it. `prefix` precedes the names of its files.
     fn look(&mut self, directory: &Arc<Directory>, prefix: &Path, depth: usize) {
-        if self.seen.iter().any(|path| path == directory.path()) {
+        if !self.seen.insert(directory.path().to_owned()) {
             return;
         }
-        self.seen.push(directory.path().to_owned());
         let (names, directories) = directory.contents(&mut self.left, is_capture);
         for name in names {
             let path = prefix.join(&name).display().to_string();
