@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ impl Runtime {
     }
 
     fn set(&self, name: &str, answer: Answer) {
-        let mut containers = self.containers.lock().unwrap();
+        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
         containers.retain(|(other, _)| other != name);
         containers.push((name.to_owned(), answer));
     }
@@ -92,7 +92,12 @@ fn serve(mut stream: UnixStream, containers: &Mutex<Vec<(String, Answer)>>) {
     let request = String::from_utf8_lossy(&request).into_owned();
     let name = request.strip_prefix("GET /containers/").and_then(|rest| rest.split_once("/json HTTP/1.1"));
     let name = name.map(|(name, _)| name.to_owned()).unwrap_or_default();
-    let answer = containers.lock().unwrap().iter().find(|(other, _)| *other == name).map(|(_, answer)| answer.clone());
+    let answer = containers
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .find(|(other, _)| *other == name)
+        .map(|(_, answer)| answer.clone());
     let answer = answer.unwrap_or_else(|| Answer::Says(404, json!({ "message": "No such container" })));
     let Answer::Says(status, body) = answer else {
         thread::sleep(Duration::from_secs(30));
@@ -192,7 +197,7 @@ impl Running {
         let file = pcap::read(&self.file)?;
         let names: Vec<_> = file.metadata.interfaces.iter().map(|interface| interface.name.clone()).collect();
         let place = |record: &pcap::Record| {
-            let interface = record.interface.context("an interface")? as usize;
+            let interface = record.interface.context("an interface")?;
             Ok((names[interface].clone(), record.direction.context("a direction")?))
         };
         file.records.iter().map(place).collect()
