@@ -20,7 +20,7 @@ use super::packets::Destination;
 use super::path;
 use super::request::Request;
 use super::view::Clock;
-use super::words::utf8;
+use super::words::{utf8, without_flags};
 use crate::endpoint::Endpoint;
 
 /// The word that this begins with.
@@ -98,22 +98,8 @@ pub(super) enum Meaning {
 
 /// Whether a command line is about `capture`. With a verb after it, it is about a cube that is called so.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
-    let mut args = args.iter();
-    let mut is_first = true;
-    while let Some(word) = args.next() {
-        match word.to_str() {
-            Some("--url" | "--token-file" | "--cacert" | "--cert" | "--key") => drop(args.next()),
-            Some(flag) if flag.starts_with('-') => {}
-            word if is_first => {
-                if word != Some(CAPTURE) {
-                    return false;
-                }
-                is_first = false;
-            }
-            word => return word.and_then(Verb::parse).is_none(),
-        }
-    }
-    !is_first
+    let mut words = without_flags(args);
+    words.next() == Some(Some(CAPTURE)) && words.next().is_none_or(|word| word.and_then(Verb::parse).is_none())
 }
 
 /// Reads the words of a command line that is about `capture`.

@@ -12,7 +12,7 @@ use super::forms::{CAPTURES, Topic};
 use super::packets::{Destination, PacketSource, PacketStream};
 use super::path;
 use super::request::Request;
-use super::words::Words;
+use super::words::{Words, without_flags};
 
 /// The service whose captures these are, and where their files are.
 const SERVICE: [&str; 2] = [Word::Services.as_str(), "packetcapture"];
@@ -33,16 +33,15 @@ pub(crate) enum Captures {
 
 /// Whether a command line asks for one of these: their words are not all words of a path.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
-    let word = |at: usize| args.get(at).and_then(|arg| arg.to_str());
-    word(0) == Some(CAPTURES) && matches!(word(1), Some("get" | "query"))
+    let mut words = without_flags(args);
+    words.next() == Some(Some(CAPTURES)) && matches!(words.next(), Some(Some("get" | "query")))
 }
 
 /// Reads a command line that [`is_meant`]; returns its flags, too.
 pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError> {
-    let is_query = args[1] == "query";
     let mut flags = Words::default();
     let mut words = Vec::new();
-    let mut args = args.into_iter().skip(2).map(super::words::utf8);
+    let mut args = args.into_iter().map(super::words::utf8);
     while let Some(word) = args.next().transpose()? {
         if word == "?" {
             flags.help = true;
@@ -55,6 +54,8 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
     if flags.help {
         return Ok((Captures::Help, flags));
     }
+    let is_query = words.get(1).is_some_and(|word| word == "query");
+    words.drain(..2.min(words.len()));
     let clock = flags.clock.take_if(|_| is_query).map(|(_, clock)| clock).unwrap_or_default();
     flags.refuse_view()?;
     let Flags { write, format, follow, force, count } = std::mem::take(&mut flags.packets);
@@ -103,6 +104,11 @@ pub(super) fn locate(words: &mut Words) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// The words that ask for what is at `path`, where they are not the path's own.
+pub(super) fn words(path: &str) -> Option<&'static str> {
+    (path == path::encode(&FILES)).then_some(CAPTURES)
+}
+
 /// Asks for the packets that match `expression`, at most `packets`.
 fn query(expression: &str, packets: Option<u64>) -> Request {
     let packets = packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
@@ -147,7 +153,7 @@ mod tests {
     fn a_query_takes_all_other_words_for_its_expression() {
         let path = "services/packetcapture/query?expression=tcp%5B13%5D%20%3D%202%20and%20after%203h%20ago&packets=5";
         check(
-            &["captures", "query", "tcp[13] = 2", "and", "after", "3h", "ago", "-c", "5"],
+            &["--url", "unix:///s", "captures", "query", "tcp[13] = 2", "and", "after", "3h", "ago", "-c", "5"],
             &format!("{path} to Lines"),
         );
         check(&["captures", "query", "-w", "-"], "services/packetcapture/query?expression= to Records");

@@ -1,6 +1,7 @@
 //! The words of the command line, classified: command, flag, pair, question mark or path.
 
 use std::ffi::OsString;
+use std::iter;
 
 use polycube_api::{Verb, Word};
 
@@ -220,6 +221,21 @@ impl Style {
             Self::Text(Detail::Verbose) => "-verbose",
         }
     }
+}
+
+/// The words of a command line that are not flags, as far as flags are known that may precede a command; `None` for one that is
+/// not UTF-8.
+pub(super) fn without_flags(args: &[OsString]) -> impl Iterator<Item = Option<&str>> {
+    let mut args = args.iter().map(|word| word.to_str());
+    iter::from_fn(move || {
+        loop {
+            match args.next()? {
+                Some("--url" | "--token-file" | "--cacert" | "--cert" | "--key") => drop(args.next()),
+                Some(flag) if flag.starts_with('-') => {}
+                word => return Some(word),
+            }
+        }
+    })
 }
 
 /// Takes one of several flags that exclude each other.

@@ -52,6 +52,7 @@ struct Entry {
     last: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cube: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     places: Vec<String>,
     is_indexed: bool,
 }
