@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::failure::Failure;
-use crate::grammar::{Call, Captures, Input, Line, Order, Output, Question, Request, Topic, UsageError, View};
+use crate::grammar::{Call, Captures, Input, Line, Order, Output, Question, Request, Topic, UsageError, View, subject};
 use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
@@ -83,7 +83,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
             let schema = Schema::of(model.as_ref());
             if call.shows_entries() && is_empty(&answer) {
                 // Not on standard output, where programs count lines.
-                let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", call.request.words());
+                let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", subject(&call.request));
             }
             print(&output(&call.output, &answer, schema, Paper::of_stdout(clock))?)
         }

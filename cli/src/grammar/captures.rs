@@ -104,9 +104,9 @@ pub(super) fn locate(words: &mut Words) -> Result<(), UsageError> {
     Ok(())
 }
 
-/// The words that ask for what is at `path`, where they are not the path's own.
-pub(super) fn words(path: &str) -> Option<&'static str> {
-    (path == path::encode(&FILES)).then_some(CAPTURES)
+/// What a request is about, as it was typed.
+pub(crate) fn subject(request: &Request) -> String {
+    if request.path == path::encode(&FILES) { CAPTURES.to_owned() } else { request.words() }
 }
 
 /// Asks for the packets that match `expression`, at most `packets`.
@@ -147,6 +147,13 @@ mod tests {
         for line in [&["captures", "get"][..], &["captures", "del"], &["captures"], &["captures", "show", "x"]] {
             check(line, wrong);
         }
+    }
+
+    #[test]
+    fn a_request_is_named_by_the_words_that_ask_for_it() {
+        let about = |path: &str| subject(&Request { method: Method::GET, path: path.to_owned(), body: None });
+        assert_eq!(about("br1/ports/"), "br1 ports");
+        assert_eq!(about("services/packetcapture/files/"), "captures");
     }
 
     #[test]
