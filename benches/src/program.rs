@@ -7,6 +7,7 @@ mod mapping;
 mod subject;
 
 use anyhow::{Context, Result};
+use polycube_layout::ring::{EXTENT, HEADERS, SNAPLEN};
 use polycube_tests::lab::Lab;
 use polycube_tests::traffic::{Flow, Protocol, pin_to_core};
 
@@ -41,6 +42,8 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
         Subject::capture("the same with the large lane in the cache", CACHED, Reader::LateInCache)?,
         Subject::look_ups()?,
+        Subject::capture_with("capture, snaplen=96", RING, Reader::InTime, Some((SNAPLEN, 96)))?,
+        Subject::capture_with("capture, snaplen=headers", RING, Reader::InTime, Some((EXTENT, HEADERS)))?,
         Subject::bridge(&flow)?,
         Subject::span("span, not sampled", 1, u32::MAX)?,
         Subject::span("span, all but the copy", ABSENT, 1)?,

@@ -1,11 +1,13 @@
 //! span compared with Linux's own mirror, tc's `mirred`: the same wires, in turns.
 //!
 //! A host floods the daemon's machine, which mirrors what comes in. The flood stops when its core has done all of that, so
-//! its rate is what the mirror leaves of it.
+//! its rate is what the mirror leaves of it. The floor is a program that does nothing but `bpf_clone_redirect()`: it copies
+//! the original's headers, which `mirred` does not.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use polycube_tests::hook::{Bystander, Hook, Verdict};
 use polycube_tests::lab::Wire;
 use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender};
@@ -31,11 +33,12 @@ enum To {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mirror {
     None,
+    Floor,
     Mirred,
     Span,
 }
 
-const MIRRORS: [Mirror; 3] = [Mirror::None, Mirror::Mirred, Mirror::Span];
+const MIRRORS: [Mirror; 4] = [Mirror::None, Mirror::Floor, Mirror::Mirred, Mirror::Span];
 const ROWS: [(&str, To, usize); 4] = [
     ("to a netdev, 64 B, Mpps", To::Netdev, 0),
     ("to a netdev, 1500 B, Mpps", To::Netdev, 1),
@@ -74,7 +77,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
                 for (samples, found) in rates[row].iter_mut().zip(&found) {
                     samples.push(found[*size]);
                 }
-                ratios[row].push(found[2][*size] / found[1][*size]);
+                ratios[row].push(found[3][*size] / found[2][*size]);
             }
         }
         round += 1;
@@ -86,7 +89,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     Ok(Table {
         bench: "span",
         what: String::from("What comes in from one host, mirrored to another"),
-        columns: vec!["no mirror", "tc mirred", "span", "ratio of the last two"],
+        columns: vec!["no mirror", "floor to a netdev", "tc mirred", "span", "ratio of the last two"],
         rows: rows.collect(),
     })
 }
@@ -95,6 +98,11 @@ impl Lane {
     fn through(&self, mirror: Mirror, to: To) -> Result<[f64; SIZES.len()]> {
         match mirror {
             Mirror::None => self.rates(mirror),
+            Mirror::Floor => {
+                let copies = Verdict::CopyTo(self.wire.host.index());
+                let _program = Bystander::attach(self.scene.host(1), Hook::Ingress, copies)?;
+                self.rates(mirror)
+            }
             Mirror::Mirred => {
                 let target = match to {
                     To::Netdev => "veth9",

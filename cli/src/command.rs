@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::client::Answer;
 use crate::failure::Failure;
-use crate::grammar::{Call, Input, Line, Order, Output, Question, Request, UsageError, View};
+use crate::grammar::{Call, Captures, Input, Line, Order, Output, Question, Request, Topic, UsageError, View, subject};
 use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::show::{Paper, Schema};
 use crate::terminal::{escape_text, width};
-use crate::{capture, complete, configuration, grammar, help, hint, input, join, plugin, show, stream, top};
+use crate::{capture, captures, complete, configuration, grammar, help, hint, input, join, plugin, show, stream, top};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -48,6 +48,9 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
         Order::Configuration(asked) => configuration::run(&asked, session),
         Order::Plugin(order) => plugin::run(&order, session),
         Order::Capture(asked) => capture::run(endpoint.clone(), &asked, verbose),
+        Order::Captures(Captures::Get { request, destination }) => captures::get(&session()?, &request, &destination),
+        Order::Captures(Captures::Query(packets)) => stream::take(&session()?, &packets),
+        Order::Captures(Captures::Help) => print(&help::text(Topic::Captures, width().unwrap_or(help::WIDTH))),
         Order::Packets(packets) => stream::take(&session()?, &packets),
         Order::Joined(joined) => join::take(&session()?, &joined),
         Order::Top { once } => top::run(&session()?, once),
@@ -80,7 +83,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
             let schema = Schema::of(model.as_ref());
             if call.shows_entries() && is_empty(&answer) {
                 // Not on standard output, where programs count lines.
-                let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", call.request.words());
+                let _ = writeln!(io::stderr(), "polycubectl: `{}` has no entries", subject(&call.request));
             }
             print(&output(&call.output, &answer, schema, Paper::of_stdout(clock))?)
         }

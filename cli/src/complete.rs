@@ -6,7 +6,9 @@ use std::env;
 
 use polycube_api::{Help, Keyword, KeywordKind};
 
-use crate::grammar::{CONFIG_WORDS, FORMAT_FLAG, FORMATS, PAGES, PLUGIN_WORDS, Partial, Shell, Topic, about};
+use crate::grammar::{
+    CAPTURES_WORDS, CONFIG_WORDS, FORMAT_FLAG, FORMATS, PAGES, PLUGIN_WORDS, Partial, Shell, Topic, about,
+};
 use crate::help::has_packets;
 
 /// What a shell runs when it starts.
@@ -98,6 +100,7 @@ fn following(partial: &Partial, answer: Option<&Help>) -> Vec<Candidate> {
         (Topic::Help, [_], None) => {
             return PAGES.iter().map(|page| Candidate::new((page.name, page.about))).collect();
         }
+        (Topic::Captures, [_], None) => return CAPTURES_WORDS.map(Candidate::new).into(),
         (Topic::Plugin, [_], None) => return PLUGIN_WORDS.map(Candidate::new).into(),
         (_, [], None) => Topic::words().map(Candidate::new).collect(),
         _ => Vec::new(),

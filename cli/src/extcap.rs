@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use self::arguments::{Arguments, Task};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::grammar::{Clock, Destination, PacketStream, Request, segment};
+use crate::grammar::{Clock, Destination, PacketSource, PacketStream, Request, segment};
 use crate::output::print;
 use crate::session::Session;
 use crate::stream;
@@ -61,7 +61,14 @@ pub(crate) fn run() -> Result<(), Failure> {
             let cube = cube.to_owned();
             stream::take(
                 &session,
-                &PacketStream { cube, destination, follow: true, format, packets: None, clock: Clock::default() },
+                &PacketStream {
+                    source: PacketSource::Cube(cube),
+                    destination,
+                    follow: true,
+                    format,
+                    packets: None,
+                    clock: Clock::default(),
+                },
             )
         }
     }

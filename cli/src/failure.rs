@@ -48,6 +48,11 @@ pub(crate) enum Failure {
     NotJson,
     #[error("polycubectl: {0}")]
     Record(#[from] RecordError),
+    #[error(
+        "polycubectl: {place} has packets without Ethernet headers, which pcap cannot have beside others: write pcapng, \
+         with -w FILE.pcapng"
+    )]
+    RawIp { place: String },
     #[error("polycubectl: the daemon's stream ended within a packet")]
     Cut,
     #[error("polycubectl: the daemon has ended the capture")]
@@ -78,7 +83,12 @@ impl Failure {
             Self::Client(ClientError::Stream { .. }) => 2,
             Self::Client(ClientError::Request { .. }) => 64,
             Self::Client(_) | Self::Cut | Self::CaptureEnded | Self::Private(_) | Self::Build(_) => 1,
-            Self::Refused(_) | Self::NotJson | Self::Record(_) | Self::Stream(_) | Self::Plugin(_) => 2,
+            Self::Refused(_)
+            | Self::NotJson
+            | Self::RawIp { .. }
+            | Self::Record(_)
+            | Self::Stream(_)
+            | Self::Plugin(_) => 2,
             Self::Usage(_)
             | Self::Address(_)
             | Self::Token(_)

@@ -6,6 +6,7 @@
 mod body;
 mod capture;
 mod capture_flags;
+mod captures;
 mod configuration;
 mod error;
 mod flags;
@@ -31,13 +32,14 @@ use serde_json::{Map, Value};
 use self::capture::Meaning;
 pub(crate) use self::capture::{Capture, Extent, Limits, RecordFormat, Rotation};
 pub(crate) use self::capture_flags::FLAGS as CAPTURE_FLAGS;
+pub(crate) use self::captures::{Captures, subject};
 pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::UsageError;
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
-pub(crate) use self::forms::{CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
+pub(crate) use self::forms::{CAPTURES_WORDS, CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
 pub(crate) use self::manual::{Explanation, PAGES, Page};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
-pub(crate) use self::packets::{Destination, Joined, PacketStream};
+pub(crate) use self::packets::{Destination, Joined, PacketSource, PacketStream};
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
 pub(crate) use self::plugin::{Development, NewPlugin, PluginOrder};
@@ -74,7 +76,16 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
             clock: Clock::default(),
         });
     }
+    if captures::is_meant(&args) {
+        let (asked, Words { endpoint, verbose, .. }) = captures::parse(args)?;
+        let order = match asked {
+            Captures::Help => Order::Help(Question { topic: Topic::Captures, path: Vec::new(), command: None }),
+            asked => Order::Captures(asked),
+        };
+        return Ok(Line { order, endpoint, verbose, clock: Clock::default() });
+    }
     let mut words = Words::classify(args)?;
+    captures::locate(&mut words)?;
     let (endpoint, verbose) = (std::mem::take(&mut words.endpoint), words.verbose);
     let clock = words.clock.map(|(_, clock)| clock).unwrap_or_default();
     let order = if words.own_version {

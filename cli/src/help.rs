@@ -114,6 +114,7 @@ mod tests {
                     line.order,
                     Order::Call(_)
                         | Order::Capture(_)
+                        | Order::Captures(_)
                         | Order::Script(_)
                         | Order::Packets(_)
                         | Order::Joined(_)

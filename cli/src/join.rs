@@ -36,7 +36,7 @@ pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
             let accept = [media::PCAPNG, media::JSON].join(", ");
             let response = client.open(&stream.request(), &accept).await?;
             if !response.status().is_success() {
-                let asked = Asked::Packets { cube: &stream.cube, command: "dump" };
+                let asked = Asked::Packets { cube: stream.name(), command: "dump" };
                 return Err(Refusal::new(&client.answer(response).await?, asked).into());
             }
             readers.extend(reader(&stream, response.headers()));

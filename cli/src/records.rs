@@ -5,6 +5,7 @@ pub(crate) mod blocks;
 use std::mem;
 use std::time::Duration;
 
+use pcap_file::DataLink;
 use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution};
 use pcap_file::pcapng::blocks::Block;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
@@ -24,6 +25,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) length: u32,
     /// What was recorded of it.
     pub(crate) bytes: &'a [u8],
+    /// Whether it begins with the IP header, and not with that of Ethernet.
+    pub(crate) is_raw_ip: bool,
     /// If the format says.
     pub(crate) direction: Option<Direction>,
 }
@@ -118,7 +121,8 @@ impl Parser {
                         PcapTsResolution::NanoSecond => packet.ts_frac,
                     };
                     let time = Duration::from_secs(packet.ts_sec.into()) + Duration::from_nanos(nanos.into());
-                    each(&Packet { time, length: packet.orig_len, bytes: &packet.data, direction: None });
+                    let is_raw_ip = parser.header().datalink == DataLink::RAW;
+                    each(&Packet { time, length: packet.orig_len, bytes: &packet.data, is_raw_ip, direction: None });
                     *rest = after;
                     Ok(true)
                 }
@@ -130,7 +134,9 @@ impl Parser {
                     if let Block::EnhancedPacket(packet) = block {
                         let direction = packet.options.iter().find_map(direction);
                         let (time, length) = (packet.timestamp, packet.original_len);
-                        each(&Packet { time, length, bytes: &packet.data, direction });
+                        let interface = parser.interfaces().get(packet.interface_id as usize);
+                        let is_raw_ip = interface.is_some_and(|interface| interface.linktype == DataLink::RAW);
+                        each(&Packet { time, length, bytes: &packet.data, is_raw_ip, direction });
                     }
                     *rest = after;
                     Ok(true)

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::grammar::{Destination, PacketStream, Request};
+use crate::grammar::{Destination, PacketSource, PacketStream, Request};
 use crate::records::Records;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
@@ -45,7 +45,7 @@ enum StopReason {
 ///
 /// The daemon refuses, the connection breaks, or nothing can be written. What has arrived until then is written.
 pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failure> {
-    let PacketStream { cube, destination, .. } = stream;
+    let (cube, destination) = (stream.name(), &stream.destination);
     Sink::check(destination)?;
     session.run(async |client| {
         // Refusals are JSON.
@@ -53,7 +53,11 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
         let response = client.open(&stream.request(), &accept).await?;
         if !response.status().is_success() {
             let command = if *destination == Destination::Lines { "watch" } else { "dump" };
-            let refusal = Refusal::new(&client.answer(response).await?, Asked::Packets { cube, command });
+            let asked = match stream.source {
+                PacketSource::Cube(_) => Asked::Packets { cube, command },
+                PacketSource::Query(_) => Asked::Verb,
+            };
+            let refusal = Refusal::new(&client.answer(response).await?, asked);
             return Err(refusal.into());
         }
         let reader = reader(stream, response.headers());
@@ -193,7 +197,7 @@ pub(crate) struct Idle {
 
 impl Idle {
     pub(crate) fn new(stream: &PacketStream) -> Self {
-        Self { cube: stream.cube.clone(), request: stream.idle(), packets: 0, said: None }
+        Self { cube: stream.name().to_owned(), request: stream.idle(), packets: 0, said: None }
     }
 
     /// Asks the daemon why no packets come, unless they do; returns what to say if the reason is another one. If the

@@ -32,7 +32,7 @@ impl Lines {
             Some(Direction::Out) => "out ",
             None => "",
         };
-        let what = escape(&summary::of(packet.bytes));
+        let what = escape(&if packet.is_raw_ip { summary::of_ip(packet.bytes) } else { summary::of(packet.bytes) });
         let (time, direction) = (self.paint(&time, Colour::Aside), self.paint(direction, Colour::Title));
         let (gap, place) = (if place.is_empty() { "" } else { " " }, escape(place));
         format!("{time} {place}{gap}{direction}{what}, {} bytes", packet.length)

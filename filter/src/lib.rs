@@ -50,7 +50,7 @@
 //! (decodes and checks it) · `blocks` · `verdict` (does it decide anything?) · `bounds` and `liveness` (what holds at the
 //! start of each block, and what is read after it) · `emit` and `body` (to eBPF; `mode` and `stack` define the versions
 //! and the stack layout) over `access` (how a program reaches the packet), implemented for the hooks by `reader` and
-//! `reach` · `assembly` (resolves labels) · `listing` (for people).
+//! `reach` · `assembly` (resolves labels) · `listing` (for people). `interpreter` applies a filter to packets in user space.
 
 mod access;
 mod assembly;
@@ -63,6 +63,7 @@ mod diagnosis;
 mod emit;
 mod fields;
 mod insn;
+mod interpreter;
 mod join;
 mod libpcap;
 mod link;
@@ -89,6 +90,7 @@ pub use classic::{Invalid, Raw};
 pub use diagnosis::ExpressionError;
 pub use fields::{Fields, FieldsError, PrefixError, Protocol, ProtocolError, prefix};
 pub use insn::Insn;
+pub use interpreter::Interpreter;
 pub use libpcap::Missing;
 pub use link::{Link, LinkType};
 pub use netmask::{Netmask, NetmaskError};

@@ -25,6 +25,7 @@ use self::service::Manager;
 use self::tcp::Tcp;
 
 use crate::conf_dir;
+use crate::containers::Containers;
 use crate::datapath::{AttachMode, Datapath, Pins};
 use crate::engine::{self, Kept, Parts, Pulse};
 use crate::file_type::FileType;
@@ -140,7 +141,9 @@ async fn serve(prepared: Prepared) -> Result<()> {
         found_pairs,
         taken_pairs,
     };
-    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, kept };
+    let shared_dirs = Arc::new(capture_dirs.clone());
+    let containers = Arc::new(Containers::new(&reload.loaded.options.container_socket));
+    let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, containers, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
@@ -152,7 +155,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
     let statistics = Arc::new(Statistics::new());
-    let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics };
+    let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics, capture_dirs: shared_dirs };
     let mut listeners = tokio::task::JoinSet::new();
     listeners.spawn(serve_unix(api.clone(), &unix, stopping.clone())?);
     tracing::info!(socket = %reload.loaded.options.socket.display(), "listening");
@@ -182,7 +185,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
         () = supervisor.panicked() => bail!(
             "the engine has panicked (the reason is above): the datapath stays as it is until the next daemon starts"
         ),
-        () = async { tokio::join!(feeding, reloading, engine.return_services()); } => {}
+        () = async { tokio::join!(feeding, reloading, engine.return_services(), engine.keep_choosing()); } => {}
     }
     manager.stopping();
     // There is no receiver if every listener has ended by itself.

@@ -15,12 +15,14 @@ mod follow;
 mod handle;
 mod keep;
 mod late_maps;
+mod looks;
 mod missing;
 mod observe;
 mod parked;
 mod pulse;
 #[cfg(test)]
 mod tests;
+mod view;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -33,7 +35,6 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use imbl::OrdMap;
 use polycube_plugin_api::{Level, MapSpec, Refusal};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -43,10 +44,12 @@ use keep::{Keeper, not_stored};
 use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
+pub(crate) use view::View;
+use view::view;
 use ways::{Published, Ways, netdev_at, surroundings};
 
-use crate::model::{self, Change, Deferred, Facts, Model, Origin, Unrestored};
-use crate::netdev::Table;
+use crate::containers::Containers;
+use crate::model::{self, Change, Facts, Looks, Model, Origin};
 use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
 use crate::problem::{Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
@@ -54,33 +57,10 @@ use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::store::{Contents, Store};
 use crate::sys::netdevs::{Netdevs as Present, News};
-use crate::topology::{CubeName, Topology};
-use crate::wiring::Netdevs;
+use crate::topology::{CubeName, Namespace, Topology};
 
 /// How long taking everything out of the kernel may take in the end: each hook takes it about 10 ms.
 const CLEAR: Duration = Duration::from_secs(60);
-
-/// What is in force: what readers see. A copy costs nothing, and a request keeps the one that it took.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub topology: Topology,
-    pub registry: Registry,
-    pub deferred: Deferred,
-    /// Those that are wired.
-    pub netdevs: Netdevs,
-    /// Those that exist, with their states.
-    pub present: Table,
-    pub instances: OrdMap<CubeName, Arc<Instance>>,
-    pub unrestored: OrdMap<CubeName, Arc<Unrestored>>,
-}
-
-impl View {
-    /// What is wanted, as it is in force.
-    pub(crate) fn model(&self) -> Model {
-        let Self { topology, registry, deferred, unrestored, .. } = self.clone();
-        Model { topology, registry, deferred, unrestored }
-    }
-}
 
 /// The answer to a change: what an action returned, what applying a configuration changed, else null.
 pub(crate) type Answer = Result<Value, Problems>;
@@ -100,6 +80,8 @@ enum Message {
     Ask(Ask),
     /// Something may have happened to netdevs, or something that waits may be due.
     Look,
+    /// Something has happened to a container.
+    ChooseAgain,
     /// A cube that a change waits for can be called again.
     Freed,
     /// Asks for a sign of life.
@@ -131,6 +113,7 @@ pub(crate) struct Parts {
     pub kernel: Live,
     pub plugin_dirs: Vec<PathBuf>,
     pub capture_dirs: CaptureDirs,
+    pub containers: Arc<Containers>,
     pub kept: Kept,
 }
 
@@ -142,6 +125,11 @@ struct Engine {
     news: News,
     /// When to try again what could not be followed.
     follow_again: Option<Instant>,
+    containers: Arc<Containers>,
+    /// What was known last of the namespaces that selectors name.
+    looked: Looks,
+    /// Whether selectors may stand for something else, though no netdev has changed.
+    is_choice_stale: bool,
     reconciler: Reconciler<Live, Instances>,
     failures: Arc<Failures>,
     parked: Parked,
@@ -164,7 +152,7 @@ struct Engine {
 /// # Errors
 /// A thread or a socket cannot be made.
 pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> {
-    let Parts { registry, kernel, plugin_dirs, capture_dirs, kept } = parts;
+    let Parts { registry, kernel, plugin_dirs, capture_dirs, containers, kept } = parts;
     let Kept { store, contents, loaded } = kept;
     let (messages, inbox) = mpsc::unbounded_channel();
     let model = Model::new(registry);
@@ -187,6 +175,9 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         present,
         news: News::default(),
         follow_again: None,
+        containers: Arc::clone(&containers),
+        looked: Looks::new(),
+        is_choice_stale: false,
         reconciler,
         failures,
         parked: Parked::default(),
@@ -197,7 +188,7 @@ pub(crate) async fn start(parts: Parts) -> anyhow::Result<(Handle, Supervisor)> 
         urgent,
         watch: Watch::default(),
     };
-    let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking);
+    let handle = Handle::new(messages, view, plugin_dirs.into(), is_looking, containers);
     let ticking = handle.for_ticks();
     keep_ticking(calls, ticking, is_urgent)?;
     let (restored, is_restored) = oneshot::channel();
@@ -241,12 +232,6 @@ fn spawn(
     Ok(supervisor)
 }
 
-fn view(reconciler: &Reconciler<Live, Instances>, present: &Table) -> View {
-    let Model { topology, registry, deferred, unrestored } = reconciler.model().clone();
-    let (netdevs, instances) = (reconciler.netdevs().clone(), reconciler.cubes().all().clone());
-    View { topology, registry, deferred, netdevs, present: present.clone(), instances, unrestored }
-}
-
 impl Engine {
     fn run(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
@@ -264,6 +249,11 @@ impl Engine {
                     self.restore_again();
                     self.keep_unasked();
                     self.refuse_overdue();
+                }
+                Message::ChooseAgain => {
+                    self.is_choice_stale = true;
+                    self.follow_netdevs();
+                    self.keep_unasked();
                 }
                 Message::Freed => {
                     self.reconciler.retry_deferred();
@@ -341,6 +331,14 @@ impl Engine {
         {
             return Ok(Err(problem.into()));
         }
+        let named = change.namespaces();
+        if !named.is_empty() {
+            // The kernel does not report each netdev whose other end moves to another namespace.
+            match self.present.reread() {
+                Ok(news) => self.news.extend(news),
+                Err(error) => tracing::error!("cannot look netdevs up: {error}"),
+            }
+        }
         // A change made for the netdevs of a moment ago would forget which of them were renamed.
         self.follow_netdevs();
         if let Some(Err(problems)) = guard.map(|guard| guard(&self.view())) {
@@ -350,7 +348,7 @@ impl Engine {
         if let Change::DeleteCube { cube } = change {
             crate::fault::point(&format!("delete {cube}"));
         }
-        let facts = self.facts();
+        let facts = self.facts(&named);
         let (model, facts) = match model::change(self.reconciler.model(), change.clone(), &facts) {
             Ok(model) => (model, facts),
             Err(problems) => match self.change_again(change) {
@@ -382,8 +380,10 @@ impl Engine {
         }
     }
 
-    fn facts(&self) -> Facts {
+    /// `named` are the namespaces that the change is about.
+    fn facts(&self, named: &BTreeSet<Namespace>) -> Facts {
         Facts {
+            looks: self.looks(named),
             present: self.present.table().clone(),
             wired: self.reconciler.netdevs().clone(),
             failed: self.failures.all(),
@@ -442,7 +442,7 @@ impl Engine {
         if ephemeral.is_empty() {
             return;
         }
-        let facts = self.facts();
+        let facts = self.facts(&BTreeSet::new());
         let mut model = self.reconciler.model().clone();
         for name in &ephemeral {
             // It is there, which is all that could be wrong.
@@ -456,7 +456,7 @@ impl Engine {
 
     /// Takes everything out of the kernel.
     fn clear(&mut self) {
-        let facts = self.facts();
+        let facts = self.facts(&BTreeSet::new());
         let model = Model { topology: Topology::default(), ..self.reconciler.model().clone() };
         if let Err(refused) = self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request) {
             tracing::error!(?refused, "cannot take everything out of the kernel");

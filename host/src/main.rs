@@ -6,6 +6,7 @@
 mod causes;
 mod cleanup;
 mod conf_dir;
+mod containers;
 mod daemon;
 mod datapath;
 mod engine;

@@ -1,6 +1,6 @@
 //! The netdevs that exist, as plain data. Pure: `sys` fills the table in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -28,6 +28,16 @@ pub(crate) struct Link {
     pub framing: Framing,
     /// Ifindex of the bridge, bond or switch that the netdev is a port of.
     pub master: Option<u32>,
+    /// The other end of a veth pair, where that is in another network namespace.
+    pub peer: Option<Peer>,
+}
+
+/// A netdev of another network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The number of that namespace in the daemon's.
+    pub nsid: i32,
+    pub ifindex: u32,
 }
 
 impl Link {
@@ -40,13 +50,24 @@ impl Link {
     }
 }
 
+/// Another network namespace as the daemon's sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inside {
+    /// Its number in the daemon's namespace; none if no netdev leads there.
+    pub nsid: Option<i32>,
+    /// Its netdevs, by ifindex, as far as they can be listed.
+    pub netdevs: BTreeMap<u32, String>,
+}
+
 /// What packets begin with on a netdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Ethernet,
     /// Ethernet headers too, and the host itself at both ends.
     Loopback,
-    /// Something else, or nothing: tun devices and tunnels have bare IP packets.
+    /// The IP header: tun devices and tunnels.
+    RawIp,
+    /// Something else.
     Other,
 }
 
@@ -97,7 +118,11 @@ impl Table {
         let reported = |link: &Link| (link.epoch, link.state(), link.mac.clone(), link.mtu);
         let is_state = before.as_ref().is_none_or(|before| reported(before) != reported(&link));
         let changed = match &before {
-            Some(before) if names(before).eq(names(&link)) => BTreeSet::new(),
+            Some(before) if names(before).eq(names(&link)) => {
+                // It stands for something else now, though not under another name.
+                let is_moved = before.peer != link.peer;
+                is_moved.then(|| link.name.clone()).into_iter().collect()
+            }
             _ => self.remove(link.ifindex).into_iter().chain(names(&link).cloned()).collect(),
         };
         for name in names(&link) {
@@ -145,6 +170,7 @@ pub(crate) fn ethernet(ifindex: u32, name: &str) -> Link {
         epoch: 0,
         framing: Framing::Ethernet,
         master: None,
+        peer: None,
     }
 }
 
@@ -162,6 +188,10 @@ mod tests {
         let link = Link { alt_names: vec!["uplink".to_owned()], ..ethernet(3, "eth0") };
         assert_eq!(table.set(link.clone()).names, names(&["eth0", "uplink"]));
         assert_eq!(table.set(Link { mtu: 9000, ..link.clone() }).names, names(&[]), "no name changed");
+        let peer = Some(Peer { nsid: 1, ifindex: 2 });
+        let moved = table.set(Link { mtu: 9000, peer, ..link.clone() }).names;
+        assert_eq!(moved, names(&["eth0"]), "selectors may choose it now");
+        table.set(Link { mtu: 9000, ..link.clone() });
         assert_eq!(table.named("uplink").map(|link| link.mtu), Some(9000));
         assert_eq!(table.set(Link { name: "lan0".to_owned(), ..link }).names, names(&["eth0", "lan0", "uplink"]));
         assert_eq!((table.named("eth0"), table.named("lan0").map(|link| link.ifindex)), (None, Some(3)));

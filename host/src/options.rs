@@ -89,6 +89,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..1 << 40))]
     pub capture_floor: Option<u64>,
 
+    /// Unix socket of a container runtime with Docker's API, for places such as `container:web`; may be repeated
+    /// [default: /run/docker.sock and /run/podman/podman.sock]
+    #[arg(long, value_name = "PATH")]
+    pub container_socket: Vec<PathBuf>,
+
     /// File with the token that TCP clients have to send, in its first line, or with a [[token]] for each client, which has
     /// a name and a role
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]

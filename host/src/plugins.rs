@@ -19,6 +19,7 @@ mod loader;
 mod log;
 mod object;
 mod report;
+mod shared;
 mod ticker;
 mod trial;
 mod turn;
@@ -32,6 +33,7 @@ pub(crate) use instances::{CaptureDirs, Instances, Surroundings};
 pub(crate) use lines::Maps as LineMaps;
 pub(crate) use loader::{LoadError, Plugin, load_directory, load_service};
 pub(crate) use log::LOG_TARGET;
+pub(crate) use shared::{delete_shared, shared};
 pub(crate) use ticker::keep_ticking;
 pub(crate) use trial::trial;
 

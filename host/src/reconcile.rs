@@ -27,6 +27,7 @@ mod kernel;
 mod links;
 mod losses;
 mod report;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -35,20 +36,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
-use polycube_plugin_api::{Point as PluginPoint, Port as PluginPort, Wanted};
 
 pub(crate) use cubes::{Cubes, Handed};
 pub(crate) use execute::{Requests, World};
 use instances::cannot_go_on;
 pub(crate) use kernel::{Kernel, Live};
 use losses::Losses;
+use request::request;
 
 use crate::model::{Deferred, Facts, Model, Origin, Part, unfit};
 use crate::netdev::Table;
 use crate::plan::{Plan, Step};
 use crate::problem::{Problem, Problems};
-use crate::registry::Registry;
-use crate::topology::{Cube, CubeName, Point, Topology, keys};
+use crate::topology::{CubeName, Point, Topology, keys};
 use crate::wiring::{CubeDatapath, Datapaths, Netdev, Netdevs, PortKey, Source, Touched, Wiring};
 
 /// How long a deferred part waits before it is tried again.
@@ -251,7 +251,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
             let peers = cubes.flat_map(|(_, cube)| cube.ports()).filter_map(|(_, port)| port.peer.as_ref());
             names.extend(peers.chain(points).filter_map(|point| match point {
                 Point::Netdev(name) => Some(name.clone()),
-                Point::Port(..) => None,
+                Point::Port(..) | Point::Selector(_) => None,
             }));
         }
         names
@@ -339,7 +339,7 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         for name in names.union(&deferred) {
             let link = present.named(name).filter(|link| link.name == *name && model.wants(name));
             let there = link.filter(|link| !model.deferred.has_netdev(link.ifindex));
-            netdevs.name(name, there.map(|link| link.ifindex));
+            netdevs.name_link(name, there.map(|link| &**link));
         }
     }
 
@@ -468,32 +468,4 @@ fn part_of(step: &Step) -> Option<Part> {
         | Step::Link { from: Source::Root(hook), .. } => Part::Netdev(hook.netdev.clone()),
         Step::Wait => return None,
     })
-}
-
-/// Index of the loopback in every network namespace (`LOOPBACK_IFINDEX` in the kernel's include/net/flow.h).
-const LOOPBACK: u32 = 1;
-
-/// What a plugin is asked with: the JSON text of a [`Wanted`].
-fn request(name: &CubeName, cube: &Cube, (topology, netdevs): (&Topology, &Netdevs), registry: &Registry) -> Arc<str> {
-    let ports = cube.ports().map(|(port_name, port)| PluginPort {
-        id: port.id,
-        name: port_name.to_string(),
-        netdev: netdevs.of_port(name, port_name, port).map(|netdev| netdev.name),
-    });
-    let points = topology.points(name.as_str()).into_iter().map(|(id, point)| {
-        let netdev = netdevs.of_point(topology, point);
-        PluginPoint {
-            id,
-            name: point.to_string(),
-            is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
-            netdev: netdev.map(|netdev| netdev.name),
-        }
-    });
-    // In tests, the service may not be loaded.
-    let service = registry.service(&cube.service).ok().filter(|service| service.model.has_port_settings);
-    let settings = || cube.ports().map(|(name, port)| (name.as_str(), &port.settings));
-    let completed = service.map(|service| service.model.with_ports(&cube.config, settings()));
-    let config = completed.as_ref().unwrap_or(&cube.config);
-    let wanted = Wanted { config, ports: ports.collect(), points: points.collect() };
-    serde_json::to_string(&wanted).unwrap_or_default().into()
 }

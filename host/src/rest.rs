@@ -3,7 +3,7 @@
 //!
 //! From top to bottom: `listen` accepts connections, `dispatch` finds what answers a request, `permission` says which role
 //! it needs, and `audit` logs changes. The framework's own paths are declared in `routes`, with the functions of `framework` that answer them; what is below a service or a cube is
-//! answered by `resource`, `stream` and `ephemeral` (a cube that goes with its stream), from the service's data model. `help` and `openapi` describe both, and `present`
+//! answered by `resource`, `stream`, `shared` (a stream that needs no cube) and `ephemeral` (a cube that goes with its stream), from the service's data model. `help` and `openapi` describe both, and `present`
 //! writes cubes as JSON. Below them are `route` (what a declaration says), `resource_kind` (what the nodes of a data
 //! model take), `context` (what requests are answered from), and `call` (a request and its answer). The ground is
 //! `client`, `statistics`, `error` and `document`.
@@ -28,6 +28,7 @@ mod resource;
 mod resource_kind;
 mod route;
 mod routes;
+mod shared;
 mod statistics;
 mod stream;
 

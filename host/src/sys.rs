@@ -5,6 +5,7 @@ pub(crate) mod clsact;
 pub(crate) mod code;
 pub(crate) mod environment;
 pub(crate) mod inside;
+pub(crate) mod namespaces;
 pub(crate) mod netdevs;
 pub(crate) mod netlink;
 pub(crate) mod notify;

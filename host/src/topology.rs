@@ -8,6 +8,7 @@ mod difference;
 mod ephemeral;
 mod names;
 mod port;
+mod selector;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub(crate) use difference::keys;
 pub(crate) use ephemeral::Ephemeral;
 pub(crate) use names::{CubeName, LONGEST, PortName, pattern};
 pub(crate) use port::Port;
+pub(crate) use selector::{Choice, Chosen, Namespace, Selector};
 
 use crate::problem::Problem;
 
@@ -158,7 +160,7 @@ impl Topology {
             self.remove_port(name.as_str(), port.as_str())?;
         }
         for (_, point) in self.attached.get(&name).cloned().unwrap_or_default() {
-            self.detach(name.as_str(), &point)?;
+            self.remove_at(&name, &point);
         }
         self.cubes.remove(&name);
         Ok(())

@@ -449,7 +449,7 @@ impl Wiring {
 
 /// Where attached cubes have their programs.
 fn places<'a>(attachments: impl Iterator<Item = &'a Attachment>) -> impl Iterator<Item = (&'a CubeName, u32)> {
-    attachments.map(|Attachment { cube, id }| (cube, *id))
+    attachments.map(|Attachment { cube, id, .. }| (cube, *id))
 }
 
 mod exits;

@@ -45,6 +45,9 @@ pub(crate) struct CubeInfo {
     capture_floor: Option<u64>,
     #[serde(default)]
     capture_group: Option<u32>,
+    /// Whether there is no cube: what is asked for is the service's as a whole.
+    #[serde(default)]
+    is_shared: bool,
 }
 
 /// A cube's identity, and its connection to the host. Clones refer to the same cube.
@@ -60,6 +63,11 @@ impl Cube {
         let host = Arc::new(host);
         threads::register(&host);
         Self { info: Arc::new(info), host, stages: Arc::default() }
+    }
+
+    /// Whether it stands for the service as a whole, and not for a cube.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.info.is_shared
     }
 
     /// What follows the phases of this cube's changes.

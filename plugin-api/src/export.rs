@@ -1,19 +1,18 @@
 //! From the trait to the ABI.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
     std_types::{RStr, RString, RVec},
 };
-use serde_json::json;
 
 use crate::{
-    Cube, Map, Maps, Opened, Service, ServiceSchema, Wanted,
+    Cube, Map, Maps, Service, ServiceSchema, Wanted,
     abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle, StreamHandle},
     guard::guard,
+    shared::{Shared, handle},
     stages::Stages,
 };
 
@@ -72,6 +71,9 @@ pub fn describe<S: Service>(version: &str) -> Answer<RString> {
 pub fn instantiate<S: Service>(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle> {
     guard(|| {
         let cube = Cube::new(serde_json::from_str(cube.as_str())?, host);
+        if cube.is_shared() {
+            return Ok(CubeAbi_TO::from_value(Shared::<S>::new(cube), TD_Opaque));
+        }
         let stages = cube.stages();
         let instance = Instance { service: ManuallyDrop::new(S::create(cube)?), stages };
         Ok(CubeAbi_TO::from_value(instance, TD_Opaque))
@@ -175,10 +177,8 @@ impl<S: Service> CubeAbi for Instance<S> {
 
     fn open(&self, path: RStr<'_>, query: RStr<'_>) -> Answer<StreamHandle> {
         guard(|| {
-            let Opened { fd, media, file_name, id } =
-                self.service.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
-            let info = json!({ "media": media, "file-name": file_name, "id": id });
-            Ok(StreamHandle { info: info.to_string().into(), fd: fd.into_raw_fd() })
+            let opened = self.service.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
+            Ok(handle(opened))
         })
     }
 }

@@ -70,6 +70,7 @@ pub mod packets;
 mod refusal;
 mod schema;
 mod service;
+mod shared;
 mod staged;
 mod stages;
 #[cfg(test)]

@@ -123,7 +123,14 @@ mod tests {
 
     #[test]
     fn programs_know_their_point_and_direction() {
-        let point = |id, netdev: &str| Point { id, name: "p".into(), netdev: Some(netdev.into()), is_loopback: false };
+        let point = |id, netdev: &str| Point {
+            id,
+            name: "p".into(),
+            netdev: Some(netdev.into()),
+            is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
+        };
         let points = [point(3, "veth1")];
         let transparent = Datapath::of(&b"elf"[..]).at(&points, Direction::Egress, "hello", &[]).packets(&points);
         let standard = Datapath::of(&b"elf"[..]).at_ports("hello", &[]).packets(&[]);

@@ -94,6 +94,9 @@ pub struct Stream {
     /// Query parameters that a request may have.
     #[serde(default)]
     pub query: Vec<Parameter>,
+    /// Whether requests may delete it. Only streams of the service as a whole can be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub can_be_deleted: bool,
 }
 
 /// A parameter of a [`Stream`].
@@ -112,7 +115,19 @@ impl Stream {
     /// A stream without parameters.
     pub fn new(path: &str, description: &str, media: &[&str]) -> Self {
         let media = media.iter().map(|media| (*media).to_owned()).collect();
-        Self { path: path.to_owned(), description: description.to_owned(), media, query: Vec::new() }
+        Self {
+            path: path.to_owned(),
+            description: description.to_owned(),
+            media,
+            query: Vec::new(),
+            can_be_deleted: false,
+        }
+    }
+
+    /// The same, and requests may delete it.
+    #[must_use]
+    pub fn deletable(self) -> Self {
+        Self { can_be_deleted: true, ..self }
     }
 
     /// The same with one more parameter, whose value is one of `values`, or any if `values` is empty.
@@ -145,9 +160,15 @@ pub struct ServiceSchema {
     /// Streams.
     #[serde(default)]
     pub streams: Vec<Stream>,
+    /// Streams of the service as a whole: they need no cube.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_streams: Vec<Stream>,
     /// What it wants to hear of the host's network namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observes: Vec<Topic>,
+    /// Whether cubes can be attached where packets begin with the IP header.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_raw_ip: bool,
 }
 
 impl ServiceSchema {
@@ -161,7 +182,9 @@ impl ServiceSchema {
             state: schema_of::<S::State>(),
             actions: S::actions(),
             streams: S::streams(),
+            shared_streams: S::shared_streams(),
             observes: S::observes(),
+            takes_raw_ip: S::TAKES_RAW_IP,
         }
     }
 }

@@ -35,6 +35,14 @@ pub struct Point {
     /// Whether the netdev is the loopback, on which every packet that leaves comes in again.
     #[serde(default)]
     pub is_loopback: bool,
+    /// Whether packets on the netdev begin with the IP header, as on tun devices and tunnels. Only services that
+    /// [say so](Service::TAKES_RAW_IP) are attached there.
+    #[serde(default)]
+    pub is_raw_ip: bool,
+    /// Whether the point is the other end of the netdev, in another namespace: what comes in at the netdev is what leaves
+    /// there. Hosts before version 1.3 do not have such points.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_reversed: bool,
 }
 
 impl Datapath {
@@ -93,6 +101,8 @@ pub trait Service: Send + Sync + Sized + 'static {
     const DESCRIPTION: &'static str;
     /// Whether cubes have ports or are attached to one.
     const KIND: ServiceKind;
+    /// Whether a transparent cube also works where packets begin with the IP header: without, it gets Ethernet frames alone.
+    const TAKES_RAW_IP: bool = false;
     /// Configuration. The doc comments of its fields are the user's help.
     type Config: DeserializeOwned + Serialize + JsonSchema;
     /// State that `show` adds to the configuration. Objects are merged; other values appear beside it.
@@ -198,5 +208,30 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// The plugin's reason.
     fn act(&self, call: &ActionCall<Self::Config>) -> Result<Outcome<Self::Config>, Refusal> {
         self.action(&call.action, call.raw_input()).map(Outcome::raw)
+    }
+
+    /// Resources of the service as a whole, which are there without a cube: what outlives cubes, or is about all of them.
+    /// Their paths stand below `services/NAME/`, so the first word is not `reload`.
+    fn shared_streams() -> Vec<Stream> {
+        Vec::new()
+    }
+
+    /// Opens one of [`shared_streams`](Self::shared_streams) for one reader, as [`open`](Self::open) does. `host` has the
+    /// directories, the limits and the log of a cube, and is none: its name is the service's.
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn open_shared(host: &Cube, path: &str, query: &BTreeMap<String, String>) -> Result<Opened, Refusal> {
+        let _ = (host, query);
+        Err(Refusal::no_stream(path))
+    }
+
+    /// Deletes one of [`shared_streams`](Self::shared_streams) that is [`deletable`](Stream::deletable).
+    ///
+    /// # Errors
+    /// The plugin's reason.
+    fn delete_shared(host: &Cube, path: &str) -> Result<(), Refusal> {
+        let _ = host;
+        Err(Refusal::no_stream(path))
     }
 }

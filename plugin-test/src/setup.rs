@@ -52,7 +52,8 @@ impl Setup {
         self
     }
 
-    /// The same attached to these netdevs, if the cube is a transparent one. The points' ids count from 1.
+    /// The same attached to these netdevs, if the cube is a transparent one. The points' ids count from 1. `lo` is the
+    /// loopback, and where a name begins with `tun`, packets begin with the IP header.
     #[must_use]
     pub fn points(mut self, netdevs: &[&str]) -> Self {
         let point = |(id, name): (u32, &&str)| Point {
@@ -60,6 +61,8 @@ impl Setup {
             name: (*name).to_owned(),
             netdev: Some((*name).to_owned()),
             is_loopback: *name == "lo",
+            is_raw_ip: name.starts_with("tun"),
+            is_reversed: false,
         };
         self.points = (1..).zip(netdevs).map(point).collect();
         self

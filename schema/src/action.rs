@@ -150,7 +150,9 @@ mod tests {
                     action("service/{vip}/{vport}/drain"),
                 ],
                 streams: Vec::new(),
+                shared_streams: Vec::new(),
                 observes: Vec::new(),
+                takes_raw_ip: false,
             },
             &[],
         )

@@ -192,7 +192,9 @@ mod tests {
             state,
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         }
     }
 

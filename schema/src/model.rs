@@ -95,7 +95,9 @@ impl Model {
             state,
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         })
     }
 

@@ -107,7 +107,9 @@ mod tests {
             state: json!({ "properties": { "ports": seen } }),
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         }
     }
 

@@ -28,7 +28,8 @@ pub(super) fn scalar(schema: &Value, value: Value) -> Value {
             let whole = number.as_f64().and_then(|number| integer(&number.to_string()));
             whole.unwrap_or(number).into()
         }
-        Value::String(text) if !wants("string") => {
+        // A leaf that is a number or a word has a pattern for the word.
+        Value::String(text) if !wants("string") || (wants("integer") && !schema["pattern"].is_null()) => {
             let in_unit = || unit_of(schema)?.read(&text, !wants("number")).ok().map(Value::Number);
             parse(&text, &wants).or_else(in_unit).unwrap_or(Value::String(text))
         }
@@ -124,6 +125,10 @@ mod tests {
             check(&both, value.clone(), &value);
         }
         check(&json!({ "type": "string" }), json!(1.5), &json!("1.5"));
+        let number_or_word = json!({ "type": ["integer", "string"], "pattern": "^headers$" });
+        for (given, value) in [(json!("96"), json!(96)), (json!("headers"), json!("headers")), (json!(96), json!(96))] {
+            check(&number_or_word, given, &value);
+        }
         check(&json!({ "type": "string" }), json!(""), &json!(""));
         check(&json!({ "type": ["string", "null"] }), json!(""), &Value::Null);
         check(&json!({ "type": ["integer", "null"] }), json!(""), &Value::Null);

@@ -59,7 +59,9 @@ fn model() -> Model {
         state,
         actions: Vec::new(),
         streams: Vec::new(),
+        shared_streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     })
     .unwrap()
 }

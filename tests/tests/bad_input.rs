@@ -89,10 +89,13 @@ fn wrong(schema: &Value) -> Vec<Wrong> {
         add(value, &kind);
     }
     if kind == "integer" {
-        for value in [json!(1.5), json!(true)] {
-            add(value, &kind);
-        }
-        let of_text = if schema["x-unit"].is_string() { "is not a" } else { kind };
+        let of_text = match () {
+            () if kinds.contains(&"string") => "right form",
+            () if schema["x-unit"].is_string() => "is not a",
+            () => kind,
+        };
+        add(json!(1.5), &kind);
+        add(json!(true), if kinds.contains(&"string") { &of_text } else { &kind });
         for value in [json!("many"), json!("1.5"), json!("0x10"), json!(" 7")] {
             add(value, &of_text);
         }

@@ -73,7 +73,15 @@ fn help_comes_from_the_schema_of_any_service() -> Result<()> {
         ),
         (
             "sniffer ?",
-            &["uuid", "(read-only)", "filters", "container", "snaplen", "integer 1..262144", "default 262144"],
+            &[
+                "uuid",
+                "(read-only)",
+                "filters",
+                "container",
+                "snaplen",
+                "integer or string 1..262144",
+                "default 262144",
+            ],
         ),
         ("sniffer filters set ?", &["src", "10.10.10.0/24", "dport", "integer 0..65535"]),
         ("sniffer show ?", &["counters", "dump"]),

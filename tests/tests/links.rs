@@ -213,7 +213,7 @@ fn netdevs_without_frames_for_a_bridge_are_refused() -> Result<()> {
     for (line, reason) in [
         ("br1 ports link set peer=tun0", bare),
         ("connect br1:link tun0", bare),
-        ("attach sniffer tun0", bare),
+        ("attach sniffer tun0", "`tun0` has packets without Ethernet headers"),
         ("br1 ports link set peer=lo", loopback),
         ("connect br1:link lo", loopback),
     ] {

@@ -128,8 +128,11 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer set snaplen=0", &["sniffer/snaplen", "0 is less than the minimum of 1"]),
         ("sniffer set snaplen=262145", &["sniffer/snaplen", "262145 is greater than the maximum of 262144"]),
         ("sniffer set snaplen=-1", &["sniffer/snaplen", "-1 is less than the minimum of 1"]),
-        ("sniffer set snaplen=1.5", &["sniffer/snaplen", "1.5 is not of type \"integer\""]),
-        ("sniffer set snaplen=many", &["sniffer/snaplen", "\"many\" is not of type \"integer\""]),
+        ("sniffer set snaplen=1.5", &["sniffer/snaplen", "1.5 is not of types \"integer\", \"string\""]),
+        (
+            "sniffer set snaplen=many",
+            &["sniffer/snaplen", "\"many\" does not have the right form: write it like 96, headers"],
+        ),
         ("sniffer set snaplen=99999999999999999999", &["sniffer/snaplen"]),
         ("sniffer filters set snaplen=0", &["snaplen", "0 is less than the minimum of 1"]),
         (

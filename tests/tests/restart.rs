@@ -33,6 +33,7 @@ fn lab() -> Result<Scene> {
 
 /// Everything that is in the kernel, by its ids: what is taken over keeps them.
 fn kernel(scene: &Scene) -> Result<Value> {
+    scene.wait_for_large_rings()?;
     let mut found = json!({});
     for netdev in ["veth1", "veth2", "veth3"] {
         let programs = programs_attached(scene.lab.host(), netdev)?;

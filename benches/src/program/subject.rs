@@ -151,10 +151,17 @@ impl Subject {
 
     /// The capture program, whole frames, with a ring of `size` bytes for each CPU.
     pub(super) fn capture(name: &str, size: usize, reader: Reader) -> Result<Self> {
+        Self::capture_with(name, size, reader, None)
+    }
+
+    /// The same with another constant in the program.
+    pub(super) fn capture_with(name: &str, size: usize, reader: Reader, other: Option<(&str, u32)>) -> Result<Self> {
         let cpus = possible_cpus()?;
         let masks = [size, small_size(size)].map(|size| (size as u64 - 1).to_ne_bytes());
         let bits = segment_size(size).ilog2().to_ne_bytes();
-        let constants: [(&str, &[u8]); 3] = [(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (SEGMENT_BITS, &bits)];
+        let other = other.map(|(name, value)| (name, value.to_ne_bytes()));
+        let mut constants: Vec<(&str, &[u8])> = vec![(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (SEGMENT_BITS, &bits)];
+        constants.extend(other.as_ref().map(|(name, value)| (*name, &value[..])));
         let large = bpf::Shape {
             map_type: bpf::ARRAY,
             key_size: 4,

@@ -10,6 +10,7 @@ use crate::quantity;
 use crate::records::Packet;
 use crate::records::blocks::{Block, Blocks, Counts, Kind};
 use crate::sink::{CLEAR, Sink};
+use crate::terminal::escape;
 use crate::watch::Lines;
 
 /// The snap length that a file of pcap announces: no record is longer.
@@ -127,6 +128,9 @@ impl Output {
                 self.form.packet(packet, block.bytes, place(blocks, *index), &mut self.pending);
             }
             Kind::Header { is_section } => {
+                if let (Form::Pcap { .. }, Some(place)) = (&self.form, blocks.raw_ip()) {
+                    return Err(Failure::RawIp { place: escape(place) });
+                }
                 if let Form::Pcapng { header } = &mut self.form {
                     if *is_section {
                         header.clear();

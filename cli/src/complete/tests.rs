@@ -86,8 +86,9 @@ fn the_grammar_completes_without_the_daemon() {
     check(&["s", "show", "-b"], &nothing, &["-brief"]);
     check(&["s", "set", "-b"], &nothing, &[]);
     check(&["completion", ""], &nothing, &["bash", "zsh", "fish"]);
-    check(&["c"], &nothing, &["capture", "connect", "config", "completion"]);
+    check(&["c"], &nothing, &["capture", "captures", "connect", "config", "completion"]);
     check(&["capture", "eth0", "--r"], &nothing, &["--rotate"]);
+    check(&["captures", ""], &nothing, &["show", "get", "del", "query"]);
     check(&["config", ""], &nothing, &["save", "apply", "diff"]);
     check(&["config", "diff", "--p"], &nothing, &["--prune"]);
     check(

@@ -20,7 +20,7 @@ use super::packets::Destination;
 use super::path;
 use super::request::Request;
 use super::view::Clock;
-use super::words::utf8;
+use super::words::{utf8, without_flags};
 use crate::endpoint::Endpoint;
 
 /// The word that this begins with.
@@ -29,6 +29,8 @@ const CAPTURE: &str = "capture";
 /// The service whose cubes record packets, and their stream.
 const SERVICE: &str = "packetcapture";
 const STREAM: &str = "stream";
+/// The snap length that is a word.
+const HEADERS: &str = "headers";
 
 /// A short-lived capture, and where its packets go.
 #[derive(Debug, PartialEq)]
@@ -37,14 +39,22 @@ pub(crate) struct Capture {
     /// Empty for all packets.
     pub(crate) expression: String,
     pub(crate) direction: Direction,
-    pub(crate) snaplen: Option<u64>,
+    pub(crate) snaplen: Option<SnapLen>,
     pub(crate) destination: Destination,
     pub(crate) format: RecordFormat,
     pub(crate) limits: Limits,
     pub(crate) rotation: Option<Rotation>,
+    pub(crate) comment: Option<String>,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
+}
+
+/// How much of a packet is recorded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum SnapLen {
+    Bytes(u64),
+    Headers { whole_dns: bool },
 }
 
 /// What a file of packets is.
@@ -88,22 +98,8 @@ pub(super) enum Meaning {
 
 /// Whether a command line is about `capture`. With a verb after it, it is about a cube that is called so.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
-    let mut args = args.iter();
-    let mut is_first = true;
-    while let Some(word) = args.next() {
-        match word.to_str() {
-            Some("--url" | "--token-file" | "--cacert" | "--cert" | "--key") => drop(args.next()),
-            Some(flag) if flag.starts_with('-') => {}
-            word if is_first => {
-                if word != Some(CAPTURE) {
-                    return false;
-                }
-                is_first = false;
-            }
-            word => return word.and_then(Verb::parse).is_none(),
-        }
-    }
-    !is_first
+    let mut words = without_flags(args);
+    words.next() == Some(Some(CAPTURE)) && words.next().is_none_or(|word| word.and_then(Verb::parse).is_none())
 }
 
 /// Reads the words of a command line that is about `capture`.
@@ -144,9 +140,6 @@ impl Capture {
         {
             return Err(UsageError::PlaceTwice { place: twice.clone() });
         }
-        if let Some(kind) = places.iter().find_map(|place| kind_of(place)) {
-            return Err(UsageError::PlaceKind { kind: kind.to_owned() });
-        }
         let destination = match flags.write {
             None => Destination::Lines,
             Some(path) if path == "-" => Destination::Records,
@@ -174,11 +167,12 @@ impl Capture {
             places,
             expression: words.join(" "),
             direction: flags.direction.map(|(_, direction)| direction).unwrap_or_default(),
-            snaplen: number("-s", flags.snaplen)?,
+            snaplen: snaplen(flags.snaplen, flags.whole_dns)?,
             format: format(flags.format.as_deref(), &destination)?,
             destination,
             limits,
             rotation,
+            comment: flags.comment,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })
@@ -202,8 +196,18 @@ impl Capture {
         if !self.expression.is_empty() {
             body["filter"] = Value::from(self.expression.as_str());
         }
-        if let Some(snaplen) = self.snaplen {
-            body["snaplen"] = snaplen.into();
+        if let Some(comment) = &self.comment {
+            body["comment"] = Value::from(comment.as_str());
+        }
+        match self.snaplen {
+            Some(SnapLen::Bytes(bytes)) => body["snaplen"] = bytes.into(),
+            Some(SnapLen::Headers { whole_dns }) => {
+                body["snaplen"] = HEADERS.into();
+                if whole_dns {
+                    body["whole-dns"] = true.into();
+                }
+            }
+            None => {}
         }
         let path = format!("{SERVICE}/?{EPHEMERAL}={STREAM}&format=pcapng{packets}");
         Request { method: Method::POST, path, body: Some(body) }
@@ -225,10 +229,13 @@ fn begins_expression(word: &str) -> bool {
     KEYWORDS.contains(&word) || word.contains(|c: char| c.is_whitespace() || "()[]!<>=&|".contains(c))
 }
 
-/// The kind of a place that is not known yet: a netdev's name has no `:` in it, and a cube is not called so.
-fn kind_of(place: &str) -> Option<&str> {
-    let kind = place.split_once(':').map_or(place, |(kind, _)| kind);
-    ["any", "netns", "pid", "container", "pod"].into_iter().find(|known| *known == kind)
+fn snaplen(value: Option<String>, whole_dns: bool) -> Result<Option<SnapLen>, UsageError> {
+    match value {
+        Some(word) if word == HEADERS => Ok(Some(SnapLen::Headers { whole_dns })),
+        _ if whole_dns => Err(UsageError::WholeDns),
+        Some(bytes) => positive("-s", &bytes).map(|bytes| Some(SnapLen::Bytes(bytes))),
+        None => Ok(None),
+    }
 }
 
 fn positive(flag: &'static str, value: &str) -> Result<u64, UsageError> {

@@ -63,14 +63,14 @@ pub(crate) enum UsageError {
     NoPlace,
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
-    #[error("{kind} is not a kind of place yet: give a netdev or CUBE:PORT")]
-    PlaceKind { kind: String },
     #[error("capture does not know {word}")]
     CaptureFlag { word: String },
     #[error("{flag} needs a file: give -w FILE")]
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
     KeepWithoutRotate,
+    #[error("--whole-dns goes with -s headers only")]
+    WholeDns,
     #[error("'{value}' is not a whole number from 1: {flag} takes one")]
     NotPositive { flag: &'static str, value: String },
     #[error("'{value}' is not a size: {flag} takes one such as 10M or 100kB")]
@@ -87,6 +87,8 @@ pub(crate) enum UsageError {
     CubeTwice { cube: String },
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
+    #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
+    QueryFormat,
     #[error("{flag} goes with NAME dump only")]
     FlagWithoutDump { flag: &'static str },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
@@ -141,15 +143,16 @@ impl UsageError {
             | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NoPlace
             | Self::PlaceTwice { .. }
-            | Self::PlaceKind { .. }
             | Self::CaptureFlag { .. }
             | Self::NeedsFile { .. }
             | Self::KeepWithoutRotate
+            | Self::WholeDns
             | Self::NotPositive { .. }
             | Self::Size { .. }
             | Self::Time { .. }
             | Self::Rotate { .. }
             | Self::Format { .. } => Topic::Capture,
+            Self::QueryFormat => Topic::Captures,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,

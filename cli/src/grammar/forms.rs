@@ -24,7 +24,11 @@ pub(crate) enum Topic {
     Capture,
     Top,
     Help,
+    Captures,
 }
+
+/// The word for the files of all captures. A cube of that name is reached by its service: `packetcapture captures show`.
+pub(super) const CAPTURES: &str = "captures";
 
 pub(crate) struct Form {
     pub(crate) topic: Topic,
@@ -34,7 +38,7 @@ pub(crate) struct Form {
     pub(crate) examples: &'static [&'static str],
 }
 
-pub(crate) static FORMS: [Form; 18] = [
+pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
@@ -116,6 +120,20 @@ pub(crate) static FORMS: [Form; 18] = [
         about: "show what passes captures and ports, with rates and drops, until q; with --once, or into a pipe, one table after a \
                 second",
         examples: &["top", "top --once"],
+    },
+    Form {
+        topic: Topic::Captures,
+        name: CAPTURES,
+        usage: "captures show | captures get NAME [-w FILE|-] [--force] | captures del NAME | captures query \
+                [EXPRESSION] [-w FILE|-] [-c PACKETS] [--force]",
+        about: "list, download and delete the files of all captures, also of cubes that are gone, or take the packets in them \
+                that match an expression, which may have times (UTC)",
+        examples: &[
+            "captures show",
+            "captures get sniffer_20261129T101500Z.pcap",
+            "captures query 'udp and after 3h ago' -w f.pcapng",
+            "captures query udp and before 2026-11-29T10:20",
+        ],
     },
     Form {
         topic: Topic::Connect,
@@ -257,6 +275,14 @@ pub(crate) const CONFIG_WORDS: [(&str, &str); 3] = [
     ("save", "print the whole configuration, in YAML or with -json"),
     ("apply", "bring a configuration about"),
     ("diff", "show what applying a configuration would change"),
+];
+
+/// What can be done with the files of all captures, and what each does.
+pub(crate) const CAPTURES_WORDS: [(&str, &str); 4] = [
+    ("show", "list the files"),
+    ("get", "download a file"),
+    ("del", "delete a file that is not being written"),
+    ("query", "take the packets that match an expression, which may have times"),
 ];
 
 /// What can be done with plugins of one's own, and what each does.

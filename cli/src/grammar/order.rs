@@ -4,6 +4,7 @@ use hyper::Method;
 use polycube_api::Verb;
 
 use super::capture::Capture;
+use super::captures::Captures;
 use super::configuration::Configuration;
 use super::forms::{Shell, Topic};
 use super::manual::Explanation;
@@ -37,6 +38,8 @@ pub(crate) enum Order {
     Script(Shell),
     /// Capture packets for as long as this runs.
     Capture(Box<Capture>),
+    /// Take a file, or packets, of all captures.
+    Captures(Captures),
     /// Take a capture's packets.
     Packets(PacketStream),
     /// Take several captures' packets as one stream.
@@ -111,6 +114,7 @@ impl Question {
         if matches!(
             self.topic,
             Topic::Capture
+                | Topic::Captures
                 | Topic::Completion
                 | Topic::Config
                 | Topic::Dump

@@ -7,6 +7,7 @@ use polycube_api::IDLE;
 
 use super::error::UsageError;
 use super::flags::Flags;
+use super::forms::CAPTURES;
 use super::path;
 use super::request::Request;
 use super::view::Clock;
@@ -15,7 +16,7 @@ use super::words::Words;
 /// A stream of packets, and where it goes.
 #[derive(Debug, PartialEq)]
 pub(crate) struct PacketStream {
-    pub(crate) cube: String,
+    pub(crate) source: PacketSource,
     pub(crate) destination: Destination,
     /// Packets from now on, instead of what there is.
     pub(crate) follow: bool,
@@ -34,6 +35,15 @@ pub(crate) struct Joined {
     pub(crate) destination: Destination,
     pub(crate) follow: bool,
     pub(crate) packets: Option<u64>,
+}
+
+/// Where packets come from.
+#[derive(Debug, PartialEq)]
+pub(crate) enum PacketSource {
+    /// The capture of this name.
+    Cube(String),
+    /// The files of all captures, of which this request chooses packets.
+    Query(Request),
 }
 
 /// Where packets go, and as what.
@@ -73,13 +83,13 @@ impl Joined {
             None | Some("pcapng") => {}
             Some(format) => return Err(UsageError::JoinedFormat { format: format.to_owned() }),
         }
-        Ok(Some(Self { cubes, destination, follow, packets: packets(count)? }))
+        Ok(Some(Self { cubes, destination, follow, packets: self::count(count)? }))
     }
 
     /// The stream of each.
     pub(crate) fn streams(&self) -> impl Iterator<Item = PacketStream> {
         self.cubes.iter().map(|cube| PacketStream {
-            cube: cube.clone(),
+            source: PacketSource::Cube(cube.clone()),
             destination: Destination::Records,
             follow: self.follow,
             format: Some("pcapng".to_owned()),
@@ -94,14 +104,6 @@ fn destination(write: Option<String>, force: bool) -> Destination {
         Some(path) if path != "-" => Destination::File { path: path.into(), force },
         _ => Destination::Records,
     }
-}
-
-fn packets(count: Option<String>) -> Result<Option<u64>, UsageError> {
-    let packets = count.map(|count| match count.parse() {
-        Ok(packets) if packets > 0 => Ok(packets),
-        _ => Err(UsageError::Count { value: count }),
-    });
-    packets.transpose()
 }
 
 impl Destination {
@@ -132,13 +134,13 @@ impl PacketStream {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
         let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
-        let packets = packets(count)?;
+        let packets = self::count(count)?;
         if lines {
             let flags = Flags { write, format, force, ..Flags::default() };
             return match flags.any() {
                 Some(flag) => Err(UsageError::FlagWithoutDump { flag }),
                 None => Ok(Some(Self {
-                    cube,
+                    source: PacketSource::Cube(cube),
                     destination: Destination::Lines,
                     follow: true,
                     format: Some("pcapng".to_owned()),
@@ -149,11 +151,22 @@ impl PacketStream {
         }
         let destination = destination(write, force);
         let format = format.or_else(|| destination.format().map(str::to_owned));
-        Ok(Some(Self { cube, destination, follow, format, packets, clock }))
+        Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets, clock }))
+    }
+
+    /// What the user calls the source.
+    pub(crate) fn name(&self) -> &str {
+        match &self.source {
+            PacketSource::Cube(cube) => cube,
+            PacketSource::Query(_) => CAPTURES,
+        }
     }
 
     /// Asks for the stream.
     pub(crate) fn request(&self) -> Request {
+        if let PacketSource::Query(request) = &self.source {
+            return request.clone();
+        }
         let follow = self.follow;
         let format = self.format.iter().map(|format| format!("format={}&", path::segment(format))).collect::<String>();
         let packets = self.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
@@ -171,6 +184,16 @@ impl PacketStream {
     }
 
     fn get(&self, rest: &str) -> Request {
-        Request { method: Method::GET, path: format!("{}/{rest}", path::segment(&self.cube)), body: None }
+        let cube = path::segment(self.name());
+        Request { method: Method::GET, path: format!("{cube}/{rest}"), body: None }
     }
+}
+
+/// The number of packets that `-c` gives.
+pub(super) fn count(given: Option<String>) -> Result<Option<u64>, UsageError> {
+    let packets = given.map(|given| match given.parse() {
+        Ok(packets) if packets > 0 => Ok(packets),
+        _ => Err(UsageError::Count { value: given }),
+    });
+    packets.transpose()
 }

@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::Value;
 
 /// A request to the daemon; `path` is relative to the base path and ends with a slash.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) path: String,

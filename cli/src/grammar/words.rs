@@ -1,12 +1,13 @@
 //! The words of the command line, classified: command, flag, pair, question mark or path.
 
 use std::ffi::OsString;
+use std::iter;
 
 use polycube_api::{Verb, Word};
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::Topic;
+use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::plugin_flags::PluginFlags;
 use super::view::{Clock, Detail};
@@ -104,6 +105,7 @@ impl Words {
             _ if first == "completion" => Topic::Completion,
             _ if first == "plugin" => Topic::Plugin,
             (_, None) if first == "help" => Topic::Help,
+            _ if first == CAPTURES => Topic::Captures,
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if first == "top" && self.pairs.is_empty() => Topic::Top,
             (_, None) if first == "dump" && self.path.len() > 1 && self.path[1] != "watch" => Topic::Dump,
@@ -137,7 +139,8 @@ impl Words {
         Ok(())
     }
 
-    fn flag(
+    /// Takes a flag; `next` is the word after it.
+    pub(super) fn flag(
         &mut self,
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,
@@ -218,6 +221,21 @@ impl Style {
             Self::Text(Detail::Verbose) => "-verbose",
         }
     }
+}
+
+/// The words of a command line that are not flags, as far as flags are known that may precede a command; `None` for one that is
+/// not UTF-8.
+pub(super) fn without_flags(args: &[OsString]) -> impl Iterator<Item = Option<&str>> {
+    let mut args = args.iter().map(|word| word.to_str());
+    iter::from_fn(move || {
+        loop {
+            match args.next()? {
+                Some("--url" | "--token-file" | "--cacert" | "--cert" | "--key") => drop(args.next()),
+                Some(flag) if flag.starts_with('-') => {}
+                word => return Some(word),
+            }
+        }
+    })
 }
 
 /// Takes one of several flags that exclude each other.

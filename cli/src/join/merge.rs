@@ -160,7 +160,7 @@ impl Merge {
                 let word = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
                 let (captured, length) = (word(20).unwrap_or_default() as usize, word(24).unwrap_or_default());
                 let packet = bytes.get(28..28 + captured).unwrap_or_default();
-                each(&Packet { time, length, bytes: packet, direction: None });
+                each(&Packet { time, length, bytes: packet, direction: None, is_raw_ip: false });
             }
             out.extend_from_slice(&bytes);
         }

@@ -20,6 +20,9 @@ const RESOLUTION: u16 = 9;
 const RECEIVED: u16 = 4;
 const DROPPED: u16 = 7;
 
+/// `LINKTYPE_RAW`.
+const RAW_IP: u32 = 101;
+
 /// Far more than the block of a packet of the longest snap length takes.
 const LONGEST: usize = 1 << 20;
 
@@ -66,6 +69,8 @@ struct Interface {
     name: String,
     /// Nanoseconds of a unit of time.
     unit: u64,
+    /// Whether packets begin with the IP header.
+    is_raw_ip: bool,
 }
 
 impl Blocks {
@@ -95,6 +100,11 @@ impl Blocks {
     /// The name of an interface.
     pub(crate) fn interface(&self, index: usize) -> Option<&str> {
         self.interfaces.get(index).map(|interface| interface.name.as_str())
+    }
+
+    /// The name of an interface whose packets begin with the IP header, if there is one.
+    pub(crate) fn raw_ip(&self) -> Option<&str> {
+        self.interfaces.iter().find(|interface| interface.is_raw_ip).map(|interface| interface.name.as_str())
     }
 
     /// How many places packets can come from.
@@ -129,7 +139,8 @@ impl Blocks {
             }
             INTERFACE => {
                 let options = options(block.get(16..block.len() - 4)?);
-                let mut interface = Interface { name: String::new(), unit: 1_000 };
+                let is_raw_ip = word(block, 8)? & 0xffff == RAW_IP;
+                let mut interface = Interface { name: String::new(), unit: 1_000, is_raw_ip };
                 for (code, value) in options {
                     match (code, value) {
                         (NAME, name) => interface.name = String::from_utf8_lossy(name).into_owned(),
@@ -142,7 +153,7 @@ impl Blocks {
             }
             PACKET => {
                 let index = word(block, 8)? as usize;
-                let unit = self.interfaces.get(index)?.unit;
+                let Interface { unit, is_raw_ip, .. } = *self.interfaces.get(index)?;
                 let time = u64::from(word(block, 12)?) << 32 | u64::from(word(block, 16)?);
                 let captured = word(block, 20)? as usize;
                 let bytes = block.get(28..28 + captured)?;
@@ -154,7 +165,7 @@ impl Blocks {
                     _ => None,
                 };
                 let time = Duration::from_nanos(time.saturating_mul(unit));
-                Kind::Packet(Packet { time, length: word(block, 24)?, bytes, direction }, index)
+                Kind::Packet(Packet { time, length: word(block, 24)?, bytes, is_raw_ip, direction }, index)
             }
             STATISTICS => {
                 let mut counts = Counts::default();

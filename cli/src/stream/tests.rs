@@ -49,7 +49,7 @@ fn daemon(status: &str, pieces: Vec<Vec<u8>>, end: &'static str) -> (Session, Jo
 fn into(path: &Path, force: bool) -> PacketStream {
     let destination = Destination::File { path: path.to_owned(), force };
     PacketStream {
-        cube: "s".to_owned(),
+        source: PacketSource::Cube("s".to_owned()),
         destination,
         follow: false,
         format: None,

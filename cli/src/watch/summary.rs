@@ -10,6 +10,16 @@ const TCP_FLAGS: [char; 8] = ['F', 'S', 'R', 'P', '.', 'U', 'E', 'W'];
 
 pub(super) fn of(bytes: &[u8]) -> String {
     let Ok(packet) = LaxSlicedPacket::from_ethernet(bytes) else { return "frame cut in its header".to_owned() };
+    summary(&packet)
+}
+
+/// Of a packet that begins with the IP header.
+pub(super) fn of_ip(bytes: &[u8]) -> String {
+    let Ok(packet) = LaxSlicedPacket::from_ip(bytes) else { return "packet without an IP header".to_owned() };
+    summary(&packet)
+}
+
+fn summary(packet: &LaxSlicedPacket<'_>) -> String {
     let mut text = String::new();
     for id in packet.vlan_ids() {
         let _ = write!(text, "vlan {} ", id.value());
@@ -31,7 +41,7 @@ pub(super) fn of(bytes: &[u8]) -> String {
             text.push_str(&datagram(ends, payload.ip_number, offset.unwrap_or(0), payload.payload));
         }
         Some(LaxNetSlice::Arp(arp)) => text.push_str(&resolution(arp)),
-        None => text.push_str(&link(&packet)),
+        None => text.push_str(&link(packet)),
     }
     text
 }

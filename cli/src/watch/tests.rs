@@ -28,7 +28,7 @@ fn line(packet: &Packet<'_>) -> String {
 #[track_caller]
 fn check(bytes: &[u8], expected: &str) {
     let time = Duration::from_micros(1_700_000_000_123_456);
-    let packet = Packet { time, length: 1_500, bytes, direction: None };
+    let packet = Packet { time, length: 1_500, bytes, is_raw_ip: false, direction: None };
     assert_eq!(line(&packet), format!("22:13:20.123456 {expected}, 1500 bytes"));
 }
 
@@ -93,7 +93,10 @@ fn a_later_fragment_has_no_ports() {
 #[test]
 fn the_direction_follows_the_time() {
     let bytes = frame(|out| v4().udp(5, 53).write(out, b""));
-    let of = |direction| line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: Some(direction) });
+    let of = |direction| {
+        let (time, bytes) = (Duration::ZERO, &bytes[..]);
+        line(&Packet { time, length: 42, bytes, is_raw_ip: false, direction: Some(direction) })
+    };
     assert_eq!(of(Direction::In), "00:00:00.000000 in  10.0.0.1:5 > 10.0.0.2:53 UDP, 42 bytes");
     assert_eq!(of(Direction::Out), "00:00:00.000000 out 10.0.0.1:5 > 10.0.0.2:53 UDP, 42 bytes");
 }
@@ -102,6 +105,7 @@ fn the_direction_follows_the_time() {
 fn on_a_terminal_times_recede() {
     let lines = Lines { clock: Clock::Utc, colours: true };
     let bytes = frame(|out| v4().udp(1, 2).write(out, &[]));
-    let line = lines.line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: None }, "veth1");
+    let line = lines
+        .line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: None, is_raw_ip: false }, "veth1");
     assert_eq!(line, "\u{1b}[2m00:00:00.000000\u{1b}[0m veth1 10.0.0.1:1 > 10.0.0.2:2 UDP, 42 bytes");
 }

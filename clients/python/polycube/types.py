@@ -319,7 +319,7 @@ PacketcaptureFilters = TypedDict(
         # Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
         "l4proto": Optional[str],
         # Maximum bytes to record of each packet; the same as the cube's `snaplen`
-        "snaplen": int,
+        "snaplen": Union[int, str],
     },
     total=False,
 )
@@ -569,8 +569,11 @@ Packetcapture = TypedDict(
         "points": List[PacketcapturePointsEntry],
         # Which packets to capture
         "capture": Literal["off", "ingress", "egress", "bidirectional"],
-        # Maximum bytes to record of each packet
-        "snaplen": int,
+        # Maximum bytes to record of each packet, or `headers`: everything up to the end of the TCP, UDP, ICMP or SCTP
+        # header, and no payload
+        "snaplen": Union[int, str],
+        # Whether DNS packets (port 53 of TCP and UDP) are recorded whole with `snaplen=headers`
+        "whole-dns": bool,
         # MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
         "ring-size": Literal[1, 2, 4, 8, 16, 32, 64],
         # When the greater part of the rings is made: right after the capture is attached, or when packets come faster
@@ -594,6 +597,8 @@ Packetcapture = TypedDict(
         # Path of the capture file, below the daemon's capture directory; the format determines its extension, and %Y,
         # %m, %d, %H, %M, %S, %F and %s in the name are the time in UTC
         "dump": Optional[str],
+        # A comment that the capture's pcapng begins with
+        "comment": Optional[str],
         # Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
         "store": Literal["files", "none"],
         # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
@@ -661,7 +666,7 @@ PacketcaptureSettingsFilters = TypedDict(
         # Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
         "l4proto": Optional[str],
         # Maximum bytes to record of each packet; the same as the cube's `snaplen`
-        "snaplen": int,
+        "snaplen": Union[int, str],
     },
     total=False,
 )
@@ -736,8 +741,11 @@ PacketcaptureSettings = TypedDict(
         "loglevel": Literal["TRACE", "DEBUG", "INFO", "WARN", "ERR", "CRITICAL", "OFF"],
         # Which packets to capture
         "capture": Literal["off", "ingress", "egress", "bidirectional"],
-        # Maximum bytes to record of each packet
-        "snaplen": int,
+        # Maximum bytes to record of each packet, or `headers`: everything up to the end of the TCP, UDP, ICMP or SCTP
+        # header, and no payload
+        "snaplen": Union[int, str],
+        # Whether DNS packets (port 53 of TCP and UDP) are recorded whole with `snaplen=headers`
+        "whole-dns": bool,
         # MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
         "ring-size": Literal[1, 2, 4, 8, 16, 32, 64],
         # When the greater part of the rings is made: right after the capture is attached, or when packets come faster
@@ -761,6 +769,8 @@ PacketcaptureSettings = TypedDict(
         # Path of the capture file, below the daemon's capture directory; the format determines its extension, and %Y,
         # %m, %d, %H, %M, %S, %F and %s in the name are the time in UTC
         "dump": Optional[str],
+        # A comment that the capture's pcapng begins with
+        "comment": Optional[str],
         # Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
         "store": Literal["files", "none"],
         # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its

@@ -47,6 +47,18 @@ pub const INTERFACE: &str = "INTERFACE";
 /// Global, `u32`: the `epb_flags` option of pcapng blocks, [`INBOUND`] or [`OUTBOUND`].
 pub const FLAGS: &str = "FLAGS";
 
+/// Global, `u32`: how much of a packet is recorded, [`WHOLE`], [`HEADERS`] or [`HEADERS_AND_DNS`].
+pub const EXTENT: &str = "EXTENT";
+/// Global, `u32`: not 0 where packets begin with the IP header. Only headers are looked for.
+pub const RAW_IP: &str = "RAW_IP";
+
+/// Up to [`SNAPLEN`] bytes, whatever they are.
+pub const WHOLE: u32 = 0;
+/// Up to the end of the last header that is known.
+pub const HEADERS: u32 = 1;
+/// The same, but packets from and to port 53 of TCP and UDP whole.
+pub const HEADERS_AND_DNS: u32 = 2;
+
 /// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
 pub const FORMAT_PCAP_MICROS: u32 = 0;
 /// Classic pcap, seconds and nanoseconds (magic 0xa1b23c4d).
@@ -57,6 +69,9 @@ pub const FORMAT_PCAPNG: u32 = 2;
 /// Section 4.3.1, the flags word's direction.
 pub const INBOUND: u32 = 1;
 pub const OUTBOUND: u32 = 2;
+/// The same word: the checksum is not computed yet, and what was recorded is sent in several segments.
+pub const CHECKSUM_NOT_READY: u32 = 1 << 9;
+pub const SEGMENTED_LATER: u32 = 1 << 11;
 
 /// Bytes of a page, of the doorbell and of the headers before the lanes.
 pub const BELL_SIZE: u32 = 4096;

@@ -5,6 +5,8 @@ use core::{arch::asm, ffi::c_void};
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 use polycube_layout::ring::MAX_SNAPLEN;
 
+use crate::headers;
+
 /// Bytes before a tag: the two addresses.
 const ADDRESSES: u32 = 12;
 /// Bytes of an 802.1Q or 802.1ad tag.
@@ -23,14 +25,28 @@ pub struct Frame {
     pub captured: u32,
 }
 
+/// How much of a frame to record.
+#[derive(Clone, Copy)]
+pub enum Extent {
+    /// So many bytes, at most.
+    Bytes(u32),
+    /// Up to the end of its headers.
+    Headers { is_raw: bool, whole_dns: bool },
+}
+
 impl Frame {
     #[inline(always)]
-    pub fn new(ctx: &TcContext, snaplen: u32) -> Self {
+    pub fn new(ctx: &TcContext, extent: Extent) -> Self {
         let skb = ctx.skb.skb;
         // SAFETY: the context is the kernel's.
         let (len, tagged) = unsafe { ((*skb).len, (*skb).vlan_present != 0) };
-        let length = if tagged { len + TAG } else { len };
-        Self { skb, tagged, length, captured: bounded(length.min(snaplen)) }
+        let tag = if tagged { TAG } else { 0 };
+        let length = len + tag;
+        let most = match extent {
+            Extent::Bytes(bytes) => bytes,
+            Extent::Headers { is_raw, whole_dns } => headers::end(skb, is_raw, whole_dns).saturating_add(tag),
+        };
+        Self { skb, tagged, length, captured: bounded(length.min(most)) }
     }
 
     /// Copies the frame's first `captured` bytes; false if the kernel refuses.

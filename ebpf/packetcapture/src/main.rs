@@ -13,14 +13,17 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use polycube_chain::next;
-use polycube_layout::ring::{BELL_SIZE, FORMAT_PCAP_MICROS, INBOUND, MAX_SNAPLEN};
+use polycube_layout::ring::{
+    BELL_SIZE, CHECKSUM_NOT_READY, FORMAT_PCAP_MICROS, HEADERS_AND_DNS, INBOUND, MAX_SNAPLEN, SEGMENTED_LATER, WHOLE,
+};
 
 mod frame;
+mod headers;
 mod lanes;
 mod record;
 mod ring;
 
-use frame::Frame;
+use frame::{Extent, Frame};
 use record::Record;
 use ring::{Ring, Sizes};
 
@@ -61,6 +64,14 @@ static INTERFACE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static FLAGS: Global<u32> = Global::new(INBOUND);
 
+/// See [`polycube_layout::ring::EXTENT`].
+#[unsafe(no_mangle)]
+static EXTENT: Global<u32> = Global::new(WHOLE);
+
+/// See [`polycube_layout::ring::RAW_IP`].
+#[unsafe(no_mangle)]
+static RAW_IP: Global<u32> = Global::new(0);
+
 #[classifier]
 pub fn capture(ctx: TcContext) -> i32 {
     record(&ctx);
@@ -81,7 +92,7 @@ fn record(ctx: &TcContext) {
     // SAFETY: a helper without arguments.
     let tai = unsafe { bpf_ktime_get_tai_ns() };
     let nanos = tai.wrapping_add_signed(ring.utc_offset());
-    let frame = Frame::new(ctx, SNAPLEN.load());
+    let frame = Frame::new(ctx, extent());
     let record = Record { format: FORMAT.load(), captured: frame.captured, length: frame.length };
     let fill = match ring.reserve(record.size()) {
         Ok(place) => {
@@ -89,7 +100,7 @@ fn record(ctx: &TcContext) {
             let copied = unsafe {
                 let body = record.begin(place.record, nanos, INTERFACE.load());
                 let copied = frame.copy(body);
-                record.end(body, FLAGS.load());
+                record.end(body, FLAGS.load() | offloads(ctx));
                 copied
             };
             if copied { ring.commit(&place, frame.captured) } else { ring.fault() }
@@ -98,4 +109,19 @@ fn record(ctx: &TcContext) {
     };
     ring.leave();
     ring.ring_bell(fill, &BELL);
+}
+
+/// What is left to the device: a packet that is still to be cut into segments has no checksum of its own yet.
+#[inline(always)]
+fn offloads(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is the kernel's.
+    if unsafe { (*ctx.skb.skb).gso_size } == 0 { 0 } else { CHECKSUM_NOT_READY | SEGMENTED_LATER }
+}
+
+#[inline(always)]
+fn extent() -> Extent {
+    match EXTENT.load() {
+        WHOLE => Extent::Bytes(SNAPLEN.load()),
+        what => Extent::Headers { is_raw: RAW_IP.load() != 0, whole_dns: what == HEADERS_AND_DNS },
+    }
 }

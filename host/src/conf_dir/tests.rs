@@ -21,7 +21,8 @@ fn engine() -> Handle {
     }
     let mut present = Table::default();
     present.set(ethernet(1, "veth1"));
-    let facts = Facts { present, wired: Netdevs::default(), failed: BTreeMap::new(), seed: [1; 16] };
+    let facts =
+        Facts { present, wired: Netdevs::default(), looks: BTreeMap::new(), failed: BTreeMap::new(), seed: [1; 16] };
     double::start(Model::new(registry), facts)
 }
 

@@ -105,7 +105,10 @@ mod tests {
         present.set(Link { running: false, ..ethernet(11, "veth1") });
         present.set(ethernet(13, "veth3"));
         let model = Model { topology: lab.topology, ..Model::new(Registry::new().unwrap()) };
-        View::of(model, &Facts { present, wired: lab.netdevs, failed: BTreeMap::new(), seed: [1; 16] })
+        View::of(
+            model,
+            &Facts { present, wired: lab.netdevs, looks: BTreeMap::new(), failed: BTreeMap::new(), seed: [1; 16] },
+        )
     }
 
     #[test]

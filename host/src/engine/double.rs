@@ -7,6 +7,7 @@ use imbl::OrdMap;
 use tokio::sync::mpsc;
 
 use super::{Answer, Ask, Handle, Message, View};
+use crate::containers::Containers;
 use crate::model::{self, Facts, Model};
 
 impl View {
@@ -22,7 +23,8 @@ impl View {
 pub(crate) fn start(model: Model, facts: Facts) -> Handle {
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let view = Arc::new(RwLock::new(Arc::new(View::of(model, &facts))));
-    let handle = Handle::new(messages, Arc::clone(&view), Arc::from([]), Arc::new(AtomicBool::new(false)));
+    let containers = Arc::new(Containers::new(&[]));
+    let handle = Handle::new(messages, Arc::clone(&view), Arc::from([]), Arc::new(AtomicBool::new(false)), containers);
     tokio::spawn(async move {
         while let Some(message) = inbox.recv().await {
             let Message::Ask(Ask::Change { change, guard, answer }) = message else { continue };

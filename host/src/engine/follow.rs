@@ -32,11 +32,13 @@ impl Engine {
     }
 
     fn wire_netdevs(&mut self) {
-        let is_any = !self.news.is_empty() || self.reconciler.is_retry_due() || self.has_losses();
+        let is_any =
+            !self.news.is_empty() || self.is_choice_stale || self.reconciler.is_retry_due() || self.has_losses();
         if !is_any || self.follow_again.is_some_and(|due| Instant::now() < due) {
             return;
         }
         let News { names, gone, .. } = std::mem::take(&mut self.news);
+        self.is_choice_stale = false;
         let mut present = self.present.table().clone();
         // A netdev that went and is back is another one, even with the same ifindex: its hooks and its mode went along.
         let returned: Vec<u32> = gone
@@ -56,16 +58,19 @@ impl Engine {
         } else {
             // Nothing of it may be forgotten: a rename is only seen once.
             self.news.extend(News { names, gone, ..News::default() });
+            self.is_choice_stale = true;
             self.follow_again = Some(Instant::now() + FOLLOW_PAUSE);
         }
     }
 
     /// Brings everything to these netdevs, of which `changed` may be others than before. Answers whether it could.
     pub(super) fn follow(&mut self, present: Table, changed: &BTreeSet<String>) -> bool {
-        let facts = Facts { present, ..self.facts() };
+        let facts = Facts { present, ..self.facts(&BTreeSet::new()) };
         let renamed = model::renamed(changed, &facts);
         let mut model = self.reconciler.model().clone();
         model.rename_netdevs(&renamed);
+        model.choose(&facts);
+        self.report_looks(&facts.looks);
         match self.reconciler.reconcile(model, &facts, changed, Origin::Netdevs) {
             Ok(_) => {
                 for (old, new) in &renamed {
@@ -108,7 +113,7 @@ impl Engine {
         let news = self.present.reread().ok().filter(|news| !news.is_empty())?;
         self.news.extend(news);
         self.follow_netdevs();
-        let facts = self.facts();
+        let facts = self.facts(&change.namespaces());
         let model = model::change(self.reconciler.model(), change.clone(), &facts).ok()?;
         Some((model, facts))
     }

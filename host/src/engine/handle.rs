@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::{Answer, Ask, Guard, Message, View};
+use crate::containers::Containers;
 use crate::file_type::FileType;
 use crate::model::{ActionInput, Change, action_input};
 use crate::plugins::{Acted, Instance, PATIENCE, load_service};
@@ -25,6 +26,7 @@ pub(crate) struct Handle {
     pub(super) plugin_dirs: Arc<[PathBuf]>,
     /// Whether a message to look is on its way: one is enough.
     is_looking: Arc<AtomicBool>,
+    pub(super) containers: Arc<Containers>,
 }
 
 impl Handle {
@@ -33,8 +35,9 @@ impl Handle {
         view: Arc<RwLock<Arc<View>>>,
         plugin_dirs: Arc<[PathBuf]>,
         is_looking: Arc<AtomicBool>,
+        containers: Arc<Containers>,
     ) -> Self {
-        Self { messages, view, plugin_dirs, is_looking }
+        Self { messages, view, plugin_dirs, is_looking, containers }
     }
 
     /// What is in force now. Does not wait for changes under way.
@@ -55,6 +58,8 @@ impl Handle {
     /// # Errors
     /// As [`Handle::change`], and what the guard says.
     pub(crate) async fn change_if(&self, guard: Option<Guard>, change: Change) -> Answer {
+        // The engine does not wait for container runtimes.
+        self.containers.look_up(&change.namespaces()).await;
         let (answer, answered) = oneshot::channel();
         let gone = || Problems::from(Problem::failed("", "the daemon is shutting down"));
         self.messages.send(Message::Ask(Ask::Change { change, guard, answer })).map_err(|_| gone())?;
@@ -168,6 +173,12 @@ impl Handle {
     /// Has the engine look at the netdevs. Returns at once.
     pub(crate) fn look(&self) {
         look(&self.messages, &self.is_looking);
+    }
+
+    /// Has the engine find out again which netdevs selectors stand for. Returns at once.
+    pub(super) fn choose_again(&self) {
+        // After the engine has stopped, containers are of no interest.
+        let _ = self.messages.send(Message::ChooseAgain);
     }
 
     /// What the thread that calls ticks asks once a round: the instances, until the engine has ended. Has the engine look

@@ -37,7 +37,8 @@ impl Engine {
         let registry = self.reconciler.model().registry.clone();
         let mut model = model::restore(saved, registry.clone());
         self.keeper.stored = model.clone();
-        let facts = self.facts();
+        let facts = self.facts(&model.namespaces());
+        model.choose(&facts);
         if let Err(refused) = self.reconciler.reconcile(model.clone(), &facts, &BTreeSet::new(), Origin::Restore) {
             // No single part is to blame: all of it waits, and what is in the kernel goes on.
             let reason = reason(&refused);
@@ -105,7 +106,7 @@ impl Engine {
         self.keeper.tried = Instant::now();
         let waiting: Vec<CubeName> = self.reconciler.model().unrestored.keys().cloned().collect();
         for name in waiting {
-            let facts = self.facts();
+            let facts = self.facts(&BTreeSet::new());
             let made = model::restore_again(self.reconciler.model(), &name).map_err(Refused::from);
             let made =
                 made.and_then(|model| self.reconciler.reconcile(model, &facts, &BTreeSet::new(), Origin::Request));

@@ -1,8 +1,13 @@
+use imbl::OrdMap;
 use serde_json::json;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
+use crate::containers::Containers;
+use crate::model::Deferred;
+use crate::netdev::Table;
 use crate::plugins::double::ticking;
+use crate::wiring::Netdevs;
 
 fn name(name: &str) -> CubeName {
     CubeName::parse(name).unwrap()
@@ -21,7 +26,7 @@ fn handle(instances: OrdMap<CubeName, Arc<Instance>>) -> (Handle, mpsc::Unbounde
         unrestored: OrdMap::new(),
     };
     let view = Arc::new(RwLock::new(Arc::new(view)));
-    (Handle::new(messages, view, Arc::from([]), Arc::default()), inbox)
+    (Handle::new(messages, view, Arc::from([]), Arc::default(), Arc::new(Containers::new(&[]))), inbox)
 }
 
 fn delete(cube: &str) -> Change {

@@ -17,6 +17,10 @@ pub(super) fn netdev_at(published: &Published) -> NetdevAt {
         let view = published.get()?.upgrade()?;
         let view = Arc::clone(&view.read().unwrap_or_else(PoisonError::into_inner));
         let point = Point::parse(point).ok()?;
+        let point = match point {
+            Point::Selector(name) => view.topology.chosen_as(&name)?,
+            point => point,
+        };
         Some(view.netdevs.of_point(&view.topology, &point)?.name)
     })
 }

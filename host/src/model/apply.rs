@@ -23,7 +23,6 @@ use super::change::{Change, Draft};
 use super::configuration::{Apply, Others};
 use super::cube::{both, level};
 use super::export::{from_wire, in_order};
-use super::netdev::Use;
 use super::{Facts, Model};
 use crate::problem::{Problem, Problems};
 use crate::topology::{Cube, CubeName, Point, Role};
@@ -212,7 +211,7 @@ impl Draft<'_> {
             let points = self.model.topology.chains().map(|(point, _)| point);
             let others: Vec<Point> = points.filter(|point| !arranged.contains(point)).cloned().collect();
             for point in &others {
-                let kept = self.ephemeral_at(point);
+                let kept = self.beyond_at(point);
                 self.model.topology.arrange(point, &in_order(point, kept));
             }
         }
@@ -231,26 +230,36 @@ impl Draft<'_> {
             }
             // What is attached to a netdev that is gone stays so.
             Point::Netdev(netdev) if !new.is_empty() => {
-                problems.extend(self.check_netdev(netdev, Use::Place).err().map(|problem| problem.at(place)));
+                let purpose = self.model.place(new.iter().copied());
+                problems.extend(self.check_netdev(netdev, purpose).err().map(|problem| problem.at(place)));
             }
-            Point::Netdev(_) => {}
+            Point::Selector(selector) if !new.is_empty() => {
+                problems.extend(self.check_selector(selector).err().map(|problem| problem.at(place)));
+            }
+            Point::Netdev(_) | Point::Selector(_) => {}
         }
         for cube in new {
             let working = self.require_transparent(cube).and_then(|()| self.require_working(cube.as_str()));
             problems.extend(working.err().map(|problem| problem.at(format!("{place}/{cube}"))));
         }
         if problems.is_empty() {
-            let stays = |cube: &CubeName| others == Others::Stay || self.model.topology.is_ephemeral(cube.as_str());
+            let stays = |cube: &CubeName| others == Others::Stay || self.is_beyond(cube, point);
             let wanted = with_others(cubes, &there, stays);
             self.model.topology.arrange(point, &in_order(point, wanted));
         }
         problems
     }
 
-    /// The ephemeral cubes at a point, from the wire. No document removes them.
-    fn ephemeral_at(&self, point: &Point) -> Vec<CubeName> {
+    /// The cubes at a point that no document removes from there, from the wire.
+    fn beyond_at(&self, point: &Point) -> Vec<CubeName> {
         let there = from_wire(&self.model.topology, point);
-        there.into_iter().filter(|cube| self.model.topology.is_ephemeral(cube.as_str())).collect()
+        there.into_iter().filter(|cube| self.is_beyond(cube, point)).collect()
+    }
+
+    /// Whether a cube is ephemeral, or at a point that a selector chose.
+    fn is_beyond(&self, cube: &CubeName, point: &Point) -> bool {
+        let topology = &self.model.topology;
+        topology.is_ephemeral(cube.as_str()) || topology.chosen_at(cube, point).is_some()
     }
 
     fn require_transparent(&self, name: &CubeName) -> Result<(), Problem> {

@@ -182,6 +182,7 @@ pub(crate) fn change(model: &Model, change: Change, facts: &Facts) -> Result<Mod
         Change::MissService { name, why } => draft.miss_service(&name, why),
         Change::Apply(apply) => draft.apply(apply)?,
     }
+    draft.model.choose(facts);
     Ok(draft.model)
 }
 

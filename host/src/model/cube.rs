@@ -10,7 +10,7 @@ use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::schema::action::Called;
-use crate::topology::{Cube, CubeName, Ephemeral, LogLevel, Role, Topology};
+use crate::topology::{Cube, CubeName, Ephemeral, LogLevel, Role, Selector, Topology};
 
 impl Draft<'_> {
     /// Creates a cube with its ports and their peers, and attaches it to its parents.
@@ -46,6 +46,10 @@ impl Draft<'_> {
         let name = CubeName::parse(name).map_err(|problem| problem.at(name))?;
         if let Some(problem) = self.model.still_waits(name.as_str()) {
             return Err(problem.into());
+        }
+        if Selector::is_word(name.as_str()) {
+            let message = format!("`{name}` begins places such as `{name}:NAME`: choose another name");
+            return Err(Problem::bad(name.as_str(), message).into());
         }
         if registry.service(name.as_str()).is_ok() {
             let message = format!("`{name}` is the name of a service: choose another");

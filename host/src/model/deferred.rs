@@ -127,9 +127,9 @@ impl Part {
                 Self::Cube(cube) => !is_changed(topology, after, cube),
                 Self::Netdev(netdev) => {
                     // Our end of a link is only there because the change wants it.
-                    let carried = carries(after, &netdev.name);
-                    let is_more = carried > carries(topology, &netdev.name);
-                    carried.is_some() && !is_more && !is_wired(netdevs, netdev)
+                    let is_in_use = carries(after, &netdev.name).is_some();
+                    let is_more = asked_for(after, &netdev.name) > asked_for(topology, &netdev.name);
+                    is_in_use && !is_more && !is_wired(netdevs, netdev)
                 }
             }
     }
@@ -153,6 +153,13 @@ fn carries(topology: &Topology, netdev: &str) -> Option<usize> {
     let outer = topology.chain(&Point::Netdev(netdev.to_owned())).len();
     let Some((cube, port)) = topology.peer_owner(netdev) else { return (outer > 0).then_some(outer) };
     Some(outer + topology.chain(&Point::Port(cube, port)).len() + 1)
+}
+
+/// The same without the cubes that are there because a selector chose the netdev: such a cube goes where it can.
+fn asked_for(topology: &Topology, netdev: &str) -> Option<usize> {
+    let chain = topology.chain(&Point::Netdev(netdev.to_owned()));
+    let chosen = chain.iter().filter(|one| one.chosen.is_some()).count();
+    carries(topology, netdev).map(|all| all - chosen).filter(|rest| *rest > 0)
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub(crate) fn export(model: &Model) -> Value {
     let is_stored = |name: &CubeName| is_readable(name) && !model.topology.is_ephemeral(name.as_str());
     let points = points.into_iter().filter(|point| !matches!(point, Point::Port(owner, _) if !is_readable(owner)));
     let chains = points.filter_map(|point| {
-        let cubes = whole_chain(model, point).into_iter().map(|attachment| attachment.cube);
+        let asked_for = whole_chain(model, point).into_iter().filter(|attachment| attachment.chosen.is_none());
+        let cubes = asked_for.map(|attachment| attachment.cube);
         let cubes: Vec<String> = cubes.filter(|cube| is_stored(cube)).map(|cube| cube.to_string()).collect();
         (!cubes.is_empty()).then(|| (point.to_string(), in_order(point, cubes).into()))
     });

@@ -69,6 +69,6 @@ impl Draft<'_> {
 fn ports([one, other]: &[Point; 2]) -> impl Iterator<Item = (&CubeName, &PortName, &Point)> {
     [(one, other), (other, one)].into_iter().filter_map(|(end, peer)| match end {
         Point::Port(cube, port) => Some((cube, port, peer)),
-        Point::Netdev(_) => None,
+        Point::Netdev(_) | Point::Selector(_) => None,
     })
 }

@@ -7,7 +7,7 @@ use super::configuration::Absent;
 use super::{Facts, Model};
 use crate::netdev::{Framing, Link, Table};
 use crate::problem::Problem;
-use crate::topology::Point;
+use crate::topology::{CubeName, Point};
 
 /// What a netdev is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +16,15 @@ pub(crate) enum Use {
     Peer,
     /// A place where cubes look at packets that go on.
     Place,
+    /// A place whose cubes know packets that begin with the IP header, too.
+    IpPlace,
 }
 
 /// Why a netdev cannot be used for this, if it cannot. `br_add_if()` in net/bridge/br_if.c refuses the same kinds.
 pub(crate) fn unfit(link: &Link, purpose: Use, present: &Table) -> Option<String> {
     let netdev = &link.name;
     match (link.framing, purpose, link.master) {
-        (Framing::Other, ..) => Some(format!(
+        (Framing::Other, ..) | (Framing::RawIp, Use::Peer | Use::Place, _) => Some(format!(
             "netdev `{netdev}` has no Ethernet headers, and cubes work on Ethernet frames: name another netdev"
         )),
         (Framing::Loopback, Use::Peer, _) => {
@@ -35,7 +37,9 @@ pub(crate) fn unfit(link: &Link, purpose: Use, present: &Table) -> Option<String
                  `ip link set {netdev} nomaster` frees it"
             ))
         }
-        (Framing::Ethernet, ..) | (Framing::Loopback, Use::Place, _) => None,
+        (Framing::Ethernet, ..)
+        | (Framing::Loopback, Use::Place | Use::IpPlace, _)
+        | (Framing::RawIp, Use::IpPlace, _) => None,
     }
 }
 
@@ -56,7 +60,18 @@ impl Model {
 
     /// What the topology uses a netdev for.
     pub(crate) fn purpose(&self, netdev: &str) -> Use {
-        if self.topology.peer_owner(netdev).is_some() { Use::Peer } else { Use::Place }
+        let there = || self.topology.chain(&Point::Netdev(netdev.to_owned())).iter().map(|attached| &attached.cube);
+        if self.topology.peer_owner(netdev).is_some() { Use::Peer } else { self.place(there()) }
+    }
+
+    /// The use of a netdev as a place of these cubes.
+    pub(super) fn place<'a>(&self, cubes: impl IntoIterator<Item = &'a CubeName>) -> Use {
+        let takes_raw_ip = |cube: &CubeName| {
+            let found =
+                self.topology.get(cube.as_str()).and_then(|(_, cube)| self.registry.service(&cube.service).ok());
+            found.is_some_and(|service| service.model.service.takes_raw_ip)
+        };
+        if cubes.into_iter().all(takes_raw_ip) { Use::IpPlace } else { Use::Place }
     }
 }
 
@@ -69,7 +84,7 @@ impl Draft<'_> {
                 let found = self.facts.present.named(&name).map(|link| link.name.clone());
                 Point::Netdev(found.unwrap_or(name))
             }
-            port @ Point::Port(..) => port,
+            other @ (Point::Port(..) | Point::Selector(_)) => other,
         }
     }
 

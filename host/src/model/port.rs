@@ -102,8 +102,12 @@ impl Draft<'_> {
     /// Attaches a cube. Problems that are not about the cube are about `port`.
     pub(super) fn attach(&mut self, cube: &str, port: &str, place: &Place) -> Result<(), Problem> {
         let point = self.primary(Point::parse(port)?);
-        if let Point::Netdev(netdev) = &point {
-            self.check_netdev(netdev, Use::Place)?;
+        let found = self.model.topology.get(cube);
+        let purpose = self.model.place(found.map(|(name, _)| name));
+        match &point {
+            Point::Netdev(netdev) => self.check_netdev(netdev, purpose)?,
+            Point::Selector(selector) => self.check_selector(selector)?,
+            Point::Port(..) => {}
         }
         self.require_working(cube)?;
         self.model.topology.attach(cube, point, place)

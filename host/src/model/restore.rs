@@ -90,7 +90,8 @@ pub(crate) fn restore_again(model: &Model, name: &CubeName) -> Result<Model, Pro
         // Those that still wait are counted in the index, and are not in the chain.
         let places = model.unrestored.values().flat_map(|waiting| &waiting.places);
         let before = places.filter(|(place, other, _)| place == point && other < index).count();
-        model.topology.put_attachment(name.as_str(), point, index - before, *id);
+        let attachment = Attachment { cube: name.clone(), id: *id, chosen: None };
+        model.topology.put_attachment(attachment, point, index - before);
     }
     Ok(model)
 }
@@ -172,7 +173,8 @@ impl Model {
         });
         let chains = chains.collect();
         let places = self.topology.points(name.as_str()).into_iter().filter_map(|(id, point)| {
-            let index = whole_chain(self, point).iter().position(|attachment| attachment.cube == *name)?;
+            let chain = whole_chain(self, point);
+            let index = chain.iter().position(|one| one.cube == *name && one.chosen.is_none())?;
             Some((point.clone(), index, id))
         });
         let places = places.collect();
@@ -221,10 +223,7 @@ impl Model {
     }
 
     fn bring_chain_back(&mut self, point: &Point, chain: &[SavedAttachment]) {
-        let attachments = chain
-            .iter()
-            .filter_map(|SavedAttachment { cube, id }| Some(Attachment { cube: CubeName::parse(cube).ok()?, id: *id }));
-        let attachments: Vec<Attachment> = attachments.collect();
+        let attachments: Vec<Attachment> = chain.iter().filter_map(SavedAttachment::read).collect();
         if let Point::Port(owner, _) = point
             && let Some(unrestored) = self.unrestored.get_mut(owner)
         {
@@ -236,12 +235,15 @@ impl Model {
 
     /// Attaches what stands at a point, or has it wait with its cube.
     fn bring_attachments_back(&mut self, point: &Point, chain: &[Attachment]) {
-        for (index, Attachment { cube, id }) in chain.iter().enumerate() {
-            if let Some(waiting) = self.unrestored.get_mut(cube) {
-                Arc::make_mut(waiting).places.push((point.clone(), index, *id));
+        for (index, attachment) in chain.iter().enumerate() {
+            if let Some(waiting) = self.unrestored.get_mut(&attachment.cube) {
+                // A choice is made again when the cube is back.
+                if attachment.chosen.is_none() {
+                    Arc::make_mut(waiting).places.push((point.clone(), index, attachment.id));
+                }
             } else {
                 let end = self.topology.chain(point).len();
-                self.topology.put_attachment(cube.as_str(), point, end, *id);
+                self.topology.put_attachment(attachment.clone(), point, end);
             }
         }
     }

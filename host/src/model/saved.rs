@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Model;
 use crate::file_type::FileType;
-use crate::topology::{Attachment, Cube, CubeName, LogLevel, Point, Role, keys};
+use crate::topology::{Attachment, Chosen, Cube, CubeName, LogLevel, Point, Role, keys};
 
 /// A cube.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,37 @@ pub(crate) struct SavedPort {
 pub(crate) struct SavedAttachment {
     pub cube: String,
     pub id: u32,
+    /// Set if a selector chose the point. Earlier versions know no selectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<SavedChoice>,
+}
+
+/// Why a cube is attached to a netdev that no user named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedChoice {
+    /// The selector.
+    pub by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
+}
+
+impl SavedAttachment {
+    fn of(Attachment { cube, id, chosen }: Attachment) -> Self {
+        let chosen = chosen.map(|chosen| SavedChoice { by: chosen.by.to_string(), inside: chosen.inside.clone() });
+        Self { cube: cube.to_string(), id, chosen }
+    }
+
+    /// `None` if it is not one that any version has stored.
+    pub(super) fn read(&self) -> Option<Attachment> {
+        let chosen = match &self.chosen {
+            None => None,
+            Some(SavedChoice { by, inside }) => match Point::parse(by).ok()? {
+                Point::Selector(by) => Some(Arc::new(Chosen { by, inside: inside.clone() })),
+                Point::Port(..) | Point::Netdev(_) => return None,
+            },
+        };
+        Some(Attachment { cube: CubeName::parse(&self.cube).ok()?, id: self.id, chosen })
+    }
 }
 
 /// A service that was added or removed by hand.
@@ -174,7 +206,7 @@ pub(super) fn save(cube: &Cube) -> SavedCube {
 pub(super) fn chain(model: &Model, point: &Point) -> Option<Vec<SavedAttachment>> {
     let chain = whole_chain(model, point).into_iter();
     let chain = chain.filter(|Attachment { cube, .. }| !model.topology.is_ephemeral(cube.as_str()));
-    let chain = chain.map(|Attachment { cube, id }| SavedAttachment { cube: cube.to_string(), id });
+    let chain = chain.map(SavedAttachment::of);
     Some(chain.collect()).filter(|chain: &Vec<_>| !chain.is_empty())
 }
 
@@ -184,7 +216,7 @@ pub(super) fn whole_chain(model: &Model, point: &Point) -> Vec<Attachment> {
     let mut chain = own.map_or_else(|| model.topology.chain(point).to_vec(), Clone::clone);
     let waiting = model.unrestored.iter().flat_map(|(name, unrestored)| {
         let places = unrestored.places.iter().filter(|(place, ..)| place == point);
-        places.map(|(_, index, id)| (*index, Attachment { cube: name.clone(), id: *id }))
+        places.map(|(_, index, id)| (*index, Attachment { cube: name.clone(), id: *id, chosen: None }))
     });
     let mut waiting: Vec<_> = waiting.collect();
     // The indexes are those in the whole chain.

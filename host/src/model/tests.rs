@@ -1,4 +1,5 @@
 mod apply;
+mod choice;
 mod ports;
 mod read_back;
 mod round_trip;
@@ -47,7 +48,7 @@ fn facts() -> Facts {
     wired.name("veth1", Some(1));
     let port = (CubeName::parse("br2").unwrap(), crate::topology::PortName::parse("p").unwrap());
     wired.link(port, Some(Netdev { ifindex: 7, name: "pcn0a".to_owned() }));
-    Facts { present, wired, failed: BTreeMap::new(), seed: [1; 16] }
+    Facts { present, wired, looks: BTreeMap::new(), failed: BTreeMap::new(), seed: [1; 16] }
 }
 
 fn service(name: &str, kind: ServiceKind) -> Arc<Service> {

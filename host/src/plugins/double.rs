@@ -54,7 +54,9 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
         state: json!({ "type": "object", "properties": {} }),
         actions: if kind == ServiceKind::Transparent { vec![run] } else { Vec::new() },
         streams: Vec::new(),
+        shared_streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     };
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Plugin;
 use super::caller::Caller;
@@ -37,6 +37,19 @@ pub(crate) struct CaptureDirs {
     pub floor: Option<u64>,
     /// The group that may read captures.
     pub group: Option<u32>,
+}
+
+impl CaptureDirs {
+    /// Their members of what the SDK's `Cube` is made of.
+    pub(super) fn members(&self) -> Value {
+        json!({
+            "capture-dir": self.dir,
+            "capture-roots": self.roots,
+            "capture-memory": self.memory,
+            "capture-floor": self.floor,
+            "capture-group": self.group,
+        })
+    }
 }
 
 /// What instances are created with.
@@ -177,15 +190,9 @@ impl Instances {
             freed: freed(),
             slow_path: slow_path.clone(),
         };
-        let info = json!({
-            "name": name.as_str(),
-            "uuid": cube.uuid,
-            "capture-dir": capture_dirs.dir,
-            "capture-roots": capture_dirs.roots,
-            "capture-memory": capture_dirs.memory,
-            "capture-floor": capture_dirs.floor,
-            "capture-group": capture_dirs.group,
-        });
+        let mut info = capture_dirs.members();
+        info["name"] = name.as_str().into();
+        info["uuid"] = json!(cube.uuid);
         let (plugin, cube_name, level) = (plugin.clone(), name.clone(), cube.loglevel);
         let create = move || Instance::create(&plugin, cube_name.as_str(), &info, level, connections);
         self.caller.call(self.patience, create, drop).unwrap_or_else(|| Err(overdue("create")))

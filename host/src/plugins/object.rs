@@ -159,8 +159,21 @@ fn define(
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
-    let observes = Vec::new();
-    Ok((ServiceSchema { name, description, version, kind, config, state, actions, streams, observes }, definition))
+    let (observes, shared_streams, takes_raw_ip) = (Vec::new(), Vec::new(), false);
+    let service = ServiceSchema {
+        name,
+        description,
+        version,
+        kind,
+        config,
+        state,
+        actions,
+        streams,
+        shared_streams,
+        observes,
+        takes_raw_ip,
+    };
+    Ok((service, definition))
 }
 
 fn check_hooks(hooks: &[Hook], facts: &Facts) -> Result<(), Fault> {

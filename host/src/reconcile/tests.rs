@@ -65,6 +65,7 @@ impl World {
         Facts {
             present: self.present.clone(),
             wired: self.reconciler.netdevs().clone(),
+            looks: BTreeMap::new(),
             failed: failed.collect(),
             seed: [0; 16],
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::statistics::Statistics;
 use crate::engine::{Handle, Pulse, View};
-use crate::plugins;
+use crate::plugins::{self, CaptureDirs};
 use crate::problem::Problem;
 use crate::sys::netlink::Netlink;
 use crate::topology::CubeName;
@@ -17,6 +17,7 @@ pub(crate) struct Api {
     pub netlink: Netlink,
     pub pulse: Pulse,
     pub statistics: Arc<Statistics>,
+    pub capture_dirs: Arc<CaptureDirs>,
 }
 
 /// What one request is answered from: the model as it was when the request arrived, whatever happens meanwhile.
@@ -26,13 +27,14 @@ pub(super) struct Context {
     pub netlink: Netlink,
     pub pulse: Pulse,
     pub statistics: Arc<Statistics>,
+    pub capture_dirs: Arc<CaptureDirs>,
     pub view: Arc<View>,
 }
 
 impl Context {
     pub(super) fn new(api: Api) -> Self {
-        let Api { engine, netlink, pulse, statistics } = api;
-        Self { view: engine.view(), engine, netlink, pulse, statistics }
+        let Api { engine, netlink, pulse, statistics, capture_dirs } = api;
+        Self { view: engine.view(), engine, netlink, pulse, statistics, capture_dirs }
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = &str> {

@@ -17,7 +17,7 @@ use super::error::Refusal;
 use super::framework::fields;
 use super::route::{Body, CommandLine, Endpoint, Handler, Input, Route};
 use super::routes::{ROUTES, is_short};
-use super::{ephemeral, help, permission, resource, stream};
+use super::{ephemeral, help, permission, resource, shared, stream};
 use crate::problem::{ErrorTag, Problem, Problems, list};
 
 /// The API as a service.
@@ -68,6 +68,9 @@ async fn answer(context: Context, client: &Client, call: Call) -> Result<Respons
             framework(context, call, route).await?
         }
         None if is_own => {
+            if let Some(wanted) = shared::find(&context, &call) {
+                return shared::answer(&context, client, wanted, &call).await;
+            }
             let message = format!("there is nothing at `{}`", call.path.join(" "));
             return Err(call.nowhere(message).into());
         }

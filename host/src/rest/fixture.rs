@@ -23,7 +23,7 @@ pub(super) fn facts() -> Facts {
     present.set(ethernet(2, "veth2"));
     let mut wired = Netdevs::default();
     wired.name("veth1", Some(1));
-    Facts { present, wired, failed: BTreeMap::new(), seed: [1; 16] }
+    Facts { present, wired, looks: BTreeMap::new(), failed: BTreeMap::new(), seed: [1; 16] }
 }
 
 /// A service `tap` that has more than the double: a container, a list, a leaf of the state, and streams.
@@ -65,5 +65,6 @@ pub(super) fn model() -> Model {
 pub(super) fn api() -> Api {
     let engine = double::start(model(), facts());
     let pulse = Pulse::of(&engine);
-    Api { engine, netlink: Netlink::open().unwrap(), pulse, statistics: Arc::new(Statistics::new()) }
+    let (statistics, capture_dirs) = (Arc::new(Statistics::new()), Arc::default());
+    Api { engine, netlink: Netlink::open().unwrap(), pulse, statistics, capture_dirs }
 }

@@ -33,7 +33,8 @@ pub(super) fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
         Role::Standard(_) => json["ports"] = cube.ports().map(|(each, found)| port(view, name, each, found)).collect(),
         Role::Transparent => {
             let points = view.topology.points(name.as_str());
-            let points: Vec<String> = points.iter().map(|(_, point)| point.to_string()).collect();
+            let named = points.iter().filter(|(_, point)| view.topology.is_named(name.as_str(), point));
+            let points: Vec<String> = named.map(|(_, point)| point.to_string()).collect();
             json["parent"] = points.join(",").into();
             json["parents"] = points.into();
         }
@@ -98,6 +99,14 @@ fn add_status(json: &mut Value, view: &View, netdev: Option<&Netdev>) {
     add_state(json, state);
 }
 
+/// What a selector stands for. Packets can come if they can at one of its netdevs.
+fn add_stands_for(json: &mut Value, view: &View, netdevs: &[&str]) {
+    let states =
+        netdevs.iter().filter_map(|name| Some(view.present.link(view.netdevs.of_name(name)?.ifindex)?.state()));
+    add_state(json, states.min_by_key(|state| *state != NetdevState::Up));
+    json["netdevs"] = netdevs.into();
+}
+
 /// The state of a netdev, or that there is none.
 pub(super) fn add_state(json: &mut Value, state: Option<NetdevState>) {
     let reason = match state {
@@ -129,6 +138,14 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
         let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
             let netdev = view.netdevs.of_point(&view.topology, point);
             let mut json = json!({ "name": point.to_string() });
+            if let Point::Selector(selector) = point {
+                add_stands_for(&mut json, view, &view.topology.stands_for(name, selector));
+                return json;
+            }
+            if let Some(chosen) = view.topology.chosen_at(name, point) {
+                json["chosen-by"] = chosen.by.to_string().into();
+                json["inside"] = chosen.inside.as_deref().into();
+            }
             add_status(&mut json, view, netdev.as_ref());
             let position = from_wire(&view.topology, point).iter().position(|other| other == name);
             json["position"] = position.into();

@@ -41,7 +41,7 @@ fn what_was_written_is_there_when_it_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let (store, contents) = reopen(directory.path());
     assert_eq!(contents.saved, Saved::default());
-    let chain = vec![SavedAttachment { cube: "s1".to_owned(), id: 3 }];
+    let chain = vec![SavedAttachment { cube: "s1".to_owned(), id: 3, chosen: None }];
     let service = SavedService { uri: None, file_type: FileType::Lib };
     let rows = vec![
         Row::Cube("s1".to_owned(), Some(cube("one"))),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::selector::{Chosen, Selector};
 use super::{CubeName, PortName, Role, Topology};
 use crate::problem::Problem;
 
@@ -11,14 +12,19 @@ use crate::problem::Problem;
 pub(crate) enum Point {
     Port(CubeName, PortName),
     Netdev(String),
+    Selector(Selector),
 }
 
 impl Point {
-    /// `br1:toveth1` is a port, anything without a colon a netdev (`dev_valid_name()` in net/core/dev.c allows none).
+    /// `any` and what begins as `netns:` does are selectors, `br1:toveth1` is a port, and anything without a colon a netdev
+    /// (`dev_valid_name()` in net/core/dev.c allows none).
     ///
     /// # Errors
     /// A part is not a valid name.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        if let Some(selector) = Selector::parse(text)? {
+            return Ok(Self::Selector(selector));
+        }
         match text.split_once(':') {
             Some((cube, port)) => Ok(Self::Port(CubeName::parse(cube)?, PortName::parse(port)?)),
             None if text.is_empty() => Err(Problem::bad("port", "the port is empty: give CUBE:PORT or a netdev")),
@@ -32,6 +38,7 @@ impl fmt::Display for Point {
         match self {
             Self::Port(cube, port) => write!(f, "{cube}:{port}"),
             Self::Netdev(name) => f.write_str(name),
+            Self::Selector(selector) => selector.fmt(f),
         }
     }
 }
@@ -42,6 +49,8 @@ pub(crate) struct Attachment {
     pub cube: CubeName,
     /// Names the point to the cube's plugin. Kept while the cube is attached there; a new attachment gets the lowest free one.
     pub id: u32,
+    /// Set if no user named the point, and a selector chose it.
+    pub chosen: Option<Arc<Chosen>>,
 }
 
 /// Where in a chain a newcomer goes.
@@ -91,22 +100,44 @@ impl Topology {
             }
             self.port(owner.as_str(), port.as_str())?;
         }
-        let points = self.points(cube);
-        if points.iter().any(|(_, other)| **other == point) {
-            let message =
-                format!("cube `{cube}` is already attached to {point}: detach it first to give it another place");
-            return Err(Problem::bad(cube, message));
+        match self.chain(&point).iter().find(|one| one.cube == name) {
+            Some(there) if there.chosen.is_some() => self.remove_at(&name, &point),
+            Some(_) => {
+                let message =
+                    format!("cube `{cube}` is already attached to {point}: detach it first to give it another place");
+                return Err(Problem::bad(cube, message));
+            }
+            None => {}
         }
-        let id = self.free_id(&name);
         let index = self.index(cube, &point, place)?;
-        self.attached.entry(name.clone()).or_default().insert(id, point.clone());
-        Arc::make_mut(self.chains.entry(point).or_default()).insert(index, Attachment { cube: name, id });
+        self.insert(&name, point, index, None);
         Ok(())
+    }
+
+    /// Inserts a transparent cube at `index` of the chain at `point`, where it is not yet.
+    pub(super) fn insert(&mut self, cube: &CubeName, point: Point, index: usize, chosen: Option<Arc<Chosen>>) {
+        let id = self.free_id(cube, &point);
+        self.attached.entry(cube.clone()).or_default().insert(id, point.clone());
+        let chain = Arc::make_mut(self.chains.entry(point).or_default());
+        chain.insert(index, Attachment { cube: cube.clone(), id, chosen });
+    }
+
+    /// Removes a cube from the chain at `point`, if it is there.
+    pub(super) fn remove_at(&mut self, cube: &CubeName, point: &Point) {
+        let Some(chain) = self.chains.get_mut(point) else { return };
+        let Some(index) = chain.iter().position(|one| one.cube == *cube) else { return };
+        let Attachment { id, .. } = Arc::make_mut(chain).remove(index);
+        if chain.is_empty() {
+            self.chains.remove(point);
+        }
+        self.forget(cube, id);
     }
 
     /// Puts a transparent cube back where it was: at `index`, with the `id` that it had unless that is taken. What does not
     /// exist any more is left out: the cube, the port, or the attachment's place in a chain where the cube already is.
-    pub(crate) fn put_attachment(&mut self, cube: &str, point: &Point, index: usize, id: u32) {
+    pub(crate) fn put_attachment(&mut self, attachment: Attachment, point: &Point, index: usize) {
+        let Attachment { cube, id, chosen } = attachment;
+        let cube = cube.as_str();
         let Some((name, _)) = self.get(cube).filter(|(_, found)| found.role == Role::Transparent) else { return };
         let name = name.clone();
         if let Point::Port(owner, port) = point
@@ -119,10 +150,10 @@ impl Topology {
             return;
         }
         let is_free = |id: &u32| points.iter().all(|(taken, _)| taken != id);
-        let id = Some(id).filter(is_free).or_else(|| (0..).find(is_free)).unwrap_or_default();
+        let id = Some(id).filter(is_free).or_else(|| (Self::first_id(point)..).find(is_free)).unwrap_or_default();
         self.attached.entry(name.clone()).or_default().insert(id, point.clone());
         let chain = Arc::make_mut(self.chains.entry(point.clone()).or_default());
-        chain.insert(index.min(chain.len()), Attachment { cube: name, id });
+        chain.insert(index.min(chain.len()), Attachment { cube: name, id, chosen });
     }
 
     /// Makes `cubes`, which are transparent, the chain at `point`. Those that are there already keep their ids, and a chain
@@ -137,10 +168,11 @@ impl Topology {
         }
         let mut chain = Vec::new();
         for cube in cubes {
-            let there = before.iter().find(|one| one.cube == *cube).map(|one| one.id);
-            let id = there.unwrap_or_else(|| self.free_id(cube));
+            let there = before.iter().find(|one| one.cube == *cube);
+            let id = there.map_or_else(|| self.free_id(cube, point), |one| one.id);
+            let chosen = there.and_then(|one| one.chosen.clone());
             self.attached.entry(cube.clone()).or_default().insert(id, point.clone());
-            chain.push(Attachment { cube: cube.clone(), id });
+            chain.push(Attachment { cube: cube.clone(), id, chosen });
         }
         if chain.is_empty() {
             self.chains.remove(point);
@@ -150,9 +182,9 @@ impl Topology {
     }
 
     /// The lowest id that no attachment of the cube has.
-    fn free_id(&self, cube: &CubeName) -> u32 {
+    fn free_id(&self, cube: &CubeName, point: &Point) -> u32 {
         let taken = self.attached.get(cube);
-        (0..).find(|id| taken.is_none_or(|taken| !taken.contains_key(id))).unwrap_or_default()
+        (Self::first_id(point)..).find(|id| taken.is_none_or(|taken| !taken.contains_key(id))).unwrap_or_default()
     }
 
     /// Where in the chain at `point` a newcomer goes.
@@ -165,7 +197,7 @@ impl Topology {
             })
         };
         Ok(match (place, point) {
-            (Place::First, _) | (Place::Auto, Point::Netdev(_)) => 0,
+            (Place::First, _) | (Place::Auto, Point::Netdev(_) | Point::Selector(_)) => 0,
             (Place::Last, _) | (Place::Auto, Point::Port(..)) => chain.len(),
             (Place::Before(other), _) => position(other)?,
             (Place::After(other), _) => position(other)? + 1,
@@ -181,9 +213,9 @@ impl Topology {
         if let Point::Port(owner, port) = point {
             self.port(owner.as_str(), port.as_str())?;
         }
-        let index = self.chain(point).iter().position(|attachment| attachment.cube.as_str() == cube);
-        let (Some(index), Some(chain)) = (index, self.chains.get_mut(point)) else {
-            let points: Vec<_> = self.points(cube).iter().map(|(_, point)| point.to_string()).collect();
+        let Some(there) = self.chain(point).iter().find(|attachment| attachment.cube.as_str() == cube) else {
+            let points = self.points(cube).into_iter().filter(|(_, point)| self.is_named(cube, point));
+            let points: Vec<_> = points.map(|(_, point)| point.to_string()).collect();
             let place = if points.is_empty() {
                 "anything".to_owned()
             } else {
@@ -191,27 +223,37 @@ impl Topology {
             };
             return Err(Problem::bad(cube, format!("cube `{cube}` is not attached to {place}")));
         };
-        let Attachment { cube, id } = Arc::make_mut(chain).remove(index);
-        if chain.is_empty() {
-            self.chains.remove(point);
+        if let Some(chosen) = &there.chosen {
+            let message =
+                format!("cube `{cube}` is attached to {point} by `{by}`: detach it from {by}", by = chosen.by);
+            return Err(Problem::bad(cube, message));
         }
-        self.forget(&cube, id);
+        let name = there.cube.clone();
+        self.remove_at(&name, point);
         Ok(())
+    }
+
+    /// Whether a user attached `cube` to `point`, where it is.
+    pub(crate) fn is_named(&self, cube: &str, point: &Point) -> bool {
+        self.chain(point).iter().any(|one| one.cube.as_str() == cube && one.chosen.is_none())
     }
 
     /// Detaches everything at `point`.
     pub(super) fn clear(&mut self, point: &Point) {
         let chain = self.chains.remove(point).unwrap_or_default();
-        for Attachment { cube, id } in chain.iter() {
+        for Attachment { cube, id, .. } in chain.iter() {
             self.forget(cube, *id);
         }
     }
 
     fn forget(&mut self, cube: &CubeName, id: u32) {
         let Some(points) = self.attached.get_mut(cube) else { return };
-        points.remove(&id);
+        let point = points.remove(&id);
         if points.is_empty() {
             self.attached.remove(cube);
+        }
+        if let Some(Point::Selector(selector)) = point {
+            self.forget_chosen(cube, &selector);
         }
     }
 }

@@ -115,6 +115,11 @@ impl Topology {
                 return refuse(format!("cube `{cube}` cannot be linked to itself: that would be a loop"));
             }
             Some(Point::Port(other, name)) => drop(self.port(other.as_str(), name.as_str())?),
+            Some(Point::Selector(selector)) => {
+                return refuse(format!(
+                    "`{selector}` can stand for several netdevs, and a port has one peer: name a netdev"
+                ));
+            }
             None => {}
         }
         self.put_peer(cube, port, peer);
@@ -184,7 +189,7 @@ impl Topology {
             self.put_peer(cube.as_str(), port.as_str(), Some(Point::Netdev(new)));
         }
         for (point, chain) in chains {
-            for Attachment { cube, id } in chain.iter() {
+            for Attachment { cube, id, .. } in chain.iter() {
                 self.attached.entry(cube.clone()).or_default().insert(*id, point.clone());
             }
             self.chains.insert(point, chain);

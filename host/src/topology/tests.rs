@@ -160,7 +160,7 @@ fn assert_indexes_agree(topology: &Topology) {
     let mut attached = BTreeMap::<CubeName, BTreeMap<u32, Point>>::new();
     for (point, chain) in topology.chains() {
         assert!(!chain.is_empty(), "an empty chain at {point}");
-        for Attachment { cube, id } in chain {
+        for Attachment { cube, id, .. } in chain {
             let before = attached.entry(cube.clone()).or_default().insert(*id, point.clone());
             assert_eq!(before, None, "{cube} has the id {id} twice");
         }

@@ -1,8 +1,9 @@
 //! The netdevs behind the ports and names of a topology.
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use super::Netdev;
+use crate::netdev::{Framing, Link};
 use crate::topology::{CubeName, Point, Port, PortName, Topology};
 
 /// A port, by its cube and its own name.
@@ -19,11 +20,16 @@ pub(crate) struct Netdevs {
     names: OrdMap<u32, String>,
     /// The port of each link's end, by the end's name: read off `links`.
     ends: OrdMap<String, PortKey>,
+    /// Those of the named ones on which packets begin with the IP header, by their ifindex.
+    raw_ip: OrdSet<u32>,
 }
 
 impl Netdevs {
     /// Sets the netdev that a user's name stands for.
     pub(crate) fn name(&mut self, name: &str, ifindex: Option<u32>) {
+        if let Some(ifindex) = ifindex {
+            self.raw_ip.remove(&ifindex);
+        }
         let before = match ifindex {
             Some(ifindex) => self.named.insert(name.to_owned(), ifindex),
             None => self.named.remove(name),
@@ -32,9 +38,23 @@ impl Netdevs {
             && self.names.get(&before).is_some_and(|named| named == name)
         {
             self.names.remove(&before);
+            self.raw_ip.remove(&before);
         }
         if let Some(ifindex) = ifindex {
             self.names.insert(ifindex, name.to_owned());
+        }
+    }
+
+    /// Whether packets on a netdev begin with the IP header.
+    pub(crate) fn is_raw_ip(&self, ifindex: u32) -> bool {
+        self.raw_ip.contains(&ifindex)
+    }
+
+    /// Sets the netdev that a user's name stands for, and what packets begin with there.
+    pub(crate) fn name_link(&mut self, name: &str, link: Option<&Link>) {
+        self.name(name, link.map(|link| link.ifindex));
+        if let Some(link) = link.filter(|link| link.framing == Framing::RawIp) {
+            self.raw_ip.insert(link.ifindex);
         }
     }
 
@@ -71,6 +91,7 @@ impl Netdevs {
         match port.peer.as_ref()? {
             Point::Netdev(netdev) => self.of_name(netdev),
             Point::Port(..) => self.links.get(&(cube.clone(), name.clone())).cloned(),
+            Point::Selector(_) => None,
         }
     }
 
@@ -79,6 +100,8 @@ impl Netdevs {
         match point {
             Point::Netdev(netdev) => self.of_name(netdev),
             Point::Port(cube, name) => self.of_port(cube, name, topology.port(cube.as_str(), name.as_str()).ok()?),
+            // It has no packets of its own: the netdevs that it chose are points, too.
+            Point::Selector(_) => None,
         }
     }
 

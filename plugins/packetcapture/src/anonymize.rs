@@ -50,6 +50,15 @@ impl Anonymizer {
         self.ethernet(bytes);
     }
 
+    /// Replaces the addresses in a packet that begins with the IP header; `bytes` may be only its start.
+    pub fn packet(&mut self, bytes: &mut [u8]) {
+        match bytes.first().map(|byte| byte >> 4) {
+            Some(4) => self.ipv4(bytes, 0),
+            Some(6) => self.ipv6(bytes, 0),
+            _ => {}
+        }
+    }
+
     fn mac(&mut self, bytes: &mut [u8], at: usize) {
         self.macs.hide(part(bytes, at, mac::LENGTH));
     }

@@ -24,8 +24,12 @@ pub use storage::{Direct, Fsync, Queue, Rotate, StopAfter, Storage, Store};
 pub struct Config {
     /// Which packets to capture
     pub capture: Capture,
-    /// Maximum bytes to record of each packet
+    /// Maximum bytes to record of each packet, or `headers`: everything up to the end of the TCP, UDP, ICMP or SCTP header,
+    /// and no payload
     pub snaplen: SnapLen,
+    /// Whether DNS packets (port 53 of TCP and UDP) are recorded whole with `snaplen=headers`
+    #[schemars(extend("x-minor" = true))]
+    pub whole_dns: bool,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
     pub ring_size: RingSize,
     /// When the greater part of the rings is made: right after the capture is attached, or when packets come faster than
@@ -49,6 +53,9 @@ pub struct Config {
     /// %d, %H, %M, %S, %F and %s in the name are the time in UTC
     #[schemars(extend("examples" = ["trace"]))]
     pub dump: Option<String>,
+    /// A comment that the capture's pcapng begins with
+    #[schemars(extend("x-minor" = true, "maxLength" = 4096, "examples" = ["before the change of firmware"]))]
+    pub comment: Option<String>,
     /// Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
     pub store: Store,
     /// A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its own
@@ -83,6 +90,7 @@ impl Default for Config {
         Self {
             capture: Capture::default(),
             snaplen: SnapLen::default(),
+            whole_dns: false,
             ring_size: RingSize::default(),
             ring_memory: RingMemory::default(),
             priority: Priority::default(),
@@ -91,6 +99,7 @@ impl Default for Config {
             netmask: None,
             format: Format::default(),
             dump: None,
+            comment: None,
             store: Store::default(),
             without_connection: None,
             networkmode: false,
@@ -214,6 +223,11 @@ impl Config {
         parsed.map_err(|error| refused(error).at("without-connection"))
     }
 
+    /// The format of what the kernel writes. It is that of the file; where there is none, nothing is lost for streams.
+    pub(crate) fn recorded(&self) -> Format {
+        if self.store == Store::None && !self.networkmode { Format::Pcapng } else { self.format }
+    }
+
     /// The expression; empty if there is none.
     pub(crate) fn expression(&self) -> &str {
         self.filter.as_deref().unwrap_or_default()
@@ -254,6 +268,7 @@ mod tests {
     #[test]
     fn what_is_out_of_range_or_unknown_is_refused() {
         check(json!({"snaplen": 0}), Err("a snap length is 1 to 262144 bytes, not 0"));
+        check(json!({"snaplen": "header"}), Err("a snap length is a number of bytes, or `headers`"));
         check(json!({"snaplen": 262_145}), Err("a snap length is 1 to 262144 bytes, not 262145"));
         check(json!({"ring-size": 3}), Err("a ring has 1, 2, 4, 8, 16, 32 or 64 MiB, not 3"));
         check(

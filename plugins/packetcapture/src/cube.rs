@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
-use polycube_filter::{Compiled, Fields, Netmask, joined};
+use polycube_filter::{Compiled, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Refusal, Service, ServiceKind, Staged, Stream, Wanted};
+use polycube_plugin_api::{Cube, Datapath, Level, Maps, Point, Refusal, Service, ServiceKind, Staged, Stream, Wanted};
 
 use crate::config::{Config, Store};
 use crate::datapath;
-use crate::filter;
+use crate::filter::{self, Programs, Source};
 use crate::lock::lock;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
 use crate::settings::Settings;
+use crate::shared;
 use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
 use crate::streams;
 use crate::sys;
@@ -35,11 +36,8 @@ pub struct PacketCapture {
 
 /// A filter, and the settings it was compiled from.
 struct Filter {
-    fields: Fields,
-    expression: String,
-    netmask: Netmask,
-    /// `None` if everything passes.
-    program: Option<Compiled>,
+    source: Source,
+    programs: Programs,
 }
 
 /// What belongs to a configuration.
@@ -78,30 +76,32 @@ impl PacketCapture {
         lock(&self.phases)
     }
 
-    fn filter(&self, config: &Config) -> Result<Arc<Filter>, Refusal> {
+    fn filter(&self, config: &Config, points: &[Point]) -> Result<Arc<Filter>, Refusal> {
         let (fields, netmask, connection) = (config.fields()?, config.netmask()?, config.without_connection()?);
         let given = config.expression();
         let expression = connection.map_or_else(|| given.to_owned(), |connection| connection.left_out_of(given));
+        let mut there = points.iter().filter(|point| point.netdev.is_some());
+        let has_raw_ip = there.clone().any(|point| point.is_raw_ip);
+        let has_ethernet = there.any(|point| !point.is_raw_ip);
+        let source = Source { fields, expression, netmask, has_ethernet, has_raw_ip };
         let mut compiled = lock(&self.compiled);
-        let is_same = |filter: &&Arc<Filter>| {
-            filter.fields == fields && filter.expression == expression && filter.netmask == netmask
-        };
-        if let Some(same) = compiled.as_ref().filter(is_same) {
+        if let Some(same) = compiled.as_ref().filter(|filter| filter.source == source) {
             return Ok(Arc::clone(same));
         }
         let began = Instant::now();
-        let program = filter::compile(&fields, &expression, netmask).map_err(|error| {
+        let programs = filter::compile(&source).map_err(|error| {
             // About what the user wrote, if that alone is wrong.
-            let own = connection.and_then(|_| filter::compile(&fields, given, netmask).err());
+            let own = Source { expression: given.to_owned(), ..source.clone() };
+            let own = connection.and_then(|_| filter::compile(&own).err());
             filter::refusal(&own.unwrap_or(error))
         })?;
-        if let Some(Compiled { instructions, classic, .. }) = &program {
+        if let Some(Compiled { instructions, classic, .. }) = programs.any() {
             let (count, ms) = (instructions.len(), began.elapsed().as_millis());
-            let whole = joined(&fields, &expression).ok().flatten().unwrap_or_default();
+            let whole = joined(&source.fields, &source.expression).ok().flatten().unwrap_or_default();
             let message = format!("compiled in {ms} ms: {classic} classic and {count} eBPF instructions for `{whole}`");
             self.context.cube.log(Level::Debug, &message);
         }
-        let filter = Arc::new(Filter { fields, expression, netmask, program });
+        let filter = Arc::new(Filter { source, programs });
         *compiled = Some(Arc::clone(&filter));
         Ok(filter)
     }
@@ -148,6 +148,7 @@ impl Service for PacketCapture {
     const NAME: &'static str = "packetcapture";
     const DESCRIPTION: &'static str = "Records the packets that pass a port into a capture file";
     const KIND: ServiceKind = ServiceKind::Transparent;
+    const TAKES_RAW_IP: bool = true;
     type Config = Config;
     type State = State;
 
@@ -162,8 +163,8 @@ impl Service for PacketCapture {
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
-        let filter = self.filter(&wanted.config)?;
-        let datapath = datapath::datapath(&wanted.config, filter.program.as_ref(), &wanted.points, self.cpus)?;
+        let filter = self.filter(&wanted.config, &wanted.points)?;
+        let datapath = datapath::datapath(&wanted.config, &filter.programs, &wanted.points, self.cpus)?;
         // Before the kernel has to find it.
         let needed = if datapath.maps.is_empty() { 0 } else { datapath::memory(&wanted.config, self.cpus) };
         let room = self.context.outcome.memory.check(needed);
@@ -178,7 +179,7 @@ impl Service for PacketCapture {
         let large =
             Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
         let maps = CaptureMaps::find(maps, large)?;
-        let filter = self.filter(config)?;
+        let filter = self.filter(config, points)?;
         let mut phases = self.phases();
         self.forget(&mut phases);
         let phases = &mut *phases;
@@ -195,7 +196,7 @@ impl Service for PacketCapture {
             }
             (Some(maps), Some(running)) => {
                 running.announce(&settings)?;
-                Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.format)?) })
+                Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.recorded())?) })
             }
         };
         self.in_force.prepare(InForce { settings, filter, idle: state::idle(config.capture, points) });
@@ -291,6 +292,22 @@ impl Service for PacketCapture {
         let now = self.in_force.now();
         streams::open(&self.context, now.as_ref().map(|now| &*now.settings), path, query)
     }
+
+    fn shared_streams() -> Vec<Stream> {
+        shared::declared()
+    }
+
+    fn open_shared(
+        host: &Cube,
+        path: &str,
+        query: &BTreeMap<String, String>,
+    ) -> Result<polycube_plugin_api::Opened, Refusal> {
+        shared::open(host, path, query)
+    }
+
+    fn delete_shared(host: &Cube, path: &str) -> Result<(), Refusal> {
+        shared::delete(host, path)
+    }
 }
 
 impl Drop for PacketCapture {
@@ -302,8 +319,8 @@ impl Drop for PacketCapture {
 
 impl Filter {
     fn state(&self) -> Option<ProgramState> {
-        let program = self.program.as_ref()?;
-        let expression = joined(&self.fields, &self.expression).ok().flatten()?;
+        let program = self.programs.any()?;
+        let expression = joined(&self.source.fields, &self.source.expression).ok().flatten()?;
         Some(ProgramState { expression, classic: program.classic, instructions: program.instructions.len() })
     }
 }
@@ -312,7 +329,7 @@ impl InForce {
     /// The configuration, for the log.
     fn summary(&self) -> String {
         let Settings { format, section, network, store, files, .. } = &*self.settings;
-        let places: Vec<&str> = section.interfaces.iter().flatten().map(String::as_str).collect();
+        let places: Vec<&str> = section.interfaces.iter().flatten().map(|place| place.name.as_str()).collect();
         let places =
             if places.is_empty() { "attached to nothing".to_owned() } else { format!("at {}", places.join(", ")) };
         let to = if *network {
@@ -322,7 +339,7 @@ impl InForce {
         } else {
             files.directory.path().display().to_string()
         };
-        let filter = if self.filter.program.is_some() { "a filter" } else { "no filter" };
+        let filter = if self.filter.programs.any().is_some() { "a filter" } else { "no filter" };
         format!("in force: {places}; {filter}, snaplen {}, {} to {to}", section.snaplen, format.extension())
     }
 }

@@ -4,53 +4,93 @@
 
 use std::borrow::Cow;
 
-use polycube_filter::Compiled;
+use polycube_filter::{Compiled, LinkType};
 use polycube_layout::ring::{
-    ARRAY, ARRAY_OF_MAPS, BELL, FLAGS, FORMAT, INBOUND, INTERFACE, LANES, LARGE, LARGE_FLAGS, MASK, OUTBOUND, RINGS,
-    SEGMENT_BITS, SMALL_MASK, SNAPLEN, segment_size, small_size,
+    ARRAY, ARRAY_OF_MAPS, BELL, EXTENT, FLAGS, FORMAT, HEADERS, HEADERS_AND_DNS, INBOUND, INTERFACE, LANES, LARGE,
+    LARGE_FLAGS, MASK, OUTBOUND, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WHOLE, segment_size, small_size,
 };
 use polycube_plugin_api::{
-    Code, Count, Datapath, Direction, InnerMap, MapKind, MapSpec, Point, Program, Refusal, constant,
+    Code, Count, Datapath, Direction, InnerMap, MapKind, MapSpec, Point, Program, Refusal, Tag, constant,
 };
 
-use crate::config::{Capture, Config};
+use crate::config::{Capture, Config, SnapLen};
+use crate::filter::Programs;
+use crate::format::Format;
 use crate::ring::{LAYOUT, MapSize};
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
 
-/// The filter's stage, and its index among the objects.
+/// The filter's stage, and the index of Ethernet's filter among the objects.
 const FILTER: u32 = 0;
-/// The capture's stage, with or without a filter before it: so it stays when the filter changes.
+/// The capture's stage, with or without a filter before it: so it stays when the filter changes. Its object has this index.
 const CAPTURE: u32 = 1;
+/// Index of the filter for packets that begin with the IP header.
+const RAW_FILTER: usize = 2;
 
 /// The programs for `config` at `points`, on a machine with `cpus` CPUs. A point without a netdev has no packets.
 pub(crate) fn datapath(
     config: &Config,
-    filter: Option<&Compiled>,
+    filters: &Programs,
     points: &[Point],
     cpus: usize,
 ) -> Result<Datapath, Refusal> {
+    check_formats(config, points)?;
     let ring = config.ring_size.granted(cpus);
     let points = points.iter().filter(|point| point.netdev.is_some());
-    let places = points.flat_map(|point| directions(config.capture, point).map(|direction| (point.id, direction)));
-    let program = |(point, direction), stage, code| Program { point, direction, stage, object: stage as usize, code };
+    let places = points.flat_map(|point| directions(config.capture, point).map(move |direction| (point, direction)));
+    let program = |(point, direction): (&Point, Direction), stage, object, code| Program {
+        point: point.id,
+        direction,
+        stage,
+        object,
+        code,
+    };
     let programs = places
         .flat_map(|place| {
-            let filter = filter.map(|filter| program(place, FILTER, instructions(filter)));
-            filter.into_iter().chain([program(place, CAPTURE, capture(config, ring, place))])
+            let link_type = link_type(place.0);
+            let object = if link_type == LinkType::RawIp { RAW_FILTER } else { FILTER as usize };
+            let filter = filters.of(link_type).map(|filter| program(place, FILTER, object, instructions(filter)));
+            filter.into_iter().chain([program(place, CAPTURE, CAPTURE as usize, capture(config, ring, place))])
         })
         .collect::<Vec<_>>();
     if programs.is_empty() {
         return Ok(Datapath::default());
     }
-    let generated =
-        filter.map(|filter| filter.instructions.iter().flat_map(|insn| insn.to_bytes()).collect::<Vec<_>>());
-    Ok(Datapath {
-        programs,
-        maps: maps(config, cpus).into(),
-        objects: vec![Cow::Owned(generated.unwrap_or_default()), Cow::Borrowed(OBJECT)],
-        ..Datapath::default()
-    })
+    let generated = |link_type| {
+        let filter = filters.of(link_type);
+        Cow::Owned(
+            filter.into_iter().flat_map(|filter| &filter.instructions).flat_map(|insn| insn.to_bytes()).collect(),
+        )
+    };
+    let mut objects = vec![generated(LinkType::Ethernet), Cow::Borrowed(OBJECT)];
+    if filters.of(LinkType::RawIp).is_some() {
+        objects.push(generated(LinkType::RawIp));
+    }
+    Ok(Datapath { programs, maps: maps(config, cpus).into(), objects, ..Datapath::default() })
+}
+
+/// What packets begin with at `point`.
+pub(crate) fn link_type(point: &Point) -> LinkType {
+    if point.is_raw_ip { LinkType::RawIp } else { LinkType::Ethernet }
+}
+
+/// Only pcapng has a link type for each interface.
+fn check_formats(config: &Config, points: &[Point]) -> Result<(), Refusal> {
+    let Some(point) = points.iter().find(|point| point.is_raw_ip && point.netdev.is_some()) else { return Ok(()) };
+    let name = &point.name;
+    if config.recorded() != Format::Pcapng {
+        let message =
+            format!("`{name}` has packets without Ethernet headers, which pcapng alone records: set format=pcapng");
+        return Err(Refusal::new(Tag::InvalidValue, message).at("format"));
+    }
+    if config.networkmode {
+        let message = format!(
+            "`{name}` has packets without Ethernet headers, which clients of network mode take for frames: \
+             set networkmode=false and read the stream"
+        );
+        return Err(Refusal::new(Tag::InvalidValue, message).at("networkmode"));
+    }
+    Ok(())
 }
 
 /// The maps for `config`, whose contents mean something else for another format or size.
@@ -83,7 +123,7 @@ pub(crate) fn large_lanes(config: &Config, cpus: usize) -> MapSpec {
         count: Count::Entries(count),
         value_size: Some(value_size),
         kind: Some(MapKind { map_type: ARRAY, key_size: 4, flags: LARGE_FLAGS }),
-        generation: u64::from(LAYOUT) << 32 | u64::from(ring.ilog2()) << 8 | u64::from(config.format.constant()),
+        generation: u64::from(LAYOUT) << 32 | u64::from(ring.ilog2()) << 8 | u64::from(config.recorded().constant()),
         late: true,
         ..MapSpec::declared(LARGE)
     }
@@ -102,7 +142,16 @@ fn directions(capture: Capture, point: &Point) -> impl Iterator<Item = Direction
         Capture::Bidirectional if point.is_loopback => Capture::Ingress,
         capture => capture,
     };
-    capture.directions().iter().copied()
+    capture.directions().iter().map(|direction| hook(point, *direction))
+}
+
+/// The hook of the netdev that packets pass when they go in this direction, as seen from the point; and the other way round.
+fn hook(point: &Point, direction: Direction) -> Direction {
+    match (point.is_reversed, direction) {
+        (false, direction) => direction,
+        (true, Direction::Ingress) => Direction::Egress,
+        (true, Direction::Egress) => Direction::Ingress,
+    }
 }
 
 fn instructions(filter: &Compiled) -> Code {
@@ -110,8 +159,13 @@ fn instructions(filter: &Compiled) -> Code {
     Code::Instructions { maps: maps.collect() }
 }
 
-fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction)) -> Code {
-    let flags = match direction {
+fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)) -> Code {
+    let extent = match (config.snaplen, config.whole_dns) {
+        (SnapLen::Bytes(_), _) => WHOLE,
+        (SnapLen::Headers, false) => HEADERS,
+        (SnapLen::Headers, true) => HEADERS_AND_DNS,
+    };
+    let flags = match hook(point, direction) {
         Direction::Ingress => INBOUND,
         Direction::Egress => OUTBOUND,
     };
@@ -122,9 +176,11 @@ fn capture(config: &Config, ring: usize, (interface, direction): (u32, Direction
             constant(SMALL_MASK, (small_size(ring) as u64 - 1).to_ne_bytes()),
             constant(SEGMENT_BITS, segment_size(ring).ilog2().to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
-            constant(FORMAT, config.format.constant().to_ne_bytes()),
-            constant(INTERFACE, interface.to_ne_bytes()),
+            constant(FORMAT, config.recorded().constant().to_ne_bytes()),
+            constant(INTERFACE, point.id.to_ne_bytes()),
             constant(FLAGS, flags.to_ne_bytes()),
+            constant(EXTENT, extent.to_ne_bytes()),
+            constant(RAW_IP, u32::from(point.is_raw_ip).to_ne_bytes()),
         ],
     }
 }
@@ -142,6 +198,8 @@ mod tests {
             name: format!("br1:p{id}"),
             netdev: netdev.map(str::to_owned),
             is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
         };
         [point(3, Some("veth3")), point(4, None)]
     }
@@ -149,7 +207,7 @@ mod tests {
     #[track_caller]
     fn check(capture: Capture, points: &[Point], expected: &[(u32, Direction)]) {
         let config = Config { capture, ..Config::default() };
-        let found = datapath(&config, None, points, 2).unwrap();
+        let found = datapath(&config, &Programs::default(), points, 2).unwrap();
         let programs = found.programs.iter().map(|program| (program.point, program.direction)).collect::<Vec<_>>();
         assert_eq!(programs, expected);
         assert_eq!(found.maps.is_empty(), expected.is_empty());
@@ -169,7 +227,14 @@ mod tests {
     #[test]
     fn what_passes_the_loopback_both_ways_is_captured_once() {
         let [port, _] = points();
-        let loopback = Point { id: 5, name: "lo".to_owned(), netdev: Some("lo".to_owned()), is_loopback: true };
+        let loopback = Point {
+            id: 5,
+            name: "lo".to_owned(),
+            netdev: Some("lo".to_owned()),
+            is_loopback: true,
+            is_raw_ip: false,
+            is_reversed: false,
+        };
         let points = [port, loopback];
         check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);
         check(Capture::Ingress, &points, &[(3, Ingress), (5, Ingress)]);
@@ -177,10 +242,43 @@ mod tests {
     }
 
     #[test]
+    fn packets_without_ethernet_headers_need_pcapng() {
+        let [port, _] = points();
+        let tun = Point { name: "tun0".to_owned(), is_raw_ip: true, ..port };
+        let ask = |config: Config, point: &Point| {
+            let config = Config { capture: Capture::Ingress, ..config };
+            datapath(&config, &Programs::default(), std::slice::from_ref(point), 2).map_err(|refusal| refusal.path)
+        };
+        assert_eq!(ask(Config::default(), &tun).unwrap_err(), "format");
+        let pcapng = Config { format: Format::Pcapng, ..Config::default() };
+        assert_eq!(ask(Config { networkmode: true, ..pcapng.clone() }, &tun).unwrap_err(), "networkmode");
+        let raw = |found: Datapath| {
+            let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
+            constants.contains(&constant(RAW_IP, 1_u32.to_ne_bytes()))
+        };
+        assert!(raw(ask(pcapng.clone(), &tun).unwrap()));
+        assert!(!raw(ask(pcapng, &Point { is_raw_ip: false, ..tun.clone() }).unwrap()));
+        ask(Config::default(), &Point { netdev: None, ..tun }).unwrap();
+    }
+
+    #[test]
+    fn what_enters_a_namespace_leaves_the_netdev_here() {
+        let [port, _] = points();
+        let inside = Point { id: 5, name: "netns:web/eth0".to_owned(), is_reversed: true, ..port };
+        check(Capture::Bidirectional, std::slice::from_ref(&inside), &[(5, Egress), (5, Ingress)]);
+        check(Capture::Ingress, std::slice::from_ref(&inside), &[(5, Egress)]);
+        check(Capture::Egress, std::slice::from_ref(&inside), &[(5, Ingress)]);
+        let config = Config { capture: Capture::Ingress, ..Config::default() };
+        let found = datapath(&config, &Programs::default(), &[inside], 2).unwrap();
+        let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
+        assert!(constants.contains(&constant(FLAGS, INBOUND.to_ne_bytes())));
+    }
+
+    #[test]
     fn the_maps_have_room_for_the_ring_that_the_mask_is_of() {
         let config = Config { capture: Capture::Ingress, ..Config::default() };
         for (cpus, ring, segments) in [(2, 16 << 20, 8), (64, 4 << 20, 2), (1024, 256 << 10, 1)] {
-            let found = datapath(&config, None, &points(), cpus).unwrap();
+            let found = datapath(&config, &Programs::default(), &points(), cpus).unwrap();
             let Code::Elf { constants, .. } = &found.programs[0].code else { panic!("no ELF object") };
             assert_eq!(constants[0], constant("MASK", (ring as u64 - 1).to_ne_bytes()));
             let [rings, slot, large, _] = &found.maps[..] else { panic!("{:?}", found.maps) };

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use crate::config::Config;
 use crate::format::Format;
 use crate::format::pcap::HEADER;
+use crate::format::pcapng::Interface;
 use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, MapSize, Reader, Rings};
@@ -352,8 +353,20 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
         config["snaplen"] = json!(96);
     }
     let config: Config = serde_json::from_value(config).unwrap();
-    let point = Point { id: 0, name: String::from("br1:p1"), netdev: None, is_loopback: false };
+    let point = Point {
+        id: 0,
+        name: String::from("br1:p1"),
+        netdev: None,
+        is_loopback: false,
+        is_raw_ip: false,
+        is_reversed: false,
+    };
     Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory)).unwrap())
+}
+
+/// A place with Ethernet frames.
+pub(crate) fn interface(name: &str) -> Interface {
+    Interface { name: name.to_owned(), ..Interface::default() }
 }
 
 pub(crate) fn roots(directory: &Path) -> Roots {

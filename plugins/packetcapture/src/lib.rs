@@ -7,24 +7,31 @@
 
 #![deny(unsafe_code)]
 
+mod about;
 mod calendar;
+mod catalogue;
 mod consumer;
 mod cube;
 mod datapath;
 mod drain;
 mod filter;
 mod format;
+mod index;
 mod larger;
 mod lock;
 mod log;
+mod machine;
 mod memory;
 mod outcome;
 mod patience;
 mod pattern;
+mod query;
 mod ring;
 mod session;
 mod settings;
+mod shared;
 mod sink;
+mod source;
 mod store;
 mod streams;
 mod sys;

@@ -4,18 +4,23 @@
 
 use std::time::Duration;
 
+use polycube_filter::joined;
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Direct, Fsync, Mebibytes, Priority, RingMemory, Store};
+use crate::config::{Config, Direct, Fsync, Mebibytes, Priority, RingMemory, SnapLen, Store};
 use crate::format::Format;
-use crate::format::pcapng::Section;
+use crate::format::pcapng::{Interface, Section};
+use crate::machine::{Machine, Netdev};
 use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
 
 /// How a capture is written, stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
+    /// Of what the kernel writes, and so of files.
     pub(crate) format: Format,
+    /// Of streams whose readers ask for none.
+    pub(crate) stream_format: Format,
     pub(crate) section: Section,
     /// Whether packets go to the queue instead of to files.
     pub(crate) network: bool,
@@ -82,8 +87,9 @@ impl Settings {
         };
         let (rotate, stop, storage) = (&config.rotate, &config.stop_after, &config.storage);
         Ok(Self {
-            format: config.format,
-            section: section(cube, points, config.snaplen.bytes()),
+            format: config.recorded(),
+            stream_format: config.format,
+            section: section(cube, points, config)?,
             network: config.networkmode,
             store: config.store,
             anonymize: config.anonimize,
@@ -123,11 +129,24 @@ impl Settings {
 }
 
 /// The interfaces, indexed by the ids of their points.
-fn section(cube: &str, points: &[Point], snaplen: u32) -> Section {
+fn section(cube: &str, points: &[Point], config: &Config) -> Result<Section, Refusal> {
     let count = points.iter().map(|point| point.id as usize + 1).max().unwrap_or_default();
-    let name = |id| points.iter().find(|point| point.id as usize == id).map(|point| point.name.clone());
-    let interfaces = (0..count).map(name).collect();
-    Section { cube: cube.to_owned(), interfaces, snaplen }
+    // Fields that contradict each other are refused where the filter is compiled.
+    let filter = joined(&config.fields()?, config.expression()).ok().flatten().unwrap_or_default();
+    let interface = |id| {
+        let point = points.iter().find(|point| point.id as usize == id)?;
+        Some(Interface {
+            name: point.name.clone(),
+            is_raw_ip: point.is_raw_ip,
+            filter: filter.clone(),
+            has_headers_alone: config.snaplen == SnapLen::Headers,
+            // Its addresses would say what the packets hide.
+            netdev: if config.anonimize { Netdev::default() } else { Netdev::at(point) },
+        })
+    };
+    let interfaces = (0..count).map(interface).collect();
+    let machine = Machine::now(config.comment.as_deref().filter(|comment| !comment.is_empty()));
+    Ok(Section { cube: cube.to_owned(), interfaces, snaplen: config.snaplen.bytes(), machine })
 }
 
 /// Directory and stem of the files at `path`. The extension depends on the format, so one of ours is removed.
@@ -185,9 +204,18 @@ mod tests {
 
     #[test]
     fn interfaces_stand_at_their_points_ids() {
-        let point = |id, name: &str| Point { id, name: name.to_owned(), netdev: None, is_loopback: false };
-        let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], 96);
+        let point = |id, name: &str| Point {
+            id,
+            name: name.to_owned(),
+            netdev: None,
+            is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
+        };
+        let config = Config { filter: Some(String::from("udp")), ..Config::default() };
+        let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], &config).unwrap();
         let expected = [Some("br1:p1"), None, Some("br1:p2")];
-        assert_eq!(section.interfaces.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+        let found = section.interfaces.iter().map(|it| it.as_ref().map(|it| it.name.as_str())).collect::<Vec<_>>();
+        assert_eq!(found, expected);
     }
 }

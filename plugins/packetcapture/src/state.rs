@@ -365,6 +365,8 @@ mod tests {
             name: "br1:p".to_owned(),
             netdev: netdev.map(str::to_owned),
             is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
         };
         let (away, there) = (point(None), point(Some("veth1")));
         assert_eq!(idle(Capture::Off, std::slice::from_ref(&there)).as_deref(), Some("off"));

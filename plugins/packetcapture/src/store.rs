@@ -15,10 +15,12 @@
 
 #![forbid(unsafe_code)]
 
+mod attribute;
 mod directory;
 mod file;
 mod root;
 
+pub(crate) use attribute::Attribute;
 pub(crate) use directory::{Directory, Removal};
 pub(crate) use file::{FileId, Form, OpenError, OwnFile, StoredFile};
 pub(crate) use root::{Location, RootError, Roots};

@@ -57,7 +57,7 @@ pub(crate) fn open(
     match path {
         STREAM => {
             let given = query.get("format").and_then(|name| Format::parse_name(name));
-            let format = given.or(settings.map(|settings| settings.format)).unwrap_or_default();
+            let format = given.or(settings.map(|settings| settings.stream_format)).unwrap_or_default();
             let limit = limit(query)?;
             stream(context, settings, format, follows(query), limit).map_err(|error| Refusal::from(error).at(path))
         }
@@ -70,7 +70,7 @@ pub(crate) fn open(
 }
 
 /// The number of packets after which the stream is to end.
-fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refusal> {
+pub(crate) fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Refusal> {
     let Some(text) = query.get("packets") else { return Ok(None) };
     text.parse().ok().filter(|packets| *packets > 0).map(Some).ok_or_else(|| {
         let message = format!("`packets` is a number from 1, not `{text}`");
@@ -87,6 +87,10 @@ enum StreamError {
     Removed,
     #[error("the capture keeps no packets (`store=none`): follow the stream, which has those from now on")]
     NotKept,
+    #[error(
+        "`{0}` has packets without Ethernet headers, which pcapng alone has: ask for the stream with format=pcapng"
+    )]
+    RawIp(String),
 }
 
 impl From<StreamError> for Refusal {
@@ -94,6 +98,7 @@ impl From<StreamError> for Refusal {
         let tag = match error {
             StreamError::Io(_) => Tag::OperationFailed,
             StreamError::Removed | StreamError::NotKept => Tag::DataMissing,
+            StreamError::RawIp(_) => Tag::InvalidValue,
         };
         Self::new(tag, error.to_string())
     }
@@ -108,6 +113,9 @@ fn stream(
 ) -> Result<Opened, StreamError> {
     let CubeContext { cube, outcome, queue, readers, .. } = context;
     let section = readers.section();
+    if let Some(place) = section.raw_ip().filter(|_| format != Format::Pcapng) {
+        return Err(StreamError::RawIp(place.to_owned()));
+    }
     let (id, fd) = if follows {
         let source = settings.map(|settings| settings.format).unwrap_or_default();
         let (id, fd) = readers.open(format, source.resolution(), limit)?;

@@ -147,7 +147,15 @@ mod tests {
     use super::*;
 
     fn point(id: u32, netdev: Option<&str>) -> Point {
-        Point { id, name: format!("p{id}"), netdev: netdev.map(str::to_owned), is_loopback: netdev == Some("lo") }
+        let is_loopback = netdev == Some("lo");
+        Point {
+            id,
+            name: format!("p{id}"),
+            netdev: netdev.map(str::to_owned),
+            is_loopback,
+            is_raw_ip: false,
+            is_reversed: false,
+        }
     }
 
     #[track_caller]

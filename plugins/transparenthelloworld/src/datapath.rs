@@ -25,7 +25,14 @@ mod tests {
 
     #[test]
     fn there_is_a_program_where_packets_do_not_just_pass() {
-        let points = [Point { id: 0, name: "veth1".into(), netdev: Some("veth1".into()), is_loopback: false }];
+        let points = [Point {
+            id: 0,
+            name: "veth1".into(),
+            netdev: Some("veth1".into()),
+            is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
+        }];
         let directions = |ingress_action, egress_action| {
             let datapath = datapath(Config { ingress_action, egress_action }, &points);
             datapath.programs.iter().map(|program| program.direction).collect::<Vec<_>>()

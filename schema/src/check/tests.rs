@@ -23,7 +23,9 @@ fn service() -> ServiceSchema {
             Action::new("services/{vip}/{port}/reset", "Reset"),
         ],
         streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
+        shared_streams: Vec::new(),
         observes: Vec::new(),
+        takes_raw_ip: false,
     }
 }
 

@@ -16,6 +16,11 @@ const SCHED_CLS: u32 = 3;
 /// Opcodes of `r0 = imm` and `exit` (RFC 9669, sections 4.1 and 4.3).
 const MOVE: u64 = 0xb7;
 const EXIT: u64 = 0x95;
+/// `call bpf_clone_redirect`.
+const CLONE_REDIRECT: u64 = 13 << 32 | 0x85;
+/// `r2 = imm` and `r3 = 0`, its second and third argument: the netdev's index, and no flags.
+const INDEX: u64 = 0x02b7;
+const NO_FLAGS: u64 = 0x03b7;
 /// `TCX_NEXT` and `TCX_DROP` of `linux/bpf.h`.
 const NEXT: u64 = 0xffff_ffff << 32;
 const DROP: u64 = 2 << 32;
@@ -33,6 +38,8 @@ pub enum Verdict {
     /// The packet is dropped if IPv4's protocol, the frame's byte 23, lies in the skb's linear memory. Stripping a tag
     /// makes the two bytes after the Ethernet header linear, and these may be linear too.
     DropLinear,
+    /// A copy goes out of the netdev of this index; the next program decides.
+    CopyTo(u32),
 }
 
 impl Verdict {
@@ -41,6 +48,9 @@ impl Verdict {
             Self::Next => vec![NEXT | MOVE, EXIT],
             Self::Drop => vec![DROP | MOVE, EXIT],
             Self::DropLinear => [&UNLESS_LINEAR[..], &[DROP | MOVE, EXIT, NEXT | MOVE, EXIT]].concat(),
+            Self::CopyTo(index) => {
+                vec![u64::from(index) << 32 | INDEX, NO_FLAGS, CLONE_REDIRECT, NEXT | MOVE, EXIT]
+            }
         }
     }
 }

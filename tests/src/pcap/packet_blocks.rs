@@ -68,7 +68,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<CaptureFile> {
             }
             Block::InterfaceDescription(described) => {
                 let link = described.linktype;
-                ensure!(link == DataLink::ETHERNET, "at offset {offset}: link type {link:?}, Ethernet expected");
+                let is_known = [DataLink::ETHERNET, DataLink::RAW].contains(&link);
+                ensure!(is_known, "at offset {offset}: link type {link:?}, Ethernet or RAW expected");
                 file.snaplen = file.snaplen.max(described.snaplen);
                 file.metadata.interfaces.push(interface(&described));
             }

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn http_outside_rest_is_found() {
-        let why = "only host/src/rest knows HTTP";
+        let why = "only host/src/rest and host/src/containers know HTTP";
         check_text("host/src/rest/listen.rs", "use axum::Router;", &[]);
         check_text("host/src/rest.rs", "use axum::Router;", &[]);
         check_text("cli/src/client.rs", "use hyper::Request;", &[]);

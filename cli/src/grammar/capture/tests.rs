@@ -70,7 +70,7 @@ fn limits_and_rotation_have_units() {
     let time = Some(Duration::from_secs(90));
     assert_eq!(found.limits, Limits { packets: Some(5), bytes: Some(10 << 20), time });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Bytes(100_000_000), keep: Some(3) }));
-    assert_eq!(found.snaplen, Some(96));
+    assert_eq!(found.snaplen, Some(SnapLen::Bytes(96)));
     let found = capture("capture eth0 --for 30 --bytes 4096 -w a --rotate=1h");
     assert_eq!(found.limits, Limits { packets: None, bytes: Some(4096), time: Some(Duration::from_secs(30)) });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Time(Duration::from_secs(3600)), keep: None }));
@@ -91,6 +91,10 @@ fn the_request_is_for_a_cube_that_goes_with_its_stream() {
         "snaplen": 64,
     });
     assert_eq!(body, Some(expected));
+    let body = |line| capture(line).request().body.unwrap_or_default();
+    let found = body("capture eth0 -s headers");
+    assert_eq!((&found["snaplen"], &found["whole-dns"]), (&json!("headers"), &Value::Null));
+    assert_eq!(body("capture eth0 -s headers --whole-dns")["whole-dns"], true);
     assert_eq!(Capture::end("a b").path, "a%20b/");
 }
 
@@ -107,9 +111,8 @@ fn what_makes_no_sense_is_refused() {
     for (line, message) in [
         ("capture", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
         ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
+        ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),
         ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
-        ("capture container:web", "container is not a kind of place yet: give a netdev or CUBE:PORT"),
-        ("capture any", "any is not a kind of place yet: give a netdev or CUBE:PORT"),
         ("capture eth0 --rotate 1h", "--rotate needs a file: give -w FILE"),
         ("capture eth0 -w - --rotate 1h", "--rotate needs a file: give -w FILE"),
         ("capture eth0 -w a --keep 2", "--keep goes with --rotate only"),

@@ -38,7 +38,7 @@ pub(crate) fn report(before: &Model, after: &Model, apply: &Apply, facts: &Facts
             let link = facts.present.named(&name);
             Some(Point::Netdev(link.map_or(name, |link| link.name.clone())))
         }
-        port @ Point::Port(..) => Some(port),
+        other @ (Point::Port(..) | Point::Selector(_)) => Some(other),
     };
     let listed = Listed {
         cubes: document.cubes.into_iter().map(|cube| cube.name).collect(),

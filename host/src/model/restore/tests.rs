@@ -30,7 +30,7 @@ fn facts() -> Facts {
     let mut present = Table::default();
     present.set(ethernet(1, "veth1"));
     present.set(ethernet(2, "veth2"));
-    Facts { present, wired: Netdevs::default(), failed: BTreeMap::new(), seed: [1; 16] }
+    Facts { present, wired: Netdevs::default(), looks: BTreeMap::new(), failed: BTreeMap::new(), seed: [1; 16] }
 }
 
 fn name(text: &str) -> CubeName {

@@ -174,7 +174,9 @@ mod tests {
             state: json!({ "properties": { "l": { "type": "array", "x-list-key": "port", "items": items } } }),
             actions: Vec::new(),
             streams: Vec::new(),
+            shared_streams: Vec::new(),
             observes: Vec::new(),
+            takes_raw_ip: false,
         };
         let metric = declared(&schema).unwrap().remove(0);
         let state = json!({ "l": [{ "port": "a\"\\\n", "n": 5 }] });

@@ -83,7 +83,7 @@ pub(crate) async fn chains(context: Context, name: String) -> Result<Content, Pr
         Point::Netdev(netdev) if view.topology.chain(&point).is_empty() => {
             find("netdev", netdev, netdevs(&context).await?).map_err(refused)?;
         }
-        Point::Netdev(_) => {}
+        Point::Netdev(_) | Point::Selector(_) => {}
     }
     Ok(Content::Document(chains_at(view, &point)))
 }

@@ -56,7 +56,8 @@ impl<'a> Asker<'a> {
             Names::Attached => self.transparent().filter(is_attached).collect(),
             Names::PointsOfCube => {
                 let cube = given.last().map_or("", String::as_str);
-                topology.points(cube).into_iter().map(|(_, point)| point.to_string()).collect()
+                let named = topology.points(cube).into_iter().filter(|(_, point)| topology.is_named(cube, point));
+                named.map(|(_, point)| point.to_string()).collect()
             }
             Names::CubesAtPoint => {
                 let point = given.last().and_then(|point| Point::parse(point).ok());

@@ -1,7 +1,7 @@
 //! A service's part of the document: every node of its tree, with the methods that it takes.
 
 use axum::http::Method;
-use polycube_api::EPHEMERAL;
+use polycube_api::{EPHEMERAL, Word};
 use polycube_plugin_api::{Action, Parameter, Stream};
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,14 @@ pub(super) fn add(document: &mut Value, model: &Model, whole: &Value, cube: &Mod
     tree.add_service();
     tree.add_cube(whole);
     for stream in &model.service.streams {
-        tree.add_stream(stream);
+        tree.add_stream(&format!("/{name}/{{cube}}/"), &["cube"], stream);
+    }
+    for stream in &model.service.shared_streams {
+        let base = format!("/{}/{name}/", Word::Services);
+        tree.add_stream(&base, &[], stream);
+        if stream.can_be_deleted {
+            tree.add_deletion(&format!("{base}{}", stream.path), &stream.description);
+        }
     }
     if let Value::Object(paths) = &mut document["paths"] {
         paths.extend(tree.paths);
@@ -184,10 +191,11 @@ impl Tree<'_> {
         }
     }
 
-    /// A stream, which may share a node's path: then the client's `Accept` says which of the two is meant.
-    fn add_stream(&mut self, stream: &Stream) {
+    /// A stream below `base`, in which `names` stand. It may share a node's path: then the client's `Accept` says which of
+    /// the two is meant.
+    fn add_stream(&mut self, base: &str, names: &[&str], stream: &Stream) {
         let service = &self.model.service.name;
-        let path = format!("/{service}/{{cube}}/{}", stream.path);
+        let path = format!("{base}{}", stream.path);
         let media = stream.media.iter().map(|media| media.split(';').next().unwrap_or_default().to_owned());
         let media: Map<String, Value> = media.map(|media| (media, json!({ "schema": {} }))).collect();
         let query: Vec<Value> = stream.query.iter().map(query_parameter).collect();
@@ -195,7 +203,7 @@ impl Tree<'_> {
             let text = json!({ "type": "string", "minLength": 1 });
             let words = stream.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
             let parameters: Vec<_> =
-                ["cube"].into_iter().chain(words).map(|word| path_parameter(word, &text)).collect();
+                names.iter().copied().chain(words).map(|word| path_parameter(word, &text)).collect();
             let operation = Operation {
                 tag: service,
                 summary: stream.description.clone(),
@@ -215,6 +223,19 @@ impl Tree<'_> {
         if let Some(content) = item["get"]["responses"]["200"]["content"].as_object_mut() {
             content.extend(media);
         }
+    }
+
+    /// That the stream at `path` can be deleted.
+    fn add_deletion(&mut self, path: &str, summary: &str) {
+        let operation = Operation {
+            tag: &self.model.service.name,
+            summary: format!("Delete: {summary}"),
+            body: None,
+            done: Done::nothing(204),
+            tagged: false,
+            refused: &[400, 403, 404, 500],
+        };
+        self.paths[path]["delete"] = operation.write(&id("delete", path));
     }
 
     /// Everything that can be done at a path.

@@ -32,6 +32,8 @@ fn between((topology, netdevs): Place<'_>, stands: impl Fn(&CubeName, Direction)
             let owner = topology.peer_owner(name).or_else(|| netdevs.link_port(name).cloned());
             (owner.map(|(cube, port)| Point::Port(cube, port)), Some(point))
         }
+        // Its cubes stand at the netdevs that it stands for.
+        Point::Selector(_) => (None, Some(point)),
     };
     let outer = netdev.map_or(&[][..], |point| topology.chain(point));
     let inner = port.as_ref().map_or(&[][..], |point| topology.chain(point));

@@ -60,12 +60,7 @@ impl Anonymizer {
     /// RFC 3032: labels of four bytes, up to the one marked as last; the payload's version identifies it.
     fn mpls(&mut self, bytes: &mut [u8]) {
         let Some(last) = bytes.as_chunks::<4>().0.iter().position(|label| label[2] & 1 != 0) else { return };
-        let bytes = &mut bytes[(last + 1) * 4..];
-        match bytes.first().map(|byte| byte >> 4) {
-            Some(4) => self.ipv4(bytes, 0),
-            Some(6) => self.ipv6(bytes, 0),
-            _ => {}
-        }
+        self.packet(&mut bytes[(last + 1) * 4..]);
     }
 
     fn arp(&mut self, bytes: &mut [u8]) {

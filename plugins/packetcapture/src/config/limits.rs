@@ -6,36 +6,68 @@ use polycube_layout::ring::MAX_SNAPLEN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A snap length: 1 to [`MAX_SNAPLEN`] bytes.
+/// How much of a packet is recorded: 1 to [`MAX_SNAPLEN`] bytes, or its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "u32", into = "u32")]
-#[schemars(extend("minimum" = 1, "maximum" = MAX_SNAPLEN))]
-pub struct SnapLen(u32);
+#[serde(try_from = "NumberOrWord", into = "NumberOrWord")]
+#[schemars(
+    with = "u32",
+    extend(
+        "type" = ["integer", "string"], "minimum" = 1, "maximum" = MAX_SNAPLEN, "pattern" = "^headers$",
+        "examples" = [96, SnapLen::HEADERS]
+    )
+)]
+pub enum SnapLen {
+    /// So many bytes, at most.
+    Bytes(u32),
+    /// Up to the end of the transport header.
+    Headers,
+}
 
 impl SnapLen {
-    /// In bytes.
+    const HEADERS: &str = "headers";
+
+    /// The most bytes that are recorded of a packet.
     pub fn bytes(self) -> u32 {
-        self.0
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Headers => MAX_SNAPLEN,
+        }
     }
 }
 
 impl Default for SnapLen {
     fn default() -> Self {
-        Self(MAX_SNAPLEN)
+        Self::Bytes(MAX_SNAPLEN)
     }
 }
 
-impl From<SnapLen> for u32 {
-    fn from(SnapLen(bytes): SnapLen) -> Self {
-        bytes
+/// As the user writes it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum NumberOrWord {
+    Number(u32),
+    Word(String),
+}
+
+impl From<SnapLen> for NumberOrWord {
+    fn from(snaplen: SnapLen) -> Self {
+        match snaplen {
+            SnapLen::Bytes(bytes) => Self::Number(bytes),
+            SnapLen::Headers => Self::Word(SnapLen::HEADERS.to_owned()),
+        }
     }
 }
 
-impl TryFrom<u32> for SnapLen {
+impl TryFrom<NumberOrWord> for SnapLen {
     type Error = LimitError;
 
-    fn try_from(bytes: u32) -> Result<Self, LimitError> {
-        if (1..=MAX_SNAPLEN).contains(&bytes) { Ok(Self(bytes)) } else { Err(LimitError::SnapLen(bytes)) }
+    fn try_from(given: NumberOrWord) -> Result<Self, LimitError> {
+        match given {
+            NumberOrWord::Number(bytes) if (1..=MAX_SNAPLEN).contains(&bytes) => Ok(Self::Bytes(bytes)),
+            NumberOrWord::Number(bytes) => Err(LimitError::SnapLen(bytes)),
+            NumberOrWord::Word(word) if word == Self::HEADERS => Ok(Self::Headers),
+            NumberOrWord::Word(_) => Err(LimitError::SnapLenWord),
+        }
     }
 }
 
@@ -138,6 +170,8 @@ impl Serialize for Mebibytes {
 pub enum LimitError {
     #[error("a snap length is 1 to {MAX_SNAPLEN} bytes, not {0}")]
     SnapLen(u32),
+    #[error("a snap length is a number of bytes, or `headers`")]
+    SnapLenWord,
     #[error("a size is a whole number of bytes")]
     Mebibytes,
     #[error("a ring has 1, 2, 4, 8, 16, 32 or 64 MiB, not {0}")]

@@ -16,8 +16,9 @@ pub(crate) const MICROS: u32 = 0xa1b2_c3d4;
 pub(crate) const NANOS: u32 = 0xa1b2_3c4d;
 pub(crate) const MAJOR: u16 = 2;
 pub(crate) const MINOR: u16 = 4;
-/// `LINKTYPE_ETHERNET`.
+/// `LINKTYPE_ETHERNET` and `LINKTYPE_RAW`.
 pub(crate) const ETHERNET: u32 = 1;
+pub(super) const RAW_IP: u32 = 101;
 
 /// The header of a file whose records contain up to `snaplen` bytes of a packet.
 pub(crate) fn header(magic: u32, snaplen: u32) -> [u8; HEADER] {

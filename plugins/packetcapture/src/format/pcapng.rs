@@ -4,24 +4,34 @@
 
 use polycube_layout::ring::{BLOCK_HEADER, BLOCK_TRAILER, MAX_SNAPLEN, PACKET_BLOCK};
 
-use super::pcap::ETHERNET;
+use super::pcap::{ETHERNET, RAW_IP};
 use super::{Record, Resolution, Stamp};
+use crate::machine::{Machine, Netdev};
 
 /// Section 4.1: type and byte-order magic of a Section Header Block.
 pub(crate) const SECTION_BLOCK: u32 = 0x0a0d_0d0a;
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+pub(crate) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Types of an Interface Description Block (4.2) and an Interface Statistics Block (4.6).
-const INTERFACE_BLOCK: u32 = 1;
+pub(crate) const INTERFACE_BLOCK: u32 = 1;
 const STATISTICS_BLOCK: u32 = 5;
 /// Size of an empty block: its type, and its length twice.
 const FRAME: usize = 12;
 
 /// Option codes (3.5, 4.1, 4.2 and 4.6).
 const COMMENT: u16 = 1;
+const HARDWARE: u16 = 2;
+const OS: u16 = 3;
 const USER_APPLICATION: u16 = 4;
 const INTERFACE_NAME: u16 = 2;
 const INTERFACE_DESCRIPTION: u16 = 3;
+const INTERFACE_IPV4: u16 = 4;
+const INTERFACE_IPV6: u16 = 5;
+const INTERFACE_MAC: u16 = 6;
+const INTERFACE_SPEED: u16 = 8;
 const RESOLUTION: u16 = 9;
+const INTERFACE_FILTER: u16 = 11;
+/// What a filter's text is: libpcap's language.
+const LIBPCAP: u8 = 0;
 const RECEIVED: u16 = 4;
 const ACCEPTED: u16 = 6;
 const SYSTEM_DROPS: u16 = 7;
@@ -43,14 +53,35 @@ impl Resolution {
     }
 }
 
+/// A place where packets come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    /// Whether packets begin with the IP header.
+    pub(crate) is_raw_ip: bool,
+    /// The expression that packets matched when this was written; empty if there was none.
+    pub(crate) filter: String,
+    /// Whether packets end after their last header.
+    pub(crate) has_headers_alone: bool,
+    pub(crate) netdev: Netdev,
+}
+
+impl Interface {
+    /// Whether packets of either can have the id of the other.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.is_raw_ip) == (&other.name, other.is_raw_ip)
+    }
+}
+
 /// The origin of a capture's packets, as described to readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) cube: String,
     /// Indexed by the ids in packets; an id may be unused.
-    pub(crate) interfaces: Vec<Option<String>>,
+    pub(crate) interfaces: Vec<Option<Interface>>,
     /// Maximum bytes of a packet in a record.
     pub(crate) snaplen: u32,
+    pub(crate) machine: Machine,
 }
 
 impl Section {
@@ -67,6 +98,7 @@ impl Section {
             cube: newer.cube.clone(),
             interfaces: (0..count).map(|id| of(newer, id).or_else(|| of(self, id))).collect(),
             snaplen: self.snaplen.max(newer.snaplen),
+            machine: newer.machine.clone(),
         }
     }
 
@@ -81,8 +113,15 @@ impl Section {
         let mut out = Vec::new();
         let mut header = Block::begin(SECTION_BLOCK, &mut out);
         header.word(BYTE_ORDER).half(1).half(0).word(u32::MAX).word(u32::MAX);
+        let Machine { hardware, os, comments } = &self.machine;
+        for (code, text) in [(HARDWARE, hardware), (OS, os)].into_iter().filter(|(_, text)| !text.is_empty()) {
+            header.option(code, text.as_bytes());
+        }
         header.option(USER_APPLICATION, concat!("polycubed ", env!("CARGO_PKG_VERSION")).as_bytes());
         header.option(COMMENT, format!("packetcapture cube {}", self.cube).as_bytes());
+        for comment in comments {
+            header.option(COMMENT, comment.as_bytes());
+        }
         header.end();
         self.describe_interfaces(0, resolution, &mut out);
         out
@@ -91,7 +130,22 @@ impl Section {
     /// Whether a reader that knows `self` needs at most further interfaces to read what `newer` describes.
     pub(crate) fn is_extended_by(&self, newer: &Self) -> bool {
         newer.snaplen <= self.snaplen
-            && newer.interfaces.iter().zip(&self.interfaces).all(|(new, old)| new.is_none() || new == old)
+            && newer.interfaces.iter().zip(&self.interfaces).all(|pair| match pair {
+                (None, _) => true,
+                (Some(new), Some(old)) => new.is_same(old),
+                (Some(_), None) => false,
+            })
+    }
+
+    /// Whether packets with this interface begin with the IP header.
+    pub(crate) fn is_raw_ip(&self, interface: u32) -> bool {
+        self.interfaces.get(interface as usize).and_then(Option::as_ref).is_some_and(|interface| interface.is_raw_ip)
+    }
+
+    /// A place whose packets begin with the IP header, if there is one.
+    pub(crate) fn raw_ip(&self) -> Option<&str> {
+        let raw = self.interfaces.iter().flatten().find(|interface| interface.is_raw_ip);
+        raw.map(|interface| interface.name.as_str())
     }
 
     /// Interface Description Blocks for the interfaces of `newer` that `self` lacks. Where they are enough, they are
@@ -104,14 +158,44 @@ impl Section {
 
     /// Appends Interface Description Blocks for the interfaces from id `first` on.
     fn describe_interfaces(&self, first: usize, resolution: Resolution, out: &mut Vec<u8>) {
-        for name in self.interfaces[first..].iter().map(|name| name.as_deref().unwrap_or("detached")) {
-            let mut interface = Block::begin(INTERFACE_BLOCK, out);
-            interface.half(ETHERNET as u16).half(0).word(self.snaplen);
-            interface.option(INTERFACE_NAME, name.as_bytes());
-            interface.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
-            interface.option(RESOLUTION, &[resolution.exponent()]);
-            interface.end();
+        let detached = Interface { name: String::from("detached"), ..Interface::default() };
+        for interface in self.interfaces[first..].iter().map(|interface| interface.as_ref().unwrap_or(&detached)) {
+            self.describe(interface, resolution, out);
         }
+    }
+
+    fn describe(&self, interface: &Interface, resolution: Resolution, out: &mut Vec<u8>) {
+        let Interface { name, is_raw_ip, filter, has_headers_alone, netdev } = interface;
+        let link_type = if *is_raw_ip { RAW_IP } else { ETHERNET };
+        let mut block = Block::begin(INTERFACE_BLOCK, out);
+        block.half(link_type as u16).half(0).word(self.snaplen);
+        block.option(INTERFACE_NAME, name.as_bytes());
+        block.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
+        block.option(RESOLUTION, &[resolution.exponent()]);
+        let Netdev { mac, ipv4, ipv6, speed, offloads } = netdev;
+        for (address, mask) in ipv4 {
+            block.option(INTERFACE_IPV4, &[*address, *mask].concat());
+        }
+        for (address, length) in ipv6 {
+            block.option(INTERFACE_IPV6, &[&address[..], &[*length]].concat());
+        }
+        if let Some(mac) = mac {
+            block.option(INTERFACE_MAC, mac);
+        }
+        if let Some(speed) = speed {
+            block.option(INTERFACE_SPEED, &speed.to_ne_bytes());
+        }
+        if !filter.is_empty() {
+            block.option(INTERFACE_FILTER, &[&[LIBPCAP], filter.as_bytes()].concat());
+        }
+        if *has_headers_alone {
+            block.option(COMMENT, b"packets end after their last header (snaplen=headers)");
+        }
+        if let Some(offloads) = offloads {
+            let list = if offloads.is_empty() { "none".to_owned() } else { offloads.join(", ") };
+            block.option(COMMENT, format!("offloads: {list}").as_bytes());
+        }
+        block.end();
     }
 }
 
@@ -225,6 +309,37 @@ fn packet_block(captured: u32) -> usize {
 pub(crate) fn block_length(header: &[u8]) -> Option<u64> {
     let length = u32::from_ne_bytes(*header.get(4..)?.first_chunk()?);
     (length as usize >= FRAME && length.is_multiple_of(4)).then_some(length.into())
+}
+
+/// The section header of packets from many captures.
+pub(crate) fn packets_header() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut header = Block::begin(SECTION_BLOCK, &mut out);
+    header.word(BYTE_ORDER).half(1).half(0).word(u32::MAX).word(u32::MAX);
+    header.option(USER_APPLICATION, concat!("polycubed ", env!("CARGO_PKG_VERSION")).as_bytes());
+    header.end();
+    out
+}
+
+/// Blocks of packets from many captures, with times in nanoseconds.
+pub(crate) struct Packets<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl Packets<'_> {
+    /// Describes the next interface.
+    pub(crate) fn interface(&mut self, name: &str, link: u16) {
+        let mut interface = Block::begin(INTERFACE_BLOCK, self.0);
+        interface.half(link).half(0).word(MAX_SNAPLEN);
+        interface.option(INTERFACE_NAME, name.as_bytes());
+        interface.option(RESOLUTION, &[Resolution::Nanos.exponent()]);
+        interface.end();
+    }
+
+    /// Adds a packet of `length` bytes, of which `packet` was recorded.
+    pub(crate) fn packet(&mut self, interface: u32, stamp: Stamp, length: u32, flags: u32, packet: &[u8]) {
+        let captured = packet.len() as u32;
+        let record = Record { stamp, captured, length, body: 0, size: 0, interface, flags };
+        write(&record, packet, Resolution::Nanos, self.0);
+    }
 }
 
 /// A block that is being written.

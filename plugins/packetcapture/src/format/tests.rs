@@ -1,10 +1,17 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::fixture::record;
+use crate::fixture::{interface, record};
+use crate::format::pcapng::Interface;
+use crate::machine::{Machine, Netdev};
 
 fn section() -> Section {
-    Section { cube: String::from("sniffer"), interfaces: vec![Some(String::from("br1:p1"))], snaplen: 96 }
+    Section {
+        cube: String::from("sniffer"),
+        interfaces: vec![Some(interface("br1:p1"))],
+        snaplen: 96,
+        ..Section::default()
+    }
 }
 
 #[test]
@@ -111,10 +118,42 @@ fn a_section_is_made_of_blocks_that_know_their_length() {
 }
 
 #[test]
+fn an_interface_says_what_it_is() {
+    let netdev = Netdev {
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        ipv4: vec![([10, 0, 0, 1], [255, 255, 0, 0])],
+        ipv6: vec![([0xfe; 16], 64)],
+        speed: Some(10_000_000_000),
+        offloads: Some(vec!["tx-checksumming"]),
+    };
+    let filter = String::from("udp");
+    let interface = Interface { is_raw_ip: true, has_headers_alone: true, filter, netdev, ..interface("tun0") };
+    let machine = Machine { os: String::from("Linux 6"), comments: vec![String::from("why")], ..Machine::default() };
+    let section = Section { interfaces: vec![Some(interface)], machine, ..section() };
+    let bytes = section.bytes(Resolution::Nanos);
+    let has = |code: u16, value: &[u8]| {
+        let option = [&code.to_ne_bytes(), &(value.len() as u16).to_ne_bytes(), value].concat();
+        assert!(bytes.windows(option.len()).any(|window| window == option), "{code} {value:?}");
+    };
+    has(1, b"why");
+    has(3, b"Linux 6");
+    has(4, &[10, 0, 0, 1, 255, 255, 0, 0]);
+    has(5, &[&[0xfe; 16][..], &[64]].concat());
+    has(6, &[2, 0, 0, 0, 0, 1]);
+    has(8, &10_000_000_000_u64.to_ne_bytes());
+    has(11, b"\0udp");
+    has(1, b"packets end after their last header (snaplen=headers)");
+    has(1, b"offloads: tx-checksumming");
+    let second = pcapng::block_length(&bytes).unwrap() as usize;
+    assert_eq!(bytes[second + 8..second + 10], 101_u16.to_ne_bytes(), "the link type");
+    assert!(!section.covers(&self::section()), "another link type is another interface");
+}
+
+#[test]
 fn a_reader_gets_what_the_packets_do_not_say() {
     let old = section();
     let with = |names: &[&str], snaplen| Section {
-        interfaces: names.iter().map(|name| Some((*name).to_owned())).collect(),
+        interfaces: names.iter().map(|name| Some(interface(name))).collect(),
         snaplen,
         ..old.clone()
     };

@@ -108,6 +108,11 @@ impl CaptureFile {
         self.format
     }
 
+    /// What the file tells its readers.
+    pub(crate) fn section(&self) -> &Section {
+        &self.section
+    }
+
     /// Size of the file in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length

@@ -16,10 +16,11 @@ use rustix::fs::{OFlags, fdatasync};
 
 use super::name::{compressed, half_compressed};
 use super::space::Space;
+use crate::index::Index;
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::{FileStatus, Outcome};
-use crate::store::{Directory, OpenError, OwnFile, Removal, StoredFile};
+use crate::store::{Attribute, Directory, OpenError, OwnFile, Removal, StoredFile};
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum FileTask {
     /// Forces what was written so far to the disk.
     Sync(OwnedFd),
+    /// Notes what is in a closed file, so that queries can skip it.
+    Index(StoredFile),
     /// Replaces a closed file with its compressed form.
     Compress(StoredFile),
     /// Deletes a closed file, compressed or not.
@@ -137,6 +140,12 @@ impl FileTask {
             Self::Sync(fd) => {
                 fdatasync(&fd).map_err(|error| TaskError::Sync(error.into()))?;
             }
+            Self::Index(stored) => {
+                // A file that is gone needs none, and one without an index is read: nothing is lost.
+                if let Ok(file) = stored.current().0.open(OFlags::RDONLY) {
+                    let _ = Index::write(&file);
+                }
+            }
             Self::Compress(stored) => {
                 let original = stored.current().0;
                 let failed = |source| TaskError::Compress { path: original.path(), source };
@@ -177,6 +186,7 @@ fn compress(original: &OwnFile) -> io::Result<Option<(OwnFile, u64)>> {
     }
     let (part, fd) = directory.create(&part)?;
     let out = File::from(fd);
+    Attribute::copy_all(&source, &out);
     let result = zstd::stream::copy_encode(source, &out, LEVEL)
         .and_then(|()| out.sync_data())
         .and_then(|()| directory.link(out.as_fd(), &compressed(original.name())));

@@ -18,6 +18,7 @@ use super::file::{Interference, Shortfall};
 use super::file_worker::FileTask;
 use super::opener::{FileContext, Opener};
 use super::space::Full;
+use crate::about::About;
 use crate::config::Fsync;
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Stamp};
@@ -380,7 +381,15 @@ impl Files {
         {
             self.context.worker.add(FileTask::Sync(fd));
         }
+        if let Ok(fd) = file.descriptor() {
+            About::new(file.section(), &tally).write(fd);
+        }
+        let was_direct = file.is_direct();
         drop(file);
+        // A file that bypassed the page cache would have to be read from the disk, which has enough to do.
+        if !was_direct {
+            self.context.worker.add(FileTask::Index(stored.clone()));
+        }
         if self.context.settings.files.compress {
             self.context.worker.add(FileTask::Compress(stored.clone()));
         }

@@ -100,7 +100,7 @@ impl Block {
 impl Readers {
     pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, log: Log) -> Self {
         // The section is not known yet: packets may be of any length.
-        let section = Section { cube: cube.to_owned(), interfaces: Vec::new(), snaplen: MAX_SNAPLEN };
+        let section = Section { cube: cube.to_owned(), snaplen: MAX_SNAPLEN, ..Section::default() };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
         Self { outcome, log, list, count: AtomicUsize::new(0) }
     }
@@ -159,7 +159,7 @@ impl Readers {
         let list = lock(&self.list);
         for reader in &list.readers {
             let left = reader.left();
-            if left == Some(0) {
+            if left == Some(0) || (reader.format != Format::Pcapng && list.section.raw_ip().is_some()) {
                 continue;
             }
             if reader.format == Format::Pcapng && reader.turn_to(format.resolution()) {
@@ -214,8 +214,13 @@ impl Readers {
         }
         let widened = if is_first { section.clone() } else { list.section.widened(section) };
         let former = std::mem::replace(&mut list.section, widened);
-        for reader in list.readers.iter().filter(|reader| reader.format == Format::Pcapng) {
-            if former.is_extended_by(section) {
+        for reader in &list.readers {
+            if reader.format != Format::Pcapng {
+                // What comes now is not what its header says.
+                if list.section.raw_ip().is_some() {
+                    self.complete(reader, true);
+                }
+            } else if former.is_extended_by(section) {
                 reader.announce(|resolution| former.extension(section, resolution));
             } else {
                 reader.announce(|resolution| list.section.bytes(resolution));

@@ -24,6 +24,8 @@ pub(crate) struct Router {
     anonymizer: Anonymizer,
     /// Records whose addresses are replaced. The buffer is kept because allocating it would cost page faults each time.
     copy: Vec<u8>,
+    /// Where packets come from, so far.
+    section: Section,
 }
 
 /// Recipients of records besides the files, and the counters of what is lost. They outlive a capture.
@@ -44,7 +46,8 @@ impl Router {
     ) -> io::Result<Self> {
         let backlog = Backlog::new(files, Arc::clone(&outlets.outcome), &settings)?;
         let anonymizer = Anonymizer::new(outlets.key);
-        Ok(Self { outlets, settings, stop, backlog, anonymizer, copy: Vec::new() })
+        let section = settings.section.clone();
+        Ok(Self { outlets, settings, stop, backlog, anonymizer, copy: Vec::new(), section })
     }
 
     /// Passes on `runs`, each of whole records of `format`. Records without room are counted where they are lost.
@@ -72,7 +75,8 @@ impl Router {
     }
 
     /// Records of `section` may follow, besides those of the section before.
-    pub(crate) fn describe(&self, section: Section) {
+    pub(crate) fn describe(&mut self, section: Section) {
+        self.section = self.section.widened(&section);
         self.outlets.readers.describe(&section);
         self.backlog.describe(section);
     }
@@ -115,7 +119,12 @@ impl Router {
         let mut at = 0;
         while let Some(record) = format.parse(&records[at..]) {
             let packet = record.packet();
-            self.anonymizer.frame(&mut records[at + packet.start..at + packet.end]);
+            let bytes = &mut records[at + packet.start..at + packet.end];
+            if self.section.is_raw_ip(record.interface) {
+                self.anonymizer.packet(bytes);
+            } else {
+                self.anonymizer.frame(bytes);
+            }
             at += record.size;
         }
     }

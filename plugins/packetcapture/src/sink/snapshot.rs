@@ -130,7 +130,12 @@ mod tests {
     #[test]
     fn files_of_any_format_become_one_of_the_wanted() {
         let directory = TempDir::new().unwrap();
-        let section = Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 };
+        let section = Section {
+            cube: String::from("s"),
+            interfaces: vec![Some(crate::fixture::interface("p"))],
+            snaplen: 96,
+            ..Section::default()
+        };
         let mut micros = 0;
         let files = [Format::Pcap, Format::Pcapng, Format::PcapNanos].map(|format| {
             let mut bytes = format.header(&section);

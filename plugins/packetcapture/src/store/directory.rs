@@ -153,6 +153,42 @@ impl Directory {
         Ok(names.filter(|name| is_wanted(name)).collect())
     }
 
+    /// Opens `name`, if it is a file of ours with our mark.
+    pub(crate) fn open_marked(&self, name: &OsStr) -> io::Result<OwnedFd> {
+        let fd = self.open_own(name, OFlags::RDONLY)?;
+        fgetxattr(&fd, MARK, &mut [0_u8; 16])?;
+        Ok(fd)
+    }
+
+    /// Whether a capture writes the file `name`, of whichever daemon.
+    pub(crate) fn is_written(&self, name: &OsStr) -> bool {
+        let locked = |fd: OwnedFd| flock(&fd, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        self.open_own(name, OFlags::RDONLY).is_ok_and(locked)
+    }
+
+    /// The directory `name` in this one; a link in its place is not followed.
+    pub(crate) fn below(&self, name: &str) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(&self.fd, name, flags, Mode::empty())?;
+        Ok(Self { fd, path: self.path.join(name), group: self.group })
+    }
+
+    /// Names of its files that `is_wanted`, and of the directories in it; looks at `left` entries at most.
+    pub(crate) fn contents(&self, left: &mut usize, is_wanted: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        for entry in Dir::read_from(&self.fd).into_iter().flatten().flatten() {
+            let Some(rest) = left.checked_sub(1) else { break };
+            *left = rest;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            match entry.file_type() {
+                FileType::RegularFile if is_wanted(name) => files.push(name.to_owned()),
+                FileType::Directory if name != "." && name != ".." => directories.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        (files, directories)
+    }
+
     /// Total size of its regular files, without `own`.
     pub(crate) fn size(&self, own: Option<&OsStr>) -> u64 {
         let entries = Dir::read_from(&self.fd).into_iter().flatten().flatten();

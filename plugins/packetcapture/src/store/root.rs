@@ -44,6 +44,15 @@ impl Roots {
         Location { root: self.capture_dir.clone(), below: PathBuf::new(), group: self.group }
     }
 
+    /// All roots, each with what precedes the paths below it: nothing for the capture directory.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Location, PathBuf)> {
+        let others = self
+            .others
+            .iter()
+            .map(|root| (Location { root: root.clone(), below: PathBuf::new(), group: self.group }, root.clone()));
+        std::iter::once((self.capture_dir(), PathBuf::new())).chain(others)
+    }
+
     /// Directory and name of the file at `path`, which is absolute or relative to the capture directory.
     pub(crate) fn locate(&self, path: &str) -> Result<(Location, String), RootError> {
         if path.ends_with('/') || path.contains(|c: char| c.is_control()) {

@@ -51,9 +51,9 @@ pub(super) const ABSENCES: &[Absence] = &[
     },
     Absence {
         within: &["host/src/"],
-        except: &["host/src/rest"],
+        except: &["host/src/rest", "host/src/containers"],
         what: What::Paths(HTTP),
-        why: "only host/src/rest knows HTTP",
+        why: "only host/src/rest and host/src/containers know HTTP",
     },
     Absence {
         within: &["host/src/"],
@@ -119,7 +119,7 @@ pub(super) const ABSENCES: &[Absence] = &[
     Absence { within: &["cli/src/grammar"], except: &[], what: What::Paths(OUTSIDE_WORLD), why: "grammar does no I/O" },
     Absence {
         within: &["cli/src/"],
-        except: &["cli/src/extcap", "cli/src/grammar/capture"],
+        except: &["cli/src/extcap", "cli/src/grammar/capture", "cli/src/grammar/captures"],
         what: What::Texts(&["packetcapture", "simplebridge"]),
         why: "the command line knows no service",
     },

@@ -12,8 +12,8 @@ use crate::format::pcap::HEADER;
 use crate::format::transcode;
 
 fn section(names: &[&str], snaplen: u32) -> Section {
-    let interfaces = names.iter().map(|name| Some((*name).to_owned())).collect();
-    Section { cube: String::from("sniffer"), interfaces, snaplen }
+    let interfaces = names.iter().map(|name| Some(crate::fixture::interface(name))).collect();
+    Section { cube: String::from("sniffer"), interfaces, snaplen, ..Section::default() }
 }
 
 fn create(directory: &TempDir, name: &str, format: Format) -> io::Result<CaptureFile> {

@@ -12,7 +12,12 @@ use crate::format::pcapng::Section;
 use crate::format::transcode;
 
 fn capture(format: Format) -> (Vec<u8>, Vec<usize>) {
-    let section = Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 };
+    let section = Section {
+        cube: String::from("s"),
+        interfaces: vec![Some(crate::fixture::interface("p"))],
+        snaplen: 96,
+        ..Section::default()
+    };
     let mut bytes = format.header(&section);
     let mut ends = vec![bytes.len()];
     for (micros, body) in [(1, &b"abc"[..]), (2, b""), (3, b"0123456789")] {

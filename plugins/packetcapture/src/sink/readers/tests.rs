@@ -10,7 +10,12 @@ use crate::format::pcap::HEADER;
 
 fn readers() -> Arc<Readers> {
     let readers = Arc::new(Readers::new("s", Arc::default(), Box::new(|_, _| {})));
-    readers.describe(&Section { cube: String::from("s"), interfaces: vec![Some(String::from("p"))], snaplen: 96 });
+    readers.describe(&Section {
+        cube: String::from("s"),
+        interfaces: vec![Some(crate::fixture::interface("p"))],
+        snaplen: 96,
+        ..Section::default()
+    });
     readers
 }
 
@@ -143,7 +148,7 @@ fn a_reader_that_goes_is_forgotten_though_nothing_comes() {
 fn a_stream_promises_no_snap_length() {
     let readers = Arc::new(Readers::new("s", Arc::default(), Box::new(|_, _| {})));
     assert_eq!(readers.section().snaplen, MAX_SNAPLEN);
-    readers.describe(&Section { cube: String::from("s"), interfaces: vec![None], snaplen: 96 });
+    readers.describe(&Section { cube: String::from("s"), interfaces: vec![None], snaplen: 96, ..Section::default() });
     assert_eq!(readers.section().snaplen, MAX_SNAPLEN);
 }
 
