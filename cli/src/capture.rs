@@ -23,7 +23,7 @@ use crate::client::{Client, ClientError};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::grammar::Capture;
-use crate::private::{self, PrivateDaemon};
+use crate::private::{self, PrivateDaemon, PrivateError};
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::CLEAR;
@@ -62,6 +62,9 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
     let session = Session::new(endpoint)?;
     match session.run(async |client| record(client, capture, verbose).await) {
         Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() && private::is_allowed() => {
+            if let Some(place) = capture.port() {
+                return Err(PrivateError::NoCubes { place: escape(place) }.into());
+            }
             let daemon = PrivateDaemon::start()?;
             let session = Session::new(daemon.endpoint())?;
             let recorded = session.run(async |client| record(client, capture, verbose).await);

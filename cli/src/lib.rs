@@ -48,6 +48,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::failure::Failure;
+use crate::terminal::has_colours;
 
 /// What `polycubectl` does with its arguments.
 pub fn command_line() -> ExitCode {
@@ -64,7 +65,7 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // There is nowhere to report that stderr is closed.
-            let _ = writeln!(io::stderr(), "{failure}");
+            let _ = writeln!(io::stderr(), "{}", failure.shown(has_colours(&io::stderr())));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -29,8 +29,6 @@ pub(crate) enum Asked<'a> {
 #[error("{text}")]
 pub(crate) struct Refusal {
     text: String,
-    /// The words that are not known.
-    unknown: Vec<String>,
 }
 
 impl Refusal {
@@ -39,7 +37,7 @@ impl Refusal {
         if answer.status == StatusCode::UNAUTHORIZED {
             lines.push("polycubectl: give the daemon's token with --token-file or POLYCUBECTL_TOKEN".to_owned());
         }
-        Self { text: lines.join("\n"), unknown: unknown(answer) }
+        Self { text: lines.join("\n") }
     }
 
     /// A refusal of a document: `place` says, for a path in it, where that was written.
@@ -51,7 +49,7 @@ impl Refusal {
         });
         match lines.collect::<Vec<_>>() {
             lines if lines.is_empty() => Self::new(answer, Asked::Verb),
-            lines => Self { text: lines.join("\n"), unknown: Vec::new() },
+            lines => Self { text: lines.join("\n") },
         }
     }
 
@@ -64,18 +62,6 @@ impl Refusal {
         }
         self
     }
-
-    /// Whether this word is one that is not known.
-    pub(crate) fn is_about(&self, word: &str) -> bool {
-        self.unknown.iter().any(|name| name == word)
-    }
-}
-
-fn unknown(answer: &Answer) -> Vec<String> {
-    let body = serde_json::from_slice::<ErrorBody>(&answer.body);
-    let errors = body.map(|body| body.errors.error).unwrap_or_default();
-    let infos = errors.into_iter().map(|error| error.error_info);
-    infos.filter(|info| info.candidates.is_some()).map(|info| info.name).collect()
 }
 
 fn lines(answer: &Answer, asked: Asked<'_>) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 
 use crate::daemon::{link_prefix, remove_pins};
-use crate::datapath::{AttachMode, Datapath, Pins};
+use crate::datapath::{AttachMode, Datapath, Pins, Rank};
 use crate::lock;
 use crate::options::Options;
 use crate::sys::capabilities;
@@ -30,7 +30,8 @@ pub(crate) fn run(options: &Options, dry_run: bool) -> Result<()> {
     if is_pinned {
         let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
         let version = process::kernel_version(&process::kernel_release()).unwrap_or_default();
-        let mut datapath = Datapath::new(pins, options.attach.unwrap_or_else(|| AttachMode::of_kernel(version)))?;
+        let mode = options.attach.unwrap_or_else(|| AttachMode::of_kernel(version));
+        let mut datapath = Datapath::new(pins, mode, Rank::Last)?;
         for pin in datapath.found() {
             println!("{}", pin.display());
         }

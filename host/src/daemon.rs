@@ -17,6 +17,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub(crate) use self::check::check;
 pub(crate) use self::check_plugin::check_plugin;
@@ -26,8 +28,8 @@ use self::tcp::Tcp;
 
 use crate::conf_dir;
 use crate::containers::Containers;
-use crate::datapath::{AttachMode, Datapath, Pins};
-use crate::engine::{self, Kept, Parts, Pulse};
+use crate::datapath::{AttachMode, Datapath, Pins, Rank};
+use crate::engine::{self, Handle, Kept, Parts, Pulse};
 use crate::file_type::FileType;
 use crate::lock;
 use crate::options::{Loaded, Options};
@@ -42,6 +44,9 @@ use crate::sys::process;
 
 /// How long calls of plugins may take when the daemon ends.
 const SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// How long connections may take to end, before their cubes have gone and again after it.
+const CONNECTIONS: Duration = Duration::from_secs(1);
 
 /// Where plugins are installed, below a prefix.
 const PLUGINS: &str = "lib/polycube/plugins";
@@ -77,7 +82,9 @@ pub(crate) fn run(words: &[OsString], mut loaded: Loaded) -> Result<()> {
     let mut registry = registry(&plugin_dirs)?;
     let kept = kept(options, &plugin_dirs, &mut registry)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
-    let datapath = Datapath::new(pins, mode)?;
+    // A capture sees what is on the wire, beside whatever else is attached.
+    let rank = if private.is_some() { Rank::NextToWire } else { Rank::Last };
+    let datapath = Datapath::new(pins, mode, rank)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let security = tcp.as_ref().map(|tcp| tcp.security.clone());
     let (is_ephemeral, bpffs) = (options.ephemeral, options.bpffs.clone());
@@ -156,7 +163,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let pulse = Pulse::of(&engine);
     let statistics = Arc::new(Statistics::new());
     let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics, capture_dirs: shared_dirs };
-    let mut listeners = tokio::task::JoinSet::new();
+    let mut listeners = JoinSet::new();
     listeners.spawn(serve_unix(api.clone(), &unix, stopping.clone())?);
     tracing::info!(socket = %reload.loaded.options.socket.display(), "listening");
     if let Some(tcp) = tcp {
@@ -188,13 +195,25 @@ async fn serve(prepared: Prepared) -> Result<()> {
         () = async { tokio::join!(feeding, reloading, engine.return_services(), engine.keep_choosing()); } => {}
     }
     manager.stopping();
+    end(&stop, &mut listeners, &engine).await;
+    Ok(())
+}
+
+async fn end(stop: &watch::Sender<bool>, listeners: &mut JoinSet<()>, engine: &Handle) {
     // There is no receiver if every listener has ended by itself.
     let _ = stop.send(true);
     // A connection that idles must not keep the datapath up.
-    let _ =
-        tokio::time::timeout(Duration::from_secs(1), async { while listeners.join_next().await.is_some() {} }).await;
+    finish(listeners).await;
     engine.stop().await;
-    Ok(())
+    // Streams have ended with their cubes, and their clients have not read the ends yet.
+    finish(listeners).await;
+}
+
+/// Waits until every connection has ended, but not for long: a client may never read what is on its way to it.
+async fn finish(listeners: &mut JoinSet<()>) {
+    if timeout(CONNECTIONS, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
+        tracing::debug!("connections are still open");
+    }
 }
 
 /// What the names of our ends of links begin with: the same in each life of a daemon, and another for each of several

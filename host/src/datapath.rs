@@ -27,7 +27,7 @@ use polycube_layout::slow::{KEY, RESUME};
 use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
 use polycube_plugin_api::{Code, Direction, MapSpec};
 
-pub(crate) use hook::AttachMode;
+pub(crate) use hook::{AttachMode, Rank};
 use marks::{Mark, Marks};
 pub(crate) use pins::Pins;
 pub(crate) use polycube_loader::{CubeMap, LoadError};
@@ -104,8 +104,8 @@ pub(crate) struct Datapath {
 impl Datapath {
     /// # Errors
     /// A thread cannot be started, the pins cannot be read, or the kernel does not take a program of two instructions.
-    pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
-        let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
+    pub(crate) fn new(pins: Pins, mode: AttachMode, rank: Rank) -> anyhow::Result<Self> {
+        let (tcx, detacher, end) = (TcxThread::start(rank)?, Detacher::start()?, object::load_end()?);
         let mut clsact = Marks::read(pins.directory(), Mark::Clsact)?;
         let mut promiscuous = Marks::read(pins.directory(), Mark::Promiscuous)?;
         let found = Found::look(&pins)?;

@@ -22,7 +22,7 @@ use polycube_layout::slow::{self, EXITS, KEY, OUTCOMES, RESUME, RESUME_SLOTS, ex
 use polycube_loader::LoadError;
 use polycube_loader::object::{self, declared_maps, load_after, load_target};
 
-use crate::sys::bpf::{self, Elements, MapShape, Tcx};
+use crate::sys::bpf::{self, Elements, MapShape, Order, Tcx};
 use crate::sys::tap::{self, Tap};
 use crate::wiring::{Exit, NodeId};
 
@@ -268,7 +268,8 @@ impl SlowPath {
         let maps = maps.map(|(name, map)| (name, map.as_raw_fd())).into();
         let program = load_target(what, INJECT, "inject", &[], &maps)?;
         let attach = if self.is_tcx {
-            bpf::link_create(program.as_fd(), tap.ifindex, Tcx::Ingress).map(Some).map_err(|error| error.to_string())
+            let link = bpf::link_create(program.as_fd(), tap.ifindex, Tcx::Ingress, Order::Last);
+            link.map(Some).map_err(|error| error.to_string())
         } else {
             self.attach_filter(program.as_fd(), &tap.name).map(|()| None).map_err(|error| error.to_string())
         };

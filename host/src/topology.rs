@@ -117,10 +117,7 @@ impl Topology {
     /// # Errors
     /// A problem that names it and those that exist.
     pub(crate) fn cube(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
-        self.get(name).ok_or_else(|| {
-            let known = self.cubes.keys().map(CubeName::as_str);
-            Problem::missing(name, format!("cube `{name}` does not exist")).knowing(name, known)
-        })
+        self.get(name).ok_or_else(|| no_cube(name, self.cubes.keys().map(CubeName::as_str)))
     }
 
     /// The cube called `name`, to be changed. A port's peer is changed by [`Topology::set_peer`].
@@ -140,7 +137,7 @@ impl Topology {
             return Err(Problem::exists(
                 name.as_str(),
                 format!(
-                    "cube `{name}` exists already (service {}): choose another name or delete it first",
+                    "cube `{name}` already exists (service {}): choose another name or delete it first",
                     other.service
                 ),
             ));
@@ -165,6 +162,11 @@ impl Topology {
         self.cubes.remove(&name);
         Ok(())
     }
+}
+
+/// The problem that there is no cube `name`, where there are others.
+fn no_cube<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Problem {
+    Problem::missing(name, format!("cube `{name}` does not exist")).knowing(name, others)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{BPF_F_AFTER, BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
 pub use elements::Elements;
 pub use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
@@ -185,18 +185,29 @@ pub enum Tcx {
     Egress,
 }
 
-/// Attaches `program` after what is on a netdev's hook. The program runs at once, and the call returns when no CPU reads
-/// the hook as it was before.
+/// Where a program goes among those that are on a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    First,
+    Last,
+}
+
+/// Attaches `program` to a netdev's hook. The program runs at once, and the call returns when no CPU reads the hook as it
+/// was before.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
+pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx, order: Order) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_LINK_CREATE.
     let create = unsafe { &mut attr.link_create };
     create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     create.__bindgen_anon_2.target_ifindex = ifindex;
-    create.flags = BPF_F_AFTER;
+    // Relative to no program, which is to all of them (`bpf_mprog_pos_before()` in kernel/bpf/mprog.c).
+    create.flags = match order {
+        Order::First => BPF_F_BEFORE,
+        Order::Last => BPF_F_AFTER,
+    };
     create.attach_type = match hook {
         Tcx::Ingress => bpf_attach_type::BPF_TCX_INGRESS as u32,
         Tcx::Egress => bpf_attach_type::BPF_TCX_EGRESS as u32,

@@ -31,7 +31,7 @@ pub mod keyword {
     /// On a text leaf: if a cube is created for a stream over TCP, it gets the two ends of that connection, as
     /// `ADDRESS:PORT ADDRESS:PORT`, unless the request sets it.
     pub const CONNECTION: &str = "x-connection";
-    /// On a member: people see it only if they ask for everything.
+    /// On a member: people see it only if they ask for everything, and a setting also if it is not as by default.
     pub const MINOR: &str = "x-minor";
 }
 

@@ -405,7 +405,10 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
         }
         ValidationErrorKind::Type { .. } if !schema["enum"].is_null() => return None,
         ValidationErrorKind::Type { .. } if let Some(message) = not_in_unit(schema, value) => message,
-        ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", list(options)),
+        ValidationErrorKind::Enum { options } => match texts(options).as_slice() {
+            [only] => format!("{value} is not {only}, which is the only value"),
+            options => format!("{value} is not one of {}", options.join(", ")),
+        },
         ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
             format!("{value} does not have the right form: write it like {}", list(&schema["examples"]))
         }

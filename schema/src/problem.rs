@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 pub use polycube_api::ErrorTag;
-use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method};
+use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method, without_numbers};
 use polycube_plugin_api::{Refusal, Tag};
 
 /// One reason and the place that it is about. As text, the reason and the advice.
@@ -38,7 +38,7 @@ struct Advice {
 
 impl Problem {
     pub fn new(tag: ErrorTag, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { tag, path: path.into(), message: message.into(), advice: None }
+        Self { tag, path: path.into(), message: without_numbers(&message.into()), advice: None }
     }
 
     pub fn missing(path: impl Into<String>, message: impl Into<String>) -> Self {

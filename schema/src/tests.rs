@@ -142,7 +142,7 @@ fn list_entries_come_change_and_go() {
     let missing = ErrorTag::DataMissing;
     refused(
         change(one(), "host/a", Operation::Create, json!({ "port": "q" })),
-        &[(ErrorTag::DataExists, "host/a", "exists already")],
+        &[(ErrorTag::DataExists, "host/a", "already exists")],
     );
     refused(change(one(), "host/b", Operation::Remove, Value::Null), &[(missing, "host/b", "no entry `b`")]);
     refused(change(one(), "host/b", Operation::Merge, json!({})), &[(missing, "host/b", "no entry `b`")]);

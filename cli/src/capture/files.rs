@@ -32,7 +32,7 @@ impl Files {
     /// Creates the first one.
     ///
     /// # Errors
-    /// It exists already, or cannot be created.
+    /// It already exists, or cannot be created.
     pub(super) fn open(path: &Path, force: bool, rotation: Option<Rotation>) -> Result<Self, Failure> {
         let current = if rotation.is_some() { Rotation::name(path, 1) } else { path.to_owned() };
         let file = sink::create(&current, force)?;

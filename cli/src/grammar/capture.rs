@@ -31,6 +31,8 @@ const SERVICE: &str = "packetcapture";
 const STREAM: &str = "stream";
 /// The snap length that is a word.
 const HEADERS: &str = "headers";
+/// What stands before the colon of places that are not ports.
+const SELECTORS: [&str; 4] = ["netns", "pid", "container", "pod"];
 
 /// A short-lived capture, and where its packets go.
 #[derive(Debug, PartialEq)]
@@ -131,6 +133,8 @@ impl Capture {
         if places.is_empty() {
             let first = words.iter().position(|word| begins_expression(word)).unwrap_or(words.len());
             places = words.drain(..first).collect();
+        } else if let Some(word) = words.first().filter(|word| !begins_expression(word)) {
+            return Err(UsageError::WordBesidePlaces { word: word.clone() });
         }
         if places.is_empty() {
             return Err(UsageError::NoPlace);
@@ -213,6 +217,12 @@ impl Capture {
         Request { method: Method::POST, path, body: Some(body) }
     }
 
+    /// A place that is a port of a cube, if there is one.
+    pub(crate) fn port(&self) -> Option<&str> {
+        let is_port = |place: &&str| place.split_once(':').is_some_and(|(owner, _)| !SELECTORS.contains(&owner));
+        self.places.iter().map(String::as_str).find(is_port)
+    }
+
     /// Asks for all about the cube.
     pub(crate) fn state(cube: &str) -> Request {
         Request { method: Method::GET, path: format!("{}/", path::segment(cube)), body: None }
@@ -233,7 +243,7 @@ fn snaplen(value: Option<String>, whole_dns: bool) -> Result<Option<SnapLen>, Us
     match value {
         Some(word) if word == HEADERS => Ok(Some(SnapLen::Headers { whole_dns })),
         _ if whole_dns => Err(UsageError::WholeDns),
-        Some(bytes) => positive("-s", &bytes).map(|bytes| Some(SnapLen::Bytes(bytes))),
+        Some(size) => bytes("-s", &size).map(|bytes| Some(SnapLen::Bytes(bytes))),
         None => Ok(None),
     }
 }

@@ -43,6 +43,8 @@ pub(crate) enum UsageError {
     HelpNotLast,
     #[error("'{command}' alone names nothing: name a cube or a service")]
     NoPath { command: &'static str },
+    #[error("services reload needs a service: services reload NAME [uri=FILE]")]
+    NoService,
     #[error("set needs at least one key=value, or a configuration on standard input")]
     NothingToSet,
     #[error("cubes add needs a list of cubes on standard input")]
@@ -61,6 +63,10 @@ pub(crate) enum UsageError {
     Count { value: String },
     #[error("capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i")]
     NoPlace,
+    #[error(
+        "'{word}' cannot begin an expression, and with -i all other words are one: if it is a place, give -i {word}"
+    )]
+    WordBesidePlaces { word: String },
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
     #[error("capture does not know {word}")]
@@ -115,6 +121,32 @@ pub(crate) enum UsageError {
     AttachPosition { value: String },
 }
 
+/// A command line that cannot be understood, and what it is about.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Mistake {
+    pub(crate) error: UsageError,
+    typed: Topic,
+}
+
+impl Mistake {
+    /// `typed` is what the words are about, as far as they can be understood.
+    pub(super) fn new(error: UsageError, typed: Topic) -> Self {
+        Self { error, typed }
+    }
+
+    /// One line that says how to go on: the form of the command that was typed, unless the mistake is about another.
+    pub(crate) fn hint(&self) -> String {
+        self.error.topic().unwrap_or(self.typed).hint()
+    }
+}
+
+impl From<UsageError> for Mistake {
+    fn from(error: UsageError) -> Self {
+        Self::new(error, Topic::General)
+    }
+}
+
 /// Names that could be meant, or where all of them are.
 fn meant(near: &[&str]) -> String {
     match near {
@@ -124,9 +156,9 @@ fn meant(near: &[&str]) -> String {
 }
 
 impl UsageError {
-    /// The topic that shows the right form.
-    pub(crate) fn topic(&self) -> Topic {
-        match self {
+    /// The topic that shows the right form, if that is not a matter of what was typed.
+    fn topic(&self) -> Option<Topic> {
+        let topic = match self {
             Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
@@ -136,28 +168,15 @@ impl UsageError {
             | Self::PluginName { .. }
             | Self::ReservedName { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
-            Self::Count { .. }
-            | Self::CubeTwice { .. }
-            | Self::JoinedFormat { .. }
-            | Self::FlagWithoutDump { .. }
-            | Self::PairWithPackets { .. } => Topic::Dump,
-            Self::NoPlace
-            | Self::PlaceTwice { .. }
-            | Self::CaptureFlag { .. }
-            | Self::NeedsFile { .. }
-            | Self::KeepWithoutRotate
-            | Self::WholeDns
-            | Self::NotPositive { .. }
-            | Self::Size { .. }
-            | Self::Time { .. }
-            | Self::Rotate { .. }
-            | Self::Format { .. } => Topic::Capture,
+            Self::CubeTwice { .. } | Self::JoinedFormat { .. } | Self::FlagWithoutDump { .. } => Topic::Dump,
             Self::QueryFormat => Topic::Captures,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
-            Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
+            Self::OutputForm { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
             Self::HideWith { .. } | Self::HideWithoutNames | Self::ClockWithoutTimes { .. } => Topic::Show,
-            _ => Topic::General,
-        }
+            Self::TwoCommands { .. } => Topic::General,
+            _ => return None,
+        };
+        Some(topic)
     }
 }

@@ -42,7 +42,7 @@ pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
-        usage: "capture PLACE... [EXPRESSION] [-w FILE|-] [-c PACKETS] [--for TIME] [--bytes SIZE] [-s BYTES] [--in|--out] \
+        usage: "capture PLACE... [EXPRESSION] [-w FILE|-] [-c PACKETS] [--for TIME] [--bytes SIZE] [-s SIZE] [--in|--out] \
                 [--rotate SIZE|TIME [--keep FILES]] [-q] [--utc|--local]",
         about: "capture packets at netdevs and ports of cubes for as long as it runs, with no daemon if you are root, and leave \
                 nothing behind; capture --help lists the flags",

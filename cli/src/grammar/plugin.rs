@@ -119,7 +119,7 @@ mod tests {
 
     #[track_caller]
     fn plugin(line: &str) -> Result<PluginOrder, UsageError> {
-        match parse(line.split(' ').map(Into::into))?.order {
+        match parse(line.split(' ').map(Into::into)).map_err(|mistake| mistake.error)?.order {
             Order::Plugin(order) => Ok(order),
             order => panic!("{line}: {order:?}"),
         }

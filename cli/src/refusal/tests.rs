@@ -45,7 +45,7 @@ fn check_said(asked: Asked<'_>, error: &Error, expected: &str) {
         "REASON",
         "there is no `x`; known: y",
         "PUT does not work on `x`: it takes GET, POST",
-        "it exists already: PATCH changes it, PUT replaces its configuration",
+        "it already exists: PATCH changes it, PUT replaces its configuration",
         "cube `br2` has no `stream`",
     ] {
         let expected = format!("polycubectl: {}", expected.replace("REASON", reason));

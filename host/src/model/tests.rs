@@ -119,7 +119,7 @@ fn a_cube_has_its_configuration_with_defaults() {
 fn a_wrong_cube_is_refused_with_everything_that_is_wrong() {
     let facts = facts();
     check_refused(create("tapp", "b", Value::Null), &facts, &[("tapp", "did you mean `tap`")]);
-    check_refused(create("tap", "a", Value::Null), &facts, &[("a", "exists already")]);
+    check_refused(create("tap", "a", Value::Null), &facts, &[("a", "already exists")]);
     check_refused(create("tap", "bridge", Value::Null), &facts, &[("bridge", "is the name of a service")]);
     check_refused(create("tap", "b/c", Value::Null), &facts, &[("b/c", "'/'")]);
     check_refused(

@@ -31,13 +31,16 @@ pub struct Config {
     #[schemars(extend("x-minor" = true))]
     pub whole_dns: bool,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
+    #[schemars(extend("x-minor" = true))]
     pub ring_size: RingSize,
     /// When the greater part of the rings is made: right after the capture is attached, or when packets come faster than
     /// they are written for the first time (then an idle capture needs 1.3 MiB per CPU, and packets may be lost until the
     /// rest is there, within milliseconds)
+    #[schemars(extend("x-minor" = true))]
     pub ring_memory: RingMemory,
     /// Scheduling priority of the thread that takes packets from the rings: high lets it run before programs that compete for
     /// its CPU, which loses fewer packets and slows those down; the daemon needs `--keep-capability CAP_SYS_NICE` for it
+    #[schemars(extend("x-minor" = true))]
     pub priority: Priority,
     /// Which packets to record, within VLAN tags too, and how much of them; all conditions must hold
     pub filters: Filters,
@@ -45,7 +48,7 @@ pub struct Config {
     #[schemars(extend("examples" = ["host 10.10.10.1 and tcp port 80"]))]
     pub filter: Option<String>,
     /// Mask of the network, on which `ip broadcast` in `filter` depends: its length, or a mask such as 255.255.255.0
-    #[schemars(regex(pattern = "^(/?[0-9]{1,2}|[0-9.]{7,15})$"), extend("examples" = ["24"]))]
+    #[schemars(regex(pattern = "^(/?[0-9]{1,2}|[0-9.]{7,15})$"), extend("x-minor" = true, "examples" = ["24"]))]
     pub netmask: Option<String>,
     /// Format of the file: pcap (microseconds), pcap-nanos, or pcapng (with directions, interfaces and drop counts)
     pub format: Format,
@@ -81,7 +84,7 @@ pub struct Config {
     /// Limits of network mode's queue; the oldest packets are discarded
     pub queue: Queue,
     /// MiB that buffer packets for a slow reader of a stream, per reader
-    #[schemars(range(min = 0.0625, max = 1024))]
+    #[schemars(range(min = 0.0625, max = 1024), extend("x-minor" = true))]
     pub stream_buffer: Mebibytes,
 }
 

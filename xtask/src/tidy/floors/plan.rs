@@ -173,7 +173,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &["conformance", "cube", "border", "generation", "setup", "pcap", "failure", "host", "place"],
     },
     Floors { sources: "lab/src", house: "", rooms: &["daemon", "traffic", "packet_socket", "lab"] },
-    Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word"] },
+    Floors { sources: "api/src", house: "", rooms: &["error", "help", "unit", "word", "words"] },
     Floors { sources: "document/src", house: "", rooms: &["merge", "yaml", "json", "place", "error"] },
     Floors {
         sources: "plugin-api/src",
