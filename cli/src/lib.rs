@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod bundle;
 mod capture;
 mod captures;
 mod client;

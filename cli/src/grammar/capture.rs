@@ -45,6 +45,8 @@ pub(crate) struct Capture {
     pub(crate) limits: Limits,
     pub(crate) rotation: Option<Rotation>,
     pub(crate) comment: Option<String>,
+    /// Whether the file says what surrounds the capture.
+    pub(crate) bundle: bool,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -163,16 +165,21 @@ impl Capture {
         if rotation.is_some() && !matches!(destination, Destination::File { .. }) {
             return Err(UsageError::NeedsFile { flag: "--rotate" });
         }
+        let format = format(flags.format.as_deref(), &destination)?;
+        if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
+            return Err(UsageError::BundleFormat);
+        }
         Ok(Self {
             places,
             expression: words.join(" "),
             direction: flags.direction.map(|(_, direction)| direction).unwrap_or_default(),
             snaplen: snaplen(flags.snaplen, flags.whole_dns)?,
-            format: format(flags.format.as_deref(), &destination)?,
+            format,
             destination,
             limits,
             rotation,
             comment: flags.comment,
+            bundle: flags.bundle,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })

@@ -87,6 +87,8 @@ pub(crate) enum UsageError {
     CubeTwice { cube: String },
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
+    #[error("--bundle is a part of pcapng: write such a file, with -w FILE.pcapng")]
+    BundleFormat,
     #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
     QueryFormat,
     #[error("{flag} goes with NAME dump only")]
@@ -139,6 +141,7 @@ impl UsageError {
             Self::Count { .. }
             | Self::CubeTwice { .. }
             | Self::JoinedFormat { .. }
+            | Self::BundleFormat
             | Self::FlagWithoutDump { .. }
             | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NoPlace
