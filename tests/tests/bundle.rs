@@ -115,7 +115,7 @@ fn what_has_no_place_for_it_is_refused() -> Result<()> {
         &["capture", "veth1", "--bundle", "-w", "out.pcap"],
         &["sniffer", "dump", "--bundle", "--format", "pcap"],
     ] {
-        let refusal = scene.daemon.ctl_words(words).one_line(64);
+        let refusal = scene.daemon.ctl_words(words).fails(64);
         ensure!(refusal.contains("--bundle is a part of pcapng"), "{words:?}: {refusal}");
     }
     Ok(())

@@ -190,7 +190,7 @@ fn first_line(child: &mut std::process::Child) -> Result<String> {
 fn a_file_of_pcap_has_the_link_type_of_its_places() -> Result<()> {
     let scene = scene()?;
     let file = scene.daemon.capture_dir().join("tun.pcap");
-    let mut child = one_line(&scene, &["tun0", "tcp", "-c", "2"], &file)?;
+    let mut child = one_line(&scene, &["tun0", "tcp", "--in", "-c", "2"], &file)?;
     ensure!(first_line(&mut child)?.contains("capturing at tun0"), "it does not begin");
     inject(&scene, &[tcp(80), udp6(), tcp(81)])?;
     ensure!(child.wait()?.success(), "the capture failed");

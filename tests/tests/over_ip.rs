@@ -241,6 +241,7 @@ fn a_restart_brings_it_back() -> Result<()> {
     scene.sniff_at("veth1", &json!({ "capture": "ingress", "store": "none", "pcap-over-ip": "57012" }))?;
     let (mut first, _) = reader(&scene, "first")?;
     wait_for_readers(&scene, "sniffer", 1)?;
+    scene.daemon.terminate()?;
     scene.daemon.restart()?;
     ensure!(first.0.wait()?.code().is_some(), "the reader still waits");
     let (_reader, path) = reader(&scene, "second")?;

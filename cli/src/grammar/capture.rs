@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::capture_flags::{Direction, Flags, KEYWORDS};
 use super::error::UsageError;
+use super::forms::Topic;
 use super::packets::Destination;
 use super::path;
 use super::request::Request;
@@ -167,7 +168,7 @@ impl Capture {
         }
         let format = format(flags.format.as_deref(), &destination)?;
         if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
-            return Err(UsageError::BundleFormat);
+            return Err(UsageError::BundleFormat { topic: Topic::Capture });
         }
         Ok(Self {
             places,

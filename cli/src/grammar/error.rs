@@ -88,7 +88,7 @@ pub(crate) enum UsageError {
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
     #[error("--bundle is a part of pcapng: write such a file, with -w FILE.pcapng")]
-    BundleFormat,
+    BundleFormat { topic: Topic },
     #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
     QueryFormat,
     #[error("{flag} goes with NAME dump only")]
@@ -129,7 +129,7 @@ impl UsageError {
     /// The topic that shows the right form.
     pub(crate) fn topic(&self) -> Topic {
         match self {
-            Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
+            Self::Form { topic } | Self::PairsNotTaken { topic, .. } | Self::BundleFormat { topic } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoTopic { .. } => Topic::Help,
@@ -141,7 +141,6 @@ impl UsageError {
             Self::Count { .. }
             | Self::CubeTwice { .. }
             | Self::JoinedFormat { .. }
-            | Self::BundleFormat
             | Self::FlagWithoutDump { .. }
             | Self::PairWithPackets { .. } => Topic::Dump,
             Self::NoPlace

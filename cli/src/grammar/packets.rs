@@ -7,7 +7,7 @@ use polycube_api::IDLE;
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::CAPTURES;
+use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::request::Request;
 use super::view::Clock;
@@ -159,7 +159,7 @@ impl PacketStream {
         let format = if bundle {
             match format.as_deref().or(destination.ending()) {
                 None | Some("pcapng") => Some("pcapng".to_owned()),
-                Some(_) => return Err(UsageError::BundleFormat),
+                Some(_) => return Err(UsageError::BundleFormat { topic: Topic::Dump }),
             }
         } else {
             format.or_else(|| destination.format().map(str::to_owned))
