@@ -91,8 +91,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..1 << 40))]
     pub capture_floor: Option<u64>,
 
-    /// Serve the packets of all captures by PCAP-over-IP, from the first capture on: whoever connects to this TCP port of
-    /// 127.0.0.1, or ADDRESS:PORT, gets them in pcap, or in the format after the slash. Nobody is asked for a token. A capture's
+    /// Serve the packets of all captures by PCAP-over-IP, from the first capture on: every client that connects to this TCP
+    /// port of 127.0.0.1, or to ADDRESS:PORT, gets them in pcap, or in the format after the slash, without a token. A capture's
     /// own `pcap-over-ip` comes before it [default: only captures that ask for it are served]
     #[arg(long, value_name = "[ADDRESS:]PORT[/FORMAT]")]
     pub pcap_over_ip: Option<OverIp>,

@@ -1,4 +1,4 @@
-//! PCAP-over-IP: does whoever connects get the packets, does nobody harm others, and does the port come back?
+//! PCAP-over-IP: do readers get the packets as they connect, without harm to each other, and does the port come back?
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -88,7 +88,7 @@ fn wait_for(path: &std::path::Path, packets: usize) -> Result<CaptureFile> {
 }
 
 #[test]
-fn who_connects_gets_the_packets() -> Result<()> {
+fn readers_that_connect_get_the_packets() -> Result<()> {
     for (value, format) in [
         ("57012", Format::PcapMicroseconds),
         ("127.0.0.1:57012/pcap-nanos", Format::PcapNanoseconds),
@@ -287,7 +287,7 @@ fn one_address_does_not_take_all_rooms() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_place_is_refused_and_what_is_open_to_others_is_warned_of() -> Result<()> {
+fn places_that_are_wrong_are_refused_and_those_open_to_others_are_warned_of() -> Result<()> {
     let scene = Scene::set_up().peers(1).start()?;
     scene.daemon.ctl("packetcapture add sniffer").ok();
     for value in ["0", "localhost:57012", "65536", "57012/erf"] {

@@ -69,7 +69,7 @@ pub struct Listener {
     pub address: String,
     /// Format of the stream
     pub format: Format,
-    /// listening, or why nobody can connect
+    /// listening, or why readers cannot connect
     pub status: String,
     /// Clients that are connected; `streams` has what each got of this capture
     pub readers: usize,

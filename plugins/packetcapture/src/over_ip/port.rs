@@ -1,4 +1,4 @@
-//! A port: who is served there, and the thread that listens.
+//! A port: its members and readers, and the thread that listens.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +28,7 @@ pub(super) struct Port {
     pub(super) at: OverIp,
     members: Mutex<Members>,
     rooms: Mutex<Rooms>,
-    /// Why nobody can connect; `None` if everybody can.
+    /// Why readers cannot connect; `None` if they can.
     trouble: Mutex<Option<String>>,
     /// Of the thread that listens.
     wake: Wake,

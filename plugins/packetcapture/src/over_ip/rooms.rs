@@ -1,4 +1,4 @@
-//! How many readers a port has room for: nobody has to say who they are, so nobody may have all of it.
+//! How many readers a port has room for. They are strangers, so no address may take all of it.
 
 #![forbid(unsafe_code)]
 
@@ -13,15 +13,15 @@ const READERS_PER_ORIGIN: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
     taken: Vec<IpAddr>,
-    /// Whether somebody was turned away since there was room last.
+    /// Whether a reader was turned away since there was room last.
     is_crowded: bool,
 }
 
-/// What becomes of somebody who comes.
+/// What becomes of a reader that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Admitted,
-    /// The first who finds no room since there was some.
+    /// The first that finds no room since there was some.
     First,
     Refused,
 }
