@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::output::Output;
+use crate::bundle::Bundle;
 use crate::client::{Client, ClientError};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -78,6 +79,7 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
 async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(), Failure> {
     // Before anything is started, so that no signal is lost.
     let mut stop = Stop::new().map_err(Failure::Runtime)?;
+    let bundle = if capture.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
     let accept = [media::PCAPNG, media::JSON].join(", ");
     let response = client.open(&capture.request(), &accept).await?;
     if !response.status().is_success() {
@@ -86,12 +88,15 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
         return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
     }
     let cube = cube(response.headers());
-    let mut flow = Flow { client, capture, cube, output: Output::open(capture)?, said: None, looked: 0 };
+    let mut flow = Flow { client, capture, cube, output: Output::open(capture, bundle)?, said: None, looked: 0 };
     if !capture.quiet {
         say(&format!("polycubectl: capturing at {}", escape(&capture.places.join(", "))));
     }
     let end = flow.copy(response, &mut stop).await;
     flow.clear();
+    if end.is_ok() {
+        flow.output.end().await?;
+    }
     if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
         say(&flow.output.summary());
     }

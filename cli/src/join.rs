@@ -13,6 +13,7 @@ use polycube_api::media;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::merge::Merge;
+use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::grammar::{Joined, Request};
@@ -31,6 +32,7 @@ const STEP: Duration = Duration::from_millis(50);
 pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
     Sink::check(&joined.destination)?;
     session.run(async |client| {
+        let bundle = if joined.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
         let (mut bodies, mut readers) = (Vec::new(), Vec::new());
         for stream in joined.streams() {
             let accept = [media::PCAPNG, media::JSON].join(", ");
@@ -46,7 +48,7 @@ pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
         let idle = joined.streams().filter(|stream| stream.follow).map(|stream| (Idle::new(&stream), 0)).collect();
         let merge = Merge::new(bodies.len(), hold, joined.packets);
         let (sink, tally) = (Sink::open(&joined.destination)?, Tally::begin());
-        let mut flow = Flow { client, readers, idle, merge, sink, tally };
+        let mut flow = Flow { client, readers, idle, merge, sink, tally, bundle: Some(bundle) };
         let copied = flow.copy(&mut bodies).await;
         flow.sink.clear();
         if !matches!(copied, Ok(End::ReaderGone)) {
@@ -73,6 +75,8 @@ struct Flow<'a> {
     merge: Merge,
     sink: Sink,
     tally: Tally,
+    /// For the first bytes.
+    bundle: Option<Bundle>,
 }
 
 impl Flow<'_> {
@@ -131,9 +135,12 @@ impl Flow<'_> {
     /// Writes what has its place; true if nobody reads it any more. When the user has had enough, a pipe with a slow
     /// reader is not waited for.
     async fn write(&mut self, stop: &mut Stop) -> Result<bool, Failure> {
-        let out = self.merge.release(Instant::now(), |packet| self.tally.add(packet));
+        let mut out = self.merge.release(Instant::now(), |packet| self.tally.add(packet));
         if out.is_empty() {
             return Ok(false);
+        }
+        if let Some(bundle) = self.bundle.take() {
+            bundle.insert(&mut out);
         }
         let may_wait = !self.sink.is_file();
         let written = tokio::select! {

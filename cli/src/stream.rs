@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::grammar::{Destination, PacketSource, PacketStream, Request};
@@ -50,6 +51,7 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
     session.run(async |client| {
         // Refusals are JSON.
         let accept = [media::PCAP, media::PCAPNG, media::JSON].join(", ");
+        let bundle = if stream.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
         let response = client.open(&stream.request(), &accept).await?;
         if !response.status().is_success() {
             let command = if *destination == Destination::Lines { "watch" } else { "dump" };
@@ -65,7 +67,8 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
         let is_silent = matches!(destination, Destination::Pipe(_));
         let idle = (stream.follow && !is_silent).then(|| Idle::new(stream));
         let lines = (*destination == Destination::Lines).then(|| Lines::new(stream.clock));
-        let mut flow = Flow { client, reader, idle, sink: Sink::open(destination)?, tally: Tally::begin(), lines };
+        let (sink, tally, bundle) = (Sink::open(destination)?, Tally::begin(), Some(bundle));
+        let mut flow = Flow { client, reader, idle, sink, tally, lines, bundle };
         let reason = flow.copy(response.into_body()).await;
         flow.sink.clear();
         if !matches!(reason, Ok(StopReason::ReaderGone)) && !is_silent {
@@ -91,6 +94,8 @@ struct Flow<'a> {
     tally: Tally,
     /// Instead of records.
     lines: Option<Lines>,
+    /// For the first bytes.
+    bundle: Option<Bundle>,
 }
 
 impl Flow<'_> {
@@ -135,13 +140,16 @@ impl Flow<'_> {
 
     fn render(&mut self, records: &mut Records, bytes: &Bytes) -> Result<Vec<u8>, Failure> {
         let mut text = String::new();
-        let whole = records.feed(bytes, |packet| {
+        let mut whole = records.feed(bytes, |packet| {
             self.tally.add(packet);
             if let Some(lines) = &self.lines {
                 text.push_str(&lines.line(packet, ""));
                 text.push('\n');
             }
         })?;
+        if let Some(bundle) = self.bundle.take_if(|_| !whole.is_empty()) {
+            bundle.insert(&mut whole);
+        }
         Ok(if self.lines.is_some() { text.into_bytes() } else { whole })
     }
 

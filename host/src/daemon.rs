@@ -32,7 +32,7 @@ use crate::datapath::{AttachMode, Datapath, Pins, Rank};
 use crate::engine::{self, Handle, Kept, Parts, Pulse};
 use crate::file_type::FileType;
 use crate::lock;
-use crate::options::{Loaded, Options};
+use crate::options::{Loaded, Options, OverIp};
 use crate::plugins::{CaptureDirs, Plugin, load_directory, load_service};
 use crate::reconcile::Live;
 use crate::registry::{Missing, Registry, Service};
@@ -231,7 +231,8 @@ pub(crate) fn link_prefix(bpffs: &Path) -> Result<String> {
 
 /// Logs what leaves the daemon more open, or less, than an operator may think.
 fn warn(options: &Options) {
-    for line in tcp::warnings(options) {
+    let over_ip = options.pcap_over_ip.as_ref().and_then(OverIp::warning);
+    for line in tcp::warnings(options).into_iter().chain(over_ip) {
         tracing::warn!("{line}");
     }
     if process::group_id(process::GROUP).is_none() {

@@ -3,6 +3,7 @@
 mod file;
 #[cfg(test)]
 mod man;
+mod over_ip;
 mod size;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::file::Fault;
+pub(crate) use self::over_ip::OverIp;
 use self::size::Size;
 
 use crate::datapath::AttachMode;
@@ -91,6 +93,12 @@ pub(crate) struct Options {
     /// 5 % of the disk, and at most 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub capture_floor: Option<Size>,
+
+    /// Serve the packets of all captures by PCAP-over-IP, from the first capture on: every client that connects to this TCP
+    /// port of 127.0.0.1, or to ADDRESS:PORT, gets them in pcap, or in the format after the slash, without a token. A capture's
+    /// own `pcap-over-ip` comes before it [default: only captures that ask for it are served]
+    #[arg(long, value_name = "[ADDRESS:]PORT[/FORMAT]")]
+    pub pcap_over_ip: Option<OverIp>,
 
     /// Unix socket of a container runtime with Docker's API, for places such as `container:web`; may be repeated
     /// [default: /run/docker.sock and /run/podman/podman.sock]
@@ -174,6 +182,7 @@ impl Options {
             memory: self.capture_memory.map(bytes),
             floor: self.capture_floor.map(bytes),
             group: group_id(GROUP),
+            over_ip: self.pcap_over_ip.as_ref().map(|over_ip| over_ip.text.clone()),
         })
     }
 }
@@ -434,6 +443,7 @@ mod tests {
             let text = match flag {
                 "addr" => "::1",
                 "keep-capability" => "CAP_BPF",
+                "pcap-over-ip" => "57012",
                 _ => choices.first().map_or("x", |choice| choice.get_name()),
             };
             let line = match arg.get_action() {

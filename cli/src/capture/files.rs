@@ -107,6 +107,14 @@ impl Files {
         Ok(())
     }
 
+    /// Removes the file if it has no packets.
+    pub(super) fn remove_if_empty(&self) {
+        if !self.has_packets {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(&self.current);
+        }
+    }
+
     /// Where the packets are, to follow a summary.
     pub(super) fn place(&self) -> String {
         let name = crate::terminal::escape(&self.current.display().to_string());

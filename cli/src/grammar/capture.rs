@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::capture_flags::{Direction, Flags, KEYWORDS};
 use super::error::UsageError;
+use super::forms::Topic;
 use super::packets::Destination;
 use super::path;
 use super::request::Request;
@@ -47,6 +48,8 @@ pub(crate) struct Capture {
     pub(crate) limits: Limits,
     pub(crate) rotation: Option<Rotation>,
     pub(crate) comment: Option<String>,
+    /// Whether the file says what surrounds the capture.
+    pub(crate) bundle: bool,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -167,16 +170,21 @@ impl Capture {
         if rotation.is_some() && !matches!(destination, Destination::File { .. }) {
             return Err(UsageError::NeedsFile { flag: "--rotate" });
         }
+        let format = format(flags.format.as_deref(), &destination)?;
+        if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
+            return Err(UsageError::BundleFormat { topic: Topic::Capture });
+        }
         Ok(Self {
             places,
             expression: words.join(" "),
             direction: flags.direction.map(|(_, direction)| direction).unwrap_or_default(),
             snaplen: snaplen(flags.snaplen, flags.whole_dns)?,
-            format: format(flags.format.as_deref(), &destination)?,
+            format,
             destination,
             limits,
             rotation,
             comment: flags.comment,
+            bundle: flags.bundle,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })

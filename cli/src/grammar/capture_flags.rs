@@ -15,7 +15,7 @@ pub(crate) enum Direction {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 20] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 21] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
     ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
@@ -34,6 +34,7 @@ pub(crate) const FLAGS: [(&str, &str, &str); 20] = [
     ),
     ("--keep", "FILES", "with --rotate: delete the oldest file when there are more"),
     ("--comment", "TEXT", "a comment that a file of pcapng begins with"),
+    ("--bundle", "", "in pcapng: also what surrounds the capture: links, routes, neighbours, cubes and their counters"),
     ("-q", "", "neither a live line nor a summary"),
     ("--utc", "", "show times in UTC"),
     ("--local", "", "show times in local time, as by default"),
@@ -128,6 +129,7 @@ pub(super) struct Flags {
     pub(super) rotate: Option<String>,
     pub(super) keep: Option<String>,
     pub(super) comment: Option<String>,
+    pub(super) bundle: bool,
     pub(super) quiet: bool,
     pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) help: bool,
@@ -173,6 +175,7 @@ impl Flags {
             ("--local", None) => one(&mut self.clock, ("--local", Clock::Local)),
             ("--force", None) => set(&mut self.force),
             ("--whole-dns", None) => set(&mut self.whole_dns),
+            ("--bundle", None) => set(&mut self.bundle),
             ("-q", None) => set(&mut self.quiet),
             ("-v" | "--verbose", None) => set(&mut self.verbose),
             // What tcpdump takes: we never do otherwise.

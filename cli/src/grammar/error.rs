@@ -93,6 +93,8 @@ pub(crate) enum UsageError {
     CubeTwice { cube: String },
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
+    #[error("--bundle is a part of pcapng: write such a file, with -w FILE.pcapng")]
+    BundleFormat { topic: Topic },
     #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
     QueryFormat,
     #[error("{flag} goes with NAME dump only")]
@@ -159,7 +161,7 @@ impl UsageError {
     /// The topic that shows the right form, if that is not a matter of what was typed.
     fn topic(&self) -> Option<Topic> {
         let topic = match self {
-            Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
+            Self::Form { topic } | Self::PairsNotTaken { topic, .. } | Self::BundleFormat { topic } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoTopic { .. } => Topic::Help,

@@ -96,7 +96,7 @@ pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Dump,
         name: "dump",
-        usage: "NAME dump | dump NAME... [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] [--force]",
+        usage: "NAME dump | dump NAME... [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] [--force] [--bundle]",
         about: "write a capture's packets so far, or with --follow those from now on; of several captures in one pcapng stream, \
                 in order of time; NAME show dump shows its file",
         examples: &[

@@ -7,7 +7,7 @@ use polycube_api::IDLE;
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::CAPTURES;
+use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::request::Request;
 use super::view::Clock;
@@ -26,6 +26,8 @@ pub(crate) struct PacketStream {
     pub(crate) packets: Option<u64>,
     /// The clock of lines.
     pub(crate) clock: Clock,
+    /// Whether the file says what surrounds the capture.
+    pub(crate) bundle: bool,
 }
 
 /// Streams of several cubes, as one.
@@ -35,6 +37,8 @@ pub(crate) struct Joined {
     pub(crate) destination: Destination,
     pub(crate) follow: bool,
     pub(crate) packets: Option<u64>,
+    /// Whether the file says what surrounds the captures.
+    pub(crate) bundle: bool,
 }
 
 /// Where packets come from.
@@ -76,14 +80,14 @@ impl Joined {
         {
             return Err(UsageError::CubeTwice { cube: twice.clone() });
         }
-        let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count, bundle } = std::mem::take(&mut words.packets);
         let destination = destination(write, force);
         // Neither other format says where a packet comes from.
         match format.as_deref().or(destination.ending()) {
             None | Some("pcapng") => {}
             Some(format) => return Err(UsageError::JoinedFormat { format: format.to_owned() }),
         }
-        Ok(Some(Self { cubes, destination, follow, packets: self::count(count)? }))
+        Ok(Some(Self { cubes, destination, follow, packets: self::count(count)?, bundle }))
     }
 
     /// The stream of each.
@@ -95,6 +99,7 @@ impl Joined {
             format: Some("pcapng".to_owned()),
             packets: None,
             clock: Clock::default(),
+            bundle: false,
         })
     }
 }
@@ -133,10 +138,10 @@ impl PacketStream {
         if let Some(pair) = words.pairs.first() {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
-        let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count, bundle } = std::mem::take(&mut words.packets);
         let packets = self::count(count)?;
         if lines {
-            let flags = Flags { write, format, force, ..Flags::default() };
+            let flags = Flags { write, format, force, bundle, ..Flags::default() };
             return match flags.any() {
                 Some(flag) => Err(UsageError::FlagWithoutDump { flag }),
                 None => Ok(Some(Self {
@@ -146,12 +151,20 @@ impl PacketStream {
                     format: Some("pcapng".to_owned()),
                     packets,
                     clock,
+                    bundle,
                 })),
             };
         }
         let destination = destination(write, force);
-        let format = format.or_else(|| destination.format().map(str::to_owned));
-        Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets, clock }))
+        let format = if bundle {
+            match format.as_deref().or(destination.ending()) {
+                None | Some("pcapng") => Some("pcapng".to_owned()),
+                Some(_) => return Err(UsageError::BundleFormat { topic: Topic::Dump }),
+            }
+        } else {
+            format.or_else(|| destination.format().map(str::to_owned))
+        };
+        Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets, clock, bundle }))
     }
 
     /// What the user calls the source.

@@ -424,8 +424,9 @@ fn several_captures_are_dumped_as_one() {
         destination: Destination::File { path: "o.pcapng".into(), force: false },
         follow: true,
         packets: Some(5),
+        bundle: true,
     };
-    assert_eq!(joined("dump a b --follow -w o.pcapng -c 5"), expected);
+    assert_eq!(joined("dump a b --follow -w o.pcapng -c 5 --bundle"), expected);
     let paths: Vec<_> = expected.streams().map(|stream| stream.request().path).collect();
     assert_eq!(paths, ["a/stream?format=pcapng&follow=true", "b/stream?format=pcapng&follow=true"]);
     assert_eq!(joined("dump a").cubes, ["a"]);

@@ -6,7 +6,7 @@ use std::iter;
 use polycube_api::{Verb, Word};
 
 use super::error::UsageError;
-use super::flags::Flags;
+use super::flags::{BUNDLE, Flags};
 use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::plugin_flags::PluginFlags;
@@ -190,6 +190,7 @@ impl Words {
             ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
+            (BUNDLE, None) => self.packets.bundle = true,
             ("--all", None) => self.all = true,
             ("--utc", None) => one(&mut self.clock, ("--utc", Clock::Utc))?,
             ("--local", None) => one(&mut self.clock, ("--local", Clock::Local))?,

@@ -20,7 +20,8 @@ const RESOLUTION: u16 = 9;
 const RECEIVED: u16 = 4;
 const DROPPED: u16 = 7;
 
-/// `LINKTYPE_RAW`.
+/// `LINKTYPE_ETHERNET` and `LINKTYPE_RAW`.
+pub(crate) const ETHERNET: u32 = 1;
 const RAW_IP: u32 = 101;
 
 /// Far more than the block of a packet of the longest snap length takes.
@@ -105,6 +106,11 @@ impl Blocks {
     /// The name of an interface whose packets begin with the IP header, if there is one.
     pub(crate) fn raw_ip(&self) -> Option<&str> {
         self.interfaces.iter().find(|interface| interface.is_raw_ip).map(|interface| interface.name.as_str())
+    }
+
+    /// The link type of the last interface.
+    pub(crate) fn last_link(&self) -> Option<u32> {
+        self.interfaces.last().map(|interface| if interface.is_raw_ip { RAW_IP } else { ETHERNET })
     }
 
     /// How many places packets can come from.

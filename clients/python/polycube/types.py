@@ -527,12 +527,29 @@ PacketcaptureStreamsEntry = TypedDict(
         "id": int,
         # Format of the stream
         "format": Literal["pcap", "pcap-nanos", "pcapng"],
+        # Where a client of PCAP-over-IP connects from
+        "peer": Optional[str],
         # Packets delivered
         "packets": int,
         # Bytes of these packets
         "bytes": int,
         # Packets dropped because the reader was too slow
         "dropped": int,
+    },
+    total=False,
+)
+
+PacketcaptureListener = TypedDict(
+    "PacketcaptureListener",
+    {
+        # Address and port
+        "address": str,
+        # Format of the stream
+        "format": Literal["pcap", "pcap-nanos", "pcapng"],
+        # listening, or why readers cannot connect
+        "status": str,
+        # Clients that are connected; `streams` has what each got of this capture
+        "readers": int,
     },
     total=False,
 )
@@ -604,6 +621,11 @@ Packetcapture = TypedDict(
         # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
         # own
         "without-connection": Optional[str],
+        # Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or
+        # ADDRESS:PORT, which everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format
+        # than pcap; `none` is nowhere. Captures with the same one are served together. Left out, it is polycubed's
+        # `--pcap-over-ip`, if that is given
+        "pcap-over-ip": Optional[str],
         # Whether packets go to a queue, from which clients take them one by one, instead of to a file
         "networkmode": bool,
         # Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
@@ -642,6 +664,8 @@ Packetcapture = TypedDict(
         "files": List[PacketcaptureFilesEntry],
         # Clients that read packets live
         "streams": List[PacketcaptureStreamsEntry],
+        # The port of PCAP-over-IP; left out if there is none
+        "listener": Optional[PacketcaptureListener],
         # Why the cube's plugin does not work any more
         "failure": str,
         # Whose it is, if it goes with the stream that it was created for
@@ -776,6 +800,11 @@ PacketcaptureSettings = TypedDict(
         # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
         # own
         "without-connection": Optional[str],
+        # Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or
+        # ADDRESS:PORT, which everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format
+        # than pcap; `none` is nowhere. Captures with the same one are served together. Left out, it is polycubed's
+        # `--pcap-over-ip`, if that is given
+        "pcap-over-ip": Optional[str],
         # Whether packets go to a queue, from which clients take them one by one, instead of to a file
         "networkmode": bool,
         # Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon

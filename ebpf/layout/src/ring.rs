@@ -52,6 +52,9 @@ pub const EXTENT: &str = "EXTENT";
 /// Global, `u32`: not 0 where packets begin with the IP header. Only headers are looked for.
 pub const RAW_IP: &str = "RAW_IP";
 
+/// Global, `u32`: the bit of `struct sk_buff` at which `ip_summed` begins, 0 if it is not known. Only pcapng needs it.
+pub const IP_SUMMED: &str = "IP_SUMMED";
+
 /// Up to [`SNAPLEN`] bytes, whatever they are.
 pub const WHOLE: u32 = 0;
 /// Up to the end of the last header that is known.

@@ -37,6 +37,8 @@ pub(crate) struct CaptureDirs {
     pub floor: Option<u64>,
     /// The group that may read captures.
     pub group: Option<u32>,
+    /// Where captures are served by PCAP-over-IP.
+    pub over_ip: Option<String>,
 }
 
 impl CaptureDirs {
@@ -48,6 +50,7 @@ impl CaptureDirs {
             "capture-memory": self.memory,
             "capture-floor": self.floor,
             "capture-group": self.group,
+            "pcap-over-ip": self.over_ip,
         })
     }
 }

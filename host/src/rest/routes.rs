@@ -17,14 +17,16 @@ use axum::http::StatusCode;
 use polycube_api::{Method, Verb, Word};
 
 use super::client::Role;
-use super::framework::{self, config, health, links, metrics, netdevs, services, topology};
+use super::framework::{self, bundle, config, health, links, metrics, netdevs, services, topology};
 use super::openapi;
-use super::openapi::components::{array_of, by_service, configuration, cubes, one, report, root_links, version};
+use super::openapi::components::{
+    array_of, bundle as bundle_schema, by_service, configuration, cubes, one, report, root_links, version,
+};
 use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Needs, Route, Segment};
 use crate::file_type::FileType;
 
 /// All of them, in the order in which the API is described.
-pub(super) static ROUTES: [Route; 20] = [
+pub(super) static ROUTES: [Route; 21] = [
     Route {
         path: &[],
         command_line: CommandLine::Hidden,
@@ -145,6 +147,15 @@ pub(super) static ROUTES: [Route; 20] = [
                 Handler::Comparison(config::compare_applied),
             ),
         ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Config), Segment::Fixed("bundle")],
+        command_line: CommandLine::Hidden,
+        endpoints: &[get(
+            "What surrounds captures: netdevs, neighbours, routes, cubes and their counters",
+            bundle_schema,
+            Handler::Live(|context, _| Box::pin(bundle::answer(context))),
+        )],
     },
     Route {
         path: &[Segment::Word(Word::Netdevs)],

@@ -4,6 +4,7 @@
 
 mod connection;
 mod limits;
+mod over_ip;
 mod storage;
 
 use polycube_filter::{Fields, Netmask, NetmaskError, PrefixError, ProtocolError};
@@ -13,9 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
 
-pub(crate) use connection::Connection;
 use connection::ConnectionError;
+pub(crate) use connection::{Connection, without};
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
+pub(crate) use over_ip::OverIp;
+use over_ip::OverIpError;
 pub use storage::{Direct, Fsync, Queue, Rotate, StopAfter, Storage, Store};
 
 /// Configuration of a packet capture.
@@ -67,6 +70,11 @@ pub struct Config {
         extend("x-connection" = true, "x-minor" = true, "examples" = ["192.0.2.1:9000 192.0.2.7:40000"])
     )]
     pub without_connection: Option<String>,
+    /// Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or ADDRESS:PORT, which
+    /// everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format than pcap; `none` is nowhere.
+    /// Captures with the same one are served together. Left out, it is polycubed's `--pcap-over-ip`, if that is given
+    #[schemars(extend("x-minor" = true, "examples" = ["57012", "57012/pcapng", "192.0.2.1:57012"]))]
+    pub pcap_over_ip: Option<String>,
     /// Whether packets go to a queue, from which clients take them one by one, instead of to a file
     pub networkmode: bool,
     /// Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
@@ -105,6 +113,7 @@ impl Default for Config {
             comment: None,
             store: Store::default(),
             without_connection: None,
+            pcap_over_ip: None,
             networkmode: false,
             anonimize: false,
             anonymize: false,
@@ -224,6 +233,16 @@ impl Config {
         let refused = |error: ConnectionError| Refusal::new(Tag::InvalidValue, error.to_string());
         let parsed = self.without_connection.as_deref().map(str::parse).transpose();
         parsed.map_err(|error| refused(error).at("without-connection"))
+    }
+
+    /// Where readers of PCAP-over-IP get the packets, which is at `default` unless the user says something.
+    ///
+    /// # Errors
+    /// A text that says nothing of the kind.
+    pub(crate) fn over_ip(&self, default: Option<&str>) -> Result<Option<OverIp>, Refusal> {
+        let refused = |error: OverIpError| Refusal::new(Tag::InvalidValue, error.to_string()).at("pcap-over-ip");
+        let given = self.pcap_over_ip.as_deref().or(default);
+        given.filter(|text| *text != OverIp::NONE).map(str::parse).transpose().map_err(refused)
     }
 
     /// The format of what the kernel writes. It is that of the file; where there is none, nothing is lost for streams.

@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 
 use polycube_filter::{Compiled, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Point, Refusal, Service, ServiceKind, Staged, Stream, Wanted};
+use polycube_plugin_api::{
+    Cube, Datapath, Level, Maps, Point, Refusal, Service, ServiceKind, Staged, Stream, Tag, Wanted,
+};
 
-use crate::config::{Config, Store};
+use crate::config::{Config, Connection, OverIp, Store, without};
 use crate::datapath;
 use crate::filter::{self, Programs, Source};
 use crate::lock::lock;
-use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
+use crate::over_ip::{Member, OtherFormat, Seat};
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting, log_of};
 use crate::settings::Settings;
 use crate::shared;
 use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
@@ -30,6 +33,8 @@ pub struct PacketCapture {
     cpus: usize,
     in_force: Staged<InForce>,
     phases: Mutex<Phases>,
+    /// Where readers of PCAP-over-IP connect.
+    seat: Mutex<Option<Seat>>,
     /// The filter compiled last: a change asks for it twice, and most changes do not affect the filter.
     compiled: Mutex<Option<Arc<Filter>>>,
 }
@@ -79,7 +84,11 @@ impl PacketCapture {
     fn filter(&self, config: &Config, points: &[Point]) -> Result<Arc<Filter>, Refusal> {
         let (fields, netmask, connection) = (config.fields()?, config.netmask()?, config.without_connection()?);
         let given = config.expression();
-        let expression = connection.map_or_else(|| given.to_owned(), |connection| connection.left_out_of(given));
+        let mut own: Vec<String> = connection.iter().map(Connection::expression).collect();
+        // What is read at the loopback passes nowhere else.
+        let passes = |at: &OverIp| !at.address.ip().is_loopback() || points.iter().any(|point| point.is_loopback);
+        own.extend(self.over_ip(config)?.filter(passes).map(|at| at.expression()));
+        let expression = without(given, &own);
         let mut there = points.iter().filter(|point| point.netdev.is_some());
         let has_raw_ip = there.clone().any(|point| point.is_raw_ip);
         let has_ethernet = there.any(|point| !point.is_raw_ip);
@@ -91,8 +100,8 @@ impl PacketCapture {
         let began = Instant::now();
         let programs = filter::compile(&source).map_err(|error| {
             // About what the user wrote, if that alone is wrong.
-            let own = Source { expression: given.to_owned(), ..source.clone() };
-            let own = connection.and_then(|_| filter::compile(&own).err());
+            let users = Source { expression: given.to_owned(), ..source.clone() };
+            let own = if own.is_empty() { None } else { filter::compile(&users).err() };
             filter::refusal(&own.unwrap_or(error))
         })?;
         if let Some(Compiled { instructions, classic, .. }) = programs.any() {
@@ -104,6 +113,31 @@ impl PacketCapture {
         let filter = Arc::new(Filter { source, programs });
         *compiled = Some(Arc::clone(&filter));
         Ok(filter)
+    }
+
+    fn over_ip(&self, config: &Config) -> Result<Option<OverIp>, Refusal> {
+        config.over_ip(self.context.cube.pcap_over_ip())
+    }
+
+    /// Goes where readers of PCAP-over-IP are to connect.
+    fn take_seat(&self, settings: &Settings) {
+        let CubeContext { cube, readers, .. } = &self.context;
+        let mut seat = lock(&self.seat);
+        match (seat.as_ref(), settings.over_ip) {
+            (Some(seat), Some(at)) if seat.at() == at => return seat.set_recorded(settings.format),
+            _ => *seat = None,
+        }
+        let Some(at) = settings.over_ip else { return };
+        let member = Member {
+            cube: cube.name().to_owned(),
+            readers: Arc::clone(readers),
+            recorded: settings.format,
+            log: log_of(cube),
+        };
+        match Seat::take(at, member) {
+            Ok(taken) => *seat = Some(taken),
+            Err(error) => cube.log(Level::Error, &format!("pcap-over-ip: cannot listen at {}: {error}", at.address)),
+        }
     }
 
     /// Forgets what was prepared for the session.
@@ -159,7 +193,14 @@ impl Service for PacketCapture {
         let (process, key) = (sys::random().map_err(random)?, sys::random().map_err(random)?);
         let in_force = Staged::new(&cube);
         let context = CubeContext::new(cube, u32::from_ne_bytes(process), key)?;
-        Ok(Self { in_force, context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
+        Ok(Self {
+            in_force,
+            context,
+            cpus,
+            phases: Mutex::default(),
+            seat: Mutex::default(),
+            compiled: Mutex::default(),
+        })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -175,7 +216,12 @@ impl Service for PacketCapture {
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
         let Wanted { config, points, .. } = wanted;
         let CubeContext { cube, roots, .. } = &self.context;
-        let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
+        let over_ip = self.over_ip(config)?;
+        if let Some(at) = over_ip {
+            let refused = |error: OtherFormat| Refusal::new(Tag::InvalidValue, error.to_string()).at("pcap-over-ip");
+            Seat::check(at, cube.name()).map_err(refused)?;
+        }
+        let settings = Arc::new(Settings::new(config, cube.name(), points, roots, over_ip)?);
         let large =
             Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
         let maps = CaptureMaps::find(maps, large)?;
@@ -212,6 +258,8 @@ impl Service for PacketCapture {
         if !now.settings.network && phases.running.is_none() {
             self.context.queue.clear(&self.context.outcome.queue);
         }
+        drop(phases);
+        self.take_seat(&now.settings);
         self.context.cube.log(Level::Debug, &now.summary());
     }
 
@@ -252,6 +300,7 @@ impl Service for PacketCapture {
             queue: QueueState { waiting: queue.len() },
             files: outcome.files().into_iter().map(Into::into).collect(),
             streams: readers.states().into_iter().map(Into::into).collect(),
+            listener: lock(&self.seat).as_ref().map(|seat| seat.state().into()),
         })
     }
 
@@ -314,6 +363,7 @@ impl Drop for PacketCapture {
     fn drop(&mut self) {
         self.phases().end();
         self.context.readers.end();
+        *lock(&self.seat) = None;
     }
 }
 

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 
 use polycube_filter::{Compiled, LinkType};
 use polycube_layout::ring::{
-    ARRAY, ARRAY_OF_MAPS, BELL, EXTENT, FLAGS, FORMAT, HEADERS, HEADERS_AND_DNS, INBOUND, INTERFACE, LANES, LARGE,
-    LARGE_FLAGS, MASK, OUTBOUND, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WHOLE, segment_size, small_size,
+    ARRAY, ARRAY_OF_MAPS, BELL, EXTENT, FLAGS, FORMAT, HEADERS, HEADERS_AND_DNS, INBOUND, INTERFACE, IP_SUMMED, LANES,
+    LARGE, LARGE_FLAGS, MASK, OUTBOUND, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WHOLE, segment_size,
+    small_size,
 };
 use polycube_plugin_api::{
     Code, Count, Datapath, Direction, InnerMap, MapKind, MapSpec, Point, Program, Refusal, Tag, constant,
@@ -16,6 +17,7 @@ use polycube_plugin_api::{
 use crate::config::{Capture, Config, SnapLen};
 use crate::filter::Programs;
 use crate::format::Format;
+use crate::machine::checksum_state;
 use crate::ring::{LAYOUT, MapSize};
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
@@ -169,6 +171,8 @@ fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)
         Direction::Ingress => INBOUND,
         Direction::Egress => OUTBOUND,
     };
+    // Other formats have no place for what it says.
+    let ip_summed = if config.recorded() == Format::Pcapng { checksum_state() } else { None }.unwrap_or_default();
     Code::Elf {
         entry: String::from("capture"),
         constants: vec![
@@ -181,6 +185,7 @@ fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)
             constant(FLAGS, flags.to_ne_bytes()),
             constant(EXTENT, extent.to_ne_bytes()),
             constant(RAW_IP, u32::from(point.is_raw_ip).to_ne_bytes()),
+            constant(IP_SUMMED, ip_summed.to_ne_bytes()),
         ],
     }
 }

@@ -361,7 +361,7 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
         is_raw_ip: false,
         is_reversed: false,
     };
-    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory)).unwrap())
+    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory), None).unwrap())
 }
 
 /// A place with Ethernet frames.

@@ -23,6 +23,7 @@ mod log;
 mod machine;
 mod memory;
 mod outcome;
+mod over_ip;
 mod patience;
 mod pattern;
 mod query;

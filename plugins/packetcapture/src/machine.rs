@@ -1,7 +1,9 @@
 //! What a file says of the machine that it comes from.
 
+mod btf;
 mod kernel;
 
+pub(crate) use btf::checksum_state;
 use kernel::Clock;
 use polycube_plugin_api::Point;
 use rustix::system::uname;

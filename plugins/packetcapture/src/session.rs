@@ -393,7 +393,7 @@ fn size_of(map: &Map) -> MapSize {
     MapSize { value_size: map.value_size, count: map.max_entries }
 }
 
-fn log_of(cube: &Cube) -> Log {
+pub(crate) fn log_of(cube: &Cube) -> Log {
     let host = cube.clone();
     Box::new(move |level, message| host.log(level, message))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polycube_filter::joined;
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Direct, Fsync, Mebibytes, Priority, RingMemory, SnapLen, Store};
+use crate::config::{Config, Direct, Fsync, Mebibytes, OverIp, Priority, RingMemory, SnapLen, Store};
 use crate::format::Format;
 use crate::format::pcapng::{Interface, Section};
 use crate::machine::{Machine, Netdev};
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) queue: QueueLimits,
     /// Maximum bytes that wait for a slow reader of a stream.
     pub(crate) stream_buffer: usize,
+    /// Where readers of PCAP-over-IP connect, if they can.
+    pub(crate) over_ip: Option<OverIp>,
 }
 
 /// Where files are created, and when the next one begins.
@@ -75,7 +77,13 @@ pub(crate) struct QueueLimits {
 impl Settings {
     /// # Errors
     /// A `dump` that is not a valid path, or contains a part of the time that is not known.
-    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        config: &Config,
+        cube: &str,
+        points: &[Point],
+        roots: &Roots,
+        over_ip: Option<OverIp>,
+    ) -> Result<Self, Refusal> {
         let memory = |size: Mebibytes| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
         let seconds = |count: u32| Duration::from_secs(count.into());
         let (directory, stem) = match config.dump.as_deref().filter(|path| !path.is_empty()) {
@@ -114,6 +122,7 @@ impl Settings {
             memory: memory(storage.memory),
             queue: QueueLimits { packets: config.queue.packets as usize, bytes: memory(config.queue.size) },
             stream_buffer: memory(config.stream_buffer),
+            over_ip,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
 use crate::memory::Usage;
 pub use crate::outcome::FileStatus;
 use crate::outcome::{FileState, Outcome};
+use crate::over_ip::PortState;
 use crate::sink::{QueuedPacket, ReaderState, timestamp};
 
 /// State of a packet capture.
@@ -55,6 +56,29 @@ pub struct State {
     /// Clients that read packets live
     #[schemars(extend("x-list-key" = "id"))]
     pub streams: Vec<Reader>,
+    /// The port of PCAP-over-IP; left out if there is none
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
+}
+
+/// A port at which readers get packets as soon as they connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Listener {
+    /// Address and port
+    pub address: String,
+    /// Format of the stream
+    pub format: Format,
+    /// listening, or why readers cannot connect
+    pub status: String,
+    /// Clients that are connected; `streams` has what each got of this capture
+    pub readers: usize,
+}
+
+impl From<PortState> for Listener {
+    fn from(PortState { at, status, readers }: PortState) -> Self {
+        Self { address: at.address.to_string(), format: at.format, status, readers }
+    }
 }
 
 /// The memory of a capture, and of all captures of the daemon.
@@ -228,6 +252,9 @@ pub struct Reader {
     pub id: u64,
     /// Format of the stream
     pub format: Format,
+    /// Where a client of PCAP-over-IP connects from
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// Packets delivered
     pub packets: u64,
     /// Bytes of these packets
@@ -238,8 +265,8 @@ pub struct Reader {
 }
 
 impl From<ReaderState> for Reader {
-    fn from(ReaderState { id, format, packets, bytes, dropped }: ReaderState) -> Self {
-        Self { id, format, packets, bytes, dropped }
+    fn from(ReaderState { id, format, peer, packets, bytes, dropped }: ReaderState) -> Self {
+        Self { id, format, peer: peer.map(|peer| peer.to_string()), packets, bytes, dropped }
     }
 }
 

@@ -88,7 +88,8 @@ enum StreamError {
     #[error("the capture keeps no packets (`store=none`): follow the stream, which has those from now on")]
     NotKept,
     #[error(
-        "`{0}` has packets without Ethernet headers, which pcapng alone has: ask for the stream with format=pcapng"
+        "`{0}` has packets without Ethernet headers, and other places have them, which only pcapng can tell apart: ask for \
+         the stream with format=pcapng"
     )]
     RawIp(String),
 }
@@ -113,7 +114,7 @@ fn stream(
 ) -> Result<Opened, StreamError> {
     let CubeContext { cube, outcome, queue, readers, .. } = context;
     let section = readers.section();
-    if let Some(place) = section.raw_ip().filter(|_| format != Format::Pcapng) {
+    if let Some(place) = section.raw_ip().filter(|_| format != Format::Pcapng && section.only_link().is_none()) {
         return Err(StreamError::RawIp(place.to_owned()));
     }
     let (id, fd) = if follows {

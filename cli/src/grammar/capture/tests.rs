@@ -109,7 +109,7 @@ fn the_request_is_for_a_cube_that_goes_with_its_stream() {
 fn help_can_be_asked_for_anywhere() {
     for line in ["capture -h", "capture eth0 --help", "capture eth0 tcp ?"] {
         let Order::Help(question) = order(&line.split(' ').collect::<Vec<_>>()).unwrap() else { panic!("{line}") };
-        assert_eq!(question.topic, crate::grammar::Topic::Capture);
+        assert_eq!(question.topic, Topic::Capture);
     }
 }
 

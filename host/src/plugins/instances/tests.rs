@@ -104,6 +104,7 @@ fn a_plugin_gets_the_identity_of_its_cube_and_the_capture_directories() {
     let expected = json!({
         "name": "informed", "uuid": "the-uuid", "capture-dir": "/captures", "capture-roots": ["/more"],
         "capture-memory": 7, "capture-floor": null, "capture-group": null,
+        "pcap-over-ip": null,
     });
     assert_eq!(info, expected);
     instances.remove(&name("informed"));

@@ -271,6 +271,26 @@ pub(crate) fn configuration() -> Value {
     json!({ "type": "object", "properties": { "cubes": cubes, "chains": chains }, "additionalProperties": false })
 }
 
+/// What surrounds captures.
+pub(crate) fn bundle() -> Value {
+    let objects = |about: &str| json!({ "type": "array", "items": { "type": "object" }, "description": about });
+    json!({
+        "type": "object",
+        "properties": {
+            "seconds-since-1970": { "type": "integer", "description": "When this was so" },
+            "links": array_of("netdev"),
+            "neighbours": objects("Netdev, address, MAC address and state of each"),
+            "routes": objects("Network, metric and hops of each, in the table main"),
+            "cubes": array_of("cube"),
+            "counters": {
+                "type": "object",
+                "additionalProperties": { "type": "object" },
+                "description": "What each cube has counted",
+            },
+        },
+    })
+}
+
 /// What applying a configuration changes.
 pub(crate) fn report() -> Value {
     let result = json!({ "type": "string", "enum": ["created", "changed", "removed", "left", "unlisted"] });

@@ -62,7 +62,7 @@ impl Excerpt {
                 self.has_interface = true;
             }
             // The statistics of a file are part of those at the end.
-            (BlockKind::Section | BlockKind::Interface | BlockKind::Other, _) => {}
+            (BlockKind::Section | BlockKind::Interface | BlockKind::Statistics | BlockKind::Other, _) => {}
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,7 @@ struct List {
 pub(crate) struct ReaderState {
     pub(crate) id: u64,
     pub(crate) format: Format,
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
@@ -57,6 +59,10 @@ pub(crate) struct ReaderState {
 struct Reader {
     id: u64,
     format: Format,
+    /// The link type that its header names; `None` in pcapng, where each interface has one.
+    link: Option<u32>,
+    /// Its client, if that came by PCAP-over-IP.
+    peer: Option<SocketAddr>,
     /// Packets that it asked for; `None` for all.
     limit: Option<u64>,
     /// The programs' counters before it.
@@ -114,6 +120,17 @@ impl Readers {
         resolution: Resolution,
         limit: Option<u64>,
     ) -> io::Result<(u64, OwnedFd)> {
+        self.open_for(None, format, resolution, limit)
+    }
+
+    /// The same for a client of PCAP-over-IP.
+    pub(crate) fn open_for(
+        self: &Arc<Self>,
+        peer: Option<SocketAddr>,
+        format: Format,
+        resolution: Resolution,
+        limit: Option<u64>,
+    ) -> io::Result<(u64, OwnedFd)> {
         let (receiver, sender) = pipe()?;
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
@@ -122,6 +139,8 @@ impl Readers {
         let reader = Arc::new(Reader {
             id,
             format,
+            link: (format != Format::Pcapng).then(|| list.section.first_link()),
+            peer,
             limit,
             began: self.outcome.statistics(0),
             waiting: Mutex::new(Waiting {
@@ -159,7 +178,7 @@ impl Readers {
         let list = lock(&self.list);
         for reader in &list.readers {
             let left = reader.left();
-            if left == Some(0) || (reader.format != Format::Pcapng && list.section.raw_ip().is_some()) {
+            if left == Some(0) || (reader.link.is_some() && list.section.only_link() != reader.link) {
                 continue;
             }
             if reader.format == Format::Pcapng && reader.turn_to(format.resolution()) {
@@ -217,7 +236,7 @@ impl Readers {
         for reader in &list.readers {
             if reader.format != Format::Pcapng {
                 // What comes now is not what its header says.
-                if list.section.raw_ip().is_some() {
+                if list.section.only_link() != reader.link {
                     self.complete(reader, true);
                 }
             } else if former.is_extended_by(section) {
@@ -237,6 +256,7 @@ impl Readers {
         let state = |reader: &Arc<Reader>| ReaderState {
             id: reader.id,
             format: reader.format,
+            peer: reader.peer,
             packets: reader.packets.load(Ordering::Relaxed),
             bytes: reader.bytes.load(Ordering::Relaxed),
             dropped: reader.dropped.load(Ordering::Relaxed),

@@ -57,7 +57,7 @@ fn a_reader_gets_a_header_and_what_comes_from_then_on() {
     readers.publish(Format::Pcap, &[&records(3..5), &records(5..6)], 1 << 20);
     assert_eq!(times(&read(&fd, 300)), [3, 4, 5]);
     until(|| readers.states()[0].packets == 3);
-    let expected = ReaderState { id, format: Format::Pcap, packets: 3, bytes: 252, dropped: 0 };
+    let expected = ReaderState { id, format: Format::Pcap, peer: None, packets: 3, bytes: 252, dropped: 0 };
     assert_eq!(readers.states(), [expected]);
 }
 
