@@ -68,6 +68,7 @@ pub(crate) fn run() -> Result<(), Failure> {
                     format,
                     packets: None,
                     clock: Clock::default(),
+                    keys: None,
                 },
             )
         }

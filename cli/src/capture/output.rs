@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::files::Files;
+use super::prologue::Prologue;
 use crate::failure::Failure;
 use crate::grammar::{Capture, Destination, Limits, RecordFormat};
 use crate::quantity;
@@ -50,10 +51,8 @@ enum Target {
 /// How packets are rendered.
 enum Form {
     Lines(Lines),
-    /// As they come. A further file needs `header` again.
-    Pcapng {
-        header: Vec<u8>,
-    },
+    /// As they come. A further file begins with the same.
+    Pcapng(Prologue),
     /// Converted; `unit` is the nanoseconds of a unit of time.
     Pcap {
         magic: u32,
@@ -78,7 +77,7 @@ impl Output {
         };
         let form = match (&capture.destination, capture.format) {
             (Destination::Lines, _) => Form::Lines(Lines::new(capture.clock)),
-            (_, RecordFormat::Pcapng) => Form::Pcapng { header: Vec::new() },
+            (_, RecordFormat::Pcapng) => Form::Pcapng(Prologue::default()),
             (_, RecordFormat::Pcap) => Form::Pcap { magic: 0xa1b2_c3d4, unit: 1_000 },
             (_, RecordFormat::PcapNanos) => Form::Pcap { magic: 0xa1b2_3c4d, unit: 1 },
         };
@@ -131,18 +130,21 @@ impl Output {
                 if let (Form::Pcap { .. }, Some(place)) = (&self.form, blocks.raw_ip()) {
                     return Err(Failure::RawIp { place: escape(place) });
                 }
-                if let Form::Pcapng { header } = &mut self.form {
-                    if *is_section {
-                        header.clear();
-                    }
-                    header.extend_from_slice(block.bytes);
+                if let Form::Pcapng(prologue) = &mut self.form {
+                    prologue.add_header(block.bytes, *is_section);
+                    self.pending.extend_from_slice(block.bytes);
+                }
+            }
+            Kind::Secrets => {
+                if let Form::Pcapng(prologue) = &mut self.form {
+                    prologue.add_keys(block.bytes);
                     self.pending.extend_from_slice(block.bytes);
                 }
             }
             Kind::Statistics(counts) => {
                 self.counts = Some(*counts);
                 // They count packets that are not in the file.
-                if matches!(self.form, Form::Pcapng { .. }) && self.left_out == 0 {
+                if matches!(self.form, Form::Pcapng(_)) && self.left_out == 0 {
                     self.pending.extend_from_slice(block.bytes);
                 }
             }
@@ -252,7 +254,7 @@ impl Form {
     fn begin(&self, out: &mut Vec<u8>) {
         match self {
             Self::Lines(_) => {}
-            Self::Pcapng { header } => out.extend_from_slice(header),
+            Self::Pcapng(prologue) => prologue.write(out),
             Self::Pcap { magic, .. } => {
                 // draft-ietf-opsawg-pcap, section 4: version 2.4, and two fields that are 0.
                 let words = [*magic, 2 | 4 << 16, 0, 0, SNAPLEN, ETHERNET];
@@ -267,7 +269,7 @@ impl Form {
                 out.extend_from_slice(lines.line(packet, place).as_bytes());
                 out.push(b'\n');
             }
-            Self::Pcapng { .. } => out.extend_from_slice(block),
+            Self::Pcapng(_) => out.extend_from_slice(block),
             Self::Pcap { unit, .. } => {
                 // The format has 32 bits for seconds.
                 let seconds = packet.time.as_secs() as u32;

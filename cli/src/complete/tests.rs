@@ -60,6 +60,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "--format",
             "--force",
             "-c",
+            "--keys",
         ],
     );
     check(&["s", "show", "--f"], &answer, &[]);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::capture_flags::{Direction, Flags, KEYWORDS};
 use super::error::UsageError;
-use super::packets::Destination;
+use super::packets::{Destination, check_keys};
 use super::path;
 use super::request::Request;
 use super::view::Clock;
@@ -29,6 +29,8 @@ const CAPTURE: &str = "capture";
 /// The service whose cubes record packets, and their stream.
 const SERVICE: &str = "packetcapture";
 const STREAM: &str = "stream";
+/// Milliseconds that packets on their way to a file wait for TLS keys.
+const KEYS_WAIT: u32 = 1_000;
 /// The snap length that is a word.
 const HEADERS: &str = "headers";
 
@@ -45,6 +47,8 @@ pub(crate) struct Capture {
     pub(crate) limits: Limits,
     pub(crate) rotation: Option<Rotation>,
     pub(crate) comment: Option<String>,
+    /// A TLS key log that is followed.
+    pub(crate) keys: Option<PathBuf>,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -163,16 +167,20 @@ impl Capture {
         if rotation.is_some() && !matches!(destination, Destination::File { .. }) {
             return Err(UsageError::NeedsFile { flag: "--rotate" });
         }
+        let format = format(flags.format.as_deref(), &destination)?;
+        let keys = flags.keys.map(PathBuf::from);
+        check_keys(keys.as_deref(), &destination, (format != RecordFormat::Pcapng).then_some("pcap"))?;
         Ok(Self {
             places,
             expression: words.join(" "),
             direction: flags.direction.map(|(_, direction)| direction).unwrap_or_default(),
             snaplen: snaplen(flags.snaplen, flags.whole_dns)?,
-            format: format(flags.format.as_deref(), &destination)?,
+            format,
             destination,
             limits,
             rotation,
             comment: flags.comment,
+            keys,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })
@@ -198,6 +206,10 @@ impl Capture {
         }
         if let Some(comment) = &self.comment {
             body["comment"] = Value::from(comment.as_str());
+        }
+        // A file may have its packets later than a reader.
+        if self.keys.is_some() && matches!(self.destination, Destination::File { .. }) {
+            body["keys-wait"] = KEYS_WAIT.into();
         }
         match self.snaplen {
             Some(SnapLen::Bytes(bytes)) => body["snaplen"] = bytes.into(),

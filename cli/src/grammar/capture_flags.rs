@@ -15,7 +15,7 @@ pub(crate) enum Direction {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 20] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 21] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
     ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
@@ -30,6 +30,11 @@ pub(crate) const FLAGS: [(&str, &str, &str); 20] = [
     ("--rotate", "SIZE|TIME", "begin the next file, FILE-000002, after so much, such as 100MB or 1h"),
     ("--keep", "FILES", "with --rotate: delete the oldest file when there are more"),
     ("--comment", "TEXT", "a comment that a file of pcapng begins with"),
+    (
+        "--keys",
+        "FILE",
+        "follow a TLS key log (SSLKEYLOGFILE), and put its keys ahead of the packets, for readers of the pcapng",
+    ),
     ("-q", "", "neither a live line nor a summary"),
     ("--utc", "", "show times in UTC"),
     ("--local", "", "show times in local time, as by default"),
@@ -124,6 +129,7 @@ pub(super) struct Flags {
     pub(super) rotate: Option<String>,
     pub(super) keep: Option<String>,
     pub(super) comment: Option<String>,
+    pub(super) keys: Option<String>,
     pub(super) quiet: bool,
     pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) help: bool,
@@ -158,6 +164,7 @@ impl Flags {
             ("--rotate", _) => set_once(&mut self.rotate, "--rotate", "SIZE", value, next),
             ("--keep", _) => set_once(&mut self.keep, "--keep", "FILES", value, next),
             ("--comment", _) => set_once(&mut self.comment, "--comment", "TEXT", value, next),
+            ("--keys", _) => set_once(&mut self.keys, "--keys", "FILE", value, next),
             ("--url", _) => set_once(&mut self.endpoint.url, "--url", "URL", value, next),
             ("--token-file", _) => set_once(&mut self.endpoint.token_file, "--token-file", "FILE", value, next),
             ("--cacert", _) => set_once(&mut self.endpoint.tls.cacert, "--cacert", "FILE", value, next),

@@ -69,6 +69,10 @@ pub(crate) enum UsageError {
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
     KeepWithoutRotate,
+    #[error(
+        "TLS keys need pcapng: {format} has no place for them; give a file that ends in .pcapng, or --format pcapng"
+    )]
+    KeysFormat { format: String },
     #[error("--whole-dns goes with -s headers only")]
     WholeDns,
     #[error("'{value}' is not a whole number from 1: {flag} takes one")]
@@ -146,6 +150,7 @@ impl UsageError {
             | Self::CaptureFlag { .. }
             | Self::NeedsFile { .. }
             | Self::KeepWithoutRotate
+            | Self::KeysFormat { .. }
             | Self::WholeDns
             | Self::NotPositive { .. }
             | Self::Size { .. }

@@ -1,7 +1,7 @@
 //! Flags of `dump` and `watch`.
 
 /// Names of the flags of `dump`.
-pub(super) const FLAGS: [&str; 5] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c"];
+pub(super) const FLAGS: [&str; 6] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c", "--keys"];
 /// Those that `watch` takes, too.
 pub(super) const OF_WATCH: [&str; 3] = ["-c", "--utc", "--local"];
 pub(crate) const FORMAT_FLAG: &str = "--format";
@@ -16,12 +16,14 @@ pub(super) struct Flags {
     pub(super) follow: bool,
     pub(super) force: bool,
     pub(super) count: Option<String>,
+    pub(super) keys: Option<String>,
 }
 
 impl Flags {
     /// One that was given.
     pub(super) fn any(&self) -> Option<&'static str> {
-        let given = [self.write.is_some(), self.follow, self.format.is_some(), self.force, self.count.is_some()];
+        let Self { write, format, follow, force, count, keys } = self;
+        let given = [write.is_some(), *follow, format.is_some(), *force, count.is_some(), keys.is_some()];
         FLAGS.into_iter().zip(given).find_map(|(flag, given)| given.then_some(flag))
     }
 }

@@ -55,6 +55,7 @@ fn into(path: &Path, force: bool) -> PacketStream {
         format: None,
         packets: None,
         clock: Clock::default(),
+        keys: None,
     }
 }
 
