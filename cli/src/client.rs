@@ -50,6 +50,13 @@ pub(crate) struct Client {
     debug: bool,
 }
 
+/// What is shown of a request's body where requests are shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    Everything,
+    Nothing,
+}
+
 /// The daemon's answer to a request, redirects followed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -77,16 +84,30 @@ impl Client {
         }
     }
 
+    /// As [`Client::send`]; the request's body is shown nowhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::send`].
+    pub(crate) async fn confide(&self, request: &Request) -> Result<Answer, ClientError> {
+        self.answer(self.ask(request, DOCUMENT, Shown::Nothing).await?).await
+    }
+
     /// As [`Client::send`], without the body: it may be long, or never end.
     ///
     /// # Errors
     ///
     /// As [`Client::send`].
     pub(crate) async fn open(&self, request: &Request, accept: &str) -> Result<Response<Incoming>, ClientError> {
+        self.ask(request, accept, Shown::Everything).await
+    }
+
+    async fn ask(&self, request: &Request, accept: &str, shown: Shown) -> Result<Response<Incoming>, ClientError> {
         let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
+        let traced = body.as_deref().filter(|_| shown == Shown::Everything);
         let mut target = format!("{}{}", self.address.base, request.path);
         for _ in 0..=MAX_REDIRECTS {
-            self.trace(format_args!("> {} {target} to {}", request.method, self.address), body.as_deref());
+            self.trace(format_args!("> {} {target} to {}", request.method, self.address), traced);
             let response = self.attempt(self.request(&request.method, &target, accept, body.clone())?).await?;
             self.trace(format_args!("< {}", response.status()), None);
             let location = response.headers().get(LOCATION);

@@ -69,6 +69,7 @@ pub(crate) fn run() -> Result<(), Failure> {
                     packets: None,
                     clock: Clock::default(),
                     bundle: false,
+                    keys: None,
                 },
             )
         }

@@ -66,6 +66,8 @@ pub(crate) enum Failure {
     Install(#[from] InstallError),
     #[error("polycubectl: {0}")]
     Private(#[from] PrivateError),
+    #[error("polycubectl: cannot read the key log {path}: {source}")]
+    KeyLog { path: String, source: io::Error },
     #[error("polycubectl: {}", file_line(.path, .source))]
     File { path: String, source: io::Error },
     #[error(
@@ -119,7 +121,7 @@ impl Failure {
             | Self::Input(_)
             | Self::Terminal => 64,
             Self::Runtime(_) => 71,
-            Self::Output(_) | Self::File { .. } | Self::Project(_) | Self::Install(_) => 74,
+            Self::Output(_) | Self::File { .. } | Self::KeyLog { .. } | Self::Project(_) | Self::Install(_) => 74,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
 pub(crate) use self::forms::{CAPTURES_WORDS, CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
 pub(crate) use self::manual::{Explanation, PAGES, Page};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
-pub(crate) use self::packets::{Destination, Joined, PacketSource, PacketStream};
+pub(crate) use self::packets::{Destination, Joined, PacketSource, PacketStream, keys_of};
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
 pub(crate) use self::plugin::{Development, NewPlugin, PluginOrder};

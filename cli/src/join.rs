@@ -17,6 +17,7 @@ use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::grammar::{Joined, Request};
+use crate::keys::Keys;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::{Sink, Tally};
@@ -33,6 +34,10 @@ pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
     Sink::check(&joined.destination)?;
     session.run(async |client| {
         let bundle = if joined.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
+        let mut keys = joined.keys.as_deref().map(Keys::open).transpose()?;
+        if let Some(keys) = &mut keys {
+            keys.begin(client, joined.cubes.clone()).await?;
+        }
         let (mut bodies, mut readers) = (Vec::new(), Vec::new());
         for stream in joined.streams() {
             let accept = [media::PCAPNG, media::JSON].join(", ");
@@ -49,7 +54,7 @@ pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
         let merge = Merge::new(bodies.len(), hold, joined.packets);
         let (sink, tally) = (Sink::open(&joined.destination)?, Tally::begin());
         let mut flow = Flow { client, readers, idle, merge, sink, tally, bundle: Some(bundle) };
-        let copied = flow.copy(&mut bodies).await;
+        let copied = flow.copy(&mut bodies, keys.as_mut()).await;
         flow.sink.clear();
         if !matches!(copied, Ok(End::ReaderGone)) {
             // There is nowhere to report that stderr is closed.
@@ -80,7 +85,9 @@ struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, bodies: &mut [Option<Incoming>]) -> Result<End, Failure> {
+    async fn copy(&mut self, bodies: &mut [Option<Incoming>], keys: Option<&mut Keys>) -> Result<End, Failure> {
+        let feed = Keys::feed(keys, self.client);
+        tokio::pin!(feed);
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let [mut tick, mut look, mut step] = [TICK, LOOK, STEP].map(interval);
         for timer in [&mut tick, &mut look, &mut step] {
@@ -95,6 +102,7 @@ impl Flow<'_> {
                     self.count_dropped().await;
                     break;
                 }
+                never = &mut feed => match never {},
                 (index, piece) = next(bodies, last, |index| self.merge.has_room(index)) => {
                     last = index;
                     match piece {

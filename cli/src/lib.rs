@@ -3,7 +3,7 @@
 //! Two programs share these rooms; their `main` functions only call here.
 //!
 //! From top to bottom: `command` and `extcap` are the programs; `hint` adds to what went wrong. `configuration` saves and
-//! applies all of it, `plugin` writes and tries plugins of one's own. `capture` captures in one line, `captures` takes files of captures, `stream` takes packets to a `sink`, `join` those of several captures, `bundle` adds what surrounds a capture, `top` shows what passes, `watch` describes
+//! applies all of it, `plugin` writes and tries plugins of one's own. `capture` captures in one line, `captures` takes files of captures, `stream` takes packets to a `sink`, `join` those of several captures, `bundle` adds what surrounds a capture, `keys` sends a TLS key log ahead of them, `top` shows what passes, `watch` describes
 //! them, `session` asks the daemon. `help`, `complete` and `show` write what is printed, `input` reads a body. `failure`
 //! and `refusal` say what went wrong. `project` has the templates of plugins. `private` starts a daemon for one capture. `client` speaks HTTP, with what `config`, `token` and `address` say. `wireshark` finds its folder, `clock` and `quantity` are for people. The ground is
 //! `grammar`, the words of a command line without any I/O, with `endpoint`, `records` and `terminal`.
@@ -28,6 +28,7 @@ mod help;
 mod hint;
 mod input;
 mod join;
+mod keys;
 mod output;
 mod plugin;
 mod private;

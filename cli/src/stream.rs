@@ -15,6 +15,7 @@ use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::grammar::{Destination, PacketSource, PacketStream, Request};
+use crate::keys::Keys;
 use crate::records::Records;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
@@ -50,6 +51,10 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
     Sink::check(destination)?;
     session.run(async |client| {
         // Refusals are JSON.
+        let mut keys = stream.keys.as_deref().map(Keys::open).transpose()?;
+        if let Some(keys) = &mut keys {
+            keys.begin(client, vec![cube.to_owned()]).await?;
+        }
         let accept = [media::PCAP, media::PCAPNG, media::JSON].join(", ");
         let bundle = if stream.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
         let response = client.open(&stream.request(), &accept).await?;
@@ -69,7 +74,7 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
         let lines = (*destination == Destination::Lines).then(|| Lines::new(stream.clock));
         let (sink, tally, bundle) = (Sink::open(destination)?, Tally::begin(), Some(bundle));
         let mut flow = Flow { client, reader, idle, sink, tally, lines, bundle };
-        let reason = flow.copy(response.into_body()).await;
+        let reason = flow.copy(response.into_body(), keys.as_mut()).await;
         flow.sink.clear();
         if !matches!(reason, Ok(StopReason::ReaderGone)) && !is_silent {
             // There is nowhere to report that stderr is closed.
@@ -99,7 +104,9 @@ struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, mut body: Incoming) -> Result<StopReason, Failure> {
+    async fn copy(&mut self, mut body: Incoming, keys: Option<&mut Keys>) -> Result<StopReason, Failure> {
+        let feed = Keys::feed(keys, self.client);
+        tokio::pin!(feed);
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let mut records = Records::default();
         let mut tick = interval(TICK);
@@ -113,6 +120,7 @@ impl Flow<'_> {
                     self.count_dropped().await;
                     return Ok(StopReason::Interrupted);
                 }
+                never = &mut feed => match never {},
                 frame = body.frame() => {
                     let Some(frame) = frame else { break };
                     let frame = frame.map_err(|source| self.client.broken(source))?;

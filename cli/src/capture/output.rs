@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::files::Files;
+use super::prologue::Prologue;
 use crate::bundle::Bundle;
 use crate::failure::Failure;
 use crate::grammar::{Capture, Destination, Limits, RecordFormat};
@@ -49,9 +50,9 @@ enum Target {
 /// How packets are rendered.
 enum Form {
     Lines(Lines),
-    /// As they come. A further file needs `header` again, which has the `bundle` in it.
+    /// As they come. A further file begins with the same, the `bundle` included.
     Pcapng {
-        header: Vec<u8>,
+        prologue: Prologue,
         bundle: Bundle,
     },
     /// Converted; `unit` is the nanoseconds of a unit of time.
@@ -80,7 +81,7 @@ impl Output {
         };
         let form = match (&capture.destination, capture.format) {
             (Destination::Lines, _) => Form::Lines(Lines::new(capture.clock)),
-            (_, RecordFormat::Pcapng) => Form::Pcapng { header: Vec::new(), bundle },
+            (_, RecordFormat::Pcapng) => Form::Pcapng { prologue: Prologue::default(), bundle },
             (_, RecordFormat::Pcap) => Form::Pcap { magic: 0xa1b2_c3d4, unit: 1_000, link: None },
             (_, RecordFormat::PcapNanos) => Form::Pcap { magic: 0xa1b2_3c4d, unit: 1, link: None },
         };
@@ -138,14 +139,19 @@ impl Output {
                         self.form.begin(&mut self.pending);
                     }
                 }
-                if let Form::Pcapng { header, bundle } = &mut self.form {
+                if let Form::Pcapng { prologue, bundle } = &mut self.form {
                     let mut bytes = block.bytes.to_vec();
                     if *is_section {
-                        header.clear();
                         bundle.insert(&mut bytes);
                     }
-                    header.extend_from_slice(&bytes);
+                    prologue.add_header(&bytes, *is_section);
                     self.pending.extend(bytes);
+                }
+            }
+            Kind::Secrets => {
+                if let Form::Pcapng { prologue, .. } = &mut self.form {
+                    prologue.add_keys(block.bytes);
+                    self.pending.extend_from_slice(block.bytes);
                 }
             }
             Kind::Statistics(counts) => {
@@ -282,7 +288,7 @@ impl Form {
     fn begin(&self, out: &mut Vec<u8>) {
         match self {
             Self::Lines(_) => {}
-            Self::Pcapng { header, .. } => out.extend_from_slice(header),
+            Self::Pcapng { prologue, .. } => prologue.write(out),
             Self::Pcap { magic, link, .. } => {
                 // draft-ietf-opsawg-pcap, section 4: version 2.4, and two fields that are 0.
                 let words = [*magic, 2 | 4 << 16, 0, 0, SNAPLEN, link.unwrap_or(ETHERNET)];

@@ -61,6 +61,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "--force",
             "-c",
             "--bundle",
+            "--keys",
         ],
     );
     check(&["s", "show", "--f"], &answer, &[]);

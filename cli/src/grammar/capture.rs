@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::capture_flags::{Direction, Flags, KEYWORDS};
 use super::error::UsageError;
 use super::forms::Topic;
-use super::packets::Destination;
+use super::packets::{Destination, check_keys};
 use super::path;
 use super::request::Request;
 use super::view::Clock;
@@ -30,6 +30,8 @@ const CAPTURE: &str = "capture";
 /// The service whose cubes record packets, and their stream.
 const SERVICE: &str = "packetcapture";
 const STREAM: &str = "stream";
+/// Milliseconds that packets on their way to a file wait for TLS keys.
+const KEYS_WAIT: u32 = 1_000;
 /// The snap length that is a word.
 const HEADERS: &str = "headers";
 /// What stands before the colon of places that are not ports.
@@ -50,6 +52,8 @@ pub(crate) struct Capture {
     pub(crate) comment: Option<String>,
     /// Whether the file says what surrounds the capture.
     pub(crate) bundle: bool,
+    /// A TLS key log that is followed.
+    pub(crate) keys: Option<PathBuf>,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -174,6 +178,8 @@ impl Capture {
         if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
             return Err(UsageError::BundleFormat { topic: Topic::Capture });
         }
+        let keys = flags.keys.map(PathBuf::from);
+        check_keys(keys.as_deref(), &destination, (format != RecordFormat::Pcapng).then_some("pcap"))?;
         Ok(Self {
             places,
             expression: words.join(" "),
@@ -185,6 +191,7 @@ impl Capture {
             rotation,
             comment: flags.comment,
             bundle: flags.bundle,
+            keys,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })
@@ -210,6 +217,10 @@ impl Capture {
         }
         if let Some(comment) = &self.comment {
             body["comment"] = Value::from(comment.as_str());
+        }
+        // A file may have its packets later than a reader.
+        if self.keys.is_some() && matches!(self.destination, Destination::File { .. }) {
+            body["keys-wait"] = KEYS_WAIT.into();
         }
         match self.snaplen {
             Some(SnapLen::Bytes(bytes)) => body["snaplen"] = bytes.into(),

@@ -15,7 +15,7 @@ pub(crate) enum Direction {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 21] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
     ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
@@ -35,6 +35,11 @@ pub(crate) const FLAGS: [(&str, &str, &str); 21] = [
     ("--keep", "FILES", "with --rotate: delete the oldest file when there are more"),
     ("--comment", "TEXT", "a comment that a file of pcapng begins with"),
     ("--bundle", "", "in pcapng: also what surrounds the capture: links, routes, neighbours, cubes and their counters"),
+    (
+        "--keys",
+        "FILE",
+        "follow a TLS key log (SSLKEYLOGFILE), and put its keys ahead of the packets, for readers of the pcapng",
+    ),
     ("-q", "", "neither a live line nor a summary"),
     ("--utc", "", "show times in UTC"),
     ("--local", "", "show times in local time, as by default"),
@@ -130,6 +135,7 @@ pub(super) struct Flags {
     pub(super) keep: Option<String>,
     pub(super) comment: Option<String>,
     pub(super) bundle: bool,
+    pub(super) keys: Option<String>,
     pub(super) quiet: bool,
     pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) help: bool,
@@ -164,6 +170,7 @@ impl Flags {
             ("--rotate", _) => set_once(&mut self.rotate, "--rotate", "SIZE", value, next),
             ("--keep", _) => set_once(&mut self.keep, "--keep", "FILES", value, next),
             ("--comment", _) => set_once(&mut self.comment, "--comment", "TEXT", value, next),
+            ("--keys", _) => set_once(&mut self.keys, "--keys", "FILE", value, next),
             ("--url", _) => set_once(&mut self.endpoint.url, "--url", "URL", value, next),
             ("--token-file", _) => set_once(&mut self.endpoint.token_file, "--token-file", "FILE", value, next),
             ("--cacert", _) => set_once(&mut self.endpoint.tls.cacert, "--cacert", "FILE", value, next),

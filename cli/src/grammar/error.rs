@@ -75,6 +75,10 @@ pub(crate) enum UsageError {
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
     KeepWithoutRotate,
+    #[error(
+        "TLS keys need pcapng: {format} has no place for them; give a file that ends in .pcapng, or --format pcapng"
+    )]
+    KeysFormat { format: String },
     #[error("--whole-dns goes with -s headers only")]
     WholeDns,
     #[error("'{value}' is not a whole number from 1: {flag} takes one")]

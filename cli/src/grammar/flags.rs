@@ -1,7 +1,7 @@
 //! Flags of `dump` and `watch`.
 
 /// Names of the flags of `dump`.
-pub(super) const FLAGS: [&str; 6] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c", BUNDLE];
+pub(super) const FLAGS: [&str; 7] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c", BUNDLE, "--keys"];
 /// Those that `watch` takes, too.
 pub(super) const OF_WATCH: [&str; 3] = ["-c", "--utc", "--local"];
 pub(crate) const FORMAT_FLAG: &str = "--format";
@@ -19,13 +19,14 @@ pub(super) struct Flags {
     pub(super) force: bool,
     pub(super) count: Option<String>,
     pub(super) bundle: bool,
+    pub(super) keys: Option<String>,
 }
 
 impl Flags {
     /// One that was given.
     pub(super) fn any(&self) -> Option<&'static str> {
-        let Self { write, format, follow, force, count, bundle } = self;
-        let given = [write.is_some(), *follow, format.is_some(), *force, count.is_some(), *bundle];
+        let Self { write, format, follow, force, count, bundle, keys } = self;
+        let given = [write.is_some(), *follow, format.is_some(), *force, count.is_some(), *bundle, keys.is_some()];
         FLAGS.into_iter().zip(given).find_map(|(flag, given)| given.then_some(flag))
     }
 }

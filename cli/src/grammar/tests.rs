@@ -425,6 +425,7 @@ fn several_captures_are_dumped_as_one() {
         follow: true,
         packets: Some(5),
         bundle: true,
+        keys: None,
     };
     assert_eq!(joined("dump a b --follow -w o.pcapng -c 5 --bundle"), expected);
     let paths: Vec<_> = expected.streams().map(|stream| stream.request().path).collect();
@@ -440,6 +441,26 @@ fn several_captures_are_dumped_as_one() {
     check_help("dump show ?", Topic::Show);
     assert!(matches!(parse_text(&["dump", "watch"]).unwrap().order, Order::Packets(_)));
     check("dump set snaplen=96", &PATCH, "dump/snaplen/", json!(96));
+}
+
+#[test]
+fn a_key_log_goes_with_packets_that_have_a_place_for_keys() {
+    let stream = |line: &str| match parse(line.split(' ').map(Into::into)).map(|line| line.order) {
+        Ok(Order::Packets(stream)) => stream,
+        other => panic!("{line}: {other:?}"),
+    };
+    let dumped = stream("s dump --keys k --follow");
+    assert_eq!((dumped.keys, dumped.format.as_deref()), (Some("k".into()), Some("pcapng")));
+    assert_eq!(stream("s dump --keys k --format pcapng -w x.pcapng").keys, Some("k".into()));
+    let pcap = "TLS keys need pcapng: pcap has no place for them; give a file that ends in .pcapng, or --format pcapng";
+    check_refused(&["s", "dump", "--keys", "k", "-w", "x.pcap"], pcap);
+    check_refused(&["s", "dump", "--keys", "k", "--format", "pcap"], pcap);
+    check_refused(&["capture", "eth0", "--keys", "k", "-w", "x.pcap"], pcap);
+    check_refused(&["capture", "eth0", "--keys", "k"], "--keys needs a file: give -w FILE");
+    check_refused(&["s", "watch", "--keys", "k"], "--keys goes with NAME dump only");
+    check_refused(&["s", "show", "--keys", "k"], "--keys goes with NAME dump only");
+    let Order::Joined(joined) = parse_text(&["dump", "a", "b", "--keys=k"]).unwrap().order else { panic!("dump") };
+    assert_eq!(joined.keys, Some("k".into()));
 }
 
 #[test]

@@ -188,6 +188,7 @@ impl Words {
             ("--plugin-dir", _) => set_once(&mut self.plugin.plugin_dir, "--plugin-dir", "DIR", value, next)?,
             ("--prune", None) => self.prune = true,
             ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
+            ("--keys", _) => set_once(&mut self.packets.keys, "--keys", "FILE", value, next)?,
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
             (BUNDLE, None) => self.packets.bundle = true,

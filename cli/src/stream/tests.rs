@@ -56,6 +56,7 @@ fn into(path: &Path, force: bool) -> PacketStream {
         packets: None,
         clock: Clock::default(),
         bundle: false,
+        keys: None,
     }
 }
 

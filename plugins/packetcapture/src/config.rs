@@ -91,6 +91,10 @@ pub struct Config {
     pub storage: Storage,
     /// Limits of network mode's queue; the oldest packets are discarded
     pub queue: Queue,
+    /// Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede them, once
+    /// `keys` were given; 0 for none
+    #[schemars(range(max = 10_000), extend("x-minor" = true))]
+    pub keys_wait: u32,
     /// MiB that buffer packets for a slow reader of a stream, per reader
     #[schemars(range(min = 0.0625, max = 1024), extend("x-minor" = true))]
     pub stream_buffer: Mebibytes,
@@ -121,6 +125,7 @@ impl Default for Config {
             stop_after: StopAfter::default(),
             storage: Storage::default(),
             queue: Queue::default(),
+            keys_wait: 200,
             stream_buffer: Mebibytes::whole(16),
         }
     }

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use polycube_filter::{Compiled, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{
-    Cube, Datapath, Level, Maps, Point, Refusal, Service, ServiceKind, Staged, Stream, Tag, Wanted,
+    Action, ActionCall, Cube, Datapath, Level, Maps, Outcome, Point, Refusal, Service, ServiceKind, Staged, Stream,
+    Tag, Wanted,
 };
 
 use crate::config::{Config, Connection, OverIp, Store, without};
 use crate::datapath;
 use crate::filter::{self, Programs, Source};
+use crate::format::Format;
+use crate::keys::{KeyLog, KeysError, Taken};
 use crate::lock::lock;
 use crate::over_ip::{Member, OtherFormat, Seat};
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting, log_of};
@@ -26,6 +29,9 @@ use crate::sys;
 
 /// How long a reader of the packets so far waits for those on their way to the file. It keeps only itself waiting.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The action that takes TLS keys.
+const KEYS: &str = "keys";
 
 /// A cube of the service.
 pub struct PacketCapture {
@@ -168,6 +174,16 @@ impl PacketCapture {
         }
     }
 
+    fn take_keys(&self, log: &KeyLog) -> Result<Taken, KeysError> {
+        let format = self.in_force.now().map(|now| now.settings.format).unwrap_or_default();
+        if format != Format::Pcapng {
+            return Err(KeysError::Format(format.name()));
+        }
+        let taken = self.context.keys.add(log)?;
+        self.context.readers.hand_out_keys();
+        Ok(taken)
+    }
+
     fn report_reduced_rings(&self, session: &Session, wanted: usize) {
         let got = session.ring_size();
         if got < wanted {
@@ -269,7 +285,7 @@ impl Service for PacketCapture {
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        let CubeContext { outcome, queue, readers, .. } = &self.context;
+        let CubeContext { outcome, queue, readers, keys, .. } = &self.context;
         let (now, is_on) = (self.in_force.now(), self.phases().running.is_some());
         let program = now.as_ref().and_then(|now| now.filter.state());
         let idle = now.as_ref().and_then(|now| now.idle.clone()).filter(|_| !is_on);
@@ -296,6 +312,7 @@ impl Service for PacketCapture {
             memory: memory.into(),
             disk,
             globalheader: GlobalHeader::new(snaplen),
+            tls_keys: keys.count(),
             packet: queue.peek().as_ref().map(PacketHead::from).unwrap_or_default(),
             queue: QueueState { waiting: queue.len() },
             files: outcome.files().into_iter().map(Into::into).collect(),
@@ -317,6 +334,18 @@ impl Service for PacketCapture {
             let (from, to) = (seconds(before), seconds(offset));
             let message = format!("the offset of UTC from the kernel's TAI has changed from {from} s to {to} s");
             self.context.cube.log(Level::Debug, &message);
+        }
+    }
+
+    fn actions() -> Vec<Action> {
+        let description = "Adds TLS keys, with which readers of the capture's pcapng decrypt it";
+        vec![Action::new(KEYS, description).taking::<KeyLog>().returning::<Taken>()]
+    }
+
+    fn act(&self, call: &ActionCall<Config>) -> Result<Outcome<Config>, Refusal> {
+        match call.action.as_str() {
+            KEYS => Outcome::of(&self.take_keys(&call.input()?)?),
+            _ => Err(call.unknown()),
         }
     }
 

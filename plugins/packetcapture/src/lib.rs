@@ -17,6 +17,7 @@ mod drain;
 mod filter;
 mod format;
 mod index;
+mod keys;
 mod larger;
 mod lock;
 mod log;

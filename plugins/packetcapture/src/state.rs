@@ -45,6 +45,9 @@ pub struct State {
     /// Header of the capture's pcap file
     #[schemars(extend("x-minor" = true))]
     pub globalheader: GlobalHeader,
+    /// TLS keys that files and streams of pcapng get: the last MiB of those that were given with `keys`
+    #[schemars(extend("x-minor" = true))]
+    pub tls_keys: usize,
     /// The packet that a client of network mode gets next; GET `packet` removes it from the queue
     #[schemars(extend("x-minor" = true))]
     pub packet: PacketHead,

@@ -144,3 +144,11 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(order(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string(), message, "{line}");
     }
 }
+
+#[test]
+fn packets_of_a_file_wait_longer_for_keys() {
+    let body = |line: &str| capture(line).request().body.unwrap();
+    assert_eq!(body("capture eth0 --keys k -w x.pcapng")["keys-wait"], 1_000);
+    assert_eq!(body("capture eth0 --keys k -w -")["keys-wait"], Value::Null);
+    assert_eq!(body("capture eth0 -w x.pcapng")["keys-wait"], Value::Null);
+}

@@ -14,6 +14,9 @@ pub(crate) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Types of an Interface Description Block (4.2) and an Interface Statistics Block (4.6).
 pub(crate) const INTERFACE_BLOCK: u32 = 1;
 const STATISTICS_BLOCK: u32 = 5;
+/// Type of a Decryption Secrets Block (4.7), and of secrets that are a TLS key log.
+pub(crate) const SECRETS_BLOCK: u32 = 10;
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 /// Size of an empty block: its type, and its length twice.
 const FRAME: usize = 12;
 
@@ -222,6 +225,7 @@ pub(crate) enum BlockKind {
     Interface,
     Packet,
     Statistics,
+    Secrets,
     Other,
 }
 
@@ -233,6 +237,7 @@ impl BlockKind {
             Some(INTERFACE_BLOCK) => Self::Interface,
             Some(PACKET_BLOCK) => Self::Packet,
             Some(STATISTICS_BLOCK) => Self::Statistics,
+            Some(SECRETS_BLOCK) => Self::Secrets,
             _ => Self::Other,
         }
     }
@@ -286,6 +291,20 @@ pub(crate) fn statistics(stamp: Stamp, resolution: Resolution, statistics: &Stat
     block.option(DELIVERED, &statistics.delivered.to_ne_bytes());
     block.end();
     out
+}
+
+/// Appends a Decryption Secrets Block with the lines of a TLS key log.
+pub(crate) fn secrets(log: &[u8], out: &mut Vec<u8>) {
+    let mut block = Block::begin(SECRETS_BLOCK, out);
+    block.word(TLS_KEY_LOG).word(log.len() as u32).padded(log);
+    block.end();
+}
+
+/// The TLS key log in `block`, a Decryption Secrets Block; `None` if it has other secrets.
+pub(crate) fn secrets_of(block: &[u8]) -> Option<&[u8]> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*block.get(at..)?.first_chunk()?));
+    let length = word(12).filter(|_| word(8) == Some(TLS_KEY_LOG))?;
+    block.get(16..16 + length as usize)
 }
 
 /// Parses an Enhanced Packet Block as the capture program writes it.

@@ -86,7 +86,7 @@ impl Splice {
                 out.extend_from_slice(record);
                 out[at + 8..at + 12].copy_from_slice(&number.to_ne_bytes());
             }
-            BlockKind::Other => out.extend_from_slice(record),
+            BlockKind::Secrets | BlockKind::Other => out.extend_from_slice(record),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::Level;
@@ -18,6 +18,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Resolution, Stamp, transcode};
+use crate::keys::{self, Keys};
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::Outcome;
@@ -33,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The live readers of a cube's packets.
 pub(crate) struct Readers {
     outcome: Arc<Outcome>,
+    keys: Arc<Keys>,
     log: Log,
     list: Mutex<List>,
     /// Length of the list: it is checked for each batch.
@@ -78,6 +80,8 @@ struct Reader {
 struct Waiting {
     blocks: VecDeque<Block>,
     bytes: usize,
+    /// So many that packets do not wait for keys.
+    many: usize,
     /// Packets in all blocks so far.
     packets: u64,
     /// Whether packets were dropped that no statistics block has reported yet.
@@ -95,20 +99,31 @@ struct Waiting {
 struct Block {
     bytes: Arc<[u8]>,
     tally: Tally,
+    /// Until when it may wait for keys.
+    due: Option<Instant>,
 }
 
 impl Block {
     fn without_packets(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), tally: Tally::default() }
+        Self { bytes: bytes.into(), tally: Tally::default(), due: None }
+    }
+}
+
+impl Waiting {
+    /// How long the next block may wait.
+    fn rest(&self) -> Option<Duration> {
+        let due = self.blocks.front()?.due?;
+        let has_time = !self.is_complete && self.bytes < self.many;
+        Some(due.saturating_duration_since(Instant::now())).filter(|rest| has_time && !rest.is_zero())
     }
 }
 
 impl Readers {
-    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, log: Log) -> Self {
+    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, keys: Arc<Keys>, log: Log) -> Self {
         // The section is not known yet: packets may be of any length.
         let section = Section { cube: cube.to_owned(), snaplen: MAX_SNAPLEN, ..Section::default() };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
-        Self { outcome, log, list, count: AtomicUsize::new(0) }
+        Self { outcome, keys, log, list, count: AtomicUsize::new(0) }
     }
 
     /// Starts a reader of `format`, which gets the header at once and then all packets from now on, whose times are
@@ -156,7 +171,7 @@ impl Readers {
         });
         let (readers, fed) = (Arc::clone(self), Arc::clone(&reader));
         thread::Builder::new().name(String::from("capture:stream")).spawn(move || {
-            fed.feed(&sender);
+            fed.feed(&sender, &readers.keys);
             // Closing the pipe tells the host; before that, the reader is removed from the list.
             readers.remove(&fed);
         })?;
@@ -168,12 +183,14 @@ impl Readers {
         Ok((id, receiver))
     }
 
-    /// Sends `runs` of `format` to every reader with room in its `limit` bytes.
-    pub(super) fn publish(&self, format: Format, runs: &[&[u8]], limit: usize) {
+    /// Sends `runs` of `format` to every reader with room in its `limit` bytes. For readers of pcapng, they wait for keys
+    /// as long as `hold` says.
+    pub(super) fn publish(&self, format: Format, runs: &[&[u8]], limit: usize, hold: Option<Duration>) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let tally = Tally::of(format, runs);
+        let due = hold.map(|hold| Instant::now() + hold);
         let mut made: [Option<Arc<[u8]>>; Format::NAMES.len()] = Default::default();
         let list = lock(&self.list);
         for reader in &list.readers {
@@ -189,15 +206,16 @@ impl Readers {
                 runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
                 Arc::<[u8]>::from(bytes)
             };
+            let due = due.filter(|_| reader.format == Format::Pcapng);
             let block = match left.filter(|left| *left < tally.packets) {
                 Some(left) => {
                     let records = runs.iter().flat_map(|run| format.records(run)).map(|(_, whole)| whole);
                     let first: Vec<&[u8]> = records.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
-                    Block { bytes: transcoded(&first), tally: Tally::of(format, &first) }
+                    Block { bytes: transcoded(&first), tally: Tally::of(format, &first), due }
                 }
                 None => {
                     let bytes = made[reader.format as usize].get_or_insert_with(|| transcoded(runs));
-                    Block { bytes: Arc::clone(bytes), tally }
+                    Block { bytes: Arc::clone(bytes), tally, due }
                 }
             };
             let statistics = |waiting: &_| self.statistics(reader, waiting);
@@ -245,6 +263,11 @@ impl Readers {
                 reader.announce(|resolution| list.section.bytes(resolution));
             }
         }
+    }
+
+    /// Has each reader get the keys that it does not have, whether packets come or not.
+    pub(crate) fn hand_out_keys(&self) {
+        lock(&self.list).readers.iter().for_each(|reader| reader.wake.wake());
     }
 
     /// The section that describes the packets to come.
@@ -329,26 +352,39 @@ impl Reader {
             waiting.blocks.push_back(block);
         }
         waiting.bytes += block.bytes.len();
+        waiting.many = limit / 2;
         waiting.packets += block.tally.packets;
         waiting.blocks.push_back(block);
         drop(waiting);
         self.wake.wake();
     }
 
-    /// Writes queued blocks to `pipe`, until its reader is gone or the stream ends.
-    fn feed(&self, pipe: &OwnedFd) {
+    /// Writes queued blocks to `pipe`, and `keys` ahead of them, until its reader is gone or the stream ends.
+    fn feed(&self, pipe: &OwnedFd, keys: &Keys) {
+        // Nothing precedes the header.
+        let (mut has_begun, mut cursor) = (false, 0);
         loop {
             self.wake.clear();
-            let mut waiting = lock(&self.waiting);
-            let is_complete = waiting.is_complete;
-            let Some(block) = waiting.blocks.pop_front() else {
-                drop(waiting);
-                if is_complete || sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, None).is_err() {
+            if has_begun && self.format == Format::Pcapng {
+                let keys = keys.since(&mut cursor, keys::MOST);
+                if self.write(pipe, &keys).is_err() {
                     return;
                 }
-                continue;
-            };
+            }
+            let mut waiting = lock(&self.waiting);
+            let (is_complete, rest) = (waiting.is_complete, waiting.rest());
+            let block = if rest.is_none() { waiting.blocks.pop_front() } else { None };
             drop(waiting);
+            let Some(block) = block else {
+                if is_complete {
+                    return;
+                }
+                match sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, rest) {
+                    Err(error) if error.kind() != io::ErrorKind::TimedOut => return,
+                    _ => continue,
+                }
+            };
+            has_begun = true;
             if self.write(pipe, &block.bytes).is_err() {
                 return;
             }
