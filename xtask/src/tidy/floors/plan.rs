@@ -244,6 +244,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "interpreter",
+            "settings",
             "attempt",
             "emit",
             "verdict",
