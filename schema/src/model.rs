@@ -13,7 +13,7 @@ use super::coerce::{Aliased, Findings, StateMembers, coerce};
 use super::document::{
     Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, lay_over, overlay, set, shadowed, show_unset, sparse,
 };
-use super::format::{IP_PREFIX, is_ip_prefix};
+use super::format::{IP, IP_PREFIX, is_ip, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate};
 use super::port::{self, PORTS, PortSchemas};
@@ -127,7 +127,10 @@ impl Model {
         make_strict(&mut config);
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
-        let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
+        let options = jsonschema::options()
+            .should_validate_formats(true)
+            .with_format(IP_PREFIX, is_ip_prefix)
+            .with_format(IP, is_ip);
         let build =
             |schema: &Value| options.build(schema).map_err(|failure| error(Reason::Schema(failure.to_string())));
         let validator = build(&enforced)?;
@@ -412,8 +415,12 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
         ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
             format!("{value} does not have the right form: write it like {}", list(&schema["examples"]))
         }
-        ValidationErrorKind::Format { format } if format == IP_PREFIX => {
-            let message = "is not a prefix: give an address and its length, such as 10.10.10.0/24";
+        ValidationErrorKind::Format { format } if format == IP_PREFIX || format == IP => {
+            let message = if format == IP {
+                "is not an IP address: give one such as 192.0.2.9 or 2001:db8::9"
+            } else {
+                "is not a prefix: give an address and its length, such as 10.10.10.0/24"
+            };
             let problem = Problem::bad(path, format!("`{}` {message}", text(value)));
             return Some(problem.within(limits(schema)));
         }

@@ -215,6 +215,9 @@ HelloworldSlowPath = TypedDict(
         "packets": int,
         # Packets that were lost because user space was too slow
         "lost": int,
+        # Packets that had waited for more than a second when user space began to read, because no daemon ran, and
+        # went no further
+        "expired": int,
     },
     total=False,
 )
@@ -1101,7 +1104,7 @@ SpanWay = TypedDict(
         "source": Optional[str],
         # Next machine on the way to the collector
         "neighbour": Optional[str],
-        # Whether that machine answers, as far as the kernel knows
+        # Whether that machine answers, as far as the kernel knows; left out while it has not been asked
         "answers": Optional[bool],
         # Maximum bytes of a copy with its outer IP header; longer ones are cut
         "mtu": Optional[int],
@@ -1122,7 +1125,7 @@ SpanCounters = TypedDict(
         "filtered": int,
         # Packets that were not sampled
         "sampled-out": int,
-        # Copies that passed here again, and ICMP errors from the collector, which are not mirrored
+        # Copies that passed here again, and ICMP errors about copies, which are not mirrored
         "again": int,
         # Packets that were not mirrored because the netdev, or a route to the collector, was missing
         "no-way": int,
@@ -1309,6 +1312,9 @@ TransparenthelloworldSlowPath = TypedDict(
         "packets": int,
         # Packets that were lost because user space was too slow
         "lost": int,
+        # Packets that had waited for more than a second when user space began to read, because no daemon ran, and
+        # went no further
+        "expired": int,
         # Packets that could not go on: the cube was detached meanwhile, or they were too long for user space
         "stopped": int,
     },

@@ -61,6 +61,8 @@ impl Draft<'_> {
         let base = registry.cube.create(base);
         let config = service.model.create_from(source, config);
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
+        let checked = self.check_places(service.model.config(), &Value::Null, &config);
+        checked.map_err(|problems| problems.under(name.as_str()))?;
         let uuid = self.identify(uuid).map_err(|problem| problem.under(name.as_str()))?;
         let cube = Cube {
             uuid,
@@ -117,6 +119,8 @@ impl Draft<'_> {
         let config = config
             .map_or(Ok(cube.config.clone()), |value| service.model.change(&cube.config, config_path, operation, value));
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name))?;
+        let checked = self.check_places(service.model.config(), &cube.config, &config);
+        checked.map_err(|problems| problems.under(name))?;
         let cube = self.model.topology.cube_mut(name)?;
         cube.loglevel = level(&base);
         cube.config = config;
@@ -131,6 +135,8 @@ impl Draft<'_> {
         let model = &registry.service(&cube.service)?.model;
         let config = model.become_as(&cube.config, config).map_err(|problems| problems.under(name))?;
         if config != cube.config {
+            let checked = self.check_places(model.config(), &cube.config, &config);
+            checked.map_err(|problems| problems.under(name))?;
             self.model.topology.cube_mut(name)?.config = config;
         }
         Ok(())

@@ -33,8 +33,8 @@ fn lab() -> Model {
     change(&model, Change::CreateCubes { cubes }, &facts()).unwrap()
 }
 
-/// `veth1` and `veth2`, which is called `uplink` too, a port of a Linux bridge, the loopback, a tun device, and the end
-/// of a link.
+/// `veth1` and `veth2`, which is called `uplink` too, a port of a Linux bridge, the loopback, a tun device, the end of a link,
+/// and a tap device of the daemon's.
 fn facts() -> Facts {
     let mut present = Table::default();
     present.set(ethernet(1, "veth1"));
@@ -44,6 +44,7 @@ fn facts() -> Facts {
     present.set(Link { framing: Framing::Loopback, ..ethernet(5, "lo") });
     present.set(Link { framing: Framing::Other, ..ethernet(6, "tun0") });
     present.set(ethernet(7, "pcn0a"));
+    present.set(ethernet(8, "pcnin0"));
     let mut wired = Netdevs::default();
     wired.name("veth1", Some(1));
     let port = (CubeName::parse("br2").unwrap(), crate::topology::PortName::parse("p").unwrap());
@@ -178,6 +179,7 @@ fn netdevs_that_no_cube_can_work_on_are_refused() {
         ("lo", "loopback"),
         ("tun0", "no Ethernet headers"),
         ("pcn0a", "the link at br2:p"),
+        ("pcnin0", "the daemon's own, by which plugins send packets"),
         ("br2", "is a cube: name one of its ports, br2:PORT"),
         ("veth3", "does not exist"),
     ] {
@@ -187,6 +189,7 @@ fn netdevs_that_no_cube_can_work_on_are_refused() {
         check(attach("a", netdev), |model| model.topology.points("a").len().into(), 2);
     }
     check_refused(attach("a", "tun0"), &facts(), &[("attach/port", "no Ethernet headers")]);
+    check_refused(attach("a", "pcnin0"), &facts(), &[("attach/port", "the daemon's own")]);
 }
 
 #[test]

@@ -82,6 +82,12 @@ impl Topology {
         Ok(())
     }
 
+    /// What is set as the peer of the port at `point`.
+    pub(crate) fn peer_at(&self, point: &Point) -> Option<&Point> {
+        let Point::Port(cube, port) = point else { return None };
+        self.port(cube.as_str(), port.as_str()).ok()?.peer.as_ref()
+    }
+
     /// Removes a port, and detaches whatever is attached to it.
     ///
     /// # Errors

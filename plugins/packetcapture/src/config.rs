@@ -7,7 +7,7 @@ mod limits;
 mod over_ip;
 mod storage;
 
-use polycube_filter::{Fields, Netmask, NetmaskError, PrefixError, ProtocolError};
+use polycube_filter::{Fields, FiltersError, Netmask, NetmaskError};
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -175,26 +175,12 @@ impl Capture {
     }
 }
 
-/// Filters of Polycube's first version. [`Config::fields`] parses them.
+/// Filters of Polycube's first version, which has a snap length among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Filters {
-    /// Source prefix, IPv4 or IPv6; host bits are ignored
-    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
-    pub src: Option<String>,
-    /// Destination prefix, of the same family
-    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24"]))]
-    pub dst: Option<String>,
-    /// Source port, of any protocol that has ports
-    pub sport: Option<u16>,
-    /// Destination port, of any protocol that has ports
-    pub dport: Option<u16>,
-    /// Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
-    #[schemars(
-        regex(pattern = "^(tcp|udp|icmp|icmpv6|sctp|[0-9]{1,3})$"),
-        extend("x-lower-case" = true, "examples" = ["tcp", "udp", "icmp", "icmpv6", "sctp", "47"])
-    )]
-    pub l4proto: Option<String>,
+    #[serde(flatten)]
+    pub fields: polycube_filter::Filters,
     /// Maximum bytes to record of each packet; the same as the cube's `snaplen`
     #[serde(skip_serializing_if = "is_elsewhere")]
     #[schemars(extend("x-alias" = "/snaplen"))]
@@ -207,18 +193,10 @@ impl Config {
     /// # Errors
     /// A text that is not a prefix or protocol, with the field's path.
     pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
-        let Filters { src, dst, sport, dport, l4proto, .. } = &self.filters;
-        let prefix = |name: &str, text: &Option<String>| {
-            let refused =
-                |error: PrefixError| Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{name}"));
-            text.as_deref().map(polycube_filter::prefix).transpose().map_err(refused)
+        let refused = |error: FiltersError| {
+            Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{}", error.field()))
         };
-        let protocol = l4proto.as_ref().map(|text| text.to_ascii_lowercase().parse());
-        let protocol = protocol
-            .transpose()
-            .map_err(|error: ProtocolError| Refusal::new(Tag::InvalidValue, error.to_string()).at("filters/l4proto"))?;
-        let (src, dst) = (prefix("src", src)?, prefix("dst", dst)?);
-        Ok(Fields { src, dst, sport: *sport, dport: *dport, l4proto: protocol })
+        self.filters.fields.fields().map_err(refused)
     }
 
     /// The network's mask, unknown if it is not set.
@@ -302,9 +280,7 @@ mod tests {
             json!({"capture": "both"}),
             Err("unknown variant `both`, expected one of `off`, `ingress`, `egress`, `bidirectional`"),
         );
-        let fields = "`src`, `dst`, `sport`, `dport`, `l4proto`, `snaplen`";
-        let error = format!("unknown field `port`, expected one of {fields}");
-        check(json!({"filters": {"port": 80}}), Err(&error));
+        check(json!({"filters": {"port": 80}}), Err("unknown field `port`"));
     }
 
     #[track_caller]

@@ -205,6 +205,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         [point(3, Some("veth3")), point(4, None)]
     }
@@ -239,6 +240,7 @@ mod tests {
             is_loopback: true,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let points = [port, loopback];
         check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);

@@ -89,6 +89,7 @@ mod tests {
             is_loopback: true,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let found = Netdev::at(&point("lo"));
         assert!(found.ipv4.contains(&([127, 0, 0, 1], [255, 0, 0, 0])), "{found:?}");

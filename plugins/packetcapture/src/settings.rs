@@ -233,6 +233,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let config = Config { filter: Some(String::from("udp")), ..Config::default() };
         let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], &config).unwrap();

@@ -397,6 +397,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let (away, there) = (point(None), point(Some("veth1")));
         assert_eq!(idle(Capture::Off, std::slice::from_ref(&there)).as_deref(), Some("off"));

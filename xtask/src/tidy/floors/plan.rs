@@ -248,6 +248,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "interpreter",
+            "settings",
             "attempt",
             "emit",
             "verdict",
