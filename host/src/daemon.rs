@@ -150,7 +150,17 @@ async fn serve(prepared: Prepared) -> Result<()> {
 
     let conf_dir = reload.loaded.options.conf_dir();
     if let Some(directory) = &conf_dir {
-        conf_dir::apply(directory, &engine).await;
+        // It may be on a disk that does not answer.
+        let signal = tokio::select! {
+            () = conf_dir::apply(directory, &engine) => None,
+            _ = interrupted.recv() => Some("SIGINT"),
+            _ = terminated.recv() => Some("SIGTERM"),
+        };
+        if let Some(signal) = signal {
+            tracing::info!("{signal}: stopping");
+            engine.stop().await;
+            return Ok(());
+        }
     }
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
