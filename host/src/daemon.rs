@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 pub(crate) use self::check::check;
@@ -147,20 +147,12 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
-
     let conf_dir = reload.loaded.options.conf_dir();
-    if let Some(directory) = &conf_dir {
-        // It may be on a disk that does not answer.
-        let signal = tokio::select! {
-            () = conf_dir::apply(directory, &engine) => None,
-            _ = interrupted.recv() => Some("SIGINT"),
-            _ = terminated.recv() => Some("SIGTERM"),
-        };
-        if let Some(signal) = signal {
-            tracing::info!("{signal}: stopping");
-            engine.stop().await;
-            return Ok(());
-        }
+    if let Some(directory) = &conf_dir
+        && is_ended(conf_dir::apply(directory, &engine), &mut interrupted, &mut terminated).await
+    {
+        engine.stop().await;
+        return Ok(());
     }
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
@@ -205,6 +197,16 @@ async fn serve(prepared: Prepared) -> Result<()> {
         tokio::time::timeout(Duration::from_secs(1), async { while listeners.join_next().await.is_some() {} }).await;
     engine.stop().await;
     Ok(())
+}
+
+/// Whether a signal ends the daemon during `work`: files may be on a disk that does not answer.
+async fn is_ended(work: impl Future<Output = ()>, interrupted: &mut Signal, terminated: &mut Signal) -> bool {
+    tokio::select! {
+        () = work => return false,
+        _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
+        _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
+    }
+    true
 }
 
 /// What the names of our ends of links begin with: the same in each life of a daemon, and another for each of several

@@ -275,8 +275,8 @@ impl Datapath {
         Ok(Root { pin, program, attachment: Attachment::None })
     }
 
-    /// Puts a root of this version in the place of one of another version that was found, or of one that has not all of its
-    /// maps. A TCX link keeps its place, and no packet misses the chain; a clsact filter has to go first.
+    /// Puts a root of this version in the place of one of another version that was found, or of one whose maps
+    /// are not all its own. A TCX link keeps its place, and no packet misses the chain; a clsact filter has to go first.
     fn replace_root(&mut self, hook: &Hook, port: u32, mut found: Root) -> Result<(), DatapathError> {
         let has_same_pins = found.pin == pins::root(hook, &self.root_digest);
         if has_same_pins {

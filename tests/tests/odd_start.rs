@@ -166,11 +166,11 @@ fn a_dry_run_of_cleanup_changes_nothing_and_cleanup_says_that_nothing_is_left() 
 #[test]
 fn a_daemon_that_does_not_answer_is_named_after_a_while() -> Result<()> {
     let scene = Scene::set_up().start()?;
-    let quick = scene.daemon.ctl("cubes show");
+    let quick = scene.daemon.ctl("services show");
     assert!(quick.stderr.is_empty(), "{quick}");
     send(&scene, Signal::STOP)?;
     let output = std::thread::scope(|scope| -> Result<_> {
-        let asked = scope.spawn(|| scene.daemon.ctl("cubes show"));
+        let asked = scope.spawn(|| scene.daemon.ctl("services show"));
         std::thread::sleep(std::time::Duration::from_secs(4));
         send(&scene, Signal::CONT)?;
         asked.join().map_err(|_| anyhow::anyhow!("polycubectl cannot be run"))

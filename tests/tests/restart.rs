@@ -239,7 +239,7 @@ fn a_map_that_another_version_made_otherwise_is_replaced_and_the_log_names_it() 
 
 #[test]
 fn maps_of_others_in_the_place_of_a_programs_own_are_neither_written_nor_kept() -> Result<()> {
-    let mut scene = Scene::set_up().peers(2).kept().bridge().start()?;
+    let mut scene = Scene::set_up().peers(3).kept().bridge().start()?;
     let slots = |scene: &Scene| -> Result<Vec<PathBuf>> {
         let pins = scene.daemon.pins()?.into_iter().filter(|pin| pin.ends_with("next"));
         Ok(pins.collect())
