@@ -226,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_may_count_towards_one_of_the_daemons() {
+        let part = json!({ "name": "a_b_n", "type": "gauge", "total": "polycube_ring_bytes" });
+        let tree = json!({ "properties": { "m": leaf("a_b_m"), "n": { "type": "integer", "x-metric": part } } });
+        let totals = declared(&service(tree)).unwrap().into_iter().map(|metric| metric.total).collect::<Vec<_>>();
+        assert_eq!(totals, [None, Some("polycube_ring_bytes".to_owned())]);
+    }
+
+    #[test]
     fn declarations_that_cannot_be() {
         let nested = list("k", &json!({ "k": {}, "below": list("k", &json!({ "k": {}, "n": leaf("a_b_n") })) }));
         for (properties, reason) in [
