@@ -4,7 +4,7 @@
 //! requests as command lines. What is wrong is a sentence of the daemon's; it is printed as it is and never parsed.
 
 use hyper::StatusCode;
-use polycube_api::{Candidates, Error, ErrorBody, ErrorTag, Instead, Method, Verb};
+use polycube_api::{Candidates, Error, ErrorBody, ErrorTag, Instead, Method, Verb, Word};
 use serde_json::Value;
 
 use crate::client::Answer;
@@ -131,7 +131,11 @@ fn methods(path: &str, method: Option<Method>, allow: &[Method], asked: Asked<'_
 
 /// Requests as command lines, as far as a command line can make them.
 fn instead(requests: &[Instead]) -> String {
-    let line = |request: &Instead| Some(format!("`{} {}`", request.path.replace('/', " "), request.method.verb()?));
+    let line = |request: &Instead| {
+        let is_config = request.path == Word::Config.as_str();
+        let verb = if is_config && request.method == Method::Patch { "apply" } else { request.method.verb()?.as_str() };
+        Some(format!("`{} {verb}`", request.path.replace('/', " ")))
+    };
     let lines: Vec<String> = requests.iter().filter_map(line).collect();
     if lines.is_empty() { String::new() } else { format!("; use {}", lines.join(" or ")) }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -154,10 +154,12 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
-
     let conf_dir = reload.loaded.options.conf_dir();
-    if let Some(directory) = &conf_dir {
-        conf_dir::apply(directory, &engine).await;
+    if let Some(directory) = &conf_dir
+        && is_ended(conf_dir::apply(directory, &engine), &mut interrupted, &mut terminated).await
+    {
+        engine.stop().await;
+        return Ok(());
     }
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
@@ -214,6 +216,16 @@ async fn finish(listeners: &mut JoinSet<()>) {
     if timeout(CONNECTIONS, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
         tracing::debug!("connections are still open");
     }
+}
+
+/// Whether a signal ends the daemon during `work`: files may be on a disk that does not answer.
+async fn is_ended(work: impl Future<Output = ()>, interrupted: &mut Signal, terminated: &mut Signal) -> bool {
+    tokio::select! {
+        () = work => return false,
+        _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
+        _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
+    }
+    true
 }
 
 /// What the names of our ends of links begin with: the same in each life of a daemon, and another for each of several

@@ -13,6 +13,7 @@ mod selector;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use polycube_api::{Method, Word};
 use serde_json::Value;
 
 pub(crate) use chain::{Attachment, Place, Point};
@@ -133,17 +134,20 @@ impl Topology {
     /// # Errors
     /// A cube has this name already.
     pub(crate) fn add_cube(&mut self, name: CubeName, cube: Cube) -> Result<(), Problem> {
-        if let Some(other) = self.cubes.get(&name) {
-            return Err(Problem::exists(
-                name.as_str(),
-                format!(
-                    "cube `{name}` already exists (service {}): choose another name or delete it first",
-                    other.service
-                ),
-            ));
-        }
+        self.require_free(&name)?;
         self.cubes.insert(name, Arc::new(cube));
         Ok(())
+    }
+
+    /// # Errors
+    /// A cube has this name already: how else it can be changed.
+    pub(crate) fn require_free(&self, name: &CubeName) -> Result<(), Problem> {
+        let Some(Cube { service, .. }) = self.cubes.get(name).map(|cube| &**cube) else { return Ok(()) };
+        let message = format!(
+            "cube `{name}` already exists (service {service}): choose another name or delete it first, or change it"
+        );
+        let problem = Problem::exists(name.as_str(), message);
+        Err(problem.instead(Method::Patch, name.as_str()).instead(Method::Patch, Word::Config.as_str()))
     }
 
     /// Removes a cube, and detaches whatever is attached to its ports.

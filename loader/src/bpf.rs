@@ -16,7 +16,9 @@ use std::time::Duration;
 use aya_obj::generated::{BPF_F_AFTER, BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
 pub use elements::Elements;
-pub use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
+pub use pinned::{
+    LinkInfo, bind_map, is_attached, link_info, link_update, lookup, map_ids, map_info, open, program_id,
+};
 use types::{FUNCTION_SIZE, LINE_SIZE};
 pub use types::{MapTypes, ProgramTypes, map_create, map_of_maps_create, types_load};
 

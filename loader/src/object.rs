@@ -1,6 +1,7 @@
 //! From an ELF object to a loaded program: maps created or bound, constants set, instructions relocated.
 
 mod facts;
+mod own;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -21,10 +22,12 @@ use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::{Count, InnerMap, MapKind, MapSpec};
 
 pub use facts::{DeclaredMap, Facts, declared_maps, is_of_chain, sections_in_words};
+pub use own::empty_slot;
 
 use crate::bpf::{self, MapShape, MapTypes, ProgramRefused};
 use crate::error::LoadError;
 use crate::map::CubeMap;
+use own::RODATA;
 use types::{Types, relocate_to_kernel};
 
 /// First bytes of an ELF file.
@@ -223,7 +226,9 @@ pub fn load_jumping(
                 .map_err(|source| LoadError::WriteMap { what: what.to_owned(), name: map.clone(), source })?;
         }
     }
-    Ok(Loaded { program, next, accept, rodata: own.remove(".rodata"), jumps: tables })
+    let loaded = Loaded { program, next, accept, rodata: own.remove(RODATA), jumps: tables };
+    loaded.bind().map_err(|source| LoadError::Bind { what: what.to_owned(), source })?;
+    Ok(loaded)
 }
 
 /// Loads a program that others reach with a tail call, and no chain leads to.

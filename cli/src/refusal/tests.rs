@@ -54,6 +54,13 @@ fn check_said(asked: Asked<'_>, error: &Error, expected: &str) {
 }
 
 #[test]
+fn a_cube_that_exists_can_be_set_or_applied() {
+    let instead = ["br1", "config"].map(|path| Instead { method: Method::Patch, path: path.to_owned() });
+    let info = ErrorInfo { name: "br1".to_owned(), instead: instead.to_vec(), ..ErrorInfo::default() };
+    check_said(Asked::Verb, &error(ErrorTag::DataExists, "br1", info), "REASON; use `br1 set` or `config apply`");
+}
+
+#[test]
 fn methods_are_shown_as_commands() {
     use Method::{Delete, Get, Patch, Post, Put};
     let error = |path: &str, method: Method, allow: &[Method]| {

@@ -92,8 +92,9 @@ Port = TypedDict(
         # UP while packets can pass: the peer is a netdev that is up and has carrier, or a port that has this one as
         # its peer
         "status": Literal["UP", "DOWN"],
-        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down
-        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier"],
+        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down; not-restored:
+        # the cube could not be brought back
+        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Netdev whose packets pass the port: the peer, or the daemon's own end of a link; empty while there is none
         "netdev": str,
         # Cubes that packets from the netdev pass, in order
@@ -140,6 +141,8 @@ Service = TypedDict(
         "servicecontroller": str,
         # When it was loaded, in UTC
         "since": str,
+        # Why it is not loaded, where it is stored or stored cubes need it
+        "failure": str,
     },
     total=False,
 )
@@ -190,8 +193,9 @@ HelloworldPortsEntry = TypedDict(
         # UP while packets can pass: the peer is a netdev that is up and has carrier, or a port that has this one as
         # its peer
         "status": Literal["UP", "DOWN"],
-        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down
-        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier"],
+        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down; not-restored:
+        # the cube could not be brought back
+        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Netdev on the other side, or port of another cube as CUBE:PORT, which must have this one as its peer too;
         # empty for none
         "peer": str,
@@ -296,8 +300,9 @@ PacketcapturePointsEntry = TypedDict(
         "name": str,
         # UP while packets can pass there: the netdev there is up and has carrier
         "status": Literal["UP", "DOWN"],
-        # Why it is DOWN: no netdev is there, it is not set up, or it has no carrier
-        "reason": Literal["no-netdev", "netdev-down", "no-carrier"],
+        # Why it is DOWN: no netdev is there, it is not set up, it has no carrier, or the cube could not be brought
+        # back
+        "reason": Literal["no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Cubes that packets from the wire pass there before this one
         "position": int,
         # Cubes that packets from the netdev pass, in order
@@ -857,8 +862,9 @@ SimplebridgePortsEntry = TypedDict(
         # UP while packets can pass: the peer is a netdev that is up and has carrier, or a port that has this one as
         # its peer
         "status": Literal["UP", "DOWN"],
-        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down
-        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier"],
+        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down; not-restored:
+        # the cube could not be brought back
+        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Netdev on the other side, or port of another cube as CUBE:PORT, which must have this one as its peer too;
         # empty for none
         "peer": str,
@@ -1045,8 +1051,9 @@ SpanPointsEntry = TypedDict(
         "name": str,
         # UP while packets can pass there: the netdev there is up and has carrier
         "status": Literal["UP", "DOWN"],
-        # Why it is DOWN: no netdev is there, it is not set up, or it has no carrier
-        "reason": Literal["no-netdev", "netdev-down", "no-carrier"],
+        # Why it is DOWN: no netdev is there, it is not set up, it has no carrier, or the cube could not be brought
+        # back
+        "reason": Literal["no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Cubes that packets from the wire pass there before this one
         "position": int,
         # Cubes that packets from the netdev pass, in order
@@ -1293,8 +1300,9 @@ TransparenthelloworldPointsEntry = TypedDict(
         "name": str,
         # UP while packets can pass there: the netdev there is up and has carrier
         "status": Literal["UP", "DOWN"],
-        # Why it is DOWN: no netdev is there, it is not set up, or it has no carrier
-        "reason": Literal["no-netdev", "netdev-down", "no-carrier"],
+        # Why it is DOWN: no netdev is there, it is not set up, it has no carrier, or the cube could not be brought
+        # back
+        "reason": Literal["no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Cubes that packets from the wire pass there before this one
         "position": int,
         # Cubes that packets from the netdev pass, in order

@@ -48,6 +48,8 @@ impl Draft<'_> {
         if let Some(problem) = self.model.still_waits(name.as_str()) {
             return Err(problem.into());
         }
+        // Before its UUID is looked at: that of a cube that was shown is its own.
+        self.model.topology.require_free(&name)?;
         if Selector::is_word(name.as_str()) {
             let message = format!("`{name}` begins places such as `{name}:NAME`: choose another name");
             return Err(Problem::bad(name.as_str(), message).into());

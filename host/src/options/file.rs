@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::size::Size;
 use crate::problem::nearest;
 use crate::source::Position;
+use crate::sys::regular;
 
 /// Where the file is unless `--config` says so. It may be missing there.
 pub(super) const DEFAULT: &str = "/etc/polycube/polycubed.toml";
@@ -58,7 +59,7 @@ pub(super) struct Setting {
 
 /// Reads a file; without one there are no settings if `is_optional`.
 pub(super) fn read(file: &Path, is_optional: bool) -> io::Result<String> {
-    match std::fs::read_to_string(file) {
+    match regular::read_to_string(file) {
         Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,
     }

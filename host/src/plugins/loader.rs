@@ -26,6 +26,7 @@ use super::identity;
 use super::object::{self, Definition, Fault, FileError, Malformed};
 use crate::file_type::FileType;
 use crate::sys::code::CodeCopy;
+use crate::sys::regular;
 
 /// Why a file does not become a service.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +114,7 @@ pub(crate) fn load_service(
 /// What is wrong with it, and what to rebuild.
 fn load(path: &Path) -> Result<Plugin, LoadError> {
     let file = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
+    let bytes = regular::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
     let identity = identity::of(&file, &bytes)?;
     let name = identity.name().to_owned();
     let copy = copy(path, &bytes).map_err(|source| LoadError::Copy { file: file.clone(), source })?;

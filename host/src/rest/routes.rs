@@ -136,12 +136,12 @@ pub(super) static ROUTES: [Route; 21] = [
         path: &[Segment::Word(Word::Config), Segment::Fixed("diff")],
         command_line: CommandLine::Hidden,
         endpoints: &[
-            applying(
+            comparing(
                 Method::Put,
                 "What PUT to the configuration would do, without doing it",
                 Handler::Comparison(config::compare_replaced),
             ),
-            applying(
+            comparing(
                 Method::Patch,
                 "What PATCH to the configuration would do, without doing it",
                 Handler::Comparison(config::compare_applied),
@@ -331,6 +331,11 @@ const fn applying(method: Method, summary: &'static str, handler: Handler) -> En
     Endpoint { method, summary, body: Body::Schema(configuration), status: StatusCode::OK, answer, needs, handler }
 }
 
+/// The same, which changes nothing: those who may read may ask.
+const fn comparing(method: Method, summary: &'static str, handler: Handler) -> Endpoint {
+    Endpoint { needs: Needs::Role(Role::Read), ..applying(method, summary, handler) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,6 +390,7 @@ mod tests {
     fn what_changes_something_needs_a_role_that_may() {
         for endpoint in ROUTES.iter().flat_map(|route| route.endpoints) {
             match endpoint.needs {
+                Needs::Role(Role::Read) if matches!(endpoint.handler, Handler::Comparison(_)) => {}
                 Needs::Nothing | Needs::Role(Role::Read) => assert_eq!(endpoint.method, Method::Get),
                 Needs::Role(Role::Capture | Role::Admin) => assert_ne!(endpoint.method, Method::Get),
                 Needs::RoleForCube(field) => {

@@ -4,8 +4,15 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+
+/// Attempts to seal a copy, and the pause between them: with the time that the kernel takes, less than two seconds together.
+const ATTEMPTS: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A sealed copy of a file's bytes, from which the dynamic linker can load.
 pub(crate) struct CodeCopy(OwnedFd);
@@ -19,13 +26,14 @@ impl CodeCopy {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let copy = match memfd_create(name, flags | MemfdFlags::EXEC) {
             // Kernels before 6.3 do not know the flag, and make every copy executable.
-            Err(rustix::io::Errno::INVAL) => memfd_create(name, flags),
+            Err(Errno::INVAL) => memfd_create(name, flags),
             copy => copy,
         }?;
         let mut file = File::from(copy);
         file.write_all(bytes)?;
         let copy = OwnedFd::from(file);
-        fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        patiently(|| fcntl_add_seals(&copy, seals), PAUSE)?;
         Ok(Self(copy))
     }
 
@@ -39,9 +47,38 @@ impl CodeCopy {
     }
 }
 
+/// Does something again while the kernel is busy. It takes pages that anything else holds at the moment, such as compaction
+/// of memory, for pages that may be written, and gives up after 150 ms (`memfd_wait_for_pins()` in mm/memfd.c).
+fn patiently(mut attempt: impl FnMut() -> Result<(), Errno>, pause: Duration) -> Result<(), Errno> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(Errno::BUSY) => thread::sleep(pause),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_kernel_is_asked_again_and_no_other_error_is() {
+        let check = |answers: &[Errno], expected: Result<(), Errno>, calls: usize| {
+            let mut called = 0;
+            let attempt = || {
+                called += 1;
+                answers.get(called - 1).map_or(Ok(()), |error| Err(*error))
+            };
+            assert_eq!(patiently(attempt, Duration::ZERO), expected, "{answers:?}");
+            assert_eq!(called, calls, "{answers:?}");
+        };
+        check(&[], Ok(()), 1);
+        check(&[Errno::BUSY; 3], Ok(()), 4);
+        check(&[Errno::BUSY, Errno::PERM, Errno::BUSY], Err(Errno::PERM), 2);
+        check(&[Errno::BUSY; 100], Err(Errno::BUSY), ATTEMPTS as usize);
+    }
 
     #[test]
     fn a_copy_is_read_by_its_path_and_never_written() {

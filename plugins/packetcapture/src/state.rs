@@ -89,7 +89,7 @@ impl From<PortState> for Listener {
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryState {
     /// What rings may take up while the capture is on and attached; most of it is made when it is first needed
-    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge", "total": "polycube_ring_bytes" }))]
     pub rings: u64,
     /// Packets that wait for the disk
     #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_backlog_bytes", "type": "gauge" }))]

@@ -155,7 +155,7 @@ fn chains() -> Value {
 fn service() -> Value {
     json!({
         "type": "object",
-        "required": ["name", "type", "kind", "description", "version", "servicecontroller", "since"],
+        "required": ["name", "type"],
         "properties": {
             "name": text("Name of the service"),
             "type": { "type": "string", "enum": FileType::NAMES, "description": "What it was made from" },
@@ -166,6 +166,7 @@ fn service() -> Value {
             "abi": text("Version of the plugin ABI that it was built with"),
             "servicecontroller": text("File that it was loaded from"),
             "since": text("When it was loaded, in UTC"),
+            "failure": text("Why it is not loaded, where it is stored or stored cubes need it"),
         },
     })
 }
