@@ -65,6 +65,7 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
         abi: Some("1.1".to_owned()),
         since: "2026-01-31T12:00:00Z".to_owned(),
         code: Code::Library(Exports { describe, create }.leak_into_prefix()),
+        objects: Arc::default(),
     }
 }
 
