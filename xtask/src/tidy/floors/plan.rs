@@ -236,6 +236,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "format",
             "machine",
             "calendar",
+            "copying",
             "lock",
         ],
     },
