@@ -4,8 +4,6 @@
 //! table of all sections, is often ten times as long, and nothing waits for it: it is copied while the code already runs.
 //! Until then, the copy says that it has no sections. So a debugger or a backtrace finds all of them or none.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -17,7 +15,6 @@ use object::NativeEndian;
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
-use sha2::{Digest as _, Sha256};
 
 use crate::sys::code::CodeCopy;
 
@@ -29,9 +26,25 @@ const SECTIONS: [std::ops::Range<usize>; 2] = [40..48, 60..64];
 /// Bytes after the code that are copied with it: a stripped library has no more than the table of its sections there.
 const SHORT: u64 = 64 << 10;
 
-/// The copies that code was loaded from, by the digests of what is mapped of them: a file that is loaded again as it was
-/// takes no more memory. They are kept open, because the dynamic linker knows them by their paths.
-static COPIES: Mutex<BTreeMap<[u8; 32], Arc<CodeCopy>>> = Mutex::new(BTreeMap::new());
+/// The copies that code was loaded from: a file that is loaded again as it was takes no more memory. They are kept open,
+/// because the dynamic linker knows them by their paths.
+static COPIES: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+
+/// A copy, and what is known of the file that it was made of.
+struct Held {
+    header: Vec<u8>,
+    /// Bytes that are mapped.
+    code: usize,
+    copy: Arc<CodeCopy>,
+}
+
+impl Held {
+    /// Whether a library with this first part was copied. Another build differs in its first page: it has another build id.
+    fn is_of(&self, code: &[u8]) -> bool {
+        let (header, rest) = code.split_at(HEADER);
+        self.code == code.len() && self.header == header && self.copy.has(rest, HEADER as u64)
+    }
+}
 
 /// The path of a private copy of the library `file`, which is at `path`.
 ///
@@ -40,14 +53,14 @@ static COPIES: Mutex<BTreeMap<[u8; 32], Arc<CodeCopy>>> = Mutex::new(BTreeMap::n
 pub(super) fn copy(path: &Path, file: File) -> io::Result<PathBuf> {
     let code = mapped(&file)?;
     let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
-    let copy = match copies.entry(Sha256::digest(&code).into()) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(place) => {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            place.insert(begin(name, code, file)?)
-        }
-    };
-    Ok(copy.path())
+    if let Some(held) = copies.iter().find(|held| held.is_of(&code)) {
+        return Ok(held.copy.path());
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let held = Held { header: code[..HEADER].to_vec(), code: code.len(), copy: begin(name, code, file)? };
+    let path = held.copy.path();
+    copies.push(held);
+    Ok(path)
 }
 
 /// The first part of a library's file, which the dynamic linker maps.

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,7 +63,8 @@ pub(crate) enum LoadError {
 #[derive(Clone)]
 pub(crate) struct Plugin {
     pub path: PathBuf,
-    pub service: ServiceSchema,
+    /// Each cube that is created takes a copy of the plugin along.
+    pub service: Common<ServiceSchema>,
     /// Versions of the SDK and of the ABI that a library was built with.
     pub sdk: Option<String>,
     pub abi: Option<String>,
@@ -71,6 +73,30 @@ pub(crate) struct Plugin {
     pub(super) code: Code,
     /// What its cubes load from.
     pub(super) objects: Arc<Objects>,
+}
+
+/// What copies share until one of them is changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Common<T>(Arc<T>);
+
+impl<T> Common<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T> Deref for Common<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Common<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 /// What makes a plugin's cubes.
@@ -100,7 +126,7 @@ pub(crate) fn load_service(
         FileType::Lib => load(&find(directories, uri)?),
         FileType::Object => {
             let (path, service, definition) = object::read(directories, uri, name)?;
-            let (code, objects) = (Code::Object(definition), Arc::default());
+            let (service, code, objects) = (Common::new(service), Code::Object(definition), Arc::default());
             Ok(Plugin { path, service, sdk: None, abi: None, since: now(), code, objects })
         }
     }
@@ -150,7 +176,8 @@ impl Plugin {
     fn new(path: &Path, service: ServiceSchema, identity: &Identity, root: PluginRef) -> Self {
         let abi = format!("{}.{}", identity.abi_major, identity.abi_minor);
         let (sdk, abi) = (Some(identity.sdk().to_owned()), Some(abi));
-        let (path, code, objects) = (path.to_owned(), Code::Library(root), Arc::default());
+        let (path, service) = (path.to_owned(), Common::new(service));
+        let (code, objects) = (Code::Library(root), Arc::default());
         Self { path, service, sdk, abi, since: now(), code, objects }
     }
 

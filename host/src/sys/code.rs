@@ -49,6 +49,16 @@ impl CodeCopy {
         Ok(())
     }
 
+    /// Whether it has these bytes from `at` on. Where they differ early, little is read.
+    pub(crate) fn has(&self, bytes: &[u8], at: u64) -> bool {
+        let mut buffer = [0; 4096];
+        let mut places = (at..).step_by(buffer.len());
+        bytes.chunks(buffer.len()).all(|chunk| {
+            let there = &mut buffer[..chunk.len()];
+            places.next().is_some_and(|place| self.0.read_exact_at(there, place).is_ok()) && there == chunk
+        })
+    }
+
     /// The path to load from, as long as the copy is kept. It has the process's id, so that a debugger finds the same file
     /// there as the process itself.
     pub(crate) fn path(&self) -> PathBuf {
@@ -90,6 +100,7 @@ mod tests {
     fn what_follows_the_first_bytes_is_copied_later() {
         let copy = CodeCopy::of("libpcn_x.so", b"..de", 9).unwrap();
         assert_eq!(std::fs::read(copy.path()).unwrap(), b"..de\0\0\0\0\0");
+        assert!(copy.has(b"de", 2) && !copy.has(b"dd", 2) && !copy.has(b"de\0\0\0\0\0\0", 2));
         copy.complete(&file(b"code+names and more"), 4, b"co").unwrap();
         assert_eq!(std::fs::read(copy.path()).unwrap(), b"code+name", "a file that has grown");
         let copy = CodeCopy::of("libpcn_x.so", b"..de", 9).unwrap();
