@@ -112,6 +112,11 @@ impl Known {
         Self { bytes: Arc::from(bytes), facts: Facts::of(bytes), room: OnceLock::new() }
     }
 
+    /// Whether it is an ELF object, and not generated instructions.
+    pub fn is_elf(&self) -> bool {
+        self.facts.is_some()
+    }
+
     fn room(&self) -> Option<u32> {
         let find = || {
             // What cannot be parsed is refused when its programs are loaded.

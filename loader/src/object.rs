@@ -1,5 +1,6 @@
 //! From an ELF object to a loaded program: maps created or bound, constants set, instructions relocated.
 
+mod declared;
 mod facts;
 mod own;
 mod sections;
@@ -27,6 +28,7 @@ pub use own::empty_slot;
 use crate::bpf::{self, MapShape, MapTypes, ProgramRefused};
 use crate::error::LoadError;
 use crate::map::CubeMap;
+use declared::declared;
 use own::RODATA;
 use types::{Types, relocate_to_kernel};
 
@@ -130,16 +132,6 @@ fn create_map_of_maps(what: &str, name: &str, shape: MapShape, inner: InnerMap) 
     let InnerMap { kind: MapKind { map_type, key_size, flags }, value_size } = inner;
     let example = create(what, name, MapShape { map_type, key_size, value_size, max_entries: 1, flags }, None)?;
     bpf::map_of_maps_create(name, shape, example.as_fd()).map_err(|source| refused(what, name, shape, source))
-}
-
-/// What the first ELF object that has a map called `name` declares.
-fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, LoadError> {
-    for elf in objects.iter().filter(|object| object.starts_with(ELF)) {
-        if let Some(map) = parse(what, elf)?.maps.get(name) {
-            return Ok(shape_of(map));
-        }
-    }
-    Err(LoadError::Incomplete { what: what.to_owned(), missing: format!("map `{name}`") })
 }
 
 /// The types of the map called `name`, if the object that declares it has some, and the map has the shape that it declares.

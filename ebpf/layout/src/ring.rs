@@ -62,6 +62,15 @@ pub const HEADERS: u32 = 1;
 /// The same, but packets from and to port 53 of TCP and UDP whole.
 pub const HEADERS_AND_DNS: u32 = 2;
 
+/// Global, `u32`: the maximum number of bytes to copy at once, if two such copies suffice; 0 copies every packet at once, and
+/// [`MAX_PIECE`] is the most. How fast the kernel copies depends on the CPU: user space chooses.
+pub const PIECE: &str = "PIECE";
+/// What [`PIECE`] is unless user space sets it: on none of the CPUs that were measured, another is faster.
+pub const DEFAULT_PIECE: u32 = 1024;
+/// As far as the verifier knows, a record's second piece may have [`MAX_SNAPLEN`] bytes: both and a header fit into the lane's
+/// slack.
+pub const MAX_PIECE: u32 = 2048;
+
 /// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
 pub const FORMAT_PCAP_MICROS: u32 = 0;
 /// Classic pcap, seconds and nanoseconds (magic 0xa1b23c4d).

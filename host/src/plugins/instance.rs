@@ -24,6 +24,7 @@ use super::doors::Doors;
 use super::failures::Failures;
 use super::lines::{self, Reading};
 use super::log::CubeLog;
+use super::objects::Objects;
 use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
@@ -109,8 +110,9 @@ pub(crate) struct Instance {
     cube: Arc<str>,
     service: String,
     kind: ServiceKind,
-    /// The objects of the latest datapath: most changes describe the same ones.
-    objects: Mutex<Vec<Arc<Known>>>,
+    /// The objects of the latest datapath, which are those of other cubes, too: most changes describe the same ones.
+    latest: Mutex<Vec<Arc<Known>>>,
+    objects: Arc<Objects>,
     log: Arc<CubeLog>,
     turn: Arc<Turn>,
     netdevs: Report,
@@ -182,7 +184,8 @@ impl Instance {
                 cube,
                 service: plugin.service.name.clone(),
                 kind: plugin.service.kind,
-                objects: Mutex::default(),
+                latest: Mutex::default(),
+                objects: Arc::clone(&plugin.objects),
                 log,
                 turn: Turn::new(freed),
                 netdevs: Report::default(),
@@ -269,12 +272,12 @@ impl Instance {
         Ok(CubeDatapath { programs, maps, jumps, objects, checked })
     }
 
-    /// The objects of an answer, those of the answer before it where they are the same.
+    /// The objects of an answer, those of the answer before it or of another cube's where they are the same.
     fn known<'a>(&self, objects: impl Iterator<Item = &'a [u8]>) -> Vec<Arc<Known>> {
-        let mut latest = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |bytes: &[u8]| {
             let known = latest.iter().find(|known| *known.bytes == *bytes);
-            known.map_or_else(|| Arc::new(Known::new(bytes)), Arc::clone)
+            known.map_or_else(|| self.objects.of(bytes), Arc::clone)
         };
         let objects: Vec<Arc<Known>> = objects.map(known).collect();
         latest.clone_from(&objects);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use polycube_filter::{Compiled, LinkType};
 use polycube_layout::ring::{
     ARRAY, ARRAY_OF_MAPS, BELL, EXTENT, FLAGS, FORMAT, HEADERS, HEADERS_AND_DNS, INBOUND, INTERFACE, IP_SUMMED, LANES,
-    LARGE, LARGE_FLAGS, MASK, OUTBOUND, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WHOLE, segment_size,
+    LARGE, LARGE_FLAGS, MASK, OUTBOUND, PIECE, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WHOLE, segment_size,
     small_size,
 };
 use polycube_plugin_api::{
@@ -15,6 +15,7 @@ use polycube_plugin_api::{
 };
 
 use crate::config::{Capture, Config, SnapLen};
+use crate::copying;
 use crate::filter::Programs;
 use crate::format::Format;
 use crate::machine::checksum_state;
@@ -186,6 +187,7 @@ fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)
             constant(EXTENT, extent.to_ne_bytes()),
             constant(RAW_IP, u32::from(point.is_raw_ip).to_ne_bytes()),
             constant(IP_SUMMED, ip_summed.to_ne_bytes()),
+            constant(PIECE, copying::piece().to_ne_bytes()),
         ],
     }
 }

@@ -11,6 +11,7 @@ mod about;
 mod calendar;
 mod catalogue;
 mod consumer;
+mod copying;
 mod cube;
 mod datapath;
 mod drain;

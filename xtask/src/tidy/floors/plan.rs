@@ -240,6 +240,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "format",
             "machine",
             "calendar",
+            "copying",
             "lock",
         ],
     },
