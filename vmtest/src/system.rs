@@ -133,9 +133,8 @@ fn add_needed(root: &Path, file: &Path, found: &mut Files) -> Result<()> {
     let mut readelf = Command::new("readelf");
     let dynamic = String::from_utf8(output(readelf.args(["--dynamic", "--wide"]).arg(file).env("LC_ALL", "C"))?)?;
     for name in needed(&dynamic) {
-        if !found.contains_key(&place(name)) {
-            let path = library(root, name)?;
-            found.insert(place(name), path.clone());
+        let path = library(root, name)?;
+        if found.insert(place(name), path.clone()).is_none() {
             add_needed(root, &path, found)?;
         }
     }
