@@ -7,7 +7,7 @@ mod mapping;
 mod subject;
 
 use anyhow::{Context, Result};
-use polycube_layout::ring::{DEFAULT_PIECE, EXTENT, HEADERS, PIECE, SNAPLEN};
+use polycube_layout::ring::{DEFAULT_PIECE, EXTENT, HEADERS, PIECE, SNAPLEN, WEAK_ORDER};
 use polycube_tests::lab::Lab;
 use polycube_tests::traffic::{Flow, Protocol, pin_to_core};
 
@@ -40,6 +40,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::floor()?,
         Subject::floor()?.on_both("the same on two CPUs at once"),
         Subject::capture(IN_TIME, RING, Reader::InTime)?,
+        Subject::capture_with("the same for a machine with a weak order", RING, Reader::InTime, Some((WEAK_ORDER, 1)))?,
         Subject::capture(IN_TIME, RING, Reader::InTime)?.on_both("the same on two CPUs at once"),
         Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
         Subject::capture("the same with the large lane in the cache", CACHED, Reader::LateInCache)?,

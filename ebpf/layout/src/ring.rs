@@ -38,6 +38,8 @@ pub const MASK: &str = "MASK";
 pub const SMALL_MASK: &str = "SMALL_MASK";
 /// Global, `u32`: the binary logarithm of a large lane's [`segment_size`].
 pub const SEGMENT_BITS: &str = "SEGMENT_BITS";
+/// Global, `u32`: 1 where other CPUs may see a CPU's stores in another order than it makes them, as on aarch64.
+pub const WEAK_ORDER: &str = "WEAK_ORDER";
 /// Global, `u32`: the maximum number of bytes of a packet that are recorded, 1 to [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
 /// Global, `u32`: [`FORMAT_PCAP_MICROS`], [`FORMAT_PCAP_NANOS`] or [`FORMAT_PCAPNG`].

@@ -26,10 +26,12 @@ mod headers;
 mod lanes;
 mod record;
 mod ring;
+mod stores;
 
 use frame::{Extent, Frame};
 use record::Record;
 use ring::{Ring, Sizes};
+use stores::Stores;
 
 /// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU that has room
 /// for the ring; this declaration only names it.
@@ -51,6 +53,10 @@ static SMALL_MASK: Global<u64> = Global::new(1023);
 /// See [`polycube_layout::ring::SEGMENT_BITS`].
 #[unsafe(no_mangle)]
 static SEGMENT_BITS: Global<u32> = Global::new(12);
+
+/// See [`polycube_layout::ring::WEAK_ORDER`].
+#[unsafe(no_mangle)]
+static WEAK_ORDER: Global<u32> = Global::new(0);
 
 /// See [`polycube_layout::ring::SNAPLEN`].
 #[unsafe(no_mangle)]
@@ -95,8 +101,9 @@ fn record(ctx: &TcContext) {
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(element) = RINGS.get_ptr_mut(cpu) else { return };
     let sizes = Sizes { small: SMALL_MASK.load(), large: MASK.load(), segment_bits: SEGMENT_BITS.load() };
+    let stores = if WEAK_ORDER.load() == 0 { Stores::InOrder } else { Stores::InAnyOrder };
     // SAFETY: the host sizes the elements for the lanes, and the verifier checks every access against that size.
-    let ring = unsafe { Ring::new(element.cast(), cpu, sizes) };
+    let ring = unsafe { Ring::new(element.cast(), cpu, sizes, stores) };
     if !ring.enter() {
         return;
     }

@@ -317,6 +317,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "ebpf",
             "lint",
             "deny",
+            "reproducible",
             "tasks",
             "fuzz_filter",
             "packaging",
@@ -388,7 +389,7 @@ pub(super) const FLOORS: &[Floors] = &[
     Floors {
         sources: "packaging/src",
         house: "",
-        rooms: &["build", "chart", "trial", "deb", "image", "contents", "sbom", "time", "tree"],
+        rooms: &["build", "helm", "chart", "trial", "deb", "image", "contents", "sbom", "time", "tree"],
     },
     Floors { sources: "packaging/src", house: "trial", rooms: &["guide", "root"] },
     Floors { sources: "tasks/src", house: "demo", rooms: &["footprint", "tour", "decode", "interruption", "stage"] },
