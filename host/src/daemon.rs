@@ -132,10 +132,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let link_prefix = link_prefix(&reload.loaded.options.bpffs)?;
     let (found_pairs, broken) =
         netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
-    for (name, ifindex) in broken {
-        tracing::info!(netdev = name, "deleting half of a link between cubes that an earlier daemon left");
-        netlink.delete(ifindex).await.with_context(|| format!("cannot delete {name}"))?;
-    }
+    delete_halves(&netlink, broken).await?;
     let runtime = tokio::runtime::Handle::current();
     let (kernel_netlink, promiscuous, taken_pairs) = (netlink.clone(), BTreeSet::new(), HashMap::new());
     let kernel = Live {
@@ -216,6 +213,15 @@ async fn finish(listeners: &mut JoinSet<()>) {
     if timeout(CONNECTIONS, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
         tracing::debug!("connections are still open");
     }
+}
+
+/// Deletes what an earlier daemon left of links between cubes that have lost an end.
+async fn delete_halves(netlink: &Netlink, halves: Vec<(String, u32)>) -> Result<()> {
+    for (name, ifindex) in halves {
+        tracing::info!(netdev = name, "deleting half of a link between cubes that an earlier daemon left");
+        netlink.delete(ifindex).await.with_context(|| format!("cannot delete {name}"))?;
+    }
+    Ok(())
 }
 
 /// Whether a signal ends the daemon during `work`: files may be on a disk that does not answer.

@@ -171,7 +171,7 @@ fn a_daemon_that_does_not_answer_is_named_after_a_while() -> Result<()> {
     send(&scene, Signal::STOP)?;
     let output = std::thread::scope(|scope| -> Result<_> {
         let asked = scope.spawn(|| scene.daemon.ctl("services show"));
-        std::thread::sleep(std::time::Duration::from_secs(4));
+        std::thread::sleep(std::time::Duration::from_secs(8));
         send(&scene, Signal::CONT)?;
         asked.join().map_err(|_| anyhow::anyhow!("polycubectl cannot be run"))
     })?;
