@@ -8,7 +8,7 @@ use crate::config::ConfigError;
 use crate::grammar::UsageError;
 use crate::input::InputError;
 use crate::private::PrivateError;
-use crate::project::{BuildError, CheckError, NewError};
+use crate::project::{BuildError, CheckError, NewError, PlaceError};
 use crate::records::RecordError;
 use crate::records::blocks::BlockError;
 use crate::refusal::Refusal;
@@ -36,6 +36,8 @@ pub(crate) enum Failure {
     Plugin(#[from] CheckError),
     #[error("polycubectl: {0}")]
     Build(#[from] BuildError),
+    #[error("polycubectl: {0}")]
+    Place(#[from] PlaceError),
     #[error("polycubectl: {0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -97,7 +99,7 @@ impl Failure {
             | Self::Input(_)
             | Self::Terminal => 64,
             Self::Runtime(_) => 71,
-            Self::Output(_) | Self::File { .. } | Self::Project(_) | Self::Install(_) => 74,
+            Self::Output(_) | Self::File { .. } | Self::Project(_) | Self::Place(_) | Self::Install(_) => 74,
         }
     }
 }
