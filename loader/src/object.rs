@@ -20,7 +20,7 @@ use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::{Count, InnerMap, MapKind, MapSpec};
 
-pub use facts::{DeclaredMap, Facts, SECTIONS, declared_maps, is_of_chain};
+pub use facts::{DeclaredMap, Facts, declared_maps, is_of_chain, sections_in_words};
 
 use crate::bpf::{self, MapShape, MapTypes, ProgramRefused};
 use crate::error::LoadError;
