@@ -6,6 +6,8 @@ use super::*;
 
 const TYPES: &[u8] = include_bytes!("../../../../tests/fixtures/objects/types.o");
 const VERDICTS: &[u8] = include_bytes!("../../../../tests/fixtures/objects/verdicts.o");
+const LEAP: &[u8] = include_bytes!("../../../../tests/fixtures/objects/leap.o");
+const LEAP_MANIFEST: &str = include_str!("../../../../tests/fixtures/objects/leap.json");
 const RING: &[u8] = include_bytes!("../../../../tests/fixtures/objects/ring.o");
 const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
 const TYPES_MANIFEST: &str = include_str!("../../../../tests/fixtures/objects/types.json");
@@ -258,6 +260,69 @@ fn a_list_that_does_not_fit_is_refused_by_its_place() {
 }
 
 #[test]
+fn a_keyword_is_known_and_stands_where_it_means_something() {
+    let verdicts = (VERDICTS, VERDICTS_MANIFEST);
+    let (config, state) = ("/config/properties", "/state/properties");
+    let at = |part: &str, rest: &str| format!("{part}/{rest}");
+    check(
+        verdicts,
+        &at(config, "slot/x-globl"),
+        json!("slot"),
+        "`slot` of the configuration has the keyword `x-globl`, which means nothing: correct or remove it; known: x-alias",
+    );
+    check(
+        verdicts,
+        &at(config, "slot/x-index"),
+        json!(0),
+        "`slot` of the configuration has `x-index`, which means nothing there: it is for a leaf of the state",
+    );
+    check(
+        verdicts,
+        &at(state, "lengths/items/properties/packets/x-global"),
+        json!("slot"),
+        "`lengths/packets` of the state has `x-global`, which means nothing there: it is for a leaf of the configuration",
+    );
+    check(
+        verdicts,
+        &at(state, "lengths/x-index"),
+        json!(0),
+        "`lengths` of the state has `x-index`, which means nothing",
+    );
+    check(
+        verdicts,
+        &at(state, "lengths/x-list-key"),
+        json!("hundred"),
+        "`x-list-key` of `lengths` of the state names `hundred`, which is not a member of its entries; known: hundreds, packets",
+    );
+    check(
+        verdicts,
+        &at(state, "packets/x-unit"),
+        json!("parsecs"),
+        "`x-unit` of `packets` of the state is not `bytes`, `KiB`",
+    );
+    for metric in
+        [json!("packets_total"), json!({ "name": "a b", "type": "gauge" }), json!({ "name": "a", "type": "x" })]
+    {
+        check(
+            verdicts,
+            &at(state, "packets/x-metric"),
+            metric,
+            "`x-metric` of `packets` of the state is not `{\"name\"",
+        );
+    }
+    check(
+        verdicts,
+        &at(config, "other"),
+        json!({ "$ref": "#" }),
+        "`other` of the configuration has `$ref`, which a manifest",
+    );
+    for schema in [json!({ "properties": {} }), json!({ "type": "array" })] {
+        let expected = "the configuration is not an object: give it `\"type\": \"object\"`";
+        check(verdicts, "/config", schema, expected);
+    }
+}
+
+#[test]
 fn hooks_and_maps_are_checked() {
     let verdicts = (VERDICTS, VERDICTS_MANIFEST);
     let hook = |program: &str| json!([{ "program": program }]);
@@ -304,6 +369,21 @@ fn hooks_and_maps_are_checked() {
         json!("1"),
         "the map `events` is a RINGBUF, which a process would have to read or fill",
     );
+}
+
+#[test]
+fn programs_in_a_chain_have_tables_of_their_own_to_jump_through() {
+    let calls = |elf: &'static [u8], manifest: &str| {
+        let (_, definition) = make("s", elf, Manifest::parse(manifest).unwrap()).unwrap();
+        let names = |calls: &BTreeMap<String, Vec<Option<String>>>| calls.keys().cloned().collect::<Vec<_>>();
+        (definition.maps.clone(), names(&definition.tail_calls), names(&definition.jumps))
+    };
+    let is = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(calls(LEAP, LEAP_MANIFEST), (is(&["counters"]), is(&[]), is(&["calls"])));
+    assert_eq!(calls(VERDICTS, VERDICTS_MANIFEST), (is(&["jumps", "lengths"]), is(&["jumps"]), is(&[])));
+    let leap = (LEAP, LEAP_MANIFEST);
+    check(leap, "/tail-calls", json!({}), "add `\"calls\": [\"PROGRAM\", …]` to `tail-calls`");
+    check(leap, "/tail-calls/calls", json!([null, null, "leap"]), "which has room for 2");
 }
 
 #[test]
