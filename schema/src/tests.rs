@@ -372,7 +372,9 @@ fn a_schema_that_cannot_be_used_is_refused() {
     let mut schema = model().service;
     schema.config["properties"]["depth"]["type"] = json!("figure");
     let message = Model::new(schema).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(message.starts_with("service `some` cannot be used: its schema is not valid"), "{message}");
+    let expected =
+        "service `some` cannot be used: the JSON Schema of its configuration is not valid, at `depth/type`: ";
+    assert!(message.starts_with(expected), "{message}");
 }
 
 /// A model whose state is shown in the place of some settings.
