@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::{Form, Peer, Split, parents};
 use super::change::Draft;
+use crate::plugins::AFTER_PANIC;
 use crate::problem::{ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
@@ -140,7 +141,7 @@ impl Draft<'_> {
     pub(super) fn require_working(&self, cube: &str) -> Result<(), Problem> {
         self.model.topology.cube(cube)?;
         let Some(failure) = self.facts.failed.get(cube) else { return Ok(()) };
-        let message = format!("the plugin of cube `{cube}` failed ({failure}): delete the cube and create it again");
+        let message = format!("the plugin of cube `{cube}` failed ({failure}): {AFTER_PANIC}");
         Err(Problem::failed(cube, message))
     }
 }

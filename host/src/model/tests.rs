@@ -226,7 +226,8 @@ fn ports_come_go_and_change_their_peers() {
 fn a_failed_plugin_takes_no_change_and_its_cube_can_go() {
     let mut facts = facts();
     facts.failed.insert(CubeName::parse("a").unwrap(), "panicked".to_owned());
-    let failed = "the plugin of cube `a` failed (panicked): delete the cube and create it again";
+    let failed = "the plugin of cube `a` failed (panicked): fix the plugin and run `services reload SERVICE`, or delete the \
+                  cube and create it again";
     check_refused(configure("a", &["size"], Operation::Replace, 1.into()), &facts, &[("a", failed)]);
     check_refused(attach("a", "veth2"), &facts, &[("a", failed)]);
     let detached = Change::Detach { cube: "a".to_owned(), port: "br1:p".to_owned() };

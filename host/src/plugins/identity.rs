@@ -14,7 +14,10 @@ pub(super) fn of(file: &str, bytes: &[u8]) -> Result<Identity, LoadError> {
     let no_plugin = |why: &str| LoadError::NoPlugin { file: file.to_owned(), why: why.to_owned() };
     let elf = object::File::parse(bytes).map_err(|_| no_plugin("it is not an ELF file"))?;
     if elf.architecture() != native() {
-        return Err(no_plugin("it is for another machine's architecture"));
+        return Err(no_plugin(match elf.architecture() {
+            Architecture::Bpf => "it is an eBPF object: load it with `type=object`",
+            _ => "it is for another machine's architecture",
+        }));
     }
     let symbol = elf.dynamic_symbols().find(|symbol| symbol.name() == Ok(SYMBOL));
     let symbol = symbol.ok_or_else(|| no_plugin("it has no identity record"))?;

@@ -32,14 +32,21 @@ use crate::slow_path::SlowPath;
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
 
+/// What to do with a cube whose plugin has panicked.
+pub(crate) const AFTER_PANIC: &str =
+    "fix the plugin and run `services reload SERVICE`, or delete the cube and create it again";
+
 /// Why a call of a plugin did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     #[error("{0}")]
     Refused(Refusal),
     /// The plugin panicked, now or earlier: its instance is not called again.
-    #[error("the plugin failed ({0}): delete the cube and create it again")]
+    #[error("the plugin failed ({0}): {AFTER_PANIC}")]
     Panicked(String),
+    /// The plugin panicked when it was to make its side of a cube.
+    #[error("the cube is not created: the plugin failed ({0}): fix the plugin and run `services reload SERVICE`")]
+    NotCreated(String),
     #[error("the plugin's answer is not JSON of the expected form: {0}")]
     Malformed(String),
     #[error("the datapath of service `{service}` cannot be used: {fault}")]
@@ -149,7 +156,7 @@ impl Instance {
     /// Makes the plugin's side of a cube; `info` is what the SDK's `Cube` is read from.
     ///
     /// # Errors
-    /// The plugin's reason.
+    /// The plugin's reason. A panic is not in the log: whoever wanted the cube knows what follows from it.
     pub(crate) fn create(
         plugin: &Plugin,
         name: &str,
@@ -186,13 +193,10 @@ impl Instance {
                 failures,
                 failed: OnceLock::new(),
             }),
-            RErr(text) => {
-                let failure = refusal(&text);
-                if let Failure::Panicked(message) = &failure {
-                    log.panicked(message, "the cube is not created");
-                }
-                Err(failure)
-            }
+            RErr(text) => Err(match refusal(&text) {
+                Failure::Panicked(message) => Failure::NotCreated(message),
+                failure => failure,
+            }),
         }
     }
 
