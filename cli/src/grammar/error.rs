@@ -101,6 +101,13 @@ pub(crate) enum UsageError {
     PluginName { name: String },
     #[error("'{name}' cannot be a plugin's name: it is a word of the API or of the command line; choose another")]
     ReservedName { name: String },
+    #[error(
+        "'{name}' cannot be the name of a plugin in Rust: it means something to the compiler, to cargo or in the project; choose \
+         another, or leave out --rust"
+    )]
+    NameInRust { name: String },
+    #[error("{first} and {second} exclude each other")]
+    PluginFlagsTogether { first: &'static str, second: &'static str },
     #[error("{word} goes with config apply and config diff only")]
     WordWithoutConfig { word: &'static str },
     #[error("- (standard input) and FILE exclude each other")]
@@ -134,7 +141,9 @@ impl UsageError {
             Self::FlagWithoutPlugin { .. }
             | Self::FlagOfPlugin { .. }
             | Self::PluginName { .. }
-            | Self::ReservedName { .. } => Topic::Plugin,
+            | Self::ReservedName { .. }
+            | Self::NameInRust { .. }
+            | Self::PluginFlagsTogether { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::Count { .. }
             | Self::CubeTwice { .. }
