@@ -229,7 +229,7 @@ static __always_inline int pcn_forward_through(void *ports, __u32 port)
 
 /*
  * Declares programs of the cube that others jump to by index: PCN_PROGRAMS(calls, 8), whose slots the plugin describes
- * (Datapath::jump), or an object service's manifest ("tail-calls").
+ * (Datapath::jump).
  */
 #define PCN_PROGRAMS(name, count)                   \
 	struct {                                        \

@@ -382,8 +382,11 @@ fn programs_in_a_chain_have_tables_of_their_own_to_jump_through() {
     assert_eq!(calls(LEAP, LEAP_MANIFEST), (is(&["counters"]), is(&[]), is(&["calls"])));
     assert_eq!(calls(VERDICTS, VERDICTS_MANIFEST), (is(&["jumps", "lengths"]), is(&["jumps"]), is(&[])));
     let leap = (LEAP, LEAP_MANIFEST);
-    check(leap, "/tail-calls", json!({}), "add `\"calls\": [\"PROGRAM\", …]` to `tail-calls`");
-    check(leap, "/tail-calls/calls", json!([null, null, "leap"]), "which has room for 2");
+    let unfilled = "the map `calls` is a PROG_ARRAY, and `tail-calls` does not say which programs are in it: add `\"calls\": \
+                    [\"PROGRAM\", …]` to `tail-calls`";
+    check(leap, "/tail-calls", json!({}), unfilled);
+    let room = "`tail-calls` has 3 programs for the map `calls`, which has room for 2";
+    check(leap, "/tail-calls/calls", json!([null, null, "leap"]), room);
 }
 
 #[test]
