@@ -50,10 +50,8 @@ use ways::{Published, Ways, netdev_at, surroundings};
 
 use crate::containers::Containers;
 use crate::model::{self, Change, Facts, Looks, Model, Origin};
-use crate::plugins::{
-    AFTER_PANIC, Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking,
-};
-use crate::problem::{Problem, Problems};
+use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
+use crate::problem::{AFTER_PANIC, Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;

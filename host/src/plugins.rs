@@ -30,7 +30,7 @@ use polycube_loader::described;
 
 pub(crate) use calls::{Calls, PATIENCE};
 pub(crate) use failures::Failures;
-pub(crate) use instance::{AFTER_PANIC, Acted, Failure, Instance, MakeMap, MapCopy, NetdevAt, Request, Stream};
+pub(crate) use instance::{Acted, Failure, Instance, MakeMap, MapCopy, NetdevAt, Request, Stream};
 pub(crate) use instances::{CaptureDirs, Instances, Surroundings};
 pub(crate) use lines::Maps as LineMaps;
 pub(crate) use loader::{LoadError, Plugin, load_directory, load_service};

@@ -52,7 +52,7 @@ pub struct ProgramRefused {
 /// The reason at the end of a log: what follows it are registers and figures (`is_state_visited()` in
 /// kernel/bpf/verifier.c), and one about a loop comes after the instruction, in the same line.
 fn last_line(log: &str) -> Option<&str> {
-    const NO_REASON: [&str; 4] = ["processed ", ";", "cur state:", "old state:"];
+    const NO_REASON: [&str; 6] = ["processed ", ";", "cur state:", "old state:", "verification time ", "stack depth "];
     let is_reason = |line: &&str| !line.is_empty() && !NO_REASON.iter().any(|start| line.starts_with(start));
     let line = log.lines().rev().find(is_reason)?;
     Some(line.find("infinite loop detected").map_or(line, |at| &line[at..]))
@@ -300,6 +300,9 @@ mod tests {
         let log = "; while (x) @ loop.c:6\n7: (b7) r3 = 1\n8: (56) if w3 != 0x0 goto pc-3 infinite loop detected at insn 6\n\
                    cur state: R1=ctx() R3=1\nold state: R1=ctx() R3=1\nprocessed 9 insns (limit 1000000)\n";
         check(log, "infinite loop detected at insn 6, at `while (x) @ loop.c:6`");
+        let log = "BPF program is too large. Processed 1000001 insn\nverification time 601 usec\nstack depth 0\n\
+                   processed 1000001 insns (limit 1000000)\n";
+        check(log, "BPF program is too large. Processed 1000001 insn");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) enum Fault {
     )]
     Member { part: Part, place: String },
     #[error("`{place}` of its {part} contradicts itself: {what}")]
-    Contradiction { part: Part, place: String, what: Contradiction },
+    Contradiction { part: Part, place: String, what: Box<Contradiction> },
     #[error(
         "`{place}` is {config} in its configuration and {state} in its state, which are shown as one: choose another name, \
          or the same type"
@@ -201,7 +201,7 @@ fn check_node(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
     if schema.get("$ref").is_some() {
         return Err(Fault::Reference { part, place: place.to_owned() });
     }
-    leaf::check(schema).map_err(|what| Fault::Contradiction { part, place: place.to_owned(), what })?;
+    leaf::check(schema).map_err(|what| Fault::Contradiction { part, place: place.to_owned(), what: Box::new(what) })?;
     if let Some(items) = schema.get("items") {
         if items.get("properties").is_some() {
             check_key(part, schema, place)?;

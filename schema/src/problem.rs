@@ -11,6 +11,10 @@ pub use polycube_api::ErrorTag;
 use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method, without_numbers};
 use polycube_plugin_api::{Refusal, Tag};
 
+/// What to do about a cube whose plugin has panicked.
+pub const AFTER_PANIC: &str =
+    "fix the plugin and run `services reload SERVICE`, or delete the cube and create it again";
+
 /// One reason and the place that it is about. As text, the reason and the advice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

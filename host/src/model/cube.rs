@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::{Form, Peer, Split, parents};
 use super::change::Draft;
-use crate::plugins::AFTER_PANIC;
-use crate::problem::{ErrorTag, Problem, Problems};
+use crate::problem::{AFTER_PANIC, ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::schema::action::Called;

@@ -29,13 +29,10 @@ use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
 use crate::environment::Told;
+use crate::problem::AFTER_PANIC;
 use crate::slow_path::SlowPath;
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
-
-/// What to do with a cube whose plugin has panicked.
-pub(crate) const AFTER_PANIC: &str =
-    "fix the plugin and run `services reload SERVICE`, or delete the cube and create it again";
 
 /// Why a call of a plugin did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +155,7 @@ impl Instance {
     /// Makes the plugin's side of a cube; `info` is what the SDK's `Cube` is read from.
     ///
     /// # Errors
-    /// The plugin's reason. A panic is not in the log: whoever wanted the cube knows what follows from it.
+    /// The plugin's reason. A panic is not logged here: what follows from it depends on why the cube is made.
     pub(crate) fn create(
         plugin: &Plugin,
         name: &str,

@@ -11,13 +11,13 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Contradiction {
     #[error("its default, {default}, is not of its type, {kind}")]
-    Type { default: Value, kind: String },
-    #[error("its default, {default}, is not one of its values: {}", .values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
-    Choice { default: Value, values: Vec<Value> },
+    Type { default: String, kind: String },
+    #[error("its default, {default}, is not one of its values: {}", .values.join(", "))]
+    Choice { default: String, values: Vec<String> },
     #[error("its default, {default}, is past its `{bound}`, {limit}")]
-    Bound { default: Value, bound: &'static str, limit: Value },
+    Bound { default: String, bound: &'static str, limit: String },
     #[error("its `{low}`, {least}, is past its `{high}`, {most}")]
-    Range { low: &'static str, least: Value, high: &'static str, most: Value },
+    Range { low: &'static str, least: String, high: &'static str, most: String },
     #[error("it has `{keyword}` and is of the type {kind}: make it `{wanted}`")]
     Shape { keyword: &'static str, kind: String, wanted: &'static str },
 }
@@ -39,7 +39,7 @@ pub(super) fn check(schema: &Value) -> Result<(), Contradiction> {
     for (low, high) in RANGES {
         let (least, most) = (&schema[low], &schema[high]);
         if order(least, most) == Some(Ordering::Greater) {
-            return Err(Contradiction::Range { low, least: least.clone(), high, most: most.clone() });
+            return Err(Contradiction::Range { low, least: least.to_string(), high, most: most.to_string() });
         }
     }
     match schema.get("default") {
@@ -52,10 +52,13 @@ pub(super) fn check(schema: &Value) -> Result<(), Contradiction> {
 fn check_default(schema: &Value, default: &Value) -> Result<(), Contradiction> {
     let kinds = kinds(schema);
     if !kinds.is_empty() && !kinds.iter().any(|kind| is_of(kind, default)) {
-        return Err(Contradiction::Type { default: default.clone(), kind: in_words(&kinds) });
+        return Err(Contradiction::Type { default: default.to_string(), kind: in_words(&kinds) });
     }
     if let Some(values) = values(schema).filter(|values| !values.contains(default)) {
-        return Err(Contradiction::Choice { default: default.clone(), values });
+        return Err(Contradiction::Choice {
+            default: default.to_string(),
+            values: values.iter().map(Value::to_string).collect(),
+        });
     }
     let length = |value: &Value| value.as_str().map(|text| Value::from(text.chars().count()));
     let count = |value: &Value| value.as_array().map(|items| Value::from(items.len()));
@@ -64,7 +67,11 @@ fn check_default(schema: &Value, default: &Value) -> Result<(), Contradiction> {
         let Some(measure) = measure else { continue };
         for (bound, wrong) in [(low, Ordering::Less), (high, Ordering::Greater)] {
             if order(&measure, &schema[bound]) == Some(wrong) {
-                return Err(Contradiction::Bound { default: default.clone(), bound, limit: schema[bound].clone() });
+                return Err(Contradiction::Bound {
+                    default: default.to_string(),
+                    bound,
+                    limit: schema[bound].to_string(),
+                });
             }
         }
     }

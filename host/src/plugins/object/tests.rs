@@ -1,3 +1,5 @@
+mod keywords;
+
 use polycube_plugin_api::Direction;
 use serde_json::json;
 
