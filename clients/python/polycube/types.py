@@ -648,6 +648,9 @@ Packetcapture = TypedDict(
         "storage": PacketcaptureStorage,
         # Limits of network mode's queue; the oldest packets are discarded
         "queue": PacketcaptureQueue,
+        # Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede
+        # them, once `keys` were given; 0 for none
+        "keys-wait": int,
         # MiB that buffer packets for a slow reader of a stream, per reader
         "stream-buffer": float,
         # Path of the capture file
@@ -666,6 +669,8 @@ Packetcapture = TypedDict(
         "disk": PacketcaptureDisk,
         # Header of the capture's pcap file
         "globalheader": PacketcaptureGlobalheader,
+        # TLS keys that files and streams of pcapng get: the last MiB of those that were given with `keys`
+        "tls-keys": int,
         # The packet that a client of network mode gets next; GET `packet` removes it from the queue
         "packet": PacketcapturePacket,
         # Capture files, the oldest first; files of other daemons are not listed
@@ -827,6 +832,9 @@ PacketcaptureSettings = TypedDict(
         "storage": PacketcaptureSettingsStorage,
         # Limits of network mode's queue; the oldest packets are discarded
         "queue": PacketcaptureSettingsQueue,
+        # Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede
+        # them, once `keys` were given; 0 for none
+        "keys-wait": int,
         # MiB that buffer packets for a slow reader of a stream, per reader
         "stream-buffer": float,
         # What to attach it to, with commas between several; only when the cube is made
