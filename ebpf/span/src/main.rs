@@ -173,7 +173,7 @@ unsafe fn send(skb: *mut __sk_buff, destination: &Destination, counters: *mut Co
         // cut has none left.
         let is_large = (*skb).gso_size != 0;
         if is_cut || is_large && is_tunnel {
-            cut(skb, keep, whole)?;
+            cut(skb, keep)?;
         }
         if (*skb).len > room {
             // The kernel keeps more of it than the way takes.
@@ -198,15 +198,17 @@ unsafe fn send(skb: *mut __sk_buff, destination: &Destination, counters: *mut Co
 
 /// Cuts a frame to `keep` bytes, or to the least that the kernel allows.
 #[inline(always)]
-unsafe fn cut(skb: *mut __sk_buff, keep: u32, whole: u32) -> Option<()> {
+unsafe fn cut(skb: *mut __sk_buff, keep: u32) -> Option<()> {
     // SAFETY: as in `copy`. A call that fails leaves the frame as it is.
     unsafe {
         if bpf_skb_change_tail(skb, keep, 0) == 0 {
             return Some(());
         }
+        // What is shorter than `keep` is refused as that was. To compare them here, or with `whole`, would have the verifier
+        // look at the rest of the program once for each step: what it knows of them would differ.
         for step in 0..STEPS {
             let length = SHORTEST + STEP * step;
-            if length > keep && bpf_skb_change_tail(skb, length.min(whole), 0) == 0 {
+            if bpf_skb_change_tail(skb, length.min((*skb).len), 0) == 0 {
                 return Some(());
             }
         }
