@@ -7,7 +7,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Verb;
+use crate::{Verb, one_line};
 
 /// What can follow a path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,8 +35,8 @@ pub struct Help {
 
 impl Help {
     /// Help that only says what is there.
-    pub fn of(description: impl Into<String>) -> Self {
-        Self { description: description.into(), ..Self::default() }
+    pub fn of(description: impl AsRef<str>) -> Self {
+        Self { description: one_line(description.as_ref()), ..Self::default() }
     }
 
     /// For completion: all words that can follow.
@@ -171,7 +171,7 @@ pub struct Keyword {
     pub create_only: bool,
     /// Whether it must be given.
     pub mandatory: bool,
-    /// Whether people see it only if they ask for everything.
+    /// Whether people see it only if they ask for everything, or if they have set it.
     #[serde(skip_serializing_if = "is_false")]
     pub minor: bool,
     /// With `deep`: the members of a container, or of a list's entries.
@@ -186,8 +186,8 @@ fn is_false(flag: &bool) -> bool {
 
 impl Keyword {
     /// A word with one line about it.
-    pub fn new(name: impl Into<String>, kind: KeywordKind, description: impl Into<String>) -> Self {
-        Self { name: name.into(), kind, description: description.into(), ..Self::default() }
+    pub fn new(name: impl Into<String>, kind: KeywordKind, description: impl AsRef<str>) -> Self {
+        Self { name: name.into(), kind, description: one_line(description.as_ref()), ..Self::default() }
     }
 
     /// A name that the user gives, `<name>`; `values` are those that exist.

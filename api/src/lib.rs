@@ -10,11 +10,13 @@ mod error;
 mod help;
 mod unit;
 mod word;
+mod words;
 
 pub use self::error::{Candidates, Error, ErrorBody, ErrorInfo, ErrorTag, Errors, Instead, Limits};
 pub use self::help::{Form, Help, Keyword, KeywordKind};
 pub use self::unit::{Unit, UnitError};
 pub use self::word::{COMMAND_LINE, Method, Verb, Word};
+pub use self::words::{one_line, without_numbers};
 
 /// What every path begins with, without a slash at its end.
 pub const BASE: &str = "/polycube/v1";

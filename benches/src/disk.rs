@@ -1,4 +1,7 @@
-//! What the disk of this program takes, through the page cache and past it: the least that a recorder spends on writing.
+//! What the disk of this program takes, through the page cache and past it: the least that a recorder spends on writing;
+//! and what a capture spends, in each way of `storage direct`.
+
+mod capture;
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -56,15 +59,15 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         }
         round += 1;
     }
-    let rows = WAYS
-        .iter()
-        .zip(&measured)
-        .map(|(way, [rate, cpu])| Row { name: way.name.to_owned(), cells: vec![Cell::of(rate, 0), Cell::of(cpu, 3)] });
+    let rows = WAYS.iter().zip(&measured).map(|(way, [rate, cpu])| Row {
+        name: way.name.to_owned(),
+        cells: vec![Cell::of(rate, 0), Cell::of(cpu, 3), Cell::none()],
+    });
     Ok(Table {
         bench: "disk",
-        what: format!("{} MiB written to a new file", BYTES >> 20),
-        columns: vec!["MB/s", "CPU-s for a million records of 1500 B"],
-        rows: rows.collect(),
+        what: format!("{} MiB written to a new file, and captures", BYTES >> 20),
+        columns: vec!["MB/s", "CPU-s for a million records of 1500 B", "% in the file"],
+        rows: rows.chain(capture::rows(rounds)?).collect(),
     })
 }
 

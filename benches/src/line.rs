@@ -1,5 +1,6 @@
 //! A capture in one line, compared with tcpdump and dumpcap on the same netdev: what it costs, what it keeps, and how soon
-//! the first packet is there.
+//! the first packet is there, at one netdev and at all of a hundred. What is left out of packets is measured beside what
+//! `-s 96` leaves out.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -24,6 +25,9 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// The headers of a file of pcap and of a record (draft-ietf-opsawg-pcap, sections 4 and 5).
 const FIRST_PACKET: usize = 24 + 16;
 const NETDEV: &str = "veth1";
+/// All netdevs, and how many there are besides the one with packets.
+const ANY: &str = "any";
+const IDLE: usize = 100;
 
 /// What captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,10 +37,17 @@ enum Tool {
     Alone,
     Tcpdump,
     Dumpcap,
+    /// Without payload.
+    Headers,
+    /// The first 96 bytes.
+    Short,
+    ShortTcpdump,
 }
 
 impl Tool {
     const ALL: [Self; 4] = [Self::Line, Self::Alone, Self::Tcpdump, Self::Dumpcap];
+    /// Those that record less of each packet.
+    const LESS: [Self; 3] = [Self::Headers, Self::Short, Self::ShortTcpdump];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,56 +55,70 @@ impl Tool {
             Self::Alone => "the same without a daemon",
             Self::Tcpdump => "tcpdump -i",
             Self::Dumpcap => "dumpcap -i",
+            Self::Headers => "polycubectl capture -s headers",
+            Self::Short => "polycubectl capture -s 96",
+            Self::ShortTcpdump => "tcpdump -s 96 -i",
         }
     }
 
     /// What it prints once it captures.
     fn greeting(self) -> &'static str {
         match self {
-            Self::Line | Self::Alone => "capturing at",
-            Self::Tcpdump => "listening on",
+            Self::Line | Self::Alone | Self::Headers | Self::Short => "capturing at",
+            Self::Tcpdump | Self::ShortTcpdump => "listening on",
             Self::Dumpcap => "File: ",
         }
     }
 
     fn is_there(self) -> bool {
-        let (Self::Tcpdump | Self::Dumpcap) = self else { return true };
+        if self.is_ours() {
+            return true;
+        }
         let name = self.name().split(' ').next().unwrap_or_default();
         let mut command = Command::new(name);
         command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Line | Self::Alone | Self::Headers | Self::Short)
+    }
+
     /// Writes classic pcap, as all of them can, to `target`.
-    fn command(self, scene: &Scene, target: &Path) -> Result<Command> {
+    fn command(self, scene: &Scene, place: &str, target: &Path) -> Result<Command> {
         let namespace = scene.daemon.host();
         let mut command = match self {
-            Self::Line | Self::Alone => {
+            Self::Line | Self::Alone | Self::Headers | Self::Short => {
                 let mut command = namespace.command(binary_dir()?.join("polycubectl"));
-                command.args(["capture", NETDEV, "--format", "pcap"]);
+                command.args(["capture", place, "--format", "pcap"]);
                 command.env_remove("POLYCUBECTL_URL");
-                if self == Self::Line {
+                if self != Self::Alone {
                     command.env("POLYCUBECTL_URL", format!("unix://{}", scene.daemon.socket().display()));
                 }
                 command
             }
-            Self::Tcpdump => {
+            Self::Tcpdump | Self::ShortTcpdump => {
                 let mut command = namespace.command("tcpdump");
-                command.args(["-n", "-U", "-Z", "root", "-i", NETDEV]);
+                command.args(["-n", "-U", "-Z", "root", "-i", place]);
                 command
             }
             Self::Dumpcap => {
                 let mut command = namespace.command("dumpcap");
-                command.args(["-P", "-i", NETDEV]);
+                command.args(["-P", "-i", place]);
                 command
             }
         };
+        match self {
+            Self::Headers => drop(command.args(["-s", "headers"])),
+            Self::Short | Self::ShortTcpdump => drop(command.args(["-s", "96"])),
+            Self::Line | Self::Alone | Self::Tcpdump | Self::Dumpcap => {}
+        }
         command.arg("-w").arg(target);
-        match (self, target == Path::new("-")) {
-            (_, true) => drop(command.args(["-c", "1"])),
+        if target == Path::new("-") {
+            command.args(["-c", "1"]);
+        } else if self.is_ours() {
             // The others overwrite files unasked.
-            (Self::Line | Self::Alone, false) => drop(command.arg("--force")),
-            (Self::Tcpdump | Self::Dumpcap, false) => {}
+            command.arg("--force");
         }
         Ok(command)
     }
@@ -123,20 +148,39 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     ] {
         rows.extend(costs(&scene, &tools, &Case { length, target, what }, rounds)?);
     }
-    for tool in tools {
-        let mut first = Samples::default();
-        for _ in 0..rounds * 2 {
-            first.push(first_packet(&scene, tool)?.as_secs_f64() * 1e3);
-        }
-        let cells = vec![Cell::none(), Cell::none(), Cell::none(), Cell::of(&first, 0)];
-        rows.push(Row { name: format!("an idle netdev, {}", tool.name()), cells });
+    let less: Vec<Tool> = Tool::LESS.into_iter().filter(|tool| tool.is_there()).collect();
+    let case = Case { length: 1500, target: &file, what: "1500 B to a file, less of each" };
+    rows.extend(costs(&scene, &less, &case, rounds)?);
+    rows.extend(delays(&scene, &tools, NETDEV, "an idle netdev", rounds)?);
+    for number in 0..IDLE {
+        let name = format!("idle{number}");
+        let mut command = scene.daemon.host().command("ip");
+        let made = command.args(["link", "add", &name, "up", "type", "dummy"]).status()?;
+        ensure!(made.success(), "ip link add {name} type dummy");
     }
+    rows.extend(delays(&scene, &tools, ANY, &format!("any of {} netdevs", IDLE + 1), rounds)?);
     Ok(Table {
         bench: "line",
         what: format!("A capture in one line of a flood from one core, {} ms per window", WINDOW.as_millis()),
         columns: vec!["rate kept", "% recorded", "capture CPU-s/Mpkt", "ms from exec to the first packet"],
         rows,
     })
+}
+
+/// How soon each tool has its first packet. They take turns.
+fn delays(scene: &Scene, tools: &[Tool], place: &str, what: &str, rounds: usize) -> Result<Vec<Row>> {
+    let mut measured = BTreeMap::<Tool, Samples>::new();
+    for _ in 0..rounds * 2 {
+        for tool in tools.iter().copied() {
+            let took = first_packet(scene, tool, place)?;
+            measured.entry(tool).or_default().push(took.as_secs_f64() * 1e3);
+        }
+    }
+    let row = |(tool, samples): (&Tool, &Samples)| Row {
+        name: format!("{what}, {}", tool.name()),
+        cells: vec![Cell::none(), Cell::none(), Cell::none(), Cell::of(samples, 0)],
+    };
+    Ok(measured.iter().map(row).collect())
 }
 
 /// Frames of one length, and where they go.
@@ -181,10 +225,10 @@ fn costs(scene: &Scene, tools: &[Tool], case: &Case<'_>, rounds: usize) -> Resul
 }
 
 /// From the start of the program to its first packet, on a netdev where one passes each millisecond.
-fn first_packet(scene: &Scene, tool: Tool) -> Result<Duration> {
+fn first_packet(scene: &Scene, tool: Tool, place: &str) -> Result<Duration> {
     let sender = Sender::open(scene.peer(1))?;
     let frames = Flow::between(scene.peer(1), scene.host(1)).frames(Protocol::Udp, 64, 1);
-    let mut command = tool.command(scene, Path::new("-"))?;
+    let mut command = tool.command(scene, place, Path::new("-"))?;
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| -> Result<()> {
@@ -223,7 +267,7 @@ struct Running {
 
 impl Running {
     fn start(scene: &Scene, tool: Tool, target: &Path) -> Result<Self> {
-        let mut command = tool.command(scene, target)?;
+        let mut command = tool.command(scene, NETDEV, target)?;
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         process::confine(child.id(), RECORDER)?;
         let mut messages = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
@@ -232,7 +276,7 @@ impl Running {
             line.clear();
             ensure!(messages.read_line(&mut line)? > 0, "{} ended at once", tool.name());
         }
-        let daemon = scene.daemon.pid().filter(|_| tool == Tool::Line);
+        let daemon = scene.daemon.pid().filter(|_| tool.is_ours() && tool != Tool::Alone);
         Ok(Self { tool, child, messages, daemon })
     }
 

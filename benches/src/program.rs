@@ -7,7 +7,7 @@ mod mapping;
 mod subject;
 
 use anyhow::{Context, Result};
-use polycube_layout::ring::{EXTENT, HEADERS, SNAPLEN};
+use polycube_layout::ring::{DEFAULT_PIECE, EXTENT, HEADERS, PIECE, SNAPLEN, WEAK_ORDER};
 use polycube_tests::lab::Lab;
 use polycube_tests::traffic::{Flow, Protocol, pin_to_core};
 
@@ -23,6 +23,8 @@ const RING: usize = 16 << 20;
 /// A ring that stays in the cache even as a large lane.
 const CACHED: usize = 1 << 20;
 const IN_TIME: &str = "capture, whole frames, reader in time";
+/// Pieces in which a frame may be copied: a CPU's best is to be set for it in packetcapture's `copying`. 0 is all at once.
+const PIECES: [u32; 4] = [0, 768, DEFAULT_PIECE, 1280];
 /// No netdev has this index: a copy to it is asked for, and not made.
 const ABSENT: u32 = 0x7fff_ffff;
 /// Runs on one packet per call: their records are to fit into a small lane.
@@ -38,6 +40,7 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::floor()?,
         Subject::floor()?.on_both("the same on two CPUs at once"),
         Subject::capture(IN_TIME, RING, Reader::InTime)?,
+        Subject::capture_with("the same for a machine with a weak order", RING, Reader::InTime, Some((WEAK_ORDER, 1)))?,
         Subject::capture(IN_TIME, RING, Reader::InTime)?.on_both("the same on two CPUs at once"),
         Subject::capture("capture, whole frames, reader late", RING, Reader::Late)?,
         Subject::capture("the same with the large lane in the cache", CACHED, Reader::LateInCache)?,
@@ -56,9 +59,10 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         Subject::tail_calls("eight tail calls, as between them", 8, Index::Constant)?,
         Subject::tail_calls("eight tail calls with an index from the packet", 8, Index::Read)?,
     ];
+    let subjects = subjects.into_iter().map(Ok).chain(pieces()).collect::<Result<Vec<_>>>()?;
     pin_to_core(RECORDER)?;
-    let mut times = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
-    let mut more = subjects.each_ref().map(|_| SIZES.map(|_| Samples::default()));
+    let mut times = vec![SIZES.map(|_| Samples::default()); subjects.len()];
+    let mut more = times.clone();
     for (size, length) in SIZES.into_iter().enumerate() {
         let frame = flow.frame(Protocol::Udp, length, 0);
         let mut round = 0;
@@ -81,6 +85,17 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
         what: format!("Nanoseconds per packet in BPF_PROG_TEST_RUN, at least {rounds} turns of {REPEAT} packets"),
         columns: vec!["64 B", "64 B − empty", "512 B", "512 B − empty", "1500 B", "1500 B − empty"],
         rows: rows.collect(),
+    })
+}
+
+/// The capture with each of [`PIECES`], in memory that is in the cache and in memory that is not.
+fn pieces() -> impl Iterator<Item = Result<Subject>> {
+    let readers = [("in time", Reader::InTime), ("late", Reader::Late)];
+    readers.into_iter().flat_map(|(word, reader)| {
+        PIECES.into_iter().map(move |piece| {
+            let pieces = if piece == 0 { String::from("at once") } else { format!("in pieces of {piece}") };
+            Subject::capture_with(&format!("{pieces}, reader {word}"), RING, reader, Some((PIECE, piece)))
+        })
     })
 }
 

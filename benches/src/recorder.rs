@@ -14,7 +14,7 @@ use crate::recorded;
 use crate::sniffer::Sniffer;
 
 /// Time for a recorder to write what it has: twice what ours may need.
-const SETTLE: Duration = Duration::from_millis(200);
+pub(crate) const SETTLE: Duration = Duration::from_millis(200);
 /// The snap length that cuts nothing off.
 pub(crate) const WHOLE: u32 = 262_144;
 
@@ -92,7 +92,7 @@ impl Recorder {
     ) -> Result<(T, Recorded)> {
         let (result, file, cpu) = match self {
             Self::Ours | Self::Direct => {
-                setup.sniffer.set_direct(self == Self::Direct)?;
+                setup.sniffer.set_direct(if self == Self::Direct { "true" } else { "false" })?;
                 setup.sniffer.start(settings.direction, settings.snaplen)?;
                 let before = setup.sniffer.cpu_time()?;
                 let result = work()?;

@@ -19,6 +19,9 @@ const SERVICE: &str = "simplebridge";
 /// What the plugin's file has, and each other build has something else instead of.
 const TEXT: &str = "Learning switch";
 
+/// What a build id follows: the lengths of its owner's name and its own, its type, and the name (gABI, "Note Section").
+const BUILD_ID: &[u8] = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
+
 /// Cubes whose code is exchanged.
 const CUBES: usize = 100;
 
@@ -83,7 +86,10 @@ impl Subject {
     fn build(&mut self, name: &str) -> Result<PathBuf> {
         self.builds += 1;
         let mut code = fs::read(binary_dir()?.join(format!("libpcn_{SERVICE}.so")))?;
-        let at = code.windows(TEXT.len()).position(|text| text == TEXT.as_bytes()).context("the description")?;
+        let place = |bytes: &[u8]| code.windows(bytes.len()).position(|found| found == bytes);
+        let at = place(TEXT.as_bytes()).context("the description")?;
+        let id = place(BUILD_ID).context("the build id")? + BUILD_ID.len();
+        code[id..id + 4].copy_from_slice(&(self.builds as u32).to_ne_bytes());
         code[at..at + TEXT.len()].copy_from_slice(format!("{:0width$}", self.builds, width = TEXT.len()).as_bytes());
         let path = self.plugins.path().join(name);
         if path.exists() {

@@ -33,8 +33,8 @@ impl<'a> Sniffer<'a> {
         self.ctl(&format!("sniffer set capture={direction}"))
     }
 
-    /// Chooses whether the next capture writes past the page cache or through it.
-    pub(crate) fn set_direct(&self, direct: bool) -> Result<()> {
+    /// Chooses whether the next capture writes past the page cache or through it: `true`, `false`, or `auto`.
+    pub(crate) fn set_direct(&self, direct: &str) -> Result<()> {
         self.ctl(&format!("sniffer storage set direct={direct}"))
     }
 

@@ -6,6 +6,7 @@
 
 mod files;
 mod output;
+mod prologue;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -19,11 +20,13 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::output::Output;
+use crate::bundle::Bundle;
 use crate::client::{Client, ClientError};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::grammar::Capture;
-use crate::private::{self, PrivateDaemon};
+use crate::keys::Keys;
+use crate::private::{self, PrivateDaemon, PrivateError};
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::CLEAR;
@@ -59,9 +62,14 @@ enum End {
 /// The daemon refuses or ends, the connection breaks, or nothing can be written. What has arrived until then is written.
 pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Result<(), Failure> {
     Output::check(capture)?;
+    // Before a capture is made for a file that cannot be read.
+    capture.keys.as_deref().map(Keys::open).transpose()?;
     let session = Session::new(endpoint)?;
     match session.run(async |client| record(client, capture, verbose).await) {
         Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() && private::is_allowed() => {
+            if let Some(place) = capture.port() {
+                return Err(PrivateError::NoCubes { place: escape(place) }.into());
+            }
             let daemon = PrivateDaemon::start()?;
             let session = Session::new(daemon.endpoint())?;
             let recorded = session.run(async |client| record(client, capture, verbose).await);
@@ -75,6 +83,7 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
 async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(), Failure> {
     // Before anything is started, so that no signal is lost.
     let mut stop = Stop::new().map_err(Failure::Runtime)?;
+    let bundle = if capture.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
     let accept = [media::PCAPNG, media::JSON].join(", ");
     let response = client.open(&capture.request(), &accept).await?;
     if !response.status().is_success() {
@@ -83,12 +92,19 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
         return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
     }
     let cube = cube(response.headers());
-    let mut flow = Flow { client, capture, cube, output: Output::open(capture)?, said: None, looked: 0 };
+    let mut keys = capture.keys.as_deref().map(Keys::open).transpose()?;
+    if let (Some(keys), Some(cube)) = (&mut keys, &cube) {
+        keys.begin(client, vec![cube.clone()]).await?;
+    }
+    let mut flow = Flow { client, capture, cube, output: Output::open(capture, bundle)?, said: None, looked: 0 };
     if !capture.quiet {
         say(&format!("polycubectl: capturing at {}", escape(&capture.places.join(", "))));
     }
-    let end = flow.copy(response, &mut stop).await;
+    let end = flow.copy(response, &mut stop, keys.as_mut()).await;
     flow.clear();
+    if end.is_ok() {
+        flow.output.end().await?;
+    }
     if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
         say(&flow.output.summary());
     }
@@ -122,8 +138,29 @@ struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, response: Response<Incoming>, stop: &mut Stop) -> Result<End, Failure> {
+    async fn copy(
+        &mut self,
+        response: Response<Incoming>,
+        stop: &mut Stop,
+        mut keys: Option<&mut Keys>,
+    ) -> Result<End, Failure> {
         let mut body = response.into_body();
+        if let Some(end) = self.pass_on(&mut body, stop, keys.as_deref_mut()).await? {
+            return Ok(end);
+        }
+        Keys::end(keys, self.client).await;
+        self.finish(&mut body, stop).await
+    }
+
+    /// Passes packets on while there are not enough; returns why there are no more.
+    async fn pass_on(
+        &mut self,
+        body: &mut Incoming,
+        stop: &mut Stop,
+        keys: Option<&mut Keys>,
+    ) -> Result<Option<End>, Failure> {
+        let feed = Keys::feed(keys, self.client);
+        tokio::pin!(feed);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(LOOK);
@@ -132,26 +169,27 @@ impl Flow<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = stop.wait() => break,
-                () = sleep_until(deadline) => break,
+                () = stop.wait() => return Ok(None),
+                () = sleep_until(deadline) => return Ok(None),
+                never = &mut feed => match never {},
                 frame = body.frame() => {
-                    let Some(frame) = frame else { return self.ended() };
+                    let Some(frame) = frame else { return self.ended().map(Some) };
                     let frame = frame.map_err(|source| self.client.broken(source))?;
                     // Trailers have no meaning here.
                     let Ok(bytes) = frame.into_data() else { continue };
                     tokio::select! {
                         biased;
                         // A pipe with a slow reader is not waited for.
-                        () = stop.wait(), if !self.output.is_file() => return Ok(End::Enough),
-                        written = self.output.take(&bytes) => if written? { return Ok(End::ReaderGone) },
+                        () = stop.wait(), if !self.output.is_file() => return Ok(Some(End::Enough)),
+                        written = self.output.take(&bytes) => if written? { return Ok(Some(End::ReaderGone)) },
                     }
                     if self.output.has_had_bytes() {
-                        break;
+                        return Ok(None);
                     }
                 }
                 _ = tick.tick() => {
                     if self.output.is_reader_gone() {
-                        return Ok(End::ReaderGone);
+                        return Ok(Some(End::ReaderGone));
                     }
                     self.output.rotate_by_time()?;
                     if self.is_live() {
@@ -161,7 +199,6 @@ impl Flow<'_> {
                 _ = look.tick(), if !self.capture.quiet => self.look().await,
             }
         }
-        self.finish(&mut body, stop).await
     }
 
     /// Ends the capture, and takes what it still had.

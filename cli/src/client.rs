@@ -8,6 +8,7 @@ mod tls;
 use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -30,6 +31,8 @@ use crate::terminal::escape;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the user may wonder.
+const NOTICE_AFTER: Duration = Duration::from_secs(3);
 const MAX_REDIRECTS: usize = 5;
 /// A guard against a resource that never ends. No model should come near it.
 const MAX_ANSWER: usize = 64 << 20;
@@ -48,6 +51,13 @@ pub(crate) struct Client {
     tls: Option<Tls>,
     authorization: Option<HeaderValue>,
     debug: bool,
+}
+
+/// What is shown of a request's body where requests are shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    Everything,
+    Nothing,
 }
 
 /// The daemon's answer to a request, redirects followed.
@@ -77,16 +87,30 @@ impl Client {
         }
     }
 
+    /// As [`Client::send`]; the request's body is shown nowhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::send`].
+    pub(crate) async fn confide(&self, request: &Request) -> Result<Answer, ClientError> {
+        self.answer(self.ask(request, DOCUMENT, Shown::Nothing).await?).await
+    }
+
     /// As [`Client::send`], without the body: it may be long, or never end.
     ///
     /// # Errors
     ///
     /// As [`Client::send`].
     pub(crate) async fn open(&self, request: &Request, accept: &str) -> Result<Response<Incoming>, ClientError> {
+        self.ask(request, accept, Shown::Everything).await
+    }
+
+    async fn ask(&self, request: &Request, accept: &str, shown: Shown) -> Result<Response<Incoming>, ClientError> {
         let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
+        let traced = body.as_deref().filter(|_| shown == Shown::Everything);
         let mut target = format!("{}{}", self.address.base, request.path);
         for _ in 0..=MAX_REDIRECTS {
-            self.trace(format_args!("> {} {target} to {}", request.method, self.address), body.as_deref());
+            self.trace(format_args!("> {} {target} to {}", request.method, self.address), traced);
             let response = self.attempt(self.request(&request.method, &target, accept, body.clone())?).await?;
             self.trace(format_args!("< {}", response.status()), None);
             let location = response.headers().get(LOCATION);
@@ -110,7 +134,7 @@ impl Client {
     pub(crate) async fn answer(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
-        match timeout(ANSWER_TIMEOUT, body).await.map_err(|_| self.silent())? {
+        match self.wait(body).await? {
             Ok(body) => {
                 let answer = Answer { status, body: body.to_bytes() };
                 self.trace(format_args!("< {} bytes", answer.body.len()), Some(&answer.body));
@@ -208,7 +232,23 @@ impl Client {
             tokio::spawn(connection);
             sender.send_request(request).await
         };
-        timeout(ANSWER_TIMEOUT, head).await.map_err(|_| self.silent())?.map_err(|source| self.broken(source))
+        self.wait(head).await?.map_err(|source| self.broken(source))
+    }
+
+    /// Waits for the daemon, and says so where that takes long: it may be stopped, or at work.
+    async fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, ClientError> {
+        let mut answer = pin!(answer);
+        if let Ok(answered) = timeout(NOTICE_AFTER, &mut answer).await {
+            return Ok(answered);
+        }
+        let seconds = ANSWER_TIMEOUT.as_secs();
+        // There is nowhere to report that stderr is closed.
+        let _ = writeln!(
+            io::stderr(),
+            "polycubectl: the daemon at {} has not answered yet: waiting for up to {seconds} s",
+            self.address
+        );
+        timeout(ANSWER_TIMEOUT.saturating_sub(NOTICE_AFTER), answer).await.map_err(|_| self.silent())
     }
 }
 

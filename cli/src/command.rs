@@ -15,7 +15,7 @@ use crate::output::print;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::show::{Paper, Schema};
-use crate::terminal::{escape_text, width};
+use crate::terminal::{escape_text, has_colours, width};
 use crate::{capture, captures, complete, configuration, grammar, help, hint, input, join, plugin, show, stream, top};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -134,7 +134,7 @@ fn help(question: &Question, session: impl FnOnce() -> Result<Session, Failure>)
         // The grammar's part answers the question: that the rest is missing is only a note.
         (Err(failure), true) => {
             print(&ours)?;
-            let _ = writeln!(io::stderr(), "{failure}");
+            let _ = writeln!(io::stderr(), "{}", failure.shown(has_colours(&io::stderr())));
             Ok(())
         }
         (Err(failure @ Failure::Client(_)), false) => {

@@ -68,6 +68,8 @@ pub(crate) fn run() -> Result<(), Failure> {
                     format,
                     packets: None,
                     clock: Clock::default(),
+                    bundle: false,
+                    keys: None,
                 },
             )
         }

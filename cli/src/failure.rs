@@ -2,24 +2,27 @@
 
 use std::io;
 
+use polycube_api::without_numbers;
+
 use crate::address::AddressError;
 use crate::client::{ClientError, FileError};
 use crate::config::ConfigError;
-use crate::grammar::UsageError;
+use crate::grammar::{Mistake, UsageError};
 use crate::input::InputError;
 use crate::private::PrivateError;
-use crate::project::{BuildError, CheckError, NewError};
+use crate::project::{BuildError, CheckError, NewError, PlaceError};
 use crate::records::RecordError;
 use crate::records::blocks::BlockError;
 use crate::refusal::Refusal;
+use crate::terminal::{Colour, paint};
 use crate::token::TokenError;
 use crate::wireshark::InstallError;
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("polycubectl: {0}\n{hint}", hint = .0.topic().hint())]
-    Usage(#[from] UsageError),
+    #[error("polycubectl: {0}\n{hint}", hint = .0.hint())]
+    Usage(#[from] Mistake),
     #[error("polycubectl: {0}")]
     Address(#[from] AddressError),
     #[error("polycubectl: {0}")]
@@ -36,6 +39,8 @@ pub(crate) enum Failure {
     Plugin(#[from] CheckError),
     #[error("polycubectl: {0}")]
     Build(#[from] BuildError),
+    #[error("polycubectl: {0}")]
+    Place(#[from] PlaceError),
     #[error("polycubectl: {0}")]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -63,6 +68,8 @@ pub(crate) enum Failure {
     Install(#[from] InstallError),
     #[error("polycubectl: {0}")]
     Private(#[from] PrivateError),
+    #[error("polycubectl: cannot read the key log {path}: {source}")]
+    KeyLog { path: String, source: io::Error },
     #[error("polycubectl: {}", file_line(.path, .source))]
     File { path: String, source: io::Error },
     #[error(
@@ -75,7 +82,26 @@ pub(crate) enum Failure {
     Runtime(#[source] io::Error),
 }
 
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+/// What lines begin with that say what went wrong. Others say how to go on.
+const PROGRAMS: [&str; 2] = ["polycubectl: ", "polycube-extcap: "];
+
 impl Failure {
+    /// Its lines as they are printed; what went wrong is red where there are colours.
+    pub(crate) fn shown(&self, has_colours: bool) -> String {
+        let text = without_numbers(&self.to_string());
+        let lines = text.lines().map(|line| {
+            let is_reason = PROGRAMS.iter().any(|program| line.starts_with(program));
+            paint(line, (has_colours && is_reason).then_some(Colour::Bad)).to_string()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Scripts distinguish failures by this code; 64, 71 and 74 are those of sysexits.h.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -97,7 +123,12 @@ impl Failure {
             | Self::Input(_)
             | Self::Terminal => 64,
             Self::Runtime(_) => 71,
-            Self::Output(_) | Self::File { .. } | Self::Project(_) | Self::Install(_) => 74,
+            Self::Output(_)
+            | Self::File { .. }
+            | Self::KeyLog { .. }
+            | Self::Project(_)
+            | Self::Place(_)
+            | Self::Install(_) => 74,
         }
     }
 }
@@ -105,9 +136,29 @@ impl Failure {
 fn file_line(path: &str, source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::AlreadyExists => {
-            format!("{path} exists already: choose another name, or give --force to overwrite it")
+            format!("{path} already exists: choose another name, or give --force to overwrite it")
         }
         io::ErrorKind::IsADirectory => format!("{path} is a directory: give the name of a file in it"),
         _ => format!("cannot write {path}: {source}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_red_where_there_are_colours() {
+        let failure: Failure = UsageError::NothingToSet.into();
+        let reason = "polycubectl: set needs at least one key=value, or a configuration on standard input";
+        let hint = "usage: polycubectl NAME [PATH...] set KEY=VALUE...";
+        assert_eq!(failure.shown(false), format!("{reason}\n{hint}"));
+        assert_eq!(failure.shown(true), format!("\u{1b}[31m{reason}\u{1b}[0m\n{hint}"));
+    }
+
+    #[test]
+    fn the_systems_words_do_without_its_numbers() {
+        let failure = Failure::Output(io::Error::from_raw_os_error(28));
+        assert_eq!(failure.shown(false), "polycubectl: cannot write the output: No space left on device");
     }
 }

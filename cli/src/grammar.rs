@@ -34,12 +34,12 @@ pub(crate) use self::capture::{Capture, Extent, Limits, RecordFormat, Rotation};
 pub(crate) use self::capture_flags::FLAGS as CAPTURE_FLAGS;
 pub(crate) use self::captures::{Captures, subject};
 pub(crate) use self::configuration::{Applying, Configuration, Source};
-pub(crate) use self::error::UsageError;
+pub(crate) use self::error::{Mistake, UsageError};
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};
 pub(crate) use self::forms::{CAPTURES_WORDS, CONFIG_WORDS, FORMS, Form, PLUGIN_WORDS, Shell, Topic, about};
 pub(crate) use self::manual::{Explanation, PAGES, Page};
 pub(crate) use self::order::{Call, Input, Line, Order, Output, Question};
-pub(crate) use self::packets::{Destination, Joined, PacketSource, PacketStream};
+pub(crate) use self::packets::{Destination, Joined, PacketSource, PacketStream, keys_of};
 pub(crate) use self::partial::Partial;
 pub(crate) use self::path::segment;
 pub(crate) use self::plugin::{Development, NewPlugin, PluginOrder};
@@ -58,10 +58,11 @@ const RELOAD: &str = "reload";
 /// # Errors
 ///
 /// The first thing that is wrong with it.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, UsageError> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Mistake> {
     let args: Vec<OsString> = args.into_iter().collect();
     if capture::is_meant(&args) {
-        let (meaning, endpoint, verbose) = capture::parse(args)?;
+        let parsed = capture::parse(args).map_err(|error| Mistake::new(error, Topic::Capture));
+        let (meaning, endpoint, verbose) = parsed?;
         let order = match meaning {
             Meaning::Capture(capture) => Order::Capture(capture),
             Meaning::Help => Order::Help(Question { topic: Topic::Capture, path: Vec::new(), command: None }),
@@ -77,17 +78,29 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         });
     }
     if captures::is_meant(&args) {
-        let (asked, Words { endpoint, verbose, .. }) = captures::parse(args)?;
+        let parsed = captures::parse(args).map_err(|error| Mistake::new(error, Topic::Captures));
+        let (asked, Words { endpoint, verbose, .. }) = parsed?;
         let order = match asked {
             Captures::Help => Order::Help(Question { topic: Topic::Captures, path: Vec::new(), command: None }),
             asked => Order::Captures(asked),
         };
         return Ok(Line { order, endpoint, verbose, clock: Clock::default() });
     }
-    let mut words = Words::classify(args)?;
-    captures::locate(&mut words)?;
+    let (mut words, mistake) = Words::classify(args);
+    let topic = words.topic();
+    let about = |error| Mistake::new(error, topic);
+    if let Some(error) = mistake {
+        return Err(about(error));
+    }
+    captures::locate(&mut words).map_err(about)?;
     let (endpoint, verbose) = (std::mem::take(&mut words.endpoint), words.verbose);
     let clock = words.clock.map(|(_, clock)| clock).unwrap_or_default();
+    let order = order(words).map_err(about)?;
+    Ok(Line { order, endpoint, verbose, clock })
+}
+
+/// What classified words ask for.
+fn order(mut words: Words) -> Result<Order, UsageError> {
     let order = if words.own_version {
         Order::OwnVersion
     } else if words.help || words.is_empty() {
@@ -113,7 +126,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Us
         {
             Err(UsageError::Dash)
         }
-        order => Ok(Line { order, endpoint, verbose, clock }),
+        order => Ok(order),
     }
 }
 
@@ -182,6 +195,7 @@ fn request(words: &Words) -> Result<Call, UsageError> {
             };
             Ok(Call { output, ..call })
         }
+        Some(Word::Services) if rest == [RELOAD] && words.command.is_none() => Err(UsageError::NoService),
         Some(Word::Services) if rest.len() == 2 && rest[0] == RELOAD && words.command.is_none() => {
             let path = path::encode(&[first.clone(), rest[1].to_owned(), RELOAD.to_owned()]);
             quiet(words, Request { method: Method::POST, path, body: body_of(words)? })

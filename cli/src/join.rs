@@ -13,9 +13,11 @@ use polycube_api::media;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::merge::Merge;
+use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::grammar::{Joined, Request};
+use crate::keys::Keys;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
 use crate::sink::{Sink, Tally};
@@ -31,6 +33,11 @@ const STEP: Duration = Duration::from_millis(50);
 pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
     Sink::check(&joined.destination)?;
     session.run(async |client| {
+        let bundle = if joined.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
+        let mut keys = joined.keys.as_deref().map(Keys::open).transpose()?;
+        if let Some(keys) = &mut keys {
+            keys.begin(client, joined.cubes.clone()).await?;
+        }
         let (mut bodies, mut readers) = (Vec::new(), Vec::new());
         for stream in joined.streams() {
             let accept = [media::PCAPNG, media::JSON].join(", ");
@@ -46,8 +53,8 @@ pub(crate) fn take(session: &Session, joined: &Joined) -> Result<(), Failure> {
         let idle = joined.streams().filter(|stream| stream.follow).map(|stream| (Idle::new(&stream), 0)).collect();
         let merge = Merge::new(bodies.len(), hold, joined.packets);
         let (sink, tally) = (Sink::open(&joined.destination)?, Tally::begin());
-        let mut flow = Flow { client, readers, idle, merge, sink, tally };
-        let copied = flow.copy(&mut bodies).await;
+        let mut flow = Flow { client, readers, idle, merge, sink, tally, bundle: Some(bundle) };
+        let copied = flow.copy(&mut bodies, keys.as_mut()).await;
         flow.sink.clear();
         if !matches!(copied, Ok(End::ReaderGone)) {
             // There is nowhere to report that stderr is closed.
@@ -73,10 +80,14 @@ struct Flow<'a> {
     merge: Merge,
     sink: Sink,
     tally: Tally,
+    /// For the first bytes.
+    bundle: Option<Bundle>,
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, bodies: &mut [Option<Incoming>]) -> Result<End, Failure> {
+    async fn copy(&mut self, bodies: &mut [Option<Incoming>], keys: Option<&mut Keys>) -> Result<End, Failure> {
+        let feed = Keys::feed(keys, self.client);
+        tokio::pin!(feed);
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let [mut tick, mut look, mut step] = [TICK, LOOK, STEP].map(interval);
         for timer in [&mut tick, &mut look, &mut step] {
@@ -91,6 +102,7 @@ impl Flow<'_> {
                     self.count_dropped().await;
                     break;
                 }
+                never = &mut feed => match never {},
                 (index, piece) = next(bodies, last, |index| self.merge.has_room(index)) => {
                     last = index;
                     match piece {
@@ -131,9 +143,12 @@ impl Flow<'_> {
     /// Writes what has its place; true if nobody reads it any more. When the user has had enough, a pipe with a slow
     /// reader is not waited for.
     async fn write(&mut self, stop: &mut Stop) -> Result<bool, Failure> {
-        let out = self.merge.release(Instant::now(), |packet| self.tally.add(packet));
+        let mut out = self.merge.release(Instant::now(), |packet| self.tally.add(packet));
         if out.is_empty() {
             return Ok(false);
+        }
+        if let Some(bundle) = self.bundle.take() {
+            bundle.insert(&mut out);
         }
         let may_wait = !self.sink.is_file();
         let written = tokio::select! {

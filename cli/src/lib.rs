@@ -3,7 +3,7 @@
 //! Two programs share these rooms; their `main` functions only call here.
 //!
 //! From top to bottom: `command` and `extcap` are the programs; `hint` adds to what went wrong. `configuration` saves and
-//! applies all of it, `plugin` writes and tries plugins of one's own. `capture` captures in one line, `captures` takes files of captures, `stream` takes packets to a `sink`, `join` those of several captures, `top` shows what passes, `watch` describes
+//! applies all of it, `plugin` writes and tries plugins of one's own. `capture` captures in one line, `captures` takes files of captures, `stream` takes packets to a `sink`, `join` those of several captures, `bundle` adds what surrounds a capture, `keys` sends a TLS key log ahead of them, `top` shows what passes, `watch` describes
 //! them, `session` asks the daemon. `help`, `complete` and `show` write what is printed, `input` reads a body. `failure`
 //! and `refusal` say what went wrong. `project` has the templates of plugins. `private` starts a daemon for one capture. `client` speaks HTTP, with what `config`, `token` and `address` say. `wireshark` finds its folder, `clock` and `quantity` are for people. The ground is
 //! `grammar`, the words of a command line without any I/O, with `endpoint`, `records` and `terminal`.
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod bundle;
 mod capture;
 mod captures;
 mod client;
@@ -27,6 +28,7 @@ mod help;
 mod hint;
 mod input;
 mod join;
+mod keys;
 mod output;
 mod plugin;
 mod private;
@@ -48,6 +50,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::failure::Failure;
+use crate::terminal::has_colours;
 
 /// What `polycubectl` does with its arguments.
 pub fn command_line() -> ExitCode {
@@ -64,7 +67,7 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // There is nowhere to report that stderr is closed.
-            let _ = writeln!(io::stderr(), "{failure}");
+            let _ = writeln!(io::stderr(), "{}", failure.shown(has_colours(&io::stderr())));
             ExitCode::from(failure.exit_code())
         }
     }

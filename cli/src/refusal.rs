@@ -4,7 +4,7 @@
 //! requests as command lines. What is wrong is a sentence of the daemon's; it is printed as it is and never parsed.
 
 use hyper::StatusCode;
-use polycube_api::{Candidates, Error, ErrorBody, ErrorTag, Instead, Method, Verb};
+use polycube_api::{Candidates, Error, ErrorBody, ErrorTag, Instead, Method, Verb, Word};
 use serde_json::Value;
 
 use crate::client::Answer;
@@ -29,8 +29,6 @@ pub(crate) enum Asked<'a> {
 #[error("{text}")]
 pub(crate) struct Refusal {
     text: String,
-    /// The words that are not known.
-    unknown: Vec<String>,
 }
 
 impl Refusal {
@@ -39,7 +37,7 @@ impl Refusal {
         if answer.status == StatusCode::UNAUTHORIZED {
             lines.push("polycubectl: give the daemon's token with --token-file or POLYCUBECTL_TOKEN".to_owned());
         }
-        Self { text: lines.join("\n"), unknown: unknown(answer) }
+        Self { text: lines.join("\n") }
     }
 
     /// A refusal of a document: `place` says, for a path in it, where that was written.
@@ -51,7 +49,7 @@ impl Refusal {
         });
         match lines.collect::<Vec<_>>() {
             lines if lines.is_empty() => Self::new(answer, Asked::Verb),
-            lines => Self { text: lines.join("\n"), unknown: Vec::new() },
+            lines => Self { text: lines.join("\n") },
         }
     }
 
@@ -64,18 +62,6 @@ impl Refusal {
         }
         self
     }
-
-    /// Whether this word is one that is not known.
-    pub(crate) fn is_about(&self, word: &str) -> bool {
-        self.unknown.iter().any(|name| name == word)
-    }
-}
-
-fn unknown(answer: &Answer) -> Vec<String> {
-    let body = serde_json::from_slice::<ErrorBody>(&answer.body);
-    let errors = body.map(|body| body.errors.error).unwrap_or_default();
-    let infos = errors.into_iter().map(|error| error.error_info);
-    infos.filter(|info| info.candidates.is_some()).map(|info| info.name).collect()
 }
 
 fn lines(answer: &Answer, asked: Asked<'_>) -> Vec<String> {
@@ -145,7 +131,11 @@ fn methods(path: &str, method: Option<Method>, allow: &[Method], asked: Asked<'_
 
 /// Requests as command lines, as far as a command line can make them.
 fn instead(requests: &[Instead]) -> String {
-    let line = |request: &Instead| Some(format!("`{} {}`", request.path.replace('/', " "), request.method.verb()?));
+    let line = |request: &Instead| {
+        let is_config = request.path == Word::Config.as_str();
+        let verb = if is_config && request.method == Method::Patch { "apply" } else { request.method.verb()?.as_str() };
+        Some(format!("`{} {verb}`", request.path.replace('/', " ")))
+    };
     let lines: Vec<String> = requests.iter().filter_map(line).collect();
     if lines.is_empty() { String::new() } else { format!("; use {}", lines.join(" or ")) }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::slice;
 
-use polycube_api::{EPHEMERAL, Unit};
+use polycube_api::{EPHEMERAL, Unit, without_numbers};
 use serde_json::{Map, Value};
 
 pub(crate) use self::paper::Paper;
@@ -93,7 +93,7 @@ impl Printer<'_> {
 
     /// Whether few people want to see the value at a path: it is a detail, or a group of defaults of the whole answer.
     fn leaves_out(&self, path: &str, value: &Value) -> bool {
-        !self.all && (self.schema.is_minor(path) || !path.contains('.') && self.schema.is_default(path, value))
+        !self.all && (self.schema.is_minor(path, value) || !path.contains('.') && self.schema.is_default(path, value))
     }
 
     fn leaf(&self, path: &str, value: &Value) -> String {
@@ -242,7 +242,7 @@ fn is_tree(value: &Value) -> bool {
 
 fn leaf(value: &Value) -> String {
     match value {
-        Value::String(text) => escape(text),
+        Value::String(text) => escape(&without_numbers(text)),
         Value::Null => "unset".to_owned(),
         Value::Array(items) if items.is_empty() => count(items),
         Value::Array(items) if !is_tree(value) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),

@@ -11,9 +11,11 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::grammar::{Destination, PacketSource, PacketStream, Request};
+use crate::keys::Keys;
 use crate::records::Records;
 use crate::refusal::{Asked, Refusal};
 use crate::session::Session;
@@ -49,7 +51,12 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
     Sink::check(destination)?;
     session.run(async |client| {
         // Refusals are JSON.
+        let mut keys = stream.keys.as_deref().map(Keys::open).transpose()?;
+        if let Some(keys) = &mut keys {
+            keys.begin(client, vec![cube.to_owned()]).await?;
+        }
         let accept = [media::PCAP, media::PCAPNG, media::JSON].join(", ");
+        let bundle = if stream.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
         let response = client.open(&stream.request(), &accept).await?;
         if !response.status().is_success() {
             let command = if *destination == Destination::Lines { "watch" } else { "dump" };
@@ -65,8 +72,9 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
         let is_silent = matches!(destination, Destination::Pipe(_));
         let idle = (stream.follow && !is_silent).then(|| Idle::new(stream));
         let lines = (*destination == Destination::Lines).then(|| Lines::new(stream.clock));
-        let mut flow = Flow { client, reader, idle, sink: Sink::open(destination)?, tally: Tally::begin(), lines };
-        let reason = flow.copy(response.into_body()).await;
+        let (sink, tally, bundle) = (Sink::open(destination)?, Tally::begin(), Some(bundle));
+        let mut flow = Flow { client, reader, idle, sink, tally, lines, bundle };
+        let reason = flow.copy(response.into_body(), keys.as_mut()).await;
         flow.sink.clear();
         if !matches!(reason, Ok(StopReason::ReaderGone)) && !is_silent {
             // There is nowhere to report that stderr is closed.
@@ -91,10 +99,14 @@ struct Flow<'a> {
     tally: Tally,
     /// Instead of records.
     lines: Option<Lines>,
+    /// For the first bytes.
+    bundle: Option<Bundle>,
 }
 
 impl Flow<'_> {
-    async fn copy(&mut self, mut body: Incoming) -> Result<StopReason, Failure> {
+    async fn copy(&mut self, mut body: Incoming, keys: Option<&mut Keys>) -> Result<StopReason, Failure> {
+        let feed = Keys::feed(keys, self.client);
+        tokio::pin!(feed);
         let mut stop = Stop::new().map_err(Failure::Runtime)?;
         let mut records = Records::default();
         let mut tick = interval(TICK);
@@ -108,6 +120,7 @@ impl Flow<'_> {
                     self.count_dropped().await;
                     return Ok(StopReason::Interrupted);
                 }
+                never = &mut feed => match never {},
                 frame = body.frame() => {
                     let Some(frame) = frame else { break };
                     let frame = frame.map_err(|source| self.client.broken(source))?;
@@ -135,13 +148,16 @@ impl Flow<'_> {
 
     fn render(&mut self, records: &mut Records, bytes: &Bytes) -> Result<Vec<u8>, Failure> {
         let mut text = String::new();
-        let whole = records.feed(bytes, |packet| {
+        let mut whole = records.feed(bytes, |packet| {
             self.tally.add(packet);
             if let Some(lines) = &self.lines {
                 text.push_str(&lines.line(packet, ""));
                 text.push('\n');
             }
         })?;
+        if let Some(bundle) = self.bundle.take_if(|_| !whole.is_empty()) {
+            bundle.insert(&mut whole);
+        }
         Ok(if self.lines.is_some() { text.into_bytes() } else { whole })
     }
 

@@ -73,6 +73,8 @@ mod mode;
 mod netmask;
 mod reach;
 mod reader;
+#[cfg(feature = "settings")]
+mod settings;
 mod stack;
 mod target;
 mod terms;
@@ -94,6 +96,8 @@ pub use interpreter::Interpreter;
 pub use libpcap::Missing;
 pub use link::{Link, LinkType};
 pub use netmask::{Netmask, NetmaskError};
+#[cfg(feature = "settings")]
+pub use settings::{Filters, FiltersError};
 pub use target::{Counter, Element, Exit, Hook, Target, Then};
 
 use terms::Terms;

@@ -1,5 +1,7 @@
 //! An error and its causes as a line.
 
+use polycube_api::without_numbers;
+
 /// What went wrong, then why. Many errors end with their cause already, because clients get no more than their text: what is
 /// said once is not said again.
 pub(crate) fn in_one_line(error: &anyhow::Error) -> String {
@@ -9,7 +11,7 @@ pub(crate) fn in_one_line(error: &anyhow::Error) -> String {
             line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
         }
     }
-    line
+    without_numbers(&line)
 }
 
 #[cfg(test)]

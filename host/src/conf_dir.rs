@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::engine::Handle;
 use crate::model::{Absent, Apply, Change, Mode, Others};
 use crate::problem::Problems;
+use crate::sys::regular;
 
 /// How the names of files end that are read; editors and package managers leave others there.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
@@ -125,7 +126,7 @@ fn text(file: &Path) -> Result<String, ConfError> {
     let failed = |source| ConfError::Read { file: file.to_owned(), source };
     let mut text = String::new();
     // The file may grow while it is read.
-    let read = fs::File::open(file).and_then(|opened| opened.take(SIZE + 1).read_to_string(&mut text));
+    let read = regular::open(file).and_then(|opened| opened.take(SIZE + 1).read_to_string(&mut text));
     if read.map_err(failed)? as u64 > SIZE {
         return Err(ConfError::Size { file: file.to_owned() });
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -29,6 +29,9 @@ const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
 /// How long a runtime may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long an answer is kept for a change that may need it: longer than a change waits for its turn.
+const MEMORY: Duration = Duration::from_secs(60);
+
 /// Bytes of an answer at most: that of a container with many labels and mounts has some 100 KiB.
 const LARGEST: usize = 4 << 20;
 
@@ -46,7 +49,8 @@ pub(crate) enum Known {
 /// The containers that selectors name.
 pub(crate) struct Containers {
     sockets: Vec<PathBuf>,
-    known: Mutex<BTreeMap<String, Known>>,
+    /// With the time of the answer.
+    known: Mutex<BTreeMap<String, (Known, Instant)>>,
 }
 
 /// Why a runtime gave no answer.
@@ -82,7 +86,8 @@ impl Containers {
     /// What was found out last.
     pub(crate) fn known(&self, name: &str) -> Known {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(name).cloned().unwrap_or_else(|| Known::Unknown(format!("container `{name}` is being looked up")))
+        let found = known.get(name).map(|(known, _)| known.clone());
+        found.unwrap_or_else(|| Known::Unknown(format!("container `{name}` is being looked up")))
     }
 
     /// Looks containers up. Answers whether anything has changed.
@@ -92,15 +97,17 @@ impl Containers {
             let Namespace::Container(name) = namespace else { continue };
             let found = self.ask_all(name).await;
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            is_changed |= known.insert(name.clone(), found.clone()).as_ref() != Some(&found);
+            let before = known.insert(name.clone(), (found.clone(), Instant::now()));
+            is_changed |= before.is_none_or(|(before, _)| before != found);
         }
         is_changed
     }
 
-    /// Forgets all but these.
+    /// Forgets all but these, and those that a change on its way may need.
     pub(crate) fn keep(&self, namespaces: &BTreeSet<Namespace>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|name, _| namespaces.contains(&Namespace::Container(name.clone())));
+        let is_used = |name: &String| namespaces.contains(&Namespace::Container(name.clone()));
+        known.retain(|name, (_, since)| is_used(name) || since.elapsed() < MEMORY);
     }
 
     async fn ask_all(&self, name: &str) -> Known {

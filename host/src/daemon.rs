@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub(crate) use self::check::check;
 pub(crate) use self::check_plugin::check_plugin;
@@ -26,11 +28,11 @@ use self::tcp::Tcp;
 
 use crate::conf_dir;
 use crate::containers::Containers;
-use crate::datapath::{AttachMode, Datapath, Pins};
-use crate::engine::{self, Kept, Parts, Pulse};
+use crate::datapath::{AttachMode, Datapath, Pins, Rank};
+use crate::engine::{self, Handle, Kept, Parts, Pulse};
 use crate::file_type::FileType;
 use crate::lock;
-use crate::options::{Loaded, Options};
+use crate::options::{Loaded, Options, OverIp};
 use crate::plugins::{CaptureDirs, Plugin, load_directory, load_service};
 use crate::reconcile::Live;
 use crate::registry::{Missing, Registry, Service};
@@ -42,6 +44,9 @@ use crate::sys::process;
 
 /// How long calls of plugins may take when the daemon ends.
 const SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// How long connections may take to end, before their cubes have gone and again after it.
+const CONNECTIONS: Duration = Duration::from_secs(1);
 
 /// Where plugins are installed, below a prefix.
 const PLUGINS: &str = "lib/polycube/plugins";
@@ -77,7 +82,9 @@ pub(crate) fn run(words: &[OsString], mut loaded: Loaded) -> Result<()> {
     let mut registry = registry(&plugin_dirs)?;
     let kept = kept(options, &plugin_dirs, &mut registry)?;
     let pins = Pins::take(&options.bpffs).with_context(|| format!("--bpffs {}", options.bpffs.display()))?;
-    let datapath = Datapath::new(pins, mode)?;
+    // A capture sees what is on the wire, beside whatever else is attached.
+    let rank = if private.is_some() { Rank::NextToWire } else { Rank::Last };
+    let datapath = Datapath::new(pins, mode, rank)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let security = tcp.as_ref().map(|tcp| tcp.security.clone());
     let (is_ephemeral, bpffs) = (options.ephemeral, options.bpffs.clone());
@@ -125,10 +132,7 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let link_prefix = link_prefix(&reload.loaded.options.bpffs)?;
     let (found_pairs, broken) =
         netlink.pairs(&link_prefix).await.context("cannot look at the links of an earlier daemon")?;
-    for (name, ifindex) in broken {
-        tracing::info!(netdev = name, "deleting half of a link between cubes that an earlier daemon left");
-        netlink.delete(ifindex).await.with_context(|| format!("cannot delete {name}"))?;
-    }
+    delete_halves(&netlink, broken).await?;
     let runtime = tokio::runtime::Handle::current();
     let (kernel_netlink, promiscuous, taken_pairs) = (netlink.clone(), BTreeSet::new(), HashMap::new());
     let kernel = Live {
@@ -147,16 +151,18 @@ async fn serve(prepared: Prepared) -> Result<()> {
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();
     netlink::watch(move || events.look()).context("cannot watch netdevs")?;
-
     let conf_dir = reload.loaded.options.conf_dir();
-    if let Some(directory) = &conf_dir {
-        conf_dir::apply(directory, &engine).await;
+    if let Some(directory) = &conf_dir
+        && is_ended(conf_dir::apply(directory, &engine), &mut interrupted, &mut terminated).await
+    {
+        engine.stop().await;
+        return Ok(());
     }
     let (stop, stopping) = watch::channel(false);
     let pulse = Pulse::of(&engine);
     let statistics = Arc::new(Statistics::new());
     let api = Api { engine: engine.clone(), netlink, pulse: pulse.clone(), statistics, capture_dirs: shared_dirs };
-    let mut listeners = tokio::task::JoinSet::new();
+    let mut listeners = JoinSet::new();
     listeners.spawn(serve_unix(api.clone(), &unix, stopping.clone())?);
     tracing::info!(socket = %reload.loaded.options.socket.display(), "listening");
     if let Some(tcp) = tcp {
@@ -188,13 +194,44 @@ async fn serve(prepared: Prepared) -> Result<()> {
         () = async { tokio::join!(feeding, reloading, engine.return_services(), engine.keep_choosing()); } => {}
     }
     manager.stopping();
+    end(&stop, &mut listeners, &engine).await;
+    Ok(())
+}
+
+async fn end(stop: &watch::Sender<bool>, listeners: &mut JoinSet<()>, engine: &Handle) {
     // There is no receiver if every listener has ended by itself.
     let _ = stop.send(true);
     // A connection that idles must not keep the datapath up.
-    let _ =
-        tokio::time::timeout(Duration::from_secs(1), async { while listeners.join_next().await.is_some() {} }).await;
+    finish(listeners).await;
     engine.stop().await;
+    // Streams have ended with their cubes, and their clients have not read the ends yet.
+    finish(listeners).await;
+}
+
+/// Waits until every connection has ended, but not for long: a client may never read what is on its way to it.
+async fn finish(listeners: &mut JoinSet<()>) {
+    if timeout(CONNECTIONS, async { while listeners.join_next().await.is_some() {} }).await.is_err() {
+        tracing::debug!("connections are still open");
+    }
+}
+
+/// Deletes what an earlier daemon left of links between cubes that have lost an end.
+async fn delete_halves(netlink: &Netlink, halves: Vec<(String, u32)>) -> Result<()> {
+    for (name, ifindex) in halves {
+        tracing::info!(netdev = name, "deleting half of a link between cubes that an earlier daemon left");
+        netlink.delete(ifindex).await.with_context(|| format!("cannot delete {name}"))?;
+    }
     Ok(())
+}
+
+/// Whether a signal ends the daemon during `work`: files may be on a disk that does not answer.
+async fn is_ended(work: impl Future<Output = ()>, interrupted: &mut Signal, terminated: &mut Signal) -> bool {
+    tokio::select! {
+        () = work => return false,
+        _ = interrupted.recv() => tracing::info!("SIGINT: stopping"),
+        _ = terminated.recv() => tracing::info!("SIGTERM: stopping"),
+    }
+    true
 }
 
 /// What the names of our ends of links begin with: the same in each life of a daemon, and another for each of several
@@ -212,7 +249,8 @@ pub(crate) fn link_prefix(bpffs: &Path) -> Result<String> {
 
 /// Logs what leaves the daemon more open, or less, than an operator may think.
 fn warn(options: &Options) {
-    for line in tcp::warnings(options) {
+    let over_ip = options.pcap_over_ip.as_ref().and_then(OverIp::warning);
+    for line in tcp::warnings(options).into_iter().chain(over_ip) {
         tracing::warn!("{line}");
     }
     if process::group_id(process::GROUP).is_none() {

@@ -7,6 +7,7 @@ mod detach;
 mod digest;
 mod found;
 mod hook;
+mod left;
 mod marks;
 mod pins;
 mod release;
@@ -27,7 +28,8 @@ use polycube_layout::slow::{KEY, RESUME};
 use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
 use polycube_plugin_api::{Code, Direction, MapSpec};
 
-pub(crate) use hook::AttachMode;
+pub(crate) use hook::{AttachMode, Rank};
+pub(crate) use left::Left;
 use marks::{Mark, Marks};
 pub(crate) use pins::Pins;
 pub(crate) use polycube_loader::{CubeMap, LoadError};
@@ -104,8 +106,8 @@ pub(crate) struct Datapath {
 impl Datapath {
     /// # Errors
     /// A thread cannot be started, the pins cannot be read, or the kernel does not take a program of two instructions.
-    pub(crate) fn new(pins: Pins, mode: AttachMode) -> anyhow::Result<Self> {
-        let (tcx, detacher, end) = (TcxThread::start()?, Detacher::start()?, object::load_end()?);
+    pub(crate) fn new(pins: Pins, mode: AttachMode, rank: Rank) -> anyhow::Result<Self> {
+        let (tcx, detacher, end) = (TcxThread::start(rank)?, Detacher::start()?, object::load_end()?);
         let mut clsact = Marks::read(pins.directory(), Mark::Clsact)?;
         let mut promiscuous = Marks::read(pins.directory(), Mark::Promiscuous)?;
         let found = Found::look(&pins)?;
@@ -113,7 +115,7 @@ impl Datapath {
             forget_strangers(marks, &found, what);
         }
         let clsact = Clsact::new(clsact);
-        let shared = shared::open(&pins).context("cannot make the maps of roots")?;
+        let shared = shared::open(&pins, &found).context("cannot make the maps of roots")?;
         // A root refers to these very maps.
         let ids = [&shared.resume, &shared.key].map(|map| Ok(bpf::map_info(map.as_fd())?.0.to_ne_bytes()));
         let ids = ids.into_iter().collect::<io::Result<Vec<_>>>()?.concat();
@@ -273,9 +275,14 @@ impl Datapath {
         Ok(Root { pin, program, attachment: Attachment::None })
     }
 
-    /// Puts a root of this version in the place of one of another version that was found. A TCX link keeps its place, and
-    /// no packet misses the chain; a clsact filter has to go first.
+    /// Puts a root of this version in the place of one of another version that was found, or of one whose maps
+    /// are not all its own. A TCX link keeps its place, and no packet misses the chain; a clsact filter has to go first.
     fn replace_root(&mut self, hook: &Hook, port: u32, mut found: Root) -> Result<(), DatapathError> {
+        let has_same_pins = found.pin == pins::root(hook, &self.root_digest);
+        if has_same_pins {
+            // Its link is open, and so stays.
+            self.pins.unpin(&found.pin);
+        }
         let mut root = self.make_root(hook, port)?;
         if let Attachment::Tcx(link) = std::mem::take(&mut found.attachment) {
             let taken_over = self
@@ -287,7 +294,9 @@ impl Datapath {
             self.pins.pin(link.as_fd(), &root.pin.join(pins::LINK))?;
             root.attachment = Attachment::Tcx(link);
         }
-        self.pins.unpin(&found.pin);
+        if !has_same_pins {
+            self.pins.unpin(&found.pin);
+        }
         self.taken.roots.insert(hook.clone());
         self.roots.insert(hook.clone(), root);
         Ok(())

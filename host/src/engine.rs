@@ -51,7 +51,7 @@ use ways::{Published, Ways, netdev_at, surroundings};
 use crate::containers::Containers;
 use crate::model::{self, Change, Facts, Looks, Model, Origin};
 use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
-use crate::problem::{Problem, Problems};
+use crate::problem::{AFTER_PANIC, Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
 use crate::schema::Operation;
@@ -489,7 +489,7 @@ impl Engine {
 /// What to say about a plugin that failed when its programs were already in the path.
 fn in_force(cube: &CubeName, failure: &str) -> Problem {
     let message = format!(
-        "the change is in force, but the plugin of cube `{cube}` failed when it heard so ({failure}): delete the cube and create it again"
+        "the change is in force, but the plugin of cube `{cube}` failed when it heard so ({failure}): {AFTER_PANIC}"
     );
     Problem::failed(cube.as_str(), message)
 }

@@ -48,8 +48,7 @@ fn main() -> ExitCode {
     if let [_, word, path] = words.as_slice()
         && word == store::TRIAL
     {
-        store::run_trial(Path::new(path));
-        return ExitCode::SUCCESS;
+        return store::run_trial(Path::new(path));
     }
     if let [_, word, path] = words.as_slice()
         && word == store::TRIAL_OF_COPY

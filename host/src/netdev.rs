@@ -71,6 +71,29 @@ pub(crate) enum Framing {
     Other,
 }
 
+/// What the names of the tap devices begin with by which plugins of a daemon send packets; a number follows.
+pub(crate) const TAP: &str = "pcnin";
+
+/// Whether a netdev of this name is such a tap device.
+pub(crate) fn is_tap(name: &str) -> bool {
+    name.strip_prefix(TAP).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Why no netdev can have this as its name (`dev_valid_name()` in net/core/dev.c). It may be an alternative name, which can be
+/// longer.
+pub(crate) fn misnamed(name: &str) -> Option<String> {
+    // IFNAMSIZ, less the zero at the end.
+    const LONGEST: usize = 15;
+    let is_odd = |byte: u8| matches!(byte, b'/' | b':') || byte.is_ascii_whitespace();
+    if matches!(name, "" | "." | "..") || name.bytes().any(is_odd) {
+        Some(format!("`{name}` cannot be the name of a netdev"))
+    } else if name.len() > LONGEST {
+        Some(format!("`{name}` cannot be the name of a netdev, which has at most {LONGEST} bytes"))
+    } else {
+        None
+    }
+}
+
 /// All netdevs of a network namespace. Copies share what they have in common, so a copy costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
@@ -180,6 +203,25 @@ mod tests {
 
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn some_texts_cannot_be_the_name_of_a_netdev() {
+        for name in ["eth0", "enp0s31f6.4094", "veth-a_b", "123456789012345", "...", "straße"] {
+            assert_eq!(misnamed(name), None, "{name}");
+        }
+        for name in ["", ".", "..", "a b", "a/b", "br1:", "a\tb", "1234567890123456"] {
+            assert!(misnamed(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_daemons_tap_devices_are_known_by_their_names() {
+        for (name, expected) in
+            [("pcnin0", true), ("pcnin12", true), ("pcnin", false), ("pcnina", false), ("eth0", false)]
+        {
+            assert_eq!(is_tap(name), expected, "{name}");
+        }
     }
 
     #[test]

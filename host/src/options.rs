@@ -3,6 +3,8 @@
 mod file;
 #[cfg(test)]
 mod man;
+mod over_ip;
+mod size;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,6 +17,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::file::Fault;
+pub(crate) use self::over_ip::OverIp;
+use self::size::Size;
 
 use crate::datapath::AttachMode;
 use crate::plugins::CaptureDirs;
@@ -80,14 +84,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub capture_root: Vec<PathBuf>,
 
-    /// Memory of all captures together, in MiB, for their rings and for packets that wait for a disk [default: a quarter of
-    /// the machine's memory, and at least 512]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
-    pub capture_memory: Option<u64>,
+    /// Memory of all captures together, such as 2GiB, for their rings and for packets that wait for a disk; a number without a
+    /// unit is MiB [default: a quarter of the machine's memory, and at least 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = Size::parse_some)]
+    pub capture_memory: Option<Size>,
 
-    /// Space that captures leave free on each disk, in MiB; 0 is none [default: 5 % of the disk, and at most 1024]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(..1 << 40))]
-    pub capture_floor: Option<u64>,
+    /// Space that captures leave free on each disk, such as 500MB; a number without a unit is MiB, and 0 leaves none [default:
+    /// 5 % of the disk, and at most 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
+    pub capture_floor: Option<Size>,
+
+    /// Serve the packets of all captures by PCAP-over-IP, from the first capture on: every client that connects to this TCP
+    /// port of 127.0.0.1, or to ADDRESS:PORT, gets them in pcap, or in the format after the slash, without a token. A capture's
+    /// own `pcap-over-ip` comes before it [default: only captures that ask for it are served]
+    #[arg(long, value_name = "[ADDRESS:]PORT[/FORMAT]")]
+    pub pcap_over_ip: Option<OverIp>,
 
     /// Unix socket of a container runtime with Docker's API, for places such as `container:web`; may be repeated
     /// [default: /run/docker.sock and /run/podman/podman.sock]
@@ -164,13 +175,14 @@ impl Options {
         let absolute =
             |flag: &str, path: &Path| std::path::absolute(path).with_context(|| format!("{flag} {}", path.display()));
         let roots = self.capture_root.iter().map(|path| absolute("--capture-root", path));
-        let bytes = |mebibytes: u64| mebibytes << 20;
+        let bytes = |Size(bytes): Size| bytes;
         Ok(CaptureDirs {
             dir: absolute("--capture-dir", &self.capture_dir)?,
             roots: roots.collect::<Result<_>>()?,
             memory: self.capture_memory.map(bytes),
             floor: self.capture_floor.map(bytes),
             group: group_id(GROUP),
+            over_ip: self.pcap_over_ip.as_ref().map(|over_ip| over_ip.text.clone()),
         })
     }
 }
@@ -312,6 +324,8 @@ mod tests {
         assert_eq!((given.memory, given.floor), (None, None));
         let given = dirs("--capture-memory 3 --capture-floor 0");
         assert_eq!((given.memory, given.floor), (Some(3 << 20), Some(0)));
+        let given = dirs("--capture-memory 3GiB --capture-floor=500MB");
+        assert_eq!((given.memory, given.floor), (Some(3 << 30), Some(500_000_000)));
     }
 
     #[test]
@@ -329,6 +343,8 @@ mod tests {
             ("--attach xdp", "[possible values: tcx, clsact]"),
             ("--log-format xml", "[possible values: text, json]"),
             ("--port 65536", "65536 is not in 0..=65535"),
+            ("--capture-memory 0", "it must be more than 0"),
+            ("--capture-floor 1h", "it is not a size: give MiB, or a unit"),
             ("--addr localhost", "invalid IP address"),
             ("veth1", "unrecognized subcommand"),
         ] {
@@ -357,6 +373,9 @@ mod tests {
         assert_eq!(options.plugin_dir, ["/a", "/b"].map(PathBuf::from));
         assert_eq!(options.log_format, Some(LogFormat::Json));
         assert!(!load("", "no-auth = false").unwrap().options.no_auth);
+        let memory = |text| load("", text).unwrap().options.capture_memory;
+        assert_eq!(memory("capture-memory = 3"), Some(Size(3 << 20)));
+        assert_eq!(memory("capture-memory = '3GiB'"), Some(Size(3 << 30)));
         assert_eq!(load("check", "port = 1").unwrap().options.command, Some(Command::Check));
     }
 
@@ -378,6 +397,11 @@ mod tests {
             ("\nconfig = '/x'", "p.toml:2:1: `config` is not known"),
             ("port = '9000'", "p.toml:1:8: `port` must be a number, and this is a value of type string"),
             ("port = 70000", "p.toml:1:8: invalid value '70000'"),
+            ("capture-floor = '1h'", "p.toml:1:17: invalid value '1h' for '--capture-floor <SIZE>': it is not a size"),
+            (
+                "capture-floor = true",
+                "p.toml:1:17: `capture-floor` must be a number of MiB, or a size such as \"2GiB\"",
+            ),
             ("log = 5", "p.toml:1:7: `log` must be a string, and this is a value of type integer"),
             ("no-auth = 'yes'", "p.toml:1:11: `no-auth` must be true or false"),
             ("plugin-dir = '/a'", "p.toml:1:14: `plugin-dir` must be an array of strings"),
@@ -419,6 +443,7 @@ mod tests {
             let text = match flag {
                 "addr" => "::1",
                 "keep-capability" => "CAP_BPF",
+                "pcap-over-ip" => "57012",
                 _ => choices.first().map_or("x", |choice| choice.get_name()),
             };
             let line = match arg.get_action() {

@@ -7,6 +7,7 @@
 
 mod caller;
 mod calls;
+mod code;
 mod doors;
 #[cfg(test)]
 pub(crate) mod double;
@@ -18,6 +19,7 @@ mod lines;
 mod loader;
 mod log;
 mod object;
+mod objects;
 mod report;
 mod shared;
 mod ticker;

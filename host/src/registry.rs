@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use polycube_plugin_api::ServiceKind;
+use polycube_plugin_api::{ServiceKind, ServiceSchema};
 use serde_json::{Value, json};
 
 use crate::file_type::FileType;
@@ -37,7 +37,7 @@ impl Service {
     /// # Errors
     /// The plugin's schema is not valid, or describes what no request could reach.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
-        let model = Model::of_service(plugin.service.clone(), &words())?;
+        let model = Model::of_service(ServiceSchema::clone(&plugin.service), &words())?;
         let whole = whole(&model);
         Ok(Self { plugin, model, whole })
     }

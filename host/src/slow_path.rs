@@ -22,12 +22,10 @@ use polycube_layout::slow::{self, EXITS, KEY, OUTCOMES, RESUME, RESUME_SLOTS, ex
 use polycube_loader::LoadError;
 use polycube_loader::object::{self, declared_maps, load_after, load_target};
 
-use crate::sys::bpf::{self, Elements, MapShape, Tcx};
+use crate::netdev::TAP;
+use crate::sys::bpf::{self, Elements, MapShape, Order, Tcx};
 use crate::sys::tap::{self, Tap};
 use crate::wiring::{Exit, NodeId};
-
-/// What the names of tap devices begin with.
-const PREFIX: &str = "pcnin";
 
 /// The ELF object of the program on the tap device.
 static INJECT: &[u8] = include_bytes!("../../ebpf/objects/inject.o");
@@ -261,14 +259,15 @@ impl SlowPath {
     }
 
     fn make_device(&self) -> Result<Device, SlowPathError> {
-        let tap = tap::open(PREFIX).map_err(|source| SlowPathError::Tap { source })?;
+        let tap = tap::open(TAP).map_err(|source| SlowPathError::Tap { source })?;
         let what = "the tap device";
         let (exits, outcomes) = (self.make_map(EXITS)?, self.make_map(OUTCOMES)?);
         let maps = [(EXITS, exits.as_fd()), (OUTCOMES, outcomes.as_fd()), (KEY, self.shared.key.as_fd())];
         let maps = maps.map(|(name, map)| (name, map.as_raw_fd())).into();
         let program = load_target(what, INJECT, "inject", &[], &maps)?;
         let attach = if self.is_tcx {
-            bpf::link_create(program.as_fd(), tap.ifindex, Tcx::Ingress).map(Some).map_err(|error| error.to_string())
+            let link = bpf::link_create(program.as_fd(), tap.ifindex, Tcx::Ingress, Order::Last);
+            link.map(Some).map_err(|error| error.to_string())
         } else {
             self.attach_filter(program.as_fd(), &tap.name).map(|()| None).map_err(|error| error.to_string())
         };

@@ -181,16 +181,19 @@ enum Unreadable {
     Refused(StoreError),
 }
 
-/// Opens the database and reads everything. redb panics at some damages, mostly where a page is not one.
+/// Opens the database and reads everything. redb panics at some damages, mostly where a page is not one. A trial finds them
+/// first, without a word; here they are caught where there could be no trial.
 fn read(path: &Path) -> Result<(Open, Saved), Unreadable> {
-    let panicked = |_| Err(Unreadable::Damaged("the database panics at it".to_owned()));
+    let panicked = |_| Err(Unreadable::Damaged(TrialError::Panicked.to_string()));
     catch_unwind(|| try_read(path)).unwrap_or_else(panicked)
 }
 
 fn try_read(path: &Path) -> Result<(Open, Saved), Unreadable> {
     let opened = open(path, Absent::Make)?;
     let saved = contents(&opened.database).map_err(|error| match error {
-        redb::Error::Io(source) => Unreadable::Refused(StoreError::File { path: path.to_owned(), source }),
+        redb::Error::Io(source) if !is_damage(&source) => {
+            Unreadable::Refused(StoreError::File { path: path.to_owned(), source })
+        }
         error => Unreadable::Damaged(error.to_string()),
     })?;
     match saved {
@@ -198,6 +201,13 @@ fn try_read(path: &Path) -> Result<(Open, Saved), Unreadable> {
         (version, _) if version > VERSION => Err(Unreadable::Refused(StoreError::Later { path: path.to_owned() })),
         (version, _) => Err(Unreadable::Damaged(format!("no version has the number {version}"))),
     }
+}
+
+/// Whether what is in the file is to blame, and not the disk: it is not a database, it ends too early, or it leads to a place
+/// where no file has anything.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    [InvalidData, InvalidInput, UnexpectedEof].contains(&error.kind())
 }
 
 /// What to do where there is no file.
@@ -218,7 +228,7 @@ fn open(path: &Path, absent: Absent) -> Result<Open, Unreadable> {
         Ok(Open { database, file })
     });
     opened.map_err(|error| match error {
-        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => file(source),
+        DatabaseError::Storage(StorageError::Io(source)) if !is_damage(&source) => file(source),
         DatabaseError::UpgradeRequired(_) => Unreadable::Refused(StoreError::Later { path: path.to_owned() }),
         DatabaseError::DatabaseAlreadyOpen => {
             Unreadable::Refused(StoreError::Database { path: path.to_owned(), source: Box::new(error.into()) })

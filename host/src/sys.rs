@@ -10,6 +10,7 @@ pub(crate) mod netdevs;
 pub(crate) mod netlink;
 pub(crate) mod notify;
 pub(crate) mod process;
+pub(crate) mod regular;
 pub(crate) mod socket;
 pub(crate) mod tap;
 pub(crate) mod wait;

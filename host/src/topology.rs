@@ -13,6 +13,7 @@ mod selector;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use polycube_api::{Method, Word};
 use serde_json::Value;
 
 pub(crate) use chain::{Attachment, Place, Point};
@@ -117,10 +118,7 @@ impl Topology {
     /// # Errors
     /// A problem that names it and those that exist.
     pub(crate) fn cube(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
-        self.get(name).ok_or_else(|| {
-            let known = self.cubes.keys().map(CubeName::as_str);
-            Problem::missing(name, format!("cube `{name}` does not exist")).knowing(name, known)
-        })
+        self.get(name).ok_or_else(|| no_cube(name, self.cubes.keys().map(CubeName::as_str)))
     }
 
     /// The cube called `name`, to be changed. A port's peer is changed by [`Topology::set_peer`].
@@ -136,17 +134,20 @@ impl Topology {
     /// # Errors
     /// A cube has this name already.
     pub(crate) fn add_cube(&mut self, name: CubeName, cube: Cube) -> Result<(), Problem> {
-        if let Some(other) = self.cubes.get(&name) {
-            return Err(Problem::exists(
-                name.as_str(),
-                format!(
-                    "cube `{name}` exists already (service {}): choose another name or delete it first",
-                    other.service
-                ),
-            ));
-        }
+        self.require_free(&name)?;
         self.cubes.insert(name, Arc::new(cube));
         Ok(())
+    }
+
+    /// # Errors
+    /// A cube has this name already: how else it can be changed.
+    pub(crate) fn require_free(&self, name: &CubeName) -> Result<(), Problem> {
+        let Some(Cube { service, .. }) = self.cubes.get(name).map(|cube| &**cube) else { return Ok(()) };
+        let message = format!(
+            "cube `{name}` already exists (service {service}): choose another name or delete it first, or change it"
+        );
+        let problem = Problem::exists(name.as_str(), message);
+        Err(problem.instead(Method::Patch, name.as_str()).instead(Method::Patch, Word::Config.as_str()))
     }
 
     /// Removes a cube, and detaches whatever is attached to its ports.
@@ -165,6 +166,11 @@ impl Topology {
         self.cubes.remove(&name);
         Ok(())
     }
+}
+
+/// The problem that there is no cube `name`, where there are others.
+fn no_cube<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Problem {
+    Problem::missing(name, format!("cube `{name}` does not exist")).knowing(name, others)
 }
 
 #[cfg(test)]

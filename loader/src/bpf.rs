@@ -13,15 +13,21 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use aya_obj::generated::{BPF_F_AFTER, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{BPF_F_AFTER, BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
 
 pub use elements::Elements;
-pub use pinned::{LinkInfo, is_attached, link_info, link_update, lookup, map_info, open, program_id};
+pub use pinned::{
+    LinkInfo, bind_map, is_attached, link_info, link_update, lookup, map_ids, map_info, open, program_id,
+};
 use types::{FUNCTION_SIZE, LINE_SIZE};
 pub use types::{MapTypes, ProgramTypes, map_create, map_of_maps_create, types_load};
 
 /// Bytes of a verifier log that are kept.
 const LOG_SIZE: usize = 1 << 20;
+
+/// `BPF_LOG_LEVEL1` and `BPF_LOG_STATS` of include/linux/bpf_verifier.h: reasons are in the log with both.
+const LOG_INSTRUCTIONS: u32 = 1;
+const LOG_STATISTICS: u32 = 4;
 
 /// What `BPF_MAP_CREATE` needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +49,19 @@ pub struct ProgramRefused {
     pub source: io::Error,
 }
 
+/// The reason at the end of a log: what follows it are registers and figures (`is_state_visited()` in
+/// kernel/bpf/verifier.c), and one about a loop comes after the instruction, in the same line.
 fn last_line(log: &str) -> Option<&str> {
-    log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed ") && !line.starts_with(';'))
+    const NO_REASON: [&str; 6] = ["processed ", ";", "cur state:", "old state:", "verification time ", "stack depth "];
+    let is_reason = |line: &&str| !line.is_empty() && !NO_REASON.iter().any(|start| line.starts_with(start));
+    let line = log.lines().rev().find(is_reason)?;
+    Some(line.find("infinite loop detected").map_or(line, |at| &line[at..]))
+}
+
+/// Whether a program that was refused with its types might be taken without them. Where the verifier has followed it and
+/// found a fault, or gave up, the next attempt would end in the same way, after as long.
+fn can_be_of_types(refused: &io::Error) -> bool {
+    !matches!(refused.raw_os_error(), Some(libc::E2BIG | libc::EACCES | libc::EPERM | libc::ENOMEM))
 }
 
 /// The last line of source in a log. The verifier shows one before the instructions that it became, if it knows the
@@ -124,14 +141,15 @@ pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 /// Loads a TC program, with its types if the kernel takes them.
 ///
 /// # Errors
-/// [`ProgramRefused`] with the verifier's log, which another attempt fetches.
+/// [`ProgramRefused`] with the verifier's log, which another attempt fetches: where the program is too complex, without the
+/// instructions that the verifier followed, because to write them takes several times as long as to follow them.
 pub fn load_classifier(
     name: &str,
     instructions: &[bpf_insn],
     license: &CStr,
     types: Option<&ProgramTypes<'_>>,
 ) -> Result<OwnedFd, ProgramRefused> {
-    let attempt_of = |instructions: &[bpf_insn], types: Option<&ProgramTypes<'_>>, log: &mut [u8]| {
+    let attempt_of = |instructions: &[bpf_insn], types: Option<&ProgramTypes<'_>>, (log, level): (&mut [u8], u32)| {
         let mut attr = empty();
         // SAFETY: writing the union's member for BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
@@ -152,21 +170,24 @@ pub fn load_classifier(
         if !log.is_empty() {
             load.log_buf = log.as_mut_ptr() as u64;
             load.log_size = log.len() as u32;
-            load.log_level = 1;
+            load.log_level = level;
         }
         bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
     };
-    let attempt = |types: Option<&ProgramTypes<'_>>, log: &mut [u8]| attempt_of(instructions, types, log);
-    let loaded = attempt(types, &mut []);
-    let loaded = if types.is_some() { loaded.or_else(|_| attempt(None, &mut [])) } else { loaded };
+    let attempt = |types: Option<&ProgramTypes<'_>>| attempt_of(instructions, types, (&mut [], 0));
+    let loaded = match attempt(types) {
+        Err(refused) if types.is_some() && can_be_of_types(&refused) => attempt(None),
+        loaded => loaded,
+    };
     // What a test observes is what the kernel takes as it is, too.
     let loaded = loaded.map(|program| {
-        let observed = trial::observed(instructions).and_then(|code| attempt_of(&code, None, &mut []).ok());
+        let observed = trial::observed(instructions).and_then(|code| attempt_of(&code, None, (&mut [], 0)).ok());
         observed.unwrap_or(program)
     });
-    loaded.or_else(|_| {
+    loaded.or_else(|refused| {
         let mut log = vec![0; LOG_SIZE];
-        attempt(types, &mut log).map_err(|source| {
+        let level = if refused.raw_os_error() == Some(libc::E2BIG) { LOG_STATISTICS } else { LOG_INSTRUCTIONS };
+        attempt_of(instructions, types, (&mut log, level)).map_err(|source| {
             let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
             let mut log = String::from_utf8_lossy(&log[..end]).into_owned();
             // The program may be sound, and something else was short: descriptors, memory.
@@ -185,18 +206,29 @@ pub enum Tcx {
     Egress,
 }
 
-/// Attaches `program` after what is on a netdev's hook. The program runs at once, and the call returns when no CPU reads
-/// the hook as it was before.
+/// Where a program goes among those that are on a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    First,
+    Last,
+}
+
+/// Attaches `program` to a netdev's hook. The program runs at once, and the call returns when no CPU reads the hook as it
+/// was before.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx) -> io::Result<OwnedFd> {
+pub fn link_create(program: BorrowedFd<'_>, ifindex: u32, hook: Tcx, order: Order) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: writing the union's member for BPF_LINK_CREATE.
     let create = unsafe { &mut attr.link_create };
     create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     create.__bindgen_anon_2.target_ifindex = ifindex;
-    create.flags = BPF_F_AFTER;
+    // Relative to no program, which is to all of them (`bpf_mprog_pos_before()` in kernel/bpf/mprog.c).
+    create.flags = match order {
+        Order::First => BPF_F_BEFORE,
+        Order::Last => BPF_F_AFTER,
+    };
     create.attach_type = match hook {
         Tcx::Ingress => bpf_attach_type::BPF_TCX_INGRESS as u32,
         Tcx::Egress => bpf_attach_type::BPF_TCX_EGRESS as u32,
@@ -265,5 +297,18 @@ mod tests {
         check(log, "R6 invalid mem access 'scalar', at `return *nowhere; @ a.c:9`");
         check(";  @ main.rs:7\nR1 unknown", "R1 unknown, at `@ main.rs:7`");
         check("; only a line of source @ a.c:1", "no reason given, at `only a line of source @ a.c:1`");
+        let log = "; while (x) @ loop.c:6\n7: (b7) r3 = 1\n8: (56) if w3 != 0x0 goto pc-3 infinite loop detected at insn 6\n\
+                   cur state: R1=ctx() R3=1\nold state: R1=ctx() R3=1\nprocessed 9 insns (limit 1000000)\n";
+        check(log, "infinite loop detected at insn 6, at `while (x) @ loop.c:6`");
+        let log = "BPF program is too large. Processed 1000001 insn\nverification time 601 usec\nstack depth 0\n\
+                   processed 1000001 insns (limit 1000000)\n";
+        check(log, "BPF program is too large. Processed 1000001 insn");
+    }
+
+    #[test]
+    fn what_the_verifier_finds_is_not_verified_again_without_types() {
+        let of = |code: i32| can_be_of_types(&io::Error::from_raw_os_error(code));
+        assert!([libc::EINVAL, libc::ENOENT, libc::EBADF].into_iter().all(of));
+        assert!(![libc::E2BIG, libc::EACCES, libc::EPERM, libc::ENOMEM].into_iter().any(of));
     }
 }

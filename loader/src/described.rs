@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub use jumps::Reach;
 
-use crate::object::{Facts, SECTIONS, declared_maps, is_of_chain};
+use crate::object::{Facts, declared_maps, is_of_chain, sections_in_words};
 
 /// Why a description is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,16 +30,22 @@ pub enum Fault {
     Twice { program: String },
     #[error("{program}: object {index} is not an ELF object")]
     NotElf { program: String, index: usize },
+    #[error(
+        "{program} is followed by another stage, and object {index} has no map `{ACCEPT}` that leads there: declare one, a \
+         PROG_ARRAY with one entry (`PCN_STAGES` of polycube.h), and jump through it where a packet is to go on \
+         (`pcn_accept(skb)`)"
+    )]
+    NoAccept { program: String, index: usize },
     #[error("{program}: object {index} has no program of this name; {}", known(.programs))]
     Entry { program: String, index: usize, programs: Vec<String> },
     #[error(
         "{program} is in section `{section}`, which is for another kind of program: put it into {}",
-        SECTIONS.map(|section| format!("`{section}`")).join(", ")
+        sections_in_words()
     )]
     Section { program: String, section: String },
     #[error("{program}: object {index} has no global `{name}` to set; {}", known(.globals))]
     Global { program: String, index: usize, name: String, globals: Vec<String> },
-    #[error("{program}: the global `{name}` has {size} bytes, and is set to {given}")]
+    #[error("{program}: the global `{name}` has {}, and the value for it has {}", bytes(*.size), bytes(*.given as u64))]
     GlobalSize { program: String, name: String, size: u64, given: usize },
     #[error(
         "{program}: object {index} has a map `{name}` that the datapath does not describe, so that nothing could read or \
@@ -75,6 +81,10 @@ fn known(names: &[String]) -> String {
     if names.is_empty() { "there is none".to_owned() } else { format!("known: {}", names.join(", ")) }
 }
 
+fn bytes(count: u64) -> String {
+    if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") }
+}
+
 /// The part of a plugin's question that its answer must fit.
 #[derive(Default, Deserialize)]
 pub struct Asked {
@@ -100,6 +110,11 @@ pub struct Known {
 impl Known {
     pub fn new(bytes: &[u8]) -> Self {
         Self { bytes: Arc::from(bytes), facts: Facts::of(bytes), room: OnceLock::new() }
+    }
+
+    /// Whether it is an ELF object, and not generated instructions.
+    pub fn is_elf(&self) -> bool {
+        self.facts.is_some()
     }
 
     fn room(&self) -> Option<u32> {
@@ -129,6 +144,7 @@ pub struct Checked {
 /// The first thing that cannot work.
 pub fn check(datapath: &Datapath, objects: &[Arc<Known>], kind: ServiceKind, asked: &Asked) -> Result<Checked, Fault> {
     let Datapath { programs, maps, jumps, .. } = datapath;
+    check_objects(programs, objects)?;
     check_maps(maps, objects)?;
     jumps::check(datapath, objects)?;
     let mut places = BTreeSet::new();
@@ -146,6 +162,7 @@ pub fn check(datapath: &Datapath, objects: &[Arc<Known>], kind: ServiceKind, ask
             Code::Elf { entry, constants } => {
                 let Some(facts) = &object.facts else { return Err(Fault::NotElf { program: words(), index }) };
                 check_elf(program, facts, (entry, constants))?;
+                check_stage(program, facts, programs)?;
                 let is_described = |name: &String| {
                     is_own(name)
                         || is_of_log(name)
@@ -187,6 +204,31 @@ fn is_own(name: &str) -> bool {
 /// Whether the host makes the map for the cube's log.
 fn is_of_log(name: &str) -> bool {
     name == log::LINES || name == log::STATE
+}
+
+/// Checks that programs are in ELF objects, before anything else is missed that would be in one.
+fn check_objects(programs: &[Program], objects: &[Arc<Known>]) -> Result<(), Fault> {
+    let is_unfit = |program: &&Program| {
+        let object = objects.get(program.object);
+        matches!(program.code, Code::Elf { .. }) && object.is_some_and(|object| object.facts.is_none())
+    };
+    match programs.iter().find(is_unfit) {
+        Some(program) => Err(Fault::NotElf { program: in_words(program), index: program.object }),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a program that is followed by another stage of its cube can lead there. The host makes the slots of one that
+/// knows nothing of chains.
+fn check_stage(program: &Program, facts: &Facts, programs: &[Program]) -> Result<(), Fault> {
+    let place = |program: &Program| (program.point, program.direction);
+    let follows = |other: &&Program| place(other) == place(program) && other.stage > program.stage;
+    let is_followed = !program.is_ahead() && programs.iter().filter(follows).any(|other| !other.is_ahead());
+    let has = |map: &str| facts.maps.contains(map);
+    if is_followed && has(NEXT) && !has(ACCEPT) {
+        return Err(Fault::NoAccept { program: in_words(program), index: program.object });
+    }
+    Ok(())
 }
 
 fn check_maps(maps: &[MapSpec], objects: &[Arc<Known>]) -> Result<(), Fault> {

@@ -32,6 +32,8 @@ pub enum LoadError {
     CreateMap { what: String, name: String, bytes: u64, source: io::Error },
     #[error("cannot write the map `{name}` of {what}: {source}")]
     WriteMap { what: String, name: String, source: io::Error },
+    #[error("cannot bind the maps of {what} to its program: {source}")]
+    Bind { what: String, source: io::Error },
 }
 
 /// What is wrong, without what it is wrong with.

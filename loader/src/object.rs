@@ -1,6 +1,8 @@
 //! From an ELF object to a loaded program: maps created or bound, constants set, instructions relocated.
 
+mod declared;
 mod facts;
+mod own;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -20,11 +22,14 @@ use aya_obj::{EbpfSectionKind, Map, Object};
 use polycube_layout::chain::{ACCEPT, NEXT};
 use polycube_plugin_api::{Count, InnerMap, MapKind, MapSpec};
 
-pub use facts::{DeclaredMap, Facts, SECTIONS, declared_maps, is_of_chain};
+pub use facts::{DeclaredMap, Facts, declared_maps, is_of_chain, sections_in_words};
+pub use own::empty_slot;
 
 use crate::bpf::{self, MapShape, MapTypes, ProgramRefused};
 use crate::error::LoadError;
 use crate::map::CubeMap;
+use declared::declared;
+use own::RODATA;
 use types::{Types, relocate_to_kernel};
 
 /// First bytes of an ELF file.
@@ -129,16 +134,6 @@ fn create_map_of_maps(what: &str, name: &str, shape: MapShape, inner: InnerMap) 
     bpf::map_of_maps_create(name, shape, example.as_fd()).map_err(|source| refused(what, name, shape, source))
 }
 
-/// What the first ELF object that has a map called `name` declares.
-fn declared(what: &str, name: &str, objects: &[Arc<[u8]>]) -> Result<MapShape, LoadError> {
-    for elf in objects.iter().filter(|object| object.starts_with(ELF)) {
-        if let Some(map) = parse(what, elf)?.maps.get(name) {
-            return Ok(shape_of(map));
-        }
-    }
-    Err(LoadError::Incomplete { what: what.to_owned(), missing: format!("map `{name}`") })
-}
-
 /// The types of the map called `name`, if the object that declares it has some, and the map has the shape that it declares.
 fn typed(what: &str, name: &str, shape: MapShape, objects: &[Arc<[u8]>]) -> Option<(Types, Map)> {
     // What cannot be parsed is refused when its programs are loaded.
@@ -223,7 +218,9 @@ pub fn load_jumping(
                 .map_err(|source| LoadError::WriteMap { what: what.to_owned(), name: map.clone(), source })?;
         }
     }
-    Ok(Loaded { program, next, accept, rodata: own.remove(".rodata"), jumps: tables })
+    let loaded = Loaded { program, next, accept, rodata: own.remove(RODATA), jumps: tables };
+    loaded.bind().map_err(|source| LoadError::Bind { what: what.to_owned(), source })?;
+    Ok(loaded)
 }
 
 /// Loads a program that others reach with a tail call, and no chain leads to.

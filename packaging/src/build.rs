@@ -48,8 +48,15 @@ pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> R
     command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).context("there is no HOME")?;
+    // Some tools follow links.
+    let real_home = home.canonicalize().with_context(|| format!("there is no {}", home.display()))?;
     // Of several that fit, rustc and gcc take the last: the target directory may be in the repository.
-    let places = [(home.as_path(), "/cargo"), (root, "/usr/src/polycube"), (target, "/usr/src/polycube/target")];
+    let places = [
+        (home.as_path(), "/cargo"),
+        (real_home.as_path(), "/cargo"),
+        (root, "/usr/src/polycube"),
+        (target, "/usr/src/polycube/target"),
+    ];
     let flags = |flag: &str| places.map(|(from, to)| format!("{flag}={}={to}", from.display()));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix").join("\u{1f}"));
     command.env("CFLAGS", flags("-ffile-prefix-map").join(" "));

@@ -9,6 +9,7 @@ mod build;
 mod chart;
 mod contents;
 mod deb;
+mod helm;
 mod image;
 mod sbom;
 mod time;
@@ -59,13 +60,16 @@ enum Task {
         #[arg(long)]
         sdk: Option<PathBuf>,
     },
-    /// Install, use, upgrade, remove and purge the Debian package in fresh roots of distributions
+    /// Check the chart with Helm; install, use, upgrade, remove and purge the Debian package in fresh roots of distributions
     Trial {
         /// Names of releases of Debian and Ubuntu [default: bookworm, trixie]
         suites: Vec<String>,
         /// Where they are, for releases of Ubuntu
         #[arg(long)]
         mirror: Option<String>,
+        /// Check the chart, and nothing else
+        #[arg(long)]
+        chart_only: bool,
     },
     /// Install the programs
     Install {
@@ -90,7 +94,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let target = build::target()?;
-    let is_built = arguments.no_build || matches!(arguments.task, Task::Install { uninstall: true, .. });
+    let needs_none =
+        matches!(arguments.task, Task::Install { uninstall: true, .. } | Task::Trial { chart_only: true, .. });
+    let is_built = arguments.no_build || needs_none;
     if !is_built {
         build::run(root(), &target, &arguments.profile, is_release(&arguments.task))?;
     }
@@ -100,7 +106,9 @@ fn run(arguments: &Arguments) -> Result<()> {
             let out = out.clone().unwrap_or_else(|| target.join("packages"));
             package(|| pack(&binaries, *level, sdk.as_deref()), &out)
         }
-        Task::Trial { suites, mirror } => {
+        Task::Trial { chart_only: true, .. } => helm::check(root(), &target.join("tools")),
+        Task::Trial { suites, mirror, chart_only: false } => {
+            helm::check(root(), &target.join("tools"))?;
             let programs =
                 with_sbom(&sbom::write(root(), &build::PACKAGES, VERSION, "")?, &binaries, "vendor-completions")?;
             // The version before differs in its number alone.
@@ -178,8 +186,8 @@ fn pack(binaries: &Path, level: i32, sdk: Option<&Path>) -> Result<Vec<(String, 
     packages.push((format!("{name}.tar.zst"), compress(&tarball, level)?));
     let image = Image { version: VERSION, created, time, level };
     packages.push((format!("polycube-{VERSION}-{architecture}.oci.tar"), image.pack(&programs)?));
-    let chart = chart::chart(root)?.tar("", time)?;
-    packages.push((format!("polycube-chart-{VERSION}.tar"), chart));
+    let chart = gzip(&chart::chart(root)?.tar("", time)?)?;
+    packages.push((format!("polycube-chart-{VERSION}.tgz"), chart));
     packages.push((format!("polycube-{VERSION}-daemonset.yaml"), chart::manifest(root)?.into_bytes()));
     packages.push((format!("polycube-{VERSION}.cdx.json"), sbom.clone()));
     Ok(packages)
@@ -237,6 +245,17 @@ fn tarball(programs: &Tree) -> Result<Tree> {
     tree.file("install.sh", 0o755, contents::read(&root().join("packaging/install.sh"))?);
     tree.file("LICENSE", 0o644, contents::read(&root().join("LICENSE"))?);
     Ok(tree)
+}
+
+/// As Helm takes an archive, without a name and a time in it.
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let place = tempfile::tempdir()?;
+    let file = place.path().join("archive");
+    fs::write(&file, bytes)?;
+    let output = Command::new("gzip").args(["--best", "--no-name", "--stdout"]).arg(&file).output();
+    let output = output.context("cannot run gzip")?;
+    ensure!(output.status.success(), "gzip: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(output.stdout)
 }
 
 fn compress(bytes: &[u8], level: i32) -> Result<Vec<u8>> {

@@ -181,7 +181,7 @@ pub struct Plugin {
     /// The service (JSON text of a [`ServiceSchema`](crate::ServiceSchema)).
     pub describe: extern "C" fn() -> Answer<RString>,
     /// Makes a cube. `cube` is JSON: `{"name", "uuid", "capture-dir", "capture-roots", "capture-memory", "capture-floor",
-    /// "capture-group"}`.
+    /// "capture-group", "pcap-over-ip"}`.
     #[sabi(last_prefix_field)]
     pub create: extern "C" fn(cube: RStr<'_>, host: HostHandle) -> Answer<CubeHandle>,
 }

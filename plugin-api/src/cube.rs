@@ -45,6 +45,8 @@ pub(crate) struct CubeInfo {
     capture_floor: Option<u64>,
     #[serde(default)]
     capture_group: Option<u32>,
+    #[serde(default)]
+    pcap_over_ip: Option<String>,
     /// Whether there is no cube: what is asked for is the service's as a whole.
     #[serde(default)]
     is_shared: bool,
@@ -114,6 +116,11 @@ impl Cube {
     /// The group that may read captures: the one that may use the daemon's socket, if it exists.
     pub fn capture_group(&self) -> Option<u32> {
         self.info.capture_group
+    }
+
+    /// Where captures are served by PCAP-over-IP, `[ADDRESS:]PORT[/FORMAT]`: the daemon's `--pcap-over-ip`, if it is set.
+    pub fn pcap_over_ip(&self) -> Option<&str> {
+        self.info.pcap_over_ip.as_deref()
     }
 
     /// Writes a line to the host's log, which adds the cube's name.

@@ -37,6 +37,7 @@ mod walk;
 pub use array::{Array, PerCpuArray};
 pub use error::{MapError, MapType, OpenError, Operation};
 pub use plain::{Plain, Total};
+pub(crate) use reader::Read;
 pub use reader::RingReader;
 pub use ring::Ring;
 pub use slots::Slots;

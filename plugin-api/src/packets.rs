@@ -34,7 +34,8 @@ mod offload;
 mod record;
 mod sender;
 
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use polycube_layout::slow::{DIRECTION, PACKET_COUNTS, PACKETS, POINT};
 
@@ -42,7 +43,9 @@ pub use lines::PacketLog;
 pub use record::{Gso, PacketIn};
 pub use sender::{Outcomes, SendError, Sender};
 
-use crate::maps::{PerCpuArray, RingReader};
+use record::Time;
+
+use crate::maps::{PerCpuArray, Read, RingReader};
 use crate::{Code, Cube, Datapath, Direction, Maps, Point, Program, Refusal, Staged, constant};
 
 /// What a cube's programs handed to user space.
@@ -52,28 +55,39 @@ pub struct Handed {
     pub queued: u64,
     /// Packets that did not: user space was too slow.
     pub lost: u64,
+    /// Packets that had waited in the ring for more than a second when reading began, and were left out.
+    pub expired: u64,
 }
 
 /// Reads the packets that a cube's programs hand to user space, on a thread of its own.
 ///
-/// It behaves as a [`RingReader`] does: reading begins at the commit, and a panic in the handler is in the cube's log.
+/// It behaves as a [`RingReader`] does: reading begins at the commit, and a panic in the handler is in the cube's log. While
+/// nobody reads, after the daemon was stopped, packets wait in the ring: those that have waited for more than a second when
+/// reading begins are counted and left out, because their senders have given up, or sent them again.
 #[derive(Debug)]
 pub struct PacketReader {
     reader: RingReader,
     counts: Staged<PerCpuArray<[u64; 2]>>,
+    expired: Arc<AtomicU64>,
 }
 
 impl PacketReader {
     /// A reader that passes each packet to `handler`. While the handler is at work, packets wait in the ring.
     pub fn new(cube: &Cube, mut handler: impl FnMut(&PacketIn) + Send + 'static) -> Self {
-        let packet = Mutex::new(PacketIn::default());
-        let reader = RingReader::of_bytes(cube, move |record| {
-            let mut packet = packet.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if packet.read(record) {
-                handler(&packet);
+        let expired = Arc::new(AtomicU64::new(0));
+        let (mut packet, mut begun, count) = (PacketIn::default(), Time::now(), Arc::clone(&expired));
+        let reader = RingReader::from_begin(cube, move |read| match read {
+            Read::Begin => begun = Time::now(),
+            Read::Record(record) if Time::of(record).is_some_and(|time| time.is_long_before(begun)) => {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Read::Record(record) => {
+                if packet.read(record) {
+                    handler(&packet);
+                }
             }
         });
-        Self { reader, counts: Staged::new(cube) }
+        Self { reader, counts: Staged::new(cube), expired }
     }
 
     /// Takes the maps that [`Datapath::packets`](crate::Datapath::packets) described. To be called in
@@ -92,9 +106,9 @@ impl PacketReader {
     /// # Errors
     /// What the kernel says.
     pub fn handed(&self) -> Result<Handed, Refusal> {
-        let Some(counts) = self.counts.now() else { return Ok(Handed::default()) };
-        let [queued, lost] = counts.sum(0)?;
-        Ok(Handed { queued, lost })
+        let expired = self.expired.load(Ordering::Relaxed);
+        let [queued, lost] = self.counts.read(|counts| counts.sum(0))?;
+        Ok(Handed { queued, lost, expired })
     }
 }
 
@@ -130,6 +144,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let points = [point(3, "veth1")];
         let transparent = Datapath::of(&b"elf"[..]).at(&points, Direction::Egress, "hello", &[]).packets(&points);

@@ -17,9 +17,12 @@ pub mod keyword {
     pub const LIST_KEY: &str = "x-list-key";
     /// On a text: case does not matter, and it is stored in lower case. Two spellings of a list's key are one entry.
     pub const LOWER_CASE: &str = "x-lower-case";
-    /// On a text leaf: the kind of thing it names, `netdevs` or the cube's own `ports`; completion offers those that
+    /// On a text leaf: the kind of thing it names, `netdevs`, the cube's own `ports`, or [`PLACES`]; completion offers those that
     /// exist.
     pub const NAMES: &str = "x-names";
+    /// A value of [`NAMES`]: a netdev or a port of any cube, `br1:p1`, which need not exist. The host refuses what can be
+    /// neither, and its own netdevs.
+    pub const PLACES: &str = "peers";
     /// On a number of the state: its metric, `{"name", "type": "counter" | "gauge"}`. The leaf's description is its
     /// help.
     pub const METRIC: &str = "x-metric";
@@ -31,7 +34,7 @@ pub mod keyword {
     /// On a text leaf: if a cube is created for a stream over TCP, it gets the two ends of that connection, as
     /// `ADDRESS:PORT ADDRESS:PORT`, unless the request sets it.
     pub const CONNECTION: &str = "x-connection";
-    /// On a member: people see it only if they ask for everything.
+    /// On a member: people see it only if they ask for everything, and a setting also if it is not as by default.
     pub const MINOR: &str = "x-minor";
 }
 

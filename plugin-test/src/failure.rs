@@ -31,7 +31,7 @@ pub enum Failure {
     #[error("{}{}", place_of(.0), .0.message)]
     Refused(Refusal),
     /// The plugin panicked, now or earlier: its cube is not called again.
-    #[error("the plugin failed ({0}): delete the cube and create it again")]
+    #[error("the plugin failed ({0}): fix the plugin, and create the cube again")]
     Panicked(String),
     /// The plugin's answer is not what the border requires.
     #[error("the plugin's answer is not JSON of the expected form: {0}")]

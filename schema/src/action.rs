@@ -37,6 +37,12 @@ impl Model {
         Some(Called { action, keys, entry })
     }
 
+    /// Members of the inputs of actions that nobody may see.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.service.actions.iter().filter_map(|action| action.input.as_ref()?["properties"].as_object());
+        inputs.flatten().filter_map(|(name, member)| (member["writeOnly"] == true).then_some(name.as_str()))
+    }
+
     /// The action that `path` leads past: nothing follows one.
     pub fn action_above(&self, path: &[String]) -> Option<&Action> {
         let is_above = |action: &&Action| action.path.split('/').count() < path.len() && agrees(&action.path, path);

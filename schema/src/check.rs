@@ -3,6 +3,8 @@
 //! A schema can be valid and yet describe something that no request reaches, or that hides a node of the host's. Such a
 //! service would load and fail its users later, one by one; here it is refused in one line.
 
+mod leaf;
+
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -14,6 +16,7 @@ use super::key::Key;
 use super::node::{Node, locate};
 use super::port::{self, PORTS};
 use super::template::{is_any, meet, name_in_braces};
+use leaf::Contradiction;
 
 /// Bytes that a service's name has at most: the identity record ends it with a zero.
 const LONGEST: usize = 63;
@@ -27,12 +30,27 @@ pub(crate) enum Fault {
         "its name is not one that paths can carry: use at most 63 ASCII letters, digits, `-`, `_` and `.`, a letter first"
     )]
     Name,
+    #[error("its description is not one line: remove line breaks and other control characters")]
+    Description,
     #[error("its {part} is not an object: make it a struct with named fields")]
     Shape { part: Part },
     #[error("`{word}` of its {part} is a word of the host's own: choose another name for the field")]
     Taken { part: Part, word: String },
     #[error("`{place}` of its {part} has `$ref`: a type that contains itself cannot be a data model")]
     Reference { part: Part, place: String },
+    #[error(
+        "`{place}` of its {part} has a name that no command can carry: use ASCII letters, digits, `-` and `_`, and none of \
+         the words {}",
+        Verb::ALL.map(|verb| format!("`{}`", verb.as_str())).join(", ")
+    )]
+    Member { part: Part, place: String },
+    #[error("`{place}` of its {part} contradicts itself: {what}")]
+    Contradiction { part: Part, place: String, what: Box<Contradiction> },
+    #[error(
+        "`{place}` is {config} in its configuration and {state} in its state, which are shown as one: choose another name, \
+         or the same type"
+    )]
+    Overlap { place: String, config: String, state: String },
     #[error(
         "the list `{PORTS}` of its {part} has no text `name` as its `{}`: ports are known by their names",
         keyword::LIST_KEY
@@ -113,6 +131,9 @@ pub(crate) enum Unreachable {
 /// Checks a service; `words` are the members that the host itself gives cubes.
 pub(super) fn check(service: &ServiceSchema, words: &[String]) -> Result<(), Fault> {
     check_name(&service.name)?;
+    if service.description.contains(char::is_control) {
+        return Err(Fault::Description);
+    }
     let has_ports = service.kind == ServiceKind::Standard;
     let parts = [(Part::Config, Part::PortConfig, &service.config), (Part::State, Part::PortState, &service.state)];
     for (part, of_ports, schema) in parts {
@@ -126,6 +147,7 @@ pub(super) fn check(service: &ServiceSchema, words: &[String]) -> Result<(), Fau
             check_ports((part, of_ports), ports)?;
         }
     }
+    check_overlap(&service.config, &service.state, "")?;
     check_aliases(&service.config, &service.config, "")?;
     let port = &service.config["properties"][PORTS]["items"];
     check_aliases(port, port, PORTS)?;
@@ -179,6 +201,7 @@ fn check_node(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
     if schema.get("$ref").is_some() {
         return Err(Fault::Reference { part, place: place.to_owned() });
     }
+    leaf::check(schema).map_err(|what| Fault::Contradiction { part, place: place.to_owned(), what: Box::new(what) })?;
     if let Some(items) = schema.get("items") {
         if items.get("properties").is_some() {
             check_key(part, schema, place)?;
@@ -186,7 +209,42 @@ fn check_node(part: Part, schema: &Value, place: &str) -> Result<(), Fault> {
         check_node(part, items, place)?;
     }
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {
-        check_node(part, member, &below(place, name))?;
+        let place = below(place, name);
+        if !is_member(part, name) {
+            return Err(Fault::Member { part, place });
+        }
+        check_node(part, member, &place)?;
+    }
+    Ok(())
+}
+
+/// Whether a command can name a member: in a path, and before the `=` of a value. A dot there leads to a member of a member.
+fn is_member(part: Part, name: &str) -> bool {
+    let is_of_paths = part != Part::Input;
+    is_word(name) && !name.contains('.') && !(is_of_paths && Verb::parse(name).is_some())
+}
+
+/// Checks that what both schemas have is of one type.
+fn check_overlap(config: &Value, state: &Value, place: &str) -> Result<(), Fault> {
+    if let (Some(entry), Some(same)) = (state.get("items"), config.get("items")) {
+        check_overlap(same, entry, place)?;
+    }
+    for (name, shown) in state["properties"].as_object().into_iter().flatten() {
+        let Some(set) = config["properties"].get(name).filter(|set| set.get(keyword::ALIAS).is_none()) else {
+            continue;
+        };
+        let place = below(place, name);
+        let (config, state) = (leaf::kinds(set), leaf::kinds(shown));
+        // To JSON Schema, every integer is a number.
+        let is_in = |kind: &&str, kinds: &[&str]| {
+            *kind != "null" && (kinds.contains(kind) || *kind == "integer" && kinds.contains(&"number"))
+        };
+        let meets = config.iter().any(|kind| is_in(kind, &state)) || state.iter().any(|kind| is_in(kind, &config));
+        let [config, state] = [config, state].map(|kinds| leaf::in_words(&kinds));
+        if !meets && !config.is_empty() && !state.is_empty() {
+            return Err(Fault::Overlap { place, config, state });
+        }
+        check_overlap(set, shown, &place)?;
     }
     Ok(())
 }

@@ -231,7 +231,7 @@ fn set_entry(
     }
     match (operation, found) {
         (Operation::Create, Some(_)) => {
-            return Err(Problem::exists("", format!("the entry `{}` exists already", words.join(" "))));
+            return Err(Problem::exists("", format!("the entry `{}` already exists", words.join(" "))));
         }
         (Operation::Remove, Some(index)) => drop(entries.remove(index)),
         (Operation::Merge, Some(index)) => merge(schema, &mut entries[index], value),

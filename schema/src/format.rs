@@ -6,6 +6,13 @@ use std::net::IpAddr;
 /// `inet:ip-prefix` (RFC 6991 section 4).
 pub(super) const IP_PREFIX: &str = "ip-prefix";
 
+/// An address of either family, without a zone: what a Rust `IpAddr` reads. YANG calls it `inet:ip-address-no-zone`.
+pub(super) const IP: &str = "ip";
+
+pub(super) fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
 pub(super) fn is_ip_prefix(text: &str) -> bool {
     let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let longest = match address.parse() {
@@ -28,6 +35,22 @@ mod tests {
             ["0.0.0.0/0", "10.0.0.0/32", "10.1.2.3", "::/0", "2001:db8::/64", "::ffff:10.0.0.1/128", "10.0.0.0/08"]
         {
             assert!(is_ip_prefix(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_have_neither_names_nor_prefixes_nor_zones() {
+        for (text, expected) in [
+            ("192.0.2.9", true),
+            ("2001:db8::9", true),
+            ("::ffff:10.0.0.1", true),
+            ("foo", false),
+            ("", false),
+            ("192.0.2.9/24", false),
+            ("192.0.2.9:4789", false),
+            ("fe80::1%eth0", false),
+        ] {
+            assert_eq!(is_ip(text), expected, "{text}");
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Metric {
     pub name: String,
     pub help: String,
     pub kind: MetricKind,
+    /// The metric of the daemon's own that is the sum of this one over all cubes, if the daemon has it.
+    pub total: Option<String>,
     path: Vec<Step>,
 }
 
@@ -44,6 +46,7 @@ pub struct Sample<'a> {
 struct Declared {
     name: String,
     r#type: MetricKind,
+    total: Option<String>,
 }
 
 /// A declaration that cannot be used.
@@ -113,7 +116,7 @@ fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result
 }
 
 fn metric(leaf: &Value, keyword: &Value, path: &[Step]) -> Result<Metric, MetricError> {
-    let Declared { name, r#type: kind } =
+    let Declared { name, r#type: kind, total } =
         Declared::deserialize(keyword).map_err(|source| MetricError::Keyword { given: keyword.clone(), source })?;
     let is_number = |kind: &Value| kind == "integer" || kind == "number" || kind == "boolean";
     let kinds = &leaf["type"];
@@ -121,7 +124,7 @@ fn metric(leaf: &Value, keyword: &Value, path: &[Step]) -> Result<Metric, Metric
         return Err(MetricError::Type { name, given: kinds.clone() });
     }
     let help = leaf["description"].as_str().unwrap_or_default().to_owned();
-    Ok(Metric { name, help, kind, path: path.to_vec() })
+    Ok(Metric { name, help, kind, total, path: path.to_vec() })
 }
 
 /// A label's name cannot have `-` or `.`.
@@ -220,6 +223,14 @@ mod tests {
         assert_eq!(found, [("a_b_one_total", vec![one]), ("a_b_n_total", vec![of("7", "1"), of("x", "1")])]);
         assert_eq!((metrics[0].help.as_str(), metrics[0].kind), ("Help", MetricKind::Counter));
         assert!(metrics.iter().all(|metric| metric.samples(&json!({})).is_empty()), "no state, no samples");
+    }
+
+    #[test]
+    fn a_metric_may_count_towards_one_of_the_daemons() {
+        let part = json!({ "name": "a_b_n", "type": "gauge", "total": "polycube_ring_bytes" });
+        let tree = json!({ "properties": { "m": leaf("a_b_m"), "n": { "type": "integer", "x-metric": part } } });
+        let totals = declared(&service(tree)).unwrap().into_iter().map(|metric| metric.total).collect::<Vec<_>>();
+        assert_eq!(totals, [None, Some("polycube_ring_bytes".to_owned())]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::coerce::{Aliased, Findings, StateMembers, coerce};
 use super::document::{
     Operation, defaults, drop_nulls, drop_shadowed, fill_aliases, lay_over, overlay, set, shadowed, show_unset, sparse,
 };
-use super::format::{IP_PREFIX, is_ip_prefix};
+use super::format::{IP, IP_PREFIX, is_ip, is_ip_prefix};
 use super::metric::{self, Metric, MetricError};
 use super::node::{Node, locate};
 use super::port::{self, PORTS, PortSchemas};
@@ -33,8 +33,8 @@ pub struct ModelError {
 /// What is wrong with it.
 #[derive(Debug, thiserror::Error)]
 enum Reason {
-    #[error("its schema is not valid: {0}")]
-    Schema(String),
+    #[error("the JSON Schema of its {part} is not valid{}: {why}", .place.as_ref().map(|place| format!(", at `{place}`")).unwrap_or_default())]
+    Schema { part: &'static str, place: Option<String>, why: String },
     #[error(transparent)]
     Metric(#[from] MetricError),
     #[error(transparent)]
@@ -78,6 +78,27 @@ pub struct Model {
     validator: Validator,
     /// What is created and deleted as a whole, for messages.
     thing: &'static str,
+}
+
+impl ModelError {
+    /// Whether the service could be used under another name.
+    #[must_use]
+    pub fn is_of_name(&self) -> bool {
+        matches!(self.reason, Reason::Fault(Fault::Reserved | Fault::Name))
+    }
+}
+
+/// The place in a document of what is at `pointer` in its schema: `/properties/a/items/properties/b/pattern` is `a/b/pattern`.
+fn place_in_schema(pointer: &str) -> Option<String> {
+    let (mut place, mut words) = (Vec::new(), pointer.split('/').skip(1));
+    while let Some(word) = words.next() {
+        match word {
+            "properties" => place.extend(words.next()),
+            "items" => {}
+            keyword => place.push(keyword),
+        }
+    }
+    (!place.is_empty()).then(|| place.join("/"))
 }
 
 impl Model {
@@ -127,13 +148,22 @@ impl Model {
         make_strict(&mut config);
         let mut enforced = config.clone();
         drop_aliases(&mut enforced);
-        let options = jsonschema::options().should_validate_formats(true).with_format(IP_PREFIX, is_ip_prefix);
-        let build =
-            |schema: &Value| options.build(schema).map_err(|failure| error(Reason::Schema(failure.to_string())));
-        let validator = build(&enforced)?;
+        let options = jsonschema::options()
+            .should_validate_formats(true)
+            .with_format(IP_PREFIX, is_ip_prefix)
+            .with_format(IP, is_ip);
+        let build = |part: &'static str, schema: &Value| {
+            options.build(schema).map_err(|failure| {
+                let place = place_in_schema(&failure.instance_path().to_string());
+                error(Reason::Schema { part, place, why: failure.to_string() })
+            })
+        };
+        let validator = build("configuration", &enforced)?;
         let described =
             service.actions.iter().filter_map(|action| Some((action.path.clone(), action.output.as_ref()?)));
-        let outputs = described.map(|(path, schema)| Ok((path, build(schema)?))).collect::<Result<_, ModelError>>()?;
+        let outputs = described
+            .map(|(path, schema)| Ok((path, build("actions' output", schema)?)))
+            .collect::<Result<_, ModelError>>()?;
         let taking = service.actions.iter().filter_map(|action| Some((&action.path, action.input.clone()?)));
         let input = |(path, schema): (&String, Value)| Ok((path.clone(), Self::of(&service.name, schema, json!({}))?));
         let inputs = taking.map(input).collect::<Result<_, ModelError>>()?;
@@ -405,12 +435,19 @@ fn problem(schema: &Value, document: &Value, error: &ValidationError<'_>) -> Opt
         }
         ValidationErrorKind::Type { .. } if !schema["enum"].is_null() => return None,
         ValidationErrorKind::Type { .. } if let Some(message) = not_in_unit(schema, value) => message,
-        ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", list(options)),
+        ValidationErrorKind::Enum { options } => match texts(options).as_slice() {
+            [only] => format!("{value} is not {only}, which is the only value"),
+            options => format!("{value} is not one of {}", options.join(", ")),
+        },
         ValidationErrorKind::Pattern { .. } if !schema["examples"].is_null() => {
             format!("{value} does not have the right form: write it like {}", list(&schema["examples"]))
         }
-        ValidationErrorKind::Format { format } if format == IP_PREFIX => {
-            let message = "is not a prefix: give an address and its length, such as 10.10.10.0/24";
+        ValidationErrorKind::Format { format } if format == IP_PREFIX || format == IP => {
+            let message = if format == IP {
+                "is not an IP address: give one such as 192.0.2.9 or 2001:db8::9"
+            } else {
+                "is not a prefix: give an address and its length, such as 10.10.10.0/24"
+            };
             let problem = Problem::bad(path, format!("`{}` {message}", text(value)));
             return Some(problem.within(limits(schema)));
         }

@@ -8,8 +8,12 @@ use std::collections::HashSet;
 use std::fmt;
 
 pub use polycube_api::ErrorTag;
-use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method};
+use polycube_api::{Candidates, Error, ErrorInfo, Instead, Limits, Method, without_numbers};
 use polycube_plugin_api::{Refusal, Tag};
+
+/// What to do about a cube whose plugin has panicked.
+pub const AFTER_PANIC: &str =
+    "fix the plugin and run `services reload SERVICE`, or delete the cube and create it again";
 
 /// One reason and the place that it is about. As text, the reason and the advice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ struct Advice {
 
 impl Problem {
     pub fn new(tag: ErrorTag, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { tag, path: path.into(), message: message.into(), advice: None }
+        Self { tag, path: path.into(), message: without_numbers(&message.into()), advice: None }
     }
 
     pub fn missing(path: impl Into<String>, message: impl Into<String>) -> Self {

@@ -142,7 +142,7 @@ fn list_entries_come_change_and_go() {
     let missing = ErrorTag::DataMissing;
     refused(
         change(one(), "host/a", Operation::Create, json!({ "port": "q" })),
-        &[(ErrorTag::DataExists, "host/a", "exists already")],
+        &[(ErrorTag::DataExists, "host/a", "already exists")],
     );
     refused(change(one(), "host/b", Operation::Remove, Value::Null), &[(missing, "host/b", "no entry `b`")]);
     refused(change(one(), "host/b", Operation::Merge, json!({})), &[(missing, "host/b", "no entry `b`")]);
@@ -372,7 +372,9 @@ fn a_schema_that_cannot_be_used_is_refused() {
     let mut schema = model().service;
     schema.config["properties"]["depth"]["type"] = json!("figure");
     let message = Model::new(schema).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(message.starts_with("service `some` cannot be used: its schema is not valid"), "{message}");
+    let expected =
+        "service `some` cannot be used: the JSON Schema of its configuration is not valid, at `depth/type`: ";
+    assert!(message.starts_with(expected), "{message}");
 }
 
 /// A model whose state is shown in the place of some settings.

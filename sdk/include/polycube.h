@@ -395,7 +395,7 @@ struct pcn_packet_record {
 	__u16 tag_tci;
 	__u16 tag_protocol;
 	__u16 zero;
-	__u8 room[4];
+	__u32 time; /* of the coarse monotonic clock, in units of 2^24 ns; 0 if the program does not say */
 };
 
 /* What one CPU handed over, and what found no room. */
@@ -468,6 +468,7 @@ static __always_inline int pcn_hand_over(struct __sk_buff *skb, void *ring, void
 		.has_tag = skb->vlan_present != 0,
 		.tag_tci = skb->vlan_tci,
 		.tag_protocol = skb->vlan_proto,
+		.time = bpf_ktime_get_coarse_ns() >> 24,
 	};
 	struct pcn_packet_counts *counted = bpf_map_lookup_elem(counts, &(__u32){ 0 });
 	int queued;

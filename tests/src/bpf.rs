@@ -78,6 +78,20 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
     bpf(bpf_cmd::BPF_OBJ_GET, &mut attr).map(owned)
 }
 
+/// Pins a map or program at `path`.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = empty();
+    // SAFETY: the union's member for BPF_OBJ_PIN.
+    let pin = unsafe { &mut attr.__bindgen_anon_4 };
+    pin.pathname = path.as_ptr() as u64;
+    pin.bpf_fd = object.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
 /// What the kernel knows of a map.
 ///
 /// # Errors

@@ -52,7 +52,7 @@ fn exit_codes_and_streams() -> Result<()> {
     assert!(done.code == Some(0) && !done.stdout.is_empty() && done.stderr.is_empty(), "{done}");
 
     let refused = daemon.ctl("simplebridge add br1").one_line(2);
-    assert!(refused.starts_with("polycubectl: cube `br1` exists already"), "{refused}");
+    assert!(refused.starts_with("polycubectl: cube `br1` already exists"), "{refused}");
     let several = daemon.ctl("packetcapture add s2 snaplen=0 capture=both colour=red");
     assert_eq!((several.code, several.stdout.as_str(), several.stderr.lines().count()), (Some(2), "", 3), "{several}");
 
@@ -96,7 +96,7 @@ fn refusals_name_commands_and_not_http() -> Result<()> {
     let scene = site()?;
     let daemon = &scene.daemon;
     for (line, said) in [
-        ("sniffer", "cube `sniffer` exists already; use `sniffer set`"),
+        ("sniffer", "cube `sniffer` already exists; use `sniffer set`"),
         ("netdevs del veth1", "del does not work on `netdevs veth1`: it takes show"),
         ("sniffer loglevel", "`sniffer loglevel` takes a command: show, set, del"),
         ("packetcapture ad x", "cube `ad` does not exist; did you mean `add`?"),

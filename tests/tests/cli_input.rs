@@ -69,7 +69,7 @@ fn several_cubes_are_one_change() -> Result<()> {
     assert_eq!(get(daemon, "br1/fdb/aging-time"), 60);
 
     let said = daemon.ctl_reading(&["cubes", "add"], Some(SITE)).fails(2);
-    assert!(said.contains("cube `sniffer` exists already") && said.contains("cube `br1` exists already"), "{said}");
+    assert!(said.contains("cube `sniffer` already exists") && said.contains("cube `br1` already exists"), "{said}");
     let json = r#"[{"name": "b2", "service-name": "simplebridge", "ports": [{"name": "a", "peer": "veth2"}]}]"#;
     assert_eq!(daemon.ctl_reading(&["add", "cubes"], Some(json)).ok(), "");
     assert_eq!(get(daemon, "b2/ports/a/peer"), "veth2");
@@ -108,7 +108,7 @@ fn several_cubes_are_all_created_or_none() -> Result<()> {
             "service `bridge` does not exist",
         ],
     );
-    check_refused(daemon, &json!([bridge("b", "veth1"), bridge("b", "veth2")]), &["cube `b` exists already"]);
+    check_refused(daemon, &json!([bridge("b", "veth1"), bridge("b", "veth2")]), &["cube `b` already exists"]);
     check_refused(
         daemon,
         &json!([bridge("b", "veth1"), bridge("c", "veth1")]),

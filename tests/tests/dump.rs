@@ -80,7 +80,7 @@ fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
         assert_eq!((file.format, bytes(&file.records)), (format, frames.iter().map(Vec::as_slice).collect()));
         assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
         let again = scene.daemon.ctl_words(&words).one_line(74);
-        assert!(again.ends_with("exists already: choose another name, or give --force to overwrite it"), "{again}");
+        assert!(again.ends_with("already exists: choose another name, or give --force to overwrite it"), "{again}");
         eventually("no reader", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(Vec::is_empty)))?;
     }
     Ok(())

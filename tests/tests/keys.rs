@@ -143,7 +143,7 @@ fn a_key_that_is_not_whole_or_not_the_same_is_refused() -> Result<()> {
     assert_eq!(path, "lb1/service/10.0.0.9/many/TCP/vport");
     for (line, expected) in [
         ("show lb1 service 10.0.0.1 80", "`proto` is missing: an entry is named by vip, vport, proto"),
-        ("lb1 service add 10.0.0.1 80 TCP", "the entry `10.0.0.1 80 TCP` exists already"),
+        ("lb1 service add 10.0.0.1 80 TCP", "the entry `10.0.0.1 80 TCP` already exists"),
         ("lb1 service del 10.0.0.1", "`vport` and `proto` are missing"),
         ("lb1 service 10.0.0.1 80 set name=x", "proto: \"name\" is not one of TCP, UDP"),
         ("lb1 service add 80 10.0.0.1 TCP", "vport: \"10.0.0.1\" is not of type \"integer\""),

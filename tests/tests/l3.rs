@@ -1,6 +1,6 @@
 //! Are devices without Ethernet headers captured: with their own link type, filtered and anonymised from the IP header on?
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -161,6 +161,7 @@ fn formats_and_filters_that_do_not_fit_are_refused() -> Result<()> {
         let refusal = scene.daemon.ctl_words(&words).one_line(2);
         ensure!(refusal.contains(message), "{words:?}: {refusal}");
     }
+    scene.daemon.ctl("attach sniffer veth1").ok();
     let answer = scene.daemon.http("GET", "/polycube/v1/sniffer/stream?format=pcap&follow=false", None)?;
     ensure!(answer.status == 400 && String::from_utf8_lossy(&answer.body).contains("format=pcapng"), "{answer:?}");
     scene.daemon.ctl("simplebridge add br1").ok();
@@ -168,6 +169,52 @@ fn formats_and_filters_that_do_not_fit_are_refused() -> Result<()> {
     let refusal = scene.daemon.ctl("br1 ports p set peer=tun0").one_line(2);
     ensure!(refusal.contains("no Ethernet headers"), "{refusal}");
     assert_eq!(scene.get("sniffer/format")?, json!("pcapng"));
+    Ok(())
+}
+
+/// A capture of one line.
+fn one_line(scene: &Scene, words: &[&str], file: &Path) -> Result<std::process::Child> {
+    let mut capture = Command::new(polycube_tests::daemon::binary_dir()?.join("polycubectl"));
+    capture.env("POLYCUBECTL_URL", format!("unix://{}", scene.daemon.socket().display()));
+    capture.arg("capture").args(words).args(["--for", "20s", "-w"]).arg(file);
+    Ok(capture.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
+}
+
+fn first_line(child: &mut std::process::Child) -> Result<String> {
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().context("stderr is a pipe")?).read_line(&mut said)?;
+    Ok(said)
+}
+
+#[test]
+fn a_file_of_pcap_has_the_link_type_of_its_places() -> Result<()> {
+    let scene = scene()?;
+    let file = scene.daemon.capture_dir().join("tun.pcap");
+    let mut child = one_line(&scene, &["tun0", "tcp", "--in", "-c", "2"], &file)?;
+    ensure!(first_line(&mut child)?.contains("capturing at tun0"), "it does not begin");
+    inject(&scene, &[tcp(80), udp6(), tcp(81)])?;
+    ensure!(child.wait()?.success(), "the capture failed");
+    let lines = tshark(&file, &["frame.encap_type", "tcp.dstport"])?;
+    assert_eq!(lines, ["7 80", "7 81"]);
+    // A live stream has it, too.
+    scene.daemon.ctl("packetcapture add sniffer capture=ingress store=none").ok();
+    scene.daemon.ctl("attach sniffer tun0").ok();
+    let mut stream = scene.open("stream?format=pcap")?;
+    let mut header = [0; 24];
+    stream.body.read_exact(&mut header)?;
+    assert_eq!(header[20..], 101_u32.to_ne_bytes());
+    Ok(())
+}
+
+#[test]
+fn a_file_of_pcap_that_cannot_be_is_not_there() -> Result<()> {
+    let scene = scene()?;
+    let file = scene.daemon.capture_dir().join("both.pcap");
+    let child = one_line(&scene, &["veth1", "tun0"], &file)?;
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(2) && said.contains("write pcapng"), "{said}");
+    ensure!(!file.exists(), "an empty file is left");
     Ok(())
 }
 

@@ -118,6 +118,11 @@ fn the_capture_that_would_pass_the_limit_is_refused_and_the_refusal_says_what_us
     assert_eq!((&memory["total"], &memory["limit"]), (&json!(one * fitting), &json!(LIMIT << 20)));
     let metrics = scene.daemon.http("GET", "/metrics", None)?;
     assert!(metrics.text().contains(&format!("packetcapture_ring_bytes{{cubeName=\"s0\"}} {one}")));
+    let text = metrics.text();
+    let lines: Vec<&str> = text.lines().collect();
+    let of_cubes = lines.iter().filter(|line| line.starts_with("packetcapture_ring_bytes{"));
+    let of_cubes: u64 = of_cubes.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    assert!(lines.contains(&format!("polycube_ring_bytes {of_cubes}").as_str()), "{of_cubes}: {lines:?}");
 
     scene.daemon.ctl("s0 set capture=off").ok();
     scene.daemon.ctl(&format!("s{fitting} set capture=ingress")).ok();

@@ -276,6 +276,23 @@ fn a_cube_with_tail_calls_is_taken_over_with_what_they_lead_to() -> Result<()> {
 }
 
 #[test]
+fn a_program_in_a_chain_jumps_to_others_of_its_object() -> Result<()> {
+    let directory = directory()?;
+    let lines = ["services add type=object uri=leap.o name=leap", "leap add l1", "marker add a mark=97"];
+    let scene = start(&directory, &lines)?;
+    scene.daemon.ctl("attach l1 veth1 position=last").ok();
+    scene.daemon.ctl("attach a veth1 position=last").ok();
+    assert_eq!(arrives(&scene, 9)?.as_deref(), Some("a"), "what is jumped to goes on in the chain");
+    scene.daemon.ctl("l1 set drop=true").ok();
+    let (before, recorder) = (scene.get("l1")?["leapt"].as_u64(), Recorder::start(scene.peer(2))?);
+    Sender::open(scene.peer(1))?.send(&scene.flow(1, 2).frames(Protocol::Udp, FRAME, 1))?;
+    eventually("the program has the frame", || Ok(scene.get("l1")?["leapt"].as_u64() > before))?;
+    std::thread::sleep(QUIET);
+    assert!(marked(&recorder.stop()?).is_empty(), "its setting reaches the program that is jumped to");
+    Ok(())
+}
+
+#[test]
 fn values_of_all_types_and_several_stages_work() -> Result<()> {
     let directory = directory()?;
     let scene = start(&directory, &["services add type=object uri=types.o name=types", "types add t1 label=seven77"])?;

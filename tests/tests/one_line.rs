@@ -6,12 +6,13 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::capture::Direction;
 use polycube_tests::daemon::{Snapshot, binary_dir};
 use polycube_tests::disk::Disk;
+use polycube_tests::http;
 use polycube_tests::pcap::{self, Format};
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender, Steady};
@@ -182,6 +183,38 @@ fn files_rotate_and_the_oldest_go() -> Result<()> {
 }
 
 #[test]
+fn files_rotate_by_time() -> Result<()> {
+    let scene = scene()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("t.pcapng");
+    let (words, began) = (["capture", "veth1", "udp", "-w", path.to_str().context("UTF-8")?], Instant::now());
+    let (child, stderr) = begin(&scene, &[&words[..], &["--rotate", "1s"]].concat())?;
+    let files = || -> Result<Vec<_>> {
+        let mut files = fs::read_dir(directory.path())?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        files.sort();
+        Ok(files)
+    };
+    let mut sent = 0;
+    eventually("a third file", || {
+        send(&scene, 1, sent, 1)?;
+        sent += 1;
+        thread::sleep(Duration::from_millis(20));
+        Ok(files()?.len() >= 3)
+    })?;
+    assert!(began.elapsed() >= Duration::from_secs(2), "files of {:?}", began.elapsed());
+    let said = interrupt(child, stderr)?;
+    let mut numbers = Vec::new();
+    for (at, path) in files()?.iter().enumerate() {
+        assert_eq!(path, &directory.path().join(format!("t-{:06}.pcapng", at + 1)), "{said}");
+        let file = pcap::read(path)?;
+        assert!(at >= 2 || !file.records.is_empty(), "{path:?} is empty");
+        numbers.extend(file.numbers()?);
+    }
+    assert!(numbers.iter().copied().eq(0..sent), "{numbers:?}");
+    Ok(())
+}
+
+#[test]
 fn nothing_is_left_of_a_client_that_is_killed() -> Result<()> {
     let scene = scene()?;
     let before = scene.daemon.snapshot()?;
@@ -242,6 +275,32 @@ fn a_daemon_that_stops_ends_the_capture() -> Result<()> {
         let attached = polycube_tests::hook::programs_attached(host, &interface)?;
         assert!(attached.is_empty(), "{interface}: {attached:?}");
     }
+    Ok(())
+}
+
+/// The daemon has removed the cube while its packets are still on their way to the client.
+#[test]
+fn a_client_that_reads_late_gets_the_end_of_its_stream() -> Result<()> {
+    let mut scene = scene()?;
+    let body = json!({ "parents": ["veth1"], "capture": "ingress", "format": "pcapng", "store": "none" });
+    let path = "/polycube/v1/packetcapture/?ephemeral=stream";
+    let mut reply = http::open(&scene.daemon.socket(), "POST", path, Some(&body))?;
+    ensure!(reply.status == 201, "status {}", reply.status);
+    // More than the connection and the pipe hold.
+    let frames = scene.flow(1, 2).frames(Protocol::Udp, 1400, 2000);
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    let host = scene.daemon.host().clone();
+    let mut stream = Vec::new();
+    thread::scope(|scope| -> Result<()> {
+        let ended = scope.spawn(|| scene.daemon.terminate());
+        eventually("no programs", || Ok(polycube_tests::hook::programs_attached(&host, "veth1")?.is_empty()))?;
+        thread::sleep(Duration::from_millis(200));
+        reply.body.read_to_end(&mut stream).context("the stream is cut off")?;
+        let status = ended.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    })?;
+    ensure!(stream.len() > 1400, "{} bytes", stream.len());
     Ok(())
 }
 

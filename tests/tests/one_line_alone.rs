@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use polycube_tests::capture::Direction;
 use polycube_tests::daemon::{binary_dir, pins};
 use polycube_tests::hook::programs_attached;
-use polycube_tests::lab::{Lab, Wire};
+use polycube_tests::lab::{Lab, Namespace, Wire};
 use polycube_tests::pcap;
-use polycube_tests::scene::eventually;
+use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Flow, Protocol, Sender};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -36,25 +37,11 @@ impl Site {
 
     /// `polycubectl` on that machine.
     fn ctl(&self, words: &[&str]) -> Result<Command> {
-        let mut command = self.lab.host().command("unshare");
-        let script = "mount --make-rprivate / && mount --bind \"$0\" /run && exec \"$@\"";
-        command
-            .args(["-m", "sh", "-c", script])
-            .arg(self.run.path())
-            .arg(binary_dir()?.join("polycubectl"))
-            .args(words);
-        command.current_dir("/").env("HOME", "/nowhere").env("TZ", "UTC").env_remove("POLYCUBECTL_URL");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(command)
+        alone(self.lab.host(), self.run.path(), words)
     }
 
     fn begin(&self, words: &[&str]) -> Result<(Child, BufReader<ChildStderr>)> {
-        let mut child = self.ctl(words)?.spawn()?;
-        let mut stderr = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
-        let mut line = String::new();
-        stderr.read_line(&mut line)?;
-        ensure!(line.starts_with("polycubectl: capturing at "), "{line}");
-        Ok((child, stderr))
+        begin(self.ctl(words)?)
     }
 
     fn send(&self, count: u32) -> Result<()> {
@@ -97,6 +84,26 @@ impl Site {
     }
 }
 
+/// `polycubectl` on a machine whose `/run` is the directory `run`, where no daemon's socket is.
+fn alone(host: &Namespace, run: &Path, words: &[&str]) -> Result<Command> {
+    let mut command = host.command("unshare");
+    let script = "mount --make-rprivate / && mount --bind \"$0\" /run && exec \"$@\"";
+    command.args(["-m", "sh", "-c", script]).arg(run).arg(binary_dir()?.join("polycubectl")).args(words);
+    command.current_dir("/").env("HOME", "/nowhere").env("TZ", "UTC").env_remove("POLYCUBECTL_URL");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// Starts a capture and waits until it says that it captures.
+fn begin(mut command: Command) -> Result<(Child, BufReader<ChildStderr>)> {
+    let mut child = command.spawn()?;
+    let mut stderr = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
+    let mut line = String::new();
+    stderr.read_line(&mut line)?;
+    ensure!(line.starts_with("polycubectl: capturing at "), "{line}");
+    Ok((child, stderr))
+}
+
 /// Pins of private daemons in the machine's own file system.
 fn own_pins() -> Result<Vec<PathBuf>> {
     let all = pins(Path::new(BPFFS))?;
@@ -120,6 +127,42 @@ fn a_capture_needs_no_daemon() -> Result<()> {
     let file = pcap::read(&path)?;
     assert_eq!(file.metadata.statistics.last().context("statistics")?.delivered, 50);
     site.assert_nothing_is_left(&pinned)
+}
+
+/// A bridge's programs redirect what comes in, and go on doing so after its daemon is killed.
+#[test]
+fn what_another_daemons_bridge_takes_is_captured_too() -> Result<()> {
+    let mut scene = Scene::bridge(2)?;
+    let (run, directory) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let attached = programs_attached(scene.lab.host(), "veth1")?;
+    let pinned = own_pins()?;
+    for state in ["running", "killed"] {
+        if state == "killed" {
+            scene.daemon.kill9()?;
+        }
+        let path = directory.path().join(format!("{state}.pcapng"));
+        let words = ["capture", "veth1", "udp", "-w", path.to_str().context("UTF-8")?];
+        let (mut child, mut stderr) = begin(alone(scene.lab.host(), run.path(), &words)?)?;
+        for (from, numbers) in [(1, 0..20), (2, 20..40)] {
+            let flow = scene.flow(from, 3 - from);
+            let frames: Vec<_> = numbers.map(|number| flow.frame(Protocol::Udp, 100, number)).collect();
+            Sender::open(scene.peer(from))?.send(&frames)?;
+        }
+        let both = || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == 40));
+        eventually(&format!("the packets of both directions, while the bridge's daemon is {state}"), both)?;
+        kill_process(Pid::from_child(&child), Signal::INT)?;
+        let mut said = String::new();
+        stderr.read_to_string(&mut said)?;
+        assert_eq!(child.wait()?.code(), Some(0), "{said}");
+        let file = pcap::read(&path)?;
+        assert!(file.numbers()?.into_iter().eq(0..40));
+        let directions = [Direction::In, Direction::Out].map(|direction| vec![Some(direction); 20]).concat();
+        assert!(file.records.iter().map(|record| record.direction).eq(directions));
+        eventually("the bridge's programs alone", || Ok(programs_attached(scene.lab.host(), "veth1")? == attached))?;
+    }
+    let left = own_pins()?;
+    ensure!(left.iter().all(|pin| pinned.contains(pin)), "{left:?}");
+    Ok(())
 }
 
 #[test]
@@ -165,6 +208,10 @@ fn what_is_wrong_leaves_nothing_either() -> Result<()> {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("netdev `nosuch` does not exist") && said.lines().count() == 1, "{said}");
     site.assert_nothing_is_left(&pinned)?;
+    let output = site.ctl(&["capture", "br1:p1"])?.output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no daemon runs, so there are no cubes, and br1:p1 is a port of one"), "{said}");
     let output = site.ctl(&["cubes", "show"])?.output()?;
     let said = String::from_utf8(output.stderr)?;
     assert!(said.contains("no daemon answers at unix:///run/polycube/polycubed.sock"), "{said}");

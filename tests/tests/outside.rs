@@ -284,10 +284,50 @@ fn a_plugin_as_an_object_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
     let said = scene.daemon.ctl(&format!("plugin dev {} --once", project.display()));
     ensure!(said.code == Some(0) && said.stderr.contains("service `guard` is reloaded"), "{said:?}");
     ensure!(counted(&scene)? >= before, "a reload keeps the map");
+    a_refused_build_replaces_nothing(&workshop, &scene, &project)?;
     fs::remove_dir_all(&project)?;
     workshop.new_project("--object --standard")?;
     let shown = workshop.shell("cd guard; make test")?;
     ensure!(shown.contains("are counted"), "{shown}");
+    Ok(())
+}
+
+/// `plugin dev` with builds that the daemon does not take, for one reason after another.
+fn a_refused_build_replaces_nothing(workshop: &Workshop, scene: &Scene, project: &Path) -> Result<()> {
+    let plugins = scene.plugin("panicky")?.parent().context("a directory")?.to_owned();
+    let files = || -> Result<Vec<(String, Vec<u8>)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&plugins)? {
+            let path = entry?.path();
+            files.push((path.display().to_string(), fs::read(&path)?));
+        }
+        files.sort();
+        Ok(files)
+    };
+    let before = files()?;
+    let refused = |flags: &str, expected: &str| -> Result<()> {
+        let said = scene.daemon.ctl(&format!("plugin dev {} --once{flags}", project.display()));
+        ensure!(said.code != Some(0) && said.stderr.contains(expected), "{expected}: {said:?}");
+        ensure!(!said.stderr.contains("is reloaded") && files()? == before, "{expected}: files have changed");
+        Ok(())
+    };
+    // A directory that the daemon does not load from.
+    let elsewhere = tempfile::tempdir()?;
+    refused(&format!(" --plugin-dir={}", elsewhere.path().display()), "there is no file `")?;
+    ensure!(fs::read_dir(elsewhere.path())?.next().is_none(), "nothing stays there");
+    // What a look at the files shows.
+    let (manifest, source) = (project.join("guard.json"), project.join("guard.bpf.c"));
+    let written = [fs::read_to_string(&manifest)?, fs::read_to_string(&source)?];
+    fs::write(&manifest, written[0].replace("\"DROP\"", "\"DRUP\""))?;
+    refused("", "has no global variable `DRUP`")?;
+    fs::write(&manifest, &written[0])?;
+    // What only the kernel refuses.
+    fs::write(&source, written[1].replace("pcn_next(skb)", "*(volatile int *)(long)(skb->data + 100)"))?;
+    refused("", "guard")?;
+    fs::write(&source, &written[1])?;
+    workshop.shell("cd guard; make")?;
+    let said = scene.daemon.ctl(&format!("plugin dev {} --once", project.display()));
+    ensure!(said.code == Some(0) && files()? == before, "{said:?}");
     Ok(())
 }
 
@@ -304,6 +344,14 @@ fn a_file_that_is_not_a_plugin_or_crashes_is_one_line() -> Result<()> {
     fs::write(&text, "nothing")?;
     let line = check(&text)?;
     ensure!(line.lines().count() == 1 && line.contains("is not a polycube plugin: it is not an ELF file"), "{line}");
+
+    let object = place.path().join("object.so");
+    fs::copy(repository().join("ebpf/objects/root.o"), &object)?;
+    let line = check(&object)?;
+    ensure!(line.lines().count() == 1 && line.contains("it is an eBPF object: load it with `type=object`"), "{line}");
+    let line = check(place.path())?;
+    let expected = format!("is a directory: give the file that is built there, such as {}", place.path().display());
+    ensure!(line.lines().count() == 1 && line.contains(&expected), "{line}");
 
     // Past the identity record, every byte of the code is a breakpoint.
     let whole = fs::read(binary_dir()?.join("libpcn_simplebridge.so"))?;

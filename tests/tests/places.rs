@@ -284,6 +284,33 @@ fn a_capture_follows_its_container() -> Result<()> {
 }
 
 #[test]
+fn a_container_that_starts_again_is_captured_within_two_seconds() -> Result<()> {
+    let stage = Stage::start()?;
+    let mut process = Process::start(&stage.peer)?;
+    stage.runtime.runs("web", process.pid());
+    stage.daemon.ctl("packetcapture add s capture=bidirectional").ok();
+    stage.daemon.ctl("attach s container:web").ok();
+    let mut fastest = Duration::MAX;
+    // The machine may be busy.
+    for netdev in ["again1", "again2", "again3"] {
+        stage.runtime.set("web", Answer::Says(404, json!({})));
+        drop(process);
+        eventually("it waits", || Ok(stage.points()? == ["container:web DOWN"]))?;
+        let peer = stage.lab.peer(netdev)?;
+        stage.lab.veth(netdev, &peer, "eth0")?;
+        process = Process::start(&peer)?;
+        let began = Instant::now();
+        stage.runtime.runs("web", process.pid());
+        let expected = [format!("{netdev} UP"), "container:web UP".to_owned()];
+        eventually("it is back", || Ok(stage.points()? == expected))?;
+        fastest = fastest.min(began.elapsed());
+    }
+    eprintln!("{fastest:?} until a container that started again was captured");
+    ensure!(fastest < Duration::from_secs(2), "{fastest:?}");
+    Ok(())
+}
+
+#[test]
 fn a_place_that_stands_for_nothing_is_refused_with_the_reason() -> Result<()> {
     let stage = Stage::start()?;
     let process = Process::start(&stage.peer)?;

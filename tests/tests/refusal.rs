@@ -150,8 +150,8 @@ fn bad_values_and_types() -> Result<()> {
         ("sniffer filters set l4proto=256", &["sniffer/filters/l4proto", "from 0 to 255"]),
         ("sniffer set ring-size=3", &["sniffer/ring-size", "3 is not one of 1, 2, 4, 8, 16, 32, 64"]),
         ("sniffer set loglevel=loud", &["sniffer/loglevel", "TRACE, DEBUG, INFO, WARN, ERR, CRITICAL, OFF"]),
-        ("sniffer set type=XDP_SKB", &["sniffer/type", "\"XDP_SKB\" is not one of TC"]),
-        ("packetcapture add s2 type=XDP_DRV", &["s2/type", "\"XDP_DRV\" is not one of TC"]),
+        ("sniffer set type=XDP_SKB", &["sniffer/type", "\"XDP_SKB\" is not TC, which is the only value"]),
+        ("packetcapture add s2 type=XDP_DRV", &["s2/type", "\"XDP_DRV\" is not TC, which is the only value"]),
         ("packetcapture add s2 capture=yes", &["s2/capture", "off, ingress, egress, bidirectional"]),
         ("br1 set fdb.aging-time=soon loglevel=info", &["br1/fdb/aging-time", "`soon` is not a time: give seconds"]),
         ("br1 fdb set aging-time=4294967296", &["br1/fdb/aging-time", "greater than the maximum of 4294967295"]),
@@ -251,9 +251,9 @@ fn invalid_names() -> Result<()> {
 #[test]
 fn what_already_exists_or_is_in_use() -> Result<()> {
     Site::build()?.refuses(&[
-        ("simplebridge add br1", &["cube `br1` exists already", "choose another name or delete it first"]),
-        ("packetcapture add br1", &["cube `br1` exists already (service simplebridge)"]),
-        ("br1 ports add p1", &["br1/ports/p1", "port `p1` of cube `br1` exists already"]),
+        ("simplebridge add br1", &["cube `br1` already exists", "choose another name or delete it first"]),
+        ("packetcapture add br1", &["cube `br1` already exists (service simplebridge)"]),
+        ("br1 ports add p1", &["br1/ports/p1", "port `p1` of cube `br1` already exists"]),
         ("br1 ports add p3 peer=veth1", &["netdev `veth1` is already the peer of br1:p1", "disconnect it there first"]),
         ("br1 ports p2 set peer=veth2", &["netdev `veth2` is already the peer of br2:q1"]),
         ("br1 ports add p3 peer=veth2", &["netdev `veth2` is already the peer of br2:q1"]),
@@ -289,6 +289,16 @@ fn attachments_and_links_that_make_no_sense() -> Result<()> {
         ("disconnect br1:p2 veth3", &["br1:p2 is not connected to veth3"]),
         ("disconnect veth1 veth2", &["neither veth1 nor veth2 is a port"]),
     ]);
+    Ok(())
+}
+
+#[test]
+fn where_a_port_is_named_cubes_without_ports_are_not_offered() -> Result<()> {
+    let site = Site::build()?;
+    for line in ["attach spare foo:p1", "packetcapture add s2 parent=foo:p1", "br1 ports p2 set peer=foo:p1"] {
+        let said = site.scene.daemon.ctl(line).one_line(2);
+        assert!(said.ends_with("cube `foo` does not exist; known: br1, br2"), "{line}: {said}");
+    }
     Ok(())
 }
 

@@ -136,6 +136,9 @@ fn a_reload_that_is_refused_leaves_everything_as_it_was() -> Result<()> {
         assert!(words.iter().all(|word| output.stderr.contains(word)), "{line}: {output}");
         assert_eq!(snapshot()?, before, "{line}");
     }
+    let log = daemon.log();
+    assert!(log.contains("told to panic in Create") && !log.contains("the cube is not created"), "{log}");
+    assert!(log.contains("the cube goes on with the code before"), "{log}");
     // The cubes still hear of changes, and commit to them.
     daemon.ctl("pancake00 set size=4").ok();
     watched.stop()?;

@@ -1,14 +1,19 @@
 //! Do packets keep their way, and cubes what they know, while one daemon ends and the next one starts?
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use polycube_tests::bpf;
 use polycube_tests::daemon::attempt;
 use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::scene::{Scene, Watched, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+
+/// `BPF_MAP_TYPE_PROG_ARRAY` of include/uapi/linux/bpf.h.
+const PROGRAM_ARRAY: u32 = 3;
 
 fn lab() -> Result<Scene> {
     let scene = Scene::set_up().peers(3).kept().bridge().start()?;
@@ -229,6 +234,56 @@ fn a_map_that_another_version_made_otherwise_is_replaced_and_the_log_names_it() 
     let log = scene.daemon.log();
     assert!(log.contains("an earlier daemon's map of this name is another one") && log.contains("map=RINGS"), "{log}");
     assert_eq!(scene.status()?, "capturing");
+    Ok(())
+}
+
+#[test]
+fn maps_of_others_in_the_place_of_a_programs_own_are_neither_written_nor_kept() -> Result<()> {
+    let mut scene = Scene::set_up().peers(3).kept().bridge().start()?;
+    let slots = |scene: &Scene| -> Result<Vec<PathBuf>> {
+        let pins = scene.daemon.pins()?.into_iter().filter(|pin| pin.ends_with("next"));
+        Ok(pins.collect())
+    };
+    let before = slots(&scene)?;
+    let links_before = links(&scene, "veth1")?.0;
+    scene.daemon.kill9()?;
+    // Of other types, and of the same type, which others could fill.
+    let shapes = [(bpf::ARRAY, 4, 4), (bpf::ARRAY, 4, 64), (PROGRAM_ARRAY, 4, 4)];
+    let mut theirs = Vec::new();
+    for (pin, (map_type, key_size, value_size)) in before.iter().zip(shapes.into_iter().cycle()) {
+        let map = bpf::create(bpf::Shape { map_type, key_size, value_size, max_entries: 1, flags: 0 })?;
+        let path = scene.daemon.bpffs_dir().join(pin);
+        fs::remove_file(&path)?;
+        bpf::pin(map.as_fd(), &path)?;
+        theirs.push((map, map_type, value_size));
+    }
+    scene.daemon.restart()?;
+    let log = scene.daemon.log();
+    assert_eq!(log.matches("are not of the program that is pinned there").count(), before.len(), "{log}");
+    for (map, map_type, value_size) in &theirs {
+        let mut value = vec![0; *value_size as usize];
+        let found = bpf::lookup(map.as_fd(), &[0; 4], &mut value);
+        // The slot of an array of programs is empty.
+        assert!(if *map_type == bpf::ARRAY { found.is_ok() } else { found.is_err() }, "{found:?}");
+        assert!(value.iter().all(|byte| *byte == 0), "{value:?}");
+    }
+    let ids = theirs.iter().map(|(map, ..)| Ok(bpf::map_info(map.as_fd())?.id)).collect::<Result<Vec<u32>>>()?;
+    let after = slots(&scene)?;
+    assert_eq!(after.len(), before.len());
+    for pin in after {
+        let id = bpf::map_info(bpf::open(&scene.daemon.bpffs_dir().join(&pin))?.as_fd())?.id;
+        assert!(!ids.contains(&id), "{} is still another program's", pin.display());
+    }
+    assert_eq!(links(&scene, "veth1")?.0, links_before, "roots keep their places on their hooks");
+    let watched = Watched::start(&scene)?;
+    watched.steady().wait_for(100)?;
+    watched.stop()?;
+    // And what was made is taken over by the next one, without a word.
+    let kept = kernel(&scene)?;
+    scene.daemon.kill9()?;
+    scene.daemon.restart()?;
+    assert_eq!(kernel(&scene)?, kept);
+    assert_eq!(scene.daemon.log().matches("are not of the program that is pinned there").count(), before.len());
     Ok(())
 }
 

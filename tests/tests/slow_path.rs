@@ -1,12 +1,14 @@
 //! Do packets that pass user space reach what they should, once, and in the same direction?
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use polycube_tests::capture::{Direction, Recorder};
 use polycube_tests::hook::programs_attached;
 use polycube_tests::marks::passed;
-use polycube_tests::scene::{Scene, eventually};
-use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, ping, tcp_transfer};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, ping, sequence_of, tcp_transfer};
 
 /// A counter of a cube's slow path.
 fn counted(scene: &Scene, cube: &str, name: &str) -> Result<u64> {
@@ -132,9 +134,13 @@ fn hello_worlds_in_a_row_forward_show_and_drop() -> Result<()> {
         "connect hw1:port1 veth1",
         "connect hw1:port2 hw2:port1",
         "connect hw2:port2 veth2",
+        "transparenthelloworld add t1",
+        "attach t1 hw1:port2",
     ] {
         scene.daemon.ctl(line).ok();
     }
+    let log = scene.daemon.log();
+    assert!(log.contains("attached to hw1:port2, whose peer is hw2:port1"), "not what the user named: {log}");
     let pings = || ping(scene.namespace(1), address).is_ok();
     assert!(!pings(), "the default drops");
     scene.daemon.ctl("hw1 set action=FORWARD").ok();
@@ -292,6 +298,31 @@ fn packets_go_on_through_user_space_after_a_restart() -> Result<()> {
     assert!(passes(&scene, address));
     scene.daemon.ctl("transparenthelloworld del t1").ok();
     assert!(passes(&scene, address));
+    Ok(())
+}
+
+/// Programs go on to hand packets over while no daemon runs.
+#[test]
+fn packets_from_long_before_a_start_do_not_come_out_in_a_burst() -> Result<()> {
+    const OLD: u64 = 50;
+    let mut scene = Scene::set_up().peers(2).bridge().kept().start()?;
+    for line in ["transparenthelloworld add t1 ingress-action=SLOWPATH", "attach t1 br1:toveth1"] {
+        scene.daemon.ctl(line).ok();
+    }
+    let sender = Sender::open(scene.peer(1))?;
+    scene.daemon.kill9()?;
+    sender.send(&scene.flow(1, 2).frames(Protocol::Udp, 100, OLD as u32))?;
+    std::thread::sleep(Duration::from_millis(1_200));
+    let arrived = Recorder::start(scene.peer(2))?;
+    scene.daemon.restart()?;
+    eventually("old packets to be counted", || Ok(counted(&scene, "t1", "expired")? >= OLD))?;
+    let new = scene.flow(1, 2).frame(Protocol::Udp, 100, 1_000);
+    sender.send(std::slice::from_ref(&new))?;
+    arrived.wait_for(1, PATIENCE)?;
+    let arrived = arrived.stop()?.going(Direction::In);
+    let numbers = arrived.iter().filter_map(|seen| sequence_of(&seen.bytes)).collect::<Vec<_>>();
+    assert_eq!(numbers, [1_000], "only what came later");
+    assert_eq!(counted(&scene, "t1", "expired")?, OLD);
     Ok(())
 }
 

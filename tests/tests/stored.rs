@@ -114,6 +114,18 @@ fn a_cube_whose_plugin_is_gone_is_kept_and_comes_back_with_it() -> Result<()> {
     wait_for_failure(&scene, "m1", "could not be brought back: service `marker` does not exist")?;
     assert_eq!(scene.get("m1")?["uuid"], uuid);
     assert!(scene.get("cubes")?.to_string().contains("could not be brought back"));
+    let topology = scene.daemon.ctl("topology show").ok();
+    for line in [
+        "m1 (marker)\n├─ could not be brought back: service `marker` does not exist",
+        "─ at br1:toveth1, DOWN (not restored)",
+        "─ at veth2, DOWN (not restored)",
+        "m2 (marker)\n└─ could not be brought back",
+    ] {
+        assert!(topology.contains(line), "{topology}");
+    }
+    let marker = scene.get("services/marker")?;
+    assert!(marker["failure"].to_string().contains("stored cubes need it"), "{marker}");
+    assert!(scene.daemon.ctl("services show").ok().contains("stored cubes need it"));
     scene.daemon.ctl("m1 set size=1").fails_saying("could not be brought back");
     scene.daemon.ctl("simplebridge add m1").fails_saying("could not be brought back");
     scene.daemon.ctl("del m2").ok();

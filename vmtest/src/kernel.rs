@@ -7,12 +7,17 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
+use crate::architecture::Architecture;
 use crate::output;
 
-const ARCHIVE: &str = "https://deb.debian.org/debian";
+pub(crate) const ARCHIVE: &str = "https://deb.debian.org/debian";
 
-/// The release of Debian that has a version of Linux.
-const SUITES: [(&str, &str); 2] = [("6.1", "bookworm"), ("6.12", "trixie")];
+/// What is tried: a name, the release of Debian that has this version of Linux, and the CPU.
+const TRIED: [(&str, &str, Architecture); 3] = [
+    ("6.1", "bookworm", Architecture::X86_64),
+    ("6.12", "trixie", Architecture::X86_64),
+    ("6.12-arm64", "trixie", Architecture::Aarch64),
+];
 
 /// An unpacked kernel.
 #[derive(Debug)]
@@ -22,6 +27,9 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
     /// `lib/modules/RELEASE`.
     pub(crate) modules: PathBuf,
+    pub(crate) architecture: Architecture,
+    /// The release of Debian that it is of.
+    pub(crate) suite: &'static str,
 }
 
 /// A package in the archive's index.
@@ -37,15 +45,17 @@ struct Package {
 /// # Errors
 /// The version is not one of Debian's, or the archive cannot be read.
 pub(crate) fn fetch(version: &str, cache: &Path) -> Result<Kernel> {
-    let known = SUITES.map(|(version, _)| version).join(", ");
-    let suite = SUITES.iter().find(|(known, _)| *known == version).map(|(_, suite)| suite);
-    let suite = suite.with_context(|| format!("Linux {version} is not among those that are tried: {known}"))?;
+    let known = TRIED.map(|(version, ..)| version).join(", ");
+    let found = TRIED.into_iter().find(|(known, ..)| *known == version);
+    let (_, suite, architecture) =
+        found.with_context(|| format!("Linux {version} is not among those that are tried: {known}"))?;
     let directory = cache.join(version);
     if !directory.join("complete").exists() {
         eprintln!("./x: fetching Linux {version} from {ARCHIVE}");
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-        let index = format!("{ARCHIVE}/dists/{suite}/main/binary-amd64/Packages.xz");
-        let package = latest(&unpacked(&download(&index)?)?).with_context(|| format!("{index} lists no kernel"))?;
+        let index = format!("{ARCHIVE}/dists/{suite}/main/binary-{}/Packages.xz", architecture.debian());
+        let package =
+            latest(&unpacked(&download(&index)?)?, architecture).with_context(|| format!("{index} lists no kernel"))?;
         let bytes = download(&format!("{ARCHIVE}/{}", package.file))?;
         let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         ensure!(digest == package.sha256, "{}: its SHA-256 is {digest}, not {}", package.file, package.sha256);
@@ -61,6 +71,8 @@ pub(crate) fn fetch(version: &str, cache: &Path) -> Result<Kernel> {
         image: directory.join(format!("boot/vmlinuz-{release}")),
         modules: modules.into_iter().find(|path| path.exists()).context("the package has no modules")?,
         release,
+        architecture,
+        suite,
     })
 }
 
@@ -77,12 +89,12 @@ fn unpacked(bytes: &[u8]) -> Result<String> {
 }
 
 /// The latest kernel for clouds, which is the smallest: its drivers are those of emulated machines.
-fn latest(index: &str) -> Option<Package> {
+fn latest(index: &str, architecture: Architecture) -> Option<Package> {
+    let ending = format!("-cloud-{}", architecture.debian());
     let packages = index.split("\n\n").filter_map(|paragraph| {
         let field = |name: &str| paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let release = field("Package")?.strip_prefix("linux-image-")?;
-        let is_kernel =
-            release.starts_with(|letter: char| letter.is_ascii_digit()) && release.ends_with("-cloud-amd64");
+        let is_kernel = release.starts_with(|letter: char| letter.is_ascii_digit()) && release.ends_with(&ending);
         is_kernel.then_some(())?;
         Some(Package {
             release: release.to_owned(),
@@ -107,17 +119,23 @@ mod tests {
         let paragraph = |release: &str| {
             format!("Package: linux-image-{release}\nVersion: x\nFilename: pool/{release}.deb\nSHA256: 00\n")
         };
-        let index =
-            ["6.12.107+deb13-cloud-amd64", "6.12.90+deb13-cloud-amd64", "6.12.200+deb13-rt-amd64", "cloud-amd64"];
+        let index = [
+            "6.12.107+deb13-cloud-amd64",
+            "6.12.90+deb13-cloud-amd64",
+            "6.12.200+deb13-rt-amd64",
+            "6.12.9+deb13-cloud-arm64",
+            "cloud-amd64",
+        ];
         let index = index.map(paragraph).join("\n");
-        let found = latest(&index).map(|package| package.file);
-        assert_eq!(found.as_deref(), Some("pool/6.12.107+deb13-cloud-amd64.deb"));
-        assert_eq!(latest("Package: qemu\n"), None);
+        let found = |architecture| latest(&index, architecture).map(|package| package.file);
+        assert_eq!(found(Architecture::X86_64).as_deref(), Some("pool/6.12.107+deb13-cloud-amd64.deb"));
+        assert_eq!(found(Architecture::Aarch64).as_deref(), Some("pool/6.12.9+deb13-cloud-arm64.deb"));
+        assert_eq!(latest("Package: qemu\n", Architecture::X86_64), None);
     }
 
     #[test]
     fn an_unknown_version_is_refused_with_those_that_are_known() {
         let error = fetch("2.6", Path::new("/nowhere")).expect_err("Debian 12 and 13 do not have it");
-        assert_eq!(error.to_string(), "Linux 2.6 is not among those that are tried: 6.1, 6.12");
+        assert_eq!(error.to_string(), "Linux 2.6 is not among those that are tried: 6.1, 6.12, 6.12-arm64");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -18,10 +18,9 @@ const PASSED: &str = "vmtest: passed";
 /// # Errors
 /// The machine does not start, does not end in time, or something failed in it.
 pub(crate) fn run(kernel: &Kernel, image: &Path, limit: Duration) -> Result<()> {
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let mut qemu = kernel.architecture.machine();
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
-    qemu.args(["-append", "console=ttyS0 panic=-1 quiet", "-nographic", "-no-reboot", "-net", "none"]);
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "3G", "-smp", "2"]);
+    qemu.args(["-nographic", "-no-reboot", "-net", "none", "-accel", "tcg", "-m", "3G", "-smp", "2"]);
     let mut machine = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run qemu")?;
     let console = BufReader::new(machine.stdout.take().context("the machine has no console")?);
     let reader = thread::spawn(move || show(console));
@@ -36,7 +35,7 @@ pub(crate) fn run(kernel: &Kernel, image: &Path, limit: Duration) -> Result<()> 
     Ok(())
 }
 
-fn ends_within(machine: &mut std::process::Child, limit: Duration) -> Result<bool> {
+fn ends_within(machine: &mut Child, limit: Duration) -> Result<bool> {
     const PAUSE: Duration = Duration::from_millis(200);
     for _ in 0..limit.as_millis() / PAUSE.as_millis() {
         if machine.try_wait()?.is_some() {

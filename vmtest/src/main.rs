@@ -6,9 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+mod architecture;
 mod initramfs;
 mod kernel;
 mod machine;
+mod system;
 
 use std::env;
 use std::path::PathBuf;
@@ -18,10 +20,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
+use crate::system::System;
+
 #[derive(Parser)]
 #[command(name = "./x vmtest", about = "Runs the demo and a restart on another kernel, emulated")]
 struct Arguments {
-    /// Versions of Debian's kernels: 6.1 (Debian 12), 6.12 (Debian 13)
+    /// Debian's kernels: 6.1 (Debian 12), 6.12 (Debian 13), 6.12-arm64
     #[arg(default_value = "6.1")]
     kernels: Vec<String>,
     /// A black-box test of `tests/tests` to run as well, built already; may be given several times
@@ -44,12 +48,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let own = env::current_exe().context("cannot find this program")?;
-    let binaries: PathBuf = own.parent().context("this program is in no directory")?.into();
-    let target = binaries.parent().context("the programs are in no target directory")?;
+    let own: PathBuf = own.parent().context("this program is in no directory")?.into();
+    let target = own.parent().context("the programs are in no target directory")?;
+    let cache = target.join("vmtest");
     let mut failed = Vec::new();
     for version in &arguments.kernels {
-        let kernel = kernel::fetch(version, &target.join("vmtest"))?;
-        let contents = initramfs::Contents { binaries: &binaries, tests: &arguments.test, kernel: &kernel };
+        let kernel = kernel::fetch(version, &cache)?;
+        let system = System::of(kernel.architecture, kernel.suite, &cache)?;
+        let binaries = kernel.architecture.target().map_or_else(|| own.clone(), |name| target.join(name).join("debug"));
+        let contents =
+            initramfs::Contents { binaries: &binaries, tests: &arguments.test, kernel: &kernel, system: &system };
         let place = tempfile::tempdir()?;
         let image = initramfs::pack(&contents, place.path())?;
         eprintln!("./x: booting Linux {}, emulated", kernel.release);

@@ -10,6 +10,7 @@ mod fuzz_filter;
 mod lint;
 mod machine;
 mod packaging;
+mod reproducible;
 mod sdk;
 mod tasks;
 mod test;
@@ -70,13 +71,17 @@ enum Task {
     },
     /// Make the packages: .deb, tarball, image, chart, list of crates
     Package {
+        /// Build the last commit again in another place, and compare every byte of what is packed
+        #[arg(long)]
+        check_reproducible: bool,
         /// Passed on: `--out DIR`, `--level N`, `--profile NAME`, `--no-build`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Install, use, upgrade, remove and purge the .deb in fresh roots of Debian and Ubuntu; needs root and their mirrors
+    /// Check the chart with Helm, then install, use, upgrade, remove and purge the .deb in fresh roots of Debian and Ubuntu;
+    /// needs root and their mirrors
     Packagetest {
-        /// Passed on: releases such as `bookworm`, `--profile NAME`, `--no-build`
+        /// Passed on: releases such as `bookworm`, `--chart-only`, `--profile NAME`, `--no-build`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -86,7 +91,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run the demo and a restart on another kernel, emulated: 6.1, 6.12
+    /// Run the demo and a restart on another kernel, emulated: 6.1, 6.12, 6.12-arm64
     Vmtest {
         /// Passed on: versions, `--test NAME`, `--seconds N`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -132,7 +137,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { args } => bench::run(&args),
         Task::FuzzFilter(arguments) => fuzz_filter::run(&arguments),
         Task::FuzzApi { args } => tasks::fuzz_api(&args),
-        Task::Package { args } => packaging::package(&args),
+        Task::Package { check_reproducible: true, args } => reproducible::check(&args),
+        Task::Package { check_reproducible: false, args } => packaging::package(&args),
         Task::Packagetest { args } => packaging::trial(&args),
         Task::Install { args } => packaging::install(&args),
         Task::Vmtest { args } => tasks::vmtest(&args),

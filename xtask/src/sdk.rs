@@ -3,6 +3,8 @@
 //! The crates in it come out of `cargo package`, as they would be published: a file that a manifest leaves out is missing here,
 //! and the tests build plugins with what is here.
 
+mod links;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::command::{cargo, run as run_command};
+use links::{Lead, relink};
 
 /// Crates, with the workspaces that they are members of: each stands before those that depend on it.
 const CRATES: [(&str, &str); 8] = [
@@ -25,8 +28,16 @@ const CRATES: [(&str, &str); 8] = [
 ];
 
 /// Pages for those who write plugins.
-const PAGES: [&str; 6] =
-    ["first-plugin.md", "kernel-side.md", "object-services.md", "plugin-abi.md", "porting.md", "testing-plugins.md"];
+const PAGES: [&str; 8] = [
+    "first-plugin.md",
+    "kernel-side.md",
+    "object-services.md",
+    "plugin-abi.md",
+    "porting.md",
+    "slow-path.md",
+    "span.md",
+    "testing-plugins.md",
+];
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -56,10 +67,12 @@ pub(crate) fn make(out: &Path) -> Result<PathBuf> {
     for directory in ["include", "templates"] {
         copy_tree(&root.join("sdk").join(directory), &sdk.join(directory))?;
     }
-    let pages = PAGES.iter().map(|page| (root.join("docs").join(page), sdk.join("docs").join(page)));
+    for page in PAGES {
+        put_page(page, &sdk)?;
+    }
     let others = [("sdk/README.md", "README.md"), ("LICENSE", "LICENSE"), ("ebpf/LICENSE", "LICENSE.kernel-side")];
     let others = others.map(|(from, to)| (root.join(from), sdk.join(to)));
-    for (from, to) in pages.chain(others) {
+    for (from, to) in others {
         copy(&from, &to)?;
     }
     let archive = format!("{name}.tar.gz");
@@ -67,6 +80,35 @@ pub(crate) fn make(out: &Path) -> Result<PathBuf> {
     execute(Command::new("tar").current_dir(out).args(reproducible).args([&archive, &name]))?;
     println!("sdk: {}", out.join(archive).display());
     Ok(sdk)
+}
+
+/// Writes a page whose links lead to what is in the SDK, too.
+fn put_page(page: &str, sdk: &Path) -> Result<()> {
+    let from = crate::root().join("docs").join(page);
+    let text = fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
+    let text = relink(&text, |target| lead(page, target, sdk))?;
+    let to = sdk.join("docs").join(page);
+    fs::write(&to, text).with_context(|| format!("writing {}", to.display()))
+}
+
+fn lead(page: &str, target: &str, sdk: &Path) -> Result<Lead> {
+    let same = || Lead::To(target.to_owned());
+    let path = target.split('#').next().unwrap_or_default();
+    if path.is_empty() || path.contains("://") || PAGES.contains(&path) {
+        return Ok(same());
+    }
+    let in_crate = CRATES.iter().find_map(|(package, workspace)| {
+        let name = Path::new(workspace).join(package.trim_start_matches("polycube-"));
+        let file =
+            Path::new(path).strip_prefix("..").ok()?.strip_prefix(name.strip_prefix(".").unwrap_or(&name)).ok()?;
+        Some(Path::new("crates").join(package).join(file))
+    });
+    let is_there = match &in_crate {
+        Some(file) => sdk.join(file).exists(),
+        None => crate::root().join("docs").join(path).exists(),
+    };
+    ensure!(is_there, "docs/{page} has a dead link: {target}");
+    Ok(in_crate.map_or(Lead::Text, |file| Lead::To(format!("../{}", file.display()))))
 }
 
 /// Packs a crate as for a registry.

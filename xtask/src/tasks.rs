@@ -19,7 +19,12 @@ const PACKAGES: [&str; 5] = ["polycubed", "polycubectl", "pcn_packetcapture", "p
 const TARGETS: [&str; 7] = ["--lib", "--bin", "polycubed", "--bin", "polycubectl", "--bin", "tasks"];
 
 /// What `./x vmtest` builds besides.
-const OTHERS: [&str; 4] = ["pcn_helloworld", "pcn_span", "pcn_transparenthelloworld", "polycube-vmtest"];
+const OTHERS: [&str; 3] = ["pcn_helloworld", "pcn_span", "pcn_transparenthelloworld"];
+
+/// How the names of kernels for aarch64 end, and what builds programs for them.
+const FOREIGN: &str = "-arm64";
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+const LINKER: (&str, &str) = ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
 
 /// Builds in a profile, which is also that of this program unless it is asked for, so that no crate is built twice.
 pub(crate) fn demo(profile: &str) -> Result<()> {
@@ -44,9 +49,25 @@ pub(crate) fn fuzz_api(args: &[String]) -> Result<()> {
 }
 
 pub(crate) fn vmtest(args: &[String]) -> Result<()> {
-    let packages = PACKAGES.iter().chain(&OTHERS).flat_map(|package| ["--package", package]);
+    let (foreign, own) = kernels(args);
+    if foreign {
+        let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
+        let mut build = cargo();
+        build.args(["build", "--locked", "--target", TARGET]).args(packages).args(TARGETS).env(LINKER.0, LINKER.1);
+        run_command(&format!("cargo build --target {TARGET}"), &mut build)?;
+    }
+    let programs = PACKAGES.iter().chain(&OTHERS).filter(|_| own).chain(&["polycube-vmtest"]);
+    let packages = programs.flat_map(|package| ["--package", package]);
     run_command("cargo build", cargo().args(["build", "--locked"]).args(packages))?;
     run_command("vmtest", Command::new(directory("dev")?.join("vmtest")).args(args))
+}
+
+/// Whether there are kernels for aarch64 among the arguments, and whether there are such for this machine.
+fn kernels(args: &[String]) -> (bool, bool) {
+    let is_version = |arg: &&String| arg.contains('.') && arg.starts_with(|letter: char| letter.is_ascii_digit());
+    let (foreign, own): (Vec<&String>, Vec<&String>) =
+        args.iter().filter(is_version).partition(|arg| arg.ends_with(FOREIGN));
+    (!foreign.is_empty(), foreign.is_empty() || !own.is_empty())
 }
 
 /// Where the demo is recorded. `tests/tests/demo.rs` compares it with what the demo prints.
@@ -86,4 +107,21 @@ pub(crate) fn directory(profile: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find xtask itself")?;
     let target = own.parent().and_then(|own| own.parent()).context("xtask is not in a target directory")?;
     Ok(target.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_for_a_kernel_fits_its_architecture() {
+        let check = |line: &str, expected: (bool, bool)| {
+            let args = line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(kernels(&args), expected, "{line}");
+        };
+        check("", (false, true));
+        check("6.1 6.12 --test chains --seconds 900", (false, true));
+        check("6.12-arm64 --seconds 900", (true, false));
+        check("6.1 6.12-arm64", (true, true));
+    }
 }

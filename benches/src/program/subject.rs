@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use polycube_layout::bridge::FDB;
 use polycube_layout::chain::{CB_PORT, PORTS};
 use polycube_layout::ring::{
-    ARRAY_OF_MAPS, CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK,
+    ARRAY_OF_MAPS, CONSUMER, Consumer, LANES, LARGE_FLAGS, MASK, Producer, RINGS, SEGMENT_BITS, SMALL_MASK, WEAK_ORDER,
     element_size, segment_size, segments, small_size, with_slack,
 };
 use polycube_layout::span::{DESTINATION, Destination, SAMPLE};
@@ -161,6 +161,9 @@ impl Subject {
         let bits = segment_size(size).ilog2().to_ne_bytes();
         let other = other.map(|(name, value)| (name, value.to_ne_bytes()));
         let mut constants: Vec<(&str, &[u8])> = vec![(MASK, &masks[0]), (SMALL_MASK, &masks[1]), (SEGMENT_BITS, &bits)];
+        if cfg!(not(target_arch = "x86_64")) {
+            constants.push((WEAK_ORDER, &[1, 0, 0, 0]));
+        }
         constants.extend(other.as_ref().map(|(name, value)| (*name, &value[..])));
         let large = bpf::Shape {
             map_type: bpf::ARRAY,

@@ -32,7 +32,7 @@ impl Files {
     /// Creates the first one.
     ///
     /// # Errors
-    /// It exists already, or cannot be created.
+    /// It already exists, or cannot be created.
     pub(super) fn open(path: &Path, force: bool, rotation: Option<Rotation>) -> Result<Self, Failure> {
         let current = if rotation.is_some() { Rotation::name(path, 1) } else { path.to_owned() };
         let file = sink::create(&current, force)?;
@@ -105,6 +105,14 @@ impl Files {
         self.size += bytes.len() as u64;
         self.has_packets |= has_packets;
         Ok(())
+    }
+
+    /// Removes the file if it has no packets.
+    pub(super) fn remove_if_empty(&self) {
+        if !self.has_packets {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(&self.current);
+        }
     }
 
     /// Where the packets are, to follow a summary.

@@ -4,19 +4,19 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::files::Files;
+use super::prologue::Prologue;
+use crate::bundle::Bundle;
 use crate::failure::Failure;
 use crate::grammar::{Capture, Destination, Limits, RecordFormat};
 use crate::quantity;
 use crate::records::Packet;
-use crate::records::blocks::{Block, Blocks, Counts, Kind};
+use crate::records::blocks::{Block, Blocks, Counts, ETHERNET, Kind};
 use crate::sink::{CLEAR, Sink};
 use crate::terminal::escape;
 use crate::watch::Lines;
 
 /// The snap length that a file of pcap announces: no record is longer.
 const SNAPLEN: u32 = 262_144;
-/// Link type Ethernet.
-const ETHERNET: u32 = 1;
 
 /// Where packets go, and how many there were.
 pub(super) struct Output {
@@ -50,14 +50,17 @@ enum Target {
 /// How packets are rendered.
 enum Form {
     Lines(Lines),
-    /// As they come. A further file needs `header` again.
+    /// As they come. A further file begins with the same, the `bundle` included.
     Pcapng {
-        header: Vec<u8>,
+        prologue: Prologue,
+        bundle: Bundle,
     },
     /// Converted; `unit` is the nanoseconds of a unit of time.
     Pcap {
         magic: u32,
         unit: u32,
+        /// The link type of all places, as soon as there is one.
+        link: Option<u32>,
     },
 }
 
@@ -71,24 +74,22 @@ impl Output {
     ///
     /// # Errors
     /// It cannot be created.
-    pub(super) fn open(capture: &Capture) -> Result<Self, Failure> {
+    pub(super) fn open(capture: &Capture, bundle: Bundle) -> Result<Self, Failure> {
         let target = match &capture.destination {
             Destination::File { path, force } => Target::Files(Files::open(path, *force, capture.rotation.clone())?),
             other => Target::Stdout(Sink::open(other)?),
         };
         let form = match (&capture.destination, capture.format) {
             (Destination::Lines, _) => Form::Lines(Lines::new(capture.clock)),
-            (_, RecordFormat::Pcapng) => Form::Pcapng { header: Vec::new() },
-            (_, RecordFormat::Pcap) => Form::Pcap { magic: 0xa1b2_c3d4, unit: 1_000 },
-            (_, RecordFormat::PcapNanos) => Form::Pcap { magic: 0xa1b2_3c4d, unit: 1 },
+            (_, RecordFormat::Pcapng) => Form::Pcapng { prologue: Prologue::default(), bundle },
+            (_, RecordFormat::Pcap) => Form::Pcap { magic: 0xa1b2_c3d4, unit: 1_000, link: None },
+            (_, RecordFormat::PcapNanos) => Form::Pcap { magic: 0xa1b2_3c4d, unit: 1, link: None },
         };
         let now = Instant::now();
-        let mut pending = Vec::new();
-        form.begin(&mut pending);
         Ok(Self {
             blocks: Blocks::default(),
             form,
-            pending,
+            pending: Vec::new(),
             has_packets: false,
             target,
             limits: capture.limits.clone(),
@@ -128,14 +129,28 @@ impl Output {
                 self.form.packet(packet, block.bytes, place(blocks, *index), &mut self.pending);
             }
             Kind::Header { is_section } => {
-                if let (Form::Pcap { .. }, Some(place)) = (&self.form, blocks.raw_ip()) {
-                    return Err(Failure::RawIp { place: escape(place) });
-                }
-                if let Form::Pcapng { header } = &mut self.form {
-                    if *is_section {
-                        header.clear();
+                if let Form::Pcap { link, .. } = &mut self.form
+                    && let Some(last) = blocks.last_link()
+                {
+                    if link.is_some_and(|link| link != last) {
+                        return Err(self.mixed(blocks));
                     }
-                    header.extend_from_slice(block.bytes);
+                    if link.replace(last).is_none() {
+                        self.form.begin(&mut self.pending);
+                    }
+                }
+                if let Form::Pcapng { prologue, bundle } = &mut self.form {
+                    let mut bytes = block.bytes.to_vec();
+                    if *is_section {
+                        bundle.insert(&mut bytes);
+                    }
+                    prologue.add_header(&bytes, *is_section);
+                    self.pending.extend(bytes);
+                }
+            }
+            Kind::Secrets => {
+                if let Form::Pcapng { prologue, .. } = &mut self.form {
+                    prologue.add_keys(block.bytes);
                     self.pending.extend_from_slice(block.bytes);
                 }
             }
@@ -147,6 +162,27 @@ impl Output {
                 }
             }
             Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    /// Why the places do not go into one file of pcap. A file without packets would be of no use.
+    fn mixed(&self, blocks: &Blocks) -> Failure {
+        if let Target::Files(files) = &self.target {
+            files.remove_if_empty();
+        }
+        Failure::RawIp { place: escape(blocks.raw_ip().unwrap_or_default()) }
+    }
+
+    /// Writes the header of a file that has had none, because there was no place.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) async fn end(&mut self) -> Result<(), Failure> {
+        if let Form::Pcap { link: link @ None, .. } = &mut self.form {
+            *link = Some(ETHERNET);
+            self.form.begin(&mut self.pending);
+            self.write().await?;
         }
         Ok(())
     }
@@ -252,10 +288,10 @@ impl Form {
     fn begin(&self, out: &mut Vec<u8>) {
         match self {
             Self::Lines(_) => {}
-            Self::Pcapng { header } => out.extend_from_slice(header),
-            Self::Pcap { magic, .. } => {
+            Self::Pcapng { prologue, .. } => prologue.write(out),
+            Self::Pcap { magic, link, .. } => {
                 // draft-ietf-opsawg-pcap, section 4: version 2.4, and two fields that are 0.
-                let words = [*magic, 2 | 4 << 16, 0, 0, SNAPLEN, ETHERNET];
+                let words = [*magic, 2 | 4 << 16, 0, 0, SNAPLEN, link.unwrap_or(ETHERNET)];
                 words.iter().for_each(|word| out.extend(word.to_ne_bytes()));
             }
         }

@@ -60,6 +60,8 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "--format",
             "--force",
             "-c",
+            "--bundle",
+            "--keys",
         ],
     );
     check(&["s", "show", "--f"], &answer, &[]);

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use super::capture_flags::{Direction, Flags, KEYWORDS};
 use super::error::UsageError;
-use super::packets::Destination;
+use super::forms::Topic;
+use super::packets::{Destination, check_keys};
 use super::path;
 use super::request::Request;
 use super::view::Clock;
@@ -29,8 +30,12 @@ const CAPTURE: &str = "capture";
 /// The service whose cubes record packets, and their stream.
 const SERVICE: &str = "packetcapture";
 const STREAM: &str = "stream";
+/// Milliseconds that packets on their way to a file wait for TLS keys.
+const KEYS_WAIT: u32 = 1_000;
 /// The snap length that is a word.
 const HEADERS: &str = "headers";
+/// What stands before the colon of places that are not ports.
+const SELECTORS: [&str; 4] = ["netns", "pid", "container", "pod"];
 
 /// A short-lived capture, and where its packets go.
 #[derive(Debug, PartialEq)]
@@ -45,6 +50,10 @@ pub(crate) struct Capture {
     pub(crate) limits: Limits,
     pub(crate) rotation: Option<Rotation>,
     pub(crate) comment: Option<String>,
+    /// Whether the file says what surrounds the capture.
+    pub(crate) bundle: bool,
+    /// A TLS key log that is followed.
+    pub(crate) keys: Option<PathBuf>,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -131,6 +140,8 @@ impl Capture {
         if places.is_empty() {
             let first = words.iter().position(|word| begins_expression(word)).unwrap_or(words.len());
             places = words.drain(..first).collect();
+        } else if let Some(word) = words.first().filter(|word| !begins_expression(word)) {
+            return Err(UsageError::WordBesidePlaces { word: word.clone() });
         }
         if places.is_empty() {
             return Err(UsageError::NoPlace);
@@ -163,16 +174,24 @@ impl Capture {
         if rotation.is_some() && !matches!(destination, Destination::File { .. }) {
             return Err(UsageError::NeedsFile { flag: "--rotate" });
         }
+        let format = format(flags.format.as_deref(), &destination)?;
+        if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
+            return Err(UsageError::BundleFormat { topic: Topic::Capture });
+        }
+        let keys = flags.keys.map(PathBuf::from);
+        check_keys(keys.as_deref(), &destination, (format != RecordFormat::Pcapng).then_some("pcap"))?;
         Ok(Self {
             places,
             expression: words.join(" "),
             direction: flags.direction.map(|(_, direction)| direction).unwrap_or_default(),
             snaplen: snaplen(flags.snaplen, flags.whole_dns)?,
-            format: format(flags.format.as_deref(), &destination)?,
+            format,
             destination,
             limits,
             rotation,
             comment: flags.comment,
+            bundle: flags.bundle,
+            keys,
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })
@@ -199,6 +218,10 @@ impl Capture {
         if let Some(comment) = &self.comment {
             body["comment"] = Value::from(comment.as_str());
         }
+        // A file may have its packets later than a reader.
+        if self.keys.is_some() && matches!(self.destination, Destination::File { .. }) {
+            body["keys-wait"] = KEYS_WAIT.into();
+        }
         match self.snaplen {
             Some(SnapLen::Bytes(bytes)) => body["snaplen"] = bytes.into(),
             Some(SnapLen::Headers { whole_dns }) => {
@@ -211,6 +234,12 @@ impl Capture {
         }
         let path = format!("{SERVICE}/?{EPHEMERAL}={STREAM}&format=pcapng{packets}");
         Request { method: Method::POST, path, body: Some(body) }
+    }
+
+    /// A place that is a port of a cube, if there is one.
+    pub(crate) fn port(&self) -> Option<&str> {
+        let is_port = |place: &&str| place.split_once(':').is_some_and(|(owner, _)| !SELECTORS.contains(&owner));
+        self.places.iter().map(String::as_str).find(is_port)
     }
 
     /// Asks for all about the cube.
@@ -233,7 +262,7 @@ fn snaplen(value: Option<String>, whole_dns: bool) -> Result<Option<SnapLen>, Us
     match value {
         Some(word) if word == HEADERS => Ok(Some(SnapLen::Headers { whole_dns })),
         _ if whole_dns => Err(UsageError::WholeDns),
-        Some(bytes) => positive("-s", &bytes).map(|bytes| Some(SnapLen::Bytes(bytes))),
+        Some(size) => bytes("-s", &size).map(|bytes| Some(SnapLen::Bytes(bytes))),
         None => Ok(None),
     }
 }

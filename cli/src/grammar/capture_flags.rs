@@ -15,7 +15,7 @@ pub(crate) enum Direction {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 20] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
     ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
@@ -23,13 +23,23 @@ pub(crate) const FLAGS: [(&str, &str, &str); 20] = [
     ("-c", "PACKETS", "end after so many packets"),
     ("--for", "TIME", "end after this time, such as 30s or 5min"),
     ("--bytes", "SIZE", "end after so many bytes of packets, such as 10M"),
-    ("-s", "BYTES|headers", "record at most so many bytes of each packet, or its headers and no payload"),
+    ("-s", "SIZE|headers", "record at most so much of each packet, such as 96 or 1KiB, or its headers and no payload"),
     ("--whole-dns", "", "with -s headers: record DNS packets whole"),
     ("--in", "", "only packets that come in at the place"),
     ("--out", "", "only packets that go out at the place"),
-    ("--rotate", "SIZE|TIME", "begin the next file, FILE-000002, after so much, such as 100MB or 1h"),
+    (
+        "--rotate",
+        "SIZE|TIME",
+        "begin the next file, such as out-000002.pcapng after out-000001.pcapng, after so much: 100MB or 1h",
+    ),
     ("--keep", "FILES", "with --rotate: delete the oldest file when there are more"),
     ("--comment", "TEXT", "a comment that a file of pcapng begins with"),
+    ("--bundle", "", "in pcapng: also what surrounds the capture: links, routes, neighbours, cubes and their counters"),
+    (
+        "--keys",
+        "FILE",
+        "follow a TLS key log (SSLKEYLOGFILE), and put its keys ahead of the packets, for readers of the pcapng",
+    ),
     ("-q", "", "neither a live line nor a summary"),
     ("--utc", "", "show times in UTC"),
     ("--local", "", "show times in local time, as by default"),
@@ -124,6 +134,8 @@ pub(super) struct Flags {
     pub(super) rotate: Option<String>,
     pub(super) keep: Option<String>,
     pub(super) comment: Option<String>,
+    pub(super) bundle: bool,
+    pub(super) keys: Option<String>,
     pub(super) quiet: bool,
     pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) help: bool,
@@ -154,10 +166,11 @@ impl Flags {
             ("-c", _) => set_once(&mut self.count, "-c", "PACKETS", value, next),
             ("--for", _) => set_once(&mut self.time, "--for", "TIME", value, next),
             ("--bytes", _) => set_once(&mut self.bytes, "--bytes", "SIZE", value, next),
-            ("-s", _) => set_once(&mut self.snaplen, "-s", "BYTES", value, next),
+            ("-s", _) => set_once(&mut self.snaplen, "-s", "SIZE", value, next),
             ("--rotate", _) => set_once(&mut self.rotate, "--rotate", "SIZE", value, next),
             ("--keep", _) => set_once(&mut self.keep, "--keep", "FILES", value, next),
             ("--comment", _) => set_once(&mut self.comment, "--comment", "TEXT", value, next),
+            ("--keys", _) => set_once(&mut self.keys, "--keys", "FILE", value, next),
             ("--url", _) => set_once(&mut self.endpoint.url, "--url", "URL", value, next),
             ("--token-file", _) => set_once(&mut self.endpoint.token_file, "--token-file", "FILE", value, next),
             ("--cacert", _) => set_once(&mut self.endpoint.tls.cacert, "--cacert", "FILE", value, next),
@@ -169,6 +182,7 @@ impl Flags {
             ("--local", None) => one(&mut self.clock, ("--local", Clock::Local)),
             ("--force", None) => set(&mut self.force),
             ("--whole-dns", None) => set(&mut self.whole_dns),
+            ("--bundle", None) => set(&mut self.bundle),
             ("-q", None) => set(&mut self.quiet),
             ("-v" | "--verbose", None) => set(&mut self.verbose),
             // What tcpdump takes: we never do otherwise.

@@ -58,8 +58,9 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
     words.drain(..2.min(words.len()));
     let clock = flags.clock.take_if(|_| is_query).map(|(_, clock)| clock).unwrap_or_default();
     flags.refuse_view()?;
-    let Flags { write, format, follow, force, count } = std::mem::take(&mut flags.packets);
-    let unknown = Flags { format, follow, count: if is_query { None } else { count.clone() }, ..Flags::default() };
+    let Flags { write, format, follow, force, count, bundle, keys } = std::mem::take(&mut flags.packets);
+    let count_alone = if is_query { None } else { count.clone() };
+    let unknown = Flags { format, follow, bundle, keys, count: count_alone, ..Flags::default() };
     if let Some(flag) = unknown.any() {
         return Err(UsageError::FlagWithoutDump { flag });
     }
@@ -73,7 +74,16 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
             Some(path) => Destination::File { path: path.into(), force },
         };
         let source = PacketSource::Query(query(&words.join(" "), super::packets::count(count)?));
-        Captures::Query(PacketStream { source, destination, follow: false, format: None, packets: None, clock })
+        Captures::Query(PacketStream {
+            source,
+            destination,
+            follow: false,
+            format: None,
+            packets: None,
+            clock,
+            bundle: false,
+            keys: None,
+        })
     } else {
         let [name] = <[String; 1]>::try_from(words).map_err(|_| UsageError::Form { topic: Topic::Captures })?;
         let destination = match write {

@@ -122,7 +122,7 @@ mod tests {
     #[track_caller]
     fn check_refused(line: &str, expected: &UsageError) {
         let refused = parse(line.split(' ').map(Into::into)).map(|line| line.order);
-        assert_eq!(refused.as_ref().err(), Some(expected), "{line}");
+        assert_eq!(refused.as_ref().err().map(|mistake| &mistake.error), Some(expected), "{line}");
     }
 
     fn applying(from: Source, prune: bool, compare: bool) -> Configuration {

@@ -43,6 +43,8 @@ pub(crate) enum UsageError {
     HelpNotLast,
     #[error("'{command}' alone names nothing: name a cube or a service")]
     NoPath { command: &'static str },
+    #[error("services reload needs a service: services reload NAME [uri=FILE]")]
+    NoService,
     #[error("set needs at least one key=value, or a configuration on standard input")]
     NothingToSet,
     #[error("cubes add needs a list of cubes on standard input")]
@@ -61,6 +63,10 @@ pub(crate) enum UsageError {
     Count { value: String },
     #[error("capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i")]
     NoPlace,
+    #[error(
+        "'{word}' cannot begin an expression, and with -i all other words are one: if it is a place, give -i {word}"
+    )]
+    WordBesidePlaces { word: String },
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
     #[error("capture does not know {word}")]
@@ -69,6 +75,10 @@ pub(crate) enum UsageError {
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
     KeepWithoutRotate,
+    #[error(
+        "TLS keys need pcapng: {format} has no place for them; give a file that ends in .pcapng, or --format pcapng"
+    )]
+    KeysFormat { format: String },
     #[error("--whole-dns goes with -s headers only")]
     WholeDns,
     #[error("'{value}' is not a whole number from 1: {flag} takes one")]
@@ -87,6 +97,8 @@ pub(crate) enum UsageError {
     CubeTwice { cube: String },
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
+    #[error("--bundle is a part of pcapng: write such a file, with -w FILE.pcapng")]
+    BundleFormat { topic: Topic },
     #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
     QueryFormat,
     #[error("{flag} goes with NAME dump only")]
@@ -101,6 +113,13 @@ pub(crate) enum UsageError {
     PluginName { name: String },
     #[error("'{name}' cannot be a plugin's name: it is a word of the API or of the command line; choose another")]
     ReservedName { name: String },
+    #[error(
+        "'{name}' cannot be the name of a plugin in Rust: it means something to the compiler, to cargo or in the project; choose \
+         another, or leave out --rust"
+    )]
+    NameInRust { name: String },
+    #[error("{first} and {second} exclude each other")]
+    PluginFlagsTogether { first: &'static str, second: &'static str },
     #[error("{word} goes with config apply and config diff only")]
     WordWithoutConfig { word: &'static str },
     #[error("- (standard input) and FILE exclude each other")]
@@ -115,6 +134,32 @@ pub(crate) enum UsageError {
     AttachPosition { value: String },
 }
 
+/// A command line that cannot be understood, and what it is about.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Mistake {
+    pub(crate) error: UsageError,
+    typed: Topic,
+}
+
+impl Mistake {
+    /// `typed` is what the words are about, as far as they can be understood.
+    pub(super) fn new(error: UsageError, typed: Topic) -> Self {
+        Self { error, typed }
+    }
+
+    /// One line that says how to go on: the form of the command that was typed, unless the mistake is about another.
+    pub(crate) fn hint(&self) -> String {
+        self.error.topic().unwrap_or(self.typed).hint()
+    }
+}
+
+impl From<UsageError> for Mistake {
+    fn from(error: UsageError) -> Self {
+        Self::new(error, Topic::General)
+    }
+}
+
 /// Names that could be meant, or where all of them are.
 fn meant(near: &[&str]) -> String {
     match near {
@@ -124,40 +169,29 @@ fn meant(near: &[&str]) -> String {
 }
 
 impl UsageError {
-    /// The topic that shows the right form.
-    pub(crate) fn topic(&self) -> Topic {
-        match self {
-            Self::Form { topic } | Self::PairsNotTaken { topic, .. } => *topic,
+    /// The topic that shows the right form, if that is not a matter of what was typed.
+    fn topic(&self) -> Option<Topic> {
+        let topic = match self {
+            Self::Form { topic } | Self::PairsNotTaken { topic, .. } | Self::BundleFormat { topic } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoTopic { .. } => Topic::Help,
             Self::FlagWithoutPlugin { .. }
             | Self::FlagOfPlugin { .. }
             | Self::PluginName { .. }
-            | Self::ReservedName { .. } => Topic::Plugin,
+            | Self::ReservedName { .. }
+            | Self::NameInRust { .. }
+            | Self::PluginFlagsTogether { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
-            Self::Count { .. }
-            | Self::CubeTwice { .. }
-            | Self::JoinedFormat { .. }
-            | Self::FlagWithoutDump { .. }
-            | Self::PairWithPackets { .. } => Topic::Dump,
-            Self::NoPlace
-            | Self::PlaceTwice { .. }
-            | Self::CaptureFlag { .. }
-            | Self::NeedsFile { .. }
-            | Self::KeepWithoutRotate
-            | Self::WholeDns
-            | Self::NotPositive { .. }
-            | Self::Size { .. }
-            | Self::Time { .. }
-            | Self::Rotate { .. }
-            | Self::Format { .. } => Topic::Capture,
+            Self::CubeTwice { .. } | Self::JoinedFormat { .. } | Self::FlagWithoutDump { .. } => Topic::Dump,
             Self::QueryFormat => Topic::Captures,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
-            Self::OutputForm { .. } | Self::StylesTogether { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
+            Self::OutputForm { .. } | Self::ViewWithoutShow { .. } => Topic::Show,
             Self::HideWith { .. } | Self::HideWithoutNames | Self::ClockWithoutTimes { .. } => Topic::Show,
-            _ => Topic::General,
-        }
+            Self::TwoCommands { .. } => Topic::General,
+            _ => return None,
+        };
+        Some(topic)
     }
 }

@@ -1,10 +1,12 @@
 //! Flags of `dump` and `watch`.
 
 /// Names of the flags of `dump`.
-pub(super) const FLAGS: [&str; 5] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c"];
+pub(super) const FLAGS: [&str; 7] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c", BUNDLE, "--keys"];
 /// Those that `watch` takes, too.
 pub(super) const OF_WATCH: [&str; 3] = ["-c", "--utc", "--local"];
 pub(crate) const FORMAT_FLAG: &str = "--format";
+/// What surrounds a capture, in its file.
+pub(super) const BUNDLE: &str = "--bundle";
 /// Formats of a stream that can be asked for; the daemon knows which of them the cube has.
 pub(crate) const FORMATS: [&str; 3] = ["pcap", "pcap-nanos", "pcapng"];
 
@@ -16,12 +18,15 @@ pub(super) struct Flags {
     pub(super) follow: bool,
     pub(super) force: bool,
     pub(super) count: Option<String>,
+    pub(super) bundle: bool,
+    pub(super) keys: Option<String>,
 }
 
 impl Flags {
     /// One that was given.
     pub(super) fn any(&self) -> Option<&'static str> {
-        let given = [self.write.is_some(), self.follow, self.format.is_some(), self.force, self.count.is_some()];
+        let Self { write, format, follow, force, count, bundle, keys } = self;
+        let given = [write.is_some(), *follow, format.is_some(), *force, count.is_some(), *bundle, keys.is_some()];
         FLAGS.into_iter().zip(given).find_map(|(flag, given)| given.then_some(flag))
     }
 }

@@ -42,8 +42,8 @@ pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
-        usage: "capture PLACE... [EXPRESSION] [-w FILE|-] [-c PACKETS] [--for TIME] [--bytes SIZE] [-s BYTES] [--in|--out] \
-                [--rotate SIZE|TIME [--keep FILES]] [-q] [--utc|--local]",
+        usage: "capture PLACE... [EXPRESSION] [-w FILE|-] [-c PACKETS] [--for TIME] [--bytes SIZE] [-s SIZE] [--in|--out] \
+                [--rotate SIZE|TIME [--keep FILES]] [--keys FILE] [-q] [--utc|--local]",
         about: "capture packets at netdevs and ports of cubes for as long as it runs, with no daemon if you are root, and leave \
                 nothing behind; capture --help lists the flags",
         examples: &[
@@ -96,7 +96,8 @@ pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Dump,
         name: "dump",
-        usage: "NAME dump | dump NAME... [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] [--force]",
+        usage: "NAME dump | dump NAME... [-w FILE|-] [--follow] [-c PACKETS] [--format pcap|pcap-nanos|pcapng] \
+                [--keys FILE] [--force] [--bundle]",
         about: "write a capture's packets so far, or with --follow those from now on; of several captures in one pcapng stream, \
                 in order of time; NAME show dump shows its file",
         examples: &[

@@ -1,17 +1,23 @@
 //! `NAME dump` and `NAME watch`: a capture's packets, to keep or to look at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use polycube_api::IDLE;
+use serde_json::json;
 
 use super::error::UsageError;
 use super::flags::Flags;
-use super::forms::CAPTURES;
+use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::request::Request;
 use super::view::Clock;
 use super::words::Words;
+
+/// The action that takes TLS keys.
+const KEYS: &str = "keys";
+/// The format that has a place for keys.
+const PCAPNG: &str = "pcapng";
 
 /// A stream of packets, and where it goes.
 #[derive(Debug, PartialEq)]
@@ -26,6 +32,10 @@ pub(crate) struct PacketStream {
     pub(crate) packets: Option<u64>,
     /// The clock of lines.
     pub(crate) clock: Clock,
+    /// Whether the file says what surrounds the capture.
+    pub(crate) bundle: bool,
+    /// A TLS key log that is followed.
+    pub(crate) keys: Option<PathBuf>,
 }
 
 /// Streams of several cubes, as one.
@@ -35,6 +45,10 @@ pub(crate) struct Joined {
     pub(crate) destination: Destination,
     pub(crate) follow: bool,
     pub(crate) packets: Option<u64>,
+    /// Whether the file says what surrounds the captures.
+    pub(crate) bundle: bool,
+    /// A TLS key log that is followed.
+    pub(crate) keys: Option<PathBuf>,
 }
 
 /// Where packets come from.
@@ -76,14 +90,15 @@ impl Joined {
         {
             return Err(UsageError::CubeTwice { cube: twice.clone() });
         }
-        let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count, bundle, keys } = std::mem::take(&mut words.packets);
         let destination = destination(write, force);
         // Neither other format says where a packet comes from.
         match format.as_deref().or(destination.ending()) {
             None | Some("pcapng") => {}
             Some(format) => return Err(UsageError::JoinedFormat { format: format.to_owned() }),
         }
-        Ok(Some(Self { cubes, destination, follow, packets: self::count(count)? }))
+        let (packets, keys) = (self::count(count)?, keys.map(PathBuf::from));
+        Ok(Some(Self { cubes, destination, follow, packets, bundle, keys }))
     }
 
     /// The stream of each.
@@ -95,6 +110,8 @@ impl Joined {
             format: Some("pcapng".to_owned()),
             packets: None,
             clock: Clock::default(),
+            bundle: false,
+            keys: None,
         })
     }
 }
@@ -133,10 +150,10 @@ impl PacketStream {
         if let Some(pair) = words.pairs.first() {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
-        let Flags { write, format, follow, force, count } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count, bundle, keys } = std::mem::take(&mut words.packets);
         let packets = self::count(count)?;
         if lines {
-            let flags = Flags { write, format, force, ..Flags::default() };
+            let flags = Flags { write, format, force, bundle, keys, ..Flags::default() };
             return match flags.any() {
                 Some(flag) => Err(UsageError::FlagWithoutDump { flag }),
                 None => Ok(Some(Self {
@@ -146,12 +163,23 @@ impl PacketStream {
                     format: Some("pcapng".to_owned()),
                     packets,
                     clock,
+                    bundle,
+                    keys: None,
                 })),
             };
         }
         let destination = destination(write, force);
-        let format = format.or_else(|| destination.format().map(str::to_owned));
-        Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets, clock }))
+        let keys = keys.map(PathBuf::from);
+        // The cube's own format may have no place for these.
+        let is_pcapng = bundle || keys.is_some();
+        let implied = if is_pcapng { destination.ending().or(Some(PCAPNG)) } else { destination.format() };
+        let format = format.or_else(|| implied.map(str::to_owned));
+        let other = format.as_deref().filter(|format| *format != PCAPNG);
+        if bundle && other.is_some() {
+            return Err(UsageError::BundleFormat { topic: Topic::Dump });
+        }
+        check_keys(keys.as_deref(), &destination, other)?;
+        Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets, clock, bundle, keys }))
     }
 
     /// What the user calls the source.
@@ -187,6 +215,25 @@ impl PacketStream {
         let cube = path::segment(self.name());
         Request { method: Method::GET, path: format!("{cube}/{rest}"), body: None }
     }
+}
+
+/// Refuses a key log for packets that nobody can decrypt with it: lines, or a file of pcap.
+pub(super) fn check_keys(
+    keys: Option<&Path>,
+    destination: &Destination,
+    other: Option<&str>,
+) -> Result<(), UsageError> {
+    match (keys, other) {
+        (Some(_), _) if *destination == Destination::Lines => Err(UsageError::NeedsFile { flag: "--keys" }),
+        (Some(_), Some(format)) => Err(UsageError::KeysFormat { format: format.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// Gives lines of a key log to a capture; `first` is the number of the first of them in its file.
+pub(crate) fn keys_of(cube: &str, log: &str, first: u64) -> Request {
+    let body = json!({ "log": log, "first-line": first });
+    Request { method: Method::POST, path: format!("{}/{KEYS}", path::segment(cube)), body: Some(body) }
 }
 
 /// The number of packets that `-c` gives.

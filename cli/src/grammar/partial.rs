@@ -22,7 +22,10 @@ const FLAGS: [&str; 8] = ["--url", "--token-file", "--cacert", "--cert", "--key"
 impl Partial {
     /// `None` when nothing sensible can follow these words.
     pub(crate) fn parse(words: &[String]) -> Option<Self> {
-        let mut words = Words::classify(words.iter().map(Into::into)).ok().filter(|words| !words.help)?;
+        let (mut words, mistake) = Words::classify(words.iter().map(Into::into));
+        if mistake.is_some() || words.help {
+            return None;
+        }
         Some(Self {
             endpoint: std::mem::take(&mut words.endpoint),
             given: words.pairs.iter().map(|pair| pair.name.clone()).collect(),

@@ -42,7 +42,7 @@ pub(crate) struct Development {
 fn only<T: Copy + Default + PartialEq>(given: &[(&'static str, T)]) -> Result<T, UsageError> {
     let Some((first, value)) = given.first() else { return Ok(T::default()) };
     match given.iter().find(|(_, other)| other != value) {
-        Some((second, _)) => Err(UsageError::StylesTogether { first, second }),
+        Some((second, _)) => Err(UsageError::PluginFlagsTogether { first, second }),
         None => Ok(*value),
     }
 }
@@ -76,7 +76,7 @@ impl PluginOrder {
             ["new", name] => {
                 words.refuse_view()?;
                 let (kind, language) = (only(&flags.kinds)?, only(&flags.languages)?);
-                let name = checked(name)?;
+                let name = checked(name, language)?;
                 Ok(Some(Self::New(NewPlugin { name, kind, language, sdk: flags.sdk.as_ref().map(PathBuf::from) })))
             }
             ["check", file] => {
@@ -98,8 +98,19 @@ impl PluginOrder {
     }
 }
 
-/// A name that a service, a crate, a file and a program of the kernel's can have.
-fn checked(name: &str) -> Result<String, UsageError> {
+/// Words of Rust, which functions cannot have as their names (The Rust Reference, "Keywords").
+const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn \
+                        for gen if impl in let loop macro match mod move mut override priv pub ref return self static struct \
+                        super trait true try type typeof unsafe unsized use virtual where while yield";
+
+/// Names that a kernel side in Rust cannot have: of crates, of cargo's own, of functions that the template uses, and of those
+/// that the compiler calls.
+const TAKEN_IN_RUST: &str = "alloc build core deps examples incremental proc_macro std test count main next bcmp memcmp memcpy \
+                             memmove memset";
+
+/// A name that a service, a crate, a file and a program of the kernel's can have. In C, that of the program has an ending of
+/// its own, and cannot be taken.
+fn checked(name: &str, language: Language) -> Result<String, UsageError> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     // The kernel keeps 15 bytes of a program's name.
     let fits = name.len() <= 15 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(is_word);
@@ -108,6 +119,10 @@ fn checked(name: &str) -> Result<String, UsageError> {
     }
     if Word::parse(name).is_some() || COMMAND_LINE.contains(&name) || Verb::parse(name).is_some() {
         return Err(UsageError::ReservedName { name: name.to_owned() });
+    }
+    let is_taken = |words: &str| words.split_whitespace().any(|word| word == name);
+    if language == Language::Rust && (is_taken(KEYWORDS) || is_taken(TAKEN_IN_RUST)) {
+        return Err(UsageError::NameInRust { name: name.to_owned() });
     }
     Ok(name.to_owned())
 }
@@ -119,7 +134,7 @@ mod tests {
 
     #[track_caller]
     fn plugin(line: &str) -> Result<PluginOrder, UsageError> {
-        match parse(line.split(' ').map(Into::into))?.order {
+        match parse(line.split(' ').map(Into::into)).map_err(|mistake| mistake.error)?.order {
             Order::Plugin(order) => Ok(order),
             order => panic!("{line}: {order:?}"),
         }
@@ -151,6 +166,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
+        for name in ["next", "fn", "main", "core", "test", "memcpy"] {
+            let line = format!("plugin new {name} --rust");
+            let message = format!(
+                "'{name}' cannot be the name of a plugin in Rust: it means something to the compiler, to cargo or in the project; \
+                 choose another, or leave out --rust"
+            );
+            assert_eq!(plugin(&line).unwrap_err().to_string(), message);
+            assert!(plugin(line.trim_end_matches(" --rust")).is_ok(), "{line}: in C, nothing has the program's name");
+        }
         for (line, message) in [
             ("plugin", "wrong number of words for plugin"),
             ("plugin new", "wrong number of words for plugin"),

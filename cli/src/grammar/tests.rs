@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-fn parse_text(line: &[&str]) -> Result<Line, UsageError> {
+fn parse_text(line: &[&str]) -> Result<Line, Mistake> {
     parse(line.iter().map(OsString::from))
 }
 
@@ -299,10 +299,37 @@ fn framework_verbs_take_exactly_their_words() {
     check_refused(&["detach", "s"], "wrong number of words for detach");
     check_refused(&["completion", "tcsh"], "there is no completion for 'tcsh': give bash, zsh or fish");
     check_refused(&["completion"], "wrong number of words for completion");
+    check_refused(&["services", "reload"], "services reload needs a service: services reload NAME [uri=FILE]");
     check_refused(&["version", "x"], "wrong number of words for version");
     check_refused(&["version", "set", "a=1"], "wrong number of words for version");
-    let error = parse_text(&["detach", "s"]).unwrap_err();
-    assert_eq!(error.topic().hint(), "usage: polycubectl detach CUBE PORT");
+}
+
+#[test]
+fn a_mistake_shows_the_form_of_the_command_that_was_typed() {
+    let check = |line: &str, expected: &str| {
+        let hint = parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint();
+        assert!(hint.starts_with(&format!("usage: polycubectl {expected}")), "{line}: {hint}");
+    };
+    check("detach s", "detach CUBE PORT");
+    for line in
+        ["s dump -c x", "dump -c x", "s dump -c", "s dump -w a -w b", "s dump --count 5", "dump a b -w", "s dump a=1"]
+    {
+        check(line, "NAME dump");
+    }
+    for line in ["s watch -c x", "s watch --utc --local", "s watch -c", "s watch a=1"] {
+        check(line, "NAME watch");
+    }
+    for line in ["capture eth0 --in --out", "capture eth0 -c", "capture eth0 -c 1 -c 2", "capture eth0 --utc --local"] {
+        check(line, "capture PLACE");
+    }
+    for line in ["s show -json -yaml", "-json -yaml s show", "s show --url", "s watch -json", "s show --bogus 1"] {
+        check(line, "NAME show");
+    }
+    check("s set a..b=1", "NAME [PATH...] set");
+    check("add", "SERVICE add");
+    for line in ["br1 add set", "s -x", "s --url"] {
+        assert_eq!(parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint(), "try: polycubectl --help");
+    }
 }
 
 #[test]
@@ -374,16 +401,16 @@ fn a_number_of_packets_ends_dump_and_watch() {
     assert_eq!(request("s watch -c=5"), "s/stream?format=pcapng&follow=true&packets=5");
     for count in ["0", "-1", "x", "1.5"] {
         let error = parse(["s", "dump", "-c", count].map(Into::into)).unwrap_err();
-        assert_eq!(error, UsageError::Count { value: count.to_owned() });
+        assert_eq!(error.error, UsageError::Count { value: count.to_owned() });
     }
     let error = parse(["s", "show", "-c", "5"].map(Into::into)).unwrap_err();
-    assert_eq!(error, UsageError::FlagWithoutDump { flag: "-c" });
+    assert_eq!(error.error, UsageError::FlagWithoutDump { flag: "-c" });
 }
 
 #[test]
 fn everything_is_only_for_show() {
     let error = parse(["s", "set", "a=1", "--all"].map(Into::into)).unwrap_err();
-    assert_eq!(error, UsageError::ViewWithoutShow { flag: "--all" });
+    assert_eq!(error.error, UsageError::ViewWithoutShow { flag: "--all" });
 }
 
 #[test]
@@ -397,8 +424,10 @@ fn several_captures_are_dumped_as_one() {
         destination: Destination::File { path: "o.pcapng".into(), force: false },
         follow: true,
         packets: Some(5),
+        bundle: true,
+        keys: None,
     };
-    assert_eq!(joined("dump a b --follow -w o.pcapng -c 5"), expected);
+    assert_eq!(joined("dump a b --follow -w o.pcapng -c 5 --bundle"), expected);
     let paths: Vec<_> = expected.streams().map(|stream| stream.request().path).collect();
     assert_eq!(paths, ["a/stream?format=pcapng&follow=true", "b/stream?format=pcapng&follow=true"]);
     assert_eq!(joined("dump a").cubes, ["a"]);
@@ -412,6 +441,26 @@ fn several_captures_are_dumped_as_one() {
     check_help("dump show ?", Topic::Show);
     assert!(matches!(parse_text(&["dump", "watch"]).unwrap().order, Order::Packets(_)));
     check("dump set snaplen=96", &PATCH, "dump/snaplen/", json!(96));
+}
+
+#[test]
+fn a_key_log_goes_with_packets_that_have_a_place_for_keys() {
+    let stream = |line: &str| match parse(line.split(' ').map(Into::into)).map(|line| line.order) {
+        Ok(Order::Packets(stream)) => stream,
+        other => panic!("{line}: {other:?}"),
+    };
+    let dumped = stream("s dump --keys k --follow");
+    assert_eq!((dumped.keys, dumped.format.as_deref()), (Some("k".into()), Some("pcapng")));
+    assert_eq!(stream("s dump --keys k --format pcapng -w x.pcapng").keys, Some("k".into()));
+    let pcap = "TLS keys need pcapng: pcap has no place for them; give a file that ends in .pcapng, or --format pcapng";
+    check_refused(&["s", "dump", "--keys", "k", "-w", "x.pcap"], pcap);
+    check_refused(&["s", "dump", "--keys", "k", "--format", "pcap"], pcap);
+    check_refused(&["capture", "eth0", "--keys", "k", "-w", "x.pcap"], pcap);
+    check_refused(&["capture", "eth0", "--keys", "k"], "--keys needs a file: give -w FILE");
+    check_refused(&["s", "watch", "--keys", "k"], "--keys goes with NAME dump only");
+    check_refused(&["s", "show", "--keys", "k"], "--keys goes with NAME dump only");
+    let Order::Joined(joined) = parse_text(&["dump", "a", "b", "--keys=k"]).unwrap().order else { panic!("dump") };
+    assert_eq!(joined.keys, Some("k".into()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::iter;
 use polycube_api::{Verb, Word};
 
 use super::error::UsageError;
-use super::flags::Flags;
+use super::flags::{BUNDLE, Flags};
 use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::plugin_flags::PluginFlags;
@@ -53,38 +53,62 @@ pub(super) enum Style {
     Text(Detail),
 }
 
+/// What has come before a word.
+#[derive(Debug, Default)]
+struct Before {
+    pair: Option<String>,
+    question: bool,
+}
+
 impl Words {
-    pub(super) fn classify(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
-        let mut words = Self::default();
-        let mut last_pair = None;
-        let mut asked = false;
+    /// Classifies words. The first mistake comes beside what the others are, so that it is known what they are about.
+    pub(super) fn classify(args: impl IntoIterator<Item = OsString>) -> (Self, Option<UsageError>) {
+        let (mut words, mut before, mut mistake) = (Self::default(), Before::default(), None);
         let mut args = args.into_iter().map(utf8);
-        while let Some(word) = args.next().transpose()? {
-            if asked {
-                return Err(UsageError::HelpNotLast);
-            }
-            if word == "-" {
-                words.dash = true;
-            } else if word.starts_with('-') {
-                words.flag(&word, || args.next().transpose())?;
-            } else if let Some((name, value)) = word.split_once('=') {
-                words.pair(name, value)?;
-                last_pair = Some(word);
-            } else if word == "?" {
-                asked = true;
-            } else if let Some(pair) = last_pair {
-                return Err(UsageError::AfterPair { word, pair });
-            } else if let Some(command) = Verb::parse(&word) {
-                if let Some(first) = words.command.replace(command) {
-                    return Err(UsageError::TwoCommands { first: first.as_str(), second: command.as_str() });
-                }
-            } else {
-                path::check(&word)?;
-                words.path.push(word);
+        while let Some(word) = args.next() {
+            let taken = word.and_then(|word| words.take(word, &mut before, || args.next().transpose()));
+            let Err(error) = taken else { continue };
+            // What follows may be the value of a flag that is not known.
+            let is_last = matches!(error, UsageError::UnknownFlag { .. });
+            mistake.get_or_insert(error);
+            if is_last {
+                break;
             }
         }
-        words.help |= asked;
-        Ok(words)
+        words.help |= before.question;
+        (words, mistake)
+    }
+
+    /// Takes a word; `next` is the one after it.
+    fn take(
+        &mut self,
+        word: String,
+        before: &mut Before,
+        next: impl FnOnce() -> Result<Option<String>, UsageError>,
+    ) -> Result<(), UsageError> {
+        if before.question {
+            return Err(UsageError::HelpNotLast);
+        }
+        if word == "-" {
+            self.dash = true;
+        } else if word.starts_with('-') {
+            self.flag(&word, next)?;
+        } else if let Some((name, value)) = word.split_once('=') {
+            self.pair(name, value)?;
+            before.pair = Some(word);
+        } else if word == "?" {
+            before.question = true;
+        } else if let Some(pair) = &before.pair {
+            return Err(UsageError::AfterPair { word, pair: pair.clone() });
+        } else if let Some(command) = Verb::parse(&word) {
+            if let Some(first) = self.command.replace(command) {
+                return Err(UsageError::TwoCommands { first: first.as_str(), second: command.as_str() });
+            }
+        } else {
+            path::check(&word)?;
+            self.path.push(word);
+        }
+        Ok(())
     }
 
     /// Whether there is nothing to ask the daemon for.
@@ -164,8 +188,10 @@ impl Words {
             ("--plugin-dir", _) => set_once(&mut self.plugin.plugin_dir, "--plugin-dir", "DIR", value, next)?,
             ("--prune", None) => self.prune = true,
             ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
+            ("--keys", _) => set_once(&mut self.packets.keys, "--keys", "FILE", value, next)?,
             ("--follow", None) => self.packets.follow = true,
             ("--force", None) => self.packets.force = true,
+            (BUNDLE, None) => self.packets.bundle = true,
             ("--all", None) => self.all = true,
             ("--utc", None) => one(&mut self.clock, ("--utc", Clock::Utc))?,
             ("--local", None) => one(&mut self.clock, ("--local", Clock::Local))?,

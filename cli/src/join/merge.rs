@@ -2,8 +2,8 @@
 //!
 //! Each stream is in order; of those that have something, the oldest packet is next, once no other stream can have an older
 //! one. That is known when each of them has a packet, or has ended. A capture at which nothing passes would hold up the
-//! others, so a packet that has waited for [`HOLD`] goes on: the daemon passes packets on within 100 ms, unless it is
-//! overloaded. The streams' interfaces get new numbers, in the order in which they appear.
+//! others, so a packet that has waited for [`HOLD`] goes on: the daemon passes packets on within 100 ms, or 300 ms where they wait
+//! for TLS keys, unless it is overloaded. The streams' interfaces get new numbers, in the order in which they appear.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::records::Packet;
 use crate::records::blocks::{Block, Blocks, Kind};
 
 /// How long a packet waits for older ones of other streams.
-pub(super) const HOLD: Duration = Duration::from_millis(250);
+pub(super) const HOLD: Duration = Duration::from_millis(400);
 /// Bytes of a stream that wait, at most; then it is not read. A second of 2 Gbit/s, so that none is slowed down by `HOLD`.
 const ROOM: usize = 64 << 20;
 /// Where the number of the interface is in blocks of packets and statistics (draft-ietf-opsawg-pcapng, 4.3 and 4.6).
@@ -108,7 +108,7 @@ impl Merge {
             Kind::Packet(packet, _) => (packet.time, true),
             // After the packets that they count.
             Kind::Statistics(_) => (last.unwrap_or_default(), false),
-            Kind::Other => {
+            Kind::Secrets | Kind::Other => {
                 self.ready.extend_from_slice(block.bytes);
                 return Ok(());
             }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::grammar::{Development, Request};
-use crate::project::{BuildError, Built, build, newest};
+use crate::project::{BuildError, Built, CheckError, Installed, build, check, newest};
 use crate::session::Session;
 
 /// How often files are looked at.
@@ -55,7 +55,7 @@ fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Copies a plugin to where the daemon finds it, and has the daemon load it.
+/// Puts a plugin where the daemon finds it, and has the daemon load it. A build that is refused replaces nothing.
 fn load(built: &Built, plugin_dir: Option<&Path>, session: &Session) -> Result<(), Failure> {
     let services = ask(session, Method::GET, "services/".to_owned(), None)?;
     let services = services.as_array().cloned().unwrap_or_default();
@@ -64,18 +64,35 @@ fn load(built: &Built, plugin_dir: Option<&Path>, session: &Session) -> Result<(
         .map(Path::to_owned)
         .or_else(|| loaded.or(services.first()).and_then(directory_of))
         .ok_or(BuildError::NoDirectory)?;
-    built.install(&directory)?;
-    let (service, kind) = (&built.service, built.kind);
-    let uri = built.files.first().and_then(|file| file.file_name()).map(|name| name.to_string_lossy().into_owned());
-    if loaded.is_some() {
-        ask(session, Method::POST, format!("services/{service}/reload/"), Some(json!({ "uri": uri })))?;
-        note(&format!("polycubectl: service `{service}` is reloaded"));
-        return Ok(());
+    match check(built.file()) {
+        // The daemon's program can be elsewhere. The daemon checks what it loads, too.
+        Ok(_) | Err(CheckError::Start { .. }) => {}
+        Err(refused) => return Err(refused.into()),
     }
-    let body = json!({ "type": kind, "uri": uri, "name": service });
-    ask(session, Method::POST, "services/".to_owned(), Some(body))?;
-    note(&format!("polycubectl: service `{service}` is loaded: try `polycubectl {service} add f1`"));
+    let installed = Installed::put(&built.files, &directory)?;
+    if let Err(refused) = ask_to_load(built, loaded.is_some(), installed.path(), session) {
+        installed.put_back()?;
+        return Err(refused);
+    }
+    installed.keep()?;
+    let service = &built.service;
+    note(&if loaded.is_some() {
+        format!("polycubectl: service `{service}` is reloaded")
+    } else {
+        format!("polycubectl: service `{service}` is loaded: try `polycubectl {service} add f1`")
+    });
     Ok(())
+}
+
+/// Has the daemon load a file: this very one, and not one with its name in another directory.
+fn ask_to_load(built: &Built, is_loaded: bool, file: &Path, session: &Session) -> Result<(), Failure> {
+    let (Built { service, kind, .. }, uri) = (built, file.to_string_lossy());
+    let (path, body) = if is_loaded {
+        (format!("services/{service}/reload/"), json!({ "uri": uri }))
+    } else {
+        ("services/".to_owned(), json!({ "type": kind, "uri": uri, "name": service }))
+    };
+    ask(session, Method::POST, path, Some(body)).map(drop)
 }
 
 /// The directory of a service's file.

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// Directories of a project that builds write to.
 const BUILT: [&str; 2] = ["target", ".git"];
 
-/// Why a project cannot be built or put where the daemon finds it.
+/// Why a project cannot be built, or has no place that the daemon loads from.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
     #[error("{} has neither Cargo.toml nor Makefile: give the directory of a project that `plugin new` wrote", project.display())]
@@ -22,10 +22,11 @@ pub(crate) enum BuildError {
     Failed { tool: &'static str, status: ExitStatus },
     #[error("{tool} has built no plugin: {wanted}")]
     NotBuilt { tool: &'static str, wanted: &'static str },
-    #[error("the daemon's plugin directory is not known, as it has no other plugins: give --plugin-dir=DIR")]
+    #[error(
+        "the daemon's plugin directory is not known, as it has no other plugins: give --plugin-dir=DIR, as the daemon was \
+         given it (/usr/lib/polycube/plugins with the package)"
+    )]
     NoDirectory,
-    #[error("cannot copy {} to {}: {source}", from.display(), to.display())]
-    Copy { from: PathBuf, to: PathBuf, source: io::Error },
 }
 
 /// A plugin that was built.
@@ -39,17 +40,9 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// Copies it into a plugin directory.
-    ///
-    /// # Errors
-    ///
-    /// A file cannot be copied.
-    pub(crate) fn install(&self, directory: &Path) -> Result<(), BuildError> {
-        for from in &self.files {
-            let to = directory.join(from.file_name().unwrap_or_default());
-            fs::copy(from, &to).map_err(|source| BuildError::Copy { from: from.clone(), to, source })?;
-        }
-        Ok(())
+    /// What is loaded.
+    pub(crate) fn file(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), PathBuf::as_path)
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum CheckError {
     Start { program: PathBuf, source: io::Error },
     #[error("{}: loading it ended the process, with signal {signal}: a daemon would have ended, too", file.display())]
     Crashed { file: PathBuf, signal: i32 },
+    #[error("{} is a directory: give the file that is built there, such as {}", directory.display(), example.display())]
+    Directory { directory: PathBuf, example: PathBuf },
     #[error("{0}")]
     Refused(String),
     #[error("{} does not answer with JSON: is it of another version than polycubectl?", program.display())]
@@ -30,6 +32,13 @@ pub(crate) enum CheckError {
 ///
 /// The daemon would refuse it, or end.
 pub(crate) fn check(file: &Path) -> Result<Value, CheckError> {
+    if file.is_dir() {
+        let name = file.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        let name = name.unwrap_or_else(|| "NAME".to_owned());
+        let is_crate = file.join("Cargo.toml").is_file();
+        let example = if is_crate { format!("target/release/libpcn_{name}.so") } else { format!("{name}.o") };
+        return Err(CheckError::Directory { directory: file.to_owned(), example: file.join(example) });
+    }
     let program = daemon();
     let output = Command::new(&program).arg("check-plugin").arg(file).output();
     let output = output.map_err(|source| CheckError::Start { program: program.clone(), source })?;

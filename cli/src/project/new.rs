@@ -12,7 +12,7 @@ use crate::grammar::{Language, NewPlugin};
 /// Why a project is not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NewError {
-    #[error("{} exists already: choose another name, or remove it", directory.display())]
+    #[error("{} already exists: choose another name, or remove it", directory.display())]
     Exists { directory: PathBuf },
     #[error(transparent)]
     Sdk(#[from] NoSdk),

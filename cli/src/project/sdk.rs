@@ -16,6 +16,9 @@ const USER: [(&str, &str); 6] = [
     ("polycube-layout", "ebpf/layout"),
 ];
 
+/// A crate that few projects need. Of one that a project does not use, cargo would warn at each build.
+const FILTER: (&str, &str) = ("polycube-filter", "filter");
+
 /// Crates of the kernel side, likewise.
 const KERNEL: [(&str, &str); 2] = [("polycube-chain", "ebpf/chain"), ("polycube-layout", "ebpf/layout")];
 
@@ -46,7 +49,12 @@ impl Sdk {
 
     /// Lines for the table `patch.crates-io` of a crate of the user side.
     pub(super) fn of_user_side(&self) -> String {
-        self.lines(&USER)
+        let filter = self.lines(&[FILTER]);
+        let about = format!(
+            "# With `{} = \"{VERSION}\"` in Cargo.toml, for pcap expressions in the path of packets:",
+            FILTER.0
+        );
+        format!("{}\n{about}\n# {filter}", self.lines(&USER))
     }
 
     /// The same for the kernel side.
@@ -87,6 +95,7 @@ mod tests {
         let clone = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let sdk = Sdk::find(Some(clone)).unwrap();
         assert!(sdk.of_user_side().contains("/plugin-api\" }"), "{}", sdk.of_user_side());
+        assert!(sdk.of_user_side().contains("\n# polycube-filter = { path = \""), "{}", sdk.of_user_side());
         assert_eq!(sdk.of_kernel_side().lines().count(), 2);
 
         let unpacked = tempfile::tempdir().unwrap();
@@ -94,7 +103,7 @@ mod tests {
         std::fs::create_dir_all(&crates).unwrap();
         let error = Sdk::find(Some(unpacked.path())).unwrap_err().to_string();
         assert!(error.contains("give its directory with --sdk=DIR"), "{error}");
-        for (name, _) in USER {
+        for (name, _) in USER.into_iter().chain([FILTER]) {
             std::fs::create_dir(crates.join(name)).unwrap();
             std::fs::write(crates.join(name).join("Cargo.toml"), "").unwrap();
         }

@@ -28,6 +28,7 @@ const HEADER: &str = include_str!("../../../sdk/include/polycube.h");
 /// All files of a project.
 pub(super) fn files(asked: &NewPlugin, patches: &Patches, version: &str) -> Vec<File> {
     let NewPlugin { name, kind, language, .. } = asked;
+    let entry = entry(name, *language);
     let kind_word = match kind {
         CubeKind::Standard => "standard",
         CubeKind::Transparent => "transparent",
@@ -46,7 +47,7 @@ pub(super) fn files(asked: &NewPlugin, patches: &Patches, version: &str) -> Vec<
         };
         let text = text.replace("@build@", build).replace("@exclude@", exclude).replace("@patches@", patches);
         let text = text.replace("@load@", load(*language)).replace("@kind@", kind_word).replace("@version@", version);
-        text.replace("@name@", name).trim_end().to_owned() + "\n"
+        text.replace("@entry@", &entry).replace("@name@", name).trim_end().to_owned() + "\n"
     };
     let mut files = Vec::new();
     let mut add = |path: String, text: String| files.push(File { path, text, is_program: false });
@@ -103,6 +104,14 @@ pub(super) fn files(asked: &NewPlugin, patches: &Patches, version: &str) -> Vec<
     let script = user(&[template!("shared/packets.sh"), place, template!("shared/packets-end.sh")].concat());
     files.push(File { path: "tests/packets.sh".to_owned(), text: script, is_program: true });
     files
+}
+
+/// The program's name. In C it is in one scope with maps, helpers and the language's own words.
+fn entry(name: &str, language: Language) -> String {
+    match language {
+        Language::C | Language::Object => format!("{name}_packet"),
+        Language::Rust => name.to_owned(),
+    }
 }
 
 /// A daemon loads plugins of its directory by itself, and services from objects when it is asked to.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::{Direction, Packet};
 
-/// Types of blocks (sections 4.1 to 4.6).
+/// Types of blocks (sections 4.1 to 4.7).
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
 const STATISTICS: u32 = 5;
 const PACKET: u32 = 6;
+const SECRETS: u32 = 10;
 
 /// Options (sections 3.5, 4.2, 4.3 and 4.6).
 const NAME: u16 = 2;
@@ -20,7 +21,8 @@ const RESOLUTION: u16 = 9;
 const RECEIVED: u16 = 4;
 const DROPPED: u16 = 7;
 
-/// `LINKTYPE_RAW`.
+/// `LINKTYPE_ETHERNET` and `LINKTYPE_RAW`.
+pub(crate) const ETHERNET: u32 = 1;
 const RAW_IP: u32 = 101;
 
 /// Far more than the block of a packet of the longest snap length takes.
@@ -45,6 +47,8 @@ pub(crate) enum Kind<'a> {
     /// A packet, and the index of its interface.
     Packet(Packet<'a>, usize),
     Statistics(Counts),
+    /// Keys, which precede the packets that need them.
+    Secrets,
     Other,
 }
 
@@ -105,6 +109,11 @@ impl Blocks {
     /// The name of an interface whose packets begin with the IP header, if there is one.
     pub(crate) fn raw_ip(&self) -> Option<&str> {
         self.interfaces.iter().find(|interface| interface.is_raw_ip).map(|interface| interface.name.as_str())
+    }
+
+    /// The link type of the last interface.
+    pub(crate) fn last_link(&self) -> Option<u32> {
+        self.interfaces.last().map(|interface| if interface.is_raw_ip { RAW_IP } else { ETHERNET })
     }
 
     /// How many places packets can come from.
@@ -179,6 +188,7 @@ impl Blocks {
                 }
                 Kind::Statistics(counts)
             }
+            SECRETS => Kind::Secrets,
             _ => Kind::Other,
         })
     }
@@ -231,7 +241,8 @@ mod tests {
             STATISTICS,
             &[&words(&[0, 0, 0]), &option(RECEIVED, &7_u64.to_ne_bytes()), &option(DROPPED, &1_u64.to_ne_bytes())],
         );
-        [section, interface, packet, statistics].concat()
+        let secrets = block(SECRETS, &[&words(&[0x544c_534b, 3]), b"a\n\n\0"]);
+        [section, interface, secrets, packet, statistics].concat()
     }
 
     #[test]
@@ -255,6 +266,7 @@ mod tests {
                             )
                         }
                         Kind::Statistics(counts) => format!("{} {}", counts.seen, counts.dropped),
+                        Kind::Secrets => "secrets".to_owned(),
                         Kind::Other => "other".to_owned(),
                     });
                     Ok(())
@@ -262,7 +274,7 @@ mod tests {
                 fed.unwrap();
             }
             let packet = "veth1 4.294967298s 1500 5 Some(Out)";
-            assert_eq!(found, ["header true", "header false", packet, "7 1"], "{step}");
+            assert_eq!(found, ["header true", "header false", "secrets", packet, "7 1"], "{step}");
             assert_eq!((bytes == stream, blocks.is_cut()), (true, false));
         }
     }

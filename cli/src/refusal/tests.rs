@@ -45,12 +45,19 @@ fn check_said(asked: Asked<'_>, error: &Error, expected: &str) {
         "REASON",
         "there is no `x`; known: y",
         "PUT does not work on `x`: it takes GET, POST",
-        "it exists already: PATCH changes it, PUT replaces its configuration",
+        "it already exists: PATCH changes it, PUT replaces its configuration",
         "cube `br2` has no `stream`",
     ] {
         let expected = format!("polycubectl: {}", expected.replace("REASON", reason));
         assert_eq!(said(asked, error, reason), expected, "{asked:?}");
     }
+}
+
+#[test]
+fn a_cube_that_exists_can_be_set_or_applied() {
+    let instead = ["br1", "config"].map(|path| Instead { method: Method::Patch, path: path.to_owned() });
+    let info = ErrorInfo { name: "br1".to_owned(), instead: instead.to_vec(), ..ErrorInfo::default() };
+    check_said(Asked::Verb, &error(ErrorTag::DataExists, "br1", info), "REASON; use `br1 set` or `config apply`");
 }
 
 #[test]

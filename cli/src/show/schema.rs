@@ -24,9 +24,13 @@ impl<'a> Schema<'a> {
         Some(Unit::parse(&self.at(path)?.unit)?.write(number))
     }
 
-    /// Whether people do not want to see what is at a path unless they ask for everything.
-    pub(super) fn is_minor(self, path: &str) -> bool {
-        self.at(path).is_some_and(|node| node.minor)
+    /// Whether people do not want to see what is at a path unless they ask for everything. What they have set themselves, they
+    /// do.
+    pub(super) fn is_minor(self, path: &str, value: &Value) -> bool {
+        self.at(path).is_some_and(|node| {
+            let is_setting = node.kind == KeywordKind::Leaf && !node.read_only;
+            node.minor && (!is_setting || *value == node.initial)
+        })
     }
 
     /// Whether the value at a path is a group of settings that are all as they are by default.
@@ -57,6 +61,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_minor_setting_is_shown_once_it_is_set() {
+        let leaf = |name: &str, initial: Value| {
+            let initial = Keyword { initial, ..Keyword::new(name, KeywordKind::Leaf, "") };
+            Keyword { minor: true, ..initial }
+        };
+        let path = Keyword { read_only: true, ..leaf("path", Value::Null) };
+        let group = Keyword { minor: true, ..Keyword::new("disk", KeywordKind::Container, "") };
+        let members = vec![leaf("priority", json!("normal")), leaf("mask", Value::Null), path, group];
+        let cube = Keyword { members, ..Keyword::new("", KeywordKind::Container, "") };
+        let check = |path: &str, value: Value, expected: bool| {
+            assert_eq!(Schema::of(Some(&cube)).is_minor(path, &value), expected, "{path} {value}");
+        };
+        check("priority", json!("normal"), true);
+        check("priority", json!("high"), false);
+        check("mask", Value::Null, true);
+        check("mask", json!("24"), false);
+        check("path", json!("/a"), true);
+        check("disk", json!({ "rate": 5 }), true);
+    }
 
     #[test]
     fn a_group_is_default_if_everything_in_it_is() {

@@ -205,7 +205,7 @@ fn capture() -> (Value, polycube_api::Keyword) {
     };
     let node = json!({ "type": "container", "members": [
         member("snaplen", leaf("bytes", json!(262_144))),
-        member("magic", json!({ "type": "leaf", "minor": true })),
+        member("magic", json!({ "type": "leaf", "minor": true, "read-only": true })),
         member("rotate", json!({ "type": "container", "members": [member("size", leaf("MiB", Value::Null))] })),
         member("stop", json!({ "type": "container", "members": [member("seconds", leaf("seconds", Value::Null))] })),
         member("files", json!({ "type": "list", "members": [member("size", leaf("bytes", Value::Null))] })),
@@ -238,6 +238,14 @@ fn numbers_have_units_and_what_few_want_to_see_is_left_out() {
     let whole = format!("name: s\nsnaplen: 96 bytes\nmagic: 7\nrotate:\n size: unset\nstop:\n seconds: 1 h\n{files}");
     check_with_schema(Detail::Normal, true, &whole);
     check_with_schema(Detail::Verbose, false, &whole);
+}
+
+#[test]
+fn the_systems_words_do_without_its_numbers() {
+    let value = json!({ "status": "cannot write: No space left on device (os error 28); packets are lost" });
+    let shown = |view: &View| render(view, &value, Schema::default(), None);
+    assert_eq!(shown(&View::plain()), "status: cannot write: No space left on device; packets are lost\n");
+    assert!(shown(&View::Json).contains("(os error 28)"));
 }
 
 #[test]

@@ -15,11 +15,14 @@ pub(super) fn draw(answer: &Value) -> Option<String> {
         let (name, service) = (cube["name"].as_str()?, text("service-name"));
         // Writing to a string does not fail.
         let _ = writeln!(out, "{} ({service})", escape(name));
-        let branches = match (cube["ports"].as_array(), cube["points"].as_array()) {
+        let mut branches = match (cube["ports"].as_array(), cube["points"].as_array()) {
             (Some(ports), _) => ports.iter().map(port).collect(),
             (None, Some(points)) => points.iter().map(point).collect::<Vec<_>>(),
             (None, None) => Vec::new(),
         };
+        if let Some(failure) = cube["failure"].as_str() {
+            branches.insert(0, Branch { line: escape(failure), chains: Vec::new() });
+        }
         if branches.is_empty() && cube["ports"].is_null() {
             out.push_str("└─ attached to nothing\n");
         }
@@ -101,6 +104,10 @@ mod tests {
                 { "name": "veth9", "ingress-chain": "a ---> stack", "egress-chain": "stack ---> a" },
             ] },
             { "name": "idle", "service-name": "packetcapture", "points": [] },
+            { "name": "s1", "service-name": "gone", "failure": "could not be brought back: no plugin", "points": [
+                { "name": "veth7", "status": "DOWN", "reason": "not-restored" },
+            ] },
+            { "name": "s2", "service-name": "gone", "failure": "could not be brought back: no plugin", "points": [] },
         ]);
         let expected = "\
 br1 (simplebridge)
@@ -120,6 +127,11 @@ a (packetcapture)
       out  stack ---> a
 idle (packetcapture)
 └─ attached to nothing
+s1 (gone)
+├─ could not be brought back: no plugin
+└─ at veth7, DOWN (not restored)
+s2 (gone)
+└─ could not be brought back: no plugin
 ";
         assert_eq!(draw(&answer).as_deref(), Some(expected));
     }

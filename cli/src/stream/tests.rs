@@ -55,6 +55,8 @@ fn into(path: &Path, force: bool) -> PacketStream {
         format: None,
         packets: None,
         clock: Clock::default(),
+        bundle: false,
+        keys: None,
     }
 }
 
@@ -114,7 +116,7 @@ fn a_file_that_is_there_is_kept_unless_forced() {
     fs::write(&path, "precious, and longer than what comes in its place".repeat(10)).unwrap();
     let nobody = || Session::with(Client::new(Address::parse("http://127.0.0.1:1").unwrap(), None, None, false));
     let failure = take(&nobody(), &into(&path, false)).unwrap_err();
-    assert!(failure.to_string().ends_with("exists already: choose another name, or give --force to overwrite it"));
+    assert!(failure.to_string().ends_with("already exists: choose another name, or give --force to overwrite it"));
     assert_eq!(failure.exit_code(), 74);
 
     let (session, _thread) = daemon("200 OK", vec![capture(1)], END);

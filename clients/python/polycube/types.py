@@ -92,8 +92,9 @@ Port = TypedDict(
         # UP while packets can pass: the peer is a netdev that is up and has carrier, or a port that has this one as
         # its peer
         "status": Literal["UP", "DOWN"],
-        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down
-        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier"],
+        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down; not-restored:
+        # the cube could not be brought back
+        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Netdev whose packets pass the port: the peer, or the daemon's own end of a link; empty while there is none
         "netdev": str,
         # Cubes that packets from the netdev pass, in order
@@ -140,6 +141,8 @@ Service = TypedDict(
         "servicecontroller": str,
         # When it was loaded, in UTC
         "since": str,
+        # Why it is not loaded, where it is stored or stored cubes need it
+        "failure": str,
     },
     total=False,
 )
@@ -190,8 +193,9 @@ HelloworldPortsEntry = TypedDict(
         # UP while packets can pass: the peer is a netdev that is up and has carrier, or a port that has this one as
         # its peer
         "status": Literal["UP", "DOWN"],
-        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down
-        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier"],
+        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down; not-restored:
+        # the cube could not be brought back
+        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Netdev on the other side, or port of another cube as CUBE:PORT, which must have this one as its peer too;
         # empty for none
         "peer": str,
@@ -215,6 +219,9 @@ HelloworldSlowPath = TypedDict(
         "packets": int,
         # Packets that were lost because user space was too slow
         "lost": int,
+        # Packets that had waited for more than a second when user space began to read, because no daemon ran, and
+        # went no further
+        "expired": int,
     },
     total=False,
 )
@@ -293,8 +300,9 @@ PacketcapturePointsEntry = TypedDict(
         "name": str,
         # UP while packets can pass there: the netdev there is up and has carrier
         "status": Literal["UP", "DOWN"],
-        # Why it is DOWN: no netdev is there, it is not set up, or it has no carrier
-        "reason": Literal["no-netdev", "netdev-down", "no-carrier"],
+        # Why it is DOWN: no netdev is there, it is not set up, it has no carrier, or the cube could not be brought
+        # back
+        "reason": Literal["no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Cubes that packets from the wire pass there before this one
         "position": int,
         # Cubes that packets from the netdev pass, in order
@@ -527,12 +535,29 @@ PacketcaptureStreamsEntry = TypedDict(
         "id": int,
         # Format of the stream
         "format": Literal["pcap", "pcap-nanos", "pcapng"],
+        # Where a client of PCAP-over-IP connects from
+        "peer": Optional[str],
         # Packets delivered
         "packets": int,
         # Bytes of these packets
         "bytes": int,
         # Packets dropped because the reader was too slow
         "dropped": int,
+    },
+    total=False,
+)
+
+PacketcaptureListener = TypedDict(
+    "PacketcaptureListener",
+    {
+        # Address and port
+        "address": str,
+        # Format of the stream
+        "format": Literal["pcap", "pcap-nanos", "pcapng"],
+        # listening, or why readers cannot connect
+        "status": str,
+        # Clients that are connected; `streams` has what each got of this capture
+        "readers": int,
     },
     total=False,
 )
@@ -604,6 +629,11 @@ Packetcapture = TypedDict(
         # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
         # own
         "without-connection": Optional[str],
+        # Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or
+        # ADDRESS:PORT, which everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format
+        # than pcap; `none` is nowhere. Captures with the same one are served together. Left out, it is polycubed's
+        # `--pcap-over-ip`, if that is given
+        "pcap-over-ip": Optional[str],
         # Whether packets go to a queue, from which clients take them one by one, instead of to a file
         "networkmode": bool,
         # Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
@@ -618,6 +648,9 @@ Packetcapture = TypedDict(
         "storage": PacketcaptureStorage,
         # Limits of network mode's queue; the oldest packets are discarded
         "queue": PacketcaptureQueue,
+        # Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede
+        # them, once `keys` were given; 0 for none
+        "keys-wait": int,
         # MiB that buffer packets for a slow reader of a stream, per reader
         "stream-buffer": float,
         # Path of the capture file
@@ -636,12 +669,16 @@ Packetcapture = TypedDict(
         "disk": PacketcaptureDisk,
         # Header of the capture's pcap file
         "globalheader": PacketcaptureGlobalheader,
+        # TLS keys that files and streams of pcapng get: the last MiB of those that were given with `keys`
+        "tls-keys": int,
         # The packet that a client of network mode gets next; GET `packet` removes it from the queue
         "packet": PacketcapturePacket,
         # Capture files, the oldest first; files of other daemons are not listed
         "files": List[PacketcaptureFilesEntry],
         # Clients that read packets live
         "streams": List[PacketcaptureStreamsEntry],
+        # The port of PCAP-over-IP; left out if there is none
+        "listener": Optional[PacketcaptureListener],
         # Why the cube's plugin does not work any more
         "failure": str,
         # Whose it is, if it goes with the stream that it was created for
@@ -776,6 +813,11 @@ PacketcaptureSettings = TypedDict(
         # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
         # own
         "without-connection": Optional[str],
+        # Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or
+        # ADDRESS:PORT, which everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format
+        # than pcap; `none` is nowhere. Captures with the same one are served together. Left out, it is polycubed's
+        # `--pcap-over-ip`, if that is given
+        "pcap-over-ip": Optional[str],
         # Whether packets go to a queue, from which clients take them one by one, instead of to a file
         "networkmode": bool,
         # Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
@@ -790,6 +832,9 @@ PacketcaptureSettings = TypedDict(
         "storage": PacketcaptureSettingsStorage,
         # Limits of network mode's queue; the oldest packets are discarded
         "queue": PacketcaptureSettingsQueue,
+        # Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede
+        # them, once `keys` were given; 0 for none
+        "keys-wait": int,
         # MiB that buffer packets for a slow reader of a stream, per reader
         "stream-buffer": float,
         # What to attach it to, with commas between several; only when the cube is made
@@ -825,8 +870,9 @@ SimplebridgePortsEntry = TypedDict(
         # UP while packets can pass: the peer is a netdev that is up and has carrier, or a port that has this one as
         # its peer
         "status": Literal["UP", "DOWN"],
-        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down
-        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier"],
+        # Why the port is DOWN; no-carrier: the cable or what is at its other end is missing or down; not-restored:
+        # the cube could not be brought back
+        "reason": Literal["no-peer", "no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Netdev on the other side, or port of another cube as CUBE:PORT, which must have this one as its peer too;
         # empty for none
         "peer": str,
@@ -1013,8 +1059,9 @@ SpanPointsEntry = TypedDict(
         "name": str,
         # UP while packets can pass there: the netdev there is up and has carrier
         "status": Literal["UP", "DOWN"],
-        # Why it is DOWN: no netdev is there, it is not set up, or it has no carrier
-        "reason": Literal["no-netdev", "netdev-down", "no-carrier"],
+        # Why it is DOWN: no netdev is there, it is not set up, it has no carrier, or the cube could not be brought
+        # back
+        "reason": Literal["no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Cubes that packets from the wire pass there before this one
         "position": int,
         # Cubes that packets from the netdev pass, in order
@@ -1072,7 +1119,7 @@ SpanWay = TypedDict(
         "source": Optional[str],
         # Next machine on the way to the collector
         "neighbour": Optional[str],
-        # Whether that machine answers, as far as the kernel knows
+        # Whether that machine answers, as far as the kernel knows; left out while it has not been asked
         "answers": Optional[bool],
         # Maximum bytes of a copy with its outer IP header; longer ones are cut
         "mtu": Optional[int],
@@ -1093,7 +1140,7 @@ SpanCounters = TypedDict(
         "filtered": int,
         # Packets that were not sampled
         "sampled-out": int,
-        # Copies that passed here again, and ICMP errors from the collector, which are not mirrored
+        # Copies that passed here again, and ICMP errors about copies, which are not mirrored
         "again": int,
         # Packets that were not mirrored because the netdev, or a route to the collector, was missing
         "no-way": int,
@@ -1261,8 +1308,9 @@ TransparenthelloworldPointsEntry = TypedDict(
         "name": str,
         # UP while packets can pass there: the netdev there is up and has carrier
         "status": Literal["UP", "DOWN"],
-        # Why it is DOWN: no netdev is there, it is not set up, or it has no carrier
-        "reason": Literal["no-netdev", "netdev-down", "no-carrier"],
+        # Why it is DOWN: no netdev is there, it is not set up, it has no carrier, or the cube could not be brought
+        # back
+        "reason": Literal["no-netdev", "netdev-down", "no-carrier", "not-restored"],
         # Cubes that packets from the wire pass there before this one
         "position": int,
         # Cubes that packets from the netdev pass, in order
@@ -1280,6 +1328,9 @@ TransparenthelloworldSlowPath = TypedDict(
         "packets": int,
         # Packets that were lost because user space was too slow
         "lost": int,
+        # Packets that had waited for more than a second when user space began to read, because no daemon ran, and
+        # went no further
+        "expired": int,
         # Packets that could not go on: the cube was detached meanwhile, or they were too long for user space
         "stopped": int,
     },

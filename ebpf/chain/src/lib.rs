@@ -20,10 +20,12 @@
 
 use aya_ebpf::{EbpfContext, macros::map, maps::ProgramArray};
 
+mod count;
 pub mod log;
 pub mod packets;
 pub mod tc;
 
+pub use count::{Counter, count};
 #[doc(no_inline)]
 pub use polycube_layout::chain::{MAX_PORTS, NO_PORT};
 

@@ -3,14 +3,15 @@
 use aya_ebpf::{
     EbpfContext, Global,
     helpers::generated::{
-        bpf_get_hash_recalc, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_skb_load_bytes,
+        bpf_get_hash_recalc, bpf_ktime_get_coarse_ns, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+        bpf_skb_load_bytes,
     },
     maps::{PerCpuArray, RingBuf},
     programs::TcContext,
 };
 #[doc(no_inline)]
 pub use polycube_layout::slow::{PacketCounts, RING_SIZE};
-use polycube_layout::slow::{PacketRecord, ROOMS};
+use polycube_layout::slow::{PacketRecord, ROOMS, TIME_SHIFT};
 
 use crate::Hook;
 
@@ -108,7 +109,7 @@ impl Packets<'_> {
                 tag_tci: skb.vlan_tci as u16,
                 tag_protocol: skb.vlan_proto as u16,
                 zero: 0,
-                room: [0; 4],
+                time: (bpf_ktime_get_coarse_ns() >> TIME_SHIFT) as u32,
             });
             bpf_ringbuf_submit(record.cast(), 0);
         }

@@ -38,6 +38,8 @@ pub const MASK: &str = "MASK";
 pub const SMALL_MASK: &str = "SMALL_MASK";
 /// Global, `u32`: the binary logarithm of a large lane's [`segment_size`].
 pub const SEGMENT_BITS: &str = "SEGMENT_BITS";
+/// Global, `u32`: 1 where other CPUs may see a CPU's stores in another order than it makes them, as on aarch64.
+pub const WEAK_ORDER: &str = "WEAK_ORDER";
 /// Global, `u32`: the maximum number of bytes of a packet that are recorded, 1 to [`MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
 /// Global, `u32`: [`FORMAT_PCAP_MICROS`], [`FORMAT_PCAP_NANOS`] or [`FORMAT_PCAPNG`].
@@ -52,12 +54,24 @@ pub const EXTENT: &str = "EXTENT";
 /// Global, `u32`: not 0 where packets begin with the IP header. Only headers are looked for.
 pub const RAW_IP: &str = "RAW_IP";
 
+/// Global, `u32`: the bit of `struct sk_buff` at which `ip_summed` begins, 0 if it is not known. Only pcapng needs it.
+pub const IP_SUMMED: &str = "IP_SUMMED";
+
 /// Up to [`SNAPLEN`] bytes, whatever they are.
 pub const WHOLE: u32 = 0;
 /// Up to the end of the last header that is known.
 pub const HEADERS: u32 = 1;
 /// The same, but packets from and to port 53 of TCP and UDP whole.
 pub const HEADERS_AND_DNS: u32 = 2;
+
+/// Global, `u32`: the maximum number of bytes to copy at once, if two such copies suffice; 0 copies every packet at once, and
+/// [`MAX_PIECE`] is the most. How fast the kernel copies depends on the CPU: user space chooses.
+pub const PIECE: &str = "PIECE";
+/// What [`PIECE`] is unless user space sets it: on none of the CPUs that were measured, another is faster.
+pub const DEFAULT_PIECE: u32 = 1024;
+/// As far as the verifier knows, a record's second piece may have [`MAX_SNAPLEN`] bytes: both and a header fit into the lane's
+/// slack.
+pub const MAX_PIECE: u32 = 2048;
 
 /// Classic pcap, seconds and microseconds (magic 0xa1b2c3d4).
 pub const FORMAT_PCAP_MICROS: u32 = 0;

@@ -49,9 +49,13 @@ pub struct PacketRecord {
     /// As on the wire.
     pub tag_protocol: u16,
     pub zero: u16,
-    /// Room for the tag: user space moves the addresses to here, and has the frame as it was on the wire.
-    pub room: [u8; 4],
+    /// When it was handed over: [`TIME_SHIFT`]. 0 if the program does not say.
+    pub time: u32,
 }
+
+/// A record's time is that of the kernel's coarse monotonic clock in nanoseconds, shifted by this: units of 17 ms, which repeat
+/// after two years.
+pub const TIME_SHIFT: u32 = 24;
 
 /// What one CPU handed over.
 #[repr(C)]

@@ -77,7 +77,7 @@ pub struct Counters {
     pub filtered: u64,
     /// Packets that were not sampled.
     pub sampled_out: u64,
-    /// Copies that came here again, and what the collector's machine says of copies.
+    /// Copies that came here again, and ICMP errors about copies.
     pub again: u64,
     /// Packets that were not mirrored because there was no way.
     pub no_way: u64,

@@ -11,10 +11,9 @@ use crate::headers;
 const ADDRESSES: u32 = 12;
 /// Bytes of an 802.1Q or 802.1ad tag.
 const TAG: u32 = 4;
-/// The maximum number of bytes to copy at once, if two such copies suffice. Into memory that is not in the cache, a frame
-/// of 1500 bytes costs 8 ns (AMD's Zen 2, where the kernel copies in a loop) to 80 ns less in two pieces (newer ones,
-/// where it uses `rep movsb`); into memory that is, the same.
-const PIECE: u32 = 1024;
+/// See [`polycube_layout::ring::PIECE`].
+#[unsafe(no_mangle)]
+static PIECE: aya_ebpf::Global<u32> = aya_ebpf::Global::new(polycube_layout::ring::DEFAULT_PIECE);
 
 pub struct Frame {
     skb: *mut __sk_buff,
@@ -93,11 +92,12 @@ impl Frame {
     /// `to` has room for `count` bytes.
     #[inline(always)]
     unsafe fn load(&self, offset: u32, to: *mut u8, count: u32) -> bool {
-        if count > PIECE && count <= 2 * PIECE {
+        let piece = PIECE.load();
+        if count > piece && count <= 2 * piece {
             // SAFETY: the caller's promise: the pieces are `count` bytes together.
             return unsafe {
-                self.load_piece(offset, to, PIECE)
-                    && self.load_piece(offset + PIECE, to.add(PIECE as usize), bounded(count - PIECE))
+                self.load_piece(offset, to, piece)
+                    && self.load_piece(offset + piece, to.add(piece as usize), bounded(count - piece))
             };
         }
         // SAFETY: the caller's promise.

@@ -7,14 +7,18 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_tai_ns},
+    helpers::{
+        bpf_probe_read_kernel,
+        generated::{bpf_get_smp_processor_id, bpf_ktime_get_tai_ns},
+    },
     macros::{classifier, map},
     maps::{Array, RingBuf},
     programs::TcContext,
 };
 use polycube_chain::next;
 use polycube_layout::ring::{
-    BELL_SIZE, CHECKSUM_NOT_READY, FORMAT_PCAP_MICROS, HEADERS_AND_DNS, INBOUND, MAX_SNAPLEN, SEGMENTED_LATER, WHOLE,
+    BELL_SIZE, CHECKSUM_NOT_READY, FORMAT_PCAP_MICROS, FORMAT_PCAPNG, HEADERS_AND_DNS, INBOUND, MAX_SNAPLEN,
+    SEGMENTED_LATER, WHOLE,
 };
 
 mod frame;
@@ -22,10 +26,12 @@ mod headers;
 mod lanes;
 mod record;
 mod ring;
+mod stores;
 
 use frame::{Extent, Frame};
 use record::Record;
 use ring::{Ring, Sizes};
+use stores::Stores;
 
 /// See [`polycube_layout::ring::RINGS`]. The host creates the real map, with an element for each CPU that has room
 /// for the ring; this declaration only names it.
@@ -47,6 +53,10 @@ static SMALL_MASK: Global<u64> = Global::new(1023);
 /// See [`polycube_layout::ring::SEGMENT_BITS`].
 #[unsafe(no_mangle)]
 static SEGMENT_BITS: Global<u32> = Global::new(12);
+
+/// See [`polycube_layout::ring::WEAK_ORDER`].
+#[unsafe(no_mangle)]
+static WEAK_ORDER: Global<u32> = Global::new(0);
 
 /// See [`polycube_layout::ring::SNAPLEN`].
 #[unsafe(no_mangle)]
@@ -72,6 +82,13 @@ static EXTENT: Global<u32> = Global::new(WHOLE);
 #[unsafe(no_mangle)]
 static RAW_IP: Global<u32> = Global::new(0);
 
+/// See [`polycube_layout::ring::IP_SUMMED`].
+#[unsafe(no_mangle)]
+static IP_SUMMED: Global<u32> = Global::new(0);
+
+/// What `ip_summed` is where the device is to compute the checksum (include/linux/skbuff.h).
+const CHECKSUM_PARTIAL: u8 = 3;
+
 #[classifier]
 pub fn capture(ctx: TcContext) -> i32 {
     record(&ctx);
@@ -84,8 +101,9 @@ fn record(ctx: &TcContext) {
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(element) = RINGS.get_ptr_mut(cpu) else { return };
     let sizes = Sizes { small: SMALL_MASK.load(), large: MASK.load(), segment_bits: SEGMENT_BITS.load() };
+    let stores = if WEAK_ORDER.load() == 0 { Stores::InOrder } else { Stores::InAnyOrder };
     // SAFETY: the host sizes the elements for the lanes, and the verifier checks every access against that size.
-    let ring = unsafe { Ring::new(element.cast(), cpu, sizes) };
+    let ring = unsafe { Ring::new(element.cast(), cpu, sizes, stores) };
     if !ring.enter() {
         return;
     }
@@ -111,11 +129,27 @@ fn record(ctx: &TcContext) {
     ring.ring_bell(fill, &BELL);
 }
 
-/// What is left to the device: a packet that is still to be cut into segments has no checksum of its own yet.
+/// What is left to the device: a checksum, and to cut a packet into segments, each of which gets one.
 #[inline(always)]
 fn offloads(ctx: &TcContext) -> u32 {
+    if FORMAT.load() != FORMAT_PCAPNG {
+        return 0;
+    }
     // SAFETY: the context is the kernel's.
-    if unsafe { (*ctx.skb.skb).gso_size } == 0 { 0 } else { CHECKSUM_NOT_READY | SEGMENTED_LATER }
+    if unsafe { (*ctx.skb.skb).gso_size } != 0 {
+        return CHECKSUM_NOT_READY | SEGMENTED_LATER;
+    }
+    let bit = IP_SUMMED.load();
+    if bit == 0 {
+        return 0;
+    }
+    // The kernel passes the packet's `struct sk_buff` itself as the context.
+    // SAFETY: the helper checks the address.
+    let byte = unsafe { bpf_probe_read_kernel(ctx.skb.skb.cast::<u8>().add((bit / 8) as usize)) };
+    match byte {
+        Ok(byte) if byte >> (bit % 8) & 0b11 == CHECKSUM_PARTIAL => CHECKSUM_NOT_READY,
+        _ => 0,
+    }
 }
 
 #[inline(always)]

@@ -1,14 +1,12 @@
 //! The producer's side of [`polycube_layout::ring`].
 //!
-//! The order of the stores is the order of the code: they are volatile, the compiler moves none of them across a
-//! helper or an `asm!`, and x86 shows a CPU's stores to the others in their order.
-
-use core::{arch::asm, mem::offset_of};
+//! The order of the stores is the order of the code; [`crate::stores`] says what that takes.
 
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, maps::RingBuf};
 use polycube_layout::ring::{CONSUMER, Consumer, DATA, Producer, wrap_at};
 
 use crate::lanes::{LANES, Slot};
+use crate::stores::{Stores, exchange_half};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -21,6 +19,7 @@ pub struct Ring {
     element: *mut u8,
     cpu: u32,
     sizes: Sizes,
+    stores: Stores,
 }
 
 /// Sizes of the lanes.
@@ -116,8 +115,8 @@ impl Ring {
     ///
     /// `element` is that of `cpu`, which is this one, and has a small lane of this size.
     #[inline(always)]
-    pub unsafe fn new(element: *mut u8, cpu: u32, sizes: Sizes) -> Self {
-        Self { element, cpu, sizes }
+    pub unsafe fn new(element: *mut u8, cpu: u32, sizes: Sizes, stores: Stores) -> Self {
+        Self { element, cpu, sizes, stores }
     }
 
     /// Starts a packet; false if this CPU is in the middle of another one.
@@ -128,29 +127,20 @@ impl Ring {
     #[inline(always)]
     pub fn enter(&self) -> bool {
         let producer = self.producer();
-        let mut busy = 1u32;
         // SAFETY: the element is ours, and `busy` is aligned.
-        unsafe {
-            asm!(
-                "{busy} = xchg32_32({producer} + {at}, {busy})",
-                busy = inout(wreg) busy,
-                producer = in(reg) producer,
-                at = const offset_of!(Producer, busy),
-                options(nostack),
-            );
-        }
-        if busy != 0 {
+        let was_busy = unsafe { exchange_half(&raw mut (*producer).busy, 1) } != 0;
+        if was_busy {
             // SAFETY: the element is ours; what this interrupts does not write `nested`.
             unsafe { (*producer).nested += 1 };
         }
-        busy == 0
+        !was_busy
     }
 
     /// Ends what [`Ring::enter`] began.
     #[inline(always)]
     pub fn leave(&self) {
-        // SAFETY: the element is ours.
-        unsafe { (&raw mut (*self.producer()).busy).write_volatile(0) }
+        // SAFETY: the element is ours, and `busy` is aligned.
+        unsafe { self.stores.publish_half(&raw mut (*self.producer()).busy, 0) }
     }
 
     #[inline(always)]
@@ -207,7 +197,7 @@ impl Ring {
             add(&raw mut (*producer).bytes, captured.into());
             if place.is_late {
                 (&raw mut (*producer).is_late).write_volatile(1);
-                store(&raw mut (*producer).large, place, sizes.segment());
+                self.store(&raw mut (*producer).large, place, sizes.segment());
                 if captured > LONG {
                     place.fetch_next(sizes.segment());
                 }
@@ -217,9 +207,27 @@ impl Ring {
                 (&raw mut (*producer).turn).write_volatile((*producer).large);
                 (&raw mut (*producer).is_late).write_volatile(0);
             }
-            store(&raw mut (*producer).small, place, sizes.small);
+            self.store(&raw mut (*producer).small, place, sizes.small);
         }
         Fill(place.room.fill)
+    }
+
+    /// Stores where a record ends.
+    ///
+    /// # Safety
+    ///
+    /// `head` is that of the lane with `place`, whose segments have `mask` and one bytes.
+    #[inline(always)]
+    unsafe fn store(&self, head: *mut u64, place: &Place, mask: u64) {
+        let room = &place.room;
+        // SAFETY: the caller's promise; only this CPU writes it.
+        unsafe {
+            // Also where a record ends at the segment's very end: the consumer never finds the last round's value.
+            if room.head & mask == 0 {
+                place.segment.add(wrap_at(mask as usize + 1)).cast::<u64>().write_volatile(room.end);
+            }
+            self.stores.publish(head, room.head);
+        }
     }
 
     /// Counts a packet for which there was no room. A consumer that sleeps although the ring is full is woken.
@@ -281,24 +289,6 @@ impl Ring {
     fn consumer(&self) -> *mut Consumer {
         // SAFETY: within the page of headers.
         unsafe { self.element.add(CONSUMER).cast() }
-    }
-}
-
-/// Stores where a record ends.
-///
-/// # Safety
-///
-/// `head` is that of the lane with `place`, whose segments have `mask` and one bytes.
-#[inline(always)]
-unsafe fn store(head: *mut u64, place: &Place, mask: u64) {
-    let room = &place.room;
-    // SAFETY: the caller's promise; only this CPU writes it.
-    unsafe {
-        // Also where a record ends at the segment's very end: the consumer never finds the last round's value.
-        if room.head & mask == 0 {
-            place.segment.add(wrap_at(mask as usize + 1)).cast::<u64>().write_volatile(room.end);
-        }
-        head.write_volatile(room.head);
     }
 }
 

@@ -20,7 +20,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use polycube_chain::{next, tc::DROP};
-use polycube_layout::span::{CB_ID, CB_INDEX, Counters, Destination, MARK, kind};
+use polycube_layout::span::{CB_ID, CB_INDEX, Counters, Destination, ETHERNET, MARK, kind};
 
 mod tunnel;
 
@@ -45,9 +45,14 @@ static FLAGS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static INDEX: Global<u32> = Global::new(0);
 
-/// The least to which a frame can be cut that waits for its checksum (`__bpf_skb_min_len()` in net/core/filter.c): with
-/// IPv6, some extension headers and TCP.
-const LEAST: u32 = 128;
+/// A frame that is to be shorter than the kernel allows is cut to the first of these lengths that it does allow.
+///
+/// `__bpf_skb_min_len()` in net/core/filter.c says what must stay: the Ethernet header, the IP header if the kernel has looked
+/// for what follows it, and the checksum if it is still to be computed. Headers and VLAN tags have multiples of four bytes, and
+/// the last of these lengths has room for IPv6, some extension headers and TCP.
+const SHORTEST: u32 = ETHERNET as u32;
+const STEP: u32 = 4;
+const STEPS: u32 = 30;
 
 #[classifier]
 pub fn mirror(ctx: TcContext) -> i32 {
@@ -168,7 +173,11 @@ unsafe fn send(skb: *mut __sk_buff, destination: &Destination, counters: *mut Co
         // cut has none left.
         let is_large = (*skb).gso_size != 0;
         if is_cut || is_large && is_tunnel {
-            cut(skb, keep, whole)?;
+            cut(skb, keep)?;
+        }
+        if (*skb).len > room {
+            // The kernel keeps more of it than the way takes.
+            return None;
         }
         let bytes = (*skb).len + tag;
         let verdict = if is_tunnel {
@@ -189,11 +198,19 @@ unsafe fn send(skb: *mut __sk_buff, destination: &Destination, counters: *mut Co
 
 /// Cuts a frame to `keep` bytes, or to the least that the kernel allows.
 #[inline(always)]
-unsafe fn cut(skb: *mut __sk_buff, keep: u32, whole: u32) -> Option<()> {
-    // SAFETY: as in `copy`.
+unsafe fn cut(skb: *mut __sk_buff, keep: u32) -> Option<()> {
+    // SAFETY: as in `copy`. A call that fails leaves the frame as it is.
     unsafe {
-        if bpf_skb_change_tail(skb, keep, 0) == 0 || bpf_skb_change_tail(skb, LEAST.min(whole), 0) == 0 {
+        if bpf_skb_change_tail(skb, keep, 0) == 0 {
             return Some(());
+        }
+        // What is shorter than `keep` is refused as that was. To compare them here, or with `whole`, would have the verifier
+        // look at the rest of the program once for each step: what it knows of them would differ.
+        for step in 0..STEPS {
+            let length = SHORTEST + STEP * step;
+            if bpf_skb_change_tail(skb, length.min((*skb).len), 0) == 0 {
+                return Some(());
+            }
         }
     }
     None

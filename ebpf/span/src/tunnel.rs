@@ -41,6 +41,8 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+/// Bytes before what an ICMP error quotes, of both versions.
+const ICMP_HEADER: usize = 8;
 /// Lower types of ICMPv6 are errors (RFC 4443, section 2.1).
 const FIRST_INFORMATION: u8 = 128;
 /// The first of the ports that IANA leaves for such uses (RFC 7348, section 5).
@@ -73,35 +75,42 @@ pub fn room(destination: &Destination, tag: u32) -> u32 {
     (destination.mtu + ETHERNET as u32).saturating_sub(length() as u32 + tag)
 }
 
-/// Whether a packet is the collector's machine's complaint, such as "port unreachable": the copy of a complaint about a copy
-/// would lead to the next.
+/// Whether a packet is an ICMP error about a copy, such as the collector's "port unreachable" or a router's "host unreachable":
+/// the copy of such an error would lead to the next. An error quotes the IP header of the packet that it is about.
 #[inline(always)]
 pub unsafe fn is_complaint(skb: *mut __sk_buff, destination: &Destination) -> bool {
+    let outer = &destination.header;
     // SAFETY: the context is the kernel's, and the header has room for what is read of it.
     unsafe {
         if IS_V6.load() == 0 {
-            let mut bytes = [0; IPV4 + 1];
+            let (mut ip, mut icmp) = ([0; IPV4], [0; ICMP_HEADER + IPV4]);
             (*skb).protocol == u32::from(ETH_P_IP.to_be())
-                && load(skb, &mut bytes)
-                && bytes[9] == ICMP
-                && matches!(bytes[IPV4], 3 | 11 | 12)
-                && word(&bytes, 12) == word(&destination.header, ETHERNET + 16)
+                && load(skb, 0, &mut ip)
+                && ip[9] == ICMP
+                && load(skb, usize::from(ip[0] & 0xf) * 4, &mut icmp)
+                // Destination unreachable, source quench, redirect, time exceeded, parameter problem (RFC 792).
+                && matches!(icmp[0], 3 | 4 | 5 | 11 | 12)
+                && icmp[ICMP_HEADER + 9] == outer[ETHERNET + 9]
+                && word(&icmp, ICMP_HEADER + 16) == word(outer, ETHERNET + 16)
         } else {
-            let mut bytes = [0; IPV6 + 1];
+            let mut bytes = [0; IPV6 + ICMP_HEADER + IPV6];
             (*skb).protocol == u32::from(ETH_P_IPV6.to_be())
-                && load(skb, &mut bytes)
+                && load(skb, 0, &mut bytes)
                 && bytes[6] == ICMPV6
                 && bytes[IPV6] < FIRST_INFORMATION
-                && (0..4).all(|at| word(&bytes, 8 + 4 * at) == word(&destination.header, ETHERNET + 24 + 4 * at))
+                && bytes[IPV6 + ICMP_HEADER + 6] == outer[ETHERNET + 6]
+                && (0..4)
+                    .all(|at| word(&bytes, IPV6 + ICMP_HEADER + 24 + 4 * at) == word(outer, ETHERNET + 24 + 4 * at))
         }
     }
 }
 
-/// Reads what follows the Ethernet header.
+/// Reads what stands `at` bytes after the Ethernet header.
 #[inline(always)]
-unsafe fn load<const N: usize>(skb: *mut __sk_buff, bytes: &mut [u8; N]) -> bool {
+unsafe fn load<const N: usize>(skb: *mut __sk_buff, at: usize, bytes: &mut [u8; N]) -> bool {
+    let at = (ETHERNET + at) as u32;
     // SAFETY: the context is the kernel's, and the bytes are there.
-    unsafe { bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, bytes.as_mut_ptr().cast(), N as u32) == 0 }
+    unsafe { bpf_skb_load_bytes(skb.cast(), at, bytes.as_mut_ptr().cast(), N as u32) == 0 }
 }
 
 #[inline(always)]

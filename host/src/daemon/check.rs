@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::{log, plugin_dirs, tcp};
 use crate::causes::in_one_line;
-use crate::options::{Loaded, Options};
+use crate::options::{Loaded, Options, OverIp};
 use crate::plugins::load_directory;
 use crate::rest::Access;
 
@@ -30,7 +30,8 @@ pub(crate) fn check(loaded: &Loaded) -> Result<()> {
     }));
     note(log::filter(&options.log).map(|_| format!("--log {}: sound", options.log)));
     note(access(options));
-    for line in tcp::warnings(options) {
+    let over_ip = options.pcap_over_ip.as_ref().and_then(OverIp::warning);
+    for line in tcp::warnings(options).into_iter().chain(over_ip) {
         println!("warning: {line}");
     }
     plugins(options)?.into_iter().for_each(&mut note);

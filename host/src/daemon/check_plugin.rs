@@ -45,7 +45,7 @@ pub(crate) fn check_plugin(file: &Path) -> Result<()> {
         "file": file,
         "sdk-version": plugin.sdk,
         "abi": plugin.abi,
-        "loads-in": format!("daemons with ABI {ABI_MAJOR}.x; this one has {ABI_MAJOR}.{ABI_MINOR}"),
+        "loads-in": plugin.abi.as_ref().map(|_| loads_in()),
         "configuration": leaves(&described.config),
         "state": leaves(&described.state),
         "actions": described.actions.iter().map(|action| named(&action.path, &action.description)).collect::<Value>(),
@@ -68,6 +68,11 @@ fn loaded(file: &Path) -> Result<Plugin> {
     let is_object = file.extension().is_some_and(|extension| extension == "o");
     let file_type = if is_object { FileType::Object } else { FileType::Lib };
     Ok(load_service(&directory, file_type, &name, &stem)?)
+}
+
+/// Which daemons load a library. An object is not bound to an ABI.
+fn loads_in() -> String {
+    format!("daemons with ABI {ABI_MAJOR}.x; this one has {ABI_MAJOR}.{ABI_MINOR}")
 }
 
 fn named(path: &str, about: &str) -> Value {

@@ -17,7 +17,7 @@ use polycube_plugin_api::Direction;
 
 use super::hook::Attachment;
 use super::marks;
-use super::object::Loaded;
+use super::object::{self, Loaded};
 use super::pins::{self, CUBES, LINK, MAPS, MapPin, PROGRAM, Pins, RODATA, ROOTS};
 use super::{CubeMap, Pinned, Root};
 use crate::sys::bpf::{self, MapShape};
@@ -51,7 +51,7 @@ struct FoundNode {
 
 /// A root that was found on its hook.
 pub(super) struct FoundRoot {
-    /// `None` for one that an earlier version pinned.
+    /// `None` for one that an earlier version pinned, or whose maps are not all its own.
     pub digest: Option<String>,
     pub root: Root,
 }
@@ -125,9 +125,10 @@ impl Found {
             }
         }
         let Some(mark) = mark else { return strange(pin) };
-        let opened = open_program(&pins.path(pin)).and_then(|node| Ok((bpf::program_id(node.program.as_fd())?, node)));
+        let opened = open_program(&pins.path(pin));
+        let opened = opened.and_then(|(node, is_whole)| Ok((bpf::program_id(node.program.as_fd())?, node, is_whole)));
         match opened {
-            Ok((id, loaded)) if !self.nodes.contains_key(&mark) => {
+            Ok((id, loaded, true)) if !self.nodes.contains_key(&mark) => {
                 let node = Pinned { pin: pin.to_owned(), object: loaded };
                 self.nodes.insert(mark, FoundNode { id, node });
             }
@@ -142,8 +143,8 @@ impl Found {
         let Some(key) = key else { return strange(pin) };
         match open_root(&pins.path(pin), pin, key) {
             // A root that was to take another's place may not have got it.
-            Ok(Some(root)) if !self.roots.contains_key(&key) => {
-                self.roots.insert(key, FoundRoot { digest, root });
+            Ok(Some((root, is_whole))) if !self.roots.contains_key(&key) => {
+                self.roots.insert(key, FoundRoot { digest: digest.filter(|_| is_whole), root });
             }
             _ => self.rest.push(pin.to_owned()),
         }
@@ -157,6 +158,12 @@ impl Found {
     /// Whether a root is on a netdev.
     pub(super) fn has_root_on(&self, ifindex: u32) -> bool {
         self.roots.keys().any(|(other, _)| *other == ifindex)
+    }
+
+    /// Whether this map is one of a root's.
+    pub(super) fn has_root_with(&self, map: u32) -> bool {
+        let has_it = |found: &FoundRoot| bpf::map_ids(found.root.program.program.as_fd());
+        self.roots.values().any(|found| has_it(found).is_ok_and(|maps| maps.contains(&map)))
     }
 
     /// Whether there is any root.
@@ -331,24 +338,37 @@ fn open_map(path: &Path) -> io::Result<(CubeMap, MapShape)> {
     Ok((CubeMap::new(fd, id, shape), shape))
 }
 
-fn open_program(directory: &Path) -> io::Result<Loaded> {
+/// Opens a program with its maps, and says whether they are its own. What another program pinned as one of them is not
+/// touched: in the place of its slot there is an empty one.
+fn open_program(directory: &Path) -> io::Result<(Loaded, bool)> {
     let optional = |name: &str| match bpf::open(&directory.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     };
     let table = |(pin, map): (String, String)| Ok((map, bpf::open(&directory.join(pin))?));
-    Ok(Loaded {
+    let mut loaded = Loaded {
         jumps: pins::jumps_in(directory)?.into_iter().map(table).collect::<io::Result<_>>()?,
         program: bpf::open(&directory.join(PROGRAM))?,
         next: bpf::open(&directory.join(NEXT))?,
         accept: optional(ACCEPT)?,
         rodata: optional(RODATA)?,
-    })
+    };
+    let foreign = loaded.foreign()?;
+    if foreign.is_empty() {
+        return Ok((loaded, true));
+    }
+    let (pin, maps) = (directory.display(), foreign.join(", "));
+    tracing::warn!(%pin, maps, "these maps are not of the program that is pinned there: it is loaded again, with maps of its own");
+    loaded.next = object::empty_slot()?;
+    loaded.accept = None;
+    loaded.rodata = None;
+    loaded.jumps.clear();
+    Ok((loaded, false))
 }
 
-/// Opens a root; `None` for one that is not on its hook.
-fn open_root(directory: &Path, pin: &Path, (ifindex, direction): (u32, Direction)) -> io::Result<Option<Root>> {
-    let program = open_program(directory)?;
+/// Opens a root, and says whether its maps are its own; `None` for one that is not on its hook.
+fn open_root(directory: &Path, pin: &Path, (ifindex, direction): (u32, Direction)) -> io::Result<Option<(Root, bool)>> {
+    let (program, is_whole) = open_program(directory)?;
     let own = bpf::program_id(program.program.as_fd())?;
     let attachment = match bpf::open(&directory.join(LINK)) {
         Ok(link) => {
@@ -358,7 +378,7 @@ fn open_root(directory: &Path, pin: &Path, (ifindex, direction): (u32, Direction
         Err(error) if error.kind() == io::ErrorKind::NotFound => filter(ifindex, direction, own)?,
         Err(error) => return Err(error),
     };
-    Ok(attachment.map(|attachment| Root { pin: pin.to_owned(), program, attachment }))
+    Ok(attachment.map(|attachment| (Root { pin: pin.to_owned(), program, attachment }, is_whole)))
 }
 
 /// The clsact filter that runs a program.

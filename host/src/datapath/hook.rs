@@ -12,7 +12,7 @@ use polycube_plugin_api::Direction;
 
 use super::clsact::Clsact;
 use super::{DatapathError, failed};
-use crate::sys::bpf::{self, Tcx};
+use crate::sys::bpf::{self, Order, Tcx};
 use crate::wiring::Hook;
 
 /// How roots are attached.
@@ -28,6 +28,26 @@ impl AttachMode {
     /// The better one that a kernel of this version has.
     pub(crate) fn of_kernel(version: (u32, u32)) -> Self {
         if version >= (6, 6) { Self::Tcx } else { Self::Clsact }
+    }
+}
+
+/// Where roots go among the programs of others on the same TCX hook. What the kernel attaches as a clsact filter without a
+/// priority always comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// After those that are there, which keep their places.
+    Last,
+    /// Next to the wire, where tcpdump looks, too: first where packets come in, because others may take them away, and last
+    /// where they go out, because others may still hold them back.
+    NextToWire,
+}
+
+impl Rank {
+    fn order(self, hook: Tcx) -> Order {
+        match (self, hook) {
+            (Self::NextToWire, Tcx::Ingress) => Order::First,
+            (Self::NextToWire, Tcx::Egress) | (Self::Last, _) => Order::Last,
+        }
     }
 }
 
@@ -64,22 +84,22 @@ pub(super) struct TcxThread {
 }
 
 impl TcxThread {
-    /// Starts the thread. It ends with the value.
+    /// Starts the thread, which gives roots this rank. It ends with the value.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(rank: Rank) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         thread::Builder::new().name("attach".to_owned()).spawn(move || {
             for Job { program, ifindex, hook, link } in inbox {
                 // If nothing waits for the link any more, it is dropped here, which detaches it.
-                let _ = link.send(bpf::link_create(program.as_fd(), ifindex, hook));
+                let _ = link.send(bpf::link_create(program.as_fd(), ifindex, hook, rank.order(hook)));
             }
         })?;
         Ok(Self { jobs })
     }
 
-    /// Attaches `program` after what is on the hook.
+    /// Attaches `program` to the hook.
     ///
     /// # Errors
     /// The descriptor cannot be copied.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 
 use super::found::{Found, Taken};
 use super::hook::{Attachment, wait_for};
@@ -15,11 +14,6 @@ impl Datapath {
     /// The highest revision among the pins that were found.
     pub(crate) fn last_revision(&self) -> u64 {
         self.found.revision()
-    }
-
-    /// What was found and has not been taken over, by its pins, in order.
-    pub(crate) fn found(&self) -> BTreeSet<PathBuf> {
-        self.found.all().map(|pin| self.pins.path(pin)).collect()
     }
 
     /// Whether anything that was found waits to be taken over or removed.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use polycube_layout::slow::{KEY, RESUME, RESUME_SLOTS};
 
+use super::found::Found;
 use super::pins::{self, Pins};
 use super::{Datapath, DatapathError};
 use crate::slow_path::Shared;
@@ -18,8 +19,8 @@ use crate::wiring::CubeExits;
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn open(pins: &Pins) -> io::Result<Shared> {
-    let [resume, key] = Shared::SHAPES.map(|(name, shape)| open_or_make(pins, name, shape));
+pub(super) fn open(pins: &Pins, found: &Found) -> io::Result<Shared> {
+    let [resume, key] = Shared::SHAPES.map(|(name, shape)| open_or_make(pins, found, name, shape));
     let (resume, key) = (resume?, key?);
     // Places of an earlier daemon: nothing leads there any more.
     if pins.path(&pin(RESUME)).exists() {
@@ -33,13 +34,22 @@ pub(super) fn open(pins: &Pins) -> io::Result<Shared> {
     Ok(Shared { resume, key })
 }
 
-fn open_or_make(pins: &Pins, name: &str, shape: MapShape) -> io::Result<OwnedFd> {
+fn open_or_make(pins: &Pins, found: &Found, name: &str, shape: MapShape) -> io::Result<OwnedFd> {
     let path = pins.path(&pin(name));
     match bpf::open(&path) {
-        Ok(map) if bpf::map_info(map.as_fd())?.1 == shape => return Ok(map),
+        Ok(map) => {
+            let (id, is) = bpf::map_info(map.as_fd())?;
+            if is == shape && found.has_root_with(id) {
+                return Ok(map);
+            }
+            if found.has_roots() {
+                tracing::warn!(pin = %path.display(), "is not the map that roots use: it is replaced");
+            }
+            std::fs::remove_file(&path)?;
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // Of another version, or not ours.
-        _ => std::fs::remove_file(&path)?,
+        // Not ours.
+        Err(_) => std::fs::remove_file(&path)?,
     }
     bpf::map_create(name, shape, None)
 }

@@ -119,6 +119,8 @@ impl Draft<'_> {
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
         if level(&base) != there.loglevel || config != there.config {
             self.require_working(name.as_str())?;
+            let checked = self.check_places(service.model.config(), &there.config, &config);
+            checked.map_err(|problems| problems.under(name.as_str()))?;
             let cube = self.model.topology.cube_mut(name.as_str())?;
             cube.loglevel = level(&base);
             cube.config = config;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::body::{Form, Peer, Split, parents};
 use super::change::Draft;
-use crate::problem::{ErrorTag, Problem, Problems};
+use crate::problem::{AFTER_PANIC, ErrorTag, Problem, Problems};
 use crate::registry::Registry;
 use crate::schema::Operation;
 use crate::schema::action::Called;
@@ -47,6 +47,8 @@ impl Draft<'_> {
         if let Some(problem) = self.model.still_waits(name.as_str()) {
             return Err(problem.into());
         }
+        // Before its UUID is looked at: that of a cube that was shown is its own.
+        self.model.topology.require_free(&name)?;
         if Selector::is_word(name.as_str()) {
             let message = format!("`{name}` begins places such as `{name}:NAME`: choose another name");
             return Err(Problem::bad(name.as_str(), message).into());
@@ -61,6 +63,8 @@ impl Draft<'_> {
         let base = registry.cube.create(base);
         let config = service.model.create_from(source, config);
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name.as_str()))?;
+        let checked = self.check_places(service.model.config(), &Value::Null, &config);
+        checked.map_err(|problems| problems.under(name.as_str()))?;
         let uuid = self.identify(uuid).map_err(|problem| problem.under(name.as_str()))?;
         let cube = Cube {
             uuid,
@@ -117,6 +121,8 @@ impl Draft<'_> {
         let config = config
             .map_or(Ok(cube.config.clone()), |value| service.model.change(&cube.config, config_path, operation, value));
         let (base, config) = both(problems, base, config).map_err(|problems| problems.under(name))?;
+        let checked = self.check_places(service.model.config(), &cube.config, &config);
+        checked.map_err(|problems| problems.under(name))?;
         let cube = self.model.topology.cube_mut(name)?;
         cube.loglevel = level(&base);
         cube.config = config;
@@ -131,6 +137,8 @@ impl Draft<'_> {
         let model = &registry.service(&cube.service)?.model;
         let config = model.become_as(&cube.config, config).map_err(|problems| problems.under(name))?;
         if config != cube.config {
+            let checked = self.check_places(model.config(), &cube.config, &config);
+            checked.map_err(|problems| problems.under(name))?;
             self.model.topology.cube_mut(name)?.config = config;
         }
         Ok(())
@@ -140,7 +148,7 @@ impl Draft<'_> {
     pub(super) fn require_working(&self, cube: &str) -> Result<(), Problem> {
         self.model.topology.cube(cube)?;
         let Some(failure) = self.facts.failed.get(cube) else { return Ok(()) };
-        let message = format!("the plugin of cube `{cube}` failed ({failure}): delete the cube and create it again");
+        let message = format!("the plugin of cube `{cube}` failed ({failure}): {AFTER_PANIC}");
         Err(Problem::failed(cube, message))
     }
 }

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use polycube_plugin_api::keyword;
+use serde_json::Value;
+
 use super::change::Draft;
 use super::configuration::Absent;
 use super::{Facts, Model};
-use crate::netdev::{Framing, Link, Table};
-use crate::problem::Problem;
+use crate::netdev::{Framing, Link, Table, is_tap, misnamed};
+use crate::problem::{Problem, Problems};
+use crate::schema::Node;
 use crate::topology::{CubeName, Point};
+use crate::wiring::Netdevs;
 
 /// What a netdev is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,39 @@ pub(crate) fn unfit(link: &Link, purpose: Use, present: &Table) -> Option<String
         (Framing::Ethernet, ..)
         | (Framing::Loopback, Use::Place | Use::IpPlace, _)
         | (Framing::RawIp, Use::IpPlace, _) => None,
+    }
+}
+
+/// Why a netdev is the daemon's own, if it is: the message that refuses it.
+fn own(netdev: &str, wired: &Netdevs) -> Option<String> {
+    if let Some((cube, port)) = wired.link_port(netdev) {
+        return Some(format!("netdev `{netdev}` is the daemon's own, the link at {cube}:{port}: name the port"));
+    }
+    is_tap(netdev)
+        .then(|| format!("netdev `{netdev}` is the daemon's own, by which plugins send packets: name another netdev"))
+}
+
+/// The texts of a configuration that name a netdev or a port of any cube, and their paths, which begin with `path`.
+fn places<'a>(node: Node<'_>, value: &'a Value, path: &str, found: &mut Vec<(String, &'a str)>) {
+    let below = |word: &str| if path.is_empty() { word.to_owned() } else { format!("{path}/{word}") };
+    match (node, value) {
+        (Node::Container(_) | Node::Entry(_), Value::Object(members)) => {
+            for (name, value) in members {
+                if let Some(node) = node.child(name) {
+                    places(node, value, &below(name), found);
+                }
+            }
+        }
+        (Node::List { key, .. }, Value::Array(entries)) => {
+            for entry in entries {
+                let words = key.of_entry(entry).unwrap_or_default();
+                places(Node::Entry(key.items()), entry, &below(&words.join("/")), found);
+            }
+        }
+        (Node::Leaf(schema), Value::String(text)) if schema[keyword::NAMES] == keyword::PLACES => {
+            found.push((path.to_owned(), text));
+        }
+        _ => {}
     }
 }
 
@@ -93,25 +131,86 @@ impl Draft<'_> {
     pub(super) fn check_netdev(&self, netdev: &str, purpose: Use) -> Result<(), Problem> {
         let Facts { present, wired, .. } = self.facts;
         let why = match present.named(netdev) {
-            Some(link) => match wired.link_port(&link.name) {
-                Some((cube, port)) => {
-                    format!("netdev `{netdev}` is the daemon's own, the link at {cube}:{port}: name the port")
-                }
-                None => match unfit(link, purpose, present) {
-                    Some(why) => why,
-                    None => return Ok(()),
-                },
+            Some(link) => match own(&link.name, wired).or_else(|| unfit(link, purpose, present)) {
+                Some(why) => why,
+                None => return Ok(()),
             },
-            None if self.model.topology.get(netdev).is_some() => {
-                format!("`{netdev}` is a cube: name one of its ports, {netdev}:PORT")
-            }
+            None if self.model.topology.get(netdev).is_some() => is_a_cube(netdev),
             None if self.absent == Absent::Awaited => return Ok(()),
             None => {
-                let theirs = present.links().filter(|link| wired.link_port(&link.name).is_none());
+                let theirs = present.links().filter(|link| own(&link.name, wired).is_none());
                 let message = format!("netdev `{netdev}` does not exist in the daemon's network namespace");
                 return Err(Problem::bad("", message).knowing(netdev, theirs.map(|link| link.name.as_str())));
             }
         };
         Err(Problem::bad("", why))
+    }
+
+    /// Refuses what a configuration says is a netdev or a port of a cube, and can be neither, unless it said so before. What does
+    /// not exist may come later.
+    pub(super) fn check_places(&self, schema: &Value, before: &Value, after: &Value) -> Result<(), Problems> {
+        let [mut old, mut new] = [Vec::new(), Vec::new()];
+        places(Node::of(schema), before, "", &mut old);
+        places(Node::of(schema), after, "", &mut new);
+        let old: BTreeSet<_> = old.into_iter().collect();
+        let added = new.into_iter().filter(|place| !place.1.is_empty() && !old.contains(place));
+        let problems = added.filter_map(|(path, text)| Some(self.misplaced(text)?.at(path))).collect::<Vec<_>>();
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+
+    /// Why a text cannot name a netdev or a port of a cube.
+    fn misplaced(&self, text: &str) -> Option<Problem> {
+        let name = match Point::parse(text) {
+            Ok(Point::Netdev(name)) => name,
+            Ok(Point::Port(..)) => return None,
+            Ok(Point::Selector(_)) => {
+                let message = format!("`{text}` chooses netdevs: name one netdev, or a port as CUBE:PORT");
+                return Some(Problem::bad("", message));
+            }
+            Err(problem) => return Some(problem),
+        };
+        let Facts { present, wired, .. } = self.facts;
+        let why = match present.named(&name) {
+            Some(link) => own(&link.name, wired),
+            None if self.model.topology.get(&name).is_some() => Some(is_a_cube(&name)),
+            None => own(&name, wired).or_else(|| misnamed(&name)),
+        };
+        Some(Problem::bad("", why?))
+    }
+}
+
+fn is_a_cube(name: &str) -> String {
+    format!("`{name}` is a cube: name one of its ports, {name}:PORT")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn places_are_found_wherever_a_configuration_names_them() {
+        let place = json!({ "type": ["string", "null"], "x-names": "peers" });
+        let schema = json!({ "properties": {
+            "target": place,
+            "word": { "type": "string" },
+            "deep": { "properties": { "at": place } },
+            "ways": {
+                "type": "array",
+                "x-list-key": ["id", "side"],
+                "items": { "properties": { "id": { "type": "integer" }, "side": { "type": "string" }, "via": place } },
+            },
+        } });
+        let config = json!({
+            "target": "veth9",
+            "word": "br1",
+            "deep": { "at": null },
+            "ways": [{ "id": 7, "side": "in", "via": "br1:p" }, { "id": 8, "side": "out" }],
+        });
+        let mut found = Vec::new();
+        places(Node::of(&schema), &config, "", &mut found);
+        let found: Vec<_> = found.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        assert_eq!(found, [("target", "veth9"), ("ways/7/in/via", "br1:p")]);
     }
 }

@@ -33,8 +33,8 @@ fn lab() -> Model {
     change(&model, Change::CreateCubes { cubes }, &facts()).unwrap()
 }
 
-/// `veth1` and `veth2`, which is called `uplink` too, a port of a Linux bridge, the loopback, a tun device, and the end
-/// of a link.
+/// `veth1` and `veth2`, which is called `uplink` too, a port of a Linux bridge, the loopback, a tun device, the end of a link,
+/// and a tap device of the daemon's.
 fn facts() -> Facts {
     let mut present = Table::default();
     present.set(ethernet(1, "veth1"));
@@ -44,6 +44,7 @@ fn facts() -> Facts {
     present.set(Link { framing: Framing::Loopback, ..ethernet(5, "lo") });
     present.set(Link { framing: Framing::Other, ..ethernet(6, "tun0") });
     present.set(ethernet(7, "pcn0a"));
+    present.set(ethernet(8, "pcnin0"));
     let mut wired = Netdevs::default();
     wired.name("veth1", Some(1));
     let port = (CubeName::parse("br2").unwrap(), crate::topology::PortName::parse("p").unwrap());
@@ -119,7 +120,7 @@ fn a_cube_has_its_configuration_with_defaults() {
 fn a_wrong_cube_is_refused_with_everything_that_is_wrong() {
     let facts = facts();
     check_refused(create("tapp", "b", Value::Null), &facts, &[("tapp", "did you mean `tap`")]);
-    check_refused(create("tap", "a", Value::Null), &facts, &[("a", "exists already")]);
+    check_refused(create("tap", "a", Value::Null), &facts, &[("a", "already exists")]);
     check_refused(create("tap", "bridge", Value::Null), &facts, &[("bridge", "is the name of a service")]);
     check_refused(create("tap", "b/c", Value::Null), &facts, &[("b/c", "'/'")]);
     check_refused(
@@ -178,6 +179,7 @@ fn netdevs_that_no_cube_can_work_on_are_refused() {
         ("lo", "loopback"),
         ("tun0", "no Ethernet headers"),
         ("pcn0a", "the link at br2:p"),
+        ("pcnin0", "the daemon's own, by which plugins send packets"),
         ("br2", "is a cube: name one of its ports, br2:PORT"),
         ("veth3", "does not exist"),
     ] {
@@ -187,6 +189,7 @@ fn netdevs_that_no_cube_can_work_on_are_refused() {
         check(attach("a", netdev), |model| model.topology.points("a").len().into(), 2);
     }
     check_refused(attach("a", "tun0"), &facts(), &[("attach/port", "no Ethernet headers")]);
+    check_refused(attach("a", "pcnin0"), &facts(), &[("attach/port", "the daemon's own")]);
 }
 
 #[test]
@@ -226,7 +229,8 @@ fn ports_come_go_and_change_their_peers() {
 fn a_failed_plugin_takes_no_change_and_its_cube_can_go() {
     let mut facts = facts();
     facts.failed.insert(CubeName::parse("a").unwrap(), "panicked".to_owned());
-    let failed = "the plugin of cube `a` failed (panicked): delete the cube and create it again";
+    let failed = "the plugin of cube `a` failed (panicked): fix the plugin and run `services reload SERVICE`, or delete the \
+                  cube and create it again";
     check_refused(configure("a", &["size"], Operation::Replace, 1.into()), &facts, &[("a", failed)]);
     check_refused(attach("a", "veth2"), &facts, &[("a", failed)]);
     let detached = Change::Detach { cube: "a".to_owned(), port: "br1:p".to_owned() };

@@ -13,8 +13,10 @@ use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::size::Size;
 use crate::problem::nearest;
 use crate::source::Position;
+use crate::sys::regular;
 
 /// Where the file is unless `--config` says so. It may be missing there.
 pub(super) const DEFAULT: &str = "/etc/polycube/polycubed.toml";
@@ -57,7 +59,7 @@ pub(super) struct Setting {
 
 /// Reads a file; without one there are no settings if `is_optional`.
 pub(super) fn read(file: &Path, is_optional: bool) -> io::Result<String> {
-    match std::fs::read_to_string(file) {
+    match regular::read_to_string(file) {
         Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,
     }
@@ -134,17 +136,22 @@ fn words(command: &Command, arg: &Arg, flag: &str, value: &Spanned<DeValue<'_>>)
             entries.iter().map(word).collect()
         }
         (ArgAction::Append, _) => Err(wrong(value, "an array of strings, such as [\"…\"]")),
-        (_, DeValue::Integer(number)) if is_number(arg.get_value_parser()) => {
+        (_, DeValue::Integer(number)) if is_number(arg.get_value_parser()) || is_size(arg.get_value_parser()) => {
             Ok(vec![checked(command, flag, &number.to_string(), value)?])
         }
         (_, _) if is_number(arg.get_value_parser()) => Err(wrong(value, "a number")),
         (_, DeValue::String(text)) => Ok(vec![checked(command, flag, text, value)?]),
+        (_, _) if is_size(arg.get_value_parser()) => Err(wrong(value, "a number of MiB, or a size such as \"2GiB\"")),
         (_, _) => Err(wrong(value, "a string")),
     }
 }
 
 fn is_number(parser: &ValueParser) -> bool {
-    [TypeId::of::<u16>(), TypeId::of::<u64>()].iter().any(|number| parser.type_id() == *number)
+    parser.type_id() == TypeId::of::<u16>()
+}
+
+fn is_size(parser: &ValueParser) -> bool {
+    parser.type_id() == TypeId::of::<Size>()
 }
 
 /// The word for a value, if the flag takes it.

@@ -59,7 +59,10 @@ fn the_configuration_file_has_a_manual_page_with_each_key() {
         let kind = match arg.get_action() {
             ArgAction::SetTrue => "true or false",
             ArgAction::Append => "array of strings",
-            _ if ["port", "capture-memory", "capture-floor"].contains(&arg.get_long().unwrap()) => "number",
+            _ if arg.get_long() == Some("port") => "number",
+            _ if ["capture-memory", "capture-floor"].contains(&arg.get_long().unwrap()) => {
+                "number, or string with a unit"
+            }
             _ => "string",
         };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

@@ -20,7 +20,7 @@ use super::Plugin;
 use super::calls::Calls;
 use super::failures::Failures;
 use super::instance::{Connections, Instance};
-use super::loader::Code;
+use super::loader::{Code, Common};
 use crate::topology::LogLevel;
 
 extern "C" fn describe() -> Answer<RString> {
@@ -60,11 +60,12 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
     };
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),
-        service,
+        service: Common::new(service),
         sdk: Some("0.1.0".to_owned()),
         abi: Some("1.1".to_owned()),
         since: "2026-01-31T12:00:00Z".to_owned(),
         code: Code::Library(Exports { describe, create }.leak_into_prefix()),
+        objects: Arc::default(),
     }
 }
 

@@ -1,20 +1,27 @@
-//! Reads a plugin's identity record from its bytes, without running a line of it.
+//! Reads a plugin's identity record from its file, without running a line of it.
 
+use std::fs::File;
+
+use object::read::ReadCache;
 use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _};
 use polycube_plugin_api::abi::ABI_MAJOR;
 use polycube_plugin_api::identity::{Identity, SYMBOL};
 
 use super::LoadError;
 
-/// The identity of the plugin whose bytes are those of `file`.
+/// The identity of the plugin in `opened`, which is called `file`. Of a large file, only what leads there is read.
 ///
 /// # Errors
 /// The file is not a plugin, or one that this daemon cannot use.
-pub(super) fn of(file: &str, bytes: &[u8]) -> Result<Identity, LoadError> {
+pub(super) fn of(file: &str, opened: &File) -> Result<Identity, LoadError> {
     let no_plugin = |why: &str| LoadError::NoPlugin { file: file.to_owned(), why: why.to_owned() };
-    let elf = object::File::parse(bytes).map_err(|_| no_plugin("it is not an ELF file"))?;
+    let bytes = ReadCache::new(opened);
+    let elf = object::File::parse(&bytes).map_err(|_| no_plugin("it is not an ELF file"))?;
     if elf.architecture() != native() {
-        return Err(no_plugin("it is for another machine's architecture"));
+        return Err(no_plugin(match elf.architecture() {
+            Architecture::Bpf => "it is an eBPF object: load it with `type=object`",
+            _ => "it is for another machine's architecture",
+        }));
     }
     let symbol = elf.dynamic_symbols().find(|symbol| symbol.name() == Ok(SYMBOL));
     let symbol = symbol.ok_or_else(|| no_plugin("it has no identity record"))?;

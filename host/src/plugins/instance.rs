@@ -24,10 +24,12 @@ use super::doors::Doors;
 use super::failures::Failures;
 use super::lines::{self, Reading};
 use super::log::CubeLog;
+use super::objects::Objects;
 use super::report::Report;
 use super::turn::Turn;
 use crate::datapath::CubeMap;
 use crate::environment::Told;
+use crate::problem::AFTER_PANIC;
 use crate::slow_path::SlowPath;
 use crate::topology::LogLevel;
 use crate::wiring::CubeDatapath;
@@ -38,8 +40,11 @@ pub enum Failure {
     #[error("{0}")]
     Refused(Refusal),
     /// The plugin panicked, now or earlier: its instance is not called again.
-    #[error("the plugin failed ({0}): delete the cube and create it again")]
+    #[error("the plugin failed ({0}): {AFTER_PANIC}")]
     Panicked(String),
+    /// The plugin panicked when it was to make its side of a cube.
+    #[error("the cube is not created: the plugin failed ({0}): fix the plugin and run `services reload SERVICE`")]
+    NotCreated(String),
     #[error("the plugin's answer is not JSON of the expected form: {0}")]
     Malformed(String),
     #[error("the datapath of service `{service}` cannot be used: {fault}")]
@@ -102,8 +107,9 @@ pub(crate) struct Instance {
     cube: Arc<str>,
     service: String,
     kind: ServiceKind,
-    /// The objects of the latest datapath: most changes describe the same ones.
-    objects: Mutex<Vec<Arc<Known>>>,
+    /// The objects of the latest datapath, which are those of other cubes, too: most changes describe the same ones.
+    latest: Mutex<Vec<Arc<Known>>>,
+    objects: Arc<Objects>,
     log: Arc<CubeLog>,
     turn: Arc<Turn>,
     netdevs: Report,
@@ -149,7 +155,7 @@ impl Instance {
     /// Makes the plugin's side of a cube; `info` is what the SDK's `Cube` is read from.
     ///
     /// # Errors
-    /// The plugin's reason.
+    /// The plugin's reason. A panic is not logged here: what follows from it depends on why the cube is made.
     pub(crate) fn create(
         plugin: &Plugin,
         name: &str,
@@ -175,7 +181,8 @@ impl Instance {
                 cube,
                 service: plugin.service.name.clone(),
                 kind: plugin.service.kind,
-                objects: Mutex::default(),
+                latest: Mutex::default(),
+                objects: Arc::clone(&plugin.objects),
                 log,
                 turn: Turn::new(freed),
                 netdevs: Report::default(),
@@ -186,13 +193,10 @@ impl Instance {
                 failures,
                 failed: OnceLock::new(),
             }),
-            RErr(text) => {
-                let failure = refusal(&text);
-                if let Failure::Panicked(message) = &failure {
-                    log.panicked(message, "the cube is not created");
-                }
-                Err(failure)
-            }
+            RErr(text) => Err(match refusal(&text) {
+                Failure::Panicked(message) => Failure::NotCreated(message),
+                failure => failure,
+            }),
         }
     }
 
@@ -265,12 +269,12 @@ impl Instance {
         Ok(CubeDatapath { programs, maps, jumps, objects, checked })
     }
 
-    /// The objects of an answer, those of the answer before it where they are the same.
+    /// The objects of an answer, those of the answer before it or of another cube's where they are the same.
     fn known<'a>(&self, objects: impl Iterator<Item = &'a [u8]>) -> Vec<Arc<Known>> {
-        let mut latest = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |bytes: &[u8]| {
             let known = latest.iter().find(|known| *known.bytes == *bytes);
-            known.map_or_else(|| Arc::new(Known::new(bytes)), Arc::clone)
+            known.map_or_else(|| self.objects.of(bytes), Arc::clone)
         };
         let objects: Vec<Arc<Known>> = objects.map(known).collect();
         latest.clone_from(&objects);

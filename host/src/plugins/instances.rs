@@ -16,6 +16,7 @@ use super::caller::Caller;
 use super::calls::{Calls, PATIENCE};
 use super::failures::Failures;
 use super::instance::{Connections, Failure, Instance, MakeMap, MapCopy, NetdevAt, Request};
+use super::log;
 use super::turn::Taken;
 use crate::slow_path::SlowPath;
 use crate::topology::{Cube, CubeName};
@@ -37,6 +38,8 @@ pub(crate) struct CaptureDirs {
     pub floor: Option<u64>,
     /// The group that may read captures.
     pub group: Option<u32>,
+    /// Where captures are served by PCAP-over-IP.
+    pub over_ip: Option<String>,
 }
 
 impl CaptureDirs {
@@ -48,6 +51,7 @@ impl CaptureDirs {
             "capture-memory": self.memory,
             "capture-floor": self.floor,
             "capture-group": self.group,
+            "pcap-over-ip": self.over_ip,
         })
     }
 }
@@ -138,7 +142,9 @@ impl Instances {
     /// # Errors
     /// The plugin's reason.
     pub(crate) fn create(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
-        let created = self.make(name, cube, plugin)?;
+        let created = self
+            .make(name, cube, plugin)
+            .inspect_err(|failure| not_created(name, failure, "the cube is not created"))?;
         self.all.insert(name.clone(), Arc::new(created));
         Ok(())
     }
@@ -149,7 +155,9 @@ impl Instances {
     /// # Errors
     /// The plugin's reason.
     pub(crate) fn renew(&mut self, name: &CubeName, cube: &Cube, plugin: &Plugin) -> Result<(), Failure> {
-        let mut fresh = self.make(name, cube, plugin)?;
+        let goes_on = "the cube goes on with the code before";
+        let made = self.make(name, cube, plugin).inspect_err(|failure| not_created(name, failure, goes_on));
+        let mut fresh = made?;
         // The turn of a stuck instance never becomes free: it is left behind, as when its cube is deleted.
         if let Some(running) = self.all.get(name).filter(|running| running.stuck().is_none()) {
             fresh.share_turn(running.turn());
@@ -263,6 +271,12 @@ impl Instances {
             move |(answer, _turn)| late(&late_instance, answer),
         );
         answer.map_or_else(|| Err(overdue(what)), |(answer, _turn)| answer)
+    }
+}
+
+fn not_created(name: &CubeName, failure: &Failure, consequence: &str) {
+    if let Failure::NotCreated(message) = failure {
+        log::panicked(name.as_str(), message, consequence);
     }
 }
 

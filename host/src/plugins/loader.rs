@@ -4,12 +4,12 @@
 //! dynamic linker looks no second time where it has been. With copies, each file that differs is code of its own, and what
 //! happens to a file later makes no difference.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Instant;
 
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{RootModule as _, lib_header_from_path};
@@ -18,14 +18,15 @@ use abi_stable::{StableAbi as _, type_layout::TypeLayout};
 use polycube_plugin_api::abi::{ABI_MAJOR, Answer, CubeHandle, HostHandle, PluginRef};
 use polycube_plugin_api::identity::Identity;
 use polycube_plugin_api::{Direction, ServiceSchema};
-use sha2::{Digest as _, Sha256};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
+use super::code;
 use super::identity;
 use super::object::{self, Definition, Fault, FileError, Malformed};
+use super::objects::Objects;
 use crate::file_type::FileType;
-use crate::sys::code::CodeCopy;
+use crate::sys::regular;
 
 /// Why a file does not become a service.
 #[derive(Debug, thiserror::Error)]
@@ -58,21 +59,44 @@ pub(crate) enum LoadError {
     Object { file: String, fault: Box<Fault> },
 }
 
-/// The copies that code was loaded from, by the digests of their bytes: a file that is loaded again as it was takes no more
-/// memory. They are kept open, because the dynamic linker knows them by their paths.
-static COPIES: Mutex<BTreeMap<[u8; 32], CodeCopy>> = Mutex::new(BTreeMap::new());
-
 /// A plugin in memory.
 #[derive(Clone)]
 pub(crate) struct Plugin {
     pub path: PathBuf,
-    pub service: ServiceSchema,
+    /// Each cube that is created takes a copy of the plugin along.
+    pub service: Common<ServiceSchema>,
     /// Versions of the SDK and of the ABI that a library was built with.
     pub sdk: Option<String>,
     pub abi: Option<String>,
     /// When it was loaded, in UTC as RFC 3339 writes it.
     pub since: String,
     pub(super) code: Code,
+    /// What its cubes load from.
+    pub(super) objects: Arc<Objects>,
+}
+
+/// What copies share until one of them is changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Common<T>(Arc<T>);
+
+impl<T> Common<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T> Deref for Common<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Common<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 /// What makes a plugin's cubes.
@@ -102,7 +126,8 @@ pub(crate) fn load_service(
         FileType::Lib => load(&find(directories, uri)?),
         FileType::Object => {
             let (path, service, definition) = object::read(directories, uri, name)?;
-            Ok(Plugin { path, service, sdk: None, abi: None, since: now(), code: Code::Object(definition) })
+            let (service, code, objects) = (Common::new(service), Code::Object(definition), Arc::default());
+            Ok(Plugin { path, service, sdk: None, abi: None, since: now(), code, objects })
         }
     }
 }
@@ -112,11 +137,12 @@ pub(crate) fn load_service(
 /// # Errors
 /// What is wrong with it, and what to rebuild.
 fn load(path: &Path) -> Result<Plugin, LoadError> {
-    let file = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
-    let identity = identity::of(&file, &bytes)?;
+    let (file, began) = (path.display().to_string(), Instant::now());
+    let opened = regular::open(path).map_err(|source| LoadError::Unreadable { file: file.clone(), source })?;
+    let identity = identity::of(&file, &opened)?;
     let name = identity.name().to_owned();
-    let copy = copy(path, &bytes).map_err(|source| LoadError::Copy { file: file.clone(), source })?;
+    let copy = code::copy(path, opened).map_err(|source| LoadError::Copy { file: file.clone(), source })?;
+    let copied = began.elapsed();
     let unloadable = |reason: String| {
         let reason = reason.lines().next().unwrap_or("no reason given").replace(&copy.display().to_string(), &file);
         LoadError::Unloadable { file: file.clone(), reason }
@@ -126,6 +152,7 @@ fn load(path: &Path) -> Result<Plugin, LoadError> {
     if !fits(PluginRef::LAYOUT, theirs) {
         return Err(LoadError::Layout { file, name });
     }
+    let linked = began.elapsed();
     // SAFETY: the layouts of `PluginRef` here and there were found compatible a line above.
     let root = unsafe { header.unchecked_layout::<PluginRef>() }.map_err(|error| unloadable(error.to_string()))?;
     let description = |reason| LoadError::Description { file: file.clone(), name: name.clone(), reason };
@@ -133,6 +160,7 @@ fn load(path: &Path) -> Result<Plugin, LoadError> {
         ROk(text) => serde_json::from_str(&text).map_err(|error| description(error.to_string()))?,
         RErr(text) => return Err(description(text.into())),
     };
+    tracing::debug!(file, ?copied, ?linked, described = ?began.elapsed(), "loaded a plugin, with the time since it began");
     Ok(Plugin::new(path, service, &identity, root))
 }
 
@@ -140,7 +168,9 @@ impl Plugin {
     fn new(path: &Path, service: ServiceSchema, identity: &Identity, root: PluginRef) -> Self {
         let abi = format!("{}.{}", identity.abi_major, identity.abi_minor);
         let (sdk, abi) = (Some(identity.sdk().to_owned()), Some(abi));
-        Self { path: path.to_owned(), service, sdk, abi, since: now(), code: Code::Library(root) }
+        let (path, service) = (path.to_owned(), Common::new(service));
+        let (code, objects) = (Code::Library(root), Arc::default());
+        Self { path, service, sdk, abi, since: now(), code, objects }
     }
 
     pub(crate) fn file_type(&self) -> FileType {
@@ -173,19 +203,6 @@ fn now() -> String {
     // Writing to a string does not fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut now));
     now
-}
-
-/// The path of a private copy of a file's bytes.
-fn copy(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
-    let copy = match copies.entry(Sha256::digest(bytes).into()) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(place) => {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            place.insert(CodeCopy::of(&name, bytes)?)
-        }
-    };
-    Ok(copy.path())
 }
 
 /// Whether a plugin's border fits ours: an older one has fewer methods than ours and a newer one has more, so one of

@@ -10,6 +10,11 @@ use crate::topology::LogLevel;
 /// The target of cubes' log lines. The cube's `loglevel` alone decides which of them are written.
 pub(crate) const LOG_TARGET: &str = "cube";
 
+/// Logs a panic, whatever the cube's `loglevel` is: the plugin has to be mended.
+pub(super) fn panicked(cube: &str, message: &str, consequence: &str) {
+    tracing::error!(target: LOG_TARGET, cube, "the plugin {message}; {consequence}");
+}
+
 /// A cube's part of the log.
 #[derive(Debug)]
 pub(super) struct CubeLog {
@@ -27,17 +32,16 @@ impl CubeLog {
         self.threshold.store(level.highest(), Ordering::Relaxed);
     }
 
+    pub(super) fn panicked(&self, message: &str, consequence: &str) {
+        panicked(&self.cube, message, consequence);
+    }
+
     pub(super) fn admits(&self, level: Level) -> bool {
         self.admits_number(level as u8)
     }
 
     fn admits_number(&self, level: u8) -> bool {
         level <= self.threshold.load(Ordering::Relaxed)
-    }
-
-    /// A panic is logged at every level: the cube has to be created again.
-    pub(super) fn panicked(&self, message: &str, consequence: &str) {
-        tracing::error!(target: LOG_TARGET, cube = &*self.cube, "the plugin {message}; {consequence}");
     }
 
     pub(super) fn write(&self, level: Level, message: &str) {

@@ -15,6 +15,7 @@ mod entries;
 mod fault;
 mod files;
 mod fit;
+mod keywords;
 mod manifest;
 mod map;
 mod schema;
@@ -57,10 +58,13 @@ pub(crate) struct Definition {
     elf: Arc<[u8]>,
     kind: ServiceKind,
     hooks: Vec<Hook>,
-    /// Maps of the cube: all but those of the chain.
+    /// Maps of the cube: all but those of the chain and of `jumps`.
     maps: Vec<String>,
-    /// By map: the program in each slot.
+    /// By map: the program in each slot, of an object that knows nothing of chains.
     tail_calls: BTreeMap<String, Vec<Option<String>>>,
+    /// The same of an object whose programs make their way through the chain themselves. What they jump to needs the slots of
+    /// the program that jumps, so that each has such maps of its own.
+    jumps: BTreeMap<String, Vec<Option<String>>>,
     bindings: Bindings,
 }
 
@@ -154,9 +158,11 @@ fn define(
     check_maps(contents, kind, &tail_calls)?;
     let bindings = schema::bind(contents, &mut config, &mut state)?;
     name_metrics(&mut state, &name.replace(['-', '.'], "_"));
-    let own = contents.maps.iter().filter(|map| !map.is_of_chain() && !map.is_of_log());
-    let maps = own.map(|map| map.name.clone()).collect();
-    let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, bindings };
+    let is_in_chain = contents.maps.iter().any(DeclaredMap::is_of_chain);
+    let (tail_calls, jumps) = if is_in_chain { (BTreeMap::new(), tail_calls) } else { (tail_calls, BTreeMap::new()) };
+    let is_own = |map: &&DeclaredMap| !map.is_of_chain() && !map.is_of_log() && !jumps.contains_key(&map.name);
+    let maps = contents.maps.iter().filter(is_own).map(|map| map.name.clone()).collect();
+    let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, jumps, bindings };
     let (actions, streams) = (Vec::new(), Vec::new());
     let name = name.to_owned();
     let (observes, shared_streams, takes_raw_ip) = (Vec::new(), Vec::new(), false);
@@ -215,7 +221,7 @@ fn check_maps(
     }
     let is_table = |map: &&DeclaredMap| {
         (map.name.as_str(), map.kind(), map.key_size, map.value_size) == (PORTS, "ARRAY", 4, 4)
-            && map.max_entries >= 128
+            && map.max_entries >= fault::LEAST_PORTS
     };
     if kind == ServiceKind::Standard && !maps.iter().any(|map| is_table(&map)) {
         return Err(Fault::NoPorts);
@@ -243,9 +249,6 @@ fn check_calls(
             let programs: BTreeSet<String> = facts.programs.keys().filter(|name| is_target(name)).cloned().collect();
             let programs = programs.into_iter().collect();
             return Err(Fault::NoTarget { map, program: program.clone(), programs });
-        }
-        if maps.iter().any(DeclaredMap::is_of_chain) {
-            return Err(Fault::CallsInChain);
         }
     }
     Ok(())

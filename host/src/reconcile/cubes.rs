@@ -160,7 +160,9 @@ impl Instances {
 
 fn refused(name: &CubeName, failure: Failure, code: Code) -> Problem {
     match failure {
-        Failure::Panicked(why) if code == Code::New => Problem::failed(name.as_str(), format!("it {why}")),
+        Failure::Panicked(why) | Failure::NotCreated(why) if code == Code::New => {
+            Problem::failed(name.as_str(), format!("it {why}"))
+        }
         other => Problem::from_plugin(name.as_str(), other.into()),
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn request(
             name: inside.unwrap_or_else(|| point.to_string()),
             is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
             is_raw_ip: netdev.as_ref().is_some_and(|netdev| netdevs.is_raw_ip(netdev.ifindex)),
+            peer: topology.peer_at(point).map(ToString::to_string),
             netdev: netdev.map(|netdev| netdev.name),
         }
     });

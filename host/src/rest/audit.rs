@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::http::Method;
 use axum::response::Response;
 use polycube_api::Word;
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub(super) struct Entry {
     change: String,
     cube: Option<String>,
     body: Option<String>,
+    /// Whether the body has what nobody may see. Then a refusal may have a part of it.
+    has_secrets: bool,
     statistics: Arc<Statistics>,
     is_written: bool,
 }
@@ -33,11 +36,19 @@ pub(super) struct Entry {
 impl Entry {
     /// Begins the line of a request.
     pub(super) fn begin(context: &Context, client: &Client, call: &Call) -> Self {
+        let secrets = secrets(context, call);
+        // What is not an object cannot be taken apart.
+        let is_secret =
+            |name: &String| call.method == Method::POST && !call.body.is_object() || !call.body[name].is_null();
+        let has_secrets = secrets.as_ref().is_some_and(|secrets| secrets.iter().any(is_secret));
         Self {
             client: client.clone(),
             change: format!("{} {}", call.method, call.place()),
             cube: cube(context, call),
-            body: (!call.body.is_null()).then(|| shortened(call.body.to_string())),
+            body: secrets
+                .filter(|_| !has_secrets || call.body.is_object())
+                .and_then(|secrets| shown(&call.body, &secrets)),
+            has_secrets,
             statistics: Arc::clone(&context.statistics),
             is_written: false,
         }
@@ -51,7 +62,8 @@ impl Entry {
                 let status = refusal.status();
                 let outcome = if status.is_server_error() { Outcome::Failed } else { Outcome::Refused };
                 let word = if outcome == Outcome::Failed { "failed" } else { "refused" };
-                self.write(outcome, &format!("{word} ({}): {}", status.as_u16(), refusal.reason()));
+                let reason = if self.has_secrets { String::new() } else { format!(": {}", refusal.reason()) };
+                self.write(outcome, &format!("{word} ({}){reason}", status.as_u16()));
             }
         }
     }
@@ -89,6 +101,26 @@ fn cube(context: &Context, call: &Call) -> Option<String> {
     }
 }
 
+/// The members of the body that nobody may see; `None` if the request is for something that does not exist, so that it is not
+/// known which.
+fn secrets(context: &Context, call: &Call) -> Option<Vec<String>> {
+    let view = &context.view;
+    let Some(first) = call.path.first().filter(|first| Word::parse(first).is_none()) else { return Some(Vec::new()) };
+    let service = view.registry.service(first).ok().or_else(|| {
+        let (_, cube) = view.topology.get(first)?;
+        view.registry.service(&cube.service).ok()
+    })?;
+    Some(service.model.secrets().map(str::to_owned).collect())
+}
+
+/// The body as it is shown, with nothing in the place of `secrets`; `None` if there is nothing to show.
+fn shown(body: &Value, secrets: &[String]) -> Option<String> {
+    let mut body = body.clone();
+    let members = body.as_object_mut().into_iter().flatten();
+    members.filter(|(name, _)| secrets.contains(name)).for_each(|(_, value)| *value = Value::Null);
+    (!body.is_null()).then(|| shortened(body.to_string()))
+}
+
 fn shortened(mut text: String) -> String {
     if text.len() > LONGEST {
         text.truncate(text.floor_char_boundary(LONGEST));
@@ -99,7 +131,17 @@ fn shortened(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn secrets_are_left_out() {
+        let body = json!({ "log": "CLIENT_RANDOM 1 2", "first-line": 7 });
+        let shown = |secrets: &[&str]| shown(&body, &secrets.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(shown(&["log"]).as_deref(), Some(r#"{"log":null,"first-line":7}"#));
+        assert_eq!(shown(&[]), Some(body.to_string()));
+    }
 
     #[test]
     fn a_long_body_is_cut_between_characters() {

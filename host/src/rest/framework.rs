@@ -1,5 +1,6 @@
 //! What belongs to no service: the functions that answer the paths of `routes`.
 
+pub(super) mod bundle;
 pub(super) mod config;
 pub(super) mod fields;
 pub(super) mod health;

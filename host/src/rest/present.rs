@@ -48,35 +48,53 @@ pub(super) fn base(view: &View, name: &CubeName, cube: &Cube) -> Value {
     json
 }
 
-/// A cube that could not be brought back, and why.
+/// A cube that could not be brought back, why, and where it is stored to be.
 pub(super) fn unrestored(name: &CubeName, unrestored: &Unrestored) -> Value {
-    let SavedCube { uuid, service, loglevel, .. } = &unrestored.cube;
-    json!({
+    let SavedCube { uuid, service, loglevel, ports, .. } = &unrestored.cube;
+    let mut json = json!({
         "name": name.as_str(),
         "uuid": uuid,
         "service-name": service,
         "type": "TC",
         "loglevel": loglevel,
         "failure": format!("could not be brought back: {}", unrestored.reason),
-    })
+    });
+    match ports {
+        Some(ports) => {
+            let port = |(name, SavedPort { uuid, peer, .. }): (&String, &SavedPort)| {
+                let peer = peer.as_deref().unwrap_or_default();
+                json!({ "name": name, "uuid": uuid, "status": "DOWN", "reason": NOT_RESTORED, "peer": peer })
+            };
+            json["ports"] = ports.iter().map(port).collect();
+        }
+        // Nothing can be said of the role of one that cannot be read.
+        None if unrestored.is_unreadable && unrestored.places.is_empty() => {}
+        None => {
+            let points = unrestored.places.iter().map(|(point, ..)| point.to_string());
+            let points: Vec<String> = points.collect();
+            json["parent"] = points.join(",").into();
+            let at = |point: &String| json!({ "name": point, "status": "DOWN", "reason": NOT_RESTORED });
+            json["points"] = points.iter().map(at).collect();
+            json["parents"] = points.into();
+        }
+    }
+    json
 }
 
 /// The same, with all that is stored of it.
 pub(super) fn stored(name: &CubeName, cube: &Unrestored) -> Value {
     let mut json = unrestored(name, cube);
     let SavedCube { config, ports, .. } = &cube.cube;
-    let port = |(name, SavedPort { uuid, peer, settings, .. }): (&String, &SavedPort)| {
-        let peer = peer.as_deref().unwrap_or_default();
-        let mut json = json!({ "name": name, "uuid": uuid, "status": "DOWN", "peer": peer });
-        add(&mut json, settings.clone().into());
-        json
-    };
-    if let Some(ports) = ports {
-        json["ports"] = ports.iter().map(port).collect();
+    let settings = ports.iter().flat_map(|ports| ports.values()).map(|port| &port.settings);
+    for (json, settings) in ports_of(&mut json).zip(settings) {
+        add(json, settings.clone().into());
     }
     json[CONFIG] = config.clone();
     json
 }
+
+/// Why nothing passes a place of a cube that could not be brought back.
+const NOT_RESTORED: &str = "not-restored";
 
 /// A port.
 pub(super) fn port(view: &View, cube: &CubeName, name: &PortName, port: &Port) -> Value {

@@ -50,7 +50,7 @@ async fn of_service(context: Context, service: &str, mut call: Call) -> Result<D
     match call.method {
         Method::GET => Ok(Done::new(StatusCode::OK, Content::Document(cubes(context, service).await?))),
         Method::POST => {
-            let name = take_name(&mut call.body, "name", service)?;
+            let name = take_name(&mut call.body, "cube", service)?;
             CubeName::parse(&name).map_err(|problem| problem.at(format!("{service}/name")))?;
             let body = call.body.take();
             create(&context, service, &name, &call, body).await
@@ -74,19 +74,41 @@ async fn cubes(context: Context, service: &str) -> Result<Value, Problem> {
     Ok(cubes.await?.into())
 }
 
-/// Takes the name of a new entry out of its body, for a path that ends at the list.
-fn take_name(body: &mut Value, key: &str, list: &str) -> Result<String, Problem> {
-    let place = format!("{list}/{key}");
-    match body.as_object_mut().and_then(|body| body.shift_remove(key)) {
-        Some(name) => word(&name).ok_or_else(|| Problem::bad(place, format!("`{key}` must be a string, not {name}"))),
-        None => Err(Problem::new(ErrorTag::MissingAttribute, place, format!("`{key}` is missing"))),
-    }
+/// Takes the name of a new cube or port out of its body, for a path that ends at the list of them.
+fn take_name(body: &mut Value, entry: &str, list: &str) -> Result<String, Problem> {
+    take_words(body, &["name"].into_iter(), entry, list).map(|words| words.concat())
 }
 
 /// Takes the key of a new entry out of its body, for a path that ends at the list.
 fn take_key(body: &mut Value, key: Key<'_>, list: &str) -> Result<Vec<String>, Problem> {
-    let words: Vec<String> = key.names().map(|name| take_name(body, name, list)).collect::<Result<_, _>>()?;
+    let words = take_words(body, &key.names(), "entry", list)?;
     key.empty(&words).map_or(Ok(words), |problem| Err(problem.under(list)))
+}
+
+/// Takes the members that name an entry out of its body. One that is missing can stand in the path as well.
+fn take_words<'a>(
+    body: &mut Value,
+    names: &(impl Iterator<Item = &'a str> + Clone),
+    entry: &str,
+    list: &str,
+) -> Result<Vec<String>, Problem> {
+    if body.is_array() {
+        return Err(Problem::bad(list, format!("POST creates one {entry}, not a list: send one object")));
+    }
+    let in_path = || names.clone().map(str::to_uppercase).collect::<Vec<_>>().join("/");
+    let take = |name: &str| {
+        let place = format!("{list}/{name}");
+        match body.as_object_mut().and_then(|body| body.shift_remove(name)) {
+            Some(value) => {
+                word(&value).ok_or_else(|| Problem::bad(place, format!("`{name}` must be a string, not {value}")))
+            }
+            None => {
+                let problem = Problem::new(ErrorTag::MissingAttribute, place, format!("`{name}` is missing"));
+                Err(problem.instead(polycube_api::Method::Post, format!("{list}/{}", in_path())))
+            }
+        }
+    };
+    names.clone().map(take).collect()
 }
 
 async fn create(context: &Context, service: &str, name: &str, call: &Call, body: Value) -> Result<Done, Refusal> {
@@ -207,7 +229,7 @@ fn change_of_cube(cube: &str, call: &Call) -> Result<(Change, ResourceKind), Pro
         Method::PUT => configure(Operation::Replace),
         Method::DELETE => Change::DeleteCube { cube: cube.to_owned() },
         Method::POST => {
-            let problem = Problem::exists(cube, format!("cube `{cube}` exists already"));
+            let problem = Problem::exists(cube, format!("cube `{cube}` already exists"));
             let (patch, put) = (polycube_api::Method::Patch, polycube_api::Method::Put);
             return Err(problem.instead(patch, cube).instead(put, cube));
         }

@@ -17,14 +17,16 @@ use axum::http::StatusCode;
 use polycube_api::{Method, Verb, Word};
 
 use super::client::Role;
-use super::framework::{self, config, health, links, metrics, netdevs, services, topology};
+use super::framework::{self, bundle, config, health, links, metrics, netdevs, services, topology};
 use super::openapi;
-use super::openapi::components::{array_of, by_service, configuration, cubes, one, report, root_links, version};
+use super::openapi::components::{
+    array_of, bundle as bundle_schema, by_service, configuration, cubes, one, report, root_links, version,
+};
 use super::route::{AnswerSchema, Body, CommandLine, Endpoint, Field, Handler, Names, Needs, Route, Segment};
 use crate::file_type::FileType;
 
 /// All of them, in the order in which the API is described.
-pub(super) static ROUTES: [Route; 20] = [
+pub(super) static ROUTES: [Route; 21] = [
     Route {
         path: &[],
         command_line: CommandLine::Hidden,
@@ -134,17 +136,26 @@ pub(super) static ROUTES: [Route; 20] = [
         path: &[Segment::Word(Word::Config), Segment::Fixed("diff")],
         command_line: CommandLine::Hidden,
         endpoints: &[
-            applying(
+            comparing(
                 Method::Put,
                 "What PUT to the configuration would do, without doing it",
                 Handler::Comparison(config::compare_replaced),
             ),
-            applying(
+            comparing(
                 Method::Patch,
                 "What PATCH to the configuration would do, without doing it",
                 Handler::Comparison(config::compare_applied),
             ),
         ],
+    },
+    Route {
+        path: &[Segment::Word(Word::Config), Segment::Fixed("bundle")],
+        command_line: CommandLine::Hidden,
+        endpoints: &[get(
+            "What surrounds captures: netdevs, neighbours, routes, cubes and their counters",
+            bundle_schema,
+            Handler::Live(|context, _| Box::pin(bundle::answer(context))),
+        )],
     },
     Route {
         path: &[Segment::Word(Word::Netdevs)],
@@ -320,6 +331,11 @@ const fn applying(method: Method, summary: &'static str, handler: Handler) -> En
     Endpoint { method, summary, body: Body::Schema(configuration), status: StatusCode::OK, answer, needs, handler }
 }
 
+/// The same, which changes nothing: those who may read may ask.
+const fn comparing(method: Method, summary: &'static str, handler: Handler) -> Endpoint {
+    Endpoint { needs: Needs::Role(Role::Read), ..applying(method, summary, handler) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,6 +390,7 @@ mod tests {
     fn what_changes_something_needs_a_role_that_may() {
         for endpoint in ROUTES.iter().flat_map(|route| route.endpoints) {
             match endpoint.needs {
+                Needs::Role(Role::Read) if matches!(endpoint.handler, Handler::Comparison(_)) => {}
                 Needs::Nothing | Needs::Role(Role::Read) => assert_eq!(endpoint.method, Method::Get),
                 Needs::Role(Role::Capture | Role::Admin) => assert_ne!(endpoint.method, Method::Get),
                 Needs::RoleForCube(field) => {

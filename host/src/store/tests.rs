@@ -100,6 +100,22 @@ fn a_store_that_was_cut_is_put_aside() {
 }
 
 #[test]
+fn a_store_that_ends_anywhere_is_put_aside_or_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    drop(reopen(directory.path()));
+    let whole = std::fs::read(&path).unwrap();
+    let lengths = (1..=400).chain((400..whole.len()).step_by(4096)).chain([whole.len() - 1]);
+    for length in lengths {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let (store, contents) = reopen(directory.path());
+        assert!(length > 400 || contents.damaged.is_some(), "{length} bytes");
+        drop(store);
+        contents.damaged.iter().for_each(|aside| std::fs::remove_file(aside).unwrap());
+    }
+}
+
+#[test]
 fn a_store_that_the_database_panics_at_is_put_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);

@@ -1,6 +1,6 @@
 //! A trial of the store's file, in a process of its own.
 //!
-//! redb panics at some damages, which [`super::read`] catches. At others it panics again while it unwinds, when it drops
+//! redb panics at some damages, and writes a backtrace to the log. At others it panics again while it unwinds, when it drops
 //! a transaction: that aborts the process, and nothing can catch it. So another process opens the file first. It costs
 //! some milliseconds at start, and tells whether the daemon would survive. Nothing cheaper does: redb's checksums are in
 //! pages that it finds by following the very pointers that may be damaged, and a checksum of the whole file would have
@@ -16,7 +16,7 @@ use redb::backends::InMemoryBackend;
 use redb::{Database, StorageBackend as _};
 
 use super::{CHAINS, CUBES, SERVICES};
-use crate::sys::process;
+use crate::sys::{process, regular};
 
 /// The word of the command line that asks for a trial of the path after it. It is for the daemon alone.
 pub(crate) const WORD: &str = "try-store";
@@ -34,6 +34,8 @@ pub(super) enum TrialError {
     Ended(ExitStatus),
     #[error("the database cannot be read")]
     Unreadable,
+    #[error("the database panics at it")]
+    Panicked,
 }
 
 /// Has another process open the store.
@@ -43,6 +45,7 @@ pub(super) enum TrialError {
 pub(super) fn in_child(path: &Path) -> Result<(), TrialError> {
     match start(WORD, path) {
         Some(status) if is_fatal(status) => Err(TrialError::Ended(status)),
+        Some(status) if status.code() == Some(UNREADABLE) => Err(TrialError::Panicked),
         _ => Ok(()),
     }
 }
@@ -97,8 +100,8 @@ impl Drop for Twice {
     }
 }
 
-/// What that process does.
-pub(crate) fn run(path: &Path) {
+/// What that process does. It ends with [`UNREADABLE`] where the database has panicked.
+pub(crate) fn run(path: &Path) -> ExitCode {
     if let Err(error) = process::forbid_core_files() {
         eprintln!("polycubed: a core file may be written: {error}");
     }
@@ -107,9 +110,11 @@ pub(crate) fn run(path: &Path) {
         let _twice = Twice;
         panic!("fault: a panic");
     }
-    // Whether it can be used is for the daemon to find out: this process only has to survive it.
-    if let Ok((opened, _)) = super::read(path) {
-        let _ = catch_unwind(AssertUnwindSafe(|| write(&opened.database)));
+    // Whether it can be used otherwise is for the daemon to find out, which says more of it.
+    let try_it = || super::try_read(path).is_ok_and(|(opened, _)| write(&opened.database).is_ok());
+    match catch_unwind(try_it) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(UNREADABLE as u8),
     }
 }
 
@@ -119,7 +124,7 @@ pub(crate) fn run_on_copy(path: &Path) -> ExitCode {
         eprintln!("polycubed: a core file may be written: {error}");
     }
     let try_it = || -> Result<(), redb::Error> {
-        let bytes = std::fs::read(path)?;
+        let bytes = regular::read(path)?;
         let memory = InMemoryBackend::new();
         memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes)).map_err(std::io::Error::other)?;
         let database = Database::builder().create_with_backend(memory)?;

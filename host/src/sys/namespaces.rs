@@ -6,7 +6,6 @@
 //! number has no veth pair that leads here.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
@@ -20,6 +19,7 @@ use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
+use super::regular;
 use crate::netdev::Inside;
 
 /// Where `ip netns` keeps namespaces (`NETNS_RUN_DIR` in iproute2's include/namespace.h).
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// # Errors
 /// `NotFound` if there is none, `EINVAL` if the file is something else, or what the kernel says.
 pub(crate) fn of_name(name: &str) -> io::Result<Inside> {
-    let file = File::open(Path::new(NAMED).join(name))?;
+    let file = regular::open(&Path::new(NAMED).join(name))?;
     inside(&NsidAttribute::Fd(descriptor(file.as_raw_fd())))
 }
 

@@ -90,7 +90,7 @@ impl Topology {
             ));
         }
         if let Point::Port(owner, port) = &point {
-            if self.cube(owner.as_str())?.1.role == Role::Transparent {
+            if self.owner(owner.as_str())?.1.role == Role::Transparent {
                 return Err(Problem::bad(
                     owner.as_str(),
                     format!(

@@ -1,11 +1,12 @@
 //! Ports of standard cubes and their peers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use polycube_layout::chain::MAX_PORTS;
 use serde_json::{Map, Value};
 
-use super::{Attachment, Cube, CubeName, Point, PortName, Role, Topology};
+use super::{Attachment, Cube, CubeName, Point, PortName, Role, Topology, no_cube};
 use crate::problem::Problem;
 
 /// A port.
@@ -21,12 +22,23 @@ pub(crate) struct Port {
 }
 
 impl Topology {
+    /// The cube `name`, of which a port is named.
+    ///
+    /// # Errors
+    /// It does not exist: a problem that names the cubes that have ports.
+    pub(super) fn owner(&self, name: &str) -> Result<(&CubeName, &Arc<Cube>), Problem> {
+        self.get(name).ok_or_else(|| {
+            let with_ports = self.cubes.iter().filter(|(_, cube)| cube.role != Role::Transparent);
+            no_cube(name, with_ports.map(|(name, _)| name.as_str()))
+        })
+    }
+
     /// The port `port` of `cube`.
     ///
     /// # Errors
     /// The cube or the port does not exist, or the cube has no ports.
     pub(crate) fn port(&self, cube: &str, port: &str) -> Result<&Port, Problem> {
-        let (name, cube) = self.cube(cube)?;
+        let (name, cube) = self.owner(cube)?;
         let Role::Standard(ports) = &cube.role else { return Err(no_ports(name.as_str(), cube)) };
         ports.get(port).ok_or_else(|| {
             let message = format!("port `{port}` of cube `{name}` does not exist");
@@ -42,7 +54,7 @@ impl Topology {
         let Role::Standard(ports) = &found.role else { return Err(no_ports(name.as_str(), found)) };
         let path = format!("{cube}/ports/{port}");
         if ports.contains_key(&port) {
-            return Err(Problem::exists(path, format!("port `{port}` of cube `{cube}` exists already")));
+            return Err(Problem::exists(path, format!("port `{port}` of cube `{cube}` already exists")));
         }
         let taken: BTreeSet<u32> = ports.values().map(|port| port.id).collect();
         let id = (0..MAX_PORTS).find(|id| !taken.contains(id)).ok_or_else(|| {
@@ -68,6 +80,12 @@ impl Topology {
             found.settings = settings;
         }
         Ok(())
+    }
+
+    /// What is set as the peer of the port at `point`.
+    pub(crate) fn peer_at(&self, point: &Point) -> Option<&Point> {
+        let Point::Port(cube, port) = point else { return None };
+        self.port(cube.as_str(), port.as_str()).ok()?.peer.as_ref()
     }
 
     /// Removes a port, and detaches whatever is attached to it.

@@ -57,7 +57,8 @@ pub(super) fn index_and_mac(name: &str) -> io::Result<(u32, [u8; 6])> {
     ioctl(libc::SIOCGIFHWADDR, &mut request)?;
     // SAFETY: SIOCGIFHWADDR has filled this member of the union.
     let address = unsafe { request.ifr_ifru.ifru_hwaddr };
-    let mac = std::array::from_fn(|byte| address.sa_data[byte].cast_unsigned());
+    // Characters are signed on x86 alone.
+    let mac = std::array::from_fn(|byte| u8::from_ne_bytes(address.sa_data[byte].to_ne_bytes()));
     Ok((index.cast_unsigned(), mac))
 }
 
@@ -92,7 +93,7 @@ fn named(name: &str) -> io::Result<ifreq> {
         ));
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        *to = c_char::from_ne_bytes([from]);
     }
     Ok(request)
 }

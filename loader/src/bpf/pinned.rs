@@ -61,6 +61,34 @@ pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info.id)
 }
 
+/// Most maps of a program: what its instructions can mention (`MAX_USED_MAPS` in include/linux/bpf_verifier.h), and more for
+/// what is bound to it.
+const MOST_MAPS: usize = 128;
+
+/// The kernel's ids of a program's maps. A descriptor of something else has none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_ids(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; MOST_MAPS];
+    // SAFETY: bpf_prog_info is plain data; all zeroes is a value of it, and asks for no copies.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    (info.nr_map_ids, info.map_ids) = (MOST_MAPS as u32, ids.as_mut_ptr() as u64);
+    read_info(program, &mut info)?;
+    Ok(ids.into_iter().take(info.nr_map_ids as usize).filter(|id| *id != 0).collect())
+}
+
+/// Counts a map among a program's, if it is not one of them.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = empty();
+    attr.prog_bind_map.prog_fd = program.as_raw_fd() as u32;
+    attr.prog_bind_map.map_fd = map.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_PROG_BIND_MAP, &mut attr).map(drop)
+}
+
 /// The kernel's id of a map, and what it was created as.
 ///
 /// # Errors

@@ -70,6 +70,14 @@ fn programs_stand_where_packets_can_reach_them() {
         "a generated one at point 3 egress stage 1 has the place and the stage of another program: number the stages of a \
          place from 0",
     );
+    let second = |stage| Program { stage, ..elf(3, Direction::Ingress, "bridge") };
+    check_that(
+        |datapath| datapath.programs.push(second(1)),
+        "bridge at point 3 ingress is followed by another stage, and object 0 has no map `accept` that leads there: declare \
+         one, a PROG_ARRAY with one entry (`PCN_STAGES` of polycube.h), and jump through it where a packet is to go on \
+         (`pcn_accept(skb)`)",
+    );
+    check_that(|datapath| datapath.programs.push(second(Program::AHEAD)), "");
     let standard = |point, direction| {
         let datapath = Datapath { programs: vec![elf(point, direction, "bridge")], ..described() };
         check_of(ServiceKind::Standard, BRIDGE, &datapath)
@@ -91,6 +99,10 @@ fn a_program_is_in_an_object_that_has_it() {
         "bridge at point 3 ingress is in object 2, and there are 2: they are numbered from 0",
     );
     check_that(|datapath| datapath.programs[0].object = 1, "bridge at point 3 ingress: object 1 is not an ELF object");
+    for damaged in [&b"hello"[..], b"", &BRIDGE[..BRIDGE.len() / 2]] {
+        let refused = check_of(ServiceKind::Transparent, damaged, &described());
+        assert_eq!(refused, "bridge at point 3 ingress: object 0 is not an ELF object");
+    }
     check_that(
         |datapath| datapath.programs[0] = elf(3, Direction::Ingress, "brigde"),
         "brigde at point 3 ingress: object 0 has no program of this name; known: bridge",
@@ -102,8 +114,8 @@ fn a_program_is_in_an_object_that_has_it() {
     };
     check_that(constants(vec![constant("AGING", [0; 8])]), "");
     check_that(
-        constants(vec![constant("AGING", [0; 4])]),
-        "bridge at point 3 ingress: the global `AGING` has 8 bytes, and is set to 4",
+        constants(vec![constant("AGING", [0])]),
+        "bridge at point 3 ingress: the global `AGING` has 8 bytes, and the value for it has 1 byte",
     );
     let mut datapath = described();
     constants(vec![constant("AGE", [0; 8])])(&mut datapath);
@@ -119,7 +131,7 @@ fn a_program_is_of_the_kind_that_chains_take() {
     for section in ["xdp", "socket", "kprobe/x", "cgroup/skb", "mine"] {
         let expected = format!(
             "bridge at point 3 ingress is in section `{section}`, which is for another kind of program: put it into `tc`, \
-             `tc/ingress`, `tc/egress`, `tcx/ingress`, `tcx/egress`, `classifier`"
+             `tc/ingress`, `tc/egress`, `tcx/ingress`, `tcx/egress`, `classifier` or `classifier/NAME`"
         );
         assert_eq!(check_of(ServiceKind::Transparent, &in_section(section), &described()), expected);
     }
@@ -245,7 +257,7 @@ fn jumps_lead_to_programs_of_an_object_in_slots_that_the_map_has() {
     );
     assert_eq!(
         refused(jumping(&[]).jump("calls", 0, "cross", &[constant("MARK", [0; 2])])),
-        "target 0 of `calls` (cross): the global `MARK` has 1 bytes, and is set to 2"
+        "target 0 of `calls` (cross): the global `MARK` has 1 byte, and the value for it has 2 bytes"
     );
     let undescribed = refused(Datapath { jumps: Vec::new(), ..jumping(&[]) });
     assert!(undescribed.contains("a map `calls` that the datapath does not describe"), "{undescribed}");

@@ -10,12 +10,17 @@ use object::{
 use super::aligned;
 
 /// Sections of programs that can stand in a chain. What follows one of these after a `/` is a name.
-pub const SECTIONS: [&str; 6] = ["tc", "tc/ingress", "tc/egress", "tcx/ingress", "tcx/egress", "classifier"];
+const SECTIONS: [&str; 6] = ["tc", "tc/ingress", "tc/egress", "tcx/ingress", "tcx/egress", "classifier"];
 
 /// Whether programs in `section` are for a chain: each other kind takes its verdict for something else.
 pub fn is_of_chain(section: &str) -> bool {
     let is_named = |name: &str| section.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     is_named("classifier") || SECTIONS.contains(&section)
+}
+
+/// The sections, for messages.
+pub fn sections_in_words() -> String {
+    format!("{} or `classifier/NAME`", SECTIONS.map(|section| format!("`{section}`")).join(", "))
 }
 
 /// An object's contents by their names.

@@ -37,7 +37,14 @@ use crate::{Cube, Level, Refusal};
 #[derive(Debug)]
 pub struct RingReader(Arc<Inner>);
 
-type Handler = Box<dyn FnMut(&[u8]) + Send>;
+type Handler = Box<dyn FnMut(Read<'_>) + Send>;
+
+/// What a reader's thread meets.
+pub(crate) enum Read<'a> {
+    /// The thread begins with a ring, which may have records from before.
+    Begin,
+    Record(&'a [u8]),
+}
 
 struct Inner {
     cube: Cube,
@@ -86,7 +93,16 @@ impl RingReader {
     }
 
     /// A reader that passes the bytes of each record to `handler`, for records of different sizes.
-    pub fn of_bytes(cube: &Cube, handler: impl FnMut(&[u8]) + Send + 'static) -> Self {
+    pub fn of_bytes(cube: &Cube, mut handler: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        Self::from_begin(cube, move |read| {
+            if let Read::Record(record) = read {
+                handler(record);
+            }
+        })
+    }
+
+    /// The same, for a handler that has to know when reading begins.
+    pub(crate) fn from_begin(cube: &Cube, handler: impl FnMut(Read<'_>) + Send + 'static) -> Self {
         let handler: Handler = Box::new(handler);
         let inner = Inner { cube: cube.clone(), handler: Arc::new(Mutex::new(handler)), rings: Mutex::default() };
         let inner = Arc::new(inner);
@@ -202,6 +218,8 @@ fn read(ring: &Ring, handler: &Mutex<Handler>, begun: &Receiver<()>, end: &Owned
     if begun.recv().is_err() {
         return;
     }
+    let lock = || handler.lock().unwrap_or_else(PoisonError::into_inner);
+    lock()(Read::Begin);
     let mut record = Vec::new();
     loop {
         let mut ready = [PollFd::new(end, PollFlags::IN), PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)];
@@ -211,8 +229,8 @@ fn read(ring: &Ring, handler: &Mutex<Handler>, begun: &Receiver<()>, end: &Owned
             // No other error of poll(2) is possible with two open descriptors, but an endless loop would be.
             Err(error) => panic!("could not wait for records of `{}`: {error}", ring.name()),
         };
-        let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.drain(&mut record, &mut *handler);
+        let mut handler = lock();
+        ring.drain(&mut record, |record| handler(Read::Record(record)));
         if is_ended {
             return;
         }

@@ -2,7 +2,8 @@
 
 use std::mem::{offset_of, size_of};
 
-use polycube_layout::slow::PacketRecord;
+use polycube_layout::slow::{PacketRecord, TIME_SHIFT};
+use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes as _;
 
 use crate::Direction;
@@ -90,6 +91,30 @@ impl PacketIn {
     }
 }
 
+/// A time as records have it: see [`TIME_SHIFT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time(u32);
+
+impl Time {
+    pub(super) fn now() -> Self {
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        let nanoseconds = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+        Self((nanoseconds >> TIME_SHIFT) as u32)
+    }
+
+    /// When a record was handed over; `None` if it does not say, or cannot be one.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let (record, _) = PacketRecord::read_from_prefix(bytes).ok()?;
+        (record.time != 0).then_some(Self(record.time))
+    }
+
+    /// Whether it is a second or more before `later`.
+    pub(super) fn is_long_before(self, later: Self) -> bool {
+        const SECOND: i32 = (1_000_000_000_u32 >> TIME_SHIFT) as i32;
+        later.0.wrapping_sub(self.0).cast_signed() > SECOND
+    }
+}
+
 // C has the same structure, `struct pcn_packet_record` in polycube.h.
 const _: () = assert!(size_of::<PacketRecord>() == 56 && offset_of!(PacketRecord, gso_size) == 40);
 
@@ -116,6 +141,20 @@ mod tests {
         assert!(packet.read(&[record.as_bytes(), &frame].concat()));
         let tagged = [&frame[..12], &[0x81, 0, 0x20, 0x64], &frame[12..]].concat();
         assert_eq!((&packet.frame, packet.length), (&tagged, 64));
+    }
+
+    #[test]
+    fn times_more_than_a_second_apart_are_long_apart() {
+        let time = |nanoseconds: u64| Time((nanoseconds >> TIME_SHIFT) as u32);
+        let late = 3_600_000_000_000;
+        assert!(time(late - 1_100_000_000).is_long_before(time(late)));
+        assert!(!time(late - 900_000_000).is_long_before(time(late)));
+        assert!(!time(late + 5_000_000_000).is_long_before(time(late)), "it came afterwards");
+        assert!(Time(u32::MAX).is_long_before(Time(100)), "the clock's units have started again");
+        let record = PacketRecord { time: 7, ..PacketRecord::default() };
+        assert_eq!(Time::of(record.as_bytes()), Some(Time(7)));
+        assert_eq!(Time::of(PacketRecord::default().as_bytes()), None, "the program says no time");
+        assert!(!Time::now().is_long_before(Time::now()));
     }
 
     #[test]

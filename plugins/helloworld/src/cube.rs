@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use polycube_plugin_api::packets::{PacketIn, PacketLog, PacketReader};
+use polycube_plugin_api::packets::{Handed, PacketIn, PacketLog, PacketReader};
 use polycube_plugin_api::{Cube, Datapath, Level, Maps, Port, Refusal, Service, ServiceKind, Staged, Wanted};
 
 use crate::config::Config;
@@ -48,6 +48,7 @@ impl Service for HelloWorld {
 
     fn state(&self) -> Result<State, Refusal> {
         let packets = self.packets.load(Ordering::Relaxed);
-        Ok(State { slow_path: SlowPath { packets, lost: self.reader.handed()?.lost } })
+        let Handed { lost, expired, .. } = self.reader.handed()?;
+        Ok(State { slow_path: SlowPath { packets, lost, expired } })
     }
 }

@@ -21,4 +21,7 @@ pub struct SlowPath {
     /// Packets that were lost because user space was too slow
     #[schemars(extend("x-metric" = { "name": "helloworld_slow_path_lost_packets_total", "type": "counter" }))]
     pub lost: u64,
+    /// Packets that had waited for more than a second when user space began to read, because no daemon ran, and went no further
+    #[schemars(extend("x-metric" = { "name": "helloworld_slow_path_expired_packets_total", "type": "counter" }))]
+    pub expired: u64,
 }

@@ -4,18 +4,21 @@
 
 mod connection;
 mod limits;
+mod over_ip;
 mod storage;
 
-use polycube_filter::{Fields, Netmask, NetmaskError, PrefixError, ProtocolError};
+use polycube_filter::{Fields, FiltersError, Netmask, NetmaskError};
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
 
-pub(crate) use connection::Connection;
 use connection::ConnectionError;
+pub(crate) use connection::{Connection, without};
 pub use limits::{LimitError, Mebibytes, RingSize, SnapLen};
+pub(crate) use over_ip::OverIp;
+use over_ip::OverIpError;
 pub use storage::{Direct, Fsync, Queue, Rotate, StopAfter, Storage, Store};
 
 /// Configuration of a packet capture.
@@ -31,13 +34,16 @@ pub struct Config {
     #[schemars(extend("x-minor" = true))]
     pub whole_dns: bool,
     /// MiB of memory that buffers packets, per CPU; reduced if all CPUs together would need more than 256 MiB
+    #[schemars(extend("x-minor" = true))]
     pub ring_size: RingSize,
     /// When the greater part of the rings is made: right after the capture is attached, or when packets come faster than
     /// they are written for the first time (then an idle capture needs 1.3 MiB per CPU, and packets may be lost until the
     /// rest is there, within milliseconds)
+    #[schemars(extend("x-minor" = true))]
     pub ring_memory: RingMemory,
     /// Scheduling priority of the thread that takes packets from the rings: high lets it run before programs that compete for
     /// its CPU, which loses fewer packets and slows those down; the daemon needs `--keep-capability CAP_SYS_NICE` for it
+    #[schemars(extend("x-minor" = true))]
     pub priority: Priority,
     /// Which packets to record, within VLAN tags too, and how much of them; all conditions must hold
     pub filters: Filters,
@@ -45,7 +51,7 @@ pub struct Config {
     #[schemars(extend("examples" = ["host 10.10.10.1 and tcp port 80"]))]
     pub filter: Option<String>,
     /// Mask of the network, on which `ip broadcast` in `filter` depends: its length, or a mask such as 255.255.255.0
-    #[schemars(regex(pattern = "^(/?[0-9]{1,2}|[0-9.]{7,15})$"), extend("examples" = ["24"]))]
+    #[schemars(regex(pattern = "^(/?[0-9]{1,2}|[0-9.]{7,15})$"), extend("x-minor" = true, "examples" = ["24"]))]
     pub netmask: Option<String>,
     /// Format of the file: pcap (microseconds), pcap-nanos, or pcapng (with directions, interfaces and drop counts)
     pub format: Format,
@@ -64,6 +70,11 @@ pub struct Config {
         extend("x-connection" = true, "x-minor" = true, "examples" = ["192.0.2.1:9000 192.0.2.7:40000"])
     )]
     pub without_connection: Option<String>,
+    /// Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or ADDRESS:PORT, which
+    /// everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format than pcap; `none` is nowhere.
+    /// Captures with the same one are served together. Left out, it is polycubed's `--pcap-over-ip`, if that is given
+    #[schemars(extend("x-minor" = true, "examples" = ["57012", "57012/pcapng", "192.0.2.1:57012"]))]
+    pub pcap_over_ip: Option<String>,
     /// Whether packets go to a queue, from which clients take them one by one, instead of to a file
     pub networkmode: bool,
     /// Whether to replace addresses, preserving their prefixes, in everything that leaves the daemon
@@ -80,8 +91,12 @@ pub struct Config {
     pub storage: Storage,
     /// Limits of network mode's queue; the oldest packets are discarded
     pub queue: Queue,
+    /// Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede them, once
+    /// `keys` were given; 0 for none
+    #[schemars(range(max = 10_000), extend("x-minor" = true))]
+    pub keys_wait: u32,
     /// MiB that buffer packets for a slow reader of a stream, per reader
-    #[schemars(range(min = 0.0625, max = 1024))]
+    #[schemars(range(min = 0.0625, max = 1024), extend("x-minor" = true))]
     pub stream_buffer: Mebibytes,
 }
 
@@ -102,6 +117,7 @@ impl Default for Config {
             comment: None,
             store: Store::default(),
             without_connection: None,
+            pcap_over_ip: None,
             networkmode: false,
             anonimize: false,
             anonymize: false,
@@ -109,6 +125,7 @@ impl Default for Config {
             stop_after: StopAfter::default(),
             storage: Storage::default(),
             queue: Queue::default(),
+            keys_wait: 200,
             stream_buffer: Mebibytes::whole(16),
         }
     }
@@ -158,26 +175,12 @@ impl Capture {
     }
 }
 
-/// Filters of Polycube's first version. [`Config::fields`] parses them.
+/// Filters of Polycube's first version, which has a snap length among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Filters {
-    /// Source prefix, IPv4 or IPv6; host bits are ignored
-    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
-    pub src: Option<String>,
-    /// Destination prefix, of the same family
-    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24"]))]
-    pub dst: Option<String>,
-    /// Source port, of any protocol that has ports
-    pub sport: Option<u16>,
-    /// Destination port, of any protocol that has ports
-    pub dport: Option<u16>,
-    /// Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
-    #[schemars(
-        regex(pattern = "^(tcp|udp|icmp|icmpv6|sctp|[0-9]{1,3})$"),
-        extend("x-lower-case" = true, "examples" = ["tcp", "udp", "icmp", "icmpv6", "sctp", "47"])
-    )]
-    pub l4proto: Option<String>,
+    #[serde(flatten)]
+    pub fields: polycube_filter::Filters,
     /// Maximum bytes to record of each packet; the same as the cube's `snaplen`
     #[serde(skip_serializing_if = "is_elsewhere")]
     #[schemars(extend("x-alias" = "/snaplen"))]
@@ -190,18 +193,10 @@ impl Config {
     /// # Errors
     /// A text that is not a prefix or protocol, with the field's path.
     pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
-        let Filters { src, dst, sport, dport, l4proto, .. } = &self.filters;
-        let prefix = |name: &str, text: &Option<String>| {
-            let refused =
-                |error: PrefixError| Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{name}"));
-            text.as_deref().map(polycube_filter::prefix).transpose().map_err(refused)
+        let refused = |error: FiltersError| {
+            Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{}", error.field()))
         };
-        let protocol = l4proto.as_ref().map(|text| text.to_ascii_lowercase().parse());
-        let protocol = protocol
-            .transpose()
-            .map_err(|error: ProtocolError| Refusal::new(Tag::InvalidValue, error.to_string()).at("filters/l4proto"))?;
-        let (src, dst) = (prefix("src", src)?, prefix("dst", dst)?);
-        Ok(Fields { src, dst, sport: *sport, dport: *dport, l4proto: protocol })
+        self.filters.fields.fields().map_err(refused)
     }
 
     /// The network's mask, unknown if it is not set.
@@ -221,6 +216,16 @@ impl Config {
         let refused = |error: ConnectionError| Refusal::new(Tag::InvalidValue, error.to_string());
         let parsed = self.without_connection.as_deref().map(str::parse).transpose();
         parsed.map_err(|error| refused(error).at("without-connection"))
+    }
+
+    /// Where readers of PCAP-over-IP get the packets, which is at `default` unless the user says something.
+    ///
+    /// # Errors
+    /// A text that says nothing of the kind.
+    pub(crate) fn over_ip(&self, default: Option<&str>) -> Result<Option<OverIp>, Refusal> {
+        let refused = |error: OverIpError| Refusal::new(Tag::InvalidValue, error.to_string()).at("pcap-over-ip");
+        let given = self.pcap_over_ip.as_deref().or(default);
+        given.filter(|text| *text != OverIp::NONE).map(str::parse).transpose().map_err(refused)
     }
 
     /// The format of what the kernel writes. It is that of the file; where there is none, nothing is lost for streams.
@@ -275,9 +280,7 @@ mod tests {
             json!({"capture": "both"}),
             Err("unknown variant `both`, expected one of `off`, `ingress`, `egress`, `bidirectional`"),
         );
-        let fields = "`src`, `dst`, `sport`, `dport`, `l4proto`, `snaplen`";
-        let error = format!("unknown field `port`, expected one of {fields}");
-        check(json!({"filters": {"port": 80}}), Err(&error));
+        check(json!({"filters": {"port": 80}}), Err("unknown field `port`"));
     }
 
     #[track_caller]

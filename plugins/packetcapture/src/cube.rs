@@ -8,13 +8,19 @@ use std::time::{Duration, Instant};
 
 use polycube_filter::{Compiled, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::{Cube, Datapath, Level, Maps, Point, Refusal, Service, ServiceKind, Staged, Stream, Wanted};
+use polycube_plugin_api::{
+    Action, ActionCall, Cube, Datapath, Level, Maps, Outcome, Point, Refusal, Service, ServiceKind, Staged, Stream,
+    Tag, Wanted,
+};
 
-use crate::config::{Config, Store};
+use crate::config::{Config, Connection, OverIp, Store, without};
 use crate::datapath;
 use crate::filter::{self, Programs, Source};
+use crate::format::Format;
+use crate::keys::{KeyLog, KeysError, Taken};
 use crate::lock::lock;
-use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting};
+use crate::over_ip::{Member, OtherFormat, Seat};
+use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting, log_of};
 use crate::settings::Settings;
 use crate::shared;
 use crate::state::{self, Counters, DiskState, GlobalHeader, PacketHead, ProgramState, QueueState, State};
@@ -24,12 +30,17 @@ use crate::sys;
 /// How long a reader of the packets so far waits for those on their way to the file. It keeps only itself waiting.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The action that takes TLS keys.
+const KEYS: &str = "keys";
+
 /// A cube of the service.
 pub struct PacketCapture {
     context: CubeContext,
     cpus: usize,
     in_force: Staged<InForce>,
     phases: Mutex<Phases>,
+    /// Where readers of PCAP-over-IP connect.
+    seat: Mutex<Option<Seat>>,
     /// The filter compiled last: a change asks for it twice, and most changes do not affect the filter.
     compiled: Mutex<Option<Arc<Filter>>>,
 }
@@ -79,7 +90,11 @@ impl PacketCapture {
     fn filter(&self, config: &Config, points: &[Point]) -> Result<Arc<Filter>, Refusal> {
         let (fields, netmask, connection) = (config.fields()?, config.netmask()?, config.without_connection()?);
         let given = config.expression();
-        let expression = connection.map_or_else(|| given.to_owned(), |connection| connection.left_out_of(given));
+        let mut own: Vec<String> = connection.iter().map(Connection::expression).collect();
+        // What is read at the loopback passes nowhere else.
+        let passes = |at: &OverIp| !at.address.ip().is_loopback() || points.iter().any(|point| point.is_loopback);
+        own.extend(self.over_ip(config)?.filter(passes).map(|at| at.expression()));
+        let expression = without(given, &own);
         let mut there = points.iter().filter(|point| point.netdev.is_some());
         let has_raw_ip = there.clone().any(|point| point.is_raw_ip);
         let has_ethernet = there.any(|point| !point.is_raw_ip);
@@ -91,8 +106,8 @@ impl PacketCapture {
         let began = Instant::now();
         let programs = filter::compile(&source).map_err(|error| {
             // About what the user wrote, if that alone is wrong.
-            let own = Source { expression: given.to_owned(), ..source.clone() };
-            let own = connection.and_then(|_| filter::compile(&own).err());
+            let users = Source { expression: given.to_owned(), ..source.clone() };
+            let own = if own.is_empty() { None } else { filter::compile(&users).err() };
             filter::refusal(&own.unwrap_or(error))
         })?;
         if let Some(Compiled { instructions, classic, .. }) = programs.any() {
@@ -104,6 +119,31 @@ impl PacketCapture {
         let filter = Arc::new(Filter { source, programs });
         *compiled = Some(Arc::clone(&filter));
         Ok(filter)
+    }
+
+    fn over_ip(&self, config: &Config) -> Result<Option<OverIp>, Refusal> {
+        config.over_ip(self.context.cube.pcap_over_ip())
+    }
+
+    /// Goes where readers of PCAP-over-IP are to connect.
+    fn take_seat(&self, settings: &Settings) {
+        let CubeContext { cube, readers, .. } = &self.context;
+        let mut seat = lock(&self.seat);
+        match (seat.as_ref(), settings.over_ip) {
+            (Some(seat), Some(at)) if seat.at() == at => return seat.set_recorded(settings.format),
+            _ => *seat = None,
+        }
+        let Some(at) = settings.over_ip else { return };
+        let member = Member {
+            cube: cube.name().to_owned(),
+            readers: Arc::clone(readers),
+            recorded: settings.format,
+            log: log_of(cube),
+        };
+        match Seat::take(at, member) {
+            Ok(taken) => *seat = Some(taken),
+            Err(error) => cube.log(Level::Error, &format!("pcap-over-ip: cannot listen at {}: {error}", at.address)),
+        }
     }
 
     /// Forgets what was prepared for the session.
@@ -134,6 +174,16 @@ impl PacketCapture {
         }
     }
 
+    fn take_keys(&self, log: &KeyLog) -> Result<Taken, KeysError> {
+        let format = self.in_force.now().map(|now| now.settings.format).unwrap_or_default();
+        if format != Format::Pcapng {
+            return Err(KeysError::Format(format.name()));
+        }
+        let taken = self.context.keys.add(log)?;
+        self.context.readers.hand_out_keys();
+        Ok(taken)
+    }
+
     fn report_reduced_rings(&self, session: &Session, wanted: usize) {
         let got = session.ring_size();
         if got < wanted {
@@ -159,7 +209,14 @@ impl Service for PacketCapture {
         let (process, key) = (sys::random().map_err(random)?, sys::random().map_err(random)?);
         let in_force = Staged::new(&cube);
         let context = CubeContext::new(cube, u32::from_ne_bytes(process), key)?;
-        Ok(Self { in_force, context, cpus, phases: Mutex::default(), compiled: Mutex::default() })
+        Ok(Self {
+            in_force,
+            context,
+            cpus,
+            phases: Mutex::default(),
+            seat: Mutex::default(),
+            compiled: Mutex::default(),
+        })
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
@@ -175,7 +232,12 @@ impl Service for PacketCapture {
     fn prepare(&self, wanted: &Wanted<Config>, maps: Maps) -> Result<(), Refusal> {
         let Wanted { config, points, .. } = wanted;
         let CubeContext { cube, roots, .. } = &self.context;
-        let settings = Arc::new(Settings::new(config, cube.name(), points, roots)?);
+        let over_ip = self.over_ip(config)?;
+        if let Some(at) = over_ip {
+            let refused = |error: OtherFormat| Refusal::new(Tag::InvalidValue, error.to_string()).at("pcap-over-ip");
+            Seat::check(at, cube.name()).map_err(refused)?;
+        }
+        let settings = Arc::new(Settings::new(config, cube.name(), points, roots, over_ip)?);
         let large =
             Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
         let maps = CaptureMaps::find(maps, large)?;
@@ -212,6 +274,8 @@ impl Service for PacketCapture {
         if !now.settings.network && phases.running.is_none() {
             self.context.queue.clear(&self.context.outcome.queue);
         }
+        drop(phases);
+        self.take_seat(&now.settings);
         self.context.cube.log(Level::Debug, &now.summary());
     }
 
@@ -221,7 +285,7 @@ impl Service for PacketCapture {
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        let CubeContext { outcome, queue, readers, .. } = &self.context;
+        let CubeContext { outcome, queue, readers, keys, .. } = &self.context;
         let (now, is_on) = (self.in_force.now(), self.phases().running.is_some());
         let program = now.as_ref().and_then(|now| now.filter.state());
         let idle = now.as_ref().and_then(|now| now.idle.clone()).filter(|_| !is_on);
@@ -248,10 +312,12 @@ impl Service for PacketCapture {
             memory: memory.into(),
             disk,
             globalheader: GlobalHeader::new(snaplen),
+            tls_keys: keys.count(),
             packet: queue.peek().as_ref().map(PacketHead::from).unwrap_or_default(),
             queue: QueueState { waiting: queue.len() },
             files: outcome.files().into_iter().map(Into::into).collect(),
             streams: readers.states().into_iter().map(Into::into).collect(),
+            listener: lock(&self.seat).as_ref().map(|seat| seat.state().into()),
         })
     }
 
@@ -268,6 +334,18 @@ impl Service for PacketCapture {
             let (from, to) = (seconds(before), seconds(offset));
             let message = format!("the offset of UTC from the kernel's TAI has changed from {from} s to {to} s");
             self.context.cube.log(Level::Debug, &message);
+        }
+    }
+
+    fn actions() -> Vec<Action> {
+        let description = "Adds TLS keys, with which readers of the capture's pcapng decrypt it";
+        vec![Action::new(KEYS, description).taking::<KeyLog>().returning::<Taken>()]
+    }
+
+    fn act(&self, call: &ActionCall<Config>) -> Result<Outcome<Config>, Refusal> {
+        match call.action.as_str() {
+            KEYS => Outcome::of(&self.take_keys(&call.input()?)?),
+            _ => Err(call.unknown()),
         }
     }
 
@@ -314,6 +392,7 @@ impl Drop for PacketCapture {
     fn drop(&mut self) {
         self.phases().end();
         self.context.readers.end();
+        *lock(&self.seat) = None;
     }
 }
 

@@ -6,19 +6,25 @@ use std::borrow::Cow;
 
 use polycube_filter::{Compiled, LinkType};
 use polycube_layout::ring::{
-    ARRAY, ARRAY_OF_MAPS, BELL, EXTENT, FLAGS, FORMAT, HEADERS, HEADERS_AND_DNS, INBOUND, INTERFACE, LANES, LARGE,
-    LARGE_FLAGS, MASK, OUTBOUND, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WHOLE, segment_size, small_size,
+    ARRAY, ARRAY_OF_MAPS, BELL, EXTENT, FLAGS, FORMAT, HEADERS, HEADERS_AND_DNS, INBOUND, INTERFACE, IP_SUMMED, LANES,
+    LARGE, LARGE_FLAGS, MASK, OUTBOUND, PIECE, RAW_IP, RINGS, SEGMENT_BITS, SMALL_MASK, SNAPLEN, WEAK_ORDER, WHOLE,
+    segment_size, small_size,
 };
 use polycube_plugin_api::{
     Code, Count, Datapath, Direction, InnerMap, MapKind, MapSpec, Point, Program, Refusal, Tag, constant,
 };
 
 use crate::config::{Capture, Config, SnapLen};
+use crate::copying;
 use crate::filter::Programs;
 use crate::format::Format;
-use crate::ring::{LAYOUT, MapSize};
+use crate::machine::checksum_state;
+use crate::ring::{Bell, LAYOUT, MapSize};
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
+
+/// Whether other CPUs may see a CPU's stores in another order than it makes them.
+const HAS_WEAK_ORDER: bool = !cfg!(target_arch = "x86_64");
 
 /// The filter's stage, and the index of Ethernet's filter among the objects.
 const FILTER: u32 = 0;
@@ -111,7 +117,7 @@ fn maps(config: &Config, cpus: usize) -> [MapSpec; 4] {
             ..MapSpec::declared(LANES)
         },
         large,
-        MapSpec::declared(BELL),
+        MapSpec { count: Count::Entries(Bell::size()), ..MapSpec::declared(BELL) },
     ]
 }
 
@@ -169,18 +175,23 @@ fn capture(config: &Config, ring: usize, (point, direction): (&Point, Direction)
         Direction::Ingress => INBOUND,
         Direction::Egress => OUTBOUND,
     };
+    // Other formats have no place for what it says.
+    let ip_summed = if config.recorded() == Format::Pcapng { checksum_state() } else { None }.unwrap_or_default();
     Code::Elf {
         entry: String::from("capture"),
         constants: vec![
             constant(MASK, (ring as u64 - 1).to_ne_bytes()),
             constant(SMALL_MASK, (small_size(ring) as u64 - 1).to_ne_bytes()),
             constant(SEGMENT_BITS, segment_size(ring).ilog2().to_ne_bytes()),
+            constant(WEAK_ORDER, u32::from(HAS_WEAK_ORDER).to_ne_bytes()),
             constant(SNAPLEN, config.snaplen.bytes().to_ne_bytes()),
             constant(FORMAT, config.recorded().constant().to_ne_bytes()),
             constant(INTERFACE, point.id.to_ne_bytes()),
             constant(FLAGS, flags.to_ne_bytes()),
             constant(EXTENT, extent.to_ne_bytes()),
             constant(RAW_IP, u32::from(point.is_raw_ip).to_ne_bytes()),
+            constant(IP_SUMMED, ip_summed.to_ne_bytes()),
+            constant(PIECE, copying::piece().to_ne_bytes()),
         ],
     }
 }
@@ -200,6 +211,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         [point(3, Some("veth3")), point(4, None)]
     }
@@ -234,6 +246,7 @@ mod tests {
             is_loopback: true,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let points = [port, loopback];
         check(Capture::Bidirectional, &points, &[(3, Ingress), (3, Egress), (5, Ingress)]);

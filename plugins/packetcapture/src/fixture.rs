@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::format::Format;
 use crate::format::pcap::HEADER;
 use crate::format::pcapng::Interface;
+use crate::keys::Keys;
 use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, MapSize, Reader, Rings};
@@ -255,6 +256,7 @@ pub(crate) struct Fixture {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
     /// How often the capture stopped itself.
     pub(crate) stops: Arc<Mutex<u32>>,
@@ -265,9 +267,11 @@ impl Fixture {
         let outcome = Arc::<Outcome>::default();
         let directory = TempDir::new().unwrap();
         std::fs::create_dir(directory.path().join("captures")).unwrap();
+        let keys = Arc::<Keys>::default();
         Self {
             directory,
-            readers: Arc::new(Readers::new("sniffer", Arc::clone(&outcome), Box::new(|_, _| {}))),
+            readers: Arc::new(Readers::new("sniffer", Arc::clone(&outcome), Arc::clone(&keys), Box::new(|_, _| {}))),
+            keys,
             outcome,
             queue: Arc::default(),
             lines: Arc::default(),
@@ -303,6 +307,7 @@ impl Fixture {
             journal: Journal::new(roots(&self.captures()).capture_dir(), "sniffer"),
             settings,
             outcome: Arc::clone(&self.outcome),
+            keys: Arc::clone(&self.keys),
             worker: Arc::new(FileWorker::new(Arc::clone(&self.outcome), self.log())),
             log: self.log(),
         })
@@ -320,6 +325,7 @@ impl Fixture {
             outcome: Arc::clone(&self.outcome),
             queue: Arc::clone(&self.queue),
             readers: Arc::clone(&self.readers),
+            keys: Arc::clone(&self.keys),
             key: [7; 32],
         };
         Router::new(outlets, settings, stop, files).unwrap()
@@ -360,8 +366,9 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
         is_loopback: false,
         is_raw_ip: false,
         is_reversed: false,
+        peer: None,
     };
-    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory)).unwrap())
+    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory), None).unwrap())
 }
 
 /// A place with Ethernet frames.

@@ -8,7 +8,7 @@
 pub(crate) mod pcap;
 pub(crate) mod pcapng;
 
-use polycube_layout::ring::{FORMAT_PCAP_MICROS, FORMAT_PCAP_NANOS, FORMAT_PCAPNG, MAX_SNAPLEN};
+use polycube_layout::ring::{FORMAT_PCAP_MICROS, FORMAT_PCAP_NANOS, FORMAT_PCAPNG};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -95,8 +95,8 @@ impl Format {
     /// What precedes the first record.
     pub(crate) fn header(self, section: &Section) -> Vec<u8> {
         match self {
-            Self::Pcap => pcap::header(pcap::MICROS, section.snaplen).to_vec(),
-            Self::PcapNanos => pcap::header(pcap::NANOS, section.snaplen).to_vec(),
+            Self::Pcap => pcap::header(pcap::MICROS, section.snaplen, section.first_link()).to_vec(),
+            Self::PcapNanos => pcap::header(pcap::NANOS, section.snaplen, section.first_link()).to_vec(),
             Self::Pcapng => section.bytes(self.resolution()),
         }
     }
@@ -105,7 +105,7 @@ impl Format {
     /// length later, because libpcap truncates packets to the first one, or stops reading: so it is the maximum.
     pub(crate) fn stream_header(self, section: &Section, resolution: Resolution) -> Vec<u8> {
         match self {
-            Self::Pcap | Self::PcapNanos => self.header(&Section { snaplen: MAX_SNAPLEN, ..Section::default() }),
+            Self::Pcap | Self::PcapNanos => self.header(&section.for_stream()),
             Self::Pcapng => section.for_stream().bytes(resolution),
         }
     }

@@ -1,7 +1,9 @@
 //! What a file says of the machine that it comes from.
 
+mod btf;
 mod kernel;
 
+pub(crate) use btf::checksum_state;
 use kernel::Clock;
 use polycube_plugin_api::Point;
 use rustix::system::uname;
@@ -87,6 +89,7 @@ mod tests {
             is_loopback: true,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let found = Netdev::at(&point("lo"));
         assert!(found.ipv4.contains(&([127, 0, 0, 1], [255, 0, 0, 0])), "{found:?}");

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::consumer::Consumer;
 use crate::drain::{Drain, RingSet};
 use crate::format::Format;
+use crate::keys::Keys;
 use crate::larger::{Larger, LargerError, give};
 use crate::lock::lock;
 use crate::log::Log;
@@ -121,6 +122,7 @@ pub(crate) struct CubeContext {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) keys: Arc<Keys>,
     worker: Arc<FileWorker>,
     errands: Errands,
     /// Closes when the files of killed daemons are mended.
@@ -136,12 +138,13 @@ impl CubeContext {
     pub(crate) fn new(cube: Cube, process: u32, key: [u8; 32]) -> Result<Self, SessionError> {
         let limit = cube.capture_memory().unwrap_or_else(default_limit);
         let outcome = Arc::new(Outcome::new(Share::new(cube.name(), limit)));
-        let readers = Arc::new(Readers::new(cube.name(), Arc::clone(&outcome), log_of(&cube)));
+        let keys = Arc::<Keys>::default();
+        let readers = Arc::new(Readers::new(cube.name(), Arc::clone(&outcome), Arc::clone(&keys), log_of(&cube)));
         let worker = Arc::new(FileWorker::new(Arc::clone(&outcome), log_of(&cube)));
         let roots = Roots::new(cube.capture_dir(), cube.capture_roots()).readable_by(cube.capture_group());
         let mending = Arc::new(Mutex::new(start_mending(&cube, &roots).map_err(SessionError::Thread)?));
         let (queue, errands) = (Arc::default(), Errands::default());
-        Ok(Self { cube, roots, outcome, queue, readers, worker, errands, mending, process, key })
+        Ok(Self { cube, roots, outcome, queue, readers, keys, worker, errands, mending, process, key })
     }
 
     /// Whether files can be created, if any are.
@@ -187,7 +190,7 @@ impl CubeContext {
     }
 
     fn router(&self, settings: Arc<Settings>, session: u64, former: Option<Passed>) -> io::Result<Router> {
-        let Self { cube, roots, outcome, queue, readers, worker, process, key, .. } = self;
+        let Self { cube, roots, outcome, queue, readers, keys, worker, process, key, .. } = self;
         let files = Files::new(FileContext {
             cube: cube.name().to_owned(),
             session,
@@ -197,12 +200,13 @@ impl CubeContext {
             journal: Journal::new(roots.capture_dir(), &format!("{}-{process:08x}-{session}", cube.uuid())),
             settings: Arc::clone(&settings),
             outcome: Arc::clone(outcome),
+            keys: Arc::clone(keys),
             worker: Arc::clone(worker),
             log: log_of(cube),
         });
         let stop = StopCondition::new(settings.stop, former, Arc::clone(outcome), log_of(cube), self.on_stop());
         let (outcome, queue, readers) = (Arc::clone(outcome), Arc::clone(queue), Arc::clone(readers));
-        Router::new(Outlets { outcome, queue, readers, key: *key }, settings, stop, files)
+        Router::new(Outlets { outcome, queue, readers, keys: Arc::clone(keys), key: *key }, settings, stop, files)
     }
 }
 
@@ -393,7 +397,7 @@ fn size_of(map: &Map) -> MapSize {
     MapSize { value_size: map.value_size, count: map.max_entries }
 }
 
-fn log_of(cube: &Cube) -> Log {
+pub(crate) fn log_of(cube: &Cube) -> Log {
     let host = cube.clone();
     Box::new(move |level, message| host.log(level, message))
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use polycube_filter::joined;
 use polycube_plugin_api::{Point, Refusal, Tag};
 
-use crate::config::{Config, Direct, Fsync, Mebibytes, Priority, RingMemory, SnapLen, Store};
+use crate::config::{Config, Direct, Fsync, Mebibytes, OverIp, Priority, RingMemory, SnapLen, Store};
 use crate::format::Format;
 use crate::format::pcapng::{Interface, Section};
+use crate::keys;
 use crate::machine::{Machine, Netdev};
 use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
@@ -34,8 +35,12 @@ pub(crate) struct Settings {
     /// Maximum bytes that wait for a slow disk.
     pub(crate) memory: usize,
     pub(crate) queue: QueueLimits,
+    /// How long packets wait for TLS keys.
+    pub(crate) keys_wait: Duration,
     /// Maximum bytes that wait for a slow reader of a stream.
     pub(crate) stream_buffer: usize,
+    /// Where readers of PCAP-over-IP connect, if they can.
+    pub(crate) over_ip: Option<OverIp>,
 }
 
 /// Where files are created, and when the next one begins.
@@ -75,7 +80,13 @@ pub(crate) struct QueueLimits {
 impl Settings {
     /// # Errors
     /// A `dump` that is not a valid path, or contains a part of the time that is not known.
-    pub(crate) fn new(config: &Config, cube: &str, points: &[Point], roots: &Roots) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        config: &Config,
+        cube: &str,
+        points: &[Point],
+        roots: &Roots,
+        over_ip: Option<OverIp>,
+    ) -> Result<Self, Refusal> {
         let memory = |size: Mebibytes| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
         let seconds = |count: u32| Duration::from_secs(count.into());
         let (directory, stem) = match config.dump.as_deref().filter(|path| !path.is_empty()) {
@@ -113,7 +124,9 @@ impl Settings {
             stop: Extent { packets: stop.packets, bytes: stop.bytes, time: stop.seconds.map(seconds) },
             memory: memory(storage.memory),
             queue: QueueLimits { packets: config.queue.packets as usize, bytes: memory(config.queue.size) },
+            keys_wait: Duration::from_millis(config.keys_wait.into()),
             stream_buffer: memory(config.stream_buffer),
+            over_ip,
         })
     }
 
@@ -125,6 +138,15 @@ impl Settings {
     /// Whether anything depends on the passing of time. Files always do: another program may remove them.
     pub(crate) fn watches_the_clock(&self) -> bool {
         self.keeps_files() || self.stop.time.is_some()
+    }
+}
+
+impl FileSettings {
+    /// Bytes of TLS keys that a file begins with at most. All that are kept may be needed: the daemon does not know which
+    /// connections have ended. But a file is there for its packets.
+    pub(crate) fn most_keys(&self) -> usize {
+        let part = self.rotate.bytes.map(|bytes| bytes / 8);
+        part.and_then(|part| usize::try_from(part).ok()).map_or(keys::MOST, |part| part.min(keys::MOST))
     }
 }
 
@@ -211,6 +233,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let config = Config { filter: Some(String::from("udp")), ..Config::default() };
         let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], &config).unwrap();

@@ -9,7 +9,7 @@ use polycube_filter::LinkType;
 use polycube_layout::ring::{MAX_SNAPLEN, PACKET_BLOCK, RECORD_HEADER};
 
 use crate::format::pcap::HEADER;
-use crate::format::pcapng::{BYTE_ORDER, INTERFACE_BLOCK, SECTION_BLOCK, block_length};
+use crate::format::pcapng::{BYTE_ORDER, INTERFACE_BLOCK, SECRETS_BLOCK, SECTION_BLOCK, block_length};
 use crate::format::{Format, Stamp};
 use crate::store::Form;
 
@@ -17,8 +17,6 @@ use crate::store::Form;
 const PIECE: usize = 256 << 10;
 /// Longer than any block of ours.
 const LONGEST: usize = 16 << 20;
-/// Types of a Decryption Secrets Block (4.7).
-const SECRETS_BLOCK: u32 = 10;
 /// `LINKTYPE_RAW`, and what classic pcap has for it on Linux.
 const RAW: [u16; 2] = [101, 12];
 /// Options of interfaces and packets: `if_name`, `if_tsresol`, `epb_flags`.

@@ -14,6 +14,7 @@ use crate::format::pcap::{ETHERNET, MAJOR, MICROS, MINOR};
 use crate::memory::Usage;
 pub use crate::outcome::FileStatus;
 use crate::outcome::{FileState, Outcome};
+use crate::over_ip::PortState;
 use crate::sink::{QueuedPacket, ReaderState, timestamp};
 
 /// State of a packet capture.
@@ -44,6 +45,9 @@ pub struct State {
     /// Header of the capture's pcap file
     #[schemars(extend("x-minor" = true))]
     pub globalheader: GlobalHeader,
+    /// TLS keys that files and streams of pcapng get: the last MiB of those that were given with `keys`
+    #[schemars(extend("x-minor" = true))]
+    pub tls_keys: usize,
     /// The packet that a client of network mode gets next; GET `packet` removes it from the queue
     #[schemars(extend("x-minor" = true))]
     pub packet: PacketHead,
@@ -55,6 +59,29 @@ pub struct State {
     /// Clients that read packets live
     #[schemars(extend("x-list-key" = "id"))]
     pub streams: Vec<Reader>,
+    /// The port of PCAP-over-IP; left out if there is none
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
+}
+
+/// A port at which readers get packets as soon as they connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Listener {
+    /// Address and port
+    pub address: String,
+    /// Format of the stream
+    pub format: Format,
+    /// listening, or why readers cannot connect
+    pub status: String,
+    /// Clients that are connected; `streams` has what each got of this capture
+    pub readers: usize,
+}
+
+impl From<PortState> for Listener {
+    fn from(PortState { at, status, readers }: PortState) -> Self {
+        Self { address: at.address.to_string(), format: at.format, status, readers }
+    }
 }
 
 /// The memory of a capture, and of all captures of the daemon.
@@ -62,7 +89,7 @@ pub struct State {
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryState {
     /// What rings may take up while the capture is on and attached; most of it is made when it is first needed
-    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge" }))]
+    #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_ring_bytes", "type": "gauge", "total": "polycube_ring_bytes" }))]
     pub rings: u64,
     /// Packets that wait for the disk
     #[schemars(extend("x-unit" = "bytes", "x-metric" = { "name": "packetcapture_backlog_bytes", "type": "gauge" }))]
@@ -228,6 +255,9 @@ pub struct Reader {
     pub id: u64,
     /// Format of the stream
     pub format: Format,
+    /// Where a client of PCAP-over-IP connects from
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// Packets delivered
     pub packets: u64,
     /// Bytes of these packets
@@ -238,8 +268,8 @@ pub struct Reader {
 }
 
 impl From<ReaderState> for Reader {
-    fn from(ReaderState { id, format, packets, bytes, dropped }: ReaderState) -> Self {
-        Self { id, format, packets, bytes, dropped }
+    fn from(ReaderState { id, format, peer, packets, bytes, dropped }: ReaderState) -> Self {
+        Self { id, format, peer: peer.map(|peer| peer.to_string()), packets, bytes, dropped }
     }
 }
 
@@ -367,6 +397,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            peer: None,
         };
         let (away, there) = (point(None), point(Some("veth1")));
         assert_eq!(idle(Capture::Off, std::slice::from_ref(&there)).as_deref(), Some("off"));

@@ -88,7 +88,8 @@ enum StreamError {
     #[error("the capture keeps no packets (`store=none`): follow the stream, which has those from now on")]
     NotKept,
     #[error(
-        "`{0}` has packets without Ethernet headers, which pcapng alone has: ask for the stream with format=pcapng"
+        "`{0}` has packets without Ethernet headers, and other places have them, which only pcapng can tell apart: ask for \
+         the stream with format=pcapng"
     )]
     RawIp(String),
 }
@@ -111,9 +112,9 @@ fn stream(
     follows: bool,
     limit: Option<u64>,
 ) -> Result<Opened, StreamError> {
-    let CubeContext { cube, outcome, queue, readers, .. } = context;
+    let CubeContext { cube, outcome, queue, readers, keys, .. } = context;
     let section = readers.section();
-    if let Some(place) = section.raw_ip().filter(|_| format != Format::Pcapng) {
+    if let Some(place) = section.raw_ip().filter(|_| format != Format::Pcapng && section.only_link().is_none()) {
         return Err(StreamError::RawIp(place.to_owned()));
     }
     let (id, fd) = if follows {
@@ -121,14 +122,15 @@ fn stream(
         let (id, fd) = readers.open(format, source.resolution(), limit)?;
         (Some(id), fd)
     } else if settings.is_some_and(|settings| settings.network) {
-        let excerpt = queue.snapshot(format, &section, limit);
+        let excerpt = queue.snapshot(Excerpt::new(format, &section).up_to(limit).with_keys(keys.all()));
         (None, bytes_in_a_pipe(excerpt.finish(|packets| outcome.statistics_of_session(packets)))?)
     } else {
         let files = files(outcome)?;
         if files.is_empty() && settings.is_some_and(|settings| !settings.keeps_files()) {
             return Err(StreamError::NotKept);
         }
-        (None, snapshot(files, Excerpt::new(format, &section).up_to(limit), Arc::clone(outcome))?)
+        let excerpt = Excerpt::new(format, &section).up_to(limit).with_keys(keys.all());
+        (None, snapshot(files, excerpt, Arc::clone(outcome))?)
     };
     let file_name = Some(format!("{}.{}", cube.name(), format.extension()));
     Ok(Opened { fd, media: format.media().to_owned(), file_name, id })

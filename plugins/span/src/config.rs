@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use polycube_filter::{Fields, Netmask, NetmaskError, PrefixError, ProtocolError};
+use polycube_filter::{Fields, Filters, FiltersError, Netmask, NetmaskError};
 use polycube_plugin_api::{Direction, Refusal, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct Config {
     /// Which packets to mirror
     pub direction: Mirrored,
     /// Where copies go on this machine: out of a netdev, or into a port of a cube (`br1:p1`), as if they had come in there
-    #[schemars(extend("examples" = ["veth9", "br1:p1"]))]
+    #[schemars(extend("x-names" = "peers", "examples" = ["veth9", "br1:p1"]))]
     pub target: Option<String>,
     /// Where copies go on another machine, instead of `target`
     pub collector: Collector,
@@ -161,33 +161,19 @@ impl Collector {
         if address.is_unspecified() || address.is_multicast() || is_broadcast {
             return Err(refuse("address", format!("{address} is not the address of one machine")));
         }
+        if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+            let why = "is link-local, which does not say by which netdev: give another address of the collector, or set \
+                       `target` to a netdev that leads there";
+            return Err(refuse("address", format!("{address} {why}")));
+        }
+        if let Some(source) = self.source.filter(|source| source.is_unspecified() || source.is_multicast()) {
+            return Err(refuse("source", format!("{source} is not an address of this machine")));
+        }
         if let Some(source) = self.source.filter(|source| source.is_ipv4() != address.is_ipv4()) {
             return Err(refuse("source", format!("{source} and the collector's {address} are of different families")));
         }
         Ok(Some((address, self)))
     }
-}
-
-/// Conditions. [`Config::fields`] parses them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Filters {
-    /// Source prefix, IPv4 or IPv6; host bits are ignored
-    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24", "2001:db8::/32"]))]
-    pub src: Option<String>,
-    /// Destination prefix, of the same family
-    #[schemars(extend("format" = "ip-prefix", "examples" = ["10.10.10.0/24"]))]
-    pub dst: Option<String>,
-    /// Source port, of any protocol that has ports
-    pub sport: Option<u16>,
-    /// Destination port, of any protocol that has ports
-    pub dport: Option<u16>,
-    /// Protocol over IP: tcp, udp, icmp, icmpv6, sctp or a number
-    #[schemars(
-        regex(pattern = "^(tcp|udp|icmp|icmpv6|sctp|[0-9]{1,3})$"),
-        extend("x-lower-case" = true, "examples" = ["tcp", "udp", "icmp", "icmpv6", "sctp", "47"])
-    )]
-    pub l4proto: Option<String>,
 }
 
 impl Config {
@@ -196,16 +182,10 @@ impl Config {
     /// # Errors
     /// A text that is not a prefix or protocol, with the field's path.
     pub(crate) fn fields(&self) -> Result<Fields, Refusal> {
-        let Filters { src, dst, sport, dport, l4proto } = &self.filters;
-        let refused = |name: &str, why: String| Refusal::new(Tag::InvalidValue, why).at(format!("filters/{name}"));
-        let prefix = |name: &str, text: &Option<String>| {
-            let refused = |error: PrefixError| refused(name, error.to_string());
-            text.as_deref().map(polycube_filter::prefix).transpose().map_err(refused)
+        let refused = |error: FiltersError| {
+            Refusal::new(Tag::InvalidValue, error.to_string()).at(format!("filters/{}", error.field()))
         };
-        let protocol = l4proto.as_ref().map(|text| text.to_ascii_lowercase().parse()).transpose();
-        let protocol = protocol.map_err(|error: ProtocolError| refused("l4proto", error.to_string()))?;
-        let (src, dst) = (prefix("src", src)?, prefix("dst", dst)?);
-        Ok(Fields { src, dst, sport: *sport, dport: *dport, l4proto: protocol })
+        self.filters.fields().map_err(refused)
     }
 
     /// The network's mask, unknown if it is not set.
@@ -246,6 +226,11 @@ mod tests {
         check(&json!({ "id": 1 << 24 }), Err(("collector/id", "a VNI of VXLAN is at most 16777215, not 16777216")));
         let why = "224.0.0.1 is not the address of one machine";
         check(&json!({ "address": "224.0.0.1" }), Err(("collector/address", why)));
+        let why = "fe80::9 is link-local, which does not say by which netdev: give another address of the collector, or set \
+                   `target` to a netdev that leads there";
+        check(&json!({ "address": "fe80::9" }), Err(("collector/address", why)));
+        let why = "0.0.0.0 is not an address of this machine";
+        check(&json!({ "address": "192.0.2.9", "source": "0.0.0.0" }), Err(("collector/source", why)));
         let why = "::1 and the collector's 192.0.2.9 are of different families";
         check(&json!({ "address": "192.0.2.9", "source": "::1" }), Err(("collector/source", why)));
     }

@@ -1,6 +1,5 @@
 //! One mirror.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use polycube_filter::{Compiled, Fields, FilterError, Invalid, Netmask, compile, joined};
@@ -26,10 +25,11 @@ pub struct Span {
 
 /// What belongs to a configuration.
 struct Mirror {
+    config: Config,
     goal: Goal,
     filter: Arc<Filter>,
-    /// The netdevs whose packets are mirrored.
-    mirrored: BTreeSet<String>,
+    /// Where packets are mirrored.
+    points: Vec<Point>,
     maps: Option<(Array<Destination>, PerCpuArray<Counters>)>,
     way: Mutex<Option<Way>>,
 }
@@ -62,7 +62,7 @@ impl Span {
     /// Finds the way anew. What changes is logged.
     fn look(&self) {
         let Some(mirror) = self.mirror.now() else { return };
-        let found = mirror.goal.way(&mirror.mirrored, |port| self.cube.netdev_at(port));
+        let found = mirror.goal.way(&mirror.points, |port| self.cube.netdev_at(port));
         let mut way = lock(&mirror.way);
         if way.as_ref() == Some(&found) {
             return;
@@ -73,10 +73,22 @@ impl Span {
             return;
         }
         let level = if found.problem.is_some() { Level::Warn } else { Level::Info };
-        if !mirror.mirrored.is_empty() {
-            self.cube.log(level, &mirror.goal.in_words(&found));
+        let words = mirror.goal.in_words(&found);
+        let is_news = way.as_ref().is_none_or(|before| mirror.goal.in_words(before) != words);
+        if is_news && mirror.has_packets() {
+            self.cube.log(level, &words);
         }
         *way = Some(found);
+    }
+
+    /// Whether a mirror to what it mirrors is to be refused: somebody asks for it. Where only the netdevs are others than before,
+    /// or the daemon has just started, there is nobody to hear of it, and the mirror stops instead.
+    fn is_asked_for(&self, wanted: &Wanted<Config>, at: &Point) -> bool {
+        let ids = |points: &[Point]| points.iter().map(|point| point.id).collect::<Vec<_>>();
+        match self.mirror.now() {
+            Some(mirror) => mirror.config != wanted.config || ids(&mirror.points) != ids(&wanted.points),
+            None => self.cube.netdev_at(&at.name) == at.netdev,
+        }
     }
 }
 
@@ -94,24 +106,29 @@ impl Service for Span {
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
         let Wanted { config, points, .. } = wanted;
         let goal = Goal::of(config)?;
-        refuse_loop(&goal, points, |port| self.cube.netdev_at(port))?;
+        if let Some((at, refusal)) = find_loop(&goal, points, |port| self.cube.netdev_at(port))
+            && self.is_asked_for(wanted, at)
+        {
+            return Err(refusal);
+        }
         let filter = self.filter(config)?;
         Ok(datapath::datapath(config, Form::of(config, &goal), filter.program.as_ref(), (self.id, points)))
     }
 
     fn prepare(&self, wanted: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {
         let config = &wanted.config;
-        let mirrored: BTreeSet<String> = wanted.points.iter().filter_map(|point| point.netdev.clone()).collect();
-        let maps = (!mirrored.is_empty())
-            .then(|| Ok::<_, Refusal>((maps.open(DESTINATION)?, maps.open(COUNTERS)?)))
-            .transpose()?;
-        self.mirror.prepare(Mirror {
+        let mut mirror = Mirror {
+            config: config.clone(),
             goal: Goal::of(config)?,
             filter: self.filter(config)?,
-            mirrored,
-            maps,
+            points: wanted.points.clone(),
+            maps: None,
             way: Mutex::default(),
-        });
+        };
+        if mirror.has_packets() {
+            mirror.maps = Some((maps.open(DESTINATION)?, maps.open(COUNTERS)?));
+        }
+        self.mirror.prepare(mirror);
         Ok(())
     }
 
@@ -121,7 +138,10 @@ impl Service for Span {
     }
 
     fn state(&self) -> Result<State, Refusal> {
-        self.mirror.read(Mirror::state)
+        match self.mirror.now() {
+            Some(mirror) => Ok(mirror.state()?),
+            None => Ok(State { status: "not in force: `failure` says why".to_owned(), ..State::default() }),
+        }
     }
 
     fn tick(&self) {
@@ -134,11 +154,17 @@ impl Service for Span {
 }
 
 impl Mirror {
+    /// Whether packets pass anywhere that it is attached to.
+    fn has_packets(&self) -> bool {
+        self.points.iter().any(|point| point.netdev.is_some())
+    }
+
     fn state(&self) -> Result<State, MapError> {
         let way = lock(&self.way);
         let counters = self.maps.as_ref().map(|(_, counters)| counters.sum(0)).transpose()?.unwrap_or_default();
         let status = match &*way {
-            _ if self.mirrored.is_empty() => "attached to nothing that exists".to_owned(),
+            _ if self.points.is_empty() => "not attached".to_owned(),
+            _ if !self.has_packets() => self.points.iter().map(waits).collect::<Vec<_>>().join("; "),
             Some(way) => self.goal.in_words(way),
             None => "starting".to_owned(),
         };
@@ -151,6 +177,15 @@ impl Mirror {
     }
 }
 
+/// What a point without packets waits for.
+fn waits(Point { name, peer, .. }: &Point) -> String {
+    match peer {
+        Some(peer) => format!("attached to {name}, whose peer {peer} does not exist"),
+        None if name.contains(':') => format!("attached to {name}, which has no peer"),
+        None => format!("attached to {name}, which does not exist"),
+    }
+}
+
 impl Filter {
     fn state(&self) -> Option<ProgramState> {
         let program = self.program.as_ref()?;
@@ -159,22 +194,19 @@ impl Filter {
     }
 }
 
-/// A mirror whose copies pass itself again. Other loops are cut when a copy comes back.
-fn refuse_loop(goal: &Goal, points: &[Point], netdev_at: impl Fn(&str) -> Option<String>) -> Result<(), Refusal> {
-    let (target, netdev) = match goal {
-        Goal::Netdev(target) => (target, Some(target.clone())),
-        Goal::Port(target) => (target, netdev_at(target)),
-        Goal::None | Goal::Collector(..) => return Ok(()),
-    };
+/// A mirror whose copies pass itself again: where, and why that is refused. Other loops are cut when a copy comes back.
+fn find_loop<'a>(
+    goal: &Goal,
+    points: &'a [Point],
+    netdev_at: impl Fn(&str) -> Option<String>,
+) -> Option<(&'a Point, Refusal)> {
+    let (Goal::Netdev(target) | Goal::Port(target)) = goal else { return None };
+    let netdev = goal.netdev(netdev_at);
     let is_fed = |point: &&Point| point.name == *target || netdev.is_some() && point.netdev == netdev;
-    match points.iter().find(is_fed) {
-        Some(Point { name, .. }) => {
-            let at = if name == target { String::new() } else { format!(", at {name}") };
-            let why = format!("target={target} is what is mirrored{at}: copies would be mirrored again");
-            Err(Refusal::new(Tag::InvalidValue, why).at("target"))
-        }
-        None => Ok(()),
-    }
+    let point = points.iter().find(is_fed)?;
+    let at = if point.name == *target { String::new() } else { format!(", at {}", point.name) };
+    let why = format!("target={target} is what is mirrored{at}: copies would be mirrored again");
+    Some((point, Refusal::new(Tag::InvalidValue, why).at("target")))
 }
 
 /// The user's view of a filter error.

@@ -37,7 +37,7 @@ pub struct WayState {
     /// Next machine on the way to the collector
     #[serde(skip_serializing_if = "Option::is_none")]
     pub neighbour: Option<IpAddr>,
-    /// Whether that machine answers, as far as the kernel knows
+    /// Whether that machine answers, as far as the kernel knows; left out while it has not been asked
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<bool>,
     /// Maximum bytes of a copy with its outer IP header; longer ones are cut
@@ -51,7 +51,7 @@ impl From<&Way> for WayState {
             netdev: way.netdev.clone(),
             source: way.source,
             neighbour: way.neighbour.map(|(address, _)| address),
-            answers: way.neighbour.map(|(_, has_failed)| !has_failed),
+            answers: way.neighbour.and_then(|(_, answers)| answers),
             mtu: way.source.map(|_| way.destination.mtu),
         }
     }
@@ -80,7 +80,7 @@ counters! {
         filtered: "span_filtered_packets_total",
         /// Packets that were not sampled
         sampled_out: "span_sampled_out_packets_total",
-        /// Copies that passed here again, and ICMP errors from the collector, which are not mirrored
+        /// Copies that passed here again, and ICMP errors about copies, which are not mirrored
         again: "span_again_packets_total",
         /// Packets that were not mirrored because the netdev, or a route to the collector, was missing
         no_way: "span_no_way_packets_total",

@@ -1,18 +1,15 @@
 //! Where copies go: found when the configuration comes into force, and again every second, because netdevs, routes and
 //! neighbours come and go.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
 use polycube_layout::span::{Destination, HEADER_ROOM};
-use polycube_plugin_api::{Refusal, Tag};
-use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use polycube_plugin_api::{NetdevState, Point, Refusal, Tag};
 
 use crate::config::{Collector, Config};
 use crate::header::Header;
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, RouteError};
 
 /// Where copies are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +32,35 @@ pub(crate) struct Way {
     pub(crate) netdev: Option<String>,
     /// The source address of the outer header.
     pub(crate) source: Option<IpAddr>,
-    /// The router, or the collector itself, and whether it has not answered.
-    pub(crate) neighbour: Option<(IpAddr, bool)>,
+    /// The router, or the collector itself, and whether it answers, if that is known.
+    pub(crate) neighbour: Option<(IpAddr, Option<bool>)>,
     pub(crate) problem: Option<String>,
+}
+
+/// Why copies do not get to a collector.
+#[derive(Debug, thiserror::Error)]
+enum NoWay {
+    #[error("cannot ask the kernel for the way to {address}: {source}")]
+    Kernel { address: IpAddr, source: io::Error },
+    #[error("there is no route to {address}")]
+    NoRoute { address: IpAddr },
+    #[error("the route to {address} is of the type `{kind}`: nothing is sent there")]
+    Barred { address: IpAddr, kind: &'static str },
+    #[error("{address} is an address of this machine, where nothing would arrive: to mirror to a netdev, set `target`")]
+    Own { address: IpAddr },
+    #[error("the source {from} is not an address of this machine")]
+    Foreign { from: IpAddr },
+    #[error("the route to {address} has no source address: set `source`")]
+    NoSource { address: IpAddr },
+    #[error("waiting for the netdev `{netdev}` on the way to {address}, {}", what_it_is(*state))]
+    NotUp { address: IpAddr, netdev: String, state: NetdevState },
 }
 
 impl Goal {
     /// # Errors
     /// Two goals, or one that makes no sense.
     pub(crate) fn of(config: &Config) -> Result<Self, Refusal> {
-        let target = config.target.as_deref().map(str::trim).filter(|target| !target.is_empty());
+        let target = config.target.as_deref().filter(|target| !target.is_empty());
         match (config.collector.checked()?, target) {
             (Some(_), Some(target)) => {
                 let why = format!("copies go to target={target} or to the collector: clear one of them");
@@ -58,25 +74,33 @@ impl Goal {
         }
     }
 
-    /// The way there now; `netdev_at` finds the netdev at a port. A port may come to one of the netdevs that are mirrored.
-    pub(crate) fn way(&self, mirrored: &BTreeSet<String>, netdev_at: impl Fn(&str) -> Option<String>) -> Way {
+    /// The way there now; `netdev_at` finds the netdev at a port. It may have come to be one of those that are mirrored.
+    pub(crate) fn way(&self, mirrored: &[Point], netdev_at: impl Fn(&str) -> Option<String>) -> Way {
         match self {
             Self::None => Way::none("nowhere to mirror to: set target, or the address of a collector".to_owned()),
-            Self::Netdev(name) => to_netdev(name),
+            Self::Netdev(name) => to_netdev(name, None, mirrored),
             Self::Port(port) => match netdev_at(port) {
-                Some(name) if mirrored.contains(&name) => {
-                    Way::none(format!("{name}, at {port}, is what is mirrored: copies would be mirrored again"))
-                }
-                Some(name) => to_netdev(&name),
+                Some(name) => to_netdev(&name, Some(port), mirrored),
                 None => Way::none(format!("waiting for the port {port}, which does not exist, or has no peer")),
             },
-            Self::Collector(address, collector) => to_collector(*address, collector)
-                .unwrap_or_else(|error| Way::none(no_route(*address, collector, &error))),
+            Self::Collector(address, collector) => {
+                to_collector(*address, collector).unwrap_or_else(|reason| Way::none(reason.to_string()))
+            }
         }
     }
-}
 
-impl Goal {
+    /// The netdev that copies would go to, by its own name, if it is known.
+    pub(crate) fn netdev(&self, netdev_at: impl Fn(&str) -> Option<String>) -> Option<String> {
+        match self {
+            Self::Netdev(name) => {
+                let found = Netlink::open().and_then(|netlink| netlink.named(name));
+                Some(found.ok().flatten().map_or_else(|| name.clone(), |link| link.name))
+            }
+            Self::Port(port) => netdev_at(port),
+            Self::None | Self::Collector(..) => None,
+        }
+    }
+
     /// What happens on the way that was found, in a line.
     pub(crate) fn in_words(&self, way: &Way) -> String {
         let netdev = way.netdev.as_deref().unwrap_or_default();
@@ -100,50 +124,72 @@ impl Way {
 
 const NOWHERE: Destination = Destination { ifindex: 0, mtu: 0, sum: 0, length: 0, header: [0; HEADER_ROOM] };
 
-fn to_netdev(name: &str) -> Way {
-    match index(name) {
-        Ok(ifindex) => Way {
-            destination: Destination { ifindex, ..NOWHERE },
-            netdev: Some(name.to_owned()),
-            source: None,
-            neighbour: None,
-            problem: None,
-        },
-        Err(_) => Way::none(format!("waiting for the netdev `{name}`, which does not exist")),
+/// The way out of a netdev, or into the `port` that it is at.
+fn to_netdev(name: &str, port: Option<&str>, mirrored: &[Point]) -> Way {
+    let link = match Netlink::open().and_then(|netlink| netlink.named(name)) {
+        Ok(Some(link)) => link,
+        Ok(None) => return Way::none(format!("waiting for the netdev `{name}`, which does not exist")),
+        Err(error) => return Way::none(format!("cannot look up the netdev `{name}`: {error}")),
+    };
+    let at = port.map(|port| format!(" at {port}")).unwrap_or_default();
+    if let Some(point) = mirrored.iter().find(|point| point.netdev.as_ref() == Some(&link.name)) {
+        let place = if point.name == link.name { String::new() } else { format!(", at {}", point.name) };
+        return Way::none(format!("`{}`{at} is what is mirrored{place}: copies would be mirrored again", link.name));
+    }
+    // What comes in by a netdev does not pass its carrier.
+    let is_lost = link.state == NetdevState::Down || link.state == NetdevState::NoCarrier && port.is_none();
+    if is_lost {
+        return Way::none(format!("waiting for the netdev `{}`{at}, {}", link.name, what_it_is(link.state)));
+    }
+    Way {
+        destination: Destination { ifindex: link.ifindex, ..NOWHERE },
+        netdev: Some(link.name),
+        source: None,
+        neighbour: None,
+        problem: None,
     }
 }
 
-fn index(name: &str) -> io::Result<u32> {
-    // Any socket asks for netdevs.
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    Ok(name_to_index(socket, name)?)
+/// Why a netdev takes no copies.
+fn what_it_is(state: NetdevState) -> &'static str {
+    if state == NetdevState::NoCarrier { "which has no carrier" } else { "which is down" }
 }
 
-fn to_collector(address: IpAddr, collector: &Collector) -> io::Result<Way> {
-    let netlink = Netlink::open()?;
-    let route = netlink.route(address, collector.source)?;
-    let link = netlink.link(route.ifindex)?;
-    let unknown = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the route has no source address");
-    let source = collector.source.or(route.source).ok_or_else(unknown)?;
+fn to_collector(address: IpAddr, collector: &Collector) -> Result<Way, NoWay> {
+    let kernel = |source| NoWay::Kernel { address, source };
+    let no_route = |error| match error {
+        RouteError::None => NoWay::NoRoute { address },
+        RouteError::Barred(kind) => NoWay::Barred { address, kind },
+        RouteError::Kernel(source) => kernel(source),
+    };
+    let netlink = Netlink::open().map_err(kernel)?;
+    if let Some(from) = collector.source
+        && !netlink.route(from, None).is_ok_and(|route| route.is_local)
+    {
+        return Err(NoWay::Foreign { from });
+    }
+    let route = netlink.route(address, collector.source).map_err(no_route)?;
+    if route.is_local {
+        return Err(NoWay::Own { address });
+    }
+    let link = netlink.link(route.ifindex).map_err(kernel)?;
+    if link.state != NetdevState::Up {
+        return Err(NoWay::NotUp { address, netdev: link.name, state: link.state });
+    }
+    let source = collector.source.or(route.source).ok_or(NoWay::NoSource { address })?;
     let next = route.gateway.unwrap_or(address);
-    let has_failed = netlink.has_failed(route.ifindex, next);
+    let answers = netlink.answers(route.ifindex, next);
     let Header { bytes, length, sum } = Header::new(collector, address, source);
     let mtu = route.mtu.filter(|mtu| *mtu != 0).unwrap_or(link.mtu);
-    let problem = has_failed.then(|| format!("{next} does not answer on {}: copies are lost there", link.name));
+    let is_silent = answers == Some(false);
+    let problem = is_silent.then(|| format!("{next} does not answer on {}: copies are lost there", link.name));
     Ok(Way {
         destination: Destination { ifindex: route.ifindex, mtu, sum, length: length as u32, header: bytes },
         netdev: Some(link.name),
         source: Some(source),
-        neighbour: Some((next, has_failed)),
+        neighbour: Some((next, answers)),
         problem,
     })
-}
-
-fn no_route(address: IpAddr, collector: &Collector, error: &io::Error) -> String {
-    match collector.source {
-        Some(source) => format!("there is no route to {address} from {source}: {error}"),
-        None => format!("there is no route to {address}: {error}"),
-    }
 }
 
 #[cfg(test)]
@@ -155,9 +201,7 @@ mod tests {
     #[track_caller]
     fn check(config: &Value, expected: Result<Option<&str>, &str>) {
         let config: Config = serde_json::from_value(config.clone()).unwrap();
-        let found = Goal::of(&config)
-            .map(|goal| goal.way(&BTreeSet::new(), |_| None).problem)
-            .map_err(|refusal| refusal.message);
+        let found = Goal::of(&config).map(|goal| goal.way(&[], |_| None).problem).map_err(|refusal| refusal.message);
         let found = found.as_ref().map(Option::as_deref).map_err(String::as_str);
         assert_eq!(found, expected);
     }

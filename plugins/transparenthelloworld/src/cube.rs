@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use polycube_plugin_api::packets::{PacketIn, PacketLog, PacketReader, Sender};
+use polycube_plugin_api::packets::{Handed, PacketIn, PacketLog, PacketReader, Sender};
 use polycube_plugin_api::{
     Cube, Datapath, Direction, Level, Maps, Point, Refusal, Service, ServiceKind, Staged, Wanted,
 };
@@ -80,12 +80,7 @@ impl Service for TransparentHelloWorld {
         let Some(points) = self.points.now() else { return };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for point in points.iter().filter(|point| !known.contains(point)) {
-            let message = match &point.netdev {
-                Some(netdev) if *netdev == point.name => format!("attached to the netdev {netdev}"),
-                Some(netdev) => format!("attached to {}, whose peer is {netdev}", point.name),
-                None => format!("attached to {}, which has no peer", point.name),
-            };
-            self.cube.log(Level::Info, &message);
+            self.cube.log(Level::Info, &in_words(point));
         }
         known.clone_from(&points);
     }
@@ -93,12 +88,54 @@ impl Service for TransparentHelloWorld {
     fn state(&self) -> Result<State, Refusal> {
         let Counts { packets, stopped } = &*self.counts;
         let late = self.sender.outcomes()?;
+        let Handed { lost, expired, .. } = self.reader.handed()?;
         Ok(State {
             slow_path: SlowPath {
                 packets: packets.load(Ordering::Relaxed),
-                lost: self.reader.handed()?.lost,
+                lost,
+                expired,
                 stopped: stopped.load(Ordering::Relaxed) + late.unreachable + late.too_long,
             },
         })
+    }
+}
+
+/// Where the cube is attached, and to what its parent is connected there.
+fn in_words(Point { name, netdev, peer, .. }: &Point) -> String {
+    match (netdev, peer) {
+        (Some(netdev), None) if netdev == name => format!("attached to the netdev {name}"),
+        (None, Some(peer)) => format!("attached to {name}, whose peer {peer} does not exist"),
+        // A host that does not say what the peer is says the netdev.
+        (_, Some(peer)) | (Some(peer), None) => format!("attached to {name}, whose peer is {peer}"),
+        (None, None) => format!("attached to {name}, which has no peer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, netdev: Option<&str>, peer: Option<&str>, expected: &str) {
+        let [netdev, peer] = [netdev, peer].map(|name| name.map(str::to_owned));
+        let point = Point {
+            id: 0,
+            name: name.to_owned(),
+            netdev,
+            is_loopback: false,
+            is_raw_ip: false,
+            is_reversed: false,
+            peer,
+        };
+        assert_eq!(in_words(&point), expected);
+    }
+
+    #[test]
+    fn a_peer_is_what_the_user_named() {
+        check("veth1", Some("veth1"), None, "attached to the netdev veth1");
+        check("br1:p", Some("veth1"), Some("veth1"), "attached to br1:p, whose peer is veth1");
+        check("hw1:p", Some("pcnabc1230a"), Some("hw2:p"), "attached to hw1:p, whose peer is hw2:p");
+        check("br1:p", None, Some("veth1"), "attached to br1:p, whose peer veth1 does not exist");
+        check("br1:p", None, None, "attached to br1:p, which has no peer");
     }
 }

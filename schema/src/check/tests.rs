@@ -82,6 +82,15 @@ fn a_name_is_a_word_that_means_nothing_else() {
 }
 
 #[test]
+fn a_description_is_one_line() {
+    const WHY: &str = "its description is not one line: remove line breaks and other control characters";
+    for text in ["a\nb", "a\u{1b}[31mred", "\r"] {
+        check_that(|service| service.description = text.to_owned(), WHY);
+    }
+    check_that(|service| service.description = "Zählt Pakete: 1, 2 …".to_owned(), "");
+}
+
+#[test]
 fn configuration_and_state_are_objects_without_words_of_the_host() {
     let whole = |schema: Value| move |service: &mut ServiceSchema| service.state = schema;
     let shape = "its state is not an object: make it a struct with named fields";
@@ -104,6 +113,57 @@ fn configuration_and_state_are_objects_without_words_of_the_host() {
     check_that(
         |service| service.config["properties"]["box"]["properties"]["again"] = json!({ "$ref": "#" }),
         "`box/again` of its configuration has `$ref`: a type that contains itself cannot be a data model",
+    );
+}
+
+#[test]
+fn every_member_can_be_named_in_a_command() {
+    let put = |name: &str| json!({ "type": "object", "properties": { name: { "type": "integer" } } });
+    let words = "has a name that no command can carry: use ASCII letters, digits, `-` and `_`, and none of the words `add`, \
+                 `set`, `show`, `del`";
+    for name in ["add", "set", "show", "del", "a=b", "a.b", "", "a b", "a/b", "{x}", "é"] {
+        check_that(
+            |service| service.config["properties"]["box"] = put(name),
+            &format!("`box/{name}` of its configuration {words}"),
+        );
+        check_that(|service| service.state = put(name), &format!("`{name}` of its state {words}"));
+        let mut entries = list("id");
+        entries["items"]["properties"][name] = json!({ "type": "integer" });
+        check_that(
+            |service| service.config["properties"]["l"] = entries,
+            &format!("`l/{name}` of its configuration {words}"),
+        );
+    }
+    check_that(|service| service.state = put("Min-TTL_2"), "");
+    // What an action is given follows its path as `del=…`.
+    check_that(|service| service.actions[1].input = Some(put("del")), "");
+    check_that(|service| service.actions[1].input = Some(put("a=b")), &format!("`a=b` of its action's input {words}"));
+}
+
+#[test]
+fn what_a_schema_says_of_a_node_can_all_be_true() {
+    check_that(
+        |service| service.config["properties"]["size"]["default"] = json!("yes"),
+        "`size` of its configuration contradicts itself: its default, \"yes\", is not of its type, `integer`",
+    );
+    check_that(
+        |service| service.config["properties"]["routes"]["items"]["type"] = json!("array"),
+        "`routes` of its configuration contradicts itself: it has `properties` and is of the type `array`: make it `object`",
+    );
+    let state = |schema: Value| {
+        move |service: &mut ServiceSchema| service.state = json!({ "type": "object", "properties": schema })
+    };
+    check_that(
+        state(json!({ "size": { "type": ["string", "null"] } })),
+        "`size` is `integer` in its configuration and `string` in its state, which are shown as one: choose another name, or \
+         the same type",
+    );
+    check_that(state(json!({ "size": { "type": ["number", "null"] } })), "");
+    check_that(state(json!({ "size": {} })), "");
+    check_that(
+        state(json!({ "routes": { "type": "object", "properties": {} } })),
+        "`routes` is `array` in its configuration and `object` in its state, which are shown as one: choose another name, or \
+         the same type",
     );
 }
 

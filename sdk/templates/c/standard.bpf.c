@@ -6,7 +6,7 @@ PCN_PORTS;
 PCN_SETTING(__u8, DROP) = 0;
 PCN_COUNTERS(counters, 1);
 
-SEC("tc") int @name@(struct __sk_buff *skb)
+SEC("tc") int @entry@(struct __sk_buff *skb)
 {
 	pcn_count(&counters, 0, skb);
 	return DROP ? PCN_DROP : pcn_forward(pcn_port(skb) ^ 1);

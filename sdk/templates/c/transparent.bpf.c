@@ -5,7 +5,7 @@ PCN_LICENSE("Dual MIT/GPL");
 PCN_SETTING(__u8, DROP) = 0;
 PCN_COUNTERS(counters, 1);
 
-SEC("tc") int @name@(struct __sk_buff *skb)
+SEC("tc") int @entry@(struct __sk_buff *skb)
 {
 	pcn_count(&counters, 0, skb);
 	return DROP ? PCN_DROP : pcn_next(skb);

@@ -52,6 +52,8 @@ first=$there
 polycubed --config /dev/null --ephemeral --socket "$work/socket" --state-dir "$work/state" --bpffs "$work/bpf/polycube" \
 	--plugin-dir "$1" >"$work/log" 2>&1 &
 processes="$processes $!"
-for _ in $(seq 100); do [ -S "$work/socket" ] && break; sleep 0.05; done
+answers_us() { polycubectl --url "unix://$work/socket" services show >/dev/null 2>&1; }
+for _ in $(seq 200); do answers_us && break; sleep 0.05; done
+answers_us || fail "the daemon does not answer"
 @load@
 ctl @name@ add f1

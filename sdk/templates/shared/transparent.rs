@@ -45,7 +45,7 @@ impl Service for Function {
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
         let settings = [constant("DROP", [u8::from(wanted.config.drop)])];
-        Ok(Datapath::of(OBJECT).at(&wanted.points, Direction::Ingress, "@name@", &settings).map("counters"))
+        Ok(Datapath::of(OBJECT).at(&wanted.points, Direction::Ingress, "@entry@", &settings).map("counters"))
     }
 
     fn prepare(&self, _: &Wanted<Config>, mut maps: Maps) -> Result<(), Refusal> {

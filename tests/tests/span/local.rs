@@ -1,8 +1,10 @@
 //! Mirrors to a netdev and to a cube's port.
 
 use anyhow::Result;
-use polycube_tests::scene::eventually;
+use polycube_tests::capture::{Direction, Recorder};
+use polycube_tests::scene::{PATIENCE, eventually};
 use polycube_tests::traffic::Protocol::{Arp, Tcp, Udp};
+use polycube_tests::traffic::{Segments, Sender};
 
 use super::stage::{Stage, assert_frames};
 
@@ -83,6 +85,32 @@ fn copies_are_cut_and_originals_are_not() -> Result<()> {
     let back = [flow.reversed().frame(Udp, 700, 4)];
     assert_frames(&stage.copies(2, &back, 1)?, &[back[0][..70].to_vec()]);
     assert_eq!((stage.counter("mirrored-bytes")?, stage.counter("shortened")?), (60 + 70 + 70 + 70, 0));
+    Ok(())
+}
+
+/// The Ethernet header, and the IP header where the kernel has looked for what follows it, not where a tag is in its way; of a packet whose checksum is still to be
+/// computed, TCP's, too.
+#[test]
+fn a_copy_is_as_short_as_the_kernel_allows() -> Result<()> {
+    let stage = Stage::new("target=veth9 snaplen=20")?;
+    let flow = stage.scene.flow(1, 2);
+    let v6 = flow.with_ips("2001:db8::1", "2001:db8::2");
+    let sent = [
+        flow.frame(Udp, 100, 1),
+        v6.frame(Udp, 100, 2),
+        flow.with_vlan(7).frame(Udp, 100, 3),
+        v6.with_vlan(7).frame(Tcp, 100, 4),
+    ];
+    let expected = [34, 54, 20, 20].iter().zip(&sent).map(|(length, frame)| frame[..*length].to_vec());
+    assert_frames(&stage.copies(1, &sent, 4)?, &expected.collect::<Vec<_>>());
+    for (flow, length) in [(flow, 54), (v6, 74)] {
+        let large = Segments::new(&flow, 3000, 1448, 1);
+        let copies = Recorder::start(&stage.wire.peer)?;
+        Sender::open(stage.scene.peer(1))?.send_segments(std::slice::from_ref(&large))?;
+        copies.wait_for(1, PATIENCE)?;
+        let copies = copies.stop()?.going(Direction::In);
+        assert!(copies.iter().any(|copy| copy.bytes == large.frame()[..length]), "none of {length} bytes: {copies:?}");
+    }
     Ok(())
 }
 
@@ -174,7 +202,7 @@ fn a_mirror_into_the_port_of_what_it_mirrors_is_refused_or_stops() -> Result<()>
     stage.scene.daemon.ctl("s1 set target=br1:later").ok();
     stage.scene.daemon.ctl("attach s1 veth9").ok();
     stage.scene.daemon.ctl("br1 ports later set peer=veth9").ok();
-    let why = "veth9, at br1:later, is what is mirrored: copies would be mirrored again";
+    let why = "`veth9` at br1:later is what is mirrored: copies would be mirrored again";
     eventually("the loop to be seen", || Ok(stage.scene.get("s1")?["status"] == why))
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 mod collector;
+mod conditions;
 mod decoded;
 mod local;
 mod stage;

@@ -1,8 +1,8 @@
-use super::super::{Order, parse as parse_line};
+use super::super::{Mistake, Order, parse as parse_line};
 use super::*;
 
 #[track_caller]
-fn order(words: &[&str]) -> Result<Order, UsageError> {
+fn order(words: &[&str]) -> Result<Order, Mistake> {
     Ok(parse_line(words.iter().map(Into::into))?.order)
 }
 
@@ -34,7 +34,7 @@ fn places_come_before_the_expression() {
         "host 10.0.0.1 and not port 22",
     );
     check_split("capture veth1 tcp[13]=2 or (udp)", &["veth1"], "tcp[13]=2 or (udp)");
-    check_split("capture -i ip -i eth0 show and set", &["ip", "eth0"], "show and set");
+    check_split("capture -i ip -i eth0 not show and set", &["ip", "eth0"], "not show and set");
     check_split("capture eth0 -c 3 udp -w -", &["eth0"], "udp");
     check_split("--url http://h:1 capture eth0 all", &["eth0"], "all");
     check_split("capture eth0 -- len = 60", &["eth0"], "len = 60");
@@ -48,6 +48,12 @@ fn a_cube_can_still_be_called_capture() {
         let found = order(&line.split(' ').collect::<Vec<_>>()).unwrap();
         assert!(matches!(found, Order::Call(_)), "{line}: {found:?}");
     }
+}
+
+#[test]
+fn a_port_of_a_cube_is_known_by_its_colon() {
+    assert_eq!(capture("capture eth0 br1:p udp").port(), Some("br1:p"));
+    assert_eq!(capture("capture eth0 any netns:blue container:web udp").port(), None);
 }
 
 #[test]
@@ -71,6 +77,7 @@ fn limits_and_rotation_have_units() {
     assert_eq!(found.limits, Limits { packets: Some(5), bytes: Some(10 << 20), time });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Bytes(100_000_000), keep: Some(3) }));
     assert_eq!(found.snaplen, Some(SnapLen::Bytes(96)));
+    assert_eq!(capture("capture eth0 -s 1KiB").snaplen, Some(SnapLen::Bytes(1024)));
     let found = capture("capture eth0 --for 30 --bytes 4096 -w a --rotate=1h");
     assert_eq!(found.limits, Limits { packets: None, bytes: Some(4096), time: Some(Duration::from_secs(30)) });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Time(Duration::from_secs(3600)), keep: None }));
@@ -102,7 +109,7 @@ fn the_request_is_for_a_cube_that_goes_with_its_stream() {
 fn help_can_be_asked_for_anywhere() {
     for line in ["capture -h", "capture eth0 --help", "capture eth0 tcp ?"] {
         let Order::Help(question) = order(&line.split(' ').collect::<Vec<_>>()).unwrap() else { panic!("{line}") };
-        assert_eq!(question.topic, crate::grammar::Topic::Capture);
+        assert_eq!(question.topic, Topic::Capture);
     }
 }
 
@@ -113,6 +120,10 @@ fn what_makes_no_sense_is_refused() {
         ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
         ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),
         ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
+        (
+            "capture eth0 -i eth1",
+            "'eth0' cannot begin an expression, and with -i all other words are one: if it is a place, give -i eth0",
+        ),
         ("capture eth0 --rotate 1h", "--rotate needs a file: give -w FILE"),
         ("capture eth0 -w - --rotate 1h", "--rotate needs a file: give -w FILE"),
         ("capture eth0 -w a --keep 2", "--keep goes with --rotate only"),
@@ -120,6 +131,7 @@ fn what_makes_no_sense_is_refused() {
             "capture eth0 -w a --rotate 100",
             "'100' is neither a size nor a time: --rotate takes one such as 100MB or 1h",
         ),
+        ("capture eth0 -s 1h", "'1h' is not a size: -s takes one such as 10M or 100kB"),
         ("capture eth0 -c 0", "'0' is not a whole number from 1: -c takes one"),
         ("capture eth0 --for soon", "'soon' is not a time: --for takes one such as 30s or 5min"),
         ("capture eth0 --bytes 1s", "'1s' is not a size: --bytes takes one such as 10M or 100kB"),
@@ -131,4 +143,12 @@ fn what_makes_no_sense_is_refused() {
     ] {
         assert_eq!(order(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string(), message, "{line}");
     }
+}
+
+#[test]
+fn packets_of_a_file_wait_longer_for_keys() {
+    let body = |line: &str| capture(line).request().body.unwrap();
+    assert_eq!(body("capture eth0 --keys k -w x.pcapng")["keys-wait"], 1_000);
+    assert_eq!(body("capture eth0 --keys k -w -")["keys-wait"], Value::Null);
+    assert_eq!(body("capture eth0 -w x.pcapng")["keys-wait"], Value::Null);
 }

@@ -120,10 +120,10 @@ impl Fate {
 /// What can be said of a cube in a document, ports by their names. A port that `other` lacks is described without what is as by
 /// default.
 fn described(cube: &Cube, other: &Cube, model: Option<&schema::Model>) -> Value {
-    let is_alone = |name: &PortName| other.ports().all(|(other, _)| other != name);
+    let others: BTreeSet<&PortName> = other.ports().map(|(name, _)| name).collect();
     let port = |(name, port): (&PortName, &Port)| {
         let whole = PortConfig::of(port).whole();
-        let model = model.filter(|_| is_alone(name));
+        let model = model.filter(|_| !others.contains(name));
         (name.to_string(), model.map_or_else(|| whole.clone(), |model| model.sparse(&whole)))
     };
     let ports: Map<String, Value> = cube.ports().map(port).collect();

@@ -82,6 +82,25 @@ fn what_contradicts_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_cube_that_is_shown_and_added_again_exists_already() {
+    let made = change(&lab(), create("bridge", "br9", shown(OTHER)), &facts()).unwrap();
+    let mut moved = shown(OTHER);
+    moved["size"] = 5.into();
+    for body in [shown(OTHER), moved] {
+        let list = Change::CreateCubes { cubes: vec![body.clone()] };
+        for again in [create("bridge", "br9", body), list] {
+            let Problems(problems) = change(&made, again, &facts()).err().unwrap();
+            let said = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(
+                said[0].contains("cube `br9` already exists (service bridge)") && said[0].contains("PATCH"),
+                "{said:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_port_can_be_what_another_was() {
     let port = |body| Change::CreatePort { cube: "br2".to_owned(), port: "q".to_owned(), body };
     let shown = json!({ "name": "q", "uuid": ID, "status": "DOWN", "peer": "", "netdev": "", "counters": null });

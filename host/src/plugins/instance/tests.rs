@@ -121,7 +121,7 @@ fn a_plugin_that_panics_on_creation_leaves_no_failed_cube() {
         };
         Instance::create(&plugin, cube, &json!({ "name": cube }), LogLevel::Info, connections).err()
     };
-    assert_eq!(create("stillborn", panicked("no memory")), Some(Failure::Panicked("no memory".to_owned())));
+    assert_eq!(create("stillborn", panicked("no memory")), Some(Failure::NotCreated("no memory".to_owned())));
     let no = Refusal::failed("no license");
     assert_eq!(create("unwanted", serde_json::to_string(&no).unwrap()), Some(refused(no)));
     assert!(failures.all().is_empty());

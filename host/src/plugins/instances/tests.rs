@@ -104,6 +104,7 @@ fn a_plugin_gets_the_identity_of_its_cube_and_the_capture_directories() {
     let expected = json!({
         "name": "informed", "uuid": "the-uuid", "capture-dir": "/captures", "capture-roots": ["/more"],
         "capture-memory": 7, "capture-floor": null, "capture-group": null,
+        "pcap-over-ip": null,
     });
     assert_eq!(info, expected);
     instances.remove(&name("informed"));
@@ -116,7 +117,7 @@ fn a_cube_whose_plugin_refuses_is_not_there() {
     let refusal = Refusal::failed("no license");
     for (cube_name, text, failure) in [
         ("refused", serde_json::to_string(&refusal).unwrap(), Failure::Refused(refusal)),
-        ("broken", panicked("oh"), Failure::Panicked("oh".to_owned())),
+        ("broken", panicked("oh"), Failure::NotCreated("oh".to_owned())),
     ] {
         let plugin = scripted(cube_name, move |_, _, _| Err(text.clone()));
         assert_eq!(instances.create(&name(cube_name), &cube(), &plugin), Err(failure));

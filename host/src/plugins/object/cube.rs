@@ -9,7 +9,9 @@ use abi_stable::sabi_trait::prelude::TD_Opaque;
 use abi_stable::std_types::{RErr, ROk, RStr, RString, RVec};
 use polycube_loader::object::load_target;
 use polycube_plugin_api::abi::{Answer, CubeAbi, CubeAbi_TO, CubeHandle, DatapathText, HostHandle, MapHandle};
-use polycube_plugin_api::{Code, Count, Datapath, Level, MapSpec, Point, Program, Refusal, ServiceKind, Tag, Wanted};
+use polycube_plugin_api::{
+    Code, Count, Datapath, Jumps, Level, MapSpec, Point, Program, Refusal, ServiceKind, Tag, Target, Wanted,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -57,11 +59,11 @@ struct Staged {
     maps: BTreeMap<String, CubeMap>,
     /// The contents of the lists, in the definition's order.
     lists: Vec<Entries>,
-    targets: Vec<Target>,
+    targets: Vec<Filling>,
 }
 
 /// A program for a slot that tail calls go through.
-struct Target {
+struct Filling {
     map: String,
     slot: u32,
     program: OwnedFd,
@@ -99,7 +101,7 @@ impl Cube {
     }
 
     fn describe(&self, wanted: &Wanted<Value>) -> Result<Datapath, Refusal> {
-        let Definition { kind, hooks, maps, tail_calls, .. } = &*self.definition;
+        let Definition { kind, hooks, maps, tail_calls, jumps, .. } = &*self.definition;
         let constants = self.constants(&wanted.config)?;
         // The maps are written when they are there; what does not fit is refused before anything is loaded.
         self.lists(&wanted.config)?;
@@ -123,7 +125,15 @@ impl Cube {
             count: Count::Declared,
             ..MapSpec::declared(name)
         };
-        Ok(Datapath { programs, maps: maps.iter().map(map).collect(), ..Datapath::default() })
+        let target = |(index, entry): (u32, &Option<String>)| {
+            Some(Target { index, object: 0, entry: entry.clone()?, constants: constants.clone() })
+        };
+        let table = |(map, slots): (&String, &Vec<Option<String>>)| Jumps {
+            map: map.clone(),
+            targets: (0..).zip(slots).filter_map(target).collect(),
+        };
+        let (maps, jumps) = (maps.iter().map(map).collect(), jumps.iter().map(table).collect());
+        Ok(Datapath { programs, maps, jumps, ..Datapath::default() })
     }
 
     /// Fills the maps that are new. The others are in use, by the code before at times: [`Cube::finish`] writes to them, when
@@ -144,7 +154,7 @@ impl Cube {
 
     /// Loads the programs for slots that do not have theirs. A map that is kept has those of the same object and globals, with
     /// the maps of that time.
-    fn targets(&self, maps: &BTreeMap<String, CubeMap>, constants: &Constants) -> Result<Vec<Target>, Refusal> {
+    fn targets(&self, maps: &BTreeMap<String, CubeMap>, constants: &Constants) -> Result<Vec<Filling>, Refusal> {
         let what = format!("cube `{}`", self.name);
         let shared: HashMap<&str, RawFd> = maps.iter().map(|(name, map)| (name.as_str(), map.fd.as_raw_fd())).collect();
         let is_other = maps.values().any(|map| map.is_new);
@@ -158,7 +168,7 @@ impl Cube {
                 if is_other || there.is_none() {
                     let program = load_target(&what, &self.definition.elf, program, constants, &shared)
                         .map_err(|error| Refusal::failed(error.to_string()))?;
-                    targets.push(Target { map: map.clone(), slot, program });
+                    targets.push(Filling { map: map.clone(), slot, program });
                 }
             }
         }
@@ -166,8 +176,8 @@ impl Cube {
     }
 
     /// Puts programs into their slots. The maps keep them.
-    fn fill(&self, maps: &BTreeMap<String, CubeMap>, targets: Vec<Target>) -> Result<(), Refusal> {
-        for Target { map, slot, program } in targets {
+    fn fill(&self, maps: &BTreeMap<String, CubeMap>, targets: Vec<Filling>) -> Result<(), Refusal> {
+        for Filling { map, slot, program } in targets {
             bpf::map_update(maps[&map].fd.as_fd(), slot, &program.as_raw_fd().to_ne_bytes()).map_err(|error| {
                 Refusal::failed(format!("cannot write the map `{map}` of cube `{}`: {error}", self.name))
             })?;
@@ -343,6 +353,7 @@ mod tests {
                 hooks: Vec::new(),
                 maps: Vec::new(),
                 tail_calls: calls,
+                jumps: BTreeMap::new(),
                 bindings: Default::default(),
             };
             generation(&definition, &Constants::default())

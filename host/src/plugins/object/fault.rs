@@ -1,10 +1,13 @@
 //! Why an object does not become a service: each line says where, and what to do.
 
-use polycube_layout::chain::{ACCEPT, NEXT, PORTS};
-use polycube_loader::object::SECTIONS;
+use polycube_layout::chain::PORTS;
+use polycube_loader::object::sections_in_words;
 
 use super::fit::Misfit;
 use super::manifest::Malformed;
+
+/// Entries that the map of a standard service's ports has at least.
+pub(super) const LEAST_PORTS: u32 = 128;
 
 /// What is wrong with an object or its manifest.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +38,14 @@ pub(crate) enum Fault {
     NoProgram { hook: usize, program: String, programs: Vec<String> },
     #[error(
         "hook {hook}: program `{program}` is in section `{section}`, which is for another kind of program: put it into {}",
-        SECTIONS.map(|section| format!("`{section}`")).join(", ")
+        sections_in_words()
     )]
     ProgramSection { hook: usize, program: String, section: String },
     #[error("hook {hook}: hook {first} has the same direction and stage: number the stages of a direction from 0")]
     Twice { hook: usize, first: usize },
     #[error(
         "a standard service needs the map `{PORTS}` in its object, which the daemon fills: an ARRAY of 4-byte values with \
-         128 entries"
+         at least {LEAST_PORTS} entries (`PCN_PORTS` of polycube.h has 1,024)"
     )]
     NoPorts,
     #[error(
@@ -53,7 +56,7 @@ pub(crate) enum Fault {
     ChainMap { map: String },
     #[error(
         "the map `{map}` is a PROG_ARRAY, and `tail-calls` does not say which programs are in it: add `\"{map}\": \
-         [\"PROGRAM\", …]`"
+         [\"PROGRAM\", …]` to `tail-calls`"
     )]
     Unfilled { map: String },
     #[error("`tail-calls` names the map `{map}`, which is not a PROG_ARRAY of the object's; {}", known(.maps))]
@@ -62,15 +65,20 @@ pub(crate) enum Fault {
     CallCount { map: String, given: usize, room: u32 },
     #[error("`tail-calls` names the program `{program}` for the map `{map}`, and the object has none for TC; {}", known(.programs))]
     NoTarget { map: String, program: String, programs: Vec<String> },
-    #[error(
-        "`tail-calls` cannot fill maps of an object with a map `{NEXT}` or `{ACCEPT}`: its programs make their way through \
-         the chain themselves"
-    )]
-    CallsInChain,
     #[error("{place} is connected to nothing in the object: give it `{keyword}`")]
     Unbound { place: Place, keyword: &'static str },
     #[error("`{keyword}` of {place} is not {wanted}")]
     Keyword { place: Place, keyword: &'static str, wanted: &'static str },
+    #[error("{place} is not an object: give it `\"type\": \"object\"`")]
+    NoObject { place: Place },
+    #[error("{place} has `$ref`, which a manifest cannot have: write the schema itself there")]
+    Reference { place: Place },
+    #[error("{place} has the keyword `{keyword}`, which means nothing: correct or remove it; {}", known(.keywords))]
+    UnknownKeyword { place: Place, keyword: String, keywords: Vec<String> },
+    #[error("{place} has `{keyword}`, which means nothing there: it is for {of}")]
+    Misplaced { place: Place, keyword: &'static str, of: &'static str },
+    #[error("`x-list-key` of {place} names `{key}`, which is not a member of its entries; {}", known(.members))]
+    KeyMember { place: Place, key: String, members: Vec<String> },
     #[error("{place} is a list without `x-list-key`: say which member identifies an entry")]
     NoKey { place: Place },
     #[error("{place}: the object has no global variable `{name}`; {}", known(.globals))]
@@ -121,7 +129,6 @@ impl Fault {
                 | Self::NoPorts
                 | Self::MapKind { .. }
                 | Self::ChainMap { .. }
-                | Self::CallsInChain
                 | Self::BitField { .. }
         )
     }
@@ -148,6 +155,9 @@ impl Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.path.is_empty() {
+            return write!(f, "the {}", self.part);
+        }
         write!(f, "`{}` of the {}", self.path, self.part)
     }
 }

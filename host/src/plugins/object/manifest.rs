@@ -63,9 +63,29 @@ impl From<serde_json::Error> for Malformed {
         let text = error.to_string();
         // The place stands at the end, too.
         let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
-        let reason = if error.is_data() { reason.to_owned() } else { format!("it is not valid JSON: {reason}") };
+        let reason = if error.is_data() { in_words_of_json(reason) } else { format!("it is not valid JSON: {reason}") };
         Self { line, column, reason }
     }
+}
+
+/// A reason of serde's, which speaks of Rust, in words of JSON.
+fn in_words_of_json(reason: &str) -> String {
+    const WORDS: [(&str, &str); 6] = [
+        ("expected struct", "expected an object"),
+        ("expected a sequence", "expected an array"),
+        ("expected a map", "expected an object"),
+        ("expected u32", "expected a number from 0"),
+        ("invalid type: sequence", "it is an array"),
+        ("invalid type: map", "it is an object"),
+    ];
+    let mut reason = reason.to_owned();
+    for (rust, json) in WORDS {
+        let Some((before, after)) = reason.split_once(rust) else { continue };
+        // The type's name and the number of its members follow.
+        let after = if rust.ends_with("struct") { "" } else { after };
+        reason = format!("{before}{json}{after}");
+    }
+    reason
 }
 
 impl From<ParseError> for Malformed {
@@ -114,6 +134,12 @@ mod tests {
         check("{ \"kind\": \"bridge\" }", "1:18: unknown variant `bridge`, expected `standard` or `transparent`");
         let hook = r#"{ "hooks": [{ "program": "p", "point": 1 }] }"#;
         check(hook, "1:37: unknown field `point`, expected one of `program`, `direction`, `stage`");
+        check("[]", "1:2: invalid length 0, expected an object");
+        check("{ \"hooks\": [\"p\"] }", "1:15: invalid type: string \"p\", expected an object");
+        check("{ \"hooks\": 7 }", "1:12: invalid type: integer `7`, expected an array");
+        check("{ \"description\": [] }", "1:17: it is an array, expected a string");
+        let stage = r#"{ "hooks": [{ "program": "p", "stage": -1 }] }"#;
+        check(stage, "1:41: invalid value: integer `-1`, expected a number from 0");
         check(r#"{ "kind": "standard", "hooks": [] }"#, "1:35: missing field `description`");
         check(r#"{ "kind": "standard", "kind": "standard" }"#, "1:28: duplicate field `kind`");
         let twice =

@@ -7,16 +7,17 @@ use serde_json::{Map, Value};
 use super::btf::{Field, Type, Types};
 use super::fault::{Fault, Place};
 use super::fit::{self, BIG_ENDIAN, Declared, Misfit, fit};
+use super::keywords;
 use super::map::{MapShape, ObjectMap as _, Use};
 use super::slot::Slot;
 use super::twice;
 use crate::schema::Key;
 
 /// Our own keywords, which are for the daemon and not for its clients.
-const GLOBAL: &str = "x-global";
-const MAP: &str = "x-map";
-const INDEX: &str = "x-index";
-const FIELD: &str = "x-field";
+pub(super) const GLOBAL: &str = "x-global";
+pub(super) const MAP: &str = "x-map";
+pub(super) const INDEX: &str = "x-index";
+pub(super) const FIELD: &str = "x-field";
 
 /// What an object has.
 pub(super) struct Contents {
@@ -87,6 +88,8 @@ pub(super) struct Bindings {
 pub(super) fn bind(contents: &Contents, config: &mut Value, state: &mut Value) -> Result<Bindings, Fault> {
     let mut bindings = Bindings::default();
     let root = |part| Place { part, path: String::new() };
+    keywords::check(config, &root("configuration"), false)?;
+    keywords::check(state, &root("state"), true)?;
     contents.bind_config(config, &root("configuration"), &mut bindings)?;
     twice::check(&bindings)?;
     contents.bind_state(state, &root("state"), &mut bindings)?;
@@ -97,7 +100,7 @@ pub(super) fn bind(contents: &Contents, config: &mut Value, state: &mut Value) -
 
 impl Contents {
     fn bind_config(&self, node: &mut Value, place: &Place, bindings: &mut Bindings) -> Result<(), Fault> {
-        for (name, member) in members(node) {
+        for (name, member) in members_mut(node) {
             let place = place.below(name);
             if member.get("properties").is_some() {
                 self.bind_config(member, &place, bindings)?;
@@ -112,7 +115,7 @@ impl Contents {
     }
 
     fn bind_state(&self, node: &mut Value, place: &Place, bindings: &mut Bindings) -> Result<(), Fault> {
-        for (name, member) in members(node) {
+        for (name, member) in members_mut(node) {
             let place = place.below(name);
             if member.get("properties").is_some() {
                 self.bind_state(member, &place, bindings)?;
@@ -195,10 +198,15 @@ impl Contents {
     fn bind_list(&self, list: &mut Value, place: &Place, purpose: Use) -> Result<List, Fault> {
         let key = Key::of(list).ok_or_else(|| Fault::NoKey { place: place.clone() })?;
         let keys: Vec<String> = key.names().map(str::to_owned).collect();
+        let is_missing = |key: &&String| list["items"]["properties"].get(key.as_str()).is_none();
+        if let Some(key) = keys.iter().find(is_missing) {
+            let members = members(&list["items"]).map(|(name, _)| name.clone()).collect();
+            return Err(Fault::KeyMember { place: place.clone(), key: key.clone(), members });
+        }
         let map = self.map(list, place, purpose)?;
         let mut binding = Binding { map, types: self.types.as_ref(), keys: &keys, has_whole_value: false, purpose };
         let mut bound = Vec::new();
-        for (name, member) in members(&mut list["items"]) {
+        for (name, member) in members_mut(&mut list["items"]) {
             let place = place.below(name);
             let Some((side, declared, offset)) = binding.find(name, member, &place)? else { continue };
             let slot = |leaf: &mut Value| {
@@ -299,11 +307,15 @@ fn locate(types: &Types, fields: &[Field], path: &str, place: &Place) -> Result<
     Ok(found)
 }
 
-fn members(node: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+pub(super) fn members(node: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    node.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn members_mut(node: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
     node.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
 }
 
-fn is_list(node: &Value) -> bool {
+pub(super) fn is_list(node: &Value) -> bool {
     node.get("items").is_some() || node["type"] == "array"
 }
 
@@ -314,7 +326,7 @@ fn is_integer(leaf: &Value) -> bool {
 fn index(leaf: &Value, map: &MapShape, place: &Place) -> Result<Option<u32>, Fault> {
     let Some(given) = leaf.get(INDEX) else { return Ok(None) };
     let wrong = |wanted| Fault::Keyword { place: place.clone(), keyword: INDEX, wanted };
-    let index = given.as_u64().ok_or_else(|| wrong("a number"))?;
+    let index = given.as_u64().ok_or_else(|| wrong("an index: a whole number from 0"))?;
     if !map.is_array {
         return Err(wrong("of any use here: the map is not an array"));
     }

@@ -1,3 +1,5 @@
+mod keywords;
+
 use polycube_plugin_api::Direction;
 use serde_json::json;
 
@@ -6,6 +8,8 @@ use super::*;
 
 const TYPES: &[u8] = include_bytes!("../../../../tests/fixtures/objects/types.o");
 const VERDICTS: &[u8] = include_bytes!("../../../../tests/fixtures/objects/verdicts.o");
+const LEAP: &[u8] = include_bytes!("../../../../tests/fixtures/objects/leap.o");
+const LEAP_MANIFEST: &str = include_str!("../../../../tests/fixtures/objects/leap.json");
 const RING: &[u8] = include_bytes!("../../../../tests/fixtures/objects/ring.o");
 const BRIDGE: &[u8] = include_bytes!("../../../../ebpf/objects/simplebridge.o");
 const TYPES_MANIFEST: &str = include_str!("../../../../tests/fixtures/objects/types.json");
@@ -304,6 +308,24 @@ fn hooks_and_maps_are_checked() {
         json!("1"),
         "the map `events` is a RINGBUF, which a process would have to read or fill",
     );
+}
+
+#[test]
+fn programs_in_a_chain_have_tables_of_their_own_to_jump_through() {
+    let calls = |elf: &'static [u8], manifest: &str| {
+        let (_, definition) = make("s", elf, Manifest::parse(manifest).unwrap()).unwrap();
+        let names = |calls: &BTreeMap<String, Vec<Option<String>>>| calls.keys().cloned().collect::<Vec<_>>();
+        (definition.maps.clone(), names(&definition.tail_calls), names(&definition.jumps))
+    };
+    let is = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(calls(LEAP, LEAP_MANIFEST), (is(&["counters"]), is(&[]), is(&["calls"])));
+    assert_eq!(calls(VERDICTS, VERDICTS_MANIFEST), (is(&["jumps", "lengths"]), is(&["jumps"]), is(&[])));
+    let leap = (LEAP, LEAP_MANIFEST);
+    let unfilled = "the map `calls` is a PROG_ARRAY, and `tail-calls` does not say which programs are in it: add `\"calls\": \
+                    [\"PROGRAM\", …]` to `tail-calls`";
+    check(leap, "/tail-calls", json!({}), unfilled);
+    let room = "`tail-calls` has 3 programs for the map `calls`, which has room for 2";
+    check(leap, "/tail-calls/calls", json!([null, null, "leap"]), room);
 }
 
 #[test]

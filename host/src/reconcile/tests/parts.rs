@@ -91,7 +91,7 @@ fn a_transparent_cube_is_asked_with_its_points() {
         "config": null,
         "ports": [],
         "points": [
-            { "id": 0, "name": "br1:p", "netdev": "veth1", "is_loopback": false, "is_raw_ip": false },
+            { "id": 0, "name": "br1:p", "netdev": "veth1", "is_loopback": false, "is_raw_ip": false, "peer": "veth1" },
             { "id": 1, "name": "lo", "netdev": "lo", "is_loopback": true, "is_raw_ip": false },
             { "id": 2, "name": "veth9", "netdev": null, "is_loopback": false, "is_raw_ip": false },
             { "id": 3, "name": "veth2", "netdev": "veth2", "is_loopback": false, "is_raw_ip": false },

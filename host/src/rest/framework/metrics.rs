@@ -22,12 +22,19 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const CUBE: &str = "cubeName";
 
 pub(crate) async fn all(context: Context) -> Result<Content, Problem> {
-    let text = blocking(move || Ok(own(&context.view, &context.statistics) + &samples(&context.view))).await?;
+    let text = blocking(move || {
+        let (samples, ring_bytes) = samples(&context.view);
+        Ok(own(&context.view, &context.statistics, ring_bytes) + &samples)
+    })
+    .await?;
     Ok(Content::Text { media_type: TEXT, text })
 }
 
+/// The memory of all rings: the sum of the metrics that say that they are parts of it.
+const RING_BYTES: &str = "polycube_ring_bytes";
+
 /// The daemon's own families.
-fn own(view: &View, statistics: &Statistics) -> String {
+fn own(view: &View, statistics: &Statistics, ring_bytes: u64) -> String {
     let attachments: usize = view.topology.chains().map(|(_, chain)| chain.len()).sum();
     let (refused, failed) = (statistics.of(Outcome::Refused), statistics.of(Outcome::Failed));
     let version = env!("CARGO_PKG_VERSION");
@@ -66,6 +73,7 @@ fn own(view: &View, statistics: &Statistics) -> String {
             "Places where transparent cubes are attached",
             vec![(String::new(), attachments.to_string())],
         ),
+        (RING_BYTES, "gauge", "What the rings of all cubes may take up", vec![(String::new(), ring_bytes.to_string())]),
     ] {
         // Writing to a string does not fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -76,9 +84,10 @@ fn own(view: &View, statistics: &Statistics) -> String {
     text
 }
 
-/// Asks every cube once. One that does not answer has no samples; its `show` and the log say why.
-fn samples(view: &View) -> String {
-    let mut text = String::new();
+/// Asks every cube once, and says how much the rings of all of them are. A cube that does not answer has no samples; its
+/// `show` and the log say why.
+fn samples(view: &View) -> (String, u64) {
+    let (mut text, mut ring_bytes) = (String::new(), 0);
     for (service, found) in view.registry.services() {
         let metrics = &found.model.metrics;
         let cubes = view.topology.cubes().filter(|(_, cube)| !metrics.is_empty() && cube.service == service);
@@ -90,10 +99,14 @@ fn samples(view: &View) -> String {
         let states: Vec<_> = cubes.filter_map(|each| Some((each.0.as_str(), state(each)?))).collect();
         for metric in metrics {
             let samples = states.iter().flat_map(|(cube, state)| metric.samples(state).into_iter().map(|s| (*cube, s)));
-            family(&mut text, metric, samples);
+            let samples: Vec<_> = samples.collect();
+            if metric.total.as_deref() == Some(RING_BYTES) {
+                ring_bytes += samples.iter().filter_map(|(_, one)| one.value.parse::<u64>().ok()).sum::<u64>();
+            }
+            family(&mut text, metric, samples.into_iter());
         }
     }
-    text
+    (text, ring_bytes)
 }
 
 /// Removes what a state says of ports that do not exist.
@@ -144,7 +157,7 @@ mod tests {
         for outcome in [Outcome::Made, Outcome::Made, Outcome::Refused] {
             statistics.count(outcome);
         }
-        let text = own(&View::of(fixture::model(), &fixture::facts()), &statistics);
+        let text = own(&View::of(fixture::model(), &fixture::facts()), &statistics, 4096);
         let samples: Vec<&str> =
             text.lines().filter(|line| !line.starts_with('#') && !line.contains("uptime")).collect();
         let version = format!("polycube_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
@@ -155,7 +168,8 @@ mod tests {
                 "polycube_changes_total 2",
                 "polycube_errors_total{kind=\"refused\"} 1",
                 "polycube_errors_total{kind=\"failed\"} 0",
-                "polycube_attachments 1"
+                "polycube_attachments 1",
+                "polycube_ring_bytes 4096"
             ]
         );
     }

@@ -110,7 +110,8 @@ fn summarized(context: &Context) -> Vec<(String, Value)> {
     cubes
 }
 
-fn cubes(context: &Context) -> Vec<(String, Value)> {
+/// All cubes, by their names, with their places.
+pub(super) fn cubes(context: &Context) -> Vec<(String, Value)> {
     let view = &context.view;
     let cubes = view.topology.cubes().map(|(name, cube)| (name.to_string(), placed(view, name, cube)));
     cubes.chain(view.unrestored.iter().map(|(name, cube)| (name.to_string(), unrestored(name, cube)))).collect()

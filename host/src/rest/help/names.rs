@@ -1,7 +1,9 @@
 //! Names that exist, for keywords and operands that want one.
 
 use polycube_api::{Help, Keyword, KeywordKind};
+use polycube_plugin_api::keyword;
 
+use crate::netdev::is_tap;
 use crate::problem::Problem;
 use crate::rest::context::Context;
 use crate::rest::framework::netdevs::netdevs;
@@ -24,8 +26,8 @@ impl<'a> Asker<'a> {
         let cube = path.iter().find_map(|word| topology.get(word)).map(|(_, cube)| cube);
         for keyword in help.leaf.iter_mut().chain(&mut help.params).chain(&mut help.optional) {
             keyword.values.extend(match keyword.names.as_str() {
-                "netdevs" => self.names(Names::Netdevs, &[]).await?,
-                "peers" => self.names(Names::Points, &[]).await?,
+                "netdevs" => self.netdevs().await?,
+                keyword::PLACES => self.names(Names::Points, &[]).await?,
                 // Of the same cube.
                 "ports" => cube.into_iter().flat_map(|cube| cube.ports()).map(|(port, _)| port.to_string()).collect(),
                 _ => Vec::new(),
@@ -44,10 +46,7 @@ impl<'a> Asker<'a> {
             Names::Cubes => self.context.cubes().map(str::to_owned).collect(),
             Names::Netdevs => netdevs(self.context).await?.into_iter().map(|(name, _)| name).collect(),
             Names::Ports => self.ports(),
-            Names::Points => {
-                let netdevs = netdevs(self.context).await?.into_iter().map(|(name, _)| name);
-                self.ports().into_iter().chain(netdevs).collect()
-            }
+            Names::Points => self.ports().into_iter().chain(self.netdevs().await?).collect(),
             Names::OtherPoints => {
                 let points = Box::pin(self.names(Names::Points, &[])).await?;
                 points.into_iter().filter(|point| given.last() != Some(point)).collect()
@@ -87,6 +86,13 @@ impl<'a> Asker<'a> {
         let cubes = self.context.view.topology.cubes().filter(|(_, cube)| fits(cube));
         let about = |cube: &Cube| format!("Cube of service {}", cube.service);
         cubes.map(|(name, cube)| Keyword::new(name.as_str(), KeywordKind::Cube, about(cube))).collect()
+    }
+
+    /// The netdevs that are not the daemon's own.
+    async fn netdevs(&self) -> Result<Vec<String>, Problem> {
+        let netdevs = netdevs(self.context).await?.into_iter().map(|(name, _)| name);
+        let is_own = |name: &String| is_tap(name) || self.context.view.netdevs.link_port(name).is_some();
+        Ok(netdevs.filter(|name| !is_own(name)).collect())
     }
 
     fn ports(&self) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Access over TCP: a request needs a token or a client certificate, and must be meant for this daemon. Access to the
 //! Unix socket is up to the file system.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::rest::client::{Client, Role, Who};
 use crate::rest::error::Refusal;
 use crate::rest::routes::is_public;
-use crate::sys::process;
+use crate::sys::{process, regular};
 
 /// What a request over TCP needs.
 #[derive(Clone)]
@@ -78,11 +78,13 @@ pub(crate) enum SecretError {
 pub(super) fn read_secret(what: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
     use std::os::unix::fs::PermissionsExt as _;
     let read = |source| SecretError::Read { what, file: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(read)?;
-    if metadata.permissions().mode() & 0o007 != 0 {
+    let mut file = regular::open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.permissions().mode() & 0o007 != 0 {
         return Err(SecretError::Exposed { what, file: path.to_owned() });
     }
-    std::fs::read(path).map_err(read)
+    let mut secret = Vec::new();
+    file.read_to_end(&mut secret).map_err(read)?;
+    Ok(secret)
 }
 
 /// What is known of a connection's peer. Each request has it as an extension.

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 use super::access::{Access, SecretError, read_secret};
+use crate::sys::regular;
 
 /// The files that TLS is made of.
 pub(crate) struct Files<'a> {
@@ -81,7 +82,7 @@ fn roots(file: &Path) -> Result<Arc<RootCertStore>, TlsError> {
 }
 
 fn certificates(option: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = std::fs::read(file).map_err(|source| TlsError::Read { option, file: file.to_owned(), source })?;
+    let text = regular::read(file).map_err(|source| TlsError::Read { option, file: file.to_owned(), source })?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if found.is_empty() => {

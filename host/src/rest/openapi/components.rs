@@ -155,7 +155,7 @@ fn chains() -> Value {
 fn service() -> Value {
     json!({
         "type": "object",
-        "required": ["name", "type", "kind", "description", "version", "servicecontroller", "since"],
+        "required": ["name", "type"],
         "properties": {
             "name": text("Name of the service"),
             "type": { "type": "string", "enum": FileType::NAMES, "description": "What it was made from" },
@@ -166,6 +166,7 @@ fn service() -> Value {
             "abi": text("Version of the plugin ABI that it was built with"),
             "servicecontroller": text("File that it was loaded from"),
             "since": text("When it was loaded, in UTC"),
+            "failure": text("Why it is not loaded, where it is stored or stored cubes need it"),
         },
     })
 }
@@ -269,6 +270,26 @@ pub(crate) fn configuration() -> Value {
                         the wire pass them",
     });
     json!({ "type": "object", "properties": { "cubes": cubes, "chains": chains }, "additionalProperties": false })
+}
+
+/// What surrounds captures.
+pub(crate) fn bundle() -> Value {
+    let objects = |about: &str| json!({ "type": "array", "items": { "type": "object" }, "description": about });
+    json!({
+        "type": "object",
+        "properties": {
+            "seconds-since-1970": { "type": "integer", "description": "When this was so" },
+            "links": array_of("netdev"),
+            "neighbours": objects("Netdev, address, MAC address and state of each"),
+            "routes": objects("Network, metric and hops of each, in the table main"),
+            "cubes": array_of("cube"),
+            "counters": {
+                "type": "object",
+                "additionalProperties": { "type": "object" },
+                "description": "What each cube has counted",
+            },
+        },
+    })
 }
 
 /// What applying a configuration changes.

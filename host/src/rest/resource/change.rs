@@ -24,7 +24,7 @@ pub(super) fn of_ports(
         return Ok(match call.method {
             Method::POST => {
                 let list = format!("{cube}/ports");
-                let port = take_name(&mut body, "name", &list)?;
+                let port = take_name(&mut body, "port", &list)?;
                 PortName::parse(&port).map_err(|problem| problem.at(format!("{list}/name")))?;
                 (Change::CreatePort { cube, port, body }, ResourceKind::Ports)
             }

@@ -27,15 +27,21 @@ impl FromStr for Connection {
 }
 
 impl Connection {
-    /// The expression that matches what `expression` does, but for this connection's packets.
-    pub(crate) fn left_out_of(&self, expression: &str) -> String {
+    /// Matches the connection's packets.
+    pub(crate) fn expression(&self) -> String {
         // A socket that takes both families shows IPv4 addresses within IPv6; packets have them plain.
         let end = |end: SocketAddr| format!("host {} and port {}", end.ip().to_canonical(), end.port());
-        let own = format!("not (tcp and {} and {})", end(self.one), end(self.other));
-        match expression.trim() {
-            "" | "all" => own,
-            expression => format!("({expression}) and {own}"),
-        }
+        format!("tcp and {} and {}", end(self.one), end(self.other))
+    }
+}
+
+/// The expression that matches what `expression` does, but for what one of `others` matches.
+pub(crate) fn without(expression: &str, others: &[String]) -> String {
+    let others: Vec<String> = others.iter().map(|other| format!("not ({other})")).collect();
+    match (expression.trim(), others.join(" and ")) {
+        (expression, others) if others.is_empty() => expression.to_owned(),
+        ("" | "all", others) => others,
+        (expression, others) => format!("({expression}) and {others}"),
     }
 }
 
@@ -45,7 +51,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expression: &str, expected: Result<&str, &str>) {
-        let found = text.parse::<Connection>().map(|connection| connection.left_out_of(expression));
+        let found = text.parse::<Connection>().map(|connection| without(expression, &[connection.expression()]));
         let found = found.map_err(|error| error.to_string());
         assert_eq!(found.as_deref().map_err(String::as_str), expected);
     }
@@ -58,6 +64,14 @@ mod tests {
         check("[::ffff:10.0.0.1]:9000 10.0.0.2:40000", "udp or tcp", Ok(&format!("(udp or tcp) and {own}")));
         let own = "not (tcp and host ::1 and port 1 and host ::1 and port 2)";
         check("[::1]:1 [::1]:2", "tcp", Ok(&format!("(tcp) and {own}")));
+    }
+
+    #[test]
+    fn several_are_left_out() {
+        let others = ["port 1", "port 2"].map(str::to_owned);
+        assert_eq!(without("udp", &others), "(udp) and not (port 1) and not (port 2)");
+        assert_eq!(without("", &others), "not (port 1) and not (port 2)");
+        assert_eq!(without("udp", &[]), "udp");
     }
 
     #[test]

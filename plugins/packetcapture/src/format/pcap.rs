@@ -20,15 +20,22 @@ pub(crate) const MINOR: u16 = 4;
 pub(crate) const ETHERNET: u32 = 1;
 pub(super) const RAW_IP: u32 = 101;
 
-/// The header of a file whose records contain up to `snaplen` bytes of a packet.
-pub(crate) fn header(magic: u32, snaplen: u32) -> [u8; HEADER] {
+/// The header of a file whose records contain up to `snaplen` bytes of a packet, which begins with a header of `link`.
+pub(crate) fn header(magic: u32, snaplen: u32, link: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&magic.to_ne_bytes());
     header[4..6].copy_from_slice(&MAJOR.to_ne_bytes());
     header[6..8].copy_from_slice(&MINOR.to_ne_bytes());
     header[16..20].copy_from_slice(&snaplen.to_ne_bytes());
-    header[20..].copy_from_slice(&ETHERNET.to_ne_bytes());
+    header[20..].copy_from_slice(&link.to_ne_bytes());
     header
+}
+
+/// The length of the record that `bytes` begin with, if its header is there.
+pub(crate) fn record_length(bytes: &[u8]) -> Option<u64> {
+    let header: &[u8; RECORD_HEADER] = bytes.first_chunk()?;
+    let captured = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+    Some(RECORD_HEADER as u64 + u64::from(captured))
 }
 
 /// Parses a record whose timestamp has a fraction in units of `unit` nanoseconds.

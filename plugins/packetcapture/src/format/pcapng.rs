@@ -14,6 +14,9 @@ pub(crate) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Types of an Interface Description Block (4.2) and an Interface Statistics Block (4.6).
 pub(crate) const INTERFACE_BLOCK: u32 = 1;
 const STATISTICS_BLOCK: u32 = 5;
+/// Type of a Decryption Secrets Block (4.7), and of secrets that are a TLS key log.
+pub(crate) const SECRETS_BLOCK: u32 = 10;
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 /// Size of an empty block: its type, and its length twice.
 const FRAME: usize = 12;
 
@@ -67,6 +70,10 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
+    fn link(&self) -> u32 {
+        if self.is_raw_ip { RAW_IP } else { ETHERNET }
+    }
+
     /// Whether packets of either can have the id of the other.
     fn is_same(&self, other: &Self) -> bool {
         (&self.name, self.is_raw_ip) == (&other.name, other.is_raw_ip)
@@ -148,6 +155,17 @@ impl Section {
         raw.map(|interface| interface.name.as_str())
     }
 
+    /// The link type of the first place; Ethernet while there is none.
+    pub(crate) fn first_link(&self) -> u32 {
+        self.interfaces.iter().flatten().next().map_or(ETHERNET, Interface::link)
+    }
+
+    /// The link type of all places, if they have the same one.
+    pub(crate) fn only_link(&self) -> Option<u32> {
+        let first = self.first_link();
+        self.interfaces.iter().flatten().all(|interface| interface.link() == first).then_some(first)
+    }
+
     /// Interface Description Blocks for the interfaces of `newer` that `self` lacks. Where they are enough, they are
     /// better than another section: capinfos takes the ids of a later section for those of the first.
     pub(crate) fn extension(&self, newer: &Self, resolution: Resolution) -> Vec<u8> {
@@ -158,17 +176,18 @@ impl Section {
 
     /// Appends Interface Description Blocks for the interfaces from id `first` on.
     fn describe_interfaces(&self, first: usize, resolution: Resolution, out: &mut Vec<u8>) {
-        let detached = Interface { name: String::from("detached"), ..Interface::default() };
+        // Nothing comes from there: its link type should not be what makes a difference.
+        let is_raw_ip = self.first_link() == RAW_IP;
+        let detached = Interface { name: String::from("detached"), is_raw_ip, ..Interface::default() };
         for interface in self.interfaces[first..].iter().map(|interface| interface.as_ref().unwrap_or(&detached)) {
             self.describe(interface, resolution, out);
         }
     }
 
     fn describe(&self, interface: &Interface, resolution: Resolution, out: &mut Vec<u8>) {
-        let Interface { name, is_raw_ip, filter, has_headers_alone, netdev } = interface;
-        let link_type = if *is_raw_ip { RAW_IP } else { ETHERNET };
+        let Interface { name, filter, has_headers_alone, netdev, .. } = interface;
         let mut block = Block::begin(INTERFACE_BLOCK, out);
-        block.half(link_type as u16).half(0).word(self.snaplen);
+        block.half(interface.link() as u16).half(0).word(self.snaplen);
         block.option(INTERFACE_NAME, name.as_bytes());
         block.option(INTERFACE_DESCRIPTION, format!("cube {} at {name}", self.cube).as_bytes());
         block.option(RESOLUTION, &[resolution.exponent()]);
@@ -205,6 +224,8 @@ pub(crate) enum BlockKind {
     Section,
     Interface,
     Packet,
+    Statistics,
+    Secrets,
     Other,
 }
 
@@ -215,6 +236,8 @@ impl BlockKind {
             Some(SECTION_BLOCK) => Self::Section,
             Some(INTERFACE_BLOCK) => Self::Interface,
             Some(PACKET_BLOCK) => Self::Packet,
+            Some(STATISTICS_BLOCK) => Self::Statistics,
+            Some(SECRETS_BLOCK) => Self::Secrets,
             _ => Self::Other,
         }
     }
@@ -268,6 +291,20 @@ pub(crate) fn statistics(stamp: Stamp, resolution: Resolution, statistics: &Stat
     block.option(DELIVERED, &statistics.delivered.to_ne_bytes());
     block.end();
     out
+}
+
+/// Appends a Decryption Secrets Block with the lines of a TLS key log.
+pub(crate) fn secrets(log: &[u8], out: &mut Vec<u8>) {
+    let mut block = Block::begin(SECRETS_BLOCK, out);
+    block.word(TLS_KEY_LOG).word(log.len() as u32).padded(log);
+    block.end();
+}
+
+/// The TLS key log in `block`, a Decryption Secrets Block; `None` if it has other secrets.
+pub(crate) fn secrets_of(block: &[u8]) -> Option<&[u8]> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*block.get(at..)?.first_chunk()?));
+    let length = word(12).filter(|_| word(8) == Some(TLS_KEY_LOG))?;
+    block.get(16..16 + length as usize)
 }
 
 /// Parses an Enhanced Packet Block as the capture program writes it.

@@ -19,7 +19,7 @@ fn a_file_begins_as_tcpdumps_does() {
     let expected = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1];
     let expected = expected.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
     if cfg!(target_endian = "little") {
-        assert_eq!(pcap::header(pcap::MICROS, 65_535).as_slice(), expected);
+        assert_eq!(pcap::header(pcap::MICROS, 65_535, pcap::ETHERNET).as_slice(), expected);
     }
     let snaplen = pcap::SNAPLEN_AT as usize;
     assert_eq!(Format::Pcap.header(&section())[snaplen..snaplen + 4], 96_u32.to_ne_bytes());

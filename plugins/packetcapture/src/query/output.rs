@@ -5,6 +5,7 @@
 use std::io::{self, BufWriter, PipeWriter, Write as _};
 
 use crate::format::pcapng::{Packets, packets_header};
+use crate::keys::Unwritten;
 use crate::source::{Interface, Packet};
 
 /// Written at once.
@@ -16,13 +17,14 @@ pub(super) struct Output {
     interfaces: Vec<(String, u16)>,
     /// What was not passed on yet.
     bytes: Vec<u8>,
+    unwritten: Unwritten,
     has_begun: bool,
 }
 
 impl Output {
     pub(super) fn new(pipe: PipeWriter) -> Self {
         let pipe = BufWriter::with_capacity(PIECE, pipe);
-        Self { pipe, interfaces: Vec::new(), bytes: Vec::new(), has_begun: false }
+        Self { pipe, interfaces: Vec::new(), bytes: Vec::new(), unwritten: Unwritten::default(), has_begun: false }
     }
 
     pub(super) fn pipe(&self) -> &PipeWriter {
@@ -46,7 +48,7 @@ impl Output {
     /// Adds a Decryption Secrets Block, which has to come before the packets that need it.
     pub(super) fn secrets(&mut self, block: &[u8]) -> io::Result<()> {
         self.begin();
-        self.bytes.extend_from_slice(block);
+        self.unwritten.write(block, &mut self.bytes);
         self.write()
     }
 

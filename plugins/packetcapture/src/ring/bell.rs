@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use polycube_layout::ring::BELL_SIZE;
+use rustix::param::page_size;
 
 use super::mapping::{Access, Mapping};
 
@@ -18,10 +19,15 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
-    /// Maps the positions of a ring buffer of [`BELL_SIZE`] bytes: ours in the first page, the kernel's in the second
-    /// (kernel/bpf/ringbuf.c, `struct bpf_ringbuf`).
+    /// Bytes of the ring buffer: a page, of which aarch64 has kernels with 4, 16 and 64 KiB.
+    pub(crate) fn size() -> u32 {
+        u32::try_from(page_size()).unwrap_or(BELL_SIZE)
+    }
+
+    /// Maps the positions of the ring buffer: ours in the first page, the kernel's in the second (kernel/bpf/ringbuf.c,
+    /// `struct bpf_ringbuf`).
     pub(crate) fn map(fd: OwnedFd) -> io::Result<Self> {
-        let page = BELL_SIZE as usize;
+        let page = page_size();
         let consumed = Mapping::new(fd.as_fd(), 0, page, Access::ReadWrite)?;
         let produced = Mapping::new(fd.as_fd(), page as u64, page, Access::Read)?;
         Ok(Self { fd, consumed, produced })

@@ -1,7 +1,8 @@
 //! Memory between the rings and a slow disk: what the disk has not taken waits here, so that the rings have room again.
 //!
 //! While the disk keeps up, nothing waits and nothing is copied: records go straight from the ring to the file. After a
-//! slow write, records go through memory until everything is written.
+//! slow write, records go through memory until everything is written. Records that may need TLS keys wait here, too, as
+//! long as the settings say.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::files::Files;
 use crate::format::Format;
 use crate::format::pcapng::Section;
+use crate::keys::Keys;
 use crate::lock::lock;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
@@ -30,7 +32,12 @@ const FAST: f64 = 100e6;
 const SPARE: usize = 4;
 
 enum Item {
-    Records(Format, Vec<u8>),
+    Records {
+        format: Format,
+        bytes: Vec<u8>,
+        /// When they are written, unless room or somebody waits for it.
+        due: Option<Instant>,
+    },
     Describe(Section),
     Apply(Arc<Settings>),
     Tick,
@@ -41,15 +48,18 @@ enum Item {
 impl Item {
     /// Size of the records.
     fn size(&self) -> usize {
-        if let Self::Records(_, bytes) = self { bytes.len() } else { 0 }
+        if let Self::Records { bytes, .. } = self { bytes.len() } else { 0 }
     }
 }
 
 /// The files, and what waits for them.
 pub(super) struct Backlog {
     shared: Arc<Shared>,
+    keys: Arc<Keys>,
     /// Maximum bytes that wait.
     limit: usize,
+    /// How long records wait for keys.
+    keys_wait: Duration,
     /// Whether the last write was slow.
     is_slow: bool,
     /// When the last records arrived.
@@ -73,6 +83,10 @@ struct Waiting {
     items: VecDeque<Item>,
     /// Size of the waiting records and of those that are being written.
     bytes: usize,
+    /// So many that records do not wait for keys.
+    many: usize,
+    /// Flushes among the items.
+    flushes: usize,
     /// Buffers whose records are written.
     spare: Vec<Vec<u8>>,
     is_busy: bool,
@@ -83,10 +97,17 @@ impl Waiting {
     fn is_empty(&self) -> bool {
         self.items.is_empty() && !self.is_busy
     }
+
+    /// How long the next item may wait.
+    fn rest(&self) -> Option<Duration> {
+        let Some(Item::Records { due: Some(due), .. }) = self.items.front() else { return None };
+        let has_time = !self.has_ended && self.flushes == 0 && self.bytes < self.many;
+        Some(due.saturating_duration_since(Instant::now())).filter(|rest| has_time && !rest.is_zero())
+    }
 }
 
 impl Backlog {
-    pub(super) fn new(files: Files, outcome: Arc<Outcome>, settings: &Settings) -> io::Result<Self> {
+    pub(super) fn new(files: Files, outcome: Arc<Outcome>, keys: Arc<Keys>, settings: &Settings) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             is_direct: AtomicBool::new(files.is_direct()),
             files: Mutex::new(files),
@@ -98,7 +119,9 @@ impl Backlog {
         let thread = thread::Builder::new().name(String::from("capture:disk")).spawn(move || writer.write())?;
         Ok(Self {
             shared,
+            keys,
             limit: settings.memory,
+            keys_wait: settings.keys_wait,
             is_slow: false,
             last: Instant::now(),
             was_used: false,
@@ -113,7 +136,8 @@ impl Backlog {
         let began = Instant::now();
         let since = began.duration_since(std::mem::replace(&mut self.last, began));
         let is_fast = size as f64 > FAST * since.as_secs_f64();
-        let is_urgent = self.is_slow || (is_fast && !self.shared.is_direct.load(Ordering::Relaxed));
+        let hold = self.keys.hold(self.keys_wait).filter(|_| format == Format::Pcapng);
+        let is_urgent = hold.is_some() || self.is_slow || (is_fast && !self.shared.is_direct.load(Ordering::Relaxed));
         // Records larger than the whole limit would never have room in it.
         if waiting.is_empty() && (!is_urgent || size > self.limit) {
             drop(waiting);
@@ -131,13 +155,14 @@ impl Backlog {
             return;
         }
         waiting.bytes += size;
+        waiting.many = self.limit / 2;
         self.was_used = true;
         let mut buffer = waiting.spare.pop().unwrap_or_default();
         drop(waiting);
         buffer.reserve(size);
         runs.iter().for_each(|run| buffer.extend_from_slice(run));
         self.shared.outcome.wait(&Tally::of(format, runs));
-        self.push(Item::Records(format, buffer));
+        self.push(Item::Records { format, bytes: buffer, due: hold.map(|hold| began + hold) });
     }
 
     pub(super) fn describe(&self, section: Section) {
@@ -145,7 +170,7 @@ impl Backlog {
     }
 
     pub(super) fn apply(&mut self, settings: Arc<Settings>) {
-        self.limit = settings.memory;
+        (self.limit, self.keys_wait) = (settings.memory, settings.keys_wait);
         self.in_turn(Item::Apply(settings));
     }
 
@@ -172,7 +197,10 @@ impl Backlog {
     }
 
     fn push(&self, item: Item) {
-        lock(&self.shared.waiting).items.push_back(item);
+        let mut waiting = lock(&self.shared.waiting);
+        waiting.flushes += usize::from(matches!(item, Item::Flush(_)));
+        waiting.items.push_back(item);
+        drop(waiting);
         self.shared.more.notify_one();
     }
 }
@@ -199,9 +227,14 @@ impl Shared {
     fn write(&self) {
         let mut waiting = lock(&self.waiting);
         loop {
+            if let Some(rest) = waiting.rest() {
+                waiting = self.more.wait_timeout(waiting, rest).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
             match waiting.items.pop_front() {
                 Some(item) => {
                     waiting.is_busy = true;
+                    waiting.flushes -= usize::from(matches!(item, Item::Flush(_)));
                     drop(waiting);
                     let size = item.size();
                     // If this thread ended, later items would wait for ever.
@@ -231,7 +264,7 @@ impl Files {
     /// Processes the item; returns its buffer, emptied.
     fn handle(&mut self, item: Item) -> Option<Vec<u8>> {
         match item {
-            Item::Records(format, mut bytes) => {
+            Item::Records { format, mut bytes, .. } => {
                 self.write_waiting(format, &bytes);
                 bytes.clear();
                 return Some(bytes);

@@ -4,6 +4,7 @@
 
 use crate::format::pcapng::{self, BlockKind, Section, Statistics};
 use crate::format::{Format, Record, Resolution, Stamp, transcode};
+use crate::keys::Unwritten;
 use crate::sys;
 
 /// A stream of packets that were recorded in any format.
@@ -17,6 +18,9 @@ pub(crate) struct Excerpt {
     packets: u64,
     /// Packets that the reader asked for; `None` for all.
     limit: Option<u64>,
+    /// The keys that precede the first packet.
+    keys: Vec<u8>,
+    unwritten: Unwritten,
     /// What was not taken yet.
     bytes: Vec<u8>,
 }
@@ -24,13 +28,28 @@ pub(crate) struct Excerpt {
 impl Excerpt {
     /// A stream in `format`. `section` describes its packets, unless their source does.
     pub(crate) fn new(format: Format, section: &Section) -> Self {
-        let section = section.clone();
-        Self { format, section, resolution: None, has_interface: false, packets: 0, limit: None, bytes: Vec::new() }
+        Self {
+            format,
+            section: section.clone(),
+            resolution: None,
+            has_interface: false,
+            packets: 0,
+            limit: None,
+            keys: Vec::new(),
+            unwritten: Unwritten::default(),
+            bytes: Vec::new(),
+        }
     }
 
     /// The stream's first `limit` packets, if that is given.
     pub(crate) fn up_to(self, limit: Option<u64>) -> Self {
         Self { limit, ..self }
+    }
+
+    /// The same with blocks of keys ahead of all packets: those that are recorded may have come after packets that need
+    /// them.
+    pub(crate) fn with_keys(self, keys: Vec<u8>) -> Self {
+        Self { keys, ..self }
     }
 
     /// Whether there are as many packets as the reader asked for: nothing is added any more.
@@ -61,8 +80,16 @@ impl Excerpt {
                 pcapng::raise_snaplen(&mut self.bytes[start..]);
                 self.has_interface = true;
             }
+            (BlockKind::Secrets, Format::Pcapng) => self.unwritten.write(block, &mut self.bytes),
             // The statistics of a file are part of those at the end.
-            (BlockKind::Section | BlockKind::Interface | BlockKind::Other, _) => {}
+            (
+                BlockKind::Section
+                | BlockKind::Interface
+                | BlockKind::Statistics
+                | BlockKind::Secrets
+                | BlockKind::Other,
+                _,
+            ) => {}
         }
     }
 
@@ -101,6 +128,9 @@ impl Excerpt {
         if is_new {
             self.bytes.extend(self.format.stream_header(&self.section, resolution));
             (self.resolution, self.has_interface) = (Some(resolution), !self.section.interfaces.is_empty());
+        }
+        if self.format == Format::Pcapng && !self.keys.is_empty() {
+            self.unwritten.write(&std::mem::take(&mut self.keys), &mut self.bytes);
         }
     }
 }

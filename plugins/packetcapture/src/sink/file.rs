@@ -48,8 +48,9 @@ pub(crate) struct CaptureFile {
     format: Format,
     /// What the file tells its readers, or will with the next records.
     section: Section,
-    /// What precedes the next records.
+    /// What precedes the next records, and the keys that follow it.
     pending: Vec<u8>,
+    keys: Vec<u8>,
     /// Valid bytes: header and whole records.
     length: u64,
     /// The end of the file, if it bypasses the page cache.
@@ -58,7 +59,7 @@ pub(crate) struct CaptureFile {
 
 impl CaptureFile {
     /// Maximum runs that [`append`](Self::append) takes at once.
-    pub(crate) const RUNS: usize = SLICES - 1;
+    pub(crate) const RUNS: usize = SLICES - 2;
 
     /// Creates a file. It must not exist; a link in its place is not followed.
     pub(crate) fn create(
@@ -74,7 +75,8 @@ impl CaptureFile {
     }
 
     fn over(fd: OwnedFd, own: OwnFile, format: Format, section: &Section) -> Self {
-        Self { fd, own, format, section: section.clone(), pending: format.header(section), length: 0, direct: None }
+        let (section, pending) = (section.clone(), format.header(section));
+        Self { fd, own, format, section, pending, keys: Vec::new(), length: 0, direct: None }
     }
 
     /// Bypasses the page cache from now on; false if the file system does not support it.
@@ -190,13 +192,21 @@ impl CaptureFile {
         Ok(())
     }
 
+    /// Has blocks of TLS keys precede the next records.
+    pub(crate) fn precede(&mut self, keys: &[u8]) {
+        if self.format == Format::Pcapng {
+            self.keys.extend_from_slice(keys);
+        }
+    }
+
     /// Appends `runs`, each of whole records.
     pub(crate) fn append(&mut self, runs: &[&[u8]]) -> Result<(), Shortfall> {
         // It is written together with the records, so that no reader finds it without them.
-        let pending = std::mem::take(&mut self.pending);
-        let slices = std::iter::once(pending.as_slice()).chain(runs.iter().copied()).map(IoSlice::new);
+        let (pending, keys) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.keys));
+        let ahead = [pending.as_slice(), keys.as_slice()];
+        let slices = ahead.into_iter().chain(runs.iter().copied()).map(IoSlice::new);
         let (written, result) = self.write_all(&mut slices.collect::<Vec<_>>());
-        let before = pending.len();
+        let before = pending.len() + keys.len();
         let Err(error) = result else {
             self.length += written as u64;
             return Ok(());
@@ -205,7 +215,7 @@ impl CaptureFile {
         if kept > 0 {
             self.length += (before + kept) as u64;
         } else {
-            self.pending = pending;
+            (self.pending, self.keys) = (pending, keys);
         }
         self.cut();
         Err(Shortfall { kept, error })

@@ -315,6 +315,7 @@ impl Files {
         let current = self.current.insert(current);
         self.opener.space.take(size).map_err(io::Error::other)?;
         current.file.describe(&self.section)?;
+        current.file.precede(&self.context.keys.since(&mut current.keys, self.context.settings.files.most_keys()));
         Ok(current)
     }
 
@@ -402,7 +403,7 @@ impl Files {
 
     /// Writes what the file of `current` still needs. What cannot be written is lost.
     fn complete(&mut self, current: &mut Current, status: FileStatus) {
-        let Current { file, tally, .. } = current;
+        let Current { file, tally, keys, .. } = &mut *current;
         let counted = self.statistics();
         let statistics = counted.since(&self.reported, tally.packets);
         self.reported = counted;
@@ -411,6 +412,7 @@ impl Files {
             return;
         }
         // The file is complete without them, too.
+        let _ = file.append_block(&self.context.keys.since(keys, self.context.settings.files.most_keys()));
         let now = Stamp::from_nanos(sys::utc_now());
         let _ = file.append_block(&pcapng::statistics(now, file.format().resolution(), &statistics));
         if let Err(error) = file.settle() {
@@ -444,7 +446,12 @@ impl Files {
     fn length(&self, format: Format) -> u64 {
         let current = self.current.as_ref().filter(|current| current.tally.packets > 0);
         let before = current.map_or_else(|| format.header(&self.section).len() as u64, |now| now.file.length());
-        before + if format == Format::Pcapng { pcapng::STATISTICS } else { 0 }
+        if format != Format::Pcapng {
+            return before;
+        }
+        let owed =
+            self.context.keys.size_since(current.map_or(0, |now| now.keys), self.context.settings.files.most_keys());
+        before + owed + pcapng::STATISTICS
     }
 
     /// The room in the current file; a new one begins with a packet of time `next`. A file without packets takes at

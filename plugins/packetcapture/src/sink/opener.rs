@@ -16,6 +16,7 @@ use super::name::{Names, compressed, default_stem, file_name};
 use super::space::Space;
 use crate::format::pcapng::Section;
 use crate::format::{Format, Stamp};
+use crate::keys::Keys;
 use crate::log::Log;
 use crate::outcome::Outcome;
 use crate::pattern::Pattern;
@@ -39,6 +40,7 @@ pub(crate) struct FileContext {
     pub(crate) journal: Journal,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outcome: Arc<Outcome>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) worker: Arc<FileWorker>,
     pub(crate) log: Log,
 }

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use super::excerpt::Excerpt;
-use crate::format::pcapng::Section;
 use crate::format::{Format, Record, Resolution};
 use crate::lock::lock;
 use crate::outcome::Losses;
@@ -67,10 +66,8 @@ impl Queue {
         *waiting = Waiting::default();
     }
 
-    /// The packets that `section` describes, `limit` of them if that is given, as a stream in `format`; they stay in the
-    /// queue.
-    pub(crate) fn snapshot(&self, format: Format, section: &Section, limit: Option<u64>) -> Excerpt {
-        let mut excerpt = Excerpt::new(format, section).up_to(limit);
+    /// Adds the packets to a stream; they stay in the queue.
+    pub(crate) fn snapshot(&self, mut excerpt: Excerpt) -> Excerpt {
         for QueuedPacket { record, resolution, bytes } in &self.lock().packets {
             excerpt.add_packet(record, bytes, *resolution);
         }
@@ -95,7 +92,7 @@ mod tests {
     use super::*;
     use crate::fixture::{record, times};
     use crate::format::pcap::HEADER;
-    use crate::format::pcapng::Statistics;
+    use crate::format::pcapng::{Section, Statistics};
 
     fn push(queue: &Queue, micros: &[u64], packets: usize, bytes: usize) -> u64 {
         let records = micros.iter().map(|micros| record(*micros, b"0123456789")).collect::<Vec<_>>();
@@ -106,7 +103,7 @@ mod tests {
     }
 
     fn snapshot(queue: &Queue) -> Vec<u64> {
-        let excerpt = queue.snapshot(Format::Pcap, &Section::default(), None);
+        let excerpt = queue.snapshot(Excerpt::new(Format::Pcap, &Section::default()));
         times(&excerpt.finish(|_| Statistics::default())[HEADER..])
     }
 
@@ -139,7 +136,7 @@ mod tests {
     fn a_snapshot_has_as_many_packets_as_are_asked_for() {
         let queue = Queue::default();
         push(&queue, &[1, 2, 3], 10, 1000);
-        let excerpt = queue.snapshot(Format::Pcap, &Section::default(), Some(2));
+        let excerpt = queue.snapshot(Excerpt::new(Format::Pcap, &Section::default()).up_to(Some(2)));
         assert_eq!(times(&excerpt.finish(|_| Statistics::default())[HEADER..]), [1, 2]);
         assert_eq!(queue.len(), 3);
     }

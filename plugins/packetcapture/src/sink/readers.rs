@@ -4,11 +4,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::Level;
@@ -17,6 +18,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Resolution, Stamp, transcode};
+use crate::keys::{self, Keys};
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::Outcome;
@@ -32,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The live readers of a cube's packets.
 pub(crate) struct Readers {
     outcome: Arc<Outcome>,
+    keys: Arc<Keys>,
     log: Log,
     list: Mutex<List>,
     /// Length of the list: it is checked for each batch.
@@ -49,6 +52,7 @@ struct List {
 pub(crate) struct ReaderState {
     pub(crate) id: u64,
     pub(crate) format: Format,
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
@@ -57,6 +61,10 @@ pub(crate) struct ReaderState {
 struct Reader {
     id: u64,
     format: Format,
+    /// The link type that its header names; `None` in pcapng, where each interface has one.
+    link: Option<u32>,
+    /// Its client, if that came by PCAP-over-IP.
+    peer: Option<SocketAddr>,
     /// Packets that it asked for; `None` for all.
     limit: Option<u64>,
     /// The programs' counters before it.
@@ -72,6 +80,8 @@ struct Reader {
 struct Waiting {
     blocks: VecDeque<Block>,
     bytes: usize,
+    /// So many that packets do not wait for keys.
+    many: usize,
     /// Packets in all blocks so far.
     packets: u64,
     /// Whether packets were dropped that no statistics block has reported yet.
@@ -89,20 +99,31 @@ struct Waiting {
 struct Block {
     bytes: Arc<[u8]>,
     tally: Tally,
+    /// Until when it may wait for keys.
+    due: Option<Instant>,
 }
 
 impl Block {
     fn without_packets(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), tally: Tally::default() }
+        Self { bytes: bytes.into(), tally: Tally::default(), due: None }
+    }
+}
+
+impl Waiting {
+    /// How long the next block may wait.
+    fn rest(&self) -> Option<Duration> {
+        let due = self.blocks.front()?.due?;
+        let has_time = !self.is_complete && self.bytes < self.many;
+        Some(due.saturating_duration_since(Instant::now())).filter(|rest| has_time && !rest.is_zero())
     }
 }
 
 impl Readers {
-    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, log: Log) -> Self {
+    pub(crate) fn new(cube: &str, outcome: Arc<Outcome>, keys: Arc<Keys>, log: Log) -> Self {
         // The section is not known yet: packets may be of any length.
         let section = Section { cube: cube.to_owned(), snaplen: MAX_SNAPLEN, ..Section::default() };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
-        Self { outcome, log, list, count: AtomicUsize::new(0) }
+        Self { outcome, keys, log, list, count: AtomicUsize::new(0) }
     }
 
     /// Starts a reader of `format`, which gets the header at once and then all packets from now on, whose times are
@@ -110,6 +131,17 @@ impl Readers {
     /// id and the pipe's read end.
     pub(crate) fn open(
         self: &Arc<Self>,
+        format: Format,
+        resolution: Resolution,
+        limit: Option<u64>,
+    ) -> io::Result<(u64, OwnedFd)> {
+        self.open_for(None, format, resolution, limit)
+    }
+
+    /// The same for a client of PCAP-over-IP.
+    pub(crate) fn open_for(
+        self: &Arc<Self>,
+        peer: Option<SocketAddr>,
         format: Format,
         resolution: Resolution,
         limit: Option<u64>,
@@ -122,6 +154,8 @@ impl Readers {
         let reader = Arc::new(Reader {
             id,
             format,
+            link: (format != Format::Pcapng).then(|| list.section.first_link()),
+            peer,
             limit,
             began: self.outcome.statistics(0),
             waiting: Mutex::new(Waiting {
@@ -137,7 +171,7 @@ impl Readers {
         });
         let (readers, fed) = (Arc::clone(self), Arc::clone(&reader));
         thread::Builder::new().name(String::from("capture:stream")).spawn(move || {
-            fed.feed(&sender);
+            fed.feed(&sender, &readers.keys);
             // Closing the pipe tells the host; before that, the reader is removed from the list.
             readers.remove(&fed);
         })?;
@@ -149,17 +183,19 @@ impl Readers {
         Ok((id, receiver))
     }
 
-    /// Sends `runs` of `format` to every reader with room in its `limit` bytes.
-    pub(super) fn publish(&self, format: Format, runs: &[&[u8]], limit: usize) {
+    /// Sends `runs` of `format` to every reader with room in its `limit` bytes. For readers of pcapng, they wait for keys
+    /// as long as `hold` says.
+    pub(super) fn publish(&self, format: Format, runs: &[&[u8]], limit: usize, hold: Option<Duration>) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
         let tally = Tally::of(format, runs);
+        let due = hold.map(|hold| Instant::now() + hold);
         let mut made: [Option<Arc<[u8]>>; Format::NAMES.len()] = Default::default();
         let list = lock(&self.list);
         for reader in &list.readers {
             let left = reader.left();
-            if left == Some(0) || (reader.format != Format::Pcapng && list.section.raw_ip().is_some()) {
+            if left == Some(0) || (reader.link.is_some() && list.section.only_link() != reader.link) {
                 continue;
             }
             if reader.format == Format::Pcapng && reader.turn_to(format.resolution()) {
@@ -170,15 +206,16 @@ impl Readers {
                 runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
                 Arc::<[u8]>::from(bytes)
             };
+            let due = due.filter(|_| reader.format == Format::Pcapng);
             let block = match left.filter(|left| *left < tally.packets) {
                 Some(left) => {
                     let records = runs.iter().flat_map(|run| format.records(run)).map(|(_, whole)| whole);
                     let first: Vec<&[u8]> = records.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
-                    Block { bytes: transcoded(&first), tally: Tally::of(format, &first) }
+                    Block { bytes: transcoded(&first), tally: Tally::of(format, &first), due }
                 }
                 None => {
                     let bytes = made[reader.format as usize].get_or_insert_with(|| transcoded(runs));
-                    Block { bytes: Arc::clone(bytes), tally }
+                    Block { bytes: Arc::clone(bytes), tally, due }
                 }
             };
             let statistics = |waiting: &_| self.statistics(reader, waiting);
@@ -217,7 +254,7 @@ impl Readers {
         for reader in &list.readers {
             if reader.format != Format::Pcapng {
                 // What comes now is not what its header says.
-                if list.section.raw_ip().is_some() {
+                if list.section.only_link() != reader.link {
                     self.complete(reader, true);
                 }
             } else if former.is_extended_by(section) {
@@ -226,6 +263,11 @@ impl Readers {
                 reader.announce(|resolution| list.section.bytes(resolution));
             }
         }
+    }
+
+    /// Has each reader get the keys that it does not have, whether packets come or not.
+    pub(crate) fn hand_out_keys(&self) {
+        lock(&self.list).readers.iter().for_each(|reader| reader.wake.wake());
     }
 
     /// The section that describes the packets to come.
@@ -237,6 +279,7 @@ impl Readers {
         let state = |reader: &Arc<Reader>| ReaderState {
             id: reader.id,
             format: reader.format,
+            peer: reader.peer,
             packets: reader.packets.load(Ordering::Relaxed),
             bytes: reader.bytes.load(Ordering::Relaxed),
             dropped: reader.dropped.load(Ordering::Relaxed),
@@ -309,26 +352,39 @@ impl Reader {
             waiting.blocks.push_back(block);
         }
         waiting.bytes += block.bytes.len();
+        waiting.many = limit / 2;
         waiting.packets += block.tally.packets;
         waiting.blocks.push_back(block);
         drop(waiting);
         self.wake.wake();
     }
 
-    /// Writes queued blocks to `pipe`, until its reader is gone or the stream ends.
-    fn feed(&self, pipe: &OwnedFd) {
+    /// Writes queued blocks to `pipe`, and `keys` ahead of them, until its reader is gone or the stream ends.
+    fn feed(&self, pipe: &OwnedFd, keys: &Keys) {
+        // Nothing precedes the header.
+        let (mut has_begun, mut cursor) = (false, 0);
         loop {
             self.wake.clear();
-            let mut waiting = lock(&self.waiting);
-            let is_complete = waiting.is_complete;
-            let Some(block) = waiting.blocks.pop_front() else {
-                drop(waiting);
-                if is_complete || sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, None).is_err() {
+            if has_begun && self.format == Format::Pcapng {
+                let keys = keys.since(&mut cursor, keys::MOST);
+                if self.write(pipe, &keys).is_err() {
                     return;
                 }
-                continue;
-            };
+            }
+            let mut waiting = lock(&self.waiting);
+            let (is_complete, rest) = (waiting.is_complete, waiting.rest());
+            let block = if rest.is_none() { waiting.blocks.pop_front() } else { None };
             drop(waiting);
+            let Some(block) = block else {
+                if is_complete {
+                    return;
+                }
+                match sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, rest) {
+                    Err(error) if error.kind() != io::ErrorKind::TimedOut => return,
+                    _ => continue,
+                }
+            };
+            has_begun = true;
             if self.write(pipe, &block.bytes).is_err() {
                 return;
             }

@@ -12,6 +12,7 @@ use super::{Queue, Readers};
 use crate::anonymize::Anonymizer;
 use crate::format::Format;
 use crate::format::pcapng::Section;
+use crate::keys::Keys;
 use crate::outcome::Outcome;
 use crate::settings::Settings;
 
@@ -33,6 +34,7 @@ pub(crate) struct Outlets {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) keys: Arc<Keys>,
     /// The key for replacing addresses.
     pub(crate) key: [u8; 32],
 }
@@ -44,7 +46,7 @@ impl Router {
         stop: StopCondition,
         files: Files,
     ) -> io::Result<Self> {
-        let backlog = Backlog::new(files, Arc::clone(&outlets.outcome), &settings)?;
+        let backlog = Backlog::new(files, Arc::clone(&outlets.outcome), Arc::clone(&outlets.keys), &settings)?;
         let anonymizer = Anonymizer::new(outlets.key);
         let section = settings.section.clone();
         Ok(Self { outlets, settings, stop, backlog, anonymizer, copy: Vec::new(), section })
@@ -103,8 +105,8 @@ impl Router {
     }
 
     fn hand_on(&mut self, format: Format, runs: &[&[u8]]) {
-        let Outlets { outcome, queue, readers, .. } = &self.outlets;
-        readers.publish(format, runs, self.settings.stream_buffer);
+        let Outlets { outcome, queue, readers, keys, .. } = &self.outlets;
+        readers.publish(format, runs, self.settings.stream_buffer, keys.hold(self.settings.keys_wait));
         if self.settings.network {
             queue.push(format, runs, self.settings.queue, &outcome.queue);
             outcome.account(runs.iter().map(|run| run.len() as u64).sum(), None);

@@ -3,21 +3,10 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::Global;
-use aya_ebpf::macros::{classifier, map};
-use aya_ebpf::maps::PerCpuArray;
-use aya_ebpf::programs::TcContext;
-use polycube_chain::{Hook as _, ports, tc};
+use aya_ebpf::{Global, macros::classifier, programs::TcContext};
+use polycube_chain::{Hook as _, count, counters, ports, tc};
 
-/// What one CPU counted.
-#[repr(C)]
-struct Counters {
-    packets: u64,
-    bytes: u64,
-}
-
-#[map(name = "counters")]
-static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+counters!(COUNTERS, "counters", 1);
 
 /// Set before the verifier sees the program: the branch that is off costs nothing.
 #[unsafe(no_mangle)]
@@ -27,12 +16,6 @@ ports!();
 
 #[classifier]
 pub fn @name@(ctx: TcContext) -> i32 {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the element is this CPU's, and nothing else holds a reference to it.
-        unsafe {
-            (*counters).packets += 1;
-            (*counters).bytes += u64::from(ctx.len());
-        }
-    }
+    count(&ctx, &COUNTERS, 0);
     if DROP.load() != 0 { tc::DROP } else { tc::forward(&PORTS, ctx.port() ^ 1) }
 }

@@ -89,7 +89,8 @@ pub(super) const ABSENCES: &[Absence] = &[
     },
     Absence {
         within: &["plugins/packetcapture/src/"],
-        except: &["plugins/packetcapture/src/store"],
+        // The kernel's types are not a capture file.
+        except: &["plugins/packetcapture/src/store", "plugins/packetcapture/src/machine/btf"],
         what: What::Paths(&[
             "std::fs::File::create",
             "std::fs::File::create_new",

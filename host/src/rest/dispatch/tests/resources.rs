@@ -26,7 +26,7 @@ async fn a_cube_goes_with_a_stream_that_there_is() {
     let absent = json!({ "parents": ["veth9"] });
     refused("POST tap?ephemeral=packets", &absent, 400, "parents", "netdev `veth9` does not exist").await;
     let named = json!({ "name": "a" });
-    refused("POST tap?ephemeral=packets", &named, 409, "a", "cube `a` exists already").await;
+    refused("POST tap?ephemeral=packets", &named, 409, "a", "cube `a` already exists").await;
 }
 
 #[tokio::test]
@@ -56,8 +56,10 @@ async fn a_change_that_cannot_be_made_is_refused_about_the_node() {
     refused("PUT a/seen", &json!(1), 400, "a/seen", "`seen` is read-only").await;
     refused("DELETE a/uuid", &none, 400, "a/uuid", "`uuid` is read-only").await;
     refused("DELETE a/host/y", &none, 409, "a/host/y", "there is no entry `y`").await;
-    refused("POST a/host/x", &json!({}), 409, "a/host/x", "the entry `x` exists already").await;
+    refused("POST a/host/x", &json!({}), 409, "a/host/x", "the entry `x` already exists").await;
     refused("POST a/host", &json!({ "age": 1 }), 400, "a/host/address", "`address` is missing").await;
+    refused("POST a/host", &json!({ "age": 1 }), 400, "a/host/address", "use POST a/host/ADDRESS").await;
+    refused("POST a/host", &json!([{}]), 400, "a/host", "POST creates one entry, not a list").await;
     refused("POST a/host", &json!({ "address": [] }), 400, "a/host/address", "must be a string, not []").await;
     refused("PATCH a/nothing", &none, 404, "a/nothing", "there is no `nothing`").await;
     refused("PATCH a/rum", &none, 404, "a/rum", "did you mean `run`?").await;
@@ -79,12 +81,13 @@ async fn cubes_are_created_below_their_service() {
         assert_eq!(api.engine.view().topology.cube("c").unwrap().1.config["size"], 5, "{path} {body}");
     }
     refused("POST tap", &json!({}), 400, "tap/name", "`name` is missing").await;
-    refused("POST tap", &Value::Null, 400, "tap/name", "`name` is missing").await;
+    refused("POST tap", &Value::Null, 400, "tap/name", "`name` is missing; use POST tap/NAME").await;
+    refused("POST tap", &json!([]), 400, "tap", "POST creates one cube, not a list: send one object").await;
     refused("POST tap", &json!({ "name": {} }), 400, "tap/name", "must be a string, not {}").await;
     refused("POST tap", &json!({ "name": "-c" }), 400, "tap/name", "begins with `-` or `.`").await;
     refused("POST tap/c", &json!({ "name": "d" }), 400, "c/name", "is `c` in the path and \"d\" in the body").await;
-    refused("POST tap/a", &Value::Null, 409, "a", "cube `a` exists already").await;
-    refused("POST tap/br1", &Value::Null, 409, "br1", "cube `br1` exists already (service bridge)").await;
+    refused("POST tap/a", &Value::Null, 409, "a", "cube `a` already exists").await;
+    refused("POST tap/br1", &Value::Null, 409, "br1", "cube `br1` already exists (service bridge)").await;
     refused("POST a", &Value::Null, 409, "a", "use PATCH a or PUT a").await;
     refused("POST c", &Value::Null, 404, "c", "there is no cube and no service `c`").await;
 }
@@ -124,8 +127,9 @@ async fn ports_come_change_and_go() {
 async fn a_port_that_cannot_be_is_refused_about_what_is_wrong() {
     let none = Value::Null;
     refused("POST br1/ports", &json!({}), 400, "br1/ports/name", "`name` is missing").await;
+    refused("POST br1/ports", &json!([{ "name": "r" }]), 400, "br1/ports", "POST creates one port, not a list").await;
     refused("POST br1/ports", &json!({ "name": "a b" }), 400, "br1/ports/name", "contains ' '").await;
-    refused("POST br1/ports", &json!({ "name": "p" }), 409, "br1/ports/p", "exists already").await;
+    refused("POST br1/ports", &json!({ "name": "p" }), 409, "br1/ports/p", "already exists").await;
     refused("PATCH br1/ports/z", &json!({}), 409, "br1/ports/z", "port `z` of cube `br1` does not exist").await;
     refused("PATCH br1/ports/p/status", &json!("UP"), 400, "br1/ports/p/status", "`status` of port `p` is read-only")
         .await;

@@ -27,6 +27,10 @@ async fn every_role_reads_settings_and_state() {
         needs("GET", path, Value::Null, Role::Read).await;
     }
     needs("OPTIONS", "br1?help=show", Value::Null, Role::Read).await;
+    for method in ["PATCH", "PUT"] {
+        needs(method, "config/diff", json!({}), Role::Read).await;
+        needs(method, "config", json!({}), Role::Admin).await;
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 //! while there is something? All interleavings are tried.
 //!
 //! As in `protocol`, memory is x86's: stores wait in the CPU, in their order, for any time, and a locked instruction or a
-//! fence waits for them. The programs are `ebpf/packetcapture`'s `record`, the consumer is `Drain::heads` and `rest` of
+//! fence waits for them. It is also that of a weak machine where each of these stores is an exchange, as the program has it
+//! there: it waits for those before it. The programs are `ebpf/packetcapture`'s `record`, the consumer is `Drain::heads` and `rest` of
 //! the consumer's thread. The last test breaks them, and the search finds it.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
+use std::mem::discriminant;
 
 /// How the protocol is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ enum Fault {
     PlainBusy,
     /// `busy` is cleared before `head` is stored.
     EarlyLeave,
+    /// Stores are plain on a machine where they arrive in any order.
+    PlainStores,
     /// The consumer does not look whether CPUs are busy.
     NoBusyCheck,
     /// The consumer does not look at the heads again.
@@ -93,12 +97,18 @@ impl Cpu {
         true
     }
 
-    fn drain(&mut self) -> bool {
-        match self.stores.pop_front() {
+    /// Lets the store at `at` arrive, if it may be the next.
+    fn arrive(&mut self, at: usize, fault: Fault) -> bool {
+        let is_first = |store: &Store| {
+            let is_earlier = |earlier: &Store| discriminant(earlier) == discriminant(store);
+            !self.stores.range(..at).any(is_earlier)
+        };
+        match self.stores.get(at).copied().filter(|store| at == 0 || fault == Fault::PlainStores && is_first(store)) {
             Some(Store::Busy(busy)) => self.busy = busy,
             Some(Store::Head(head)) => self.head = head,
             None => return false,
         }
+        self.stores.remove(at);
         true
     }
 }
@@ -111,9 +121,11 @@ impl Order {
             if state.cpus[cpu].go(&mut state.clock, fault) {
                 next.push(state);
             }
-            let mut state = self.clone();
-            if state.cpus[cpu].drain() {
-                next.push(state);
+            for at in 0..self.cpus[cpu].stores.len() {
+                let mut state = self.clone();
+                if state.cpus[cpu].arrive(at, fault) {
+                    next.push(state);
+                }
             }
         }
         next.extend(self.look(fault));
@@ -238,7 +250,8 @@ fn no_interleaving_sleeps_for_good_while_there_is_something() {
 
 #[test]
 fn the_search_finds_a_broken_order() {
-    for fault in [Fault::PlainBusy, Fault::EarlyLeave, Fault::NoBusyCheck, Fault::NoSecondLook] {
+    let faults = [Fault::PlainBusy, Fault::PlainStores, Fault::EarlyLeave, Fault::NoBusyCheck, Fault::NoSecondLook];
+    for fault in faults {
         assert!(search(Order::default(), |state| state.next(fault)).is_err(), "{fault:?}");
     }
 }

@@ -9,7 +9,8 @@ use crate::fixture::{Fixture, record};
 fn backlog(fixture: &Fixture, memory: usize) -> Backlog {
     let settings = fixture.settings(json!({}));
     let files = fixture.files(Arc::clone(&settings));
-    Backlog::new(files, Arc::clone(&fixture.outcome), &Settings { memory, ..Settings::clone(&settings) }).unwrap()
+    let (outcome, keys) = (Arc::clone(&fixture.outcome), Arc::clone(&fixture.keys));
+    Backlog::new(files, outcome, keys, &Settings { memory, ..Settings::clone(&settings) }).unwrap()
 }
 
 #[test]

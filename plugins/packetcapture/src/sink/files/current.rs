@@ -15,6 +15,8 @@ pub(super) struct Current {
     pub(super) stored: StoredFile,
     pub(super) tally: Tally,
     pub(super) began: Instant,
+    /// How far it has the cube's keys.
+    pub(super) keys: u64,
     /// What was appended and may not be in the file yet, and where it ends.
     waiting: VecDeque<(u64, Tally)>,
 }
@@ -22,7 +24,7 @@ pub(super) struct Current {
 impl Current {
     pub(super) fn new(file: CaptureFile) -> Self {
         let stored = StoredFile::new(file.own().clone());
-        Self { file, stored, tally: Tally::default(), began: Instant::now(), waiting: VecDeque::new() }
+        Self { file, stored, tally: Tally::default(), began: Instant::now(), keys: 0, waiting: VecDeque::new() }
     }
 
     /// Notes what was appended, as long as it is not in the file for good, and where the last that is in it ends.
