@@ -152,11 +152,12 @@ pub(crate) fn run(rounds: usize) -> Result<Table> {
     let case = Case { length: 1500, target: &file, what: "1500 B to a file, less of each" };
     rows.extend(costs(&scene, &less, &case, rounds)?);
     rows.extend(delays(&scene, &tools, NETDEV, "an idle netdev", rounds)?);
-    for number in 0..IDLE {
-        let name = format!("idle{number}");
+    // Both ends of each pair count.
+    for number in 0..IDLE / 2 {
+        let [one, other] = ["idle", "other"].map(|name| format!("{name}{number}"));
         let mut command = scene.daemon.host().command("ip");
-        let made = command.args(["link", "add", &name, "up", "type", "dummy"]).status()?;
-        ensure!(made.success(), "ip link add {name} type dummy");
+        let made = command.args(["link", "add", &one, "up", "type", "veth", "peer", "name", &other]).status()?;
+        ensure!(made.success(), "ip link add {one} type veth peer name {other}");
     }
     rows.extend(delays(&scene, &tools, ANY, &format!("any of {} netdevs", IDLE + 1), rounds)?);
     Ok(Table {
