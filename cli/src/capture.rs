@@ -152,7 +152,7 @@ impl Flow<'_> {
         self.finish(&mut body, stop).await
     }
 
-    /// Passes packets on while there are not enough; returns why there are no more.
+    /// Passes packets on until there are enough; returns why the capture has ended.
     async fn pass_on(
         &mut self,
         body: &mut Incoming,

@@ -29,7 +29,9 @@ const POLL: Duration = Duration::from_millis(1);
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivateError {
-    #[error("no daemon runs, so there are no cubes, and {place} is a port of one: name a netdev, or start polycubed")]
+    #[error(
+        "{place} is a port of a cube, and cubes need a daemon, which is not running: name a netdev, or start polycubed"
+    )]
     NoCubes { place: String },
     #[error("no daemon runs, and there is no {} to start one for this capture", path.display())]
     NoProgram { path: PathBuf },

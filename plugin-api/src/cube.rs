@@ -47,7 +47,7 @@ pub(crate) struct CubeInfo {
     capture_group: Option<u32>,
     #[serde(default)]
     pcap_over_ip: Option<String>,
-    /// Whether there is no cube: what is asked for is the service's as a whole.
+    /// Whether the request is for the service as a whole, which is not a cube.
     #[serde(default)]
     is_shared: bool,
 }

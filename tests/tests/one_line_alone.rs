@@ -211,7 +211,7 @@ fn what_is_wrong_leaves_nothing_either() -> Result<()> {
     let output = site.ctl(&["capture", "br1:p1"])?.output()?;
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no daemon runs, so there are no cubes, and br1:p1 is a port of one"), "{said}");
+    assert!(said.contains("br1:p1 is a port of a cube, and cubes need a daemon, which is not running"), "{said}");
     let output = site.ctl(&["cubes", "show"])?.output()?;
     let said = String::from_utf8(output.stderr)?;
     assert!(said.contains("no daemon answers at unix:///run/polycube/polycubed.sock"), "{said}");

@@ -124,7 +124,7 @@ fn a_call_that_does_not_return_makes_its_cube_stuck_and_nobody_else() -> Result<
     ensure!(all["panicky"].as_array().is_some_and(|cubes| cubes.len() == 2), "{all}");
 
     // Its own change is refused in the end, with the reason. Deleting it needs no plugin, and overtakes such a change.
-    let refused = scene.daemon.ctl("slow set size=1").one_line(2);
+    let refused = scene.daemon.ctl("slow set size=1").after_waiting().one_line(2);
     ensure!(refused.contains("the plugin of cube `slow` has not returned from a call"), "{refused}");
     thread::scope(|scope| -> Result<()> {
         let waiting = scope.spawn(|| timed(|| scene.daemon.ctl("slow set size=1")));
@@ -146,7 +146,7 @@ fn a_change_that_takes_a_plugin_too_long_is_undone() -> Result<()> {
     let scene = scene()?;
     let before = scene.daemon.snapshot()?;
     let (output, took) = timed(|| scene.daemon.ctl("slow set size=7 sleep=datapath milliseconds=14000"));
-    let refused = output.one_line(2);
+    let refused = output.after_waiting().one_line(2);
     ensure!(refused.contains("has not returned from `datapath` for 10 s"), "{refused}");
     ensure!(took < Duration::from_secs(13), "{took:?}");
     assert_quick(&scene, "other provoke");

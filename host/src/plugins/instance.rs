@@ -151,6 +151,21 @@ pub(crate) struct Connections {
     pub slow_path: Option<Arc<SlowPath>>,
 }
 
+impl Connections {
+    /// Those of an instance that is no cube of the model: what it asks for is refused with `no_maps`, or has no effect.
+    pub(crate) fn none(no_maps: &'static str) -> Self {
+        Self {
+            calls: Arc::default(),
+            failures: Arc::default(),
+            configure: Box::new(drop),
+            make_map: Box::new(move |_| Err(Refusal::failed(no_maps))),
+            netdev_at: Arc::new(|_| None),
+            freed: Box::new(|| ()),
+            slow_path: None,
+        }
+    }
+}
+
 impl Instance {
     /// Makes the plugin's side of a cube; `info` is what the SDK's `Cube` is read from.
     ///

@@ -1,8 +1,5 @@
 //! A service as a whole, which answers requests that need no cube. It is made for one request, and keeps nothing.
 
-use std::sync::Arc;
-
-use polycube_plugin_api::Refusal;
 use serde_json::json;
 
 use super::instance::{Connections, Failure, Instance};
@@ -17,15 +14,7 @@ const DELETE: &str = "delete";
 /// # Errors
 /// The plugin cannot be called.
 pub(crate) fn shared(plugin: &Plugin, dirs: &CaptureDirs) -> Result<Instance, Failure> {
-    let connections = Connections {
-        calls: Arc::default(),
-        failures: Arc::default(),
-        configure: Box::new(drop),
-        make_map: Box::new(|_| Err(Refusal::failed("the service as a whole has no maps"))),
-        netdev_at: Arc::new(|_| None),
-        freed: Box::new(|| ()),
-        slow_path: None,
-    };
+    let connections = Connections::none("the service as a whole has no maps");
     let name = plugin.service.name.as_str();
     let mut info = dirs.members();
     info["name"] = name.into();

@@ -1,8 +1,6 @@
 //! What a plugin would have loaded, asked of a cube that exists nowhere else.
 
-use std::sync::Arc;
-
-use polycube_plugin_api::{Refusal, ServiceKind};
+use polycube_plugin_api::ServiceKind;
 use serde_json::{Value, json};
 
 use super::Plugin;
@@ -16,15 +14,7 @@ use crate::wiring::CubeDatapath;
 /// # Errors
 /// The plugin refuses the cube, or describes what cannot be loaded.
 pub(crate) fn trial(plugin: &Plugin, config: &Value) -> Result<CubeDatapath, Failure> {
-    let connections = Connections {
-        calls: Arc::default(),
-        failures: Arc::default(),
-        configure: Box::new(drop),
-        make_map: Box::new(|_| Err(Refusal::failed("a trial has no maps"))),
-        netdev_at: Arc::new(|_| None),
-        freed: Box::new(|| ()),
-        slow_path: None,
-    };
+    let connections = Connections::none("a trial has no maps");
     let info = json!({
         "name": "trial",
         "uuid": uuid::Uuid::nil().to_string(),

@@ -77,10 +77,10 @@ pub(crate) struct Route {
     pub(crate) is_local: bool,
 }
 
-/// Why there is no route.
+/// Why the kernel finds no route.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RouteError {
-    #[error("there is no route")]
+    #[error("the kernel has no route")]
     None,
     #[error("the route is of the type `{0}`")]
     Barred(&'static str),
@@ -326,6 +326,9 @@ mod tests {
         };
         assert_eq!((route(RTN_UNICAST), route(RTN_LOCAL)), (Ok((7, false)), Ok((7, true))));
         assert_eq!(route(3), Err("the route is of the type `broadcast`".to_owned()));
-        assert_eq!((route(0), route(99)), (Err("there is no route".to_owned()), Err("there is no route".to_owned())));
+        assert_eq!(
+            (route(0), route(99)),
+            (Err("the kernel has no route".to_owned()), Err("the kernel has no route".to_owned()))
+        );
     }
 }

@@ -60,6 +60,19 @@ impl Output {
         self.stdout + &self.stderr
     }
 
+    /// Asserts that the command said that the daemon had not answered yet, and returns the output without that line.
+    ///
+    /// # Panics
+    /// Panics with the command's whole output otherwise.
+    #[track_caller]
+    #[must_use]
+    pub fn after_waiting(mut self) -> Self {
+        let rest = self.stderr.split_once('\n').filter(|(first, _)| first.contains("has not answered yet"));
+        let Some((_, rest)) = rest else { panic!("a line about waiting expected: {self}") };
+        self.stderr = rest.to_owned();
+        self
+    }
+
     /// Asserts that the command ended with this code and printed one line on standard error and nothing else; returns
     /// that line.
     ///
@@ -68,11 +81,8 @@ impl Output {
     #[track_caller]
     pub fn one_line(self, code: i32) -> String {
         assert!(self.code == Some(code), "exit code {code} expected: {self}");
-        // Where the machine is slow, or the daemon waits for a plugin, the command says so meanwhile.
-        let is_interim = |line: &&str| line.contains("has not answered yet");
-        let lines: Vec<&str> = self.stderr.lines().filter(|line| !is_interim(line)).collect();
-        assert!(self.stdout.is_empty() && lines.len() == 1, "one line on stderr expected: {self}");
-        lines[0].trim_end().to_owned()
+        assert!(self.stdout.is_empty() && self.stderr.lines().count() == 1, "one line on stderr expected: {self}");
+        self.stderr.trim_end().to_owned()
     }
 }
 
