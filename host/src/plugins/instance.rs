@@ -152,7 +152,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Those of an instance that is no cube of the model: what it asks for is refused with `no_maps`, or has no effect.
+    /// Those of an instance that is not a cube of the model: what it asks for is refused with `no_maps`, or has no effect.
     pub(crate) fn none(no_maps: &'static str) -> Self {
         Self {
             calls: Arc::default(),
