@@ -228,6 +228,15 @@ impl Daemon {
         self.child.as_mut().context("the daemon is not running")
     }
 
+    /// Sends it a signal: `STOP` and `CONT` make it a daemon that stands still.
+    ///
+    /// # Errors
+    /// Fails when it is not running.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().context("the daemon is not running")?;
+        Ok(process::signal(child, signal)?)
+    }
+
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

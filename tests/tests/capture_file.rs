@@ -13,17 +13,10 @@ use polycube_tests::hook::programs_attached;
 use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Pace, Protocol, Sender, Steady};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 /// How far the file may lag behind the traffic.
 const BEHIND: Duration = Duration::from_millis(100);
-
-#[track_caller]
-fn signal(scene: &Scene, signal: Signal) -> Result<()> {
-    let pid = scene.daemon.pid().context("the daemon is not running")?;
-    kill_process(Pid::from_raw(pid.cast_signed()).context("no process")?, signal)?;
-    Ok(())
-}
 
 /// For each of `count` packets, the time from just before it is sent until the file has it.
 fn delays_of_thin_traffic(scene: &Scene, count: u32) -> Result<Vec<Duration>> {
@@ -169,10 +162,10 @@ fn what_does_not_fit_into_a_full_ring_is_counted_and_passes() -> Result<()> {
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 1000, 2 * FRAMES);
     let (before, after) = frames.split_at(FRAMES as usize);
 
-    signal(&scene, Signal::STOP)?;
+    scene.daemon.signal(Signal::STOP)?;
     sender.send(before)?;
     far.wait_for(before.len(), PATIENCE)?;
-    signal(&scene, Signal::CONT)?;
+    scene.daemon.signal(Signal::CONT)?;
     let (captured, dropped) = (scene.counter("captured")?, scene.counter("dropped-ring-full")?);
     assert_eq!(captured + dropped, u64::from(FRAMES));
     // At least what one ring holds; two if the sender moved between the cores.
@@ -210,9 +203,9 @@ fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
     sender.flood(&frames, Pace::Count(1000))?;
     eventually("the first packets", || Ok(scene.counter("captured")? == 1000))?;
     scene.captured()?;
-    signal(&scene, Signal::STOP)?;
+    scene.daemon.signal(Signal::STOP)?;
     sender.flood(&frames, Pace::Count(100_000))?;
-    signal(&scene, Signal::CONT)?;
+    scene.daemon.signal(Signal::CONT)?;
     eventually("a full ring", || Ok(scene.counter("dropped-ring-full")? > 0))?;
     let records = scene.captured()?.records;
     let first = records[0].time_ns;

@@ -12,7 +12,7 @@ use polycube_tests::disk::Disk;
 use polycube_tests::pcap;
 use polycube_tests::scene::{Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender, Steady};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// How often daemons are killed; `POLYCUBE_KILLS` sets another number.
@@ -27,12 +27,6 @@ fn kills() -> Result<u32> {
 /// A different number each time, because a daemon may be killed at any point.
 fn random(below: u64) -> Result<u64> {
     Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()) / 7 % below)
-}
-
-fn signal(scene: &Scene, signal: Signal) -> Result<()> {
-    let pid = scene.daemon.pid().context("the daemon is not running")?;
-    kill_process(Pid::from_raw(pid.cast_signed()).context("no process")?, signal)?;
-    Ok(())
 }
 
 fn capture_files(scene: &Scene) -> Result<Vec<PathBuf>> {
@@ -75,9 +69,9 @@ fn killed_daemons_leave_files_with_at_most_a_cut_end_which_the_next_one_repairs(
         } else {
             // There is much to write, so that the kill falls into a write.
             scene.wait_for_dump()?;
-            signal(&scene, Signal::STOP)?;
+            scene.daemon.signal(Signal::STOP)?;
             thread::sleep(Duration::from_millis(30));
-            signal(&scene, Signal::CONT)?;
+            scene.daemon.signal(Signal::CONT)?;
             thread::sleep(Duration::from_micros(random(3000)?));
         }
         scene.daemon.kill9()?;

@@ -9,16 +9,11 @@ use polycube_tests::daemon::{attempt, binary_dir};
 use polycube_tests::disk::Disk;
 use polycube_tests::scene::{Scene, eventually};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
 fn make_pipe(path: &Path) -> Result<()> {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).with_context(|| path.display().to_string())
-}
-
-fn send(scene: &Scene, signal: Signal) -> Result<()> {
-    let pid = Pid::from_raw(scene.daemon.pid().context("a daemon")?.cast_signed()).context("a process")?;
-    Ok(kill_process(pid, signal)?)
 }
 
 #[test]
@@ -29,7 +24,7 @@ fn a_named_pipe_among_configurations_holds_up_neither_start_nor_reload_nor_stop(
     scene.daemon.restart()?;
     let said = |scene: &Scene| scene.daemon.log().matches("20.yaml: it is a named pipe, not a regular file").count();
     assert_eq!(said(&scene), 1, "{}", scene.daemon.log());
-    send(&scene, Signal::HUP)?;
+    scene.daemon.signal(Signal::HUP)?;
     eventually("the reload", || Ok(said(&scene) == 2))?;
     assert!(scene.daemon.terminate()?.success());
     Ok(())
@@ -168,11 +163,11 @@ fn a_daemon_that_does_not_answer_is_named_after_a_while() -> Result<()> {
     let scene = Scene::set_up().start()?;
     let quick = scene.daemon.ctl("services show");
     assert!(quick.stderr.is_empty(), "{quick}");
-    send(&scene, Signal::STOP)?;
+    scene.daemon.signal(Signal::STOP)?;
     let output = std::thread::scope(|scope| -> Result<_> {
         let asked = scope.spawn(|| scene.daemon.ctl("services show"));
         std::thread::sleep(std::time::Duration::from_secs(8));
-        send(&scene, Signal::CONT)?;
+        scene.daemon.signal(Signal::CONT)?;
         asked.join().map_err(|_| anyhow::anyhow!("polycubectl cannot be run"))
     })?;
     let socket = scene.daemon.socket();

@@ -9,7 +9,7 @@ use polycube_tests::bpf;
 use polycube_tests::daemon::attempt;
 use polycube_tests::hook::{Bystander, Hook, Verdict, programs_attached};
 use polycube_tests::scene::{Scene, Watched, eventually};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// `BPF_MAP_TYPE_PROG_ARRAY` of include/uapi/linux/bpf.h.
@@ -417,11 +417,10 @@ fn check_link([one, other]: [&str; 2], port: &str) -> Result<()> {
 #[test]
 fn a_daemon_that_stands_still_holds_up_no_packet() -> Result<()> {
     let scene = lab()?;
-    let pid = Pid::from_raw(scene.daemon.pid().context("a daemon")?.cast_signed()).context("a process")?;
     let watched = Watched::start(&scene)?;
-    kill_process(pid, Signal::STOP)?;
+    scene.daemon.signal(Signal::STOP)?;
     watched.steady().wait_for(20_000)?;
-    kill_process(pid, Signal::CONT)?;
+    scene.daemon.signal(Signal::CONT)?;
     watched.stop()?;
     assert_eq!(scene.get("br1")?["name"], "br1");
     Ok(())
