@@ -24,6 +24,13 @@ pub const BASE: &str = "/polycube/v1";
 /// Header of a stream's answer: which of the readers in the cube's state the client is.
 pub const STREAM_ID: &str = "polycube-stream";
 
+/// Header of a request over the Unix socket: with it came a descriptor (`SCM_RIGHTS`) of a file that is open for writing, into
+/// which the stream goes. The answer then has reports of it.
+pub const INTO: &str = "polycube-into";
+
+/// The value of [`INTO`].
+pub const DESCRIPTOR: &str = "descriptor";
+
 /// Parameter of a request that creates a cube: the stream that the cube goes with, and with which it is answered. Member of
 /// such a cube: whose it is.
 pub const EPHEMERAL: &str = "ephemeral";
@@ -43,4 +50,6 @@ pub mod media {
     pub const PCAP: &str = "application/vnd.tcpdump.pcap";
     /// Packets in pcapng.
     pub const PCAPNG: &str = "application/x-pcapng";
+    /// A line of JSON for each report of what is written into the client's file.
+    pub const REPORTS: &str = "application/x-ndjson";
 }

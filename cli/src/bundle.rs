@@ -58,6 +58,11 @@ impl Bundle {
         Self(parts.finish(left_out))
     }
 
+    /// Whether it adds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds the comments to the section header that `bytes` begin with, if they do.
     pub(crate) fn insert(&self, bytes: &mut Vec<u8>) {
         if self.0.is_empty() {

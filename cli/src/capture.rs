@@ -7,13 +7,14 @@
 mod files;
 mod output;
 mod prologue;
+mod reports;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::LOCATION;
+use hyper::header::{CONTENT_TYPE, LOCATION};
 use hyper::{HeaderMap, Response};
 use polycube_api::{IDLE, media};
 use serde_json::Value;
@@ -84,26 +85,24 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
     // Before anything is started, so that no signal is lost.
     let mut stop = Stop::new().map_err(Failure::Runtime)?;
     let bundle = if capture.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
-    let accept = [media::PCAPNG, media::JSON].join(", ");
-    let response = client.open(&capture.request(), &accept).await?;
-    if !response.status().is_success() {
-        let answer = client.answer(response).await?;
-        let refusal = Refusal::new(&answer, Asked::Verb);
-        return Err(if verbose { refusal.with_log(&answer) } else { refusal }.into());
-    }
+    let mut output = Output::open(capture, bundle)?;
+    let response = request(client, capture, &output, verbose).await.inspect_err(|_| output.abandon())?;
+    let media = response.headers().get(CONTENT_TYPE);
+    output.begin(media.is_some_and(|media| media == media::REPORTS))?;
     let cube = cube(response.headers());
     let mut keys = capture.keys.as_deref().map(Keys::open).transpose()?;
     if let (Some(keys), Some(cube)) = (&mut keys, &cube) {
-        keys.begin(client, vec![cube.clone()]).await?;
+        keys.begin(client, vec![cube.clone()]).await.inspect_err(|_| output.abandon())?;
     }
-    let mut flow = Flow { client, capture, cube, output: Output::open(capture, bundle)?, said: None, looked: 0 };
+    let mut flow = Flow { client, capture, cube, output, said: None, looked: 0 };
     if !capture.quiet {
         say(&format!("polycubectl: capturing at {}", escape(&capture.places.join(", "))));
     }
     let end = flow.copy(response, &mut stop, keys.as_mut()).await;
     flow.clear();
-    if end.is_ok() {
-        flow.output.end().await?;
+    match &end {
+        Ok(_) => flow.output.end().await?,
+        Err(_) => flow.output.mend()?,
     }
     if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
         say(&flow.output.summary());
@@ -112,6 +111,26 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
         End::Stream if !flow.output.is_enough() => Err(Failure::CaptureEnded),
         _ => Ok(()),
     }
+}
+
+/// Asks for the capture, whose packets the daemon writes into the file by itself if it can.
+async fn request(
+    client: &Client,
+    capture: &Capture,
+    output: &Output,
+    verbose: bool,
+) -> Result<Response<Incoming>, Failure> {
+    let accept = [media::PCAPNG, media::JSON].join(", ");
+    let response = match output.file().filter(|_| client.is_local()) {
+        Some(file) => client.open_into(&capture.request(true), &accept, file).await?,
+        None => client.open(&capture.request(false), &accept).await?,
+    };
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let answer = client.answer(response).await?;
+    let refusal = Refusal::new(&answer, Asked::Verb);
+    Err(if verbose { refusal.with_log(&answer) } else { refusal }.into())
 }
 
 /// The cube's name.

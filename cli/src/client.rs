@@ -2,11 +2,13 @@
 
 mod error;
 mod half_closed;
+mod handing;
 mod redirect;
 mod tls;
 
 use std::error::Error as _;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::pin::pin;
 use std::time::Duration;
@@ -17,13 +19,14 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use polycube_api::media;
+use polycube_api::{DESCRIPTOR, INTO, media};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 pub(crate) use self::error::ClientError;
 use self::half_closed::HalfClosed;
+use self::handing::Handing;
 pub(crate) use self::tls::{FileError, Tls};
 use crate::address::{Address, Transport};
 use crate::grammar::Request;
@@ -93,7 +96,7 @@ impl Client {
     ///
     /// As [`Client::send`].
     pub(crate) async fn confide(&self, request: &Request) -> Result<Answer, ClientError> {
-        self.answer(self.ask(request, DOCUMENT, Shown::Nothing).await?).await
+        self.answer(self.ask(request, DOCUMENT, Shown::Nothing, None).await?).await
     }
 
     /// As [`Client::send`], without the body: it may be long, or never end.
@@ -102,16 +105,46 @@ impl Client {
     ///
     /// As [`Client::send`].
     pub(crate) async fn open(&self, request: &Request, accept: &str) -> Result<Response<Incoming>, ClientError> {
-        self.ask(request, accept, Shown::Everything).await
+        self.ask(request, accept, Shown::Everything, None).await
     }
 
-    async fn ask(&self, request: &Request, accept: &str, shown: Shown) -> Result<Response<Incoming>, ClientError> {
+    /// Whether the daemon can be handed files.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.address.transport, Transport::Unix(_))
+    }
+
+    /// As [`Client::open`] of a daemon that [is local](Self::is_local), and has it write what it would answer into `file`: the
+    /// answer is of type [`media::REPORTS`] if it does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::send`].
+    pub(crate) async fn open_into(
+        &self,
+        request: &Request,
+        accept: &str,
+        file: &File,
+    ) -> Result<Response<Incoming>, ClientError> {
+        self.ask(request, accept, Shown::Everything, Some(file)).await
+    }
+
+    async fn ask(
+        &self,
+        request: &Request,
+        accept: &str,
+        shown: Shown,
+        file: Option<&File>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let body = request.body.as_ref().map(|body| Bytes::from(body.to_string()));
         let traced = body.as_deref().filter(|_| shown == Shown::Everything);
         let mut target = format!("{}{}", self.address.base, request.path);
         for _ in 0..=MAX_REDIRECTS {
             self.trace(format_args!("> {} {target} to {}", request.method, self.address), traced);
-            let response = self.attempt(self.request(&request.method, &target, accept, body.clone())?).await?;
+            let mut sent = self.request(&request.method, &target, accept, body.clone())?;
+            if file.is_some() {
+                sent.headers_mut().insert(INTO, HeaderValue::from_static(DESCRIPTOR));
+            }
+            let response = self.attempt(sent, file).await?;
             self.trace(format_args!("< {}", response.status()), None);
             let location = response.headers().get(LOCATION);
             let (StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT, Some(location)) =
@@ -170,10 +203,17 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, request: hyper::Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+    async fn attempt(
+        &self,
+        request: hyper::Request<Full<Bytes>>,
+        file: Option<&File>,
+    ) -> Result<Response<Incoming>, ClientError> {
         match &self.address.transport {
             Transport::Unix(path) => {
-                self.exchange(HalfClosed(self.connect(UnixStream::connect(path)).await?), request).await
+                let stream = self.connect(UnixStream::connect(path)).await?;
+                let Some(file) = file else { return self.exchange(HalfClosed(stream), request).await };
+                let file = file.try_clone().map_err(|source| ClientError::connect(&self.address, source))?;
+                self.exchange(HalfClosed(Handing::new(stream, file.into())), request).await
             }
             Transport::Tcp { host, port, .. } => {
                 let stream = self.connect(TcpStream::connect((host.as_str(), *port))).await?;

@@ -60,6 +60,8 @@ pub(crate) enum Failure {
     RawIp { place: String },
     #[error("polycubectl: the daemon's stream ended within a packet")]
     Cut,
+    #[error("polycubectl: the daemon's report of the file cannot be read")]
+    Reports(#[source] serde_json::Error),
     #[error("polycubectl: the daemon has ended the capture")]
     CaptureEnded,
     #[error("polycubectl: {0}")]
@@ -108,7 +110,9 @@ impl Failure {
             Self::Question { failure, .. } => failure.exit_code(),
             Self::Client(ClientError::Stream { .. }) => 2,
             Self::Client(ClientError::Request { .. }) => 64,
-            Self::Client(_) | Self::Cut | Self::CaptureEnded | Self::Private(_) | Self::Build(_) => 1,
+            Self::Client(_) | Self::Cut | Self::Reports(_) | Self::CaptureEnded | Self::Private(_) | Self::Build(_) => {
+                1
+            }
             Self::Refused(_)
             | Self::NotJson
             | Self::RawIp { .. }

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -124,15 +124,29 @@ impl Sink {
 }
 
 /// Creates a file of packets, over an old one with `force`.
-pub(crate) fn create(path: &std::path::Path, force: bool) -> Result<std::fs::File, Failure> {
-    let mut options = OpenOptions::new();
-    // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
-    options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let options = if force { options.create(true).truncate(true) } else { options.create_new(true) };
-    options.open(path).map_err(|source| failure(path, source))
+pub(crate) fn create(path: &Path, force: bool) -> Result<std::fs::File, Failure> {
+    let (file, is_new) = claim(path, force)?;
+    if !is_new {
+        file.set_len(0).map_err(|source| failure(path, source))?;
+    }
+    Ok(file)
 }
 
-fn failure(path: &std::path::Path, source: io::Error) -> Failure {
+/// Opens a new file of packets, or an old one with `force`, which stays as it is; whether it is new.
+pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, bool), Failure> {
+    let mut options = OpenOptions::new();
+    // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
+    options.read(true).write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    match options.clone().create_new(true).open(path) {
+        Err(error) if force && error.kind() == io::ErrorKind::AlreadyExists => {
+            options.open(path).map(|file| (file, false))
+        }
+        created => created.map(|file| (file, true)),
+    }
+    .map_err(|source| failure(path, source))
+}
+
+fn failure(path: &Path, source: io::Error) -> Failure {
     Failure::File { path: escape(&path.display().to_string()), source }
 }
 

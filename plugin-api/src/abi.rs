@@ -15,6 +15,8 @@ use abi_stable::{
     std_types::{RBox, ROption, RResult, RStr, RString, RVec},
 };
 
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
 use serde_json::Value;
 
 use crate::Refusal;
@@ -156,6 +158,15 @@ pub trait CubeAbi: Send + Sync + 'static {
         // A plugin of ABI 1.2 or earlier observes nothing.
         let _ = news;
         RResult::ROk(())
+    }
+
+    /// Opens the stream at `path` as [`open`](Self::open) does, for a client that has handed over `file`, a descriptor that
+    /// the plugin then owns: the stream's bytes go into it, from its position on. Answers with a pipe that carries reports.
+    fn open_into(&self, path: RStr<'_>, query: RStr<'_>, file: i32) -> Answer<StreamHandle> {
+        let _ = query;
+        // SAFETY: the host has handed it over.
+        drop(unsafe { OwnedFd::from_raw_fd(file) });
+        RResult::RErr(Refusal::no_stream(path.as_str()).text())
     }
 }
 

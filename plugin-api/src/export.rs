@@ -1,6 +1,7 @@
 //! From the trait to the ABI.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use abi_stable::{
@@ -179,6 +180,15 @@ impl<S: Service> CubeAbi for Instance<S> {
         guard(|| {
             let opened = self.service.open(path.as_str(), &serde_json::from_str(query.as_str())?)?;
             Ok(handle(opened))
+        })
+    }
+
+    fn open_into(&self, path: RStr<'_>, query: RStr<'_>, file: i32) -> Answer<StreamHandle> {
+        // SAFETY: the host hands over an open descriptor, once.
+        let file = unsafe { OwnedFd::from_raw_fd(file) };
+        guard(|| {
+            let query = serde_json::from_str(query.as_str())?;
+            Ok(handle(self.service.open_into(path.as_str(), &query, file)?))
         })
     }
 }

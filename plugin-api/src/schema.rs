@@ -100,6 +100,9 @@ pub struct Stream {
     /// Whether requests may delete it. Only streams of the service as a whole can be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub can_be_deleted: bool,
+    /// Whether it can be written into a file that the client hands over. Only streams of cubes can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub into_files: bool,
 }
 
 /// A parameter of a [`Stream`].
@@ -124,6 +127,7 @@ impl Stream {
             media,
             query: Vec::new(),
             can_be_deleted: false,
+            into_files: false,
         }
     }
 
@@ -131,6 +135,12 @@ impl Stream {
     #[must_use]
     pub fn deletable(self) -> Self {
         Self { can_be_deleted: true, ..self }
+    }
+
+    /// The same, and [`open_into`](crate::Service::open_into) writes it into files of clients.
+    #[must_use]
+    pub fn into_files(self) -> Self {
+        Self { into_files: true, ..self }
     }
 
     /// The same with one more parameter, whose value is one of `values`, or any if `values` is empty.

@@ -201,6 +201,18 @@ pub trait Service: Send + Sync + Sized + 'static {
         Err(Refusal::no_stream(path))
     }
 
+    /// Opens one of [`streams`](Self::streams) that [can be written into files](Stream::into_files) for a client that has
+    /// handed over a file of its own: what the client would read goes into `file`, from its position on, and what follows
+    /// there is cut off. [`Opened::fd`] is a pipe that carries reports, a line of JSON each, of media type
+    /// `application/x-ndjson`. It is closed when the file is complete; a reader that closes it ends the stream.
+    ///
+    /// # Errors
+    /// The plugin's reason; then the file is as it was.
+    fn open_into(&self, path: &str, query: &BTreeMap<String, String>, file: OwnedFd) -> Result<Opened, Refusal> {
+        let _ = (query, file);
+        Err(Refusal::no_stream(path))
+    }
+
     /// Performs one of the [`actions`](Self::actions); by default, [`action`](Self::action) does. Match on
     /// [`ActionCall::action`], which is the declared path; [`ActionCall::key`] has the words in the place of those in braces.
     ///

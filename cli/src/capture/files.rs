@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub(super) struct Files {
     force: bool,
     rotation: Option<Rotation>,
     file: File,
+    /// Whether there was no such file.
+    is_new: bool,
     /// Where it is.
     current: PathBuf,
     /// Bytes in it.
@@ -29,18 +32,19 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Creates the first one.
+    /// Opens the first one. An old one stays as it is, until [`begin`](Self::begin) or the daemon truncates it.
     ///
     /// # Errors
     /// It already exists, or cannot be created.
     pub(super) fn open(path: &Path, force: bool, rotation: Option<Rotation>) -> Result<Self, Failure> {
         let current = if rotation.is_some() { Rotation::name(path, 1) } else { path.to_owned() };
-        let file = sink::create(&current, force)?;
+        let (file, is_new) = sink::claim(&current, force)?;
         Ok(Self {
             path: path.to_owned(),
             force,
             rotation,
             file,
+            is_new,
             kept: [current.clone()].into(),
             current,
             size: 0,
@@ -48,6 +52,57 @@ impl Files {
             began: Instant::now(),
             made: 1,
         })
+    }
+
+    /// Truncates an old one.
+    ///
+    /// # Errors
+    /// That is not possible.
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        self.file.set_len(0).map_err(|source| self.failure(source))
+    }
+
+    /// Leaves things as they were, where nothing was captured after all.
+    pub(super) fn abandon(&self) {
+        if self.is_new {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(&self.current);
+        }
+    }
+
+    /// Whether there can be several.
+    pub(super) fn rotates(&self) -> bool {
+        self.rotation.is_some()
+    }
+
+    /// What the daemon writes into.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Notes how far the daemon has written.
+    pub(super) fn reaches(&mut self, end: u64, has_packets: bool) {
+        (self.size, self.has_packets) = (end, has_packets);
+    }
+
+    /// Cuts off what a daemon that was killed left of a record. It is in this machine's byte order.
+    pub(super) fn mend(&mut self, is_pcapng: bool) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        // Blocks say at their fifth byte how long they are (draft-ietf-opsawg-pcapng, section 3.1), records at their ninth
+        // how long they are after 16 bytes (draft-ietf-opsawg-pcap, section 5). What records follow has 24 bytes (section 4).
+        let (at, besides) = if is_pcapng { (4, 0) } else { (8, 16) };
+        let mut end = if is_pcapng { self.size } else { self.size.max(24) };
+        let mut field = [0; 4];
+        while end + at + 4 <= length {
+            self.file.read_exact_at(&mut field, end + at)?;
+            let next = end + besides + u64::from(u32::from_ne_bytes(field));
+            if next > length || next == end {
+                break;
+            }
+            end = next;
+        }
+        self.size = end.min(length);
+        self.file.set_len(self.size)
     }
 
     /// Whether a packet goes to the next file, where the file would have `size` more bytes with it and with what
@@ -124,7 +179,7 @@ impl Files {
         }
     }
 
-    fn failure(&self, source: io::Error) -> Failure {
+    pub(super) fn failure(&self, source: io::Error) -> Failure {
         Failure::File { path: crate::terminal::escape(&self.current.display().to_string()), source }
     }
 }

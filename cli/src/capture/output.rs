@@ -1,10 +1,12 @@
 //! What becomes of the packets of a capture: lines, or records of a file or a pipe.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::time::Instant;
 
 use super::files::Files;
 use super::prologue::Prologue;
+use super::reports::{Report, Reports};
 use crate::bundle::Bundle;
 use crate::failure::Failure;
 use crate::grammar::{Capture, Destination, Limits, RecordFormat};
@@ -27,6 +29,8 @@ pub(super) struct Output {
     /// Whether there is a packet among it.
     has_packets: bool,
     target: Target,
+    /// Where the daemon writes the file.
+    reports: Option<Reports>,
     limits: Limits,
     packets: u64,
     /// What was recorded of them.
@@ -92,6 +96,7 @@ impl Output {
             pending: Vec::new(),
             has_packets: false,
             target,
+            reports: None,
             limits: capture.limits.clone(),
             packets: 0,
             bytes: 0,
@@ -103,16 +108,80 @@ impl Output {
         })
     }
 
+    /// The file that the daemon may write by itself: nothing is to be done with its packets.
+    pub(super) fn file(&self) -> Option<&File> {
+        let is_plain = match &self.form {
+            Form::Lines(_) => false,
+            Form::Pcapng { bundle, .. } => bundle.is_empty(),
+            Form::Pcap { .. } => true,
+        };
+        match &self.target {
+            Target::Files(files) if is_plain && self.limits.bytes.is_none() && !files.rotates() => Some(files.file()),
+            _ => None,
+        }
+    }
+
+    /// There are packets, or reports of them if the daemon `writes` the file.
+    ///
+    /// # Errors
+    /// An old file cannot be truncated.
+    pub(super) fn begin(&mut self, writes: bool) -> Result<(), Failure> {
+        self.reports = writes.then(Reports::default);
+        match &self.target {
+            Target::Files(files) if !writes => files.begin(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing was captured.
+    pub(super) fn abandon(&self) {
+        if let Target::Files(files) = &self.target {
+            files.abandon();
+        }
+    }
+
+    /// Makes the file whole where the daemon that wrote it has died.
+    ///
+    /// # Errors
+    /// It cannot be read or cut.
+    pub(super) fn mend(&mut self) -> Result<(), Failure> {
+        match &mut self.target {
+            Target::Files(files) if self.reports.is_some() => {
+                let is_pcapng = matches!(self.form, Form::Pcapng { .. });
+                files.mend(is_pcapng).map_err(|source| files.failure(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes bytes of the stream and writes what is whole; true if nobody reads it any more.
     ///
     /// # Errors
     /// They are not a capture, or cannot be written.
     pub(super) async fn take(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        if let Some(reports) = &mut self.reports {
+            let reports = reports.feed(bytes).map_err(Failure::Reports)?;
+            reports.into_iter().try_for_each(|report| self.hear(report))?;
+            return Ok(false);
+        }
         let mut blocks = std::mem::take(&mut self.blocks);
         let fed = blocks.feed(bytes, |block, blocks| self.add(block, blocks));
         self.blocks = blocks;
         fed?;
         self.write().await
+    }
+
+    fn hear(&mut self, report: Report) -> Result<(), Failure> {
+        let Target::Files(files) = &mut self.target else { return Ok(()) };
+        match report {
+            Report::Written { packets, bytes, counts, end } => {
+                files.reaches(end, packets > 0);
+                (self.packets, self.bytes, self.counts) = (packets, bytes, Some(counts));
+                self.dropped = Some(counts.dropped);
+                Ok(())
+            }
+            Report::Failed { error } => Err(files.failure(io::Error::other(error))),
+        }
     }
 
     fn add(&mut self, block: &Block<'_>, blocks: &Blocks) -> Result<(), Failure> {
@@ -179,7 +248,9 @@ impl Output {
     /// # Errors
     /// It cannot be written.
     pub(super) async fn end(&mut self) -> Result<(), Failure> {
-        if let Form::Pcap { link: link @ None, .. } = &mut self.form {
+        if self.reports.is_none()
+            && let Form::Pcap { link: link @ None, .. } = &mut self.form
+        {
             *link = Some(ETHERNET);
             self.form.begin(&mut self.pending);
             self.write().await?;

@@ -74,6 +74,17 @@ pub(crate) enum RecordFormat {
     Pcapng,
 }
 
+impl RecordFormat {
+    /// Its name on the command line, and the daemon's.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pcap => "pcap",
+            Self::PcapNanos => "pcap-nanos",
+            Self::Pcapng => "pcapng",
+        }
+    }
+}
+
 /// When it is enough; the first limit that is reached counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Limits {
@@ -198,8 +209,11 @@ impl Capture {
     }
 
     /// Asks for a cube that goes with its stream, and for that stream. Whatever the file is to be, the stream is pcapng: it
-    /// says where packets come from, and ends with the counters.
-    pub(crate) fn request(&self) -> Request {
+    /// says where packets come from, and ends with the counters. Where the daemon writes the file by itself, it is as the file
+    /// is to be.
+    pub(crate) fn request(&self, is_written_there: bool) -> Request {
+        let format = if is_written_there { self.format } else { RecordFormat::Pcapng };
+        let format = format.name();
         let packets = self.limits.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
         let directions = match self.direction {
             Direction::Both => "bidirectional",
@@ -209,7 +223,7 @@ impl Capture {
         let mut body = json!({
             "parents": self.places,
             "capture": directions,
-            "format": "pcapng",
+            "format": format,
             "store": "none",
         });
         if !self.expression.is_empty() {
@@ -232,7 +246,7 @@ impl Capture {
             }
             None => {}
         }
-        let path = format!("{SERVICE}/?{EPHEMERAL}={STREAM}&format=pcapng{packets}");
+        let path = format!("{SERVICE}/?{EPHEMERAL}={STREAM}&format={format}{packets}");
         Request { method: Method::POST, path, body: Some(body) }
     }
 
@@ -304,12 +318,11 @@ fn extent(value: &str) -> Result<Extent, UsageError> {
 fn format(given: Option<&str>, destination: &Destination) -> Result<RecordFormat, UsageError> {
     let has_ending = |path: &Path, ending: &str| path.extension().is_some_and(|it| it.eq_ignore_ascii_case(ending));
     match (given, destination) {
-        (Some(format), _) => match format {
-            "pcap" => Ok(RecordFormat::Pcap),
-            "pcap-nanos" => Ok(RecordFormat::PcapNanos),
-            "pcapng" => Ok(RecordFormat::Pcapng),
-            _ => Err(UsageError::Format { value: format.to_owned() }),
-        },
+        (Some(name), _) => {
+            let all = [RecordFormat::Pcap, RecordFormat::PcapNanos, RecordFormat::Pcapng];
+            let named = all.into_iter().find(|format| format.name() == name);
+            named.ok_or_else(|| UsageError::Format { value: name.to_owned() })
+        }
         (None, Destination::File { path, .. }) if has_ending(path, "pcap") || has_ending(path, "cap") => {
             Ok(RecordFormat::Pcap)
         }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::{Direction, Packet};
 
 /// Types of blocks (sections 4.1 to 4.7).
@@ -53,7 +55,7 @@ pub(crate) enum Kind<'a> {
 }
 
 /// What the programs have counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 pub(crate) struct Counts {
     /// Packets that passed.
     pub(crate) seen: u64,

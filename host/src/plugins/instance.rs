@@ -353,9 +353,13 @@ impl Instance {
         serde_json::from_str(&text).map_err(|error| Failure::Malformed(error.to_string()))
     }
 
-    pub(crate) fn open(&self, path: &str, query: &Value) -> Result<Stream, Failure> {
+    /// Opens a stream; with `file`, its bytes go there, and the stream has reports.
+    pub(crate) fn open(&self, path: &str, query: &Value, file: Option<OwnedFd>) -> Result<Stream, Failure> {
         let query = query.to_string();
-        let handle = self.call("open", |cube| cube.open(path.into(), query.as_str().into()))?;
+        let handle = self.call("open", |cube| match file {
+            Some(file) => cube.open_into(path.into(), query.as_str().into(), file.into_raw_fd()),
+            None => cube.open(path.into(), query.as_str().into()),
+        })?;
         // SAFETY: the plugin passes ownership of an open descriptor with every handle, once.
         let fd = unsafe { OwnedFd::from_raw_fd(handle.fd) };
         let info = serde_json::from_str(&handle.info).map_err(|error| Failure::Malformed(error.to_string()))?;

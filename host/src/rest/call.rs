@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::document::document;
 use super::error::Refusal;
+use super::listen::Handed;
 use crate::problem::{ErrorTag, Problem};
 
 /// A request, read.
@@ -28,6 +29,8 @@ pub(super) struct Call {
     /// What follows the `?`.
     pub query: String,
     pub headers: HeaderMap,
+    /// What the client has handed over with its requests.
+    pub handed: Handed,
     /// The body; null when there was none.
     pub body: Value,
 }
@@ -51,11 +54,12 @@ impl Call {
         let words: Result<Vec<String>, _> = segments.iter().map(|segment| decode(segment)).collect();
         let words = words.map_err(|_| Problem::invalid(below, "the path is not valid UTF-8"))?;
         let body = body::read(&parts.headers, body, &words.join("/")).await?;
+        let handed = parts.extensions.get::<Handed>().cloned().unwrap_or_default();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         // hyper sends only the head of an answer to HEAD.
         let is_head = parts.method == Method::HEAD;
         let method = if is_head { Method::GET } else { parts.method };
-        Ok(Self { method, is_head, path: words, segments, query, headers: parts.headers, body })
+        Ok(Self { method, is_head, path: words, segments, query, headers: parts.headers, handed, body })
     }
 
     /// The path in one piece.

@@ -108,8 +108,8 @@ pub(super) async fn answer(
         tied.end().await;
         return Err(Problem::failed(name.as_str(), "the cube was deleted at once").into());
     };
-    let media = stream.media.clone();
-    let found = stream::Found { cube: name.to_string(), instance, path: stream.path, query, media };
+    let Stream { path, media, into_files, .. } = stream;
+    let found = stream::Found { cube: name.to_string(), instance, path, query, media, into_files };
     match stream::answer(found, call).await {
         Ok(response) => {
             let mut response = response.map(|body| {

@@ -4,6 +4,7 @@ mod access;
 mod admission;
 mod bind;
 mod current;
+mod handed;
 mod host;
 mod progress;
 mod subject;
@@ -37,6 +38,8 @@ use self::access::{Gate, Peer, Whence, check, welcome};
 use self::admission::{Admission, Connection, Origin, admit};
 pub(crate) use self::bind::{UnixSocket, bind_tcp};
 pub(crate) use self::current::Current;
+pub(super) use self::handed::Handed;
+use self::handed::Receiving;
 use self::progress::{Pause, Progress};
 use self::subject::Subject;
 pub(crate) use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
@@ -88,6 +91,7 @@ pub(crate) fn serve_unix(
     };
     let greet = |stream: UnixStream, exchange: Exchange| {
         let user = stream.peer_cred().ok().map(|peer| peer.uid());
+        let stream = Receiving::new(stream, exchange.handed.clone());
         exchange.plain(stream, Peer::Local(user))
     };
     Ok(serve(listener, router, stop, origin, greet))
@@ -158,6 +162,7 @@ async fn serve<L: Listener, F: Future<Output = io::Result<()>> + Send + 'static>
             stop: stop.clone(),
             connection: Arc::clone(&connection),
             pause: Pause::default(),
+            handed: Handed::default(),
             whence,
         };
         let served = greet(stream, exchange);
@@ -186,6 +191,7 @@ struct Exchange {
     stop: watch::Receiver<bool>,
     connection: Arc<Connection>,
     pause: Pause,
+    handed: Handed,
     whence: Whence,
 }
 
@@ -214,12 +220,13 @@ impl Exchange {
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, peer: Peer) -> io::Result<()> {
-        let Self { router, mut stop, connection, pause, whence } = self;
+        let Self { router, mut stop, connection, pause, handed, whence } = self;
         let service = TowerToHyperService::new(router);
         let extension = Arc::clone(&connection);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(whence.clone());
+            request.extensions_mut().insert(handed.clone());
             request.extensions_mut().insert(Arc::clone(&extension));
             let (pause, answer) = (pause.clone(), service.call(request));
             async move {

@@ -59,7 +59,11 @@ pub(super) async fn answer(
             });
             let instance = Arc::new(made.await?);
             let cube = format!("{}/{name}", Word::Services);
-            Ok(stream::answer(stream::Found { cube, instance, path, query, media: stream.media }, call).await?)
+            Ok(stream::answer(
+                stream::Found { cube, instance, path, query, media: stream.media, into_files: false },
+                call,
+            )
+            .await?)
         }
         Method::DELETE if stream.can_be_deleted => {
             permission::require(client, Role::Admin, call)?;

@@ -13,9 +13,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use futures_util::stream;
 use percent_encoding::percent_decode_str;
-use polycube_api::{Limits, STREAM_ID};
+use polycube_api::{DESCRIPTOR, INTO, Limits, STREAM_ID};
 use polycube_plugin_api as plugin;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use serde_json::Value;
 use tokio::net::unix::pipe;
 
@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub query: BTreeMap<String, String>,
     /// Media types that it may have.
     pub media: Vec<String>,
+    /// Whether it can go into a client's file.
+    pub into_files: bool,
 }
 
 /// Finds the stream that `call` asks for, if it is one.
@@ -69,7 +71,8 @@ pub(super) fn find(context: &Context, call: &Call) -> Result<Option<Found>, Prob
     }
     let query = parameters(stream, &call.query).map_err(|problem| problem.at(format!("{name}/{}", path.join("/"))))?;
     let (instance, media) = (Arc::clone(&view.instances[name]), stream.media.clone());
-    Ok(Some(Found { cube: name.to_string(), instance, path: path.join("/"), query, media }))
+    let (path, into_files) = (path.join("/"), stream.into_files);
+    Ok(Some(Found { cube: name.to_string(), instance, path, query, media, into_files }))
 }
 
 /// Opens the stream and begins to copy it. HEAD must not change anything (RFC 9110 section 9.2.1) and does not open it:
@@ -78,7 +81,7 @@ pub(super) fn find(context: &Context, call: &Call) -> Result<Option<Found>, Prob
 /// # Errors
 /// The plugin's, or a descriptor that cannot be copied from.
 pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, Refusal> {
-    let Found { cube, instance, path, query, media } = found;
+    let Found { cube, instance, path, query, media, into_files } = found;
     if call.is_head {
         // Its length is not known, and an empty body would state one.
         let mut response = Response::new(Body::from_stream(stream::empty::<io::Result<Bytes>>()));
@@ -88,15 +91,16 @@ pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, 
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return Ok(response);
     }
+    let into = file_of(call, into_files).map_err(|problem| problem.at(format!("{cube}/{path}")))?;
     let name = cube.clone();
     let query = serde_json::to_value(query).unwrap_or(Value::Null);
     let opened = blocking(move || {
-        let opened = instance.open(&path, &query);
+        let opened = instance.open(&path, &query, into);
         opened.map_err(|failure| Problem::from_plugin(&name, failure.into()))
     });
     let Stream { info, fd } = opened.await?;
     let unusable = |error: io::Error| Problem::failed(cube.as_str(), format!("cannot copy the stream: {error}"));
-    let mut response = match rustix::fs::fstat(&fd).map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_size)) {
+    let mut response = match fstat(&fd).map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_size)) {
         Ok((FileType::RegularFile, size)) => file(fd, size.cast_unsigned(), &call.headers),
         Ok((FileType::Fifo, _)) => {
             let mut response = Response::new(piped(fd).map_err(unusable)?);
@@ -125,6 +129,34 @@ pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, 
         set(ID, &id.to_string());
     }
     Ok(response)
+}
+
+/// The file that the stream is to go into, if the client has handed one over.
+fn file_of(call: &Call, into_files: bool) -> Result<Option<OwnedFd>, Problem> {
+    let Some(value) = call.headers.get(INTO) else { return Ok(None) };
+    if value != DESCRIPTOR {
+        return Err(Problem::invalid("", format!("the header {INTO} has the value `{DESCRIPTOR}`, and no other")));
+    }
+    if !into_files {
+        return Err(Problem::invalid(
+            "",
+            format!("this stream is not written into files: leave out the header {INTO}"),
+        ));
+    }
+    let missing = || {
+        let message =
+            format!("{INTO} came without a file: a descriptor comes with the request, over the Unix socket alone");
+        Problem::invalid("", message)
+    };
+    let file = call.handed.take().ok_or_else(missing)?;
+    let is_regular = fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let is_writable = fcntl_getfl(&file).is_ok_and(|flags| flags.intersects(OFlags::WRONLY | OFlags::RDWR));
+    if !is_regular || !is_writable || fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::PATH)) {
+        // What a client's file system does when it is closed may take long.
+        call.handed.put(file);
+        return Err(Problem::invalid("", "the descriptor is not a regular file that is open for writing"));
+    }
+    Ok(Some(file))
 }
 
 /// Whether a client that says what it accepts would take one of `media`. Weights are ignored.

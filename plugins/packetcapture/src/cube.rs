@@ -3,14 +3,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use polycube_filter::{Compiled, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{
-    Action, ActionCall, Cube, Datapath, Level, Maps, Outcome, Point, Refusal, Service, ServiceKind, Staged, Stream,
-    Tag, Wanted,
+    Action, ActionCall, Cube, Datapath, Level, Maps, Opened, Outcome, Point, Refusal, Service, ServiceKind, Staged,
+    Stream, Tag, Wanted,
 };
 
 use crate::config::{Config, Connection, OverIp, Store, without};
@@ -353,7 +354,7 @@ impl Service for PacketCapture {
         streams::declared()
     }
 
-    fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<polycube_plugin_api::Opened, Refusal> {
+    fn open(&self, path: &str, query: &BTreeMap<String, String>) -> Result<Opened, Refusal> {
         let flushed = {
             let phases = self.phases();
             let running = phases.running.as_ref().filter(|_| path == streams::STREAM && !streams::follows(query));
@@ -371,15 +372,16 @@ impl Service for PacketCapture {
         streams::open(&self.context, now.as_ref().map(|now| &*now.settings), path, query)
     }
 
+    fn open_into(&self, path: &str, query: &BTreeMap<String, String>, file: OwnedFd) -> Result<Opened, Refusal> {
+        let now = self.in_force.now();
+        streams::open_into(&self.context, now.as_ref().map(|now| &*now.settings), path, query, file)
+    }
+
     fn shared_streams() -> Vec<Stream> {
         shared::declared()
     }
 
-    fn open_shared(
-        host: &Cube,
-        path: &str,
-        query: &BTreeMap<String, String>,
-    ) -> Result<polycube_plugin_api::Opened, Refusal> {
+    fn open_shared(host: &Cube, path: &str, query: &BTreeMap<String, String>) -> Result<Opened, Refusal> {
         shared::open(host, path, query)
     }
 

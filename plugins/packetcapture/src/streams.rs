@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use polycube_plugin_api::{Opened, Refusal, Stream, Tag};
@@ -24,6 +25,8 @@ const FILES: &str = "files/";
 
 /// The media type that the original client expects for documents.
 const JSON: &str = "application/yang.data+json; charset=utf-8";
+/// Reports of what goes into a file, a line of JSON each.
+const REPORTS: &str = "application/x-ndjson";
 const ZSTD: &str = "application/zstd";
 
 pub(crate) fn declared() -> Vec<Stream> {
@@ -37,7 +40,8 @@ pub(crate) fn declared() -> Vec<Stream> {
                 "packets",
                 "Number of packets after which the stream ends; it has no end if this is left out",
                 &[],
-            ),
+            )
+            .into_files(),
         Stream::new("files/{name}", "A capture file, whole or in ranges", &file),
         Stream::new(PACKET, "Takes the oldest packet of network mode's queue", &[JSON, "application/json"]),
     ]
@@ -56,9 +60,7 @@ pub(crate) fn open(
 ) -> Result<Opened, Refusal> {
     match path {
         STREAM => {
-            let given = query.get("format").and_then(|name| Format::parse_name(name));
-            let format = given.or(settings.map(|settings| settings.stream_format)).unwrap_or_default();
-            let limit = limit(query)?;
+            let (format, limit) = (format(settings, query), limit(query)?);
             stream(context, settings, format, follows(query), limit).map_err(|error| Refusal::from(error).at(path))
         }
         PACKET => packet(context, settings).map_err(|error| Refusal::from(StreamError::Io(error)).at(path)),
@@ -66,6 +68,43 @@ pub(crate) fn open(
             Some(name) => file(context, name),
             None => Err(Refusal::new(Tag::OperationNotSupported, format!("packetcapture has no stream `{path}`"))),
         },
+    }
+}
+
+/// Writes live packets into `file`.
+pub(crate) fn open_into(
+    context: &CubeContext,
+    settings: Option<&Settings>,
+    path: &str,
+    query: &BTreeMap<String, String>,
+    file: OwnedFd,
+) -> Result<Opened, Refusal> {
+    if path != STREAM || !follows(query) {
+        let message = "only packets as they come are written into a file of the client's";
+        return Err(Refusal::new(Tag::OperationNotSupported, message).at(path));
+    }
+    let (format, limit) = (format(settings, query), limit(query)?);
+    let open = || {
+        check_links(context, format)?;
+        let source = settings.map(|settings| settings.format).unwrap_or_default();
+        let (id, fd) =
+            context.readers.open_into(file, format, source.resolution(), limit).map_err(StreamError::File)?;
+        Ok(Opened { fd, media: REPORTS.to_owned(), file_name: None, id: Some(id) })
+    };
+    open().map_err(|error: StreamError| Refusal::from(error).at(path))
+}
+
+fn format(settings: Option<&Settings>, query: &BTreeMap<String, String>) -> Format {
+    let given = query.get("format").and_then(|name| Format::parse_name(name));
+    given.or(settings.map(|settings| settings.stream_format)).unwrap_or_default()
+}
+
+/// Refuses a format that cannot tell apart where packets begin.
+fn check_links(context: &CubeContext, format: Format) -> Result<(), StreamError> {
+    let section = context.readers.section();
+    match section.raw_ip().filter(|_| format != Format::Pcapng && section.only_link().is_none()) {
+        Some(place) => Err(StreamError::RawIp(place.to_owned())),
+        None => Ok(()),
     }
 }
 
@@ -83,6 +122,8 @@ pub(crate) fn limit(query: &BTreeMap<String, String>) -> Result<Option<u64>, Ref
 enum StreamError {
     #[error("cannot open the stream: {0}")]
     Io(#[from] io::Error),
+    #[error("cannot write into the file: {0}")]
+    File(io::Error),
     #[error("the capture's files were removed or truncated by another program: `files show` lists them")]
     Removed,
     #[error("the capture keeps no packets (`store=none`): follow the stream, which has those from now on")]
@@ -97,7 +138,7 @@ enum StreamError {
 impl From<StreamError> for Refusal {
     fn from(error: StreamError) -> Self {
         let tag = match error {
-            StreamError::Io(_) => Tag::OperationFailed,
+            StreamError::Io(_) | StreamError::File(_) => Tag::OperationFailed,
             StreamError::Removed | StreamError::NotKept => Tag::DataMissing,
             StreamError::RawIp(_) => Tag::InvalidValue,
         };
@@ -113,10 +154,8 @@ fn stream(
     limit: Option<u64>,
 ) -> Result<Opened, StreamError> {
     let CubeContext { cube, outcome, queue, readers, keys, .. } = context;
+    check_links(context, format)?;
     let section = readers.section();
-    if let Some(place) = section.raw_ip().filter(|_| format != Format::Pcapng && section.only_link().is_none()) {
-        return Err(StreamError::RawIp(place.to_owned()));
-    }
     let (id, fd) = if follows {
         let source = settings.map(|settings| settings.format).unwrap_or_default();
         let (id, fd) = readers.open(format, source.resolution(), limit)?;

@@ -91,14 +91,14 @@ fn a_file_that_is_rotated_has_a_number() {
 
 #[test]
 fn the_request_is_for_a_cube_that_goes_with_its_stream() {
-    let Request { method, path, body } = capture("capture eth0 br1:p udp --in -s 64 -c 2").request();
+    let Request { method, path, body } = capture("capture eth0 br1:p udp --in -s 64 -c 2").request(false);
     assert_eq!((method, path.as_str()), (Method::POST, "packetcapture/?ephemeral=stream&format=pcapng&packets=2"));
     let expected = json!({
         "parents": ["eth0", "br1:p"], "capture": "ingress", "format": "pcapng", "store": "none", "filter": "udp",
         "snaplen": 64,
     });
     assert_eq!(body, Some(expected));
-    let body = |line| capture(line).request().body.unwrap_or_default();
+    let body = |line| capture(line).request(false).body.unwrap_or_default();
     let found = body("capture eth0 -s headers");
     assert_eq!((&found["snaplen"], &found["whole-dns"]), (&json!("headers"), &Value::Null));
     assert_eq!(body("capture eth0 -s headers --whole-dns")["whole-dns"], true);
@@ -147,7 +147,7 @@ fn what_makes_no_sense_is_refused() {
 
 #[test]
 fn packets_of_a_file_wait_longer_for_keys() {
-    let body = |line: &str| capture(line).request().body.unwrap();
+    let body = |line: &str| capture(line).request(false).body.unwrap();
     assert_eq!(body("capture eth0 --keys k -w x.pcapng")["keys-wait"], 1_000);
     assert_eq!(body("capture eth0 --keys k -w -")["keys-wait"], Value::Null);
     assert_eq!(body("capture eth0 -w x.pcapng")["keys-wait"], Value::Null);

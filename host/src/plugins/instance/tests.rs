@@ -70,7 +70,7 @@ fn a_refusal_keeps_its_tag_and_place() {
     let missing = Refusal::new(Tag::DataMissing, "there is no such entry").at("fdb/entry");
     let cube = answering("refusing", Err(&serde_json::to_string(&missing).unwrap()));
     assert_eq!(cube.commit(), Err(refused(missing.clone())));
-    assert_eq!(cube.open("files/a.pcap", &json!({})).unwrap_err(), refused(missing.clone()));
+    assert_eq!(cube.open("files/a.pcap", &json!({}), None).unwrap_err(), refused(missing.clone()));
     assert_eq!(Refusal::from(cube.abort().unwrap_err()), missing, "the client sees what the plugin said");
     let cube = answering("mumbling", Err("no JSON"));
     assert!(matches!(cube.commit(), Err(Failure::Malformed(_))));
@@ -181,12 +181,12 @@ fn maps_for_a_plugin_that_is_not_called_any_more_are_closed() {
 #[test]
 fn a_stream_has_a_description_and_a_descriptor() {
     let cube = answering("streaming", Ok(r#"{"media":"text/plain","file-name":"a.txt"}"#));
-    let Stream { info, fd } = cube.open("files/a.txt", &json!({})).unwrap();
+    let Stream { info, fd } = cube.open("files/a.txt", &json!({}), None).unwrap();
     assert_eq!((info.media.as_str(), info.file_name.as_deref(), info.id), ("text/plain", Some("a.txt"), None));
     let mut content = Vec::new();
     File::from(fd).read_to_end(&mut content).unwrap();
     assert_eq!(content, [0_u8; 0]);
-    let nameless = answering("nameless", Ok(r#"{"file-name":"a.txt"}"#)).open("files/a.txt", &json!({}));
+    let nameless = answering("nameless", Ok(r#"{"file-name":"a.txt"}"#)).open("files/a.txt", &json!({}), None);
     assert!(matches!(nameless, Err(Failure::Malformed(_))), "media is required: {nameless:?}");
 }
 

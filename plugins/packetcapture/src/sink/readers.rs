@@ -2,34 +2,31 @@
 
 #![forbid(unsafe_code)]
 
+mod output;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use polycube_layout::ring::MAX_SNAPLEN;
-use polycube_plugin_api::Level;
-use rustix::io::{Errno, write};
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-
+use self::output::{Counts, Output};
 use crate::format::pcapng::{self, Section, Statistics};
 use crate::format::{Format, Resolution, Stamp, transcode};
 use crate::keys::{self, Keys};
 use crate::lock::lock;
 use crate::log::Log;
 use crate::outcome::Outcome;
-use crate::sys::{self, PipeEvent, Wake};
+use crate::sys::{self, Wake};
 use crate::tally::Tally;
+use polycube_layout::ring::MAX_SNAPLEN;
+use polycube_plugin_api::Level;
 
-/// Size of the pipe to the host: the default of `/proc/sys/fs/pipe-max-size`.
-const PIPE: usize = 1 << 20;
-
-/// After its stream has ended, a reader may go on as long as it reads something within this time.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Buffers that are kept while there are readers: touching new memory costs more than copying into it.
+const SPARE: usize = 4;
 
 /// The live readers of a cube's packets.
 pub(crate) struct Readers {
@@ -37,6 +34,8 @@ pub(crate) struct Readers {
     keys: Arc<Keys>,
     log: Log,
     list: Mutex<List>,
+    /// Buffers whose records are written.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// Length of the list: it is checked for each batch.
     count: AtomicUsize,
 }
@@ -90,6 +89,8 @@ struct Waiting {
     resolution: Resolution,
     /// Whether nothing follows: the reader has all the packets that it asked for.
     is_complete: bool,
+    /// What the programs had counted when it was complete.
+    counted: Option<Statistics>,
     /// Whether the cube ends, and a reader that does not read may not delay it.
     has_ended: bool,
 }
@@ -97,7 +98,7 @@ struct Waiting {
 /// Bytes that are written as they are. Readers of the same format share them.
 #[derive(Clone)]
 struct Block {
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     tally: Tally,
     /// Until when it may wait for keys.
     due: Option<Instant>,
@@ -123,7 +124,7 @@ impl Readers {
         // The section is not known yet: packets may be of any length.
         let section = Section { cube: cube.to_owned(), snaplen: MAX_SNAPLEN, ..Section::default() };
         let list = Mutex::new(List { readers: Vec::new(), section, next: 0 });
-        Self { outcome, keys, log, list, count: AtomicUsize::new(0) }
+        Self { outcome, keys, log, list, spare: Mutex::default(), count: AtomicUsize::new(0) }
     }
 
     /// Starts a reader of `format`, which gets the header at once and then all packets from now on, whose times are
@@ -135,7 +136,23 @@ impl Readers {
         resolution: Resolution,
         limit: Option<u64>,
     ) -> io::Result<(u64, OwnedFd)> {
-        self.open_for(None, format, resolution, limit)
+        let (output, receiver) = Output::pipe()?;
+        self.start(output, None, format, resolution, limit).map(|id| (id, receiver))
+    }
+
+    /// The same into a file of the client's; the pipe has reports.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn open_into(
+        self: &Arc<Self>,
+        file: OwnedFd,
+        format: Format,
+        resolution: Resolution,
+        limit: Option<u64>,
+    ) -> io::Result<(u64, OwnedFd)> {
+        let (output, receiver) = Output::file(file)?;
+        self.start(output, None, format, resolution, limit).map(|id| (id, receiver))
     }
 
     /// The same for a client of PCAP-over-IP.
@@ -146,7 +163,18 @@ impl Readers {
         resolution: Resolution,
         limit: Option<u64>,
     ) -> io::Result<(u64, OwnedFd)> {
-        let (receiver, sender) = pipe()?;
+        let (output, receiver) = Output::pipe()?;
+        self.start(output, peer, format, resolution, limit).map(|id| (id, receiver))
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        output: Output,
+        peer: Option<SocketAddr>,
+        format: Format,
+        resolution: Resolution,
+        limit: Option<u64>,
+    ) -> io::Result<u64> {
         let wake = Wake::new()?;
         let mut list = lock(&self.list);
         let id = list.next;
@@ -171,7 +199,7 @@ impl Readers {
         });
         let (readers, fed) = (Arc::clone(self), Arc::clone(&reader));
         thread::Builder::new().name(String::from("capture:stream")).spawn(move || {
-            fed.feed(&sender, &readers.keys);
+            fed.feed(output, &readers);
             // Closing the pipe tells the host; before that, the reader is removed from the list.
             readers.remove(&fed);
         })?;
@@ -180,7 +208,7 @@ impl Readers {
         self.count.store(list.readers.len(), Ordering::Release);
         drop(list);
         (self.log)(Level::Debug, &format!("reader {id} opened a stream in {}", format.extension()));
-        Ok((id, receiver))
+        Ok(id)
     }
 
     /// Sends `runs` of `format` to every reader with room in its `limit` bytes. For readers of pcapng, they wait for keys
@@ -191,7 +219,7 @@ impl Readers {
         }
         let tally = Tally::of(format, runs);
         let due = hold.map(|hold| Instant::now() + hold);
-        let mut made: [Option<Arc<[u8]>>; Format::NAMES.len()] = Default::default();
+        let mut made: [Option<Arc<Vec<u8>>>; Format::NAMES.len()] = Default::default();
         let list = lock(&self.list);
         for reader in &list.readers {
             let left = reader.left();
@@ -202,9 +230,10 @@ impl Readers {
                 reader.announce(|resolution| list.section.bytes(resolution));
             }
             let transcoded = |runs: &[&[u8]]| {
-                let mut bytes = Vec::new();
+                let mut bytes = lock(&self.spare).pop().unwrap_or_default();
+                bytes.reserve(runs.iter().map(|run| run.len()).sum());
                 runs.iter().for_each(|run| transcode(format, reader.format, run, &mut bytes));
-                Arc::<[u8]>::from(bytes)
+                Arc::new(bytes)
             };
             let due = due.filter(|_| reader.format == Format::Pcapng);
             let block = match left.filter(|left| *left < tally.packets) {
@@ -232,6 +261,7 @@ impl Readers {
         if std::mem::replace(&mut waiting.is_complete, true) {
             return;
         }
+        waiting.counted = Some(self.counted(reader, waiting.packets));
         if reader.format == Format::Pcapng && has_interface {
             let block = Block::without_packets(self.statistics(reader, &waiting));
             waiting.bytes += block.bytes.len();
@@ -301,6 +331,9 @@ impl Readers {
         let mut list = lock(&self.list);
         list.readers.retain(|other| !Arc::ptr_eq(other, reader));
         self.count.store(list.readers.len(), Ordering::Release);
+        if list.readers.is_empty() {
+            lock(&self.spare).clear();
+        }
         drop(list);
         let Reader { id, packets, dropped, .. } = &**reader;
         let (got, missed) = (packets.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
@@ -309,9 +342,23 @@ impl Readers {
 
     /// An Interface Statistics Block for `reader`, to follow the blocks that are `waiting` for it.
     fn statistics(&self, reader: &Reader, waiting: &Waiting) -> Vec<u8> {
-        let counted = self.outcome.statistics(reader.dropped.load(Ordering::Relaxed));
-        let statistics = counted.since(&reader.began, waiting.packets);
+        let statistics = self.counted(reader, waiting.packets);
         pcapng::statistics(Stamp::from_nanos(sys::utc_now()), waiting.resolution, &statistics)
+    }
+
+    /// The counts for `reader`, to whom `packets` were given.
+    fn counted(&self, reader: &Reader, packets: u64) -> Statistics {
+        self.outcome.statistics(reader.dropped.load(Ordering::Relaxed)).since(&reader.began, packets)
+    }
+
+    /// Keeps the buffer of a block that all its readers have written.
+    fn recycle(&self, bytes: Arc<Vec<u8>>) {
+        let Some(mut bytes) = Arc::into_inner(bytes) else { return };
+        let mut spare = lock(&self.spare);
+        if spare.len() < SPARE {
+            bytes.clear();
+            spare.push(bytes);
+        }
     }
 }
 
@@ -359,65 +406,54 @@ impl Reader {
         self.wake.wake();
     }
 
-    /// Writes queued blocks to `pipe`, and `keys` ahead of them, until its reader is gone or the stream ends.
-    fn feed(&self, pipe: &OwnedFd, keys: &Keys) {
+    /// Writes queued blocks to `output`, and keys ahead of them, until its reader is gone or the stream ends.
+    fn feed(&self, mut output: Output, readers: &Readers) {
+        // A reader that is gone needs no reason, and one that is there has heard it.
+        let _ = self.write_blocks(&mut output, readers);
+        let waiting = lock(&self.waiting);
+        let counted = waiting.counted.unwrap_or_else(|| readers.counted(self, waiting.packets));
+        drop(waiting);
+        output.finish(self.counts(&counted), self);
+    }
+
+    fn write_blocks(&self, output: &mut Output, readers: &Readers) -> io::Result<()> {
         // Nothing precedes the header.
         let (mut has_begun, mut cursor) = (false, 0);
         loop {
             self.wake.clear();
             if has_begun && self.format == Format::Pcapng {
-                let keys = keys.since(&mut cursor, keys::MOST);
-                if self.write(pipe, &keys).is_err() {
-                    return;
-                }
+                output.write(&readers.keys.since(&mut cursor, keys::MOST), self)?;
             }
             let mut waiting = lock(&self.waiting);
-            let (is_complete, rest) = (waiting.is_complete, waiting.rest());
+            let (is_complete, rest, packets) = (waiting.is_complete, waiting.rest(), waiting.packets);
             let block = if rest.is_none() { waiting.blocks.pop_front() } else { None };
             drop(waiting);
+            output.report(|| self.counts(&readers.counted(self, packets)))?;
             let Some(block) = block else {
                 if is_complete {
-                    return;
+                    return Ok(());
                 }
-                match sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Closed, &self.wake, rest) {
-                    Err(error) if error.kind() != io::ErrorKind::TimedOut => return,
-                    _ => continue,
-                }
+                output.wait(&self.wake, rest)?;
+                continue;
             };
             has_begun = true;
-            if self.write(pipe, &block.bytes).is_err() {
-                return;
-            }
+            output.write(&block.bytes, self)?;
             self.packets.fetch_add(block.tally.packets, Ordering::Relaxed);
             self.bytes.fetch_add(block.tally.bytes, Ordering::Relaxed);
             lock(&self.waiting).bytes -= block.bytes.len();
+            readers.recycle(block.bytes);
         }
     }
 
-    fn write(&self, pipe: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match write(pipe, bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(Errno::AGAIN) => {
-                    // Cleared before the check of `has_ended`, so that no call in between is lost.
-                    self.wake.clear();
-                    let patience = lock(&self.waiting).has_ended.then_some(PATIENCE);
-                    sys::wait_for_pipe(pipe.as_fd(), PipeEvent::Writable, &self.wake, patience)?;
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// What the client of a file hears.
+    fn counts(&self, counted: &Statistics) -> Counts {
+        Counts {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            seen: counted.received,
+            dropped: counted.dropped,
         }
-        Ok(())
     }
-}
-
-/// A pipe whose write end does not block.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // The limit may be lower: then the pipe keeps its size.
-    let _ = fcntl_setpipe_size(&sender, PIPE);
-    Ok((receiver, sender))
 }
 
 #[cfg(test)]
