@@ -85,7 +85,7 @@ impl Files {
         (self.size, self.has_packets) = (end, has_packets);
     }
 
-    /// Cuts off what a daemon that was killed left of a record. It is in this machine's byte order.
+    /// Cuts off what a daemon that was killed left of a record, and removes a file that has none. It is in this machine's byte order.
     pub(super) fn mend(&mut self, is_pcapng: bool) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         // Blocks say at their fifth byte how long they are (draft-ietf-opsawg-pcapng, section 3.1), records at their ninth
@@ -102,6 +102,9 @@ impl Files {
             end = next;
         }
         self.size = end.min(length);
+        if self.size == 0 {
+            self.abandon();
+        }
         self.file.set_len(self.size)
     }
 
@@ -212,6 +215,35 @@ mod tests {
         assert!(files.place().starts_with(": 5 files, the last is "));
     }
 
+    /// Wherever a killed daemon was, what is left are the records that were whole, and those that it had reported.
+    #[test]
+    fn a_cut_record_is_removed() {
+        let pcapng = |size: u32| [&6_u32.to_ne_bytes()[..], &size.to_ne_bytes(), &vec![7; size as usize - 8]].concat();
+        let pcap = |size: u32| [&[0; 8][..], &size.to_ne_bytes(), &[0; 4], &vec![7; size as usize]].concat();
+        let sizes = [60, 16, 200, 32];
+        for is_pcapng in [true, false] {
+            let mut whole = if is_pcapng { Vec::new() } else { vec![1; 24] };
+            let mut ends = vec![whole.len()];
+            for size in sizes {
+                whole.extend(if is_pcapng { pcapng(size) } else { pcap(size) });
+                ends.push(whole.len());
+            }
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("t");
+            for (cut, reported) in (ends[0]..=whole.len()).flat_map(|cut| [(cut, 0), (cut, ends[1])]) {
+                if reported > cut {
+                    continue;
+                }
+                fs::write(&path, &whole[..cut]).unwrap();
+                let mut files = Files::open(&path, true, None).unwrap();
+                files.reaches(reported as u64, true);
+                files.mend(is_pcapng).unwrap();
+                let expected = ends.iter().rev().find(|end| **end <= cut).unwrap();
+                assert_eq!(fs::read(&path).unwrap(), whole[..*expected], "{cut} {reported} {is_pcapng}");
+            }
+        }
+    }
+
     #[test]
     fn a_file_that_exists_is_not_overwritten() {
         let directory = tempfile::tempdir().unwrap();
@@ -219,6 +251,8 @@ mod tests {
         fs::write(&path, "x").unwrap();
         assert!(Files::open(&path, false, None).is_err());
         let mut files = Files::open(&path, true, None).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x", "nothing has come yet");
+        files.begin().unwrap();
         files.write(b"abc", true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"abc");
     }

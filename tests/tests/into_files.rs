@@ -1,0 +1,213 @@
+//! Does what is captured go whole into a file that a client hands over, and nothing into one that it should not?
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, IoSlice, Read, Seek as _, SeekFrom, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use polycube_tests::daemon::binary_dir;
+use polycube_tests::http::{self, Reply};
+use polycube_tests::pcap;
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
+use polycube_tests::traffic::{Protocol, Sender, Steady};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const INTO: (&str, &str) = ("polycube-into", "descriptor");
+const CREATE: &str = "/polycube/v1/packetcapture/?ephemeral=stream";
+
+/// A connection with whose first bytes files go.
+struct Handing {
+    stream: UnixStream,
+    files: Vec<OwnedFd>,
+}
+
+impl Read for Handing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Handing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let files: Vec<_> = self.files.iter().map(|file| file.as_fd()).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        }
+        let sent = sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::empty())?;
+        self.files.clear();
+        Ok(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sends a request, and a file with it.
+fn hand_over(
+    scene: &Scene,
+    file: Option<OwnedFd>,
+    (method, path): (&str, &str),
+    body: Option<&Value>,
+) -> Result<Reply<Handing>> {
+    let stream = UnixStream::connect(scene.daemon.socket())?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    http::exchange(Handing { stream, files: file.into_iter().collect() }, &[INTO], method, path, body)
+}
+
+fn send(scene: &Scene, first: u32, count: u32) -> Result<()> {
+    let frames: Vec<_> = (first..first + count).map(|at| scene.flow(1, 2).frame(Protocol::Udp, 100, at)).collect();
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    Ok(())
+}
+
+fn capture(scene: &Scene, words: &[&str], path: &Path) -> Result<Command> {
+    let mut command = Command::new(binary_dir()?.join("polycubectl"));
+    command.args(["capture", "veth1", "udp", "-w"]).arg(path).args(words).current_dir("/").env("HOME", "/nowhere");
+    command.env("POLYCUBECTL_URL", format!("unix://{}", scene.daemon.socket().display()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// Starts a capture and waits until it captures.
+fn begin(scene: &Scene, words: &[&str], path: &Path) -> Result<Child> {
+    let mut child = capture(scene, words, path)?.spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().context("stderr is a pipe")?).read_line(&mut line)?;
+    ensure!(line.starts_with("polycubectl: capturing at "), "{line}");
+    Ok(child)
+}
+
+#[test]
+fn a_stream_goes_into_a_file_from_its_position_on() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    scene.sniff_at("veth1", &json!({ "capture": "ingress", "store": "none" }))?;
+    for (format, packets) in [("pcap", 5), ("pcapng", 5)] {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(b"before, and much that is cut off")?;
+        file.seek(SeekFrom::Start(6))?;
+        let path = format!("/polycube/v1/sniffer/stream?format={format}&packets={packets}");
+        let mut reply = hand_over(&scene, Some(file.try_clone()?.into()), ("GET", &path), None)?;
+        assert_eq!(reply.status, 200, "{format}");
+        assert!(reply.headers.contains(&("content-type".to_owned(), "application/x-ndjson".to_owned())));
+        send(&scene, 0, 8)?;
+        let mut text = String::new();
+        reply.body.read_to_string(&mut text)?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        assert!(bytes.starts_with(b"before"));
+        assert!(pcap::parse(&bytes[6..])?.numbers()?.into_iter().eq(0..packets), "{format}");
+        let last: Value = serde_json::from_str(text.lines().last().context("a report")?)?;
+        assert_eq!(last["packets"], packets, "{text}");
+        assert_eq!((&last["bytes"], &last["end"], &last["dropped"]), (&json!(500), &json!(bytes.len()), &json!(0)));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_a_file_to_write_is_refused_and_stays_as_it_is() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let before = scene.daemon.snapshot()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("old");
+    fs::write(&path, "precious")?;
+    let writable = || OpenOptions::new().write(true).open(&path);
+    let body = json!({ "parents": ["veth1"], "store": "none" });
+    let new = |file, body: &Value| hand_over(&scene, file, ("POST", CREATE), Some(body));
+    let unfit = "the descriptor is not a regular file that is open for writing";
+    for (reply, expected) in [
+        (new(None, &body)?, "polycube-into came without a file"),
+        (new(Some(File::open(&path)?.into()), &body)?, unfit),
+        (new(Some(io::pipe()?.1.into()), &body)?, unfit),
+        (new(Some(File::open(directory.path())?.into()), &body)?, unfit),
+        (new(Some(writable()?.into()), &json!({ "parents": ["nosuch"] }))?, "netdev `nosuch` does not exist"),
+        (hand_over(&scene, Some(writable()?.into()), ("GET", "/polycube/v1/services/packetcapture/query"), None)?, ""),
+    ] {
+        let (status, mut text, mut body) = (reply.status, String::new(), reply.body);
+        body.read_to_string(&mut text)?;
+        assert!(status / 100 == 4 && text.contains(expected), "{status} {text}");
+    }
+    scene.sniff_at("veth1", &json!({ "capture": "ingress" }))?;
+    for (path, expected) in
+        [("stream?follow=false", "only packets as they come"), ("packet", "this stream is not written into files")]
+    {
+        let path = format!("/polycube/v1/sniffer/{path}");
+        let reply = hand_over(&scene, Some(writable()?.into()), ("GET", &path), None)?;
+        let (status, mut text, mut body) = (reply.status, String::new(), reply.body);
+        body.read_to_string(&mut text)?;
+        assert!(status / 100 == 4 && text.contains(expected), "{status} {text}");
+    }
+    assert_eq!(fs::read_to_string(&path)?, "precious");
+    scene.daemon.ctl("sniffer del").ok();
+    eventually("nothing is left", || Ok(scene.daemon.snapshot()? == before))
+}
+
+#[test]
+fn a_refused_capture_leaves_the_old_file_and_no_new_one() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let directory = tempfile::tempdir()?;
+    let (old, new) = (directory.path().join("old.pcapng"), directory.path().join("new.pcapng"));
+    fs::write(&old, "precious")?;
+    for (path, force) in [(&old, "--force"), (&new, "-q")] {
+        let output = capture(&scene, &[force, "-s", "300000"], path)?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains("262144"), "{said}");
+    }
+    assert_eq!(fs::read_to_string(&old)?, "precious");
+    assert!(!new.exists());
+    let mut child = begin(&scene, &["--force", "-c", "3"], &old)?;
+    send(&scene, 0, 3)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    assert!(pcap::read(&old)?.numbers()?.into_iter().eq(0..3));
+    Ok(())
+}
+
+/// However the client or the daemon ends, the file has whole records.
+#[test]
+fn files_are_whole_whoever_is_killed() -> Result<()> {
+    const ROUNDS: u64 = 12;
+    let mut scene = Scene::set_up().peers(2).start()?;
+    let directory = tempfile::tempdir()?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 1400, u32::MAX)?;
+    let mut packets = 0;
+    for round in 0..ROUNDS {
+        let format = ["pcapng", "pcap"][round as usize % 2];
+        let path = directory.path().join(format!("{round}.{format}"));
+        let mut child = begin(&scene, &[], &path)?;
+        // There is much to write, so that the kill falls into a write.
+        scene.daemon.signal(Signal::STOP)?;
+        thread::sleep(Duration::from_millis(30));
+        scene.daemon.signal(Signal::CONT)?;
+        thread::sleep(Duration::from_micros(round * 700 % 5_000));
+        if round % 4 < 2 {
+            scene.daemon.kill9()?;
+            assert_eq!(child.wait()?.code(), Some(1));
+            scene.daemon.restart()?;
+        } else {
+            kill_process(Pid::from_child(&child), Signal::KILL)?;
+            child.wait()?;
+            eventually("no cube", || Ok(scene.get("topology")? == json!([])))?;
+        }
+        if !path.exists() {
+            continue;
+        }
+        let file = pcap::read(&path).with_context(|| format!("round {round}, {format}"))?;
+        let numbers = file.numbers()?;
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "round {round}");
+        packets += numbers.len();
+    }
+    steady.stop()?;
+    assert!(packets > 0);
+    Ok(())
+}
