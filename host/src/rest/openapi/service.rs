@@ -1,7 +1,7 @@
 //! A service's part of the document: every node of its tree, with the methods that it takes.
 
 use axum::http::Method;
-use polycube_api::{EPHEMERAL, Word};
+use polycube_api::{DESCRIPTOR, EPHEMERAL, INTO, Word, media};
 use polycube_plugin_api::{Action, Parameter, Stream};
 use serde_json::{Map, Value, json};
 
@@ -196,9 +196,8 @@ impl Tree<'_> {
     fn add_stream(&mut self, base: &str, names: &[&str], stream: &Stream) {
         let service = &self.model.service.name;
         let path = format!("{base}{}", stream.path);
-        let media = stream.media.iter().map(|media| media.split(';').next().unwrap_or_default().to_owned());
-        let media: Map<String, Value> = media.map(|media| (media, json!({ "schema": {} }))).collect();
-        let query: Vec<Value> = stream.query.iter().map(query_parameter).collect();
+        let media = media_of(&[stream]);
+        let parameters = parameters_of(&[stream]);
         let item = self.paths.entry(&path).or_insert_with(|| {
             let text = json!({ "type": "string", "minLength": 1 });
             let words = stream.path.split('/').filter_map(|word| word.strip_prefix('{')?.strip_suffix('}'));
@@ -217,8 +216,8 @@ impl Tree<'_> {
             item
         });
         match item["get"]["parameters"].as_array_mut() {
-            Some(parameters) => parameters.extend(query),
-            None => item["get"]["parameters"] = query.into(),
+            Some(known) => known.extend(parameters),
+            None => item["get"]["parameters"] = parameters.into(),
         }
         if let Some(content) = item["get"]["responses"]["200"]["content"].as_object_mut() {
             content.extend(media);
@@ -289,15 +288,34 @@ fn add_ephemeral(post: &mut Value, streams: &[&Stream]) {
         "schema": { "type": "string", "enum": names },
     });
     let mut parameters = vec![own];
-    parameters.extend(streams.iter().flat_map(|stream| &stream.query).map(query_parameter));
+    parameters.extend(parameters_of(streams));
     post["parameters"] = parameters.into();
-    let media = streams.iter().flat_map(|stream| &stream.media);
-    let media = media.map(|media| media.split(';').next().unwrap_or_default().to_owned());
-    let content: Map<String, Value> = media.map(|media| (media, json!({ "schema": {} }))).collect();
-    post["responses"]["201"]["content"] = content.into();
+    post["responses"]["201"]["content"] = media_of(streams).into();
     post["responses"]["201"]["headers"] = json!({
         "Location": { "description": "The cube, if it goes with its stream", "schema": { "type": "string" } },
     });
+}
+
+/// What a request for one of `streams` may say.
+fn parameters_of(streams: &[&Stream]) -> Vec<Value> {
+    let mut parameters: Vec<Value> = streams.iter().flat_map(|stream| &stream.query).map(query_parameter).collect();
+    if streams.iter().any(|stream| stream.into_files) {
+        parameters.push(json!({
+            "name": INTO,
+            "in": "header",
+            "description": "Over the Unix socket: with the request came a descriptor (SCM_RIGHTS) of a regular file that is open \
+                for writing; the stream goes there, and the answer has a line of JSON from time to time that says how much",
+            "schema": { "type": "string", "enum": [DESCRIPTOR] },
+        }));
+    }
+    parameters
+}
+
+/// What an answer with one of `streams` may be.
+fn media_of(streams: &[&Stream]) -> Map<String, Value> {
+    let reports = streams.iter().any(|stream| stream.into_files).then_some(media::REPORTS);
+    let all = streams.iter().flat_map(|stream| &stream.media).map(String::as_str).chain(reports);
+    all.map(|media| (media.split(';').next().unwrap_or_default().to_owned(), json!({ "schema": {} }))).collect()
 }
 
 fn query_parameter(parameter: &Parameter) -> Value {
