@@ -19,6 +19,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod framework;
+mod handed;
 mod help;
 mod listen;
 mod openapi;

@@ -175,7 +175,7 @@ fn a_refused_capture_leaves_the_old_file_and_no_new_one() -> Result<()> {
 
 /// However the client or the daemon ends, the file has whole records.
 #[test]
-fn files_are_whole_whoever_is_killed() -> Result<()> {
+fn files_are_whole_when_client_or_daemon_is_killed() -> Result<()> {
     const ROUNDS: u64 = 12;
     let mut scene = Scene::set_up().peers(2).start()?;
     let directory = tempfile::tempdir()?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::document::document;
 use super::error::Refusal;
-use super::listen::Handed;
+use super::handed::Handed;
 use crate::problem::{ErrorTag, Problem};
 
 /// A request, read.

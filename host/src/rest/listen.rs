@@ -4,9 +4,9 @@ mod access;
 mod admission;
 mod bind;
 mod current;
-mod handed;
 mod host;
 mod progress;
+mod receiving;
 mod subject;
 mod tls;
 mod tokens;
@@ -38,14 +38,14 @@ use self::access::{Gate, Peer, Whence, check, welcome};
 use self::admission::{Admission, Connection, Origin, admit};
 pub(crate) use self::bind::{UnixSocket, bind_tcp};
 pub(crate) use self::current::Current;
-pub(super) use self::handed::Handed;
-use self::handed::Receiving;
 use self::progress::{Pause, Progress};
+use self::receiving::Receiving;
 use self::subject::Subject;
 pub(crate) use self::tls::{Files as TlsFiles, acceptor as tls_acceptor};
 use super::call::MayPause;
 use super::context::Api;
 use super::dispatch::router;
+use super::handed::Handed;
 use crate::sys::socket;
 
 /// How long the head of a request may take to arrive, how long a connection may idle before it, how long a client may

@@ -1,19 +1,36 @@
 //! What the kernel reports about a socket.
 
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
 use libc::{TIOCOUTQ, c_int};
 use rustix::ioctl::{Getter, ioctl};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 /// Bytes that wait for the peer: those that it has not acknowledged over TCP, not read over a Unix socket (`SIOCOUTQ`,
 /// tcp(7)).
 pub(crate) fn waiting(socket: impl AsFd) -> io::Result<c_int> {
     // SAFETY: for sockets, the number is that of SIOCOUTQ (include/uapi/linux/sockios.h), which stores an int.
     Ok(unsafe { ioctl(socket, Getter::<{ TIOCOUTQ as u32 }, c_int>::new()) }?)
+}
+
+/// Reads what has arrived on a Unix socket, and the descriptor that came with it. Others are closed.
+pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)?;
+    let mut descriptor = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+            descriptor = descriptors.next();
+        }
+    }
+    Ok((received.bytes, descriptor))
 }
 
 /// How long a TCP connection may be silent before the kernel asks whether the peer is still there, how often it asks again,

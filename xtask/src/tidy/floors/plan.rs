@@ -87,6 +87,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "statistics",
             "client",
             "error",
+            "handed",
             "document",
         ],
     },

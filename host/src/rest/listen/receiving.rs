@@ -1,43 +1,15 @@
-//! Files that clients hand over with their requests, over a Unix socket (`SCM_RIGHTS`, unix(7)).
+//! Connections whose clients can hand over files, with their requests over a Unix socket (`SCM_RIGHTS`, unix(7)).
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
-/// What the client of a connection has handed over, and no request has taken. Clones share it.
-#[derive(Clone, Default)]
-pub(in crate::rest) struct Handed(Arc<Mutex<Slot>>);
-
-#[derive(Default)]
-struct Slot(Option<OwnedFd>);
-
-impl Handed {
-    /// The last descriptor that came, for one request.
-    pub(in crate::rest) fn take(&self) -> Option<OwnedFd> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.take()
-    }
-
-    /// Keeps a descriptor until it is taken, replaced, or the connection ends.
-    pub(in crate::rest) fn put(&self, descriptor: OwnedFd) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Slot(Some(descriptor));
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(descriptor) = self.0.take() {
-            // To close a file of a client's file system can take as long as that likes.
-            drop(tokio::task::spawn_blocking(move || drop(descriptor)));
-        }
-    }
-}
+use crate::rest::handed::Handed;
+use crate::sys::socket;
 
 /// A connection whose client can hand over descriptors.
 pub(super) struct Receiving {
@@ -51,17 +23,11 @@ impl Receiving {
     }
 
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        // The kernel closes what there is no room for.
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = recvmsg(&self.stream, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)?;
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                descriptors.for_each(|descriptor| self.handed.put(descriptor));
-            }
+        let (count, descriptor) = socket::receive(&self.stream, bytes)?;
+        if let Some(descriptor) = descriptor {
+            self.handed.put(descriptor);
         }
-        Ok(received.bytes)
+        Ok(count)
     }
 }
 
@@ -117,6 +83,7 @@ impl AsyncWrite for Receiving {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::mem::MaybeUninit;
 
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
