@@ -125,18 +125,21 @@ impl Sink {
 
 /// Creates a file of packets, over an old one with `force`.
 pub(crate) fn create(path: &Path, force: bool) -> Result<std::fs::File, Failure> {
-    let (file, is_new) = claim(path, force)?;
-    if !is_new {
-        file.set_len(0).map_err(|source| failure(path, source))?;
-    }
+    let file = claim(path, force)?.0;
+    truncate(&file).map_err(|source| failure(path, source))?;
     Ok(file)
+}
+
+/// Truncates a file, if it is not a device or a pipe.
+pub(crate) fn truncate(file: &std::fs::File) -> io::Result<()> {
+    if file.metadata()?.is_file() { file.set_len(0) } else { Ok(()) }
 }
 
 /// Opens a new file of packets, or an old one with `force`, which stays as it is; whether it is new.
 pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, bool), Failure> {
     let mut options = OpenOptions::new();
     // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
-    options.read(true).write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     match options.clone().create_new(true).open(path) {
         Err(error) if force && error.kind() == io::ErrorKind::AlreadyExists => {
             options.open(path).map(|file| (file, false))

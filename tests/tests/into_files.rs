@@ -125,10 +125,11 @@ fn what_is_not_a_file_to_write_is_refused_and_stays_as_it_is() -> Result<()> {
     let writable = || OpenOptions::new().write(true).open(&path);
     let body = json!({ "parents": ["veth1"], "store": "none" });
     let new = |file, body: &Value| hand_over(&scene, file, ("POST", CREATE), Some(body));
-    let unfit = "the descriptor is not a regular file that is open for writing";
+    let unfit = "a regular file that is open for writing, without O_APPEND";
     for (reply, expected) in [
         (new(None, &body)?, "polycube-into came without a file"),
         (new(Some(File::open(&path)?.into()), &body)?, unfit),
+        (new(Some(OpenOptions::new().append(true).open(&path)?.into()), &body)?, unfit),
         (new(Some(io::pipe()?.1.into()), &body)?, unfit),
         (new(Some(File::open(directory.path())?.into()), &body)?, unfit),
         (new(Some(writable()?.into()), &json!({ "parents": ["nosuch"] }))?, "netdev `nosuch` does not exist"),
@@ -170,6 +171,27 @@ fn a_refused_capture_leaves_the_old_file_and_no_new_one() -> Result<()> {
     send(&scene, 0, 3)?;
     assert_eq!(child.wait()?.code(), Some(0));
     assert!(pcap::read(&old)?.numbers()?.into_iter().eq(0..3));
+    Ok(())
+}
+
+#[test]
+fn devices_and_pipes_take_packets_too() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let mut child = begin(&scene, &["--force", "-c", "3"], Path::new("/dev/null"))?;
+    send(&scene, 0, 3)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    let directory = tempfile::tempdir()?;
+    let pipe = directory.path().join("pipe");
+    ensure!(Command::new("mkfifo").arg(&pipe).status()?.success());
+    let read = {
+        let pipe = pipe.clone();
+        thread::spawn(move || fs::read(pipe))
+    };
+    let mut child = begin(&scene, &["--force", "-c", "3", "--format", "pcap"], &pipe)?;
+    send(&scene, 0, 3)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    let bytes = read.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    assert!(pcap::parse(&bytes)?.numbers()?.into_iter().eq(0..3));
     Ok(())
 }
 

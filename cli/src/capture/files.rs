@@ -1,11 +1,13 @@
 //! The files of a capture of one line: whole records, and the next file when one is full.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{major, minor};
 
 use crate::failure::Failure;
 use crate::grammar::{Extent, Rotation};
@@ -59,7 +61,7 @@ impl Files {
     /// # Errors
     /// That is not possible.
     pub(super) fn begin(&self) -> Result<(), Failure> {
-        self.file.set_len(0).map_err(|source| self.failure(source))
+        sink::truncate(&self.file).map_err(|source| self.failure(source))
     }
 
     /// Leaves things as they were, where nothing was captured after all.
@@ -75,9 +77,11 @@ impl Files {
         self.rotation.is_some()
     }
 
-    /// What the daemon writes into.
-    pub(super) fn file(&self) -> &File {
-        &self.file
+    /// What the daemon can write into: a file, or `/dev/null` (null(4)).
+    pub(super) fn file(&self) -> Option<&File> {
+        let is_null = |device| (major(device), minor(device)) == (1, 3);
+        let is_fit = |metadata: Metadata| metadata.is_file() || is_null(metadata.rdev());
+        self.file.metadata().is_ok_and(is_fit).then_some(&self.file)
     }
 
     /// Notes how far the daemon has written.
@@ -87,14 +91,18 @@ impl Files {
 
     /// Cuts off what a daemon that was killed left of a record, and removes a file that has none. It is in this machine's byte order.
     pub(super) fn mend(&mut self, is_pcapng: bool) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
+        if !self.file.metadata()?.is_file() {
+            return Ok(());
+        }
+        let written = File::open(&self.current)?;
+        let length = written.metadata()?.len();
         // Blocks say at their fifth byte how long they are (draft-ietf-opsawg-pcapng, section 3.1), records at their ninth
         // how long they are after 16 bytes (draft-ietf-opsawg-pcap, section 5). What records follow has 24 bytes (section 4).
         let (at, besides) = if is_pcapng { (4, 0) } else { (8, 16) };
         let mut end = if is_pcapng { self.size } else { self.size.max(24) };
         let mut field = [0; 4];
         while end + at + 4 <= length {
-            self.file.read_exact_at(&mut field, end + at)?;
+            written.read_exact_at(&mut field, end + at)?;
             let next = end + besides + u64::from(u32::from_ne_bytes(field));
             if next > length || next == end {
                 break;

@@ -116,7 +116,7 @@ impl Output {
             Form::Pcap { .. } => true,
         };
         match &self.target {
-            Target::Files(files) if is_plain && self.limits.bytes.is_none() && !files.rotates() => Some(files.file()),
+            Target::Files(files) if is_plain && self.limits.bytes.is_none() && !files.rotates() => files.file(),
             _ => None,
         }
     }

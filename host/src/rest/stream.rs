@@ -15,7 +15,7 @@ use futures_util::stream;
 use percent_encoding::percent_decode_str;
 use polycube_api::{DESCRIPTOR, INTO, Limits, STREAM_ID};
 use polycube_plugin_api as plugin;
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::fs::{FileType, OFlags, Stat, fcntl_getfl, fstat, major, minor};
 use serde_json::Value;
 use tokio::net::unix::pipe;
 
@@ -30,6 +30,8 @@ use crate::schema::{locate, template};
 
 /// Bytes per read: what a pipe holds (`PIPE_DEF_BUFFERS` pages, include/linux/pipe_fs_i.h).
 const PIECE: usize = 64 << 10;
+/// Major and minor number of `/dev/null` (null(4)).
+const NULL_DEVICE: (u32, u32) = (1, 3);
 /// Says which of the readers in the cube's state the client is.
 const ID: HeaderName = HeaderName::from_static(STREAM_ID);
 
@@ -149,12 +151,20 @@ fn file_of(call: &Call, into_files: bool) -> Result<Option<OwnedFd>, Problem> {
         Problem::invalid("", message)
     };
     let file = call.handed.take().ok_or_else(missing)?;
-    let is_regular = fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    let is_writable = fcntl_getfl(&file).is_ok_and(|flags| flags.intersects(OFlags::WRONLY | OFlags::RDWR));
-    if !is_regular || !is_writable || fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::PATH)) {
+    let is_fit = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => true,
+        FileType::CharacterDevice => (major(stat.st_rdev), minor(stat.st_rdev)) == NULL_DEVICE,
+        _ => false,
+    };
+    // What appends has no position: the whole file would be cut off.
+    let is_writable = |flags: OFlags| {
+        flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.intersects(OFlags::PATH | OFlags::APPEND)
+    };
+    if !fstat(&file).is_ok_and(is_fit) || !fcntl_getfl(&file).is_ok_and(is_writable) {
         // What a client's file system does when it is closed may take long.
         call.handed.put(file);
-        return Err(Problem::invalid("", "the descriptor is not a regular file that is open for writing"));
+        let message = "the descriptor must be of a regular file that is open for writing, without O_APPEND";
+        return Err(Problem::invalid("", message));
     }
     Ok(Some(file))
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{SeekFrom, ftruncate, seek};
+use rustix::fs::{FileType, SeekFrom, fstat, ftruncate, seek};
 use rustix::io::{Errno, pwrite, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde::Serialize;
@@ -79,7 +79,10 @@ impl Output {
     pub(super) fn file(file: OwnedFd) -> io::Result<(Self, OwnedFd)> {
         let (receiver, pipe) = pipe()?;
         let end = seek(&file, SeekFrom::Current(0))?;
-        ftruncate(&file, end)?;
+        // The null device has no end.
+        if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::RegularFile {
+            ftruncate(&file, end)?;
+        }
         Ok((Self::File(IntoFile { file, end, pipe, reported: (end, Instant::now()) }), receiver))
     }
 
