@@ -59,6 +59,8 @@ pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> R
     ];
     let flags = |flag: &str| places.map(|(from, to)| format!("{flag}={}={to}", from.display()));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix").join("\u{1f}"));
+    // Incremental builds keep the pieces of earlier ones, in their order.
+    command.env("CARGO_INCREMENTAL", "0");
     command.env("CFLAGS", flags("-ffile-prefix-map").join(" "));
     command.env("SOURCE_DATE_EPOCH", epoch(root)?.to_string());
     ensure!(command.status().context("cannot run cargo")?.success(), "cargo build failed");
