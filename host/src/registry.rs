@@ -36,8 +36,9 @@ impl Service {
 
     /// # Errors
     /// The plugin's schema is not valid, or describes what no request could reach.
-    pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
-        let model = Model::of_service(ServiceSchema::clone(&plugin.service), &words())?;
+    pub(crate) fn new(plugin: Plugin) -> Result<Self, Unusable> {
+        let model = Model::of_service(ServiceSchema::clone(&plugin.service), &words());
+        let model = model.map_err(|reason| Unusable { file: plugin.described_in().display().to_string(), reason })?;
         let whole = whole(&model);
         Ok(Self { plugin, model, whole })
     }
@@ -71,6 +72,14 @@ pub(crate) struct Registry {
 
 /// What the names of the daemon's own metrics begin with.
 const OWN_METRICS: &str = "polycube_";
+
+/// A service whose data model cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {reason}")]
+pub(crate) struct Unusable {
+    file: String,
+    pub reason: ModelError,
+}
 
 /// A service with a name that another one has.
 #[derive(Debug, thiserror::Error)]

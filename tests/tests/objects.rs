@@ -381,6 +381,7 @@ fn what_is_wrong_with_a_file_is_one_line_that_names_it() -> Result<()> {
         &fs::read(place.join("ring.o"))?,
         r#"{"description":"","kind":"transparent","hooks":[{"program":"report"}]}"#,
     )?;
+    write("cut", &object[..object.len() / 2], &manifest.to_string())?;
     fs::write(place.join("alone.o"), &object)?;
     fs::write(place.parent().context("a parent")?.join("outside.o"), &object)?;
     symlink("../outside.o", place.join("out.o"))?;
@@ -409,9 +410,20 @@ fn what_is_wrong_with_a_file_is_one_line_that_names_it() -> Result<()> {
         ),
         (
             "words.o",
-            "service `bad` cannot be used: `loglevel` of its configuration is a word of the host's own".to_owned(),
+            format!(
+                "{}: service `bad` cannot be used: `loglevel` of its configuration is a word of the host's own",
+                show("words.json")
+            ),
         ),
-        ("metric.o", "service `bad` cannot be used: metric `bad_packets_total` is declared twice".to_owned()),
+        (
+            "metric.o",
+            format!(
+                "{}: service `bad` cannot be used: `hits/packets` of its state is the metric `bad_packets_total`, and so is \
+                 `seen`: give each a name of its own",
+                show("metric.json")
+            ),
+        ),
+        ("cut.o", format!("{}: it ends early: copy or compile it again", show("cut.o"))),
         ("ring.o", format!("{}: the map `events` is a RINGBUF", show("ring.o"))),
     ] {
         let line = daemon.ctl(&format!("services add type=object uri={uri} name=bad")).one_line(2);

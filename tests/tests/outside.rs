@@ -166,6 +166,8 @@ fn a_plugin_in_c_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
     use_it(&project, &sh[1])?;
 
     // The dependencies are built. How long does the second project take?
+    let ports = blocks(&self::part("A function with ports")?, "sh");
+    ensure!(ports == ["polycubectl plugin new forwarder --standard"], "{ports:?}");
     fs::remove_dir_all(&project)?;
     let begin = Instant::now();
     let project = workshop.new_project("--standard")?;
@@ -256,11 +258,12 @@ fn a_plugin_in_rust_alone_builds_and_passes_packets() -> Result<()> {
         if kind == "transparent" {
             ensure!(blocks(&part, "rust") == [main.trim_end()], "the page shows another program");
         }
-        let lines = format!(
-            "cd guard; export EBPF_OBJECT={}; cargo build --release; tests/packets.sh target/release",
-            repository().join(format!("ebpf/objects/template-{kind}.o")).display()
-        );
-        let shown = workshop.shell(&lines)?;
+        let object = repository().join(format!("ebpf/objects/template-{kind}.o"));
+        let build = blocks(&part, "sh").concat();
+        let (new, build) = build.split_once('\n').context("lines")?;
+        ensure!(new == "polycubectl plugin new guard --rust", "{new}");
+        let set = format!("export EBPF_OBJECT={}", object.display());
+        let shown = workshop.shell(&format!("{set}\n{build}\ntests/packets.sh target/release"))?;
         ensure!(shown.contains("are counted"), "{shown}");
         fs::remove_dir_all(project)?;
     }
