@@ -84,7 +84,7 @@ pub(crate) struct Unusable {
 /// A service with a name that another one has.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Taken {
-    #[error("{file}: service `{name}` is already loaded, from {first}")]
+    #[error("{file}: service `{name}` is already loaded, from {first}: reload or delete that one first")]
     Service { file: String, name: String, first: String },
     /// All services' metrics stand beside each other in `/metrics`.
     #[error("{file}: metric `{metric}` of service `{name}` is also one of service `{other}`: rename one of them")]
@@ -244,7 +244,10 @@ mod tests {
         let mut other = plugin("tap", ServiceKind::Standard);
         other.path = PathBuf::from("/other/tap.so");
         let taken = registry.add(Arc::new(Service::new(other).unwrap())).unwrap_err();
-        assert_eq!(taken.to_string(), "/other/tap.so: service `tap` is already loaded, from libpcn_tap.so");
+        assert_eq!(
+            taken.to_string(),
+            "/other/tap.so: service `tap` is already loaded, from libpcn_tap.so: reload or delete that one first"
+        );
         let kind = registry.service("tap").unwrap().model.service.kind;
         assert_eq!(kind, ServiceKind::Transparent, "the first one stays");
     }

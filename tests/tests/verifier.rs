@@ -57,7 +57,7 @@ const CASES: &[(&str, &[&str], &[Bound])] = &[
 const ROOT: Bound = ("root", 65);
 
 /// The objects that `polycubectl plugin new --rust` builds.
-const TEMPLATES: [(&str, u32); 2] = [("standard", 0), ("transparent", 0)];
+const TEMPLATES: [(&str, u32); 2] = [("standard", 54), ("transparent", 38)];
 
 /// The instructions that were verified for each of the daemon's programs: the most of each name.
 fn verified(scene: &Scene) -> Result<BTreeMap<String, u32>> {

@@ -48,7 +48,7 @@ fn gives_advice(template: &str) -> bool {
 /// Whether it names a thing, as a field or in words; what it is part of is said before it.
 fn names_a_place(template: &str) -> bool {
     template.contains('{')
-        || ["it ", "its ", "the ", "another ", "a "].iter().any(|word| template[1..].starts_with(word))
+        || ["`", "it ", "its ", "the ", "another ", "a ", "give it "].iter().any(|word| template[1..].starts_with(word))
 }
 
 #[test]
