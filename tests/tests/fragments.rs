@@ -208,7 +208,7 @@ fn something_checks_each_fragment() -> Result<()> {
 }
 
 #[test]
-fn what_nothing_compiles_is_no_excerpt() {
+fn code_that_nothing_compiles_is_found() {
     let source = "impl A {\n    fn a() {\n        1\n    }\n\n    fn b() {}\n}\n";
     assert!(is_excerpt("fn a() {\n    1\n}\n\nfn b() {}\n", source));
     for other in

@@ -334,6 +334,19 @@ fn a_refused_build_replaces_nothing(workshop: &Workshop, scene: &Scene, project:
     Ok(())
 }
 
+/// No change of a file makes a project of it, so that waiting for one would be in vain.
+#[test]
+fn developing_what_is_not_a_project_ends() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let mut command = Command::new("timeout");
+    command.arg("30").arg(binary_dir()?.join("polycubectl")).args(["plugin", "dev"]).current_dir(place.path());
+    let output = command.output().context("timeout of coreutils")?;
+    let line = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1) && line.lines().count() == 1, "{output:?}");
+    ensure!(line.contains("has neither Cargo.toml nor Makefile: give the directory of a project"), "{line}");
+    Ok(())
+}
+
 /// A plugin is code: what it does to the process that loads it is one line.
 #[test]
 fn a_file_that_is_not_a_plugin_or_crashes_is_one_line() -> Result<()> {
