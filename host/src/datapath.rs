@@ -190,8 +190,8 @@ impl Datapath {
     fn make_map(&self, id: &MapId, description: &MapDescription) -> Result<Pinned<CubeMap>, DatapathError> {
         let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
         let shape = object::shape_of_cube_map(&what, spec, objects)?;
-        let pin = pins::map(id, spec.generation, owner);
-        let map = Pinned { pin, object: object::create_cube_map(&what, spec, shape, objects)? };
+        let object = object::create_cube_map(&what, spec, shape, objects)?;
+        let map = Pinned { pin: pins::map(id, spec.generation, owner, object.id), object };
         self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
         Ok(map)
     }

@@ -8,6 +8,7 @@
 mod caller;
 mod calls;
 mod code;
+mod cut;
 mod doors;
 #[cfg(test)]
 pub(crate) mod double;

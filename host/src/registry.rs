@@ -36,8 +36,9 @@ impl Service {
 
     /// # Errors
     /// The plugin's schema is not valid, or describes what no request could reach.
-    pub(crate) fn new(plugin: Plugin) -> Result<Self, ModelError> {
-        let model = Model::of_service(ServiceSchema::clone(&plugin.service), &words())?;
+    pub(crate) fn new(plugin: Plugin) -> Result<Self, Unusable> {
+        let model = Model::of_service(ServiceSchema::clone(&plugin.service), &words());
+        let model = model.map_err(|reason| Unusable { file: plugin.described_in().display().to_string(), reason })?;
         let whole = whole(&model);
         Ok(Self { plugin, model, whole })
     }
@@ -72,10 +73,18 @@ pub(crate) struct Registry {
 /// What the names of the daemon's own metrics begin with.
 const OWN_METRICS: &str = "polycube_";
 
+/// A service whose data model cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {reason}")]
+pub(crate) struct Unusable {
+    file: String,
+    pub reason: ModelError,
+}
+
 /// A service with a name that another one has.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Taken {
-    #[error("{file}: service `{name}` is already loaded, from {first}")]
+    #[error("{file}: service `{name}` is already loaded, from {first}: reload or delete that one first")]
     Service { file: String, name: String, first: String },
     /// All services' metrics stand beside each other in `/metrics`.
     #[error("{file}: metric `{metric}` of service `{name}` is also one of service `{other}`: rename one of them")]
@@ -235,7 +244,10 @@ mod tests {
         let mut other = plugin("tap", ServiceKind::Standard);
         other.path = PathBuf::from("/other/tap.so");
         let taken = registry.add(Arc::new(Service::new(other).unwrap())).unwrap_err();
-        assert_eq!(taken.to_string(), "/other/tap.so: service `tap` is already loaded, from libpcn_tap.so");
+        assert_eq!(
+            taken.to_string(),
+            "/other/tap.so: service `tap` is already loaded, from libpcn_tap.so: reload or delete that one first"
+        );
         let kind = registry.service("tap").unwrap().model.service.kind;
         assert_eq!(kind, ServiceKind::Transparent, "the first one stays");
     }

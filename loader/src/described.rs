@@ -20,15 +20,17 @@ use crate::object::{Facts, declared_maps, is_of_chain, sections_in_words};
 /// Why a description is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("{program} is in object {index}, and there are {count}: they are numbered from 0")]
+    #[error("{program} is in object {index}, and there are {count}: number them from 0")]
     Index { program: String, index: usize, count: usize },
     #[error("{program}: the cube has no such point; {}", known(.points))]
     Point { program: String, points: Vec<String> },
-    #[error("{program}: a standard cube's programs stand at point 0, which is all of its ports")]
+    #[error(
+        "{program}: a standard cube's programs stand at point 0, which is all of its ports: use `at_ports` or `leaving_ports`"
+    )]
     Standard { program: String },
     #[error("{program} has the place and the stage of another program: number the stages of a place from 0")]
     Twice { program: String },
-    #[error("{program}: object {index} is not an ELF object")]
+    #[error("{program}: object {index} is not an ELF object, or is damaged: compile it again, with clang -target bpf")]
     NotElf { program: String, index: usize },
     #[error(
         "{program} is followed by another stage, and object {index} has no map `{ACCEPT}` that leads there: declare one, a \
@@ -45,7 +47,7 @@ pub enum Fault {
     Section { program: String, section: String },
     #[error("{program}: object {index} has no global `{name}` to set; {}", known(.globals))]
     Global { program: String, index: usize, name: String, globals: Vec<String> },
-    #[error("{program}: the global `{name}` has {}, and the value for it has {}", bytes(*.size), bytes(*.given as u64))]
+    #[error("{program}: the global `{name}` has {}, and the value for it has {}: give it as many", bytes(*.size), bytes(*.given as u64))]
     GlobalSize { program: String, name: String, size: u64, given: usize },
     #[error(
         "{program}: object {index} has a map `{name}` that the datapath does not describe, so that nothing could read or \

@@ -36,7 +36,9 @@ pub(crate) enum Fault {
     Shape { part: Part },
     #[error("`{word}` of its {part} is a word of the host's own: choose another name for the field")]
     Taken { part: Part, word: String },
-    #[error("`{place}` of its {part} has `$ref`: a type that contains itself cannot be a data model")]
+    #[error(
+        "`{place}` of its {part} has `$ref`: a type that contains itself cannot be a data model: describe the member where it is"
+    )]
     Reference { part: Part, place: String },
     #[error(
         "`{place}` of its {part} has a name that no command can carry: use ASCII letters, digits, `-` and `_`, and none of \
@@ -52,28 +54,32 @@ pub(crate) enum Fault {
     )]
     Overlap { place: String, config: String, state: String },
     #[error(
-        "the list `{PORTS}` of its {part} has no text `name` as its `{}`: ports are known by their names",
+        "the list `{PORTS}` of its {part} has no text `name` as its `{}`: add it, as ports are known by their names",
         keyword::LIST_KEY
     )]
     Ports { part: Part },
     #[error("the list `{place}` of its {part} has no `{}`: say which member identifies an entry", keyword::LIST_KEY)]
     NoKey { part: Part, place: String },
     #[error(
-        "the list `{place}` of its {part} has the key `{key}`, which is not a text, number or boolean of its entries"
+        "the list `{place}` of its {part} has the key `{key}`, which is not a text, number or boolean of its entries: name \
+         a member that is"
     )]
     Key { part: Part, place: String, key: String },
     #[error(
-        "the list `{place}` of its {part} has an `{}` that is neither the name of a member nor an array of such names",
+        "the list `{place}` of its {part} has an `{}` that is neither the name of a member nor an array of such names: make \
+         it one of them",
         keyword::LIST_KEY
     )]
     KeyForm { part: Part, place: String },
-    #[error("the list `{place}` of its {part} has the key `{key}` twice")]
+    #[error("the list `{place}` of its {part} has the key `{key}` twice: name it once")]
     KeyTwice { part: Part, place: String, key: String },
     #[error(
         "the list `{place}` of its {part} has the key `{key}`, which its entries need not have: make it a required member"
     )]
     KeyOptional { part: Part, place: String, key: String },
-    #[error("`{place}` of its configuration is an alias of `{target}`, which is not a value of the configuration")]
+    #[error(
+        "`{place}` of its configuration is an alias of `{target}`, which is not a value of the configuration: give the JSON pointer of one"
+    )]
     Alias { place: String, target: String },
     #[error("the action `{path}` cannot be called: {why}")]
     Action { path: String, why: Unreachable },

@@ -49,19 +49,32 @@ struct Declared {
     total: Option<String>,
 }
 
-/// A declaration that cannot be used.
+/// A declaration that cannot be used, by its place in the state.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricError {
-    #[error("metric {name:?}: a name is `{prefix}` and ASCII letters, digits and `_`")]
-    Name { name: String, prefix: String },
-    #[error("metric `{name}` is declared twice")]
-    Twice { name: String },
-    #[error("metric `{name}`: two lists on its path have keys of one name")]
-    Labels { name: String },
-    #[error("{}: {given} is not {{\"name\", \"type\"}}: {source}", keyword::METRIC)]
-    Keyword { given: Value, source: serde_json::Error },
-    #[error("metric `{name}` is of type {given}: only numbers and booleans can be metrics")]
-    Type { name: String, given: Value },
+    #[error(
+        "`{place}` of its state is the metric {name:?}: give it a name that begins with `{prefix}`, of ASCII letters, digits \
+         and `_`"
+    )]
+    Name { place: String, name: String, prefix: String },
+    #[error("`{place}` of its state is the metric `{name}`, and so is `{first}`: give each a name of its own")]
+    Twice { place: String, name: String, first: String },
+    #[error(
+        "`{place}` of its state is the metric `{name}`, and the lists `{outer}` and `{inner}` on its path both make the label \
+         `{label}` of their keys: rename the key of one list"
+    )]
+    Labels { place: String, name: String, label: String, outer: String, inner: String },
+    #[error(
+        "`{place}` of its state has the `{}` {given}, which is not a name and a type: make it {{\"name\": \"…\", \"type\": \
+         \"counter\"}}, or `gauge`: {source}",
+        keyword::METRIC
+    )]
+    Keyword { place: String, given: Value, source: serde_json::Error },
+    #[error(
+        "`{place}` of its state is the metric `{name}` and of type {given}: make it a number or a boolean, or remove `{}`",
+        keyword::METRIC
+    )]
+    Type { place: String, name: String, given: Value },
 }
 
 /// The metrics of a service.
@@ -74,17 +87,17 @@ pub fn declared(service: &ServiceSchema) -> Result<Vec<Metric>, MetricError> {
     let prefix = format!("{}_", label(&service.name));
     for (index, metric) in found.iter().enumerate() {
         let name = &metric.name;
-        let known = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (place, known) = (|| place(&metric.path), |c: char| c.is_ascii_alphanumeric() || c == '_');
         if !name.starts_with(&prefix) || !name.chars().all(known) {
-            return Err(MetricError::Name { name: name.clone(), prefix });
+            return Err(MetricError::Name { place: place(), name: name.clone(), prefix });
         }
-        if found[..index].iter().any(|other| other.name == *name) {
-            return Err(MetricError::Twice { name: name.clone() });
+        if let Some(first) = found[..index].iter().find(|other| other.name == *name) {
+            let first = self::place(&first.path);
+            return Err(MetricError::Twice { place: place(), name: name.clone(), first });
         }
-        let mut labels: Vec<&str> = metric.labels().collect();
-        labels.sort_unstable();
-        if labels.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(MetricError::Labels { name: name.clone() });
+        if let Some((label, [outer, inner])) = metric.same_label() {
+            let name = name.clone();
+            return Err(MetricError::Labels { place: place(), name, label, outer, inner });
         }
     }
     Ok(found)
@@ -116,15 +129,24 @@ fn find(schema: &Value, path: &mut Vec<Step>, found: &mut Vec<Metric>) -> Result
 }
 
 fn metric(leaf: &Value, keyword: &Value, path: &[Step]) -> Result<Metric, MetricError> {
-    let Declared { name, r#type: kind, total } =
-        Declared::deserialize(keyword).map_err(|source| MetricError::Keyword { given: keyword.clone(), source })?;
+    let malformed = |source| MetricError::Keyword { place: place(path), given: keyword.clone(), source };
+    let Declared { name, r#type: kind, total } = Declared::deserialize(keyword).map_err(malformed)?;
     let is_number = |kind: &Value| kind == "integer" || kind == "number" || kind == "boolean";
     let kinds = &leaf["type"];
     if !is_number(kinds) && !kinds.as_array().is_some_and(|kinds| kinds.iter().any(is_number)) {
-        return Err(MetricError::Type { name, given: kinds.clone() });
+        return Err(MetricError::Type { place: place(path), name, given: kinds.clone() });
     }
     let help = leaf["description"].as_str().unwrap_or_default().to_owned();
     Ok(Metric { name, help, kind, total, path: path.to_vec() })
+}
+
+/// The members on a path, as a request would name them.
+fn place(path: &[Step]) -> String {
+    let members = path.iter().filter_map(|step| match step {
+        Step::Member(name) => Some(name.as_str()),
+        Step::Each(_) => None,
+    });
+    members.collect::<Vec<_>>().join("/")
 }
 
 /// A label's name cannot have `-` or `.`.
@@ -133,12 +155,19 @@ fn label(name: &str) -> String {
 }
 
 impl Metric {
-    fn labels(&self) -> impl Iterator<Item = &str> {
-        let members = self.path.iter().filter_map(|step| match step {
-            Step::Each(members) => Some(members),
-            Step::Member(_) => None,
-        });
-        members.flatten().map(|(_, label)| label.as_str())
+    /// The first label that two keys on the path would be, and the places of their lists.
+    fn same_label(&self) -> Option<(String, [String; 2])> {
+        let mut seen: Vec<(&str, usize)> = Vec::new();
+        for (depth, step) in self.path.iter().enumerate() {
+            let Step::Each(members) = step else { continue };
+            for (_, label) in members {
+                if let Some((_, first)) = seen.iter().find(|(other, _)| other == label) {
+                    return Some((label.clone(), [*first, depth].map(|depth| place(&self.path[..depth]))));
+                }
+                seen.push((label, depth));
+            }
+        }
+        None
     }
 
     /// The metric's values in `state`.
@@ -236,14 +265,40 @@ mod tests {
     #[test]
     fn declarations_that_cannot_be() {
         let nested = list("k", &json!({ "k": {}, "below": list("k", &json!({ "k": {}, "n": leaf("a_b_n") })) }));
+        let typed = |kind: &str| json!({ "type": kind, "x-metric": { "name": "a_b_n", "type": "gauge" } });
+        let boxed =
+            |keyword: Value| json!({ "box": { "properties": { "n": { "type": "integer", "x-metric": keyword } } } });
+        let beside = json!({ "type": "array", "x-list-key": ["a-k", "a.k"], "items": { "type": "object", "properties": {
+            "a-k": {}, "a.k": {}, "n": leaf("a_b_n"),
+        } } });
         for (properties, reason) in [
-            (json!({ "n": leaf("other_n") }), "a name is `a_b_`"),
-            (json!({ "n": leaf("a_b_näh") }), "ASCII"),
-            (json!({ "n": leaf("a_b_n"), "m": leaf("a_b_n") }), "declared twice"),
-            (json!({ "n": { "type": "string", "x-metric": { "name": "a_b_n", "type": "gauge" } } }), "type \"string\""),
-            (json!({ "n": { "type": "integer", "x-metric": { "name": "a_b_n", "type": "sum" } } }), "`sum`"),
-            (json!({ "n": { "type": "integer", "x-metric": "a_b_n" } }), "x-metric"),
-            (json!({ "list": nested }), "keys of one name"),
+            (
+                json!({ "n": leaf("other_n") }),
+                "`n` of its state is the metric \"other_n\": give it a name that begins with `a_b_`, of ASCII letters, digits \
+                 and `_`",
+            ),
+            (json!({ "n": leaf("a_b_näh") }), "`n` of its state is the metric \"a_b_näh\": give it a name"),
+            (
+                json!({ "n": leaf("a_b_n"), "box": { "properties": { "m": leaf("a_b_n") } } }),
+                "`box/m` of its state is the metric `a_b_n`, and so is `n`: give each a name of its own",
+            ),
+            (
+                json!({ "n": typed("string") }),
+                "`n` of its state is the metric `a_b_n` and of type \"string\": make it a number or a boolean, or remove \
+                 `x-metric`",
+            ),
+            (
+                boxed(json!({ "name": "a_b_n", "type": "sum" })),
+                "`box/n` of its state has the `x-metric` {\"name\":\"a_b_n\",\"type\":\"sum\"}, which is not a name and a \
+                 type: make it {\"name\": \"…\", \"type\": \"counter\"}, or `gauge`: unknown variant `sum`",
+            ),
+            (boxed(json!("a_b_n")), "`box/n` of its state has the `x-metric` \"a_b_n\", which"),
+            (
+                json!({ "list": nested }),
+                "`list/below/n` of its state is the metric `a_b_n`, and the lists `list` and `list/below` on its path both \
+                 make the label `k` of their keys: rename the key of one list",
+            ),
+            (json!({ "list": beside }), "the lists `list` and `list` on its path both make the label `a_k`"),
         ] {
             let found = declared(&service(json!({ "properties": properties }))).unwrap_err().to_string();
             assert!(found.contains(reason), "{found}");
@@ -270,7 +325,7 @@ mod tests {
             })
             .collect();
         assert_eq!(found, [("p 0".to_owned(), "1".to_owned()), ("p 1".to_owned(), "2.5".to_owned())]);
-        let labels: Vec<_> = metrics[0].labels().collect();
+        let labels = metrics[0].samples(&state)[0].labels.iter().map(|(label, _)| *label).collect::<Vec<_>>();
         assert_eq!(labels, ["port", "queue"]);
     }
 

@@ -27,7 +27,7 @@ use crate::problem::{ErrorTag, Problem, Problems};
 #[error("service `{service}` cannot be used: {reason}")]
 pub struct ModelError {
     service: String,
-    reason: Reason,
+    reason: Box<Reason>,
 }
 
 /// What is wrong with it.
@@ -84,7 +84,7 @@ impl ModelError {
     /// Whether the service could be used under another name.
     #[must_use]
     pub fn is_of_name(&self) -> bool {
-        matches!(self.reason, Reason::Fault(Fault::Reserved | Fault::Name))
+        matches!(*self.reason, Reason::Fault(Fault::Reserved | Fault::Name))
     }
 }
 
@@ -128,7 +128,7 @@ impl Model {
     /// The service cannot be used.
     pub fn of_service(service: ServiceSchema, words: &[String]) -> Result<Self, ModelError> {
         check::check(&service, words)
-            .map_err(|fault| ModelError { service: service.name.clone(), reason: fault.into() })?;
+            .map_err(|fault| ModelError { service: service.name.clone(), reason: Box::new(fault.into()) })?;
         Self::new(service)
     }
 
@@ -136,7 +136,7 @@ impl Model {
     /// The schema cannot be used.
     pub fn new(mut service: ServiceSchema) -> Result<Self, ModelError> {
         let name = service.name.clone();
-        let error = |reason: Reason| ModelError { service: name.clone(), reason };
+        let error = |reason: Reason| ModelError { service: name.clone(), reason: Box::new(reason) };
         let metrics = metric::declared(&service).map_err(|failure| error(failure.into()))?;
         let ports = port::take(&mut service);
         let has_port_settings = ports.as_ref().is_some_and(|port| port.has_settings);

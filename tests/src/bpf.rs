@@ -114,6 +114,16 @@ pub fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     Ok(info)
 }
 
+/// Opens a loaded program by the kernel's id of it.
+///
+/// # Errors
+/// There is none.
+pub fn program(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
+    bpf(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr).map(owned)
+}
+
 fn read_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     let mut attr = empty();
     attr.info.bpf_fd = object.as_raw_fd() as u32;

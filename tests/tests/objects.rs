@@ -1,7 +1,6 @@
 //! Do services from eBPF objects work like those from plugins, with programs that know nothing of chains?
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -350,82 +349,6 @@ fn values_of_all_types_and_several_stages_work() -> Result<()> {
     daemon.ctl("t1 flows del web").ok();
     let state = scene.get("t1")?;
     assert_eq!((&state["class-3"], state["stored"].as_array().map(Vec::len)), (&json!(0), Some(1)), "{state}");
-    Ok(())
-}
-
-#[test]
-fn what_is_wrong_with_a_file_is_one_line_that_names_it() -> Result<()> {
-    let directory = directory()?;
-    let scene = start(&directory, &[])?;
-    let daemon = &scene.daemon;
-    let place = directory.path();
-    let object = fs::read(place.join("guard.o"))?;
-    let manifest: Value = serde_json::from_slice(&fs::read(place.join("guard.json"))?)?;
-    let write = |name: &str, object: &[u8], manifest: &str| -> Result<()> {
-        fs::write(place.join(format!("{name}.o")), object)?;
-        Ok(fs::write(place.join(format!("{name}.json")), manifest)?)
-    };
-    write("text", b"not an object", "{}")?;
-    write("half", &object, "{\n  \"description\": \"x\",\n  \"kind\": transparent }")?;
-    write("name", &object, &{
-        let mut manifest = manifest.clone();
-        manifest["name"] = json!("guard");
-        manifest.to_string()
-    })?;
-    write("leaf", &object, &manifest.to_string().replace("\"min_ttl\"", "\"max_ttl\""))?;
-    write("wide", &object, &manifest.to_string().replace("\"x-global\"", "\"maximum\":300,\"x-global\""))?;
-    write("words", &object, &manifest.to_string().replace("\"min-ttl\"", "\"loglevel\""))?;
-    write("metric", &object, &manifest.to_string().replace("rule_packets_total", "packets_total"))?;
-    write(
-        "ring",
-        &fs::read(place.join("ring.o"))?,
-        r#"{"description":"","kind":"transparent","hooks":[{"program":"report"}]}"#,
-    )?;
-    fs::write(place.join("alone.o"), &object)?;
-    fs::write(place.parent().context("a parent")?.join("outside.o"), &object)?;
-    symlink("../outside.o", place.join("out.o"))?;
-    let show = |file: &str| place.join(file).display().to_string();
-    for (uri, expected) in [
-        ("none.o", "there is no file `none.o` in ".to_owned()),
-        ("../outside.o", "there is no file `../outside.o` in ".to_owned()),
-        ("out.o", format!("{} leads out of its directory", show("out.o"))),
-        ("text.o", format!("{}: it is not an ELF object", show("text.o"))),
-        ("half.o", format!("{}:3:11: it is not valid JSON: expected value", show("half.json"))),
-        ("name.o", format!("{}:1:", show("name.json"))),
-        ("alone.o", format!("{}: it has no manifest: write {}", show("alone.o"), show("alone.json"))),
-        (
-            "leaf.o",
-            format!(
-                "{}: `min-ttl` of the configuration: the object has no global variable `max_ttl`",
-                show("leaf.json")
-            ),
-        ),
-        (
-            "wide.o",
-            format!(
-                "{}: `min-ttl` of the configuration: its `maximum` is 300, and the object's type goes from 0 to 255",
-                show("wide.json")
-            ),
-        ),
-        (
-            "words.o",
-            "service `bad` cannot be used: `loglevel` of its configuration is a word of the host's own".to_owned(),
-        ),
-        ("metric.o", "service `bad` cannot be used: metric `bad_packets_total` is declared twice".to_owned()),
-        ("ring.o", format!("{}: the map `events` is a RINGBUF", show("ring.o"))),
-    ] {
-        let line = daemon.ctl(&format!("services add type=object uri={uri} name=bad")).one_line(2);
-        assert!(line.contains(&expected), "{uri}: {line}");
-    }
-    for (name, words) in [
-        ("simplebridge", "service `simplebridge` is already loaded"),
-        ("cubes", "its name is a word of the API or of the command line"),
-        ("br1", "`br1` is the name of a cube"),
-    ] {
-        let line = daemon.ctl(&format!("services add type=object uri=guard.o name={name}")).one_line(2);
-        assert!(line.contains(words), "{name}: {line}");
-    }
-    fs::remove_file(place.parent().context("a parent")?.join("outside.o"))?;
     Ok(())
 }
 

@@ -166,6 +166,8 @@ fn a_plugin_in_c_goes_from_nothing_to_a_dropped_packet() -> Result<()> {
     use_it(&project, &sh[1])?;
 
     // The dependencies are built. How long does the second project take?
+    let ports = blocks(&self::part("A function with ports")?, "sh");
+    ensure!(ports == ["polycubectl plugin new forwarder --standard"], "{ports:?}");
     fs::remove_dir_all(&project)?;
     let begin = Instant::now();
     let project = workshop.new_project("--standard")?;
@@ -256,11 +258,12 @@ fn a_plugin_in_rust_alone_builds_and_passes_packets() -> Result<()> {
         if kind == "transparent" {
             ensure!(blocks(&part, "rust") == [main.trim_end()], "the page shows another program");
         }
-        let lines = format!(
-            "cd guard; export EBPF_OBJECT={}; cargo build --release; tests/packets.sh target/release",
-            repository().join(format!("ebpf/objects/template-{kind}.o")).display()
-        );
-        let shown = workshop.shell(&lines)?;
+        let object = repository().join(format!("ebpf/objects/template-{kind}.o"));
+        let build = blocks(&part, "sh").concat();
+        let (new, build) = build.split_once('\n').context("lines")?;
+        ensure!(new == "polycubectl plugin new guard --rust", "{new}");
+        let set = format!("export EBPF_OBJECT={}", object.display());
+        let shown = workshop.shell(&format!("{set}\n{build}\ntests/packets.sh target/release"))?;
         ensure!(shown.contains("are counted"), "{shown}");
         fs::remove_dir_all(project)?;
     }
@@ -328,6 +331,19 @@ fn a_refused_build_replaces_nothing(workshop: &Workshop, scene: &Scene, project:
     workshop.shell("cd guard; make")?;
     let said = scene.daemon.ctl(&format!("plugin dev {} --once", project.display()));
     ensure!(said.code == Some(0) && files()? == before, "{said:?}");
+    Ok(())
+}
+
+/// No change of a file makes a project of it, so that waiting for one would be in vain.
+#[test]
+fn developing_what_is_not_a_project_ends() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let mut command = Command::new("timeout");
+    command.arg("30").arg(binary_dir()?.join("polycubectl")).args(["plugin", "dev"]).current_dir(place.path());
+    let output = command.output().context("timeout of coreutils")?;
+    let line = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1) && line.lines().count() == 1, "{output:?}");
+    ensure!(line.contains("has neither Cargo.toml nor Makefile: give the directory of a project"), "{line}");
     Ok(())
 }
 

@@ -86,7 +86,7 @@ fn files_that_are_not_plugins_are_logged_and_ignored() -> Result<()> {
         ("libpcn_libc.so", &["is not a polycube plugin", "no identity record"]),
         ("libpcn_directory.so", &["cannot be read"]),
         ("libpcn_dangling.so", &["cannot be read", "No such file"]),
-        ("libpcn_half.so", &["libpcn_half.so"]),
+        ("libpcn_half.so", &["is not a polycube plugin", "the file ends early: copy or build it again"]),
         ("libpcn_later.so", &["`simplebridge`", "plugin ABI 2", "this daemon has 1", "rebuild it"]),
         ("libpcn_damaged.so", &["is not a polycube plugin", "identity record is damaged"]),
     ] {

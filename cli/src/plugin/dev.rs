@@ -37,6 +37,13 @@ pub(super) fn run(asked: &Development, session: &Session) -> Result<(), Failure>
         let mut log = None;
         match done {
             Ok(()) => log = follow(),
+            Err(
+                failure @ Failure::Build(
+                    BuildError::NoProject { .. } | BuildError::Start { .. } | BuildError::NoDirectory,
+                ),
+            ) => {
+                return Err(failure);
+            }
             Err(failure) => note(&failure.to_string()),
         }
         while newest(&asked.project) <= seen {

@@ -21,7 +21,7 @@ use crate::wiring::CubeDatapath;
 /// A daemon would refuse it, or its first cube.
 pub(crate) fn check_plugin(file: &Path) -> Result<()> {
     let place = || file.display().to_string();
-    let service = Service::new(loaded(file)?).with_context(place)?;
+    let service = Service::new(loaded(file)?)?;
     let plugin = &service.plugin;
     let config = service.model.create(json!({}));
     // A plugin may need a setting from its user, which only the user knows.

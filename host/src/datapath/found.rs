@@ -179,8 +179,9 @@ impl Found {
         description: &MapDescription,
     ) -> Option<Pinned<CubeMap>> {
         let maps = self.maps.get_mut(&(pins::escape(id.cube.as_str()), pins::escape(&id.name)))?;
+        let MapDescription { spec, owner, .. } = description;
         let is_same =
-            |map: &FoundMap| map.shape == shape && map.is.is_of(description.spec.generation, &description.owner);
+            |found: &FoundMap| found.shape == shape && found.is.is_of(spec.generation, owner, found.map.object.id);
         let index = maps.iter().position(is_same)?;
         Some(maps.remove(index).map)
     }

@@ -4,7 +4,7 @@
 //! netdevs/3-ingress-DIGEST/{program,next,rodata,link}
 //! netdevs/3-clsact/
 //! cubes/sniffer/0-ingress-0-7-DIGEST/{program,next,accept,jumps-MAP}
-//! cubes/sniffer/maps/RINGS-3+GENERATION+UUID
+//! cubes/sniffer/maps/RINGS-3+GENERATION+UUID+ID
 //! shared/{resume,key}
 //! ```
 //!
@@ -157,8 +157,8 @@ fn remove_program(directory: &Path) -> io::Result<()> {
     std::fs::remove_dir(directory)
 }
 
-pub(super) fn map(id: &MapId, generation: u64, owner: &str) -> PathBuf {
-    let name = format!("{}-{}+{generation}+{}", escape(&id.name), id.revision, escape(owner));
+pub(super) fn map(id: &MapId, generation: u64, owner: &str, kernel_id: u32) -> PathBuf {
+    let name = format!("{}-{}+{generation}+{}+{kernel_id}", escape(&id.name), id.revision, escape(owner));
     [CUBES, &escape(id.cube.as_str()), MAPS, &name].iter().collect()
 }
 
@@ -170,22 +170,29 @@ pub(super) struct MapPin {
     pub revision: u64,
     /// The generation of the contents, and the UUID of the cube; daemons up to version 0.1.0 did not say.
     pub contents: Option<(u64, String)>,
+    /// The kernel's id of the map, by which another map in its place is known; some daemons of version 0.1.0 did not say.
+    pub kernel_id: Option<u32>,
 }
 
 impl MapPin {
     pub(super) fn parse(pin: &str) -> Option<Self> {
         let mut parts = pin.split('+');
         let (name, revision) = parts.next()?.rsplit_once('-')?;
-        let contents = match (parts.next(), parts.next(), parts.next()) {
-            (None, ..) => None,
-            (Some(generation), Some(owner), None) => Some((generation.parse().ok()?, owner.to_owned())),
+        let contents = match (parts.next(), parts.next()) {
+            (None, _) => None,
+            (Some(generation), Some(owner)) => Some((generation.parse().ok()?, owner.to_owned())),
             _ => return None,
         };
-        Some(Self { name: name.to_owned(), revision: revision.parse().ok()?, contents })
+        let kernel_id = parts.next().map(str::parse).transpose().ok()?;
+        let is_all = parts.next().is_none();
+        is_all.then_some(Self { name: name.to_owned(), revision: revision.parse().ok()?, contents, kernel_id })
     }
 
-    /// Whether the map contains what a cube would make of it that has this UUID.
-    pub(super) fn is_of(&self, generation: u64, owner: &str) -> bool {
+    /// Whether the map of this id contains what a cube would make of it that has this UUID.
+    pub(super) fn is_of(&self, generation: u64, owner: &str, kernel_id: u32) -> bool {
+        if self.kernel_id.is_some_and(|own| own != kernel_id) {
+            return false;
+        }
         match &self.contents {
             Some((its, cube)) => *its == generation && *cube == escape(owner),
             // Only plugins that tell no generations apart have never changed what it contains.
@@ -252,7 +259,7 @@ mod tests {
     }
 
     fn map_of(cube: &str, name: &str, revision: u64) -> PathBuf {
-        map(&MapId { cube: CubeName::parse(cube).unwrap(), name: name.to_owned(), revision }, 5, "0a-7c")
+        map(&MapId { cube: CubeName::parse(cube).unwrap(), name: name.to_owned(), revision }, 5, "0a-7c", 91)
     }
 
     fn root_of(ifindex: u32, name: &str, direction: Direction) -> PathBuf {
@@ -267,9 +274,9 @@ mod tests {
             (node_of("sniffer", 0, egress, 0, 7), "cubes/sniffer/0-egress-0-7-5eed"),
             (node_of("sniffer", 12, egress, 1, 8), "cubes/sniffer/12-egress-1-8-5eed"),
             (node_of("a.b", 0, ingress, 0, 1), "cubes/a%2eb/0-ingress-0-1-5eed"),
-            (map_of("sniffer", "RINGS", 3), "cubes/sniffer/maps/RINGS-3+5+0a-7c"),
-            (map_of("sniffer", ".data", 3), "cubes/sniffer/maps/%2edata-3+5+0a-7c"),
-            (map_of("sniffer", "a/b", 3), "cubes/sniffer/maps/a%2fb-3+5+0a-7c"),
+            (map_of("sniffer", "RINGS", 3), "cubes/sniffer/maps/RINGS-3+5+0a-7c+91"),
+            (map_of("sniffer", ".data", 3), "cubes/sniffer/maps/%2edata-3+5+0a-7c+91"),
+            (map_of("sniffer", "a/b", 3), "cubes/sniffer/maps/a%2fb-3+5+0a-7c+91"),
             (root_of(3, "eth0", ingress), "netdevs/3-ingress-5eed"),
             (root_of(3, "renamed", egress), "netdevs/3-egress-5eed"),
         ];
@@ -285,12 +292,14 @@ mod tests {
         let path = map_of("sniffer", "a-b", 3);
         let new = pin(path.file_name().unwrap().to_str().unwrap());
         assert_eq!((new.name.as_str(), new.revision), ("a-b", 3));
-        assert!(new.is_of(5, "0a-7c"));
-        assert!(!new.is_of(6, "0a-7c") && !new.is_of(5, "0a-7d"));
+        assert!(new.is_of(5, "0a-7c", 91));
+        assert!(!new.is_of(6, "0a-7c", 91) && !new.is_of(5, "0a-7d", 91) && !new.is_of(5, "0a-7c", 92));
+        let before = pin("a-b-3+5+0a-7c");
+        assert!(before.is_of(5, "0a-7c", 92) && !before.is_of(6, "0a-7c", 92));
         let old = pin("a-b-3");
         assert_eq!((old.name.as_str(), old.revision, &old.contents), ("a-b", 3, &None));
-        assert!(old.is_of(0, "0a-7c") && !old.is_of(5, "0a-7c"));
-        for strange in ["a", "a-", "a-3+5", "a-3+x+u", "a-3+5+u+v", "+5+u"] {
+        assert!(old.is_of(0, "0a-7c", 7) && !old.is_of(5, "0a-7c", 7));
+        for strange in ["a", "a-", "a-3+5", "a-3+x+u", "a-3+5+u+v", "a-3+5+u+9+9", "+5+u"] {
             assert_eq!(MapPin::parse(strange), None, "{strange}");
         }
     }

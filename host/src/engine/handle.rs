@@ -161,7 +161,7 @@ impl Handle {
         let loaded = loaded.await.map_err(|error| Problem::failed("services/uri", error.to_string()))?;
         let plugin = loaded.map_err(|error| Problem::bad("services/uri", error.to_string()))?;
         let place = |is_of_name| if is_of_name { "services/name" } else { "services/uri" };
-        Ok(Service::new(plugin).map_err(|error| Problem::bad(place(error.is_of_name()), error.to_string()))?)
+        Ok(Service::new(plugin).map_err(|error| Problem::bad(place(error.reason.is_of_name()), error.to_string()))?)
     }
 
     /// Waits until the engine has taken every earlier message. False when there is no engine any more.

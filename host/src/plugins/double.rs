@@ -60,6 +60,7 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
     };
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),
+        manifest: None,
         service: Common::new(service),
         sdk: Some("0.1.0".to_owned()),
         abi: Some("1.1".to_owned()),

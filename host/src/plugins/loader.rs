@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::code;
 use super::identity;
-use super::object::{self, Definition, Fault, FileError, Malformed};
+use super::object::{self, Definition, Described, Fault, FileError, Malformed};
 use super::objects::Objects;
 use crate::file_type::FileType;
 use crate::sys::regular;
@@ -63,6 +63,8 @@ pub(crate) enum LoadError {
 #[derive(Clone)]
 pub(crate) struct Plugin {
     pub path: PathBuf,
+    /// The manifest of an object, if it is a file of its own.
+    pub(super) manifest: Option<PathBuf>,
     /// Each cube that is created takes a copy of the plugin along.
     pub service: Common<ServiceSchema>,
     /// Versions of the SDK and of the ABI that a library was built with.
@@ -125,9 +127,9 @@ pub(crate) fn load_service(
     match file_type {
         FileType::Lib => load(&find(directories, uri)?),
         FileType::Object => {
-            let (path, service, definition) = object::read(directories, uri, name)?;
+            let Described { path, manifest, service, definition } = object::read(directories, uri, name)?;
             let (service, code, objects) = (Common::new(service), Code::Object(definition), Arc::default());
-            Ok(Plugin { path, service, sdk: None, abi: None, since: now(), code, objects })
+            Ok(Plugin { path, manifest, service, sdk: None, abi: None, since: now(), code, objects })
         }
     }
 }
@@ -170,7 +172,12 @@ impl Plugin {
         let (sdk, abi) = (Some(identity.sdk().to_owned()), Some(abi));
         let (path, service) = (path.to_owned(), Common::new(service));
         let (code, objects) = (Code::Library(root), Arc::default());
-        Self { path, service, sdk, abi, since: now(), code, objects }
+        Self { path, manifest: None, service, sdk, abi, since: now(), code, objects }
+    }
+
+    /// The file that says what the service is.
+    pub(crate) fn described_in(&self) -> &Path {
+        self.manifest.as_deref().unwrap_or(&self.path)
     }
 
     pub(crate) fn file_type(&self) -> FileType {

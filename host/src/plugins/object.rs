@@ -41,7 +41,7 @@ pub(crate) use fault::Fault;
 pub(crate) use files::FileError;
 pub(crate) use manifest::Malformed;
 
-use super::LoadError;
+use super::{LoadError, cut};
 use btf::Types;
 use files::Files;
 use manifest::{Hook, Manifest};
@@ -74,42 +74,54 @@ impl Definition {
     }
 }
 
-/// Reads the object `uri` of a plugin directory and its manifest, as a service called `name`. Answers with the path of the
-/// object, too.
+/// A service that an object and its manifest describe.
+pub(super) struct Described {
+    /// Of the object.
+    pub path: PathBuf,
+    /// Of the manifest, unless the object has it.
+    pub manifest: Option<PathBuf>,
+    pub service: ServiceSchema,
+    pub definition: Arc<Definition>,
+}
+
+/// Reads the object `uri` of a plugin directory and its manifest, as a service called `name`.
 ///
 /// # Errors
 /// What is wrong with one of the files, and what to do.
-pub(super) fn read(
-    directories: &[PathBuf],
-    uri: &str,
-    name: &str,
-) -> Result<(PathBuf, ServiceSchema, Arc<Definition>), LoadError> {
+pub(super) fn read(directories: &[PathBuf], uri: &str, name: &str) -> Result<Described, LoadError> {
     let Files { path, object, manifest } = files::read(directories, uri)?;
     let file = path.display().to_string();
     let in_file = |file: &str, fault| LoadError::Object { file: file.to_owned(), fault: Box::new(fault) };
     check_elf(&object).map_err(|fault| in_file(&file, fault))?;
-    let beside = manifest.as_ref().map_or(&file, |(beside, _)| beside).clone();
-    let manifest = match manifest {
+    let beside = manifest.as_ref().map(|(beside, _)| beside.clone());
+    let parsed = match manifest {
         Some((file, text)) => Manifest::parse(&text).map_err(|source| LoadError::Manifest { file, source })?,
         None => in_section(&path, &object).map_err(|fault| in_file(&file, fault))?,
     };
-    let at_fault = |fault: Fault| in_file(if fault.is_of_manifest() { &beside } else { &file }, fault);
-    let (service, definition) = make(name, &object, manifest).map_err(at_fault)?;
-    Ok((path, service, Arc::new(definition)))
+    let of_manifest = beside.as_ref().unwrap_or(&file);
+    let at_fault = |fault: Fault| in_file(if fault.is_of_manifest() { of_manifest } else { &file }, fault);
+    let (service, definition) = make(name, &object, parsed).map_err(at_fault)?;
+    Ok(Described { path, manifest: beside.map(PathBuf::from), service, definition: Arc::new(definition) })
 }
 
 /// Checks that the bytes are an object for BPF and for this machine.
 fn check_elf(bytes: &[u8]) -> Result<(), Fault> {
     const BIG: u8 = 2;
     const BPF: u16 = 247;
-    if !bytes.starts_with(b"\x7fELF") || bytes.len() < 20 {
+    if !bytes.starts_with(cut::MAGIC) {
         return Err(Fault::NotElf);
+    }
+    if bytes.len() < cut::HEADER {
+        return Err(Fault::Cut);
     }
     if bytes[5] == BIG {
         return Err(Fault::BigEndian);
     }
     if words::u16_at(bytes, 18) != Some(BPF) {
         return Err(Fault::Machine);
+    }
+    if cut::ends_early(bytes, bytes.len() as u64) {
+        return Err(Fault::Cut);
     }
     Ok(())
 }

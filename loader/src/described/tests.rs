@@ -86,8 +86,9 @@ fn programs_stand_where_packets_can_reach_them() {
         assert_eq!(standard(0, direction), "");
     }
     for (point, direction, side) in [(3, Direction::Ingress, "3 ingress"), (3, Direction::Egress, "3 egress")] {
-        let expected =
-            format!("bridge at point {side}: a standard cube's programs stand at point 0, which is all of its ports");
+        let expected = format!(
+            "bridge at point {side}: a standard cube's programs stand at point 0, which is all of its ports: use `at_ports` or `leaving_ports`"
+        );
         assert_eq!(standard(point, direction), expected);
     }
 }
@@ -96,12 +97,18 @@ fn programs_stand_where_packets_can_reach_them() {
 fn a_program_is_in_an_object_that_has_it() {
     check_that(
         |datapath| datapath.programs[0].object = 2,
-        "bridge at point 3 ingress is in object 2, and there are 2: they are numbered from 0",
+        "bridge at point 3 ingress is in object 2, and there are 2: number them from 0",
     );
-    check_that(|datapath| datapath.programs[0].object = 1, "bridge at point 3 ingress: object 1 is not an ELF object");
+    check_that(
+        |datapath| datapath.programs[0].object = 1,
+        "bridge at point 3 ingress: object 1 is not an ELF object, or is damaged: compile it again, with clang -target bpf",
+    );
     for damaged in [&b"hello"[..], b"", &BRIDGE[..BRIDGE.len() / 2]] {
         let refused = check_of(ServiceKind::Transparent, damaged, &described());
-        assert_eq!(refused, "bridge at point 3 ingress: object 0 is not an ELF object");
+        assert_eq!(
+            refused,
+            "bridge at point 3 ingress: object 0 is not an ELF object, or is damaged: compile it again, with clang -target bpf"
+        );
     }
     check_that(
         |datapath| datapath.programs[0] = elf(3, Direction::Ingress, "brigde"),
@@ -115,7 +122,7 @@ fn a_program_is_in_an_object_that_has_it() {
     check_that(constants(vec![constant("AGING", [0; 8])]), "");
     check_that(
         constants(vec![constant("AGING", [0])]),
-        "bridge at point 3 ingress: the global `AGING` has 8 bytes, and the value for it has 1 byte",
+        "bridge at point 3 ingress: the global `AGING` has 8 bytes, and the value for it has 1 byte: give it as many",
     );
     let mut datapath = described();
     constants(vec![constant("AGE", [0; 8])])(&mut datapath);
@@ -251,13 +258,10 @@ fn jumps_lead_to_programs_of_an_object_in_slots_that_the_map_has() {
     );
     let mut elsewhere = jumping(&[(0, "cross")]);
     elsewhere.jumps[0].targets[0].object = 7;
-    assert_eq!(
-        refused(elsewhere),
-        "target 0 of `calls` (cross) is in object 7, and there are 1: they are numbered from 0"
-    );
+    assert_eq!(refused(elsewhere), "target 0 of `calls` (cross) is in object 7, and there are 1: number them from 0");
     assert_eq!(
         refused(jumping(&[]).jump("calls", 0, "cross", &[constant("MARK", [0; 2])])),
-        "target 0 of `calls` (cross): the global `MARK` has 1 byte, and the value for it has 2 bytes"
+        "target 0 of `calls` (cross): the global `MARK` has 1 byte, and the value for it has 2 bytes: give it as many"
     );
     let undescribed = refused(Datapath { jumps: Vec::new(), ..jumping(&[]) });
     assert!(undescribed.contains("a map `calls` that the datapath does not describe"), "{undescribed}");

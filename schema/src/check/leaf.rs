@@ -10,13 +10,13 @@ use serde_json::Value;
 /// What cannot be true together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Contradiction {
-    #[error("its default, {default}, is not of its type, {kind}")]
+    #[error("its default, {default}, is not of its type, {kind}: change one of them")]
     Type { default: String, kind: String },
-    #[error("its default, {default}, is not one of its values: {}", .values.join(", "))]
+    #[error("its default, {default}, is not one of its values: choose one of {}", .values.join(", "))]
     Choice { default: String, values: Vec<String> },
-    #[error("its default, {default}, is past its `{bound}`, {limit}")]
+    #[error("its default, {default}, is past its `{bound}`, {limit}: change one of them")]
     Bound { default: String, bound: &'static str, limit: String },
-    #[error("its `{low}`, {least}, is past its `{high}`, {most}")]
+    #[error("its `{low}`, {least}, is past its `{high}`, {most}: change one of them")]
     Range { low: &'static str, least: String, high: &'static str, most: String },
     #[error("it has `{keyword}` and is of the type {kind}: make it `{wanted}`")]
     Shape { keyword: &'static str, kind: String, wanted: &'static str },
@@ -140,11 +140,14 @@ mod tests {
     #[test]
     fn a_default_is_a_value() {
         is(&json!({ "type": "boolean", "default": false }), "");
-        is(&json!({ "type": "boolean", "default": "yes" }), "its default, \"yes\", is not of its type, `boolean`");
+        is(
+            &json!({ "type": "boolean", "default": "yes" }),
+            "its default, \"yes\", is not of its type, `boolean`: change one of them",
+        );
         is(&json!({ "type": ["integer", "null"], "default": null }), "");
         is(
             &json!({ "type": ["integer", "string", "null"], "default": true }),
-            "its default, true, is not of its type, `integer` or `string`",
+            "its default, true, is not of its type, `integer` or `string`: change one of them",
         );
         let small = json!({ "type": "integer", "minimum": 1, "maximum": 200 });
         let with = |schema: &Value, default: Value| {
@@ -153,28 +156,31 @@ mod tests {
             schema
         };
         is(&with(&small, json!(200)), "");
-        is(&with(&small, json!(255)), "its default, 255, is past its `maximum`, 200");
-        is(&with(&small, json!(0)), "its default, 0, is past its `minimum`, 1");
-        is(&with(&small, json!(1.5)), "its default, 1.5, is not of its type, `integer`");
+        is(&with(&small, json!(255)), "its default, 255, is past its `maximum`, 200: change one of them");
+        is(&with(&small, json!(0)), "its default, 0, is past its `minimum`, 1: change one of them");
+        is(&with(&small, json!(1.5)), "its default, 1.5, is not of its type, `integer`: change one of them");
         is(&with(&json!({ "maximum": u64::MAX }), json!(u64::MAX)), "");
         for words in [json!({ "enum": ["a", "b"] }), json!({ "oneOf": [{ "const": "a" }, { "const": "b" }] })] {
             is(&with(&words, json!("b")), "");
-            is(&with(&words, json!("c")), "its default, \"c\", is not one of its values: \"a\", \"b\"");
+            is(&with(&words, json!("c")), "its default, \"c\", is not one of its values: choose one of \"a\", \"b\"");
         }
         is(
             &json!({ "type": "string", "maxLength": 2, "default": "abc" }),
-            "its default, \"abc\", is past its `maxLength`, 2",
+            "its default, \"abc\", is past its `maxLength`, 2: change one of them",
         );
         let list = json!({ "type": "array", "items": { "type": "integer" } });
         is(&with(&list, json!([1, 2])), "");
-        is(&with(&list, json!([1, "x"])), "its default, \"x\", is not of its type, `integer`");
-        is(&with(&list, json!(1)), "its default, 1, is not of its type, `array`");
+        is(&with(&list, json!([1, "x"])), "its default, \"x\", is not of its type, `integer`: change one of them");
+        is(&with(&list, json!(1)), "its default, 1, is not of its type, `array`: change one of them");
     }
 
     #[test]
     fn bounds_leave_room_and_members_are_of_objects() {
-        is(&json!({ "minimum": 9, "maximum": 3 }), "its `minimum`, 9, is past its `maximum`, 3");
-        is(&json!({ "minLength": 2, "maxLength": 1 }), "its `minLength`, 2, is past its `maxLength`, 1");
+        is(&json!({ "minimum": 9, "maximum": 3 }), "its `minimum`, 9, is past its `maximum`, 3: change one of them");
+        is(
+            &json!({ "minLength": 2, "maxLength": 1 }),
+            "its `minLength`, 2, is past its `maxLength`, 1: change one of them",
+        );
         is(&json!({ "minimum": 3, "maximum": 3 }), "");
         let members = |kind: Value| json!({ "type": kind, "properties": {} });
         is(&members(json!(["object", "null"])), "");

@@ -112,7 +112,7 @@ fn configuration_and_state_are_objects_without_words_of_the_host() {
     check_that(whole(nested), "");
     check_that(
         |service| service.config["properties"]["box"]["properties"]["again"] = json!({ "$ref": "#" }),
-        "`box/again` of its configuration has `$ref`: a type that contains itself cannot be a data model",
+        "`box/again` of its configuration has `$ref`: a type that contains itself cannot be a data model: describe the member where it is",
     );
 }
 
@@ -144,7 +144,7 @@ fn every_member_can_be_named_in_a_command() {
 fn what_a_schema_says_of_a_node_can_all_be_true() {
     check_that(
         |service| service.config["properties"]["size"]["default"] = json!("yes"),
-        "`size` of its configuration contradicts itself: its default, \"yes\", is not of its type, `integer`",
+        "`size` of its configuration contradicts itself: its default, \"yes\", is not of its type, `integer`: change one of them",
     );
     check_that(
         |service| service.config["properties"]["routes"]["items"]["type"] = json!("array"),
@@ -174,7 +174,7 @@ fn a_list_is_identified_by_a_leaf_of_its_entries() {
     for key in ["other", "tags", "box", "inner"] {
         let expected = format!(
             "the list `box/l` of its configuration has the key `{key}`, which is not a text, number or boolean of its \
-             entries"
+             entries: name a member that is"
         );
         check_that(put(list(key)), &expected);
     }
@@ -199,12 +199,14 @@ fn a_key_of_several_members_is_of_leaves_that_every_entry_has() {
         check_that(put(key), "");
     }
     let about = "the list `l` of its configuration has";
-    let form = format!("{about} an `x-list-key` that is neither the name of a member nor an array of such names");
+    let form = format!(
+        "{about} an `x-list-key` that is neither the name of a member nor an array of such names: make it one of them"
+    );
     for key in [json!([]), json!(["vip", 5]), json!(true), json!({})] {
         check_that(put(key), &form);
     }
-    check_that(put(json!(["vip", "vport", "vip"])), &format!("{about} the key `vip` twice"));
-    let leaf = "which is not a text, number or boolean of its entries";
+    check_that(put(json!(["vip", "vport", "vip"])), &format!("{about} the key `vip` twice: name it once"));
+    let leaf = "which is not a text, number or boolean of its entries: name a member that is";
     check_that(put(json!(["vip", "tags"])), &format!("{about} the key `tags`, {leaf}"));
     check_that(put(json!(["vip", "other"])), &format!("{about} the key `other`, {leaf}"));
     let optional = "which its entries need not have: make it a required member";
@@ -218,7 +220,7 @@ fn an_alias_leads_to_a_value() {
         check_that(
             |service| service.config["properties"]["box"]["properties"]["word"]["x-alias"] = json!(target),
             &format!(
-                "`box/word` of its configuration is an alias of `{target}`, which is not a value of the configuration"
+                "`box/word` of its configuration is an alias of `{target}`, which is not a value of the configuration: give the JSON pointer of one"
             ),
         );
     }
@@ -277,7 +279,7 @@ fn an_action_has_a_path_of_its_own() {
     }
     check_that(
         |service| service.actions[1].output = Some(json!({ "items": { "properties": { "a": { "$ref": "#" } } } })),
-        "`a` of its action's output has `$ref`: a type that contains itself cannot be a data model",
+        "`a` of its action's output has `$ref`: a type that contains itself cannot be a data model: describe the member where it is",
     );
 }
 
@@ -296,7 +298,7 @@ fn ports_of_a_standard_service_are_a_list_by_name_of_members_that_the_host_has_n
     let named = ports("name", json!({ "name": text, "ip": text }));
     check_that(with(|service| &mut service.config, named.clone()), "");
     check_that(with(|service| &mut service.state, named.clone()), "");
-    const KEY: &str = "has no text `name` as its `x-list-key`: ports are known by their names";
+    const KEY: &str = "has no text `name` as its `x-list-key`: add it, as ports are known by their names";
     for wrong in [
         ports("ip", json!({ "name": text, "ip": text })),
         ports("name", json!({ "name": { "type": "integer" } })),
@@ -321,7 +323,7 @@ fn ports_of_a_standard_service_are_a_list_by_name_of_members_that_the_host_has_n
     let stray = ports("name", json!({ "name": text, "address": { "x-alias": "/ports/ip" } }));
     check_that(
         with(|service| &mut service.config, stray),
-        "`ports/address` of its configuration is an alias of `/ports/ip`, which is not a value of the configuration",
+        "`ports/address` of its configuration is an alias of `/ports/ip`, which is not a value of the configuration: give the JSON pointer of one",
     );
     check_that(
         |service| service.config = json!({ "type": "object", "properties": { "ports": named } }),

@@ -20,6 +20,8 @@ fn main() {
     assert!(sources.exists(), "{} is missing: docs/kernel-side.md of polycube says how to install it", sources.display());
     let home = env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", env::var("HOME").unwrap_or_default()));
     let path = format!("{}:{home}/bin:{}", rust.join("bin").display(), env::var("PATH").unwrap_or_default());
+    let has_linker = env::split_paths(&path).any(|directory| directory.join("bpf-linker").exists());
+    assert!(has_linker, "bpf-linker is missing: docs/kernel-side.md of polycube says how to install it");
     let mut cargo = Command::new(rust.join("bin/cargo"));
     // What this cargo has set is for another target.
     for (name, _) in env::vars_os() {

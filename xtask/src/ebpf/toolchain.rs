@@ -51,7 +51,7 @@ impl Toolchain {
             );
         }
         if linker.is_none() {
-            missing.push("bpf-linker (cargo install bpf-linker)");
+            missing.push("bpf-linker (docs/kernel-side.md says how to install it)");
         }
         if strip.is_none() {
             missing.push("llvm-strip (apt-get install llvm)");

@@ -143,7 +143,7 @@ fn a_datapath_is_checked_before_it_is_used() {
     assert_eq!(
         refused.to_string(),
         "the datapath of service `scripted` cannot be used: a generated one at point 1 ingress: a standard cube's programs \
-         stand at point 0, which is all of its ports"
+         stand at point 0, which is all of its ports: use `at_ports` or `leaving_ports`"
     );
     assert_eq!(Refusal::from(refused).tag, Tag::OperationFailed);
     assert!(matches!(answering("shapeless", Ok("[]")).datapath("{}"), Err(Failure::Malformed(_))));

@@ -14,6 +14,8 @@ pub(super) const LEAST_PORTS: u32 = 128;
 pub(crate) enum Fault {
     #[error("it is not an ELF object: compile it with clang -target bpf")]
     NotElf,
+    #[error("it ends early: copy or compile it again")]
+    Cut,
     #[error("it is an object for another machine: compile it with clang -target bpf")]
     Machine,
     #[error("it is big-endian, and this machine is not: compile it with -target bpfel")]
@@ -24,11 +26,11 @@ pub(crate) enum Fault {
     Malformed,
     #[error("it uses `{name}`, which it does not define: define it, or correct the name")]
     Undefined { name: String },
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read: {0}: compile it again")]
     Unreadable(#[from] aya_obj::ParseError),
     #[error("it has no manifest: write {file}, or add a section `.polycube` to the object")]
     NoManifest { file: String },
-    #[error("the manifest in section `.polycube` is not UTF-8 text")]
+    #[error("the manifest in section `.polycube` is not UTF-8 text: write it in UTF-8")]
     NotText,
     #[error("section `.polycube`:{0}")]
     Section(Malformed),
@@ -44,7 +46,7 @@ pub(crate) enum Fault {
     #[error("hook {hook}: hook {first} has the same direction and stage: number the stages of a direction from 0")]
     Twice { hook: usize, first: usize },
     #[error(
-        "a standard service needs the map `{PORTS}` in its object, which the daemon fills: an ARRAY of 4-byte values with \
+        "a standard service needs the map `{PORTS}` in its object, which the daemon fills: declare an ARRAY of 4-byte values with \
          at least {LEAST_PORTS} entries (`PCN_PORTS` of polycube.h has 1,024)"
     )]
     NoPorts,
@@ -61,13 +63,13 @@ pub(crate) enum Fault {
     Unfilled { map: String },
     #[error("`tail-calls` names the map `{map}`, which is not a PROG_ARRAY of the object's; {}", known(.maps))]
     NoCalls { map: String, maps: Vec<String> },
-    #[error("`tail-calls` has {given} programs for the map `{map}`, which has room for {room}")]
+    #[error("`tail-calls` has {given} programs for the map `{map}`, which has room for {room}: make the map larger")]
     CallCount { map: String, given: usize, room: u32 },
     #[error("`tail-calls` names the program `{program}` for the map `{map}`, and the object has none for TC; {}", known(.programs))]
     NoTarget { map: String, program: String, programs: Vec<String> },
     #[error("{place} is connected to nothing in the object: give it `{keyword}`")]
     Unbound { place: Place, keyword: &'static str },
-    #[error("`{keyword}` of {place} is not {wanted}")]
+    #[error("`{keyword}` of {place} is not {wanted}: correct it")]
     Keyword { place: Place, keyword: &'static str, wanted: &'static str },
     #[error("{place} is not an object: give it `\"type\": \"object\"`")]
     NoObject { place: Place },
@@ -75,7 +77,7 @@ pub(crate) enum Fault {
     Reference { place: Place },
     #[error("{place} has the keyword `{keyword}`, which means nothing: correct or remove it; {}", known(.keywords))]
     UnknownKeyword { place: Place, keyword: String, keywords: Vec<String> },
-    #[error("{place} has `{keyword}`, which means nothing there: it is for {of}")]
+    #[error("{place} has `{keyword}`, which means nothing there: remove it, as it is for {of}")]
     Misplaced { place: Place, keyword: &'static str, of: &'static str },
     #[error("`x-list-key` of {place} names `{key}`, which is not a member of its entries; {}", known(.members))]
     KeyMember { place: Place, key: String, members: Vec<String> },
@@ -87,7 +89,9 @@ pub(crate) enum Fault {
     NoMap { place: Place, name: String, maps: Vec<String> },
     #[error("{place}: the map `{map}` is a {kind}; {wanted}")]
     WrongMap { place: Place, map: String, kind: String, wanted: &'static str },
-    #[error("{place}: the index {index} is past the end of the map `{map}`, which has {entries} entries")]
+    #[error(
+        "{place}: the index {index} is past the end of the map `{map}`, which has {entries} entries: make it larger, or take a lower index"
+    )]
     Index { place: Place, map: String, index: u64, entries: u32 },
     #[error(
         "{place}: neither key nor value of the map `{map}` has a field `{field}`; {}; `x-field` names another",
@@ -116,6 +120,7 @@ impl Fault {
         !matches!(
             self,
             Self::NotElf
+                | Self::Cut
                 | Self::Machine
                 | Self::BigEndian
                 | Self::NoTypes

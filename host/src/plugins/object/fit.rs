@@ -19,11 +19,11 @@ const PREFIX: &str = "ip-prefix";
 pub(crate) enum Misfit {
     #[error("it has no `type` that the object could store: use `boolean`, `integer` or `string`")]
     Untyped,
-    #[error("it is {leaf}, and the object has {found}")]
+    #[error("it is {leaf}, and the object has {found}: change one of them")]
     Type { leaf: &'static str, found: String },
-    #[error("its `{bound}` is {given}, and the object's type goes from {least} to {most}")]
+    #[error("its `{bound}` is {given}, and the object's type goes from {least} to {most}: choose one that is within")]
     Range { bound: &'static str, given: Value, least: i128, most: i128 },
-    #[error("its `maxLength` is {given}, and the object has room for {room} bytes")]
+    #[error("its `maxLength` is {given}, and the object has room for {room} bytes: choose one that is within")]
     Length { given: u64, room: usize },
     #[error("no enumerator of {found} is called `{word}`, or ends with `_{word}`; known: {}", .known.join(", "))]
     NoEnumerator { word: String, found: String, known: Vec<String> },
@@ -31,7 +31,7 @@ pub(crate) enum Misfit {
     Ambiguous { word: String, found: String },
     #[error("the object has no BTF, which tells what its values are made of: compile it with -g")]
     NoTypes,
-    #[error("the object has no type for it")]
+    #[error("the object has no type for it: declare it with one, and compile it with -g")]
     Unknown,
 }
 

@@ -15,13 +15,13 @@ fn a_keyword_is_known_and_stands_where_it_means_something() {
         verdicts,
         &at(config, "slot/x-index"),
         json!(0),
-        "`slot` of the configuration has `x-index`, which means nothing there: it is for a leaf of the state",
+        "`slot` of the configuration has `x-index`, which means nothing there: remove it, as it is for a leaf of the state",
     );
     check(
         verdicts,
         &at(state, "lengths/items/properties/packets/x-global"),
         json!("slot"),
-        "`lengths/packets` of the state has `x-global`, which means nothing there: it is for a leaf of the configuration",
+        "`lengths/packets` of the state has `x-global`, which means nothing there: remove it, as it is for a leaf of the configuration",
     );
     check(
         verdicts,
