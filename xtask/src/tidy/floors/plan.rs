@@ -161,6 +161,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &["described", "object", "chain", "lines", "error", "map", "bpf"],
     },
+    Floors { sources: "runtimes/src", house: "", rooms: &["cri", "docker", "grpc", "protobuf"] },
     Floors {
         sources: "schema/src",
         house: "",
