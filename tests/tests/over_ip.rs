@@ -91,6 +91,8 @@ fn wait_for(path: &std::path::Path, packets: usize) -> Result<CaptureFile> {
 fn served(scene: &Scene, packets: u32) -> Result<(Program, CaptureFile)> {
     let (program, path) = reader(scene, "read")?;
     wait_for_readers(scene, "sniffer", 1)?;
+    // One of the daemon's listener gets the capture's stream a little later.
+    eventually("a stream", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(|all| !all.is_empty())))?;
     send(scene, 1, packets)?;
     Ok((program, wait_for(&path, packets as usize)?))
 }
