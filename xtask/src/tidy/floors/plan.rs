@@ -372,8 +372,8 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "restart", "slow", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "merge",
-            "queues", "disk", "program", "splice", "tcp", "capture", "recorder", "report", "machine", "figures",
-            "peer", "recorded", "sniffer", "process",
+            "queues", "index", "disk", "program", "splice", "tcp", "capture", "recorder", "report", "machine",
+            "figures", "peer", "recorded", "sniffer", "stage", "process",
         ],
     },
     Floors {
