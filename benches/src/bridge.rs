@@ -7,10 +7,11 @@ use polycube_tests::daemon::Daemon;
 use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, tcp_transfer};
 
-use crate::capture::{NO_STATION, on_the_senders_core};
+use crate::capture::on_the_senders_core;
 use crate::figures::Samples;
 use crate::process::{self, RECORDER};
 use crate::report::{Cell, Row, Table};
+use crate::stage::NO_STATION;
 
 const WINDOW: Duration = Duration::from_millis(300);
 const TCP_BYTES: u64 = 1 << 30;

@@ -7,20 +7,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use polycube_tests::scene::Scene;
-use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, Sent, pin_to_core};
+use polycube_tests::traffic::{Pace, Protocol, Sender, Sent, pin_to_core};
 
 use crate::figures::{Samples, goes_on};
-use crate::process::{self, RECORDER, SENDER};
+use crate::process::{RECORDER, SENDER};
 use crate::recorded;
 use crate::recorder::{Recorder, Settings, Setup, WHOLE};
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
+use crate::stage::Stage;
 
 pub(crate) const WINDOW: Duration = Duration::from_millis(600);
-/// The address of no station. The receiver drops such packets first (`PACKET_OTHERHOST`, net/ipv4/ip_input.c): the less
-/// it does for a packet, the more visible the capture's cost is.
-pub(crate) const NO_STATION: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
 /// How many frames of 1500 bytes a fast machine sends in a window.
 const MOST_FRAMES: u64 = 1_500_000;
 
@@ -33,14 +30,8 @@ struct Measured {
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let scene = Scene::set_up().peers(1).start()?;
+    let Stage { scene, sender, flow } = Stage::start()?;
     let daemon = &scene.daemon;
-    if let Some(pid) = daemon.pid() {
-        process::confine(pid, RECORDER)?;
-    }
-    let sender = Sender::open(scene.peer(1))?;
-    let mut flow = Flow::between(scene.peer(1), scene.host(1));
-    flow.to.mac = NO_STATION;
     let directory = daemon.capture_dir();
     let sniffer = Sniffer::new(daemon, "veth1")?;
     let setup = Setup { sniffer, interface: scene.host(1), directory: &directory, core: Some(RECORDER) };

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use polycube_tests::daemon::Daemon;
 use polycube_tests::lab::Interface;
-use polycube_tests::scene::Scene;
-use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, tcp_transfer};
+use polycube_tests::traffic::{Pace, Protocol, tcp_transfer};
 use serde_json::json;
 
-use crate::capture::{NO_STATION, on_the_senders_core};
+use crate::capture::on_the_senders_core;
 use crate::figures::Samples;
 use crate::peer::Peer;
 use crate::process::{self, RECORDER};
 use crate::recorded;
 use crate::recorder::{Recorder, WHOLE};
 use crate::report::{Cell, Row, Table};
+use crate::stage::Stage;
 
 const WINDOW: Duration = Duration::from_millis(400);
 const BYTES: u64 = 1 << 30;
@@ -38,16 +38,10 @@ struct Site<'a> {
 }
 
 pub(crate) fn run(rounds: usize) -> Result<Table> {
-    let scene = Scene::set_up().peers(1).start()?;
+    let Stage { scene, sender, mut flow } = Stage::start()?;
     let daemon = &scene.daemon;
     scene.peer(1).add_address("10.0.0.1/24")?;
     let address = scene.host(1).add_address("10.0.0.2/24")?;
-    if let Some(pid) = daemon.pid() {
-        process::confine(pid, RECORDER)?;
-    }
-    let sender = Sender::open(scene.peer(1))?;
-    let mut flow = Flow::between(scene.peer(1), scene.host(1));
-    flow.to.mac = NO_STATION;
     let frames = flow.frames(Protocol::Udp, 64, 64);
     let flood = || Ok(on_the_senders_core(|| sender.flood(&frames, Pace::Flood(WINDOW)))?.rate() / 1e6);
     let transfer = || Ok(tcp_transfer(scene.namespace(1), scene.lab.host(), address, BYTES)?.bits_per_second() / 1e9);

@@ -15,10 +15,11 @@ use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Protocol, Sender};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::capture::{NO_STATION, WINDOW, flood};
+use crate::capture::{WINDOW, flood};
 use crate::figures::{Samples, goes_on};
 use crate::process::{self, RECORDER};
 use crate::report::{Cell, Row, Table};
+use crate::stage::NO_STATION;
 
 /// How long the last packets of a window may take.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -11,6 +11,7 @@ mod capture;
 mod disk;
 mod figures;
 mod filter;
+mod index;
 mod line;
 mod live;
 mod machine;
@@ -28,6 +29,7 @@ mod slow;
 mod sniffer;
 mod span;
 mod splice;
+mod stage;
 mod tcp;
 
 use std::time::Duration;
@@ -83,6 +85,8 @@ enum Bench {
     Api,
     /// Filters that reject, many sniffers, and a change of filter
     Filter,
+    /// The index of captured files: what it costs when a file is closed, and what it saves queries
+    Index,
     /// A call from the host to a plugin, compared with one of a trait object
     Border,
     /// Changes that are stored, and a daemon that brings them back
@@ -109,6 +113,7 @@ impl Bench {
             Self::Live => live::run(rounds.unwrap_or(5)),
             Self::Api => api::run(rounds.unwrap_or(20), patience),
             Self::Filter => filter::run(rounds.unwrap_or(9)),
+            Self::Index => index::run(rounds.unwrap_or(9)),
             Self::Border => border::run(rounds.unwrap_or(200)),
             Self::Restart => restart::run(rounds.unwrap_or(20), patience),
             Self::Slow => slow::run(rounds.unwrap_or(9)),

@@ -8,11 +8,12 @@ use anyhow::{Result, ensure};
 use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, pin_to_core};
 
-use crate::capture::{NO_STATION, WINDOW};
+use crate::capture::WINDOW;
 use crate::figures::{Samples, goes_on};
 use crate::recorded;
 use crate::report::{Cell, Row, Table};
 use crate::sniffer::Sniffer;
+use crate::stage::NO_STATION;
 
 const SENDERS: [usize; 4] = [1, 2, 4, 8];
 const LENGTH: usize = 64;

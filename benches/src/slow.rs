@@ -17,10 +17,11 @@ use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender, pin_to_core, ping};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::capture::{NO_STATION, on_the_senders_core};
+use crate::capture::on_the_senders_core;
 use crate::figures::Samples;
 use crate::process::{self, RECORDER};
 use crate::report::{Cell, Row, Table};
+use crate::stage::NO_STATION;
 
 const WINDOW: Duration = Duration::from_millis(500);
 /// After the last frame, what waits in user space is on its way.

@@ -1,10 +1,11 @@
 //! Our own capture: a packetcapture cube on a netdev.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::daemon::Daemon;
+use serde_json::json;
 
 use crate::process;
 
@@ -41,6 +42,18 @@ impl<'a> Sniffer<'a> {
     /// Ends it and returns the path of its file.
     pub(crate) fn stop(&self) -> Result<PathBuf> {
         self.ctl("sniffer set capture=off")?;
+        self.file()
+    }
+
+    /// Ends it; returns the path of its file, and how long the daemon took for that alone.
+    pub(crate) fn close(&self) -> Result<(PathBuf, Duration)> {
+        let file = self.file()?;
+        let began = Instant::now();
+        let _ = self.daemon.http("PATCH", "/polycube/v1/sniffer/", Some(&json!({ "capture": "off" })))?.ok();
+        Ok((file, began.elapsed()))
+    }
+
+    fn file(&self) -> Result<PathBuf> {
         let dump = self.daemon.ctl("sniffer show dump");
         let path = dump.stdout.trim().strip_prefix("capture dump in ").map(PathBuf::from);
         path.with_context(|| format!("nothing was captured: {dump}"))

@@ -12,10 +12,11 @@ use polycube_tests::lab::Wire;
 use polycube_tests::scene::Scene;
 use polycube_tests::traffic::{Flow, Pace, Protocol, Sender};
 
-use crate::capture::{NO_STATION, on_the_senders_core};
+use crate::capture::on_the_senders_core;
 use crate::figures::{Samples, goes_on};
 use crate::process::{self, RECORDER};
 use crate::report::{Cell, Row, Table};
+use crate::stage::NO_STATION;
 
 const WINDOW: Duration = Duration::from_millis(300);
 const SIZES: [usize; 2] = [64, 1500];

@@ -1,103 +1,94 @@
-//! Containers, by their runtimes' API: which process a name stands for.
+//! Containers and pods: which network namespace a name stands for, by what their runtimes say.
 //!
-//! Docker and Podman answer the same question over a Unix socket: `GET /containers/NAME/json`, where NAME may be the beginning
-//! of an id. Each answer is awaited for [`PATIENCE`] at most, and never on the engine's thread: what it needs is in
-//! [`Containers::known`]. Those in use are asked for again every second, and not by the runtimes' streams of events: these
-//! end, have to be read from before the first question to be of use, and lose what happens in between. One question costs a
-//! runtime less than a millisecond.
+//! Runtimes are never asked on the engine's thread: what it needs is in [`Containers::known`]. Containers and pods in use are
+//! asked for again every second, and not by the runtimes' streams of events: these end, have to be read from before the
+//! first question to be of use, and lose what happens in between. One question costs a runtime some milliseconds at most.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::client::conn::http1::handshake;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
+use futures_util::future::join_all;
+use polycube_runtimes::{Answer, AskError, Asked, Language, Network};
 
 use crate::topology::Namespace;
 
-/// Where runtimes listen by default.
+/// Where runtimes listen by default: those with Docker's API, and those with CRI, also as K3s has it.
 const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
-
-/// How long a runtime may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CRI_SOCKETS: [&str; 3] =
+    ["/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock"];
 
 /// How long an answer is kept for a change that may need it: longer than a change waits for its turn.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// Bytes of an answer at most: that of a container with many labels and mounts has some 100 KiB.
-const LARGEST: usize = 4 << 20;
+/// Characters of a failure at most: runtimes send texts of their own.
+const LONGEST: usize = 300;
 
-/// What is known of a container.
+/// What is known of a container or a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// Its first process.
-    Runs(u32),
+    /// Where its network namespace is.
+    Runs(Home),
     /// There is none that runs under this name, and why.
     Gone(String),
     /// Its runtime does not say.
     Unknown(String),
 }
 
-/// The containers that selectors name.
+/// Where the network namespace of a container or a pod is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    Process(u32),
+    /// As `ip netns` lists it.
+    Named(String),
+}
+
+/// The containers and pods that selectors name.
 pub(crate) struct Containers {
-    sockets: Vec<PathBuf>,
+    runtimes: Vec<Runtime>,
     /// With the time of the answer.
-    known: Mutex<BTreeMap<String, (Known, Instant)>>,
+    known: Mutex<BTreeMap<Namespace, (Known, Instant)>>,
 }
 
-/// Why a runtime gave no answer.
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error(transparent)]
-    Connect(#[from] io::Error),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
-    #[error("it has not answered for {} s", PATIENCE.as_secs())]
-    Slow,
-    #[error("its answer cannot be read: {0}")]
-    Unreadable(String),
-    #[error("it answered {status}: {message}")]
-    Refused { status: StatusCode, message: String },
-}
-
-/// A container of one runtime.
-#[derive(Debug, PartialEq, Eq)]
-enum Container {
-    Runs { pid: u32, network: String },
-    Stopped,
-    Missing,
+/// Where a runtime listens, and what it speaks.
+struct Runtime {
+    socket: PathBuf,
+    language: Language,
+    /// Whether no option named it.
+    is_default: bool,
 }
 
 impl Containers {
-    /// Those of the runtimes that listen on `sockets`; by default, those of Docker and Podman.
-    pub(crate) fn new(sockets: &[PathBuf]) -> Self {
-        let sockets = if sockets.is_empty() { SOCKETS.map(PathBuf::from).into() } else { sockets.to_vec() };
-        Self { sockets, known: Mutex::default() }
+    /// Those of the runtimes that listen on `docker`, with Docker's API, and on `cri`; by default, those that listen where
+    /// distributions have them.
+    pub(crate) fn new(docker: &[PathBuf], cri: &[PathBuf]) -> Self {
+        let of = |given: &[PathBuf], defaults: &[&str], language| {
+            let is_default = given.is_empty();
+            let sockets = if is_default { defaults.iter().map(PathBuf::from).collect() } else { given.to_vec() };
+            sockets.into_iter().map(move |socket| Runtime { socket, language, is_default }).collect::<Vec<_>>()
+        };
+        let mut runtimes = of(docker, &SOCKETS, Language::Docker);
+        runtimes.extend(of(cri, &CRI_SOCKETS, Language::Cri));
+        Self { runtimes, known: Mutex::default() }
     }
 
     /// What was found out last.
-    pub(crate) fn known(&self, name: &str) -> Known {
+    pub(crate) fn known(&self, namespace: &Namespace) -> Known {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.get(name).map(|(known, _)| known.clone());
-        found.unwrap_or_else(|| Known::Unknown(format!("container `{name}` is being looked up")))
+        let found = known.get(namespace).map(|(known, _)| known.clone());
+        found.unwrap_or_else(|| Known::Unknown(format!("`{namespace}` is being looked up")))
     }
 
-    /// Looks containers up. Answers whether anything has changed.
+    /// Looks containers and pods up. Answers whether anything has changed.
     pub(crate) async fn look_up(&self, namespaces: &BTreeSet<Namespace>) -> bool {
         let mut is_changed = false;
         for namespace in namespaces {
-            let Namespace::Container(name) = namespace else { continue };
-            let found = self.ask_all(name).await;
+            let Some(asked) = asked(namespace) else { continue };
+            let found = self.ask_all(asked, namespace).await;
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = known.insert(name.clone(), (found.clone(), Instant::now()));
+            let before = known.insert(namespace.clone(), (found.clone(), Instant::now()));
             is_changed |= before.is_none_or(|(before, _)| before != found);
         }
         is_changed
@@ -106,123 +97,156 @@ impl Containers {
     /// Forgets all but these, and those that a change on its way may need.
     pub(crate) fn keep(&self, namespaces: &BTreeSet<Namespace>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_used = |name: &String| namespaces.contains(&Namespace::Container(name.clone()));
-        known.retain(|name, (_, since)| is_used(name) || since.elapsed() < MEMORY);
+        known.retain(|namespace, (_, since)| namespaces.contains(namespace) || since.elapsed() < MEMORY);
     }
 
-    async fn ask_all(&self, name: &str) -> Known {
-        let (mut running, mut stopped, mut failures) = (Vec::new(), None, Vec::new());
-        let mut is_any = false;
-        for socket in &self.sockets {
-            match timeout(PATIENCE, ask(socket, name)).await.unwrap_or(Err(AskError::Slow)) {
+    async fn ask_all(&self, asked: Asked<'_>, place: &Namespace) -> Known {
+        let (mut answers, mut failures, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+        let ask = async |runtime: &Runtime| polycube_runtimes::ask(&runtime.socket, runtime.language, asked).await;
+        let said = join_all(self.asked_for(asked).map(ask)).await;
+        for (runtime, said) in self.asked_for(asked).zip(said) {
+            let failure = match said {
+                Ok(answer) => {
+                    answers.push((runtime, answer));
+                    continue;
+                }
                 Err(AskError::Connect(error)) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => failures.push(format!("{}: {error}", socket.display())),
-                Ok(Container::Runs { pid, network }) => running.push((socket, pid, network)),
-                Ok(Container::Stopped) => stopped = Some(socket),
-                Ok(Container::Missing) => {}
-            }
-            is_any = true;
+                Err(error) => error,
+            };
+            let line = format!("{}: {}", runtime.socket.display(), shortened(&failure.to_string()));
+            if runtime.is_beside_another(&failure) { closed.push(line) } else { failures.push(line) }
         }
-        match running.as_slice() {
-            [(_, _, network)] if network == "host" => Known::Gone(format!(
-                "container `{name}` has no network of its own (its network mode is host): name netdevs, or `any`"
-            )),
-            [(_, pid, _)] => Known::Runs(*pid),
-            [(one, ..), (other, ..), ..] => Known::Gone(format!(
-                "{} and {} both have a container `{name}`: give its id",
-                one.display(),
-                other.display()
-            )),
-            [] if !failures.is_empty() => {
-                Known::Unknown(format!("cannot look container `{name}` up: {}", failures.join("; ")))
-            }
-            [] if !is_any => {
-                let sockets: Vec<_> = self.sockets.iter().map(|socket| socket.display().to_string()).collect();
-                Known::Unknown(format!(
-                    "cannot look container `{name}` up: no runtime listens on {}; `polycubed --container-socket` names another",
-                    sockets.join(" or ")
-                ))
-            }
-            [] if stopped.is_some() => Known::Gone(format!("container `{name}` does not run")),
-            [] => Known::Gone(format!("container `{name}` does not exist")),
+        if answers.is_empty() {
+            failures.append(&mut closed);
         }
+        let name = place.described();
+        if answers.is_empty() && failures.is_empty() {
+            let sockets: Vec<_> = self.asked_for(asked).map(|runtime| runtime.socket.display().to_string()).collect();
+            let (sockets, options) = (sockets.join(" or "), options(asked));
+            return Known::Unknown(format!("cannot look {name} up: no runtime listens on {sockets}; {options}"));
+        }
+        conclude(&name, asked, &answers, &failures)
+    }
+
+    /// The runtimes that may know of `asked`.
+    fn asked_for(&self, asked: Asked<'_>) -> impl Iterator<Item = &Runtime> {
+        let is_container = matches!(asked, Asked::Container(_));
+        self.runtimes.iter().filter(move |runtime| is_container || runtime.language == Language::Cri)
     }
 }
 
-/// Asks one runtime for a container.
-async fn ask(socket: &Path, name: &str) -> Result<Container, AskError> {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let path = format!("/containers/{}/json", escaped(name));
-    let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty());
-    let request = request.map_err(|error| AskError::Unreadable(error.to_string()))?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST).collect().await;
-        Ok::<_, AskError>((status, body.map_err(|error| AskError::Unreadable(error.to_string()))?.to_bytes()))
-    };
-    tokio::pin!(connection, answer);
-    let (status, body) = tokio::select! {
-        answer = &mut answer => answer?,
-        // It ends when there is nothing left to read.
-        ended = &mut connection => { ended?; answer.await? }
-    };
-    read(status, &body)
+impl Runtime {
+    /// Whether a failure is to be expected of a runtime that no option named, where another one answers: Docker brings a
+    /// containerd, which it alone may use or whose CRI is off.
+    fn is_beside_another(&self, failure: &AskError) -> bool {
+        let is_closed = match failure {
+            AskError::Connect(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            AskError::Unimplemented(_) => true,
+            _ => false,
+        };
+        self.is_default && self.language == Language::Cri && is_closed
+    }
 }
 
-/// The container that an answer describes.
-fn read(status: StatusCode, body: &[u8]) -> Result<Container, AskError> {
-    if status == StatusCode::NOT_FOUND {
-        return Ok(Container::Missing);
-    }
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-    if status != StatusCode::OK {
-        let message = answer["message"].as_str().or(answer["cause"].as_str()).unwrap_or("no reason given").to_owned();
-        return Err(AskError::Refused { status, message });
-    }
-    let state = &answer["State"];
-    match (state["Running"].as_bool(), state["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())) {
-        (Some(true), Some(pid)) if pid > 0 => {
-            let network = answer["HostConfig"]["NetworkMode"].as_str().unwrap_or_default().to_owned();
-            Ok(Container::Runs { pid, network })
+/// What the answers of all runtimes come to.
+fn conclude(name: &str, asked: Asked<'_>, answers: &[(&Runtime, Answer)], failures: &[String]) -> Known {
+    let running: Vec<_> = answers
+        .iter()
+        .filter_map(|(runtime, answer)| match answer {
+            Answer::Runs(network) => Some((runtime.socket.display(), network)),
+            _ => None,
+        })
+        .collect();
+    let is_any = |wanted: Answer| answers.iter().any(|(_, answer)| *answer == wanted);
+    match running.as_slice() {
+        _ if is_any(Answer::Several) => Known::Gone(format!(
+            "more than one {name} runs: give the beginning of its id, or its pod as pod:NAMESPACE/NAME"
+        )),
+        [(_, Network::Host)] => {
+            Known::Gone(format!("{name} has no network of its own (its network mode is host): name netdevs, or `any`"))
         }
-        (Some(_), _) => Ok(Container::Stopped),
-        (None, _) => Err(AskError::Unreadable("it has no State.Running".to_owned())),
+        [(_, Network::Process(pid))] => Known::Runs(Home::Process(*pid)),
+        [(_, Network::Named(netns))] => Known::Runs(Home::Named(netns.clone())),
+        [(one, _), (other, _), ..] => {
+            let way_out = match asked {
+                Asked::Container(_) => "give its id",
+                Asked::Pod { .. } => "give its network namespace as netns:NAME",
+            };
+            Known::Gone(format!("{one} and {other} both have a {name}: {way_out}"))
+        }
+        [] if !failures.is_empty() => Known::Unknown(format!("cannot look {name} up: {}", failures.join("; "))),
+        [] if is_any(Answer::Stopped) => Known::Gone(format!("{name} does not run")),
+        [] => Known::Gone(format!("{name} does not exist")),
     }
 }
 
-/// A name as part of a path.
-fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+/// `None` for a namespace that no runtime knows.
+fn asked(namespace: &Namespace) -> Option<Asked<'_>> {
+    match namespace {
+        Namespace::Container(name) => Some(Asked::Container(name)),
+        Namespace::Pod { namespace, name } => Some(Asked::Pod { namespace, name }),
+        Namespace::Named(_) | Namespace::Process(_) => None,
+    }
+}
+
+/// What names another runtime.
+fn options(asked: Asked<'_>) -> &'static str {
+    match asked {
+        Asked::Container(_) => "`polycubed --container-socket` and `--cri-socket` name others",
+        Asked::Pod { .. } => "`polycubed --cri-socket` names another",
+    }
+}
+
+/// A text of a runtime, on one line that is not too long.
+fn shortened(text: &str) -> String {
+    let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    if shown.len() < text.len() { format!("{shown}…") } else { shown }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(status: u16, body: &str, expected: Result<Container, &str>) {
-        let found = read(StatusCode::from_u16(status).unwrap(), body.as_bytes());
-        assert_eq!(found.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
+    fn runtime(socket: &str, language: Language) -> Runtime {
+        Runtime { socket: socket.into(), language, is_default: true }
     }
 
     #[test]
-    fn answers_of_runtimes_are_read() {
-        let running = r#"{"State":{"Running":true,"Pid":4711},"HostConfig":{"NetworkMode":"bridge"}}"#;
-        check(200, running, Ok(Container::Runs { pid: 4711, network: "bridge".to_owned() }));
-        check(200, r#"{"State":{"Running":false,"Pid":0}}"#, Ok(Container::Stopped));
-        check(404, r#"{"message":"No such container: web"}"#, Ok(Container::Missing));
-        let twice = r#"{"message":"multiple IDs found with provided prefix: a"}"#;
-        check(400, twice, Err("it answered 400 Bad Request: multiple IDs found with provided prefix: a"));
-        check(500, "no JSON", Err("it answered 500 Internal Server Error: no reason given"));
-        check(200, "no JSON", Err("its answer cannot be read: it has no State.Running"));
+    fn answers_of_several_runtimes_come_to_one() {
+        let (docker, cri) = (runtime("/d", Language::Docker), runtime("/c", Language::Cri));
+        let runs = || Answer::Runs(Network::Process(7));
+        let web = |one, other, failures: &[&str]| {
+            let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+            conclude("container `web`", Asked::Container("web"), &[(&docker, one), (&cri, other)], &failures)
+        };
+        let gone = |why: &str| Known::Gone(why.to_owned());
+        assert_eq!(web(runs(), Answer::Missing, &["/x: slow"]), Known::Runs(Home::Process(7)));
+        let named = Answer::Runs(Network::Named("cni-1".to_owned()));
+        assert_eq!(web(Answer::Stopped, named, &[]), Known::Runs(Home::Named("cni-1".to_owned())));
+        assert_eq!(web(runs(), runs(), &[]), gone("/d and /c both have a container `web`: give its id"));
+        assert_eq!(web(Answer::Missing, Answer::Stopped, &[]), gone("container `web` does not run"));
+        assert_eq!(web(Answer::Missing, Answer::Missing, &[]), gone("container `web` does not exist"));
+        let unknown = Known::Unknown("cannot look container `web` up: /x: slow".to_owned());
+        assert_eq!(web(Answer::Missing, Answer::Stopped, &["/x: slow"]), unknown);
+        assert!(matches!(web(runs(), Answer::Several, &[]), Known::Gone(why) if why.starts_with("more than one")));
+        assert!(
+            matches!(web(Answer::Runs(Network::Host), Answer::Missing, &[]), Known::Gone(why) if why.contains("host"))
+        );
     }
 
     #[test]
-    fn a_name_stays_one_part_of_the_path() {
-        assert_eq!(escaped("web_1.x-2"), "web_1.x-2");
-        assert_eq!(escaped("a b?c%/é"), "a%20b%3Fc%25%2F%C3%A9");
+    fn a_runtime_that_no_option_named_may_be_closed() {
+        let denied = AskError::Connect(io::ErrorKind::PermissionDenied.into());
+        let (docker, mut cri) = (runtime("/d", Language::Docker), runtime("/c", Language::Cri));
+        assert!(cri.is_beside_another(&denied) && cri.is_beside_another(&AskError::Unimplemented(String::new())));
+        assert!(!cri.is_beside_another(&AskError::Slow) && !docker.is_beside_another(&denied));
+        cri.is_default = false;
+        assert!(!cri.is_beside_another(&denied));
+    }
+
+    #[test]
+    fn what_a_runtime_says_is_one_line_of_some_length() {
+        assert_eq!(shortened("no\nsuch é"), "no such é");
+        assert_eq!(shortened(&"é".repeat(LONGEST + 1)), format!("{}…", "é".repeat(LONGEST)));
     }
 }

@@ -146,7 +146,8 @@ async fn serve(prepared: Prepared) -> Result<()> {
         taken_pairs,
     };
     let shared_dirs = Arc::new(capture_dirs.clone());
-    let containers = Arc::new(Containers::new(&reload.loaded.options.container_socket));
+    let containers =
+        Arc::new(Containers::new(&reload.loaded.options.container_socket, &reload.loaded.options.cri_socket));
     let parts = Parts { registry, kernel, plugin_dirs, capture_dirs, containers, kept };
     let (engine, supervisor) = engine::start(parts).await?;
     let events = engine.clone();

@@ -105,6 +105,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub container_socket: Vec<PathBuf>,
 
+    /// Unix socket of a container runtime with the API of Kubernetes (CRI), for places such as `pod:default/web`; may be
+    /// repeated [default: those of containerd, CRI-O and K3s]
+    #[arg(long, value_name = "PATH")]
+    pub cri_socket: Vec<PathBuf>,
+
     /// File with the token that TCP clients have to send, in its first line, or with a [[token]] for each client, which has
     /// a name and a role
     #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]

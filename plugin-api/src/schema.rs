@@ -185,6 +185,24 @@ pub struct ServiceSchema {
 }
 
 impl ServiceSchema {
+    /// A service with these schemas and nothing else: the other members are empty.
+    #[must_use]
+    pub fn new(name: &str, kind: ServiceKind, config: Value, state: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: String::new(),
+            version: String::new(),
+            kind,
+            config,
+            state,
+            actions: Vec::new(),
+            streams: Vec::new(),
+            shared_streams: Vec::new(),
+            observes: Vec::new(),
+            takes_raw_ip: false,
+        }
+    }
+
     pub(crate) fn of<S: Service>(version: &str) -> Self {
         Self {
             name: S::NAME.to_owned(),

@@ -136,33 +136,20 @@ mod tests {
         } });
         let output = json!({ "type": "object", "properties": { "id": { "type": "integer" } }, "required": ["id"] });
         let action = |path: &str| Action::new(path, "");
-        Model::of_service(
-            ServiceSchema {
-                name: "wall".to_owned(),
-                description: String::new(),
-                version: String::new(),
-                kind: ServiceKind::Transparent,
-                config: json!({ "type": "object", "properties": {
-                    "chain": { "type": "array", "x-list-key": "name", "items": chain },
-                    "service": { "type": "array", "x-list-key": ["vip", "vport"], "items": service },
-                    "size": { "type": "integer", "default": 3 },
-                    "other": { "type": ["integer", "null"], "x-alias": "/size" },
-                } }),
-                state: json!({ "type": "object" }),
-                actions: vec![
-                    action("flush"),
-                    Action { output: Some(output), ..action("chain/{name}/append") },
-                    action("chain/{chain}/rule/{id}/reset"),
-                    action("service/{vip}/{vport}/drain"),
-                ],
-                streams: Vec::new(),
-                shared_streams: Vec::new(),
-                observes: Vec::new(),
-                takes_raw_ip: false,
-            },
-            &[],
-        )
-        .unwrap()
+        let config = json!({ "type": "object", "properties": {
+            "chain": { "type": "array", "x-list-key": "name", "items": chain },
+            "service": { "type": "array", "x-list-key": ["vip", "vport"], "items": service },
+            "size": { "type": "integer", "default": 3 },
+            "other": { "type": ["integer", "null"], "x-alias": "/size" },
+        } });
+        let actions = vec![
+            action("flush"),
+            Action { output: Some(output), ..action("chain/{name}/append") },
+            action("chain/{chain}/rule/{id}/reset"),
+            action("service/{vip}/{vport}/drain"),
+        ];
+        let wall = ServiceSchema::new("wall", ServiceKind::Transparent, config, json!({ "type": "object" }));
+        Model::of_service(ServiceSchema { actions, ..wall }, &[]).unwrap()
     }
 
     /// Asserts which action a path leads to, with which keys, and of which entry.

@@ -215,19 +215,7 @@ mod tests {
     use super::*;
 
     fn service(state: Value) -> ServiceSchema {
-        ServiceSchema {
-            name: "a-b".to_owned(),
-            description: String::new(),
-            version: String::new(),
-            kind: ServiceKind::Standard,
-            config: json!({ "type": "object", "properties": {} }),
-            state,
-            actions: Vec::new(),
-            streams: Vec::new(),
-            shared_streams: Vec::new(),
-            observes: Vec::new(),
-            takes_raw_ip: false,
-        }
+        ServiceSchema::new("a-b", ServiceKind::Standard, json!({ "type": "object", "properties": {} }), state)
     }
 
     fn leaf(name: &str) -> Value {

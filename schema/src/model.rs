@@ -107,19 +107,7 @@ impl Model {
     /// # Errors
     /// A schema cannot be used.
     pub fn of(name: &str, config: Value, state: Value) -> Result<Self, ModelError> {
-        Self::new(ServiceSchema {
-            name: name.to_owned(),
-            description: String::new(),
-            version: String::new(),
-            kind: ServiceKind::Transparent,
-            config,
-            state,
-            actions: Vec::new(),
-            streams: Vec::new(),
-            shared_streams: Vec::new(),
-            observes: Vec::new(),
-            takes_raw_ip: false,
-        })
+        Self::new(ServiceSchema::new(name, ServiceKind::Transparent, config, state))
     }
 
     /// The model of a service, of whose cubes the host itself defines the members `words`.

@@ -98,19 +98,8 @@ mod tests {
             "required": ["name", "ip"],
         }));
         let seen = list(json!({ "properties": { "name": { "type": "string" }, "seen": { "type": "integer" } } }));
-        ServiceSchema {
-            name: "router".to_owned(),
-            description: String::new(),
-            version: String::new(),
-            kind,
-            config: json!({ "properties": { "size": {}, "ports": settings }, "required": ["size", "ports"] }),
-            state: json!({ "properties": { "ports": seen } }),
-            actions: Vec::new(),
-            streams: Vec::new(),
-            shared_streams: Vec::new(),
-            observes: Vec::new(),
-            takes_raw_ip: false,
-        }
+        let config = json!({ "properties": { "size": {}, "ports": settings }, "required": ["size", "ports"] });
+        ServiceSchema::new("router", kind, config, json!({ "properties": { "ports": seen } }))
     }
 
     #[test]

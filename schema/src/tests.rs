@@ -1,6 +1,5 @@
 mod lists;
 
-use polycube_plugin_api::{ServiceKind, ServiceSchema};
 use serde_json::{Value, json};
 
 use super::{Model, Operation, Source};
@@ -48,22 +47,7 @@ fn model() -> Model {
             "filters": { "type": "object", "properties": { "matched": { "type": "integer" } } },
         },
     });
-    let (name, description, version) = ("some".to_owned(), String::new(), String::new());
-    let kind = ServiceKind::Transparent;
-    Model::new(ServiceSchema {
-        name,
-        description,
-        version,
-        kind,
-        config,
-        state,
-        actions: Vec::new(),
-        streams: Vec::new(),
-        shared_streams: Vec::new(),
-        observes: Vec::new(),
-        takes_raw_ip: false,
-    })
-    .unwrap()
+    Model::of("some", config, state).unwrap()
 }
 
 fn fresh() -> Value {

@@ -87,6 +87,16 @@ fn wait_for(path: &std::path::Path, packets: usize) -> Result<CaptureFile> {
     pcap::wait_for(path, packets, PATIENCE)
 }
 
+/// A reader that connects, and gets the packets that follow. It is there until the program is dropped.
+fn served(scene: &Scene, packets: u32) -> Result<(Program, CaptureFile)> {
+    let (program, path) = reader(scene, "read")?;
+    wait_for_readers(scene, "sniffer", 1)?;
+    // One of the daemon's listener gets the capture's stream a little later.
+    eventually("a stream", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(|all| !all.is_empty())))?;
+    send(scene, 1, packets)?;
+    Ok((program, wait_for(&path, packets as usize)?))
+}
+
 #[test]
 fn readers_that_connect_get_the_packets() -> Result<()> {
     for (value, format) in [
@@ -98,10 +108,7 @@ fn readers_that_connect_get_the_packets() -> Result<()> {
         let settings = json!({ "capture": "ingress", "format": "pcapng", "store": "none", "pcap-over-ip": value });
         scene.sniff_at("veth1", &settings)?;
         assert_eq!(listener(&scene, "sniffer")?["status"], "listening");
-        let (_reader, path) = reader(&scene, "read")?;
-        wait_for_readers(&scene, "sniffer", 1)?;
-        send(&scene, 1, 3)?;
-        let found = wait_for(&path, 3)?;
+        let (_reader, found) = served(&scene, 3)?;
         assert_eq!(found.format, format, "{value}");
         assert_eq!(found.records[2].bytes, flow(&scene, 1).frame(Protocol::Udp, 1000, 2), "{value}");
         if format == Format::Pcapng {
@@ -184,10 +191,7 @@ fn captures_with_the_same_port_are_one_stream() -> Result<()> {
 fn the_daemon_serves_all_captures() -> Result<()> {
     let scene = Scene::set_up().peers(1).arguments(["--pcap-over-ip", "57012"]).start()?;
     scene.sniff_at("veth1", &json!({ "capture": "ingress", "store": "none" }))?;
-    let (_reader, path) = reader(&scene, "read")?;
-    wait_for_readers(&scene, "sniffer", 1)?;
-    send(&scene, 1, 1)?;
-    wait_for(&path, 1)?;
+    let _reader = served(&scene, 1)?;
     scene.daemon.ctl("sniffer set pcap-over-ip=none").ok();
     assert_eq!(listener(&scene, "sniffer")?, Value::Null);
     eventually("the end of the stream", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(Vec::is_empty)))
@@ -228,10 +232,7 @@ fn a_port_that_is_taken_is_tried_again() -> Result<()> {
     assert_eq!(said, 1, "it is said once: {}", scene.daemon.log());
     drop(holder);
     eventually("the port", || Ok(listener(&scene, "sniffer")?["status"] == "listening"))?;
-    let (_reader, path) = reader(&scene, "read")?;
-    wait_for_readers(&scene, "sniffer", 1)?;
-    send(&scene, 1, 1)?;
-    wait_for(&path, 1)?;
+    served(&scene, 1)?;
     Ok(())
 }
 
@@ -244,10 +245,7 @@ fn a_restart_brings_it_back() -> Result<()> {
     scene.daemon.terminate()?;
     scene.daemon.restart()?;
     ensure!(first.0.wait()?.code().is_some(), "the reader still waits");
-    let (_reader, path) = reader(&scene, "second")?;
-    wait_for_readers(&scene, "sniffer", 1)?;
-    send(&scene, 1, 2)?;
-    wait_for(&path, 2)?;
+    served(&scene, 2)?;
     Ok(())
 }
 
@@ -279,10 +277,7 @@ fn one_address_does_not_take_all_rooms() -> Result<()> {
     eventually("the line", || Ok(scene.daemon.log().matches("no room for 127.0.0.1:").count() == 1))?;
     drop(idlers);
     wait_for_readers(&scene, "sniffer", 0)?;
-    let (_reader, path) = reader(&scene, "read")?;
-    wait_for_readers(&scene, "sniffer", 1)?;
-    send(&scene, 1, 1)?;
-    wait_for(&path, 1)?;
+    served(&scene, 1)?;
     Ok(())
 }
 

@@ -334,7 +334,7 @@ fn a_place_that_stands_for_nothing_is_refused_with_the_reason() -> Result<()> {
         (&format!("pid:{}", alone.pid()), "no netdev leads from here into"),
         (&format!("pid:{}/lo", process.pid()), "has no end here"),
         (&format!("pid:{}/eth7", process.pid()), "netdev `eth7` does not exist in"),
-        ("pod:default/web", "pods cannot be looked up"),
+        ("pod:web", "does not name a pod: give its namespace, too"),
         ("netns:", "does not name a place"),
     ] {
         let begin = Instant::now();

@@ -6,17 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use polycube_tests::scene::Scene;
-use polycube_tests::traffic::{Flow, Protocol, Sender};
+use polycube_tests::traffic::{Protocol, Sender};
 
 use super::RECORD;
-use crate::capture::{NO_STATION, on_the_senders_core};
+use crate::capture::on_the_senders_core;
 use crate::figures::{Samples, goes_on};
-use crate::process::{self, RECORDER};
 use crate::recorded;
 use crate::recorder::{SETTLE, WHOLE};
 use crate::report::{Cell, Row};
 use crate::sniffer::Sniffer;
+use crate::stage::Stage;
 
 /// Frames per second, of 1500 bytes: 258 MB/s, where `auto` begins at 200.
 const RATE: u64 = 170_000;
@@ -34,14 +33,8 @@ struct Measured {
 }
 
 pub(super) fn rows(rounds: usize) -> Result<Vec<Row>> {
-    let scene = Scene::set_up().peers(1).start()?;
+    let Stage { scene, sender, flow } = Stage::start()?;
     let daemon = &scene.daemon;
-    if let Some(pid) = daemon.pid() {
-        process::confine(pid, RECORDER)?;
-    }
-    let sender = Sender::open(scene.peer(1))?;
-    let mut flow = Flow::between(scene.peer(1), scene.host(1));
-    flow.to.mac = NO_STATION;
     let frames = flow.frames(Protocol::Udp, FRAME, 64);
     let sniffer = Sniffer::new(daemon, "veth1")?;
     recorded::warm(&daemon.capture_dir(), RATE * WINDOW.as_secs() * FRAME as u64)?;

@@ -23,7 +23,7 @@ impl View {
 pub(crate) fn start(model: Model, facts: Facts) -> Handle {
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let view = Arc::new(RwLock::new(Arc::new(View::of(model, &facts))));
-    let containers = Arc::new(Containers::new(&[]));
+    let containers = Arc::new(Containers::new(&[], &[]));
     let handle = Handle::new(messages, Arc::clone(&view), Arc::from([]), Arc::new(AtomicBool::new(false)), containers);
     tokio::spawn(async move {
         while let Some(message) = inbox.recv().await {

@@ -1,6 +1,6 @@
 //! What is known of the namespaces that selectors name.
 //!
-//! Names and processes are looked up here, which the kernel answers at once. Containers are not: those that a
+//! Names and processes are looked up here, which the kernel answers at once. Containers and pods are not: those that a
 //! change names are looked up before the engine sees it, and a task looks again at those that are in use.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Engine, Handle};
-use crate::containers::Known;
+use crate::containers::{Home, Known};
 use crate::model::{Look, Looks};
 use crate::netdev::Inside;
 use crate::sys::namespaces;
@@ -46,8 +46,9 @@ impl Engine {
         let found = match namespace {
             Namespace::Named(name) => namespaces::of_name(name),
             Namespace::Process(pid) => namespaces::of_process(*pid),
-            Namespace::Container(name) => match self.containers.known(name) {
-                Known::Runs(pid) => namespaces::of_process(pid),
+            Namespace::Container(_) | Namespace::Pod { .. } => match self.containers.known(namespace) {
+                Known::Runs(Home::Process(pid)) => namespaces::of_process(pid),
+                Known::Runs(Home::Named(name)) => namespaces::of_name(&name),
                 Known::Gone(why) => return Look::Gone(why),
                 Known::Unknown(why) => return Look::Unknown(why),
             },
@@ -75,15 +76,18 @@ fn look(namespace: &Namespace, found: io::Result<Inside>) -> Look {
         Ok(inside) => return Look::Found(inside),
         Err(error) => error,
     };
+    let described = namespace.described();
     match (namespace, error.raw_os_error()) {
-        (Namespace::Named(name), Some(libc::ENOENT)) => {
-            Look::Gone(format!("network namespace `{name}` does not exist: `ip netns` lists those that do"))
+        (Namespace::Named(_), Some(libc::ENOENT)) => {
+            Look::Gone(format!("{described} does not exist: `ip netns` lists those that do"))
         }
         (Namespace::Named(name), Some(libc::EINVAL)) => {
             Look::Gone(format!("/run/netns/{name} is not a network namespace"))
         }
-        (Namespace::Process(pid), Some(libc::ESRCH)) => Look::Gone(format!("process {pid} does not exist")),
-        (Namespace::Container(name), Some(libc::ESRCH)) => Look::Gone(format!("container `{name}` has ended")),
+        (Namespace::Process(_), Some(libc::ESRCH)) => Look::Gone(format!("{described} does not exist")),
+        (Namespace::Container(_) | Namespace::Pod { .. }, Some(libc::ESRCH | libc::ENOENT)) => {
+            Look::Gone(format!("{described} has ended"))
+        }
         _ => Look::Unknown(format!("cannot look `{namespace}` up: {error}")),
     }
 }
@@ -96,12 +100,14 @@ mod tests {
     fn what_does_not_exist_differs_from_what_cannot_be_read() {
         let error = io::Error::from_raw_os_error;
         let web = || Namespace::Named("web".to_owned());
+        let pod = || Namespace::Pod { namespace: "default".to_owned(), name: "web".to_owned() };
         assert_eq!(look(&web(), Ok(Inside::default())), Look::Found(Inside::default()));
         for (namespace, errno, expected) in [
             (web(), libc::ENOENT, Ok("network namespace `web` does not exist: `ip netns` lists those that do")),
             (web(), libc::EINVAL, Ok("/run/netns/web is not a network namespace")),
             (Namespace::Process(12), libc::ESRCH, Ok("process 12 does not exist")),
             (Namespace::Container("web".to_owned()), libc::ESRCH, Ok("container `web` has ended")),
+            (pod(), libc::ENOENT, Ok("pod `default/web` has ended")),
             (web(), libc::EACCES, Err("cannot look `netns:web` up: Permission denied (os error 13)")),
         ] {
             let expected = expected.map_or_else(|why| Look::Unknown(why.to_owned()), |why| Look::Gone(why.to_owned()));

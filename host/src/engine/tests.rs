@@ -26,7 +26,7 @@ fn handle(instances: OrdMap<CubeName, Arc<Instance>>) -> (Handle, mpsc::Unbounde
         unrestored: OrdMap::new(),
     };
     let view = Arc::new(RwLock::new(Arc::new(view)));
-    (Handle::new(messages, view, Arc::from([]), Arc::default(), Arc::new(Containers::new(&[]))), inbox)
+    (Handle::new(messages, view, Arc::from([]), Arc::default(), Arc::new(Containers::new(&[], &[]))), inbox)
 }
 
 fn delete(cube: &str) -> Change {

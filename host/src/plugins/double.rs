@@ -46,17 +46,10 @@ pub(crate) fn plugin(name: &str, kind: ServiceKind) -> Plugin {
     });
     let run = Action { input: Some(times), ..Action::new("run", "Runs") };
     let service = ServiceSchema {
-        name: name.to_owned(),
         description: "A double".to_owned(),
         version: "0".to_owned(),
-        kind,
-        config,
-        state: json!({ "type": "object", "properties": {} }),
         actions: if kind == ServiceKind::Transparent { vec![run] } else { Vec::new() },
-        streams: Vec::new(),
-        shared_streams: Vec::new(),
-        observes: Vec::new(),
-        takes_raw_ip: false,
+        ..ServiceSchema::new(name, kind, config, json!({ "type": "object", "properties": {} }))
     };
     Plugin {
         path: PathBuf::from(format!("libpcn_{name}.so")),

@@ -175,22 +175,7 @@ fn define(
     let is_own = |map: &&DeclaredMap| !map.is_of_chain() && !map.is_of_log() && !jumps.contains_key(&map.name);
     let maps = contents.maps.iter().filter(is_own).map(|map| map.name.clone()).collect();
     let definition = Definition { elf: Arc::from(object), kind, hooks, maps, tail_calls, jumps, bindings };
-    let (actions, streams) = (Vec::new(), Vec::new());
-    let name = name.to_owned();
-    let (observes, shared_streams, takes_raw_ip) = (Vec::new(), Vec::new(), false);
-    let service = ServiceSchema {
-        name,
-        description,
-        version,
-        kind,
-        config,
-        state,
-        actions,
-        streams,
-        shared_streams,
-        observes,
-        takes_raw_ip,
-    };
+    let service = ServiceSchema { description, version, ..ServiceSchema::new(name, kind, config, state) };
     Ok((service, definition))
 }
 

@@ -19,6 +19,8 @@ const FIRST_ID: u32 = 1 << 31;
 pub(crate) enum Namespace {
     /// A container, by its name or the beginning of its id.
     Container(String),
+    /// A pod of Kubernetes.
+    Pod { namespace: String, name: String },
     /// As `ip netns` lists it.
     Named(String),
     /// That of a process.
@@ -60,6 +62,11 @@ impl Selector {
             return Ok(Some(Self::Any));
         }
         let Some((kind, rest)) = text.split_once(':') else { return Ok(None) };
+        // A pod's name has a slash of its own.
+        let (pod, rest) = match rest.split_once('/').filter(|_| kind == POD) {
+            Some((pod, rest)) => (Some(pod), rest),
+            None => (None, rest),
+        };
         let (name, netdev) = match rest.split_once('/') {
             Some((name, netdev)) => (name, Some(netdev)),
             None => (rest, None),
@@ -72,21 +79,26 @@ impl Selector {
                 Ok(pid) if pid > 0 => Namespace::Process(pid),
                 _ => return bad(format!("`{text}` is not a process: give a number, as in pid:4711")),
             },
-            POD => {
-                return bad(format!(
-                    "`{text}`: pods cannot be looked up; give the pod's namespace, which `crictl inspectp` names, as netns:NAME"
-                ));
-            }
+            POD => match pod {
+                Some(namespace) => Namespace::Pod { namespace: namespace.to_owned(), name: name.to_owned() },
+                None => {
+                    return bad(format!(
+                        "`{text}` does not name a pod: give its namespace, too, as in pod:default/web"
+                    ));
+                }
+            },
             _ => return Ok(None),
         };
         let is_name = |name: &str| {
             let is_fit = |c: char| !c.is_whitespace() && !c.is_control() && c != ',';
             !name.is_empty() && !matches!(name, "." | "..") && name.len() <= 255 && name.chars().all(is_fit)
         };
-        if !is_name(name) || netdev.is_some_and(|netdev| !is_name(netdev) || netdev.contains('/')) {
-            return bad(format!(
-                "`{text}` does not name a place: give {kind}:NAME, or {kind}:NAME/NETDEV for one netdev"
-            ));
+        if !is_name(name)
+            || pod.is_some_and(|pod| !is_name(pod))
+            || netdev.is_some_and(|netdev| !is_name(netdev) || netdev.contains('/'))
+        {
+            let form = if kind == POD { "pod:NAMESPACE/NAME".to_owned() } else { format!("{kind}:NAME") };
+            return bad(format!("`{text}` does not name a place: give {form}, or {form}/NETDEV for one netdev"));
         }
         Ok(Some(Self::Inside(namespace, netdev.map(str::to_owned))))
     }
@@ -97,10 +109,23 @@ impl Selector {
     }
 }
 
+impl Namespace {
+    /// As a sentence names it.
+    pub(crate) fn described(&self) -> String {
+        match self {
+            Self::Container(name) => format!("container `{name}`"),
+            Self::Pod { namespace, name } => format!("pod `{namespace}/{name}`"),
+            Self::Named(name) => format!("network namespace `{name}`"),
+            Self::Process(pid) => format!("process {pid}"),
+        }
+    }
+}
+
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Container(name) => write!(f, "{CONTAINER}:{name}"),
+            Self::Pod { namespace, name } => write!(f, "{POD}:{namespace}/{name}"),
             Self::Named(name) => write!(f, "{NETNS}:{name}"),
             Self::Process(pid) => write!(f, "{PID}:{pid}"),
         }
@@ -247,6 +272,13 @@ mod tests {
                 Err(&format!("`{bad}` does not name a place: give netns:NAME, or netns:NAME/NETDEV for one netdev")),
             );
         }
-        assert!(Selector::parse("pod:a/b").is_err());
+        let pod = || Namespace::Pod { namespace: "a".to_owned(), name: "b".to_owned() };
+        check("pod:a/b", inside(pod(), None));
+        check("pod:a/b/eth0", inside(pod(), Some("eth0")));
+        check("pod:b", Err("`pod:b` does not name a pod: give its namespace, too, as in pod:default/web"));
+        for bad in ["pod:/b", "pod:a/", "pod:a/b/c/d", "pod:../b"] {
+            let form = "give pod:NAMESPACE/NAME, or pod:NAMESPACE/NAME/NETDEV for one netdev";
+            check(bad, Err(&format!("`{bad}` does not name a place: {form}")));
+        }
     }
 }

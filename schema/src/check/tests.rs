@@ -4,18 +4,13 @@ use serde_json::json;
 use super::*;
 
 fn service() -> ServiceSchema {
+    let config = json!({ "type": "object", "properties": {
+        "size": { "type": "integer" },
+        "box": { "type": "object", "properties": { "word": { "type": "string", "x-alias": "/size" } } },
+        "routes": list("id"),
+        "services": composite(&json!(["vip", "vport"])),
+    } });
     ServiceSchema {
-        name: "guard".to_owned(),
-        description: String::new(),
-        version: String::new(),
-        kind: ServiceKind::Transparent,
-        config: json!({ "type": "object", "properties": {
-            "size": { "type": "integer" },
-            "box": { "type": "object", "properties": { "word": { "type": "string", "x-alias": "/size" } } },
-            "routes": list("id"),
-            "services": composite(&json!(["vip", "vport"])),
-        } }),
-        state: json!({ "type": "object" }),
         actions: vec![
             Action::new("box/flush", "Flush"),
             Action::new("run", "Run"),
@@ -23,9 +18,7 @@ fn service() -> ServiceSchema {
             Action::new("services/{vip}/{port}/reset", "Reset"),
         ],
         streams: vec![Stream::new("packets", "Packets", &["text/plain"])],
-        shared_streams: Vec::new(),
-        observes: Vec::new(),
-        takes_raw_ip: false,
+        ..ServiceSchema::new("guard", ServiceKind::Transparent, config, json!({ "type": "object" }))
     }
 }
 

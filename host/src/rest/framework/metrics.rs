@@ -179,19 +179,8 @@ mod tests {
         let keyword = json!({ "name": "s_n", "type": "gauge" });
         let leaf = json!({ "type": "integer", "description": "One\\two\nthree", "x-metric": keyword });
         let items = json!({ "type": "object", "properties": { "port": {}, "n": leaf } });
-        let schema = ServiceSchema {
-            name: "s".to_owned(),
-            description: String::new(),
-            version: String::new(),
-            kind: ServiceKind::Standard,
-            config: json!({}),
-            state: json!({ "properties": { "l": { "type": "array", "x-list-key": "port", "items": items } } }),
-            actions: Vec::new(),
-            streams: Vec::new(),
-            shared_streams: Vec::new(),
-            observes: Vec::new(),
-            takes_raw_ip: false,
-        };
+        let state = json!({ "properties": { "l": { "type": "array", "x-list-key": "port", "items": items } } });
+        let schema = ServiceSchema::new("s", ServiceKind::Standard, json!({}), state);
         let metric = declared(&schema).unwrap().remove(0);
         let state = json!({ "l": [{ "port": "a\"\\\n", "n": 5 }] });
         let mut text = String::new();

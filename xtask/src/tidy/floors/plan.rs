@@ -162,6 +162,7 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &["described", "object", "chain", "lines", "error", "map", "bpf"],
     },
+    Floors { sources: "runtimes/src", house: "", rooms: &["cri", "docker", "grpc", "protobuf"] },
     Floors {
         sources: "schema/src",
         house: "",
@@ -372,8 +373,8 @@ pub(super) const FLOORS: &[Floors] = &[
         house: "",
         rooms: &[
             "restart", "slow", "reload", "api", "border", "bridge", "span", "filter", "line", "live", "merge",
-            "queues", "disk", "program", "splice", "tcp", "capture", "recorder", "report", "machine", "figures",
-            "peer", "recorded", "sniffer", "process",
+            "queues", "index", "disk", "program", "splice", "tcp", "capture", "recorder", "report", "machine",
+            "figures", "peer", "recorded", "sniffer", "stage", "process",
         ],
     },
     Floors {
