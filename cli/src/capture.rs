@@ -86,7 +86,14 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
     let mut stop = Stop::new().map_err(Failure::Runtime)?;
     let bundle = if capture.bundle { Bundle::fetch(client).await? } else { Bundle::default() };
     let mut output = Output::open(capture, bundle)?;
-    let response = request(client, capture, &output, verbose).await.inspect_err(|_| output.abandon())?;
+    let response = tokio::select! {
+        biased;
+        () = stop.wait() => {
+            output.abandon();
+            return Ok(());
+        }
+        response = request(client, capture, &output, verbose) => response.inspect_err(|_| output.abandon())?,
+    };
     let media = response.headers().get(CONTENT_TYPE);
     output.begin(media.is_some_and(|media| media == media::REPORTS))?;
     let cube = cube(response.headers());
@@ -100,10 +107,17 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
     }
     let end = flow.copy(response, &mut stop, keys.as_mut()).await;
     flow.clear();
-    match &end {
-        Ok(_) => flow.output.end().await?,
-        Err(_) => flow.output.mend()?,
-    }
+    let end = match (end, flow.output.failure()) {
+        (Ok(_), Some(failure)) => Err(failure),
+        (Ok(end), None) => flow.output.end().await.map(|()| end),
+        (Err(failure), _) => {
+            // Otherwise the daemon is still there, and what writes the file.
+            if matches!(failure, Failure::Client(_)) {
+                flow.output.mend();
+            }
+            Err(failure)
+        }
+    };
     if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
         say(&flow.output.summary());
     }
@@ -121,10 +135,14 @@ async fn request(
     verbose: bool,
 ) -> Result<Response<Incoming>, Failure> {
     let accept = [media::PCAPNG, media::JSON].join(", ");
-    let response = match output.file().filter(|_| client.is_local()) {
+    let mut response = match output.file().filter(|_| client.is_local()) {
         Some(file) => client.open_into(&capture.request(true), &accept, file).await?,
         None => client.open(&capture.request(false), &accept).await?,
     };
+    if response.headers().get(CONTENT_TYPE).is_some_and(|media| media == media::PCAP) {
+        // The file has not reached the daemon, and only pcapng can be made into what is wanted.
+        response = client.open(&capture.request(false), &accept).await?;
+    }
     if response.status().is_success() {
         return Ok(response);
     }
@@ -225,12 +243,18 @@ impl Flow<'_> {
         let Some(cube) = &self.cube else { return Ok(End::Enough) };
         // If the daemon does not answer, the end of the connection ends the capture.
         let _ = timeout(ASIDE, self.client.send(&Capture::end(cube))).await;
-        let deadline = Instant::now() + REST;
+        let mut deadline = Instant::now() + REST;
         loop {
             tokio::select! {
                 biased;
-                () = stop.wait() => return Ok(End::Enough),
-                () = sleep_until(deadline) => return Ok(End::Enough),
+                () = stop.wait() => return self.output.unfinished().map_or(Ok(End::Enough), Err),
+                () = sleep_until(deadline) => match self.output.unfinished() {
+                    None => return Ok(End::Enough),
+                    Some(_) => {
+                        say("polycubectl: the file is not complete yet: waiting for its disk, until Ctrl-C");
+                        deadline += NEVER;
+                    }
+                },
                 frame = body.frame() => {
                     let Some(Ok(frame)) = frame else { return Ok(End::Enough) };
                     let Ok(bytes) = frame.into_data() else { continue };

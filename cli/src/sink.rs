@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
@@ -132,7 +133,7 @@ pub(crate) fn create(path: &Path, force: bool) -> Result<std::fs::File, Failure>
 
 /// Truncates a file, if it is not a device or a pipe.
 pub(crate) fn truncate(file: &std::fs::File) -> io::Result<()> {
-    if file.metadata()?.is_file() { file.set_len(0) } else { Ok(()) }
+    if is_file(file) { file.set_len(0) } else { Ok(()) }
 }
 
 /// Opens a new file of packets, or an old one with `force`, which stays as it is; whether it is new.
@@ -140,13 +141,23 @@ pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, bool), F
     let mut options = OpenOptions::new();
     // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
     options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    match options.clone().create_new(true).open(path) {
+    let opened = match options.clone().create_new(true).open(path) {
         Err(error) if force && error.kind() == io::ErrorKind::AlreadyExists => {
             options.open(path).map(|file| (file, false))
         }
         created => created.map(|file| (file, true)),
+    };
+    let (file, is_new) = opened.map_err(|source| failure(path, source))?;
+    // It goes with the descriptor, and with the copy that the daemon gets. Some network file systems have no locks; the file
+    // works without.
+    if is_file(&file) && flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(failure(path, io::Error::other("another capture is being written into it")));
     }
-    .map_err(|source| failure(path, source))
+    Ok((file, is_new))
+}
+
+fn is_file(file: &std::fs::File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
 fn failure(path: &Path, source: io::Error) -> Failure {

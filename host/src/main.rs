@@ -73,6 +73,7 @@ fn main() -> ExitCode {
             return CONFIG.into();
         }
     };
+    sys::process::survive_limit_of_file_sizes();
     let done = match loaded.options.command.clone() {
         Some(Command::Check) => daemon::check(&loaded),
         Some(Command::CheckPlugin { file }) => daemon::check_plugin(&file),

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, IoSlice, Read, Seek as _, SeekFrom, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use polycube_tests::daemon::binary_dir;
+use polycube_tests::disk::FreezableDisk;
 use polycube_tests::http::{self, Reply};
 use polycube_tests::pcap;
 use polycube_tests::scene::{PATIENCE, Scene, eventually};
@@ -127,7 +128,6 @@ fn what_is_not_a_file_to_write_is_refused_and_stays_as_it_is() -> Result<()> {
     let new = |file, body: &Value| hand_over(&scene, file, ("POST", CREATE), Some(body));
     let unfit = "a regular file that is open for writing, without O_APPEND";
     for (reply, expected) in [
-        (new(None, &body)?, "polycube-into came without a file"),
         (new(Some(File::open(&path)?.into()), &body)?, unfit),
         (new(Some(OpenOptions::new().append(true).open(&path)?.into()), &body)?, unfit),
         (new(Some(io::pipe()?.1.into()), &body)?, unfit),
@@ -151,6 +151,148 @@ fn what_is_not_a_file_to_write_is_refused_and_stays_as_it_is() -> Result<()> {
     }
     assert_eq!(fs::read_to_string(&path)?, "precious");
     scene.daemon.ctl("sniffer del").ok();
+    eventually("nothing is left", || Ok(scene.daemon.snapshot()? == before))
+}
+
+/// A proxy of Unix sockets passes no descriptors on: the client then gets the stream.
+#[test]
+fn without_a_descriptor_the_stream_comes_by_the_connection() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let directory = tempfile::tempdir()?;
+    let proxy = directory.path().join("proxy");
+    let listener = UnixListener::bind(&proxy)?;
+    let socket = scene.daemon.socket().to_owned();
+    thread::spawn(move || -> Result<()> {
+        for theirs in listener.incoming() {
+            let (mut theirs, mut ours) = (theirs?, UnixStream::connect(&socket)?);
+            let (mut back, mut from) = (theirs.try_clone()?, ours.try_clone()?);
+            // Either ends with its connection.
+            thread::spawn(move || io::copy(&mut from, &mut back));
+            thread::spawn(move || io::copy(&mut theirs, &mut ours));
+        }
+        Ok(())
+    });
+    for name in ["a.pcapng", "a.pcap"] {
+        let path = directory.path().join(name);
+        let mut command = capture(&scene, &["-c", "3"], &path)?;
+        let mut child = command.env("POLYCUBECTL_URL", format!("unix://{}", proxy.display())).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().context("stderr is a pipe")?).read_line(&mut line)?;
+        assert!(line.starts_with("polycubectl: capturing at "), "{line}");
+        send(&scene, 0, 3)?;
+        assert_eq!(child.wait()?.code(), Some(0));
+        assert!(pcap::read(&path)?.numbers()?.into_iter().eq(0..3), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_has_one_capture_at_a_time() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("t.pcapng");
+    let mut child = begin(&scene, &["-c", "3"], &path)?;
+    for more in [&["--force", "-c", "1"][..], &["--force", "-c", "1", "--bytes", "1M"]] {
+        let second = capture(&scene, more, &path)?.output()?;
+        let said = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(
+            second.status.code() == Some(74) && said.contains("another capture is being written into it"),
+            "{said}"
+        );
+    }
+    let file = OpenOptions::new().write(true).open(&path)?;
+    let body = json!({ "parents": ["veth1"], "store": "none" });
+    let mut reply = hand_over(&scene, Some(file.into()), ("POST", CREATE), Some(&body))?;
+    let mut text = String::new();
+    reply.body.read_to_string(&mut text)?;
+    assert!(reply.status == 500 && text.contains("another capture is being written into it"), "{text}");
+    send(&scene, 0, 3)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    assert!(pcap::read(&path)?.numbers()?.into_iter().eq(0..3));
+    Ok(())
+}
+
+/// Another file may have the name by the time that the daemon is killed.
+#[test]
+fn what_a_killed_daemon_wrote_is_kept_under_any_name() -> Result<()> {
+    let mut scene = Scene::set_up().peers(2).start()?;
+    let directory = tempfile::tempdir()?;
+    let (path, other) = (directory.path().join("t.pcapng"), directory.path().join("u.pcapng"));
+    let mut child = begin(&scene, &[], &path)?;
+    send(&scene, 0, 9)?;
+    eventually("the packets", || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == 9)))?;
+    fs::rename(&path, &other)?;
+    fs::write(&path, "mine")?;
+    scene.daemon.kill9()?;
+    let mut said = String::new();
+    child.stderr.take().context("stderr is a pipe")?.read_to_string(&mut said)?;
+    assert_eq!(child.wait()?.code(), Some(1), "{said}");
+    assert!(said.contains("9 packets captured") && said.contains("closed the connection"), "{said}");
+    assert_eq!(fs::read_to_string(&path)?, "mine");
+    assert!(pcap::read(&other)?.numbers()?.into_iter().eq(0..9));
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_stands_still_is_waited_for() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let disk = FreezableDisk::new()?;
+    for is_patient in [true, false] {
+        let path = disk.path().join(format!("{is_patient}.pcapng"));
+        let mut child = begin(&scene, &[], &path)?;
+        let mut stderr = BufReader::new(child.stderr.take().context("stderr is a pipe")?);
+        send(&scene, 0, 3)?;
+        eventually("the packets", || Ok(pcap::read(&path).is_ok_and(|file| file.records.len() == 3)))?;
+        let freeze = disk.freeze()?;
+        send(&scene, 3, 3)?;
+        kill_process(Pid::from_child(&child), Signal::INT)?;
+        let mut said = String::new();
+        stderr.read_line(&mut said)?;
+        assert!(said.contains("waiting for its disk"), "{said}");
+        if is_patient {
+            drop(freeze);
+            assert_eq!(child.wait()?.code(), Some(0));
+            assert!(pcap::read(&path)?.numbers()?.into_iter().eq(0..6));
+        } else {
+            kill_process(Pid::from_child(&child), Signal::INT)?;
+            assert_eq!(child.wait()?.code(), Some(74));
+            stderr.read_to_string(&mut said)?;
+            assert!(said.contains("its last packets are missing"), "{said}");
+        }
+    }
+    Ok(())
+}
+
+/// Clients whose captures are refused, and which are gone before they hear of it.
+#[test]
+fn refused_captures_of_clients_that_hang_up_leave_no_cube() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let before = scene.daemon.snapshot()?;
+    let body = json!({ "parents": ["veth1"], "store": "none" }).to_string();
+    let request = format!(
+        "POST {CREATE}&packets=0 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let socket = scene.daemon.socket();
+    let hang_up = |client: u64| -> Result<()> {
+        for round in 0..8 {
+            let mut stream = UnixStream::connect(&socket)?;
+            stream.write_all(request.as_bytes())?;
+            thread::sleep(Duration::from_micros((client * 8 + round) * 7_300 % 300_000));
+        }
+        Ok(())
+    };
+    // Several at once: the removal of a cube then waits its turn.
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..30)
+            .map(|client| {
+                let hang_up = &hang_up;
+                scope.spawn(move || hang_up(client))
+            })
+            .collect();
+        clients.into_iter().try_for_each(|client| client.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+    })?;
+    eventually("nothing is left", || Ok(scene.get("topology")? == json!([])))?;
     eventually("nothing is left", || Ok(scene.daemon.snapshot()? == before))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +13,19 @@ use rustix::fs::{major, minor};
 use crate::failure::Failure;
 use crate::grammar::{Extent, Rotation};
 use crate::sink;
+
+/// Size of the header of a file of pcap (draft-ietf-opsawg-pcap, section 4).
+const PCAP_HEADER: u64 = 24;
+/// The type of a block with a packet (draft-ietf-opsawg-pcapng, section 4.3).
+const PACKET: u64 = 6;
+
+/// Packets that a daemon wrote and did not report.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Found {
+    pub(super) packets: u64,
+    /// What was recorded of them.
+    pub(super) bytes: u64,
+}
 
 /// The file that is written, and those before it.
 pub(super) struct Files {
@@ -66,7 +80,11 @@ impl Files {
 
     /// Leaves things as they were, where nothing was captured after all.
     pub(super) fn abandon(&self) {
-        if self.is_new {
+        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.file.metadata().map(identity);
+        let is_in_place =
+            fs::symlink_metadata(&self.current).map(identity).is_ok_and(|found| ours.is_ok_and(|ours| ours == found));
+        if self.is_new && is_in_place {
             // Somebody else may have removed it.
             let _ = fs::remove_file(&self.current);
         }
@@ -89,31 +107,45 @@ impl Files {
         (self.size, self.has_packets) = (end, has_packets);
     }
 
-    /// Cuts off what a daemon that was killed left of a record, and removes a file that has none. It is in this machine's byte order.
-    pub(super) fn mend(&mut self, is_pcapng: bool) -> io::Result<()> {
+    /// Cuts off what a daemon that was killed left of a record, and removes a file that has none. Returns what follows its last
+    /// report. It is in this machine's byte order.
+    pub(super) fn mend(&mut self, is_pcapng: bool) -> io::Result<Found> {
+        let mut found = Found::default();
         if !self.file.metadata()?.is_file() {
-            return Ok(());
+            return Ok(found);
         }
-        let written = File::open(&self.current)?;
+        // By its descriptor: it may have another name by now.
+        let written = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
         let length = written.metadata()?.len();
-        // Blocks say at their fifth byte how long they are (draft-ietf-opsawg-pcapng, section 3.1), records at their ninth
-        // how long they are after 16 bytes (draft-ietf-opsawg-pcap, section 5). What records follow has 24 bytes (section 4).
-        let (at, besides) = if is_pcapng { (4, 0) } else { (8, 16) };
-        let mut end = if is_pcapng { self.size } else { self.size.max(24) };
-        let mut field = [0; 4];
-        while end + at + 4 <= length {
-            written.read_exact_at(&mut field, end + at)?;
-            let next = end + besides + u64::from(u32::from_ne_bytes(field));
-            if next > length || next == end {
+        let mut end = if is_pcapng { self.size } else { self.size.max(PCAP_HEADER) };
+        let mut head = [0; 24];
+        while end + 16 <= length {
+            let known = usize::try_from(length - end).unwrap_or(usize::MAX).min(head.len());
+            written.read_exact_at(&mut head[..known], end)?;
+            let field = |at: usize| u64::from(u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
+            // Types, lengths and captured lengths of blocks (draft-ietf-opsawg-pcapng, sections 3.1 and 4.3), and captured
+            // lengths of records (draft-ietf-opsawg-pcap, section 5).
+            let (size, captured) = match is_pcapng {
+                true => (field(4), (field(0) == PACKET).then(|| field(20))),
+                false => (16 + field(8), Some(field(8))),
+            };
+            if size == 0 || end + size > length {
                 break;
             }
-            end = next;
+            if let Some(captured) = captured {
+                found.packets += 1;
+                found.bytes += captured;
+            }
+            end += size;
         }
-        self.size = end.min(length);
+        // An end beyond the file is that of a header which is not whole.
+        self.size = if end > length { 0 } else { end };
+        self.has_packets |= found.packets > 0;
+        self.file.set_len(self.size)?;
         if self.size == 0 {
             self.abandon();
         }
-        self.file.set_len(self.size)
+        Ok(found)
     }
 
     /// Whether a packet goes to the next file, where the file would have `size` more bytes with it and with what
@@ -245,9 +277,11 @@ mod tests {
                 fs::write(&path, &whole[..cut]).unwrap();
                 let mut files = Files::open(&path, true, None).unwrap();
                 files.reaches(reported as u64, true);
-                files.mend(is_pcapng).unwrap();
+                let found = files.mend(is_pcapng).unwrap();
                 let expected = ends.iter().rev().find(|end| **end <= cut).unwrap();
                 assert_eq!(fs::read(&path).unwrap(), whole[..*expected], "{cut} {reported} {is_pcapng}");
+                let packets = ends.iter().filter(|end| **end > reported.max(ends[0]) && **end <= cut).count();
+                assert_eq!(found.packets, packets as u64);
             }
         }
     }

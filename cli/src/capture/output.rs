@@ -31,6 +31,8 @@ pub(super) struct Output {
     target: Target,
     /// Where the daemon writes the file.
     reports: Option<Reports>,
+    /// Why the daemon cannot go on with it.
+    failed: Option<String>,
     limits: Limits,
     packets: u64,
     /// What was recorded of them.
@@ -97,6 +99,7 @@ impl Output {
             has_packets: false,
             target,
             reports: None,
+            failed: None,
             limits: capture.limits.clone(),
             packets: 0,
             bytes: 0,
@@ -140,18 +143,30 @@ impl Output {
         }
     }
 
-    /// Makes the file whole where the daemon that wrote it has died.
-    ///
-    /// # Errors
-    /// It cannot be read or cut.
-    pub(super) fn mend(&mut self) -> Result<(), Failure> {
-        match &mut self.target {
-            Target::Files(files) if self.reports.is_some() => {
-                let is_pcapng = matches!(self.form, Form::Pcapng { .. });
-                files.mend(is_pcapng).map_err(|source| files.failure(source))
-            }
-            _ => Ok(()),
+    /// Makes the file whole where the daemon that wrote it has died. If that fails, what has happened to the daemon is what
+    /// matters.
+    pub(super) fn mend(&mut self) {
+        let is_pcapng = matches!(self.form, Form::Pcapng { .. });
+        if let (Target::Files(files), true) = (&mut self.target, self.reports.is_some())
+            && let Ok(found) = files.mend(is_pcapng)
+        {
+            self.packets += found.packets;
+            self.bytes += found.bytes;
         }
+    }
+
+    /// Why the daemon could not write the file.
+    pub(super) fn failure(&mut self) -> Option<Failure> {
+        let Target::Files(files) = &self.target else { return None };
+        self.failed.take().map(|error| files.failure(io::Error::other(error)))
+    }
+
+    /// The failure to wait for a file that the daemon still writes.
+    pub(super) fn unfinished(&self) -> Option<Failure> {
+        let Target::Files(files) = &self.target else { return None };
+        self.reports
+            .as_ref()
+            .map(|_| files.failure(io::Error::other("it was not complete yet: its last packets are missing")))
     }
 
     /// Takes bytes of the stream and writes what is whole; true if nobody reads it any more.
@@ -180,7 +195,11 @@ impl Output {
                 self.dropped = Some(counts.dropped);
                 Ok(())
             }
-            Report::Failed { error } => Err(files.failure(io::Error::other(error))),
+            // The counts follow.
+            Report::Failed { error } => {
+                self.failed = Some(error);
+                Ok(())
+            }
         }
     }
 

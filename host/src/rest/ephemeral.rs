@@ -17,6 +17,7 @@ use http_body_util::BodyExt as _;
 use polycube_api::{BASE, EPHEMERAL, Limits};
 use polycube_plugin_api::{Stream, keyword};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::call::Call;
 use super::client::{Client, Role};
@@ -190,15 +191,19 @@ impl Tied {
     /// Removes the cube, if it is there, and returns when it is gone.
     async fn end(mut self) {
         self.has_ended = true;
-        remove(self.engine.clone(), self.name.clone(), self.id, Arc::clone(&self.from)).await;
+        // It goes on by itself if the client hangs up meanwhile, and nothing waits for it here.
+        drop(self.removal().await);
+    }
+
+    fn removal(&self) -> JoinHandle<()> {
+        self.runtime.spawn(remove(self.engine.clone(), self.name.clone(), self.id, Arc::clone(&self.from)))
     }
 }
 
 impl Drop for Tied {
     fn drop(&mut self) {
         if !self.has_ended {
-            let removal = remove(self.engine.clone(), self.name.clone(), self.id, Arc::clone(&self.from));
-            drop(self.runtime.spawn(removal));
+            drop(self.removal());
         }
     }
 }

@@ -93,10 +93,12 @@ pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, 
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return Ok(response);
     }
-    let into = file_of(call, into_files).map_err(|problem| problem.at(format!("{cube}/{path}")))?;
+    let at = format!("{cube}/{path}");
+    let into = handed(call, into_files).map_err(|problem| problem.at(at.as_str()))?;
     let name = cube.clone();
     let query = serde_json::to_value(query).unwrap_or(Value::Null);
     let opened = blocking(move || {
+        into.as_ref().map_or(Ok(()), check_file).map_err(|problem| problem.at(at))?;
         let opened = instance.open(&path, &query, into);
         opened.map_err(|failure| Problem::from_plugin(&name, failure.into()))
     });
@@ -133,8 +135,9 @@ pub(super) async fn answer(found: Found, call: &Call) -> Result<Response<Body>, 
     Ok(response)
 }
 
-/// The file that the stream is to go into, if the client has handed one over.
-fn file_of(call: &Call, into_files: bool) -> Result<Option<OwnedFd>, Problem> {
+/// What the stream is to go into, if the client has handed something over. Where no descriptor came, as through a proxy, the
+/// client gets the stream.
+fn handed(call: &Call, into_files: bool) -> Result<Option<OwnedFd>, Problem> {
     let Some(value) = call.headers.get(INTO) else { return Ok(None) };
     if value != DESCRIPTOR {
         return Err(Problem::invalid("", format!("the header {INTO} has the value `{DESCRIPTOR}`, and no other")));
@@ -145,12 +148,11 @@ fn file_of(call: &Call, into_files: bool) -> Result<Option<OwnedFd>, Problem> {
             format!("this stream is not written into files: leave out the header {INTO}"),
         ));
     }
-    let missing = || {
-        let message =
-            format!("{INTO} came without a file: a descriptor comes with the request, over the Unix socket alone");
-        Problem::invalid("", message)
-    };
-    let file = call.handed.take().ok_or_else(missing)?;
+    Ok(call.handed.take())
+}
+
+/// Refuses what is not a file to write into. Its file system may take long to say what it is.
+fn check_file(file: &OwnedFd) -> Result<(), Problem> {
     let is_fit = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => true,
         FileType::CharacterDevice => (major(stat.st_rdev), minor(stat.st_rdev)) == NULL_DEVICE,
@@ -160,13 +162,10 @@ fn file_of(call: &Call, into_files: bool) -> Result<Option<OwnedFd>, Problem> {
     let is_writable = |flags: OFlags| {
         flags.intersects(OFlags::WRONLY | OFlags::RDWR) && !flags.intersects(OFlags::PATH | OFlags::APPEND)
     };
-    if !fstat(&file).is_ok_and(is_fit) || !fcntl_getfl(&file).is_ok_and(is_writable) {
-        // What a client's file system does when it is closed may take long.
-        call.handed.put(file);
-        let message = "the descriptor must be of a regular file that is open for writing, without O_APPEND";
-        return Err(Problem::invalid("", message));
+    if fcntl_getfl(file).is_ok_and(is_writable) && fstat(file).is_ok_and(is_fit) {
+        return Ok(());
     }
-    Ok(Some(file))
+    Err(Problem::invalid("", "the descriptor must be of a regular file that is open for writing, without O_APPEND"))
 }
 
 /// Whether a client that says what it accepts would take one of `media`. Weights are ignored.

@@ -12,6 +12,13 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// The oldest kernel that serves: the capture program calls `bpf_ktime_get_tai_ns`, which came with Linux 6.1.
 pub(crate) const OLDEST_KERNEL: (u32, u32) = (6, 1);
 
+/// Has writes beyond the limit of file sizes (`RLIMIT_FSIZE`) fail, as all others that cannot be done. By default, they end the
+/// process (SIGXFSZ, signal(7)).
+pub(crate) fn survive_limit_of_file_sizes() {
+    // SAFETY: no handler is installed, and both values are valid.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Whether `path` is in a bpf filesystem.
 ///
 /// # Errors

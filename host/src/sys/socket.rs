@@ -18,19 +18,20 @@ pub(crate) fn waiting(socket: impl AsFd) -> io::Result<c_int> {
     Ok(unsafe { ioctl(socket, Getter::<{ TIOCOUTQ as u32 }, c_int>::new()) }?)
 }
 
-/// Reads what has arrived on a Unix socket, and the descriptor that came with it. Others are closed.
-pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+/// Reads what has arrived on a Unix socket, and the descriptors that came with it: not more than there is room for, and the
+/// kernel closes the others. To close one can take as long as its file system likes.
+pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)?;
-    let mut descriptor = None;
+    let mut all = Vec::new();
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
-            descriptor = descriptors.next();
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            all.extend(descriptors);
         }
     }
-    Ok((received.bytes, descriptor))
+    Ok((received.bytes, all))
 }
 
 /// How long a TCP connection may be silent before the kernel asks whether the peer is still there, how often it asks again,

@@ -23,10 +23,8 @@ impl Receiving {
     }
 
     fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        let (count, descriptor) = socket::receive(&self.stream, bytes)?;
-        if let Some(descriptor) = descriptor {
-            self.handed.put(descriptor);
-        }
+        let (count, descriptors) = socket::receive(&self.stream, bytes)?;
+        descriptors.into_iter().for_each(|descriptor| self.handed.put(descriptor));
         Ok(count)
     }
 }

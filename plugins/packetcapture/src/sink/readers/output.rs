@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, SeekFrom, fstat, ftruncate, seek};
+use rustix::fs::{FileType, FlockOperation, SeekFrom, flock, fstat, ftruncate, seek};
 use rustix::io::{Errno, pwrite, write};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use serde::Serialize;
@@ -79,8 +79,12 @@ impl Output {
     pub(super) fn file(file: OwnedFd) -> io::Result<(Self, OwnedFd)> {
         let (receiver, pipe) = pipe()?;
         let end = seek(&file, SeekFrom::Current(0))?;
-        // The null device has no end.
+        // The null device has no end, and any number of writers.
         if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::RegularFile {
+            // It goes with the descriptor and its copies. Some network file systems have no locks; the file works without.
+            if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                return Err(io::Error::other("another capture is being written into it"));
+            }
             ftruncate(&file, end)?;
         }
         Ok((Self::File(IntoFile { file, end, pipe, reported: (end, Instant::now()) }), receiver))
