@@ -34,7 +34,7 @@ const CASES: &[(&str, &[&str], &[Bound])] = &[
     (
         "capture of headers",
         &["packetcapture add s1 capture=bidirectional format=pcapng snaplen=headers whole-dns=true", "attach s1 veth1"],
-        &[("capture", 655_000)],
+        &[("capture", 34_000)],
     ),
     (
         "span",
