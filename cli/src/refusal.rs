@@ -8,6 +8,7 @@ use polycube_api::{Candidates, Error, ErrorBody, ErrorTag, Instead, Method, Verb
 use serde_json::Value;
 
 use crate::client::Answer;
+use crate::grammar::typed;
 use crate::terminal::{escape, escape_text};
 
 /// Commands that the daemon does not know as verbs.
@@ -99,8 +100,9 @@ fn line(error: &Error, asked: Asked<'_>) -> String {
     };
     let more = if info.log.is_empty() { "" } else { "; -v shows the whole log" };
     let line = format!("{}{advice}{}{more}", reason(error), instead(&info.instead));
+    let typed = typed(path);
     // A sentence about the first word of a path names it.
-    if path.is_empty() || *path == info.name { line } else { format!("{path}: {line}") }
+    if typed.is_empty() || *path == info.name { line } else { format!("{typed}: {line}") }
 }
 
 /// What is wrong. Other daemons say less, down to the tag alone.

@@ -2,7 +2,7 @@
 
 use super::error::UsageError;
 use super::view::Clock;
-use super::words::{one, set_once};
+use super::words::{one, set_once, split_flag};
 use crate::endpoint::Endpoint;
 
 /// Which packets, as seen from the place.
@@ -47,6 +47,9 @@ pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
     ("-h", "", "this help"),
     ("-v", "", "after a refusal, the log that it comes from"),
 ];
+
+/// The letters of flags that have a value, and of those that have one in tcpdump.
+const SHORT: &str = "iwcsCGW";
 
 /// Words that begin an expression, from pcap-filter(7), and `all`, which stands for every packet.
 pub(super) const KEYWORDS: [&str; 66] = [
@@ -150,10 +153,7 @@ impl Flags {
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,
     ) -> Result<(), UsageError> {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (word, None),
-        };
+        let (name, value) = split_flag(word, SHORT);
         match (name, value) {
             ("-i", _) => {
                 let mut place = None;
@@ -187,9 +187,24 @@ impl Flags {
             ("-v" | "--verbose", None) => set(&mut self.verbose),
             // What tcpdump takes: we never do otherwise.
             ("-n" | "-nn", None) => Ok(()),
+            ("-C" | "-G" | "-W", _) => {
+                let value = value.map_or_else(next, |value| Ok(Some(value.to_owned())))?;
+                Err(of_tcpdump(name, value.as_deref()))
+            }
             _ => Err(UsageError::CaptureFlag { word: word.to_owned() }),
         }
     }
+}
+
+/// What to give instead of a flag of tcpdump's, whose numbers have no units.
+fn of_tcpdump(flag: &str, value: Option<&str>) -> UsageError {
+    let number = value.filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    let ours = match flag {
+        "-C" => format!("--rotate {}MB", number.unwrap_or("100")),
+        "-G" => format!("--rotate {}s", number.unwrap_or("3600")),
+        _ => format!("--keep {}", number.unwrap_or("10")),
+    };
+    UsageError::OfTcpdump { flag: flag.to_owned(), ours }
 }
 
 fn set(flag: &mut bool) -> Result<(), UsageError> {

@@ -18,6 +18,8 @@ use super::words::{Words, without_flags};
 const SERVICE: [&str; 2] = [Word::Services.as_str(), "packetcapture"];
 const FILES: [&str; 3] = [SERVICE[0], SERVICE[1], "files"];
 
+const QUERY: &str = "query";
+
 /// What `captures` does besides the verbs.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Captures {
@@ -119,11 +121,22 @@ pub(crate) fn subject(request: &Request) -> String {
     if request.path == path::encode(&FILES) { CAPTURES.to_owned() } else { request.words() }
 }
 
+/// The part of a refusal's path that a command has: what a query was given. Sentences about files name them.
+pub(crate) fn typed(place: &str) -> &str {
+    let Some(below) = place.strip_prefix(&path::encode(&SERVICE)) else { return place };
+    match below.split_once('/') {
+        Some((QUERY, rest)) => rest,
+        Some((what, _)) if what == FILES[2] => "",
+        None if below == QUERY => "",
+        _ => place,
+    }
+}
+
 /// Asks for the packets that match `expression`, at most `packets`.
 fn query(expression: &str, packets: Option<u64>) -> Request {
     let packets = packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
     let (service, expression) = (path::encode(&SERVICE), path::segment(expression));
-    Request { method: Method::GET, path: format!("{service}query?expression={expression}{packets}"), body: None }
+    Request { method: Method::GET, path: format!("{service}{QUERY}?expression={expression}{packets}"), body: None }
 }
 
 #[cfg(test)]
@@ -167,12 +180,28 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_what_was_typed() {
+        for (path, expected) in [
+            ("services/packetcapture/query/expression", "expression"),
+            ("services/packetcapture/query", ""),
+            ("services/packetcapture/files/a/b.pcap", ""),
+            ("services/packetcapture/files", "services/packetcapture/files"),
+            ("services/packetcapture", "services/packetcapture"),
+            ("services/packetcaptures/query", "services/packetcaptures/query"),
+            ("sniffer/filter", "sniffer/filter"),
+        ] {
+            assert_eq!(typed(path), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn a_query_takes_all_other_words_for_its_expression() {
         let path = "services/packetcapture/query?expression=tcp%5B13%5D%20%3D%202%20and%20after%203h%20ago&packets=5";
         check(
             &["--url", "unix:///s", "captures", "query", "tcp[13] = 2", "and", "after", "3h", "ago", "-c", "5"],
             &format!("{path} to Lines"),
         );
+        check(&["captures", "query", "-c5", "-w-"], "services/packetcapture/query?expression=&packets=5 to Records");
         check(&["captures", "query", "-w", "-"], "services/packetcapture/query?expression= to Records");
         check(&["captures", "query", "-w", "x.pcap"], &UsageError::QueryFormat.to_string());
         check(&["captures", "query", "--follow"], "--follow goes with NAME dump only");

@@ -71,6 +71,8 @@ pub(crate) enum UsageError {
     PlaceTwice { place: String },
     #[error("capture does not know {word}")]
     CaptureFlag { word: String },
+    #[error("capture does not take tcpdump's {flag}: give {ours}")]
+    OfTcpdump { flag: String, ours: String },
     #[error("{flag} needs a file: give -w FILE")]
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]

@@ -398,6 +398,8 @@ fn a_number_of_packets_ends_dump_and_watch() {
         other => panic!("{line}: {other:?}"),
     };
     assert_eq!(request("s dump -c 5 --follow"), "s/stream?follow=true&packets=5");
+    assert_eq!(request("s dump -c5 --follow -w-"), "s/stream?follow=true&packets=5");
+    assert_eq!(request("s watch -c5"), request("s watch -c 5"));
     assert_eq!(request("s watch -c=5"), "s/stream?format=pcapng&follow=true&packets=5");
     for count in ["0", "-1", "x", "1.5"] {
         let error = parse(["s", "dump", "-c", count].map(Into::into)).unwrap_err();

@@ -13,6 +13,9 @@ use super::plugin_flags::PluginFlags;
 use super::view::{Clock, Detail};
 use crate::endpoint::Endpoint;
 
+/// The letters of flags that have a value.
+const SHORT: &str = "wco";
+
 /// The words by kind.
 #[derive(Debug, Default)]
 pub(super) struct Words {
@@ -169,10 +172,7 @@ impl Words {
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,
     ) -> Result<(), UsageError> {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (word, None),
-        };
+        let (name, value) = split_flag(word, SHORT);
         match (name, value) {
             ("-h" | "--help", None) => self.help = true,
             ("-V" | "--version", None) => self.own_version = true,
@@ -262,6 +262,20 @@ pub(super) fn without_flags(args: &[OsString]) -> impl Iterator<Item = Option<&s
             }
         }
     })
+}
+
+/// A flag and the value that is attached to it: `--keys=FILE`, `-c=5`, or `-c5`, as getopt takes it, where `short` has the
+/// letters of flags with a value.
+pub(super) fn split_flag<'a>(word: &'a str, short: &str) -> (&'a str, Option<&'a str>) {
+    let has_value = word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| short.contains(c)));
+    if has_value {
+        let (name, value) = word.split_at(2);
+        return (name, (!value.is_empty()).then(|| value.strip_prefix('=').unwrap_or(value)));
+    }
+    match word.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (word, None),
+    }
 }
 
 /// Takes one of several flags that exclude each other.

@@ -31,6 +31,11 @@ use crate::source::{Item, Packet, Source};
 use crate::store::Roots;
 use crate::sys::{self, PipeEvent, Wake};
 
+/// Where queries are, and their parameters.
+pub(crate) const QUERY: &str = "query";
+const EXPRESSION: &str = "query/expression";
+pub(crate) const PACKETS: &str = "query/packets";
+
 /// Queries that may run at a time.
 const MOST: usize = 2;
 /// Packets after which the reader is looked for: where nothing matches, no write would notice that it is gone.
@@ -52,8 +57,8 @@ pub(crate) enum RunError {
 impl From<RunError> for Refusal {
     fn from(error: RunError) -> Self {
         match error {
-            RunError::Filter(error) => filter::refusal(&error.into()),
-            error => Self::failed(error.to_string()),
+            RunError::Filter(error) => filter::refusal(&error.into()).at(EXPRESSION),
+            error => Self::failed(error.to_string()).at(QUERY),
         }
     }
 }

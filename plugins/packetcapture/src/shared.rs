@@ -12,12 +12,11 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::catalogue::{find, list};
 use crate::format::Format;
-use crate::query::{self, Query};
+use crate::query::{self, PACKETS, QUERY, Query};
 use crate::store::{Form, Roots};
 use crate::streams::limit;
 
 const FILES: &str = "files";
-const QUERY: &str = "query";
 /// For documents that may be long.
 const JSON: &str = "application/yang.data+json; charset=utf-8";
 const ZSTD: &str = "application/zstd";
@@ -49,14 +48,17 @@ pub(crate) fn open(host: &Cube, path: &str, query: &BTreeMap<String, String>) ->
         }
         QUERY => {
             let given = query.get("expression").map_or("", String::as_str);
-            let query = Query::parse(given).map_err(|error| Refusal::from(error).at(path))?.up_to(limit(query)?);
-            let fd = query::run(query, roots, host.clone()).map_err(|error| Refusal::from(error).at(path))?;
+            let limit = limit(query).map_err(|refusal| refusal.at(PACKETS))?;
+            let fd = query::run(Query::parse(given)?.up_to(limit), roots, host.clone())?;
             let file_name = Some("query.pcapng".to_owned());
             Ok(Opened { fd, media: Format::Pcapng.media().to_owned(), file_name, id: None })
         }
         _ => {
             let found = find(&roots, name(path)?).map_err(|refusal| refusal.at(path))?;
-            let gone = || Refusal::new(Tag::DataMissing, "it was deleted just now").at(path);
+            let gone = || {
+                let message = format!("capture file `{}` was deleted just now", found.name());
+                Refusal::new(Tag::DataMissing, message).at(path)
+            };
             let is_pcapng = found.name().ends_with(Format::Pcapng.extension());
             let media = match found.form {
                 Form::Compressed => ZSTD,

@@ -53,7 +53,7 @@ fn a_cube_can_still_be_called_capture() {
 #[test]
 fn a_port_of_a_cube_is_known_by_its_colon() {
     assert_eq!(capture("capture eth0 br1:p udp").port(), Some("br1:p"));
-    assert_eq!(capture("capture eth0 any netns:blue container:web udp").port(), None);
+    assert_eq!(capture("capture eth0 any netns:blue container:web pod:default/web udp").port(), None);
 }
 
 #[test]
@@ -81,6 +81,20 @@ fn limits_and_rotation_have_units() {
     let found = capture("capture eth0 --for 30 --bytes 4096 -w a --rotate=1h");
     assert_eq!(found.limits, Limits { packets: None, bytes: Some(4096), time: Some(Duration::from_secs(30)) });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Time(Duration::from_secs(3600)), keep: None }));
+}
+
+#[test]
+fn the_value_of_a_short_flag_may_be_attached_to_it() {
+    let found = capture("capture -ieth0 -c1 -s96 -wa=b.pcapng udp");
+    assert_eq!((found.places, found.expression.as_str()), (vec!["eth0".to_owned()], "udp"));
+    assert_eq!((found.limits.packets, found.snaplen), (Some(1), Some(SnapLen::Bytes(96))));
+    assert_eq!(found.destination, Destination::File { path: "a=b.pcapng".into(), force: false });
+    let headers = Some(SnapLen::Headers { whole_dns: false });
+    assert_eq!(
+        (capture("capture eth0 -sheaders").snaplen, capture("capture eth0 -s=headers").snaplen),
+        (headers, headers)
+    );
+    assert_eq!(capture("capture eth0 -w-").destination, Destination::Records);
 }
 
 #[test]
@@ -116,6 +130,13 @@ fn help_can_be_asked_for_anywhere() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     for (line, message) in [
+        ("capture eth0 -C10", "capture does not take tcpdump's -C: give --rotate 10MB"),
+        ("capture eth0 -G 60", "capture does not take tcpdump's -G: give --rotate 60s"),
+        ("capture eth0 -C 1m", "capture does not take tcpdump's -C: give --rotate 100MB"),
+        ("capture eth0 -W5", "capture does not take tcpdump's -W: give --keep 5"),
+        ("capture eth0 -s=", "-s needs a value: -s SIZE"),
+        ("capture eth0 -c1 -c 2", "-c is given twice"),
+        ("capture eth0 -cx", "'x' is not a whole number from 1: -c takes one"),
         ("capture", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
         ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
         ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use polycube_plugin_api::{Refusal, Tag};
 
+use super::EXPRESSION;
 use crate::calendar::days;
 use crate::format::Stamp;
 use crate::index::{FIRST_EPHEMERAL, Index, Term};
@@ -30,7 +31,7 @@ pub(crate) enum QueryError {
 
 impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
-        Self::new(Tag::InvalidValue, error.to_string())
+        Self::new(Tag::InvalidValue, error.to_string()).at(EXPRESSION)
     }
 }
 
