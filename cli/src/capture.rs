@@ -67,12 +67,15 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
     capture.keys.as_deref().map(Keys::open).transpose()?;
     let session = Session::new(endpoint)?;
     match session.run(async |client| record(client, capture, verbose).await) {
-        Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() && private::is_allowed() => {
+        Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() => {
             if let Some(place) = capture.port() {
                 return Err(PrivateError::NoCubes { place: escape(place) }.into());
             }
+            if !private::is_allowed() {
+                return Err(PrivateError::NotRoot.into());
+            }
             let daemon = PrivateDaemon::start()?;
-            let session = Session::new(daemon.endpoint())?;
+            let session = Session::with_private(daemon.endpoint())?;
             let recorded = session.run(async |client| record(client, capture, verbose).await);
             daemon.end();
             recorded

@@ -21,7 +21,7 @@ use crate::wireshark::InstallError;
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("polycubectl: {0}\n{hint}", hint = .0.hint())]
+    #[error("polycubectl: {0}{hint}", hint = .0.hint().map_or_else(String::new, |hint| format!("\n{hint}")))]
     Usage(#[from] Mistake),
     #[error("polycubectl: {0}")]
     Address(#[from] AddressError),

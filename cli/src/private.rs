@@ -33,6 +33,10 @@ pub(crate) enum PrivateError {
         "{place} is a port of a cube, and cubes need a daemon, which is not running: name a netdev, or start polycubed"
     )]
     NoCubes { place: String },
+    #[error(
+        "no daemon runs, and only root can capture without one: sudo polycubectl capture …, or start it with: sudo polycubed"
+    )]
+    NotRoot,
     #[error("no daemon runs, and there is no {} to start one for this capture", path.display())]
     NoProgram { path: PathBuf },
     #[error("no daemon runs, and none can be started for this capture: {0}")]

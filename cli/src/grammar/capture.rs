@@ -276,6 +276,8 @@ fn snaplen(value: Option<String>, whole_dns: bool) -> Result<Option<SnapLen>, Us
     match value {
         Some(word) if word == HEADERS => Ok(Some(SnapLen::Headers { whole_dns })),
         _ if whole_dns => Err(UsageError::WholeDns),
+        // As in tcpdump.
+        Some(size) if size == "0" => Ok(None),
         Some(size) => bytes("-s", &size).map(|bytes| Some(SnapLen::Bytes(bytes))),
         None => Ok(None),
     }

@@ -1,6 +1,7 @@
 //! Flags of `capture`, and the words that begin an expression.
 
 use super::error::UsageError;
+use super::habits;
 use super::view::Clock;
 use super::words::{one, set_once, split_flag};
 use crate::endpoint::Endpoint;
@@ -48,8 +49,8 @@ pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
     ("-v", "", "after a refusal, the log that it comes from"),
 ];
 
-/// The letters of flags that have a value, and of those that have one in tcpdump.
-const SHORT: &str = "iwcsCGW";
+/// The letters of flags that have a value.
+const SHORT: &str = "iwcs";
 
 /// Words that begin an expression, from pcap-filter(7), and `all`, which stands for every packet.
 pub(super) const KEYWORDS: [&str; 66] = [
@@ -153,6 +154,8 @@ impl Flags {
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,
     ) -> Result<(), UsageError> {
+        // What tcpdump takes, and what we never do otherwise.
+        let Some(word) = &habits::without_effect(word) else { return Ok(()) };
         let (name, value) = split_flag(word, SHORT);
         match (name, value) {
             ("-i", _) => {
@@ -185,26 +188,9 @@ impl Flags {
             ("--bundle", None) => set(&mut self.bundle),
             ("-q", None) => set(&mut self.quiet),
             ("-v" | "--verbose", None) => set(&mut self.verbose),
-            // What tcpdump takes: we never do otherwise.
-            ("-n" | "-nn", None) => Ok(()),
-            ("-C" | "-G" | "-W", _) => {
-                let value = value.map_or_else(next, |value| Ok(Some(value.to_owned())))?;
-                Err(of_tcpdump(name, value.as_deref()))
-            }
-            _ => Err(UsageError::CaptureFlag { word: word.to_owned() }),
+            _ => Err(habits::refusal(word, next()?.as_deref())),
         }
     }
-}
-
-/// What to give instead of a flag of tcpdump's, whose numbers have no units.
-fn of_tcpdump(flag: &str, value: Option<&str>) -> UsageError {
-    let number = value.filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
-    let ours = match flag {
-        "-C" => format!("--rotate {}MB", number.unwrap_or("100")),
-        "-G" => format!("--rotate {}s", number.unwrap_or("3600")),
-        _ => format!("--keep {}", number.unwrap_or("10")),
-    };
-    UsageError::OfTcpdump { flag: flag.to_owned(), ours }
 }
 
 fn set(flag: &mut bool) -> Result<(), UsageError> {

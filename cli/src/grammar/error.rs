@@ -69,10 +69,10 @@ pub(crate) enum UsageError {
     WordBesidePlaces { word: String },
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
-    #[error("capture does not know {word}")]
+    #[error("capture does not know {word}: polycubectl capture --help lists its flags")]
     CaptureFlag { word: String },
-    #[error("capture does not take tcpdump's {flag}: give {ours}")]
-    OfTcpdump { flag: String, ours: String },
+    #[error("capture does not take {of}'s {flag}: {ours}")]
+    OfTcpdump { flag: String, of: &'static str, ours: String },
     #[error("{flag} needs a file: give -w FILE")]
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
@@ -150,9 +150,11 @@ impl Mistake {
         Self { error, typed }
     }
 
-    /// One line that says how to go on: the form of the command that was typed, unless the mistake is about another.
-    pub(crate) fn hint(&self) -> String {
-        self.error.topic().unwrap_or(self.typed).hint()
+    /// One line that says how to go on: the form of the command that was typed, unless the mistake is about another. `None`
+    /// if the message says so itself.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let says_all = matches!(self.error, UsageError::OfTcpdump { .. } | UsageError::CaptureFlag { .. });
+        (!says_all).then(|| self.error.topic().unwrap_or(self.typed).hint())
     }
 }
 

@@ -307,7 +307,7 @@ fn framework_verbs_take_exactly_their_words() {
 #[test]
 fn a_mistake_shows_the_form_of_the_command_that_was_typed() {
     let check = |line: &str, expected: &str| {
-        let hint = parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint();
+        let hint = parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint().unwrap();
         assert!(hint.starts_with(&format!("usage: polycubectl {expected}")), "{line}: {hint}");
     };
     check("detach s", "detach CUBE PORT");
@@ -328,7 +328,10 @@ fn a_mistake_shows_the_form_of_the_command_that_was_typed() {
     check("s set a..b=1", "NAME [PATH...] set");
     check("add", "SERVICE add");
     for line in ["br1 add set", "s -x", "s --url"] {
-        assert_eq!(parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint(), "try: polycubectl --help");
+        assert_eq!(
+            parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint().unwrap(),
+            "try: polycubectl --help"
+        );
     }
 }
 

@@ -158,12 +158,37 @@ fn what_makes_no_sense_is_refused() {
         ("capture eth0 --bytes 1s", "'1s' is not a size: --bytes takes one such as 10M or 100kB"),
         ("capture eth0 --format erf", "'erf' is not a format: --format takes pcapng, pcap or pcap-nanos"),
         ("capture eth0 --in --out", "--in and --out exclude each other"),
-        ("capture eth0 --follow", "capture does not know --follow"),
+        ("capture eth0 --follow", "capture does not know --follow: polycubectl capture --help lists its flags"),
         ("capture eth0 --force", "--force needs a file: give -w FILE"),
         ("capture eth0 -c 1 -c 2", "-c is given twice"),
     ] {
         assert_eq!(order(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string(), message, "{line}");
     }
+}
+
+#[test]
+fn what_tcpdump_and_dumpcap_take_is_replaced_by_what_we_take() {
+    for (flags, message) in [
+        ("-XX", "capture does not take tcpdump's -XX: give -w - | tcpdump -nr - -XX"),
+        ("-nnvv", "capture does not take tcpdump's -vv: give -w - | tcpdump -nr - -vv"),
+        (
+            "-r f.pcap",
+            "capture does not take tcpdump's -r: read a file with tcpdump -nr FILE, and files of the daemon with \
+                       polycubectl captures query",
+        ),
+        ("-Q in", "capture does not take tcpdump's -Q: give --in"),
+        ("--direction=out", "capture does not take tcpdump's --direction: give --out"),
+        ("-Q inout", "capture does not take tcpdump's -Q: give --in or --out"),
+        ("-D", "capture does not take tcpdump's -D: polycubectl netdevs lists the netdevs"),
+        ("--snaplen=96", "capture does not take tcpdump's --snaplen: give -s SIZE"),
+        ("-b filesize:1", "capture does not take dumpcap's -b: give --rotate 10MB or --rotate 60s, and --keep 5"),
+    ] {
+        let line = format!("capture eth0 {flags}");
+        let mistake = order(&line.split(' ').collect::<Vec<_>>()).unwrap_err();
+        assert_eq!((mistake.to_string().as_str(), mistake.hint()), (message, None), "{line}");
+    }
+    let found = capture("capture -lnni eth0 -U -p --immediate-mode -s 0 udp");
+    assert_eq!((found.places, found.snaplen), (vec!["eth0".to_owned()], None));
 }
 
 #[test]
