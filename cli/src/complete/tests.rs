@@ -62,6 +62,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "-c",
             "--bundle",
             "--keys",
+            "-n",
         ],
     );
     check(&["s", "show", "--f"], &answer, &[]);

@@ -186,8 +186,16 @@ impl Capture {
             return Err(UsageError::NeedsFile { flag: "--rotate" });
         }
         let format = format(flags.format.as_deref(), &destination)?;
-        if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
-            return Err(UsageError::BundleFormat { topic: Topic::Capture });
+        let is_pcapng = destination != Destination::Lines && format == RecordFormat::Pcapng;
+        let part = [("--bundle", flags.bundle), ("--comment", flags.comment.is_some())].into_iter().find(|(_, is)| *is);
+        if let Some((flag, _)) = part.filter(|_| !is_pcapng) {
+            return Err(UsageError::PartOfPcapng { flag, topic: Topic::Capture });
+        }
+        if flags.format.is_some() && destination == Destination::Lines {
+            return Err(UsageError::NeedsFile { flag: "--format" });
+        }
+        if let Destination::File { path, .. } = &destination {
+            check_name(path, rotation.is_some())?;
         }
         let keys = flags.keys.map(PathBuf::from);
         check_keys(keys.as_deref(), &destination, (format != RecordFormat::Pcapng).then_some("pcap"))?;
@@ -314,6 +322,19 @@ fn extent(value: &str) -> Result<Extent, UsageError> {
     let time = || read(Unit::Seconds, value).map(|seconds| Extent::Time(Duration::from_secs(seconds)));
     let extent = if is_bare(value) { None } else { size().or_else(time) };
     extent.ok_or_else(|| UsageError::Rotate { value: value.to_owned() })
+}
+
+/// Endings of files that are compressed.
+const COMPRESSED: [&str; 6] = ["gz", "zst", "xz", "bz2", "lz4", "zip"];
+
+/// Refuses the name of a file that is not what its name says.
+fn check_name(path: &Path, rotates: bool) -> Result<(), UsageError> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if COMPRESSED.contains(&ending.as_str()) {
+        return Err(UsageError::Compressed { ending });
+    }
+    let has_time = path.file_name().is_some_and(|name| name.to_string_lossy().contains('%'));
+    if rotates && has_time { Err(UsageError::TimeInName) } else { Ok(()) }
 }
 
 /// The format that was asked for, or the one that the file's name asks for.

@@ -19,7 +19,11 @@ pub(crate) enum Direction {
 pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
-    ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
+    (
+        "--format",
+        "FORMAT",
+        "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends in .pcap or .cap, else pcapng",
+    ),
     ("--force", "", "overwrite the file"),
     ("-c", "PACKETS", "end after so many packets"),
     ("--for", "TIME", "end after this time, such as 30s or 5min"),
@@ -34,7 +38,7 @@ pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
         "begin the next file, such as out-000002.pcapng after out-000001.pcapng, after so much: 100MB or 1h",
     ),
     ("--keep", "FILES", "with --rotate: delete the oldest file when there are more"),
-    ("--comment", "TEXT", "a comment that a file of pcapng begins with"),
+    ("--comment", "TEXT", "a comment that the pcapng begins with"),
     ("--bundle", "", "in pcapng: also what surrounds the capture: links, routes, neighbours, cubes and their counters"),
     (
         "--keys",

@@ -310,7 +310,7 @@ fn a_mistake_shows_the_form_of_the_command_that_was_typed() {
         let hint = parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint().unwrap();
         assert!(hint.starts_with(&format!("usage: polycubectl {expected}")), "{line}: {hint}");
     };
-    check("detach s", "detach CUBE PORT");
+    check("detach s", "detach CUBE PLACE");
     for line in
         ["s dump -c x", "dump -c x", "s dump -c", "s dump -w a -w b", "s dump --count 5", "dump a b -w", "s dump a=1"]
     {
@@ -392,6 +392,17 @@ fn the_flags_of_dump_go_with_dump_only() {
         "'snaplen=' sets nothing here: settings are set with NAME set snaplen=VALUE",
     );
     check_refused(&["s", "watch", "-json"], "-json goes with show only");
+    check_refused(&["s", "watch", "-o", "json"], "-o goes with show only");
+    check_refused(&["top", "-o", "json"], "-o goes with show only");
+    check_refused(&["s", "show", "-c", "1"], "-c goes with NAME dump and NAME watch only");
+    for command in ["dump", "watch"] {
+        let expected = format!(
+            "{command} takes no expression: choose packets with s set filter='tcp port 443', or take others with \
+             polycubectl capture PLACE EXPRESSION"
+        );
+        check_refused(&["s", command, "tcp", "-c", "1"], &expected);
+    }
+    check_packets("watch s -c 1 -nn", "s/stream?format=pcapng&follow=true&packets=1", &Destination::Lines);
 }
 
 #[test]

@@ -127,6 +127,9 @@ fn help_can_be_asked_for_anywhere() {
     }
 }
 
+const NO_PLACE: &str = "capture needs a place, before the expression or with -i: a netdev, CUBE:PORT, any, container:NAME or another \
+                        (polycubectl help places)";
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     for (line, message) in [
@@ -136,9 +139,9 @@ fn what_makes_no_sense_is_refused() {
         ("capture eth0 -W5", "capture does not take tcpdump's -W: give --keep 5"),
         ("capture eth0 -s=", "-s needs a value: -s SIZE"),
         ("capture eth0 -c1 -c 2", "-c is given twice"),
-        ("capture eth0 -cx", "'x' is not a whole number from 1: -c takes one"),
-        ("capture", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
-        ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
+        ("capture eth0 -cx", "-c takes a whole number from 1 up, not 'x'"),
+        ("capture", NO_PLACE),
+        ("capture tcp port 80", NO_PLACE),
         ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),
         ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
         (
@@ -153,13 +156,25 @@ fn what_makes_no_sense_is_refused() {
             "'100' is neither a size nor a time: --rotate takes one such as 100MB or 1h",
         ),
         ("capture eth0 -s 1h", "'1h' is not a size: -s takes one such as 10M or 100kB"),
-        ("capture eth0 -c 0", "'0' is not a whole number from 1: -c takes one"),
+        ("capture eth0 -c 0", "-c takes a whole number from 1 up, not '0'"),
         ("capture eth0 --for soon", "'soon' is not a time: --for takes one such as 30s or 5min"),
         ("capture eth0 --bytes 1s", "'1s' is not a size: --bytes takes one such as 10M or 100kB"),
         ("capture eth0 --format erf", "'erf' is not a format: --format takes pcapng, pcap or pcap-nanos"),
         ("capture eth0 --in --out", "--in and --out exclude each other"),
         ("capture eth0 --follow", "capture does not know --follow: polycubectl capture --help lists its flags"),
         ("capture eth0 --force", "--force needs a file: give -w FILE"),
+        ("capture eth0 --format pcap", "--format needs a file: give -w FILE"),
+        ("capture eth0 --comment x", "--comment is a part of pcapng: write such a file, with -w FILE.pcapng"),
+        ("capture eth0 --comment x -w a.pcap", "--comment is a part of pcapng: write such a file, with -w FILE.pcapng"),
+        ("capture eth0 --bundle -w a.pcap", "--bundle is a part of pcapng: write such a file, with -w FILE.pcapng"),
+        (
+            "capture eth0 -w a.pcapng.gz",
+            "capture does not compress: give -w a name without .gz, and compress the file later",
+        ),
+        (
+            "capture eth0 -w %Y.pcapng --rotate 1h",
+            "'%' in the name of a file stands for itself: --rotate numbers files, as trace-000001.pcapng",
+        ),
         ("capture eth0 -c 1 -c 2", "-c is given twice"),
     ] {
         assert_eq!(order(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string(), message, "{line}");
