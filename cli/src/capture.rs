@@ -74,7 +74,7 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
             if !private::is_allowed() {
                 return Err(PrivateError::NotRoot.into());
             }
-            let daemon = PrivateDaemon::start()?;
+            let daemon = PrivateDaemon::start(&capture.container_sockets)?;
             let session = Session::with_private(daemon.endpoint())?;
             let recorded = session.run(async |client| record(client, capture, verbose).await);
             daemon.end();
@@ -132,6 +132,9 @@ async fn request(
         return Ok(response);
     }
     let answer = client.answer(response).await?;
+    if Refusal::lacks(&answer, Capture::SERVICE) {
+        return Err(Failure::NoPlugin);
+    }
     let refusal = Refusal::new(&answer, Asked::Verb);
     Err(if verbose { refusal.with_log(&answer) } else { refusal }.into())
 }

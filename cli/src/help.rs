@@ -70,7 +70,12 @@ fn form_text(form: &Form, width: usize) -> String {
     if form.topic == Topic::Capture {
         text.push_str("\nFlags:\n");
         for (flag, value, about) in CAPTURE_FLAGS {
-            text.push_str(&paragraph(&format!("  {:<18}  ", format!("{flag} {value}")), 22, about, width));
+            let mut name = format!("{flag} {value}");
+            if name.len() > 18 {
+                let _ = writeln!(text, "  {name}");
+                name.clear();
+            }
+            text.push_str(&paragraph(&format!("  {name:<18}  "), 22, about, width));
         }
     }
     text.push_str("\nExamples:\n");

@@ -60,11 +60,11 @@ pub(crate) fn is_allowed() -> bool {
 }
 
 impl PrivateDaemon {
-    /// Starts one and waits until it listens.
+    /// Starts one, which asks container runtimes at `container_sockets`, and waits until it listens.
     ///
     /// # Errors
     /// There is no program beside this one, or it does not start.
-    pub(crate) fn start() -> Result<Self, PrivateError> {
+    pub(crate) fn start(container_sockets: &[PathBuf]) -> Result<Self, PrivateError> {
         let own = std::env::current_exe().map_err(PrivateError::Start)?;
         let program = own.with_file_name(PROGRAM);
         if !program.is_file() {
@@ -75,6 +75,7 @@ impl PrivateDaemon {
         command
             .args(["--config", "/dev/null", "--private"])
             .arg(&directory)
+            .args(container_sockets.iter().flat_map(|socket| [Path::new("--container-socket"), socket]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
         // Ctrl-C is for this program, which then ends the daemon.

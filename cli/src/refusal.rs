@@ -54,6 +54,14 @@ impl Refusal {
         }
     }
 
+    /// Whether what an answer refuses is that there is no service of this name.
+    pub(crate) fn lacks(answer: &Answer, service: &str) -> bool {
+        let errors =
+            serde_json::from_slice::<ErrorBody>(&answer.body).map(|body| body.errors.error).unwrap_or_default();
+        let is_it = |error: &Error| error.error_tag == ErrorTag::UnknownElement && error.error_info.name == service;
+        errors.iter().any(is_it)
+    }
+
     /// The same, with the log that the answer has.
     pub(crate) fn with_log(mut self, answer: &Answer) -> Self {
         let errors = serde_json::from_slice::<ErrorBody>(&answer.body).map(|body| body.errors.error);

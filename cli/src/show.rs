@@ -258,7 +258,7 @@ fn ephemeral(whose: &Map<String, Value>) -> String {
 }
 
 fn count(items: &[Value]) -> String {
-    format!("[{} items]", items.len())
+    if items.len() == 1 { "[1 item]".to_owned() } else { format!("[{} items]", items.len()) }
 }
 
 #[cfg(test)]

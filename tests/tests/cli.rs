@@ -192,7 +192,7 @@ fn everything_can_be_shown() -> Result<()> {
         ("sniffer show program", &["unset"]),
         ("sniffer program show", &["unset"]),
         ("br1 show fdb", &["aging-time: 5 min"]),
-        ("br1 show -brief", &["ports: [1 items]"]),
+        ("br1 show -brief", &["ports: [1 item]"]),
         ("packetcapture show", &["sniffer"]),
         ("version", &["polycubectl:", "polycubed"]),
     ] {

@@ -16,7 +16,7 @@ pub(crate) enum Direction {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 23] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
     (
@@ -44,6 +44,11 @@ pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
         "--keys",
         "FILE",
         "follow a TLS key log (SSLKEYLOGFILE), and put its keys ahead of the packets, for readers of the pcapng",
+    ),
+    (
+        "--container-socket",
+        "PATH",
+        "where no daemon runs: the socket of the container runtime, again for each, if it is not at its usual place",
     ),
     ("-q", "", "neither a live line nor a summary"),
     ("--utc", "", "show times in UTC"),
@@ -144,6 +149,7 @@ pub(super) struct Flags {
     pub(super) comment: Option<String>,
     pub(super) bundle: bool,
     pub(super) keys: Option<String>,
+    pub(super) container_sockets: Vec<String>,
     pub(super) quiet: bool,
     pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) help: bool,
@@ -166,6 +172,12 @@ impl Flags {
                 let mut place = None;
                 set_once(&mut place, "-i", "PLACE", value, next)?;
                 self.places.extend(place);
+                Ok(())
+            }
+            ("--container-socket", _) => {
+                let mut socket = None;
+                set_once(&mut socket, "--container-socket", "PATH", value, next)?;
+                self.container_sockets.extend(socket);
                 Ok(())
             }
             ("-w", _) => set_once(&mut self.write, "-w", "FILE", value, next),

@@ -124,6 +124,11 @@ pub(super) fn locate(words: &mut Words) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// Asks for the list of files.
+pub(super) fn list() -> Request {
+    Request { method: Method::GET, path: path::encode(&FILES), body: None }
+}
+
 /// What a request is about, as it was typed.
 pub(crate) fn subject(request: &Request) -> String {
     if request.path == path::encode(&FILES) { CAPTURES.to_owned() } else { request.words() }

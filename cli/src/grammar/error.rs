@@ -70,6 +70,8 @@ pub(crate) enum UsageError {
         "'{word}' cannot begin an expression, and with -i all other words are one: if it is a place, give -i {word}"
     )]
     WordBesidePlaces { word: String },
+    #[error("'{word}' is not a place: separate places by blanks, as {}", word.replace(',', " "))]
+    Comma { word: String },
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
     #[error("capture does not know {word}: polycubectl capture --help lists its flags")]

@@ -86,7 +86,7 @@ fn brief_counts_lists() {
         &[],
         &bridge(),
         "name: br1\nloglevel: INFO\nratio: 0.5\nshadow: false\nparent: unset\nhosts: [0 items]\nfdb:\n aging: 300\n \
-         entry: [1 items]\nports: [2 items]\n",
+         entry: [1 item]\nports: [2 items]\n",
     );
     check(Detail::Brief, &[], &cubes(), "[2 items]\n");
     check(Detail::Brief, &[], &json!({"addresses": ["a", "b"]}), "addresses: [2 items]\n");
@@ -142,7 +142,7 @@ sniffer                              br1:a
         &json!([{"n": 1, "filters": {"src": "x", "deep": [{"k": 1}]}}, {"n": 2, "filters": {"src": "yy"}}]),
         "\
 n  filters.src  filters.deep
-1  x            [1 items]
+1  x            [1 item]
 2  yy
 ",
     );

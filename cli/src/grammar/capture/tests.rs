@@ -38,6 +38,8 @@ fn places_come_before_the_expression() {
     check_split("capture eth0 -c 3 udp -w -", &["eth0"], "udp");
     check_split("--url http://h:1 capture eth0 all", &["eth0"], "all");
     check_split("capture eth0 -- len = 60", &["eth0"], "len = 60");
+    let Order::Capture(none) = order(&["capture", "eth0", ""]).unwrap() else { panic!() };
+    assert_eq!((none.places.len(), none.expression.as_str()), (1, ""));
     let Order::Capture(quoted) = order(&["capture", "eth0", "eth1", "tcp or udp"]).unwrap() else { panic!() };
     assert_eq!((quoted.places.len(), quoted.expression.as_str()), (2, "tcp or udp"));
 }
@@ -78,6 +80,11 @@ fn limits_and_rotation_have_units() {
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Bytes(100_000_000), keep: Some(3) }));
     assert_eq!(found.snaplen, Some(SnapLen::Bytes(96)));
     assert_eq!(capture("capture eth0 -s 1KiB").snaplen, Some(SnapLen::Bytes(1024)));
+    let found = capture("capture eth0 --for 1500ms -w a --rotate 1.5s");
+    let (time, every) = (found.limits.time, found.rotation.map(|rotation| rotation.every));
+    assert_eq!((time, every), (Some(Duration::from_millis(1_500)), Some(Extent::Time(Duration::from_millis(1_500)))));
+    let found = capture("capture container:web --container-socket /a --container-socket=/b");
+    assert_eq!(found.container_sockets, [Path::new("/a"), Path::new("/b")]);
     let found = capture("capture eth0 --for 30 --bytes 4096 -w a --rotate=1h");
     assert_eq!(found.limits, Limits { packets: None, bytes: Some(4096), time: Some(Duration::from_secs(30)) });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Time(Duration::from_secs(3600)), keep: None }));
@@ -143,6 +150,7 @@ fn what_makes_no_sense_is_refused() {
         ("capture", NO_PLACE),
         ("capture tcp port 80", NO_PLACE),
         ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),
+        ("capture eth0,eth1", "'eth0,eth1' is not a place: separate places by blanks, as eth0 eth1"),
         ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
         (
             "capture eth0 -i eth1",
