@@ -107,7 +107,9 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
         Ok(_) => flow.output.end().await?,
         Err(_) => flow.output.mend()?,
     }
-    if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
+    // A file without packets was removed.
+    let is_nothing = matches!(end, Err(Failure::RawIp { .. })) && flow.output.packets() == 0;
+    if !capture.quiet && !is_nothing && !matches!(end, Ok(End::ReaderGone)) {
         say(&flow.output.summary());
     }
     match end? {
@@ -135,7 +137,7 @@ async fn request(
     if Refusal::lacks(&answer, Capture::SERVICE) {
         return Err(Failure::NoPlugin);
     }
-    let refusal = Refusal::new(&answer, Asked::Verb);
+    let refusal = Refusal::new(&answer, Asked::Capture);
     Err(if verbose { refusal.with_log(&answer) } else { refusal }.into())
 }
 

@@ -45,10 +45,20 @@ fn names_are_for_scripts() {
 #[test]
 fn a_list_says_whose_a_cube_is_that_goes_with_its_stream() {
     let cubes = json!([
-        {"name": "c", "ephemeral": {"owner": "uid 0 (root)", "age": 120}},
-        {"name": "sniffer"},
+        {
+            "name": "c", "uuid": "u", "service-name": "s", "parent": "eth0", "parents": ["eth0", "any"],
+            "ephemeral": {"owner": "uid 0 (root)", "age": 120},
+        },
+        {"name": "sniffer", "uuid": "v", "service-name": "s", "loglevel": "INFO"},
     ]);
-    check(Detail::Normal, &[], &cubes, "name     ephemeral\nc        uid 0 (root), 2 min\nsniffer\n");
+    check(
+        Detail::Normal,
+        &[],
+        &cubes,
+        "name     service-name  place      owner         age\n\
+         c        s             eth0, any  uid 0 (root)  2 min\n\
+         sniffer  s\n",
+    );
 }
 
 #[test]

@@ -137,9 +137,10 @@ fn each_reason_why_no_packets_come_is_reported_once() {
     let mut idle = Idle { cube: "s".to_owned(), request, packets: 0, said: None };
     let mut news = |reason: Option<&str>| idle.news(reason.map(str::to_owned));
     assert_eq!(news(None), None);
-    assert_eq!(news(Some("off")).as_deref(), Some("no packets come for now: s is off"));
+    let off = "no packets come for now: s is off; s set capture=bidirectional switches it on";
+    assert_eq!(news(Some("off")).as_deref(), Some(off));
     assert_eq!(news(Some("off")), None);
-    let nowhere = "no packets come for now: s is attached nowhere";
+    let nowhere = "no packets come for now: s is attached nowhere; attach s PLACE attaches it";
     assert_eq!(news(Some("attached nowhere")).as_deref(), Some(nowhere));
     assert_eq!(news(None).as_deref(), Some("packets can come again from s"));
     assert_eq!(news(None), None);
